@@ -1,0 +1,1 @@
+"""The pure heart: told the time, returns what changed. No I/O, no clock, no asyncio, no logging."""

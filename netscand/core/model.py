@@ -1,0 +1,258 @@
+"""The values of the domain, as every room of the house passes them on.
+
+Times are seconds of the monotonic clock (law 7); wall time is attached at the edge. MACs and addresses are the
+bytes of the wire: hashed once, sorted in network order, and turned into text only where a client sees them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Network
+from typing import NamedTuple, NewType
+
+from netscand.core.presence import Presence
+
+Mac = NewType("Mac", bytes)
+"""Six bytes. The identity of a device."""
+
+Ip = NewType("Ip", bytes)
+"""Four bytes (IPv4) or sixteen (IPv6), network order."""
+
+
+class Evidence(StrEnum):
+    """How we know."""
+
+    ARP_REQUEST = "arp_request"
+    ARP_REPLY = "arp_reply"
+    ARP_PROBE = "arp_probe"
+    ARP_ANNOUNCEMENT = "arp_announcement"
+    NDP = "ndp"
+    DHCP = "dhcp"
+    MDNS = "mdns"
+    NBNS = "nbns"
+    NEIGHBOUR = "neighbour"
+    PROXIED = "proxied"
+
+
+class Status(StrEnum):
+    """Presence: `unknown` when we are not able to tell."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    UNKNOWN = "unknown"
+
+
+class EventKind(StrEnum):
+    """A change worth telling."""
+
+    DISCOVERED = "discovered"
+    ONLINE = "online"
+    OFFLINE = "offline"
+    ADDRESS_ADDED = "address_added"
+    ADDRESS_REMOVED = "address_removed"
+    ADDRESS_MOVED = "address_moved"
+    ADDRESS_CONFLICT = "address_conflict"
+    RENAMED = "renamed"
+    LABELLED = "labelled"
+    FORGOTTEN = "forgotten"
+    GATEWAY_CHANGED = "gateway_changed"
+    DHCP_SERVER_SEEN = "dhcp_server_seen"
+    NETWORK_UP = "network_up"
+    NETWORK_DOWN = "network_down"
+    NETWORK_SILENT = "network_silent"
+    NETWORK_RECOVERED = "network_recovered"
+    FLOOD = "flood"
+
+
+class Cause(StrEnum):
+    """Who asked for a scan."""
+
+    TIMER = "timer"
+    CLIENT = "client"
+    INTERFACE = "interface"
+    START = "start"
+
+
+class NetworkState(StrEnum):
+    """`excluded` is known but never scanned; `why` says so."""
+
+    UP = "up"
+    DOWN = "down"
+    SILENT = "silent"
+    EXCLUDED = "excluded"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """One IPv4 prefix on one interface: what netlink and the configuration say of it. Made anew when either changes."""
+
+    id: str
+    """`192.168.1.0/24@eth0`"""
+    cidr: IPv4Network
+    interface: str
+    index: int
+    """The interface's number (ifindex)."""
+    mac: Mac
+    """Ours, on that interface."""
+    own: Ip
+    """Our address in it, the sender of everything we ask."""
+    state: NetworkState
+    why: str
+    gateway: Ip | None = None
+    interval: float = 30.0
+    """Seconds between scans."""
+    rate: float | None = None
+    """Frames/s of its own, 0 unlimited; None: the budget shared by all."""
+    background_rate: float | None = None
+    """Broadcast frames/s of its own; None: the budget shared by all."""
+    patience: tuple[float, float] | None = None
+    """Least and most patience here, in seconds; None: `[presence] patience`."""
+
+
+class Observation(NamedTuple):
+    """One frame, understood."""
+
+    at: float
+    """The kernel's stamp, turned to monotonic seconds."""
+    interface: int
+    """ifindex"""
+    mac: Mac
+    ip: Ip | None
+    evidence: Evidence
+
+
+@dataclass(slots=True)
+class Address:
+    """An address that a device was heard to hold."""
+
+    ip: Ip
+    network: str
+    interface: str
+    evidence: Evidence
+    first_seen: float
+    last_seen: float
+
+
+@dataclass(slots=True)
+class Device:
+    """One MAC, with its addresses, names and presence. Changed by the inventory alone (law 1)."""
+
+    mac: Mac
+    first_seen: float
+    last_seen: float
+    presence: Presence
+    status: Status = Status.ONLINE
+    status_since: float = 0.0
+    reason: str = ""
+    addresses: list[Address] = field(default_factory=list)
+    interface: int = 0
+    """Where it was heard last (ifindex)."""
+    confirmed: bool = False
+    """It answered a request or probe of ours."""
+    rtt: float | None = None
+    """Seconds from our last ask to its answer."""
+    is_self: bool = False
+    is_gateway: bool = False
+    hostname: str | None = None
+    hostname_source: str | None = None
+    label: str | None = None
+    known: bool = False
+    notes: str | None = None
+
+    @property
+    def ip(self) -> Ip | None:
+        """The IPv4 last heard, else an IPv6, else None."""
+        best = max(self.addresses, key=lambda held: (len(held.ip) == 4, held.last_seen), default=None)
+        return best.ip if best else None
+
+
+class Event(NamedTuple):
+    """A change worth telling. `device` is the living one: whoever keeps an event translates it at once."""
+
+    kind: EventKind
+    at: float
+    """When it became so."""
+    network: str | None = None
+    device: Device | None = None
+    address: Ip | None = None
+    other: Mac | None = None
+    evidence: Evidence | None = None
+    reason: str = ""
+    previous: Mapping[str, object] | None = None
+    """The device's fields that changed, as they were: wire names, domain values (monotonic times, `Address` lists)."""
+    seen_at: float | None = None
+    """Monotonic stamp of the frame that told us."""
+
+
+class Ask(NamedTuple):
+    """One frame to send: a request to broadcast (`mac` None) or a probe."""
+
+    network: Network
+    ip: Ip
+    mac: Mac | None
+
+
+class ScanStarted(NamedTuple):
+    """A scan began."""
+
+    scan_id: int
+    networks: tuple[str, ...]
+    cause: Cause
+
+
+class ScanProgress(NamedTuple):
+    """How far a scan is; `done` and `total` count addresses."""
+
+    scan_id: int
+    done: int
+    total: int
+    found: int
+    networks: tuple[str, ...]
+
+
+class ScanFinished(NamedTuple):
+    """A scan ended. `found` is who answered it."""
+
+    scan_id: int
+    networks: tuple[str, ...]
+    started_at: float
+    finished_at: float
+    broadcast: int
+    unicast: int
+    found: tuple[Mac, ...]
+
+
+class ScanFailed(NamedTuple):
+    """A scan of one network could not be done; the next one runs all the same."""
+
+    scan_id: int
+    network: str
+    message: str
+
+
+ScanNews = ScanStarted | ScanProgress | ScanFinished | ScanFailed
+
+
+class Coverage(NamedTuple):
+    """What part of a network one scan asks, and the seconds until every address was asked once."""
+
+    fraction: float
+    seconds: float
+
+
+class Load(NamedTuple):
+    """Counters since the start, for `status` and metrics."""
+
+    received: int
+    dropped: int
+    broadcast: int
+    unicast: int
+    send_errors: int
+    rate: float
+    background_rate: float
+    used: float
+    """Frames sent in the last whole second."""
+
+
+class BadTarget(ValueError):
+    """A target that is not within a scanned network; the text says which and what would do."""

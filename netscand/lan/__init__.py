@@ -1,0 +1,1 @@
+"""Whatever touches the network, and nothing else does."""
