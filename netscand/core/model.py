@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network
+from math import inf
 from typing import NamedTuple, NewType
 
 from netscand.core.presence import Presence
@@ -158,6 +159,8 @@ class Device:
     label: str | None = None
     known: bool = False
     notes: str | None = None
+    agenda: float = inf
+    """When the inventory looks at it next."""
 
     @property
     def ip(self) -> Ip | None:
@@ -256,3 +259,12 @@ class Load(NamedTuple):
 
 class BadTarget(ValueError):
     """A target that is not within a scanned network; the text says which and what would do."""
+
+
+class SendFailed(Exception):
+    """An interface refused to send: nothing asked of this network counts."""
+
+    def __init__(self, network: str, message: str) -> None:
+        super().__init__(f"{network}: {message}")
+        self.network = network
+        self.message = message

@@ -1,0 +1,41 @@
+"""How many frames may leave: a strict bound on every second, not on the average (FAULTS T20)."""
+
+from math import inf
+
+BURST_S = 0.02
+"""Frames of so many seconds may leave at once, to make up for a late wake-up."""
+
+MARGIN = 0.97
+"""Part of the rate that is used: a frame leaves up to a slice later than it was counted."""
+
+
+class Bucket:
+    """At most `rate` frames in any second; 0: no bound.
+
+    What a token bucket lets out in a second is its depth and its refill together, so the depth is taken off the refill.
+    """
+
+    def __init__(self, rate: float, now: float) -> None:
+        self.rate = rate
+        self._depth = max(1.0, rate * BURST_S)
+        self._refill = max(rate * MARGIN - self._depth, rate / 2)
+        self._tokens = self._depth
+        self._at = now
+
+    def room(self, now: float) -> float:
+        """Frames that may leave now."""
+        if not self.rate:
+            return inf
+        if now > self._at:
+            self._tokens = min(self._depth, self._tokens + (now - self._at) * self._refill)
+            self._at = now
+        return self._tokens
+
+    def take(self) -> None:
+        """Count one frame; `room` was asked before."""
+        self._tokens -= 1.0
+
+    def when(self, now: float, frames: float = 1.0) -> float:
+        """When there will be room for so many frames, or for as many as ever."""
+        missing = min(frames, self._depth) - self.room(now)
+        return now if missing <= 0 else now + missing / self._refill

@@ -1,0 +1,47 @@
+"""What is planned for one network that is up: its schedule, its walk, its round trips."""
+
+from math import inf
+from random import Random
+
+from netscand.core.budget import Bucket
+from netscand.core.model import Cause, Ip, Network
+from netscand.core.scan import Order, host_offsets
+
+LEAST_WAIT, MOST_WAIT = 0.05, 1.0
+"""Seconds a scan waits for the last answers, by the round trips seen."""
+
+
+class Plan:
+    """What is planned for one network that is up."""
+
+    def __init__(self, network: Network, now: float, rng: Random) -> None:
+        self.network = network
+        self.offsets = host_offsets(network)
+        self.order = Order(len(self.offsets), rng)
+        self.walked = 0
+        """Where in the order the next timer's scan goes on."""
+        self.due = now
+        self.cause = Cause.INTERFACE
+        self.last_scan: float | None = None
+        self.last_fast = -inf
+        self.outstanding: dict[Ip, float] = {}
+        """Asks without an answer, oldest first."""
+        self.rate: Bucket | None = None
+        self.background: Bucket | None = None
+        self._srtt: float | None = None
+        self._rttvar = 0.0
+
+    def sample(self, rtt: float) -> None:
+        """Fold in a round trip, smoothed as TCP does (RFC 6298 section 2)."""
+        if self._srtt is None:
+            self._srtt, self._rttvar = rtt, rtt / 2
+        else:
+            self._rttvar += (abs(self._srtt - rtt) - self._rttvar) / 4
+            self._srtt += (rtt - self._srtt) / 8
+
+    @property
+    def wait(self) -> float:
+        """Seconds in which nearly every answer comes."""
+        if self._srtt is None:
+            return MOST_WAIT / 2
+        return min(max(self._srtt + 4 * self._rttvar, LEAST_WAIT), MOST_WAIT)

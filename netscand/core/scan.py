@@ -1,0 +1,204 @@
+"""One scan: which addresses it asks, in which order, how often, and what has come of it.
+
+Pure, and lazy: a /16 is walked without a table of its addresses.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import gcd
+from random import Random
+
+from netscand.core.inventory import Inventory
+from netscand.core.model import Ask, Cause, Ip, Mac, Network, Status
+
+LATELY = 10.0
+"""A device heard within so many seconds is not asked by a timer's scan."""
+
+EXTRA_TRIES = 3
+"""What a device that is online gets on top of `tries`: a wish should not miss it for a lost frame."""
+
+SKIP = 1024
+"""Addresses passed over before the walk lets the loop breathe."""
+
+SETTLED = 255
+"""In place of the count of tries: answered, or tried for the last time."""
+
+
+def host_offsets(network: Network) -> range:
+    """Give the offsets of the addresses that hosts may have: never the network's own, never broadcast (RFC 919)."""
+    size = network.cidr.num_addresses
+    return range(1, size - 1) if size > 2 else range(size)
+
+
+class Order:
+    """A random order of 0 … n-1 that needs no table: steps of a size that shares no factor with n."""
+
+    def __init__(self, n: int, rng: Random) -> None:
+        self.n = n
+        self._first = rng.randrange(n) if n else 0
+        step = rng.randrange(n // 3, n) | 1 if n > 3 else 1
+        while gcd(step, max(n, 1)) != 1:
+            step += 2 if n % 2 == 0 else 1
+        self._step = step
+
+    def at(self, i: int) -> int:
+        """Give the i-th, counted round and round."""
+        return (self._first + i * self._step) % self.n
+
+
+class Part:
+    """One scan's share of one network.
+
+    `asks` yields an Ask; or a time before which there is nothing to do; or None, to let the loop breathe.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        offsets: Sequence[int],
+        order: Order,
+        window: range,
+        *,
+        tries: int,
+        thorough: bool,
+        fast: bool,
+    ) -> None:
+        self.network = network
+        self.offsets = offsets
+        """Within the network; `window` are the indexes into `order` of those that are asked."""
+        self.fast = fast
+        """At the full rate; else broadcast keeps to the background rate."""
+        self.whole = len(window) == len(host_offsets(network))
+        self.done = 0
+        self.total = len(window)
+        self.found: dict[Mac, None] = {}
+        self.settled = 0
+        """Addresses that will not be asked again."""
+        self.wait = 0.5
+        """Seconds to wait for an answer; the planner keeps it to the round trips it sees."""
+        self.now = 0.0
+        self.pending: Ask | float | None = None
+        self._order = order
+        self._window = window
+        self._tries = tries
+        self._thorough = thorough
+        self._base = int(network.cidr.network_address)
+        self._state = bytearray(len(offsets))
+        self._index = None if isinstance(offsets, range) else {offset: i for i, offset in enumerate(offsets)}
+        self._last_sent = 0.0
+
+    @property
+    def open(self) -> int:
+        """Addresses without an answer."""
+        return self.total - len(self.found)
+
+    def index(self, offset: int) -> int | None:
+        """Give the place of an address in this part."""
+        if self._index is not None:
+            return self._index.get(offset)
+        assert isinstance(self.offsets, range)
+        return offset - self.offsets.start if offset in self.offsets else None
+
+    def passed(self, offset: int) -> bool:
+        """Whether an address will not be asked again, or is none of this part's."""
+        index = self.index(offset)
+        return index is None or self._state[index] == SETTLED
+
+    def heard(self, ip: Ip, mac: Mac) -> bool:
+        """Take an answer; whether it is the first from there."""
+        index = self.index(int.from_bytes(ip) - self._base)
+        if index is None:
+            return False
+        self._settle(index)
+        if mac in self.found:
+            return False
+        self.found[mac] = None
+        return True
+
+    def _settle(self, index: int) -> None:
+        if self._state[index] != SETTLED:
+            self._state[index] = SETTLED
+            self.settled += 1
+            self.done += 1
+
+    def asks(self, inventory: Inventory) -> Iterator[Ask | float | None]:
+        """Walk the addresses, the known first, the silent again and again."""
+        started = self.now
+        yield from self._walk(inventory, 0, known=True)
+        yield from self._walk(inventory, 0, known=False)
+        for attempt in range(1, self._tries + (EXTRA_TRIES if self._thorough else 0)):
+            if not self.open:
+                break
+            yield started + self.wait
+            started = self.now
+            yield from self._walk(inventory, attempt, known=None)
+        if self.open and self._last_sent:
+            yield self._last_sent + self.wait
+        self.done = self.total
+
+    def _walk(self, inventory: Inventory, attempt: int, *, known: bool | None) -> Iterator[Ask | float | None]:
+        """Ask once around. `known`: only devices that are online, or only the others."""
+        network_id, base, state = self.network.id, self._base, self._state
+        skipped = 0
+        for i in self._window:
+            index = self._order.at(i)
+            tried = state[index]
+            skipped += 1
+            if skipped % SKIP == 0:
+                yield None
+            if tried > attempt:  # SETTLED too
+                continue
+            ip = Ip((base + self.offsets[index]).to_bytes(4))
+            device = inventory.holder(network_id, ip)
+            online = device is not None and device.status is Status.ONLINE
+            if known is not None and online is not known:
+                continue
+            if device is not None and online and (device.is_self or self._heard_lately(device.last_seen)):
+                self.found[device.mac] = None
+                self._settle(index)
+                continue
+            limit = self._tries + (EXTRA_TRIES if self._thorough and online else 0)
+            if attempt >= limit:
+                self._settle(index)
+                continue
+            state[index] = attempt + 1
+            self._last_sent = self.now
+            # Every second try goes to broadcast: the address may have another holder by now.
+            yield Ask(self.network, ip, device.mac if device is not None and online and attempt % 2 == 0 else None)
+            if attempt + 1 == limit:
+                self._settle(index)
+            skipped = 0
+
+    def _heard_lately(self, last_seen: float) -> bool:
+        return not self._thorough and self.now - last_seen < LATELY
+
+
+@dataclass(slots=True)
+class Scan:
+    """One pass over one or more networks, with one id."""
+
+    id: int
+    cause: Cause
+    parts: list[Part]
+    started_at: float
+    broadcast: int = 0
+    unicast: int = 0
+    told_at: float = 0.0
+    """When its progress was told last."""
+    told: tuple[int, int] = (0, 0)
+    networks: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.networks = tuple(part.network.id for part in self.parts)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Give (done, found)."""
+        return sum(part.done for part in self.parts), len(self.found)
+
+    @property
+    def found(self) -> dict[Mac, None]:
+        """Who answered, in the order of the answers."""
+        if len(self.parts) == 1:
+            return self.parts[0].found
+        return {mac: None for part in self.parts for mac in part.found}

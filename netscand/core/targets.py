@@ -1,0 +1,53 @@
+"""What a client may name to be scanned: an IPv4 address, a prefix, or the id of a network."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Network
+
+from netscand.core.model import BadTarget, Network
+from netscand.core.scan import host_offsets
+
+Wish = dict[str, frozenset[int] | None]
+"""Network → the offsets wanted; None: all."""
+
+
+def resolve(targets: Sequence[str], networks: Sequence[Network]) -> Wish:
+    """What to ask for; without targets, everything. A target in two networks is asked on both. Raises BadTarget."""
+    if not networks:
+        raise BadTarget("no network is scanned at the moment")
+    if not targets:
+        return {network.id: None for network in networks}
+    wish: Wish = {}
+    for target in targets:
+        found = dict(_places(target, networks))
+        if not found:
+            scanned = ", ".join(network.id for network in networks)
+            raise BadTarget(f"{target}: not an address within a scanned network (scanned: {scanned})")
+        merge(wish, found)
+    return wish
+
+
+def merge(wish: Wish, more: Mapping[str, frozenset[int] | None]) -> None:
+    """Add to a wish what another one wants."""
+    for network, offsets in more.items():
+        have = wish.get(network, frozenset())
+        wish[network] = None if have is None or offsets is None else have | offsets
+
+
+def _places(target: str, networks: Sequence[Network]) -> Iterator[tuple[str, frozenset[int] | None]]:
+    if any(target == network.id for network in networks):
+        yield target, None
+        return
+    try:
+        prefix = IPv4Network(target)
+    except ValueError:
+        mend = "expected an IPv4 address, a prefix such as 192.168.1.0/24, or the id of a scanned network"
+        raise BadTarget(f"{target[:64]!r}: {mend}") from None
+    for network in networks:
+        if prefix == network.cidr:
+            yield network.id, None
+        elif prefix.subnet_of(network.cidr):
+            hosts = host_offsets(network)
+            first = int(prefix.network_address) - int(network.cidr.network_address)
+            asked = range(max(first, hosts.start), min(first + prefix.num_addresses, hosts.stop))
+            if asked:
+                yield network.id, frozenset(asked)

@@ -1,0 +1,238 @@
+"""The one writer: observations and ticks in; inventory, then hub; sends what is due (laws 1, 2).
+
+Everything here is synchronous and on the loop's thread, so what a client sees is one timeline with one sequence.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from math import inf
+from typing import Protocol
+
+from netscand.core.inventory import Inventory
+from netscand.core.model import Ask, Coverage, Device, Event, Load, Mac, Network, Observation, ScanNews, SendFailed
+from netscand.core.planner import Planner
+
+ASKS_A_TURN = 512
+"""Frames planned at once: some 2 ms of work."""
+
+log = logging.getLogger(__name__)
+
+
+class Sender(Protocol):
+    """What the engine needs of lan/wire."""
+
+    received: int
+    dropped: int
+    send_errors: int
+
+    def send(self, asks: Sequence[Ask]) -> int:
+        """Send from the front; how many went. Raises SendFailed."""
+
+
+class Audience(Protocol):
+    """What the engine needs of serve/hub."""
+
+    def publish(self, cursor: str, event: Event) -> None:
+        """Tell an event."""
+
+    def tell(self, news: ScanNews) -> None:
+        """Tell what becomes of a scan."""
+
+
+class Engine:
+    """Owns the inventory; the only one to change it."""
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        planner: Planner,
+        wire: Sender,
+        hub: Audience,
+        epoch: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self.started_at = clock()
+        self.turned_at = self.started_at
+        """When `run` last came round, for the watchdog."""
+        self.interval = inf
+        """The configuration's, in seconds."""
+        self._inventory = inventory
+        self._planner = planner
+        self._wire = wire
+        self._hub = hub
+        self._epoch = epoch
+        self._clock = clock
+        self._sequence = 0
+        self._unsent: list[Ask] = []
+        self._kicked = asyncio.Event()
+        self._wake_at = self.started_at
+        self._leases: dict[object, float] = {}
+        self._refused: dict[str, str] = {}
+        self._broadcast = self._unicast = 0
+        self._second = (0, 0, 0)
+        """The running second, frames sent in it, and in the one before."""
+
+    # ---- in -----------------------------------------------------------------------------------------------------
+
+    def hear(self, batch: Sequence[Observation]) -> None:
+        """Fold in what the wire heard."""
+        inventory, planner = self._inventory, self._planner
+        for seen in batch:
+            network = inventory.place(seen.interface, seen.ip)
+            if network is not None:
+                rtt = planner.heard(seen, network)
+                for event in inventory.observe(seen, network, rtt):
+                    self._publish(event)
+        self._look_again()
+
+    def set_networks(self, networks: Iterable[Network]) -> None:
+        """Take all networks as netlink and the configuration have them now."""
+        now = self._clock()
+        events = self._inventory.set_networks(networks, now)
+        self._unsent = []
+        for event in events:
+            self._publish(event)
+        self._refused = {network: why for network, why in self._refused.items() if network in self.networks}
+        self._planner.set_networks(now)
+        self._kicked.set()
+
+    def scan_now(self, targets: Sequence[str]) -> int:
+        """Take a wish; the id of the scan that serves it. Raises BadTarget."""
+        scan_id = self._planner.wish(targets, self._clock())
+        self._kicked.set()
+        return scan_id
+
+    def lease(self, client: object, seconds: float | None) -> float:
+        """Let a client hold a faster interval, or (None) hold it no more; the interval in force.
+
+        Raises ValueError where it is not between 1 s and the configuration's interval.
+        """
+        if seconds is None:
+            self._leases.pop(client, None)
+        elif not 1 <= seconds <= self.interval:
+            raise ValueError(f"seconds: expected 1 to {self.interval:g}, or null")
+        else:
+            self._leases[client] = seconds
+        fastest = min(self._leases.values(), default=None)
+        if fastest != self._planner.lease:
+            self._planner.set_lease(fastest, self._clock())
+            self._kicked.set()
+        return self.interval if fastest is None else min(fastest, self.interval)
+
+    # ---- the turn -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Do what is due, until cancelled."""
+        while True:
+            now = self._clock()
+            self.turned_at = now
+            self._wake_at = self._turn(now)
+            delay = self._wake_at - self._clock()
+            if delay <= 0:
+                await asyncio.sleep(0)
+                continue
+            self._kicked.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(delay, 1.0)):
+                    await self._kicked.wait()
+
+    def _turn(self, now: float) -> float:
+        """One turn; when the next is due."""
+        for event in self._inventory.tick(now):
+            self._publish(event)
+        asks = self._unsent or self._planner.due(now, ASKS_A_TURN)
+        stuck = self._send(asks, now) if asks else False
+        for news in self._planner.news():
+            self._hub.tell(news)
+        # A full queue of the interface empties in some milliseconds; everything else says itself when it is due.
+        planned = now + 0.002 if stuck else now if self._unsent else self._planner.next_at
+        return min(planned, self._inventory.next_at)
+
+    def _send(self, asks: list[Ask], now: float) -> bool:
+        """Send; whether the interface takes no more for the moment."""
+        try:
+            sent = self._wire.send(asks)
+        except SendFailed as refused:
+            self._unsent = [ask for ask in asks if ask.network.id != refused.network]
+            for ask in asks:
+                if ask.network.id == refused.network:
+                    self._inventory.not_asked(ask, now)
+            if refused.network not in self._refused:
+                log.warning("cannot send: %s", refused)
+            self._refused[refused.network] = refused.message
+            self._planner.failed(refused.network, refused.message, now)
+            return False
+        for ask in asks[:sent]:
+            self._inventory.asked(ask, now)
+            if ask.mac is None:
+                self._broadcast += 1
+            self._refused.pop(ask.network.id, None)
+        self._unicast += sum(ask.mac is not None for ask in asks[:sent])
+        second, count, before = self._second
+        if int(now) != second:
+            before = count if int(now) == second + 1 else 0
+            count = 0
+        self._second = int(now), count + sent, before
+        self._unsent = asks[sent:]
+        return sent == 0
+
+    def _look_again(self) -> None:
+        """Wake `run` where something is due earlier than it knew."""
+        if min(self._planner.next_at, self._inventory.next_at) < self._wake_at:
+            self._kicked.set()
+
+    def _publish(self, event: Event) -> None:
+        self._sequence += 1
+        self._hub.publish(self.cursor, event)
+
+    # ---- what clients ask (serve/scanner.py) ----------------------------------------------------------------------
+
+    @property
+    def devices(self) -> Mapping[Mac, Device]:
+        """Every device, by MAC."""
+        return self._inventory.devices
+
+    @property
+    def networks(self) -> Mapping[str, Network]:
+        """Every network, excluded ones too, by id."""
+        return self._inventory.networks
+
+    @property
+    def cursor(self) -> str:
+        """The place in the stream of events: `EPOCH-SEQ`."""
+        return f"{self._epoch}-{self._sequence}"
+
+    @property
+    def scanning(self) -> bool:
+        """Whether a scan is running."""
+        return self._planner.scanning
+
+    @property
+    def last_scan(self) -> float | None:
+        """When the last scan of any network ended."""
+        ends = [end for network in self.networks if (end := self._planner.last_scan_of(network)) is not None]
+        return max(ends, default=None)
+
+    def last_scan_of(self, network: str) -> float | None:
+        """When the last scan of a network ended."""
+        return self._planner.last_scan_of(network)
+
+    def coverage(self, network: str) -> Coverage:
+        """What one timer's scan asks of a network."""
+        return self._planner.coverage(network)
+
+    def load(self) -> Load:
+        """Counters since the start."""
+        pace, wire = self._planner.pace, self._wire
+        second, count, before = self._second
+        used = before if int(self._clock()) == second else count if int(self._clock()) == second + 1 else 0
+        return Load(
+            wire.received, wire.dropped, self._broadcast, self._unicast, wire.send_errors, pace.rate,
+            pace.background_rate, used,
+        )  # fmt: skip
+
+    def problems(self) -> tuple[str, ...]:
+        """Why the daemon is degraded; empty when it is not."""
+        return tuple(f"cannot send on {network}: {message}" for network, message in self._refused.items())
