@@ -1,0 +1,119 @@
+"""The networks of this host, and their changes as they happen."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import monotonic
+
+from netscand.config import NetworkRule, Scan
+from netscand.core.model import Network
+from netscand.lan.netlink import Netlink
+from netscand.lan.networks import Kernel, decide
+
+log = logging.getLogger(__name__)
+
+SETTLE = 0.02
+"""Seconds in which further changes are waited for: one `ip` command or DHCP lease makes several."""
+
+TICK = 1.0
+"""Seconds between signs of life."""
+
+BACK_OFF = (1.0, 30.0)
+"""Seconds before a socket that broke is made anew: at first, and at most."""
+
+
+class Interfaces:
+    """Follows the kernel; `changed` gets all networks, excluded ones too, whenever any of them became different."""
+
+    def __init__(
+        self, changed: Callable[[tuple[Network, ...]], None], scan: Scan, rules: tuple[NetworkRule, ...]
+    ) -> None:
+        self._changed = changed
+        self._scan = scan
+        self._rules = rules
+        self._netlink: Netlink | None = None
+        self._kernel = Kernel()
+        self._networks: tuple[Network, ...] = ()
+        self.ticked_at = monotonic()
+        """When following last showed that it lives (monotonic; every second)."""
+
+    def open(self) -> tuple[Network, ...]:
+        """Begin to follow; all networks as they are now (blocking, some ms). Raises OSError."""
+        self._netlink = Netlink()
+        self._kernel = self._netlink.read()
+        self._networks = decide(self._kernel, self._scan, self._rules)
+        return self._networks
+
+    async def run(self) -> None:
+        """Follow until cancelled; a socket that broke is made anew. What `changed` raises ends this."""
+        wait = BACK_OFF[0]
+        while True:
+            began = monotonic()
+            try:
+                if self._netlink is None:
+                    self._netlink = Netlink()
+                    self._look()
+                await self._follow(self._netlink)
+            except OSError as broken:
+                if monotonic() - began > BACK_OFF[1]:
+                    wait = BACK_OFF[0]
+                if wait == BACK_OFF[0]:
+                    log.error("cannot follow the interfaces, trying again: %s", broken)
+            finally:
+                self.close()
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, BACK_OFF[1])
+
+    async def _follow(self, netlink: Netlink) -> None:
+        """Until netlink breaks (OSError)."""
+        loop = asyncio.get_running_loop()
+        news = asyncio.Event()
+        broken: list[Exception] = []
+
+        def hear() -> None:
+            try:
+                if netlink.changed():
+                    news.set()
+            except Exception as wrong:
+                loop.remove_reader(netlink)
+                broken.append(wrong)
+                news.set()
+
+        loop.add_reader(netlink, hear)
+        try:
+            while True:
+                self.ticked_at = monotonic()
+                try:
+                    await asyncio.wait_for(news.wait(), TICK)
+                except TimeoutError:
+                    continue
+                await asyncio.sleep(SETTLE)
+                if broken:
+                    raise broken[0]
+                news.clear()
+                self._look()
+        finally:
+            loop.remove_reader(netlink)
+
+    def _look(self) -> None:
+        """Read the kernel's state anew, and tell what it means if that differs."""
+        assert self._netlink is not None
+        self._kernel = self._netlink.read()
+        self._decide()
+
+    def _decide(self) -> None:
+        networks = decide(self._kernel, self._scan, self._rules)
+        if networks != self._networks:
+            self._networks = networks
+            self._changed(networks)
+
+    def reload(self, scan: Scan, rules: tuple[NetworkRule, ...]) -> None:
+        """Take another configuration; `changed` is called before this returns if it makes a difference."""
+        self._scan, self._rules = scan, rules
+        self._decide()
+
+    def close(self) -> None:
+        """Give the sockets back."""
+        if self._netlink:
+            self._netlink.close()
+            self._netlink = None

@@ -1,0 +1,102 @@
+"""The two big libraries, imported without what this daemon never uses.
+
+Measured (resident set beside an interpreter with asyncio, Python 3.11):
+
+    pyroute2 0.9.7    24.5 MiB with its `__init__`, which loads every protocol it speaks; 5.3 MiB for rtnetlink alone
+    scapy 2.8.0       34.7 MiB with its vendor table as a dict of tuples; 10.4 MiB without
+                      (cleared and given back after the import: 12.9 MiB, and a higher peak)
+
+scapy also makes folders in HOME at import, and 2.6 fails where it cannot (a service has no writable HOME); it unpickles
+a cache from there, too. It is shown an empty place instead. All of this happens during the import only: afterwards
+`import pyroute2` and scapy's vendor data are as whole as ever for anyone else in the process.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+_NOWHERE = "/dev/null"
+"""Exists, so that scapy makes nothing; holds no file, so that its cache is neither read nor written."""
+
+
+@cache
+def rtnetlink() -> Any:  # noqa: ANN401 neither library has types
+    """pyroute2's `MarshalRtnl`: rtnetlink bytes → messages."""
+    with _standing_in("pyroute2", _package_without_its_init("pyroute2")):
+        from pyroute2.netlink.rtnl.marshal import MarshalRtnl
+    return MarshalRtnl
+
+
+@cache
+def ethernet_arp() -> tuple[Any, Any]:
+    """The classes `Ether` and `ARP` of scapy."""
+    no_vendors = ModuleType("scapy.libs.manuf")
+    no_vendors.DATA = ""  # type: ignore[attr-defined]
+    with _standing_in("scapy.libs.manuf", no_vendors), _homeless():
+        from scapy.layers.l2 import ARP, Ether
+    return Ether, ARP
+
+
+def vendor_table() -> str:
+    """The lines of scapy's copy of Wireshark's `manuf`: 2.7 MB, and nobody else keeps them."""
+    name = "scapy.libs.manuf"
+    kept = name in sys.modules
+    try:
+        return str(import_module(name).DATA)
+    finally:
+        if not kept:
+            _forget(name)
+
+
+@contextmanager
+def _standing_in(name: str, module: ModuleType | None) -> Iterator[None]:
+    """`module` answers to `name`, unless the true one is loaded already."""
+    if module is None or name in sys.modules:
+        yield
+        return
+    sys.modules[name] = module
+    try:
+        yield
+    finally:
+        _forget(name)
+
+
+def _forget(name: str) -> None:
+    """As if that module had never been imported."""
+    sys.modules.pop(name, None)
+    parent, _, child = name.rpartition(".")
+    if parent in sys.modules:
+        vars(sys.modules[parent]).pop(child, None)
+
+
+def _package_without_its_init(name: str) -> ModuleType | None:
+    """A package whose modules can be imported though its `__init__` did not run; None where it is no plain folder."""
+    spec = find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    package = ModuleType(name)
+    package.__spec__ = spec
+    package.__path__ = list(spec.submodule_search_locations)
+    return package
+
+
+@contextmanager
+def _homeless() -> Iterator[None]:
+    """No folder for configuration or cache."""
+    names = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, _NOWHERE))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,227 @@
+"""Pure: which networks are there, which of them are scanned, and why (DESIGN, "Which networks").
+
+The kernel's interfaces, addresses and default routes, and the configuration, go in; every network comes out, with a
+sentence that says why it is scanned or why not.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Network
+
+from netscand.config import NetworkRule, Scan
+from netscand.core.model import Ip, Mac, Network, NetworkState
+
+IFF_UP = 0x1
+IFF_LOOPBACK = 0x8
+IFF_POINTOPOINT = 0x10
+IFF_RUNNING = 0x40
+IFF_NOARP = 0x80
+ARPHRD_ETHER = 1
+
+LARGEST, SMALLEST = 16, 30
+"""Prefix lengths that are scanned without being named."""
+
+HOST_ENDS = (
+    "veth*", "ve-*", "vb-*", "vz-*", "vnet*", "docker*", "br-*", "virbr*", "lxc*", "lxdbr*", "incusbr*", "cni*",
+    "cali*", "cilium*", "flannel*", "kube*", "podman*", "cbr*", "weave*", "vmnet*", "vboxnet*", "tap*", "tun*", "wg*",
+    "zt*", "tailscale*", "nebula*", "fwbr*", "fwpr*", "fwln*",
+)  # fmt: skip
+"""The host's ends of containers, machines and tunnels, told by name, never by kind: a veth named `eth0` is the LAN of
+the container that it is in."""
+
+LAN_ALL_THE_SAME = ("br-lan",)
+"""The bridge that OpenWrt makes of its LAN ports, though `br-*` is Docker's."""
+
+TUNNELS = frozenset(["vxlan", "geneve", "gretap", "ip6gretap", "erspan", "ip6erspan", "bareudp", "l2tp", "openvpn"])
+"""Kinds of links that look like Ethernet, and reach somewhere else."""
+
+_KINDS = {"bridge": "bridge", "bond": "bond", "team": "team", "vlan": "VLAN", "veth": "virtual Ethernet"}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An interface, as netlink tells it."""
+
+    index: int
+    name: str
+    flags: int
+    hardware: int
+    """ARPHRD_…"""
+    mac: Mac | None
+    kind: str = ""
+    """IFLA_INFO_KIND: empty for hardware."""
+    master: int = 0
+    """The ifindex of the bridge, bond or VRF that it belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """An IPv4 address of this host."""
+
+    index: int
+    own: Ip
+    cidr: IPv4Network
+    peer: bool = False
+    """Point-to-point: the prefix is the other end's."""
+    secondary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultRoute:
+    """A default gateway."""
+
+    index: int
+    gateway: Ip
+    metric: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What netlink knows at one moment."""
+
+    links: tuple[Link, ...] = ()
+    holdings: tuple[Holding, ...] = ()
+    routes: tuple[DefaultRoute, ...] = ()
+
+
+def decide(kernel: Kernel, scan: Scan, rules: Sequence[NetworkRule]) -> tuple[Network, ...]:
+    """Every network on every interface, by ifindex and prefix; excluded ones too, but for loopback."""
+    links = {link.index: link for link in kernel.links}
+    found: dict[tuple[int, IPv4Network], Network] = {}
+    for holding in sorted(kernel.holdings, key=lambda held: (held.index, held.cidr, held.secondary)):
+        link = links.get(holding.index)
+        if link is None or link.flags & IFF_LOOPBACK:
+            continue
+        # Further addresses in the same prefix are the same network: the first, the kernel's choice, asks.
+        key = (link.index, holding.cidr)
+        if key not in found:
+            found[key] = _network(link, holding, links.get(link.master), kernel.routes, scan, rules)
+    return tuple(found.values())
+
+
+def _network(
+    link: Link,
+    holding: Holding,
+    master: Link | None,
+    routes: Iterable[DefaultRoute],
+    scan: Scan,
+    rules: Sequence[NetworkRule],
+) -> Network:
+    rule = _rule(holding.cidr, link.name, rules)
+    why_not = _why_not(link, holding, master, scan, rule)
+    state, why = NetworkState.EXCLUDED, why_not
+    if not why_not:
+        state, why = _state(link, f"{_named(link, scan, rule)}, address {_text(holding.own)}")
+    gateways = sorted(
+        (route.metric, route.gateway)
+        for route in routes
+        if route.index == link.index and int.from_bytes(route.gateway) in _span(holding.cidr)
+    )
+    return Network(
+        id=f"{holding.cidr}@{link.name}",
+        cidr=holding.cidr,
+        interface=link.name,
+        index=link.index,
+        mac=link.mac or Mac(bytes(6)),
+        own=holding.own,
+        state=state,
+        why=why,
+        gateway=gateways[0][1] if gateways else None,
+        interval=rule.interval if rule and rule.interval else scan.interval,
+        rate=rule.rate if rule else None,
+        background_rate=rule.background_rate if rule else None,
+        patience=rule.patience if rule else None,
+    )
+
+
+def _rule(cidr: IPv4Network, interface: str, rules: Sequence[NetworkRule]) -> NetworkRule | None:
+    """The rule about that network: one that names the interface too wins, then the first."""
+    fitting = [rule for rule in rules if rule.fits(cidr, interface)]
+    return min(fitting, key=lambda rule: rule.interface is None, default=None)
+
+
+def _why_not(link: Link, holding: Holding, master: Link | None, scan: Scan, rule: NetworkRule | None) -> str:
+    """The sentence why that network is not scanned; empty where it is.
+
+    First what cannot be, then what the user forbids, then what the user wants, then what is our own choice.
+    """
+    cidr = holding.cidr
+    if link.hardware != ARPHRD_ETHER or not link.mac:
+        return f"{link.name} has no Ethernet addresses, so that nobody can be asked there"
+    if cidr.prefixlen == 32:
+        return "a /32 has no other address"
+    if unwanted := _excluded_by(link.name, cidr, scan.exclude):
+        return f"excluded by {unwanted!r} in [scan] exclude"
+    if rule:
+        return "" if rule.enabled else "enabled = false in its [[network]]"
+    if scan.interfaces:
+        if not _matches(link.name, scan.interfaces):
+            return f"{link.name} is not named in [scan] interfaces"
+    elif reason := _not_a_lan(link, holding, master):
+        return f"{reason}; name {link.name} in [scan] interfaces to scan it"
+    if not LARGEST <= cidr.prefixlen <= SMALLEST:
+        size = "larger" if cidr.prefixlen < LARGEST else "smaller"
+        limit = LARGEST if cidr.prefixlen < LARGEST else SMALLEST
+        return f"{size} than a /{limit}; name {cidr} in a [[network]] to scan it"
+    return ""
+
+
+def _not_a_lan(link: Link, holding: Holding, master: Link | None) -> str:
+    """Why an interface that nobody named is not taken for a LAN; empty where it is."""
+    if link.flags & IFF_POINTOPOINT or holding.peer:
+        return "point-to-point"
+    if link.flags & IFF_NOARP:
+        return f"{link.name} does not use ARP"
+    if link.kind in TUNNELS:
+        return f"{link.name} is a tunnel ({link.kind})"
+    if link.master and not (master and master.kind == "vrf"):  # a VRF's members keep their LAN to themselves
+        return f"{link.name} is a port of {master.name if master else 'another interface'}"
+    if link.name not in LAN_ALL_THE_SAME and (pattern := _matches(link.name, HOST_ENDS)):
+        return f"{link.name} is by its name the host's end of a container, machine or tunnel ({pattern})"
+    return ""
+
+
+def _matches(name: str, patterns: Iterable[str]) -> str:
+    """The first of the names and globs that fits; empty where none does."""
+    return next((pattern for pattern in patterns if fnmatchcase(name, pattern)), "")
+
+
+def _excluded_by(name: str, cidr: IPv4Network, exclude: Iterable[str]) -> str:
+    """The name, glob or prefix (around it, or itself) that excludes the network; empty where none does."""
+    for entry in exclude:
+        if fnmatchcase(name, entry):
+            return entry
+        try:
+            prefix = IPv4Network(entry, strict=False)
+        except ValueError:
+            continue
+        if cidr.subnet_of(prefix):
+            return entry
+    return ""
+
+
+def _named(link: Link, scan: Scan, rule: NetworkRule | None) -> str:
+    """What the network is on, and whether the user asked for it."""
+    kind = _KINDS.get(link.kind) or ("Wi-Fi" if re.match(r"wl|ath\d|ra\d", link.name) else "Ethernet")
+    if rule:
+        return f"{kind}, named in [[network]]"
+    return f"{kind}, named in [scan] interfaces" if scan.interfaces else kind
+
+
+def _state(link: Link, why: str) -> tuple[NetworkState, str]:
+    if not link.flags & IFF_UP:
+        return NetworkState.DOWN, f"{why}; the interface is down"
+    if not link.flags & IFF_RUNNING:
+        return NetworkState.DOWN, f"{why}; the link has no carrier"
+    return NetworkState.UP, why
+
+
+def _span(cidr: IPv4Network) -> range:
+    first = int(cidr.network_address)
+    return range(first, first + cidr.num_addresses)
+
+
+def _text(ip: Ip) -> str:
+    return ".".join(map(str, ip))
