@@ -1,0 +1,95 @@
+"""The command line: global options, and the verbs, each in its own file that is read only when it is used."""
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+import click
+
+from netscanctl.client import Client, Daemon, Failure, find_daemon
+from netscanctl.terminal import Terminal, complain
+from netscand import __version__
+from netscand.protocol import PROTOCOL
+
+VERBS = ("watch", "scan-now", "devices", "show", "wait-for", "networks", "status", "completion")
+"""In the order of `--help`. `scan-now` is the `command` of `netscanctl/verbs/scan_now.py`."""
+INTERRUPTED = 130
+"""What shells expect after Ctrl-C (128 + SIGINT)."""
+
+
+@dataclass
+class Session:
+    """What a verb needs: where the daemon is, and where to write."""
+
+    socket: str | None
+    url: str | None
+    token_file: str | None
+
+    @cached_property
+    def daemon(self) -> Daemon:
+        """The daemon that the options name. Raises Failure."""
+        return find_daemon(self.socket, self.url, self.token_file)
+
+    @cached_property
+    def client(self) -> Client:
+        """A connection for questions. Raises Failure."""
+        return Client(self.daemon)
+
+    @cached_property
+    def terminal(self) -> Terminal:
+        """Where to write."""
+        return Terminal()
+
+
+class Verbs(click.Group):
+    """Verbs by name; none is imported before it is needed, so that each starts fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All of them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One of them."""
+        if cmd_name not in VERBS:
+            return None
+        verb: click.Command = import_module(f"netscanctl.verbs.{cmd_name.replace('-', '_')}").command
+        return verb
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # click's own signature
+        """Run it: a failure is one line on stderr and an exit code; Ctrl-C and a closed pipe end quietly."""
+        try:
+            return super().invoke(ctx)
+        except Failure as failure:
+            complain(failure)
+            sys.exit(failure.exit_code)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
+        except BrokenPipeError:
+            # Nobody reads on: what is still buffered goes nowhere, also when the interpreter flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+
+
+@click.group(cls=Verbs, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--socket", metavar="PATH", help="The daemon's Unix socket. [env: NETSCANCTL_SOCKET]")
+@click.option("--url", metavar="URL", help="The daemon over TCP, as http://HOST:PORT. [env: NETSCANCTL_URL]")
+@click.option("--token-file", metavar="FILE", help="A file that holds a token, and nothing else.")
+@click.version_option(message=f"netscanctl {__version__} (protocol {PROTOCOL})", version=__version__)
+@click.pass_context
+def cli(ctx: click.Context, socket: str | None, url: str | None, token_file: str | None) -> None:
+    """Which devices are on the local networks: ask netscand, and watch it.
+
+    Exit codes: 0 done; 1 refused, or no such device, or more than one, or no target answered; 2 usage; 3 no daemon;
+    4 not permitted; 5 versions do not fit; 6 timed out.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(2)
+    if not socket and not url:
+        socket, url = os.environ.get("NETSCANCTL_SOCKET"), os.environ.get("NETSCANCTL_URL")
+    if socket and url:
+        raise click.UsageError("a socket and a URL are given: expected one of them")
+    ctx.obj = Session(socket, url, token_file)

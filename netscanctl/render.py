@@ -1,0 +1,279 @@
+"""Messages as lines, tables and lists for people and other programs. Pure: values in, text out.
+
+All that comes from the daemon passes through `clean`. People see local time.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+
+from netscanctl.text import SENTENCE_LIMIT, clean, fit, width
+from netscand.protocol import DaemonStatus, Device, Event, Network, ScanUpdate
+
+MARKS = {
+    "discovered": "+", "online": "+", "offline": "-", "forgotten": "-", "address_conflict": "!", "gateway_changed": "!",
+    "dhcp_server_seen": "!", "network_down": "!", "network_silent": "!", "flood": "!",
+}  # fmt: skip
+"""What leads the line of an event; `~` for every other kind."""
+COLOURS = {"+": "32", "-": "31", "!": "1;33", "~": "36", "online": "32", "offline": "31", "unknown": "33", "up": "32",
+           "down": "31", "silent": "33", "ok": "32", "degraded": "1;33"}  # fmt: skip
+"""SGR parameters."""
+NONE = "-"
+"""An empty cell, so that columns can be counted."""
+
+Paint = Callable[[str, str], str]
+"""(text, what it is a key of in COLOURS) → text, coloured or not."""
+
+
+def plain(text: str, _meaning: str) -> str:
+    """No colour."""
+    return text
+
+
+def coloured(text: str, meaning: str) -> str:
+    """Colour by meaning."""
+    return f"\x1b[{COLOURS[meaning]}m{text}\x1b[0m" if meaning in COLOURS else text
+
+
+def moment(stamp: str | None, today: datetime | None = None) -> str:
+    """A time of the wire as local time; without its date where that is `today`'s."""
+    if not stamp:
+        return NONE
+    try:
+        local = datetime.fromisoformat(stamp).astimezone()
+    except ValueError:
+        return clean(stamp)
+    return local.strftime("%H:%M:%S" if today and local.date() == today.date() else "%Y-%m-%d %H:%M:%S")
+
+
+def span(seconds: float) -> str:
+    """Seconds as people say them: `0.4 s`, `12 s`, `5 min`, `3 h 20 min`, `4 d 2 h`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 and seconds % 1 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    big, small, names = (minutes // 60, minutes % 60, ("h", "min")) if minutes < 1440 else (
+        minutes // 1440, minutes % 1440 // 60, ("d", "h"))  # fmt: skip
+    if not big:
+        return f"{minutes} min"
+    return f"{big} {names[0]} {small} {names[1]}" if small else f"{big} {names[0]}"
+
+
+def name_of(device: Device) -> str:
+    """What a person calls it."""
+    return clean(device.label or device.hostname or NONE)
+
+
+def vendor_of(device: Device) -> str:
+    """Who made it; a randomised MAC tells nobody."""
+    return clean(device.vendor or ("(randomized MAC)" if device.randomized_mac else NONE))
+
+
+# ---- tables
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, columns: int | None, paint: Paint) -> str:
+    """Aligned columns, of clean text; cut to fit `columns` (None: never), the widest first. Ends with a newline."""
+    cells = [list(head), *map(list, rows)]
+    widths = [max(width(row[at]) for row in cells) for at in range(len(head))]
+    if columns:
+        while sum(widths) + 2 * (len(widths) - 1) > columns and max(widths) > 12:
+            widths[widths.index(max(widths))] -= 1
+    lines = []
+    for row in cells:
+        padded = [fit(text, wide) for text, wide in zip(row, widths, strict=True)]
+        padded[-1] = padded[-1].rstrip()
+        lines.append("  ".join(paint(text, row[at]) for at, text in enumerate(padded)).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def devices_table(devices: Iterable[Device], *, columns: int | None, paint: Paint, today: datetime | None) -> str:
+    """The list of devices."""
+    rows = [
+        (clean(device.status), moment(device.status_since, today), clean(device.ip or NONE), clean(device.mac),
+         name_of(device), vendor_of(device), clean(",".join(device.kinds) or NONE))
+        for device in devices
+    ]  # fmt: skip
+    return table(("STATUS", "SINCE", "IP", "MAC", "NAME", "VENDOR", "KIND"), rows, columns=columns, paint=paint)
+
+
+def networks_table(networks: Iterable[Network], *, columns: int | None, paint: Paint, today: datetime | None) -> str:
+    """The list of networks, and why each is scanned or not."""
+    rows = [
+        (clean(network.state), clean(network.id), str(network.online), str(network.addresses),
+         clean(network.gateway or NONE), span(network.interval), coverage(network), moment(network.last_scan, today),
+         clean(network.why, SENTENCE_LIMIT))
+        for network in networks
+    ]  # fmt: skip
+    head = ("STATE", "NETWORK", "ONLINE", "ADDRESSES", "GATEWAY", "INTERVAL", "COVERAGE", "LAST SCAN", "WHY")
+    return table(head, rows, columns=columns, paint=paint)
+
+
+def coverage(network: Network) -> str:
+    """How much of a network one scan asks."""
+    if network.state == "excluded":
+        return NONE
+    part = network.coverage.fraction
+    return f"{part:.0%}" if part >= 1 else f"{part:.1%} a scan, all in {span(network.coverage.seconds)}"
+
+
+# ---- one change
+
+
+def change(event: Event, *, paint: Paint, now: datetime, short: bool) -> str:
+    """One line for one change; `short`: a change of today without its date. `now` serves where an event has no time."""
+    mark = MARKS.get(event.kind, "~")
+    today = now if short else None
+    at = moment(event.at, today) if event.at else moment(now.isoformat(), today)
+    kind = clean(event.kind)
+    if event.device is None:
+        parts = [clean(event.network or NONE), clean(event.address or "")]
+    else:
+        device = event.device
+        parts = [fit(name_of(device), 20), fit(clean(device.ip or NONE), 15), clean(device.mac), vendor_of(device)]
+    parts += [detail(event), clean(event.reason, SENTENCE_LIMIT)]
+    told = "  ".join(part for part in parts if part.strip())
+    return f"{at}  {paint(mark, mark)} {paint(fit(kind, max(10, width(kind))), mark)}  {told}"
+
+
+def detail(event: Event) -> str:
+    """What exactly changed, where the kind alone does not tell."""
+    was = event.previous or {}
+    device = event.device
+    address, other = clean(event.address or "an address"), clean(event.other or "another device")
+    match event.kind:
+        case "address_added":
+            return f"+{address}"
+        case "address_removed":
+            return f"-{address}"
+        case "address_moved":
+            return f"{address} moved here from {other}" if event.other else f"{address} moved here"
+        case "address_conflict":
+            return f"{address} is claimed by {other} too"
+        case "renamed" if device:
+            return f"was {clean(was.get('hostname') or NONE)}"
+        case "labelled" if device:
+            return ", ".join(f"{clean(key)} was {clean(NONE if old is None else old)}" for key, old in was.items())
+        case "gateway_changed" if event.other:
+            return f"was {other}"
+    return ""
+
+
+# ---- one device, the daemon, a scan
+
+
+def facts(pairs: Iterable[tuple[str, str]]) -> str:
+    """Lines of name and value, aligned."""
+    listed = list(pairs)
+    wide = max(len(name) for name, _ in listed) + 2
+    return "".join(f"{name:<{wide}}{value}\n" for name, value in listed)
+
+
+def device_facts(device: Device, *, paint: Paint, today: datetime | None) -> str:
+    """One device, wholly."""
+    hostname = clean(device.hostname or NONE) + (
+        f" (by {clean(device.hostname_source)})" if device.hostname_source else ""
+    )
+    pairs = [
+        ("device", name_of(device)),
+        ("status", f"{paint(clean(device.status), device.status)} since {moment(device.status_since, today)}"),
+        ("reason", clean(device.reason, SENTENCE_LIMIT) or NONE),
+        ("mac", clean(device.mac) + (" (randomized)" if device.randomized_mac else "")),
+        ("vendor", clean(device.vendor or NONE)),
+        ("ip", clean(device.ip or NONE)),
+        ("hostname", hostname),
+        ("label", clean(device.label or NONE)),
+        ("known", "yes" if device.known else "no"),
+        ("notes", clean(device.notes or NONE, SENTENCE_LIMIT)),
+        ("kinds", clean(", ".join(device.kinds) or NONE)),
+        ("patience", span(device.patience)),
+        ("round trip", NONE if device.rtt_ms is None else f"{device.rtt_ms:g} ms"),
+        ("first seen", moment(device.first_seen, today)),
+        ("last seen", moment(device.last_seen, today)),
+    ]
+    rows = [
+        (
+            clean(held.ip),
+            clean(held.network),
+            clean(held.evidence),
+            moment(held.first_seen, today),
+            moment(held.last_seen, today),
+        )
+        for held in device.addresses
+    ]
+    head = ("ADDRESS", "NETWORK", "EVIDENCE", "FIRST SEEN", "LAST SEEN")
+    return facts(pairs) + ("\n" + table(head, rows, columns=None, paint=plain) if rows else "")
+
+
+def status_facts(status: DaemonStatus, *, paint: Paint, today: datetime | None) -> str:
+    """Health, load, coverage, drops, version."""
+    counts, frames, budget = status.devices, status.frames, status.budget
+    scanned = [network for network in status.networks if network.state != "excluded"]
+    pairs = [
+        ("status", paint(clean(status.status), status.status)),
+        *(("problem", clean(problem, SENTENCE_LIMIT)) for problem in status.problems),
+        ("version", f"{clean(status.version)} (protocol {status.protocol})"),
+        ("started", f"{moment(status.started_at, today)} ({span(_seconds(status.started_at, status.now))} ago)"),
+        ("your role", clean(status.role)),
+        ("devices", f"{counts.online} online, {counts.offline} offline, {counts.unknown} unknown"),
+        *(("network", f"{clean(one.id)} {paint(clean(one.state), one.state)}, {one.online} online, "
+           f"coverage {coverage(one)}") for one in scanned),
+        ("last scan", moment(status.last_scan, today) + (", scanning now" if status.scanning else "")),
+        ("interval", span(status.interval)),
+        ("received", f"{frames.received} frames, {frames.dropped} dropped"),
+        ("sent", f"{frames.broadcast} broadcast, {frames.unicast} unicast, {frames.send_errors} errors"),
+        ("budget", f"{budget.used:g} of {rate(budget.rate)} frames/s used, "
+         f"between scans {rate(budget.background_rate)} of them broadcast"),
+        ("clients", str(status.clients)),
+        ("memory", f"{status.memory_mib:.0f} MiB"),
+    ]  # fmt: skip
+    return facts(pairs)
+
+
+def rate(frames: float) -> str:
+    """Frames per second; 0 is no limit."""
+    return f"{frames:g}" if frames else "unlimited"
+
+
+def _seconds(earlier: str, later: str) -> float:
+    try:
+        return max(0.0, (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)) / timedelta(seconds=1))
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def scan_summary(update: ScanUpdate, answered: int) -> str:
+    """A scan in one sentence; `answered` devices of those asked for."""
+    took = span(_seconds(update.started_at or "", update.finished_at or ""))
+    frames = (
+        f", {update.frames.broadcast} broadcast and {update.frames.unicast} unicast frames" if update.frames else ""
+    )
+    devices = "1 device" if answered == 1 else f"{answered} devices"
+    return f"{devices} answered in {took}{frames} ({', '.join(map(clean, update.networks))})"
+
+
+# ---- order
+
+
+def _by_ip(device: Device) -> tuple[int, int]:
+    try:
+        address = ip_address(device.ip or "")
+    except ValueError:
+        return (9, 0)
+    return (address.version, int(address))
+
+
+ORDERS: dict[str, Callable[[Device], tuple[object, ...]]] = {
+    "ip": _by_ip,
+    "mac": lambda device: (device.mac,),
+    "name": lambda device: (name_of(device) == NONE, name_of(device).casefold(), *_by_ip(device)),
+    "vendor": lambda device: (device.vendor is None, (device.vendor or "").casefold(), *_by_ip(device)),
+    "status": lambda device: ({"online": 0, "unknown": 1}.get(device.status, 2), *_by_ip(device)),
+    "since": lambda device: (_reversed(device.status_since), *_by_ip(device)),
+    "seen": lambda device: (_reversed(device.last_seen), *_by_ip(device)),
+}
+"""What devices can be sorted by; `since` and `seen`: the latest first."""
+
+
+def _reversed(stamp: str) -> tuple[int, ...]:
+    return tuple(-ord(char) for char in re.sub(r"\D", "", stamp))

@@ -1,0 +1,1 @@
+"""One file a verb, each with its click `command`."""

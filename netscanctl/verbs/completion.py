@@ -1,0 +1,18 @@
+"""`netscanctl completion SHELL`: what a shell needs to complete commands and options."""
+
+import click
+from click.shell_completion import get_completion_class
+
+from netscanctl.cli import Session
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def command(ctx: click.Context, shell: str) -> None:
+    """Print the completions of a SHELL, for example: eval "$(netscanctl completion bash)"."""
+    session: Session = ctx.obj
+    kind = get_completion_class(shell)
+    assert kind is not None
+    script = kind(ctx.find_root().command, {}, "netscanctl", "_NETSCANCTL_COMPLETE").source()
+    session.terminal.data(script + "\n")

@@ -1,0 +1,21 @@
+"""`netscanctl networks`: what is scanned, and why or why not."""
+
+import click
+
+from netscanctl.cli import Session
+from netscanctl.render import networks_table
+from netscand.protocol import NetworkList
+
+
+@click.command("networks")
+@click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it came.")
+@click.pass_obj
+def command(session: Session, as_json: bool) -> None:
+    """List the networks, and why each is scanned or not."""
+    answer = session.client.get("/api/networks")
+    terminal = session.terminal
+    if as_json:
+        terminal.json(answer)
+        return
+    networks = session.client.read(answer, NetworkList).networks
+    terminal.data(networks_table(networks, columns=terminal.columns, paint=terminal.paint, today=terminal.today))

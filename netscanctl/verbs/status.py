@@ -1,0 +1,21 @@
+"""`netscanctl status`: how the daemon is."""
+
+import click
+
+from netscanctl.cli import Session
+from netscanctl.render import status_facts
+from netscand.protocol import DaemonStatus
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it came.")
+@click.pass_obj
+def command(session: Session, as_json: bool) -> None:
+    """Tell the daemon's health, load, coverage, drops and version."""
+    answer = session.client.get("/api/status")
+    terminal = session.terminal
+    if as_json:
+        terminal.json(answer)
+        return
+    status = session.client.read(answer, DaemonStatus)
+    terminal.data(status_facts(status, paint=terminal.paint, today=terminal.today))
