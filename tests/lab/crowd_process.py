@@ -15,8 +15,8 @@ WHO is an address or a MAC of the crowd. The commands:
     set       [who] [loss] [delay] [deaf] [via]
                                     loss: the probability that a request gets no reply, so 0.05 stands for all that is
                                     lost on both ways; delay: seconds, or [least, most] drawn evenly; deaf: to
-                                    "unicast", "broadcast" or "" (hears both); via: the Ethernet source, where it is not the
-                                    sender's own (an access point that answers for its stations). Without who:
+                                    "unicast", "broadcast" or "" (hears both); via: the Ethernet source, where it is not
+                                    the sender's own (an access point that answers for its stations). Without who:
                                     loss and delay of everyone who has none of his own
     send      frames                these bytes (hex), as they are
     flood     rate seconds macs     made-up devices: gratuitous requests from `macs` MACs at `rate` a second; answered
@@ -140,7 +140,7 @@ class Crowd:
     def _flood(self, now: float) -> list[bytes]:
         assert self.flood is not None
         begun, rate, macs, ends = self.flood
-        goal = int((min(now, ends) - begun) * rate)
+        goal = round((min(now, ends) - begun) * rate)
         first, last = self.flooded, min(goal, self.flooded + 4 * BATCH)
         self.flooded = last
         if now >= ends and last == goal:

@@ -15,16 +15,20 @@ import itertools
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tests.lab.capture import Capture
 from tests.lab.crowd import Crowd
+from tests.lab.crowd_device import Device
+from tests.lab.daemon import Daemon
 from tests.lab.macs import pack_mac
 from tests.lab.spaces import Space
 
@@ -62,9 +66,13 @@ class Host:
         self.address = IPv4Interface(address if "/" in address else f"{address}/{self._lab.prefixlen}")
         self.space.ip(f"addr add {self.address} broadcast + dev {self.interface}")
 
-    def announces(self) -> None:
-        """From now on, say so by gratuitous ARP when an address or the link comes up, as most devices do."""
-        self.space.sysctl(f"ipv4.conf.{self.interface}.arp_notify", 1)
+    def announce(self) -> None:
+        """Say by gratuitous ARP (RFC 5227) that it is here, as most devices do when they come."""
+        me = Device(pack_mac(self.mac))
+        own = IPv4Address(self.ip).packed
+        with self.space.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+            raw.bind((self.interface, 0))
+            raw.send(me.request(own, own))
 
     def unplug(self) -> None:
         """Pull the cable: no carrier."""
@@ -120,12 +128,14 @@ class Lab:
         self.prefixlen = first.prefixlen
         self.hosts: list[Host] = []
         self.crowds: list[Crowd] = []
+        self.daemons: list[Daemon] = []
         self._ipv6 = ipv6
         self._snooping = snooping
         self._watcher_ip = watcher_ip or str(first[2])
         self._spaces: list[Space] = []
         self._prefix = f"nsd-{os.getpid()}-{next(_count)}"
         self._ports = itertools.count(1)
+        self._daemons = itertools.count(1)
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
@@ -155,8 +165,11 @@ class Lab:
             self._exit.callback(space.delete)
         for crowd in self.crowds:
             self._exit.callback(crowd.close)
+        for daemon in self.daemons:
+            self._exit.callback(daemon.close)
         self._spaces.clear()
         self.crowds.clear()
+        self.daemons.clear()
         self.hosts.clear()
         self._exit.close()
 
@@ -186,10 +199,26 @@ class Lab:
         self.crowds.append(crowd)
         return crowd
 
-    def capture(self, host: Host | None = None, *, slots: int = 65_536) -> Capture:
+    def daemon(
+        self,
+        config: str | Mapping[str, Any] = "",
+        *,
+        as_user: bool = False,
+        start: bool = True,
+        env: Mapping[str, str] | None = None,
+    ) -> Daemon:
+        """A netscand with this configuration at the watcher, ready. See Daemon."""
+        folder = self.folder / f"daemon{next(self._daemons)}"
+        daemon = Daemon(self.watcher.space, folder, config, as_user=as_user, env=env)
+        self.daemons.append(daemon)
+        if start:
+            daemon.start()
+        return daemon
+
+    def capture(self, host: Host | None = None, *, slots: int = 65_536, size: int = 256) -> Capture:
         """Every frame of `host`'s interface (the watcher's unless told), both ways, from now on, with kernel stamps."""
         host = host or self.watcher
-        return Capture(host.space, host.interface, slots=slots)
+        return Capture(host.space, host.interface, slots=slots, size=size)
 
     def addresses(self, count: int, *, start: int = 10) -> list[str]:
         """`count` addresses of the LAN from its `start`th on; none of them the watcher's."""

@@ -137,9 +137,14 @@ class Space:
         env: Mapping[str, str] | None = None,
         **options: Any,  # noqa: ANN401
     ) -> "subprocess.Popen[Any]":
-        """Start `argv` here; it dies with us, and with the lab. `env` is added to ours. Options as of Popen."""
+        """Start `argv` here; it dies with the thread that calls this, and with the lab.
+
+        `env` is added to ours. Options as of Popen.
+        """
         environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | dict(env or {})
-        inside = ["ip", "netns", "exec", self.name, "setpriv", "--pdeathsig", "KILL", "--", *argv]
+        # What starts after we have died would never get the signal of our death: it looks for us first.
+        dies_with_us = ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", '[ "$PPID" = "$0" ] && exec "$@"']
+        inside = ["ip", "netns", "exec", self.name, *dies_with_us, str(os.getpid()), *argv]
         process = subprocess.Popen(inside, stdin=stdin, env=environment, cwd=ROOT, **options)
         self._running.append(process)
         return process

@@ -1,0 +1,78 @@
+"""What every ring of tests shares: `--long`, nothing skipped in CI, and a machine left as it was."""
+
+import os
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from tests.lab.lan import Lab
+from tests.lab.spaces import ours, sweep
+
+CI = os.environ.get("CI") == "true"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--long`."""
+    parser.addoption("--long", action="store_true", help="also run the thousands (tests marked long)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long ones out unless asked for: left out is not skipped, and CI minds only what is skipped."""
+    if config.getoption("--long"):
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker("long")]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI a test that skips has failed: it proves nothing there, and nobody reads the reason."""
+    report = yield
+    if CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, and CI may skip nothing: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a whole file."""
+    report = yield
+    if CI and report.outcome == "skipped":
+        report.outcome = "failed"
+        report.longrepr = f"{collector.nodeid} was skipped, and CI may skip nothing: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _namespaces_left() -> Iterator[None]:
+    """No test leaves a namespace of ours behind; what an earlier, killed run left is swept first."""
+    if os.geteuid() == 0:
+        sweep()
+    yield
+    assert not ours(), f"namespaces left behind: {', '.join(ours())}"
+
+
+@pytest.fixture(scope="session")
+def root() -> None:
+    """For tests that make namespaces."""
+    if os.geteuid():
+        pytest.skip("the lab makes network namespaces: run ./dev test as root or through sudo")
+
+
+@pytest.fixture
+def lab(root: None) -> Iterator[Lab]:
+    """A LAN of one's own, 10.77.0.0/24, the watcher at 10.77.0.2."""
+    with Lab() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared_lab(root: None) -> Iterator[Lab]:
+    """A LAN that the tests of a file share: for those that only add to it, or put back what they change."""
+    with Lab() as made:
+        yield made
