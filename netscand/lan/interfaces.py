@@ -7,13 +7,16 @@ from time import monotonic
 
 from netscand.config import NetworkRule, Scan
 from netscand.core.model import Network
-from netscand.lan.netlink import Netlink
+from netscand.lan.netlink import Netlink, NetlinkError
 from netscand.lan.networks import Kernel, decide
 
 log = logging.getLogger(__name__)
 
 SETTLE = 0.02
 """Seconds in which further changes are waited for: one `ip` command or DHCP lease makes several."""
+
+SHARE = 0.1
+"""Part of the time that reading may take while changes do not end (hundreds of containers come and go)."""
 
 TICK = 1.0
 """Seconds between signs of life."""
@@ -38,7 +41,7 @@ class Interfaces:
         """When following last showed that it lives (monotonic; every second)."""
 
     def open(self) -> tuple[Network, ...]:
-        """Begin to follow; all networks as they are now (blocking, some ms). Raises OSError."""
+        """Begin to follow; all networks as they are now (blocking, some ms). Raises NetlinkError."""
         self._netlink = Netlink()
         self._kernel = self._netlink.read()
         self._networks = decide(self._kernel, self._scan, self._rules)
@@ -54,20 +57,21 @@ class Interfaces:
                     self._netlink = Netlink()
                     self._look()
                 await self._follow(self._netlink)
-            except OSError as broken:
+            except NetlinkError as broken:
                 if monotonic() - began > BACK_OFF[1]:
                     wait = BACK_OFF[0]
                 if wait == BACK_OFF[0]:
-                    log.error("cannot follow the interfaces, trying again: %s", broken)
+                    log.error("%s; trying again", broken)
             finally:
                 self.close()
             await asyncio.sleep(wait)
             wait = min(2 * wait, BACK_OFF[1])
 
     async def _follow(self, netlink: Netlink) -> None:
-        """Until netlink breaks (OSError)."""
+        """Until netlink breaks (NetlinkError)."""
         loop = asyncio.get_running_loop()
         news = asyncio.Event()
+        cost = 0.0
         broken: list[Exception] = []
 
         def hear() -> None:
@@ -87,11 +91,13 @@ class Interfaces:
                     await asyncio.wait_for(news.wait(), TICK)
                 except TimeoutError:
                     continue
-                await asyncio.sleep(SETTLE)
+                await asyncio.sleep(max(SETTLE, cost / SHARE))
                 if broken:
                     raise broken[0]
                 news.clear()
+                began = monotonic()
                 self._look()
+                cost = monotonic() - began
         finally:
             loop.remove_reader(netlink)
 

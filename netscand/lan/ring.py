@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from time import CLOCK_REALTIME, clock_gettime_ns, monotonic
+from time import monotonic, time_ns
 from typing import NamedTuple
 
 from netscand.lan import packet_socket
@@ -45,11 +45,22 @@ class Frame(NamedTuple):
 
 
 class Ring:
-    """One ring: `slot` bytes a frame, header included, `size` in all. Raises OSError where the kernel refuses."""
+    """One ring: `slot` bytes a frame, header included, `size` in all. Raises OSError where the kernel refuses.
 
-    def __init__(self, program: Callable[[int], Sequence[Instruction]], slot: int = 128, size: int = 4 << 20) -> None:
+    `program` makes the filter, told how many bytes of a frame a slot has room for; `wall` is the clock of the kernel's
+    stamps, in ns.
+    """
+
+    def __init__(
+        self,
+        program: Callable[[int], Sequence[Instruction]],
+        slot: int = 128,
+        size: int = 4 << 20,
+        wall: Callable[[], int] = time_ns,
+    ) -> None:
         self._slot = slot
         self._size = size
+        self._wall = wall
         self._next = 0
         self._socket = packet_socket.packet_socket()
         try:
@@ -82,7 +93,7 @@ class Ring:
         words, ring, slot, size = self._words, self._map, self._slot, self._size
         place, floor = self._next, self._floor
         now = started = monotonic()
-        wall = clock_gettime_ns(CLOCK_REALTIME)
+        wall = self._wall()
         for _ in range(most):
             if not words[place >> 2] & TP_STATUS_USER:  # read first: behind it, the kernel has written the rest
                 floor = max(floor, started)
@@ -108,11 +119,10 @@ class Ring:
         _, drops = struct.unpack("=II", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
         return int(drops)
 
-    def check(self) -> None:
-        """Raises OSError if the socket is broken."""
+    def error(self) -> str:
+        """What broke the socket; empty where it is sound."""
         number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if number:
-            raise OSError(number, os.strerror(number))
+        return os.strerror(number) if number else ""
 
     def close(self) -> None:
         """Give everything back."""

@@ -3,7 +3,6 @@
 import re
 from array import array
 from bisect import bisect_left
-from typing import NamedTuple
 
 from netscand.core.model import Mac
 from netscand.lan import lightly
@@ -17,48 +16,45 @@ _LOCAL = 0x02
 _SUBDIVIDED = "IEEE Registration Authority"
 """Owner of the blocks that are given away in smaller parts: no vendor."""
 
+_PLACE_BITS = 28
+"""Of a row's 64 bits: the lower ones say where its name begins in the text of all names, the upper are the prefix."""
+
 _LINE = re.compile(r"^([0-9A-F:]{8,17})(?:/(\d\d))?\s*\t([^\t\n]*)(?:\t([^\n]*))?$", re.MULTILINE)
 """Prefix, its width where that is not 24, a short name, and mostly a full one."""
 
 
-class _Table(NamedTuple):
-    """Prefixes as numbers, in order, and where the name of each one begins in the text of all names."""
-
-    prefixes: "array[int]"
-    places: "array[int]"
-
-
 class Vendors:
-    """The table in 2 MiB (scapy's own, a dict of tuples, takes 24); a look-up is one bisection for each width."""
+    """One sorted array for each width of prefix, and one text of all names: 1.2 MiB, where scapy's dict takes 24."""
 
     def __init__(self) -> None:
-        rows: dict[int, list[tuple[int, int]]] = {width: [] for width in WIDTHS}
         names = bytearray()
         places: dict[str, int] = {}
-        for prefix, width, short, full in _LINE.findall(lightly.vendor_table()):
-            number = int(prefix.replace(":", "").ljust(12, "0"), 16)
+        rows: dict[int, array[int]] = {width: array("Q") for width in WIDTHS}
+        for line in _LINE.finditer(lightly.vendor_table()):
+            prefix, width, short, full = line.groups()
+            bits = int(width or 24)
+            number = int(prefix.replace(":", "").ljust(12, "0"), 16) >> 48 - bits
             name = (full or short).strip()
-            if number >> 40 & _LOCAL or int(width or 24) not in rows or name == _SUBDIVIDED:
+            if bits not in rows or number >> bits - 8 & _LOCAL or name == _SUBDIVIDED:
                 continue
             if name not in places:
                 places[name] = len(names)
                 names += name.encode() + b"\n"
-            rows[int(width or 24)].append((number >> 48 - int(width or 24), places[name]))
+            rows[bits].append(number << _PLACE_BITS | places[name])
         self._names = bytes(names)
-        self._tables: dict[int, _Table] = {}
-        for width, found in rows.items():
-            found.sort()
-            self._tables[width] = _Table(array("Q", [row[0] for row in found]), array("I", [row[1] for row in found]))
+        self._rows = {width: array("Q", sorted(found)) for width, found in rows.items()}
+        del names, places, rows
+        lightly.give_back()
 
     def of(self, mac: Mac) -> str | None:
         """The vendor's full name; None where none is known, and for an address that was made up (randomised)."""
         if mac[0] & _LOCAL:
             return None
         number = int.from_bytes(mac)
-        for width, table in self._tables.items():
+        for width, rows in self._rows.items():
             prefix = number >> 48 - width
-            row = bisect_left(table.prefixes, prefix)
-            if row < len(table.prefixes) and table.prefixes[row] == prefix:
-                start = table.places[row]
+            row = bisect_left(rows, prefix << _PLACE_BITS)
+            if row < len(rows) and rows[row] >> _PLACE_BITS == prefix:
+                start = rows[row] & (1 << _PLACE_BITS) - 1
                 return self._names[start : self._names.index(b"\n", start)].decode()
         return None

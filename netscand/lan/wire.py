@@ -20,10 +20,13 @@ SLICE = 0.005
 """Seconds that one call of `send` holds the loop at most."""
 
 TICK = 1.0
-"""Seconds between looks at the ring's health and its count of drops."""
+"""Seconds between looks at the ring's count of drops, which are signs of life as well."""
 
 BACK_OFF = (1.0, 30.0)
 """Seconds before a receive path that died is made anew: at first, and at most."""
+
+IN_VAIN = 10_000
+"""Times that the ring may call us to a slot that is not ready; then we have lost our place in it."""
 
 _FULL = frozenset([errno.EAGAIN, errno.ENOBUFS])
 """The interface's queue takes no more just now."""
@@ -53,6 +56,7 @@ class Wire:
         self.dropped = 0
         """Frames the kernel had no room for."""
         self.send_errors = 0
+        self._in_vain = 0
         self.ticked_at = monotonic()
         """When the receive path last showed that it lives (monotonic; every second)."""
 
@@ -84,7 +88,7 @@ class Wire:
                     self.open()
                     log.info("hearing again")
                 await self._listen()
-            except (OSError, WireError) as broken:
+            except WireError as broken:
                 if monotonic() - began > BACK_OFF[1]:
                     wait = BACK_OFF[0]
                 if wait == BACK_OFF[0]:
@@ -95,42 +99,48 @@ class Wire:
             wait = min(2 * wait, BACK_OFF[1])
 
     async def _listen(self) -> None:
-        """Until the ring breaks (OSError)."""
+        """Until the ring breaks (WireError), or `hear` does."""
         assert self._ring is not None
         ring = self._ring
         loop = asyncio.get_running_loop()
-        broken: asyncio.Future[None] = loop.create_future()
+        ended: asyncio.Future[None] = loop.create_future()
 
         def read() -> None:
             try:
                 self._read(ring)
-            except Exception as wrong:
+            except Exception as wrong:  # from here it would only be logged
                 loop.remove_reader(ring)
-                if not broken.done():
-                    broken.set_exception(wrong)
+                ended.set_exception(wrong)
 
         loop.add_reader(ring, read)
         try:
-            while True:
-                done, _ = await asyncio.wait([broken], timeout=TICK)
-                if done:
-                    broken.result()
-                ring.check()
+            while not ended.done():
+                await asyncio.wait([ended], timeout=TICK)
                 self.dropped += ring.drops()
                 self.ticked_at = monotonic()
+            ended.result()
         finally:
             loop.remove_reader(ring)
 
     def _read(self, ring: Ring) -> None:
         frames = ring.read(BATCH)
         if not frames:
-            ring.check()  # readable without a frame: an error, or a slot that another processor is still writing
+            self._look_why(ring)
             return
+        self._in_vain = 0
         self.received += len(frames)
         decode = packets.decode
         heard = [seen for frame in frames if (seen := decode(*frame)) is not None]
         if heard:
             self._hear(heard)
+
+    def _look_why(self, ring: Ring) -> None:
+        """Readable, and no frame: an error, or a slot that another processor is still writing."""
+        if wrong := ring.error():
+            raise WireError(wrong)
+        self._in_vain += 1
+        if self._in_vain > IN_VAIN:
+            raise WireError("the ring says that it has frames, and has none")
 
     def send(self, asks: Sequence[Ask]) -> int:
         """Send from the front, for 5 ms at most or until an interface's queue is full; how many went.
