@@ -67,10 +67,13 @@ class Verbs(click.Group):
             sys.exit(failure.exit_code)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
-        except BrokenPipeError:
-            # Nobody reads on: what is still buffered goes nowhere, also when the interpreter flushes at its end.
+        except OSError as wrong:  # of stdout: what the network does is a Failure
+            # What is still buffered goes nowhere, also when the interpreter flushes at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
+            if isinstance(wrong, BrokenPipeError):
+                sys.exit(0)
+            complain(Failure(f"cannot write: {wrong.strerror or wrong}"))
+            sys.exit(Failure.exit_code)
 
 
 @click.group(cls=Verbs, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

@@ -19,7 +19,11 @@ from netscand.protocol import (
 DOUBT = {"network_up", "network_down", "network_silent"}
 """Events of a network that set its devices to `unknown`."""
 STATES = {"network_up": "up", "network_down": "down", "network_silent": "silent", "network_recovered": "up"}
+KINDS = {"up": "network_up", "down": "network_down", "silent": "network_silent"}
+"""The event that leads to a state."""
 VERDICTS = {"discovered", "online", "offline"}
+WORDS = ("label", "known", "notes")
+"""What the user knows of a device."""
 
 
 class Picture:
@@ -49,8 +53,9 @@ class Picture:
                 self._parts += message.devices
                 return [] if message.more else self._snapshot()
             case Resumed():
+                # What happened to the networks meanwhile follows as events.
                 self._parts, self.whole = None, True
-                return self._networks_now(message.networks)
+                self.networks = {network.id: network for network in message.networks}
             case Event():
                 return self._event(message)
             case ScanUpdate():
@@ -63,7 +68,7 @@ class Picture:
         if event.network in self.networks and event.kind in STATES:
             self.networks[event.network].state = STATES[event.kind]
         if event.network and event.kind in DOUBT:
-            self._doubt(event.network)
+            self._doubt(event.network, event.kind)
         device = event.device
         if device is None:
             return [event]
@@ -73,18 +78,20 @@ class Picture:
             return [event]
         self.devices[device.mac] = device
         self._missing.discard(device.mac)
-        if event.kind not in VERDICTS or device.status == "unknown":
+        if event.kind not in VERDICTS:
             return [event]
-        before = self._before.pop(device.mac, None)
-        doubted = known is not None and known.status == "unknown"
-        return [] if doubted and before == device.status else [event]
+        shown = self._before.pop(device.mac, known.status if known else None)
+        doubted = (known and known.status == "unknown") or (event.previous or {}).get("status") == "unknown"
+        return [] if doubted and shown == device.status else [event]
 
-    def _doubt(self, network: str) -> None:
+    def _doubt(self, network: str, kind: str) -> None:
         for device in self.devices.values():
             held = {address.network for address in device.addresses}
-            if network in held and not (
-                device.status == "online" and any(self._up(other) for other in held - {network})
-            ):
+            if network not in held:
+                continue
+            if "self" in device.kinds and kind == "network_up":
+                device.status = "online"  # this host needs nobody's verdict (DESIGN section 3)
+            elif device.status != "online" or not any(self._up(other) for other in held - {network}):
                 self._unsure(device)
 
     def _up(self, network: str) -> bool:
@@ -104,12 +111,15 @@ class Picture:
 
     def _networks_now(self, networks: list[Network]) -> list[Event]:
         was, self.networks = self.networks, {network.id: network for network in networks}
-        kinds = {"up": "network_up", "down": "network_down", "silent": "network_silent"}
-        return [
-            Event(cursor="", kind=kinds[now.state], at="", network=now.id, reason=now.why)
+        if not self.whole:
+            return []
+        told = [
+            Event(cursor="", kind=kind, at="", network=now.id, reason=now.why)
             for now in networks
-            if now.id in was and was[now.id].state != now.state and now.state in kinds
+            if (kind := _became(was.get(now.id), now)) is not None
         ]
+        gone = [id_ for id_, network in was.items() if id_ not in self.networks and network.state == "up"]
+        return told + [Event(cursor="", kind="network_down", at="", network=id_, reason="it is gone") for id_ in gone]
 
     def _snapshot(self) -> list[Event]:
         """Take the collected snapshot; what differs from what was shown, where something was."""
@@ -149,10 +159,9 @@ class Picture:
         told += [_told("address_removed", "", now, address=ip) for ip in sorted(held - holds.keys())]
         if was.hostname != now.hostname:
             told.append(_told("renamed", "", now, previous={"hostname": was.hostname}))
-        if (was.label, was.known, was.notes) != (now.label, now.known, now.notes):
-            told.append(
-                _told("labelled", "", now, previous={"label": was.label, "known": was.known, "notes": was.notes})
-            )
+        words = {key: getattr(was, key) for key in WORDS if getattr(was, key) != getattr(now, key)}
+        if words:
+            told.append(_told("labelled", "", now, previous=words))
         return told
 
     def _scanned(self, update: ScanUpdate) -> list[Event]:
@@ -170,9 +179,7 @@ class Picture:
     def _gone(self) -> list[Event]:
         """Who is missing though the daemon has looked: a daemon that just started knows nobody yet."""
         gone = [mac for mac in self._missing if self._looked_for(self.devices[mac])]
-        told = [
-            _told("forgotten", "", self.devices[mac], reason="the daemon no longer knows it") for mac in sorted(gone)
-        ]
+        told = [_told("forgotten", "", self.devices[mac], reason="no longer in the list") for mac in sorted(gone)]
         for mac in gone:
             self._drop(mac)
         return told
@@ -180,6 +187,13 @@ class Picture:
     def _looked_for(self, device: Device) -> bool:
         networks = [self.networks.get(address.network) for address in device.addresses]
         return all(network is None or network.last_scan is not None for network in networks)
+
+
+def _became(was: Network | None, now: Network) -> str | None:
+    """The event that leads from one state of a network to the other."""
+    if was is not None and was.state == now.state:
+        return None
+    return "network_recovered" if was and was.state == "silent" and now.state == "up" else KINDS.get(now.state)
 
 
 def _told(kind: str, at: str, device: Device, *, previous: dict[str, object] | None = None, **more: str) -> Event:

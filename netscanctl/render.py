@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 
-from netscanctl.text import SENTENCE_LIMIT, clean, fit, width
+from netscanctl.text import SENTENCE_LIMIT, clean, fit, pad, width
 from netscand.protocol import DaemonStatus, Device, Event, Network, ScanUpdate
 
 MARKS = {
@@ -19,11 +19,18 @@ MARKS = {
 COLOURS = {"+": "32", "-": "31", "!": "1;33", "~": "36", "online": "32", "offline": "31", "unknown": "33", "up": "32",
            "down": "31", "silent": "33", "ok": "32", "degraded": "1;33"}  # fmt: skip
 """SGR parameters."""
+SOFT = ("NAME", "VENDOR", "WHY")
+"""Columns that may be cut on a narrow terminal, to NARROWEST at least."""
+NARROWEST = 8
+GAP = "  "
 NONE = "-"
 """An empty cell, so that columns can be counted."""
 
 Paint = Callable[[str, str], str]
 """(text, what it is a key of in COLOURS) → text, coloured or not."""
+
+
+Rows = Iterable[Sequence[str]]
 
 
 def plain(text: str, _meaning: str) -> str:
@@ -37,14 +44,18 @@ def coloured(text: str, meaning: str) -> str:
 
 
 def moment(stamp: str | None, today: datetime | None = None) -> str:
-    """A time of the wire as local time; without its date where that is `today`'s."""
+    """A time of the wire as local time; with `today`, as short as that allows (like ls(1))."""
     if not stamp:
         return NONE
     try:
         local = datetime.fromisoformat(stamp).astimezone()
     except ValueError:
         return clean(stamp)
-    return local.strftime("%H:%M:%S" if today and local.date() == today.date() else "%Y-%m-%d %H:%M:%S")
+    if today is None:
+        return local.strftime("%Y-%m-%d %H:%M:%S")
+    if local.date() == today.date():
+        return local.strftime("%H:%M:%S")
+    return local.strftime("%b %d %H:%M" if local.year == today.year else "%b %d  %Y")
 
 
 def span(seconds: float) -> str:
@@ -72,18 +83,23 @@ def vendor_of(device: Device) -> str:
 # ---- tables
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, columns: int | None, paint: Paint) -> str:
-    """Aligned columns, of clean text; cut to fit `columns` (None: never), the widest first. Ends with a newline."""
+def table(head: Sequence[str], rows: Rows, *, columns: int | None = None, paint: Paint = plain) -> str:
+    """Aligned columns of clean text, the first coloured by what it says. Ends with a newline.
+
+    `columns` (None: any number) is met by cutting what can be cut: names, vendors, reasons.
+    """
     cells = [list(head), *map(list, rows)]
     widths = [max(width(row[at]) for row in cells) for at in range(len(head))]
-    if columns:
-        while sum(widths) + 2 * (len(widths) - 1) > columns and max(widths) > 12:
-            widths[widths.index(max(widths))] -= 1
+    soft = [at for at, name in enumerate(head) if name in SOFT]
+    while columns and soft and sum(widths) + len(GAP) * (len(widths) - 1) > columns:
+        widest = max(soft, key=lambda at: widths[at])
+        if widths[widest] <= NARROWEST:
+            break
+        widths[widest] -= 1
     lines = []
     for row in cells:
-        padded = [fit(text, wide) for text, wide in zip(row, widths, strict=True)]
-        padded[-1] = padded[-1].rstrip()
-        lines.append("  ".join(paint(text, row[at]) for at, text in enumerate(padded)).rstrip())
+        first, *others = (fit(text, wide) for text, wide in zip(row, widths, strict=True))
+        lines.append(GAP.join((paint(first, row[0]), *others)).rstrip())
     return "\n".join(lines) + "\n"
 
 
@@ -94,7 +110,8 @@ def devices_table(devices: Iterable[Device], *, columns: int | None, paint: Pain
          name_of(device), vendor_of(device), clean(",".join(device.kinds) or NONE))
         for device in devices
     ]  # fmt: skip
-    return table(("STATUS", "SINCE", "IP", "MAC", "NAME", "VENDOR", "KIND"), rows, columns=columns, paint=paint)
+    head = ("STATUS", "SINCE", "IP", "MAC", "NAME", "VENDOR", "KIND")
+    return table(head, rows, columns=columns, paint=paint)
 
 
 def networks_table(networks: Iterable[Network], *, columns: int | None, paint: Paint, today: datetime | None) -> str:
@@ -130,10 +147,10 @@ def change(event: Event, *, paint: Paint, now: datetime, short: bool) -> str:
         parts = [clean(event.network or NONE), clean(event.address or "")]
     else:
         device = event.device
-        parts = [fit(name_of(device), 20), fit(clean(device.ip or NONE), 15), clean(device.mac), vendor_of(device)]
+        parts = [pad(name_of(device), 20), pad(clean(device.ip or NONE), 15), clean(device.mac), vendor_of(device)]
     parts += [detail(event), clean(event.reason, SENTENCE_LIMIT)]
     told = "  ".join(part for part in parts if part.strip())
-    return f"{at}  {paint(mark, mark)} {paint(fit(kind, max(10, width(kind))), mark)}  {told}"
+    return f"{at}  {paint(f'{mark} {pad(kind, 10)}', mark)}  {told}"
 
 
 def detail(event: Event) -> str:
@@ -202,7 +219,7 @@ def device_facts(device: Device, *, paint: Paint, today: datetime | None) -> str
         for held in device.addresses
     ]
     head = ("ADDRESS", "NETWORK", "EVIDENCE", "FIRST SEEN", "LAST SEEN")
-    return facts(pairs) + ("\n" + table(head, rows, columns=None, paint=plain) if rows else "")
+    return facts(pairs) + ("\n" + table(head, rows) if rows else "")
 
 
 def status_facts(status: DaemonStatus, *, paint: Paint, today: datetime | None) -> str:

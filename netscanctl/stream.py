@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from netscanctl.client import Daemon, Failure, Misfit, NoDaemon, TimedOut, fitting, refused, unreachable
+from netscanctl.client import Daemon, Failure, Misfit, NoDaemon, Spoken, TimedOut, fitting, refused, unreachable
 from netscand import protocol
 
 if TYPE_CHECKING:
@@ -147,18 +147,24 @@ class _Stub(msgspec.Struct):
 _TYPES = {str(kind.__struct_config__.tag) for kind in protocol.ServerMessage.__args__}
 
 
+def _is_new(raw: bytes) -> bool:
+    """Whether a message is of a type that this version does not know."""
+    try:
+        return msgspec.json.decode(raw, type=_Stub).type not in _TYPES
+    except msgspec.DecodeError:
+        return False
+
+
 def understand(daemon: Daemon, raw: bytes) -> Heard:
     """A message, decoded. Raises Misfit for a known type in a shape we cannot read, or another protocol."""
     try:
         message = protocol.decode_server(raw)
     except msgspec.DecodeError as wrong:
-        try:
-            known = msgspec.json.decode(raw, type=_Stub).type in _TYPES
-        except msgspec.DecodeError:
-            known = True
-        if known:
-            raise Misfit(f"the daemon at {daemon.place} says what netscanctl cannot read: {wrong}") from None
-        return Heard(raw, None)
+        if _is_new(raw):
+            return Heard(raw, None)
+        with suppress(msgspec.DecodeError):
+            fitting(daemon, msgspec.json.decode(raw, type=Spoken))
+        raise Misfit(f"the daemon at {daemon.place} says what netscanctl cannot read: {wrong}") from None
     if isinstance(message, protocol.InitialState | protocol.Resumed):
         fitting(daemon, message)
     return Heard(raw, message)

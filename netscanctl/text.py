@@ -1,5 +1,6 @@
 """Text from elsewhere, made safe for a terminal: a name may carry escapes, a LAN is hostile (FAULTS T8). Pure."""
 
+import re
 import unicodedata
 
 NAME_LIMIT = 64
@@ -15,7 +16,7 @@ _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
     for first, last in ((0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF))
     for code in range(first, last + 1)
 }
-# Controls, formats (bidi, zero-width, tags), surrogates, private and unassigned: who knows what a terminal makes of them.
+# Controls, formats (bidi, zero-width, tags), surrogates, private, unassigned: who knows what a terminal makes of them.
 _UNSAFE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 
 
@@ -46,16 +47,17 @@ def clean(text: object, limit: int = NAME_LIMIT) -> str:
 
 def visible_json(raw: bytes) -> str:
     """JSON for a terminal: what that might obey becomes a JSON escape, which means the same."""
-    out = []
-    for char in raw.decode(errors="replace"):
-        if char in "\n\r\t" or (" " <= char <= "~"):
-            out.append(" " if char in "\n\r\t" else char)
-        elif unicodedata.category(char) in _UNSAFE:
-            units = char.encode("utf-16-be", "surrogatepass")
-            out += [f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2)]
-        else:
-            out.append(char)
-    return "".join(out)
+    return re.sub(r"[^ -~]", _escaped, raw.decode(errors="replace"))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    char = found[0]
+    if char in "\n\r\t":
+        return " "  # between tokens; within a string JSON has it escaped already
+    if unicodedata.category(char) not in _UNSAFE:
+        return char
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 def width(text: str) -> int:
@@ -71,11 +73,15 @@ def _columns(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
 
 
+def pad(text: str, columns: int) -> str:
+    """The text, padded with blanks to `columns` where it takes fewer."""
+    return text + " " * (columns - width(text))
+
+
 def fit(text: str, columns: int) -> str:
     """The text padded with blanks to `columns`, or cut to them with `…`."""
-    missing = columns - width(text)
-    if missing >= 0:
-        return text + " " * missing
+    if width(text) <= columns:
+        return pad(text, columns)
     kept, used = [], 0
     for char in text:
         if used + _columns(char) > columns - 1:

@@ -6,7 +6,7 @@ from click.shell_completion import get_completion_class
 from netscanctl.cli import Session
 
 
-@click.command("completion")
+@click.command("completion", short_help="Print the completions of a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:

@@ -21,7 +21,7 @@ from netscand.protocol import Device, ScanTicket, ScanUpdate
 WAIT = "/api/scan?wait=1"
 
 
-@click.command("scan-now")
+@click.command("scan-now", short_help="Scan now, and list who answered.")
 @click.argument("targets", metavar="[TARGET]...", nargs=-1)
 @click.option("--no-wait", is_flag=True, help="Ask for it, and do not wait for its end.")
 @click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it came.")
@@ -91,13 +91,19 @@ class Progress:
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
         self.picture = Picture()
+        self._others: set[int] = set()
+        """Scans that no client wished for: not ours."""
 
     async def show(self, stream: AsyncIterator[Heard]) -> None:
         """Show it until cancelled."""
         self._terminal.bar.set(0, 1, "waiting for the scan")
         async for heard in stream:
             match heard.message:
-                case protocol.ScanProgress(done=done, total=total, found=found):
+                case protocol.ScanStarted(scan_id=scan_id, requested_by=cause) if cause != "client":
+                    self._others.add(scan_id)
+                case protocol.ScanProgress(scan_id=scan_id, done=done, total=total, found=found) if (
+                    scan_id not in self._others
+                ):
                     self._terminal.bar.set(done, total, f"{done}/{total} addresses, {found} found")
                 case protocol.ScanError(network=network, message=message):
                     self._terminal.talk(f"scan of {clean(network)}: {clean(message, SENTENCE_LIMIT)}")

@@ -5,17 +5,17 @@ import click
 from netscanctl.cli import Session
 from netscanctl.client import Client, device_path
 from netscanctl.render import device_facts
-from netscanctl.which import as_mac, the_one
+from netscanctl.which import as_ip, as_mac, the_one
 from netscand.protocol import Device, DeviceList
 
 
 def mac_of(client: Client, text: str) -> str:
     """The MAC of the device that `text` names. Raises Failure where it is none, or more than one."""
-    devices = client.read(client.get("/api/devices"), DeviceList).devices
+    devices = client.read(client.get("/api/devices", {"q": as_ip(text) or text}), DeviceList).devices
     return the_one(devices, text).mac
 
 
-@click.command("show")
+@click.command("show", short_help="Show one device: addresses, and why it is on- or offline.")
 @click.argument("device")
 @click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it came.")
 @click.pass_obj

@@ -13,7 +13,7 @@ from netscanctl.stream import follow
 from netscanctl.which import as_ip, as_mac, matching, the_one
 
 
-@click.command("wait-for")
+@click.command("wait-for", short_help="Wait until a device is online, or offline.")
 @click.argument("device")
 @click.option("--offline", is_flag=True, help="Wait until it is offline.")
 @click.option("--timeout", metavar="SECONDS", type=click.FloatRange(min=0), help="Give up after so long (exit code 6).")
@@ -38,15 +38,16 @@ def command(session: Session, device: str, offline: bool, timeout: float | None)
 async def _until(session: Session, text: str, wanted: str) -> str:
     """The name of the device, when it is so. Raises Failure."""
     picture = Picture()
-    mac = as_mac(text)
-    async with aclosing(follow(session.daemon, session.terminal.talk)) as stream:
+    fixed = as_mac(text) or as_ip(text)
+    query = {"q": fixed} if fixed else None
+    async with aclosing(follow(session.daemon, session.terminal.talk, query=query)) as stream:
         async for heard in stream:
             picture.hear(heard.message)
             if not picture.whole:
                 continue
-            if mac is None and as_ip(text) is None:
-                mac = the_one(picture.devices.values(), text).mac  # a name is looked up once: it may change
-            found = matching(picture.devices.values(), mac or text)
+            if fixed is None:
+                fixed = the_one(picture.devices.values(), text).mac  # looked up once: a name may change
+            found = matching(picture.devices.values(), fixed)
             if any(device.status == wanted for device in found) and (
                 wanted == "online" or all(device.status == wanted for device in found)
             ):

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import stat
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
@@ -22,7 +23,7 @@ from netscand import protocol
 KINDS = get_args(protocol.EventKind)
 
 
-@click.command("watch")
+@click.command("watch", short_help="Print the devices, then one line a change, for ever.")
 @click.argument("text", required=False)
 @click.option("--network", metavar="ID", help="Only one network, such as 192.168.1.0/24@eth0.")
 @click.option("--kind", "kinds", metavar="KIND", multiple=True, type=click.Choice(KINDS),
@@ -65,7 +66,8 @@ def command(
 @asynccontextmanager
 async def while_read() -> AsyncIterator[None]:
     """End what runs within, by BrokenPipeError, as soon as nobody reads stdout: the next change may be hours away."""
-    if not stat.S_ISFIFO(os.fstat(1).st_mode):
+    stdout = sys.stdout.fileno()
+    if not stat.S_ISFIFO(os.fstat(stdout).st_mode):
         yield
         return
     loop, task, left = asyncio.get_running_loop(), asyncio.current_task(), False
@@ -74,11 +76,11 @@ async def while_read() -> AsyncIterator[None]:
     def leave() -> None:
         nonlocal left
         left = True
-        loop.remove_reader(1)
+        loop.remove_reader(stdout)
         task.cancel()
 
     # Nothing is ever read here; but of a pipe without a reader, epoll tells even those who wait to read.
-    loop.add_reader(1, leave)
+    loop.add_reader(stdout, leave)
     try:
         yield
     except asyncio.CancelledError:
@@ -86,7 +88,7 @@ async def while_read() -> AsyncIterator[None]:
             raise BrokenPipeError from None
         raise
     finally:
-        loop.remove_reader(1)
+        loop.remove_reader(stdout)
 
 
 class Raw:
