@@ -8,6 +8,9 @@ BURST_S = 0.02
 MARGIN = 0.97
 """Part of the rate that is used: a frame leaves up to a slice later than it was counted."""
 
+SOONEST = 0.0005
+"""Seconds: waking earlier than this is not worth it, and a rounded sum must not ask for now again."""
+
 
 class Bucket:
     """At most `rate` frames in any second; 0: no bound.
@@ -38,4 +41,4 @@ class Bucket:
     def when(self, now: float, frames: float = 1.0) -> float:
         """When there will be room for so many frames, or for as many as ever."""
         missing = min(frames, self._depth) - self.room(now)
-        return now if missing <= 0 else now + missing / self._refill
+        return now if missing <= 0 else now + max(missing / self._refill, SOONEST)

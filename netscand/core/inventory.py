@@ -258,11 +258,15 @@ class Inventory:
         return best
 
     def _schedule(self, device: Device) -> None:
-        if device.status is Status.OFFLINE or device.is_self:
+        due = inf
+        if not device.is_self and device.status is not Status.OFFLINE:
+            if self._where(device) is not None:
+                due = device.presence.next_at
+            elif device.status is Status.ONLINE:
+                due = device.last_seen + UNASKABLE
+        if due == inf:
             device.agenda = inf
-            return
-        due = device.presence.next_at if self._where(device) is not None else device.last_seen + UNASKABLE
-        if due != device.agenda:
+        elif due != device.agenda:
             device.agenda = due
             heappush(self._agenda, (due, device.mac))
 

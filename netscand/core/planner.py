@@ -38,8 +38,8 @@ FIRST_SCAN_FAST = 1024
 SCAN_SHARE = 0.8
 """Part of the background budget of an interval that a timer's scan may plan with."""
 
-PROGRESS_APART = 0.1
-"""Seconds between two `scan_progress`."""
+PROGRESS_APART, TIMER_PROGRESS_APART = 0.1, 1.0
+"""Seconds between two `scan_progress`: of what somebody waits for, and of a timer's scan."""
 
 ANSWER_WITHIN = 2.0
 """Seconds after an ask in which a reply is an answer to it."""
@@ -196,7 +196,7 @@ class Planner:
             for scan in self._running:
                 for part in scan.parts:
                     if part.network.id == network.id and part.heard(seen.ip, seen.mac):
-                        self.next_at = min(self.next_at, max(seen.at, scan.told_at + PROGRESS_APART))
+                        self.next_at = min(self.next_at, max(seen.at, scan.tell_at))
         return rtt
 
     # ---- what leaves --------------------------------------------------------------------------------------------
@@ -373,13 +373,14 @@ class Planner:
             self._finish(scan, now)
             return
         progress = scan.progress
-        if progress == scan.told or not (progress[1] or now - scan.started_at >= PROGRESS_APART):
+        apart = TIMER_PROGRESS_APART if scan.cause is Cause.TIMER else PROGRESS_APART
+        if progress == scan.told or not (progress[1] or now - scan.started_at >= apart):
             return
-        if now - scan.told_at >= PROGRESS_APART:
-            scan.told_at, scan.told = now, progress
+        if now >= scan.tell_at:
+            scan.tell_at, scan.told = now + apart, progress
             self._news.append(self._progress(scan))
         else:
-            self.next_at = min(self.next_at, scan.told_at + PROGRESS_APART)
+            self.next_at = min(self.next_at, scan.tell_at)
 
     @staticmethod
     def _progress(scan: Scan) -> ScanProgress:
@@ -388,13 +389,15 @@ class Planner:
 
     def _finish(self, scan: Scan, now: float) -> None:
         self._running.remove(scan)
+        self.next_at = now  # a wish may be waiting for it
         for part in scan.parts:
             self._walks.pop(id(part), None)
             plan = self._plans.get(part.network.id)
             if plan is not None:
                 plan.last_scan = now
         found: tuple[Mac, ...] = tuple(scan.found)
-        self._news.append(self._progress(scan))
+        if scan.progress != scan.told:
+            self._news.append(self._progress(scan))
         self._news.append(
             ScanFinished(scan.id, scan.networks, scan.started_at, now, scan.broadcast, scan.unicast, found)
         )

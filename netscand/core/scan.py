@@ -84,13 +84,15 @@ class Part:
         self._thorough = thorough
         self._base = int(network.cidr.network_address)
         self._state = bytearray(len(offsets))
+        self._heard = bytearray(len(offsets))
+        self._answered = 0
         self._index = None if isinstance(offsets, range) else {offset: i for i, offset in enumerate(offsets)}
         self._last_sent = 0.0
 
     @property
     def open(self) -> int:
         """Addresses without an answer."""
-        return self.total - len(self.found)
+        return self.total - self._answered
 
     def index(self, offset: int) -> int | None:
         """Give the place of an address in this part."""
@@ -109,11 +111,23 @@ class Part:
         index = self.index(int.from_bytes(ip) - self._base)
         if index is None:
             return False
+        return self._answer(index, mac)
+
+    def _answer(self, index: int, mac: Mac) -> bool:
         self._settle(index)
+        if not self._heard[index]:
+            self._heard[index] = 1
+            self._answered += 1
         if mac in self.found:
             return False
         self.found[mac] = None
         return True
+
+    def _count_ourselves(self, index: int, mac: Mac) -> None:
+        """Count our own address as one that answered, but find us only where we were asked for."""
+        self._answer(index, mac)
+        if self.whole:
+            del self.found[mac]
 
     def _settle(self, index: int) -> None:
         if self._state[index] != SETTLED:
@@ -127,7 +141,7 @@ class Part:
         yield from self._walk(inventory, 0, known=True)
         yield from self._walk(inventory, 0, known=False)
         for attempt in range(1, self._tries + (EXTRA_TRIES if self._thorough else 0)):
-            if not self.open:
+            if self.settled == self.total:
                 break
             yield started + self.wait
             started = self.now
@@ -153,9 +167,11 @@ class Part:
             online = device is not None and device.status is Status.ONLINE
             if known is not None and online is not known:
                 continue
-            if device is not None and online and (device.is_self or self._heard_lately(device.last_seen)):
-                self.found[device.mac] = None
-                self._settle(index)
+            if device is not None and device.is_self:
+                self._count_ourselves(index, device.mac)
+                continue
+            if device is not None and online and self._heard_lately(device.last_seen):
+                self._answer(index, device.mac)
                 continue
             limit = self._tries + (EXTRA_TRIES if self._thorough and online else 0)
             if attempt >= limit:
@@ -183,8 +199,8 @@ class Scan:
     started_at: float
     broadcast: int = 0
     unicast: int = 0
-    told_at: float = 0.0
-    """When its progress was told last."""
+    tell_at: float = 0.0
+    """When its progress may be told again."""
     told: tuple[int, int] = (0, 0)
     networks: tuple[str, ...] = field(init=False)
 

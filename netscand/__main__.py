@@ -1,0 +1,78 @@
+"""argv → daemon."""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from netscand import __version__
+from netscand.config import ConfigError, load
+
+DEFAULT = Path("/etc/netscand/netscand.toml")
+
+EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 69, 75, 77, 78
+"""sysexits.h: lost a room; already running; not permitted; configuration."""
+
+
+def main() -> None:
+    """Read argv, run, and exit with a code that says what happened."""
+    arguments = _arguments()
+    try:
+        config = load(arguments.check_config or arguments.config or DEFAULT, required=_named(arguments))
+    except ConfigError as wrong:
+        sys.exit(_say(str(wrong), EX_CONFIG))
+    if arguments.check_config:
+        sys.stdout.write(f"{arguments.check_config}: good\n")
+        return
+    logging.basicConfig(level=config.log.level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    # Imported late: --check-config and --version need no scapy.
+    from netscand.lan.wire import WireError
+    from netscand.serve.listen import AlreadyRunning, ListenError
+
+    try:
+        if arguments.once:
+            from netscand.once import once
+
+            sys.exit(once(config, as_json=arguments.json))
+        from netscand.daemon import run
+
+        run(config, arguments.config or DEFAULT)
+    except WireError as wrong:
+        sys.exit(_say(str(wrong), EX_NOPERM if wrong.not_permitted else EX_UNAVAILABLE))
+    except AlreadyRunning as wrong:
+        sys.exit(_say(str(wrong), EX_TEMPFAIL))
+    except ListenError as wrong:
+        sys.exit(_say(str(wrong), EX_CONFIG))
+    except ExceptionGroup as lost:
+        logging.getLogger(__name__).critical("lost a room", exc_info=lost)
+        sys.exit(EX_UNAVAILABLE)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser("netscand", description="Knows which devices are on the local networks.")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help=f"configuration (default {DEFAULT}, if it is there)"
+    )
+    parser.add_argument("--check-config", type=Path, metavar="FILE", help="say what is wrong with FILE, and exit")
+    parser.add_argument("--once", action="store_true", help="scan, print the devices, and exit")
+    parser.add_argument("--json", action="store_true", help="with --once: print JSON")
+    parser.add_argument("--version", action="version", version=f"netscand {__version__}")
+    arguments = parser.parse_args()
+    if arguments.json and not arguments.once:
+        parser.error("--json goes with --once")
+    return arguments
+
+
+def _named(arguments: argparse.Namespace) -> bool:
+    return arguments.check_config is not None or arguments.config is not None
+
+
+def _say(sentence: str, code: int) -> int:
+    sys.stderr.write(f"netscand: {sentence}\n")
+    return code
+
+
+if __name__ == "__main__":
+    main()

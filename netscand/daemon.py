@@ -1,0 +1,146 @@
+"""The composition root: builds the rooms, owns the tasks; readiness, reload, shutdown."""
+
+import asyncio
+import gc
+import logging
+import secrets
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from random import SystemRandom
+
+from sdnotify import SystemdNotifier
+
+from netscand.config import Config, ConfigError, load
+from netscand.core.inventory import Inventory
+from netscand.core.model import Status
+from netscand.core.planner import Pace, Planner
+from netscand.core.presence import Rules
+from netscand.engine import Engine
+from netscand.lan.interfaces import Interfaces
+from netscand.lan.vendors import Vendors
+from netscand.lan.wire import Wire
+from netscand.serve.hub import Hub
+from netscand.serve.server import Server
+from netscand.serve.translate import Translator
+
+STATUS_APART = 5.0
+"""Seconds between two STATUS lines for systemd."""
+
+log = logging.getLogger(__name__)
+
+
+class Daemon:
+    """The house, built from one configuration."""
+
+    def __init__(self, config: Config, path: Path) -> None:
+        self.config = config
+        self._path = path
+        self._notify: Callable[[str], None] = SystemdNotifier().notify
+        now = time.monotonic()
+        self.wire = Wire(lambda batch: self.engine.hear(batch))
+        self.inventory = Inventory(_rules(config))
+        self.planner = Planner(self.inventory, _pace(config), now, SystemRandom())
+        self.translator = Translator(offset=lambda: time.time() - time.monotonic(), vendor=Vendors().of)
+        self.hub = Hub(self.translator)
+        self.engine = Engine(
+            self.inventory, self.planner, self.wire, self.hub, epoch=secrets.token_hex(3), clock=time.monotonic
+        )
+        self.engine.interval = config.scan.interval
+        self.interfaces = Interfaces(self.engine.set_networks, config.scan, config.network)
+        self.server = Server(self.engine, self.hub, config.listen, config.access, self.translator)
+
+    async def run(self) -> None:
+        """Open the rooms, be ready, and work until SIGTERM or SIGINT. Raises what a room raised."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        try:
+            self.wire.open()
+            await self.server.open()
+            self.engine.set_networks(self.interfaces.open())
+            # What start-up made lives as long as the process: no collection need look at it again.
+            gc.collect()
+            gc.freeze()
+            async with asyncio.TaskGroup() as rooms:
+                work: dict[str, Callable[[], Awaitable[None]]] = {
+                    "wire": self.wire.run,
+                    "interfaces": self.interfaces.run,
+                    "engine": self.engine.run,
+                    "server": self.server.run,
+                    "status": self._tell_status,
+                }
+                running = [rooms.create_task(_room(name, run), name=name) for name, run in work.items()]
+                self._notify("READY=1")
+                log.info("ready: %s", self._status_line())
+                await stopping.wait()
+                self._notify("STOPPING=1")
+                log.info("stopping")
+                await self.server.close()
+                for task in reversed(running):
+                    task.cancel()
+        finally:
+            await self.server.close()
+            self.interfaces.close()
+            self.wire.close()
+
+    def reload(self) -> None:
+        """Read the configuration anew (SIGHUP); a bad file keeps the old one, and says so."""
+        self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            new = load(self._path, required=False)
+        except ConfigError as wrong:
+            log.error("not reloaded, the old configuration stays: %s", wrong)
+        else:
+            self._take(new)
+        self._notify("READY=1")
+
+    def _take(self, new: Config) -> None:
+        for table, key in (("listen", "listen"), ("history", "history.path")):
+            if getattr(new, table) != getattr(self.config, table):
+                log.warning("%s: changed, and taken at the next restart", key)
+        self.config = new
+        now = time.monotonic()
+        self.inventory.rules = _rules(new)
+        for device in self.inventory.devices.values():
+            device.presence.rules = self.inventory.rules
+        self.planner.set_pace(_pace(new), now)
+        self.engine.interval = new.scan.interval
+        self.interfaces.reload(new.scan, new.network)
+        logging.getLogger().setLevel(new.log.level.upper())
+        log.info("configuration reloaded")
+
+    async def _tell_status(self) -> None:
+        while True:
+            self._notify(f"STATUS={self._status_line()}")
+            await asyncio.sleep(STATUS_APART)
+
+    def _status_line(self) -> str:
+        devices = [device for device in self.engine.devices.values() if not device.is_self]
+        online = sum(device.status is Status.ONLINE for device in devices)
+        networks = sum(network.state == "up" for network in self.engine.networks.values())
+        problems = "; ".join(self.engine.problems())
+        line = f"{networks} networks, {online} of {len(devices)} devices online, {self.server.clients} clients"
+        return f"{line}; degraded: {problems}" if problems else line
+
+
+async def _room(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    """A room that ends by itself is lost: the process goes, and systemd starts it again (law 9)."""
+    await run()
+    raise RuntimeError(f"{name} ended")
+
+
+def _rules(config: Config) -> Rules:
+    return Rules(config.presence.probe_interval, *config.presence.patience)
+
+
+def _pace(config: Config) -> Pace:
+    return Pace(config.scan.rate, config.scan.background_rate, config.scan.tries)
+
+
+def run(config: Config, path: Path) -> None:
+    """Be the daemon until told to stop."""
+    asyncio.run(Daemon(config, path).run())

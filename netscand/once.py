@@ -1,0 +1,86 @@
+"""`netscand --once`: scan, print the devices, exit. arp-scan's job, without a service, and beside a running one."""
+
+import asyncio
+import sys
+import time
+from contextlib import suppress
+from random import SystemRandom
+
+from netscand import protocol
+from netscand.config import Config
+from netscand.core.inventory import Inventory
+from netscand.core.model import Event, Mac, ScanFailed, ScanFinished, ScanNews
+from netscand.core.planner import Pace, Planner
+from netscand.core.presence import Rules
+from netscand.engine import Engine
+from netscand.lan.interfaces import Interfaces
+from netscand.lan.vendors import Vendors
+from netscand.lan.wire import Wire
+from netscand.serve.translate import Translator
+
+LONGEST = 3600.0
+"""Seconds after which a scan is taken as stuck."""
+
+
+class _Listener:
+    """An audience of one: waits for the scan's end."""
+
+    def __init__(self) -> None:
+        self.scan_id = 0
+        self.ended = asyncio.Event()
+        self.found: tuple[Mac, ...] = ()
+        self.errors: list[str] = []
+
+    def publish(self, cursor: str, event: Event) -> None:
+        """Nobody follows the events."""
+
+    def tell(self, news: ScanNews) -> None:
+        """Note the end."""
+        if isinstance(news, ScanFailed):
+            self.errors.append(f"{news.network}: {news.message}")
+        elif isinstance(news, ScanFinished) and news.scan_id == self.scan_id:
+            self.found = news.found
+            self.ended.set()
+
+
+def once(config: Config, *, as_json: bool) -> int:
+    """Scan every network, print who is there; the exit code."""
+    return asyncio.run(_once(config, as_json=as_json))
+
+
+async def _once(config: Config, *, as_json: bool) -> int:
+    listener = _Listener()
+    now = time.monotonic()
+    inventory = Inventory(Rules(config.presence.probe_interval, *config.presence.patience))
+    pace = Pace(config.scan.rate, config.scan.background_rate, config.scan.tries)
+    planner = Planner(inventory, pace, now, SystemRandom())
+    wire = Wire(lambda batch: engine.hear(batch))
+    engine = Engine(inventory, planner, wire, listener, epoch="once", clock=time.monotonic)
+    interfaces = Interfaces(engine.set_networks, config.scan, config.network)
+    wire.open()
+    try:
+        engine.set_networks(interfaces.open())
+        if not any(network.state == "up" for network in engine.networks.values()):
+            sys.stderr.write("netscand: no network to scan; `netscanctl networks` or [scan] interfaces tell why\n")
+            return 69
+        listener.scan_id = engine.scan_now(())
+        async with asyncio.TaskGroup() as rooms:
+            tasks = [rooms.create_task(wire.run()), rooms.create_task(engine.run())]
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LONGEST):
+                    await listener.ended.wait()
+            for task in tasks:
+                task.cancel()
+    finally:
+        wire.close()
+        interfaces.close()
+    translator = Translator(offset=lambda: time.time() - time.monotonic(), vendor=Vendors().of)
+    devices = [translator.device(inventory.devices[mac]) for mac in sorted(listener.found) if mac in inventory.devices]
+    if as_json:
+        sys.stdout.write(protocol.encode(devices).decode() + "\n")
+    else:
+        for device in devices:
+            sys.stdout.write(f"{device.ip or '-':<15}  {device.mac}  {device.vendor or '-'}\n")
+    for error in listener.errors:
+        sys.stderr.write(f"netscand: {error}\n")
+    return 69 if listener.errors and not devices else 0

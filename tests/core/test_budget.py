@@ -1,0 +1,56 @@
+"""The budget bounds every second, not the average (FAULTS T20)."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netscand.core.budget import Bucket
+
+
+@given(
+    rate=st.sampled_from([1.0, 2.0, 7.0, 50.0, 333.0, 1000.0, 5000.0]),
+    naps=st.lists(st.floats(min_value=0.0001, max_value=0.7), min_size=1, max_size=200),
+)
+def test_no_second_holds_more_frames_than_the_rate(rate: float, naps: list[float]) -> None:
+    """However late we wake, any window of one second holds at most `rate` frames."""
+    now, sent = 100.0, []
+    bucket = Bucket(rate, now)
+    for nap in naps:
+        now += nap
+        while bucket.room(now) >= 1:
+            bucket.take()
+            sent.append(now)
+    window = int(rate) + 1
+    assert all(late - early > 1.0 for early, late in zip(sent, sent[window - 1 :], strict=False))
+    assert all(early <= late for early, late in pairwise(sent))
+
+
+def test_a_rate_of_zero_is_no_bound() -> None:
+    bucket = Bucket(0.0, 0.0)
+    for _ in range(10_000):
+        assert bucket.room(0.0) >= 1
+        bucket.take()
+
+
+def test_when_is_never_now_while_there_is_no_room() -> None:
+    """Or a rounded sum would make the engine spin."""
+    bucket = Bucket(50.0, 0.0)
+    now = 0.0
+    for _ in range(1000):
+        while bucket.room(now) >= 1:
+            bucket.take()
+        assert bucket.when(now) > now
+        now = bucket.when(now)
+
+
+def test_the_rate_is_nearly_used() -> None:
+    """The strict bound costs less than 6 % of the rate."""
+    now, sent = 0.0, 0
+    bucket = Bucket(1000.0, now)
+    while now < 10:
+        while bucket.room(now) >= 1:
+            bucket.take()
+            sent += 1
+        now = bucket.when(now, 5)
+    assert sent >= 9400

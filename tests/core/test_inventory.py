@@ -1,0 +1,212 @@
+"""The picture of the LAN: observations and ticks in, events out."""
+
+import pytest
+
+from netscand.core import inventory as room
+from netscand.core.model import EventKind, Evidence, NetworkState, Observation, Status
+from tests.core.world import World, ip, mac, network
+
+K = EventKind
+
+
+def test_a_newcomer_is_told_at_its_first_frame() -> None:
+    """A gratuitous ARP alone is enough, without any scan; no `online` follows `discovered`."""
+    world = World()
+    world.hear(mac(1), "10.0.0.77", Evidence.ARP_ANNOUNCEMENT)
+    (event,) = world.of(K.DISCOVERED)
+    assert event.device is not None
+    assert event.device.status is Status.ONLINE
+    assert event.address == ip("10.0.0.77")
+    assert event.evidence is Evidence.ARP_ANNOUNCEMENT
+    assert event.seen_at == world.now
+    assert not world.of(K.ONLINE)
+
+
+def test_a_repeated_observation_moves_last_seen_and_makes_no_event() -> None:
+    """Law 5."""
+    world = World()
+    world.hear(mac(1), "10.0.0.77")
+    told = len(world.events)
+    for _ in range(50):
+        world.now += 1.0
+        world.hear(mac(1), "10.0.0.77")
+    assert len(world.events) == told
+    assert world.inventory.devices[mac(1)].last_seen == world.now
+
+
+def test_what_is_heard_on_an_interface_that_is_not_scanned_is_not_ours_to_judge() -> None:
+    """The same frame is heard on a bridge and on its port; it belongs to the bridge."""
+    world = World()
+    world.hear(mac(1), "10.0.0.77", index=9)
+    assert not world.inventory.devices.keys() - {network().mac}
+
+
+def test_an_address_of_another_lan_is_not_taken() -> None:
+    world = World()
+    world.hear(mac(1), "172.16.0.9")
+    assert world.inventory.devices[mac(1)].addresses == []
+
+
+def test_an_arp_probe_is_life_but_no_claim() -> None:
+    """RFC 5227: its sender address is 0.0.0.0."""
+    world = World()
+    world.hear(mac(1), None, Evidence.ARP_PROBE)
+    assert world.inventory.devices[mac(1)].ip is None
+    world.now += 2
+    world.hear(mac(1), "10.0.0.77", Evidence.ARP_ANNOUNCEMENT)
+    (added,) = world.of(K.ADDRESS_ADDED)
+    assert added.address == ip("10.0.0.77")
+    assert added.previous is not None
+    assert added.previous["ip"] is None
+
+
+def test_a_proxied_reply_keeps_an_address_not_presence() -> None:
+    """An access point answers for its stations, the absent ones too."""
+    world = World()
+    world.hear(mac(1), "10.0.0.77")
+    device = world.inventory.devices[mac(1)]
+    heard = device.last_seen
+    world.now += 5
+    world.hear(mac(1), "10.0.0.77", Evidence.PROXIED)
+    assert device.last_seen == heard
+    assert device.addresses[0].last_seen == world.now
+
+
+def test_offline_needs_three_probes_a_request_and_patience() -> None:
+    """And the reason is told."""
+    world = World()
+    world.alive(1)
+    world.run(4000)
+    world.hosts.clear()
+    gone_at = world.inventory.devices[mac(1)].last_seen
+    world.frames.clear()
+    patience = world.inventory.devices[mac(1)].presence.patience
+    world.run(200)
+    (event,) = world.of(K.OFFLINE)
+    assert event.at - gone_at >= patience
+    asked = [ask for at, ask in world.frames if ask.ip == ip("10.0.0.10") and gone_at < at <= event.at]
+    assert sum(ask.mac is not None for ask in asked) >= 3
+    assert any(ask.mac is None for ask in asked)
+    assert "unanswered, silent for" in event.reason
+    assert event.previous is not None
+    assert event.previous["status"] is Status.ONLINE
+
+
+def test_asks_that_the_budget_did_not_let_out_make_nobody_offline() -> None:
+    """`asked` is told of frames that left, and of no others."""
+    world = World()
+    world.alive(1)
+    world.run(10)
+    world.planner.due = lambda now, limit: []  # type: ignore[method-assign]
+    world.planner.next_at = float("inf")
+    world.run(3000)
+    assert not world.of(K.OFFLINE)
+
+
+def test_our_own_blindness_is_not_their_absence() -> None:
+    """Law 8: interface down → unknown, told by one event of the network; each leaves it by its own verdict."""
+    world = World()
+    world.alive(5)
+    world.run(60)
+    told = len(world.events)
+    world.set_networks([network(state=NetworkState.DOWN)])
+    assert [event.kind for event in world.events[told:]] == [K.NETWORK_DOWN]
+    assert {world.inventory.devices[mac(i)].status for i in range(1, 6)} == {Status.UNKNOWN}
+    world.run(600)
+    assert not world.of(K.OFFLINE)
+    del world.hosts[2, ip("10.0.0.10")]
+    world.set_networks([network()])
+    world.run(900)
+    assert {event.device.mac for event in world.of(K.ONLINE) if event.device} == {mac(i) for i in range(2, 6)}
+    assert [event.device.mac for event in world.of(K.OFFLINE) if event.device] == [mac(1)]
+    assert {event.previous["status"] for event in world.of(K.ONLINE) if event.previous} == {Status.UNKNOWN}
+
+
+def test_a_device_on_two_networks_stays_online_when_one_goes_down() -> None:
+    both = [network(), network("10.1.0.0/24", "eth1", 3)]
+    world = World(both)
+    world.hosts = {(2, ip("10.0.0.10")): mac(1), (3, ip("10.1.0.10")): mac(1)}
+    world.run(20)
+    world.set_networks([network(state=NetworkState.DOWN), both[1]])
+    assert world.inventory.devices[mac(1)].status is Status.ONLINE
+
+
+def test_this_host_is_online_while_its_interface_is_up_and_is_never_asked() -> None:
+    world = World()
+    world.run(120)
+    ourselves = world.inventory.devices[network().mac]
+    assert ourselves.is_self
+    assert str(ourselves.status) == "online"
+    assert not any(ask.ip == network().own for _, ask in world.frames)
+    world.set_networks([network(state=NetworkState.DOWN)])
+    assert ourselves.status is Status.UNKNOWN
+
+
+def test_the_gateway_is_marked() -> None:
+    world = World([network(gateway="10.0.0.10")])
+    world.alive(2)
+    world.run(5)
+    assert world.inventory.devices[mac(1)].is_gateway
+    assert not world.inventory.devices[mac(2)].is_gateway
+    world.set_networks([network(gateway="10.0.0.11")])
+    assert not world.inventory.devices[mac(1)].is_gateway
+    assert world.inventory.devices[mac(2)].is_gateway
+
+
+def test_unconfirmed_devices_are_bounded_and_the_oldest_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 6; who answered us stays."""
+    monkeypatch.setattr(room, "MOST_UNCONFIRMED", 100)
+    world = World()
+    world.alive(20)
+    world.run(5)
+    for number in range(1000, 2000):
+        world.hear(mac(number), "10.0.0.200")
+    devices = world.inventory.devices
+    assert len(devices) <= 1 + 20 + 100
+    assert all(mac(i) in devices for i in range(1, 21))
+    assert mac(1999) in devices
+
+
+def test_addresses_are_bounded_and_the_one_not_heard_for_longest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World([network("10.0.0.0/16")])
+    for number in range(300):
+        world.now += 0.001
+        world.hear(mac(1), f"10.0.{number // 200 + 1}.{number % 200 + 1}")
+    held = world.inventory.devices[mac(1)].addresses
+    assert len(held) == room.MOST_ADDRESSES
+    assert max(held, key=lambda address: address.last_seen).ip == ip("10.0.2.100")
+
+
+def test_the_inner_of_two_nested_networks_takes_its_addresses() -> None:
+    world = World([network("10.0.0.0/16"), network("10.0.0.0/24")])
+    placed = world.inventory.place(2, ip("10.0.0.9"))
+    assert placed is not None
+    assert placed.id == "10.0.0.0/24@eth0"
+
+
+def test_a_renamed_interface_does_not_double_the_addresses() -> None:
+    world = World()
+    world.hear(mac(1), "10.0.0.77")
+    world.set_networks([network(interface="lan0")])
+    world.hear(mac(1), "10.0.0.77")
+    (address,) = world.inventory.devices[mac(1)].addresses
+    assert address.network == "10.0.0.0/24@lan0"
+    assert not world.of(K.ADDRESS_ADDED)
+
+
+def test_a_device_without_an_address_to_ask_is_gone_after_a_long_silence() -> None:
+    world = World()
+    world.hear(mac(1), None, Evidence.ARP_PROBE)
+    world.run(room.UNASKABLE - 1)
+    assert not world.of(K.OFFLINE)
+    world.run(2)
+    assert len(world.of(K.OFFLINE)) == 1
+
+
+def test_a_late_frame_does_not_move_time_back() -> None:
+    world = World()
+    world.hear(mac(1), "10.0.0.77")
+    place = world.inventory.place(2, ip("10.0.0.77"))
+    assert place is not None
+    world.inventory.observe(Observation(world.now - 5, 2, mac(1), ip("10.0.0.77"), Evidence.ARP_REPLY), place)
+    assert world.inventory.devices[mac(1)].last_seen == world.now

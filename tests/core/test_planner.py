@@ -1,0 +1,319 @@
+"""What is asked, and when."""
+
+from collections import Counter
+from itertools import pairwise
+from random import Random
+
+import pytest
+
+from netscand.core.model import (
+    BadTarget,
+    Cause,
+    EventKind,
+    Evidence,
+    ScanFailed,
+    ScanFinished,
+    ScanProgress,
+    ScanStarted,
+)
+from netscand.core.planner import Pace
+from netscand.core.scan import Order
+from tests.core.world import World, ip, mac, network
+
+
+def finished(world: World) -> list[tuple[float, ScanFinished]]:
+    return [(at, news) for at, news in world.news if isinstance(news, ScanFinished)]
+
+
+def started(world: World) -> list[tuple[float, ScanStarted]]:
+    return [(at, news) for at, news in world.news if isinstance(news, ScanStarted)]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 16, 253, 254, 255, 1022, 65_534])
+def test_an_order_visits_every_address_once(n: int) -> None:
+    for seed in range(5):
+        order = Order(n, Random(seed))
+        assert sorted(order.at(i) for i in range(7, 7 + n)) == list(range(n))
+
+
+def test_the_first_scan_is_at_once_and_finds_everybody() -> None:
+    """A network of up to 1,024 addresses is asked at `rate`: devices stand within a second."""
+    world = World()
+    world.alive(34)
+    world.run(1.0)
+    assert len(world.of(EventKind.DISCOVERED)) == 34
+    assert started(world)[0][1].cause is Cause.START
+
+
+def test_scans_start_on_schedule() -> None:
+    """Every interval, counted from the start of the last, not from its end."""
+    world = World()
+    world.alive(10)
+    world.run(200)
+    starts = [at for at, news in started(world)]
+    assert starts == pytest.approx([1000 + 30 * i for i in range(7)], abs=0.01)
+
+
+def test_never_the_network_nor_the_broadcast_address_nor_ourselves() -> None:
+    world = World()
+    world.run(100)
+    asked = {ask.ip for _, ask in world.frames}
+    assert len(asked) == 253
+    assert not asked & {ip("10.0.0.0"), ip("10.0.0.255"), ip("10.0.0.2")}
+
+
+def test_the_known_are_asked_by_unicast_and_the_silent_by_broadcast() -> None:
+    world = World()
+    world.alive(10)
+    world.run(29)
+    world.frames.clear()
+    world.run(31)
+    for _, ask in world.frames:
+        assert (ask.mac is not None) == ((2, ask.ip) in world.hosts)
+
+
+def test_a_device_heard_lately_is_not_asked_by_a_timers_scan() -> None:
+    world = World()
+    world.alive(1)
+    world.run(29.5)
+    world.hear(mac(1), "10.0.0.10")
+    world.frames.clear()
+    world.run(8)
+    assert not any(ask.ip == ip("10.0.0.10") for _, ask in world.frames)
+
+
+@pytest.mark.parametrize("rate", [200.0, 1000.0])
+def test_no_second_has_more_frames_than_the_rates_allow(rate: float) -> None:
+    """FAULTS T20, in simulated time, wishes included; between scans broadcast keeps to the background rate."""
+    world = World(pace=Pace(rate=rate))
+    world.alive(60)
+    world.run(40)
+    world.planner.wish((), world.now)
+    world.run(60)
+    for seconds in (at for at, _ in world.frames):
+        assert sum(seconds <= at < seconds + 1 for at, _ in world.frames) <= rate
+    quiet = [at for at, ask in world.frames if ask.mac is None and (5 < at - 1000 < 40 or at - 1000 > 50)]
+    assert quiet
+    for first in quiet:
+        assert sum(first <= at < first + 1 for at in quiet) <= 50
+
+
+def test_a_wish_tries_each_silent_address_as_often_as_asked() -> None:
+    world = World(pace=Pace(tries=4))
+    world.run(10)
+    world.frames.clear()
+    world.planner.wish((), world.now)
+    world.run(5)
+    tries = Counter(ask.ip for _, ask in world.frames)
+    assert len(tries) == 253
+    assert set(tries.values()) == {4}
+
+
+def test_a_wish_misses_nobody_for_a_few_lost_frames() -> None:
+    """20 scans, 34 of 254 alive, 5 % loss: all found in each."""
+    world = World(loss=0.05)
+    world.alive(34)
+    world.run(6)
+    for _ in range(20):
+        world.planner.wish((), world.now)
+        world.run(6)
+    ends = [news for _, news in finished(world) if len(news.networks) and news.broadcast + news.unicast > 600]
+    assert len(ends) >= 20
+    assert [len(news.found) for news in ends[-20:]] == [34] * 20
+
+
+def test_a_wish_ends_soon_after_its_last_frame() -> None:
+    """The wait adapts to the round trips seen: 50 ms at the least."""
+    world = World()
+    world.alive(34)
+    world.run(6)
+    wished = world.now
+    scan_id = world.planner.wish((), wished)
+    world.run(2)
+    (end,) = (at for at, news in finished(world) if news.scan_id == scan_id)
+    assert end - wished < 0.85
+
+
+def test_a_slow_lan_is_waited_for() -> None:
+    world = World(delay=0.3)
+    world.alive(34)
+    world.run(10)
+    scan_id = world.planner.wish((), world.now)
+    world.run(5)
+    (end,) = (news for _, news in finished(world) if news.scan_id == scan_id)
+    assert len(end.found) == 34
+
+
+def test_ten_wishes_at_once_are_one_scan() -> None:
+    """A wish joins a running one none of whose targets has been passed."""
+    world = World()
+    world.alive(5)
+    world.run(10)
+    assert len({world.planner.wish((), world.now) for _ in range(10)}) == 1
+
+
+def test_a_wish_that_comes_too_late_waits_for_the_one_next_scan() -> None:
+    """And a whole network is asked at the full rate at most once in 5 s."""
+    world = World()
+    world.alive(5)
+    world.run(10)
+    first = world.planner.wish((), world.now)
+    world.run(0.1)
+    later = {world.planner.wish((), world.now) for _ in range(9)}
+    assert len(later) == 1
+    assert later != {first}
+    world.run(10)
+    begun = {news.scan_id: at for at, news in started(world) if news.cause is Cause.CLIENT}
+    assert begun[later.pop()] - begun[first] >= 5
+
+
+def test_a_wish_for_one_address_joins_if_it_has_not_been_passed() -> None:
+    world = World()
+    world.alive(3)
+    world.run(10)
+    running = world.planner.wish((), world.now)
+    world.run(0.05)
+    assert world.planner.wish(["10.0.0.99"], world.now) == running
+    world.run(0.75)
+    assert world.planner.wish(["10.0.0.99"], world.now) != running
+
+
+def test_wishes_that_wait_become_one_union() -> None:
+    world = World([network(), network("10.1.0.0/24", "eth1", 3)])
+    world.alive(3)
+    world.alive(3, 3, "10.1.0.0")
+    world.run(10)
+    world.planner.wish((), world.now)
+    world.run(0.6)
+    ids = {world.planner.wish([target], world.now) for target in ("10.0.0.0/28", "10.0.0.11", "10.1.0.0/24@eth1")}
+    assert len(ids) == 1
+    world.frames.clear()
+    world.run(20)
+    ended = next(news for _, news in finished(world) if news.scan_id in ids)
+    assert set(ended.networks) == {"10.0.0.0/24@eth0", "10.1.0.0/24@eth1"}
+    assert ended.broadcast == 3 * (15 - 1 - 3 + 253 - 3)  # our own address and the six that answer left out
+    assert ended.unicast == 6
+
+
+def test_a_target_in_two_networks_is_asked_on_both() -> None:
+    world = World([network(), network("10.0.0.0/24", "eth1", 3)])
+    world.run(10)
+    world.frames.clear()
+    world.planner.wish(["10.0.0.7"], world.now)
+    world.run(2)
+    assert {ask.network.interface for _, ask in world.frames if ask.ip == ip("10.0.0.7")} == {"eth0", "eth1"}
+
+
+@pytest.mark.parametrize(
+    "target", ["10.9.0.0/24", "10.0.0.0/16", "10.0.0.255", "10.0.0.0", "nonsense", "", "10.0.0.1/24", "::1", "10.0.0"]
+)
+def test_a_target_that_is_not_scanned_is_refused(target: str) -> None:
+    world = World()
+    with pytest.raises(BadTarget):
+        world.planner.wish([target], world.now)
+
+
+def test_with_nothing_to_scan_a_wish_is_refused() -> None:
+    world = World([])
+    with pytest.raises(BadTarget, match="no network"):
+        world.planner.wish((), world.now)
+
+
+def test_a_timers_scan_gives_way_to_a_wish() -> None:
+    world = World()
+    world.run(31)
+    assert world.planner.scanning
+    scan_id = world.planner.wish((), world.now)
+    world.run(3)
+    causes = [
+        (news.scan_id, type(news).__name__) for _, news in world.news if isinstance(news, ScanStarted | ScanFinished)
+    ]
+    assert causes[-4:] == [(2, "ScanStarted"), (2, "ScanFinished"), (scan_id, "ScanStarted"), (scan_id, "ScanFinished")]
+
+
+def test_progress_is_told_with_the_first_find_and_then_ten_times_a_second_at_most() -> None:
+    world = World()
+    world.alive(34)
+    world.run(10)
+    world.news.clear()
+    wished = world.now
+    world.planner.wish((), wished)
+    world.run(2)
+    told = [(at, news) for at, news in world.news if isinstance(news, ScanProgress)]
+    assert told[0][0] - wished <= 0.02
+    assert told[0][1].found > 0
+    assert all(later - early >= 0.099 for (early, _), (later, _) in pairwise(told[:-1]))
+    assert told[-1][1].done == told[-1][1].total == 254
+    assert told[-1][1].found == 34
+
+
+def test_a_scan_that_fails_says_so_ends_and_the_next_one_runs() -> None:
+    world = World()
+    world.alive(3)
+    world.run(10)
+    scan_id = world.planner.wish((), world.now)
+    world.run(0.01)
+    world.planner.failed("10.0.0.0/24@eth0", "Network is down", world.now)
+    world.run(31)
+    assert any(isinstance(news, ScanFailed) and news.scan_id == scan_id for _, news in world.news)
+    assert any(news.scan_id == scan_id for _, news in finished(world))
+    assert any(news.scan_id > scan_id for _, news in finished(world))
+
+
+def test_a_large_network_is_walked_in_turns_and_says_so() -> None:
+    """50 frames/s for 30 s cover some 1,200 of 65,534 addresses; the next scan goes on where this one ended."""
+    world = World([network("10.0.0.0/16")])
+    world.run(150)
+    coverage = world.planner.coverage("10.0.0.0/16@eth0")
+    assert coverage.fraction == pytest.approx(1200 / 65_534)
+    assert coverage.seconds == pytest.approx(30 * 65_534 / 1200)
+    asked = [ask.ip for _, ask in world.frames]
+    assert len(asked) == len(set(asked))
+    assert len(asked) >= 5 * 1199
+
+
+def test_an_interface_that_comes_back_is_scanned_at_once_but_not_at_the_full_rate_within_5_s() -> None:
+    world = World()
+    world.run(2)
+    world.set_networks([])
+    world.frames.clear()
+    world.set_networks([network()])
+    world.run(1)
+    assert started(world)[-1][1].cause is Cause.INTERFACE
+    assert len(world.frames) > 0
+
+
+def test_a_lease_quickens_the_schedule_and_its_end_slows_it() -> None:
+    world = World()
+    world.alive(3)
+    world.run(40)
+    world.news.clear()
+    world.planner.set_lease(5, world.now)
+    world.run(30)
+    assert len(started(world)) == 5
+    world.planner.set_lease(None, world.now)
+    world.news.clear()
+    world.run(90)
+    assert 3 <= len(started(world)) <= 4
+
+
+def test_a_new_holder_of_an_address_is_found_by_a_wish() -> None:
+    """The old one's MAC does not answer: every second try goes to broadcast."""
+    world = World()
+    world.alive(1)
+    world.run(10)
+    world.hosts[2, ip("10.0.0.10")] = mac(99)
+    world.planner.wish(["10.0.0.10"], world.now)
+    world.run(2)
+    assert mac(99) in world.inventory.devices
+
+
+def test_passive_evidence_serves_a_scan_too() -> None:
+    world = World()
+    world.run(10)
+    scan_id = world.planner.wish((), world.now)
+    world.run(0.01)
+    world.hear(mac(5), "10.0.0.55", Evidence.ARP_ANNOUNCEMENT)
+    world.run(2)
+    (end,) = (news for _, news in finished(world) if news.scan_id == scan_id)
+    assert mac(5) in end.found

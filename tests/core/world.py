@@ -1,0 +1,129 @@
+"""A LAN in simulated time: the core's rooms, a clock that is moved by hand, and hosts that answer or do not."""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from random import Random
+
+from netscand.core.inventory import Inventory
+from netscand.core.model import (
+    Ask,
+    Event,
+    EventKind,
+    Evidence,
+    Ip,
+    Mac,
+    Network,
+    NetworkState,
+    Observation,
+    ScanNews,
+)
+from netscand.core.planner import Pace, Planner
+from netscand.core.presence import Rules
+
+
+def mac(number: int) -> Mac:
+    return Mac(bytes.fromhex("00163e") + number.to_bytes(3))
+
+
+def ip(text: str) -> Ip:
+    return Ip(IPv4Address(text).packed)
+
+
+def network(
+    cidr: str = "10.0.0.0/24",
+    interface: str = "eth0",
+    index: int = 2,
+    state: NetworkState = NetworkState.UP,
+    gateway: str | None = None,
+    interval: float = 30.0,
+    rate: float | None = None,
+    background_rate: float | None = None,
+) -> Network:
+    prefix = IPv4Network(cidr)
+    own = Ip(prefix[2].packed)
+    return Network(
+        f"{cidr}@{interface}", prefix, interface, index, Mac(b"\x02\x00\x00\x00\x00" + bytes([index])), own, state,
+        "a test's", ip(gateway) if gateway else None, interval, rate, background_rate,
+    )  # fmt: skip
+
+
+@dataclass
+class World:
+    """Inventory and planner, driven as the engine drives them; time moves from one thing due to the next."""
+
+    networks: Iterable[Network] = field(default_factory=lambda: [network()])
+    pace: Pace = field(default_factory=Pace)
+    rules: Rules = field(default_factory=Rules)
+    loss: float = 0.0
+    delay: float = 0.0005
+    seed: int = 1
+    now: float = 1000.0
+
+    def __post_init__(self) -> None:
+        self.random = Random(self.seed)
+        self.inventory = Inventory(self.rules)
+        self.planner = Planner(self.inventory, self.pace, self.now, Random(self.seed))
+        self.hosts: dict[tuple[int, Ip], Mac] = {}
+        """Who answers, by interface and address."""
+        self.deaf: Callable[[Ask], bool] = lambda ask: False
+        self.events: list[Event] = []
+        self.kinds: list[tuple[float, EventKind, Mac | None]] = []
+        self.news: list[tuple[float, ScanNews]] = []
+        self.frames: list[tuple[float, Ask]] = []
+        self._air: deque[tuple[float, Observation]] = deque()
+        self.set_networks(self.networks)
+
+    def set_networks(self, networks: Iterable[Network]) -> None:
+        self._tell(self.inventory.set_networks(networks, self.now))
+        self.planner.set_networks(self.now)
+
+    def alive(self, count: int, index: int = 2, base: str = "10.0.0.0") -> None:
+        """Let the addresses .10, .11 … answer."""
+        first = int(IPv4Address(base)) + 10
+        for i in range(count):
+            self.hosts[index, Ip((first + i).to_bytes(4))] = mac(i + 1)
+
+    def hear(self, sender: Mac, at: str | None, evidence: Evidence = Evidence.ARP_REQUEST, index: int = 2) -> None:
+        """Put a frame on the air that nobody asked for."""
+        self._hear(Observation(self.now, index, sender, ip(at) if at else None, evidence))
+
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            self._turn()
+            due = min(self.planner.next_at, self.inventory.next_at, self._air[0][0] if self._air else end)
+            self.now = min(end, max(due, self.now + 0.0005))
+
+    def of(self, kind: EventKind) -> list[Event]:
+        return [event for event in self.events if event.kind is kind]
+
+    def _turn(self) -> None:
+        while self._air and self._air[0][0] <= self.now:
+            self._hear(self._air.popleft()[1])
+        self._tell(self.inventory.tick(self.now))
+        while self.planner.next_at <= self.now:
+            for ask in self.planner.due(self.now, 512):
+                self._send(ask)
+        self.news += [(self.now, news) for news in self.planner.news()]
+
+    def _send(self, ask: Ask) -> None:
+        self.frames.append((self.now, ask))
+        self.inventory.asked(ask, self.now)
+        holder = self.hosts.get((ask.network.index, ask.ip))
+        if holder is None or ask.mac not in (None, holder) or self.deaf(ask) or self.random.random() < self.loss:
+            return
+        at = self.now + self.delay
+        self._air.append((at, Observation(at, ask.network.index, holder, ask.ip, Evidence.ARP_REPLY)))
+
+    def _hear(self, seen: Observation) -> None:
+        where = self.inventory.place(seen.interface, seen.ip)
+        if where is not None:
+            rtt = self.planner.heard(seen, where)
+            self._tell(self.inventory.observe(seen, where, rtt))
+
+    def _tell(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self.events.append(event)
+            self.kinds.append((self.now, event.kind, event.device.mac if event.device else None))
