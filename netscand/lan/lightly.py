@@ -49,11 +49,11 @@ def vendor_table() -> str:
     """The lines of scapy's copy of Wireshark's `manuf`: 2.7 MB, and nobody else keeps them."""
     name = "scapy.libs.manuf"
     kept = name in sys.modules
-    try:
-        return str(import_module(name).DATA)
-    finally:
-        if not kept:
-            _forget(name)
+    module = import_module(name)
+    if kept:
+        return str(module.DATA)
+    _forget(name)
+    return str(vars(module).pop("DATA"))  # the module is a cycle: it lives on until the collector comes
 
 
 def give_back() -> None:

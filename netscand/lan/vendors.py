@@ -27,23 +27,7 @@ class Vendors:
     """One sorted array for each width of prefix, and one text of all names: 1.2 MiB, where scapy's dict takes 24."""
 
     def __init__(self) -> None:
-        names = bytearray()
-        places: dict[str, int] = {}
-        rows: dict[int, array[int]] = {width: array("Q") for width in WIDTHS}
-        for line in _LINE.finditer(lightly.vendor_table()):
-            prefix, width, short, full = line.groups()
-            bits = int(width or 24)
-            number = int(prefix.replace(":", "").ljust(12, "0"), 16) >> 48 - bits
-            name = (full or short).strip()
-            if bits not in rows or number >> bits - 8 & _LOCAL or name == _SUBDIVIDED:
-                continue
-            if name not in places:
-                places[name] = len(names)
-                names += name.encode() + b"\n"
-            rows[bits].append(number << _PLACE_BITS | places[name])
-        self._names = bytes(names)
-        self._rows = {width: array("Q", sorted(found)) for width, found in rows.items()}
-        del names, places, rows
+        self._names, self._rows = _load()
         lightly.give_back()
 
     def of(self, mac: Mac) -> str | None:
@@ -58,3 +42,22 @@ class Vendors:
                 start = rows[row] & (1 << _PLACE_BITS) - 1
                 return self._names[start : self._names.index(b"\n", start)].decode()
         return None
+
+
+def _load() -> tuple[bytes, "dict[int, array[int]]"]:
+    """All names, each ended by a newline; and by width the rows."""
+    names = bytearray()
+    places: dict[str, int] = {}
+    found: dict[int, array[int]] = {width: array("Q") for width in WIDTHS}
+    for line in _LINE.finditer(lightly.vendor_table()):
+        prefix, width, short, full = line.groups()
+        bits = int(width or 24)
+        number = int(prefix.replace(":", "").ljust(12, "0"), 16) >> 48 - bits
+        name = (full or short).strip()
+        if bits not in found or number >> bits - 8 & _LOCAL or name == _SUBDIVIDED:
+            continue
+        if name not in places:
+            places[name] = len(names)
+            names += name.encode() + b"\n"
+        found[bits].append(number << _PLACE_BITS | places[name])
+    return bytes(names), {width: array("Q", sorted(rows)) for width, rows in found.items()}
