@@ -1,0 +1,167 @@
+"""Who may do what: roles, the table of rights, and the checks of Host and Origin."""
+
+import grp
+import logging
+import re
+import socket
+import struct
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from multidict import CIMultiDictProxy
+
+from netscand import config
+from netscand.serve.answers import Refused
+
+log = logging.getLogger(__name__)
+
+SO_PEERGROUPS = 59
+"""linux/socket.h; Python has no name for it."""
+
+MOST_GROUPS = 256
+"""Groups that one getsockopt of Python can give; who has more is judged by the primary group alone."""
+
+
+class Role(IntEnum):
+    """Each may do what the ones before may."""
+
+    NONE = 0
+    READ = 1
+    SCAN = 2
+    ADMIN = 3
+
+    @property
+    def told(self) -> str:
+        """As it stands on the wire."""
+        return self.name.lower()
+
+
+RIGHTS: Mapping[str, Role] = {
+    "GET /healthz": Role.NONE,
+    "GET /ws": Role.READ,
+    "GET /api/devices": Role.READ,
+    "GET /api/devices/{mac}": Role.READ,
+    "GET /api/networks": Role.READ,
+    "GET /api/status": Role.READ,
+    "POST /api/scan": Role.SCAN,
+    "scan_now": Role.SCAN,
+    "set_interval": Role.SCAN,
+}
+"""The one table over every route and every message: the least role. What has no entry is refused, and fails a test."""
+
+
+def need(what: str, role: Role) -> None:
+    """Refuse what this role may not do."""
+    least = RIGHTS.get(what)
+    if least is None or role < least:
+        raise Refused("forbidden", f"{what} needs the role {least.told if least else 'of nobody'}, not {role.told}")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a connection."""
+
+    key: Hashable
+    """Whom its connections are counted for: one uid, or one TCP address."""
+    role: Role
+    unix: bool
+    privileged: bool
+    """Root or the group, on the Unix socket: no cap of its own, and the last descriptors."""
+    address: str = ""
+    """Ours, that a TCP client connected to."""
+    port: int = 0
+
+
+ORIGIN = re.compile(r"(https?)://((?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)")
+"""RFC 6454, section 6.2, and nothing that a lenient parser could take for another host."""
+
+HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
+
+LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "[::1]"))
+
+
+class Guard:
+    """Judges connections and requests by `[access]`."""
+
+    def __init__(self, access: config.Access) -> None:
+        self._others = Role[access.others.upper()]
+        self._hosts = frozenset(host.lower() for host in access.allowed_hosts)
+        self._origins = frozenset(origin.lower().rstrip("/") for origin in access.allowed_origins)
+        self.group = _gid(access.group)
+        """The gid of `[access] group`; None where the system has no such group."""
+
+    def peer(self, sock: socket.socket) -> Peer:
+        """Tell who connected. Raises OSError where it is gone already."""
+        if sock.family == socket.AF_UNIX:
+            _, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            privileged = uid == 0 or (self.group is not None and self.group in (gid, *_groups(sock)))
+            return Peer(("uid", uid), Role.ADMIN if privileged else self._others, True, privileged)
+        ours, theirs = sock.getsockname(), sock.getpeername()
+        return Peer(_plain(theirs[0]), self._others, False, False, _plain(ours[0]), int(ours[1]))
+
+    def judge(self, peer: Peer, headers: CIMultiDictProxy[str]) -> None:
+        """Refuse a request that a page of another site made (FAULTS T5, T6)."""
+        hosts = [host.strip().lower() for host in headers.getall("Host", ())]
+        if not peer.unix:
+            self._judge_host(peer, hosts)
+        origins = headers.getall("Origin", ())
+        if origins and not (len(origins) == 1 and self._own(peer, origins[0].strip().lower(), hosts)):
+            raise Refused("forbidden", "pages of this origin may not use netscand ([access] allowed_origins)")
+
+    def _judge_host(self, peer: Peer, hosts: list[str]) -> None:
+        found = HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+        if found is None:
+            raise Refused("bad_request", "expected one Host header")
+        name, port = found[1], int(found[2] or 80)
+        ours = port == peer.port and (
+            name == _bracketed(peer.address)
+            or name in self._hosts
+            or (_is_loopback(peer.address) and name in LOOPBACK_NAMES)
+        )
+        if not ours and hosts[0] not in self._hosts:
+            raise Refused("bad_request", "this host is not served here ([access] allowed_hosts)", 421)
+
+    def _own(self, peer: Peer, origin: str, hosts: list[str]) -> bool:
+        if origin in self._origins:
+            return True
+        found = ORIGIN.fullmatch(origin)
+        if found is None:
+            return False
+        authority = found[2]
+        if authority in hosts:
+            return True
+        name = HOST.fullmatch(authority)
+        return name is not None and name[1] in LOOPBACK_NAMES and _is_loopback(peer.address)
+
+
+def _gid(group: str) -> int | None:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        log.info("there is no group %s: only root has the role admin", group)
+        return None
+
+
+def _groups(sock: socket.socket) -> tuple[int, ...]:
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, MOST_GROUPS * 4)
+    except OSError:
+        return ()
+    return struct.unpack(f"{len(raw) // 4}I", raw)
+
+
+def _plain(address: str) -> str:
+    """An address without zone, and as IPv4 where it is a mapped one."""
+    ip: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
+    mapped = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
+    return str(mapped or ip)
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _is_loopback(address: str) -> bool:
+    return bool(address) and ip_address(address).is_loopback

@@ -1,0 +1,162 @@
+"""One connection of a client: who it is, the caps that hold before a byte of HTTP is read, and its time-outs."""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Hashable
+from typing import Any
+
+from aiohttp import web
+
+from netscand.protocol import MAX_MESSAGE
+from netscand.serve.access import Guard, Peer, Role
+from netscand.serve.answers import CODES, Refused, refusal
+from netscand.serve.subscriber import Subscriber
+
+KEEP_ALIVE = 30.0
+"""Seconds that a connection may idle between two requests."""
+
+FIRST_REQUEST = 10.0
+"""Seconds within which the first request must have come, whole (slow loris, FAULTS T16)."""
+
+HIGH_WATER = 64 * 1024
+"""Bytes that wait in a transport before its client counts as slow."""
+
+UNHEARD = 16 * MAX_MESSAGE
+"""Bytes that a WebSocket may send in a heartbeat without one whole message among them: aiohttp before 3.14 reads a
+frame of any length to its end before it looks at the limit."""
+
+KEPT_BACK = 32
+"""Connections that only root and the group may still make."""
+
+log = logging.getLogger(__name__)
+
+
+class Lobby:
+    """Counts connections: `most` in all, `most_per_peer` of one peer."""
+
+    def __init__(self, guard: Guard, most: int, most_per_peer: int) -> None:
+        self.guard = guard
+        self.inside: set[Connection] = set()
+        self._most = most
+        self._most_per_peer = most_per_peer
+        self._of_peer: Counter[Hashable] = Counter()
+
+    def admit(self, connection: "Connection", peer: Peer) -> bool:
+        """Count it in, unless there are too many."""
+        if peer.privileged:
+            room = len(self.inside) < self._most
+        else:
+            room = len(self.inside) < self._most - KEPT_BACK and self._of_peer[peer.key] < self._most_per_peer
+        if room:
+            self.inside.add(connection)
+            self._of_peer[peer.key] += 1
+        return room
+
+    def leave(self, connection: "Connection", peer: Peer) -> None:
+        """Count it out."""
+        if connection in self.inside:
+            self.inside.discard(connection)
+            self._of_peer[peer.key] -= 1
+            if not self._of_peer[peer.key]:
+                del self._of_peer[peer.key]
+
+
+NOBODY = Peer(None, Role.NONE, False, False)
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's connection, behind our door."""
+
+    __slots__ = ("_first", "_lobby", "heard_at", "peer", "subscriber", "unheard")
+
+    def __init__(self, lobby: Lobby, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
+        settings: dict[str, Any] = {
+            "keepalive_timeout": KEEP_ALIVE,
+            "access_log": None,
+            "auto_decompress": False,  # no zip bombs (FAULTS T14)
+            "lingering_time": 1.0,
+        }
+        super().__init__(server, loop=loop, **settings)
+        self.peer = NOBODY
+        self.heard_at = loop.time()
+        self.unheard = 0
+        self.subscriber: Subscriber | None = None
+        self._lobby = lobby
+        self._first: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Let it in, or close it at once."""
+        assert isinstance(transport, asyncio.Transport)
+        try:
+            peer = self._lobby.guard.peer(transport.get_extra_info("socket"))
+        except OSError:
+            peer = None
+        if peer is None or not self._lobby.admit(self, peer):
+            transport.abort()
+            return
+        self.peer = peer
+        transport.set_write_buffer_limits(high=HIGH_WATER)
+        self._first = asyncio.get_running_loop().call_later(FIRST_REQUEST, transport.abort)
+        super().connection_made(transport)
+
+    def began(self) -> None:
+        """A request came, whole but for its body."""
+        if self._first is not None:
+            self._first.cancel()
+            self._first = None
+
+    def data_received(self, data: bytes) -> None:
+        """Note that the client lives."""
+        if self.peer is NOBODY:
+            return
+        if self.subscriber is not None:
+            if not self.subscriber.ended:  # else it has until its heartbeat ends to read our goodbye
+                self.heard_at = asyncio.get_running_loop().time()
+            self.unheard += len(data)
+            if self.unheard > UNHEARD:
+                self.abort()
+                return
+        super().data_received(data)
+
+    def pause_writing(self) -> None:
+        """The client reads slowly."""
+        super().pause_writing()
+        if self.subscriber is not None:
+            self.subscriber.pause()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
+        if self.subscriber is not None:
+            self.subscriber.resume()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget it."""
+        if self.peer is NOBODY:
+            return
+        self.began()
+        self._lobby.leave(self, self.peer)
+        if self.subscriber is not None:
+            self.subscriber.gone()
+        super().connection_lost(exc)
+
+    def abort(self) -> None:
+        """Cut it."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is no HTTP in our shape, and keep it out of the log."""
+        self.began()
+        if status >= 500:
+            log.error("a request failed", exc_info=exc)
+        answer = refusal(Refused(CODES.get(status, "bad_request"), "not a request of HTTP/1.1", status))
+        answer.force_close()
+        return answer

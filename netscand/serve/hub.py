@@ -1,0 +1,218 @@
+"""Fan-out: one bounded queue a client, nobody waits for the slowest (laws 3 and 4).
+
+Publishing puts one frame, made once, into each client's queue, and touches no socket. The queues are emptied at the
+end of the turn, so that what happens together leaves in one write, and in slices, so that thousands of clients do not
+hold the loop.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import NamedTuple
+
+from netscand import protocol
+from netscand.core.model import (
+    Event,
+    Mac,
+    ScanFailed,
+    ScanFinished,
+    ScanNews,
+    ScanProgress,
+    ScanStarted,
+)
+from netscand.serve import websocket
+from netscand.serve.filters import EVERYTHING, Filter
+from netscand.serve.scanner import Scanner
+from netscand.serve.snapshot import Snapshot
+from netscand.serve.subscriber import Bounds, Subscriber
+from netscand.serve.translate import Translator
+
+HOLD = 0.005
+"""Seconds that sending may hold the loop in one turn."""
+
+log = logging.getLogger(__name__)
+
+
+class Finish(NamedTuple):
+    """A scan's end, and where in the stream it came."""
+
+    cursor: str
+    scan: ScanFinished
+
+
+class Hub:
+    """Everyone who listens. `publish` and `tell` are synchronous and never raise for a client's sake."""
+
+    def __init__(self, translator: Translator, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - a frozen value
+        self.bounds = bounds
+        self.stirred = asyncio.Event()
+        """Something happened that the whole lists of `full` clients do not show yet."""
+        self.scan_ended = asyncio.Event()
+        """The same, that cannot wait for the second to be over."""
+        self.finished: deque[Finish] = deque()
+        """Scans whose end `full` clients were not told yet."""
+        self._translator = translator
+        self._scanner: Scanner | None = None
+        self._changes: set[Subscriber] = set()
+        self._full: set[Subscriber] = set()
+        self._snapshots: set[Snapshot] = set()
+        self._turns = asyncio.Lock()
+        self._behind: deque[Subscriber] = deque()
+        self._flush_due = False
+        self._waiting: dict[int, list[asyncio.Future[Finish]]] = {}
+
+    # ---- who listens ----------------------------------------------------------------------------------------------
+
+    def attach(self, scanner: Scanner) -> None:
+        """Learn whose devices snapshots show."""
+        self._scanner = scanner
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """From now on it misses nothing. Take its snapshot before the next await."""
+        (self._full if subscriber.full else self._changes).add(subscriber)
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Send it nothing more."""
+        self._full.discard(subscriber)
+        self._changes.discard(subscriber)
+
+    def full_clients(self) -> Iterable[Subscriber]:
+        """Clients of the whole list."""
+        return tuple(self._full)
+
+    @contextmanager
+    def snapshot(self, fits: Filter = EVERYTHING, *, macs: Iterable[Mac] | None = None) -> Iterator[Snapshot]:
+        """The devices as they are now (those of `macs`, in that order), held while the block lasts."""
+        assert self._scanner is not None, "attach() comes first"
+        held = self._scanner.devices
+        devices = dict(held) if macs is None else {mac: held[mac] for mac in macs if mac in held}
+        taken = Snapshot(self._scanner.cursor, devices, fits, self._translator, self._turns)
+        self._snapshots.add(taken)
+        try:
+            yield taken
+        finally:
+            self._snapshots.discard(taken)
+
+    @contextmanager
+    def waiting_for(self, scan_id: int) -> Iterator["asyncio.Future[Finish]"]:
+        """A future of the end of a scan."""
+        future: asyncio.Future[Finish] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(scan_id, []).append(future)
+        try:
+            yield future
+        finally:
+            left = self._waiting.get(scan_id, [])
+            if future in left:
+                left.remove(future)
+            if not left:
+                self._waiting.pop(scan_id, None)
+
+    # ---- what the engine tells ------------------------------------------------------------------------------------
+
+    def publish(self, cursor: str, event: Event) -> None:
+        """Tell an event to everyone who listens."""
+        before: protocol.Device | None = None
+        for snapshot in self._snapshots:
+            if snapshot.needs(event):
+                before = before or self._translator.device_before(event)
+                if before is not None and event.device is not None:
+                    snapshot.keep(event.device.mac, before)
+        if self._full:
+            self.stirred.set()
+        if not self._changes:
+            return
+        told = self._translator.event(cursor, event)
+        frame = websocket.whole(protocol.encode(told))
+        for subscriber in self._changes:
+            if subscriber.fits:
+                before = before or self._translator.device_before(event)
+                if not subscriber.fits.event(told, before):
+                    continue
+            self._offer(subscriber, frame, cursor)
+
+    def tell(self, news: ScanNews) -> None:
+        """Tell how a scan goes."""
+        assert self._scanner is not None, "attach() comes first"
+        if isinstance(news, ScanFinished):
+            finish = Finish(self._scanner.cursor, news)
+            for future in self._waiting.pop(news.scan_id, []):
+                if not future.done():
+                    future.set_result(finish)
+            if self._full:
+                self.finished.append(finish)
+                self.scan_ended.set()
+                self.stirred.set()
+        if not self._changes:
+            return
+        frame = websocket.whole(protocol.encode(self._message(news)))
+        networks = (news.network,) if isinstance(news, ScanFailed) else news.networks
+        for subscriber in self._changes:
+            if subscriber.fits.scan(networks) or news.scan_id in subscriber.wishes:
+                self._offer(subscriber, frame, None)
+            if isinstance(news, ScanFinished):
+                subscriber.wishes.discard(news.scan_id)
+
+    def _message(self, news: ScanNews) -> protocol.Message:
+        if isinstance(news, ScanStarted):
+            return protocol.ScanStarted(scan_id=news.scan_id, networks=list(news.networks), requested_by=news.cause)
+        if isinstance(news, ScanProgress):
+            return protocol.ScanProgress(scan_id=news.scan_id, done=news.done, total=news.total, found=news.found)
+        if isinstance(news, ScanFailed):
+            return protocol.ScanError(scan_id=news.scan_id, network=news.network, message=news.message)
+        assert self._scanner is not None
+        return scan_update(Finish(self._scanner.cursor, news), self.online(), self._translator)
+
+    def online(self) -> int:
+        """Devices online, this host left out."""
+        assert self._scanner is not None
+        return sum(device.status == "online" and not device.is_self for device in self._scanner.devices.values())
+
+    # ---- sending --------------------------------------------------------------------------------------------------
+
+    def _offer(self, subscriber: Subscriber, frame: bytes, cursor: str | None) -> None:
+        subscriber.offer(frame, cursor)
+        if not subscriber.queued:
+            subscriber.queued = True
+            self._behind.append(subscriber)
+            self._flush_soon()
+
+    def answer(self, subscriber: Subscriber, message: protocol.Message) -> None:
+        """Send one client an answer, after what it was told before."""
+        self._offer(subscriber, websocket.whole(protocol.encode(message)), None)
+
+    def _flush_soon(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        until = perf_counter() + HOLD
+        while self._behind:
+            subscriber = self._behind.popleft()
+            subscriber.queued = False
+            subscriber.drain()
+            if perf_counter() > until:
+                break
+        if self._behind:
+            self._flush_soon()
+
+
+def scan_update(
+    finish: Finish, online: int, translator: Translator, devices: list[protocol.Device] | None = None
+) -> protocol.ScanUpdate:
+    """The message at the end of a scan."""
+    scan = finish.scan
+    return protocol.ScanUpdate(
+        scan_id=scan.scan_id,
+        cursor=finish.cursor,
+        networks=list(scan.networks),
+        started_at=translator.time(scan.started_at),
+        finished_at=translator.time(scan.finished_at),
+        online=online,
+        frames=protocol.Frames(broadcast=scan.broadcast, unicast=scan.unicast),
+        devices=devices or [],
+    )

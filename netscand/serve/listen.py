@@ -1,0 +1,180 @@
+"""The sockets that clients connect to: opened here and nowhere else, or handed in by systemd."""
+
+import errno
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import NamedTuple
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted: all clients come back at once after a restart."""
+
+FIRST_HANDED_IN = 3
+"""sd_listen_fds(3)"""
+
+
+class ListenError(Exception):
+    """A socket that cannot be had; the text is one line that says which, and why."""
+
+
+class AlreadyRunning(ListenError):
+    """Another netscand listens there."""
+
+
+class BadAddress(ListenError):
+    """An address in `[listen]` that must not be served, or is none."""
+
+
+class TcpAddress(NamedTuple):
+    """A literal loopback address to listen on."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        """IPv4 or IPv6."""
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
+
+
+def tcp_addresses(text: str) -> tuple[TcpAddress, ...]:
+    """The addresses that `HOST:PORT` names. Raises BadAddress."""
+    host, _, port = text.rpartition(":")
+    wrong = BadAddress(f"[listen] tcp: {text!r}: expected an address and a port such as 127.0.0.1:8000 or [::1]:8000")
+    if not (port.isascii() and port.isdigit() and int(port) < 65536):
+        raise wrong
+    if host == "localhost":
+        return TcpAddress("127.0.0.1", int(port)), TcpAddress("::1", int(port))
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise wrong
+    try:
+        ip = ip_address(host)
+    except ValueError:
+        raise wrong from None
+    if not ip.is_loopback:
+        raise BadAddress(
+            f"[listen] tcp: {text}: other hosts could reach netscand there, and it has no tokens to tell them apart; "
+            "use 127.0.0.1 or [::1]"
+        )
+    return (TcpAddress(str(ip), int(port)),)
+
+
+def tcp_socket(address: TcpAddress) -> socket.socket:
+    """Listen there. Raises OSError."""
+    sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if address.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((address.host, address.port))
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+@dataclass
+class UnixSocket:
+    """Our Unix socket at a path; a lock beside it tells two starters apart."""
+
+    path: Path
+    sock: socket.socket = field(init=False)
+    _lock: int = -1
+    _inode: int = 0
+
+    def open(self, mode: int, gid: int | None) -> None:
+        """Listen at the path, replacing a socket that nobody listens on.
+
+        Raises AlreadyRunning where somebody does, ListenError where it cannot be.
+        """
+        try:
+            self._take_lock()
+            self._clear_way()
+            self._listen(mode, gid)
+        except OSError as wrong:
+            self.close()
+            raise ListenError(f"[listen] unix: {self.path}: {wrong.strerror}") from None
+        except ListenError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Take the path away, if it is still ours, and the lock."""
+        if self._inode:
+            try:
+                if self.path.lstat().st_ino == self._inode:
+                    self.path.unlink()
+            except OSError:
+                pass
+            self.sock.close()
+            self._inode = 0
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _take_lock(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._lock = os.open(f"{self.path}.lock", flags, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(self._lock, 16, 0).decode(errors="replace").strip()
+            raise AlreadyRunning(f"another netscand (process {pid}) listens on {self.path}") from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def _clear_way(self) -> None:
+        try:
+            found = self.path.lstat().st_mode
+        except FileNotFoundError:
+            return
+        if not stat.S_ISSOCK(found):
+            raise ListenError(f"[listen] unix: {self.path} is there, and is no socket; it is left alone")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as caller:
+            refused = caller.connect_ex(str(self.path))
+        if refused not in (errno.ECONNREFUSED, errno.ENOENT):  # EAGAIN: alive, with no time for us
+            raise AlreadyRunning(f"another process listens on {self.path}")
+        self.path.unlink(missing_ok=True)
+
+    def _listen(self, mode: int, gid: int | None) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            self.sock.bind(str(self.path))
+            self._inode = self.path.lstat().st_ino
+            if gid is not None:
+                os.chown(self.path, -1, gid)
+            self.path.chmod(mode)
+            self.sock.listen(BACKLOG)  # only now can anyone connect
+        except OSError:
+            self.sock.close()
+            raise
+
+
+def handed_in(environment: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
+    """Sockets that systemd opened for us (sd_listen_fds); the variables are taken away, so that no child sees them."""
+    pid, count = environment.pop("LISTEN_PID", ""), environment.pop("LISTEN_FDS", "")
+    environment.pop("LISTEN_FDNAMES", None)
+    if pid != str(os.getpid()) or not count.isdigit():
+        return []
+    found = []
+    for number in range(FIRST_HANDED_IN, FIRST_HANDED_IN + int(count)):
+        os.set_inheritable(number, False)
+        sock = socket.socket(fileno=number)
+        sock.setblocking(False)
+        found.append(sock)
+    return found
+
+
+NEVER: Mapping[int, str] = {errno.EADDRNOTAVAIL: "no such address here", errno.EAFNOSUPPORT: "no IPv6 here"}
+"""Reasons that are no fault: a host without IPv6 has no ::1, and lacks nothing."""

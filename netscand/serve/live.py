@@ -1,0 +1,238 @@
+"""`/ws`: the WebSocket, in both modes."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from netscand import protocol
+from netscand.serve import websocket
+from netscand.serve.access import need
+from netscand.serve.answers import HEADERS, Refused
+from netscand.serve.connection import Connection
+from netscand.serve.filters import Filter
+from netscand.serve.full import with_devices
+from netscand.serve.hub import Hub
+from netscand.serve.overview import Overview, listed
+from netscand.serve.query import parameters
+from netscand.serve.scanner import Scanner
+from netscand.serve.snapshot import Snapshot
+from netscand.serve.subscriber import Subscriber
+
+PING = 20.0
+"""Seconds of silence after which a client is pinged."""
+
+GONE = 40.0
+"""Seconds of silence after which it is gone."""
+
+SUBPROTOCOL = "netscand"
+
+log = logging.getLogger(__name__)
+
+
+class Live:
+    """All WebSockets."""
+
+    def __init__(self, scanner: Scanner, hub: Hub, overview: Overview, max_clients: int) -> None:
+        self._scanner = scanner
+        self._hub = hub
+        self._overview = overview
+        self._max_clients = max_clients
+        self._open: dict[Connection, Subscriber] = {}
+        self._last_left = asyncio.Event()
+
+    @property
+    def clients(self) -> int:
+        """WebSockets that are open."""
+        return len(self._open)
+
+    # ---- one client -----------------------------------------------------------------------------------------------
+
+    async def connect(self, request: web.Request) -> web.StreamResponse:
+        """Answer `GET /ws`; returns when the client is gone."""
+        given = parameters(request, "updates", "since", "network", "q")
+        updates = given.get("updates", "full")
+        if updates not in ("full", "changes"):
+            raise Refused("bad_request", f"updates={updates[:64]}: expected full or changes")
+        offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
+        if offered and SUBPROTOCOL not in (name.strip() for name in offered.split(",")):
+            raise Refused("bad_request", f"Sec-WebSocket-Protocol: expected {SUBPROTOCOL}, or none")
+        if self.clients >= self._max_clients:
+            raise Refused("busy", f"{self.clients} WebSockets are open ([listen] max_clients)")
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        socket = web.WebSocketResponse(
+            protocols=(SUBPROTOCOL,) if offered else (),
+            compress=False,
+            autoclose=False,
+            max_msg_size=protocol.MAX_MESSAGE + 1,  # aiohttp refuses what is as long as this
+            timeout=1.0,
+        )
+        socket.headers.update(HEADERS)
+        await socket.prepare(request)
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("gone already")
+        fits = Filter(given.get("network"), given.get("q"))
+        subscriber = Subscriber(transport, fits, self._hub.bounds, full=updates == "full")
+        connection.subscriber = subscriber
+        self._open[connection] = subscriber
+        client = _Client(self._scanner, self._hub, self._overview, connection, subscriber, socket)
+        try:
+            await client.serve()
+        except Exception:  # after the upgrade there is no HTTP answer to give
+            log.exception("a WebSocket failed")
+            subscriber.close(WSCloseCode.INTERNAL_ERROR)
+        finally:
+            self._hub.unsubscribe(subscriber)
+            self._scanner.lease(subscriber, None)
+            if subscriber.ended:  # we said goodbye: aiohttp, which does not know, must not say it again
+                transport.close()
+            subscriber.gone()
+            self._open.pop(connection, None)
+            if not self._open:
+                self._last_left.set()
+            connection.subscriber = None
+        return socket
+
+    # ---- all of them ----------------------------------------------------------------------------------------------
+
+    async def watch_over(self) -> None:
+        """Ping who is silent, cut who is gone; until cancelled."""
+        ping = websocket.ping()
+        pinged: dict[Connection, float] = {}
+        while True:
+            await asyncio.sleep(1.0)
+            now = asyncio.get_running_loop().time()
+            pinged = {client: at for client, at in pinged.items() if client in self._open}
+            for connection, subscriber in tuple(self._open.items()):
+                silent = now - connection.heard_at
+                if silent >= GONE:
+                    connection.abort()
+                elif silent >= PING and not subscriber.ended and pinged.get(connection, 0.0) < now - PING:
+                    pinged[connection] = now
+                    connection.unheard = 0
+                    if connection.transport is not None and not connection.transport.is_closing():
+                        connection.transport.write(ping)
+
+    async def close(self, within: float) -> None:
+        """Say goodbye to everyone, and cut who does not answer within so many seconds."""
+        for subscriber in tuple(self._open.values()):
+            self._hub.unsubscribe(subscriber)
+            subscriber.close(WSCloseCode.GOING_AWAY, "netscand stops")
+        if self._open:
+            self._last_left.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within):
+                    await self._last_left.wait()
+        for connection in tuple(self._open):
+            connection.abort()
+
+
+class _Client:
+    """One WebSocket while it lasts."""
+
+    def __init__(
+        self,
+        scanner: Scanner,
+        hub: Hub,
+        overview: Overview,
+        connection: Connection,
+        subscriber: Subscriber,
+        socket: web.WebSocketResponse,
+    ) -> None:
+        self._scanner = scanner
+        self._hub = hub
+        self._overview = overview
+        self._connection = connection
+        self._subscriber = subscriber
+        self._socket = socket
+        self._role = connection.peer.role
+
+    async def serve(self) -> None:
+        """Send the snapshot, then what happens; take what the client says; until it is gone."""
+        self._hub.subscribe(self._subscriber)
+        with self._hub.snapshot(self._subscriber.fits) as snapshot:  # no await since subscribe (law 3)
+            async with asyncio.TaskGroup() as both:
+                sending = both.create_task(self._begin(snapshot))
+                await self._listen()
+                sending.cancel()
+
+    async def _begin(self, snapshot: Snapshot) -> None:
+        subscriber = self._subscriber
+        if subscriber.full:
+            first = self._overview.initial_state(snapshot.cursor, self._role, subscriber.fits, [], more=False)
+            await subscriber.send(await with_devices(first, snapshot))
+        else:
+            first = self._overview.initial_state(snapshot.cursor, self._role, subscriber.fits, [], more=True)
+            part = await snapshot.part(protocol.SNAPSHOT_PART)
+            first.devices, first.more = listed(part), snapshot.left
+            await subscriber.send(websocket.text(protocol.encode(first)))
+            while snapshot.left and not subscriber.ended:
+                part = await snapshot.part(protocol.SNAPSHOT_PART)
+                further = protocol.Devices(devices=listed(part), more=snapshot.left)
+                await subscriber.send(websocket.text(protocol.encode(further)))
+        if not subscriber.ended:
+            subscriber.release(snapshot.cursor)
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                said = await self._socket.receive()
+            except ConnectionError:
+                return
+            self._connection.unheard = 0
+            if said.type is WSMsgType.TEXT:
+                if not self._subscriber.ended:
+                    self._hear(said.data)
+            elif said.type is WSMsgType.BINARY:
+                self._refuse("bad_request", "expected a text message", None)
+            else:
+                return
+            await asyncio.sleep(0)  # however much one client says, the others have their turn
+
+    def _hear(self, text: str) -> None:
+        try:
+            wish = protocol.decode_client(text)
+        except (msgspec.MsgspecError, RecursionError, ValueError) as wrong:
+            self._refuse("bad_request", f"not a message that is known here: {wrong}", _request_of(text))
+            return
+        try:
+            if isinstance(wish, protocol.ScanNow):
+                need("scan_now", self._role)
+                scan_id = self._scanner.scan_now(wish.targets)
+                self._subscriber.wishes.add(scan_id)
+                self._answer(protocol.ScanAccepted(request=wish.request, scan_id=scan_id), wish.request)
+            else:
+                need("set_interval", self._role)
+                seconds = self._scanner.lease(self._subscriber, wish.seconds)
+                self._answer(protocol.Interval(request=wish.request, seconds=seconds), wish.request)
+        except Refused as refused:
+            self._refuse(refused.code, refused.message, wish.request)
+        except ValueError as wrong:  # BadTarget, or an interval out of range
+            self._refuse("bad_request", str(wrong), wish.request)
+
+    def _refuse(self, code: str, message: str, request: str | None) -> None:
+        self._answer(protocol.Error(code=code, message=message, request=request), request)
+
+    def _answer(self, message: protocol.Message, request: str | None) -> None:
+        """Answer; the push document's clients hear only what they named a request for."""
+        if not self._subscriber.full or request is not None:
+            self._hub.answer(self._subscriber, message)
+
+
+class _Asked(msgspec.Struct):
+    """What can be read of a message that is wrong otherwise."""
+
+    request: Any = None
+
+
+def _request_of(text: str) -> str | None:
+    try:
+        request = msgspec.json.decode(text, type=_Asked).request
+    except (msgspec.MsgspecError, RecursionError, ValueError):
+        return None
+    return request if isinstance(request, str) and len(request) <= 128 else None

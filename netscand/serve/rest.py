@@ -1,0 +1,217 @@
+"""`/api` and `/healthz`: one-off requests, with the structs of the WebSocket."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from resource import getpagesize
+
+import msgspec
+from aiohttp import web
+
+from netscand import __version__, protocol
+from netscand.core.model import Mac
+from netscand.serve.access import Role
+from netscand.serve.answers import HEADERS, JSON, Refused, answer
+from netscand.serve.connection import Connection
+from netscand.serve.filters import EVERYTHING, Filter
+from netscand.serve.hub import Hub, scan_update
+from netscand.serve.overview import Overview, around_devices
+from netscand.serve.query import mac_of, parameters
+from netscand.serve.scanner import Scanner
+from netscand.serve.snapshot import Snapshot
+from netscand.serve.translate import Translator, mac_text
+
+PART = 200
+"""Devices that are streamed at a time."""
+
+SLOW = 30.0
+"""Seconds within which a client must take a part, or send its body."""
+
+decode_wish = msgspec.json.Decoder(protocol.ScanWish).decode
+
+
+class Rest:
+    """The handlers. `clients` and `problems` tell what the server knows, `serving` whether it is in service."""
+
+    def __init__(
+        self,
+        scanner: Scanner,
+        hub: Hub,
+        overview: Overview,
+        translator: Translator,
+        clients: Callable[[], int],
+        problems: Callable[[], tuple[str, ...]],
+        serving: Callable[[], bool],
+    ) -> None:
+        self._scanner = scanner
+        self._hub = hub
+        self._overview = overview
+        self._translator = translator
+        self._clients = clients
+        self._server_problems = problems
+        self._serving = serving
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every route; access.RIGHTS says who may."""
+        return [
+            web.get("/healthz", self.health),
+            web.get("/api/devices", self.devices),
+            web.get("/api/devices/{mac}", self.device),
+            web.get("/api/networks", self.networks),
+            web.get("/api/status", self.status),
+            web.post("/api/scan", self.scan),
+        ]
+
+    async def health(self, request: web.Request) -> web.StreamResponse:
+        """Whether it is in service; needs no role."""
+        parameters(request)
+        if not self._serving():
+            raise Refused("busy", "netscand is starting or stopping")
+        return answer(protocol.Health(status="degraded" if self._problems() else "ok"))
+
+    async def devices(self, request: web.Request) -> web.StreamResponse:
+        """Devices by MAC."""
+        given = parameters(request, "status", "network", "q", "limit", "after")
+        status = given.get("status")
+        if status not in (None, "online", "offline", "unknown"):
+            raise Refused("bad_request", f"status={status[:64]}: expected online, offline or unknown")
+        limit = _limit(given["limit"]) if "limit" in given else None
+        after = mac_of(given["after"]) if "after" in given else Mac(b"")
+        macs = sorted(
+            mac
+            for mac, device in self._scanner.devices.items()
+            if mac > after and (status is None or device.status == status)
+        )
+        with self._hub.snapshot(Filter(given.get("network"), given.get("q")), macs=macs) as snapshot:
+            head = protocol.DeviceList(cursor=snapshot.cursor, last_scan=self._overview.last_scan(), devices=[])
+            return await self._stream(request, head, snapshot, limit)
+
+    async def device(self, request: web.Request) -> web.StreamResponse:
+        """One device."""
+        parameters(request)
+        mac = mac_of(request.match_info["mac"])
+        device = self._scanner.devices.get(mac)
+        if device is None:
+            raise Refused("not_found", f"no device {mac_text(mac)}")
+        self._translator.sync()
+        return answer(self._translator.device(device))
+
+    async def networks(self, request: web.Request) -> web.StreamResponse:
+        """Networks, excluded ones too."""
+        parameters(request)
+        return answer(protocol.NetworkList(networks=self._overview.networks(EVERYTHING)))
+
+    async def status(self, request: web.Request) -> web.StreamResponse:
+        """Health, load, coverage, drops, version."""
+        parameters(request)
+        scanner, load, problems = self._scanner, self._scanner.load(), self._problems()
+        networks = self._overview.networks(EVERYTHING)
+        return answer(
+            protocol.DaemonStatus(
+                version=__version__,
+                protocol=protocol.PROTOCOL,
+                status="degraded" if problems else "ok",
+                problems=list(problems),
+                role=_role(request).told,
+                started_at=self._translator.time(scanner.started_at),
+                now=self._translator.now(),
+                cursor=scanner.cursor,
+                scanning=scanner.scanning,
+                interval=scanner.interval,
+                last_scan=self._overview.last_scan(),
+                devices=self._overview.counts(),
+                networks=networks,
+                clients=self._clients(),
+                frames=protocol.Traffic(
+                    received=load.received,
+                    dropped=load.dropped,
+                    broadcast=load.broadcast,
+                    unicast=load.unicast,
+                    send_errors=load.send_errors,
+                ),
+                budget=protocol.Budget(rate=load.rate, background_rate=load.background_rate, used=load.used),
+                memory_mib=_memory_mib(),
+            )
+        )
+
+    async def scan(self, request: web.Request) -> web.StreamResponse:
+        """Scan now; with `wait=1`, answer with what was found when it ended."""
+        given = parameters(request, "wait")
+        wait = given.get("wait", "0")
+        if wait not in ("0", "1"):
+            raise Refused("bad_request", f"wait={wait[:64]}: expected 1 or 0")
+        wish = await _wish(request)
+        try:
+            scan_id = self._scanner.scan_now(wish.targets)
+        except ValueError as wrong:
+            raise Refused("bad_request", str(wrong)) from None
+        if wait == "0":
+            return answer(protocol.ScanTicket(scan_id=scan_id), 202)
+        with self._hub.waiting_for(scan_id) as ended:
+            finish = await ended
+        with self._hub.snapshot(macs=sorted(finish.scan.found)) as snapshot:
+            head = scan_update(
+                finish._replace(cursor=snapshot.cursor), self._overview.counts().online, self._translator
+            )
+            return await self._stream(request, head, snapshot, None)
+
+    # ---- parts of answers -----------------------------------------------------------------------------------------
+
+    def _problems(self) -> tuple[str, ...]:
+        return (*self._scanner.problems(), *self._server_problems())
+
+    async def _stream(
+        self, request: web.Request, head: msgspec.Struct, snapshot: Snapshot, limit: int | None
+    ) -> web.StreamResponse:
+        """Answer with `head` and, in its `devices`, those of the snapshot."""
+        before, after = around_devices(head)
+        left = len(snapshot) if limit is None else limit
+        part = await snapshot.part(min(PART, left))
+        if not snapshot.left or len(part) == left:
+            return web.Response(body=before + b",".join(part) + after, content_type=JSON, headers=HEADERS)
+        response = web.StreamResponse(headers={**HEADERS, "Content-Type": JSON})
+        await response.prepare(request)
+        if request.method == "HEAD":
+            return response
+        text = before + b",".join(part)
+        while True:
+            async with asyncio.timeout(SLOW):
+                await response.write(text)
+            left -= len(part)
+            if not snapshot.left or not left:
+                break
+            part = await snapshot.part(min(PART, left))
+            text = b"".join(b"," + device for device in part)
+        await response.write(after)
+        return response
+
+
+def _role(request: web.Request) -> Role:
+    assert isinstance(request.protocol, Connection)
+    return request.protocol.peer.role
+
+
+def _limit(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
+        raise Refused("bad_request", f"limit={text[:64]}: expected a number above 0")
+    return int(text)
+
+
+async def _wish(request: web.Request) -> protocol.ScanWish:
+    """The body of a wish, or one for everything where there is none."""
+    async with asyncio.timeout(SLOW):
+        body = await request.read()
+    if not body:
+        return protocol.ScanWish()
+    if request.content_type != JSON:
+        raise Refused("unsupported_media_type", f"expected Content-Type: {JSON}")
+    try:
+        return decode_wish(body)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as wrong:
+        raise Refused("bad_request", f"not a wish for a scan: {wrong}") from None
+
+
+def _memory_mib() -> float:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return round(pages * getpagesize() / 2**20, 1)

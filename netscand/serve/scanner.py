@@ -1,0 +1,56 @@
+"""What this room needs of the engine."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from netscand.core.model import Coverage, Device, Load, Mac, Network
+
+
+class Scanner(Protocol):
+    """The engine as clients see it. Times are monotonic seconds; everything is read on the loop's thread."""
+
+    @property
+    def devices(self) -> Mapping[Mac, Device]:
+        """Every device; living objects that the engine changes between two turns of the loop."""
+
+    @property
+    def networks(self) -> Mapping[str, Network]:
+        """Every network, excluded ones too, by id."""
+
+    @property
+    def cursor(self) -> str:
+        """The place of the last event that was told."""
+
+    @property
+    def interval(self) -> float:
+        """Seconds between scans, as configured."""
+
+    @property
+    def scanning(self) -> bool:
+        """Whether a scan is running."""
+
+    @property
+    def last_scan(self) -> float | None:
+        """When the last scan ended."""
+
+    @property
+    def started_at(self) -> float:
+        """When the daemon started."""
+
+    def last_scan_of(self, network: str) -> float | None:
+        """When the last scan of that network ended."""
+
+    def coverage(self, network: str) -> Coverage:
+        """How much of that network one scan asks."""
+
+    def load(self) -> Load:
+        """Counters since the start."""
+
+    def problems(self) -> tuple[str, ...]:
+        """Why the daemon is degraded, one sentence each."""
+
+    def scan_now(self, targets: Sequence[str]) -> int:
+        """Wish for a scan (no targets: every scanned network); its id. Raises BadTarget with a sentence."""
+
+    def lease(self, client: object, seconds: float | None) -> float:
+        """Hold a faster interval for `client`, or None to let it go; what is in force. Raises ValueError."""

@@ -1,0 +1,187 @@
+"""The room as a whole: sockets, routes, and the tasks behind them."""
+
+import asyncio
+import logging
+import resource
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from aiohttp import web
+
+from netscand import config, protocol
+from netscand.serve.access import Guard, need
+from netscand.serve.answers import in_our_shape
+from netscand.serve.connection import Connection, Lobby
+from netscand.serve.full import WholeLists
+from netscand.serve.hub import Hub
+from netscand.serve.listen import BACKLOG, NEVER, TcpAddress, UnixSocket, tcp_addresses, tcp_socket
+from netscand.serve.live import Live
+from netscand.serve.overview import Overview
+from netscand.serve.rest import Rest
+from netscand.serve.scanner import Scanner
+from netscand.serve.translate import Translator
+
+AGAIN = 3.0
+"""Seconds between two tries to listen on an address."""
+
+GOODBYE = 0.4
+"""Seconds that clients have to answer our goodbye."""
+
+OURS = 64
+"""Descriptors kept back for ourselves: history, raw sockets, listeners, what a look-up needs (FAULTS T16)."""
+
+WANTED = 1024
+"""Connections beside the WebSockets, where the system allows as many."""
+
+log = logging.getLogger(__name__)
+
+
+class Server:
+    """Serves clients: `open`, then `run` until cancelled, then `close`."""
+
+    def __init__(
+        self,
+        scanner: Scanner,
+        hub: Hub,
+        listen: config.Listen,
+        access: config.Access,
+        translator: Translator,
+        handed_in: Sequence[socket.socket] = (),
+    ) -> None:
+        hub.attach(scanner)
+        self.serving = False
+        """Whether /healthz says so: from the start of `run` to that of `close`."""
+        self._listen = listen
+        self._access = access
+        self._handed_in = handed_in
+        self._guard = Guard(access)
+        overview = Overview(scanner, translator)
+        self._live = Live(scanner, hub, overview, listen.max_clients)
+        self._lists = WholeLists(hub, overview, translator)
+        self._rest = Rest(scanner, hub, overview, translator, lambda: self.clients, self.problems, lambda: self.serving)
+        self._app = web.Application(
+            client_max_size=protocol.MAX_MESSAGE + 1,  # aiohttp refuses what is as long as this
+            middlewares=[in_our_shape(self._judge)],
+        )
+        self._app.add_routes([web.get("/ws", self._live.connect, allow_head=False), *self._rest.routes()])
+        self._runner = web.AppRunner(self._app, handler_cancellation=True, shutdown_timeout=0.1)
+        self._lobby = Lobby(self._guard, _connections(listen.max_clients), listen.max_per_peer)
+        self._unix: UnixSocket | None = None
+        self._listeners: list[asyncio.Server] = []
+        self._unbound: dict[TcpAddress, OSError] = {}
+
+    @property
+    def clients(self) -> int:
+        """WebSockets that are open."""
+        return self._live.clients
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens on TCP, as `HOST:PORT`."""
+        names = [sock.getsockname() for listener in self._listeners for sock in listener.sockets]
+        return [str(TcpAddress(*name[:2])) for name in names if isinstance(name, tuple)]
+
+    def problems(self) -> tuple[str, ...]:
+        """Addresses that cannot be listened on."""
+        return tuple(
+            f"cannot listen on {address}: {why.strerror}"
+            for address, why in self._unbound.items()
+            if why.errno not in NEVER
+        )
+
+    # ---- life -----------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Listen. Raises BadAddress (a configuration that must not be served), AlreadyRunning, ListenError."""
+        addresses = [address for text in self._listen.tcp for address in tcp_addresses(text)]
+        await self._runner.setup()
+        unix = [sock for sock in self._handed_in if sock.family == socket.AF_UNIX]
+        if not unix and self._listen.unix:
+            self._unix = UnixSocket(Path(self._listen.unix))
+            closed = self._access.others == "none"
+            self._unix.open(0o660 if closed else 0o666, self._guard.group if closed else None)
+            unix = [self._unix.sock]
+        for sock in (*unix, *(sock for sock in self._handed_in if sock.family != socket.AF_UNIX)):
+            await self._accept(sock)
+        for address in addresses:
+            await self._bind(address)
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        self.serving = True
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._lists.run(), name="whole lists")
+            tasks.create_task(self._live.watch_over(), name="heartbeats")
+            tasks.create_task(self._bind_again(), name="listen again")
+
+    async def close(self) -> None:
+        """Accept nobody more, say goodbye, and be gone within a second."""
+        self.serving = False
+        for listener in self._listeners:
+            listener.close()
+        if self._unix is not None:
+            self._unix.close()
+        await self._live.close(GOODBYE)
+        for connection in tuple(self._lobby.inside):
+            connection.abort()
+        await self._runner.cleanup()
+
+    # ---- parts ----------------------------------------------------------------------------------------------------
+
+    async def _judge(self, request: web.Request) -> None:
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        connection.began()
+        self._guard.judge(connection.peer, request.headers)
+        resource = request.match_info.route.resource
+        if resource is not None:  # else no such route, which the handler will say
+            method = "GET" if request.method == "HEAD" else request.method
+            need(f"{method} {resource.canonical}", connection.peer.role)
+
+    async def _accept(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        server = self._runner.server
+        assert server is not None
+
+        def factory() -> Connection:
+            return Connection(self._lobby, server, loop)
+
+        if sock.family == socket.AF_UNIX:
+            self._listeners.append(await loop.create_unix_server(factory, sock=sock))
+        else:
+            self._listeners.append(await loop.create_server(factory, sock=sock))
+        sock.listen(BACKLOG)  # asyncio took its own, smaller one, for accepting as many in one turn
+
+    async def _bind(self, address: TcpAddress) -> None:
+        try:
+            sock = tcp_socket(address)
+        except OSError as wrong:
+            known = self._unbound.get(address)
+            if known is None or known.errno != wrong.errno:
+                level = logging.INFO if wrong.errno in NEVER else logging.WARNING
+                log.log(level, "cannot listen on %s: %s; tried again every %g s", address, wrong.strerror, AGAIN)
+            self._unbound[address] = wrong
+            return
+        if self._unbound.pop(address, None) is not None:
+            log.info("listening on %s now", address)
+        await self._accept(sock)
+
+    async def _bind_again(self) -> None:
+        while True:
+            await asyncio.sleep(AGAIN)
+            for address in tuple(self._unbound):
+                await self._bind(address)
+
+
+def _connections(max_clients: int) -> int:
+    """Connections that the descriptors allow, ours kept back; the soft limit is raised where the hard one lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = max_clients + WANTED + OURS
+    if hard == resource.RLIM_INFINITY or soft < wanted <= hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+        soft = max(soft, wanted)
+    elif soft < hard < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return max(soft - OURS, 1)

@@ -1,0 +1,176 @@
+"""One WebSocket's queue: bounded in messages and in bytes; nobody waits for it (law 4).
+
+What the client's transport takes goes out at once; the rest waits here. A queue that overflows ends the
+subscription: the client is told `lagged` with its last good cursor, and close code 4000, for the day it reads again.
+"""
+
+import asyncio
+from collections import deque
+from typing import NamedTuple
+
+from netscand import protocol
+from netscand.serve import websocket
+from netscand.serve.filters import Filter
+
+BATCH = 64 * 1024
+"""Bytes that are joined for one write."""
+
+
+class Bounds(NamedTuple):
+    """What may wait for one client. Frames are shared by all clients, so the bytes are not a client's own."""
+
+    messages: int = 8192
+    size: int = 4 * 2**20
+
+    def widened(self) -> "Bounds":
+        """What may wait while a snapshot is on its way."""
+        return Bounds(self.messages * 4, self.size * 4)
+
+
+class Subscriber:
+    """What one client is to be sent, in order. Everything but `sent` is synchronous and never waits."""
+
+    def __init__(self, transport: asyncio.WriteTransport, fits: Filter, bounds: Bounds, *, full: bool) -> None:
+        self.fits = fits
+        self.full = full
+        self.wishes: set[int] = set()
+        """Scans that this client asked for; it hears of them whatever its filter says."""
+        self.cursor = ""
+        """The last one that was put on its way; empty while the snapshot is."""
+        self.ended = False
+        """Takes nothing more: it lagged, was closed or is gone."""
+        self.lagged = False
+        self.queued = False
+        """The hub has it on its list of queues to empty."""
+        self._transport = transport
+        self._bounds = bounds
+        self._paused = False
+        self._held = True
+        self._frames: deque[bytes] = deque()
+        """The rest of a message on its way: no other message may come between."""
+        self._queue: deque[tuple[bytes, str | None]] = deque()
+        self._size = 0
+        self._update: tuple[bytes, ...] = ()
+        self._farewell = b""
+        self._waiter: asyncio.Future[None] | None = None
+
+    # ---- in -------------------------------------------------------------------------------------------------------
+
+    def offer(self, frame: bytes, cursor: str | None = None) -> None:
+        """Queue a message of one frame; `cursor`, where the client stands once it has it."""
+        if self.ended:
+            return
+        self._queue.append((frame, cursor))
+        self._size += len(frame)
+        if self._overfull():
+            self.drain()
+            if self._overfull():
+                self._lag()
+
+    def replace(self, frames: tuple[bytes, ...]) -> None:
+        """Queue a whole list; one that still waits is forgotten for it."""
+        if not self.ended:
+            self._update = frames
+
+    async def send(self, frames: tuple[bytes, ...]) -> None:
+        """Send a part of the snapshot, past the queue; returns when the transport has taken it."""
+        if self.ended:
+            return
+        self._frames.extend(frames)
+        self.drain()
+        if self._frames or self._paused:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    def release(self, cursor: str) -> None:
+        """The snapshot at `cursor` is on its way: let what happened since follow."""
+        self.cursor = cursor
+        self._held = False
+        self.drain()
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Take nothing more, forget what waits, and say goodbye."""
+        if not self.ended:
+            self._end()
+            self._frames.clear()
+            if not self._transport.is_closing():
+                self._transport.write(websocket.close(code, reason))
+
+    def gone(self) -> None:
+        """The connection is lost."""
+        self._end()
+        self._frames.clear()
+        self._farewell = b""
+
+    # ---- out ------------------------------------------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """The transport takes no more."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """The transport takes more."""
+        self._paused = False
+        self.drain()
+
+    def drain(self) -> None:
+        """Send what the transport takes."""
+        write = self._transport.write
+        while not self._paused and not self._transport.is_closing():
+            if self._frames:
+                write(self._frames.popleft())
+            elif self._farewell:
+                write(self._farewell)
+                self._farewell = b""
+            elif self._queue and not self._held:
+                write(self._batch())
+            elif self._update and not self._held:
+                self._frames.extend(self._update)
+                self._update = ()
+            else:
+                break
+        if not self._frames and not self._paused:
+            self._wake()
+
+    def _batch(self) -> bytes:
+        frames = []
+        size = 0
+        while self._queue and size < BATCH:
+            frame, cursor = self._queue.popleft()
+            frames.append(frame)
+            size += len(frame)
+            self.cursor = cursor or self.cursor
+        self._size -= size
+        return frames[0] if len(frames) == 1 else b"".join(frames)
+
+    # ---- the end --------------------------------------------------------------------------------------------------
+
+    def _overfull(self) -> bool:
+        bounds = self._bounds.widened() if self._held else self._bounds
+        return len(self._queue) > bounds.messages or self._size > bounds.size
+
+    def _lag(self) -> None:
+        self._end()
+        self.lagged = True
+        goodbye = websocket.close(protocol.CLOSE_LAGGED, "lagged")
+        if self.full:  # this contract knows no such message, and a close frame may cut a list short
+            self._frames.clear()
+        else:
+            goodbye = websocket.whole(protocol.encode(protocol.Lagged(cursor=self.cursor))) + goodbye
+        if self._frames:
+            self._farewell = goodbye
+            self.drain()
+        elif not self._transport.is_closing():
+            self._transport.write(goodbye)
+
+    def _end(self) -> None:
+        self.ended = True
+        self._queue.clear()
+        self._size = 0
+        self._update = ()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        self._waiter = None

@@ -1,0 +1,248 @@
+"""A small real scanner, and the server around it on a Unix socket and on loopback."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect, unix_connect
+
+from netscand import config, protocol
+from netscand.core.model import (
+    Address,
+    BadTarget,
+    Cause,
+    Coverage,
+    Device,
+    Event,
+    EventKind,
+    Evidence,
+    Ip,
+    Load,
+    Mac,
+    Network,
+    NetworkState,
+    ScanFinished,
+    ScanStarted,
+    Status,
+)
+from netscand.core.presence import Presence, Rules
+from netscand.serve.hub import Hub
+from netscand.serve.server import Server
+from netscand.serve.subscriber import Bounds
+from netscand.serve.translate import Translator
+
+LAN = "10.0.0.0/16@eth0"
+OTHER = "192.168.7.0/24@wlan0"
+BOOT = 1_700_000_000.0
+"""Wall time when the monotonic clock was 0, in these tests."""
+
+
+def network(name: str = LAN, index: int = 2) -> Network:
+    cidr, interface = name.split("@")
+    prefix = IPv4Network(cidr)
+    own = Ip(prefix[2].packed)
+    return Network(
+        name, prefix, interface, index, Mac(b"\x02" * 6), own, NetworkState.UP, "Ethernet", Ip(prefix[1].packed)
+    )
+
+
+def mac(number: int) -> Mac:
+    return Mac(b"\xa4\x83" + number.to_bytes(4, "big"))
+
+
+class FakeScanner:
+    """What the engine is to this room: devices that change, and word of it to the hub."""
+
+    def __init__(self, hub: Hub, devices: int = 3) -> None:
+        self.hub = hub
+        self.devices: dict[Mac, Device] = {}
+        self.networks = {name: network(name, index) for index, name in enumerate((LAN, OTHER), 2)}
+        self.sequence = 0
+        self.interval = 30.0
+        self.scanning = False
+        self.started_at = time.monotonic()
+        self.last_scan: float | None = None
+        self.troubles: tuple[str, ...] = ()
+        self.wishes: list[tuple[str, ...]] = []
+        self.leases: dict[object, float] = {}
+        self.scan_id = 41
+        for number in range(devices):
+            self.add(number)
+
+    @property
+    def cursor(self) -> str:
+        return f"k3f9-{self.sequence}"
+
+    def add(self, number: int, name: str = LAN) -> Device:
+        now = time.monotonic()
+        held = self.networks[name]
+        ip = Ip((int(held.cidr.network_address) + 10 + number).to_bytes(4, "big"))
+        address = Address(ip, name, held.interface, Evidence.ARP_REPLY, now, now)
+        device = Device(
+            mac(number),
+            now,
+            now,
+            Presence(now, Rules()),
+            status_since=now,
+            reason="answered a request",
+            addresses=[address],
+        )
+        self.devices[device.mac] = device
+        return device
+
+    def publish(self, event: Event) -> str:
+        self.sequence += 1
+        self.hub.publish(self.cursor, event)
+        return self.cursor
+
+    def join(self, number: int, name: str = LAN) -> str:
+        device = self.add(number, name)
+        now = device.first_seen
+        return self.publish(
+            Event(
+                EventKind.DISCOVERED, now, name, device, device.ip, None, Evidence.ARP_REPLY, device.reason, None, now
+            )
+        )
+
+    def turn(self, number: int, status: Status) -> str:
+        """Let a device go offline, or come back."""
+        device = self.devices[mac(number)]
+        now = time.monotonic()
+        previous = {"status": device.status, "status_since": device.status_since, "reason": device.reason}
+        device.status, device.status_since, device.reason = status, now, f"turned {status}"
+        kind = EventKind.ONLINE if status is Status.ONLINE else EventKind.OFFLINE
+        name = device.addresses[0].network
+        return self.publish(Event(kind, now, name, device, device.ip, None, None, device.reason, previous, now))
+
+    def scan_now(self, targets: Sequence[str]) -> int:
+        if "203.0.113.1" in targets:
+            raise BadTarget("203.0.113.1: not within a scanned network")
+        self.wishes.append(tuple(targets))
+        self.scan_id += 1
+        self.scanning = True
+        self.hub.tell(ScanStarted(self.scan_id, (LAN,), Cause.CLIENT))
+        return self.scan_id
+
+    def finish(self, scan_id: int, found: Sequence[Mac] = (), networks: tuple[str, ...] = (LAN,)) -> None:
+        now = time.monotonic()
+        self.scanning = False
+        self.last_scan = now
+        self.hub.tell(ScanFinished(scan_id, networks, now - 0.1, now, 237, 17, tuple(found)))
+
+    def lease(self, client: object, seconds: float | None) -> float:
+        if seconds is None:
+            self.leases.pop(client, None)
+        elif not 1 <= seconds <= self.interval:
+            raise ValueError(f"seconds: expected 1 to {self.interval:g}, or null")
+        else:
+            self.leases[client] = seconds
+        return min((self.interval, *self.leases.values()))
+
+    def last_scan_of(self, network: str) -> float | None:
+        return self.last_scan if network == LAN else None
+
+    def coverage(self, network: str) -> Coverage:
+        return Coverage(1.0, 30.0)
+
+    def load(self) -> Load:
+        return Load(1, 2, 3, 4, 5, 1000.0, 50.0, 6.0)
+
+    def problems(self) -> tuple[str, ...]:
+        return self.troubles
+
+
+class House:
+    """A server that runs, and ways to speak to it."""
+
+    def __init__(self, server: Server, scanner: FakeScanner, path: Path) -> None:
+        self.server = server
+        self.scanner = scanner
+        self.hub = scanner.hub
+        self.path = path
+
+    @property
+    def port(self) -> int:
+        return int(self.server.addresses[0].rpartition(":")[2])
+
+    def ws(self, query: str = "?updates=changes", **more: Any) -> connect:
+        """A WebSocket client on the Unix socket, by another library than the server's."""
+        more.setdefault("max_size", None)
+        return unix_connect(str(self.path), f"ws://localhost/ws{query}", **more)
+
+    def tcp_ws(self, query: str = "?updates=changes", **more: Any) -> connect:
+        return connect(f"ws://127.0.0.1:{self.port}/ws{query}", proxy=None, **more)
+
+    async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any, Any]:
+        """One request on the Unix socket: status, headers, JSON."""
+        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self.path))) as session:
+            async with session.request(method, f"http://localhost{path}", **more) as answer:
+                body = await answer.read()
+                return answer.status, answer.headers, json.loads(body) if body else None
+
+    async def raw(self, request: bytes, *, tcp: bool = True) -> bytes:
+        """Bytes there and back, on a connection of their own, until the server closes it."""
+        if tcp:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        else:
+            reader, writer = await asyncio.open_unix_connection(str(self.path))
+        writer.write(request)
+        try:
+            async with asyncio.timeout(5):
+                return await reader.read()
+        finally:
+            writer.close()
+
+
+@asynccontextmanager
+async def house(
+    path: Path,
+    *,
+    devices: int = 3,
+    listen: dict[str, Any] | None = None,
+    access: dict[str, Any] | None = None,
+    bounds: Bounds | None = None,
+) -> AsyncIterator[House]:
+    """A server on `path`/s and on a port of loopback; gone afterwards."""
+    translator = Translator(lambda: BOOT, lambda of: "Apple, Inc." if of[:2] == b"\xa4\x83" else None)
+    hub = Hub(translator, bounds or Bounds())
+    scanner = FakeScanner(hub, devices)
+    socket_path = path / "s"
+    chosen = {"unix": str(socket_path), "tcp": ("127.0.0.1:0",), **(listen or {})}
+    server = Server(scanner, hub, config.Listen(**chosen), config.Access(**(access or {})), translator)
+    await server.open()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(server.run())
+            await asyncio.sleep(0)
+            yield House(server, scanner, socket_path)
+            running.cancel()
+    finally:
+        await server.close()
+
+
+async def hear(client: ClientConnection) -> protocol.ServerMessage:
+    """The next message, as a struct."""
+    async with asyncio.timeout(10):
+        return protocol.decode_server(await client.recv())
+
+
+async def hear_all(client: ClientConnection, quiet: float = 0.2) -> list[protocol.ServerMessage]:
+    """What comes until nothing does for so many seconds."""
+    heard = []
+    while True:
+        try:
+            async with asyncio.timeout(quiet):
+                heard.append(protocol.decode_server(await client.recv()))
+        except TimeoutError:
+            return heard
+
+
+def say(message: msgspec.Struct) -> str:
+    return msgspec.json.encode(message).decode()
