@@ -87,13 +87,13 @@ class Kernel:
 
 
 def decide(kernel: Kernel, scan: Scan, rules: Sequence[NetworkRule]) -> tuple[Network, ...]:
-    """Every network on every interface, by ifindex and prefix; excluded ones too, but for loopback."""
+    """Every network on every interface, excluded ones too, by ifindex and prefix."""
     links = {link.index: link for link in kernel.links}
     found: dict[tuple[int, IPv4Network], Network] = {}
     for holding in sorted(kernel.holdings, key=lambda held: (held.index, held.cidr, held.secondary)):
         link = links.get(holding.index)
-        if link is None or link.flags & IFF_LOOPBACK:
-            continue
+        if link is None:
+            continue  # deleted between the two dumps: the next one is without it
         # Further addresses in the same prefix are the same network: the first, the kernel's choice, asks.
         key = (link.index, holding.cidr)
         if key not in found:
@@ -148,6 +148,8 @@ def _why_not(link: Link, holding: Holding, master: Link | None, scan: Scan, rule
     First what cannot be, then what the user forbids, then what the user wants, then what is our own choice.
     """
     cidr = holding.cidr
+    if link.flags & IFF_LOOPBACK:
+        return "loopback"
     if link.hardware != ARPHRD_ETHER or not link.mac:
         return f"{link.name} has no Ethernet addresses, so that nobody can be asked there"
     if cidr.prefixlen == 32:
@@ -160,7 +162,7 @@ def _why_not(link: Link, holding: Holding, master: Link | None, scan: Scan, rule
         if not _matches(link.name, scan.interfaces):
             return f"{link.name} is not named in [scan] interfaces"
     elif reason := _not_a_lan(link, holding, master):
-        return f"{reason}; name {link.name} in [scan] interfaces to scan it"
+        return f"{reason}; name {cidr} in a [[network]] to scan it"  # naming the interface would leave out all others
     if not LARGEST <= cidr.prefixlen <= SMALLEST:
         size = "larger" if cidr.prefixlen < LARGEST else "smaller"
         limit = LARGEST if cidr.prefixlen < LARGEST else SMALLEST

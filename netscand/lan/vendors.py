@@ -13,9 +13,6 @@ WIDTHS = (36, 28, 24)
 _LOCAL = 0x02
 """In the first byte: the address was made up, not assigned (IEEE 802c), so its prefix says nothing."""
 
-_SUBDIVIDED = "IEEE Registration Authority"
-"""Owner of the blocks that are given away in smaller parts: no vendor."""
-
 _PLACE_BITS = 28
 """Of a row's 64 bits: the lower ones say where its name begins in the text of all names, the upper are the prefix."""
 
@@ -54,7 +51,7 @@ def _load() -> tuple[bytes, "dict[int, array[int]]"]:
         bits = int(width or 24)
         number = int(prefix.replace(":", "").ljust(12, "0"), 16) >> 48 - bits
         name = (full or short).strip()
-        if bits not in found or number >> bits - 8 & _LOCAL or name == _SUBDIVIDED:
+        if bits not in found or number >> bits - 8 & _LOCAL:
             continue
         if name not in places:
             places[name] = len(names)

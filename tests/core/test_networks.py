@@ -1,0 +1,297 @@
+"""Which networks are scanned, and why: DESIGN, "Which networks", case by case."""
+
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Interface
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netscand.config import NetworkRule, Scan
+from netscand.core.model import Ip, Mac, Network, NetworkState
+from netscand.lan.networks import (
+    ARPHRD_ETHER,
+    IFF_LOOPBACK,
+    IFF_NOARP,
+    IFF_POINTOPOINT,
+    IFF_RUNNING,
+    IFF_UP,
+    DefaultRoute,
+    Holding,
+    Kernel,
+    Link,
+    decide,
+)
+
+UP = IFF_UP | IFF_RUNNING
+MAC = Mac(bytes.fromhex("52540077 0001"))
+ARPHRD_NONE = 0xFFFE
+ARPHRD_LOOPBACK = 772
+
+
+def link(name: str = "eth0", index: int = 2, flags: int = UP, kind: str = "", master: int = 0) -> Link:
+    return Link(index, name, flags, ARPHRD_ETHER, MAC, kind, master)
+
+
+def holding(address: str = "192.168.1.2/24", index: int = 2, *, secondary: bool = False, peer: bool = False) -> Holding:
+    interface = IPv4Interface(address)
+    return Holding(index, ip(str(interface.ip)), interface.network, peer, secondary)
+
+
+def ip(text: str) -> Ip:
+    return Ip(IPv4Address(text).packed)
+
+
+def one(
+    of: Link | None = None,
+    at: Holding | None = None,
+    scan: Scan = Scan(),  # noqa: B008 frozen
+    rules: tuple[NetworkRule, ...] = (),
+    others: tuple[Link, ...] = (),
+) -> Network:
+    """The one network of one interface with one address."""
+    (found,) = decide(Kernel((of or link(), *others), (at or holding(),)), scan, rules)
+    return found
+
+
+# ---- by itself ----------------------------------------------------------------------------------------------------
+
+
+def test_a_lan_is_scanned_and_says_why() -> None:
+    assert one() == Network(
+        id="192.168.1.0/24@eth0",
+        cidr=IPv4Interface("192.168.1.0/24").network,
+        interface="eth0",
+        index=2,
+        mac=MAC,
+        own=ip("192.168.1.2"),
+        state=NetworkState.UP,
+        why="Ethernet, address 192.168.1.2",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "said"),
+    [
+        ("enp3s0", "", "Ethernet"),
+        ("wlp2s0", "", "Wi-Fi"),
+        ("wlan0", "", "Wi-Fi"),
+        ("br0", "bridge", "bridge"),
+        ("br-lan", "bridge", "bridge"),  # OpenWrt's LAN
+        ("bond0", "bond", "bond"),
+        ("eth0.7", "vlan", "VLAN"),
+        ("eth0", "veth", "virtual Ethernet"),  # within a container, told by name and never by kind
+        ("host0", "veth", "virtual Ethernet"),
+        ("s0", "veth", "virtual Ethernet"),
+        ("mv0", "macvlan", "Ethernet"),
+    ],
+)
+def test_every_ordinary_lan_is_scanned(name: str, kind: str, said: str) -> None:
+    network = one(link(name, kind=kind))
+    assert (network.state, network.why) == (NetworkState.UP, f"{said}, address 192.168.1.2")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["veth1a2b3c", "ve-web", "vb-web", "vnet3", "docker0", "docker_gwbridge", "br-0123456789ab", "br-frontend",
+     "virbr0", "lxcbr0", "lxdbr0", "cni0", "cali123", "flannel.1", "podman1", "tap0", "tun3", "wg0", "ztabc", "tailscale0"],
+)  # fmt: skip
+def test_the_hosts_end_of_a_container_or_tunnel_is_told_by_its_name(name: str) -> None:
+    network = one(link(name, kind="bridge"))
+    assert network.state is NetworkState.EXCLUDED
+    assert f"{name} is by its name the host's end" in network.why
+    assert network.why.endswith("name 192.168.1.0/24 in a [[network]] to scan it")
+
+
+@pytest.mark.parametrize(
+    ("of", "why"),
+    [
+        (replace(link("lo"), flags=UP | IFF_LOOPBACK, hardware=ARPHRD_LOOPBACK), "loopback"),
+        (replace(link("ppp0"), flags=UP | IFF_POINTOPOINT, hardware=512, mac=None), "has no Ethernet addresses"),
+        (replace(link("wg7"), hardware=ARPHRD_NONE, mac=None), "has no Ethernet addresses"),
+        (link("ib0", flags=UP | IFF_POINTOPOINT), "point-to-point"),
+        (link("dummy0", flags=UP | IFF_NOARP, kind="dummy"), "does not use ARP"),
+        (link("overlay", kind="vxlan"), "is a tunnel (vxlan)"),
+    ],
+    ids=["loopback", "ppp", "no Ethernet", "point-to-point", "no ARP", "tunnel"],
+)
+def test_what_is_no_lan_is_excluded_with_the_reason(of: Link, why: str) -> None:
+    network = one(of)
+    assert network.state is NetworkState.EXCLUDED
+    assert why in network.why
+
+
+def test_a_port_is_excluded_and_names_its_bridge_but_a_member_of_a_vrf_is_a_lan() -> None:
+    port = link("eth0", master=9)
+    assert one(port, others=(link("br0", 9, kind="bridge"),)).why.startswith("eth0 is a port of br0")
+    assert one(port, others=(link("red", 9, kind="vrf"),)).state is NetworkState.UP
+    assert one(port).state is NetworkState.EXCLUDED  # its master was not told yet
+
+
+@pytest.mark.parametrize("length", range(33))
+def test_prefixes_from_30_to_16_bits_are_scanned_and_no_others(length: int) -> None:
+    network = one(at=holding(f"10.1.2.3/{length}"))
+    assert (network.state is NetworkState.UP) == (16 <= length <= 30)
+    if network.state is NetworkState.EXCLUDED and length < 32:
+        assert f"name {network.cidr} in a [[network]]" in network.why
+
+
+def test_a_point_to_point_address_makes_no_lan() -> None:
+    assert one(at=holding(peer=True)).why.startswith("point-to-point")
+
+
+@pytest.mark.parametrize(
+    ("flags", "state", "why"),
+    [
+        (UP, NetworkState.UP, "Ethernet, address 192.168.1.2"),
+        (IFF_UP, NetworkState.DOWN, "Ethernet, address 192.168.1.2; the link has no carrier"),
+        (0, NetworkState.DOWN, "Ethernet, address 192.168.1.2; the interface is down"),
+    ],
+)
+def test_a_network_whose_link_is_down_keeps_its_id(flags: int, state: NetworkState, why: str) -> None:
+    network = one(link(flags=flags))
+    assert (network.id, network.state, network.why) == ("192.168.1.0/24@eth0", state, why)
+
+
+def test_an_excluded_network_is_excluded_whether_its_link_is_up_or_down() -> None:
+    for flags in (UP, IFF_UP, 0):
+        assert one(link("docker0", flags=flags)).state is NetworkState.EXCLUDED
+
+
+def test_further_addresses_in_one_prefix_are_one_network_asked_from_the_primary() -> None:
+    kernel = Kernel(
+        (link(),),
+        (holding("192.168.1.9/24", secondary=True), holding("192.168.1.5/24"), holding("10.0.0.1/24")),
+    )
+    found = {network.id: network.own for network in decide(kernel, Scan(), ())}
+    assert found == {"10.0.0.0/24@eth0": ip("10.0.0.1"), "192.168.1.0/24@eth0": ip("192.168.1.5")}
+
+
+def test_one_prefix_on_two_interfaces_is_two_networks() -> None:
+    kernel = Kernel((link(), link("eth1", 3)), (holding(), holding(index=3)))
+    assert [network.id for network in decide(kernel, Scan(), ())] == ["192.168.1.0/24@eth0", "192.168.1.0/24@eth1"]
+
+
+def test_an_address_whose_link_is_gone_is_no_network() -> None:
+    assert decide(Kernel((), (holding(),)), Scan(), ()) == ()
+
+
+# ---- the gateway --------------------------------------------------------------------------------------------------
+
+
+def test_the_gateway_is_that_of_the_best_default_route_within_the_prefix() -> None:
+    routes = (
+        DefaultRoute(2, ip("192.168.1.254"), 100),
+        DefaultRoute(2, ip("192.168.1.1"), 50),
+        DefaultRoute(2, ip("10.0.0.1"), 0),  # not in the prefix
+        DefaultRoute(3, ip("192.168.1.7"), 0),  # on another interface
+    )
+    (network,) = decide(Kernel((link(),), (holding(),), routes), Scan(), ())
+    assert network.gateway == ip("192.168.1.1")
+    (network,) = decide(Kernel((link(),), (holding(),), routes[2:]), Scan(), ())
+    assert network.gateway is None
+
+
+# ---- as configured ------------------------------------------------------------------------------------------------
+
+
+def test_with_interfaces_named_only_they_are_scanned() -> None:
+    scan = Scan(interfaces=("eth1", "wl*"))
+    assert one(scan=scan).why == "eth0 is not named in [scan] interfaces"
+    assert one(link("wlan0"), scan=scan).why == "Wi-Fi, named in [scan] interfaces, address 192.168.1.2"
+
+
+@pytest.mark.parametrize(
+    "of",
+    [link("docker0", kind="bridge"), link("tap0"), link("overlay", kind="vxlan"), link("eth0", master=9),
+     link("dummy0", flags=UP | IFF_NOARP), link("ib0", flags=UP | IFF_POINTOPOINT)],
+    ids=lambda of: of.name,
+)  # fmt: skip
+def test_a_named_interface_is_used_whatever_it_is(of: Link) -> None:
+    assert one(of, scan=Scan(interfaces=(of.name,))).state is NetworkState.UP
+
+
+def test_a_large_prefix_needs_its_own_name() -> None:
+    large = holding("10.1.2.3/8")
+    assert one(at=large, scan=Scan(interfaces=("eth0",))).state is NetworkState.EXCLUDED
+    assert one(at=large, rules=(NetworkRule(cidr="10.0.0.0/8"),)).state is NetworkState.UP
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3/31", "10.1.2.3/9", "10.1.2.3/24"])
+@pytest.mark.parametrize("of", [link(), link("docker0"), link("overlay", kind="vxlan")], ids=lambda of: of.name)
+def test_a_named_prefix_is_used_wherever_it_is(of: Link, address: str) -> None:
+    at = holding(address)
+    network = one(of, at, Scan(interfaces=("eth7",)), (NetworkRule(cidr=str(at.cidr)),))
+    assert network.state is NetworkState.UP
+    assert "named in [[network]], address 10.1.2.3" in network.why
+
+
+def test_a_name_gives_no_ethernet_to_what_has_none_and_no_neighbour_to_a_32() -> None:
+    named = Scan(interfaces=("*",))
+    assert one(replace(link("wg0"), hardware=ARPHRD_NONE, mac=None), scan=named).state is NetworkState.EXCLUDED
+    assert one(at=holding("10.1.2.3/32"), rules=(NetworkRule(cidr="10.1.2.3/32"),)).state is NetworkState.EXCLUDED
+
+
+@pytest.mark.parametrize("entry", ["eth0", "eth*", "192.168.1.0/24", "192.168.0.0/16", "192.168.1.7/24"])
+def test_exclude_wins_over_everything(entry: str) -> None:
+    scan = Scan(interfaces=("eth0",), exclude=("docker0", entry))
+    network = one(scan=scan, rules=(NetworkRule(cidr="192.168.1.0/24"),))
+    assert (network.state, network.why) == (NetworkState.EXCLUDED, f"excluded by {entry!r} in [scan] exclude")
+
+
+@pytest.mark.parametrize("entry", ["eth1", "et", "192.168.1.0/25", "10.0.0.0/8", "no prefix/at all", ""])
+def test_exclude_touches_nothing_else(entry: str) -> None:
+    assert one(scan=Scan(exclude=(entry,))).state is NetworkState.UP
+
+
+def test_a_disabled_network_is_excluded() -> None:
+    network = one(rules=(NetworkRule(cidr="192.168.1.0/24", enabled=False),))
+    assert (network.state, network.why) == (NetworkState.EXCLUDED, "enabled = false in its [[network]]")
+
+
+def test_a_rule_overrides_what_it_names_and_leaves_the_rest() -> None:
+    rule = NetworkRule(cidr="192.168.1.0/24", interval=5, rate=0, patience=(20, 90))
+    network = one(scan=Scan(interval=60), rules=(rule,))
+    assert (network.interval, network.rate, network.background_rate, network.patience) == (5, 0, None, (20, 90))
+    other = one(scan=Scan(interval=60), rules=(NetworkRule(cidr="192.168.2.0/24", interval=5),))
+    assert (other.interval, other.rate, other.patience) == (60, None, None)
+
+
+def test_of_two_rules_the_one_that_names_the_interface_wins() -> None:
+    rules = (
+        NetworkRule(cidr="192.168.1.0/24", interval=5),
+        NetworkRule(cidr="192.168.1.0/24", interface="eth1", interval=6),
+        NetworkRule(cidr="192.168.1.0/24", interface="eth*", interval=7),
+        NetworkRule(cidr="192.168.1.0/24", interval=8),
+    )
+    assert one(rules=rules).interval == 7
+    assert one(link("wlan0"), rules=rules).interval == 5
+
+
+# ---- whatever the kernel says -------------------------------------------------------------------------------------
+
+LINKS = st.builds(
+    Link, st.integers(1, 4), st.sampled_from(["eth0", "docker0", "lo", "br-lan", "wlan0"]), st.integers(0, 0xFFFF),
+    st.sampled_from([ARPHRD_ETHER, ARPHRD_LOOPBACK, ARPHRD_NONE]), st.sampled_from([MAC, None]),
+    st.sampled_from(["", "bridge", "vxlan", "vrf"]), st.integers(0, 4),
+)  # fmt: skip
+HOLDINGS = st.builds(
+    lambda number, length, index, secondary: holding(f"{IPv4Address(number)}/{length}", index, secondary=secondary),
+    st.integers(0, 2**32 - 1), st.integers(0, 32), st.integers(1, 4), st.booleans(),
+)  # fmt: skip
+
+
+@given(
+    st.lists(LINKS, max_size=4, unique_by=lambda of: of.index),
+    st.lists(HOLDINGS, max_size=6),
+    st.sampled_from([(), ("eth0",), ("*",)]),
+)
+def test_every_network_is_told_once_and_says_why(
+    links: list[Link], holdings: list[Holding], interfaces: tuple[str, ...]
+) -> None:
+    found = decide(Kernel(tuple(links), tuple(holdings)), Scan(interfaces=interfaces), ())
+    expected = {(held.index, held.cidr) for held in holdings if any(of.index == held.index for of in links)}
+    assert sorted((network.index, network.cidr) for network in found) == sorted(expected)
+    for network in found:
+        assert network.why
+        assert network.state is NetworkState.EXCLUDED or (16 <= network.cidr.prefixlen <= 30 and network.mac == MAC)

@@ -1,0 +1,169 @@
+"""ARP: what the `struct` decoder understands, held against scapy; and the requests that go out."""
+
+import struct
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from netscand.core.model import Evidence, Ip, Mac, Observation
+from netscand.lan import lightly, packets
+
+OURS = Mac(bytes.fromhex("0216 3e00 0001"))
+OTHER = Mac(bytes.fromhex("a483 e712 3456"))
+IP = Ip(bytes([192, 168, 1, 37]))
+OWN = Ip(bytes([192, 168, 1, 2]))
+
+MACS = st.sampled_from([OURS, OTHER, Mac(bytes(6)), packets.BROADCAST, Mac(bytes.fromhex("01005e000001"))]) | st.binary(
+    min_size=6, max_size=6
+).map(Mac)
+IPS = st.sampled_from(
+    ["0.0.0.0", "0.0.0.1", "127.0.0.1", "192.168.1.2", "192.168.1.37", "224.0.0.251", "239.255.255.255", "240.0.0.1",
+     "255.255.255.254", "255.255.255.255"]
+).map(lambda text: Ip(IPv4Address(text).packed)) | st.binary(min_size=4, max_size=4).map(Ip)  # fmt: skip
+
+
+def arp(
+    op: int = 1,
+    source: bytes = OTHER,
+    sha: bytes = OTHER,
+    spa: bytes = IP,
+    tpa: bytes = OWN,
+    tha: bytes = bytes(6),
+    head: tuple[int, int, int, int, int] = (0x0806, 1, 0x0800, 6, 4),
+    destination: bytes = packets.BROADCAST,
+    more: bytes = bytes(18),
+) -> bytes:
+    """A frame, from RFC 826 and nothing of ours."""
+    ethertype, hardware, protocol, hlen, plen = head
+    ethernet = destination + source + ethertype.to_bytes(2)
+    return ethernet + struct.pack(">HHBBH", hardware, protocol, hlen, plen, op) + sha + spa + tha + tpa + more
+
+
+HEADS = st.tuples(
+    st.sampled_from([0x0806] * 4 + [0x0800, 0x8100, 0x86DD, 0x0805]),
+    st.sampled_from([1] * 4 + [0, 6, 257]),
+    st.sampled_from([0x0800] * 4 + [0x0806, 0x86DD]),
+    st.sampled_from([6] * 4 + [0, 5, 8, 255]),
+    st.sampled_from([4] * 4 + [0, 6, 16, 255]),
+)
+SAME_OR_NOT = st.tuples(MACS, MACS, st.booleans()).map(lambda pair: (pair[0], pair[0] if pair[2] else pair[1]))
+FRAMES = st.builds(
+    lambda op, pair, *rest: arp(op, pair[0], pair[1], *rest),
+    st.sampled_from([0, 1, 1, 2, 2, 3, 8, 256]), SAME_OR_NOT, IPS, IPS, MACS, HEADS, MACS, st.binary(max_size=24),
+)  # fmt: skip
+CUT = st.tuples(FRAMES, st.integers(0, 66)).map(lambda pair: pair[0][: pair[1]])
+ANYTHING = FRAMES | CUT | st.binary(max_size=1600)
+
+
+def judged_by_scapy(frame: bytes) -> tuple[Mac, Ip | None, Evidence] | None:
+    """What scapy reads from the frame, put into our words by the text of the RFCs."""
+    ether, layer = lightly.ethernet_arp()
+    if len(frame) < 42:
+        return None
+    seen = ether(frame)
+    if not isinstance(seen, ether) or seen.type != 0x0806 or not isinstance(seen.payload, layer):
+        return None
+    heard = seen.payload
+    if (heard.hwtype, heard.ptype, heard.hwlen, heard.plen) != (1, 0x0800, 6, 4) or heard.op not in (1, 2):
+        return None
+    mac = Mac(bytes.fromhex(heard.hwsrc.replace(":", "")))
+    if heard.hwsrc == "00:00:00:00:00:00" or int(heard.hwsrc[:2], 16) & 1:
+        return None
+    sender = IPv4Address(heard.psrc)
+    if sender == IPv4Address("0.0.0.0"):
+        is_probe = heard.op == 1 and seen.src == heard.hwsrc
+        return (mac, None, Evidence.ARP_PROBE) if is_probe else None
+    nobody = sender.is_multicast or sender.is_loopback or str(sender) == "255.255.255.255" or heard.psrc[:2] == "0."
+    if nobody:
+        return None
+    if seen.src != heard.hwsrc:
+        evidence = Evidence.PROXIED
+    elif heard.psrc == heard.pdst:
+        evidence = Evidence.ARP_ANNOUNCEMENT
+    else:
+        evidence = {1: Evidence.ARP_REQUEST, 2: Evidence.ARP_REPLY}[heard.op]
+    return mac, Ip(sender.packed), evidence
+
+
+@given(ANYTHING)
+@example(b"")
+@example(arp())
+@example(arp()[:42])
+@example(arp()[:41])
+def test_the_decoder_reads_every_frame_as_scapy_does(frame: bytes) -> None:
+    seen = packets.decode(frame, 12.5, 3)
+    expected = judged_by_scapy(frame)
+    assert (seen and (seen.mac, seen.ip, seen.evidence)) == expected
+    if seen:
+        assert (seen.at, seen.interface) == (12.5, 3)
+
+
+@given(st.binary(max_size=9000))
+def test_any_bytes_are_an_observation_or_nothing(frame: bytes) -> None:
+    assert isinstance(packets.decode(frame, 0.0, 1), Observation | None)
+
+
+@pytest.mark.parametrize(
+    ("frame", "ip", "evidence"),
+    [
+        (arp(1), IP, Evidence.ARP_REQUEST),
+        (arp(2, destination=OURS, tha=OURS), IP, Evidence.ARP_REPLY),
+        (arp(1, spa=bytes(4), tpa=IP), None, Evidence.ARP_PROBE),
+        (arp(1, tpa=IP), IP, Evidence.ARP_ANNOUNCEMENT),
+        (arp(2, tpa=IP, tha=packets.BROADCAST), IP, Evidence.ARP_ANNOUNCEMENT),
+        (arp(2, source=OURS), IP, Evidence.PROXIED),
+        (arp(1, source=OURS, tpa=IP), IP, Evidence.PROXIED),
+    ],
+    ids=["request", "reply", "probe", "announcement", "announcing reply", "proxied", "proxied announcement"],
+)
+def test_each_kind_of_arp_is_told_apart(frame: bytes, ip: Ip | None, evidence: Evidence) -> None:
+    assert packets.decode(frame, 1.0, 2) == Observation(1.0, 2, OTHER, ip, evidence)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        arp(sha=packets.BROADCAST, source=packets.BROADCAST),
+        arp(sha=bytes(6), source=bytes(6)),
+        arp(spa=bytes([127, 0, 0, 1])),
+        arp(spa=bytes([224, 0, 0, 251])),
+        arp(spa=bytes([255] * 4)),
+        arp(2, spa=bytes(4)),
+        arp(1, spa=bytes(4), source=OURS),
+        arp(3),
+        arp(head=(0x0806, 6, 0x0800, 6, 4)),
+        arp(head=(0x0806, 1, 0x86DD, 6, 4)),
+        arp(head=(0x0806, 1, 0x0800, 6, 16)),
+        arp()[:12] + b"\x81\x00\x00\x05" + arp()[12:],
+    ],
+    ids=[
+        "sender broadcast", "sender zero", "loopback", "multicast", "limited broadcast", "reply from nowhere",
+        "probe in another's name", "reverse ARP", "not Ethernet", "not IPv4", "wrong lengths", "tagged",
+    ],
+)  # fmt: skip
+def test_what_no_host_would_say_is_nothing(frame: bytes) -> None:
+    assert packets.decode(frame, 1.0, 2) is None
+
+
+@given(MACS.filter(lambda mac: not mac[0] & 1), IPS, st.none() | MACS)
+def test_a_request_is_what_scapy_would_build(mac: Mac, ip: Ip, to: Mac | None) -> None:
+    ether, layer = lightly.ethernet_arp()
+    ours = mac.hex(":")
+    expected = ether(dst=(to or packets.BROADCAST).hex(":"), src=ours) / layer(
+        op=1, hwsrc=ours, psrc="192.168.1.2", hwdst="00:00:00:00:00:00", pdst=str(IPv4Address(ip))
+    )
+    assert packets.request(mac, OWN).to(ip, to) == bytes(expected)
+
+
+def test_a_request_is_heard_by_others_as_a_request_of_ours() -> None:
+    for to in (None, OTHER):
+        frame = packets.request(OURS, OWN).to(IP, to)
+        assert len(frame) == packets.ARP_LENGTH
+        assert packets.decode(frame, 1.0, 2) == Observation(1.0, 2, OURS, OWN, Evidence.ARP_REQUEST)
+
+
+def test_no_request_ever_has_the_sender_0_0_0_0() -> None:
+    with pytest.raises(ValueError, match=r"0\.0\.0\.0"):
+        packets.request(OURS, packets.NO_IP)

@@ -1,0 +1,95 @@
+"""MAC prefix → vendor; and what the libraries behind it may cost."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netscand.core.model import Mac
+from netscand.lan import lightly
+from netscand.lan.vendors import Vendors
+
+MEASURE = """
+import json, os, sys
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") >> 10
+import asyncio, logging, netscand.core.model
+before = resident()
+from netscand.lan import lightly
+lightly.rtnetlink()
+lightly.ethernet_arp()
+from netscand.lan.vendors import Vendors
+vendors = Vendors()
+grown = resident() - before
+import pyroute2
+print(json.dumps({
+    "kib": grown,
+    "apple": vendors.of(bytes.fromhex("a483e7123456")),
+    "whole": hasattr(pyroute2, "IPRoute"),
+    "xdg": [name for name in os.environ if name.startswith("XDG_")],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def vendors() -> Vendors:
+    return Vendors()
+
+
+@pytest.mark.parametrize(
+    ("mac", "vendor"),
+    [
+        ("a483e7123456", "Apple, Inc."),  # MA-L, 24 bits
+        ("0055da0abcde", "Shinko Technos co.,ltd."),  # MA-M, 28 bits
+        ("0055da1abcde", "KoolPOS Inc."),  # its neighbour in the same 24
+        ("001bc5000123", "Converging Systems Inc."),  # MA-S, 36 bits
+        ("001bc5001123", "OpenRB.com, Direct SIA"),
+        ("00035f000000", "Prüftechnik Condition Monitoring GmbH & Co. KG"),
+    ],
+)
+def test_the_narrowest_block_that_holds_an_address_names_its_owner(vendors: Vendors, mac: str, vendor: str) -> None:
+    assert vendors.of(Mac(bytes.fromhex(mac))) == vendor
+
+
+def test_a_made_up_address_has_no_vendor_whatever_its_prefix(vendors: Vendors) -> None:
+    assert vendors.of(Mac(bytes.fromhex("a683e7123456"))) is None
+    assert vendors.of(Mac(bytes.fromhex("020701000001"))) is None  # in the table, from before the bit meant this
+
+
+def test_an_unknown_prefix_has_no_vendor(vendors: Vendors) -> None:
+    assert vendors.of(Mac(bytes.fromhex("0055daf00000"))) is None  # in a block given away in parts, this one not yet
+    assert vendors.of(Mac(bytes.fromhex("fcffff000000"))) is None
+    assert vendors.of(Mac(b"\xff" * 6)) is None
+
+
+def test_every_line_of_the_table_is_found_again_from_its_first_to_its_last_address(vendors: Vendors) -> None:
+    found = 0
+    for line in lightly.vendor_table().splitlines():
+        prefix, *names = line.split("\t")
+        digits, _, bits = prefix.strip().partition("/")
+        width = int(bits or 24)
+        first = int(digits.replace(":", "").ljust(12, "0"), 16)
+        last = first | (1 << 48 - width) - 1
+        if not first >> 40 & 2:
+            expected = names[-1].strip()
+            assert vendors.of(Mac(first.to_bytes(6))) == vendors.of(Mac(last.to_bytes(6))) == expected, line
+            found += 1
+    assert found > 30_000
+
+
+def test_the_libraries_cost_less_than_half_of_what_they_would_and_need_no_home(tmp_path: Path) -> None:
+    """Without a HOME to write to, both are imported, leave nothing behind, and cost less than 30 MiB (of 60)."""
+    environment = {"HOME": "/nonexistent", "PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", MEASURE], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["kib"] < 30 * 1024
+    assert found["apple"] == "Apple, Inc."
+    assert found["whole"]
+    assert not found["xdg"]
+    assert not list(tmp_path.iterdir())
