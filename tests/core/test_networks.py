@@ -94,7 +94,8 @@ def test_every_ordinary_lan_is_scanned(name: str, kind: str, said: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["veth1a2b3c", "ve-web", "vb-web", "vnet3", "docker0", "docker_gwbridge", "br-0123456789ab", "br-frontend",
-     "virbr0", "lxcbr0", "lxdbr0", "cni0", "cali123", "flannel.1", "podman1", "tap0", "tun3", "wg0", "ztabc", "tailscale0"],
+     "virbr0", "lxcbr0", "lxdbr0", "cni0", "cali123", "flannel.1", "podman1", "tap0", "tun3", "wg0", "ztabc",
+     "tailscale0"],
 )  # fmt: skip
 def test_the_hosts_end_of_a_container_or_tunnel_is_told_by_its_name(name: str) -> None:
     network = one(link(name, kind="bridge"))

@@ -100,7 +100,7 @@ class Space:
     def sysctl(self, key: str, value: int) -> None:
         """Set `net.KEY` here."""
         path = "/proc/sys/net/" + key.replace(".", "/")
-        self._within(lambda: Path(path).write_text(str(value)))
+        self.within(lambda: Path(path).write_text(str(value)))
 
     def run(
         self,
@@ -161,9 +161,9 @@ class Space:
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
         """A socket of this namespace: it stays here whoever uses it."""
-        return self._within(lambda: socket.socket(family, kind, protocol))
+        return self.within(lambda: socket.socket(family, kind, protocol))
 
-    def _within(self, work: Callable[[], T]) -> T:
+    def within(self, work: Callable[[], T]) -> T:
         """What `work` gives when a thread does it that has entered this namespace (setns(2) is a thread's own)."""
         results: list[T] = []
         failures: list[BaseException] = []
