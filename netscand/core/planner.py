@@ -3,7 +3,7 @@
 Pure: told the time. `due` gives the frames that may leave now; `next_at` is when it wants to be called again.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from random import Random
@@ -26,7 +26,7 @@ from netscand.core.model import (
     ScanStarted,
 )
 from netscand.core.plan import Plan
-from netscand.core.scan import Order, Part, Scan
+from netscand.core.scan import Order, Part, Scan, Walk
 from netscand.core.targets import Wish, merge, resolve
 
 FULL_RATE_APART = 5.0
@@ -68,7 +68,6 @@ class Planner:
         self._rng = rng
         self._plans: dict[str, Plan] = {}
         self._running: list[Scan] = []
-        self._walks: dict[int, Iterator[Ask | float | None]] = {}
         self._waiting: tuple[int, Wish] | None = None
         self._news: list[ScanNews] = []
         self._last_id = 0
@@ -326,22 +325,19 @@ class Planner:
         self._news.append(ScanStarted(scan.id, scan.networks, scan.cause))
         for part in scan.parts:
             part.now = scan.started_at
-            self._walks[id(part)] = part.asks(self._inventory)
+            part.walk = part.asks(self._inventory)
 
     def _advance(self, scan: Scan, asks: list[Ask], now: float, limit: int) -> None:
+        scan.parts.append(scan.parts.pop(0))  # each network has the first go in its turn
         for part in tuple(scan.parts):
             part.now = now
             part.wait = self._plans[part.network.id].wait
-            if not self._walk(scan, part, asks, now, limit):
-                continue
-            self._walks.pop(id(part), None)
-            part.done = part.total
+            if part.walk is not None and self._walk(scan, part, part.walk, asks, now, limit):
+                part.walk = None
+                part.done = part.total
 
-    def _walk(self, scan: Scan, part: Part, asks: list[Ask], now: float, limit: int) -> bool:
+    def _walk(self, scan: Scan, part: Part, walk: Walk, asks: list[Ask], now: float, limit: int) -> bool:
         """Send what a part may send now; whether it has come to its end."""
-        walk = self._walks.get(id(part))
-        if walk is None:
-            return False
         while len(asks) < limit:
             if part.pending is None:
                 try:
@@ -369,7 +365,7 @@ class Planner:
 
     def _tell(self, scan: Scan, now: float) -> None:
         """Tell progress, at once with the first find, then every 100 ms at most; and the end."""
-        if not any(id(part) in self._walks for part in scan.parts):
+        if not any(part.walk for part in scan.parts):
             self._finish(scan, now)
             return
         progress = scan.progress
@@ -391,7 +387,6 @@ class Planner:
         self._running.remove(scan)
         self.next_at = now  # a wish may be waiting for it
         for part in scan.parts:
-            self._walks.pop(id(part), None)
             plan = self._plans.get(part.network.id)
             if plan is not None:
                 plan.last_scan = now

@@ -30,6 +30,10 @@ def host_offsets(network: Network) -> range:
     return range(1, size - 1) if size > 2 else range(size)
 
 
+Walk = Iterator[Ask | float | None]
+"""What is next: an Ask; a time before which there is nothing to do; None, to let the loop breathe."""
+
+
 class Order:
     """A random order of 0 … n-1 that needs no table: steps of a size that shares no factor with n."""
 
@@ -47,10 +51,7 @@ class Order:
 
 
 class Part:
-    """One scan's share of one network.
-
-    `asks` yields an Ask; or a time before which there is nothing to do; or None, to let the loop breathe.
-    """
+    """One scan's share of one network."""
 
     def __init__(
         self,
@@ -77,6 +78,8 @@ class Part:
         self.wait = 0.5
         """Seconds to wait for an answer; the planner keeps it to the round trips it sees."""
         self.now = 0.0
+        self.walk: Walk | None = None
+        """Under way; None: at its end."""
         self.pending: Ask | float | None = None
         self._order = order
         self._window = window
@@ -135,7 +138,7 @@ class Part:
             self.settled += 1
             self.done += 1
 
-    def asks(self, inventory: Inventory) -> Iterator[Ask | float | None]:
+    def asks(self, inventory: Inventory) -> Walk:
         """Walk the addresses, the known first, the silent again and again."""
         started = self.now
         yield from self._walk(inventory, 0, known=True)
@@ -150,7 +153,7 @@ class Part:
             yield self._last_sent + self.wait
         self.done = self.total
 
-    def _walk(self, inventory: Inventory, attempt: int, *, known: bool | None) -> Iterator[Ask | float | None]:
+    def _walk(self, inventory: Inventory, attempt: int, *, known: bool | None) -> Walk:
         """Ask once around. `known`: only devices that are online, or only the others."""
         network_id, base, state = self.network.id, self._base, self._state
         skipped = 0

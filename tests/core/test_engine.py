@@ -1,0 +1,146 @@
+"""The one writer: order, sequence, and what happens when the wire refuses."""
+
+import asyncio
+from collections.abc import Sequence
+from random import Random
+
+from netscand.core.inventory import Inventory
+from netscand.core.model import (
+    Ask,
+    Event,
+    EventKind,
+    Evidence,
+    Observation,
+    ScanFailed,
+    ScanFinished,
+    ScanNews,
+    SendFailed,
+)
+from netscand.core.planner import Pace, Planner
+from netscand.core.presence import Rules
+from netscand.engine import Engine
+from tests.core.world import ip, mac, network
+
+
+class Tape:
+    """An audience that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.cursors: list[str] = []
+        self.events: list[Event] = []
+        self.news: list[ScanNews] = []
+
+    def publish(self, cursor: str, event: Event) -> None:
+        self.cursors.append(cursor)
+        self.events.append(event)
+
+    def tell(self, news: ScanNews) -> None:
+        self.news.append(news)
+
+
+class Cable:
+    """A wire that takes `room` frames at a time, or refuses."""
+
+    received = dropped = send_errors = 0
+
+    def __init__(self) -> None:
+        self.frames: list[Ask] = []
+        self.room = 1000
+        self.refuses = False
+
+    def send(self, asks: Sequence[Ask]) -> int:
+        if self.refuses:
+            raise SendFailed(asks[0].network.id, "Network is down")
+        taken = asks[: self.room]
+        self.frames += taken
+        return len(taken)
+
+
+class House:
+    """An engine on a clock that is moved by hand."""
+
+    def __init__(self, pace: Pace | None = None) -> None:
+        self.now = 50.0
+        self.tape, self.cable = Tape(), Cable()
+        self.inventory = Inventory(Rules())
+        self.planner = Planner(self.inventory, pace or Pace(), self.now, Random(1))
+        self.engine = Engine(self.inventory, self.planner, self.cable, self.tape, "e", lambda: self.now)
+        self.engine.interval = 30.0
+        self.engine.set_networks([network()])
+
+    def turn(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            due = self.engine._turn(self.now)
+            self.now = min(end, max(due, self.now + 0.0005))
+
+    def seen(self, number: int, at: str) -> Observation:
+        return Observation(self.now, 2, mac(number), ip(at), Evidence.ARP_ANNOUNCEMENT)
+
+
+def test_one_timeline_one_sequence() -> None:
+    """Law 1: the cursors of all events, whatever made them, count up by one."""
+    house = House()
+    house.engine.hear([house.seen(i, f"10.0.0.{10 + i}") for i in range(50)])
+    house.engine.set_networks([])
+    house.engine.set_networks([network()])
+    house.turn(1)
+    assert house.tape.cursors == [f"e-{i}" for i in range(1, len(house.tape.cursors) + 1)]
+    assert house.engine.cursor == house.tape.cursors[-1]
+
+
+def test_what_the_interface_did_not_take_is_sent_later_and_counts_then() -> None:
+    house = House()
+    house.cable.room = 3
+    house.turn(3)
+    assert len({ask.ip for ask in house.cable.frames}) == 253
+    assert house.engine.load().broadcast == len(house.cable.frames)
+
+
+def test_an_interface_that_refuses_is_told_as_scan_error_and_the_next_scan_runs() -> None:
+    house = House()
+    house.cable.refuses = True
+    house.turn(1)
+    assert any(isinstance(news, ScanFailed) and news.message == "Network is down" for news in house.tape.news)
+    assert house.engine.problems() == ("cannot send on 10.0.0.0/24@eth0: Network is down",)
+    house.cable.refuses = False
+    house.turn(40)
+    finished = [news for news in house.tape.news if isinstance(news, ScanFinished)]
+    assert finished[-1].broadcast == 253
+    assert house.engine.problems() == ()
+
+
+def test_send_errors_are_not_their_absence() -> None:
+    """Law 8: while nothing leaves, nobody is called offline."""
+    house = House()
+    house.engine.hear([house.seen(1, "10.0.0.11")])
+    house.cable.refuses = True
+    house.turn(1000)
+    assert not [event for event in house.tape.events if event.kind is EventKind.OFFLINE]
+
+
+def test_the_fastest_lease_is_in_force_and_ends_with_its_client() -> None:
+    house = House()
+    assert house.engine.lease("a", 10) == 10
+    assert house.engine.lease("b", 5) == 5
+    assert house.engine.lease("b", None) == 10
+    assert house.engine.lease("a", None) == 30
+
+
+def test_the_running_engine_wakes_for_a_wish_at_once() -> None:
+    """A wish is not kept waiting for what was due next."""
+
+    async def story() -> int:
+        house = House()
+        house.turn(10)
+        before = len(house.cable.frames)
+        async with asyncio.TaskGroup() as rooms:
+            task = rooms.create_task(house.engine.run())
+            await asyncio.sleep(0.01)
+            house.engine.scan_now(())
+            for _ in range(5):
+                await asyncio.sleep(0)
+            task.cancel()
+        return len(house.cable.frames) - before
+
+    assert asyncio.run(story()) > 0

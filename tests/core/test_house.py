@@ -1,0 +1,119 @@
+"""The house itself: who may import whom, the words, and rooms that are not too large."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LARGE = 400
+"""Lines after which a file surely holds two rooms."""
+
+MAY = {
+    "netscand/__init__.py": (set(), "so that naming the version costs nothing"),
+    "netscand/protocol.py": ({"msgspec"}, "netscanctl imports it, and must start fast where no scapy is"),
+    "netscand/config.py": ({"msgspec"}, "--check-config must work where nothing else does"),
+    "netscand/core/": ({"netscand.core"}, "the core knows no socket, no clock and no loop, so its tests need none"),
+    "netscand/lan/": (
+        {"netscand.core.model", "netscand.config", "netscand.lan", "scapy", "pyroute2"},
+        "lan brings observations and carries asks; what they mean is not its business",
+    ),
+    "netscand/store/": (
+        {"netscand.core", "netscand.config", "netscand.store"},
+        "store keeps what the engine gives it, and knows neither the network nor the clients",
+    ),
+    "netscand/serve/": (
+        {"netscand.core", "netscand.config", "netscand.protocol", "netscand.__version__", "netscand.serve", "aiohttp",
+         "msgspec", "multidict", "yarl", "prometheus_client"},
+        "serve alone translates the domain into protocol; it sees the engine through serve/scanner.py",
+    ),
+    "netscand/engine.py": ({"netscand.core"}, "the engine knows the small interfaces of the rooms, not the rooms"),
+    "netscanctl/": (
+        {"netscanctl", "netscand.protocol", "netscand.__version__", "click", "rich", "aiohttp", "msgspec"},
+        "the client is thin: it starts fast and runs where no scapy is",
+    ),
+}  # fmt: skip
+TAKEN = {"data_received"}
+"""Names that asyncio gives."""
+
+
+def modules(under: str = "netscan*") -> Iterator[Path]:
+    return (path for top in ROOT.glob(under) for path in top.rglob("*.py"))
+
+
+def imports(path: Path, *, top: bool = False) -> Iterator[str]:
+    tree = ast.parse(path.read_text())
+    for node in tree.body if top else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: a relative import hides which room it reaches into"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", sorted(modules()), ids=lambda path: str(path.relative_to(ROOT)))
+def test_who_may_import_whom(path: Path) -> None:
+    """The walls of the house, each with its reason."""
+    name = str(path.relative_to(ROOT))
+    room = next((room for room in MAY if name.startswith(room)), None)
+    if room is None:
+        return  # daemon.py, __main__.py, once.py: the composition root may import everything
+    allowed, reason = MAY[room]
+    for imported in imports(path):
+        outside = imported.split(".")[0] in {
+            "netscand", "netscanctl", "scapy", "pyroute2", "aiohttp", "msgspec", "click", "rich", "sdnotify",
+            "prometheus_client", "multidict", "yarl",
+        }  # fmt: skip
+        fits = any(imported == each or imported.startswith(f"{each}.") for each in allowed)
+        assert fits or not outside, f"{name} imports {imported}: {reason}"
+
+
+def test_the_client_imports_what_is_slow_only_where_it_is_needed() -> None:
+    """70 ms to start, for the commands that scripts call."""
+    program = """if True:
+        import sys
+        sys.argv = ["netscanctl", "--socket", "/nonexistent", "devices"]
+        from netscanctl.__main__ import main
+        try:
+            main()
+        except SystemExit as end:
+            assert end.code == 3, end.code
+        slow = {"asyncio", "aiohttp", "rich", "scapy", "pyroute2"} & set(sys.modules)
+        assert not slow, slow
+    """
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize("path", sorted(modules("netscand/core")), ids=lambda path: path.name)
+def test_the_core_asks_neither_the_clock_nor_the_loop(path: Path) -> None:
+    """It is told the time (law 7), and decides without doing."""
+    for imported in imports(path):
+        assert imported.split(".")[0] not in {"time", "datetime", "asyncio", "socket", "logging", "threading", "os"}
+
+
+def test_rooms_are_small() -> None:
+    """A file that passes some 350 lines usually holds two things."""
+    large = {
+        str(path.relative_to(ROOT)): lines for path in modules() if (lines := path.read_text().count("\n")) > LARGE
+    }
+    assert not large
+
+
+def test_no_name_hides_two_things() -> None:
+    """No manager, helper, util, common, base, handler, data, info in the name of a module or of what it defines."""
+    for path in modules():
+        names = [path.stem] + [
+            node.name
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
+        for name in names:
+            words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().split("_")
+            bad = {"manager", "helper", "helpers", "util", "utils", "common", "base", "handler", "data", "info"} & set(
+                words
+            )
+            assert not bad or name in TAKEN, f"{path.relative_to(ROOT)}: {name}"
