@@ -1,0 +1,213 @@
+"""A small real daemon: aiohttp on a Unix socket or TCP, on a thread of its own, that says what a test tells it to."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import Future
+from pathlib import Path
+
+import msgspec
+from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp.typedefs import Handler
+
+from netscand import protocol
+from netscand.protocol import Device, DeviceList, Message, Network, NetworkList, ScanTicket, encode
+from tests.ctl import words
+
+DEADLINE = 20.0
+"""Seconds that a test waits for what must come; the machine may be busy."""
+
+
+class FakeDaemon:
+    """Answers with `devices`, `networks`, `status`; tells every watcher what `tell` is given."""
+
+    def __init__(self, socket: Path | None = None) -> None:
+        self.socket = socket
+        self.port = 0
+        self.devices: list[Device] = [words.device(7), words.device(8, "offline"), words.device(20)]
+        self.networks: list[Network] = [words.network()]
+        self.status = words.status()
+        self.snapshot: list[Message] | None = None
+        """What a watcher is told first; None: `initial_state` of `devices`, whole."""
+        self.resumed: list[Message] | None = None
+        """What a watcher with `since=` is told first; None: the snapshot."""
+        self.answers: dict[str, tuple[int, bytes]] = {}
+        """Path → answers instead of the true ones."""
+        self.scan: list[Message] = []
+        """What watchers are told while a scan is waited for."""
+        self.found = words.scanned(words.device(7))
+        """What it finds."""
+        self.said: list[protocol.ClientMessage | protocol.ScanWish] = []
+        """Messages and bodies from clients, decoded."""
+        self.asked: list[tuple[str, str, dict[str, str], dict[str, str]]] = []
+        """Method, path, query and headers of every request."""
+        self.greeted = 0
+        """Watchers that were told the snapshot, ever."""
+        self._watchers: set[web.WebSocketResponse] = set()
+        self._changed = threading.Condition()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._stopping = asyncio.Event()
+
+    # ---- life
+
+    def start(self) -> None:
+        """Listen."""
+        ready: Future[None] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._live(ready)), name="fake daemon")
+        self._thread.start()
+        ready.result(DEADLINE)
+
+    def stop(self) -> None:
+        """Be gone; clients see the connection end."""
+        if self._thread is None or self._loop is None:
+            return
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        self._thread.join(DEADLINE)
+        assert not self._thread.is_alive()
+        self._thread = None
+
+    async def _live(self, ready: "Future[None]") -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        app = web.Application(middlewares=[self._note])
+        app.router.add_get("/ws", self._stream)
+        app.router.add_get("/api/devices", self._list)
+        app.router.add_get("/api/devices/{mac}", self._one)
+        app.router.add_get("/api/networks", self._list_networks)
+        app.router.add_get("/api/status", self._tell_status)
+        app.router.add_post("/api/scan", self._scan)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        if self.socket:
+            await web.UnixSite(runner, str(self.socket)).start()
+        else:
+            site = web.TCPSite(runner, "127.0.0.1", self.port)
+            await site.start()
+            self.port = runner.addresses[0][1]
+        ready.set_result(None)
+        await self._stopping.wait()
+        for watcher in tuple(self._watchers):
+            await watcher.close(code=WSCloseCode.GOING_AWAY)
+        await runner.cleanup()
+
+    # ---- what a test does
+
+    def tell(self, *messages: Message | bytes) -> None:
+        """Tell every watcher."""
+        self._run(self._tell_all(messages))
+
+    def cut(self, code: int = 1001) -> None:
+        """Close every watcher's connection."""
+
+        async def close() -> None:
+            for watcher in tuple(self._watchers):
+                await watcher.close(code=code)
+
+        self._run(close())
+
+    def until(self, so: Callable[[], bool]) -> None:
+        """Wait until it is so; looked at whenever a client did something."""
+        ends = time.monotonic() + DEADLINE
+        with self._changed:
+            while not so():
+                assert self._changed.wait(max(0.0, ends - time.monotonic())), "it never became so"
+
+    def until_watched(self, times: int = 1) -> None:
+        """Wait until so many watchers in all have come, and the last was told the snapshot."""
+        self.until(lambda: self.greeted >= times)
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        assert self._loop is not None
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(DEADLINE)
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    # ---- what clients meet
+
+    @web.middleware
+    async def _note(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.asked.append((request.method, request.path, dict(request.query), dict(request.headers)))
+        self._notify()
+        if request.path in self.answers:
+            code, body = self.answers[request.path]
+            return web.Response(status=code, body=body, content_type="application/json")
+        return await handler(request)
+
+    async def _list(self, request: web.Request) -> web.Response:
+        query = request.query
+        fits = [
+            one
+            for one in self.devices
+            if query.get("status", one.status) == one.status
+            and ("network" not in query or any(held.network == query["network"] for held in one.addresses))
+            and query.get("q", "") in f"{one.mac} {one.ip} {one.hostname} {one.label}"
+        ]
+        return _json(DeviceList(cursor="k3f9-1", last_scan=words.AT, devices=fits))
+
+    async def _list_networks(self, _request: web.Request) -> web.Response:
+        return _json(NetworkList(networks=self.networks))
+
+    async def _tell_status(self, _request: web.Request) -> web.Response:
+        return _json(self.status)
+
+    async def _one(self, request: web.Request) -> web.Response:
+        for one in self.devices:
+            if one.mac == request.match_info["mac"]:
+                return _json(one)
+        return refusal(404, "not_found", f"no device {request.match_info['mac']}")
+
+    async def _scan(self, request: web.Request) -> web.Response:
+        self.said.append(msgspec.json.decode(await request.read(), type=protocol.ScanWish))
+        self._notify()
+        if "wait" not in request.query:
+            return web.Response(status=202, body=encode(ScanTicket(scan_id=42)), content_type="application/json")
+        await self._tell_all(self.scan)
+        return _json(self.found)
+
+    async def _stream(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(compress=False)
+        await socket.prepare(request)
+        first = self.snapshot if self.snapshot is not None else [words.snapshot(*self.devices, networks=self.networks)]
+        if "since" in request.query and self.resumed is not None:
+            first = self.resumed
+        for message in first:
+            await socket.send_str(encode(message).decode())
+        self._watchers.add(socket)
+        self.greeted += 1
+        self._notify()
+        try:
+            async for heard in socket:
+                if heard.type is WSMsgType.TEXT:
+                    await self._answer(socket, protocol.decode_client(heard.data))
+        finally:
+            self._watchers.discard(socket)
+        return socket
+
+    async def _answer(self, socket: web.WebSocketResponse, wish: protocol.ClientMessage) -> None:
+        self.said.append(wish)
+        self._notify()
+        if isinstance(wish, protocol.SetInterval):
+            seconds = wish.seconds or 30
+            told: Message = protocol.Interval(request=wish.request, seconds=seconds)
+            if seconds > 30:
+                told = protocol.Error(code="bad_request", message="seconds: expected 1 to 30", request=wish.request)
+            await socket.send_str(encode(told).decode())
+
+    async def _tell_all(self, messages: Iterable[Message | bytes]) -> None:
+        for message in messages:
+            raw = message if isinstance(message, bytes) else encode(message)
+            for watcher in tuple(self._watchers):
+                await watcher.send_str(raw.decode())
+
+
+def _json(value: msgspec.Struct) -> web.Response:
+    return web.Response(body=encode(value), content_type="application/json")
+
+
+def refusal(code: int, word: str, message: str) -> web.Response:
+    """An error as the API tells it."""
+    body = encode(protocol.ErrorAnswer(error=protocol.Refusal(code=word, message=message)))
+    return web.Response(status=code, body=body, content_type="application/json")

@@ -1,0 +1,205 @@
+"""Messages as lines and tables, for people."""
+
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from netscanctl import render
+from netscanctl.text import width
+from netscand.protocol import Coverage
+from tests.ctl.test_text import HOSTILE
+from tests.ctl.words import AT, LATER, device, event, left, network, scanned, status
+
+NOW = datetime(2026, 11, 24, 8, 0, 0, tzinfo=timezone(timedelta(hours=9)))
+
+
+@pytest.fixture(autouse=True)
+def _in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def line(of: object, *, paint: render.Paint = render.plain, short: bool = False) -> str:
+    return render.change(of, paint=paint, now=NOW, short=short)  # type: ignore[arg-type]
+
+
+def listed(*devices: object, columns: int | None = None, paint: render.Paint = render.plain) -> str:
+    return render.devices_table(devices, columns=columns, paint=paint, today=NOW if columns else None)  # type: ignore[arg-type]
+
+
+def test_people_see_local_time_and_on_a_terminal_as_short_as_today_allows() -> None:
+    assert render.moment(AT) == "2026-11-24 07:02:11"
+    assert render.moment(AT, NOW) == "07:02:11"
+    assert render.moment(AT, NOW + timedelta(days=3)) == "Nov 24 07:02"
+    assert render.moment(AT, NOW + timedelta(days=300)) == "Nov 24  2026"
+    assert render.moment(None) == "-"
+    assert render.moment("\x1bsoon") == "soon"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "0.4 s"),
+        (3, "3 s"),
+        (59, "59 s"),
+        (300, "5 min"),
+        (12_000, "3 h 20 min"),
+        (86_400, "1 d"),
+        (180_000, "2 d 2 h"),
+    ],
+)
+def test_seconds_are_said_as_people_say_them(seconds: float, said: str) -> None:
+    assert render.span(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("kind", "mark"),
+    [("discovered", "+"), ("online", "+"), ("offline", "-"), ("forgotten", "-"), ("renamed", "~"), ("network_up", "~"),
+     ("network_recovered", "~"), ("address_conflict", "!"), ("gateway_changed", "!"), ("network_silent", "!"),
+     ("flood", "!"), ("something_new", "~")],
+)  # fmt: skip
+def test_a_change_is_marked_by_what_it_means(kind: str, mark: str) -> None:
+    assert line(event(kind, device(7))).split()[2:4] == [mark, kind]
+
+
+def test_a_change_says_when_what_who_and_why() -> None:
+    gone = left(device(7, "offline", reason="3 probes and 1 request unanswered, silent for 11.2 s"))
+    assert line(gone) == (
+        "2026-11-24 07:05:00  - offline     host7                 192.168.1.7      a4:83:e7:00:00:07  Apple, Inc.  "
+        "3 probes and 1 request unanswered, silent for 11.2 s"
+    )
+    assert line(gone, short=True).startswith("07:05:00  - offline ")
+
+
+def test_a_change_without_a_time_is_told_as_of_now() -> None:
+    assert line(event("renamed", device(7), at="")).startswith("2026-11-24 08:00:00 ")
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [(event("address_added", device(7), address="192.168.1.70"), "+192.168.1.70"),
+     (event("address_removed", device(7), address="192.168.1.70"), "-192.168.1.70"),
+     (event("address_moved", device(7), other="aa:bb:cc:00:00:01"), "192.168.1.7 moved here from aa:bb:cc:00:00:01"),
+     (event("address_conflict", device(7), other="aa:bb:cc:00:00:01"),
+      "192.168.1.7 is claimed by aa:bb:cc:00:00:01 too"),
+     (event("renamed", device(7), previous={"hostname": None}), "was -"),
+     (event("labelled", device(7), previous={"label": "old", "known": False}), "label was old, known was False"),
+     (event("gateway_changed", device(7), other="aa:bb:cc:00:00:01"), "was aa:bb:cc:00:00:01")],
+)  # fmt: skip
+def test_a_change_tells_what_exactly_changed(what: object, said: str) -> None:
+    assert f"  {said}  " in f"{line(what)}  "
+
+
+def test_a_networks_change_names_the_network() -> None:
+    assert line(event("network_down", reason="the interface is down")) == (
+        "2026-11-24 07:05:00  ! network_down  192.168.1.0/24@eth0  the interface is down"
+    )
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_nothing_hostile_in_any_field_breaks_a_line(text: str) -> None:
+    evil = device(7, status=text, mac=text, ip=text, hostname=text, vendor=text, reason=text, kinds=[text], notes=text,
+                  hostname_source=text, status_since=text)  # fmt: skip
+    shown = [
+        line(event("online", evil, address=text, other=text, at=text)),
+        line(event("address_conflict", evil, address=text, other=text)),
+        line(event("labelled", evil, previous={text: text})),
+        line(event(text, network=text, reason=text)),
+        *listed(evil).splitlines(),
+        *render.device_facts(evil, paint=render.coloured, today=None).replace("\x1b", "ESC").splitlines(),
+        render.scan_summary(scanned(networks=(text,)), 1),
+        *render.networks_table(
+            [network(id_=text, gateway=text, why=text, state=text)], columns=None, paint=render.plain, today=None
+        ).splitlines(),
+    ]
+    assert len(listed(evil).splitlines()) == 2
+    for one in shown:
+        assert one.isprintable(), one
+        assert len(one) < 2000
+
+
+def test_a_table_is_aligned_by_what_characters_take_on_a_terminal() -> None:
+    shown = listed(device(1, hostname="客厅电视"), device(2, hostname="tv", vendor="LG"), device(3, label="cafe\u0301"))
+    column = [
+        width(row[: row.index(vendor)])
+        for row, vendor in zip(shown.splitlines()[1:], ("Apple", "LG", "Apple"), strict=True)
+    ]
+    assert len(set(column)) == 1
+
+
+def test_a_pipe_gets_everything_and_a_narrow_terminal_what_names_leave_room_for() -> None:
+    long = device(
+        7, hostname="a-name-of-more-than-forty-characters-by-far", vendor="A vendor of many, many words, Inc."
+    )
+    assert "a-name-of-more-than-forty-characters-by-far  A vendor of many, many words, Inc." in listed(long)
+    shown = listed(long, columns=80)
+    assert all(width(row) <= 80 for row in shown.splitlines())
+    assert "a4:83:e7:00:00:07" in shown
+    assert "192.168.1.7" in shown
+    assert "…" in shown
+
+
+def test_colours_are_for_status_alone_and_only_where_asked_for() -> None:
+    assert "\x1b" not in listed(device(1))
+    assert listed(device(1), paint=render.coloured).count("\x1b[") == 2
+    assert line(event("online", device(1)), paint=render.coloured).count("\x1b[32m") == 1
+
+
+def test_an_empty_cell_is_a_dash_so_that_columns_can_be_counted() -> None:
+    nobody = device(1, hostname=None, vendor=None, ip=None, addresses=[])
+    assert listed(nobody).splitlines()[1].split() == [
+        "online", "2026-11-24", "07:02:11", "-", "a4:83:e7:00:00:01", "-", "-", "-",
+    ]  # fmt: skip
+
+
+def test_a_randomized_mac_is_said_to_be_one() -> None:
+    assert "(randomized MAC)" in listed(device(1, vendor=None, randomized_mac=True))
+
+
+def test_a_label_goes_before_a_host_name() -> None:
+    assert render.name_of(device(1, label="Jane's phone")) == "Jane's phone"
+
+
+def test_addresses_are_sorted_as_numbers_and_who_has_none_comes_last() -> None:
+    many = [device(1, ip=None), device(20), device(7), device(3, ip="fe80::1")]
+    assert [one.ip for one in sorted(many, key=render.ORDERS["ip"])] == ["192.168.1.7", "192.168.1.20", "fe80::1", None]
+
+
+def test_the_latest_seen_comes_first() -> None:
+    many = [device(1), device(2, last_seen=LATER)]
+    assert [one.mac[-2:] for one in sorted(many, key=render.ORDERS["seen"])] == ["02", "01"]
+
+
+@pytest.mark.parametrize("order", render.ORDERS)
+def test_every_order_takes_devices_with_nothing_known_of_them(order: str) -> None:
+    many = [device(1), device(2, hostname=None, vendor=None, ip=None, status="unknown"), device(3, "offline")]
+    assert len(sorted(many, key=render.ORDERS[order])) == 3
+
+
+def test_a_network_says_why_it_is_scanned_and_how_much() -> None:
+    networks = [
+        network(),
+        network("10.0.0.0/8@eth1", coverage=Coverage(fraction=0.023, seconds=1300)),
+        network("172.17.0.0/16@docker0", "excluded", why="docker0 is this host's end of containers"),
+    ]
+    rows = render.networks_table(networks, columns=None, paint=render.plain, today=None).splitlines()
+    assert "100%" in rows[1]
+    assert "2.3% a scan, all in 22 min" in rows[2]
+    assert rows[3].endswith("docker0 is this host's end of containers")
+
+
+def test_a_status_says_why_it_is_degraded() -> None:
+    shown = render.status_facts(status(status="degraded", problems=["disk full"]), paint=render.plain, today=None)
+    assert "status     degraded\nproblem    disk full\n" in shown
+    assert "devices    2 online, 1 offline, 0 unknown\n" in shown
+
+
+def test_a_scan_is_summed_up_in_a_sentence() -> None:
+    assert render.scan_summary(scanned(device(1)), 1) == (
+        "1 device answered in 0.9 s, 237 broadcast and 17 unicast frames (192.168.1.0/24@eth0)"
+    )

@@ -1,0 +1,207 @@
+"""The stream: resumed where it was lost, for ever."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from netscanctl.client import Daemon, Failure, Misfit, NoDaemon, NotPermitted
+from netscanctl.stream import Heard, Place, follow, post, understand
+from netscand import protocol
+from netscand.protocol import Devices, Event, Lagged, Message, Resumed, encode
+from tests.ctl.fake import DEADLINE, FakeDaemon
+from tests.ctl.words import device, event, left, network, scanned, snapshot
+
+HERE = Daemon()
+
+
+def resumed(cursor: str = "k3f9-1") -> Resumed:
+    return Resumed(
+        cursor=cursor, version="0.1.0", protocol=1, interval=30, scanning=False, role="scan", networks=[network()]
+    )
+
+
+def place_after(*messages: Message) -> str | None:
+    place = Place("before")
+    for message in messages:
+        place.note(message)  # type: ignore[arg-type]
+    return place.cursor
+
+
+def test_the_place_is_that_of_the_last_event() -> None:
+    assert place_after(snapshot(cursor="a-1")) == "a-1"
+    assert place_after(snapshot(cursor="a-1"), event("flood", cursor="a-2")) == "a-2"
+    assert place_after(snapshot(cursor="a-1"), scanned()) == "k3f9-9"
+    assert place_after(resumed("a-7")) == "a-7"
+    assert place_after(snapshot(cursor="a-1"), Lagged(cursor="a-3")) == "a-3"
+
+
+def test_half_a_snapshot_is_no_place_to_go_on_from() -> None:
+    half = snapshot(cursor="a-1", more=True)
+    assert place_after(half) == "before"
+    assert place_after(half, Devices(devices=[], more=True), scanned()) == "before"
+    assert place_after(half, Devices(devices=[], more=False)) == "a-1"
+
+
+def test_a_type_of_a_later_version_is_passed_on_and_a_broken_known_one_is_not() -> None:
+    assert understand(HERE, b'{"type":"weather","sun":true}') == Heard(b'{"type":"weather","sun":true}', None)
+    with pytest.raises(Misfit, match="cannot read"):
+        understand(HERE, b'{"type":"lagged"}')
+    with pytest.raises(Misfit, match="cannot read"):
+        understand(HERE, b"hello")
+
+
+def test_unknown_fields_are_ignored() -> None:
+    assert understand(HERE, b'{"type":"lagged","cursor":"a-1","mood":"fine"}').message == Lagged(cursor="a-1")
+
+
+@pytest.mark.parametrize(("spoken", "older"), [(2, "upgrade netscanctl"), (0, "upgrade netscand")])
+def test_another_protocol_is_refused_even_where_it_could_be_read(spoken: int, older: str) -> None:
+    with pytest.raises(Misfit, match=older):
+        understand(HERE, encode(snapshot(protocol=spoken)))
+    with pytest.raises(Misfit, match=older):
+        understand(HERE, b'{"type":"initial_state","protocol":%d,"version":"9"}' % spoken)
+
+
+# ---- against a real socket
+
+
+@pytest.fixture
+def there(daemon: FakeDaemon) -> Daemon:
+    return Daemon(str(daemon.socket))
+
+
+async def collect(daemon: Daemon, count: int, talk: list[str], since: str | None = None) -> list[Heard]:
+    """The first messages of the stream, with a short pause before connecting anew."""
+    found: list[Heard] = []
+    async with asyncio.timeout(DEADLINE), aclosing(follow(daemon, talk.append, since=since, pause=0.05)) as stream:
+        async for heard in stream:
+            found.append(heard)
+            if len(found) == count:
+                break
+    return found
+
+
+def kinds(found: list[Heard]) -> list[str]:
+    return [str(heard.message.__struct_config__.tag) for heard in found if heard.message is not None]
+
+
+def run_beside(
+    there: Daemon, count: int, script: Iterator[None], since: str | None = None
+) -> tuple[list[Heard], list[str]]:
+    """Collect, while a script does things to the daemon."""
+    talk: list[str] = []
+
+    async def both() -> list[Heard]:
+        async with asyncio.TaskGroup() as group:
+            collecting = group.create_task(collect(there, count, talk, since))
+            await asyncio.to_thread(lambda: [None for _ in script])
+        return collecting.result()
+
+    return asyncio.run(both()), talk
+
+
+def test_a_lost_stream_is_resumed_at_the_last_event(daemon: FakeDaemon, there: Daemon) -> None:
+    daemon.resumed = [resumed("k3f9-7"), left(device(7, "offline"), cursor="k3f9-8")]
+
+    def script() -> Iterator[None]:
+        daemon.until_watched()
+        daemon.tell(event("flood", cursor="k3f9-7"))
+        daemon.cut()
+        yield
+
+    found, talk = run_beside(there, 4, script())
+    assert kinds(found) == ["initial_state", "event", "resumed", "event"]
+    assert talk == ["connection lost, connecting…", "connected again"]
+    assert [query for _, path, query, _ in daemon.asked if path == "/ws"] == [
+        {"updates": "changes"}, {"updates": "changes", "since": "k3f9-7"},
+    ]  # fmt: skip
+
+
+def test_a_lagged_client_goes_on_from_its_last_good_cursor(daemon: FakeDaemon, there: Daemon) -> None:
+    def script() -> Iterator[None]:
+        daemon.until_watched()
+        daemon.tell(Lagged(cursor="k3f9-300"))
+        daemon.cut(protocol.CLOSE_LAGGED)
+        yield
+
+    found, _ = run_beside(there, 3, script())
+    assert kinds(found) == ["initial_state", "lagged", "initial_state"]
+    assert daemon.asked[-1][2]["since"] == "k3f9-300"
+
+
+def test_a_daemon_that_is_gone_for_a_while_is_waited_for_and_told_of_once(daemon: FakeDaemon, there: Daemon) -> None:
+    def script() -> Iterator[None]:
+        daemon.until_watched()
+        daemon.stop()
+        yield
+        # Attempts in between fail, refused or without a socket, and are not told of again.
+        daemon.answers["/ws"] = (503, b"{}")
+        daemon.start()
+        before = len(daemon.asked)
+        daemon.until(lambda: len(daemon.asked) > before + 2)
+        del daemon.answers["/ws"]
+        yield
+
+    found, talk = run_beside(there, 2, script())
+    assert kinds(found) == ["initial_state", "initial_state"]
+    assert talk == ["connection lost, connecting…", "connected again"]
+
+
+def test_a_daemon_that_comes_back_with_another_protocol_ends_it(daemon: FakeDaemon, there: Daemon) -> None:
+    def script() -> Iterator[None]:
+        daemon.until_watched()
+        daemon.snapshot = [snapshot(protocol=99)]
+        daemon.cut()
+        yield
+
+    with pytest.raises(ExceptionGroup) as ended:
+        run_beside(there, 2, script())
+    assert ended.group_contains(Misfit, match="speaks protocol 99")
+
+
+def test_the_first_attempt_fails_at_once(tmp_path: Path) -> None:
+    with pytest.raises(NoDaemon, match="systemctl start netscand"):
+        asyncio.run(collect(Daemon(str(tmp_path / "none.sock")), 1, []))
+
+
+@pytest.mark.parametrize(("code", "kind"), [(401, NotPermitted), (403, NotPermitted), (503, Failure), (404, Failure)])
+def test_a_refused_handshake_is_a_failure_of_its_kind(
+    daemon: FakeDaemon, there: Daemon, code: int, kind: type[Failure]
+) -> None:
+    daemon.answers["/ws"] = (code, b"")
+    with pytest.raises(kind):
+        asyncio.run(collect(there, 1, []))
+
+
+def test_a_large_message_is_no_trouble(daemon: FakeDaemon, there: Daemon) -> None:
+    daemon.snapshot = [snapshot(*(device(number % 256, mac=f"mac{number}") for number in range(20_000)))]
+    (heard,) = asyncio.run(collect(there, 1, []))
+    assert len(heard.raw) > 8 * 1024 * 1024
+    assert heard.raw == encode(daemon.snapshot[0])
+
+
+def test_the_token_travels_as_a_header_and_nowhere_else(daemon: FakeDaemon) -> None:
+    secret = "s3cret" * 6
+    there = Daemon(str(daemon.socket), token=secret)
+    asyncio.run(collect(there, 1, []))
+    asyncio.run(post(there, "/api/scan?wait=1", b"{}"))
+    for _, path, query, headers in daemon.asked:
+        assert headers["Authorization"] == f"Bearer {secret}"
+        assert secret not in f"{path}{query}"
+    assert secret not in repr(there)
+
+
+def test_what_came_is_passed_on_to_the_byte(daemon: FakeDaemon, there: Daemon) -> None:
+    odd = b'{ "type":"event", "kind":"flood",  "cursor":"k3f9-2","at":"x","new\\u0041":"\xc3\xa4" }'
+
+    def script() -> Iterator[None]:
+        daemon.until_watched()
+        daemon.tell(odd)
+        yield
+
+    found, _ = run_beside(there, 2, script())
+    assert found[1].raw == odd
+    assert isinstance(found[1].message, Event)
