@@ -1,0 +1,415 @@
+"""The wire: what is heard of a LAN and what is not, on real links; and what is sent."""
+
+import asyncio
+import logging
+import socket
+import struct
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from netscand.core.model import Ask, Evidence, Ip, Mac, Network, NetworkState, Observation, SendFailed
+from netscand.lan import filters, packet_socket, packets, wire
+from netscand.lan.ring import Ring
+from netscand.lan.wire import Wire
+from tests.lab.lan import Host, Lab
+from tests.lab.spaces import Space
+
+Script = Callable[[Wire, list[Observation]], Awaitable[None]]
+Send = Callable[[bytes], object]
+
+
+def numbered(number: int) -> Mac:
+    return Mac(bytes.fromhex("5254 0099") + number.to_bytes(2))
+
+
+def ip(text: str) -> Ip:
+    return Ip(IPv4Address(text).packed)
+
+
+def reply(mac: Mac = numbered(1), address: str = "10.77.0.50") -> bytes:  # noqa: B008 a constant
+    """A reply to whom it may concern."""
+    head = struct.pack(">HHHBBH", 0x0806, 1, 0x0800, 6, 4, 2)
+    return packets.BROADCAST + mac + head + mac + ip(address) + bytes(6) + ip("10.77.0.2") + bytes(18)
+
+
+def tagged(frame: bytes, tci: int) -> bytes:
+    """The frame with an 802.1Q tag: priority and VLAN."""
+    return frame[:12] + struct.pack(">HH", 0x8100, tci) + frame[12:]
+
+
+@pytest.fixture
+def neighbour(shared_lab: Lab) -> Iterator[Host]:
+    """A host that is plugged in for one test."""
+    host = shared_lab.host("10.77.0.50")
+    yield host
+    host.delete()
+
+
+@pytest.fixture
+def send(neighbour: Host) -> Iterator[Send]:
+    """Puts frames on the LAN."""
+    with neighbour.space.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+        sock.bind((neighbour.interface, 0))
+        yield sock.send
+
+
+@pytest.fixture
+def ring(shared_lab: Lab) -> Iterator[Ring]:
+    """One at the watcher."""
+    made = shared_lab.watcher.space.within(lambda: Ring(filters.arp))
+    yield made
+    made.close()
+
+
+def listen(space: Space, script: Script) -> None:
+    """Run `script` beside a wire in that namespace."""
+
+    async def both() -> None:
+        heard: list[Observation] = []
+        made = Wire(heard.extend)
+        made.open()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(made.run())
+                await script(made, heard)
+                running.cancel()
+        finally:
+            made.close()
+
+    space.within(lambda: asyncio.run(both()))
+
+
+async def until(true: Callable[[], object], seconds: float = 5.0) -> None:
+    """Wait for it, and fail where it does not come."""
+    async with asyncio.timeout(seconds):
+        while not true():
+            await asyncio.sleep(0.005)
+
+
+def index_of(space: Space, interface: str = "eth0") -> int:
+    return int(space.run(["cat", f"/sys/class/net/{interface}/ifindex"]).stdout)
+
+
+def network_of(host: Host) -> Network:
+    """The host's own, to ask on."""
+    cidr = IPv4Network("10.77.0.0/24")
+    mac = Mac(bytes.fromhex(host.mac.replace(":", "")))
+    index = index_of(host.space, host.interface)
+    return Network(f"{cidr}@eth0", cidr, "eth0", index, mac, ip("10.77.0.2"), NetworkState.UP, "")
+
+
+# ---- hearing ------------------------------------------------------------------------------------------------------
+
+
+def test_a_frame_is_heard_with_its_interface_and_the_moment_it_came(shared_lab: Lab, send: Send) -> None:
+    async def script(made: Wire, heard: list[Observation]) -> None:
+        before = time.monotonic()
+        send(reply())
+        after = time.monotonic()
+        await until(lambda: heard)
+        (seen,) = heard
+        index = index_of(shared_lab.watcher.space)
+        assert seen[1:] == (index, numbered(1), ip("10.77.0.50"), Evidence.ARP_REPLY)
+        assert before - 0.001 <= seen.at <= after + 0.001  # the two clocks are not read at one instant
+        assert made.received == 1
+
+    listen(shared_lab.watcher.space, script)
+
+
+def test_what_comes_before_the_loop_listens_waits_in_the_ring(shared_lab: Lab, send: Send) -> None:
+    heard: list[Observation] = []
+    made = Wire(heard.extend)
+    shared_lab.watcher.space.within(made.open)
+    send(reply())
+    time.sleep(0.05)
+    later = time.monotonic()
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(made.run())
+            await until(lambda: heard)
+            running.cancel()
+
+    asyncio.run(run())
+    made.close()
+    assert heard[0].at < later
+
+
+def test_a_tagged_frame_is_another_lans_but_a_priority_tag_is_none(shared_lab: Lab, send: Send, ring: Ring) -> None:
+    for number, tci in enumerate([5, 1, 0xFFF, 0x6005, 0x6000, 0]):  # the last two: priority 3, or 0, and no VLAN
+        send(tagged(reply(numbered(number)), tci))
+    send(reply(numbered(99)))
+    assert [Mac(frame.frame[6:12]) for frame in ring.read(100)] == [numbered(4), numbered(5), numbered(99)]
+
+
+def test_what_is_not_arp_does_not_come_in(send: Send, ring: Ring) -> None:
+    send(reply()[:12] + b"\x08\x00" + bytes(46))
+    send(reply()[:12] + b"\x86\xdd" + bytes(46))
+    send(reply(numbered(2)))
+    assert [Mac(frame.frame[6:12]) for frame in ring.read(100)] == [numbered(2)]
+
+
+def test_a_link_without_ethernet_addresses_is_not_heard(shared_lab: Lab, send: Send, ring: Ring) -> None:
+    """Loopback carries Ethernet headers, but its addresses are nobody's."""
+    with shared_lab.watcher.space.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+        sock.bind(("lo", 0))
+        sock.send(reply(numbered(1)))
+    send(reply(numbered(2)))
+    assert [Mac(frame.frame[6:12]) for frame in ring.read(100)] == [numbered(2)]
+
+
+def test_our_own_frames_are_not_heard(shared_lab: Lab, send: Send) -> None:
+    async def script(made: Wire, heard: list[Observation]) -> None:
+        network = network_of(shared_lab.watcher)
+        assert made.send([Ask(network, ip("10.77.0.200"), None)]) == 1
+        send(reply())
+        await until(lambda: heard)
+        assert [seen.mac for seen in heard] == [numbered(1)]
+
+    listen(shared_lab.watcher.space, script)
+
+
+def test_ten_thousand_replies_to_a_sleeping_reader_are_kept_in_order(send: Send, ring: Ring) -> None:
+    for number in range(10_000):
+        send(reply(numbered(number)))
+    frames = []
+    while batch := ring.read(256):
+        assert len(batch) <= 256
+        frames += batch
+    assert [Mac(frame.frame[6:12]) for frame in frames] == [numbered(number) for number in range(10_000)]
+    assert [frame.at for frame in frames] == sorted(frame.at for frame in frames)
+    assert ring.drops() == 0
+
+
+def test_a_ring_goes_round(send: Send, shared_lab: Lab) -> None:
+    small = shared_lab.watcher.space.within(lambda: Ring(filters.arp, size=64 * 1024))
+    for number in range(2000):
+        send(reply(numbered(number)))
+        (frame,) = small.read(10)
+        assert packets.decode(*frame) == Observation(
+            frame.at, frame.interface, numbered(number), ip("10.77.0.50"), Evidence.ARP_REPLY
+        )
+    small.close()
+
+
+def test_what_finds_the_ring_full_is_counted_and_the_rest_is_whole(send: Send, shared_lab: Lab) -> None:
+    small = shared_lab.watcher.space.within(lambda: Ring(filters.arp, size=64 * 1024))
+    for number in range(600):
+        send(reply(numbered(number)))
+    frames = small.read(1000)
+    assert (len(frames), small.drops(), small.drops()) == (512, 88, 0)
+    send(reply(numbered(999)))
+    (frame,) = small.read(10)
+    assert Mac(frame.frame[6:12]) == numbered(999)
+    small.close()
+
+
+def test_drops_are_told(shared_lab: Lab, send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "Ring", lambda program: Ring(program, size=64 * 1024))
+    monkeypatch.setattr(wire, "TICK", 0.05)
+
+    async def script(made: Wire, heard: list[Observation]) -> None:
+        for number in range(600):  # the loop does not come round meanwhile
+            send(reply(numbered(number)))
+        await until(lambda: made.dropped)
+        assert (made.received, made.dropped) == (512, 88)
+
+    listen(shared_lab.watcher.space, script)
+
+
+def test_hostile_frames_are_counted_and_do_no_harm(shared_lab: Lab, send: Send) -> None:
+    async def script(made: Wire, heard: list[Observation]) -> None:
+        good = reply()
+        for length in range(22, len(good)):  # shorter ones do not pass the switch
+            send(good[:length])
+        send(good[:20] + b"\0\x63" + good[22:])
+        send(good + bytes(1400))
+        await asyncio.sleep(0.5)
+        print(made.received)
+        await until(lambda: heard and made.received == 40)
+        assert {seen.mac for seen in heard} == {numbered(1)}
+
+    listen(shared_lab.watcher.space, script)
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0, 3.2e8, -3.2e8])
+def test_a_clock_that_jumps_makes_no_stamp_from_the_future_or_the_past(
+    shared_lab: Lab, send: Send, jump: float
+) -> None:
+    """The wall clock jumps between the kernel's stamp and our reading: stamps stay in order and near."""
+    wall = [0.0]
+    made = shared_lab.watcher.space.within(lambda: Ring(filters.arp, wall=lambda: time.time_ns() + int(wall[0] * 1e9)))
+    opened = time.monotonic()
+    send(reply(numbered(1)))
+    before = made.read(10)
+    send(reply(numbered(2)))
+    wall[0] = jump
+    across = made.read(10)
+    across += made.read(10)
+    made.close()
+    stamps = [opened, *(frame.at for frame in before + across), time.monotonic()]
+    assert len(stamps) == 4
+    assert stamps == sorted(stamps)
+
+
+# ---- links that come and go ---------------------------------------------------------------------------------------
+
+
+def test_a_link_that_is_deleted_and_made_anew_is_heard_and_asked_again(lab: Lab) -> None:
+    """The ring is bound to no interface; the socket that asks is made anew after the first refusal (F9, F10)."""
+    neighbour = lab.host("10.77.0.50")
+    ask = [Ask(network_of(lab.watcher), ip("10.77.0.50"), None)]
+
+    async def script(made: Wire, heard: list[Observation]) -> None:
+        assert made.send(ask) == 1
+        await until(lambda: len(heard) == 1)
+        lab.watcher.down()
+        with pytest.raises(SendFailed, match=r"10\.77\.0\.0/24@eth0: Network is down"):
+            made.send(ask)
+        lab.watcher.up()
+        assert made.send(ask) == 1
+        await until(lambda: len(heard) == 2)
+        lab.watcher.remove_interface()
+        with pytest.raises(SendFailed, match="No such device"):
+            made.send(ask)
+        assert made.send_errors == 2
+        lab.watcher.plug()
+        again = [Ask(network_of(lab.watcher), ip("10.77.0.50"), None)]
+        assert again[0].network.index != ask[0].network.index
+        assert made.send(again) == 1
+        await until(lambda: len(heard) == 3)
+        assert heard[2].interface == again[0].network.index
+        assert {seen.mac.hex(":") for seen in heard} == {neighbour.mac}
+        assert len(made._outlets) == 1  # the one of the deleted interface was given back
+
+    listen(lab.watcher.space, script)
+
+
+def test_a_receive_path_that_breaks_is_made_anew_and_said_once(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The ring's socket is broken in earnest: bound to one interface, which then goes down (ENETDOWN)."""
+    neighbour = lab.host("10.77.0.50")
+    monkeypatch.setattr(wire, "BACK_OFF", (0.05, 0.2))
+    caplog.set_level(logging.INFO, "netscand.lan.wire")
+
+    async def script(made: Wire, heard: list[Observation]) -> None:
+        await asyncio.sleep(0)  # until it listens
+        assert made._ring
+        packet_socket.bind(made._ring._socket, index_of(lab.watcher.space), packet_socket.ETH_P_ALL)
+        lab.watcher.down()
+        await until(lambda: "hearing again" in caplog.text)
+        lab.watcher.up()
+        assert made.send([Ask(network_of(lab.watcher), ip(neighbour.ip), None)]) == 1
+        await until(lambda: heard)
+
+    listen(lab.watcher.space, script)
+    errors = [record.message for record in caplog.records if record.levelno >= logging.ERROR]
+    assert errors == ["cannot hear the LAN, trying again: Network is down"]
+
+
+def test_what_the_engine_raises_ends_the_room(shared_lab: Lab, send: Send) -> None:
+    """Law 9: a receive path is made anew, an engine is not."""
+
+    def hear(_: list[Observation]) -> None:
+        raise OSError("the engine's own")
+
+    made = Wire(hear)
+    shared_lab.watcher.space.within(made.open)
+    send(reply())
+    with pytest.raises(OSError, match="the engine's own"):
+        asyncio.run(made.run())
+    made.close()
+
+
+def test_without_the_right_one_sentence_says_which(shared_lab: Lab) -> None:
+    """F18: as an ordinary user."""
+    script = (
+        "from netscand.lan.wire import Wire, WireError\n"
+        "try:\n    Wire(print).open()\n"
+        "except WireError as refused:\n    print(refused.not_permitted, refused)"
+    )
+    without = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"]
+    done = shared_lab.watcher.run([*without, sys.executable, "-c", script])
+    assert done.stdout == (
+        "True not permitted to open a raw socket (Operation not permitted): run as root, or give CAP_NET_RAW\n"
+    )
+
+
+def test_without_a_filter_nothing_is_heard_at_all(shared_lab: Lab) -> None:
+    """No kernel filter → refuse to start."""
+    nonsense = (filters.Instruction(0xFFFF, 0, 0, 0),)
+    with pytest.raises(OSError, match="Invalid argument"):
+        shared_lab.watcher.space.within(lambda: Ring(lambda _: nonsense))
+
+
+# ---- asking -------------------------------------------------------------------------------------------------------
+
+
+def test_requests_go_to_everyone_and_probes_to_one(shared_lab: Lab, neighbour: Host) -> None:
+    network = network_of(shared_lab.watcher)
+    to = Mac(bytes.fromhex(neighbour.mac.replace(":", "")))
+    there = neighbour.space.within(lambda: Ring(filters.arp))
+    made = Wire(lambda _: None)
+    asks = [Ask(network, ip("10.77.0.50"), None), Ask(network, ip("10.77.0.50"), to), Ask(network, ip("10.77.0.9"), to)]
+    assert shared_lab.watcher.space.within(lambda: made.send(asks)) == 3
+    template = packets.request(network.mac, network.own)
+    assert [frame.frame for frame in there.read(10)] == [template.to(ask.ip, ask.mac) for ask in asks]
+    there.close()
+    made.close()
+
+
+def test_a_slice_ends_before_the_asks_do_and_nothing_is_lost_or_sent_twice(shared_lab: Lab, neighbour: Host) -> None:
+    network = network_of(shared_lab.watcher)
+    there = neighbour.space.within(lambda: Ring(filters.arp, size=8 << 20))
+    made = Wire(lambda _: None)
+    asks = [Ask(network, Ip(bytes([10, 77]) + number.to_bytes(2)), None) for number in range(20_000)]
+
+    def send_all() -> int:
+        calls = sent = 0
+        while sent < len(asks):
+            sent += made.send(asks[sent:])
+            calls += 1
+        return calls
+
+    assert shared_lab.watcher.space.within(send_all) > 1
+    frames = there.read(30_000)
+    assert [frame.frame[38:42] for frame in frames] == [ask.ip for ask in asks]
+    there.close()
+    made.close()
+
+
+def test_a_full_queue_stops_the_slice_and_is_no_error(lab: Lab) -> None:
+    lab.watcher.run(
+        ["tc", "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", "8kbit", "burst", "1600", "limit", "3000"]
+    )
+    made = Wire(lambda _: None)
+    asks = [Ask(network_of(lab.watcher), ip("10.77.0.50"), None)] * 1000
+    sent = lab.watcher.space.within(lambda: made.send(asks))
+    assert 0 < sent < 200
+    assert lab.watcher.space.within(lambda: made.send(asks)) == 0
+    assert made.send_errors == 0
+    made.close()
+
+
+def test_a_refusal_is_told_only_when_nothing_went_before_it(shared_lab: Lab) -> None:
+    good = network_of(shared_lab.watcher)
+    cidr = IPv4Network("10.78.0.0/24")
+    bad = Network("10.78.0.0/24@eth9", cidr, "eth9", 9999, good.mac, good.own, NetworkState.UP, "")
+    asks = [Ask(good, ip("10.77.0.50"), None), Ask(bad, ip("10.78.0.50"), None), Ask(good, ip("10.77.0.51"), None)]
+    made = Wire(lambda _: None)
+
+    def send_twice() -> None:
+        assert made.send(asks) == 1
+        assert made.send_errors == 0
+        with pytest.raises(SendFailed) as refused:
+            made.send(asks[1:])
+        assert refused.value.network == bad.id
+        assert made.send_errors == 1
+
+    shared_lab.watcher.space.within(send_twice)
+    made.close()
