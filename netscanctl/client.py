@@ -243,8 +243,8 @@ def refused(daemon: Daemon, status: int, content: bytes = b"") -> Failure:
             f"{message or 'not permitted'}: ask for membership of the group netscan (usermod -aG netscan USER, then "
             "log in anew), or use --token-file FILE"
         )
-    if status not in protocol.ERROR_STATUS.values():
-        return stranger(daemon) if not message else Failure(message)
+    if not message and (status == 404 or status not in protocol.ERROR_STATUS.values()):
+        return stranger(daemon)
     return Failure(message or f"the daemon at {daemon.place} refused ({http.client.responses[status]})")
 
 

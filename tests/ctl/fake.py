@@ -143,7 +143,7 @@ class FakeDaemon:
             for one in self.devices
             if query.get("status", one.status) == one.status
             and ("network" not in query or any(held.network == query["network"] for held in one.addresses))
-            and query.get("q", "") in f"{one.mac} {one.ip} {one.hostname} {one.label}"
+            and query.get("q", "").casefold() in f"{one.mac} {one.ip} {one.hostname} {one.label}".casefold()
         ]
         return _json(DeviceList(cursor="k3f9-1", last_scan=words.AT, devices=fits))
 

@@ -1,0 +1,320 @@
+"""Where the daemon is, and every exit code with what it tells to do."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netscanctl.client import Daemon, NotPermitted, Usage, find_daemon
+from tests.ctl.conftest import Ctl, environment
+from tests.ctl.fake import FakeDaemon, refusal
+from tests.ctl.words import snapshot, status
+
+ONE_SHOTS = (
+    ["devices"],
+    ["networks"],
+    ["status"],
+    ["show", "host7"],
+    ["scan-now", "--no-wait"],
+    ["scan-now", "--json"],
+)
+STREAMS = (["watch"], ["watch", "--json"], ["wait-for", "host7"])
+ALL = (*ONE_SHOTS, *STREAMS)
+EACH = pytest.mark.parametrize("args", ALL, ids=" ".join)
+
+
+def one_line(text: str) -> str:
+    """What was said on stderr: one line, no traceback."""
+    assert text.startswith("netscanctl: ")
+    assert text.count("\n") == 1
+    assert text.endswith("\n")
+    return text.removeprefix("netscanctl: ").rstrip("\n")
+
+
+# ---- the options
+
+
+def test_by_default_it_is_the_socket_of_the_service() -> None:
+    assert find_daemon(None, None, None) == Daemon("/run/netscand/netscand.sock")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["ftp://a:1", "localhost:8000", "http://", "http://a:99999", "http://a:x", "http://user:pass@a:1", "http://a:1/?token=x",
+     "http://a:1/path", "http://a:1/#x", "http://[::1", ""],
+)  # fmt: skip
+def test_a_url_is_a_host_and_a_port_and_nothing_else(url: str) -> None:
+    with pytest.raises(Usage, match="--url: expected"):
+        find_daemon(None, url or " ", None)
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8000", "https://nas.lan", "http://[::1]:8000/"])
+def test_a_url_serves_for_tcp(url: str) -> None:
+    assert find_daemon(None, url, None).base == url.rstrip("/")
+
+
+def test_a_path_that_no_socket_can_have_is_a_usage_error() -> None:
+    with pytest.raises(Usage, match="107 bytes"):
+        find_daemon("/" + "x" * 107, None, None)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"two words", b"read TOKEN\n", b"a\nb\n", b"caf\xc3\xa9", b"a\x00b"])
+def test_a_token_file_holds_the_token_alone_and_the_message_does_not(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(Usage, match="the token alone") as failure:
+        find_daemon(None, None, str(file))
+    assert (
+        content.decode().strip() not in str(failure.value).removeprefix(f"--token-file: {file}") or not content.strip()
+    )
+
+
+def test_a_token_is_read_without_its_line_end(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cret\n")
+    daemon = find_daemon(None, None, str(tmp_path / "token"))
+    assert daemon.headers["Authorization"] == "Bearer s3cret"
+    assert "s3cret" not in repr(daemon)
+
+
+def test_a_token_file_that_is_missing_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(Usage, match="No such file"):
+        find_daemon(None, None, str(tmp_path / "none"))
+
+
+# ---- exit 2
+
+
+@pytest.mark.parametrize(
+    "args",
+    [[], ["devices", "--bogus"], ["nonsense"], ["devices", "--sort", "luck"], ["watch", "--kind", "luck"],
+     ["watch", "--interval", "0"], ["show"], ["wait-for", "x", "--timeout", "soon"], ["completion", "tcsh"],
+     ["--socket", "/a", "--url", "http://b:1", "devices"], ["--url", "b:1", "devices"],
+     ["--token-file", "/none", "status"], ["devices", "--online", "--format", "xml"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_cannot_be_meant_is_a_usage_error(ctl: Ctl, args: list[str]) -> None:
+    done = ctl.run(*args)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_socket_and_url_from_the_environment_are_one_too_many(ctl: Ctl) -> None:
+    assert ctl.run("devices", NETSCANCTL_URL="http://localhost:1").returncode == 2
+
+
+def test_an_option_goes_before_the_environment(ctl: Ctl, daemon: FakeDaemon) -> None:
+    done = ctl.run(
+        "--socket", str(daemon.socket), "status", NETSCANCTL_URL="http://localhost:1", NETSCANCTL_SOCKET="/none"
+    )
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "args", [["--help"], ["-h"], ["watch", "--help"], ["scan-now", "-h"], ["--version"]], ids=" ".join
+)
+def test_help_and_version_need_no_daemon(ctl: Ctl, args: list[str]) -> None:
+    done = ctl.run(*args, NETSCANCTL_SOCKET="/none")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# ---- exit 3
+
+
+@EACH
+def test_no_socket_no_daemon(ctl: Ctl, args: list[str], tmp_path: Path) -> None:
+    done = ctl.run(*args, NETSCANCTL_SOCKET=str(tmp_path / "none.sock"))
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert one_line(done.stderr) == (
+        f"netscand is not running (no socket {tmp_path}/none.sock): start it with: systemctl start netscand"
+    )
+
+
+@EACH
+def test_a_socket_that_nobody_listens_on_is_told_apart(ctl: Ctl, args: list[str], tmp_path: Path) -> None:
+    stale = tmp_path / "stale.sock"
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(stale))
+    done = ctl.run(*args, NETSCANCTL_SOCKET=str(stale))
+    assert done.returncode == 3
+    assert one_line(done.stderr) == (
+        f"netscand is not running (nobody listens on the socket {stale}): start it with: systemctl start netscand"
+    )
+
+
+@pytest.mark.parametrize("args", [["devices"], ["watch"]], ids=" ".join)
+def test_a_refused_connection_over_tcp_says_what_to_start(ctl: Ctl, args: list[str]) -> None:
+    with socket.socket() as bound:  # bound, so that nobody else takes it, and not listening
+        bound.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+        done = ctl.run("--url", url, *args)
+    assert done.returncode == 3
+    assert one_line(done.stderr) == (
+        f"netscand does not answer at {url} (connection refused): start it with: systemctl start netscand, "
+        "or see [listen] tcp there"
+    )
+
+
+@EACH
+def test_another_server_is_no_daemon(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
+    for path in ("/ws", "/api/status", "/api/devices", "/api/scan"):
+        daemon.answers[path] = (404, b"<h1>nginx</h1>")
+    done = ctl.run(*args)
+    assert done.returncode == 3
+    assert "is not netscand" in one_line(done.stderr)
+
+
+# ---- exit 4
+
+
+@EACH
+@pytest.mark.parametrize(("code", "word"), [(401, "unauthorized"), (403, "forbidden")])
+def test_who_may_not_is_told_what_to_do(ctl: Ctl, daemon: FakeDaemon, args: list[str], code: int, word: str) -> None:
+    body = refusal(code, word, "this needs the role scan").body
+    assert isinstance(body, bytes)
+    for path in ("/ws", "/api/status"):
+        daemon.answers[path] = (code, body)
+    done = ctl.run(*args)
+    assert done.returncode == 4
+    assert "--token-file FILE" in one_line(done.stderr)
+
+
+@pytest.mark.parametrize("args", [["devices"], ["watch"]], ids=" ".join)
+def test_a_token_that_is_not_accepted_is_said_to_be(
+    ctl: Ctl, daemon: FakeDaemon, args: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text("s3cret-s3cret-s3cret-s3cret-s3cret")
+    for path in ("/ws", "/api/status"):
+        daemon.answers[path] = (401, b"")
+    done = ctl.run("--token-file", str(tmp_path / "token"), *args)
+    assert done.returncode == 4
+    assert "is not accepted" in one_line(done.stderr)
+    assert "s3cret" not in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("args", [["devices"], ["watch"]], ids=" ".join)
+def test_a_socket_that_is_not_ours_to_use_says_who_can_help(
+    daemon: FakeDaemon, args: list[str], tmp_path: Path
+) -> None:
+    assert daemon.socket is not None
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    daemon.socket.chmod(0o600)
+    # All is imported before: the interpreter itself may lie where nobody else may read.
+    run = "import os, aiohttp; from netscanctl.__main__ import main; from netscanctl.verbs import devices, watch; "
+    run += "os.setgroups([]); os.setgid(65534); os.setuid(65534); main()"
+    done = subprocess.run(
+        [sys.executable, "-c", run, "--socket", str(daemon.socket), *args], env=environment(), capture_output=True,
+        text=True, timeout=20, check=False, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert "usermod -aG netscan USER" in one_line(done.stderr)
+
+
+def test_a_token_file_that_is_not_ours_to_read_is_a_matter_of_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_self: Path) -> bytes:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(NotPermitted, match="you may not read /secret"):
+        find_daemon(None, None, "/secret")
+
+
+# ---- exit 5
+
+
+@EACH
+def test_a_daemon_of_another_protocol_is_not_read(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
+    daemon.status = status(protocol=2, version="9.1")
+    daemon.snapshot = [snapshot(protocol=2, version="9.1")]
+    done = ctl.run(*args)
+    assert done.returncode == 5
+    assert done.stdout == ""
+    assert "netscand 9.1 at" in one_line(done.stderr)
+    assert "speaks protocol 2" in done.stderr
+    assert "upgrade netscanctl" in done.stderr
+
+
+@pytest.mark.parametrize("args", [["devices"], ["networks"], ["show", "a4:83:e7:00:00:07"], ["scan-now"]], ids=" ".join)
+def test_an_answer_in_another_shape_is_a_misfit(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
+    for path in ("/api/devices", "/api/networks", "/api/devices/a4:83:e7:00:00:07", "/api/scan"):
+        daemon.answers[path] = (200, b'{"devices":7,"networks":7}')
+    done = ctl.run(*args)
+    assert done.returncode == 5
+    assert "cannot read" in one_line(done.stderr)
+
+
+# ---- exit 1
+
+
+@pytest.mark.parametrize("args", [["devices"], ["status"], ["scan-now"], ["watch"]], ids=" ".join)
+def test_a_busy_daemon_refuses(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
+    body = refusal(503, "busy", "256 clients are connected").body
+    assert isinstance(body, bytes)
+    for path in ("/ws", "/api/status"):
+        daemon.answers[path] = (503, body)
+    done = ctl.run(*args)
+    assert done.returncode == 1
+    one_line(done.stderr)
+
+
+# ---- exit 6, and the rest
+
+
+def test_a_daemon_that_hangs_is_given_up(tmp_path: Path) -> None:
+    from netscanctl import client
+
+    path = str(tmp_path / "hung.sock")
+    with socket.socket(socket.AF_UNIX) as hung:
+        hung.bind(path)
+        hung.listen()
+        asking = client.Client(Daemon(path))
+        with pytest.raises(client.TimedOut, match="did not answer in time"):
+            asking._ask("GET", "/api/status", None, 0.05)
+        asking.close()
+
+
+def test_a_daemon_that_goes_away_while_it_is_asked_is_said_to(tmp_path: Path) -> None:
+    import threading
+
+    from netscanctl import client
+
+    path = str(tmp_path / "dying.sock")
+    with socket.socket(socket.AF_UNIX) as dying:
+        dying.bind(path)
+        dying.listen()
+
+        def die() -> None:
+            connection, _ = dying.accept()
+            connection.recv(65536)
+            connection.close()
+
+        thread = threading.Thread(target=die)
+        thread.start()
+        asking = client.Client(Daemon(path))
+        with pytest.raises(client.NoDaemon, match="went away"):
+            asking.get("/api/devices")
+        thread.join()
+        asking.close()
+
+
+def test_over_tcp_everything_is_the_same(ctl: Ctl, tmp_path: Path) -> None:
+    there = FakeDaemon()
+    there.start()
+    try:
+        url = f"http://127.0.0.1:{there.port}"
+        assert ctl.run("--url", url, "devices").stdout == ctl.run("devices").stdout
+        assert ctl.run("wait-for", "host7", NETSCANCTL_URL=url, NETSCANCTL_SOCKET="").returncode == 0
+    finally:
+        there.stop()
+
+
+def test_the_status_is_asked_once_before_the_first_question_on_one_connection(ctl: Ctl, daemon: FakeDaemon) -> None:
+    ctl.run("devices")
+    assert [path for _, path, _, _ in daemon.asked] == ["/api/status", "/api/devices"]

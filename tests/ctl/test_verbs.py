@@ -1,0 +1,251 @@
+"""The verbs that ask once, as real processes: what they print, and where."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from netscanctl.cli import VERBS
+from netscand import __version__
+from netscand.protocol import PROTOCOL, NetworkList, ScanWish, encode
+from tests.ctl.conftest import ROOT, Ctl
+from tests.ctl.fake import FakeDaemon, refusal
+from tests.ctl.words import AT, OFFICE, device, network, scanned
+
+
+def test_devices_are_a_plain_table_in_a_pipe(ctl: Ctl) -> None:
+    done = ctl.run("devices")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "STATUS   SINCE                IP            MAC                NAME    VENDOR       KIND",
+        "online   2026-11-24 07:02:11  192.168.1.7   a4:83:e7:00:00:07  host7   Apple, Inc.  -",
+        "offline  2026-11-24 07:02:11  192.168.1.8   a4:83:e7:00:00:08  host8   Apple, Inc.  -",
+        "online   2026-11-24 07:02:11  192.168.1.20  a4:83:e7:00:00:14  host20  Apple, Inc.  -",
+    ]
+
+
+def test_an_empty_list_is_done(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.devices = []
+    done = ctl.run("devices")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("args", "found"),
+    [(["--online"], ["07", "14"]), (["--offline"], ["08"]), (["host2"], ["14"]), (["--network", OFFICE], []),
+     (["--online", "host7"], ["07"]), (["--sort", "name"], ["14", "07", "08"])],
+    ids=str,
+)  # fmt: skip
+def test_the_list_is_filtered_by_the_daemon_and_sorted_here(ctl: Ctl, args: list[str], found: list[str]) -> None:
+    rows = ctl.run("devices", *args).stdout.splitlines()[1:]
+    assert [row.split()[4][-2:] for row in rows] == found
+
+
+@pytest.mark.parametrize("args", [["--json"], ["--format", "json"]], ids=" ".join)
+def test_json_is_the_daemons_answer_to_the_byte(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
+    odd = b'{ "cursor":"x",  "new":"\\u00e4\xc3\xa4", "devices":[] }'
+    daemon.answers["/api/devices"] = (200, odd)
+    done = subprocess.run(
+        [sys.executable, "-m", "netscanctl", "devices", *args], env=ctl.env(), cwd=ROOT, capture_output=True, check=True
+    )
+    assert done.stdout == odd + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [("csv", f'online,192.168.1.7,a4:83:e7:00:00:07,host7,host7,,"Apple, Inc.",,no,{AT},{AT},{AT},answered a probe,'),
+     ("ethers", "a4:83:e7:00:00:07 192.168.1.7"), ("hosts", "192.168.1.7 host7")],
+)  # fmt: skip
+def test_the_list_comes_in_the_formats_of_others(ctl: Ctl, form: str, line: str) -> None:
+    assert line in ctl.run("devices", "--format", form).stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    "who", ["host7", "HOST7", "192.168.1.7", "a4:83:e7:00:00:07", "A4-83-E7-00-00-07", "Jane's phone"]
+)
+def test_show_finds_a_device_by_mac_address_name_and_label(ctl: Ctl, daemon: FakeDaemon, who: str) -> None:
+    daemon.devices[0].label = "Jane's phone"
+    done = ctl.run("show", who)
+    assert done.returncode == 0
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines()[:6])
+    assert lines["mac"] == "a4:83:e7:00:00:07"
+    assert lines["reason"] == "answered a probe"
+    assert "192.168.1.7  192.168.1.0/24@eth0  arp_reply" in done.stdout
+
+
+def test_show_json_is_the_daemons_answer(ctl: Ctl, daemon: FakeDaemon) -> None:
+    assert ctl.run("show", "host7", "--json").stdout.encode() == encode(daemon.devices[0]) + b"\n"
+
+
+@pytest.mark.parametrize("who", ["nobody", "192.168.1.99", "aa:bb:cc:dd:ee:ff"])
+def test_show_of_nobody_fails(ctl: Ctl, who: str) -> None:
+    done = ctl.run("show", who)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no device" in done.stderr
+
+
+def test_show_of_two_fails_and_names_them(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.devices[1].hostname = "host7"
+    done = ctl.run("show", "host7")
+    assert done.returncode == 1
+    assert "a4:83:e7:00:00:07, a4:83:e7:00:00:08" in done.stderr
+
+
+def test_networks_say_why(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.networks.append(network("172.17.0.0/16@docker0", "excluded", why="docker0 is this host's end of containers"))
+    done = ctl.run("networks")
+    assert done.stdout.splitlines()[2].startswith("excluded  172.17.0.0/16@docker0 ")
+    assert done.stdout.splitlines()[2].endswith("docker0 is this host's end of containers")
+    assert ctl.run("networks", "--json").stdout.encode() == encode(NetworkList(networks=daemon.networks)) + b"\n"
+
+
+def test_status_is_told(ctl: Ctl, daemon: FakeDaemon) -> None:
+    assert "devices    2 online, 1 offline, 0 unknown\n" in ctl.run("status").stdout
+    assert ctl.run("status", "--json").stdout.encode() == encode(daemon.status) + b"\n"
+
+
+# ---- scan-now
+
+
+def test_a_scan_lists_who_answered_and_sums_up_on_stderr(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.found = scanned(device(20), device(7))
+    done = ctl.run("scan-now")
+    assert done.returncode == 0
+    assert [row.split()[3] for row in done.stdout.splitlines()[1:]] == ["192.168.1.7", "192.168.1.20"]
+    assert done.stderr == (
+        "netscanctl: 2 devices answered in 0.9 s, 237 broadcast and 17 unicast frames (192.168.1.0/24@eth0)\n"
+    )
+    assert daemon.said == [ScanWish(targets=[])]
+
+
+def test_a_scan_of_everything_that_finds_nobody_is_done_too(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.found = scanned()
+    assert ctl.run("scan-now").returncode == 0
+
+
+@pytest.mark.parametrize("target", ["192.168.1.7", "192.168.1.0/28", "192.168.1.0/24@eth0"])
+def test_a_scan_of_targets_lists_those_alone(ctl: Ctl, daemon: FakeDaemon, target: str) -> None:
+    daemon.found = scanned(device(7), device(7, network=OFFICE, mac="a4:83:e7:00:00:99"))
+    done = ctl.run("scan-now", target)
+    assert done.returncode == 0
+    assert [row.split()[4] for row in done.stdout.splitlines()[1:]] == ["a4:83:e7:00:00:07"]
+    assert daemon.said == [ScanWish(targets=[target])]
+
+
+def test_targets_that_do_not_answer_are_a_failure(ctl: Ctl) -> None:
+    done = ctl.run("scan-now", "192.168.1.9", "192.168.1.10")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "netscanctl: no target answered"
+    assert ctl.run("scan-now", "192.168.1.9", "--json").returncode == 1
+
+
+def test_one_target_that_answers_is_enough(ctl: Ctl) -> None:
+    assert ctl.run("scan-now", "192.168.1.9", "192.168.1.7").returncode == 0
+
+
+def test_a_scan_in_json_is_the_daemons_answer(ctl: Ctl, daemon: FakeDaemon) -> None:
+    done = ctl.run("scan-now", "--json")
+    assert done.stdout.encode() == encode(daemon.found) + b"\n"
+    assert done.stderr == ""
+
+
+def test_a_scan_that_is_not_waited_for_prints_its_number_on_stderr(ctl: Ctl) -> None:
+    done = ctl.run("scan-now", "--no-wait")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "netscanctl: scan 42 is accepted\n")
+    assert json.loads(ctl.run("scan-now", "--no-wait", "--json").stdout) == {"scan_id": 42}
+
+
+def test_a_target_that_the_daemon_refuses_is_a_failure_in_its_words(ctl: Ctl, daemon: FakeDaemon) -> None:
+    body = refusal(400, "bad_request", "10.9.0.0/24 is not within a scanned network").body
+    assert isinstance(body, bytes)
+    daemon.answers["/api/scan"] = (400, body)
+    for more in ([], ["--no-wait"], ["--json"]):
+        done = ctl.run("scan-now", "10.9.0.0/24", *more)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "netscanctl: 10.9.0.0/24 is not within a scanned network\n"
+
+
+# ---- the whole
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completions_name_the_program(ctl: Ctl, shell: str) -> None:
+    done = ctl.run("completion", shell, NETSCANCTL_SOCKET="/none")
+    assert done.returncode == 0
+    assert "_NETSCANCTL_COMPLETE" in done.stdout
+
+
+def test_completions_complete_commands_and_options(ctl: Ctl) -> None:
+    asked = {"_NETSCANCTL_COMPLETE": "bash_complete", "COMP_WORDS": "netscanctl de", "COMP_CWORD": "1"}
+    assert ctl.run(**asked).stdout == "plain,devices\n"
+    asked |= {"COMP_WORDS": "netscanctl devices --on", "COMP_CWORD": "2"}
+    assert ctl.run(**asked).stdout == "plain,--online\n"
+
+
+def test_help_names_every_verb_and_exit_code(ctl: Ctl) -> None:
+    said = ctl.run("--help").stdout
+    assert all(f"\n  {verb} " in said for verb in VERBS)
+    assert "6 timed out" in said
+
+
+def test_the_version_names_the_protocol(ctl: Ctl) -> None:
+    assert ctl.run("--version").stdout == f"netscanctl {__version__} (protocol {PROTOCOL})\n"
+
+
+@pytest.mark.parametrize(
+    "args", [["devices"], ["devices", "--json"], ["status"], ["show", "host7"], ["scan-now"]], ids=" ".join
+)
+def test_asking_once_imports_nothing_that_takes_long(ctl: Ctl, args: list[str]) -> None:
+    """The whole process of `devices` has 0.15 s (DESIGN section 8), and runs where no scapy is."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "netscanctl", *args], env=ctl.env(), cwd=ROOT, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "netscand.protocol" in loaded
+    for slow in ("aiohttp", "asyncio", "rich", "scapy", "pyroute2", "netscand.core", "netscand.config"):
+        assert not [name for name in loaded if name == slow or name.startswith(f"{slow}.")]
+
+
+def test_a_closed_pipe_ends_quietly(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.devices = [device(number % 256, mac=f"mac{number}") for number in range(5000)]
+    for args in (["devices"], ["devices", "--json"], ["devices", "--format", "csv"]):
+        running = subprocess.Popen(
+            [sys.executable, "-m", "netscanctl", *args], env=ctl.env(), cwd=ROOT, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert running.stdout
+        assert running.stderr
+        assert running.stdout.read(10)
+        running.stdout.close()
+        assert running.stderr.read() == b""
+        running.stderr.close()
+        assert running.wait(20) == 0
+
+
+def test_a_full_disk_is_said_in_one_line(ctl: Ctl) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "netscanctl", "devices"], env=ctl.env(), cwd=ROOT, stdout=full,
+            stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "netscanctl: cannot write: No space left on device\n")
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_closed_stream_is_no_trouble(ctl: Ctl, closed: int) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m netscanctl devices {closed}>&-"], env=ctl.env(), cwd=ROOT,
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+def test_a_name_in_letters_that_the_locale_lacks_is_printed_as_far_as_it_goes(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.devices = [device(7, hostname="客厅")]
+    done = ctl.run("devices", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert done.returncode == 0
+    assert "??" in done.stdout
