@@ -215,7 +215,7 @@ def _named(link: Link, scan: Scan, rule: NetworkRule | None) -> str:
 def _state(link: Link, why: str) -> tuple[NetworkState, str]:
     if not link.flags & IFF_UP:
         return NetworkState.DOWN, f"{why}; the interface is down"
-    if not link.flags & IFF_RUNNING:
+    if not link.flags & IFF_RUNNING:  # not IFF_LOWER_UP: with that alone, the kernel still throws away what we send
         return NetworkState.DOWN, f"{why}; the link has no carrier"
     return NetworkState.UP, why
 

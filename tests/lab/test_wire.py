@@ -312,6 +312,26 @@ def test_a_receive_path_that_breaks_is_made_anew_and_said_once(
     assert errors == ["cannot hear the LAN, trying again: Network is down"]
 
 
+def test_a_lost_place_in_the_ring_is_noticed(
+    shared_lab: Lab, send: Send, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Readable for ever, and never a frame: the ring is made anew instead of turning in circles."""
+    monkeypatch.setattr(wire, "BACK_OFF", (0.05, 0.2))
+    monkeypatch.setattr(wire, "IN_VAIN", 100)
+    caplog.set_level(logging.INFO, "netscand.lan.wire")
+
+    async def script(made: Wire, heard: list[Observation]) -> None:
+        assert made._ring
+        made._ring._next = 100 * 128
+        send(reply())
+        await until(lambda: "hearing again" in caplog.text)
+        send(reply(numbered(2)))
+        await until(lambda: heard)
+        assert heard[0].mac == numbered(2)
+
+    listen(shared_lab.watcher.space, script)
+
+
 def test_what_the_engine_raises_ends_the_room(shared_lab: Lab, send: Send) -> None:
     """Law 9: a receive path is made anew, an engine is not."""
 
