@@ -1,6 +1,7 @@
 """argv → daemon."""
 
 import argparse
+import faulthandler
 import logging
 import sys
 from pathlib import Path
@@ -24,11 +25,13 @@ def main() -> None:
     if arguments.check_config:
         sys.stdout.write(f"{arguments.check_config}: good\n")
         return
-    logging.basicConfig(level=config.log.level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    faulthandler.enable()  # the watchdog's SIGABRT leaves in the log where we hung
     # Imported late: --check-config and --version need no scapy.
+    from netscand.journal import open_log
     from netscand.lan.wire import WireError
     from netscand.serve.listen import AlreadyRunning, ListenError
 
+    open_log(config.log.level)
     try:
         if arguments.once:
             from netscand.once import once

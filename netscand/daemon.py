@@ -18,12 +18,15 @@ from netscand.core.model import Status
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
 from netscand.engine import Engine
+from netscand.journal import Logged, one_line
 from netscand.lan.interfaces import Interfaces
 from netscand.lan.vendors import Vendors
 from netscand.lan.wire import Wire
 from netscand.serve.hub import Hub
+from netscand.serve.listen import handed_in
 from netscand.serve.server import Server
-from netscand.serve.translate import Translator
+from netscand.serve.translate import Translator, ip_text, mac_text
+from netscand.watchdog import Watchdog
 
 STATUS_APART = 5.0
 """Seconds between two STATUS lines for systemd."""
@@ -44,12 +47,16 @@ class Daemon:
         self.planner = Planner(self.inventory, _pace(config), now, SystemRandom())
         self.translator = Translator(offset=lambda: time.time() - time.monotonic(), vendor=Vendors().of)
         self.hub = Hub(self.translator)
+        audience = Logged(self.hub, mac_text, ip_text)
         self.engine = Engine(
-            self.inventory, self.planner, self.wire, self.hub, epoch=secrets.token_hex(3), clock=time.monotonic
+            self.inventory, self.planner, self.wire, audience, epoch=secrets.token_hex(3), clock=time.monotonic
         )
         self.engine.interval = config.scan.interval
         self.interfaces = Interfaces(self.engine.set_networks, config.scan, config.network)
-        self.server = Server(self.engine, self.hub, config.listen, config.access, self.translator)
+        self.server = Server(self.engine, self.hub, config.listen, config.access, self.translator, handed_in())
+        self.watchdog = Watchdog(
+            self._notify, {"engine": lambda: self.engine.turned_at, "receive path": lambda: self.wire.ticked_at}
+        )
 
     async def run(self) -> None:
         """Open the rooms, be ready, and work until SIGTERM or SIGINT. Raises what a room raised."""
@@ -72,6 +79,7 @@ class Daemon:
                     "engine": self.engine.run,
                     "server": self.server.run,
                     "status": self._tell_status,
+                    "watchdog": self.watchdog.run,
                 }
                 running = [rooms.create_task(_room(name, run), name=name) for name, run in work.items()]
                 self._notify("READY=1")
@@ -115,7 +123,7 @@ class Daemon:
 
     async def _tell_status(self) -> None:
         while True:
-            self._notify(f"STATUS={self._status_line()}")
+            self._notify(f"STATUS={one_line(self._status_line())}")
             await asyncio.sleep(STATUS_APART)
 
     def _status_line(self) -> str:
