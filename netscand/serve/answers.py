@@ -75,6 +75,8 @@ def in_our_shape(judge: Callable[[web.Request], Awaitable[None]]) -> Callable[..
         except (ConnectionError, TimeoutError):
             raise ConnectionResetError("the client is gone, or too slow") from None
         except Exception:
+            if request.writer.output_size > 0:
+                raise  # too late for another answer
             log.exception("%s %s failed", request.method, request.rel_url.raw_path)
             return refusal(Refused("internal", "netscand failed at this; its log says more", 500))
 

@@ -23,8 +23,11 @@ HIGH_WATER = 64 * 1024
 """Bytes that wait in a transport before its client counts as slow."""
 
 UNHEARD = 16 * MAX_MESSAGE
-"""Bytes that a WebSocket may send in a heartbeat without one whole message among them: aiohttp before 3.14 reads a
-frame of any length to its end before it looks at the limit."""
+"""Bytes that a WebSocket may send without one whole message among them: aiohttp before 3.14 reads a frame of any
+length to its end before it looks at the limit."""
+
+PONGS = 64
+"""Bytes a second of pings and pongs, which are no messages, that are forgiven."""
 
 KEPT_BACK = 32
 """Connections that only root and the group may still make."""
@@ -141,6 +144,10 @@ class Connection(web.RequestHandler):
             self.subscriber.gone()
         super().connection_lost(exc)
 
+    def forgive(self) -> None:
+        """Let a second's pings and pongs pass; to be called every second."""
+        self.unheard = max(0, self.unheard - PONGS)
+
     def abort(self) -> None:
         """Cut it."""
         if self.transport is not None:
@@ -155,6 +162,8 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer what is no HTTP in our shape, and keep it out of the log."""
         self.began()
+        if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
+            raise ConnectionResetError("gone, or half answered already")  # aiohttp closes it
         if status >= 500:
             log.error("a request failed", exc_info=exc)
         answer = refusal(Refused(CODES.get(status, "bad_request"), "not a request of HTTP/1.1", status))

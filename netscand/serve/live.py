@@ -17,7 +17,7 @@ from netscand.serve.filters import Filter
 from netscand.serve.full import with_devices
 from netscand.serve.hub import Hub
 from netscand.serve.overview import Overview, listed
-from netscand.serve.query import parameters
+from netscand.serve.query import NOT_READABLE, parameters
 from netscand.serve.scanner import Scanner
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.subscriber import Subscriber
@@ -43,6 +43,8 @@ class Live:
         self._max_clients = max_clients
         self._open: dict[Connection, Subscriber] = {}
         self._last_left = asyncio.Event()
+        self._taken = 0
+        """Places, from before the handshake: what waits for it counts too."""
 
     @property
     def clients(self) -> int:
@@ -60,10 +62,18 @@ class Live:
         offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
         if offered and SUBPROTOCOL not in (name.strip() for name in offered.split(",")):
             raise Refused("bad_request", f"Sec-WebSocket-Protocol: expected {SUBPROTOCOL}, or none")
-        if self.clients >= self._max_clients:
-            raise Refused("busy", f"{self.clients} WebSockets are open ([listen] max_clients)")
+        if self._taken >= self._max_clients:
+            raise Refused("busy", f"{self._taken} WebSockets are open ([listen] max_clients)")
+        self._taken += 1
+        try:
+            return await self._serve(request, updates == "full", Filter(given.get("network"), given.get("q")))
+        finally:
+            self._taken -= 1
+
+    async def _serve(self, request: web.Request, full: bool, fits: Filter) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, Connection)
+        offered = "Sec-WebSocket-Protocol" in request.headers
         socket = web.WebSocketResponse(
             protocols=(SUBPROTOCOL,) if offered else (),
             compress=False,
@@ -76,8 +86,7 @@ class Live:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("gone already")
-        fits = Filter(given.get("network"), given.get("q"))
-        subscriber = Subscriber(transport, fits, self._hub.bounds, full=updates == "full")
+        subscriber = Subscriber(transport, fits, self._hub.bounds, full=full, closed=lambda: socket.closed)
         connection.subscriber = subscriber
         self._open[connection] = subscriber
         client = _Client(self._scanner, self._hub, self._overview, connection, subscriber, socket)
@@ -109,12 +118,12 @@ class Live:
             now = asyncio.get_running_loop().time()
             pinged = {client: at for client, at in pinged.items() if client in self._open}
             for connection, subscriber in tuple(self._open.items()):
+                connection.forgive()
                 silent = now - connection.heard_at
                 if silent >= GONE:
                     connection.abort()
                 elif silent >= PING and not subscriber.ended and pinged.get(connection, 0.0) < now - PING:
                     pinged[connection] = now
-                    connection.unheard = 0
                     if connection.transport is not None and not connection.transport.is_closing():
                         connection.transport.write(ping)
 
@@ -154,22 +163,23 @@ class _Client:
 
     async def serve(self) -> None:
         """Send the snapshot, then what happens; take what the client says; until it is gone."""
-        self._hub.subscribe(self._subscriber)
-        with self._hub.snapshot(self._subscriber.fits) as snapshot:  # no await since subscribe (law 3)
+        subscriber, overview = self._subscriber, self._overview
+        self._hub.subscribe(subscriber)
+        with self._hub.snapshot(subscriber.fits) as snapshot:
+            first = overview.initial_state(snapshot.cursor, self._role, subscriber.fits)
+            # No await from subscribe to here (law 3).
             async with asyncio.TaskGroup() as both:
-                sending = both.create_task(self._begin(snapshot))
+                sending = both.create_task(self._begin(first, snapshot))
                 await self._listen()
                 sending.cancel()
 
-    async def _begin(self, snapshot: Snapshot) -> None:
+    async def _begin(self, first: protocol.InitialState, snapshot: Snapshot) -> None:
         subscriber = self._subscriber
         if subscriber.full:
-            first = self._overview.initial_state(snapshot.cursor, self._role, subscriber.fits, [], more=False)
             await subscriber.send(await with_devices(first, snapshot))
         else:
-            first = self._overview.initial_state(snapshot.cursor, self._role, subscriber.fits, [], more=True)
-            part = await snapshot.part(protocol.SNAPSHOT_PART)
-            first.devices, first.more = listed(part), snapshot.left
+            first.devices = listed(await snapshot.part(protocol.SNAPSHOT_PART))
+            first.more = snapshot.left
             await subscriber.send(websocket.text(protocol.encode(first)))
             while snapshot.left and not subscriber.ended:
                 part = await snapshot.part(protocol.SNAPSHOT_PART)
@@ -197,7 +207,7 @@ class _Client:
     def _hear(self, text: str) -> None:
         try:
             wish = protocol.decode_client(text)
-        except (msgspec.MsgspecError, RecursionError, ValueError) as wrong:
+        except NOT_READABLE as wrong:
             self._refuse("bad_request", f"not a message that is known here: {wrong}", _request_of(text))
             return
         try:
@@ -233,6 +243,6 @@ class _Asked(msgspec.Struct):
 def _request_of(text: str) -> str | None:
     try:
         request = msgspec.json.decode(text, type=_Asked).request
-    except (msgspec.MsgspecError, RecursionError, ValueError):
+    except NOT_READABLE:
         return None
     return request if isinstance(request, str) and len(request) <= 128 else None

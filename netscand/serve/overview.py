@@ -52,10 +52,8 @@ class Overview:
         ended = self._scanner.last_scan
         return None if ended is None else self._translator.time(ended)
 
-    def initial_state(
-        self, cursor: str, role: Role, fits: Filter, devices: list[bytes], *, more: bool
-    ) -> protocol.InitialState:
-        """The first message, with the devices already in JSON."""
+    def initial_state(self, cursor: str, role: Role, fits: Filter) -> protocol.InitialState:
+        """The first message, with no devices yet."""
         return protocol.InitialState(
             protocol=protocol.PROTOCOL,
             version=__version__,
@@ -65,8 +63,7 @@ class Overview:
             last_scan=self.last_scan(),
             role=role.told,
             networks=self.networks(fits),
-            devices=listed(devices),
-            more=more,
+            devices=[],
         )
 
     def _count(self) -> None:
@@ -75,18 +72,22 @@ class Overview:
             len(scanner.devices) > SMALL and now < self._counted_at + COUNTED_ANEW
         ):
             return
-        counts = dict.fromkeys(Status, 0)
+        online = offline = unknown = 0
         online_in: dict[str, int] = {}
-        for device in scanner.devices.values():
+        for device in scanner.devices.values():  # 65,533 of them: identities, as an enum's hash is Python's work
+            status = device.status
             if device.is_self:
                 continue
-            counts[device.status] += 1
-            if device.status is Status.ONLINE:
-                for network in {held.network for held in device.addresses}:
-                    online_in[network] = online_in.get(network, 0) + 1
-        self._counts = protocol.Counts(
-            online=counts[Status.ONLINE], offline=counts[Status.OFFLINE], unknown=counts[Status.UNKNOWN]
-        )
+            if status is Status.ONLINE:
+                online += 1
+                held = device.addresses
+                for name in (held[0].network,) if len(held) == 1 else {address.network for address in held}:
+                    online_in[name] = online_in.get(name, 0) + 1
+            elif status is Status.OFFLINE:
+                offline += 1
+            else:
+                unknown += 1
+        self._counts = protocol.Counts(online=online, offline=offline, unknown=unknown)
         self._online_in = online_in
         self._counted_for, self._counted_at = scanner.cursor, now
 

@@ -2,10 +2,14 @@
 
 import re
 
+import msgspec
 from aiohttp import web
 
 from netscand.core.model import Mac
 from netscand.serve.answers import Refused
+
+NOT_READABLE = (msgspec.MsgspecError, RecursionError, ValueError, OverflowError)
+"""What decoding raises for text that is not what it should be: too deep, too long a number, half a surrogate."""
 
 MAC = re.compile(r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}", re.IGNORECASE)
 

@@ -16,7 +16,7 @@ from netscand.serve.connection import Connection
 from netscand.serve.filters import EVERYTHING, Filter
 from netscand.serve.hub import Hub, scan_update
 from netscand.serve.overview import Overview, around_devices
-from netscand.serve.query import mac_of, parameters
+from netscand.serve.query import NOT_READABLE, mac_of, parameters
 from netscand.serve.scanner import Scanner
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.translate import Translator, mac_text
@@ -199,15 +199,18 @@ def _limit(text: str) -> int:
 
 async def _wish(request: web.Request) -> protocol.ScanWish:
     """The body of a wish, or one for everything where there is none."""
-    async with asyncio.timeout(SLOW):
-        body = await request.read()
+    try:
+        async with asyncio.timeout(SLOW):
+            body = await request.read()
+    except TimeoutError:
+        raise Refused("bad_request", "the body did not come", 408, {"Connection": "close"}) from None
     if not body:
         return protocol.ScanWish()
     if request.content_type != JSON:
         raise Refused("unsupported_media_type", f"expected Content-Type: {JSON}")
     try:
         return decode_wish(body)
-    except (msgspec.MsgspecError, RecursionError, ValueError) as wrong:
+    except NOT_READABLE as wrong:
         raise Refused("bad_request", f"not a wish for a scan: {wrong}") from None
 
 

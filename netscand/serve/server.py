@@ -147,10 +147,8 @@ class Server:
         def factory() -> Connection:
             return Connection(self._lobby, server, loop)
 
-        if sock.family == socket.AF_UNIX:
-            self._listeners.append(await loop.create_unix_server(factory, sock=sock))
-        else:
-            self._listeners.append(await loop.create_server(factory, sock=sock))
+        # create_server for Unix sockets too: from Python 3.13 on its twin would unlink the path, systemd's as well.
+        self._listeners.append(await loop.create_server(factory, sock=sock))
         sock.listen(BACKLOG)  # asyncio took its own, smaller one, for accepting as many in one turn
 
     async def _bind(self, address: TcpAddress) -> None:

@@ -6,6 +6,7 @@ subscription: the client is told `lagged` with its last good cursor, and close c
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from netscand import protocol
@@ -14,6 +15,10 @@ from netscand.serve.filters import Filter
 
 BATCH = 64 * 1024
 """Bytes that are joined for one write."""
+
+
+Told = tuple[bytes, str | None]
+"""A message as it goes out, and the cursor where a client stands that has it. Made once, for all clients."""
 
 
 class Bounds(NamedTuple):
@@ -30,7 +35,15 @@ class Bounds(NamedTuple):
 class Subscriber:
     """What one client is to be sent, in order. Everything but `sent` is synchronous and never waits."""
 
-    def __init__(self, transport: asyncio.WriteTransport, fits: Filter, bounds: Bounds, *, full: bool) -> None:
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        fits: Filter,
+        bounds: Bounds,
+        *,
+        full: bool,
+        closed: Callable[[], bool],
+    ) -> None:
         self.fits = fits
         self.full = full
         self.wishes: set[int] = set()
@@ -43,12 +56,15 @@ class Subscriber:
         self.queued = False
         """The hub has it on its list of queues to empty."""
         self._transport = transport
+        self._closed = closed
+        """Whether aiohttp sent a close frame: nothing may follow it (RFC 6455, section 5.5.1)."""
         self._bounds = bounds
+        self._most = bounds.widened()
         self._paused = False
         self._held = True
         self._frames: deque[bytes] = deque()
         """The rest of a message on its way: no other message may come between."""
-        self._queue: deque[tuple[bytes, str | None]] = deque()
+        self._queue: deque[Told] = deque()
         self._size = 0
         self._update: tuple[bytes, ...] = ()
         self._farewell = b""
@@ -56,15 +72,15 @@ class Subscriber:
 
     # ---- in -------------------------------------------------------------------------------------------------------
 
-    def offer(self, frame: bytes, cursor: str | None = None) -> None:
-        """Queue a message of one frame; `cursor`, where the client stands once it has it."""
+    def offer(self, told: Told) -> None:
+        """Queue a message."""
         if self.ended:
             return
-        self._queue.append((frame, cursor))
-        self._size += len(frame)
-        if self._overfull():
+        self._queue.append(told)
+        self._size += len(told[0])
+        if len(self._queue) > self._most.messages or self._size > self._most.size:
             self.drain()
-            if self._overfull():
+            if len(self._queue) > self._most.messages or self._size > self._most.size:
                 self._lag()
 
     def replace(self, frames: tuple[bytes, ...]) -> None:
@@ -86,6 +102,7 @@ class Subscriber:
         """The snapshot at `cursor` is on its way: let what happened since follow."""
         self.cursor = cursor
         self._held = False
+        self._most = self._bounds
         self.drain()
 
     def close(self, code: int, reason: str = "") -> None:
@@ -116,7 +133,7 @@ class Subscriber:
     def drain(self) -> None:
         """Send what the transport takes."""
         write = self._transport.write
-        while not self._paused and not self._transport.is_closing():
+        while not self._paused and not self._transport.is_closing() and not self._closed():
             if self._frames:
                 write(self._frames.popleft())
             elif self._farewell:
@@ -144,10 +161,6 @@ class Subscriber:
         return frames[0] if len(frames) == 1 else b"".join(frames)
 
     # ---- the end --------------------------------------------------------------------------------------------------
-
-    def _overfull(self) -> bool:
-        bounds = self._bounds.widened() if self._held else self._bounds
-        return len(self._queue) > bounds.messages or self._size > bounds.size
 
     def _lag(self) -> None:
         self._end()

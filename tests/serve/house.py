@@ -3,15 +3,17 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect, unix_connect
+from websockets.typing import Subprotocol
+from yarl import URL
 
 from netscand import config, protocol
 from netscand.core.model import (
@@ -171,20 +173,37 @@ class House:
     def port(self) -> int:
         return int(self.server.addresses[0].rpartition(":")[2])
 
-    def ws(self, query: str = "?updates=changes", **more: Any) -> connect:
-        """A WebSocket client on the Unix socket, by another library than the server's."""
-        more.setdefault("max_size", None)
-        return unix_connect(str(self.path), f"ws://localhost/ws{query}", **more)
+    def ws(
+        self,
+        query: str = "?updates=changes",
+        *,
+        tcp: bool = False,
+        headers: Sequence[tuple[str, str]] = (),
+        subprotocols: Sequence[Subprotocol] | None = None,
+        max_queue: int | None = 16,
+    ) -> connect:
+        """A WebSocket client, by another library than the server's."""
+        common: dict[str, Any] = {
+            "additional_headers": list(headers),
+            "subprotocols": subprotocols,
+            "max_queue": max_queue,
+            "max_size": None,
+            "proxy": None,
+        }
+        if tcp:
+            return connect(f"ws://127.0.0.1:{self.port}/ws{query}", **common)
+        return unix_connect(str(self.path), f"ws://localhost/ws{query}", **common)
 
-    def tcp_ws(self, query: str = "?updates=changes", **more: Any) -> connect:
-        return connect(f"ws://127.0.0.1:{self.port}/ws{query}", proxy=None, **more)
-
-    async def ask(self, method: str, path: str, **more: Any) -> tuple[int, Any, Any]:
+    async def ask(
+        self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Mapping[str, str], Any]:
         """One request on the Unix socket: status, headers, JSON."""
-        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self.path))) as session:
-            async with session.request(method, f"http://localhost{path}", **more) as answer:
-                body = await answer.read()
-                return answer.status, answer.headers, json.loads(body) if body else None
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self.path))) as session,
+            session.request(method, URL(f"http://localhost{path}", encoded=True), data=body, headers=headers) as answer,
+        ):
+            text = await answer.read()
+            return answer.status, answer.headers, json.loads(text) if text else None
 
     async def raw(self, request: bytes, *, tcp: bool = True) -> bytes:
         """Bytes there and back, on a connection of their own, until the server closes it."""
@@ -230,7 +249,7 @@ async def house(
 async def hear(client: ClientConnection) -> protocol.ServerMessage:
     """The next message, as a struct."""
     async with asyncio.timeout(10):
-        return protocol.decode_server(await client.recv())
+        return cast(protocol.ServerMessage, protocol.decode_server(await client.recv()))
 
 
 async def hear_all(client: ClientConnection, quiet: float = 0.2) -> list[protocol.ServerMessage]:

@@ -1,0 +1,37 @@
+// Elements, made and changed. Text is always text: nothing here or elsewhere parses markup.
+
+/** An element with these properties (`class`, `data-…`, `aria-…` and `role` as attributes) and children. */
+export function el(name, properties = {}, ...children) {
+  return dress(document.createElement(name), properties, children);
+}
+
+/** The same of SVG; every property is an attribute. */
+export function svg(name, properties = {}, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(properties)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+function dress(made, properties, children) {
+  for (const [key, value] of Object.entries(properties)) {
+    if (key === "class") made.className = value;
+    else if (key.includes("-") || key === "role" || key === "for") made.setAttribute(key, value);
+    else made[key] = value;
+  }
+  made.append(...children);
+  return made;
+}
+
+/** Put text where it differs. */
+export function say(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Set an attribute where it differs; null takes it away. */
+export function mark(element, name, value) {
+  if (value === null) element.removeAttribute(name);
+  else if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+}
+
+export const find = (selector, within = document) => within.querySelector(selector);

@@ -1,0 +1,111 @@
+// The connection: made, kept, made again after 3 s, resumed where it broke off. It knows nothing of devices.
+
+const AGAIN = 3000; // ms until the next attempt
+const HANDSHAKE = 10_000; // ms that an attempt may take
+const SILENCE = 90_000; // ms without a word (a scan ends every 30 s) after which a line counts as dead
+
+export class Stream {
+  #socket = null;
+  #timer = 0;
+  #waiting = new Map();
+  #number = 0;
+
+  /**
+   * `since()`: the cursor to resume from, or null. `token()`: or null. `hear(message)`, `state(name, failure)`: told.
+   * `why()`: asks by HTTP what a WebSocket cannot say; a promise of a failure {code, message}, or null.
+   */
+  constructor({ since, token, hear, state, why }) {
+    Object.assign(this, { since, token, hear, state, why });
+    this.live = false;
+    this.heardAt = 0;
+    this.protocol = null;
+    addEventListener("online", () => this.hurry());
+    document.addEventListener("visibilitychange", () => document.hidden || this.hurry());
+    setInterval(() => this.#look(), 5000);
+  }
+
+  /** Connect now; a connection that stands is given up for it. */
+  connect() {
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+    this.#drop();
+    this.state("connecting");
+    const url = new URL("ws?updates=changes", document.baseURI);
+    url.protocol = url.protocol.replace("http", "ws");
+    const since = this.since();
+    if (since) url.searchParams.set("since", since);
+    const token = this.token();
+    // The token is a subprotocol of its own: a browser's WebSocket can send no header, and a URL ends in logs.
+    const protocols = token ? ["netscand", `netscand.token.${base64url(token)}`] : [];
+    const socket = new WebSocket(url, protocols);
+    this.#socket = socket;
+    this.startedAt = Date.now();
+    let heard = false;
+    socket.onmessage = ({ data }) => {
+      const message = JSON.parse(data);
+      this.heardAt = Date.now();
+      if (!heard) {
+        heard = this.live = true;
+        this.state("live");
+      }
+      this.#answer(message);
+      this.hear(message);
+    };
+    socket.onclose = ({ code }) => this.#lost(heard, code);
+  }
+
+  /** A wish over the stream: a promise of its answer; rejected with {code, message}. */
+  ask(message) {
+    return new Promise((resolve, reject) => {
+      if (!this.live) return reject({ code: "unreachable", message: "not connected" });
+      const request = `r${++this.#number}`;
+      this.#waiting.set(request, { resolve, reject });
+      this.#socket.send(JSON.stringify({ ...message, request }));
+    });
+  }
+
+  /** Do not wait for the rest of the 3 s. */
+  hurry() {
+    if (this.#timer) this.connect();
+  }
+
+  #answer(message) {
+    const waiting = message.request && this.#waiting.get(message.request);
+    if (!waiting) return;
+    this.#waiting.delete(message.request);
+    message.type === "error" ? waiting.reject(message) : waiting.resolve(message);
+  }
+
+  async #lost(heard, code) {
+    this.#drop();
+    this.#timer = setTimeout(() => this.connect(), AGAIN);
+    const timer = this.#timer;
+    this.state("waiting", heard ? { code: code === 4000 ? "lagged" : "lost" } : null);
+    const failure = await this.why();
+    if (this.#timer === timer && failure) this.state("waiting", failure);
+  }
+
+  #drop() {
+    const socket = this.#socket;
+    this.#socket = null;
+    this.live = false;
+    if (socket) {
+      socket.onmessage = socket.onclose = null;
+      socket.close();
+    }
+    for (const { reject } of this.#waiting.values()) reject({ code: "unreachable", message: "the connection was lost" });
+    this.#waiting.clear();
+  }
+
+  /** A line may be dead without a word: a laptop that slept, a router that forgot. */
+  #look() {
+    const silent = Date.now() - (this.live ? this.heardAt : this.startedAt);
+    if (this.#socket && silent > (this.live ? SILENCE : HANDSHAKE)) this.#lost(this.live, 0);
+  }
+}
+
+/** RFC 4648, section 5, without padding: `=` is not allowed in the name of a subprotocol. */
+function base64url(text) {
+  const bytes = new TextEncoder().encode(text);
+  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+}

@@ -1,0 +1,135 @@
+// Values as people read them. Pure: what comes in is plain text from the LAN, and leaves as plain text.
+
+const MINUTE = 60, HOUR = 3600, DAY = 86400;
+
+/** Seconds as people say them: `0.4 s`, `12 s`, `5 min`, `3 h 20 min`, `4 d 2 h`. */
+export function span(seconds) {
+  if (seconds < MINUTE) return `${seconds < 10 && seconds % 1 ? seconds.toFixed(1) : Math.round(seconds)} s`;
+  const minutes = Math.round(seconds / MINUTE);
+  if (minutes < 60) return `${minutes} min`;
+  const [big, small, one, other] =
+    minutes < 1440 ? [Math.floor(minutes / 60), minutes % 60, "h", "min"]
+      : [Math.floor(minutes / 1440), Math.floor((minutes % 1440) / 60), "d", "h"];
+  return small ? `${big} ${one} ${small} ${other}` : `${big} ${one}`;
+}
+
+/** How long ago, in one unit: `now`, `12 s ago`, `5 min ago`, `3 h ago`, `4 d ago`. Seconds in. */
+export function age(seconds) {
+  if (!Number.isFinite(seconds)) return "";
+  if (seconds < 2) return "now";
+  if (seconds < MINUTE) return `${Math.floor(seconds)} s ago`;
+  if (seconds < HOUR) return `${Math.floor(seconds / MINUTE)} min ago`;
+  if (seconds < 2 * DAY) return `${Math.floor(seconds / HOUR)} h ago`;
+  return `${Math.floor(seconds / DAY)} d ago`;
+}
+
+/** Milliseconds since 1970 of a time of the wire; NaN where there is none. */
+export const stamp = (text) => (text ? Date.parse(text) : NaN);
+
+const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const dayAndClock = new Intl.DateTimeFormat(undefined, {
+  month: "short", day: "numeric", hour: "2-digit", minute: "2-digit",
+});
+const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+
+/** A time as local time, as short as today allows. */
+export function moment(text, now = Date.now()) {
+  const at = stamp(text);
+  if (Number.isNaN(at)) return "";
+  return new Date(at).toDateString() === new Date(now).toDateString() ? clock.format(at) : dayAndClock.format(at);
+}
+
+/** A time in full, for a tooltip. */
+export function inFull(text) {
+  const at = stamp(text);
+  return Number.isNaN(at) ? "" : whole.format(at);
+}
+
+/** `1 device`, `2 devices`. */
+export const count = (number, one, many = `${one}s`) => `${number.toLocaleString()} ${number === 1 ? one : many}`;
+
+/** What a person calls it. */
+export const nameOf = (device) => device.label || device.hostname || "";
+
+/** The same, or what else tells it from others. */
+export const calledOf = (device) => nameOf(device) || device.ip || device.mac;
+
+/** Who made it; a randomised MAC tells nobody. */
+export const vendorOf = (device) => device.vendor || (device.randomized_mac ? "private address" : "");
+
+const SOURCES = { dhcp: "DHCP", mdns: "mDNS", dns: "DNS", nbns: "NBNS" };
+
+/** Where the name comes from. */
+export const sourceOf = (device) =>
+  device.label ? "label" : device.hostname ? SOURCES[device.hostname_source] || device.hostname_source || "" : "";
+
+const KINDS = {
+  self: "this host", gateway: "gateway", router_redundancy: "virtual router", proxy_arp: "answers for others",
+};
+
+/** What it is besides a device. */
+export const kindsOf = (device) => device.kinds.map((kind) => KINDS[kind] || kind);
+
+const EVIDENCE = {
+  arp_request: "ARP request", arp_reply: "ARP reply", arp_probe: "ARP probe", arp_announcement: "ARP announcement",
+  ndp: "neighbour discovery", dhcp: "DHCP", mdns: "mDNS", nbns: "NBNS", neighbour: "known to this host's kernel",
+  proxied: "answered by an access point",
+};
+
+/** How we know. */
+export const evidenceOf = (evidence) => EVIDENCE[evidence] || evidence || "";
+
+/** How much of a network one scan asks. */
+export function coverageOf(network) {
+  const { fraction, seconds } = network.coverage;
+  return fraction >= 1 ? `every address in each scan` : `${(fraction * 100).toPrecision(2)} % a scan, all in ${span(seconds)}`;
+}
+
+const TITLES = {
+  discovered: "New", online: "Online", offline: "Offline", address_added: "New address",
+  address_removed: "Address gone", address_moved: "Address moved", address_conflict: "Address conflict",
+  renamed: "Renamed", labelled: "Edited", forgotten: "Forgotten", gateway_changed: "Gateway changed",
+  dhcp_server_seen: "DHCP server", network_up: "Network up", network_down: "Network down",
+  network_silent: "Network silent", network_recovered: "Network answers again", flood: "Flood of MACs",
+};
+
+/** What an event is called. */
+export const titleOf = (event) => TITLES[event.kind] || event.kind.replaceAll("_", " ");
+
+const MARKS = {
+  discovered: "in", online: "in", offline: "out", forgotten: "out", address_conflict: "odd", gateway_changed: "odd",
+  dhcp_server_seen: "odd", network_down: "odd", network_silent: "odd", flood: "odd",
+};
+
+/** Which way it went: `in`, `out`, `odd`, or `""`. */
+export const markOf = (event) => MARKS[event.kind] || "";
+
+/** What exactly changed, and why. */
+export function detailOf(event) {
+  const was = event.previous || {};
+  const address = event.address || "an address";
+  switch (event.kind) {
+    case "address_added": return `has ${address} too`;
+    case "address_removed": return `no longer at ${address}`;
+    case "address_moved": return `${address} moved here${event.other ? ` from ${event.other}` : ""}`;
+    case "address_conflict": return `${address} is claimed by ${event.other || "another device"} too`;
+    case "renamed": return was.hostname ? `was ${was.hostname}` : event.reason;
+    case "gateway_changed": return event.other ? `was ${event.other}` : event.reason;
+    case "labelled":
+      return Object.entries(was)
+        .map(([key, old]) => `${key} was ${old === null || old === "" ? "empty" : old === true ? "yes" : old === false ? "no" : old}`)
+        .join(", ") || event.reason;
+    default: return event.reason || "";
+  }
+}
+
+/** A problem of a request or of the stream, in words for a person. */
+export function troubleOf(failure) {
+  switch (failure.code) {
+    case "unreachable": return "netscand does not answer.";
+    case "unauthorized": return "The token was not accepted.";
+    case "busy": return `netscand is busy: ${failure.message}.`;
+    case "not_built": return "This netscand cannot do that.";
+    default: return failure.message ? `${failure.message[0].toUpperCase()}${failure.message.slice(1)}.` : "It failed.";
+  }
+}
