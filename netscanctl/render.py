@@ -19,7 +19,7 @@ MARKS = {
 COLOURS = {"+": "32", "-": "31", "!": "1;33", "~": "36", "online": "32", "offline": "31", "unknown": "33", "up": "32",
            "down": "31", "silent": "33", "ok": "32", "degraded": "1;33"}  # fmt: skip
 """SGR parameters."""
-SOFT = ("NAME", "VENDOR", "WHY")
+SOFT = ("NAME", "VENDOR", "KIND", "WHY")
 """Columns that may be cut on a narrow terminal, to NARROWEST at least."""
 NARROWEST = 8
 GAP = "  "

@@ -36,6 +36,8 @@ class FakeDaemon:
         """Path → answers instead of the true ones."""
         self.scan: list[Message] = []
         """What watchers are told while a scan is waited for."""
+        self.hold = False
+        """Never find out."""
         self.found = words.scanned(words.device(7))
         """What it finds."""
         self.said: list[protocol.ClientMessage | protocol.ScanWish] = []
@@ -165,6 +167,10 @@ class FakeDaemon:
         if "wait" not in request.query:
             return web.Response(status=202, body=encode(ScanTicket(scan_id=42)), content_type="application/json")
         await self._tell_all(self.scan)
+        if self.hold:
+            await self._stopping.wait()
+            assert request.transport is not None
+            request.transport.abort()  # like a process that was killed
         return _json(self.found)
 
     async def _stream(self, request: web.Request) -> web.WebSocketResponse:

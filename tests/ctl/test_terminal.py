@@ -1,0 +1,202 @@
+"""On a real terminal (pty(7)): colours, the bar, and nothing that a device says obeyed (FAULTS T8)."""
+
+import json
+import re
+import unicodedata
+
+import pytest
+
+from netscanctl.text import width
+from netscand.protocol import ScanError, ScanProgress, ScanStarted
+from tests.ctl.conftest import Ctl, OnTerminal, bare
+from tests.ctl.fake import FakeDaemon
+from tests.ctl.test_text import HOSTILE
+from tests.ctl.words import HOME, came, device, event, left, network, scanned, snapshot, status
+
+EVIL = list(HOSTILE.values())
+
+
+def evil(number: int, text: str) -> object:
+    return device(
+        number, hostname=text, hostname_source=text, label=text, vendor=text, notes=text, reason=text, kinds=[text]
+    )
+
+
+def obeyed(written: str) -> set[str]:
+    """What a terminal would obey of what was written, beside our own colours and the line ends."""
+    return {
+        char for char in bare(written).replace("\r\n", "") if unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp")
+    }
+
+
+def test_status_is_coloured_and_the_lines_fit(ctl: Ctl) -> None:
+    code, written = ctl.terminal("devices", columns=80).end()
+    assert code == 0
+    assert "\x1b[32monline \x1b[0m" in written
+    assert "\x1b[31moffline\x1b[0m" in written
+    assert all(width(line) <= 80 for line in bare(written).splitlines())
+
+
+@pytest.mark.parametrize("env", [("NO_COLOR", "1"), ("TERM", "dumb")], ids=str)
+def test_who_wants_no_colour_gets_none(ctl: Ctl, env: tuple[str, str]) -> None:
+    _, written = ctl.terminal("devices", columns=120, **{env[0]: env[1]}).end()
+    assert "\x1b" not in written
+
+
+def sane(text: str) -> bool:
+    """Whether JSON can carry it: the daemon could never send a lone surrogate."""
+    return not any(0xD800 <= ord(char) < 0xE000 for char in text)
+
+
+@pytest.fixture
+def hostile(daemon: FakeDaemon) -> FakeDaemon:
+    """A daemon whose LAN is full of evil names, and which cleaned none of them."""
+    daemon.devices = [evil(number, text) for number, text in enumerate(EVIL, 1) if sane(text)]  # type: ignore[misc]
+    text = "".join(filter(sane, EVIL[:14]))
+    daemon.networks = [network(why=text, gateway=text)]
+    daemon.status = status(problems=[text])
+    return daemon
+
+
+@pytest.mark.parametrize("columns", [60, 100, 200])
+def test_hostile_names_are_one_clean_line_a_device(ctl: Ctl, hostile: FakeDaemon, columns: int) -> None:
+    code, written = ctl.terminal("devices", columns=columns).end()
+    assert code == 0
+    assert not obeyed(written)
+    assert len(written.splitlines()) == 1 + len(hostile.devices)
+    if columns > 60:
+        assert all(width(line) <= columns for line in bare(written).splitlines())
+
+
+@pytest.mark.parametrize("args", [["networks"], ["status"], ["show", "a4:83:e7:00:00:01"], ["scan-now"]], ids=" ".join)
+def test_no_verb_lets_hostile_text_through(ctl: Ctl, hostile: FakeDaemon, args: list[str]) -> None:
+    hostile.found = scanned(*hostile.devices)
+    hostile.scan = [event("discovered", one) for one in hostile.devices]
+    code, written = ctl.terminal(*args).end()
+    assert code == 0
+    assert not obeyed(re.sub(r"\r\x1b\[K[█░]{30} [^\r]*", "", written).replace("\r\x1b[K", ""))
+
+
+def test_watch_lets_no_hostile_text_through(ctl: Ctl, hostile: FakeDaemon) -> None:
+    shown = ctl.terminal("watch")
+    hostile.until_watched()
+    hostile.tell(*(came(one) for one in hostile.devices))
+    hostile.tell(ScanError(scan_id=1, network="\x1b[2J", message="\x1b]0;owned\x07\nnetscanctl: fine"))
+    hostile.tell(event("flood"))
+    written = shown.until("flood")
+    assert not obeyed(written)
+    assert len([line for line in bare(written).splitlines() if " online " in line and "+" in line]) == len(
+        hostile.devices
+    )
+
+
+@pytest.mark.parametrize("args", [["devices", "--json"], ["watch", "--json"]], ids=" ".join)
+def test_json_on_a_terminal_is_the_same_json_and_obeyed_by_none(ctl: Ctl, hostile: FakeDaemon, args: list[str]) -> None:
+    shown = ctl.terminal(*args, columns=500)
+    if args[0] == "watch":
+        shown.until('"more":false}')
+        hostile.stop()
+        shown.until("connecting")
+        written = shown.written.decode().partition("netscanctl: ")[0]
+    else:
+        written = shown.end()[1]
+    assert not obeyed(written)
+    names = {one["hostname"] for one in json.loads(written)["devices"]}
+    assert names == {one.hostname for one in hostile.devices}
+
+
+# ---- the bar
+
+
+def scanning(daemon: FakeDaemon) -> None:
+    daemon.scan = [
+        ScanStarted(scan_id=41, networks=[HOME], requested_by="timer"),
+        ScanProgress(scan_id=41, done=77, total=99, found=66),
+        ScanStarted(scan_id=42, networks=[HOME], requested_by="client"),
+        ScanProgress(scan_id=42, done=0, total=254, found=0),
+        event("discovered", device(9)),
+        left(device(20, "offline")),
+        ScanProgress(scan_id=42, done=254, total=254, found=2),
+    ]
+    daemon.found = scanned(device(7), device(9))
+
+
+def on_screen(written: str) -> list[str]:
+    """What stays on the screen: of a line, what was written after it was last cleared."""
+    return [bare(line.rpartition("\r\x1b[K")[2]) for line in written.replace("\r\n", "\n").strip("\n").split("\n")]
+
+
+def test_a_scan_shows_a_bar_and_who_is_found_and_leaves_a_clean_screen(ctl: Ctl, daemon: FakeDaemon) -> None:
+    scanning(daemon)
+    shown = ctl.terminal("scan-now", columns=100)
+    code, written = shown.end()
+    assert code == 0
+    assert f"{'░' * 30} 0/254 addresses, 0 found" in written
+    assert f"{'█' * 30} 254/254 addresses, 2 found" in written
+    assert "77/99" not in written
+    screen = on_screen(written)
+    assert not [line for line in screen if "█" in line or "░" in line]
+    assert [" ".join(line.split()[-8:-3]) for line in screen if "+ discovered" in line] != []
+    assert not [line for line in screen if "- offline" in line]
+    assert screen[-1].startswith("netscanctl: 2 devices answered in 0.9 s")
+    assert len([line for line in screen if line.startswith("online")]) == 2
+
+
+def test_the_bar_is_not_drawn_into_a_pipe(ctl: Ctl, daemon: FakeDaemon) -> None:
+    scanning(daemon)
+    done = ctl.run("scan-now")
+    assert "█" not in done.stdout + done.stderr
+    assert "\r" not in done.stdout + done.stderr
+
+
+def test_ctrl_c_in_a_scan_takes_the_bar_away(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.hold = True
+    shown = ctl.terminal("scan-now")
+    shown.until("waiting for the scan")
+    shown.type("\x03")
+    code, written = shown.end()
+    assert code == 130
+    assert "Traceback" not in written
+    assert written.endswith("\r\x1b[K")
+
+
+def test_a_daemon_that_dies_in_a_scan_is_said_in_one_line(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.hold = True
+    shown = ctl.terminal("scan-now")
+    shown.until("waiting for the scan")
+    daemon.until(lambda: len(daemon.said) == 1)
+    daemon.stop()
+    code, written = shown.end()
+    assert code == 3
+    assert on_screen(written)[-1].startswith("netscanctl: ")
+    assert "Traceback" not in written
+
+
+@pytest.mark.parametrize("args", [["watch"], ["watch", "--json"], ["wait-for", "host8"]], ids=" ".join)
+def test_ctrl_c_ends_quietly(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
+    shown: OnTerminal = ctl.terminal(*args)
+    daemon.until_watched()
+    shown.type("\x03")
+    code, written = shown.end()
+    assert code == 130
+    assert "Traceback" not in written
+    assert "Aborted" not in written
+
+
+def test_ctrl_c_while_it_reconnects_ends_quietly(ctl: Ctl, daemon: FakeDaemon) -> None:
+    shown = ctl.terminal("watch")
+    daemon.until_watched()
+    daemon.stop()
+    shown.until("connecting…")
+    shown.type("\x03")
+    code, written = shown.end()
+    assert code == 130
+    assert "Traceback" not in written
+
+
+def test_a_change_of_today_has_no_date_on_a_terminal(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.snapshot = [snapshot()]
+    shown = ctl.terminal("watch")
+    daemon.until_watched()
+    daemon.tell(event("flood", at=""))
+    assert re.search(r"\n\d\d:\d\d:\d\d  ", bare(shown.until("flood")))

@@ -1,0 +1,275 @@
+"""`watch` and `wait-for`, as real processes: what is printed when, and how they end."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netscand.protocol import Devices, Lagged, Resumed, ScanError, ScanProgress, SetInterval, encode
+from tests.ctl.conftest import ROOT, Ctl, Running
+from tests.ctl.fake import DEADLINE, FakeDaemon
+from tests.ctl.words import HOME, came, device, event, left, network, snapshot
+
+TABLE = 4
+"""Lines of the first table: a head, and the fake daemon's three devices."""
+
+
+def watching(ctl: Ctl, *args: str) -> Running:
+    """A watch that has printed its table."""
+    running = ctl.start("watch", *args)
+    ctl.daemon.until_watched()
+    assert running.lines(TABLE)[0].startswith("STATUS")
+    return running
+
+
+def brief(lines: list[str]) -> list[str]:
+    """Mark, kind and name of lines of changes."""
+    return [" ".join(line.split()[2:5]) for line in lines]
+
+
+def test_the_devices_come_first_and_then_a_line_a_change(ctl: Ctl) -> None:
+    running = watching(ctl)
+    ctl.daemon.tell(event("discovered", device(9)), left(device(7, "offline")))
+    assert brief(running.lines(2)) == ["+ discovered host9", "- offline host7"]
+    assert running.end() == 130
+    assert running.rest(running.err) == []
+
+
+def test_a_snapshot_in_parts_is_one_table(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.snapshot = [
+        snapshot(device(20), more=True), Devices(devices=[device(8)], more=True),
+        Devices(devices=[device(7)], more=False),
+    ]  # fmt: skip
+    running = ctl.start("watch")
+    rows = [line.split()[3] for line in running.lines(TABLE)[1:]]
+    assert rows == ["192.168.1.7", "192.168.1.8", "192.168.1.20"]
+
+
+def test_scans_that_change_nothing_print_nothing(ctl: Ctl) -> None:
+    running = watching(ctl)
+    ctl.daemon.tell(ScanProgress(scan_id=1, done=1, total=2, found=1), b'{"type":"weather"}', event("flood"))
+    assert brief(running.lines(1)) == [f"! flood {HOME}"]
+
+
+def test_a_doubt_is_one_line_and_only_what_came_of_it_is_told(ctl: Ctl) -> None:
+    running = watching(ctl)
+    ctl.daemon.tell(
+        event("network_down"), event("network_up"), came(device(7), "unknown"), left(device(20, "offline"), "unknown"),
+        left(device(8, "offline"), "unknown"), event("flood"),
+    )  # fmt: skip
+    assert brief(running.lines(4)) == [
+        f"! network_down {HOME}", f"~ network_up {HOME}", "- offline host20", f"! flood {HOME}",
+    ]  # fmt: skip
+
+
+def test_changes_are_filtered_by_kind_here_and_by_text_and_network_there(ctl: Ctl, daemon: FakeDaemon) -> None:
+    running = watching(ctl, "host", "--network", HOME, "--kind", "offline", "--kind", "flood")
+    daemon.tell(event("discovered", device(9)), left(device(7, "offline")), came(device(7)), event("flood"))
+    assert brief(running.lines(2)) == ["- offline host7", f"! flood {HOME}"]
+    assert daemon.asked[-1][2] == {"updates": "changes", "q": "host", "network": HOME}
+
+
+def test_a_scan_that_failed_is_said_on_stderr(ctl: Ctl) -> None:
+    running = watching(ctl)
+    ctl.daemon.tell(ScanError(scan_id=1, network=HOME, message="the interface is down"))
+    assert running.talk() == f"netscanctl: scan of {HOME}: the interface is down"
+
+
+def test_json_is_every_message_as_it_came_one_a_line(ctl: Ctl, daemon: FakeDaemon) -> None:
+    running = ctl.start("watch", "--json")
+    daemon.until_watched()
+    odd = b'{ "type":"event","kind":"flood", "cursor":"a-2","at":"x","new":"\\u00e4\xc3\xa4"}'
+    unknown = b'{"type":"weather"}'
+    daemon.tell(odd, unknown)
+    lines = running.lines(3)
+    assert lines[0].encode() == encode(snapshot(*daemon.devices))
+    assert [line.encode() for line in lines[1:]] == [odd, unknown]
+
+
+def test_json_leaves_out_events_of_other_kinds_alone(ctl: Ctl) -> None:
+    running = ctl.start("watch", "--json", "--kind", "offline")
+    ctl.daemon.until_watched()
+    ctl.daemon.tell(event("discovered", device(9)), Lagged(cursor="a-3"), left(device(7, "offline")))
+    assert [json.loads(line)["type"] for line in running.lines(3)] == ["initial_state", "lagged", "event"]
+
+
+def test_a_lost_connection_is_said_and_made_anew_after_three_seconds_without_a_gap(
+    ctl: Ctl, daemon: FakeDaemon
+) -> None:
+    daemon.resumed = [
+        Resumed(cursor="k3f9-2", version="0.1.0", protocol=1, interval=30, scanning=False, role="scan",
+                networks=[network()]),
+        left(device(20, "offline"), cursor="k3f9-3"),
+    ]  # fmt: skip
+    running = watching(ctl)
+    daemon.tell(left(device(7, "offline"), cursor="k3f9-2"))
+    assert brief(running.lines(1)) == ["- offline host7"]
+    daemon.stop()
+    assert running.talk() == "netscanctl: connection lost, connecting…"
+    daemon.start()
+    assert running.talk() == "netscanctl: connected again"
+    assert brief(running.lines(1)) == ["- offline host20"]
+    assert daemon.asked[-1][2] == {"updates": "changes", "since": "k3f9-2"}
+    assert running.end() == 130
+
+
+def test_after_a_restart_without_a_memory_only_the_differences_are_told(ctl: Ctl, daemon: FakeDaemon) -> None:
+    running = watching(ctl)
+    daemon.stop()
+    running.talk()
+    daemon.snapshot = [snapshot(device(7), device(8), device(9))]
+    daemon.start()
+    running.talk()
+    assert brief(running.lines(3)) == ["+ online host8", "+ online host9", "- forgotten host20"]
+
+
+def test_since_goes_on_without_the_list(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.resumed = [
+        Resumed(cursor="k3f9-5", version="0.1.0", protocol=1, interval=30, scanning=False, role="scan",
+                networks=[network()]),
+        left(device(7, "offline"), cursor="k3f9-6"),
+    ]  # fmt: skip
+    running = ctl.start("watch", "--since", "k3f9-5")
+    assert brief(running.lines(1)) == ["- offline host7"]
+    assert daemon.asked[-1][2] == {"updates": "changes", "since": "k3f9-5"}
+
+
+def test_since_a_place_that_is_no_more_starts_with_the_list(ctl: Ctl) -> None:
+    assert ctl.start("watch", "--since", "gone-1").line().startswith("STATUS")
+
+
+def test_an_interval_is_wished_for_on_every_connection(ctl: Ctl, daemon: FakeDaemon) -> None:
+    running = watching(ctl, "--interval", "5")
+    wish = SetInterval(seconds=5, request="interval")
+    daemon.until(lambda: daemon.said == [wish])
+    daemon.cut()
+    daemon.until(lambda: daemon.said == [wish, wish])
+    assert running.end() == 130
+
+
+def test_an_interval_that_is_refused_ends_it(ctl: Ctl) -> None:
+    running = ctl.start("watch", "--interval", "31")
+    assert running.talk() == "netscanctl: seconds: expected 1 to 30"
+    assert running.end(None) == 1
+
+
+def test_a_stream_that_is_cut_for_slowness_says_so_and_goes_on(ctl: Ctl, daemon: FakeDaemon) -> None:
+    running = watching(ctl)
+    daemon.tell(Lagged(cursor="k3f9-9"))
+    daemon.cut(4000)
+    assert running.talk() == "netscanctl: the stream is not read as fast as it comes, and was cut"
+    assert running.talk() == "netscanctl: connection lost, connecting…"
+    assert running.talk() == "netscanctl: connected again"
+    assert daemon.asked[-1][2]["since"] == "k3f9-9"
+
+
+@pytest.mark.parametrize("args", [["watch"], ["watch", "--json"]], ids=" ".join)
+def test_a_reader_that_goes_away_ends_it_at_once_and_quietly(ctl: Ctl, args: list[str]) -> None:
+    """Also while nothing changes: the next line may be hours away."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", "netscanctl", *args], env=ctl.env(), cwd=ROOT, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert running.stdout
+    assert running.stderr
+    assert running.stdout.readline()
+    running.stdout.close()
+    assert running.stderr.read() == b""
+    running.stderr.close()
+    assert running.wait(DEADLINE) == 0
+
+
+def test_a_file_takes_the_lines_as_they_come(ctl: Ctl, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as log:
+        running = subprocess.Popen([sys.executable, "-m", "netscanctl", "watch"], env=ctl.env(), cwd=ROOT, stdout=log)
+    ctl.daemon.until_watched()
+    ctl.daemon.tell(event("discovered", device(9)))
+    try:
+        while "discovered" not in (tmp_path / "log").read_text():
+            assert running.poll() is None
+    finally:
+        running.send_signal(signal.SIGINT)
+        assert running.wait(DEADLINE) == 130
+
+
+# ---- wait-for
+
+
+@pytest.mark.parametrize(
+    "args", [["host7"], ["192.168.1.7"], ["a4:83:e7:00:00:07"], ["host8", "--offline"]], ids=" ".join
+)
+def test_what_is_so_already_is_not_waited_for(ctl: Ctl, args: list[str]) -> None:
+    done = ctl.run("wait-for", *args)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("who", ["host8", "192.168.1.8", "a4:83:e7:00:00:08"])
+def test_a_device_is_waited_for_until_it_comes(ctl: Ctl, who: str) -> None:
+    running = ctl.start("wait-for", who)
+    ctl.daemon.until_watched()
+    ctl.daemon.tell(came(device(20)), event("network_silent"))
+    ctl.daemon.tell(came(device(8), "unknown"))
+    assert running.end(None) == 0
+    assert running.rest(running.err) == ["netscanctl: host8 is online"]
+
+
+def test_a_device_is_waited_for_until_it_goes(ctl: Ctl) -> None:
+    running = ctl.start("wait-for", "host7", "--offline")
+    ctl.daemon.until_watched()
+    ctl.daemon.tell(event("network_down"))  # in doubt is not offline
+    ctl.daemon.tell(left(device(7, "offline"), "unknown"))
+    assert running.end(None) == 0
+
+
+@pytest.mark.parametrize("who", ["192.168.1.9", "a4:83:e7:00:00:09"])
+def test_a_mac_or_address_never_seen_is_waited_for(ctl: Ctl, who: str) -> None:
+    running = ctl.start("wait-for", who)
+    ctl.daemon.until_watched()
+    ctl.daemon.tell(event("discovered", device(9)))
+    assert running.end(None) == 0
+
+
+def test_a_name_never_seen_is_a_failure(ctl: Ctl) -> None:
+    done = ctl.run("wait-for", "nobody")
+    assert done.returncode == 1
+    assert "no device is nobody" in done.stderr
+
+
+def test_a_name_that_two_bear_is_a_failure(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.devices[1].hostname = "host7"
+    done = ctl.run("wait-for", "host7")
+    assert done.returncode == 1
+    assert "2 devices are host7" in done.stderr
+
+
+def test_a_device_that_is_renamed_while_it_is_waited_for_is_still_the_one(ctl: Ctl) -> None:
+    running = ctl.start("wait-for", "host8")
+    ctl.daemon.until_watched()
+    ctl.daemon.tell(event("renamed", device(8, "offline", hostname="nas")), came(device(8, hostname="nas")))
+    assert running.end(None) == 0
+
+
+def test_an_address_that_has_a_new_holder_is_that_ones(ctl: Ctl) -> None:
+    running = ctl.start("wait-for", "192.168.1.8")
+    ctl.daemon.until_watched()
+    ctl.daemon.tell(event("discovered", device(9, ip="192.168.1.8")))
+    assert running.end(None) == 0
+
+
+def test_a_wait_that_lasts_too_long_times_out(ctl: Ctl) -> None:
+    done = ctl.run("wait-for", "host8", "--timeout", "0.2")
+    assert (done.returncode, done.stdout) == (6, "")
+    assert done.stderr == "netscanctl: host8 is not online after 0.2 s\n"
+
+
+def test_a_wait_outlasts_the_daemon(ctl: Ctl, daemon: FakeDaemon) -> None:
+    running = ctl.start("wait-for", "host8")
+    daemon.until_watched()
+    daemon.stop()
+    assert running.talk() == "netscanctl: connection lost, connecting…"
+    daemon.devices[1].status = "online"
+    daemon.start()
+    assert running.end(None) == 0
