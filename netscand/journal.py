@@ -133,12 +133,12 @@ def _datagram(fields: Mapping[str, str]) -> bytes:
     return b"".join(parts)
 
 
-def open_log(level: str, environment: Mapping[str, str] = os.environ) -> None:
+def open_log(level: str, environment: Mapping[str, str] = os.environ, path: str = SOCKET) -> None:
     """Send the log to the journal where stderr leads there (systemd.exec(5), JOURNAL_STREAM), else to stderr."""
     handler: logging.Handler | None = None
     if environment.get("JOURNAL_STREAM", "") == _stream():
         try:
-            handler = Journal()
+            handler = Journal(path)
         except OSError:
             handler = None
     if handler is None:

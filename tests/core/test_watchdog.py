@@ -1,0 +1,77 @@
+"""The watchdog: systemd hears of us only while every room lives."""
+
+import asyncio
+import logging
+import os
+
+import pytest
+
+from netscand.watchdog import Watchdog
+
+ASKED = {"WATCHDOG_USEC": "10000000"}
+
+
+def watchdog(**ticks: float) -> tuple[Watchdog, list[str]]:
+    """One that systemd gave 10 s, and what it tells."""
+    told: list[str] = []
+    return Watchdog(told.append, {name: lambda at=at: at for name, at in ticks.items()}, ASKED), told  # type: ignore[misc]
+
+
+def test_it_is_fed_while_every_room_ticks() -> None:
+    """All ticked within half of what systemd allows."""
+    dog, told = watchdog(engine=96.0, wire=95.0, history=99.9)
+    dog.look(100.0)
+    assert told == ["WATCHDOG=1"]
+
+
+@pytest.mark.parametrize("hung", ["engine", "wire", "history"])
+def test_one_room_that_hangs_is_enough_to_be_silent(hung: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Any of them; the log says once which, and again when it came back and hung anew (FAULTS F3)."""
+    ticks = dict.fromkeys(("engine", "wire", "history"), 100.0) | {hung: 94.9}
+    told: list[str] = []
+    dog = Watchdog(told.append, {name: lambda name=name: ticks[name] for name in ticks}, ASKED)  # type: ignore[misc]
+    with caplog.at_level(logging.CRITICAL):
+        dog.look(100.0)
+        dog.look(101.0)
+        assert told == []
+        assert [record.getMessage().split()[0] for record in caplog.records] == [hung]
+        ticks.update(dict.fromkeys(ticks, 101.5))
+        dog.look(102.0)
+        assert told == ["WATCHDOG=1"]
+        ticks[hung] = 0.0
+        dog.look(103.0)
+    assert len(caplog.records) == 2
+
+
+def test_it_looks_in_time() -> None:
+    """Fed at least twice within what systemd allows, from the first moment on."""
+    told: list[float] = []
+
+    async def live() -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        dog = Watchdog(lambda _: told.append(loop.time() - begun), {}, {"WATCHDOG_USEC": "200000"})
+        async with asyncio.TaskGroup() as tasks:
+            feeding = tasks.create_task(dog.run())
+            while len(told) < 3:
+                await asyncio.sleep(0.01)
+            feeding.cancel()
+
+    asyncio.run(live())
+    assert told[0] < told[1] < told[2]
+
+
+@pytest.mark.parametrize(
+    ("environment", "allowed"),
+    [
+        ({}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": "3000000"}, 3.0),
+        ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid())}, 3.0),
+        ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}, None),
+    ],
+)
+def test_it_is_what_systemd_asked_of_this_process(environment: dict[str, str], allowed: float | None) -> None:
+    """sd_watchdog_enabled(3); without a wish it waits and tells nothing."""
+    assert Watchdog(lambda _: None, {}, environment).allowed == allowed
