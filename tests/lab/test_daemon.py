@@ -1,0 +1,338 @@
+"""The main job, whole: a real daemon on a real LAN, its clients, and what happens to either."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
+
+from tests.lab.daemon import Daemon
+from tests.lab.lan import Lab
+
+IMPATIENT = {"presence": {"probe_interval": 1, "patience": [2, 3]}}
+"""Whoever is silent for 3 s is gone: tests cannot wait as long as people should."""
+
+
+def messages(stream: ClientConnection, seconds: float) -> Iterator[dict[str, Any]]:
+    """What arrives within so many seconds."""
+    ends = time.monotonic() + seconds
+    while (left := ends - time.monotonic()) > 0:
+        try:
+            yield json.loads(stream.recv(timeout=left))
+        except TimeoutError:
+            return
+
+
+def until(stream: ClientConnection, wanted: str, seconds: float = 10.0, **fields: object) -> dict[str, Any]:
+    """The first message of a type that has these fields."""
+    seen = []
+    for message in messages(stream, seconds):
+        if message["type"] == wanted and all(message.get(name) == value for name, value in fields.items()):
+            return message
+        seen.append((message["type"], message.get("kind")))
+    raise AssertionError(f"no {wanted} {fields} within {seconds} s, but {seen[-20:]}")
+
+
+def wait_for(what: str, seconds: float, true: Any) -> None:  # noqa: ANN401 - a condition
+    ends = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < ends, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+def test_the_devices_stand_within_a_second_of_ready(lab: Lab) -> None:
+    crowd = lab.crowd()
+    crowd.populate(lab.addresses(34, start=100))
+    daemon = lab.daemon()
+    with daemon.websocket() as stream:
+        first = until(stream, "initial_state")
+        found = {device["ip"] for device in first["devices"]}
+        for message in messages(stream, 1.0):
+            if message["type"] == "event" and message["kind"] == "discovered":
+                found.add(message["address"])
+    assert found >= set(lab.addresses(34, start=100))
+
+
+def test_a_device_that_joins_is_told_at_once_and_one_that_leaves_with_the_reason(lab: Lab) -> None:
+    """A gratuitous ARP alone is enough, without any scan; *offline* comes after probes and patience."""
+    crowd = lab.crowd()
+    daemon = lab.daemon(IMPATIENT)
+    with daemon.websocket() as stream:
+        until(stream, "scan_update")
+        mac = crowd.join("10.77.0.99")
+        joined = until(stream, "event", kind="discovered", address="10.77.0.99")
+        assert joined["device"]["mac"] == mac
+        assert joined["device"]["status"] == "online"
+        assert joined["evidence"] == "arp_announcement"
+        assert joined["seen_at"] <= joined["sent_at"]
+        crowd.leave(mac)
+        left = until(stream, "event", kind="offline", seconds=15)
+        assert left["device"]["mac"] == mac
+        assert "unanswered, silent for" in left["reason"]
+        assert left["previous"]["status"] == "online"
+        crowd.join("10.77.0.99", mac)
+        until(stream, "event", kind="online", address="10.77.0.99")
+
+
+PUSH_DOCUMENT_CLIENT = """
+import json, sys, threading, time
+from websockets.sync.client import connect
+
+shown = []
+def setDevices(devices):
+    shown.append({device["ip"]: device["status"] for device in devices})
+    print(json.dumps(shown[-1]), flush=True)
+
+class Event:
+    def __init__(self, data):
+        self.data = data
+
+def onmessage(event):
+    message = json.loads(event.data)
+    setDevices(message["devices"])
+
+with connect("ws://localhost:8000/ws", max_size=None) as ws:
+    def scanNow():
+        ws.send(json.dumps({"type": "scan_now"}))
+    threading.Thread(target=lambda: [scanNow() for line in sys.stdin], daemon=True).start()
+    for data in ws:
+        onmessage(Event(data))
+"""
+"""The front end of the push document, line for line, with another WebSocket library: a message without `devices`
+is a KeyError, and the end of it."""
+
+
+def test_the_push_documents_client_works_unchanged(lab: Lab) -> None:
+    """It sees a device join and leave, and its `scan_now` works."""
+    crowd = lab.crowd()
+    crowd.populate(["10.77.0.50"])
+    daemon = lab.daemon(IMPATIENT | {"scan": {"interval": 3600}})
+    client = lab.watcher.popen(
+        [sys.executable, "-c", PUSH_DOCUMENT_CLIENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    shown: list[dict[str, str]] = []
+    assert client.stdout is not None
+    assert client.stdin is not None
+    lines = client.stdout
+    reader = threading.Thread(target=lambda: shown.extend(json.loads(line) for line in lines), daemon=True)
+    reader.start()
+    wait_for("the first list", 5, lambda: shown and shown[-1].get("10.77.0.50") == "online")
+    mac = crowd.join("10.77.0.99")
+    wait_for("the joining", 3, lambda: shown[-1].get("10.77.0.99") == "online")
+    crowd.leave(mac)
+    wait_for("the leaving", 15, lambda: shown[-1].get("10.77.0.99") == "offline")
+    crowd.join("10.77.0.77", say="none")
+    time.sleep(1)
+    assert "10.77.0.77" not in shown[-1]
+    client.stdin.write("\n")
+    client.stdin.flush()
+    wait_for("what scan_now finds", 10, lambda: shown[-1].get("10.77.0.77") == "online")
+    assert client.poll() is None, "a message without `devices` ended it"
+    assert daemon.healthy()
+    lab.watcher.space.end(client)
+
+
+def test_ten_clients_scan_at_once(lab: Lab) -> None:
+    """Every one gets its `scan_update`, from one scan, or two where a target had been passed."""
+    lab.crowd().populate(lab.addresses(10, start=100))
+    daemon = lab.daemon()
+    scans = set()
+    with ExitStack() as stack:
+        streams = [stack.enter_context(daemon.websocket()) for _ in range(10)]
+        until(streams[0], "scan_update")
+        time.sleep(5)
+        for number, stream in enumerate(streams):
+            stream.send(json.dumps({"type": "scan_now", "request": f"r{number}"}))
+        for number, stream in enumerate(streams):
+            accepted = until(stream, "scan_accepted", request=f"r{number}")
+            until(stream, "scan_update", scan_id=accepted["scan_id"], seconds=15)
+            scans.add(accepted["scan_id"])
+    assert 1 <= len(scans) <= 2
+
+
+def test_a_client_that_stops_reading_disturbs_nobody_and_is_told_when_it_reads_again(root: None) -> None:
+    """Law 4: one `lagged` with its last good cursor, then close 4000."""
+    with Lab("10.77.0.0/16") as lab:
+        lab.crowd().populate(lab.addresses(20_000, start=256))
+        daemon = lab.daemon({"scan": {"rate": 0, "tries": 4}})
+        with daemon.websocket(max_queue=1) as slow, daemon.websocket() as good:
+            good.send(json.dumps({"type": "scan_now"}))
+            told = [message["cursor"] for message in messages(good, 12.0) if message["type"] == "event"]
+            assert len(told) > 19_900
+            assert told == sorted(told, key=lambda cursor: int(cursor.split("-")[1]))
+            last: dict[str, Any] = {}
+            with pytest.raises(ConnectionClosed) as closed:
+                while True:
+                    last = json.loads(slow.recv(timeout=10))
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4000
+    assert last["type"] == "lagged"
+    assert last["cursor"] in told
+
+
+def test_watch_survives_the_daemon(lab: Lab) -> None:
+    """It says *connecting…*, reconnects after 3 s and goes on."""
+    crowd = lab.crowd()
+    daemon = lab.daemon()
+    watch = lab.watcher.popen(daemon.ctl_argv("watch"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    out: list[str] = []
+    talk: list[str] = []
+    for pipe, kept in ((watch.stdout, out), (watch.stderr, talk)):
+        assert pipe is not None
+        threading.Thread(target=lambda pipe=pipe, kept=kept: kept.extend(pipe), daemon=True).start()
+    crowd.join("10.77.0.99")
+    wait_for("a joining", 5, lambda: "10.77.0.99" in "".join(out))
+    daemon.kill()
+    wait_for("connecting…", 5, lambda: "connecting…" in "".join(talk))
+    daemon.start()
+    time.sleep(4)
+    crowd.join("10.77.0.98")
+    wait_for("a joining after the restart", 5, lambda: "10.77.0.98" in "".join(out))
+    assert watch.poll() is None
+    lab.watcher.space.end(watch)
+
+
+def test_sigterm_ends_it_cleanly_in_two_seconds(lab: Lab) -> None:
+    """With clients connected; READY before, STOPPING then; exit 0."""
+    daemon = lab.daemon()
+    with daemon.websocket() as stream:
+        until(stream, "initial_state")
+        begun = time.monotonic()
+        assert daemon.stop() == 0
+        assert time.monotonic() - begun < 2
+    daemon.hear_notified(0.2)
+    said = "\n".join(daemon.notified)
+    assert said.index("READY=1") < said.index("STATUS=") < said.index("STOPPING=1")
+    assert not daemon.socket.exists()
+
+
+def test_once_does_what_arp_scan_does(lab: Lab) -> None:
+    """Beside a running one too: no listener, no history."""
+    addresses = lab.addresses(20, start=100)
+    lab.crowd().populate(addresses)
+    daemon = lab.daemon()
+    argv = [sys.executable, "-m", "netscand", "--once"]
+    plain = lab.watcher.run([*argv, "--config", str(daemon.config)])
+    assert {line.split()[0] for line in plain.stdout.splitlines()} == set(addresses)
+    as_json = lab.watcher.run([*argv, "--json", "--config", str(daemon.config)])
+    assert {device["ip"] for device in json.loads(as_json.stdout)} == set(addresses)
+    assert daemon.healthy()
+
+
+def test_a_second_daemon_says_who_is_first(lab: Lab) -> None:
+    """FAULTS F21."""
+    daemon = lab.daemon()
+    second = lab.watcher.run([sys.executable, "-m", "netscand", "--config", str(daemon.config)], check=False)
+    assert second.returncode == 75
+    assert str(daemon.socket) in second.stderr
+    assert daemon.healthy()
+
+
+def test_without_the_capability_it_says_what_is_missing(lab: Lab, tmp_path: Any) -> None:  # noqa: ANN401
+    """FAULTS F18: one clear sentence, exit 77."""
+    (tmp_path / "c.toml").write_text(f'[listen]\nunix = "{tmp_path}/s"\ntcp = []\n')
+    argv = ["setpriv", "--bounding-set", "-net_raw", "--inh-caps", "-net_raw", sys.executable, "-m", "netscand"]
+    refused = lab.watcher.run([*argv, "--config", str(tmp_path / "c.toml")], check=False)
+    assert refused.returncode == 77
+    assert "CAP_NET_RAW" in refused.stderr
+    assert len([line for line in refused.stderr.splitlines() if line.startswith("netscand: ")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("[scan]\ninterval = 0", "[scan] interval"),
+        ("[scan]\nintervall = 3", "[scan] intervall"),
+        ("[[network]]\ncidr = 'x'", "cidr"),
+        ("nonsense", "not TOML"),
+        ("[listen]\nmax_clients = 'many'", "[listen] max_clients"),
+    ],
+)
+def test_a_bad_configuration_names_the_place(tmp_path: Any, text: str, place: str) -> None:  # noqa: ANN401
+    """Exit 78, one line: the file, the key, what was expected."""
+    path = tmp_path / "netscand.toml"
+    path.write_text(text)
+    checked = subprocess.run(
+        [sys.executable, "-m", "netscand", "--check-config", str(path)], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 78
+    assert str(path) in checked.stderr
+    assert place in checked.stderr
+    path.write_text("[scan]\ninterval = 5\n")
+    assert subprocess.call([sys.executable, "-m", "netscand", "--check-config", str(path)]) == 0
+
+
+def test_an_interface_is_followed_without_restart(lab: Lab) -> None:
+    """It goes down and comes back, changes its address, is deleted and made again, and another appears."""
+    lab.crowd().populate(["10.77.0.50", "10.77.0.51"])
+    daemon = lab.daemon()
+    watcher = lab.watcher
+    with daemon.websocket() as stream:
+        until(stream, "scan_update")
+        watcher.down()
+        down = until(stream, "event", kind="network_down", seconds=1)
+        assert down["network"] == "10.77.0.0/24@eth0"
+        assert {device["status"] for device in daemon.devices().values()} == {"unknown"}
+        watcher.up()
+        until(stream, "event", kind="network_up", seconds=2)
+        for _ in range(2):
+            back = until(stream, "event", kind="online", seconds=10)
+            assert back["previous"]["status"] == "unknown"
+        watcher.set_address("10.77.0.3")
+        wait_for("our new address", 2, lambda: "10.77.0.3" in daemon.get("/api/networks")["networks"][0]["why"])
+        watcher.set_address("10.77.0.3/25")
+        until(stream, "event", kind="network_up", network="10.77.0.0/25@eth0", seconds=2)
+        watcher.remove_interface()
+        until(stream, "event", kind="network_down", network="10.77.0.0/25@eth0", seconds=2)
+        watcher.plug()
+        until(stream, "event", kind="network_up", network="10.77.0.0/25@eth0", seconds=3)
+        until(stream, "event", kind="online", address="10.77.0.50", seconds=10)
+        lab.watcher.space.ip("link add lan1 type bridge")
+        lab.watcher.space.ip("addr add 10.88.0.1/24 dev lan1")
+        lab.watcher.space.ip("link set lan1 up")
+        wait_for(
+            "the bridge", 5, lambda: "10.88.0.0/24@lan1" in {n["id"] for n in daemon.get("/api/networks")["networks"]}
+        )
+
+
+def test_a_scan_that_fails_is_told_and_the_next_one_runs(lab: Lab) -> None:
+    """A scan error never ends the loop."""
+    lab.crowd().populate(["10.77.0.50"])
+    daemon = lab.daemon({"scan": {"interval": 2}})
+    with daemon.websocket() as stream:
+        first = until(stream, "scan_update")
+        lab.watcher.space.ip("link set eth0 down")
+        until(stream, "event", kind="network_down")
+        lab.watcher.space.ip("link set eth0 up")
+        later = until(stream, "scan_update", seconds=15)
+        assert later["scan_id"] > first["scan_id"]
+    assert daemon.healthy()
+
+
+def test_sighup_with_a_bad_file_keeps_the_old_configuration(lab: Lab) -> None:
+    """FAULTS F19: the error is told with key and place."""
+    daemon = lab.daemon({"scan": {"interval": 20}})
+    good = daemon.config.read_text()
+    daemon.config.write_text(good.replace("interval = 20", "interval = -1"))
+    daemon.signal(signal.SIGHUP)
+    wait_for("the refusal in the log", 3, lambda: "[scan] interval" in daemon.log())
+    assert daemon.get("/api/status")["interval"] == 20
+    daemon.config.write_text(good.replace("interval = 20", "interval = 7"))
+    daemon.signal(signal.SIGHUP)
+    wait_for("the new interval", 3, lambda: daemon.get("/api/status")["interval"] == 7)
+    wait_for("the network's", 3, lambda: daemon.get("/api/networks")["networks"][0]["interval"] == 7)
+
+
+def test_the_loopback_listeners_answer_too(lab: Lab) -> None:
+    daemon: Daemon = lab.daemon()
+    argv = [sys.executable, "-m", "netscanctl", "--url", "http://127.0.0.1:8000", "status"]
+    assert "status" in lab.watcher.run(argv).stdout
+    assert daemon.healthy()
