@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from collections.abc import Mapping
@@ -53,12 +54,16 @@ class Daemon:
         self.notified: list[str] = []
         """What it told the service manager, in order."""
         self.process: subprocess.Popen[Any] | None = None
+        self._told = self._told_before = 0
         self._as_user = as_user
         self._env = dict(env or {})
         (folder / "hold").mkdir(parents=True)
         self.configure(config)
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(str(folder / "notify"))
+        # Always read, as systemd reads: ten unread messages, and the daemon would wait for us at the eleventh.
+        self._hearing = threading.Thread(target=self._hear, daemon=True)
+        self._hearing.start()
         if as_user:
             os.chown(folder, NOBODY, NOBODY)
             (folder / "notify").chmod(0o777)
@@ -74,6 +79,7 @@ class Daemon:
         """Start it; return when it is ready. Raises DaemonFailed."""
         argv = [sys.executable, "-m", "netscand", "--config", str(self.config)]
         environment = self._env | {"NOTIFY_SOCKET": str(self.folder / "notify"), "HOME": str(self.folder)}
+        self._told_before = len(self.notified)
         begun = time.monotonic()
         with self.log_file.open("ab") as log:
             self.process = self.space.popen(
@@ -84,26 +90,28 @@ class Daemon:
             self.started_after = time.monotonic() - begun
 
     def wait_ready(self, timeout: float = START) -> None:
-        """Until it has said READY, or answers. Raises DaemonFailed."""
+        """Until it has said READY. Raises DaemonFailed."""
         ends = time.monotonic() + timeout
         while time.monotonic() < ends:
-            if any("READY=1" in said for said in self.hear_notified(0.05)) or self.healthy():
+            if any("READY=1" in said for said in self.notified[self._told_before :]):
                 return
             if self.process is None or self.process.poll() is not None:
                 raise DaemonFailed(f"netscand ended, exit {self.process and self.process.returncode}\n{self.log()}")
+            time.sleep(0.01)
         raise DaemonFailed(f"netscand was not ready within {timeout:g} s\n{self.log()}")
+
+    def _hear(self) -> None:
+        while said := self._notify.recv(4096):
+            self.notified.append(said.decode())
 
     def hear_notified(self, timeout: float = 0.0) -> list[str]:
         """What it told the service manager since the last call; waits up to `timeout` seconds for the first."""
-        fresh: list[str] = []
-        self._notify.settimeout(timeout)
-        try:
-            while True:
-                fresh.append(self._notify.recv(4096).decode())
-                self._notify.settimeout(0.0)
-        except (TimeoutError, BlockingIOError):
-            self.notified += fresh
-            return fresh
+        ends = time.monotonic() + timeout
+        while len(self.notified) == self._told and time.monotonic() < ends:
+            time.sleep(0.005)
+        fresh = self.notified[self._told :]
+        self._told += len(fresh)
+        return fresh
 
     def stop(self) -> int:
         """SIGTERM; the exit code. Raises DaemonFailed if it has to be killed."""
@@ -189,6 +197,9 @@ class Daemon:
         """End it, if it runs."""
         if self.process is not None:
             self.space.end(self.process)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", str(self.folder / "notify"))  # an empty word ends the hearing
+        self._hearing.join()
         self._notify.close()
 
 

@@ -1,0 +1,127 @@
+"""`./dev demo`: the product on a made-up LAN, for somebody who owns none. Touches no real interface."""
+
+import argparse
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.lab.crowd import Crowd
+from tests.lab.lan import Host, Lab
+from tests.lab.spaces import sweep
+
+CONFIG = """
+[scan]
+interval = 10
+[presence]
+patience = [10, 10]
+"""
+"""Impatient, since nobody wants to watch a demo for an hour."""
+
+LASTS = 75.0
+"""Seconds of the story."""
+
+AT_HOME = {
+    "10.77.0.10": "b8:27:eb:3a:10:0a",  # a Raspberry Pi
+    "10.77.0.11": "00:11:32:5c:21:0b",  # a Synology box
+    "10.77.0.20": "00:17:88:4f:02:14",  # Hue lamps
+    "10.77.0.21": "24:0a:c4:81:33:15",  # an ESP32 somewhere
+    "10.77.0.22": "24:0a:c4:81:9e:16",
+    "10.77.0.30": "3c:d9:2b:77:12:1e",  # the HP printer
+    "10.77.0.40": "5c:aa:fd:0d:c1:28",  # a loudspeaker
+    "10.77.0.101": "a4:83:e7:12:34:56",  # a laptop
+    "10.77.0.102": "9e:41:7c:05:b2:66",  # a telephone with a randomised MAC
+    "10.77.0.103": "a4:83:e7:5e:09:67",
+}
+VISITOR, VISITORS_MAC = "10.77.0.110", "7a:0c:52:e1:88:6e"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One turn of the story."""
+
+    at: float
+    """Seconds after its start."""
+    says: str
+
+
+def story(crowd: Crowd, computer: Host) -> Iterator[Step]:
+    """What happens, one step at a time: each happens when the next is asked for."""
+    yield Step(4, "a visitor comes, and the telephone announces itself")
+    crowd.join(VISITOR, VISITORS_MAC)
+    yield Step(9, "the laptop is closed without a word: it is asked before it counts as gone")
+    crowd.sleep("10.77.0.101")
+    yield Step(14, "the visitor's telephone takes another address")
+    crowd.move(VISITORS_MAC, "10.77.0.111")
+    yield Step(19, "somebody pulls a computer's cable")
+    computer.unplug()
+    yield Step(33, "the laptop is opened again")
+    crowd.wake("10.77.0.101")
+    yield Step(38, "the cable is back, and nobody says so: the next scan finds it")
+    computer.replug()
+    yield Step(46, "a second device claims the printer's address")
+    crowd.join("10.77.0.30", "02:42:0a:4d:00:1e")
+    crowd.speak("10.77.0.30")
+    yield Step(52, "the impostor and the visitor leave")
+    crowd.leave("02:42:0a:4d:00:1e")
+    crowd.leave(VISITORS_MAC)
+
+
+def demo(seconds: float) -> None:
+    """Build, watch, tell the story for `seconds` or until Ctrl-C, tidy up."""
+    sweep()
+    with Lab() as lab:
+        lab.gateway()
+        computer = lab.host("10.77.0.5", mac="3c:52:82:6a:70:05")
+        crowd = lab.crowd()
+        crowd.conditions(loss=0.02, delay=(0.0005, 0.004))
+        crowd.populate(AT_HOME, AT_HOME.values())
+        say(f"a LAN of {len(AT_HOME) + 2} devices, {lab.network}, in network namespaces; starting netscand in it")
+        daemon = lab.daemon(CONFIG)
+        say("netscanctl watch:  (Ctrl-C ends the demo)")
+        watch = lab.watcher.popen(daemon.ctl_argv("watch"))
+        tell(crowd, computer, watch, time.monotonic(), seconds)
+        if watch.poll() is None:
+            watch.send_signal(signal.SIGINT)
+            watch.wait(5)
+    say("everything is tidied away. ./dev run does the same on your own LAN")
+
+
+def tell(crowd: Crowd, computer: Host, watch: "subprocess.Popen[bytes]", start: float, seconds: float) -> None:
+    """Go through the story while `watch` runs."""
+    for step in story(crowd, computer):
+        if not wait(watch, start + min(step.at, seconds)) or step.at >= seconds:
+            return
+        say(step.says)
+    wait(watch, start + seconds)
+
+
+def wait(watch: "subprocess.Popen[bytes]", until: float) -> bool:
+    """Wait; False once `watch` has ended."""
+    try:
+        watch.wait(max(0.0, until - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def say(text: str) -> None:
+    """A line of the narrator's, apart from what netscanctl prints."""
+    print(f"\033[2m— {text}\033[0m" if sys.stderr.isatty() else f"— {text}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Read the arguments; the exit code."""
+    parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=LASTS, help=f"how long (default {LASTS:g})")
+    try:
+        demo(parser.parse_args().seconds)
+    except KeyboardInterrupt:
+        say("tidied away")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
