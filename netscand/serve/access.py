@@ -14,6 +14,7 @@ from multidict import CIMultiDictProxy
 
 from netscand import config
 from netscand.serve.answers import Refused
+from netscand.serve.page import PATHS
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Role(IntEnum):
 
 
 RIGHTS: Mapping[str, Role] = {
+    **{f"GET {path}": Role.NONE for path in PATHS},
     "GET /healthz": Role.NONE,
     "GET /ws": Role.READ,
     "GET /api/devices": Role.READ,

@@ -1,0 +1,79 @@
+"""The page at `/`: a fixed list of files, read once (FAULTS T3). No parameter of a request ever reaches a file system."""
+
+from hashlib import sha256
+from importlib.resources import files
+from typing import NamedTuple
+
+from aiohttp import web
+
+from netscand.serve.answers import HEADERS
+from netscand.serve.query import parameters
+
+TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+FILES = (
+    "index.html", "page.css", "icon.svg", "page.js", "stream.js", "rest.js", "lan.js", "order.js", "words.js", "table.js",
+    "events.js", "device.js", "week.js", "networks.js", "scan.js", "dialogs.js", "element.js",
+)  # fmt: skip
+"""All there are, in netscand/serve/web."""
+
+PATHS = tuple("/" if name == "index.html" else f"/web/{name}" for name in FILES)
+"""Where they are served. They need no role: they show nothing of the LAN."""
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+)
+"""Content-Security-Policy: nothing from outside, nothing inline, and no text can become markup (FAULTS T7)."""
+
+
+class Content(NamedTuple):
+    """One file, ready to send."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
+class Page:
+    """The page's files and routes."""
+
+    def __init__(self) -> None:
+        folder = files("netscand.serve") / "web"
+        self._contents = {
+            path: _content(name, (folder / name).read_bytes()) for path, name in zip(PATHS, FILES, strict=True)
+        }
+
+    def routes(self) -> list[web.RouteDef]:
+        """One route a file; access.RIGHTS says who may."""
+        return [web.get(path, self.send) for path in PATHS]
+
+    async def send(self, request: web.Request) -> web.StreamResponse:
+        """Answer with the file of the route, or 304 where the browser has it."""
+        route = request.match_info.route.resource
+        assert route is not None
+        if route.canonical != "/":
+            parameters(request)
+        elif "token" in request.query:
+            parameters(request, *request.query)  # refuses it: a token in an address ends in logs (FAULTS T18)
+        content = self._contents[route.canonical]
+        if request.headers.get("If-None-Match") == content.headers["ETag"]:
+            return web.Response(status=304, headers=content.headers)
+        return web.Response(body=content.body, headers=content.headers)
+
+
+def _content(name: str, body: bytes) -> Content:
+    return Content(
+        body,
+        {
+            **HEADERS,
+            "Cache-Control": "no-cache",  # asked again each time: all files come from one netscand
+            "Content-Security-Policy": POLICY,
+            "Content-Type": TYPES[name.rpartition(".")[2]],
+            "ETag": f'"{sha256(body).hexdigest()[:32]}"',
+        },
+    )

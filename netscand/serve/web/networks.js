@@ -1,0 +1,170 @@
+// The networks with their coverage, the interval, and the health of the daemon.
+
+import { el, mark, say } from "./element.js";
+import { age, count, coverageOf, inFull, span, stamp, troubleOf } from "./words.js";
+
+const LEASES = [1, 2, 5, 10, 15];
+
+class Card {
+  constructor(scan) {
+    this.name = el("h3");
+    this.state = el("span", { class: "state" });
+    this.why = el("p", { class: "why" });
+    this.facts = el("dl");
+    this.scan = el("button", { type: "button", onclick: () => scan(this.id) }, "Scan");
+    this.element = el("article", { class: "card" }, el("header", {}, this.name, this.state, this.scan), this.why, this.facts);
+  }
+
+  draw(network, online, now) {
+    this.id = network.id;
+    say(this.name, network.id);
+    say(this.state, network.state);
+    mark(this.state, "class", `state ${network.state}`);
+    say(this.why, network.why);
+    mark(this.scan, "aria-label", `Scan ${network.id} now`);
+    this.scan.hidden = network.state !== "up";
+    const scanned = network.state !== "excluded";
+    facts(this.facts, scanned ? [
+      ["Online", `${count(online, "device")} of ${count(network.addresses, "address", "addresses")}`],
+      ["Asked", coverageOf(network)],
+      ["Every", span(network.interval)],
+      ["Last scan", network.last_scan ? age((now - stamp(network.last_scan)) / 1000) : "not yet", inFull(network.last_scan)],
+      ["Gateway", network.gateway || "none"],
+    ] : []);
+  }
+}
+
+/** Names and values, changed in place. */
+export function facts(list, pairs) {
+  while (list.childElementCount > 2 * pairs.length) list.lastElementChild.remove();
+  while (list.childElementCount < 2 * pairs.length) list.append(el("dt"), el("dd"));
+  pairs.forEach(([name, value, title = ""], at) => {
+    say(list.children[2 * at], name);
+    const cell = list.children[2 * at + 1];
+    say(cell, value);
+    if (cell.title !== title) cell.title = title;
+  });
+}
+
+export class Networks {
+  /** `ask(method, path)`: REST; `stream`; `scan(targets)`; `now()` in ms by the daemon's clock. */
+  constructor({ element, ailing, lan, stream, ask, scan, now, notice }) {
+    Object.assign(this, { element, ailing, lan, stream, ask, scan, now, notice });
+    this.cards = new Map();
+    this.status = null;
+    this.leased = null;
+    this.list = el("div", { class: "cards" });
+    this.excluded = el("div", { class: "cards" });
+    this.others = el("details", { hidden: true }, el("summary", {}, "Not scanned"), this.excluded);
+    this.lease = el("select", { onchange: () => this.#lease() });
+    this.problems = el("ul", { class: "problems" });
+    this.health = el("dl");
+    this.absent = el("p", { class: "why" });
+    element.append(
+      el("h2", {}, "Networks"), this.list, this.others,
+      el("h2", {}, "Interval"),
+      el("label", { class: "lease" }, "Scan every ", this.lease),
+      el("p", { class: "why" }, "A faster interval holds for everybody, while this page is open."),
+      el("h2", {}, "Health"), this.problems, this.health, this.absent,
+    );
+  }
+
+  /** The stream stands again: take the lease anew, which ended with the connection. */
+  async connected() {
+    this.usual = Math.max(this.usual || 0, this.lan.interval);
+    if (this.leased) await this.#wish(this.leased);
+    this.refresh();
+  }
+
+  /** Ask how the daemon is. */
+  async refresh() {
+    try {
+      this.status = await this.ask("GET", "api/status");
+      this.lan.putNetworks(this.status.networks);
+      say(this.absent, "");
+    } catch (failure) {
+      this.status = null;
+      say(this.absent, troubleOf(failure));
+    }
+    this.draw();
+  }
+
+  draw() {
+    const now = this.now();
+    const online = new Map();
+    for (const device of this.lan.devices.values()) {
+      if (device.status !== "online" || device.kinds.includes("self")) continue;
+      const seen = new Set();
+      for (const { network } of device.addresses) {
+        if (!seen.has(network)) online.set(network, (online.get(network) || 0) + 1);
+        seen.add(network);
+      }
+    }
+    for (const network of this.lan.networks.values()) {
+      let card = this.cards.get(network.id);
+      if (!card) this.cards.set(network.id, (card = new Card((id) => this.scan([id]))));
+      const home = network.state === "excluded" ? this.excluded : this.list;
+      if (card.element.parentNode !== home) home.append(card.element);
+      card.draw(network, online.get(network.id) || 0, now);
+      card.scan.disabled = !this.stream.live;
+    }
+    for (const [id, card] of this.cards) {
+      if (this.lan.networks.has(id)) continue;
+      card.element.remove();
+      this.cards.delete(id);
+    }
+    this.others.hidden = !this.excluded.childElementCount;
+    this.#drawLease();
+    this.#drawHealth(now);
+  }
+
+  #drawLease() {
+    const usual = this.usual || this.lan.interval || 30;
+    const choices = [0, ...LEASES.filter((seconds) => seconds < usual).reverse()];
+    if (this.lease.childElementCount !== choices.length) {
+      this.lease.replaceChildren(...choices.map((seconds) => el("option", { value: seconds }, seconds ? span(seconds) : `${span(usual)}, as configured`)));
+    }
+    if (document.activeElement !== this.lease) this.lease.value = String(this.leased || 0);
+    this.lease.disabled = !this.stream.live;
+  }
+
+  #drawHealth(now) {
+    const status = this.status;
+    const problems = status ? status.problems : [];
+    this.ailing.hidden = !problems.length;
+    this.problems.hidden = !problems.length;
+    const said = problems.join("\n");
+    if (said !== this.said) this.problems.replaceChildren(...problems.map((problem) => el("li", {}, problem)));
+    this.said = said;
+    if (!status) return facts(this.health, []);
+    const { frames, budget, devices } = status;
+    facts(this.health, [
+      ["State", status.status === "ok" ? "well" : status.status],
+      ["Devices", `${devices.online} online, ${devices.offline} offline, ${devices.unknown} unknown`],
+      ["Heard", `${count(frames.received, "frame")}, ${frames.dropped.toLocaleString()} dropped`],
+      ["Sent", `${frames.broadcast.toLocaleString()} broadcast, ${frames.unicast.toLocaleString()} unicast, ${count(frames.send_errors, "error")}`],
+      ["Budget", `${budget.used} of ${budget.rate || "unlimited"} frames/s in use`],
+      ["Clients", String(status.clients)],
+      ["Memory", `${Math.round(status.memory_mib)} MiB`],
+      ["Up for", span(Math.max(0, (now - stamp(status.started_at)) / 1000)), inFull(status.started_at)],
+      ["Version", `${status.version}, protocol ${status.protocol}`],
+    ]);
+  }
+
+  async #lease() {
+    const seconds = Number(this.lease.value) || null;
+    this.leased = seconds;
+    await this.#wish(seconds);
+  }
+
+  async #wish(seconds) {
+    try {
+      await this.stream.ask({ type: "set_interval", seconds });
+    } catch (failure) {
+      this.leased = null;
+      if (failure.code !== "unreachable") this.notice(troubleOf(failure));
+    }
+    this.lease.blur();
+    this.draw();
+  }
+}

@@ -1,0 +1,64 @@
+// Scan now, and how far it is.
+
+import { count, span, stamp, troubleOf } from "./words.js";
+import { find } from "./element.js";
+
+const SAID = 6000; // ms that the result stands
+
+export class ScanNow {
+  /** `stream` asks; `lan` knows what runs; `notice(words)` is shown; `forbidden()` asks for a token. */
+  constructor({ stream, lan, notice, forbidden }) {
+    Object.assign(this, { stream, lan, notice, forbidden });
+    this.button = find("#scan");
+    this.bar = find("#scan-progress");
+    this.ours = new Set();
+    this.last = new Map(); // scan_id → found
+  }
+
+  /** Scan these networks; none: all. */
+  async start(targets = []) {
+    if (this.lan.role === "read" || this.lan.role === "none") return this.forbidden("To scan, this page needs a token with the role scan.");
+    try {
+      const { scan_id } = await this.stream.ask({ type: "scan_now", targets });
+      this.ours.add(scan_id);
+      this.draw();
+    } catch (failure) {
+      failure.code === "forbidden" ? this.forbidden("To scan, this page needs a token with the role scan.") : this.notice(troubleOf(failure));
+    }
+  }
+
+  /** A message of the stream. */
+  hear(message) {
+    if (message.type === "scan_progress") this.last.set(message.scan_id, message.found);
+    if (message.type === "scan_update" && this.ours.delete(message.scan_id)) {
+      const found = this.last.get(message.scan_id) ?? message.online;
+      const took = (stamp(message.finished_at) - stamp(message.started_at)) / 1000;
+      this.notice(`Scanned ${message.networks.join(", ")} in ${span(took)}: ${count(found, "device")} answered.`, SAID);
+    }
+    if (message.type === "scan_update") this.last.delete(message.scan_id);
+    if (message.type === "scan_error") this.notice(`${message.network} could not be scanned: ${message.message}.`);
+  }
+
+  /** The connection is gone: so are our wishes. */
+  lost() {
+    this.ours.clear();
+    this.last.clear();
+  }
+
+  draw() {
+    const wished = [...this.lan.scans].filter(([id, scan]) => scan.cause === "client" || this.ours.has(id)).map(([, scan]) => scan);
+    const busy = wished.length > 0 || this.ours.size > 0;
+    this.button.disabled = !this.stream.live || this.ours.size > 0;
+    this.bar.hidden = !busy;
+    if (!busy) return this.#label("Scan now");
+    const done = wished.reduce((sum, scan) => sum + scan.done, 0);
+    const total = wished.reduce((sum, scan) => sum + scan.total, 0);
+    if (total) this.bar.value = done / total;
+    else this.bar.removeAttribute("value");
+    this.#label(total ? `Scanning ${Math.floor((100 * done) / total)} %` : wished.length ? "Scanning…" : "Scan is next…");
+  }
+
+  #label(text) {
+    if (this.button.textContent !== text) this.button.textContent = text;
+  }
+}

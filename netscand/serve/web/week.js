@@ -1,0 +1,42 @@
+// The presence of the last seven days as a picture: one bar a day, from midnight UTC below to midnight above.
+
+import { svg } from "./element.js";
+import { span } from "./words.js";
+
+const DAY = 86400;
+const WIDTH = 36, GAP = 8, HEIGHT = 64, FOOT = 16;
+
+const weekday = new Intl.DateTimeFormat(undefined, { weekday: "short", timeZone: "UTC" });
+
+/** `days` as /api/devices/MAC/presence tells them; `now` in ms. */
+export function week(days, now) {
+  const told = new Map(days.map((day) => [day.date, day]));
+  const wide = 7 * (WIDTH + GAP) - GAP;
+  const picture = svg("svg", { viewBox: `0 0 ${wide} ${HEIGHT + FOOT}`, class: "week", role: "img" });
+  const said = [];
+  for (let back = 6; back >= 0; back--) {
+    const at = new Date(now - back * DAY * 1000);
+    const date = at.toISOString().slice(0, 10);
+    const passed = back ? DAY : Math.max(60, (now / 1000) % DAY);
+    const day = told.get(date);
+    const online = day ? Math.min(day.online_seconds, passed) : 0;
+    const unknown = day ? Math.min(day.unknown_seconds, passed - online) : 0;
+    const x = (6 - back) * (WIDTH + GAP);
+    const name = weekday.format(at);
+    const text = day ? `${name}: online ${span(online)}${unknown >= 60 ? `, unknown ${span(unknown)}` : ""}` : `${name}: nothing known`;
+    const bar = svg("g", {}, svg("title", {}, text));
+    const part = (kind, from, seconds) => bar.append(svg("rect", {
+      class: kind, x, width: WIDTH, y: (HEIGHT * (1 - (from + seconds) / DAY)).toFixed(2),
+      height: Math.max(0, (HEIGHT * seconds) / DAY).toFixed(2),
+    }));
+    bar.append(svg("rect", { class: "whole", x, y: 0, width: WIDTH, height: HEIGHT, rx: 3 }));
+    part("passed", 0, day ? passed : 0);
+    part("was-online", 0, online);
+    part("was-unknown", online, unknown);
+    const label = svg("text", { x: x + WIDTH / 2, y: HEIGHT + FOOT - 3, "text-anchor": "middle" }, back ? name : "today");
+    picture.append(bar, label);
+    said.push(text);
+  }
+  picture.setAttribute("aria-label", `Presence of the last seven days. ${said.join("; ")}`);
+  return picture;
+}
