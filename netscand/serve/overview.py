@@ -1,21 +1,49 @@
 """The scanner as a whole: networks, counts, and the messages that begin with them."""
 
-from time import monotonic
+import asyncio
+from collections.abc import Collection
 
 import msgspec
 
 from netscand import __version__, protocol
-from netscand.core.model import Status
+from netscand.core.model import Device, Status
 from netscand.serve.access import Role
 from netscand.serve.filters import Filter
 from netscand.serve.scanner import Scanner
 from netscand.serve.translate import Translator
 
 COUNTED_ANEW = 1.0
-"""Seconds that a count of a large inventory serves; it takes some 20 ms for 65,533 devices."""
+"""Seconds between two counts of a large inventory; one takes some 20 ms for 65,533 devices."""
 
 SMALL = 4096
 """Devices up to which each change is counted at once."""
+
+
+class _Tally:
+    """Devices by presence, this host left out, and those online by network."""
+
+    def __init__(self, cursor: str) -> None:
+        self.cursor = cursor
+        self.devices = self.online = self.offline = self.unknown = 0
+        self.online_in: dict[str, int] = {}
+
+    def add(self, devices: Collection[Device]) -> None:
+        """Count some more."""
+        self.devices += len(devices)
+        online_in = self.online_in
+        for device in devices:  # compared by identity: an enum's hash is Python's work, and these may be 65,533
+            status = device.status
+            if device.is_self:
+                continue
+            if status is Status.ONLINE:
+                self.online += 1
+                held = device.addresses
+                for name in (held[0].network,) if len(held) == 1 else {address.network for address in held}:
+                    online_in[name] = online_in.get(name, 0) + 1
+            elif status is Status.OFFLINE:
+                self.offline += 1
+            else:
+                self.unknown += 1
 
 
 class Overview:
@@ -24,25 +52,20 @@ class Overview:
     def __init__(self, scanner: Scanner, translator: Translator) -> None:
         self._scanner = scanner
         self._translator = translator
-        self._counted_for = ""
-        self._counted_at = 0.0
-        self._counts = protocol.Counts(online=0, offline=0, unknown=0)
-        self._online_in: dict[str, int] = {}
+        self._tally = _Tally("")
 
     def counts(self) -> protocol.Counts:
         """Devices by presence, this host left out."""
-        self._count()
-        return self._counts
+        tally = self._count()
+        return protocol.Counts(online=tally.online, offline=tally.offline, unknown=tally.unknown)
 
     def networks(self, fits: Filter) -> list[protocol.Network]:
         """Networks in the order of their ids."""
-        self._count()
+        online_in = self._count().online_in
         scanner, translator = self._scanner, self._translator
         translator.sync()
         return [
-            translator.network(
-                network, scanner.coverage(name), self._online_in.get(name, 0), scanner.last_scan_of(name)
-            )
+            translator.network(network, scanner.coverage(name), online_in.get(name, 0), scanner.last_scan_of(name))
             for name, network in sorted(scanner.networks.items())
             if fits.scan((name,))
         ]
@@ -66,30 +89,26 @@ class Overview:
             devices=[],
         )
 
-    def _count(self) -> None:
-        scanner, now = self._scanner, monotonic()
-        if scanner.cursor == self._counted_for or (
-            len(scanner.devices) > SMALL and now < self._counted_at + COUNTED_ANEW
-        ):
-            return
-        online = offline = unknown = 0
-        online_in: dict[str, int] = {}
-        for device in scanner.devices.values():  # 65,533 of them: identities, as an enum's hash is Python's work
-            status = device.status
-            if device.is_self:
-                continue
-            if status is Status.ONLINE:
-                online += 1
-                held = device.addresses
-                for name in (held[0].network,) if len(held) == 1 else {address.network for address in held}:
-                    online_in[name] = online_in.get(name, 0) + 1
-            elif status is Status.OFFLINE:
-                offline += 1
-            else:
-                unknown += 1
-        self._counts = protocol.Counts(online=online, offline=offline, unknown=unknown)
-        self._online_in = online_in
-        self._counted_for, self._counted_at = scanner.cursor, now
+    async def run(self) -> None:
+        """Count a large inventory once a second, in slices; until cancelled."""
+        while True:
+            await asyncio.sleep(COUNTED_ANEW)
+            devices = self._scanner.devices
+            if len(devices) > SMALL and self._scanner.cursor != self._tally.cursor:
+                tally = _Tally(self._scanner.cursor)
+                everyone = list(devices.values())
+                for start in range(0, len(everyone), SMALL):
+                    tally.add(everyone[start : start + SMALL])
+                    await asyncio.sleep(0)
+                self._tally = tally
+
+    def _count(self) -> _Tally:
+        """Count now, or for a large inventory take the last count."""
+        scanner, tally = self._scanner, self._tally
+        if scanner.cursor != tally.cursor and (len(scanner.devices) <= SMALL or tally.devices <= SMALL):
+            tally = self._tally = _Tally(scanner.cursor)
+            tally.add(scanner.devices.values())
+        return tally
 
 
 def listed(devices: list[bytes]) -> list[protocol.Device]:

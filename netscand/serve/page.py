@@ -1,4 +1,4 @@
-"""The page at `/`: a fixed list of files, read once (FAULTS T3). No parameter of a request ever reaches a file system."""
+"""The page at `/`: a fixed list of files, read once. No parameter of a request reaches a file system (FAULTS T3)."""
 
 from hashlib import sha256
 from importlib.resources import files
@@ -17,8 +17,8 @@ TYPES = {
 }
 
 FILES = (
-    "index.html", "page.css", "icon.svg", "page.js", "stream.js", "rest.js", "lan.js", "order.js", "words.js", "table.js",
-    "events.js", "device.js", "week.js", "networks.js", "scan.js", "dialogs.js", "element.js",
+    "index.html", "page.css", "icon.svg", "page.js", "stream.js", "rest.js", "lan.js", "order.js", "words.js",
+    "table.js", "events.js", "device.js", "week.js", "networks.js", "scan.js", "dialogs.js", "element.js",
 )  # fmt: skip
 """All there are, in netscand/serve/web."""
 

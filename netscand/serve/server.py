@@ -18,6 +18,7 @@ from netscand.serve.hub import Hub
 from netscand.serve.listen import BACKLOG, NEVER, TcpAddress, UnixSocket, tcp_addresses, tcp_socket
 from netscand.serve.live import Live
 from netscand.serve.overview import Overview
+from netscand.serve.page import Page
 from netscand.serve.rest import Rest
 from netscand.serve.scanner import Scanner
 from netscand.serve.translate import Translator
@@ -56,7 +57,7 @@ class Server:
         self._access = access
         self._handed_in = handed_in
         self._guard = Guard(access)
-        overview = Overview(scanner, translator)
+        self._overview = overview = Overview(scanner, translator)
         self._live = Live(scanner, hub, overview, listen.max_clients)
         self._lists = WholeLists(hub, overview, translator)
         self._rest = Rest(scanner, hub, overview, translator, lambda: self.clients, self.problems, lambda: self.serving)
@@ -65,6 +66,7 @@ class Server:
             middlewares=[in_our_shape(self._judge)],
         )
         self._app.add_routes([web.get("/ws", self._live.connect, allow_head=False), *self._rest.routes()])
+        self._app.add_routes(Page().routes())
         self._runner = web.AppRunner(self._app, handler_cancellation=True, shutdown_timeout=0.1)
         self._lobby = Lobby(self._guard, _connections(listen.max_clients), listen.max_per_peer)
         self._unix: UnixSocket | None = None
@@ -112,6 +114,7 @@ class Server:
         self.serving = True
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._lists.run(), name="whole lists")
+            tasks.create_task(self._overview.run(), name="counts")
             tasks.create_task(self._live.watch_over(), name="heartbeats")
             tasks.create_task(self._bind_again(), name="listen again")
 

@@ -4,14 +4,14 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
-import msgspec
 from websockets.asyncio.client import ClientConnection, connect, unix_connect
+from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 from yarl import URL
 
@@ -263,5 +263,19 @@ async def hear_all(client: ClientConnection, quiet: float = 0.2) -> list[protoco
             return heard
 
 
-def say(message: msgspec.Struct) -> str:
-    return msgspec.json.encode(message).decode()
+def handshake(path: str, host: str = "localhost", extra: str = "") -> bytes:
+    """The request of a client that speaks for itself."""
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{extra}\r\n"
+    ).encode()
+
+
+async def read_out(client: ClientConnection) -> list[str | bytes]:
+    """Every message until the server closes."""
+    heard: list[str | bytes] = []
+    async with asyncio.timeout(30):
+        with suppress(ConnectionClosed):
+            while True:
+                heard.append(await client.recv())
+    return heard

@@ -1,0 +1,56 @@
+"""`network=` and `q=`."""
+
+from netscand import protocol
+from netscand.core.model import Event, EventKind
+from netscand.serve.filters import EVERYTHING, Filter
+from netscand.serve.hub import Hub
+from netscand.serve.translate import Translator
+from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, mac
+
+translator = Translator(lambda: BOOT, lambda of: "Apple, Inc.")
+scanner = FakeScanner(Hub(translator))
+
+
+def told(number: int = 1) -> protocol.Device:
+    return translator.device(scanner.devices[mac(number)])
+
+
+def test_no_filter_is_false_and_fits_everything() -> None:
+    assert not EVERYTHING
+    assert EVERYTHING.device(told())
+    assert not Filter(None, "")
+
+
+def test_text_is_looked_for_in_what_names_a_device_whatever_its_case() -> None:
+    device = told()
+    device.hostname, device.label, device.notes = "Janes-Phone", "Küche", "by the window"
+    for text in ("a4:83", "A4:83", "janes", "KÜCHE", "WINDOW", "10.0.0.11", "apple"):
+        assert Filter(None, text).device(device), text
+    assert not Filter(None, "printer").device(device)
+
+
+def test_a_device_fits_the_networks_it_has_an_address_in() -> None:
+    assert Filter(LAN).device(told())
+    assert not Filter(OTHER).device(told())
+    assert not Filter(LAN, "printer").device(told())
+
+
+def test_an_event_fits_by_how_the_device_is_or_was() -> None:
+    """A client must hear what leaves its sight."""
+    event = translator.event("c", Event(EventKind.RENAMED, 0.0, LAN, scanner.devices[mac(1)]))
+    before = told()
+    before.hostname = "printer"
+    assert Filter(None, "printer").event(event, before)
+    assert not Filter(None, "printer").event(event, told())
+
+
+def test_an_event_of_a_network_fits_every_text() -> None:
+    event = translator.event("c", Event(EventKind.NETWORK_DOWN, 0.0, LAN))
+    assert Filter(None, "printer").event(event, None)
+    assert Filter(LAN).event(event, None)
+    assert not Filter(OTHER).event(event, None)
+
+
+def test_a_scan_fits_where_one_of_its_networks_does() -> None:
+    assert Filter(LAN).scan((OTHER, LAN))
+    assert not Filter(LAN).scan((OTHER,))

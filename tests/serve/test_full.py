@@ -1,0 +1,204 @@
+"""The push document's contract: its client works unchanged."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+
+from netscand import protocol
+from netscand.core.model import Status
+from netscand.serve.subscriber import Bounds
+from tests.serve.house import LAN, OTHER, House, handshake, hear, hear_all, house, mac, read_out
+
+
+async def updates(client: ClientConnection, quiet: float = 0.3) -> list[protocol.ScanUpdate]:
+    heard = await hear_all(client, quiet)
+    assert all(isinstance(message, protocol.ScanUpdate) for message in heard), heard
+    return [message for message in heard if isinstance(message, protocol.ScanUpdate)]
+
+
+def test_the_push_documents_client_works_unchanged(tmp_path: Path) -> None:
+    """Its `onmessage`: every message has the whole list in `devices`; a device joins and leaves; `scan_now` works."""
+    shown: list[list[dict[str, Any]]] = []
+
+    def set_devices(devices: list[dict[str, Any]]) -> None:
+        assert isinstance(devices, list)
+        shown.append(devices)
+
+    async def play() -> None:
+        async with house(tmp_path) as lan, lan.ws("", tcp=True) as ws:
+
+            async def onmessage() -> None:
+                message = json.loads(await ws.recv())
+                set_devices(message["devices"])
+
+            await onmessage()
+            assert len(shown[-1]) == 3
+            lan.scanner.join(9)
+            await onmessage()
+            assert len(shown[-1]) == 4
+            lan.scanner.turn(9, Status.OFFLINE)
+            await onmessage()
+            assert [device["status"] for device in shown[-1]].count("offline") == 1
+            await ws.send(json.dumps({"type": "scan_now"}))
+            while not lan.scanner.wishes:
+                await asyncio.sleep(0.01)
+            lan.scanner.finish(lan.scanner.scan_id)
+            await onmessage()
+            assert len(shown[-1]) == 4
+
+    asyncio.run(play())
+
+
+def test_only_lists_and_answers_to_requests_are_sent(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path) as lan, lan.ws("") as client:
+            assert isinstance(await hear(client), protocol.InitialState)
+            await client.send('{"type": "scan_now"}')
+            await client.send('{"type": "nonsense"}')
+            await client.send("{")
+            await client.send('{"type": "set_interval", "seconds": 5}')
+            await client.send('{"type": "scan_now", "request": "r1"}')
+            await client.send('{"type": "nonsense", "request": "r2"}')
+            lan.scanner.turn(1, Status.OFFLINE)
+            heard = await hear_all(client)
+            kinds = [type(message).__name__ for message in heard]
+            assert sorted(kinds) == ["Error", "ScanAccepted", "ScanUpdate"]
+            assert {getattr(message, "request", None) for message in heard} == {"r1", "r2", None}
+
+    asyncio.run(play())
+
+
+def test_a_burst_of_events_is_one_list_and_the_next_comes_when_a_second_is_over(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path) as lan, lan.ws("") as client:
+            await hear(client)
+            began = time.monotonic()
+            for number in range(20):
+                lan.scanner.turn(number % 3, Status.OFFLINE)
+            first = await hear(client)
+            assert isinstance(first, protocol.ScanUpdate)
+            assert (first.scan_id, first.cursor, first.online) == (None, "k3f9-20", 0)
+            lan.scanner.turn(1, Status.ONLINE)
+            lan.scanner.turn(2, Status.ONLINE)
+            second = await hear(client)
+            assert isinstance(second, protocol.ScanUpdate)
+            assert second.cursor == "k3f9-22"
+            assert time.monotonic() - began >= 1.0
+            assert await updates(client, 1.2) == []
+
+    asyncio.run(play())
+
+
+def test_the_end_of_each_scan_is_told_at_once(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path) as lan, lan.ws("") as client:
+            await hear(client)
+            lan.scanner.turn(1, Status.OFFLINE)
+            await hear(client)
+            lan.scanner.turn(1, Status.ONLINE)
+            for scan_id in (7, 8):
+                lan.scanner.finish(scan_id)
+            ended = [update.scan_id for update in await updates(client)]
+            assert ended[:2] == [7, 8]
+
+    asyncio.run(play())
+
+
+def test_one_list_serves_all_with_the_same_filter(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path) as lan, lan.ws("") as one, lan.ws("") as two, lan.ws(f"?network={OTHER}") as other:
+            for client in (one, two, other):
+                await hear(client)
+            made = 0
+            translate = lan.hub._translator.device
+
+            def counting(device: Any) -> protocol.Device:  # noqa: ANN401
+                nonlocal made
+                made += 1
+                return translate(device)
+
+            lan.hub._translator.device = counting  # type: ignore[method-assign]
+            lan.scanner.turn(1, Status.OFFLINE)
+            lists = [await hear(client) for client in (one, two, other)]
+            assert made == 3 + 3
+            assert [len(update.devices) for update in lists if isinstance(update, protocol.ScanUpdate)] == [3, 3, 0]
+
+    asyncio.run(play())
+
+
+def test_a_scan_of_another_network_is_told_only_to_who_asked_for_it(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path) as lan, lan.ws(f"?network={OTHER}") as client:
+            await hear(client)
+            lan.scanner.finish(7)
+            assert await updates(client) == []
+            await client.send('{"type": "scan_now", "request": "r"}')
+            assert isinstance(await hear(client), protocol.ScanAccepted)
+            lan.scanner.finish(lan.scanner.scan_id)
+            assert len(await updates(client)) == 1
+
+    asyncio.run(play())
+
+
+def test_a_slow_client_gets_only_the_newest_list(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path, devices=2000) as lan:
+            reader, writer = await raw_client(lan)
+            await asyncio.sleep(0.3)
+            for scan_id in range(20):
+                lan.scanner.finish(scan_id)
+                await asyncio.sleep(0.02)
+            while lan.hub.finished:
+                await asyncio.sleep(0.05)
+            text = b""
+            while b'"scan_id":19' not in text:
+                async with asyncio.timeout(10):
+                    text += await reader.read(2**20)
+            assert text.count(b'"type":"scan_update"') < 20
+            writer.close()
+
+    asyncio.run(play())
+
+
+async def raw_client(lan: House) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A client that reads nothing unless told to."""
+    reader, writer = await asyncio.open_unix_connection(str(lan.path), limit=2**12)
+    writer.write(handshake("/ws"))
+    return reader, writer
+
+
+def test_lists_hold_what_happened_while_the_first_was_on_its_way(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path, devices=3000) as lan, lan.ws("") as client:
+            lan.scanner.turn(2999, Status.OFFLINE)
+            first, second = await hear(client), await hear(client)
+            assert isinstance(first, protocol.InitialState)
+            assert isinstance(second, protocol.ScanUpdate)
+            assert len(first.devices) == len(second.devices) == 3000
+            assert second.devices[2999].status == "offline"
+            assert second.networks == [LAN, OTHER]
+
+    asyncio.run(play())
+
+
+def test_a_client_that_floods_and_does_not_read_is_closed_with_4000(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path, bounds=Bounds(8, 2**20)) as lan, lan.ws("", max_queue=1) as client:
+            await hear(client)
+            client.transport.pause_reading()
+            wish = '{"type": "scan_now", "request": "' + "r" * 100 + '"}'
+            while not client.protocol.parser_exc and lan.server.clients:
+                await client.send(wish)
+                if all(subscriber.lagged for subscriber in lan.server._live._open.values()):
+                    break
+            client.transport.resume_reading()
+            heard = await read_out(client)
+            assert client.close_code == protocol.CLOSE_LAGGED
+            assert not any('"lagged"' in str(message) for message in heard)
+            assert mac(0) in lan.scanner.devices
+
+    asyncio.run(play())

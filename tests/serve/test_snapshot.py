@@ -1,0 +1,138 @@
+"""Law 3: the devices as they are at one cursor, however long the telling takes."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+import pytest
+
+from netscand import protocol
+from netscand.core.model import Event, EventKind, Ip, Status
+from netscand.serve import snapshot as snapshot_module
+from netscand.serve.filters import Filter
+from netscand.serve.hub import Hub
+from netscand.serve.snapshot import Snapshot
+from netscand.serve.translate import Translator
+from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, mac
+
+
+@contextmanager
+def taken(devices: int, fits: Filter | None = None) -> Iterator[tuple[FakeScanner, Snapshot]]:
+    hub = Hub(Translator(lambda: BOOT, lambda _: None))
+    scanner = FakeScanner(hub, devices)
+    hub.attach(scanner)
+    with hub.snapshot(fits or Filter()) as snapshot:
+        yield scanner, snapshot
+
+
+def decoded(part: list[bytes]) -> dict[str, protocol.Device]:
+    devices = [msgspec.json.decode(text, type=protocol.Device) for text in part]
+    return {device.mac: device for device in devices}
+
+
+def test_parts_are_as_long_as_asked_and_hold_each_device_once() -> None:
+    async def run() -> None:
+        with taken(25) as (_, snapshot):
+            parts = []
+            while snapshot.left:
+                parts.append(await snapshot.part(10))
+            assert [len(part) for part in parts] == [10, 10, 5]
+            assert len(decoded([text for part in parts for text in part])) == 25
+
+    asyncio.run(run())
+
+
+def test_an_event_does_not_show_in_a_snapshot_taken_before_it() -> None:
+    async def run() -> None:
+        with taken(6) as (scanner, snapshot):
+            told = await snapshot.part(2)
+            scanner.turn(1, Status.OFFLINE)  # told already
+            scanner.turn(4, Status.OFFLINE)
+            scanner.turn(4, Status.UNKNOWN)  # twice
+            scanner.join(77)
+            del scanner.devices[mac(5)]
+            devices = decoded(told + await snapshot.part(100))
+            assert len(devices) == 6
+            assert {device.status for device in devices.values()} == {"online"}
+            assert {device.reason for device in devices.values()} == {"answered a request"}
+            assert snapshot.cursor == "k3f9-0"
+
+    asyncio.run(run())
+
+
+def test_addresses_are_as_they_were_too() -> None:
+    async def run() -> None:
+        with taken(1) as (scanner, snapshot):
+            device = scanner.devices[mac(0)]
+            previous = {"addresses": device.addresses, "hostname": None}
+            device.addresses, device.hostname = [], "late"
+            scanner.publish(
+                Event(EventKind.ADDRESS_REMOVED, 0.0, LAN, device, Ip(b"\x0a\x00\x00\x0a"), previous=previous)
+            )
+            (told,) = decoded(await snapshot.part(1)).values()
+            assert (told.ip, told.hostname) == ("10.0.0.10", None)
+
+    asyncio.run(run())
+
+
+def test_a_device_that_came_back_under_the_same_mac_is_another_one() -> None:
+    async def run() -> None:
+        with taken(1) as (scanner, snapshot):
+            old = scanner.devices[mac(0)]
+            old.reason = "the old one"
+            scanner.join(0, OTHER)
+            (told,) = decoded(await snapshot.part(1)).values()
+            assert told.reason == "the old one"
+
+    asyncio.run(run())
+
+
+def test_only_what_fits_is_told_and_counted() -> None:
+    async def run() -> None:
+        with taken(30, Filter(None, "a4:83:00:00:00:0")) as (_, snapshot):
+            assert len(await snapshot.part(7)) == 7
+            assert len(await snapshot.part(100)) == 9
+            assert not snapshot.left
+
+    asyncio.run(run())
+
+
+def test_the_loop_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is never held longer than a slice takes, however many devices and clients there are."""
+
+    async def run() -> None:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        with taken(1000) as (_, snapshot):
+            async with asyncio.TaskGroup() as tasks:
+                counting = tasks.create_task(count())
+                await snapshot.part(1000)
+                counting.cancel()
+            assert turns >= 1000 // 16
+
+    monkeypatch.setattr(snapshot_module, "HOLD", 0.0)
+    asyncio.run(run())
+
+
+def test_only_one_snapshot_is_told_in_a_turn() -> None:
+    """A hundred clients that come at once hold the loop no longer than one."""
+
+    async def run() -> None:
+        hub = Hub(Translator(lambda: BOOT, lambda _: None))
+        scanner = FakeScanner(hub, 100)
+        hub.attach(scanner)
+        with hub.snapshot() as one, hub.snapshot() as other:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(one.part(100))
+                tasks.create_task(other.part(100))
+                await asyncio.sleep(0)
+                assert (len(one), len(other)) == (0, 100)
+
+    asyncio.run(run())

@@ -1,0 +1,207 @@
+"""One client's queue: its order, its bounds, its end."""
+
+import asyncio
+
+from netscand import protocol
+from netscand.serve import websocket
+from netscand.serve.filters import EVERYTHING
+from netscand.serve.subscriber import Bounds, Subscriber
+
+NARROW = Bounds(8, 800)
+
+
+class Pipe(asyncio.WriteTransport):
+    """A transport that takes `room` bytes, and then says so, as asyncio's do."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.taken = b""
+        self.writes = 0
+        self.subscriber: Subscriber | None = None
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes += 1
+        self.taken += bytes(data)
+        self.room -= len(data)
+        if self.room <= 0 and self.subscriber is not None:
+            self.subscriber.pause()
+
+    def is_closing(self) -> bool:
+        return False
+
+    def more(self, room: int) -> None:
+        self.room = room
+        assert self.subscriber is not None
+        self.subscriber.resume()
+
+
+def client(
+    room: int = 10**9, bounds: Bounds = NARROW, *, full: bool = False, begun: bool = True
+) -> tuple[Pipe, Subscriber]:
+    pipe = Pipe(room)
+    subscriber = Subscriber(pipe, EVERYTHING, bounds, full=full, closed=lambda: False)
+    pipe.subscriber = subscriber
+    if begun:
+        subscriber.release("c-0")
+    return pipe, subscriber
+
+
+def message(number: int) -> tuple[bytes, str]:
+    return websocket.whole(b"m%d" % number), f"c-{number}"
+
+
+def goodbye(cursor: str) -> bytes:
+    lagged = websocket.whole(protocol.encode(protocol.Lagged(cursor=cursor)))
+    return lagged + websocket.close(protocol.CLOSE_LAGGED, "lagged")
+
+
+def test_what_the_transport_takes_goes_out_in_order_and_in_one_write() -> None:
+    pipe, subscriber = client()
+    for number in range(5):
+        subscriber.offer(message(number))
+    subscriber.drain()
+    assert pipe.taken == b"".join(message(number)[0] for number in range(5))
+    assert pipe.writes == 1
+    assert subscriber.cursor == "c-4"
+
+
+def test_the_cursor_is_that_of_the_last_message_put_on_its_way() -> None:
+    pipe, subscriber = client(room=1)
+    subscriber.offer(message(1))
+    subscriber.drain()
+    subscriber.offer(message(2))
+    subscriber.drain()
+    assert subscriber.cursor == "c-1"
+    pipe.more(1)
+    assert subscriber.cursor == "c-2"
+
+
+def test_too_many_messages_end_with_lagged_and_the_last_good_cursor() -> None:
+    """Law 4."""
+    pipe, subscriber = client(room=1)
+    subscriber.offer(message(1))
+    subscriber.drain()
+    for number in range(2, 11):
+        subscriber.offer(message(number))
+    assert subscriber.lagged
+    assert pipe.taken == message(1)[0] + goodbye("c-1")
+    subscriber.offer(message(11))
+    pipe.more(10**9)
+    assert pipe.taken == message(1)[0] + goodbye("c-1")
+
+
+def test_too_many_bytes_end_with_lagged_too() -> None:
+    """Law 4: bounded in messages and in bytes."""
+    _, subscriber = client(room=0, bounds=Bounds(1000, 800))
+    subscriber.pause()
+    subscriber.offer((b"x" * 801, "c-1"))
+    assert subscriber.lagged
+
+
+def test_a_client_that_reads_does_not_lag_however_much_comes_in_one_turn() -> None:
+    pipe, subscriber = client()
+    for number in range(1000):
+        subscriber.offer(message(number))
+    subscriber.drain()
+    assert not subscriber.lagged
+    assert pipe.taken == b"".join(message(number)[0] for number in range(1000))
+
+
+def test_what_happens_during_the_snapshot_follows_its_last_part() -> None:
+    """Law 3."""
+
+    async def run() -> None:
+        pipe, subscriber = client(begun=False)
+        await subscriber.send((b"part 1 ",))
+        subscriber.offer((b"event", "c-1"))
+        subscriber.drain()
+        await subscriber.send((b"part 2 ",))
+        assert pipe.taken == b"part 1 part 2 "
+        assert subscriber.cursor == ""
+        subscriber.release("c-0")
+        assert pipe.taken == b"part 1 part 2 event"
+        assert subscriber.cursor == "c-1"
+
+    asyncio.run(run())
+
+
+def test_a_client_may_fall_further_behind_while_its_snapshot_is_on_the_way() -> None:
+    _, subscriber = client(begun=False)
+    for number in range(9):
+        subscriber.offer(message(number))
+    assert not subscriber.lagged
+    for number in range(100):
+        subscriber.offer(message(number))
+    assert subscriber.lagged
+
+
+def test_lagged_never_comes_between_the_frames_of_a_message() -> None:
+    async def run() -> None:
+        pipe, subscriber = client(room=1, begun=False)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(subscriber.send((b"first ", b"middle ", b"last ")))
+            await asyncio.sleep(0)
+            assert pipe.taken == b"first "
+            for number in range(100):
+                subscriber.offer(message(number))
+            assert subscriber.lagged
+            assert pipe.taken == b"first "
+            pipe.more(10**9)
+        assert pipe.taken == b"first middle last " + goodbye("")
+
+    asyncio.run(run())
+
+
+def test_a_waiting_list_is_replaced_by_the_newer_but_one_on_its_way_is_finished() -> None:
+    pipe, subscriber = client(room=1, full=True)
+    subscriber.replace((b"a1 ", b"a2 "))
+    subscriber.drain()
+    subscriber.replace((b"b ",))
+    subscriber.replace((b"c ",))
+    pipe.more(10**9)
+    assert pipe.taken == b"a1 a2 c "
+
+
+def test_a_full_client_that_lags_hears_no_lagged_only_close_4000() -> None:
+    pipe, subscriber = client(room=1, full=True)
+    subscriber.replace((b"a1 ", b"a2 "))
+    subscriber.drain()
+    for number in range(10):
+        subscriber.offer(message(number))
+    pipe.more(10**9)
+    assert pipe.taken == b"a1 " + websocket.close(protocol.CLOSE_LAGGED, "lagged")
+
+
+def test_goodbye_is_the_last_that_is_sent() -> None:
+    pipe, subscriber = client(room=1)
+    subscriber.offer(message(1))
+    subscriber.drain()
+    subscriber.offer(message(2))
+    subscriber.close(1001, "netscand stops")
+    subscriber.close(1001)
+    subscriber.offer(message(3))
+    pipe.more(10**9)
+    assert pipe.taken == message(1)[0] + websocket.close(1001, "netscand stops")
+
+
+def test_nothing_is_written_after_a_close_frame_of_aiohttp() -> None:
+    closed: list[int] = []
+    pipe = Pipe(10**9)
+    subscriber = Subscriber(pipe, EVERYTHING, Bounds(), full=False, closed=lambda: bool(closed))
+    subscriber.release("c-0")
+    closed.append(1009)
+    subscriber.offer(message(1))
+    subscriber.drain()
+    assert pipe.taken == b""
+
+
+def test_who_is_gone_keeps_nobody_waiting() -> None:
+    async def run() -> None:
+        _, subscriber = client(room=1, begun=False)
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            tasks.create_task(subscriber.send((b"first", b"second")))
+            await asyncio.sleep(0)
+            subscriber.gone()
+
+    asyncio.run(run())

@@ -1,0 +1,157 @@
+"""The domain as the wire contract tells it."""
+
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from netscand import protocol
+from netscand.core.model import Address, Event, EventKind, Evidence, Ip, Mac, Status
+from netscand.serve.hub import Hub
+from netscand.serve.translate import MOST_ADDRESSES, STEADY, Translator, ip_text, kinds, mac_text
+from tests.serve.house import BOOT, LAN, FakeScanner, mac
+
+
+class Clock:
+    """An offset that a test may set."""
+
+    def __init__(self) -> None:
+        self.offset = BOOT
+
+    def __call__(self) -> float:
+        return self.offset
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def translator(clock: Clock) -> Translator:
+    return Translator(clock, lambda of: "Apple, Inc." if of[:2] == b"\xa4\x83" else None)
+
+
+@pytest.fixture
+def scanner(translator: Translator) -> FakeScanner:
+    return FakeScanner(Hub(translator))
+
+
+def test_times_are_rfc_3339_in_utc_with_milliseconds(translator: Translator) -> None:
+    assert translator.time(1.0425) == "2023-11-14T22:13:21.042Z"
+    assert translator.time(59.9999) == "2023-11-14T22:14:19.999Z"
+
+
+def test_stamps_of_frames_have_microseconds(translator: Translator) -> None:
+    assert translator.stamp(1.25) == "2023-11-14T22:13:21.250000Z"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", translator.now())
+
+
+def test_one_stamp_is_told_the_same_while_the_clocks_drift_a_little(clock: Clock, translator: Translator) -> None:
+    first = translator.time(1.0)
+    clock.offset -= STEADY / 2
+    translator.sync()
+    assert translator.time(1.0) == first
+
+
+def test_a_clock_that_was_set_moves_every_time_that_is_told(clock: Clock, translator: Translator) -> None:
+    """Law 7: wall time is attached at the edge."""
+    translator.time(1.0)
+    clock.offset += 3600
+    translator.sync()
+    assert translator.time(1.0) == "2023-11-14T23:13:21.000Z"
+
+
+def test_what_is_remembered_of_times_is_bounded(translator: Translator) -> None:
+    for number in range(20_000):
+        translator.time(number + 0.5)
+    assert len(translator._texts) <= 8192
+    assert len(translator._seconds) <= 8192
+
+
+def test_addresses_and_macs_become_text() -> None:
+    assert ip_text(Ip(bytes([192, 168, 1, 37]))) == "192.168.1.37"
+    assert ip_text(Ip(b"\xfe\x80" + bytes(13) + b"\x01")) == "fe80::1"
+    assert mac_text(Mac(b"\xa4\x83\xe7\x12\x34\x56")) == "a4:83:e7:12:34:56"
+
+
+def test_a_device_has_every_field_of_the_contract(translator: Translator, scanner: FakeScanner) -> None:
+    device = scanner.devices[mac(1)]
+    device.rtt = 0.0004
+    told = msgspec.json.decode(protocol.encode(translator.device(device)))
+    assert set(told) == set(protocol.Device.__struct_fields__)
+    assert told["mac"] == "a4:83:00:00:00:01"
+    assert told["ip"] == told["addresses"][0]["ip"] == "10.0.0.11"
+    assert told["addresses"][0]["evidence"] == "arp_reply"
+    assert (told["status"], told["rtt_ms"], told["vendor"]) == ("online", 0.4, "Apple, Inc.")
+    assert not told["randomized_mac"]
+
+
+@pytest.mark.parametrize(
+    ("mac_hex", "expected"),
+    [
+        ("00005e000101", ["router_redundancy"]),
+        ("00000c07ac05", ["router_redundancy"]),
+        ("a483e7123456", []),
+    ],
+)
+def test_virtual_routers_are_told_by_their_mac(scanner: FakeScanner, mac_hex: str, expected: list[str]) -> None:
+    assert kinds(replace(scanner.devices[mac(1)], mac=Mac(bytes.fromhex(mac_hex)))) == expected
+
+
+def test_kinds_say_self_gateway_and_proxy_arp(scanner: FakeScanner) -> None:
+    device = scanner.devices[mac(1)]
+    device.is_self = device.is_gateway = True
+    device.addresses = [
+        Address(Ip(bytes([10, 0, 1, n])), LAN, "eth0", Evidence.ARP_REPLY, 0.0, 0.0) for n in range(MOST_ADDRESSES)
+    ]
+    assert kinds(device) == ["self", "gateway", "proxy_arp"]
+
+
+def test_previous_is_told_in_words_of_the_wire(translator: Translator, scanner: FakeScanner) -> None:
+    device = scanner.devices[mac(1)]
+    old = Address(Ip(bytes([10, 0, 9, 9])), LAN, "eth0", Evidence.ARP_REPLY, 1.0, 2.0)
+    event = Event(
+        EventKind.ADDRESS_REMOVED, 3.0, LAN, device, old.ip, mac(2), None, "gone",
+        {"status": Status.OFFLINE, "status_since": 1.0, "ip": old.ip, "addresses": [old]}, 2.5,
+    )  # fmt: skip
+    told = msgspec.json.decode(protocol.encode(translator.event("k3f9-7", event)))
+    assert told["cursor"] == "k3f9-7"
+    assert told["kind"] == "address_removed"
+    assert told["other"] == "a4:83:00:00:00:02"
+    assert told["seen_at"] == "2023-11-14T22:13:22.500000Z"
+    previous = told["previous"]
+    assert previous["status"] == "offline"
+    assert previous["status_since"] == "2023-11-14T22:13:21.000Z"
+    assert previous["ip"] == previous["addresses"][0]["ip"] == "10.0.9.9"
+
+
+def test_a_device_is_told_as_it_was_before_an_event(translator: Translator, scanner: FakeScanner) -> None:
+    device = scanner.devices[mac(1)]
+    before = protocol.encode(translator.device(device))
+    previous = {
+        "status": device.status, "status_since": device.status_since, "reason": device.reason,
+        "addresses": device.addresses, "patience": device.presence.patience, "label": None, "ip": device.ip,
+    }  # fmt: skip
+    device.status, device.status_since, device.reason, device.label = Status.OFFLINE, time.monotonic(), "gone", "x"
+    device.addresses = []
+    was = translator.device_before(Event(EventKind.OFFLINE, 0.0, LAN, device, previous=previous))
+    assert protocol.encode(was) == before
+    assert device.label == "x"
+
+
+def test_networks_count_the_addresses_that_can_be_asked(translator: Translator, scanner: FakeScanner) -> None:
+    sizes = {
+        name: translator.network(held, scanner.coverage(name), 0, None).addresses
+        for name, held in scanner.networks.items()
+    }
+    assert sizes == {LAN: 65534, "192.168.7.0/24@wlan0": 254}
+
+
+def test_this_room_reads_no_wall_clock() -> None:
+    """Law 7: wall time comes in at one place, and is injected."""
+    for source in (Path(__file__).parents[2] / "netscand" / "serve").glob("*.py"):
+        assert not re.search(r"time\.time\b|\bdatetime\b|import time$", source.read_text(), re.MULTILINE), source
