@@ -43,7 +43,7 @@ class Daemon:
         self._notify: Callable[[str], None] = SystemdNotifier().notify
         now = time.monotonic()
         self.wire = Wire(lambda batch: self.engine.hear(batch))
-        self.inventory = Inventory(_rules(config))
+        self.inventory = Inventory(_rules(config), SystemRandom())
         self.planner = Planner(self.inventory, _pace(config), now, SystemRandom())
         self.translator = Translator(offset=lambda: time.time() - time.monotonic(), vendor=Vendors().of)
         self.hub = Hub(self.translator)

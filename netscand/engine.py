@@ -5,6 +5,7 @@ Everything here is synchronous and on the loop's thread, so what a client sees i
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
@@ -13,6 +14,9 @@ from typing import Protocol
 from netscand.core.inventory import Inventory
 from netscand.core.model import Ask, Coverage, Device, Event, Load, Mac, Network, Observation, ScanNews, SendFailed
 from netscand.core.planner import Planner
+
+ASLEEP = 5.0
+"""Seconds between two turns after which we must have been stopped: nobody's silence in them counts (FAULTS F13)."""
 
 ASKS_A_TURN = 512
 """Frames planned at once: some 2 ms of work."""
@@ -52,6 +56,7 @@ class Engine:
         hub: Audience,
         epoch: str,
         clock: Callable[[], float],
+        suspended: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic(),
     ) -> None:
         self.started_at = clock()
         self.turned_at = self.started_at
@@ -64,6 +69,8 @@ class Engine:
         self._hub = hub
         self._epoch = epoch
         self._clock = clock
+        self._suspended = suspended
+        """Seconds that this machine slept since it was booted."""
         self._sequence = 0
         self._unsent: list[Ask] = []
         self._kicked = asyncio.Event()
@@ -125,8 +132,15 @@ class Engine:
 
     async def run(self) -> None:
         """Do what is due, until cancelled."""
+        self.turned_at = self._clock()
+        suspended = self._suspended()
         while True:
             now = self._clock()
+            before, suspended = suspended, self._suspended()
+            if now - self.turned_at > ASLEEP or suspended - before > 1.0:
+                log.info("awake again after %.0f s", now - self.turned_at + suspended - before)
+                self._inventory.resumed(now)
+                self._planner.scan_soon(now)
             self.turned_at = now
             self._wake_at = self._turn(now)
             delay = self._wake_at - self._clock()

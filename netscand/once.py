@@ -51,7 +51,7 @@ def once(config: Config, *, as_json: bool) -> int:
 async def _once(config: Config, *, as_json: bool) -> int:
     listener = _Listener()
     now = time.monotonic()
-    inventory = Inventory(Rules(config.presence.probe_interval, *config.presence.patience))
+    inventory = Inventory(Rules(config.presence.probe_interval, *config.presence.patience), SystemRandom())
     pace = Pace(config.scan.rate, config.scan.background_rate, config.scan.tries)
     planner = Planner(inventory, pace, now, SystemRandom())
     wire = Wire(lambda batch: engine.hear(batch))

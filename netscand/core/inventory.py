@@ -3,11 +3,16 @@
 Pure: it is told the time, and returns what changed. Only the engine calls what changes it (law 1).
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from heapq import heappop, heappush
 from math import inf
+from random import Random
 
+from netscand.core.addresses import SPOKEN, Addresses
+from netscand.core.census import Census
+from netscand.core.doubt import Doubt, Verdict
 from netscand.core.model import (
     Address,
     Ask,
@@ -24,58 +29,36 @@ from netscand.core.model import (
 )
 from netscand.core.presence import Presence, Rules, Step
 
-MOST_UNCONFIRMED = 4_096
-"""Devices an interface may have that never answered us; the oldest go first (FAULTS T11)."""
-
-MOST_CONFIRMED = 65_536
-"""Devices an interface may have that answered us."""
-
-MOST_ADDRESSES = 64
-"""Addresses a device may have; the one not heard for longest goes first."""
-
 UNASKABLE = 300.0
 """Seconds after which a device that has no address to be asked at counts as gone."""
 
-JOINING = frozenset((Evidence.DHCP, Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT))
-"""What a device says when it comes onto a link."""
-
-SPOKEN = {
-    Evidence.ARP_REQUEST: "sent an ARP request",
-    Evidence.ARP_REPLY: "answered an ARP request",
-    Evidence.ARP_PROBE: "probed for an address",
-    Evidence.ARP_ANNOUNCEMENT: "announced its address",
-    Evidence.NDP: "sent neighbour discovery",
-    Evidence.DHCP: "spoke DHCP",
-    Evidence.MDNS: "spoke mDNS",
-    Evidence.NBNS: "spoke NBNS",
-    Evidence.NEIGHBOUR: "is a reachable neighbour of this host",
-    Evidence.PROXIED: "another station answered for it",
-}
-"""Evidence as a reason."""
+SCANNED = (NetworkState.UP, NetworkState.SILENT)
+"""States in which a network is heard and asked."""
 
 
 class Inventory:
     """Devices and networks, and what is due for each device."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, rng: Random) -> None:
         self.rules = rules
         self.devices: dict[Mac, Device] = {}
         self.networks: dict[str, Network] = {}
         """Scanned or not, by id."""
         self.wishes: deque[Ask] = deque()
         """Probes and requests that presence wants, for the planner to send under its budget."""
+        self.addresses = Addresses(self.networks)
         self._at: dict[int, tuple[tuple[int, int, Network], ...]] = {}
         """Interface → its scanned networks, each as (prefix, mask, network)."""
-        self._holders: dict[str, dict[Ip, Device]] = {}
-        """Network → address → who holds it."""
-        self._unconfirmed: dict[int, OrderedDict[Mac, None]] = {}
-        self._confirmed: dict[int, int] = {}
+        self._census = Census()
+        self._doubt = Doubt(rng)
+        self._why: dict[str, str] = {}
+        """Why each network is scanned, or not, as netlink and the configuration have it."""
         self._agenda: list[tuple[float, Mac]] = []
 
     # ---- what is heard ------------------------------------------------------------------------------------------
 
     def place(self, interface: int, ip: Ip | None) -> Network | None:
-        """Give the network that an address heard on an interface belongs to; the interface's first for what has none.
+        """The network that an address heard on an interface belongs to; the interface's first for what has none.
 
         None: nothing is scanned on this interface, so what is heard there is not ours to judge.
         """
@@ -97,7 +80,7 @@ class Inventory:
         if device.is_self:
             return ()
         if seen.evidence is Evidence.PROXIED:  # keeps an address, not presence (DESIGN section 3)
-            return self._hold(device, seen, network)
+            return self.addresses.hear(device, seen, network)
         at = seen.at
         if at > device.last_seen:
             device.last_seen = at
@@ -105,82 +88,59 @@ class Inventory:
         if rtt is not None:
             device.rtt = rtt
             if not device.confirmed:
-                self._confirm(device)
-        device.presence.heard(at, joined=seen.evidence in JOINING)
+                self._census.confirm(device, at)
+        if seen.goodbye:
+            device.presence.goodbye(at)
+            self._schedule(device)
+        else:
+            device.presence.heard(at, joined=seen.joining)
+        recovered = self._end_doubt(network, seen)
         if device.status is Status.ONLINE:
-            return self._hold(device, seen, network)
+            return recovered + self.addresses.hear(device, seen, network)
         event = self._set_status(device, Status.ONLINE, at, SPOKEN[seen.evidence], network.id, seen)
         self._schedule(device)
-        return (event, *self._hold(device, seen, network))
+        return (*recovered, event, *self.addresses.hear(device, seen, network))
 
     def _discover(self, seen: Observation, network: Network, rtt: float | None) -> tuple[Event, ...]:
-        forgotten = self._make_room(seen.interface, confirmed=rtt is not None)
-        if forgotten is None:
+        if seen.evidence is Evidence.PROXIED or seen.goodbye:
             return ()
+        if not self._census.admits(seen.interface, seen.at, confirmed=rtt is not None):
+            return self._tell_flood(seen, network)
         device = Device(seen.mac, seen.at, seen.at, Presence(seen.at, self.rules), status_since=seen.at)
         device.reason = SPOKEN[seen.evidence]
         device.interface = seen.interface
         self.devices[seen.mac] = device
-        self._unconfirmed.setdefault(seen.interface, OrderedDict())[seen.mac] = None
+        evicted = None
         if rtt is not None:
             device.rtt = rtt
-            self._confirm(device)
-        self._hold(device, seen, network)
+            self._census.confirm(device, seen.at)
+        else:
+            evicted = self._census.add(device, seen.at)
+        odd = self.addresses.hear(device, seen, network)
         self._schedule(device)
-        event = Event(
+        found = Event(
             EventKind.DISCOVERED, seen.at, network.id, device, seen.ip, None, seen.evidence, device.reason,
             seen_at=seen.at,
         )  # fmt: skip
-        return (*forgotten, event)
+        recovered = self._end_doubt(network, seen)
+        gone = (self.forget(evicted, seen.at, "never answered, and newer ones need the room"),) if evicted else ()
+        return (*recovered, *gone, found, *odd)
 
-    def _hold(self, device: Device, seen: Observation, network: Network) -> tuple[Event, ...]:
-        """Note at which address the device was heard."""
-        ip = seen.ip
-        if ip is None:
+    def _tell_flood(self, seen: Observation, network: Network) -> tuple[Event, ...]:
+        count = self._census.flood(seen.interface, seen.at)
+        if not count:
             return ()
-        for address in device.addresses:
-            if address.ip == ip and address.network == network.id:
-                if seen.at > address.last_seen:
-                    address.last_seen = seen.at
-                    address.evidence = seen.evidence
-                break
-        else:
-            return self._add_address(device, ip, seen, network)
-        if self._holders[network.id].get(ip) is not device:
-            self._holders[network.id][ip] = device
-        return ()
+        reason = f"{count} more MACs that never answered than a LAN can have; the last: {seen.mac.hex(':')}"
+        return (Event(EventKind.FLOOD, seen.at, network.id, None, seen.ip, seen.mac, seen.evidence, reason),)
 
-    def _add_address(self, device: Device, ip: Ip, seen: Observation, network: Network) -> tuple[Event, ...]:
-        if self.place(seen.interface, ip) is not network or (len(ip) == 4 and not _within(ip, network)):
-            return ()  # an address of another LAN says nothing about this one
-        before = {"ip": device.ip, "addresses": tuple(device.addresses)}
-        moved = [held for held in device.addresses if held.ip == ip and held.network not in self.networks]
-        for held in moved:  # its network was renamed, or is on another interface now
-            self._drop_address(device, held)
-        if len(device.addresses) >= MOST_ADDRESSES:
-            oldest = min(device.addresses, key=lambda held: held.last_seen)
-            self._drop_address(device, oldest)
-        device.addresses.append(Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at))
-        self._holders[network.id][ip] = device
-        device.is_gateway = device.is_gateway or (ip == network.gateway and ip is not None)
-        if moved or (len(device.addresses) == 1 and device.first_seen == seen.at):
-            return ()  # nothing new, or `discovered` tells it
-        return (
-            Event(
-                EventKind.ADDRESS_ADDED, seen.at, network.id, device, ip, None, seen.evidence,
-                SPOKEN[seen.evidence], before, seen.at,
-            ),
-        )  # fmt: skip
-
-    def _drop_address(self, device: Device, address: Address) -> None:
-        device.addresses.remove(address)
-        holders = self._holders.get(address.network, {})
-        if holders.get(address.ip) is device:
-            del holders[address.ip]
-
-    def holder(self, network: str, ip: Ip) -> Device | None:
-        """Who was last heard at an address."""
-        return self._holders[network].get(ip)
+    def forget(self, mac: Mac, now: float, reason: str) -> Event:
+        """Strike a device out. Raises KeyError."""
+        device = self.devices.pop(mac)
+        for address in tuple(device.addresses):
+            self.addresses.drop(device, address)
+        self._census.remove(device, now)
+        device.agenda = inf
+        return Event(EventKind.FORGOTTEN, now, None, device, reason=reason)
 
     # ---- what is due --------------------------------------------------------------------------------------------
 
@@ -200,61 +160,107 @@ class Inventory:
             device = self.devices.get(mac)
             if device is None or device.agenda != due:
                 continue  # forgotten, or scheduled anew since
-            step = device.presence.step(now)
+            device.agenda = inf
             where = self._where(device)
-            silence = now - device.last_seen
-            if where is None and silence >= UNASKABLE:
-                events.append(self._lose(device, now, f"silent for {silence:.0f} s, and no address to ask"))
-            elif step is Step.OFFLINE and where is not None:
-                events.append(self._lose(device, now, device.presence.why(now), where[0].id))
-            elif where is None or step is Step.NOTHING:
+            step = device.presence.step(now)
+            if where is None:
+                silence = now - device.last_seen
+                if silence >= UNASKABLE:
+                    events.append(self._lose(device, now, f"silent for {silence:.0f} s, and no address to ask"))
+                else:
+                    self._schedule(device)
+            elif step is Step.OFFLINE:
+                events += self._judge(device, where[0], now)
+            elif step is Step.NOTHING:
+                events += self.addresses.drop_stale(device, now)
                 self._schedule(device)
-            else:
-                device.agenda = inf  # until the planner has sent it, or found it no longer wanted
+            else:  # off the agenda until the planner has sent it, or found it no longer wanted
+                if step is Step.REQUEST:
+                    self._ask_the_others(device, where[0], now)
                 self.wishes.append(Ask(where[0], where[1].ip, device.mac if step is Step.PROBE else None))
         return tuple(events)
+
+    def _judge(self, device: Device, network: Network, now: float) -> tuple[Event, ...]:
+        verdict, at, reason = self._doubt.verdict(network.id, device, now)
+        if verdict is Verdict.GONE:
+            over = self._doubt.silent(network.id) and any(
+                each.status is Status.ONLINE and not each.is_self for each in self.addresses.devices(network.id)
+            )
+            recovered = self._recover(network, now) if over else ()
+            return (*recovered, self._lose(device, now, device.presence.why(now), network.id))
+        if verdict is Verdict.NETWORK_SILENT:
+            self.networks[network.id] = replace(network, state=NetworkState.SILENT, why=reason)
+            self._index_networks()
+            self._doubt_devices(network.id, reason, now)
+            return (Event(EventKind.NETWORK_SILENT, now, network.id, reason=reason),)
+        if at <= now:
+            self._ask_the_others(device, network, now)
+            at = now + 0.1
+        self._push(device, at)
+        return ()
 
     def _lose(self, device: Device, now: float, reason: str, network: str | None = None) -> Event:
         device.agenda = inf
         device.presence.lost(now)
         return self._set_status(device, Status.OFFLINE, now, reason, network)
 
+    def _ask_the_others(self, device: Device, network: Network, now: float) -> None:
+        for witness in self._doubt.suspect(network.id, device, self.addresses.devices(network.id), now):
+            where = self._where(witness)
+            if where is not None:
+                self.wishes.append(Ask(where[0], where[1].ip, witness.mac))
+
+    def _end_doubt(self, network: Network, seen: Observation) -> tuple[Event, ...]:
+        """The first answer ends the doubt; each device stays `unknown` until its own verdict."""
+        if not self._doubt.silent(network.id) or not self._doubt.ends_by(network.id, seen.mac, seen.at):
+            return ()
+        return self._recover(network, seen.at)
+
+    def _recover(self, network: Network, now: float) -> tuple[Event, ...]:
+        self._doubt.end(network.id, now)
+        up = replace(self.networks[network.id], state=NetworkState.UP, why=self._why[network.id])
+        self.networks[network.id] = up
+        self._index_networks()
+        self._believe(up, now)
+        return (Event(EventKind.NETWORK_RECOVERED, now, network.id, reason="heard again"),)
+
     def wanted(self, ask: Ask, now: float) -> bool:
         """Whether a wish still stands when its turn has come; one that does not is scheduled anew."""
-        device = self.holder(ask.network.id, ask.ip) if ask.network.id in self._holders else None
+        device = self.addresses.holder(ask.network.id, ask.ip)
         if device is None:
             return False
         if device.presence.step(now) in (Step.PROBE, Step.REQUEST):
             return True
-        self._schedule(device)
+        if self._doubt.asks(ask.network.id, device.mac):
+            return True
+        if device.agenda == inf:
+            self._schedule(device)
         return False
 
     def asked(self, ask: Ask, now: float) -> None:
         """Note that an ask really left."""
-        holders = self._holders.get(ask.network.id)
-        device = holders.get(ask.ip) if holders else None
+        device = self.addresses.holder(ask.network.id, ask.ip)
         if device is not None and not device.is_self:
             device.presence.asked(now, broadcast=ask.mac is None)
-            if device.status is not Status.OFFLINE:
-                self._schedule(device)
+            self._schedule(device)
 
     def not_asked(self, ask: Ask, now: float) -> None:
         """Note that the interface refused an ask: try again in a second, and count nothing."""
-        holders = self._holders.get(ask.network.id)
-        device = holders.get(ask.ip) if holders else None
+        device = self.addresses.holder(ask.network.id, ask.ip)
         if device is not None and device.status is not Status.OFFLINE and not device.is_self:
-            device.agenda = now + 1.0
-            heappush(self._agenda, (device.agenda, device.mac))
+            self._push(device, now + 1.0)
 
     def _where(self, device: Device) -> tuple[Network, Address] | None:
-        """Where a device would be asked: at the address last heard that is ours to ask."""
+        """Where a device would be asked: at the IPv4 address last heard, else at an IPv6 one."""
         best: tuple[Network, Address] | None = None
+        rank = (0, -inf)
         for address in device.addresses:
             network = self.networks.get(address.network)
-            if network is None or network.state is not NetworkState.UP or len(address.ip) != 4:
+            if network is None or network.state not in SCANNED:
                 continue
-            if best is None or address.last_seen > best[1].last_seen:
-                best = network, address
+            candidate = (1 if len(address.ip) == 4 else 0, address.last_seen)
+            if best is None or candidate > rank:
+                best, rank = (network, address), candidate
         return best
 
     def _schedule(self, device: Device) -> None:
@@ -267,59 +273,77 @@ class Inventory:
         if due == inf:
             device.agenda = inf
         elif due != device.agenda:
-            device.agenda = due
-            heappush(self._agenda, (due, device.mac))
+            self._push(device, due)
+
+    def _push(self, device: Device, at: float) -> None:
+        device.agenda = at
+        heappush(self._agenda, (at, device.mac))
 
     # ---- what netlink says --------------------------------------------------------------------------------------
 
     def set_networks(self, networks: Iterable[Network], now: float) -> tuple[Event, ...]:
         """Take all networks as they are now; return what changed. Down is doubt about us, not about them (law 8)."""
-        before, self.networks = self.networks, {network.id: network for network in networks}
-        table: dict[int, list[tuple[int, int, Network]]] = {}
-        for network in self.networks.values():
+        before = dict(self.networks)
+        self.networks.clear()  # the address book reads this very table
+        for network in networks:
+            silent = network.state is NetworkState.UP and self._doubt.silent(network.id)
+            self.networks[network.id] = replace(network, state=NetworkState.SILENT) if silent else network
             if network.state is NetworkState.UP:
-                row = (int(network.cidr.network_address), int(network.cidr.netmask), network)
-                table.setdefault(network.index, []).append(row)
-                self._holders.setdefault(network.id, {})
-        # The longest prefix first, so that an address in two nested networks belongs to the inner one.
-        self._at = {index: tuple(sorted(rows, key=lambda row: -row[1])) for index, rows in table.items()}
+                self.addresses.open(network.id)
+        self._why = {network.id: network.why for network in self.networks.values()}
+        self._index_networks()
         events: list[Event] = []
         for network_id in before.keys() | self.networks.keys():
             old, new = before.get(network_id), self.networks.get(network_id)
-            was, is_up = (each is not None and each.state is NetworkState.UP for each in (old, new))
+            was, is_up = (each is not None and each.state in SCANNED for each in (old, new))
             if is_up and not was:
                 assert new is not None
                 events.append(Event(EventKind.NETWORK_UP, now, new.id, reason=new.why))
                 self._believe(new, now)
             elif was and not is_up:
-                assert old is not None
+                self._doubt.end(network_id, now)
                 reason = new.why if new else "the address or the interface is gone"
                 events.append(Event(EventKind.NETWORK_DOWN, now, network_id, reason=reason))
-                self._doubt(network_id, reason, now)
+                self._doubt_devices(network_id, reason, now)
         self._mark_ourselves(now)
         self._mark_gateways()
         return tuple(events)
 
-    def _doubt(self, network: str, reason: str, now: float) -> None:
-        """Set every device that is online on no other network to `unknown`; the network's event tells it."""
-        for device in self._holders.get(network, {}).values():
-            where = self._where_up(device, now)
-            if device.status is Status.ONLINE and where is None:
-                device.status, device.status_since, device.reason = Status.UNKNOWN, now, reason
-                device.agenda = inf
+    def resumed(self, now: float) -> None:
+        """We slept, or were stopped: nobody's silence in that time counts."""
+        for device in self.devices.values():
+            if device.status is not Status.OFFLINE and not device.is_self:
+                device.presence.excuse(now)
+                self._schedule(device)
 
-    def _where_up(self, device: Device, now: float) -> Network | None:
-        """Give a network that is up, on which the device was heard within its patience."""
+    def _index_networks(self) -> None:
+        table: dict[int, list[tuple[int, int, Network]]] = {}
+        for network in self.networks.values():
+            if network.state in SCANNED:
+                row = (int(network.cidr.network_address), int(network.cidr.netmask), network)
+                table.setdefault(network.index, []).append(row)
+        # The longest prefix first, so that an address in two nested networks belongs to the inner one.
+        self._at = {index: tuple(sorted(rows, key=lambda row: -row[1])) for index, rows in table.items()}
+
+    def _doubt_devices(self, network: str, reason: str, now: float) -> None:
+        """Set every device that is online on no other network to `unknown`; the network's event tells it."""
+        for device in self.addresses.devices(network):
+            if device.status is Status.ONLINE and not self._online_elsewhere(device, now):
+                device.status, device.status_since, device.reason = Status.UNKNOWN, now, reason
+                self._schedule(device)
+
+    def _online_elsewhere(self, device: Device, now: float) -> bool:
+        """Whether a network is up on which the device was heard within its patience."""
         for address in device.addresses:
             network = self.networks.get(address.network)
             if network is not None and network.state is NetworkState.UP:  # noqa: SIM102 (one thought a line)
                 if device.is_self or now - address.last_seen <= device.presence.patience:
-                    return network
-        return None
+                    return True
+        return False
 
     def _believe(self, network: Network, now: float) -> None:
         """We hear this network again: each device gets its own verdict, its silence counted from now."""
-        for device in self._holders[network.id].values():
+        for device in self.addresses.devices(network.id):
             if device.status is not Status.OFFLINE and not device.is_self:
                 device.presence.excuse(now)
                 self._schedule(device)
@@ -327,7 +351,7 @@ class Inventory:
     def _mark_ourselves(self, now: float) -> None:
         ours: dict[Mac, list[Network]] = {}
         for network in self.networks.values():
-            if network.state is NetworkState.UP:
+            if network.state in SCANNED:
                 ours.setdefault(network.mac, []).append(network)
         for device in self.devices.values():
             if device.is_self and device.mac not in ours and device.status is Status.ONLINE:
@@ -340,42 +364,20 @@ class Inventory:
                 device.status, device.status_since, device.reason = Status.ONLINE, now, "this host"
             device.is_self, device.interface, device.last_seen, device.agenda = True, networks[0].index, now, inf
             held = {(address.network, address.ip): address for address in device.addresses}
-            device.addresses = []
+            for address in tuple(device.addresses):
+                self.addresses.drop(device, address)
             for network in networks:
-                address = held.get((network.id, network.own)) or Address(
-                    network.own, network.id, network.interface, Evidence.NEIGHBOUR, now, now
-                )
-                device.addresses.append(address)
-                self._holders[network.id][network.own] = device
+                kept = held.get((network.id, network.own))
+                new = Address(network.own, network.id, network.interface, Evidence.NEIGHBOUR, now, now)
+                self.addresses.put(device, kept or new)
 
     def _mark_gateways(self) -> None:
         for device in self.devices.values():
             device.is_gateway = False
         for network in self.networks.values():
-            holder = self._holders.get(network.id, {}).get(network.gateway) if network.gateway else None
+            holder = self.addresses.holder(network.id, network.gateway) if network.gateway else None
             if holder is not None:
                 holder.is_gateway = True
-
-    # ---- bounds -------------------------------------------------------------------------------------------------
-
-    def _make_room(self, interface: int, *, confirmed: bool) -> tuple[Event, ...] | None:
-        """Make room for one more device of an interface; None: there is none."""
-        if confirmed:
-            return () if self._confirmed.get(interface, 0) < MOST_CONFIRMED else None
-        waiting = self._unconfirmed.get(interface)
-        if not waiting or len(waiting) < MOST_UNCONFIRMED:
-            return ()
-        mac, _ = waiting.popitem(last=False)
-        device = self.devices.pop(mac)
-        for address in tuple(device.addresses):
-            self._drop_address(device, address)
-        return ()
-
-    def _confirm(self, device: Device) -> None:
-        for waiting in self._unconfirmed.values():
-            waiting.pop(device.mac, None)
-        device.confirmed = True
-        self._confirmed[device.interface] = self._confirmed.get(device.interface, 0) + 1
 
     # ---- telling ------------------------------------------------------------------------------------------------
 
@@ -392,7 +394,3 @@ class Inventory:
             kind, at, network, device, seen.ip if seen else device.ip, None, seen.evidence if seen else None,
             reason, previous, seen.at if seen else None,
         )  # fmt: skip
-
-
-def _within(ip: Ip, network: Network) -> bool:
-    return int.from_bytes(ip) & int(network.cidr.netmask) == int(network.cidr.network_address)

@@ -120,6 +120,16 @@ class Observation(NamedTuple):
     mac: Mac
     ip: Ip | None
     evidence: Evidence
+    joining: bool = False
+    """Said as it comes onto the link: DHCP, an ARP or DAD probe, an announcement."""
+    goodbye: bool = False
+    """It says that it leaves: a reason to ask, never a verdict."""
+    name: str | None = None
+    """A host name it claims, cleaned (FAULTS T8)."""
+    name_source: str | None = None
+    """`dhcp` `mdns` `dns` `nbns`"""
+    dhcp_server: Ip | None = None
+    """A DHCP server that this frame speaks for, or of."""
 
 
 @dataclass(slots=True)
@@ -154,6 +164,8 @@ class Device:
     """Seconds from our last ask to its answer."""
     is_self: bool = False
     is_gateway: bool = False
+    is_proxy: bool = False
+    """It answers for more addresses than a host has (proxy ARP)."""
     hostname: str | None = None
     hostname_source: str | None = None
     label: str | None = None

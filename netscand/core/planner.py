@@ -9,7 +9,7 @@ from math import inf
 from random import Random
 
 from netscand.core.budget import Bucket
-from netscand.core.inventory import Inventory
+from netscand.core.inventory import SCANNED, Inventory
 from netscand.core.model import (
     Ask,
     Cause,
@@ -17,7 +17,6 @@ from netscand.core.model import (
     Evidence,
     Mac,
     Network,
-    NetworkState,
     Observation,
     ScanFailed,
     ScanFinished,
@@ -106,7 +105,7 @@ class Planner:
         """Take the inventory's networks; one that is new or up again is scanned at once."""
         before, self._plans = self._plans, {}
         for network in self._inventory.networks.values():
-            if network.state is not NetworkState.UP:
+            if network.state not in SCANNED:
                 continue
             plan = before.pop(network.id, None)
             if plan is None:
@@ -120,6 +119,12 @@ class Planner:
         for network_id in before:
             self.failed(network_id, "the network went down", now)
         self._first = False
+        self.next_at = now
+
+    def scan_soon(self, now: float) -> None:
+        """We slept: what we know is old, so scan every network at once."""
+        for plan in self._plans.values():
+            plan.due, plan.cause = now, Cause.INTERFACE
         self.next_at = now
 
     def _set_buckets(self, plan: Plan, now: float) -> None:

@@ -166,7 +166,7 @@ class Part:
             if tried > attempt:  # SETTLED too
                 continue
             ip = Ip((base + self.offsets[index]).to_bytes(4))
-            device = inventory.holder(network_id, ip)
+            device = inventory.addresses.holder(network_id, ip)
             online = device is not None and device.status is Status.ONLINE
             if known is not None and online is not known:
                 continue

@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from random import Random
 
+import pytest
+
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
     Ask,
+    Cause,
     Event,
     EventKind,
     Evidence,
@@ -14,6 +17,7 @@ from netscand.core.model import (
     ScanFailed,
     ScanFinished,
     ScanNews,
+    ScanStarted,
     SendFailed,
 )
 from netscand.core.planner import Pace, Planner
@@ -61,10 +65,13 @@ class House:
 
     def __init__(self, pace: Pace | None = None) -> None:
         self.now = 50.0
+        self.slept = 0.0
         self.tape, self.cable = Tape(), Cable()
-        self.inventory = Inventory(Rules())
+        self.inventory = Inventory(Rules(), Random(1))
         self.planner = Planner(self.inventory, pace or Pace(), self.now, Random(1))
-        self.engine = Engine(self.inventory, self.planner, self.cable, self.tape, "e", lambda: self.now)
+        self.engine = Engine(
+            self.inventory, self.planner, self.cable, self.tape, "e", lambda: self.now, lambda: self.slept
+        )
         self.engine.interval = 30.0
         self.engine.set_networks([network()])
 
@@ -144,3 +151,30 @@ def test_the_running_engine_wakes_for_a_wish_at_once() -> None:
         return len(house.cable.frames) - before
 
     assert asyncio.run(story()) > 0
+
+
+@pytest.mark.parametrize("way", ["stopped", "suspended"])
+def test_after_a_sleep_there_is_a_scan_before_any_verdict(way: str) -> None:
+    """FAULTS F13: a stopped process; a jump of boot time over monotonic time."""
+
+    async def story() -> House:
+        house = House()
+        house.engine.hear([house.seen(1, "10.0.0.11")])
+        house.turn(12)
+        async with asyncio.TaskGroup() as rooms:
+            task = rooms.create_task(house.engine.run())
+            await asyncio.sleep(0.01)
+            house.tape.news.clear()
+            if way == "stopped":
+                house.now += 4000
+            else:
+                house.slept += 4000
+            house.engine._kicked.set()
+            for _ in range(5):
+                await asyncio.sleep(0)
+            task.cancel()
+        return house
+
+    house = asyncio.run(story())
+    assert not [event for event in house.tape.events if event.kind is EventKind.OFFLINE]
+    assert any(isinstance(news, ScanStarted) and news.cause is Cause.INTERFACE for news in house.tape.news)

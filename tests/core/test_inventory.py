@@ -2,6 +2,7 @@
 
 import pytest
 
+from netscand.core import addresses, census
 from netscand.core import inventory as room
 from netscand.core.model import EventKind, Evidence, NetworkState, Observation, Status
 from tests.core.world import World, ip, mac, network
@@ -155,25 +156,44 @@ def test_the_gateway_is_marked() -> None:
 
 def test_unconfirmed_devices_are_bounded_and_the_oldest_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Law 6; who answered us stays."""
-    monkeypatch.setattr(room, "MOST_UNCONFIRMED", 100)
+    monkeypatch.setattr(census, "MOST_UNCONFIRMED", 100)
     world = World()
     world.alive(20)
     world.run(5)
     for number in range(1000, 2000):
+        world.now += 1.0
         world.hear(mac(number), "10.0.0.200")
     devices = world.inventory.devices
-    assert len(devices) <= 1 + 20 + 100
+    assert len(devices) == 1 + 20 + 100
     assert all(mac(i) in devices for i in range(1, 21))
     assert mac(1999) in devices
+    assert len(world.of(K.FORGOTTEN)) == 900
 
 
-def test_addresses_are_bounded_and_the_one_not_heard_for_longest_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flood_is_one_event_and_the_real_devices_stay() -> None:
+    """FAULTS T11: new MACs are told by token bucket, then one `flood` a minute; who answers us is told all the same."""
+    world = World()
+    world.alive(50)
+    world.run(10)
+    for number in range(100_000, 200_000):
+        world.now += 0.0005
+        world.hear(mac(number), "10.0.0.200")
+    assert len(world.of(K.FLOOD)) == 1
+    assert len(world.of(K.DISCOVERED)) < 50 + 256 + 50 * 4 + 10
+    world.hosts[2, ip("10.0.0.200")] = mac(7_000)
+    world.planner.wish(["10.0.0.200"], world.now)
+    world.run(3)
+    assert mac(7_000) in world.inventory.devices
+    assert all(mac(i) in world.inventory.devices for i in range(1, 51))
+
+
+def test_addresses_are_bounded_and_the_one_not_heard_for_longest_goes() -> None:
     world = World([network("10.0.0.0/16")])
     for number in range(300):
         world.now += 0.001
         world.hear(mac(1), f"10.0.{number // 200 + 1}.{number % 200 + 1}")
     held = world.inventory.devices[mac(1)].addresses
-    assert len(held) == room.MOST_ADDRESSES
+    assert len(held) == addresses.MOST_ADDRESSES
     assert max(held, key=lambda address: address.last_seen).ip == ip("10.0.2.100")
 
 
@@ -210,3 +230,158 @@ def test_a_late_frame_does_not_move_time_back() -> None:
     assert place is not None
     world.inventory.observe(Observation(world.now - 5, 2, mac(1), ip("10.0.0.77"), Evidence.ARP_REPLY), place)
     assert world.inventory.devices[mac(1)].last_seen == world.now
+
+
+def test_one_address_claimed_by_two_within_a_minute_is_a_conflict_told_once() -> None:
+    world = World()
+    world.hear(mac(1), "10.0.0.77")
+    for _ in range(20):
+        world.now += 1
+        world.hear(mac(2), "10.0.0.77")
+        world.now += 1
+        world.hear(mac(1), "10.0.0.77")
+    (event,) = world.of(K.ADDRESS_CONFLICT)
+    assert event.device is not None
+    assert event.device.mac == mac(2)
+    assert event.other == mac(1)
+    assert not world.of(K.ADDRESS_MOVED)
+
+
+def test_an_address_that_another_device_has_later_has_moved() -> None:
+    """And the first one holds it no more."""
+    world = World()
+    world.hear(mac(1), "10.0.0.77")
+    world.now += 3600
+    world.hear(mac(2), "10.0.0.5")
+    world.hear(mac(2), "10.0.0.77")
+    (event,) = world.of(K.ADDRESS_MOVED)
+    assert event.other == mac(1)
+    assert world.inventory.devices[mac(1)].addresses == []
+    assert not world.of(K.ADDRESS_ADDED)
+
+
+def test_another_mac_at_the_gateways_address_is_told_as_such() -> None:
+    world = World([network(gateway="10.0.0.1")])
+    world.hear(mac(1), "10.0.0.1")
+    world.now += 10
+    world.hear(mac(2), "10.0.0.1")
+    (event,) = world.of(K.GATEWAY_CHANGED)
+    assert event.device is not None
+    assert event.device.mac == mac(2)
+    assert event.other == mac(1)
+    assert not world.of(K.ADDRESS_CONFLICT)
+
+
+def test_a_mac_with_more_addresses_than_a_host_has_is_proxy_arp_and_quiet() -> None:
+    world = World()
+    for last in range(10, 250):
+        world.hear(mac(1), f"10.0.0.{last}")
+    told = len(world.events)
+    assert world.inventory.devices[mac(1)].is_proxy
+    world.now += 5
+    for last in range(10, 250):
+        world.hear(mac(1), f"10.0.0.{last}")
+    assert len(world.events) == told
+
+
+def test_an_address_given_up_is_removed_after_a_while() -> None:
+    """Its device is heard at another one meanwhile."""
+    world = World()
+    world.hosts[2, ip("10.0.0.10")] = mac(1)
+    world.run(60)
+    world.hosts = {(2, ip("10.0.0.11")): mac(1)}
+    world.hear(mac(1), "10.0.0.11", Evidence.ARP_ANNOUNCEMENT)
+    world.run(2000)
+    (event,) = world.of(K.ADDRESS_REMOVED)
+    assert event.address == ip("10.0.0.10")
+    assert [held.ip for held in world.inventory.devices[mac(1)].addresses] == [ip("10.0.0.11")]
+
+
+def test_a_network_that_falls_silent_at_once_is_doubted() -> None:
+    """Law 8: one `network_silent`, all `unknown`; the first answer ends it; each returns by its own `online`."""
+    world = World()
+    world.alive(30)
+    world.run(4000)
+    world.events.clear()
+    world.deaf = lambda ask: True
+    world.run(300)
+    assert [event.kind for event in world.events] == [K.NETWORK_SILENT]
+    assert {world.inventory.devices[mac(i)].status for i in range(1, 31)} == {Status.UNKNOWN}
+    world.deaf = lambda ask: False
+    world.run(120)
+    assert [event.kind for event in world.events[1:]] == [K.NETWORK_RECOVERED] + [K.ONLINE] * 30
+
+
+def test_after_ten_minutes_of_doubt_silence_is_taken_for_what_it_is() -> None:
+    world = World()
+    world.alive(30)
+    world.run(4000)
+    world.events.clear()
+    world.hosts.clear()
+    world.run(800)
+    silent = world.events[0]
+    assert silent.kind is K.NETWORK_SILENT
+    offline = world.of(K.OFFLINE)
+    assert len(offline) == 30
+    assert all(600 <= event.at - silent.at < 605 for event in offline)
+
+
+def test_four_of_five_that_leave_at_once_are_doubted_too() -> None:
+    """An access point perhaps; the others go on. The doubt lasts until one of the silent is heard, or ten minutes."""
+    world = World()
+    world.alive(30)
+    world.run(4000)
+    world.events.clear()
+    gone = {place: each for place, each in world.hosts.items() if each <= mac(26)}
+    world.hosts = {place: each for place, each in world.hosts.items() if each > mac(26)}
+    world.run(300)
+    assert [event.kind for event in world.events] == [K.NETWORK_SILENT] + [K.ONLINE] * 4
+    back = next(iter(gone))
+    world.hosts[back] = gone[back]
+    world.run(500)
+    assert [event.kind for event in world.events[5:]] == [K.NETWORK_RECOVERED, K.ONLINE] + [K.OFFLINE] * 25
+
+
+def test_four_of_five_that_stay_away_are_gone_after_ten_minutes() -> None:
+    world = World()
+    world.alive(30)
+    world.run(4000)
+    world.events.clear()
+    world.hosts = {place: each for place, each in world.hosts.items() if each > mac(26)}
+    world.run(900)
+    kinds = [event.kind for event in world.events]
+    assert kinds == [K.NETWORK_SILENT, *[K.ONLINE] * 4, K.NETWORK_RECOVERED, *[K.OFFLINE] * 26]
+
+
+def test_one_that_leaves_alone_is_not_taken_for_the_network() -> None:
+    world = World()
+    world.alive(30)
+    world.run(4000)
+    world.events.clear()
+    del world.hosts[2, ip("10.0.0.10")]
+    world.run(60)
+    assert [event.kind for event in world.events] == [K.OFFLINE]
+
+
+def test_the_gateway_and_half_of_a_network_are_a_network_that_fell_silent() -> None:
+    world = World([network(gateway="10.0.0.10")])
+    world.alive(8)
+    world.run(4000)
+    world.events.clear()
+    gone = {mac(i) for i in range(1, 6)}
+    world.hosts = {place: each for place, each in world.hosts.items() if each not in gone}
+    world.run(60)
+    assert world.events[0].kind is K.NETWORK_SILENT
+    assert "gateway" in world.events[0].reason
+
+
+def test_after_a_suspend_nobody_is_gone_for_our_sleep() -> None:
+    """FAULTS F13: a grace period and a scan before any verdict."""
+    world = World()
+    world.alive(5)
+    world.run(4000)
+    world.events.clear()
+    world.now += 8 * 3600
+    world.inventory.resumed(world.now)
+    world.run(120)
+    assert not world.events

@@ -63,7 +63,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
-        self.inventory = Inventory(self.rules)
+        self.inventory = Inventory(self.rules, Random(self.seed))
         self.planner = Planner(self.inventory, self.pace, self.now, Random(self.seed))
         self.hosts: dict[tuple[int, Ip], Mac] = {}
         """Who answers, by interface and address."""
@@ -87,7 +87,8 @@ class World:
 
     def hear(self, sender: Mac, at: str | None, evidence: Evidence = Evidence.ARP_REQUEST, index: int = 2) -> None:
         """Put a frame on the air that nobody asked for."""
-        self._hear(Observation(self.now, index, sender, ip(at) if at else None, evidence))
+        joining = evidence in (Evidence.DHCP, Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT)
+        self._hear(Observation(self.now, index, sender, ip(at) if at else None, evidence, joining=joining))
 
     def run(self, seconds: float) -> None:
         end = self.now + seconds

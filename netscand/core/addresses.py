@@ -1,0 +1,173 @@
+"""Who holds which address of which network, and what is odd about that."""
+
+from collections.abc import Collection, Mapping
+
+from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Network, Observation
+
+MOST_ADDRESSES = 64
+"""Addresses a device may have; the one not heard for longest goes first. More is proxy ARP."""
+
+CONFLICT_WITHIN = 60.0
+"""Seconds in which two devices that claim one address are in conflict; later, the address has moved."""
+
+CONFLICT_APART = 600.0
+"""Seconds between two events of a conflict over one address."""
+
+MOST_CONFLICTS = 256
+"""Conflicts remembered a network."""
+
+STALE = 1800.0
+"""Seconds after which an address is dropped that its device was not heard at, while it was at another."""
+
+SPOKEN = {
+    Evidence.ARP_REQUEST: "sent an ARP request",
+    Evidence.ARP_REPLY: "answered an ARP request",
+    Evidence.ARP_PROBE: "probed for an address",
+    Evidence.ARP_ANNOUNCEMENT: "announced its address",
+    Evidence.NDP: "sent neighbour discovery",
+    Evidence.DHCP: "spoke DHCP",
+    Evidence.MDNS: "spoke mDNS",
+    Evidence.NBNS: "spoke NBNS",
+    Evidence.NEIGHBOUR: "is a reachable neighbour of this host",
+    Evidence.PROXIED: "another station answered for it",
+}
+"""Evidence as a reason."""
+
+
+class Addresses:
+    """The address book of every scanned network."""
+
+    def __init__(self, networks: Mapping[str, Network]) -> None:
+        self.networks = networks
+        """All, by id: the inventory's."""
+        self._holders: dict[str, dict[Ip, Device]] = {}
+        self._told: dict[tuple[str, Ip], float] = {}
+        """When a conflict was told."""
+
+    def open(self, network: str) -> None:
+        """Begin to keep a network's addresses."""
+        self._holders.setdefault(network, {})
+
+    def holder(self, network: str, ip: Ip) -> Device | None:
+        """Who was last heard at an address."""
+        holders = self._holders.get(network)
+        return holders.get(ip) if holders is not None else None
+
+    def devices(self, network: str) -> Collection[Device]:
+        """Who holds an address there; a device with several stands there several times."""
+        return self._holders.get(network, {}).values()
+
+    def put(self, device: Device, address: Address) -> None:
+        """Enter an address that a device is known to hold, without a word."""
+        device.addresses.append(address)
+        self._holders.setdefault(address.network, {})[address.ip] = device
+
+    def drop(self, device: Device, address: Address) -> None:
+        """Strike an address out."""
+        device.addresses.remove(address)
+        holders = self._holders.get(address.network, {})
+        if holders.get(address.ip) is device:
+            del holders[address.ip]
+
+    def hear(self, device: Device, seen: Observation, network: Network) -> tuple[Event, ...]:
+        """Note at which address a device was heard; what is new or odd about it."""
+        ip = seen.ip
+        if ip is None:
+            return ()
+        for address in device.addresses:
+            if address.ip == ip and address.network == network.id:
+                if seen.at > address.last_seen:
+                    address.last_seen = seen.at
+                    address.evidence = seen.evidence
+                if self._holders[network.id].get(ip) is device or seen.evidence is Evidence.PROXIED:
+                    return ()
+                return self._take_over(device, seen, network, ip)
+        return self._add(device, ip, seen, network)
+
+    def _add(self, device: Device, ip: Ip, seen: Observation, network: Network) -> tuple[Event, ...]:
+        if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
+            return ()  # an address of another LAN says nothing about this one
+        before = {"ip": device.ip, "addresses": tuple(device.addresses)}
+        renamed = [held for held in device.addresses if held.ip == ip and held.network not in self.networks]
+        for held in renamed:  # the same address, on a network that has another name or interface now
+            self.drop(device, held)
+        if len(device.addresses) >= MOST_ADDRESSES:
+            device.is_proxy = True
+            self.drop(device, min(device.addresses, key=lambda held: held.last_seen))
+        device.addresses.append(Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at))
+        taken = self._take_over(device, seen, network, ip, before)
+        if taken or renamed or device.is_proxy or (len(device.addresses) == 1 and device.first_seen == seen.at):
+            return taken  # told already, nothing new, beyond telling, or told by `discovered`
+        return (self._event(EventKind.ADDRESS_ADDED, device, seen, network, previous=before),)
+
+    def _take_over(
+        self, device: Device, seen: Observation, network: Network, ip: Ip, before: Mapping[str, object] | None = None
+    ) -> tuple[Event, ...]:
+        """Make `device` the holder; what to say where another one held the address."""
+        holders = self._holders[network.id]
+        old = holders.get(ip)
+        if seen.evidence is Evidence.PROXIED and old is not None:
+            return ()
+        holders[ip] = device
+        if ip == network.gateway:
+            device.is_gateway = True
+        if old is None or old is device or old.is_proxy or device.is_proxy:
+            return ()
+        claim = next((held for held in old.addresses if held.ip == ip and held.network == network.id), None)
+        silent = seen.at - claim.last_seen if claim else CONFLICT_WITHIN + 1
+        in_conflict = silent <= CONFLICT_WITHIN
+        if not in_conflict and claim is not None and not old.is_self:
+            self.drop(old, claim)
+        if ip == network.gateway:
+            old.is_gateway = in_conflict
+        if in_conflict and not self._may_tell(network.id, ip, seen.at):
+            return ()
+        kind = EventKind.ADDRESS_CONFLICT if in_conflict else EventKind.ADDRESS_MOVED
+        if ip == network.gateway:
+            kind = EventKind.GATEWAY_CHANGED
+        reason = f"{SPOKEN[seen.evidence]}; {old.mac.hex(':')} was heard there {silent:.0f} s before"
+        return (self._event(kind, device, seen, network, previous=before, other=old, reason=reason),)
+
+    def _may_tell(self, network: str, ip: Ip, now: float) -> bool:
+        if now < self._told.get((network, ip), 0.0) + CONFLICT_APART and (network, ip) in self._told:
+            return False
+        self._told.pop((network, ip), None)
+        if len(self._told) >= MOST_CONFLICTS:
+            del self._told[next(iter(self._told))]
+        self._told[network, ip] = now
+        return True
+
+    def drop_stale(self, device: Device, now: float) -> tuple[Event, ...]:
+        """Drop the addresses that a device seems to have given up: not heard at for long, while it was at another."""
+        if len(device.addresses) < 2 or device.is_self or device.is_proxy:
+            return ()
+        events = []
+        for old in tuple(device.addresses):
+            newer = (
+                held.last_seen - old.last_seen > STALE and len(held.ip) == len(old.ip) and held.network == old.network
+                for held in device.addresses
+            )
+            if any(newer):
+                before = {"ip": device.ip, "addresses": tuple(device.addresses)}
+                self.drop(device, old)
+                reason = f"not heard there for {now - old.last_seen:.0f} s, but at another address"
+                events.append(
+                    Event(EventKind.ADDRESS_REMOVED, now, old.network, device, old.ip, reason=reason, previous=before)
+                )
+        return tuple(events)
+
+    @staticmethod
+    def _event(
+        kind: EventKind,
+        device: Device,
+        seen: Observation,
+        network: Network,
+        *,
+        previous: Mapping[str, object] | None,
+        other: Device | None = None,
+        reason: str | None = None,
+    ) -> Event:
+        return Event(
+            kind, seen.at, network.id, device, seen.ip, other.mac if other else None, seen.evidence,
+            reason or SPOKEN[seen.evidence], previous, seen.at,
+        )  # fmt: skip

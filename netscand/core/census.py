@@ -1,0 +1,85 @@
+"""Who is let in: a LAN is hostile, and every table bounded (law 6, FAULTS T11)."""
+
+from collections import OrderedDict
+
+from netscand.core.model import Device, Mac
+
+MOST_UNCONFIRMED = 4_096
+"""Devices an interface may have that never answered us; the oldest go first."""
+
+MOST_CONFIRMED = 65_536
+"""Devices an interface may have that answered us."""
+
+NEWCOMERS_AT_ONCE, NEWCOMERS_A_SECOND = 256.0, 4.0
+"""Devices that never answered us and are told: more is a flood, and they are told when they answer."""
+
+FLOOD_APART = 60.0
+"""Seconds between two `flood` of one interface."""
+
+
+class _Door:
+    """One interface's."""
+
+    def __init__(self, now: float) -> None:
+        self.unconfirmed: OrderedDict[Mac, None] = OrderedDict()
+        self.confirmed = 0
+        self.tokens = NEWCOMERS_AT_ONCE
+        self.at = now
+        self.turned_away = 0
+        self.flood_at = 0.0
+        """When a flood may be told again."""
+
+
+class Census:
+    """Counts devices by interface and by whether they ever answered us."""
+
+    def __init__(self) -> None:
+        self._doors: dict[int, _Door] = {}
+
+    def admits(self, interface: int, now: float, *, confirmed: bool) -> bool:
+        """Whether one more device of an interface may be told now."""
+        door = self._door(interface, now)
+        if confirmed:
+            return door.confirmed < MOST_CONFIRMED
+        door.tokens = min(NEWCOMERS_AT_ONCE, door.tokens + max(0.0, now - door.at) * NEWCOMERS_A_SECOND)
+        door.at = max(now, door.at)
+        if door.tokens < 1:
+            door.turned_away += 1
+            return False
+        door.tokens -= 1
+        return True
+
+    def flood(self, interface: int, now: float) -> int:
+        """How many were turned away since the last `flood`, if it is time to tell another, else 0."""
+        door = self._door(interface, now)
+        if not door.turned_away or now < door.flood_at:
+            return 0
+        turned_away, door.turned_away, door.flood_at = door.turned_away, 0, now + FLOOD_APART
+        return turned_away
+
+    def add(self, device: Device, now: float) -> Mac | None:
+        """Count a device that never answered us; the one that has to go for it, if any."""
+        unconfirmed = self._door(device.interface, now).unconfirmed
+        unconfirmed[device.mac] = None
+        return unconfirmed.popitem(last=False)[0] if len(unconfirmed) > MOST_UNCONFIRMED else None
+
+    def confirm(self, device: Device, now: float) -> None:
+        """Count a device as one that answered us."""
+        for door in self._doors.values():
+            door.unconfirmed.pop(device.mac, None)
+        device.confirmed = True
+        self._door(device.interface, now).confirmed += 1
+
+    def remove(self, device: Device, now: float) -> None:
+        """Count a device no more."""
+        door = self._door(device.interface, now)
+        if device.confirmed:
+            door.confirmed -= 1
+        for each in self._doors.values():
+            each.unconfirmed.pop(device.mac, None)
+
+    def _door(self, interface: int, now: float) -> _Door:
+        door = self._doors.get(interface)
+        if door is None:
+            door = self._doors[interface] = _Door(now)
+        return door

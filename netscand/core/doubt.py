@@ -1,0 +1,135 @@
+"""Whether it is they who fell silent, or us (law 8).
+
+Before somebody is called offline, the others are asked too. Where hardly anyone answers, it is the network that fell
+silent: its devices are `unknown` until the first answer, or for ten minutes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from random import Random
+
+from netscand.core.model import Device, Mac, Status
+
+LEAST_SILENT = 5
+"""Devices that must be silent before a network is; with the gateway among them, AND_THE_GATEWAY are enough."""
+
+AND_THE_GATEWAY = 3
+
+SILENT_SHARE, WITH_THE_GATEWAY = 0.8, 0.5
+"""The part of a network that must be silent; with the gateway among them, half."""
+
+WITNESS_PATIENCE = 60.0
+"""Seconds: who may be silent for longer proves nothing by it."""
+
+WITNESSES = 64
+"""Devices asked at most."""
+
+ANSWER_WITHIN = 1.5
+"""Seconds that the witnesses have."""
+
+ASKED_ANEW = 10.0
+"""Seconds after which an inquiry says nothing any more."""
+
+LONGEST = 600.0
+"""Seconds of doubt, after which silence is taken for what it is."""
+
+
+class Verdict(Enum):
+    """What to make of a device whose patience is over."""
+
+    GONE = auto()
+    WAIT = auto()
+    NETWORK_SILENT = auto()
+
+
+@dataclass(slots=True)
+class _Silence:
+    ends: float
+    devices: frozenset[Mac]
+    """Who fell silent: an answer of one of them ends the doubt."""
+
+
+@dataclass(slots=True)
+class _Inquiry:
+    at: float
+    witnesses: dict[Mac, Device]
+    suspects: dict[Mac, Device]
+
+    def silent(self) -> list[Device]:
+        """Who was not heard since."""
+        asked = self.witnesses | self.suspects
+        return [each for each in asked.values() if each.last_seen < self.at]
+
+
+class Doubt:
+    """Inquiries, and the networks that are silent."""
+
+    def __init__(self, rng: Random) -> None:
+        self._silent: dict[str, _Silence] = {}
+        self._recovered: dict[str, float] = {}
+        """When a network was last heard again."""
+        self._inquiries: dict[str, _Inquiry] = {}
+        self._rng = rng
+
+    def silent(self, network: str) -> bool:
+        """Whether a network is silent."""
+        return network in self._silent
+
+    def ends_by(self, network: str, mac: Mac, now: float) -> bool:
+        """Whether what a device just said ends the doubt; when that is over, anybody's word does."""
+        silence = self._silent[network]
+        return mac in silence.devices or now >= silence.ends
+
+    def end(self, network: str, now: float) -> None:
+        """A network is heard again, or is gone."""
+        if self._silent.pop(network, None) is not None:
+            self._recovered[network] = now
+
+    def suspect(self, network: str, device: Device, devices: Iterable[Device], now: float) -> list[Device]:
+        """Somebody is about to be called offline: whom to ask, so that we learn whether it is only them."""
+        inquiry = self._inquiries.get(network)
+        if inquiry is not None and now - inquiry.at < ASKED_ANEW:
+            inquiry.suspects[device.mac] = device
+            return []
+        there = [
+            each for each in devices if each.status is not Status.OFFLINE and not each.is_self and each is not device
+        ]
+        able = [each for each in there if each.presence.patience <= WITNESS_PATIENCE]
+        if len(able) > WITNESSES:
+            able = self._rng.sample(able, WITNESSES) + [each for each in able if each.is_gateway]
+        witnesses = {each.mac: each for each in able}
+        self._inquiries[network] = _Inquiry(now, witnesses, {device.mac: device})
+        return list(witnesses.values())
+
+    def asks(self, network: str, mac: Mac) -> bool:
+        """Whether a device is asked as a witness, and has not answered yet."""
+        inquiry = self._inquiries.get(network)
+        witness = inquiry.witnesses.get(mac) if inquiry else None
+        return inquiry is not None and witness is not None and witness.last_seen < inquiry.at
+
+    def verdict(self, network: str, device: Device, now: float) -> tuple[Verdict, float, str]:
+        """What to make of a device that is due; for WAIT, until when; for NETWORK_SILENT, the reason."""
+        silence = self._silent.get(network)
+        if silence is not None:
+            return (Verdict.WAIT, silence.ends, "") if now < silence.ends else (Verdict.GONE, now, "")
+        recovered = self._recovered.get(network, -LONGEST)
+        if device.status is Status.UNKNOWN and device.status_since < recovered and now - recovered < LONGEST:
+            return Verdict.GONE, now, ""  # it was doubted, the network is heard again: this is its own verdict
+        inquiry = self._inquiries.get(network)
+        if inquiry is None or now - inquiry.at >= ASKED_ANEW:
+            return Verdict.WAIT, now, ""
+        inquiry.suspects[device.mac] = device
+        total = len(inquiry.witnesses | inquiry.suspects)
+        if now < inquiry.at + ANSWER_WITHIN and total >= AND_THE_GATEWAY:
+            return Verdict.WAIT, inquiry.at + ANSWER_WITHIN, ""
+        silent = inquiry.silent()
+        count = len(silent)
+        gateway = any(each.is_gateway for each in silent)
+        all_silent = count >= LEAST_SILENT and count >= SILENT_SHARE * total
+        if all_silent or (gateway and count >= AND_THE_GATEWAY and count >= WITH_THE_GATEWAY * total):
+            del self._inquiries[network]
+            self._silent[network] = _Silence(now + LONGEST, frozenset(each.mac for each in silent))
+            also = ", the gateway among them" if gateway else ""
+            return Verdict.NETWORK_SILENT, now, f"{count} of {total} devices asked fell silent at once{also}"
+        return Verdict.GONE, now, ""
