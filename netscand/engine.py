@@ -199,6 +199,8 @@ class Engine:
 
     def _publish(self, event: Event) -> None:
         self._sequence += 1
+        if event.network is not None:
+            self._planner.changed(event.network, event.at)
         self._hub.publish(self.cursor, event)
 
     # ---- what clients ask (serve/scanner.py) ----------------------------------------------------------------------
@@ -235,7 +237,7 @@ class Engine:
 
     def coverage(self, network: str) -> Coverage:
         """What one timer's scan asks of a network."""
-        return self._planner.coverage(network)
+        return self._planner.coverage(network, self._clock())
 
     def load(self) -> Load:
         """Counters since the start."""

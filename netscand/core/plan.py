@@ -24,6 +24,8 @@ class Plan:
         self.cause = Cause.INTERFACE
         self.last_scan: float | None = None
         self.last_fast = -inf
+        self.changed_at = now
+        """When somebody last came or went."""
         self.outstanding: dict[Ip, float] = {}
         """Asks without an answer, oldest first."""
         self.rate: Bucket | None = None

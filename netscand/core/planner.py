@@ -5,7 +5,7 @@ Pure: told the time. `due` gives the frames that may leave now; `next_at` is whe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
 from random import Random
 
 from netscand.core.budget import Bucket
@@ -36,6 +36,9 @@ FIRST_SCAN_FAST = 1024
 
 SCAN_SHARE = 0.8
 """Part of the background budget of an interval that a timer's scan may plan with."""
+
+QUIET_AFTER, QUIET_COVERAGE = 600.0, 300.0
+"""Seconds without a change after which silent addresses are asked less, and in which all are asked once then."""
 
 PROGRESS_APART, TIMER_PROGRESS_APART = 0.1, 1.0
 """Seconds between two `scan_progress`: of what somebody waits for, and of a timer's scan."""
@@ -93,12 +96,12 @@ class Planner:
         plan = self._plans.get(network)
         return plan.last_scan if plan else None
 
-    def coverage(self, network: str) -> Coverage:
+    def coverage(self, network: str, now: float) -> Coverage:
         """What one timer's scan asks of a network, and how long all of it takes."""
         plan = self._plans.get(network)
         if plan is None or not plan.offsets:
             return Coverage(0.0, 0.0)
-        fraction = self._window(plan) / len(plan.offsets)
+        fraction = self._window(plan, now) / len(plan.offsets)
         return Coverage(fraction, self._interval(plan) / fraction)
 
     def set_networks(self, now: float) -> None:
@@ -142,11 +145,20 @@ class Planner:
     def _interval(self, plan: Plan) -> float:
         return plan.network.interval if self.lease is None else min(self.lease, plan.network.interval)
 
-    def _window(self, plan: Plan) -> int:
-        """Give how many addresses the budget lets a timer's scan ask."""
+    def changed(self, network: str, now: float) -> None:
+        """Somebody came or went: a network where that happens is asked more."""
+        plan = self._plans.get(network)
+        if plan is not None:
+            plan.changed_at = now
+
+    def _window(self, plan: Plan, now: float) -> int:
+        """How many addresses a timer's scan asks: what the budget lets it, and less where all has been quiet."""
+        interval, count = self._interval(plan), len(plan.offsets)
         rate = (plan.background or self._background).rate
-        room = int(rate * self._interval(plan) * SCAN_SHARE) if rate else len(plan.offsets)
-        return max(1, min(len(plan.offsets), room))
+        room = int(rate * interval * SCAN_SHARE) if rate else count
+        if now - plan.changed_at > QUIET_AFTER:
+            room = min(room, ceil(count * interval / QUIET_COVERAGE))
+        return max(1, min(count, room))
 
     # ---- wishes -------------------------------------------------------------------------------------------------
 
@@ -292,7 +304,7 @@ class Planner:
     def _start_timer(self, plan: Plan, now: float) -> None:
         first = plan.cause is not Cause.TIMER
         fast = first and len(plan.offsets) <= FIRST_SCAN_FAST and now - plan.last_fast >= FULL_RATE_APART
-        count = len(plan.offsets) if fast else self._window(plan)
+        count = len(plan.offsets) if fast else self._window(plan, now)
         window = range(plan.walked, plan.walked + count)
         plan.walked = (plan.walked + count) % max(len(plan.offsets), 1)
         if fast:

@@ -11,9 +11,6 @@ from random import Random
 from netscand.core.inventory import Inventory
 from netscand.core.model import Ask, Cause, Ip, Mac, Network, Status
 
-LATELY = 10.0
-"""A device heard within so many seconds is not asked by a timer's scan."""
-
 EXTRA_TRIES = 3
 """What a device that is online gets on top of `tries`: a wish should not miss it for a lost frame."""
 
@@ -173,8 +170,8 @@ class Part:
             if device is not None and device.is_self:
                 self._count_ourselves(index, device.mac)
                 continue
-            if device is not None and online and self._heard_lately(device.last_seen):
-                self._answer(index, device.mac)
+            if device is not None and online and not self._thorough:
+                self._answer(index, device.mac)  # presence asks it, as seldom as it can: this scan need not
                 continue
             limit = self._tries + (EXTRA_TRIES if self._thorough and online else 0)
             if attempt >= limit:
@@ -187,9 +184,6 @@ class Part:
             if attempt + 1 == limit:
                 self._settle(index)
             skipped = 0
-
-    def _heard_lately(self, last_seen: float) -> bool:
-        return not self._thorough and self.now - last_seen < LATELY
 
 
 @dataclass(slots=True)

@@ -77,7 +77,7 @@ def test_offline_needs_three_probes_a_request_and_patience() -> None:
     """And the reason is told."""
     world = World()
     world.alive(1)
-    world.run(4000)
+    world.run(8000)
     world.hosts.clear()
     gone_at = world.inventory.devices[mac(1)].last_seen
     world.frames.clear()
@@ -301,7 +301,7 @@ def test_a_network_that_falls_silent_at_once_is_doubted() -> None:
     """Law 8: one `network_silent`, all `unknown`; the first answer ends it; each returns by its own `online`."""
     world = World()
     world.alive(30)
-    world.run(4000)
+    world.run(8000)
     world.events.clear()
     world.deaf = lambda ask: True
     world.run(300)
@@ -315,7 +315,7 @@ def test_a_network_that_falls_silent_at_once_is_doubted() -> None:
 def test_after_ten_minutes_of_doubt_silence_is_taken_for_what_it_is() -> None:
     world = World()
     world.alive(30)
-    world.run(4000)
+    world.run(8000)
     world.events.clear()
     world.hosts.clear()
     world.run(800)
@@ -330,7 +330,7 @@ def test_four_of_five_that_leave_at_once_are_doubted_too() -> None:
     """An access point perhaps; the others go on. The doubt lasts until one of the silent is heard, or ten minutes."""
     world = World()
     world.alive(30)
-    world.run(4000)
+    world.run(8000)
     world.events.clear()
     gone = {place: each for place, each in world.hosts.items() if each <= mac(26)}
     world.hosts = {place: each for place, each in world.hosts.items() if each > mac(26)}
@@ -345,7 +345,7 @@ def test_four_of_five_that_leave_at_once_are_doubted_too() -> None:
 def test_four_of_five_that_stay_away_are_gone_after_ten_minutes() -> None:
     world = World()
     world.alive(30)
-    world.run(4000)
+    world.run(8000)
     world.events.clear()
     world.hosts = {place: each for place, each in world.hosts.items() if each > mac(26)}
     world.run(900)
@@ -356,7 +356,7 @@ def test_four_of_five_that_stay_away_are_gone_after_ten_minutes() -> None:
 def test_one_that_leaves_alone_is_not_taken_for_the_network() -> None:
     world = World()
     world.alive(30)
-    world.run(4000)
+    world.run(8000)
     world.events.clear()
     del world.hosts[2, ip("10.0.0.10")]
     world.run(60)
@@ -366,7 +366,7 @@ def test_one_that_leaves_alone_is_not_taken_for_the_network() -> None:
 def test_the_gateway_and_half_of_a_network_are_a_network_that_fell_silent() -> None:
     world = World([network(gateway="10.0.0.10")])
     world.alive(8)
-    world.run(4000)
+    world.run(8000)
     world.events.clear()
     gone = {mac(i) for i in range(1, 6)}
     world.hosts = {place: each for place, each in world.hosts.items() if each not in gone}
@@ -379,7 +379,7 @@ def test_after_a_suspend_nobody_is_gone_for_our_sleep() -> None:
     """FAULTS F13: a grace period and a scan before any verdict."""
     world = World()
     world.alive(5)
-    world.run(4000)
+    world.run(8000)
     world.events.clear()
     world.now += 8 * 3600
     world.inventory.resumed(world.now)

@@ -72,14 +72,31 @@ def test_the_known_are_asked_by_unicast_and_the_silent_by_broadcast() -> None:
         assert (ask.mac is not None) == ((2, ask.ip) in world.hosts)
 
 
-def test_a_device_heard_lately_is_not_asked_by_a_timers_scan() -> None:
+def test_a_timers_scan_leaves_the_online_to_presence() -> None:
+    """Or a sleeping phone would be asked every 30 s, for nothing but its battery."""
     world = World()
     world.alive(1)
     world.run(29.5)
-    world.hear(mac(1), "10.0.0.10")
     world.frames.clear()
-    world.run(8)
+    world.hear(mac(1), "10.0.0.10")
+    world.run(9)
+    assert world.frames
     assert not any(ask.ip == ip("10.0.0.10") for _, ask in world.frames)
+
+
+def test_a_quiet_network_is_asked_less() -> None:
+    """After ten minutes without a change one coverage takes five minutes; a change brings the old pace back."""
+    world = World()
+    world.alive(60)
+    world.run(700)
+    world.frames.clear()
+    world.run(300)
+    silent = [ask.ip for _, ask in world.frames if ask.mac is None]
+    assert len(set(silent)) == 254 - 1 - 60
+    assert len(silent) <= 200
+    assert world.planner.coverage("10.0.0.0/24@eth0", world.now).seconds == pytest.approx(300, rel=0.05)
+    world.planner.changed("10.0.0.0/24@eth0", world.now)
+    assert world.planner.coverage("10.0.0.0/24@eth0", world.now).seconds == 30
 
 
 @pytest.mark.parametrize("rate", [200.0, 1000.0])
@@ -263,7 +280,7 @@ def test_a_large_network_is_walked_in_turns_and_says_so() -> None:
     """50 frames/s for 30 s cover some 1,200 of 65,534 addresses; the next scan goes on where this one ended."""
     world = World([network("10.0.0.0/16")])
     world.run(150)
-    coverage = world.planner.coverage("10.0.0.0/16@eth0")
+    coverage = world.planner.coverage("10.0.0.0/16@eth0", world.now)
     assert coverage.fraction == pytest.approx(1200 / 65_534)
     assert coverage.seconds == pytest.approx(30 * 65_534 / 1200)
     asked = [ask.ip for _, ask in world.frames]
