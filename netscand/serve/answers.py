@@ -73,6 +73,8 @@ def in_our_shape(judge: Callable[[web.Request], Awaitable[None]]) -> Callable[..
         except web.HTTPException as wrong:
             return refusal(from_aiohttp(wrong))
         except (ConnectionError, TimeoutError):
+            if request.transport is not None:
+                request.transport.abort()  # a mere close would wait for it to read
             raise ConnectionResetError("the client is gone, or too slow") from None
         except Exception:
             if request.writer.output_size > 0:

@@ -204,6 +204,8 @@ async def _wish(request: web.Request) -> protocol.ScanWish:
             body = await request.read()
     except TimeoutError:
         raise Refused("bad_request", "the body did not come", 408, {"Connection": "close"}) from None
+    if len(body) > protocol.MAX_MESSAGE:  # aiohttp's own limit is one byte off in some versions
+        raise Refused("too_large", f"more than {protocol.MAX_MESSAGE} bytes")
     if not body:
         return protocol.ScanWish()
     if request.content_type != JSON:

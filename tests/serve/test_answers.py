@@ -1,0 +1,29 @@
+"""Every refusal has one shape."""
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from netscand import protocol
+from netscand.serve.answers import HEADERS, Refused, from_aiohttp, refusal
+
+
+@pytest.mark.parametrize("code", protocol.ERROR_STATUS)
+def test_each_code_has_its_status(code: str) -> None:
+    answer = refusal(Refused(code, "a sentence"))
+    assert answer.status == protocol.ERROR_STATUS[code]
+    assert isinstance(answer.body, bytes)
+    assert msgspec.json.decode(answer.body) == {"error": {"code": code, "message": "a sentence"}}
+    assert all(answer.headers[name] == value for name, value in HEADERS.items())
+
+
+def test_what_aiohttp_refuses_is_told_in_our_words() -> None:
+    assert from_aiohttp(web.HTTPNotFound()).code == "not_found"
+    assert from_aiohttp(web.HTTPRequestEntityTooLarge(1, 2)).code == "too_large"
+    not_allowed = from_aiohttp(web.HTTPMethodNotAllowed("PUT", ["GET"]))
+    assert (not_allowed.status, not_allowed.code, not_allowed.headers) == (405, "bad_request", {"Allow": "GET"})
+
+
+def test_no_answer_ever_opens_itself_to_pages_of_others() -> None:
+    assert not [name for name in HEADERS if name.lower().startswith("access-control")]
+    assert HEADERS["X-Content-Type-Options"] == "nosniff"

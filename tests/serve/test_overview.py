@@ -1,0 +1,73 @@
+"""Counts of a small inventory are exact at once; those of a large one are made in slices."""
+
+import asyncio
+
+import pytest
+
+from netscand import protocol
+from netscand.core.model import Status
+from netscand.serve import overview as overview_module
+from netscand.serve.filters import EVERYTHING, Filter
+from netscand.serve.hub import Hub
+from netscand.serve.overview import Overview, around_devices, listed
+from netscand.serve.translate import Translator
+from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, mac
+
+
+def made(devices: int) -> tuple[FakeScanner, Overview]:
+    translator = Translator(lambda: BOOT, lambda _: None)
+    scanner = FakeScanner(Hub(translator), devices)
+    return scanner, Overview(scanner, translator)
+
+
+def test_counts_follow_every_event_and_leave_this_host_out() -> None:
+    scanner, overview = made(5)
+    scanner.devices[mac(0)].is_self = True
+    assert overview.counts() == protocol.Counts(online=4, offline=0, unknown=0)
+    scanner.turn(1, Status.OFFLINE)
+    scanner.turn(2, Status.UNKNOWN)
+    assert overview.counts() == protocol.Counts(online=2, offline=1, unknown=1)
+
+
+def test_a_device_counts_once_in_each_network_it_has_addresses_in() -> None:
+    scanner, overview = made(3)
+    first, second = scanner.devices[mac(0)], scanner.devices[mac(1)]
+    first.addresses = first.addresses * 2
+    scanner.join(7, OTHER)
+    second.addresses += scanner.devices[mac(7)].addresses
+    assert {network.id: network.online for network in overview.networks(EVERYTHING)} == {LAN: 3, OTHER: 2}
+    assert [network.id for network in overview.networks(Filter(OTHER))] == [OTHER]
+
+
+def test_a_large_inventory_is_counted_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overview_module, "SMALL", 10)
+    monkeypatch.setattr(overview_module, "COUNTED_ANEW", 0.01)
+
+    async def run() -> None:
+        scanner, overview = made(100)
+        assert overview.counts().online == 100
+        scanner.turn(1, Status.OFFLINE)
+        assert overview.counts().online == 100
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            counting = tasks.create_task(overview.run())
+            while overview.counts().online != 99:
+                await asyncio.sleep(0.001)
+            counting.cancel()
+
+    asyncio.run(run())
+
+
+def test_devices_that_are_json_already_stand_in_the_message_as_they_are() -> None:
+    update = protocol.Devices(devices=listed([b'{"mac":"x"}', b'{"mac":"y"}']), more=False)
+    assert protocol.encode(update) == b'{"type":"devices","devices":[{"mac":"x"},{"mac":"y"}],"more":false}'
+
+
+def test_no_text_in_a_message_is_taken_for_the_place_of_its_devices() -> None:
+    hostile = '"devices":[]'
+    message = protocol.ScanUpdate(
+        scan_id=None, cursor=hostile, networks=[hostile], started_at=None, finished_at=None,
+        online=0, frames=None, devices=[],
+    )  # fmt: skip
+    before, after = around_devices(message)
+    assert before + after == protocol.encode(message)
+    assert after == b"]}"

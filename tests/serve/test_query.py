@@ -1,0 +1,43 @@
+"""What stands in addresses."""
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+
+from netscand.serve.answers import Refused
+from netscand.serve.query import mac_of, parameters
+
+
+def test_macs_are_read_with_colons_or_dashes_in_any_case() -> None:
+    assert mac_of("a4:83:e7:12:34:56") == mac_of("A4-83-E7-12-34-56") == b"\xa4\x83\xe7\x12\x34\x56"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a4:83:e7:12:34",
+        "a4:83-e7:12:34:56",
+        "a4:83:e7:12:34:5g",
+        "a483e7123456",
+        "../etc/passwd",
+        "a4:83:e7:12:34:56\n",
+    ],
+)
+def test_what_is_no_mac_is_refused(text: str) -> None:
+    with pytest.raises(Refused, match="expected a MAC"):
+        mac_of(text)
+
+
+def test_known_parameters_are_given_back_decoded() -> None:
+    assert parameters(make_mocked_request("GET", "/x?q=K%C3%BCche&network=a%20b"), "q", "network") == {
+        "q": "Küche",
+        "network": "a b",
+    }
+
+
+@pytest.mark.parametrize("query", ["x=1", "q=1&q=2", "token=secret", "q=1&Q=2"])
+def test_unknown_and_repeated_ones_are_refused(query: str) -> None:
+    with pytest.raises(Refused) as refused:
+        parameters(make_mocked_request("GET", f"/x?{query}"), "q", "network")
+    assert refused.value.status == 400
+    assert "secret" not in refused.value.message
