@@ -56,6 +56,10 @@ def test_what_people_write_stays_as_it_is() -> None:
     assert clean("  a   b ") == "a b"
 
 
+def test_a_tower_of_marks_does_not_climb_into_other_lines() -> None:
+    assert clean("x" + "\u0323\u0330\u0331\u0332" * 9 + "y") == "x\u0323\u0330y"
+
+
 def test_what_is_cut_says_so() -> None:
     assert clean("abcdef", 4) == "abc…"
 

@@ -177,9 +177,13 @@ def test_a_reader_that_goes_away_ends_it_at_once_and_quietly(ctl: Ctl, args: lis
     assert running.stderr
     assert running.stdout.readline()
     running.stdout.close()
-    assert running.stderr.read() == b""
-    running.stderr.close()
-    assert running.wait(DEADLINE) == 0
+    try:
+        assert running.wait(DEADLINE) == 0
+        assert running.stderr.read() == b""
+    finally:
+        running.kill()
+        running.wait()
+        running.stderr.close()
 
 
 def test_a_file_takes_the_lines_as_they_come(ctl: Ctl, tmp_path: Path) -> None:
