@@ -53,7 +53,8 @@ def main() -> None:
         sys.exit(130)
 
 
-def _arguments() -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
+    """What the command line may hold; the manual page is made of it."""
     parser = argparse.ArgumentParser("netscand", description="Knows which devices are on the local networks.")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help=f"configuration (default {DEFAULT}, if it is there)"
@@ -62,9 +63,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--once", action="store_true", help="scan, print the devices, and exit")
     parser.add_argument("--json", action="store_true", help="with --once: print JSON")
     parser.add_argument("--version", action="version", version=f"netscand {__version__}")
-    arguments = parser.parse_args()
+    return parser
+
+
+def _arguments() -> argparse.Namespace:
+    asked = parser()
+    arguments = asked.parse_args()
     if arguments.json and not arguments.once:
-        parser.error("--json goes with --once")
+        asked.error("--json goes with --once")
     return arguments
 
 
