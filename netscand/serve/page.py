@@ -19,6 +19,7 @@ TYPES = {
 FILES = (
     "index.html", "page.css", "icon.svg", "page.js", "stream.js", "rest.js", "lan.js", "order.js", "words.js",
     "table.js", "events.js", "device.js", "week.js", "networks.js", "scan.js", "dialogs.js", "element.js",
+    "notice.js", "address.js",
 )  # fmt: skip
 """All there are, in netscand/serve/web."""
 

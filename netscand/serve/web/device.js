@@ -2,6 +2,7 @@
 
 import { el, mark, say } from "./element.js";
 import { item } from "./events.js";
+import { newsIn } from "./lan.js";
 import { facts } from "./networks.js";
 import { device as path } from "./rest.js";
 import { week } from "./week.js";
@@ -10,9 +11,9 @@ import { age, calledOf, evidenceOf, inFull, kindsOf, nameOf, sourceOf, span, sta
 const LISTED = 50;
 
 export class DevicePane {
-  /** `ask`: REST; `lan`; `now()`; `close()`; `token(why)`: asks for one; `forget(name)`: a promise of yes or no. */
-  constructor({ element, lan, ask, now, close, token, forget }) {
-    Object.assign(this, { element, lan, ask, now, token, forget });
+  /** `ask`: REST; `lan`; `now()`; `close()`; `notice(words)`; `token(why)`: asks for one; `forget(name)`: a promise of yes or no. */
+  constructor({ element, lan, ask, now, close, notice, token, forget }) {
+    Object.assign(this, { element, lan, ask, now, close, notice, token, forget });
     this.mac = null;
     this.title = el("h2", { id: "device-title" });
     this.sub = el("p", { class: "sub" });
@@ -170,7 +171,7 @@ export class DevicePane {
     if (presence.status === "fulfilled") this.picture.replaceChildren(week(presence.value.days, this.now()));
     else this.picture.replaceChildren(el("p", { class: "why" }, absent(presence.reason)));
     if (told.status === "fulfilled") {
-      const events = told.value.events.filter((event) => !this.heard.has(event.cursor)).slice(-LISTED).reverse();
+      const events = newsIn(told.value.events).filter((event) => !this.heard.has(event.cursor)).slice(-LISTED).reverse();
       for (const event of events) this.heard.add(event.cursor);
       this.events.append(...events.map((event) => item(event, true)));
       say(this.eventsAbsent, this.events.childElementCount ? "" : "Nothing is kept of it.");
@@ -211,6 +212,8 @@ export class DevicePane {
     if (!device || !(await this.forget(calledOf(device)))) return;
     try {
       await this.ask("DELETE", path(mac));
+      this.notice(`${calledOf(device)} is forgotten.`);
+      if (mac === this.mac) this.close();
     } catch (failure) {
       this.#failed(failure);
     }

@@ -1,9 +1,10 @@
 // Events as they happen, the newest first; and the same list for one device.
 
 import { el } from "./element.js";
-import { calledOf, detailOf, inFull, markOf, moment, titleOf } from "./words.js";
+import { newsIn } from "./lan.js";
+import { calledOf, detailOf, inFull, markOf, moment, stamp, titleOf } from "./words.js";
 
-const KEPT = 300;
+const KEPT = 200;
 
 /** One event as a list item; `alone`: in a list that is about its device anyway. */
 export function item(event, alone = false) {
@@ -19,47 +20,44 @@ export function item(event, alone = false) {
 export class Events {
   constructor({ list, empty, unread }) {
     Object.assign(this, { list, empty, unread });
-    this.waiting = [];
-    this.seen = new Set(); // cursors, so that history and stream tell each once
+    this.kept = []; // the newest last
+    this.drawn = 0; // how many of them have been shown
     this.fresh = 0;
   }
 
   /** Tell these, oldest first; they appear with `draw`. */
   add(events) {
-    for (const event of events) {
-      if (this.seen.has(event.cursor)) continue;
-      this.seen.add(event.cursor);
-      this.waiting.push(event);
-      this.fresh += 1;
+    this.kept.push(...events);
+    this.fresh += events.length;
+    const over = this.kept.length - KEPT;
+    if (over > 0) {
+      this.kept.splice(0, over);
+      this.drawn = Math.max(0, this.drawn - over);
     }
-    if (this.waiting.length > KEPT) this.waiting.splice(0, this.waiting.length - KEPT);
-    if (this.seen.size > 8 * KEPT) this.seen = new Set([...this.seen].slice(-4 * KEPT));
   }
 
-  /** What happened before this page was opened, oldest first: goes below what is there. */
+  /** What history tells of the last time, oldest first: put where it belongs, each event once. */
   past(events) {
-    const items = events.filter((event) => !this.seen.has(event.cursor)).slice(-KEPT).reverse();
-    for (const event of items) this.seen.add(event.cursor);
-    this.list.append(...items.map((event) => item(event)));
-    this.#trim();
+    const known = new Set(this.kept.map((event) => event.cursor));
+    const missed = newsIn(events).filter((event) => !known.has(event.cursor));
+    if (!missed.length) return;
+    this.kept = [...missed, ...this.kept].sort((one, other) => stamp(one.at) - stamp(other.at)).slice(-KEPT);
+    this.list.replaceChildren();
+    this.drawn = 0;
   }
 
-  /** Show what waits; `watched`: somebody looks at the list. */
+  /** Show what is new; `watched`: somebody looks at the list. */
   draw(watched) {
-    if (this.waiting.length) {
-      this.list.prepend(...this.waiting.reverse().map((event) => item(event)));
-      this.waiting = [];
-      this.#trim();
+    if (this.drawn < this.kept.length) {
+      this.list.prepend(...this.kept.slice(this.drawn).reverse().map((event) => item(event)));
+      this.drawn = this.kept.length;
+      while (this.list.childElementCount > KEPT) this.list.lastElementChild.remove();
     }
+    this.empty.hidden = this.drawn > 0;
     if (watched) this.fresh = 0;
     this.unread.hidden = !this.fresh;
     const text = this.fresh > 99 ? "99+" : String(this.fresh);
     if (this.unread.textContent !== text) this.unread.textContent = text;
-  }
-
-  #trim() {
-    while (this.list.childElementCount > KEPT) this.list.lastElementChild.remove();
-    this.empty.hidden = this.list.childElementCount > 0;
   }
 }
 

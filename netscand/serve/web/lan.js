@@ -11,6 +11,18 @@ const VERDICTS = new Set(["discovered", "online", "offline"]);
 /** The newest `protocol` number this page understands. */
 export const PROTOCOL = 1;
 
+/** Of events that are kept, in order, those worth telling: a device that left a doubt as it had entered it is no news. */
+export function newsIn(events) {
+  const verdicts = new Map();
+  return events.filter((event) => {
+    const mac = event.device?.mac;
+    if (!mac || !VERDICTS.has(event.kind)) return true;
+    const was = verdicts.get(mac) ?? event.device.status;
+    verdicts.set(mac, event.device.status);
+    return event.previous?.status !== "unknown" || was !== event.device.status;
+  });
+}
+
 export class Lan {
   constructor() {
     /** MAC → device, as the wire has it. */

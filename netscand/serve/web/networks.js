@@ -25,7 +25,7 @@ class Card {
     this.scan.hidden = network.state !== "up";
     const scanned = network.state !== "excluded";
     facts(this.facts, scanned ? [
-      ["Online", `${count(online, "device")} of ${count(network.addresses, "address", "addresses")}`],
+      ["Online", `${online.toLocaleString()} of ${count(network.addresses, "address", "addresses")}`],
       ["Asked", coverageOf(network)],
       ["Every", span(network.interval)],
       ["Last scan", network.last_scan ? age((now - stamp(network.last_scan)) / 1000) : "not yet", inFull(network.last_scan)],
@@ -48,7 +48,7 @@ export function facts(list, pairs) {
 
 export class Networks {
   /** `ask(method, path)`: REST; `stream`; `scan(targets)`; `now()` in ms by the daemon's clock. */
-  constructor({ element, ailing, lan, stream, ask, scan, now, notice }) {
+  constructor({ element, ailing, lan, stream, ask, scan, now, notice, token }) {
     Object.assign(this, { element, ailing, lan, stream, ask, scan, now, notice });
     this.cards = new Map();
     this.status = null;
@@ -57,15 +57,18 @@ export class Networks {
     this.excluded = el("div", { class: "cards" });
     this.others = el("details", { hidden: true }, el("summary", {}, "Not scanned"), this.excluded);
     this.lease = el("select", { onchange: () => this.#lease() });
+    this.force = el("p", { class: "why" });
     this.problems = el("ul", { class: "problems" });
     this.health = el("dl");
     this.absent = el("p", { class: "why" });
+    this.role = el("span");
     element.append(
       el("h2", {}, "Networks"), this.list, this.others,
       el("h2", {}, "Interval"),
       el("label", { class: "lease" }, "Scan every ", this.lease),
-      el("p", { class: "why" }, "A faster interval holds for everybody, while this page is open."),
+      this.force,
       el("h2", {}, "Health"), this.problems, this.health, this.absent,
+      el("p", { class: "role" }, this.role, el("button", { type: "button", class: "quiet", onclick: () => token() }, "Enter a token")),
     );
   }
 
@@ -114,6 +117,7 @@ export class Networks {
       this.cards.delete(id);
     }
     this.others.hidden = !this.excluded.childElementCount;
+    say(this.role, `This page has the role ${this.lan.role}.`);
     this.#drawLease();
     this.#drawHealth(now);
   }
@@ -126,6 +130,7 @@ export class Networks {
     }
     if (document.activeElement !== this.lease) this.lease.value = String(this.leased || 0);
     this.lease.disabled = !this.stream.live;
+    say(this.force, `In force: ${span(this.lan.interval || usual)}. A faster one holds for everybody, while this page is open.`);
   }
 
   #drawHealth(now) {

@@ -1,26 +1,26 @@
-// The whole page: built here, top to bottom. Messages change the picture at once, the screen once a frame.
+// The whole page, from top to bottom. Messages change the picture at once, the screen a few times a second.
 
+import { open, opened, queried, remember } from "./address.js";
 import { DevicePane } from "./device.js";
 import { askForget, askToken } from "./dialogs.js";
 import { find, mark, say } from "./element.js";
 import { Events, Herald } from "./events.js";
 import { Lan, PROTOCOL } from "./lan.js";
 import { Networks } from "./networks.js";
-import { SORTABLE, View } from "./order.js";
+import { hush, murmur, notice } from "./notice.js";
+import { View } from "./order.js";
 import { ask, currentToken, useToken } from "./rest.js";
 import { ScanNow } from "./scan.js";
 import { Stream } from "./stream.js";
-import { Table } from "./table.js";
+import { COLUMNS, Table } from "./table.js";
 import { age, stamp, troubleOf } from "./words.js";
 
-const SORTED_AGAIN = 200; // ms between two sortings, at least
+const PAINTED_AGAIN = 100; // ms between two paintings, at least: what comes faster is shown together
+const SORTED_AGAIN = 200; // the same of two sortings
 const REFRESHED = 10_000; // ms between two refreshments of `last seen`, at least
 const REFRESHED_UP_TO = 2000; // devices: more would be megabytes
 const PAST = 3600; // seconds of events that are asked for at the start
-
-const MAC = /^#?([0-9a-f]{2}(:[0-9a-f]{2}){5})$/i;
-
-// ---- the parts
+const PAST_PAGES = 8;
 
 const lan = new Lan();
 const view = new View();
@@ -29,29 +29,34 @@ const now = () => Date.now() + skew;
 
 const stream = new Stream({ since: () => lan.cursor, token: currentToken, hear, state: linkIs, why });
 const table = new Table({
-  scroll: find("#scroll"), table: find("#table"), body: find("#rows"), now, latest: (mac) => lan.devices.get(mac),
+  scroll: find("#scroll"), table: find("#table"), now, open, latest: (mac) => lan.devices.get(mac),
 });
 const events = new Events({ list: find("#event-list"), empty: find("#no-events"), unread: find("#unread") });
 const herald = new Herald(find("#herald"));
-const scan = new ScanNow({ stream, lan, notice, forbidden: token });
+const scan = new ScanNow({ stream, lan, notice, token });
 const networks = new Networks({
-  element: find("#networks"), ailing: find("#ailing"), lan, stream, ask, now, notice, scan: (targets) => scan.start(targets),
+  element: find("#networks"), ailing: find("#ailing"), lan, stream, ask, now, notice, token, scan: (targets) => scan.start(targets),
 });
-const pane = new DevicePane({
-  element: find("#device"), lan, ask, now, token, forget: askForget, close: () => { location.hash = ""; },
-});
+const pane = new DevicePane({ element: find("#device"), lan, ask, now, token, notice, forget: askForget, close: () => open(null) });
 
 // ---- the stream
 
 let link = "connecting"; // connecting, live, waiting
-let failure = null;
-let loadedVersion = null;
+let failure = null; // why it is not live
+let version = null; // of the daemon that this page came from
+let asked = false; // whether a token was asked for, because nothing can be seen without
 
 function linkIs(name, why = null) {
   link = name;
-  failure = why;
+  if (why || name === "live") failure = why;
   if (name !== "live") scan.lost();
-  if (name === "waiting" && why && (why.code === "unauthorized" || why.code === "forbidden")) refused(why);
+  if (why?.code === "unauthorized" && currentToken()) {
+    useToken(null);
+    token("The token was not accepted.");
+  } else if (!asked && (why?.code === "unauthorized" || why?.code === "forbidden")) {
+    asked = true;
+    token("This netscand shows the network only to who has a token.");
+  }
   mark(document.body, "data-link", name);
   draw();
 }
@@ -59,7 +64,6 @@ function linkIs(name, why = null) {
 function hear(message) {
   const told = lan.hear(message);
   scan.hear(message);
-  if (message.sent_at) skew = stamp(message.sent_at) - Date.now();
   if (told.length) {
     events.add(told);
     herald.add(told);
@@ -67,56 +71,32 @@ function hear(message) {
     for (const event of told) if (event.device) glowing.add(event.device.mac);
   }
   switch (message.type) {
-    case "initial_state":
+    case "initial_state": past(); // falls through
     case "resumed": greeted(message); break;
-    case "scan_update": scanned(); break;
+    case "scan_update": refresh(); break;
     case "event": if (!message.device) askNetworks(); break;
   }
   draw();
 }
 
-function greeted(message) {
-  if (message.protocol > PROTOCOL) notice("netscand is newer than this page.", 0, "Reload", () => location.reload());
-  else if (loadedVersion && loadedVersion !== message.version) notice(`netscand is now ${message.version}.`, 0, "Reload the page", () => location.reload());
+async function greeted(message) {
+  const reload = { lasts: 0, act: "Reload the page", acts: () => location.reload() };
+  version ??= message.version;
+  if (message.protocol > PROTOCOL) notice("netscand is newer than this page, which may misread it.", reload);
+  else if (version !== message.version) notice(`netscand is now ${message.version}.`, reload);
   else hush();
-  loadedVersion ??= message.version;
-  networks.connected().then(() => { if (networks.status) skew = stamp(networks.status.now) - Date.now(); });
-  if (message.type === "initial_state") past();
+  await networks.connected();
+  if (networks.status) skew = stamp(networks.status.now) - Date.now();
 }
 
-/** Events from before this page was opened, or that a lost cursor hid from it. */
-async function past() {
-  try {
-    let since = new Date(now() - PAST * 1000).toISOString();
-    for (let pages = 0; pages < 8; pages++) {
-      const { cursor, events: told } = await ask("GET", `api/events?since=${encodeURIComponent(since)}&limit=500`);
-      if (pages === 0 || told.length) collected.push(...told);
-      if (told.length < 500) break;
-      since = cursor;
-    }
-  } catch { /* no history: then only what happens from now on */ }
-  events.past(collected.splice(0));
-  draw();
-}
-const collected = [];
-
-/** What a WebSocket that failed cannot tell. */
+/** What a WebSocket that failed cannot tell: the same asked by plain HTTP. */
 async function why() {
   try {
-    const status = await ask("GET", "api/status");
-    return status ? { code: "refused", message: "netscand answers, but lets no WebSocket through; is there a proxy between" } : null;
+    await ask("GET", "ws?updates=changes");
   } catch (failure) {
-    return failure;
+    if (failure.code !== "bad_request") return failure;
   }
-}
-
-function refused(why) {
-  const had = currentToken();
-  if (why.code === "unauthorized") useToken(null);
-  if (why.code === "unauthorized" ? had : !find("#ask-token").open && !refused.asked) {
-    refused.asked = true;
-    token(why.code === "unauthorized" ? troubleOf(why) : "This netscand shows the network only to who has a token.");
-  }
+  return { code: "refused", message: "netscand answers, but no WebSocket comes through; is there a proxy between" };
 }
 
 /** Ask for a token, with the reason, and use it. */
@@ -127,14 +107,31 @@ async function token(reason = "") {
   stream.connect();
 }
 
-let refreshedAt = 0;
-async function scanned() {
-  const due = Date.now() - refreshedAt > REFRESHED && !document.hidden;
-  if (!due) return;
-  refreshedAt = Date.now();
+// ---- what the stream does not tell
+
+/** Events from before this page was opened, or that a lost cursor hid from it. */
+async function past() {
+  const found = [];
+  let since = new Date(now() - PAST * 1000).toISOString();
   try {
-    if (find("body").dataset.view === "networks") await networks.refresh();
-    else lan.putNetworks((await ask("GET", "api/networks")).networks);
+    for (let pages = 0; pages < PAST_PAGES; pages++) {
+      const told = await ask("GET", `api/events?since=${encodeURIComponent(since)}&limit=500`);
+      found.push(...told.events);
+      if (told.events.length < 500) break;
+      since = told.cursor;
+    }
+  } catch { /* no history: then only what happens from now on */ }
+  events.past(found);
+  draw();
+}
+
+let refreshedAt = -Infinity;
+/** A repeated observation makes no event: when everybody was last heard is asked after a scan. */
+async function refresh() {
+  if (document.hidden || performance.now() - refreshedAt < REFRESHED) return;
+  refreshedAt = performance.now();
+  try {
+    lan.putNetworks((await ask("GET", "api/networks")).networks);
     if (lan.devices.size <= REFRESHED_UP_TO) lan.refresh((await ask("GET", "api/devices?status=online")).devices);
   } catch { /* the stream says what is wrong */ }
   draw();
@@ -146,36 +143,38 @@ function askNetworks() {
     asking = 0;
     try {
       lan.putNetworks((await ask("GET", "api/networks")).networks);
-      draw();
     } catch { /* the stream says what is wrong */ }
+    drawAnew();
   }, 500);
 }
 
-// ---- drawing: once a frame, and only what changed
+// ---- drawing: only what changed
 
 const glowing = new Set();
-let frame = 0, sortedAt = 0, sortTook = 0, again = 0, anew = true;
+let frame = 0, rest = 0, paintedAt = 0, sortedAt = 0, sortTook = 0, again = 0, anew = true;
 
 function draw() {
-  frame ||= requestAnimationFrame(() => {
-    frame = 0;
-    paint();
-  });
+  if (frame || rest) return;
+  const wait = paintedAt + PAINTED_AGAIN - performance.now();
+  if (wait > 0) rest = setTimeout(() => { rest = 0; draw(); }, wait);
+  else frame = requestAnimationFrame(() => { frame = 0; paint(); });
 }
 
-/** Filter and sort anew with the next frame, whatever was sorted just now. */
+/** Filter and sort anew, whatever was sorted just now. */
 function drawAnew() {
   anew = true;
+  paintedAt = 0;
   draw();
 }
 
 function paint() {
+  paintedAt = performance.now();
   if (lan.changed.size || anew) {
-    const wait = Math.max(SORTED_AGAIN, 10 * sortTook) - (performance.now() - sortedAt);
+    const wait = Math.max(SORTED_AGAIN, 10 * sortTook) - (paintedAt - sortedAt);
     view.stale(lan.changed);
     if (anew || wait <= 0) sort();
-    else again ||= setTimeout(() => { again = 0; anew = true; draw(); }, wait);
-    if (pane.mac && lan.changed.has(pane.mac)) pane.draw();
+    else again ||= setTimeout(() => { again = 0; drawAnew(); }, wait);
+    if (lan.changed.has(pane.mac)) pane.draw();
     lan.changed.clear();
     table.draw();
     table.glow(glowing);
@@ -183,15 +182,15 @@ function paint() {
   }
   paintLink();
   scan.draw();
-  events.draw(sideShows("events"));
-  if (sideShows("networks")) networks.draw();
+  events.draw(shows("events"));
+  if (shows("networks")) networks.draw();
 }
 
 function sort() {
   const started = performance.now();
-  paintNetworks();
   view.make(lan.devices);
   table.devices = view.rows;
+  paintNetworks();
   paintCounts();
   anew = false;
   sortedAt = performance.now();
@@ -200,131 +199,36 @@ function sort() {
 
 function paintCounts() {
   const { online, offline, unknown } = view.counts;
-  say(find("#count-all"), (online + offline + unknown).toLocaleString());
-  say(find("#count-online"), online.toLocaleString());
-  say(find("#count-offline"), offline.toLocaleString());
-  say(find("#count-unknown"), unknown.toLocaleString());
+  const counts = { all: online + offline + unknown, online, offline, unknown };
+  for (const [name, number] of Object.entries(counts)) say(find(`#count-${name}`), number.toLocaleString());
+  find("#chip-unknown").hidden = !unknown && view.query.status !== "unknown";
   const empty = find("#empty");
   empty.hidden = view.rows.length > 0;
   if (empty.hidden) return;
-  const looked = view.query.text || view.query.status || view.query.network;
-  say(empty, !lan.whole ? (failure ? "" : "Looking…")
-    : lan.devices.size && looked ? "No device fits. Escape clears the search."
-    : [...lan.networks.values()].some((network) => network.state === "up") ? "No device has been heard yet." : "No network is scanned: see Networks for why.");
+  say(empty, !lan.whole ? "Looking…"
+    : lan.devices.size ? "No device fits the search and the filters."
+    : [...lan.networks.values()].some((network) => network.state === "up") ? "No device has been heard yet."
+    : "No network is scanned: Networks says why.");
 }
 
 function paintNetworks() {
   const select = find("#network");
   const ids = [...lan.networks.values()].filter((network) => network.state !== "excluded").map((network) => network.id);
   if (view.query.network && !ids.includes(view.query.network)) ids.push(view.query.network);
-  find("#pick-network").hidden = ids.length < 2;
+  find("#pick-network").hidden = ids.length < 2 && !view.query.network;
   const has = [...select.options].slice(1).map((option) => option.value);
   if (has.join() !== ids.join()) select.replaceChildren(select.options[0], ...ids.map((id) => new Option(id, id)));
-  if (document.activeElement !== select) select.value = view.query.network;
+  select.value = view.query.network;
 }
 
 function paintLink() {
-  const ago = stream.heardAt ? age((Date.now() - stream.heardAt) / 1000) : "";
-  say(find("#link-words"), link === "live" ? `live · last update ${ago}` : ago ? `connecting… · last update ${ago}` : "connecting…");
-  const admin = find("#token");
-  say(admin, { none: "no rights", read: "read only", scan: "may scan", admin: "admin" }[lan.role] || lan.role);
-  mark(admin, "data-role", lan.role);
-  admin.hidden = !lan.version && !currentToken() && !failure;
-  if (link === "waiting" && failure && !notice.until) {
-    const words = { lost: "The connection was lost.", lagged: "This page did not keep up." }[failure.code] || troubleOf(failure);
-    showNotice(`${words} Trying again every 3 s.`, null);
-    notice.about = "link";
-  }
-}
-
-const narrow = matchMedia("(max-width: 959px)");
-const sideShows = (name) => {
-  const chosen = document.body.dataset.view;
-  return pane.mac === null && (chosen === name || (name === "events" && chosen === "devices" && !narrow.matches));
-};
-
-setInterval(() => {
-  if (document.hidden) return;
-  table.tick();
-  paintLink();
-  if (pane.mac) pane.draw();
-  if (sideShows("networks")) networks.draw();
-}, 1000);
-setInterval(() => {
-  if (document.hidden || link !== "live") return;
-  pane.refresh();
-  if (sideShows("networks")) networks.refresh();
-}, 5000);
-
-// ---- notices
-
-/** Say something for `lasts` ms (0: until it is taken back), with a button or none. */
-function notice(words, lasts = 8000, act = "", acts = null) {
-  clearTimeout(notice.timer);
-  notice.until = true;
-  notice.about = "";
-  if (lasts) notice.timer = setTimeout(hush, lasts);
-  showNotice(words, acts, act);
-}
-
-function showNotice(words, acts, act = "") {
-  say(find("#notice-words"), words);
-  find("#notice").hidden = false;
-  const button = find("#notice-act");
-  button.hidden = !acts;
-  say(button, act);
-  button.onclick = acts;
-}
-
-function hush() {
-  notice.until = false;
-  find("#notice").hidden = true;
-}
-
-// ---- the address bar: ?q= and the filters, #MAC for the open device
-
-function readAddress() {
-  const given = new URLSearchParams(location.search);
-  const sort = (given.get("sort") || "ip").replace(/^-/, "");
-  Object.assign(view.query, {
-    text: given.get("q") || "", status: given.get("status") || "", network: given.get("network") || "",
-    sort: SORTABLE.includes(sort) ? sort : "ip", descending: (given.get("sort") || "").startsWith("-"),
-  });
-  find("#search").value = view.query.text;
-  for (const radio of document.querySelectorAll("#presence input")) radio.checked = radio.value === view.query.status;
-  paintSort();
-}
-
-function writeAddress() {
-  const { text, status, network, sort, descending } = view.query;
-  const given = new URLSearchParams();
-  if (text) given.set("q", text);
-  if (status) given.set("status", status);
-  if (network) given.set("network", network);
-  if (sort !== "ip" || descending) given.set("sort", (descending ? "-" : "") + sort);
-  const query = given.toString();
-  history.replaceState(null, "", `${location.pathname}${query ? `?${query}` : ""}${location.hash}`);
-}
-
-function openByAddress() {
-  const mac = MAC.exec(decodeURIComponent(location.hash))?.[1].toLowerCase() || null;
-  if (mac === pane.mac) return;
-  const was = pane.mac;
-  pane.open(mac);
-  table.mark(mac);
-  mark(document.body, "data-open", mac ? "" : null);
-  if (mac) find("#device").focus({ preventScroll: true });
-  else if (was && !find("#search").matches(":focus")) table.focus(was);
-}
-
-// ---- hands
-
-function query(changes) {
-  Object.assign(view.query, changes);
-  writeAddress();
-  paintSort();
-  find("#scroll").scrollTop = 0;
-  drawAnew();
+  const ago = stream.heardAt ? ` · last update ${age((Date.now() - stream.heardAt) / 1000)}` : "";
+  say(find("#link-words"), (link === "live" ? "live" : "connecting…") + ago);
+  say(find("#token"), `role: ${lan.role}`);
+  find("#token").hidden = !lan.version;
+  if (link === "live" || !failure) return;
+  const words = { lost: "The connection was lost.", lagged: "This page did not keep up." }[failure.code] || troubleOf(failure);
+  murmur(`${words} Trying again every 3 s.`);
 }
 
 function paintSort() {
@@ -333,6 +237,43 @@ function paintSort() {
     mark(head, "aria-sort", head.dataset.sort === sort ? (descending ? "descending" : "ascending") : null);
   }
   find("#sort").value = sort;
+}
+
+// ---- which part is in sight
+
+const narrow = matchMedia("(max-width: 959px)");
+
+/** Side by side, the events stand beside the devices. */
+const besides = (name) => (name === "devices" && !narrow.matches ? "events" : name);
+const shows = (name) => pane.mac === null && besides(document.body.dataset.view) === name;
+
+function show(name) {
+  document.body.dataset.view = name;
+  for (const button of document.querySelectorAll(".views button")) {
+    mark(button, "aria-current", button.dataset.view === besides(name) ? "true" : null);
+  }
+  if (name === "networks") networks.refresh();
+  draw();
+}
+
+function openByAddress() {
+  const was = pane.mac, mac = opened();
+  if (mac === was) return;
+  pane.open(mac);
+  table.mark(mac);
+  mark(document.body, "data-open", mac && "");
+  if (mac) find("#device").focus({ preventScroll: true });
+  else if (!find("#search").matches(":focus")) table.focus(was);
+}
+
+// ---- hands
+
+function query(changes) {
+  Object.assign(view.query, changes);
+  remember(view.query);
+  paintSort();
+  find("#scroll").scrollTop = 0;
+  drawAnew();
 }
 
 find("#tools").addEventListener("submit", (event) => event.preventDefault());
@@ -349,48 +290,54 @@ find("#token").addEventListener("click", () => token());
 find(".views").addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
-  showView(button.dataset.view);
-  if (pane.mac) location.hash = "";
+  show(button.dataset.view);
+  if (pane.mac) open(null);
 });
 
-function showView(name) {
-  document.body.dataset.view = name;
-  for (const button of document.querySelectorAll(".views button")) {
-    const shown = button.dataset.view === name || (name === "devices" && button.dataset.view === "events" && !narrow.matches);
-    mark(button, "aria-current", shown ? "true" : null);
-  }
-  if (name === "networks") networks.refresh();
-  draw();
-}
-
-addEventListener("hashchange", openByAddress);
-addEventListener("popstate", openByAddress);
-narrow.addEventListener("change", () => { showView(document.body.dataset.view); table.draw(); });
-document.addEventListener("visibilitychange", () => { if (!document.hidden) drawAnew(); });
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || find("dialog[open]")) return;
+  const search = find("#search");
   const typing = event.target.closest?.("input, textarea, select");
   if (event.key === "/" && !typing) {
     event.preventDefault();
-    find("#search").focus();
+    search.focus();
   } else if (event.key === "Escape") {
-    if (event.target.id === "search" && event.target.value) {
-      event.target.value = "";
-      query({ text: "" });
-    } else if (pane.mac) location.hash = "";
+    if (typing?.closest("#device")) typing.blur(); // what was typed is not to be lost by one key
+    else if (pane.mac && typing !== search) open(null);
     else if (view.query.text) {
-      find("#search").value = "";
+      search.value = "";
       query({ text: "" });
-    }
-  } else if (event.key === "ArrowDown" && event.target.id === "search" && view.rows.length) {
+    } else if (pane.mac) open(null);
+  } else if (event.key === "ArrowDown" && typing === search && view.rows.length) {
     event.preventDefault();
     table.focus(view.rows[0].mac);
   }
 });
 
+addEventListener("hashchange", openByAddress);
+narrow.addEventListener("change", () => show(document.body.dataset.view));
+document.addEventListener("visibilitychange", () => { if (!document.hidden) drawAnew(); });
+
+setInterval(() => { // the ages pass
+  if (document.hidden) return;
+  table.tick();
+  paintLink();
+  pane.draw();
+  if (shows("networks")) networks.draw();
+}, 1000);
+setInterval(() => {
+  if (document.hidden || link !== "live") return;
+  pane.refresh();
+  if (shows("networks")) networks.refresh();
+}, 5000);
+
 // ---- go
 
-readAddress();
-showView("devices");
+Object.assign(view.query, queried());
+find("#sort").append(...Object.entries(COLUMNS).map(([name, title]) => new Option(`by ${title}`, name)));
+find("#search").value = view.query.text;
+for (const radio of document.querySelectorAll("#presence input")) radio.checked = radio.value === view.query.status;
+paintSort();
+show("devices");
 openByAddress();
 stream.connect();

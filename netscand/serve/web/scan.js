@@ -6,9 +6,9 @@ import { find } from "./element.js";
 const SAID = 6000; // ms that the result stands
 
 export class ScanNow {
-  /** `stream` asks; `lan` knows what runs; `notice(words)` is shown; `forbidden()` asks for a token. */
-  constructor({ stream, lan, notice, forbidden }) {
-    Object.assign(this, { stream, lan, notice, forbidden });
+  /** `stream` asks; `lan` knows what runs; `notice(words)` is shown; `token(why)` asks for one. */
+  constructor({ stream, lan, notice, token }) {
+    Object.assign(this, { stream, lan, notice, token });
     this.button = find("#scan");
     this.bar = find("#scan-progress");
     this.ours = new Set();
@@ -17,13 +17,13 @@ export class ScanNow {
 
   /** Scan these networks; none: all. */
   async start(targets = []) {
-    if (this.lan.role === "read" || this.lan.role === "none") return this.forbidden("To scan, this page needs a token with the role scan.");
     try {
       const { scan_id } = await this.stream.ask({ type: "scan_now", targets });
       this.ours.add(scan_id);
       this.draw();
     } catch (failure) {
-      failure.code === "forbidden" ? this.forbidden("To scan, this page needs a token with the role scan.") : this.notice(troubleOf(failure));
+      if (failure.code === "forbidden") this.token("To scan, this page needs a token with the role scan.");
+      else this.notice(troubleOf(failure));
     }
   }
 
@@ -33,7 +33,7 @@ export class ScanNow {
     if (message.type === "scan_update" && this.ours.delete(message.scan_id)) {
       const found = this.last.get(message.scan_id) ?? message.online;
       const took = (stamp(message.finished_at) - stamp(message.started_at)) / 1000;
-      this.notice(`Scanned ${message.networks.join(", ")} in ${span(took)}: ${count(found, "device")} answered.`, SAID);
+      this.notice(`Scanned ${message.networks.join(", ")} in ${span(took)}: ${count(found, "device")} answered.`, { lasts: SAID });
     }
     if (message.type === "scan_update") this.last.delete(message.scan_id);
     if (message.type === "scan_error") this.notice(`${message.network} could not be scanned: ${message.message}.`);

@@ -81,6 +81,7 @@ export class Stream {
     this.#timer = setTimeout(() => this.connect(), AGAIN);
     const timer = this.#timer;
     this.state("waiting", heard ? { code: code === 4000 ? "lagged" : "lost" } : null);
+    if (heard) return;
     const failure = await this.why();
     if (this.#timer === timer && failure) this.state("waiting", failure);
   }

@@ -5,28 +5,30 @@ import { el, mark, say } from "./element.js";
 import { networkOf } from "./order.js";
 import { age, inFull, kindsOf, nameOf, sourceOf, vendorOf } from "./words.js";
 
-const MARGIN = 8; // rows beyond the edges, so that a slow hand sees none appear
-const FLASH = 1600; // ms
+/** Columns: what they are sorted by, and what they are called. */
+export const COLUMNS = {
+  status: "Presence", name: "Name", ip: "IP", vendor: "Vendor", mac: "MAC", network: "Network",
+  last_seen: "Last seen", first_seen: "First seen",
+};
 
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
+const MARGIN = 8; // rows beyond the edges, so that a slow hand sees none appear
+const GLOWS = 6, STEP = 220; // a change glows in so many steps of so many ms
 
 class Row {
   constructor() {
     this.word = el("span", { class: "word" });
     this.dot = el("i", { class: "dot", "aria-hidden": "true" });
-    this.link = el("a", { class: "called" });
+    this.name = el("span");
+    this.link = el("a", { class: "called" }, this.name);
     this.aka = el("span", { class: "aka" });
     this.tags = el("span", { class: "tags" });
-    const cell = (name, ...children) => el("td", { class: `c-${name}`, role: "cell" }, ...children);
-    this.ip = cell("ip");
-    this.vendor = cell("vendor");
-    this.mac = cell("mac");
-    this.network = cell("network");
-    this.last = cell("last");
-    this.first = cell("first");
-    this.tr = el("tr", { role: "row" }, cell("status", this.dot, this.word), cell("name", this.link, this.aka, this.tags),
-      this.ip, this.vendor, this.mac, this.network, this.last, this.first);
-    this.flash = null;
+    const cells = Object.keys(COLUMNS).map((name) => el("td", { class: `c-${name}`, role: "cell" }));
+    const [status, name] = cells;
+    [, , this.ip, this.vendor, this.mac, this.network, this.last, this.first] = cells;
+    status.append(this.dot, this.word);
+    name.append(this.link, this.aka, this.tags);
+    this.tr = el("tr", { role: "row" }, ...cells);
+    this.heat = 0;
   }
 
   paint(device, index, now) {
@@ -35,14 +37,14 @@ class Row {
     if (this.tr.dataset.mac !== device.mac) {
       this.tr.dataset.mac = device.mac;
       this.link.href = `#${device.mac}`;
-      this.flash?.cancel();
+      this.warm(0);
       say(this.mac, device.mac);
     }
     say(this.word, device.status);
     mark(this.dot, "class", `dot ${device.status}`);
     mark(this.tr, "class", device.status);
     const name = nameOf(device);
-    say(this.link, name || device.ip || device.mac);
+    say(this.name, name || device.ip || device.mac);
     mark(this.link, "class", name ? "called" : "called nameless");
     say(this.aka, device.label && device.hostname ? device.hostname : "");
     this.#tag(device);
@@ -78,12 +80,11 @@ class Row {
       el("span", { class: tag === source ? "tag source" : tag === "known" ? "tag known" : "tag" }, tag)));
   }
 
-  /** A soft mark that something changed. In steps: each step is painted once, a smooth one sixty times a second. */
-  glow() {
-    if (calm.matches) return;
-    this.flash?.cancel();
-    const from = getComputedStyle(this.tr).getPropertyValue("--glow");
-    this.flash = this.tr.animate({ backgroundColor: [from, from, "transparent"] }, { duration: FLASH, easing: "steps(8)" });
+  /** A soft mark that something changed, stronger or weaker. */
+  warm(heat) {
+    if (heat === this.heat) return;
+    this.heat = heat;
+    this.tr.style.setProperty("--heat", `${Math.min(100, heat * 25)}%`);
   }
 }
 
@@ -95,33 +96,43 @@ function put(cell, text, kind) {
 }
 
 export class Table {
-  /** `latest(mac)`: the device as it is now, or nothing; `now()` in ms by the daemon's clock. */
-  constructor({ scroll, table, body, now, latest }) {
-    Object.assign(this, { scroll, table, body, now, latest });
-    this.devices = [];
+  /** `latest(mac)`: the device as it is now, or nothing; `open(mac)`; `now()` in ms by the daemon's clock. */
+  constructor({ scroll, table, now, latest, open }) {
+    const body = table.tBodies[0];
+    Object.assign(this, { scroll, table, body, now, latest, open });
+    table.tHead.rows[0].append(...Object.entries(COLUMNS).map(([name, title]) =>
+      el("th", { class: `c-${name}`, role: "columnheader", scope: "col", "data-sort": name }, el("button", { type: "button" }, title))));
+    this.devices = []; // to be shown with the next `draw`, in this order
     this.rows = new Map();
     this.active = null; // the device that the keyboard is at
     this.current = null; // the device that is open
     this.above = pad();
     this.below = pad();
     body.append(this.above, this.below);
-    scroll.addEventListener("scroll", () => this.draw(), { passive: true });
-    new ResizeObserver(() => this.draw()).observe(scroll);
+    this.top = 0;
+    this.room = 0;
+    this.cooling = 0;
+    scroll.addEventListener("scroll", () => { this.top = scroll.scrollTop; this.draw(); }, { passive: true });
+    new ResizeObserver(() => this.#measure()).observe(scroll);
     body.addEventListener("click", (event) => this.#click(event));
     body.addEventListener("focusin", (event) => this.#focused(event));
     body.addEventListener("pointerover", (event) => this.rows.get(event.target.closest("tr")?.dataset.mac)?.explain());
     scroll.addEventListener("keydown", (event) => this.#key(event));
   }
 
-  /** Show these, in this order. */
-  show(devices) {
-    this.devices = devices;
-    this.draw();
+  /** Mark these softly, where they are in sight. All cool together: few paints a second, however many glow. */
+  glow(macs) {
+    for (const mac of macs) this.rows.get(mac)?.warm(GLOWS);
+    if (macs.size) this.cooling ||= setInterval(() => this.#cool(), STEP);
   }
 
-  /** Mark these softly, where they are in sight. */
-  glow(macs) {
-    for (const mac of macs) this.rows.get(mac)?.glow();
+  #cool() {
+    let warm = false;
+    for (const row of this.rows.values()) {
+      if (row.heat) row.warm(row.heat - 1);
+      warm ||= row.heat > 0;
+    }
+    if (!warm) this.cooling = clearInterval(this.cooling);
   }
 
   /** Let the ages pass. */
@@ -148,11 +159,10 @@ export class Table {
 
   /** Make the rows in sight be those that should be. */
   draw() {
-    const height = parseFloat(getComputedStyle(this.table).getPropertyValue("--row"));
-    this.height = height;
-    const head = this.table.tHead.offsetHeight;
-    const from = Math.max(0, Math.floor((this.scroll.scrollTop - head) / height) - MARGIN);
-    const to = Math.min(this.devices.length, Math.ceil((this.scroll.scrollTop + this.scroll.clientHeight) / height) + MARGIN);
+    const { height, top, room } = this;
+    if (!room) return;
+    const from = Math.max(0, Math.min(Math.floor(top / height), this.devices.length) - MARGIN);
+    const to = Math.min(this.devices.length, Math.ceil((top + room) / height) + MARGIN);
     const shown = this.devices.slice(from, to);
     const now = this.now();
     const focused = this.body.contains(document.activeElement) ? document.activeElement : null;
@@ -190,18 +200,24 @@ export class Table {
   }
 
   #reveal(index) {
-    const head = this.table.tHead.offsetHeight;
-    const top = index * this.height;
-    const room = this.scroll.clientHeight - head;
-    if (top < this.scroll.scrollTop) this.scroll.scrollTop = top;
-    else if (top + this.height > this.scroll.scrollTop + room) this.scroll.scrollTop = top + this.height - room;
+    const at = index * this.height;
+    if (at < this.top) this.scroll.scrollTop = at;
+    else if (at + this.height > this.top + this.room) this.scroll.scrollTop = at + this.height - this.room;
+    this.top = this.scroll.scrollTop;
+    this.draw();
+  }
+
+  #measure() {
+    this.height = parseFloat(getComputedStyle(this.table).getPropertyValue("--row"));
+    this.room = this.scroll.clientHeight - this.table.tHead.offsetHeight;
+    this.top = this.scroll.scrollTop;
     this.draw();
   }
 
   #click(event) {
     const row = event.target.closest("tr");
     if (!row?.dataset.mac || event.target.closest("a") || getSelection().type === "Range") return;
-    location.hash = row.dataset.mac;
+    this.open(row.dataset.mac);
   }
 
   #focused(event) {
@@ -214,7 +230,7 @@ export class Table {
 
   #key(event) {
     if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("thead")) return;
-    const page = Math.max(1, Math.floor(this.scroll.clientHeight / this.height) - 2);
+    const page = Math.max(1, Math.floor(this.room / this.height) - 1);
     const last = this.devices.length - 1;
     const at = this.devices.findIndex((device) => device.mac === this.active);
     const to = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: last }[event.key];

@@ -29,7 +29,7 @@ export function week(days, now) {
       class: kind, x, width: WIDTH, y: (HEIGHT * (1 - (from + seconds) / DAY)).toFixed(2),
       height: Math.max(0, (HEIGHT * seconds) / DAY).toFixed(2),
     }));
-    bar.append(svg("rect", { class: "whole", x, y: 0, width: WIDTH, height: HEIGHT, rx: 3 }));
+    bar.append(svg("rect", { class: "whole", x, y: 0, width: WIDTH, height: HEIGHT }));
     part("passed", 0, day ? passed : 0);
     part("was-online", 0, online);
     part("was-unknown", online, unknown);

@@ -1,0 +1,36 @@
+// The address bar: ?q= and the filters, #MAC for the open device. So a view can be bookmarked, and Back works.
+
+import { SORTABLE } from "./order.js";
+
+const MAC = /^#([0-9a-f]{2}(:[0-9a-f]{2}){5})$/i;
+const STATUS = ["online", "offline", "unknown"];
+
+/** The query that the address asks for. */
+export function queried() {
+  const given = new URLSearchParams(location.search);
+  const sort = given.get("sort") || "";
+  const status = given.get("status");
+  return {
+    text: given.get("q") || "", status: STATUS.includes(status) ? status : "", network: given.get("network") || "",
+    sort: SORTABLE.includes(sort.replace(/^-/, "")) ? sort.replace(/^-/, "") : "ip", descending: sort.startsWith("-"),
+  };
+}
+
+/** Put a query into the address. */
+export function remember({ text, status, network, sort, descending }) {
+  const given = new URLSearchParams();
+  if (text) given.set("q", text);
+  if (status) given.set("status", status);
+  if (network) given.set("network", network);
+  if (sort !== "ip" || descending) given.set("sort", (descending ? "-" : "") + sort);
+  const query = given.toString();
+  history.replaceState(null, "", `${location.pathname}${query ? `?${query}` : ""}${location.hash}`);
+}
+
+/** The MAC of the device that the address opens, or null. */
+export const opened = () => MAC.exec(location.hash)?.[1].toLowerCase() || null;
+
+/** Open a device; null: none. */
+export function open(mac) {
+  location.hash = mac || "";
+}
