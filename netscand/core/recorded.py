@@ -1,0 +1,90 @@
+"""What the history keeps, as values of the domain: store writes and reads them, core/replay.py makes devices of them.
+
+Unlike everything else in the core, times here are unix seconds: the monotonic clock that they were taken by may have
+ended with its boot.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from netscand.core.model import Address, Device, Event, Mac, Status
+
+
+@dataclass(slots=True)
+class Remembered:
+    """A device as it was written down last."""
+
+    mac: Mac
+    first_seen: float
+    last_seen: float
+    status: Status
+    status_since: float
+    reason: str
+    sequence: int = 0
+    """The last event that it shows."""
+    addresses: tuple[Address, ...] = ()
+    confirmed: bool = False
+    hostname: str | None = None
+    hostname_source: str | None = None
+    label: str | None = None
+    known: bool = False
+    notes: str | None = None
+    chosen: float | None = None
+    """The user's patience for it, in seconds."""
+    learned: str | None = None
+    """What its presence learned, in presence's own words."""
+
+
+class Standing(NamedTuple):
+    """A device's presence at some moment."""
+
+    status: Status
+    status_since: float
+    reason: str
+
+
+class Recorded(NamedTuple):
+    """An event as it was written down."""
+
+    sequence: int
+    event: Event
+    """Without its device."""
+    mac: Mac | None
+    """The device's."""
+    last_seen: float | None = None
+    """The device's, then."""
+    standing: Standing | None = None
+    """The device's, as the event found it; None where the event is its first."""
+    after: Mapping[str, object] = {}
+    """The fields in `previous` beside its standing, as the event left them."""
+    whole: Remembered | None = None
+    """The device as it was forgotten."""
+
+
+class Memory(NamedTuple):
+    """What a start finds."""
+
+    devices: Sequence[Remembered]
+    events: Sequence[Recorded]
+    """Those that not all of the devices show yet, in order."""
+    alive_until: float
+    """When the daemon was last known to run."""
+
+
+class Page(NamedTuple):
+    """Events in order, and what it takes to show their devices as they were."""
+
+    events: Sequence[Recorded]
+    changes: Mapping[Mac, Sequence[Recorded]]
+    """Of each device, what else happened to it since the page's beginning that changed more than its standing."""
+    through: int
+    """Every event up to this number was looked at."""
+
+
+def copied(device: Device) -> Device:
+    """A copy that no longer changes."""
+    still = copy(device)
+    still.addresses = [copy(held) for held in device.addresses]
+    return still

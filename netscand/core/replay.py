@@ -1,0 +1,185 @@
+"""Events, told again: forward, they rebuild the devices after a restart; backward, each shows its device as it was.
+
+Pure. An event keeps what it changed, as it was and as it became, so one rule serves every kind of event.
+"""
+
+from collections.abc import Callable, Mapping
+from heapq import merge
+from math import inf
+
+from netscand.core.model import Address, Device, Event, EventKind, Mac, Status
+from netscand.core.presence import Presence, Rules
+from netscand.core.recorded import Memory, Page, Recorded, Remembered, Standing, copied
+
+VERDICTS: Mapping[EventKind, Status] = {
+    EventKind.DISCOVERED: Status.ONLINE, EventKind.ONLINE: Status.ONLINE, EventKind.OFFLINE: Status.OFFLINE,
+}  # fmt: skip
+"""What a device is after them."""
+
+STANDING = ("status", "status_since", "reason")
+
+NOT_RUNNING = "netscand was not running"
+
+
+# ---- forward ------------------------------------------------------------------------------------------------------
+
+
+def rebuilt(memory: Memory) -> dict[Mac, Remembered]:
+    """The devices as the last event left them."""
+    devices = {device.mac: device for device in memory.devices}
+    for recorded in memory.events:
+        _apply(devices, recorded)
+    return devices
+
+
+def _apply(devices: dict[Mac, Remembered], recorded: Recorded) -> None:
+    event, mac = recorded.event, recorded.mac
+    if mac is None:
+        return
+    device = devices.get(mac)
+    if event.kind is EventKind.FORGOTTEN:
+        if device is not None and device.sequence < recorded.sequence:
+            del devices[mac]
+        return
+    if device is None:
+        device = devices[mac] = _first(recorded)
+    elif device.sequence >= recorded.sequence:
+        return
+    device.sequence = recorded.sequence
+    if event.kind in VERDICTS:
+        device.status, device.status_since, device.reason = VERDICTS[event.kind], event.at, event.reason
+    for name, value in recorded.after.items():
+        if name not in ("ip", "patience", "kinds") and hasattr(device, name):
+            setattr(device, name, value)
+    if recorded.last_seen is not None:
+        device.last_seen = max(device.last_seen, recorded.last_seen)
+
+
+def _first(recorded: Recorded) -> Remembered:
+    event = recorded.event
+    held = _told_address(event)
+    return Remembered(
+        recorded.mac or Mac(b""), event.at, recorded.last_seen or event.at, VERDICTS.get(event.kind, Status.UNKNOWN),
+        event.at, event.reason, addresses=(held,) if held else (),
+    )  # fmt: skip
+
+
+def _told_address(event: Event) -> Address | None:
+    if event.address is None or event.network is None or event.evidence is None:
+        return None
+    interface = event.network.rpartition("@")[2]
+    return Address(event.address, event.network, interface, event.evidence, event.at, event.at)
+
+
+def recalled(memory: Memory, rules: Rules, offset: float, now: float) -> list[Device]:
+    """The devices for a start at `now`, in monotonic seconds: `offset` is unix time minus those.
+
+    Who was online is `unknown`, since the daemon was last known to run. What lies in the future, after a clock that
+    was wrong, lies at `now`.
+    """
+    alive = memory.alive_until
+
+    def turned(at: float) -> float:
+        return min(at - offset, now)
+
+    devices = []
+    for was in rebuilt(memory).values():
+        standing = Standing(was.status, was.status_since, was.reason)
+        if was.status is Status.ONLINE:
+            standing = Standing(Status.UNKNOWN, max(alive, was.status_since), NOT_RUNNING)
+        presence = Presence(now, rules)
+        presence.chosen = was.chosen
+        held = [
+            Address(a.ip, a.network, a.interface, a.evidence, turned(a.first_seen), turned(a.last_seen))
+            for a in was.addresses
+        ]
+        device = Device(was.mac, turned(was.first_seen), turned(was.last_seen), presence, addresses=held)
+        device.status, device.status_since, device.reason = standing._replace(status_since=turned(standing[1]))
+        device.confirmed, device.known, device.label, device.notes = was.confirmed, was.known, was.label, was.notes
+        device.hostname, device.hostname_source = was.hostname, was.hostname_source
+        device.agenda = inf
+        devices.append(device)
+    return devices
+
+
+# ---- backward -----------------------------------------------------------------------------------------------------
+
+
+def told_again(page: Page, current: Callable[[Mac], Device | None]) -> list[Event]:
+    """The events of a page, each with its device as it was then.
+
+    `current` gives a device as it is after everything that page and changes know, in unix seconds. Of a device that is
+    no longer there the events tell what they know. What no event keeps (round trip, kinds, learned patience) is as now.
+    """
+    devices: dict[Mac, Device] = {}
+    told: list[Event] = []
+    shown = {recorded.sequence for recorded in page.events}
+    everything = merge(
+        reversed(page.events), *(reversed(changes) for changes in page.changes.values()), key=_sequence, reverse=True
+    )
+    for recorded in everything:
+        event, mac = recorded.event, recorded.mac
+        if mac is None:
+            told.append(event)
+            continue
+        device = devices.get(mac)
+        if recorded.whole is not None:
+            device = _revived(recorded.whole)
+        elif device is None:
+            device = _begin(recorded, current(mac))
+        devices[mac] = device
+        if recorded.sequence in shown:
+            told.append(event._replace(device=_as_told(device, recorded)))
+        _undo(device, recorded)
+        if event.kind is EventKind.DISCOVERED:
+            del devices[mac]  # what comes before was another life, which a `forgotten` ended
+    told.reverse()
+    return told
+
+
+def _sequence(recorded: Recorded) -> int:
+    return recorded.sequence
+
+
+def _begin(recorded: Recorded, now: Device | None) -> Device:
+    if now is not None:
+        return copied(now)
+    first = _first(recorded)
+    return _revived(first)
+
+
+def _revived(whole: Remembered) -> Device:
+    presence = Presence(whole.last_seen, Rules())
+    presence.chosen = whole.chosen
+    device = Device(whole.mac, whole.first_seen, whole.last_seen, presence, addresses=list(whole.addresses))
+    device.status, device.status_since, device.reason = whole.status, whole.status_since, whole.reason
+    device.confirmed, device.known, device.label, device.notes = whole.confirmed, whole.known, whole.label, whole.notes
+    device.hostname, device.hostname_source = whole.hostname, whole.hostname_source
+    return device
+
+
+def _as_told(device: Device, recorded: Recorded) -> Device:
+    """The device as this event left it; what it changed besides its standing is so already."""
+    event = recorded.event
+    was = copied(device)
+    if event.kind in VERDICTS:
+        was.status, was.status_since, was.reason = VERDICTS[event.kind], event.at, event.reason
+    elif recorded.standing is not None:
+        was.status, was.status_since, was.reason = recorded.standing
+    if event.kind is EventKind.DISCOVERED:
+        was.first_seen = event.at
+    if recorded.last_seen is not None:
+        was.last_seen = recorded.last_seen
+    for held in was.addresses:
+        held.last_seen = min(held.last_seen, was.last_seen)
+        if held.ip == event.address and held.network == event.network and event.seen_at is not None:
+            held.last_seen, held.evidence = was.last_seen, event.evidence or held.evidence
+    return was
+
+
+def _undo(device: Device, recorded: Recorded) -> None:
+    for name, value in (recorded.event.previous or {}).items():
+        if name == "addresses":
+            device.addresses = list(value)  # type: ignore[call-overload]  # what is kept under this name
+        elif name not in ("ip", "patience", "kinds", *STANDING) and hasattr(device, name):
+            setattr(device, name, value)

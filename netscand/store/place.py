@@ -1,0 +1,120 @@
+"""Where the history may live: a folder of our own, on a disk of this machine, for one daemon at a time."""
+
+import fcntl
+import logging
+import os
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+REMOTE = frozenset((
+    "9p", "afs", "ceph", "cifs", "coda", "davfs", "fuse.ceph", "fuse.davfs", "fuse.glusterfs", "fuse.rclone",
+    "fuse.s3fs", "fuse.sshfs", "gfs2", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "smb3",
+    "smbfs",
+))  # fmt: skip
+"""File systems that other machines share: WAL needs memory that all who open the file share (sqlite.org/wal.html), and
+their locks are not to be relied on."""
+
+
+class HistoryRefused(Exception):
+    """A history that must not be used as it is; the text is one line that says why, and the mend."""
+
+
+class HistoryInUse(HistoryRefused):
+    """Another daemon writes to it."""
+
+
+class Lock:
+    """Tells two daemons on one database apart; held while the process lives, whatever becomes of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = -1
+
+    def take(self) -> None:
+        """Hold it. Raises HistoryInUse, naming who does; OSError."""
+        if self._file >= 0:
+            return
+        make_folder(self._path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.open(f"{self._path}.lock", flags, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(file, 16, 0).decode(errors="replace").strip()
+            os.close(file)
+            raise HistoryInUse(f"another netscand (process {pid or '?'}) writes to {self._path}") from None
+        except OSError:
+            os.close(file)
+            raise
+        self._file = file
+        os.ftruncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let it go. The file stays: taking it away would let two hold what each takes for the lock."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def prepare(path: Path) -> None:
+    """Make the folder, and the file that SQLite would make with the umask's mode, for our eyes only (FAULTS T19).
+
+    Raises HistoryRefused, OSError.
+    """
+    refuse_remote(path)
+    make_folder(path)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    if not path.exists():
+        os.close(os.open(path, flags, 0o600))
+    elif path.stat().st_mode & 0o077:
+        path.chmod(0o600)  # SQLite gives -wal and -shm the mode of the database
+
+
+def make_folder(path: Path) -> None:
+    """The folder of a database, for our eyes only where it is made here. Raises OSError."""
+    if not path.parent.exists():
+        path.parent.mkdir(mode=0o700, parents=True)
+
+
+def refuse_remote(path: Path, mounts: str | None = None) -> None:
+    """Refuse a file system that is shared over the network. `mounts`: text as of /proc/self/mountinfo (proc(5)).
+
+    Raises HistoryRefused.
+    """
+    text = Path("/proc/self/mountinfo").read_text() if mounts is None else mounts
+    place = os.path.realpath(path)
+    kind, longest = "", -1
+    for line in text.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, rest = left.split(" "), right.split(" ")
+        if len(fields) < 5 or not rest:
+            continue
+        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4])
+        inside = place == point or place.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= longest:  # of two mounts at one point the later covers the earlier
+            kind, longest = rest[0], len(point)
+    if kind in REMOTE:
+        raise HistoryRefused(
+            f"[history] path: {path} is on {kind}, a network file system, where SQLite can lose or break it; "
+            "name a path on a disk of this machine"
+        )
+
+
+def set_aside(path: Path, why: str) -> str:
+    """Rename a broken database and what belongs to it; its new name. Raises OSError."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    target = path.with_name(f"{path.name}.corrupt-{stamp}")
+    count = 1
+    while target.exists():
+        count += 1
+        target = path.with_name(f"{path.name}.corrupt-{stamp}-{count}")
+    for end in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.rename(f"{path}{end}", f"{target}{end}")
+    log.error("the history %s is broken (%s); it is set aside as %s, and a new one begins", path, why, target.name)
+    return target.name

@@ -1,0 +1,244 @@
+"""What is asked of the history, on a connection and in a thread of its own, so that no question holds the loop."""
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from netscand.core.model import EventKind, Mac, Status
+from netscand.core.recorded import Memory, Page, Recorded, Remembered, Standing
+from netscand.store.rows import (
+    DEVICE_COLUMNS,
+    EVENT_COLUMNS,
+    KINDS,
+    STATUS_OF,
+    EventCodec,
+    Words,
+    device_of,
+    mac_number,
+    seconds,
+)
+from netscand.store.schema import back_up, connect, new_epoch
+
+T = TypeVar("T")
+
+EVENT = f"SELECT {', '.join(EVENT_COLUMNS)} FROM event"  # noqa: S608 - the names are ours
+DEVICE = f"SELECT {', '.join('device.' + name for name in DEVICE_COLUMNS)}, seen.at, seen.confirmed FROM device"  # noqa: S608
+
+MOST_CHANGES = 20_000
+"""Later changes that one page looks at."""
+
+DAY = 86_400.0
+
+
+class CursorGone(Exception):
+    """A place in the stream that cannot be resumed from; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which events: those after number `since`, or after the time `after` (unix seconds), up to number `through`.
+
+    With `last`, the last `limit` of them, else the first.
+    """
+
+    through: int
+    since: int | None = None
+    after: float | None = None
+    kinds: tuple[EventKind, ...] = ()
+    mac: Mac | None = None
+    limit: int = 500
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceOfDay:
+    """One UTC day, by its first moment in unix seconds."""
+
+    start: float
+    online: float
+    unknown: float
+
+
+class Reader:
+    """Answers in a thread; each method may be awaited by many at once, and they take turns."""
+
+    def __init__(self, path: Path, generation: Callable[[], int]) -> None:
+        self._path = path
+        self._generation = generation
+        self._opened = 0
+        self._connection: sqlite3.Connection | None = None
+        self.pool = ThreadPoolExecutor(1, "history reader")
+
+    def close(self) -> None:
+        """End the thread."""
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        if self._connection is not None:
+            self._connection.close()
+
+    def events(self, question: Question) -> Page:
+        """What was asked for. Raises CursorGone, sqlite3.Error."""
+        database = self._database()
+        database.execute("BEGIN")  # one state of the database for all of the answer
+        try:
+            if question.since is not None:
+                self._judge(database, question.since)
+            return _page(database, question)
+        finally:
+            database.rollback()
+
+    def presence(self, mac: Mac, now: float, days: int, standing: Standing | None) -> list[PresenceOfDay]:
+        """How long a device was online, and unknown, on each of the last days; `standing` as it is now.
+
+        Raises sqlite3.Error.
+        """
+        database = self._database()
+        first = (now // DAY - days + 1) * DAY
+        rows = database.execute(
+            "SELECT at, kind, was, was_since FROM event WHERE mac = ? AND kind IN (1, 2, 3, 10) AND at > ?"
+            " ORDER BY sequence",
+            (mac_number(mac), int(first * 1000)),
+        ).fetchall()
+        return by_day(spans(rows, standing, now), first, now)
+
+    def copy(self, target: Path) -> None:
+        """Make a consistent copy, under a numbering of its own: it may live on from an older point than the original.
+
+        Raises sqlite3.Error, OSError.
+        """
+        with closing(connect(self._path)) as database:
+            back_up(database, target)
+        try:
+            with closing(connect(target)) as copied:
+                copied.execute("UPDATE state SET epoch = ?", (new_epoch(),))
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+
+    def _database(self) -> sqlite3.Connection:
+        generation = self._generation()
+        if self._connection is None or self._opened != generation:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            self._connection = connect(self._path)
+            self._connection.execute("PRAGMA query_only = ON")
+            self._opened = generation
+        return self._connection
+
+    @staticmethod
+    def _judge(database: sqlite3.Connection, since: int) -> None:
+        """Every number that a client may stand at is the floor or a stored event's."""
+        (floor,) = database.execute("SELECT floor FROM state").fetchone()
+        if since < floor:
+            raise CursorGone("the events after it are no longer kept")
+        stored = database.execute("SELECT 1 FROM event WHERE sequence = ?", (since,)).fetchone()
+        if since != floor and stored is None:
+            raise CursorGone("no such place in the history")
+
+
+def _page(database: sqlite3.Connection, question: Question) -> Page:
+    where, given = ["sequence > ?", "sequence <= ?"], [question.since or 0, question.through]
+    if question.after is not None:
+        where.append("at > ?")
+        given.append(int(question.after * 1000))
+    if question.kinds:
+        where.append(f"kind IN ({', '.join(str(KINDS[kind]) for kind in question.kinds)})")
+    if question.mac is not None:
+        where.append("mac = ?")
+        given.append(mac_number(question.mac))
+    order = "DESC" if question.last else "ASC"
+    text = f"{EVENT} WHERE {' AND '.join(where)} ORDER BY sequence {order} LIMIT ?"
+    codec = _codec(database)
+    found = [codec.event(row) for row in database.execute(text, (*given, question.limit))]
+    if question.last:
+        found.reverse()
+    full = len(found) == question.limit and not question.last
+    return Page(
+        found, _changes(database, codec, found, question.through), found[-1].sequence if full else question.through
+    )
+
+
+def _changes(
+    database: sqlite3.Connection, codec: EventCodec, found: Sequence[Recorded], through: int
+) -> dict[Mac, list[Recorded]]:
+    """Of the devices in a page: what else changed them from its beginning on, more than their presence."""
+    macs = {event.mac for event in found if event.mac is not None}
+    shown = {event.sequence for event in found}
+    changes: dict[Mac, list[Recorded]] = {}
+    for mac in macs:
+        rows = database.execute(
+            f"{EVENT} WHERE mac = ? AND more IS NOT NULL AND sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?",
+            (mac_number(mac), found[0].sequence, through, MOST_CHANGES),
+        )
+        if events := [codec.event(row) for row in rows if row[0] not in shown]:
+            changes[mac] = events
+    return changes
+
+
+def _codec(database: sqlite3.Connection) -> EventCodec:
+    words = Words()
+    words.learn(database.execute("SELECT number, text FROM word").fetchall())
+    return EventCodec(words)
+
+
+def remember(database: sqlite3.Connection) -> Memory:
+    """What a start finds. Raises sqlite3.Error."""
+    shown, alive_at = database.execute("SELECT shown, alive_at FROM state").fetchone()
+    devices: list[Remembered] = [
+        device_of(row[:-2], *row[-2:])
+        for row in database.execute(f"{DEVICE} LEFT JOIN seen USING (mac) ORDER BY device.mac")
+    ]
+    codec = _codec(database)
+    events = [codec.event(row) for row in database.execute(f"{EVENT} WHERE sequence > ? ORDER BY sequence", (shown,))]
+    latest = max((event.event.at for event in events), default=0.0)
+    return Memory(devices, events, max(seconds(alive_at), latest))
+
+
+# ---- how long ------------------------------------------------------------------------------------------------------
+
+Span = tuple[float, float, Status]
+"""From, to (unix seconds), and what a device was meanwhile."""
+
+
+def spans(
+    rows: Sequence[tuple[int, int, int | None, int | None]], now_is: Standing | None, now: float
+) -> Iterator[Span]:
+    """A device's life from the rows of its verdicts: each tells what it was before, and since when."""
+    since: float | None = None
+    status: Status | None = None
+    for at_ms, kind, was, was_since in rows:
+        at = seconds(at_ms)
+        if was is not None and was_since is not None:
+            yield from _until(since, status, seconds(at_ms - was_since), STATUS_OF[was], at)
+        status = {1: Status.ONLINE, 2: Status.ONLINE, 3: Status.OFFLINE}.get(kind)
+        since = at if status else None
+    if now_is is not None:
+        yield from _until(since, status, now_is.status_since, now_is.status, now)
+
+
+def _until(since: float | None, status: Status | None, turned: float, then: Status, at: float) -> Iterator[Span]:
+    """From one verdict to the next moment we know: it may have become unknown in between, which no event tells."""
+    if status is not None and since is not None and then is not status:
+        turned = max(since, min(turned, at))
+        yield since, turned, status
+        yield turned, at, then
+    else:
+        yield (turned if since is None else since), at, then
+
+
+def by_day(lived: Iterator[Span], first: float, now: float) -> list[PresenceOfDay]:
+    """Seconds a UTC day."""
+    days = []
+    held = list(lived)
+    start = first
+    while start <= now:
+        totals = {Status.ONLINE: 0.0, Status.OFFLINE: 0.0, Status.UNKNOWN: 0.0}
+        for begin, end, status in held:
+            totals[status] += max(0.0, min(end, start + DAY, now) - max(begin, start))
+        days.append(PresenceOfDay(start, totals[Status.ONLINE], totals[Status.UNKNOWN]))
+        start += DAY
+    return days

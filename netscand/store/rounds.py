@@ -1,0 +1,128 @@
+"""Writes the devices down, in their own time: those that changed within seconds, when each was heard every round.
+
+Events alone would do to bring everything back; the rows of devices keep a start from reading them all, and hold what
+makes no event. A round over thousands of devices goes in MAC order, so that it touches each page of the table once.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from heapq import merge
+from time import monotonic
+
+from netscand.core.model import Device, Event, EventKind, Mac
+from netscand.store.rows import Row, WallClock, device_row, mac_number, seen_row
+from netscand.store.work import Devices
+
+SHOW = 10.0
+"""Seconds until the rows of devices show their events: what a start after a kill has to fold in."""
+
+ROUND = 90.0
+"""Seconds in which all devices that were heard are written down again, at least."""
+
+A_SECOND = 250
+"""Devices that a round visits in a second, at most."""
+
+SLICE = 100
+"""Devices that are turned into rows at once: 1 to 2 ms."""
+
+SORTED = 4096
+"""Devices that are sorted at once: some 2 ms."""
+
+
+class Rounds:
+    """`put` hands rows to the writer; `sequence` tells the number of the last event."""
+
+    def __init__(self, clock: WallClock, put: Callable[[Devices], None], sequence: Callable[[], int]) -> None:
+        self.losses = 0
+        """As of the writer's last report."""
+        self._clock = clock
+        self._put = put
+        self._sequence = sequence
+        self._devices: Mapping[Mac, Device] | None = None
+        self._changed: set[Mac] = set()
+        self._gone: set[Mac] = set()
+        self._round_at = monotonic()
+
+    def note(self, event: Event) -> None:
+        """Take an event: its device's row no longer shows it."""
+        if event.device is None:
+            return
+        mac = event.device.mac
+        if event.kind is EventKind.FORGOTTEN:
+            self._changed.discard(mac)
+            self._gone.add(mac)
+        else:
+            self._changed.add(mac)
+            self._gone.discard(mac)
+
+    def note_all(self) -> None:
+        """Every row is to be written again: some were lost, or the database is a new one."""
+        self._changed.update(self._devices or ())
+
+    async def run(self, devices: Mapping[Mac, Device]) -> None:
+        """Until cancelled."""
+        self._devices = devices
+        while True:
+            await asyncio.sleep(SHOW)
+            await self.show()
+            if monotonic() >= self._round_at + ROUND:
+                await self._round(devices)
+
+    async def show(self) -> None:
+        """Let the rows show every event up to now."""
+        if self._devices is None:
+            return
+        through = self._sequence()
+        changed, self._changed = self._changed, set()
+        gone, self._gone = self._gone, set()
+        if not changed and not gone:
+            return
+        for macs in slices(await in_order(changed)):
+            self._put(Devices(rows=self._rows(macs), seen=self._seen(macs)))
+            await asyncio.sleep(0)
+        self._put(Devices(gone=[mac_number(mac) for mac in gone], shown=through, losses=self.losses))
+
+    def show_at_once(self) -> None:
+        """The same, and when each was heard, for the end: nobody waits for the loop any more."""
+        if self._devices is None:
+            return
+        through = self._sequence()
+        rows = self._rows(sorted(self._changed))
+        gone = [mac_number(mac) for mac in self._gone]
+        seen = [seen_row(device, self._clock) for device in self._devices.values() if device.last_seen > self._round_at]
+        seen.sort()
+        alive_at = self._clock.milliseconds(monotonic())
+        self._put(Devices(rows, seen, gone, through, alive_at, self.losses))
+
+    async def _round(self, devices: Mapping[Mac, Device]) -> None:
+        since, self._round_at = self._round_at, monotonic()
+        for macs in slices(await in_order(devices)):
+            heard = [device for mac in macs if (device := devices.get(mac)) and device.last_seen > since]
+            if heard:
+                self._put(Devices(seen=[seen_row(device, self._clock) for device in heard]))
+            await asyncio.sleep(SLICE / A_SECOND if len(devices) > A_SECOND else 0)
+        self._put(Devices(alive_at=self._clock.milliseconds(monotonic())))
+
+    def _rows(self, macs: Iterable[Mac]) -> list[Row]:
+        devices, sequence, clock = self._devices or {}, self._sequence(), self._clock
+        return [device_row(devices[mac], sequence, clock) for mac in macs if mac in devices]
+
+    def _seen(self, macs: Iterable[Mac]) -> list[Row]:
+        devices, clock = self._devices or {}, self._clock
+        return [seen_row(devices[mac], clock) for mac in macs if mac in devices]
+
+
+async def in_order(macs: Iterable[Mac]) -> Iterator[Mac]:
+    """These MACs, sorted, without holding the loop for it."""
+    unsorted = list(macs)
+    runs = []
+    for start in range(0, len(unsorted), SORTED):
+        runs.append(sorted(unsorted[start : start + SORTED]))
+        await asyncio.sleep(0)
+    return merge(*runs)
+
+
+def slices(macs: Iterator[Mac]) -> Iterator[list[Mac]]:
+    """Some at a time."""
+    while part := [mac for _, mac in zip(range(SLICE), macs, strict=False)]:
+        yield part

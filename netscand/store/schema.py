@@ -1,0 +1,199 @@
+"""The database: its tables, its versions, and how it is opened.
+
+Version 1
+    event   a transition a row, by sequence number (store/rows.py)
+    device  a device a row, as of some event; `seen` when it was heard last, apart, because that alone changes always
+    word    texts that stand in many rows
+    state   one row: what belongs to the database as a whole
+"""
+
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from netscand.store.place import HistoryRefused
+from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS
+
+VERSION = 1
+
+PAGE = 4096
+
+APPLICATION = 0x6E736364
+"""PRAGMA application_id: "nscd"; file(1) and we know the file by it."""
+
+PATIENCE = 5.0
+"""Seconds to wait for another connection of ours to finish."""
+
+TABLES = f"""
+CREATE TABLE event ({EVENT_COLUMNS[0]} INTEGER PRIMARY KEY, {", ".join(EVENT_COLUMNS[1:])});
+CREATE INDEX event_changed ON event (mac) WHERE more IS NOT NULL;
+CREATE TABLE device ({DEVICE_COLUMNS[0]} INTEGER PRIMARY KEY, {", ".join(DEVICE_COLUMNS[1:])});
+CREATE TABLE seen (mac INTEGER PRIMARY KEY, at INTEGER NOT NULL, confirmed INTEGER NOT NULL);
+CREATE TABLE word (number INTEGER PRIMARY KEY, text TEXT NOT NULL);
+CREATE TABLE state (
+    epoch TEXT NOT NULL,      -- names the numbering: cursors are EPOCH-SEQUENCE
+    reserved INTEGER NOT NULL,-- numbers up to this one may have been given out
+    floor INTEGER NOT NULL,   -- the stream can be resumed from here on: what lies before was trimmed or never stored
+    shown INTEGER NOT NULL,   -- the rows of the devices show every event up to this one
+    alive_at INTEGER NOT NULL -- when the daemon was last known to run, unix milliseconds
+);
+"""
+
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
+"""From this version to the next, statement by statement: `executescript` would commit in between."""
+
+log = logging.getLogger(__name__)
+
+
+class HistoryBroken(Exception):
+    """A file that is no database of ours, or a damaged one."""
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection that any one thread may use at a time. Raises sqlite3.Error."""
+    options = "?mode=ro" if read_only else "?mode=rw"
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}{options}", uri=True, timeout=PATIENCE, isolation_level=None,
+        check_same_thread=False,
+    )  # fmt: skip
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """Open it to write, made or migrated where needed.
+
+    Raises HistoryRefused (a newer schema, or another program's file), HistoryBroken, sqlite3.Error, OSError.
+    """
+    _look(path)
+    connection = connect(path)
+    try:
+        _settle(connection, path)
+        for setting in ("synchronous = NORMAL", "wal_autocheckpoint = 0", f"journal_size_limit = {4 * 2**20}"):
+            connection.execute(f"PRAGMA {setting}")
+    except sqlite3.DatabaseError as wrong:
+        connection.close()
+        if is_broken(wrong):
+            raise HistoryBroken(str(wrong)) from None
+        raise
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _look(path: Path) -> None:
+    """Judge by the header (sqlite.org/fileformat2.html, section 1.3), before SQLite itself touches a file."""
+    with path.open("rb") as file:
+        header = file.read(100)
+    if not header:
+        return
+    if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
+        raise HistoryBroken("it is no database")
+    _judge(path, int.from_bytes(header[68:72]), int.from_bytes(header[60:64]))
+
+
+def _judge(path: Path, application: int, version: int) -> None:
+    if application not in (0, APPLICATION):
+        raise HistoryRefused(f"[history] path: {path} is the database of another program; name another path")
+    if version > VERSION:
+        raise HistoryRefused(
+            f"[history] path: {path} was written by a newer netscand (schema {version}, this one knows {VERSION}); "
+            "install that one again, or name another path: the data stays untouched"
+        )
+
+
+def is_broken(wrong: sqlite3.Error) -> bool:
+    """Whether the file is damaged, as against a disk that is full, read-only or gone."""
+    code = getattr(wrong, "sqlite_errorcode", None)
+    if code is None:
+        return False
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _settle(connection: sqlite3.Connection, path: Path) -> None:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    _judge(path, application, version)
+    if tables and application == 0:
+        raise HistoryRefused(f"[history] path: {path} is the database of another program; name another path")
+    if not tables:
+        connection.execute(f"PRAGMA page_size = {PAGE}")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("PRAGMA journal_mode = WAL")
+        _in_one_transaction(connection, _create)
+        return
+    connection.execute("PRAGMA journal_mode = WAL")
+    if version < VERSION:
+        _migrate(connection, path, version)
+    if connection.execute("SELECT count(*) FROM state").fetchone() != (1,):
+        raise HistoryBroken("its state is missing")
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    for statement in TABLES.split(";\n"):
+        if statement.strip():
+            connection.execute(statement)
+    connection.execute("INSERT INTO state VALUES (?, 0, 0, 0, 0)", (new_epoch(),))
+    connection.execute(f"PRAGMA application_id = {APPLICATION}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """Bring an older schema up to date, with a copy of what was (FAULTS F20)."""
+    copy = path.with_name(f"{path.name}.before-{VERSION}")
+    back_up(connection, copy)
+    log.warning("%s: migrating from schema %d to %d; what was is kept as %s", path, version, VERSION, copy.name)
+
+    def steps(connection: sqlite3.Connection) -> None:
+        for step in range(version, VERSION):
+            MIGRATIONS[step](connection)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+
+    _in_one_transaction(connection, steps)
+
+
+def _in_one_transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        work(connection)
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.execute("COMMIT")
+
+
+def back_up(connection: sqlite3.Connection, target: Path) -> None:
+    """Copy the whole database, consistent however much is written meanwhile (sqlite.org/backup.html), mode 0600.
+
+    Raises sqlite3.Error, OSError; then there is no copy.
+    """
+    target.unlink(missing_ok=True)
+    os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    try:
+        copy = connect(target)
+        try:
+            connection.backup(copy)  # in one step: between two, a writer would make it begin anew
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, with nothing beside it
+        finally:
+            copy.close()
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def sync(path: Path) -> None:
+    """Put what was committed on the disk. Raises OSError."""
+    file = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)  # SQLite takes no POSIX locks on this one
+    try:
+        os.fdatasync(file)
+    finally:
+        os.close(file)
+
+
+def new_epoch() -> str:
+    """Six characters that no other database is likely to have."""
+    return os.urandom(3).hex()

@@ -1,0 +1,326 @@
+"""The one writer: a thread that puts batches of rows into the database, and reports what it stored.
+
+A batch is whatever came since the last one, in one transaction; where it holds events alone that is one statement, for
+between two statements this thread would have to wait for the interpreter while the loop is busy. A commit is a write to
+the page cache: the keeper (store/keeper.py) syncs it to the disk, so that no event ever waits for a disk to turn.
+
+When the disk refuses, events are reported as told all the same, and wait in a bounded backlog to be written when it
+takes them again; who resumes across what was dropped meanwhile gets a fresh snapshot (`floor`).
+"""
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from netscand.store.place import HistoryRefused, Lock, prepare, set_aside
+from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, Row
+from netscand.store.schema import HistoryBroken, is_broken, open_database, sync
+from netscand.store.trim import trim
+from netscand.store.work import Adopt, Broken, Devices, Events, Found, Report, Say, Stop, Work
+
+RESERVED = 4096
+"""Sequence numbers that are reserved ahead, with a synced write: after a power loss none is given out twice."""
+
+AGAIN = 5.0
+"""Seconds between two tries to write to a disk that refused."""
+
+BACKLOG = 20_000
+"""Events that wait for such a disk, at most: some 10 MB."""
+
+MOST_ROWS = 2_000
+"""Events in one transaction."""
+
+TRIM_EVERY = 60.0
+"""Seconds between two looks at age and size."""
+
+SIZES = (256, 64, 16, 4, 1)
+"""Rows in one statement; five statements are prepared, whatever the number of rows."""
+
+log = logging.getLogger(__name__)
+
+
+class Writer(threading.Thread):
+    """`tell` is called on this thread. `database`: an open one, or None where the start could have none."""
+
+    def __init__(
+        self,
+        path: Path,
+        lock: Lock,
+        database: sqlite3.Connection | None,
+        keep: float,
+        most: float,
+        tell: Callable[[Report | Found | Say], None],
+        trouble: str = "",
+    ) -> None:
+        super().__init__(name="history", daemon=True)
+        self.turned_at = time.monotonic()
+        """When it last came round, for the watchdog."""
+        self.durable = 0
+        """Numbers up to here may be given out: their reservation is on the disk. Set by the keeper."""
+        self.written = 0
+        """Transactions so far, for the keeper."""
+        self.reserved = 0
+        self.generation = 0
+        """Raised with every database that is opened: connections to the one before are to be closed."""
+        self._path = path
+        self._lock = lock
+        self._database = database
+        self._adopted = database is not None
+        self._keep = keep
+        self._most = most
+        self._tell = tell
+        self._queue: SimpleQueue[Work] = SimpleQueue()
+        self._backlog: list[Row] = []
+        self._backlog_words: list[Row] = []
+        self._dropped = 0
+        """The last event that found no room in the backlog."""
+        self._losses = 0
+        self._through = self._stored = 0
+        self._trouble = trouble
+        self._reported = Report(0, 0, "")
+        self._again_at = 0.0
+        self._trim_at = time.monotonic() + TRIM_EVERY
+        self._since_trim = 0
+        if database is not None:
+            (self.reserved,) = database.execute("SELECT reserved FROM state").fetchone()
+            self.durable = self.reserved
+            self.generation = 1
+
+    def put(self, work: Work) -> None:
+        """Hand it over; never waits."""
+        self._queue.put(work)
+
+    # ---- the thread -----------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Until told to stop."""
+        while True:
+            self.turned_at = time.monotonic()
+            works = self._take()
+            if works and isinstance(works[-1], Stop):
+                self._guarded(works[:-1])
+                self._end(works[-1])
+                return
+            self._guarded(works)
+
+    def _take(self) -> list[Work]:
+        """What is there, or what comes within a while."""
+        now = time.monotonic()
+        wait = min(1.0, max(0.0, (self._again_at if self._trouble else self._trim_at) - now))
+        try:
+            works = [self._queue.get(timeout=wait)]
+        except Empty:
+            return []
+        rows = 0
+        with suppress(Empty):
+            while rows < MOST_ROWS and not isinstance(works[-1], Stop):
+                work = self._queue.get_nowait()
+                works.append(work)
+                rows += len(work.rows) if isinstance(work, Events) else 0
+        return works
+
+    def _guarded(self, works: Sequence[Work]) -> None:
+        """Do it; turn what goes wrong into a state that is told and mended."""
+        self._sort_in(works)
+        due = not self._trouble or time.monotonic() >= self._again_at
+        if due:
+            try:
+                if self._trouble and self._database is not None:
+                    # A full disk may have room in the database for what the log holds many times over.
+                    self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                self._work(works)
+            except HistoryBroken as wrong:
+                self._set_aside(str(wrong))
+            except (sqlite3.Error, OSError, HistoryRefused) as wrong:
+                if isinstance(wrong, sqlite3.Error) and is_broken(wrong):
+                    self._set_aside(str(wrong))
+                else:
+                    self._refused(wrong)
+        if not due or self._trouble:
+            self._losses += any(isinstance(work, Devices) for work in works)
+            self._overflow()
+        report = Report(self._through, self._stored, self._trouble, self._losses)
+        if report != self._reported:
+            self._reported = report
+            self._tell(report)
+        for work in works:
+            if isinstance(work, Say):
+                self._tell(work)
+
+    def _sort_in(self, works: Sequence[Work]) -> None:
+        """Events go through the backlog, which is empty while all is well."""
+        for work in works:
+            if isinstance(work, Events):
+                self._through = work.through
+                if self._adopted:
+                    self._backlog += work.rows
+                    self._backlog_words += work.words
+            elif isinstance(work, Adopt):
+                self._backlog, self._backlog_words = [], []
+                self._adopted = True
+
+    def _overflow(self) -> None:
+        if len(self._backlog) > BACKLOG:
+            spare = len(self._backlog) - BACKLOG // 2
+            self._dropped = int(str(self._backlog[spare - 1][0]))
+            del self._backlog[:spare]
+
+    def _work(self, works: Sequence[Work]) -> None:
+        if self._database is None:
+            self._open_again()
+            return
+        for work in works:
+            if isinstance(work, Adopt):
+                self._adopt(work)
+            elif isinstance(work, Broken):
+                raise HistoryBroken(work.why)
+        if not self._adopted:
+            return
+        if self._backlog:
+            self._write_events()
+        for work in works:
+            if isinstance(work, Devices):
+                self._write_devices(work)
+        if self._trouble:
+            log.info("the history is written again")
+            self._trouble = ""
+        if time.monotonic() >= self._trim_at or self._since_trim > MOST_ROWS:
+            self._trim()
+
+    # ---- writing --------------------------------------------------------------------------------------------------
+
+    def _write_events(self) -> None:
+        database = self._database
+        assert database is not None
+        through = int(str(self._backlog[-1][0]))
+        reserve = through > self.reserved - RESERVED // 2
+        alone = not (self._backlog_words or self._dropped or reserve) and len(self._backlog) in SIZES
+        if not alone:
+            database.execute("BEGIN IMMEDIATE")
+        try:
+            insert(database, "word", ("number", "text"), self._backlog_words, replace=True)
+            insert(database, "event", EVENT_COLUMNS, self._backlog)
+            if self._dropped:
+                database.execute("UPDATE state SET floor = max(floor, ?)", (self._dropped,))
+            if reserve:
+                database.execute("UPDATE state SET reserved = ?", (through + RESERVED,))
+            if not alone:
+                database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.rollback()
+            raise
+        if reserve:
+            self.reserved = through + RESERVED
+        if through > self.durable:  # faster than the keeper: a number must not be told that could come again
+            sync(self._path)
+            self.durable = self.reserved
+        self._since_trim += len(self._backlog)
+        self._stored = through
+        self._backlog, self._backlog_words, self._dropped = [], [], 0
+        self.written += 1
+
+    def _write_devices(self, work: Devices) -> None:
+        database = self._database
+        assert database is not None
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            insert(database, "device", DEVICE_COLUMNS, work.rows, replace=True)
+            insert(database, "seen", ("mac", "at", "confirmed"), work.seen, replace=True)
+            for mac in work.gone:
+                database.execute("DELETE FROM device WHERE mac = ?", (mac,))
+                database.execute("DELETE FROM seen WHERE mac = ?", (mac,))
+            if work.shown is not None and work.losses == self._losses:
+                database.execute("UPDATE state SET shown = ?", (work.shown,))
+            if work.alive_at is not None:
+                database.execute("UPDATE state SET alive_at = ?", (work.alive_at,))
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.rollback()
+            raise
+        self.written += 1
+
+    def _trim(self) -> None:
+        assert self._database is not None
+        self._since_trim = 0
+        more = trim(self._database, time.time() - self._keep, self._most)
+        self.written += more
+        self._trim_at = time.monotonic() + (0.01 if more else TRIM_EVERY)
+
+    # ---- trouble --------------------------------------------------------------------------------------------------
+
+    def _refused(self, wrong: Exception) -> None:
+        said = wrong.strerror if isinstance(wrong, OSError) else str(wrong)
+        trouble = f"the history cannot be written ({said}): events are told, and lost at a restart"
+        if trouble != self._trouble:
+            log.error("%s; tried again every %g s", trouble, AGAIN)
+        self._trouble = trouble
+        self._again_at = time.monotonic() + AGAIN
+
+    def _set_aside(self, why: str) -> None:
+        """Give a broken database another name, and begin a new one (FAULTS F8)."""
+        if self._database is not None:
+            with suppress(sqlite3.Error):
+                self._database.close()
+        self._database, self._adopted = None, False
+        self._backlog, self._backlog_words = [], []
+        try:
+            name = set_aside(self._path, why)
+            self._open_again(name)
+        except (sqlite3.Error, OSError, HistoryRefused, HistoryBroken) as wrong:
+            self._refused(wrong)
+
+    def _open_again(self, set_aside: str = "") -> None:
+        self._lock.take()
+        prepare(self._path)
+        database = open_database(self._path)
+        (self.reserved,) = database.execute("SELECT reserved FROM state").fetchone()
+        words = database.execute("SELECT number, text FROM word").fetchall()
+        self._database = database
+        self.generation += 1
+        self._tell(Found(self.reserved, words, set_aside))
+
+    def _adopt(self, work: Adopt) -> None:
+        database = self._database
+        assert database is not None
+        reserved = work.floor + RESERVED
+        database.execute(
+            "UPDATE state SET epoch = ?, floor = ?, reserved = ?, shown = 0", (work.epoch, work.floor, reserved)
+        )
+        sync(self._path)
+        self.reserved = self.durable = reserved
+        self._stored = self._through = max(self._through, work.floor)
+        self._dropped = 0
+
+    def _end(self, work: Stop) -> None:
+        """Leave a database that has nothing to skip or to repeat at the next start."""
+        if self._database is not None:
+            with suppress(sqlite3.Error, OSError):
+                if self._adopted and not self._backlog:
+                    self._database.execute("PRAGMA synchronous = FULL")
+                    self._database.execute(
+                        "UPDATE state SET reserved = ?, alive_at = ?", (work.sequence, work.alive_at)
+                    )
+            with suppress(sqlite3.Error):
+                self._database.close()
+
+
+def insert(
+    database: sqlite3.Connection, table: str, columns: Sequence[str], rows: Sequence[Row], *, replace: bool = False
+) -> None:
+    """Insert rows in few statements, each of many rows."""
+    verb = "REPLACE" if replace else "INSERT"
+    marks = "(" + ",".join("?" * len(columns)) + ")"
+    start = 0
+    for size in SIZES:
+        while len(rows) - start >= size:
+            values: Iterable[object] = (value for row in rows[start : start + size] for value in row)
+            text = f"{verb} INTO {table} ({','.join(columns)}) VALUES {','.join([marks] * size)}"
+            database.execute(text, tuple(values))
+            start += size

@@ -1,0 +1,125 @@
+"""A history in a folder of a test, driven as the engine drives it, and killed by copying what is on the disk."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from netscand import config
+from netscand.core.inventory import Inventory
+from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Status
+from netscand.core.presence import Presence, Rules
+from netscand.core.recorded import Memory, Page
+from netscand.core.replay import told_again
+from netscand.store.history import History
+from netscand.store.reader import Question
+
+BOOT = 1_700_000_000.0
+"""Wall time when the monotonic clock was 0, in these tests."""
+
+LAN = "10.0.0.0/24@eth0"
+
+
+class FakeClock:
+    """A translator's clocks, without drift."""
+
+    def __init__(self, boot: float = BOOT) -> None:
+        self.boot = boot
+
+    def milliseconds(self, at: float) -> int:
+        return int((at + self.boot) * 1000)
+
+    def microseconds(self, at: float) -> int:
+        return int((at + self.boot) * 1_000_000)
+
+
+def mac(number: int) -> Mac:
+    return Mac(b"\xa4\x83" + number.to_bytes(4, "big"))
+
+
+def device(number: int, at: float = 100.0, ip: str = "") -> Device:
+    made = Device(mac(number), at, at, Presence(at, Rules()), status_since=at, reason="answered an ARP request")
+    made.addresses = [Address(Ip(bytes([10, 0, 0, number & 255])), LAN, "eth0", Evidence.ARP_REPLY, at, at)]
+    return made
+
+
+def discovered(of: Device, at: float = 100.0) -> Event:
+    return Event(
+        EventKind.DISCOVERED, at, LAN, of, of.ip, None, Evidence.ARP_REPLY, "answered an ARP request", None, at
+    )
+
+
+def turned(of: Device, status: Status, at: float, reason: str | None = None) -> Event:
+    """The device becomes that, as the inventory does it."""
+    previous = {"status": of.status, "status_since": of.status_since, "reason": of.reason}
+    silent = f"3 probes and 1 request unanswered, silent for {at - of.last_seen:.1f} s"
+    reason = reason or ("announced its address" if status is Status.ONLINE else silent)
+    of.status, of.status_since, of.reason = status, at, reason
+    kind = EventKind.ONLINE if status is Status.ONLINE else EventKind.OFFLINE
+    seen_at = at if status is Status.ONLINE else None
+    if seen_at:
+        of.last_seen = seen_at
+    evidence = Evidence.ARP_ANNOUNCEMENT if seen_at else None
+    return Event(kind, at, LAN, of, of.ip, None, evidence, reason, previous, seen_at)
+
+
+class Diary:
+    """An open history."""
+
+    def __init__(self, history: History, memory: Memory, told: list[str]) -> None:
+        self.history = history
+        self.memory = memory
+        self.told = told
+        """Cursors, as clients heard of them."""
+
+    async def until_told(self, cursor: str, seconds: float = 5.0) -> None:
+        async with asyncio.timeout(seconds):
+            while cursor not in self.told:
+                await asyncio.sleep(0.001)
+
+    async def write(self, *events: Event) -> str:
+        """Append these; return when the last is told."""
+        cursor = ""
+        for event in events:
+            cursor = self.history.append(event)
+        await self.until_told(cursor)
+        return cursor
+
+    async def page(self, **question: Any) -> Page:
+        await self.history.settled()
+        through = self.history.place(self.history.cursor)
+        return await self.history.events(Question(**{"through": through, **question}))
+
+    async def events(self, current: Callable[[Mac], Device | None] = lambda of: None, **question: Any) -> list[Event]:
+        return told_again(await self.page(**question), current)
+
+    def killed(self, into: Path) -> Path:
+        """What kill -9 would leave at this moment: the files as they are in the page cache."""
+        into.mkdir()
+        path = self.history.path
+        for end in ("", "-wal"):
+            if Path(f"{path}{end}").exists():
+                shutil.copyfile(f"{path}{end}", into / f"{path.name}{end}")
+        return into / path.name
+
+
+@asynccontextmanager
+async def diary(path: Path, clock: FakeClock | None = None, **settings: Any) -> AsyncIterator[Diary]:
+    """Open it, and close it as a daemon that is told to stop does."""
+    told: list[str] = []
+    history = History(config.History(path=str(path), **settings), clock or FakeClock(), told.append)
+    memory = history.open()
+    try:
+        yield Diary(history, memory, told)
+    finally:
+        await history.close()
+
+
+def inventory(rules: Rules | None = None) -> Inventory:
+    return Inventory(rules or Rules())
+
+
+def sequences(page: Page) -> Sequence[int]:
+    return [recorded.sequence for recorded in page.events]
