@@ -59,7 +59,9 @@ def moment(stamp: str | None, today: datetime | None = None) -> str:
 
 
 def span(seconds: float) -> str:
-    """Seconds as people say them: `0.4 s`, `12 s`, `5 min`, `3 h 20 min`, `4 d 2 h`."""
+    """Seconds as people say them: `12 ms`, `0.4 s`, `12 s`, `5 min`, `3 h 20 min`, `4 d 2 h`."""
+    if seconds < 0.1:
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 and seconds % 1 else f"{seconds:.0f} s"
     minutes = round(seconds / 60)

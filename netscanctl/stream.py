@@ -36,6 +36,7 @@ async def follow(
     since: str | None = None,
     wishes: Sequence[protocol.ClientMessage] = (),
     pause: float = RECONNECT,
+    heartbeat: float = HEARTBEAT,
 ) -> AsyncGenerator[Heard, None]:
     """Every message, for ever: the snapshot, then changes as they happen.
 
@@ -46,7 +47,7 @@ async def follow(
     connected = lost = False
     while True:
         try:
-            async with aclosing(_connection(daemon, {**(query or {}), **place.query}, wishes)) as messages:
+            async with aclosing(_connection(daemon, {**(query or {}), **place.query}, wishes, heartbeat)) as messages:
                 async for heard in messages:
                     if lost:
                         talk("connected again")
@@ -123,7 +124,7 @@ async def post(daemon: Daemon, path: str, body: bytes) -> bytes:
 
 
 async def _connection(
-    daemon: Daemon, query: Mapping[str, str], wishes: Sequence[protocol.ClientMessage]
+    daemon: Daemon, query: Mapping[str, str], wishes: Sequence[protocol.ClientMessage], heartbeat: float
 ) -> AsyncGenerator[Heard, None]:
     """The messages of one connection, until it ends. Raises Failure where none comes about."""
     import aiohttp
@@ -131,7 +132,7 @@ async def _connection(
     async with _reach(daemon) as (session, base):
         async with asyncio.timeout(HANDSHAKE):
             # No limit on a message: one device may be large.
-            socket = await session.ws_connect(f"{base}/ws", params=query, max_msg_size=0, heartbeat=HEARTBEAT)
+            socket = await session.ws_connect(f"{base}/ws", params=query, max_msg_size=0, heartbeat=heartbeat)
         async with socket:
             for wish in wishes:
                 await socket.send_str(protocol.encode(wish).decode())

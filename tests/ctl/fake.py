@@ -36,6 +36,8 @@ class FakeDaemon:
         """Path → answers instead of the true ones."""
         self.scan: list[Message] = []
         """What watchers are told while a scan is waited for."""
+        self.deaf = False
+        """Answer no ping, like a process that was stopped."""
         self.hold = False
         """Never find out."""
         self.found = words.scanned(words.device(7))
@@ -174,7 +176,7 @@ class FakeDaemon:
         return _json(self.found)
 
     async def _stream(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(compress=False)
+        socket = web.WebSocketResponse(compress=False, autoping=not self.deaf)
         await socket.prepare(request)
         first = self.snapshot if self.snapshot is not None else [words.snapshot(*self.devices, networks=self.networks)]
         if "since" in request.query and self.resumed is not None:

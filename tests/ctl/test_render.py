@@ -44,6 +44,7 @@ def test_people_see_local_time_and_on_a_terminal_as_short_as_today_allows() -> N
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [
+        (0.012, "12 ms"),
         (0.4, "0.4 s"),
         (3, "3 s"),
         (59, "59 s"),

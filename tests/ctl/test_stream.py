@@ -73,10 +73,11 @@ def there(daemon: FakeDaemon) -> Daemon:
     return Daemon(str(daemon.socket))
 
 
-async def collect(daemon: Daemon, count: int, talk: list[str], since: str | None = None) -> list[Heard]:
+async def collect(daemon: Daemon, count: int, talk: list[str], heartbeat: float = 10.0) -> list[Heard]:
     """The first messages of the stream, with a short pause before connecting anew."""
     found: list[Heard] = []
-    async with asyncio.timeout(DEADLINE), aclosing(follow(daemon, talk.append, since=since, pause=0.05)) as stream:
+    stream = follow(daemon, talk.append, pause=0.05, heartbeat=heartbeat)
+    async with asyncio.timeout(DEADLINE), aclosing(stream):
         async for heard in stream:
             found.append(heard)
             if len(found) == count:
@@ -89,14 +90,14 @@ def kinds(found: list[Heard]) -> list[str]:
 
 
 def run_beside(
-    there: Daemon, count: int, script: Iterator[None], since: str | None = None
+    there: Daemon, count: int, script: Iterator[None], heartbeat: float = 10.0
 ) -> tuple[list[Heard], list[str]]:
     """Collect, while a script does things to the daemon."""
     talk: list[str] = []
 
     async def both() -> list[Heard]:
         async with asyncio.TaskGroup() as group:
-            collecting = group.create_task(collect(there, count, talk, since))
+            collecting = group.create_task(collect(there, count, talk, heartbeat))
             await asyncio.to_thread(lambda: [None for _ in script])
         return collecting.result()
 
@@ -146,6 +147,19 @@ def test_a_daemon_that_is_gone_for_a_while_is_waited_for_and_told_of_once(daemon
         yield
 
     found, talk = run_beside(there, 2, script())
+    assert kinds(found) == ["initial_state", "initial_state"]
+    assert talk == ["connection lost, connecting…", "connected again"]
+
+
+def test_a_daemon_that_answers_no_ping_is_given_up_and_tried_again(daemon: FakeDaemon, there: Daemon) -> None:
+    daemon.deaf = True
+
+    def script() -> Iterator[None]:
+        daemon.until_watched()
+        daemon.deaf = False
+        yield
+
+    found, talk = run_beside(there, 2, script(), heartbeat=0.1)
     assert kinds(found) == ["initial_state", "initial_state"]
     assert talk == ["connection lost, connecting…", "connected again"]
 
