@@ -1,0 +1,119 @@
+"""`./dev run` and `./dev demo`, as a newcomer types them."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.lab.lan import Lab
+from tests.lab.spaces import ROOT, command, ours
+
+
+class Shown:
+    """A process's output, line by line, each with the time it came."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.lines: list[tuple[float, str]] = []
+        self._process = process
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.append((time.monotonic(), line))
+
+    def until(self, word: str, seconds: float = 20.0) -> float:
+        """When a line with `word` came; fails if none does in time."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            for at, line in tuple(self.lines):
+                if word in line:
+                    return at
+            time.sleep(0.01)
+        raise AssertionError(f"no {word!r} within {seconds:g} s in:\n{self.text()}")
+
+    def text(self) -> str:
+        """All of it."""
+        return "".join(line for _, line in self.lines)
+
+
+@contextmanager
+def dev_run(lab: Lab) -> "Iterator[subprocess.Popen[str]]":
+    """`./dev run` in the watcher's namespace, in a process group of its own, as on a terminal."""
+    argv = ["env", "--default-signal=INT", "./dev", "run"]
+    state = {"NETSCAND_STATE": str(lab.folder / "state")}
+    process = lab.watcher.popen(
+        argv, env=state, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    try:
+        yield process
+    finally:
+        lab.watcher.space.end(process)
+
+
+def pid_of(lab: Lab, word: str) -> int:
+    """The one process in the watcher's namespace whose command line has `word`."""
+    pids = [int(pid) for pid in command("ip", "netns", "pids", lab.watcher.space.name).split()]
+    (found,) = [pid for pid in pids if f"\0{word}\0" in _command_line(pid)]
+    return found
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except FileNotFoundError:  # it has ended since
+        return ""
+
+
+def test_dev_run_shows_the_devices_and_ctrl_c_ends_both(lab: Lab) -> None:
+    """The list, then each change, then nothing of it is left."""
+    crowd = lab.crowd()
+    crowd.populate(["10.77.0.50"])
+    with dev_run(lab) as process:
+        shown = Shown(process)
+        shown.until("10.77.0.50")
+        crowd.join("10.77.0.51")
+        shown.until("10.77.0.51")
+        daemon = pid_of(lab, "netscand")
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(10) == 130
+        assert not Path(f"/proc/{daemon}").exists()
+    assert "Traceback" not in shown.text()
+
+
+def test_dev_run_says_why_the_daemon_died(lab: Lab) -> None:
+    """The end of its log, its exit code, and watch ends too."""
+    lab.crowd().populate(["10.77.0.50"])
+    with dev_run(lab) as process:
+        shown = Shown(process)
+        shown.until("10.77.0.50")
+        os.kill(pid_of(lab, "netscand"), signal.SIGKILL)
+        assert process.wait(10) == 137
+        shown.until("netscand ended, exit 137")
+        shown.until("ready:")
+
+
+def test_dev_run_passes_arguments_on(lab: Lab) -> None:
+    """`./dev run --version` is netscand's own."""
+    said = lab.watcher.run(
+        ["./dev", "run", "--version"], env={"NETSCAND_STATE": str(lab.folder / "state")}, stderr=subprocess.STDOUT
+    ).stdout
+    assert "netscand" in said
+
+
+@pytest.mark.usefixtures("root")
+def test_the_demo_shows_a_change_and_tidies_up() -> None:
+    """The list, the visitor, and no namespace left."""
+    done = subprocess.run(["./dev", "demo", "--seconds", "7"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert "10.77.0.103" in done.stdout
+    assert "7a:0c:52:e1:88:6e" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert [name for name in ours() if "watcher" in name] == []
