@@ -120,7 +120,10 @@ class Connection(web.RequestHandler):
             if self.unheard > UNHEARD:
                 self.abort()
                 return
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except ValueError:  # aiohttp 3.11 lets an address escape that it cannot read
+            self.abort()
 
     def pause_writing(self) -> None:
         """The client reads slowly."""

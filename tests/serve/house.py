@@ -205,6 +205,22 @@ class House:
             text = await answer.read()
             return answer.status, answer.headers, json.loads(text) if text else None
 
+    async def connection(self, said: bytes) -> asyncio.StreamWriter:
+        """A connection on the Unix socket that said something and now waits."""
+        _, writer = await asyncio.open_unix_connection(str(self.path))
+        writer.write(said)
+        return writer
+
+    async def head(self, request: bytes) -> bytes:
+        """The head of the answer to bytes on a TCP connection of their own."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(request)
+        try:
+            async with asyncio.timeout(5):
+                return await reader.readuntil(b"\r\n\r\n")
+        finally:
+            writer.close()
+
     async def raw(self, request: bytes, *, tcp: bool = True) -> bytes:
         """Bytes there and back, on a connection of their own, until the server closes it."""
         if tcp:

@@ -1,0 +1,232 @@
+"""Who may do what."""
+
+import asyncio
+import grp
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from netscand import config
+from netscand.serve import access
+from netscand.serve.access import RIGHTS, Guard, Peer, Role, need
+from netscand.serve.answers import Refused
+from tests.serve.house import handshake, house
+
+LOOPBACK = Peer("127.0.0.1", Role.SCAN, False, False, "127.0.0.1", 8000)
+LOOPBACK_6 = Peer("::1", Role.SCAN, False, False, "::1", 8000)
+UNIX = Peer(("uid", 1000), Role.SCAN, True, False)
+ELSEWHERE = Peer("192.168.1.9", Role.SCAN, False, False, "192.168.1.2", 8000)
+
+
+def judge(peer: Peer, headers: list[tuple[str, str]], **settings: tuple[str, ...]) -> int:
+    """The status that the headers lead to; 200 where they pass."""
+    guard = Guard(config.Access(**settings))  # type: ignore[arg-type]
+    try:
+        guard.judge(peer, CIMultiDictProxy(CIMultiDict(headers)))
+    except Refused as refused:
+        return refused.status
+    return 200
+
+
+@contextmanager
+def acting_as(uid: int, gid: int, groups: tuple[int, ...] = ()) -> Iterator[None]:
+    """Connect as another user: the kernel notes who connects at that moment."""
+    before = os.getgroups()
+    os.setgroups(groups)
+    os.setegid(gid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(before)
+
+
+def met(guard: Guard, uid: int, gid: int, groups: tuple[int, ...] = ()) -> Peer:
+    """Whom the guard sees in a user who connects."""
+    with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+        os.chmod(folder, 0o755)
+        listener.bind(f"{folder}/s")
+        os.chmod(f"{folder}/s", 0o666)
+        listener.listen()
+        with socket.socket(socket.AF_UNIX) as client:
+            with acting_as(uid, gid, groups):
+                client.connect(f"{folder}/s")
+            accepted, _ = listener.accept()
+            with accepted:
+                return guard.peer(accepted)
+
+
+# ---- roles ----------------------------------------------------------------------------------------------------------
+
+
+def test_each_role_may_do_what_the_ones_before_may() -> None:
+    assert [role.told for role in sorted(Role)] == ["none", "read", "scan", "admin"]
+    for what, least in RIGHTS.items():
+        for role in Role:
+            if role >= least:
+                need(what, role)
+            else:
+                with pytest.raises(Refused) as refused:
+                    need(what, role)
+                assert refused.value.status == 403
+
+
+def test_what_the_table_does_not_name_is_refused_to_everyone() -> None:
+    with pytest.raises(Refused) as refused:
+        need("GET /new", Role.ADMIN)
+    assert refused.value.code == "forbidden"
+
+
+def test_root_and_the_group_are_admin_and_others_have_what_the_configuration_says(root: None) -> None:
+    guard = Guard(config.Access(others="read"))
+    guard.group = 4242
+    assert met(guard, 0, 0) == Peer(("uid", 0), Role.ADMIN, True, True)
+    assert met(guard, 1234, 1234) == Peer(("uid", 1234), Role.READ, True, False)
+    assert met(guard, 1234, 4242) == Peer(("uid", 1234), Role.ADMIN, True, True)
+    assert met(guard, 1234, 1234, (7, 4242, 9)) == Peer(("uid", 1234), Role.ADMIN, True, True)
+    assert met(guard, 1234, 1234, tuple(range(5000, 5000 + access.MOST_GROUPS + 1))).role is Role.READ
+    for others in ("scan", "none"):
+        assert met(Guard(config.Access(others=others)), 1234, 1234).role.told == others
+
+
+def test_a_group_that_does_not_exist_leaves_root_alone_with_admin() -> None:
+    assert Guard(config.Access(group="no-such-group-here")).group is None
+    some = grp.getgrall()[0]
+    assert Guard(config.Access(group=some.gr_name)).group == some.gr_gid
+
+
+def test_a_tcp_peer_is_its_address_whatever_the_notation() -> None:
+    assert access._plain("::ffff:127.0.0.1") == "127.0.0.1"
+    assert access._plain("fe80::1%eth0") == "fe80::1"
+
+
+# ---- Host (FAULTS T6) -----------------------------------------------------------------------------------------------
+
+HOSTS = [
+    (LOOPBACK, ["127.0.0.1:8000"], 200),
+    (LOOPBACK, ["localhost:8000"], 200),
+    (LOOPBACK, ["LOCALHOST:8000"], 200),
+    (LOOPBACK, ["[::1]:8000"], 200),
+    (LOOPBACK_6, ["[::1]:8000"], 200),
+    (LOOPBACK, ["evil.example:8000"], 421),
+    (LOOPBACK, ["localhost"], 421),
+    (LOOPBACK, ["localhost:8001"], 421),
+    (LOOPBACK, ["localhost.evil:8000"], 421),
+    (LOOPBACK, ["127.0.0.1.evil:8000"], 421),
+    (LOOPBACK, ["192.168.1.2:8000"], 421),
+    (LOOPBACK, ["127.0.0.1:8000@evil"], 400),
+    (LOOPBACK, ["evil@127.0.0.1:8000"], 400),
+    (LOOPBACK, ["localhost:8000, evil"], 400),
+    (LOOPBACK, [], 400),
+    (LOOPBACK, [""], 400),
+    (LOOPBACK, [" "], 400),
+    (LOOPBACK, ["localhost:8000", "localhost:8000"], 400),
+    (LOOPBACK, ["localhost:8000", "evil"], 400),
+    (ELSEWHERE, ["192.168.1.2:8000"], 200),
+    (ELSEWHERE, ["localhost:8000"], 421),
+    (ELSEWHERE, ["127.0.0.1:8000"], 421),
+    (UNIX, [], 200),
+    (UNIX, [""], 200),
+    (UNIX, ["anything"], 200),
+]
+
+
+@pytest.mark.parametrize(("peer", "hosts", "status"), HOSTS)
+def test_the_host_of_a_tcp_request_is_ours(peer: Peer, hosts: list[str], status: int) -> None:
+    """FAULTS T6: no DNS rebinding."""
+    assert judge(peer, [("Host", host) for host in hosts]) == status
+
+
+def test_hosts_of_the_configuration_are_ours_too() -> None:
+    listed = ("scan.lan", "scan.example:443")
+    assert judge(LOOPBACK, [("Host", "scan.lan:8000")], allowed_hosts=listed) == 200
+    assert judge(LOOPBACK, [("Host", "Scan.Example:443")], allowed_hosts=listed) == 200
+    assert judge(LOOPBACK, [("Host", "scan.lan:443")], allowed_hosts=listed) == 421
+    assert judge(LOOPBACK, [("Host", "scan.example")], allowed_hosts=listed) == 421
+
+
+# ---- Origin (FAULTS T5) ---------------------------------------------------------------------------------------------
+
+ORIGINS = [
+    (LOOPBACK, [], 200),
+    (LOOPBACK, ["http://127.0.0.1:8000"], 200),
+    (LOOPBACK, ["http://localhost:3000"], 200),
+    (LOOPBACK, ["https://localhost"], 200),
+    (LOOPBACK, ["http://[::1]:5173"], 200),
+    (LOOPBACK, ["http://evil"], 403),
+    (LOOPBACK, ["null"], 403),
+    (LOOPBACK, [""], 403),
+    (LOOPBACK, ["http://localhost.evil"], 403),
+    (LOOPBACK, ["http://localhost.evil:8000"], 403),
+    (LOOPBACK, ["http://evil.localhost"], 403),
+    (LOOPBACK, ["http://127.0.0.1:8000@evil"], 403),
+    (LOOPBACK, ["http://127.0.0.1:8000/"], 403),
+    (LOOPBACK, ["http://127.0.0.1:8000#@evil"], 403),
+    (LOOPBACK, ["http://127.0.0.1:8000\\@evil"], 403),
+    (LOOPBACK, ["http://localhost:99999999"], 403),
+    (LOOPBACK, ["file://"], 403),
+    (LOOPBACK, ["chrome-extension://localhost"], 403),
+    (LOOPBACK, ["http://localhost:3000", "http://localhost:3000"], 403),
+    (LOOPBACK, ["http://localhost:3000", "http://evil"], 403),
+    (LOOPBACK, ["http://localhost:3000, http://evil"], 403),
+    (ELSEWHERE, ["http://192.168.1.2:8000"], 200),
+    (ELSEWHERE, ["http://localhost:3000"], 403),
+    (UNIX, ["http://scan.lan"], 200),
+    (UNIX, ["http://evil"], 403),
+]
+
+
+@pytest.mark.parametrize(("peer", "origins", "status"), ORIGINS)
+def test_pages_of_other_sites_are_refused(peer: Peer, origins: list[str], status: int) -> None:
+    """FAULTS T5: no cross-site WebSocket."""
+    host = {LOOPBACK: "127.0.0.1:8000", ELSEWHERE: "192.168.1.2:8000", UNIX: "scan.lan"}[peer]
+    assert judge(peer, [("Host", host), *(("Origin", origin) for origin in origins)]) == status
+
+
+def test_origins_of_the_configuration_are_let_in() -> None:
+    headers = [("Host", "localhost:8000"), ("Origin", "https://Dash.example")]
+    assert judge(LOOPBACK, headers, allowed_origins=("https://dash.example/",)) == 200
+    assert judge(LOOPBACK, headers, allowed_origins=("http://dash.example",)) == 403
+
+
+def test_the_checks_hold_on_the_wire(tmp_path: Path) -> None:
+    """FAULTS T5 and T6, on the WebSocket and on changes; and no CORS header, ever."""
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            host = f"127.0.0.1:{lan.port}"
+            scan = f"POST /api/scan HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: 0\r\n"
+            cases = [
+                (handshake("/ws", host), b"101"),
+                (handshake("/ws", f"localhost:{lan.port}", "Origin: http://localhost:3000\r\n"), b"101"),
+                (handshake("/ws", host, f"Origin: http://{host}\r\n"), b"101"),
+                (handshake("/ws", host, "Origin: http://evil\r\n"), b"403"),
+                (handshake("/ws", host, "Origin: null\r\n"), b"403"),
+                (handshake("/ws", host, "Origin: http://localhost.evil\r\n"), b"403"),
+                (handshake("/ws", host, "Origin: http://127.0.0.1:8000@evil\r\n"), b"403"),
+                (handshake("/ws", f"evil.example:{lan.port}"), b"421"),
+                (f"{scan}\r\n".encode(), b"202"),
+                (f"{scan}Origin: http://evil\r\n\r\n".encode(), b"403"),
+                (b"GET /api/devices HTTP/1.1\r\nHost: evil.example\r\nOrigin: http://evil.example\r\n\r\n", b"421"),
+                (b"GET /api/devices HTTP/1.1\r\n\r\n", b"400"),
+                (b"GET /api/devices HTTP/1.1\r\nHost:\r\n\r\n", b"400"),
+                (b"GET /api/devices HTTP/1.0\r\n\r\n", b"400"),
+                (f"GET /api/devices HTTP/1.1\r\nHost: {host}\r\nHost: {host}\r\n\r\n".encode(), b"400"),
+            ]
+            for request, status in cases:
+                head = await lan.head(request)
+                assert head.split(b" ", 2)[1] == status, request
+                assert b"access-control" not in head.lower()
+            two = "Origin: http://localhost:3000\r\nOrigin: http://localhost:3000\r\n"
+            assert (await lan.head(handshake("/ws", host, two))).split(b" ", 2)[1] in (b"400", b"403")
+            assert len(lan.scanner.wishes) == 1
+
+    asyncio.run(play())

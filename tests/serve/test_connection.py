@@ -1,0 +1,185 @@
+"""Caps and time-outs of connections (FAULTS T16)."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from netscand import config
+from netscand.serve import connection
+from netscand.serve.access import Guard, Peer, Role
+from netscand.serve.connection import KEPT_BACK, Lobby
+from tests.serve.house import House, house
+from tests.serve.test_access import acting_as
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A folder that other users may enter."""
+    with TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+async def connected(lan: House, count: int, *, tcp: bool) -> list[socket.socket]:
+    """So many connections that say nothing."""
+    loop = asyncio.get_running_loop()
+    found = []
+    for _ in range(count):
+        sock = socket.socket(socket.AF_INET if tcp else socket.AF_UNIX)
+        sock.setblocking(False)
+        await loop.sock_connect(sock, ("127.0.0.1", lan.port) if tcp else str(lan.path))
+        found.append(sock)
+        if not len(found) % 50:
+            await asyncio.sleep(0.01)
+    return found
+
+
+def still_open(socks: list[socket.socket]) -> int:
+    count = 0
+    for sock in socks:
+        try:
+            count += sock.recv(1) != b""
+        except BlockingIOError:
+            count += 1
+        except ConnectionError:
+            pass
+    return count
+
+
+async def settled(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def test_500_idle_connections_of_one_address_and_one_user_keep_nobody_else_out(root: None, open_path: Path) -> None:
+    async def play() -> None:
+        async with house(open_path) as lan:
+            with acting_as(1234, 1234):
+                idle = await connected(lan, 500, tcp=False)
+            remote = await connected(lan, 500, tcp=True)
+            await settled(lambda: (still_open(idle), still_open(remote)) == (64, 64))
+            assert len(lan.server._lobby.inside) == 128
+            async with asyncio.timeout(5):
+                with acting_as(1235, 1235):
+                    (other,) = await connected(lan, 1, tcp=False)
+                loop = asyncio.get_running_loop()
+                await loop.sock_sendall(other, b"GET /api/status HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert (await loop.sock_recv(other, 100)).startswith(b"HTTP/1.1 200")
+                assert (await lan.ask("GET", "/api/status"))[0] == 200
+            idle.pop(0).close()
+            await settled(lambda: len(lan.server._lobby.inside) == 128)
+            with acting_as(1234, 1234):
+                again = await connected(lan, 2, tcp=False)
+            await settled(lambda: still_open(again) == 1)
+            for sock in (*idle, *remote, *again, other):
+                sock.close()
+
+    asyncio.run(play())
+
+
+def test_root_has_no_cap_of_its_own(root: None, tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path, listen={"max_per_peer": 2}) as lan:
+            idle = await connected(lan, 10, tcp=False)
+            await asyncio.sleep(0.05)
+            assert still_open(idle) == 10
+            for sock in idle:
+                sock.close()
+
+    asyncio.run(play())
+
+
+def test_the_last_connections_are_kept_back_for_root_and_the_group() -> None:
+    lobby = Lobby(Guard(config.Access()), KEPT_BACK + 8, 64)
+    inside = iter(range(1000))
+
+    def admitted(peer: Peer, tries: int) -> int:
+        return sum(lobby.admit(next(inside), peer) for _ in range(tries))  # type: ignore[arg-type]
+
+    assert admitted(Peer("a", Role.SCAN, False, False), 5) == 5
+    assert admitted(Peer("b", Role.SCAN, False, False), 5) == 3
+    assert admitted(Peer(("uid", 0), Role.ADMIN, True, True), 100) == KEPT_BACK
+
+
+def test_what_is_counted_in_is_counted_out() -> None:
+    lobby = Lobby(Guard(config.Access()), 1000, 2)
+    peer = Peer("a", Role.SCAN, False, False)
+    for _ in range(10):
+        assert lobby.admit("one", peer)  # type: ignore[arg-type]
+        lobby.leave("one", peer)  # type: ignore[arg-type]
+        lobby.leave("one", peer)  # type: ignore[arg-type]
+    assert not lobby.inside
+    assert not lobby._of_peer
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: "])
+def test_a_first_request_that_does_not_come_whole_ends_the_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    """FAULTS T16: slow loris, however it dribbles."""
+    monkeypatch.setattr(connection, "FIRST_REQUEST", 0.3)
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            reader, writer = await asyncio.open_unix_connection(str(lan.path))
+            writer.write(said)
+
+            async def dribble() -> None:
+                while True:
+                    writer.write(b"x")
+                    await asyncio.sleep(0.05)
+
+            async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+                dribbling = tasks.create_task(dribble()) if said else None
+                with suppress(ConnectionError):
+                    assert await reader.read() == b""
+                if dribbling:
+                    dribbling.cancel()
+            writer.close()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("dribbles", [False, True])
+def test_an_idle_connection_ends_after_keep_alive_even_if_it_dribbles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dribbles: bool
+) -> None:
+    monkeypatch.setattr(connection, "KEEP_ALIVE", 0.3)
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            reader, writer = await asyncio.open_unix_connection(str(lan.path))
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            async with asyncio.timeout(5):
+                assert (await reader.readuntil(b'"}')).startswith(b"HTTP/1.1 200")
+                if dribbles:
+                    writer.write(b"GET /healthz HTTP/1.1\r\nX: ")
+                with suppress(ConnectionError):
+                    assert await reader.read() == b""
+            writer.close()
+
+    asyncio.run(play())
+
+
+def test_a_request_that_takes_long_is_no_idle_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "KEEP_ALIVE", 0.1)
+    monkeypatch.setattr(connection, "FIRST_REQUEST", 0.1)
+
+    async def play() -> None:
+        async with house(tmp_path) as lan, lan.ws() as client, asyncio.TaskGroup() as tasks:
+            await client.recv()
+            asking = tasks.create_task(lan.ask("POST", "/api/scan?wait=1"))
+            await asyncio.sleep(0.5)
+            lan.scanner.finish(42)
+            assert (await asking)[0] == 200
+            await client.send("x")
+            assert await client.recv()
+
+    asyncio.run(play())

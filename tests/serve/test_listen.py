@@ -1,0 +1,193 @@
+"""The sockets that clients connect to."""
+
+import os
+import socket
+import stat
+from pathlib import Path
+
+import pytest
+
+from netscand.serve.listen import (
+    AlreadyRunning,
+    BadAddress,
+    ListenError,
+    TcpAddress,
+    UnixSocket,
+    handed_in,
+    tcp_addresses,
+    tcp_socket,
+)
+
+
+def answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as caller:
+        return caller.connect_ex(str(path)) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [
+        ("127.0.0.1:8000", ["127.0.0.1:8000"]),
+        ("[::1]:8000", ["[::1]:8000"]),
+        ("127.8.9.10:0", ["127.8.9.10:0"]),
+        ("localhost:80", ["127.0.0.1:80", "[::1]:80"]),
+    ],
+)
+def test_loopback_addresses_are_read(text: str, addresses: list[str]) -> None:
+    assert [str(address) for address in tcp_addresses(text)] == addresses
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "8000", ":8000", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:-1", "::1:8000",
+     "[::1]", "example.org:8000", "127.1:8000", "[127.0.0.1:8000", "127.0.0.1:٣"],
+)  # fmt: skip
+def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(BadAddress, match=r"\[listen\] tcp: .*such as 127\.0\.0\.1:8000"):
+        tcp_addresses(text)
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0:8000", "192.168.1.2:8000", "[::]:8000", "[fe80::1]:8000", "8.8.8.8:80"])
+def test_an_address_beyond_loopback_is_refused_while_there_are_no_tokens(text: str) -> None:
+    with pytest.raises(BadAddress, match="other hosts could reach netscand there"):
+        tcp_addresses(text)
+
+
+def test_a_tcp_socket_can_be_had_again_at_once_but_never_twice() -> None:
+    first = tcp_socket(TcpAddress("127.0.0.1", 0))
+    port = first.getsockname()[1]
+    with pytest.raises(OSError, match="in use"):
+        tcp_socket(TcpAddress("127.0.0.1", port))
+    client = socket.create_connection(("127.0.0.1", port))
+    client.close()
+    first.close()
+    tcp_socket(TcpAddress("127.0.0.1", port)).close()
+
+
+def test_the_unix_socket_has_the_mode_it_is_given_whatever_the_umask(tmp_path: Path) -> None:
+    """FAULTS T17."""
+    before = os.umask(0o077)
+    try:
+        for mode in (0o666, 0o660):
+            made = UnixSocket(tmp_path / "s")
+            made.open(mode, os.getgid())
+            found = (tmp_path / "s").stat()
+            assert stat.S_ISSOCK(found.st_mode)
+            assert stat.S_IMODE(found.st_mode) == mode
+            assert found.st_gid == os.getgid()
+            made.close()
+    finally:
+        os.umask(before)
+
+
+def test_closing_takes_the_path_away_but_never_that_of_another(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    made = UnixSocket(path)
+    made.open(0o666, None)
+    made.close()
+    made.close()
+    assert not path.exists()
+    made = UnixSocket(path)
+    made.open(0o666, None)
+    path.unlink()
+    path.touch()
+    made.close()
+    assert path.exists()
+
+
+def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
+    """FAULTS T17, F1: what a killed daemon left behind stops nobody."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    assert not answers(path)
+    made = UnixSocket(path)
+    made.open(0o666, None)
+    assert answers(path)
+    made.close()
+
+
+def test_a_live_socket_is_never_stolen(tmp_path: Path) -> None:
+    """FAULTS T17, F21: the second says who the first is."""
+    path = tmp_path / "s"
+    first = UnixSocket(path)
+    first.open(0o666, None)
+    with pytest.raises(AlreadyRunning, match=f"process {os.getpid()}"):
+        UnixSocket(path).open(0o666, None)
+    assert answers(path)
+    first.close()
+    second = UnixSocket(path)
+    second.open(0o666, None)
+    second.close()
+
+
+def test_a_live_socket_of_someone_without_our_lock_is_never_stolen_either(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as live:
+        live.bind(str(path))
+        live.listen(0)
+        busy = [socket.socket(socket.AF_UNIX) for _ in range(4)]
+        for caller in busy:  # its backlog full, it is alive all the same
+            caller.setblocking(False)
+            caller.connect_ex(str(path))
+        inode = path.stat().st_ino
+        with pytest.raises(AlreadyRunning):
+            UnixSocket(path).open(0o666, None)
+        assert path.stat().st_ino == inode
+        for caller in busy:
+            caller.close()
+
+
+@pytest.mark.parametrize("kind", ["symlink", "dangling symlink", "file", "folder"])
+def test_what_is_no_socket_is_left_alone(tmp_path: Path, kind: str) -> None:
+    """FAULTS T17: a planted symlink leads nowhere."""
+    path, target = tmp_path / "s", tmp_path / "target"
+    match kind:
+        case "symlink":
+            target.write_text("precious")
+            path.symlink_to(target)
+        case "dangling symlink":
+            path.symlink_to(target)
+        case "file":
+            path.write_text("precious")
+        case "folder":
+            path.mkdir()
+    before = path.lstat()
+    with pytest.raises(ListenError, match="is no socket"):
+        UnixSocket(path).open(0o666, None)
+    assert path.lstat() == before
+    assert not target.exists() or target.read_text() == "precious"
+
+
+def test_a_planted_lock_is_not_followed(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_text("precious")
+    (tmp_path / "s.lock").symlink_to(target)
+    with pytest.raises(ListenError):
+        UnixSocket(tmp_path / "s").open(0o666, None)
+    assert target.read_text() == "precious"
+
+
+def test_a_folder_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ListenError, match=r"^\[listen\] unix: .*/nowhere/s: No such file or directory$"):
+        UnixSocket(tmp_path / "nowhere" / "s").open(0o666, None)
+
+
+def test_a_path_too_long_for_a_socket_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ListenError, match="unix: "):
+        UnixSocket(tmp_path / ("x" * 120)).open(0o666, None)
+
+
+def test_sockets_of_systemd_are_taken_once_and_only_if_they_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        number = os.dup(listener.fileno())
+        monkeypatch.setattr("netscand.serve.listen.FIRST_HANDED_IN", number)
+        environment = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "x", "HOME": "/"}
+        (taken,) = handed_in(environment)
+        assert environment == {"HOME": "/"}
+        assert taken.family == socket.AF_UNIX
+        assert not taken.getblocking()
+        assert not os.get_inheritable(taken.fileno())
+        taken.close()
+    for strange in ({}, {"LISTEN_PID": "1", "LISTEN_FDS": "1"}, {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "x"}):
+        assert handed_in(dict(strange)) == []

@@ -1,0 +1,245 @@
+"""The room as a whole."""
+
+import asyncio
+import errno
+import logging
+import resource
+import socket
+import stat
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from netscand import config, protocol
+from netscand.serve import server as server_module
+from netscand.serve.access import RIGHTS
+from netscand.serve.hub import Hub
+from netscand.serve.listen import AlreadyRunning, BadAddress, TcpAddress, tcp_socket
+from netscand.serve.server import OURS, Server
+from netscand.serve.translate import Translator
+from tests.serve.house import BOOT, FakeScanner, hear, house, mac, read_out
+
+
+def a_server(
+    listen: config.Listen, access: config.Access | None = None, handed_in: tuple[socket.socket, ...] = ()
+) -> Server:
+    translator = Translator(lambda: BOOT, lambda _: None)
+    hub = Hub(translator)
+    return Server(FakeScanner(hub), hub, listen, access or config.Access(), translator, handed_in)
+
+
+def test_every_route_and_every_message_stands_in_the_table_of_rights(tmp_path: Path) -> None:
+    """FAULTS T1: a new route without an entry fails here, and is refused to everyone."""
+    routes = a_server(config.Listen(unix=str(tmp_path / "s")))._app.router.routes()
+    served = {
+        f"{route.method} {route.resource.canonical}" for route in routes if route.resource and route.method != "HEAD"
+    }
+    messages = {str(message.__struct_config__.tag) for message in (protocol.ScanNow, protocol.SetInterval)}
+    assert set(protocol.ClientMessage.__args__) == {protocol.ScanNow, protocol.SetInterval}
+    assert served | messages == set(RIGHTS)
+
+
+@pytest.mark.parametrize("others", ["scan", "read", "none"])
+def test_every_route_asks_for_its_role(tmp_path: Path, others: str) -> None:
+    """FAULTS T1: on loopback everyone has what `[access] others` says."""
+    roles = ["none", "read", "scan", "admin"]
+
+    async def play() -> None:
+        async with house(tmp_path, access={"others": others}) as lan:
+            for what, least in RIGHTS.items():
+                if " " not in what:
+                    continue
+                method, path = what.split(" ")
+                path = path.replace("{mac}", mac(1).hex(":"))
+                answer = await lan.raw(
+                    f"{method} {path} HTTP/1.1\r\nHost: localhost:{lan.port}\r\nConnection: close\r\n\r\n".encode()
+                )
+                allowed = roles.index(others) >= least
+                status = int(answer.split(b" ", 2)[1])
+                assert (status != 403) is allowed, what
+                assert status < 500
+
+    asyncio.run(play())
+
+
+def test_messages_ask_for_their_role(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path, access={"others": "read"}) as lan, lan.ws(tcp=True) as client:
+            first = await hear(client)
+            assert isinstance(first, protocol.InitialState)
+            assert first.role == "read"
+            for text in (
+                '{"type": "scan_now", "request": "r"}',
+                '{"type": "set_interval", "seconds": 5, "request": "r"}',
+            ):
+                await client.send(text)
+                refused = await hear(client)
+                assert isinstance(refused, protocol.Error)
+                assert (refused.code, refused.request) == ("forbidden", "r")
+            assert lan.scanner.wishes == []
+            assert not lan.scanner.leases
+
+    asyncio.run(play())
+
+
+def test_closing_says_goodbye_to_everyone_and_is_quick(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path, devices=3000) as lan, AsyncExitStack() as clients:
+            polite = [await clients.enter_async_context(lan.ws(max_queue=None)) for _ in range(5)]
+            deaf = await clients.enter_async_context(lan.ws(max_queue=1))
+            deaf.transport.pause_reading()
+            idle = await lan.connection(b"")
+            waiting = await lan.connection(b"POST /api/scan?wait=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+            while not lan.hub._waiting:
+                await asyncio.sleep(0.01)
+            async with asyncio.timeout(1.0):
+                await lan.server.close()
+            assert lan.server.clients == 0
+            assert not lan.server._lobby.inside
+            assert not lan.path.exists()
+            for client in polite:
+                await read_out(client)
+                assert client.close_code == 1001
+            deaf.transport.abort()
+            for writer in (idle, waiting):
+                writer.close()
+
+    asyncio.run(play())
+
+
+def test_closing_with_nobody_there_takes_no_time(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            await lan.server.close()
+            with pytest.raises(FileNotFoundError):
+                await asyncio.open_unix_connection(str(lan.path))
+
+    asyncio.run(play())
+
+
+def test_it_can_be_opened_again_at_once(tmp_path: Path) -> None:
+    async def play() -> None:
+        port = "0"
+        for _ in range(3):
+            async with house(tmp_path, listen={"tcp": (f"127.0.0.1:{port}",)}) as lan:
+                port = str(lan.port)
+                assert (await lan.ask("GET", "/healthz"))[0] == 200
+
+    asyncio.run(play())
+
+
+def test_a_second_server_on_the_same_socket_is_told_so(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            second = a_server(config.Listen(unix=str(lan.path), tcp=()))
+            with pytest.raises(AlreadyRunning):
+                await second.open()
+            await second.close()
+            assert (await lan.ask("GET", "/healthz"))[0] == 200
+
+    asyncio.run(play())
+
+
+def test_an_address_beyond_loopback_keeps_it_from_starting(tmp_path: Path) -> None:
+    async def play() -> None:
+        refused = a_server(config.Listen(unix=str(tmp_path / "s"), tcp=("127.0.0.1:0", "0.0.0.0:8000")))
+        with pytest.raises(BadAddress, match="no tokens"):
+            await refused.open()
+        assert not (tmp_path / "s").exists()
+        assert refused.addresses == []
+        await refused.close()
+
+    asyncio.run(play())
+
+
+def test_a_port_that_is_taken_is_told_and_tried_again_while_the_rest_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_module, "AGAIN", 0.05)
+    caplog.set_level(logging.INFO)
+
+    async def play() -> None:
+        taken = tcp_socket(TcpAddress("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        async with house(tmp_path, listen={"tcp": (f"127.0.0.1:{port}",)}) as lan:
+            _, _, body = await lan.ask("GET", "/api/status")
+            assert body["problems"] == [f"cannot listen on 127.0.0.1:{port}: Address already in use"]
+            assert body["status"] == "degraded"
+            await asyncio.sleep(0.2)
+            assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
+            taken.close()
+            async with asyncio.timeout(5):
+                while not lan.server.addresses:
+                    await asyncio.sleep(0.01)
+            assert lan.port == port
+            _, _, body = await lan.ask("GET", "/api/status")
+            assert body["status"] == "ok"
+
+    asyncio.run(play())
+
+
+def test_a_host_without_ipv6_lacks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_ipv6(address: TcpAddress) -> socket.socket:
+        if address.family == socket.AF_INET6:
+            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        return tcp_socket(address)
+
+    monkeypatch.setattr(server_module, "tcp_socket", without_ipv6)
+
+    async def play() -> None:
+        async with house(tmp_path, listen={"tcp": ("127.0.0.1:0", "[::1]:0")}) as lan:
+            assert lan.server.problems() == ()
+            assert len(lan.server.addresses) == 1
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(("others", "mode"), [("scan", 0o666), ("read", 0o666), ("none", 0o660)])
+def test_the_socket_is_open_to_those_who_may_use_it(tmp_path: Path, others: str, mode: int) -> None:
+    """FAULTS T17."""
+
+    async def play() -> None:
+        async with house(tmp_path, access={"others": others}) as lan:
+            assert stat.S_IMODE(lan.path.stat().st_mode) == mode
+
+    asyncio.run(play())
+
+
+def test_a_socket_of_systemd_is_served_and_its_path_left_in_place(tmp_path: Path) -> None:
+    async def play() -> None:
+        path = tmp_path / "given"
+        with socket.socket(socket.AF_UNIX) as given:
+            given.bind(str(path))
+            given.listen()
+            server = a_server(config.Listen(unix=str(tmp_path / "own"), tcp=()), handed_in=(given.dup(),))
+            await server.open()
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await reader.readline()).startswith(b"HTTP/1.1 503")  # starting, as nobody runs it
+            writer.close()
+            await server.close()
+            assert path.exists()
+            assert not (tmp_path / "own").exists()
+
+    asyncio.run(play())
+
+
+def test_descriptors_are_kept_back_for_ourselves() -> None:
+    """FAULTS T16, F14."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = server_module._connections(256)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert before[0] <= soft <= hard == before[1]
+    assert most == soft - OURS
+
+
+def test_nothing_but_this_room_and_its_neighbours_is_imported() -> None:
+    """`serve` imports its own libraries, the words of the core and the contract, and no other room."""
+    for source in (Path(__file__).parents[2] / "netscand" / "serve").glob("*.py"):
+        for line in source.read_text().splitlines():
+            words = line.split()
+            if words[:1] in (["from"], ["import"]) and words[1].startswith("netscand"):
+                assert words[1] in ("netscand", "netscand.config", "netscand.protocol", "netscand.core.model") or words[
+                    1
+                ].startswith("netscand.serve"), f"{source.name}: {line}"
