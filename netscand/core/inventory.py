@@ -28,6 +28,8 @@ from netscand.core.model import (
     Status,
 )
 from netscand.core.presence import Presence, Rules, Step
+from netscand.core.recall import take_back
+from netscand.core.words import relabel
 
 UNASKABLE = 300.0
 """Seconds after which a device that has no address to be asked at counts as gone."""
@@ -54,6 +56,8 @@ class Inventory:
         self._why: dict[str, str] = {}
         """Why each network is scanned, or not, as netlink and the configuration have it."""
         self._agenda: list[tuple[float, Mac]] = []
+        self._recalled: set[str] = set()
+        """Networks whose devices were online before this start, until the first word of netlink."""
 
     # ---- what is heard ------------------------------------------------------------------------------------------
 
@@ -142,6 +146,21 @@ class Inventory:
         device.agenda = inf
         return Event(EventKind.FORGOTTEN, now, None, device, reason=reason)
 
+    def recall(self, devices: Iterable[Device], interfaces: Mapping[str, int], now: float) -> None:
+        """Take back who was known before a restart, before the first `set_networks`. `interfaces`: name → ifindex."""
+        for device in take_back(devices, self.addresses, self._census, interfaces, now):
+            self.devices[device.mac] = device
+            self._schedule(device)
+            if device.status is Status.UNKNOWN:
+                self._recalled.update(address.network for address in device.addresses)
+
+    def label(self, mac: Mac, wishes: Mapping[str, object], now: float) -> tuple[Event, ...]:
+        """Take what the user knows of a device (core/words.py). Raises KeyError."""
+        device = self.devices[mac]
+        event = relabel(device, wishes, now)
+        self._schedule(device)
+        return (event,) if event else ()
+
     # ---- what is due --------------------------------------------------------------------------------------------
 
     @property
@@ -226,7 +245,7 @@ class Inventory:
 
     def wanted(self, ask: Ask, now: float) -> bool:
         """Whether a wish still stands when its turn has come; one that does not is scheduled anew."""
-        device = self.addresses.holder(ask.network.id, ask.ip)
+        device = self.devices.get(ask.mac) if ask.mac else self.addresses.holder(ask.network.id, ask.ip)
         if device is None:
             return False
         if device.presence.step(now) in (Step.PROBE, Step.REQUEST):
@@ -268,7 +287,7 @@ class Inventory:
         if not device.is_self and device.status is not Status.OFFLINE:
             if self._where(device) is not None:
                 due = device.presence.next_at
-            elif device.status is Status.ONLINE:
+            elif device.status is Status.ONLINE or not device.addresses:
                 due = device.last_seen + UNASKABLE
         if due == inf:
             device.agenda = inf
@@ -293,18 +312,19 @@ class Inventory:
         self._why = {network.id: network.why for network in self.networks.values()}
         self._index_networks()
         events: list[Event] = []
-        for network_id in before.keys() | self.networks.keys():
+        for network_id in before.keys() | self.networks.keys() | self._recalled:
             old, new = before.get(network_id), self.networks.get(network_id)
             was, is_up = (each is not None and each.state in SCANNED for each in (old, new))
             if is_up and not was:
                 assert new is not None
                 events.append(Event(EventKind.NETWORK_UP, now, new.id, reason=new.why))
                 self._believe(new, now)
-            elif was and not is_up:
+            elif (was or network_id in self._recalled) and not is_up:
                 self._doubt.end(network_id, now)
                 reason = new.why if new else "the address or the interface is gone"
                 events.append(Event(EventKind.NETWORK_DOWN, now, network_id, reason=reason))
                 self._doubt_devices(network_id, reason, now)
+        self._recalled.clear()
         self._mark_ourselves(now)
         self._mark_gateways()
         return tuple(events)

@@ -1,10 +1,12 @@
 """The picture of the LAN: observations and ticks in, events out."""
 
+from math import inf
+
 import pytest
 
 from netscand.core import addresses, census
 from netscand.core import inventory as room
-from netscand.core.model import EventKind, Evidence, NetworkState, Observation, Status
+from netscand.core.model import Ask, EventKind, Evidence, NetworkState, Observation, Status
 from tests.core.world import World, ip, mac, network
 
 K = EventKind
@@ -98,8 +100,12 @@ def test_asks_that_the_budget_did_not_let_out_make_nobody_offline() -> None:
     world = World()
     world.alive(1)
     world.run(10)
-    world.planner.due = lambda now, limit: []  # type: ignore[method-assign]
-    world.planner.next_at = float("inf")
+
+    def starve(now: float, limit: int) -> list[Ask]:
+        world.planner.next_at = inf
+        return []
+
+    world.planner.due = starve  # type: ignore[method-assign]
     world.run(3000)
     assert not world.of(K.OFFLINE)
 

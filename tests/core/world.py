@@ -104,6 +104,8 @@ class World:
         while self._air and self._air[0][0] <= self.now:
             self._hear(self._air.popleft()[1])
         self._tell(self.inventory.tick(self.now))
+        if self.inventory.wishes:
+            self.planner.next_at = self.now
         while self.planner.next_at <= self.now:
             for ask in self.planner.due(self.now, 512):
                 self._send(ask)
