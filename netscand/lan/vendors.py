@@ -51,7 +51,7 @@ def _load() -> tuple[bytes, "dict[int, array[int]]"]:
         bits = int(width or 24)
         number = int(prefix.replace(":", "").ljust(12, "0"), 16) >> 48 - bits
         name = (full or short).strip()
-        if bits not in found or number >> bits - 8 & _LOCAL:
+        if bits not in found:
             continue
         if name not in places:
             places[name] = len(names)

@@ -232,7 +232,8 @@ def test_what_comes_in_one_command_is_told_at_once(space: Space) -> None:
     """A change is waited out for 20 ms: a renumbering is one change, not one without any network and another."""
 
     async def script(made: Interfaces, told: Told) -> None:
-        space.ip("addr flush dev eth0", "addr add 10.91.0.2/24 dev eth0", "route add default via 10.91.0.1")
+        lines = ["addr flush dev eth0", "addr add 10.91.0.2/24 dev eth0", "route add default via 10.91.0.1"]
+        await asyncio.to_thread(space.ip, *lines)
         await until(lambda: len(told) > 1)
         assert set(told[1]) == {"10.91.0.0/24@eth0"}
         assert told[1]["10.91.0.0/24@eth0"].gateway == ip("10.91.0.1")

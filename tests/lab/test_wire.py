@@ -288,17 +288,21 @@ def test_a_clock_that_jumps_makes_no_stamp_from_the_future_or_the_past(
 def test_a_link_that_is_deleted_and_made_anew_is_heard_and_asked_again(lab: Lab) -> None:
     """The ring is bound to no interface; the socket that asks is made anew after the first refusal (F9, F10)."""
     neighbour = lab.host("10.77.0.50")
-    ask = [Ask(network_of(lab.watcher), ip("10.77.0.50"), None)]
 
     async def script(made: Wire, heard: list[Observation]) -> None:
-        assert made.send(ask) == 1
-        await until(lambda: len(heard) == 1)
+        async def is_answered(asks: list[Ask]) -> None:
+            """Soon: for a moment after its link is up, the kernel throws away what an interface sends."""
+            heard.clear()
+            await until(lambda: heard or made.send(asks) != 1)
+            assert {(seen.mac.hex(":"), seen.interface) for seen in heard} == {(neighbour.mac, asks[0].network.index)}
+
+        ask = [Ask(network_of(lab.watcher), ip("10.77.0.50"), None)]
+        await is_answered(ask)
         lab.watcher.down()
         with pytest.raises(SendFailed, match=r"10\.77\.0\.0/24@eth0: Network is down"):
             made.send(ask)
         lab.watcher.up()
-        assert made.send(ask) == 1
-        await until(lambda: len(heard) == 2)
+        await is_answered(ask)
         lab.watcher.remove_interface()
         with pytest.raises(SendFailed, match="No such device"):
             made.send(ask)
@@ -306,14 +310,10 @@ def test_a_link_that_is_deleted_and_made_anew_is_heard_and_asked_again(lab: Lab)
         lab.watcher.plug()
         again = [Ask(network_of(lab.watcher), ip("10.77.0.50"), None)]
         assert again[0].network.index != ask[0].network.index
-        assert made.send(again) == 1
-        await until(lambda: len(heard) == 3)
-        assert heard[2].interface == again[0].network.index
-        assert {seen.mac.hex(":") for seen in heard} == {neighbour.mac}
+        await is_answered(again)
         lab.watcher.remove_interface()
         lab.watcher.plug()  # this time unseen by the sender
-        assert made.send([Ask(network_of(lab.watcher), ip("10.77.0.50"), None)]) == 1
-        await until(lambda: len(heard) == 4)
+        await is_answered([Ask(network_of(lab.watcher), ip("10.77.0.50"), None)])
         assert len(made._outlets) == 1  # those of the deleted interfaces were given back
 
     listen(lab.watcher.space, script)
@@ -365,8 +365,8 @@ def test_a_receive_path_that_breaks_is_made_anew_and_said_once(
         lab.watcher.down()
         await until(lambda: "hearing again" in caplog.text)
         lab.watcher.up()
-        assert made.send([Ask(network_of(lab.watcher), ip(neighbour.ip), None)]) == 1
-        await until(lambda: heard)
+        ask = [Ask(network_of(lab.watcher), ip(neighbour.ip), None)]
+        await until(lambda: heard or made.send(ask) != 1)
 
     listen(lab.watcher.space, script)
     errors = [record.message for record in caplog.records if record.levelno >= logging.ERROR]
