@@ -1,0 +1,48 @@
+"""`./dev bench [--quick] [ROW…]`: runs the rows, prints the figures, and keeps them with their samples as JSON.
+
+Everything happens in network namespaces of the lab, the daemon as an ordinary user with CAP_NET_RAW, as in its unit.
+"""
+
+import argparse
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.bench.row import Options, Result, as_json, table
+from tests.bench.rows import ROWS
+from tests.bench.surroundings import surroundings
+from tests.lab.spaces import ROOT, sweep
+
+
+def main() -> int:
+    """The exit code: 0 if every figure with a bound holds."""
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(row.name for row in ROWS))
+    parser.add_argument("--quick", action="store_true", help="a tenth of the work; not to be quoted")
+    parser.add_argument("--json", type=Path, help="where the figures are kept (default .bench/TIME.json)")
+    asked = parser.parse_args()
+    if unknown := set(asked.rows) - {row.name for row in ROWS}:
+        parser.error(f"no row {', '.join(sorted(unknown))}")
+    sweep()
+    about = surroundings()
+    print("  ".join(f"{name} {value}" for name, value in about.items()), flush=True)
+    if os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1):
+        print("  this machine is busy with other things: figures of milliseconds will tell of those", file=sys.stderr)
+    results: dict[str, Result] = {}
+    for row in ROWS:
+        if not asked.rows or row.name in asked.rows:
+            print(f"{row.name} …", file=sys.stderr, flush=True)
+            results[row.name] = row.run(
+                Options(asked.quick), lambda text: print(f"  {text}", file=sys.stderr, flush=True)
+            )
+            print(table(row, results[row.name]), flush=True)
+    path = asked.json or ROOT / ".bench" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(as_json(results, about))
+    print(f"kept in {path}", file=sys.stderr)
+    return int(any(figure.holds is False for result in results.values() for figure in result.figures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
