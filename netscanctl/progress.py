@@ -64,4 +64,4 @@ class Progress:
 
     def _line(self, event: protocol.Event) -> None:
         now = datetime.now().astimezone()
-        self._terminal.data(change(event, paint=self._terminal.paint, now=now, short=True) + "\n")
+        self._terminal.write(change(event, paint=self._terminal.paint, now=now, short=True) + "\n")

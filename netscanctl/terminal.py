@@ -28,7 +28,7 @@ class Terminal:
         """On a terminal, the day whose times need no date."""
         return datetime.now().astimezone() if self.is_terminal else None
 
-    def data(self, text: str) -> None:
+    def write(self, text: str) -> None:
         """Whole lines, at once."""
         self.bar.hide()
         sys.stdout.write(text)
@@ -38,7 +38,7 @@ class Terminal:
     def json(self, raw: bytes) -> None:
         """One line of JSON: to a program as it came, to a person's terminal with what it might obey escaped."""
         if self.is_terminal:
-            self.data(visible_json(raw) + "\n")
+            self.write(visible_json(raw) + "\n")
         else:
             # A line feed stands between tokens only (RFC 8259, 7), so one message stays one line.
             sys.stdout.buffer.write(raw.replace(b"\n", b" ") + b"\n")

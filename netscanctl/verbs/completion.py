@@ -15,4 +15,4 @@ def command(ctx: click.Context, shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     script = kind(ctx.find_root().command, {}, "netscanctl", "_NETSCANCTL_COMPLETE").source()
-    session.terminal.data(script + "\n")
+    session.terminal.write(script + "\n")

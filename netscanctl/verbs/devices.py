@@ -29,9 +29,9 @@ def command(
         return
     devices = sorted(session.client.read(answer, DeviceList).devices, key=ORDERS[sort])
     if form == "table":
-        terminal.data(devices_table(devices, columns=terminal.columns, paint=terminal.paint, today=terminal.today))
+        terminal.write(devices_table(devices, columns=terminal.columns, paint=terminal.paint, today=terminal.today))
         return
     from netscanctl import formats
 
     write = {"csv": formats.as_csv, "ethers": formats.as_ethers, "hosts": formats.as_hosts}[form]
-    terminal.data(write(devices))
+    terminal.write(write(devices))

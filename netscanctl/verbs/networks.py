@@ -18,4 +18,4 @@ def command(session: Session, as_json: bool) -> None:
         terminal.json(answer)
         return
     networks = session.client.read(answer, NetworkList).networks
-    terminal.data(networks_table(networks, columns=terminal.columns, paint=terminal.paint, today=terminal.today))
+    terminal.write(networks_table(networks, columns=terminal.columns, paint=terminal.paint, today=terminal.today))

@@ -41,7 +41,9 @@ def command(session: Session, targets: tuple[str, ...], no_wait: bool, as_json: 
     else:
         if answered:
             answered.sort(key=ORDERS["ip"])
-            terminal.data(devices_table(answered, columns=terminal.columns, paint=terminal.paint, today=terminal.today))
+            terminal.write(
+                devices_table(answered, columns=terminal.columns, paint=terminal.paint, today=terminal.today)
+            )
         terminal.talk(scan_summary(update, len(answered)))
     if targets and not answered:
         raise Failure("no target answered")

@@ -27,4 +27,4 @@ def command(session: Session, device: str, as_json: bool) -> None:
         terminal.json(answer)
         return
     told = session.client.read(answer, Device)
-    terminal.data(device_facts(told, paint=terminal.paint, today=terminal.today))
+    terminal.write(device_facts(told, paint=terminal.paint, today=terminal.today))

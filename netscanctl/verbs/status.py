@@ -18,4 +18,4 @@ def command(session: Session, as_json: bool) -> None:
         terminal.json(answer)
         return
     status = session.client.read(answer, DaemonStatus)
-    terminal.data(status_facts(status, paint=terminal.paint, today=terminal.today))
+    terminal.write(status_facts(status, paint=terminal.paint, today=terminal.today))

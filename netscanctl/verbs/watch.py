@@ -128,9 +128,9 @@ class Lines:
     def _list(self) -> None:
         devices = sorted(self._picture.devices.values(), key=ORDERS["ip"])
         terminal = self._terminal
-        terminal.data(devices_table(devices, columns=terminal.columns, paint=terminal.paint, today=terminal.today))
+        terminal.write(devices_table(devices, columns=terminal.columns, paint=terminal.paint, today=terminal.today))
 
     def _line(self, event: protocol.Event) -> None:
         now = datetime.now().astimezone()
         line = change(event, paint=self._terminal.paint, now=now, short=self._terminal.is_terminal)
-        self._terminal.data(line + "\n")
+        self._terminal.write(line + "\n")

@@ -24,6 +24,8 @@ ONE_SHOTS = (
 STREAMS = (["watch"], ["watch", "--json"], ["wait-for", "host7"])
 ALL = (*ONE_SHOTS, *STREAMS)
 EACH = pytest.mark.parametrize("args", ALL, ids=" ".join)
+BOTH = pytest.mark.parametrize("args", [["devices"], ["watch"]], ids=" ".join)
+"""A question, and a stream: the two ways to the daemon."""
 
 
 def one_line(text: str) -> str:
@@ -135,7 +137,7 @@ def test_no_socket_no_daemon(ctl: Ctl, args: list[str], tmp_path: Path) -> None:
     )
 
 
-@EACH
+@BOTH
 def test_a_socket_that_nobody_listens_on_is_told_apart(ctl: Ctl, args: list[str], tmp_path: Path) -> None:
     stale = tmp_path / "stale.sock"
     with socket.socket(socket.AF_UNIX) as made:
@@ -147,7 +149,7 @@ def test_a_socket_that_nobody_listens_on_is_told_apart(ctl: Ctl, args: list[str]
     )
 
 
-@pytest.mark.parametrize("args", [["devices"], ["watch"]], ids=" ".join)
+@BOTH
 def test_a_refused_connection_over_tcp_says_what_to_start(ctl: Ctl, args: list[str]) -> None:
     with socket.socket() as bound:  # bound, so that nobody else takes it, and not listening
         bound.bind(("127.0.0.1", 0))
@@ -160,7 +162,7 @@ def test_a_refused_connection_over_tcp_says_what_to_start(ctl: Ctl, args: list[s
     )
 
 
-@EACH
+@BOTH
 def test_another_server_is_no_daemon(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
     for path in ("/ws", "/api/status", "/api/devices", "/api/scan"):
         daemon.answers[path] = (404, b"<h1>nginx</h1>")
@@ -172,7 +174,7 @@ def test_another_server_is_no_daemon(ctl: Ctl, daemon: FakeDaemon, args: list[st
 # ---- exit 4
 
 
-@EACH
+@BOTH
 @pytest.mark.parametrize(("code", "word"), [(401, "unauthorized"), (403, "forbidden")])
 def test_who_may_not_is_told_what_to_do(ctl: Ctl, daemon: FakeDaemon, args: list[str], code: int, word: str) -> None:
     body = refusal(code, word, "this needs the role scan").body
@@ -184,7 +186,7 @@ def test_who_may_not_is_told_what_to_do(ctl: Ctl, daemon: FakeDaemon, args: list
     assert "--token-file FILE" in one_line(done.stderr)
 
 
-@pytest.mark.parametrize("args", [["devices"], ["watch"]], ids=" ".join)
+@BOTH
 def test_a_token_that_is_not_accepted_is_said_to_be(
     ctl: Ctl, daemon: FakeDaemon, args: list[str], tmp_path: Path
 ) -> None:
@@ -198,7 +200,7 @@ def test_a_token_that_is_not_accepted_is_said_to_be(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-@pytest.mark.parametrize("args", [["devices"], ["watch"]], ids=" ".join)
+@BOTH
 def test_a_socket_that_is_not_ours_to_use_says_who_can_help(
     daemon: FakeDaemon, args: list[str], tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ import json
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netscanctl.text import NAME_LIMIT, clean, fit, visible_json, width
@@ -40,6 +40,7 @@ def test_hostile_text_becomes_one_bounded_line_of_visible_characters(text: str) 
     said.encode()
 
 
+@settings(deadline=None)  # a busy machine is no law broken
 @given(st.text(alphabet=st.characters(), max_size=300), st.integers(1, 80))
 def test_whatever_comes_is_one_visible_line_and_cleaning_it_again_changes_nothing(text: str, limit: int) -> None:
     said = clean(text, limit)
@@ -68,11 +69,13 @@ def test_a_wide_character_takes_two_columns_and_a_mark_none() -> None:
     assert (width("abc"), width("客厅"), width("e\u0301"), width("📱")) == (3, 4, 1, 2)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab客厅é📱", max_size=20), st.integers(1, 30))
 def test_a_cell_takes_exactly_its_columns(text: str, columns: int) -> None:
     assert width(fit(text, columns)) == columns
 
 
+@settings(deadline=None)
 @given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
 def test_json_on_a_terminal_means_the_same_and_commands_nothing(value: object) -> None:
     raw = json.dumps(value, ensure_ascii=False).encode(errors="surrogatepass").replace(b"\xed", b"?")
