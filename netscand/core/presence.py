@@ -3,11 +3,23 @@
 Pure: no clock and no I/O. Whoever holds a `Presence` tells it what was heard and what was asked, in monotonic
 seconds, and calls `step` when `next_at` has come. A device is offline when it was silent for as long as its patience
 and at least three probes and one request since then went unanswered.
+
+Patience is learned from the silences that the device fell into, though asked, and came back from. Each counts one, and
+half as much five days later. Patience is MARGIN times the longest silence that was met OFTEN times: an accident or
+two teach nothing, and what was an absence (it ended in a join, or was very long) counts only when it keeps coming
+back. `tests/bench/simulation` is the judge of every number here.
 """
 
+import struct
 from dataclasses import dataclass
 from enum import Enum, auto
-from math import inf
+from math import inf, isfinite, log2
+from typing import NamedTuple
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+
+# ---- asking -------------------------------------------------------------------------------------------------------
 
 PROBES = 3
 """Probes that must have gone unanswered."""
@@ -15,8 +27,74 @@ PROBES = 3
 REQUESTS_ONLY = 4
 """Requests that serve as the three probes and the request, where a device answers broadcast alone."""
 
+MUTE = 3
+"""Silences in a row that a request ended and no probe could: this device answers broadcast alone."""
+
+TURN = 60.0
+"""Seconds between the requests to such a device: 60 an hour."""
+
 ANSWER_WAIT = 1.0
-"""Seconds an ask may remain unanswered before it counts: some twice the slowest Wi-Fi answer (PRESENCE.md)."""
+"""Seconds an ask may remain unanswered before it counts: three times the slowest answer of an awake laptop."""
+
+LAST_REQUEST = 3.0
+"""Seconds before the verdict the one request is sent; so who only fell silent for a while costs no broadcast."""
+
+RARELY = 30.0
+"""Seconds between asks, at most, where a verdict within 15 min is wanted."""
+
+LONG = 900.0
+SELDOM = 125.0
+"""Seconds between asks where the patience is above LONG: below 30 an hour, for the batteries' sake."""
+
+COST = 360 / 350
+EASE = 8.0
+"""Each probe is paid with COST probe intervals, and a silence is asked into later by what is owed / EASE. So the probes
+after a miss cost little delay, and yet nobody is probed more often than once a probe interval, all in all."""
+
+HASTE = 60.0
+"""Where the patience is at most this, a goodbye is asked into at once."""
+
+# ---- learning -----------------------------------------------------------------------------------------------------
+
+SHORTEST = 8.0
+"""A shorter silence says nothing: an answer that came late."""
+
+LONGEST = HOUR
+"""A silence beyond this, or beyond the rules' most, is an absence."""
+
+BUCKETS = 8
+"""The ledger's fineness: buckets in each octave of seconds from SHORTEST on."""
+
+HALF_LIFE = 5 * DAY
+OFTEN = 3.0
+MARGIN = 1.4
+
+SETTLED = 5.0
+"""Seconds after its return in which a join still tells that it had left: IPv6 and mDNS often speak before DHCP does."""
+
+ALIKE = 2**0.5
+"""Two silences are alike within this factor …"""
+
+JOINS = 6
+LONGS = 3
+"""… and so many alike within a day, that ended in a join or were above LONG, are habit and no absence."""
+
+ODD = 16
+"""How many of those are kept in mind."""
+
+REVIEW = 600.0
+"""Seconds after which what was learned is looked at again, if nothing new is."""
+
+NEW = 900.0
+NEW_PATIENCE = 90.0
+"""For so many seconds a device is new, and nothing is known of its silences: wait at least so long."""
+
+SLEEPER = 60.0
+SLEEPER_PATIENCE = 600.0
+"""Whose patience would be above SLEEPER in the first day falls asleep, and its longest sleep is still to come."""
+
+FORM = 1
+"""The first byte of what `learned` gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,81 +116,109 @@ class Step(Enum):
     OFFLINE = auto()
 
 
+class Silence(NamedTuple):
+    """One that ended `at`, `seconds` long."""
+
+    seconds: float
+    at: float
+
+
 class Presence:
     """One device's evidence of life, from `now` on, when it was first heard."""
 
-    __slots__ = ("_asked_at", "_broadcast", "_lost", "_since", "_unicast", "chosen", "rules")
+    __slots__ = (
+        "_asked_at", "_born", "_broadcast", "_ended", "_excused", "_faded_at", "_first_ask", "_learned", "_ledger",
+        "_lost", "_mute", "_odd", "_owed_until", "_review_at", "_said_goodbye", "_since", "_unicast", "chosen", "rules",
+    )  # fmt: skip
 
     def __init__(self, now: float, rules: Rules) -> None:
         self.rules = rules
         self.chosen: float | None = None
         """The user's patience for this device: wins over the learned one, and over the rules' bounds."""
         self._since = now
-        self._asked_at = -inf
-        self._unicast = 0
-        self._broadcast = 0
-        self._lost = False
+        self._unicast = self._broadcast = 0
+        self._first_ask = self._asked_at = self._owed_until = -inf
+        self._excused = self._lost = self._said_goodbye = False
+        self._mute = 0
+        self._born = self._faded_at = now
+        self._ledger: dict[int, float] | None = None
+        self._ended: Silence | None = None
+        self._odd: list[Silence] | None = None
+        self._review(now)
 
     @property
     def patience(self) -> float:
         """Seconds of silence in force before a verdict."""
         if self.chosen is not None:
             return self.chosen
-        return min(max(60.0, self.rules.least), self.rules.most)
+        rules = self.rules
+        return min(max(rules.least, 0.0 if self._said_goodbye else self._learned), rules.most)
+
+    # ---- what happened ------------------------------------------------------------------------------------------
 
     def heard(self, at: float, *, joined: bool = False) -> None:
-        """Take any evidence of life but `proxied`; `joined`: DHCP or an announcement. Older than the last is harmless."""
+        """Take any evidence of life but `proxied`; `joined`: DHCP or announcement. Older than the last: harmless."""
         if at <= self._since and not self._lost:
             return
+        if self._ended and (joined or at - self._ended.at > SETTLED):
+            self._learn(self._ended, joined and at - self._ended.at <= SETTLED)
+            self._ended = None
+        asks = self._unicast + self._broadcast
+        if asks:
+            if (asks > 1 or at - self._first_ask > ANSWER_WAIT) and not self._excused:
+                silence = Silence(at - self._since, at)
+                if joined:
+                    self._learn(silence, joined)
+                else:
+                    self._ended = silence
+            self._note_who_answered(at)
+            self._unicast = self._broadcast = 0
         self._since = max(at, self._since)
-        self._unicast = self._broadcast = 0
-        self._asked_at = -inf
-        self._lost = False
+        self._excused = self._lost = self._said_goodbye = False
+        if at >= self._review_at:
+            self._review(at)
 
     def goodbye(self, at: float) -> None:
-        """Take its word that it leaves: a reason to ask at once, never a verdict."""
+        """Take its word that it leaves: a reason to ask at once and to wait no longer than the least. No verdict."""
+        self.heard(at)
+        if at >= self._since and self.patience <= HASTE:
+            self._said_goodbye = True
 
     def asked(self, at: float, *, broadcast: bool) -> None:
         """Note that a probe, or a request (`broadcast`), really left."""
-        if at < self._since:
+        if at < self._since or self._lost:
             return
+        if not self._unicast + self._broadcast:
+            self._first_ask = at
         self._asked_at = max(at, self._asked_at)
         if broadcast:
             self._broadcast += 1
         else:
             self._unicast += 1
+            self._owed_until = max(at, self._owed_until) + COST * self.rules.probe_interval
 
     def lost(self, now: float) -> None:
         """Rest: the inventory has set it offline, and nothing is due until it is heard."""
         self._lost = True
 
     def excuse(self, now: float) -> None:
-        """We were blind: the silence starts anew at `now`, the unanswered asks are forgotten, nothing is learned."""
+        """Start the silence anew at `now`: we were blind. Unanswered asks are forgotten, nothing is learned."""
         self._since = max(now, self._since)
+        self._excused = True
+        self._said_goodbye = False
         self._unicast = self._broadcast = 0
-        self._asked_at = -inf
+
+    # ---- what is due --------------------------------------------------------------------------------------------
 
     @property
     def next_at(self) -> float:
         """When `step` next wants to be called; inf while it is offline."""
-        if self._lost:
-            return inf
-        verdict = max(self._since + self.patience, self._asked_at + ANSWER_WAIT)
-        if self._enough():
-            return min(verdict, max(self._next_ask(), self._asked_at + ANSWER_WAIT))
-        return self._next_ask()
+        return self._due()[0]
 
     def step(self, now: float) -> Step:
         """Say what is due at `now`: an ask until `asked` reports it; OFFLINE until `lost`, `heard` or `excuse`."""
-        if now < self.next_at:
-            return Step.NOTHING
-        patience = self.patience
-        if self._enough() and now >= max(self._since + patience, self._asked_at + ANSWER_WAIT):
-            return Step.OFFLINE
-        last_chance = (
-            self._unicast + self._broadcast >= PROBES - 1 if patience <= 60 else now >= self._since + patience - 3
-        )
-        return Step.REQUEST if not self._broadcast and last_chance else Step.PROBE
+        at, what = self._due()
+        return what if now >= at else Step.NOTHING
 
     def why(self, now: float) -> str:
         """Give the reason as it is told: "3 probes and 1 request unanswered, silent for 11.2 s"."""
@@ -120,20 +226,113 @@ class Presence:
         requests = f"{self._broadcast} request{'s' * (self._broadcast != 1)}"
         return f"{probes} and {requests} unanswered, silent for {now - self._since:.1f} s"
 
+    def _due(self) -> tuple[float, Step]:
+        """The next thing to do, and when."""
+        if self._lost:
+            return inf, Step.NOTHING
+        patience = self.patience
+        verdict = self._since + patience
+        eve = verdict - ANSWER_WAIT
+        asked, probes, requests = self._asked_at, self._unicast, self._broadcast
+        mute = self._mute >= MUTE
+        if not probes + requests:
+            if mute:
+                return max(self._since + self.rules.probe_interval, asked + TURN), Step.REQUEST
+            at = self._since + self._first_wait(patience)
+            return at + max(0.0, self._owed_until - at) / EASE, Step.PROBE
+        enough = (probes >= PROBES and requests > 0) or requests >= REQUESTS_ONLY
+        if enough and asked >= eve:
+            return max(verdict, asked + ANSWER_WAIT), Step.OFFLINE
+        if mute:
+            again = asked + TURN
+            return (eve, Step.PROBE) if enough and again > eve else (again, Step.REQUEST)
+        pause = (probes + 1) / 2
+        probe = asked + (SELDOM if patience > LONG else min(pause * max(1.0, patience / 60), RARELY))
+        if probes < PROBES:
+            return min(probe, max(asked + pause, verdict - LAST_REQUEST)), Step.PROBE
+        request = inf if requests else max(asked, verdict - LAST_REQUEST)
+        probe = min(probe, eve) if asked < eve else inf
+        return (request, Step.REQUEST) if request <= probe else (probe, Step.PROBE)
+
+    def _first_wait(self, patience: float) -> float:
+        if self._said_goodbye:
+            return 0.5
+        return max(SELDOM if patience > LONG else min(patience / 24, RARELY), self.rules.probe_interval)
+
+    # ---- what it teaches ----------------------------------------------------------------------------------------
+
     def learned(self) -> bytes:
         """Give what its silences taught, for the history; `recalled` takes it."""
-        return b""
+        known = struct.pack("<BBd", FORM, min(self._mute, MUTE), self._faded_at - self._born)
+        return known + b"".join(struct.pack("<Hf", *entry) for entry in sorted((self._ledger or {}).items()))
 
     @classmethod
     def recalled(cls, now: float, rules: Rules, learned: bytes, age: float) -> "Presence":
-        """Make a device known before: `learned` as it gave it, `age` s old. Bytes without sense teach nothing."""
-        return cls(now, rules)
+        """Make a device known before: what `learned` gave, `age` seconds ago. Bytes without sense teach nothing."""
+        presence = cls(now, rules)
+        presence._excused = True  # its silence began before we could hear
+        try:
+            form, mute, known_for = struct.unpack_from("<BBd", learned)
+            ledger = dict(struct.iter_unpack("<Hf", learned[struct.calcsize("<BBd") :]))
+        except struct.error:
+            return presence
+        numbers = (known_for, age, *ledger.values())
+        if form != FORM or not all(isfinite(each) and each >= 0 for each in numbers) or max(ledger, default=0) > 255:
+            return presence
+        presence._mute = min(mute, MUTE)
+        presence._faded_at = now - age
+        presence._born = presence._faded_at - known_for
+        presence._ledger = ledger or None
+        presence._review(now)
+        return presence
 
-    def _enough(self) -> bool:
-        return (self._unicast >= PROBES and self._broadcast >= 1) or self._broadcast >= REQUESTS_ONLY
+    def _note_who_answered(self, at: float) -> None:
+        """Whether it answers probes at all."""
+        if at - self._asked_at > ANSWER_WAIT:
+            return
+        if not self._broadcast:
+            self._mute = 0
+        elif self._unicast >= PROBES and self._mute < MUTE:
+            self._mute += 1
 
-    def _next_ask(self) -> float:
-        asks = self._unicast + self._broadcast
-        if not asks:
-            return self._since + self.rules.probe_interval
-        return self._asked_at + min(float(asks), 30.0)
+    def _learn(self, silence: Silence, joined: bool) -> None:
+        """Enter a silence in the ledger, unless it looks like an absence."""
+        seconds, at = silence
+        if seconds < SHORTEST or seconds > max(LONGEST, self.rules.most):
+            return
+        if joined or seconds > LONG:
+            odd = [old for old in self._odd or () if at - old.at < DAY]
+            alike = 1 + sum(seconds / ALIKE <= old.seconds <= seconds * ALIKE for old in odd)
+            self._odd = [*odd, silence][-ODD:]
+            if alike < (JOINS if joined else LONGS):
+                return
+        self._fade(at)
+        if self._ledger is None:
+            self._ledger = {}
+        bucket = int(BUCKETS * log2(seconds / SHORTEST))
+        self._ledger[bucket] = self._ledger.get(bucket, 0.0) + 1
+        self._review(at)
+
+    def _fade(self, now: float) -> None:
+        if self._ledger:
+            left = 0.5 ** ((now - self._faded_at) / HALF_LIFE)
+            self._ledger = {bucket: count * left for bucket, count in self._ledger.items() if count * left > 0.05}
+        self._faded_at = now
+
+    def _review(self, now: float) -> None:
+        """What the ledger says of patience, here and now."""
+        self._review_at = now + REVIEW
+        self._fade(now)
+        age = now - self._born
+        often = min(0.5 + age / DAY, OFTEN)  # in its first day the longest silence counts, were it the only one
+        met = learned = 0.0
+        for bucket, count in sorted((self._ledger or {}).items(), reverse=True):
+            met += count
+            if met >= often:
+                learned = MARGIN * SHORTEST * 2 ** ((bucket + 1) / BUCKETS)
+                break
+        if age < DAY and learned > SLEEPER:
+            learned = max(learned, SLEEPER_PATIENCE)
+        if age < NEW:
+            learned = max(learned, NEW_PATIENCE)
+        self._learned = learned
