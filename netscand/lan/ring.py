@@ -47,8 +47,8 @@ class Frame(NamedTuple):
 class Ring:
     """One ring: `slot` bytes a frame, header included, `size` in all. Raises OSError where the kernel refuses.
 
-    `program` makes the filter, told how many bytes of a frame a slot has room for; `wall` is the clock of the kernel's
-    stamps, in ns.
+    `slot` divides BLOCK and `size` is a multiple of it, so that slots follow each other without gaps. `program` makes
+    the filter, told how many bytes of a frame a slot has room for; `wall` is the clock of the kernel's stamps, in ns.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Ring:
         size: int = 4 << 20,
         wall: Callable[[], int] = time_ns,
     ) -> None:
+        assert BLOCK % slot == 0 == size % BLOCK
         self._slot = slot
         self._size = size
         self._wall = wall

@@ -37,6 +37,8 @@ def space(root: None) -> Iterator[Space]:
     near, far = Space(name), Space(f"{name}-far")
     try:
         plug(near)
+        while near.run(["cat", "/sys/class/net/eth0/operstate"]).stdout != "up\n":
+            time.sleep(0.01)
         yield near
     finally:
         near.delete()

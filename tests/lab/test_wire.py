@@ -48,8 +48,17 @@ def tagged(frame: bytes, tci: int) -> bytes:
 def neighbour(shared_lab: Lab) -> Iterator[Host]:
     """A host that is plugged in for one test."""
     host = shared_lab.host("10.77.0.50")
+    is_up(shared_lab.watcher.space, "eth0")
+    is_up(shared_lab.switch, host.port)
+    is_up(host.space, "eth0")
     yield host
     host.delete()
+
+
+def is_up(space: Space, interface: str) -> None:
+    """Wait for it: until the kernel has put a queue to a link that came up, it throws away what is sent."""
+    while space.run(["cat", f"/sys/class/net/{interface}/operstate"]).stdout != "up\n":
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -321,6 +330,7 @@ def test_a_link_that_is_deleted_and_made_anew_is_heard_and_asked_again(lab: Lab)
 
 def test_an_interface_made_anew_with_the_same_index_is_asked_again(lab: Lab) -> None:
     """A socket whose interface was deleted is dead for ever: it refuses once, and its place is taken by another."""
+    is_up(lab.watcher.space, "eth0")
     network = network_of(lab.watcher)
     made = Wire(lambda _: None)
     ask = [Ask(network, ip("10.77.0.50"), None)]
