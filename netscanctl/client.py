@@ -74,7 +74,7 @@ class Daemon:
         return self.url or self.socket
 
     @property
-    def base(self) -> str:
+    def origin(self) -> str:
         """What paths are appended to; over the Unix socket the host is a mere form."""
         return self.url or "http://localhost"
 

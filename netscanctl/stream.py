@@ -93,8 +93,8 @@ class Place:
 
 
 @asynccontextmanager
-async def _reach(daemon: Daemon) -> AsyncIterator[tuple["aiohttp.ClientSession", str]]:
-    """A session, and what paths are appended to; what goes wrong before an answer, as Failure."""
+async def _reach(daemon: Daemon) -> AsyncIterator["aiohttp.ClientSession"]:
+    """A session; what goes wrong before an answer, as Failure."""
     import aiohttp
 
     connector = None if daemon.url else aiohttp.UnixConnector(daemon.socket)
@@ -102,7 +102,7 @@ async def _reach(daemon: Daemon) -> AsyncIterator[tuple["aiohttp.ClientSession",
     waits = aiohttp.ClientTimeout(total=None, sock_connect=HANDSHAKE)
     try:
         async with aiohttp.ClientSession(connector=connector, headers=daemon.headers, timeout=waits) as session:
-            yield session, daemon.base
+            yield session
     except aiohttp.WSServerHandshakeError as answer:
         raise refused(daemon, answer.status) from None
     except aiohttp.ClientConnectorError as wrong:
@@ -116,7 +116,7 @@ async def _reach(daemon: Daemon) -> AsyncIterator[tuple["aiohttp.ClientSession",
 async def post(daemon: Daemon, path: str, body: bytes) -> bytes:
     """The body of the answer to POST, however long it takes. Raises Failure."""
     kind = {"Content-Type": "application/json"}
-    async with _reach(daemon) as (session, base), session.post(base + path, data=body, headers=kind) as answer:
+    async with _reach(daemon) as session, session.post(daemon.origin + path, data=body, headers=kind) as answer:
         content = await answer.read()
         if answer.status >= 400:
             raise refused(daemon, answer.status, content)
@@ -129,10 +129,10 @@ async def _connection(
     """The messages of one connection, until it ends. Raises Failure where none comes about."""
     import aiohttp
 
-    async with _reach(daemon) as (session, base):
+    async with _reach(daemon) as session:
         async with asyncio.timeout(HANDSHAKE):
             # No limit on a message: one device may be large.
-            socket = await session.ws_connect(f"{base}/ws", params=query, max_msg_size=0, heartbeat=heartbeat)
+            socket = await session.ws_connect(f"{daemon.origin}/ws", params=query, max_msg_size=0, heartbeat=heartbeat)
         async with socket:
             for wish in wishes:
                 await socket.send_str(protocol.encode(wish).decode())

@@ -55,7 +55,7 @@ def test_a_url_is_a_host_and_a_port_and_nothing_else(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["http://localhost:8000", "https://nas.lan", "http://[::1]:8000/"])
 def test_a_url_serves_for_tcp(url: str) -> None:
-    assert find_daemon(None, url, None).base == url.rstrip("/")
+    assert find_daemon(None, url, None).origin == url.rstrip("/")
 
 
 def test_a_path_that_no_socket_can_have_is_a_usage_error() -> None:
