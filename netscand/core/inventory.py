@@ -20,13 +20,13 @@ from netscand.core.model import (
     Event,
     EventKind,
     Evidence,
-    Ip,
     Mac,
     Network,
     NetworkState,
     Observation,
     Status,
 )
+from netscand.core.places import SCANNED, Places
 from netscand.core.presence import Presence, Rules, Step
 from netscand.core.recall import take_back
 from netscand.core.words import relabel
@@ -34,8 +34,8 @@ from netscand.core.words import relabel
 UNASKABLE = 300.0
 """Seconds after which a device that has no address to be asked at counts as gone."""
 
-SCANNED = (NetworkState.UP, NetworkState.SILENT)
-"""States in which a network is heard and asked."""
+JOINING = (Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT)
+"""What hosts say as they come onto a link (RFC 5227)."""
 
 
 class Inventory:
@@ -49,32 +49,14 @@ class Inventory:
         self.wishes: deque[Ask] = deque()
         """Probes and requests that presence wants, for the planner to send under its budget."""
         self.addresses = Addresses(self.networks)
-        self._at: dict[int, tuple[tuple[int, int, Network], ...]] = {}
-        """Interface → its scanned networks, each as (prefix, mask, network)."""
+        self.place = Places(self.networks)
         self._census = Census()
         self._doubt = Doubt(rng)
-        self._why: dict[str, str] = {}
-        """Why each network is scanned, or not, as netlink and the configuration have it."""
         self._agenda: list[tuple[float, Mac]] = []
         self._recalled: set[str] = set()
         """Networks whose devices were online before this start, until the first word of netlink."""
 
     # ---- what is heard ------------------------------------------------------------------------------------------
-
-    def place(self, interface: int, ip: Ip | None) -> Network | None:
-        """The network that an address heard on an interface belongs to; the interface's first for what has none.
-
-        None: nothing is scanned on this interface, so what is heard there is not ours to judge.
-        """
-        networks = self._at.get(interface)
-        if networks is None:
-            return None
-        if ip is not None and len(ip) == 4:
-            number = int.from_bytes(ip)
-            for prefix, mask, network in networks:
-                if number & mask == prefix:
-                    return network
-        return networks[0][2]
 
     def observe(self, seen: Observation, network: Network, rtt: float | None = None) -> tuple[Event, ...]:
         """Fold one observation in; return what changed. `rtt`: it answered an ask of ours, after so many seconds."""
@@ -97,7 +79,7 @@ class Inventory:
             device.presence.goodbye(at)
             self._schedule(device)
         else:
-            device.presence.heard(at, joined=seen.joining)
+            device.presence.heard(at, joined=seen.joining or seen.evidence in JOINING)
         recovered = self._end_doubt(network, seen)
         if device.status is Status.ONLINE:
             return recovered + self.addresses.hear(device, seen, network)
@@ -208,8 +190,7 @@ class Inventory:
             recovered = self._recover(network, now) if over else ()
             return (*recovered, self._lose(device, now, device.presence.why(now), network.id))
         if verdict is Verdict.NETWORK_SILENT:
-            self.networks[network.id] = replace(network, state=NetworkState.SILENT, why=reason)
-            self._index_networks()
+            self.place.change(replace(network, state=NetworkState.SILENT))
             self._doubt_devices(network.id, reason, now)
             return (Event(EventKind.NETWORK_SILENT, now, network.id, reason=reason),)
         if at <= now:
@@ -237,9 +218,8 @@ class Inventory:
 
     def _recover(self, network: Network, now: float) -> tuple[Event, ...]:
         self._doubt.end(network.id, now)
-        up = replace(self.networks[network.id], state=NetworkState.UP, why=self._why[network.id])
-        self.networks[network.id] = up
-        self._index_networks()
+        up = replace(network, state=NetworkState.UP)
+        self.place.change(up)
         self._believe(up, now)
         return (Event(EventKind.NETWORK_RECOVERED, now, network.id, reason="heard again"),)
 
@@ -303,14 +283,15 @@ class Inventory:
     def set_networks(self, networks: Iterable[Network], now: float) -> tuple[Event, ...]:
         """Take all networks as they are now; return what changed. Down is doubt about us, not about them (law 8)."""
         before = dict(self.networks)
-        self.networks.clear()  # the address book reads this very table
-        for network in networks:
-            silent = network.state is NetworkState.UP and self._doubt.silent(network.id)
-            self.networks[network.id] = replace(network, state=NetworkState.SILENT) if silent else network
-            if network.state is NetworkState.UP:
+        self.place.set(
+            replace(network, state=NetworkState.SILENT)
+            if network.state is NetworkState.UP and self._doubt.silent(network.id)
+            else network
+            for network in networks
+        )
+        for network in self.networks.values():
+            if network.state in SCANNED:
                 self.addresses.open(network.id)
-        self._why = {network.id: network.why for network in self.networks.values()}
-        self._index_networks()
         events: list[Event] = []
         for network_id in before.keys() | self.networks.keys() | self._recalled:
             old, new = before.get(network_id), self.networks.get(network_id)
@@ -335,15 +316,6 @@ class Inventory:
             if device.status is not Status.OFFLINE and not device.is_self:
                 device.presence.excuse(now)
                 self._schedule(device)
-
-    def _index_networks(self) -> None:
-        table: dict[int, list[tuple[int, int, Network]]] = {}
-        for network in self.networks.values():
-            if network.state in SCANNED:
-                row = (int(network.cidr.network_address), int(network.cidr.netmask), network)
-                table.setdefault(network.index, []).append(row)
-        # The longest prefix first, so that an address in two nested networks belongs to the inner one.
-        self._at = {index: tuple(sorted(rows, key=lambda row: -row[1])) for index, rows in table.items()}
 
     def _doubt_devices(self, network: str, reason: str, now: float) -> None:
         """Set every device that is online on no other network to `unknown`; the network's event tells it."""

@@ -9,23 +9,20 @@ from math import ceil, inf
 from random import Random
 
 from netscand.core.budget import Bucket
-from netscand.core.inventory import SCANNED, Inventory
+from netscand.core.inventory import Inventory
 from netscand.core.model import (
     Ask,
     Cause,
     Coverage,
     Evidence,
-    Mac,
     Network,
     Observation,
-    ScanFailed,
-    ScanFinished,
     ScanNews,
-    ScanProgress,
-    ScanStarted,
 )
+from netscand.core.places import SCANNED
 from netscand.core.plan import Plan
-from netscand.core.scan import Order, Part, Scan, Walk
+from netscand.core.running import Running
+from netscand.core.scan import Order, Part, Scan
 from netscand.core.targets import Wish, merge, resolve
 
 FULL_RATE_APART = 5.0
@@ -39,9 +36,6 @@ SCAN_SHARE = 0.8
 
 QUIET_AFTER, QUIET_COVERAGE = 600.0, 300.0
 """Seconds without a change after which silent addresses are asked less, and in which all are asked once then."""
-
-PROGRESS_APART, TIMER_PROGRESS_APART = 0.1, 1.0
-"""Seconds between two `scan_progress`: of what somebody waits for, and of a timer's scan."""
 
 ANSWER_WITHIN = 2.0
 """Seconds after an ask in which a reply is an answer to it."""
@@ -69,9 +63,8 @@ class Planner:
         self._inventory = inventory
         self._rng = rng
         self._plans: dict[str, Plan] = {}
-        self._running: list[Scan] = []
+        self._running = Running(inventory, self._plans, self._afford)
         self._waiting: tuple[int, Wish] | None = None
-        self._news: list[ScanNews] = []
         self._last_id = 0
         self._first = True
         self.set_pace(pace, now)
@@ -89,7 +82,7 @@ class Planner:
     @property
     def scanning(self) -> bool:
         """Whether a scan is running."""
-        return bool(self._running)
+        return bool(self._running.scans)
 
     def last_scan_of(self, network: str) -> float | None:
         """When the last scan of a network ended."""
@@ -106,7 +99,8 @@ class Planner:
 
     def set_networks(self, now: float) -> None:
         """Take the inventory's networks; one that is new or up again is scanned at once."""
-        before, self._plans = self._plans, {}
+        before = dict(self._plans)
+        self._plans.clear()  # `running` reads this very table
         for network in self._inventory.networks.values():
             if network.state not in SCANNED:
                 continue
@@ -169,7 +163,7 @@ class Planner:
         """
         wish = resolve(targets, [plan.network for plan in self._plans.values()])
         self.next_at = now
-        for scan in self._running:
+        for scan in self._running.scans:
             if scan.cause is Cause.CLIENT and self._joins(scan, wish):
                 return scan.id
         if self._waiting is None:
@@ -209,10 +203,7 @@ class Planner:
             else:
                 plan.sample(rtt)
         if len(seen.ip) == 4:
-            for scan in self._running:
-                for part in scan.parts:
-                    if part.network.id == network.id and part.heard(seen.ip, seen.mac):
-                        self.next_at = min(self.next_at, max(seen.at, scan.tell_at))
+            self.next_at = min(self.next_at, self._running.heard(network.id, seen.ip, seen.mac, seen.at))
         return rtt
 
     # ---- what leaves --------------------------------------------------------------------------------------------
@@ -224,17 +215,15 @@ class Planner:
         self._start(now)
         asks: list[Ask] = []
         self._presence(asks, now, limit)
-        for scan in tuple(self._running):
-            self._advance(scan, asks, now, limit)
-            self._tell(scan, now)
+        self._running.advance(asks, now, limit)
+        self.next_at = min(self.next_at, self._running.next_at)
         if len(asks) >= limit:
             self.next_at = now
         return asks
 
     def news(self) -> list[ScanNews]:
         """Take what is to be told of scans since the last call."""
-        news, self._news = self._news, []
-        return news
+        return self._running.news()
 
     def failed(self, network: str, message: str, now: float) -> None:
         """End what runs on a network that cannot be asked; the next scan runs all the same."""
@@ -244,11 +233,7 @@ class Planner:
                 self._inventory.not_asked(ask, now)
         self._inventory.wishes.clear()
         self._inventory.wishes.extend(kept)
-        for scan in tuple(self._running):
-            if any(part.network.id == network for part in scan.parts):
-                self._news.append(ScanFailed(scan.id, network, message))
-                scan.parts = [part for part in scan.parts if part.network.id != network]
-                self._tell(scan, now)
+        self._running.fail(network, message, now)
         self.next_at = now
 
     def _forget_unanswered(self, now: float) -> None:
@@ -266,32 +251,33 @@ class Planner:
             ask = wishes[0]
             if ask.network.id not in self._plans or not self._inventory.wanted(ask, now):
                 wishes.popleft()
-            elif self._afford(ask, now, fast=False):
+            elif (room_at := self._afford(ask, now, False)) is None:
                 asks.append(wishes.popleft())
             else:
+                self.next_at = min(self.next_at, room_at)
                 return
 
-    def _afford(self, ask: Ask, now: float, *, fast: bool) -> bool:
+    def _afford(self, ask: Ask, now: float, fast: bool) -> float | None:
+        """Count a frame that may leave now; or say when there will be room."""
         plan = self._plans[ask.network.id]
         buckets = [plan.rate or self._rate]
         if ask.mac is None and not fast:
             buckets.append(plan.background or self._background)
         for bucket in buckets:
             if bucket.room(now) < 1:
-                self.next_at = min(self.next_at, bucket.when(now, max(1.0, bucket.rate * SLICE)))
-                return False
+                return bucket.when(now, max(1.0, bucket.rate * SLICE))
         for bucket in buckets:
             bucket.take()
         plan.outstanding.pop(ask.ip, None)
         plan.outstanding[ask.ip] = now
-        return True
+        return None
 
     # ---- scans --------------------------------------------------------------------------------------------------
 
     def _start(self, now: float) -> None:
-        if self._waiting is not None and not any(scan.cause is Cause.CLIENT for scan in self._running):
+        if self._waiting is not None and not any(scan.cause is Cause.CLIENT for scan in self._running.scans):
             self._start_wish(*self._waiting, now)
-        busy = {network for scan in self._running for network in scan.networks}
+        busy = {network for scan in self._running.scans for network in scan.networks}
         for plan in self._plans.values():
             if plan.due <= now:
                 if plan.network.id not in busy:
@@ -312,7 +298,7 @@ class Planner:
         tries = self.pace.tries if fast else 1
         part = Part(plan.network, plan.offsets, plan.order, window, tries=tries, thorough=False, fast=fast)
         self._last_id += 1
-        self._begin(Scan(self._last_id, plan.cause, [part], now))
+        self._running.begin(Scan(self._last_id, plan.cause, [part], now))
 
     def _start_wish(self, scan_id: int, wish: Wish, now: float) -> None:
         wish = {network: offsets for network, offsets in wish.items() if network in self._plans}
@@ -322,9 +308,9 @@ class Planner:
                 self.next_at = min(self.next_at, ready)
                 return
         self._waiting = None
-        for scan in tuple(self._running):  # a timer's scan gives way
+        for scan in tuple(self._running.scans):  # a timer's scan gives way
             if any(network in wish for network in scan.networks):
-                self._finish(scan, now)
+                self._running.finish(scan, now)
         parts = []
         for network, offsets in wish.items():
             plan = self._plans[network]
@@ -335,81 +321,4 @@ class Planner:
             parts.append(
                 Part(plan.network, chosen, order, range(len(chosen)), tries=self.pace.tries, thorough=True, fast=True)
             )
-        self._begin(Scan(scan_id, Cause.CLIENT, parts, now))
-
-    def _begin(self, scan: Scan) -> None:
-        self._running.append(scan)
-        self._news.append(ScanStarted(scan.id, scan.networks, scan.cause))
-        for part in scan.parts:
-            part.now = scan.started_at
-            part.walk = part.asks(self._inventory)
-
-    def _advance(self, scan: Scan, asks: list[Ask], now: float, limit: int) -> None:
-        scan.parts.append(scan.parts.pop(0))  # each network has the first go in its turn
-        for part in tuple(scan.parts):
-            part.now = now
-            part.wait = self._plans[part.network.id].wait
-            if part.walk is not None and self._walk(scan, part, part.walk, asks, now, limit):
-                part.walk = None
-                part.done = part.total
-
-    def _walk(self, scan: Scan, part: Part, walk: Walk, asks: list[Ask], now: float, limit: int) -> bool:
-        """Send what a part may send now; whether it has come to its end."""
-        while len(asks) < limit:
-            if part.pending is None:
-                try:
-                    part.pending = next(walk)
-                except StopIteration:
-                    return True
-                if part.pending is None:  # it passed over many
-                    self.next_at = now
-                    return False
-            if isinstance(part.pending, float):
-                if part.pending > now and part.open:
-                    self.next_at = min(self.next_at, part.pending)
-                    return False
-                part.pending = None
-                continue
-            if not self._afford(part.pending, now, fast=part.fast):
-                return False
-            asks.append(part.pending)
-            if part.pending.mac is None:
-                scan.broadcast += 1
-            else:
-                scan.unicast += 1
-            part.pending = None
-        return False
-
-    def _tell(self, scan: Scan, now: float) -> None:
-        """Tell progress, at once with the first find, then every 100 ms at most; and the end."""
-        if not any(part.walk for part in scan.parts):
-            self._finish(scan, now)
-            return
-        progress = scan.progress
-        apart = TIMER_PROGRESS_APART if scan.cause is Cause.TIMER else PROGRESS_APART
-        if progress == scan.told or not (progress[1] or now - scan.started_at >= apart):
-            return
-        if now >= scan.tell_at:
-            scan.tell_at, scan.told = now + apart, progress
-            self._news.append(self._progress(scan))
-        else:
-            self.next_at = min(self.next_at, scan.tell_at)
-
-    @staticmethod
-    def _progress(scan: Scan) -> ScanProgress:
-        done, found = scan.progress
-        return ScanProgress(scan.id, done, sum(part.total for part in scan.parts), found, scan.networks)
-
-    def _finish(self, scan: Scan, now: float) -> None:
-        self._running.remove(scan)
-        self.next_at = now  # a wish may be waiting for it
-        for part in scan.parts:
-            plan = self._plans.get(part.network.id)
-            if plan is not None:
-                plan.last_scan = now
-        found: tuple[Mac, ...] = tuple(scan.found)
-        if scan.progress != scan.told:
-            self._news.append(self._progress(scan))
-        self._news.append(
-            ScanFinished(scan.id, scan.networks, scan.started_at, now, scan.broadcast, scan.unicast, found)
-        )
+        self._running.begin(Scan(scan_id, Cause.CLIENT, parts, now))

@@ -23,7 +23,7 @@ MAY = {
         "lan brings observations and carries asks; what they mean is not its business",
     ),
     "netscand/store/": (
-        {"netscand.core", "netscand.config", "netscand.store"},
+        {"netscand.core", "netscand.config", "netscand.store", "msgspec"},
         "store keeps what the engine gives it, and knows neither the network nor the clients",
     ),
     "netscand/serve/": (

@@ -1,0 +1,54 @@
+"""Which network an address belongs to."""
+
+from collections.abc import Iterable
+
+from netscand.core.model import Ip, Network, NetworkState
+
+SCANNED = (NetworkState.UP, NetworkState.SILENT)
+"""States in which a network is heard and asked."""
+
+
+class Places:
+    """All networks, and the scanned ones by interface."""
+
+    def __init__(self, networks: dict[str, Network]) -> None:
+        self._networks = networks
+        """By id; shared with who only reads it."""
+        self._at: dict[int, tuple[tuple[int, int, Network], ...]] = {}
+        """Interface → its scanned networks, each as (prefix, mask, network)."""
+
+    def __call__(self, interface: int, ip: Ip | None) -> Network | None:
+        """The network that an address heard on an interface belongs to; the interface's first for what has none.
+
+        None: nothing is scanned on this interface, so what is heard there is not ours to judge.
+        """
+        networks = self._at.get(interface)
+        if networks is None:
+            return None
+        if ip is not None and len(ip) == 4:
+            number = int.from_bytes(ip)
+            for prefix, mask, network in networks:
+                if number & mask == prefix:
+                    return network
+        return networks[0][2]
+
+    def set(self, networks: Iterable[Network]) -> None:
+        """Take all networks anew."""
+        taken = list(networks)
+        self._networks.clear()
+        self._networks.update({network.id: network for network in taken})
+        self._index()
+
+    def change(self, network: Network) -> None:
+        """Take another state of a network."""
+        self._networks[network.id] = network
+        self._index()
+
+    def _index(self) -> None:
+        table: dict[int, list[tuple[int, int, Network]]] = {}
+        for network in self._networks.values():
+            if network.state in SCANNED:
+                row = (int(network.cidr.network_address), int(network.cidr.netmask), network)
+                table.setdefault(network.index, []).append(row)
+        # The longest prefix first, so that an address in two nested networks belongs to the inner one.
+        self._at = {index: tuple(sorted(rows, key=lambda row: -row[1])) for index, rows in table.items()}
