@@ -33,8 +33,9 @@ class Remembered:
     notes: str | None = None
     chosen: float | None = None
     """The user's patience for it, in seconds."""
-    learned: str | None = None
-    """What its presence learned, in presence's own words."""
+    learned: bytes | None = None
+    """What its presence learned, in presence's own words, and when it was written down."""
+    learned_at: float = 0.0
 
 
 class Standing(NamedTuple):

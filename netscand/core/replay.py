@@ -87,7 +87,7 @@ def recalled(memory: Memory, rules: Rules, offset: float, now: float) -> list[De
         standing = Standing(was.status, was.status_since, was.reason)
         if was.status is Status.ONLINE:
             standing = Standing(Status.UNKNOWN, max(alive, was.status_since), NOT_RUNNING)
-        presence = Presence(now, rules)
+        presence = Presence.recalled(now, rules, was.learned or b"", max(0.0, now + offset - was.learned_at))
         presence.chosen = was.chosen
         held = [
             Address(a.ip, a.network, a.interface, a.evidence, turned(a.first_seen), turned(a.last_seen))

@@ -41,9 +41,18 @@ log = logging.getLogger(__name__)
 
 
 class History:
-    """`open`, then `run`, then `close`. `told` is called on the loop with the last cursor that clients may now hear."""
+    """`open`, then `run`, then `close`.
 
-    def __init__(self, settings: config.History, clock: WallClock, told: Callable[[str], None]) -> None:
+    `devices` are the inventory's; `told` is called on the loop with the last cursor that clients may now hear.
+    """
+
+    def __init__(
+        self,
+        settings: config.History,
+        devices: Mapping[Mac, Device],
+        clock: WallClock,
+        told: Callable[[str], None],
+    ) -> None:
         self.path = Path(settings.path)
         self._settings = settings
         self._clock = clock
@@ -66,7 +75,7 @@ class History:
         """Events that wait for their commit, with their cursors."""
         self._timer: asyncio.TimerHandle | None = None
         self._awaited: dict[object, asyncio.Future[None]] = {}
-        self._rounds = Rounds(clock, self._put_devices, lambda: self._sequence)
+        self._rounds = Rounds(devices, clock, self._put_devices, lambda: self._sequence)
         self._writer: Writer
         self._keeper: Keeper
         self._reader: Reader
@@ -94,9 +103,9 @@ class History:
         self._keeper.start()
         return found.memory
 
-    async def run(self, devices: Mapping[Mac, Device]) -> None:
+    async def run(self) -> None:
         """Write the devices down in their own time, until cancelled."""
-        await self._rounds.run(devices)
+        await self._rounds.run()
 
     async def close(self) -> None:
         """Write the rest, and end the threads; at most some two seconds."""

@@ -22,6 +22,12 @@ ROUND = 90.0
 A_SECOND = 250
 """Devices that a round visits in a second, at most."""
 
+TAUGHT = 3600.0
+"""Seconds in which what the presences learned is written down again."""
+
+NOTHING_LEARNED = 10
+"""Bytes of what a presence gives that learned nothing (core/presence.py): not worth a row."""
+
 SLICE = 100
 """Devices that are turned into rows at once: 1 to 2 ms."""
 
@@ -32,16 +38,22 @@ SORTED = 4096
 class Rounds:
     """`put` hands rows to the writer; `sequence` tells the number of the last event."""
 
-    def __init__(self, clock: WallClock, put: Callable[[Devices], None], sequence: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        devices: Mapping[Mac, Device],
+        clock: WallClock,
+        put: Callable[[Devices], None],
+        sequence: Callable[[], int],
+    ) -> None:
         self.losses = 0
         """As of the writer's last report."""
+        self._devices = devices
         self._clock = clock
         self._put = put
         self._sequence = sequence
-        self._devices: Mapping[Mac, Device] | None = None
         self._changed: set[Mac] = set()
         self._gone: set[Mac] = set()
-        self._round_at = monotonic()
+        self._round_at = self._taught_at = monotonic()
 
     def note(self, event: Event) -> None:
         """Take an event: its device's row no longer shows it."""
@@ -57,21 +69,18 @@ class Rounds:
 
     def note_all(self) -> None:
         """Every row is to be written again: some were lost, or the database is a new one."""
-        self._changed.update(self._devices or ())
+        self._changed.update(self._devices)
 
-    async def run(self, devices: Mapping[Mac, Device]) -> None:
+    async def run(self) -> None:
         """Until cancelled."""
-        self._devices = devices
         while True:
             await asyncio.sleep(SHOW)
             await self.show()
             if monotonic() >= self._round_at + ROUND:
-                await self._round(devices)
+                await self._round()
 
     async def show(self) -> None:
         """Let the rows show every event up to now."""
-        if self._devices is None:
-            return
         through = self._sequence()
         changed, self._changed = self._changed, set()
         gone, self._gone = self._gone, set()
@@ -83,9 +92,8 @@ class Rounds:
         self._put(Devices(gone=[mac_number(mac) for mac in gone], shown=through, losses=self.losses))
 
     def show_at_once(self) -> None:
-        """The same, and when each was heard, for the end: nobody waits for the loop any more."""
-        if self._devices is None:
-            return
+        """The same, with what presences learned and when each was heard, for the end: the loop has nothing else to do."""
+        self._changed.update(mac for mac, device in self._devices.items() if _taught(device))
         through = self._sequence()
         rows = self._rows(sorted(self._changed))
         gone = [mac_number(mac) for mac in self._gone]
@@ -94,22 +102,33 @@ class Rounds:
         alive_at = self._clock.milliseconds(monotonic())
         self._put(Devices(rows, seen, gone, through, alive_at, self.losses))
 
-    async def _round(self, devices: Mapping[Mac, Device]) -> None:
-        since, self._round_at = self._round_at, monotonic()
+    async def _round(self) -> None:
+        devices, now = self._devices, monotonic()
+        since, self._round_at = self._round_at, now
+        taught = now >= self._taught_at + TAUGHT
+        if taught:
+            self._taught_at = now
         for macs in slices(await in_order(devices)):
             heard = [device for mac in macs if (device := devices.get(mac)) and device.last_seen > since]
+            if taught:
+                self._changed.update(device.mac for device in heard if _taught(device))
             if heard:
                 self._put(Devices(seen=[seen_row(device, self._clock) for device in heard]))
             await asyncio.sleep(SLICE / A_SECOND if len(devices) > A_SECOND else 0)
         self._put(Devices(alive_at=self._clock.milliseconds(monotonic())))
 
     def _rows(self, macs: Iterable[Mac]) -> list[Row]:
-        devices, sequence, clock = self._devices or {}, self._sequence(), self._clock
-        return [device_row(devices[mac], sequence, clock) for mac in macs if mac in devices]
+        devices, sequence, clock = self._devices, self._sequence(), self._clock
+        now = clock.milliseconds(monotonic())
+        return [device_row(devices[mac], sequence, now, clock) for mac in macs if mac in devices]
 
     def _seen(self, macs: Iterable[Mac]) -> list[Row]:
-        devices, clock = self._devices or {}, self._clock
+        devices, clock = self._devices, self._clock
         return [seen_row(devices[mac], clock) for mac in macs if mac in devices]
+
+
+def _taught(device: Device) -> bool:
+    return len(device.presence.learned()) > NOTHING_LEARNED
 
 
 async def in_order(macs: Iterable[Mac]) -> Iterator[Mac]:

@@ -23,7 +23,7 @@ EVENT_COLUMNS = (
 
 DEVICE_COLUMNS = (
     "mac", "sequence", "first_seen", "status", "status_since", "reason", "known", "hostname", "hostname_source",
-    "label", "notes", "patience", "learned", "addresses",
+    "label", "notes", "patience", "learned", "learned_at", "addresses",
 )  # fmt: skip
 
 # The numbers stand in people's databases: never change one, only add.
@@ -164,7 +164,9 @@ class EventCodec:
         if event.kind is EventKind.LABELLED and device is not None:
             cast("dict[str, object]", more.setdefault("after", {}))["chosen"] = device.presence.chosen
         if event.kind is EventKind.FORGOTTEN and device is not None:
-            more["whole"] = device_row(device, sequence=0, clock=clock)
+            row = list(device_row(device, sequence=0, learned_at=0, clock=clock))
+            row[DEVICE_COLUMNS.index("learned")] = None
+            more["whole"] = row
             more["last_seen"] = clock.milliseconds(device.last_seen)
         return msgspec.json.encode(more) if more else None
 
@@ -202,13 +204,13 @@ class EventCodec:
 # ---- devices ------------------------------------------------------------------------------------------------------
 
 
-def device_row(device: Device, sequence: int, clock: WallClock) -> Row:
-    """The row of a device as it is; `last_seen` has a table of its own."""
+def device_row(device: Device, sequence: int, learned_at: int, clock: WallClock) -> Row:
+    """The row of a device as it is now, at `learned_at` in milliseconds; `last_seen` has a table of its own."""
     milliseconds = clock.milliseconds
     return (
         mac_number(device.mac), sequence, milliseconds(device.first_seen), STATUS[device.status],
         milliseconds(device.status_since), device.reason, int(device.known), device.hostname, device.hostname_source,
-        device.label, device.notes, device.presence.chosen, learned_of(device),
+        device.label, device.notes, device.presence.chosen, device.presence.learned(), learned_at,
         msgspec.json.encode([_held(address, clock) for address in device.addresses]).decode(),
     )  # fmt: skip
 
@@ -217,23 +219,18 @@ def device_of(row: Row, last_seen: int | None = None, confirmed: int | None = No
     """What a row of `device` and one of `seen` (in milliseconds) tell."""
     (
         mac, sequence, first_seen, status, status_since, reason, known, hostname, source, label, notes, patience,
-        learned, addresses,
+        learned, learned_at, addresses,
     ) = cast("tuple[Any, ...]", row)  # fmt: skip
     return Remembered(
         mac_of(mac), seconds(first_seen), seconds(last_seen or first_seen), STATUS_OF[status], seconds(status_since),
         reason, sequence, _addresses(msgspec.json.decode(addresses)), bool(confirmed), hostname, source, label,
-        bool(known), notes, patience, learned,
+        bool(known), notes, patience, learned, seconds(learned_at),
     )  # fmt: skip
 
 
 def seen_row(device: Device, clock: WallClock) -> Row:
     """What alone changes always."""
     return mac_number(device.mac), clock.milliseconds(device.last_seen), int(device.confirmed)
-
-
-def learned_of(device: Device) -> str | None:
-    """What its presence learned, in presence's own words."""
-    return None
 
 
 # ---- values -------------------------------------------------------------------------------------------------------

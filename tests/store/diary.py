@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from netscand import config
-from netscand.core.inventory import Inventory
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Status
 from netscand.core.presence import Presence, Rules
 from netscand.core.recorded import Memory, Page
@@ -68,8 +67,9 @@ def turned(of: Device, status: Status, at: float, reason: str | None = None) -> 
 class Diary:
     """An open history."""
 
-    def __init__(self, history: History, memory: Memory, told: list[str]) -> None:
+    def __init__(self, history: History, memory: Memory, told: list[str], devices: dict[Mac, Device]) -> None:
         self.history = history
+        self.devices = devices
         self.memory = memory
         self.told = told
         """Cursors, as clients heard of them."""
@@ -83,6 +83,8 @@ class Diary:
         """Append these; return when the last is told."""
         cursor = ""
         for event in events:
+            if event.device and event.kind is not EventKind.FORGOTTEN:
+                self.devices[event.device.mac] = event.device
             cursor = self.history.append(event)
         await self.until_told(cursor)
         return cursor
@@ -109,16 +111,13 @@ class Diary:
 async def diary(path: Path, clock: FakeClock | None = None, **settings: Any) -> AsyncIterator[Diary]:
     """Open it, and close it as a daemon that is told to stop does."""
     told: list[str] = []
-    history = History(config.History(path=str(path), **settings), clock or FakeClock(), told.append)
+    devices: dict[Mac, Device] = {}
+    history = History(config.History(path=str(path), **settings), devices, clock or FakeClock(), told.append)
     memory = history.open()
     try:
-        yield Diary(history, memory, told)
+        yield Diary(history, memory, told, devices)
     finally:
         await history.close()
-
-
-def inventory(rules: Rules | None = None) -> Inventory:
-    return Inventory(rules or Rules())
 
 
 def sequences(page: Page) -> Sequence[int]:
