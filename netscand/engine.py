@@ -18,8 +18,8 @@ from netscand.core.planner import Planner
 ASLEEP = 5.0
 """Seconds between two turns after which we must have been stopped: nobody's silence in them counts (FAULTS F13)."""
 
-ASKS_A_TURN = 512
-"""Frames planned at once: some 2 ms of work."""
+ASKS_A_TURN, ASKS_WHEN_BEHIND = 512, 32
+"""Frames planned at once, some 2 ms of work; and while there is more to hear than we can: no faster than we hear."""
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,7 @@ class Sender(Protocol):
     received: int
     dropped: int
     send_errors: int
+    behind: bool
 
     def send(self, asks: Sequence[Ask]) -> int:
         """Send from the front; how many went. Raises SendFailed."""
@@ -156,7 +157,7 @@ class Engine:
         """One turn; when the next is due."""
         for event in self._inventory.tick(now):
             self._publish(event)
-        asks = self._unsent or self._planner.due(now, ASKS_A_TURN)
+        asks = self._unsent or self._planner.due(now, ASKS_WHEN_BEHIND if self._wire.behind else ASKS_A_TURN)
         stuck = self._send(asks, now) if asks else False
         for news in self._planner.news():
             self._hub.tell(news)

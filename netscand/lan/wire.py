@@ -13,7 +13,7 @@ from netscand.lan.ring import Ring
 
 log = logging.getLogger(__name__)
 
-BATCH = 256
+BATCH = 128
 """Frames read in one turn of the loop; while more wait, it calls again, and everyone else has their turn in between."""
 
 SLICE = 0.005
@@ -57,6 +57,8 @@ class Wire:
         """Frames the kernel had no room for."""
         self.send_errors = 0
         self._in_vain = 0
+        self.behind = False
+        """The last turn ended with frames unheard: whoever asks should ask less."""
         self.ticked_at = monotonic()
         """When the receive path last showed that it lives (monotonic; every second)."""
 
@@ -124,6 +126,7 @@ class Wire:
 
     def _read(self, ring: Ring) -> None:
         frames = ring.read(BATCH)
+        self.behind = len(frames) == BATCH
         if not frames:
             self._look_why(ring)
             return

@@ -46,6 +46,7 @@ class Cable:
     """A wire that takes `room` frames at a time, or refuses."""
 
     received = dropped = send_errors = 0
+    behind = False
 
     def __init__(self) -> None:
         self.frames: list[Ask] = []

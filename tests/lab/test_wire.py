@@ -213,7 +213,7 @@ def test_every_frame_of_a_burst_is_handed_on_in_turns(shared_lab: Lab, send: Sen
         assert [seen.mac for seen in heard] == [numbered(number) for number in range(1000)]
 
     listen(shared_lab.watcher.space, script)
-    assert turns == 4
+    assert turns == 8
 
 
 def test_a_ring_goes_round(send: Send, shared_lab: Lab) -> None:
