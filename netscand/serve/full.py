@@ -94,10 +94,12 @@ async def with_devices(message: protocol.Message, snapshot: Snapshot) -> tuple[b
     text = websocket.LongText()
     text.add(before)
     comma = b""
-    while snapshot.left:
+    while True:
         if part := await snapshot.part(PART):
             text.add(comma + b",".join(part))
             comma = b","
+        if not snapshot.left:
+            break
     text.add(after)
     return text.end()
 

@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from time import perf_counter
 from typing import NamedTuple
 
@@ -27,6 +28,8 @@ from netscand.core.model import (
 )
 from netscand.serve import websocket
 from netscand.serve.filters import EVERYTHING, Filter
+from netscand.serve.held import Held
+from netscand.serve.moment import Moment
 from netscand.serve.scanner import Scanner
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.subscriber import Bounds, Subscriber, Told
@@ -59,8 +62,14 @@ class Hub:
         """The same, that cannot wait for the second to be over."""
         self.finished: deque[Finish] = deque()
         """Scans whose end `full` clients were not told yet."""
+        self.holds = False
+        """Events are told when `release` comes, not at once: there is a history, which stores them first (law 2)."""
         self._translator = translator
         self._scanner: Scanner | None = None
+        self._held = Held()
+        self._happened = 0
+        """What was published or told so far, released or not."""
+        self._moments: set[Moment] = set()
         self._changes: set[Subscriber] = set()
         self._full: set[Subscriber] = set()
         self._snapshots: set[Snapshot] = set()
@@ -79,6 +88,7 @@ class Hub:
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """From now on it misses nothing. Take its snapshot before the next await."""
+        subscriber.since = self._happened
         (self._full if subscriber.full else self._changes).add(subscriber)
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
@@ -96,12 +106,27 @@ class Hub:
         assert self._scanner is not None, "attach() comes first"
         held = self._scanner.devices
         devices = dict(held) if macs is None else {mac: held[mac] for mac in macs if mac in held}
-        taken = Snapshot(self._scanner.cursor, devices, fits, self._translator, self._turns)
+        taken = Snapshot(self._scanner.cursor, devices, fits, self._translator, self._turns, self.settled)
         self._snapshots.add(taken)
         try:
             yield taken
         finally:
             self._snapshots.discard(taken)
+
+    @contextmanager
+    def moment(self) -> Iterator[Moment]:
+        """Any device as it is now, while the block lasts."""
+        assert self._scanner is not None, "attach() comes first"
+        moment = Moment(self._scanner.cursor, self._scanner.devices)
+        self._moments.add(moment)
+        try:
+            yield moment
+        finally:
+            self._moments.discard(moment)
+
+    async def settled(self) -> None:
+        """Until what happened up to now may be shown: what a client saw survives us (law 2)."""
+        await self._held.settled()
 
     @contextmanager
     def waiting_for(self, scan_id: int) -> Iterator["asyncio.Future[Finish]"]:
@@ -127,18 +152,31 @@ class Hub:
                 before = before or self._translator.device_before(event)
                 if before is not None and event.device is not None:
                     snapshot.keep(event.device.mac, before)
+        for moment in self._moments:
+            moment.note(event)
         if self._full:
             self.stirred.set()
-        if not self._changes:
-            return
-        told = self._translator.event(cursor, event)
-        message = websocket.whole(protocol.encode(told)), cursor
-        for subscriber in self._changes:
-            if subscriber.fits:
+        self._happened += 1
+        if self._changes:
+            told = self._translator.event(cursor, event)
+            if any(subscriber.fits for subscriber in self._changes):
                 before = before or self._translator.device_before(event)
-                if not subscriber.fits.event(told, before):
-                    continue
-            self._offer(subscriber, message)
+            self._held.event(partial(self._tell_event, self._happened, told, before), cursor)
+        else:  # who comes later sees it in a snapshot
+            self._held.event(lambda: None, cursor)
+        if not self.holds:
+            self._held.release(cursor)
+
+    def release(self, cursor: str) -> None:
+        """The history has stored the events up to this one: tell them."""
+        self._held.release(cursor)
+
+    def _tell_event(self, number: int, told: protocol.Event, before: protocol.Device | None) -> None:
+        told.sent_at = self._translator.now()
+        message = websocket.whole(protocol.encode(told)), told.cursor
+        for subscriber in self._changes:
+            if number > subscriber.since and (not subscriber.fits or subscriber.fits.event(told, before)):
+                self._offer(subscriber, message)
         if self._behind and perf_counter() > self._behind_since + self._send_takes:
             self._send_now()
 
@@ -153,11 +191,16 @@ class Hub:
                 self.finished.append(finish)
                 self.scan_ended.set()
                 self.stirred.set()
-        if not self._changes:
-            return
-        message = websocket.whole(protocol.encode(self._message(news))), None
+        self._happened += 1
+        if self._changes:
+            self._held.after(partial(self._tell_news, self._happened, news, self._message(news)))
+
+    def _tell_news(self, number: int, news: ScanNews, told: protocol.Message) -> None:
+        message = websocket.whole(protocol.encode(told)), None
         networks = (news.network,) if isinstance(news, ScanFailed) else news.networks
         for subscriber in self._changes:
+            if number <= subscriber.since:
+                continue
             if subscriber.fits.scan(networks) or news.scan_id in subscriber.wishes:
                 self._offer(subscriber, message)
             if isinstance(news, ScanFinished):

@@ -94,7 +94,9 @@ class Rest:
         if device is None:
             raise Refused("not_found", f"no device {mac_text(mac)}")
         self._translator.sync()
-        return answer(self._translator.device(device))
+        told = answer(self._translator.device(device))
+        await self._hub.settled()
+        return told
 
     async def networks(self, request: web.Request) -> web.StreamResponse:
         """Networks, excluded ones too."""
@@ -106,7 +108,7 @@ class Rest:
         parameters(request)
         scanner, load, problems = self._scanner, self._scanner.load(), self._problems()
         networks = self._overview.networks(EVERYTHING)
-        return answer(
+        told = answer(
             protocol.DaemonStatus(
                 version=__version__,
                 protocol=protocol.PROTOCOL,
@@ -133,6 +135,8 @@ class Rest:
                 memory_mib=_memory_mib(),
             )
         )
+        await self._hub.settled()
+        return told
 
     async def scan(self, request: web.Request) -> web.StreamResponse:
         """Scan now; with `wait=1`, answer with what was found when it ended."""

@@ -5,6 +5,7 @@ on to the devices of its moment; when an event changes one that was not told yet
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from time import perf_counter
 
 from netscand import protocol
@@ -23,7 +24,13 @@ class Snapshot:
     """
 
     def __init__(
-        self, cursor: str, devices: dict[Mac, Device], fits: Filter, translator: Translator, turns: asyncio.Lock
+        self,
+        cursor: str,
+        devices: dict[Mac, Device],
+        fits: Filter,
+        translator: Translator,
+        turns: asyncio.Lock,
+        settled: Callable[[], Awaitable[None]],
     ) -> None:
         self.cursor = cursor
         self._waiting = devices
@@ -34,6 +41,9 @@ class Snapshot:
         self._fits = fits
         self._translator = translator
         self._turns = turns
+        self._settled = settled
+        """Returns when what it shows is stored: nothing is given out before (law 2)."""
+        self._is_settled = False
 
     @property
     def left(self) -> bool:
@@ -51,6 +61,9 @@ class Snapshot:
 
     async def part(self, size: int) -> list[bytes]:
         """The next devices that fit, at most `size`, as JSON; fewer only where nothing is left."""
+        if not self._is_settled:
+            await self._settled()
+            self._is_settled = True
         found: list[bytes] = []
         while self.left and len(found) < size:
             async with self._turns:

@@ -48,6 +48,8 @@ class Subscriber:
         self.full = full
         self.wishes: set[int] = set()
         """Scans that this client asked for; it hears of them whatever its filter says."""
+        self.since = 0
+        """What had happened when it came (the hub's count): its snapshot shows that."""
         self.cursor = ""
         """The last one that was put on its way; empty while the snapshot is."""
         self.ended = False

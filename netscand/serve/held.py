@@ -1,0 +1,46 @@
+"""What happened, and may not be told before the history has stored it (law 2); in the order in which it happened."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class _Entry(NamedTuple):
+    tell: Callable[[], None]
+    cursor: str | None
+    """An event's; None: it waits only for those before it."""
+
+
+class Held:
+    """A queue that the history opens, event by event. Who reads the devices' state waits here too (`settled`)."""
+
+    def __init__(self) -> None:
+        self._queue: deque[_Entry] = deque()
+
+    def event(self, tell: Callable[[], None], cursor: str) -> None:
+        """Hold an event until `release`."""
+        self._queue.append(_Entry(tell, cursor))
+
+    def after(self, tell: Callable[[], None]) -> None:
+        """Do this after the events that are held now; at once where there are none."""
+        if self._queue:
+            self._queue.append(_Entry(tell, None))
+        else:
+            tell()
+
+    def release(self, cursor: str) -> None:
+        """The history has stored everything up to this event."""
+        queue = self._queue
+        found = False
+        while queue and not (found and queue[0].cursor is not None):
+            entry = queue.popleft()
+            found = found or entry.cursor == cursor
+            entry.tell()
+
+    async def settled(self) -> None:
+        """Until everything that happened up to now is stored: only then may its effects be shown."""
+        if self._queue:
+            future = asyncio.get_running_loop().create_future()
+            self.after(lambda: None if future.done() else future.set_result(None))
+            await future
