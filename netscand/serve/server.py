@@ -15,7 +15,7 @@ from netscand.serve.answers import in_our_shape
 from netscand.serve.connection import Connection, Lobby
 from netscand.serve.full import WholeLists
 from netscand.serve.hub import Hub
-from netscand.serve.listen import BACKLOG, NEVER, TcpAddress, UnixSocket, tcp_addresses, tcp_socket
+from netscand.serve.listen import BACKLOG, NEVER, BadAddress, TcpAddress, UnixSocket, tcp_addresses, tcp_socket
 from netscand.serve.live import Live
 from netscand.serve.overview import Overview
 from netscand.serve.page import Page
@@ -96,6 +96,8 @@ class Server:
 
     async def open(self) -> None:
         """Listen. Raises BadAddress (a configuration that must not be served), AlreadyRunning, ListenError."""
+        if self._listen.tls_certificate or self._listen.tls_key:  # never in the clear what was meant to be hidden
+            raise BadAddress("[listen] tls_certificate, tls_key: this netscand cannot do TLS yet")
         addresses = [address for text in self._listen.tcp for address in tcp_addresses(text)]
         await self._runner.setup()
         unix = [sock for sock in self._handed_in if sock.family == socket.AF_UNIX]
@@ -172,7 +174,8 @@ class Server:
         while True:
             await asyncio.sleep(AGAIN)
             for address in tuple(self._unbound):
-                await self._bind(address)
+                if self.serving:
+                    await self._bind(address)
 
 
 def _connections(max_clients: int) -> int:
