@@ -30,6 +30,7 @@ def main() -> None:
     from netscand.journal import open_log
     from netscand.lan.wire import WireError
     from netscand.serve.listen import AlreadyRunning, ListenError
+    from netscand.store.place import HistoryInUse, HistoryRefused
 
     open_log(config.log.level)
     try:
@@ -37,14 +38,16 @@ def main() -> None:
             from netscand.once import once
 
             sys.exit(once(config, as_json=arguments.json))
+        logging.disable()  # pyroute2 misses a file that our unit hides, and we do not need
         from netscand.daemon import run
 
+        logging.disable(logging.NOTSET)
         run(config, arguments.config or DEFAULT)
     except WireError as wrong:
         sys.exit(_say(str(wrong), EX_NOPERM if wrong.not_permitted else EX_UNAVAILABLE))
-    except AlreadyRunning as wrong:
+    except (AlreadyRunning, HistoryInUse) as wrong:
         sys.exit(_say(str(wrong), EX_TEMPFAIL))
-    except ListenError as wrong:
+    except (ListenError, HistoryRefused) as wrong:
         sys.exit(_say(str(wrong), EX_CONFIG))
     except ExceptionGroup as lost:
         logging.getLogger(__name__).critical("lost a room", exc_info=lost)

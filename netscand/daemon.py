@@ -3,8 +3,8 @@
 import asyncio
 import gc
 import logging
-import secrets
 import signal
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -17,6 +17,7 @@ from netscand.core.inventory import Inventory
 from netscand.core.model import Status
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
+from netscand.core.replay import recalled
 from netscand.engine import Engine
 from netscand.journal import Logged, one_line
 from netscand.lan.interfaces import Interfaces
@@ -26,6 +27,7 @@ from netscand.serve.hub import Hub
 from netscand.serve.listen import handed_in
 from netscand.serve.server import Server
 from netscand.serve.translate import Translator, ip_text, mac_text
+from netscand.store.history import History
 from netscand.watchdog import Watchdog
 
 STATUS_APART = 5.0
@@ -45,17 +47,22 @@ class Daemon:
         self.wire = Wire(lambda batch: self.engine.hear(batch))
         self.inventory = Inventory(_rules(config), SystemRandom())
         self.planner = Planner(self.inventory, _pace(config), now, SystemRandom())
-        self.translator = Translator(offset=lambda: time.time() - time.monotonic(), vendor=Vendors().of)
+        self.translator = Translator(offset=Offset(), vendor=Vendors().of)
         self.hub = Hub(self.translator)
+        self.hub.holds = True
+        self.history = History(config.history, self.inventory.devices, self.translator, self.hub.release)
         audience = Logged(self.hub, mac_text, ip_text)
-        self.engine = Engine(
-            self.inventory, self.planner, self.wire, audience, epoch=secrets.token_hex(3), clock=time.monotonic
-        )
+        self.engine = Engine(self.inventory, self.planner, self.wire, self.history, audience, clock=time.monotonic)
         self.engine.interval = config.scan.interval
         self.interfaces = Interfaces(self.engine.set_networks, config.scan, config.network)
         self.server = Server(self.engine, self.hub, config.listen, config.access, self.translator, handed_in())
         self.watchdog = Watchdog(
-            self._notify, {"engine": lambda: self.engine.turned_at, "receive path": lambda: self.wire.ticked_at}
+            self._notify,
+            {
+                "engine": lambda: self.engine.turned_at,
+                "receive path": lambda: self.wire.ticked_at,
+                "history": lambda: self.history.turned_at,
+            },
         )
 
     async def run(self) -> None:
@@ -67,8 +74,13 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         try:
             self.wire.open()
+            networks = self.interfaces.open()
+            memory = self.history.open()
+            now = time.monotonic()
+            self.engine.recall(recalled(memory, self.inventory.rules, time.time() - now, now), networks)
+            del memory
             await self.server.open()
-            self.engine.set_networks(self.interfaces.open())
+            self.engine.set_networks(networks)
             # What start-up made lives as long as the process: no collection need look at it again.
             gc.collect()
             gc.freeze()
@@ -77,6 +89,7 @@ class Daemon:
                     "wire": self.wire.run,
                     "interfaces": self.interfaces.run,
                     "engine": self.engine.run,
+                    "history": self.history.run,
                     "server": self.server.run,
                     "status": self._tell_status,
                     "watchdog": self.watchdog.run,
@@ -94,6 +107,7 @@ class Daemon:
             await self.server.close()
             self.interfaces.close()
             self.wire.close()
+            await self.history.close()
 
     def reload(self) -> None:
         """Read the configuration anew (SIGHUP); a bad file keeps the old one, and says so."""
@@ -107,9 +121,13 @@ class Daemon:
         self._notify("READY=1")
 
     def _take(self, new: Config) -> None:
-        for table, key in (("listen", "listen"), ("history", "history.path")):
-            if getattr(new, table) != getattr(self.config, table):
+        for key, old, wanted in (
+            ("[listen]", self.config.listen, new.listen),
+            ("[history] path", self.config.history.path, new.history.path),
+        ):
+            if old != wanted:
                 log.warning("%s: changed, and taken at the next restart", key)
+        self.history.keep(new.history)
         self.config = new
         now = time.monotonic()
         self.inventory.rules = _rules(new)
@@ -149,6 +167,28 @@ def _pace(config: Config) -> Pace:
     return Pace(config.scan.rate, config.scan.background_rate, config.scan.tries)
 
 
+class Offset:
+    """Unix seconds minus monotonic seconds.
+
+    The same to the last bit while the clocks agree within JITTER: reading both takes a moment, and what was told of an
+    event once is told the same way again.
+    """
+
+    JITTER = 20e-6
+
+    def __init__(self) -> None:
+        self._held = 0.0
+
+    def __call__(self) -> float:
+        """The offset at this moment."""
+        fresh = time.time() - time.monotonic()
+        if abs(fresh - self._held) > self.JITTER:
+            self._held = fresh
+        return self._held
+
+
 def run(config: Config, path: Path) -> None:
     """Be the daemon until told to stop."""
+    # The history's threads hand the interpreter back in time for the loop to tell an event within its millisecond.
+    sys.setswitchinterval(0.0005)
     asyncio.run(Daemon(config, path).run())

@@ -1,4 +1,4 @@
-"""The one writer: observations and ticks in; inventory, then hub; sends what is due (laws 1, 2).
+"""The one writer: observations and ticks in; inventory, then history, then hub; sends what is due (laws 1, 2).
 
 Everything here is synchronous and on the loop's thread, so what a client sees is one timeline with one sequence.
 """
@@ -36,6 +36,42 @@ class Sender(Protocol):
         """Send from the front; how many went. Raises SendFailed."""
 
 
+class Chronicle(Protocol):
+    """What the engine needs of store/history."""
+
+    @property
+    def cursor(self) -> str:
+        """The place of the last event in the stream: `EPOCH-SEQ`."""
+
+    def append(self, event: Event) -> str:
+        """Number an event and send it on its way to the disk; its cursor."""
+
+    def problems(self) -> tuple[str, ...]:
+        """Why what happens now may be lost."""
+
+
+class Numbers:
+    """A chronicle that only counts, where nothing is kept."""
+
+    def __init__(self, epoch: str) -> None:
+        self._epoch = epoch
+        self._sequence = 0
+
+    @property
+    def cursor(self) -> str:
+        """The place of the last event."""
+        return f"{self._epoch}-{self._sequence}"
+
+    def append(self, event: Event) -> str:
+        """Number it."""
+        self._sequence += 1
+        return self.cursor
+
+    def problems(self) -> tuple[str, ...]:
+        """None: nobody expects it to be kept."""
+        return ()
+
+
 class Audience(Protocol):
     """What the engine needs of serve/hub."""
 
@@ -54,8 +90,8 @@ class Engine:
         inventory: Inventory,
         planner: Planner,
         wire: Sender,
+        history: Chronicle,
         hub: Audience,
-        epoch: str,
         clock: Callable[[], float],
         suspended: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic(),
     ) -> None:
@@ -67,12 +103,11 @@ class Engine:
         self._inventory = inventory
         self._planner = planner
         self._wire = wire
+        self._history = history
         self._hub = hub
-        self._epoch = epoch
         self._clock = clock
         self._suspended = suspended
         """Seconds that this machine slept since it was booted."""
-        self._sequence = 0
         self._unsent: list[Ask] = []
         self._kicked = asyncio.Event()
         self._wake_at = self.started_at
@@ -105,6 +140,22 @@ class Engine:
         self._refused = {network: why for network, why in self._refused.items() if network in self.networks}
         self._planner.set_networks(now)
         self._kicked.set()
+
+    def recall(self, devices: Iterable[Device], networks: Iterable[Network]) -> None:
+        """Take back who was known before this start; then `set_networks` with these."""
+        self._inventory.recall(devices, {network.interface: network.index for network in networks}, self._clock())
+
+    def label(self, mac: Mac, wishes: Mapping[str, object]) -> None:
+        """Take what a user knows of a device (core/words.py). Raises KeyError."""
+        for event in self._inventory.label(mac, wishes, self._clock()):
+            self._publish(event)
+        self._look_again()
+
+    def forget(self, mac: Mac) -> None:
+        """Strike a device out; heard again, it is new. Raises KeyError, ValueError for this host."""
+        if self.devices[mac].is_self:
+            raise ValueError("this host is always there")
+        self._publish(self._inventory.forget(mac, self._clock(), "forgotten by a user"))
 
     def scan_now(self, targets: Sequence[str]) -> int:
         """Take a wish; the id of the scan that serves it. Raises BadTarget."""
@@ -199,10 +250,8 @@ class Engine:
             self._kicked.set()
 
     def _publish(self, event: Event) -> None:
-        self._sequence += 1
-        if event.network is not None:
-            self._planner.changed(event.network, event.at)
-        self._hub.publish(self.cursor, event)
+        cursor = self._history.append(event)
+        self._hub.publish(cursor, event)
 
     # ---- what clients ask (serve/scanner.py) ----------------------------------------------------------------------
 
@@ -219,7 +268,7 @@ class Engine:
     @property
     def cursor(self) -> str:
         """The place in the stream of events: `EPOCH-SEQ`."""
-        return f"{self._epoch}-{self._sequence}"
+        return self._history.cursor
 
     @property
     def scanning(self) -> bool:
@@ -252,4 +301,5 @@ class Engine:
 
     def problems(self) -> tuple[str, ...]:
         """Why the daemon is degraded; empty when it is not."""
-        return tuple(f"cannot send on {network}: {message}" for network, message in self._refused.items())
+        refused = (f"cannot send on {network}: {message}" for network, message in self._refused.items())
+        return (*refused, *self._history.problems())

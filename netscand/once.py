@@ -12,7 +12,7 @@ from netscand.core.inventory import Inventory
 from netscand.core.model import Event, Mac, ScanFailed, ScanFinished, ScanNews
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
-from netscand.engine import Engine
+from netscand.engine import Engine, Numbers
 from netscand.lan.interfaces import Interfaces
 from netscand.lan.vendors import Vendors
 from netscand.lan.wire import Wire
@@ -55,7 +55,7 @@ async def _once(config: Config, *, as_json: bool) -> int:
     pace = Pace(config.scan.rate, config.scan.background_rate, config.scan.tries)
     planner = Planner(inventory, pace, now, SystemRandom())
     wire = Wire(lambda batch: engine.hear(batch))
-    engine = Engine(inventory, planner, wire, listener, epoch="once", clock=time.monotonic)
+    engine = Engine(inventory, planner, wire, Numbers("once"), listener, clock=time.monotonic)
     interfaces = Interfaces(engine.set_networks, config.scan, config.network)
     wire.open()
     try:

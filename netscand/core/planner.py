@@ -40,6 +40,9 @@ QUIET_AFTER, QUIET_COVERAGE = 600.0, 300.0
 ANSWER_WITHIN = 2.0
 """Seconds after an ask in which a reply is an answer to it."""
 
+WATCH_RATE = 1000.0
+"""Frames/s that presence asks at most, also where `rate` is 0: thousands of devices are watched, not pressed."""
+
 SLICE = 0.005
 """Seconds of frames that are sent in one go."""
 
@@ -65,6 +68,7 @@ class Planner:
         self._plans: dict[str, Plan] = {}
         self._running = Running(inventory, self._plans, self._afford)
         self._waiting: tuple[int, Wish] | None = None
+        self._scans_first = False
         self._last_id = 0
         self._first = True
         self.set_pace(pace, now)
@@ -74,6 +78,7 @@ class Planner:
         self.pace = pace
         self._rate = Bucket(pace.rate, now)
         self._background = Bucket(pace.background_rate, now)
+        self._watch = Bucket(min(pace.rate or WATCH_RATE, WATCH_RATE), now)
         for plan in self._plans.values():
             self._set_buckets(plan, now)
 
@@ -214,8 +219,14 @@ class Planner:
         self._forget_unanswered(now)
         self._start(now)
         asks: list[Ask] = []
-        self._presence(asks, now, limit)
-        self._running.advance(asks, now, limit)
+        # Each has the first go in its turn, so that neither a large scan nor a large LAN starves the other.
+        self._scans_first = not self._scans_first
+        if self._scans_first:
+            self._running.advance(asks, now, limit)
+            self._presence(asks, now, limit)
+        else:
+            self._presence(asks, now, limit // 2 if self.scanning else limit)
+            self._running.advance(asks, now, limit)
         self.next_at = min(self.next_at, self._running.next_at)
         if len(asks) >= limit:
             self.next_at = now
@@ -251,11 +262,13 @@ class Planner:
             ask = wishes[0]
             if ask.network.id not in self._plans or not self._inventory.wanted(ask, now):
                 wishes.popleft()
-            elif (room_at := self._afford(ask, now, False)) is None:
-                asks.append(wishes.popleft())
-            else:
+                continue
+            room_at = self._watch.when(now) if self._watch.room(now) < 1 else self._afford(ask, now, False)
+            if room_at is not None:
                 self.next_at = min(self.next_at, room_at)
                 return
+            self._watch.take()
+            asks.append(wishes.popleft())
 
     def _afford(self, ask: Ask, now: float, fast: bool) -> float | None:
         """Count a frame that may leave now; or say when there will be room."""

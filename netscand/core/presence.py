@@ -46,10 +46,11 @@ LONG = 900.0
 SELDOM = 125.0
 """Seconds between asks where the patience is above LONG: below 30 an hour, for the batteries' sake."""
 
-COST = 360 / 350
-EASE = 8.0
-"""Each probe is paid with COST probe intervals, and a silence is asked into later by what is owed / EASE. So the probes
-after a miss cost little delay, and yet nobody is probed more often than once a probe interval, all in all."""
+COST = 360 / 345
+EASE = 4.0
+"""Each probe is paid with COST probe intervals; who owes n of them is first asked into n² / EASE intervals later. So the
+probes after a miss cost little delay, and yet nobody is probed more than once a probe interval, taken over an hour,
+whatever it answers and whoever spoofs its goodbyes."""
 
 HASTE = 60.0
 """Where the patience is at most this, a goodbye is asked into at once."""
@@ -239,7 +240,8 @@ class Presence:
             if mute:
                 return max(self._since + self.rules.probe_interval, asked + TURN), Step.REQUEST
             at = self._since + self._first_wait(patience)
-            return at + max(0.0, self._owed_until - at) / EASE, Step.PROBE
+            owed = max(0.0, self._owed_until - at)
+            return at + owed * owed / (EASE * self.rules.probe_interval), Step.PROBE
         enough = (probes >= PROBES and requests > 0) or requests >= REQUESTS_ONLY
         if enough and asked >= eve:
             return max(verdict, asked + ANSWER_WAIT), Step.OFFLINE

@@ -61,11 +61,19 @@ class Translator:
             self._steady = offset
             self._texts.clear()
 
+    def milliseconds(self, at: float) -> int:
+        """A monotonic stamp as unix time."""
+        return int((at + self._steady) * 1000)
+
+    def microseconds(self, at: float) -> int:
+        """A monotonic stamp as unix time, by the offset of this moment."""
+        return int((at + self._offset()) * 1_000_000)
+
     def time(self, at: float) -> str:
         """A monotonic stamp, to the millisecond."""
         text = self._texts.get(at)
         if text is None:
-            second, rest = divmod(int((at + self._steady) * 1000), 1000)
+            second, rest = divmod(self.milliseconds(at), 1000)
             text = f"{self._second(second)}.{rest:03d}Z"
             if len(self._texts) >= REMEMBERED:
                 self._texts.clear()
@@ -74,7 +82,7 @@ class Translator:
 
     def stamp(self, at: float) -> str:
         """A monotonic stamp, to the microsecond, by the offset of this moment."""
-        second, rest = divmod(int((at + self._offset()) * 1_000_000), 1_000_000)
+        second, rest = divmod(self.microseconds(at), 1_000_000)
         return f"{self._second(second)}.{rest:06d}Z"
 
     def now(self) -> str:

@@ -107,6 +107,10 @@ class History:
         """Write the devices down in their own time, until cancelled."""
         await self._rounds.run()
 
+    def keep(self, settings: config.History) -> None:
+        """Take other days and another size; the path stays."""
+        self._writer.keep, self._writer.most = settings.keep_days * 86_400, settings.max_mib * 2**20
+
     async def close(self) -> None:
         """Write the rest, and end the threads; at most some two seconds."""
         if self._loop is None:
@@ -139,6 +143,7 @@ class History:
         """Number an event that happens now and send it on its way; its cursor."""
         self._sequence = max(self._sequence, self._skip) + 1
         if not self._blind:
+            self._clock.sync()
             self._rows.append(self._codec.row(self._sequence, event, self._clock))
             self._rounds.note(event)
         cursor = self.cursor

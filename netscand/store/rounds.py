@@ -92,7 +92,7 @@ class Rounds:
         self._put(Devices(gone=[mac_number(mac) for mac in gone], shown=through, losses=self.losses))
 
     def show_at_once(self) -> None:
-        """The same, with what presences learned and when each was heard, for the end: the loop has nothing else to do."""
+        """The same, with what presences learned and when each was heard, for the end, when the loop has time."""
         self._changed.update(mac for mac, device in self._devices.items() if _taught(device))
         through = self._sequence()
         rows = self._rows(sorted(self._changed))

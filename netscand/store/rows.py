@@ -60,6 +60,9 @@ MOST_WORDS = 4096
 class WallClock(Protocol):
     """Monotonic seconds as unix time, by the same rule as clients are told it."""
 
+    def sync(self) -> None:
+        """Notice a clock that was set. To be called before a stamp that is to be kept."""
+
     def milliseconds(self, at: float) -> int:
         """A stamp, steady against small drifts of the clocks."""
 

@@ -71,8 +71,8 @@ class Writer(threading.Thread):
         self._lock = lock
         self._database = database
         self._adopted = database is not None
-        self._keep = keep
-        self._most = most
+        self.keep = keep
+        self.most = most
         self._tell = tell
         self._queue: SimpleQueue[Work] = SimpleQueue()
         self._backlog: list[Row] = []
@@ -249,7 +249,7 @@ class Writer(threading.Thread):
     def _trim(self) -> None:
         assert self._database is not None
         self._since_trim = 0
-        more = trim(self._database, time.time() - self._keep, self._most)
+        more = trim(self._database, time.time() - self.keep, self.most)
         self.written += more
         self._trim_at = time.monotonic() + (0.01 if more else TRIM_EVERY)
 

@@ -22,7 +22,7 @@ from netscand.core.model import (
 )
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
-from netscand.engine import Engine
+from netscand.engine import Engine, Numbers
 from tests.core.world import ip, mac, network
 
 
@@ -71,7 +71,7 @@ class House:
         self.inventory = Inventory(Rules(), Random(1))
         self.planner = Planner(self.inventory, pace or Pace(), self.now, Random(1))
         self.engine = Engine(
-            self.inventory, self.planner, self.cable, self.tape, "e", lambda: self.now, lambda: self.slept
+            self.inventory, self.planner, self.cable, Numbers("e"), self.tape, lambda: self.now, lambda: self.slept
         )
         self.engine.interval = 30.0
         self.engine.set_networks([network()])

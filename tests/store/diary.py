@@ -27,6 +27,9 @@ class FakeClock:
     def __init__(self, boot: float = BOOT) -> None:
         self.boot = boot
 
+    def sync(self) -> None:
+        pass
+
     def milliseconds(self, at: float) -> int:
         return int((at + self.boot) * 1000)
 
@@ -89,12 +92,16 @@ class Diary:
         await self.until_told(cursor)
         return cursor
 
-    async def page(self, **question: Any) -> Page:
+    async def page(self, **question: Any) -> Page:  # noqa: ANN401
         await self.history.settled()
         through = self.history.place(self.history.cursor)
         return await self.history.events(Question(**{"through": through, **question}))
 
-    async def events(self, current: Callable[[Mac], Device | None] = lambda of: None, **question: Any) -> list[Event]:
+    async def events(
+        self,
+        current: Callable[[Mac], Device | None] = lambda of: None,
+        **question: Any,  # noqa: ANN401
+    ) -> list[Event]:
         return told_again(await self.page(**question), current)
 
     def killed(self, into: Path) -> Path:
@@ -108,7 +115,11 @@ class Diary:
 
 
 @asynccontextmanager
-async def diary(path: Path, clock: FakeClock | None = None, **settings: Any) -> AsyncIterator[Diary]:
+async def diary(
+    path: Path,
+    clock: FakeClock | None = None,
+    **settings: Any,  # noqa: ANN401
+) -> AsyncIterator[Diary]:
     """Open it, and close it as a daemon that is told to stop does."""
     told: list[str] = []
     devices: dict[Mac, Device] = {}
