@@ -4,11 +4,13 @@ import struct
 from ipaddress import IPv4Address
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from netscand.core.model import Evidence, Ip, Mac, Observation
 from netscand.lan import lightly, packets
+
+Ether, ARP = lightly.ethernet_arp()
 
 OURS = Mac(bytes.fromhex("0216 3e00 0001"))
 OTHER = Mac(bytes.fromhex("a483 e712 3456"))
@@ -59,11 +61,10 @@ ANYTHING = FRAMES | CUT | st.binary(max_size=1600)
 
 def judged_by_scapy(frame: bytes) -> tuple[Mac, Ip | None, Evidence] | None:
     """What scapy reads from the frame, put into our words by the text of the RFCs."""
-    ether, layer = lightly.ethernet_arp()
     if len(frame) < 42:
         return None
-    seen = ether(frame)
-    if not isinstance(seen, ether) or seen.type != 0x0806 or not isinstance(seen.payload, layer):
+    seen = Ether(frame)
+    if not isinstance(seen, Ether) or seen.type != 0x0806 or not isinstance(seen.payload, ARP):
         return None
     heard = seen.payload
     if (heard.hwtype, heard.ptype, heard.hwlen, heard.plen) != (1, 0x0800, 6, 4) or heard.op not in (1, 2):
@@ -87,6 +88,7 @@ def judged_by_scapy(frame: bytes) -> tuple[Mac, Ip | None, Evidence] | None:
     return mac, Ip(sender.packed), evidence
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(ANYTHING)
 @example(b"")
 @example(arp())
@@ -100,6 +102,7 @@ def test_the_decoder_reads_every_frame_as_scapy_does(frame: bytes) -> None:
         assert (seen.at, seen.interface) == (12.5, 3)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=9000))
 def test_any_bytes_are_an_observation_or_nothing(frame: bytes) -> None:
     assert isinstance(packets.decode(frame, 0.0, 1), Observation | None)
@@ -147,11 +150,11 @@ def test_what_no_host_would_say_is_nothing(frame: bytes) -> None:
     assert packets.decode(frame, 1.0, 2) is None
 
 
+@settings(deadline=None)
 @given(MACS.filter(lambda mac: not mac[0] & 1), IPS, st.none() | MACS)
 def test_a_request_is_what_scapy_would_build(mac: Mac, ip: Ip, to: Mac | None) -> None:
-    ether, layer = lightly.ethernet_arp()
     ours = mac.hex(":")
-    expected = ether(dst=(to or packets.BROADCAST).hex(":"), src=ours) / layer(
+    expected = Ether(dst=(to or packets.BROADCAST).hex(":"), src=ours) / ARP(
         op=1, hwsrc=ours, psrc="192.168.1.2", hwdst="00:00:00:00:00:00", pdst=str(IPv4Address(ip))
     )
     assert packets.request(mac, OWN).to(ip, to) == bytes(expected)
