@@ -17,7 +17,7 @@ from netscand.protocol import (
 )  # fmt: skip
 
 DOUBT = {"network_up", "network_down", "network_silent"}
-"""Events of a network that set its devices to `unknown`."""
+"""Events of a network that set those of its devices to `unknown` that were online, and are on no other network."""
 STATES = {"network_up": "up", "network_down": "down", "network_silent": "silent", "network_recovered": "up"}
 KINDS = {"up": "network_up", "down": "network_down", "silent": "network_silent"}
 """The event that leads to a state."""
@@ -91,7 +91,7 @@ class Picture:
                 continue
             if "self" in device.kinds and kind == "network_up":
                 device.status = "online"  # this host needs nobody's verdict (DESIGN section 3)
-            elif device.status != "online" or not any(self._up(other) for other in held - {network}):
+            elif device.status == "online" and not any(self._up(other) for other in held - {network}):
                 self._unsure(device)
 
     def _up(self, network: str) -> bool:

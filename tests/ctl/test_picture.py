@@ -1,6 +1,8 @@
 """Messages in, changes worth telling out: scripts without a socket."""
 
-from netscanctl.picture import Picture
+import pytest
+
+from netscanctl.picture import DOUBT, Picture
 from netscand.protocol import Devices, Event, Message, Resumed, ScanStarted
 from tests.ctl.words import HOME, LATER, OFFICE, address, came, device, event, left, network, scanned, snapshot
 
@@ -70,13 +72,20 @@ def test_a_device_on_two_networks_is_in_doubt_when_both_are_down() -> None:
     assert picture.devices[both.mac].status == "unknown"
 
 
+@pytest.mark.parametrize("kind", sorted(DOUBT))
+def test_who_was_offline_is_not_in_doubt(kind: str) -> None:
+    """The doubt is about who was online: of who was gone already nothing became less certain."""
+    picture = watching(device(1), device(2, "offline"), device(3, "unknown"))
+    told(picture, event(kind))
+    assert [one.status for one in picture.devices.values()] == ["unknown", "offline", "unknown"]
+    assert told(picture, came(device(2))) == ["online 02"]
+
+
 def test_who_leaves_the_doubt_as_it_entered_it_is_no_news() -> None:
-    picture = watching(device(1), device(2), device(3, "offline"), device(4, "offline"))
+    picture = watching(device(1), device(2))
     told(picture, event("network_down"), event("network_up"))
     assert told(picture, came(device(1), "unknown")) == []
     assert told(picture, left(device(2, "offline"), "unknown")) == ["offline 02"]
-    assert told(picture, left(device(3, "offline"), "unknown")) == []
-    assert told(picture, came(device(4), "unknown")) == ["online 04"]
 
 
 def test_a_second_doubt_does_not_forget_what_was_before_the_first() -> None:

@@ -58,7 +58,7 @@ def test_a_doubt_is_one_line_and_only_what_came_of_it_is_told(ctl: Ctl) -> None:
     running = watching(ctl)
     ctl.daemon.tell(
         event("network_down"), event("network_up"), came(device(7), "unknown"), left(device(20, "offline"), "unknown"),
-        left(device(8, "offline"), "unknown"), event("flood"),
+        event("flood"),
     )  # fmt: skip
     assert brief(running.lines(4)) == [
         f"! network_down {HOME}", f"~ network_up {HOME}", "- offline host20", f"! flood {HOME}",
