@@ -19,7 +19,7 @@ from tests.lab.spaces import Space
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
-FLAGS = (
+FLAGS = (  # noqa: SIM905 - as they stand in a command line
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-default-apps --disable-extensions --disable-breakpad "
     "--disable-dev-shm-usage --disable-features=Translate,OptimizationHints,MediaRouter --no-proxy-server "
@@ -42,7 +42,7 @@ class BrowserFailed(AssertionError):
 class Chromium:
     """A browser with a profile of its own; `with` ends it."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, *flags: str) -> None:
         binary = installed()
         assert binary, "no Chromium"
         self._folder = tempfile.mkdtemp(prefix="nsd-chromium-")
@@ -50,9 +50,10 @@ class Chromium:
         self._read, back = os.pipe()
         # The shell moves the two ends to where Chromium looks for them: 3 and 4. (Away first: they may be just these.)
         script = f'exec 8<&{there} 9>&{back} && exec 3<&8 4>&9 8<&- 9>&- && exec "$@"'
-        argv = ["bash", "-c", script, "chromium", binary, *FLAGS, f"--user-data-dir={self._folder}", "about:blank"]
+        argv = ["bash", "-c", script, "chromium", binary, *FLAGS, *flags, f"--user-data-dir={self._folder}"]
+        how: dict[str, Any] = {"pass_fds": (there, back), "env": {"HOME": self._folder}}
         with open(Path(self._folder) / "log", "wb") as log:
-            self._process = space.popen(argv, stdout=log, stderr=log, pass_fds=(there, back), env={"HOME": self._folder})
+            self._process = space.popen(argv, stdout=log, stderr=log, **how)
         os.close(there)
         os.close(back)
         self._space = space
@@ -173,6 +174,7 @@ class Page:
     def js(self, expression: str) -> Any:  # noqa: ANN401 - JSON
         """The value of an expression, awaited where it is a promise."""
         how = {"expression": expression, "returnByValue": True, "awaitPromise": True, "userGesture": True}
+        how["allowUnsafeEvalBlockedByCSP"] = False  # what the page may not, its tests may not
         result = self.call("Runtime.evaluate", how)
         if "exceptionDetails" in result:
             details = result["exceptionDetails"]
@@ -193,14 +195,21 @@ class Page:
     def click(self, selector: str) -> None:
         """Press the mouse on what the selector finds."""
         box = self.js(
-            f"(() => {{ const it = document.querySelector({json.dumps(selector)}); it.scrollIntoView({{block: 'nearest'}});"
-            " const box = it.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2] })()"
+            f"(() => {{ const it = document.querySelector({json.dumps(selector)});"
+            " it.scrollIntoView({block: 'nearest'}); const box = it.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2] })()"
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.call(
                 "Input.dispatchMouseEvent",
                 {"type": kind, "x": box[0], "y": box[1], "button": "left", "clickCount": 1},
             )
+
+    def choose(self, selector: str, value: str) -> None:
+        """Choose an option of what the selector finds."""
+        self.js(
+            f"{{ const it = document.querySelector({json.dumps(selector)}); it.value = {json.dumps(value)};"
+            " it.dispatchEvent(new Event('change', {bubbles: true})) }"
+        )
 
     def type(self, text: str) -> None:
         """Put text where the keyboard is."""

@@ -14,7 +14,7 @@ export function item(event, alone = false) {
   const whom = device && !alone && el("a", { href: `#${device.mac}`, class: "whom" }, calledOf(device));
   const what = whom || (!alone && event.network ? el("span", { class: "whom" }, event.network) : "");
   const detail = el("span", { class: "why" }, detailOf(event));
-  return el("li", { class: markOf(event) }, at, title, what, detail);
+  return el("li", { class: markOf(event) }, at, title, " ", what, " ", detail);
 }
 
 export class Events {
