@@ -271,6 +271,31 @@ class EventList(Struct, kw_only=True):
     events: list[Event]
 
 
+class DeviceChange(Struct, kw_only=True, omit_defaults=True):
+    """The body of `PATCH /api/devices/MAC`: what is absent stays. An empty or null `label` or `notes` is none; null
+    `patience` (in seconds) returns to the learned one. The answer is the device.
+    """
+
+    label: Annotated[str, Meta(max_length=256)] | None | msgspec.UnsetType = msgspec.UNSET
+    known: bool | msgspec.UnsetType = msgspec.UNSET
+    notes: Annotated[str, Meta(max_length=4096)] | None | msgspec.UnsetType = msgspec.UNSET
+    patience: float | None | msgspec.UnsetType = msgspec.UNSET
+
+
+class DayOfPresence(Struct, kw_only=True):
+    """One UTC day (`2026-11-24`): how long a device was online, and how long we could not tell; the rest it was away."""
+
+    date: str
+    online_seconds: float
+    unknown_seconds: float
+
+
+class PresenceList(Struct, kw_only=True):
+    """`GET /api/devices/MAC/presence?days=7`, oldest first; the last day is today, so far."""
+
+    days: list[DayOfPresence]
+
+
 class NetworkList(Struct, kw_only=True):
     """`GET /api/networks`"""
 
