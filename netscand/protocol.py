@@ -10,7 +10,7 @@ types and kinds that they do not know; within one protocol number fields are onl
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 PROTOCOL = 1
 """Raised only when an old client could misread what it is told."""
@@ -272,18 +272,19 @@ class EventList(Struct, kw_only=True):
 
 
 class DeviceChange(Struct, kw_only=True, omit_defaults=True):
-    """The body of `PATCH /api/devices/MAC`: what is absent stays. An empty or null `label` or `notes` is none; null
-    `patience` (in seconds) returns to the learned one. The answer is the device.
+    """The body of `PATCH /api/devices/MAC`, whose answer is the device: what is absent stays.
+
+    An empty or null `label` or `notes` is none; null `patience` (in seconds) returns to the learned one.
     """
 
-    label: Annotated[str, Meta(max_length=256)] | None | msgspec.UnsetType = msgspec.UNSET
-    known: bool | msgspec.UnsetType = msgspec.UNSET
-    notes: Annotated[str, Meta(max_length=4096)] | None | msgspec.UnsetType = msgspec.UNSET
-    patience: float | None | msgspec.UnsetType = msgspec.UNSET
+    label: Annotated[str, Meta(max_length=256)] | UnsetType | None = UNSET
+    known: bool | UnsetType = UNSET
+    notes: Annotated[str, Meta(max_length=4096)] | UnsetType | None = UNSET
+    patience: float | UnsetType | None = UNSET
 
 
 class DayOfPresence(Struct, kw_only=True):
-    """One UTC day (`2026-11-24`): how long a device was online, and how long we could not tell; the rest it was away."""
+    """One UTC day (`2026-11-24`): how long a device was online, and how long we could not tell."""
 
     date: str
     online_seconds: float
@@ -296,8 +297,31 @@ class PresenceList(Struct, kw_only=True):
     days: list[DayOfPresence]
 
 
+class DeviceWords(Struct, kw_only=True):
+    """The body of `PATCH /api/devices/MAC`: what is left out stays; null returns to none, `patience` to the learned."""
+
+    label: Annotated[str, Meta(max_length=128)] | None | UnsetType = UNSET
+    known: bool | UnsetType = UNSET
+    notes: Annotated[str, Meta(max_length=4096)] | None | UnsetType = UNSET
+    patience: Annotated[float, Meta(ge=1, le=86_400)] | None | UnsetType = UNSET
+
+
+class PresenceDay(Struct, kw_only=True):
+    """A UTC day of one device: seconds online, and seconds in which netscand was not able to tell."""
+
+    date: str
+    online_seconds: float
+    unknown_seconds: float
+
+
+class PresenceDays(Struct, kw_only=True):
+    """`GET /api/devices/MAC/presence`, the oldest day first."""
+
+    days: list[PresenceDay]
+
+
 class NetworkList(Struct, kw_only=True):
-    """`GET /api/networks`"""
+    """`GET /api/networks`."""
 
     networks: list[Network]
 
@@ -363,7 +387,7 @@ class DaemonStatus(Struct, kw_only=True):
 
 
 class Health(Struct, kw_only=True):
-    """`GET /healthz`"""
+    """`GET /healthz`."""
 
     status: str
 
