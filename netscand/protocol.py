@@ -271,39 +271,13 @@ class EventList(Struct, kw_only=True):
     events: list[Event]
 
 
-class DeviceChange(Struct, kw_only=True, omit_defaults=True):
-    """The body of `PATCH /api/devices/MAC`, whose answer is the device: what is absent stays.
-
-    An empty or null `label` or `notes` is none; null `patience` (in seconds) returns to the learned one.
-    """
-
-    label: Annotated[str, Meta(max_length=256)] | UnsetType | None = UNSET
-    known: bool | UnsetType = UNSET
-    notes: Annotated[str, Meta(max_length=4096)] | UnsetType | None = UNSET
-    patience: float | UnsetType | None = UNSET
-
-
-class DayOfPresence(Struct, kw_only=True):
-    """One UTC day (`2026-11-24`): how long a device was online, and how long we could not tell."""
-
-    date: str
-    online_seconds: float
-    unknown_seconds: float
-
-
-class PresenceList(Struct, kw_only=True):
-    """`GET /api/devices/MAC/presence?days=7`, oldest first; the last day is today, so far."""
-
-    days: list[DayOfPresence]
-
-
 class DeviceWords(Struct, kw_only=True):
     """The body of `PATCH /api/devices/MAC`: what is left out stays; null returns to none, `patience` to the learned."""
 
-    label: Annotated[str, Meta(max_length=128)] | None | UnsetType = UNSET
+    label: Annotated[str, Meta(max_length=128)] | UnsetType | None = UNSET
     known: bool | UnsetType = UNSET
-    notes: Annotated[str, Meta(max_length=4096)] | None | UnsetType = UNSET
-    patience: Annotated[float, Meta(ge=1, le=86_400)] | None | UnsetType = UNSET
+    notes: Annotated[str, Meta(max_length=4096)] | UnsetType | None = UNSET
+    patience: Annotated[float, Meta(ge=1, le=86_400)] | UnsetType | None = UNSET
 
 
 class PresenceDay(Struct, kw_only=True):
