@@ -36,6 +36,10 @@ ODD = frozenset(
 )
 """Told as warnings."""
 
+AT_ONCE, A_SECOND = 1000.0, 20.0
+"""Events written down: so many at once, and then each second. A large LAN that is scanned for the first time has tens
+of thousands, and journald would drop those and everything else with them. The history has them all."""
+
 log = logging.getLogger("netscand.events")
 
 
@@ -175,13 +179,30 @@ class Logged:
         self._address = address
         self._mac = mac
         self.tell = audience.tell
+        self._room = AT_ONCE
+        self._at = 0.0
+        self._left_out = 0
 
     def publish(self, cursor: str, event: Event) -> None:
         """Tell it, and write it down."""
         self._audience.publish(cursor, event)
+        if not self._has_room(event.at):
+            return
         level = logging.WARNING if event.kind in ODD else logging.INFO
         if log.isEnabledFor(level):
             log.log(level, "%s", self._sentence(event), extra={"fields": self._named(cursor, event)})
+
+    def _has_room(self, now: float) -> bool:
+        self._room = min(AT_ONCE, self._room + max(0.0, now - self._at) * A_SECOND)
+        self._at = max(now, self._at)
+        if self._room < 1:
+            self._left_out += 1
+            return False
+        self._room -= 1
+        if self._left_out and self._room > AT_ONCE / 2:
+            log.warning("%d events were not written down here; netscanctl events has them all", self._left_out)
+            self._left_out = 0
+        return True
 
     def _sentence(self, event: Event) -> str:
         device = event.device

@@ -217,3 +217,24 @@ def test_with_a_journal_stderr_is_left_alone(journald: Journald, monkeypatch: py
         finally:
             root.handlers[:] = before
             root.setLevel(level)
+
+
+def test_tens_of_thousands_of_events_leave_room_for_other_words(journald: Journald, log: logging.Logger) -> None:
+    """A first scan of a /16: the journal gets the first thousand, and later how many it did not get."""
+    audience = Nobody()
+    logged = Logged(audience, mac_text, ip_text)
+    written: list[logging.LogRecord] = []
+    count = logging.Handler()
+    count.emit = written.append  # type: ignore[method-assign, assignment]
+    events = logging.getLogger("netscand.events")
+    events.addHandler(count)
+    try:
+        for number in range(20_000):
+            logged.publish(f"e-{number}", event()._replace(at=100.0 + number * 0.0001))
+        assert 1000 <= len(written) < 1100
+        written.clear()
+        logged.publish("e-20000", event()._replace(at=200.0))
+        assert "events were not written down here" in written[0].getMessage()
+        assert audience.told == 20_001
+    finally:
+        events.removeHandler(count)
