@@ -28,6 +28,7 @@ def main() -> None:
     faulthandler.enable()  # the watchdog's SIGABRT leaves in the log where we hung
     # Imported late: --check-config and --version need no scapy.
     from netscand.journal import open_log
+    from netscand.lan.netlink import NetlinkError
     from netscand.lan.wire import WireError
     from netscand.serve.listen import AlreadyRunning, ListenError
     from netscand.store.place import HistoryInUse, HistoryRefused
@@ -45,6 +46,8 @@ def main() -> None:
         run(config, arguments.config or DEFAULT)
     except WireError as wrong:
         sys.exit(_say(str(wrong), EX_NOPERM if wrong.not_permitted else EX_UNAVAILABLE))
+    except NetlinkError as wrong:
+        sys.exit(_say(str(wrong), EX_UNAVAILABLE))
     except (AlreadyRunning, HistoryInUse) as wrong:
         sys.exit(_say(str(wrong), EX_TEMPFAIL))
     except (ListenError, HistoryRefused) as wrong:

@@ -55,7 +55,9 @@ class Daemon:
         self.engine = Engine(self.inventory, self.planner, self.wire, self.history, audience, clock=time.monotonic)
         self.engine.interval = config.scan.interval
         self.interfaces = Interfaces(self.engine.set_networks, config.scan, config.network)
-        self.server = Server(self.engine, self.hub, config.listen, config.access, self.translator, handed_in())
+        self.server = Server(
+            self.engine, self.hub, config.listen, config.access, self.translator, handed_in(), self.history
+        )
         self.watchdog = Watchdog(
             self._notify,
             {
@@ -84,6 +86,9 @@ class Daemon:
             # What start-up made lives as long as the process: no collection need look at it again.
             gc.collect()
             gc.freeze()
+            gc.set_threshold(
+                10_000, 50, 1_000_000
+            )  # a full collection holds the loop for 100 ms where devices are many
             async with asyncio.TaskGroup() as rooms:
                 work: dict[str, Callable[[], Awaitable[None]]] = {
                     "wire": self.wire.run,

@@ -23,6 +23,9 @@ between two milliseconds from telling to telling."""
 REDUNDANCY = (b"\x00\x00\x5e\x00\x01", b"\x00\x00\x5e\x00\x02", b"\x00\x00\x0c\x07\xac", b"\x00\x00\x0c\x9f")
 """MAC prefixes of virtual routers: VRRP and CARP (RFC 9568, section 7.3), HSRP, HSRP version 2."""
 
+MACHINES = (b"\x52\x54\x00", b"\x02\x42")
+"""MAC prefixes that are locally administered and yet no phone's disguise: QEMU and KVM guests, Docker containers."""
+
 MOST_ADDRESSES = 64
 """A device that holds as many answers for others (proxy ARP)."""
 
@@ -45,12 +48,22 @@ class Translator:
     `offset` gives unix seconds minus monotonic seconds at this moment, `vendor` the vendor of a MAC.
     """
 
-    def __init__(self, offset: Callable[[], float], vendor: Callable[[Mac], str | None]) -> None:
+    def __init__(
+        self,
+        offset: Callable[[], float],
+        vendor: Callable[[Mac], str | None],
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._clock = clock
         self._offset = offset
         self._vendor = vendor
         self._steady = offset()
         self._seconds: dict[int, str] = {}
         self._texts: dict[float, str] = {}
+
+    def of_unix_time(self) -> "Translator":
+        """One for what the history tells: stamps that are unix seconds already."""
+        return Translator(lambda: 0.0, self._vendor, lambda: monotonic() + self._offset())
 
     # ---- times ----------------------------------------------------------------------------------------------------
 
@@ -87,7 +100,7 @@ class Translator:
 
     def now(self) -> str:
         """Tell this moment, to the microsecond."""
-        return self.stamp(monotonic())
+        return self.stamp(self._clock())
 
     def _second(self, second: int) -> str:
         text = self._seconds.get(second)
@@ -125,7 +138,7 @@ class Translator:
             known=device.known,
             notes=device.notes,
             vendor=self._vendor(mac),
-            randomized_mac=bool(mac[0] & 2),  # the locally administered bit
+            randomized_mac=bool(mac[0] & 2) and not mac.startswith(MACHINES),  # the locally administered bit
             kinds=kinds(device),
             status=device.status,
             reason=device.reason,
