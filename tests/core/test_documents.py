@@ -1,0 +1,58 @@
+"""Documents that cannot lie: every key, message, kind and code stands in them."""
+
+import tomllib
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import pytest
+
+from netscand import config, protocol
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def blocks(text: str) -> list[str]:
+    """The TOML of a page."""
+    return [part.split("```")[0] for part in text.split("```toml\n")[1:]]
+
+
+def test_the_configuration_page_has_every_key_with_its_default() -> None:
+    """Its TOML, read as a configuration, is the default one; the keys that are commented out stand there too."""
+    text = (DOCS / "configuration.md").read_text()
+    defaults, network = blocks(text)
+    assert msgspec.convert(tomllib.loads(defaults), config.Config) == config.Config()
+    rules = msgspec.convert(tomllib.loads(network), config.Config).network
+    assert len(rules) == 1
+    for table in msgspec.structs.fields(config.Config):
+        if table.name == "network":
+            continue
+        assert f"[{table.name}]" in defaults
+        for key in msgspec.structs.fields(table.type):
+            assert f"\n{key.name} =" in defaults or f"\n# {key.name} =" in defaults, f"[{table.name}] {key.name}"
+    for key in msgspec.structs.fields(config.NetworkRule):
+        assert f"\n{key.name} =" in network
+
+
+@pytest.mark.parametrize("message", [*get_args(protocol.ServerMessage), *get_args(protocol.ClientMessage)])
+def test_the_protocol_page_has_every_message(message: type[msgspec.Struct]) -> None:
+    tag = message.__struct_config__.tag
+    text = (DOCS / "protocol.md").read_text()
+    assert f"`{tag}`" in text or f'"{tag}"' in text
+
+
+@pytest.mark.parametrize("word", [*get_args(protocol.EventKind), *protocol.ERROR_STATUS])
+def test_the_protocol_page_has_every_kind_and_code(word: str) -> None:
+    assert f"`{word}`" in (DOCS / "protocol.md").read_text()
+
+
+def test_the_protocol_page_names_the_protocol() -> None:
+    assert f"Protocol number: {protocol.PROTOCOL}." in (DOCS / "protocol.md").read_text()
+
+
+def test_every_page_that_is_linked_is_there() -> None:
+    for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
+        for link in page.read_text().split("](")[1:]:
+            target = link.split(")")[0].split("#")[0]
+            if target and "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name} links {target}"
