@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,8 @@ from tests.lab.lan import Lab
 from tests.lab.spaces import ours, sweep
 
 CI = os.environ.get("CI") == "true"
+LAB = Path(__file__).parent / "lab"
+NEEDS_ROOT = "the lab makes network namespaces: run ./dev test as root or through sudo"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,7 +20,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long ones out unless asked for: left out is not skipped, and CI minds only what is skipped."""
+    """Without root the lab is skipped. The long ones are left out unless asked for: CI minds only what is skipped."""
+    if os.geteuid():
+        for item in items:
+            if LAB in item.path.parents:
+                item.add_marker(pytest.mark.skip(reason=NEEDS_ROOT))
     if config.getoption("--long"):
         return
     long = [item for item in items if item.get_closest_marker("long")]
@@ -61,7 +68,7 @@ def _namespaces_left() -> Iterator[None]:
 def root() -> None:
     """For tests that make namespaces."""
     if os.geteuid():
-        pytest.skip("the lab makes network namespaces: run ./dev test as root or through sudo")
+        pytest.skip(NEEDS_ROOT)
 
 
 @pytest.fixture

@@ -1,0 +1,64 @@
+"""The rules that every ring of tests keeps, each tried on a file of tests made for it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.lab.spaces import ROOT
+
+ONE_OF_EACH = """
+import pytest
+
+def test_runs():
+    pass
+
+@pytest.mark.long
+def test_long():
+    pass
+"""
+SKIPS = """
+import pytest
+
+def test_skips():
+    pytest.skip("for no good reason")
+"""
+SKIPS_WHOLLY = 'import pytest\npytest.skip("all of it", allow_module_level=True)\n'
+
+
+def outcome(folder: Path, tests: str, *how: str, ci: bool = False) -> tuple[int, str]:
+    """What pytest, with our conftest, makes of these tests: its exit code and its last line."""
+    (folder / "test_it.py").write_text(tests)
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers = long: as in the project\n")
+    argv = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-p", "no:asyncio", *how]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "CI": "true" if ci else "false"}
+    done = subprocess.run([*argv, str(folder)], cwd=folder, env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("ci", [False, True])
+def test_the_long_ones_are_left_out_unless_asked_for(tmp_path: Path, ci: bool) -> None:
+    """Left out, in CI too, and not counted as skipped; with --long they run."""
+    code, said = outcome(tmp_path, ONE_OF_EACH, ci=ci)
+    assert (code, "1 passed, 1 deselected" in said) == (0, True), said
+    code, said = outcome(tmp_path, ONE_OF_EACH, "--long", ci=ci)
+    assert (code, "2 passed" in said) == (0, True), said
+
+
+@pytest.mark.parametrize("tests", [SKIPS, SKIPS_WHOLLY])
+def test_in_ci_nothing_may_be_skipped(tmp_path: Path, tests: str) -> None:
+    """A test, or a whole file, that skips is a skip at home and a failure in CI."""
+    code, said = outcome(tmp_path, SKIPS + "\ndef test_runs(): pass\n" if tests is SKIPS else tests)
+    assert ("skipped" in said, "failed" in said or "error" in said) == (True, False), said
+    code, said = outcome(tmp_path, tests, ci=True)
+    assert code not in (0, 5), said
+    assert "failed" in said or "error" in said, said
+
+
+@pytest.mark.parametrize("args", [[], ["--long"]])
+def test_a_closing_line_is_printed(tmp_path: Path, args: list[str]) -> None:
+    """Whatever was asked for, the last line counts the tests."""
+    _, said = outcome(tmp_path, ONE_OF_EACH, *args)
+    assert "passed in" in said or "deselected in" in said
