@@ -147,6 +147,14 @@ class Connection(web.RequestHandler):
             self.subscriber.gone()
         super().connection_lost(exc)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether a client waits for an answer of ours, or came just now and has not said what it wants."""
+        if self.subscriber is not None or self.transport is None or self.transport.is_closing():
+            return False
+        asked = self._first is not None or self._current_request is not None or bool(self._messages)
+        return asked or self.transport.get_write_buffer_size() > 0
+
     def forgive(self) -> None:
         """Let a second's pings and pongs pass; to be called every second."""
         self.unheard = max(0, self.unheard - PONGS)

@@ -123,16 +123,36 @@ class Server:
     async def close(self) -> None:
         """Accept nobody more, say goodbye, and be gone within a second."""
         self.serving = False
-        for listener in self._listeners:
-            listener.close()
+        await self._accept_no_more()
         if self._unix is not None:
             self._unix.close()
         await self._live.close(GOODBYE)
+        await self._answer_the_last()
         for connection in tuple(self._lobby.inside):
             connection.abort()
         await self._runner.cleanup()
 
     # ---- parts ----------------------------------------------------------------------------------------------------
+
+    async def _accept_no_more(self) -> None:
+        """Leave who comes from now on to the next netscand, where systemd holds the socket.
+
+        asyncio drops those whom it accepted in this very turn if their listener is closed: they get one turn more.
+        """
+        loop = asyncio.get_running_loop()
+        for sock in (sock for listener in self._listeners for sock in listener.sockets):
+            loop.remove_reader(sock.fileno())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for listener in self._listeners:
+            listener.close()
+
+    async def _answer_the_last(self) -> None:
+        """Who came before we stopped listening is answered still: a restart refuses nobody (FAULTS F2)."""
+        for _ in range(40):
+            if not any(connection.awaited for connection in self._lobby.inside):
+                return
+            await asyncio.sleep(GOODBYE / 40)
 
     async def _judge(self, request: web.Request) -> None:
         connection = request.protocol

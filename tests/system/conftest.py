@@ -1,0 +1,179 @@
+"""Two machines, made once a run: Debian 13 with the package, Debian 12 with packaging/install."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.lab.crowd import Crowd
+from tests.lab.lan import Lab
+from tests.lab.spaces import ROOT, command
+from tests.system.machine import Machine, tree
+from tests.system.wheels import wheelhouse
+
+OLD_PYTHON = "3.11"
+"""Debian 12's."""
+
+PEOPLE = 250
+"""Devices on the LAN of each machine: a /24, nearly full."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Markers of this ring."""
+    config.addinivalue_line("markers", "last: after all others, because it takes away what they stand on")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The last come last, whatever the order of the rest; machine by machine, so that no two run at once."""
+    items.sort(key=lambda item: ("debian12" in item.name, item.get_closest_marker("last") is not None))
+
+
+@dataclass
+class Installed:
+    """A machine with netscand on it, and its LAN."""
+
+    machine: Machine
+    lab: Lab
+    crowd: Crowd
+    seen_after: float = 0.0
+    """Seconds from the end of the installation until an ordinary user had seen every device."""
+    said: str = ""
+    """What the installation said."""
+    by_package: bool = True
+    people: dict[str, str] = field(default_factory=dict)
+    """IP → MAC"""
+
+    def ready(self, seconds: float = 30.0) -> int:
+        """Wait until the daemon is ready; its main process."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            shown = self.machine.show("netscand", "ActiveState", "SubState", "MainPID")
+            if shown["ActiveState"] == "active" and shown["SubState"] == "running":
+                return int(shown["MainPID"])
+            time.sleep(0.05)
+        raise AssertionError(
+            f"netscand is not ready: {self.machine.run('systemctl', 'status', 'netscand', check=False)}"
+        )
+
+    def signal(self, name: str, pid: int) -> None:
+        """Send a process of the machine a signal; a small Debian has no kill but the shell's."""
+        self.machine.run("sh", "-c", f"kill -{name} {pid}")
+
+    def drop_in(self, text: str) -> None:
+        """Change the unit ('' puts it back) and start it anew."""
+        place = self.machine.path("/run/systemd/system/netscand.service.d")
+        shutil.rmtree(place, ignore_errors=True)
+        if text:
+            self.machine.write("/run/systemd/system/netscand.service.d/test.conf", text)
+        self.machine.run("systemctl", "daemon-reload")
+        self.machine.run("systemctl", "reset-failed", "netscand.service", "netscand.socket", check=False)
+        self.machine.run("systemctl", "start", "netscand.socket")
+        self.machine.run("systemctl", "restart", "netscand", check=False)
+
+
+@pytest.fixture(scope="session")
+def machines() -> None:
+    """For tests that boot machines."""
+    if os.geteuid():
+        pytest.skip("machines are booted by root: run ./dev test as root or through sudo")
+    missing = [
+        tool
+        for tool in ("debootstrap", "systemd-nspawn")
+        if not shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin")
+    ]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}; ./dev setup installs it")
+
+
+@pytest.fixture(scope="session")
+def deb(machines: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, built; lintian had nothing to say."""
+    return Path(command(ROOT / "packaging" / "deb", tmp_path_factory.mktemp("deb")).strip())
+
+
+@pytest.fixture(scope="session")
+def debian13(deb: Path) -> Iterator[Installed]:
+    """A Debian 13 with nothing but the package installed."""
+    with lan() as lab, Machine(tree("trixie"), lab) as machine:
+        machine.run("useradd", "--create-home", "ann")
+        made = populated(machine, lab)
+        package = machine.put(deb, "/root")
+        said = machine.run(
+            "apt-get", "install", "--yes", package, timeout=300, env={"DEBIAN_FRONTEND": "noninteractive"}
+        )
+        made.said = said.stdout + said.stderr
+        made.seen_after = seen_by_ann(made)
+        yield made
+
+
+@pytest.fixture(scope="session")
+def debian12(machines: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    """A Debian 12 with netscand from a checkout, by packaging/install."""
+    place = tree("bookworm")
+    wheels = wheelhouse(place.parent / "wheels", OLD_PYTHON)
+    with lan() as lab, Machine(place, lab) as machine:
+        machine.run("useradd", "--create-home", "ann")
+        made = populated(machine, lab)
+        made.by_package = False
+        copy_checkout(machine)
+        machine.put(wheels, "/root")
+        said = install(machine)
+        made.said = said
+        made.seen_after = seen_by_ann(made)
+        yield made
+
+
+@pytest.fixture(params=["debian13", "debian12"])
+def installed(request: pytest.FixtureRequest) -> Installed:
+    """Each of the two, as a test finds it: running, with its own unit and configuration."""
+    made: Installed = request.getfixturevalue(request.param)
+    made.ready()
+    return made
+
+
+def copy_checkout(machine: Machine) -> None:
+    """The checkout at /root/netscand, as far as an installation needs it."""
+    machine.path("/root/netscand").mkdir(exist_ok=True)
+    for part in ("netscand", "netscanctl", "packaging", "systemd", "pyproject.toml", "README.md", "LICENSE"):
+        if (ROOT / part).exists():
+            machine.put(ROOT / part, "/root/netscand")
+
+
+def install(machine: Machine, *how: str) -> str:
+    """Run packaging/install in the machine; what it said."""
+    env = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/root/wheels"}
+    return machine.run("/root/netscand/packaging/install", *how, env=env, timeout=300).stderr
+
+
+def lan() -> Lab:
+    """The LAN of one machine."""
+    return Lab("10.77.0.0/24", watcher_ip="10.77.0.254")
+
+
+def populated(machine: Machine, lab: Lab) -> Installed:
+    """With a crowd that nearly fills it."""
+    crowd = lab.crowd()
+    people = crowd.populate(lab.addresses(PEOPLE, start=3))
+    return Installed(machine, lab, crowd, people=people)
+
+
+def seen_by_ann(made: Installed) -> float:
+    """Seconds until `netscanctl watch`, by an ordinary user, has told every device; nothing else is done for it."""
+    begun = time.monotonic()
+    left = set(made.people.values())
+    watch = made.machine.popen("netscanctl", "watch", user="ann")
+    try:
+        assert watch.stdout is not None
+        for line in watch.stdout:
+            left -= set(line.split())
+            if not left or time.monotonic() > begun + 60:
+                break
+    finally:
+        watch.kill()
+        watch.communicate()
+    assert not left, f"not seen: {sorted(left)}"
+    return time.monotonic() - begun

@@ -1,0 +1,321 @@
+"""The service as people have it: installed, started by systemd, killed, hung, reloaded, upgraded, removed."""
+
+import json
+import os
+import re
+import signal
+import stat
+import time
+from typing import Any
+
+import pytest
+
+from tests.system.conftest import Installed
+from tests.system.load import asking
+
+SOCKET = "/run/netscand/netscand.sock"
+CONFIG = "/etc/netscand/netscand.toml"
+
+
+def said(installed: Installed, *words: str) -> list[str]:
+    """Messages of netscand in the journal."""
+    return [entry["MESSAGE"] for entry in installed.machine.journal("_SYSTEMD_UNIT=netscand.service", *words)]
+
+
+def soon(what: Any, seconds: float = 15.0) -> bool:  # noqa: ANN401
+    """Whether it becomes true in time."""
+    ends = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > ends:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def status(installed: Installed) -> dict[str, Any]:
+    """What the daemon says of itself, to an ordinary user."""
+    told: dict[str, Any] = json.loads(installed.machine.run("netscanctl", "status", "--json", user="ann").stdout)
+    return told
+
+
+def test_an_ordinary_user_sees_every_device_at_once(installed: Installed) -> None:
+    """Installed, and nothing else done: `netscanctl watch` shows the LAN within ten seconds."""
+    assert installed.seen_after < 10
+    assert "usermod -aG netscan" in installed.said
+
+
+def test_it_is_an_ordinary_user_with_one_capability(installed: Installed) -> None:
+    """In the kernel's own words: uid, CAP_NET_RAW (bit 13) in every set, no new privileges, a filter of calls."""
+    pid = installed.ready()
+    told = dict(
+        line.split(":\t") for line in installed.machine.out("cat", f"/proc/{pid}/status").splitlines() if ":\t" in line
+    )
+    netscan = installed.machine.out("id", "-u", "netscan")
+    assert set(told["Uid"].split()) == {netscan} != {"0"}
+    assert {told[kind] for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {f"{1 << 13:016x}"}
+    assert (told["NoNewPrivs"], told["Seccomp"]) == ("1", "2")
+
+
+def test_its_exposure_is_what_we_promise(installed: Installed) -> None:
+    """By systemd's own measure, as it runs."""
+    told = installed.machine.run("systemd-analyze", "security", "netscand.service", "--no-pager").stdout
+    found = re.search(r"Overall exposure level for netscand.service: ([\d.]+)", told)
+    assert found is not None
+    assert float(found[1]) <= 1.6
+
+
+def test_others_read_nothing_of_the_history(installed: Installed) -> None:
+    """The state folder is netscan's alone, and so is what lies in it (FAULTS T19)."""
+    folder = installed.machine.path("/var/lib/netscand")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert folder.stat().st_uid == int(installed.machine.out("id", "-u", "netscan"))
+    for file in folder.iterdir():
+        assert not file.stat().st_mode & 0o077, file.name
+    assert installed.machine.run("ls", "/var/lib/netscand", user="ann", check=False).returncode != 0
+
+
+def test_the_socket_stands_where_nobody_can_plant_one(installed: Installed) -> None:
+    """Everyone may connect, and only root may write where it stands (FAULTS T17)."""
+    place = installed.machine.path(SOCKET)
+    assert stat.S_ISSOCK(place.lstat().st_mode)
+    assert stat.S_IMODE(place.stat().st_mode) == 0o666
+    assert (place.parent.stat().st_uid, stat.S_IMODE(place.parent.stat().st_mode)) == (0, 0o755)
+
+
+def test_nothing_can_be_executed_in_its_sandbox(installed: Installed) -> None:
+    """Whoever takes the daemon over finds no shell: nothing but Python may be executed there."""
+    try:
+        installed.drop_in("[Service]\nExecStartPre=/bin/true\n")
+        shown = installed.machine.show("netscand", "ExecStartPre", "ActiveState", "SubState")
+        assert "status=203" in shown["ExecStartPre"], shown
+    finally:
+        installed.drop_in("")
+    installed.ready()
+
+
+def test_events_are_entries_with_fields(installed: Installed) -> None:
+    """`journalctl NETSCAND_MAC=…` tells what happened to one device, each event once, in words for people."""
+    ip = "10.77.0.253"
+    mac = installed.crowd.join(ip, "02:00:00:00:13:12")
+    try:
+        assert soon(lambda: said(installed, f"NETSCAND_MAC={mac}", "NETSCAND_KIND=discovered"))
+        (entry,) = installed.machine.journal(f"NETSCAND_MAC={mac}", "NETSCAND_KIND=discovered")
+        assert entry["MESSAGE"].startswith(f"{ip} {mac}: discovered")
+        assert (entry["PRIORITY"], entry["NETSCAND_IP"], entry["SYSLOG_IDENTIFIER"]) == ("6", ip, "netscand")
+        assert entry["NETSCAND_NETWORK"] == "10.77.0.0/24@host0"
+    finally:
+        installed.crowd.leave(ip)
+
+
+def test_its_status_is_one_line_of_counts(installed: Installed) -> None:
+    """What `systemctl status` shows."""
+    assert soon(lambda: "devices online" in installed.machine.show("netscand", "StatusText")["StatusText"])
+
+
+def test_a_lan_of_254_devices_fits_into_96_mib(installed: Installed) -> None:
+    """In the unit, as it runs (FAULTS F15)."""
+    pid = installed.ready()
+    assert soon(lambda: status(installed)["devices"]["online"] >= len(installed.people))
+    lines = installed.machine.out("cat", f"/proc/{pid}/status").splitlines()
+    resident = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+    assert resident / 1024 <= 96
+
+
+def test_killed_it_is_back_and_who_waits_is_served(installed: Installed) -> None:
+    """`kill -9`: a client that asks right then gets its answer (FAULTS F1)."""
+    pid = installed.ready()
+    installed.signal("KILL", pid)
+    assert status(installed)["version"]
+    assert installed.ready() != pid
+
+
+def test_stopped_it_is_killed_and_started_anew(installed: Installed) -> None:
+    """SIGSTOP: within WatchdogSec and 2 s (FAULTS F3)."""
+    pid = installed.ready()
+    allowed = int(re.sub(r"\D", "", installed.machine.show("netscand", "WatchdogUSec")["WatchdogUSec"]))
+    installed.signal("STOP", pid)
+    begun = time.monotonic()
+    assert soon(lambda: not installed.machine.path(f"/proc/{pid}").exists(), allowed + 5)
+    assert time.monotonic() - begun < allowed + 2
+    assert installed.ready() != pid
+
+
+BLIND = """
+import threading, time
+def blind():
+    import sys
+    while not all(name in sys.modules for name in ("netscand.lan.wire", "netscand.daemon")):
+        time.sleep(0.01)
+    import asyncio
+    async def hang(self):
+        await asyncio.Event().wait()
+    sys.modules["netscand.lan.wire"].Wire._listen = hang
+threading.Thread(target=blind, daemon=True).start()
+"""
+
+
+def test_a_receive_path_that_hangs_alone_is_enough(installed: Installed) -> None:
+    """All else goes on, and the watchdog starves: systemd kills it, and the log says what hung, and where (F3)."""
+    installed.machine.write("/etc/netscand-blind/sitecustomize.py", BLIND)
+    try:
+        installed.drop_in("[Service]\nWatchdogSec=2s\nEnvironment=PYTHONPATH=/etc/netscand-blind\n")
+        pid = installed.ready()
+        assert status(installed)["version"]
+        assert soon(lambda: installed.machine.main_pid() not in (0, pid), 10)
+        assert soon(lambda: any(line.startswith("receive path hangs") for line in said(installed, f"_PID={pid}")))
+        assert any("Fatal Python error: Aborted" in line for line in said(installed, f"_PID={pid}"))
+    finally:
+        installed.drop_in("")
+    installed.ready()
+
+
+def test_a_good_file_is_taken_and_a_bad_one_told(installed: Installed) -> None:
+    """Reloading keeps the process, the clients and, with a bad file, the old configuration (FAULTS F19)."""
+    pid = installed.ready()
+    before = installed.machine.path(CONFIG).read_text()
+
+    def interval() -> float:
+        told = json.loads(installed.machine.run("netscanctl", "networks", "--json", user="ann").stdout)
+        return next(float(network["interval"]) for network in told["networks"] if network["state"] == "up")
+
+    try:
+        installed.machine.write(CONFIG, "[scan]\ninterval = 45\n")
+        installed.machine.run("systemctl", "reload", "netscand")
+        assert soon(lambda: interval() == 45)
+        installed.machine.write(CONFIG, "[scan]\ninterval = 0\n")
+        installed.machine.run("systemctl", "reload", "netscand")
+        assert soon(lambda: any(f"{CONFIG}: [scan] interval" in line for line in said(installed, "PRIORITY=3")))
+        assert interval() == 45
+    finally:
+        installed.machine.write(CONFIG, before)
+        installed.machine.run("systemctl", "reload", "netscand")
+    assert soon(lambda: interval() == 30)
+    assert installed.ready() == pid
+
+
+def test_a_restart_refuses_nobody(installed: Installed) -> None:
+    """`systemctl restart` again and again under 1,000 requests: each is answered (FAULTS F2)."""
+    with asking(installed.machine.path(SOCKET)) as clients:
+        while sum(clients.outcomes.values()) < 1000:
+            pid = installed.ready()
+            clients.wait_for(sum(clients.outcomes.values()) + 100)
+            installed.machine.run("systemctl", "restart", "netscand")
+            assert installed.ready() != pid
+    assert set(clients.outcomes) == {"200"}, clients.outcomes
+
+
+def test_no_right_is_one_sentence_and_no_loop(installed: Installed) -> None:
+    """AF_PACKET forbidden, as in some containers: exit 77, told once, and not tried for ever (FAULTS F18)."""
+    since = installed.machine.out("date", "+%s")
+    try:
+        installed.drop_in("[Service]\nCapabilityBoundingSet=\nAmbientCapabilities=\n")
+        assert soon(lambda: installed.machine.show("netscand", "ActiveState")["ActiveState"] == "failed")
+        shown = installed.machine.show("netscand", "ExecMainStatus", "NRestarts", "Result")
+        assert (shown["ExecMainStatus"], shown["Result"]) == ("77", "exit-code")
+        lines = said(installed, f"--since=@{since}")
+        assert [line for line in lines if "CAP_NET_RAW" in line and line.startswith("netscand: not permitted")]
+        assert not any("Traceback" in line for line in lines)
+    finally:
+        installed.drop_in("")
+    installed.ready()
+
+
+def test_it_needs_neither_bus_nor_resolver_nor_journald(installed: Installed) -> None:
+    """The machine has no D-Bus and no resolver; journald hangs and is restarted: the daemon goes on (FAULTS F17)."""
+    machine = installed.machine
+    assert not machine.path("/run/dbus/system_bus_socket").exists()
+    pid = installed.ready()
+    journald = machine.main_pid("systemd-journald")
+    installed.signal("STOP", journald)
+    macs = [installed.crowd.join("10.77.0.253", f"02:00:00:00:17:{number:02x}") for number in range(20)]
+    assert status(installed)["version"]
+    installed.signal("CONT", journald)
+    machine.run("systemctl", "restart", "systemd-journald")
+    for mac in macs:
+        installed.crowd.leave(mac)
+    mac = installed.crowd.join("10.77.0.253", "02:00:00:00:17:ff")
+    assert soon(lambda: said(installed, f"NETSCAND_MAC={mac}"))
+    installed.crowd.leave(mac)
+    assert installed.ready() == pid
+
+
+def test_members_of_the_group_are_told_from_others(installed: Installed) -> None:
+    """By the kernel's word for who connects: ann has the role scan, a member of netscan and root have admin."""
+    machine = installed.machine
+    machine.run("useradd", "--create-home", "--groups", "netscan", "eve", check=False)
+    roles = {}
+    for user in ("ann", "eve", None):
+        watch = machine.popen("netscanctl", "watch", "--json", user=user)
+        assert watch.stdout is not None
+        roles[user] = json.loads(watch.stdout.readline())["role"]
+        watch.send_signal(signal.SIGTERM)
+        watch.communicate()
+    assert roles == {"ann": "scan", "eve": "admin", None: "admin"}
+
+
+def test_the_manual_and_the_completions_are_there(installed: Installed) -> None:
+    """Where each distribution looks for them."""
+    share = "/usr/share" if installed.by_package else "/usr/local/share"
+    end = ".gz" if installed.by_package else ""
+    for page in ("man8/netscand.8", "man1/netscanctl.1", "man5/netscand.toml.5"):
+        assert installed.machine.path(f"{share}/man/{page}{end}").exists()
+    assert "netscanctl" in installed.machine.path(f"{share}/bash-completion/completions/netscanctl").read_text()
+    assert os.access(installed.machine.path(CONFIG), os.R_OK)
+
+
+@pytest.mark.last
+def test_an_upgrade_refuses_nobody_and_nothing_is_left_at_the_end(debian13: Installed) -> None:
+    """Upgraded under load; removed it keeps what the user made; purged nothing is left."""
+    machine = debian13.machine
+    package = next(machine.path("/root").glob("netscand_*.deb"))
+    machine.run("sh", "-euc", UPGRADE, "sh", package.name)
+    pid = debian13.ready()
+    with asking(machine.path(SOCKET)) as clients:
+        clients.wait_for(100)
+        machine.run("dpkg", "--install", "/root/netscand_9.deb", timeout=120)
+        clients.wait_for(sum(clients.outcomes.values()) + 300)
+    assert set(clients.outcomes) == {"200"}, clients.outcomes
+    assert debian13.ready() != pid
+    machine.run("apt-get", "remove", "--yes", "netscand", timeout=120)
+    assert machine.path(CONFIG).exists()
+    assert machine.path("/var/lib/netscand").exists()
+    assert not machine.path(SOCKET).exists()
+    machine.run("apt-get", "purge", "--yes", "netscand", timeout=120)
+    left(debian13)
+
+
+UPGRADE = """
+cd /root
+dpkg-deb --raw-extract "$1" next
+sed -i 's/^Version: .*/Version: 9/' next/DEBIAN/control
+dpkg-deb --build --root-owner-group next netscand_9.deb >&2
+"""
+
+
+@pytest.mark.last
+def test_packaging_install_upgrades_and_takes_everything_away(debian12: Installed) -> None:
+    """Run again it upgrades and refuses nobody; --remove keeps what the user made; --purge leaves nothing."""
+    from tests.system.conftest import install
+
+    pid = debian12.ready()
+    with asking(debian12.machine.path(SOCKET)) as clients:
+        clients.wait_for(100)
+        install(debian12.machine)
+        clients.wait_for(sum(clients.outcomes.values()) + 100)
+    assert set(clients.outcomes) == {"200"}, clients.outcomes
+    assert debian12.ready() != pid
+    install(debian12.machine, "--remove")
+    assert debian12.machine.path(CONFIG).exists()
+    assert not debian12.machine.path("/opt/netscand").exists()
+    install(debian12.machine, "--purge")
+    left(debian12)
+
+
+def left(installed: Installed) -> None:
+    """Nothing of ours is left, but for what dpkg and the journal remember and what the test put there itself."""
+    installed.machine.run("userdel", "--force", "eve", check=False)
+    found = installed.machine.out("find", "/", "-xdev", "-iname", "*netscan*", "-not", "-path", "/root/*").splitlines()
+    assert [path for path in found if not path.startswith("/etc/netscand-blind")] == []
+    for table in ("passwd", "group"):
+        assert installed.machine.run("getent", table, "netscan", check=False).returncode != 0
+    assert "netscand" not in installed.machine.run("systemctl", "list-unit-files", "--no-legend").stdout
