@@ -9,7 +9,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from netscand.core.model import Address, Device, Event, Mac, Status
+from netscand.core.model import Address, Device, Event, EventKind, Mac, Status
 
 
 @dataclass(slots=True)
@@ -62,6 +62,35 @@ class Recorded(NamedTuple):
     """The fields in `previous` beside its standing, as the event left them."""
     whole: Remembered | None = None
     """The device as it was forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which events: those after number `since`, or after the time `after` (unix seconds), up to number `through`."""
+
+    through: int
+    since: int | None = None
+    after: float | None = None
+    kinds: tuple[EventKind, ...] = ()
+    mac: Mac | None = None
+    limit: int = 500
+
+
+class CursorGone(Exception):
+    """A place in the stream that cannot be gone on from; the text says why."""
+
+
+class Unreadable(Exception):
+    """The history cannot be read now; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceOfDay:
+    """One UTC day, by its first moment in unix seconds; the rest are seconds of it."""
+
+    start: float
+    online: float
+    unknown: float
 
 
 class Memory(NamedTuple):

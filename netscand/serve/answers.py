@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from netscand import protocol
+from netscand.core.recorded import Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ def in_our_shape(judge: Callable[[web.Request], Awaitable[None]]) -> Callable[..
             return await handler(request)
         except Refused as refused:
             return refusal(refused)
+        except Unreadable as wrong:
+            return refusal(Refused("busy", str(wrong)))
         except web.HTTPException as wrong:
             return refusal(from_aiohttp(wrong))
         except (ConnectionError, TimeoutError):

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from netscand import protocol
+from netscand.core.recorded import CursorGone, Unreadable
 from netscand.serve import websocket
 from netscand.serve.access import need
 from netscand.serve.answers import HEADERS, Refused
@@ -16,7 +17,9 @@ from netscand.serve.connection import Connection
 from netscand.serve.filters import Filter
 from netscand.serve.full import with_devices
 from netscand.serve.hub import Hub
+from netscand.serve.moment import Moment
 from netscand.serve.overview import Overview, listed
+from netscand.serve.past import Past
 from netscand.serve.query import NOT_READABLE, parameters
 from netscand.serve.scanner import Scanner
 from netscand.serve.snapshot import Snapshot
@@ -36,8 +39,9 @@ log = logging.getLogger(__name__)
 class Live:
     """All WebSockets."""
 
-    def __init__(self, scanner: Scanner, hub: Hub, overview: Overview, max_clients: int) -> None:
+    def __init__(self, scanner: Scanner, hub: Hub, overview: Overview, past: Past | None, max_clients: int) -> None:
         self._scanner = scanner
+        self._past = past
         self._hub = hub
         self._overview = overview
         self._max_clients = max_clients
@@ -66,11 +70,12 @@ class Live:
             raise Refused("busy", f"{self._taken} WebSockets are open ([listen] max_clients)")
         self._taken += 1
         try:
-            return await self._serve(request, updates == "full", Filter(given.get("network"), given.get("q")))
+            fits = Filter(given.get("network"), given.get("q"))
+            return await self._serve(request, updates == "full", fits, given.get("since"))
         finally:
             self._taken -= 1
 
-    async def _serve(self, request: web.Request, full: bool, fits: Filter) -> web.StreamResponse:
+    async def _serve(self, request: web.Request, full: bool, fits: Filter, since: str | None) -> web.StreamResponse:
         connection = request.protocol
         assert isinstance(connection, Connection)
         offered = "Sec-WebSocket-Protocol" in request.headers
@@ -89,9 +94,9 @@ class Live:
         subscriber = Subscriber(transport, fits, self._hub.bounds, full=full, closed=lambda: socket.closed)
         connection.subscriber = subscriber
         self._open[connection] = subscriber
-        client = _Client(self._scanner, self._hub, self._overview, connection, subscriber, socket)
+        client = _Client(self._scanner, self._hub, self._overview, self._past, connection, subscriber, socket)
         try:
-            await client.serve()
+            await client.serve(None if full else since)
         except Exception:  # after the upgrade there is no HTTP answer to give
             log.exception("a WebSocket failed")
             subscriber.close(WSCloseCode.INTERNAL_ERROR)
@@ -149,6 +154,7 @@ class _Client:
         scanner: Scanner,
         hub: Hub,
         overview: Overview,
+        past: Past | None,
         connection: Connection,
         subscriber: Subscriber,
         socket: web.WebSocketResponse,
@@ -156,20 +162,29 @@ class _Client:
         self._scanner = scanner
         self._hub = hub
         self._overview = overview
+        self._past = past
         self._connection = connection
         self._subscriber = subscriber
         self._socket = socket
         self._role = connection.peer.role
 
-    async def serve(self) -> None:
-        """Send the snapshot, then what happens; take what the client says; until it is gone."""
+    async def serve(self, since: str | None) -> None:
+        """Send the snapshot, or what was missed, then what happens; take what the client says; until it is gone."""
         subscriber, overview = self._subscriber, self._overview
         self._hub.subscribe(subscriber)
-        with self._hub.snapshot(subscriber.fits) as snapshot:
+        with ExitStack() as held:
+            moment = held.enter_context(self._hub.moment()) if since is not None else None
+            snapshot = held.enter_context(self._hub.snapshot(subscriber.fits))
             first = overview.initial_state(snapshot.cursor, self._role, subscriber.fits)
+
+            async def begin() -> None:
+                with held.pop_all():  # not for as long as the client stays
+                    if not (since is not None and moment and await self._resume(first, since, moment)):
+                        await self._begin(first, snapshot)
+
             # No await from subscribe to here (law 3).
             async with asyncio.TaskGroup() as both:
-                sending = both.create_task(self._begin(first, snapshot))
+                sending = both.create_task(begin())
                 await self._listen()
                 sending.cancel()
 
@@ -187,6 +202,35 @@ class _Client:
                 await subscriber.send(websocket.text(protocol.encode(further)))
         if not subscriber.ended:
             subscriber.release(snapshot.cursor)
+
+    async def _resume(self, first: protocol.InitialState, since: str, moment: Moment) -> bool:
+        """Send what was missed; False, and nothing, where that cannot be told."""
+        if self._past is None:
+            return False
+        subscriber = self._subscriber
+        missed = self._past.missed(since, moment, subscriber.fits)
+        try:
+            told = await anext(missed, None)
+        except (CursorGone, Unreadable, ValueError) as gone:
+            log.debug("not resumed: %s", gone)
+            return False
+        resumed = protocol.Resumed(
+            cursor=since,
+            version=first.version,
+            protocol=first.protocol,
+            interval=first.interval,
+            scanning=first.scanning,
+            role=first.role,
+            networks=first.networks,
+        )
+        await subscriber.send(websocket.text(protocol.encode(resumed)))
+        while told is not None and not subscriber.ended:
+            subscriber.cursor = told.cursor
+            await subscriber.send(websocket.text(protocol.encode(told)))
+            told = await anext(missed, None)
+        if not subscriber.ended:
+            subscriber.release(moment.cursor)
+        return True
 
     async def _listen(self) -> None:
         while True:

@@ -1,15 +1,20 @@
 """Query parameters: known, given once, and of the kind expected."""
 
+import asyncio
 import re
 
 import msgspec
 from aiohttp import web
 
 from netscand.core.model import Mac
-from netscand.serve.answers import Refused
+from netscand.protocol import MAX_MESSAGE
+from netscand.serve.answers import JSON, Refused
 
 NOT_READABLE = (msgspec.MsgspecError, RecursionError, ValueError, OverflowError)
 """What decoding raises for text that is not what it should be: too deep, too long a number, half a surrogate."""
+
+SLOW = 30.0
+"""Seconds within which a client must take a part, or send its body."""
 
 MAC = re.compile(r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}", re.IGNORECASE)
 
@@ -34,3 +39,28 @@ def mac_of(text: str) -> Mac:
     if not MAC.fullmatch(text):
         raise Refused("bad_request", f"{text[:64]!r}: expected a MAC such as aa:bb:cc:dd:ee:ff")
     return Mac(bytes.fromhex(text.replace(text[2], "")))
+
+
+def number_of(given: dict[str, str], name: str, default: int = 0, most: int = 10**9) -> int:
+    """A parameter that is a number from 1 to `most`; refuses anything else."""
+    text = given.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
+        expected = f"from 1 to {most:,}" if most < 10**9 else "above 0"
+        raise Refused("bad_request", f"{name}={text[:64]}: expected a number {expected}")
+    return int(text)
+
+
+async def json_of(request: web.Request) -> bytes:
+    """The body, which must be called JSON; empty where there is none."""
+    try:
+        async with asyncio.timeout(SLOW):
+            body = await request.read()
+    except TimeoutError:
+        raise Refused("bad_request", "the body did not come", 408, {"Connection": "close"}) from None
+    if len(body) > MAX_MESSAGE:  # aiohttp's own limit is one byte off in some versions
+        raise Refused("too_large", f"more than {MAX_MESSAGE} bytes")
+    if body and request.content_type != JSON:
+        raise Refused("unsupported_media_type", f"expected Content-Type: {JSON}")
+    return body

@@ -16,16 +16,13 @@ from netscand.serve.connection import Connection
 from netscand.serve.filters import EVERYTHING, Filter
 from netscand.serve.hub import Hub, scan_update
 from netscand.serve.overview import Overview, around_devices
-from netscand.serve.query import NOT_READABLE, mac_of, parameters
+from netscand.serve.query import NOT_READABLE, SLOW, json_of, mac_of, number_of, parameters
 from netscand.serve.scanner import Scanner
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.translate import Translator, mac_text
 
 PART = 200
 """Devices that are streamed at a time."""
-
-SLOW = 30.0
-"""Seconds within which a client must take a part, or send its body."""
 
 decode_wish = msgspec.json.Decoder(protocol.ScanWish).decode
 
@@ -75,7 +72,7 @@ class Rest:
         status = given.get("status")
         if status not in (None, "online", "offline", "unknown"):
             raise Refused("bad_request", f"status={status[:64]}: expected online, offline or unknown")
-        limit = _limit(given["limit"]) if "limit" in given else None
+        limit = number_of(given, "limit") if "limit" in given else None
         after = mac_of(given["after"]) if "after" in given else Mac(b"")
         macs = sorted(
             mac
@@ -195,27 +192,11 @@ def _role(request: web.Request) -> Role:
     return request.protocol.peer.role
 
 
-def _limit(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
-        raise Refused("bad_request", f"limit={text[:64]}: expected a number above 0")
-    return int(text)
-
-
 async def _wish(request: web.Request) -> protocol.ScanWish:
     """The body of a wish, or one for everything where there is none."""
+    body = await json_of(request)
     try:
-        async with asyncio.timeout(SLOW):
-            body = await request.read()
-    except TimeoutError:
-        raise Refused("bad_request", "the body did not come", 408, {"Connection": "close"}) from None
-    if len(body) > protocol.MAX_MESSAGE:  # aiohttp's own limit is one byte off in some versions
-        raise Refused("too_large", f"more than {protocol.MAX_MESSAGE} bytes")
-    if not body:
-        return protocol.ScanWish()
-    if request.content_type != JSON:
-        raise Refused("unsupported_media_type", f"expected Content-Type: {JSON}")
-    try:
-        return decode_wish(body)
+        return decode_wish(body) if body else protocol.ScanWish()
     except NOT_READABLE as wrong:
         raise Refused("bad_request", f"not a wish for a scan: {wrong}") from None
 

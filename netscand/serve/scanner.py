@@ -49,6 +49,12 @@ class Scanner(Protocol):
     def problems(self) -> tuple[str, ...]:
         """Why the daemon is degraded, one sentence each."""
 
+    def label(self, mac: Mac, wishes: Mapping[str, object]) -> None:
+        """Take what a user knows of a device: `label`, `known`, `notes`, `patience`. Raises KeyError."""
+
+    def forget(self, mac: Mac) -> None:
+        """Strike a device out. Raises KeyError, ValueError where it cannot be."""
+
     def scan_now(self, targets: Sequence[str]) -> int:
         """Wish for a scan (no targets: every scanned network); its id. Raises BadTarget with a sentence."""
 

@@ -12,6 +12,8 @@ from aiohttp import web
 from netscand import config, protocol
 from netscand.serve.access import Guard, need
 from netscand.serve.answers import in_our_shape
+from netscand.serve.archive import Archive
+from netscand.serve.changes import Changes
 from netscand.serve.connection import Connection, Lobby
 from netscand.serve.full import WholeLists
 from netscand.serve.hub import Hub
@@ -19,6 +21,7 @@ from netscand.serve.listen import BACKLOG, NEVER, BadAddress, TcpAddress, UnixSo
 from netscand.serve.live import Live
 from netscand.serve.overview import Overview
 from netscand.serve.page import Page
+from netscand.serve.past import Past
 from netscand.serve.rest import Rest
 from netscand.serve.scanner import Scanner
 from netscand.serve.translate import Translator
@@ -49,6 +52,7 @@ class Server:
         access: config.Access,
         translator: Translator,
         handed_in: Sequence[socket.socket] = (),
+        archive: Archive | None = None,
     ) -> None:
         hub.attach(scanner)
         self.serving = False
@@ -58,7 +62,8 @@ class Server:
         self._handed_in = handed_in
         self._guard = Guard(access)
         self._overview = overview = Overview(scanner, translator)
-        self._live = Live(scanner, hub, overview, listen.max_clients)
+        past = Past(archive, scanner, hub, translator) if archive is not None else None
+        self._live = Live(scanner, hub, overview, past, listen.max_clients)
         self._lists = WholeLists(hub, overview, translator)
         self._rest = Rest(scanner, hub, overview, translator, lambda: self.clients, self.problems, lambda: self.serving)
         self._app = web.Application(
@@ -66,6 +71,7 @@ class Server:
             middlewares=[in_our_shape(self._judge)],
         )
         self._app.add_routes([web.get("/ws", self._live.connect, allow_head=False), *self._rest.routes()])
+        self._app.add_routes([*Changes(scanner, hub, translator).routes(), *(past.routes() if past else ())])
         self._app.add_routes(Page().routes())
         self._runner = web.AppRunner(self._app, handler_cancellation=True, shutdown_timeout=0.1)
         self._lobby = Lobby(self._guard, _connections(listen.max_clients), listen.max_per_peer)

@@ -8,9 +8,9 @@ and `problems()` says that a restart would lose them.
 
 import asyncio
 import logging
-import os
+import sqlite3
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -18,15 +18,15 @@ from typing import BinaryIO, TypeVar
 
 from netscand import config
 from netscand.core.model import Device, Event, Mac
-from netscand.core.recorded import Memory, Page, Standing
+from netscand.core.recorded import CursorGone, Memory, Page, PresenceOfDay, Question, Standing, Unreadable
 from netscand.store.found import Opened, open_history
 from netscand.store.keeper import Keeper
 from netscand.store.place import Lock
-from netscand.store.reader import CursorGone, PresenceOfDay, Question, Reader
+from netscand.store.reader import Reader
 from netscand.store.rounds import Rounds
 from netscand.store.rows import EventCodec, Row, WallClock, Words
-from netscand.store.schema import new_epoch
-from netscand.store.work import Adopt, Devices, Events, Found, Report, Say, Stop
+from netscand.store.schema import is_broken, new_epoch
+from netscand.store.work import Adopt, Broken, Devices, Events, Found, Report, Say, Stop
 from netscand.store.writer import Writer
 
 T = TypeVar("T")
@@ -74,6 +74,7 @@ class History:
         self._pending: deque[tuple[int, str]] = deque()
         """Events that wait for their commit, with their cursors."""
         self._timer: asyncio.TimerHandle | None = None
+        self._copies = 0
         self._awaited: dict[object, asyncio.Future[None]] = {}
         self._rounds = Rounds(devices, clock, self._put_devices, lambda: self._sequence)
         self._writer: Writer
@@ -250,28 +251,40 @@ class History:
         """The cursor of a number."""
         return f"{self._epoch}-{number}"
 
-    async def events(self, question: Question, *, whole: bool = False) -> Page:
-        """Events of the past. `whole`: all of them up to `through`, or none. Raises CursorGone, sqlite3.Error."""
+    async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
+        """Events of the past; `whole`: all of them up to `through`, no more than `most`, or none.
+
+        Raises CursorGone, Unreadable.
+        """
         behind = self._blind or self._stored < question.through
         if behind and (whole or (self._blind and question.since is not None)):
-            raise CursorGone("the history has a gap")
+            raise CursorGone("the history has a gap there")
         if self._blind:
             return Page((), {}, question.through)
-        return await self._ask(lambda: self._reader.events(question))
 
-    async def presence(self, mac: Mac, days: int, standing: Standing | None, now: float) -> list[PresenceOfDay]:
-        """How long a device was online on each of the last UTC days; times in unix seconds. Raises sqlite3.Error."""
-        if self._blind:
-            return []
-        return await self._ask(lambda: self._reader.presence(mac, now, days, standing))
+        def read() -> Page:
+            if most is not None and self._reader.count(question) > most:
+                raise CursorGone("a snapshot is shorter than all that happened since")
+            return self._reader.events(question)
+
+        return await self._ask(read)
+
+    async def begin_of_last(self, question: Question) -> int:
+        """The number after which the last `limit` events begin that fit. Raises Unreadable."""
+        return 0 if self._blind else await self._ask(lambda: self._reader.begin_of_last(question))
+
+    async def presence(self, mac: Mac, days: int, standing: Standing | None, now: float) -> Sequence[PresenceOfDay]:
+        """How long a device was online on each of the last UTC days; times in unix seconds. Raises Unreadable."""
+        return () if self._blind else await self._ask(lambda: self._reader.presence(mac, now, days, standing))
 
     async def backup(self) -> BinaryIO:
-        """A consistent copy of the database, open to be read, without a name. Raises sqlite3.Error, OSError."""
+        """A consistent copy of the database, open to be read, without a name. Raises Unreadable."""
         if self._blind:
-            raise OSError("there is no history to copy")
+            raise Unreadable("there is no history to copy")
         await self._rounds.show()
         await self.settled()
-        target = self.path.with_name(f"{self.path.name}.copy-{os.getpid()}")
+        self._copies += 1
+        target = self.path.with_name(f"{self.path.name}.copy-{self._copies}")
 
         def copy() -> BinaryIO:
             self._reader.copy(target)
@@ -279,7 +292,7 @@ class History:
             target.unlink()
             return file
 
-        return await self._ask(copy)
+        return await asyncio.to_thread(self._guarded, copy)
 
     async def settled(self) -> None:
         """Until the writer has dealt with everything up to now."""
@@ -292,7 +305,15 @@ class History:
 
     async def _ask(self, work: Callable[[], T]) -> T:
         assert self._loop is not None
-        return await self._loop.run_in_executor(self._reader.pool, work)
+        return await self._loop.run_in_executor(self._reader.pool, self._guarded, work)
+
+    def _guarded(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except (sqlite3.Error, OSError) as wrong:
+            if isinstance(wrong, sqlite3.Error) and is_broken(wrong):
+                self._writer.put(Broken(str(wrong)))
+            raise Unreadable(f"the history cannot be read: {wrong}") from None
 
 
 def notice(set_aside: str) -> str:

@@ -4,12 +4,20 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from netscand.core.model import EventKind, Mac, Status
-from netscand.core.recorded import Memory, Page, Recorded, Remembered, Standing
+from netscand.core.model import Mac, Status
+from netscand.core.recorded import (
+    CursorGone,
+    Memory,
+    Page,
+    PresenceOfDay,
+    Question,
+    Recorded,
+    Remembered,
+    Standing,
+)
 from netscand.store.rows import (
     DEVICE_COLUMNS,
     EVENT_COLUMNS,
@@ -32,35 +40,6 @@ MOST_CHANGES = 20_000
 """Later changes that one page looks at."""
 
 DAY = 86_400.0
-
-
-class CursorGone(Exception):
-    """A place in the stream that cannot be resumed from; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Which events: those after number `since`, or after the time `after` (unix seconds), up to number `through`.
-
-    With `last`, the last `limit` of them, else the first.
-    """
-
-    through: int
-    since: int | None = None
-    after: float | None = None
-    kinds: tuple[EventKind, ...] = ()
-    mac: Mac | None = None
-    limit: int = 500
-    last: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PresenceOfDay:
-    """One UTC day, by its first moment in unix seconds."""
-
-    start: float
-    online: float
-    unknown: float
 
 
 class Reader:
@@ -89,6 +68,19 @@ class Reader:
             return _page(database, question)
         finally:
             database.rollback()
+
+    def begin_of_last(self, question: Question) -> int:
+        """The number after which the last `limit` events begin that fit. Raises sqlite3.Error."""
+        where, given = _where(question)
+        text = f"SELECT sequence FROM event WHERE {where} ORDER BY sequence DESC LIMIT 1 OFFSET ?"  # noqa: S608
+        found = self._database().execute(text, (*given, question.limit)).fetchone()
+        return found[0] if found else 0
+
+    def count(self, question: Question) -> int:
+        """How many events fit. Raises sqlite3.Error."""
+        where, given = _where(question)
+        (found,) = self._database().execute(f"SELECT count(*) FROM event WHERE {where}", given).fetchone()  # noqa: S608
+        return int(found)
 
     def presence(self, mac: Mac, now: float, days: int, standing: Standing | None) -> list[PresenceOfDay]:
         """How long a device was online, and unknown, on each of the last days; `standing` as it is now.
@@ -140,7 +132,7 @@ class Reader:
             raise CursorGone("no such place in the history")
 
 
-def _page(database: sqlite3.Connection, question: Question) -> Page:
+def _where(question: Question) -> tuple[str, list[int]]:
     where, given = ["sequence > ?", "sequence <= ?"], [question.since or 0, question.through]
     if question.after is not None:
         where.append("at > ?")
@@ -150,16 +142,16 @@ def _page(database: sqlite3.Connection, question: Question) -> Page:
     if question.mac is not None:
         where.append("mac = ?")
         given.append(mac_number(question.mac))
-    order = "DESC" if question.last else "ASC"
-    text = f"{EVENT} WHERE {' AND '.join(where)} ORDER BY sequence {order} LIMIT ?"
+    return " AND ".join(where), given
+
+
+def _page(database: sqlite3.Connection, question: Question) -> Page:
+    where, given = _where(question)
     codec = _codec(database)
-    found = [codec.event(row) for row in database.execute(text, (*given, question.limit))]
-    if question.last:
-        found.reverse()
-    full = len(found) == question.limit and not question.last
-    return Page(
-        found, _changes(database, codec, found, question.through), found[-1].sequence if full else question.through
-    )
+    rows = database.execute(f"{EVENT} WHERE {where} ORDER BY sequence LIMIT ?", (*given, question.limit))
+    found = [codec.event(row) for row in rows]
+    through = found[-1].sequence if len(found) == question.limit else question.through
+    return Page(found, _changes(database, codec, found, question.through), through)
 
 
 def _changes(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import aiohttp
 from websockets.asyncio.client import ClientConnection, connect, unix_connect
@@ -35,6 +35,8 @@ from netscand.core.model import (
     Status,
 )
 from netscand.core.presence import Presence, Rules
+from netscand.core.recorded import CursorGone, Page, PresenceOfDay, Question, Standing, Unreadable
+from netscand.core.words import relabel
 from netscand.serve.hub import Hub
 from netscand.serve.server import Server
 from netscand.serve.subscriber import Bounds
@@ -123,6 +125,13 @@ class FakeScanner:
         name = device.addresses[0].network
         return self.publish(Event(kind, now, name, device, device.ip, None, None, device.reason, previous, now))
 
+    def label(self, mac: Mac, wishes: Mapping[str, object]) -> None:
+        if event := relabel(self.devices[mac], wishes, time.monotonic()):
+            self.publish(event)
+
+    def forget(self, mac: Mac) -> None:
+        self.publish(Event(EventKind.FORGOTTEN, time.monotonic(), None, self.devices.pop(mac)))
+
     def scan_now(self, targets: Sequence[str]) -> int:
         if "203.0.113.1" in targets:
             raise BadTarget("203.0.113.1: not within a scanned network")
@@ -158,6 +167,35 @@ class FakeScanner:
 
     def problems(self) -> tuple[str, ...]:
         return self.troubles
+
+
+class Forgetful:
+    """A history that keeps nothing."""
+
+    def place(self, cursor: str) -> int:
+        epoch, _, number = cursor.rpartition("-")
+        if not number.isdigit():
+            raise ValueError(cursor)
+        if epoch != "k3f9":
+            raise CursorGone("it is of another history")
+        return int(number)
+
+    def cursor_of(self, number: int) -> str:
+        return f"k3f9-{number}"
+
+    async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
+        if whole or question.since is not None:
+            raise CursorGone("nothing is kept")
+        return Page((), {}, question.through)
+
+    async def begin_of_last(self, question: Question) -> int:
+        return 0
+
+    async def presence(self, mac: Mac, days: int, standing: Standing | None, now: float) -> Sequence[PresenceOfDay]:
+        return ()
+
+    async def backup(self) -> BinaryIO:
+        raise Unreadable("nothing is kept")
 
 
 class House:
@@ -250,7 +288,7 @@ async def house(
     scanner = FakeScanner(hub, devices)
     socket_path = path / "s"
     chosen = {"unix": str(socket_path), "tcp": ("127.0.0.1:0",), **(listen or {})}
-    server = Server(scanner, hub, config.Listen(**chosen), config.Access(**(access or {})), translator)
+    server = Server(scanner, hub, config.Listen(**chosen), config.Access(**(access or {})), translator, (), Forgetful())
     await server.open()
     try:
         async with asyncio.TaskGroup() as tasks:

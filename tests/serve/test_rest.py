@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from netscand import protocol
 from netscand.core.model import Status
-from netscand.serve import rest
+from netscand.serve import query, rest
 from netscand.serve.answers import HEADERS
 from tests.serve.house import LAN, OTHER, House, house, mac
 
@@ -269,7 +269,7 @@ def test_a_compressed_body_is_not_unpacked(tmp_path: Path) -> None:
 
 def test_a_body_that_does_not_come_is_408(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T16."""
-    monkeypatch.setattr(rest, "SLOW", 0.2)
+    monkeypatch.setattr(query, "SLOW", 0.2)
 
     async def play() -> None:
         async with house(tmp_path) as lan:

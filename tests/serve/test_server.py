@@ -18,7 +18,7 @@ from netscand.serve.hub import Hub
 from netscand.serve.listen import AlreadyRunning, BadAddress, TcpAddress, tcp_socket
 from netscand.serve.server import OURS, Server
 from netscand.serve.translate import Translator
-from tests.serve.house import BOOT, FakeScanner, hear, house, mac, read_out
+from tests.serve.house import BOOT, FakeScanner, Forgetful, hear, house, mac, read_out
 
 
 def a_server(
@@ -26,7 +26,7 @@ def a_server(
 ) -> Server:
     translator = Translator(lambda: BOOT, lambda _: None)
     hub = Hub(translator)
-    return Server(FakeScanner(hub), hub, listen, access or config.Access(), translator, handed_in)
+    return Server(FakeScanner(hub), hub, listen, access or config.Access(), translator, handed_in, Forgetful())
 
 
 def test_every_route_and_every_message_stands_in_the_table_of_rights(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_every_route_asks_for_its_role(tmp_path: Path, others: str) -> None:
                 allowed = roles.index(others) >= least
                 status = int(answer.split(b" ", 2)[1])
                 assert (status != 403) is allowed, what
-                assert status < 500
+                assert status < 500 or what == "GET /api/backup"  # 503: this house has nothing to copy
 
     asyncio.run(play())
 

@@ -10,10 +10,9 @@ from typing import Any
 from netscand import config
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Status
 from netscand.core.presence import Presence, Rules
-from netscand.core.recorded import Memory, Page
+from netscand.core.recorded import Memory, Page, Question
 from netscand.core.replay import told_again
 from netscand.store.history import History
-from netscand.store.reader import Question
 
 BOOT = 1_700_000_000.0
 """Wall time when the monotonic clock was 0, in these tests."""

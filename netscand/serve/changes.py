@@ -1,0 +1,69 @@
+"""What clients may change: the user's words of a device, and that it is known at all."""
+
+from unicodedata import normalize
+
+import msgspec
+from aiohttp import web
+
+from netscand import protocol
+from netscand.serve.answers import HEADERS, Refused, answer
+from netscand.serve.hub import Hub
+from netscand.serve.query import NOT_READABLE, json_of, mac_of, parameters
+from netscand.serve.scanner import Scanner
+from netscand.serve.translate import Translator, mac_text
+
+decode_words = msgspec.json.Decoder(protocol.DeviceWords).decode
+
+
+class Changes:
+    """The handlers; access.RIGHTS says who may."""
+
+    def __init__(self, scanner: Scanner, hub: Hub, translator: Translator) -> None:
+        self._scanner = scanner
+        self._hub = hub
+        self._translator = translator
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every route."""
+        return [web.patch("/api/devices/{mac}", self.label), web.delete("/api/devices/{mac}", self.forget)]
+
+    async def label(self, request: web.Request) -> web.StreamResponse:
+        """Take label, known, notes, patience; answer with the device."""
+        parameters(request)
+        mac = mac_of(request.match_info["mac"])
+        body = await json_of(request)
+        try:
+            words = decode_words(body)
+        except NOT_READABLE as wrong:
+            raise Refused("bad_request", f"not what can be said of a device: {wrong}") from None
+        wishes = {name: value for name, value in msgspec.structs.asdict(words).items() if value is not msgspec.UNSET}
+        for name in ("label", "notes"):
+            if isinstance(text := wishes.get(name), str):
+                wishes[name] = cleaned(text, lines=name == "notes")
+        try:
+            self._scanner.label(mac, wishes)
+        except KeyError:
+            raise Refused("not_found", f"no device {mac_text(mac)}") from None
+        self._translator.sync()
+        told = answer(self._translator.device(self._scanner.devices[mac]))
+        await self._hub.settled()
+        return told
+
+    async def forget(self, request: web.Request) -> web.StreamResponse:
+        """Strike a device out; heard again, it is new."""
+        parameters(request)
+        mac = mac_of(request.match_info["mac"])
+        try:
+            self._scanner.forget(mac)
+        except KeyError:
+            raise Refused("not_found", f"no device {mac_text(mac)}") from None
+        except ValueError as wrong:
+            raise Refused("bad_request", f"{mac_text(mac)}: {wrong}") from None
+        await self._hub.settled()
+        return web.Response(status=204, headers=HEADERS)
+
+
+def cleaned(text: str, *, lines: bool = False) -> str | None:
+    """The text without control, bidi and zero-width characters (FAULTS T8), in NFC; None where nothing is left."""
+    kept = "".join(char for char in normalize("NFC", text) if char.isprintable() or (lines and char == "\n"))
+    return kept.strip() or None

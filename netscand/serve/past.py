@@ -1,0 +1,267 @@
+"""What happened before: `/api/events`, a device's events and days, the backup; and the past of a resumed stream."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from time import monotonic
+from typing import NamedTuple
+
+from aiohttp import web
+
+from netscand import protocol
+from netscand.core.model import Device, EventKind, Mac
+from netscand.core.recorded import CursorGone, Question, Standing, copied
+from netscand.core.replay import told_again
+from netscand.serve.answers import HEADERS, JSON, Refused, answer
+from netscand.serve.archive import Archive
+from netscand.serve.filters import EVERYTHING, Filter
+from netscand.serve.hub import Hub
+from netscand.serve.moment import Moment
+from netscand.serve.query import SLOW, mac_of, number_of, parameters
+from netscand.serve.scanner import Scanner
+from netscand.serve.translate import Translator, mac_text
+
+PART = 50
+"""Events that are read and told at a time: some 4 ms of the loop."""
+
+EVENTS, MOST_EVENTS = 500, 5_000
+"""In one answer: unless asked otherwise, and at most."""
+
+MOST_DAYS = 90
+
+MISSED, MISSED_A_DEVICE = 10_000, 4
+"""Events that a stream is resumed with, at most, and as many a device: a snapshot is shorter than more."""
+
+PIECE = 256 * 1024
+"""Bytes of the backup that are sent at a time."""
+
+
+class Past:
+    """Tells events of the past, each with its device as it was."""
+
+    def __init__(self, archive: Archive, scanner: Scanner, hub: Hub, translator: Translator) -> None:
+        self._archive = archive
+        self._scanner = scanner
+        self._hub = hub
+        self._translator = translator
+        self._in_unix_time = translator.of_unix_time()
+        self._copying = asyncio.Lock()
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every route; access.RIGHTS says who may."""
+        return [
+            web.get("/api/events", self.events),
+            web.get("/api/devices/{mac}/events", self.events),
+            web.get("/api/devices/{mac}/presence", self.presence),
+            web.get("/api/backup", self.backup, allow_head=False),
+        ]
+
+    # ---- the stream -----------------------------------------------------------------------------------------------
+
+    async def missed(self, since: str, moment: Moment, fits: Filter = EVERYTHING) -> AsyncIterator[protocol.Event]:
+        """What happened after a client's cursor, up to the moment, in order. Raises CursorGone before the first."""
+        await self._hub.settled()
+        through = self._archive.place(moment.cursor)
+        most = max(MISSED, MISSED_A_DEVICE * len(self._scanner.devices))
+        question = Question(through, since=self._archive.place(since), limit=PART)
+        async for told, before in self._tell(question, moment, bool(fits), whole=True, most=most):
+            if not fits or fits.event(told, before):
+                yield told
+
+    async def _tell(
+        self,
+        question: Question,
+        moment: Moment,
+        beforehand: bool = False,
+        *,
+        whole: bool = False,
+        most: int | None = None,
+    ) -> AsyncIterator[tuple[protocol.Event, protocol.Device | None]]:
+        """Events with what their devices were before them, where that is asked for; a part at a time."""
+        translator, archive = self._in_unix_time, self._archive
+        left = question.limit if not whole else None
+        since = question.since
+        while left is None or left > 0:
+            size = PART if left is None else min(PART, left)
+            part = Question(question.through, since, question.after, question.kinds, question.mac, size)
+            page = await archive.events(part, whole=whole, most=most)
+            for number, event in zip(page.events, told_again(page, lambda mac: self._then(moment, mac)), strict=True):
+                told = translator.event(archive.cursor_of(number.sequence), event)
+                yield told, translator.device_before(event) if beforehand else None
+            most = None
+            since = page.through
+            if since >= question.through:
+                return
+            if left is not None:
+                left -= len(page.events)
+            await asyncio.sleep(0)
+
+    def _then(self, moment: Moment, mac: Mac) -> Device | None:
+        """A device as it was at the moment, its times turned into unix time."""
+        device = moment.device(mac)
+        if device is None:
+            return None
+        unix = self._unix
+        then = copied(device)
+        then.first_seen, then.last_seen = unix(then.first_seen), unix(then.last_seen)
+        then.status_since = unix(then.status_since)
+        for held in then.addresses:
+            held.first_seen, held.last_seen = unix(held.first_seen), unix(held.last_seen)
+        return then
+
+    def _unix(self, at: float) -> float:
+        """The middle of the millisecond, so that it is told as the same one again."""
+        return (self._translator.milliseconds(at) + 0.5) / 1000
+
+    # ---- REST -----------------------------------------------------------------------------------------------------
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Events, oldest first; of one device, where the path names one."""
+        of_one = "mac" in request.match_info
+        given = parameters(request, "since", "kind", "limit", "last", *(() if of_one else ("mac",)))
+        mac_given = request.match_info["mac"] if of_one else given.get("mac")
+        mac = mac_of(mac_given) if mac_given is not None else None
+        if of_one:
+            self._known(mac)
+        wish = self._wish(given, mac)
+        with self._hub.moment() as moment:
+            await self._hub.settled()
+            question = await self._question(wish, moment)
+            return await self._stream(request, question, moment)
+
+    def _wish(self, given: dict[str, str], mac: Mac | None) -> "_Wish":
+        if "last" in given and ("since" in given or "limit" in given):
+            raise Refused("bad_request", "last: goes with neither since nor limit")
+        name = "last" if "last" in given else "limit"
+        limit = number_of(given, name, EVENTS, most=MOST_EVENTS)
+        return _Wish(given.get("since"), _kinds(given.get("kind")), mac, limit, "last" in given)
+
+    async def _question(self, wish: "_Wish", moment: Moment) -> Question:
+        through = self._archive.place(moment.cursor)
+        question = Question(through, None, None, wish.kinds, wish.mac, wish.limit)
+        if wish.last:
+            return Question(
+                through, await self._archive.begin_of_last(question), None, wish.kinds, wish.mac, wish.limit
+            )
+        if wish.since is None:
+            return question
+        try:
+            return Question(through, self._archive.place(wish.since), None, wish.kinds, wish.mac, wish.limit)
+        except CursorGone as gone:
+            raise Refused("cursor_gone", f"since={wish.since[:64]}: {gone}") from None
+        except ValueError:
+            return Question(through, None, _time(wish.since), wish.kinds, wish.mac, wish.limit)
+
+    async def _stream(self, request: web.Request, question: Question, moment: Moment) -> web.StreamResponse:
+        """Answer with the events, and at the end the cursor to go on from."""
+        response = web.StreamResponse(headers={**HEADERS, "Content-Type": JSON})
+        parts: list[bytes] = []
+        size = count = 0
+        last = ""
+        before = b'{"events":['
+        try:
+            async for told, _ in self._tell(question, moment):
+                told.sent_at = None  # they left long ago
+                parts.append(before + protocol.encode(told))
+                before = b","
+                count, last, size = count + 1, told.cursor, size + len(parts[-1])
+                if size > PIECE:
+                    await _send(request, response, parts)
+                    size = 0
+        except CursorGone as gone:
+            raise Refused("cursor_gone", str(gone)) from None
+        cursor = last if count == question.limit else moment.cursor
+        end = b'],"cursor":' + protocol.encode(cursor) + b"}"
+        parts.append(end if count else before + end)
+        if not response.prepared:
+            return web.Response(body=b"".join(parts), content_type=JSON, headers=HEADERS)
+        await _send(request, response, parts)
+        return response
+
+    async def presence(self, request: web.Request) -> web.StreamResponse:
+        """How long a device was online on each of the last days."""
+        given = parameters(request, "days")
+        mac = mac_of(request.match_info["mac"])
+        device = self._known(mac)
+        days = number_of(given, "days", 7, most=MOST_DAYS)
+        self._translator.sync()
+        standing = Standing(device.status, self._unix(device.status_since), device.reason)
+        await self._hub.settled()
+        found = await self._archive.presence(mac, days, standing, self._unix(monotonic()))
+        return answer(
+            protocol.PresenceDays(
+                days=[
+                    protocol.PresenceDay(
+                        date=datetime.fromtimestamp(day.start, UTC).date().isoformat(),
+                        online_seconds=round(day.online, 1),
+                        unknown_seconds=round(day.unknown, 1),
+                    )
+                    for day in found
+                ]
+            )
+        )
+
+    async def backup(self, request: web.Request) -> web.StreamResponse:
+        """A consistent copy of the database."""
+        parameters(request)
+        if self._copying.locked():
+            raise Refused("busy", "a backup is being made")
+        async with self._copying:
+            file = await self._archive.backup()
+        with file:
+            size = file.seek(0, 2)
+            file.seek(0)
+            named = {"Content-Type": "application/vnd.sqlite3", "Content-Length": str(size)}
+            response = web.StreamResponse(headers={**HEADERS, **named})
+            await response.prepare(request)
+            while piece := await asyncio.to_thread(file.read, PIECE):
+                async with asyncio.timeout(SLOW):
+                    await response.write(piece)
+        return response
+
+    def _known(self, mac: Mac | None) -> Device:
+        device = self._scanner.devices.get(mac) if mac is not None else None
+        if device is None:
+            raise Refused("not_found", f"no device {mac_text(mac) if mac else ''}")
+        return device
+
+
+class _Wish(NamedTuple):
+    """What a request for events asks for."""
+
+    since: str | None
+    kinds: tuple[EventKind, ...]
+    mac: Mac | None
+    limit: int
+    last: bool
+
+
+async def _send(request: web.Request, response: web.StreamResponse, parts: list[bytes]) -> None:
+    if not response.prepared:
+        await response.prepare(request)
+    text = b"".join(parts)
+    parts.clear()
+    if request.method != "HEAD":
+        async with asyncio.timeout(SLOW):
+            await response.write(text)
+
+
+def _kinds(text: str | None) -> tuple[EventKind, ...]:
+    """One kind, or several with commas between them."""
+    if text is None:
+        return ()
+    try:
+        return tuple(EventKind(word) for word in text.split(","))
+    except ValueError:
+        raise Refused("bad_request", f"kind={text[:64]}: expected {', '.join(EventKind)}") from None
+
+
+def _time(text: str) -> float:
+    """RFC 3339, or a date, as unix seconds; UTC where it does not say."""
+    try:
+        at = datetime.fromisoformat(text.replace(" ", "+"))
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise Refused(
+            "bad_request", f"since={text[:64]}: expected a cursor, or a time such as 2026-11-23T10:00:00Z"
+        ) from None
