@@ -196,7 +196,8 @@ class Page:
         """Press the mouse on what the selector finds."""
         box = self.js(
             f"(() => {{ const it = document.querySelector({json.dumps(selector)});"
-            " it.scrollIntoView({block: 'nearest'}); const box = it.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2] })()"
+            " it.scrollIntoView({block: 'nearest'}); const box = it.getBoundingClientRect();"
+            " return [box.x + box.width / 2, box.y + box.height / 2] })()"
         )
         for kind in ("mousePressed", "mouseReleased"):
             self.call(

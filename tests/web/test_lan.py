@@ -122,7 +122,8 @@ def test_who_has_nothing_to_sort_by_goes_last_both_ways(page: Page, sort: str, f
     """Addresses as numbers, names as people sort them, the empty at the end."""
     body = f"""
     const devices = [device(10, {{ vendor: 'AVM', label: 'printer 10' }}),
-      device(9, {{ vendor: null, hostname: 'Printer 9' }}), device(2, {{ vendor: 'Zyxel' }}), device(7, {{ ip: null, addresses: [], vendor: null, label: 'zebra' }})];
+      device(2, {{ vendor: 'Zyxel' }}), device(9, {{ vendor: null, hostname: 'Printer 9' }}),
+      device(7, {{ ip: null, addresses: [], vendor: null, label: 'zebra' }})];
     const view = new View();
     const order = (descending) => {{
       view.query = {{ ...view.query, sort: '{sort}', descending }};

@@ -50,7 +50,7 @@ def test_devices_appear_with_all_that_is_known_of_them(full: Page) -> None:
 def test_a_device_joins_and_leaves_before_ones_eyes(full: Page, crowd: Crowd) -> None:
     """Without a reload: a new row and an event, then offline, with the reason told."""
     before = full.js(eye.COUNT)
-    mac = crowd.join("10.77.0.50")
+    mac = crowd.join("10.77.0.50", "3c:d9:2b:00:00:50")
     full.until(eye.row("10.77.0.50"))
     assert full.js(eye.COUNT) == before + 1
     full.until(f"{eye.events()}.some(text => /New 10.77.0.50/.test(text))")

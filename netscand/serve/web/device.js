@@ -6,48 +6,55 @@ import { newsIn } from "./lan.js";
 import { facts } from "./networks.js";
 import { device as path } from "./rest.js";
 import { week } from "./week.js";
-import { age, calledOf, evidenceOf, inFull, kindsOf, nameOf, sourceOf, span, stamp, troubleOf, vendorOf } from "./words.js";
+import {
+  age, calledOf, evidenceOf, inFull, kindsOf, sourceOf, span, stamp, troubleOf, vendorOf,
+} from "./words.js";
 
-const LISTED = 50;
+const NEEDED = "To edit devices, this page needs a token with the role admin.";
 
 export class DevicePane {
-  /** `ask`: REST; `lan`; `now()`; `close()`; `notice(words)`; `token(why)`: asks for one; `forget(name)`: a promise of yes or no. */
+  /**
+   * `ask`: REST; `lan`; `now()` in ms by the daemon's clock; `close()`; `notice(words)`; `token(why)` asks for one;
+   * `forget(name)`: a promise of yes or no.
+   */
   constructor({ element, lan, ask, now, close, notice, token, forget }) {
     Object.assign(this, { element, lan, ask, now, close, notice, token, forget });
     this.mac = null;
+    this.heard = new Set(); // cursors of the events that are shown
     this.title = el("h2", { id: "device-title" });
     this.sub = el("p", { class: "sub" });
-    this.dot = el("i", { class: "dot", "aria-hidden": "true" });
+    this.dot = el("i", { "aria-hidden": "true" });
     this.presence = el("b");
     this.reason = el("span", { class: "why" });
     this.facts = el("dl");
     this.addresses = el("tbody");
-    this.picture = el("div", { class: "picture" });
+    this.picture = el("div");
     this.events = el("ol");
-    this.eventsAbsent = el("p", { class: "why" });
+    this.silence = el("p", { class: "why" });
     this.#form();
-    const head = ["Address", "Evidence", "Last heard"].map((name) => el("th", { scope: "col" }, name));
+    const heads = ["Address", "Evidence", "Last heard"].map((name) => el("th", { scope: "col" }, name));
     element.setAttribute("aria-labelledby", "device-title");
     element.append(
-      el("header", {}, el("div", {}, this.title, this.sub), el("button", { type: "button", class: "close", "aria-label": "Close", onclick: close }, "×")),
+      el("header", {}, el("div", {}, this.title, this.sub),
+        el("button", { type: "button", class: "close", "aria-label": "Close", onclick: close }, "×")),
       el("p", { class: "verdict" }, this.dot, this.presence, this.reason),
       this.facts,
-      el("h3", {}, "Addresses"), el("table", { class: "plain" }, el("thead", {}, el("tr", {}, ...head)), this.addresses),
+      el("h3", {}, "Addresses"),
+      el("table", { class: "plain" }, el("thead", {}, el("tr", {}, ...heads)), this.addresses),
       el("h3", {}, "Last seven days"), this.picture,
       this.form,
-      el("h3", {}, "Events"), this.events, this.eventsAbsent,
+      el("h3", {}, "Events"), this.events, this.silence,
     );
   }
 
   #form() {
-    this.label = el("input", { id: "d-label", name: "label", maxLength: 200, autocomplete: "off" });
-    this.known = el("input", { id: "d-known", name: "known", type: "checkbox" });
-    this.notes = el("textarea", { id: "d-notes", name: "notes", rows: 3, maxLength: 4000 });
-    this.patience = el("input", { id: "d-patience", name: "patience", type: "number", min: 1, max: 86400, step: 1, inputMode: "numeric" });
-    this.learn = el("button", { type: "button", class: "quiet", onclick: () => this.#send({ patience: null }) }, "Learn it");
-    this.save = el("button", { type: "submit", class: "main" }, "Save");
-    this.drop = el("button", { type: "button", class: "quiet danger", onclick: () => this.#forget() }, "Forget…");
-    this.unlock = el("button", { type: "button", class: "quiet", onclick: () => this.token("To edit devices, this page needs a token with the role admin.") }, "Enter a token to edit");
+    const button = (text, more) => el("button", { type: "button", ...more }, text);
+    this.label = el("input", { id: "d-label", name: "label", maxLength: 128, autocomplete: "off" });
+    this.known = el("input", { name: "known", type: "checkbox" });
+    this.notes = el("textarea", { id: "d-notes", name: "notes", rows: 3, maxLength: 4096 });
+    this.patience = el("input", { id: "d-patience", name: "patience", type: "number", min: 1, max: 86400 });
+    this.patience.step = "any";
+    this.unlock = button("Enter a token to edit", { onclick: () => this.token(NEEDED) });
     this.said = el("p", { class: "said", role: "status" });
     this.fields = el("fieldset", {},
       el("legend", {}, "What you know of it"),
@@ -55,11 +62,13 @@ export class DevicePane {
       el("label", { class: "check" }, this.known, "I know this device"),
       el("label", { for: "d-notes" }, "Notes"), this.notes,
       el("label", { for: "d-patience" }, "Patience, in seconds"),
-      el("div", { class: "beside" }, this.patience, this.learn),
+      el("div", { class: "beside" }, this.patience,
+        button("Learn it", { class: "learn", onclick: () => this.#send({ patience: null }) })),
       el("p", { class: "why" }, "How long it may be silent before it counts as gone."),
-      el("div", { class: "buttons" }, this.save, this.drop));
-    this.form = el("form", { noValidate: false, onsubmit: (event) => this.#submit(event) }, this.fields, this.unlock, this.said);
-    this.touched = new Set();
+      el("div", { class: "buttons" }, el("button", { class: "main" }, "Save"),
+        button("Forget…", { class: "danger", onclick: () => this.#forget() })));
+    this.form = el("form", { onsubmit: (event) => this.#submit(event) }, this.fields, this.unlock, this.said);
+    this.touched = new Set(); // fields that the user changed: they are left alone
     this.form.addEventListener("input", (event) => this.touched.add(event.target.name));
   }
 
@@ -69,12 +78,12 @@ export class DevicePane {
     this.element.hidden = !mac;
     if (!mac) return;
     this.touched.clear();
-    say(this.said, "");
+    this.heard.clear();
     this.patience.value = "";
     this.events.replaceChildren();
     this.picture.replaceChildren();
-    say(this.eventsAbsent, "");
-    this.heard = new Set();
+    say(this.silence, "");
+    say(this.said, "");
     this.element.scrollTop = 0;
     this.draw();
     this.#fetch(mac);
@@ -83,10 +92,9 @@ export class DevicePane {
   /** Ask again what the stream does not tell: when it was last heard. */
   async refresh() {
     const mac = this.mac;
-    if (!mac) return;
+    if (!this.lan.devices.has(mac)) return;
     try {
-      const device = await this.ask("GET", path(mac));
-      this.lan.refresh([device]);
+      this.lan.refresh([await this.ask("GET", path(mac))]);
       if (mac === this.mac) this.draw();
     } catch { /* the stream says what is wrong */ }
   }
@@ -94,10 +102,10 @@ export class DevicePane {
   /** Events of the stream; those of this device are shown. */
   hear(events) {
     for (const event of events) {
-      if (event.device?.mac !== this.mac || this.heard?.has(event.cursor)) continue;
+      if (event.device?.mac !== this.mac || this.heard.has(event.cursor)) continue;
       this.heard.add(event.cursor);
       this.events.prepend(item(event, true));
-      say(this.eventsAbsent, "");
+      say(this.silence, "");
     }
   }
 
@@ -110,14 +118,10 @@ export class DevicePane {
       say(this.sub, this.lan.whole ? "No such device: it was forgotten, or never here." : "…");
       return;
     }
-    const now = this.now();
-    const since = (text) => (now - stamp(text)) / 1000;
+    const since = (text) => (this.now() - stamp(text)) / 1000;
+    const source = sourceOf({ ...device, label: null });
     say(this.title, calledOf(device));
-    const source = sourceOf(device);
-    say(this.sub, [
-      device.label && device.hostname ? `${device.hostname}` : "",
-      source && !device.label ? `name by ${source}` : "", ...kindsOf(device), device.known ? "known" : "",
-    ].filter(Boolean).join(" · "));
+    say(this.sub, [...kindsOf(device), device.known ? "known" : ""].filter(Boolean).join(" · "));
     mark(this.dot, "class", `dot ${device.status}`);
     say(this.presence, `${device.status} for ${span(Math.max(0, Math.floor(since(device.status_since))))}`);
     say(this.reason, device.reason);
@@ -125,68 +129,63 @@ export class DevicePane {
       ["IP", device.ip || "none"],
       ["MAC", device.mac + (device.randomized_mac ? " (randomised)" : "")],
       ["Vendor", vendorOf(device) || "unknown"],
-      ...(nameOf(device) && device.hostname ? [["Host name", device.hostname + (device.hostname_source ? ` (${sourceOf({ ...device, label: null })})` : "")]] : []),
+      ...(device.hostname ? [["Host name", device.hostname + (source && ` (${source})`)]] : []),
       ["Last seen", age(since(device.last_seen)), inFull(device.last_seen)],
       ["First seen", age(since(device.first_seen)), inFull(device.first_seen)],
       ["Round trip", device.rtt_ms === null ? "not measured" : `${device.rtt_ms} ms`],
       ["Patience", span(device.patience)],
     ]);
-    this.#drawAddresses(device, now);
+    this.#drawAddresses(device, since);
     this.#drawForm(device);
   }
 
-  #drawAddresses(device, now) {
+  #drawAddresses(device, since) {
+    const rows = this.addresses;
     const held = [...device.addresses].sort((one, other) => (one.last_seen < other.last_seen ? 1 : -1));
-    while (this.addresses.childElementCount > held.length) this.addresses.lastElementChild.remove();
-    while (this.addresses.childElementCount < held.length) {
-      this.addresses.append(el("tr", {}, el("td", {}, el("b"), el("small")), el("td"), el("td")));
+    while (rows.childElementCount > held.length) rows.lastElementChild.remove();
+    while (rows.childElementCount < held.length) {
+      rows.append(el("tr", {}, el("td", {}, el("b"), el("small", { class: "faint" })), el("td"), el("td")));
     }
     held.forEach((address, at) => {
-      const [where, how, when] = this.addresses.children[at].children;
+      const [where, how, when] = rows.children[at].children;
       say(where.firstChild, address.ip);
       say(where.lastChild, address.network);
       say(how, evidenceOf(address.evidence));
-      say(when, age((now - stamp(address.last_seen)) / 1000));
-      when.title = inFull(address.last_seen);
+      say(when, age(since(address.last_seen)));
     });
   }
 
   #drawForm(device) {
-    const may = this.lan.role === "admin";
-    this.fields.disabled = !may;
-    this.unlock.hidden = may;
-    const fresh = (name, put) => this.touched.has(name) || put();
-    fresh("label", () => { if (this.label.value !== (device.label || "")) this.label.value = device.label || ""; });
-    fresh("notes", () => { if (this.notes.value !== (device.notes || "")) this.notes.value = device.notes || ""; });
-    fresh("known", () => { this.known.checked = device.known; });
+    this.fields.disabled = this.lan.role !== "admin";
+    this.unlock.hidden = !this.fields.disabled;
+    for (const name of ["label", "notes"]) {
+      const text = device[name] || "";
+      if (!this.touched.has(name) && this[name].value !== text) this[name].value = text;
+    }
+    if (!this.touched.has("known")) this.known.checked = device.known;
     this.label.placeholder = device.hostname || "none";
     this.patience.placeholder = `${Math.round(device.patience)} now`;
   }
 
   async #fetch(mac) {
-    const [told, presence] = await Promise.allSettled([
-      this.ask("GET", path(mac, "/events")), this.ask("GET", path(mac, "/presence?days=7")),
-    ]);
+    const wishes = [this.ask("GET", path(mac, "/events?last=50")), this.ask("GET", path(mac, "/presence?days=7"))];
+    const [told, presence] = await Promise.allSettled(wishes);
     if (mac !== this.mac) return;
-    if (presence.status === "fulfilled") this.picture.replaceChildren(week(presence.value.days, this.now()));
-    else this.picture.replaceChildren(el("p", { class: "why" }, absent(presence.reason)));
-    if (told.status === "fulfilled") {
-      const events = newsIn(told.value.events).filter((event) => !this.heard.has(event.cursor)).slice(-LISTED).reverse();
-      for (const event of events) this.heard.add(event.cursor);
-      this.events.append(...events.map((event) => item(event, true)));
-      say(this.eventsAbsent, this.events.childElementCount ? "" : "Nothing is kept of it.");
-    } else {
-      say(this.eventsAbsent, absent(told.reason));
-    }
+    this.picture.append(presence.status === "fulfilled" ? week(presence.value.days, this.now())
+      : el("p", { class: "why" }, troubleOf(presence.reason)));
+    if (told.status !== "fulfilled") return say(this.silence, troubleOf(told.reason));
+    const events = newsIn(told.value.events).filter((event) => !this.heard.has(event.cursor)).reverse();
+    for (const event of events) this.heard.add(event.cursor);
+    this.events.append(...events.map((event) => item(event, true)));
+    say(this.silence, this.events.childElementCount ? "" : "Nothing is kept of it.");
   }
 
   #submit(event) {
     event.preventDefault();
     const changes = {};
-    if (this.touched.has("label")) changes.label = this.label.value.trim() || null;
-    if (this.touched.has("notes")) changes.notes = this.notes.value.trim() || null;
+    for (const name of ["label", "notes"]) if (this.touched.has(name)) changes[name] = this[name].value.trim() || null;
     if (this.touched.has("known")) changes.known = this.known.checked;
-    if (this.touched.has("patience") && this.patience.value) changes.patience = Number(this.patience.value);
+    if (this.patience.value) changes.patience = Number(this.patience.value);
     if (Object.keys(changes).length) this.#send(changes);
     else say(this.said, "Nothing was changed.");
   }
@@ -194,11 +193,10 @@ export class DevicePane {
   async #send(changes) {
     const mac = this.mac;
     try {
-      const device = await this.ask("PATCH", path(mac), changes);
-      if (device?.mac) this.lan.put(device);
+      this.lan.put(await this.ask("PATCH", path(mac), changes));
       if (mac !== this.mac) return;
       for (const name of Object.keys(changes)) this.touched.delete(name);
-      if ("patience" in changes) this.patience.value = "";
+      this.patience.value = "";
       say(this.said, "Saved.");
       this.draw();
     } catch (failure) {
@@ -208,11 +206,11 @@ export class DevicePane {
 
   async #forget() {
     const mac = this.mac;
-    const device = this.lan.devices.get(mac);
-    if (!device || !(await this.forget(calledOf(device)))) return;
+    const name = calledOf(this.lan.devices.get(mac));
+    if (!(await this.forget(name))) return;
     try {
       await this.ask("DELETE", path(mac));
-      this.notice(`${calledOf(device)} is forgotten.`);
+      this.notice(`${name} is forgotten.`);
       if (mac === this.mac) this.close();
     } catch (failure) {
       this.#failed(failure);
@@ -220,11 +218,7 @@ export class DevicePane {
   }
 
   #failed(failure) {
-    if (failure.code === "forbidden" || failure.code === "unauthorized") {
-      this.token(`${troubleOf(failure)} To edit devices, this page needs a token with the role admin.`);
-    }
     say(this.said, troubleOf(failure));
+    if (failure.code === "forbidden" || failure.code === "unauthorized") this.token(`${troubleOf(failure)} ${NEEDED}`);
   }
 }
-
-const absent = (failure) => (failure.code === "not_built" || failure.code === "not_found" ? "This netscand keeps no history." : troubleOf(failure));

@@ -11,7 +11,7 @@ const VERDICTS = new Set(["discovered", "online", "offline"]);
 /** The newest `protocol` number this page understands. */
 export const PROTOCOL = 1;
 
-/** Of events that are kept, in order, those worth telling: a device that left a doubt as it had entered it is no news. */
+/** Of events that are kept, those worth telling: a device that left a doubt as it had entered it is no news. */
 export function newsIn(events) {
   const verdicts = new Map();
   return events.filter((event) => {
@@ -39,8 +39,7 @@ export class Lan {
     this.role = "none";
     this.version = null;
     this.protocol = null;
-    this.lastScan = null;
-    /** scan_id → {networks, cause, done, total, found}, of those that run. */
+    /** scan_id → {cause, done, total}, of those that run. */
     this.scans = new Map();
     this.before = new Map(); // MAC → presence before the doubt it is in
     this.parts = null;
@@ -54,11 +53,11 @@ export class Lan {
       case "resumed": return this.#resume(message);
       case "event": return this.#event(message);
       case "scan_started":
-        this.scans.set(message.scan_id, { networks: message.networks, cause: message.requested_by, done: 0, total: 0, found: 0 });
+        this.scans.set(message.scan_id, { cause: message.requested_by, done: 0, total: 0 });
         break;
       case "scan_progress": {
-        const scan = this.scans.get(message.scan_id) || { networks: [], cause: "client" };
-        this.scans.set(message.scan_id, { ...scan, done: message.done, total: message.total, found: message.found });
+        const { cause } = this.scans.get(message.scan_id) || { cause: "client" };
+        this.scans.set(message.scan_id, { cause, done: message.done, total: message.total });
         break;
       }
       case "scan_update": this.#scanned(message); break;
@@ -101,7 +100,6 @@ export class Lan {
     this.parts = [];
     this.cursor = null; // half a snapshot is nowhere to resume from
     this.beginsAt = message.cursor;
-    this.lastScan = message.last_scan;
     return this.#part(message.devices, message.more);
   }
 
@@ -188,7 +186,6 @@ export class Lan {
 
   #scanned(message) {
     this.scans.delete(message.scan_id);
-    this.lastScan = message.finished_at;
     for (const device of message.devices) this.put(device);
     for (const id of message.networks) {
       const network = this.networks.get(id);

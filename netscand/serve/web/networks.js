@@ -12,7 +12,8 @@ class Card {
     this.why = el("p", { class: "why" });
     this.facts = el("dl");
     this.scan = el("button", { type: "button", onclick: () => scan(this.id) }, "Scan");
-    this.element = el("article", { class: "card" }, el("header", {}, this.name, this.state, this.scan), this.why, this.facts);
+    const head = el("header", {}, this.name, this.state, this.scan);
+    this.element = el("article", { class: "card" }, head, this.why, this.facts);
   }
 
   draw(network, online, now) {
@@ -23,12 +24,12 @@ class Card {
     say(this.why, network.why);
     mark(this.scan, "aria-label", `Scan ${network.id} now`);
     this.scan.hidden = network.state !== "up";
-    const scanned = network.state !== "excluded";
-    facts(this.facts, scanned ? [
+    const last = network.last_scan;
+    facts(this.facts, network.state !== "excluded" ? [
       ["Online", `${online.toLocaleString()} of ${count(network.addresses, "address", "addresses")}`],
       ["Asked", coverageOf(network)],
       ["Every", span(network.interval)],
-      ["Last scan", network.last_scan ? age((now - stamp(network.last_scan)) / 1000) : "not yet", inFull(network.last_scan)],
+      ["Last scan", last ? age((now - stamp(last)) / 1000) : "not yet", inFull(last)],
       ["Gateway", network.gateway || "none"],
     ] : []);
   }
@@ -68,7 +69,8 @@ export class Networks {
       el("label", { class: "lease" }, "Scan every ", this.lease),
       this.force,
       el("h2", {}, "Health"), this.problems, this.health, this.absent,
-      el("p", { class: "role" }, this.role, el("button", { type: "button", class: "quiet", onclick: () => token() }, "Enter a token")),
+      el("div", { class: "role" }, this.role,
+        el("button", { type: "button", onclick: () => token() }, "Enter a token")),
     );
   }
 
@@ -126,11 +128,13 @@ export class Networks {
     const usual = this.usual || this.lan.interval || 30;
     const choices = [0, ...LEASES.filter((seconds) => seconds < usual).reverse()];
     if (this.lease.childElementCount !== choices.length) {
-      this.lease.replaceChildren(...choices.map((seconds) => el("option", { value: seconds }, seconds ? span(seconds) : `${span(usual)}, as configured`)));
+      const title = (seconds) => (seconds ? span(seconds) : `${span(usual)}, as configured`);
+      this.lease.replaceChildren(...choices.map((seconds) => new Option(title(seconds), seconds)));
     }
     if (document.activeElement !== this.lease) this.lease.value = String(this.leased || 0);
     this.lease.disabled = !this.stream.live;
-    say(this.force, `In force: ${span(this.lan.interval || usual)}. A faster one holds for everybody, while this page is open.`);
+    const force = span(this.lan.interval || usual);
+    say(this.force, `In force: ${force}. A faster one holds for everybody, while this page is open.`);
   }
 
   #drawHealth(now) {
@@ -147,7 +151,8 @@ export class Networks {
       ["State", status.status === "ok" ? "well" : status.status],
       ["Devices", `${devices.online} online, ${devices.offline} offline, ${devices.unknown} unknown`],
       ["Heard", `${count(frames.received, "frame")}, ${frames.dropped.toLocaleString()} dropped`],
-      ["Sent", `${frames.broadcast.toLocaleString()} broadcast, ${frames.unicast.toLocaleString()} unicast, ${count(frames.send_errors, "error")}`],
+      ["Sent", `${count(frames.broadcast, "broadcast")}, ${count(frames.unicast, "probe")}`],
+      ["Refused", `${count(frames.send_errors, "frame")} by an interface`],
       ["Budget", `${budget.used} of ${budget.rate || "unlimited"} frames/s in use`],
       ["Clients", String(status.clients)],
       ["Memory", `${Math.round(status.memory_mib)} MiB`],

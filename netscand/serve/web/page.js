@@ -19,8 +19,6 @@ const PAINTED_AGAIN = 100; // ms between two paintings, at least: what comes fas
 const SORTED_AGAIN = 200; // the same of two sortings
 const REFRESHED = 10_000; // ms between two refreshments of `last seen`, at least
 const REFRESHED_UP_TO = 2000; // devices: more would be megabytes
-const PAST = 3600; // seconds of events that are asked for at the start
-const PAST_PAGES = 8;
 
 const lan = new Lan();
 const view = new View();
@@ -35,9 +33,12 @@ const events = new Events({ list: find("#event-list"), empty: find("#no-events")
 const herald = new Herald(find("#herald"));
 const scan = new ScanNow({ stream, lan, notice, token });
 const networks = new Networks({
-  element: find("#networks"), ailing: find("#ailing"), lan, stream, ask, now, notice, token, scan: (targets) => scan.start(targets),
+  element: find("#networks"), ailing: find("#ailing"), lan, stream, ask, now, notice, token,
+  scan: (targets) => scan.start(targets),
 });
-const pane = new DevicePane({ element: find("#device"), lan, ask, now, token, notice, forget: askForget, close: () => open(null) });
+const pane = new DevicePane({
+  element: find("#device"), lan, ask, now, token, notice, forget: askForget, close: () => open(null),
+});
 
 // ---- the stream
 
@@ -111,17 +112,9 @@ async function token(reason = "") {
 
 /** Events from before this page was opened, or that a lost cursor hid from it. */
 async function past() {
-  const found = [];
-  let since = new Date(now() - PAST * 1000).toISOString();
   try {
-    for (let pages = 0; pages < PAST_PAGES; pages++) {
-      const told = await ask("GET", `api/events?since=${encodeURIComponent(since)}&limit=500`);
-      found.push(...told.events);
-      if (told.events.length < 500) break;
-      since = told.cursor;
-    }
+    events.past((await ask("GET", "api/events?last=200")).events);
   } catch { /* no history: then only what happens from now on */ }
-  events.past(found);
   draw();
 }
 
@@ -227,8 +220,7 @@ function paintLink() {
   say(find("#token"), `role: ${lan.role}`);
   find("#token").hidden = !lan.version;
   if (link === "live" || !failure) return;
-  const words = { lost: "The connection was lost.", lagged: "This page did not keep up." }[failure.code] || troubleOf(failure);
-  murmur(`${words} Trying again every 3 s.`);
+  murmur(`${troubleOf(failure)} Trying again every 3 s.`);
 }
 
 function paintSort() {

@@ -21,11 +21,11 @@ export function useToken(text) {
 export async function ask(method, path, body) {
   const headers = {};
   if (token) headers.Authorization = `Bearer ${token}`;
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (body) headers["Content-Type"] = "application/json";
   let answer, said = null;
   try {
     answer = await fetch(new URL(path, document.baseURI), {
-      method, headers, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store", credentials: "omit",
+      method, headers, body: body && JSON.stringify(body), cache: "no-store", credentials: "omit",
     });
   } catch {
     throw { code: "unreachable", message: "netscand does not answer" };
@@ -34,11 +34,7 @@ export async function ask(method, path, body) {
     said = await answer.json();
   } catch { /* no JSON, as from a proxy; or nothing, as after DELETE */ }
   if (answer.ok) return said;
-  const error = said?.error;
-  const missing = answer.status === 405 || (answer.status === 404 && error?.message === "no such resource");
-  throw missing
-    ? { code: "not_built", message: "this netscand cannot do that" }
-    : { code: error?.code || "refused", message: error?.message || `HTTP ${answer.status}` };
+  throw said?.error || { code: "refused", message: `the answer was HTTP ${answer.status}` };
 }
 
 /** What a path segment needs. */

@@ -33,7 +33,8 @@ export class ScanNow {
     if (message.type === "scan_update" && this.ours.delete(message.scan_id)) {
       const found = this.last.get(message.scan_id) ?? message.online;
       const took = (stamp(message.finished_at) - stamp(message.started_at)) / 1000;
-      this.notice(`Scanned ${message.networks.join(", ")} in ${span(took)}: ${count(found, "device")} answered.`, { lasts: SAID });
+      const said = `Scanned ${message.networks.join(", ")} in ${span(took)}: ${count(found, "device")} answered.`;
+      this.notice(said, { lasts: SAID });
     }
     if (message.type === "scan_update") this.last.delete(message.scan_id);
     if (message.type === "scan_error") this.notice(`${message.network} could not be scanned: ${message.message}.`);
@@ -46,7 +47,7 @@ export class ScanNow {
   }
 
   draw() {
-    const wished = [...this.lan.scans].filter(([id, scan]) => scan.cause === "client" || this.ours.has(id)).map(([, scan]) => scan);
+    const wished = [...this.lan.scans.values()].filter((scan) => scan.cause === "client");
     const busy = wished.length > 0 || this.ours.size > 0;
     this.button.disabled = !this.stream.live || this.ours.size > 0;
     this.bar.hidden = !busy;
@@ -55,7 +56,8 @@ export class ScanNow {
     const total = wished.reduce((sum, scan) => sum + scan.total, 0);
     if (total) this.bar.value = done / total;
     else this.bar.removeAttribute("value");
-    this.#label(total ? `Scanning ${Math.floor((100 * done) / total)} %` : wished.length ? "Scanning…" : "Scan is next…");
+    const way = total ? ` ${Math.floor((100 * done) / total)} %` : "…";
+    this.#label(wished.length ? `Scanning${way}` : "Scan is next…");
   }
 
   #label(text) {

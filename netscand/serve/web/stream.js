@@ -94,7 +94,7 @@ export class Stream {
       socket.onmessage = socket.onclose = null;
       socket.close();
     }
-    for (const { reject } of this.#waiting.values()) reject({ code: "unreachable", message: "the connection was lost" });
+    for (const { reject } of this.#waiting.values()) reject({ code: "lost", message: "" });
     this.#waiting.clear();
   }
 

@@ -1,5 +1,5 @@
-// The table. Only the rows in sight exist: 65,000 devices cost no more than 40. Rows are changed in place, each only where
-// its text differs, so that nothing flickers.
+// The table. Only the rows in sight exist: 65,000 devices cost no more than 40. Rows are changed in place, each only
+// where its text differs, so that nothing flickers.
 
 import { el, mark, say } from "./element.js";
 import { networkOf } from "./order.js";
@@ -100,8 +100,10 @@ export class Table {
   constructor({ scroll, table, now, latest, open }) {
     const body = table.tBodies[0];
     Object.assign(this, { scroll, table, body, now, latest, open });
-    table.tHead.rows[0].append(...Object.entries(COLUMNS).map(([name, title]) =>
-      el("th", { class: `c-${name}`, role: "columnheader", scope: "col", "data-sort": name }, el("button", { type: "button" }, title))));
+    for (const [name, title] of Object.entries(COLUMNS)) {
+      const about = { class: `c-${name}`, role: "columnheader", scope: "col", "data-sort": name };
+      table.tHead.rows[0].append(el("th", about, el("button", { type: "button" }, title)));
+    }
     this.devices = []; // to be shown with the next `draw`, in this order
     this.rows = new Map();
     this.active = null; // the device that the keyboard is at
@@ -233,7 +235,8 @@ export class Table {
     const page = Math.max(1, Math.floor(this.room / this.height) - 1);
     const last = this.devices.length - 1;
     const at = this.devices.findIndex((device) => device.mac === this.active);
-    const to = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: last }[event.key];
+    const ways = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: last };
+    const to = ways[event.key];
     if (to === undefined || last < 0) return;
     event.preventDefault();
     this.focus(this.devices[Math.min(Math.max(to, 0), last)].mac);

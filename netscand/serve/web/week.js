@@ -23,7 +23,8 @@ export function week(days, now) {
     const unknown = day ? Math.min(day.unknown_seconds, passed - online) : 0;
     const x = (6 - back) * (WIDTH + GAP);
     const name = weekday.format(at);
-    const text = day ? `${name}: online ${span(online)}${unknown >= 60 ? `, unknown ${span(unknown)}` : ""}` : `${name}: nothing known`;
+    const doubt = unknown >= 60 ? `, unknown ${span(unknown)}` : "";
+    const text = `${name}: ${day ? `online ${span(online)}${doubt}` : "nothing known"}`;
     const bar = svg("g", {}, svg("title", {}, text));
     const part = (kind, from, seconds) => bar.append(svg("rect", {
       class: kind, x, width: WIDTH, y: (HEIGHT * (1 - (from + seconds) / DAY)).toFixed(2),
@@ -33,8 +34,8 @@ export function week(days, now) {
     part("passed", 0, day ? passed : 0);
     part("was-online", 0, online);
     part("was-unknown", online, unknown);
-    const label = svg("text", { x: x + WIDTH / 2, y: HEIGHT + FOOT - 3, "text-anchor": "middle" }, back ? name : "today");
-    picture.append(bar, label);
+    const place = { x: x + WIDTH / 2, y: HEIGHT + FOOT - 3, "text-anchor": "middle" };
+    picture.append(bar, svg("text", place, back ? name : "today"));
     said.push(text);
   }
   picture.setAttribute("aria-label", `Presence of the last seven days. ${said.join("; ")}`);

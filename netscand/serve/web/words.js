@@ -82,7 +82,8 @@ export const evidenceOf = (evidence) => EVIDENCE[evidence] || evidence || "";
 /** How much of a network one scan asks. */
 export function coverageOf(network) {
   const { fraction, seconds } = network.coverage;
-  return fraction >= 1 ? `every address in each scan` : `${(fraction * 100).toPrecision(2)} % a scan, all in ${span(seconds)}`;
+  if (fraction >= 1) return "every address in each scan";
+  return `${(fraction * 100).toPrecision(2)} % a scan, all in ${span(seconds)}`;
 }
 
 const TITLES = {
@@ -104,6 +105,8 @@ const MARKS = {
 /** Which way it went: `in`, `out`, `odd`, or `""`. */
 export const markOf = (event) => MARKS[event.kind] || "";
 
+const PLAIN = new Map([[null, "empty"], ["", "empty"], [true, "yes"], [false, "no"]]);
+
 /** What exactly changed, and why. */
 export function detailOf(event) {
   const was = event.previous || {};
@@ -116,9 +119,7 @@ export function detailOf(event) {
     case "renamed": return was.hostname ? `was ${was.hostname}` : event.reason;
     case "gateway_changed": return event.other ? `was ${event.other}` : event.reason;
     case "labelled":
-      return Object.entries(was)
-        .map(([key, old]) => `${key} was ${old === null || old === "" ? "empty" : old === true ? "yes" : old === false ? "no" : old}`)
-        .join(", ") || event.reason;
+      return Object.entries(was).map(([key, old]) => `${key} was ${PLAIN.get(old) ?? old}`).join(", ") || event.reason;
     default: return event.reason || "";
   }
 }
@@ -128,8 +129,9 @@ export function troubleOf(failure) {
   switch (failure.code) {
     case "unreachable": return "netscand does not answer.";
     case "unauthorized": return "The token was not accepted.";
+    case "lost": return "The connection was lost.";
+    case "lagged": return "This page did not keep up.";
     case "busy": return `netscand is busy: ${failure.message}.`;
-    case "not_built": return "This netscand cannot do that.";
     default: return failure.message ? `${failure.message[0].toUpperCase()}${failure.message.slice(1)}.` : "It failed.";
   }
 }
