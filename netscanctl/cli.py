@@ -9,12 +9,15 @@ from typing import Any
 
 import click
 
-from netscanctl.client import Client, Daemon, Failure, find_daemon
+from netscanctl.client import Client, Daemon, Failure, chosen, find_daemon
 from netscanctl.terminal import Terminal, complain
 from netscand import __version__
 from netscand.protocol import PROTOCOL
 
-VERBS = ("watch", "scan-now", "devices", "show", "wait-for", "networks", "status", "completion")
+VERBS = (
+    "watch", "scan-now", "devices", "show", "events", "wait-for", "label", "known", "patience", "forget", "networks",
+    "status", "backup", "completion",
+)  # fmt: skip
 """In the order of `--help`. `scan-now` is the `command` of `netscanctl/verbs/scan_now.py`."""
 INTERRUPTED = 130
 """What shells expect after Ctrl-C (128 + SIGINT)."""
@@ -91,8 +94,4 @@ def cli(ctx: click.Context, socket: str | None, url: str | None, token_file: str
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)
-    if not socket and not url:
-        socket, url = os.environ.get("NETSCANCTL_SOCKET"), os.environ.get("NETSCANCTL_URL")
-    if socket and url:
-        raise click.UsageError("a socket and a URL are given: expected one of them")
-    ctx.obj = Session(socket, url, token_file)
+    ctx.obj = Session(*chosen(socket, url), token_file)

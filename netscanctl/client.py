@@ -4,8 +4,10 @@ What goes wrong is translated once, here, into a `Failure`: a line that says wha
 """
 
 import http.client
+import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +20,8 @@ from netscand import __version__, protocol
 DEFAULT_SOCKET = "/run/netscand/netscand.sock"
 PATIENCE = 30.0
 """Seconds for one answer; a daemon that needs more hangs."""
+PIECE = 64 * 1024
+"""Bytes of a large answer that are taken at a time."""
 PATH_LIMIT = 107
 """Bytes of a Unix socket's path (`sun_path` in unix(7), without its NUL)."""
 
@@ -87,6 +91,15 @@ class Daemon:
         return headers
 
 
+def chosen(socket_path: str | None, url: str | None) -> tuple[str | None, str | None]:
+    """The socket and URL of the options, or where neither is given, of the environment. Raises Usage for both."""
+    if not socket_path and not url:
+        socket_path, url = os.environ.get("NETSCANCTL_SOCKET"), os.environ.get("NETSCANCTL_URL")
+    if socket_path and url:
+        raise Usage("a socket and a URL are given: expected one of them")
+    return socket_path, url
+
+
 def find_daemon(socket_path: str | None, url: str | None, token_file: str | None) -> Daemon:
     """The daemon that the global options name. Raises Usage, or NotPermitted for a token file we may not read."""
     path = socket_path or DEFAULT_SOCKET
@@ -139,6 +152,29 @@ class Client:
         self._check()
         return self._ask("POST", path, body, patience)
 
+    def patch(self, path: str, body: bytes) -> bytes:
+        """The body of the answer to PATCH. Raises Failure."""
+        self._check()
+        return self._ask("PATCH", path, body, PATIENCE)
+
+    def delete(self, path: str) -> bytes:
+        """The body of the answer to DELETE, which may be empty. Raises Failure."""
+        self._check()
+        return self._ask("DELETE", path, None, PATIENCE)
+
+    def fetch(self, path: str, take: Callable[[bytes], object], *, patience: float = PATIENCE) -> None:
+        """Give the body of the answer to GET to `take`, piece by piece. Raises Failure, and what `take` raises."""
+        self._check()
+        answer = self._send("GET", path, None, patience)
+        while True:
+            with self._talking():
+                piece = answer.read(PIECE)
+            if not piece:
+                break
+            take(piece)
+        if answer.length:  # http.client takes an end that comes too soon for the end
+            raise self._gone()
+
     def read(self, answer: bytes, kind: type[Answer]) -> Answer:
         """The answer as a struct. Raises Misfit."""
         try:
@@ -161,6 +197,12 @@ class Client:
             self._fits = True
 
     def _ask(self, method: str, target: str, body: bytes | None, patience: float | None) -> bytes:
+        answer = self._send(method, target, body, patience)
+        with self._talking():
+            return answer.read()
+
+    def _send(self, method: str, target: str, body: bytes | None, patience: float | None) -> http.client.HTTPResponse:
+        """The answer, its body not read yet. Raises Failure."""
         connection = self._connection
         connection.timeout = patience
         if connection.sock is not None:
@@ -168,19 +210,28 @@ class Client:
         headers = self.daemon.headers
         if body is not None:
             headers["Content-Type"] = "application/json"
-        try:
+        with self._talking():
             connection.request(method, target, body, headers)
             answer = connection.getresponse()
-            content = answer.read()
+            content = answer.read() if answer.status >= 400 else b""
+        if answer.status >= 400:
+            raise refused(self.daemon, answer.status, content)
+        return answer
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        """What goes wrong on the way, as Failure."""
+        try:
+            yield
         except (http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionResetError, BrokenPipeError):
-            raise NoDaemon(f"the daemon at {self.daemon.place} went away before it answered") from None
+            raise self._gone() from None
         except http.client.HTTPException:
             raise stranger(self.daemon) from None
         except OSError as wrong:
             raise unreachable(self.daemon, wrong) from None
-        if answer.status >= 400:
-            raise refused(self.daemon, answer.status, content)
-        return content
+
+    def _gone(self) -> Failure:
+        return NoDaemon(f"the daemon at {self.daemon.place} went away before it answered")
 
 
 class Spoken(msgspec.Struct):

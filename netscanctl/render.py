@@ -77,6 +77,22 @@ def name_of(device: Device) -> str:
     return clean(device.label or device.hostname or NONE)
 
 
+def title(device: Device) -> str:
+    """A device in a sentence."""
+    name = name_of(device)
+    return clean(device.mac) if name == NONE else f"{name} ({clean(device.mac)})"
+
+
+def size(count: int) -> str:
+    """Bytes as people say them: `512 bytes`, `3.2 MiB`."""
+    amount, unit = float(count), "bytes"
+    for bigger in ("KiB", "MiB", "GiB"):
+        if amount < 1024:
+            break
+        amount, unit = amount / 1024, bigger
+    return f"{count} bytes" if unit == "bytes" else f"{amount:.1f} {unit}"
+
+
 def vendor_of(device: Device) -> str:
     """Who made it; a randomised MAC tells nobody."""
     return clean(device.vendor or ("(randomized MAC)" if device.randomized_mac else NONE))
@@ -188,14 +204,16 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
     return "".join(f"{name:<{wide}}{value}\n" for name, value in listed)
 
 
-def device_facts(device: Device, *, paint: Paint, today: datetime | None) -> str:
-    """One device, wholly."""
+def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime | None, presence: str) -> str:
+    """One device, wholly; `presence` tells of its last days."""
+    lasted = span(_seconds(device.status_since, now.isoformat()))
+    since = f"since {moment(device.status_since, today)} ({lasted})"
     hostname = clean(device.hostname or NONE) + (
         f" (by {clean(device.hostname_source)})" if device.hostname_source else ""
     )
     pairs = [
         ("device", name_of(device)),
-        ("status", f"{paint(clean(device.status), device.status)} since {moment(device.status_since, today)}"),
+        ("status", f"{paint(clean(device.status), device.status)} {since}"),
         ("reason", clean(device.reason, SENTENCE_LIMIT) or NONE),
         ("mac", clean(device.mac) + (" (randomized)" if device.randomized_mac else "")),
         ("vendor", clean(device.vendor or NONE)),
@@ -207,6 +225,7 @@ def device_facts(device: Device, *, paint: Paint, today: datetime | None) -> str
         ("kinds", clean(", ".join(device.kinds) or NONE)),
         ("patience", span(device.patience)),
         ("round trip", NONE if device.rtt_ms is None else f"{device.rtt_ms:g} ms"),
+        *([("presence", presence)] if presence else []),
         ("first seen", moment(device.first_seen, today)),
         ("last seen", moment(device.last_seen, today)),
     ]

@@ -2,6 +2,7 @@
 
 import click
 
+from netscanctl.argument import complete_network
 from netscanctl.cli import Session
 from netscanctl.render import ORDERS, devices_table
 from netscand.protocol import DeviceList
@@ -11,7 +12,12 @@ from netscand.protocol import DeviceList
 @click.argument("text", required=False)
 @click.option("--online", "status", flag_value="online", help="Only those that are online.")
 @click.option("--offline", "status", flag_value="offline", help="Only those that are offline.")
-@click.option("--network", metavar="ID", help="Only those of one network, such as 192.168.1.0/24@eth0.")
+@click.option(
+    "--network",
+    metavar="ID",
+    shell_complete=complete_network,
+    help="Only those of one network, such as 192.168.1.0/24@eth0.",
+)
 @click.option("--sort", type=click.Choice(list(ORDERS)), default="ip", show_default=True, help="The order.")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv", "ethers", "hosts"]), default="table",
               show_default=True, help="ethers: `mac ip` a line; hosts: `ip name` a line.")  # fmt: skip

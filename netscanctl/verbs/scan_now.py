@@ -5,6 +5,7 @@ from ipaddress import ip_address, ip_network
 
 import click
 
+from netscanctl.argument import complete_network
 from netscanctl.cli import Session
 from netscanctl.client import Failure, scan_wish
 from netscanctl.render import ORDERS, devices_table, scan_summary
@@ -14,7 +15,7 @@ WAIT = "/api/scan?wait=1"
 
 
 @click.command("scan-now", short_help="Scan now, and list who answered.")
-@click.argument("targets", metavar="[TARGET]...", nargs=-1)
+@click.argument("targets", metavar="[TARGET]...", nargs=-1, shell_complete=complete_network)
 @click.option("--no-wait", is_flag=True, help="Ask for it, and do not wait for its end.")
 @click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it came.")
 @click.pass_obj

@@ -1,30 +1,46 @@
 """`netscanctl show DEVICE`: all that is known of one."""
 
+from datetime import UTC, datetime
+
 import click
 
+from netscanctl.argument import device_argument, mac_of
 from netscanctl.cli import Session
-from netscanctl.client import Client, device_path
-from netscanctl.render import device_facts
-from netscanctl.which import as_ip, as_mac, the_one
-from netscand.protocol import Device, DeviceList
+from netscanctl.client import Failure, device_path
+from netscanctl.presence import presence_bar
+from netscanctl.render import change, device_facts
+from netscand.protocol import Device, EventList, PresenceDays
+
+DAYS = 7
+EVENTS = 10
 
 
-def mac_of(client: Client, text: str) -> str:
-    """The MAC of the device that `text` names. Raises Failure where it is none, or more than one."""
-    devices = client.read(client.get("/api/devices", {"q": as_ip(text) or text}), DeviceList).devices
-    return the_one(devices, text).mac
-
-
-@click.command("show", short_help="Show one device: addresses, and why it is on- or offline.")
-@click.argument("device")
-@click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it came.")
+@click.command("show", short_help="Show one device: addresses, why it is on- or offline, last events.")
+@device_argument
+@click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it came: the device alone.")
 @click.pass_obj
 def command(session: Session, device: str, as_json: bool) -> None:
-    """Show one DEVICE (its MAC, address, name or label): addresses, and why it is online or offline."""
-    answer = session.client.get(device_path(as_mac(device) or mac_of(session.client, device)))
-    terminal = session.terminal
+    """Show one DEVICE (its MAC, address, name or label).
+
+    Its addresses, why it is online or offline, its presence on the last 7 days, its last events.
+    """
+    client, terminal = session.client, session.terminal
+    path = device_path(mac_of(client, device))
+    answer = client.get(path)
     if as_json:
         terminal.json(answer)
         return
-    told = session.client.read(answer, Device)
-    terminal.write(device_facts(told, paint=terminal.paint, today=terminal.today))
+    told = client.read(answer, Device)
+    days, events = [], []
+    try:
+        days = client.read(client.get(f"{path}/presence", {"days": str(DAYS)}), PresenceDays).days
+        events = client.read(client.get(f"{path}/events", {"last": str(EVENTS)}), EventList).events
+    except Failure as wrong:  # a daemon that cannot read its history still knows the device
+        if type(wrong) is not Failure:
+            raise
+        terminal.talk(str(wrong))
+    now = datetime.now().astimezone()
+    presence = presence_bar(days, told.first_seen, now.astimezone(UTC))
+    facts = device_facts(told, paint=terminal.paint, now=now, today=terminal.today, presence=presence)
+    lines = [change(event, paint=terminal.paint, now=now, short=terminal.is_terminal) for event in events]
+    terminal.write(facts + "".join(f"{line}\n" for line in ["", *lines] if events))

@@ -5,6 +5,7 @@ from contextlib import aclosing
 
 import click
 
+from netscanctl.argument import device_argument
 from netscanctl.cli import Session
 from netscanctl.client import TimedOut
 from netscanctl.picture import Picture
@@ -14,7 +15,7 @@ from netscanctl.which import as_ip, as_mac, matching, the_one
 
 
 @click.command("wait-for", short_help="Wait until a device is online, or offline.")
-@click.argument("device")
+@device_argument
 @click.option("--offline", is_flag=True, help="Wait until it is offline.")
 @click.option("--timeout", metavar="SECONDS", type=click.FloatRange(min=0), help="Give up after so long (exit code 6).")
 @click.pass_obj

@@ -11,6 +11,7 @@ from typing import get_args
 
 import click
 
+from netscanctl.argument import complete_network
 from netscanctl.cli import Session
 from netscanctl.client import Failure
 from netscanctl.picture import Picture
@@ -25,7 +26,9 @@ KINDS = get_args(protocol.EventKind)
 
 @click.command("watch", short_help="Print the devices, then one line a change, for ever.")
 @click.argument("text", required=False)
-@click.option("--network", metavar="ID", help="Only one network, such as 192.168.1.0/24@eth0.")
+@click.option(
+    "--network", metavar="ID", shell_complete=complete_network, help="Only one network, such as 192.168.1.0/24@eth0."
+)
 @click.option("--kind", "kinds", metavar="KIND", multiple=True, type=click.Choice(KINDS),
               help="Only changes of this kind (online, offline, discovered, …); may be repeated.")  # fmt: skip
 @click.option("--since", metavar="CURSOR", help="Go on from this place in the stream, without the list.")

@@ -34,6 +34,13 @@ class FakeDaemon:
         """What a watcher with `since=` is told first; None: the snapshot."""
         self.answers: dict[str, tuple[int, bytes]] = {}
         """Path → answers instead of the true ones."""
+        self.events: list[protocol.Event] = []
+        """The history."""
+        self.days: list[protocol.PresenceDay] = []
+        """What is told of every device's presence."""
+        self.breaks_off = False
+        """Go away in the middle of the backup."""
+        self.backup = b"SQLite format 3\x00" + bytes(100_000)
         self.scan: list[Message] = []
         """What watchers are told while a scan is waited for."""
         self.deaf = False
@@ -42,7 +49,7 @@ class FakeDaemon:
         """Never find out."""
         self.found = words.scanned(words.device(7))
         """What it finds."""
-        self.said: list[protocol.ClientMessage | protocol.ScanWish] = []
+        self.said: list[protocol.ClientMessage | protocol.ScanWish | protocol.DeviceWords] = []
         """Messages and bodies from clients, decoded."""
         self.asked: list[tuple[str, str, dict[str, str], dict[str, str]]] = []
         """Method, path, query and headers of every request."""
@@ -78,6 +85,12 @@ class FakeDaemon:
         app.router.add_get("/ws", self._stream)
         app.router.add_get("/api/devices", self._list)
         app.router.add_get("/api/devices/{mac}", self._one)
+        app.router.add_patch("/api/devices/{mac}", self._change)
+        app.router.add_delete("/api/devices/{mac}", self._forget)
+        app.router.add_get("/api/devices/{mac}/events", self._past)
+        app.router.add_get("/api/devices/{mac}/presence", self._presence)
+        app.router.add_get("/api/events", self._past)
+        app.router.add_get("/api/backup", self._backup)
         app.router.add_get("/api/networks", self._list_networks)
         app.router.add_get("/api/status", self._tell_status)
         app.router.add_post("/api/scan", self._scan)
@@ -158,10 +171,64 @@ class FakeDaemon:
         return _json(self.status)
 
     async def _one(self, request: web.Request) -> web.Response:
-        for one in self.devices:
-            if one.mac == request.match_info["mac"]:
-                return _json(one)
-        return refusal(404, "not_found", f"no device {request.match_info['mac']}")
+        found = self._found(request)
+        return found if isinstance(found, web.Response) else _json(found)
+
+    def _found(self, request: web.Request) -> Device | web.Response:
+        mac = request.match_info["mac"]
+        known = (one for one in self.devices if one.mac == mac)
+        return next(known, None) or refusal(404, "not_found", f"no device {mac}")
+
+    async def _change(self, request: web.Request) -> web.Response:
+        assert request.content_type == "application/json"
+        words_of = msgspec.json.decode(await request.read(), type=protocol.DeviceWords)
+        self.said.append(words_of)
+        found = self._found(request)
+        if isinstance(found, web.Response):
+            return found
+        for name, value in msgspec.structs.asdict(words_of).items():
+            if value is not msgspec.UNSET:
+                setattr(found, name, 60.0 if name == "patience" and value is None else value)
+        return _json(found)
+
+    async def _forget(self, request: web.Request) -> web.Response:
+        found = self._found(request)
+        if isinstance(found, web.Response):
+            return found
+        self.devices.remove(found)
+        return web.Response(status=204)
+
+    async def _past(self, request: web.Request) -> web.Response:
+        """As DESIGN section 4 has it, by cursors alone."""
+        query = dict(request.query)
+        mac = request.match_info.get("mac", query.get("mac"))
+        kinds = query["kind"].split(",") if "kind" in query else []
+        fits = [
+            one
+            for one in self.events
+            if mac in (None, one.device and one.device.mac) and (not kinds or one.kind in kinds)
+        ]
+        if "last" in query:
+            fits = fits[-int(query["last"]) :]
+        elif "since" in query:
+            since = query["since"].rpartition("-")[2]
+            fits = [one for one in fits if not since.isdigit() or int(one.cursor.rpartition("-")[2]) > int(since)]
+        limit = int(query.get("limit", 500))
+        cursor = fits[limit - 1].cursor if len(fits) >= limit else "k3f9-9999"
+        return _json(protocol.EventList(cursor=cursor, events=fits[:limit]))
+
+    async def _presence(self, _request: web.Request) -> web.Response:
+        return _json(protocol.PresenceDays(days=self.days))
+
+    async def _backup(self, request: web.Request) -> web.StreamResponse:
+        if self.breaks_off:
+            response = web.StreamResponse(headers={"Content-Length": str(len(self.backup))})
+            await response.prepare(request)
+            await response.write(self.backup[: len(self.backup) // 2])
+            assert request.transport is not None
+            request.transport.close()
+            return response
+        return web.Response(body=self.backup, content_type="application/vnd.sqlite3")
 
     async def _scan(self, request: web.Request) -> web.Response:
         self.said.append(msgspec.json.decode(await request.read(), type=protocol.ScanWish))

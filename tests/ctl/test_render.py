@@ -112,7 +112,9 @@ def test_nothing_hostile_in_any_field_breaks_a_line(text: str) -> None:
         line(event("labelled", evil, previous={text: text})),
         line(event(text, network=text, reason=text)),
         *listed(evil).splitlines(),
-        *render.device_facts(evil, paint=render.coloured, today=None).replace("\x1b", "ESC").splitlines(),
+        *render.device_facts(evil, paint=render.coloured, now=NOW, today=None, presence="")
+        .replace("\x1b", "ESC")
+        .splitlines(),
         render.scan_summary(scanned(networks=(text,)), 1),
         *render.networks_table(
             [network(id_=text, gateway=text, why=text, state=text)], columns=None, paint=render.plain, today=None

@@ -1,0 +1,45 @@
+"""`netscanctl patience DEVICE S`: how long it may be silent."""
+
+from math import isfinite
+
+import click
+
+from netscanctl.argument import device_argument
+from netscanctl.cli import Session
+from netscanctl.render import span
+from netscanctl.words import change, json_option
+from netscand.protocol import Device, DeviceWords
+
+LEARNED = "learned"
+
+
+def seconds_of(_ctx: click.Context, _param: click.Parameter, text: str) -> float | None:
+    """A number of seconds above 0; None for LEARNED. Raises BadParameter."""
+    if text == LEARNED:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not isfinite(seconds) or seconds <= 0:
+        raise click.BadParameter(f"{text}: expected seconds above 0, or {LEARNED}")
+    return seconds
+
+
+@click.command("patience", short_help="Set how long a device may be silent.")
+@device_argument
+@click.argument("seconds", callback=seconds_of, metavar="S")
+@json_option
+@click.pass_obj
+def command(session: Session, device: str, seconds: float | None, as_json: bool) -> None:
+    """Let a DEVICE (its MAC, address, name or label) be silent for S seconds before it counts as gone.
+
+    `learned` instead of a number: as long as its own silences have taught.
+    """
+
+    def told(now: Device) -> str:
+        if seconds is None:
+            return f"may be silent as long as it is learned, {span(now.patience)} now"
+        return f"may be silent for {span(now.patience)}"
+
+    change(session, device, DeviceWords(patience=seconds), as_json, told)

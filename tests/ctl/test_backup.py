@@ -1,0 +1,83 @@
+"""`backup`: whole or not at all, and for nobody else's eyes."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.ctl.conftest import ROOT, Ctl
+from tests.ctl.fake import FakeDaemon, refusal
+
+
+def test_the_copy_is_the_daemons_to_the_byte_and_private(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path) -> None:
+    daemon.backup += os.urandom(300_000)
+    done = ctl.run("backup", str(tmp_path / "copy.db"))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"netscanctl: {tmp_path}/copy.db: 390.6 KiB\n"
+    assert (tmp_path / "copy.db").read_bytes() == daemon.backup
+    assert stat.S_IMODE((tmp_path / "copy.db").stat().st_mode) == 0o600
+
+
+def test_an_older_copy_is_replaced_and_a_link_stays_one(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path) -> None:
+    (tmp_path / "copy.db").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("copy.db")
+    assert ctl.run("backup", str(tmp_path / "link")).returncode == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "copy.db").read_bytes() == daemon.backup
+
+
+def test_a_backup_that_breaks_off_leaves_the_older_copy_and_nothing_else(
+    ctl: Ctl, daemon: FakeDaemon, tmp_path: Path
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/copy.db").write_bytes(b"old")
+    daemon.breaks_off = True
+    done = ctl.run("backup", str(tmp_path / "here/copy.db"))
+    assert done.returncode == 3
+    assert done.stderr.endswith("went away before it answered\n")
+    assert [file.read_bytes() for file in (tmp_path / "here").iterdir()] == [b"old"]
+
+
+@pytest.mark.parametrize("sent", [b"", b"{}", b"<html>" * 10])
+def test_what_is_no_database_is_no_backup(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path, sent: bytes) -> None:
+    daemon.backup = sent
+    done = ctl.run("backup", str(tmp_path / "copy.db"))
+    assert done.returncode == 1
+    assert done.stderr == "netscanctl: what the daemon sends is no database\n"
+    assert not (tmp_path / "copy.db").exists()
+
+
+def test_it_goes_to_stdout_too(ctl: Ctl, daemon: FakeDaemon) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "netscanctl", "backup", "-"], env=ctl.env(), cwd=ROOT, capture_output=True, check=True
+    )
+    assert (done.stdout, done.stderr) == (daemon.backup, b"")
+
+
+def test_a_terminal_is_no_place_for_it(ctl: Ctl) -> None:
+    code, written = ctl.terminal("backup", "-").end()
+    assert code == 2
+    assert "name a file" in written
+
+
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [("none/copy.db", "No such file or directory"), (".", "is no regular file"), ("fifo", "is no regular file")],
+)
+def test_where_nothing_can_be_written_is_said_in_one_line(ctl: Ctl, tmp_path: Path, file: str, why: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    done = ctl.run("backup", str(tmp_path / file))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert why in done.stderr
+
+
+def test_who_may_not_is_told_what_to_do(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path) -> None:
+    said = refusal(403, "forbidden", "this needs the role admin")
+    assert isinstance(said.body, bytes)
+    daemon.answers["/api/backup"] = (403, said.body)
+    assert ctl.run("backup", str(tmp_path / "copy.db")).returncode == 4
+    assert not (tmp_path / "copy.db").exists()

@@ -1,0 +1,104 @@
+"""What the user knows of a device: label, known, patience, forget."""
+
+import pytest
+
+from netscand.protocol import DeviceWords, encode
+from tests.ctl.conftest import Ctl, bare
+from tests.ctl.fake import FakeDaemon, refusal
+
+SEVEN = "a4:83:e7:00:00:07"
+
+
+@pytest.mark.parametrize(
+    ("args", "words", "said"),
+    [(["label", "host7", "Jane's phone"], DeviceWords(label="Jane's phone"),
+      f"Jane's phone ({SEVEN}) is called Jane's phone"),
+     (["label", "192.168.1.7", ""], DeviceWords(label=None), f"host7 ({SEVEN}) has no label"),
+     (["known", SEVEN], DeviceWords(known=True), f"host7 ({SEVEN}) is known"),
+     (["known", "--not", "HOST7"], DeviceWords(known=False), f"host7 ({SEVEN}) is not known"),
+     (["patience", "host7", "900"], DeviceWords(patience=900), f"host7 ({SEVEN}) may be silent for 15 min"),
+     (["patience", "host7", "learned"], DeviceWords(patience=None),
+      f"host7 ({SEVEN}) may be silent as long as it is learned, 1 min now")],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_the_daemon_is_told_that_and_nothing_else(
+    ctl: Ctl, daemon: FakeDaemon, args: list[str], words: DeviceWords, said: str
+) -> None:
+    done = ctl.run(*args)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"netscanctl: {said}\n")
+    assert daemon.said == [words]
+    assert ("PATCH", f"/api/devices/{SEVEN}") == daemon.asked[-1][:2]
+
+
+def test_with_json_the_device_is_printed_as_it_is_now(ctl: Ctl, daemon: FakeDaemon) -> None:
+    assert ctl.run("label", SEVEN, "x", "--json").stdout.encode() == encode(daemon.devices[0]) + b"\n"
+    assert daemon.devices[0].label == "x"
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon", ""])
+def test_a_patience_is_a_number_of_seconds_above_nothing(ctl: Ctl, daemon: FakeDaemon, seconds: str) -> None:
+    done = ctl.run("patience", "host7", "--", seconds)
+    assert done.returncode == 2
+    assert "expected seconds above 0, or learned" in done.stderr
+    assert daemon.asked == []
+
+
+@pytest.mark.parametrize(
+    "args", [["label", "nobody", "x"], ["known", "aa:bb:cc:dd:ee:ff"], ["forget", "nobody"]], ids=str
+)
+def test_of_nobody_nothing_is_known(ctl: Ctl, args: list[str]) -> None:
+    done = ctl.run(*args)
+    assert done.returncode == 1
+    assert "no device" in done.stderr
+
+
+def test_who_may_not_change_anything_is_told_what_to_do(ctl: Ctl, daemon: FakeDaemon) -> None:
+    said = refusal(403, "forbidden", "this needs the role admin")
+    assert isinstance(said.body, bytes)
+    daemon.answers[f"/api/devices/{SEVEN}"] = (403, said.body)
+    done = ctl.run("known", SEVEN)
+    assert done.returncode == 4
+    assert "this needs the role admin: ask for membership of the group netscan" in done.stderr
+
+
+# ---- forget
+
+
+def test_in_a_script_it_is_forgotten_at_once(ctl: Ctl, daemon: FakeDaemon) -> None:
+    done = ctl.run("forget", "host7")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"netscanctl: host7 ({SEVEN}) is forgotten\n"
+    assert [one.mac[-2:] for one in daemon.devices] == ["08", "14"]
+
+
+def test_on_a_terminal_it_asks_first(ctl: Ctl, daemon: FakeDaemon) -> None:
+    shown = ctl.terminal("forget", "host7")
+    shown.until(f"Forget host7 ({SEVEN})? [y/N]:")
+    shown.type("\n")
+    code, written = shown.end()
+    assert code == 1
+    assert "nothing is forgotten" in written
+    assert len(daemon.devices) == 3
+    shown = ctl.terminal("forget", "host7")
+    shown.until("[y/N]:")
+    shown.type("y\n")
+    assert shown.end()[0] == 0
+    assert len(daemon.devices) == 2
+
+
+def test_who_says_yes_beforehand_is_not_asked(ctl: Ctl, daemon: FakeDaemon) -> None:
+    code, written = ctl.terminal("forget", "host7", "--yes").end()
+    assert code == 0
+    assert "?" not in bare(written)
+    assert len(daemon.devices) == 2
+
+
+@pytest.mark.parametrize("key", ["\x03", "\x04"])
+def test_who_does_not_answer_has_not_agreed(ctl: Ctl, daemon: FakeDaemon, key: str) -> None:
+    shown = ctl.terminal("forget", "host7")
+    shown.until("[y/N]:")
+    shown.type(key)
+    code, written = shown.end()
+    assert code in (1, 130)
+    assert "Traceback" not in written
+    assert len(daemon.devices) == 3
