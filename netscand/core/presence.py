@@ -5,9 +5,9 @@ seconds, and calls `step` when `next_at` has come. A device is offline when it w
 and at least three probes and one request since then went unanswered.
 
 Patience is learned from the silences that the device fell into, though asked, and came back from. Each counts one, and
-half as much five days later. Patience is MARGIN times the longest silence that was met OFTEN times: an accident or
-two teach nothing, and what was an absence (it ended in a join, or was very long) counts only when it keeps coming
-back. `tests/bench/simulation` is the judge of every number here.
+half as much five days later; patience is 1.4 times the longest that was met four times of late. So a few accidents
+teach nothing, and what looks like an absence (it ended in a join, or was very long) counts only when it is a habit.
+`tests/bench/simulation` is the judge of every number here.
 """
 
 import struct
@@ -46,11 +46,11 @@ LONG = 900.0
 SELDOM = 125.0
 """Seconds between asks where the patience is above LONG: below 30 an hour, for the batteries' sake."""
 
-COST = 360 / 345
-EASE = 4.0
-"""Each probe is paid with COST probe intervals; who owes n of them is first asked into n² / EASE intervals later. So the
-probes after a miss cost little delay, and yet nobody is probed more than once a probe interval, taken over an hour,
-whatever it answers and whoever spoofs its goodbyes."""
+COST = 360 / 348
+EASE = 30.0
+"""Each probe is paid with COST probe intervals; who owes n of them is next asked n² / EASE of them later. So the probes
+after a miss cost little delay, and yet nobody is probed more than once a probe interval, taken over an hour, whatever
+it answers and whoever spoofs its goodbyes."""
 
 HASTE = 60.0
 """Where the patience is at most this, a goodbye is asked into at once."""
@@ -67,21 +67,20 @@ BUCKETS = 8
 """The ledger's fineness: buckets in each octave of seconds from SHORTEST on."""
 
 HALF_LIFE = 5 * DAY
-OFTEN = 3.0
+"""A silence counts one, and by half less after so long."""
+
+OFTEN = 3.5
 MARGIN = 1.4
+"""Patience is MARGIN times the longest silence that, with all longer ones, counts OFTEN: four of late."""
 
 SETTLED = 5.0
 """Seconds after its return in which a join still tells that it had left: IPv6 and mDNS often speak before DHCP does."""
 
-ALIKE = 2**0.5
-"""Two silences are alike within this factor …"""
-
-JOINS = 6
-LONGS = 3
-"""… and so many alike within a day, that ended in a join or were above LONG, are habit and no absence."""
-
-ODD = 16
-"""How many of those are kept in mind."""
+ODD_HALF_LIFE = DAY
+ALIKE = BUCKETS // 2
+HABIT = 7.0
+"""A silence that ended in a join, or was above LONG, looks like an absence: it is kept apart, and fades by half in a
+day. HABIT of them within ALIKE buckets are no absences."""
 
 REVIEW = 600.0
 """Seconds after which what was learned is looked at again, if nothing new is."""
@@ -142,9 +141,9 @@ class Presence:
         self._excused = self._lost = self._said_goodbye = False
         self._mute = 0
         self._born = self._faded_at = now
-        self._ledger: dict[int, float] | None = None
+        self._ledger: Ledger = None
         self._ended: Silence | None = None
-        self._odd: list[Silence] | None = None
+        self._odd: Ledger = None
         self._review(now)
 
     @property
@@ -242,7 +241,7 @@ class Presence:
             at = self._since + self._first_wait(patience)
             owed = max(0.0, self._owed_until - at)
             return at + owed * owed / (EASE * self.rules.probe_interval), Step.PROBE
-        enough = (probes >= PROBES and requests > 0) or requests >= REQUESTS_ONLY
+        enough = (probes >= PROBES and requests > 0) or (mute and requests >= REQUESTS_ONLY)
         if enough and asked >= eve:
             return max(verdict, asked + ANSWER_WAIT), Step.OFFLINE
         if mute:
@@ -302,30 +301,27 @@ class Presence:
         seconds, at = silence
         if seconds < SHORTEST or seconds > max(LONGEST, self.rules.most):
             return
-        if joined or seconds > LONG:
-            odd = [old for old in self._odd or () if at - old.at < DAY]
-            alike = 1 + sum(seconds / ALIKE <= old.seconds <= seconds * ALIKE for old in odd)
-            self._odd = [*odd, silence][-ODD:]
-            if alike < (JOINS if joined else LONGS):
-                return
         self._fade(at)
-        if self._ledger is None:
-            self._ledger = {}
         bucket = int(BUCKETS * log2(seconds / SHORTEST))
-        self._ledger[bucket] = self._ledger.get(bucket, 0.0) + 1
+        if joined or seconds > LONG:
+            self._odd = _entered(self._odd, bucket)
+            alike = sum(count for other, count in self._odd.items() if abs(other - bucket) <= ALIKE)
+            if alike < HABIT - 0.5:  # those of today have faded a little
+                return
+        self._ledger = _entered(self._ledger, bucket)
         self._review(at)
 
     def _fade(self, now: float) -> None:
-        if self._ledger:
-            left = 0.5 ** ((now - self._faded_at) / HALF_LIFE)
-            self._ledger = {bucket: count * left for bucket, count in self._ledger.items() if count * left > 0.05}
+        gone = now - self._faded_at
+        self._ledger = _faded(self._ledger, 0.5 ** (gone / HALF_LIFE))
+        self._odd = _faded(self._odd, 0.5 ** (gone / ODD_HALF_LIFE))
         self._faded_at = now
 
     def _review(self, now: float) -> None:
         """What the ledger says of patience, here and now."""
-        self._review_at = now + REVIEW
         self._fade(now)
         age = now - self._born
+        self._review_at = now + REVIEW if age >= NEW else self._born + NEW
         often = min(0.5 + age / DAY, OFTEN)  # in its first day the longest silence counts, were it the only one
         met = learned = 0.0
         for bucket, count in sorted((self._ledger or {}).items(), reverse=True):
@@ -338,3 +334,17 @@ class Presence:
         if age < NEW:
             learned = max(learned, NEW_PATIENCE)
         self._learned = learned
+
+
+Ledger = dict[int, float] | None
+"""How many silences of each length, by bucket; those of long ago count less. None: none yet."""
+
+
+def _entered(ledger: Ledger, bucket: int) -> dict[int, float]:
+    ledger = ledger or {}
+    ledger[bucket] = ledger.get(bucket, 0.0) + 1
+    return ledger
+
+
+def _faded(ledger: Ledger, left: float) -> Ledger:
+    return {bucket: count * left for bucket, count in ledger.items() if count * left > 0.05} if ledger else None

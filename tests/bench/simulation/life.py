@@ -76,6 +76,8 @@ class Site:
     access_point_restart: tuple[float, float]
     turn: tuple[float, float]
     scan: float
+    quiet_after: float
+    quiet_scan: float
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def ours(trace: Trace, site: Site, random: Random, rules: Rules | None = None, c
     presence: Presence | None = None
     online = False
     due, last = inf, 0.0
-    scan = random.uniform(0, site.scan)
+    scan, changed = random.uniform(0, site.scan), 0.0
     turn, spread = site.turn[0], site.turn[1] - site.turn[0]
     while True:
         at = min(frame.at if frame else inf, due, answers[0] if answers else inf, inf if online else scan)
@@ -129,7 +129,7 @@ def ours(trace: Trace, site: Site, random: Random, rules: Rules | None = None, c
                 online = True
                 said.show(at, True)
         elif not online:
-            scan += site.scan
+            scan += site.scan if at - changed < site.quiet_after else site.quiet_scan
             if answer := ear.answers(at, True):
                 heappush(answers, answer)
             continue
@@ -139,7 +139,7 @@ def ours(trace: Trace, site: Site, random: Random, rules: Rules | None = None, c
                 presence.lost(at)
                 online = False
                 said.show(at, False)
-                scan = at + random.uniform(0, site.scan)
+                scan, changed = at + random.uniform(0, site.scan), at
             elif step is not Step.NOTHING:
                 broadcast = step is Step.REQUEST
                 presence.asked(at, broadcast=broadcast)

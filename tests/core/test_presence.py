@@ -1,0 +1,468 @@
+"""Presence, as scripts of what was heard and asked, and as properties."""
+
+import struct
+import tracemalloc
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from math import inf
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netscand.core.presence import DAY, HOUR, NEW_PATIENCE, Presence, Rules, Step
+
+RULES = Rules()
+
+Answers = Callable[[float, bool], float | None]
+"""Asked at a time, by broadcast or not: when it answers."""
+
+
+class Life:
+    """A device and the asking of it: `run` does what presence wants, at once, until a verdict or a time."""
+
+    def __init__(self, rules: Rules = RULES, *, age: float = 0.0, now: float = 1000.0) -> None:
+        self.now = now
+        self.presence = Presence(now, rules)
+        if age:
+            self.presence = Presence.recalled(now, rules, Presence(now, rules).learned(), age)
+            self.presence.heard(now + 1e-6)
+        self.probes: list[float] = []
+        self.requests: list[float] = []
+        self.heard_at = now
+
+    def run(self, until: float, answers: Answers = lambda at, broadcast: None) -> bool:
+        """Whether the verdict came."""
+        answer: float | None = None
+        while True:
+            at = min(self.presence.next_at, answer or inf)
+            if at >= until:
+                self.now = max(self.now, until)
+                return False
+            self.now = max(self.now, at)
+            if answer is not None and answer <= self.now:
+                self.hear(answer)
+                answer = None
+                continue
+            step = self.presence.step(self.now)
+            assert step is not Step.NOTHING, "next_at has come, and nothing is due"
+            if step is Step.OFFLINE:
+                return True
+            (self.requests if step is Step.REQUEST else self.probes).append(self.now)
+            self.presence.asked(self.now, broadcast=step is Step.REQUEST)
+            answer = answer or answers(self.now, step is Step.REQUEST)
+
+    def hear(self, at: float, *, joined: bool = False) -> None:
+        self.now = max(self.now, at)
+        self.presence.heard(at, joined=joined)
+        self.heard_at = at
+
+    def silence(self, seconds: float, *, joined: bool = False) -> None:
+        """Fall silent, and come back to stay for a minute, whatever was said of it meanwhile."""
+        back = self.heard_at + seconds
+        if self.run(back):
+            self.presence.lost(self.now)
+        self.hear(back, joined=joined)
+        self.run(back + 60, promptly)
+
+    def leave(self) -> float:
+        """Fall silent for good; give the seconds until it is offline."""
+        self.probes.clear()
+        self.requests.clear()
+        assert self.run(inf)
+        return self.now - self.heard_at
+
+
+def promptly(at: float, broadcast: bool) -> float:
+    return at + 0.001
+
+
+def known() -> Life:
+    """A device known for a week, that always answered."""
+    return Life(age=7 * DAY)
+
+
+# ---- the verdict ---------------------------------------------------------------------------------------------------
+
+
+def test_offline_is_a_verdict_with_its_reason() -> None:
+    """Three probes and a request unanswered, and patience over; the reason says so."""
+    life = known()
+    assert life.presence.patience == 10
+    assert 12 < life.leave() < 15
+    assert (len(life.probes), len(life.requests)) == (3, 1)
+    assert life.presence.why(life.now) == f"3 probes and 1 request unanswered, silent for {life.now - 1000:.1f} s"
+
+
+def test_an_ask_is_due_until_it_left() -> None:
+    """What the budget did not let out never counts, however long it takes."""
+    life = known()
+    for later in (11, 100, 10_000):
+        assert life.presence.step(1000 + later) is Step.PROBE
+    assert life.presence.next_at < 1011
+
+
+def test_the_last_ask_has_its_time_to_be_answered() -> None:
+    """No verdict in the second after an ask, even where asks left late."""
+    life = known()
+    at = 5000.0
+    while (step := life.presence.step(at)) is not Step.OFFLINE:
+        if step is not Step.NOTHING:
+            life.presence.asked(at, broadcast=step is Step.REQUEST)
+            last = at
+        at += 0.01
+    assert at - last >= 1
+
+
+def test_broadcasts_are_no_probes() -> None:
+    """A scan's requests do not make a device offline that was not probed."""
+    presence = known().presence
+    for second in range(20):
+        presence.asked(1020.0 + second, broadcast=True)
+    assert presence.step(1100) is Step.PROBE
+
+
+def test_a_verdict_stands_until_it_is_heard() -> None:
+    """Offline: nothing is due, asks of scans count nothing, any frame revives it."""
+    life = known()
+    life.leave()
+    life.presence.lost(life.now)
+    assert life.presence.next_at == inf
+    assert life.presence.step(life.now + 1e6) is Step.NOTHING
+    life.presence.asked(life.now + 5, broadcast=True)
+    life.hear(life.now + 10)
+    assert life.presence.next_at < inf
+    assert life.presence.why(life.now).startswith("0 probes and 0 requests")
+
+
+def test_a_frame_stamped_before_the_last_changes_nothing_but_revives_the_lost() -> None:
+    """Kernel stamps of several sockets come out of order."""
+    life = known()
+    life.hear(1005)
+    due = life.presence.next_at
+    life.presence.heard(1001)
+    assert life.presence.next_at == due
+    life.leave()
+    life.presence.lost(life.now)
+    life.presence.heard(1003)
+    assert life.presence.step(life.now) is Step.PROBE
+
+
+def test_the_users_patience_wins() -> None:
+    """Over what was learned, and over the bounds of the rules."""
+    life = known()
+    for _ in range(6):
+        life.silence(100)
+    life.presence.chosen = 7200.0
+    assert life.presence.patience == 7200
+    assert 7200 <= life.leave() < 7202
+    life = known()
+    life.presence.chosen = 4.0
+    assert life.presence.patience == 4
+    assert life.leave() < 15
+
+
+def test_our_own_blindness_teaches_nothing_and_counts_nothing() -> None:
+    """The silence starts anew, and the one that follows is not believed: it began before we could hear."""
+    life = known()
+    for _ in range(10):
+        life.run(life.now + 13)
+        life.presence.excuse(life.now + 300)
+        assert life.presence.next_at > life.now + 300
+        life.run(life.now + 320)
+        life.hear(life.now + 2)
+    assert life.presence.patience == 10
+    life.presence.excuse(life.now + 50)
+    assert life.presence.why(life.now + 51).startswith("0 probes and 0 requests unanswered, silent for 1.0 s")
+
+
+# ---- asking --------------------------------------------------------------------------------------------------------
+
+
+def test_a_goodbye_is_a_reason_to_ask_at_once_and_no_verdict() -> None:
+    """Then the least patience is enough, and an answer takes it all back."""
+    life = known()
+    for _ in range(6):
+        life.silence(20)
+    life.run(life.now + HOUR, promptly)
+    usual = life.presence.patience
+    assert usual > 25
+    life.presence.goodbye(life.now + 1)
+    life.heard_at = life.now + 1
+    asked_at = life.presence.next_at
+    assert asked_at - life.heard_at < 2
+    assert 10 <= life.leave() < 12
+    assert len(life.probes) >= 3
+    life.presence.goodbye(life.now + 1)
+    life.run(life.now + 4, promptly)
+    assert life.presence.patience == usual
+
+
+def test_a_sleepers_goodbye_is_not_worth_an_ask() -> None:
+    life = known()
+    for _ in range(6):
+        life.silence(200)
+    due = life.presence.next_at
+    life.presence.goodbye(life.now)
+    assert life.presence.next_at >= due
+
+
+def test_the_patient_are_asked_seldom() -> None:
+    """Where patience is above 15 min: at most 30 unicasts an hour, in every hour of its silence."""
+    life = known()
+    life.presence.chosen = 3 * HOUR
+    life.leave()
+    assert len(life.requests) == 1
+    assert _most_within_an_hour(life.probes) <= 30
+
+
+def test_who_answers_broadcast_alone_is_asked_by_broadcast_once_a_minute() -> None:
+    """It is found out, is asked by broadcast from then on, and four requests are its verdict."""
+    life = known()
+
+    def by_broadcast(at: float, broadcast: bool) -> float | None:
+        return at + 0.01 if broadcast else None
+
+    assert not life.run(life.now + DAY, by_broadcast)
+    life.probes.clear()
+    life.requests.clear()
+    assert not life.run(life.now + DAY, by_broadcast)
+    assert not life.probes
+    assert len(life.requests) >= 50 * 24
+    assert min(b - a for a, b in zip(life.requests, life.requests[1:], strict=False)) >= 60
+    life.leave()
+    assert len(life.requests) >= 4
+
+
+@given(
+    st.lists(st.integers(1, 12), min_size=1, max_size=6),
+    st.booleans(),
+    st.lists(st.floats(10, 300), max_size=8),
+)
+@settings(max_examples=40, deadline=None)
+def test_nobody_is_probed_more_than_360_times_an_hour(
+    pattern: list[int], goodbyes: bool, silences: list[float]
+) -> None:
+    """Whatever it answers, and whoever spoofs its goodbyes: in no hour more often than each ten seconds."""
+    life = known()
+    for seconds in silences:
+        life.silence(seconds)
+    life.probes.clear()
+    started, turn, asks = life.now, 0, 0
+
+    def now_and_then(at: float, broadcast: bool) -> float | None:
+        nonlocal turn, asks
+        asks += 1
+        if asks < pattern[turn % len(pattern)]:
+            return None
+        turn, asks = turn + 1, 0
+        return at + 0.001
+
+    while life.now < started + 2 * HOUR:
+        if life.run(life.now + 30, now_and_then):
+            life.hear(life.now + 0.001)
+            asks = 0
+        if goodbyes:
+            life.presence.goodbye(life.now)
+    assert _most_within_an_hour(life.probes) <= 360
+
+
+def _most_within_an_hour(times: list[float]) -> int:
+    return max((bisect_left(times, at + HOUR) - index for index, at in enumerate(times)), default=0)
+
+
+# ---- learning ------------------------------------------------------------------------------------------------------
+
+
+def test_the_new_are_given_time() -> None:
+    """Nothing is known of a new device's silences: 90 s in its first quarter of an hour, unless the rules say less."""
+    life = Life()
+    assert life.presence.patience == NEW_PATIENCE
+    life.run(life.now + 1000, promptly)
+    assert life.presence.patience == RULES.least
+    assert Presence(0, Rules(most=20)).patience == 20
+
+
+def test_silences_that_it_comes_back_from_are_waited_for() -> None:
+    """Patience is above the silences that are its habit, and no accident of one day moves it."""
+    life = known()
+    for _ in range(3):
+        life.silence(300)
+    assert life.presence.patience == RULES.least
+    life.silence(300)
+    assert 300 < life.presence.patience < 300 * 1.6
+
+
+def test_the_first_silence_of_a_new_device_is_believed() -> None:
+    """In the first day one is enough: better slow than wrong about what one does not know."""
+    life = Life()
+    life.silence(120)
+    assert life.presence.patience >= 600
+
+
+def test_what_was_learned_is_forgotten_in_weeks() -> None:
+    life = known()
+    for _ in range(6):
+        life.silence(200)
+    assert life.presence.patience > 200
+    for day in range(1, 31):
+        life.hear(life.now + DAY)
+        if day == 2:
+            assert life.presence.patience > 200
+    assert life.presence.patience == RULES.least
+
+
+def test_a_silence_that_nobody_asked_into_teaches_nothing() -> None:
+    """Nor does one whose only probe was answered."""
+    life = known()
+    for _ in range(20):
+        life.hear(life.now + 500)
+    life.run(life.now + 2000, promptly)
+    assert life.presence.patience == RULES.least
+
+
+def test_absences_are_no_silences() -> None:
+    """What ended in a join, or took long, is an absence, unless it is a habit."""
+    life = known()
+    for hour in range(6):
+        life.silence(400, joined=True)
+        life.run(life.now + HOUR * (1 + hour % 3), promptly)
+    for hour in range(5):
+        life.silence(1000 + 50 * hour)
+        life.run(life.now + HOUR * (1 + hour % 3), promptly)
+    assert life.presence.patience == RULES.least
+
+
+def test_a_join_told_a_moment_after_the_return_still_tells_an_absence() -> None:
+    """IPv6 and mDNS speak before DHCP has its answer."""
+    life = known()
+    for _ in range(5):
+        life.silence(300)
+        life.presence.heard(life.heard_at + 0.5)
+    assert life.presence.patience > 300
+    life = known()
+    for _ in range(5):
+        back = life.heard_at + 300
+        life.run(back)
+        life.hear(back)
+        life.hear(back + 2, joined=True)
+        life.run(life.now + 60, promptly)
+    assert life.presence.patience == RULES.least
+
+
+def test_a_sensor_that_boots_at_each_wake_is_understood() -> None:
+    """DHCP at each wake, every ten minutes: a habit, and no leave; so with wakes each half an hour."""
+    for seconds, joined in ((600, True), (1800, False)):
+        life = known()
+        for _ in range(30):
+            life.silence(seconds, joined=joined)
+        assert life.presence.patience > seconds
+
+
+def test_new_rules_hold_at_once() -> None:
+    """A reload replaces them."""
+    life = known()
+    life.presence.rules = Rules(probe_interval=5, least=30, most=40)
+    assert life.presence.patience == 30
+    assert life.presence.next_at == 1005.000001
+
+
+# ---- properties ----------------------------------------------------------------------------------------------------
+
+moves = st.one_of(
+    st.tuples(st.just("hear"), st.floats(-5, 4000), st.booleans()),
+    st.tuples(st.just("goodbye"), st.floats(0, 100), st.booleans()),
+    st.tuples(st.just("excuse"), st.floats(0, 4000), st.booleans()),
+    st.tuples(st.just("ask"), st.floats(0, 100), st.booleans()),
+    st.tuples(st.just("follow"), st.floats(0, 8000), st.booleans()),
+)
+
+
+def _play(presence: Presence, now: float, script: list[tuple[str, float, bool]]) -> Iterator[tuple[float, Step, str]]:
+    """Play any story, and tell each step on the way with what `why` said then."""
+    for what, seconds, flag in script:
+        at = now + seconds
+        now = max(now, at)
+        if what == "hear":
+            presence.heard(at, joined=flag)
+        elif what == "goodbye":
+            presence.goodbye(at)
+        elif what == "excuse":
+            presence.excuse(at)
+        elif what == "ask":
+            presence.asked(at, broadcast=flag)
+        else:
+            end, due = now, now - seconds
+            while (due := max(due, presence.next_at)) <= end:
+                step = presence.step(due)
+                yield due, step, presence.why(due)
+                if step is Step.OFFLINE:
+                    if flag:
+                        presence.lost(due)
+                    break
+                presence.asked(due, broadcast=step is Step.REQUEST)
+
+
+@given(st.lists(moves, max_size=40), st.sampled_from([None, 3.0, 90.0, 2000.0]))
+@settings(max_examples=200, deadline=None)
+def test_never_offline_without_the_asks_and_the_patience(
+    script: list[tuple[str, float, bool]], chosen: float | None
+) -> None:
+    """Three probes and a request unanswered (or four requests, where only those are answered), silent for patience.
+
+    And `next_at` never promises what `step` does not keep, patience stays within the rules, and it all ends.
+    """
+    presence = Presence(0.0, RULES)
+    presence.chosen = chosen
+    for steps, (_, step, why) in enumerate(_play(presence, 0.0, script)):
+        assert step is not Step.NOTHING
+        assert steps < 40 * 1000
+        assert presence.patience == chosen or RULES.least <= presence.patience <= RULES.most
+        if step is Step.OFFLINE:
+            words = why.split()
+            probes, requests, silent = int(words[0]), int(words[3]), float(words[-2])
+            assert (probes >= 3 and requests >= 1) or requests >= 4
+            assert silent >= presence.patience - 0.051
+
+
+@given(st.lists(moves, max_size=40), st.floats(0, 30 * DAY))
+@settings(max_examples=100, deadline=None)
+def test_what_was_learned_survives_a_restart(script: list[tuple[str, float, bool]], age: float) -> None:
+    """At once it is the same to the byte; later it has faded, and the device is older."""
+    presence = Presence(0.0, RULES)
+    for _ in _play(presence, 0.0, script):
+        pass
+    kept = presence.learned()
+    again = Presence.recalled(5.0, RULES, kept, 0)
+    assert again.learned() == kept
+    later = Presence.recalled(5.0, RULES, kept, age)
+    assert RULES.least <= later.patience <= RULES.most
+
+
+def test_a_restart_changes_no_patience() -> None:
+    life = known()
+    for seconds in (200, 210, 190, 220, 230, 90, 40):
+        life.silence(seconds)
+    again = Presence.recalled(50.0, RULES, life.presence.learned(), 60.0)
+    assert again.patience == life.presence.patience > 200
+
+
+@given(st.one_of(st.binary(max_size=64), st.binary(max_size=48).map(lambda rest: b"\x01\x00" + rest)))
+def test_bytes_without_sense_teach_nothing(learned: bytes) -> None:
+    """The history's file may be broken; presence is not."""
+    presence = Presence.recalled(0.0, RULES, learned, 10.0)
+    assert RULES.least <= presence.patience <= RULES.most
+    presence.heard(1.0)
+    assert presence.next_at >= 11
+    assert Presence.recalled(0.0, RULES, struct.pack("<BBd", 9, 0, 1e9), 0).patience == NEW_PATIENCE
+
+
+def test_65536_devices_fit() -> None:
+    """30 MiB while they have learned nothing."""
+    tracemalloc.start()
+    crowd = [Presence(1e6 + number / 7, RULES) for number in range(8192)]
+    for number, presence in enumerate(crowd):
+        presence.asked(1e6 + 11 + number / 7, broadcast=False)
+        presence.heard(1e6 + 11.001 + number / 7)
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert size * 8 < 30 * 2**20
