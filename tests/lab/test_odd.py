@@ -1,0 +1,136 @@
+"""What happens on real LANs, with real kernel hosts: each tells what it should, and nothing else."""
+
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.lab.lan import Lab
+from tests.lab.test_daemon import IMPATIENT, messages, until
+
+QUIET = {"scan": {"interval": 3600}}
+
+
+def events(stream: Any, seconds: float) -> list[dict[str, Any]]:  # noqa: ANN401 - a websocket
+    return [message for message in messages(stream, seconds) if message["type"] == "event"]
+
+
+def kinds(told: list[dict[str, Any]]) -> list[str]:
+    return [event["kind"] for event in told]
+
+
+def test_a_cable_is_pulled_and_put_back(lab: Lab) -> None:
+    host = lab.host("10.77.0.50")
+    with lab.daemon(IMPATIENT | QUIET).websocket() as stream:
+        until(stream, "scan_update")
+        host.unplug()
+        told = events(stream, 9)
+        assert kinds(told) == ["offline"]
+        assert told[0]["device"]["mac"] == host.mac
+        host.replug()
+        time.sleep(1.5)
+        host.announce()
+        assert kinds(events(stream, 2)) == ["online"]
+
+
+def test_a_host_changes_its_address(lab: Lab) -> None:
+    """Identity is the MAC: no new device, one address more."""
+    host = lab.host("10.77.0.50")
+    with lab.daemon(QUIET).websocket() as stream:
+        until(stream, "scan_update")
+        host.set_address("10.77.0.51")
+        host.announce()
+        told = events(stream, 3)
+        assert kinds(told) == ["address_added"]
+        assert told[0]["device"]["ip"] == "10.77.0.51"
+        assert told[0]["previous"]["ip"] == "10.77.0.50"
+
+
+def test_two_hosts_with_one_address_are_in_conflict(lab: Lab) -> None:
+    first = lab.host("10.77.0.50")
+    with lab.daemon(QUIET).websocket() as stream:
+        until(stream, "scan_update")
+        second = lab.host("10.77.0.50")
+        for _ in range(5):
+            second.announce()
+            first.announce()
+        told = events(stream, 3)
+        assert kinds(told) == ["discovered", "address_conflict"]
+        assert {told[1]["device"]["mac"], told[1]["other"]} == {first.mac, second.mac}
+
+
+def test_the_gateway_has_another_mac(lab: Lab) -> None:
+    """A new router, or somebody in the middle."""
+    gateway = lab.gateway()
+    with lab.daemon(QUIET).websocket() as stream:
+        until(stream, "scan_update")
+        old = gateway.mac
+        gateway.unplug()
+        other = lab.host(gateway.ip)
+        other.announce()
+        told = events(stream, 3)
+        assert kinds(told) == ["discovered", "gateway_changed"]
+        assert told[1]["device"]["mac"] == other.mac
+        assert told[1]["other"] == old
+        assert "gateway" in told[1]["device"]["kinds"]
+
+
+def test_our_own_interface_goes_down_and_up_many_times(lab: Lab) -> None:
+    """FAULTS F9: nobody is declared gone for it, and it is scanned again within 2 s of up."""
+    crowd = lab.crowd()
+    crowd.populate(lab.addresses(30, start=100))
+    daemon = lab.daemon(IMPATIENT | {"presence": {"probe_interval": 1, "patience": [5, 5]}})
+    with daemon.websocket() as stream:
+        until(stream, "scan_update")
+        told: list[dict[str, Any]] = []
+        for _ in range(20):
+            lab.watcher.down()
+            told += events(stream, 0.1)
+            lab.watcher.up()
+            told += events(stream, 0.15)
+        begun = time.monotonic()
+        told.append(until(stream, "event", kind="online", seconds=10))
+        assert time.monotonic() - begun < 5
+        told += events(stream, 8)
+        counted = Counter(kinds(told))
+        assert not counted["offline"]
+        assert not counted["discovered"]
+        assert counted["network_down"] == counted["network_up"] > 0
+        assert {device["status"] for device in daemon.devices().values()} == {"online"}
+
+
+def test_a_bridge_loses_every_host_at_once(lab: Lab) -> None:
+    """Law 8: one `network_silent`, then `network_recovered`, and each its own `online`; no burst of *offline*."""
+    crowd = lab.crowd()
+    addresses = lab.addresses(20, start=100)
+    macs = list(crowd.populate(addresses).values())
+    daemon = lab.daemon({"presence": {"probe_interval": 1, "patience": [5, 5]}, "scan": {"interval": 5}})
+    with daemon.websocket() as stream:
+        until(stream, "scan_update")
+        time.sleep(2)
+        events(stream, 0.5)
+        for mac in macs:
+            crowd.sleep(mac)
+        told = events(stream, 14)
+        assert kinds(told) == ["network_silent"]
+        assert {device["status"] for ip, device in daemon.devices().items() if ip in addresses} == {"unknown"}
+        assert daemon.get("/api/networks")["networks"][0]["state"] == "silent"
+        for mac in macs:
+            crowd.wake(mac, say="none")
+        back = events(stream, 14)
+        assert kinds(back)[0] == "network_recovered"
+        assert Counter(kinds(back)) == {"network_recovered": 1, "online": 20}
+        assert {event["previous"]["status"] for event in back if event["kind"] == "online"} == {"unknown"}
+
+
+@pytest.mark.parametrize("say", ["announcement", "probe"])
+def test_a_device_that_joins_is_told_by_its_own_word_alone(lab: Lab, say: str) -> None:
+    """In milliseconds of its frame, without any scan."""
+    crowd = lab.crowd()
+    with lab.daemon(QUIET).websocket() as stream:
+        until(stream, "scan_update")
+        crowd.join("10.77.0.99", say=say)
+        (event,) = events(stream, 1.5)
+        assert event["kind"] == "discovered"
+        assert event["address"] == ("10.77.0.99" if say == "announcement" else None)
