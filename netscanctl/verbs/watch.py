@@ -2,23 +2,22 @@
 
 import asyncio
 import os
+import shlex
 import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from datetime import datetime
 from typing import get_args
 
 import click
 
 from netscanctl.argument import complete_network
+from netscanctl.bookmark import Bookmark
 from netscanctl.cli import Session
 from netscanctl.client import Failure
-from netscanctl.picture import Picture
-from netscanctl.render import ORDERS, change, devices_table
-from netscanctl.stream import Heard, follow
+from netscanctl.stream import follow
 from netscanctl.terminal import Terminal
-from netscanctl.text import SENTENCE_LIMIT, clean
+from netscanctl.told import Commands, Lines, Raw, Table, Wanted, Way
 from netscand import protocol
 
 KINDS = get_args(protocol.EventKind)
@@ -26,31 +25,37 @@ KINDS = get_args(protocol.EventKind)
 
 @click.command("watch", short_help="Print the devices, then one line a change, for ever.")
 @click.argument("text", required=False)
-@click.option(
-    "--network", metavar="ID", shell_complete=complete_network, help="Only one network, such as 192.168.1.0/24@eth0."
-)
+@click.option("--network", metavar="ID", shell_complete=complete_network,
+              help="Only one network, such as 192.168.1.0/24@eth0.")  # fmt: skip
 @click.option("--kind", "kinds", metavar="KIND", multiple=True, type=click.Choice(KINDS),
               help="Only changes of this kind (online, offline, discovered, …); may be repeated.")  # fmt: skip
 @click.option("--since", metavar="CURSOR", help="Go on from this place in the stream, without the list.")
+@click.option("--cursor-file", metavar="FILE", type=click.Path(dir_okay=False),
+              help="Go on from the place in FILE, if there is one, and keep in it what was told.")  # fmt: skip
 @click.option("--interval", metavar="SECONDS", type=click.FloatRange(min=1), help="Scan so often while this watches.")
 @click.option("--json", "as_json", is_flag=True, help="The stream's messages as they come, one a line.")
+@click.option("--table", "as_table", is_flag=True, help="A table on the whole terminal, which lives; q ends it.")
+@click.option("--exec", "program", metavar="CMD", help="Run CMD for each change, with its JSON on stdin.")
 @click.pass_obj
 def command(
     session: Session, text: str | None, network: str | None, kinds: tuple[str, ...], since: str | None,
-    interval: float | None, as_json: bool,
+    cursor_file: str | None, interval: float | None, as_json: bool, as_table: bool, program: str | None,
 ) -> None:  # fmt: skip
     """Print the devices (or those that TEXT is found in), then one line a change, for ever.
 
     A lost connection is made anew after 3 s, and goes on where it was lost.
     """
+    if as_json + as_table + (program is not None) > 1:
+        raise click.UsageError("expected one of --json, --table and --exec")
     query = {key: value for key, value in {"network": network, "q": text}.items() if value}
     wishes = [protocol.SetInterval(seconds=interval, request="interval")] if interval else []
-    shown = Raw(session.terminal, kinds) if as_json else Lines(session.terminal, kinds)
+    bookmark = Bookmark(cursor_file)
+    place = bookmark.read() or since
+    way = chosen(session.terminal, Wanted(kinds), bookmark, as_json=as_json, as_table=as_table, program=program)
 
-    async def run() -> None:
-        stream = follow(session.daemon, session.terminal.talk, query=query, since=since, wishes=wishes)
-        leased = False
-        async with while_read(), aclosing(stream):
+    async def tell() -> None:
+        first, leased = True, False
+        async with aclosing(follow(session.daemon, way.talk, query=query, since=place, wishes=wishes)) as stream:
             async for heard in stream:
                 match heard.message:
                     case protocol.Interval():
@@ -58,12 +63,44 @@ def command(
                     case protocol.Error(message=message) if not leased:
                         raise Failure(message)
                     case protocol.Error(message=message):
-                        session.terminal.talk(message)
+                        way.talk(message)
                     case protocol.Lagged():
-                        session.terminal.talk("the stream is not read as fast as it comes, and was cut")
-                shown.show(heard)
+                        way.talk("the stream is not read as fast as it comes, and was cut")
+                    case protocol.InitialState() if first and place:
+                        way.talk(f"the place {place} in the stream is gone: what happened since is not told")
+                first = False
+                await way.show(heard)
 
-    asyncio.run(run())
+    async def run() -> int:
+        try:
+            async with while_read(), asyncio.TaskGroup() as both:
+                telling = both.create_task(tell())
+                code = await way.run()
+                telling.cancel()
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return code
+
+    if code := asyncio.run(run()):
+        sys.exit(code)
+
+
+def chosen(
+    terminal: Terminal, wanted: Wanted, bookmark: Bookmark, *, as_json: bool, as_table: bool, program: str | None
+) -> Way:
+    """The way in which to tell. Raises UsageError."""
+    if as_json:
+        return Raw(terminal, wanted, bookmark)
+    if as_table:
+        if not terminal.is_terminal or os.environ.get("TERM", "dumb") == "dumb":
+            raise click.UsageError("--table needs a terminal; in a pipe, lines or --json serve")
+        return Table(terminal, wanted, bookmark)
+    if program is not None:
+        try:
+            return Commands(shlex.split(program), terminal, wanted, bookmark)
+        except ValueError as wrong:
+            raise click.UsageError(f"--exec: {wrong}") from None
+    return Lines(terminal, wanted, bookmark)
 
 
 @asynccontextmanager
@@ -92,48 +129,3 @@ async def while_read() -> AsyncIterator[None]:
         raise
     finally:
         loop.remove_reader(stdout)
-
-
-class Raw:
-    """Messages for a program; of the events only those of the wanted kinds (none: all)."""
-
-    def __init__(self, terminal: Terminal, kinds: tuple[str, ...]) -> None:
-        self._terminal = terminal
-        self._kinds = kinds
-
-    def show(self, heard: Heard) -> None:
-        """Print one message as it came."""
-        if not (self._kinds and isinstance(heard.message, protocol.Event) and heard.message.kind not in self._kinds):
-            self._terminal.json(heard.raw)
-
-
-class Lines:
-    """The table, then a line a change; of the changes only those of the wanted kinds (none: all)."""
-
-    def __init__(self, terminal: Terminal, kinds: tuple[str, ...]) -> None:
-        self._terminal = terminal
-        self._kinds = kinds
-        self._picture = Picture()
-
-    def show(self, heard: Heard) -> None:
-        """Print what one message changes."""
-        first = not self._picture.whole
-        changes = self._picture.hear(heard.message)
-        if first and self._picture.whole and not isinstance(heard.message, protocol.Resumed):
-            self._list()
-        for event in changes:
-            if not self._kinds or event.kind in self._kinds:
-                self._line(event)
-        if isinstance(heard.message, protocol.ScanError):
-            wrong = heard.message
-            self._terminal.talk(f"scan of {clean(wrong.network)}: {clean(wrong.message, SENTENCE_LIMIT)}")
-
-    def _list(self) -> None:
-        devices = sorted(self._picture.devices.values(), key=ORDERS["ip"])
-        terminal = self._terminal
-        terminal.write(devices_table(devices, columns=terminal.columns, paint=terminal.paint, today=terminal.today))
-
-    def _line(self, event: protocol.Event) -> None:
-        now = datetime.now().astimezone()
-        line = change(event, paint=self._terminal.paint, now=now, short=self._terminal.is_terminal)
-        self._terminal.write(line + "\n")
