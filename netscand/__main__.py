@@ -31,6 +31,7 @@ def main() -> None:
     from netscand.lan.netlink import NetlinkError
     from netscand.lan.wire import WireError
     from netscand.serve.listen import AlreadyRunning, ListenError
+    from netscand.serve.tokens import TokensRefused
     from netscand.store.place import HistoryInUse, HistoryRefused
 
     open_log(config.log.level)
@@ -50,7 +51,7 @@ def main() -> None:
         sys.exit(_say(str(wrong), EX_UNAVAILABLE))
     except (AlreadyRunning, HistoryInUse) as wrong:
         sys.exit(_say(str(wrong), EX_TEMPFAIL))
-    except (ListenError, HistoryRefused) as wrong:
+    except (ListenError, TokensRefused, HistoryRefused) as wrong:
         sys.exit(_say(str(wrong), EX_CONFIG))
     except ExceptionGroup as lost:
         logging.getLogger(__name__).critical("lost a room", exc_info=lost)

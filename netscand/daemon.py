@@ -24,8 +24,9 @@ from netscand.lan.interfaces import Interfaces
 from netscand.lan.vendors import Vendors
 from netscand.lan.wire import Wire
 from netscand.serve.hub import Hub
-from netscand.serve.listen import handed_in
+from netscand.serve.listen import ListenError, handed_in
 from netscand.serve.server import Server
+from netscand.serve.tokens import TokensRefused
 from netscand.serve.translate import Translator, ip_text, mac_text
 from netscand.store.history import History
 from netscand.watchdog import Watchdog
@@ -119,7 +120,8 @@ class Daemon:
         self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             new = load(self._path, required=False)
-        except ConfigError as wrong:
+            self.server.reload(new.access)
+        except (ConfigError, ListenError, TokensRefused) as wrong:
             log.error("not reloaded, the old configuration stays: %s", wrong)
         else:
             self._take(new)

@@ -1,20 +1,20 @@
-"""Who may do what: roles, the table of rights, and the checks of Host and Origin."""
+"""Who is it, and may they? Peers, Host, Origin and tokens; what each role may do is in rights.py."""
 
 import grp
 import logging
 import re
 import socket
 import struct
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass
-from enum import IntEnum
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from multidict import CIMultiDictProxy
 
 from netscand import config
 from netscand.serve.answers import Refused
-from netscand.serve.page import PATHS
+from netscand.serve.rights import Role
+from netscand.serve.tokens import read_tokens, token_in, unknown
 
 log = logging.getLogger(__name__)
 
@@ -23,48 +23,6 @@ SO_PEERGROUPS = 59
 
 MOST_GROUPS = 256
 """Groups that one getsockopt of Python can give; who has more is judged by the primary group alone."""
-
-
-class Role(IntEnum):
-    """Each may do what the ones before may."""
-
-    NONE = 0
-    READ = 1
-    SCAN = 2
-    ADMIN = 3
-
-    @property
-    def told(self) -> str:
-        """As it stands on the wire."""
-        return self.name.lower()
-
-
-RIGHTS: Mapping[str, Role] = {
-    **{f"GET {path}": Role.NONE for path in PATHS},
-    "GET /healthz": Role.NONE,
-    "GET /ws": Role.READ,
-    "GET /api/devices": Role.READ,
-    "GET /api/devices/{mac}": Role.READ,
-    "GET /api/devices/{mac}/events": Role.READ,
-    "GET /api/devices/{mac}/presence": Role.READ,
-    "GET /api/events": Role.READ,
-    "GET /api/networks": Role.READ,
-    "GET /api/status": Role.READ,
-    "POST /api/scan": Role.SCAN,
-    "PATCH /api/devices/{mac}": Role.ADMIN,
-    "DELETE /api/devices/{mac}": Role.ADMIN,
-    "GET /api/backup": Role.ADMIN,
-    "scan_now": Role.SCAN,
-    "set_interval": Role.SCAN,
-}
-"""The one table over every route and every message: the least role. What has no entry is refused, and fails a test."""
-
-
-def need(what: str, role: Role) -> None:
-    """Refuse what this role may not do."""
-    least = RIGHTS.get(what)
-    if least is None or role < least:
-        raise Refused("forbidden", f"{what} needs the role {least.told if least else 'of nobody'}, not {role.told}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +38,7 @@ class Peer:
     address: str = ""
     """Ours, that a TCP client connected to."""
     port: int = 0
+    tls: bool = False
 
 
 ORIGIN = re.compile(r"(https?)://((?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)")
@@ -91,38 +50,51 @@ LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "[::1]"))
 
 
 class Guard:
-    """Judges connections and requests by `[access]`."""
+    """Judges connections and requests by `[access]`. Raises TokensRefused where its tokens cannot be used."""
 
     def __init__(self, access: config.Access) -> None:
+        self.tokens = read_tokens(access.token_file)
         self._others = Role[access.others.upper()]
         self._hosts = frozenset(host.lower() for host in access.allowed_hosts)
         self._origins = frozenset(origin.lower().rstrip("/") for origin in access.allowed_origins)
         self.group = _gid(access.group)
         """The gid of `[access] group`; None where the system has no such group."""
 
-    def peer(self, sock: socket.socket) -> Peer:
+    def peer(self, sock: socket.socket, *, tls: bool = False) -> Peer:
         """Tell who connected. Raises OSError where it is gone already."""
         if sock.family == socket.AF_UNIX:
             _, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
             privileged = uid == 0 or (self.group is not None and self.group in (gid, *_groups(sock)))
             return Peer(("uid", uid), Role.ADMIN if privileged else self._others, True, privileged)
-        ours, theirs = sock.getsockname(), sock.getpeername()
-        return Peer(_plain(theirs[0]), self._others, False, False, _plain(ours[0]), int(ours[1]))
+        ours, theirs = _plain(sock.getsockname()[0]), _plain(sock.getpeername()[0])
+        local = _is_loopback(ours) and _is_loopback(theirs)
+        role = self._others if local else Role.NONE
+        return Peer(theirs, role, False, False, ours, int(sock.getsockname()[1]), tls)
 
-    def judge(self, peer: Peer, headers: CIMultiDictProxy[str]) -> None:
-        """Refuse a request that a page of another site made (FAULTS T5, T6)."""
+    def admit(self, peer: Peer, headers: CIMultiDictProxy[str]) -> Role:
+        """The role of a request: its peer's, raised by its token.
+
+        Refuses what a page of another site made (FAULTS T5, T6), and a token that is none of ours.
+        """
         hosts = [host.strip().lower() for host in headers.getall("Host", ())]
         if not peer.unix:
             self._judge_host(peer, hosts)
         origins = headers.getall("Origin", ())
         if origins and not (len(origins) == 1 and self._own(peer, origins[0].strip().lower(), hosts)):
             raise Refused("forbidden", "pages of this origin may not use netscand ([access] allowed_origins)")
+        token = token_in(headers)
+        if token is None:
+            return peer.role
+        role = self.tokens.role(token)
+        if role is None:
+            raise unknown()
+        return max(role, peer.role)
 
     def _judge_host(self, peer: Peer, hosts: list[str]) -> None:
         found = HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
         if found is None:
             raise Refused("bad_request", "expected one Host header")
-        name, port = found[1], int(found[2] or 80)
+        name, port = found[1], int(found[2] or (443 if peer.tls else 80))
         ours = port == peer.port and (
             name == _bracketed(peer.address)
             or name in self._hosts
@@ -135,7 +107,7 @@ class Guard:
         if origin in self._origins:
             return True
         found = ORIGIN.fullmatch(origin)
-        if found is None:
+        if found is None or (peer.tls and found[1] != "https"):
             return False
         authority = found[2]
         if authority in hosts:

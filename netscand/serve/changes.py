@@ -16,7 +16,7 @@ decode_words = msgspec.json.Decoder(protocol.DeviceWords).decode
 
 
 class Changes:
-    """The handlers; access.RIGHTS says who may."""
+    """The handlers; rights.RIGHTS says who may."""
 
     def __init__(self, scanner: Scanner, hub: Hub, translator: Translator) -> None:
         self._scanner = scanner

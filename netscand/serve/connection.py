@@ -7,10 +7,12 @@ from collections.abc import Hashable
 from typing import Any
 
 from aiohttp import web
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from netscand.protocol import MAX_MESSAGE
-from netscand.serve.access import Guard, Peer, Role
+from netscand.serve.access import Guard, Peer
 from netscand.serve.answers import CODES, Refused, refusal
+from netscand.serve.rights import Role
 from netscand.serve.subscriber import Subscriber
 
 KEEP_ALIVE = 30.0
@@ -66,12 +68,13 @@ class Lobby:
 
 
 NOBODY = Peer(None, Role.NONE, False, False)
+NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 
 
 class Connection(web.RequestHandler):
     """aiohttp's connection, behind our door."""
 
-    __slots__ = ("_first", "_lobby", "heard_at", "peer", "subscriber", "unheard")
+    __slots__ = ("_first", "_lobby", "headers", "heard_at", "peer", "role", "subscriber", "unheard")
 
     def __init__(self, lobby: Lobby, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         settings: dict[str, Any] = {
@@ -82,6 +85,10 @@ class Connection(web.RequestHandler):
         }
         super().__init__(server, loop=loop, **settings)
         self.peer = NOBODY
+        self.role = Role.NONE
+        """That of the request in hand: its peer's, raised by its token."""
+        self.headers: CIMultiDictProxy[str] = NO_HEADERS
+        """Those of the request in hand."""
         self.heard_at = loop.time()
         self.unheard = 0
         self.subscriber: Subscriber | None = None
@@ -91,17 +98,43 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let it in, or close it at once."""
         assert isinstance(transport, asyncio.Transport)
-        try:
-            peer = self._lobby.guard.peer(transport.get_extra_info("socket"))
-        except OSError:
-            peer = None
-        if peer is None or not self._lobby.admit(self, peer):
+        if self.peer is NOBODY and not self.enter(transport):
             transport.abort()
             return
-        self.peer = peer
         transport.set_write_buffer_limits(high=HIGH_WATER)
         self._first = asyncio.get_running_loop().call_later(FIRST_REQUEST, transport.abort)
         super().connection_made(transport)
+
+    def enter(self, transport: asyncio.Transport, *, tls: bool = False) -> bool:
+        """Whether it is let in; from then on it is counted."""
+        try:
+            peer = self._lobby.guard.peer(transport.get_extra_info("socket"), tls=tls)
+        except OSError:
+            return False
+        if not self._lobby.admit(self, peer):
+            return False
+        self.peer = peer
+        return True
+
+    def leave(self) -> None:
+        """It is counted no more."""
+        self._lobby.leave(self, self.peer)
+        self.peer = NOBODY
+
+    def ask_in(self, headers: CIMultiDictProxy[str]) -> None:
+        """A request of these headers: learn its role. Raises Refused."""
+        self.headers = headers
+        self.role = Role.NONE
+        self.role = self._lobby.guard.admit(self.peer, headers)
+
+    def judge_again(self) -> None:
+        """The guard changed: judge by the new one who it is, and what it may."""
+        assert self.transport is not None
+        try:
+            self.peer = self._lobby.guard.peer(self.transport.get_extra_info("socket"), tls=self.peer.tls)
+            self.ask_in(self.headers)
+        except (OSError, Refused):
+            self.role = Role.NONE
 
     def began(self) -> None:
         """A request came, whole but for its body."""

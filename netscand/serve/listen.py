@@ -31,13 +31,18 @@ class BadAddress(ListenError):
 
 
 class TcpAddress(NamedTuple):
-    """A literal loopback address to listen on."""
+    """A literal address to listen on."""
 
     host: str
     port: int
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this host reaches it."""
+        return ip_address(self.host).is_loopback
 
     @property
     def family(self) -> socket.AddressFamily:
@@ -61,11 +66,6 @@ def tcp_addresses(text: str) -> tuple[TcpAddress, ...]:
         ip = ip_address(host)
     except ValueError:
         raise wrong from None
-    if not ip.is_loopback:
-        raise BadAddress(
-            f"[listen] tcp: {text}: other hosts could reach netscand there, and it has no tokens to tell them apart; "
-            "use 127.0.0.1 or [::1]"
-        )
     return (TcpAddress(str(ip), int(port)),)
 
 
@@ -108,6 +108,11 @@ class UnixSocket:
         except ListenError:
             self.close()
             raise
+
+    def permit(self, mode: int, gid: int | None) -> None:
+        """Let others connect."""
+        os.chown(self.path, -1, -1 if gid is None else gid)
+        self.path.chmod(mode)
 
     def close(self) -> None:
         """Take the path away, if it is still ours, and the lock."""
@@ -152,9 +157,7 @@ class UnixSocket:
         try:
             self.sock.bind(str(self.path))
             self._inode = self.path.lstat().st_ino
-            if gid is not None:
-                os.chown(self.path, -1, gid)
-            self.path.chmod(mode)
+            self.permit(mode, gid)
             self.sock.listen(BACKLOG)  # only now can anyone connect
         except OSError:
             self.sock.close()
@@ -177,4 +180,4 @@ def handed_in(environment: MutableMapping[str, str] = os.environ) -> list[socket
 
 
 NEVER: Mapping[int, str] = {errno.EADDRNOTAVAIL: "no such address here", errno.EAFNOSUPPORT: "no IPv6 here"}
-"""Reasons that are no fault: a host without IPv6 has no ::1, and lacks nothing."""
+"""Reasons that are no fault on loopback: a host without IPv6 has no ::1, and lacks nothing."""

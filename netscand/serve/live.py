@@ -11,7 +11,6 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from netscand import protocol
 from netscand.core.recorded import CursorGone, Unreadable
 from netscand.serve import websocket
-from netscand.serve.access import need
 from netscand.serve.answers import HEADERS, Refused
 from netscand.serve.connection import Connection
 from netscand.serve.filters import Filter
@@ -21,17 +20,17 @@ from netscand.serve.moment import Moment
 from netscand.serve.overview import Overview, listed
 from netscand.serve.past import Past
 from netscand.serve.query import NOT_READABLE, parameters
+from netscand.serve.rights import Role, need
 from netscand.serve.scanner import Scanner
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.subscriber import Subscriber
+from netscand.serve.tokens import SUBPROTOCOL
 
 PING = 20.0
 """Seconds of silence after which a client is pinged."""
 
 GONE = 40.0
 """Seconds of silence after which it is gone."""
-
-SUBPROTOCOL = "netscand"
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +62,6 @@ class Live:
         updates = given.get("updates", "full")
         if updates not in ("full", "changes"):
             raise Refused("bad_request", f"updates={updates[:64]}: expected full or changes")
-        offered = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
-        if offered and SUBPROTOCOL not in (name.strip() for name in offered.split(",")):
-            raise Refused("bad_request", f"Sec-WebSocket-Protocol: expected {SUBPROTOCOL}, or none")
         if self._taken >= self._max_clients:
             raise Refused("busy", f"{self._taken} WebSockets are open ([listen] max_clients)")
         self._taken += 1
@@ -132,6 +128,16 @@ class Live:
                     if connection.transport is not None and not connection.transport.is_closing():
                         connection.transport.write(ping)
 
+    def judge_again(self) -> None:
+        """The rights changed: close who may no longer listen, and end what they hold who may no longer scan."""
+        for connection, subscriber in tuple(self._open.items()):
+            connection.judge_again()
+            if connection.role < Role.SCAN:
+                self._scanner.lease(subscriber, None)
+            if connection.role < Role.READ:
+                self._hub.unsubscribe(subscriber)
+                subscriber.close(WSCloseCode.POLICY_VIOLATION, "the right to listen was taken away")
+
     async def close(self, within: float) -> None:
         """Say goodbye to everyone, and cut who does not answer within so many seconds."""
         for subscriber in tuple(self._open.values()):
@@ -166,7 +172,6 @@ class _Client:
         self._connection = connection
         self._subscriber = subscriber
         self._socket = socket
-        self._role = connection.peer.role
 
     async def serve(self, since: str | None) -> None:
         """Send the snapshot, or what was missed, then what happens; take what the client says; until it is gone."""
@@ -175,7 +180,7 @@ class _Client:
         with ExitStack() as held:
             moment = held.enter_context(self._hub.moment()) if since is not None else None
             snapshot = held.enter_context(self._hub.snapshot(subscriber.fits))
-            first = overview.initial_state(snapshot.cursor, self._role, subscriber.fits)
+            first = overview.initial_state(snapshot.cursor, self._connection.role, subscriber.fits)
 
             async def begin() -> None:
                 with held.pop_all():  # not for as long as the client stays
@@ -256,12 +261,12 @@ class _Client:
             return
         try:
             if isinstance(wish, protocol.ScanNow):
-                need("scan_now", self._role)
+                need("scan_now", self._connection.role)
                 scan_id = self._scanner.scan_now(wish.targets)
                 self._subscriber.wishes.add(scan_id)
                 self._answer(protocol.ScanAccepted(request=wish.request, scan_id=scan_id), wish.request)
             else:
-                need("set_interval", self._role)
+                need("set_interval", self._connection.role)
                 seconds = self._scanner.lease(self._subscriber, wish.seconds)
                 self._answer(protocol.Interval(request=wish.request, seconds=seconds), wish.request)
         except Refused as refused:

@@ -7,8 +7,8 @@ import msgspec
 
 from netscand import __version__, protocol
 from netscand.core.model import Device, Status
-from netscand.serve.access import Role
 from netscand.serve.filters import Filter
+from netscand.serve.rights import Role
 from netscand.serve.scanner import Scanner
 from netscand.serve.translate import Translator
 

@@ -50,7 +50,7 @@ class Page:
         }
 
     def routes(self) -> list[web.RouteDef]:
-        """One route a file; access.RIGHTS says who may."""
+        """One route a file; rights.RIGHTS says who may."""
         return [web.get(path, self.send) for path in PATHS]
 
     async def send(self, request: web.Request) -> web.StreamResponse:

@@ -48,7 +48,7 @@ class Past:
         self._copying = asyncio.Lock()
 
     def routes(self) -> list[web.RouteDef]:
-        """Every route; access.RIGHTS says who may."""
+        """Every route; rights.RIGHTS says who may."""
         return [
             web.get("/api/events", self.events),
             web.get("/api/devices/{mac}/events", self.events),

@@ -10,13 +10,13 @@ from aiohttp import web
 
 from netscand import __version__, protocol
 from netscand.core.model import Mac
-from netscand.serve.access import Role
 from netscand.serve.answers import HEADERS, JSON, Refused, answer
 from netscand.serve.connection import Connection
 from netscand.serve.filters import EVERYTHING, Filter
 from netscand.serve.hub import Hub, scan_update
 from netscand.serve.overview import Overview, around_devices
 from netscand.serve.query import NOT_READABLE, SLOW, json_of, mac_of, number_of, parameters
+from netscand.serve.rights import Role
 from netscand.serve.scanner import Scanner
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.translate import Translator, mac_text
@@ -49,7 +49,7 @@ class Rest:
         self._serving = serving
 
     def routes(self) -> list[web.RouteDef]:
-        """Every route; access.RIGHTS says who may."""
+        """Every route; rights.RIGHTS says who may."""
         return [
             web.get("/healthz", self.health),
             web.get("/api/devices", self.devices),
@@ -189,7 +189,7 @@ class Rest:
 
 def _role(request: web.Request) -> Role:
     assert isinstance(request.protocol, Connection)
-    return request.protocol.peer.role
+    return request.protocol.role
 
 
 async def _wish(request: web.Request) -> protocol.ScanWish:

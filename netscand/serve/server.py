@@ -10,8 +10,8 @@ from pathlib import Path
 from aiohttp import web
 
 from netscand import config, protocol
-from netscand.serve.access import Guard, need
-from netscand.serve.answers import in_our_shape
+from netscand.serve.access import Guard
+from netscand.serve.answers import Refused, in_our_shape
 from netscand.serve.archive import Archive
 from netscand.serve.changes import Changes
 from netscand.serve.connection import Connection, Lobby
@@ -23,7 +23,9 @@ from netscand.serve.overview import Overview
 from netscand.serve.page import Page
 from netscand.serve.past import Past
 from netscand.serve.rest import Rest
+from netscand.serve.rights import need
 from netscand.serve.scanner import Scanner
+from netscand.serve.tls import Entrance, Vestibule, load_certificate, tls_context
 from netscand.serve.translate import Translator
 
 AGAIN = 3.0
@@ -37,6 +39,9 @@ OURS = 64
 
 WANTED = 1024
 """Connections beside the WebSockets, where the system allows as many."""
+
+TOKEN_NAMES = frozenset(("token", "access_token"))
+"""Query parameters that nobody may have (FAULTS T18; RFC 6750, section 2.3)."""
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +66,8 @@ class Server:
         self._access = access
         self._handed_in = handed_in
         self._guard = Guard(access)
+        self._tls = tls_context(listen)
+        self._entrance = Entrance(self._tls) if self._tls is not None else None
         self._overview = overview = Overview(scanner, translator)
         past = Past(archive, scanner, hub, translator) if archive is not None else None
         self._live = Live(scanner, hub, overview, past, listen.max_clients)
@@ -95,22 +102,22 @@ class Server:
         return tuple(
             f"cannot listen on {address}: {why.strerror}"
             for address, why in self._unbound.items()
-            if why.errno not in NEVER
+            if why.errno not in NEVER or not address.loopback
         )
 
     # ---- life -----------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         """Listen. Raises BadAddress (a configuration that must not be served), AlreadyRunning, ListenError."""
-        if self._listen.tls_certificate or self._listen.tls_key:  # never in the clear what was meant to be hidden
-            raise BadAddress("[listen] tls_certificate, tls_key: this netscand cannot do TLS yet")
-        addresses = [address for text in self._listen.tcp for address in tcp_addresses(text)]
+        addresses = self._addresses()
+        self._check_reach(self._guard)
+        if self._tls is None and any(not address.loopback for address in addresses):
+            log.warning("tokens travel in the clear beyond this host: set [listen] tls_certificate and tls_key")
         await self._runner.setup()
         unix = [sock for sock in self._handed_in if sock.family == socket.AF_UNIX]
         if not unix and self._listen.unix:
             self._unix = UnixSocket(Path(self._listen.unix))
-            closed = self._access.others == "none"
-            self._unix.open(0o660 if closed else 0o666, self._guard.group if closed else None)
+            self._unix.open(*self._unix_mode())
             unix = [self._unix.sock]
         for sock in (*unix, *(sock for sock in self._handed_in if sock.family != socket.AF_UNIX)):
             await self._accept(sock)
@@ -125,6 +132,23 @@ class Server:
             tasks.create_task(self._overview.run(), name="counts")
             tasks.create_task(self._live.watch_over(), name="heartbeats")
             tasks.create_task(self._bind_again(), name="listen again")
+            if self._entrance is not None:
+                tasks.create_task(self._entrance.run(), name="handshakes")
+
+    def reload(self, access: config.Access) -> None:
+        """Take `[access]`, the tokens and the certificate anew, and judge who is connected by them.
+
+        Raises TokensRefused, BadAddress, BadCertificate, and leaves everything as it was.
+        """
+        guard = Guard(access)
+        self._check_reach(guard)
+        if self._tls is not None:
+            load_certificate(self._tls, self._listen)
+        self._access = access
+        self._guard = self._lobby.guard = guard
+        if self._unix is not None:
+            self._unix.permit(*self._unix_mode())
+        self._live.judge_again()
 
     async def close(self) -> None:
         """Accept nobody more, say goodbye, and be gone within a second."""
@@ -139,6 +163,23 @@ class Server:
         await self._runner.cleanup()
 
     # ---- parts ----------------------------------------------------------------------------------------------------
+
+    def _addresses(self) -> list[TcpAddress]:
+        return [address for text in self._listen.tcp for address in tcp_addresses(text)]
+
+    def _check_reach(self, guard: Guard) -> None:
+        """Other hosts may come only where tokens tell them apart. Raises BadAddress."""
+        handed_in = [TcpAddress(*sock.getsockname()[:2]) for sock in self._handed_in if sock.family != socket.AF_UNIX]
+        for address in (*self._addresses(), *handed_in):
+            if not address.loopback and not guard.tokens:
+                raise BadAddress(
+                    f"[listen] tcp: {address}: other hosts can reach netscand there, and there is no token to tell "
+                    "them apart: set [access] token_file, or use 127.0.0.1 or [::1]"
+                )
+
+    def _unix_mode(self) -> tuple[int, int | None]:
+        closed = self._access.others == "none"
+        return 0o660 if closed else 0o666, self._guard.group if closed else None
 
     async def _accept_no_more(self) -> None:
         """Leave who comes from now on to the next netscand, where systemd holds the socket.
@@ -164,19 +205,25 @@ class Server:
         connection = request.protocol
         assert isinstance(connection, Connection)
         connection.began()
-        self._guard.judge(connection.peer, request.headers)
+        connection.ask_in(request.headers)
+        if any(name.lower() in TOKEN_NAMES for name in request.query):
+            raise Refused("bad_request", "a token stands in the address, and so in logs: send Authorization: Bearer")
         resource = request.match_info.route.resource
         if resource is not None:  # else no such route, which the handler will say
             method = "GET" if request.method == "HEAD" else request.method
-            need(f"{method} {resource.canonical}", connection.peer.role)
+            helps = bool(self._guard.tokens) and not connection.peer.unix and "Authorization" not in request.headers
+            need(f"{method} {resource.canonical}", connection.role, ask_for_token=helps)
 
     async def _accept(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         server = self._runner.server
         assert server is not None
 
-        def factory() -> Connection:
-            return Connection(self._lobby, server, loop)
+        entrance = self._entrance if sock.family != socket.AF_UNIX else None
+
+        def factory() -> asyncio.Protocol:
+            connection = Connection(self._lobby, server, loop)
+            return Vestibule(connection, entrance) if entrance is not None else connection
 
         # create_server for Unix sockets too: from Python 3.13 on its twin would unlink the path, systemd's as well.
         self._listeners.append(await loop.create_server(factory, sock=sock))
@@ -188,7 +235,7 @@ class Server:
         except OSError as wrong:
             known = self._unbound.get(address)
             if known is None or known.errno != wrong.errno:
-                level = logging.INFO if wrong.errno in NEVER else logging.WARNING
+                level = logging.INFO if wrong.errno in NEVER and address.loopback else logging.WARNING
                 log.log(level, "cannot listen on %s: %s; tried again every %g s", address, wrong.strerror, AGAIN)
             self._unbound[address] = wrong
             return

@@ -300,6 +300,18 @@ async def house(
         await server.close()
 
 
+TOKENS = {role: f"{role}-{'0123456789abcdef' * 2}~" for role in ("read", "scan", "admin")}
+"""One of each role."""
+
+
+def token_file(folder: Path, mode: int = 0o640) -> str:
+    """A file of these."""
+    path = folder / "tokens"
+    path.write_text("# who may what\n\n" + "".join(f"{role}  {token}\n" for role, token in TOKENS.items()))
+    path.chmod(mode)
+    return str(path)
+
+
 async def hear(client: ClientConnection) -> protocol.ServerMessage:
     """The next message, as a struct."""
     async with asyncio.timeout(10):

@@ -12,8 +12,9 @@ import pytest
 
 from netscand import config
 from netscand.serve import connection
-from netscand.serve.access import Guard, Peer, Role
+from netscand.serve.access import Guard, Peer
 from netscand.serve.connection import KEPT_BACK, Lobby
+from netscand.serve.rights import Role
 from tests.serve.house import House, house
 from tests.serve.test_access import acting_as
 

@@ -47,10 +47,12 @@ def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
         tcp_addresses(text)
 
 
-@pytest.mark.parametrize("text", ["0.0.0.0:8000", "192.168.1.2:8000", "[::]:8000", "[fe80::1]:8000", "8.8.8.8:80"])
-def test_an_address_beyond_loopback_is_refused_while_there_are_no_tokens(text: str) -> None:
-    with pytest.raises(BadAddress, match="other hosts could reach netscand there"):
-        tcp_addresses(text)
+@pytest.mark.parametrize(
+    ("text", "loopback"), [("127.0.0.1:1", True), ("127.9.9.9:1", True), ("[::1]:1", True), ("0.0.0.0:8000", False),
+                           ("192.168.1.2:8000", False), ("[::]:8000", False), ("[fe80::1]:8000", False)],
+)  # fmt: skip
+def test_an_address_says_whether_other_hosts_reach_it(text: str, loopback: bool) -> None:
+    assert [address.loopback for address in tcp_addresses(text)] == [loopback]
 
 
 def test_a_tcp_socket_can_be_had_again_at_once_but_never_twice() -> None:

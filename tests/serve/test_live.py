@@ -320,7 +320,7 @@ def test_compression_is_never_negotiated(tmp_path: Path) -> None:
 def test_the_subprotocol_is_answered_and_no_other_is_taken(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
-            async with lan.ws(subprotocols=[Subprotocol("netscand"), Subprotocol("netscand.token.eA")]) as client:
+            async with lan.ws(subprotocols=[Subprotocol("chat"), Subprotocol("netscand")]) as client:
                 assert client.subprotocol == "netscand"
             assert await refused(lan, "", [Subprotocol("mqtt")]) == 400
 

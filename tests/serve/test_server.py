@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from netscand import config, protocol
+from netscand import config
 from netscand.serve import server as server_module
-from netscand.serve.access import RIGHTS
 from netscand.serve.hub import Hub
 from netscand.serve.listen import AlreadyRunning, BadAddress, TcpAddress, tcp_socket
 from netscand.serve.server import OURS, Server
 from netscand.serve.translate import Translator
-from tests.serve.house import BOOT, FakeScanner, Forgetful, hear, house, mac, read_out
+from tests.serve.house import BOOT, FakeScanner, Forgetful, house, read_out
 
 
 def a_server(
@@ -27,60 +26,6 @@ def a_server(
     translator = Translator(lambda: BOOT, lambda _: None)
     hub = Hub(translator)
     return Server(FakeScanner(hub), hub, listen, access or config.Access(), translator, handed_in, Forgetful())
-
-
-def test_every_route_and_every_message_stands_in_the_table_of_rights(tmp_path: Path) -> None:
-    """FAULTS T1: a new route without an entry fails here, and is refused to everyone."""
-    routes = a_server(config.Listen(unix=str(tmp_path / "s")))._app.router.routes()
-    served = {
-        f"{route.method} {route.resource.canonical}" for route in routes if route.resource and route.method != "HEAD"
-    }
-    messages = {str(message.__struct_config__.tag) for message in (protocol.ScanNow, protocol.SetInterval)}
-    assert set(protocol.ClientMessage.__args__) == {protocol.ScanNow, protocol.SetInterval}
-    assert served | messages == set(RIGHTS)
-
-
-@pytest.mark.parametrize("others", ["scan", "read", "none"])
-def test_every_route_asks_for_its_role(tmp_path: Path, others: str) -> None:
-    """FAULTS T1: on loopback everyone has what `[access] others` says."""
-    roles = ["none", "read", "scan", "admin"]
-
-    async def play() -> None:
-        async with house(tmp_path, access={"others": others}) as lan:
-            for what, least in RIGHTS.items():
-                if " " not in what:
-                    continue
-                method, path = what.split(" ")
-                path = path.replace("{mac}", mac(1).hex(":"))
-                answer = await lan.raw(
-                    f"{method} {path} HTTP/1.1\r\nHost: localhost:{lan.port}\r\nConnection: close\r\n\r\n".encode()
-                )
-                allowed = roles.index(others) >= least
-                status = int(answer.split(b" ", 2)[1])
-                assert (status != 403) is allowed, what
-                assert status < 500 or what == "GET /api/backup"  # 503: this house has nothing to copy
-
-    asyncio.run(play())
-
-
-def test_messages_ask_for_their_role(tmp_path: Path) -> None:
-    async def play() -> None:
-        async with house(tmp_path, access={"others": "read"}) as lan, lan.ws(tcp=True) as client:
-            first = await hear(client)
-            assert isinstance(first, protocol.InitialState)
-            assert first.role == "read"
-            for text in (
-                '{"type": "scan_now", "request": "r"}',
-                '{"type": "set_interval", "seconds": 5, "request": "r"}',
-            ):
-                await client.send(text)
-                refused = await hear(client)
-                assert isinstance(refused, protocol.Error)
-                assert (refused.code, refused.request) == ("forbidden", "r")
-            assert lan.scanner.wishes == []
-            assert not lan.scanner.leases
-
-    asyncio.run(play())
 
 
 def test_closing_says_goodbye_to_everyone_and_is_quick(tmp_path: Path) -> None:
@@ -144,20 +89,10 @@ def test_a_second_server_on_the_same_socket_is_told_so(tmp_path: Path) -> None:
 def test_an_address_beyond_loopback_keeps_it_from_starting(tmp_path: Path) -> None:
     async def play() -> None:
         refused = a_server(config.Listen(unix=str(tmp_path / "s"), tcp=("127.0.0.1:0", "0.0.0.0:8000")))
-        with pytest.raises(BadAddress, match="no tokens"):
+        with pytest.raises(BadAddress, match="there is no token"):
             await refused.open()
         assert not (tmp_path / "s").exists()
         assert refused.addresses == []
-        await refused.close()
-
-    asyncio.run(play())
-
-
-def test_certificates_are_not_passed_over_in_silence(tmp_path: Path) -> None:
-    async def play() -> None:
-        refused = a_server(config.Listen(unix=str(tmp_path / "s"), tcp=(), tls_certificate="/etc/ssl/x.pem"))
-        with pytest.raises(BadAddress, match="tls_certificate"):
-            await refused.open()
         await refused.close()
 
     asyncio.run(play())

@@ -1,0 +1,130 @@
+"""TLS on the TCP sockets: the certificate, and the way from a TCP connection to one that is encrypted."""
+
+import asyncio
+import ssl
+import stat
+from pathlib import Path
+
+from netscand import config
+from netscand.serve.connection import Connection
+from netscand.serve.listen import ListenError
+
+HANDSHAKE = 5.0
+"""Seconds within which a client must have done its part."""
+
+FAREWELL = 1.0
+"""Seconds that it has to close in order."""
+
+
+class BadCertificate(ListenError):
+    """A certificate or key that cannot be used."""
+
+
+def tls_context(listen: config.Listen) -> ssl.SSLContext | None:
+    """TLS as `[listen]` wants it; None where it wants none. Raises BadCertificate."""
+    if listen.tls_certificate is None and listen.tls_key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    load_certificate(context, listen)
+    return context
+
+
+def load_certificate(context: ssl.SSLContext, listen: config.Listen) -> None:
+    """Take certificate and key; connections that come from now on get them. Raises BadCertificate."""
+    certificate, key = listen.tls_certificate, listen.tls_key
+    if certificate is None or key is None:
+        missing = "tls_key" if key is None else "tls_certificate"
+        raise BadCertificate(f"[listen] {missing}: missing; tls_certificate and tls_key go together")
+    _look_at("tls_certificate", Path(certificate), b"-----BEGIN CERTIFICATE-----")
+    pem = _look_at("tls_key", Path(key), b"PRIVATE KEY-----")
+    if b"ENCRYPTED" in pem:
+        raise BadCertificate(f"[listen] tls_key: {key}: has a password, and a daemon cannot type it: store it without")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, "")  # a bad pair must not stay half
+        context.load_cert_chain(certificate, key, "")
+    except ssl.SSLError as wrong:
+        if wrong.reason == "KEY_VALUES_MISMATCH":
+            raise BadCertificate(f"[listen] tls_key: {key}: is not the key of {certificate}") from None
+        said = (wrong.reason or "not understood").lower().replace("_", " ")
+        raise BadCertificate(f"[listen] tls_certificate: {certificate}, or tls_key: {key}: {said}") from None
+    except OSError as wrong:
+        raise BadCertificate(f"[listen] tls_certificate: {certificate}: {wrong.strerror}") from None
+
+
+def _look_at(name: str, path: Path, mark: bytes) -> bytes:
+    try:
+        with path.open("rb") as file:
+            pem = file.read(1 << 20)
+            mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as wrong:
+        raise BadCertificate(f"[listen] {name}: {path}: {wrong.strerror}") from None
+    if mark not in pem:
+        raise BadCertificate(f"[listen] {name}: {path}: expected PEM, with a line {mark.decode()}")
+    if name == "tls_key" and mode & 0o007:
+        raise BadCertificate(f"[listen] tls_key: {path}: its mode is {mode:04o}, others may use it: chmod 0640 {path}")
+    return pem
+
+
+class Entrance:
+    """Leads connections that the lobby admitted through their handshakes."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        self._tasks: asyncio.TaskGroup | None = None
+        self._early: list[tuple[asyncio.Transport, Connection]] = []
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            for transport, connection in self._early:
+                self.greet(transport, connection)
+            self._early.clear()
+            await asyncio.Event().wait()
+
+    def greet(self, transport: asyncio.Transport, connection: Connection) -> None:
+        """Begin a handshake."""
+        if self._tasks is None:
+            self._early.append((transport, connection))
+        else:
+            self._tasks.create_task(self._shake_hands(transport, connection))
+
+    async def _shake_hands(self, transport: asyncio.Transport, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        secure = None
+        try:
+            secure = await loop.start_tls(
+                transport,
+                connection,
+                self._context,
+                server_side=True,
+                ssl_handshake_timeout=HANDSHAKE,
+                ssl_shutdown_timeout=FAREWELL,
+            )
+        except OSError:  # ssl.SSLError and a handshake that takes too long are such, too
+            pass
+        finally:
+            if secure is None:
+                transport.abort()
+                connection.leave()
+        if secure is not None:
+            connection.connection_made(secure)
+
+
+class Vestibule(asyncio.Protocol):
+    """A TCP connection before its TLS. It is counted from here on: nobody hides in a handshake (FAULTS T16)."""
+
+    def __init__(self, connection: Connection, entrance: Entrance) -> None:
+        self._connection = connection
+        self._entrance = entrance
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Let it in, or close it at once."""
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()  # what it says is for TLS
+        if self._connection.enter(transport, tls=True):
+            self._entrance.greet(transport, self._connection)
+        else:
+            transport.abort()
