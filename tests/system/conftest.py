@@ -175,5 +175,7 @@ def seen_by_ann(made: Installed) -> float:
     finally:
         watch.kill()
         watch.communicate()
-    assert not left, f"not seen: {sorted(left)}"
+    if left:
+        journal = made.machine.run("journalctl", "--unit=netscand", "--no-pager", "--lines=40", check=False).stdout
+        raise AssertionError(f"{len(left)} devices were not seen\n{journal}")
     return time.monotonic() - begun

@@ -1,0 +1,83 @@
+"""The units: as hardened as promised on the systemd of Debian 12 and 13, and understood by both."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.lab.spaces import ROOT, command
+from tests.system.machine import tree
+
+UNITS = ROOT / "systemd"
+
+
+@pytest.fixture(params=["bookworm", "trixie"])
+def offline(request: pytest.FixtureRequest, machines: None, tmp_path: Path) -> "Offline":
+    """The systemd-analyze of a Debian, and a folder of units that it sees as /."""
+    return Offline(tree(request.param), tmp_path)
+
+
+class Offline:
+    """systemd-analyze on units that are not installed anywhere."""
+
+    def __init__(self, system: Path, root: Path) -> None:
+        self.system = system
+        self.units = root / "usr/lib/systemd/system"
+        self.own = root / "etc/systemd/system"
+        self.root = root
+        self.units.mkdir(parents=True)
+        self.own.mkdir(parents=True)
+        for unit in ("netscand.service", "netscand.socket"):
+            shutil.copy(UNITS / unit, self.units)
+
+    def analyze(self, verb: str, *words: str) -> str:
+        """What it says; its own binary with its own libraries."""
+        line = f'mount --bind "{self.root}" "{self.system}/mnt" && exec chroot "{self.system}" systemd-analyze "$@" 2>&1'
+        argv = [verb, "--root=/mnt", "--offline=true", "--no-pager", *words] if verb == "security" else [verb, *words]
+        return command("unshare", "--mount", "--propagation", "private", "sh", "-c", line, "sh", *argv)
+
+    def exposure(self) -> float:
+        """Of netscand.service."""
+        found = re.search(r"Overall exposure level for \S+: ([\d.]+)", self.analyze("security", "netscand.service"))
+        assert found is not None
+        return float(found[1])
+
+
+def test_the_exposure_is_at_most_1_6(offline: Offline) -> None:
+    """`systemd-analyze security`, as a host would show it."""
+    assert offline.exposure() <= 1.6
+
+
+def test_the_address_list_makes_it_1_5(offline: Offline) -> None:
+    """The drop-in that we ship as an example, its comments taken away."""
+    example = (UNITS / "addresses.conf").read_text()
+    lines = [line[1:] for line in example.splitlines() if re.match(r"#(\[|[A-Z]\w+=)", line)]
+    assert lines[0] == "[Service]"
+    folder = offline.own / "netscand.service.d"
+    folder.mkdir()
+    (folder / "addresses.conf").write_text("\n".join(lines) + "\n")
+    assert offline.exposure() <= 1.5
+
+
+def test_both_understand_every_line(offline: Offline) -> None:
+    """No option that one of them does not know: it would only warn, and the sandbox be weaker than it reads."""
+    binary = offline.root / "netscand"
+    binary.write_text("")
+    binary.chmod(0o755)
+    service = (offline.units / "netscand.service").read_text()
+    (offline.units / "netscand.service").write_text(
+        re.sub(r"(?m)^(Documentation|ExecReload)=.*\n", "", service).replace("/usr/bin/netscand", "/mnt/netscand")
+    )
+    socket = (offline.units / "netscand.socket").read_text()
+    (offline.units / "netscand.socket").write_text(re.sub(r"(?m)^Documentation=.*\n", "", socket))
+    said = offline.analyze("verify", "/mnt/usr/lib/systemd/system/netscand.service")
+    assert said == ""
+
+
+def test_the_daemon_has_one_capability_and_no_restart_loop_without_it() -> None:
+    """What the exposure does not count."""
+    service = (UNITS / "netscand.service").read_text()
+    assert re.findall(r"(?m)^(?:Ambient|CapabilityBounding).*=(.*)$", service) == ["CAP_NET_RAW", "CAP_NET_RAW"]
+    assert "RestartPreventExitStatus=77 78" in service
+    assert "Type=notify\nNotifyAccess=main" in service
