@@ -147,7 +147,10 @@ class Server:
         self._access = access
         self._guard = self._lobby.guard = guard
         if self._unix is not None:
-            self._unix.permit(*self._unix_mode())
+            try:
+                self._unix.permit(*self._unix_mode())
+            except OSError as wrong:  # the path is a mere door: who comes through is judged all the same
+                log.warning("[listen] unix: %s: %s", self._listen.unix, wrong.strerror)
         self._live.judge_again()
 
     async def close(self) -> None:

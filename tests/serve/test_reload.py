@@ -1,0 +1,118 @@
+"""SIGHUP: `[access]` and the tokens are read anew, and hold for who is connected already."""
+
+import asyncio
+import stat
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from netscand import config, protocol
+from netscand.serve.listen import BadAddress
+from netscand.serve.tokens import TokensRefused
+from tests.serve.house import TOKENS, hear, house, token_file
+
+
+def test_a_token_that_is_gone_ends_what_it_opened(tmp_path: Path) -> None:
+    """The stream of one that stays goes on; so does that of whoever needs none."""
+
+    async def play() -> None:
+        access: dict[str, Any] = {"others": "none", "token_file": token_file(tmp_path)}
+        async with house(tmp_path, access=access) as lan:
+            streams = {}
+            for name in ("read", "admin"):
+                stream = await lan.ws(tcp=True, headers=[("Authorization", f"Bearer {TOKENS[name]}")])
+                await hear(stream)
+                streams[name] = stream
+            root = await lan.ws()
+            await hear(root)
+            (tmp_path / "tokens").write_text(f"admin {TOKENS['admin']}\n")
+            lan.server.reload(config.Access(**access))
+            lan.scanner.join(77)
+            with pytest.raises(ConnectionClosed):
+                await hear(streams["read"])
+            assert streams["read"].close_code == 1008
+            for stream in (streams["admin"], root):
+                assert isinstance(await hear(stream), protocol.Event)
+                await stream.close()
+            bearer = {"Authorization": f"Bearer {TOKENS['read']}"}
+            assert (await lan.ask("GET", "/api/status", headers=bearer))[0] == 401
+
+    asyncio.run(play())
+
+
+def test_a_role_that_shrinks_ends_the_lease_and_the_right_to_scan_but_not_the_stream(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path) as lan, lan.ws(tcp=True) as stream:
+            await hear(stream)
+            await stream.send('{"type": "set_interval", "seconds": 5}')
+            assert isinstance(await hear(stream), protocol.Interval)
+            assert lan.scanner.leases
+            lan.server.reload(config.Access(others="read"))
+            assert not lan.scanner.leases
+            await stream.send('{"type": "scan_now"}')
+            refused = await hear(stream)
+            assert isinstance(refused, protocol.Error)
+            assert refused.code == "forbidden"
+            lan.server.reload(config.Access(others="scan"))
+            await stream.send('{"type": "scan_now"}')
+            assert isinstance(await hear(stream), protocol.ScanStarted | protocol.ScanAccepted)
+
+    asyncio.run(play())
+
+
+def test_an_origin_that_is_allowed_no_more_is_cut(tmp_path: Path) -> None:
+    async def play() -> None:
+        access: dict[str, Any] = {"allowed_origins": ("https://dash.example",)}
+        async with (
+            house(tmp_path, access=access) as lan,
+            lan.ws(tcp=True, headers=[("Origin", "https://dash.example")]) as stream,
+        ):
+            await hear(stream)
+            lan.server.reload(config.Access())
+            with pytest.raises(ConnectionClosed):
+                await hear(stream)
+
+    asyncio.run(play())
+
+
+def test_tokens_that_cannot_be_used_leave_everything_as_it_was(tmp_path: Path) -> None:
+    async def play() -> None:
+        access: dict[str, Any] = {"others": "none", "token_file": token_file(tmp_path)}
+        async with house(tmp_path, access=access) as lan:
+            (tmp_path / "tokens").chmod(0o644)
+            with pytest.raises(TokensRefused):
+                lan.server.reload(config.Access(others="scan", token_file=str(tmp_path / "tokens")))
+            bearer = {"Authorization": f"Bearer {TOKENS['read']}"}
+            assert (await lan.ask("GET", "/api/status", headers=bearer))[0] == 200
+            answer = await lan.raw(
+                f"GET /api/status HTTP/1.1\r\nHost: localhost:{lan.port}\r\nConnection: close\r\n\r\n".encode()
+            )
+            assert answer.startswith(b"HTTP/1.1 401 ")
+
+    asyncio.run(play())
+
+
+def test_the_last_token_cannot_go_while_other_hosts_may_come(tmp_path: Path) -> None:
+    async def play() -> None:
+        access: dict[str, Any] = {"token_file": token_file(tmp_path)}
+        # 192.0.2.1 is nobody's (RFC 5737): it cannot be bound here, and nobody is let in.
+        async with house(tmp_path, access=access, listen={"tcp": ("127.0.0.1:0", "192.0.2.1:8000")}) as lan:
+            assert lan.server.problems() == ("cannot listen on 192.0.2.1:8000: Cannot assign requested address",)
+            with pytest.raises(BadAddress, match="there is no token"):
+                lan.server.reload(config.Access())
+            lan.server.reload(config.Access(others="read", **access))
+
+    asyncio.run(play())
+
+
+def test_the_unix_socket_is_closed_to_whom_has_nothing_to_find_there(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            modes: list[tuple[Literal["none", "read"], int]] = [("none", 0o660), ("read", 0o666)]
+            for others, mode in modes:
+                lan.server.reload(config.Access(others=others))
+                assert stat.S_IMODE(lan.path.stat().st_mode) == mode
+
+    asyncio.run(play())

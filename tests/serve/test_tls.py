@@ -1,0 +1,182 @@
+"""TLS on the TCP sockets."""
+
+import asyncio
+import json
+import ssl
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from websockets.asyncio.client import connect
+
+from netscand import config, protocol
+from netscand.serve import tls
+from netscand.serve.tls import BadCertificate, tls_context
+from tests.serve.certificate import ANOTHER_KEY, CERTIFICATE, LOCKED_KEYS, certificate
+from tests.serve.house import House, hear, house
+
+
+def trusting() -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=CERTIFICATE)
+
+
+async def get(lan: House, path: str, **headers: str) -> tuple[int, Any]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"https://localhost:{lan.port}{path}", ssl=trusting(), headers=headers) as answer,
+    ):
+        return answer.status, json.loads(await answer.read())
+
+
+def test_questions_and_streams_are_encrypted(tmp_path: Path) -> None:
+    """A long answer, both ways of HTTP, a WebSocket with events; and a lost connection is counted out."""
+
+    async def play() -> None:
+        async with house(tmp_path, devices=2000, listen=certificate(tmp_path)) as lan:
+            assert (await get(lan, "/healthz"))[0] == 200
+            status, body = await get(lan, "/api/devices")
+            assert (status, len(body["devices"])) == (200, 2000)
+            async with connect(
+                f"wss://localhost:{lan.port}/ws?updates=changes&q=nobody", ssl=trusting(), proxy=None
+            ) as stream:
+                first = await hear(stream)
+                assert isinstance(first, protocol.InitialState)
+                lan.scanner.join(9999)
+            async with asyncio.timeout(5):
+                while lan.server._lobby.inside:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(play())
+
+
+def test_the_unix_socket_stays_plain(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path, listen=certificate(tmp_path)) as lan:
+            assert (await lan.ask("GET", "/healthz"))[0] == 200
+
+    asyncio.run(play())
+
+
+def test_nothing_is_served_in_the_clear_beside_it(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path, listen=certificate(tmp_path)) as lan:
+            answer = await lan.raw(f"GET /healthz HTTP/1.1\r\nHost: localhost:{lan.port}\r\n\r\n".encode())
+            assert b"HTTP" not in answer
+            async with asyncio.timeout(5):
+                while lan.server._lobby.inside:
+                    await asyncio.sleep(0.01)
+
+    asyncio.run(play())
+
+
+def test_who_hides_in_a_handshake_is_counted_and_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS T16: the caps hold before TLS, and a handshake that does not come is not waited for."""
+    monkeypatch.setattr(tls, "HANDSHAKE", 0.5)
+
+    async def play() -> None:
+        async with house(tmp_path, listen={**certificate(tmp_path), "max_per_peer": 3}) as lan:
+            hiding = [await asyncio.open_connection("127.0.0.1", lan.port) for _ in range(5)]
+            ends = [asyncio.timeout(5) for _ in hiding]
+            for (reader, writer), within in zip(hiding, ends, strict=True):
+                async with within:
+                    assert await reader.read() == b""
+                writer.close()
+            assert not lan.server._lobby.inside
+            assert not lan.server._lobby._of_peer
+            assert (await get(lan, "/healthz"))[0] == 200
+
+    asyncio.run(play())
+
+
+def test_the_fourth_of_one_peer_is_closed_at_once(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path, listen={**certificate(tmp_path), "max_per_peer": 3}) as lan:
+            hiding = [await asyncio.open_connection("127.0.0.1", lan.port) for _ in range(3)]
+            async with asyncio.timeout(5):
+                while len(lan.server._lobby.inside) < 3:
+                    await asyncio.sleep(0.01)
+            reader, writer = await asyncio.open_connection("127.0.0.1", lan.port)
+            async with asyncio.timeout(tls.HANDSHAKE / 2):
+                with pytest.raises(ConnectionError):
+                    assert await reader.read() == b""
+                    raise ConnectionResetError
+            for _, other in (*hiding, (reader, writer)):
+                other.close()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(("origin", "status"), [("https://localhost", 200), ("http://localhost", 403)])
+def test_a_page_in_the_clear_is_another_origin(tmp_path: Path, origin: str, status: int) -> None:
+    """FAULTS T5: whoever can change plain HTTP on the way could else speak for the page."""
+
+    async def play() -> None:
+        async with house(tmp_path, listen=certificate(tmp_path)) as lan:
+            assert (await get(lan, "/api/status", Origin=f"{origin}:{lan.port}"))[0] == status
+
+    asyncio.run(play())
+
+
+def test_a_new_certificate_is_taken_at_reload_and_a_bad_one_is_not(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path, listen=certificate(tmp_path)) as lan:
+            (tmp_path / "key.pem").write_text(ANOTHER_KEY)
+            with pytest.raises(BadCertificate):
+                lan.server.reload(config.Access(others="none"))
+            status, body = await get(lan, "/api/status")
+            assert (status, body["role"]) == (200, "scan")
+            certificate(tmp_path)
+            lan.server.reload(config.Access(others="read"))
+            assert (await get(lan, "/api/status"))[1]["role"] == "read"
+
+    asyncio.run(play())
+
+
+# ---- what cannot be used --------------------------------------------------------------------------------------------
+
+
+def refused(**listen: Any) -> str:  # noqa: ANN401 - what the test says
+    with pytest.raises(BadCertificate) as wrong:
+        tls_context(config.Listen(**listen))
+    assert "\n" not in str(wrong.value)
+    return str(wrong.value)
+
+
+def test_without_a_certificate_there_is_no_tls() -> None:
+    assert tls_context(config.Listen()) is None
+
+
+@pytest.mark.parametrize("missing", ["tls_certificate", "tls_key"])
+def test_one_without_the_other_is_refused(tmp_path: Path, missing: str) -> None:
+    given = certificate(tmp_path)
+    del given[missing]
+    assert f"[listen] {missing}: missing" in refused(**given)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    given = certificate(tmp_path)
+    for name in ("tls_certificate", "tls_key"):
+        assert refused(**{**given, name: "/nowhere.pem"}) == f"[listen] {name}: /nowhere.pem: No such file or directory"
+        (tmp_path / "no").write_text("not PEM")
+        assert "expected PEM" in refused(**{**given, name: str(tmp_path / "no")})
+
+
+def test_a_key_of_another_certificate_is_told(tmp_path: Path) -> None:
+    assert "is not the key of" in refused(**certificate(tmp_path, ANOTHER_KEY))
+
+
+@pytest.mark.parametrize("key", LOCKED_KEYS, ids=["old", "new"])
+def test_a_key_with_a_password_is_refused_and_nobody_is_asked(tmp_path: Path, key: str) -> None:
+    assert "has a password" in refused(**certificate(tmp_path, key))
+
+
+def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    """FAULTS T2."""
+    assert "chmod 0640" in refused(**certificate(tmp_path, mode=0o644))
+
+
+def test_a_broken_certificate_is_told(tmp_path: Path) -> None:
+    given = certificate(tmp_path)
+    (tmp_path / "certificate.pem").write_text(CERTIFICATE.replace("MIIB", "XXXX"))
+    assert refused(**given).startswith("[listen] tls_certificate: ")
