@@ -130,3 +130,37 @@ def test_scripts_know_text_only(name: str) -> None:
     assert re.findall(rf"{markup}|\beval\(|new Function", text) == []
     assert set(re.findall(r"from \"\./([\w.]+)\"", text)) <= set(FILES)
     assert len(text.splitlines()) <= 350, "a file is a room"
+
+
+def colours(scheme: str) -> dict[str, str]:
+    """The colours of a scheme, by name."""
+    light, dark = TEXTS["page.css"].split("@media (prefers-color-scheme: dark)", 1)
+    found = dict(re.findall(r"--([a-z-]+): #([0-9a-f]{3,6});", light.split("\n}\n")[0]))
+    if scheme == "dark":
+        found |= dict(re.findall(r"--([a-z-]+): #([0-9a-f]{3,6});", dark.split("\n}\n")[0]))
+    return {name: value if len(value) == 6 else "".join(digit * 2 for digit in value) for name, value in found.items()}
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.2, relative luminance and contrast ratio."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_can_be_read(scheme: str) -> None:
+    """Every colour of text on every ground it stands on, 4.5 to 1; signs of presence 3 to 1 (WCAG 2.2, AA)."""
+    found = colours(scheme)
+    grounds = ("ground", "surface", "raised", "hover", "open")
+    for text in ("text", "soft", "faint", "accent", "odd"):
+        for ground in grounds:
+            assert contrast(found[text], found[ground]) >= 4.5, (text, ground)
+    assert contrast(found["on-accent"], found["accent"]) >= 4.5
+    for sign in ("online", "offline", "unknown", "odd"):
+        assert contrast(found[sign], found["surface"]) >= 3.0, sign

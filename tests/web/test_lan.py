@@ -195,13 +195,15 @@ def test_the_week_is_told_as_well_as_drawn(page: Page) -> None:
     const { week } = await import('/web/week.js');
     const now = Date.parse('2026-03-08T12:00:00Z');
     const picture = week([{ date: '2026-03-07', online_seconds: 43200, unknown_seconds: 21600 },
-      { date: '2026-03-08', online_seconds: 99999, unknown_seconds: 0 }], now);
+      { date: '2026-03-08', online_seconds: 99999, unknown_seconds: 0 }], Date.parse('2026-03-06T06:00:00Z'), now);
     const all = (selector) => [...picture.querySelectorAll(selector)];
     const heights = (kind) => all(`.${kind}`).map((bar) => Number(bar.getAttribute('height')));
-    return [heights('was-online'), heights('was-unknown'), picture.getAttribute('aria-label'), all('g').length];
+    const said = picture.getAttribute('aria-label');
+    return [heights('was-online'), heights('was-unknown'), heights('passed'), said, all('g').length];
     """
-    online, unknown, said, days = run(page, body)
+    online, unknown, passed, said, days = run(page, body)
     assert online == [0, 0, 0, 0, 0, 32, 32]
     assert unknown == [0, 0, 0, 0, 0, 16, 0]
+    assert passed == [0, 0, 0, 0, 0, 64, 32], "not before it was first seen, nor beyond now"
     assert "Sat: online 12 h, unknown 6 h; Sun: online 12 h" in said
     assert days == 7

@@ -171,7 +171,8 @@ export class DevicePane {
     const wishes = [this.ask("GET", path(mac, "/events?last=50")), this.ask("GET", path(mac, "/presence?days=7"))];
     const [told, presence] = await Promise.allSettled(wishes);
     if (mac !== this.mac) return;
-    this.picture.append(presence.status === "fulfilled" ? week(presence.value.days, this.now())
+    const first = stamp(this.lan.devices.get(mac)?.first_seen) || 0;
+    this.picture.append(presence.status === "fulfilled" ? week(presence.value.days, first, this.now())
       : el("p", { class: "why" }, troubleOf(presence.reason)));
     if (told.status !== "fulfilled") return say(this.silence, troubleOf(told.reason));
     const events = newsIn(told.value.events).filter((event) => !this.heard.has(event.cursor)).reverse();
@@ -219,6 +220,6 @@ export class DevicePane {
 
   #failed(failure) {
     say(this.said, troubleOf(failure));
-    if (failure.code === "forbidden" || failure.code === "unauthorized") this.token(`${troubleOf(failure)} ${NEEDED}`);
+    if (failure.code === "forbidden" || failure.code === "unauthorized") this.token(NEEDED);
   }
 }

@@ -53,7 +53,7 @@ function linkIs(name, why = null) {
   if (name !== "live") scan.lost();
   if (why?.code === "unauthorized" && currentToken()) {
     useToken(null);
-    token("The token was not accepted.");
+    token(troubleOf(why));
   } else if (!asked && (why?.code === "unauthorized" || why?.code === "forbidden")) {
     asked = true;
     token("This netscand shows the network only to who has a token.");

@@ -22,7 +22,7 @@ export class ScanNow {
       this.ours.add(scan_id);
       this.draw();
     } catch (failure) {
-      if (failure.code === "forbidden") this.token("To scan, this page needs a token with the role scan.");
+      if (failure.code === "forbidden" || failure.code === "unauthorized") this.token("To scan, this page needs a token with the role scan.");
       else this.notice(troubleOf(failure));
     }
   }

@@ -69,15 +69,15 @@ class Row {
   }
 
   #tag(device) {
-    const tags = [...kindsOf(device)];
-    const source = sourceOf(device);
-    if (source) tags.push(source);
-    if (device.known) tags.push("known");
-    const text = tags.join("\n");
+    const kinds = kindsOf(device), source = sourceOf(device);
+    const text = [device.known, source, ...kinds].join("\n");
     if (text === this.tagged) return;
     this.tagged = text;
-    this.tags.replaceChildren(...tags.map((tag) =>
-      el("span", { class: tag === source ? "tag source" : tag === "known" ? "tag known" : "tag" }, tag)));
+    const tags = kinds.map((kind) => el("span", { class: "tag" }, kind));
+    const said = { class: "tag known", title: "known", role: "img", "aria-label": "known" };
+    if (device.known) tags.push(el("span", said, "✓"));
+    if (source) tags.push(el("span", { class: "tag source", title: "where the name comes from" }, source));
+    this.tags.replaceChildren(...tags);
   }
 
   /** A soft mark that something changed, stronger or weaker. */

@@ -8,8 +8,8 @@ const WIDTH = 36, GAP = 8, HEIGHT = 64, FOOT = 16;
 
 const weekday = new Intl.DateTimeFormat(undefined, { weekday: "short", timeZone: "UTC" });
 
-/** `days` as /api/devices/MAC/presence tells them; `now` in ms. */
-export function week(days, now) {
+/** `days` as /api/devices/MAC/presence tells them, of a device first seen at `first`; `first` and `now` in ms. */
+export function week(days, first, now) {
   const told = new Map(days.map((day) => [day.date, day]));
   const wide = 7 * (WIDTH + GAP) - GAP;
   const picture = svg("svg", { viewBox: `0 0 ${wide} ${HEIGHT + FOOT}`, class: "week", role: "img" });
@@ -17,8 +17,9 @@ export function week(days, now) {
   for (let back = 6; back >= 0; back--) {
     const at = new Date(now - back * DAY * 1000);
     const date = at.toISOString().slice(0, 10);
-    const passed = back ? DAY : Math.max(60, (now / 1000) % DAY);
-    const day = told.get(date);
+    const dawn = Date.parse(date);
+    const passed = (Math.min(dawn + DAY * 1000, now) - Math.max(dawn, first)) / 1000; // of it, since it was first seen
+    const day = passed > 0 && told.get(date);
     const online = day ? Math.min(day.online_seconds, passed) : 0;
     const unknown = day ? Math.min(day.unknown_seconds, passed - online) : 0;
     const x = (6 - back) * (WIDTH + GAP);

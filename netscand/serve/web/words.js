@@ -128,7 +128,6 @@ export function detailOf(event) {
 export function troubleOf(failure) {
   switch (failure.code) {
     case "unreachable": return "netscand does not answer.";
-    case "unauthorized": return "The token was not accepted.";
     case "lost": return "The connection was lost.";
     case "lagged": return "This page did not keep up.";
     case "busy": return `netscand is busy: ${failure.message}.`;
