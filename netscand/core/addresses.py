@@ -1,6 +1,6 @@
 """Who holds which address of which network, and what is odd about that."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Network, Observation
 
@@ -48,14 +48,23 @@ class Addresses:
         """Begin to keep a network's addresses."""
         self._holders.setdefault(network, {})
 
-    def holder(self, network: str, ip: Ip) -> Device | None:
+    def holder(self, network: str, ip: Ip | None) -> Device | None:
         """Who was last heard at an address."""
         holders = self._holders.get(network)
-        return holders.get(ip) if holders is not None else None
+        return holders.get(ip) if holders is not None and ip is not None else None
 
     def devices(self, network: str) -> Collection[Device]:
         """Who holds an address there; a device with several stands there several times."""
         return self._holders.get(network, {}).values()
+
+    def mark_gateways(self, devices: Iterable[Device]) -> None:
+        """Let those be gateways, of all `devices`, that hold a gateway's address."""
+        for device in devices:
+            device.is_gateway = False
+        for network in self.networks.values():
+            holder = self.holder(network.id, network.gateway)
+            if holder is not None:
+                holder.is_gateway = True
 
     def put(self, device: Device, address: Address) -> None:
         """Enter an address that a device is known to hold, without a word."""
@@ -116,8 +125,13 @@ class Addresses:
         claim = next((held for held in old.addresses if held.ip == ip and held.network == network.id), None)
         silent = seen.at - claim.last_seen if claim else CONFLICT_WITHIN + 1
         in_conflict = silent <= CONFLICT_WITHIN
+        left: tuple[Event, ...] = ()
         if not in_conflict and claim is not None and not old.is_self:
+            had = {"ip": old.ip, "addresses": tuple(old.addresses)}
             self.drop(old, claim)
+            why = f"{device.mac.hex(':')} holds it now"
+            removed = EventKind.ADDRESS_REMOVED
+            left = (Event(removed, seen.at, network.id, old, ip, device.mac, reason=why, previous=had),)
         if ip == network.gateway:
             old.is_gateway = in_conflict
         if in_conflict and not self._may_tell(network.id, ip, seen.at):
@@ -126,7 +140,7 @@ class Addresses:
         if ip == network.gateway:
             kind = EventKind.GATEWAY_CHANGED
         reason = f"{SPOKEN[seen.evidence]}; {old.mac.hex(':')} was heard there {silent:.0f} s before"
-        return (self._event(kind, device, seen, network, previous=before, other=old, reason=reason),)
+        return (*left, self._event(kind, device, seen, network, previous=before, other=old, reason=reason))
 
     def _may_tell(self, network: str, ip: Ip, now: float) -> bool:
         if now < self._told.get((network, ip), 0.0) + CONFLICT_APART and (network, ip) in self._told:

@@ -57,7 +57,7 @@ def _apply(devices: dict[Mac, Remembered], recorded: Recorded) -> None:
 
 def _first(recorded: Recorded) -> Remembered:
     event = recorded.event
-    held = _told_address(event)
+    held = _told_address(event) if "addresses" not in recorded.after else None
     return Remembered(
         recorded.mac or Mac(b""), event.at, recorded.last_seen or event.at, VERDICTS.get(event.kind, Status.UNKNOWN),
         event.at, event.reason, addresses=(held,) if held else (),
@@ -142,10 +142,7 @@ def _sequence(recorded: Recorded) -> int:
 
 
 def _begin(recorded: Recorded, now: Device | None) -> Device:
-    if now is not None:
-        return copied(now)
-    first = _first(recorded)
-    return _revived(first)
+    return copied(now) if now is not None else _revived(_first(recorded))
 
 
 def _revived(whole: Remembered) -> Device:

@@ -164,8 +164,12 @@ class EventCodec:
             more["before"] = {name: _plain(name, value, clock) for name, value in before.items()}
             if device is not None:
                 more["after"] = {name: _plain(name, _field(device, name), clock) for name in before}
+        if event.kind is EventKind.DISCOVERED and device is not None and not _holds_alone(device, event):
+            more["after"] = {"addresses": _plain("addresses", device.addresses, clock)}
         if event.kind is EventKind.LABELLED and device is not None:
             cast("dict[str, object]", more.setdefault("after", {}))["chosen"] = device.presence.chosen
+        if device is not None and event.seen_at is not None and event.seen_at != device.last_seen:
+            more["last_seen"] = clock.milliseconds(device.last_seen)  # it was not the device itself that was heard
         if event.kind is EventKind.FORGOTTEN and device is not None:
             row = list(device_row(device, sequence=0, learned_at=0, clock=clock))
             row[DEVICE_COLUMNS.index("learned")] = None
@@ -187,6 +191,8 @@ class EventCodec:
             seen_at = last_seen = (at * 1000 + (heard >> 1) + 0.5) / 1_000_000
         elif heard is not None:
             last_seen = seconds(at + (heard >> 1))
+        if "last_seen" in more:
+            last_seen = seconds(more["last_seen"])
         standing = None
         if was is not None:
             standing = Standing(STATUS_OF[was], seconds(at - was_since), words.said(was_reason, was_figures))
@@ -274,6 +280,12 @@ def _addresses(rows: list[list[Any]]) -> tuple[Address, ...]:
         Address(Ip(bytes.fromhex(ip)), network, interface, EVIDENCE_OF[evidence], seconds(first), seconds(last))
         for ip, network, interface, evidence, first, last in rows
     )
+
+
+def _holds_alone(device: Device, event: Event) -> bool:
+    """Whether the address of its first event is the one that the device holds; one of another LAN is not."""
+    held = [(address.ip, address.network) for address in device.addresses]
+    return held == ([(event.address, event.network)] if event.address else [])
 
 
 def _field(device: Device, name: str) -> object:

@@ -1,0 +1,186 @@
+"""The history is enough: whatever happened, its events alone rebuild the devices, after a restart and for a client."""
+
+import asyncio
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from netscand.core.model import Device, Event, EventKind, Evidence, Mac, NetworkState, Status
+from netscand.core.presence import Rules
+from netscand.core.recorded import Question, Remembered, copied
+from netscand.core.replay import rebuilt, recalled, told_again
+from netscand.store.reader import remember
+from netscand.store.schema import connect
+from tests.core.world import World, ip, mac, network
+from tests.store.diary import BOOT, Diary, diary
+
+DOUBT = (EventKind.NETWORK_UP, EventKind.NETWORK_DOWN, EventKind.NETWORK_SILENT)
+
+
+class Chronicled(World):
+    """A LAN in simulated time whose events go into a history."""
+
+    def __init__(self, book: Diary) -> None:
+        self.book = book
+        self.told: list[Event] = []
+        """As clients heard them: each device as it was then."""
+        super().__init__(networks=[network(), network("10.0.1.0/24", "eth1", 3)], rules=Rules(10, 10, 60))
+
+    def _tell(self, events: Iterable[Event]) -> None:
+        for event in events:
+            super()._tell([event])
+            self.book.history.append(event)
+            self.told.append(event._replace(device=copied(event.device) if event.device else None))
+
+
+def words(device: Device | Remembered) -> dict[str, Any]:
+    """What events tell of a device, times to the millisecond."""
+    chosen = device.chosen if isinstance(device, Remembered) else device.presence.chosen
+    return {
+        "status": device.status,
+        "since": round(device.status_since % BOOT, 2),
+        "reason": device.reason,
+        "first_seen": round(device.first_seen % BOOT, 2),
+        "addresses": sorted((held.ip, held.network) for held in device.addresses),
+        "names": (device.hostname, device.label, device.known, device.notes, chosen),
+    }
+
+
+def devices(world: World) -> dict[Mac, dict[str, Any]]:
+    """The inventory, as far as events tell it: not this host, which needs none."""
+    return {held.mac: words(held) for held in world.inventory.devices.values() if not held.is_self}
+
+
+def without_doubt(told: dict[Mac, dict[str, Any]]) -> dict[Mac, dict[str, Any]]:
+    """What a network's event says of its devices: a start doubts all of them anyway."""
+    doubted = {"status": "in doubt", "since": 0, "reason": ""}
+    return {of: said | (doubted if said["status"] != Status.OFFLINE else {}) for of, said in told.items()}
+
+
+ADDRESSES = [f"10.0.{net}.{number}" for net in (0, 1) for number in range(10, 13)]
+SAID = [Evidence.ARP_REQUEST, Evidence.ARP_ANNOUNCEMENT, Evidence.ARP_PROBE, Evidence.DHCP, Evidence.PROXIED]
+
+Step = tuple[Any, ...]
+
+
+def script_of(seed: int, length: int) -> list[Step]:
+    """Something happens: hosts speak, answer or fall silent, links go down and up, users say what they know."""
+    chance = Random(seed)
+    script: list[Step] = []
+    for _ in range(length):
+        number, at = chance.randint(1, 4), chance.choice(ADDRESSES)
+        index = 2 if at.startswith("10.0.0") else 3
+        draw = chance.random()
+        if draw < 0.4:
+            elsewhere = chance.random() < 0.1
+            script.append(
+                ("hear", number, at if chance.random() < 0.9 else None, chance.choice(SAID), index ^ elsewhere)
+            )
+        elif draw < 0.65:
+            script.append(("pass", chance.choice([0.5, 5.0, 40.0, 70.0, 200.0, 2000.0])))
+        elif draw < 0.85:
+            script.append(("answer", number, at, chance.random() < 0.6))
+        elif draw < 0.9:
+            script.append(("link", chance.random() < 0.7, chance.random() < 0.7))
+        elif draw < 0.97:
+            script.append(("label", number, chance.choice([None, "tv", "5 {} of 7"]), chance.choice([None, 33.0])))
+        else:
+            script.append(("forget", number))
+    return script
+
+
+def play(world: World, script: list[Step]) -> None:
+    for what, *how in script:
+        if what == "hear":
+            sender, at, evidence, index = how
+            world.hear(mac(sender), at, evidence, index)
+        elif what == "pass":
+            world.run(how[0])
+        elif what == "answer":
+            number, at, answers = how
+            index = 2 if at.startswith("10.0.0") else 3
+            world.hosts.pop((index, ip(at)), None)
+            if answers:
+                world.hosts[index, ip(at)] = mac(number)
+        elif what == "link":
+            states = [NetworkState.UP if up else NetworkState.DOWN for up in how]
+            world.set_networks([network(state=states[0]), network("10.0.1.0/24", "eth1", 3, state=states[1])])
+        elif mac(how[0]) in world.inventory.devices and not world.inventory.devices[mac(how[0])].is_self:
+            if what == "label":
+                world._tell(world.inventory.label(mac(how[0]), {"label": how[1], "patience": how[2]}, world.now))
+            else:
+                world._tell([world.inventory.forget(mac(how[0]), world.now, "forgotten by a user")])
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 2**32), length=st.integers(1, 60), cut=st.integers(0, 60))
+def test_replaying_the_events_of_any_history_rebuilds_the_inventory(seed: int, length: int, cut: int) -> None:
+    """After kill -9 at any moment, from rows of devices that were written at some other; and as a client does it."""
+    script = script_of(seed, length)
+
+    async def run() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            async with diary(Path(folder) / "h.db") as book:
+                world = Chronicled(book)
+                book.devices = book.history._rounds._devices = world.inventory.devices  # type: ignore[assignment]
+                play(world, script[:cut])
+                await book.history._rounds.show()
+                play(world, script[cut:])
+                await book.history.settled()
+                killed = book.killed(Path(folder) / "killed")
+                after_kill(world, killed)
+                await as_a_client(world, book)
+
+    asyncio.run(run())
+
+
+def after_kill(world: Chronicled, path: Path) -> None:
+    database = connect(path)
+    memory = remember(database)
+    database.close()
+    found = {of: words(device) for of, device in rebuilt(memory).items() if not world.inventory.devices[of].is_self}
+    assert without_doubt(found) == without_doubt(devices(world))
+    for device in recalled(memory, Rules(), BOOT, world.now):
+        now = world.inventory.devices[device.mac]
+        assert device.status is (Status.OFFLINE if now.status is Status.OFFLINE else Status.UNKNOWN) or now.is_self
+        assert device.last_seen <= world.now
+
+
+async def as_a_client(world: Chronicled, book: Diary) -> None:
+    """Fold the events as they are told again; every one must be what was told when it happened."""
+    through = book.history.place(book.history.cursor)
+    now = {of: in_unix_time(device) for of, device in world.inventory.devices.items()}
+    page = await book.history.events(Question(through, since=0, limit=10_000))
+    again = told_again(page, now.get)
+    assert [event.kind for event in again] == [event.kind for event in world.told]
+    picture: dict[Mac, dict[str, Any]] = {}
+    for event, told in zip(again, world.told, strict=True):
+        assert (event.network, event.address, event.other, event.evidence, event.reason) == (
+            told.network, told.address, told.other, told.evidence, told.reason,
+        )  # fmt: skip
+        assert (event.device is None) == (told.device is None)
+        if event.device is None or told.device is None:
+            continue
+        assert event.device.mac == told.device.mac
+        assert event.device.status is told.device.status, event
+        assert round(event.device.last_seen % BOOT, 2) == round(told.device.last_seen, 2)
+        if event.kind is EventKind.FORGOTTEN:
+            picture.pop(event.device.mac, None)
+        else:
+            picture[event.device.mac] = words(event.device)
+    assert without_doubt(picture) == without_doubt(devices(world))
+
+
+def in_unix_time(device: Device) -> Device:
+    then = copied(device)
+    then.first_seen, then.last_seen, then.status_since = (
+        at + BOOT for at in (then.first_seen, then.last_seen, then.status_since)
+    )
+    for held in then.addresses:
+        held.first_seen, held.last_seen = held.first_seen + BOOT, held.last_seen + BOOT
+    return then
