@@ -76,10 +76,10 @@ class Board:
         return "   ".join(f"{clean(one.id)} {self._paint(clean(one.state), one.state)}" for one in scanned)
 
     def _table(self, columns: int, room: int, now: datetime) -> list[str]:
-        """The head and the devices: by address; where there is no room for all, those that are online first."""
+        """The head and the devices: by address; where there is no room for all, the changed and the online first."""
         devices = list(self.picture.devices.values())
         fits = len(devices) < room
-        devices.sort(key=ORDERS["ip" if fits else "status"])
+        devices.sort(key=ORDERS["ip"] if fits else lambda one: (one.mac not in self._changed, *ORDERS["status"](one)))
         shown = devices if fits else devices[: room - 2]
         table = devices_table(shown, columns=columns - len(NO_MARK), paint=self._paint, today=now).splitlines()
         marks = [NO_MARK, *(self._mark(device) for device in shown)]

@@ -1,0 +1,112 @@
+"""What stands on the screen: messages and a size in, lines out."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from netscanctl.board import FRESH, LAST, ROOMY, Board
+from netscanctl.text import width
+from netscand.protocol import Device, InitialState, Message, Resumed, ScanError, ScanProgress
+from tests.ctl.test_text import HOSTILE
+from tests.ctl.words import HOME, LATER, OFFICE, device, event, left, network, scanned, snapshot
+
+NOW = datetime.fromisoformat(LATER).astimezone()
+
+
+def showing(*devices: Device, networks: object = None) -> Board:
+    board = Board()
+    hear(board, snapshot(*devices, networks=networks))  # type: ignore[arg-type]
+    return board
+
+
+def hear(board: Board, *messages: Message, at: datetime = NOW) -> None:
+    for message in messages:
+        for change in board.hear(message):  # type: ignore[arg-type]
+            board.tell(change, at)
+
+
+def lines(board: Board, rows: int = 24, columns: int = 100, now: datetime = NOW) -> list[str]:
+    return board.lines(columns, rows, now)
+
+
+def test_counts_and_networks_stand_above_the_devices() -> None:
+    board = showing(
+        device(1), device(2, "offline"), device(3, kinds=["self"]),
+        networks=[network(), network(OFFICE, "down"), network("172.17.0.0/16@docker0", "excluded")],
+    )  # fmt: skip
+    shown = lines(board)
+    assert shown[0] == "1 online, 1 offline, 0 unknown"
+    assert shown[1] == f"{HOME} up   {OFFICE} down"
+    assert [(line.split()[0], *(word for word in line.split() if "192" in word)) for line in shown[2:6]] == [
+        ("STATUS",), ("online", "192.168.1.1"), ("offline", "192.168.1.2"), ("online", "192.168.1.3"),
+    ]  # fmt: skip
+
+
+def test_a_change_is_marked_for_a_while_and_stands_at_the_foot() -> None:
+    board = showing(device(1), device(2))
+    hear(board, left(device(2, "offline")), event("discovered", device(3)))
+    shown = lines(board)
+    assert [line[:9] for line in shown[3:6]] == ["  online ", "- offline", "+ online "]
+    assert [line.split()[1:3] for line in shown[-2:]] == [["-", "offline"], ["+", "discovered"]]
+    later = NOW + FRESH
+    assert board.fresh(later - timedelta(seconds=1))
+    assert not board.fresh(later)
+    assert [line[:9] for line in lines(board, now=later)[3:6]] == ["  online ", "  offline", "  online "]
+
+
+def test_only_the_last_changes_are_kept_and_none_where_there_is_no_room() -> None:
+    board = showing()
+    hear(board, *(event("discovered", device(number)) for number in range(1, 9)))
+    assert len([line for line in lines(board, 40) if "discovered" in line]) == LAST
+    assert not [line for line in lines(board, ROOMY - 1) if "discovered" in line]
+
+
+@pytest.mark.parametrize("rows", [3, 5, 10, ROOMY, 24, 50])
+def test_it_never_has_more_lines_than_the_screen(rows: int) -> None:
+    board = showing(*(device(number) for number in range(1, 40)))
+    hear(board, *(left(device(number, "offline")) for number in range(1, 9)))
+    assert len(lines(board, rows)) <= rows
+
+
+def test_where_there_is_no_room_the_changed_and_the_online_come_first_and_the_rest_is_counted() -> None:
+    board = showing(*(device(number, "offline" if number % 2 else "online") for number in range(1, 21)))
+    hear(board, left(device(18, "offline")))
+    shown = lines(board, 10)
+    assert shown[3].startswith("- offline")
+    assert all(line.startswith("  online") for line in shown[4:-1])
+    assert shown[-1] == f"  … and {20 - len(shown[3:-1])} more"
+
+
+def test_a_scan_is_told_while_it_lasts() -> None:
+    board = showing(device(1))
+    hear(board, ScanProgress(scan_id=1, done=180, total=254, found=1))
+    assert lines(board)[0].endswith("scanning, 180 of 254 addresses")
+    hear(board, scanned(device(1)))
+    assert "scanning" not in lines(board)[0]
+    hear(board, ScanError(scan_id=2, network=HOME, message="the interface is down"))
+    assert lines(board)[0].endswith(f"scan of {HOME}: the interface is down")
+
+
+@pytest.mark.parametrize("again", [snapshot(device(1)), Resumed(
+    cursor="a-1", version="0.1.0", protocol=1, interval=30, scanning=False, role="scan", networks=[network()]
+)])  # fmt: skip
+def test_what_is_said_stands_at_the_head_until_the_stream_goes_on(again: InitialState | Resumed) -> None:
+    board = Board()
+    assert "connecting…" in lines(board)[0]
+    hear(board, again)
+    assert "connecting" not in lines(board)[0]
+    board.note = "connection lost, connecting…"
+    assert lines(board)[0].endswith("connection lost, connecting…")
+    hear(board, again)
+    assert "connecting" not in lines(board)[0]
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_nothing_hostile_breaks_a_line(text: str) -> None:
+    evil = device(7, hostname=text, label=text, vendor=text, reason=text, kinds=[text], notes=text)
+    board = showing(evil, networks=[network(why=text, gateway=text)])
+    hear(board, event("discovered", evil, reason=text), ScanError(scan_id=1, network=text, message=text))
+    shown = lines(board)
+    assert all(line.isprintable() for line in shown)
+    assert len(shown) == 6
+    assert width(shown[3]) < 200

@@ -1,0 +1,203 @@
+"""The user's command, run for each change: one at a time, without a shell, bounded."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from netscanctl.client import Usage
+from netscanctl.runner import Job, Runner
+from tests.ctl.fake import DEADLINE
+from tests.ctl.words import device, event
+
+ONE = event("discovered", device(7))
+
+
+def python(program: str) -> list[str]:
+    return [sys.executable, "-S", "-c", program]
+
+
+class Trial:
+    """A runner with what it says and what it has done."""
+
+    def __init__(self, argv: list[str], **bounds: float) -> None:
+        self.said: list[str] = []
+        self.done: list[str] = []
+        self.news = asyncio.Event()
+        self.runner = Runner(argv, self._said, self._done, **bounds)  # type: ignore[arg-type]
+
+    def _said(self, text: str) -> None:
+        self.said.append(text)
+        self.news.set()
+
+    def _done(self, cursor: str) -> None:
+        self.done.append(cursor)
+        self.news.set()
+
+    async def until(self, so: Callable[[], bool]) -> None:
+        while not so():
+            self.news.clear()
+            await self.news.wait()
+
+
+def trial(argv: list[str], script: Callable[[Trial], Awaitable[None]], **bounds: float) -> Trial:
+    """Run `script` beside the runner."""
+
+    async def run() -> Trial:
+        made = Trial(argv, **bounds)
+        async with asyncio.timeout(DEADLINE), asyncio.TaskGroup() as both:
+            running = both.create_task(made.runner.run())
+            await script(made)
+            running.cancel()
+        return made
+
+    return asyncio.run(run())
+
+
+def job(number: int, told: bytes = b"{}") -> Job:
+    return Job(ONE, told, f"k3f9-{number}")
+
+
+def test_each_change_is_one_line_on_its_stdin_in_order_and_then_done(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    async def script(made: Trial) -> None:
+        for number in range(3):
+            await made.runner.offer(job(number, b'{"number":%d}' % number))
+        await made.runner.offer(Job(None, b"", "k3f9-9"))
+        await made.until(lambda: len(made.done) == 4)
+
+    made = trial(python(f"import sys; open({str(log)!r}, 'a').write(sys.stdin.read())"), script)
+    assert log.read_text() == '{"number":0}\n{"number":1}\n{"number":2}\n'
+    assert made.done == ["k3f9-0", "k3f9-1", "k3f9-2", "k3f9-9"]
+    assert made.said == []
+
+
+def test_one_runs_at_a_time(tmp_path: Path) -> None:
+    program = f"""if True:
+        import os, time
+        os.close(os.open({str(tmp_path / "lock")!r}, os.O_CREAT | os.O_EXCL))
+        time.sleep(0.05)
+        os.unlink({str(tmp_path / "lock")!r})"""
+
+    async def script(made: Trial) -> None:
+        for number in range(4):
+            await made.runner.offer(job(number))
+        await made.until(lambda: len(made.done) == 4)
+
+    assert trial(python(program), script).said == []
+
+
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [("raise SystemExit(3)", "exit code 3"), ("import os; os.kill(os.getpid(), 9)", "signal 9")],
+)
+def test_one_that_fails_is_told_and_the_next_runs(program: str, why: str) -> None:
+    async def script(made: Trial) -> None:
+        await made.runner.offer(job(1))
+        await made.runner.offer(job(2))
+        await made.until(lambda: len(made.done) == 2)
+
+    made = trial(python(program), script)
+    assert made.said == [f"{Path(sys.executable).name} failed ({why}) at discovered a4:83:e7:00:00:07"] * 2
+
+
+def test_one_that_does_not_read_is_no_trouble() -> None:
+    async def script(made: Trial) -> None:
+        await made.runner.offer(job(1, b"x" * 1_000_000))
+        await made.until(lambda: len(made.done) == 1)
+
+    assert trial(python("import sys; sys.stdin.close()"), script).said == []
+
+
+def test_one_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+    """Also where it does not listen to SIGTERM."""
+    program = f"""if True:
+        import os, signal, time
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        child = os.fork()
+        open({str(tmp_path)!r} + f'/{{os.getpid()}}', 'w').close()
+        time.sleep(1000)"""
+
+    async def script(made: Trial) -> None:
+        await made.runner.offer(job(1))
+        await made.until(lambda: len(made.done) == 1)
+
+    made = trial(python(program), script, limit=0.5, grace=0.1)
+    assert made.said == [f"{Path(sys.executable).name} failed (not done after 0.5 s) at discovered a4:83:e7:00:00:07"]
+    pids = [file.name for file in tmp_path.iterdir()]
+    assert pids
+    ends = time.monotonic() + DEADLINE
+    while any(_runs(pid) for pid in pids):
+        assert time.monotonic() < ends
+
+
+def _runs(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_while_too_many_wait_the_stream_is_not_read_and_that_is_told_once(tmp_path: Path) -> None:
+    """The queue is bounded: what is offered beyond it waits where it is."""
+    gate = tmp_path / "gate"
+    program = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)"
+
+    async def script(made: Trial) -> None:
+        offers = 0
+
+        async def offer() -> None:
+            nonlocal offers
+            for number in range(8):
+                await made.runner.offer(job(number))
+                offers += 1
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(offer())
+            await made.until(lambda: bool(made.said))
+            await asyncio.sleep(0.05)
+            assert offers == 3  # one runs, two wait
+            gate.touch()
+        await made.until(lambda: len(made.said) == 2)
+
+    made = trial(python(program), script, waiting=2)
+    name = Path(sys.executable).name
+    assert made.said == [f"{name} is slower than the changes come: 2 wait for it", f"{name} has caught up"]
+    assert len(made.done) == 8
+
+
+def test_at_the_end_the_one_that_runs_is_ended(tmp_path: Path) -> None:
+    program = f"import os, time; open({str(tmp_path)!r} + f'/{{os.getpid()}}', 'w').close(); time.sleep(1000)"
+
+    async def script(made: Trial) -> None:
+        await made.runner.offer(job(1))
+        while not list(tmp_path.iterdir()):
+            await asyncio.sleep(0.01)
+
+    made = trial(python(program), script)
+    assert made.done == []
+    assert not _runs(next(tmp_path.iterdir()).name)
+
+
+@pytest.mark.parametrize("argv", [[], ["/none/such"], ["no-such-command-anywhere"]])
+def test_a_command_that_is_not_there_is_told_before_anything_happens(argv: list[str]) -> None:
+    with pytest.raises(Usage, match="--exec: no command"):
+        Runner(argv, lambda text: None, lambda cursor: None)
+
+
+def test_a_command_that_goes_away_later_is_told_each_time(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+
+    async def script(made: Trial) -> None:
+        program.unlink()
+        await made.runner.offer(job(1))
+        await made.until(lambda: len(made.done) == 1)
+
+    made = trial([str(program)], script)
+    assert made.said == ["program failed (No such file or directory) at discovered a4:83:e7:00:00:07"]
