@@ -191,9 +191,11 @@ class Space:
                 process.terminate()
         for process in self._running:
             self.end(process)
+        _clear(self.name)
+        # Only now: whoever reads a pipe in a thread would hold us here while somebody's child still has its other end.
+        for process in self._running:
             for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe:
                     with contextlib.suppress(OSError):
                         pipe.close()
         self._running.clear()
-        _clear(self.name)
