@@ -108,16 +108,24 @@ class OnTerminal:
     def __init__(self, args: tuple[str, ...], env: dict[str, str], columns: int = 120) -> None:
         self.written = b""
         self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.resize(24, columns)
         self.process = subprocess.Popen(
             command(*args), cwd=ROOT, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C is then a signal, as at a real one
         )  # fmt: skip
         os.close(theirs)
 
-    def until(self, wanted: str) -> str:
-        """Read until this was written; everything so far."""
-        return self._read(lambda: wanted.encode() in self.written)
+    def until(self, wanted: str | Callable[[], bool]) -> str:
+        """Read until this was written, or is so; everything so far."""
+        return self._read((lambda: wanted.encode() in self.written) if isinstance(wanted, str) else wanted)
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Pull at its corner; whoever runs there gets SIGWINCH."""
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def echoes(self) -> bool:
+        """Whether keys show as they are typed."""
+        return bool(termios.tcgetattr(self._ours)[3] & termios.ECHO)
 
     def type(self, text: str) -> None:
         """Press keys."""
