@@ -27,10 +27,19 @@ log = logging.getLogger(__name__)
 class Sender(Protocol):
     """What the engine needs of lan/wire."""
 
-    received: int
-    dropped: int
     send_errors: int
-    behind: bool
+
+    @property
+    def received(self) -> int:
+        """Frames heard since the start."""
+
+    @property
+    def dropped(self) -> int:
+        """Frames that the kernel had no room for."""
+
+    @property
+    def behind(self) -> bool:
+        """More waits to be heard than could be: ask less."""
 
     def send(self, asks: Sequence[Ask]) -> int:
         """Send from the front; how many went. Raises SendFailed."""

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from netscand.core.model import Device, Mac
+from netscand.core.model import Device, Event, EventKind, Mac, Observation
 
 MOST_UNCONFIRMED = 4_096
 """Devices an interface may have that never answered us; the oldest go first."""
@@ -49,13 +49,14 @@ class Census:
         door.tokens -= 1
         return True
 
-    def flood(self, interface: int, now: float) -> int:
-        """How many were turned away since the last `flood`, if it is time to tell another, else 0."""
-        door = self._door(interface, now)
-        if not door.turned_away or now < door.flood_at:
-            return 0
-        turned_away, door.turned_away, door.flood_at = door.turned_away, 0, now + FLOOD_APART
-        return turned_away
+    def flood(self, seen: Observation, network: str) -> tuple[Event, ...]:
+        """What to tell of those turned away since the last flood, one for `seen`, if it is time to tell another."""
+        door = self._door(seen.interface, seen.at)
+        if not door.turned_away or seen.at < door.flood_at:
+            return ()
+        count, door.turned_away, door.flood_at = door.turned_away, 0, seen.at + FLOOD_APART
+        reason = f"{count} more MACs that never answered than a LAN can have; the last: {seen.mac.hex(':')}"
+        return (Event(EventKind.FLOOD, seen.at, network, None, seen.ip, seen.mac, seen.evidence, reason),)
 
     def add(self, device: Device, now: float) -> Mac | None:
         """Count a device that never answered us; the one that has to go for it, if any."""

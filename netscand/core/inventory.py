@@ -10,9 +10,11 @@ from heapq import heappop, heappush
 from math import inf
 from random import Random
 
+from netscand.core import ourselves
 from netscand.core.addresses import SPOKEN, Addresses
 from netscand.core.census import Census
 from netscand.core.doubt import Doubt, Verdict
+from netscand.core.hearsay import NEEDS_A_LOOK, believed
 from netscand.core.model import (
     Address,
     Ask,
@@ -29,6 +31,7 @@ from netscand.core.model import (
 from netscand.core.places import SCANNED, Places
 from netscand.core.presence import Presence, Rules, Step
 from netscand.core.recall import take_back
+from netscand.core.said import Said
 from netscand.core.words import relabel
 
 UNASKABLE = 300.0
@@ -43,6 +46,7 @@ class Inventory:
 
     def __init__(self, rules: Rules, rng: Random) -> None:
         self.rules = rules
+        self._own_rules: dict[Rules, Rules] = {}
         self.devices: dict[Mac, Device] = {}
         self.networks: dict[str, Network] = {}
         """Scanned or not, by id."""
@@ -50,6 +54,7 @@ class Inventory:
         """Probes and requests that presence wants, for the planner to send under its budget."""
         self.addresses = Addresses(self.networks)
         self.place = Places(self.networks)
+        self.said = Said()
         self._census = Census()
         self._doubt = Doubt(rng)
         self._agenda: list[tuple[float, Mac]] = []
@@ -60,6 +65,24 @@ class Inventory:
 
     def observe(self, seen: Observation, network: Network, rtt: float | None = None) -> tuple[Event, ...]:
         """Fold one observation in; return what changed. `rtt`: it answered an ask of ours, after so many seconds."""
+        if seen.evidence in NEEDS_A_LOOK:
+            worth = believed(seen, network, self.addresses.holder(network.id, seen.ip))
+            if worth is None:
+                return ()
+            seen = worth
+        events = self._fold(seen, network, rtt)
+        if seen.name or seen.dhcp_server:
+            server = self.addresses.holder(network.id, seen.dhcp_server)
+            events = (*events, *self.said.hear(seen, network, self.devices.get(seen.mac), server))
+        return events
+
+    def rename(self, mac: Mac, name: str, source: str, at: float) -> tuple[Event, ...]:
+        """Take a name that was asked for, by the order of trust; return what changed."""
+        device = self.devices.get(mac)
+        event = self.said.naming.give(device, name, source, at) if device is not None else None
+        return (event,) if event else ()
+
+    def _fold(self, seen: Observation, network: Network, rtt: float | None) -> tuple[Event, ...]:
         device = self.devices.get(seen.mac)
         if device is None:
             return self._discover(seen, network, rtt)
@@ -91,8 +114,8 @@ class Inventory:
         if seen.evidence is Evidence.PROXIED or seen.goodbye:
             return ()
         if not self._census.admits(seen.interface, seen.at, confirmed=rtt is not None):
-            return self._tell_flood(seen, network)
-        device = Device(seen.mac, seen.at, seen.at, Presence(seen.at, self.rules), status_since=seen.at)
+            return self._census.flood(seen, network.id)
+        device = Device(seen.mac, seen.at, seen.at, Presence(seen.at, self._rules_in(network)), status_since=seen.at)
         device.reason = SPOKEN[seen.evidence]
         device.interface = seen.interface
         self.devices[seen.mac] = device
@@ -112,18 +135,13 @@ class Inventory:
         gone = (self.forget(evicted, seen.at, "never answered, and newer ones need the room"),) if evicted else ()
         return (*recovered, *gone, found, *odd)
 
-    def _tell_flood(self, seen: Observation, network: Network) -> tuple[Event, ...]:
-        count = self._census.flood(seen.interface, seen.at)
-        if not count:
-            return ()
-        reason = f"{count} more MACs that never answered than a LAN can have; the last: {seen.mac.hex(':')}"
-        return (Event(EventKind.FLOOD, seen.at, network.id, None, seen.ip, seen.mac, seen.evidence, reason),)
-
     def forget(self, mac: Mac, now: float, reason: str) -> Event:
         """Strike a device out. Raises KeyError."""
         device = self.devices.pop(mac)
-        for address in tuple(device.addresses):
+        held = list(device.addresses)
+        for address in held:
             self.addresses.drop(device, address)
+        device.addresses = held  # told with it
         self._census.remove(device, now)
         device.agenda = inf
         return Event(EventKind.FORGOTTEN, now, None, device, reason=reason)
@@ -306,9 +324,23 @@ class Inventory:
                 events.append(Event(EventKind.NETWORK_DOWN, now, network_id, reason=reason))
                 self._doubt_devices(network_id, reason, now)
         self._recalled.clear()
-        self._mark_ourselves(now)
-        self._mark_gateways()
+        ourselves.mark(self.devices, self.networks.values(), self.addresses, self.rules, now)
+        self.addresses.mark_gateways(self.devices.values())
         return tuple(events)
+
+    def set_rules(self, rules: Rules) -> None:
+        """Take `[presence]` and the patience of each `[[network]]`."""
+        self.rules = rules
+        for device in self.devices.values():
+            where = self._where(device)
+            device.presence.rules = self._rules_in(where[0]) if where else rules
+
+    def _rules_in(self, network: Network) -> Rules:
+        """One object for all devices of a network."""
+        if network.patience is None:
+            return self.rules
+        rules = Rules(self.rules.probe_interval, *network.patience)
+        return self._own_rules.setdefault(rules, rules)
 
     def resumed(self, now: float) -> None:
         """We slept, or were stopped: nobody's silence in that time counts."""
@@ -339,37 +371,6 @@ class Inventory:
             if device.status is not Status.OFFLINE and not device.is_self:
                 device.presence.excuse(now)
                 self._schedule(device)
-
-    def _mark_ourselves(self, now: float) -> None:
-        ours: dict[Mac, list[Network]] = {}
-        for network in self.networks.values():
-            if network.state in SCANNED:
-                ours.setdefault(network.mac, []).append(network)
-        for device in self.devices.values():
-            if device.is_self and device.mac not in ours and device.status is Status.ONLINE:
-                device.status, device.status_since, device.reason = Status.UNKNOWN, now, "the interface is down"
-        for mac, networks in ours.items():
-            device = self.devices.get(mac) or self.devices.setdefault(
-                mac, Device(mac, now, now, Presence(now, self.rules))
-            )
-            if device.status is not Status.ONLINE or not device.is_self:
-                device.status, device.status_since, device.reason = Status.ONLINE, now, "this host"
-            device.is_self, device.interface, device.last_seen, device.agenda = True, networks[0].index, now, inf
-            held = {(address.network, address.ip): address for address in device.addresses}
-            for address in tuple(device.addresses):
-                self.addresses.drop(device, address)
-            for network in networks:
-                kept = held.get((network.id, network.own))
-                new = Address(network.own, network.id, network.interface, Evidence.NEIGHBOUR, now, now)
-                self.addresses.put(device, kept or new)
-
-    def _mark_gateways(self) -> None:
-        for device in self.devices.values():
-            device.is_gateway = False
-        for network in self.networks.values():
-            holder = self.addresses.holder(network.id, network.gateway) if network.gateway else None
-            if holder is not None:
-                holder.is_gateway = True
 
     # ---- telling ------------------------------------------------------------------------------------------------
 

@@ -130,6 +130,8 @@ class Observation(NamedTuple):
     """`dhcp` `mdns` `dns` `nbns`"""
     dhcp_server: Ip | None = None
     """A DHCP server that this frame speaks for, or of."""
+    solicited: bool = False
+    """It answers somebody's ask."""
 
 
 @dataclass(slots=True)

@@ -201,7 +201,7 @@ class Planner:
             return None
         asked = plan.outstanding.pop(seen.ip, None)
         rtt = None
-        if asked is not None and seen.evidence is Evidence.ARP_REPLY:
+        if asked is not None and (seen.solicited or seen.evidence is Evidence.ARP_REPLY):
             rtt = max(0.0, seen.at - asked)
             if rtt > ANSWER_WITHIN:
                 rtt = None

@@ -7,13 +7,28 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from netscand.lan.heard import ndp
+
 ETHERTYPE_ARP = 0x0806
+ETHERTYPE_IPV4 = 0x0800
+ETHERTYPE_IPV6 = 0x86DD
+UDP, ICMPV6 = 17, 58
+MDNS = 5353
+PORTS = (67, 68, MDNS, 137)
+"""DHCP's server and client, mDNS, NBNS: where UDP over IPv4 is heard."""
+
 ARPHRD_ETHER = 1
 
 _LOAD_WORD = 0x20  # BPF_LD  | BPF_W   | BPF_ABS
 _LOAD_HALF = 0x28  # BPF_LD  | BPF_H   | BPF_ABS
+_LOAD_BYTE = 0x30  # BPF_LD  | BPF_B   | BPF_ABS
+_HEADER_LENGTH = 0xB1  # BPF_LDX | BPF_B | BPF_MSH: X = 4 times the low half of a byte, as IPv4 tells its header's
+_LOAD_HALF_BEHIND = 0x48  # BPF_LD | BPF_H | BPF_IND: so many bytes behind X
 _AND = 0x54  #       BPF_ALU | BPF_AND | BPF_K
 _IF_EQUAL = 0x15  #  BPF_JMP | BPF_JEQ | BPF_K
+_IF_GREATER = 0x25  # BPF_JMP | BPF_JGT | BPF_K
+_IF_LESS_NOT = 0x35  # BPF_JMP | BPF_JGE | BPF_K
+_IF_ANY = 0x45  #   BPF_JMP | BPF_JSET | BPF_K
 _RETURN = 0x06  #    BPF_RET | BPF_K
 
 _ANCILLARY = 0xFFFFF000  # SKF_AD_OFF: beyond it, what the kernel knows of the frame instead of its bytes
@@ -29,6 +44,74 @@ class Instruction(NamedTuple):
     if_true: int
     if_false: int
     k: int
+
+
+def _assembled(lines: Sequence[str | tuple[int, int] | tuple[int, int, str, str]]) -> tuple[Instruction, ...]:
+    """Instructions of (code, k) and, for jumps, (code, k, label if true, label if false); "" is the next line."""
+    places: dict[str, int] = {}
+    count = 0
+    for line in lines:
+        if isinstance(line, str):
+            places[line] = count
+        else:
+            count += 1
+    program: list[Instruction] = []
+    for line in lines:
+        if isinstance(line, str):
+            continue
+        code, k, *jumps = line
+        behind = len(program) + 1
+        true, false = (places[str(label)] - behind if label else 0 for label in jumps) if jumps else (0, 0)
+        program.append(Instruction(code, true, false, k))
+    return tuple(program)
+
+
+def talk(room: int) -> tuple[Instruction, ...]:
+    """What heard/ decodes, and no more: DHCP, mDNS and NBNS whole, neighbour discovery, answers to our echoes.
+
+    On links with Ethernet addresses, untagged, as with `arp`; at most `room` bytes of each frame.
+    """
+    return _assembled(
+        [
+            (_LOAD_HALF, 12),
+            (_IF_EQUAL, ETHERTYPE_IPV4, "", "no IPv4"),
+            (_LOAD_BYTE, 14 + 9),
+            (_IF_EQUAL, UDP, "", "reject"),
+            (_LOAD_HALF, 14 + 6),
+            (_IF_ANY, 0x3FFF, "reject", ""),  # a fragment
+            (_HEADER_LENGTH, 14),
+            (_LOAD_HALF_BEHIND, 14 + 2),
+            *((_IF_EQUAL, port, "port", "") for port in PORTS[:-1]),
+            (_IF_EQUAL, PORTS[-1], "port", "reject"),
+            "no IPv4",
+            (_IF_EQUAL, ETHERTYPE_IPV6, "", "reject"),
+            (_LOAD_BYTE, 14 + 6),
+            (_IF_EQUAL, ICMPV6, "ICMPv6", ""),
+            (_IF_EQUAL, UDP, "", "reject"),
+            (_LOAD_HALF, 54 + 2),
+            (_IF_EQUAL, MDNS, "port", "reject"),
+            "ICMPv6",
+            (_LOAD_BYTE, 54),
+            (_IF_LESS_NOT, ndp.ROUTER_SOLICITATION, "", "echo"),
+            (_IF_GREATER, ndp.REDIRECT, "reject", "port"),
+            "echo",
+            (_IF_EQUAL, ndp.ECHO_REPLY, "", "reject"),
+            (_LOAD_HALF, 54 + 4),
+            (_IF_EQUAL, ndp.ECHO_ID, "", "reject"),
+            "port",
+            (_LOAD_WORD, _HARDWARE),
+            (_IF_EQUAL, ARPHRD_ETHER, "", "reject"),
+            (_LOAD_WORD, _VLAN_PRESENT),
+            (_IF_EQUAL, 0, "accept", ""),
+            (_LOAD_WORD, _VLAN_TAG),
+            (_AND, 0x0FFF),
+            (_IF_EQUAL, 0, "accept", "reject"),
+            "accept",
+            (_RETURN, room),
+            "reject",
+            (_RETURN, 0),
+        ]
+    )
 
 
 def arp(room: int) -> tuple[Instruction, ...]:

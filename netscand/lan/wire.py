@@ -1,20 +1,26 @@
-"""Raw sockets: one ring that hears every interface, and one socket for each interface that we ask on."""
+"""Raw sockets: rings that hear every interface, and one socket for each interface that we ask on."""
 
 import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from contextlib import ExitStack
 from time import monotonic
 
 from netscand.core.model import Ask, Observation, SendFailed
 from netscand.lan import filters, lightly, packet_socket, packets
-from netscand.lan.ring import Ring
+from netscand.lan.ear import Broken, Ear
+from netscand.lan.heard import frames
 
 log = logging.getLogger(__name__)
 
 BATCH = 128
 """Frames read in one turn of the loop; while more wait, it calls again, and everyone else has their turn in between."""
+
+TALK_BATCH, TALK_BUDGET = 32, 1_000
+"""The same for what is not ARP, and how many of those are decoded in a second: 250 devices say 50, and a flood of them
+must not keep anybody from ARP."""
 
 SLICE = 0.005
 """Seconds that one call of `send` holds the loop at most."""
@@ -24,9 +30,6 @@ TICK = 1.0
 
 BACK_OFF = (1.0, 30.0)
 """Seconds before a receive path that died is made anew: at first, and at most."""
-
-IN_VAIN = 10_000
-"""Times that the ring may call us to a slot that is not ready; then we have lost our place in it."""
 
 _FULL = frozenset([errno.EAGAIN, errno.ENOBUFS])
 """The interface's queue takes no more just now."""
@@ -41,7 +44,7 @@ class WireError(Exception):
 
 
 class Wire:
-    """Hears ARP on all interfaces, and sends requests and probes.
+    """Hears ARP and what else tells of devices on all interfaces, and sends requests and probes.
 
     `hear` gets what was heard, oldest first, in batches of at most 256 observations of *every* Ethernet interface,
     ports of bridges included: the one who knows the networks keeps those whose `interface` carries the address.
@@ -49,24 +52,48 @@ class Wire:
 
     def __init__(self, hear: Callable[[list[Observation]], None]) -> None:
         self._hear = hear
-        self._ring: Ring | None = None
+        self._arp = Ear(filters.arp, _arp, BATCH)
+        self._talk = Ear(filters.talk, frames.decode, TALK_BATCH, slot=2048, size=1 << 20, budget=TALK_BUDGET)
+        self._ears = (self._arp, self._talk)
+        self._hears = False
         self._outlets: dict[int, socket.socket] = {}
-        self.received = 0
-        """Frames heard since the start."""
-        self.dropped = 0
-        """Frames the kernel had no room for."""
         self.send_errors = 0
-        self._in_vain = 0
-        self.behind = False
-        """The last turn ended with frames unheard: whoever asks should ask less."""
         self.ticked_at = monotonic()
         """When the receive path last showed that it lives (monotonic; every second)."""
 
+    @property
+    def received(self) -> int:
+        """Frames heard since the start."""
+        return sum(ear.received for ear in self._ears)
+
+    @property
+    def dropped(self) -> int:
+        """Frames that the kernel had no room for, as of a second ago."""
+        return sum(ear.dropped for ear in self._ears)
+
+    @property
+    def ignored(self) -> int:
+        """Frames heard, but too many to be looked at."""
+        return sum(ear.ignored for ear in self._ears)
+
+    @property
+    def behind(self) -> bool:
+        """The last turn ended with ARP unheard: whoever asks should ask less."""
+        return self._arp.behind
+
+    def follow(self, interfaces: Container[int]) -> None:
+        """Decode what is not ARP on these interfaces (ifindexes) alone; until then, on all."""
+        self._talk.interfaces = interfaces
+
     def open(self) -> None:
-        """Begin to hear; what comes before `run` waits in the ring. Raises WireError."""
+        """Begin to hear; what comes before `run` waits in the rings. Raises WireError."""
         lightly.ethernet_arp()  # 0.2 s, and now is better than at the first request
         try:
-            self._ring = Ring(filters.arp)
+            with ExitStack() as undo:
+                for ear in self._ears:
+                    undo.callback(ear.close)
+                    ear.open()
+                undo.pop_all()
         except PermissionError as refused:
             raise WireError(
                 f"not permitted to open a raw socket ({refused.strerror}): run as root, or give CAP_NET_RAW",
@@ -78,7 +105,8 @@ class Wire:
                     "AF_PACKET sockets are forbidden here: allow AF_PACKET (RestrictAddressFamilies=, seccomp)",
                     not_permitted=True,
                 ) from None
-            raise WireError(f"this kernel cannot hear ARP through a filtered ring: {refused}") from None
+            raise WireError(f"this kernel cannot hear the LAN through a filtered ring: {refused}") from None
+        self._hears = True
 
     async def run(self) -> None:
         """Read until cancelled. A receive path that dies is made anew; what `hear` raises ends this."""
@@ -86,7 +114,7 @@ class Wire:
         while True:
             began = monotonic()
             try:
-                if self._ring is None:
+                if not self._hears:
                     self.open()
                     log.info("hearing again")
                 await self._listen()
@@ -96,54 +124,38 @@ class Wire:
                 if wait == BACK_OFF[0]:
                     log.error("cannot hear the LAN, trying again: %s", broken)
             finally:
-                self._close_ring()
+                self._close_ears()
             await asyncio.sleep(wait)
             wait = min(2 * wait, BACK_OFF[1])
 
     async def _listen(self) -> None:
-        """Until the ring breaks (WireError), or `hear` does."""
-        assert self._ring is not None
-        ring = self._ring
+        """Until a ring breaks (WireError), or `hear` does."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
 
-        def read() -> None:
+        def read(ear: Ear) -> None:
             try:
-                self._read(ring)
+                if heard := ear.read():
+                    self._hear(heard)
             except Exception as wrong:  # from here it would only be logged
-                loop.remove_reader(ring)
-                ended.set_exception(wrong)
+                loop.remove_reader(ear)
+                if not ended.done():
+                    ended.set_exception(wrong)
 
-        loop.add_reader(ring, read)
+        for ear in self._ears:
+            loop.add_reader(ear, read, ear)
         try:
             while not ended.done():
                 await asyncio.wait([ended], timeout=TICK)
-                self.dropped += ring.drops()
+                for ear in self._ears:
+                    ear.count()
                 self.ticked_at = monotonic()
             ended.result()
+        except Broken as broken:
+            raise WireError(str(broken)) from None
         finally:
-            loop.remove_reader(ring)
-
-    def _read(self, ring: Ring) -> None:
-        frames = ring.read(BATCH)
-        self.behind = len(frames) == BATCH
-        if not frames:
-            self._look_why(ring)
-            return
-        self._in_vain = 0
-        self.received += len(frames)
-        decode = packets.decode
-        heard = [seen for frame in frames if (seen := decode(*frame)) is not None]
-        if heard:
-            self._hear(heard)
-
-    def _look_why(self, ring: Ring) -> None:
-        """Readable, and no frame: an error, or a slot that another processor is still writing."""
-        if wrong := ring.error():
-            raise WireError(wrong)
-        self._in_vain += 1
-        if self._in_vain > IN_VAIN:
-            raise WireError("the ring says that it has frames, and has none")
+            for ear in self._ears:
+                loop.remove_reader(ear)
 
     def send(self, asks: Sequence[Ask]) -> int:
         """Send from the front, for 5 ms at most or until an interface's queue is full; how many went.
@@ -193,13 +205,18 @@ class Wire:
         if outlet := self._outlets.pop(index, None):
             outlet.close()
 
-    def _close_ring(self) -> None:
-        if self._ring:
-            self._ring.close()
-            self._ring = None
+    def _close_ears(self) -> None:
+        self._hears = False
+        for ear in self._ears:
+            ear.close()
 
     def close(self) -> None:
         """Give every socket back."""
-        self._close_ring()
+        self._close_ears()
         for index in list(self._outlets):
             self._shut(index)
+
+
+def _arp(frame: bytes, at: float, interface: int) -> tuple[Observation, ...]:
+    seen = packets.decode(frame, at, interface)
+    return () if seen is None else (seen,)

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network
 import pytest
 
 from netscand.core.model import Ask, Evidence, Ip, Mac, Network, NetworkState, Observation, SendFailed
-from netscand.lan import filters, packet_socket, packets, wire
+from netscand.lan import ear, filters, packet_socket, packets, wire
 from netscand.lan.ring import Ring
 from netscand.lan.wire import Wire
 from tests.lab.lan import Host, Lab
@@ -240,7 +240,7 @@ def test_what_finds_the_ring_full_is_counted_and_the_rest_is_whole(send: Send, s
 
 
 def test_drops_are_told(shared_lab: Lab, send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "Ring", lambda program: Ring(program, size=64 * 1024))
+    monkeypatch.setattr(ear, "Ring", lambda program, slot, size: Ring(program, slot, size=64 * 1024))
     monkeypatch.setattr(wire, "TICK", 0.05)
 
     async def script(made: Wire, heard: list[Observation]) -> None:
@@ -360,18 +360,18 @@ def test_a_receive_path_that_breaks_is_made_anew_and_said_once(
     monkeypatch.setattr(wire, "BACK_OFF", (0.01, 0.2))
     outcomes = iter([False, True, True])
 
-    def made_or_not(program: Program) -> Ring:
-        if next(outcomes, False):
+    def made_or_not(program: Program, slot: int, size: int) -> Ring:
+        if program is filters.arp and next(outcomes, False):
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-        return Ring(program)
+        return Ring(program, slot, size)
 
-    monkeypatch.setattr(wire, "Ring", made_or_not)
+    monkeypatch.setattr(ear, "Ring", made_or_not)
     caplog.set_level(logging.INFO, "netscand.lan.wire")
 
     async def script(made: Wire, heard: list[Observation]) -> None:
         await asyncio.sleep(0)  # until it listens
-        assert made._ring
-        packet_socket.bind(made._ring._socket, index_of(lab.watcher.space), packet_socket.ETH_P_ALL)
+        assert made._arp._ring
+        packet_socket.bind(made._arp._ring._socket, index_of(lab.watcher.space), packet_socket.ETH_P_ALL)
         lab.watcher.down()
         await until(lambda: "hearing again" in caplog.text)
         lab.watcher.up()
@@ -388,12 +388,12 @@ def test_a_lost_place_in_the_ring_is_noticed(
 ) -> None:
     """Readable for ever, and never a frame: the ring is made anew instead of turning in circles."""
     monkeypatch.setattr(wire, "BACK_OFF", (0.05, 0.2))
-    monkeypatch.setattr(wire, "IN_VAIN", 100)
+    monkeypatch.setattr(ear, "IN_VAIN", 100)
     caplog.set_level(logging.INFO, "netscand.lan.wire")
 
     async def script(made: Wire, heard: list[Observation]) -> None:
-        assert made._ring
-        made._ring._next = 100 * 128
+        assert made._arp._ring
+        made._arp._ring._next = 100 * 128
         send(reply())
         await until(lambda: "hearing again" in caplog.text)
         send(reply(numbered(2)))

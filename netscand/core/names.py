@@ -1,0 +1,76 @@
+"""Which name a device bears: the order of trust, and a bound on how often a hostile one may change it."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from math import inf
+
+from netscand.core.model import Device, Event, EventKind, Mac, Observation
+
+TRUST = ("dhcp", "mdns", "dns", "nbns")
+"""Sources of host names, the most trusted first; the user's label is above them all, and kept beside."""
+
+CHANGES_APART = 60.0
+"""Seconds between two changes of name that a device itself asks for."""
+
+CHANGES_AT_ONCE, CHANGES_A_SECOND = 256.0, 4.0
+"""How many names all devices together may give themselves. One that is not taken is taken when it is heard again."""
+
+MOST = 4_096
+"""Devices whose last change is remembered."""
+
+
+class Naming:
+    """Gives names, by `[names] sources`."""
+
+    def __init__(self, sources: Iterable[str] = TRUST) -> None:
+        self.sources = frozenset(sources)
+        self._changed: OrderedDict[Mac, float] = OrderedDict()
+        self._tokens, self._at = CHANGES_AT_ONCE, 0.0
+
+    def lacks(self, device: Device) -> tuple[str, ...]:
+        """The sources that may know a better name than the device has, or the same one better; most trusted first."""
+        held = TRUST.index(device.hostname_source) if device.hostname_source in TRUST else len(TRUST)
+        return tuple(source for source in TRUST[: held + 1] if source in self.sources)
+
+    def hear(self, device: Device, seen: Observation, network: str) -> Event | None:
+        """Take the name that a device gave itself; what changed."""
+        if not seen.name or not seen.name_source or not self._fits(device, seen.name, seen.name_source):
+            return None
+        if seen.name != device.hostname and not self._may_change(device, seen.at):
+            return None
+        event = self.give(device, seen.name, seen.name_source, seen.at)
+        return event and event._replace(
+            network=network, address=seen.ip, evidence=seen.evidence, seen_at=seen.at,
+        )  # fmt: skip
+
+    def give(self, device: Device, name: str, source: str, at: float) -> Event | None:
+        """Take a name that we asked for; what changed. The same name from a better source is no change."""
+        if not self._fits(device, name, source):
+            return None
+        previous: Mapping[str, object] = {
+            "hostname": device.hostname, "hostname_source": device.hostname_source,
+        }  # fmt: skip
+        device.hostname, device.hostname_source = name, source
+        if previous["hostname"] == name:
+            return None
+        return Event(EventKind.RENAMED, at, None, device, reason=f"named by {source}", previous=previous)
+
+    def _fits(self, device: Device, name: str, source: str) -> bool:
+        if source not in self.sources or device.is_self:
+            return False
+        held = device.hostname_source
+        return held not in TRUST or TRUST.index(source) <= TRUST.index(held)
+
+    def _may_change(self, device: Device, at: float) -> bool:
+        if device.hostname is not None and at < self._changed.get(device.mac, -inf) + CHANGES_APART:
+            return False
+        self._tokens = min(CHANGES_AT_ONCE, self._tokens + max(0.0, at - self._at) * CHANGES_A_SECOND)
+        self._at = max(at, self._at)
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        self._changed.pop(device.mac, None)
+        if len(self._changed) >= MOST:
+            self._changed.popitem(last=False)
+        self._changed[device.mac] = at
+        return True

@@ -1,0 +1,36 @@
+"""What devices say besides that they are there: their names, and which DHCP servers they know or are."""
+
+from netscand.core.model import Device, Event, EventKind, Evidence, Network, Observation
+from netscand.core.names import Naming
+from netscand.core.servers import Servers
+
+
+class Said:
+    """Names and servers."""
+
+    def __init__(self) -> None:
+        self.naming = Naming()
+        self._servers = Servers()
+
+    def hear(
+        self, seen: Observation, network: Network, device: Device | None, server: Device | None
+    ) -> tuple[Event, ...]:
+        """Take what an observation says of its `device`, and of the `server` that is known to hold that address."""
+        named = None
+        if device is not None and seen.evidence is not Evidence.PROXIED:
+            named = self.naming.hear(device, seen, network.id)
+        served = self._server(seen, network, device, server)
+        return tuple(event for event in (named, served) if event is not None)
+
+    def _server(
+        self, seen: Observation, network: Network, device: Device | None, server: Device | None
+    ) -> Event | None:
+        ip = seen.dhcp_server
+        if ip is None or not self._servers.is_new(network.id, ip, seen.at):
+            return None
+        itself = ip == seen.ip
+        return Event(
+            EventKind.DHCP_SERVER_SEEN, seen.at, network.id, device if itself else server, ip,
+            None if itself else seen.mac, seen.evidence,
+            "serves DHCP" if itself else f"named as a DHCP server by {seen.mac.hex(':')}", None, seen.at,
+        )  # fmt: skip

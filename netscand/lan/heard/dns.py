@@ -1,0 +1,133 @@
+"""Messages of the domain name system, as mDNS, NBNS and resolvers speak it (RFC 1035, section 4).
+
+Names are read only where somebody wants them, so that a message of many records costs little. A compressed name may
+point backward alone, and only so often: there is no loop to get lost in.
+"""
+
+import struct
+from typing import NamedTuple
+
+A, NS, PTR, AAAA, NB, NBSTAT = 1, 2, 12, 28, 32, 33
+"""Types of records (RFC 1035, 3596, 1002)."""
+
+RESPONSE = 0x8000
+OPCODE = 0x7800
+RCODE = 0x000F
+CLASS = 0x7FFF
+"""Without the highest bit, which mDNS has its own use for (RFC 6762, 10.2 and 5.4)."""
+
+MOST_POINTERS = 16
+MOST_LABELS = 40
+"""In one name; an address of IPv6 in ip6.arpa has 34."""
+
+_HEAD = struct.Struct("!HHHHHH")
+_RECORD = struct.Struct("!HHIH")
+
+
+class Question(NamedTuple):
+    """What is asked."""
+
+    name_at: int
+    kind: int
+    klass: int
+
+
+class Record(NamedTuple):
+    """What is answered. `name` and `labels` of the message read names."""
+
+    name_at: int
+    kind: int
+    klass: int
+    ttl: int
+    content: bytes
+    content_at: int
+
+
+class Message(NamedTuple):
+    """One, without its names."""
+
+    raw: bytes
+    id: int
+    flags: int
+    questions: list[Question]
+    answers: list[Record]
+    authorities: list[Record]
+    additionals: list[Record]
+
+
+def read(raw: bytes) -> Message | None:
+    """A message whose counts and lengths hold; None for anything else."""
+    if len(raw) < _HEAD.size:
+        return None
+    number, flags, *counts = _HEAD.unpack_from(raw)
+    if sum(counts) * 5 > len(raw):
+        return None
+    place: int | None = _HEAD.size
+    questions: list[Question] = []
+    for _ in range(counts[0]):
+        assert place is not None
+        after = _after_name(raw, place)
+        if after is None or after + 4 > len(raw):
+            return None
+        kind, klass = struct.unpack_from("!HH", raw, after)
+        questions.append(Question(place, kind, klass))
+        place = after + 4
+    sections: list[list[Record]] = [[], [], []]
+    for section, count in zip(sections, counts[1:], strict=True):
+        for _ in range(count):
+            assert place is not None
+            after = _after_name(raw, place)
+            if after is None or after + _RECORD.size > len(raw):
+                return None
+            kind, klass, ttl, length = _RECORD.unpack_from(raw, after)
+            start = after + _RECORD.size
+            if start + length > len(raw):
+                return None
+            section.append(Record(place, kind, klass, ttl, raw[start : start + length], start))
+            place = start + length
+    return Message(raw, number, flags, questions, *sections)
+
+
+def _after_name(raw: bytes, place: int) -> int | None:
+    """Where what follows a name begins."""
+    while place < len(raw):
+        length = raw[place]
+        if length >= 0xC0:
+            return place + 2
+        if length >= 0x40:
+            return None
+        place += 1 + length
+        if not length:
+            return place
+    return None
+
+
+def labels(raw: bytes, place: int) -> tuple[bytes, ...] | None:
+    """The labels of the name at `place`, its pointers followed; None where it is none."""
+    found: list[bytes] = []
+    pointers = 0
+    earliest = place
+    while place < len(raw) and len(found) <= MOST_LABELS:
+        length = raw[place]
+        if not length:
+            return tuple(found)
+        if length >= 0xC0:
+            if place + 1 >= len(raw):
+                return None
+            place = (length & 0x3F) << 8 | raw[place + 1]
+            pointers += 1
+            if place >= earliest or pointers > MOST_POINTERS:
+                return None
+            earliest = place
+            continue
+        if length >= 0x40 or place + 1 + length > len(raw):
+            return None
+        found.append(raw[place + 1 : place + 1 + length])
+        place += 1 + length
+    return None
+
+
+def question(number: int, name: tuple[bytes, ...], kind: int, klass: int = 1, *, flags: int = 0) -> bytes:
+    """A message that asks one thing."""
+    encoded = b"".join(bytes([len(label)]) + label for label in name)
+    return _HEAD.pack(number, flags, 1, 0, 0, 0) + encoded + struct.pack("!xHH", kind, klass)

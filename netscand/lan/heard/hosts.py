@@ -1,0 +1,40 @@
+"""Which addresses a host can have as its own, and whom a frame came from."""
+
+from typing import NamedTuple
+
+from netscand.core.model import Ip, Mac
+
+NO_IP = Ip(bytes(4))
+NO_IP6 = Ip(bytes(16))
+LOOPBACK6 = Ip(bytes(15) + b"\x01")
+NO_MAC = Mac(bytes(6))
+EVERYONE = Ip(b"\xff" * 4)
+
+NO_HOST = frozenset([0, 127, *range(224, 240)])
+"""First bytes that no host's own IPv4 address has: this network, loopback, multicast (RFC 6890)."""
+
+
+class Sender(NamedTuple):
+    """Whom a frame came from, as its Ethernet and IP headers say; and when and where."""
+
+    mac: Mac
+    ip: Ip
+    at: float
+    interface: int
+
+
+def is_host(ip: Ip) -> bool:
+    """Whether a host can have this IPv4 or IPv6 address as its own."""
+    if len(ip) == 4:
+        return ip[0] not in NO_HOST and ip != EVERYONE
+    return ip[0] != 0xFF and ip not in (NO_IP6, LOOPBACK6)
+
+
+def is_link_local(ip: Ip) -> bool:
+    """Whether this IPv6 address is of fe80::/10, which no router passes on."""
+    return len(ip) == 16 and ip[0] == 0xFE and ip[1] & 0xC0 == 0x80
+
+
+def is_station(mac: Mac) -> bool:
+    """Whether one station can have this MAC."""
+    return not mac[0] & 1 and mac != NO_MAC

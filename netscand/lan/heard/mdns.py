@@ -1,0 +1,44 @@
+"""mDNS: who is there, and by which name (RFC 6762)."""
+
+from netscand.core.model import Evidence, Observation
+from netscand.lan.clean import clean_name
+from netscand.lan.heard import dns
+from netscand.lan.heard.hosts import Sender, is_host, is_link_local
+
+PORT = 5353
+LOCAL = b"local"
+
+
+def decode(raw: bytes, sender: Sender, *, from_port: int) -> tuple[Observation, ...]:
+    """What a message (the payload of UDP) says of its sender. Whoever calls has made sure that no router passed it on.
+
+    A name is the sender's own where its record holds the very address that the message came from: what it tells of
+    others, a reflector's repetitions among it, names nobody.
+    """
+    message = dns.read(raw)
+    if message is None or message.flags & (dns.OPCODE | dns.RCODE) or not is_host(sender.ip):
+        return ()
+    if len(sender.ip) == 16 and not is_link_local(sender.ip):
+        return ()
+    name, goodbye = None, False
+    if message.flags & dns.RESPONSE:
+        if from_port != PORT:  # RFC 6762, section 6
+            return ()
+        name, goodbye = own_name(message, sender.ip)
+    seen = Observation(
+        sender.at, sender.interface, sender.mac, sender.ip, Evidence.MDNS, goodbye=goodbye, name=name,
+        name_source="mdns" if name else None,
+    )  # fmt: skip
+    return (seen,)
+
+
+def own_name(message: dns.Message, ip: bytes) -> tuple[str | None, bool]:
+    """The name under `local` whose address is `ip`, without the `local`; and whether it is taken back (TTL 0)."""
+    kind = dns.A if len(ip) == 4 else dns.AAAA
+    for record in (*message.answers, *message.additionals):
+        if record.kind == kind and record.content == ip and record.klass & dns.CLASS == 1:
+            labels = dns.labels(message.raw, record.name_at)
+            if labels and len(labels) > 1 and labels[-1].lower() == LOCAL:
+                name = clean_name(".".join(label.decode("utf-8", "replace") for label in labels[:-1]))
+                return (None, True) if not record.ttl else (name, False)
+    return None, False

@@ -1,0 +1,53 @@
+"""NBNS: names that are registered, refreshed and released by broadcast (RFC 1002, section 4.2)."""
+
+from netscand.core.model import Evidence, Observation
+from netscand.lan.clean import clean_name
+from netscand.lan.heard import dns
+from netscand.lan.heard.hosts import Sender, is_host
+
+PORT = 137
+REGISTRATION, RELEASE, REFRESH, REFRESH_TOO = 0x2800, 0x3000, 0x4000, 0x4800
+"""Opcodes; RFC 1002 gives both numbers for a refresh, in different places."""
+
+OPCODE = 0x7800
+GROUP = 0x80
+"""In the first byte of an NB record: the name is many hosts', a workgroup's say."""
+
+HOST_SUFFIXES = (0x00, 0x20)
+"""The sixteenth byte of a host's own name: workstation, file server."""
+
+
+def decode(raw: bytes, sender: Sender) -> tuple[Observation, ...]:
+    """What a message (the payload of UDP) says of its sender. A name is the sender's where its record says so."""
+    message = dns.read(raw)
+    if message is None or not is_host(sender.ip) or not (message.questions or message.answers):
+        return ()
+    name, goodbye = None, False
+    opcode = message.flags & OPCODE
+    if opcode in (REGISTRATION, RELEASE, REFRESH, REFRESH_TOO) and not message.flags & dns.RESPONSE:
+        for record in message.additionals:
+            if record.kind == dns.NB and record.content[2:6] == sender.ip and not record.content[0] & GROUP:
+                labels = dns.labels(raw, record.name_at)
+                name = host_name(plain(labels[0])) if labels else None
+                break
+        if opcode == RELEASE:
+            name, goodbye = None, name is not None
+    seen = Observation(
+        sender.at, sender.interface, sender.mac, sender.ip, Evidence.NBNS, goodbye=goodbye, name=name,
+        name_source="nbns" if name else None,
+    )  # fmt: skip
+    return (seen,)
+
+
+def plain(label: bytes) -> bytes | None:
+    """The sixteen bytes behind a first-level encoded label (RFC 1001, 14.1); None where it is none."""
+    if len(label) != 32 or not all(0x41 <= letter <= 0x50 for letter in label):
+        return None
+    return bytes((label[n] - 0x41) << 4 | label[n + 1] - 0x41 for n in range(0, 32, 2))
+
+
+def host_name(name: bytes | None) -> str | None:
+    """The host's name in sixteen bytes of NetBIOS, where they are one: fifteen in its code page, and a suffix."""
+    if name is None or len(name) != 16 or name[15] not in HOST_SUFFIXES or name[0] in b"*\x01\x00 ":
+        return None
+    return clean_name(name[:15].rstrip(b" \0").decode("cp437", "replace"))

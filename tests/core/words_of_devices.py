@@ -1,0 +1,86 @@
+"""Frames beside ARP, as tests put them on the air: built by scapy, which shares nothing with our decoders."""
+
+from typing import Any
+
+from netscand.lan import lightly
+
+lightly.ethernet_arp()  # first, so that scapy comes without its vendor table
+
+from scapy.layers.dhcp import BOOTP, DHCP  # noqa: E402
+from scapy.layers.dns import DNS, DNSRR  # noqa: E402
+from scapy.layers.inet import IP, UDP  # noqa: E402
+from scapy.layers.inet6 import (  # noqa: E402
+    ICMPv6ND_NA,
+    ICMPv6ND_NS,
+    ICMPv6NDOptDstLLAddr,
+    ICMPv6NDOptSrcLLAddr,
+    IPv6,
+)
+from scapy.layers.l2 import Ether  # noqa: E402
+
+MAC = "a4:83:e7:12:34:56"
+EVERYONE = "ff:ff:ff:ff:ff:ff"
+
+
+def dhcp(
+    kind: str,
+    *options: tuple[str | int, Any],
+    mac: str = MAC,
+    source: str | None = None,
+    ciaddr: str = "0.0.0.0",
+    giaddr: str = "0.0.0.0",
+) -> bytes:
+    """From a client."""
+    fixed = BOOTP(chaddr=bytes.fromhex(mac.replace(":", "")), ciaddr=ciaddr, giaddr=giaddr, xid=0x1234)
+    head = Ether(src=source or mac, dst=EVERYONE) / IP(src=ciaddr, dst="255.255.255.255") / UDP(sport=68, dport=67)
+    return bytes(head / fixed / DHCP(options=[("message-type", kind), *options, "end"]))
+
+
+def dhcp_answer(
+    kind: str,
+    server: str,
+    client: str = MAC,
+    *options: tuple[str | int, Any],
+    mac: str = "52:54:00:00:00:01",
+    yiaddr: str = "0.0.0.0",
+) -> bytes:
+    """From a server, to everyone."""
+    fixed = BOOTP(op=2, chaddr=bytes.fromhex(client.replace(":", "")), yiaddr=yiaddr, xid=0x1234)
+    head = Ether(src=mac, dst=EVERYONE) / IP(src=server, dst="255.255.255.255") / UDP(sport=67, dport=68)
+    return bytes(head / fixed / DHCP(options=[("message-type", kind), ("server_id", server), *options, "end"]))
+
+
+def mdns(
+    *records: tuple[str, str, str], source: str = "10.77.0.9", mac: str = MAC, ttl: int = 120, hops: int = 255
+) -> bytes:
+    """A response that holds records (name, type, address)."""
+    answers = [DNSRR(rrname=name, type=kind, rdata=told, ttl=ttl, rclass=0x8001) for name, kind, told in records]
+    message = DNS(qr=1, aa=1, qd=[], an=answers)
+    if ":" in source:
+        over: Any = IPv6(src=source, dst="ff02::fb", hlim=hops)
+        to = "33:33:00:00:00:fb"
+    else:
+        over = IP(src=source, dst="224.0.0.251", ttl=hops)
+        to = "01:00:5e:00:00:fb"
+    return bytes(Ether(src=mac, dst=to) / over / UDP(sport=5353, dport=5353) / message)
+
+
+def dad(target: str, mac: str = MAC) -> bytes:
+    """Duplicate address detection."""
+    group = f"ff02::1:ff{target[-7:]}" if target[-5] == ":" else "ff02::1:ff00:1"
+    head = Ether(src=mac, dst="33:33:ff:00:00:01") / IPv6(src="::", dst=group, hlim=255)
+    return bytes(head / ICMPv6ND_NS(tgt=target))
+
+
+def solicitation(source: str, target: str, mac: str = MAC, told: str | None = None, hops: int = 255) -> bytes:
+    """Who has `target`? `told`: the link-layer address in the option."""
+    head = Ether(src=mac, dst="33:33:ff:00:00:01") / IPv6(src=source, dst="ff02::1:ff00:1", hlim=hops)
+    return bytes(head / ICMPv6ND_NS(tgt=target) / ICMPv6NDOptSrcLLAddr(lladdr=told or mac))
+
+
+def advertisement(
+    target: str, mac: str = MAC, told: str | None = None, *, solicited: bool = True, to: str = "fe80::1"
+) -> bytes:
+    """`target` is here."""
+    head = Ether(src=mac, dst="33:33:00:00:00:01") / IPv6(src=target, dst=to, hlim=255)
+    return bytes(head / ICMPv6ND_NA(tgt=target, S=int(solicited)) / ICMPv6NDOptDstLLAddr(lladdr=told or mac))
