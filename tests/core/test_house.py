@@ -33,7 +33,7 @@ MAY = {
     ),
     "netscand/engine.py": ({"netscand.core"}, "the engine knows the small interfaces of the rooms, not the rooms"),
     "netscanctl/": (
-        {"netscanctl", "netscand.protocol", "netscand.__version__", "click", "rich", "aiohttp", "msgspec"},
+        {"netscanctl", "netscand.protocol", "netscand.__version__", "click", "aiohttp", "msgspec"},
         "the client is thin: it starts fast and runs where no scapy is",
     ),
 }  # fmt: skip
