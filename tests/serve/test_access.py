@@ -91,6 +91,26 @@ def test_a_tcp_peer_is_its_address_whatever_the_notation() -> None:
     assert access._plain("fe80::1%eth0") == "fe80::1"
 
 
+class Elsewhere(socket.socket):
+    """A connection between these two addresses."""
+
+    def __init__(self, ours: str, theirs: str) -> None:
+        super().__init__()
+        self.getsockname = lambda: (ours, 8000)  # type: ignore[method-assign]
+        self.getpeername = lambda: (theirs, 4000)  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "role"),
+    [("127.0.0.1", "127.0.0.1", Role.SCAN), ("::1", "::1", Role.SCAN), ("192.168.1.2", "192.168.1.9", Role.NONE),
+     ("192.168.1.2", "192.168.1.2", Role.NONE), ("127.0.0.1", "192.168.1.9", Role.NONE),
+     ("::ffff:127.0.0.1", "::ffff:192.168.1.9", Role.NONE), ("fe80::1%eth0", "fe80::2%eth0", Role.NONE)],
+)  # fmt: skip
+def test_beyond_loopback_nobody_has_a_role_without_a_token(ours: str, theirs: str, role: Role) -> None:
+    with Elsewhere(ours, theirs) as sock:
+        assert Guard(config.Access(others="scan")).peer(sock).role is role
+
+
 # ---- Host (FAULTS T6) -----------------------------------------------------------------------------------------------
 
 HOSTS = [

@@ -7,6 +7,7 @@ import pytest
 
 from netscand import config, protocol
 from netscand.serve.answers import Refused
+from netscand.serve.page import PATHS
 from netscand.serve.rights import RIGHTS, Role, need
 from tests.serve.house import TOKENS, hear, house, mac, token_file
 from tests.serve.test_server import a_server
@@ -30,6 +31,20 @@ def test_what_the_table_does_not_name_is_refused_to_everyone() -> None:
     with pytest.raises(Refused) as refused:
         need("GET /new", Role.ADMIN)
     assert refused.value.code == "forbidden"
+
+
+def test_reading_needs_read_changes_need_more_and_only_the_page_is_for_everybody() -> None:
+    """FAULTS T4; DESIGN, "Who may do what"."""
+    for what, least in RIGHTS.items():
+        method, _, path = what.partition(" ")
+        if path in (*PATHS, "/healthz"):
+            assert (method, least) == ("GET", Role.NONE)
+        elif what in ("scan_now", "set_interval", "POST /api/scan"):
+            assert least is Role.SCAN
+        elif method == "GET" and path != "/api/backup":
+            assert least is Role.READ
+        else:
+            assert least is Role.ADMIN
 
 
 def test_every_route_and_every_message_stands_in_the_table_of_rights(tmp_path: Path) -> None:
