@@ -14,8 +14,8 @@ from netscand.protocol import Device
 
 CSV_HEAD = ("status", "ip", "mac", "name", "hostname", "label", "vendor", "kinds", "known", "status_since",
             "first_seen", "last_seen", "reason", "notes")  # fmt: skip
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the begin of a formula (T9)."""
+FORMULA = re.compile(r"(^|[;,|])(\s*)(?=[=+\-@＝＋－＠])")  # those of Japanese keyboards too
+"""What a spreadsheet takes for the begin of a formula (T9), also where it takes other separators than ours."""
 _HOSTNAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*", re.I)
 _RESERVED = {"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback", "broadcasthost", "wpad", "isatap"}
 _TRUST = {"dns": 1}
@@ -35,8 +35,7 @@ def as_csv(devices: Iterable[Device]) -> str:
 
 
 def _cell(value: str | None) -> str:
-    text = clean(value or "", SENTENCE_LIMIT)
-    return f"'{text}" if text.startswith(FORMULA) else text
+    return FORMULA.sub(r"\1\2'", clean(value or "", SENTENCE_LIMIT))
 
 
 def as_ethers(devices: Iterable[Device]) -> str:

@@ -14,12 +14,23 @@ def rows(*devices: object) -> list[list[str]]:
     return list(csv.reader(io.StringIO(as_csv(devices))))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("start", ["=cmd()", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\u200b=1", "\x1b=1"])
+@pytest.mark.parametrize("start", ["=cmd()", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\u200b=1", "\x1b=1",
+                                   "＝1", "＋1", "－1", "＠SUM(A1)"])  # fmt: skip
 def test_no_cell_starts_a_formula(start: str) -> None:
     evil = device(1, hostname=start, label=start, vendor=start, notes=start, reason=start, kinds=[start])
     for cell in rows(evil)[1]:
-        assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+        assert not cell.startswith(tuple("=+-@＝＋－＠\t\r"))
     assert rows(evil)[1][3].startswith("'")
+
+
+@pytest.mark.parametrize("separator", [";", ",", "|", "; ", "\t"])
+def test_none_starts_one_either_where_a_spreadsheet_splits_elsewhere(separator: str) -> None:
+    """In much of Europe Excel splits at semicolons, whatever the file means."""
+    evil = device(1, label=f"tv{separator}=cmd()", hostname="a-b", reason="silent for 11.2 s - gone")
+    cells = as_csv([evil]).replace(separator.strip() or "\0", "\0").replace('"', "").split("\0")
+    assert not [cell for cell in cells if cell.strip().startswith("=")]
+    assert rows(evil)[1][4] == "a-b"
+    assert rows(evil)[1][12] == "silent for 11.2 s - gone"
 
 
 def test_what_holds_separators_stays_one_cell() -> None:
