@@ -3,12 +3,19 @@
 import re
 from array import array
 from bisect import bisect_left
+from functools import lru_cache
 
 from netscand.core.model import Mac
 from netscand.lan import lightly
 
 WIDTHS = (36, 28, 24)
 """Bits of the IEEE's blocks MA-S, MA-M and MA-L. The narrowest one that holds an address names its owner."""
+
+LONGEST_PREFIX = 5
+"""Bytes that hold the longest of them."""
+
+REMEMBERED = 4096
+"""Prefixes looked up that are remembered: a LAN has few."""
 
 _LOCAL = 0x02
 """In the first byte: the address was made up, not assigned (IEEE 802c), so its prefix says nothing."""
@@ -26,12 +33,14 @@ class Vendors:
     def __init__(self) -> None:
         self._names, self._rows = _load()
         lightly.give_back()
+        self._of_prefix = lru_cache(maxsize=REMEMBERED)(self._look_up)
 
     def of(self, mac: Mac) -> str | None:
         """The vendor's full name; None where none is known, and for an address that was made up (randomised)."""
-        if mac[0] & _LOCAL:
-            return None
-        number = int.from_bytes(mac)
+        return None if mac[0] & _LOCAL else self._of_prefix(mac[:LONGEST_PREFIX])
+
+    def _look_up(self, prefix_bytes: bytes) -> str | None:
+        number = int.from_bytes(prefix_bytes.ljust(6, b"\0"))
         for width, rows in self._rows.items():
             prefix = number >> 48 - width
             row = bisect_left(rows, prefix << _PLACE_BITS)
