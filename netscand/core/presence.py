@@ -243,7 +243,7 @@ class Presence:
             return at + owed * owed / (EASE * self.rules.probe_interval), Step.PROBE
         enough = (probes >= PROBES and requests > 0) or (mute and requests >= REQUESTS_ONLY)
         if enough and asked >= eve:
-            return max(verdict, asked + ANSWER_WAIT), Step.OFFLINE
+            return asked + ANSWER_WAIT, Step.OFFLINE
         if mute:
             again = asked + TURN
             return (eve, Step.PROBE) if enough and again > eve else (again, Step.REQUEST)

@@ -4,6 +4,7 @@ import struct
 import tracemalloc
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from math import inf
 
 from hypothesis import given, settings
@@ -128,7 +129,9 @@ def test_a_verdict_stands_until_it_is_heard() -> None:
     life.presence.lost(life.now)
     assert life.presence.next_at == inf
     assert life.presence.step(life.now + 1e6) is Step.NOTHING
+    why = life.presence.why(life.now)
     life.presence.asked(life.now + 5, broadcast=True)
+    assert life.presence.why(life.now) == why
     life.hear(life.now + 10)
     assert life.presence.next_at < inf
     assert life.presence.why(life.now).startswith("0 probes and 0 requests")
@@ -138,9 +141,12 @@ def test_a_frame_stamped_before_the_last_changes_nothing_but_revives_the_lost() 
     """Kernel stamps of several sockets come out of order."""
     life = known()
     life.hear(1005)
-    due = life.presence.next_at
+    life.run(1016.5)
+    due, why = life.presence.next_at, life.presence.why(1017)
+    assert why.startswith("2 probes")
     life.presence.heard(1001)
-    assert life.presence.next_at == due
+    life.presence.asked(1004, broadcast=False)
+    assert (life.presence.next_at, life.presence.why(1017)) == (due, why)
     life.leave()
     life.presence.lost(life.now)
     life.presence.heard(1003)
@@ -193,7 +199,7 @@ def test_a_goodbye_is_a_reason_to_ask_at_once_and_no_verdict() -> None:
     assert 10 <= life.leave() < 12
     assert len(life.probes) >= 3
     life.presence.goodbye(life.now + 1)
-    life.run(life.now + 4, promptly)
+    life.run(life.now + 20, promptly)
     assert life.presence.patience == usual
 
 
@@ -228,9 +234,37 @@ def test_who_answers_broadcast_alone_is_asked_by_broadcast_once_a_minute() -> No
     assert not life.run(life.now + DAY, by_broadcast)
     assert not life.probes
     assert len(life.requests) >= 50 * 24
-    assert min(b - a for a, b in zip(life.requests, life.requests[1:], strict=False)) >= 60
+    assert min(b - a for a, b in pairwise(life.requests)) >= 60
     life.leave()
     assert len(life.requests) >= 4
+
+
+def test_who_answers_a_probe_at_times_is_probed() -> None:
+    """Three silences *in a row* that a request ended: an access point that loses probes for a while is not enough."""
+    life = known()
+    life.presence.chosen = 30.0
+    for turn in range(9):
+        life.probes.clear()
+        ends_by_request = turn % 3 < 2
+
+        def at_last(at: float, broadcast: bool, ends_by_request: bool = ends_by_request) -> float | None:
+            return at + 0.01 if broadcast == ends_by_request else None
+
+        assert not life.run(life.now + 29, at_last)
+        assert life.probes
+
+
+def test_a_silence_that_ends_before_its_verdict_costs_no_broadcast() -> None:
+    """The one request leaves in the last three seconds; until then a sleeper is asked every half a minute at least."""
+    life = known()
+    for _ in range(6):
+        life.silence(200)
+    life.requests.clear()
+    life.probes.clear()
+    life.silence(life.presence.patience - 5)
+    assert not life.requests
+    gaps = [later - sooner for sooner, later in pairwise(life.probes)]
+    assert max(gaps) <= 30
 
 
 @given(
@@ -329,6 +363,14 @@ def test_absences_are_no_silences() -> None:
     for hour in range(5):
         life.silence(1000 + 50 * hour)
         life.run(life.now + HOUR * (1 + hour % 3), promptly)
+    assert life.presence.patience == RULES.least
+
+
+def test_what_takes_longer_than_patience_may_be_is_an_absence() -> None:
+    """However often; a device that sleeps for longer has its patience by the user."""
+    life = known()
+    for _ in range(20):
+        life.silence(5000)
     assert life.presence.patience == RULES.least
 
 
@@ -446,6 +488,16 @@ def test_a_restart_changes_no_patience() -> None:
     assert again.patience == life.presence.patience > 200
 
 
+def test_the_silence_across_a_restart_teaches_nothing() -> None:
+    """We were not there when it began."""
+    presence = Presence.recalled(0.0, RULES, Presence(0.0, RULES).learned(), HOUR)
+    for at in (11.0, 12.0, 13.0):
+        presence.asked(at, broadcast=False)
+    for at in (50.0, 60.0, 700.0):
+        presence.heard(at)
+    assert presence.patience == RULES.least
+
+
 @given(st.one_of(st.binary(max_size=64), st.binary(max_size=48).map(lambda rest: b"\x01\x00" + rest)))
 def test_bytes_without_sense_teach_nothing(learned: bytes) -> None:
     """The history's file may be broken; presence is not."""
@@ -453,7 +505,17 @@ def test_bytes_without_sense_teach_nothing(learned: bytes) -> None:
     assert RULES.least <= presence.patience <= RULES.most
     presence.heard(1.0)
     assert presence.next_at >= 11
-    assert Presence.recalled(0.0, RULES, struct.pack("<BBd", 9, 0, 1e9), 0).patience == NEW_PATIENCE
+
+
+def test_numbers_without_sense_teach_nothing() -> None:
+    """Of another form, not finite, negative, beyond all buckets, or of the future: as if it were new."""
+    for form, known_for, age, bucket, count in (
+        (9, 1e9, 0.0, 40, 5.0), (1, inf, 0.0, 40, 5.0), (1, -1.0, 0.0, 40, 5.0), (1, 1e9, -1.0, 40, 5.0),
+        (1, 1e9, 0.0, 40, inf), (1, 1e9, 0.0, 40, -5.0), (1, 1e9, 0.0, 65535, 5.0),
+    ):  # fmt: skip
+        learned = struct.pack("<BBdHf", form, 0, known_for, bucket, count)
+        assert Presence.recalled(0.0, RULES, learned, age).patience == NEW_PATIENCE
+    assert Presence.recalled(0.0, RULES, struct.pack("<BBdHf", 1, 0, 1e9, 40, 5.0), 0.0).patience > 300
 
 
 def test_65536_devices_fit() -> None:
