@@ -25,8 +25,8 @@ ZONE = "Asia/Tokyo"
 """Nine hours before UTC, no summer time: people must see 07:02 where the wire says 22:02."""
 
 
-def command(*args: str) -> list[str]:
-    return [sys.executable, "-m", "netscanctl", *args]
+def command(*args: str, hasty: bool = False) -> list[str]:
+    return [sys.executable, "-m", "tests.ctl.hasty" if hasty else "netscanctl", *args]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -38,9 +38,9 @@ def environment(**more: str) -> dict[str, str]:
 class Running:
     """A netscanctl that runs: its lines as they come."""
 
-    def __init__(self, args: tuple[str, ...], env: dict[str, str]) -> None:
+    def __init__(self, args: tuple[str, ...], env: dict[str, str], *, hasty: bool = True) -> None:
         self.process = subprocess.Popen(
-            command(*args), cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command(*args, hasty=hasty), cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self.out: queue.Queue[str | None] = queue.Queue()
         self.err: queue.Queue[str | None] = queue.Queue()
@@ -110,7 +110,8 @@ class OnTerminal:
         self._ours, theirs = pty.openpty()
         self.resize(24, columns)
         self.process = subprocess.Popen(
-            command(*args), cwd=ROOT, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+            command(*args, hasty=True), cwd=ROOT, env=env, stdin=theirs, stdout=theirs, stderr=theirs,
+            start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C is then a signal, as at a real one
         )  # fmt: skip
         os.close(theirs)
@@ -175,9 +176,9 @@ class Ctl:
             command(*args), cwd=ROOT, env=self.env(**env), capture_output=True, text=True, timeout=DEADLINE, check=False
         )
 
-    def start(self, *args: str, **env: str) -> Running:
-        """And let it run."""
-        running = Running(args, self.env(**env))
+    def start(self, *args: str, hasty: bool = True, **env: str) -> Running:
+        """And let it run; unless told otherwise, it does not wait for 3 s after a lost connection."""
+        running = Running(args, self.env(**env), hasty=hasty)
         self._watching.append(running)
         return running
 

@@ -4,10 +4,12 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from netscanctl.stream import RECONNECT
 from netscand.protocol import Devices, Lagged, Resumed, ScanError, ScanProgress, SetInterval, encode
 from tests.ctl.conftest import ROOT, Ctl, Running
 from tests.ctl.fake import DEADLINE, FakeDaemon
@@ -17,9 +19,9 @@ TABLE = 4
 """Lines of the first table: a head, and the fake daemon's three devices."""
 
 
-def watching(ctl: Ctl, *args: str) -> Running:
+def watching(ctl: Ctl, *args: str, hasty: bool = True) -> Running:
     """A watch that has printed its table."""
-    running = ctl.start("watch", *args)
+    running = ctl.start("watch", *args, hasty=hasty)
     ctl.daemon.until_watched()
     assert running.lines(TABLE)[0].startswith("STATUS")
     return running
@@ -104,13 +106,15 @@ def test_a_lost_connection_is_said_and_made_anew_after_three_seconds_without_a_g
                 networks=[network()]),
         left(device(20, "offline"), cursor="k3f9-3"),
     ]  # fmt: skip
-    running = watching(ctl)
+    running = watching(ctl, hasty=False)
     daemon.tell(left(device(7, "offline"), cursor="k3f9-2"))
     assert brief(running.lines(1)) == ["- offline host7"]
     daemon.stop()
     assert running.talk() == "netscanctl: connection lost, connecting…"
+    lost = time.monotonic()
     daemon.start()
     assert running.talk() == "netscanctl: connected again"
+    assert time.monotonic() - lost > RECONNECT - 0.5
     assert brief(running.lines(1)) == ["- offline host20"]
     assert daemon.asked[-1][2] == {"updates": "changes", "since": "k3f9-2"}
     assert running.end() == 130

@@ -1,0 +1,10 @@
+"""netscanctl that makes a lost connection anew after a tenth of a second: a test need not wait for three."""
+
+from netscanctl import stream
+from netscanctl.__main__ import main
+
+assert stream.follow.__kwdefaults__["pause"] == stream.RECONNECT
+stream.follow.__kwdefaults__["pause"] = 0.1
+
+if __name__ == "__main__":
+    main()
