@@ -3,8 +3,10 @@
 from netscanctl import stream
 from netscanctl.__main__ import main
 
-assert stream.follow.__kwdefaults__["pause"] == stream.RECONNECT
-stream.follow.__kwdefaults__["pause"] = 0.1
+defaults = stream.follow.__kwdefaults__
+assert defaults
+assert defaults["pause"] == stream.RECONNECT
+defaults["pause"] = 0.1
 
 if __name__ == "__main__":
     main()
