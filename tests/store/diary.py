@@ -75,10 +75,12 @@ class Diary:
         self.memory = memory
         self.told = told
         """Cursors, as clients heard of them."""
+        self._first = max(history._sequence, history._skip) + 1
 
     async def until_told(self, cursor: str, seconds: float = 5.0) -> None:
+        number = int(cursor.rpartition("-")[2])
         async with asyncio.timeout(seconds):
-            while cursor not in self.told:
+            while not self.told or int(self.told[-1].rpartition("-")[2]) < number:
                 await asyncio.sleep(0.001)
 
     async def write(self, *events: Event) -> str:
@@ -90,6 +92,11 @@ class Diary:
             cursor = self.history.append(event)
         await self.until_told(cursor)
         return cursor
+
+    def told_each(self) -> list[str]:
+        """Every event's cursor up to the last that was told: a report may be about many."""
+        first, last = self._first, int(self.told[-1].rpartition("-")[2]) if self.told else 0
+        return [self.history.cursor_of(number) for number in range(first, last + 1)]
 
     async def page(self, **question: Any) -> Page:  # noqa: ANN401
         await self.history.settled()

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from netscand.core.model import Device, Event, EventKind, Evidence, Mac, NetworkState, Status
+from netscand.core.model import Device, Event, EventKind, Evidence, Mac, Network, NetworkState, Status
 from netscand.core.presence import Rules
 from netscand.core.recorded import Question, Remembered, copied
 from netscand.core.replay import rebuilt, recalled, told_again
@@ -22,6 +22,10 @@ from tests.store.diary import BOOT, Diary, diary
 DOUBT = (EventKind.NETWORK_UP, EventKind.NETWORK_DOWN, EventKind.NETWORK_SILENT)
 
 
+def two_networks(first: NetworkState = NetworkState.UP, second: NetworkState = NetworkState.UP) -> list[Network]:
+    return [network("10.0.0.0/28", state=first), network("10.0.1.0/28", "eth1", 3, state=second)]
+
+
 class Chronicled(World):
     """A LAN in simulated time whose events go into a history."""
 
@@ -29,7 +33,7 @@ class Chronicled(World):
         self.book = book
         self.told: list[Event] = []
         """As clients heard them: each device as it was then."""
-        super().__init__(networks=[network(), network("10.0.1.0/24", "eth1", 3)], rules=Rules(10, 10, 60))
+        super().__init__(networks=two_networks(), rules=Rules(10, 10, 60))
 
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -109,7 +113,7 @@ def play(world: World, script: list[Step]) -> None:
                 world.hosts[index, ip(at)] = mac(number)
         elif what == "link":
             states = [NetworkState.UP if up else NetworkState.DOWN for up in how]
-            world.set_networks([network(state=states[0]), network("10.0.1.0/24", "eth1", 3, state=states[1])])
+            world.set_networks(two_networks(*states))
         elif mac(how[0]) in world.inventory.devices and not world.inventory.devices[mac(how[0])].is_self:
             if what == "label":
                 world._tell(world.inventory.label(mac(how[0]), {"label": how[1], "patience": how[2]}, world.now))
@@ -117,7 +121,7 @@ def play(world: World, script: list[Step]) -> None:
                 world._tell([world.inventory.forget(mac(how[0]), world.now, "forgotten by a user")])
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32), length=st.integers(1, 60), cut=st.integers(0, 60))
 def test_replaying_the_events_of_any_history_rebuilds_the_inventory(seed: int, length: int, cut: int) -> None:
     """After kill -9 at any moment, from rows of devices that were written at some other; and as a client does it."""
@@ -127,7 +131,7 @@ def test_replaying_the_events_of_any_history_rebuilds_the_inventory(seed: int, l
         with tempfile.TemporaryDirectory() as folder:
             async with diary(Path(folder) / "h.db") as book:
                 world = Chronicled(book)
-                book.devices = book.history._rounds._devices = world.inventory.devices  # type: ignore[assignment]
+                book.devices = book.history._rounds._devices = world.inventory.devices
                 play(world, script[:cut])
                 await book.history._rounds.show()
                 play(world, script[cut:])

@@ -1,0 +1,379 @@
+"""The history on a disk that works: order, what is told when, kills, power loss, and bounds."""
+
+import asyncio
+import os
+import shutil
+import sqlite3
+import stat
+import time
+from contextlib import closing
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from netscand.core.model import Device, Event, EventKind, Status
+from netscand.core.recorded import CursorGone, Question
+from netscand.store import history as room
+from netscand.store import keeper, rounds, trim, writer
+from netscand.store.schema import connect
+from tests.store.diary import LAN, FakeClock, device, diary, discovered, sequences, turned
+
+NETWORK_UP = Event(EventKind.NETWORK_UP, 1.0, LAN, reason="Ethernet, address 10.0.0.2")
+
+
+def number(cursor: str) -> int:
+    return int(cursor.rpartition("-")[2])
+
+
+def back_and_forth(of: Device, times: int, at: float = 200.0) -> list[Event]:
+    return [turned(of, (Status.ONLINE, Status.OFFLINE)[i % 2], at + i) for i in range(times)]
+
+
+def test_events_come_back_in_order_after_a_restart(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            await book.write(NETWORK_UP, discovered(one := device(1)), turned(one, Status.OFFLINE, 150.0))
+            cursor = book.history.cursor
+        async with diary(tmp_path / "h.db") as book:
+            assert book.history.cursor == cursor
+            assert [event.kind for event in await book.events()] == ["network_up", "discovered", "offline"]
+            assert number(await book.write(turned(one, Status.ONLINE, 160.0))) == number(cursor) + 1
+
+    asyncio.run(play())
+
+
+def test_nobody_is_told_what_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 2: while the commit waits, here for somebody who holds the database, so does the event."""
+    monkeypatch.setattr(room, "LATE", 30.0)
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            await book.write(NETWORK_UP)
+            with closing(connect(book.history.path)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                cursor = book.history.append(discovered(device(1)))
+                await asyncio.sleep(0.3)
+                assert cursor not in book.told
+                other.rollback()
+            await book.until_told(cursor)
+            with closing(connect(book.killed(tmp_path / "k"))) as killed:
+                assert killed.execute("SELECT max(sequence) FROM event").fetchone() == (number(cursor),)
+
+    asyncio.run(play())
+
+
+def test_a_disk_that_hangs_holds_no_event_back_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are told, the problem is told too, and it ends by itself."""
+    monkeypatch.setattr(room, "LATE", 0.05)
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            await book.write(NETWORK_UP)
+            with closing(connect(book.history.path)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                first = book.history.append(discovered(one := device(1)))
+                await book.until_told(first, 1.0)
+                assert "before they are stored" in book.history.problems()[0]
+                second = book.history.append(turned(one, Status.OFFLINE, 120.0))
+                await book.until_told(second, 0.5)
+                with pytest.raises(CursorGone):
+                    await book.history.events(Question(number(second), since=number(first)), whole=True)
+                other.rollback()
+            await book.history.settled()
+            await asyncio.sleep(0)
+            assert not book.history.problems()
+            assert sequences(await book.page()) == [1, 2, 3]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_kill_loses_nothing_that_was_told(tmp_path: Path, seed: int) -> None:
+    """FAULTS F4, without the process: five kills, each of what the one before left."""
+
+    async def play() -> None:
+        chance = Random(seed)
+        told: list[str] = []
+        path = tmp_path / "h.db"
+        held = [device(i) for i in range(5)]
+        events = [discovered(each) for each in held]
+        for kill in range(5):
+            async with diary(path) as book:
+                assert [book.history.cursor_of(n) for n in sequences(await book.page())] == told
+                for _ in range(chance.randint(1, 30)):
+                    events = events or back_and_forth(chance.choice(held), chance.randint(1, 5), 300.0 * kill)
+                    book.history.append(events.pop(0))
+                    if chance.random() < 0.5:
+                        await asyncio.sleep(chance.random() / 500)
+                killed = book.killed(tmp_path / f"k{kill}")
+                # What was told by then is in the copy; what was not may be, and counts as told from now on.
+                told += book.told_each()
+                with closing(connect(killed)) as left:
+                    stored = [book.history.cursor_of(n) for (n,) in left.execute("SELECT sequence FROM event")]
+                assert stored[: len(told)] == told
+                told = stored
+                path = killed
+        assert len(set(told)) == len(told)
+        assert [number(cursor) for cursor in told] == sorted(number(cursor) for cursor in told)
+
+    asyncio.run(play())
+
+
+def test_a_power_loss_takes_the_last_seconds_and_no_number_comes_twice(tmp_path: Path) -> None:
+    """FAULTS F5: whatever of the log reached the disk, the rest is whole, and who was told more begins anew."""
+
+    async def play() -> None:
+        log = tmp_path / "h.db-wal"
+        async with diary(tmp_path / "h.db") as book:
+            synced = log.stat().st_size  # before anything happens
+            await book.write(*(discovered(device(i)) for i in range(10)))
+            await book.write(*(discovered(device(i)) for i in range(10, 20)))
+            more = log.stat().st_size - synced
+            lost = [book.killed(tmp_path / f"k{i}") for i in range(12)]
+            epoch = book.history.cursor.partition("-")[0]
+        for i, path in enumerate(lost):
+            os.truncate(f"{path}-wal", synced + more * i // 12)
+            async with diary(path) as book:
+                assert book.history.problems() == ()
+                kept = number(book.history.cursor)
+                assert sequences(await book.page()) == list(range(1, kept + 1))
+                if kept < 20:
+                    with pytest.raises(CursorGone):
+                        await book.page(since=20)
+                cursor = await book.write(NETWORK_UP)
+                assert cursor.startswith(epoch)
+                assert number(cursor) > 20
+                assert sequences(await book.page(since=kept)) == [number(cursor)]
+
+    asyncio.run(play())
+
+
+def test_numbers_are_reserved_before_they_are_given_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many events come at once: else a power loss could give one out twice."""
+    monkeypatch.setattr(writer, "RESERVED", 64)
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            one = device(1)
+            await book.write(discovered(one))
+            for _ in range(20):
+                cursor = await book.write(*back_and_forth(one, 50))
+                with closing(connect(book.history.path)) as other:
+                    assert other.execute("SELECT reserved FROM state").fetchone()[0] >= number(cursor)
+                assert book.history._writer.durable >= number(cursor)
+
+    asyncio.run(play())
+
+
+def test_devices_come_back_with_all_that_is_known_of_them(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            one = device(1)
+            one.hostname, one.hostname_source, one.confirmed = "tv", "dhcp", True
+            one.label, one.known, one.notes, one.presence.chosen = "TV", True, "in the hall\nby the door", 99.0
+            await book.write(discovered(one), turned(one, Status.OFFLINE, 150.0))
+        async with diary(tmp_path / "h.db") as book:
+            (back,) = book.memory.devices
+            assert (back.mac, back.hostname, back.hostname_source, back.confirmed) == (one.mac, "tv", "dhcp", True)
+            assert (back.label, back.known, back.notes, back.chosen) == ("TV", True, "in the hall\nby the door", 99.0)
+            assert back.status is Status.OFFLINE
+            assert back.reason == one.reason
+            assert [held.ip for held in back.addresses] == [one.ip]
+            assert back.learned == one.presence.learned()
+            assert not book.memory.events  # the rows show them all
+
+    asyncio.run(play())
+
+
+def test_a_round_in_which_nothing_changed_writes_next_to_nothing(tmp_path: Path) -> None:
+    """5,000 devices, all heard: some 25 bytes each, of one table, in its order."""
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            chance = Random(1)
+            many = [device(chance.getrandbits(32)) for _ in range(5000)]
+            await book.write(*map(discovered, many))
+            await book.history._rounds.show()
+            await book.history._rounds._round()
+            await book.history.settled()
+            log = tmp_path / "h.db-wal"
+            with closing(connect(book.history.path)) as other:
+                other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            for one in many:
+                one.last_seen = 1e9
+            await book.history._rounds.show()
+            assert log.stat().st_size == 0
+            await book.history._rounds._round()
+            await book.history.settled()
+            assert log.stat().st_size < 5000 * 60
+            with closing(connect(book.history.path)) as other:
+                (heard,) = other.execute("SELECT count(*) FROM seen WHERE at > 1e12").fetchone()
+            assert heard == 5000
+
+    rounds_per_second, rounds.A_SECOND = rounds.A_SECOND, 1_000_000
+    try:
+        asyncio.run(play())
+    finally:
+        rounds.A_SECOND = rounds_per_second
+
+
+def test_what_is_older_than_its_days_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stream can be resumed from the last event that went, and from none before."""
+    monkeypatch.setattr(trim, "SLICE", 10)
+    monkeypatch.setattr(writer, "TRIM_EVERY", 0.01)
+
+    async def play() -> None:
+        now = time.monotonic()
+        async with diary(tmp_path / "h.db", FakeClock(time.time() - now), keep_days=1.0) as book:
+            old = [Event(EventKind.NETWORK_UP, now - 90_000, LAN) for _ in range(25)]
+            await book.write(*old, *(Event(EventKind.NETWORK_UP, now, LAN) for _ in range(5)))
+            async with asyncio.timeout(5):
+                while len(sequences(await book.page())) > 5:
+                    await asyncio.sleep(0.02)
+            assert sequences(await book.page(since=25)) == [26, 27, 28, 29, 30]
+            with pytest.raises(CursorGone):
+                await book.page(since=24)
+
+    asyncio.run(play())
+
+
+def test_the_file_stays_within_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS T11, the disk's part: the oldest events go, however many come."""
+    monkeypatch.setattr(writer, "TRIM_EVERY", 0.01)
+    most = 2**20
+
+    async def play() -> None:
+        one = device(1)
+        async with diary(tmp_path / "h.db", max_mib=1, keep_days=100_000) as book:
+            await book.write(discovered(one))
+            for i in range(30):
+                await book.write(*back_and_forth(one, 1000, 200.0 + 1000 * i))
+            async with asyncio.timeout(10):
+                while book.history.path.stat().st_size > most or (await book.page(limit=1)).events[0].sequence < 1000:
+                    await asyncio.sleep(0.05)
+                    await book.write(*back_and_forth(one, 2))
+            assert len(sequences(await book.page(limit=100_000))) > 5_000
+
+    asyncio.run(play())
+
+
+def test_the_state_is_for_our_eyes_only(tmp_path: Path) -> None:
+    """FAULTS T19, with any umask: who is at home when."""
+
+    async def play() -> None:
+        async with diary(tmp_path / "state" / "h.db") as book:
+            await book.write(NETWORK_UP)
+            async with asyncio.timeout(5):
+                (await book.history.backup()).close()
+            assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+            names = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "state").iterdir()}
+            assert {"h.db", "h.db-wal", "h.db-shm", "h.db.lock"} == set(names)
+            assert set(names.values()) == {0o600}
+
+    before = os.umask(0)
+    try:
+        asyncio.run(play())
+    finally:
+        os.umask(before)
+
+
+def test_a_backup_is_whole_while_events_go_on_and_has_a_numbering_of_its_own(tmp_path: Path) -> None:
+    """It may be put back in a week, when the original has given its numbers to others."""
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            one = device(1)
+            await book.write(discovered(one))
+            async with asyncio.TaskGroup() as both:
+                both.create_task(book.write(*back_and_forth(one, 500)))
+                copying = both.create_task(book.history.backup())
+            with copying.result() as file, (tmp_path / "copy.db").open("wb") as copy:
+                shutil.copyfileobj(file, copy)
+            last, epoch = number(book.history.cursor), book.history.cursor.partition("-")[0]
+        async with diary(tmp_path / "copy.db") as book:
+            found = sequences(await book.page(limit=5000))
+            assert found == list(range(1, len(found) + 1))
+            assert len(found) <= last
+            assert book.history.cursor.partition("-")[0] != epoch
+            assert [back.mac for back in book.memory.devices] == [one.mac]
+
+    asyncio.run(play())
+
+
+def test_the_log_is_copied_and_begun_anew_by_the_keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer never syncs: not at a checkpoint, nor at the first commit after one."""
+    monkeypatch.setattr(keeper, "CHECKPOINT_AFTER", 50)
+    monkeypatch.setattr(keeper, "TURN", 0.01)
+    monkeypatch.setattr(keeper, "QUIET", 0.02)
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            one = device(1)
+            await book.write(discovered(one))
+            for _ in range(20):
+                for event in back_and_forth(one, 20):
+                    await book.write(event)
+                await asyncio.sleep(0.1)
+            assert (tmp_path / "h.db-wal").stat().st_size < 400 * 4096
+            assert (tmp_path / "h.db").stat().st_size > 400 * 40
+            assert len(sequences(await book.page(limit=5000))) == 401
+
+    asyncio.run(play())
+
+
+def test_questions_find_by_number_time_kind_and_device(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            one, two = device(1), device(2)
+            await book.write(discovered(one), discovered(two, 101.0))
+            await book.write(*back_and_forth(one, 4), *back_and_forth(two, 4, 300.0))
+            assert sequences(await book.page(since=3, limit=2)) == [4, 5]
+            assert sequences(await book.page(kinds=(EventKind.OFFLINE,))) == [4, 6, 8, 10]
+            assert sequences(await book.page(mac=two.mac)) == [2, 7, 8, 9, 10]
+            assert sequences(await book.page(after=1_700_000_301.5)) == [9, 10]
+            assert (await book.page(limit=2)).through == 2
+            assert (await book.page(mac=one.mac, limit=50)).through == 10
+            question = Question(10, mac=one.mac, limit=2)
+            assert sequences(await book.page(mac=one.mac, since=await book.history.begin_of_last(question))) == [5, 6]
+
+    asyncio.run(play())
+
+
+def test_cursors_of_others_are_gone_and_what_is_none_is_told(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            epoch = book.history.cursor.partition("-")[0]
+            for foreign in ("abc-1", f"{epoch}x-1", f"{epoch}-{'9' * 30}"):
+                with pytest.raises(CursorGone):
+                    book.history.place(foreign)
+            for wrong in ("", "-", epoch, f"{epoch}-", f"{epoch}-1.5", f"{epoch}-²", "2026-11-23T10:00:00Z"):
+                with pytest.raises(ValueError, match="no cursor"):
+                    book.history.place(wrong)
+            with pytest.raises(CursorGone):
+                await book.page(since=5)
+            assert sequences(await book.page(since=0)) == []
+
+    asyncio.run(play())
+
+
+def test_a_file_that_anyone_could_read_is_closed(tmp_path: Path) -> None:
+    """FAULTS T19: one that was put there by hand."""
+    path = tmp_path / "h.db"
+    sqlite3.connect(path).close()
+    path.touch()
+    path.chmod(0o644)
+
+    async def play() -> None:
+        async with diary(path):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    asyncio.run(play())
+
+
+def test_closing_twice_or_before_opening_does_no_harm(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            await book.history.close()
+
+    asyncio.run(play())
