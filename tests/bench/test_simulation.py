@@ -1,4 +1,4 @@
-"""The simulation in short: some device-days of each class as a regression test. The bounds need more (`./dev bench`)."""
+"""The simulation in short: some days of each class as a regression test. The bounds need more (`./dev bench`)."""
 
 from functools import cache
 from itertools import pairwise
