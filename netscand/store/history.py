@@ -236,6 +236,14 @@ class History:
         late = f"the disk takes longer than {LATE:g} s: events are told before they are stored" if self._late else ""
         return tuple(problem for problem in (self._trouble, late, self._notice) if problem)
 
+    def size(self) -> int:
+        """Bytes of the database's files. May wait for the disk: not to be called on the loop."""
+        found = 0
+        for end in ("", "-wal", "-shm"):
+            with suppress(OSError):
+                found += Path(f"{self.path}{end}").stat().st_size
+        return found
+
     # ---- out ------------------------------------------------------------------------------------------------------
 
     def place(self, cursor: str) -> int:

@@ -90,7 +90,8 @@ def _look(path: Path) -> None:
         header = file.read(100)
     if not header:
         return
-    if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
+    whole = len(header) == 100 and header.startswith(b"SQLite format 3\0")
+    if not whole or header[21:24] != bytes((64, 32, 32)) or header[18] not in (1, 2) or header[19] not in (1, 2):
         raise HistoryBroken("it is no database")
     _judge(path, int.from_bytes(header[68:72]), int.from_bytes(header[60:64]))
 

@@ -1,0 +1,65 @@
+"""Where a history may live."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from netscand.store.place import HistoryInUse, HistoryRefused, Lock, refuse_remote
+
+MOUNTS = """\
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
+40 22 0:40 / /mnt/nas rw shared:5 - nfs4 nas:/export rw
+41 40 0:41 / /mnt/nas/local rw - ext4 /dev/vdb rw
+42 22 0:42 / /mnt/with\\040space rw - cifs //nas/share rw
+43 22 0:43 / /srv rw - fuse.sshfs me@nas: rw
+44 22 0:44 / /home rw - virtiofs home rw
+45 22 0:45 / /over rw - nfs nas:/over rw
+46 22 0:46 / /over rw - ext4 /dev/vdc rw
+"""
+
+
+@pytest.mark.parametrize("path", ["/mnt/nas/h.db", "/mnt/with space/h.db", "/srv/deep/down/h.db"])
+def test_a_network_file_system_is_refused_with_a_sentence(path: str) -> None:
+    with pytest.raises(HistoryRefused, match=r"\[history\] path: .* network file system"):
+        refuse_remote(Path(path), MOUNTS)
+
+
+@pytest.mark.parametrize(
+    "path", ["/var/lib/h.db", "/mnt/nas/local/h.db", "/mnt/nasty/h.db", "/home/h.db", "/over/h.db"]
+)
+def test_a_disk_of_this_machine_is_not(path: str) -> None:
+    """Not its mounts below a network's, nor what only begins with the same letters, nor what covers one."""
+    refuse_remote(Path(path), MOUNTS)
+
+
+def test_the_disk_of_this_test_will_do(tmp_path: Path) -> None:
+    refuse_remote(tmp_path / "h.db")
+
+
+def test_the_second_who_takes_the_lock_is_told_who_has_it(tmp_path: Path) -> None:
+    """FAULTS F21."""
+    first, second = Lock(tmp_path / "h.db"), Lock(tmp_path / "h.db")
+    first.take()
+    with pytest.raises(HistoryInUse, match=f"process {os.getpid()}"):
+        second.take()
+    first.release()
+    second.take()
+    second.release()
+
+
+def test_the_lock_of_one_who_was_killed_is_free(tmp_path: Path) -> None:
+    program = f"""if True:
+        import os, signal
+        from pathlib import Path
+        from netscand.store.place import Lock
+        lock = Lock(Path({str(tmp_path / "h.db")!r}))
+        lock.take()
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    subprocess.run([sys.executable, "-c", program], check=False)
+    lock = Lock(tmp_path / "h.db")
+    lock.take()
+    lock.release()

@@ -1,0 +1,107 @@
+"""Versions of the database, and whose file it is."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from netscand.core.model import Event, EventKind
+from netscand.store import schema
+from netscand.store.place import HistoryRefused
+from netscand.store.schema import APPLICATION, VERSION, connect, open_database
+from tests.store.diary import LAN, device, diary, discovered, sequences
+
+
+def written(path: Path) -> Path:
+    async def play() -> None:
+        async with diary(path) as book:
+            await book.write(discovered(device(1)), Event(EventKind.NETWORK_UP, 1.0, LAN))
+
+    asyncio.run(play())
+    return path
+
+
+def opened(path: Path) -> None:
+    async def play() -> None:
+        async with diary(path):
+            pass
+
+    asyncio.run(play())
+
+
+def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    """FAULTS F20: to the last byte."""
+    path = written(tmp_path / "h.db")
+    with closing(connect(path)) as database:
+        database.execute(f"PRAGMA user_version = {VERSION + 1}")
+    before = path.read_bytes()
+    with pytest.raises(HistoryRefused, match="newer netscand"):
+        opened(path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir() if entry.name != "h.db.lock"] == ["h.db"]
+
+
+def add_a_column(database: sqlite3.Connection) -> None:
+    database.execute("ALTER TABLE device ADD COLUMN owner TEXT")
+    database.execute("UPDATE device SET owner = 'me'")
+
+
+def test_an_older_schema_is_migrated_after_a_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS F20."""
+    path = written(tmp_path / "h.db")
+    monkeypatch.setattr(schema, "VERSION", VERSION + 1)
+    monkeypatch.setitem(schema.MIGRATIONS, VERSION, add_a_column)
+    with closing(open_database(path)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (VERSION + 1,)
+        assert database.execute("SELECT owner FROM device").fetchone() == ("me",)
+    copy = tmp_path / f"h.db.before-{VERSION + 1}"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    with closing(sqlite3.connect(copy)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        assert database.execute("SELECT count(*) FROM event").fetchone() == (2,)
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One transaction: half a migration would fit no version."""
+
+    def fails(database: sqlite3.Connection) -> None:
+        add_a_column(database)
+        database.execute("SELECT no_such_column FROM device")
+
+    path = written(tmp_path / "h.db")
+    monkeypatch.setattr(schema, "VERSION", VERSION + 1)
+    monkeypatch.setitem(schema.MIGRATIONS, VERSION, fails)
+    with pytest.raises(sqlite3.OperationalError):
+        open_database(path)
+    monkeypatch.undo()
+
+    async def play() -> None:
+        async with diary(path) as book:
+            assert sequences(await book.page()) == [1, 2]
+
+    asyncio.run(play())
+
+
+def test_every_older_version_has_a_way_up() -> None:
+    assert set(schema.MIGRATIONS) == set(range(1, VERSION))
+
+
+@pytest.mark.parametrize("application", [0, 1234])
+def test_the_database_of_another_program_is_left_alone(tmp_path: Path, application: int) -> None:
+    path = tmp_path / "h.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE theirs (x)")
+        database.execute(f"PRAGMA application_id = {application}")
+    before = path.read_bytes()
+    with pytest.raises(HistoryRefused, match="another program"):
+        opened(path)
+    assert path.read_bytes() == before
+
+
+def test_our_files_are_known_by_their_id(tmp_path: Path) -> None:
+    path = written(tmp_path / "h.db")
+    with closing(connect(path)) as database:
+        assert database.execute("PRAGMA application_id").fetchone() == (APPLICATION,)
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -1,0 +1,307 @@
+"""The history on a disk that refuses, and with a file that is broken: told, lived with, mended by itself."""
+
+import asyncio
+import logging
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from netscand.core.model import Device, Event, EventKind, Status
+from netscand.core.recorded import CursorGone, Question, Unreadable
+from netscand.store import keeper, writer
+from netscand.store.schema import connect
+from tests.store.diary import LAN, Diary, device, diary, discovered, sequences, turned
+
+NETWORK_UP = Event(EventKind.NETWORK_UP, 1.0, LAN, reason="Ethernet, address 10.0.0.2")
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "AGAIN", 0.05)
+    monkeypatch.setattr(keeper, "TURN", 0.02)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, root: None) -> Iterator[Path]:
+    """A file system of 2 MiB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def number(cursor: str) -> int:
+    return int(cursor.rpartition("-")[2])
+
+
+def flicker(of: Device, times: int, at: float = 200.0) -> list[Event]:
+    return [turned(of, (Status.ONLINE, Status.OFFLINE)[i % 2], at + i) for i in range(times)]
+
+
+async def until_well(book: Diary) -> None:
+    async with asyncio.timeout(5):
+        while book.history._trouble or book.history._late or book.history._stored < book.history._through:
+            await asyncio.sleep(0.01)
+
+
+def fill(place: Path) -> Path:
+    """Take all the room that is left."""
+    ballast = place / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(b"x" * 4096)
+        except OSError:
+            return ballast
+
+
+# ---- F6: the disk is full -----------------------------------------------------------------------------------------
+
+
+def test_on_a_full_disk_events_are_told_and_written_when_there_is_room(small_disk: Path) -> None:
+    """FAULTS F6: nothing is lost while the backlog holds it, and streams that resume miss nothing."""
+
+    async def play() -> None:
+        async with diary(small_disk / "h.db") as book:
+            first = await book.write(discovered(one := device(1)))
+            ballast = fill(small_disk)
+            for event in flicker(one, 400):
+                await book.write(event)
+            assert any("cannot be written" in problem for problem in book.history.problems())
+            with pytest.raises(CursorGone):  # not all of it can be read
+                through = number(book.history.cursor)
+                await book.history.events(Question(through, since=number(first)), whole=True)
+            ballast.unlink()
+            await until_well(book)
+            assert book.history.problems() == ()
+            assert sequences(await book.page(limit=5000)) == list(range(1, 402))
+            assert sequences(await book.page(since=number(first), limit=5000)) == list(range(2, 402))
+
+    asyncio.run(play())
+
+
+def test_what_a_full_disk_made_us_drop_leaves_no_gap_that_is_not_told(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than the backlog holds: who stood before the gap gets a fresh snapshot."""
+    monkeypatch.setattr(writer, "BACKLOG", 50)
+
+    async def play() -> None:
+        async with diary(small_disk / "h.db") as book:
+            first = await book.write(discovered(one := device(1)))
+            ballast = fill(small_disk)
+            for event in flicker(one, 600):
+                await book.write(event)
+            assert book.history.problems()
+            ballast.unlink()
+            await until_well(book)
+            kept = sequences(await book.page(limit=5000))
+            gap = next(after for before, after in pairwise(kept) if after != before + 1)
+            assert kept[-1] == 601
+            with pytest.raises(CursorGone):
+                await book.page(since=number(first))
+            assert sequences(await book.page(since=gap - 1, limit=5000)) == list(range(gap, 602))
+
+    asyncio.run(play())
+
+
+def test_devices_that_a_full_disk_kept_out_are_written_later(small_disk: Path) -> None:
+    """Else a start would fold events into rows that never were."""
+
+    async def play() -> None:
+        async with diary(small_disk / "h.db") as book:
+            many = [device(i) for i in range(50)]
+            await book.write(*map(discovered, many))
+            ballast = fill(small_disk)
+            for event in flicker(many[0], 400):
+                await book.write(event)
+            await book.history._rounds.show()
+            await book.history.settled()
+            ballast.unlink()
+            await until_well(book)
+            await asyncio.sleep(0.05)
+            await book.history._rounds.show()
+            await book.history.settled()
+            with closing(connect(book.history.path)) as other:
+                assert other.execute("SELECT count(*) FROM device").fetchone() == (50,)
+                assert other.execute("SELECT shown FROM state").fetchone()[0] >= 450
+
+    asyncio.run(play())
+
+
+# ---- F7: nothing can be written at the start ----------------------------------------------------------------------
+
+
+def test_a_read_only_disk_is_no_reason_not_to_start(small_disk: Path) -> None:
+    """FAULTS F7: with what can be read; under a new numbering; and all well when it can be written again."""
+
+    async def play() -> None:
+        async with diary(small_disk / "h.db") as book:
+            one = device(1)
+            one.label = "TV"
+            before = await book.write(discovered(one))
+        subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+        try:
+            async with diary(small_disk / "h.db") as book:
+                assert "cannot be written" in book.history.problems()[0]
+                assert [back.label for back in book.memory.devices] == ["TV"]
+                blind = await book.write(NETWORK_UP)
+                assert blind.partition("-")[0] != before.partition("-")[0]
+                with pytest.raises(CursorGone):
+                    book.history.place(before)
+                with pytest.raises(CursorGone):
+                    await book.page(since=0)
+                assert sequences(await book.page()) == []
+                with pytest.raises(Unreadable):
+                    await book.history.backup()
+                subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+                await until_well(book)
+                assert book.history.problems() == ()
+                cursor = await book.write(discovered(device(2)))
+                assert number(cursor) > number(before)
+                assert sequences(await book.page()) == [1, number(cursor)]
+                for gone in (before, blind):
+                    with pytest.raises(CursorGone):
+                        book.history.place(gone)
+                assert sequences(await book.page(since=number(cursor) - 1)) == [number(cursor)]
+            async with diary(small_disk / "h.db") as book:
+                assert book.history.cursor == cursor
+                assert {back.label for back in book.memory.devices} == {"TV", None}
+        finally:
+            subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+
+    asyncio.run(play())
+
+
+def test_a_folder_that_cannot_be_made_is_made_later(tmp_path: Path) -> None:
+    """A state folder whose mount comes late."""
+    (tmp_path / "state").write_text("in the way")
+
+    async def play() -> None:
+        async with diary(tmp_path / "state" / "h.db") as book:
+            assert book.history.problems()
+            await book.write(NETWORK_UP)
+            (tmp_path / "state").unlink()
+            await until_well(book)
+            cursor = await book.write(NETWORK_UP)
+            assert sequences(await book.page()) == [number(cursor)]
+
+    asyncio.run(play())
+
+
+# ---- F8: the file is broken ---------------------------------------------------------------------------------------
+
+
+def written(path: Path, events: int = 3000) -> Path:
+    """A good history, closed."""
+
+    async def play() -> None:
+        async with diary(path) as book:
+            one = device(1)
+            one.label = "TV"
+            await book.write(discovered(one), *flicker(one, events))
+
+    asyncio.run(play())
+    return path
+
+
+def set_aside(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if ".corrupt-" in path.name)
+
+
+@pytest.mark.parametrize("garbage", [b"garbage" * 1000, b"x", b"SQLite format 3\0" + b"\xff" * 5000])
+def test_garbage_is_set_aside_and_never_deleted(
+    tmp_path: Path, garbage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """FAULTS F8: one loud word, a problem that stays, and a new history that works."""
+    path = tmp_path / "h.db"
+    path.write_bytes(garbage)
+
+    async def play() -> None:
+        async with diary(path) as book:
+            (name,) = set_aside(tmp_path)
+            assert (tmp_path / name).read_bytes() == garbage
+            assert name in book.history.problems()[0]
+            await book.write(NETWORK_UP)
+            assert sequences(await book.page()) == [1]
+
+    asyncio.run(play())
+    loud = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(loud) == 1
+    assert "set aside" in loud[0].getMessage()
+
+
+def test_a_page_that_was_overwritten_is_found_while_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS F8: the keeper looks at the whole file; what is known of the devices is in memory, and kept."""
+    monkeypatch.setattr(keeper, "CHECK_AFTER", 0.0)
+    monkeypatch.setattr(keeper, "QUIET", 0.0)
+    path = written(tmp_path / "h.db")
+    with path.open("r+b") as file:
+        file.seek(20 * 4096)
+        file.write(os.urandom(4096))
+
+    async def play() -> None:
+        async with diary(path) as book:
+            one = device(1)
+            one.label = "TV"
+            before = book.history.cursor
+            book.devices[one.mac] = one
+            async with asyncio.timeout(5):
+                while not book.history.problems():
+                    await asyncio.sleep(0.02)
+            await until_well(book)
+            cursor = await book.write(NETWORK_UP)
+            assert cursor.partition("-")[0] != before.partition("-")[0]
+            with pytest.raises(CursorGone):
+                book.history.place(before)
+            assert sequences(await book.page()) == [number(cursor)]
+            assert "set aside" in book.history.problems()[0]
+            await book.history._rounds.show()
+        async with diary(path) as book:
+            assert [back.label for back in book.memory.devices] == ["TV"]
+
+    asyncio.run(play())
+    assert len([name for name in set_aside(tmp_path) if name.endswith("Z")]) == 1
+
+
+def test_a_broken_table_of_devices_is_found_at_the_start(tmp_path: Path) -> None:
+    path = written(tmp_path / "h.db", events=1)
+    with closing(connect(path)) as database:
+        (page,) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'device'").fetchone()
+    with path.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(os.urandom(4096))
+
+    async def play() -> None:
+        async with diary(path) as book:
+            assert set_aside(tmp_path)
+            assert not book.memory.devices
+            await book.write(NETWORK_UP)
+
+    asyncio.run(play())
+
+
+def test_a_question_that_meets_damage_is_refused_and_the_file_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "CHECK_AFTER", 1e9)
+    path = written(tmp_path / "h.db")
+    with path.open("r+b") as file:
+        file.seek(20 * 4096)
+        file.write(os.urandom(4096))
+
+    async def play() -> None:
+        async with diary(path) as book:
+            with pytest.raises(Unreadable):
+                await book.page(limit=5000)
+            async with asyncio.timeout(5):
+                while not set_aside(tmp_path):
+                    await asyncio.sleep(0.02)
+
+    asyncio.run(play())
