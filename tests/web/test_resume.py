@@ -47,8 +47,6 @@ def test_a_daemon_that_is_killed_and_started(world: tuple[Daemon, Crowd, Page]) 
 def test_a_restart_under_way_loses_no_event(world: tuple[Daemon, Crowd, Page]) -> None:
     """Resumed by the cursor: each event of the gap is shown, and once."""
     daemon, crowd, page = world
-    sockets = "[...performance.getEntriesByType('resource')].length"
-    assert page.js(sockets)
     daemon.restart()
     for number in range(80, 90):
         crowd.join(f"10.77.0.{number}")
@@ -57,3 +55,45 @@ def test_a_restart_under_way_loses_no_event(world: tuple[Daemon, Crowd, Page]) -
         page.until(eye.row(f"10.77.0.{number}"))
         page.until(f"{eye.events()}.filter(text => text.includes('New 10.77.0.{number}')).length === 1")
     assert any("since=" in url for url in page.requested if url.startswith("ws:"))
+
+
+def test_a_network_that_goes_down_puts_its_devices_in_doubt(lab: Lab, world: tuple[Daemon, Crowd, Page]) -> None:
+    """No event a device tells it: the page applies it, says so in the networks, and takes it back by each verdict."""
+    _, _, page = world
+    assert not page.js("document.querySelector('#chip-unknown').checkVisibility()")
+    lab.watcher.unplug()
+    page.until(f"{eye.row('10.77.0.21')}.includes('unknown') && {eye.row('10.77.0.22')}.includes('unknown')")
+    page.until(f"{eye.events()}[0].includes('Network down')")
+    page.until("document.querySelector('#chip-unknown').innerText.trim() === 'Unknown 2'")
+    page.click(".views [data-view=networks]")
+    page.until("document.querySelector('.card .state').innerText === 'down'")
+    lab.watcher.replug()
+    page.until("document.querySelector('.card .state').innerText === 'up'")
+    page.until(f"{eye.row('10.77.0.21')}.includes('online') && {eye.row('10.77.0.22')}.includes('online')")
+
+
+def test_a_daemon_that_takes_nobody_more_says_so(lab: Lab, chromium_is_there: None) -> None:
+    """A WebSocket that is refused tells a browser nothing: the page asks again by HTTP, and has it in words."""
+    lab.daemon(f"{CONFIG}\n[listen]\nmax_clients = 1\n")
+    with Chromium(lab.watcher.space) as browser:
+        first = browser.page(URL)
+        first.until("document.body.dataset.link === 'live'")
+        second = browser.page(URL)
+        second.until("/busy.*Trying again every 3 s/.test(document.querySelector('#notice').innerText)")
+        first.close()
+        second.until("document.body.dataset.link === 'live'")
+        assert not second.js("document.querySelector('#notice').checkVisibility()")
+        assert not second.errors
+
+
+def test_ages_are_told_by_the_daemons_clock(lab: Lab, chromium_is_there: None) -> None:
+    """A browser whose clock is two hours fast sees devices that were heard seconds ago."""
+    lab.daemon(CONFIG)
+    lab.crowd().populate(["10.77.0.21"])
+    with Chromium(lab.watcher.space) as browser:
+        page = browser.page()
+        fast = "const now = Date.now; Date.now = () => now() + 7200e3"
+        page.call("Page.addScriptToEvaluateOnNewDocument", {"source": fast})
+        page.go(URL)
+        page.until(eye.row("10.77.0.21"))
+        page.until(f"{eye.column('first_seen')}.every(text => / s ago|now/.test(text))")

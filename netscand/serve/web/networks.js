@@ -78,7 +78,7 @@ export class Networks {
   async connected() {
     this.usual = Math.max(this.usual || 0, this.lan.interval);
     if (this.leased) await this.#wish(this.leased);
-    this.refresh();
+    await this.refresh();
   }
 
   /** Ask how the daemon is. */
