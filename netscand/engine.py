@@ -6,13 +6,28 @@ Everything here is synchronous and on the loop's thread, so what a client sees i
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
+from operator import attrgetter
 from typing import Protocol
 
 from netscand.core.inventory import Inventory
-from netscand.core.model import Ask, Coverage, Device, Event, Load, Mac, Network, Observation, ScanNews, SendFailed
+from netscand.core.model import (
+    Ask,
+    Coverage,
+    Device,
+    Event,
+    EventKind,
+    Ip,
+    Load,
+    Mac,
+    Network,
+    Observation,
+    ScanNews,
+    SendFailed,
+)
 from netscand.core.planner import Planner
 
 ASLEEP = 5.0
@@ -20,6 +35,12 @@ ASLEEP = 5.0
 
 ASKS_A_TURN, ASKS_WHEN_BEHIND = 512, 32
 """Frames planned at once, some 2 ms of work; and while there is more to hear than we can: no faster than we hear."""
+
+EVIDENCE = attrgetter("evidence._value_")
+"""As a plain text: an enum's hash is Python's work, and this is done for every frame."""
+
+NAMED_AT = frozenset([EventKind.DISCOVERED, EventKind.ONLINE, EventKind.ADDRESS_ADDED, EventKind.ADDRESS_MOVED])
+"""When a device may have a name to be asked for."""
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +112,13 @@ class Audience(Protocol):
         """Tell what becomes of a scan."""
 
 
+class Curious(Protocol):
+    """What the engine needs of lan/names."""
+
+    def want(self, mac: Mac, ip: Ip, network: Network) -> None:
+        """Find out, some time, how the device at that address is called."""
+
+
 class Engine:
     """Owns the inventory; the only one to change it."""
 
@@ -109,6 +137,8 @@ class Engine:
         """When `run` last came round, for the watchdog."""
         self.interval = inf
         """The configuration's, in seconds."""
+        self.names: Curious | None = None
+        """Who is told of devices that may have a name to be asked for."""
         self._inventory = inventory
         self._planner = planner
         self._wire = wire
@@ -117,6 +147,8 @@ class Engine:
         self._clock = clock
         self._suspended = suspended
         """Seconds that this machine slept since it was booted."""
+        self.heard: Counter[str] = Counter()
+        """Observations since the start, by evidence."""
         self._unsent: list[Ask] = []
         self._kicked = asyncio.Event()
         self._wake_at = self.started_at
@@ -131,13 +163,38 @@ class Engine:
     def hear(self, batch: Sequence[Observation]) -> None:
         """Fold in what the wire heard."""
         inventory, planner = self._inventory, self._planner
+        self.heard.update(map(EVIDENCE, batch))
         for seen in batch:
             network = inventory.place(seen.interface, seen.ip)
             if network is not None:
                 rtt = planner.heard(seen, network)
                 for event in inventory.observe(seen, network, rtt):
                     self._publish(event)
+                    if self.names is not None and event.kind in NAMED_AT:
+                        self._wonder(event, self.names)
         self._look_again()
+
+    def _wonder(self, event: Event, names: Curious) -> None:
+        device = event.device
+        network = self.networks.get(event.network or "")
+        if device is not None and device.ip is not None and network is not None and self.lacks(device.mac):
+            names.want(device.mac, device.ip, network)
+
+    def lacks(self, mac: Mac) -> tuple[str, ...]:
+        """The sources that a device's name may still be asked of."""
+        device = self._inventory.devices.get(mac)
+        return self._inventory.said.naming.lacks(device) if device is not None else ()
+
+    def named(self, mac: Mac, name: str, source: str, at: float) -> None:
+        """Take a name that was asked for."""
+        for event in self._inventory.rename(mac, name, source, at):
+            self._publish(event)
+
+    def may_ask(self, network: str) -> bool:
+        """Whether one more frame to all may leave on a network now, which is counted then."""
+        room = self._planner.spend(network, self._clock())
+        self._broadcast += room
+        return room
 
     def set_networks(self, networks: Iterable[Network]) -> None:
         """Take all networks as netlink and the configuration have them now."""

@@ -10,6 +10,12 @@ from netscand.core.recorded import Page, PresenceOfDay, Question, Standing
 class Archive(Protocol):
     """Events of the past, by number. Nothing here holds the loop; each may raise Unreadable."""
 
+    def problems(self) -> tuple[str, ...]:
+        """Why what happens now may be lost, or something was."""
+
+    def size(self) -> int:
+        """Bytes on the disk. May wait for it: not to be called on the loop."""
+
     def place(self, cursor: str) -> int:
         """The number of a cursor. Raises CursorGone where it is of another epoch, ValueError where it is none."""
 

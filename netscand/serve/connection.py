@@ -43,20 +43,24 @@ class Lobby:
     def __init__(self, guard: Guard, most: int, most_per_peer: int) -> None:
         self.guard = guard
         self.inside: set[Connection] = set()
+        self.refused: Counter[str] = Counter()
+        """By which limit."""
         self._most = most
         self._most_per_peer = most_per_peer
         self._of_peer: Counter[Hashable] = Counter()
 
     def admit(self, connection: "Connection", peer: Peer) -> bool:
         """Count it in, unless there are too many."""
-        if peer.privileged:
-            room = len(self.inside) < self._most
+        most = self._most if peer.privileged else self._most - KEPT_BACK
+        if len(self.inside) >= most:
+            self.refused["all"] += 1
+        elif not peer.privileged and self._of_peer[peer.key] >= self._most_per_peer:
+            self.refused["peer"] += 1
         else:
-            room = len(self.inside) < self._most - KEPT_BACK and self._of_peer[peer.key] < self._most_per_peer
-        if room:
             self.inside.add(connection)
             self._of_peer[peer.key] += 1
-        return room
+            return True
+        return False
 
     def leave(self, connection: "Connection", peer: Peer) -> None:
         """Count it out."""

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import NamedTuple
 
 from netscand import protocol
@@ -29,6 +29,7 @@ from netscand.core.model import (
 from netscand.serve import websocket
 from netscand.serve.filters import EVERYTHING, Filter
 from netscand.serve.held import Held
+from netscand.serve.measures import Measures
 from netscand.serve.moment import Moment
 from netscand.serve.scanner import Scanner
 from netscand.serve.snapshot import Snapshot
@@ -56,6 +57,7 @@ class Hub:
 
     def __init__(self, translator: Translator, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - a frozen value
         self.bounds = bounds
+        self.measures = Measures()
         self.stirred = asyncio.Event()
         """Something happened that the whole lists of `full` clients do not show yet."""
         self.scan_ended = asyncio.Event()
@@ -161,7 +163,7 @@ class Hub:
             told = self._translator.event(cursor, event)
             if any(subscriber.fits for subscriber in self._changes):
                 before = before or self._translator.device_before(event)
-            self._held.event(partial(self._tell_event, self._happened, told, before), cursor)
+            self._held.event(partial(self._tell_event, self._happened, told, before, event.seen_at), cursor)
         else:  # who comes later sees it in a snapshot
             self._held.event(lambda: None, cursor)
         if not self.holds:
@@ -171,8 +173,12 @@ class Hub:
         """The history has stored the events up to this one: tell them."""
         self._held.release(cursor)
 
-    def _tell_event(self, number: int, told: protocol.Event, before: protocol.Device | None) -> None:
+    def _tell_event(
+        self, number: int, told: protocol.Event, before: protocol.Device | None, seen_at: float | None
+    ) -> None:
         told.sent_at = self._translator.now()
+        if seen_at is not None:
+            self.measures.event_lag.note(monotonic() - seen_at)
         message = websocket.whole(protocol.encode(told)), told.cursor
         for subscriber in self._changes:
             if number > subscriber.since and (not subscriber.fits or subscriber.fits.event(told, before)):

@@ -43,6 +43,8 @@ class Live:
         self._past = past
         self._hub = hub
         self._overview = overview
+        self.refused = 0
+        """WebSockets for which there was no place."""
         self._max_clients = max_clients
         self._open: dict[Connection, Subscriber] = {}
         self._last_left = asyncio.Event()
@@ -56,13 +58,18 @@ class Live:
 
     # ---- one client -----------------------------------------------------------------------------------------------
 
+    def routes(self) -> list[web.RouteDef]:
+        """Every route; rights.RIGHTS says who may."""
+        return [web.get("/ws", self.connect, allow_head=False)]
+
     async def connect(self, request: web.Request) -> web.StreamResponse:
-        """Answer `GET /ws`; returns when the client is gone."""
+        """The stream: a WebSocket, until the client is gone."""
         given = parameters(request, "updates", "since", "network", "q")
         updates = given.get("updates", "full")
         if updates not in ("full", "changes"):
             raise Refused("bad_request", f"updates={updates[:64]}: expected full or changes")
         if self._taken >= self._max_clients:
+            self.refused += 1
             raise Refused("busy", f"{self._taken} WebSockets are open ([listen] max_clients)")
         self._taken += 1
         try:

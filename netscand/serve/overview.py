@@ -1,7 +1,7 @@
 """The scanner as a whole: networks, counts, and the messages that begin with them."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -15,6 +15,8 @@ from netscand.serve.translate import Translator
 COUNTED_ANEW = 1.0
 """Seconds between two counts of a large inventory; one takes some 20 ms for 65,533 devices."""
 
+NOBODY = (0, 0, 0)
+
 SMALL = 4096
 """Devices up to which each change is counted at once."""
 
@@ -25,25 +27,32 @@ class _Tally:
     def __init__(self, cursor: str) -> None:
         self.cursor = cursor
         self.devices = self.online = self.offline = self.unknown = 0
-        self.online_in: dict[str, int] = {}
+        self.by_network: dict[str, list[int]] = {}
+        """Online, offline and unknown in each."""
 
     def add(self, devices: Collection[Device]) -> None:
         """Count some more."""
         self.devices += len(devices)
-        online_in = self.online_in
+        by_network = self.by_network
         for device in devices:  # compared by identity: an enum's hash is Python's work, and these may be 65,533
             status = device.status
             if device.is_self:
                 continue
             if status is Status.ONLINE:
                 self.online += 1
-                held = device.addresses
-                for name in (held[0].network,) if len(held) == 1 else {address.network for address in held}:
-                    online_in[name] = online_in.get(name, 0) + 1
+                column = 0
             elif status is Status.OFFLINE:
                 self.offline += 1
+                column = 1
             else:
                 self.unknown += 1
+                column = 2
+            held = device.addresses
+            for name in (held[0].network,) if len(held) == 1 else {address.network for address in held}:
+                row = by_network.get(name)
+                if row is None:
+                    row = by_network[name] = [0, 0, 0]
+                row[column] += 1
 
 
 class Overview:
@@ -59,13 +68,19 @@ class Overview:
         tally = self._count()
         return protocol.Counts(online=tally.online, offline=tally.offline, unknown=tally.unknown)
 
+    def presence(self) -> Mapping[str, Sequence[int]]:
+        """Devices online, offline and unknown in each network that has any, this host left out."""
+        return self._count().by_network
+
     def networks(self, fits: Filter) -> list[protocol.Network]:
         """Networks in the order of their ids."""
-        online_in = self._count().online_in
+        by_network = self._count().by_network
         scanner, translator = self._scanner, self._translator
         translator.sync()
         return [
-            translator.network(network, scanner.coverage(name), online_in.get(name, 0), scanner.last_scan_of(name))
+            translator.network(
+                network, scanner.coverage(name), by_network.get(name, NOBODY)[0], scanner.last_scan_of(name)
+            )
             for name, network in sorted(scanner.networks.items())
             if fits.scan((name,))
         ]

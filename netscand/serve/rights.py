@@ -24,7 +24,9 @@ class Role(IntEnum):
 RIGHTS: Mapping[str, Role] = {
     **{f"GET {path}": Role.NONE for path in PATHS},
     "GET /healthz": Role.NONE,
+    "GET /metrics": Role.READ,
     "GET /ws": Role.READ,
+    "GET /api/openapi.json": Role.READ,
     "GET /api/devices": Role.READ,
     "GET /api/devices/{mac}": Role.READ,
     "GET /api/devices/{mac}/events": Role.READ,

@@ -22,6 +22,10 @@ class Scanner(Protocol):
         """The place of the last event that was told."""
 
     @property
+    def heard(self) -> Mapping[str, int]:
+        """Observations since the start, by evidence."""
+
+    @property
     def interval(self) -> float:
         """Seconds between scans, as configured."""
 

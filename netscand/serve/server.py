@@ -19,6 +19,8 @@ from netscand.serve.full import WholeLists
 from netscand.serve.hub import Hub
 from netscand.serve.listen import BACKLOG, NEVER, BadAddress, TcpAddress, UnixSocket, tcp_addresses, tcp_socket
 from netscand.serve.live import Live
+from netscand.serve.metrics import Metrics
+from netscand.serve.openapi import Description
 from netscand.serve.overview import Overview
 from netscand.serve.page import Page
 from netscand.serve.past import Past
@@ -72,16 +74,26 @@ class Server:
         past = Past(archive, scanner, hub, translator) if archive is not None else None
         self._live = Live(scanner, hub, overview, past, listen.max_clients)
         self._lists = WholeLists(hub, overview, translator)
-        self._rest = Rest(scanner, hub, overview, translator, lambda: self.clients, self.problems, lambda: self.serving)
         self._app = web.Application(
             client_max_size=protocol.MAX_MESSAGE + 1,  # aiohttp refuses what is as long as this
             middlewares=[in_our_shape(self._judge)],
         )
-        self._app.add_routes([web.get("/ws", self._live.connect, allow_head=False), *self._rest.routes()])
-        self._app.add_routes([*Changes(scanner, hub, translator).routes(), *(past.routes() if past else ())])
-        self._app.add_routes(Page().routes())
-        self._runner = web.AppRunner(self._app, handler_cancellation=True, shutdown_timeout=0.1)
         self._lobby = Lobby(self._guard, _connections(listen.max_clients), listen.max_per_peer)
+        self._measures = hub.measures
+        self._app.add_routes(
+            [
+                *self._live.routes(),
+                *Rest(
+                    scanner, hub, overview, translator, lambda: self.clients, self.problems, lambda: self.serving
+                ).routes(),
+                *Changes(scanner, hub, translator).routes(),
+                *(past.routes() if past else ()),
+                *Metrics(scanner, hub, overview, translator, archive, self._live, self._lobby, self.problems).routes(),
+                *Description(self._said).routes(),
+                *Page().routes(),
+            ]
+        )
+        self._runner = web.AppRunner(self._app, handler_cancellation=True, shutdown_timeout=0.1)
         self._unix: UnixSocket | None = None
         self._listeners: list[asyncio.Server] = []
         self._unbound: dict[TcpAddress, OSError] = {}
@@ -131,6 +143,7 @@ class Server:
             tasks.create_task(self._lists.run(), name="whole lists")
             tasks.create_task(self._overview.run(), name="counts")
             tasks.create_task(self._live.watch_over(), name="heartbeats")
+            tasks.create_task(self._measures.run(), name="loop lag")
             tasks.create_task(self._bind_again(), name="listen again")
             if self._entrance is not None:
                 tasks.create_task(self._entrance.run(), name="handshakes")
@@ -204,7 +217,22 @@ class Server:
                 return
             await asyncio.sleep(GOODBYE / 40)
 
+    def _said(self) -> dict[str, str]:
+        """What each route says of itself."""
+        return {
+            f"{route.method} {route.resource.canonical}": (route.handler.__doc__ or "").partition("\n")[0]
+            for route in self._app.router.routes()
+            if route.resource is not None and route.method != "HEAD"
+        }
+
     async def _judge(self, request: web.Request) -> None:
+        try:
+            self._judge_it(request)
+        except Refused as refused:
+            self._measures.refused_requests[refused.code] += 1
+            raise
+
+    def _judge_it(self, request: web.Request) -> None:
         connection = request.protocol
         assert isinstance(connection, Connection)
         connection.began()

@@ -37,6 +37,7 @@ from netscand.core.model import (
 from netscand.core.presence import Presence, Rules
 from netscand.core.recorded import CursorGone, Page, PresenceOfDay, Question, Standing, Unreadable
 from netscand.core.words import relabel
+from netscand.serve.archive import Archive
 from netscand.serve.hub import Hub
 from netscand.serve.server import Server
 from netscand.serve.subscriber import Bounds
@@ -70,6 +71,7 @@ class FakeScanner:
         self.networks = {name: network(name, index) for index, name in enumerate((LAN, OTHER), 2)}
         self.sequence = 0
         self.interval = 30.0
+        self.heard = {"arp_reply": 7, "dhcp": 2}
         self.scanning = False
         self.started_at = time.monotonic()
         self.last_scan: float | None = None
@@ -194,6 +196,12 @@ class Forgetful:
     async def presence(self, mac: Mac, days: int, standing: Standing | None, now: float) -> Sequence[PresenceOfDay]:
         return ()
 
+    def problems(self) -> tuple[str, ...]:
+        return ()
+
+    def size(self) -> int:
+        return 4096
+
     async def backup(self) -> BinaryIO:
         raise Unreadable("nothing is kept")
 
@@ -281,6 +289,7 @@ async def house(
     listen: dict[str, Any] | None = None,
     access: dict[str, Any] | None = None,
     bounds: Bounds | None = None,
+    archive: Archive | None = None,
 ) -> AsyncIterator[House]:
     """A server on `path`/s and on a port of loopback; gone afterwards."""
     translator = Translator(lambda: BOOT, lambda of: "Apple, Inc." if of[:2] == b"\xa4\x83" else None)
@@ -288,7 +297,8 @@ async def house(
     scanner = FakeScanner(hub, devices)
     socket_path = path / "s"
     chosen = {"unix": str(socket_path), "tcp": ("127.0.0.1:0",), **(listen or {})}
-    server = Server(scanner, hub, config.Listen(**chosen), config.Access(**(access or {})), translator, (), Forgetful())
+    kept = archive or Forgetful()
+    server = Server(scanner, hub, config.Listen(**chosen), config.Access(**(access or {})), translator, (), kept)
     await server.open()
     try:
         async with asyncio.TaskGroup() as tasks:

@@ -1,0 +1,228 @@
+"""`GET /metrics`, for Prometheus: what docs/metrics.md lists, and a test holds both equal.
+
+prometheus-client is imported at the first scrape, in a thread: whoever has no Prometheus does not pay for it (measured:
+1.2 MiB), and the loop goes on meanwhile. The registry is our own; the library's global one stays empty.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from math import inf
+from os import listdir
+from pathlib import Path
+from resource import getpagesize
+from time import process_time
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiohttp import web
+
+from netscand import __version__, protocol
+from netscand.core.model import Evidence, NetworkState, Status
+from netscand.serve.answers import HEADERS
+from netscand.serve.archive import Archive
+from netscand.serve.connection import Lobby
+from netscand.serve.hub import Hub
+from netscand.serve.live import Live
+from netscand.serve.measures import Histogram
+from netscand.serve.overview import NOBODY, Overview
+from netscand.serve.query import parameters
+from netscand.serve.scanner import Scanner
+from netscand.serve.translate import Translator
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import Metric
+
+
+class _Stored(NamedTuple):
+    """What was asked of the history before the scrape, for that may wait for the disk."""
+
+    size: int
+    degraded: bool
+
+
+class Metrics:
+    """The handler. `problems` tells what is wrong with the server."""
+
+    def __init__(
+        self,
+        scanner: Scanner,
+        hub: Hub,
+        overview: Overview,
+        translator: Translator,
+        archive: Archive | None,
+        live: Live,
+        lobby: Lobby,
+        problems: Callable[[], tuple[str, ...]],
+    ) -> None:
+        self._scanner = scanner
+        self._hub = hub
+        self._overview = overview
+        self._translator = translator
+        self._measures = hub.measures
+        self._archive = archive
+        self._live = live
+        self._lobby = lobby
+        self._problems = problems
+        self._stored: _Stored | None = None
+        self._registry: CollectorRegistry | None = None
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every route; rights.RIGHTS says who may."""
+        return [web.get("/metrics", self.tell)]
+
+    async def tell(self, request: web.Request) -> web.StreamResponse:
+        """Measurements, for Prometheus."""
+        parameters(request)
+        if self._archive is not None:
+            size = await asyncio.to_thread(self._archive.size)
+            self._stored = _Stored(size, bool(self._archive.problems()))
+        if self._registry is None:
+            self._registry = await asyncio.to_thread(self._registered)
+        from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+        text = generate_latest(self._registry)
+        await self._hub.settled()
+        return web.Response(body=text, headers={**HEADERS, "Content-Type": CONTENT_TYPE_LATEST})
+
+    def _registered(self) -> "CollectorRegistry":
+        from prometheus_client import CollectorRegistry
+
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        return registry
+
+    def collect(self) -> "Iterator[Metric]":
+        """Every metric, as it is at this moment."""
+        yield from self._of_the_daemon()
+        yield from self._of_networks()
+        yield from self._of_frames()
+        yield from self._of_clients()
+        yield from self._of_the_history()
+
+    # ---- by what they are about -----------------------------------------------------------------------------------
+
+    def _of_the_daemon(self) -> "Iterator[Metric]":
+        from prometheus_client.core import GaugeMetricFamily
+
+        build = GaugeMetricFamily(
+            "netscand_build_info", "Always 1; its labels say what runs.", labels=["version", "protocol"]
+        )
+        build.add_metric([__version__, str(protocol.PROTOCOL)], 1)
+        yield build
+        yield from self._of_the_process()
+        degraded = bool(self._scanner.problems() or self._problems())
+        yield GaugeMetricFamily("netscand_degraded", "1 while status is degraded.", value=degraded)
+        yield _histogram(
+            "netscand_loop_lag_seconds", "How late the daemon came to what was due.", self._measures.loop_lag
+        )
+
+    def _of_the_process(self) -> "Iterator[Metric]":
+        """By the names that every exporter gives them; the library's own collector reads files that our unit hides."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        started = self._translator.milliseconds(self._scanner.started_at) / 1000
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        yield GaugeMetricFamily("process_start_time_seconds", "When netscand started.", value=started)
+        yield CounterMetricFamily("process_cpu_seconds", "Processor time that it took.", value=process_time())
+        yield GaugeMetricFamily("process_resident_memory_bytes", "Memory that it holds.", value=pages * getpagesize())
+        yield GaugeMetricFamily("process_open_fds", "Descriptors that it holds.", value=len(listdir("/proc/self/fd")))
+
+    def _of_networks(self) -> "Iterator[Metric]":
+        from prometheus_client.core import GaugeMetricFamily
+
+        scanner, translator = self._scanner, self._translator
+        translator.sync()
+        devices = GaugeMetricFamily(
+            "netscand_devices", "Devices by network and presence, this host left out.", labels=["network", "status"]
+        )
+        up = GaugeMetricFamily("netscand_network_up", "1 while the network is up and not silent.", labels=["network"])
+        ended = GaugeMetricFamily(
+            "netscand_last_scan_timestamp_seconds", "When the last scan of the network ended.", labels=["network"]
+        )
+        covered = GaugeMetricFamily(
+            "netscand_coverage_ratio", "The part of the network that one scan asks.", labels=["network"]
+        )
+        present = self._overview.presence()
+        words = (Status.ONLINE, Status.OFFLINE, Status.UNKNOWN)
+        for name, network in sorted(scanner.networks.items()):
+            if network.state is NetworkState.EXCLUDED:
+                continue
+            for status, count in zip(words, present.get(name, NOBODY), strict=True):
+                devices.add_metric([name, status], count)
+            up.add_metric([name], network.state is NetworkState.UP)
+            covered.add_metric([name], scanner.coverage(name).fraction)
+            if (last := scanner.last_scan_of(name)) is not None:
+                ended.add_metric([name], translator.milliseconds(last) / 1000)
+        yield from (devices, up, ended, covered)
+
+    def _of_frames(self) -> "Iterator[Metric]":
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        load = self._scanner.load()
+        frames = CounterMetricFamily("netscand_frames", "Frames by direction and kind.", labels=["direction", "kind"])
+        frames.add_metric(["received", "any"], load.received)
+        frames.add_metric(["sent", "broadcast"], load.broadcast)
+        frames.add_metric(["sent", "unicast"], load.unicast)
+        yield frames
+        understood = CounterMetricFamily(
+            "netscand_observations", "What received frames said, by evidence.", labels=["evidence"]
+        )
+        for evidence in Evidence:
+            understood.add_metric([evidence], self._scanner.heard.get(evidence.value, 0))
+        yield understood
+        yield CounterMetricFamily(
+            "netscand_frames_dropped", "Frames that the kernel had no room for.", value=load.dropped
+        )
+        yield CounterMetricFamily(
+            "netscand_send_errors", "Times that an interface refused to send.", value=load.send_errors
+        )
+        budget = GaugeMetricFamily(
+            "netscand_budget_frames_per_second", "Frames allowed in a second; +Inf is no limit.", labels=["kind"]
+        )
+        budget.add_metric(["any"], load.rate or inf)
+        budget.add_metric(["background_broadcast"], load.background_rate or inf)
+        yield budget
+        yield GaugeMetricFamily(
+            "netscand_budget_used_frames_per_second", "Frames sent in the last whole second.", value=load.used
+        )
+
+    def _of_clients(self) -> "Iterator[Metric]":
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+        yield GaugeMetricFamily("netscand_clients", "WebSockets that are open.", value=self._live.clients)
+        yield GaugeMetricFamily("netscand_connections", "Connections of every kind.", value=len(self._lobby.inside))
+        turned_away = CounterMetricFamily(
+            "netscand_connections_refused", "Connections refused, by the limit that was met.", labels=["limit"]
+        )
+        for limit, count in (
+            *((limit, self._lobby.refused[limit]) for limit in ("all", "peer")),
+            ("clients", self._live.refused),
+        ):
+            turned_away.add_metric([limit], count)
+        refused = CounterMetricFamily(
+            "netscand_requests_refused", "Requests refused at the door, by code.", labels=["code"]
+        )
+        for code, count in sorted(self._measures.refused_requests.items()):
+            refused.add_metric([code], count)
+        yield from (turned_away, refused)
+        yield _histogram(
+            "netscand_event_lag_seconds",
+            "From the frame that made an event to its leaving for clients.",
+            self._measures.event_lag,
+        )
+
+    def _of_the_history(self) -> "Iterator[Metric]":
+        from prometheus_client.core import GaugeMetricFamily
+
+        if self._stored is not None:
+            yield GaugeMetricFamily("netscand_history_size_bytes", "The history on the disk.", value=self._stored.size)
+            yield GaugeMetricFamily(
+                "netscand_history_degraded", "1 while events may be lost at a restart.", value=self._stored.degraded
+            )
+
+
+def _histogram(name: str, said: str, found: Histogram) -> "Metric":
+    from prometheus_client.core import HistogramMetricFamily
+
+    buckets = [("+Inf" if bound == inf else str(float(bound)), count) for bound, count in found.buckets()]
+    return HistogramMetricFamily(name, said, buckets=buckets, sum_value=found.sum)
