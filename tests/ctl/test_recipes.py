@@ -1,0 +1,242 @@
+"""docs/recipes: each command, as it stands on its page, sends what the page says."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from netscand.protocol import encode
+from tests.ctl.conftest import ROOT, environment
+from tests.ctl.fake import DEADLINE, FakeDaemon
+from tests.ctl.sinks import Broker, Hooks, Mails, Mosquitto, listening
+from tests.ctl.words import HOME, came, device, event, left, network, snapshot
+
+PAGES = sorted(path for path in (ROOT / "docs/recipes").glob("*.md") if path.name != "README.md")
+Recipe = Callable[..., None]
+
+
+def command_of(page: Path) -> str:
+    """The first command on a page."""
+    found = re.search(r"```sh\n(netscanctl .*?)\n```", page.read_text(), re.DOTALL)
+    assert found, f"{page.name}: no command"
+    return found[1]
+
+
+@pytest.fixture
+def recipe(daemon: FakeDaemon, tmp_path: Path) -> Iterator[Recipe]:
+    """Run the command of a page with other words in place of its own, in a folder of its own."""
+    running: list[subprocess.Popen[bytes]] = []
+    (tmp_path / "bin").mkdir()
+    shim = tmp_path / "bin/netscanctl"
+    shim.write_text(f'#!/bin/sh\nexec {sys.executable} -m netscanctl "$@"\n')
+    shim.chmod(0o755)
+    env = environment(NETSCANCTL_SOCKET=str(daemon.socket), PYTHONPATH=str(ROOT))
+    env["PATH"] = f"{tmp_path}/bin:{Path(sys.executable).parent}:{env['PATH']}"
+
+    def run(name: str, **words: str) -> None:
+        command = command_of(ROOT / f"docs/recipes/{name}.md")
+        for old, new in words.items():
+            assert old in command, f"{name}.md does not say {old}"
+            command = command.replace(old, new)
+        command = command.replace("docs/recipes/", f"{ROOT}/docs/recipes/")
+        running.append(subprocess.Popen(["sh", "-c", command], cwd=tmp_path, env=env, start_new_session=True))
+        daemon.until_watched(len(running))
+
+    yield run
+    for process in running:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(DEADLINE)
+
+
+def test_each_recipe_has_a_test_and_a_line_in_the_list() -> None:
+    listed = set(re.findall(r"\]\((\S+?\.md)\)", (ROOT / "docs/recipes/README.md").read_text()))
+    assert {page.name for page in PAGES} == listed - {"../protocol.md"}
+    here = Path(__file__).read_text()
+    assert not [page.name for page in PAGES if f'recipe("{page.stem}"' not in here]
+
+
+# ---- a mail
+
+
+def test_a_mail_for_a_new_device(recipe: Recipe, daemon: FakeDaemon) -> None:
+    mails = Mails()
+    with listening(mails.session) as port:
+        recipe("mail", **{"mail.example.org": f"127.0.0.1:{port}"})
+        daemon.tell(left(device(7, "offline")), event("discovered", device(9, hostname="janes-phone")))
+        mail = mails.next()
+    assert mail["Subject"] == "new device: janes-phone (Apple, Inc.), 192.168.1.9"
+    assert (mail["From"], mail["To"]) == ("netscand@example.org", "me@example.org")
+    assert mail.get_content().splitlines() == [
+        "janes-phone, Apple, Inc.", "MAC      a4:83:e7:00:00:09", f"address  192.168.1.9 on {HOME}",
+        "since    2026-11-23T22:05:00.000Z, answered a probe",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["x\r\nBcc: all@example.org\r\n\r\nhello", "\x1b]0;owned\x07\u202eevil", "é" * 500, "客厅"]
+)
+def test_a_name_cannot_write_the_mail(name: str) -> None:
+    """No header of its own, no line of its own."""
+    mails = Mails()
+    about = event("discovered", device(9, hostname=name, vendor=name, reason=name))
+    with listening(mails.session) as port:
+        done = mail_of(encode(about), port)
+        assert (done.returncode, done.stderr) == (0, b"")
+        mail = mails.next()
+    assert mail.keys() == ["From", "To", "Subject", "Content-Type", "Content-Transfer-Encoding", "MIME-Version"]
+    assert len(mail.get_content().splitlines()) == 4
+    assert mail["Subject"].isprintable()
+
+
+def mail_of(event: bytes, port: int) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [sys.executable, "docs/recipes/mail.py", "--smtp", f"127.0.0.1:{port}", "--from", "a@b.example", "--to",
+         "c@d.example"], cwd=ROOT, input=event, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def test_of_a_network_no_mail_is_sent() -> None:
+    assert mail_of(encode(event("network_down")), 1).returncode == 0
+
+
+# ---- a webhook
+
+
+def test_a_webhook(recipe: Recipe, daemon: FakeDaemon) -> None:
+    """Also where the first attempt is turned away for a while."""
+    hooks = Hooks(503)
+    told = left(device(7, "offline", hostname="$(reboot)"))
+    with listening(hooks.request) as port:
+        recipe("webhook", **{"https://hooks.example.org": f"http://127.0.0.1:{port}"})
+        daemon.tell(told)
+        posts = [hooks.came.get(timeout=DEADLINE) for _ in range(2)]
+    assert [(post.path, post.kind, post.body.rstrip()) for post in posts] == [
+        ("/netscand", "application/json", encode(told))
+    ] * 2
+
+
+# ---- MQTT
+
+
+@pytest.fixture(params=["a sink", *(["mosquitto"] if shutil.which("mosquitto") else [])])
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Broker | Mosquitto, str]]:
+    """A broker, and how mosquitto_pub is told of it."""
+    if request.param == "mosquitto":
+        real = Mosquitto(tmp_path)
+        yield real, f"127.0.0.1 -p {real.port}"
+        real.close()
+        return
+    made = Broker()
+    with listening(made.session) as port:
+        yield made, f"127.0.0.1 -p {port}"
+
+
+def test_an_mqtt_message(recipe: Recipe, daemon: FakeDaemon, broker: tuple[Broker | Mosquitto, str]) -> None:
+    made, place = broker
+    told = came(device(8))
+    recipe("mqtt", **{"broker.example.org": place})
+    daemon.tell(told)
+    (message,) = made.messages(1).items()
+    assert (message[0], message[1].rstrip()) == ("netscand/events", encode(told))
+
+
+# ---- Home Assistant
+
+PHONE, ATTRIBUTES = "homeassistant/device_tracker/netscand_a483e7000007/config", "netscand/a483e7000007"
+
+
+def test_presence_in_home_assistant(recipe: Recipe, daemon: FakeDaemon, broker: tuple[Broker | Mosquitto, str]) -> None:
+    made, place = broker
+    daemon.devices[0].known = True
+    daemon.devices[0].label = "Jane's phone"
+    recipe("home-assistant", **{"broker.example.org": place})
+    first = made.messages(2)
+    assert json.loads(first[PHONE]) == {
+        "unique_id": "netscand_a483e7000007", "name": None, "source_type": "router",
+        "json_attributes_topic": ATTRIBUTES,
+        "device": {"connections": [["mac", "a4:83:e7:00:00:07"]], "name": "Jane's phone"},
+    }  # fmt: skip
+    assert json.loads(first[ATTRIBUTES])["in_zones"] == ["zone.home"]
+    gone = left(device(7, "offline", known=True, label="Jane's phone"), "unknown")
+    daemon.tell(event("network_silent"), event("discovered", device(9)), gone)
+    away = json.loads(made.messages(1)[ATTRIBUTES])
+    assert (away["in_zones"], away["mac"], away["reason"]) == ([], "a4:83:e7:00:00:07", "answered a probe")
+    assert set(made.retained()) == {PHONE, ATTRIBUTES}
+    daemon.tell(event("labelled", device(7, "offline", label="Jane's phone"), previous={"known": True}))
+    assert made.messages(2) == {PHONE: b"", ATTRIBUTES: b""}
+    assert made.retained() == {}
+
+
+class Sent(list[tuple[str, str]]):
+    """What the script publishes, in its own process's stead."""
+
+    def topics(self) -> list[str]:
+        """Last parts, and empty payloads as `-`."""
+        return [topic.split("/")[-1] + ("" if payload else "-") for topic, payload in self]
+
+
+@contextmanager
+def home(**options: bool) -> Iterator[tuple[Callable[..., list[str]], Sent]]:
+    """The script's own class, and what it sends."""
+    scope: dict[str, object] = {"__name__": "home_assistant"}
+    exec(compile((ROOT / "docs/recipes/home_assistant.py").read_text(), "home_assistant.py", "exec"), scope)
+    sent = Sent()
+    kind = scope["HomeAssistant"]
+    assert callable(kind)
+    made = kind(
+        lambda topic, payload: sent.append((topic, payload)), **({"everyone": True, "state_topic": False} | options)
+    )
+
+    def hear(*messages: object) -> list[str]:
+        sent.clear()
+        for message in messages:
+            made.hear(json.loads(encode(message)))
+        return sent.topics()
+
+    yield hear, sent
+
+
+def test_what_is_the_same_is_not_sent_again() -> None:
+    with home() as (hear, _):
+        assert hear(snapshot(device(7)), snapshot(device(7))) == ["config", "a483e7000007"]
+        assert hear(came(device(7))) == []
+
+
+def test_a_doubt_sends_nobody_away() -> None:
+    with home() as (hear, sent):
+        assert hear(snapshot(device(7, "unknown"))) == ["config"]
+        assert hear(snapshot(device(7))) == ["a483e7000007"]
+        assert hear(event("network_down"), snapshot(device(7, "unknown"), networks=[network(state="down")])) == []
+        assert hear(event("forgotten", device(7))) == ["config-", "a483e7000007-"]
+        assert sent[0][0] == PHONE
+
+
+def test_older_versions_are_told_by_state_topic() -> None:
+    with home(state_topic=True) as (hear, sent):
+        assert hear(snapshot(device(7))) == ["config", "a483e7000007", "state"]
+        assert json.loads(sent[0][1])["state_topic"] == f"{ATTRIBUTES}/state"
+        assert sent[2] == (f"{ATTRIBUTES}/state", "home")
+        assert hear(left(device(7, "offline"))) == ["a483e7000007", "state"]
+        assert sent[1] == (f"{ATTRIBUTES}/state", "not_home")
+
+
+def test_only_who_is_known_is_told() -> None:
+    with home(everyone=False) as (hear, _):
+        assert hear(snapshot(device(7), device(8, known=True))) == ["config", "a483e7000008"]
+
+
+def test_a_broker_that_is_not_there_ends_it(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "docs/recipes/home_assistant.py", "--all", "-h", "127.0.0.1", "-p", "1"], cwd=ROOT,
+        input=encode(snapshot(device(7))), capture_output=True, timeout=DEADLINE, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert b"home_assistant.py: mosquitto_pub ended with" in done.stderr
