@@ -14,13 +14,17 @@ from sdnotify import SystemdNotifier
 
 from netscand.config import Config, ConfigError, load
 from netscand.core.inventory import Inventory
-from netscand.core.model import Status
+from netscand.core.model import Network, Status
+from netscand.core.places import SCANNED
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
 from netscand.core.replay import recalled
 from netscand.engine import Engine
 from netscand.journal import Logged, one_line
+from netscand.lan.groups import Groups
 from netscand.lan.interfaces import Interfaces
+from netscand.lan.names import Names
+from netscand.lan.neighbours import Neighbours
 from netscand.lan.vendors import Vendors
 from netscand.lan.wire import Wire
 from netscand.serve.hub import Hub
@@ -47,6 +51,7 @@ class Daemon:
         now = time.monotonic()
         self.wire = Wire(lambda batch: self.engine.hear(batch))
         self.inventory = Inventory(_rules(config), SystemRandom())
+        self.inventory.said.naming.sources = frozenset(config.names.sources)
         self.planner = Planner(self.inventory, _pace(config), now, SystemRandom())
         self.translator = Translator(offset=Offset(), vendor=Vendors().of)
         self.hub = Hub(self.translator)
@@ -55,7 +60,10 @@ class Daemon:
         audience = Logged(self.hub, mac_text, ip_text)
         self.engine = Engine(self.inventory, self.planner, self.wire, self.history, audience, clock=time.monotonic)
         self.engine.interval = config.scan.interval
-        self.interfaces = Interfaces(self.engine.set_networks, config.scan, config.network)
+        self.names = self.engine.names = Names(self.engine.named, self.engine.lacks, self.engine.may_ask)
+        self.neighbours = Neighbours(self.engine.hear)
+        self.groups = Groups()
+        self.interfaces = Interfaces(self._follow, config.scan, config.network)
         self.server = Server(
             self.engine, self.hub, config.listen, config.access, self.translator, handed_in(), self.history
         )
@@ -83,7 +91,7 @@ class Daemon:
             self.engine.recall(recalled(memory, self.inventory.rules, time.time() - now, now), networks)
             del memory
             await self.server.open()
-            self.engine.set_networks(networks)
+            self._follow(networks)
             # What start-up made lives as long as the process: no collection need look at it again.
             gc.collect()
             gc.freeze()
@@ -94,6 +102,8 @@ class Daemon:
                 work: dict[str, Callable[[], Awaitable[None]]] = {
                     "wire": self.wire.run,
                     "interfaces": self.interfaces.run,
+                    "neighbours": self.neighbours.run,
+                    "names": self.names.run,
                     "engine": self.engine.run,
                     "history": self.history.run,
                     "server": self.server.run,
@@ -112,8 +122,15 @@ class Daemon:
         finally:
             await self.server.close()
             self.interfaces.close()
+            self.groups.close()
             self.wire.close()
             await self.history.close()
+
+    def _follow(self, networks: tuple[Network, ...]) -> None:
+        """Hear and ask on the networks as they are now."""
+        self.wire.follow({network.index for network in networks if network.state in SCANNED})
+        self.groups.follow(networks)
+        self.engine.set_networks(networks)
 
     def reload(self) -> None:
         """Read the configuration anew (SIGHUP); a bad file keeps the old one, and says so."""
@@ -137,9 +154,8 @@ class Daemon:
         self.history.keep(new.history)
         self.config = new
         now = time.monotonic()
-        self.inventory.rules = _rules(new)
-        for device in self.inventory.devices.values():
-            device.presence.rules = self.inventory.rules
+        self.inventory.set_rules(_rules(new))
+        self.inventory.said.naming.sources = frozenset(new.names.sources)
         self.planner.set_pace(_pace(new), now)
         self.engine.interval = new.scan.interval
         self.interfaces.reload(new.scan, new.network)

@@ -19,6 +19,9 @@ MOST_CONFLICTS = 256
 STALE = 1800.0
 """Seconds after which an address is dropped that its device was not heard at, while it was at another."""
 
+STALE_V6 = 86_400.0
+"""The same for IPv6, where a host has several addresses, and says for hours nothing by some of them."""
+
 SPOKEN = {
     Evidence.ARP_REQUEST: "sent an ARP request",
     Evidence.ARP_REPLY: "answered an ARP request",
@@ -157,8 +160,9 @@ class Addresses:
             return ()
         events = []
         for old in tuple(device.addresses):
+            stale = STALE if len(old.ip) == 4 else STALE_V6
             newer = (
-                held.last_seen - old.last_seen > STALE and len(held.ip) == len(old.ip) and held.network == old.network
+                held.last_seen - old.last_seen > stale and len(held.ip) == len(old.ip) and held.network == old.network
                 for held in device.addresses
             )
             if any(newer):

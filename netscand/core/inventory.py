@@ -37,6 +37,9 @@ from netscand.core.words import relabel
 UNASKABLE = 300.0
 """Seconds after which a device that has no address to be asked at counts as gone."""
 
+V4_FIRST = 120.0
+"""Seconds: a device that was heard so long after its IPv4 address was may have no IPv4 any more."""
+
 JOINING = (Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT)
 """What hosts say as they come onto a link (RFC 5227)."""
 
@@ -268,14 +271,17 @@ class Inventory:
             self._push(device, now + 1.0)
 
     def _where(self, device: Device) -> tuple[Network, Address] | None:
-        """Where a device would be asked: at the IPv4 address last heard, else at an IPv6 one."""
+        """Where a device would be asked: at its IPv4 address while that is heard, else where it was heard last."""
         best: tuple[Network, Address] | None = None
-        rank = (0, -inf)
+        rank = (False, -inf)
         for address in device.addresses:
             network = self.networks.get(address.network)
             if network is None or network.state not in SCANNED:
                 continue
-            candidate = (1 if len(address.ip) == 4 else 0, address.last_seen)
+            is_v4 = len(address.ip) == 4
+            if not is_v4 and network.own6 is None:
+                continue
+            candidate = is_v4 and device.last_seen - address.last_seen <= V4_FIRST, address.last_seen
             if best is None or candidate > rank:
                 best, rank = (network, address), candidate
         return best

@@ -20,6 +20,10 @@ Ip = NewType("Ip", bytes)
 """Four bytes (IPv4) or sixteen (IPv6), network order."""
 
 
+ALL_NODES = Ip(b"\xff\x02" + bytes(13) + b"\x01")
+"""ff02::1, where everyone who speaks IPv6 listens: an ask for it is an echo."""
+
+
 class Evidence(StrEnum):
     """How we know."""
 
@@ -108,6 +112,8 @@ class Network:
     """Broadcast frames/s of its own; None: the budget shared by all."""
     patience: tuple[float, float] | None = None
     """Least and most patience here, in seconds; None: `[presence] patience`."""
+    own6: Ip | None = None
+    """Our link-local IPv6 address on that interface, the sender of what we ask by IPv6; None: we cannot."""
 
 
 class Observation(NamedTuple):
@@ -179,6 +185,8 @@ class Device:
     @property
     def ip(self) -> Ip | None:
         """The IPv4 last heard, else an IPv6, else None."""
+        if len(self.addresses) == 1:
+            return self.addresses[0].ip
         best = max(self.addresses, key=lambda held: (len(held.ip) == 4, held.last_seen), default=None)
         return best.ip if best else None
 
@@ -202,7 +210,7 @@ class Event(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """One frame to send: a request to broadcast (`mac` None) or a probe."""
+    """One frame to send: a request to broadcast (`mac` None) or a probe; for IPv6, a solicitation or an echo."""
 
     network: Network
     ip: Ip

@@ -28,9 +28,11 @@ class Naming:
         self._tokens, self._at = CHANGES_AT_ONCE, 0.0
 
     def lacks(self, device: Device) -> tuple[str, ...]:
-        """The sources that may know a better name than the device has, or the same one better; most trusted first."""
+        """The sources to ask for the device's name: those above the one it has, and DNS, which may know another now."""
         held = TRUST.index(device.hostname_source) if device.hostname_source in TRUST else len(TRUST)
-        return tuple(source for source in TRUST[: held + 1] if source in self.sources)
+        if device.hostname_source == "dns":
+            held += 1
+        return () if device.is_self else tuple(source for source in TRUST[:held] if source in self.sources)
 
     def hear(self, device: Device, seen: Observation, network: str) -> Event | None:
         """Take the name that a device gave itself; what changed."""

@@ -22,6 +22,8 @@ class Plan:
         """Where in the order the next timer's scan goes on."""
         self.due = now
         self.cause = Cause.INTERFACE
+        self.echo_at = now
+        """When all nodes are asked for an echo next."""
         self.last_scan: float | None = None
         self.last_fast = -inf
         self.changed_at = now

@@ -11,6 +11,7 @@ from random import Random
 from netscand.core.budget import Bucket
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
+    ALL_NODES,
     Ask,
     Cause,
     Coverage,
@@ -42,6 +43,9 @@ ANSWER_WITHIN = 2.0
 
 WATCH_RATE = 1000.0
 """Frames/s that presence asks at most, also where `rate` is 0: thousands of devices are watched, not pressed."""
+
+ECHOES_APART = (600.0, 1800.0)
+"""Seconds between two echoes that all nodes of an interface are asked for: they find who speaks IPv6 and is quiet."""
 
 SLICE = 0.005
 """Seconds of frames that are sent in one go."""
@@ -228,6 +232,7 @@ class Planner:
             self._presence(asks, now, limit // 2 if self.scanning else limit)
             self._running.advance(asks, now, limit)
         self.next_at = min(self.next_at, self._running.next_at)
+        self._echo(asks, now, limit)
         if len(asks) >= limit:
             self.next_at = now
         return asks
@@ -269,6 +274,37 @@ class Planner:
                 return
             self._watch.take()
             asks.append(wishes.popleft())
+
+    def _echo(self, asks: list[Ask], now: float, limit: int) -> None:
+        """Ask all nodes of each interface that has IPv6, once in a while."""
+        done = set()
+        for plan in self._plans.values():
+            network = plan.network
+            if network.own6 is None or network.index in done:
+                continue
+            done.add(network.index)
+            if plan.echo_at <= now and len(asks) < limit:
+                ask = Ask(network, ALL_NODES, None)
+                room_at = self._afford(ask, now, False)
+                if room_at is None:
+                    asks.append(ask)
+                    plan.echo_at = now + self._rng.uniform(*ECHOES_APART)
+                else:
+                    self.next_at = min(self.next_at, room_at)
+                    continue
+            self.next_at = min(self.next_at, plan.echo_at)
+
+    def spend(self, network: str, now: float) -> bool:
+        """Count a frame to all that another room wants to send; whether there is room for it."""
+        plan = self._plans.get(network)
+        if plan is None:
+            return False
+        buckets = (plan.rate or self._rate, plan.background or self._background)
+        if any(bucket.room(now) < 1 for bucket in buckets):
+            return False
+        for bucket in buckets:
+            bucket.take()
+        return True
 
     def _afford(self, ask: Ask, now: float, fast: bool) -> float | None:
         """Count a frame that may leave now; or say when there will be room."""

@@ -16,16 +16,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Network
 from itertools import chain
-from socket import inet_aton
+from socket import AF_INET6, inet_aton, inet_pton
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from netscand.core.model import Ip, Mac
 from netscand.lan import lightly
-from netscand.lan.networks import DefaultRoute, Holding, Kernel, Link
+from netscand.lan.networks import DefaultRoute, Holding, Kernel, Link, LinkLocal
 
 NETLINK_ROUTE = 0
-GROUPS = 0x1 | 0x10 | 0x40
-"""RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE"""
+GROUPS = 0x1 | 0x10 | 0x40 | 0x100
+"""RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR"""
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE = 18, 22, 26
@@ -39,7 +39,9 @@ SKIP_STATISTICS = 8
 IFLA_INFO_KIND = 1
 NLA_TYPE_MASK = 0x3FFF
 IFA_F_SECONDARY = 0x01
+IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x08, 0x40
 RT_TABLE_MAIN = 254
+RT_SCOPE_LINK = 253
 RTN_UNICAST = 1
 
 ANSWER_WITHIN = 2.0
@@ -56,7 +58,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 
 _RECEIVE = 256 * 1024
 
-Value = TypeVar("Value", Link, Holding, DefaultRoute)
+Value = TypeVar("Value", Link, Holding, LinkLocal, DefaultRoute)
 Known = dict[bytes, tuple[Value, ...]]
 """What each message of the last dump meant."""
 
@@ -99,6 +101,7 @@ class Netlink:
         self._sequence = 0
         self._links: Known[Link] = {}
         self._holdings: Known[Holding] = {}
+        self._link_locals: Known[LinkLocal] = {}
         self._routes: Known[DefaultRoute] = {}
         self._routes_changed = True
         with ExitStack() as undo, _told("cannot follow the interfaces"):
@@ -140,6 +143,7 @@ class Netlink:
         with _told("cannot read the interfaces"):
             links = self._dump(_LINKS, self._links)
             holdings = self._dump(_HOLDINGS, self._holdings)
+            self._link_locals = self._dump(_LINK_LOCALS, self._link_locals)
             # A router may have a million routes: they are gone through only where a default one may be another. One
             # that goes with its link or address goes without a word.
             if self._routes_changed or links.keys() != self._links.keys() or holdings.keys() != self._holdings.keys():
@@ -150,6 +154,7 @@ class Netlink:
             tuple(chain.from_iterable(links.values())),
             tuple(chain.from_iterable(holdings.values())),
             tuple(chain.from_iterable(self._routes.values())),
+            tuple(chain.from_iterable(self._link_locals.values())),
         )
 
     def _dump(self, table: _Table[Value], known: Known[Value]) -> Known[Value]:
@@ -276,6 +281,14 @@ def _holding(message: Message) -> tuple[Holding, ...]:
     return (Holding(message["index"], Ip(inet_aton(own)), cidr, own != prefix, secondary),)
 
 
+def _link_local(message: Message) -> tuple[LinkLocal, ...]:
+    """An address that may be used: one that is still being probed for may not."""
+    address = message.get_attr("IFA_ADDRESS")
+    if not address or message["scope"] != RT_SCOPE_LINK or message["flags"] & (IFA_F_TENTATIVE | IFA_F_DADFAILED):
+        return ()
+    return (LinkLocal(message["index"], Ip(inet_pton(AF_INET6, address))),)
+
+
 def _default_routes(message: Message) -> tuple[DefaultRoute, ...]:
     """Of the main table: each next hop with an IPv4 gateway."""
     table = message.get_attr("RTA_TABLE") or message["table"]
@@ -300,6 +313,13 @@ _HOLDINGS = _Table(
     8,
     {IFA_ADDRESS: {}, IFA_LOCAL: {}},
     _holding,
+)
+_LINK_LOCALS = _Table(
+    RTM_GETADDR,
+    bytes([socket.AF_INET6]).ljust(8, b"\0"),  # ifaddrmsg
+    8,
+    {IFA_ADDRESS: {}},
+    _link_local,
 )
 _ROUTES = _Table(
     RTM_GETROUTE,

@@ -69,6 +69,14 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkLocal:
+    """A link-local IPv6 address of this host."""
+
+    index: int
+    own: Ip
+
+
+@dataclass(frozen=True, slots=True)
 class DefaultRoute:
     """A default gateway."""
 
@@ -84,6 +92,7 @@ class Kernel:
     links: tuple[Link, ...] = ()
     holdings: tuple[Holding, ...] = ()
     routes: tuple[DefaultRoute, ...] = ()
+    link_locals: tuple[LinkLocal, ...] = ()
 
 
 def decide(kernel: Kernel, scan: Scan, rules: Sequence[NetworkRule]) -> tuple[Network, ...]:
@@ -97,7 +106,7 @@ def decide(kernel: Kernel, scan: Scan, rules: Sequence[NetworkRule]) -> tuple[Ne
         # Further addresses in the same prefix are the same network: the first, the kernel's choice, asks.
         key = (link.index, holding.cidr)
         if key not in found:
-            found[key] = _network(link, holding, links.get(link.master), kernel.routes, scan, rules)
+            found[key] = _network(link, holding, links.get(link.master), kernel, scan, rules)
     return tuple(found.values())
 
 
@@ -105,7 +114,7 @@ def _network(
     link: Link,
     holding: Holding,
     master: Link | None,
-    routes: Iterable[DefaultRoute],
+    kernel: Kernel,
     scan: Scan,
     rules: Sequence[NetworkRule],
 ) -> Network:
@@ -116,7 +125,7 @@ def _network(
         state, why = _state(link, f"{_named(link, scan, rule)}, address {_text(holding.own)}")
     gateways = sorted(
         (route.metric, route.gateway)
-        for route in routes
+        for route in kernel.routes
         if route.index == link.index and int.from_bytes(route.gateway) in _span(holding.cidr)
     )
     return Network(
@@ -133,6 +142,7 @@ def _network(
         rate=rule.rate if rule else None,
         background_rate=rule.background_rate if rule else None,
         patience=rule.patience if rule else None,
+        own6=min((held.own for held in kernel.link_locals if held.index == link.index), default=None),
     )
 
 

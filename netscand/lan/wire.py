@@ -3,13 +3,14 @@
 import asyncio
 import errno
 import logging
+import os
 import socket
 from collections.abc import Callable, Container, Sequence
 from contextlib import ExitStack
 from time import monotonic
 
-from netscand.core.model import Ask, Observation, SendFailed
-from netscand.lan import filters, lightly, packet_socket, packets
+from netscand.core.model import ALL_NODES, Ask, Observation, SendFailed
+from netscand.lan import filters, lightly, packet_socket, packets, solicit
 from netscand.lan.ear import Broken, Ear
 from netscand.lan.heard import frames
 
@@ -171,7 +172,7 @@ class Wire:
                     network = ask.network
                     outlet = self._outlet(network.index)
                     template = packets.request(network.mac, network.own)
-                outlet.send(template.to(ask.ip, ask.mac))
+                outlet.send(template.to(ask.ip, ask.mac) if len(ask.ip) == 4 else _by_ipv6(ask))
             except OSError as refused:
                 if refused.errno in _FULL:
                     break
@@ -215,6 +216,15 @@ class Wire:
         self._close_ears()
         for index in list(self._outlets):
             self._shut(index)
+
+
+def _by_ipv6(ask: Ask) -> bytes:
+    network = ask.network
+    if network.own6 is None:
+        raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+    if ask.ip == ALL_NODES:
+        return solicit.echo(network.mac, network.own6)
+    return solicit.solicitation(network.mac, network.own6, ask.ip, ask.mac)
 
 
 def _arp(frame: bytes, at: float, interface: int) -> tuple[Observation, ...]:

@@ -51,3 +51,14 @@ def host_name(name: bytes | None) -> str | None:
     if name is None or len(name) != 16 or name[15] not in HOST_SUFFIXES or name[0] in b"*\x01\x00 ":
         return None
     return clean_name(name[:15].rstrip(b" \0").decode("cp437", "replace"))
+
+
+def node_name(message: dns.Message) -> str | None:
+    """The host's name in an answer about the status of a node (RFC 1002, 4.2.18): the first that is its own."""
+    for record in message.answers:
+        if record.kind == dns.NBSTAT and record.content:
+            names = [record.content[place : place + 18] for place in range(1, 1 + 18 * record.content[0], 18)]
+            own = (host_name(name[:16]) for name in names if len(name) == 18 and not name[16] & GROUP)
+            if found := next((name for name in own if name), None):
+                return found
+    return None

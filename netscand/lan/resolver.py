@@ -1,0 +1,115 @@
+"""Reverse DNS: which name does the resolver of this host know for an address? By UDP on the loop, no thread waits.
+
+Sources: RFC 1035, RFC 3596 (ip6.arpa), resolv.conf(5).
+"""
+
+import asyncio
+import secrets
+import socket
+from pathlib import Path
+
+from netscand.core.model import Ip
+from netscand.lan.clean import clean_name
+from netscand.lan.heard import dns
+
+RESOLV_CONF = Path("/etc/resolv.conf")
+MOST_SERVERS = 3
+"""As many as the C library reads."""
+
+PORT = 53
+WAIT = 2.0
+"""Seconds that a server has."""
+
+TRIES = 2
+RECURSION_DESIRED = 0x0100
+NO_ERROR, NO_SUCH_NAME = 0, 3
+
+
+class Unanswered(Exception):
+    """No resolver gave an answer; the text says why."""
+
+
+class Resolver:
+    """Asks the servers in a resolv.conf, which it reads again whenever it has changed."""
+
+    def __init__(self, path: Path = RESOLV_CONF, port: int = PORT) -> None:
+        self._path = path
+        self._port = port
+        self._stamp: tuple[int, int] | None = None
+        self._servers: tuple[str, ...] = ()
+
+    async def name_of(self, ip: Ip) -> str | None:
+        """The name, cleaned; None where there is none. Raises Unanswered."""
+        question = dns.question(secrets.randbits(16), reverse(ip), dns.PTR, flags=RECURSION_DESIRED)
+        why = f"no server in {self._path}"
+        for server in self.servers() * TRIES:
+            try:
+                answer = await _ask(server, self._port, question)
+            except (OSError, TimeoutError) as wrong:
+                why = f"{server}: {wrong or 'no answer'}"
+                continue
+            if answer is not None:
+                return pointed_to(answer)
+            why = f"{server}: refused or failed"
+        raise Unanswered(why)
+
+    def servers(self) -> tuple[str, ...]:
+        """The addresses of the servers, as the file has them now."""
+        try:
+            status = self._path.stat()
+            stamp = status.st_mtime_ns, status.st_ino
+            if stamp != self._stamp:
+                lines = self._path.read_text(errors="replace").splitlines()
+                words = [line.split() for line in lines]
+                found = [word[1] for word in words if len(word) > 1 and word[0] == "nameserver"]
+                self._servers = tuple(found[:MOST_SERVERS])
+                self._stamp = stamp
+        except OSError:
+            self._servers, self._stamp = (), None
+        return self._servers
+
+
+def reverse(ip: Ip) -> tuple[bytes, ...]:
+    """The labels of the name that stands for an address."""
+    if len(ip) == 4:
+        return (*(str(byte).encode() for byte in reversed(ip)), b"in-addr", b"arpa")
+    return (*(digit.encode() for digit in reversed(ip.hex())), b"ip6", b"arpa")
+
+
+def pointed_to(message: dns.Message) -> str | None:
+    """The first name that a PTR record points to; none that only repeats the address or stands for a role."""
+    for record in message.answers:
+        if record.kind == dns.PTR and record.klass & dns.CLASS == 1:
+            labels = dns.labels(message.raw, record.content_at)
+            if labels and labels[-1].lower() != b"arpa" and not labels[0].startswith(b"_"):
+                return clean_name(".".join(label.decode("utf-8", "replace") for label in labels))
+    return None
+
+
+async def _ask(server: str, port: int, question: bytes) -> dns.Message | None:
+    """The answer of one server; None where it has none to give. Raises OSError, TimeoutError."""
+    family, address = _where(server, port)
+    # A socket for each question: an answer has to guess its port as well as the message's number.
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as asking:
+        loop = asyncio.get_running_loop()
+        asking.connect(address)
+        await loop.sock_sendall(asking, question)
+        async with asyncio.timeout(WAIT):
+            while True:
+                answer = dns.read(await loop.sock_recv(asking, 4096))
+                if answer is None or answer.raw[:2] != question[:2] or not answer.flags & dns.RESPONSE:
+                    continue
+                if answer.raw[12 : len(question)].lower() != question[12:]:
+                    continue
+                return answer if answer.flags & dns.RCODE in (NO_ERROR, NO_SUCH_NAME) else None
+
+
+def _where(server: str, port: int) -> tuple[int, tuple[str, int] | tuple[str, int, int, int]]:
+    """The socket's family and address. Raises OSError for what is no address."""
+    if ":" not in server:
+        socket.inet_aton(server)
+        return socket.AF_INET, (server, port)
+    host, _, scope = server.partition("%")
+    socket.inet_pton(socket.AF_INET6, host)
+    index = 0 if not scope else int(scope) if scope.isdecimal() else socket.if_nametoindex(scope)
+    return socket.AF_INET6, (host, port, 0, index)
