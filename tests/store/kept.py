@@ -1,0 +1,60 @@
+"""A server over a real history: the scanner is small, what it tells is kept."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from netscand import config
+from netscand.core.model import Device, Event, Mac
+from netscand.serve.hub import Hub
+from netscand.serve.server import Server
+from netscand.serve.translate import Translator
+from netscand.store.history import History
+from tests.serve.house import BOOT, FakeScanner, House
+
+
+class Kept(FakeScanner):
+    """Numbers events as the engine does: history first, then the hub."""
+
+    def __init__(self, hub: Hub, history: History, devices: dict[Mac, Device]) -> None:
+        self.history = history
+        super().__init__(hub, devices=0)
+        self.devices = devices
+
+    @property
+    def cursor(self) -> str:
+        return self.history.cursor
+
+    def publish(self, event: Event) -> str:
+        cursor = self.history.append(event)
+        self.hub.publish(cursor, event)
+        return cursor
+
+    def problems(self) -> tuple[str, ...]:
+        return self.history.problems()
+
+
+@asynccontextmanager
+async def kept_house(path: Path, **access: Any) -> AsyncIterator[tuple[House, Kept]]:  # noqa: ANN401
+    """The server on `path`/s, its history `path`/h.db."""
+    translator = Translator(lambda: BOOT, lambda _: "Apple, Inc.")
+    hub = Hub(translator)
+    hub.holds = True
+    devices: dict[Mac, Device] = {}
+    history = History(config.History(path=str(path / "h.db")), devices, translator, hub.release)
+    scanner = Kept(hub, history, devices)
+    listen = config.Listen(unix=str(path / "s"), tcp=("127.0.0.1:0",))
+    server = Server(scanner, hub, listen, config.Access(**access), translator, (), history)
+    history.open()
+    await server.open()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(server.run())
+            await asyncio.sleep(0)
+            yield House(server, scanner, path / "s"), scanner
+            running.cancel()
+    finally:
+        await server.close()
+        await history.close()

@@ -1,0 +1,514 @@
+"""Streams over a real history: what is told is stored, and who comes back misses nothing (laws 2 and 3)."""
+
+import asyncio
+import json
+import sqlite3
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from netscand import protocol
+from netscand.core.model import Event, EventKind, Status
+from netscand.serve import past
+from netscand.store import history as room
+from netscand.store.schema import connect
+from tests.serve.house import LAN, OTHER, House, hear, hear_all, mac
+from tests.store.kept import Kept, kept_house
+
+JSON = {"Content-Type": "application/json"}
+
+
+class Stall:
+    """Nothing can be stored until `end`."""
+
+    def __init__(self, scanner: Kept) -> None:
+        self._other = connect(scanner.history.path)
+        self._other.execute("BEGIN IMMEDIATE")
+
+    def end(self) -> None:
+        self._other.close()
+
+
+def plain(event: protocol.Event | dict[str, Any]) -> dict[str, Any]:
+    """An event as JSON, but for when it left."""
+    told: dict[str, Any] = json.loads(protocol.encode(event)) if isinstance(event, protocol.Event) else event
+    return {name: value for name, value in told.items() if name not in ("sent_at", "type")}
+
+
+def events_of(messages: list[protocol.ServerMessage]) -> list[protocol.Event]:
+    return [message for message in messages if isinstance(message, protocol.Event)]
+
+
+async def all_events(lan: House, query: str = "limit=5000") -> list[dict[str, Any]]:
+    status, _, answer = await lan.ask("GET", f"/api/events?{query}")
+    assert status == 200
+    return [plain(event) for event in answer["events"]]
+
+
+# ---- law 2 ---------------------------------------------------------------------------------------------------------
+
+
+def test_neither_events_nor_snapshots_show_what_is_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 2: no way leads around the history. Law 3: an event that waited is told once to each."""
+    monkeypatch.setattr(room, "LATE", 30.0)
+    paths = ("/api/devices", f"/api/devices/{mac(1).hex(':')}", "/api/status", "/api/events")
+
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner), lan.ws() as early:
+            assert isinstance(await hear(early), protocol.InitialState)
+            stall = Stall(scanner)
+            cursor = scanner.join(1)
+            await asyncio.sleep(0.05)
+            async with lan.ws() as late, lan.ws("") as full, asyncio.TaskGroup() as tasks:
+                asked = [tasks.create_task(lan.ask("GET", path)) for path in paths]
+                await asyncio.sleep(0.2)
+                for client in (early, late, full):
+                    assert await hear_all(client, 0.05) == []
+                assert not any(task.done() for task in asked)
+                stall.end()
+                (event,) = await hear_all(early)
+                (first,) = await hear_all(late)
+                assert isinstance(event, protocol.Event)
+                assert isinstance(first, protocol.InitialState)
+                assert event.cursor == first.cursor == cursor
+                assert len(first.devices) == 1
+                assert isinstance(await hear(full), protocol.InitialState)
+            assert all(task.result()[0] == 200 for task in asked)
+            assert asked[0].result()[2]["cursor"] == asked[2].result()[2]["cursor"] == cursor
+
+    asyncio.run(play())
+
+
+def test_the_end_of_a_scan_does_not_overtake_the_events_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cursor says that they were told: who resumed from it would miss them."""
+    monkeypatch.setattr(room, "LATE", 30.0)
+
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner), lan.ws() as client:
+            await hear(client)
+            stall = Stall(scanner)
+            cursor = scanner.join(1)
+            scanner.finish(scanner.scan_now(()))
+            assert await hear_all(client, 0.2) == []
+            stall.end()
+            heard = await hear_all(client)
+            assert [type(message).__name__ for message in heard] == ["Event", "ScanStarted", "ScanUpdate"]
+            assert isinstance(heard[2], protocol.ScanUpdate)
+            assert heard[2].cursor == cursor
+
+    asyncio.run(play())
+
+
+# ---- coming back ---------------------------------------------------------------------------------------------------
+
+
+def something_happens(scanner: Kept, chance: Random) -> None:
+    """One change of the kinds that there are."""
+    number = chance.randrange(12)
+    device = scanner.devices.get(mac(number))
+    draw = chance.random()
+    if device is None:
+        scanner.join(number, chance.choice((LAN, OTHER)))
+    elif draw < 0.8:
+        scanner.turn(number, Status.OFFLINE if device.status is Status.ONLINE else Status.ONLINE)
+    elif draw < 0.95:
+        scanner.label(device.mac, {"label": f"device {chance.randrange(100)}", "known": chance.random() < 0.5})
+    else:
+        scanner.forget(device.mac)
+
+
+def lose_connections(tmp_path: Path, times: int, seed: int) -> None:
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            chance = Random(seed)
+            told: list[dict[str, Any]] = []
+            cursor = scanner.cursor
+            ends = asyncio.Event()
+
+            async def change() -> None:
+                while not ends.is_set():
+                    for _ in range(chance.randrange(4)):
+                        something_happens(scanner, chance)
+                    await asyncio.sleep(chance.random() / 200)
+
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(change())
+                for _ in range(times):
+                    client = await lan.ws(f"?updates=changes&since={cursor}")
+                    first = await hear(client)
+                    assert isinstance(first, protocol.Resumed)
+                    assert first.cursor == cursor
+                    for _ in range(chance.randrange(12)):
+                        event = await hear(client)
+                        assert isinstance(event, protocol.Event)
+                        told.append(plain(event))
+                        cursor = event.cursor
+                    client.transport.abort()
+                ends.set()
+            async with lan.ws(f"?updates=changes&since={cursor}") as client:
+                told += [plain(event) for event in events_of(await hear_all(client))]
+            assert len(told) > times
+            kept: list[dict[str, Any]] = []
+            while len(kept) < len(told):
+                kept += await all_events(lan, f"limit=5000&since={kept[-1]['cursor']}" if kept else "limit=5000")
+            assert [event["cursor"] for event in told] == [event["cursor"] for event in kept]
+            assert told == kept
+
+    asyncio.run(play())
+
+
+def test_who_loses_its_connection_50_times_has_exactly_the_daemons_list(tmp_path: Path) -> None:
+    """Laws 2 and 3: no event is lost, none told twice, each as it was: live, resumed and in REST."""
+    lose_connections(tmp_path, 50, 1)
+
+
+@pytest.mark.long
+def test_who_loses_its_connection_1000_times_has_exactly_the_daemons_list(tmp_path: Path) -> None:
+    lose_connections(tmp_path, 1000, 2)
+
+
+def test_who_comes_back_while_events_wait_hears_each_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "LATE", 30.0)
+
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            before = scanner.join(1)
+            await scanner.hub.settled()
+            stall = Stall(scanner)
+            waiting = [scanner.join(2), scanner.turn(1, Status.OFFLINE)]
+            await asyncio.sleep(0.05)
+            async with lan.ws(f"?updates=changes&since={before}") as client:
+                await asyncio.sleep(0.1)
+                waiting.append(scanner.turn(1, Status.ONLINE))
+                stall.end()
+                resumed, *rest = await hear_all(client)
+                assert isinstance(resumed, protocol.Resumed)
+                assert [event.cursor for event in events_of(rest)] == waiting
+                devices = [event.device for event in events_of(rest)]
+                assert [device.status for device in devices if device] == ["online", "offline", "online"]
+
+    asyncio.run(play())
+
+
+def test_what_happens_while_the_past_is_told_does_not_colour_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A device changes between two parts: earlier events still show it as it was."""
+    monkeypatch.setattr(past, "PART", 3)
+
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            start = scanner.cursor
+            scanner.join(1)
+            for i in range(20):
+                scanner.label(mac(1), {"label": f"name {i}"})
+            await scanner.hub.settled()
+
+            async def meddle() -> None:
+                for i in range(20, 60):
+                    scanner.label(mac(1), {"label": f"name {i}"})
+                    await asyncio.sleep(0)
+
+            async with lan.ws(f"?updates=changes&since={start}") as client, asyncio.TaskGroup() as tasks:
+                tasks.create_task(meddle())
+                heard = events_of(await hear_all(client))
+            assert [event.device and event.device.label for event in heard] == [
+                None,
+                *(f"name {i}" for i in range(60)),
+            ]
+
+    asyncio.run(play())
+
+
+def test_who_comes_back_filtered_hears_what_fits_and_what_leaves_its_sight(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            start = scanner.cursor
+            scanner.join(1, LAN)
+            scanner.join(2, OTHER)
+            scanner.label(mac(2), {"label": "printer"})
+            scanner.label(mac(2), {"label": None})
+            scanner.publish(Event(EventKind.NETWORK_DOWN, 1.0, OTHER))
+            async with lan.ws(f"?updates=changes&since={start}&network={OTHER}") as client:
+                kinds = [event.kind for event in events_of(await hear_all(client))]
+                assert kinds == ["discovered", "labelled", "labelled", "network_down"]
+            async with lan.ws(f"?updates=changes&since={start}&q=printer") as client:
+                kinds = [event.kind for event in events_of(await hear_all(client))]
+                assert kinds == ["labelled", "labelled", "network_down"]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("since", ["abc-1", "99", "", "x" * 5000, "2026-11-23T10:00:00Z"])
+def test_a_cursor_that_is_none_of_ours_gets_a_fresh_snapshot(tmp_path: Path, since: str) -> None:
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            scanner.join(1)
+            async with lan.ws(f"?updates=changes&since={since}") as client:
+                first = await hear(client)
+                assert isinstance(first, protocol.InitialState)
+                assert first.cursor == scanner.cursor
+
+    asyncio.run(play())
+
+
+def test_a_number_that_was_never_stored_gets_a_fresh_snapshot(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            epoch, _, number = scanner.join(1).rpartition("-")
+            async with lan.ws(f"?updates=changes&since={epoch}-{int(number) + 5}") as client:
+                assert isinstance(await hear(client), protocol.InitialState)
+
+    asyncio.run(play())
+
+
+def test_who_missed_more_than_a_snapshot_holds_gets_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(past, "MISSED", 10)
+
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            start = scanner.join(1)
+            for i in range(20):
+                scanner.turn(1, (Status.OFFLINE, Status.ONLINE)[i % 2])
+            async with lan.ws(f"?updates=changes&since={start}") as client:
+                assert isinstance(await hear(client), protocol.InitialState)
+
+    asyncio.run(play())
+
+
+def test_full_clients_get_the_whole_list_whatever_they_name(tmp_path: Path) -> None:
+    """The push document's contract knows no cursor."""
+
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            start = scanner.join(1)
+            scanner.join(2)
+            async with lan.ws(f"?since={start}") as client:
+                first = await hear(client)
+                assert isinstance(first, protocol.InitialState)
+                assert len(first.devices) == 2
+
+    asyncio.run(play())
+
+
+def test_a_client_that_stays_holds_nothing_of_the_past(tmp_path: Path) -> None:
+    """Else every device that changes would be kept as it was, once a client."""
+
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            start = scanner.join(1)
+            async with lan.ws(f"?updates=changes&since={start}") as back, lan.ws() as fresh:
+                assert isinstance(await hear(back), protocol.Resumed)
+                assert isinstance(await hear(fresh), protocol.InitialState)
+                await asyncio.sleep(0.05)
+                assert not scanner.hub._moments
+                assert not scanner.hub._snapshots
+
+    asyncio.run(play())
+
+
+# ---- REST ----------------------------------------------------------------------------------------------------------
+
+
+def test_events_page_by_page_are_the_whole_list(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            chance = Random(3)
+            for _ in range(200):
+                something_happens(scanner, chance)
+            whole = await all_events(lan)
+            assert len(whole) == 200
+            paged: list[dict[str, Any]] = []
+            cursor = ""
+            while True:
+                _, _, answer = await lan.ask("GET", f"/api/events?limit=7{cursor and f'&since={cursor}'}")
+                if not answer["events"]:
+                    break
+                paged += [plain(event) for event in answer["events"]]
+                cursor = answer["cursor"]
+            assert cursor == scanner.cursor
+            assert paged == whole
+            assert await all_events(lan, "last=5") == whole[-5:]
+            assert await all_events(lan, f"since={whole[4]['cursor']}&limit=3") == whole[5:8]
+
+    asyncio.run(play())
+
+
+def test_events_are_found_by_kind_device_and_time(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            scanner.join(1)
+            scanner.join(2)
+            scanner.turn(1, Status.OFFLINE)
+            scanner.label(mac(2), {"label": "tv"})
+            one = mac(1).hex(":")
+            assert [event["kind"] for event in await all_events(lan, "kind=offline,labelled")] == [
+                "offline",
+                "labelled",
+            ]
+            assert [event["kind"] for event in await all_events(lan, f"mac={one.upper()}")] == ["discovered", "offline"]
+            _, _, answer = await lan.ask("GET", f"/api/devices/{one}/events?last=1")
+            assert [event["kind"] for event in answer["events"]] == ["offline"]
+            whole = await all_events(lan)
+            assert await all_events(lan, f"since={whole[1]['at']}") == [
+                event for event in whole if event["at"] > whole[1]["at"]
+            ]
+            assert await all_events(lan, "since=2001-01-01") == whole
+            assert await all_events(lan, "since=2031-01-01T00:00:00%2B02:00") == []
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/events?since=abc-1", 410),
+        ("/api/events?since=yesterday", 400),
+        ("/api/events?since=", 400),
+        ("/api/events?since=99999999-01-01", 400),
+        ("/api/events?kind=gone", 400),
+        ("/api/events?kind=", 400),
+        ("/api/events?limit=0", 400),
+        ("/api/events?limit=5001", 400),
+        ("/api/events?last=3&limit=4", 400),
+        ("/api/events?mac=zz", 400),
+        ("/api/devices/aa:bb:cc:dd:ee:ff/events", 404),
+        ("/api/devices/aa:bb:cc:dd:ee:ff/presence", 404),
+        (f"/api/devices/{mac(1).hex(':')}/events?mac=aa:bb:cc:dd:ee:ff", 400),
+        (f"/api/devices/{mac(1).hex(':')}/presence?days=0", 400),
+        (f"/api/devices/{mac(1).hex(':')}/presence?days=91", 400),
+    ],
+)
+def test_wrong_questions_are_refused(tmp_path: Path, path: str, status: int) -> None:
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            scanner.join(1)
+            assert (await lan.ask("GET", path))[0] == status
+
+    asyncio.run(play())
+
+
+def test_what_a_user_says_of_a_device_is_told_to_all_and_kept(tmp_path: Path) -> None:
+    """With what could harm a terminal or a page taken out (FAULTS T8)."""
+
+    async def play() -> None:
+        path = f"/api/devices/{mac(1).hex(':')}"
+        async with kept_house(tmp_path) as (lan, scanner), lan.ws() as client:
+            await hear(client)
+            scanner.join(1)
+            said = (
+                '{"label": " T\\u202eV\\u001b[31m ", "known": true, "notes": "in the hall\\nat home", "patience": 77}'
+            )
+            status, _, answer = await lan.ask("PATCH", path, body=said.encode(), headers=JSON)
+            assert status == 200
+            assert (answer["label"], answer["known"], answer["patience"]) == ("TV[31m", True, 77)
+            assert answer["notes"] == "in the hall\nat home"
+            (_, event) = events_of(await hear_all(client))
+            assert event.kind == "labelled"
+            assert event.device
+            assert event.device.label == "TV[31m"
+            assert event.previous
+            assert event.previous["label"] is None
+            before = scanner.cursor
+            assert (await lan.ask("PATCH", path, body=b'{"known": true}', headers=JSON))[0] == 200
+            assert scanner.cursor == before  # nothing changed
+            status, _, answer = await lan.ask("PATCH", path, body=b'{"label": null, "patience": null}', headers=JSON)
+            assert (answer["label"], answer["known"]) == (None, True)
+            assert scanner.devices[mac(1)].presence.chosen is None
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"[]", 400),
+        (b'{"known": 1}', 400),
+        (b'{"patience": 0}', 400),
+        (b'{"patience": 1e9}', 400),
+        (b'{"label": "' + b"x" * 129 + b'"}', 400),
+        (b'{"notes": "' + b"x" * 4097 + b'"}', 400),
+        (b'{"label": "\\ud800"}', 400),
+        (b'{"something": "else"}', 200),
+    ],
+)
+def test_wrong_words_are_refused(tmp_path: Path, body: bytes, status: int) -> None:
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            scanner.join(1)
+            assert (await lan.ask("PATCH", f"/api/devices/{mac(1).hex(':')}", body=body, headers=JSON))[0] == status
+
+    asyncio.run(play())
+
+
+def test_changes_need_json_a_device_and_the_right(tmp_path: Path) -> None:
+    """FAULTS T4; and by TCP nobody is more than `others` says."""
+    one, nobody = f"/api/devices/{mac(1).hex(':')}", "/api/devices/aa:bb:cc:dd:ee:ff"
+
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            scanner.join(1)
+            form = {"Content-Type": "application/x-www-form-urlencoded"}
+            assert (await lan.ask("PATCH", one, body=b'{"known": true}', headers=form))[0] == 415
+            assert (await lan.ask("PATCH", nobody, body=b'{"known": true}', headers=JSON))[0] == 404
+            assert (await lan.ask("DELETE", nobody))[0] == 404
+            for what in (f"PATCH {one}", f"DELETE {one}", "GET /api/backup"):
+                request = f"{what} HTTP/1.1\r\nHost: localhost:{lan.port}\r\nConnection: close\r\n\r\n"
+                assert (await lan.raw(request.encode())).split(b" ", 2)[1] == b"403", what
+            assert mac(1) in scanner.devices
+
+    asyncio.run(play())
+
+
+def test_a_device_that_is_forgotten_is_told_whole_and_stays_in_the_past(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            scanner.join(1)
+            scanner.label(mac(1), {"label": "TV"})
+            assert (await lan.ask("DELETE", f"/api/devices/{mac(1).hex(':')}"))[0] == 204
+            scanner.join(1)
+            kept = await all_events(lan)
+            assert [event["kind"] for event in kept] == ["discovered", "labelled", "forgotten", "discovered"]
+            assert [event["device"]["label"] for event in kept] == [None, "TV", "TV", None]
+            assert all(event["device"]["ip"] for event in kept)
+
+    asyncio.run(play())
+
+
+def test_a_backup_comes_as_a_database(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            for number in range(50):
+                scanner.join(number)
+            answer = await lan.raw(b"GET /api/backup HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", tcp=False)
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert f"Content-Length: {len(body)}".encode() in head
+            (tmp_path / "copy").write_bytes(body)
+            with sqlite3.connect(tmp_path / "copy") as copy:
+                assert copy.execute("SELECT count(*) FROM event").fetchone() == (50,)
+                assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            copy.close()
+
+    asyncio.run(play())
+
+
+def test_a_wish_is_answered_though_events_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer shows nothing that could be lost."""
+    monkeypatch.setattr(room, "LATE", 30.0)
+
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner), lan.ws() as client:
+            await hear(client)
+            stall = Stall(scanner)
+            scanner.join(1)
+            await client.send(json.dumps({"type": "set_interval", "seconds": 5, "request": "r"}))
+            assert isinstance(await hear(client), protocol.Interval)
+            stall.end()
+
+    asyncio.run(play())
