@@ -1,0 +1,81 @@
+"""docs/commands.md has every command, argument, option and exit code, and none that is not there."""
+
+import re
+
+import click
+import pytest
+
+from netscanctl import client
+from netscanctl.cli import INTERRUPTED, VERBS, cli
+from netscand import __main__ as daemon
+from tests.ctl.conftest import ROOT
+
+PAGE = (ROOT / "docs/commands.md").read_text()
+HELP = {"-h", "--help"}
+
+
+def sections() -> dict[str, str]:
+    """Heading → text."""
+    parts = re.split(r"^## `(.*)`$", PAGE, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def section(command: str) -> tuple[str, str]:
+    """Arguments and text of a command."""
+    (found,) = [
+        (heading.removeprefix(command).strip(), text)
+        for heading, text in sections().items()
+        if heading == command or re.fullmatch(f"{command} [^a-z].*", heading)
+    ]
+    return found
+
+
+def options(text: str) -> set[str]:
+    """What stands in the table of options."""
+    rows = re.findall(r"^\| (`-.*?) \|", text, flags=re.MULTILINE)
+    return {word for row in rows for word in re.findall(r"`(--?[a-z-]+)", row)}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_command_stands_there_with_its_arguments_and_options(verb: str) -> None:
+    command = cli.get_command(click.Context(cli), verb)
+    assert command is not None
+    arguments, text = section(f"netscanctl {verb}")
+    assert arguments == " ".join(_shown(param) for param in command.params if isinstance(param, click.Argument))
+    named = {name for param in command.params if isinstance(param, click.Option) for name in param.opts}
+    assert options(text) == named
+    for param in command.params:
+        if isinstance(param, click.Option) and isinstance(param.type, click.Choice) and len(param.type.choices) < 10:
+            assert not [choice for choice in param.type.choices if f"`{choice}`" not in text], param.name
+
+
+def _shown(argument: click.Argument) -> str:
+    name = (argument.name or "").upper()
+    return argument.metavar or (name if argument.required else f"[{name}]")
+
+
+def test_no_command_stands_there_that_is_not_one() -> None:
+    told = {heading.split()[1] for heading in sections() if heading.startswith("netscanctl ")}
+    assert told == set(VERBS)
+
+
+def test_the_options_before_the_command_stand_there() -> None:
+    _, text = section("netscanctl")
+    assert options(text) == {name for param in cli.params for name in param.opts} | HELP
+
+
+def test_every_exit_code_stands_there() -> None:
+    failures: list[type[client.Failure]] = [client.Failure, *client.Failure.__subclasses__()]
+    codes = {0, INTERRUPTED, *(failure.exit_code for failure in failures)}
+    assert _codes("netscanctl") == codes
+    sysexits = {daemon.EX_UNAVAILABLE, daemon.EX_TEMPFAIL, daemon.EX_NOPERM, daemon.EX_CONFIG}
+    assert _codes("netscand") == {0} | sysexits
+
+
+def _codes(command: str) -> set[int]:
+    return {int(code) for code in re.findall(r"^\| (\d+) \|", section(command)[1], flags=re.MULTILINE)}
+
+
+def test_the_daemons_options_stand_there() -> None:
+    named = {name for action in daemon.parser()._actions for name in action.option_strings}
+    assert options(section("netscand")[1]) == named
