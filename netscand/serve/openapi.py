@@ -18,14 +18,8 @@ from netscand.serve.answers import HEADERS, JSON
 from netscand.serve.query import parameters
 from netscand.serve.rights import RIGHTS, Role
 
-MAC = Annotated[
-    str,
-    Meta(
-        pattern="^(?:(?:[0-9A-Fa-f]{2}:){5}|(?:[0-9A-Fa-f]{2}-){5})[0-9A-Fa-f]{2}$",
-        examples=["a4:83:e7:12:34:56"],
-    ),
-]
-TEXT = Annotated[str, Meta(max_length=1024)]
+MAC_PATTERN = "^(?:(?:[0-9A-Fa-f]{2}:){5}|(?:[0-9A-Fa-f]{2}-){5})[0-9A-Fa-f]{2}$"
+MAC = Annotated[str, Meta(pattern=MAC_PATTERN, examples=["a4:83:e7:12:34:56"])]
 NUMBER = Annotated[int, Meta(ge=1, le=999_999_999)]
 EVENTS = Annotated[int, Meta(ge=1, le=5_000)]
 SINCE = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
@@ -50,8 +44,8 @@ class Call(NamedTuple):
     refusals: tuple[int, ...] = ()
 
 
-NETWORK = Query("network", TEXT, "the id of a network")
-SEARCH = Query("q", TEXT, "a text that name, label, address, MAC or vendor holds")
+NETWORK = Query("network", str, "the id of a network")
+SEARCH = Query("q", str, "a text that name, label, address, MAC or vendor holds")
 KIND = Query("kind", protocol.EventKind, "these kinds only", several=True)
 AFTER = Query("since", (CURSOR, SINCE), "what happened after this cursor, or time")
 LIMIT = Query("limit", EVENTS, "so many at most; 500 unless told")

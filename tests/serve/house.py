@@ -176,7 +176,7 @@ class Forgetful:
 
     def place(self, cursor: str) -> int:
         epoch, _, number = cursor.rpartition("-")
-        if not number.isdigit():
+        if not epoch.isalnum() or not number.isdigit():
             raise ValueError(cursor)
         if epoch != "k3f9":
             raise CursorGone("it is of another history")

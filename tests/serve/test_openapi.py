@@ -1,0 +1,152 @@
+"""The API's description: it says what is so, and nothing else."""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from netscand import protocol
+from netscand.serve.openapi import CALLS, MAC_PATTERN, document
+from netscand.serve.page import PATHS
+from netscand.serve.query import MAC as TAKEN
+from netscand.serve.rights import RIGHTS
+from tests.serve.house import TOKENS, FakeScanner, Forgetful, House, house, mac, token_file
+
+ROOT = Path(__file__).parents[2]
+
+
+class Keeping(Forgetful):
+    """A history that has something to copy."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "copy"
+        self.file.write_bytes(b"SQLite format 3\0")
+
+    async def backup(self) -> BinaryIO:
+        return self.file.open("rb")
+
+
+async def told(lan: House) -> dict[str, Any]:
+    status, _, body = await lan.ask("GET", "/api/openapi.json")
+    assert status == 200
+    assert isinstance(body, dict)
+    return body
+
+
+def test_every_route_is_described_and_nothing_else() -> None:
+    assert set(CALLS) == {what for what in RIGHTS if " " in what and what.removeprefix("GET ") not in PATHS}
+
+
+def test_it_names_each_call_with_its_role_and_what_it_does(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            found = await told(lan)
+            assert found["openapi"].startswith("3.1.")
+            calls = {
+                f"{method.upper()} {path}": call
+                for path, methods in found["paths"].items()
+                for method, call in methods.items()
+            }
+            assert set(calls) == set(CALLS)
+            for name, call in calls.items():
+                assert call["x-role"] == RIGHTS[name].told
+                assert re.fullmatch(r"[A-Z].*\.", call["summary"]), name
+                assert ("security" in call) is (call["x-role"] != "none")
+            assert len({call["operationId"] for call in calls.values()}) == len(calls)
+
+    asyncio.run(play())
+
+
+def test_every_reference_leads_somewhere_and_every_message_is_there(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            found = await told(lan)
+            schemas = found["components"]["schemas"]
+            references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(found)))
+            assert references <= set(schemas)
+            for message in (*protocol.ServerMessage.__args__, *protocol.ClientMessage.__args__):
+                assert schemas[message.__name__]["properties"]["type"] == {"enum": [message.__struct_config__.tag]}
+
+    asyncio.run(play())
+
+
+def test_the_parameters_are_those_that_each_call_knows(tmp_path: Path) -> None:
+    """Asked for one that nobody knows, the call itself says which it does."""
+
+    async def play() -> None:
+        async with house(tmp_path, archive=Keeping(tmp_path)) as lan:
+            for name, call in CALLS.items():
+                method, path = name.split(" ")
+                path = path.replace("{mac}", mac(1).hex(":"))
+                if method in ("DELETE", "PATCH"):
+                    assert not call.query
+                status, _, body = await lan.ask(method, f"{path}?nobody=1")
+                assert status == 400, name
+                known = body["error"]["message"].partition("known here: ")[2]
+                assert set(known.split(", ")) - {"none"} == {query.name for query in call.query}, name
+
+    asyncio.run(play())
+
+
+def test_a_mac_of_the_description_is_one_that_is_taken() -> None:
+    pattern = re.compile(MAC_PATTERN)
+    for text in ("a4:83:e7:12:34:56", "A4-83-E7-12-34-56", "a4:83:e7-12-34-56", "a483e7123456", "a4:83:e7:12:34:5", ""):
+        assert bool(pattern.fullmatch(text)) is bool(TAKEN.fullmatch(text)), text
+
+
+def test_it_is_written_once(tmp_path: Path) -> None:
+    assert document({"GET /healthz": "x"}) == document({"GET /healthz": "x"})
+
+
+# ---- schemathesis: somebody else reads it, and tries -----------------------------------------------------------------
+
+
+SETTINGS = """
+[checks]
+negative_data_rejection.expected-statuses = [400, 404, 405, 413, 415]
+
+# `last` goes with neither `since` nor `limit`, and a cursor may be gone: no description can say either.
+[[operations]]
+include-path-regex = "events$"
+checks.positive_data_acceptance.enabled = false
+"""
+
+
+@pytest.mark.parametrize("examples", [10, pytest.param(300, marks=pytest.mark.long)])
+def test_schemathesis_finds_nothing(tmp_path: Path, examples: int) -> None:
+    """What the description allows is answered as it says, what it forbids is refused, and nothing is a 500."""
+    (tmp_path / "schemathesis.toml").write_text(SETTINGS)
+
+    async def play() -> None:
+        access = {"others": "none", "token_file": token_file(tmp_path)}
+        async with house(tmp_path, access=access, archive=Keeping(tmp_path)) as lan:
+            finish_at_once(lan.scanner)
+            url = f"http://127.0.0.1:{lan.port}"
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "schemathesis.cli",
+                "--config-file", str(tmp_path / "schemathesis.toml"), "run", f"{url}/api/openapi.json",
+                "--header", f"Authorization: Bearer {TOKENS['admin']}", "--exclude-path", "/ws", "--mode", "all",
+                "--max-examples", str(examples), "--seed", "1", "--no-color", "--suppress-health-check", "all",
+                cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            said, _ = await process.communicate()
+            assert process.returncode == 0, "\n".join(line[:300] for line in said.decode().splitlines())
+
+    asyncio.run(play())
+
+
+def finish_at_once(scanner: FakeScanner) -> None:
+    """Let each scan find its end."""
+    begin = scanner.scan_now
+
+    def scan_now(targets: Any) -> int:  # noqa: ANN401 - as of the scanner
+        scan_id = begin(targets)
+        asyncio.get_running_loop().call_soon(scanner.finish, scan_id)
+        return scan_id
+
+    scanner.scan_now = scan_now  # type: ignore[method-assign]
