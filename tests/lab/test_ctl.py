@@ -1,0 +1,167 @@
+"""netscanctl beside a real daemon on a real LAN: what the user knows, what happened, and a command for each change."""
+
+import json
+import shlex
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.lab.crowd import Crowd
+from tests.lab.daemon import Daemon
+from tests.lab.lan import Lab
+from tests.lab.test_daemon import IMPATIENT, wait_for
+
+PHONE, MAC = "10.77.0.99", "a4:83:e7:12:34:56"
+
+
+@pytest.fixture
+def crowd(lab: Lab) -> Crowd:
+    return lab.crowd()
+
+
+@pytest.fixture
+def daemon(lab: Lab, crowd: Crowd) -> Daemon:
+    """A daemon that has heard the phone."""
+    made = lab.daemon(IMPATIENT)
+    crowd.join(PHONE, MAC)
+    wait_for("the phone", 10, lambda: PHONE in made.devices())
+    return made
+
+
+def good(daemon: Daemon, *argv: str) -> str:
+    """What a command that must succeed prints."""
+    done = daemon.ctl(*argv)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_the_user_knows_is_kept_over_a_restart(daemon: Daemon) -> None:
+    good(daemon, "label", PHONE, "Jane's phone")
+    good(daemon, "known", "Jane's phone")
+    good(daemon, "patience", MAC, "120")
+    daemon.restart()
+    told = json.loads(good(daemon, "show", "Jane's phone", "--json"))
+    assert (told["mac"], told["known"], told["patience"]) == (MAC, True, 120)
+    good(daemon, "patience", MAC, "learned")
+    assert json.loads(good(daemon, "show", MAC, "--json"))["patience"] < 120
+    good(daemon, "label", MAC, "")
+    good(daemon, "known", MAC, "--not")
+    told = json.loads(good(daemon, "show", MAC, "--json"))
+    assert (told["label"], told["known"]) == (None, False)
+
+
+def test_what_happened_is_told_by_kind_device_and_time(daemon: Daemon, crowd: Crowd) -> None:
+    crowd.leave(MAC)
+    wait_for("its end", 20, lambda: daemon.devices()[PHONE]["status"] == "offline")
+    good(daemon, "label", MAC, "gone")
+    lines = good(daemon, "events", "--device", MAC).splitlines()
+    assert [line.split()[3] for line in lines] == ["discovered", "offline", "labelled"]
+    assert "unanswered, silent for" in lines[1]
+    (line,) = good(daemon, "events", "--kind", "offline", "--since", "1h").splitlines()
+    assert MAC in line
+    page = json.loads(good(daemon, "events", "--json", "--device", MAC, "--limit", "2"))
+    assert [event["kind"] for event in page["events"]] == ["offline", "labelled"]
+    rest = json.loads(good(daemon, "events", "--json", "--since", page["events"][0]["cursor"], "--device", MAC))
+    assert [event["kind"] for event in rest["events"]] == ["labelled"]
+    shown = good(daemon, "show", "gone")
+    assert "offline since" in shown
+    assert "presence    ······" in shown
+    assert [line.split()[3] for line in shown.splitlines()[-3:]] == ["discovered", "offline", "labelled"]
+
+
+def test_who_is_forgotten_is_gone_and_what_happened_is_not(daemon: Daemon, crowd: Crowd) -> None:
+    crowd.leave(MAC)
+    good(daemon, "forget", MAC)
+    assert daemon.ctl("show", MAC).returncode == 1
+    kinds = [line.split()[3] for line in good(daemon, "events", "--device", MAC).splitlines()]
+    assert kinds[-1] == "forgotten"
+
+
+def test_a_backup_is_a_whole_database_of_what_was(daemon: Daemon, tmp_path: Path) -> None:
+    good(daemon, "label", MAC, "in the backup")
+    good(daemon, "backup", str(tmp_path / "copy.db"))
+    with closing(sqlite3.connect(tmp_path / "copy.db")) as copy:
+        assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert "in the backup" in "\n".join(copy.iterdump())
+
+
+def test_an_ordinary_user_may_look_and_not_change(lab: Lab, daemon: Daemon) -> None:
+    daemon.folder.chmod(0o755)
+
+    def as_nobody(*argv: str) -> subprocess.CompletedProcess[str]:
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *daemon.ctl_argv(*argv)]
+        return daemon.space.run(command, check=False)
+
+    assert as_nobody("events").returncode == 0
+    for argv in (["label", MAC, "x"], ["forget", MAC], ["backup", "-"]):
+        done = as_nobody(*argv)
+        assert done.returncode == 4, argv
+        assert "group netscan" in done.stderr
+
+
+@pytest.fixture
+def noting(tmp_path: Path) -> str:
+    """A command that notes kind and place of each event, a line a run."""
+    program = "import json, sys; e = json.load(sys.stdin); print(e['kind'], e['cursor'], file=open(sys.argv[1], 'a'))"
+    return shlex.join([sys.executable, "-S", "-c", program, str(tmp_path / "told")])
+
+
+@pytest.fixture
+def executing(daemon: Daemon, noting: str, tmp_path: Path) -> Iterator["Executing"]:
+    made = Executing(daemon, noting, tmp_path)
+    yield made
+    made.stop()
+
+
+class Executing:
+    """A `watch --exec` that keeps its place in a file."""
+
+    def __init__(self, daemon: Daemon, command: str, folder: Path) -> None:
+        self._argv = daemon.ctl_argv("watch", "--exec", command, "--cursor-file", str(folder / "place"), MAC)
+        self._daemon = daemon
+        self._told = folder / "told"
+        self._place = folder / "place"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Until it stands somewhere."""
+        self.process = self._daemon.space.popen(self._argv)
+        wait_for("a place", 20, self._place.exists)
+
+    def stop(self, number: int = signal.SIGINT) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(number)
+            self.process.wait(20)
+
+    def told(self, *kinds: str) -> None:
+        """Wait until the command was told these, in order; each place once."""
+        wait_for(f"{kinds}", 30, lambda: [line.split()[0] for line in self._lines()] == list(kinds))
+        places = [line.split()[1] for line in self._lines()]
+        assert len(set(places)) == len(places)
+
+    def _lines(self) -> list[str]:
+        return self._told.read_text().splitlines() if self._told.exists() else []
+
+
+def test_a_command_for_each_change_misses_nothing_while_either_is_away(daemon: Daemon, executing: Executing) -> None:
+    """The command line is ended and started, then the daemon is killed and started: every change is told, and once."""
+    executing.start()
+    good(daemon, "label", MAC, "one")
+    executing.told("labelled")
+    executing.stop()
+    good(daemon, "label", MAC, "two")
+    good(daemon, "known", MAC)
+    executing.start()
+    executing.told(*["labelled"] * 3)
+    daemon.kill()
+    daemon.start()
+    good(daemon, "label", MAC, "three")
+    good(daemon, "forget", "three")
+    wait_for("the last", 30, lambda: executing._lines()[-1].startswith("forgotten"))
+    assert [line.split()[0] for line in executing._lines()].count("labelled") == 4
