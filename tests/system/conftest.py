@@ -29,7 +29,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The last come last, whatever the order of the rest; machine by machine, so that no two run at once."""
-    items.sort(key=lambda item: ("debian12" in item.name, item.get_closest_marker("last") is not None))
+
+    def place(item: pytest.Item) -> tuple[bool, bool]:
+        names = {item.name, *getattr(item, "fixturenames", ())}
+        return any("debian12" in name for name in names), item.get_closest_marker("last") is not None
+
+    items.sort(key=place)
 
 
 @dataclass

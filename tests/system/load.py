@@ -26,7 +26,7 @@ class Asking:
             outcome = self._ask()
             self.outcomes[outcome] += 1
             self.slowest = max(self.slowest, time.monotonic() - begun)
-            time.sleep(0.005)  # who shares a processor with us wants to start anew meanwhile
+            time.sleep(0.02)  # who shares a processor with us wants to start anew meanwhile
 
     def _ask(self) -> str:
         try:

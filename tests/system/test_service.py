@@ -198,7 +198,7 @@ def test_a_restart_refuses_nobody(installed: Installed) -> None:
     with asking(installed.machine.path(SOCKET)) as clients:
         while sum(clients.outcomes.values()) < 1000:
             pid = installed.ready()
-            clients.wait_for(sum(clients.outcomes.values()) + 100)
+            clients.wait_for(sum(clients.outcomes.values()) + 250)
             installed.machine.run("systemctl", "restart", "netscand")
             assert installed.ready() != pid
     assert set(clients.outcomes) == {"200"}, clients.outcomes
@@ -301,7 +301,7 @@ def test_packaging_install_upgrades_and_takes_everything_away(debian12: Installe
     with asking(debian12.machine.path(SOCKET)) as clients:
         clients.wait_for(100)
         install(debian12.machine)
-        clients.wait_for(sum(clients.outcomes.values()) + 100)
+        clients.wait_for(sum(clients.outcomes.values()) + 250)
     assert set(clients.outcomes) == {"200"}, clients.outcomes
     assert debian12.ready() != pid
     install(debian12.machine, "--remove")

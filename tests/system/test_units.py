@@ -33,7 +33,9 @@ class Offline:
 
     def analyze(self, verb: str, *words: str) -> str:
         """What it says; its own binary with its own libraries."""
-        line = f'mount --bind "{self.root}" "{self.system}/mnt" && exec chroot "{self.system}" systemd-analyze "$@" 2>&1'
+        line = (
+            f'mount --bind "{self.root}" "{self.system}/mnt" && exec chroot "{self.system}" systemd-analyze "$@" 2>&1'
+        )
         argv = [verb, "--root=/mnt", "--offline=true", "--no-pager", *words] if verb == "security" else [verb, *words]
         return command("unshare", "--mount", "--propagation", "private", "sh", "-c", line, "sh", *argv)
 
