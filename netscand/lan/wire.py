@@ -126,7 +126,10 @@ class Wire:
                     log.error("cannot hear the LAN, trying again: %s", broken)
             finally:
                 self._close_ears()
-            await asyncio.sleep(wait)
+            until = monotonic() + wait
+            while (left := until - monotonic()) > 0:
+                self.ticked_at = monotonic()  # deaf, and trying again: that is no hang
+                await asyncio.sleep(min(left, TICK))
             wait = min(2 * wait, BACK_OFF[1])
 
     async def _listen(self) -> None:

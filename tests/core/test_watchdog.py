@@ -3,9 +3,11 @@
 import asyncio
 import logging
 import os
+from time import monotonic
 
 import pytest
 
+from netscand.lan.wire import TICK, Wire, WireError
 from netscand.watchdog import Watchdog
 
 ASKED = {"WATCHDOG_USEC": "10000000"}
@@ -75,3 +77,25 @@ def test_it_looks_in_time() -> None:
 def test_it_is_what_systemd_asked_of_this_process(environment: dict[str, str], allowed: float | None) -> None:
     """sd_watchdog_enabled(3); without a wish it waits and tells nothing."""
     assert Watchdog(lambda _: None, {}, environment).allowed == allowed
+
+
+class Deaf(Wire):
+    """A receive path that cannot be made anew, as when there are no descriptors left."""
+
+    def open(self) -> None:
+        raise WireError("no")
+
+
+def test_a_receive_path_that_tries_again_does_not_hang() -> None:
+    """It is deaf for longer than systemd waits, and says so; to be killed for it would make nothing better (law 9)."""
+    wire = Deaf(lambda heard: None)
+
+    async def live() -> float:
+        async with asyncio.TaskGroup() as tasks:
+            trying = tasks.create_task(wire.run())
+            await asyncio.sleep(2.6)
+            age = monotonic() - wire.ticked_at
+            trying.cancel()
+        return age
+
+    assert asyncio.run(live()) < TICK + 0.5
