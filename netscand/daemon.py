@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from random import SystemRandom
 
@@ -83,21 +84,25 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
-        try:
+        async with AsyncExitStack() as undo:
+            undo.callback(self.wire.close)
             self.wire.open()
+            undo.callback(self.interfaces.close)
+            undo.callback(self.groups.close)
             networks = self.interfaces.open()
             memory = self.history.open()
+            undo.push_async_callback(self.history.close)
             now = time.monotonic()
             self.engine.recall(recalled(memory, self.inventory.rules, time.time() - now, now), networks)
             del memory
+            undo.push_async_callback(self.server.close)
             await self.server.open()
             self._follow(networks)
-            # What start-up made lives as long as the process: no collection need look at it again.
+            # What start-up made lives as long as the process: no collection need look at it again. And a full one
+            # would hold the loop for 100 ms where devices are many.
             gc.collect()
             gc.freeze()
-            gc.set_threshold(
-                10_000, 50, 1_000_000
-            )  # a full collection holds the loop for 100 ms where devices are many
+            gc.set_threshold(10_000, 50, 1_000_000)
             async with asyncio.TaskGroup() as rooms:
                 work: dict[str, Callable[[], Awaitable[None]]] = {
                     "wire": self.wire.run,
@@ -119,12 +124,6 @@ class Daemon:
                 await self.server.close()
                 for task in reversed(running):
                     task.cancel()
-        finally:
-            await self.server.close()
-            self.interfaces.close()
-            self.groups.close()
-            self.wire.close()
-            await self.history.close()
 
     def _follow(self, networks: tuple[Network, ...]) -> None:
         """Hear and ask on the networks as they are now."""

@@ -232,7 +232,7 @@ def test_a_second_daemon_says_who_is_first(lab: Lab) -> None:
     daemon = lab.daemon()
     second = lab.watcher.run([sys.executable, "-m", "netscand", "--config", str(daemon.config)], check=False)
     assert second.returncode == 75
-    assert str(daemon.socket) in second.stderr
+    assert str(daemon.pid) in second.stderr
     assert daemon.healthy()
 
 
