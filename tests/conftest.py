@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.crowd import Crowd
 from tests.lab.lan import Lab
 from tests.lab.spaces import ours, sweep
 
@@ -83,3 +84,11 @@ def shared_lab(root: None) -> Iterator[Lab]:
     """A LAN that the tests of a file share: for those that only add to it, or put back what they change."""
     with Lab() as made:
         yield made
+
+
+@pytest.fixture
+def crowd(shared_lab: Lab) -> Iterator[Crowd]:
+    """An empty crowd in the shared lab, gone afterwards."""
+    made = shared_lab.crowd(seed=7)
+    yield made
+    shared_lab.dismiss(made)

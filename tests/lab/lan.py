@@ -199,6 +199,13 @@ class Lab:
         self.crowds.append(crowd)
         return crowd
 
+    def dismiss(self, crowd: Crowd) -> None:
+        """End a crowd, with its namespace."""
+        crowd.close()
+        crowd.space.delete()
+        self.crowds.remove(crowd)
+        self._spaces.remove(crowd.space)
+
     def daemon(
         self,
         config: str | Mapping[str, Any] = "",
