@@ -6,18 +6,15 @@ from netscand.lan import lightly
 
 lightly.ethernet_arp()  # first, so that scapy comes without its vendor table
 
+from scapy.layers import inet6  # noqa: E402
 from scapy.layers.dhcp import BOOTP, DHCP  # noqa: E402
 from scapy.layers.dns import DNS, DNSRR  # noqa: E402
 from scapy.layers.inet import IP, UDP  # noqa: E402
-from scapy.layers.inet6 import (  # noqa: E402
-    ICMPv6ND_NA,
-    ICMPv6ND_NS,
-    ICMPv6NDOptDstLLAddr,
-    ICMPv6NDOptSrcLLAddr,
-    IPv6,
-)
 from scapy.layers.l2 import Ether  # noqa: E402
 
+__all__ = ["BOOTP", "DHCP", "DNS", "DNSRR", "IP", "UDP", "Ether", "IPv6", "inet6"]
+
+IPv6 = inet6.IPv6
 MAC = "a4:83:e7:12:34:56"
 EVERYONE = "ff:ff:ff:ff:ff:ff"
 
@@ -69,13 +66,13 @@ def dad(target: str, mac: str = MAC) -> bytes:
     """Duplicate address detection."""
     group = f"ff02::1:ff{target[-7:]}" if target[-5] == ":" else "ff02::1:ff00:1"
     head = Ether(src=mac, dst="33:33:ff:00:00:01") / IPv6(src="::", dst=group, hlim=255)
-    return bytes(head / ICMPv6ND_NS(tgt=target))
+    return bytes(head / inet6.ICMPv6ND_NS(tgt=target))
 
 
 def solicitation(source: str, target: str, mac: str = MAC, told: str | None = None, hops: int = 255) -> bytes:
     """Who has `target`? `told`: the link-layer address in the option."""
     head = Ether(src=mac, dst="33:33:ff:00:00:01") / IPv6(src=source, dst="ff02::1:ff00:1", hlim=hops)
-    return bytes(head / ICMPv6ND_NS(tgt=target) / ICMPv6NDOptSrcLLAddr(lladdr=told or mac))
+    return bytes(head / inet6.ICMPv6ND_NS(tgt=target) / inet6.ICMPv6NDOptSrcLLAddr(lladdr=told or mac))
 
 
 def advertisement(
@@ -83,4 +80,6 @@ def advertisement(
 ) -> bytes:
     """`target` is here."""
     head = Ether(src=mac, dst="33:33:00:00:00:01") / IPv6(src=target, dst=to, hlim=255)
-    return bytes(head / ICMPv6ND_NA(tgt=target, S=int(solicited)) / ICMPv6NDOptDstLLAddr(lladdr=told or mac))
+    return bytes(
+        head / inet6.ICMPv6ND_NA(tgt=target, S=int(solicited)) / inet6.ICMPv6NDOptDstLLAddr(lladdr=told or mac)
+    )

@@ -1,0 +1,228 @@
+"""What is heard beside ARP: frames of real devices, what they say of whom, and what is not believed."""
+
+import struct
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from netscand.core.model import Evidence, Ip, Mac, Observation
+from netscand.lan.heard import dns, frames, nbns
+from tests.core import captured
+from tests.core import words_of_devices as words
+
+CLIENT = Mac(bytes.fromhex("525400770003"))
+SERVER = Mac(bytes.fromhex("525400770002"))
+AVAHI = Mac(bytes.fromhex("525400770004"))
+PHONE = Mac(bytes.fromhex(words.MAC.replace(":", "")))
+DHCP, MDNS, NDP = Evidence.DHCP, Evidence.MDNS, Evidence.NDP
+
+
+def ip(text: str) -> Ip:
+    return Ip(ip_address(text).packed)
+
+
+def heard(frame: bytes) -> tuple[Observation, ...]:
+    return frames.decode(frame, 12.5, 3)
+
+
+def says(
+    mac: Mac,
+    address: str | None,
+    evidence: Evidence,
+    name: str | None = None,
+    **more: Any,  # noqa: ANN401 fields
+) -> Observation:
+    source = {DHCP: "dhcp", MDNS: "mdns", Evidence.NBNS: "nbns"}.get(evidence)
+    seen = Observation(
+        12.5, 3, mac, ip(address) if address else None, evidence, name=name, name_source=source if name else None
+    )
+    return seen._replace(**more)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    {
+        "DHCLIENT_DISCOVER": [says(CLIENT, None, DHCP, "janes-laptop", joining=True)],
+        "DHCLIENT_REQUEST": [
+            says(CLIENT, None, DHCP, "janes-laptop", joining=True, dhcp_server=ip("10.77.0.1")),
+        ],
+        "DNSMASQ_OFFER": [says(SERVER, "10.77.0.1", DHCP, dhcp_server=ip("10.77.0.1"))],
+        "DNSMASQ_ACK": [
+            says(SERVER, "10.77.0.1", DHCP, dhcp_server=ip("10.77.0.1")), says(CLIENT, "10.77.0.102", DHCP),
+        ],
+        "NETWORKD_DISCOVER": [says(Mac(bytes.fromhex("525400770005")), None, DHCP, "server", joining=True)],
+        "NETWORKD_RELEASE": [says(Mac(bytes.fromhex("525400770005")), None, DHCP, goodbye=True)],
+        "ANDROID_DISCOVER": [says(Mac(bytes.fromhex("02a1b2c3d4e5")), None, DHCP, "Pixel-7", joining=True)],
+        "IOS_REQUEST": [says(PHONE, None, DHCP, "Janes-iPhone", joining=True)],
+        "WINDOWS_REBINDING": [says(Mac(bytes.fromhex("3cd92b000009")), "10.77.0.64", DHCP, "DESKTOP-4K2")],
+        "AVAHI_PROBE": [says(AVAHI, "10.77.0.60", MDNS)],
+        "AVAHI_ANNOUNCES": [says(AVAHI, "10.77.0.60", MDNS, "printer")],
+        "AVAHI_ANNOUNCES_6": [says(AVAHI, "fe80::5054:ff:fe77:4", MDNS, "printer")],
+        "AVAHI_GOODBYE": [says(AVAHI, "10.77.0.60", MDNS, goodbye=True)],
+        "LINUX_DAD": [says(SERVER, None, NDP, joining=True)],
+        "LINUX_RS": [says(SERVER, "fe80::5054:ff:fe77:2", NDP)],
+        "LINUX_NS": [says(Mac(bytes.fromhex("525400770001")), "fe80::5054:ff:fe77:1", NDP)],
+        "LINUX_NA": [says(AVAHI, "fe80::5054:ff:fe77:4", NDP, solicited=True)],
+        "WINDOWS_REGISTRATION": [
+            says(Mac(bytes.fromhex("3cd92b000009")), "10.77.0.64", Evidence.NBNS, "DESKTOP-4K2"),
+        ],
+    }.items(),
+)  # fmt: skip
+def test_what_real_devices_say_is_understood(name: str, expected: list[Observation]) -> None:
+    assert heard(captured.ALL[name]) == tuple(expected)
+
+
+def test_every_captured_frame_is_tested() -> None:
+    (mark,) = [mark for mark in test_what_real_devices_say_is_understood.pytestmark if mark.name == "parametrize"]  # type: ignore[attr-defined]
+    assert {name for name, _ in mark.args[1]} == set(captured.ALL)
+
+
+# ---- DHCP -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_address_that_is_only_asked_for_is_not_held() -> None:
+    """INIT-REBOOT and SELECTING; what a server acknowledges is."""
+    (seen,) = heard(words.dhcp("request", ("requested_addr", "10.77.0.9")))
+    assert (seen.ip, seen.joining) == (None, True)
+    _, seen = heard(words.dhcp_answer("ack", "10.77.0.1", yiaddr="10.77.0.9"))
+    assert (seen.mac, seen.ip, seen.joining) == (PHONE, ip("10.77.0.9"), False)
+
+
+def test_a_lease_renewed_is_no_joining() -> None:
+    (seen,) = heard(words.dhcp("request", ciaddr="10.77.0.9"))
+    assert (seen.ip, seen.joining) == (ip("10.77.0.9"), False)
+
+
+def test_an_offer_is_not_the_clients_address() -> None:
+    assert [seen.mac for seen in heard(words.dhcp_answer("offer", "10.77.0.1", yiaddr="10.77.0.9"))] == [
+        Mac(bytes.fromhex("525400000001"))
+    ]
+
+
+def test_what_a_relay_passes_on_says_nothing_of_this_link() -> None:
+    assert heard(words.dhcp("discover", giaddr="10.78.0.1")) == ()
+
+
+def test_dhcp_in_the_name_of_another_keeps_no_presence() -> None:
+    """Starving a server takes a thousand made-up clients, all from one station."""
+    (seen,) = heard(words.dhcp("discover", source="52:54:00:00:00:99"))
+    assert (seen.mac, seen.evidence) == (PHONE, Evidence.PROXIED)
+
+
+def test_a_name_without_option_12_is_that_of_option_81() -> None:
+    plain = ("client_FQDN", b"\0\0\0laptop.example.org")
+    (seen,) = heard(words.dhcp("discover", plain))
+    assert seen.name == "laptop.example.org"
+    encoded = ("client_FQDN", b"\x04\0\0\x06laptop\x07example\x03org\0")
+    (seen,) = heard(words.dhcp("discover", encoded))
+    assert seen.name == "laptop.example.org"
+
+
+def test_an_option_in_two_parts_is_one() -> None:
+    (seen,) = heard(words.dhcp("discover", ("hostname", b"janes-"), ("hostname", b"phone")))
+    assert seen.name == "janes-phone"
+
+
+# ---- mDNS, NBNS -----------------------------------------------------------------------------------------------------
+
+
+def test_a_name_is_that_of_who_holds_the_address_it_came_from() -> None:
+    """A responder that answers for others, or a reflector, names nobody."""
+    (seen,) = heard(words.mdns(("other.local.", "A", "10.77.0.10")))
+    assert (seen.mac, seen.name) == (PHONE, None)
+    (seen,) = heard(words.mdns(("other.local.", "A", "10.77.0.10"), ("own.local.", "A", "10.77.0.9")))
+    assert seen.name == "own"
+
+
+@pytest.mark.parametrize("hops", [1, 64, 254])
+def test_what_a_router_may_have_passed_on_says_nothing(hops: int) -> None:
+    assert heard(words.mdns(("own.local.", "A", "10.77.0.9"), hops=hops)) == ()
+    assert heard(words.solicitation("fe80::9", "fe80::1", hops=hops)) == ()
+
+
+def test_a_name_outside_of_local_is_nobodys() -> None:
+    (seen,) = heard(words.mdns(("www.example.org.", "A", "10.77.0.9")))
+    assert seen.name is None
+
+
+def test_mdns_from_a_global_ipv6_address_is_not_believed() -> None:
+    assert heard(words.mdns(("own.local.", "AAAA", "2001:db8::9"), source="2001:db8::9")) == ()
+
+
+def encoded(name: bytes, suffix: int) -> bytes:
+    """First-level encoding (RFC 1001, 14.1)."""
+    whole = name.ljust(15) + bytes([suffix])
+    return bytes([32]) + bytes(half + 0x41 for byte in whole for half in (byte >> 4, byte & 15)) + b"\0"
+
+
+def netbios(flags: int, name: bytes, suffix: int, address: str = "10.77.0.9", nb_flags: int = 0) -> bytes:
+    """A message about one name, from `words.MAC` at 10.77.0.9."""
+    message = struct.pack("!HHHHHH", 7, flags, 1, 0, 0, 1) + encoded(name, suffix) + struct.pack("!HH", 32, 1)
+    message += b"\xc0\x0c" + struct.pack("!HHIHH", 32, 1, 300000, 6, nb_flags) + ip(address)
+    udp = struct.pack("!HHHH", 137, 137, 8 + len(message), 0) + message
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(udp), 1, 0, 128, 17, 0) + ip("10.77.0.9") + ip("10.77.0.255")
+    return b"\xff" * 6 + PHONE + b"\x08\x00" + head + udp
+
+
+@pytest.mark.parametrize(
+    ("frame", "name", "goodbye"),
+    [
+        (netbios(0x2910, b"JANES-PC", 0x00), "JANES-PC", False),
+        (netbios(0x2910, b"JANES-PC", 0x20), "JANES-PC", False),
+        (netbios(0x4010, b"JANES-PC", 0x00), "JANES-PC", False),
+        (netbios(0x3010, b"JANES-PC", 0x00), None, True),
+        (netbios(0x2910, b"WORKGROUP", 0x00, nb_flags=0x8000), None, False),
+        (netbios(0x2910, b"JANES-PC", 0x1B), None, False),
+        (netbios(0x2910, b"OTHER", 0x00, address="10.77.0.10"), None, False),
+        (netbios(0x0110, b"ASKED-FOR", 0x20), None, False),
+    ],
+    ids=["workstation", "server", "refresh", "release", "group", "browser", "another's", "query"],
+)
+def test_netbios_names_hosts_by_what_they_register(frame: bytes, name: str | None, goodbye: bool) -> None:
+    (seen,) = heard(frame)
+    assert (seen.ip, seen.evidence, seen.name, seen.goodbye) == (ip("10.77.0.9"), Evidence.NBNS, name, goodbye)
+
+
+def test_the_status_of_a_node_has_its_own_name_among_others() -> None:
+    names = [(b"WORKGROUP", 0x00, 0x84), (b"JANES-PC", 0x03, 0x04), (b"JANES-PC", 0x20, 0x04)]
+    content = bytes([len(names)]) + b"".join(
+        name.ljust(15) + bytes([suffix, flags, 0]) for name, suffix, flags in names
+    )
+    record = encoded(b"*" + bytes(14), 0) + struct.pack("!HHIH", dns.NBSTAT, 1, 0, len(content)) + content
+    message = dns.read(struct.pack("!HHHHHH", 7, 0x8400, 0, 1, 0, 0) + record)
+    assert message is not None
+    assert nbns.node_name(message) == "JANES-PC"
+
+
+# ---- neighbour discovery --------------------------------------------------------------------------------------------
+
+
+def test_who_speaks_for_another_station_is_a_proxy() -> None:
+    other = Mac(bytes.fromhex("525400000099"))
+    for frame in (
+        words.solicitation("fe80::9", "fe80::1", told="52:54:00:00:00:99"),
+        words.advertisement("fe80::9", told="52:54:00:00:00:99"),
+    ):
+        assert heard(frame) == (says(other, "fe80::9", Evidence.PROXIED),)
+
+
+def test_an_advertisement_nobody_asked_for_is_an_announcement() -> None:
+    (seen,) = heard(words.advertisement("2001:db8::9", solicited=False, to="ff02::1"))
+    assert (seen.ip, seen.joining, seen.solicited) == (ip("2001:db8::9"), True, False)
+
+
+def test_an_address_that_is_still_probed_for_is_not_held() -> None:
+    (seen,) = heard(words.dad("fe80::9"))
+    assert (seen.mac, seen.ip, seen.joining) == (PHONE, None, True)
+
+
+def test_an_answer_to_an_echo_counts_where_the_echo_was_ours() -> None:
+    def answer(number: int, source: str = "fe80::9") -> bytes:
+        body = struct.pack("!BBHHH", 129, 0, 0, number, 1)
+        head = struct.pack("!IHBB", 6 << 28, len(body), 58, 64) + ip(source) + ip("fe80::1")
+        return b"\x52\x54\0\0\0\1" + PHONE + b"\x86\xdd" + head + body
+
+    assert heard(answer(0x6E73)) == (says(PHONE, "fe80::9", NDP, solicited=True),)
+    assert heard(answer(0x1234)) == ()
+    assert heard(answer(0x6E73, "2001:db8::9")) == ()
