@@ -118,7 +118,10 @@ class World:
         if holder is None or ask.mac not in (None, holder) or self.deaf(ask) or self.random.random() < self.loss:
             return
         at = self.now + self.delay
-        self._air.append((at, Observation(at, ask.network.index, holder, ask.ip, Evidence.ARP_REPLY)))
+        evidence = Evidence.ARP_REPLY if len(ask.ip) == 4 else Evidence.NDP
+        self._air.append(
+            (at, Observation(at, ask.network.index, holder, ask.ip, evidence, solicited=len(ask.ip) == 16))
+        )
 
     def _hear(self, seen: Observation) -> None:
         where = self.inventory.place(seen.interface, seen.ip)

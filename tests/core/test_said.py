@@ -1,0 +1,276 @@
+"""Names by order of trust, DHCP servers told once, and hearsay: what the core makes of what devices say."""
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from netscand.core import names, servers
+from netscand.core.model import ALL_NODES, EventKind, Evidence, Ip, Mac, Observation
+from tests.core.world import World, ip, mac, network
+
+LINK_LOCAL = Ip(bytes.fromhex("fe80000000000000025056fffe000002"))
+
+
+def say(world: World, sender: Mac, at: str | None, evidence: Evidence, **more: Any) -> None:  # noqa: ANN401 fields
+    """Put a frame on the air."""
+    world._hear(Observation(world.now, 2, sender, ip(at) if at else None, evidence)._replace(**more))
+
+
+def named(world: World, sender: Mac, name: str, source: str, at: str = "10.0.0.9") -> None:
+    evidence = {"dhcp": Evidence.DHCP, "mdns": Evidence.MDNS, "nbns": Evidence.NBNS}[source]
+    say(world, sender, at, evidence, name=name, name_source=source)
+
+
+def name_of(world: World, sender: Mac) -> tuple[str | None, str | None]:
+    device = world.inventory.devices[sender]
+    return device.hostname, device.hostname_source
+
+
+# ---- names ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_follows_the_device_that_says_it() -> None:
+    world = World()
+    named(world, mac(9), "janes-phone", "mdns")
+    assert [kind for _, kind, _ in world.kinds if kind is not EventKind.NETWORK_UP] == [
+        EventKind.DISCOVERED, EventKind.RENAMED,
+    ]  # fmt: skip
+    event = world.of(EventKind.RENAMED)[0]
+    assert event.previous == {"hostname": None, "hostname_source": None}
+    assert (event.network, event.address, event.seen_at) == ("10.0.0.0/24@eth0", ip("10.0.0.9"), world.now)
+    assert name_of(world, mac(9)) == ("janes-phone", "mdns")
+
+
+@pytest.mark.parametrize("first", names.TRUST)
+@pytest.mark.parametrize("second", names.TRUST)
+def test_a_less_trusted_source_never_takes_the_place_of_a_better_one(first: str, second: str) -> None:
+    world = World()
+    world.hear(mac(9), "10.0.0.9")
+    for number, source in enumerate((first, second)):
+        world._tell(world.inventory.rename(mac(9), f"name{number}", source, world.now))
+    better = names.TRUST.index(second) <= names.TRUST.index(first)
+    assert name_of(world, mac(9)) == (("name1", second) if better else ("name0", first))
+    assert len(world.of(EventKind.RENAMED)) == 1 + better
+
+
+def test_the_same_name_from_a_better_source_is_no_change_to_tell() -> None:
+    world = World()
+    named(world, mac(9), "janes-phone", "nbns")
+    named(world, mac(9), "janes-phone", "dhcp")
+    assert name_of(world, mac(9)) == ("janes-phone", "dhcp")
+    assert len(world.of(EventKind.RENAMED)) == 1
+
+
+def test_a_source_that_is_not_wanted_names_nobody() -> None:
+    world = World()
+    world.inventory.said.naming.sources = frozenset(["dhcp"])
+    named(world, mac(9), "janes-phone", "mdns")
+    assert name_of(world, mac(9)) == (None, None)
+    named(world, mac(9), "janes-phone", "dhcp")
+    assert name_of(world, mac(9)) == ("janes-phone", "dhcp")
+
+
+def test_who_changes_its_name_all_the_time_is_told_once_a_minute() -> None:
+    """Law 6: the stream of events is not a device's to fill."""
+    world = World()
+    for number in range(1000):
+        world.now += 0.1
+        named(world, mac(9), f"name{number}", "mdns")
+    assert len(world.of(EventKind.RENAMED)) == 2
+    world.now += names.CHANGES_APART
+    named(world, mac(9), "at last", "mdns")
+    assert name_of(world, mac(9)) == ("at last", "mdns")
+
+
+def test_many_made_up_names_are_told_within_a_bound_and_the_rest_when_heard_again() -> None:
+    world = World()
+    for number in range(2000):
+        world._tell(
+            world.inventory.observe(Observation(world.now, 2, mac(number), None, Evidence.DHCP), network(), 0.1)
+        )
+    for number in range(2000):
+        named(world, mac(number), f"name{number}", "dhcp", f"10.0.0.{number % 250 + 3}")
+    assert len(world.of(EventKind.RENAMED)) == names.CHANGES_AT_ONCE
+    assert len(world.inventory.said.naming._changed) <= names.MOST
+    world.now += 1
+    named(world, mac(1999), "name1999", "dhcp")
+    assert name_of(world, mac(1999)) == ("name1999", "dhcp")
+
+
+def test_what_is_lacked_is_what_would_be_better() -> None:
+    world = World()
+    world.hear(mac(9), "10.0.0.9")
+    naming, device = world.inventory.said.naming, world.inventory.devices[mac(9)]
+    lacks = {None: names.TRUST, "nbns": ("dhcp", "mdns", "dns"), "dns": ("dhcp", "mdns", "dns"), "mdns": ("dhcp",)}
+    for source, lacked in (lacks | {"dhcp": ()}).items():
+        device.hostname_source = source
+        assert naming.lacks(device) == lacked
+    naming.sources = frozenset(["nbns"])
+    device.hostname_source = None
+    assert naming.lacks(device) == ("nbns",)
+
+
+def test_a_name_for_somebody_unknown_is_nothing() -> None:
+    assert World().inventory.rename(mac(9), "nobody", "dns", 1.0) == ()
+
+
+# ---- servers --------------------------------------------------------------------------------------------------------
+
+
+def test_a_dhcp_server_is_told_once() -> None:
+    world = World()
+    for _ in range(3):
+        say(world, mac(1), "10.0.0.1", Evidence.DHCP, dhcp_server=ip("10.0.0.1"))
+    (event,) = world.of(EventKind.DHCP_SERVER_SEEN)
+    assert (event.address, event.other, event.reason) == (ip("10.0.0.1"), None, "serves DHCP")
+    assert event.device is world.inventory.devices[mac(1)]
+
+
+def test_a_second_dhcp_server_is_told_by_the_word_of_a_client() -> None:
+    """Option 54 of a broadcast request; its own answer went to the client alone."""
+    world = World()
+    say(world, mac(1), "10.0.0.1", Evidence.DHCP, dhcp_server=ip("10.0.0.1"))
+    say(world, mac(9), None, Evidence.DHCP, joining=True, dhcp_server=ip("10.0.0.66"))
+    event = world.of(EventKind.DHCP_SERVER_SEEN)[1]
+    assert (event.address, event.other, event.device) == (ip("10.0.0.66"), mac(9), None)
+    assert event.reason == f"named as a DHCP server by {mac(9).hex(':')}"
+
+
+def test_made_up_dhcp_servers_are_told_one_a_minute_and_remembered_within_a_bound() -> None:
+    world = World()
+    for number in range(3000):
+        world.now += 0.1
+        say(world, mac(9), None, Evidence.DHCP, dhcp_server=Ip(bytes([10, 0, 1 + number // 250, number % 250])))
+    told = len(world.of(EventKind.DHCP_SERVER_SEEN))
+    assert servers.FEW <= told <= servers.FEW + 300 / servers.APART + 1
+    assert all(len(known) <= servers.MOST for known in world.inventory.said._servers._known.values())
+
+
+# ---- hearsay --------------------------------------------------------------------------------------------------------
+
+
+def test_a_packet_from_another_lan_tells_nothing_of_the_router_that_passed_it_on() -> None:
+    world = World()
+    named(world, mac(1), "far-away", "nbns", "192.168.7.7")
+    assert mac(1) not in world.inventory.devices
+
+
+def test_a_station_that_repeats_what_others_said_does_not_take_their_address_or_name() -> None:
+    """Some extenders of Wi-Fi put their own MAC to their stations' packets."""
+    world = World()
+    world.hear(mac(9), "10.0.0.9")
+    named(world, mac(50), "janes-phone", "mdns", "10.0.0.9")
+    assert name_of(world, mac(50)) == (None, None)
+    assert world.inventory.devices[mac(50)].addresses == []
+    assert world.inventory.addresses.holder("10.0.0.0/24@eth0", ip("10.0.0.9")) is world.inventory.devices[mac(9)]
+    assert not world.of(EventKind.ADDRESS_CONFLICT)
+
+
+def test_the_kernel_may_not_keep_present_who_is_answered_for_by_a_proxy() -> None:
+    world = World()
+    world.hear(mac(9), "10.0.0.9")
+    heard = world.now
+    world.now += 5
+    say(world, mac(9), "10.0.0.9", Evidence.PROXIED)
+    say(world, mac(9), "10.0.0.9", Evidence.NEIGHBOUR)
+    assert world.inventory.devices[mac(9)].last_seen == heard
+    world.now += 5
+    world.hear(mac(9), "10.0.0.9")
+    world.now += 5
+    say(world, mac(9), "10.0.0.9", Evidence.NEIGHBOUR)
+    assert world.inventory.devices[mac(9)].last_seen == world.now
+
+
+def test_a_goodbye_is_a_reason_to_ask_and_never_a_verdict() -> None:
+    """systemd-networkd releases its lease on a mere restart."""
+    world = World()
+    world.alive(1)
+    world.run(5)
+    device = world.inventory.devices[mac(1)]
+    world.now += 1
+    say(world, mac(1), None, Evidence.DHCP, goodbye=True)
+    world.run(60)
+    assert device.status == "online"
+    assert not world.of(EventKind.OFFLINE)
+
+
+# ---- IPv6 -----------------------------------------------------------------------------------------------------------
+
+
+def with_ipv6(**more: Any) -> World:  # noqa: ANN401 fields
+    return World([replace(network(), own6=LINK_LOCAL)], **more)
+
+
+def v6(number: int) -> Ip:
+    return Ip(b"\xfe\x80" + bytes(13) + bytes([number]))
+
+
+def test_all_nodes_are_asked_for_an_echo_at_once_and_seldom_after() -> None:
+    world = with_ipv6()
+    world.run(3600)
+    echoes = [at for at, ask in world.frames if ask.ip == ALL_NODES]
+    assert echoes[0] - 1000.0 < 1
+    assert 2 <= len(echoes) <= 7
+    assert all(600 <= after - before <= 1801 for before, after in pairwise(echoes))
+
+
+def test_one_interface_with_two_networks_is_asked_for_one_echo() -> None:
+    world = World([replace(network(), own6=LINK_LOCAL), replace(network("10.0.1.0/24"), own6=LINK_LOCAL)])
+    world.run(60)
+    assert sum(ask.ip == ALL_NODES for _, ask in world.frames) == 1
+
+
+def test_without_an_ipv6_address_of_ours_nobody_is_asked_by_it() -> None:
+    world = World()
+    world._hear(Observation(world.now, 2, mac(9), v6(9), Evidence.NDP))
+    world.run(400)
+    assert not any(len(ask.ip) == 16 for _, ask in world.frames)
+    (event,) = world.of(EventKind.OFFLINE)
+    assert "no address to ask" in event.reason
+
+
+def test_who_has_ipv6_only_is_asked_by_it_and_its_answer_has_a_round_trip() -> None:
+    world = with_ipv6()
+    world.hosts[2, v6(9)] = mac(9)
+    world._hear(Observation(world.now, 2, mac(9), v6(9), Evidence.NDP))
+    world.run(120)
+    device = world.inventory.devices[mac(9)]
+    assert {ask.mac for _, ask in world.frames if ask.ip == v6(9)} == {mac(9)}
+    assert device.status == "online"
+    assert device.confirmed
+    assert device.rtt == pytest.approx(world.delay)
+    del world.hosts[2, v6(9)]
+    world.run(300)
+    assert world.of(EventKind.OFFLINE)[0].device is device
+    assert any(ask == ask._replace(ip=v6(9), mac=None) for _, ask in world.frames)
+
+
+def test_who_gave_up_its_ipv4_address_is_asked_at_the_one_it_speaks_from() -> None:
+    world = with_ipv6()
+    world.hosts[2, v6(9)] = mac(9)
+    world.hear(mac(9), "10.0.0.9")
+    for _ in range(40):
+        world.run(5)
+        world._hear(Observation(world.now, 2, mac(9), v6(9), Evidence.NDP))
+    world.run(120)
+    assert world.inventory.devices[mac(9)].status == "online"
+    assert not world.of(EventKind.OFFLINE)
+
+
+def test_addresses_of_ipv6_are_not_given_up_for_being_silent_for_hours() -> None:
+    world = with_ipv6()
+    world.hosts[2, v6(9)] = mac(9)
+    other = Ip(bytes.fromhex("20010db8000000000000000000000009"))
+    world._hear(Observation(world.now, 2, mac(9), other, Evidence.NDP))
+    world._hear(Observation(world.now, 2, mac(9), v6(9), Evidence.NDP))
+    world.run(4 * 3600)
+    assert {held.ip for held in world.inventory.devices[mac(9)].addresses} == {other, v6(9)}
+
+
+def test_frames_of_other_rooms_count_in_the_budget() -> None:
+    world = World()
+    asked = sum(world.planner.spend("10.0.0.0/24@eth0", world.now) for _ in range(1000))
+    assert 0 < asked <= 50
+    assert not world.planner.spend("no such network", world.now)

@@ -1,0 +1,44 @@
+"""What is asked by IPv6, held against what scapy would build."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netscand.core.model import ALL_NODES, Evidence, Ip, Mac, Observation
+from netscand.lan.heard import frames, ndp
+from netscand.lan.solicit import echo, solicitation
+from tests.core.words_of_devices import Ether, IPv6, inet6
+
+OURS = Mac(bytes.fromhex("02163e000001"))
+OWN = Ip(bytes.fromhex("fe80000000000000001 63efffe000001".replace(" ", "")))
+MACS = st.binary(min_size=6, max_size=6).map(Mac)
+TARGETS = st.binary(min_size=16, max_size=16).map(Ip)
+
+
+def text(ip: bytes) -> str:
+    from ipaddress import IPv6Address
+
+    return str(IPv6Address(ip))
+
+
+@settings(deadline=None)
+@given(MACS, TARGETS, st.none() | MACS)
+def test_a_solicitation_is_what_scapy_would_build(mac: Mac, target: Ip, to: Mac | None) -> None:
+    group = f"ff02::1:ff{target[13]:02x}:{target[14]:02x}{target[15]:02x}"
+    ethernet = (to or b"\x33\x33\xff" + target[13:]).hex(":")
+    head = Ether(dst=ethernet, src=mac.hex(":")) / IPv6(src=text(OWN), dst=text(target) if to else group, hlim=255)
+    told = inet6.ICMPv6NDOptSrcLLAddr(lladdr=mac.hex(":"))
+    assert solicitation(mac, OWN, target, to) == bytes(head / inet6.ICMPv6ND_NS(tgt=text(target)) / told)
+
+
+@settings(deadline=None)
+@given(MACS, TARGETS)
+def test_an_echo_is_what_scapy_would_build(mac: Mac, own: Ip) -> None:
+    head = Ether(dst="33:33:00:00:00:01", src=mac.hex(":")) / IPv6(src=text(own), dst=text(ALL_NODES), hlim=1)
+    assert echo(mac, own) == bytes(head / inet6.ICMPv6EchoRequest(id=ndp.ECHO_ID, seq=1))
+
+
+@pytest.mark.parametrize("to", [None, Mac(bytes.fromhex("a483e7123456"))])
+def test_a_solicitation_is_heard_by_others_as_neighbour_discovery_of_ours(to: Mac | None) -> None:
+    frame = solicitation(OURS, OWN, Ip(bytes.fromhex("fe80" + 27 * "0" + "9")), to)
+    assert frames.decode(frame, 1.0, 2) == (Observation(1.0, 2, OURS, OWN, Evidence.NDP),)
