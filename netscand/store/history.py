@@ -88,12 +88,15 @@ class History:
 
         Raises HistoryRefused, HistoryInUse. A disk that refuses is no reason not to start.
         """
-        self._loop = asyncio.get_running_loop()
         found: Opened = open_history(self.path, self._lock)
+        self._loop = asyncio.get_running_loop()
         self._epoch, self._sequence, self._skip = found.epoch, found.last, found.reserved
         self._stored = found.last
         self._blind, self._trouble, self._notice = found.database is None, found.trouble, found.notice
         self._words.learn(found.words)
+        for recorded in found.memory.events:  # no row shows them yet
+            if recorded.mac is not None:
+                self._rounds.note(recorded.event.kind, recorded.mac)
         self._writer = Writer(
             self.path, self._lock, found.database, self._settings.keep_days * 86_400, self._settings.max_mib * 2**20,
             self._tell, found.trouble,
@@ -146,7 +149,8 @@ class History:
         if not self._blind:
             self._clock.sync()
             self._rows.append(self._codec.row(self._sequence, event, self._clock))
-            self._rounds.note(event)
+            if event.device is not None:
+                self._rounds.note(event.kind, event.device.mac)
         cursor = self.cursor
         self._pending.append((self._sequence, cursor))
         self._through = self._sequence

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import merge
 from time import monotonic
 
-from netscand.core.model import Device, Event, EventKind, Mac
+from netscand.core.model import Device, EventKind, Mac
 from netscand.store.rows import Row, WallClock, device_row, mac_number, seen_row
 from netscand.store.work import Devices
 
@@ -58,12 +58,9 @@ class Rounds:
         self._gone: set[Mac] = set()
         self._round_at = self._taught_at = monotonic()
 
-    def note(self, event: Event) -> None:
+    def note(self, kind: EventKind, mac: Mac) -> None:
         """Take an event: its device's row no longer shows it."""
-        if event.device is None:
-            return
-        mac = event.device.mac
-        if event.kind is EventKind.FORGOTTEN:
+        if kind is EventKind.FORGOTTEN:
             self._changed.discard(mac)
             self._gone.add(mac)
         else:

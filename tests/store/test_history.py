@@ -186,6 +186,24 @@ def test_devices_come_back_with_all_that_is_known_of_them(tmp_path: Path) -> Non
     asyncio.run(play())
 
 
+def test_devices_that_only_events_tell_of_after_a_kill_are_written_down_at_the_next_stop(tmp_path: Path) -> None:
+    """Their rows never were: a start that thinks they show the events would forget the devices."""
+
+    async def play() -> None:
+        one = device(1)
+        async with diary(tmp_path / "h.db") as book:
+            await book.write(discovered(one))
+            killed = book.killed(tmp_path / "k")
+        async with diary(killed) as book:
+            assert not book.memory.devices
+            assert len(book.memory.events) == 1
+            book.devices[one.mac] = one
+        async with diary(killed) as book:
+            assert [back.mac for back in book.memory.devices] == [one.mac]
+
+    asyncio.run(play())
+
+
 def test_a_round_in_which_nothing_changed_writes_next_to_nothing(tmp_path: Path) -> None:
     """5,000 devices, all heard: some 25 bytes each, of one table, in its order."""
 

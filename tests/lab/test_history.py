@@ -1,0 +1,296 @@
+"""The history under a real daemon: kills, full and read-only disks, broken files, a second daemon, restarts."""
+
+import json
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from websockets.exceptions import WebSocketException
+
+from tests.lab.crowd import Crowd
+from tests.lab.daemon import Daemon
+from tests.lab.lan import Lab
+
+QUICK = {
+    "scan": {"interval": 3600},
+    "presence": {"patience": [1, 1], "probe_interval": 1},
+}
+"""Nothing happens but what the crowd does, and that at once."""
+
+PRESENT = 10.0
+"""Seconds within which something is so, on a busy machine."""
+
+
+def until(so: Callable[[], object], what: str, seconds: float = PRESENT) -> None:
+    ends = time.monotonic() + seconds
+    while not so():
+        assert time.monotonic() < ends, f"not within {seconds:g} s: {what}"
+        time.sleep(0.02)
+
+
+class Witness(threading.Thread):
+    """A client that writes down every event it was told, and comes back with its cursor when the daemon is gone."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        super().__init__(daemon=True)
+        self.told: list[dict[str, Any]] = []
+        self.snapshots = 0
+        self.ends = threading.Event()
+        self._daemon = daemon
+        self._cursor = ""
+
+    def run(self) -> None:
+        while not self.ends.is_set():
+            with suppress(OSError, WebSocketException, TimeoutError):
+                since = f"&since={self._cursor}" if self._cursor else ""
+                with self._daemon.websocket(f"updates=changes{since}", open_timeout=2) as stream:
+                    while not self.ends.is_set():
+                        with suppress(TimeoutError):
+                            self._note(json.loads(stream.recv(timeout=0.2)))
+            time.sleep(0.01)
+
+    def _note(self, message: dict[str, Any]) -> None:
+        if message["type"] == "initial_state":
+            self.snapshots += 1
+            self._cursor = message["cursor"]
+        elif message["type"] == "event":
+            self.told.append(message)
+            self._cursor = message["cursor"]
+
+
+class Bustle(threading.Thread):
+    """The crowd comes and goes: a stream of changes."""
+
+    def __init__(self, crowd: Crowd, addresses: list[str], seed: int) -> None:
+        super().__init__(daemon=True)
+        self.ends = threading.Event()
+        self._crowd = crowd
+        self._addresses = addresses
+        self._chance = Random(seed)
+
+    def run(self) -> None:
+        present: dict[str, str] = {}
+        while not self.ends.is_set():
+            ip = self._chance.choice(self._addresses)
+            if ip in present:
+                self._crowd.leave(present.pop(ip))
+            else:
+                present[ip] = self._crowd.join(ip)
+            time.sleep(self._chance.random() / 50)
+
+
+def listed(daemon: Daemon) -> list[dict[str, Any]]:
+    """All events that the daemon keeps."""
+    events: list[dict[str, Any]] = []
+    while True:
+        more = daemon.get("/api/events?limit=5000" + (f"&since={events[-1]['cursor']}" if events else ""))["events"]
+        if not more:
+            return events
+        events += more
+
+
+def number(event: dict[str, Any]) -> int:
+    return int(event["cursor"].rpartition("-")[2])
+
+
+def kill(lab: Lab, times: int, seed: int) -> None:
+    """FAULTS F4."""
+    crowd = lab.crowd(seed)
+    daemon = lab.daemon(QUICK)
+    witness = Witness(daemon)
+    bustle = Bustle(crowd, lab.addresses(40, start=50), seed)
+    chance = Random(seed)
+    witness.start()
+    bustle.start()
+    try:
+        for _ in range(times):
+            time.sleep(chance.random() / 2)
+            daemon.kill()
+            told = list(witness.told)
+            with closing(sqlite3.connect(f"file:{daemon.history}?mode=ro", uri=True)) as left:
+                assert left.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+                stored = {sequence for (sequence,) in left.execute("SELECT sequence FROM event")}
+            assert {number(event) for event in told} <= stored
+            daemon.start()
+    finally:
+        bustle.ends.set()
+        bustle.join()
+    until(lambda: witness.told and witness.told[-1]["cursor"] == daemon.get("/api/status")["cursor"], "all is told", 20)
+    witness.ends.set()
+    witness.join()
+    cursors = [event["cursor"] for event in witness.told]
+    first, last = number(witness.told[0]), number(witness.told[-1])
+    assert cursors == [event["cursor"] for event in listed(daemon) if first <= number(event) <= last]
+    assert len(set(cursors)) == len(cursors)
+    assert [number(event) for event in witness.told] == sorted(number(event) for event in witness.told)
+    assert witness.snapshots == 1
+    assert len(cursors) > times
+
+
+def test_50_kills_lose_nothing_that_was_told(lab: Lab) -> None:
+    """FAULTS F4: in a stream of changes; numbers never repeat, the file is whole each time, and the client resumes."""
+    kill(lab, 50, 1)
+
+
+@pytest.mark.long
+def test_1000_kills_lose_nothing_that_was_told(lab: Lab) -> None:
+    kill(lab, 1000, 2)
+
+
+def test_a_restart_knows_its_devices_and_announces_nobody_as_new(lab: Lab) -> None:
+    """Who was there is unknown until heard; who was gone is still gone; what the user said is still known."""
+    crowd = lab.crowd()
+    there, gone, *others = lab.addresses(12, start=50)
+    macs = crowd.populate([there, gone, *others])
+    daemon = lab.daemon({"presence": {"patience": [1, 2], "probe_interval": 1}})
+    until(lambda: len(daemon.devices()) == 13, "all were found")
+    said = {"label": "TV", "known": True, "notes": "hall", "patience": 30}
+    assert daemon.request("PATCH", f"/api/devices/{macs[there]}", said)[0] == 200
+    crowd.leave(gone)
+    until(lambda: daemon.devices()[gone]["status"] == "offline", "one is gone")
+    before = daemon.devices()
+    cursor = daemon.get("/api/status")["cursor"]
+    crowd.conditions(loss=1.0)  # so that the state after the start can be seen
+    for stop in (daemon.kill, daemon.stop):
+        stop()
+        daemon.start()
+        after = daemon.devices()
+        assert {after[ip]["status"] for ip in (there, *others)} == {"unknown"}
+        assert after[gone] == before[gone] | {"rtt_ms": None}
+        for name in ("label", "known", "notes", "patience", "first_seen", "addresses"):
+            assert after[there][name] == before[there][name] or name == "addresses", name
+    crowd.conditions(loss=0.0)
+    until(lambda: {daemon.devices()[ip]["status"] for ip in (there, *others)} == {"online"}, "all are back")
+    kinds = {event["kind"] for event in daemon.get(f"/api/events?since={cursor}")["events"]}
+    assert "discovered" not in kinds
+    days = daemon.get(f"/api/devices/{macs[there]}/presence?days=2")["days"]
+    assert sum(day["online_seconds"] for day in days) > 0
+    assert sum(day["unknown_seconds"] for day in days) > 0
+
+
+def test_a_full_disk_degrades_and_recovers_by_itself(lab: Lab) -> None:
+    """FAULTS F6: scanning and pushing go on meanwhile."""
+    place = lab.folder / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], check=True)
+    try:
+        crowd = lab.crowd()
+        daemon = lab.daemon({**QUICK, "history": {"path": str(place / "h.db")}})
+        with daemon.websocket() as stream:
+            assert json.loads(stream.recv())["type"] == "initial_state"
+            ballast = fill(place / "ballast")
+            for ip in lab.addresses(200, start=40):
+                crowd.join(ip)
+            heard: set[str] = set()
+            while len(heard) < 200:
+                message = json.loads(stream.recv(timeout=PRESENT))
+                if message["type"] == "event" and message["kind"] == "discovered":
+                    heard.add(message["device"]["ip"])
+            until(lambda: fill_more(ballast) or daemon.get("/healthz")["status"] == "degraded", "it says degraded")
+            assert "cannot be written" in daemon.get("/api/status")["problems"][0]
+            ballast.unlink()
+            until(lambda: daemon.get("/healthz")["status"] == "ok", "it recovered", 20)
+        discovered = daemon.get("/api/events?kind=discovered&limit=5000")["events"]
+        assert {event["device"]["ip"] for event in discovered} >= heard
+        daemon.stop()
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def fill(ballast: Path) -> Path:
+    """Leave no room for one page more."""
+    with ballast.open("ab", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    return ballast
+
+
+def fill_more(ballast: Path) -> bool:
+    fill(ballast)
+    return False
+
+
+def test_read_only_state_is_told_and_no_reason_not_to_start(lab: Lab) -> None:
+    """FAULTS F7."""
+    place = lab.folder / "fixed"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", place], check=True)
+    try:
+        crowd = lab.crowd()
+        daemon = lab.daemon({**QUICK, "history": {"path": str(place / "state" / "h.db")}})
+        assert daemon.get("/healthz")["status"] == "degraded"
+        crowd.join(ip := lab.addresses(1, start=50)[0])
+        until(lambda: ip in daemon.devices(), "it is scanned")
+        cursor = daemon.get("/api/status")["cursor"]
+        within = ["nsenter", "--target", str(daemon.pid), "--mount"]  # it has a mount of its own, as a copy of ours
+        subprocess.run([*within, "mount", "-o", "remount,rw", place], check=True)
+        until(lambda: daemon.get("/healthz")["status"] == "ok", "it recovered", 20)
+        assert daemon.request("GET", f"/api/events?since={cursor}")[0] == 410
+        daemon.restart()
+        assert ip in daemon.devices()
+        daemon.stop()
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_broken_file_is_set_aside_and_the_daemon_runs(lab: Lab) -> None:
+    """FAULTS F8."""
+    daemon = lab.daemon(QUICK, start=False)
+    daemon.history.write_bytes(b"no database, but somebody's " * 100)
+    daemon.start()
+    (aside,) = daemon.folder.glob("netscand.db.corrupt-*")
+    assert aside.read_bytes().startswith(b"no database")
+    assert aside.name in daemon.get("/api/status")["problems"][0]
+    assert daemon.log().count("set aside") >= 1
+
+
+def test_a_second_daemon_on_one_history_ends_and_names_the_first(lab: Lab) -> None:
+    """FAULTS F21: exit 75."""
+    first = lab.daemon(QUICK)
+    second = lab.daemon({**QUICK, "history": {"path": str(first.history)}}, start=False)
+    second.start(wait=False)
+    assert second.process is not None
+    assert second.process.wait(PRESENT) == 75
+    assert f"process {first.pid}" in second.log()
+
+
+def test_a_history_of_a_newer_netscand_is_refused(lab: Lab) -> None:
+    """FAULTS F20: exit 78, and the data as it was."""
+    daemon = lab.daemon(QUICK)
+    daemon.stop()
+    with closing(sqlite3.connect(daemon.history)) as database:
+        database.execute("PRAGMA user_version = 99")
+    before = daemon.history.read_bytes()
+    daemon.start(wait=False)
+    assert daemon.process is not None
+    assert daemon.process.wait(PRESENT) == 78
+    assert "newer netscand" in daemon.log()
+    assert daemon.history.read_bytes() == before
+
+
+def test_the_state_is_for_the_daemons_eyes_only(lab: Lab) -> None:
+    """FAULTS T19: who is at home when."""
+    daemon = lab.daemon({**QUICK, "history": {"path": str(lab.folder / "made" / "here" / "h.db")}})
+    place = lab.folder / "made" / "here"
+    assert place.stat().st_mode & 0o777 == 0o700
+    assert {entry.stat().st_mode & 0o777 for entry in place.iterdir()} == {0o600}
+    assert daemon.get("/healthz")["status"] == "ok"
+
+
+def test_an_ordinary_user_keeps_a_history_too(lab: Lab) -> None:
+    """The daemon as in its unit: CAP_NET_RAW and nothing else."""
+    crowd = lab.crowd()
+    crowd.populate([ip := lab.addresses(1, start=50)[0]])
+    daemon = lab.daemon(as_user=True)
+    until(lambda: ip in daemon.devices(), "it is found")
+    daemon.kill()
+    daemon.start()
+    assert ip in daemon.devices()
+    assert daemon.get("/healthz")["status"] == "ok"
