@@ -16,7 +16,7 @@ from netscand.protocol import PROTOCOL
 
 VERBS = (
     "watch", "scan-now", "devices", "show", "events", "wait-for", "label", "known", "patience", "forget", "networks",
-    "status", "backup", "completion",
+    "status", "backup", "doctor", "completion",
 )  # fmt: skip
 """In the order of `--help`. `scan-now` is the `command` of `netscanctl/verbs/scan_now.py`."""
 INTERRUPTED = 130
