@@ -39,6 +39,9 @@ from netscand.watchdog import Watchdog
 STATUS_APART = 5.0
 """Seconds between two STATUS lines for systemd."""
 
+TURN_OF_A_THREAD = 0.0005
+"""Seconds that the history's writer waits for the interpreter at most: what it has stored is what clients are told."""
+
 log = logging.getLogger(__name__)
 
 
@@ -48,7 +51,7 @@ class Daemon:
     def __init__(self, config: Config, path: Path) -> None:
         self.config = config
         self._path = path
-        self._notify: Callable[[str], None] = SystemdNotifier().notify
+        self._notify = _notifier()
         now = time.monotonic()
         self.wire = Wire(lambda batch: self.engine.hear(batch))
         self.inventory = Inventory(_rules(config), SystemRandom())
@@ -103,6 +106,7 @@ class Daemon:
             gc.collect()
             gc.freeze()
             gc.set_threshold(10_000, 50, 1_000_000)
+            sys.setswitchinterval(TURN_OF_A_THREAD)
             async with asyncio.TaskGroup() as rooms:
                 work: dict[str, Callable[[], Awaitable[None]]] = {
                     "wire": self.wire.run,
@@ -173,6 +177,15 @@ class Daemon:
         problems = "; ".join(self.engine.problems())
         line = f"{networks} networks, {online} of {len(devices)} devices online, {self.server.clients} clients"
         return f"{line}; degraded: {problems}" if problems else line
+
+
+def _notifier() -> Callable[[str], None]:
+    """How the service manager is told; one that does not listen is not waited for."""
+    notifier = SystemdNotifier()
+    if notifier.socket is not None:
+        notifier.socket.setblocking(False)
+    tell: Callable[[str], None] = notifier.notify
+    return tell
 
 
 async def _room(name: str, run: Callable[[], Awaitable[None]]) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import os
+import socket
+from pathlib import Path
 from time import monotonic
 
 import pytest
@@ -99,3 +101,18 @@ def test_a_receive_path_that_tries_again_does_not_hang() -> None:
         return age
 
     assert asyncio.run(live()) < TICK + 0.5
+
+
+def test_a_service_manager_that_does_not_listen_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or eleven unread words would stop the loop."""
+    from netscand.daemon import _notifier
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        tell = _notifier()
+        for _ in range(5000):
+            tell("STATUS=busy")
+        assert manager.recv(100) == b"STATUS=busy"
