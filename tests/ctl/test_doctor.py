@@ -1,0 +1,334 @@
+"""`netscanctl doctor`: what a daemon that runs needs, and what keeps one from starting."""
+
+import ctypes
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netscanctl import probes
+from netscanctl.finding import Finding, bad, collected, good, unseen, written
+from netscanctl.probes import Held, of_database, of_gateway, of_interfaces, of_raw_sockets
+from netscanctl.render import plain
+from netscanctl.verbs import doctor
+from netscand import __version__
+from netscand.protocol import PROTOCOL, Traffic, encode
+from tests.ctl.conftest import ROOT, Ctl
+from tests.ctl.fake import FakeDaemon, refusal
+from tests.ctl.words import AT, LATER, device, network, scanned, status
+
+
+def examined(ctl: Ctl, *args: str, code: int) -> dict[str, dict[str, Any]]:
+    """Findings by what they are about."""
+    done = ctl.run(*args, "doctor", "--json")
+    assert done.returncode == code, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert told["ok"] is (code == 0)
+    for one in told["checks"]:
+        assert set(one) == {"check", "verdict", "found", "mend"}
+        assert one["mend"] or one["verdict"] in ("ok", "unknown")
+    return {one["check"]: one for one in told["checks"]}
+
+
+@pytest.fixture
+def daemon(daemon: FakeDaemon) -> FakeDaemon:
+    """One that is as it should be, and finds its gateway."""
+    daemon.status = status(version=__version__)
+    daemon.found = scanned(device(1))
+    return daemon
+
+
+# ---- a daemon that runs ---------------------------------------------------------------------------------------------
+
+
+def test_all_is_well(ctl: Ctl, daemon: FakeDaemon) -> None:
+    found = examined(ctl, code=0)
+    assert {name: one["verdict"] for name, one in found.items() if name != "clock"} == dict.fromkeys(
+        ("daemon", "versions", "capability", "filter", "interfaces", "gateway", "socket", "database"), "ok"
+    )
+    assert "clock" in found
+    assert found["gateway"]["found"] == "192.168.1.1 answered in 0.4 ms on eth0"
+    assert [said.targets for said in daemon.said if hasattr(said, "targets")] == [["192.168.1.1"]]
+
+
+def test_people_see_a_line_each_and_what_to_do(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.found = scanned()
+    done = ctl.run("doctor")
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("failed"))
+    assert lines[at].split(None, 2) == ["failed", "gateway", "192.168.1.1 does not answer on eth0"]
+    assert lines[at + 1].strip().startswith("→ is it on")
+
+
+@pytest.mark.parametrize(
+    ("problem", "check", "verdict"),
+    [
+        ("cannot send on 192.168.1.0/24@eth0: Operation not permitted", "interfaces", "failed"),
+        ("cannot listen on 127.0.0.1:8000: Address already in use", "socket", "warning"),
+        ("the disk is full", "database", "failed"),
+        ("the history was broken: it is set aside as /x.corrupt-1, and a new one began", "database", "warning"),
+    ],
+)
+def test_each_problem_is_told_where_it_belongs(
+    ctl: Ctl, daemon: FakeDaemon, problem: str, check: str, verdict: str
+) -> None:
+    daemon.status = status(version=__version__, status="degraded", problems=[problem])
+    found = examined(ctl, code=1 if verdict == "failed" else 0)
+    assert (found[check]["verdict"], problem in found[check]["found"]) == (verdict, True)
+    others = {one["verdict"] for name, one in found.items() if name not in (check, "clock")}
+    assert others == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("networks", "verdict"),
+    [
+        ([], "failed"),
+        ([network(state="excluded", why="a tunnel")], "failed"),
+        ([network(state="down")], "failed"),
+        ([network(), network("10.0.0.0/24@eth1", "silent", gateway=None)], "warning"),
+    ],
+)
+def test_networks_that_are_not_scanned_are_told_with_the_reason(
+    ctl: Ctl, daemon: FakeDaemon, networks: list[Any], verdict: str
+) -> None:
+    daemon.status = status(version=__version__, networks=networks)
+    assert examined(ctl, code=verdict == "failed")["interfaces"]["verdict"] == verdict
+
+
+def test_whoever_may_only_read_is_told_how_the_gateway_is(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.status = status(version=__version__, role="read")
+    daemon.devices = [device(1)]
+    found = examined(ctl, code=0)
+    assert found["gateway"]["found"] == "192.168.1.1 is online: answered a probe"
+    assert "usermod -aG netscan" in found["socket"]["mend"]
+    daemon.devices = [device(1, "offline"), device(10), device(11)]
+    assert examined(ctl, code=1)["gateway"]["verdict"] == "failed"
+    assert not [said for said in daemon.said if hasattr(said, "targets")]
+
+
+def test_drops_and_silence_are_told(ctl: Ctl, daemon: FakeDaemon) -> None:
+    frames = Traffic(received=1000, dropped=500, broadcast=0, unicast=0, send_errors=0)
+    daemon.status = status(version=__version__, frames=frames)
+    assert "dropped 500 of 1500" in examined(ctl, code=0)["filter"]["found"]
+    frames = Traffic(received=0, dropped=0, broadcast=0, unicast=0, send_errors=0)
+    daemon.status = status(version=__version__, frames=frames, started_at=AT, now=LATER)
+    assert examined(ctl, code=0)["filter"]["verdict"] == "ok"
+    daemon.status = status(version=__version__, frames=frames, started_at=AT, now="2026-11-23T23:02:11.042Z")
+    assert examined(ctl, code=0)["filter"]["verdict"] == "warning"
+
+
+def test_versions_that_differ_are_told_and_those_that_do_not_fit_fail(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.status = status(version="9.9")
+    assert examined(ctl, code=0)["versions"]["verdict"] == "warning"
+    daemon.status = status(protocol=PROTOCOL + 1)
+    assert examined(ctl, code=1)["versions"]["verdict"] == "failed"
+
+
+@pytest.mark.parametrize(("code", "word"), [(403, "forbidden"), (401, "unauthorized")])
+def test_whoever_may_nothing_is_told_how_to_get_in(ctl: Ctl, daemon: FakeDaemon, code: int, word: str) -> None:
+    answer = refusal(code, word, "GET /api/status needs the role read, not none")
+    assert isinstance(answer.body, bytes)
+    daemon.answers["/api/status"] = (code, answer.body)
+    found = examined(ctl, code=1)
+    assert found["socket"]["verdict"] == "failed"
+    assert "--token-file" in found["socket"]["mend"]
+
+
+def test_a_gateway_that_cannot_be_asked_leaves_the_rest(ctl: Ctl, daemon: FakeDaemon) -> None:
+    answer = refusal(503, "busy", "not now")
+    assert isinstance(answer.body, bytes)
+    daemon.answers["/api/scan"] = (503, answer.body)
+    found = examined(ctl, code=0)
+    assert found["gateway"]["verdict"] == "unknown"
+    assert found["database"]["verdict"] == "ok"
+
+
+def test_a_clock_elsewhere_is_compared(ctl: Ctl, tmp_path: Path) -> None:
+    far = FakeDaemon()
+    far.status = status(version=__version__)
+    far.found = scanned(device(1))
+    far.start()
+    try:
+        found = json.loads(
+            ctl.run("--url", f"http://127.0.0.1:{far.port}", "doctor", "--json", NETSCANCTL_SOCKET="").stdout
+        )
+        assert [one["verdict"] for one in found["checks"] if one["check"] == "clock"] == ["warning"]
+    finally:
+        far.stop()
+
+
+# ---- where none runs ------------------------------------------------------------------------------------------------
+
+
+def absent(tmp_path: Path, *args: str, code: int = 1) -> dict[str, dict[str, Any]]:
+    """Findings on this host, where no netscand listens."""
+    program = [sys.executable, "-m", "netscanctl", "--socket", str(tmp_path / "none.sock"), "doctor", "--json", *args]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return {one["check"]: one for one in json.loads(done.stdout)["checks"]}
+
+
+def test_it_says_what_keeps_a_daemon_from_starting(tmp_path: Path) -> None:
+    config = tmp_path / "netscand.toml"
+    config.write_text(f'[scan]\ninterval = 0.1\n[history]\npath = "{tmp_path}/netscand.db"\n')
+    found = absent(tmp_path, "--config", str(config))
+    assert set(found) == {
+        "daemon", "versions", "configuration", "capability", "filter", "interfaces", "gateway", "socket", "clock",
+        "database",
+    }  # fmt: skip
+    assert "not running" in found["daemon"]["found"]
+    assert found["configuration"]["verdict"] == "failed"
+    assert "[scan] interval" in found["configuration"]["found"]
+    assert (found["database"]["verdict"], str(tmp_path) in found["database"]["found"]) == ("ok", True)
+    config.write_text("")
+    assert absent(tmp_path, "--config", str(config))["configuration"]["verdict"] == "ok"
+
+
+def test_what_stands_in_the_sockets_way_is_told(tmp_path: Path) -> None:
+    (tmp_path / "none.sock").write_text("")
+    assert absent(tmp_path)["socket"]["verdict"] == "failed"
+    (tmp_path / "none.sock").unlink()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        config = tmp_path / "netscand.toml"
+        config.write_text(f'[listen]\ntcp = ["127.0.0.1:{port}", "[::1]:0"]\n')
+        assert f"listens on 127.0.0.1:{port}" in absent(tmp_path, "--config", str(config))["socket"]["found"]
+    assert absent(tmp_path, "--config", str(config))["socket"]["verdict"] == "ok"
+    tmp_path.chmod(0o777)
+    assert "everybody may change" in absent(tmp_path)["socket"]["found"]
+
+
+def test_the_client_stays_thin(tmp_path: Path) -> None:
+    program = """if True:
+        import sys
+        sys.argv = ["netscanctl", "--socket", sys.argv[1], "doctor", "--json"]
+        from netscanctl.__main__ import main
+        try:
+            main()
+        except SystemExit:
+            pass
+        slow = {"asyncio", "aiohttp", "rich", "scapy", "pyroute2", "netscand.config"} & set(sys.modules)
+        assert not slow, slow
+    """
+    subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "none.sock")], check=True, cwd=ROOT, capture_output=True
+    )
+
+
+# ---- probes ---------------------------------------------------------------------------------------------------------
+
+
+def verdicts(found: list[Finding]) -> dict[str, str]:
+    return {one.check: one.verdict for one in found}
+
+
+def without(capability: int, *, bounding: bool) -> list[Finding]:
+    """What the probe finds on a thread that gave this up (capabilities are a thread's own)."""
+    found: list[Finding] = []
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def probe() -> None:
+        if bounding:
+            assert libc.prctl(24, capability, 0, 0, 0) == 0  # PR_CAPBSET_DROP
+        header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+        assert libc.capget(header, sets) == 0
+        sets[0] &= ~(1 << capability)
+        sets[1] &= ~(1 << capability)
+        assert libc.capset(header, sets) == 0
+        found.extend(of_raw_sockets())
+
+    thread = threading.Thread(target=probe)
+    thread.start()
+    thread.join()
+    return found
+
+
+def test_raw_sockets_and_the_filter_are_tried(root: None) -> None:
+    assert verdicts(list(of_raw_sockets())) == {"capability": "ok", "filter": "ok"}
+
+
+def test_a_missing_capability_is_named(root: None) -> None:
+    """FAULTS F18: in a container that withholds it, or for root without it."""
+    found = without(probes.CAP_NET_RAW, bounding=False)
+    assert verdicts(found) == {"capability": "failed", "filter": "unknown"}
+    assert "CAP_NET_RAW" in found[0].found
+    assert "--cap-add NET_RAW" in (found[0].mend or "")
+
+
+def test_an_ordinary_user_learns_who_can_tell(root: None) -> None:
+    ours, theirs = os.pipe()
+    child = os.fork()  # a program of its own might lie where an ordinary user cannot go
+    if not child:
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            os.write(theirs, repr(verdicts(list(of_raw_sockets()))).encode())
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    with open(ours) as told:
+        assert told.read() == "{'capability': 'unknown', 'filter': 'unknown'}"
+    os.waitpid(child, 0)
+
+
+ROUTES = """Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+wlan0\t00000000\t0101A8C0\t0003\t0\t0\t600\t00000000\t0\t0\t0
+eth0\t00000000\tFE01A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0
+eth0\t0001A8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0
+"""
+ARP = """IP address       HW type     Flags       HW address            Mask     Device
+192.168.1.254    0x1         0x{flags:x}         3c:a6:2f:00:00:01     *        {interface}
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "interface", "verdict"), [(2, "eth0", "ok"), (0, "eth0", "unknown"), (2, "wlan0", "unknown")]
+)
+def test_the_kernel_knows_the_best_gateway_or_it_does_not(
+    tmp_path: Path, flags: int, interface: str, verdict: str
+) -> None:
+    (tmp_path / "route").write_text(ROUTES)
+    (tmp_path / "arp").write_text(ARP.format(flags=flags, interface=interface))
+    found = of_gateway(tmp_path)
+    assert (found.verdict, "192.168.1.254 on eth0" in found.found) == (verdict, True)
+    (tmp_path / "route").write_text(ROUTES.splitlines()[0])
+    assert of_gateway(tmp_path).verdict == "unknown"
+
+
+def test_an_interface_that_will_do_is_up_with_a_carrier_and_ethernet() -> None:
+    eth = Held("eth0", "192.168.1.2/24", True, True)
+    tunnel = Held("tun0", "10.8.0.2/24", True, False)
+    assert of_interfaces([eth, tunnel]).found == "eth0 192.168.1.2/24"
+    assert "no carrier" in of_interfaces([eth._replace(running=False)]).found
+    assert of_interfaces([tunnel]).verdict == of_interfaces([]).verdict == "failed"
+
+
+def test_a_database_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "netscand.db"
+    assert of_database(path).verdict == "ok"
+    path.write_bytes(b"garbage, and not a database")
+    assert of_database(path).verdict == "warning"
+    assert of_database(tmp_path / "no" / "netscand.db").verdict == "warning"
+
+
+def test_hostile_words_stay_on_their_line() -> None:
+    """FAULTS T8."""
+    text = written([good("a", "x\x1b[31m\n\u202ey", "z\nw"), bad("bcd", "f", "m"), unseen("e", "f")], plain)
+    assert len(text.splitlines()) == 5
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+
+
+def test_it_is_well_where_nothing_failed() -> None:
+    assert collected([good("a", "b"), unseen("c", "d")]).ok
+    assert not collected([good("a", "b"), bad("c", "d", "e")]).ok
+    assert encode(collected([])) == b'{"ok":true,"checks":[]}'
+    assert doctor.command.name == "doctor"
