@@ -1,25 +1,16 @@
-"""Is this device online? One device's evidence, and the patience to judge its silence by.
+"""Is this device online? One device's evidence, and the asking into its silence.
 
 Pure: no clock and no I/O. Whoever holds a `Presence` tells it what was heard and what was asked, in monotonic
 seconds, and calls `step` when `next_at` has come. A device is offline when it was silent for as long as its patience
-and at least three probes and one request since then went unanswered.
-
-Patience is learned from the silences that the device fell into, though asked, and came back from. Each counts one, and
-half as much five days later; patience is 1.4 times the longest that was met four times of late. So a few accidents
-teach nothing, and what looks like an absence (it ended in a join, or was very long) counts only when it is a habit.
-`tests/bench/simulation` is the judge of every number here.
+and at least three probes and one request since then went unanswered. Patience is learned: see `silences`.
 """
 
 import struct
 from dataclasses import dataclass
 from enum import Enum, auto
-from math import inf, isfinite, log2
-from typing import NamedTuple
+from math import inf
 
-HOUR = 3600.0
-DAY = 24 * HOUR
-
-# ---- asking -------------------------------------------------------------------------------------------------------
+from netscand.core.silences import LONG, Silences
 
 PROBES = 3
 """Probes that must have gone unanswered."""
@@ -40,61 +31,19 @@ LAST_REQUEST = 3.0
 """Seconds before the verdict the one request is sent; so who only fell silent for a while costs no broadcast."""
 
 RARELY = 30.0
-"""Seconds between asks, at most, where a verdict within 15 min is wanted."""
+"""Seconds between asks, at most, where the patience is up to 15 min."""
 
-LONG = 900.0
 SELDOM = 125.0
-"""Seconds between asks where the patience is above LONG: below 30 an hour, for the batteries' sake."""
+"""Seconds between asks where the patience is above 15 min: below 30 an hour, for the batteries' sake."""
 
 COST = 360 / 348
 EASE = 30.0
 """Each probe is paid with COST probe intervals; who owes n of them is next asked n² / EASE of them later. So the probes
-after a miss cost little delay, and yet nobody is probed more than once a probe interval, taken over an hour, whatever
-it answers and whoever spoofs its goodbyes."""
+after a miss cost little delay, and yet nobody is probed more than 360 times an hour, whatever it answers and whoever
+spoofs its goodbyes."""
 
 HASTE = 60.0
 """Where the patience is at most this, a goodbye is asked into at once."""
-
-# ---- learning -----------------------------------------------------------------------------------------------------
-
-SHORTEST = 8.0
-"""A shorter silence says nothing: an answer that came late."""
-
-LONGEST = HOUR
-"""A silence beyond this, or beyond the rules' most, is an absence."""
-
-BUCKETS = 8
-"""The ledger's fineness: buckets in each octave of seconds from SHORTEST on."""
-
-HALF_LIFE = 5 * DAY
-"""A silence counts one, and by half less after so long."""
-
-OFTEN = 3.5
-MARGIN = 1.4
-"""Patience is MARGIN times the longest silence that, with all longer ones, counts OFTEN: four of late."""
-
-SETTLED = 5.0
-"""Seconds after its return in which a join still tells that it had left: IPv6 and mDNS often speak before DHCP does."""
-
-ODD_HALF_LIFE = DAY
-ALIKE = BUCKETS // 2
-HABIT = 7.0
-"""A silence that ended in a join, or was above LONG, looks like an absence: it is kept apart, and fades by half in a
-day. HABIT of them within ALIKE buckets are no absences."""
-
-REVIEW = 600.0
-"""Seconds after which what was learned is looked at again, if nothing new is."""
-
-NEW = 900.0
-NEW_PATIENCE = 90.0
-"""For so many seconds a device is new, and nothing is known of its silences: wait at least so long."""
-
-SLEEPER = 60.0
-SLEEPER_PATIENCE = 600.0
-"""Whose patience would be above SLEEPER in the first day falls asleep, and its longest sleep is still to come."""
-
-FORM = 1
-"""The first byte of what `learned` gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +65,12 @@ class Step(Enum):
     OFFLINE = auto()
 
 
-class Silence(NamedTuple):
-    """One that ended `at`, `seconds` long."""
-
-    seconds: float
-    at: float
-
-
 class Presence:
     """One device's evidence of life, from `now` on, when it was first heard."""
 
     __slots__ = (
-        "_asked_at", "_born", "_broadcast", "_ended", "_excused", "_faded_at", "_first_ask", "_learned", "_ledger",
-        "_lost", "_mute", "_odd", "_owed_until", "_review_at", "_said_goodbye", "_since", "_unicast", "chosen", "rules",
+        "_asked_at", "_broadcast", "_excused", "_first_ask", "_lost", "_mute", "_owed_until", "_said_goodbye",
+        "_silences", "_since", "_unicast", "chosen", "rules",
     )  # fmt: skip
 
     def __init__(self, now: float, rules: Rules) -> None:
@@ -140,11 +82,7 @@ class Presence:
         self._first_ask = self._asked_at = self._owed_until = -inf
         self._excused = self._lost = self._said_goodbye = False
         self._mute = 0
-        self._born = self._faded_at = now
-        self._ledger: Ledger = None
-        self._ended: Silence | None = None
-        self._odd: Ledger = None
-        self._review(now)
+        self._silences = Silences(now)
 
     @property
     def patience(self) -> float:
@@ -152,7 +90,7 @@ class Presence:
         if self.chosen is not None:
             return self.chosen
         rules = self.rules
-        return min(max(rules.least, 0.0 if self._said_goodbye else self._learned), rules.most)
+        return min(max(rules.least, 0.0 if self._said_goodbye else self._silences.patience), rules.most)
 
     # ---- what happened ------------------------------------------------------------------------------------------
 
@@ -160,23 +98,11 @@ class Presence:
         """Take any evidence of life but `proxied`; `joined`: DHCP or announcement. Older than the last: harmless."""
         if at <= self._since and not self._lost:
             return
-        if self._ended and (joined or at - self._ended.at > SETTLED):
-            self._learn(self._ended, joined and at - self._ended.at <= SETTLED)
-            self._ended = None
-        asks = self._unicast + self._broadcast
-        if asks:
-            if (asks > 1 or at - self._first_ask > ANSWER_WAIT) and not self._excused:
-                silence = Silence(at - self._since, at)
-                if joined:
-                    self._learn(silence, joined)
-                else:
-                    self._ended = silence
-            self._note_who_answered(at)
-            self._unicast = self._broadcast = 0
+        self._silences.heard(at, joined=joined)
+        if self._unicast + self._broadcast:
+            self._end_silence(at, joined)
         self._since = max(at, self._since)
         self._excused = self._lost = self._said_goodbye = False
-        if at >= self._review_at:
-            self._review(at)
 
     def goodbye(self, at: float) -> None:
         """Take its word that it leaves: a reason to ask at once and to wait no longer than the least. No verdict."""
@@ -231,8 +157,6 @@ class Presence:
         if self._lost:
             return inf, Step.NOTHING
         patience = self.patience
-        verdict = self._since + patience
-        eve = verdict - ANSWER_WAIT
         asked, probes, requests = self._asked_at, self._unicast, self._broadcast
         mute = self._mute >= MUTE
         if not probes + requests:
@@ -241,110 +165,61 @@ class Presence:
             at = self._since + self._first_wait(patience)
             owed = max(0.0, self._owed_until - at)
             return at + owed * owed / (EASE * self.rules.probe_interval), Step.PROBE
+        verdict = self._since + patience
+        eve = verdict - ANSWER_WAIT  # the last probe is sent then, and has its time to be answered
         enough = (probes >= PROBES and requests > 0) or (mute and requests >= REQUESTS_ONLY)
         if enough and asked >= eve:
             return asked + ANSWER_WAIT, Step.OFFLINE
         if mute:
             again = asked + TURN
             return (eve, Step.PROBE) if enough and again > eve else (again, Step.REQUEST)
-        pause = (probes + 1) / 2
-        probe = asked + (SELDOM if patience > LONG else min(pause * max(1.0, patience / 60), RARELY))
+        probe = asked + self._pause(patience)
         if probes < PROBES:
-            return min(probe, max(asked + pause, verdict - LAST_REQUEST)), Step.PROBE
+            return min(probe, max(asked + (probes + 1) / 2, verdict - LAST_REQUEST)), Step.PROBE
         request = inf if requests else max(asked, verdict - LAST_REQUEST)
         probe = min(probe, eve) if asked < eve else inf
         return (request, Step.REQUEST) if request <= probe else (probe, Step.PROBE)
 
     def _first_wait(self, patience: float) -> float:
+        """From the last sign of life to the first probe."""
         if self._said_goodbye:
             return 0.5
         return max(SELDOM if patience > LONG else min(patience / 24, RARELY), self.rules.probe_interval)
 
+    def _pause(self, patience: float) -> float:
+        """From the latest probe to the next."""
+        if patience > LONG:
+            return SELDOM
+        if self._unicast < 2:  # at once, so that a lost frame makes no long silence
+            return 1.0
+        return min((self._unicast + 1) / 2 * max(1.0, patience / 60), RARELY)
+
     # ---- what it teaches ----------------------------------------------------------------------------------------
+
+    def _end_silence(self, at: float, joined: bool) -> None:
+        """Learn from a silence that was asked into, unless it was our own or the first ask was answered."""
+        answered = at - self._asked_at <= ANSWER_WAIT
+        if not self._excused and (self._unicast + self._broadcast > 1 or not answered):
+            seconds = at - self._since
+            if answered and self._mute < MUTE:  # had it been asked sooner, it had answered sooner
+                seconds -= max(0.0, self._first_ask - self._since - self.rules.probe_interval)
+            self._silences.ended(seconds, at, joined=joined, most=self.rules.most)
+        if answered and not self._broadcast:
+            self._mute = 0
+        elif answered and self._unicast >= PROBES:
+            self._mute = min(self._mute + 1, MUTE)
+        self._unicast = self._broadcast = 0
 
     def learned(self) -> bytes:
         """Give what its silences taught, for the history; `recalled` takes it."""
-        known = struct.pack("<BBd", FORM, min(self._mute, MUTE), self._faded_at - self._born)
-        return known + b"".join(struct.pack("<Hf", *entry) for entry in sorted((self._ledger or {}).items()))
+        return struct.pack("<B", self._mute) + self._silences.kept()
 
     @classmethod
     def recalled(cls, now: float, rules: Rules, learned: bytes, age: float) -> "Presence":
         """Make a device known before: what `learned` gave, `age` seconds ago. Bytes without sense teach nothing."""
         presence = cls(now, rules)
         presence._excused = True  # its silence began before we could hear
-        try:
-            form, mute, known_for = struct.unpack_from("<BBd", learned)
-            ledger = dict(struct.iter_unpack("<Hf", learned[struct.calcsize("<BBd") :]))
-        except struct.error:
-            return presence
-        numbers = (known_for, age, *ledger.values())
-        if form != FORM or not all(isfinite(each) and each >= 0 for each in numbers) or max(ledger, default=0) > 255:
-            return presence
-        presence._mute = min(mute, MUTE)
-        presence._faded_at = now - age
-        presence._born = presence._faded_at - known_for
-        presence._ledger = ledger or None
-        presence._review(now)
+        presence._silences = Silences.recalled(now, learned[1:], age)
+        if learned and learned[0] <= MUTE:
+            presence._mute = learned[0]
         return presence
-
-    def _note_who_answered(self, at: float) -> None:
-        """Whether it answers probes at all."""
-        if at - self._asked_at > ANSWER_WAIT:
-            return
-        if not self._broadcast:
-            self._mute = 0
-        elif self._unicast >= PROBES and self._mute < MUTE:
-            self._mute += 1
-
-    def _learn(self, silence: Silence, joined: bool) -> None:
-        """Enter a silence in the ledger, unless it looks like an absence."""
-        seconds, at = silence
-        if seconds < SHORTEST or seconds > max(LONGEST, self.rules.most):
-            return
-        self._fade(at)
-        bucket = int(BUCKETS * log2(seconds / SHORTEST))
-        if joined or seconds > LONG:
-            self._odd = _entered(self._odd, bucket)
-            alike = sum(count for other, count in self._odd.items() if abs(other - bucket) <= ALIKE)
-            if alike < HABIT - 0.5:  # those of today have faded a little
-                return
-        self._ledger = _entered(self._ledger, bucket)
-        self._review(at)
-
-    def _fade(self, now: float) -> None:
-        gone = now - self._faded_at
-        self._ledger = _faded(self._ledger, 0.5 ** (gone / HALF_LIFE))
-        self._odd = _faded(self._odd, 0.5 ** (gone / ODD_HALF_LIFE))
-        self._faded_at = now
-
-    def _review(self, now: float) -> None:
-        """What the ledger says of patience, here and now."""
-        self._fade(now)
-        age = now - self._born
-        self._review_at = now + REVIEW if age >= NEW else self._born + NEW
-        often = min(0.5 + age / DAY, OFTEN)  # in its first day the longest silence counts, were it the only one
-        met = learned = 0.0
-        for bucket, count in sorted((self._ledger or {}).items(), reverse=True):
-            met += count
-            if met >= often:
-                learned = MARGIN * SHORTEST * 2 ** ((bucket + 1) / BUCKETS)
-                break
-        if age < DAY and learned > SLEEPER:
-            learned = max(learned, SLEEPER_PATIENCE)
-        if age < NEW:
-            learned = max(learned, NEW_PATIENCE)
-        self._learned = learned
-
-
-Ledger = dict[int, float] | None
-"""How many silences of each length, by bucket; those of long ago count less. None: none yet."""
-
-
-def _entered(ledger: Ledger, bucket: int) -> dict[int, float]:
-    ledger = ledger or {}
-    ledger[bucket] = ledger.get(bucket, 0.0) + 1
-    return ledger
-
-
-def _faded(ledger: Ledger, left: float) -> Ledger:
-    return {bucket: count * left for bucket, count in ledger.items() if count * left > 0.05} if ledger else None
