@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_network
 
 from tests.bench.row import Figure, Options, Result, Row, median, quantile
 from tests.lab.crowd import Crowd
@@ -127,6 +128,11 @@ def cost(browser: Chromium, page: Page, seconds: float) -> dict[str, float]:
     }
 
 
+def free_besides(addresses: list[str]) -> list[str]:
+    """Addresses of the network that nobody has."""
+    return sorted({str(ip) for ip in list(ip_network(NETWORK).hosts())[16:]} - set(addresses))
+
+
 @contextmanager
 def changing(crowd: Crowd, addresses: list[str]) -> Iterator[None]:
     """Devices in sight and out of it take other addresses, evenly."""
@@ -134,13 +140,11 @@ def changing(crowd: Crowd, addresses: list[str]) -> Iterator[None]:
     over = threading.Event()
 
     def change() -> None:
-        held, due = list(addresses), time.monotonic()
+        held, free, due = list(addresses), free_besides(addresses), time.monotonic()
         while not over.is_set():
-            at = draw.randrange(len(held))
-            fresh = f"10.77.{draw.randrange(8)}.{draw.randrange(16, 255)}"
-            if fresh not in held:
-                crowd.move(held[at], fresh)
-                held[at] = fresh
+            one, other = draw.randrange(len(held)), draw.randrange(len(free))
+            crowd.move(held[one], free[other])
+            held[one], free[other] = free[other], held[one]
             due += 1 / CHANGES
             over.wait(max(0.0, due - time.monotonic()))
 

@@ -5,11 +5,13 @@ no way out, so the browser reaches the daemon and nothing else.
 """
 
 import base64
+import contextlib
 import itertools
 import json
 import os
 import select
 import shutil
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -110,6 +112,9 @@ class Chromium:
 
     def close(self) -> None:
         """End it, with all it wrote."""
+        with contextlib.suppress(BrowserFailed, OSError, subprocess.TimeoutExpired):
+            self.call("Browser.close")  # so that it waits for its children itself
+            self._process.wait(PATIENCE)
         self._space.end(self._process, now=True)
         os.close(self._write)
         os.close(self._read)
