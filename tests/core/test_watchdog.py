@@ -116,3 +116,4 @@ def test_a_service_manager_that_does_not_listen_is_not_waited_for(
         for _ in range(5000):
             tell("STATUS=busy")
         assert manager.recv(100) == b"STATUS=busy"
+        tell.__self__.socket.close()  # type: ignore[attr-defined]
