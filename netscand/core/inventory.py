@@ -108,7 +108,10 @@ class Inventory:
             device.presence.heard(at, joined=seen.joining or seen.evidence in JOINING)
         recovered = self._end_doubt(network, seen)
         if device.status is Status.ONLINE:
-            return recovered + self.addresses.hear(device, seen, network)
+            odd = self.addresses.hear(device, seen, network)
+            if odd:  # it may be asked elsewhere now, or for the first time
+                self._schedule(device)
+            return recovered + odd
         event = self._set_status(device, Status.ONLINE, at, SPOKEN[seen.evidence], network.id, seen)
         self._schedule(device)
         return (*recovered, event, *self.addresses.hear(device, seen, network))
@@ -329,6 +332,9 @@ class Inventory:
                 reason = new.why if new else "the address or the interface is gone"
                 events.append(Event(EventKind.NETWORK_DOWN, now, network_id, reason=reason))
                 self._doubt_devices(network_id, reason, now)
+            elif old and new and old.own6 != new.own6:
+                for device in self.addresses.devices(network_id):
+                    self._schedule(device)
         self._recalled.clear()
         ourselves.mark(self.devices, self.networks.values(), self.addresses, self.rules, now)
         self.addresses.mark_gateways(self.devices.values())
@@ -358,18 +364,9 @@ class Inventory:
     def _doubt_devices(self, network: str, reason: str, now: float) -> None:
         """Set every device that is online on no other network to `unknown`; the network's event tells it."""
         for device in self.addresses.devices(network):
-            if device.status is Status.ONLINE and not self._online_elsewhere(device, now):
+            if device.status is Status.ONLINE and not self.place.hears(device, now):
                 device.status, device.status_since, device.reason = Status.UNKNOWN, now, reason
                 self._schedule(device)
-
-    def _online_elsewhere(self, device: Device, now: float) -> bool:
-        """Whether a network is up on which the device was heard within its patience."""
-        for address in device.addresses:
-            network = self.networks.get(address.network)
-            if network is not None and network.state is NetworkState.UP:  # noqa: SIM102 (one thought a line)
-                if device.is_self or now - address.last_seen <= device.presence.patience:
-                    return True
-        return False
 
     def _believe(self, network: Network, now: float) -> None:
         """We hear this network again: each device gets its own verdict, its silence counted from now."""

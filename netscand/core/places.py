@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from netscand.core.model import Ip, Network, NetworkState
+from netscand.core.model import Device, Ip, Network, NetworkState
 
 SCANNED = (NetworkState.UP, NetworkState.SILENT)
 """States in which a network is heard and asked."""
@@ -31,6 +31,15 @@ class Places:
                 if number & mask == prefix:
                     return network
         return networks[0][2]
+
+    def hears(self, device: Device, now: float) -> bool:
+        """Whether a network is up on which the device was heard within its patience."""
+        for address in device.addresses:
+            network = self._networks.get(address.network)
+            if network is not None and network.state is NetworkState.UP:  # noqa: SIM102 (one thought a line)
+                if device.is_self or now - address.last_seen <= device.presence.patience:
+                    return True
+        return False
 
     def set(self, networks: Iterable[Network]) -> None:
         """Take all networks anew."""

@@ -274,3 +274,23 @@ def test_frames_of_other_rooms_count_in_the_budget() -> None:
     asked = sum(world.planner.spend("10.0.0.0/24@eth0", world.now) for _ in range(1000))
     assert 0 < asked <= 50
     assert not world.planner.spend("no such network", world.now)
+
+
+def test_who_comes_without_an_address_is_asked_as_soon_as_it_has_one() -> None:
+    """DHCP first, then ARP; not five minutes later, when it would count as gone."""
+    world = World([network(interval=86_400)])
+    world.run(10)
+    say(world, mac(9), None, Evidence.DHCP, joining=True)
+    world.now += 1
+    world.hear(mac(9), "10.0.0.200")
+    world.run(60)
+    assert any(ask.mac == mac(9) for _, ask in world.frames)
+
+
+def test_who_has_ipv6_only_is_asked_as_soon_as_we_have_it_too() -> None:
+    world = World()
+    world._hear(Observation(world.now, 2, mac(9), v6(9), Evidence.NDP))
+    world.run(5)
+    world.set_networks([replace(network(), own6=LINK_LOCAL)])
+    world.run(60)
+    assert any(ask.ip == v6(9) for _, ask in world.frames)

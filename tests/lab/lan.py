@@ -145,7 +145,7 @@ class Lab:
             self.folder = Path(tempfile.mkdtemp(prefix=f"{self._prefix}-"))
             self.folder.chmod(0o755)
             self._exit.callback(shutil.rmtree, self.folder, ignore_errors=True)
-            self.switch = self._space("switch")
+            self.switch = self._space("switch", ipv6=False)  # a switch has no address of its own
             self.switch.ip(
                 f"link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping {int(self._snooping)}",
                 "link set br0 up",
@@ -233,8 +233,8 @@ class Lab:
         free = (self.network[n] for n in itertools.count(start))
         return [str(ip) for ip in itertools.islice((ip for ip in free if ip != own), count)]
 
-    def _space(self, word: str) -> Space:
-        space = Space(f"{self._prefix}-{word}", ipv6=self._ipv6)
+    def _space(self, word: str, *, ipv6: bool = True) -> Space:
+        space = Space(f"{self._prefix}-{word}", ipv6=self._ipv6 and ipv6)
         self._spaces.append(space)
         return space
 

@@ -1,12 +1,17 @@
 """What is heard beside ARP, on real links: each kind alone tells a device at once, without any scan."""
 
+import subprocess
 import time
+from collections.abc import Iterator
 from typing import Any
+
+import pytest
+from websockets.sync.client import ClientConnection
 
 from tests.core import words_of_devices as words
 from tests.lab.daemon import Daemon
-from tests.lab.lan import Lab
-from tests.lab.test_daemon import until
+from tests.lab.lan import Host, Lab
+from tests.lab.test_daemon import until, wait_for
 
 NO_SCANS = {"scan": {"interval": 86400}, "names": {"sources": ["dhcp", "mdns", "nbns"]}}
 
@@ -53,3 +58,201 @@ def test_mdns_alone_tells_who_is_there_and_its_name(lab: Lab) -> None:
     event = told(daemon, lab, words.mdns(("janes-phone.local.", "A", "10.77.0.9")))
     assert (event["evidence"], event["address"]) == ("mdns", "10.77.0.9")
     assert (device(daemon)["hostname"], device(daemon)["hostname_source"]) == ("janes-phone", "mdns")
+
+
+# ---- real programs --------------------------------------------------------------------------------------------------
+
+
+def of(stream: ClientConnection, mac: str, kind: str, seconds: float = 15.0) -> dict[str, Any]:
+    """The next event of a kind about one device."""
+    ends = time.monotonic() + seconds
+    while (left := ends - time.monotonic()) > 0:
+        event = until(stream, "event", kind=kind, seconds=left)
+        if event["device"] and event["device"]["mac"] == mac:
+            return event
+    raise AssertionError(f"no {kind} of {mac}")
+
+
+def dnsmasq(host: Host, *options: str) -> None:
+    """Serve DHCP (always by broadcast) and DNS at a host, until the lab ends."""
+    folder = host._lab.folder
+    host.popen(
+        ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--bind-interfaces", "--interface=eth0",
+         "--user=root", "--dhcp-broadcast", "--no-resolv", "--no-hosts", "--no-ping",
+         f"--dhcp-leasefile={folder}/{host.port}.leases", f"--pid-file={folder}/{host.port}.pid", *options],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    udp = ["ss", "--listening", "--udp", "--numeric", "--no-header"]
+    wait_for("dnsmasq", 10, lambda: ":53 " in host.run(udp).stdout)
+
+
+def dhclient(host: Host, name: str) -> None:
+    """Take a lease, once, and put it on the interface."""
+    folder = host._lab.folder
+    conf = folder / f"{host.port}.conf"
+    conf.write_text(f'send host-name "{name}";\nrequest subnet-mask, routers;\n')
+    script = folder / f"{host.port}.sh"
+    script.write_text('#!/bin/sh\n[ "$reason" != BOUND ] || ip addr add "$new_ip_address/24" dev "$interface"\n')
+    script.chmod(0o755)
+    host.run(
+        ["dhclient", "-1", "-cf", str(conf), "-lf", f"{conf}.leases", "-pf", f"{conf}.pid", "-sf", str(script), "eth0"]
+    )
+
+
+def avahi(host: Host, name: str) -> subprocess.Popen[Any]:
+    """Answer and announce by mDNS at a host, until the lab ends."""
+    conf = host._lab.folder / f"{host.port}.avahi"
+    conf.write_text(
+        f"[server]\nhost-name={name}\nenable-dbus=no\nallow-interfaces=eth0\n[publish]\npublish-workstation=no\n[rlimits]\n"
+    )
+    alone = "mount -t tmpfs tmpfs /run && mkdir /run/avahi-daemon && exec avahi-daemon --no-drop-root --no-chroot -f $0"
+    argv = ["unshare", "--mount", "sh", "-c", alone, str(conf)]
+    return host.popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_a_lease_taken_by_dhclient_gives_address_name_and_server_and_a_second_server_is_told(lab: Lab) -> None:
+    daemon = lab.daemon(NO_SCANS)
+    server = lab.host("10.77.0.1")
+    dnsmasq(server, "--dhcp-range=10.77.0.100,10.77.0.110,1h")
+    with daemon.websocket() as stream:
+        host = lab.host(None)
+        dhclient(host, "janes-laptop")
+        assert of(stream, host.mac, "discovered")["evidence"] == "dhcp"
+        first = until(stream, "event", kind="dhcp_server_seen")
+        assert (first["address"], first["evidence"]) == ("10.77.0.1", "dhcp")
+        status, found = daemon.request("GET", f"/api/devices/{host.mac}")
+        assert (status, found["hostname"], found["hostname_source"]) == (200, "janes-laptop", "dhcp")
+        assert found["ip"].startswith("10.77.0.1")
+        rogue = lab.host("10.77.0.66")
+        dnsmasq(rogue, "--dhcp-range=10.77.0.200,10.77.0.210,1h")
+        other = lab.host(None)
+        dhclient(other, "johns-laptop")
+        assert until(stream, "event", kind="dhcp_server_seen")["address"] == "10.77.0.66"
+
+
+def test_avahi_is_heard_with_its_name_and_its_goodbye_is_no_verdict(lab: Lab) -> None:
+    daemon = lab.daemon(NO_SCANS)
+    host = lab.host("10.77.0.60")
+    with daemon.websocket() as stream:
+        responder = avahi(host, "printer")
+        renamed = of(stream, host.mac, "renamed")
+        assert (renamed["device"]["hostname"], renamed["device"]["hostname_source"]) == ("printer", "mdns")
+        host.space.end(responder)
+        time.sleep(6)
+        assert daemon.get(f"/api/devices/{host.mac}")["status"] == "online"
+
+
+def test_hostile_names_are_cleaned_where_they_enter(lab: Lab) -> None:
+    """FAULTS T8."""
+    daemon = lab.daemon(NO_SCANS)
+    crowd = lab.crowd()
+    said = {
+        "02:00:00:00:00:01": (b"\x1b[2J\x1b]0;owned\x07pc", "[2J]0;ownedpc"),
+        "02:00:00:00:00:02": ("gpj\u202egnp".encode(), "gpjgnp"),
+        "02:00:00:00:00:03": (b"one\ntwo\tthree", "one two three"),
+        "02:00:00:00:00:04": (b"\xff\xfe\x1b\x00more", "\ufffd\ufffd"),
+        "02:00:00:00:00:05": (b"y" * 255, "y" * 63),
+        "02:00:00:00:00:06": ("\u200b\u2066\u2069".encode(), None),
+    }
+    crowd.send(*(words.dhcp("discover", ("hostname", name), mac=mac) for mac, (name, _) in said.items()))
+    wait_for("all of them", 10, lambda: len(daemon.get("/api/devices")["devices"]) == 1 + len(said))
+    found = {device["mac"]: device["hostname"] for device in daemon.get("/api/devices")["devices"]}
+    assert {mac: found[mac] for mac in said} == {mac: kept for mac, (_, kept) in said.items()}
+
+
+def test_a_flood_of_talk_keeps_nobody_from_being_heard_by_arp(lab: Lab) -> None:
+    """FAULTS T10: what is beyond the budget is not even decoded."""
+    daemon = lab.daemon(NO_SCANS)
+    crowd = lab.crowd()
+    flood = [words.mdns((f"n{n}.local.", "A", "10.77.0.9")) for n in range(500)]
+    ends = time.monotonic() + 3
+    while time.monotonic() < ends:
+        crowd.send(*flood)
+    mac = crowd.join("10.77.0.99")
+    with daemon.websocket() as stream:
+        wait_for("the newcomer", 5, lambda: daemon.request("GET", f"/api/devices/{mac}")[0] == 200)
+        assert until(stream, "initial_state")
+
+
+# ---- IPv6, by real kernel hosts -------------------------------------------------------------------------------------
+
+IMPATIENT = NO_SCANS | {"presence": {"probe_interval": 1, "patience": [2, 4]}}
+
+
+@pytest.fixture
+def lab6(root: None) -> Iterator[Lab]:
+    with Lab(ipv6=True) as made:
+        yield made
+
+
+def test_a_host_with_ipv4_and_ipv6_is_one_device(lab6: Lab) -> None:
+    daemon = lab6.daemon()
+    host = lab6.host("10.77.0.50")
+    host.space.ip("addr add fd77::50/64 dev eth0")
+    lab6.watcher.space.ip("addr add fd77::2/64 dev eth0")
+
+    def addresses() -> set[str]:
+        status, found = daemon.request("GET", f"/api/devices/{host.mac}")
+        return {held["ip"] for held in found["addresses"]} if status == 200 else set()
+
+    wait_for("its IPv4 address", 10, lambda: "10.77.0.50" in addresses())
+    wait_for("its link-local address", 10, lambda: any(ip.startswith("fe80::") for ip in addresses()))
+    lab6.watcher.run(["ping", "-c", "1", "-W", "5", "fd77::50"])
+    wait_for("its global address", 10, lambda: "fd77::50" in addresses())
+    assert {device["mac"] for device in daemon.get("/api/devices")["devices"]} == {lab6.watcher.mac, host.mac}
+
+
+def test_who_has_ipv6_only_is_asked_by_it_and_found_gone(lab6: Lab) -> None:
+    daemon = lab6.daemon(IMPATIENT)
+    with daemon.websocket() as stream, lab6.capture() as capture:
+        host = lab6.host(None)
+        assert of(stream, host.mac, "discovered")["evidence"] == "ndp"
+        time.sleep(8)  # twice its patience
+        found = daemon.get(f"/api/devices/{host.mac}")
+        assert (found["status"], found["addresses"][0]["evidence"]) == ("online", "ndp")
+        assert found["rtt_ms"] is not None
+        host.unplug()
+        left = of(stream, host.mac, "offline")
+        assert left["reason"].startswith("3 probes and 1 request unanswered")
+        asked = [frame.data for frame in capture.frames() if frame.outgoing and frame.data[54:55] == b"\x87"]
+        assert asked
+        assert all(frame[22:24] == b"\xfe\x80" for frame in asked if frame[22:38] != bytes(16))
+
+
+def test_who_is_quiet_is_found_by_the_echo_of_all_nodes(lab6: Lab) -> None:
+    host = lab6.host(None)
+    host.space.sysctl("ipv6.conf.eth0.router_solicitations", 0)
+    time.sleep(3)
+    daemon = lab6.daemon(NO_SCANS)
+    wait_for("it", 10, lambda: daemon.request("GET", f"/api/devices/{host.mac}")[0] == 200)
+
+
+def test_the_kernels_own_neighbours_are_evidence(lab: Lab) -> None:
+    """Of one that answers no ask of ours: somebody here talks with it."""
+    daemon = lab.daemon(NO_SCANS)
+    entry = f"neigh replace 10.77.0.51 lladdr {words.MAC} dev eth0 nud"
+    lab.watcher.space.ip(f"{entry} reachable")
+    wait_for("it", 10, lambda: daemon.request("GET", f"/api/devices/{words.MAC}")[0] == 200)
+    seen = device(daemon)
+    assert [(held["ip"], held["evidence"]) for held in seen["addresses"]] == [("10.77.0.51", "neighbour")]
+    lab.watcher.space.ip(f"{entry} stale")
+    time.sleep(0.5)
+    assert device(daemon)["last_seen"] == seen["last_seen"]
+    lab.watcher.space.ip(f"{entry} reachable")
+    wait_for("it is heard again", 10, lambda: device(daemon)["last_seen"] > seen["last_seen"])
+
+
+def test_a_snooping_switch_learns_what_we_listen_to(root: None) -> None:
+    with Lab(snooping=True, ipv6=True) as lab:
+        daemon = lab.daemon(NO_SCANS)
+        told = ["cat", "/proc/net/igmp", "/proc/net/igmp6"]
+        wait_for("224.0.0.251", 5, lambda: "FB0000E0" in lab.watcher.run(told).stdout)
+        joined = lab.watcher.run(told).stdout
+        assert "ff0200000000000000000000000000fb" in joined
+        assert "ff020000000000000000000000000002" in joined
+        assert "allmulti 1" in lab.watcher.run(["ip", "-details", "link", "show", "eth0"]).stdout
+        members = ["bridge", "mdb", "show"]
+        wait_for("the switch", 5, lambda: "ff02::fb" in lab.switch.run(members).stdout)
+        daemon.stop()
+        wait_for("we have left", 5, lambda: "FB0000E0" not in lab.watcher.run(told).stdout)
+        assert "allmulti 1" not in lab.watcher.run(["ip", "-details", "link", "show", "eth0"]).stdout
