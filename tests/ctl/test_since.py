@@ -1,5 +1,7 @@
 """From when on."""
 
+import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -35,9 +37,24 @@ def test_a_time_without_a_zone_is_local(said: str, hour: int) -> None:
     assert (meant.day, meant.hour, meant.minute) == (24, hour, 30 if hour else 0)
 
 
-def test_yesterday_began_a_day_before_today() -> None:
-    today, yesterday = (datetime.fromisoformat(place_or_time(word, NOW)) for word in ("today", "yesterday"))
-    assert today - yesterday == timedelta(days=1)
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The local time is nine hours before UTC."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_tokyo")
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("today", "2026-11-23T15:00:00.000Z"), ("yesterday", "2026-11-22T15:00:00.000Z"),
+     ("03:30", "2026-11-23T18:30:00.000Z"), ("2026-11-24 03:30", "2026-11-23T18:30:00.000Z")],
+)  # fmt: skip
+def test_a_day_begins_at_the_local_midnight(said: str, meant: str) -> None:
+    assert place_or_time(said, NOW) == meant
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "25:00", "5 years", "99999999999d", "K3F9-1", "-1h", "1-x"])
