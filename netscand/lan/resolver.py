@@ -26,7 +26,7 @@ NO_ERROR, NO_SUCH_NAME = 0, 3
 
 
 class Unanswered(Exception):
-    """No resolver gave an answer; the text says why."""
+    """No resolver answers; the text says why."""
 
 
 class Resolver:
@@ -39,9 +39,10 @@ class Resolver:
         self._servers: tuple[str, ...] = ()
 
     async def name_of(self, ip: Ip) -> str | None:
-        """The name, cleaned; None where there is none. Raises Unanswered."""
+        """The name, cleaned; None where nobody knows one. Raises Unanswered where nobody is there to know."""
         question = dns.question(secrets.randbits(16), reverse(ip), dns.PTR, flags=RECURSION_DESIRED)
         why = f"no server in {self._path}"
+        refused = False
         for server in self.servers() * TRIES:
             try:
                 answer = await _ask(server, self._port, question)
@@ -50,7 +51,9 @@ class Resolver:
                 continue
             if answer is not None:
                 return pointed_to(answer)
-            why = f"{server}: refused or failed"
+            refused = True  # or failed: another one may know
+        if refused:
+            return None
         raise Unanswered(why)
 
     def servers(self) -> tuple[str, ...]:

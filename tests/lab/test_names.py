@@ -1,0 +1,359 @@
+"""Names that are asked for: of real name servers and responders, within bounds, and in nobody's way."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, ip_address
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from netscand.core.model import Ip, Mac, Network
+from netscand.lan import asking, names, resolver
+from netscand.lan.heard import dns
+from netscand.lan.interfaces import Interfaces
+from netscand.lan.names import Names
+from netscand.lan.resolver import Resolver, Unanswered, reverse
+from tests.lab.lan import Host, Lab
+from tests.lab.spaces import Space
+from tests.lab.test_daemon import wait_for
+from tests.lab.test_hearing import NO_SCANS, avahi, dnsmasq, of
+
+T = TypeVar("T")
+MACS = [Mac(bytes([2, 0, 0, 0, n >> 8, n & 255])) for n in range(5000)]
+
+
+def ip(text: str) -> Ip:
+    return Ip(ip_address(text).packed)
+
+
+def within(space: Space, work: Callable[[], Awaitable[T]]) -> T:
+    async def whole() -> T:
+        return await work()
+
+    return space.within(lambda: asyncio.run(whole()))
+
+
+def network_of(host: Host) -> Network:
+    """The host's own, as our rooms see it."""
+    from netscand.config import Scan
+
+    def look() -> Network:
+        interfaces = Interfaces(lambda _: None, Scan(), ())
+        try:
+            return next(network for network in interfaces.open() if network.interface == host.interface)
+        finally:
+            interfaces.close()
+
+    return host.space.within(look)
+
+
+# ---- reverse DNS ----------------------------------------------------------------------------------------------------
+
+
+def test_a_name_server_is_asked_for_both_kinds_of_address(lab: Lab, tmp_path: Path) -> None:
+    server = lab.host("10.77.0.1")
+    dnsmasq(server, "--host-record=janes-phone.lan,10.77.0.9,fd77::9")
+    conf = tmp_path / "resolv.conf"
+    conf.write_text("# ours\nsearch lan\nnameserver 10.77.0.1\noptions edns0\n")
+
+    async def ask() -> list[str | None]:
+        asked = Resolver(conf)
+        return [await asked.name_of(ip(text)) for text in ("10.77.0.9", "fd77::9", "10.77.0.10")]
+
+    assert within(lab.watcher.space, ask) == ["janes-phone.lan", "janes-phone.lan", None]
+
+
+class Server:
+    """A name server on loopback that answers as it is told, and notes what it is asked."""
+
+    def __init__(self, answer: Callable[[bytes], list[bytes]]) -> None:
+        self.asked: list[bytes] = []
+        self._answer = answer
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            raw, client = self._socket.recvfrom(4096)
+            if not raw:
+                return
+            self.asked.append(raw)
+            for answer in self._answer(raw):
+                self._socket.sendto(answer, client)
+
+    def close(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", ("127.0.0.1", self.port))
+        self._thread.join()
+        self._socket.close()
+
+
+@contextlib.contextmanager
+def serving(answer: Callable[[bytes], list[bytes]]) -> Iterator[Server]:
+    made = Server(answer)
+    yield made
+    made.close()
+
+
+def answered(question: bytes, *labels: bytes, rcode: int = 0, number: bytes | None = None) -> bytes:
+    """A PTR answer to it."""
+    name = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+    record = b"\xc0\x0c" + struct.pack("!HHIH", dns.PTR, 1, 60, len(name)) + name
+    count = 1 if labels else 0
+    head = (number or question[:2]) + struct.pack("!HHHHH", 0x8180 | rcode, 1, count, 0, 0)
+    return head + question[12:] + (record if labels else b"")
+
+
+def asked_of(server: Server, tmp_path: Path, servers: str = "nameserver 127.0.0.1\n") -> str | None:
+    conf = tmp_path / "resolv.conf"
+    conf.write_text(servers)
+    return asyncio.run(Resolver(conf, server.port).name_of(ip("10.77.0.9")))
+
+
+def test_an_answer_to_another_question_is_no_answer(tmp_path: Path) -> None:
+    def answer(question: bytes) -> list[bytes]:
+        other = dns.question(0, reverse(ip("10.77.0.8")), dns.PTR)
+        wrong_number = bytes(2) if question[:2] != bytes(2) else b"\1\1"
+        return [
+            b"", b"\0", answered(question, b"evil", number=wrong_number), answered(question[:2] + other[2:], b"evil"),
+            question, answered(question, b"good", b"lan"),
+        ]  # fmt: skip
+
+    with serving(answer) as server:
+        assert asked_of(server, tmp_path) == "good.lan"
+
+
+def test_a_server_that_fails_has_no_answer_and_the_next_one_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "WAIT", 0.1)
+    rcodes = iter([2, 5, 0])
+    with serving(lambda question: [answered(question, b"third", rcode=next(rcodes))]) as server:
+        assert asked_of(server, tmp_path, "nameserver 127.0.0.1\n" * 3) == "third"
+    with serving(lambda question: [answered(question, rcode=5)]) as refusing:
+        assert asked_of(refusing, tmp_path) is None
+    with serving(lambda question: []) as silent, pytest.raises(Unanswered):
+        asked_of(silent, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "kept"),
+    [
+        ((b"\x1b[2Jpc", b"lan"), "[2Jpc.lan"),
+        ((b"_gateway",), None),
+        ((b"9", b"0", b"77", b"10", b"in-addr", b"arpa"), None),
+        ((b"\xe2\x80\xae",), None),
+    ],
+    ids=["hostile", "a role", "the address again", "invisible"],
+)
+def test_what_a_name_server_says_is_cleaned(tmp_path: Path, labels: tuple[bytes, ...], kept: str | None) -> None:
+    with serving(lambda question: [answered(question, *labels)]) as server:
+        assert asked_of(server, tmp_path) == kept
+
+
+def test_the_servers_are_those_that_the_file_has_now(tmp_path: Path) -> None:
+    """F17: without any, we go on."""
+    conf = tmp_path / "resolv.conf"
+    asked = Resolver(conf)
+    assert asked.servers() == ()
+    with pytest.raises(Unanswered, match="no server in"):
+        asyncio.run(asked.name_of(ip("10.77.0.9")))
+    conf.write_text("nameserver 127.0.0.1\nnameserver\nnameserver fe80::1%lo\n")
+    assert asked.servers() == ("127.0.0.1", "fe80::1%lo")
+    conf.write_text("nameserver nonsense\nnameserver ::1%nonsense\n")
+    assert asked.servers() == ("nonsense", "::1%nonsense")
+    with pytest.raises(Unanswered):
+        asyncio.run(asked.name_of(ip("10.77.0.9")))
+    conf.unlink()
+    assert asked.servers() == ()
+
+
+# ---- asking on the LAN ----------------------------------------------------------------------------------------------
+
+
+def test_a_responder_that_says_nothing_by_itself_is_asked_by_one_frame() -> None:
+    with Lab(ipv6=True) as lab:
+        host = lab.host("10.77.0.60")
+        avahi(host, "printer")
+        time.sleep(5)  # it probes and announces
+        network = network_of(lab.watcher)
+        assert network.own6 is not None
+        mac = bytes.fromhex(host.mac.replace(":", ""))
+        own6 = Ip(b"\xfe\x80" + bytes(6) + bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:])
+        with lab.capture(size=1024) as capture:
+            asked = within(lab.watcher.space, lambda: asking.by_mdns(network, ip("10.77.0.60")))
+            sent = [frame.data for frame in capture.frames() if frame.outgoing and frame.data[12:14] == b"\x08\x00"]
+        assert asked == "printer"
+        (question,) = sent
+        assert (question[22], question[26:30], question[30:34]) == (255, network.own, ip("224.0.0.251"))
+        assert within(lab.watcher.space, lambda: asking.by_mdns(network, own6)) == "printer"
+        assert within(lab.watcher.space, lambda: asking.by_mdns(network, ip("10.77.0.61"))) is None
+
+
+NODE = """
+import socket, struct
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 137))
+print("up", flush=True)
+while True:
+    asked, client = s.recvfrom(1024)
+    assert asked[12:46] == b"\\x20CK" + b"A" * 30 + b"\\0" and asked[46:50] == b"\\0\\x21\\0\\1", asked
+    names = [(b"WORKGROUP", 0, 0x84), (b"JANES-PC", 0, 4), (b"JANES-PC", 0x20, 4)]
+    told = bytes([3]) + b"".join(n.ljust(15) + bytes([x, f, 0]) for n, x, f in names) + bytes(46)
+    s.sendto(asked[:2] + struct.pack("!HHHHH", 0x8400, 0, 1, 0, 0) + asked[12:46]
+             + struct.pack("!HHIH", 33, 1, 0, len(told)) + told, client)
+"""
+"""Answers the status of a node as Windows does."""
+
+
+def netbios(host: Host) -> None:
+    process = host.popen([sys.executable, "-c", NODE], stdout=-1)
+    assert process.stdout is not None
+    process.stdout.readline()
+
+
+def test_a_node_is_asked_for_its_status(lab: Lab) -> None:
+    host = lab.host("10.77.0.64")
+    netbios(host)
+    network = network_of(lab.watcher)
+    assert within(lab.watcher.space, lambda: asking.by_nbns(network, ip("10.77.0.64"))) == "JANES-PC"
+    assert within(lab.watcher.space, lambda: asking.by_nbns(network, ip("10.77.0.65"))) is None
+
+
+# ---- the room -------------------------------------------------------------------------------------------------------
+
+Named = list[tuple[Mac, str, str]]
+
+
+class Room:
+    """Names at the watcher of a lab, for some seconds."""
+
+    def __init__(self, space: Space, conf: Path, lacks: tuple[str, ...] = ("dns", "mdns", "nbns")) -> None:
+        self.named: Named = []
+        self.allowed: list[str] = []
+        self.lacks = lacks
+        self.room = True
+        self._space = space
+        self._conf = conf
+
+    def run(self, seconds: float, *wants: tuple[Mac, Ip, Network]) -> Names:
+        def may_ask(network: str) -> bool:
+            self.allowed.append(network)
+            return self.room
+
+        async def work() -> Names:
+            made = Names(
+                lambda mac, name, source, at: self.named.append((mac, name, source)),
+                lambda mac: self.lacks, may_ask, Resolver(self._conf),
+            )  # fmt: skip
+            for want in wants:
+                made.want(*want)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await made.run()
+            return made
+
+        return within(self._space, work)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "SETTLE", 0.0)
+    monkeypatch.setattr(names, "LAN_APART", 0.2)
+    monkeypatch.setattr(asking, "WAIT", 0.1)
+
+
+def test_each_source_is_asked_and_the_least_trusted_only_where_the_others_are_silent(
+    lab: Lab, tmp_path: Path, quick: None
+) -> None:
+    server = lab.host("10.77.0.1")
+    dnsmasq(server, "--host-record=by-dns.lan,10.77.0.64")
+    netbios(lab.host("10.77.0.64"))
+    conf = tmp_path / "resolv.conf"
+    conf.write_text("nameserver 10.77.0.1\n")
+    network = network_of(lab.watcher)
+    room = Room(lab.watcher.space, conf)
+    want = MACS[0], ip("10.77.0.64"), network
+    room.run(2, want, want)
+    assert sorted(room.named) == [(MACS[0], "JANES-PC", "nbns"), (MACS[0], "by-dns.lan", "dns")]
+    assert room.allowed == [network.id] * 2  # mDNS, then NBNS; and the second wish is not for this hour
+    room = Room(lab.watcher.space, conf, ("nbns",))
+    room.run(2, want)
+    assert room.named == [(MACS[0], "JANES-PC", "nbns")]
+    room = Room(lab.watcher.space, conf, ())
+    room.run(1, want)
+    assert (room.named, room.allowed) == ([], [])
+
+
+def test_without_room_in_the_budget_nothing_is_sent(lab: Lab, tmp_path: Path, quick: None) -> None:
+    room = Room(lab.watcher.space, tmp_path / "none")
+    room.room = False
+    with lab.capture() as capture:
+        room.run(1, (MACS[0], ip("10.77.0.64"), network_of(lab.watcher)))
+        assert not [frame for frame in capture.frames() if frame.outgoing]
+    assert room.allowed
+
+
+def test_questions_on_the_lan_are_a_second_apart(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(names, "SETTLE", 0.0)
+    monkeypatch.setattr(asking, "WAIT", 0.1)
+    network = network_of(lab.watcher)
+    wants = [(MACS[n], Ip(bytes([10, 77, 0, 100 + n])), network) for n in range(50)]
+    with lab.capture() as capture:
+        Room(lab.watcher.space, tmp_path / "none", ("mdns",)).run(3.5, *wants)
+        sent = [frame.at for frame in capture.frames() if frame.outgoing and frame.data[12:14] == b"\x08\x00"]
+    assert 3 <= len(sent) <= 4
+    assert all(after - before > 0.9 for before, after in pairwise(sent))
+
+
+def test_who_has_no_name_is_asked_for_once_more_and_then_left_alone(
+    lab: Lab, tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "ONCE_MORE", 0.5)
+    room = Room(lab.watcher.space, tmp_path / "none", ("mdns",))
+    room.run(3, (MACS[0], ip("10.77.0.64"), network_of(lab.watcher)))
+    assert len(room.allowed) == 2
+
+
+def test_what_waits_and_what_is_remembered_is_bounded(lab: Lab, tmp_path: Path) -> None:
+    network = network_of(lab.watcher)
+    wants = [
+        (mac, Ip(bytes([10, 77]) + (n * 4 + k).to_bytes(2)), network) for n, mac in enumerate(MACS) for k in range(4)
+    ]
+    made = Room(lab.watcher.space, tmp_path / "none").run(0.01, *wants)
+    assert len(made._for_dns._heap) <= names.MOST_WAITING
+    assert len(made._for_lan._heap) <= names.MOST_WAITING
+    assert len(made._next_round) <= names.MOST_REMEMBERED
+
+
+def test_a_network_that_is_gone_stops_nothing(lab: Lab, tmp_path: Path, quick: None) -> None:
+    network = network_of(lab.watcher)
+    gone = replace(network, interface="eth9", index=99, own=Ip(IPv4Address("10.99.0.2").packed))
+    netbios(lab.host("10.77.0.64"))
+    room = Room(lab.watcher.space, tmp_path / "none", ("mdns", "nbns"))
+    room.run(2, (MACS[1], ip("10.99.0.9"), gone), (MACS[0], ip("10.77.0.64"), network))
+    assert room.named == [(MACS[0], "JANES-PC", "nbns")]
+
+
+def test_a_daemon_without_a_resolver_goes_on_and_finds_names_on_the_lan(lab: Lab) -> None:
+    """F17, and the whole way: scanned, asked, named."""
+    host = lab.host("10.77.0.60")
+    avahi(host, "printer")
+    time.sleep(5)
+    daemon = lab.daemon(NO_SCANS | {"names": {}})
+    with daemon.websocket() as stream:
+        renamed = of(stream, host.mac, "renamed", seconds=30)
+    assert (renamed["device"]["hostname"], renamed["device"]["hostname_source"]) == ("printer", "mdns")
+    wait_for("it says so once", 5, lambda: daemon.log(100).count("no name server answers") <= 1)
