@@ -16,6 +16,9 @@ NOT_READABLE = (msgspec.MsgspecError, RecursionError, ValueError, OverflowError)
 SLOW = 30.0
 """Seconds within which a client must take a part, or send its body."""
 
+OF_A_FORM = frozenset(("application/x-www-form-urlencoded", "multipart/form-data", "text/plain"))
+"""What a page of another site can send without asking us first, and without a body too (Fetch, "CORS-safelisted")."""
+
 MAC = re.compile(r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}", re.IGNORECASE)
 
 
@@ -61,6 +64,6 @@ async def json_of(request: web.Request) -> bytes:
         raise Refused("bad_request", "the body did not come", 408, {"Connection": "close"}) from None
     if len(body) > MAX_MESSAGE:  # aiohttp's own limit is one byte off in some versions
         raise Refused("too_large", f"more than {MAX_MESSAGE} bytes")
-    if body and request.content_type != JSON:
+    if request.content_type != JSON and (body or request.content_type in OF_A_FORM):
         raise Refused("unsupported_media_type", f"expected Content-Type: {JSON}")
     return body

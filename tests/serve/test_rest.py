@@ -230,7 +230,9 @@ def test_a_target_that_is_not_scanned_is_400_with_its_sentence(tmp_path: Path) -
 def test_a_body_that_is_not_json_is_415(tmp_path: Path, kind: str | None) -> None:
     """FAULTS T4: what a form of another site's page can send changes nothing."""
     headers = {"Content-Type": kind} if kind else None
-    assert ask(tmp_path, "POST", "/api/scan", body=b'{"targets": []}', headers=headers)[0] == 415
+    for body in (b'{"targets": []}', b"") if kind else (b'{"targets": []}',):
+        assert ask(tmp_path, "POST", "/api/scan", body=body, headers=headers)[0] == 415
+    assert ask(tmp_path, "PATCH", f"/api/devices/{mac(1).hex(':')}", body=b'{"label": "x"}', headers=headers)[0] == 415
 
 
 HOSTILE_BODIES = {
