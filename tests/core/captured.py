@@ -10,8 +10,10 @@ def _dhcp(mac: str, options: str, kind: str = "01", ciaddr: str = "00000000", to
     """Ethernet, IP, UDP and the fixed part of DHCP around options; lengths filled in."""
     message = frame(f"{kind} 010600 3903f326 0000 0000 {ciaddr} 12*00 {mac} 202*00 63825363 {options}")
     udp = bytes.fromhex("0044" + to_port) + (len(message) + 8).to_bytes(2) + b"\0\0" + message
-    ip = bytes.fromhex("4500") + (len(udp) + 20).to_bytes(2) + bytes.fromhex("00000000 4011 0000 00000000 ffffffff")
-    return bytes.fromhex("ffffffffffff" + mac + "0800") + ip + udp
+    head = bytes.fromhex("4500") + (len(udp) + 20).to_bytes(2) + bytes.fromhex("00000000 4011")
+    to = bytes.fromhex("00000000 ffffffff")
+    checksum = 0xFFFF - int.from_bytes(head + to) % 0xFFFF
+    return bytes.fromhex("ffffffffffff" + mac + "0800") + head + checksum.to_bytes(2) + to + udp
 
 
 # ISC dhclient 4.4.3, DHCPDISCOVER with options 12 and 81 (encoded).
@@ -119,7 +121,7 @@ LINUX_NA = frame(
 )
 # As Windows registers DESKTOP-4K2<20> by NBNS broadcast.
 WINDOWS_REGISTRATION = frame(
-    "ffffffffffff3cd92b0000090800 4500 0060 1a2b 0000 80110000 0a4d0040 0a4d00ff 00890089 004c 0000 8001 2910 0001"
+    "ffffffffffff3cd92b0000090800 4500 0060 1a2b 0000 80110a8a 0a4d0040 0a4d00ff 00890089 004c 0000 8001 2910 0001"
     " 0000 0000 0001 20 454545464644454c464545504641434e 4445454c444343414341434143414341 00 00200001 c00c"
     " 0020 0001 000493e0 0006 0000 0a4d0040"
 )

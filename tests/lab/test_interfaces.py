@@ -284,6 +284,29 @@ def test_a_gateway_that_comes_changes_or_goes_silently_is_told(space: Space) -> 
     follow(space, script)
 
 
+def test_our_link_local_address_is_told_once_it_may_be_used_and_when_it_goes(space: Space) -> None:
+    """Not while it is still probed for: whoever answered us then would answer nobody."""
+
+    async def script(made: Interfaces, told: Told) -> None:
+        assert told[0][NETWORK].own6 is None
+        space.sysctl("ipv6.conf.eth0.dad_transmits", 0)
+        space.sysctl("ipv6.conf.eth0.disable_ipv6", 0)
+        await until(lambda: told[-1][NETWORK].own6)
+        assert told[-1][NETWORK].own6[:2] == b"\xfe\x80"  # type: ignore[index]
+        space.ip("addr add fd77::2/64 dev eth0")
+        space.sysctl("ipv6.conf.eth0.disable_ipv6", 1)
+        await until(lambda: told[-1][NETWORK].own6 is None)
+        space.sysctl("ipv6.conf.eth0.dad_transmits", 50)
+        space.sysctl("ipv6.conf.eth0.disable_ipv6", 0)
+        while "tentative" not in space.run(["ip", "-6", "addr", "show", "dev", "eth0"]).stdout:
+            await asyncio.sleep(0.01)
+        space.ip("addr add 10.77.9.2/24 dev eth0")
+        await until(lambda: "10.77.9.0/24@eth0" in told[-1])
+        assert told[-1][NETWORK].own6 is None
+
+    follow(space, script)
+
+
 def test_a_rename_is_another_network(space: Space) -> None:
     async def script(made: Interfaces, told: Told) -> None:
         space.ip("link set eth0 down", "link set eth0 name lan0", "link set lan0 up")
