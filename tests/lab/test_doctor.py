@@ -1,0 +1,46 @@
+"""`netscanctl doctor` on a real LAN: beside a daemon, and where none runs."""
+
+import json
+from typing import Any
+
+from tests.lab.lan import Lab
+from tests.lab.test_daemon import wait_for
+
+
+def findings(lab: Lab, *argv: str, code: int) -> dict[str, Any]:
+    done = lab.watcher.run([*argv, "doctor", "--json"], check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return {one["check"]: one for one in json.loads(done.stdout)["checks"]}
+
+
+def test_a_gateway_that_answers_is_well_and_one_that_does_not_is_told(lab: Lab) -> None:
+    gateway = lab.gateway()
+    daemon = lab.daemon()
+    wait_for("the first scan", 10, lambda: daemon.get("/api/status")["last_scan"])
+    ctl = daemon.ctl_argv()
+    found = findings(lab, *ctl, code=0)
+    assert {one["verdict"] for name, one in found.items() if name != "clock"} == {"ok"}, found
+    assert found["gateway"]["found"].startswith("10.77.0.1 answered in ")
+    gateway.down()
+    found = findings(lab, *ctl, code=1)
+    assert found["gateway"]["verdict"] == "failed"
+    lab.watcher.down()
+    wait_for("the interface", 5, lambda: daemon.get("/api/networks")["networks"][0]["state"] == "down")
+    assert findings(lab, *ctl, code=1)["interfaces"]["verdict"] == "failed"
+
+
+def test_where_no_daemon_runs_it_sends_nothing_and_says_what_is_there(lab: Lab) -> None:
+    lab.gateway()
+    daemon = lab.daemon(start=False)
+    daemon.config.write_text("[scan]\nrate = -1\n")
+    argv = [*daemon.ctl_argv(), "doctor", "--config", str(daemon.config), "--json"]
+    with lab.capture() as capture:
+        done = lab.watcher.run(argv, check=False)
+        assert not [frame for frame in capture.frames() if frame.outgoing]
+    assert done.returncode == 1
+    found = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
+    assert found["daemon"]["verdict"] == "failed"
+    assert "[scan] rate" in found["configuration"]["found"]
+    assert found["interfaces"] == {"check": "interfaces", "verdict": "ok", "found": "eth0 10.77.0.2/24", "mend": None}
+    assert found["gateway"]["found"].startswith("10.77.0.1 on eth0: nobody asked it")
+    assert (found["capability"]["verdict"], found["filter"]["verdict"]) == ("ok", "ok")
