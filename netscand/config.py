@@ -1,5 +1,6 @@
 """TOML → a frozen Config. Every key is optional; an error names the file, the key and what was expected."""
 
+import re
 import tomllib
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Network
@@ -13,6 +14,10 @@ Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Rate = Annotated[float, Meta(ge=0, le=10_000_000)]
 Patience = tuple[Seconds, Seconds]
 """The least and the most."""
+
+
+HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+"""What a Host header may hold (RFC 9110, 7.2); no pattern stands for many."""
 
 
 class ConfigError(Exception):
@@ -107,6 +112,20 @@ class Access(Table, frozen=True):
     token_file: str | None = None
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what no browser sends: it would let nobody in, or be meant to let everybody in."""
+        for host in self.allowed_hosts:
+            if not HOST.fullmatch(host):
+                raise ValueError(
+                    f"allowed_hosts {host!r}: expected a name such as scan.lan, or with a port scan.lan:8443"
+                )
+        for origin in self.allowed_origins:
+            scheme, _, host = origin.rstrip("/").partition("://")
+            if scheme not in ("http", "https") or not HOST.fullmatch(host):
+                raise ValueError(
+                    f"allowed_origins {origin!r}: expected one such as https://dash.lan or http://dash.lan:3000"
+                )
 
 
 class Log(Table, frozen=True):

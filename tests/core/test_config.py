@@ -1,0 +1,52 @@
+"""The configuration: what is wrong is told with the file, the key and what was expected."""
+
+from pathlib import Path
+
+import pytest
+
+from netscand.config import Access, Config, ConfigError, load
+
+
+def loaded(tmp_path: Path, text: str) -> Config:
+    (tmp_path / "netscand.toml").write_text(text)
+    return load(tmp_path / "netscand.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[scan]\ninterval = 0.5", "[scan] interval: expected `float` >= 1.0"),
+        ("[scan]\nspeed = 1", "[scan] speed: unknown key"),
+        ("[sacn]\n", "[sacn]: unknown key"),
+        ("[presence]\npatience = [60, 10]", "expected the least first, then the most"),
+        ('[[network]]\ncidr = "192.168.1.7/24"', "expected an IPv4 prefix such as 192.168.1.0/24"),
+        ("[scan", "not TOML"),
+        ('[access]\nothers = "admin"', "[access] others: invalid enum value"),
+        ('[access]\nallowed_hosts = ["*"]', "allowed_hosts '*': expected a name such as scan.lan"),
+        ('[access]\nallowed_hosts = ["http://scan.lan"]', "expected a name such as scan.lan"),
+        ('[access]\nallowed_origins = ["*"]', "allowed_origins '*': expected one such as https://dash.lan"),
+        ('[access]\nallowed_origins = ["null"]', "expected one such as https://dash.lan"),
+        ('[access]\nallowed_origins = ["https://dash.lan/page"]', "expected one such as https://dash.lan"),
+        ('[access]\nallowed_origins = ["dash.lan"]', "expected one such as https://dash.lan"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        loaded(tmp_path, text)
+    assert str(wrong.value).startswith(f"{tmp_path}/netscand.toml: ")
+    assert said in str(wrong.value)
+    assert "\n" not in str(wrong.value)
+
+
+def test_a_missing_file_is_an_error_only_where_it_was_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        load(tmp_path / "none")
+    assert load(tmp_path / "none", required=False) == Config()
+
+
+def test_hosts_and_origins_that_browsers_send_are_taken(tmp_path: Path) -> None:
+    text = '[access]\nallowed_hosts = ["scan.lan", "Scan.LAN:8443", "[fd00::1]:80"]\nallowed_origins = ["https://dash.lan/"]'
+    access = loaded(tmp_path, text).access
+    assert access == Access(
+        allowed_hosts=("scan.lan", "Scan.LAN:8443", "[fd00::1]:80"), allowed_origins=("https://dash.lan/",)
+    )
