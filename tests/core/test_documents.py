@@ -1,5 +1,6 @@
 """Documents that cannot lie: every key, message, kind and code stands in them."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import get_args
@@ -48,6 +49,12 @@ def test_the_protocol_page_has_every_kind_and_code(word: str) -> None:
 
 def test_the_protocol_page_names_the_protocol() -> None:
     assert f"Protocol number: {protocol.PROTOCOL}." in (DOCS / "protocol.md").read_text()
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    for page in DOCS.glob("*.md"):
+        for test in re.findall(r"`((?:core|ctl|lab|serve|store|system|web)/test_\w+\.py)`", page.read_text()):
+            assert (DOCS.parent / "tests" / test).exists(), f"{page.name} names {test}"
 
 
 def test_every_page_that_is_linked_is_there() -> None:
