@@ -4,7 +4,10 @@ import json
 import os
 import re
 import signal
+import socket
 import stat
+import subprocess
+import threading
 import time
 from typing import Any
 
@@ -251,6 +254,92 @@ def test_members_of_the_group_are_told_from_others(installed: Installed) -> None
         watch.send_signal(signal.SIGTERM)
         watch.communicate()
     assert roles == {"ann": "scan", "eve": "admin", None: "admin"}
+
+
+def test_watches_go_on_without_a_gap(installed: Installed) -> None:
+    """Restarted and killed while it is watched: what it tells is what the history holds, each event once (FAULTS F2)."""
+    machine = installed.machine
+    watch = machine.popen("netscanctl", "watch", "--json", user="ann", stderr=subprocess.DEVNULL)
+    told: list[dict[str, Any]] = []
+    assert watch.stdout is not None
+    reading = threading.Thread(target=lambda out=watch.stdout: told.extend(map(json.loads, out)))
+    reading.start()
+    try:
+        assert soon(lambda: bool(told))
+        macs = []
+        for number, how in enumerate(("restart", "kill", "restart")):
+            mac = installed.crowd.join("10.77.0.253", f"02:00:00:00:02:{number:02x}")
+            macs.append(mac)
+            assert soon(lambda mac=mac: any(mac in json.dumps(message) for message in told))
+            pid = installed.ready()
+            if how == "kill":
+                installed.signal("KILL", pid)
+            else:
+                machine.run("systemctl", "restart", "netscand")
+            assert soon(lambda pid=pid: installed.ready() != pid)
+            installed.crowd.leave(mac)
+        last = installed.crowd.join("10.77.0.253", "02:00:00:00:02:ff")
+        assert soon(lambda: any(message.get("kind") and last in json.dumps(message) for message in told))
+    finally:
+        watch.kill()
+        reading.join()
+        installed.crowd.leave("10.77.0.253")
+    cursors = [message["cursor"] for message in told if message["type"] == "event"]
+    stored = machine.run("netscanctl", "events", "--since", cursors[0], "--limit", "5000", "--json", user="ann").stdout
+    assert cursors[1:] == [event["cursor"] for event in json.loads(stored)["events"]][: len(cursors) - 1]
+    assert len(set(cursors)) == len(cursors)
+    assert sum(message["type"] == "initial_state" for message in told) == 1
+    assert sum(message["type"] == "resumed" for message in told) == 3
+
+
+def test_a_token_is_told_to_nobody(installed: Installed) -> None:
+    """Neither the journal nor the arguments or the environment of any process hold it; in a URL it is refused (T18)."""
+    machine = installed.machine
+    token = "0123456789abcdefghijklmnopqrstuvwxyz-SECRET"
+    machine.write("/etc/netscand/tokens", f"admin {token}\n", 0o640)
+    machine.run("chgrp", "netscan", "/etc/netscand/tokens")
+    machine.write("/home/ann/token", f"{token}\n", 0o644)
+    try:
+        installed.drop_in("[Service]\nLoadCredential=tokens:/etc/netscand/tokens\n")
+        pid = installed.ready()
+        told = machine.run(
+            "netscanctl", "--token-file", "/home/ann/token", "watch", "--json", user="ann", check=False, timeout=3
+        )
+    except subprocess.TimeoutExpired as stopped:
+        told = stopped  # type: ignore[assignment]
+    finally:
+        held = machine.out("sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' ' '")
+        installed.drop_in("")
+    first = json.loads((told.stdout if isinstance(told.stdout, str) else told.stdout.decode()).splitlines()[0])
+    assert first["role"] == "admin"
+    assert "netscand" in held
+    assert "SECRET" not in held
+    assert not [entry for entry in machine.journal() if "SECRET" in json.dumps(entry)]
+    assert installed.ready() != pid
+
+
+def test_without_descriptors_it_goes_on(installed: Installed) -> None:
+    """Idle clients take all there are: devices are seen and written down all the same (FAULTS F14)."""
+    path = str(installed.machine.path(SOCKET))
+    idle: list[socket.socket] = []
+    try:
+        installed.drop_in("[Service]\nLimitNOFILE=128\n")
+        pid = installed.ready()
+        for _ in range(200):
+            idle.append(client := socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            client.connect(path)
+        mac = installed.crowd.join("10.77.0.253", "02:00:00:00:14:00")
+        assert soon(lambda: said(installed, f"NETSCAND_MAC={mac}", "NETSCAND_KIND=discovered"))
+        assert installed.machine.main_pid() == pid
+        for client in idle:
+            client.close()
+        assert soon(lambda: mac in installed.machine.run("netscanctl", "devices", user="ann", check=False).stdout)
+    finally:
+        for client in idle:
+            client.close()
+        installed.crowd.leave("10.77.0.253")
+        installed.drop_in("")
+    installed.ready()
 
 
 def test_the_manual_and_the_completions_are_there(installed: Installed) -> None:
