@@ -34,6 +34,9 @@ T = TypeVar("T")
 LATE = 1.0
 """Seconds that an event waits for the disk, at most."""
 
+CLOSE = 10.0
+"""Seconds that the end waits for the disk; what was told is safe without it."""
+
 DIGITS = 18
 """Of a sequence number: what SQLite can keep."""
 
@@ -116,7 +119,7 @@ class History:
         self._writer.keep, self._writer.most = settings.keep_days * 86_400, settings.max_mib * 2**20
 
     async def close(self) -> None:
-        """Write the rest, and end the threads; at most some two seconds."""
+        """Write the rest, and end the threads."""
         if self._loop is None:
             return
         self._rounds.show_at_once()
@@ -129,7 +132,7 @@ class History:
     def _join(self) -> None:
         self._keeper.stop()
         self._reader.close()
-        self._writer.join(2.0)
+        self._writer.join(CLOSE)
 
     # ---- in -------------------------------------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ class Keeper(threading.Thread):
     def stop(self) -> None:
         """End it, and wait."""
         self._jobs.put(None)
-        self.join(2.0)
+        self.join(5.0)
 
     def run(self) -> None:
         """Until stopped."""
@@ -126,7 +126,8 @@ class Keeper(threading.Thread):
         assert self._connection is not None
         busy, frames, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         if not busy and frames == copied:
-            self._connection.execute("UPDATE state SET alive_at = alive_at")
+            # A value that is no other than before would write nothing.
+            self._connection.execute("UPDATE state SET alive_at = ?", (int(time.time() * 1000),))
             self._begun_anew = True
 
     def _check(self) -> None:

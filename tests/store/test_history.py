@@ -14,8 +14,8 @@ import pytest
 
 from netscand.core.model import Device, Event, EventKind, Status
 from netscand.core.recorded import CursorGone, Question
+from netscand.store import found, keeper, rounds, trim, writer
 from netscand.store import history as room
-from netscand.store import keeper, rounds, trim, writer
 from netscand.store.schema import connect
 from tests.store.diary import LAN, FakeClock, device, diary, discovered, sequences, turned
 
@@ -152,6 +152,7 @@ def test_a_power_loss_takes_the_last_seconds_and_no_number_comes_twice(tmp_path:
 def test_numbers_are_reserved_before_they_are_given_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many events come at once: else a power loss could give one out twice."""
     monkeypatch.setattr(writer, "RESERVED", 64)
+    monkeypatch.setattr(found, "RESERVED", 64)
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
@@ -182,6 +183,21 @@ def test_devices_come_back_with_all_that_is_known_of_them(tmp_path: Path) -> Non
             assert [held.ip for held in back.addresses] == [one.ip]
             assert back.learned == one.presence.learned()
             assert not book.memory.events  # the rows show them all
+
+    asyncio.run(play())
+
+
+def test_what_happens_in_the_last_turn_is_stored_before_the_rows_that_show_it(tmp_path: Path) -> None:
+    """A row that showed an event which is nowhere would be news that nobody was told."""
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            one = device(1)
+            book.devices[one.mac] = one
+            cursor = book.history.append(discovered(one))
+        async with diary(tmp_path / "h.db") as book:
+            assert book.history.cursor == cursor
+            assert sequences(await book.page()) == [1]
 
     asyncio.run(play())
 
@@ -319,6 +335,11 @@ def test_a_backup_is_whole_while_events_go_on_and_has_a_numbering_of_its_own(tmp
     asyncio.run(play())
 
 
+def log_number(log: Path) -> int:
+    """How often it began anew (sqlite.org/fileformat2.html, section 4.1)."""
+    return int.from_bytes(log.read_bytes()[12:16])
+
+
 def test_the_log_is_copied_and_begun_anew_by_the_keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The writer never syncs: not at a checkpoint, nor at the first commit after one."""
     monkeypatch.setattr(keeper, "CHECKPOINT_AFTER", 50)
@@ -336,6 +357,12 @@ def test_the_log_is_copied_and_begun_anew_by_the_keeper(tmp_path: Path, monkeypa
             assert (tmp_path / "h.db-wal").stat().st_size < 400 * 4096
             assert (tmp_path / "h.db").stat().st_size > 400 * 40
             assert len(sequences(await book.page(limit=5000))) == 401
+            begun = log_number(tmp_path / "h.db-wal")
+            await book.write(*back_and_forth(one, 8))
+            book.history._writer.written += 50
+            async with asyncio.timeout(5):
+                while log_number(tmp_path / "h.db-wal") == begun:
+                    await asyncio.sleep(0.02)
 
     asyncio.run(play())
 

@@ -1,6 +1,7 @@
 """Versions of the database, and whose file it is."""
 
 import asyncio
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -43,6 +44,22 @@ def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir() if entry.name != "h.db.lock"] == ["h.db"]
 
 
+def test_a_newer_schema_that_was_killed_is_left_as_it_is_too(tmp_path: Path) -> None:
+    """With its log beside it, which SQLite would copy into it on the way."""
+    path = written(tmp_path / "h.db")
+    with closing(connect(path)) as database:
+        database.execute(f"PRAGMA user_version = {VERSION + 1}")
+    (tmp_path / "k").mkdir()
+    with closing(connect(path)) as database:
+        database.execute("DELETE FROM event")
+        for end in ("", "-wal"):
+            shutil.copyfile(f"{path}{end}", tmp_path / "k" / f"h.db{end}")
+    before = {end: (tmp_path / "k" / f"h.db{end}").read_bytes() for end in ("", "-wal")}
+    with pytest.raises(HistoryRefused, match="newer netscand"):
+        opened(tmp_path / "k" / "h.db")
+    assert {end: (tmp_path / "k" / f"h.db{end}").read_bytes() for end in ("", "-wal")} == before
+
+
 def add_a_column(database: sqlite3.Connection) -> None:
     database.execute("ALTER TABLE device ADD COLUMN owner TEXT")
     database.execute("UPDATE device SET owner = 'me'")
@@ -76,6 +93,8 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(sqlite3.OperationalError):
         open_database(path)
     monkeypatch.undo()
+    with closing(connect(path)) as database:
+        assert "owner" not in [name for (_, name, *_) in database.execute("PRAGMA table_info(device)")]
 
     async def play() -> None:
         async with diary(path) as book:

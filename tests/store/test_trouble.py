@@ -15,6 +15,7 @@ from netscand.core.model import Device, Event, EventKind, Status
 from netscand.core.recorded import CursorGone, Question, Unreadable
 from netscand.store import keeper, writer
 from netscand.store.schema import connect
+from netscand.store.work import Devices
 from tests.store.diary import LAN, Diary, device, diary, discovered, sequences, turned
 
 NETWORK_UP = Event(EventKind.NETWORK_UP, 1.0, LAN, reason="Ethernet, address 10.0.0.2")
@@ -135,6 +136,26 @@ def test_devices_that_a_full_disk_kept_out_are_written_later(small_disk: Path) -
     asyncio.run(play())
 
 
+def test_rows_count_as_written_only_if_none_before_them_was_lost(small_disk: Path) -> None:
+    """The word that the rows show everything may be on its way while the ones before it are dropped."""
+
+    async def play() -> None:
+        async with diary(small_disk / "h.db") as book:
+            await book.write(discovered(one := device(1)))
+            ballast = fill(small_disk)
+            for event in flicker(one, 400):
+                await book.write(event)
+            await book.history._rounds.show()
+            ballast.unlink()
+            book.history._writer.put(Devices(shown=999, losses=0))
+            await until_well(book)
+            await book.history.settled()
+            with closing(connect(book.history.path)) as other:
+                assert other.execute("SELECT shown FROM state").fetchone() == (0,)
+
+    asyncio.run(play())
+
+
 # ---- F7: nothing can be written at the start ----------------------------------------------------------------------
 
 
@@ -169,6 +190,8 @@ def test_a_read_only_disk_is_no_reason_not_to_start(small_disk: Path) -> None:
                 for gone in (before, blind):
                     with pytest.raises(CursorGone):
                         book.history.place(gone)
+                with pytest.raises(CursorGone):  # an event of the numbering before
+                    await book.page(since=0)
                 assert sequences(await book.page(since=number(cursor) - 1)) == [number(cursor)]
             async with diary(small_disk / "h.db") as book:
                 assert book.history.cursor == cursor
