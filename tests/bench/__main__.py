@@ -20,6 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(row.name for row in ROWS))
     parser.add_argument("--quick", action="store_true", help="a tenth of the work; not to be quoted")
+    parser.add_argument("--long", action="store_true", help="fanout: 10,000 clients too")
     parser.add_argument("--json", type=Path, help="where the figures are kept (default .bench/TIME.json)")
     asked = parser.parse_args()
     if unknown := set(asked.rows) - {row.name for row in ROWS}:
@@ -34,7 +35,7 @@ def main() -> int:
         if not asked.rows or row.name in asked.rows:
             print(f"{row.name} …", file=sys.stderr, flush=True)
             results[row.name] = row.run(
-                Options(asked.quick), lambda text: print(f"  {text}", file=sys.stderr, flush=True)
+                Options(asked.quick, asked.long), lambda text: print(f"  {text}", file=sys.stderr, flush=True)
             )
             print(table(row, results[row.name]), flush=True)
     path = asked.json or ROOT / ".bench" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"

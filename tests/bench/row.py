@@ -12,6 +12,8 @@ class Options:
 
     quick: bool = False
     """A tenth of the work: to see that it runs, not to quote."""
+    long: bool = False
+    """Also what takes more of the machine than others may like."""
 
     def times(self, whole: int) -> int:
         """How often to do what a whole run does `whole` times."""

@@ -1,5 +1,14 @@
 """The rows, in the order in which they run. A new one: a file of its own, and its line here."""
 
-from tests.bench import page, push_latency, scan_24
+from tests.bench import devices, fanout, memory, page, push_latency, scan_16, scan_24, snapshot
 
-ROWS = (scan_24.ROW, push_latency.ROW, page.ROW)
+ROWS = (
+    scan_24.ROW,
+    scan_16.ROW,
+    push_latency.ROW,
+    fanout.ROW,
+    snapshot.ROW,
+    memory.ROW,
+    devices.ROW,
+    page.ROW,
+)

@@ -1,0 +1,93 @@
+"""`scan_now` on a /16 where all are alive, 5 % loss, by a daemon that knows nobody, beside arp-scan at its fastest."""
+
+from collections.abc import Callable
+
+from tests.bench.crowded import ALIVE, CONFIG, NETWORK, counted_scan, crowded, memory, stop
+from tests.bench.peers import arp_scan
+from tests.bench.row import Figure, Options, Result, Row, median, quantile
+from tests.lab.lan import Lab
+
+LOSS = 0.05
+ROUNDS = 5
+ENOUGH = 0.9999
+"""The share that has to be found: of ours, and of what counts as loss-free of arp-scan."""
+
+SPEEDS = ("200M", "100M", "50M", "20M")
+TIMEOUTS = (50, 200)
+"""Milliseconds; the lab answers sooner than either, and each retry multiplies them by 1.5."""
+
+
+def peer(lab: Lab, speed: str, timeout: int) -> tuple[float, int]:
+    """arp-scan with four retries: its seconds, and how many it found."""
+    seconds, ips = arp_scan(lab.watcher, NETWORK, f"--bandwidth={speed}", "--retry=4", f"--timeout={timeout}", "-q", "-g")
+    return seconds, len(ips)
+
+
+def fastest(lab: Lab, say: Callable[[str], None]) -> tuple[str, int]:
+    """The speed and time-out with which it finds enough in the least time."""
+    tried: list[tuple[float, str, int]] = []
+    for speed in SPEEDS:
+        for timeout in TIMEOUTS:
+            seconds, found = peer(lab, speed, timeout)
+            say(f"arp-scan --bandwidth={speed} --timeout={timeout}: {found} in {seconds:.2f} s")
+            if found >= ENOUGH * ALIVE:
+                tried.append((seconds, speed, timeout))
+    if not tried:
+        raise RuntimeError("arp-scan finds too few at any speed")
+    return min(tried)[1:]
+
+
+def run(options: Options, say: Callable[[str], None]) -> Result:
+    """Turn about: arp-scan, and then a new daemon at the same host."""
+    samples: dict[str, list[float]] = {}
+
+    def note(**values: float) -> None:
+        for name, value in values.items():
+            samples.setdefault(name, []).append(round(value, 4))
+
+    with crowded(LOSS) as (lab, _):
+        speed, timeout = fastest(lab, say)
+        for number in range(options.times(ROUNDS)):
+            seconds, found = peer(lab, speed, timeout)
+            note(arp_scan_seconds=seconds, arp_scan_found=found)
+            daemon = lab.daemon(CONFIG, as_user=True)
+            did, took = counted_scan(lab, daemon)
+            resident, highest = memory(daemon)
+            note(stopped=stop(daemon))
+            note(seconds=did["last"], ended=did["ended"], found=did["found"])
+            note(health_p99=quantile(took, 0.99), health_max=max(took), resident=resident, highest=highest)
+            say(
+                f"round {number + 1}: {did['found']:.0f} told in {did['last']:.2f} s, arp-scan {found} in {seconds:.2f} s;"
+                f" /healthz p99 {quantile(took, 0.99):.1f} max {max(took):.1f} ms"
+            )
+    return Result(figures(samples), samples, notes(speed, timeout))
+
+
+def figures(samples: dict[str, list[float]]) -> list[Figure]:
+    """Medians, except where the worst is asked for."""
+    ours, theirs = median(samples["seconds"]), median(samples["arp_scan_seconds"])
+    return [
+        Figure("netscand, to the last device told, median", ours, "s"),
+        Figure("netscand, to its scan_update, median", median(samples["ended"]), "s"),
+        Figure("arp-scan, median", theirs, "s"),
+        Figure("netscand / arp-scan", ours / theirs, "×", most=1.5),
+        Figure("found by netscand", 100 * sum(samples["found"]) / len(samples["found"]) / ALIVE, "%", least=99.99),
+        Figure("found by arp-scan", 100 * sum(samples["arp_scan_found"]) / len(samples["arp_scan_found"]) / ALIVE, "%"),
+        Figure("/healthz meanwhile, p99, median of the rounds", median(samples["health_p99"]), "ms"),
+        Figure("/healthz meanwhile, the slowest of all", max(samples["health_max"]), "ms", most=50),
+        Figure("memory after it, median", median(samples["resident"]), "MiB", most=256),
+        Figure("memory at its highest, worst", max(samples["highest"]), "MiB"),
+        Figure("SIGTERM right after it, to its end, median", median(samples["stopped"]), "s"),
+    ]
+
+
+def notes(speed: str, timeout: int) -> tuple[str, ...]:
+    """What was done."""
+    return (
+        "cold: a new daemon each round, rate = 0, tries = 4, background_rate = 0.1 (nobody is asked before the wish)",
+        f"arp-scan --retry=4 --bandwidth={speed} --timeout={timeout} -g: the fastest that found ≥ 99.99 % here",
+        "told: a `changes` client in a process of its own has read the event; events are stored before they are told",
+    )
+
+
+ROW = Row("scan16", f"scan_now on a /16, {ALIVE:,} alive, {100 * LOSS:g} % loss, rate = 0, tries = 4, cold", run)
