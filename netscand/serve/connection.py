@@ -34,11 +34,18 @@ PONGS = 64
 KEPT_BACK = 32
 """Connections that only root and the group may still make."""
 
+STRANGERS = 4
+"""Strangers have this part of all connections."""
+
 log = logging.getLogger(__name__)
 
 
 class Lobby:
-    """Counts connections: `most` in all, `most_per_peer` of one peer."""
+    """Counts connections: `most` in all, `most_per_peer` of one peer.
+
+    Who has no role yet is a stranger, and may be many: another host has as many addresses as it likes. They have a part
+    of the room, and where it is full, whoever has stood there longest makes way.
+    """
 
     def __init__(self, guard: Guard, most: int, most_per_peer: int) -> None:
         self.guard = guard
@@ -48,6 +55,8 @@ class Lobby:
         self._most = most
         self._most_per_peer = most_per_peer
         self._of_peer: Counter[Hashable] = Counter()
+        self._strangers: dict[Connection, None] = {}
+        """In the order in which they came."""
 
     def admit(self, connection: "Connection", peer: Peer) -> bool:
         """Count it in, unless there are too many."""
@@ -57,13 +66,28 @@ class Lobby:
         elif not peer.privileged and self._of_peer[peer.key] >= self._most_per_peer:
             self.refused["peer"] += 1
         else:
+            if peer.role is Role.NONE:
+                self._take_stranger(connection)
             self.inside.add(connection)
             self._of_peer[peer.key] += 1
             return True
         return False
 
+    def _take_stranger(self, connection: "Connection") -> None:
+        if len(self._strangers) >= max(1, self._most // STRANGERS):
+            longest = next(iter(self._strangers))
+            del self._strangers[longest]
+            self.refused["strangers"] += 1
+            longest.abort()
+        self._strangers[connection] = None
+
+    def know(self, connection: "Connection") -> None:
+        """It showed that it has a role."""
+        self._strangers.pop(connection, None)
+
     def leave(self, connection: "Connection", peer: Peer) -> None:
         """Count it out."""
+        self._strangers.pop(connection, None)
         if connection in self.inside:
             self.inside.discard(connection)
             self._of_peer[peer.key] -= 1
@@ -78,7 +102,7 @@ NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 class Connection(web.RequestHandler):
     """aiohttp's connection, behind our door."""
 
-    __slots__ = ("_first", "_lobby", "headers", "heard_at", "peer", "role", "subscriber", "unheard")
+    __slots__ = ("_first", "_lobby", "_plain", "headers", "heard_at", "peer", "role", "subscriber", "unheard")
 
     def __init__(self, lobby: Lobby, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         settings: dict[str, Any] = {
@@ -97,6 +121,8 @@ class Connection(web.RequestHandler):
         self.unheard = 0
         self.subscriber: Subscriber | None = None
         self._lobby = lobby
+        self._plain: asyncio.Transport | None = None
+        """What it came by; beneath TLS, where there is that."""
         self._first: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -117,7 +143,7 @@ class Connection(web.RequestHandler):
             return False
         if not self._lobby.admit(self, peer):
             return False
-        self.peer = peer
+        self.peer, self._plain = peer, transport
         return True
 
     def leave(self) -> None:
@@ -130,6 +156,8 @@ class Connection(web.RequestHandler):
         self.headers = headers
         self.role = Role.NONE
         self.role = self._lobby.guard.admit(self.peer, headers)
+        if self.role > Role.NONE:
+            self._lobby.know(self)
 
     def judge_again(self) -> None:
         """The guard changed: judge by the new one who it is, and what it may."""
@@ -198,8 +226,9 @@ class Connection(web.RequestHandler):
 
     def abort(self) -> None:
         """Cut it."""
-        if self.transport is not None:
-            self.transport.abort()
+        transport = self.transport or self._plain  # none yet while it shakes hands
+        if transport is not None:
+            transport.abort()
 
     def handle_error(
         self,

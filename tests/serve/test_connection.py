@@ -3,19 +3,22 @@
 import asyncio
 import os
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from websockets.asyncio.client import connect
 
 from netscand import config
 from netscand.serve import connection
 from netscand.serve.access import Guard, Peer
 from netscand.serve.connection import KEPT_BACK, Lobby
 from netscand.serve.rights import Role
-from tests.serve.house import House, house
+from tests.serve.certificate import CERTIFICATE, certificate
+from tests.serve.house import TOKENS, House, hear, house, token_file
 from tests.serve.test_access import acting_as
 
 
@@ -107,6 +110,55 @@ def test_the_last_connections_are_kept_back_for_root_and_the_group() -> None:
     assert admitted(Peer("a", Role.SCAN, False, False), 5) == 5
     assert admitted(Peer("b", Role.SCAN, False, False), 5) == 3
     assert admitted(Peer(("uid", 0), Role.ADMIN, True, True), 100) == KEPT_BACK
+
+
+class Standing:
+    """A connection as far as the lobby knows it."""
+
+    def __init__(self, lobby: Lobby, number: int) -> None:
+        self.lobby = lobby
+        self.peer = Peer(f"10.0.{number >> 8}.{number & 255}", Role.NONE, False, False)
+        self.gone = False
+
+    def abort(self) -> None:
+        self.gone = True
+        self.lobby.leave(self, self.peer)  # type: ignore[arg-type]
+
+
+def test_strangers_of_many_addresses_leave_room_for_everybody_else() -> None:
+    """FAULTS T16, from a LAN: the one who stood there longest makes way, so that who has a token comes through."""
+    lobby = Lobby(Guard(config.Access()), 400, 64)
+    crowd = [Standing(lobby, number) for number in range(1000)]
+    for number, one in enumerate(crowd):
+        assert lobby.admit(one, one.peer)  # type: ignore[arg-type]
+        if number == 50:
+            lobby.know(one)  # type: ignore[arg-type]
+    assert [number for number, one in enumerate(crowd) if not one.gone] == [50, *range(900, 1000)]
+    assert lobby.refused["strangers"] == 899
+    assert len(lobby.inside) == 101
+
+
+def test_who_shows_a_token_is_a_stranger_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And one who stays a stranger is cut for the next, in a handshake too."""
+    monkeypatch.setattr(connection, "STRANGERS", 10**9)  # room for one
+
+    async def play() -> None:
+        access = {"others": "none", "token_file": token_file(tmp_path)}
+        async with house(tmp_path, access=access, listen=certificate(tmp_path)) as lan:
+            lobby = lan.server._lobby
+            stranger, writer = await asyncio.open_connection("127.0.0.1", lan.port)
+            await settled(lambda: len(lobby._strangers) == 1)
+            bearer = ("Authorization", f"Bearer {TOKENS['read']}")
+            context = ssl.create_default_context(cadata=CERTIFICATE)
+            url = f"wss://localhost:{lan.port}/ws"
+            async with connect(url, ssl=context, additional_headers=[bearer], proxy=None) as client:
+                await hear(client)
+                assert not lobby._strangers
+                with suppress(ConnectionResetError):
+                    assert await stranger.read() == b""
+            writer.close()
+
+    asyncio.run(play())
 
 
 def test_what_is_counted_in_is_counted_out() -> None:
