@@ -87,6 +87,23 @@ def test_on_a_full_disk_events_are_told_and_written_when_there_is_room(small_dis
     asyncio.run(play())
 
 
+def test_a_disk_that_the_log_alone_fills_is_emptied_by_a_checkpoint(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log holds each page many times over, the database once."""
+    monkeypatch.setattr(keeper, "CHECKPOINT_AFTER", 10**9)
+
+    async def play() -> None:
+        async with diary(small_disk / "h.db") as book:
+            await book.write(discovered(one := device(1)))
+            for event in flicker(one, 1000):
+                await book.write(event)
+            await until_well(book)
+            assert sequences(await book.page(limit=5000)) == list(range(1, 1002))
+
+    asyncio.run(play())
+
+
 def test_what_a_full_disk_made_us_drop_leaves_no_gap_that_is_not_told(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,8 +164,8 @@ def test_rows_count_as_written_only_if_none_before_them_was_lost(small_disk: Pat
                 await book.write(event)
             await book.history._rounds.show()
             ballast.unlink()
-            book.history._writer.put(Devices(shown=999, losses=0))
             await until_well(book)
+            book.history._writer.put(Devices(shown=999, losses=0))
             await book.history.settled()
             with closing(connect(book.history.path)) as other:
                 assert other.execute("SELECT shown FROM state").fetchone() == (0,)
