@@ -17,6 +17,7 @@ from netscand.serve import connection
 from netscand.serve.access import Guard, Peer
 from netscand.serve.connection import KEPT_BACK, Lobby
 from netscand.serve.rights import Role
+from netscand.serve.tls import HANDSHAKE
 from tests.serve.certificate import CERTIFICATE, certificate
 from tests.serve.house import TOKENS, House, hear, house, token_file
 from tests.serve.test_access import acting_as
@@ -154,8 +155,9 @@ def test_who_shows_a_token_is_a_stranger_no_more(tmp_path: Path, monkeypatch: py
             async with connect(url, ssl=context, additional_headers=[bearer], proxy=None) as client:
                 await hear(client)
                 assert not lobby._strangers
-                with suppress(ConnectionResetError):
-                    assert await stranger.read() == b""
+                async with asyncio.timeout(HANDSHAKE / 2):
+                    with suppress(ConnectionResetError):
+                        assert await stranger.read() == b""
             writer.close()
 
     asyncio.run(play())
