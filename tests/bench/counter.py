@@ -63,15 +63,43 @@ class Count:
         return fresh
 
 
+def payloads(stream: Iterator[bytes]) -> Iterator[bytes]:
+    """What is said, without the heads of the frames: a long message comes in fragments (RFC 6455, 5.4)."""
+    left, wanted, rest = 0, False, b""
+    for piece in stream:
+        have, at, out = rest + piece, 0, []
+        while at < len(have):
+            if left:
+                end = min(at + left, len(have))
+                if wanted:
+                    out.append(have[at:end])
+                left -= end - at
+                at = end
+                continue
+            if at + 2 > len(have):
+                break
+            left = have[at + 1] & 0x7F
+            size = {126: 2, 127: 8}.get(left, 0)
+            if at + 2 + size > len(have):
+                left = 0
+                break
+            if size:
+                left = int.from_bytes(have[at + 2 : at + 2 + size])
+            wanted = have[at] & 0x0F < 8
+            at += 2 + size
+        rest = have[at:]
+        yield b"".join(out)
+
+
 def text_frame(text: bytes) -> bytes:
     """A client's text message of less than 126 bytes, masked with zeros (RFC 6455, 5.3)."""
     return b"\x81" + bytes([0x80 | len(text)]) + b"\x00\x00\x00\x00" + text
 
 
 def snapshot(client: socket.socket, rest: bytes) -> tuple[int, int]:
-    """Read to its end: devices and bytes."""
+    """Read to its end: devices, and bytes without the frames' heads."""
     devices, ends, size = Count(DEVICE), Count(b'"more":false}'), 0
-    for piece in pieces(client, rest):
+    for piece in payloads(pieces(client, rest)):
         size += len(piece)
         devices.see(piece)
         if ends.see(piece):

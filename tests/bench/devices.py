@@ -23,7 +23,7 @@ def run(options: Options, say: Callable[[str], None]) -> Result:
         daemon = lab.daemon(as_user=True)
         settle(daemon, DEVICES - 1)
         argv = daemon.ctl_argv("devices")
-        if DEVICES > (lines := len(lab.watcher.run(argv).stdout.splitlines())):
+        if (lines := len(lab.watcher.run(argv).stdout.splitlines())) < DEVICES:
             raise RuntimeError(f"netscanctl prints {lines} lines for {DEVICES} devices")
         for _ in range(options.times(RUNS)):
             nothing.append(whole([sys.executable, "-c", "pass"]))

@@ -56,7 +56,11 @@ def measure(clients: int, events: int) -> list[float]:
 
 def run(options: Options, say: Callable[[str], None]) -> Result:
     """A lab and a daemon for each number of clients."""
-    figures, samples, notes = [], {}, ["every client in one process, which reads them one after another, beside the daemon"]
+    figures, samples, notes = (
+        [],
+        {},
+        ["every client in one process, which reads them one after another, beside the daemon"],
+    )
     for clients, most in (CLIENTS | (LONG if options.long else {})).items():
         if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < clients + OURS:
             notes.append(f"{clients:,} clients: not run, too few descriptors (ulimit -Hn)")

@@ -1,6 +1,6 @@
 """The rows, in the order in which they run. A new one: a file of its own, and its line here."""
 
-from tests.bench import devices, fanout, memory, page, push_latency, scan_16, scan_24, snapshot
+from tests.bench import devices, fanout, memory, old_way, page, push_latency, scan_16, scan_24, snapshot
 
 ROWS = (
     scan_24.ROW,
@@ -10,5 +10,6 @@ ROWS = (
     snapshot.ROW,
     memory.ROW,
     devices.ROW,
+    old_way.ROW,
     page.ROW,
 )
