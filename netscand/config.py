@@ -34,7 +34,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Scan(Table, frozen=True):
-    """`[scan]`"""
+    """`[scan]`."""
 
     interval: Annotated[float, Meta(ge=1, le=86_400)] = 30.0
     rate: Rate = 1000.0
@@ -69,7 +69,7 @@ class NetworkRule(Table, frozen=True):
 
 
 class Presence(Table, frozen=True):
-    """`[presence]`"""
+    """`[presence]`."""
 
     probe_interval: Annotated[float, Meta(ge=1, le=3600)] = 10.0
     patience: Patience = (10.0, 3600.0)
@@ -80,13 +80,13 @@ class Presence(Table, frozen=True):
 
 
 class Names(Table, frozen=True):
-    """`[names]`"""
+    """`[names]`."""
 
     sources: tuple[Literal["dhcp", "mdns", "dns", "nbns"], ...] = ("dhcp", "mdns", "dns", "nbns")
 
 
 class History(Table, frozen=True):
-    """`[history]`"""
+    """`[history]`."""
 
     path: str = "/var/lib/netscand/netscand.db"
     keep_days: Annotated[float, Meta(gt=0)] = 90.0
@@ -94,7 +94,7 @@ class History(Table, frozen=True):
 
 
 class Listen(Table, frozen=True):
-    """`[listen]`"""
+    """`[listen]`."""
 
     unix: str = "/run/netscand/netscand.sock"
     tcp: tuple[str, ...] = ("127.0.0.1:8000", "[::1]:8000")
@@ -105,7 +105,7 @@ class Listen(Table, frozen=True):
 
 
 class Access(Table, frozen=True):
-    """`[access]`"""
+    """`[access]`."""
 
     group: str = "netscan"
     others: Literal["scan", "read", "none"] = "scan"
@@ -129,7 +129,7 @@ class Access(Table, frozen=True):
 
 
 class Log(Table, frozen=True):
-    """`[log]`"""
+    """`[log]`."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -166,7 +166,7 @@ def load(path: Path, *, required: bool = True) -> Config:
 
 
 def _place(message: str) -> str:
-    """msgspec's `Expected … - at `$.scan.interval`` as `[scan] interval: expected …`."""
+    """What msgspec says, `Expected … - at `$.scan.interval`` as `[scan] interval: expected …`."""
     what, _, where = message.partition(" - at `$.")
     keys = where.rstrip("`").split(".") if where else []
     unknown = "Object contains unknown field `"
