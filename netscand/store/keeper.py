@@ -6,6 +6,7 @@ synced every few seconds, so that a power loss takes no more than those.
 """
 
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -22,6 +23,10 @@ SYNC_EVERY = 5.0
 
 CHECKPOINT_AFTER = 512
 """Transactions until the log is copied into the database: some 4 MiB."""
+
+TIGHT, TIGHT_AFTER = 8 * 2**20, 16
+"""Bytes: a disk with less room gets no log that could fill it, for then even a checkpoint finds no room; the log is
+copied after so many transactions there."""
 
 CHECKPOINT_EVERY = 900.0
 """Seconds until it is, however few they were."""
@@ -94,13 +99,21 @@ class Keeper(threading.Thread):
             writer.durable = max(writer.durable, reserved)
             self._synced, self._synced_at = written, now
         behind = written - self._copied
-        if behind >= CHECKPOINT_AFTER or (behind and now >= self._copied_at + CHECKPOINT_EVERY):
+        if (
+            behind >= CHECKPOINT_AFTER
+            or (behind and now >= self._copied_at + CHECKPOINT_EVERY)
+            or (behind >= TIGHT_AFTER and self._free() < TIGHT)
+        ):
             self._copy(written, now)
         if not self._begun_anew and (now >= self._changed_at + QUIET or behind > 8 * CHECKPOINT_AFTER):
             self._begin_anew()
         if now >= self._check_at and now >= self._changed_at + QUIET:
             self._check_at = float("inf")
             self._check()
+
+    def _free(self) -> int:
+        disk = os.statvfs(self._path.parent)
+        return disk.f_bavail * disk.f_frsize
 
     def _reopen(self, now: float) -> None:
         if self._connection is not None:

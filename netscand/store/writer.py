@@ -130,9 +130,6 @@ class Writer(threading.Thread):
         due = not self._trouble or time.monotonic() >= self._again_at
         if due:
             try:
-                if self._trouble and self._database is not None:
-                    # A full disk may have room in the database for what the log holds many times over.
-                    self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
                 self._work(works)
             except HistoryBroken as wrong:
                 self._set_aside(str(wrong))
