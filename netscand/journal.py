@@ -91,8 +91,6 @@ class Journal(logging.Handler):
     def _send(self, datagram: bytes) -> bool:
         try:
             self._socket.send(datagram)
-        except BlockingIOError:  # it has no time for us
-            return False
         except OSError:
             return self._send_anew(datagram)
         return True

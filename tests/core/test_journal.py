@@ -183,14 +183,14 @@ def test_a_journald_that_hangs_is_not_waited_for(journald: Journald, log: loggin
     assert [entry["MESSAGE"] for entry in journald.entries()] == [f"{5000 - queued} entries were lost", "after"]
 
 
-def test_without_a_journal_stderr_is_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_journal_stderr_is_the_log(journald: Journald) -> None:
     """Where JOURNAL_STREAM does not name our stderr (somebody redirected it), it is written to (systemd.exec(5))."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     try:
-        open_log("info", {})
+        open_log("info", {}, str(journald.path))
         assert isinstance(root.handlers[-1], logging.StreamHandler)
-        open_log("info", {"JOURNAL_STREAM": "1:2"})
+        open_log("info", {"JOURNAL_STREAM": "1:2"}, str(journald.path))
         assert isinstance(root.handlers[-1], logging.StreamHandler)
     finally:
         root.handlers[:] = before
