@@ -9,24 +9,22 @@ import select
 import signal
 import struct
 import subprocess
-import sys
 import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.ctl.fake import DEADLINE, FakeDaemon
+from tests.ctl.nursery import Nursery
 
 ROOT = Path(__file__).parents[2]
+NOTHING = os.open(os.devnull, os.O_RDWR)
 ZONE = "Asia/Tokyo"
 """Nine hours before UTC, no summer time: people must see 07:02 where the wire says 22:02."""
-
-
-def command(*args: str, hasty: bool = False) -> list[str]:
-    return [sys.executable, "-m", "tests.ctl.hasty" if hasty else "netscanctl", *args]
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -35,18 +33,43 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "LANG": "C.UTF-8", "TERM": "xterm-256color", "TZ": ZONE, **more}
 
 
+@contextmanager
+def pipes(count: int) -> Iterator[tuple[list[int], list[int]]]:
+    """Ends to read from, and ends to write to, which are closed at the end of the block."""
+    hears, tells = zip(*(os.pipe() for _ in range(count)), strict=True)
+    try:
+        yield list(hears), list(tells)
+    finally:
+        for end in tells:
+            os.close(end)
+
+
+def drained(*fds: int) -> list[str]:
+    """All that comes from each, to its end."""
+    told = dict.fromkeys(fds, b"")
+    left, ends = set(fds), time.monotonic() + DEADLINE
+    while left:
+        ready, _, _ = select.select(left, [], [], max(0.0, ends - time.monotonic()))
+        assert ready, f"it does not end: {told}"
+        for fd in ready:
+            piece = os.read(fd, 65536)
+            told[fd] += piece
+            if not piece:
+                os.close(fd)
+                left.remove(fd)
+    return [text.decode() for text in told.values()]
+
+
 class Running:
     """A netscanctl that runs: its lines as they come."""
 
-    def __init__(self, args: tuple[str, ...], env: dict[str, str], *, hasty: bool = True) -> None:
-        self.process = subprocess.Popen(
-            command(*args, hasty=hasty), cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+    def __init__(self, nursery: Nursery, args: tuple[str, ...], env: dict[str, str], *, hasty: bool) -> None:
         self.out: queue.Queue[str | None] = queue.Queue()
         self.err: queue.Queue[str | None] = queue.Queue()
+        with pipes(2) as (hears, tells):
+            self.process = nursery.start(args, env, NOTHING, *tells, hasty=hasty)
         self._readers = [
-            threading.Thread(target=_read, args=pair)
-            for pair in ((self.process.stdout, self.out), (self.process.stderr, self.err))
+            threading.Thread(target=_read, args=pair) for pair in zip(hears, (self.out, self.err), strict=True)
         ]
         for reader in self._readers:
             reader.start()
@@ -74,9 +97,6 @@ class Running:
         code = self.process.wait(DEADLINE)
         for reader in self._readers:
             reader.join(DEADLINE)
-        assert self.process.stdout and self.process.stderr
-        self.process.stdout.close()
-        self.process.stderr.close()
         return code
 
     def rest(self, lines: "queue.Queue[str | None]") -> list[str]:
@@ -87,9 +107,10 @@ class Running:
         return found
 
 
-def _read(stream: "subprocess.IO[str]", lines: "queue.Queue[str | None]") -> None:  # type: ignore[name-defined]
-    for line in stream:
-        lines.put(line.rstrip("\n"))
+def _read(fd: int, lines: "queue.Queue[str | None]") -> None:
+    with open(fd) as stream:
+        for line in stream:
+            lines.put(line.rstrip("\n"))
     lines.put(None)
 
 
@@ -105,15 +126,11 @@ def _next(lines: "queue.Queue[str | None]", other: "queue.Queue[str | None]") ->
 class OnTerminal:
     """A netscanctl on a terminal of its own (pty(7)), `columns` wide; all that it wrote there."""
 
-    def __init__(self, args: tuple[str, ...], env: dict[str, str], columns: int = 120) -> None:
+    def __init__(self, nursery: Nursery, args: tuple[str, ...], env: dict[str, str], columns: int) -> None:
         self.written = b""
         self._ours, theirs = pty.openpty()
         self.resize(24, columns)
-        self.process = subprocess.Popen(
-            command(*args, hasty=True), cwd=ROOT, env=env, stdin=theirs, stdout=theirs, stderr=theirs,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # Ctrl-C is then a signal, as at a real one
-        )  # fmt: skip
+        self.process = nursery.start(args, env, theirs, theirs, theirs, hasty=True, terminal=True)
         os.close(theirs)
 
     def until(self, wanted: str | Callable[[], bool]) -> str:
@@ -161,8 +178,9 @@ def bare(text: str) -> str:
 class Ctl:
     """Runs netscanctl, by default against the fake daemon."""
 
-    def __init__(self, daemon: FakeDaemon) -> None:
+    def __init__(self, daemon: FakeDaemon, nursery: Nursery) -> None:
         self.daemon = daemon
+        self._nursery = nursery
         self._watching: list[Running] = []
         self._terminals: list[OnTerminal] = []
 
@@ -172,19 +190,23 @@ class Ctl:
 
     def run(self, *args: str, **env: str) -> "subprocess.CompletedProcess[str]":
         """To its end."""
-        return subprocess.run(
-            command(*args), cwd=ROOT, env=self.env(**env), capture_output=True, text=True, timeout=DEADLINE, check=False
-        )
+        with pipes(2) as (hears, tells):
+            process = self._nursery.start(args, self.env(**env), NOTHING, *tells)
+        try:
+            out, err = drained(*hears)
+            return subprocess.CompletedProcess(args, process.wait(DEADLINE), out, err)
+        finally:
+            process.kill()
 
     def start(self, *args: str, hasty: bool = True, **env: str) -> Running:
         """And let it run; unless told otherwise, it does not wait for 3 s after a lost connection."""
-        running = Running(args, self.env(**env), hasty=hasty)
+        running = Running(self._nursery, args, self.env(**env), hasty=hasty)
         self._watching.append(running)
         return running
 
     def terminal(self, *args: str, columns: int = 120, **env: str) -> OnTerminal:
-        """On a terminal."""
-        shown = OnTerminal(args, self.env(**env), columns)
+        """On a terminal; it does not wait either."""
+        shown = OnTerminal(self._nursery, args, self.env(**env), columns)
         self._terminals.append(shown)
         return shown
 
@@ -208,9 +230,17 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
     made.stop()
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Where netscanctls come from."""
+    made = Nursery()
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def ctl(daemon: FakeDaemon) -> Iterator[Ctl]:
+def ctl(daemon: FakeDaemon, nursery: Nursery) -> Iterator[Ctl]:
     """Give netscanctl, with that daemon."""
-    made = Ctl(daemon)
+    made = Ctl(daemon, nursery)
     yield made
     made.end()
