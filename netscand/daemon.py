@@ -87,6 +87,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
+        gc.disable()  # to look through what start-up makes, again and again, takes as long as making it
         async with AsyncExitStack() as undo:
             undo.callback(self.wire.close)
             self.wire.open()
@@ -105,6 +106,7 @@ class Daemon:
             # would hold the loop for 100 ms where devices are many.
             gc.collect()
             gc.freeze()
+            gc.enable()
             gc.set_threshold(10_000, 50, 1_000_000)
             sys.setswitchinterval(TURN_OF_A_THREAD)
             async with asyncio.TaskGroup() as rooms:

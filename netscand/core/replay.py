@@ -5,11 +5,10 @@ Pure. An event keeps what it changed, as it was and as it became, so one rule se
 
 from collections.abc import Callable, Mapping
 from heapq import merge
-from math import inf
 
 from netscand.core.model import Address, Device, Event, EventKind, Mac, Status
 from netscand.core.presence import Presence, Rules
-from netscand.core.recorded import Memory, Page, Recorded, Remembered, Standing, copied
+from netscand.core.recorded import Memory, Page, Recorded, Remembered, copied
 
 VERDICTS: Mapping[EventKind, Status] = {
     EventKind.DISCOVERED: Status.ONLINE, EventKind.ONLINE: Status.ONLINE, EventKind.OFFLINE: Status.OFFLINE,
@@ -78,26 +77,23 @@ def recalled(memory: Memory, rules: Rules, offset: float, now: float) -> list[De
     was wrong, lies at `now`.
     """
     alive = memory.alive_until
-
-    def turned(at: float) -> float:
-        return min(at - offset, now)
-
+    latest = now + offset
     devices = []
     for was in rebuilt(memory).values():
-        standing = Standing(was.status, was.status_since, was.reason)
-        if was.status is Status.ONLINE:
-            standing = Standing(Status.UNKNOWN, max(alive, was.status_since), NOT_RUNNING)
-        presence = Presence.recalled(now, rules, was.learned or b"", max(0.0, now + offset - was.learned_at))
+        presence = Presence.recalled(now, rules, was.learned or b"", max(0.0, latest - was.learned_at))
         presence.chosen = was.chosen
-        held = [
-            Address(a.ip, a.network, a.interface, a.evidence, turned(a.first_seen), turned(a.last_seen))
-            for a in was.addresses
-        ]
-        device = Device(was.mac, turned(was.first_seen), turned(was.last_seen), presence, addresses=held)
-        device.status, device.status_since, device.reason = standing._replace(status_since=turned(standing[1]))
-        device.confirmed, device.known, device.label, device.notes = was.confirmed, was.known, was.label, was.notes
-        device.hostname, device.hostname_source = was.hostname, was.hostname_source
-        device.agenda = inf
+        device = Device(
+            was.mac, min(was.first_seen, latest) - offset, min(was.last_seen, latest) - offset, presence, was.status,
+            min(was.status_since, latest) - offset, was.reason, confirmed=was.confirmed, hostname=was.hostname,
+            hostname_source=was.hostname_source, label=was.label, known=was.known, notes=was.notes,
+        )  # fmt: skip
+        if was.status is Status.ONLINE:
+            device.status, device.reason = Status.UNKNOWN, NOT_RUNNING
+            device.status_since = min(max(alive, was.status_since), latest) - offset
+        device.addresses = list(was.addresses)  # nobody else has them
+        for held in device.addresses:
+            held.first_seen = min(held.first_seen, latest) - offset
+            held.last_seen = min(held.last_seen, latest) - offset
         devices.append(device)
     return devices
 
