@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.bench.page_of_figures import write
 from tests.bench.row import Options, Result, as_json, table
 from tests.bench.rows import ROWS
 from tests.bench.surroundings import surroundings
@@ -21,8 +22,11 @@ def main() -> int:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(row.name for row in ROWS))
     parser.add_argument("--quick", action="store_true", help="a tenth of the work; not to be quoted")
     parser.add_argument("--long", action="store_true", help="fanout: 10,000 clients too")
+    parser.add_argument("--write-docs", action="store_true", help="put the figures into docs/BENCHMARKS.md, row by row")
     parser.add_argument("--json", type=Path, help="where the figures are kept (default .bench/TIME.json)")
     asked = parser.parse_args()
+    if asked.write_docs and asked.quick:
+        parser.error("--quick is not to be quoted")
     if unknown := set(asked.rows) - {row.name for row in ROWS}:
         parser.error(f"no row {', '.join(sorted(unknown))}")
     sweep()
@@ -34,10 +38,13 @@ def main() -> int:
     for row in ROWS:
         if not asked.rows or row.name in asked.rows:
             print(f"{row.name} …", file=sys.stderr, flush=True)
+            load = f"{os.getloadavg()[0]:.1f} before it"
             results[row.name] = row.run(
                 Options(asked.quick, asked.long), lambda text: print(f"  {text}", file=sys.stderr, flush=True)
             )
             print(table(row, results[row.name]), flush=True)
+            if asked.write_docs:
+                write(row, results[row.name], about | {"load": load})
     path = asked.json or ROOT / ".bench" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(as_json(results, about))

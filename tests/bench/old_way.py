@@ -24,7 +24,11 @@ AFTER = (2.0, 12.0, 22.0)
 """Seconds after the baseline's scan at which a device comes: early, midway and late in its 30 s of sleep."""
 JOINS = 20
 SILENT = 3
+SILENT_APART = 5.0
 PATIENCE = 120.0
+ROOM = 1 << 16
+QUIET = 0.005
+"""Seconds without a word until what was read is understood."""
 
 Heard = tuple[float, int, dict[str, Any]]
 
@@ -42,12 +46,17 @@ class Clients:
             self._poll.register(client, select.EPOLLIN)
 
     def hear(self, seconds: float) -> Iterator[Heard]:
-        """For that long: when, which client, what. Short messages only, which come whole or nearly so."""
+        """For that long: when, which client, what. All that is there is read and stamped before any is understood."""
         ends = time.monotonic() + seconds
         while (left := ends - time.monotonic()) > 0:
-            for fd, _ in self._poll.poll(min(left, 1.0)):
+            read: list[tuple[float, int, bytes]] = []
+            ready = self._poll.poll(min(left, 1.0))
+            while ready:
+                read += [(time.time(), fd, self._streams[fd][1].recv(ROOM)) for fd, _ in ready]
+                ready = self._poll.poll(QUIET)
+            for at, fd, piece in read:
                 number, client, rest = self._streams[fd]
-                stream, at, place = rest + client.recv(1 << 18), time.time(), 0
+                stream, place = rest + piece, 0
                 for end, text in texts(stream):
                     if end > len(stream):
                         break
@@ -128,27 +137,37 @@ def ours(lab: Lab, newcomers: list[str], rounds: int) -> dict[str, list[float]]:
             out["scan"].append(done.seconds)
             out["found"].append(done.found)
 
-    def coming(many: Clients, ip: str, say: str, wait: float) -> tuple[float, list[Heard]]:
-        crowd.join(ip, say=say)
-        joined, heard = time.time(), []
+    def told(many: Clients, joined: dict[str, float], wait: float) -> dict[str, list[Heard]]:
+        heard: dict[str, list[Heard]] = {ip: [] for ip in joined}
         for each in many.hear(wait):
-            if each[2]["type"] == "event" and each[2]["address"] == ip:
-                heard.append(each)
-            if len(heard) == CLIENTS:
-                return joined, heard
-        raise RuntimeError(f"{ip} was told to {len(heard)} of {CLIENTS} clients within {wait:g} s")
+            if each[2]["type"] == "event" and each[2]["address"] in heard:
+                heard[each[2]["address"]].append(each)
+            if all(len(those) == CLIENTS for those in heard.values()):
+                return heard
+        raise RuntimeError(f"{', '.join(joined)}: not told to all within {wait:g} s")
 
     with clients(daemon.socket) as many:
         for ip in newcomers[SILENT:]:
-            joined, heard = coming(many, ip, "announcement", 10)
+            crowd.join(ip)
+            joined = time.time()
+            heard = told(many, {ip: joined}, 10)[ip]
             out["update"] += [1000 * (at - (unix(message["sent_at"]) or 0)) for at, _, message in heard]
             out["last"].append(1000 * (heard[-1][0] - (unix(heard[0][2]["sent_at"]) or 0)))
             out["join"].append(heard[-1][0] - joined)
+        quiet: dict[str, float] = {}
         for ip in newcomers[:SILENT]:
-            joined, heard = coming(many, ip, "none", PATIENCE)
-            out["silent"].append(heard[-1][0] - joined)
+            crowd.join(ip, say="none")
+            quiet[ip] = time.time()
+            time.sleep(SILENT_APART)
+        for ip, heard in told(many, quiet, PATIENCE).items():
+            out["silent"].append(stamp(heard[0]) - quiet[ip])
     daemon.stop()
     return out
+
+
+def stamp(heard: Heard) -> float:
+    """When it was sent: these clients did not read all the while."""
+    return unix(heard[2]["sent_at"]) or float("nan")
 
 
 def run(options: Options, say: Callable[[str], None]) -> Result:
