@@ -14,6 +14,7 @@ from tests.ctl.test_text import HOSTILE
 from tests.ctl.words import HOME, came, device, event, left, network, scanned, snapshot, status
 
 EVIL = list(HOSTILE.values())
+EVIL_ONE = "a4:83:e7:00:00:01"
 
 
 def evil(number: int, text: str) -> object:
@@ -55,6 +56,7 @@ def hostile(daemon: FakeDaemon) -> FakeDaemon:
     text = "".join(filter(sane, EVIL[:14]))
     daemon.networks = [network(why=text, gateway=text)]
     daemon.status = status(problems=[text])
+    daemon.events = [event("discovered", one, network=text, address=text) for one in daemon.devices]
     return daemon
 
 
@@ -68,7 +70,10 @@ def test_hostile_names_are_one_clean_line_a_device(ctl: Ctl, hostile: FakeDaemon
         assert all(width(line) <= columns for line in bare(written).splitlines())
 
 
-@pytest.mark.parametrize("args", [["networks"], ["status"], ["show", "a4:83:e7:00:00:01"], ["scan-now"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "args", [["networks"], ["status"], ["show", EVIL_ONE], ["scan-now"], ["events"], ["label", EVIL_ONE, "\x1b[2J"],
+             ["known", EVIL_ONE], ["forget", EVIL_ONE, "--yes"]], ids=" ".join,
+)  # fmt: skip
 def test_no_verb_lets_hostile_text_through(ctl: Ctl, hostile: FakeDaemon, args: list[str]) -> None:
     hostile.found = scanned(*hostile.devices)
     hostile.scan = [event("discovered", one) for one in hostile.devices]
