@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.bench.crowded import ALIVE, CONFIG, NETWORK, counted_scan, crowded, memory, stop
+from tests.bench.crowded import ALIVE, CONFIG, NETWORK, counted_scan, crowded, memory, processor, stop
 from tests.bench.peers import arp_scan
 from tests.bench.row import Figure, Options, Result, Row, median, quantile
 from tests.lab.lan import Lab
@@ -52,7 +52,9 @@ def run(options: Options, say: Callable[[str], None]) -> Result:
             seconds, found = peer(lab, speed)
             note(arp_scan_seconds=seconds, arp_scan_found=found)
             daemon = lab.daemon(CONFIG, as_user=True)
+            before = processor(daemon)
             did, took = counted_scan(lab, daemon)
+            note(processor=processor(daemon) - before)
             resident, highest = memory(daemon)
             note(stopped=stop(daemon))
             note(seconds=did["last"], ended=did["ended"], found=did["found"])
@@ -70,6 +72,7 @@ def figures(samples: dict[str, list[float]]) -> list[Figure]:
     return [
         Figure("netscand, to the last device told, median", ours, "s"),
         Figure("netscand, to its scan_update, median", median(samples["ended"]), "s"),
+        Figure("processor that the daemon used for it, median", median(samples["processor"]), "s"),
         Figure("arp-scan, median", theirs, "s"),
         Figure("netscand / arp-scan", ours / theirs, "×", most=1.5),
         Figure("found by netscand", 100 * sum(samples["found"]) / len(samples["found"]) / ALIVE, "%", least=99.99),
