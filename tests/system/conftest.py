@@ -97,6 +97,7 @@ def machines() -> None:
 @pytest.fixture(scope="session")
 def deb(machines: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package, built; lintian had nothing to say."""
+    tree("build")
     return Path(command(ROOT / "packaging" / "deb", tmp_path_factory.mktemp("deb")).strip())
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
+
 from tests.lab.lan import Lab
 from tests.lab.spaces import ROOT, Argv, CommandFailed, command
 
@@ -42,8 +44,11 @@ exec systemd-nspawn --quiet --directory "$2/root" --private-network --register=n
 
 
 def tree(name: str) -> Path:
-    """The tree of that name (packaging/tree says which there are), made if need be. Raises CommandFailed."""
-    return Path(command(ROOT / "packaging" / "tree", name).strip())
+    """The tree of that name (packaging/tree says which there are), made if need be; without a network, skips."""
+    try:
+        return Path(command(ROOT / "packaging" / "tree", name).strip())
+    except CommandFailed as why:
+        pytest.skip(f"a Debian tree cannot be made here: {why}")
 
 
 class Machine:
@@ -188,10 +193,12 @@ class Machine:
     def _find_init(self) -> int:
         ends = time.monotonic() + BOOT
         while time.monotonic() < ends and self._nspawn.poll() is None:
-            for line in command("ps", "-e", "-o", "pid=,ppid=,comm=").splitlines():
-                pid, parent, name = line.split(None, 2)
-                if int(parent) == self._nspawn.pid and name == "systemd":
-                    return int(pid)
+            for process in Path("/proc").glob("[0-9]*/stat"):
+                with contextlib.suppress(OSError):
+                    # PID (NAME) STATE PARENT …, proc(5)
+                    name, _, rest = process.read_text().partition("(")[2].rpartition(")")
+                    if name == "systemd" and int(rest.split()[1]) == self._nspawn.pid:
+                        return int(process.parent.name)
             time.sleep(0.02)
         raise CommandFailed(f"no machine of {self.tree}: {self._said()}")
 
