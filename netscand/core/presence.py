@@ -33,8 +33,8 @@ LAST_REQUEST = 3.0
 RARELY = 30.0
 """Seconds between asks, at most, where the patience is up to 15 min."""
 
-SELDOM = 125.0
-"""Seconds between asks where the patience is above 15 min: below 30 an hour, for the batteries' sake."""
+SELDOM = 300.0
+"""Seconds between asks where the patience is above 15 min: 12 an hour, for the batteries' sake."""
 
 COST = 360 / 348
 EASE = 30.0

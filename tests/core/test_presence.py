@@ -346,6 +346,25 @@ def test_what_was_learned_is_forgotten_in_weeks() -> None:
     assert life.presence.patience == RULES.least
 
 
+def test_our_own_slowness_teaches_nothing() -> None:
+    """Where patience is long we ask late; a frame lost then makes a long silence, and means a short one."""
+    life = known()
+    for _ in range(6):
+        life.silence(400)
+    assert life.presence.patience > 400
+    asks = 0
+
+    def the_second_time(at: float, broadcast: bool) -> float | None:
+        nonlocal asks
+        asks += 1
+        return at + 0.001 if asks % 2 == 0 else None
+
+    life.run(life.now + HOUR, the_second_time)
+    for _ in range(30):
+        life.hear(life.now + DAY / 2)
+    assert life.presence.patience < 20
+
+
 def test_a_silence_that_nobody_asked_into_teaches_nothing() -> None:
     """Nor does one whose only probe was answered."""
     life = known()
@@ -517,6 +536,7 @@ def test_numbers_without_sense_teach_nothing() -> None:
         learned = struct.pack("<BBdHf", 0, form, known_for, bucket, count)
         assert Presence.recalled(0.0, RULES, learned, age).patience == NEW_PATIENCE
     assert Presence.recalled(0.0, RULES, struct.pack("<BBdHf", 0, 1, 1e9, 40, 5.0), 0.0).patience > 300
+    assert Presence.recalled(0.0, RULES, b"\xff", 0.0).step(100.0) is Step.PROBE
 
 
 def test_65536_devices_fit() -> None:
