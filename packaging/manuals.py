@@ -101,7 +101,7 @@ def netscand() -> list[str]:
     page += paragraphs(
         "netscand listens to the local networks, asks sparingly (ARP), and tells every client the instant that a "
         "device comes, goes, or changes its address. It follows interfaces as they come, go and change. Its clients "
-        "are netscanctl(1), browsers and programs: a WebSocket at /ws, HTTP at /api, on a Unix socket and on loopback.\n\n"
+        "are netscanctl(1), browsers and programs: a WebSocket at /ws, HTTP at /api, on a Unix socket and loopback.\n\n"
         "It runs as the service netscand.service, as the user netscan, with the capability CAP_NET_RAW and no other. "
         "The Unix socket belongs to netscand.socket, so that a restart refuses nobody."
     )
