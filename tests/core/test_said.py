@@ -264,6 +264,7 @@ def test_addresses_of_ipv6_are_not_given_up_for_being_silent_for_hours() -> None
     world.hosts[2, v6(9)] = mac(9)
     other = Ip(bytes.fromhex("20010db8000000000000000000000009"))
     world._hear(Observation(world.now, 2, mac(9), other, Evidence.NDP))
+    world.now += 1
     world._hear(Observation(world.now, 2, mac(9), v6(9), Evidence.NDP))
     world.run(4 * 3600)
     assert {held.ip for held in world.inventory.devices[mac(9)].addresses} == {other, v6(9)}

@@ -103,8 +103,10 @@ class Server:
 @contextlib.contextmanager
 def serving(answer: Callable[[bytes], list[bytes]]) -> Iterator[Server]:
     made = Server(answer)
-    yield made
-    made.close()
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def answered(question: bytes, *labels: bytes, rcode: int = 0, number: bytes | None = None) -> bytes:
