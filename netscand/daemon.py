@@ -60,7 +60,10 @@ class Daemon:
         self.translator = Translator(offset=Offset(), vendor=Vendors().of)
         self.hub = Hub(self.translator)
         self.hub.holds = True
-        self.history = History(config.history, self.inventory.devices, self.translator, self.hub.release)
+        self.history = History(
+            config.history, self.inventory.devices, self.translator, self.hub.release,
+            lambda mac: self.engine.forget(mac, "not heard for as long as events are kept"),
+        )  # fmt: skip
         audience = Logged(self.hub, mac_text, ip_text)
         self.engine = Engine(self.inventory, self.planner, self.wire, self.history, audience, clock=time.monotonic)
         self.engine.interval = config.scan.interval
@@ -145,6 +148,7 @@ class Daemon:
             self.server.reload(new.access)
         except (ConfigError, ListenError, TokensRefused) as wrong:
             log.error("not reloaded, the old configuration stays: %s", wrong)
+            self.engine.not_reloaded = f"the configuration was not reloaded: {wrong}"
         else:
             self._take(new)
         self._notify("READY=1")
@@ -156,6 +160,7 @@ class Daemon:
         ):
             if old != wanted:
                 log.warning("%s: changed, and taken at the next restart", key)
+        self.engine.not_reloaded = ""
         self.history.keep(new.history)
         self.config = new
         now = time.monotonic()

@@ -139,6 +139,8 @@ class Engine:
         """The configuration's, in seconds."""
         self.names: Curious | None = None
         """Who is told of devices that may have a name to be asked for."""
+        self.not_reloaded = ""
+        """Why the configuration file was refused at the last reload."""
         self._inventory = inventory
         self._planner = planner
         self._wire = wire
@@ -200,6 +202,8 @@ class Engine:
         """Take all networks as netlink and the configuration have them now."""
         now = self._clock()
         events = self._inventory.set_networks(networks, now)
+        for ask in self._unsent:
+            self._inventory.not_asked(ask, now)
         self._unsent = []
         for event in events:
             self._publish(event)
@@ -217,11 +221,11 @@ class Engine:
             self._publish(event)
         self._look_again()
 
-    def forget(self, mac: Mac) -> None:
+    def forget(self, mac: Mac, reason: str = "forgotten by a user") -> None:
         """Strike a device out; heard again, it is new. Raises KeyError, ValueError for this host."""
         if self.devices[mac].is_self:
             raise ValueError("this host is always there")
-        self._publish(self._inventory.forget(mac, self._clock(), "forgotten by a user"))
+        self._publish(self._inventory.forget(mac, self._clock(), reason))
 
     def scan_now(self, targets: Sequence[str]) -> int:
         """Take a wish; the id of the scan that serves it. Raises BadTarget."""
@@ -368,4 +372,4 @@ class Engine:
     def problems(self) -> tuple[str, ...]:
         """Why the daemon is degraded; empty when it is not."""
         refused = (f"cannot send on {network}: {message}" for network, message in self._refused.items())
-        return (*refused, *self._history.problems())
+        return (*refused, *self._history.problems(), *([self.not_reloaded] if self.not_reloaded else []))

@@ -12,6 +12,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import BinaryIO, TypeVar
@@ -34,6 +35,8 @@ T = TypeVar("T")
 LATE = 1.0
 """Seconds that an event waits for the disk, at most."""
 
+DAY = 86_400.0
+
 CLOSE = 10.0
 """Seconds that the end waits for the disk; what was told is safe without it."""
 
@@ -46,7 +49,8 @@ log = logging.getLogger(__name__)
 class History:
     """`open`, then `run`, then `close`.
 
-    `devices` are the inventory's; `told` is called on the loop with the last cursor that clients may now hear.
+    `devices` are the inventory's; `told` is called on the loop with the last cursor that clients may now hear, `forget`
+    with a device that was not heard for as long as events are kept.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class History:
         devices: Mapping[Mac, Device],
         clock: WallClock,
         told: Callable[[str], None],
+        forget: Callable[[Mac], None],
     ) -> None:
         self.path = Path(settings.path)
         self._settings = settings
@@ -78,8 +83,10 @@ class History:
         """Events that wait for their commit, with their cursors."""
         self._timer: asyncio.TimerHandle | None = None
         self._copies = 0
+        self._away = 0.0
+        """Seconds from when we last ran to this start, if the clock is right."""
         self._awaited: dict[object, asyncio.Future[None]] = {}
-        self._rounds = Rounds(devices, clock, self._put_devices, lambda: self._sequence)
+        self._rounds = Rounds(devices, clock, self._put_devices, lambda: self._sequence, forget)
         self._writer: Writer
         self._keeper: Keeper
         self._reader: Reader
@@ -101,11 +108,14 @@ class History:
             if recorded.mac is not None:
                 self._rounds.note(recorded.event.kind, recorded.mac)
         self._writer = Writer(
-            self.path, self._lock, found.database, self._settings.keep_days * 86_400, self._settings.max_mib * 2**20,
+            self.path, self._lock, found.database, self._settings.max_mib * 2**20,
             self._tell, found.trouble,
         )  # fmt: skip
         self._keeper = Keeper(self.path, self._writer)
         self._reader = Reader(self.path, lambda: self._writer.generation)
+        now = self._clock.milliseconds(monotonic()) / 1000
+        self._away = now - found.memory.alive_until if found.memory.alive_until else 0.0
+        self._writer.keep = self._rounds.keep = self._days()
         self._writer.start()
         self._keeper.start()
         return found.memory
@@ -116,7 +126,14 @@ class History:
 
     def keep(self, settings: config.History) -> None:
         """Take other days and another size; the path stays."""
-        self._writer.keep, self._writer.most = settings.keep_days * 86_400, settings.max_mib * 2**20
+        self._settings = settings
+        self._writer.most = settings.max_mib * 2**20
+        self._writer.keep = self._rounds.keep = self._days()
+
+    def _days(self) -> float:
+        """Seconds that things are kept. For ever in a run that began with a leap of the clock: it may be wrong."""
+        days = self._settings.keep_days * DAY
+        return days if self._away < days / 2 else inf
 
     async def close(self) -> None:
         """Write the rest, and end the threads."""
@@ -174,13 +191,17 @@ class History:
         if self._late:
             self._release(self._through)
         elif self._timer is None:
-            assert self._loop is not None
-            self._timer = self._loop.call_later(LATE, self._look)
+            self._wait()
 
     def _put_devices(self, work: Devices) -> None:
         self._hand_over()  # a row must not show what is not stored
         if not self._blind:
             self._writer.put(work)
+
+    def _wait(self) -> None:
+        """Give the writer so long to store the next ones."""
+        assert self._loop is not None
+        self._timer = self._loop.call_later(LATE, self._look)
 
     def _look(self) -> None:
         """Let go of what waits for too long, until the disk comes back."""
@@ -194,9 +215,11 @@ class History:
         last = ""
         while self._pending and self._pending[0][0] <= through:
             last = self._pending.popleft()[1]
-        if not self._pending and self._timer is not None:
+        if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._pending and not self._late:
+            self._wait()
         if last:
             self._told(last)
 

@@ -187,7 +187,7 @@ def remember(database: sqlite3.Connection) -> Memory:
     codec = _codec(database)
     events = [codec.event(row) for row in database.execute(f"{EVENT} WHERE sequence > ? ORDER BY sequence", (shown,))]
     latest = max((event.event.at for event in events), default=0.0)
-    return Memory(devices, events, max(seconds(alive_at), latest))
+    return Memory(devices, events, max(seconds(alive_at) if alive_at else 0.0, latest))
 
 
 # ---- how long ------------------------------------------------------------------------------------------------------

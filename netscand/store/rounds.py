@@ -7,9 +7,10 @@ makes no event. A round over thousands of devices goes in MAC order, so that it 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import merge
+from math import inf
 from time import monotonic
 
-from netscand.core.model import Device, EventKind, Mac
+from netscand.core.model import Device, EventKind, Mac, Status
 from netscand.store.rows import Row, WallClock, device_row, mac_number, seen_row
 from netscand.store.work import Devices
 
@@ -39,7 +40,7 @@ SORTED = 4096
 
 
 class Rounds:
-    """`put` hands rows to the writer; `sequence` tells the number of the last event."""
+    """`put` hands rows to the writer, `sequence` tells the number of the last event, `forget` strikes a device out."""
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Rounds:
         clock: WallClock,
         put: Callable[[Devices], None],
         sequence: Callable[[], int],
+        forget: Callable[[Mac], None],
     ) -> None:
         self.losses = 0
         """As of the writer's last report."""
@@ -54,6 +56,9 @@ class Rounds:
         self._clock = clock
         self._put = put
         self._sequence = sequence
+        self._forget = forget
+        self.keep = inf
+        """Seconds after which nobody need remember a device that was not heard."""
         self._changed: set[Mac] = set()
         self._gone: set[Mac] = set()
         self._round_at = self._taught_at = monotonic()
@@ -110,6 +115,9 @@ class Rounds:
             self._taught_at = now
         seen: list[Row] = []
         for macs in slices(await in_order(devices)):
+            for mac in macs:
+                if (old := devices.get(mac)) and _outdated(old, now - self.keep):
+                    self._forget(mac)
             heard = [device for mac in macs if (device := devices.get(mac)) and device.last_seen > since]
             if taught:
                 self._changed.update(device.mac for device in heard if _taught(device))
@@ -128,6 +136,12 @@ class Rounds:
     def _seen(self, macs: Iterable[Mac]) -> list[Row]:
         devices, clock = self._devices, self._clock
         return [seen_row(devices[mac], clock) for mac in macs if mac in devices]
+
+
+def _outdated(device: Device, before: float) -> bool:
+    """Long gone, and no user has said a word of it."""
+    said = device.label or device.known or device.notes or device.presence.chosen is not None
+    return device.status is Status.OFFLINE and device.last_seen < before and not said and not device.is_self
 
 
 def _taught(device: Device) -> bool:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -52,7 +53,6 @@ class Writer(threading.Thread):
         path: Path,
         lock: Lock,
         database: sqlite3.Connection | None,
-        keep: float,
         most: float,
         tell: Callable[[Report | Found | Say], None],
         trouble: str = "",
@@ -71,8 +71,10 @@ class Writer(threading.Thread):
         self._lock = lock
         self._database = database
         self._adopted = database is not None
-        self.keep = keep
+        self.keep = inf
+        """Seconds, by the clock as it was at the start, whatever anybody sets it to meanwhile (FAULTS F12)."""
         self.most = most
+        self._unix = time.time() - time.monotonic()
         self._tell = tell
         self._queue: SimpleQueue[Work] = SimpleQueue()
         self._backlog: list[Row] = []
@@ -246,7 +248,7 @@ class Writer(threading.Thread):
     def _trim(self) -> None:
         assert self._database is not None
         self._since_trim = 0
-        more = trim(self._database, time.time() - self.keep, self.most)
+        more = trim(self._database, self._unix + time.monotonic() - self.keep, self.most)
         self.written += more
         self._trim_at = time.monotonic() + (0.01 if more else TRIM_EVERY)
 

@@ -69,8 +69,16 @@ def turned(of: Device, status: Status, at: float, reason: str | None = None) -> 
 class Diary:
     """An open history."""
 
-    def __init__(self, history: History, memory: Memory, told: list[str], devices: dict[Mac, Device]) -> None:
+    def __init__(
+        self,
+        history: History,
+        memory: Memory,
+        told: list[str],
+        devices: dict[Mac, Device],
+        forgotten: list[Mac],
+    ) -> None:
         self.history = history
+        self.forgotten = forgotten
         self.devices = devices
         self.memory = memory
         self.told = told
@@ -129,10 +137,12 @@ async def diary(
     """Open it, and close it as a daemon that is told to stop does."""
     told: list[str] = []
     devices: dict[Mac, Device] = {}
-    history = History(config.History(path=str(path), **settings), devices, clock or FakeClock(), told.append)
+    forgotten: list[Mac] = []
+    kept = config.History(path=str(path), **settings)
+    history = History(kept, devices, clock or FakeClock(), told.append, forgotten.append)
     memory = history.open()
     try:
-        yield Diary(history, memory, told, devices)
+        yield Diary(history, memory, told, devices, forgotten)
     finally:
         await history.close()
 

@@ -43,7 +43,7 @@ async def kept_house(path: Path, **access: Any) -> AsyncIterator[tuple[House, Ke
     hub = Hub(translator)
     hub.holds = True
     devices: dict[Mac, Device] = {}
-    history = History(config.History(path=str(path / "h.db")), devices, translator, hub.release)
+    history = History(config.History(path=str(path / "h.db")), devices, translator, hub.release, lambda mac: None)
     scanner = Kept(hub, history, devices)
     listen = config.Listen(unix=str(path / "s"), tcp=("127.0.0.1:0",))
     server = Server(scanner, hub, listen, config.Access(**access), translator, (), history)

@@ -272,6 +272,44 @@ def test_what_is_older_than_its_days_goes(tmp_path: Path, monkeypatch: pytest.Mo
     asyncio.run(play())
 
 
+def test_a_clock_that_leaps_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS F12: ten years on at a start, nothing is old yet: the clock may be wrong, and mended in a minute."""
+    monkeypatch.setattr(writer, "TRIM_EVERY", 0.01)
+
+    async def play() -> None:
+        boot = time.time() - time.monotonic()
+        one = device(1, time.monotonic())
+        async with diary(tmp_path / "h.db", FakeClock(boot)) as book:
+            await book.write(discovered(one, one.first_seen))
+        monkeypatch.setattr(time, "time", lambda: boot + time.monotonic() + 10 * 365 * 86_400)
+        async with diary(tmp_path / "h.db", FakeClock(boot + 10 * 365 * 86_400)) as book:
+            one.status, one.last_seen = Status.OFFLINE, time.monotonic() - 10 * 365 * 86_400
+            book.devices[one.mac] = one
+            await asyncio.sleep(0.2)
+            await book.history._rounds._round()
+            assert sequences(await book.page()) == [1]
+            assert not book.forgotten
+
+    asyncio.run(play())
+
+
+def test_long_gone_devices_are_forgotten_unless_a_user_said_a_word_of_them(tmp_path: Path) -> None:
+    """Phones make up a new MAC every day: a café's would fill every table within the year."""
+
+    async def play() -> None:
+        now = time.monotonic()
+        async with diary(tmp_path / "h.db", FakeClock(time.time() - now), keep_days=1.0) as book:
+            long_gone, labelled, just_gone, there = (device(i, now - 200_000) for i in range(4))
+            for one in (long_gone, labelled, just_gone):
+                one.status = Status.OFFLINE
+            labelled.label, just_gone.last_seen = "grandmother's", now - 1000
+            await book.write(*map(discovered, (long_gone, labelled, just_gone, there)))
+            await book.history._rounds._round()
+            assert book.forgotten == [long_gone.mac]
+
+    asyncio.run(play())
+
+
 def test_the_file_stays_within_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T11, the disk's part: the oldest events go, however many come."""
     monkeypatch.setattr(writer, "TRIM_EVERY", 0.01)
