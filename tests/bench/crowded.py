@@ -96,7 +96,7 @@ def memory(daemon: Daemon) -> tuple[float, float]:
 
 
 def processor(daemon: Daemon) -> float:
-    """Seconds of processor that it has used since its start: a figure that a busy machine changes less than the clock."""
+    """Seconds of processor that it has used since its start: a busy machine changes it less than the clock."""
     words = Path(f"/proc/{daemon.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
