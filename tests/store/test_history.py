@@ -88,6 +88,24 @@ def test_a_disk_that_hangs_holds_no_event_back_for_long(tmp_path: Path, monkeypa
     asyncio.run(play())
 
 
+def test_a_stream_that_never_rests_is_not_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is always something that waits, but never for long."""
+    monkeypatch.setattr(room, "LATE", 0.5)
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            one = device(1)
+            await book.write(discovered(one))
+            ends = time.monotonic() + 1.5
+            while time.monotonic() < ends:
+                for event in back_and_forth(one, 20):
+                    book.history.append(event)
+                await asyncio.sleep(0)
+                assert not book.history.problems()
+
+    asyncio.run(play())
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_a_kill_loses_nothing_that_was_told(tmp_path: Path, seed: int) -> None:
     """FAULTS F4, without the process: five kills, each of what the one before left."""
