@@ -99,6 +99,8 @@ class Words:
 
     def sentence(self, text: str) -> tuple[int | None, str | None]:
         """A sentence as a number and the figures in it."""
+        if (plain := self._number.get(text)) and GAP not in text:
+            return plain, None
         if not text:
             return None, None
         figures = None if GAP in text else " ".join(FIGURE.findall(text))

@@ -12,8 +12,9 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import chain
 from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -319,7 +320,6 @@ def insert(
     start = 0
     for size in SIZES:
         while len(rows) - start >= size:
-            values: Iterable[object] = (value for row in rows[start : start + size] for value in row)
             text = f"{verb} INTO {table} ({','.join(columns)}) VALUES {','.join([marks] * size)}"
-            database.execute(text, tuple(values))
+            database.execute(text, tuple(chain.from_iterable(rows[start : start + size])))
             start += size

@@ -14,6 +14,7 @@ import pytest
 
 from netscand.core.model import Device, Event, EventKind, Status
 from netscand.core.recorded import CursorGone, Question
+from netscand.core.replay import rebuilt
 from netscand.store import found, keeper, rounds, trim, writer
 from netscand.store import history as room
 from netscand.store.schema import connect
@@ -97,10 +98,11 @@ def test_a_stream_that_never_rests_is_not_late(tmp_path: Path, monkeypatch: pyte
             one = device(1)
             await book.write(discovered(one))
             ends = time.monotonic() + 1.5
-            while time.monotonic() < ends:
-                for event in back_and_forth(one, 20):
+            while time.monotonic() < ends or not book.history._pending:
+                for event in back_and_forth(one, 2):
                     book.history.append(event)
-                await asyncio.sleep(0)
+                while len(book.history._pending) > 200:
+                    await asyncio.sleep(0)
                 assert not book.history.problems()
 
     asyncio.run(play())
@@ -238,6 +240,21 @@ def test_devices_that_only_events_tell_of_after_a_kill_are_written_down_at_the_n
     asyncio.run(play())
 
 
+def test_a_stop_does_not_wait_for_thousands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their events are stored, and the next start folds them in."""
+    monkeypatch.setattr(rounds, "AT_THE_END", 3)
+
+    async def play() -> None:
+        many = [device(i) for i in range(5)]
+        async with diary(tmp_path / "h.db") as book:
+            await book.write(*map(discovered, many))
+        async with diary(tmp_path / "h.db") as book:
+            assert not book.memory.devices
+            assert set(rebuilt(book.memory)) == {each.mac for each in many}
+
+    asyncio.run(play())
+
+
 def test_a_round_in_which_nothing_changed_writes_next_to_nothing(tmp_path: Path) -> None:
     """5,000 devices, all heard: some 25 bytes each, of one table, in its order."""
 
@@ -255,7 +272,7 @@ def test_a_round_in_which_nothing_changed_writes_next_to_nothing(tmp_path: Path)
             for one in many:
                 one.last_seen = 1e9
             await book.history._rounds.show()
-            assert log.stat().st_size == 0
+            assert log.stat().st_size < 3 * 4096  # the keeper may begin a log
             await book.history._rounds._round()
             await book.history.settled()
             assert log.stat().st_size < 5000 * 60
