@@ -284,6 +284,28 @@ def test_the_state_is_for_the_daemons_eyes_only(lab: Lab) -> None:
     assert daemon.get("/healthz")["status"] == "ok"
 
 
+def test_a_flood_of_made_up_devices_leaves_no_trace_in_the_history(lab: Lab) -> None:
+    """FAULTS T11, the disk's part: 100,000 MACs, and the database grows by less than a MiB (8 are allowed)."""
+    crowd = lab.crowd()
+    real = lab.addresses(40, start=50)
+    crowd.populate(real)
+    daemon = lab.daemon()
+    until(lambda: len(daemon.devices()) == 41, "all were found")
+    before = size(daemon)
+    crowd.flood(rate=20_000, seconds=5, macs=100_000)
+    time.sleep(6)
+    assert any(event["kind"] == "flood" for event in daemon.get("/api/events?limit=5000")["events"])
+    assert size(daemon) - before < 2**20
+    daemon.restart()
+    assert set(real) <= set(daemon.devices())
+    assert size(daemon) - before < 2**20
+
+
+def size(daemon: Daemon) -> int:
+    """Bytes of the database and its log."""
+    return sum(path.stat().st_size for path in daemon.folder.glob("netscand.db*"))
+
+
 def test_an_ordinary_user_keeps_a_history_too(lab: Lab) -> None:
     """The daemon as in its unit: CAP_NET_RAW and nothing else."""
     crowd = lab.crowd()
