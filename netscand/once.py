@@ -1,6 +1,7 @@
 """`netscand --once`: scan, print the devices, exit. arp-scan's job, without a service, and beside a running one."""
 
 import asyncio
+import os
 import sys
 import time
 from contextlib import suppress
@@ -77,10 +78,17 @@ async def _once(config: Config, *, as_json: bool) -> int:
     translator = Translator(offset=lambda: time.time() - time.monotonic(), vendor=Vendors().of)
     devices = [translator.device(inventory.devices[mac]) for mac in sorted(listener.found) if mac in inventory.devices]
     if as_json:
-        sys.stdout.write(protocol.encode(devices).decode() + "\n")
+        text = protocol.encode(devices).decode() + "\n"
     else:
-        for device in devices:
-            sys.stdout.write(f"{device.ip or '-':<15}  {device.mac}  {device.vendor or '-'}\n")
+        text = "".join(f"{device.ip or '-':<15}  {device.mac}  {device.vendor or '-'}\n" for device in devices)
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as wrong:  # a closed pipe is the reader's wish; a full disk is a fault
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(wrong, BrokenPipeError):
+            sys.stderr.write(f"netscand: cannot write: {wrong.strerror}\n")
+            return 69
     for error in listener.errors:
         sys.stderr.write(f"netscand: {error}\n")
     return 69 if listener.errors and not devices else 0

@@ -7,6 +7,9 @@ from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip,
 MOST_ADDRESSES = 64
 """Addresses a device may have; the one not heard for longest goes first. More is proxy ARP."""
 
+MOST_UNCONFIRMED = 8
+"""The same for one that never answered us: more are not taken, so that made-up ones cost little."""
+
 CONFLICT_WITHIN = 60.0
 """Seconds in which two devices that claim one address are in conflict; later, the address has moved."""
 
@@ -99,6 +102,8 @@ class Addresses:
     def _add(self, device: Device, ip: Ip, seen: Observation, network: Network) -> tuple[Event, ...]:
         if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
             return ()  # an address of another LAN says nothing about this one
+        if len(device.addresses) >= MOST_UNCONFIRMED and not device.confirmed:
+            return ()
         before = {"ip": device.ip, "addresses": tuple(device.addresses)}
         renamed = [held for held in device.addresses if held.ip == ip and held.network not in self.networks]
         for held in renamed:  # the same address, on a network that has another name or interface now

@@ -40,7 +40,9 @@ class Census:
         """Whether one more device of an interface may be told now."""
         door = self._door(interface, now)
         if confirmed:
-            return door.confirmed < MOST_CONFIRMED
+            room = door.confirmed < MOST_CONFIRMED
+            door.turned_away += not room
+            return room
         door.tokens = min(NEWCOMERS_AT_ONCE, door.tokens + max(0.0, now - door.at) * NEWCOMERS_A_SECOND)
         door.at = max(now, door.at)
         if door.tokens < 1:
@@ -55,7 +57,7 @@ class Census:
         if not door.turned_away or seen.at < door.flood_at:
             return ()
         count, door.turned_away, door.flood_at = door.turned_away, 0, seen.at + FLOOD_APART
-        reason = f"{count} more MACs that never answered than a LAN can have; the last: {seen.mac.hex(':')}"
+        reason = f"{count} more MACs than a LAN can have; the last: {seen.mac.hex(':')}"
         return (Event(EventKind.FLOOD, seen.at, network, None, seen.ip, seen.mac, seen.evidence, reason),)
 
     def add(self, device: Device, now: float) -> Mac | None:

@@ -25,6 +25,9 @@ WITNESS_PATIENCE = 60.0
 WITNESSES = 64
 """Devices asked at most."""
 
+SAMPLED = 256
+"""Devices looked at for witnesses at most."""
+
 ANSWER_WITHIN = 1.5
 """Seconds that the witnesses have."""
 
@@ -92,6 +95,9 @@ class Doubt:
         if inquiry is not None and now - inquiry.at < ASKED_ANEW:
             inquiry.suspects[device.mac] = device
             return []
+        devices = list(devices)
+        if len(devices) > SAMPLED:  # a large LAN is judged by some of it, or the looking itself would hold everyone up
+            devices = self._rng.sample(devices, SAMPLED)
         there = [
             each for each in devices if each.status is not Status.OFFLINE and not each.is_self and each is not device
         ]

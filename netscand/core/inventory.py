@@ -32,6 +32,7 @@ from netscand.core.places import SCANNED, Places
 from netscand.core.presence import Presence, Rules, Step
 from netscand.core.recall import take_back
 from netscand.core.said import Said
+from netscand.core.verdict import set_status
 from netscand.core.words import relabel
 
 UNASKABLE = 300.0
@@ -49,6 +50,7 @@ class Inventory:
 
     def __init__(self, rules: Rules, rng: Random) -> None:
         self.rules = rules
+        self._interfaces: dict[str, int] = {}
         self._own_rules: dict[Rules, Rules] = {}
         self.devices: dict[Mac, Device] = {}
         self.networks: dict[str, Network] = {}
@@ -74,7 +76,7 @@ class Inventory:
                 return ()
             seen = worth
         events = self._fold(seen, network, rtt)
-        if seen.name or seen.dhcp_server:
+        if seen.name or seen.dhcp_server or seen.router is not None:
             server = self.addresses.holder(network.id, seen.dhcp_server)
             events = (*events, *self.said.hear(seen, network, self.devices.get(seen.mac), server))
         return events
@@ -99,7 +101,7 @@ class Inventory:
         device.interface = seen.interface
         if rtt is not None:
             device.rtt = rtt
-            if not device.confirmed:
+            if not device.confirmed and self._census.admits(seen.interface, at, confirmed=True):
                 self._census.confirm(device, at)
         if seen.goodbye:
             device.presence.goodbye(at)
@@ -112,7 +114,7 @@ class Inventory:
             if odd:  # it may be asked elsewhere now, or for the first time
                 self._schedule(device)
             return recovered + odd
-        event = self._set_status(device, Status.ONLINE, at, SPOKEN[seen.evidence], network.id, seen)
+        event = set_status(device, Status.ONLINE, at, SPOKEN[seen.evidence], network.id, seen)
         self._schedule(device)
         return (*recovered, event, *self.addresses.hear(device, seen, network))
 
@@ -189,8 +191,8 @@ class Inventory:
             where = self._where(device)
             step = device.presence.step(now)
             if where is None:
-                silence = now - device.last_seen
-                if silence >= UNASKABLE:
+                silence = now - device.presence.since
+                if silence >= UNASKABLE and self._would_be_heard(device):
                     events.append(self._lose(device, now, f"silent for {silence:.0f} s, and no address to ask"))
                 else:
                     self._schedule(device)
@@ -202,7 +204,7 @@ class Inventory:
             else:  # off the agenda until the planner has sent it, or found it no longer wanted
                 if step is Step.REQUEST:
                     self._ask_the_others(device, where[0], now)
-                self.wishes.append(Ask(where[0], where[1].ip, device.mac if step is Step.PROBE else None))
+                self.wishes.append(Ask(where[0], where[1].ip, device.mac if step is Step.PROBE else None, device.mac))
         return tuple(events)
 
     def _judge(self, device: Device, network: Network, now: float) -> tuple[Event, ...]:
@@ -226,13 +228,13 @@ class Inventory:
     def _lose(self, device: Device, now: float, reason: str, network: str | None = None) -> Event:
         device.agenda = inf
         device.presence.lost(now)
-        return self._set_status(device, Status.OFFLINE, now, reason, network)
+        return set_status(device, Status.OFFLINE, now, reason, network)
 
     def _ask_the_others(self, device: Device, network: Network, now: float) -> None:
         for witness in self._doubt.suspect(network.id, device, self.addresses.devices(network.id), now):
             where = self._where(witness)
             if where is not None:
-                self.wishes.append(Ask(where[0], where[1].ip, witness.mac))
+                self.wishes.append(Ask(where[0], where[1].ip, witness.mac, witness.mac))
 
     def _end_doubt(self, network: Network, seen: Observation) -> tuple[Event, ...]:
         """The first answer ends the doubt; each device stays `unknown` until its own verdict."""
@@ -249,7 +251,7 @@ class Inventory:
 
     def wanted(self, ask: Ask, now: float) -> bool:
         """Whether a wish still stands when its turn has come; one that does not is scheduled anew."""
-        device = self.devices.get(ask.mac) if ask.mac else self.addresses.holder(ask.network.id, ask.ip)
+        device = self._meant(ask)
         if device is None:
             return False
         if device.presence.step(now) in (Step.PROBE, Step.REQUEST):
@@ -262,16 +264,21 @@ class Inventory:
 
     def asked(self, ask: Ask, now: float) -> None:
         """Note that an ask really left."""
-        device = self.addresses.holder(ask.network.id, ask.ip)
+        device = self._meant(ask)
         if device is not None and not device.is_self:
             device.presence.asked(now, broadcast=ask.mac is None)
             self._schedule(device)
 
     def not_asked(self, ask: Ask, now: float) -> None:
         """Note that the interface refused an ask: try again in a second, and count nothing."""
-        device = self.addresses.holder(ask.network.id, ask.ip)
+        device = self._meant(ask)
         if device is not None and device.status is not Status.OFFLINE and not device.is_self:
             self._push(device, now + 1.0)
+
+    def _meant(self, ask: Ask) -> Device | None:
+        """Whom an ask is about: not who holds the address by now, but who was asked."""
+        mac = ask.of or ask.mac
+        return self.devices.get(mac) if mac else self.addresses.holder(ask.network.id, ask.ip)
 
     def _where(self, device: Device) -> tuple[Network, Address] | None:
         """Where a device would be asked: at its IPv4 address while that is heard, else where it was heard last."""
@@ -289,13 +296,19 @@ class Inventory:
                 best, rank = (network, address), candidate
         return best
 
+    def _would_be_heard(self, device: Device) -> bool:
+        """Whether the silence of a device that cannot be asked says anything: not while its interface is down."""
+        blind = self.place(device.interface, None) is None
+        return device.status is Status.ONLINE or not (device.addresses or blind)
+
     def _schedule(self, device: Device) -> None:
         due = inf
-        if not device.is_self and device.status is not Status.OFFLINE:
-            if self._where(device) is not None:
-                due = device.presence.next_at
-            elif device.status is Status.ONLINE or not device.addresses:
-                due = device.last_seen + UNASKABLE
+        if device.is_self or device.status is Status.OFFLINE:
+            pass
+        elif self._where(device) is not None:
+            due = device.presence.next_at
+        elif self._would_be_heard(device):
+            due = device.presence.since + UNASKABLE
         if due == inf:
             device.agenda = inf
         elif due != device.agenda:
@@ -336,6 +349,8 @@ class Inventory:
                 for device in self.addresses.devices(network_id):
                     self._schedule(device)
         self._recalled.clear()
+        self.set_rules(self.rules)
+        self._interfaces = {network.id: network.index for network in self.networks.values()}
         ourselves.mark(self.devices, self.networks.values(), self.addresses, self.rules, now)
         self.addresses.mark_gateways(self.devices.values())
         return tuple(events)
@@ -348,7 +363,6 @@ class Inventory:
             device.presence.rules = self._rules_in(where[0]) if where else rules
 
     def _rules_in(self, network: Network) -> Rules:
-        """One object for all devices of a network."""
         if network.patience is None:
             return self.rules
         rules = Rules(self.rules.probe_interval, *network.patience)
@@ -363,30 +377,24 @@ class Inventory:
 
     def _doubt_devices(self, network: str, reason: str, now: float) -> None:
         """Set every device that is online on no other network to `unknown`; the network's event tells it."""
-        for device in self.addresses.devices(network):
-            if device.status is Status.ONLINE and not self.place.hears(device, now):
+        for device in self._on(network):
+            if device.status is Status.ONLINE and not device.is_self and not self.place.hears(device, now):
                 device.status, device.status_since, device.reason = Status.UNKNOWN, now, reason
                 self._schedule(device)
 
     def _believe(self, network: Network, now: float) -> None:
         """We hear this network again: each device gets its own verdict, its silence counted from now."""
-        for device in self.addresses.devices(network.id):
+        for device in self._on(network.id, network.index):
             if device.status is not Status.OFFLINE and not device.is_self:
                 device.presence.excuse(now)
                 self._schedule(device)
 
-    # ---- telling ------------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _set_status(
-        device: Device, status: Status, at: float, reason: str, network: str | None, seen: Observation | None = None
-    ) -> Event:
-        previous: Mapping[str, object] = {
-            "status": device.status, "status_since": device.status_since, "reason": device.reason,
-        }  # fmt: skip
-        device.status, device.status_since, device.reason = status, at, reason
-        kind = EventKind.ONLINE if status is Status.ONLINE else EventKind.OFFLINE
-        return Event(
-            kind, at, network, device, seen.ip if seen else device.ip, None, seen.evidence if seen else None,
-            reason, previous, seen.at if seen else None,
-        )  # fmt: skip
+    def _on(self, network: str, interface: int | None = None) -> list[Device]:
+        """Who is of a network: by an address, or, without any, by the interface where it was heard."""
+        interface = interface or self._interfaces.get(network)
+        return [
+            device
+            for device in self.devices.values()
+            if any(held.network == network for held in device.addresses)
+            or (not device.addresses and device.interface == interface)
+        ]

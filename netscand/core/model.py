@@ -138,6 +138,8 @@ class Observation(NamedTuple):
     """A DHCP server that this frame speaks for, or of."""
     solicited: bool = False
     """It answers somebody's ask."""
+    router: bool | None = None
+    """It says that it is a default router of IPv6, or no more."""
 
 
 @dataclass(slots=True)
@@ -172,6 +174,8 @@ class Device:
     """Seconds from our last ask to its answer."""
     is_self: bool = False
     is_gateway: bool = False
+    is_router: bool = False
+    """It says that it is a default router of IPv6."""
     is_proxy: bool = False
     """It answers for more addresses than a host has (proxy ARP)."""
     hostname: str | None = None
@@ -215,6 +219,8 @@ class Ask(NamedTuple):
     network: Network
     ip: Ip
     mac: Mac | None
+    of: Mac | None = None
+    """Whose presence asks; None: a scan does."""
 
 
 class ScanStarted(NamedTuple):

@@ -29,6 +29,9 @@ from netscand.core.targets import Wish, merge, resolve
 FULL_RATE_APART = 5.0
 """Seconds between two scans of a whole network at the full rate."""
 
+FLAPS_REMEMBERED = 256
+"""Networks that went down whose last scan is remembered."""
+
 FIRST_SCAN_FAST = 1024
 """Addresses up to which the first scan of a network goes at the full rate."""
 
@@ -73,6 +76,8 @@ class Planner:
         self._running = Running(inventory, self._plans, self._afford)
         self._waiting: tuple[int, Wish] | None = None
         self._scans_first = False
+        self._last_fast: dict[str, float] = {}
+        """When networks that went down were last asked at the full rate: they may be back within 5 s."""
         self._last_id = 0
         self._first = True
         self.set_pace(pace, now)
@@ -116,13 +121,18 @@ class Planner:
             plan = before.pop(network.id, None)
             if plan is None:
                 plan = Plan(network, now, self._rng)
+                plan.last_fast = self._last_fast.get(network.id, -inf)
                 plan.cause = Cause.START if self._first else Cause.INTERFACE
             elif (plan.network.index, plan.network.own) != (network.index, network.own):
                 plan.due, plan.cause = now, Cause.INTERFACE
             plan.network = network
+            plan.due = min(plan.due, now + self._interval(plan))  # the configuration may have quickened it
             self._set_buckets(plan, now)
             self._plans[network.id] = plan
-        for network_id in before:
+        for network_id, gone in before.items():
+            self._last_fast[network_id] = gone.last_fast
+            while len(self._last_fast) > FLAPS_REMEMBERED:
+                del self._last_fast[next(iter(self._last_fast))]
             self.failed(network_id, "the network went down", now)
         self._first = False
         self.next_at = now
@@ -350,6 +360,7 @@ class Planner:
         self._running.begin(Scan(self._last_id, plan.cause, [part], now))
 
     def _start_wish(self, scan_id: int, wish: Wish, now: float) -> None:
+        vanished = [network for network in wish if network not in self._plans]
         wish = {network: offsets for network, offsets in wish.items() if network in self._plans}
         for network, offsets in wish.items():
             ready = self._plans[network].last_fast + FULL_RATE_APART
@@ -370,4 +381,4 @@ class Planner:
             parts.append(
                 Part(plan.network, chosen, order, range(len(chosen)), tries=self.pace.tries, thorough=True, fast=True)
             )
-        self._running.begin(Scan(scan_id, Cause.CLIENT, parts, now))
+        self._running.begin(Scan(scan_id, Cause.CLIENT, parts, now), vanished)

@@ -92,6 +92,11 @@ class Presence:
         rules = self.rules
         return min(max(rules.least, 0.0 if self._said_goodbye else self._silences.patience), rules.most)
 
+    @property
+    def since(self) -> float:
+        """From when its silence counts: when it was heard last, or since when we can hear it again."""
+        return self._since
+
     # ---- what happened ------------------------------------------------------------------------------------------
 
     def heard(self, at: float, *, joined: bool = False) -> None:

@@ -1,6 +1,6 @@
 """Scans under way: what they ask now, what is told of them, and their end."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 from netscand.core.inventory import Inventory
@@ -55,16 +55,18 @@ class Running:
                 scan.parts = [part for part in scan.parts if part.network.id != network]
                 self._tell(scan, now)
 
-    def begin(self, scan: Scan) -> None:
-        """Start a scan."""
+    def begin(self, scan: Scan, vanished: Sequence[str] = ()) -> None:
+        """Start a scan; of the networks that went while it was waited for, tell that."""
         self.scans.append(scan)
         self._news.append(ScanStarted(scan.id, scan.networks, scan.cause))
+        self._news += [ScanFailed(scan.id, network, "the network went down") for network in vanished]
         for part in scan.parts:
             part.now = scan.started_at
             part.walk = part.asks(self._inventory)
 
     def _advance(self, scan: Scan, asks: list[Ask], now: float, limit: int) -> None:
-        scan.parts.append(scan.parts.pop(0))  # each network has the first go in its turn
+        if scan.parts:
+            scan.parts.append(scan.parts.pop(0))  # each network has the first go in its turn
         for part in tuple(scan.parts):
             part.now = now
             part.wait = self._plans[part.network.id].wait

@@ -1,4 +1,4 @@
-"""What devices say besides that they are there: their names, and which DHCP servers they know or are."""
+"""What devices say besides that they are there: their names, that they are routers, which DHCP servers they know."""
 
 from netscand.core.model import Device, Event, EventKind, Evidence, Network, Observation
 from netscand.core.names import Naming
@@ -19,6 +19,8 @@ class Said:
         named = None
         if device is not None and seen.evidence is not Evidence.PROXIED:
             named = self.naming.hear(device, seen, network.id)
+            if seen.router is not None:
+                device.is_router = seen.router
         served = self._server(seen, network, device, server)
         return tuple(event for event in (named, served) if event is not None)
 

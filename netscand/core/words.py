@@ -4,8 +4,6 @@ from collections.abc import Mapping
 
 from netscand.core.model import Device, Event, EventKind
 
-LABELLED_BY = ("label", "known", "notes", "patience")
-
 
 def relabel(device: Device, wishes: Mapping[str, object], now: float) -> Event | None:
     """Take new words, by their names on the wire; None where nothing changes. `patience` None: the learned one."""

@@ -26,9 +26,6 @@ REDUNDANCY = (b"\x00\x00\x5e\x00\x01", b"\x00\x00\x5e\x00\x02", b"\x00\x00\x0c\x
 MACHINES = (b"\x52\x54\x00", b"\x02\x42")
 """MAC prefixes that are locally administered and yet no phone's disguise: QEMU and KVM guests, Docker containers."""
 
-MOST_ADDRESSES = 64
-"""A device that holds as many answers for others (proxy ARP)."""
-
 TIMES = frozenset(("status_since", "first_seen", "last_seen"))
 
 
@@ -220,10 +217,10 @@ def kinds(device: Device) -> list[str]:
     found = []
     if device.is_self:
         found.append("self")
-    if device.is_gateway:
+    if device.is_gateway or device.is_router:
         found.append("gateway")
     if device.mac.startswith(REDUNDANCY):
         found.append("router_redundancy")
-    if len(device.addresses) >= MOST_ADDRESSES:
+    if device.is_proxy:
         found.append("proxy_arp")
     return found

@@ -179,3 +179,16 @@ def test_after_a_sleep_there_is_a_scan_before_any_verdict(way: str) -> None:
     house = asyncio.run(story())
     assert not [event for event in house.tape.events if event.kind is EventKind.OFFLINE]
     assert any(isinstance(news, ScanStarted) and news.cause is Cause.INTERFACE for news in house.tape.news)
+
+
+def test_what_was_unsent_when_the_networks_changed_is_asked_again() -> None:
+    """Or a device would be off the agenda for ever."""
+    house = House()
+    house.engine.hear([house.seen(1, "10.0.0.11")])
+    house.turn(2)
+    house.cable.room = 0
+    house.turn(30)
+    house.engine.set_networks([network()])
+    house.cable.room = 1000
+    house.turn(600)
+    assert [event.kind for event in house.tape.events if event.device and event.device.mac == mac(1)][-1] == "offline"

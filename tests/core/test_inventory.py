@@ -1,5 +1,6 @@
 """The picture of the LAN: observations and ticks in, events out."""
 
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -195,6 +196,9 @@ def test_a_flood_is_one_event_and_the_real_devices_stay() -> None:
 
 def test_addresses_are_bounded_and_the_one_not_heard_for_longest_goes() -> None:
     world = World([network("10.0.0.0/16")])
+    world.hosts[2, ip("10.0.1.1")] = mac(1)
+    world.planner.wish(["10.0.1.1"], world.now)
+    world.run(1)
     for number in range(300):
         world.now += 0.001
         world.hear(mac(1), f"10.0.{number // 200 + 1}.{number % 200 + 1}")
@@ -280,6 +284,8 @@ def test_another_mac_at_the_gateways_address_is_told_as_such() -> None:
 
 def test_a_mac_with_more_addresses_than_a_host_has_is_proxy_arp_and_quiet() -> None:
     world = World()
+    world.alive(1)
+    world.run(1)
     for last in range(10, 250):
         world.hear(mac(1), f"10.0.0.{last}")
     told = len(world.events)
@@ -313,6 +319,7 @@ def test_a_network_that_falls_silent_at_once_is_doubted() -> None:
     world.run(300)
     assert [event.kind for event in world.events] == [K.NETWORK_SILENT]
     assert {world.inventory.devices[mac(i)].status for i in range(1, 31)} == {Status.UNKNOWN}
+    assert world.inventory.devices[network().mac].status is Status.ONLINE, "of ourselves there is no doubt"
     world.deaf = lambda ask: False
     world.run(120)
     assert [event.kind for event in world.events[1:]] == [K.NETWORK_RECOVERED] + [K.ONLINE] * 30
@@ -391,3 +398,51 @@ def test_after_a_suspend_nobody_is_gone_for_our_sleep() -> None:
     world.inventory.resumed(world.now)
     world.run(120)
     assert not world.events
+
+
+def test_who_lost_its_address_to_another_is_asked_by_its_own_mac_and_called_gone() -> None:
+    """The probe is credited to whom it was meant for, not to who holds the address by now."""
+    world = World()
+    world.hosts[2, ip("10.0.0.50")] = mac(1)
+    world.run(8000)
+    world.hosts[2, ip("10.0.0.50")] = mac(2)
+    world.hear(mac(2), "10.0.0.50", Evidence.ARP_ANNOUNCEMENT)
+    world.run(300)
+    assert world.inventory.devices[mac(1)].status is Status.OFFLINE
+    assert str(world.inventory.devices[mac(2)].status) == "online"
+
+
+def test_a_device_without_an_address_is_unknown_too_while_its_interface_is_down() -> None:
+    world = World()
+    world.hear(mac(1), None, Evidence.ARP_PROBE)
+    world.set_networks([network(state=NetworkState.DOWN)])
+    assert world.inventory.devices[mac(1)].status is Status.UNKNOWN
+    world.run(1000)
+    assert not world.of(K.OFFLINE)
+
+
+def test_after_a_suspend_a_device_without_an_address_has_its_grace_too() -> None:
+    world = World()
+    world.hear(mac(1), None, Evidence.ARP_PROBE)
+    world.now += 8 * 3600
+    world.inventory.resumed(world.now)
+    world.run(60)
+    assert not world.of(K.OFFLINE)
+
+
+def test_the_patience_of_a_network_is_taken_by_who_is_known_already() -> None:
+    world = World()
+    world.alive(1)
+    world.run(10)
+    world.set_networks([replace(network(), patience=(40.0, 50.0))])
+    assert 40 <= world.inventory.devices[mac(1)].presence.patience <= 50
+
+
+def test_confirmed_devices_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Law 6: a host that answers our scans with made-up MACs fills no table, and is told as a flood."""
+    monkeypatch.setattr(census, "MOST_CONFIRMED", 20)
+    world = World()
+    world.alive(100)
+    world.run(30)
+    assert sum(device.confirmed for device in world.inventory.devices.values()) <= 20
+    assert len(world.of(K.FLOOD)) == 1

@@ -289,14 +289,37 @@ def test_a_large_network_is_walked_in_turns_and_says_so() -> None:
 
 
 def test_an_interface_that_comes_back_is_scanned_at_once_but_not_at_the_full_rate_within_5_s() -> None:
+    """A link that flaps is no reason for a storm."""
     world = World()
     world.run(2)
+    for _ in range(3):
+        world.set_networks([])
+        world.frames.clear()
+        world.set_networks([network()])
+        world.run(0.9)
+        assert started(world)[-1][1].cause is Cause.INTERFACE
+        assert 0 < len(world.frames) <= 50
+
+
+def test_a_wish_whose_network_vanishes_ends_with_a_scan_error() -> None:
+    """And nothing breaks: whoever waits for it is answered."""
+    world = World()
+    world.run(2)
+    scan_id = world.planner.wish((), world.now)
     world.set_networks([])
-    world.frames.clear()
-    world.set_networks([network()])
-    world.run(1)
-    assert started(world)[-1][1].cause is Cause.INTERFACE
-    assert len(world.frames) > 0
+    world.run(10)
+    told = [type(news) for _, news in world.news if not isinstance(news, ScanProgress) and news.scan_id == scan_id]
+    assert told == [ScanStarted, ScanFailed, ScanFinished]
+
+
+def test_a_shorter_interval_is_taken_at_once() -> None:
+    """As a reload brings it."""
+    world = World([network(interval=3600)])
+    world.run(20)
+    world.news.clear()
+    world.set_networks([network(interval=30)])
+    world.run(31)
+    assert started(world)
 
 
 def test_a_lease_quickens_the_schedule_and_its_end_slows_it() -> None:

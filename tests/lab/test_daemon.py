@@ -224,6 +224,11 @@ def test_once_does_what_arp_scan_does(lab: Lab) -> None:
     assert {line.split()[0] for line in plain.stdout.splitlines()} == set(addresses)
     as_json = lab.watcher.run([*argv, "--json", "--config", str(daemon.config)])
     assert {device["ip"] for device in json.loads(as_json.stdout)} == set(addresses)
+    line = " ".join([*argv, "--config", str(daemon.config)])
+    for sink, code in (("| true", "0"), (">/dev/full", "69")):
+        written = lab.watcher.run(["sh", "-c", f"{{ {line}; echo $? >&2; }} {sink}"], check=False)
+        assert written.stderr.splitlines()[-1] == code, written.stderr
+        assert "Traceback" not in written.stderr
     assert daemon.healthy()
 
 
@@ -324,10 +329,14 @@ def test_sighup_with_a_bad_file_keeps_the_old_configuration(lab: Lab) -> None:
     daemon.config.write_text(good.replace("interval = 20", "interval = -1"))
     daemon.signal(signal.SIGHUP)
     wait_for("the refusal in the log", 3, lambda: "[scan] interval" in daemon.log())
-    assert daemon.get("/api/status")["interval"] == 20
+    status = daemon.get("/api/status")
+    assert status["interval"] == 20
+    assert status["status"] == "degraded"
+    assert "[scan] interval" in status["problems"][0]
     daemon.config.write_text(good.replace("interval = 20", "interval = 7"))
     daemon.signal(signal.SIGHUP)
     wait_for("the new interval", 3, lambda: daemon.get("/api/status")["interval"] == 7)
+    assert daemon.get("/api/status")["problems"] == []
     wait_for("the network's", 3, lambda: daemon.get("/api/networks")["networks"][0]["interval"] == 7)
 
 
