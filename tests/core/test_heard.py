@@ -217,6 +217,15 @@ def test_an_address_that_is_still_probed_for_is_not_held() -> None:
     assert (seen.mac, seen.ip, seen.joining) == (PHONE, None, True)
 
 
+@pytest.mark.parametrize("lifetime", [0, 1800])
+def test_a_router_says_whether_it_is_one(lifetime: int) -> None:
+    over = words.IPv6(src="fe80::9", dst="ff02::1", hlim=255)
+    frame = (
+        words.Ether(src=words.MAC, dst="33:33:00:00:00:01") / over / words.inet6.ICMPv6ND_RA(routerlifetime=lifetime)
+    )
+    assert heard(bytes(frame)) == (says(PHONE, "fe80::9", NDP, router=lifetime > 0),)
+
+
 def test_an_answer_to_an_echo_counts_where_the_echo_was_ours() -> None:
     def answer(number: int, source: str = "fe80::9") -> bytes:
         body = struct.pack("!BBHHH", 129, 0, 0, number, 1)

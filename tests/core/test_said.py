@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from netscand.core import names, servers
+from netscand.core import addresses, names, servers
 from netscand.core.model import ALL_NODES, EventKind, Evidence, Ip, Mac, Observation
 from tests.core.world import World, ip, mac, network
 
@@ -295,3 +295,20 @@ def test_who_has_ipv6_only_is_asked_as_soon_as_we_have_it_too() -> None:
     world.set_networks([replace(network(), own6=LINK_LOCAL)])
     world.run(60)
     assert any(ask.ip == v6(9) for _, ask in world.frames)
+
+
+def test_who_advertises_itself_as_a_router_is_one_until_it_takes_that_back() -> None:
+    world = with_ipv6()
+    for router in (True, None, False):
+        world._hear(Observation(world.now, 2, mac(1), v6(1), Evidence.NDP, router=router))
+        assert world.inventory.devices[mac(1)].is_router is (router is not False)
+        world.now += 1
+
+
+def test_one_that_never_answered_has_few_addresses() -> None:
+    """Law 6: made-up devices with made-up addresses cost neither memory nor events."""
+    world = with_ipv6()
+    for number in range(100):
+        world._hear(Observation(world.now, 2, mac(9), v6(number + 1), Evidence.NDP))
+    assert len(world.inventory.devices[mac(9)].addresses) == addresses.MOST_UNCONFIRMED
+    assert len(world.of(EventKind.ADDRESS_ADDED)) < addresses.MOST_UNCONFIRMED

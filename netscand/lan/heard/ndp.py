@@ -10,7 +10,7 @@ SOURCE_ADDRESS, TARGET_ADDRESS = 1, 2
 
 SOLICITED = 0x40
 ECHO_ID = 0x6E73
-"""The identifier of the echoes that we send (lan/asks.py): the kernel gives us answers to these alone."""
+"""The identifier of the echoes that we send (lan/solicit.py): the kernel gives us answers to these alone."""
 
 UNPASSED = 255
 """The hop limit of what no router passed on."""
@@ -50,17 +50,24 @@ def decode(message: bytes, sender: Sender, *, hop_limit: int, to: Ip) -> tuple[O
     if not is_host(sender.ip) or (kind in (ROUTER_ADVERTISEMENT, REDIRECT) and not is_link_local(sender.ip)):
         return ()
     mac = sender.mac if kind == REDIRECT else claimed.get(SOURCE_ADDRESS, sender.mac)
-    return _seen(sender, mac, sender.ip)
+    # A lifetime of 0 takes the word back (RFC 4861, 6.2.5), or only tells prefixes.
+    router = message[6:8] != b"\0\0" if kind == ROUTER_ADVERTISEMENT else None
+    return _seen(sender, mac, sender.ip, router=router)
 
 
 def _seen(
-    sender: Sender, mac: Mac, ip: Ip | None, *, solicited: bool = False, joining: bool = False
+    sender: Sender,
+    mac: Mac,
+    ip: Ip | None,
+    *,
+    solicited: bool = False,
+    joining: bool = False,
+    router: bool | None = None,
 ) -> tuple[Observation, ...]:
+    at, interface = sender.at, sender.interface
     if mac != sender.mac:  # another station speaks for it
-        return (Observation(sender.at, sender.interface, mac, ip, Evidence.PROXIED),) if is_station(mac) else ()
-    return (
-        Observation(sender.at, sender.interface, mac, ip, Evidence.NDP, joining=joining, solicited=solicited),
-    )  # fmt: skip
+        return (Observation(at, interface, mac, ip, Evidence.PROXIED),) if is_station(mac) else ()
+    return (Observation(at, interface, mac, ip, Evidence.NDP, joining=joining, solicited=solicited, router=router),)
 
 
 def _options(message: bytes, place: int) -> dict[int, Mac] | None:
