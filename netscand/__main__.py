@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from netscand import __version__
-from netscand.config import ConfigError, load
+from netscand.config import Config, ConfigError, load
 
 DEFAULT = Path("/etc/netscand/netscand.toml")
 
@@ -23,8 +23,7 @@ def main() -> None:
     except ConfigError as wrong:
         sys.exit(_say(str(wrong), EX_CONFIG))
     if arguments.check_config:
-        sys.stdout.write(f"{arguments.check_config}: good\n")
-        return
+        sys.exit(_check(config, arguments.check_config))
     faulthandler.enable()  # the watchdog's SIGABRT leaves in the log where we hung
     # Imported late: --check-config and --version need no scapy.
     from netscand.journal import open_log
@@ -58,6 +57,20 @@ def main() -> None:
         sys.exit(EX_UNAVAILABLE)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _check(config: Config, path: Path) -> int:
+    """Say what a start would say of the file, and of the files that it names."""
+    from netscand.serve.listen import ListenError
+    from netscand.serve.server import check
+    from netscand.serve.tokens import TokensRefused
+
+    try:
+        check(config.listen, config.access)
+    except (ListenError, TokensRefused) as wrong:
+        return _say(f"{path}: {wrong}", EX_CONFIG)
+    sys.stdout.write(f"{path}: good\n")
+    return 0
 
 
 def parser() -> argparse.ArgumentParser:

@@ -48,6 +48,21 @@ TOKEN_NAMES = frozenset(("token", "access_token"))
 log = logging.getLogger(__name__)
 
 
+def check(listen: config.Listen, access: config.Access) -> None:
+    """Refuse what a start would refuse. Raises TokensRefused, BadAddress, BadCertificate."""
+    tls_context(listen)
+    _check_reach([address for text in listen.tcp for address in tcp_addresses(text)], Guard(access))
+
+
+def _check_reach(addresses: Sequence[TcpAddress], guard: Guard) -> None:
+    for address in addresses:
+        if not address.loopback and not guard.tokens:
+            raise BadAddress(
+                f"[listen] tcp: {address}: other hosts can reach netscand there, and there is no token to tell "
+                "them apart: set [access] token_file, or use 127.0.0.1 or [::1]"
+            )
+
+
 class Server:
     """Serves clients: `open`, then `run` until cancelled, then `close`."""
 
@@ -186,12 +201,7 @@ class Server:
     def _check_reach(self, guard: Guard) -> None:
         """Other hosts may come only where tokens tell them apart. Raises BadAddress."""
         handed_in = [TcpAddress(*sock.getsockname()[:2]) for sock in self._handed_in if sock.family != socket.AF_UNIX]
-        for address in (*self._addresses(), *handed_in):
-            if not address.loopback and not guard.tokens:
-                raise BadAddress(
-                    f"[listen] tcp: {address}: other hosts can reach netscand there, and there is no token to tell "
-                    "them apart: set [access] token_file, or use 127.0.0.1 or [::1]"
-                )
+        _check_reach((*self._addresses(), *handed_in), guard)
 
     def _unix_mode(self) -> tuple[int, int | None]:
         closed = self._access.others == "none"

@@ -259,6 +259,9 @@ def test_without_the_capability_it_says_what_is_missing(lab: Lab, tmp_path: Any)
         ("[[network]]\ncidr = 'x'", "cidr"),
         ("nonsense", "not TOML"),
         ("[listen]\nmax_clients = 'many'", "[listen] max_clients"),
+        ("[listen]\ntcp = ['127.0.0.1']", "[listen] tcp"),
+        ("[listen]\ntcp = ['0.0.0.0:8123']", "[access] token_file"),
+        ("[access]\ntoken_file = '/nowhere/tokens'", "/nowhere/tokens"),
     ],
 )
 def test_a_bad_configuration_names_the_place(tmp_path: Any, text: str, place: str) -> None:  # noqa: ANN401
