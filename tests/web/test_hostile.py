@@ -11,6 +11,7 @@ from socketserver import ThreadingTCPServer
 
 import pytest
 
+from tests.core.words_of_devices import dhcp, mdns
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
 from tests.web import eye
@@ -59,6 +60,26 @@ def test_a_script_in_a_name_is_letters(browser: Chromium, lan: Lab) -> None:
     assert page.js(eye.row("10.77.0.21")).count("<img src=x") >= 2
     assert page.js("document.querySelectorAll('[onerror], img[src=x], body script').length") == 0
     assert page.js("window.hacked ?? null") is None
+    lan.crowds[0].leave(mac)
+    page.close()
+
+
+@pytest.mark.parametrize("way", ["dhcp", "mdns"])
+def test_a_device_that_names_itself_a_script_shows_letters(browser: Chromium, lan: Lab, way: str) -> None:
+    """From the wire to the page, by a real daemon: the letters of its name, and nothing runs (T7)."""
+    said = "<img src=x onerror=alert(1)>"
+    mac, ip = ("a4:83:e7:00:00:61", "10.77.0.61") if way == "dhcp" else ("a4:83:e7:00:00:62", "10.77.0.62")
+    page = browser.page(width=1440, height=900)
+    page.go(URL)
+    lan.crowds[0].join(ip, mac)
+    page.until(eye.row(ip))
+    if way == "dhcp":
+        lan.crowds[0].send(dhcp("request", ("requested_addr", ip), ("hostname", said), mac=mac))
+    else:
+        lan.crowds[0].send(mdns((f"{said}.local.", "A", ip), source=ip, mac=mac))
+    page.until(f"({eye.row(ip)}).includes('<img src=x')")
+    assert page.js("document.querySelectorAll('[onerror], img[src=x]').length") == 0
+    assert not page.errors
     lan.crowds[0].leave(mac)
     page.close()
 
