@@ -433,8 +433,7 @@ def test_a_storm_is_followed_to_its_end(space: Space) -> None:
         for start in range(0, len(lines), 7):
             space.ip(*lines[start : start + 7])
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0.3)
-        assert as_iproute2_says(made._kernel) == by_iproute2(space)
+        await until(lambda: as_iproute2_says(made._kernel) == by_iproute2(space))
 
     follow(space, script)
 
