@@ -21,7 +21,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(row.name for row in ROWS))
     parser.add_argument("--quick", action="store_true", help="a tenth of the work; not to be quoted")
-    parser.add_argument("--long", action="store_true", help="fanout: 10,000 clients too")
+    parser.add_argument("--long", action="store_true", help="10,000 clients in fanout; the rows presence and idle")
     parser.add_argument("--write-docs", action="store_true", help="put the figures into docs/BENCHMARKS.md, row by row")
     parser.add_argument("--json", type=Path, help="where the figures are kept (default .bench/TIME.json)")
     asked = parser.parse_args()
