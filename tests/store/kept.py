@@ -1,6 +1,7 @@
 """A server over a real history: the scanner is small, what it tells is kept."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from netscand.serve.hub import Hub
 from netscand.serve.server import Server
 from netscand.serve.translate import Translator
 from netscand.store.history import History
-from tests.serve.house import BOOT, FakeScanner, House
+from tests.serve.house import FakeScanner, House
 
 
 class Kept(FakeScanner):
@@ -39,7 +40,8 @@ class Kept(FakeScanner):
 @asynccontextmanager
 async def kept_house(path: Path, **access: Any) -> AsyncIterator[tuple[House, Kept]]:  # noqa: ANN401
     """The server on `path`/s, its history `path`/h.db."""
-    translator = Translator(lambda: BOOT, lambda _: "Apple, Inc.")
+    boot = time.time() - time.monotonic()  # the real one: what is old is trimmed
+    translator = Translator(lambda: boot, lambda _: "Apple, Inc.")
     hub = Hub(translator)
     hub.holds = True
     devices: dict[Mac, Device] = {}
