@@ -247,7 +247,7 @@ def test_the_kernels_own_neighbours_are_evidence(lab: Lab) -> None:
 
 def test_a_snooping_switch_learns_what_we_listen_to(root: None) -> None:
     with Lab(snooping=True, ipv6=True) as lab:
-        daemon = lab.daemon(NO_SCANS)
+        daemon = lab.daemon(NO_SCANS, as_user=True)  # CAP_NET_RAW is enough
         told = ["cat", "/proc/net/igmp", "/proc/net/igmp6"]
         wait_for("224.0.0.251", 5, lambda: "FB0000E0" in lab.watcher.run(told).stdout)
         joined = lab.watcher.run(told).stdout
