@@ -77,23 +77,22 @@ def recalled(memory: Memory, rules: Rules, offset: float, now: float) -> list[De
     was wrong, lies at `now`.
     """
     alive = memory.alive_until
-    latest = now + offset
     devices = []
     for was in rebuilt(memory).values():
-        presence = Presence.recalled(now, rules, was.learned or b"", max(0.0, latest - was.learned_at))
+        presence = Presence.recalled(now, rules, was.learned or b"", max(0.0, now + offset - was.learned_at))
         presence.chosen = was.chosen
         device = Device(
-            was.mac, min(was.first_seen, latest) - offset, min(was.last_seen, latest) - offset, presence, was.status,
-            min(was.status_since, latest) - offset, was.reason, confirmed=was.confirmed, hostname=was.hostname,
+            was.mac, min(was.first_seen - offset, now), min(was.last_seen - offset, now), presence, was.status,
+            min(was.status_since - offset, now), was.reason, confirmed=was.confirmed, hostname=was.hostname,
             hostname_source=was.hostname_source, label=was.label, known=was.known, notes=was.notes,
         )  # fmt: skip
         if was.status is Status.ONLINE:
             device.status, device.reason = Status.UNKNOWN, NOT_RUNNING
-            device.status_since = min(max(alive, was.status_since), latest) - offset
+            device.status_since = min(max(alive, was.status_since) - offset, now)
         device.addresses = list(was.addresses)  # nobody else has them
         for held in device.addresses:
-            held.first_seen = min(held.first_seen, latest) - offset
-            held.last_seen = min(held.last_seen, latest) - offset
+            held.first_seen = min(held.first_seen - offset, now)
+            held.last_seen = min(held.last_seen - offset, now)
         devices.append(device)
     return devices
 

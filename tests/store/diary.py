@@ -85,7 +85,7 @@ class Diary:
         """Cursors, as clients heard of them."""
         self._first = max(history._sequence, history._skip) + 1
 
-    async def until_told(self, cursor: str, seconds: float = 5.0) -> None:
+    async def until_told(self, cursor: str, seconds: float = 20.0) -> None:
         number = int(cursor.rpartition("-")[2])
         async with asyncio.timeout(seconds):
             while not self.told or int(self.told[-1].rpartition("-")[2]) < number:

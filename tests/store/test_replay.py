@@ -17,7 +17,7 @@ from netscand.core.replay import rebuilt, recalled, told_again
 from netscand.store.reader import remember
 from netscand.store.schema import connect
 from tests.core.world import World, ip, mac, network
-from tests.store.diary import BOOT, Diary, diary
+from tests.store.diary import BOOT, Diary, FakeClock, diary
 
 DOUBT = (EventKind.NETWORK_UP, EventKind.NETWORK_DOWN, EventKind.NETWORK_SILENT)
 
@@ -42,14 +42,19 @@ class Chronicled(World):
             self.told.append(event._replace(device=copied(event.device) if event.device else None))
 
 
+def milliseconds(at: float) -> int:
+    """Unix time, of what the history tells and of what the world has."""
+    return int(at * 1000) if at > BOOT / 2 else FakeClock().milliseconds(at)
+
+
 def words(device: Device | Remembered) -> dict[str, Any]:
     """What events tell of a device, times to the millisecond."""
     chosen = device.chosen if isinstance(device, Remembered) else device.presence.chosen
     return {
         "status": device.status,
-        "since": round(device.status_since % BOOT, 2),
+        "since": milliseconds(device.status_since),
         "reason": device.reason,
-        "first_seen": round(device.first_seen % BOOT, 2),
+        "first_seen": milliseconds(device.first_seen),
         "addresses": sorted((held.ip, held.network) for held in device.addresses),
         "names": (device.hostname, device.label, device.known, device.notes, chosen),
     }
@@ -100,6 +105,7 @@ def script_of(seed: int, length: int) -> list[Step]:
 
 def play(world: World, script: list[Step]) -> None:
     for what, *how in script:
+        world.now += 0.001  # no two frames of one host have one stamp
         if what == "hear":
             sender, at, evidence, index = how
             world.hear(mac(sender), at, evidence, index)
@@ -172,7 +178,7 @@ async def as_a_client(world: Chronicled, book: Diary) -> None:
             continue
         assert event.device.mac == told.device.mac
         assert event.device.status is told.device.status, event
-        assert round(event.device.last_seen % BOOT, 2) == round(told.device.last_seen, 2)
+        assert milliseconds(event.device.last_seen) == milliseconds(told.device.last_seen)
         if event.kind is EventKind.FORGOTTEN:
             picture.pop(event.device.mac, None)
         else:

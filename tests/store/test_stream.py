@@ -17,6 +17,9 @@ from netscand.store.schema import connect
 from tests.serve.house import LAN, OTHER, House, hear, hear_all, mac
 from tests.store.kept import Kept, kept_house
 
+QUIET = 0.5
+"""Seconds after which a client has heard all there is, on a busy machine too."""
+
 JSON = {"Content-Type": "application/json"}
 
 
@@ -68,8 +71,8 @@ def test_neither_events_nor_snapshots_show_what_is_not_stored(tmp_path: Path, mo
                     assert await hear_all(client, 0.05) == []
                 assert not any(task.done() for task in asked)
                 stall.end()
-                (event,) = await hear_all(early)
-                (first,) = await hear_all(late)
+                (event,) = await hear_all(early, QUIET)
+                (first,) = await hear_all(late, QUIET)
                 assert isinstance(event, protocol.Event)
                 assert isinstance(first, protocol.InitialState)
                 assert event.cursor == first.cursor == cursor
@@ -95,7 +98,7 @@ def test_the_end_of_a_scan_does_not_overtake_the_events_before_it(
             scanner.finish(scanner.scan_now(()))
             assert await hear_all(client, 0.2) == []
             stall.end()
-            heard = await hear_all(client)
+            heard = await hear_all(client, QUIET)
             assert [type(message).__name__ for message in heard] == ["Event", "ScanStarted", "ScanUpdate"]
             assert isinstance(heard[2], protocol.ScanUpdate)
             assert heard[2].cursor == cursor
@@ -150,7 +153,7 @@ def lose_connections(tmp_path: Path, times: int, seed: int) -> None:
                     client.transport.abort()
                 ends.set()
             async with lan.ws(f"?updates=changes&since={cursor}") as client:
-                told += [plain(event) for event in events_of(await hear_all(client))]
+                told += [plain(event) for event in events_of(await hear_all(client, QUIET))]
             assert len(told) > times
             kept: list[dict[str, Any]] = []
             while len(kept) < len(told):
@@ -185,7 +188,7 @@ def test_who_comes_back_while_events_wait_hears_each_once(tmp_path: Path, monkey
                 await asyncio.sleep(0.1)
                 waiting.append(scanner.turn(1, Status.ONLINE))
                 stall.end()
-                resumed, *rest = await hear_all(client)
+                resumed, *rest = await hear_all(client, QUIET)
                 assert isinstance(resumed, protocol.Resumed)
                 assert [event.cursor for event in events_of(rest)] == waiting
                 devices = [event.device for event in events_of(rest)]
@@ -215,7 +218,7 @@ def test_what_happens_while_the_past_is_told_does_not_colour_it(
 
             async with lan.ws(f"?updates=changes&since={start}") as client, asyncio.TaskGroup() as tasks:
                 tasks.create_task(meddle())
-                heard = events_of(await hear_all(client))
+                heard = events_of(await hear_all(client, QUIET))
             assert [event.device and event.device.label for event in heard] == [
                 None,
                 *(f"name {i}" for i in range(60)),
@@ -234,10 +237,10 @@ def test_who_comes_back_filtered_hears_what_fits_and_what_leaves_its_sight(tmp_p
             scanner.label(mac(2), {"label": None})
             scanner.publish(Event(EventKind.NETWORK_DOWN, 1.0, OTHER))
             async with lan.ws(f"?updates=changes&since={start}&network={OTHER}") as client:
-                kinds = [event.kind for event in events_of(await hear_all(client))]
+                kinds = [event.kind for event in events_of(await hear_all(client, QUIET))]
                 assert kinds == ["discovered", "labelled", "labelled", "network_down"]
             async with lan.ws(f"?updates=changes&since={start}&q=printer") as client:
-                kinds = [event.kind for event in events_of(await hear_all(client))]
+                kinds = [event.kind for event in events_of(await hear_all(client, QUIET))]
                 assert kinds == ["labelled", "labelled", "network_down"]
 
     asyncio.run(play())
@@ -407,7 +410,7 @@ def test_what_a_user_says_of_a_device_is_told_to_all_and_kept(tmp_path: Path) ->
             assert status == 200
             assert (answer["label"], answer["known"], answer["patience"]) == ("TV[31m", True, 77)
             assert answer["notes"] == "in the hall\nat home"
-            (_, event) = events_of(await hear_all(client))
+            (_, event) = events_of(await hear_all(client, QUIET))
             assert event.kind == "labelled"
             assert event.device
             assert event.device.label == "TV[31m"
