@@ -44,8 +44,8 @@ class Ear:
         """Those whose frames are decoded; None: all."""
         self.received = self.dropped = self.ignored = 0
         """Frames heard, those that the kernel had no room for, and those heard but beyond the budget."""
-        self.behind = False
-        """The last turn ended with frames unheard."""
+        self.behind = self.sated = False
+        """The last turn ended with frames unheard; with the budget spent."""
 
     def open(self) -> None:
         """Begin to hear; what comes before the first `read` waits. Raises OSError."""
@@ -62,6 +62,7 @@ class Ear:
         assert self._ring is not None
         frames = self._ring.read(self._batch)
         self.behind = len(frames) == self._batch
+        self.sated = False
         if not frames:
             self._look_why(self._ring)
             return []
@@ -72,6 +73,7 @@ class Ear:
             if wanted is not None:
                 frames = [frame for frame in frames if frame.interface in wanted]
             room = self._room()
+            self.sated = len(frames) > room
             self.ignored += max(0, len(frames) - room)
             del frames[room:]
             self._left -= len(frames)

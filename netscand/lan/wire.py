@@ -23,6 +23,9 @@ TALK_BATCH, TALK_BUDGET = 32, 1_000
 """The same for what is not ARP, and how many of those are decoded in a second: 250 devices say 50, and a flood of them
 must not keep anybody from ARP."""
 
+PAUSE = 0.05
+"""Seconds in which an ear whose budget is spent is left alone: the kernel throws a flood away more cheaply than we."""
+
 SLICE = 0.005
 """Seconds that one call of `send` holds the loop at most."""
 
@@ -145,9 +148,16 @@ class Wire:
                 loop.remove_reader(ear)
                 if not ended.done():
                     ended.set_exception(wrong)
+            if ear.sated:
+                loop.remove_reader(ear)
+                loop.call_later(PAUSE, listen, ear)
+
+        def listen(ear: Ear) -> None:
+            if not ended.done():
+                loop.add_reader(ear, read, ear)
 
         for ear in self._ears:
-            loop.add_reader(ear, read, ear)
+            listen(ear)
         try:
             while not ended.done():
                 await asyncio.wait([ended], timeout=TICK)
@@ -158,6 +168,7 @@ class Wire:
         except Broken as broken:
             raise WireError(str(broken)) from None
         finally:
+            ended.cancel()
             for ear in self._ears:
                 loop.remove_reader(ear)
 

@@ -21,7 +21,7 @@ from tests.core import captured
 from tests.core import words_of_devices as words
 from tests.core.words_of_devices import IP, UDP, Ether, IPv6, inet6
 from tests.lab.lan import Host, Lab
-from tests.lab.test_wire import Send, index_of, is_up, listen, network_of, tagged, until
+from tests.lab.test_wire import Send, index_of, is_up, listen, network_of, reply, tagged, until
 
 
 @pytest.fixture
@@ -154,6 +154,28 @@ def test_a_flood_is_decoded_within_a_budget_and_the_rest_counted(
     assert 100 <= decoded <= 150
     assert ear.ignored == 400 - decoded
     ear.close()
+
+
+def test_after_a_flood_talk_is_heard_again_and_arp_was_all_along(
+    shared_lab: Lab, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "TALK_BUDGET", 50)
+    monkeypatch.setattr(wire, "PAUSE", 0.5)
+
+    async def script(made: Wire, heard: list[Observation]) -> None:
+        for _ in range(100):
+            send(captured.LINUX_DAD)
+        await until(lambda: made.ignored)
+        read = made.received
+        send(reply())
+        await until(lambda: any(seen.evidence is Evidence.ARP_REPLY for seen in heard), 0.4)
+        assert made.received == read + 1  # the flood is left to the kernel meanwhile
+        await until(lambda: made.received == 101)
+        await asyncio.sleep(0.1)
+        send(captured.ANDROID_DISCOVER)
+        await until(lambda: any(seen.name == "Pixel-7" for seen in heard))
+
+    listen(shared_lab.watcher.space, script)
 
 
 def test_hostile_talk_is_counted_and_fills_no_log(
