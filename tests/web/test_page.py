@@ -219,3 +219,17 @@ def test_it_asks_nothing_of_anybody_else_and_is_small(browser: Chromium, crowd: 
     assert len(sizes) > 15
     assert sum(sizes) < 100_000
     page.close()
+
+
+@pytest.mark.parametrize("width", [1000, 1100, 1280, 1440])
+def test_the_table_fills_its_width_whatever_columns_are_left_out(browser: Chromium, daemon: Daemon, width: int) -> None:
+    """No room stays empty at its right while names are cut."""
+    page = browser.page(width=width, height=800)
+    page.go(URL)
+    page.until("document.querySelectorAll('#table tbody tr').length > 1")
+    empty = page.js(
+        "document.querySelector('#table').getBoundingClientRect().right - Math.max(...[...document.querySelectorAll("
+        "'#table thead th')].map(cell => cell.getBoundingClientRect().right))"
+    )
+    assert abs(empty) <= 2
+    page.close()

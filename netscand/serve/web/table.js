@@ -244,5 +244,5 @@ export class Table {
 }
 
 function pad() {
-  return el("tr", { class: "pad", role: "presentation", "aria-hidden": "true" }, el("td", { colSpan: 8 }));
+  return el("tr", { class: "pad", role: "presentation", "aria-hidden": "true" }, el("td"));
 }
