@@ -63,3 +63,10 @@ def test_every_page_that_is_linked_is_there() -> None:
             target = link.split(")")[0].split("#")[0]
             if target and "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links {target}"
+
+
+def test_the_house_page_names_every_room_of_the_core() -> None:
+    """A newcomer finds what each file answers."""
+    text = (DOCS / "house.md").read_text()
+    rooms = {path.name for path in (DOCS.parent / "netscand" / "core").glob("*.py")} - {"__init__.py"}
+    assert not {room for room in rooms if room not in text}
