@@ -19,6 +19,9 @@ STANDING = ("status", "status_since", "reason")
 
 NOT_RUNNING = "netscand was not running"
 
+UNTAUGHT = Presence(0.0, Rules()).learned()
+"""Of a device that no row was written of yet: nothing was learned, but it has been known since it was first seen."""
+
 
 # ---- forward ------------------------------------------------------------------------------------------------------
 
@@ -79,7 +82,8 @@ def recalled(memory: Memory, rules: Rules, offset: float, now: float) -> list[De
     alive = memory.alive_until
     devices = []
     for was in rebuilt(memory).values():
-        presence = Presence.recalled(now, rules, was.learned or b"", max(0.0, now + offset - was.learned_at))
+        learned, at = (was.learned, was.learned_at) if was.learned else (UNTAUGHT, was.first_seen)
+        presence = Presence.recalled(now, rules, learned, max(0.0, now + offset - at))
         presence.chosen = was.chosen
         device = Device(
             was.mac, min(was.first_seen - offset, now), min(was.last_seen - offset, now), presence, was.status,

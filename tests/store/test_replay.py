@@ -2,11 +2,13 @@
 
 import asyncio
 import tempfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +19,7 @@ from netscand.core.replay import rebuilt, recalled, told_again
 from netscand.store.reader import remember
 from netscand.store.schema import connect
 from tests.core.world import World, ip, mac, network
-from tests.store.diary import BOOT, Diary, FakeClock, diary
+from tests.store.diary import BOOT, Diary, FakeClock, device, diary, discovered
 
 DOUBT = (EventKind.NETWORK_UP, EventKind.NETWORK_DOWN, EventKind.NETWORK_SILENT)
 
@@ -155,10 +157,10 @@ def after_kill(world: Chronicled, path: Path) -> None:
     database.close()
     found = {of: words(device) for of, device in rebuilt(memory).items() if not world.inventory.devices[of].is_self}
     assert without_doubt(found) == without_doubt(devices(world))
-    for device in recalled(memory, Rules(), BOOT, world.now):
-        now = world.inventory.devices[device.mac]
-        assert device.status is (Status.OFFLINE if now.status is Status.OFFLINE else Status.UNKNOWN) or now.is_self
-        assert device.last_seen <= world.now
+    for back in recalled(memory, Rules(), BOOT, world.now):
+        now = world.inventory.devices[back.mac]
+        assert back.status is (Status.OFFLINE if now.status is Status.OFFLINE else Status.UNKNOWN) or now.is_self
+        assert back.last_seen <= world.now
 
 
 async def as_a_client(world: Chronicled, book: Diary) -> None:
@@ -194,3 +196,25 @@ def in_unix_time(device: Device) -> Device:
     for held in then.addresses:
         held.first_seen, held.last_seen = held.first_seen + BOOT, held.last_seen + BOOT
     return then
+
+
+@pytest.mark.parametrize("with_a_row", [True, False])
+def test_a_device_that_taught_nothing_is_not_new_after_a_restart(tmp_path: Path, with_a_row: bool) -> None:
+    """Known for weeks, it has the least patience at once: whether a row was written of it, or its events alone."""
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            now = time.monotonic()
+            await book.write(discovered(device(1, now), now))
+            if with_a_row:
+                await book.history._rounds.show()
+                await book.history.settled()
+            database = connect(book.killed(tmp_path / "killed"))
+            memory = remember(database)
+            database.close()
+            assert len(memory.devices) == with_a_row
+            for age, patience in ((60.0, 90.0), (14 * 86_400.0, 10.0)):
+                (back,) = recalled(memory, Rules(), BOOT, now + age)
+                assert back.presence.patience == patience
+
+    asyncio.run(play())
