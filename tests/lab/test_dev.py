@@ -100,6 +100,36 @@ def test_dev_run_says_why_the_daemon_died(lab: Lab) -> None:
         shown.until("ready:")
 
 
+def test_dev_run_says_where_its_things_are_even_where_there_is_no_network(lab: Lab) -> None:
+    """Page, log and socket, in one line; each of them is there."""
+    lab.watcher.set_address(None)
+    state = lab.folder / "state"
+    with dev_run(lab) as process:
+        shown = Shown(process)
+        shown.until("STATUS")
+        (line,) = [line for line in shown.text().splitlines() if "http://localhost:8000/" in line]
+        for name in ("log", "netscand.sock"):
+            assert f"{state / name}" in line
+            assert (state / name).exists()
+        lab.watcher.run(["curl", "--silent", "--fail", "http://localhost:8000/"])
+
+
+def test_a_second_dev_run_is_refused_and_leaves_the_first_alone(lab: Lab) -> None:
+    """A sentence that names the process; the log and the daemon of the first are as they were."""
+    with dev_run(lab) as first:
+        Shown(first).until("STATUS")
+        daemon = pid_of(lab, "netscand")
+        log = lab.folder / "state" / "log"
+        written = log.read_text()
+        assert "ready:" in written
+        with dev_run(lab) as second:
+            shown = Shown(second)
+            assert second.wait(10) == 1
+            shown.until(f"runs already (process {daemon})")
+        assert log.read_text().startswith(written)
+        assert pid_of(lab, "netscand") == daemon
+
+
 def test_dev_run_passes_arguments_on(lab: Lab) -> None:
     """`./dev run --version` is netscand's own."""
     said = lab.watcher.run(
@@ -108,17 +138,14 @@ def test_dev_run_passes_arguments_on(lab: Lab) -> None:
     assert "netscand" in said
 
 
-def namespaces() -> set[str]:
-    return {entry.name for entry in NAMESPACES.iterdir()} if NAMESPACES.exists() else set()
-
-
 @pytest.mark.usefixtures("root")
 def test_the_demo_shows_a_change_and_tidies_up() -> None:
     """The list, the visitor, and no namespace left."""
-    before = namespaces()
-    done = subprocess.run(["./dev", "demo", "--seconds", "7"], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0
-    assert "10.77.0.103" in done.stdout
-    assert "7a:0c:52:e1:88:6e" in done.stdout
-    assert "Traceback" not in done.stderr
-    assert namespaces() <= before
+    argv = ["./dev", "demo", "--seconds", "7"]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "10.77.0.103" in out
+    assert "7a:0c:52:e1:88:6e" in out
+    assert "Traceback" not in err
+    assert not list(NAMESPACES.glob(f"nsd-{process.pid}-*"))
