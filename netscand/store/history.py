@@ -1,9 +1,10 @@
 """The history as the engine and the server know it: events go in and are numbered, and come out again.
 
-    append → a row → the writer's thread → its report → `told(cursor)`: only then may clients hear of an event (law 2)
+    append → a row → the writer → its report → `told(cursor)`: only then may clients hear of an event (law 2)
 
-Nothing here waits for the disk. One that refuses, or takes longer than a second, holds no event back: they are told,
-and `problems()` says that a restart would lose them.
+The writer is a thread; a few events, while it idles, are written by the loop itself. Nothing here waits for the disk.
+One that refuses, or takes longer than a second, holds no event back: they are told, and `problems()` says that a
+restart would lose them.
 """
 
 import asyncio
@@ -187,7 +188,11 @@ class History:
         self._handing_over = False
         rows, self._rows = self._rows, []
         words, self._words.fresh = self._words.fresh, []
-        self._writer.put(Events(rows, words, self._through))
+        events = Events(rows, words, self._through)
+        if len(self._pending) == len(rows) and not self._late and (report := self._writer.at_once(events)):
+            self._hear(report)
+            return
+        self._writer.put(events)
         if self._late:
             self._release(self._through)
         elif self._timer is None:

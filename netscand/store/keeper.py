@@ -95,6 +95,7 @@ class Keeper(threading.Thread):
         if written != self._seen:
             self._seen, self._changed_at = written, now
         if reserved > writer.durable or (written != self._synced and now >= self._synced_at + SYNC_EVERY):
+            writer.disk_is_busy = True
             sync(self._path)
             writer.durable = max(writer.durable, reserved)
             self._synced, self._synced_at = written, now
@@ -104,9 +105,12 @@ class Keeper(threading.Thread):
             or (behind and now >= self._copied_at + CHECKPOINT_EVERY)
             or (behind >= TIGHT_AFTER and self._free() < TIGHT)
         ):
+            writer.disk_is_busy = True
             self._copy(written, now)
         if not self._begun_anew and (now >= self._changed_at + QUIET or behind > 8 * CHECKPOINT_AFTER):
+            writer.disk_is_busy = True
             self._begin_anew()
+        writer.disk_is_busy = not self._begun_anew  # else the next commit would sync
         if now >= self._check_at and now >= self._changed_at + QUIET:
             self._check_at = float("inf")
             self._check()

@@ -4,6 +4,9 @@ A batch is whatever came since the last one, in one transaction; where it holds 
 between two statements this thread would have to wait for the interpreter while the loop is busy. A commit is a write to
 the page cache: the keeper (store/keeper.py) syncs it to the disk, so that no event ever waits for a disk to turn.
 
+To wake this thread and be woken by it takes longer (0.6 ms) than to write a few rows (0.1 ms): while nothing else is to
+be done and the disk answers at once, the loop writes them itself, by `at_once`.
+
 When the disk refuses, events are reported as told all the same, and wait in a bounded backlog to be written when it
 takes them again; who resumes across what was dropped meanwhile gets a fresh snapshot (`floor`).
 """
@@ -12,6 +15,7 @@ import logging
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import chain
@@ -21,7 +25,7 @@ from queue import Empty, SimpleQueue
 
 from netscand.store.place import HistoryRefused, Lock, prepare, set_aside
 from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, Row
-from netscand.store.schema import HistoryBroken, is_broken, open_database, sync
+from netscand.store.schema import PATIENCE, HistoryBroken, is_broken, open_database, sync
 from netscand.store.trim import trim
 from netscand.store.work import Adopt, Broken, Devices, Events, Found, Report, Say, Stop, Work
 
@@ -39,6 +43,12 @@ MOST_ROWS = 2_000
 
 TRIM_EVERY = 60.0
 """Seconds between two looks at age and size."""
+
+FEW = 8
+"""Events that the loop may write itself."""
+
+QUICK, LET_BE = 0.003, 60.0
+"""Seconds that this may take; and for how long the loop leaves it to the thread after one that took longer."""
 
 SIZES = (256, 64, 16, 4, 1)
 """Rows in one statement; five statements are prepared, whatever the number of rows."""
@@ -77,7 +87,14 @@ class Writer(threading.Thread):
         self.most = most
         self._unix = time.time() - time.monotonic()
         self._tell = tell
-        self._queue: SimpleQueue[Work] = SimpleQueue()
+        self.disk_is_busy = False
+        """The keeper syncs, or left it to the next commit to do so: none for the loop."""
+        self._works: deque[Work] = deque()
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        """Rung once for each work."""
+        self._turn = threading.Lock()
+        """Held by who takes works and does them: so they are done in their order."""
+        self._not_before = 0.0
         self._backlog: list[Row] = []
         self._backlog_words: list[Row] = []
         self._dropped = 0
@@ -96,7 +113,39 @@ class Writer(threading.Thread):
 
     def put(self, work: Work) -> None:
         """Hand it over; never waits."""
-        self._queue.put(work)
+        self._works.append(work)
+        self._bell.put(None)
+
+    def at_once(self, events: Events) -> Report | None:
+        """Store a few events here and now, on the caller's thread; None: not now, `put` them."""
+        if len(events.rows) > FEW or time.monotonic() < self._not_before or not self._turn.acquire(blocking=False):
+            return None
+        try:
+            idle = not (self._works or self._backlog or self._trouble or self.disk_is_busy)
+            if not idle or not self._adopted or events.through > self.durable:
+                return None
+            return self._write_now(events)
+        finally:
+            self._turn.release()
+
+    def _write_now(self, events: Events) -> Report | None:
+        database = self._database
+        assert database is not None
+        began = time.monotonic()
+        database.execute("PRAGMA busy_timeout = 0")  # whoever holds the database must not hold the loop
+        self._backlog, self._backlog_words = list(events.rows), list(events.words)
+        try:
+            self._write_events()
+        except (sqlite3.Error, OSError):  # the thread meets it again, and says what it is
+            self._backlog, self._backlog_words = [], []
+            return None
+        finally:
+            database.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000:.0f}")
+            if time.monotonic() > began + QUICK:
+                self._not_before = began + LET_BE
+        self._through = events.through
+        self._reported = self._report()
+        return self._reported
 
     # ---- the thread -----------------------------------------------------------------------------------------------
 
@@ -104,27 +153,34 @@ class Writer(threading.Thread):
         """Until told to stop."""
         while True:
             self.turned_at = time.monotonic()
-            works = self._take()
-            if works and isinstance(works[-1], Stop):
-                self._guarded(works[:-1])
-                self._end(works[-1])
-                return
-            self._guarded(works)
+            now = time.monotonic()
+            wait = min(1.0, max(0.0, (self._again_at if self._trouble else self._trim_at) - now))
+            came = 0
+            with suppress(Empty):
+                self._bell.get(timeout=wait)
+                came = 1
+            with self._turn:
+                works = self._take(came)
+                if works and isinstance(works[-1], Stop):
+                    self._guarded(works[:-1])
+                    self._end(works[-1])
+                    return
+                self._guarded(works)
 
-    def _take(self) -> list[Work]:
-        """What is there, or what comes within a while."""
-        now = time.monotonic()
-        wait = min(1.0, max(0.0, (self._again_at if self._trouble else self._trim_at) - now))
-        try:
-            works = [self._queue.get(timeout=wait)]
-        except Empty:
-            return []
+    def _take(self, came: int) -> list[Work]:
+        """What is there, in one batch; `came`: how often the bell was heard for it."""
+        works: list[Work] = []
         rows = 0
-        with suppress(Empty):
-            while rows < MOST_ROWS and not isinstance(works[-1], Stop):
-                work = self._queue.get_nowait()
-                works.append(work)
-                rows += len(work.rows) if isinstance(work, Events) else 0
+        while came and rows < MOST_ROWS and not (works and isinstance(works[-1], Stop)):
+            work = self._works.popleft()
+            works.append(work)
+            rows += len(work.rows) if isinstance(work, Events) else 0
+            came = 0
+            with suppress(Empty):
+                self._bell.get_nowait()
+                came = 1
+        if came:
+            self._bell.put(None)
         return works
 
     def _guarded(self, works: Sequence[Work]) -> None:
@@ -144,13 +200,16 @@ class Writer(threading.Thread):
         if not due or self._trouble:
             self._losses += any(isinstance(work, Devices) for work in works)
             self._overflow()
-        report = Report(self._through, self._stored, self._trouble, self._losses)
+        report = self._report()
         if report != self._reported:
             self._reported = report
             self._tell(report)
         for work in works:
             if isinstance(work, Say):
                 self._tell(work)
+
+    def _report(self) -> Report:
+        return Report(self._through, self._stored, self._trouble, self._losses)
 
     def _sort_in(self, works: Sequence[Work]) -> None:
         """Events go through the backlog, which is empty while all is well."""

@@ -18,7 +18,8 @@ from netscand.core.replay import rebuilt
 from netscand.store import found, keeper, rounds, trim, writer
 from netscand.store import history as room
 from netscand.store.schema import connect
-from tests.store.diary import LAN, FakeClock, device, diary, discovered, sequences, turned
+from netscand.store.work import Work
+from tests.store.diary import LAN, Diary, FakeClock, device, diary, discovered, sequences, turned
 
 NETWORK_UP = Event(EventKind.NETWORK_UP, 1.0, LAN, reason="Ethernet, address 10.0.0.2")
 
@@ -60,6 +61,50 @@ def test_nobody_is_told_what_is_not_stored(tmp_path: Path, monkeypatch: pytest.M
             await book.until_told(cursor)
             with closing(connect(book.killed(tmp_path / "k"))) as killed:
                 assert killed.execute("SELECT max(sequence) FROM event").fetchone() == (number(cursor),)
+
+    asyncio.run(play())
+
+
+def handed_over(book: Diary, monkeypatch: pytest.MonkeyPatch) -> list[Work]:
+    """What the loop leaves to the writer's thread from now on."""
+    put, given = book.history._writer.put, []
+
+    def note(work: Work) -> None:
+        given.append(work)
+        put(work)
+
+    monkeypatch.setattr(book.history._writer, "put", note)
+    return given
+
+
+def test_the_loop_itself_writes_a_few_events_while_the_disk_is_quick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No thread has to be woken for them; but a crowd, a slow disk or one that syncs is the thread's."""
+    monkeypatch.setattr(writer, "QUICK", 10.0)
+    monkeypatch.setattr(keeper, "TURN", 3600.0)
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            await book.write(NETWORK_UP)
+            one = device(1)
+            given = handed_over(book, monkeypatch)
+            cursor = await book.write(discovered(one))
+            with closing(connect(book.killed(tmp_path / "k"))) as killed:
+                assert killed.execute("SELECT max(sequence) FROM event").fetchone() == (number(cursor),)
+            assert given == []
+            await book.write(*back_and_forth(one, 100))
+            assert len(given) == 1
+            book.history._writer.disk_is_busy = True
+            await book.write(*back_and_forth(one, 2))
+            assert len(given) == 2
+            book.history._writer.disk_is_busy = False
+            monkeypatch.setattr(writer, "QUICK", -1.0)
+            await book.write(*back_and_forth(one, 2))
+            assert len(given) == 2
+            await book.write(*back_and_forth(one, 2))
+            assert len(given) == 3
+            assert sequences(await book.page(limit=5000)) == list(range(1, 109))
 
     asyncio.run(play())
 
