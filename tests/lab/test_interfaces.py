@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from netscand.config import NetworkRule, Scan
-from netscand.core.model import Ip, Network, NetworkState
+from netscand.core.model import Network, NetworkState
 from netscand.lan import interfaces, netlink
 from netscand.lan.interfaces import Interfaces
 from netscand.lan.netlink import Netlink, NetlinkError
 from netscand.lan.networks import Kernel
+from tests.lab.rooms import beside, ip, is_up, until
 from tests.lab.spaces import Space
 
 Told = list[dict[str, Network]]
@@ -37,8 +38,7 @@ def space(root: None) -> Iterator[Space]:
     near, far = Space(name), Space(f"{name}-far")
     try:
         plug(near)
-        while near.run(["cat", "/sys/class/net/eth0/operstate"]).stdout != "up\n":
-            time.sleep(0.01)
+        is_up(near, "eth0")
         yield near
     finally:
         near.delete()
@@ -70,26 +70,9 @@ def follow(space: Space, script: Script, scan: Scan | None = None) -> None:
 
         made = Interfaces(changed, scan or Scan(), ())
         changed(made.open())
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                running = tasks.create_task(made.run())
-                await script(made, told)
-                running.cancel()
-        finally:
-            made.close()
+        await beside(made, script(made, told))
 
     space.within(lambda: asyncio.run(both()))
-
-
-async def until(true: Callable[[], object], seconds: float = 5.0) -> None:
-    """Wait for it, and fail where it does not come."""
-    async with asyncio.timeout(seconds):
-        while not true():
-            await asyncio.sleep(0.002)
-
-
-def ip(text: str) -> Ip:
-    return Ip(IPv4Address(text).packed)
 
 
 def by_iproute2(space: Space) -> tuple[set[Any], set[Any], set[Any]]:

@@ -12,8 +12,8 @@ from netscand.core.model import Evidence, Ip, Mac, Observation
 from netscand.lan import neighbours
 from netscand.lan.neighbours import Neighbours
 from tests.lab.lan import Lab
+from tests.lab.rooms import index_of, until
 from tests.lab.spaces import Space
-from tests.lab.test_wire import index_of, until
 
 MAC = "a4:83:e7:12:34:56"
 
@@ -74,7 +74,7 @@ def test_what_the_engine_raises_ends_the_room(shared_lab: Lab) -> None:
         raise ValueError("the engine's own")
 
     async def both() -> None:
-        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
             tasks.create_task(Neighbours(hear).run())
             await asyncio.sleep(0.05)
             entry(space, "10.77.0.74", "reachable")

@@ -2,10 +2,9 @@
 
 import asyncio
 import logging
-import socket
 import struct
+import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -21,27 +20,8 @@ from tests.core import captured
 from tests.core import words_of_devices as words
 from tests.core.words_of_devices import IP, UDP, Ether, IPv6, inet6
 from tests.lab.lan import Host, Lab
-from tests.lab.test_wire import Send, index_of, is_up, listen, network_of, reply, tagged, until
-
-
-@pytest.fixture
-def neighbour(shared_lab: Lab) -> Iterator[Host]:
-    with suppress(FileNotFoundError):  # where netfilter looks into bridges, it drops what is no good IP
-        for table in ("iptables", "ip6tables"):
-            shared_lab.switch.sysctl(f"bridge.bridge-nf-call-{table}", 0)
-    host = shared_lab.host("10.77.0.50")
-    is_up(shared_lab.watcher.space, "eth0")
-    is_up(shared_lab.switch, host.port)
-    is_up(host.space, "eth0")
-    yield host
-    host.delete()
-
-
-@pytest.fixture
-def send(neighbour: Host) -> Iterator[Send]:
-    with neighbour.space.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
-        sock.bind((neighbour.interface, 0))
-        yield sock.send
+from tests.lab.rooms import Send, index_of, network_of, until
+from tests.lab.test_wire import listen, reply, tagged
 
 
 @pytest.fixture
@@ -145,13 +125,14 @@ def test_a_flood_is_decoded_within_a_budget_and_the_rest_counted(
     def made(budget: float) -> Ear:
         return Ear(filters.talk, decode, wire.TALK_BATCH, slot=2048, size=1 << 20, budget=budget)
 
+    began = time.monotonic()
     ear = made(100)
     shared_lab.watcher.space.within(ear.open)
     for _ in range(400):
         send(captured.LINUX_DAD)
     while ear.received < 400:
         ear.read()
-    assert 100 <= decoded <= 150
+    assert 100 <= decoded <= 100 + 100 * (time.monotonic() - began)
     assert ear.ignored == 400 - decoded
     ear.close()
 
@@ -160,7 +141,7 @@ def test_after_a_flood_talk_is_heard_again_and_arp_was_all_along(
     shared_lab: Lab, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wire, "TALK_BUDGET", 50)
-    monkeypatch.setattr(wire, "PAUSE", 0.5)
+    monkeypatch.setattr(wire, "PAUSE", 3.0)
 
     async def script(made: Wire, heard: list[Observation]) -> None:
         for _ in range(100):
@@ -168,10 +149,9 @@ def test_after_a_flood_talk_is_heard_again_and_arp_was_all_along(
         await until(lambda: made.ignored)
         read = made.received
         send(reply())
-        await until(lambda: any(seen.evidence is Evidence.ARP_REPLY for seen in heard), 0.4)
+        await until(lambda: any(seen.evidence is Evidence.ARP_REPLY for seen in heard))
         assert made.received == read + 1  # the flood is left to the kernel meanwhile
         await until(lambda: made.received == 101)
-        await asyncio.sleep(0.1)
         send(captured.ANDROID_DISCOVER)
         await until(lambda: any(seen.name == "Pixel-7" for seen in heard))
 

@@ -9,7 +9,7 @@ import struct
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 
 import pytest
 
@@ -18,19 +18,15 @@ from netscand.lan import ear, filters, packet_socket, packets, wire
 from netscand.lan.ring import Ring
 from netscand.lan.wire import Wire
 from tests.lab.lan import Host, Lab
+from tests.lab.rooms import Send, beside, index_of, ip, is_up, network_of, until
 from tests.lab.spaces import Space
 
 Script = Callable[[Wire, list[Observation]], Awaitable[None]]
-Send = Callable[[bytes], object]
 Program = Callable[[int], Sequence[filters.Instruction]]
 
 
 def numbered(number: int) -> Mac:
     return Mac(bytes.fromhex("5254 0099") + number.to_bytes(2))
-
-
-def ip(text: str) -> Ip:
-    return Ip(IPv4Address(text).packed)
 
 
 def reply(mac: Mac = numbered(1), address: str = "10.77.0.50") -> bytes:  # noqa: B008 a constant
@@ -42,31 +38,6 @@ def reply(mac: Mac = numbered(1), address: str = "10.77.0.50") -> bytes:  # noqa
 def tagged(frame: bytes, tci: int) -> bytes:
     """The frame with an 802.1Q tag: priority and VLAN."""
     return frame[:12] + struct.pack(">HH", 0x8100, tci) + frame[12:]
-
-
-@pytest.fixture
-def neighbour(shared_lab: Lab) -> Iterator[Host]:
-    """A host that is plugged in for one test."""
-    host = shared_lab.host("10.77.0.50")
-    is_up(shared_lab.watcher.space, "eth0")
-    is_up(shared_lab.switch, host.port)
-    is_up(host.space, "eth0")
-    yield host
-    host.delete()
-
-
-def is_up(space: Space, interface: str) -> None:
-    """Wait for it: until the kernel has put a queue to a link that came up, it throws away what is sent."""
-    while space.run(["cat", f"/sys/class/net/{interface}/operstate"]).stdout != "up\n":
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def send(neighbour: Host) -> Iterator[Send]:
-    """Puts frames on the LAN."""
-    with neighbour.space.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
-        sock.bind((neighbour.interface, 0))
-        yield sock.send
 
 
 @pytest.fixture
@@ -84,34 +55,9 @@ def listen(space: Space, script: Script) -> None:
         heard: list[Observation] = []
         made = Wire(heard.extend)
         made.open()
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                running = tasks.create_task(made.run())
-                await script(made, heard)
-                running.cancel()
-        finally:
-            made.close()
+        await beside(made, script(made, heard))
 
     space.within(lambda: asyncio.run(both()))
-
-
-async def until(true: Callable[[], object], seconds: float = 5.0) -> None:
-    """Wait for it, and fail where it does not come."""
-    async with asyncio.timeout(seconds):
-        while not true():
-            await asyncio.sleep(0.005)
-
-
-def index_of(space: Space, interface: str = "eth0") -> int:
-    return int(space.run(["cat", f"/sys/class/net/{interface}/ifindex"]).stdout)
-
-
-def network_of(host: Host) -> Network:
-    """The host's own, to ask on."""
-    cidr = IPv4Network("10.77.0.0/24")
-    mac = Mac(bytes.fromhex(host.mac.replace(":", "")))
-    index = index_of(host.space, host.interface)
-    return Network(f"{cidr}@eth0", cidr, "eth0", index, mac, ip("10.77.0.2"), NetworkState.UP, "")
 
 
 # ---- hearing ------------------------------------------------------------------------------------------------------
@@ -246,12 +192,10 @@ def test_drops_are_told(shared_lab: Lab, send: Send, monkeypatch: pytest.MonkeyP
     async def script(made: Wire, heard: list[Observation]) -> None:
         for number in range(600):  # the loop does not come round meanwhile
             send(reply(numbered(number)))
-        await until(lambda: made.dropped)
-        assert (made.received, made.dropped) == (512, 88)
+        await until(lambda: (made.received, made.dropped) == (512, 88))
         for number in range(600):
             send(reply(numbered(number)))
-        await until(lambda: made.dropped > 88)
-        assert (made.received, made.dropped) == (1024, 176)
+        await until(lambda: (made.received, made.dropped) == (1024, 176))
 
     listen(shared_lab.watcher.space, script)
 
@@ -263,8 +207,6 @@ def test_hostile_frames_are_counted_and_do_no_harm(shared_lab: Lab, send: Send) 
             send(good[:length])
         send(good[:20] + b"\0\x63" + good[22:])
         send(good + bytes(1400))
-        await asyncio.sleep(0.5)
-        print(made.received)
         await until(lambda: heard and made.received == 40)
         assert {seen.mac for seen in heard} == {numbered(1)}
 
