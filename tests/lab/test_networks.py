@@ -43,7 +43,7 @@ def test_two_interfaces_are_two_networks(lab: Lab, second: Lab) -> None:
     second.crowd().populate(["10.88.0.50", "10.88.0.51"])
     lab.watcher.space.ip("addr add 10.88.0.2/24 dev eth1")
     daemon = lab.daemon(SLOW)
-    wait_for("all three", 5, lambda: {"10.77.0.50", "10.88.0.50", "10.88.0.51"} <= daemon.devices().keys())
+    wait_for("all three", lambda: {"10.77.0.50", "10.88.0.50", "10.88.0.51"} <= daemon.devices().keys())
     known = networks(daemon)
     assert known["10.77.0.0/24@eth0"]["online"] == 1
     assert known["10.88.0.0/24@eth1"]["online"] == 2
@@ -53,7 +53,7 @@ def test_two_interfaces_are_two_networks(lab: Lab, second: Lab) -> None:
         assert {device["ip"] for device in first["devices"]} >= {"10.88.0.50", "10.88.0.51"}
         assert "10.77.0.50" not in {device["ip"] for device in first["devices"]}
     lab.watcher.space.ip("link set eth1 down")
-    wait_for("doubt", 3, lambda: daemon.devices()["10.88.0.50"]["status"] == "unknown")
+    wait_for("doubt", lambda: daemon.devices()["10.88.0.50"]["status"] == "unknown")
     assert daemon.devices()["10.77.0.50"]["status"] == "online"
 
 
@@ -61,7 +61,7 @@ def test_two_prefixes_on_one_interface(lab: Lab) -> None:
     lab.crowd().populate(["10.77.0.50", "10.99.0.50"])
     lab.watcher.space.ip("addr add 10.99.0.2/24 dev eth0")
     daemon = lab.daemon(SLOW)
-    wait_for("both", 5, lambda: {"10.77.0.50", "10.99.0.50"} <= daemon.devices().keys())
+    wait_for("both", lambda: {"10.77.0.50", "10.99.0.50"} <= daemon.devices().keys())
     (address,) = daemon.devices()["10.99.0.50"]["addresses"]
     assert address["network"] == "10.99.0.0/24@eth0"
 
@@ -92,7 +92,7 @@ def test_a_bridge_and_its_port_are_one_network(lab: Lab, second: Lab) -> None:
     space.ip("link add br-lan type bridge stp_state 0 forward_delay 0", "link set eth1 master br-lan")
     space.ip("addr add 10.88.0.2/24 dev br-lan", "link set br-lan up")
     daemon = lab.daemon(SLOW | {"scan": {"interfaces": ["br-lan"]}})
-    wait_for("the device", 6, lambda: "10.88.0.50" in daemon.devices())
+    wait_for("the device", lambda: "10.88.0.50" in daemon.devices())
     (address,) = daemon.devices()["10.88.0.50"]["addresses"]
     assert address["network"] == "10.88.0.0/24@br-lan"
     assert networks(daemon)["10.77.0.0/24@eth0"]["state"] == "excluded"
@@ -108,7 +108,7 @@ def test_a_tagged_frame_is_not_of_the_untagged_lan(lab: Lab) -> None:
     time.sleep(0.5)
     assert "10.77.0.85" not in daemon.devices()
     crowd.send(ends + b"\x08\x06" + body)
-    wait_for("the untagged one", 2, lambda: "10.77.0.85" in daemon.devices())
+    wait_for("the untagged one", lambda: "10.77.0.85" in daemon.devices())
 
 
 def test_one_network_has_its_own_rules(lab: Lab, second: Lab) -> None:
@@ -131,7 +131,7 @@ def test_one_network_has_its_own_rules(lab: Lab, second: Lab) -> None:
     assert known["10.99.0.0/24@eth0"]["state"] == "excluded"
     assert "exclude" in known["10.99.0.0/24@eth0"]["why"]
     lab.crowd().join("10.77.0.60")
-    wait_for("the device", 3, lambda: "10.77.0.60" in daemon.devices())
+    wait_for("the device", lambda: "10.77.0.60" in daemon.devices())
     assert 20 <= daemon.devices()["10.77.0.60"]["patience"] <= 30
     shown = daemon.ctl("networks").stdout
     for network in known.values():
@@ -175,7 +175,7 @@ def test_the_fastest_lease_is_in_force_and_ends_with_its_connection(lab: Lab) ->
             assert time.monotonic() - begun < 12
             slow.send(json.dumps({"type": "set_interval", "seconds": 21, "request": "c"}))
             assert until(slow, "error", request="c")["code"] == "bad_request"
-        wait_for("the end of the lease", 3, lambda: _in_force(slow) == 10)
+        wait_for("the end of the lease", lambda: _in_force(slow) == 10)
 
 
 def _in_force(stream: Any) -> float:  # noqa: ANN401 - a websocket

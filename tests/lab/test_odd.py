@@ -98,7 +98,7 @@ def test_our_own_interface_goes_down_and_up_many_times(lab: Lab) -> None:
         lab.watcher.down()
         until(stream, "event", kind="network_down")
         lab.watcher.up()
-        until(stream, "scan_started", requested_by="interface", seconds=2)
+        until(stream, "scan_started", requested_by="interface")
 
 
 def test_a_bridge_loses_every_host_at_once(lab: Lab) -> None:

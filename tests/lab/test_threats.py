@@ -69,7 +69,7 @@ def daemon(lab: Lab) -> Daemon:
     """One that has heard the phone."""
     made = lab.daemon({"log": {"level": "debug"}, "scan": {"interval": 3600}, "names": {"sources": []}})
     lab.crowd().join("10.77.0.99", PHONE)
-    wait_for("the phone", 10, lambda: "10.77.0.99" in made.devices())
+    wait_for("the phone", lambda: "10.77.0.99" in made.devices())
     return made
 
 
@@ -119,7 +119,7 @@ def test_nothing_a_client_sends_starts_a_process_or_opens_a_file(daemon: Daemon,
     assert {path for path in opened - on_the_way if path and not path.startswith(inside)} == set()
     with Trace(daemon.pid, lab.folder / "trace again") as again:
         daemon.signal(signal.SIGHUP)
-        wait_for("the reload", 5, lambda: "configuration reloaded" in daemon.log(2000))
+        wait_for("the reload", lambda: "configuration reloaded" in daemon.log(2000))
     assert str(daemon.config) in {call.path for call in again.calls()}
     started = [
         call for call in (*trace.calls(), *again.calls()) if call.name in ("execve", "execveat", "fork", "vfork")
@@ -268,7 +268,7 @@ def test_a_token_is_nowhere_to_be_found(lab: Lab, tmp_path: Path) -> None:
         assert admin not in str(stream.recv(10))
     (tmp_path / "tokens").write_text(f"admin {admin}\nadmin {admin}\n")
     daemon.signal(signal.SIGHUP)
-    wait_for("the reload", 5, lambda: "not reloaded" in daemon.log())
+    wait_for("the reload", lambda: "not reloaded" in daemon.log())
     process = Path(f"/proc/{daemon.pid}")
     places = {
         "the log": daemon.log_file.read_bytes(),
