@@ -12,6 +12,7 @@ from email import message_from_bytes
 from email.message import EmailMessage, Message
 from email.policy import default
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BufferedIOBase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,6 +103,24 @@ class Hooks:
         self.request = Request
 
 
+def packet_of(stream: BufferedIOBase) -> tuple[int, bytes] | None:
+    """The next MQTT packet: its first byte, and what follows its length (OASIS MQTT 3.1.1, 2.2); None at the end."""
+    if not (head := stream.read(1)):
+        return None
+    length, shift, more = 0, 0, True
+    while more:
+        (byte,) = stream.read(1)
+        length, shift, more = length | (byte & 127) << shift, shift + 7, byte > 127
+    return head[0], stream.read(length)
+
+
+def published(flags: int, body: bytes) -> tuple[str, bytes, bytes]:
+    """Topic, payload and packet identifier (empty where none is to be acknowledged) of a PUBLISH (3.3)."""
+    end = 2 + int.from_bytes(body[:2])
+    start = end + (2 if flags >> 1 & 3 else 0)
+    return body[2:end].decode(), body[start:], body[end:start]
+
+
 class Broker:
     """A small MQTT broker (OASIS MQTT 3.1.1) that only listens."""
 
@@ -112,37 +131,25 @@ class Broker:
 
         class Session(socketserver.StreamRequestHandler):
             def handle(self) -> None:
-                while head := self.rfile.read(1):
-                    body = self.rfile.read(self._length())
-                    kind = head[0] >> 4
-                    if kind == 1:  # CONNECT → CONNACK
+                while packet := packet_of(self.rfile):
+                    first, body = packet
+                    if first >> 4 == 1:  # CONNECT → CONNACK
                         self.wfile.write(b"\x20\x02\x00\x00")
-                    elif kind == 3:
-                        self._publish(head[0] & 0x0F, body)
+                    elif first >> 4 == 3:
+                        self._publish(first & 0x0F, body)
                     else:
-                        assert kind == 14, kind  # DISCONNECT
+                        assert first >> 4 == 14, first  # DISCONNECT
                         return
 
-            def _length(self) -> int:
-                length, shift = 0, 0
-                while True:  # section 2.2.3
-                    (byte,) = self.rfile.read(1)
-                    length |= (byte & 127) << shift
-                    shift += 7
-                    if byte < 128:
-                        return length
-
             def _publish(self, flags: int, body: bytes) -> None:
-                end = 2 + int.from_bytes(body[:2])
-                topic, rest = body[2:end].decode(), body[end:]
-                if flags >> 1 & 3:  # QoS 1 → PUBACK
-                    self.wfile.write(b"\x40\x02" + rest[:2])
-                    rest = rest[2:]
+                topic, payload, identifier = published(flags, body)
+                if identifier:  # QoS 1 → PUBACK
+                    self.wfile.write(b"\x40\x02" + identifier)
                 if flags & 1:
                     broker._retained.pop(topic, None)
-                    if rest:
-                        broker._retained[topic] = rest
-                broker.came.put((topic, rest))
+                    if payload:
+                        broker._retained[topic] = payload
+                broker.came.put((topic, payload))
 
         self.session = Session
 
@@ -153,6 +160,53 @@ class Broker:
     def retained(self) -> dict[str, bytes]:
         """What a client that comes now would be told."""
         return dict(self._retained)
+
+
+class Subscriber:
+    """One connection that is told everything, once and in order: QoS 0 and a clean session, so nothing comes again.
+
+    mosquitto_sub, called anew for each message, cannot promise that: what it counted last it may leave before the
+    broker has read its PUBACK, and the session then delivers that message a second time.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), DEADLINE)
+        self._stream = self._socket.makefile("rb")
+        self._say(b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00", 2)  # CONNECT → CONNACK
+        self._told: list[tuple[str, bytes]] = []
+        self._say(b"\x82\x06\x00\x01\x00\x01#\x00", 9)  # SUBSCRIBE → SUBACK
+
+    def _say(self, packet: bytes, answer: int) -> None:
+        """Send; keep what is published until the answer."""
+        self._socket.sendall(packet)
+        while (kind := self._hear()) != answer:
+            assert kind == 3, kind
+
+    def _hear(self) -> int:
+        packet = packet_of(self._stream)
+        assert packet, "the broker closed the connection"
+        first, body = packet
+        if first >> 4 == 3:
+            topic, payload, _ = published(first, body)
+            self._told.append((topic, payload))
+        return first >> 4
+
+    def next(self, count: int) -> dict[str, bytes]:
+        """The next `count`, by topic."""
+        while len(self._told) < count:
+            self._hear()
+        told, self._told = self._told[:count], self._told[count:]
+        return dict(told)
+
+    def until_now(self) -> dict[str, bytes]:
+        """All that the broker sent before it hears this, by topic."""
+        self._say(b"\xc0\x00", 13)  # PINGREQ → PINGRESP
+        return self.next(len(self._told))
+
+    def close(self) -> None:
+        """End it."""
+        self._stream.close()
+        self._socket.close()
 
 
 class Mosquitto:
@@ -169,27 +223,25 @@ class Mosquitto:
         while not self._answers():
             assert time.monotonic() < ends
             time.sleep(0.02)
-        self._subscribe("-c", "-i", "test", "-q", "1", "-E")  # a session: the broker keeps for it what comes
+        self._subscriber = Subscriber(self.port)
 
     def _answers(self) -> bool:
         with socket.socket() as knock:
             return knock.connect_ex(("127.0.0.1", self.port)) == 0
 
-    def _subscribe(self, *args: str) -> dict[str, bytes]:
-        command = ["mosquitto_sub", "-p", str(self.port), "-t", "#", "-F", "%t %x", *args]
-        told = subprocess.run(command, stdout=subprocess.PIPE, timeout=DEADLINE, check=False).stdout
-        lines = (line.partition(" ") for line in told.decode().splitlines())
-        return {topic: bytes.fromhex(payload) for topic, _, payload in lines}
-
     def messages(self, count: int) -> dict[str, bytes]:
-        """The next `count`, by topic; `-R`: none of the retained, which each subscribing brings again."""
-        return self._subscribe("-c", "-i", "test", "-q", "1", "-R", "-C", str(count))
+        """The next `count`, by topic."""
+        return self._subscriber.next(count)
 
     def retained(self) -> dict[str, bytes]:
         """What a client that comes now is told."""
-        return self._subscribe("--retained-only", "-W", "1")
+        newcomer = Subscriber(self.port)
+        told = newcomer.until_now()
+        newcomer.close()
+        return told
 
     def close(self) -> None:
         """End it."""
+        self._subscriber.close()
         self._process.terminate()
         self._process.wait(DEADLINE)
