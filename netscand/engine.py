@@ -62,6 +62,10 @@ class Sender(Protocol):
     def behind(self) -> bool:
         """More waits to be heard than could be: ask less."""
 
+    @property
+    def deaf_at(self) -> tuple[float, float]:
+        """When last answers may have been lost on their way to us: of ARP, and of all else."""
+
     def send(self, asks: Sequence[Ask]) -> int:
         """Send from the front; how many went. Raises SendFailed."""
 
@@ -276,6 +280,7 @@ class Engine:
 
     def _turn(self, now: float) -> float:
         """One turn; when the next is due."""
+        self._inventory.doubt.deaf_at = self._wire.deaf_at
         for event in self._inventory.tick(now):
             self._publish(event)
         asks = self._unsent or self._planner.due(now, ASKS_WHEN_BEHIND if self._wire.behind else ASKS_A_TURN)

@@ -7,6 +7,7 @@ silent: its devices are `unknown` until the first answer, or for ten minutes.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
+from math import inf
 from random import Random
 
 from netscand.core.model import Device, Mac, Status
@@ -69,6 +70,8 @@ class Doubt:
     """Inquiries, and the networks that are silent."""
 
     def __init__(self, rng: Random) -> None:
+        self.deaf_at = -inf, -inf
+        """When last so much of what was heard was lost that answers may have been: of ARP, and of all else."""
         self._silent: dict[str, _Silence] = {}
         self._recovered: dict[str, float] = {}
         """When a network was last heard again."""
@@ -119,6 +122,10 @@ class Doubt:
         silence = self._silent.get(network)
         if silence is not None:
             return (Verdict.WAIT, silence.ends, "") if now < silence.ends else (Verdict.GONE, now, "")
+        presence, deaf_at = device.presence, self.deaf_at[device.ip is not None and len(device.ip) == 16]
+        if presence.since < deaf_at and now - device.last_seen < LONGEST + presence.patience:
+            presence.excuse(deaf_at)
+            return Verdict.WAIT, max(presence.next_at, now + 0.1), ""
         recovered = self._recovered.get(network, -LONGEST)
         if device.status is Status.UNKNOWN and device.status_since < recovered and now - recovered < LONGEST:
             return Verdict.GONE, now, ""  # it was doubted, the network is heard again: this is its own verdict

@@ -61,7 +61,7 @@ class Inventory:
         self.place = Places(self.networks)
         self.said = Said()
         self._census = Census()
-        self._doubt = Doubt(rng)
+        self.doubt = Doubt(rng)
         self._agenda: list[tuple[float, Mac]] = []
         self._recalled: set[str] = set()
         """Networks whose devices were online before this start, until the first word of netlink."""
@@ -208,9 +208,9 @@ class Inventory:
         return tuple(events)
 
     def _judge(self, device: Device, network: Network, now: float) -> tuple[Event, ...]:
-        verdict, at, reason = self._doubt.verdict(network.id, device, now)
+        verdict, at, reason = self.doubt.verdict(network.id, device, now)
         if verdict is Verdict.GONE:
-            over = self._doubt.silent(network.id) and any(
+            over = self.doubt.silent(network.id) and any(
                 each.status is Status.ONLINE and not each.is_self for each in self.addresses.devices(network.id)
             )
             recovered = self._recover(network, now) if over else ()
@@ -231,19 +231,19 @@ class Inventory:
         return set_status(device, Status.OFFLINE, now, reason, network)
 
     def _ask_the_others(self, device: Device, network: Network, now: float) -> None:
-        for witness in self._doubt.suspect(network.id, device, self.addresses.devices(network.id), now):
+        for witness in self.doubt.suspect(network.id, device, self.addresses.devices(network.id), now):
             where = self._where(witness)
             if where is not None:
                 self.wishes.append(Ask(where[0], where[1].ip, witness.mac, witness.mac))
 
     def _end_doubt(self, network: Network, seen: Observation) -> tuple[Event, ...]:
         """The first answer ends the doubt; each device stays `unknown` until its own verdict."""
-        if not self._doubt.silent(network.id) or not self._doubt.ends_by(network.id, seen.mac, seen.at):
+        if not self.doubt.silent(network.id) or not self.doubt.ends_by(network.id, seen.mac, seen.at):
             return ()
         return self._recover(network, seen.at)
 
     def _recover(self, network: Network, now: float) -> tuple[Event, ...]:
-        self._doubt.end(network.id, now)
+        self.doubt.end(network.id, now)
         up = replace(network, state=NetworkState.UP)
         self.place.change(up)
         self._believe(up, now)
@@ -256,7 +256,7 @@ class Inventory:
             return False
         if device.presence.step(now) in (Step.PROBE, Step.REQUEST):
             return True
-        if self._doubt.asks(ask.network.id, device.mac):
+        if self.doubt.asks(ask.network.id, device.mac):
             return True
         if device.agenda == inf:
             self._schedule(device)
@@ -325,7 +325,7 @@ class Inventory:
         before = dict(self.networks)
         self.place.set(
             replace(network, state=NetworkState.SILENT)
-            if network.state is NetworkState.UP and self._doubt.silent(network.id)
+            if network.state is NetworkState.UP and self.doubt.silent(network.id)
             else network
             for network in networks
         )
@@ -341,7 +341,7 @@ class Inventory:
                 events.append(Event(EventKind.NETWORK_UP, now, new.id, reason=new.why))
                 self._believe(new, now)
             elif (was or network_id in self._recalled) and not is_up:
-                self._doubt.end(network_id, now)
+                self.doubt.end(network_id, now)
                 reason = new.why if new else "the address or the interface is gone"
                 events.append(Event(EventKind.NETWORK_DOWN, now, network_id, reason=reason))
                 self._doubt_devices(network_id, reason, now)

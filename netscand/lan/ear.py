@@ -1,6 +1,7 @@
 """One receive ring, and what is made of its frames: read in turns, decoded within a budget, counted."""
 
 from collections.abc import Callable, Container, Sequence
+from math import inf
 from time import monotonic
 
 from netscand.core.model import Observation
@@ -12,6 +13,11 @@ Decode = Callable[[bytes, float, int], Sequence[Observation]]
 
 IN_VAIN = 10_000
 """Times that a ring may call us to a slot that is not ready; then we have lost our place in it."""
+
+
+DEAF = 0.1
+"""The part of what came since the last count from which on, if it was not looked at, silence proves nothing: a probe
+and its repetitions may be among it."""
 
 
 class Broken(Exception):
@@ -46,6 +52,10 @@ class Ear:
         """Frames heard, those that the kernel had no room for, and those heard but beyond the budget."""
         self.behind = self.sated = False
         """The last turn ended with frames unheard; with the budget spent."""
+        self.deaf_at = -inf
+        """When last (monotonic) so much was lost that an answer may well have been among it."""
+        self._counted = 0, 0
+        """Frames that came, and those of them that were not looked at, as of the last count."""
 
     def open(self) -> None:
         """Begin to hear; what comes before the first `read` waits. Raises OSError."""
@@ -95,9 +105,13 @@ class Ear:
             raise Broken("the ring says that it has frames, and has none")
 
     def count(self) -> None:
-        """Ask the kernel how many it had no room for."""
+        """Ask the kernel how many it had no room for; without a ring, all that comes is lost."""
         if self._ring:
             self.dropped += self._ring.drops()
+        came, lost = self._counted
+        self._counted = self.received + self.dropped, self.dropped + self.ignored
+        if not self._ring or self._counted[1] - lost > DEAF * (self._counted[0] - came):
+            self.deaf_at = monotonic()
 
     def close(self) -> None:
         """Hear no more."""

@@ -85,6 +85,11 @@ class Wire:
         """The last turn ended with ARP unheard: whoever asks should ask less."""
         return self._arp.behind
 
+    @property
+    def deaf_at(self) -> tuple[float, float]:
+        """When last (monotonic) so much was lost that answers may have been: of ARP, and of all else."""
+        return self._arp.deaf_at, self._talk.deaf_at
+
     def follow(self, interfaces: Container[int]) -> None:
         """Decode what is not ARP on these interfaces (ifindexes) alone; until then, on all."""
         self._talk.interfaces = interfaces
@@ -132,6 +137,8 @@ class Wire:
             until = monotonic() + wait
             while (left := until - monotonic()) > 0:
                 self.ticked_at = monotonic()  # deaf, and trying again: that is no hang
+                for ear in self._ears:
+                    ear.count()
                 await asyncio.sleep(min(left, TICK))
             wait = min(2 * wait, BACK_OFF[1])
 

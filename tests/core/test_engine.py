@@ -2,6 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import IPv6Address
+from math import inf
 from random import Random
 
 import pytest
@@ -13,6 +16,7 @@ from netscand.core.model import (
     Event,
     EventKind,
     Evidence,
+    Ip,
     Observation,
     ScanFailed,
     ScanFinished,
@@ -47,6 +51,7 @@ class Cable:
 
     received = dropped = send_errors = 0
     behind = False
+    deaf_at = -inf, -inf
 
     def __init__(self) -> None:
         self.frames: list[Ask] = []
@@ -59,6 +64,10 @@ class Cable:
         taken = asks[: self.room]
         self.frames += taken
         return len(taken)
+
+
+def ip6(text: str) -> Ip:
+    return Ip(IPv6Address(text).packed)
 
 
 class House:
@@ -83,6 +92,8 @@ class House:
             self.now = min(end, max(due, self.now + 0.0005))
 
     def seen(self, number: int, at: str) -> Observation:
+        if ":" in at:
+            return Observation(self.now, 2, mac(number), ip6(at), Evidence.NDP)
         return Observation(self.now, 2, mac(number), ip(at), Evidence.ARP_ANNOUNCEMENT)
 
 
@@ -125,6 +136,36 @@ def test_send_errors_are_not_their_absence() -> None:
     house.cable.refuses = True
     house.turn(1000)
     assert not [event for event in house.tape.events if event.kind is EventKind.OFFLINE]
+
+
+@pytest.mark.parametrize("at", ["10.0.0.11", "fe80::11"])
+def test_what_was_lost_on_its_way_to_us_is_not_their_absence(at: str) -> None:
+    """Law 8, FAULTS T10: who was asked into a flood that we could not hear through is asked again after it."""
+    house = House()
+    if at.startswith("fe80"):
+        house.engine.set_networks([replace(network(), own6=ip6("fe80::2"))])
+    house.engine.hear([house.seen(1, at)])
+    spoken, flood = house.now, 300.0
+    while house.now < spoken + flood:
+        lost = house.now, -inf
+        house.cable.deaf_at = lost if at == "10.0.0.11" else lost[::-1]
+        house.turn(1)
+    assert not [event for event in house.tape.events if event.kind is EventKind.OFFLINE]
+    house.turn(200)
+    (gone,) = [event for event in house.tape.events if event.kind is EventKind.OFFLINE]
+    assert 90 <= gone.at - spoken - flood < 180
+
+
+def test_a_flood_hides_nobody_for_ever() -> None:
+    """Ten minutes beyond its patience, silence is taken for what it is, as with any other doubt."""
+    house = House()
+    house.engine.hear([house.seen(1, "10.0.0.11")])
+    spoken = house.now
+    while house.now < spoken + 1000:
+        house.cable.deaf_at = house.now, house.now
+        house.turn(1)
+    (gone,) = [event for event in house.tape.events if event.kind is EventKind.OFFLINE]
+    assert 690 <= gone.at - spoken < 800
 
 
 def test_the_fastest_lease_is_in_force_and_ends_with_its_client() -> None:

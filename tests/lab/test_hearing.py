@@ -2,17 +2,21 @@
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from websockets.sync.client import ClientConnection
 
+from netscand.lan import filters
+from netscand.lan.ear import Ear
+from tests.core import captured
 from tests.core import words_of_devices as words
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Host, Lab
-from tests.lab.rooms import DEADLINE
+from tests.lab.rooms import DEADLINE, Send
 from tests.lab.test_daemon import until, wait_for
+from tests.lab.test_wire import reply
 
 NO_SCANS = {"scan": {"interval": 86400}, "names": {"sources": ["dhcp", "mdns", "nbns"]}}
 
@@ -176,6 +180,39 @@ def test_a_flood_of_talk_keeps_nobody_from_being_heard_by_arp(lab: Lab) -> None:
     with daemon.websocket() as stream:
         wait_for("the newcomer", lambda: daemon.request("GET", f"/api/devices/{mac}")[0] == 200)
         assert until(stream, "initial_state")
+
+
+@pytest.mark.parametrize(
+    ("frame", "made"),
+    [
+        (reply(), lambda: Ear(filters.arp, lambda *_: (), 128, size=64 * 1024)),
+        (captured.LINUX_DAD, lambda: Ear(filters.talk, lambda *_: (), 128, slot=2048, size=1 << 20, budget=50)),
+    ],
+    ids=["the kernel has no room", "nor we the time"],
+)
+def test_an_ear_knows_when_answers_may_have_been_lost(
+    shared_lab: Lab, send: Send, frame: bytes, made: Callable[[], Ear]
+) -> None:
+    """FAULTS T10, law 8: a tenth of what came; or all, where the ring broke. Not one that hears everything."""
+    ear = made()
+    shared_lab.watcher.space.within(ear.open)
+
+    def deafened(count: int) -> bool:
+        for _ in range(count):
+            send(frame)
+        came = ear.received + min(count, 512)  # slots
+        while ear.received < came:
+            ear.read()
+        before = time.monotonic()
+        ear.count()
+        return ear.deaf_at >= before
+
+    assert not deafened(10)
+    assert deafened(600)
+    time.sleep(1)
+    assert not deafened(10)
+    ear.close()
+    assert deafened(0)
 
 
 # ---- IPv6, by real kernel hosts -------------------------------------------------------------------------------------
