@@ -13,13 +13,13 @@ from tests.lab.ring import Sender
 
 def answering(lab: Lab, *how: str) -> dict[str, str]:
     """IP → MAC of all that arp-scan finds."""
-    found = lab.watcher.run(["arp-scan", "-I", "eth0", "-q", "-x", "-t", "100", *how, str(lab.network)]).stdout
+    found = lab.watcher.run(["arp-scan", "-I", "eth0", "-q", "-x", "-t", "500", *how, str(lab.network)]).stdout
     return dict(re.findall(r"^(\S+)\t(\S+)$", found, re.MULTILINE))
 
 
 def ask(lab: Lab, ip: str, *how: str) -> str | None:
     """The MAC that answers one request for `ip`."""
-    found = lab.watcher.run(["arp-scan", "-I", "eth0", "-q", "-x", "-r", "1", "-t", "60", *how, ip]).stdout
+    found = lab.watcher.run(["arp-scan", "-I", "eth0", "-q", "-x", "-r", "1", "-t", "500", *how, ip]).stdout
     return found.split()[1] if found.strip() else None
 
 

@@ -50,16 +50,16 @@ def test_the_same_seed_loses_the_same_requests(shared_lab: Lab) -> None:
 def test_a_delay_delays(shared_lab: Lab, crowd: Crowd) -> None:
     """A reply comes after the delay asked for, of everyone or of one."""
     crowd.populate(["10.77.0.50", "10.77.0.51", "10.77.0.52"])
-    crowd.set("10.77.0.51", delay=0.02)
-    crowd.set("10.77.0.52", delay=[0.03, 0.05])
+    crowd.set("10.77.0.51", delay=0.1)
+    crowd.set("10.77.0.52", delay=[0.2, 0.3])
     delays = {}
     for ip in ("10.77.0.50", "10.77.0.51", "10.77.0.52"):
         with shared_lab.capture() as capture:
             assert ask(shared_lab, ip)
             asked, answered = capture.arp()
             delays[ip] = answered.at - asked.at
-    assert delays["10.77.0.51"] >= 0.02
-    assert delays["10.77.0.52"] >= 0.03
+    assert delays["10.77.0.51"] >= 0.1
+    assert delays["10.77.0.52"] >= 0.2
     assert delays["10.77.0.50"] < delays["10.77.0.51"]
     crowd.conditions(delay=0.04)
     with shared_lab.capture() as capture:

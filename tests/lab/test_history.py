@@ -24,7 +24,7 @@ QUICK = {
 }
 """Nothing happens but what the crowd does, and that at once."""
 
-PRESENT = 10.0
+PRESENT = 30.0
 """Seconds within which something is so, on a busy machine."""
 
 
@@ -122,7 +122,7 @@ def kill(lab: Lab, times: int, seed: int) -> None:
     finally:
         bustle.ends.set()
         bustle.join()
-    until(lambda: witness.told and witness.told[-1]["cursor"] == daemon.get("/api/status")["cursor"], "all is told", 20)
+    until(lambda: witness.told and witness.told[-1]["cursor"] == daemon.get("/api/status")["cursor"], "all is told")
     witness.ends.set()
     witness.join()
     cursors = [event["cursor"] for event in witness.told]
@@ -196,7 +196,7 @@ def test_a_full_disk_degrades_and_recovers_by_itself(lab: Lab) -> None:
             until(lambda: fill_more(ballast) or daemon.get("/healthz")["status"] == "degraded", "it says degraded")
             assert "cannot be written" in daemon.get("/api/status")["problems"][0]
             ballast.unlink()
-            until(lambda: daemon.get("/healthz")["status"] == "ok", "it recovered", 20)
+            until(lambda: daemon.get("/healthz")["status"] == "ok", "it recovered")
         discovered = daemon.get("/api/events?kind=discovered&limit=5000")["events"]
         assert {event["device"]["ip"] for event in discovered} >= heard
         daemon.stop()
@@ -231,7 +231,7 @@ def test_read_only_state_is_told_and_no_reason_not_to_start(lab: Lab) -> None:
         cursor = daemon.get("/api/status")["cursor"]
         within = ["nsenter", "--target", str(daemon.pid), "--mount"]  # it has a mount of its own, as a copy of ours
         subprocess.run([*within, "mount", "-o", "remount,rw", place], check=True)
-        until(lambda: daemon.get("/healthz")["status"] == "ok", "it recovered", 20)
+        until(lambda: daemon.get("/healthz")["status"] == "ok", "it recovered")
         assert daemon.request("GET", f"/api/events?since={cursor}")[0] == 410
         daemon.restart()
         assert ip in daemon.devices()
