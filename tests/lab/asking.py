@@ -23,13 +23,13 @@ def ask(lab: Lab, ip: str, *how: str) -> str | None:
     return found.split()[1] if found.strip() else None
 
 
-def soon(what: Callable[[], bool], seconds: float = 30.0) -> bool:
+def soon(what: Callable[[], object], seconds: float = 30.0) -> bool:
     """Whether it becomes true in time."""
     ends = time.monotonic() + seconds
     while not what():
         if time.monotonic() > ends:
             return False
-        time.sleep(0.01)
+        time.sleep(0.02)
     return True
 
 

@@ -52,7 +52,7 @@ class Installed:
     people: dict[str, str] = field(default_factory=dict)
     """IP → MAC"""
 
-    def ready(self, seconds: float = 30.0) -> int:
+    def ready(self, seconds: float = 60.0) -> int:
         """Wait until the daemon is ready; its main process."""
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
