@@ -217,7 +217,9 @@ class Engine:
 
     def recall(self, devices: Iterable[Device], networks: Iterable[Network]) -> None:
         """Take back who was known before this start; then `set_networks` with these."""
-        self._inventory.recall(devices, {network.interface: network.index for network in networks}, self._clock())
+        interfaces = {network.interface: network.index for network in networks}
+        for event in self._inventory.recall(devices, interfaces, self._clock()):
+            self._publish(event)
 
     def label(self, mac: Mac, wishes: Mapping[str, object]) -> None:
         """Take what a user knows of a device (core/words.py). Raises KeyError."""

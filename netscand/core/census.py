@@ -16,6 +16,8 @@ NEWCOMERS_AT_ONCE, NEWCOMERS_A_SECOND = 256.0, 4.0
 FLOOD_APART = 60.0
 """Seconds between two `flood` of one interface."""
 
+NO_ROOM = "never answered, and newer ones need the room"
+
 
 class _Door:
     """One interface's."""

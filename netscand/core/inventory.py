@@ -12,7 +12,7 @@ from random import Random
 
 from netscand.core import ourselves
 from netscand.core.addresses import SPOKEN, Addresses
-from netscand.core.census import Census
+from netscand.core.census import NO_ROOM, Census
 from netscand.core.doubt import Doubt, Verdict
 from netscand.core.hearsay import NEEDS_A_LOOK, believed
 from netscand.core.model import (
@@ -140,7 +140,7 @@ class Inventory:
             seen_at=seen.at,
         )  # fmt: skip
         recovered = self._end_doubt(network, seen)
-        gone = (self.forget(evicted, seen.at, "never answered, and newer ones need the room"),) if evicted else ()
+        gone = (self.forget(evicted, seen.at, NO_ROOM),) if evicted else ()
         return (*recovered, *gone, found, *odd)
 
     def forget(self, mac: Mac, now: float, reason: str) -> Event:
@@ -154,13 +154,13 @@ class Inventory:
         device.agenda = inf
         return Event(EventKind.FORGOTTEN, now, None, device, reason=reason)
 
-    def recall(self, devices: Iterable[Device], interfaces: Mapping[str, int], now: float) -> None:
+    def recall(self, devices: Iterable[Device], interfaces: Mapping[str, int], now: float) -> tuple[Event, ...]:
         """Take back who was known before a restart, before the first `set_networks`. `interfaces`: name → ifindex."""
-        for device in take_back(devices, self.addresses, self._census, interfaces, now):
-            self.devices[device.mac] = device
-            self._schedule(device)
-            if device.status is Status.UNKNOWN:
-                self._recalled.update(address.network for address in device.addresses)
+        known, left_out = take_back(devices, self.addresses, self._census, interfaces, now)
+        self.devices.update(known)
+        doubted = (device for device in known.values() if device.status is Status.UNKNOWN)
+        self._recalled.update(held.network for device in doubted for held in device.addresses)
+        return left_out
 
     def label(self, mac: Mac, wishes: Mapping[str, object], now: float) -> tuple[Event, ...]:
         """Take what the user knows of a device (core/words.py). Raises KeyError."""

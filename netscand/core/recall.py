@@ -1,19 +1,22 @@
 """Taking back, after a restart, who was known before it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from netscand.core.addresses import MOST_ADDRESSES, Addresses
-from netscand.core.census import Census
-from netscand.core.model import Device, Mac, Status
+from netscand.core.census import NO_ROOM, Census
+from netscand.core.model import Device, Event, EventKind, Mac, Status
 
 
 def take_back(
     devices: Iterable[Device], addresses: Addresses, census: Census, interfaces: Mapping[str, int], now: float
-) -> Iterator[Device]:
-    """Enter devices into the books; those that still find room. `interfaces`: name → ifindex, as they are now."""
+) -> tuple[dict[Mac, Device], tuple[Event, ...]]:
+    """Enter devices into the books; those that find room, and what to tell of the rest.
+
+    `interfaces`: name → ifindex, as they are now.
+    """
     evicted: set[Mac] = set()
-    kept = []
-    for device in sorted(devices, key=lambda each: each.last_seen):  # the last who held an address holds it
+    known = sorted(devices, key=lambda each: each.last_seen)  # the last who held an address holds it
+    for device in known:
         held, device.addresses = device.addresses, []
         for address in held:
             addresses.put(device, address)
@@ -26,10 +29,12 @@ def take_back(
             census.confirm(device, now)
         elif gone := census.add(device, now):
             evicted.add(gone)
-        kept.append(device)
-    for device in kept:
-        if device.mac not in evicted:
-            yield device
-        else:
-            for address in tuple(device.addresses):
+    left_out = []
+    for device in known:
+        if device.mac in evicted:
+            holds = tuple(device.addresses)
+            for address in holds:
                 addresses.drop(device, address)
+            device.addresses = list(holds)  # told with it
+            left_out.append(Event(EventKind.FORGOTTEN, now, None, device, reason=NO_ROOM))
+    return {device.mac: device for device in known if device.mac not in evicted}, tuple(left_out)

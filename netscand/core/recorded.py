@@ -62,6 +62,8 @@ class Recorded(NamedTuple):
     """The fields in `previous` beside its standing, as the event left them."""
     whole: Remembered | None = None
     """The device as it was forgotten."""
+    confirmed: bool = False
+    """A first event: the device had answered us."""
 
 
 @dataclass(frozen=True, slots=True)

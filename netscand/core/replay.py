@@ -62,7 +62,7 @@ def _first(recorded: Recorded) -> Remembered:
     held = _told_address(event) if "addresses" not in recorded.after else None
     return Remembered(
         recorded.mac or Mac(b""), event.at, recorded.last_seen or event.at, VERDICTS.get(event.kind, Status.UNKNOWN),
-        event.at, event.reason, addresses=(held,) if held else (),
+        event.at, event.reason, addresses=(held,) if held else (), confirmed=recorded.confirmed,
     )  # fmt: skip
 
 

@@ -50,6 +50,9 @@ STANDING = frozenset(("status", "status_since", "reason"))
 TIMES = frozenset(("status_since", "first_seen", "last_seen"))
 """Fields whose value is a time."""
 
+CONFIRMED = 1
+"""In a first event's `was_since`: the device answered us, so that no flood of others pushes it out after a kill."""
+
 FIGURE = re.compile(r"\d+(?:\.\d+)?")
 GAP = "{}"
 
@@ -142,6 +145,8 @@ class EventCodec:
             since = clock.milliseconds(source.get("status_since", device.status_since))
             number, was_figures = words.sentence(source.get("reason", device.reason))
             was = STATUS[source.get("status", device.status)], at - since, number
+        elif device is not None and device.confirmed:
+            was = None, CONFIRMED, None  # a first event ends no presence: the column is free
         network = words.number(event.network) if event.network else None
         more = self._more(event, previous, clock, in_full=event.network if network is None else None)
         return (
@@ -209,7 +214,9 @@ class EventCodec:
             EVIDENCE_OF[evidence] if evidence else None, words.said(reason, figures), previous or None, seen_at,
         )  # fmt: skip
         after = {name: _rich(name, value) for name, value in more.get("after", {}).items()}
-        return Recorded(sequence, event, mac_of(mac) if mac is not None else None, last_seen, standing, after, whole)
+        confirmed = kind is EventKind.DISCOVERED and was_since == CONFIRMED
+        of = mac_of(mac) if mac is not None else None
+        return Recorded(sequence, event, of, last_seen, standing, after, whole, confirmed)
 
 
 # ---- devices ------------------------------------------------------------------------------------------------------

@@ -12,14 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from netscand.core import census
+from netscand.core.inventory import Inventory
 from netscand.core.model import Device, Event, EventKind, Evidence, Mac, Network, NetworkState, Status
 from netscand.core.presence import Rules
-from netscand.core.recorded import Question, Remembered, copied
+from netscand.core.recorded import Memory, Question, Remembered, copied
 from netscand.core.replay import rebuilt, recalled, told_again
 from netscand.store.reader import remember
 from netscand.store.schema import connect
 from tests.core.world import World, ip, mac, network
-from tests.store.diary import BOOT, Diary, FakeClock, device, diary, discovered
+from tests.store.diary import BOOT, LAN, Diary, FakeClock, device, diary, discovered
 
 DOUBT = (EventKind.NETWORK_UP, EventKind.NETWORK_DOWN, EventKind.NETWORK_SILENT)
 
@@ -216,5 +218,35 @@ def test_a_device_that_taught_nothing_is_not_new_after_a_restart(tmp_path: Path,
             for age, patience in ((60.0, 90.0), (14 * 86_400.0, 10.0)):
                 (back,) = recalled(memory, Rules(), BOOT, now + age)
                 assert back.presence.patience == patience
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_who_answered_us_is_not_pushed_out_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    """Killed before a row was written of anybody, a large network comes back whole; who is left out is told."""
+    monkeypatch.setattr(census, "MOST_UNCONFIRMED", 3)
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            found = [device(number) for number in range(10)]
+            for each in found:
+                each.confirmed = answered
+            await book.write(*map(discovered, found))
+            killed = book.killed(tmp_path / "killed")
+        async with diary(killed) as book:
+            inventory = Inventory(Rules(), Random(1))
+            told = inventory.recall(recalled(book.memory, Rules(), BOOT, 200.0), {"eth0": 2}, 200.0)
+            assert len(inventory.devices) == (10 if answered else 3)
+            assert [event.kind for event in told] == [EventKind.FORGOTTEN] * (10 - len(inventory.devices))
+            for event in told:
+                assert event.device is not None
+                assert len(event.device.addresses) == 1
+                assert inventory.addresses.holder(LAN, event.device.ip) is None
+                await book.write(event)
+            page = await book.page()
+            assert set(rebuilt(Memory((), page.events, 0.0))) == set(inventory.devices)
 
     asyncio.run(play())
