@@ -80,12 +80,12 @@ class Rounds:
         self._changed.update(self._devices)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. First what only events tell of: who is killed every few seconds had ever more to read."""
         while True:
-            await asyncio.sleep(SHOW)
             await self.show()
             if monotonic() >= self._round_at + ROUND:
                 await self._round()
+            await asyncio.sleep(SHOW)
 
     async def show(self) -> None:
         """Let the rows show every event up to now."""

@@ -285,6 +285,27 @@ def test_devices_that_only_events_tell_of_after_a_kill_are_written_down_at_the_n
     asyncio.run(play())
 
 
+def test_who_is_killed_every_few_seconds_does_not_read_ever_more_at_each_start(tmp_path: Path) -> None:
+    """The events of one life are folded in by the next, and in rows before it ends."""
+
+    async def play() -> None:
+        one, path = device(1), tmp_path / "h.db"
+        left = []
+        for life in range(3):
+            async with diary(path) as book, asyncio.TaskGroup() as tasks:
+                left.append(len(book.memory.events))
+                book.devices[one.mac] = one
+                running = tasks.create_task(book.history.run())
+                await asyncio.sleep(0)
+                await book.write(*(back_and_forth(one, 10) if life else [discovered(one)]))
+                await book.history.settled()
+                path = book.killed(tmp_path / f"k{life}")
+                running.cancel()
+        assert left == [0, 1, 10]
+
+    asyncio.run(play())
+
+
 def test_a_stop_does_not_wait_for_thousands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their events are stored, and the next start folds them in."""
     monkeypatch.setattr(rounds, "AT_THE_END", 3)
