@@ -3,9 +3,12 @@
 from collections import Counter, deque
 from datetime import datetime, timedelta
 
+from msgspec.structs import replace
+
 from netscanctl import render
+from netscanctl.changes import MARKS, changes
 from netscanctl.picture import Picture
-from netscanctl.render import MARKS, ORDERS, change, devices_table
+from netscanctl.render import ORDERS, devices_table
 from netscanctl.text import SENTENCE_LIMIT, clean
 from netscand import protocol
 from netscand.protocol import Device, Event, ServerMessage
@@ -59,7 +62,7 @@ class Board:
     def lines(self, columns: int, rows: int, now: datetime) -> list[str]:
         """At most `rows` lines; what is wider than `columns` is for the terminal to cut."""
         head = [self._counts(), self._networks()]
-        foot = self._foot(now) if rows >= ROOMY else []
+        foot = self._foot(columns, now) if rows >= ROOMY else []
         return [*head, *self._table(columns, max(2, rows - len(head) - len(foot)), now), *foot][:rows]
 
     def _counts(self) -> str:
@@ -90,7 +93,8 @@ class Board:
         _, mark = self._changed.get(device.mac, (None, ""))
         return f"{self._paint(mark, mark)} " if mark else NO_MARK
 
-    def _foot(self, now: datetime) -> list[str]:
+    def _foot(self, columns: int, now: datetime) -> list[str]:
         """The last changes."""
-        lines = [change(event, paint=self._paint, now=at, short=at.date() == now.date()) for at, event in self._last]
+        told = [event if event.at else replace(event, at=at.isoformat()) for at, event in self._last]
+        lines = changes(told, paint=self._paint, now=now, columns=columns).splitlines()
         return ["", *lines] if lines else []

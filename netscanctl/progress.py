@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
 
+from netscanctl.changes import MARKS, change
 from netscanctl.client import Daemon
 from netscanctl.picture import Picture
-from netscanctl.render import MARKS, change
 from netscanctl.stream import Heard, follow, post
 from netscanctl.terminal import Terminal
 from netscanctl.text import SENTENCE_LIMIT, clean
@@ -63,5 +63,5 @@ class Progress:
                     self._line(event)
 
     def _line(self, event: protocol.Event) -> None:
-        now = datetime.now().astimezone()
-        self._terminal.write(change(event, paint=self._terminal.paint, now=now, short=True) + "\n")
+        terminal, now = self._terminal, datetime.now().astimezone()
+        terminal.write(change(event, paint=terminal.paint, now=now, columns=terminal.columns) + "\n")

@@ -8,14 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 
-from netscanctl.text import SENTENCE_LIMIT, clean, fit, pad, width
-from netscand.protocol import DaemonStatus, Device, Event, Network, ScanUpdate
+from netscanctl.text import SENTENCE_LIMIT, clean, fit, width
+from netscand.protocol import DaemonStatus, Device, Network, ScanUpdate
 
-MARKS = {
-    "discovered": "+", "online": "+", "offline": "-", "forgotten": "-", "address_conflict": "!", "gateway_changed": "!",
-    "dhcp_server_seen": "!", "network_down": "!", "network_silent": "!", "flood": "!",
-}  # fmt: skip
-"""What leads the line of an event; `~` for every other kind."""
 COLOURS = {"+": "32", "-": "31", "!": "1;33", "~": "36", "online": "32", "offline": "31", "unknown": "33", "up": "32",
            "down": "31", "silent": "33", "ok": "32", "degraded": "1;33"}  # fmt: skip
 """SGR parameters."""
@@ -23,6 +18,8 @@ SOFT = ("NAME", "VENDOR", "KIND", "WHY")
 """Columns that may be cut on a narrow terminal, to NARROWEST at least."""
 NARROWEST = 8
 GAP = "  "
+EXACT = 120
+"""Seconds below which nobody wants minutes; up to five times as many, minutes have seconds."""
 NONE = "-"
 """An empty cell, so that columns can be counted."""
 
@@ -59,11 +56,14 @@ def moment(stamp: str | None, today: datetime | None = None) -> str:
 
 
 def span(seconds: float) -> str:
-    """Seconds as people say them: `12 ms`, `0.4 s`, `12 s`, `5 min`, `3 h 20 min`, `4 d 2 h`."""
+    """Seconds as people say them: `12 ms`, `0.4 s`, `90 s`, `2 min 30 s`, `15 min`, `3 h 20 min`, `4 d 2 h`."""
     if seconds < 0.1:
         return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:
+    if seconds < EXACT:
         return f"{seconds:.1f} s" if seconds < 10 and seconds % 1 else f"{seconds:.0f} s"
+    whole = round(seconds)
+    if whole < 5 * EXACT and whole % 60:
+        return f"{whole // 60} min {whole % 60} s"
     minutes = round(seconds / 60)
     big, small, names = (minutes // 60, minutes % 60, ("h", "min")) if minutes < 1440 else (
         minutes // 1440, minutes % 1440 // 60, ("d", "h"))  # fmt: skip
@@ -150,48 +150,6 @@ def coverage(network: Network) -> str:
         return NONE
     part = network.coverage.fraction
     return f"{part:.0%}" if part >= 1 else f"{part:.1%} a scan, all in {span(network.coverage.seconds)}"
-
-
-# ---- one change
-
-
-def change(event: Event, *, paint: Paint, now: datetime, short: bool) -> str:
-    """One line for one change; `short`: a change of today without its date. `now` serves where an event has no time."""
-    mark = MARKS.get(event.kind, "~")
-    today = now if short else None
-    at = moment(event.at, today) if event.at else moment(now.isoformat(), today)
-    kind = clean(event.kind)
-    if event.device is None:
-        parts = [clean(event.network or NONE), clean(event.address or "")]
-    else:
-        device = event.device
-        parts = [pad(name_of(device), 20), pad(clean(device.ip or NONE), 15), clean(device.mac), vendor_of(device)]
-    parts += [detail(event), clean(event.reason, SENTENCE_LIMIT)]
-    told = "  ".join(part for part in parts if part.strip())
-    return f"{at}  {paint(f'{mark} {pad(kind, 10)}', mark)}  {told}"
-
-
-def detail(event: Event) -> str:
-    """What exactly changed, where the kind alone does not tell."""
-    was = event.previous or {}
-    device = event.device
-    address, other = clean(event.address or "an address"), clean(event.other or "another device")
-    match event.kind:
-        case "address_added":
-            return f"+{address}"
-        case "address_removed":
-            return f"-{address}"
-        case "address_moved":
-            return f"{address} moved here from {other}" if event.other else f"{address} moved here"
-        case "address_conflict":
-            return f"{address} is claimed by {other} too"
-        case "renamed" if device:
-            return f"was {clean(was.get('hostname') or NONE)}"
-        case "labelled" if device:
-            return ", ".join(f"{clean(key)} was {clean(NONE if old is None else old)}" for key, old in was.items())
-        case "gateway_changed" if event.other:
-            return f"was {other}"
-    return ""
 
 
 # ---- one device, the daemon, a scan

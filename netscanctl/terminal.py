@@ -20,8 +20,12 @@ class Terminal:
         self.is_terminal = sys.stdout.isatty()
         colours = self.is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self.paint: render.Paint = render.coloured if colours else render.plain
-        self.columns = _columns(1) if self.is_terminal else None
         self.bar = Bar()
+
+    @property
+    def columns(self) -> int | None:
+        """How wide the terminal is now; None where stdout is none."""
+        return _columns(1) if self.is_terminal else None
 
     @property
     def today(self) -> datetime | None:

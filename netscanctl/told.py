@@ -9,8 +9,9 @@ import msgspec
 
 from netscanctl.board import Board
 from netscanctl.bookmark import Bookmark
+from netscanctl.changes import change
 from netscanctl.picture import Picture
-from netscanctl.render import ORDERS, change, devices_table
+from netscanctl.render import ORDERS, devices_table
 from netscanctl.runner import Job, Runner
 from netscanctl.screen import Screen
 from netscanctl.stream import Heard
@@ -96,7 +97,7 @@ class Lines(_Plain):
         terminal.write(devices_table(devices, columns=terminal.columns, paint=terminal.paint, today=terminal.today))
 
     def _line(self, event: protocol.Event) -> None:
-        line = change(event, paint=self._terminal.paint, now=_now(), short=self._terminal.is_terminal)
+        line = change(event, paint=self._terminal.paint, now=_now(), columns=self._terminal.columns)
         self._terminal.write(line + "\n")
 
 

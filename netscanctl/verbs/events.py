@@ -7,9 +7,9 @@ from typing import get_args
 import click
 
 from netscanctl.argument import complete_device, mac_of
+from netscanctl.changes import changes
 from netscanctl.cli import Session
 from netscanctl.client import Client
-from netscanctl.render import change
 from netscanctl.since import place_or_time
 from netscand.protocol import EventKind, EventList
 
@@ -46,8 +46,7 @@ def command(
             terminal.json(answer)
             continue
         now = datetime.now().astimezone()
-        lines = [change(event, paint=terminal.paint, now=now, short=terminal.is_terminal) for event in told.events]
-        terminal.write("".join(f"{line}\n" for line in lines))
+        terminal.write(changes(told.events, paint=terminal.paint, now=now, columns=terminal.columns))
 
 
 def pages(

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 import click
 
 from netscanctl.argument import device_argument, mac_of
+from netscanctl.changes import changes
 from netscanctl.cli import Session
 from netscanctl.client import Failure, device_path
 from netscanctl.presence import presence_bar
-from netscanctl.render import change, device_facts
+from netscanctl.render import device_facts
 from netscand.protocol import Device, EventList, PresenceDays
 
 DAYS = 7
@@ -42,5 +43,5 @@ def command(session: Session, device: str, as_json: bool) -> None:
     now = datetime.now().astimezone()
     presence = presence_bar(days, told.first_seen, now.astimezone(UTC))
     facts = device_facts(told, paint=terminal.paint, now=now, today=terminal.today, presence=presence)
-    lines = [change(event, paint=terminal.paint, now=now, short=terminal.is_terminal) for event in events]
-    terminal.write(facts + "".join(f"{line}\n" for line in ["", *lines] if events))
+    past = changes(events, paint=terminal.paint, now=now, columns=terminal.columns)
+    terminal.write(f"{facts}\n{past}" if past else facts)

@@ -36,8 +36,8 @@ def test_events_are_lines_as_watch_prints_them_the_latest_last(ctl: Ctl, eventfu
     assert (done.returncode, done.stderr) == (0, "")
     assert told(done.stdout) == ["network_up", "discovered 07", "discovered 08", "offline 08"]
     assert done.stdout.splitlines()[3] == (
-        "2026-11-24 07:05:00  - offline     host8                 192.168.1.8      a4:83:e7:00:00:08  Apple, Inc.  "
-        "answered a probe"
+        "2026-11-24 07:05:00  - offline           192.168.1.8      a4:83:e7:00:00:08  host8                 "
+        "Apple, Inc.               answered a probe"
     )
     assert eventful.asked[-1][2] == {"last": "500"}
 

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from netscanctl import render
+from netscanctl.changes import change
 from netscanctl.text import width
 from netscand.protocol import Coverage
 from tests.ctl.test_text import HOSTILE
-from tests.ctl.words import AT, LATER, device, event, left, network, scanned, status
+from tests.ctl.words import AT, LATER, device, event, network, scanned, status
 
 NOW = datetime(2026, 11, 24, 8, 0, 0, tzinfo=timezone(timedelta(hours=9)))
 
@@ -24,8 +25,8 @@ def _in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def line(of: object, *, paint: render.Paint = render.plain, short: bool = False) -> str:
-    return render.change(of, paint=paint, now=NOW, short=short)  # type: ignore[arg-type]
+def line(of: object, *, paint: render.Paint = render.plain) -> str:
+    return change(of, paint=paint, now=NOW, columns=None)  # type: ignore[arg-type]
 
 
 def listed(*devices: object, columns: int | None = None, paint: render.Paint = render.plain) -> str:
@@ -48,7 +49,12 @@ def test_people_see_local_time_and_on_a_terminal_as_short_as_today_allows() -> N
         (0.4, "0.4 s"),
         (3, "3 s"),
         (59, "59 s"),
+        (90, "90 s"),
+        (120, "2 min"),
+        (149.6, "2 min 30 s"),
         (300, "5 min"),
+        (599.7, "10 min"),
+        (900, "15 min"),
         (12_000, "3 h 20 min"),
         (86_400, "1 d"),
         (180_000, "2 d 2 h"),
@@ -56,50 +62,6 @@ def test_people_see_local_time_and_on_a_terminal_as_short_as_today_allows() -> N
 )
 def test_seconds_are_said_as_people_say_them(seconds: float, said: str) -> None:
     assert render.span(seconds) == said
-
-
-@pytest.mark.parametrize(
-    ("kind", "mark"),
-    [("discovered", "+"), ("online", "+"), ("offline", "-"), ("forgotten", "-"), ("renamed", "~"), ("network_up", "~"),
-     ("network_recovered", "~"), ("address_conflict", "!"), ("gateway_changed", "!"), ("network_silent", "!"),
-     ("flood", "!"), ("something_new", "~")],
-)  # fmt: skip
-def test_a_change_is_marked_by_what_it_means(kind: str, mark: str) -> None:
-    assert line(event(kind, device(7))).split()[2:4] == [mark, kind]
-
-
-def test_a_change_says_when_what_who_and_why() -> None:
-    gone = left(device(7, "offline", reason="3 probes and 1 request unanswered, silent for 11.2 s"))
-    assert line(gone) == (
-        "2026-11-24 07:05:00  - offline     host7                 192.168.1.7      a4:83:e7:00:00:07  Apple, Inc.  "
-        "3 probes and 1 request unanswered, silent for 11.2 s"
-    )
-    assert line(gone, short=True).startswith("07:05:00  - offline ")
-
-
-def test_a_change_without_a_time_is_told_as_of_now() -> None:
-    assert line(event("renamed", device(7), at="")).startswith("2026-11-24 08:00:00 ")
-
-
-@pytest.mark.parametrize(
-    ("what", "said"),
-    [(event("address_added", device(7), address="192.168.1.70"), "+192.168.1.70"),
-     (event("address_removed", device(7), address="192.168.1.70"), "-192.168.1.70"),
-     (event("address_moved", device(7), other="aa:bb:cc:00:00:01"), "192.168.1.7 moved here from aa:bb:cc:00:00:01"),
-     (event("address_conflict", device(7), other="aa:bb:cc:00:00:01"),
-      "192.168.1.7 is claimed by aa:bb:cc:00:00:01 too"),
-     (event("renamed", device(7), previous={"hostname": None}), "was -"),
-     (event("labelled", device(7), previous={"label": "old", "known": False}), "label was old, known was False"),
-     (event("gateway_changed", device(7), other="aa:bb:cc:00:00:01"), "was aa:bb:cc:00:00:01")],
-)  # fmt: skip
-def test_a_change_tells_what_exactly_changed(what: object, said: str) -> None:
-    assert f"  {said}  " in f"{line(what)}  "
-
-
-def test_a_networks_change_names_the_network() -> None:
-    assert line(event("network_down", reason="the interface is down")) == (
-        "2026-11-24 07:05:00  ! network_down  192.168.1.0/24@eth0  the interface is down"
-    )
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())

@@ -28,8 +28,9 @@ def watching(ctl: Ctl, *args: str, hasty: bool = True) -> Running:
 
 
 def brief(lines: list[str]) -> list[str]:
-    """Mark, kind and name of lines of changes."""
-    return [" ".join(line.split()[2:5]) for line in lines]
+    """Mark, kind and name (of a network its id) of lines of changes."""
+    words = [line.split() for line in lines]
+    return [" ".join([*one[2:4], one[4] if "@" in one[4] or len(one) < 7 else one[6]]) for one in words]
 
 
 def test_the_devices_come_first_and_then_a_line_a_change(ctl: Ctl) -> None:

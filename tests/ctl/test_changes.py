@@ -1,0 +1,129 @@
+"""One change, one line: columns that stay where they are, and fit the terminal."""
+
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from itertools import pairwise
+
+import pytest
+
+from netscanctl.changes import change, changes
+from netscanctl.render import plain
+from netscanctl.text import width
+from tests.ctl.words import came, device, event, left
+
+NOW = datetime(2026, 11, 24, 8, 0, 0, tzinfo=timezone(timedelta(hours=9)))
+LONG = "14 probes and 1 request unanswered, silent for 90.0 s"
+
+
+@pytest.fixture(autouse=True)
+def _in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def line(of: object, columns: int | None = None) -> str:
+    return change(of, paint=plain, now=NOW, columns=columns)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kind", "mark"),
+    [("discovered", "+"), ("online", "+"), ("offline", "-"), ("forgotten", "-"), ("renamed", "~"), ("network_up", "~"),
+     ("network_recovered", "~"), ("address_conflict", "!"), ("gateway_changed", "!"), ("network_silent", "!"),
+     ("flood", "!"), ("something_new", "~")],
+)  # fmt: skip
+def test_a_change_is_marked_by_what_it_means(kind: str, mark: str) -> None:
+    assert line(event(kind, device(7))).split()[2:4] == [mark, kind]
+
+
+def test_a_change_says_when_what_who_and_why() -> None:
+    gone = left(device(7, "offline", reason="3 probes and 1 request unanswered, silent for 11.2 s"))
+    assert line(gone) == (
+        "2026-11-24 07:05:00  - offline           192.168.1.7      a4:83:e7:00:00:07  host7                 "
+        "Apple, Inc.               3 probes and 1 request unanswered, silent for 11.2 s"
+    )
+    assert line(gone, 80) == "07:05:00 - offline     192.168.1.7      host7              3 probes and 1 reque…"
+
+
+def test_a_change_without_a_time_is_told_as_of_now() -> None:
+    assert line(event("renamed", device(7), at="")).startswith("2026-11-24 08:00:00 ")
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [(event("address_added", device(7), address="192.168.1.70"), "+192.168.1.70"),
+     (event("address_removed", device(7), address="192.168.1.70"), "-192.168.1.70"),
+     (event("address_moved", device(7), other="aa:bb:cc:00:00:01"), "192.168.1.7 moved here from aa:bb:cc:00:00:01"),
+     (event("address_conflict", device(7), other="aa:bb:cc:00:00:01"),
+      "192.168.1.7 is claimed by aa:bb:cc:00:00:01 too"),
+     (event("renamed", device(7), previous={"hostname": None}), "was -"),
+     (event("labelled", device(7), previous={"label": "old", "known": False}), "label was old, was not known"),
+     (event("gateway_changed", device(7), other="aa:bb:cc:00:00:01"), "was aa:bb:cc:00:00:01")],
+)  # fmt: skip
+def test_a_change_tells_what_exactly_changed(what: object, said: str) -> None:
+    assert f"  {said}; answered a probe" in line(what)
+    assert f"  {said[:16]}" in line(what, 80)
+
+
+def test_a_networks_change_names_the_network() -> None:
+    assert line(event("network_down", reason="the interface is down")) == (
+        "2026-11-24 07:05:00  ! network_down      192.168.1.0/24@eth0  the interface is down"
+    )
+
+
+MIXED = [
+    event("discovered", device(110, hostname=None, vendor=None, randomized_mac=True), reason="announced its address"),
+    left(device(7, "offline", hostname="a-name-of-more-than-twenty-characters", reason=LONG)),
+    came(device(8, hostname=None)),
+    event("address_added", device(9), address="192.168.1.70"),
+    event("address_conflict", device(5), other="aa:bb:cc:00:00:01"),
+]
+
+
+def test_in_a_pipe_every_column_of_every_kind_begins_where_it_began_before() -> None:
+    for one in MIXED:
+        cells = line(one)
+        assert cells[41:56].strip() == one.device.ip  # type: ignore[union-attr]
+        assert cells[58:75] == one.device.mac  # type: ignore[union-attr]
+        assert cells[40] == cells[57] == cells[76] == " "
+
+
+def test_in_a_pipe_nothing_is_cut() -> None:
+    assert "a-name-of-more-than-twenty-characters" in line(MIXED[1])
+    assert line(MIXED[1]).endswith(LONG)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 119, 120, 200])
+def test_on_a_terminal_no_line_is_wider_than_it(columns: int) -> None:
+    for one in MIXED:
+        assert width(line(one, columns)) <= columns
+    assert width(line(event("network_silent", reason=LONG, network="192.168.1.0/24@eth0"), columns)) <= columns
+
+
+def test_on_a_terminal_who_it_is_stands_in_one_column() -> None:
+    said = [line(one, 80)[40:57].strip() for one in MIXED[:4]]
+    assert said == ["a4:83:e7:00:00:6e", "a-name-of-more-t…", "Apple, Inc.", "host9"]
+
+
+def test_on_80_columns_the_commonest_reason_is_told_wholly() -> None:
+    assert line(MIXED[0], 80).endswith("  announced its address")
+
+
+def test_on_a_wide_terminal_the_mac_is_told_too() -> None:
+    assert "a4:83:e7:00:00:07" not in line(MIXED[1], 119)
+    assert line(MIXED[1], 120)[40:57] == "a4:83:e7:00:00:07"
+
+
+def test_times_of_other_days_and_of_today_are_as_wide() -> None:
+    days = [event("online", device(1)), event("online", device(2), at="2026-11-20T22:00:00.000Z")]
+    told = changes(days, paint=plain, now=NOW, columns=80).splitlines()
+    assert [one.index("+") for one in told] == [13, 13]
+    assert all(len(one) <= 80 for one in told)
+    assert all(first.index("192.") == second.index("192.") for first, second in pairwise(told))
+
+
+def test_of_nothing_nothing_is_printed() -> None:
+    assert changes([], paint=plain, now=NOW, columns=80) == ""
