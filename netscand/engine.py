@@ -13,6 +13,7 @@ from math import inf
 from operator import attrgetter
 from typing import Protocol
 
+from netscand.core.doubt import blindness
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
     Ask,
@@ -33,8 +34,8 @@ from netscand.core.planner import Planner
 ASLEEP = 5.0
 """Seconds between two turns after which we must have been stopped: nobody's silence in them counts (FAULTS F13)."""
 
-ASKS_A_TURN, ASKS_WHEN_BEHIND = 512, 32
-"""Frames planned at once, some 2 ms of work; and while there is more to hear than we can: no faster than we hear."""
+ASKS_A_TURN, ASKS_WHEN_BEHIND = 256, 32
+"""Frames planned at once, some milliseconds; and while there is more to hear than we can: no faster than we hear."""
 
 EVIDENCE = attrgetter("evidence._value_")
 """As a plain text: an enum's hash is Python's work, and this is done for every frame."""
@@ -379,4 +380,5 @@ class Engine:
     def problems(self) -> tuple[str, ...]:
         """Why the daemon is degraded; empty when it is not."""
         refused = (f"cannot send on {network}: {message}" for network, message in self._refused.items())
-        return (*refused, *self._history.problems(), *([self.not_reloaded] if self.not_reloaded else []))
+        return (*refused, *blindness(self.networks.values()), *self._history.problems(),
+                *([self.not_reloaded] if self.not_reloaded else []))  # fmt: skip

@@ -40,6 +40,9 @@ SPOKEN = {
 """Evidence as a reason."""
 
 
+NO_ADDRESS: Mapping[str, object] = {"ip": None, "addresses": ()}
+
+
 class Addresses:
     """The address book of every scanned network."""
 
@@ -104,7 +107,7 @@ class Addresses:
             return ()  # an address of another LAN says nothing about this one
         if len(device.addresses) >= MOST_UNCONFIRMED and not device.confirmed:
             return ()
-        before = {"ip": device.ip, "addresses": tuple(device.addresses)}
+        before = {"ip": device.ip, "addresses": tuple(device.addresses)} if device.addresses else NO_ADDRESS
         renamed = [held for held in device.addresses if held.ip == ip and held.network not in self.networks]
         for held in renamed:  # the same address, on a network that has another name or interface now
             self.drop(device, held)

@@ -76,9 +76,9 @@ class Silences:
         self._ledger: Ledger = None
         self._odd: Ledger = None
         self._ended: Silence | None = None
-        self.patience = 0.0
+        self._review_at = now + NEW
+        self.patience = NEW_PATIENCE
         """Seconds, between no bounds but reason's; 0: nothing speaks against the least."""
-        self._review(now)
 
     def heard(self, at: float, *, joined: bool) -> None:
         """Take a sign of life: a join soon after a silence tells that it was an absence."""

@@ -12,11 +12,17 @@ class _Entry(NamedTuple):
     """An event's; None: it waits only for those before it."""
 
 
+TELL_AT_ONCE = 128
+"""Events that are told in one turn of the loop, some milliseconds' work: a commit may bring thousands."""
+
+
 class Held:
     """A queue that the history opens, event by event. Who reads the devices' state waits here too (`settled`)."""
 
     def __init__(self) -> None:
         self._queue: deque[_Entry] = deque()
+        self._through: str | None = None
+        """The last event that may be told, and was not yet."""
 
     def event(self, tell: Callable[[], None], cursor: str) -> None:
         """Hold an event until `release`."""
@@ -30,13 +36,26 @@ class Held:
             tell()
 
     def release(self, cursor: str) -> None:
-        """The history has stored everything up to this event."""
-        queue = self._queue
-        found = False
-        while queue and not (found and queue[0].cursor is not None):
+        """The history has stored everything up to this event: tell it, what is more than can be told now soon."""
+        telling = self._through is not None
+        self._through = cursor
+        if not telling:
+            self._tell()
+
+    def _tell(self) -> None:
+        queue, through = self._queue, self._through
+        for _ in range(TELL_AT_ONCE):
+            if not queue:
+                self._through = None
+                return
             entry = queue.popleft()
-            found = found or entry.cursor == cursor
             entry.tell()
+            if entry.cursor == through:
+                self._through = None
+                while queue and queue[0].cursor is None:
+                    queue.popleft().tell()
+                return
+        asyncio.get_running_loop().call_soon(self._tell)
 
     async def settled(self) -> None:
         """Until everything that happened up to now is stored: only then may its effects be shown."""

@@ -66,6 +66,7 @@ class Past:
         question = Question(through, since=self._archive.place(since), limit=PART)
         async for told, before in self._tell(question, moment, bool(fits), whole=True, most=most):
             if not fits or fits.event(told, before):
+                told.sent_at = self._translator.now()
                 yield told
 
     async def _tell(
@@ -161,7 +162,6 @@ class Past:
         before = b'{"events":['
         try:
             async for told, _ in self._tell(question, moment):
-                told.sent_at = None  # they left long ago
                 parts.append(before + protocol.encode(told))
                 before = b","
                 count, last, size = count + 1, told.cursor, size + len(parts[-1])

@@ -54,7 +54,7 @@ class Translator:
         self._clock = clock
         self._offset = offset
         self._vendor = vendor
-        self._steady = offset()
+        self._fresh = self._steady = offset()
         self._seconds: dict[int, str] = {}
         self._texts: dict[float, str] = {}
 
@@ -66,7 +66,7 @@ class Translator:
 
     def sync(self) -> None:
         """Notice a clock that was set. To be called once before a run of translations."""
-        offset = self._offset()
+        self._fresh = offset = self._offset()
         if abs(offset - self._steady) > STEADY:
             self._steady = offset
             self._texts.clear()
@@ -76,8 +76,8 @@ class Translator:
         return int((at + self._steady) * 1000)
 
     def microseconds(self, at: float) -> int:
-        """A monotonic stamp as unix time, by the offset of this moment."""
-        return int((at + self._offset()) * 1_000_000)
+        """A monotonic stamp as unix time, by the offset of the last `sync`."""
+        return int((at + self._fresh) * 1_000_000)
 
     def time(self, at: float) -> str:
         """A monotonic stamp, to the millisecond."""
@@ -91,8 +91,8 @@ class Translator:
         return text
 
     def stamp(self, at: float) -> str:
-        """A monotonic stamp, to the microsecond, by the offset of this moment."""
-        second, rest = divmod(self.microseconds(at), 1_000_000)
+        """A monotonic stamp, to the microsecond, by the offset of the last `sync`."""
+        second, rest = divmod(int((at + self._fresh) * 1_000_000), 1_000_000)
         return f"{self._second(second)}.{rest:06d}Z"
 
     def now(self) -> str:
@@ -180,7 +180,7 @@ class Translator:
         )
 
     def event(self, cursor: str, event: Event) -> protocol.Event:
-        """An event that leaves for clients now."""
+        """An event. Whoever sends it says when it leaves: `sent_at`."""
         self.sync()
         return protocol.Event(
             cursor=cursor,
@@ -194,7 +194,6 @@ class Translator:
             device=self.device(event.device) if event.device else None,
             previous=self._previous(event.previous) if event.previous else None,
             seen_at=self.stamp(event.seen_at) if event.seen_at is not None else None,
-            sent_at=self.now(),
         )
 
     def _previous(self, fields: Mapping[str, object]) -> dict[str, object]:

@@ -1,0 +1,43 @@
+"""What waits for the history: told in order, and never so much at once that others wait."""
+
+import asyncio
+
+from netscand.serve.held import TELL_AT_ONCE, Held
+
+
+def test_a_commit_of_thousands_is_told_in_turns_and_in_order() -> None:
+    """Also where another commit comes meanwhile; and what waits behind the events comes behind them."""
+
+    async def play() -> None:
+        held, told = Held(), list[object]()
+        for number in range(4000):
+            held.event(lambda number=number: told.append(number), f"k-{number}")  # type: ignore[misc]
+            if number == 2999:
+                held.after(lambda: told.append("news"))
+        held.release("k-2999")
+        assert told == list(range(TELL_AT_ONCE))
+        await asyncio.sleep(0)
+        assert told == list(range(2 * TELL_AT_ONCE))
+        held.release("k-3998")
+        assert len(told) == 2 * TELL_AT_ONCE
+        async with asyncio.timeout(30):
+            while len(told) < 4000:
+                await asyncio.sleep(0)
+        assert told == [*range(3000), "news", *range(3000, 3999)]
+        await asyncio.sleep(0.01)
+        assert len(told) == 4000
+        held.release("k-3999")
+        await held.settled()
+        assert told[-1] == 3999
+
+    asyncio.run(play())
+
+
+def test_what_waits_for_nothing_is_done_at_once() -> None:
+    async def play() -> None:
+        held, told = Held(), list[str]()
+        held.after(lambda: told.append("news"))
+        await held.settled()
+        assert told == ["news"]
+
+    asyncio.run(play())
