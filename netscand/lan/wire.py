@@ -16,7 +16,7 @@ from netscand.lan.heard import frames
 
 log = logging.getLogger(__name__)
 
-BATCH = 128
+BATCH = 64
 """Frames read in one turn of the loop; while more wait, it calls again, and everyone else has their turn in between."""
 
 TALK_BATCH, TALK_BUDGET = 32, 1_000
