@@ -10,7 +10,7 @@ from enum import Enum, auto
 from math import inf
 from random import Random
 
-from netscand.core.model import Device, Mac, Status
+from netscand.core.model import Device, Mac, Network, NetworkState, Status
 
 LEAST_SILENT = 5
 """Devices that must be silent before a network is; with the gateway among them, AND_THE_GATEWAY are enough."""
@@ -37,6 +37,19 @@ ASKED_ANEW = 10.0
 
 LONGEST = 600.0
 """Seconds of doubt, after which silence is taken for what it is."""
+
+
+def blindness(networks: Iterable[Network]) -> list[str]:
+    """Why we cannot tell who is there, a sentence each: a network that is silent, or none to hear."""
+    scanned = [network for network in networks if network.state is not NetworkState.EXCLUDED]
+    told = [
+        f"{each.id} is silent: who is there cannot be told" for each in scanned if each.state is NetworkState.SILENT
+    ]
+    if not scanned:
+        return ["no network is scanned: nobody can be heard"]
+    if all(each.state is NetworkState.DOWN for each in scanned):
+        return [f"no network is up ({', '.join(each.id for each in scanned)}): nobody can be heard"]
+    return told
 
 
 class Verdict(Enum):

@@ -9,6 +9,7 @@ from random import Random
 
 import pytest
 
+from netscand.core.doubt import blindness
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
     Ask,
@@ -17,6 +18,7 @@ from netscand.core.model import (
     EventKind,
     Evidence,
     Ip,
+    NetworkState,
     Observation,
     ScanFailed,
     ScanFinished,
@@ -127,6 +129,20 @@ def test_an_interface_that_refuses_is_told_as_scan_error_and_the_next_scan_runs(
     finished = [news for news in house.tape.news if isinstance(news, ScanFinished)]
     assert finished[-1].broadcast == 253
     assert house.engine.problems() == ()
+
+
+def test_a_network_that_is_silent_and_none_that_is_up_are_problems() -> None:
+    """While nobody can be heard, nothing is well."""
+    house = House()
+    assert house.engine.problems() == ()
+    house.engine.set_networks([network(state=NetworkState.DOWN)])
+    assert house.engine.problems() == ("no network is up (10.0.0.0/24@eth0): nobody can be heard",)
+    house.engine.set_networks([network(state=NetworkState.EXCLUDED)])
+    assert house.engine.problems() == ("no network is scanned: nobody can be heard",)
+    house.engine.set_networks([network(), network(state=NetworkState.DOWN, interface="eth1")])
+    assert house.engine.problems() == ()
+    silent = [network(state=NetworkState.SILENT), network(interface="eth1")]
+    assert blindness(silent) == ["10.0.0.0/24@eth0 is silent: who is there cannot be told"]
 
 
 def test_send_errors_are_not_their_absence() -> None:
