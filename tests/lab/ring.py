@@ -157,12 +157,16 @@ class Sender:
     def send(self, frames: Sequence[bytes]) -> None:
         """Send them all, in order. Raises OSError where the interface refuses."""
         for first in range(0, len(frames), BATCH):
-            batch = frames[first : first + BATCH]
-            ctypes.memmove(self._out, b"".join(batch), FRAME * len(batch))
-            done = 0
-            while done < len(batch):
-                sent = self._sendmmsg(self._fd, ctypes.byref(self._messages[done]), len(batch) - done, 0)
-                if sent < 0:
-                    number = ctypes.get_errno()
-                    raise OSError(number, os.strerror(number))
-                done += sent
+            self.send_joined(b"".join(frames[first : first + BATCH]))
+
+    def send_joined(self, frames: bytes) -> None:
+        """The same of up to BATCH frames that stand one after another."""
+        count = len(frames) // FRAME
+        ctypes.memmove(self._out, frames, FRAME * count)
+        done = 0
+        while done < count:
+            sent = self._sendmmsg(self._fd, ctypes.byref(self._messages[done]), count - done, 0)
+            if sent < 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number))
+            done += sent

@@ -1,4 +1,4 @@
-"""A real daemon against those who mean it ill: FAULTS T1 to T4 and T18."""
+"""A real daemon against those who mean it ill: FAULTS T1 to T4, T10 and T18."""
 
 import base64
 import http.client
@@ -7,6 +7,7 @@ import signal
 import socket
 import sqlite3
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,9 +18,12 @@ import pytest
 from netscand.serve.openapi import CALLS
 from netscand.serve.page import PATHS
 from netscand.serve.rights import RIGHTS
+from tests.bench.crowded import asked
+from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
 from tests.lab.test_daemon import wait_for
+from tests.lab.torrent import Source
 from tests.lab.trace import Trace
 from tests.serve.certificate import CERTIFICATE, certificate
 from tests.serve.house import TOKENS, token_file
@@ -222,6 +226,57 @@ def test_another_host_needs_a_token_and_gets_no_more_than_its_role(lab: Lab, tmp
     assert tried("/api/scan", method="POST", **bearing("scan")) == 202
     assert tried("/api/backup", **bearing("scan")) == 403
     assert tried("/api/backup", **bearing("admin")) == 200
+
+
+# ---- T10 ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "quantile", "bound"), [(4, 0.5, 250.0), pytest.param(60, 0.99, 100.0, marks=pytest.mark.long)]
+)
+def test_a_torrent_of_arp_holds_nobody_up(lab: Lab, seconds: int, quantile: float, bound: float) -> None:
+    """FAULTS T10: 100,000 frames a second from a million MACs, or as many as this machine can send.
+
+    Who asks meanwhile is answered (`bound` in milliseconds: far from what is so, but with --long), the watchdog is
+    content, the real devices stay, and the next newcomer is told by its own word.
+    """
+    crowd = lab.crowd()
+    real = crowd.populate(lab.addresses(40, start=100))
+    daemon = lab.daemon(
+        {"scan": {"interval": 3600}, "presence": {"probe_interval": 1, "patience": [2, 4]}}, as_user=True,
+        env={"WATCHDOG_USEC": "10000000"},
+    )  # fmt: skip
+    wait_for("all of them", lambda: real.keys() <= daemon.devices().keys())
+    source = Source(lab, 100_000, seconds, 1_000_000, "10.0.0.0/8")
+    daemon.signal(signal.SIGSTOP)
+    source.open()
+    time.sleep(1)
+    daemon.signal(signal.SIGCONT)
+    assert daemon.get("/api/status")["frames"]["received"] < 10_000, "the ring was read to its end before the answer"
+    fed = daemon.notified.count("WATCHDOG=1")
+    with asked(daemon) as took:
+        torrent = source.wait()
+    slowest = sorted(took)[int(len(took) * quantile)]
+    traffic = daemon.get("/api/status")["frames"]
+    print(f"{torrent.frames / torrent.seconds:.0f} frames/s, {traffic}, /healthz {quantile:.0%}: {slowest:.1f} ms")
+    assert traffic["received"] + traffic["dropped"] > torrent.frames * 0.9 > 9000 * seconds
+    assert slowest < bound
+    assert daemon.notified.count("WATCHDOG=1") - fed >= seconds // 4
+    assert "hangs" not in daemon.log(10_000)
+    wait_for("the newcomer", lambda: told_by_its_own_word(daemon, crowd))
+    statuses = {device["mac"]: device["status"] for device in daemon.get("/api/devices")["devices"]}
+    assert {statuses[mac] for mac in real.values()} == {"online"}
+    told = daemon.get("/api/events?limit=5000")["events"]
+    of_networks = [event["kind"] for event in told if event["device"] is None]
+    assert of_networks in (["network_up", "flood"], ["network_up", "flood", "flood"])  # one a minute
+    assert not [event for event in told if event["kind"] == "offline" and event["device"]["mac"] in real.values()]
+
+
+def told_by_its_own_word(daemon: Daemon, crowd: Crowd) -> bool:
+    """Somebody new, or the same again, announces itself; nothing else would find it."""
+    time.sleep(0.5)
+    mac = crowd.join("10.77.0.40")
+    return daemon.request("GET", f"/api/devices/{mac}")[0] == 200
 
 
 # ---- T18 ------------------------------------------------------------------------------------------------------------
