@@ -73,10 +73,9 @@ class _Inquiry:
     witnesses: dict[Mac, Device]
     suspects: dict[Mac, Device]
 
-    def silent(self) -> list[Device]:
-        """Who was not heard since."""
-        asked = self.witnesses | self.suspects
-        return [each for each in asked.values() if each.last_seen < self.at]
+    def asked(self) -> list[Device]:
+        """Whose silence says something: anybody can speak once by 80 made-up names, and never again."""
+        return [each for each in (self.witnesses | self.suspects).values() if each.confirmed]
 
 
 class Doubt:
@@ -115,7 +114,9 @@ class Doubt:
         if len(devices) > SAMPLED:  # a large LAN is judged by some of it, or the looking itself would hold everyone up
             devices = self._rng.sample(devices, SAMPLED)
         there = [
-            each for each in devices if each.status is not Status.OFFLINE and not each.is_self and each is not device
+            each
+            for each in devices
+            if each.status is not Status.OFFLINE and each.confirmed and not each.is_self and each is not device
         ]
         able = [each for each in there if each.presence.patience <= WITNESS_PATIENCE]
         if len(able) > WITNESSES:
@@ -146,10 +147,11 @@ class Doubt:
         if inquiry is None or now - inquiry.at >= ASKED_ANEW:
             return Verdict.WAIT, now, ""
         inquiry.suspects[device.mac] = device
-        total = len(inquiry.witnesses | inquiry.suspects)
+        asked = inquiry.asked()
+        total = len(asked)
         if now < inquiry.at + ANSWER_WITHIN and total >= AND_THE_GATEWAY:
             return Verdict.WAIT, inquiry.at + ANSWER_WITHIN, ""
-        silent = inquiry.silent()
+        silent = [each for each in asked if each.last_seen < inquiry.at]
         count = len(silent)
         gateway = any(each.is_gateway for each in silent)
         all_silent = count >= LEAST_SILENT and count >= SILENT_SHARE * total
