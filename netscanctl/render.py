@@ -205,6 +205,7 @@ def status_facts(status: DaemonStatus, *, paint: Paint, today: datetime | None) 
     """Health, load, coverage, drops, version."""
     counts, frames, budget = status.devices, status.frames, status.budget
     scanned = [network for network in status.networks if network.state != "excluded"]
+    ignored = f", {frames.ignored} ignored" if frames.ignored else ""
     pairs = [
         ("status", paint(clean(status.status), status.status)),
         *(("problem", clean(problem, SENTENCE_LIMIT)) for problem in status.problems),
@@ -216,7 +217,7 @@ def status_facts(status: DaemonStatus, *, paint: Paint, today: datetime | None) 
            f"coverage {coverage(one)}") for one in scanned),
         ("last scan", moment(status.last_scan, today) + (", scanning now" if status.scanning else "")),
         ("interval", span(status.interval)),
-        ("received", f"{frames.received} frames, {frames.dropped} dropped"),
+        ("received", f"{frames.received} frames, {frames.dropped} dropped{ignored}"),
         ("sent", f"{frames.broadcast} broadcast, {frames.unicast} unicast, {frames.send_errors} errors"),
         ("budget", f"{budget.used:g} of {rate(budget.rate)} frames/s used, "
          f"between scans {rate(budget.background_rate)} of them broadcast"),

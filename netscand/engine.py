@@ -60,6 +60,10 @@ class Sender(Protocol):
         """Frames that the kernel had no room for."""
 
     @property
+    def ignored(self) -> int:
+        """Frames heard, but too many to be looked at."""
+
+    @property
     def behind(self) -> bool:
         """More waits to be heard than could be: ask less."""
 
@@ -374,7 +378,7 @@ class Engine:
         used = before if int(self._clock()) == second else count if int(self._clock()) == second + 1 else 0
         return Load(
             wire.received, wire.dropped, self._broadcast, self._unicast, wire.send_errors, pace.rate,
-            pace.background_rate, used,
+            pace.background_rate, used, wire.ignored,
         )  # fmt: skip
 
     def problems(self) -> tuple[str, ...]:

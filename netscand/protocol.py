@@ -321,13 +321,14 @@ class Counts(Struct, kw_only=True):
 
 
 class Traffic(Struct, kw_only=True):
-    """Frames since the start."""
+    """Frames since the start: `dropped` the kernel had no room for, `ignored` were received, too many to look at."""
 
     received: int
     dropped: int
     broadcast: int
     unicast: int
     send_errors: int
+    ignored: int = 0
 
 
 class Budget(Struct, kw_only=True):

@@ -283,6 +283,8 @@ class Load(NamedTuple):
     background_rate: float
     used: float
     """Frames sent in the last whole second."""
+    ignored: int
+    """Frames heard, but too many to be looked at."""
 
 
 class BadTarget(ValueError):

@@ -174,6 +174,9 @@ class Metrics:
             "netscand_frames_dropped", "Frames that the kernel had no room for.", value=load.dropped
         )
         yield CounterMetricFamily(
+            "netscand_frames_ignored", "Frames received that were too many to be looked at.", value=load.ignored
+        )
+        yield CounterMetricFamily(
             "netscand_send_errors", "Times that an interface refused to send.", value=load.send_errors
         )
         budget = GaugeMetricFamily(

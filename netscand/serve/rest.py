@@ -127,6 +127,7 @@ class Rest:
                     broadcast=load.broadcast,
                     unicast=load.unicast,
                     send_errors=load.send_errors,
+                    ignored=load.ignored,
                 ),
                 budget=protocol.Budget(rate=load.rate, background_rate=load.background_rate, used=load.used),
                 memory_mib=_memory_mib(),

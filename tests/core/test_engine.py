@@ -51,7 +51,7 @@ class Tape:
 class Cable:
     """A wire that takes `room` frames at a time, or refuses."""
 
-    received = dropped = send_errors = 0
+    received = dropped = ignored = send_errors = 0
     behind = False
     deaf_at = -inf, -inf
 

@@ -9,7 +9,7 @@ import pytest
 from netscanctl import render
 from netscanctl.changes import change
 from netscanctl.text import width
-from netscand.protocol import Coverage
+from netscand.protocol import Coverage, Traffic
 from tests.ctl.test_text import HOSTILE
 from tests.ctl.words import AT, LATER, device, event, network, scanned, status
 
@@ -156,6 +156,13 @@ def test_a_network_says_why_it_is_scanned_and_how_much() -> None:
     assert "100%" in rows[1]
     assert "2.3% a scan, all in 22 min" in rows[2]
     assert rows[3].endswith("docker0 is this host's end of containers")
+
+
+def test_a_status_tells_what_was_received_and_not_looked_at_if_anything_was() -> None:
+    """FAULTS T10: a flood of what is not ARP."""
+    for ignored, told in ((0, "7 frames, 5 dropped\n"), (3, "7 frames, 5 dropped, 3 ignored\n")):
+        frames = Traffic(received=7, dropped=5, broadcast=0, unicast=0, send_errors=0, ignored=ignored)
+        assert told in render.status_facts(status(frames=frames), paint=render.plain, today=None)
 
 
 def test_a_status_says_why_it_is_degraded() -> None:

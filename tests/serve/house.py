@@ -165,7 +165,7 @@ class FakeScanner:
         return Coverage(1.0, 30.0)
 
     def load(self) -> Load:
-        return Load(1, 2, 3, 4, 5, 1000.0, 50.0, 6.0)
+        return Load(1, 2, 3, 4, 5, 1000.0, 50.0, 6.0, 8)
 
     def problems(self) -> tuple[str, ...]:
         return self.troubles

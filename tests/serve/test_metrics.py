@@ -63,6 +63,7 @@ def test_it_tells_devices_networks_frames_and_clients(tmp_path: Path) -> None:
             assert len(found["netscand_last_scan_timestamp_seconds"].samples) == 1
             assert value(found, "netscand_frames_total", direction="received", kind="any") == 1
             assert value(found, "netscand_frames_dropped_total") == 2
+            assert value(found, "netscand_frames_ignored_total") == 8
             assert value(found, "netscand_frames_total", direction="sent", kind="broadcast") == 3
             assert value(found, "netscand_frames_total", direction="sent", kind="unicast") == 4
             assert value(found, "netscand_send_errors_total") == 5
