@@ -7,6 +7,7 @@ from typing import TypeVar
 import click
 
 from netscanctl.client import Client, Failure, chosen, device_path, find_daemon
+from netscanctl.text import clean
 from netscanctl.which import as_ip, as_mac, the_one
 from netscand.protocol import Device, DeviceList, NetworkList
 
@@ -28,6 +29,15 @@ def device_of(client: Client, text: str) -> Device:
         return client.read(client.get(device_path(mac)), Device)
     devices = client.read(client.get("/api/devices", {"q": as_ip(text) or text}), DeviceList).devices
     return the_one(devices, text)
+
+
+def must_exist(client: Client, network: str) -> None:
+    """That a network is there, or devices were once heard on it. Raises Failure with those that are there."""
+    ids = [one.id for one in client.read(client.get("/api/networks"), NetworkList).networks]
+    query = {"network": network, "limit": "1"}
+    if network not in ids and not client.read(client.get("/api/devices", query), DeviceList).devices:
+        there = ", ".join(map(clean, ids)) or "none is there"
+        raise Failure(f"no network is {clean(network)}; expected the id of one: {there}")
 
 
 def device_argument(command: F) -> F:

@@ -70,6 +70,9 @@ class Verbs(click.Group):
             sys.exit(failure.exit_code)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
+        except click.Abort:  # Ctrl-C at a question
+            click.echo(err=True)
+            sys.exit(INTERRUPTED)
         except OSError as wrong:  # of stdout: what the network does is a Failure
             # What is still buffered goes nowhere, also when the interpreter flushes at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -182,8 +182,13 @@ class Daemon:
         online = sum(device.status is Status.ONLINE for device in devices)
         networks = sum(network.state == "up" for network in self.engine.networks.values())
         problems = "; ".join(self.engine.problems())
-        line = f"{networks} networks, {online} of {len(devices)} devices online, {self.server.clients} clients"
+        counted = f"{_many(networks, 'network')}, {online} of {_many(len(devices), 'device')} online"
+        line = f"{counted}, {_many(self.server.clients, 'client')}"
         return f"{line}; degraded: {problems}" if problems else line
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _notifier() -> Callable[[str], None]:

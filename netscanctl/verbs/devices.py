@@ -2,7 +2,7 @@
 
 import click
 
-from netscanctl.argument import complete_network
+from netscanctl.argument import complete_network, must_exist
 from netscanctl.cli import Session
 from netscanctl.render import ORDERS, devices_table
 from netscand.protocol import DeviceList
@@ -10,8 +10,8 @@ from netscand.protocol import DeviceList
 
 @click.command("devices")
 @click.argument("text", required=False)
-@click.option("--online", "status", flag_value="online", help="Only those that are online.")
-@click.option("--offline", "status", flag_value="offline", help="Only those that are offline.")
+@click.option("--online", is_flag=True, help="Only those that are online.")
+@click.option("--offline", is_flag=True, help="Only those that are offline.")
 @click.option(
     "--network",
     metavar="ID",
@@ -19,22 +19,29 @@ from netscand.protocol import DeviceList
     help="Only those of one network, such as 192.168.1.0/24@eth0.",
 )
 @click.option("--sort", type=click.Choice(list(ORDERS)), default="ip", show_default=True, help="The order.")
-@click.option("--format", "form", type=click.Choice(["table", "json", "csv", "ethers", "hosts"]), default="table",
-              show_default=True, help="ethers: `mac ip` a line; hosts: `ip name` a line.")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv", "ethers", "hosts"]),
+              help="table unless told otherwise; ethers: `mac ip` a line; hosts: `ip name` a line.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it came: --format json.")
 @click.pass_obj
 def command(
-    session: Session, text: str | None, status: str | None, network: str | None, sort: str, form: str, as_json: bool
-) -> None:
+    session: Session, text: str | None, online: bool, offline: bool, network: str | None, sort: str, form: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """List the devices, or those that TEXT is found in."""
-    asked = {"status": status, "network": network, "q": text}
-    answer = session.client.get("/api/devices", {key: value for key, value in asked.items() if value})
-    terminal = session.terminal
+    if online and offline:
+        raise click.UsageError("expected one of --online and --offline, or neither for both")
+    if as_json and form not in (None, "json"):
+        raise click.UsageError(f"expected one of --json and --format {form}")
+    client, terminal = session.client, session.terminal
+    asked = {"status": "online" if online else "offline" if offline else None, "network": network, "q": text}
+    answer = client.get("/api/devices", {key: value for key, value in asked.items() if value})
+    if network and not client.read(answer, DeviceList).devices:
+        must_exist(client, network)
     if as_json or form == "json":
         terminal.json(answer)
         return
-    devices = sorted(session.client.read(answer, DeviceList).devices, key=ORDERS[sort])
-    if form == "table":
+    devices = sorted(client.read(answer, DeviceList).devices, key=ORDERS[sort])
+    if form in (None, "table"):
         terminal.write(devices_table(devices, columns=terminal.columns, paint=terminal.paint, today=terminal.today))
         return
     from netscanctl import formats

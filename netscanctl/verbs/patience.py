@@ -11,6 +11,8 @@ from netscanctl.words import change, json_option
 from netscand.protocol import Device, DeviceWords
 
 LEARNED = "learned"
+SOONEST = 14
+"""Seconds from the last sign of life to `offline`, at the least: probe_interval (10), three probes, and a request."""
 
 
 def seconds_of(_ctx: click.Context, _param: click.Parameter, text: str) -> float | None:
@@ -34,12 +36,17 @@ def seconds_of(_ctx: click.Context, _param: click.Parameter, text: str) -> float
 def command(session: Session, device: str, seconds: float | None, as_json: bool) -> None:
     """Let a DEVICE (its MAC, address, name or label) be silent for S seconds before it counts as gone.
 
-    `learned` instead of a number: as long as its own silences have taught.
+    `learned` instead of a number: as long as its own silences have taught. Three probes and a request must have gone
+    unanswered too, and the first is sent after a silence of [presence] probe_interval: by default a device is offline
+    14 s after it fell silent at the soonest, whatever S is.
     """
 
     def told(now: Device) -> str:
         if seconds is None:
             return f"may be silent as long as it is learned, {span(now.patience)} now"
-        return f"may be silent for {span(now.patience)}"
+        told = f"may be silent for {span(now.patience)}"
+        return (
+            told if now.patience > SOONEST else f"{told}; with the probes that must go unanswered too, some {SOONEST} s"
+        )
 
     change(session, device, DeviceWords(patience=seconds), as_json, told)

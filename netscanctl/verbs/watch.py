@@ -11,7 +11,7 @@ from typing import get_args
 
 import click
 
-from netscanctl.argument import complete_network
+from netscanctl.argument import complete_network, must_exist
 from netscanctl.bookmark import Bookmark
 from netscanctl.cli import Session
 from netscanctl.client import Failure
@@ -51,6 +51,9 @@ def command(
     wishes = [protocol.SetInterval(seconds=interval, request="interval")] if interval else []
     bookmark = Bookmark(cursor_file)
     place = bookmark.read() or since
+    if network:
+        must_exist(session.client, network)
+        session.client.close()
     way = chosen(session.terminal, Wanted(kinds), bookmark, as_json=as_json, as_table=as_table, program=program)
 
     async def tell() -> None:
@@ -58,6 +61,10 @@ def command(
         async with aclosing(follow(session.daemon, way.talk, query=query, since=place, wishes=wishes)) as stream:
             async for heard in stream:
                 match heard.message:
+                    case protocol.InitialState(interval=most) | protocol.Resumed(interval=most) if (
+                        first and interval and interval > most
+                    ):
+                        raise Failure(f"--interval {interval:g}: expected 1 to {most:g} seconds ([scan] interval)")
                     case protocol.Interval():
                         leased = True
                     case protocol.Error(message=message) if not leased:

@@ -47,7 +47,7 @@ class Resolver:
             try:
                 answer = await _ask(server, self._port, question)
             except (OSError, TimeoutError) as wrong:
-                why = f"{server}: {wrong or 'no answer'}"
+                why = f"{server}: {str(wrong) or 'no answer'}"
                 continue
             if answer is not None:
                 return pointed_to(answer)

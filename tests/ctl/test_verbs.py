@@ -11,7 +11,7 @@ from netscand import __version__
 from netscand.protocol import PROTOCOL, NetworkList, ScanWish, encode
 from tests.ctl.conftest import ROOT, Ctl
 from tests.ctl.fake import FakeDaemon, refusal
-from tests.ctl.words import AT, OFFICE, device, network, scanned
+from tests.ctl.words import AT, HOME, OFFICE, device, network, scanned
 
 
 def test_devices_are_a_plain_table_in_a_pipe(ctl: Ctl) -> None:
@@ -34,8 +34,9 @@ def test_an_empty_list_is_done(ctl: Ctl, daemon: FakeDaemon) -> None:
 
 @pytest.mark.parametrize(
     ("args", "found"),
-    [(["--online"], ["07", "14"]), (["--offline"], ["08"]), (["host2"], ["14"]), (["--network", OFFICE], []),
-     (["--online", "host7"], ["07"]), (["--sort", "name"], ["14", "07", "08"])],
+    [(["--online"], ["07", "14"]), (["--offline"], ["08"]), (["host2"], ["14"]),
+     (["--network", HOME], ["07", "08", "14"]), (["--online", "host7"], ["07"]),
+     (["--sort", "name"], ["14", "07", "08"])],
     ids=str,
 )  # fmt: skip
 def test_the_list_is_filtered_by_the_daemon_and_sorted_here(ctl: Ctl, args: list[str], found: list[str]) -> None:
@@ -91,6 +92,32 @@ def test_show_of_two_fails_and_names_them(ctl: Ctl, daemon: FakeDaemon) -> None:
     done = ctl.run("show", "host7")
     assert done.returncode == 1
     assert "a4:83:e7:00:00:07, a4:83:e7:00:00:08" in done.stderr
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--format", "csv"]], ids=str)
+def test_a_network_that_is_nowhere_is_refused_with_those_that_are(ctl: Ctl, form: list[str]) -> None:
+    done = ctl.run("devices", "--network", "foo", *form)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"netscanctl: no network is foo; expected the id of one: {HOME}\n"
+
+
+def test_a_network_without_devices_and_one_that_is_gone_are_no_mistakes(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.networks.append(network(OFFICE))
+    daemon.devices.append(device(9, "offline", network="10.9.9.0/24@gone0"))
+    assert ctl.run("devices", "--network", OFFICE).returncode == 0
+    done = ctl.run("devices", "--network", "10.9.9.0/24@gone0", "--online")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [(["--online", "--offline"], "expected one of --online and --offline"),
+     (["--json", "--format", "csv"], "expected one of --json and --format csv")],
+)  # fmt: skip
+def test_options_that_exclude_each_other_are_refused(ctl: Ctl, args: list[str], said: str) -> None:
+    done = ctl.run("devices", *args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
 
 
 def test_networks_say_why(ctl: Ctl, daemon: FakeDaemon) -> None:

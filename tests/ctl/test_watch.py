@@ -156,9 +156,18 @@ def test_an_interval_is_wished_for_on_every_connection(ctl: Ctl, daemon: FakeDae
 
 
 def test_an_interval_that_is_refused_ends_it(ctl: Ctl) -> None:
+    """Before anything is printed: the first message says what is allowed."""
     running = ctl.start("watch", "--interval", "31")
-    assert running.talk() == "netscanctl: seconds: expected 1 to 30"
+    assert running.talk() == "netscanctl: --interval 31: expected 1 to 30 seconds ([scan] interval)"
     assert running.end(None) == 1
+    assert running.rest(running.out) == []
+
+
+def test_a_network_that_is_nowhere_is_refused_with_those_that_are(ctl: Ctl) -> None:
+    running = ctl.start("watch", "--network", "foo")
+    assert running.talk() == f"netscanctl: no network is foo; expected the id of one: {HOME}"
+    assert running.end(None) == 1
+    assert running.rest(running.out) == []
 
 
 def test_a_stream_that_is_cut_for_slowness_says_so_and_goes_on(ctl: Ctl, daemon: FakeDaemon) -> None:

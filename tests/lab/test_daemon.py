@@ -209,7 +209,7 @@ def test_sigterm_ends_it_cleanly(lab: Lab) -> None:
         assert daemon.stop() == 0
     daemon.hear_notified(0.2)
     said = "\n".join(daemon.notified)
-    assert said.index("READY=1") < said.index("STATUS=") < said.index("STOPPING=1")
+    assert said.index("READY=1") < said.index("STATUS=1 network, ") < said.index("STOPPING=1")
     assert not daemon.socket.exists()
 
 

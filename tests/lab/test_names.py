@@ -145,7 +145,7 @@ def test_a_server_that_fails_has_no_answer_and_the_next_one_is_asked(
         assert asked_of(server, tmp_path, "nameserver 127.0.0.1\n" * 3) == "third"
     with serving(lambda question: [answered(question, rcode=5)]) as refusing:
         assert asked_of(refusing, tmp_path) is None
-    with serving(lambda question: []) as silent, pytest.raises(Unanswered):
+    with serving(lambda question: []) as silent, pytest.raises(Unanswered, match="no answer"):
         asked_of(silent, tmp_path)
 
 
