@@ -13,10 +13,10 @@ from random import Random
 from netscand.core import ourselves
 from netscand.core.addresses import SPOKEN, Addresses
 from netscand.core.census import NO_ROOM, Census
+from netscand.core.chores import Chores
 from netscand.core.doubt import Doubt, Verdict
 from netscand.core.hearsay import NEEDS_A_LOOK, believed
 from netscand.core.model import (
-    Address,
     Ask,
     Device,
     Event,
@@ -28,7 +28,7 @@ from netscand.core.model import (
     Observation,
     Status,
 )
-from netscand.core.places import SCANNED, Places
+from netscand.core.places import SCANNED, Places, is_on
 from netscand.core.presence import Presence, Rules, Step
 from netscand.core.recall import take_back
 from netscand.core.said import Said
@@ -37,9 +37,6 @@ from netscand.core.words import relabel
 
 UNASKABLE = 300.0
 """Seconds after which a device that has no address to be asked at counts as gone."""
-
-V4_FIRST = 120.0
-"""Seconds: a device that was heard so long after its IPv4 address was may have no IPv4 any more."""
 
 JOINING = (Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT)
 """What hosts say as they come onto a link (RFC 5227)."""
@@ -63,6 +60,9 @@ class Inventory:
         self._census = Census()
         self.doubt = Doubt(rng)
         self._agenda: list[tuple[float, Mac]] = []
+        self._chores = Chores()
+        self._ruled: object = None
+        """What the rules of each device were last made of."""
         self._recalled: set[str] = set()
         """Networks whose devices were online before this start, until the first word of netlink."""
 
@@ -76,7 +76,7 @@ class Inventory:
                 return ()
             seen = worth
         events = self._fold(seen, network, rtt)
-        if seen.name or seen.dhcp_server or seen.router is not None:
+        if seen.name or seen.dhcp_server or seen.vendor_class or seen.router is not None:
             server = self.addresses.holder(network.id, seen.dhcp_server)
             events = (*events, *self.said.hear(seen, network, self.devices.get(seen.mac), server))
         return events
@@ -93,6 +93,8 @@ class Inventory:
             return self._discover(seen, network, rtt)
         if device.is_self:
             return ()
+        if self._chores:
+            self._chores.first(device)
         if seen.evidence is Evidence.PROXIED:  # keeps an address, not presence (DESIGN section 3)
             return self.addresses.hear(device, seen, network)
         at = seen.at
@@ -102,7 +104,7 @@ class Inventory:
         if rtt is not None:
             device.rtt = rtt
             if not device.confirmed and self._census.admits(seen.interface, at, confirmed=True):
-                self._census.confirm(device, at)
+                self._census.confirm(device)
         if seen.goodbye:
             device.presence.goodbye(at)
             self._schedule(device)
@@ -130,9 +132,9 @@ class Inventory:
         evicted = None
         if rtt is not None:
             device.rtt = rtt
-            self._census.confirm(device, seen.at)
+            self._census.confirm(device)
         else:
-            evicted = self._census.add(device, seen.at)
+            evicted = self._census.add(device)
         odd = self.addresses.hear(device, seen, network)
         self._schedule(device)
         found = Event(
@@ -150,7 +152,7 @@ class Inventory:
         for address in held:
             self.addresses.drop(device, address)
         device.addresses = held  # told with it
-        self._census.remove(device, now)
+        self._census.remove(device)
         device.agenda = inf
         return Event(EventKind.FORGOTTEN, now, None, device, reason=reason)
 
@@ -174,10 +176,15 @@ class Inventory:
     @property
     def next_at(self) -> float:
         """When `tick` next wants to be called."""
+        if self._chores:
+            return 0.0
         return self._agenda[0][0] if self._agenda else inf
 
     def tick(self, now: float, limit: int = 512) -> tuple[Event, ...]:
         """Do what is due, at most `limit` at a time: verdicts are returned; asks that presence wants go to `wishes`."""
+        if self._chores:  # nobody is judged before
+            self._chores.go_on()
+            return ()
         events: list[Event] = []
         agenda = self._agenda
         for _ in range(limit):
@@ -188,7 +195,7 @@ class Inventory:
             if device is None or device.agenda != due:
                 continue  # forgotten, or scheduled anew since
             device.agenda = inf
-            where = self._where(device)
+            where = self.place.where(device)
             step = device.presence.step(now)
             if where is None:
                 silence = now - device.presence.since
@@ -232,7 +239,7 @@ class Inventory:
 
     def _ask_the_others(self, device: Device, network: Network, now: float) -> None:
         for witness in self.doubt.suspect(network.id, device, self.addresses.devices(network.id), now):
-            where = self._where(witness)
+            where = self.place.where(witness)
             if where is not None:
                 self.wishes.append(Ask(where[0], where[1].ip, witness.mac, witness.mac))
 
@@ -280,22 +287,6 @@ class Inventory:
         mac = ask.of or ask.mac
         return self.devices.get(mac) if mac else self.addresses.holder(ask.network.id, ask.ip)
 
-    def _where(self, device: Device) -> tuple[Network, Address] | None:
-        """Where a device would be asked: at its IPv4 address while that is heard, else where it was heard last."""
-        best: tuple[Network, Address] | None = None
-        rank = (False, -inf)
-        for address in device.addresses:
-            network = self.networks.get(address.network)
-            if network is None or network.state not in SCANNED:
-                continue
-            is_v4 = len(address.ip) == 4
-            if not is_v4 and network.own6 is None:
-                continue
-            candidate = is_v4 and device.last_seen - address.last_seen <= V4_FIRST, address.last_seen
-            if best is None or candidate > rank:
-                best, rank = (network, address), candidate
-        return best
-
     def _would_be_heard(self, device: Device) -> bool:
         """Whether the silence of a device that cannot be asked says anything: not while its interface is down."""
         blind = self.place(device.interface, None) is None
@@ -304,8 +295,8 @@ class Inventory:
     def _schedule(self, device: Device) -> None:
         due = inf
         if device.is_self or device.status is Status.OFFLINE:
-            pass
-        elif self._where(device) is not None:
+            self._chores.first(device)
+        elif self.place.where(device) is not None:
             due = device.presence.next_at
         elif self._would_be_heard(device):
             due = device.presence.since + UNASKABLE
@@ -358,9 +349,14 @@ class Inventory:
     def set_rules(self, rules: Rules) -> None:
         """Take `[presence]` and the patience of each `[[network]]`."""
         self.rules = rules
-        for device in self.devices.values():
-            where = self._where(device)
-            device.presence.rules = self._rules_in(where[0]) if where else rules
+        own = {each.id: each.patience for each in self.networks.values() if each.patience and each.state in SCANNED}
+        if self._ruled != (rules, own):
+            self._ruled = rules, own
+            self._chores.add(self.devices.values(), self._rule)
+
+    def _rule(self, device: Device) -> None:
+        where = self.place.where(device)
+        device.presence.rules = self._rules_in(where[0]) if where else self.rules
 
     def _rules_in(self, network: Network) -> Rules:
         if network.patience is None:
@@ -370,31 +366,27 @@ class Inventory:
 
     def resumed(self, now: float) -> None:
         """We slept, or were stopped: nobody's silence in that time counts."""
-        for device in self.devices.values():
-            if device.status is not Status.OFFLINE and not device.is_self:
-                device.presence.excuse(now)
-                self._schedule(device)
+        self._chores.add(self.devices.values(), lambda device: self._excuse(device, now))
+
+    def _excuse(self, device: Device, now: float) -> None:
+        if device.status is not Status.OFFLINE and not device.is_self:
+            device.presence.excuse(now)
+            self._schedule(device)
 
     def _doubt_devices(self, network: str, reason: str, now: float) -> None:
         """Set every device that is online on no other network to `unknown`; the network's event tells it."""
-        for device in self._on(network):
-            if device.status is Status.ONLINE and not device.is_self and not self.place.hears(device, now):
+        interface = self._interfaces.get(network)
+        for device in self.devices.values():
+            if device.status is Status.ONLINE and not device.is_self and is_on(device, network, interface):
+                if self.place.hears(device, now):
+                    continue
                 device.status, device.status_since, device.reason = Status.UNKNOWN, now, reason
-                self._schedule(device)
 
     def _believe(self, network: Network, now: float) -> None:
         """We hear this network again: each device gets its own verdict, its silence counted from now."""
-        for device in self._on(network.id, network.index):
-            if device.status is not Status.OFFLINE and not device.is_self:
-                device.presence.excuse(now)
-                self._schedule(device)
 
-    def _on(self, network: str, interface: int | None = None) -> list[Device]:
-        """Who is of a network: by an address, or, without any, by the interface where it was heard."""
-        interface = interface or self._interfaces.get(network)
-        return [
-            device
-            for device in self.devices.values()
-            if any(held.network == network for held in device.addresses)
-            or (not device.addresses and device.interface == interface)
-        ]
+        def excuse(device: Device) -> None:
+            if is_on(device, network.id, network.index):
+                self._excuse(device, now)
+
+        self._chores.add(self.devices.values(), excuse)

@@ -1,11 +1,15 @@
-"""Which network an address belongs to."""
+"""Which network an address belongs to, and where a device is asked."""
 
 from collections.abc import Iterable
+from math import inf
 
-from netscand.core.model import Device, Ip, Network, NetworkState
+from netscand.core.model import Address, Device, Ip, Network, NetworkState
 
 SCANNED = (NetworkState.UP, NetworkState.SILENT)
 """States in which a network is heard and asked."""
+
+V4_FIRST = 120.0
+"""Seconds: a device that was heard so long after its IPv4 address was may have no IPv4 any more."""
 
 
 class Places:
@@ -41,6 +45,22 @@ class Places:
                     return True
         return False
 
+    def where(self, device: Device) -> tuple[Network, Address] | None:
+        """Where a device would be asked: at its IPv4 address while that is heard, else where it was heard last."""
+        best: tuple[Network, Address] | None = None
+        rank = (False, -inf)
+        for address in device.addresses:
+            network = self._networks.get(address.network)
+            if network is None or network.state not in SCANNED:
+                continue
+            is_v4 = len(address.ip) == 4
+            if not is_v4 and network.own6 is None:
+                continue
+            candidate = is_v4 and device.last_seen - address.last_seen <= V4_FIRST, address.last_seen
+            if best is None or candidate > rank:
+                best, rank = (network, address), candidate
+        return best
+
     def set(self, networks: Iterable[Network]) -> None:
         """Take all networks anew."""
         taken = list(networks)
@@ -61,3 +81,11 @@ class Places:
                 table.setdefault(network.index, []).append(row)
         # The longest prefix first, so that an address in two nested networks belongs to the inner one.
         self._at = {index: tuple(sorted(rows, key=lambda row: -row[1])) for index, rows in table.items()}
+
+
+def is_on(device: Device, network: str, interface: int | None) -> bool:
+    """Whether a device is of a network: by an address, or, without any, by the interface where it was heard."""
+    for address in device.addresses:
+        if address.network == network:
+            return True
+    return not device.addresses and device.interface == interface

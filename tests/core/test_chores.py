@@ -1,0 +1,54 @@
+"""What concerns every device of a large network is done a few at a time, and nobody is judged before it is done."""
+
+import pytest
+
+from netscand.core import chores
+from netscand.core.model import EventKind
+from netscand.core.presence import Rules
+from netscand.store.rounds import NOTHING_LEARNED
+from tests.core.world import World, mac
+
+SOME, MANY = 4, 14
+
+
+@pytest.fixture
+def crowd(monkeypatch: pytest.MonkeyPatch) -> World:
+    """Three times as many as are dealt with at once, well known."""
+    monkeypatch.setattr(chores, "SOME", SOME)
+    world = World()
+    world.alive(MANY)
+    world.run(3000)
+    assert len(world.inventory.devices) == MANY + 1
+    world.events.clear()
+    return world
+
+
+def test_after_a_suspend_many_have_their_grace_a_few_at_a_time(crowd: World) -> None:
+    """FAULTS F13. Who is heard before its turn has it at once: its silence teaches nothing either."""
+    devices = [device for device in crowd.inventory.devices.values() if not device.is_self]
+    now = crowd.now = crowd.now + 400
+    crowd.inventory.resumed(now)
+    assert [device.presence.since for device in devices].count(now) in (SOME - 1, SOME)
+    assert crowd.inventory.next_at <= now
+    last = devices[-1]
+    for _ in range(2):
+        last.presence.asked(now, broadcast=False)
+    crowd.now += 0.001
+    crowd.hear(last.mac, "10.0.0.23")
+    assert crowd.inventory.tick(crowd.now) == ()
+    assert [device.presence.since >= now for device in devices].count(True) in (2 * SOME, 2 * SOME + 1)
+    crowd.run(100)
+    assert not crowd.of(EventKind.OFFLINE)
+    assert all(device.presence.since >= now for device in devices)
+    assert {len(device.presence.learned()) for device in devices} == {NOTHING_LEARNED}
+
+
+def test_other_rules_reach_everybody(crowd: World) -> None:
+    """What stays the same is not gone through again."""
+    for least in (30.0, 40.0):
+        crowd.inventory.set_rules(Rules(least=least))
+        crowd.run(1)
+        assert {device.presence.rules.least for device in crowd.inventory.devices.values()} == {least}
+    crowd.inventory.set_rules(Rules(least=40.0))
+    assert crowd.inventory.next_at > crowd.now
+    assert crowd.inventory.devices[mac(1)].presence.patience >= 40.0
