@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Hashable
 from typing import Any
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from netscand.protocol import MAX_MESSAGE
@@ -27,6 +27,12 @@ HIGH_WATER = 64 * 1024
 UNHEARD = 16 * MAX_MESSAGE
 """Bytes that a WebSocket may send without one whole message among them: aiohttp before 3.14 reads a frame of any
 length to its end before it looks at the limit."""
+
+MOST_HEAD = MAX_MESSAGE
+"""Bytes that a connection may send, bodies left out, without one whole request among them, and …"""
+
+PIPELINED = 64
+"""… requests that may wait while an earlier one is answered: aiohttp before 3.14 keeps whatever is sent."""
 
 PONGS = 64
 """Bytes a second of pings and pongs, which are no messages, that are forgiven."""
@@ -102,7 +108,9 @@ NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 class Connection(web.RequestHandler):
     """aiohttp's connection, behind our door."""
 
-    __slots__ = ("_first", "_lobby", "_plain", "headers", "heard_at", "peer", "role", "subscriber", "unheard")
+    __slots__ = (
+        "_body", "_first", "_lobby", "_plain", "headers", "heard_at", "peer", "role", "subscriber", "unheard",
+    )  # fmt: skip
 
     def __init__(self, lobby: Lobby, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         settings: dict[str, Any] = {
@@ -119,6 +127,8 @@ class Connection(web.RequestHandler):
         """Those of the request in hand."""
         self.heard_at = loop.time()
         self.unheard = 0
+        self._body: StreamReader | None = None
+        """That of the last request that came."""
         self.subscriber: Subscriber | None = None
         self._lobby = lobby
         self._plain: asyncio.Transport | None = None
@@ -185,10 +195,26 @@ class Connection(web.RequestHandler):
             if self.unheard > UNHEARD:
                 self.abort()
                 return
+        known, taken = len(self._messages), self._body_taken()
         try:
             super().data_received(data)
         except ValueError:  # aiohttp 3.11 lets an address escape that it cannot read
             self.abort()
+        if self.subscriber is None:
+            self._count(len(data), known, taken)
+
+    def _count(self, size: int, known: int, taken: int) -> None:
+        """Cut who fills our memory with requests that are not answered yet, or never end."""
+        if len(self._messages) > known:
+            self._body = self._messages[-1][1]
+            self.unheard = 0
+        else:
+            self.unheard += size - (self._body_taken() - taken)
+        if self.unheard > MOST_HEAD or len(self._messages) > PIPELINED:
+            self.abort()
+
+    def _body_taken(self) -> int:
+        return self._body.total_bytes if self._body is not None else 0
 
     def pause_writing(self) -> None:
         """The client reads slowly."""

@@ -238,3 +238,53 @@ def test_a_request_that_takes_long_is_no_idle_connection(tmp_path: Path, monkeyp
             assert await client.recv()
 
     asyncio.run(play())
+
+
+WISH = b"POST /api/scan?wait=1 HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = WISH + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: x\r\n", b"X-Y: z\r\n"),
+        (WISH + b"Content-Length: 0\r\n\r\n" + b"GET /healthz HTTP/1.1\r\nHost: x\r\n", b"X-Y: z\r\n"),
+        (CHUNKED + b"2;", b"a" * 1024),
+        (CHUNKED + b"2\r\n{}\r\n0\r\n", b"X-Y: z\r\n"),
+        (WISH + b"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n", b"z" * 1024),
+    ],
+    ids=["headers", "headers behind a request", "the size of a chunk", "trailers", "behind an upgrade"],
+)
+def test_who_never_ends_a_request_is_cut(tmp_path: Path, begin: bytes, more: bytes) -> None:
+    """FAULTS T16: anybody could fill the memory by it; 64 KiB is more than a request has beside its body."""
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            writer = await lan.connection(begin)
+            async with asyncio.timeout(10):
+                with suppress(ConnectionError):
+                    for _ in range(64):
+                        writer.write(more * (32 * 1024 // len(more)))
+                        await writer.drain()
+                        await asyncio.sleep(0.002)
+                    raise AssertionError("2 MiB were taken")
+
+    asyncio.run(play())
+
+
+def test_requests_that_wait_behind_another_one_are_few(tmp_path: Path) -> None:
+    """FAULTS T16: what is sent behind a request that takes long is not kept, however small each of it is."""
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            writer = await lan.connection(WISH + b"Content-Length: 0\r\n\r\n")
+            await settled(lambda: bool(lan.scanner.wishes))
+            (mine,) = lan.server._lobby.inside
+            with suppress(ConnectionError, TimeoutError):
+                async with asyncio.timeout(1):
+                    for _ in range(100):
+                        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+                        await writer.drain()
+            assert len(mine._messages) <= connection.PIPELINED or mine not in lan.server._lobby.inside
+
+    asyncio.run(play())
