@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Network, Observation
+from netscand.core.tokens import Tokens
 
 MOST_ADDRESSES = 64
 """Addresses a device may have; the one not heard for longest goes first. More is proxy ARP."""
@@ -18,6 +19,11 @@ CONFLICT_APART = 600.0
 
 MOST_CONFLICTS = 256
 """Conflicts remembered a network."""
+
+CLAIMS_AT_ONCE, CLAIMS_A_SECOND = 256.0, 4.0
+"""Claims to addresses that others held that are told, and those of devices that never answered us to several addresses.
+Made-up devices could make one with each frame. They use up a measure of their own, and hide no claim to an address of
+somebody who answers us, nor to a gateway's."""
 
 STALE = 1800.0
 """Seconds after which an address is dropped that its device was not heard at, while it was at another."""
@@ -52,6 +58,8 @@ class Addresses:
         self._holders: dict[str, dict[Ip, Device]] = {}
         self._told: dict[tuple[str, Ip], float] = {}
         """When a conflict was told."""
+        self._claims = {known: Tokens(CLAIMS_AT_ONCE, CLAIMS_A_SECOND) for known in (False, True)}
+        """By whether the one who held the address, or who claims another one, answered us."""
 
     def open(self, network: str) -> None:
         """Begin to keep a network's addresses."""
@@ -105,8 +113,10 @@ class Addresses:
     def _add(self, device: Device, ip: Ip, seen: Observation, network: Network) -> tuple[Event, ...]:
         if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
             return ()  # an address of another LAN says nothing about this one
-        if len(device.addresses) >= MOST_UNCONFIRMED and not device.confirmed:
-            return ()
+        if device.addresses and not device.confirmed and ip != network.gateway:
+            full = len(device.addresses) >= MOST_UNCONFIRMED
+            if full or not self._claims[False].take(seen.at):  # taken when it is heard there again
+                return ()
         before = {"ip": device.ip, "addresses": tuple(device.addresses)} if device.addresses else NO_ADDRESS
         renamed = [held for held in device.addresses if held.ip == ip and held.network not in self.networks]
         for held in renamed:  # the same address, on a network that has another name or interface now
@@ -136,6 +146,10 @@ class Addresses:
         claim = next((held for held in old.addresses if held.ip == ip and held.network == network.id), None)
         silent = seen.at - claim.last_seen if claim else CONFLICT_WITHIN + 1
         in_conflict = silent <= CONFLICT_WITHIN
+        if not self._may_tell(network, ip, seen.at, old, in_conflict=in_conflict):
+            if not in_conflict:
+                holders[ip] = old  # it moves when it is heard there again
+            return ()
         left: tuple[Event, ...] = ()
         if not in_conflict and claim is not None and not old.is_self:
             had = {"ip": old.ip, "addresses": tuple(old.addresses)}
@@ -145,21 +159,23 @@ class Addresses:
             left = (Event(removed, seen.at, network.id, old, ip, device.mac, reason=why, previous=had),)
         if ip == network.gateway:
             old.is_gateway = in_conflict
-        if in_conflict and not self._may_tell(network.id, ip, seen.at):
-            return ()
         kind = EventKind.ADDRESS_CONFLICT if in_conflict else EventKind.ADDRESS_MOVED
         if ip == network.gateway:
             kind = EventKind.GATEWAY_CHANGED
         reason = f"{SPOKEN[seen.evidence]}; {old.mac.hex(':')} was heard there {silent:.0f} s before"
         return (*left, self._event(kind, device, seen, network, previous=before, other=old, reason=reason))
 
-    def _may_tell(self, network: str, ip: Ip, now: float) -> bool:
-        if now < self._told.get((network, ip), 0.0) + CONFLICT_APART and (network, ip) in self._told:
+    def _may_tell(self, network: Network, ip: Ip, now: float, old: Device, *, in_conflict: bool) -> bool:
+        key = network.id, ip
+        if in_conflict and key in self._told and now < self._told[key] + CONFLICT_APART:
             return False
-        self._told.pop((network, ip), None)
-        if len(self._told) >= MOST_CONFLICTS:
-            del self._told[next(iter(self._told))]
-        self._told[network, ip] = now
+        if ip != network.gateway and not self._claims[old.confirmed].take(now):
+            return False
+        if in_conflict:
+            self._told.pop(key, None)
+            if len(self._told) >= MOST_CONFLICTS:
+                del self._told[next(iter(self._told))]
+            self._told[key] = now
         return True
 
     def drop_stale(self, device: Device, now: float) -> tuple[Event, ...]:

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 
 from netscand.core.model import Device, Event, EventKind, Mac, Observation
+from netscand.core.tokens import Tokens
 
 MOST_UNCONFIRMED = 4_096
 """Devices an interface may have that never answered us; the oldest go first."""
@@ -22,11 +23,10 @@ NO_ROOM = "never answered, and newer ones need the room"
 class _Door:
     """One interface's."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self) -> None:
         self.unconfirmed: OrderedDict[Mac, None] = OrderedDict()
         self.confirmed = 0
-        self.tokens = NEWCOMERS_AT_ONCE
-        self.at = now
+        self.newcomers = Tokens(NEWCOMERS_AT_ONCE, NEWCOMERS_A_SECOND)
         self.turned_away = 0
         self.flood_at = 0.0
         """When a flood may be told again."""
@@ -40,51 +40,43 @@ class Census:
 
     def admits(self, interface: int, now: float, *, confirmed: bool) -> bool:
         """Whether one more device of an interface may be told now."""
-        door = self._door(interface, now)
-        if confirmed:
-            room = door.confirmed < MOST_CONFIRMED
-            door.turned_away += not room
-            return room
-        door.tokens = min(NEWCOMERS_AT_ONCE, door.tokens + max(0.0, now - door.at) * NEWCOMERS_A_SECOND)
-        door.at = max(now, door.at)
-        if door.tokens < 1:
-            door.turned_away += 1
-            return False
-        door.tokens -= 1
-        return True
+        door = self._door(interface)
+        room = door.confirmed < MOST_CONFIRMED if confirmed else door.newcomers.take(now)
+        door.turned_away += not room
+        return room
 
     def flood(self, seen: Observation, network: str) -> tuple[Event, ...]:
         """What to tell of those turned away since the last flood, one for `seen`, if it is time to tell another."""
-        door = self._door(seen.interface, seen.at)
+        door = self._door(seen.interface)
         if not door.turned_away or seen.at < door.flood_at:
             return ()
         count, door.turned_away, door.flood_at = door.turned_away, 0, seen.at + FLOOD_APART
         reason = f"{count} more MACs than a LAN can have; the last: {seen.mac.hex(':')}"
         return (Event(EventKind.FLOOD, seen.at, network, None, seen.ip, seen.mac, seen.evidence, reason),)
 
-    def add(self, device: Device, now: float) -> Mac | None:
+    def add(self, device: Device) -> Mac | None:
         """Count a device that never answered us; the one that has to go for it, if any."""
-        unconfirmed = self._door(device.interface, now).unconfirmed
+        unconfirmed = self._door(device.interface).unconfirmed
         unconfirmed[device.mac] = None
         return unconfirmed.popitem(last=False)[0] if len(unconfirmed) > MOST_UNCONFIRMED else None
 
-    def confirm(self, device: Device, now: float) -> None:
+    def confirm(self, device: Device) -> None:
         """Count a device as one that answered us."""
         for door in self._doors.values():
             door.unconfirmed.pop(device.mac, None)
         device.confirmed = True
-        self._door(device.interface, now).confirmed += 1
+        self._door(device.interface).confirmed += 1
 
-    def remove(self, device: Device, now: float) -> None:
+    def remove(self, device: Device) -> None:
         """Count a device no more."""
-        door = self._door(device.interface, now)
+        door = self._door(device.interface)
         if device.confirmed:
             door.confirmed -= 1
         for each in self._doors.values():
             each.unconfirmed.pop(device.mac, None)
 
-    def _door(self, interface: int, now: float) -> _Door:
+    def _door(self, interface: int) -> _Door:
         door = self._doors.get(interface)
         if door is None:
-            door = self._doors[interface] = _Door(now)
+            door = self._doors[interface] = _Door()
         return door

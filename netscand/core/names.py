@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from math import inf
 
 from netscand.core.model import Device, Event, EventKind, Mac, Observation
+from netscand.core.tokens import Tokens
 
 TRUST = ("dhcp", "mdns", "dns", "nbns")
 """Sources of host names, the most trusted first; the user's label is above them all, and kept beside."""
@@ -25,7 +26,7 @@ class Naming:
     def __init__(self, sources: Iterable[str] = TRUST) -> None:
         self.sources = frozenset(sources)
         self._changed: OrderedDict[Mac, float] = OrderedDict()
-        self._tokens, self._at = CHANGES_AT_ONCE, 0.0
+        self._tokens = Tokens(CHANGES_AT_ONCE, CHANGES_A_SECOND)
 
     def lacks(self, device: Device) -> tuple[str, ...]:
         """The sources to ask for the device's name: those above the one it has, and DNS, which may know another now."""
@@ -66,11 +67,8 @@ class Naming:
     def _may_change(self, device: Device, at: float) -> bool:
         if device.hostname is not None and at < self._changed.get(device.mac, -inf) + CHANGES_APART:
             return False
-        self._tokens = min(CHANGES_AT_ONCE, self._tokens + max(0.0, at - self._at) * CHANGES_A_SECOND)
-        self._at = max(at, self._at)
-        if self._tokens < 1:
+        if not self._tokens.take(at):
             return False
-        self._tokens -= 1
         self._changed.pop(device.mac, None)
         if len(self._changed) >= MOST:
             self._changed.popitem(last=False)

@@ -26,8 +26,8 @@ def take_back(
         if device.status is Status.OFFLINE:
             device.presence.lost(now)
         if device.confirmed:
-            census.confirm(device, now)
-        elif gone := census.add(device, now):
+            census.confirm(device)
+        elif gone := census.add(device):
             evicted.add(gone)
     left_out = []
     for device in known:

@@ -270,6 +270,43 @@ def test_an_address_that_another_device_has_later_has_moved() -> None:
     assert not world.of(K.ADDRESS_ADDED)
 
 
+@pytest.mark.parametrize("apart", [0.001, 0.2])
+def test_made_up_devices_that_claim_each_others_addresses_cost_few_events(apart: float) -> None:
+    """FAULTS T11: an event for each frame would flood every client, and push the past out of the history."""
+    world = World([network("10.0.0.0/16", gateway="10.0.0.1")])
+    world.alive(1)
+    world.hear(mac(2), "10.0.0.1")
+    world.planner.wish(["10.0.0.10"], world.now)
+    world.run(3)
+    claims = [
+        (mac(100 + 2 * pair + who), f"10.0.{8 + at}.{pair}") for who in (0, 1) for pair in range(40) for at in range(8)
+    ]
+    begun, before = world.now, len(world.events)
+    for turn in range(20_000):
+        world.now += apart
+        world.hear(*claims[turn % len(claims)])
+    told = [event for event in world.events[before:] if event.kind is not K.ADDRESS_REMOVED]  # told with the move
+    assert len(told) <= 80 + addresses.CLAIMS_AT_ONCE + (world.now - begun) * addresses.CLAIMS_A_SECOND
+    world.hear(mac(3), "10.0.0.10")
+    world.hear(mac(3), "10.0.0.1")
+    assert {event.other for event in world.events[-4:]} >= {mac(1), mac(2)}
+
+
+def test_an_address_whose_move_could_not_be_told_moves_later() -> None:
+    world = World()
+    world.hear(mac(1), "10.0.0.77")
+    world.now += 3600
+    while world.inventory.addresses._claims[False].take(world.now):
+        pass
+    world.hear(mac(2), "10.0.0.77")
+    assert not world.of(K.ADDRESS_MOVED)
+    assert world.inventory.devices[mac(1)].ip == ip("10.0.0.77")
+    world.now += 1
+    world.hear(mac(2), "10.0.0.77")
+    assert len(world.of(K.ADDRESS_MOVED)) == 1
+    assert world.inventory.devices[mac(1)].addresses == []
+
+
 def test_another_mac_at_the_gateways_address_is_told_as_such() -> None:
     world = World([network(gateway="10.0.0.1")])
     world.hear(mac(1), "10.0.0.1")
