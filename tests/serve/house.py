@@ -262,7 +262,7 @@ class House:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(request)
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 return await reader.readuntil(b"\r\n\r\n")
         finally:
             writer.close()
@@ -275,7 +275,7 @@ class House:
             reader, writer = await asyncio.open_unix_connection(str(self.path))
         writer.write(request)
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 return await reader.read()
         finally:
             writer.close()
@@ -324,7 +324,7 @@ def token_file(folder: Path, mode: int = 0o640) -> str:
 
 async def hear(client: ClientConnection) -> protocol.ServerMessage:
     """The next message, as a struct."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return cast(protocol.ServerMessage, protocol.decode_server(await client.recv()))
 
 

@@ -58,7 +58,7 @@ def still_open(socks: list[socket.socket]) -> int:
 
 
 async def settled(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -71,7 +71,7 @@ def test_500_idle_connections_of_one_address_and_one_user_keep_nobody_else_out(r
             remote = await connected(lan, 500, tcp=True)
             await settled(lambda: (still_open(idle), still_open(remote)) == (64, 64))
             assert len(lan.server._lobby.inside) == 128
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 with acting_as(1235, 1235):
                     (other,) = await connected(lan, 1, tcp=False)
                 loop = asyncio.get_running_loop()
@@ -191,7 +191,7 @@ def test_a_first_request_that_does_not_come_whole_ends_the_connection(
                     writer.write(b"x")
                     await asyncio.sleep(0.05)
 
-            async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
                 dribbling = tasks.create_task(dribble()) if said else None
                 with suppress(ConnectionError):
                     assert await reader.read() == b""
@@ -212,7 +212,7 @@ def test_an_idle_connection_ends_after_keep_alive_even_if_it_dribbles(
         async with house(tmp_path) as lan:
             reader, writer = await asyncio.open_unix_connection(str(lan.path))
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 assert (await reader.readuntil(b'"}')).startswith(b"HTTP/1.1 200")
                 if dribbles:
                     writer.write(b"GET /healthz HTTP/1.1\r\nX: ")

@@ -48,7 +48,7 @@ def test_a_large_inventory_is_counted_in_slices(monkeypatch: pytest.MonkeyPatch)
         assert overview.counts().online == 100
         scanner.turn(1, Status.OFFLINE)
         assert overview.counts().online == 100
-        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
             counting = tasks.create_task(overview.run())
             while overview.counts().online != 99:
                 await asyncio.sleep(0.001)

@@ -199,7 +199,7 @@ def test_nothing_is_written_after_a_close_frame_of_aiohttp() -> None:
 def test_who_is_gone_keeps_nobody_waiting() -> None:
     async def run() -> None:
         _, subscriber = client(room=1, begun=False)
-        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
             tasks.create_task(subscriber.send((b"first", b"second")))
             await asyncio.sleep(0)
             subscriber.gone()

@@ -43,7 +43,7 @@ def test_questions_and_streams_are_encrypted(tmp_path: Path) -> None:
                 first = await hear(stream)
                 assert isinstance(first, protocol.InitialState)
                 lan.scanner.join(9999)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while lan.server._lobby.inside:
                     await asyncio.sleep(0.01)
 
@@ -63,7 +63,7 @@ def test_nothing_is_served_in_the_clear_beside_it(tmp_path: Path) -> None:
         async with house(tmp_path, listen=certificate(tmp_path)) as lan:
             answer = await lan.raw(f"GET /healthz HTTP/1.1\r\nHost: localhost:{lan.port}\r\n\r\n".encode())
             assert b"HTTP" not in answer
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while lan.server._lobby.inside:
                     await asyncio.sleep(0.01)
 
@@ -77,7 +77,7 @@ def test_who_hides_in_a_handshake_is_counted_and_cut(tmp_path: Path, monkeypatch
     async def play() -> None:
         async with house(tmp_path, listen={**certificate(tmp_path), "max_per_peer": 3}) as lan:
             hiding = [await asyncio.open_connection("127.0.0.1", lan.port) for _ in range(5)]
-            ends = [asyncio.timeout(5) for _ in hiding]
+            ends = [asyncio.timeout(30) for _ in hiding]
             for (reader, writer), within in zip(hiding, ends, strict=True):
                 async with within:
                     assert await reader.read() == b""
@@ -93,7 +93,7 @@ def test_the_fourth_of_one_peer_is_closed_at_once(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, listen={**certificate(tmp_path), "max_per_peer": 3}) as lan:
             hiding = [await asyncio.open_connection("127.0.0.1", lan.port) for _ in range(3)]
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 while len(lan.server._lobby.inside) < 3:
                     await asyncio.sleep(0.01)
             reader, writer = await asyncio.open_connection("127.0.0.1", lan.port)
