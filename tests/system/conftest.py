@@ -18,6 +18,9 @@ from tests.system.wheels import wheelhouse
 OLD_PYTHON = "3.11"
 """Debian 12's."""
 
+PARTS = ("netscand", "netscanctl", "packaging", "systemd", "pyproject.toml", "README.md", "LICENSE")
+"""What of the checkout an installation needs."""
+
 PEOPLE = 250
 """Devices on the LAN of each machine: a /24, nearly full."""
 
@@ -95,10 +98,22 @@ def machines() -> None:
 
 
 @pytest.fixture(scope="session")
-def deb(machines: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a package is made of, as it is at this moment, whatever is changed in the checkout meanwhile."""
+    folder = tmp_path_factory.mktemp("sources")
+    for part in (*PARTS, "docs/recipes"):
+        if (ROOT / part).is_dir():
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / part, folder / part)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def deb(machines: None, sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package, built; lintian had nothing to say."""
     tree("build")
-    return Path(command(ROOT / "packaging" / "deb", tmp_path_factory.mktemp("deb")).strip())
+    return Path(command(sources / "packaging" / "deb", tmp_path_factory.mktemp("deb")).strip())
 
 
 @pytest.fixture(scope="session")
@@ -144,9 +159,8 @@ def installed(request: pytest.FixtureRequest) -> Installed:
 def copy_checkout(machine: Machine) -> None:
     """The checkout at /root/netscand, as far as an installation needs it."""
     machine.path("/root/netscand").mkdir(exist_ok=True)
-    for part in ("netscand", "netscanctl", "packaging", "systemd", "pyproject.toml", "README.md", "LICENSE"):
-        if (ROOT / part).exists():
-            machine.put(ROOT / part, "/root/netscand")
+    for part in PARTS:
+        machine.put(ROOT / part, "/root/netscand")
 
 
 def install(machine: Machine, *how: str) -> str:
