@@ -177,6 +177,7 @@ def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime
         ("vendor", clean(device.vendor or NONE)),
         ("ip", clean(device.ip or NONE)),
         ("hostname", hostname),
+        *([("dhcp client", clean(device.dhcp_vendor_class))] if device.dhcp_vendor_class else []),
         ("label", clean(device.label or NONE)),
         ("known", "yes" if device.known else "no"),
         ("notes", clean(device.notes or NONE, SENTENCE_LIMIT)),

@@ -69,6 +69,8 @@ class Device(Struct, kw_only=True):
     last_seen: str
     rtt_ms: float | None
     addresses: list[Address]
+    dhcp_vendor_class: str | UnsetType | None = UNSET
+    """What its DHCP client calls itself (option 60); told in the REST answer about one device alone."""
 
 
 class Coverage(Struct, kw_only=True):

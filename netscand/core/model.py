@@ -140,6 +140,8 @@ class Observation(NamedTuple):
     """It answers somebody's ask."""
     router: bool | None = None
     """It says that it is a default router of IPv6, or no more."""
+    vendor_class: str | None = None
+    """What its DHCP client calls itself (option 60), cleaned."""
 
 
 @dataclass(slots=True)
@@ -180,6 +182,8 @@ class Device:
     """It answers for more addresses than a host has (proxy ARP)."""
     hostname: str | None = None
     hostname_source: str | None = None
+    dhcp_vendor_class: str | None = None
+    """What its DHCP client called itself last: at most 63 bytes."""
     label: str | None = None
     known: bool = False
     notes: str | None = None

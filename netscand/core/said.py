@@ -1,4 +1,4 @@
-"""What devices say besides that they are there: their names, that they are routers, which DHCP servers they know."""
+"""What devices say besides that they are there: names, DHCP clients and servers, that they are routers."""
 
 from netscand.core.model import Device, Event, EventKind, Evidence, Network, Observation
 from netscand.core.names import Naming
@@ -21,6 +21,7 @@ class Said:
             named = self.naming.hear(device, seen, network.id)
             if seen.router is not None:
                 device.is_router = seen.router
+            device.dhcp_vendor_class = seen.vendor_class or device.dhcp_vendor_class
         served = self._server(seen, network, device, server)
         return tuple(event for event in (named, served) if event is not None)
 

@@ -33,6 +33,12 @@ def clean_bytes(raw: bytes) -> str | None:
     return clean_name(raw.partition(b"\0")[0].decode("utf-8", "replace"))
 
 
+def clean_text(raw: bytes) -> str | None:
+    """Bytes that should be UTF-8, as one line of at most LABEL bytes, all of it visible. None: nothing is left."""
+    text = raw[:MOST].partition(b"\0")[0].decode("utf-8", "replace")
+    return _cut(unicodedata.normalize("NFC", "".join(_seen(char) for char in text)).strip(), LABEL).strip() or None
+
+
 def _seen(char: str) -> str:
     if char.isspace():
         return " "

@@ -11,6 +11,7 @@ from netscand.serve.hub import Hub
 from netscand.serve.query import NOT_READABLE, json_of, mac_of, parameters
 from netscand.serve.scanner import Scanner
 from netscand.serve.translate import Translator, mac_text
+from netscand.wording import not_readable
 
 decode_words = msgspec.json.Decoder(protocol.DeviceWords).decode
 
@@ -35,7 +36,9 @@ class Changes:
         try:
             words = decode_words(body)
         except NOT_READABLE as wrong:
-            raise Refused("bad_request", f"not what can be said of a device: {wrong}") from None
+            raise Refused(
+                "bad_request", f"not what can be said of a device: {not_readable(wrong, body, protocol.DeviceWords)}"
+            ) from None
         wishes = {name: value for name, value in msgspec.structs.asdict(words).items() if value is not msgspec.UNSET}
         for name in ("label", "notes"):
             if isinstance(text := wishes.get(name), str):
@@ -45,7 +48,7 @@ class Changes:
         except KeyError:
             raise Refused("not_found", f"no device {mac_text(mac)}") from None
         self._translator.sync()
-        told = answer(self._translator.device(self._scanner.devices[mac]))
+        told = answer(self._translator.wholly(self._scanner.devices[mac]))
         await self._hub.settled()
         return told
 

@@ -20,6 +20,7 @@ from netscand.serve.rights import Role
 from netscand.serve.scanner import Scanner
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.translate import Translator, mac_text
+from netscand.wording import not_readable
 
 PART = 200
 """Devices that are streamed at a time."""
@@ -74,7 +75,7 @@ class Rest:
             raise Refused("bad_request", f"status={status[:64]}: expected online, offline or unknown")
         limit = number_of(given, "limit") if "limit" in given else None
         after = mac_of(given["after"]) if "after" in given else Mac(b"")
-        macs = sorted(
+        macs = (
             mac
             for mac, device in self._scanner.devices.items()
             if mac > after and (status is None or device.status == status)
@@ -91,7 +92,7 @@ class Rest:
         if device is None:
             raise Refused("not_found", f"no device {mac_text(mac)}")
         self._translator.sync()
-        told = answer(self._translator.device(device))
+        told = answer(self._translator.wholly(device))
         await self._hub.settled()
         return told
 
@@ -151,7 +152,7 @@ class Rest:
             return answer(protocol.ScanTicket(scan_id=scan_id), 202)
         with self._hub.waiting_for(scan_id) as ended:
             finish = await ended
-        with self._hub.snapshot(macs=sorted(finish.scan.found)) as snapshot:
+        with self._hub.snapshot(macs=finish.scan.found) as snapshot:
             head = scan_update(
                 finish._replace(cursor=snapshot.cursor), self._overview.counts().online, self._translator
             )
@@ -199,7 +200,7 @@ async def _wish(request: web.Request) -> protocol.ScanWish:
     try:
         return decode_wish(body) if body else protocol.ScanWish()
     except NOT_READABLE as wrong:
-        raise Refused("bad_request", f"not a wish for a scan: {wrong}") from None
+        raise Refused("bad_request", f"not a wish for a scan: {not_readable(wrong, body, protocol.ScanWish)}") from None
 
 
 def _memory_mib() -> float:

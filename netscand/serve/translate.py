@@ -147,6 +147,12 @@ class Translator:
             addresses=[self.address(held) for held in device.addresses],
         )
 
+    def wholly(self, device: Device) -> protocol.Device:
+        """The same for an answer about this one alone: with what lists and events do without."""
+        told = self.device(device)
+        told.dhcp_vendor_class = device.dhcp_vendor_class
+        return told
+
     def device_before(self, event: Event) -> protocol.Device | None:
         """The device of an event as it was before it; None where the event is about none."""
         if event.device is None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from netscand.lan.clean import LABEL, NAME, clean_bytes, clean_name
+from netscand.lan.clean import LABEL, NAME, clean_bytes, clean_name, clean_text
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,21 @@ def test_a_kept_name_is_short_visible_and_stays_as_it_is(said: str) -> None:
 @given(st.binary(max_size=300))
 def test_bytes_are_a_name_up_to_their_first_nul(raw: bytes) -> None:
     assert clean_bytes(raw) == clean_bytes(raw + b"\0" + b"more")
+
+
+@given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
+@example(b"\x1b[2J\xe2\x80\xae5.0\n. ")
+def test_a_kept_text_is_one_short_visible_line_and_stays_as_it_is(raw: bytes) -> None:
+    kept = clean_text(raw)
+    if kept is None:
+        return
+    assert 0 < len(kept.encode()) <= LABEL
+    assert clean_text(kept.encode()) == kept == kept.strip()
+    assert not any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for char in kept)
+
+
+def test_a_text_is_no_name() -> None:
+    """Dots and blanks of a DHCP client's name stay as they are."""
+    assert clean_text(b"MSFT 5.0") == "MSFT 5.0"
+    assert clean_text(b" udhcp 1.36.1 . \0more") == "udhcp 1.36.1 ."
+    assert clean_text(b"\x1b\0") is None

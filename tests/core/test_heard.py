@@ -53,9 +53,15 @@ def says(
         ],
         "NETWORKD_DISCOVER": [says(Mac(bytes.fromhex("525400770005")), None, DHCP, "server", joining=True)],
         "NETWORKD_RELEASE": [says(Mac(bytes.fromhex("525400770005")), None, DHCP, goodbye=True)],
-        "ANDROID_DISCOVER": [says(Mac(bytes.fromhex("02a1b2c3d4e5")), None, DHCP, "Pixel-7", joining=True)],
+        "ANDROID_DISCOVER": [
+            says(
+                Mac(bytes.fromhex("02a1b2c3d4e5")), None, DHCP, "Pixel-7", joining=True, vendor_class="android-dhcp-14"
+            ),
+        ],
         "IOS_REQUEST": [says(PHONE, None, DHCP, "Janes-iPhone", joining=True)],
-        "WINDOWS_REBINDING": [says(Mac(bytes.fromhex("3cd92b000009")), "10.77.0.64", DHCP, "DESKTOP-4K2")],
+        "WINDOWS_REBINDING": [
+            says(Mac(bytes.fromhex("3cd92b000009")), "10.77.0.64", DHCP, "DESKTOP-4K2", vendor_class="MSFT 5.0"),
+        ],
         "AVAHI_PROBE": [says(AVAHI, "10.77.0.60", MDNS)],
         "AVAHI_ANNOUNCES": [says(AVAHI, "10.77.0.60", MDNS, "printer")],
         "AVAHI_ANNOUNCES_6": [says(AVAHI, "fe80::5054:ff:fe77:4", MDNS, "printer")],
@@ -117,6 +123,12 @@ def test_a_name_without_option_12_is_that_of_option_81() -> None:
     encoded = ("client_FQDN", b"\x04\0\0\x06laptop\x07example\x03org\0")
     (seen,) = heard(words.dhcp("discover", encoded))
     assert seen.name == "laptop.example.org"
+
+
+def test_what_a_client_calls_itself_is_one_line() -> None:
+    """FAULTS T8: option 60."""
+    (seen,) = heard(words.dhcp("discover", ("vendor_class_id", b"\x1b[2Judhcp 1.36.1\n" + b"x" * 100)))
+    assert seen.vendor_class == "[2Judhcp 1.36.1 " + "x" * 47
 
 
 def test_an_option_in_two_parts_is_one() -> None:

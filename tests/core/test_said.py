@@ -119,6 +119,17 @@ def test_a_name_for_somebody_unknown_is_nothing() -> None:
 # ---- servers --------------------------------------------------------------------------------------------------------
 
 
+def test_what_a_dhcp_client_calls_itself_is_kept_and_no_event() -> None:
+    world = World()
+    say(world, mac(9), None, Evidence.DHCP, vendor_class="android-dhcp-14")
+    say(world, mac(9), None, Evidence.DHCP)
+    say(world, mac(9), "10.0.0.9", Evidence.PROXIED, vendor_class="somebody else's word")
+    assert world.inventory.devices[mac(9)].dhcp_vendor_class == "android-dhcp-14"
+    say(world, mac(9), None, Evidence.DHCP, vendor_class="dhcpcd-10.0.6")
+    assert world.inventory.devices[mac(9)].dhcp_vendor_class == "dhcpcd-10.0.6"
+    assert [kind for _, kind, _ in world.kinds] == [EventKind.NETWORK_UP, EventKind.DISCOVERED]
+
+
 def test_a_dhcp_server_is_told_once() -> None:
     world = World()
     for _ in range(3):

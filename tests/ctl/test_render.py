@@ -67,7 +67,7 @@ def test_seconds_are_said_as_people_say_them(seconds: float, said: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 def test_nothing_hostile_in_any_field_breaks_a_line(text: str) -> None:
     evil = device(7, status=text, mac=text, ip=text, hostname=text, vendor=text, reason=text, kinds=[text], notes=text,
-                  hostname_source=text, status_since=text)  # fmt: skip
+                  hostname_source=text, status_since=text, dhcp_vendor_class=text)  # fmt: skip
     shown = [
         line(event("online", evil, address=text, other=text, at=text)),
         line(event("address_conflict", evil, address=text, other=text)),
@@ -156,6 +156,12 @@ def test_a_network_says_why_it_is_scanned_and_how_much() -> None:
     assert "100%" in rows[1]
     assert "2.3% a scan, all in 22 min" in rows[2]
     assert rows[3].endswith("docker0 is this host's end of containers")
+
+
+def test_a_device_tells_its_dhcp_client_if_that_was_heard() -> None:
+    for told, lines in ({}, 0), ({"dhcp_vendor_class": None}, 0), ({"dhcp_vendor_class": "android-dhcp-14"}, 1):
+        shown = render.device_facts(device(1, **told), paint=render.plain, now=NOW, today=None, presence="")
+        assert shown.count("\ndhcp client") == shown.count("\ndhcp client  android-dhcp-14\n") == lines
 
 
 def test_a_status_tells_what_was_received_and_not_looked_at_if_anything_was() -> None:

@@ -60,8 +60,9 @@ def test_an_answer_about_one_device_tells_its_dhcp_client_and_a_list_does_not(tm
         async with house(tmp_path) as lan:
             lan.scanner.devices[mac(1)].dhcp_vendor_class = "android-dhcp-14"
             for number, told in ((0, None), (1, "android-dhcp-14")):
-                for method, body in (("GET", None), ("PATCH", {"known": True})):
-                    status, _, device = await lan.ask(method, f"/api/devices/{mac(number).hex(':')}", body)
+                for method, body in (("GET", None), ("PATCH", b'{"known": true}')):
+                    path = f"/api/devices/{mac(number).hex(':')}"
+                    status, _, device = await lan.ask(method, path, body=body, headers=JSON)
                     assert (status, device["dhcp_vendor_class"]) == (200, told)
             _, _, listed = await lan.ask("GET", "/api/devices")
             assert not [device for device in listed["devices"] if "dhcp_vendor_class" in device]

@@ -81,7 +81,7 @@ def test_addresses_and_macs_become_text() -> None:
 def test_a_device_has_every_field_of_the_contract(translator: Translator, scanner: FakeScanner) -> None:
     device = scanner.devices[mac(1)]
     device.rtt = 0.0004
-    told = msgspec.json.decode(protocol.encode(translator.device(device)))
+    told = msgspec.json.decode(protocol.encode(translator.wholly(device)))
     assert set(told) == set(protocol.Device.__struct_fields__)
     assert told["mac"] == "a4:83:00:00:00:01"
     assert told["ip"] == told["addresses"][0]["ip"] == "10.0.0.11"

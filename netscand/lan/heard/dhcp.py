@@ -1,4 +1,4 @@
-"""DHCPv4: who comes, at which address, by which name; and who serves.
+"""DHCPv4: who comes, at which address, by which name, with which client; and who serves.
 
 Sources: RFC 2131 (messages), RFC 2132 (options), RFC 3396 (long options), RFC 4702 (option 81).
 """
@@ -6,13 +6,13 @@ Sources: RFC 2131 (messages), RFC 2132 (options), RFC 3396 (long options), RFC 4
 import struct
 
 from netscand.core.model import Evidence, Ip, Mac, Observation
-from netscand.lan.clean import clean_bytes, clean_name
+from netscand.lan.clean import clean_bytes, clean_name, clean_text
 from netscand.lan.heard.hosts import NO_IP, Sender, is_host, is_station
 
 DISCOVER, OFFER, REQUEST, ACK, NAK, RELEASE = 1, 2, 3, 5, 6, 7
 """Option 53."""
 
-HOST_NAME, SERVER_ID, MESSAGE_TYPE, FQDN = 12, 54, 53, 81
+HOST_NAME, SERVER_ID, MESSAGE_TYPE, VENDOR_CLASS, FQDN = 12, 54, 53, 60, 81
 PAD, END = 0, 255
 FQDN_ENCODED = 0x04
 """The E bit of option 81: the name is in labels, as in DNS."""
@@ -61,6 +61,7 @@ def _of_client(
     seen = Observation(
         sender.at, sender.interface, client, ciaddr if is_host(ciaddr) and not leaving else None, evidence, joining,
         leaving, name, "dhcp" if name else None, served_by if kind[0] == REQUEST else None,
+        vendor_class=clean_text(options.get(VENDOR_CLASS, b"")),
     )  # fmt: skip
     return (seen,)
 
