@@ -100,7 +100,8 @@ def onmessage(event):
     message = json.loads(event.data)
     setDevices(message["devices"])
 
-with connect("ws://localhost:8000/ws", max_size=None) as ws:
+# The address is said as well: a bare Debian 12 has no /etc/hosts that knows the name.
+with connect("ws://localhost:8000/ws", address=("127.0.0.1", 8000), max_size=None) as ws:
     def scanNow():
         ws.send(json.dumps({"type": "scan_now"}))
     threading.Thread(target=lambda: [scanNow() for line in sys.stdin], daemon=True).start()
