@@ -263,6 +263,7 @@ class _Client:
     def _hear(self, text: str) -> None:
         try:
             wish = protocol.decode_client(text)
+            await self._subscriber.read()
         except NOT_READABLE as wrong:
             self._refuse("bad_request", f"not a message that is known here: {wrong}", _request_of(text))
             return

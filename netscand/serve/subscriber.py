@@ -21,6 +21,10 @@ Told = tuple[bytes, str | None]
 """A message as it goes out, and the cursor where a client stands that has it. Made once, for all clients."""
 
 
+FEW = 64
+"""Messages that may wait for a client before what it says waits, too."""
+
+
 class Bounds(NamedTuple):
     """What may wait for one client. Frames are shared by all clients, so the bytes are not a client's own."""
 
@@ -71,6 +75,7 @@ class Subscriber:
         self._update: tuple[bytes, ...] = ()
         self._farewell = b""
         self._waiter: asyncio.Future[None] | None = None
+        self._listener: asyncio.Future[None] | None = None
 
     # ---- in -------------------------------------------------------------------------------------------------------
 
@@ -99,6 +104,17 @@ class Subscriber:
         if self._frames or self._paused:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
+
+    async def read(self) -> None:
+        """Until the client has read what it was sent, but for a little: answers to it are kept for nobody else."""
+        while self._backed_up:
+            if self._listener is None:
+                self._listener = asyncio.get_running_loop().create_future()
+            await self._listener
+
+    @property
+    def _backed_up(self) -> bool:
+        return not self.ended and (self._paused or len(self._queue) > FEW)
 
     def release(self, cursor: str) -> None:
         """The snapshot at `cursor` is on its way: let what happened since follow."""
@@ -150,6 +166,7 @@ class Subscriber:
                 break
         if not self._frames and not self._paused:
             self._wake()
+        self._hear_on()
 
     def _batch(self) -> bytes:
         frames = []
@@ -184,6 +201,13 @@ class Subscriber:
         self._size = 0
         self._update = ()
         self._wake()
+        self._hear_on()
+
+    def _hear_on(self) -> None:
+        if self._listener is not None and not self._backed_up:
+            if not self._listener.done():
+                self._listener.set_result(None)
+            self._listener = None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

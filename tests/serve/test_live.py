@@ -18,7 +18,7 @@ from netscand import protocol
 from netscand.core.model import Status
 from netscand.serve import live
 from netscand.serve.hub import Hub
-from netscand.serve.subscriber import Bounds
+from netscand.serve.subscriber import FEW, Bounds
 from tests.serve.house import LAN, OTHER, House, handshake, hear, hear_all, house, mac, read_out
 
 
@@ -485,6 +485,33 @@ def test_one_client_that_talks_without_end_leaves_the_others_their_turn(tmp_path
     async def play() -> None:
         async with house(tmp_path) as lan:
             turn = 0
+def test_who_does_not_read_its_answers_is_not_heard_until_it_does(tmp_path: Path) -> None:
+    """FAULTS T13: answers are one client's own, and could fill the memory; none of them is lost."""
+    wish = b'{"type": "none", "request": "' + b"r" * 120 + b'"}'
+    frame = bytes((0x81, 0x80 | 126)) + len(wish).to_bytes(2) + bytes(4) + wish  # masked with zeros
+    count = 4000
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            reader, writer = await asyncio.open_unix_connection(str(lan.path), limit=1024)
+            writer.write(handshake("/ws?updates=changes") + frame * count)
+            async with asyncio.timeout(20):
+                while not lan.server._live._open:
+                    await asyncio.sleep(0.01)
+                (silent,) = lan.server._live._open.values()
+                while not silent._paused:
+                    await asyncio.sleep(0)
+                for _ in range(5000):
+                    await asyncio.sleep(0)
+                    assert len(silent._queue) <= FEW + 1
+                heard = b""
+                while heard.count(b'"bad_request"') < count:
+                    heard += await reader.read(1 << 20)
+            writer.close()
+
+    asyncio.run(play())
+
+
             heard_in: list[int] = []
 
             async def count() -> None:
