@@ -104,11 +104,13 @@ class Hub:
 
     @contextmanager
     def snapshot(self, fits: Filter = EVERYTHING, *, macs: Iterable[Mac] | None = None) -> Iterator[Snapshot]:
-        """The devices as they are now (those of `macs`, in that order), held while the block lasts."""
+        """The devices as they are now (only `macs`, in the order of MACs), held while the block lasts."""
         assert self._scanner is not None, "attach() comes first"
         held = self._scanner.devices
         devices = dict(held) if macs is None else {mac: held[mac] for mac in macs if mac in held}
-        taken = Snapshot(self._scanner.cursor, devices, fits, self._translator, self._turns, self.settled)
+        taken = Snapshot(
+            self._scanner.cursor, devices, fits, self._translator, self._turns, self.settled, by_mac=macs is not None
+        )
         self._snapshots.add(taken)
         try:
             yield taken

@@ -5,10 +5,12 @@ on to the devices of its moment; when an event changes one that was not told yet
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from heapq import merge
 from time import perf_counter
 
 from netscand import protocol
+from netscand.core.chores import runs
 from netscand.core.model import Device, Event, Mac
 from netscand.serve.filters import Filter
 from netscand.serve.translate import Translator
@@ -18,7 +20,7 @@ HOLD = 0.002
 
 
 class Snapshot:
-    """Made at once, of devices in the order to tell them; then `part` by `part` until nothing is `left`.
+    """Made at once, of devices in the order to tell them, or by MAC; then `part` by `part` until nothing is `left`.
 
     `turns` is shared by all snapshots: one slice a turn, however many clients come at once.
     """
@@ -31,12 +33,15 @@ class Snapshot:
         translator: Translator,
         turns: asyncio.Lock,
         settled: Callable[[], Awaitable[None]],
+        *,
+        by_mac: bool = False,
     ) -> None:
         self.cursor = cursor
         self._waiting = devices
         """Not told yet."""
-        self._order = list(devices)
-        self._next = 0
+        self._left = len(devices)
+        self._order: Iterator[Mac] = iter(list(devices))
+        self._by_mac = by_mac
         self._before: dict[Mac, protocol.Device] = {}
         self._fits = fits
         self._translator = translator
@@ -48,7 +53,7 @@ class Snapshot:
     @property
     def left(self) -> bool:
         """Whether there are devices not told yet."""
-        return self._next < len(self._order)
+        return self._left > 0
 
     def needs(self, event: Event) -> bool:
         """Whether the event, which happened after the snapshot, changed a device that was not told yet."""
@@ -64,6 +69,9 @@ class Snapshot:
         if not self._is_settled:
             await self._settled()
             self._is_settled = True
+        if self._by_mac:
+            self._by_mac = False
+            self._order = await in_order(self._order)
         found: list[bytes] = []
         while self.left and len(found) < size:
             async with self._turns:
@@ -77,16 +85,25 @@ class Snapshot:
         translate, encode = self._translator.device, protocol.encode
         fits = self._fits.device if self._fits else None
         until = perf_counter() + HOLD
-        while self._next < len(self._order) and len(found) < size:
-            mac = self._order[self._next]
-            self._next += 1
+        while self._left and len(found) < size:
+            mac = next(self._order)
+            self._left -= 1
             device = waiting.pop(mac)
             told = before.pop(mac, None) or translate(device)
             if fits is None or fits(told):
                 found.append(encode(told))
-            if not self._next & 15 and perf_counter() > until:
+            if not self._left & 15 and perf_counter() > until:
                 break
 
     def __len__(self) -> int:
         """Devices not told yet, whether they fit or not."""
-        return len(self._order) - self._next
+        return self._left
+
+
+async def in_order(macs: Iterator[Mac]) -> Iterator[Mac]:
+    """These, sorted, without holding the loop for it."""
+    found = []
+    for run in runs(macs):
+        found.append(run)
+        await asyncio.sleep(0)
+    return merge(*found)

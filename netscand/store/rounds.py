@@ -10,6 +10,7 @@ from heapq import merge
 from math import inf
 from time import monotonic
 
+from netscand.core.chores import runs
 from netscand.core.model import Device, EventKind, Mac, Status
 from netscand.store.rows import Row, WallClock, device_row, mac_number, seen_row
 from netscand.store.work import Devices
@@ -37,9 +38,6 @@ AT_ONCE = 500
 
 AT_THE_END = 10_000
 """Devices that are written down when the daemon stops: a tenth of a second."""
-
-SORTED = 4096
-"""Devices that are sorted at once: some 2 ms."""
 
 
 class Rounds:
@@ -156,12 +154,11 @@ def _taught(device: Device) -> bool:
 
 async def in_order(macs: Iterable[Mac]) -> Iterator[Mac]:
     """These MACs, sorted, without holding the loop for it."""
-    unsorted = list(macs)
-    runs = []
-    for start in range(0, len(unsorted), SORTED):
-        runs.append(sorted(unsorted[start : start + SORTED]))
+    found = []
+    for run in runs(list(macs)):
+        found.append(run)
         await asyncio.sleep(0)
-    return merge(*runs)
+    return merge(*found)
 
 
 def slices(macs: Iterator[Mac]) -> Iterator[list[Mac]]:
