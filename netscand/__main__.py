@@ -5,9 +5,12 @@ import faulthandler
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from netscand import __version__
-from netscand.config import Config, ConfigError, load
+
+if TYPE_CHECKING:
+    from netscand.config import Config
 
 DEFAULT = Path("/etc/netscand/netscand.toml")
 
@@ -16,16 +19,25 @@ EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 69, 75, 77, 78
 
 
 def main() -> None:
-    """Read argv, run, and exit with a code that says what happened."""
+    """Read argv, run, and exit with a code that says what happened; Ctrl-C ends it quietly at any time."""
+    try:
+        _run()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run() -> None:
     arguments = _arguments()
+    # Imported late, here and below: --check-config and --version need no scapy, and Ctrl-C is quiet meanwhile.
+    from netscand.config import ConfigError, load
+
     try:
         config = load(arguments.check_config or arguments.config or DEFAULT, required=_named(arguments))
     except ConfigError as wrong:
-        sys.exit(_say(str(wrong), EX_CONFIG))
+        sys.exit(_say("\nnetscand: ".join(wrong.faults), EX_CONFIG))
     if arguments.check_config:
         sys.exit(_check(config, arguments.check_config))
     faulthandler.enable()  # the watchdog's SIGABRT leaves in the log where we hung
-    # Imported late: --check-config and --version need no scapy.
     from netscand.journal import open_log
     from netscand.lan.netlink import NetlinkError
     from netscand.lan.wire import WireError
@@ -55,11 +67,9 @@ def main() -> None:
     except ExceptionGroup as lost:
         logging.getLogger(__name__).critical("lost a room", exc_info=lost)
         sys.exit(EX_UNAVAILABLE)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
-def _check(config: Config, path: Path) -> int:
+def _check(config: "Config", path: Path) -> int:
     """Say what a start would say of the file, and of the files that it names."""
     from netscand.serve.listen import ListenError
     from netscand.serve.server import check

@@ -2,13 +2,16 @@
 
 import re
 import tomllib
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_type_hints
 
 import msgspec
 from msgspec import Meta
+
+from netscand.wording import expected, shown
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Rate = Annotated[float, Meta(ge=0, le=10_000_000)]
@@ -21,7 +24,11 @@ HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used; the text is one line that names the place and the mend."""
+    """A configuration that cannot be used: `faults`, each a line that names the place and the mend."""
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = faults
 
 
 def _ordered(patience: Patience | None) -> None:
@@ -158,22 +165,54 @@ def load(path: Path, *, required: bool = True) -> Config:
     except (OSError, UnicodeDecodeError) as wrong:
         raise ConfigError(f"{path}: cannot be read: {wrong}") from None
     try:
-        return msgspec.convert(tomllib.loads(text), Config)
+        tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as wrong:
         raise ConfigError(f"{path}: not TOML: {wrong}") from None
-    except msgspec.ValidationError as wrong:
-        raise ConfigError(f"{path}: {_place(str(wrong))}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not TOML: too deep") from None
+    if faults := [f"{path}: {fault}" for fault in _faults_of_file(tables)]:
+        raise ConfigError(*faults)
+    return msgspec.convert(tables, Config)
 
 
-def _place(message: str) -> str:
-    """What msgspec says, `Expected … - at `$.scan.interval`` as `[scan] interval: expected …`."""
-    what, _, where = message.partition(" - at `$.")
-    keys = where.rstrip("`").split(".") if where else []
-    unknown = "Object contains unknown field `"
-    if what.startswith(unknown):
-        keys.append(what.removeprefix(unknown).rstrip("`"))
-        what = "unknown key"
-    if not keys:
-        return what
-    place = f"[{keys[0]}]" if len(keys) == 1 else f"[{keys[0]}] {'.'.join(keys[1:])}"
-    return f"{place}: {what[0].lower()}{what[1:]}"
+def _faults_of_file(tables: dict[str, object]) -> Iterator[str]:
+    """All that is wrong, table by table and key by key: msgspec itself would tell the first alone."""
+    known: dict[str, object] = get_type_hints(Config)
+    for name, table in tables.items():
+        kind = known.get(name)
+        if kind is None:
+            yield f"[{name}]: unknown table; there are [{'], ['.join(known).replace('[network]', '[[network]]')}]"
+        elif isinstance(kind, type) and issubclass(kind, Table):
+            yield from _faults(table, kind, f"[{name}]")
+        elif isinstance(table, list):
+            for number, rule in enumerate(table, 1):
+                yield from _faults(rule, NetworkRule, "[[network]]" if len(table) == 1 else f"[[network]] no. {number}")
+        else:
+            yield "[network]: expected [[network]], in two brackets: there may be many"
+
+
+def _faults(table: object, kind: type[Table], place: str) -> Iterator[str]:
+    """What is wrong in one table."""
+    if not isinstance(table, dict):
+        yield f"{place}: expected a table, not {shown(table)}"
+        return
+    known = get_type_hints(kind, include_extras=True)
+    faults = [f"{place} {name}: unknown key; there are {', '.join(known)}" for name in table if name not in known]
+    for name, value in table.items():
+        if name in known:
+            try:
+                msgspec.convert(value, known[name])
+            except msgspec.ValidationError:
+                faults.append(f"{place} {name}: expected {expected(known[name])}, not {shown(value)}")
+    faults += [f"{place} {name} is missing" for name in kind.__struct_fields__[: _required(kind)] if name not in table]
+    yield from faults
+    if not faults:
+        try:
+            msgspec.convert(table, kind)
+        except msgspec.ValidationError as wrong:  # its own judgement
+            yield f"{place} {wrong}"
+
+
+def _required(kind: type[Table]) -> int:
+    """Fields without a default; they come first."""
+    return len(kind.__struct_fields__) - len(kind.__struct_defaults__)

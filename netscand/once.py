@@ -10,7 +10,7 @@ from random import SystemRandom
 from netscand import protocol
 from netscand.config import Config
 from netscand.core.inventory import Inventory
-from netscand.core.model import Event, Mac, ScanFailed, ScanFinished, ScanNews
+from netscand.core.model import Device, Event, Mac, ScanFailed, ScanFinished, ScanNews
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
 from netscand.engine import Engine, Numbers
@@ -49,6 +49,12 @@ def once(config: Config, *, as_json: bool) -> int:
     return asyncio.run(_once(config, as_json=as_json))
 
 
+def _by_address(device: Device) -> tuple[bool, int, bytes, Mac]:
+    """IPv4, then IPv6, each in the order of numbers, then who has none."""
+    ip = device.ip or b""
+    return not ip, len(ip), ip, device.mac
+
+
 async def _once(config: Config, *, as_json: bool) -> int:
     listener = _Listener()
     now = time.monotonic()
@@ -76,7 +82,8 @@ async def _once(config: Config, *, as_json: bool) -> int:
         wire.close()
         interfaces.close()
     translator = Translator(offset=lambda: time.time() - time.monotonic(), vendor=Vendors().of)
-    devices = [translator.device(inventory.devices[mac]) for mac in sorted(listener.found) if mac in inventory.devices]
+    found = sorted((inventory.devices[mac] for mac in listener.found if mac in inventory.devices), key=_by_address)
+    devices = [translator.device(device) for device in found]
     if as_json:
         text = protocol.encode(devices).decode() + "\n"
     else:

@@ -107,9 +107,8 @@ def of_configuration(config: Path) -> Finding:
     if done.returncode == 0:
         return good("configuration", f"{config} is good")
     if done.returncode == 78:  # EX_CONFIG
-        return bad(
-            "configuration", done.stderr.strip().removeprefix("netscand: "), f"man netscand.toml, then edit {config}"
-        )
+        faults = "; ".join(line.removeprefix("netscand: ") for line in done.stderr.splitlines())
+        return bad("configuration", faults, f"man netscand.toml, then edit {config}")
     return unseen("configuration", f"netscand is not installed beside this netscanctl ({sys.executable})")
 
 

@@ -15,13 +15,26 @@ def loaded(tmp_path: Path, text: str) -> Config:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[scan]\ninterval = 0.5", "[scan] interval: expected `float` >= 1.0"),
-        ("[scan]\nspeed = 1", "[scan] speed: unknown key"),
-        ("[sacn]\n", "[sacn]: unknown key"),
+        ("[scan]\ninterval = 0.5", "[scan] interval: expected a number from 1 to 86400, not 0.5"),
+        ("[scan]\nspeed = 1", "[scan] speed: unknown key; there are interval, rate"),
+        ("[sacn]\n", "[sacn]: unknown table; there are [scan], [[network]]"),
         ("[presence]\npatience = [60, 10]", "expected the least first, then the most"),
         ('[[network]]\ncidr = "192.168.1.7/24"', "expected an IPv4 prefix such as 192.168.1.0/24"),
         ("[scan", "not TOML"),
-        ('[access]\nothers = "admin"', "[access] others: invalid enum value"),
+        ("scan = 1", "[scan]: expected a table, not 1"),
+        ("[network]", "[network]: expected [[network]], in two brackets"),
+        ("[[network]]", "[[network]] cidr is missing"),
+        (
+            '[names]\nsources = ["wins"]',
+            '[names] sources: expected a list, each one of dhcp, dns, mdns, nbns, not ["wins"]',
+        ),
+        (
+            "[presence]\npatience = [60]",
+            "[presence] patience: expected a list of 2, each a number above 0, at most 86400",
+        ),
+        ("[scan]\ntries = true", "[scan] tries: expected a whole number from 1 to 20, not true"),
+        ("[listen]\ntls_key = 1979-05-27", '[listen] tls_key: expected text, not "1979-05-27"'),
+        ('[access]\nothers = "admin"', '[access] others: expected one of none, read, scan, not "admin"'),
         ('[access]\nallowed_hosts = ["*"]', "allowed_hosts '*': expected a name such as scan.lan"),
         ('[access]\nallowed_hosts = ["http://scan.lan"]', "expected a name such as scan.lan"),
         ('[access]\nallowed_origins = ["*"]', "allowed_origins '*': expected one such as https://dash.lan"),
@@ -36,6 +49,32 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, said: s
     assert str(wrong.value).startswith(f"{tmp_path}/netscand.toml: ")
     assert said in str(wrong.value)
     assert "\n" not in str(wrong.value)
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    """In the order of the file, each with its own place."""
+    text = """
+[scan]
+interval = 0.5
+speed = 3
+[presence]
+patience = [60, 10]
+[[network]]
+cidr = "192.168.1.0/24"
+[[network]]
+cidr = 7
+rate = -1
+[log]
+level = "loud"
+"""
+    with pytest.raises(ConfigError) as wrong:
+        loaded(tmp_path, text)
+    places = [fault.removeprefix(f"{tmp_path}/netscand.toml: ").partition(":")[0] for fault in wrong.value.faults]
+    assert places == [
+        "[scan] speed", "[scan] interval", "[presence] patience [60.0, 10.0]", "[[network]] no. 2 cidr",
+        "[[network]] no. 2 rate", "[log] level",
+    ]  # fmt: skip
+    assert not any(word in str(wrong.value) for word in ("`", "str", "int ", "float", "enum", "array", "None"))
 
 
 def test_a_missing_file_is_an_error_only_where_it_was_named(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ LARGE = 400
 MAY = {
     "netscand/__init__.py": (set(), "so that naming the version costs nothing"),
     "netscand/protocol.py": ({"msgspec"}, "netscanctl imports it, and must start fast where no scapy is"),
-    "netscand/config.py": ({"msgspec"}, "--check-config must work where nothing else does"),
+    "netscand/config.py": ({"msgspec", "netscand.wording"}, "--check-config must work where nothing else does"),
+    "netscand/wording.py": ({"msgspec"}, "it words what is wrong with any value from outside"),
     "netscand/core/": ({"netscand.core"}, "the core knows no socket, no clock and no loop, so its tests need none"),
     "netscand/lan/": (
         {"netscand.core.model", "netscand.config", "netscand.lan", "scapy", "pyroute2"},
@@ -27,8 +28,8 @@ MAY = {
         "store keeps what the engine gives it, and knows neither the network nor the clients",
     ),
     "netscand/serve/": (
-        {"netscand.core", "netscand.config", "netscand.protocol", "netscand.__version__", "netscand.serve", "aiohttp",
-         "msgspec", "multidict", "yarl", "prometheus_client"},
+        {"netscand.core", "netscand.config", "netscand.protocol", "netscand.wording", "netscand.__version__",
+         "netscand.serve", "aiohttp", "msgspec", "multidict", "yarl", "prometheus_client"},
         "serve alone translates the domain into protocol; it sees the engine through serve/scanner.py",
     ),
     "netscand/engine.py": ({"netscand.core"}, "the engine knows the small interfaces of the rooms, not the rooms"),
