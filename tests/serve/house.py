@@ -328,9 +328,9 @@ async def hear(client: ClientConnection) -> protocol.ServerMessage:
         return cast(protocol.ServerMessage, protocol.decode_server(await client.recv()))
 
 
-async def hear_all(client: ClientConnection, quiet: float = 0.2) -> list[protocol.ServerMessage]:
-    """What comes until nothing does for so many seconds."""
-    heard = []
+async def hear_all(client: ClientConnection, quiet: float = 0.2, least: int = 0) -> list[protocol.ServerMessage]:
+    """What comes until nothing does for so many seconds; the first `least` may take as long as they need."""
+    heard = [await hear(client) for _ in range(least)]
     while True:
         try:
             async with asyncio.timeout(quiet):
