@@ -95,6 +95,7 @@ class Writer(threading.Thread):
         self._turn = threading.Lock()
         """Held by who takes works and does them: so they are done in their order."""
         self._not_before = 0.0
+        self._waits = PATIENCE
         self._backlog: list[Row] = []
         self._backlog_words: list[Row] = []
         self._dropped = 0
@@ -129,10 +130,8 @@ class Writer(threading.Thread):
             self._turn.release()
 
     def _write_now(self, events: Events) -> Report | None:
-        database = self._database
-        assert database is not None
         began = time.monotonic()
-        database.execute("PRAGMA busy_timeout = 0")  # whoever holds the database must not hold the loop
+        self._wait_for_others(0.0)  # whoever holds the database must not hold the loop
         self._backlog, self._backlog_words = list(events.rows), list(events.words)
         try:
             self._write_events()
@@ -140,12 +139,18 @@ class Writer(threading.Thread):
             self._backlog, self._backlog_words = [], []
             return None
         finally:
-            database.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000:.0f}")
             if time.monotonic() > began + QUICK:
                 self._not_before = began + LET_BE
         self._through = events.through
         self._reported = self._report()
         return self._reported
+
+    def _wait_for_others(self, seconds: float) -> None:
+        """Let a statement wait so long for who else writes. To say so again takes as long as to write a row."""
+        if self._waits != seconds:
+            assert self._database is not None
+            self._database.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
+            self._waits = seconds
 
     # ---- the thread -----------------------------------------------------------------------------------------------
 
@@ -233,6 +238,9 @@ class Writer(threading.Thread):
         if self._database is None:
             self._open_again()
             return
+        trim_is_due = time.monotonic() >= self._trim_at or self._since_trim > MOST_ROWS
+        if works or self._backlog or trim_is_due:
+            self._wait_for_others(PATIENCE)
         for work in works:
             if isinstance(work, Adopt):
                 self._adopt(work)
@@ -248,7 +256,7 @@ class Writer(threading.Thread):
         if self._trouble:
             log.info("the history is written again")
             self._trouble = ""
-        if time.monotonic() >= self._trim_at or self._since_trim > MOST_ROWS:
+        if trim_is_due:
             self._trim()
 
     # ---- writing --------------------------------------------------------------------------------------------------
@@ -341,7 +349,7 @@ class Writer(threading.Thread):
         database = open_database(self._path)
         (self.reserved,) = database.execute("SELECT reserved FROM state").fetchone()
         words = database.execute("SELECT number, text FROM word").fetchall()
-        self._database = database
+        self._database, self._waits = database, PATIENCE
         self.generation += 1
         self._tell(Found(self.reserved, words, set_aside))
 
