@@ -103,8 +103,6 @@ async def _reach(daemon: Daemon) -> AsyncIterator["aiohttp.ClientSession"]:
     try:
         async with aiohttp.ClientSession(connector=connector, headers=daemon.headers, timeout=waits) as session:
             yield session
-    except aiohttp.WSServerHandshakeError as answer:
-        raise refused(daemon, answer.status) from None
     except aiohttp.ClientConnectorError as wrong:
         raise unreachable(daemon, wrong.os_error) from None
     except TimeoutError:
@@ -132,13 +130,24 @@ async def _connection(
     async with _reach(daemon) as session:
         async with asyncio.timeout(HANDSHAKE):
             # No limit on a message: one device may be large.
-            socket = await session.ws_connect(f"{daemon.origin}/ws", params=query, max_msg_size=0, heartbeat=heartbeat)
+            try:
+                socket = await session.ws_connect(
+                    f"{daemon.origin}/ws", params=query, max_msg_size=0, heartbeat=heartbeat
+                )
+            except aiohttp.WSServerHandshakeError as answer:
+                raise refused(daemon, answer.status, await _sentence(session, daemon, query, answer.status)) from None
         async with socket:
             for wish in wishes:
                 await socket.send_str(protocol.encode(wish).decode())
             async for told in socket:
                 if told.type is aiohttp.WSMsgType.TEXT:
                     yield understand(daemon, told.data.encode())
+
+
+async def _sentence(session: "aiohttp.ClientSession", daemon: Daemon, query: Mapping[str, str], status: int) -> bytes:
+    """The body that a refused handshake came with: aiohttp throws it away, and a plain request is refused the same."""
+    async with session.get(f"{daemon.origin}/ws", params=query) as answer:
+        return await answer.read() if answer.status == status else b""
 
 
 class _Stub(msgspec.Struct):

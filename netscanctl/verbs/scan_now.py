@@ -1,15 +1,12 @@
 """`netscanctl scan-now`: scan, show how it goes, list who answered."""
 
-from collections.abc import Sequence
-from ipaddress import ip_address, ip_network
-
 import click
 
 from netscanctl.argument import complete_network
 from netscanctl.cli import Session
 from netscanctl.client import Failure, scan_wish
 from netscanctl.render import ORDERS, devices_table, scan_summary
-from netscand.protocol import Device, ScanTicket, ScanUpdate
+from netscand.protocol import ScanTicket, ScanUpdate
 
 WAIT = "/api/scan?wait=1"
 
@@ -36,30 +33,14 @@ def command(session: Session, targets: tuple[str, ...], no_wait: bool, as_json: 
     else:
         answer = client.post(WAIT, scan_wish(targets), patience=None)
     update = client.read(answer, ScanUpdate)
-    answered = [device for device in update.devices if not targets or meant(device, targets)]
+    answered = sorted(update.devices, key=ORDERS["ip"])
     if as_json:
         terminal.json(answer)
     else:
         if answered:
-            answered.sort(key=ORDERS["ip"])
             terminal.write(
                 devices_table(answered, columns=terminal.columns, paint=terminal.paint, today=terminal.today)
             )
         terminal.talk(scan_summary(update, len(answered)))
     if targets and not answered:
         raise Failure("no target answered")
-
-
-def meant(device: Device, targets: Sequence[str]) -> bool:
-    """Whether a device is at one of the targets: others' wishes may have been met by the same scan."""
-    return any(at_target(held.ip, held.network, target) for held in device.addresses for target in targets)
-
-
-def at_target(ip: str, network: str, target: str) -> bool:
-    """Whether an address lies in an address, prefix or network id."""
-    if "@" in target:
-        return network == target
-    try:
-        return ip_address(ip) in ip_network(target, strict=False)
-    except ValueError:
-        return False

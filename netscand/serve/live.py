@@ -25,6 +25,7 @@ from netscand.serve.scanner import Scanner
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.subscriber import Subscriber
 from netscand.serve.tokens import SUBPROTOCOL
+from netscand.wording import not_readable
 
 PING = 20.0
 """Seconds of silence after which a client is pinged."""
@@ -71,6 +72,9 @@ class Live:
         if self._taken >= self._max_clients:
             self.refused += 1
             raise Refused("busy", f"{self._taken} WebSockets are open ([listen] max_clients)")
+        if request.headers.get("Upgrade", "").lower() != "websocket":
+            said = "this is a WebSocket: connect to it as one (ws://… or wss://…); /api answers plain requests"
+            raise Refused("bad_request", said, 426, {"Upgrade": "websocket", "Connection": "Upgrade"})
         self._taken += 1
         try:
             fits = Filter(given.get("network"), given.get("q"))
@@ -259,13 +263,14 @@ class _Client:
             else:
                 return
             await asyncio.sleep(0)  # however much one client says, the others have their turn
+            await self._subscriber.read()
 
     def _hear(self, text: str) -> None:
         try:
             wish = protocol.decode_client(text)
-            await self._subscriber.read()
         except NOT_READABLE as wrong:
-            self._refuse("bad_request", f"not a message that is known here: {wrong}", _request_of(text))
+            why = not_readable(wrong, text, protocol.ClientMessage)
+            self._refuse("bad_request", f"not a message that is known here: {why}", _request_of(text))
             return
         try:
             if isinstance(wish, protocol.ScanNow):

@@ -19,6 +19,7 @@ from netscand.serve.query import NOT_READABLE, SLOW, json_of, mac_of, number_of,
 from netscand.serve.rights import Role
 from netscand.serve.scanner import Scanner
 from netscand.serve.snapshot import Snapshot
+from netscand.serve.targets import at_targets
 from netscand.serve.translate import Translator, mac_text
 from netscand.wording import not_readable
 
@@ -152,7 +153,8 @@ class Rest:
             return answer(protocol.ScanTicket(scan_id=scan_id), 202)
         with self._hub.waiting_for(scan_id) as ended:
             finish = await ended
-        with self._hub.snapshot(macs=finish.scan.found) as snapshot:
+        found = await at_targets(finish.scan.found, self._scanner.devices, wish.targets)
+        with self._hub.snapshot(macs=found) as snapshot:
             head = scan_update(
                 finish._replace(cursor=snapshot.cursor), self._overview.counts().online, self._translator
             )

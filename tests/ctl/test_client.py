@@ -263,7 +263,15 @@ def test_a_busy_daemon_refuses(ctl: Ctl, daemon: FakeDaemon, args: list[str]) ->
         daemon.answers[path] = (503, body)
     done = ctl.run(*args)
     assert done.returncode == 1
-    one_line(done.stderr)
+    assert one_line(done.stderr) == "256 clients are connected"
+
+
+def test_a_refused_handshake_keeps_its_sentence(ctl: Ctl, daemon: FakeDaemon) -> None:
+    body = refusal(400, "bad_request", "since: given twice").body
+    assert isinstance(body, bytes)
+    daemon.answers["/ws"] = (400, body)
+    done = ctl.run("watch")
+    assert (done.returncode, one_line(done.stderr)) == (1, "since: given twice")
 
 
 # ---- exit 6, and the rest

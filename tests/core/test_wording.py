@@ -1,0 +1,46 @@
+"""What is wrong with a value from outside, in words for people: none of them Python's."""
+
+import msgspec
+import pytest
+
+from netscand import protocol
+from netscand.wording import SHOWN, not_readable, shown
+
+PYTHON = ("`", "str", "int", "float", "bool", "array", "enum", "None", "True", "False", "$")
+TEXT = "text of at most 128 characters"
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind", "said"),
+    [
+        ('{"targets": 5}', protocol.ScanWish, f"targets: expected a list of at most 1024, each {TEXT}, not 5"),
+        ('{"targets": ["a", 5]}', protocol.ScanWish, f"targets[1]: expected {TEXT}, not 5"),
+        ("5", protocol.ScanWish, "the message: expected an object, not 5"),
+        ('{"type": "foo"}', protocol.ClientMessage, 'type: expected one of scan_now, set_interval, not "foo"'),
+        ("{}", protocol.ClientMessage, "type is missing"),
+        ('{"type": "set_interval"}', protocol.ClientMessage, "seconds is missing"),
+        ('{"type": "set_interval", "seconds": "x"}', protocol.ClientMessage,
+         'seconds: expected a number or null, not "x"'),
+        ('{"type": "scan_now", "request": 7}', protocol.ClientMessage, f"request: expected {TEXT} or null, not 7"),
+        ('{"known": null}', protocol.DeviceWords, "known: expected true or false, not null"),
+        ('{"patience": 0.2}', protocol.DeviceWords, "patience: expected a number from 1 to 86400 or null, not 0.2"),
+        ('{"label": ', protocol.DeviceWords, "not JSON that can be read (Input data was truncated)"),
+    ],
+)  # fmt: skip
+def test_a_message_that_cannot_be_read_says_where_and_what_was_expected(raw: str, kind: object, said: str) -> None:
+    with pytest.raises(msgspec.MsgspecError) as wrong:
+        msgspec.json.decode(raw, type=kind)
+    told = not_readable(wrong.value, raw, kind)
+    assert told == said
+    words = told.replace("interval", "").replace("printed", "")
+    assert not [word for word in PYTHON if word in words]
+
+
+def test_what_is_no_json_for_other_reasons_has_words_too() -> None:
+    """Too deep, too long a number, half a surrogate."""
+    assert not_readable(RecursionError("maximum recursion depth"), "[" * 9, protocol.ScanWish) == "not readable JSON"
+
+
+def test_a_long_value_is_cut() -> None:
+    assert len(shown("x" * 1000)) == SHOWN
+    assert shown(object()).startswith("<object")

@@ -1,0 +1,73 @@
+"""Whose answers a wish for a scan gets: those of its own targets, though the scan was others' too."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.serve.house import LAN, OTHER, House, house, mac
+
+JSON = {"Content-Type": "application/json"}
+
+
+async def found_by(lan: House, *targets: str) -> list[str]:
+    """What is told to who waits for a scan that found everybody."""
+    async with asyncio.TaskGroup() as tasks:
+        body, before = json.dumps({"targets": targets}).encode(), len(lan.scanner.wishes)
+        asking = tasks.create_task(lan.ask("POST", "/api/scan?wait=1", body=body, headers=JSON))
+        while len(lan.scanner.wishes) == before:
+            await asyncio.sleep(0.01)
+        lan.scanner.finish(lan.scanner.scan_id, list(lan.scanner.devices))
+    return [device["ip"] for device in asking.result()[2]["devices"]]
+
+
+@pytest.mark.parametrize(
+    ("targets", "found"),
+    [
+        ((), ["10.0.0.10", "10.0.0.11", "10.0.0.12", "192.168.7.15"]),
+        ((LAN,), ["10.0.0.11", "10.0.0.12"]),
+        ((OTHER,), ["192.168.7.15"]),
+        (("10.0.0.0/24",), ["10.0.0.11", "10.0.0.12"]),
+        (("10.0.0.12",), ["10.0.0.12"]),
+        (("10.0.0.8/31", "10.0.0.12/32", "192.168.7.15"), ["10.0.0.12", "192.168.7.15"]),
+        (("10.0.0.10",), ["10.0.0.10"]),
+        (("10.0.0.99",), []),
+    ],
+    ids=str,
+)
+def test_a_scan_that_joined_anothers_tells_its_own_targets_alone(
+    tmp_path: Path, targets: tuple[str, ...], found: list[str]
+) -> None:
+    """The host itself, whom nobody asks, counts only where its own address was named."""
+
+    async def play() -> None:
+        async with house(tmp_path, devices=3) as lan:
+            lan.scanner.add(5, OTHER)
+            lan.scanner.devices[mac(0)].is_self = True
+            assert await found_by(lan, *targets) == found
+
+    asyncio.run(play())
+
+
+def test_a_plain_request_for_the_websocket_is_told_what_it_is(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            status, headers, body = await lan.ask("GET", "/ws")
+            assert (status, headers["Upgrade"]) == (426, "websocket")
+            assert "connect to it as one" in body["error"]["message"]
+            assert (await lan.ask("GET", "/ws?updates=all"))[0] == 400
+
+    asyncio.run(play())
+
+
+def test_what_is_wrong_with_a_body_is_told_in_words(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            _, _, body = await lan.ask("POST", "/api/scan", body=b'{"targets": 5}', headers=JSON)
+            assert body["error"]["message"].startswith("not a wish for a scan: targets: expected a list")
+            path = f"/api/devices/{mac(1).hex(':')}"
+            _, _, body = await lan.ask("PATCH", path, body=b'{"known": 1}', headers=JSON)
+            assert body["error"]["message"].endswith("known: expected true or false, not 1")
+
+    asyncio.run(play())
