@@ -188,7 +188,9 @@ class Engine:
     def _wonder(self, event: Event, names: Curious) -> None:
         device = event.device
         network = self.networks.get(event.network or "")
-        if device is not None and device.ip is not None and network is not None and self.lacks(device.mac):
+        if device is None or device.ip is None or network is None or network.spares(device.ip):
+            return
+        if self.lacks(device.mac):
             names.want(device.mac, device.ip, network)
 
     def lacks(self, mac: Mac) -> tuple[str, ...]:

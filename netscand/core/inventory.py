@@ -336,7 +336,7 @@ class Inventory:
                 reason = new.why if new else "the address or the interface is gone"
                 events.append(Event(EventKind.NETWORK_DOWN, now, network_id, reason=reason))
                 self._doubt_devices(network_id, reason, now)
-            elif old and new and old.own6 != new.own6:
+            elif old and new and (old.own6, old.spared) != (new.own6, new.spared):
                 for device in self.addresses.devices(network_id):
                     self._schedule(device)
         self._recalled.clear()

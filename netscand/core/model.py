@@ -4,13 +4,14 @@ Times are seconds of the monotonic clock (law 7); wall time is attached at the e
 bytes of the wire: hashed once, sorted in network order, and turned into text only where a client sees them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network
 from math import inf
 from typing import NamedTuple, NewType
 
+from netscand.core.hosts import offsets
 from netscand.core.presence import Presence
 
 Mac = NewType("Mac", bytes)
@@ -114,6 +115,18 @@ class Network:
     """Least and most patience here, in seconds; None: `[presence] patience`."""
     own6: Ip | None = None
     """Our link-local IPv6 address on that interface, the sender of what we ask by IPv6; None: we cannot."""
+    spared: tuple[IPv4Network, ...] = ()
+    """Parts of it, ascending and apart, in which nobody is asked: `[scan] exclude` has a prefix within."""
+
+    @property
+    def offsets(self) -> Sequence[int]:
+        """Of the addresses that may be asked."""
+        return offsets(self.cidr, self.spared)
+
+    def spares(self, ip: Ip) -> bool:
+        """Whether an address is never asked."""
+        number = int.from_bytes(ip)
+        return len(ip) == 4 and any(number & int(part.netmask) == int(part.network_address) for part in self.spared)
 
 
 class Observation(NamedTuple):

@@ -54,7 +54,7 @@ class Places:
             if network is None or network.state not in SCANNED:
                 continue
             is_v4 = len(address.ip) == 4
-            if not is_v4 and network.own6 is None:
+            if (network.spared and network.spares(address.ip)) if is_v4 else network.own6 is None:
                 continue
             candidate = is_v4 and device.last_seen - address.last_seen <= V4_FIRST, address.last_seen
             if best is None or candidate > rank:

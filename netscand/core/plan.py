@@ -5,7 +5,7 @@ from random import Random
 
 from netscand.core.budget import Bucket
 from netscand.core.model import Cause, Ip, Network
-from netscand.core.scan import Order, host_offsets
+from netscand.core.scan import Order
 
 LEAST_WAIT, MOST_WAIT = 0.05, 1.0
 """Seconds a scan waits for the last answers, by the round trips seen."""
@@ -16,7 +16,7 @@ class Plan:
 
     def __init__(self, network: Network, now: float, rng: Random) -> None:
         self.network = network
-        self.offsets = host_offsets(network)
+        self.offsets = network.offsets
         self.order = Order(len(self.offsets), rng)
         self.walked = 0
         """Where in the order the next timer's scan goes on."""

@@ -118,10 +118,11 @@ class Planner:
         for network in self._inventory.networks.values():
             if network.state not in SCANNED:
                 continue
-            plan = before.pop(network.id, None)
-            if plan is None:
+            plan = before.get(network.id)
+            if plan is None or plan.network.spared != network.spared:
+                last_fast = plan.last_fast if plan else self._last_fast.get(network.id, -inf)
                 plan = Plan(network, now, self._rng)
-                plan.last_fast = self._last_fast.get(network.id, -inf)
+                plan.last_fast = last_fast
                 plan.cause = Cause.START if self._first else Cause.INTERFACE
             elif (plan.network.index, plan.network.own) != (network.index, network.own):
                 plan.due, plan.cause = now, Cause.INTERFACE
@@ -130,10 +131,13 @@ class Planner:
             self._set_buckets(plan, now)
             self._plans[network.id] = plan
         for network_id, gone in before.items():
+            if gone is self._plans.get(network_id):
+                continue
             self._last_fast[network_id] = gone.last_fast
             while len(self._last_fast) > FLAPS_REMEMBERED:
                 del self._last_fast[next(iter(self._last_fast))]
-            self.failed(network_id, "the network went down", now)
+            why = "other addresses are excluded now" if network_id in self._plans else "the network went down"
+            self.failed(network_id, why, now)
         self._first = False
         self.next_at = now
 
@@ -171,7 +175,7 @@ class Planner:
         room = int(rate * interval * SCAN_SHARE) if rate else count
         if now - plan.changed_at > QUIET_AFTER:
             room = min(room, ceil(count * interval / QUIET_COVERAGE))
-        return max(1, min(count, room))
+        return min(count, max(1, room))
 
     # ---- wishes -------------------------------------------------------------------------------------------------
 
@@ -374,7 +378,8 @@ class Planner:
         parts = []
         for network, offsets in wish.items():
             plan = self._plans[network]
-            chosen = plan.offsets if offsets is None else tuple(sorted(offsets))
+            hosts = plan.offsets
+            chosen = hosts if offsets is None else tuple(offset for offset in sorted(offsets) if offset in hosts)
             if offsets is None:
                 plan.last_fast = now
             order = Order(len(chosen), self._rng)

@@ -21,12 +21,6 @@ SETTLED = 255
 """In place of the count of tries: answered, or tried for the last time."""
 
 
-def host_offsets(network: Network) -> range:
-    """Give the offsets of the addresses that hosts may have: never the network's own, never broadcast (RFC 919)."""
-    size = network.cidr.num_addresses
-    return range(1, size - 1) if size > 2 else range(size)
-
-
 Walk = Iterator[Ask | float | None]
 """What is next: an Ask; a time before which there is nothing to do; None, to let the loop breathe."""
 
@@ -66,7 +60,7 @@ class Part:
         """Within the network; `window` are the indexes into `order` of those that are asked."""
         self.fast = fast
         """At the full rate; else broadcast keeps to the background rate."""
-        self.whole = len(window) == len(host_offsets(network))
+        self.whole = len(window) == len(network.offsets)
         self.done = 0
         self.total = len(window)
         self.found: dict[Mac, None] = {}
@@ -86,7 +80,7 @@ class Part:
         self._state = bytearray(len(offsets))
         self._heard = bytearray(len(offsets))
         self._answered = 0
-        self._index = None if isinstance(offsets, range) else {offset: i for i, offset in enumerate(offsets)}
+        self._index = {offset: i for i, offset in enumerate(offsets)} if isinstance(offsets, tuple) else None
         self._last_sent = 0.0
 
     @property
@@ -98,8 +92,7 @@ class Part:
         """Give the place of an address in this part."""
         if self._index is not None:
             return self._index.get(offset)
-        assert isinstance(self.offsets, range)
-        return offset - self.offsets.start if offset in self.offsets else None
+        return self.offsets.index(offset) if offset in self.offsets else None
 
     def passed(self, offset: int) -> bool:
         """Whether an address will not be asked again, or is none of this part's."""

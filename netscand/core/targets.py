@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network
+from itertools import chain
 
+from netscand.core.hosts import spans, within
 from netscand.core.model import BadTarget, Network
-from netscand.core.scan import host_offsets
 
 Wish = dict[str, frozenset[int] | None]
 """Network → the offsets wanted; None: all."""
@@ -46,8 +47,7 @@ def _places(target: str, networks: Sequence[Network]) -> Iterator[tuple[str, fro
         if prefix == network.cidr:
             yield network.id, None
         elif prefix.subnet_of(network.cidr):
-            hosts = host_offsets(network)
             first = int(prefix.network_address) - int(network.cidr.network_address)
-            asked = range(max(first, hosts.start), min(first + prefix.num_addresses, hosts.stop))
-            if asked:
-                yield network.id, frozenset(asked)
+            hosts = spans(network.cidr, network.spared)
+            if asked := frozenset(chain(*(within(span, first, first + prefix.num_addresses) for span in hosts))):
+                yield network.id, asked

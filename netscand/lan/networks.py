@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, collapse_addresses
 
 from netscand.config import NetworkRule, Scan
 from netscand.core.model import Ip, Mac, Network, NetworkState
@@ -36,6 +36,9 @@ LAN_ALL_THE_SAME = ("br-lan",)
 
 TUNNELS = frozenset(["vxlan", "geneve", "gretap", "ip6gretap", "erspan", "ip6erspan", "bareudp", "l2tp", "openvpn"])
 """Kinds of links that look like Ethernet, and reach somewhere else."""
+
+MOST_TOLD = 4
+"""Excluded parts of a network that are named."""
 
 _KINDS = {"bridge": "bridge", "bond": "bond", "team": "team", "vlan": "VLAN", "veth": "virtual Ethernet"}
 
@@ -120,9 +123,10 @@ def _network(
 ) -> Network:
     rule = _rule(holding.cidr, link.name, rules)
     why_not = _why_not(link, holding, master, scan, rule)
+    spared = _spared(holding.cidr, scan.exclude)
     state, why = NetworkState.EXCLUDED, why_not
     if not why_not:
-        state, why = _state(link, f"{_named(link, scan, rule)}, address {_text(holding.own)}")
+        state, why = _state(link, f"{_named(link, scan, rule)}, address {_text(holding.own)}{_without(spared)}")
     gateways = sorted(
         (route.metric, route.gateway)
         for route in kernel.routes
@@ -143,6 +147,7 @@ def _network(
         background_rate=rule.background_rate if rule else None,
         patience=rule.patience if rule else None,
         own6=min((held.own for held in kernel.link_locals if held.index == link.index), default=None),
+        spared=spared,
     )
 
 
@@ -200,18 +205,38 @@ def _matches(name: str, patterns: Iterable[str]) -> str:
     return next((pattern for pattern in patterns if fnmatchcase(name, pattern)), "")
 
 
-def _excluded_by(name: str, cidr: IPv4Network, exclude: Iterable[str]) -> str:
-    """The name, glob or prefix (around it, or itself) that excludes the network; empty where none does."""
+def _excluded_by(name: str, cidr: IPv4Network, exclude: Sequence[str]) -> str:
+    """The names, globs or prefixes (around it, itself, or all its parts) that exclude the network; empty: none do."""
     for entry in exclude:
-        if fnmatchcase(name, entry):
+        prefix = _prefix(entry)
+        if fnmatchcase(name, entry) or (prefix and cidr.subnet_of(prefix)):
             return entry
-        try:
-            prefix = IPv4Network(entry, strict=False)
-        except ValueError:
-            continue
-        if cidr.subnet_of(prefix):
-            return entry
-    return ""
+    return ", ".join(_within(cidr, exclude)) if cidr in _spared(cidr, exclude) else ""
+
+
+def _spared(cidr: IPv4Network, exclude: Iterable[str]) -> tuple[IPv4Network, ...]:
+    """The parts of a network that are excluded, ascending."""
+    return tuple(collapse_addresses(_within(cidr, exclude).values()))
+
+
+def _within(cidr: IPv4Network, exclude: Iterable[str]) -> dict[str, IPv4Network]:
+    """The prefixes that lie within a network, by how they are written."""
+    return {entry: prefix for entry in exclude if (prefix := _prefix(entry)) and prefix.subnet_of(cidr)}
+
+
+def _without(spared: Sequence[IPv4Network]) -> str:
+    """What is left out, in words."""
+    words = [str(part).removesuffix("/32") for part in spared[:MOST_TOLD]]
+    more = [f"{len(spared) - MOST_TOLD} more"] if len(spared) > MOST_TOLD else []
+    return f", without {', '.join(words + more)}" if words else ""
+
+
+def _prefix(entry: str) -> IPv4Network | None:
+    """What is excluded by address; None: a name or glob."""
+    try:
+        return IPv4Network(entry, strict=False)
+    except ValueError:
+        return None
 
 
 def _named(link: Link, scan: Scan, rule: NetworkRule | None) -> str:

@@ -170,7 +170,6 @@ class Translator:
 
     def network(self, network: Network, coverage: Coverage, online: int, last_scan: float | None) -> protocol.Network:
         """A network, with what the planner and the inventory say of it."""
-        size = network.cidr.num_addresses
         return protocol.Network(
             id=network.id,
             cidr=str(network.cidr),
@@ -179,7 +178,7 @@ class Translator:
             why=network.why,
             gateway=ip_text(network.gateway) if network.gateway else None,
             interval=network.interval,
-            addresses=size - 2 if size > 2 else size,  # without the network's own and the broadcast address
+            addresses=len(network.offsets),
             coverage=protocol.Coverage(fraction=coverage.fraction, seconds=coverage.seconds),
             online=online,
             last_scan=self._maybe(last_scan),

@@ -1,6 +1,8 @@
 """What is asked, and when."""
 
 from collections import Counter
+from dataclasses import replace
+from ipaddress import IPv4Network
 from itertools import pairwise
 from random import Random
 
@@ -60,6 +62,58 @@ def test_never_the_network_nor_the_broadcast_address_nor_ourselves() -> None:
     asked = {ask.ip for _, ask in world.frames}
     assert len(asked) == 253
     assert not asked & {ip("10.0.0.0"), ip("10.0.0.255"), ip("10.0.0.2")}
+
+
+UPPER = (IPv4Network("10.0.0.128/25"),)
+
+
+def test_what_is_excluded_within_a_network_is_never_asked_by_anybody() -> None:
+    """Not by scans, not by wishes, not by presence: who is heard there is believed by its own words alone."""
+    world = World(networks=[replace(network(), spared=UPPER)])
+    world.alive(200)
+    world.hear(mac(190), "10.0.0.199")
+    world.run(100)
+    world.planner.wish((), world.now)
+    world.planner.wish(("10.0.0.64/26", "10.0.0.0/24"), world.now)
+    world.run(250)
+    assert {ask.ip[3] for _, ask in world.frames} == {*range(1, 128)} - {2}
+    assert len(world.of(EventKind.DISCOVERED)) == 118 + 1
+    assert world.inventory.devices[mac(190)].reason == "silent for 300 s, and no address to ask"
+    assert {news.total for _, news in world.news if isinstance(news, ScanProgress)} == {127}
+    assert world.planner.coverage("10.0.0.0/24@eth0", world.now).fraction == 1
+    for target in ("10.0.0.200", "10.0.0.192/26"):
+        with pytest.raises(BadTarget):
+            world.planner.wish((target,), world.now)
+    world.planner.wish(("10.0.0.127", "10.0.0.120/29"), world.now)
+
+
+def test_what_is_excluded_later_is_asked_no_more_and_what_is_not_any_more_at_once() -> None:
+    """As a reload brings it, whatever was under way or waited."""
+    world = World(networks=[network()], pace=Pace(rate=100, background_rate=100))
+    world.alive(254)
+    world.run(1)
+    world.planner.wish(("10.0.0.200", "10.0.0.20"), world.now)
+    world.frames.clear()
+    world.set_networks([replace(network(), spared=UPPER)])
+    world.run(50)
+    assert max(ask.ip[3] for _, ask in world.frames) == 127
+    assert any(isinstance(news, ScanFailed) for _, news in world.news)
+    world.frames.clear()
+    world.set_networks([network()])
+    world.run(10)
+    assert {ask.ip[3] for _, ask in world.frames} > {*range(128, 255)}
+
+
+def test_a_network_in_which_nobody_may_be_asked_is_only_heard() -> None:
+    """10.0.0.0/30 without its two hosts."""
+    spared = (IPv4Network("10.0.0.1/32"), IPv4Network("10.0.0.2/32"))
+    world = World(networks=[replace(network("10.0.0.0/30"), spared=spared)])
+    world.hear(mac(1), "10.0.0.1")
+    world.planner.wish((), world.now)
+    world.run(100)
+    assert not world.frames
+    assert len(world.of(EventKind.DISCOVERED)) == 1
+    assert finished(world)
 
 
 def test_the_known_are_asked_by_unicast_and_the_silent_by_broadcast() -> None:

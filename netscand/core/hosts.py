@@ -1,0 +1,70 @@
+"""Which addresses of a network may be asked, as offsets within it."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Network
+from itertools import accumulate
+from typing import overload
+
+
+class Runs(Sequence[int]):
+    """Runs of whole numbers, none empty, ascending and apart, as one sequence without a table: a /8 may have a gap."""
+
+    def __init__(self, runs: Iterable[range]) -> None:
+        self._runs = list(runs)
+        self._starts = [run.start for run in self._runs]
+        self._before = [0, *accumulate(map(len, self._runs))]
+        """How many numbers there are before each run, and in all."""
+
+    def __len__(self) -> int:
+        return self._before[-1]
+
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[int]: ...
+    def __getitem__(self, place: int | slice) -> int | list[int]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(place)
+        place %= len(self)
+        number = bisect_right(self._before, place) - 1
+        return self._runs[number][place - self._before[number]]
+
+    def __contains__(self, number: object) -> bool:
+        return isinstance(number, int) and number in self._run(number)[1]
+
+    def index(self, number: int, *_: int) -> int:
+        """Where it stands. Raises ValueError."""
+        which, run = self._run(number)
+        return self._before[which] + run.index(number)
+
+    def _run(self, number: int) -> tuple[int, range]:
+        which = bisect_right(self._starts, number) - 1
+        return which, self._runs[which] if which >= 0 else range(0)
+
+
+def spans(cidr: IPv4Network, spared: Sequence[IPv4Network] = ()) -> list[range]:
+    """Of the addresses that hosts may have, without those in `spared`: parts of it, ascending, that do not overlap.
+
+    Never the network's own address, never the broadcast address (RFC 919).
+    """
+    size = cidr.num_addresses
+    hosts = range(1, size - 1) if size > 2 else range(size)
+    first = int(cidr.network_address)
+    gaps = [(int(part.network_address) - first, int(part.broadcast_address) - first + 1) for part in spared]
+    starts = [hosts.start, *(end for _, end in gaps)]
+    ends = [*(start for start, _ in gaps), hosts.stop]
+    return [span for pair in zip(starts, ends, strict=True) if (span := within(hosts, *pair))]
+
+
+def within(span: range, start: int, stop: int) -> range:
+    """The part of a span from `start` to before `stop`."""
+    return range(max(start, span.start), min(stop, span.stop))
+
+
+def offsets(cidr: IPv4Network, spared: Sequence[IPv4Network] = ()) -> Sequence[int]:
+    """The same as one sequence."""
+    found = spans(cidr, spared)
+    return found[0] if len(found) == 1 else Runs(found)
