@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -221,7 +222,7 @@ def test_once_does_what_arp_scan_does(lab: Lab) -> None:
     daemon = lab.daemon()
     argv = [sys.executable, "-m", "netscand", "--once"]
     plain = lab.watcher.run([*argv, "--config", str(daemon.config)])
-    assert {line.split()[0] for line in plain.stdout.splitlines()} == set(addresses)
+    assert [line.split()[0] for line in plain.stdout.splitlines()] == sorted(addresses, key=ip_address)
     as_json = lab.watcher.run([*argv, "--json", "--config", str(daemon.config)])
     assert {device["ip"] for device in json.loads(as_json.stdout)} == set(addresses)
     line = " ".join([*argv, "--config", str(daemon.config)])
