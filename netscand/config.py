@@ -23,12 +23,32 @@ HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 """What a Host header may hold (RFC 9110, 7.2); no pattern stands for many."""
 
 
+NAME = re.compile(r"(?!\.{1,2}$)[^\s/:*?\[\]]{1,15}|(?=.*[*?\[])[^\s/:]{1,64}")
+"""What an interface may be called (the kernel's dev_valid_name), or a glob that may fit one."""
+
+ADDRESS = re.compile(r"\d[\d*?-]*(?:\.[\d*?-]*)+")
+"""What is meant as addresses, and is no prefix: `300.1.1.1`, `192.168.1.*`, `192.168.1.10-20`."""
+
+
 class ConfigError(Exception):
     """A configuration that cannot be used: `faults`, each a line that names the place and the mend."""
 
     def __init__(self, *faults: str) -> None:
         super().__init__("; ".join(faults))
         self.faults = faults
+
+
+def is_prefix(text: str) -> bool:
+    """Whether it is an IPv4 prefix or address; `192.168.1.7/24` is the prefix around it."""
+    try:
+        IPv4Network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_interface(text: str) -> bool:
+    return bool(NAME.fullmatch(text)) and not ADDRESS.fullmatch(text)
 
 
 def _ordered(patience: Patience | None) -> None:
@@ -50,6 +70,19 @@ class Scan(Table, frozen=True):
     interfaces: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse what can fit nothing: whoever wrote it meant something else."""
+        for name in self.interfaces:
+            if not _is_interface(name):
+                mend = "; a prefix is named in a [[network]]" if is_prefix(name) else ""
+                raise ValueError(f"interfaces {name!r}: expected an interface or a glob such as eth*{mend}")
+        for entry in self.exclude:
+            if not is_prefix(entry) and not _is_interface(entry):
+                raise ValueError(
+                    f"exclude {entry!r}: expected an IPv4 prefix such as 192.168.1.128/25, an interface, "
+                    "or a glob such as docker*"
+                )
+
 
 class NetworkRule(Table, frozen=True):
     """`[[network]]`: what differs for one network."""
@@ -63,11 +96,13 @@ class NetworkRule(Table, frozen=True):
     enabled: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse what is no prefix."""
+        """Refuse what is no prefix, and what no interface can be called."""
         try:
             IPv4Network(self.cidr)
         except ValueError as wrong:
             raise ValueError(f"cidr {self.cidr!r}: expected an IPv4 prefix such as 192.168.1.0/24 ({wrong})") from None
+        if self.interface is not None and not _is_interface(self.interface):
+            raise ValueError(f"interface {self.interface!r}: expected an interface or a glob such as eth*")
         _ordered(self.patience)
 
     def fits(self, cidr: IPv4Network, interface: str) -> bool:

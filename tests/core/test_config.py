@@ -35,6 +35,16 @@ def loaded(tmp_path: Path, text: str) -> Config:
         ("[scan]\ntries = true", "[scan] tries: expected a whole number from 1 to 20, not true"),
         ("[listen]\ntls_key = 1979-05-27", '[listen] tls_key: expected text, not "1979-05-27"'),
         ('[access]\nothers = "admin"', '[access] others: expected one of none, read, scan, not "admin"'),
+        *(
+            (f'[scan]\nexclude = ["{wrong}"]', f"exclude '{wrong}': expected an IPv4 prefix such as 192.168.1.128/25,")
+            for wrong in (
+                *("300.1.1.1/8", "300.1.1.1", "192.168.1.*", "192.168.1.10-20", "10.0.0.0/33", "fd00::/8", "fd00::1"),
+                *("eth0 eth1", "", ".", "an-interface-with-a-long-name", "eth*/24"),
+            )
+        ),
+        ('[scan]\ninterfaces = ["eth0", "10.0.0.0/8"]', "'10.0.0.0/8': expected an interface or a glob"),
+        ('[scan]\ninterfaces = ["a/b"]', "[scan] interfaces 'a/b': expected an interface or a glob such as eth*"),
+        ('[[network]]\ncidr = "10.0.0.0/8"\ninterface = ""', "interface '': expected an interface or a glob"),
         ('[access]\nallowed_hosts = ["*"]', "allowed_hosts '*': expected a name such as scan.lan"),
         ('[access]\nallowed_hosts = ["http://scan.lan"]', "expected a name such as scan.lan"),
         ('[access]\nallowed_origins = ["*"]', "allowed_origins '*': expected one such as https://dash.lan"),
@@ -81,6 +91,14 @@ def test_a_missing_file_is_an_error_only_where_it_was_named(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match="no such file"):
         load(tmp_path / "none")
     assert load(tmp_path / "none", required=False) == Config()
+
+
+def test_what_can_be_an_interface_a_glob_or_a_prefix_is_taken(tmp_path: Path) -> None:
+    names = ["eth0", "eth*", "br-*", "wlp3s0f0u1.100", "enp0s31f6", "*.5", "[ew]*", "lan_1", "größe", "1"]
+    prefixes = ["10.0.0.0/8", "192.168.1.7", "192.168.1.7/24", "0.0.0.0/0"]
+    scan = loaded(tmp_path, f"[scan]\ninterfaces = {names}\nexclude = {names + prefixes}").scan
+    assert scan.interfaces == tuple(names)
+    assert scan.exclude == (*names, *prefixes)
 
 
 def test_hosts_and_origins_that_browsers_send_are_taken(tmp_path: Path) -> None:

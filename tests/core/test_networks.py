@@ -240,7 +240,7 @@ def test_exclude_wins_over_everything(entry: str) -> None:
     assert (network.state, network.why) == (NetworkState.EXCLUDED, f"excluded by {entry!r} in [scan] exclude")
 
 
-@pytest.mark.parametrize("entry", ["eth1", "et", "192.168.1.0/25", "10.0.0.0/8", "no prefix/at all", ""])
+@pytest.mark.parametrize("entry", ["eth1", "et", "192.168.1.0/25", "10.0.0.0/8"])
 def test_exclude_touches_nothing_else(entry: str) -> None:
     assert one(scan=Scan(exclude=(entry,))).state is NetworkState.UP
 
