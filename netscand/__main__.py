@@ -16,6 +16,8 @@ DEFAULT = Path("/etc/netscand/netscand.toml")
 
 EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 69, 75, 77, 78
 """sysexits.h: lost a room; already running; not permitted; configuration."""
+INTERRUPTED = 130
+"""What shells expect after Ctrl-C (128 + SIGINT)."""
 
 
 def main() -> None:
@@ -23,7 +25,7 @@ def main() -> None:
     try:
         _run()
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def _run() -> None:

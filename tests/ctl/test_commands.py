@@ -68,7 +68,8 @@ def test_every_exit_code_stands_there() -> None:
     failures: list[type[client.Failure]] = [client.Failure, *client.Failure.__subclasses__()]
     codes = {0, INTERRUPTED, *(failure.exit_code for failure in failures)}
     assert _codes("netscanctl") == codes
-    sysexits = {daemon.EX_UNAVAILABLE, daemon.EX_TEMPFAIL, daemon.EX_NOPERM, daemon.EX_CONFIG}
+    sysexits = {daemon.EX_UNAVAILABLE, daemon.EX_TEMPFAIL, daemon.EX_NOPERM, daemon.EX_CONFIG,
+                    daemon.INTERRUPTED}  # fmt: skip
     assert _codes("netscand") == {0} | sysexits
 
 

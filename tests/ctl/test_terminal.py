@@ -204,4 +204,4 @@ def test_a_change_of_today_has_no_date_on_a_terminal(ctl: Ctl, daemon: FakeDaemo
     shown = ctl.terminal("watch")
     daemon.until_watched()
     daemon.tell(event("flood", at=""))
-    assert re.search(r"\n\d\d:\d\d:\d\d  ", bare(shown.until("flood")))
+    assert re.search(r"\n\d\d:\d\d:\d\d ! flood ", bare(shown.until("flood")))
