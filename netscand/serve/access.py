@@ -15,6 +15,7 @@ from netscand import config
 from netscand.serve.answers import Refused
 from netscand.serve.rights import Role
 from netscand.serve.tokens import read_tokens, token_in, unknown
+from netscand.serve.whose import owner
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Peer:
     """Who is at the other end of a connection."""
 
     key: Hashable
-    """Whom its connections are counted for: one uid, or one TCP address."""
+    """Whom its connections are counted for: one uid on the Unix socket, one on loopback, or one TCP address."""
     role: Role
     unix: bool
     privileged: bool
@@ -69,7 +70,9 @@ class Guard:
         ours, theirs = _plain(sock.getsockname()[0]), _plain(sock.getpeername()[0])
         local = _is_loopback(ours) and _is_loopback(theirs)
         role = self._others if local else Role.NONE
-        return Peer(theirs, role, False, False, ours, int(sock.getsockname()[1]), tls)
+        # An ordinary account may connect from each of the 16 million addresses of 127.0.0.0/8.
+        key: Hashable = ("loopback", owner(sock)) if local else theirs
+        return Peer(key, role, False, False, ours, int(sock.getsockname()[1]), tls)
 
     def admit(self, peer: Peer, headers: CIMultiDictProxy[str]) -> Role:
         """The role of a request: its peer's, raised by its token.

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import StreamReader, web
@@ -173,7 +174,8 @@ class Connection(web.RequestHandler):
         """The guard changed: judge by the new one who it is, and what it may."""
         assert self.transport is not None
         try:
-            self.peer = self._lobby.guard.peer(self.transport.get_extra_info("socket"), tls=self.peer.tls)
+            peer = self._lobby.guard.peer(self.transport.get_extra_info("socket"), tls=self.peer.tls)
+            self.peer = replace(peer, key=self.peer.key)  # it is counted by that one
             self.ask_in(self.headers)
         except (OSError, Refused):
             self.role = Role.NONE

@@ -89,6 +89,39 @@ def test_500_idle_connections_of_one_address_and_one_user_keep_nobody_else_out(r
     asyncio.run(play())
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_the_addresses_of_loopback_are_one_peer_for_each_user(root: None, tmp_path: Path, host: str) -> None:
+    """FAULTS T16: 127.0.0.0/8 has 16 million of them; and what one account holds is not taken from the others."""
+
+    async def play() -> None:
+        async with house(tmp_path, listen={"max_per_peer": 3, "tcp": (f"[{host}]:0",)}) as lan:
+            loop = asyncio.get_running_loop()
+            (listener,) = [sock for server in lan.server._listeners for sock in server.sockets if sock.family != 1]
+
+            async def come(uid: int, count: int) -> list[socket.socket]:
+                found = []
+                for number in range(count):
+                    with acting_as(uid, uid):
+                        sock = socket.socket(listener.family)
+                    sock.setblocking(False)
+                    sock.bind((f"127.0.0.{2 + number}" if host != "::1" else host, 0))
+                    await loop.sock_connect(sock, listener.getsockname()[:2])
+                    await loop.sock_sendall(sock, b"GET /healthz HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % lan.port)
+                    found.append(sock)
+                await asyncio.sleep(0.2)
+                return found
+
+            many, others = await come(1234, 12), await come(1235, 2)
+            assert (still_open(many), still_open(others)) == (3, 2)
+            lan.server.reload(config.Access())
+            for sock in (*many, *others):
+                sock.close()
+            await settled(lambda: not lan.server._lobby.inside)
+            assert not lan.server._lobby._of_peer
+
+    asyncio.run(play())
+
+
 def test_root_has_no_cap_of_its_own(root: None, tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, listen={"max_per_peer": 2}) as lan:
