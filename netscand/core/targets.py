@@ -17,14 +17,19 @@ def resolve(targets: Sequence[str], networks: Sequence[Network]) -> Wish:
         raise BadTarget("no network is scanned at the moment")
     if not targets:
         return {network.id: None for network in networks}
-    wish: Wish = {}
-    for target in targets:
+    whole: dict[str, None] = {}
+    some: dict[str, set[int]] = {}
+    for target in dict.fromkeys(targets):  # a thousand times half of a large network would hold everyone up
         found = dict(_places(target, networks))
         if not found:
             scanned = ", ".join(network.id for network in networks)
             raise BadTarget(f"{target}: not an address within a scanned network (scanned: {scanned})")
-        merge(wish, found)
-    return wish
+        for network, offsets in found.items():
+            if offsets is None:
+                whole[network] = None
+            else:
+                some.setdefault(network, set()).update(offsets)
+    return {network: frozenset(offsets) for network, offsets in some.items()} | whole
 
 
 def merge(wish: Wish, more: Mapping[str, frozenset[int] | None]) -> None:

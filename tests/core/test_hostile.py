@@ -1,8 +1,11 @@
-"""A hostile host of the LAN, in simulated time: what it says must not change what is told of the others."""
+"""Who means it ill, a host of the LAN or a client: what the others are told, and when, must not suffer."""
+
+from time import process_time
 
 from netscand.core.model import EventKind, Status
 from netscand.core.presence import Rules
-from tests.core.world import World, ip, mac
+from netscand.core.targets import resolve
+from tests.core.world import World, ip, mac, network
 
 K = EventKind
 
@@ -23,3 +26,15 @@ def test_made_up_devices_do_not_silence_a_network() -> None:
     world.run(60)
     assert world.inventory.devices[mac(1)].status is Status.OFFLINE
     assert all(world.inventory.devices[mac(number)].status is Status.ONLINE for number in range(2, 9))
+
+
+def test_a_thousand_prefixes_of_a_large_network_cost_what_its_addresses_do() -> None:
+    """A wish of 64 KiB held the loop for 12 s, and the watchdog killed the daemon."""
+    large = network("10.0.0.0/16")
+    halves = ["10.0.0.0/17", "10.0.128.0/17"] * 512
+    quarters = [f"10.0.{64 * number}.0/18" for number in range(4)] * 4
+    begun = process_time()
+    wish = resolve([*halves, *quarters], [large])
+    assert process_time() - begun < 2
+    assert wish == {large.id: frozenset(range(1, 65_535))}
+    assert resolve([*halves, large.id], [large]) == {large.id: None}
