@@ -33,7 +33,8 @@ def outcome(folder: Path, tests: str, *how: str, ci: bool = False) -> tuple[int,
     (folder / "test_it.py").write_text(tests)
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = long: as in the project\n")
     argv = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-p", "no:asyncio", *how]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "CI": "true" if ci else "false"}
+    plain = {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment = os.environ | plain | {"CI": "true" if ci else "false"}
     done = subprocess.run([*argv, str(folder)], cwd=folder, env=environment, capture_output=True, text=True)
     return done.returncode, done.stdout.strip().splitlines()[-1]
 
