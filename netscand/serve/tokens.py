@@ -126,6 +126,10 @@ def _text(path: Path, place: str) -> str:
             if stat.S_IMODE(found.st_mode) & ~0o640:
                 mode = f"{stat.S_IMODE(found.st_mode):04o}"
                 raise TokensRefused(f"{place}: its mode is {mode}, so others may use its tokens: chmod 0640 {path}")
+            if found.st_uid not in (0, os.geteuid()):
+                raise TokensRefused(
+                    f"{place}: it belongs to the user {found.st_uid}, who may add a token: chown root {path}"
+                )
             if found.st_size > LARGEST:
                 raise TokensRefused(f"{place}: larger than {LARGEST} bytes")
             return file.read(LARGEST).decode("ascii")

@@ -52,6 +52,14 @@ def test_a_systemd_credential_is_read_too(tmp_path: Path) -> None:
     assert (both.role(LONG), both.role(ADMIN)) == (Role.SCAN, Role.ADMIN)
 
 
+def test_a_file_of_another_user_is_refused(root: None, tmp_path: Path) -> None:
+    """FAULTS T2: whoever owns it makes himself an admin, whatever its mode."""
+    file = token_file(tmp_path)
+    os.chown(file, 1234, 0)
+    with pytest.raises(TokensRefused, match="belongs to the user 1234, who may add a token: chown root"):
+        read_tokens(file, {})
+
+
 def test_without_file_and_credential_there_is_none(tmp_path: Path) -> None:
     assert not read_tokens(None, {})
     assert not read_tokens(None, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
