@@ -17,6 +17,7 @@ from websockets.exceptions import WebSocketException
 from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
+from tests.store.share import share
 
 QUICK = {
     "scan": {"interval": 3600},
@@ -273,6 +274,16 @@ def test_a_history_of_a_newer_netscand_is_refused(lab: Lab) -> None:
     assert daemon.process.wait(PRESENT) == 78
     assert "newer netscand" in daemon.log()
     assert daemon.history.read_bytes() == before
+
+
+def test_a_history_on_a_share_is_refused(lab: Lab) -> None:
+    """Exit 78: another machine's disk, where SQLite could lose or break it."""
+    with share(lab.folder / "nas") as place:
+        daemon = lab.daemon({**QUICK, "history": {"path": str(place / "h.db")}}, start=False)
+        daemon.start(wait=False)
+        assert daemon.process is not None
+        assert daemon.process.wait(PRESENT) == 78
+        assert "network file system" in daemon.log()
 
 
 def test_the_state_is_for_the_daemons_eyes_only(lab: Lab) -> None:

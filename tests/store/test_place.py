@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from netscand.store.found import open_history
 from netscand.store.place import HistoryInUse, HistoryRefused, Lock, refuse_remote
+from tests.store.share import share
 
 MOUNTS = """\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
@@ -33,6 +35,18 @@ def test_a_network_file_system_is_refused_with_a_sentence(path: str) -> None:
 def test_a_disk_of_this_machine_is_not(path: str) -> None:
     """Not its mounts below a network's, nor what only begins with the same letters, nor what covers one."""
     refuse_remote(Path(path), MOUNTS)
+
+
+def test_what_the_kernel_says_of_a_share_is_understood(tmp_path: Path, root: None) -> None:
+    """A real mount, refused before anything is made on it, and before a lock is asked for."""
+    with share(tmp_path / "nas") as place:
+        lock = Lock(place / "h.db")
+        with pytest.raises(HistoryRefused, match=r"fuse\.sshfs, a network file system"):
+            open_history(place / "h.db", lock)
+        assert lock._file == -1
+        (tmp_path / "link").symlink_to(place)
+        with pytest.raises(HistoryRefused):
+            refuse_remote(tmp_path / "link" / "h.db")
 
 
 def test_the_disk_of_this_test_will_do(tmp_path: Path) -> None:
