@@ -101,7 +101,7 @@ def test_dev_run_says_why_the_daemon_died(lab: Lab) -> None:
 
 
 def test_dev_run_says_where_its_things_are_even_where_there_is_no_network(lab: Lab) -> None:
-    """Page, log and socket, in one line; each of them is there."""
+    """Page, log and socket, in one line; each of them is there. And why nobody is seen."""
     lab.watcher.set_address(None)
     state = lab.folder / "state"
     with dev_run(lab) as process:
@@ -112,6 +112,7 @@ def test_dev_run_says_where_its_things_are_even_where_there_is_no_network(lab: L
             assert f"{state / name}" in line
             assert (state / name).exists()
         lab.watcher.run(["curl", "--silent", "--fail", "http://localhost:8000/"])
+        assert "dev: no network is scanned" in shown.text()
 
 
 def test_a_second_dev_run_is_refused_and_leaves_the_first_alone(lab: Lab) -> None:
