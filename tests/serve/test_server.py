@@ -186,4 +186,6 @@ def test_nothing_but_this_room_and_its_neighbours_is_imported() -> None:
             words = line.split()
             if words[:1] in (["from"], ["import"]) and words[1].startswith("netscand"):
                 own = words[1].startswith(("netscand.serve", "netscand.core"))
-                assert own or words[1] in ("netscand", "netscand.config", "netscand.protocol"), f"{source.name}: {line}"
+                assert own or words[1] in ("netscand", "netscand.config", "netscand.protocol", "netscand.wording"), (
+                    f"{source.name}: {line}"
+                )
