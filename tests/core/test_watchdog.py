@@ -9,7 +9,7 @@ from time import monotonic
 
 import pytest
 
-from netscand.lan.wire import TICK, Wire, WireError
+from netscand.lan.wire import Wire, WireError
 from netscand.watchdog import Watchdog
 
 ASKED = {"WATCHDOG_USEC": "10000000"}
@@ -100,7 +100,7 @@ def test_a_receive_path_that_tries_again_does_not_hang() -> None:
             trying.cancel()
         return age
 
-    assert asyncio.run(live()) < TICK + 0.5
+    assert asyncio.run(live()) < 2.5
 
 
 def test_a_service_manager_that_does_not_listen_is_not_waited_for(

@@ -15,7 +15,7 @@ from netscand import protocol
 from netscand.protocol import Device, DeviceList, Message, Network, NetworkList, ScanTicket, encode
 from tests.ctl import words
 
-DEADLINE = 20.0
+DEADLINE = 60.0
 """Seconds that a test waits for what must come; the machine may be busy."""
 
 

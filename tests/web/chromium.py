@@ -28,7 +28,7 @@ FLAGS = (  # noqa: SIM905 - as they stand in a command line
     "--hide-scrollbars --password-store=basic --force-color-profile=srgb --remote-debugging-pipe"
 ).split()
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds an answer may take on a busy machine."""
 
 
