@@ -29,7 +29,7 @@ from netscand.core.model import (
     ScanNews,
     SendFailed,
 )
-from netscand.core.planner import Planner
+from netscand.core.planner import BUSY_FOR, Planner
 
 ASLEEP = 5.0
 """Seconds between two turns after which we must have been stopped: nobody's silence in them counts (FAULTS F13)."""
@@ -71,8 +71,8 @@ class Sender(Protocol):
     def deaf_at(self) -> tuple[float, float]:
         """When last answers may have been lost on their way to us: of ARP, and of all else."""
 
-    def send(self, asks: Sequence[Ask]) -> int:
-        """Send from the front; how many went. Raises SendFailed."""
+    def send(self, asks: Sequence[Ask]) -> list[Ask]:
+        """Send what goes; those that stay behind, in their order. Raises SendFailed."""
 
 
 class Chronicle(Protocol):
@@ -292,18 +292,19 @@ class Engine:
         self._inventory.doubt.deaf_at = self._wire.deaf_at
         for event in self._inventory.tick(now):
             self._publish(event)
-        asks = self._unsent or self._planner.due(now, ASKS_WHEN_BEHIND if self._wire.behind else ASKS_A_TURN)
+        most = ASKS_WHEN_BEHIND if self._wire.behind else ASKS_A_TURN
+        waiting = {ask.network.id for ask in self._unsent}  # whose interface is busy: no reason for others to wait
+        asks = self._unsent + self._planner.due(now, max(1, most - len(self._unsent)), waiting)
         stuck = self._send(asks, now) if asks else False
         for news in self._planner.news():
             self._hub.tell(news)
-        # A full queue of the interface empties in some milliseconds; everything else says itself when it is due.
-        planned = now + 0.002 if stuck else now if self._unsent else self._planner.next_at
+        planned = now + BUSY_FOR if stuck else now if self._unsent else self._planner.next_at
         return min(planned, self._inventory.next_at)
 
     def _send(self, asks: list[Ask], now: float) -> bool:
         """Send; whether the interface takes no more for the moment."""
         try:
-            sent = self._wire.send(asks)
+            behind = self._wire.send(asks)
         except SendFailed as refused:
             self._unsent = [ask for ask in asks if ask.network.id != refused.network]
             for ask in asks:
@@ -314,18 +315,24 @@ class Engine:
             self._refused[refused.network] = refused.message
             self._planner.failed(refused.network, refused.message, now)
             return False
-        for ask in asks[:sent]:
+        left = set(map(id, behind))
+        sent = 0
+        for ask in asks:
+            if id(ask) in left:
+                continue
+            sent += 1
             self._inventory.asked(ask, now)
             if ask.mac is None:
                 self._broadcast += 1
+            else:
+                self._unicast += 1
             self._refused.pop(ask.network.id, None)
-        self._unicast += sum(ask.mac is not None for ask in asks[:sent])
         second, count, before = self._second
         if int(now) != second:
             before = count if int(now) == second + 1 else 0
             count = 0
         self._second = int(now), count + sent, before
-        self._unsent = asks[sent:]
+        self._unsent = behind
         return sent == 0
 
     def _look_again(self) -> None:

@@ -3,7 +3,7 @@
 Pure: told the time. `due` gives the frames that may leave now; `next_at` is when it wants to be called again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from math import ceil, inf
 from random import Random
@@ -22,6 +22,7 @@ from netscand.core.model import (
 )
 from netscand.core.places import SCANNED
 from netscand.core.plan import Plan
+from netscand.core.probes import Probes
 from netscand.core.running import Running
 from netscand.core.scan import Order, Part, Scan
 from netscand.core.targets import Wish, merge, resolve
@@ -44,14 +45,14 @@ QUIET_AFTER, QUIET_COVERAGE = 600.0, 300.0
 ANSWER_WITHIN = 2.0
 """Seconds after an ask in which a reply is an answer to it."""
 
-WATCH_RATE = 1000.0
-"""Frames/s that presence asks at most, also where `rate` is 0: thousands of devices are watched, not pressed."""
-
 ECHOES_APART = (600.0, 1800.0)
 """Seconds between two echoes that all nodes of an interface are asked for: they find who speaks IPv6 and is quiet."""
 
 SLICE = 0.005
 """Seconds of frames that are sent in one go."""
+
+BUSY_FOR = 0.002
+"""Seconds that an interface whose queue was full is left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +75,14 @@ class Planner:
         self._rng = rng
         self._plans: dict[str, Plan] = {}
         self._running = Running(inventory, self._plans, self._afford)
+        self._probes = Probes(inventory, self._plans, self._afford)
         self._waiting: tuple[int, Wish] | None = None
         self._scans_first = False
         self._last_fast: dict[str, float] = {}
         """When networks that went down were last asked at the full rate: they may be back within 5 s."""
         self._last_id = 0
         self._first = True
+        self._busy: Set[str] = frozenset()
         self.set_pace(pace, now)
 
     def set_pace(self, pace: Pace, now: float) -> None:
@@ -87,7 +90,7 @@ class Planner:
         self.pace = pace
         self._rate = Bucket(pace.rate, now)
         self._background = Bucket(pace.background_rate, now)
-        self._watch = Bucket(min(pace.rate or WATCH_RATE, WATCH_RATE), now)
+        self._probes.set_rate(pace.rate, now)
         for plan in self._plans.values():
             self._set_buckets(plan, now)
 
@@ -231,9 +234,10 @@ class Planner:
 
     # ---- what leaves --------------------------------------------------------------------------------------------
 
-    def due(self, now: float, limit: int) -> list[Ask]:
-        """Give the frames that may leave now, at most `limit`; sets `next_at`."""
+    def due(self, now: float, limit: int, busy: Set[str] = frozenset()) -> list[Ask]:
+        """Give the frames that may leave now, at most `limit`, none to `busy` networks; sets `next_at`."""
         self.next_at = inf
+        self._busy = busy
         self._forget_unanswered(now)
         self._start(now)
         asks: list[Ask] = []
@@ -241,11 +245,11 @@ class Planner:
         self._scans_first = not self._scans_first
         if self._scans_first:
             self._running.advance(asks, now, limit)
-            self._presence(asks, now, limit)
+            self._probes.advance(asks, now, limit)
         else:
-            self._presence(asks, now, limit // 2 if self.scanning else limit)
+            self._probes.advance(asks, now, limit // 2 if self.scanning else limit)
             self._running.advance(asks, now, limit)
-        self.next_at = min(self.next_at, self._running.next_at)
+        self.next_at = min(self.next_at, self._running.next_at, self._probes.next_at)
         self._echo(asks, now, limit)
         if len(asks) >= limit:
             self.next_at = now
@@ -274,20 +278,6 @@ class Planner:
                 if outstanding[ip] > now - ANSWER_WITHIN:
                     break
                 del outstanding[ip]
-
-    def _presence(self, asks: list[Ask], now: float, limit: int) -> None:
-        wishes = self._inventory.wishes
-        while wishes and len(asks) < limit:
-            ask = wishes[0]
-            if ask.network.id not in self._plans or not self._inventory.wanted(ask, now):
-                wishes.popleft()
-                continue
-            room_at = self._watch.when(now) if self._watch.room(now) < 1 else self._afford(ask, now, False)
-            if room_at is not None:
-                self.next_at = min(self.next_at, room_at)
-                return
-            self._watch.take()
-            asks.append(wishes.popleft())
 
     def _echo(self, asks: list[Ask], now: float, limit: int) -> None:
         """Ask all nodes of each interface that has IPv6, once in a while."""
@@ -322,6 +312,8 @@ class Planner:
 
     def _afford(self, ask: Ask, now: float, fast: bool) -> float | None:
         """Count a frame that may leave now; or say when there will be room."""
+        if ask.network.id in self._busy:
+            return now + BUSY_FOR
         plan = self._plans[ask.network.id]
         buckets = [plan.rate or self._rate]
         if ask.mac is None and not fast:

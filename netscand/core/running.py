@@ -1,18 +1,16 @@
 """Scans under way: what they ask now, what is told of them, and their end."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 
 from netscand.core.inventory import Inventory
 from netscand.core.model import Ask, Cause, Ip, Mac, ScanFailed, ScanFinished, ScanNews, ScanProgress, ScanStarted
 from netscand.core.plan import Plan
+from netscand.core.probes import Afford
 from netscand.core.scan import Part, Scan, Walk
 
 PROGRESS_APART, TIMER_PROGRESS_APART = 0.1, 1.0
 """Seconds between two `scan_progress`: of what somebody waits for, and of a timer's scan."""
-
-Afford = Callable[[Ask, float, bool], float | None]
-"""(ask, now, fast) → None: it may leave, and is counted; else when there will be room for it."""
 
 
 class Running:

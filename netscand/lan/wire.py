@@ -179,15 +179,20 @@ class Wire:
             for ear in self._ears:
                 loop.remove_reader(ear)
 
-    def send(self, asks: Sequence[Ask]) -> int:
-        """Send from the front, for 5 ms at most or until an interface's queue is full; how many went.
+    def send(self, asks: Sequence[Ask]) -> list[Ask]:
+        """Send from the front, for 5 ms at most; those that stay behind: of interfaces with a full queue, and the rest.
 
-        Raises SendFailed where an interface refuses the very first: so none of `asks` went.
+        Raises SendFailed where an interface refuses the first that could go: so none of `asks` went.
         """
         until = monotonic() + SLICE
         sent = 0
+        behind: list[Ask] = []
+        full: set[int] = set()
         network, outlet, template = None, None, None
-        for ask in asks:
+        for place, ask in enumerate(asks):
+            if ask.network.index in full:
+                behind.append(ask)
+                continue
             try:
                 if outlet is None or template is None or ask.network is not network:
                     network = ask.network
@@ -196,17 +201,19 @@ class Wire:
                 outlet.send(template.to(ask.ip, ask.mac) if len(ask.ip) == 4 else _by_ipv6(ask))
             except OSError as refused:
                 if refused.errno in _FULL:
-                    break
+                    full.add(ask.network.index)
+                    behind.append(ask)
+                    continue
                 # A socket of a deleted interface stays dead (ENXIO), also when the interface is made again.
                 self._shut(ask.network.index)
                 if sent:
-                    break
+                    return behind + list(asks[place:])
                 self.send_errors += 1
                 raise SendFailed(ask.network.id, refused.strerror or str(refused)) from None
             sent += 1
             if not sent & 15 and monotonic() > until:
-                break
-        return sent
+                return behind + list(asks[place + 1 :])
+        return behind
 
     def _outlet(self, index: int) -> socket.socket:
         """The socket bound to that interface. One whose interface was deleted never sends again: it is closed here."""

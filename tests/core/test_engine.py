@@ -25,6 +25,7 @@ from netscand.core.model import (
     ScanNews,
     ScanStarted,
     SendFailed,
+    Status,
 )
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
@@ -58,14 +59,16 @@ class Cable:
     def __init__(self) -> None:
         self.frames: list[Ask] = []
         self.room = 1000
+        self.full: set[int] = set()
+        """Interfaces whose queue is."""
         self.refuses = False
 
-    def send(self, asks: Sequence[Ask]) -> int:
+    def send(self, asks: Sequence[Ask]) -> list[Ask]:
         if self.refuses:
             raise SendFailed(asks[0].network.id, "Network is down")
-        taken = asks[: self.room]
-        self.frames += taken
-        return len(taken)
+        fits = [ask for ask in asks if ask.network.index not in self.full]
+        self.frames += fits[: self.room]
+        return [ask for ask in asks if ask not in fits[: self.room]]
 
 
 def ip6(text: str) -> Ip:
@@ -249,3 +252,21 @@ def test_what_was_unsent_when_the_networks_changed_is_asked_again() -> None:
     house.cable.room = 1000
     house.turn(600)
     assert [event.kind for event in house.tape.events if event.device and event.device.mac == mac(1)][-1] == "offline"
+
+
+def test_an_interface_whose_queue_is_full_holds_no_other_up() -> None:
+    """Neither a scan of the other network nor the probes of its devices."""
+    house = House()
+    house.engine.set_networks([network(), network("10.1.0.0/24", "eth1", 3)])
+    house.engine.hear(
+        [house.seen(1, "10.0.0.11"), Observation(house.now, 3, mac(2), ip("10.1.0.11"), Evidence.ARP_REPLY)]
+    )
+    house.cable.full = {2}
+    house.turn(600)
+    known = house.inventory.devices
+    assert {ask.network.index for ask in house.cable.frames} == {3}
+    assert (known[mac(1)].status, known[mac(2)].status) == (Status.ONLINE, Status.OFFLINE)
+    assert len({ask.ip for ask in house.cable.frames}) >= 253
+    house.cable.full = set()
+    house.turn(600)
+    assert known[mac(1)].status is Status.OFFLINE

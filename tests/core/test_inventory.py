@@ -102,7 +102,7 @@ def test_asks_that_the_budget_did_not_let_out_make_nobody_offline() -> None:
     world.alive(1)
     world.run(10)
 
-    def starve(now: float, limit: int) -> list[Ask]:
+    def starve(now: float, limit: int, busy: object = None) -> list[Ask]:
         world.planner.next_at = inf
         return []
 

@@ -1,0 +1,55 @@
+"""What presence wants to ask, and when it may: in the order of the wishes, but a network that is full holds none up."""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from math import inf
+
+from netscand.core.budget import Bucket
+from netscand.core.inventory import Inventory
+from netscand.core.model import Ask
+
+WATCH_RATE = 1000.0
+"""Frames/s that presence asks at most, also where `rate` is 0: thousands of devices are watched, not pressed."""
+
+Afford = Callable[[Ask, float, bool], float | None]
+"""(ask, now, fast) → None: it may leave, and is counted; else when there will be room for it."""
+
+
+class Probes:
+    """The inventory's wishes. `next_at` is when `advance` next wants to be called for them."""
+
+    def __init__(self, inventory: Inventory, plans: Mapping[str, object], afford: Afford) -> None:
+        self.next_at = inf
+        self._inventory = inventory
+        self._plans = plans
+        self._afford = afford
+        self._bucket = Bucket(WATCH_RATE, 0.0)
+
+    def set_rate(self, rate: float, now: float) -> None:
+        """Take the budget of the configuration; 0: no bound."""
+        self._bucket = Bucket(min(rate or WATCH_RATE, WATCH_RATE), now)
+
+    def advance(self, asks: list[Ask], now: float, limit: int) -> None:
+        """Add to `asks` what may leave now, up to `limit` in all."""
+        self.next_at = inf
+        wishes, later = self._inventory.wishes, deque[Ask]()
+        full: set[str] = set()
+        while wishes and len(asks) < limit and len(full) < len(self._plans):
+            ask = wishes.popleft()
+            network = ask.network.id
+            if network in full:
+                later.append(ask)
+            elif network in self._plans and self._inventory.wanted(ask, now):
+                if self._bucket.room(now) < 1:
+                    self.next_at = min(self.next_at, self._bucket.when(now))
+                    later.append(ask)
+                    break
+                room_at = self._afford(ask, now, False)
+                if room_at is None:
+                    self._bucket.take()
+                    asks.append(ask)
+                else:
+                    self.next_at = min(self.next_at, room_at)
+                    full.add(network)
+                    later.append(ask)
+        wishes.extendleft(reversed(later))
