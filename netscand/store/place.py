@@ -4,6 +4,7 @@ import fcntl
 import logging
 import os
 import re
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -68,11 +69,24 @@ def prepare(path: Path) -> None:
     """
     refuse_remote(path)
     make_folder(path)
+    refuse_open(path)
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     if not path.exists():
         os.close(os.open(path, flags, 0o600))
     elif path.stat().st_mode & 0o077:
         path.chmod(0o600)  # SQLite gives -wal and -shm the mode of the database
+
+
+def refuse_open(path: Path) -> None:
+    """Refuse a place where others plant a file, or a file that another user owns. Raises HistoryRefused."""
+    if path.parent.stat().st_mode & stat.S_IWOTH:
+        raise HistoryRefused(
+            f"[history] path: everybody may write to {path.parent}, and could read the history or put another in its "
+            "place; name a path in a folder of its own"
+        )
+    owner = path.stat().st_uid if path.exists() else 0
+    if owner not in (0, os.geteuid()):
+        raise HistoryRefused(f"[history] path: {path} belongs to the user {owner}, who can read it; name another path")
 
 
 def make_folder(path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from netscand.store.found import open_history
-from netscand.store.place import HistoryInUse, HistoryRefused, Lock, refuse_remote
+from netscand.store.place import HistoryInUse, HistoryRefused, Lock, prepare, refuse_remote
 from tests.store.share import share
 
 MOUNTS = """\
@@ -77,3 +77,22 @@ def test_the_lock_of_one_who_was_killed_is_free(tmp_path: Path) -> None:
     lock = Lock(tmp_path / "h.db")
     lock.take()
     lock.release()
+
+
+def test_a_file_of_another_user_is_refused(tmp_path: Path, root: None) -> None:
+    """FAULTS T19: who owns the file reads who is at home when, whatever its mode."""
+    path = tmp_path / "planted.db"
+    path.touch()
+    os.chown(path, 1234, 1234)
+    with pytest.raises(HistoryRefused, match="belongs to the user 1234"):
+        prepare(path)
+    assert path.stat().st_size == 0
+
+
+def test_a_folder_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:
+    """FAULTS T19: there, others plant files, and links to files of ours."""
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    with pytest.raises(HistoryRefused, match="everybody may write"):
+        prepare(tmp_path / "shared" / "netscand.db")
+    assert not list((tmp_path / "shared").iterdir())
