@@ -25,6 +25,14 @@ class Bucket:
         self._tokens = self._depth
         self._at = now
 
+    def at(self, rate: float, now: float) -> "Bucket":
+        """One for another rate, or the same: what left just now counts. It begins empty, for no second is let off."""
+        if rate == self.rate:
+            return self
+        other = Bucket(rate, now)
+        other._tokens = 0.0
+        return other
+
     def room(self, now: float) -> float:
         """Frames that may leave now."""
         if not self.rate:
@@ -42,3 +50,10 @@ class Bucket:
         """When there will be room for so many frames, or for as many as ever."""
         missing = min(frames, self._depth) - self.room(now)
         return now if missing <= 0 else now + max(missing / self._refill, SOONEST)
+
+
+def own_bucket(before: Bucket | None, rate: float | None, now: float) -> Bucket | None:
+    """A network's own, for a `rate` of its own; None: it has none, and shares that of all."""
+    if rate is None:
+        return None
+    return before.at(rate, now) if before else Bucket(rate, now)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 from random import Random
 
-from netscand.core.budget import Bucket
+from netscand.core.budget import Bucket, own_bucket
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
     ALL_NODES,
@@ -83,13 +83,14 @@ class Planner:
         self._last_id = 0
         self._first = True
         self._busy: Set[str] = frozenset()
+        self._rate, self._background = Bucket(pace.rate, now), Bucket(pace.background_rate, now)
         self.set_pace(pace, now)
 
     def set_pace(self, pace: Pace, now: float) -> None:
         """Take the budget of the configuration."""
         self.pace = pace
-        self._rate = Bucket(pace.rate, now)
-        self._background = Bucket(pace.background_rate, now)
+        self._rate = self._rate.at(pace.rate, now)
+        self._background = self._background.at(pace.background_rate, now)
         self._probes.set_rate(pace.rate, now)
         for plan in self._plans.values():
             self._set_buckets(plan, now)
@@ -152,8 +153,8 @@ class Planner:
 
     def _set_buckets(self, plan: Plan, now: float) -> None:
         network = plan.network
-        plan.rate = None if network.rate is None else Bucket(network.rate, now)
-        plan.background = None if network.background_rate is None else Bucket(network.background_rate, now)
+        plan.rate = own_bucket(plan.rate, network.rate, now)
+        plan.background = own_bucket(plan.background, network.background_rate, now)
 
     def set_lease(self, seconds: float | None, now: float) -> None:
         """Take the fastest interval that a client holds; None: the configuration's."""

@@ -27,7 +27,7 @@ class Probes:
 
     def set_rate(self, rate: float, now: float) -> None:
         """Take the budget of the configuration; 0: no bound."""
-        self._bucket = Bucket(min(rate or WATCH_RATE, WATCH_RATE), now)
+        self._bucket = self._bucket.at(min(rate or WATCH_RATE, WATCH_RATE), now)
 
     def advance(self, asks: list[Ask], now: float, limit: int) -> None:
         """Add to `asks` what may leave now, up to `limit` in all."""

@@ -26,6 +26,20 @@ def test_no_second_holds_more_frames_than_the_rate(rate: float, naps: list[float
     assert all(early <= late for early, late in pairwise(sent))
 
 
+def test_no_second_is_let_off_by_another_rate_or_the_same_told_again() -> None:
+    """Every word of netlink and each reload tells it again."""
+    now, sent = 100.0, []
+    bucket = Bucket(100.0, now)
+    for turn in range(4000):
+        now += 0.001
+        bucket = bucket.at(100.0 if turn % 100 else 99.0, now)
+        while bucket.room(now) >= 1:
+            bucket.take()
+            sent.append(now)
+    assert all(late - early > 1.0 for early, late in zip(sent, sent[100:], strict=False))
+    assert len(sent) > 200
+
+
 def test_a_rate_of_zero_is_no_bound() -> None:
     bucket = Bucket(0.0, 0.0)
     for _ in range(10_000):
