@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Network, Observation
+from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Network, Observation, Status
 from netscand.core.tokens import Tokens
 
 MOST_ADDRESSES = 64
@@ -100,15 +100,18 @@ class Addresses:
         ip = seen.ip
         if ip is None:
             return ()
+        # Who speaks for itself needs no other to say where it is: it would be asked there, and called gone.
+        hearsay = seen.evidence is Evidence.PROXIED and device.status is Status.ONLINE and bool(device.addresses)
         for address in device.addresses:
             if address.ip == ip and address.network == network.id:
                 if seen.at > address.last_seen:
-                    address.last_seen = seen.at
                     address.evidence = seen.evidence
+                    if not hearsay or len(device.addresses) == 1:
+                        address.last_seen = seen.at
                 if self._holders[network.id].get(ip) is device or seen.evidence is Evidence.PROXIED:
                     return ()
                 return self._take_over(device, seen, network, ip)
-        return self._add(device, ip, seen, network)
+        return () if hearsay else self._add(device, ip, seen, network)
 
     def _add(self, device: Device, ip: Ip, seen: Observation, network: Network) -> tuple[Event, ...]:
         if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):

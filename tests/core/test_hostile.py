@@ -2,7 +2,7 @@
 
 from time import process_time
 
-from netscand.core.model import EventKind, Status
+from netscand.core.model import EventKind, Evidence, Status
 from netscand.core.presence import Rules
 from netscand.core.targets import resolve
 from tests.core.world import World, ip, mac, network
@@ -38,3 +38,14 @@ def test_a_thousand_prefixes_of_a_large_network_cost_what_its_addresses_do() -> 
     assert process_time() - begun < 2
     assert wish == {large.id: frozenset(range(1, 65_535))}
     assert resolve([*halves, large.id], [large]) == {large.id: None}
+
+
+def test_what_others_say_of_a_devices_address_does_not_make_it_offline() -> None:
+    """One ARP frame, its Ethernet source not even forged, had a quiet device asked where it is not, and called gone."""
+    world = World(rules=Rules(5.0, 10.0, 20.0))
+    world.alive(6)
+    world.run(60)
+    world.hear(mac(1), "10.0.0.222", Evidence.PROXIED)
+    world.run(120)
+    assert not world.of(K.OFFLINE)
+    assert [held.ip for held in world.inventory.devices[mac(1)].addresses] == [ip("10.0.0.10")]
