@@ -247,7 +247,7 @@ def test_a_host_with_ipv4_and_ipv6_is_one_device(lab6: Lab) -> None:
     wait_for("its global address", lambda: "fd77::50" in addresses())
     assert {device["mac"] for device in daemon.get("/api/devices")["devices"]} == {lab6.watcher.mac, host.mac}
     told = [event["kind"] for event in daemon.get(f"/api/devices/{host.mac}/events")["events"]]
-    assert told == ["discovered", *["address_added"] * 2]
+    assert (told[0], {*told[1:]}) == ("discovered", {"address_added"})
 
 
 def test_who_has_ipv6_only_is_asked_by_it_and_found_gone(lab6: Lab) -> None:

@@ -83,7 +83,8 @@ def test_the_gateway_has_another_mac(lab: Lab) -> None:
         assert "gateway" in told[1]["device"]["kinds"]
 
 
-def test_our_own_interface_goes_down_and_up_many_times(lab: Lab) -> None:
+@pytest.mark.parametrize("times", [20, pytest.param(100, marks=pytest.mark.long)])
+def test_our_own_interface_goes_down_and_up_many_times(lab: Lab, times: int) -> None:
     """FAULTS F9: nobody is declared gone for it, and it is scanned again within 2 s of up."""
     crowd = lab.crowd()
     crowd.populate(lab.addresses(30, start=100))
@@ -91,7 +92,7 @@ def test_our_own_interface_goes_down_and_up_many_times(lab: Lab) -> None:
     with daemon.websocket() as stream:
         until(stream, "scan_update")
         told: list[dict[str, Any]] = []
-        for _ in range(20):
+        for _ in range(times):
             lab.watcher.down()
             told += events(stream, 0.1)
             lab.watcher.up()

@@ -18,7 +18,7 @@ import pytest
 from netscand.serve.openapi import CALLS
 from netscand.serve.page import PATHS
 from netscand.serve.rights import RIGHTS
-from tests.bench.crowded import asked
+from tests.bench.crowded import asked, memory
 from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
@@ -235,19 +235,20 @@ def test_another_host_needs_a_token_and_gets_no_more_than_its_role(lab: Lab, tmp
     ("seconds", "quantile", "bound"), [(4, 0.5, 250.0), pytest.param(60, 0.99, 100.0, marks=pytest.mark.long)]
 )
 def test_a_torrent_of_arp_holds_nobody_up(lab: Lab, seconds: int, quantile: float, bound: float) -> None:
-    """FAULTS T10: 100,000 frames a second from a million MACs, or as many as this machine can send.
+    """FAULTS T10, T11: 100,000 frames a second from a million MACs, or as many as this machine can send.
 
     Who asks meanwhile is answered (`bound` in milliseconds: far from what is so, but with --long), the watchdog is
-    content, the real devices stay, and the next newcomer is told by its own word.
+    content, the real devices stay, memory too, and the next newcomer is told by its own word.
     """
     crowd = lab.crowd()
-    real = crowd.populate(lab.addresses(40, start=100))
+    real = crowd.populate(lab.addresses(200, start=50))
     daemon = lab.daemon(
         {"scan": {"interval": 3600}, "presence": {"probe_interval": 1, "patience": [2, 4]}}, as_user=True,
         env={"WATCHDOG_USEC": "10000000"},
     )  # fmt: skip
     wait_for("all of them", lambda: real.keys() <= daemon.devices().keys())
     source = Source(lab, 100_000, seconds, 1_000_000, "10.0.0.0/8")
+    before, _ = memory(daemon)
     daemon.signal(signal.SIGSTOP)
     source.open()
     time.sleep(1)
@@ -263,6 +264,7 @@ def test_a_torrent_of_arp_holds_nobody_up(lab: Lab, seconds: int, quantile: floa
     assert slowest < bound
     assert daemon.notified.count("WATCHDOG=1") - fed >= seconds // 4
     assert "hangs" not in daemon.log(10_000)
+    assert memory(daemon)[0] - before < 32
     wait_for("the newcomer", lambda: told_by_its_own_word(daemon, crowd))
     statuses = {device["mac"]: device["status"] for device in daemon.get("/api/devices")["devices"]}
     assert {statuses[mac] for mac in real.values()} == {"online"}
