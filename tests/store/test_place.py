@@ -1,5 +1,6 @@
 """Where a history may live."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from netscand.store.found import open_history
 from netscand.store.place import HistoryInUse, HistoryRefused, Lock, prepare, refuse_remote
+from tests.store.diary import device, diary, discovered
 from tests.store.share import share
 
 MOUNTS = """\
@@ -62,6 +64,23 @@ def test_the_second_who_takes_the_lock_is_told_who_has_it(tmp_path: Path) -> Non
     first.release()
     second.take()
     second.release()
+
+
+def test_a_second_history_on_one_file_is_refused_before_it_touches_it(tmp_path: Path) -> None:
+    """FAULTS F21; the first goes on."""
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            await book.write(discovered(device(1)))
+            copy = tmp_path / "h.db.copy-1"
+            copy.write_bytes(b"a backup that the first is making")
+            with pytest.raises(HistoryInUse, match=f"process {os.getpid()}"):
+                open_history(tmp_path / "h.db", Lock(tmp_path / "h.db"))
+            assert copy.exists()
+            cursor = await book.write(discovered(device(2)))
+            assert cursor.endswith("-2")
+
+    asyncio.run(play())
 
 
 def test_the_lock_of_one_who_was_killed_is_free(tmp_path: Path) -> None:
