@@ -31,7 +31,7 @@ class Peer:
     """Who is at the other end of a connection."""
 
     key: Hashable
-    """Whom its connections are counted for: one uid on the Unix socket, one on loopback, or one TCP address."""
+    """Whom its connections are counted for: one uid, by the Unix socket or on loopback, or one TCP address."""
     role: Role
     unix: bool
     privileged: bool
@@ -70,8 +70,10 @@ class Guard:
         ours, theirs = _plain(sock.getsockname()[0]), _plain(sock.getpeername()[0])
         local = _is_loopback(ours) and _is_loopback(theirs)
         role = self._others if local else Role.NONE
-        # An ordinary account may connect from each of the 16 million addresses of 127.0.0.0/8.
-        key: Hashable = ("loopback", owner(sock)) if local else theirs
+        key: Hashable = theirs
+        if local:  # an account may connect from each of the 16 million addresses of 127.0.0.0/8
+            uid = owner(sock)
+            key = ("uid", uid) if uid is not None else "loopback"
         return Peer(key, role, False, False, ours, int(sock.getsockname()[1]), tls)
 
     def admit(self, peer: Peer, headers: CIMultiDictProxy[str]) -> Role:

@@ -12,7 +12,7 @@ from netscand import protocol
 from netscand.core.recorded import CursorGone, Unreadable
 from netscand.serve import websocket
 from netscand.serve.answers import HEADERS, Refused
-from netscand.serve.connection import Connection
+from netscand.serve.connection import KEPT_BACK, Connection
 from netscand.serve.filters import Filter
 from netscand.serve.full import with_devices
 from netscand.serve.hub import Hub
@@ -69,7 +69,9 @@ class Live:
         updates = given.get("updates", "full")
         if updates not in ("full", "changes"):
             raise Refused("bad_request", f"updates={updates[:64]}: expected full or changes")
-        if self._taken >= self._max_clients:
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        if self._taken >= self._max_clients + (KEPT_BACK if connection.peer.privileged else 0):
             self.refused += 1
             raise Refused("busy", f"{self._taken} WebSockets are open ([listen] max_clients)")
         if request.headers.get("Upgrade", "").lower() != "websocket":
