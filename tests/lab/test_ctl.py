@@ -140,13 +140,19 @@ class Executing:
             self.process.wait(20)
 
     def told(self, *kinds: str) -> None:
-        """Wait until the command was told these, in order; each place once."""
+        """Wait until the command was told these, in order, each place once, and has ended: sooner it may be told again."""
         wait_for(f"{kinds}", lambda: [line.split()[0] for line in self._lines()] == list(kinds))
         places = [line.split()[1] for line in self._lines()]
         assert len(set(places)) == len(places)
+        last = _number(places[-1])
+        wait_for("its place in the file", lambda: _number(self._place.read_text()) >= last)
 
     def _lines(self) -> list[str]:
         return self._told.read_text().splitlines() if self._told.exists() else []
+
+
+def _number(cursor: str) -> int:
+    return int(cursor.rpartition("-")[2])
 
 
 def test_a_command_for_each_change_misses_nothing_while_either_is_away(daemon: Daemon, executing: Executing) -> None:
