@@ -87,6 +87,13 @@ class Guard:
         origins = headers.getall("Origin", ())
         if origins and not (len(origins) == 1 and self._own(peer, origins[0].strip().lower(), hosts)):
             raise Refused("forbidden", "pages of this origin may not use netscand ([access] allowed_origins)")
+        if (
+            not origins
+            and headers.get("Sec-Fetch-Site") == "cross-site"
+            and headers.get("Sec-Fetch-Mode") != "navigate"
+        ):
+            # An image or a script of another site's page: it reads no answer, but made us give one (Fetch Metadata).
+            raise Refused("forbidden", "pages of other sites may not use netscand")
         token = token_in(headers)
         if token is None:
             return peer.role

@@ -74,6 +74,7 @@ def _content(name: str, body: bytes) -> Content:
             **HEADERS,
             "Cache-Control": "no-cache",  # asked again each time: all files come from one netscand
             "Content-Security-Policy": POLICY,
+            "Cross-Origin-Opener-Policy": "same-origin",  # a page that opens ours holds no handle on it
             "Content-Type": TYPES[name.rpartition(".")[2]],
             "ETag": f'"{sha256(body).hexdigest()[:32]}"',
         },

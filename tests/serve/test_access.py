@@ -194,6 +194,16 @@ def test_pages_of_other_sites_are_refused(peer: Peer, origins: list[str], status
     assert judge(peer, [("Host", host), *(("Origin", origin) for origin in origins)]) == status
 
 
+def test_another_sites_page_does_not_make_us_answer_its_images_and_scripts() -> None:
+    """FAULTS T5: browsers send no Origin with those, but say that another site asks."""
+    host, cross = ("Host", "localhost:8000"), ("Sec-Fetch-Site", "cross-site")
+    for mode, status in (("no-cors", 403), ("cors", 403), ("navigate", 200)):
+        assert judge(LOOPBACK, [host, cross, ("Sec-Fetch-Mode", mode)]) == status
+        assert judge(LOOPBACK, [host, ("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", mode)]) == 200
+    listed = ("Origin", "https://dash.lan")
+    assert judge(LOOPBACK, [host, cross, listed], allowed_origins=("https://dash.lan",)) == 200
+
+
 def test_origins_of_the_configuration_are_let_in() -> None:
     headers = [("Host", "localhost:8000"), ("Origin", "https://Dash.example")]
     assert judge(LOOPBACK, headers, allowed_origins=("https://dash.example/",)) == 200

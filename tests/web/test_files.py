@@ -46,6 +46,7 @@ def test_each_file_has_its_type_and_the_strict_headers(tmp_path: Path) -> None:
                 assert headers["content-type"].startswith(kind[name.rpartition(".")[2]])
                 assert headers["content-security-policy"] == POLICY
                 assert headers["x-content-type-options"] == "nosniff"
+                assert headers["cross-origin-opener-policy"] == "same-origin"
                 assert headers["referrer-policy"] == "no-referrer"
                 assert headers["cache-control"] == "no-cache"
                 assert not [name for name in headers if name.startswith("access-control")]
