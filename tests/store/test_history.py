@@ -214,6 +214,36 @@ def test_a_power_loss_takes_the_last_seconds_and_no_number_comes_twice(tmp_path:
     asyncio.run(play())
 
 
+def test_what_is_some_seconds_old_survives_a_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS F5: of the log there is as much as was synced last."""
+    monkeypatch.setattr(keeper, "SYNC_EVERY", 0.05)
+    monkeypatch.setattr(keeper, "TURN", 0.02)
+    synced: list[int] = []
+    fdatasync = os.fdatasync
+
+    def note(file: int) -> None:
+        size = os.fstat(file).st_size
+        fdatasync(file)
+        synced.append(size)
+
+    monkeypatch.setattr(os, "fdatasync", note)
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            for i in range(10):
+                await book.write(discovered(device(i)))
+            whole = (tmp_path / "h.db-wal").stat().st_size
+            async with asyncio.timeout(20):
+                while not synced or synced[-1] < whole:
+                    await asyncio.sleep(0.01)
+            lost = book.killed(tmp_path / "lost")
+        os.truncate(f"{lost}-wal", synced[-1])
+        async with diary(lost) as book:
+            assert sequences(await book.page()) == list(range(1, 11))
+
+    asyncio.run(play())
+
+
 def test_numbers_are_reserved_before_they_are_given_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many events come at once: else a power loss could give one out twice."""
     monkeypatch.setattr(writer, "RESERVED", 64)
