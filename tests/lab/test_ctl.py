@@ -140,7 +140,7 @@ class Executing:
             self.process.wait(20)
 
     def told(self, *kinds: str) -> None:
-        """Wait until the command was told these, in order, each place once, and has ended: sooner it may be told again."""
+        """Wait until the command was told these, in order, each place once, and has ended: or it may be told again."""
         wait_for(f"{kinds}", lambda: [line.split()[0] for line in self._lines()] == list(kinds))
         places = [line.split()[1] for line in self._lines()]
         assert len(set(places)) == len(places)
