@@ -81,7 +81,7 @@ class Coverage(Struct, kw_only=True):
 
 
 class Network(Struct, kw_only=True):
-    """One IPv4 prefix on one interface; `why` says why it is scanned, or not."""
+    """One IPv4 prefix on one interface; `why` says why it is scanned, or not; `addresses` are those to be asked."""
 
     id: str
     cidr: str
