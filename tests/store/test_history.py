@@ -12,6 +12,7 @@ from random import Random
 
 import pytest
 
+from netscand import config
 from netscand.core.model import Device, Event, EventKind, Status
 from netscand.core.recorded import CursorGone, Question
 from netscand.core.replay import rebuilt
@@ -457,6 +458,38 @@ def test_the_file_stays_within_its_size(tmp_path: Path, monkeypatch: pytest.Monk
                     await asyncio.sleep(0.05)
                     await book.write(*back_and_forth(one, 2))
             assert len(sequences(await book.page(limit=100_000))) > 5_000
+
+    asyncio.run(play())
+
+
+def test_a_size_that_a_user_lowers_is_given_back_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "TRIM_EVERY", 0.01)
+    monkeypatch.setattr(keeper, "CHECKPOINT_AFTER", 10)
+    monkeypatch.setattr(keeper, "TURN", 0.02)
+
+    async def play() -> None:
+        one = device(1)
+        async with diary(tmp_path / "h.db", keep_days=100_000) as book:
+            await book.write(discovered(one), *back_and_forth(one, 8_000))
+            async with asyncio.timeout(30):
+                while book.history.path.stat().st_size < 2**19:
+                    await book.write(*back_and_forth(one, 2))
+            book.history.keep(config.History(keep_days=100_000, max_mib=0.25))
+            async with asyncio.timeout(30):
+                while book.history.path.stat().st_size > 2**18:
+                    await book.write(*back_and_forth(one, 2))
+            assert len(sequences(await book.page(limit=100_000))) > 1_000
+
+    asyncio.run(play())
+
+
+def test_what_a_killed_backup_left_is_swept(tmp_path: Path) -> None:
+    """A copy of who is at home when, and as large as the history."""
+    (tmp_path / "h.db.copy-1").write_bytes(b"half a copy")
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db"):
+            assert not list(tmp_path.glob("*copy*"))
 
     asyncio.run(play())
 
