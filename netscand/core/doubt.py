@@ -72,10 +72,13 @@ class _Inquiry:
     at: float
     witnesses: dict[Mac, Device]
     suspects: dict[Mac, Device]
+    sampled: bool
+    """There are more than the witnesses: of many suspects beside a few of the others, too many would be silent."""
 
     def asked(self) -> list[Device]:
         """Whose silence says something: anybody can speak once by 80 made-up names, and never again."""
-        return [each for each in (self.witnesses | self.suspects).values() if each.confirmed]
+        asked = self.witnesses if self.sampled else self.witnesses | self.suspects
+        return [each for each in asked.values() if each.confirmed]
 
 
 class Doubt:
@@ -119,10 +122,10 @@ class Doubt:
             if each.status is not Status.OFFLINE and each.confirmed and not each.is_self and each is not device
         ]
         able = [each for each in there if each.presence.patience <= WITNESS_PATIENCE]
-        if len(able) > WITNESSES:
+        if sampled := len(able) > WITNESSES:
             able = self._rng.sample(able, WITNESSES) + [each for each in able if each.is_gateway]
         witnesses = {each.mac: each for each in able}
-        self._inquiries[network] = _Inquiry(now, witnesses, {device.mac: device})
+        self._inquiries[network] = _Inquiry(now, witnesses, {device.mac: device}, sampled)
         return list(witnesses.values())
 
     def asks(self, network: str, mac: Mac) -> bool:

@@ -49,3 +49,15 @@ def test_what_others_say_of_a_devices_address_does_not_make_it_offline() -> None
     world.run(120)
     assert not world.of(K.OFFLINE)
     assert [held.ip for held in world.inventory.devices[mac(1)].addresses] == [ip("10.0.0.10")]
+
+
+def test_a_third_of_a_large_network_that_leaves_at_once_is_gone_and_no_silence() -> None:
+    """Whoever is about to be called gone is silent: beside a sample of the others, 200 of them made the network so."""
+    world = World([network("10.0.0.0/22")], rules=Rules(5.0, 10.0, 20.0))
+    world.alive(600)
+    world.run(60)
+    for number in range(200):
+        del world.hosts[2, ip(f"10.0.{(10 + number) >> 8}.{(10 + number) & 255}")]
+    world.run(60)
+    assert not world.of(K.NETWORK_SILENT)
+    assert len(world.of(K.OFFLINE)) == 200
