@@ -180,7 +180,7 @@ def test_a_full_disk_degrades_and_recovers_by_itself(lab: Lab) -> None:
     """FAULTS F6: scanning and pushing go on meanwhile."""
     place = lab.folder / "small"
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", place], check=True)
     try:
         crowd = lab.crowd()
         daemon = lab.daemon({**QUICK, "history": {"path": str(place / "h.db")}})

@@ -10,8 +10,7 @@ from websockets.asyncio.client import ClientConnection
 
 from netscand import protocol
 from netscand.core.model import Status
-from netscand.serve.subscriber import Bounds
-from tests.serve.house import LAN, OTHER, House, handshake, hear, hear_all, house, mac, read_out
+from tests.serve.house import LAN, OTHER, House, handshake, hear, hear_all, house
 
 
 async def updates(client: ClientConnection, quiet: float = 0.3, least: int = 0) -> list[protocol.ScanUpdate]:
@@ -181,24 +180,5 @@ def test_lists_hold_what_happened_while_the_first_was_on_its_way(tmp_path: Path)
             assert len(first.devices) == len(second.devices) == 3000
             assert second.devices[2999].status == "offline"
             assert second.networks == [LAN, OTHER]
-
-    asyncio.run(play())
-
-
-def test_a_client_that_floods_and_does_not_read_is_closed_with_4000(tmp_path: Path) -> None:
-    async def play() -> None:
-        async with house(tmp_path, bounds=Bounds(8, 2**20)) as lan, lan.ws("", max_queue=1) as client:
-            await hear(client)
-            client.transport.pause_reading()
-            wish = '{"type": "scan_now", "request": "' + "r" * 100 + '"}'
-            while not client.protocol.parser_exc and lan.server.clients:
-                await client.send(wish)
-                if all(subscriber.lagged for subscriber in lan.server._live._open.values()):
-                    break
-            client.transport.resume_reading()
-            heard = await read_out(client)
-            assert client.close_code == protocol.CLOSE_LAGGED
-            assert not any('"lagged"' in str(message) for message in heard)
-            assert mac(0) in lan.scanner.devices
 
     asyncio.run(play())
