@@ -324,7 +324,9 @@ class Inventory:
             if network.state in SCANNED:
                 self.addresses.open(network.id)
         events: list[Event] = []
-        for network_id in before.keys() | self.networks.keys() | self._recalled:
+        up = {network.id for network in self.networks.values() if network.state in SCANNED}
+        # What is gone first: a network with another name is told as the end of one and the start of the other.
+        for network_id in sorted(before.keys() | self.networks.keys() | self._recalled, key=lambda name: name in up):
             old, new = before.get(network_id), self.networks.get(network_id)
             was, is_up = (each is not None and each.state in SCANNED for each in (old, new))
             if is_up and not was:
