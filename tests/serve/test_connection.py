@@ -108,11 +108,10 @@ def test_the_addresses_of_loopback_are_one_peer_for_each_user(root: None, tmp_pa
                     await loop.sock_connect(sock, listener.getsockname()[:2])
                     await loop.sock_sendall(sock, b"GET /healthz HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % lan.port)
                     found.append(sock)
-                await asyncio.sleep(0.2)
                 return found
 
             many, others = await come(1234, 12), await come(1235, 2)
-            assert (still_open(many), still_open(others)) == (3, 2)
+            await settled(lambda: (still_open(many), still_open(others)) == (3, 2))
             lan.server.reload(config.Access())
             for sock in (*many, *others):
                 sock.close()

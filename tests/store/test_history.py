@@ -234,7 +234,7 @@ def test_what_is_some_seconds_old_survives_a_power_loss(tmp_path: Path, monkeypa
             for i in range(10):
                 await book.write(discovered(device(i)))
             whole = (tmp_path / "h.db-wal").stat().st_size
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 while not synced or synced[-1] < whole:
                     await asyncio.sleep(0.01)
             lost = book.killed(tmp_path / "lost")
@@ -394,7 +394,7 @@ def test_what_is_older_than_its_days_goes(tmp_path: Path, monkeypatch: pytest.Mo
         async with diary(tmp_path / "h.db", FakeClock(time.time() - now), keep_days=1.0) as book:
             old = [Event(EventKind.NETWORK_UP, now - 90_000, LAN) for _ in range(25)]
             await book.write(*old, *(Event(EventKind.NETWORK_UP, now, LAN) for _ in range(5)))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 while len(sequences(await book.page())) > 5:
                     await asyncio.sleep(0.02)
             assert sequences(await book.page(since=25)) == [26, 27, 28, 29, 30]
@@ -500,7 +500,7 @@ def test_the_state_is_for_our_eyes_only(tmp_path: Path) -> None:
     async def play() -> None:
         async with diary(tmp_path / "state" / "h.db") as book:
             await book.write(NETWORK_UP)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 (await book.history.backup()).close()
             assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
             names = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "state").iterdir()}
@@ -562,7 +562,7 @@ def test_the_log_is_copied_and_begun_anew_by_the_keeper(tmp_path: Path, monkeypa
             begun = log_number(tmp_path / "h.db-wal")
             await book.write(*back_and_forth(one, 8))
             book.history._writer.written += 50
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 while log_number(tmp_path / "h.db-wal") == begun:
                     await asyncio.sleep(0.02)
 

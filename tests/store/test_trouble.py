@@ -46,7 +46,7 @@ def flicker(of: Device, times: int, at: float = 200.0) -> list[Event]:
 
 
 async def until_well(book: Diary) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while book.history._trouble or book.history._late or book.history._stored < book.history._through:
             await asyncio.sleep(0.01)
 
@@ -289,7 +289,7 @@ def test_a_page_that_was_overwritten_is_found_while_running(tmp_path: Path, monk
             one.label = "TV"
             before = book.history.cursor
             book.devices[one.mac] = one
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 while not book.history.problems():
                     await asyncio.sleep(0.02)
             await until_well(book)
@@ -337,7 +337,7 @@ def test_a_question_that_meets_damage_is_refused_and_the_file_set_aside(
         async with diary(path) as book:
             with pytest.raises(Unreadable):
                 await book.page(limit=5000)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(30):
                 while not set_aside(tmp_path):
                     await asyncio.sleep(0.02)
 
