@@ -88,6 +88,13 @@ class Addresses:
         device.addresses.append(address)
         self._holders.setdefault(address.network, {})[address.ip] = device
 
+    def put_back(self, device: Device, address: Address) -> None:
+        """The same, of the past: who was heard last holds it."""
+        device.addresses.append(address)
+        holders = self._holders.setdefault(address.network, {})
+        if holders.setdefault(address.ip, device).last_seen <= device.last_seen:
+            holders[address.ip] = device
+
     def drop(self, device: Device, address: Address) -> None:
         """Strike an address out."""
         device.addresses.remove(address)

@@ -250,3 +250,20 @@ def test_who_answered_us_is_not_pushed_out_after_a_kill(
             assert set(rebuilt(Memory((), page.events, 0.0))) == set(inventory.devices)
 
     asyncio.run(play())
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_who_had_an_address_the_last_who_was_heard_has_it_after_a_restart(order: int) -> None:
+    first, last = device(1, 100.0), device(257, 150.0)
+    assert first.ip == last.ip
+    inventory = Inventory(Rules(), Random(1))
+    inventory.recall([first, last][::order], {"eth0": 2}, 200.0)
+    assert inventory.addresses.holder(LAN, first.ip) is last
+
+
+def test_of_those_who_never_answered_the_last_who_were_heard_find_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(census, "MOST_UNCONFIRMED", 3)
+    inventory = Inventory(Rules(), Random(1))
+    known = [device(number, 100.0 + number * 7 % 10) for number in range(10)]
+    inventory.recall(known, {"eth0": 2}, 200.0)
+    assert sorted(held.last_seen for held in inventory.devices.values()) == [107.0, 108.0, 109.0]
