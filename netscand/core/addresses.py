@@ -1,6 +1,7 @@
 """Who holds which address of which network, and what is odd about that."""
 
 from collections.abc import Collection, Iterable, Mapping
+from math import inf
 
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Network, Observation, Status
 from netscand.core.tokens import Tokens
@@ -119,6 +120,18 @@ class Addresses:
                     return ()
                 return self._take_over(device, seen, network, ip)
         return () if hearsay else self._add(device, ip, seen, network)
+
+    def answered(self, device: Device, seen: Observation, network: Network) -> None:
+        """Note that it answered us at an address."""
+        for address in device.addresses:
+            if address.ip == seen.ip and address.network == network.id:
+                address.answered = seen.at
+
+    def where_answered(self, device: Device, network: str) -> Ip | None:
+        """The IPv4 of a network at which it answered us last."""
+        held = (each for each in device.addresses if each.network == network and len(each.ip) == 4)
+        best = max(held, key=lambda each: each.answered, default=None)
+        return best.ip if best is not None and best.answered > -inf else None
 
     def _add(self, device: Device, ip: Ip, seen: Observation, network: Network) -> tuple[Event, ...]:
         if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):

@@ -1,9 +1,11 @@
 """Who is let in: a LAN is hostile, and every table bounded (law 6, FAULTS T11)."""
 
 from collections import OrderedDict
+from itertools import islice
 
-from netscand.core.model import Device, Event, EventKind, Mac, Observation
+from netscand.core.model import Device, Event, EventKind, Mac, Observation, Status
 from netscand.core.tokens import Tokens
+from netscand.core.words import said_of
 
 MOST_UNCONFIRMED = 4_096
 """Devices an interface may have that never answered us; the oldest go first."""
@@ -17,6 +19,10 @@ NEWCOMERS_AT_ONCE, NEWCOMERS_A_SECOND = 256.0, 4.0
 FLOOD_APART = 60.0
 """Seconds between two `flood` of one interface."""
 
+LOOKED_AT = 64
+"""Devices that are looked at for one that may go."""
+
+GONE = "gone, and newer ones need the room"
 NO_ROOM = "never answered, and newer ones need the room"
 
 
@@ -25,7 +31,7 @@ class _Door:
 
     def __init__(self) -> None:
         self.unconfirmed: OrderedDict[Mac, None] = OrderedDict()
-        self.confirmed = 0
+        self.confirmed: OrderedDict[Mac, Device] = OrderedDict()
         self.newcomers = Tokens(NEWCOMERS_AT_ONCE, NEWCOMERS_A_SECOND)
         self.turned_away = 0
         self.flood_at = 0.0
@@ -41,9 +47,24 @@ class Census:
     def admits(self, interface: int, now: float, *, confirmed: bool) -> bool:
         """Whether one more device of an interface may be told now."""
         door = self._door(interface)
-        room = door.confirmed < MOST_CONFIRMED if confirmed else door.newcomers.take(now)
+        room = len(door.confirmed) < MOST_CONFIRMED if confirmed else door.newcomers.take(now)
         door.turned_away += not room
         return room
+
+    def to_go(self, interface: int) -> Mac | None:
+        """Who has to go for one more that answered us: gone long ago, and nothing that a user said of it is lost.
+
+        None while there is room, or where of those looked at nobody can go; the next call looks at others.
+        """
+        confirmed = self._door(interface).confirmed
+        if len(confirmed) < MOST_CONFIRMED:
+            return None
+        for mac in tuple(islice(confirmed, LOOKED_AT)):
+            device = confirmed[mac]
+            if device.status is Status.OFFLINE and not said_of(device):
+                return mac
+            confirmed.move_to_end(mac)
+        return None
 
     def flood(self, seen: Observation, network: str) -> tuple[Event, ...]:
         """What to tell of those turned away since the last flood, one for `seen`, if it is time to tell another."""
@@ -65,15 +86,13 @@ class Census:
         for door in self._doors.values():
             door.unconfirmed.pop(device.mac, None)
         device.confirmed = True
-        self._door(device.interface).confirmed += 1
+        self._door(device.interface).confirmed[device.mac] = device
 
     def remove(self, device: Device) -> None:
         """Count a device no more."""
-        door = self._door(device.interface)
-        if device.confirmed:
-            door.confirmed -= 1
-        for each in self._doors.values():
-            each.unconfirmed.pop(device.mac, None)
+        for door in self._doors.values():  # it may have been counted at another interface than where it was heard last
+            door.confirmed.pop(device.mac, None)
+            door.unconfirmed.pop(device.mac, None)
 
     def _door(self, interface: int) -> _Door:
         door = self._doors.get(interface)

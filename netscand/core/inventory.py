@@ -12,7 +12,7 @@ from random import Random
 
 from netscand.core import ourselves
 from netscand.core.addresses import SPOKEN, Addresses
-from netscand.core.census import NO_ROOM, Census
+from netscand.core.census import GONE, NO_ROOM, Census
 from netscand.core.chores import Chores
 from netscand.core.doubt import Doubt, Verdict
 from netscand.core.hearsay import NEEDS_A_LOOK, believed
@@ -113,6 +113,8 @@ class Inventory:
         recovered = self._end_doubt(network, seen)
         if device.status is Status.ONLINE:
             odd = self.addresses.hear(device, seen, network)
+            if rtt is not None:
+                self.addresses.answered(device, seen, network)
             if odd:  # it may be asked elsewhere now, or for the first time
                 self._schedule(device)
             return recovered + odd
@@ -123,6 +125,8 @@ class Inventory:
     def _discover(self, seen: Observation, network: Network, rtt: float | None) -> tuple[Event, ...]:
         if seen.evidence is Evidence.PROXIED or seen.goodbye:
             return ()
+        absent = self._census.to_go(seen.interface) if rtt is not None else None
+        gone = [self.forget(absent, seen.at, GONE)] if absent else []
         if not self._census.admits(seen.interface, seen.at, confirmed=rtt is not None):
             return self._census.flood(seen, network.id)
         device = Device(seen.mac, seen.at, seen.at, Presence(seen.at, self._rules_in(network)), status_since=seen.at)
@@ -142,7 +146,8 @@ class Inventory:
             seen_at=seen.at,
         )  # fmt: skip
         recovered = self._end_doubt(network, seen)
-        gone = (self.forget(evicted, seen.at, NO_ROOM),) if evicted else ()
+        if evicted:
+            gone.append(self.forget(evicted, seen.at, NO_ROOM))
         return (*recovered, *gone, found, *odd)
 
     def forget(self, mac: Mac, now: float, reason: str) -> Event:
@@ -199,7 +204,7 @@ class Inventory:
             step = device.presence.step(now)
             if where is None:
                 silence = now - device.presence.since
-                if silence >= UNASKABLE and self._would_be_heard(device):
+                if silence >= UNASKABLE and self.place.would_hear(device):
                     events.append(self._lose(device, now, f"silent for {silence:.0f} s, and no address to ask"))
                 else:
                     self._schedule(device)
@@ -211,7 +216,10 @@ class Inventory:
             else:  # off the agenda until the planner has sent it, or found it no longer wanted
                 if step is Step.REQUEST:
                     self._ask_the_others(device, where[0], now)
-                self.wishes.append(Ask(where[0], where[1].ip, device.mac if step is Step.PROBE else None, device.mac))
+                ip = where[1].ip
+                if device.presence.asks % 2:  # somebody else may have said that it is there now
+                    ip = self.addresses.where_answered(device, where[0].id) or ip
+                self.wishes.append(Ask(where[0], ip, device.mac if step is Step.PROBE else None, device.mac))
         return tuple(events)
 
     def _judge(self, device: Device, network: Network, now: float) -> tuple[Event, ...]:
@@ -235,6 +243,8 @@ class Inventory:
     def _lose(self, device: Device, now: float, reason: str, network: str | None = None) -> Event:
         device.agenda = inf
         device.presence.lost(now)
+        if device.is_gateway:  # another may hold that address by now
+            self.addresses.mark_gateways((device,))
         return set_status(device, Status.OFFLINE, now, reason, network)
 
     def _ask_the_others(self, device: Device, network: Network, now: float) -> None:
@@ -287,18 +297,13 @@ class Inventory:
         mac = ask.of or ask.mac
         return self.devices.get(mac) if mac else self.addresses.holder(ask.network.id, ask.ip)
 
-    def _would_be_heard(self, device: Device) -> bool:
-        """Whether the silence of a device that cannot be asked says anything: not while its interface is down."""
-        blind = self.place(device.interface, None) is None
-        return device.status is Status.ONLINE or not (device.addresses or blind)
-
     def _schedule(self, device: Device) -> None:
         due = inf
         if device.is_self or device.status is Status.OFFLINE:
             self._chores.first(device)
         elif self.place.where(device) is not None:
             due = device.presence.next_at
-        elif self._would_be_heard(device):
+        elif self.place.would_hear(device):
             due = device.presence.since + UNASKABLE
         if due == inf:
             device.agenda = inf

@@ -167,6 +167,8 @@ class Address:
     evidence: Evidence
     first_seen: float
     last_seen: float
+    answered: float = -inf
+    """When it last answered an ask of ours there: nobody can say that in its name without hearing what we ask."""
 
 
 @dataclass(slots=True)

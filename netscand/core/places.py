@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from math import inf
 
-from netscand.core.model import Address, Device, Ip, Network, NetworkState
+from netscand.core.model import Address, Device, Ip, Network, NetworkState, Status
 
 SCANNED = (NetworkState.UP, NetworkState.SILENT)
 """States in which a network is heard and asked."""
@@ -60,6 +60,10 @@ class Places:
             if best is None or candidate > rank:
                 best, rank = (network, address), candidate
         return best
+
+    def would_hear(self, device: Device) -> bool:
+        """Whether the silence of a device that cannot be asked says anything: not while its interface is down."""
+        return device.status is Status.ONLINE or not (device.addresses or self(device.interface, None) is None)
 
     def set(self, networks: Iterable[Network]) -> None:
         """Take all networks anew."""

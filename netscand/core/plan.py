@@ -4,7 +4,7 @@ from math import inf
 from random import Random
 
 from netscand.core.budget import Bucket
-from netscand.core.model import Cause, Ip, Network
+from netscand.core.model import Cause, Ip, Mac, Network
 from netscand.core.scan import Order
 
 LEAST_WAIT, MOST_WAIT = 0.05, 1.0
@@ -28,7 +28,7 @@ class Plan:
         self.last_fast = -inf
         self.changed_at = now
         """When somebody last came or went."""
-        self.outstanding: dict[Ip, float] = {}
+        self.outstanding: dict[Ip, tuple[float, Mac | None]] = {}
         """Asks without an answer, oldest first."""
         self.rate: Bucket | None = None
         self.background: Bucket | None = None

@@ -221,14 +221,16 @@ class Planner:
         plan = self._plans.get(network.id)
         if plan is None or seen.ip is None or seen.evidence is Evidence.PROXIED:
             return None
-        asked = plan.outstanding.pop(seen.ip, None)
         rtt = None
-        if asked is not None and (seen.solicited or seen.evidence is Evidence.ARP_REPLY):
-            rtt = max(0.0, seen.at - asked)
-            if rtt > ANSWER_WITHIN:
-                rtt = None
-            else:
-                plan.sample(rtt)
+        asked = plan.outstanding.get(seen.ip)
+        if asked is not None and asked[1] in (None, seen.mac):  # who answers what another was asked confirms nothing
+            del plan.outstanding[seen.ip]
+            if seen.solicited or seen.evidence is Evidence.ARP_REPLY:
+                rtt = max(0.0, seen.at - asked[0])
+                if rtt > ANSWER_WITHIN:
+                    rtt = None
+                else:
+                    plan.sample(rtt)
         if len(seen.ip) == 4:
             self.next_at = min(self.next_at, self._running.heard(network.id, seen.ip, seen.mac, seen.at))
         return rtt
@@ -276,7 +278,7 @@ class Planner:
             outstanding = plan.outstanding
             while outstanding:
                 ip = next(iter(outstanding))
-                if outstanding[ip] > now - ANSWER_WITHIN:
+                if outstanding[ip][0] > now - ANSWER_WITHIN:
                     break
                 del outstanding[ip]
 
@@ -325,7 +327,7 @@ class Planner:
         for bucket in buckets:
             bucket.take()
         plan.outstanding.pop(ask.ip, None)
-        plan.outstanding[ask.ip] = now
+        plan.outstanding[ask.ip] = now, ask.mac
         return None
 
     # ---- scans --------------------------------------------------------------------------------------------------

@@ -97,6 +97,11 @@ class Presence:
         """From when its silence counts: when it was heard last, or since when we can hear it again."""
         return self._since
 
+    @property
+    def asks(self) -> int:
+        """Probes and requests into this silence so far."""
+        return self._unicast + self._broadcast
+
     # ---- what happened ------------------------------------------------------------------------------------------
 
     def heard(self, at: float, *, joined: bool = False) -> None:

@@ -22,3 +22,8 @@ def relabel(device: Device, wishes: Mapping[str, object], now: float) -> Event |
         return None
     changed = ", ".join(previous)
     return Event(EventKind.LABELLED, now, None, device, reason=f"{changed} changed by a user", previous=previous)
+
+
+def said_of(device: Device) -> bool:
+    """Whether a user said a word of it: then it is not forgotten by itself."""
+    return bool(device.label or device.known or device.notes) or device.presence.chosen is not None

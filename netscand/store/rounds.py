@@ -12,6 +12,7 @@ from time import monotonic
 
 from netscand.core.chores import runs
 from netscand.core.model import Device, EventKind, Mac, Status
+from netscand.core.words import said_of
 from netscand.store.rows import Row, WallClock, device_row, mac_number, seen_row
 from netscand.store.work import Devices
 
@@ -144,8 +145,7 @@ class Rounds:
 
 def _outdated(device: Device, before: float) -> bool:
     """Long gone, and no user has said a word of it."""
-    said = device.label or device.known or device.notes or device.presence.chosen is not None
-    return device.status is Status.OFFLINE and device.last_seen < before and not said and not device.is_self
+    return device.status is Status.OFFLINE and device.last_seen < before and not said_of(device) and not device.is_self
 
 
 def _taught(device: Device) -> bool:

@@ -2,7 +2,10 @@
 
 from time import process_time
 
-from netscand.core.model import EventKind, Evidence, Status
+import pytest
+
+from netscand.core import census
+from netscand.core.model import Ask, EventKind, Evidence, Observation, Status
 from netscand.core.presence import Rules
 from netscand.core.targets import resolve
 from tests.core.world import World, ip, mac, network
@@ -61,3 +64,67 @@ def test_a_third_of_a_large_network_that_leaves_at_once_is_gone_and_no_silence()
     world.run(60)
     assert not world.of(K.NETWORK_SILENT)
     assert len(world.of(K.OFFLINE)) == 200
+
+
+class Answering(World):
+    """Whatever is asked, a MAC never heard before answers it."""
+
+    def _send(self, ask: Ask) -> None:
+        self.frames.append((self.now, ask))
+        self.inventory.asked(ask, self.now)
+        made_up = mac(0x800000 + len(self.frames))
+        self._air.append((self.now + 0.001, Observation(self.now + 0.001, 2, made_up, ask.ip, Evidence.ARP_REPLY)))
+
+
+def test_who_answers_what_another_was_asked_confirms_nothing() -> None:
+    """FAULTS T11: each answer brought a probe, whose answer brought another: 34,000 devices in a minute."""
+    world = Answering([network("10.0.0.0/26")])
+    world.run(60)
+    confirmed = [device for device in world.inventory.devices.values() if device.confirmed and not device.is_self]
+    assert 60 <= len(confirmed) <= 160
+
+
+def test_where_no_room_is_left_who_is_gone_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But nobody of whom a user said a word; and who is there stays."""
+    monkeypatch.setattr(census, "MOST_CONFIRMED", 10)
+    world = World([network("10.0.0.0/28")], rules=Rules(5.0, 10.0, 20.0))
+    world.hosts = {(2, ip(f"10.0.0.{number}")): mac(number) for number in range(3, 13)}
+    world.run(120)
+    world.inventory.label(mac(3), {"label": "printer"}, world.now)
+    for number in (3, 4, 5):
+        del world.hosts[2, ip(f"10.0.0.{number}")]
+    world.run(200)
+    assert len(world.of(K.OFFLINE)) == 3
+    for number in (13, 14, 3):
+        world.hosts[2, ip(f"10.0.0.{number}")] = mac(20 + number)
+        world.run(90)
+    known = {device.mac for device in world.inventory.devices.values() if not device.is_self}
+    assert known >= {mac(3), mac(33), mac(34)}
+    assert not known & {mac(4), mac(5)}
+    assert {event.device.mac for event in world.of(K.FORGOTTEN) if event.device} == {mac(4), mac(5)}
+    assert mac(23) not in known, "there is no more room, and nobody to go for it"
+    assert world.of(K.FLOOD)
+
+
+def test_a_forged_frame_does_not_have_a_device_asked_where_it_is_not() -> None:
+    """Its Ethernet source forged as well: it is asked where it last answered, too, and answers there."""
+    world = World(rules=Rules(5.0, 10.0, 20.0))
+    world.alive(6)
+    world.run(60)
+    for _ in range(3):
+        world.hear(mac(1), "10.0.0.222", Evidence.ARP_REQUEST)
+        world.run(60)
+    assert not world.of(K.OFFLINE)
+
+
+def test_who_claimed_to_be_the_gateway_and_left_is_no_gateway() -> None:
+    world = World([network(gateway="10.0.0.1")], rules=Rules(5.0, 10.0, 20.0))
+    world.hosts[2, ip("10.0.0.1")] = mac(1)
+    world.alive(6)
+    world.run(60)
+    world.hear(mac(99), "10.0.0.1", Evidence.ARP_ANNOUNCEMENT)
+    assert world.inventory.devices[mac(99)].is_gateway
+    world.run(120)
+    assert world.inventory.devices[mac(99)].status is Status.OFFLINE
+    assert not world.inventory.devices[mac(99)].is_gateway
+    assert world.inventory.devices[mac(1)].is_gateway
