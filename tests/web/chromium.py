@@ -198,17 +198,22 @@ class Page:
             self._browser.hear(0.05)
 
     def click(self, selector: str) -> None:
-        """Press the mouse on what the selector finds."""
-        box = self.js(
-            f"(() => {{ const it = document.querySelector({json.dumps(selector)});"
-            " it.scrollIntoView({block: 'nearest'}); const box = it.getBoundingClientRect();"
-            " return [box.x + box.width / 2, box.y + box.height / 2] })()"
-        )
-        for kind in ("mousePressed", "mouseReleased"):
-            self.call(
-                "Input.dispatchMouseEvent",
-                {"type": kind, "x": box[0], "y": box[1], "button": "left", "clickCount": 1},
+        """Press the mouse on what the selector finds; once more where the page moved away under it, as people do."""
+        for _ in range(10):
+            box = self.js(
+                f"(() => {{ const it = document.querySelector({json.dumps(selector)}); window.pressed = false;"
+                " it.addEventListener('click', () => { window.pressed = true }, {capture: true, once: true});"
+                " it.scrollIntoView({block: 'nearest'}); const box = it.getBoundingClientRect();"
+                " return [box.x + box.width / 2, box.y + box.height / 2] })()"
             )
+            for kind in ("mousePressed", "mouseReleased"):
+                self.call(
+                    "Input.dispatchMouseEvent",
+                    {"type": kind, "x": box[0], "y": box[1], "button": "left", "clickCount": 1},
+                )
+            if self.js("window.pressed"):
+                return
+            self._browser.hear(0.1)
 
     def choose(self, selector: str, value: str) -> None:
         """Choose an option of what the selector finds."""
