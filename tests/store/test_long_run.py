@@ -115,8 +115,8 @@ def live(days: int, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.
     assert not caplog.records
     (settled, files, threads), *later = grown[SETTLED:]
     print(f"{days} days, {grown[SETTLED]} to {later[-1]}")
-    # Of some 60 bytes; less than one for each guest of 90 days. Some days end with a batch under way: not each of three.
-    assert min(blocks for blocks, _, _ in later[-3:]) < settled + 1000 + 20 * days
+    # Of some 60 bytes; less than one for each guest of 90 days. A day may end with a batch under way: not the next too.
+    assert min(blocks for blocks, _, _ in later[-2:]) < settled + 1000 + 20 * days
     assert max(files for _, files, _ in later) <= files + 1  # the keeper may be syncing
     assert {threads for _, _, threads in later} == {threads}
 
@@ -125,7 +125,7 @@ def test_days_of_life_leave_memory_and_descriptors_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Once there is as much as is kept, nothing grows, and nothing is said."""
-    live(6, tmp_path / "h.db", monkeypatch, caplog)
+    live(8, tmp_path / "h.db", monkeypatch, caplog)
 
 
 @pytest.mark.long
