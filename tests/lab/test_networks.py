@@ -74,7 +74,7 @@ def test_overlapping_prefixes_on_two_interfaces(lab: Lab, second: Lab) -> None:
     daemon = lab.daemon(SLOW)
     with daemon.websocket() as stream:
         first = until(stream, "initial_state")
-        time.sleep(6)
+        wait_for("the first scan", lambda: daemon.get("/api/status")["last_scan"])
         found = scan(daemon, "10.77.0.50")
         assert {device["mac"] for device in found["devices"]} == {mine, other}
         assert set(found["networks"]) == {"10.77.0.0/24@eth0", "10.77.0.0/24@eth1"}
@@ -143,7 +143,7 @@ def test_a_wish_may_name_addresses_parts_and_networks(lab: Lab, second: Lab) -> 
     second.crowd().populate(["10.88.0.50"])
     lab.watcher.space.ip("addr add 10.88.0.2/24 dev eth1")
     daemon = lab.daemon(SLOW)
-    time.sleep(6)
+    wait_for("the first scan", lambda: daemon.get("/api/status")["last_scan"])
     assert {device["ip"] for device in scan(daemon, "10.77.0.50")["devices"]} == {"10.77.0.50"}
     part = scan(daemon, "10.77.0.48/30", "10.88.0.50")
     assert {device["ip"] for device in part["devices"]} == {*lab.addresses(4, start=48), "10.88.0.50"}

@@ -38,15 +38,15 @@ def test_no_second_has_more_frames_than_the_budget_and_none_is_rude(lab: Lab, ra
     crowd = lab.crowd()
     crowd.populate(lab.addresses(40, start=100))
     with lab.capture() as capture:
-        daemon = lab.daemon({"scan": {"rate": rate, "interval": 10, "background_rate": 50, **scan}})
+        daemon = lab.daemon({"scan": {"rate": rate, "interval": 5, "background_rate": 50, **scan}})
         crowd.join("10.77.0.200")
         wait_for("the first scan", lambda: daemon.get("/api/status")["last_scan"])
         scanned = time.time()
-        time.sleep(12)
+        time.sleep(7)
         wished = time.time()
         assert daemon.request("POST", "/api/scan?wait=1", {})[0] == 200
         done = time.time()
-        time.sleep(8)
+        time.sleep(5)
         assert "10.77.0.200" in daemon.devices()
         daemon.stop()
         sent = [frame for frame in capture.frames() if frame.outgoing and (frame.data[12:14], frame.data[23]) != IGMP]
