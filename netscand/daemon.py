@@ -39,6 +39,9 @@ from netscand.watchdog import Watchdog
 STATUS_APART = 5.0
 """Seconds between two STATUS lines for systemd."""
 
+CLIENTS_FIRST = 0.005
+"""Seconds until an event is written into the journal: some turns of the loop, in which it is stored and told."""
+
 TURN_OF_A_THREAD = 0.0005
 """Seconds that the history's writer waits for the interpreter at most: what it has stored is what clients are told."""
 
@@ -64,7 +67,9 @@ class Daemon:
             config.history, self.inventory.devices, self.translator, self.hub.release,
             lambda mac: self.engine.forget(mac, "not heard for as long as events are kept"),
         )  # fmt: skip
-        audience = Logged(self.hub, mac_text, ip_text)
+        audience = self._journal = Logged(
+            self.hub, mac_text, ip_text, lambda write: asyncio.get_running_loop().call_later(CLIENTS_FIRST, write)
+        )
         self.engine = Engine(self.inventory, self.planner, self.wire, self.history, audience, clock=time.monotonic)
         self.engine.interval = config.scan.interval
         self.names = self.engine.names = Names(self.engine.named, self.engine.lacks, self.engine.may_ask)
@@ -92,6 +97,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         gc.disable()  # to look through what start-up makes, again and again, takes as long as making it
         async with AsyncExitStack() as undo:
+            undo.callback(self._journal.write, sys.maxsize)
             undo.callback(self.wire.close)
             self.wire.open()
             undo.callback(self.interfaces.close)

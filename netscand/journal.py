@@ -10,7 +10,7 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from netscand.core.model import Device, Event, EventKind, Ip, Mac, ScanNews
 
@@ -39,6 +39,9 @@ ODD = frozenset(
 AT_ONCE, A_SECOND = 1000.0, 20.0
 """Events written down: so many at once, and then each second. A large LAN that is scanned for the first time has tens
 of thousands, and journald would drop those and everything else with them. The history has them all."""
+
+AT_A_TIME = 32
+"""Entries written at once: some 3 ms."""
 
 log = logging.getLogger("netscand.events")
 
@@ -169,11 +172,28 @@ class Audience(Protocol):
         """Tell what becomes of a scan."""
 
 
-class Logged:
-    """Tells events to an audience, and then writes each down: one entry an event, no line a frame."""
+class _Entry(NamedTuple):
+    level: int
+    sentence: str
+    fields: dict[str, object]
 
-    def __init__(self, audience: Audience, mac: Callable[[Mac], str], address: Callable[[Ip], str]) -> None:
+
+class Logged:
+    """Tells events to an audience, and then writes each down: one entry an event, no line a frame.
+
+    `later` calls back in a moment: to write an entry takes as long as a fifth of telling, and clients come first.
+    """
+
+    def __init__(
+        self,
+        audience: Audience,
+        mac: Callable[[Mac], str],
+        address: Callable[[Ip], str],
+        later: Callable[[Callable[[], None]], object] = lambda write: write(),
+    ) -> None:
         self._audience = audience
+        self._later = later
+        self._entries: list[_Entry] = []
         self._address = address
         self._mac = mac
         self.tell = audience.tell
@@ -188,7 +208,17 @@ class Logged:
             return
         level = logging.WARNING if event.kind in ODD else logging.INFO
         if log.isEnabledFor(level):
-            log.log(level, "%s", self._sentence(event), extra={"fields": self._named(cursor, event)})
+            self._entries.append(_Entry(level, self._sentence(event), self._named(cursor, event)))
+            if len(self._entries) == 1:
+                self._later(self.write)
+
+    def write(self, most: int = AT_A_TIME) -> None:
+        """Write down what was told, the rest later."""
+        entries, self._entries = self._entries[:most], self._entries[most:]
+        for entry in entries:
+            log.log(entry.level, "%s", entry.sentence, extra={"fields": entry.fields})
+        if self._entries:
+            self._later(self.write)
 
     def _has_room(self, now: float) -> bool:
         self._room = min(AT_ONCE, self._room + max(0.0, now - self._at) * A_SECOND)

@@ -5,14 +5,14 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from netscand.core.model import Device, Event, EventKind, Ip, Mac, ScanNews
 from netscand.core.presence import Presence, Rules
-from netscand.journal import EVENT_ID, Journal, Logged, OneLine, one_line, open_log
+from netscand.journal import AT_A_TIME, EVENT_ID, Journal, Logged, OneLine, one_line, open_log
 from netscand.serve.translate import ip_text, mac_text
 
 
@@ -112,6 +112,25 @@ def test_an_event_is_one_entry_with_its_fields(journald: Journald, log: logging.
         "NETSCAND_STATUS": "online",
         "NETSCAND_REASON": "answered a probe",
     }
+
+
+def test_clients_come_before_the_journal(caplog: pytest.LogCaptureFixture) -> None:
+    """An event is told at once, and written down later, as it was; many do not hold everybody up."""
+    caplog.set_level(logging.INFO)
+    audience, waiting = Nobody(), list[Callable[[], None]]()
+    logged = Logged(audience, mac_text, ip_text, waiting.append)
+    for number in range(AT_A_TIME + 5):
+        told = event()
+        logged.publish(f"e-{number}", told)
+        assert told.device
+        told.device.hostname = "another by now"
+    assert (audience.told, len(waiting), caplog.messages) == (AT_A_TIME + 5, 1, [])
+    waiting.pop()()
+    assert len(caplog.messages) == AT_A_TIME
+    assert all(message.startswith("nas ") for message in caplog.messages)
+    waiting.pop()()
+    assert len(caplog.messages) == AT_A_TIME + 5
+    assert not waiting
 
 
 @pytest.mark.parametrize("kind", list(EventKind))
