@@ -150,25 +150,31 @@ class Subscriber:
 
     def drain(self) -> None:
         """Send what the transport takes."""
-        write = self._transport.write
-        while not self._paused and not self._transport.is_closing() and not self._closed():
+        while self._has_more() and not self._paused and not self._transport.is_closing() and not self._closed():
             if self._frames:
-                write(self._frames.popleft())
+                self._transport.write(self._frames.popleft())
             elif self._farewell:
-                write(self._farewell)
+                self._transport.write(self._farewell)
                 self._farewell = b""
-            elif self._queue and not self._held:
-                write(self._batch())
-            elif self._update and not self._held:
+            elif self._queue:
+                self._transport.write(self._batch())
+            else:
                 self._frames.extend(self._update)
                 self._update = ()
-            else:
-                break
-        if not self._frames and not self._paused:
+        if self._waiter is not None and not self._frames and not self._paused:
             self._wake()
-        self._hear_on()
+        if self._listener is not None:
+            self._hear_on()
+
+    def _has_more(self) -> bool:
+        return bool(self._frames or self._farewell or (not self._held and (self._queue or self._update)))
 
     def _batch(self) -> bytes:
+        if len(self._queue) == 1:
+            frame, cursor = self._queue.popleft()
+            self._size = 0
+            self.cursor = cursor or self.cursor
+            return frame
         frames = []
         size = 0
         while self._queue and size < BATCH:
@@ -177,7 +183,7 @@ class Subscriber:
             size += len(frame)
             self.cursor = cursor or self.cursor
         self._size -= size
-        return frames[0] if len(frames) == 1 else b"".join(frames)
+        return b"".join(frames)
 
     # ---- the end --------------------------------------------------------------------------------------------------
 
