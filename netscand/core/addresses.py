@@ -103,42 +103,50 @@ class Addresses:
         if holders.get(address.ip) is device:
             del holders[address.ip]
 
-    def hear(self, device: Device, seen: Observation, network: Network) -> tuple[Event, ...]:
-        """Note at which address a device was heard; what is new or odd about it."""
-        ip = seen.ip
-        if ip is None:
-            return ()
+    def hear(self, device: Device, seen: Observation, network: Network, *, answers: bool = False) -> tuple[Event, ...]:
+        """Note at which address a device was heard; what is new or odd about it. `answers`: it answered us."""
+        odd = self._hear(device, seen, seen.ip, network) if seen.ip is not None else ()
+        if answers:
+            for address in device.addresses:
+                if address.ip == seen.ip and address.network == network.id:
+                    address.answered = seen.at
+        return odd
+
+    def _hear(self, device: Device, seen: Observation, ip: Ip, network: Network) -> tuple[Event, ...]:
         # Who speaks for itself needs no other to say where it is: it would be asked there, and called gone.
         hearsay = seen.evidence is Evidence.PROXIED and device.status is Status.ONLINE and bool(device.addresses)
         for address in device.addresses:
             if address.ip == ip and address.network == network.id:
-                if seen.at > address.last_seen:
+                if seen.at > address.last_seen and (not hearsay or len(device.addresses) == 1):
                     address.evidence = seen.evidence
-                    if not hearsay or len(device.addresses) == 1:
-                        address.last_seen = seen.at
+                    address.last_seen = seen.at
                 if self._holders[network.id].get(ip) is device or seen.evidence is Evidence.PROXIED:
                     return ()
                 return self._take_over(device, seen, network, ip)
         return () if hearsay else self._add(device, ip, seen, network)
 
-    def answered(self, device: Device, seen: Observation, network: Network) -> None:
-        """Note that it answered us at an address."""
-        for address in device.addresses:
-            if address.ip == seen.ip and address.network == network.id:
-                address.answered = seen.at
+    def where_to_ask(self, device: Device, network: Network, where: Address) -> Ip:
+        """The address for the next ask into a silence, where it would be asked at `where`.
 
-    def where_answered(self, device: Device, network: str) -> Ip | None:
-        """The IPv4 of a network at which it answered us last."""
-        held = (each for each in device.addresses if each.network == network and len(each.ip) == 4)
-        best = max(held, key=lambda each: each.answered, default=None)
-        return best.ip if best is not None and best.answered > -inf else None
+        Every second one goes to where it last answered us, in the same protocol: anybody may have said in its name
+        that it is elsewhere now, but to answer he has to hear what we ask.
+        """
+        held = (
+            each
+            for each in device.addresses
+            if each.network == network.id and len(each.ip) == len(where.ip) and not network.spares(each.ip)
+        )
+        best = max(held, key=lambda each: each.answered, default=where) if device.presence.asks % 2 else where
+        return best.ip if best.answered > -inf else where.ip
 
     def _add(self, device: Device, ip: Ip, seen: Observation, network: Network) -> tuple[Event, ...]:
         if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
             return ()  # an address of another LAN says nothing about this one
         if device.addresses and not device.confirmed and ip != network.gateway:
             full = len(device.addresses) >= MOST_UNCONFIRMED
-            if full or not self._claims[False].take(seen.at):  # taken when it is heard there again
+            old = self.holder(network.id, ip)
+            bounded = old is not None and old.confirmed  # by `_may_tell`: who does not answer may be after its address
+            if full or not (bounded or self._claims[False].take(seen.at)):  # taken when it is heard there again
                 return ()
         before = {"ip": device.ip, "addresses": tuple(device.addresses)} if device.addresses else NO_ADDRESS
         renamed = [held for held in device.addresses if held.ip == ip and held.network not in self.networks]

@@ -47,9 +47,13 @@ class Census:
     def admits(self, interface: int, now: float, *, confirmed: bool) -> bool:
         """Whether one more device of an interface may be told now."""
         door = self._door(interface)
-        room = len(door.confirmed) < MOST_CONFIRMED if confirmed else door.newcomers.take(now)
+        room = self.has_room(interface) if confirmed else door.newcomers.take(now)
         door.turned_away += not room
         return room
+
+    def has_room(self, interface: int) -> bool:
+        """Whether one more may be counted that answered us."""
+        return len(self._door(interface).confirmed) < MOST_CONFIRMED
 
     def to_go(self, interface: int) -> Mac | None:
         """Who has to go for one more that answered us: gone long ago, and nothing that a user said of it is lost.
@@ -57,7 +61,7 @@ class Census:
         None while there is room, or where of those looked at nobody can go; the next call looks at others.
         """
         confirmed = self._door(interface).confirmed
-        if len(confirmed) < MOST_CONFIRMED:
+        if self.has_room(interface):
             return None
         for mac in tuple(islice(confirmed, LOOKED_AT)):
             device = confirmed[mac]
@@ -82,7 +86,9 @@ class Census:
         return unconfirmed.popitem(last=False)[0] if len(unconfirmed) > MOST_UNCONFIRMED else None
 
     def confirm(self, device: Device) -> None:
-        """Count a device as one that answered us."""
+        """Count a device as one that answered us, if there is room."""
+        if not self.has_room(device.interface):
+            return
         for door in self._doors.values():
             door.unconfirmed.pop(device.mac, None)
         device.confirmed = True

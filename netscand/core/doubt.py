@@ -87,6 +87,8 @@ class Doubt:
     def __init__(self, rng: Random) -> None:
         self.deaf_at = -inf, -inf
         """When last so much of what was heard was lost that answers may have been: of ARP, and of all else."""
+        self.heard_again = -inf
+        """When we last ceased to be blind: asleep, or cut off."""
         self._silent: dict[str, _Silence] = {}
         self._recovered: dict[str, float] = {}
         """When a network was last heard again."""
@@ -140,7 +142,7 @@ class Doubt:
         if silence is not None:
             return (Verdict.WAIT, silence.ends, "") if now < silence.ends else (Verdict.GONE, now, "")
         presence, deaf_at = device.presence, self.deaf_at[device.ip is not None and len(device.ip) == 16]
-        if presence.since < deaf_at and now - device.last_seen < LONGEST + presence.patience:
+        if presence.since < deaf_at and now < max(device.last_seen, self.heard_again) + LONGEST + presence.patience:
             presence.excuse(deaf_at)
             return Verdict.WAIT, max(presence.next_at, now + 0.1), ""
         recovered = self._recovered.get(network, -LONGEST)

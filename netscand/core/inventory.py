@@ -31,6 +31,7 @@ from netscand.core.model import (
 from netscand.core.places import SCANNED, Places, is_on
 from netscand.core.presence import Presence, Rules, Step
 from netscand.core.recall import take_back
+from netscand.core.rulebook import Rulebook
 from netscand.core.said import Said
 from netscand.core.verdict import set_status
 from netscand.core.words import relabel
@@ -46,23 +47,20 @@ class Inventory:
     """Devices and networks, and what is due for each device."""
 
     def __init__(self, rules: Rules, rng: Random) -> None:
-        self.rules = rules
         self._interfaces: dict[str, int] = {}
-        self._own_rules: dict[Rules, Rules] = {}
         self.devices: dict[Mac, Device] = {}
         self.networks: dict[str, Network] = {}
         """Scanned or not, by id."""
-        self.wishes: deque[Ask] = deque()
+        self.wishes: dict[str, deque[Ask]] = {}
         """Probes and requests that presence wants, for the planner to send under its budget."""
         self.addresses = Addresses(self.networks)
         self.place = Places(self.networks)
+        self._rulebook = Rulebook(rules, self.place)
         self.said = Said()
         self._census = Census()
         self.doubt = Doubt(rng)
         self._agenda: list[tuple[float, Mac]] = []
         self._chores = Chores()
-        self._ruled: object = None
-        """What the rules of each device were last made of."""
         self._recalled: set[str] = set()
         """Networks whose devices were online before this start, until the first word of netlink."""
 
@@ -103,33 +101,39 @@ class Inventory:
         device.interface = seen.interface
         if rtt is not None:
             device.rtt = rtt
-            if not device.confirmed and self._census.admits(seen.interface, at, confirmed=True):
-                self._census.confirm(device)
+        gone = self._confirm(device, at) if rtt is not None and not device.confirmed else ()
         if seen.goodbye:
             device.presence.goodbye(at)
             self._schedule(device)
         else:
             device.presence.heard(at, joined=seen.joining or seen.evidence in JOINING)
-        recovered = self._end_doubt(network, seen)
+        recovered = gone + self._end_doubt(network, seen)
         if device.status is Status.ONLINE:
-            odd = self.addresses.hear(device, seen, network)
-            if rtt is not None:
-                self.addresses.answered(device, seen, network)
+            odd = self.addresses.hear(device, seen, network, answers=rtt is not None)
             if odd:  # it may be asked elsewhere now, or for the first time
                 self._schedule(device)
             return recovered + odd
         event = set_status(device, Status.ONLINE, at, SPOKEN[seen.evidence], network.id, seen)
         self._schedule(device)
-        return (*recovered, event, *self.addresses.hear(device, seen, network))
+        return (*recovered, event, *self.addresses.hear(device, seen, network, answers=rtt is not None))
+
+    def _confirm(self, device: Device, at: float) -> tuple[Event, ...]:
+        """It answered us for the first time: count it so, if there is room or somebody makes it."""
+        gone = self._make_room(device.interface, at)
+        self._census.confirm(device)
+        return gone
+
+    def _make_room(self, interface: int, at: float) -> tuple[Event, ...]:
+        absent = self._census.to_go(interface)
+        return (self.forget(absent, at, GONE),) if absent else ()
 
     def _discover(self, seen: Observation, network: Network, rtt: float | None) -> tuple[Event, ...]:
         if seen.evidence is Evidence.PROXIED or seen.goodbye:
             return ()
-        absent = self._census.to_go(seen.interface) if rtt is not None else None
-        gone = [self.forget(absent, seen.at, GONE)] if absent else []
+        gone = list(self._make_room(seen.interface, seen.at)) if rtt is not None else []
         if not self._census.admits(seen.interface, seen.at, confirmed=rtt is not None):
             return self._census.flood(seen, network.id)
-        device = Device(seen.mac, seen.at, seen.at, Presence(seen.at, self._rules_in(network)), status_since=seen.at)
+        device = Device(seen.mac, seen.at, seen.at, Presence(seen.at, self._rulebook.of(network)), status_since=seen.at)
         device.reason = SPOKEN[seen.evidence]
         device.interface = seen.interface
         self.devices[seen.mac] = device
@@ -139,7 +143,7 @@ class Inventory:
             self._census.confirm(device)
         else:
             evicted = self._census.add(device)
-        odd = self.addresses.hear(device, seen, network)
+        odd = self.addresses.hear(device, seen, network, answers=rtt is not None)
         self._schedule(device)
         found = Event(
             EventKind.DISCOVERED, seen.at, network.id, device, seen.ip, None, seen.evidence, device.reason,
@@ -216,10 +220,8 @@ class Inventory:
             else:  # off the agenda until the planner has sent it, or found it no longer wanted
                 if step is Step.REQUEST:
                     self._ask_the_others(device, where[0], now)
-                ip = where[1].ip
-                if device.presence.asks % 2:  # somebody else may have said that it is there now
-                    ip = self.addresses.where_answered(device, where[0].id) or ip
-                self.wishes.append(Ask(where[0], ip, device.mac if step is Step.PROBE else None, device.mac))
+                ip = self.addresses.where_to_ask(device, *where)
+                self._wish(Ask(where[0], ip, device.mac if step is Step.PROBE else None, device.mac))
         return tuple(events)
 
     def _judge(self, device: Device, network: Network, now: float) -> tuple[Event, ...]:
@@ -251,7 +253,10 @@ class Inventory:
         for witness in self.doubt.suspect(network.id, device, self.addresses.devices(network.id), now):
             where = self.place.where(witness)
             if where is not None:
-                self.wishes.append(Ask(where[0], where[1].ip, witness.mac, witness.mac))
+                self._wish(Ask(where[0], where[1].ip, witness.mac, witness.mac))
+
+    def _wish(self, ask: Ask) -> None:
+        self.wishes.setdefault(ask.network.id, deque()).append(ask)
 
     def _end_doubt(self, network: Network, seen: Observation) -> tuple[Event, ...]:
         """The first answer ends the doubt; each device stays `unknown` until its own verdict."""
@@ -300,7 +305,7 @@ class Inventory:
     def _schedule(self, device: Device) -> None:
         due = inf
         if device.is_self or device.status is Status.OFFLINE:
-            self._chores.first(device)
+            pass
         elif self.place.where(device) is not None:
             due = device.presence.next_at
         elif self.place.would_hear(device):
@@ -353,30 +358,25 @@ class Inventory:
         self.addresses.mark_gateways(self.devices.values())
         return tuple(events)
 
+    @property
+    def rules(self) -> Rules:
+        """`[presence]`."""
+        return self._rulebook.rules
+
     def set_rules(self, rules: Rules) -> None:
         """Take `[presence]` and the patience of each `[[network]]`."""
-        self.rules = rules
-        own = {each.id: each.patience for each in self.networks.values() if each.patience and each.state in SCANNED}
-        if self._ruled != (rules, own):
-            self._ruled = rules, own
-            self._chores.add(self.devices.values(), self._rule)
-
-    def _rule(self, device: Device) -> None:
-        where = self.place.where(device)
-        device.presence.rules = self._rules_in(where[0]) if where else self.rules
-
-    def _rules_in(self, network: Network) -> Rules:
-        if network.patience is None:
-            return self.rules
-        rules = Rules(self.rules.probe_interval, *network.patience)
-        return self._own_rules.setdefault(rules, rules)
+        self._rulebook.rules = rules
+        if self._rulebook.changed(self.networks.values()):
+            self._chores.add(self.devices.values(), self._rulebook.apply)
 
     def resumed(self, now: float) -> None:
         """We slept, or were stopped: nobody's silence in that time counts."""
+        self.doubt.heard_again = now
         self._chores.add(self.devices.values(), lambda device: self._excuse(device, now))
 
     def _excuse(self, device: Device, now: float) -> None:
-        if device.status is not Status.OFFLINE and not device.is_self:
+        silent = device.presence.since < now  # or it was heard since
+        if silent and device.status is not Status.OFFLINE and not device.is_self:
             device.presence.excuse(now)
             self._schedule(device)
 
@@ -391,6 +391,7 @@ class Inventory:
 
     def _believe(self, network: Network, now: float) -> None:
         """We hear this network again: each device gets its own verdict, its silence counted from now."""
+        self.doubt.heard_again = now
 
         def excuse(device: Device) -> None:
             if is_on(device, network.id, network.index):

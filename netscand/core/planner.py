@@ -124,9 +124,10 @@ class Planner:
                 continue
             plan = before.get(network.id)
             if plan is None or plan.network.spared != network.spared:
-                last_fast = plan.last_fast if plan else self._last_fast.get(network.id, -inf)
-                plan = Plan(network, now, self._rng)
-                plan.last_fast = last_fast
+                old, plan = plan, Plan(network, now, self._rng)
+                plan.last_fast = self._last_fast.get(network.id, -inf)
+                if old is not None:  # the same network, of which other addresses are asked
+                    plan.last_fast, plan.last_scan, plan.changed_at = old.last_fast, old.last_scan, old.changed_at
                 plan.cause = Cause.START if self._first else Cause.INTERFACE
             elif (plan.network.index, plan.network.own) != (network.index, network.own):
                 plan.due, plan.cause = now, Cause.INTERFACE
@@ -264,12 +265,8 @@ class Planner:
 
     def failed(self, network: str, message: str, now: float) -> None:
         """End what runs on a network that cannot be asked; the next scan runs all the same."""
-        kept = [ask for ask in self._inventory.wishes if ask.network.id != network]
-        for ask in self._inventory.wishes:
-            if ask.network.id == network:
-                self._inventory.not_asked(ask, now)
-        self._inventory.wishes.clear()
-        self._inventory.wishes.extend(kept)
+        for ask in self._inventory.wishes.pop(network, ()):
+            self._inventory.not_asked(ask, now)
         self._running.fail(network, message, now)
         self.next_at = now
 

@@ -30,26 +30,25 @@ class Probes:
         self._bucket = self._bucket.at(min(rate or WATCH_RATE, WATCH_RATE), now)
 
     def advance(self, asks: list[Ask], now: float, limit: int) -> None:
-        """Add to `asks` what may leave now, up to `limit` in all."""
+        """Add to `asks` what may leave now, up to `limit` in all: one of each network in turn."""
         self.next_at = inf
-        wishes, later = self._inventory.wishes, deque[Ask]()
-        full: set[str] = set()
-        while wishes and len(asks) < limit and len(full) < len(self._plans):
-            ask = wishes.popleft()
-            network = ask.network.id
-            if network in full:
-                later.append(ask)
-            elif network in self._plans and self._inventory.wanted(ask, now):
-                if self._bucket.room(now) < 1:
-                    self.next_at = min(self.next_at, self._bucket.when(now))
-                    later.append(ask)
-                    break
-                room_at = self._afford(ask, now, False)
-                if room_at is None:
-                    self._bucket.take()
-                    asks.append(ask)
-                else:
-                    self.next_at = min(self.next_at, room_at)
-                    full.add(network)
-                    later.append(ask)
-        wishes.extendleft(reversed(later))
+        wishes = self._inventory.wishes
+        networks = deque(wishes)
+        while networks and len(asks) < limit:
+            network = networks.popleft()
+            queue = wishes.pop(network)
+            while queue and not (network in self._plans and self._inventory.wanted(queue[0], now)):
+                queue.popleft()
+            if not queue:
+                continue
+            wishes[network] = queue  # behind the others, who are first the next time
+            if self._bucket.room(now) < 1:
+                self.next_at = min(self.next_at, self._bucket.when(now))
+                return
+            room_at = self._afford(queue[0], now, False)
+            if room_at is None:
+                self._bucket.take()
+                asks.append(queue.popleft())
+                networks.append(network)
+            else:
+                self.next_at = min(self.next_at, room_at)

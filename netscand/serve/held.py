@@ -43,6 +43,13 @@ class Held:
             self._tell()
 
     def _tell(self) -> None:
+        try:
+            self._tell_some()
+        except BaseException:
+            self._through = None  # the next release goes on, whatever became of this one
+            raise
+
+    def _tell_some(self) -> None:
         queue, through = self._queue, self._through
         for _ in range(TELL_AT_ONCE):
             if not queue:

@@ -244,8 +244,8 @@ class History:
             self._adopt(said)
         else:
             self._trouble = said.trouble
-            self._stored = said.stored
-            if said.losses != self._rounds.losses:
+            self._stored = max(self._stored, said.stored)  # the loop itself may have stored more meanwhile
+            if said.losses > self._rounds.losses:
                 self._rounds.losses = said.losses
                 self._rounds.note_all()
             if self._late and said.stored >= self._through:

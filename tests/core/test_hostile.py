@@ -8,6 +8,7 @@ from netscand.core import census
 from netscand.core.model import Ask, EventKind, Evidence, Observation, Status
 from netscand.core.presence import Rules
 from netscand.core.targets import resolve
+from netscand.core.tokens import Tokens
 from tests.core.world import World, ip, mac, network
 
 K = EventKind
@@ -128,3 +129,29 @@ def test_who_claimed_to_be_the_gateway_and_left_is_no_gateway() -> None:
     assert world.inventory.devices[mac(99)].status is Status.OFFLINE
     assert not world.inventory.devices[mac(99)].is_gateway
     assert world.inventory.devices[mac(1)].is_gateway
+
+
+def test_a_flood_hides_no_claim_to_the_address_of_who_answers_us() -> None:
+    """Nor by somebody who is known already, never answered, and holds an address of its own."""
+    world = World()
+    world.alive(6)
+    world.run(60)
+    world.hear(mac(99), "10.0.0.99")
+    world.inventory.addresses._claims[False] = Tokens(0, 0)
+    world.hear(mac(99), "10.0.0.10", Evidence.ARP_ANNOUNCEMENT)
+    (told,) = world.of(K.ADDRESS_CONFLICT)
+    assert (told.device and told.device.mac, told.other) == (mac(99), mac(1))
+
+
+def test_who_speaks_before_it_answers_has_the_room_of_who_is_gone_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(census, "MOST_CONFIRMED", 6)
+    world = World(rules=Rules(5.0, 10.0, 20.0))
+    world.alive(6)
+    world.run(60)
+    del world.hosts[2, ip("10.0.0.10")]
+    world.run(200)
+    world.hosts[2, ip("10.0.0.50")] = mac(50)
+    world.hear(mac(50), "10.0.0.50", Evidence.ARP_ANNOUNCEMENT)
+    world.run(200)
+    assert world.inventory.devices[mac(50)].confirmed
+    assert mac(1) not in world.inventory.devices

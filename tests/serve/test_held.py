@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from netscand.serve.held import TELL_AT_ONCE, Held
 
 
@@ -39,5 +41,22 @@ def test_what_waits_for_nothing_is_done_at_once() -> None:
         held.after(lambda: told.append("news"))
         await held.settled()
         assert told == ["news"]
+
+    asyncio.run(play())
+
+
+def test_what_goes_wrong_with_one_event_does_not_silence_the_others() -> None:
+    async def play() -> None:
+        held, told = Held(), list[str]()
+
+        def wrong() -> None:
+            raise ZeroDivisionError
+
+        held.event(wrong, "k-1")
+        held.event(lambda: told.append("two"), "k-2")
+        with pytest.raises(ZeroDivisionError):
+            held.release("k-1")
+        held.release("k-2")
+        assert told == ["two"]
 
     asyncio.run(play())

@@ -19,7 +19,7 @@ from netscand.core.replay import rebuilt
 from netscand.store import found, keeper, rounds, trim, writer
 from netscand.store import history as room
 from netscand.store.schema import connect
-from netscand.store.work import Work
+from netscand.store.work import Report, Work
 from tests.store.diary import LAN, Diary, FakeClock, device, diary, discovered, sequences, turned
 
 NETWORK_UP = Event(EventKind.NETWORK_UP, 1.0, LAN, reason="Ethernet, address 10.0.0.2")
@@ -106,6 +106,20 @@ def test_the_loop_itself_writes_a_few_events_while_the_disk_is_quick(
             await book.write(*back_and_forth(one, 2))
             assert len(given) == 3
             assert sequences(await book.page(limit=5000)) == list(range(1, 109))
+
+    asyncio.run(play())
+
+
+def test_a_report_that_comes_late_takes_nothing_back(tmp_path: Path) -> None:
+    """The loop may have stored more by itself; a client that resumes must not be told of a gap."""
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            first = await book.write(NETWORK_UP)
+            last = await book.write(discovered(device(1)))
+            book.history._hear(Report(number(first), number(first), ""))
+            page = await book.history.events(Question(number(last), since=0), whole=True)
+            assert sequences(page) == [1, 2]
 
     asyncio.run(play())
 

@@ -1,0 +1,49 @@
+"""The wishes of presence: a network that is full holds none up, and costs nothing."""
+
+from dataclasses import replace
+
+from netscand.core.model import Ask
+from tests.core.world import World, ip, mac, network
+
+
+def test_a_full_network_with_thousands_of_wishes_holds_no_other_up() -> None:
+    """And is looked at once a turn, not wish by wish."""
+    slow, quick = network(rate=1.0), network("10.1.0.0/24", "eth1", 3)
+    world = World([slow, quick])
+    world.run(40)
+    looked = 0
+
+    def wanted(ask: Ask, now: float) -> bool:
+        nonlocal looked
+        looked += 1
+        return True
+
+    world.inventory.wanted = wanted  # type: ignore[method-assign]
+    for number in range(5000):
+        world.inventory._wish(Ask(slow, ip("10.0.0.77"), None, mac(number)))
+    for number in range(5):
+        world.inventory._wish(Ask(quick, ip(f"10.1.0.{number + 70}"), mac(number), mac(number)))
+    world.now += 0.001
+    asks = [ask for ask in world.planner.due(world.now, 512) if ask.of]
+    assert len([ask for ask in asks if ask.network is quick]) == 5
+    assert len([ask for ask in asks if ask.network is slow]) <= 1
+    assert looked < 20
+    assert len(world.inventory.wishes[slow.id]) >= 4999
+
+
+def test_networks_have_their_turns_where_there_is_little_to_share() -> None:
+    """The first of them is not always the same."""
+    networks = [replace(network(f"10.{number}.0.0/24", f"eth{number}", number + 2)) for number in range(3)]
+    world = World(networks)
+    world.run(40)
+    world.inventory.wanted = lambda ask, now: True  # type: ignore[method-assign]
+    for each in networks:
+        for number in range(100):
+            world.inventory._wish(Ask(each, ip("10.0.0.77"), mac(number), mac(number)))
+    first = []
+    for _ in range(9):
+        world.now += 0.05
+        asks: list[Ask] = []
+        world.planner._probes.advance(asks, world.now, 1)
+        first += [ask.network.id for ask in asks]
+    assert {first.count(each.id) for each in networks} == {3}
