@@ -12,7 +12,8 @@ from netscand.protocol import Device, DeviceWords
 
 LEARNED = "learned"
 SOONEST = 14
-"""Seconds from the last sign of life to `offline`, at the least: probe_interval (10), three probes, and a request."""
+"""Seconds from the last sign of life to `offline`, at the least: three probes and a request after the default
+probe_interval (10); that of this daemon is not told to clients."""
 
 
 def seconds_of(_ctx: click.Context, _param: click.Parameter, text: str) -> float | None:
@@ -45,8 +46,8 @@ def command(session: Session, device: str, seconds: float | None, as_json: bool)
         if seconds is None:
             return f"may be silent as long as it is learned, {span(now.patience)} now"
         told = f"may be silent for {span(now.patience)}"
-        return (
-            told if now.patience > SOONEST else f"{told}; with the probes that must go unanswered too, some {SOONEST} s"
-        )
+        if now.patience > SOONEST:
+            return told
+        return f"{told}; with the probes that must go unanswered too, some {SOONEST} s by the default probe_interval"
 
     change(session, device, DeviceWords(patience=seconds), as_json, told)

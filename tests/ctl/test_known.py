@@ -66,10 +66,8 @@ def test_who_may_not_change_anything_is_told_what_to_do(ctl: Ctl, daemon: FakeDa
 
 def test_a_patience_shorter_than_asking_takes_says_so(ctl: Ctl) -> None:
     """Nobody is offline before three probes and a request went unanswered."""
-    said = (
-        f"netscanctl: host7 ({SEVEN}) may be silent for 2 s; with the probes that must go unanswered too, some 14 s\n"
-    )
-    assert ctl.run("patience", "host7", "2").stderr == said
+    said = f"netscanctl: host7 ({SEVEN}) may be silent for 2 s; with the probes that must go unanswered too, some 14 s"
+    assert ctl.run("patience", "host7", "2").stderr == f"{said} by the default probe_interval\n"
 
 
 # ---- forget
