@@ -31,13 +31,16 @@ def device_of(client: Client, text: str) -> Device:
     return the_one(devices, text)
 
 
-def must_exist(client: Client, network: str) -> None:
-    """That a network is there, or devices were once heard on it. Raises Failure with those that are there."""
+def others_than(client: Client, network: str) -> str:
+    """The ids of the networks that there are instead of this one; empty where it is there, or devices once were on it.
+
+    Raises Failure.
+    """
     ids = [one.id for one in client.read(client.get("/api/networks"), NetworkList).networks]
     query = {"network": network, "limit": "1"}
-    if network not in ids and not client.read(client.get("/api/devices", query), DeviceList).devices:
-        there = ", ".join(map(clean, ids)) or "none is there"
-        raise Failure(f"no network is {clean(network)}; expected the id of one: {there}")
+    if network in ids or client.read(client.get("/api/devices", query), DeviceList).devices:
+        return ""
+    return ", ".join(map(clean, ids)) or "none"
 
 
 def device_argument(command: F) -> F:

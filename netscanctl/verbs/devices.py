@@ -2,9 +2,11 @@
 
 import click
 
-from netscanctl.argument import complete_network, must_exist
+from netscanctl.argument import complete_network, others_than
 from netscanctl.cli import Session
+from netscanctl.client import Failure
 from netscanctl.render import ORDERS, devices_table
+from netscanctl.text import clean
 from netscand.protocol import DeviceList
 
 
@@ -35,8 +37,8 @@ def command(
     client, terminal = session.client, session.terminal
     asked = {"status": "online" if online else "offline" if offline else None, "network": network, "q": text}
     answer = client.get("/api/devices", {key: value for key, value in asked.items() if value})
-    if network and not client.read(answer, DeviceList).devices:
-        must_exist(client, network)
+    if network and not client.read(answer, DeviceList).devices and (others := others_than(client, network)):
+        raise Failure(f"no network is {clean(network)}; expected the id of one: {others}")
     if as_json or form == "json":
         terminal.json(answer)
         return

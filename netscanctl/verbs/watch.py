@@ -11,7 +11,7 @@ from typing import get_args
 
 import click
 
-from netscanctl.argument import complete_network, must_exist
+from netscanctl.argument import complete_network, others_than
 from netscanctl.bookmark import Bookmark
 from netscanctl.cli import Session
 from netscanctl.client import Failure
@@ -43,7 +43,7 @@ def command(
 ) -> None:  # fmt: skip
     """Print the devices (or those that TEXT is found in), then one line a change, for ever.
 
-    A lost connection is made anew after 3 s, and goes on where it was lost.
+    A lost connection is made anew after 3 s, and goes on where it was lost. A network that is not there is waited for.
     """
     if as_json + as_table + (program is not None) > 1:
         raise click.UsageError("expected one of --json, --table and --exec")
@@ -51,8 +51,9 @@ def command(
     wishes = [protocol.SetInterval(seconds=interval, request="interval")] if interval else []
     bookmark = Bookmark(cursor_file)
     place = bookmark.read() or since
+    others = ""
     if network:
-        must_exist(session.client, network)
+        others = others_than(session.client, network)
         session.client.close()
     way = chosen(session.terminal, Wanted(kinds), bookmark, as_json=as_json, as_table=as_table, program=program)
 
@@ -75,8 +76,10 @@ def command(
                         way.talk("the stream is not read as fast as it comes, and was cut")
                     case protocol.InitialState() if first and place:
                         way.talk(f"the place {place} in the stream is gone: what happened since is not told")
-                first = False
                 await way.show(heard)
+                if first and others:  # a service may be started before its network is up
+                    way.talk(f"no network is {network} yet, and it is waited for; those that are: {others}")
+                first = False
 
     async def run() -> int:
         try:

@@ -13,7 +13,7 @@ from netscanctl.stream import RECONNECT
 from netscand.protocol import Devices, Lagged, Resumed, ScanError, ScanProgress, SetInterval, encode
 from tests.ctl.conftest import ROOT, Ctl, Running
 from tests.ctl.fake import DEADLINE, FakeDaemon
-from tests.ctl.words import HOME, came, device, event, left, network, snapshot
+from tests.ctl.words import HOME, OFFICE, came, device, event, left, network, snapshot
 
 TABLE = 4
 """Lines of the first table: a head, and the fake daemon's three devices."""
@@ -163,11 +163,31 @@ def test_an_interval_that_is_refused_ends_it(ctl: Ctl) -> None:
     assert running.rest(running.out) == []
 
 
-def test_a_network_that_is_nowhere_is_refused_with_those_that_are(ctl: Ctl) -> None:
-    running = ctl.start("watch", "--network", "foo")
-    assert running.talk() == f"netscanctl: no network is foo; expected the id of one: {HOME}"
-    assert running.end(None) == 1
-    assert running.rest(running.out) == []
+@pytest.mark.parametrize("form", [[], ["--json"], ["--exec", "cat"]], ids=str)
+def test_a_network_that_is_nowhere_is_waited_for_and_those_that_are_said(
+    ctl: Ctl, daemon: FakeDaemon, form: list[str]
+) -> None:
+    """A service may be started before its network is up."""
+    daemon.snapshot = [snapshot()]
+    running = ctl.start("watch", "--network", OFFICE, *form)
+    assert running.talk() == f"netscanctl: no network is {OFFICE} yet, and it is waited for; those that are: {HOME}"
+    if not form:
+        assert len(running.lines(1)) == 1
+    elif form == ["--json"]:
+        assert json.loads(running.lines(1)[0])["type"] == "initial_state"
+    daemon.tell(event("network_up", network=OFFICE))
+    assert OFFICE in running.lines(1)[0]
+    assert running.end() == 130
+    assert running.rest(running.err) == []
+
+
+def test_of_a_network_that_is_there_or_was_nothing_is_said(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.devices.append(device(9, "offline", network="10.9.9.0/24@gone0"))
+    for known in (HOME, "10.9.9.0/24@gone0"):
+        running = ctl.start("watch", "--network", known)
+        assert running.lines(1)[0].startswith("STATUS")
+        assert running.end() == 130
+        assert running.rest(running.err) == []
 
 
 def test_a_stream_that_is_cut_for_slowness_says_so_and_goes_on(ctl: Ctl, daemon: FakeDaemon) -> None:
