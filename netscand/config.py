@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -51,13 +51,78 @@ def _is_interface(text: str) -> bool:
     return bool(NAME.fullmatch(text)) and not ADDRESS.fullmatch(text)
 
 
-def _ordered(patience: Patience | None) -> None:
+# ---- what of the right type is wrong all the same: it can fit nothing, so whoever wrote it meant something else
+
+
+def _interfaces(names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        if not _is_interface(name):
+            mend = "; a prefix is named in a [[network]]" if is_prefix(name) else ""
+            yield f"interfaces {name!r}: expected an interface or a glob such as eth*{mend}"
+
+
+def _exclude(entries: Iterable[str]) -> Iterator[str]:
+    for entry in entries:
+        if not is_prefix(entry) and not _is_interface(entry):
+            yield (
+                f"exclude {entry!r}: expected an IPv4 prefix such as 192.168.1.128/25, an interface, "
+                "or a glob such as docker*"
+            )
+
+
+def _cidr(cidr: str) -> Iterator[str]:
+    try:
+        IPv4Network(cidr)
+    except ValueError as wrong:
+        yield f"cidr {cidr!r}: expected an IPv4 prefix such as 192.168.1.0/24 ({wrong})"
+
+
+def _interface(name: str | None) -> Iterator[str]:
+    if name is not None and not _is_interface(name):
+        yield f"interface {name!r}: expected an interface or a glob such as eth*"
+
+
+def _patience(patience: Patience | None) -> Iterator[str]:
     if patience and patience[0] > patience[1]:
-        raise ValueError(f"patience {list(patience)}: expected the least first, then the most")
+        yield f"patience {list(patience)}: expected the least first, then the most"
+
+
+def _allowed_hosts(hosts: Iterable[str]) -> Iterator[str]:
+    for host in hosts:
+        if not HOST.fullmatch(host):
+            yield f"allowed_hosts {host!r}: expected a name such as scan.lan, or with a port scan.lan:8443"
+
+
+def _allowed_origins(origins: Iterable[str]) -> Iterator[str]:
+    for origin in origins:
+        scheme, _, host = origin.rstrip("/").partition("://")
+        if scheme not in ("http", "https") or not HOST.fullmatch(host):
+            yield f"allowed_origins {origin!r}: expected one such as https://dash.lan or http://dash.lan:3000"
+
+
+JUDGES: dict[str, Callable[..., Iterator[str]]] = {
+    "interfaces": _interfaces,
+    "exclude": _exclude,
+    "cidr": _cidr,
+    "interface": _interface,
+    "patience": _patience,
+    "allowed_hosts": _allowed_hosts,
+    "allowed_origins": _allowed_origins,
+}
+"""Key → all that is wrong with a value of its type, each a line that begins with the key; in whichever table it is."""
+
+
+# ---- the tables
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One table of the file: frozen, and unknown keys are errors."""
+
+    def __post_init__(self) -> None:
+        """Refuse what the judges find."""
+        keys = (key for key in self.__struct_fields__ if key in JUDGES)
+        if faults := [fault for key in keys for fault in JUDGES[key](getattr(self, key))]:
+            raise ValueError("; ".join(faults))
 
 
 class Scan(Table, frozen=True):
@@ -69,19 +134,6 @@ class Scan(Table, frozen=True):
     tries: Annotated[int, Meta(ge=1, le=20)] = 3
     interfaces: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse what can fit nothing: whoever wrote it meant something else."""
-        for name in self.interfaces:
-            if not _is_interface(name):
-                mend = "; a prefix is named in a [[network]]" if is_prefix(name) else ""
-                raise ValueError(f"interfaces {name!r}: expected an interface or a glob such as eth*{mend}")
-        for entry in self.exclude:
-            if not is_prefix(entry) and not _is_interface(entry):
-                raise ValueError(
-                    f"exclude {entry!r}: expected an IPv4 prefix such as 192.168.1.128/25, an interface, "
-                    "or a glob such as docker*"
-                )
 
 
 class NetworkRule(Table, frozen=True):
@@ -95,16 +147,6 @@ class NetworkRule(Table, frozen=True):
     patience: Patience | None = None
     enabled: bool = True
 
-    def __post_init__(self) -> None:
-        """Refuse what is no prefix, and what no interface can be called."""
-        try:
-            IPv4Network(self.cidr)
-        except ValueError as wrong:
-            raise ValueError(f"cidr {self.cidr!r}: expected an IPv4 prefix such as 192.168.1.0/24 ({wrong})") from None
-        if self.interface is not None and not _is_interface(self.interface):
-            raise ValueError(f"interface {self.interface!r}: expected an interface or a glob such as eth*")
-        _ordered(self.patience)
-
     def fits(self, cidr: IPv4Network, interface: str) -> bool:
         """Whether this rule is about that network."""
         return IPv4Network(self.cidr) == cidr and (self.interface is None or fnmatchcase(interface, self.interface))
@@ -115,10 +157,6 @@ class Presence(Table, frozen=True):
 
     probe_interval: Annotated[float, Meta(ge=1, le=3600)] = 10.0
     patience: Patience = (10.0, 3600.0)
-
-    def __post_init__(self) -> None:
-        """Refuse a least above the most."""
-        _ordered(self.patience)
 
 
 class Names(Table, frozen=True):
@@ -154,20 +192,6 @@ class Access(Table, frozen=True):
     token_file: str | None = None
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse what no browser sends: it would let nobody in, or be meant to let everybody in."""
-        for host in self.allowed_hosts:
-            if not HOST.fullmatch(host):
-                raise ValueError(
-                    f"allowed_hosts {host!r}: expected a name such as scan.lan, or with a port scan.lan:8443"
-                )
-        for origin in self.allowed_origins:
-            scheme, _, host = origin.rstrip("/").partition("://")
-            if scheme not in ("http", "https") or not HOST.fullmatch(host):
-                raise ValueError(
-                    f"allowed_origins {origin!r}: expected one such as https://dash.lan or http://dash.lan:3000"
-                )
 
 
 class Log(Table, frozen=True):
@@ -232,20 +256,16 @@ def _faults(table: object, kind: type[Table], place: str) -> Iterator[str]:
         yield f"{place}: expected a table, not {shown(table)}"
         return
     known = get_type_hints(kind, include_extras=True)
-    faults = [f"{place} {name}: unknown key; there are {', '.join(known)}" for name in table if name not in known]
+    yield from (f"{place} {name}: unknown key; there are {', '.join(known)}" for name in table if name not in known)
     for name, value in table.items():
         if name in known:
             try:
-                msgspec.convert(value, known[name])
+                taken = msgspec.convert(value, known[name])
             except msgspec.ValidationError:
-                faults.append(f"{place} {name}: expected {expected(known[name])}, not {shown(value)}")
-    faults += [f"{place} {name} is missing" for name in kind.__struct_fields__[: _required(kind)] if name not in table]
-    yield from faults
-    if not faults:
-        try:
-            msgspec.convert(table, kind)
-        except msgspec.ValidationError as wrong:  # its own judgement
-            yield f"{place} {wrong}"
+                yield f"{place} {name}: expected {expected(known[name])}, not {shown(value)}"
+            else:
+                yield from (f"{place} {fault}" for fault in (JUDGES[name](taken) if name in JUDGES else ()))
+    yield from (f"{place} {name} is missing" for name in kind.__struct_fields__[: _required(kind)] if name not in table)
 
 
 def _required(kind: type[Table]) -> int:

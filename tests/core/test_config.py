@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from netscand.config import Access, Config, ConfigError, load
+from netscand.config import Access, Config, ConfigError, NetworkRule, Scan, load
 
 
 def loaded(tmp_path: Path, text: str) -> Config:
@@ -67,6 +67,7 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 [scan]
 interval = 0.5
 speed = 3
+exclude = ["10.0.0.0/33", "docker*", ""]
 [presence]
 patience = [60, 10]
 [[network]]
@@ -74,6 +75,11 @@ cidr = "192.168.1.0/24"
 [[network]]
 cidr = 7
 rate = -1
+interface = "a/b"
+[access]
+allowed_hosts = ["*", "scan.lan"]
+allowed_origins = ["*", "null"]
+others = "admin"
 [log]
 level = "loud"
 """
@@ -81,10 +87,20 @@ level = "loud"
         loaded(tmp_path, text)
     places = [fault.removeprefix(f"{tmp_path}/netscand.toml: ").partition(":")[0] for fault in wrong.value.faults]
     assert places == [
-        "[scan] speed", "[scan] interval", "[presence] patience [60.0, 10.0]", "[[network]] no. 2 cidr",
-        "[[network]] no. 2 rate", "[log] level",
+        "[scan] speed", "[scan] interval", "[scan] exclude '10.0.0.0/33'", "[scan] exclude ''",
+        "[presence] patience [60.0, 10.0]", "[[network]] no. 2 cidr", "[[network]] no. 2 rate",
+        "[[network]] no. 2 interface 'a/b'", "[access] allowed_hosts '*'", "[access] allowed_origins '*'",
+        "[access] allowed_origins 'null'", "[access] others", "[log] level",
     ]  # fmt: skip
     assert not any(word in str(wrong.value) for word in ("`", "str", "int ", "float", "enum", "array", "None"))
+
+
+def test_a_table_that_is_made_of_what_fits_nothing_is_refused() -> None:
+    """Whoever makes it, and not of a file."""
+    with pytest.raises(ValueError, match=r"interfaces 'a/b': .*; exclude ''"):
+        Scan(interfaces=("a/b",), exclude=("",))
+    with pytest.raises(ValueError, match="cidr"):
+        NetworkRule(cidr="192.168.1.7/24")
 
 
 def test_a_missing_file_is_an_error_only_where_it_was_named(tmp_path: Path) -> None:
