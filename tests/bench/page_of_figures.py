@@ -14,7 +14,12 @@ END = "<!-- end -->"
 
 
 def write(row: Row, result: Result, surroundings: Mapping[str, str], page: Path = PAGE) -> None:
-    """Put this row's figures in place of the last ones; at the end of the page where there were none."""
+    """Put this row's figures in place of the last ones; at the end of the page where there were none.
+
+    Of a row that was left out the last ones stay.
+    """
+    if not result.figures:
+        return
     mark = MARK.format(name=row.name)
     text = page.read_text()
     block = f"{mark}\n{section(row, result, surroundings)}\n{END}"

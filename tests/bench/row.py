@@ -42,7 +42,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Result:
-    """A row that was run; `samples` are what the figures were made of."""
+    """A row that was run; `samples` are what the figures were made of. Without figures: left out; a note says why."""
 
     figures: Sequence[Figure]
     samples: dict[str, list[float]] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Row:
 def table(row: Row, result: Result) -> str:
     """The figures of one row, for people."""
     lines = [f"{row.name}: {row.title}"]
-    width = max(len(figure.name) for figure in result.figures)
+    width = max((len(figure.name) for figure in result.figures), default=0)
     for figure in result.figures:
         bound = f"  ≤ {figure.most:g}" if figure.most is not None else ""
         bound += f"  ≥ {figure.least:g}" if figure.least is not None else ""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.bench.counter import Count, payloads
 from tests.bench.page_of_figures import write
-from tests.bench.row import Figure, Options, Result, Row
+from tests.bench.row import Figure, Options, Result, Row, table
 
 
 def _frame(code: int, payload: bytes) -> bytes:
@@ -55,3 +55,16 @@ def test_the_page_keeps_the_words_and_only_the_last_figures(tmp_path: Path) -> N
     assert text.count("### a") == text.count("### b") == 1
     assert "| took | 3 s | ≤ 2 | **does not hold** |" in text
     assert "| took | 1 s" not in text
+
+
+def test_a_row_that_was_left_out_leaves_the_page_as_it_was(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Words\n")
+    row, other = Row("a", "this", _run), Row("b", "that", _run)
+    left_out = Result([], notes=("left out: --long runs it",))
+    write(row, Result([Figure("took", 1.0, "s")]), {}, page)
+    before = page.read_text()
+    for each in (row, other):
+        write(each, left_out, {}, page)
+        assert "left out" in table(each, left_out)
+    assert page.read_text() == before
