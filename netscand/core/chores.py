@@ -4,13 +4,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-from netscand.core.model import Device, Mac
+from netscand.core.model import Device
 
 SOME = 512
 """Devices that are dealt with at once: 2 to 3 ms."""
-
-SORTED = 4096
-"""MACs that are sorted at once: some 2 ms."""
 
 
 class Chores:
@@ -44,10 +41,3 @@ class Chores:
         """Do to this one what is left to do, before anything else happens to it."""
         for _, do in self._left:
             do(device)
-
-
-def runs(macs: Iterable[Mac]) -> Iterator[list[Mac]]:
-    """Sort them, in runs to be merged (heapq.merge): who lets others have their turn between two holds nobody up."""
-    rest = iter(macs)
-    while run := sorted(islice(rest, SORTED)):
-        yield run

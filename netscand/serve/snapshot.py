@@ -10,8 +10,8 @@ from heapq import merge
 from time import perf_counter
 
 from netscand import protocol
-from netscand.core.chores import runs
 from netscand.core.model import Device, Event, Mac
+from netscand.core.order import runs
 from netscand.serve.filters import Filter
 from netscand.serve.translate import Translator
 

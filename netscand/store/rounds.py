@@ -10,8 +10,8 @@ from heapq import merge
 from math import inf
 from time import monotonic
 
-from netscand.core.chores import runs
 from netscand.core.model import Device, EventKind, Mac, Status
+from netscand.core.order import runs
 from netscand.core.words import said_of
 from netscand.store.rows import Row, WallClock, device_row, mac_number, seen_row
 from netscand.store.work import Devices
