@@ -14,9 +14,8 @@ def take_back(
 
     `interfaces`: name → ifindex, as they are now.
     """
-    known = list(
-        devices
-    )  # not in another order than they were made in: to go through memory at random takes twice as long
+    # In the order in which they were made: to go through memory at random takes twice as long.
+    known = list(devices)
     for device in known:
         held, device.addresses = device.addresses, []
         for address in held:
