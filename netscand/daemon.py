@@ -117,7 +117,6 @@ class Daemon:
             gc.freeze()
             gc.enable()
             gc.set_threshold(2_000, 10, 1_000_000)
-            sys.setswitchinterval(TURN_OF_A_THREAD)
             async with asyncio.TaskGroup() as rooms:
                 work: dict[str, Callable[[], Awaitable[None]]] = {
                     "wire": self.wire.run,
@@ -242,6 +241,5 @@ class Offset:
 
 def run(config: Config, path: Path) -> None:
     """Be the daemon until told to stop."""
-    # The history's threads hand the interpreter back in time for the loop to tell an event within its millisecond.
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(TURN_OF_A_THREAD)
     asyncio.run(Daemon(config, path).run())
