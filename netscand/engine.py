@@ -284,7 +284,8 @@ class Engine:
                 continue
             self._kicked.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(delay, 1.0)):
+                # No longer than to the next second, where other rooms have their looks: one waking does for all.
+                async with asyncio.timeout(min(delay, 1.0 - self._clock() % 1.0)):
                     await self._kicked.wait()
 
     def _turn(self, now: float) -> float:

@@ -8,7 +8,7 @@ and at least three probes and one request since then went unanswered. Patience i
 import struct
 from dataclasses import dataclass
 from enum import Enum, auto
-from math import inf
+from math import ceil, inf
 
 from netscand.core.silences import LONG, Silences
 
@@ -23,6 +23,9 @@ MUTE = 3
 
 TURN = 60.0
 """Seconds between the requests to such a device: 60 an hour."""
+
+TOGETHER = 0.5
+"""Seconds: first asks into a silence wait for each other, up to so long, so that a quiet house sleeps in between."""
 
 ANSWER_WAIT = 1.0
 """Seconds an ask may remain unanswered before it counts: three times the slowest answer of an awake laptop."""
@@ -148,8 +151,9 @@ class Presence:
 
     @property
     def next_at(self) -> float:
-        """When `step` next wants to be called; inf while it is offline."""
-        return self._due()[0]
+        """When `step` is next to be called; inf while it is offline."""
+        at = self._due()[0]
+        return at if self.asks or at == inf else ceil(at / TOGETHER) * TOGETHER
 
     def step(self, now: float) -> Step:
         """Say what is due at `now`: an ask until `asked` reports it; OFFLINE until `lost`, `heard` or `excuse`."""

@@ -30,7 +30,7 @@ SLICE = 0.005
 """Seconds that one call of `send` holds the loop at most."""
 
 TICK = 1.0
-"""Seconds between looks at the ring's count of drops, which are signs of life as well."""
+"""Seconds between looks at the ring's count of drops, which are signs of life as well; at whole seconds, as others'."""
 
 BACK_OFF = (1.0, 30.0)
 """Seconds before a receive path that died is made anew: at first, and at most."""
@@ -167,7 +167,7 @@ class Wire:
             listen(ear)
         try:
             while not ended.done():
-                await asyncio.wait([ended], timeout=TICK)
+                await asyncio.wait([ended], timeout=TICK - monotonic() % TICK)
                 for ear in self._ears:
                     ear.count()
                 self.ticked_at = monotonic()

@@ -16,6 +16,7 @@ from netscand.serve.connection import KEPT_BACK, Connection
 from netscand.serve.filters import Filter
 from netscand.serve.full import with_devices
 from netscand.serve.hub import Hub
+from netscand.serve.measures import until_next
 from netscand.serve.moment import Moment
 from netscand.serve.overview import Overview, listed
 from netscand.serve.past import Past
@@ -128,7 +129,7 @@ class Live:
         ping = websocket.ping()
         pinged: dict[Connection, float] = {}
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(until_next(1.0))
             now = asyncio.get_running_loop().time()
             pinged = {client: at for client, at in pinged.items() if client in self._open}
             for connection, subscriber in tuple(self._open.items()):

@@ -5,9 +5,15 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from math import inf
+from time import monotonic
 
 LOOK = 1.0
 """Seconds between two looks at the loop."""
+
+
+def until_next(seconds: float) -> float:
+    """How long to sleep between two looks: to a multiple of that, where others look too: one waking does for all."""
+    return seconds - monotonic() % seconds
 
 
 class Histogram:
@@ -47,6 +53,7 @@ class Measures:
         """Look at the loop, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + LOOK
-            await asyncio.sleep(LOOK)
+            wait = until_next(LOOK)
+            due = loop.time() + wait
+            await asyncio.sleep(wait)
             self.loop_lag.note(max(0.0, loop.time() - due))

@@ -8,6 +8,7 @@ import msgspec
 from netscand import __version__, protocol
 from netscand.core.model import Device, Status
 from netscand.serve.filters import Filter
+from netscand.serve.measures import until_next
 from netscand.serve.rights import Role
 from netscand.serve.scanner import Scanner
 from netscand.serve.translate import Translator
@@ -107,7 +108,7 @@ class Overview:
     async def run(self) -> None:
         """Count a large inventory once a second, in slices; until cancelled."""
         while True:
-            await asyncio.sleep(COUNTED_ANEW)
+            await asyncio.sleep(until_next(COUNTED_ANEW))
             devices = self._scanner.devices
             if len(devices) > SMALL and self._scanner.cursor != self._tally.cursor:
                 tally = _Tally(self._scanner.cursor)

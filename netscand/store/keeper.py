@@ -11,6 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -37,7 +38,8 @@ QUIET = 0.2
 CHECK_AFTER = 2.0
 """Seconds from the start until the whole file is checked."""
 
-TURN = 0.25
+TURN, IDLE = 0.25, 2.0
+"""Seconds between two looks: while there is something to do, and while there is not."""
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ class Keeper(threading.Thread):
         """Until stopped."""
         while True:
             try:
-                job = self._jobs.get(timeout=TURN)
+                job = self._jobs.get(timeout=TURN if self._busy else IDLE)
             except Empty:
                 pass
             else:
@@ -112,8 +114,13 @@ class Keeper(threading.Thread):
             self._begin_anew()
         writer.disk_is_busy = not self._begun_anew  # else the next commit would sync
         if now >= self._check_at and now >= self._changed_at + QUIET:
-            self._check_at = float("inf")
+            self._check_at = inf
             self._check()
+
+    @property
+    def _busy(self) -> bool:
+        """Whether something is to be done soon. A commit while we rest is seen within IDLE, and synced then."""
+        return self._writer.written != self._synced or not self._begun_anew or self._check_at < inf
 
     def _free(self) -> int:
         disk = os.statvfs(self._path.parent)
