@@ -135,9 +135,7 @@ def of_socket(status: DaemonStatus) -> Finding:
 
 def of_database(status: DaemonStatus) -> Finding:
     """That what happens is kept."""
-    troubles = [
-        problem for problem in status.problems if not problem.startswith(("cannot send on ", "cannot listen on "))
-    ]
+    troubles = [problem for problem in status.problems if problem.startswith(("the history ", "the disk "))]
     if not troubles:
         return good("database", "events are stored before they are told")
     said = "; ".join(troubles)

@@ -9,7 +9,7 @@ from pathlib import Path
 from netscand.core.recorded import Memory
 from netscand.store.place import Lock, prepare, refuse_remote, set_aside
 from netscand.store.reader import remember
-from netscand.store.schema import HistoryBroken, is_broken, new_epoch, open_database
+from netscand.store.schema import HistoryBroken, is_broken, new_epoch, open_database, refuse_stranger
 from netscand.store.writer import RESERVED
 
 log = logging.getLogger(__name__)
@@ -34,9 +34,10 @@ class Opened:
 def open_history(path: Path, lock: Lock) -> Opened:
     """Open the database to write: made, migrated, or set aside and made anew, where needed.
 
-    Raises HistoryRefused (another file system, a newer schema), HistoryInUse.
+    Raises HistoryRefused (another file system, another's file, a newer schema), HistoryInUse.
     """
     refuse_remote(path)
+    refuse_stranger(path)
     notice = ""
     try:
         lock.take()

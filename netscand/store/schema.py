@@ -20,6 +20,8 @@ VERSION = 1
 
 PAGE = 4096
 
+MAGIC = b"SQLite format 3\0"
+
 APPLICATION = 0x6E736364
 """PRAGMA application_id: "nscd"; file(1) and we know the file by it."""
 
@@ -84,13 +86,30 @@ def open_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def refuse_stranger(path: Path) -> None:
+    """Refuse a file that is no history and never was in our hands, before anything is touched. Raises HistoryRefused.
+
+    A lock beside it says that it was: then it is a history, or what became of one.
+    """
+    if Path(f"{path}.lock").exists():
+        return
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except OSError:  # none yet; or who opens it meets that again, and says so
+        return
+    if header and not (header.startswith(MAGIC) and int.from_bytes(header[68:72]) == APPLICATION):
+        kind = "the database of another program" if header.startswith(MAGIC) else "a file of another kind"
+        raise HistoryRefused(f"[history] path: {path} is {kind}; it is left as it is: name another path")
+
+
 def _look(path: Path) -> None:
     """Judge by the header (sqlite.org/fileformat2.html, section 1.3), before SQLite itself touches a file."""
     with path.open("rb") as file:
         header = file.read(100)
     if not header:
         return
-    whole = len(header) == 100 and header.startswith(b"SQLite format 3\0")
+    whole = len(header) == 100 and header.startswith(MAGIC)
     if not whole or header[21:24] != bytes((64, 32, 32)) or header[18] not in (1, 2) or header[19] not in (1, 2):
         raise HistoryBroken("it is no database")
     _judge(path, int.from_bytes(header[68:72]), int.from_bytes(header[60:64]))

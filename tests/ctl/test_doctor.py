@@ -87,6 +87,15 @@ def test_each_problem_is_told_where_it_belongs(
 
 
 @pytest.mark.parametrize(
+    "problem",
+    ["no network is up (192.168.1.0/24@eth0): nobody can be heard", "the configuration was not reloaded: [scan] rate"],
+)
+def test_what_is_no_trouble_of_the_history_is_not_told_as_one(ctl: Ctl, daemon: FakeDaemon, problem: str) -> None:
+    daemon.status = status(version=__version__, status="degraded", problems=[problem])
+    assert examined(ctl, code=0)["database"]["verdict"] == "ok"
+
+
+@pytest.mark.parametrize(
     ("networks", "verdict"),
     [
         ([], "failed"),

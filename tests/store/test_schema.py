@@ -1,6 +1,7 @@
 """Versions of the database, and whose file it is."""
 
 import asyncio
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -117,6 +118,17 @@ def test_the_database_of_another_program_is_left_alone(tmp_path: Path, applicati
     with pytest.raises(HistoryRefused, match="another program"):
         opened(path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("theirs", [b"127.0.0.1 localhost\n", b"x" * 5000, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_a_file_that_never_was_a_history_is_left_alone(tmp_path: Path, theirs: bytes) -> None:
+    """A path mistyped must not cost anybody /etc/hosts: not its place, its content or its mode."""
+    path = tmp_path / "hosts"
+    path.write_bytes(theirs)
+    path.chmod(0o644)
+    with pytest.raises(HistoryRefused, match="is left as it is"):
+        opened(path)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777, os.listdir(tmp_path)) == (theirs, 0o644, ["hosts"])
 
 
 def test_our_files_are_known_by_their_id(tmp_path: Path) -> None:

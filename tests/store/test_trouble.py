@@ -259,6 +259,7 @@ def test_garbage_is_set_aside_and_never_deleted(
     """FAULTS F8: one loud word, a problem that stays, and a new history that works."""
     path = tmp_path / "h.db"
     path.write_bytes(garbage)
+    (tmp_path / "h.db.lock").touch()  # it was a history once
 
     async def play() -> None:
         async with diary(path) as book:
