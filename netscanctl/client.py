@@ -290,10 +290,9 @@ def refused(daemon: Daemon, status: int, content: bytes = b"") -> Failure:
         wish = "the token of --token-file is not accepted" if daemon.token else "a token is needed: --token-file FILE"
         return NotPermitted(f"{message or 'not permitted'}: {wish}")
     if status == 403:
-        return NotPermitted(
-            f"{message or 'not permitted'}: ask for membership of the group netscan (usermod -aG netscan USER, then "
-            "log in anew), or use --token-file FILE"
-        )
+        group = "ask for membership of the group netscan (usermod -aG netscan USER, then log in anew), or use"
+        there = "use --socket on the daemon's own host, or a token of that role:"
+        return NotPermitted(f"{message or 'not permitted'}: {there if daemon.url else group} --token-file FILE")
     if not message and (status == 404 or status not in protocol.ERROR_STATUS.values()):
         return stranger(daemon)
     return Failure(message or f"the daemon at {daemon.place} refused ({http.client.responses[status]})")

@@ -43,13 +43,24 @@ RIGHTS: Mapping[str, Role] = {
 }
 """Every route and every message: the least role. What has no entry is refused, and fails a test (FAULTS T1)."""
 
+DEEDS: Mapping[str, str] = {
+    "GET /api/backup": "saving a copy of the history",
+    "POST /api/scan": "asking for a scan",
+    "scan_now": "asking for a scan",
+    "set_interval": "asking for another interval",
+    "PATCH /api/devices/{mac}": "changing what is said of a device",
+    "DELETE /api/devices/{mac}": "forgetting a device",
+}
+"""What a route or a message does, for a person; all others read."""
+
 
 def need(what: str, role: Role, *, ask_for_token: bool = False) -> None:
     """Refuse what this role may not do; `ask_for_token`: with a token it could be another."""
     least = RIGHTS.get(what)
     if least is not None and role >= least:
         return
-    sentence = f"{what} needs the role {least.told if least else 'of nobody'}, not {role.told}"
+    deed = DEEDS.get(what, "reading") if least is not None else what
+    sentence = f"{deed} needs the role {least.told if least is not None else 'of nobody'}, not {role.told}"
     if ask_for_token and least is not None:
         raise Refused("unauthorized", f"{sentence}; a token may have it", headers={"WWW-Authenticate": "Bearer"})
     raise Refused("forbidden", sentence)

@@ -64,6 +64,21 @@ def test_who_may_not_change_anything_is_told_what_to_do(ctl: Ctl, daemon: FakeDa
     assert "this needs the role admin: ask for membership of the group netscan" in done.stderr
 
 
+def test_over_tcp_who_may_not_is_not_sent_for_a_group_that_would_not_help(ctl: Ctl) -> None:
+    far = FakeDaemon()
+    said = refusal(403, "forbidden", "this needs the role admin")
+    assert isinstance(said.body, bytes)
+    far.answers[f"/api/devices/{SEVEN}"] = (403, said.body)
+    far.start()
+    try:
+        done = ctl.run("--url", f"http://127.0.0.1:{far.port}", "known", SEVEN, NETSCANCTL_SOCKET="")
+    finally:
+        far.stop()
+    assert (done.returncode, "group" in done.stderr) == (4, False)
+    mend = "use --socket on the daemon's own host, or a token of that role: --token-file FILE"
+    assert done.stderr == f"netscanctl: this needs the role admin: {mend}\n"
+
+
 def test_a_patience_shorter_than_asking_takes_says_so(ctl: Ctl) -> None:
     """Nobody is offline before three probes and a request went unanswered."""
     said = f"netscanctl: host7 ({SEVEN}) may be silent for 2 s; with the probes that must go unanswered too, some 14 s"

@@ -8,7 +8,7 @@ import pytest
 from netscand import config, protocol
 from netscand.serve.answers import Refused
 from netscand.serve.page import PATHS
-from netscand.serve.rights import RIGHTS, Role, need
+from netscand.serve.rights import DEEDS, RIGHTS, Role, need
 from tests.serve.house import TOKENS, hear, house, mac, token_file
 from tests.serve.test_server import a_server
 
@@ -25,6 +25,14 @@ def test_each_role_may_do_what_the_ones_before_may() -> None:
                 with pytest.raises(Refused) as refused:
                     need(what, role)
                 assert refused.value.status == 403
+
+
+def test_who_is_refused_is_told_in_words_what_needs_which_role() -> None:
+    assert set(DEEDS) == {what for what, least in RIGHTS.items() if least > Role.READ}
+    with pytest.raises(Refused, match=r"^changing what is said of a device needs the role admin, not scan$"):
+        need("PATCH /api/devices/{mac}", Role.SCAN)
+    with pytest.raises(Refused, match=r"^reading needs the role read, not none$"):
+        need("GET /api/events", Role.NONE)
 
 
 def test_what_the_table_does_not_name_is_refused_to_everyone() -> None:
