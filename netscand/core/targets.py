@@ -22,6 +22,8 @@ def resolve(targets: Sequence[str], networks: Sequence[Network]) -> Wish:
     for target in dict.fromkeys(targets):  # a thousand times half of a large network would hold everyone up
         found = dict(_places(target, networks))
         if not found:
+            if any(IPv4Network(target).subnet_of(part) for network in networks for part in network.spared):
+                raise BadTarget(f"{target}: excluded by [scan] exclude")
             scanned = ", ".join(network.id for network in networks)
             raise BadTarget(f"{target}: not an address within a scanned network (scanned: {scanned})")
         for network, offsets in found.items():

@@ -283,6 +283,17 @@ def test_a_target_that_is_not_scanned_is_refused(target: str) -> None:
         world.planner.wish([target], world.now)
 
 
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [("10.0.0.25", "excluded by"), ("10.0.0.128/26", "excluded by"), ("10.0.0.0", "not an address")],
+)
+def test_a_target_that_is_excluded_is_refused_as_that(target: str, why: str) -> None:
+    spared = (IPv4Network("10.0.0.25/32"), IPv4Network("10.0.0.128/25"))
+    world = World([replace(network(), spared=spared)])
+    with pytest.raises(BadTarget, match=f"^{target}: {why}"):
+        world.planner.wish([target], world.now)
+
+
 def test_with_nothing_to_scan_a_wish_is_refused() -> None:
     world = World([])
     with pytest.raises(BadTarget, match="no network"):
