@@ -7,7 +7,7 @@ says who it is (the name, else the vendor, else the MAC), a wide one the MAC too
 from collections.abc import Iterable
 from datetime import datetime
 
-from netscanctl.render import GAP, NONE, Paint, moment, name_of, vendor_of
+from netscanctl.render import GAP, NONE, Paint, moment, name_of, span, vendor_of
 from netscanctl.text import SENTENCE_LIMIT, clean, fit, pad, width
 from netscand.protocol import Device, Event
 
@@ -24,6 +24,8 @@ WHO = 17
 """As wide as a MAC: so 80 columns leave a reason 21, the length of the commonest."""
 WIDE = 120
 """Columns from which a terminal has room for the MAC."""
+SAID = ("label", "known", "notes", "patience")
+"""Fields of a device that are a user's to say."""
 WHY = 8
 """Columns below which a reason is not cut; a terminal so narrow wraps."""
 
@@ -90,14 +92,16 @@ def detail(event: Event) -> str:
         case "renamed" if device:
             return f"was {clean(was.get('hostname') or NONE)}"
         case "labelled" if device:
-            return ", ".join(_word(clean(key), old) for key, old in was.items())
+            return ", ".join(f"{key} {_word(was[key])} → {_word(getattr(device, key))}" for key in SAID if key in was)
         case "gateway_changed" if event.other:
             return f"was {other}"
     return ""
 
 
-def _word(key: str, old: object) -> str:
-    """What the user said before."""
-    if isinstance(old, bool):
-        return f"was {key}" if old else f"was not {key}"
-    return f"{key} was {clean(NONE if old is None else old)}"
+def _word(said: object) -> str:
+    """What the user says, or said before; the only number is a patience."""
+    if isinstance(said, bool):
+        return "yes" if said else "no"
+    if isinstance(said, int | float):
+        return span(said)
+    return NONE if said is None else f"'{clean(said)}'"

@@ -60,7 +60,10 @@ def test_a_change_without_a_time_is_told_as_of_now() -> None:
      (event("address_conflict", device(7), other="aa:bb:cc:00:00:01"),
       "192.168.1.7 is claimed by aa:bb:cc:00:00:01 too"),
      (event("renamed", device(7), previous={"hostname": None}), "was -"),
-     (event("labelled", device(7), previous={"label": "old", "known": False}), "label was old, was not known"),
+     (event("labelled", device(7, label="new", known=True), previous={"label": "old", "known": False}),
+      "label 'old' → 'new', known no → yes"),
+     (event("labelled", device(7, patience=5.0), previous={"patience": 90.0, "notes": "a"}),
+      "notes 'a' → -, patience 90 s → 5 s"),
      (event("gateway_changed", device(7), other="aa:bb:cc:00:00:01"), "was aa:bb:cc:00:00:01")],
 )  # fmt: skip
 def test_a_change_tells_what_exactly_changed(what: object, said: str) -> None:
