@@ -145,10 +145,10 @@ def networks_table(networks: Iterable[Network], *, columns: int | None, paint: P
 
 
 def coverage(network: Network) -> str:
-    """How much of a network one scan asks."""
-    if network.state == "excluded":
-        return NONE
+    """How much of a network one scan asks; nothing where none is made, as while it is down."""
     part = network.coverage.fraction
+    if network.state == "excluded" or not part:
+        return NONE
     return f"{part:.0%}" if part >= 1 else f"{part:.1%} a scan, all in {span(network.coverage.seconds)}"
 
 

@@ -158,6 +158,14 @@ def test_a_network_says_why_it_is_scanned_and_how_much() -> None:
     assert rows[3].endswith("docker0 is this host's end of containers")
 
 
+def test_a_network_that_is_down_covers_nothing_and_says_so_by_a_dash() -> None:
+    down = network(state="down", coverage=Coverage(fraction=0, seconds=0))
+    rows = render.networks_table([down], columns=None, paint=render.plain, today=None).splitlines()
+    assert "  30 s      -         2026-" in rows[1]
+    shown = render.status_facts(status(networks=[down]), paint=render.plain, today=None)
+    assert " down, 2 online, coverage -\n" in shown
+
+
 def test_a_device_tells_its_dhcp_client_if_that_was_heard() -> None:
     for told, lines in ({}, 0), ({"dhcp_vendor_class": None}, 0), ({"dhcp_vendor_class": "android-dhcp-14"}, 1):
         shown = render.device_facts(device(1, **told), paint=render.plain, now=NOW, today=None, presence="")
