@@ -96,7 +96,9 @@ def _tables(config: Path) -> dict[str, Any]:
 def of_configuration(config: Path) -> Finding:
     """What netscand says of its file."""
     if not config.exists():
-        return good("configuration", f"no {config}: the defaults hold")
+        if config == Path(CONFIGURATION):
+            return good("configuration", f"no {config}: the defaults hold")
+        return bad("configuration", f"there is no {config}", "name the file that netscand reads, or leave --config out")
     if not os.access(config, os.R_OK):
         return unseen("configuration", f"you may not read {config}", probes.AS_ROOT)
     judge = [sys.executable, "-m", "netscand", "--check-config", str(config)]

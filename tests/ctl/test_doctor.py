@@ -200,6 +200,14 @@ def test_it_says_what_keeps_a_daemon_from_starting(tmp_path: Path) -> None:
     assert absent(tmp_path, "--config", str(config))["configuration"]["verdict"] == "ok"
 
 
+def test_a_configuration_that_was_named_has_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for `netscand --config`; the usual place may be empty."""
+    nope = tmp_path / "nope.toml"
+    assert (doctor.of_configuration(nope).verdict, str(nope) in doctor.of_configuration(nope).found) == ("failed", True)
+    monkeypatch.setattr(doctor, "CONFIGURATION", str(nope))
+    assert doctor.of_configuration(nope).verdict == "ok"
+
+
 def test_what_stands_in_the_sockets_way_is_told(tmp_path: Path) -> None:
     (tmp_path / "none.sock").write_text("")
     assert absent(tmp_path)["socket"]["verdict"] == "failed"
