@@ -45,6 +45,8 @@ def command(
     devices = sorted(client.read(answer, DeviceList).devices, key=ORDERS[sort])
     if form in (None, "table"):
         terminal.write(devices_table(devices, columns=terminal.columns, paint=terminal.paint, today=terminal.today))
+        if text and not devices:
+            terminal.talk(f"nobody matches {clean(text)}")
         return
     from netscanctl import formats
 

@@ -29,7 +29,14 @@ def test_devices_are_a_plain_table_in_a_pipe(ctl: Ctl) -> None:
 def test_an_empty_list_is_done(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.devices = []
     done = ctl.run("devices")
+    assert (done.returncode, len(done.stdout.splitlines()), done.stderr) == (0, 1, "")
+
+
+def test_a_text_that_nobody_matches_is_said_to_people_and_is_done(ctl: Ctl) -> None:
+    done = ctl.run("devices", "nosuchthing")
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
+    assert done.stderr == "netscanctl: nobody matches nosuchthing\n"
+    assert ctl.run("devices", "nosuchthing", "--format", "csv").stderr == ""
 
 
 @pytest.mark.parametrize(
