@@ -4,13 +4,14 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from random import SystemRandom
 
 from netscand import protocol
 from netscand.config import Config
 from netscand.core.inventory import Inventory
-from netscand.core.model import Device, Event, Mac, ScanFailed, ScanFinished, ScanNews
+from netscand.core.model import Device, Event, Mac, Network, ScanFailed, ScanFinished, ScanNews
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
 from netscand.engine import Engine, Numbers
@@ -49,6 +50,12 @@ def once(config: Config, *, as_json: bool) -> int:
     return asyncio.run(_once(config, as_json=as_json))
 
 
+def nothing_to_scan(networks: Iterable[Network]) -> str:
+    """Why there is no network to scan, network by network."""
+    seen = [f"{network.id} ({network.state}: {network.why})" for network in networks]
+    return f"no network to scan: {', '.join(seen) or 'no interface has an IPv4 address'}"
+
+
 def _by_address(device: Device) -> tuple[bool, int, bytes, Mac]:
     """IPv4, then IPv6, each in the order of numbers, then who has none."""
     ip = device.ip or b""
@@ -68,7 +75,7 @@ async def _once(config: Config, *, as_json: bool) -> int:
     try:
         engine.set_networks(interfaces.open())
         if not any(network.state == "up" for network in engine.networks.values()):
-            sys.stderr.write("netscand: no network to scan; `netscanctl networks` or [scan] interfaces tell why\n")
+            sys.stderr.write(f"netscand: {nothing_to_scan(engine.networks.values())}\n")
             return 69
         listener.scan_id = engine.scan_now(())
         async with asyncio.TaskGroup() as rooms:

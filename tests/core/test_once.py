@@ -1,0 +1,16 @@
+"""`netscand --once`: what it says where there is nobody to ask. What it finds on a LAN: tests/lab/test_daemon.py."""
+
+from dataclasses import replace
+
+from netscand.core.model import NetworkState
+from netscand.once import nothing_to_scan
+from tests.core.world import network
+
+
+def test_with_nothing_to_scan_it_says_of_each_network_why_without_a_service() -> None:
+    """Nobody who uses it needs a daemon, so `netscanctl` could not tell."""
+    tunnel = replace(network("10.8.0.0/24", "wg0", state=NetworkState.EXCLUDED), why="wg0 is a tunnel (wireguard)")
+    away = replace(network(state=NetworkState.DOWN), why="no carrier")
+    said = "10.8.0.0/24@wg0 (excluded: wg0 is a tunnel (wireguard)), 10.0.0.0/24@eth0 (down: no carrier)"
+    assert nothing_to_scan([tunnel, away]) == f"no network to scan: {said}"
+    assert nothing_to_scan([]) == "no network to scan: no interface has an IPv4 address"
