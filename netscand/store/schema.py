@@ -89,9 +89,10 @@ def open_database(path: Path) -> sqlite3.Connection:
 def refuse_stranger(path: Path) -> None:
     """Refuse a file that is no history and never was in our hands, before anything is touched. Raises HistoryRefused.
 
-    A lock beside it says that it was: then it is a history, or what became of one.
+    A lock beside it says that it was: then it is a history, or what became of one. With a log, what it is may stand
+    there; SQLite will say.
     """
-    if Path(f"{path}.lock").exists():
+    if Path(f"{path}.lock").exists() or Path(f"{path}-wal").exists():
         return
     try:
         with path.open("rb") as file:
