@@ -244,10 +244,11 @@ def test_read_only_state_is_told_and_no_reason_not_to_start(lab: Lab) -> None:
 def test_a_broken_file_is_set_aside_and_the_daemon_runs(lab: Lab) -> None:
     """FAULTS F8."""
     daemon = lab.daemon(QUICK, start=False)
-    daemon.history.write_bytes(b"no database, but somebody's " * 100)
+    daemon.history.write_bytes(b"no database any more, " * 100)
+    Path(f"{daemon.history}.lock").touch()  # it was a history once
     daemon.start()
     (aside,) = daemon.folder.glob("netscand.db.corrupt-*")
-    assert aside.read_bytes().startswith(b"no database")
+    assert aside.read_bytes().startswith(b"no database any more")
     assert aside.name in daemon.get("/api/status")["problems"][0]
     assert daemon.log().count("set aside") >= 1
 
