@@ -15,6 +15,7 @@ import pytest
 from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
+from tests.lab.ordinary import ordinary
 from tests.lab.test_daemon import IMPATIENT, wait_for
 
 PHONE, MAC = "10.77.0.99", "a4:83:e7:12:34:56"
@@ -91,12 +92,11 @@ def test_a_backup_is_a_whole_database_of_what_was(daemon: Daemon, tmp_path: Path
         assert "in the backup" in "\n".join(copy.iterdump())
 
 
-def test_an_ordinary_user_may_look_and_not_change(lab: Lab, daemon: Daemon) -> None:
+def test_an_ordinary_user_may_look_and_not_change(lab: Lab, daemon: Daemon, tmp_path: Path) -> None:
     daemon.folder.chmod(0o755)
 
     def as_nobody(*argv: str) -> subprocess.CompletedProcess[str]:
-        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *daemon.ctl_argv(*argv)]
-        return daemon.space.run(command, check=False)
+        return daemon.space.run(ordinary(daemon.ctl_argv(*argv), tmp_path), check=False)
 
     assert as_nobody("events").returncode == 0
     for argv in (["label", MAC, "x"], ["forget", MAC], ["backup", "-"]):
