@@ -104,13 +104,11 @@ class Hub:
 
     @contextmanager
     def snapshot(self, fits: Filter = EVERYTHING, *, macs: Iterable[Mac] | None = None) -> Iterator[Snapshot]:
-        """The devices as they are now (only `macs`, in the order of MACs), held while the block lasts."""
+        """The devices as they are now (only `macs`), held while the block lasts."""
         assert self._scanner is not None, "attach() comes first"
         held = self._scanner.devices
         devices = dict(held) if macs is None else {mac: held[mac] for mac in macs if mac in held}
-        taken = Snapshot(
-            self._scanner.cursor, devices, fits, self._translator, self._turns, self.settled, by_mac=macs is not None
-        )
+        taken = Snapshot(self._scanner.cursor, devices, fits, self._translator, self._turns, self.settled)
         self._snapshots.add(taken)
         try:
             yield taken

@@ -6,12 +6,11 @@ makes no event. A round over thousands of devices goes in MAC order, so that it 
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from heapq import merge
+from heapq import heapify, heappop
 from math import inf
 from time import monotonic
 
 from netscand.core.model import Device, EventKind, Mac, Status
-from netscand.core.order import runs
 from netscand.core.words import said_of
 from netscand.store.rows import Row, WallClock, device_row, mac_number, seen_row
 from netscand.store.work import Devices
@@ -93,7 +92,7 @@ class Rounds:
         gone, self._gone = self._gone, set()
         if not changed and not gone:
             return
-        for macs in slices(await in_order(changed)):
+        for macs in slices(changed):
             self._put(Devices(rows=self._rows(macs), seen=self._seen(macs)))
             await asyncio.sleep(0)
         self._put(Devices(gone=[mac_number(mac) for mac in gone], shown=through, losses=self.losses))
@@ -119,7 +118,7 @@ class Rounds:
         if taught:
             self._taught_at = now
         seen: list[Row] = []
-        for macs in slices(await in_order(devices)):
+        for macs in slices(devices):
             for mac in macs:
                 if (old := devices.get(mac)) and _outdated(old, now - self.keep):
                     self._forget(mac)
@@ -152,16 +151,9 @@ def _taught(device: Device) -> bool:
     return len(device.presence.learned()) > NOTHING_LEARNED
 
 
-async def in_order(macs: Iterable[Mac]) -> Iterator[Mac]:
-    """These MACs, sorted, without holding the loop for it."""
-    found = []
-    for run in runs(list(macs)):
-        found.append(run)
-        await asyncio.sleep(0)
-    return merge(*found)
-
-
-def slices(macs: Iterator[Mac]) -> Iterator[list[Mac]]:
-    """Some at a time."""
-    while part := [mac for _, mac in zip(range(SLICE), macs, strict=False)]:
-        yield part
+def slices(macs: Iterable[Mac]) -> Iterator[list[Mac]]:
+    """Some at a time, in order; by a heap, for to sort thousands at once would hold the loop."""
+    heap = list(macs)
+    heapify(heap)
+    while heap:
+        yield [heappop(heap) for _ in range(min(SLICE, len(heap)))]
