@@ -21,7 +21,6 @@ from contextlib import suppress
 from itertools import chain
 from math import inf
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
 from netscand.store.place import HistoryRefused, Lock, prepare, set_aside
 from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, Row
@@ -90,8 +89,8 @@ class Writer(threading.Thread):
         self.disk_is_busy = False
         """The keeper syncs, or left it to the next commit to do so: none for the loop."""
         self._works: deque[Work] = deque()
-        self._bell: SimpleQueue[None] = SimpleQueue()
-        """Rung once for each work."""
+        self._bell = threading.Event()
+        """There is work."""
         self._turn = threading.Lock()
         """Held by who takes works and does them: so they are done in their order."""
         self._not_before = 0.0
@@ -115,7 +114,7 @@ class Writer(threading.Thread):
     def put(self, work: Work) -> None:
         """Hand it over; never waits."""
         self._works.append(work)
-        self._bell.put(None)
+        self._bell.set()
 
     def at_once(self, events: Events) -> Report | None:
         """Store a few events here and now, on the caller's thread; None: not now, `put` them."""
@@ -131,9 +130,9 @@ class Writer(threading.Thread):
 
     def _write_now(self, events: Events) -> Report | None:
         began = time.monotonic()
-        self._wait_for_others(0.0)  # whoever holds the database must not hold the loop
         self._backlog, self._backlog_words = list(events.rows), list(events.words)
         try:
+            self._wait_for_others(0.0)  # whoever holds the database must not hold the loop
             self._write_events()
         except (sqlite3.Error, OSError):  # the thread meets it again, and says what it is
             self._backlog, self._backlog_words = [], []
@@ -157,35 +156,28 @@ class Writer(threading.Thread):
     def run(self) -> None:
         """Until told to stop."""
         while True:
-            self.turned_at = time.monotonic()
-            now = time.monotonic()
+            self.turned_at = now = time.monotonic()
             wait = min(1.0, max(0.0, (self._again_at if self._trouble else self._trim_at) - now))
-            came = 0
-            with suppress(Empty):
-                self._bell.get(timeout=wait)
-                came = 1
+            self._bell.wait(wait)
             with self._turn:
-                works = self._take(came)
+                works = self._take()
                 if works and isinstance(works[-1], Stop):
                     self._guarded(works[:-1])
                     self._end(works[-1])
                     return
                 self._guarded(works)
 
-    def _take(self, came: int) -> list[Work]:
-        """What is there, in one batch; `came`: how often the bell was heard for it."""
+    def _take(self) -> list[Work]:
+        """What is there, in one batch."""
+        self._bell.clear()  # first: what comes from here on rings it anew
         works: list[Work] = []
         rows = 0
-        while came and rows < MOST_ROWS and not (works and isinstance(works[-1], Stop)):
+        while self._works and rows < MOST_ROWS and not (works and isinstance(works[-1], Stop)):
             work = self._works.popleft()
             works.append(work)
             rows += len(work.rows) if isinstance(work, Events) else 0
-            came = 0
-            with suppress(Empty):
-                self._bell.get_nowait()
-                came = 1
-        if came:
-            self._bell.put(None)
+        if self._works:
+            self._bell.set()
         return works
 
     def _guarded(self, works: Sequence[Work]) -> None:
