@@ -109,6 +109,7 @@ def test_a_device_is_labelled_known_noted(admin: Page, guarded: Daemon) -> None:
     admin.until("/^(?!33 )/.test(document.querySelector('#d-patience').placeholder)")
     assert guarded.get(f"/api/devices/{MAC}")["patience"] != 33
     admin.until("/Edited/.test(document.querySelector('#device ol').innerText)")
+    admin.until("/label .+ → Jane's laptop/.test(document.querySelector('#device ol').innerText)")
 
 
 def test_a_label_of_markup_is_letters(admin: Page, guarded: Daemon) -> None:

@@ -106,6 +106,7 @@ const MARKS = {
 export const markOf = (event) => MARKS[event.kind] || "";
 
 const PLAIN = new Map([[null, "empty"], ["", "empty"], [true, "yes"], [false, "no"]]);
+const plain = (said) => PLAIN.get(said) ?? said;
 
 /** What exactly changed, and why. */
 export function detailOf(event) {
@@ -119,7 +120,8 @@ export function detailOf(event) {
     case "renamed": return was.hostname ? `was ${was.hostname}` : event.reason;
     case "gateway_changed": return event.other ? `was ${event.other}` : event.reason;
     case "labelled":
-      return Object.entries(was).map(([key, old]) => `${key} was ${PLAIN.get(old) ?? old}`).join(", ") || event.reason;
+      return Object.entries(was).map(([key, old]) => `${key} ${plain(old)} → ${plain(event.device[key])}`).join(", ")
+        || event.reason;
     default: return event.reason || "";
   }
 }
