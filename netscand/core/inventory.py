@@ -338,7 +338,7 @@ class Inventory:
         # What is gone first: a network with another name is told as the end of one and the start of the other.
         for network_id in sorted(before.keys() | self.networks.keys() | self._recalled, key=lambda name: name in up):
             old, new = before.get(network_id), self.networks.get(network_id)
-            was, is_up = (each is not None and each.state in SCANNED for each in (old, new))
+            was, is_up = old is not None and old.state in SCANNED, network_id in up
             if is_up and not was:
                 assert new is not None
                 events.append(Event(EventKind.NETWORK_UP, now, new.id, reason=new.why))
