@@ -27,6 +27,16 @@ ZONE = "Asia/Tokyo"
 """Nine hours before UTC, no summer time: people must see 07:02 where the wire says 22:02."""
 
 
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The local time of this process is ZONE's."""
+    monkeypatch.setenv("TZ", ZONE)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
 def environment(**more: str) -> dict[str, str]:
     """A plain one: nothing of the machine's decides how netscanctl behaves."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "PYTHONPATH", "VIRTUAL_ENV") if key in os.environ}

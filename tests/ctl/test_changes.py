@@ -1,7 +1,5 @@
 """One change, one line: columns that stay where they are, and fit the terminal."""
 
-import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 
@@ -12,17 +10,10 @@ from netscanctl.render import plain
 from netscanctl.text import width
 from tests.ctl.words import came, device, event, left
 
+pytestmark = pytest.mark.usefixtures("in_tokyo")
+
 NOW = datetime(2026, 11, 24, 8, 0, 0, tzinfo=timezone(timedelta(hours=9)))
 LONG = "14 probes and 1 request unanswered, silent for 90.0 s"
-
-
-@pytest.fixture(autouse=True)
-def _in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 def line(of: object, columns: int | None = None) -> str:

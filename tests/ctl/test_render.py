@@ -1,7 +1,5 @@
 """Messages as lines and tables, for people."""
 
-import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -13,16 +11,9 @@ from netscand.protocol import Coverage, Traffic
 from tests.ctl.test_text import HOSTILE
 from tests.ctl.words import AT, LATER, device, event, network, scanned, status
 
+pytestmark = pytest.mark.usefixtures("in_tokyo")
+
 NOW = datetime(2026, 11, 24, 8, 0, 0, tzinfo=timezone(timedelta(hours=9)))
-
-
-@pytest.fixture(autouse=True)
-def _in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 def line(of: object, *, paint: render.Paint = render.plain) -> str:

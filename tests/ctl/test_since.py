@@ -1,7 +1,5 @@
 """From when on."""
 
-import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -35,16 +33,6 @@ def test_a_time_or_so_long_ago_is_said_in_utc(said: str, meant: str) -> None:
 def test_a_time_without_a_zone_is_local(said: str, hour: int) -> None:
     meant = datetime.fromisoformat(place_or_time(said, NOW)).astimezone()
     assert (meant.day, meant.hour, meant.minute) == (24, hour, 30 if hour else 0)
-
-
-@pytest.fixture
-def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The local time is nine hours before UTC."""
-    monkeypatch.setenv("TZ", "Asia/Tokyo")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 @pytest.mark.usefixtures("in_tokyo")

@@ -40,6 +40,13 @@ def kinds_since(daemon: Daemon, cursor: str) -> list[str]:
     return [event["kind"] for event in daemon.get(f"/api/events?limit=5000&since={cursor}")["events"]]
 
 
+def watching(lab: Lab, others: int) -> tuple[Daemon, str]:
+    """A daemon that knows them, this host and whoever else the crowd has; and where its stream stands."""
+    daemon = lab.daemon(QUICK, as_user=True)
+    wait_for("the others", lambda: len(daemon.devices()) >= others)
+    return daemon, daemon.get("/api/status")["cursor"]
+
+
 # ---- a hostile host -------------------------------------------------------------------------------------------------
 
 
@@ -48,9 +55,7 @@ def test_one_frame_of_a_stranger_makes_no_quiet_device_offline(lab: Lab) -> None
     crowd, evil = lab.crowd(), lab.host()
     crowd.join("10.77.0.50", PRINTER)
     crowd.populate(f"10.77.0.{number}" for number in range(60, 66))
-    daemon = lab.daemon(QUICK, as_user=True)
-    wait_for("the others", lambda: len(daemon.devices()) >= 8)
-    cursor = daemon.get("/api/status")["cursor"]
+    daemon, cursor = watching(lab, 8)
     with raw(evil) as sender:
         for _ in range(15):
             sender.send(claim(PRINTER, "10.77.0.222", via=evil.mac))
@@ -63,9 +68,7 @@ def test_frames_of_80_made_up_devices_hide_nobodys_leaving(lab: Lab) -> None:
     """Their silence had the network called silent: for ten minutes nobody was told gone."""
     crowd, evil = lab.crowd(), lab.host()
     crowd.populate(f"10.77.0.{number}" for number in range(60, 68))
-    daemon = lab.daemon(QUICK, as_user=True)
-    wait_for("the others", lambda: len(daemon.devices()) >= 9)
-    cursor = daemon.get("/api/status")["cursor"]
+    daemon, cursor = watching(lab, 9)
     with raw(evil) as sender:
         for number in range(80):
             sender.send(claim(f"02:ee:00:00:00:{number:02x}", f"10.77.0.{100 + number}"))
