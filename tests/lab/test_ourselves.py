@@ -26,10 +26,16 @@ time.time, time.time_ns = later(time.time, 1), later(time.time_ns, 10**9)
 """A wall clock that jumps as a file says, for one process alone."""
 
 
+def jump_to(place: Path, seconds: int) -> None:
+    """At once: a daemon that looks while the file is written would read no number, and end."""
+    (place / "next").write_text(str(seconds))
+    (place / "next").replace(place / "jump")
+
+
 def test_a_clock_that_jumps_changes_no_presence_and_no_order(lab: Lab, tmp_path: Path) -> None:
     """FAULTS F12: ten years on, back to an hour ago, and right again. The kernel's stamps stay where they are."""
     (tmp_path / "sitecustomize.py").write_text(CLOCK)
-    (tmp_path / "jump").write_text("0")
+    jump_to(tmp_path, 0)
     crowd = lab.crowd()
     crowd.populate(addresses := lab.addresses(10, start=100))
     daemon = lab.daemon(PATIENT, env={"PYTHONPATH": str(tmp_path)})
@@ -37,7 +43,7 @@ def test_a_clock_that_jumps_changes_no_presence_and_no_order(lab: Lab, tmp_path:
         until(stream, "scan_update")
         told = events(stream, 2)
         for number, jump in enumerate((YEARS, -3600, 0)):
-            (tmp_path / "jump").write_text(str(jump))
+            jump_to(tmp_path, jump)
             told += events(stream, 6)
             crowd.join(f"10.77.0.{50 + number}")
             told.append(joined := until(stream, "event", kind="discovered"))
