@@ -189,7 +189,7 @@ class Inventory:
             return 0.0
         return self._agenda[0][0] if self._agenda else inf
 
-    def tick(self, now: float, limit: int = 512) -> tuple[Event, ...]:
+    def tick(self, now: float, limit: int = 128) -> tuple[Event, ...]:
         """Do what is due, at most `limit` at a time: verdicts are returned; asks that presence wants go to `wishes`."""
         if self._chores:  # nobody is judged before
             self._chores.go_on()

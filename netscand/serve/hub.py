@@ -32,7 +32,7 @@ from netscand.serve.held import Held
 from netscand.serve.measures import Measures
 from netscand.serve.moment import Moment
 from netscand.serve.scanner import Scanner
-from netscand.serve.snapshot import Snapshot
+from netscand.serve.snapshot import Snapshot, by_mac
 from netscand.serve.subscriber import Bounds, Subscriber, Told
 from netscand.serve.translate import Translator
 
@@ -104,11 +104,12 @@ class Hub:
 
     @contextmanager
     def snapshot(self, fits: Filter = EVERYTHING, *, macs: Iterable[Mac] | None = None) -> Iterator[Snapshot]:
-        """The devices as they are now (only `macs`), held while the block lasts."""
+        """The devices as they are now (only `macs`, by MAC), held while the block lasts."""
         assert self._scanner is not None, "attach() comes first"
         held = self._scanner.devices
         devices = dict(held) if macs is None else {mac: held[mac] for mac in macs if mac in held}
-        taken = Snapshot(self._scanner.cursor, devices, fits, self._translator, self._turns, self.settled)
+        order = iter(list(devices)) if macs is None else by_mac(devices)  # as they came is nearer in memory
+        taken = Snapshot(self._scanner.cursor, devices, order, fits, self._translator, self._turns, self.settled)
         self._snapshots.add(taken)
         try:
             yield taken
