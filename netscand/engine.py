@@ -213,8 +213,7 @@ class Engine:
         """Take all networks as netlink and the configuration have them now."""
         now = self._clock()
         events = self._inventory.set_networks(networks, now)
-        for ask in self._unsent:
-            self._inventory.not_asked(ask, now)
+        self._inventory.give_up(self._unsent, now)
         self._unsent = []
         for event in events:
             self._publish(event)
@@ -308,9 +307,7 @@ class Engine:
             behind = self._wire.send(asks)
         except SendFailed as refused:
             self._unsent = [ask for ask in asks if ask.network.id != refused.network]
-            for ask in asks:
-                if ask.network.id == refused.network:
-                    self._inventory.not_asked(ask, now)
+            self._inventory.give_up([ask for ask in asks if ask.network.id == refused.network], now)
             if refused.network not in self._refused:
                 log.warning("cannot send: %s", refused)
             self._refused[refused.network] = refused.message

@@ -21,8 +21,8 @@ class Chores:
         return bool(self._left)
 
     def add(self, devices: Iterable[Device], do: Callable[[Device], None]) -> None:
-        """Do this to each of those that are there now. It may be done to a device twice."""
-        self._left.append((iter(list(devices)), do))
+        """Do this to each, perhaps to some twice. They are drawn in their turn: from nothing that changes meanwhile."""
+        self._left.append((iter(devices), do))
         self.go_on()
 
     def go_on(self) -> None:

@@ -33,7 +33,7 @@ from netscand.core.presence import Presence, Rules, Step
 from netscand.core.recall import take_back
 from netscand.core.rulebook import Rulebook
 from netscand.core.said import Said
-from netscand.core.verdict import set_status
+from netscand.core.verdict import lose_sight, set_status
 from netscand.core.words import relabel
 
 UNASKABLE = 300.0
@@ -234,7 +234,7 @@ class Inventory:
             return (*recovered, self._lose(device, now, device.presence.why(now), network.id))
         if verdict is Verdict.NETWORK_SILENT:
             self.place.change(replace(network, state=NetworkState.SILENT))
-            self._doubt_devices(network.id, reason, now)
+            self._doubt(network.id, reason, now)
             return (Event(EventKind.NETWORK_SILENT, now, network.id, reason=reason),)
         if at <= now:
             self._ask_the_others(device, network, now)
@@ -291,11 +291,14 @@ class Inventory:
             device.presence.asked(now, broadcast=ask.mac is None)
             self._schedule(device)
 
-    def not_asked(self, ask: Ask, now: float) -> None:
-        """Note that the interface refused an ask: try again in a second, and count nothing."""
-        device = self._meant(ask)
-        if device is not None and device.status is not Status.OFFLINE and not device.is_self:
-            self._push(device, now + 1.0)
+    def give_up(self, asks: Iterable[Ask], now: float) -> None:
+        """Note that an interface refused asks, thousands perhaps: try again in a second, and count nothing."""
+
+        def try_again(device: Device) -> None:
+            if device.status is not Status.OFFLINE and not device.is_self:
+                self._push(device, now + 1.0)
+
+        self._chores.add((device for ask in asks if (device := self._meant(ask)) is not None), try_again)
 
     def _meant(self, ask: Ask) -> Device | None:
         """Whom an ask is about: not who holds the address by now, but who was asked."""
@@ -347,7 +350,7 @@ class Inventory:
                 self.doubt.end(network_id, now)
                 reason = new.why if new else "the address or the interface is gone"
                 events.append(Event(EventKind.NETWORK_DOWN, now, network_id, reason=reason))
-                self._doubt_devices(network_id, reason, now)
+                self._doubt(network_id, reason, now)
             elif old and new and (old.own6, old.spared) != (new.own6, new.spared):
                 for device in self.addresses.devices(network_id):
                     self._schedule(device)
@@ -367,12 +370,12 @@ class Inventory:
         """Take `[presence]` and the patience of each `[[network]]`."""
         self._rulebook.rules = rules
         if self._rulebook.changed(self.networks.values()):
-            self._chores.add(self.devices.values(), self._rulebook.apply)
+            self._chores.add(list(self.devices.values()), self._rulebook.apply)
 
     def resumed(self, now: float) -> None:
         """We slept, or were stopped: nobody's silence in that time counts."""
         self.doubt.heard_again = now
-        self._chores.add(self.devices.values(), lambda device: self._excuse(device, now))
+        self._chores.add(list(self.devices.values()), lambda device: self._excuse(device, now))
 
     def _excuse(self, device: Device, now: float) -> None:
         silent = device.presence.since < now  # or it was heard since
@@ -380,14 +383,8 @@ class Inventory:
             device.presence.excuse(now)
             self._schedule(device)
 
-    def _doubt_devices(self, network: str, reason: str, now: float) -> None:
-        """Set every device that is online on no other network to `unknown`; the network's event tells it."""
-        interface = self._interfaces.get(network)
-        for device in self.devices.values():
-            if device.status is Status.ONLINE and not device.is_self and is_on(device, network, interface):
-                if self.place.hears(device, now):
-                    continue
-                device.status, device.status_since, device.reason = Status.UNKNOWN, now, reason
+    def _doubt(self, network: str, reason: str, now: float) -> None:
+        lose_sight(self.devices.values(), network, self._interfaces.get(network), self.place, reason, now)
 
     def _believe(self, network: Network, now: float) -> None:
         """We hear this network again: each device gets its own verdict, its silence counted from now."""
@@ -397,4 +394,4 @@ class Inventory:
             if is_on(device, network.id, network.index):
                 self._excuse(device, now)
 
-        self._chores.add(self.devices.values(), excuse)
+        self._chores.add(list(self.devices.values()), excuse)

@@ -11,6 +11,9 @@ from netscand.core.model import Ask
 WATCH_RATE = 1000.0
 """Frames/s that presence asks at most, also where `rate` is 0: thousands of devices are watched, not pressed."""
 
+SKIPS = 1024
+"""Wishes that no longer stand and are passed over at once, some milliseconds' work: after a suspend all are such."""
+
 Afford = Callable[[Ask, float, bool], float | None]
 """(ask, now, fast) → None: it may leave, and is counted; else when there will be room for it."""
 
@@ -34,14 +37,21 @@ class Probes:
         self.next_at = inf
         wishes = self._inventory.wishes
         networks = deque(wishes)
+        skips = SKIPS
         while networks and len(asks) < limit:
             network = networks.popleft()
             queue = wishes.pop(network)
-            while queue and not (network in self._plans and self._inventory.wanted(queue[0], now)):
+            if network not in self._plans:
+                continue
+            while queue and skips and not self._inventory.wanted(queue[0], now):
                 queue.popleft()
+                skips -= 1
             if not queue:
                 continue
             wishes[network] = queue  # behind the others, who are first the next time
+            if not skips:
+                self.next_at = now
+                return
             if self._bucket.room(now) < 1:
                 self.next_at = min(self.next_at, self._bucket.when(now))
                 return

@@ -1,8 +1,9 @@
 """A device's presence changes: the one place where that is written, and told."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from netscand.core.model import Device, Event, EventKind, Observation, Status
+from netscand.core.places import Places, is_on
 
 
 def set_status(
@@ -18,3 +19,22 @@ def set_status(
         kind, at, network, device, seen.ip if seen else device.ip, None, seen.evidence if seen else None,
         reason, previous, seen.at if seen else None,
     )  # fmt: skip
+
+
+def lose_sight(
+    devices: Iterable[Device], network: str, interface: int | None, places: Places, reason: str, now: float
+) -> None:
+    """Set every device that is online on no other network to `unknown`; the network's event tells it.
+
+    All in one moment, for the event shows one; so what most have, a single address, is looked at first.
+    """
+    for device in devices:
+        if device.status is not Status.ONLINE or device.is_self:
+            continue
+        held = device.addresses
+        if len(held) == 1:
+            if held[0].network != network:
+                continue
+        elif not is_on(device, network, interface) or places.hears(device, now):
+            continue
+        device.status, device.status_since, device.reason = Status.UNKNOWN, now, reason

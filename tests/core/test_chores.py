@@ -3,7 +3,7 @@
 import pytest
 
 from netscand.core import chores
-from netscand.core.model import EventKind
+from netscand.core.model import Ask, EventKind
 from netscand.core.presence import Rules
 from netscand.store.rounds import NOTHING_LEARNED
 from tests.core.world import World, mac
@@ -52,3 +52,18 @@ def test_other_rules_reach_everybody(crowd: World) -> None:
     crowd.inventory.set_rules(Rules(least=40.0))
     assert crowd.inventory.next_at > crowd.now
     assert crowd.inventory.devices[mac(1)].presence.patience >= 40.0
+
+
+def test_wishes_that_an_interface_refuses_are_given_up_a_few_at_a_time(crowd: World) -> None:
+    """All of them within the chore, and each device is asked again a second later."""
+    (lan,) = crowd.networks
+    asks = [Ask(lan, device.addresses[0].ip, mac, mac) for mac, device in crowd.inventory.devices.items()]
+    for ask in asks:
+        crowd.inventory._wish(ask)
+    crowd.planner.failed(lan.id, "Network is down", crowd.now)
+    again = [device for device in crowd.inventory.devices.values() if device.agenda == crowd.now + 1.0]
+    assert SOME - 1 <= len(again) <= SOME
+    while crowd.inventory.next_at <= crowd.now:
+        crowd.inventory.tick(crowd.now)
+    again = [device for device in crowd.inventory.devices.values() if device.agenda == crowd.now + 1.0]
+    assert len(again) == MANY

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from netscand.core.model import Ask
+from netscand.core.probes import SKIPS
 from tests.core.world import World, ip, mac, network
 
 
@@ -47,3 +48,30 @@ def test_networks_have_their_turns_where_there_is_little_to_share() -> None:
         world.planner._probes.advance(asks, world.now, 1)
         first += [ask.network.id for ask in asks]
     assert {first.count(each.id) for each in networks} == {3}
+
+
+def test_thousands_of_wishes_that_no_longer_stand_are_passed_over_some_at_a_time() -> None:
+    """As after a suspend; and what still stands behind them is asked."""
+    lan = network()
+    world = World([lan])
+    world.run(40)
+    looked = 0
+
+    def wanted(ask: Ask, now: float) -> bool:
+        nonlocal looked
+        looked += 1
+        return ask.ip == ip("10.0.0.99")
+
+    world.inventory.wanted = wanted  # type: ignore[method-assign]
+    for number in range(2 * SKIPS):
+        world.inventory._wish(Ask(lan, ip("10.0.0.77"), mac(number), mac(number)))
+    world.inventory._wish(Ask(lan, ip("10.0.0.99"), mac(9), mac(9)))
+    asks: list[Ask] = []
+    turns = 0
+    while not asks:
+        before, turns = looked, turns + 1
+        world.planner._probes.advance(asks, world.now, 1)
+        assert looked - before <= SKIPS
+        assert asks or world.planner._probes.next_at == world.now
+    assert turns == 3
+    assert asks[0].ip == ip("10.0.0.99")
