@@ -1,6 +1,9 @@
 """`scan_now` on a /16 where all are alive, 5 % loss, by a daemon that knows nobody, beside arp-scan at its fastest."""
 
+import json
+import sys
 from collections.abc import Callable
+from tempfile import TemporaryDirectory
 
 from tests.bench.crowded import ALIVE, CONFIG, NETWORK, counted_scan, crowded, memory, processor, stop
 from tests.bench.peers import arp_scan
@@ -23,6 +26,13 @@ def peer(lab: Lab, speed: str) -> tuple[float, int]:
         lab.watcher, NETWORK, f"--bandwidth={speed}", "--retry=4", f"--timeout={TIMEOUT}", "-q", "-g"
     )
     return seconds, len(ips)
+
+
+def barest(lab: Lab) -> float:
+    """Seconds of the least that Python can do (tests/bench/barest.py)."""
+    with TemporaryDirectory() as folder:
+        argv = [sys.executable, "-m", "tests.bench.barest", lab.watcher.interface, lab.watcher.ip, NETWORK, folder]
+        return float(json.loads(lab.watcher.run(argv).stdout)["seconds"])
 
 
 def fastest(lab: Lab, say: Callable[[str], None]) -> str:
@@ -50,7 +60,7 @@ def run(options: Options, say: Callable[[str], None]) -> Result:
         speed = fastest(lab, say)
         for number in range(options.times(ROUNDS)):
             seconds, found = peer(lab, speed)
-            note(arp_scan_seconds=seconds, arp_scan_found=found)
+            note(arp_scan_seconds=seconds, arp_scan_found=found, barest_seconds=barest(lab))
             daemon = lab.daemon(CONFIG, as_user=True)
             before = processor(daemon)
             did, took = counted_scan(lab, daemon)
@@ -75,6 +85,7 @@ def figures(samples: dict[str, list[float]]) -> list[Figure]:
         Figure("processor that the daemon used for it, median", median(samples["processor"]), "s"),
         Figure("arp-scan, median", theirs, "s"),
         Figure("netscand / arp-scan", ours / theirs, "×", most=1.5),
+        Figure("the barest Python / arp-scan", median(samples["barest_seconds"]) / theirs, "×"),
         Figure("found by netscand", 100 * sum(samples["found"]) / len(samples["found"]) / ALIVE, "%", least=99.99),
         Figure("found by arp-scan", 100 * sum(samples["arp_scan_found"]) / len(samples["arp_scan_found"]) / ALIVE, "%"),
         Figure("/healthz meanwhile, p99, median of the rounds", median(samples["health_p99"]), "ms"),
@@ -90,6 +101,7 @@ def notes(speed: str) -> tuple[str, ...]:
     return (
         "cold: a new daemon each round, rate = 0, tries = 4, background_rate = 0.1 (nobody is asked before the wish)",
         f"arp-scan --retry=4 --bandwidth={speed} --timeout={TIMEOUT} -g: the fastest that found ≥ 99.99 % here",
+        "the barest Python (tests/bench/barest.py) asks, hears, stores and tells: no presence, no rules, no rooms",
         "told: a `changes` client in a process of its own has read the event; events are stored before they are told",
     )
 
