@@ -63,7 +63,11 @@ async def settled(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_500_idle_connections_of_one_address_and_one_user_keep_nobody_else_out(root: None, open_path: Path) -> None:
+def test_500_idle_connections_of_one_address_and_one_user_keep_nobody_else_out(
+    root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "FIRST_REQUEST", 1000.0)  # none of them is to go by itself
+
     async def play() -> None:
         async with house(open_path) as lan:
             with acting_as(1234, 1234):
@@ -256,14 +260,15 @@ def test_an_idle_connection_ends_after_keep_alive_even_if_it_dribbles(
 
 
 def test_a_request_that_takes_long_is_no_idle_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "KEEP_ALIVE", 0.1)
-    monkeypatch.setattr(connection, "FIRST_REQUEST", 0.1)
+    monkeypatch.setattr(connection, "KEEP_ALIVE", 0.5)
+    monkeypatch.setattr(connection, "FIRST_REQUEST", 0.5)
 
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws() as client, asyncio.TaskGroup() as tasks:
             await client.recv()
             asking = tasks.create_task(lan.ask("POST", "/api/scan?wait=1"))
-            await asyncio.sleep(0.5)
+            await settled(lambda: bool(lan.scanner.wishes))
+            await asyncio.sleep(1.0)
             lan.scanner.finish(42)
             assert (await asking)[0] == 200
             await client.send("x")
@@ -293,7 +298,7 @@ def test_who_never_ends_a_request_is_cut(tmp_path: Path, begin: bytes, more: byt
     async def play() -> None:
         async with house(tmp_path) as lan:
             writer = await lan.connection(begin)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 with suppress(ConnectionError):
                     for _ in range(64):
                         writer.write(more * (32 * 1024 // len(more)))
@@ -318,5 +323,6 @@ def test_requests_that_wait_behind_another_one_are_few(tmp_path: Path) -> None:
                         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
                         await writer.drain()
             assert len(mine._messages) <= connection.PIPELINED or mine not in lan.server._lobby.inside
+            writer.close()
 
     asyncio.run(play())

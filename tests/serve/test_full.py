@@ -147,7 +147,8 @@ def test_a_slow_client_gets_only_the_newest_list(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, devices=2000) as lan:
             reader, writer = await raw_client(lan)
-            await asyncio.sleep(0.3)
+            while not lan.hub.full_clients():
+                await asyncio.sleep(0.01)
             for scan_id in range(20):
                 lan.scanner.finish(scan_id)
                 await asyncio.sleep(0.02)

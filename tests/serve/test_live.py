@@ -243,7 +243,11 @@ ANY_JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(texts=st.lists(st.text(max_size=200) | ANY_JSON.map(json.dumps), min_size=1, max_size=5))
 def test_any_text_is_answered(tmp_path: Path, texts: list[str]) -> None:
     async def play() -> None:
@@ -422,8 +426,11 @@ class Reader(asyncio.Protocol):
             self.done.set()
 
 
-def test_a_stalled_client_disturbs_nobody_and_finds_lagged_and_4000_when_it_reads_again(tmp_path: Path) -> None:
+def test_a_stalled_client_disturbs_nobody_and_finds_lagged_and_4000_when_it_reads_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Law 4 and FAULTS T13: 1 stalled and 50 good clients, 10,000 events."""
+    monkeypatch.setattr(live, "GONE", 1000.0)  # the good ones say nothing, and answer no ping
     events = 10_000
 
     async def play() -> None:
@@ -459,8 +466,8 @@ def test_a_stalled_client_disturbs_nobody_and_finds_lagged_and_4000_when_it_read
 
 def test_a_silent_client_is_pinged_and_then_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T16: a WebSocket that answers pings is never idle; one that does not is gone."""
-    monkeypatch.setattr(live, "PING", 1.0)
-    monkeypatch.setattr(live, "GONE", 3.0)
+    monkeypatch.setattr(live, "PING", 0.5)
+    monkeypatch.setattr(live, "GONE", 6.0)  # a machine that keeps us waiting is no silence of theirs
 
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws() as answers, lan.ws() as silent:
@@ -498,7 +505,7 @@ def test_who_does_not_read_its_answers_is_not_heard_until_it_does(tmp_path: Path
         async with house(tmp_path) as lan:
             reader, writer = await asyncio.open_unix_connection(str(lan.path), limit=1024)
             writer.write(handshake("/ws?updates=changes") + frame * count)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not lan.server._live._open:
                     await asyncio.sleep(0.01)
                 (silent,) = lan.server._live._open.values()

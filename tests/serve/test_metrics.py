@@ -137,6 +137,9 @@ def test_refusals_are_counted_by_their_reason(tmp_path: Path, monkeypatch: pytes
                 f"{host}Authorization: Bearer x\r\n",
             ):
                 await lan.head(f"GET /api/status HTTP/1.1\r\n{header}\r\n".encode())
+            async with asyncio.timeout(30):
+                while lan.server._lobby.inside:
+                    await asyncio.sleep(0.01)
             two = [await asyncio.open_connection("127.0.0.1", lan.port) for _ in range(2)]
             third, writer = await asyncio.open_connection("127.0.0.1", lan.port)
             with suppress(ConnectionResetError):

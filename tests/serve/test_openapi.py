@@ -132,6 +132,7 @@ def test_schemathesis_finds_nothing(tmp_path: Path, examples: int) -> None:
                 "--config-file", str(tmp_path / "schemathesis.toml"), "run", f"{url}/api/openapi.json",
                 "--header", f"Authorization: Bearer {TOKENS['admin']}", "--exclude-path", "/ws", "--mode", "all",
                 "--max-examples", str(examples), "--seed", "1", "--no-color", "--suppress-health-check", "all",
+                "--request-timeout", "60",
                 cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             )  # fmt: skip
             said, _ = await process.communicate()

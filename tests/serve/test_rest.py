@@ -366,7 +366,11 @@ TEXT = st.text(st.characters(exclude_categories=()), max_size=50).map(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     target=st.lists(st.binary(max_size=30) | TEXT, max_size=4).map(b"/".join),
     query=st.dictionaries(st.sampled_from([b"q", b"network", b"status", b"limit", b"after", b"wait"]), TEXT),
