@@ -5,12 +5,8 @@ import faulthandler
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from netscand import __version__
-
-if TYPE_CHECKING:
-    from netscand.config import Config
 
 DEFAULT = Path("/etc/netscand/netscand.toml")
 
@@ -34,11 +30,11 @@ def _run() -> None:
     from netscand.config import ConfigError, load
 
     try:
-        config = load(arguments.check_config or arguments.config or DEFAULT, required=_named(arguments))
+        if arguments.check_config:
+            sys.exit(_check(arguments.check_config))
+        config = load(arguments.config or DEFAULT, required=arguments.config is not None)
     except ConfigError as wrong:
         sys.exit(_say("\nnetscand: ".join(wrong.faults), EX_CONFIG))
-    if arguments.check_config:
-        sys.exit(_check(config, arguments.check_config))
     faulthandler.enable()  # the watchdog's SIGABRT leaves in the log where we hung
     from netscand.journal import open_log
     from netscand.lan.netlink import NetlinkError
@@ -71,16 +67,28 @@ def _run() -> None:
         sys.exit(EX_UNAVAILABLE)
 
 
-def _check(config: "Config", path: Path) -> int:
-    """Say what a start would say of the file, and of the files that it names."""
+def _check(path: Path) -> int:
+    """Say what a start would say of the file, and of the files that it names; and what is odd in it."""
+    from netscand.config import Access, Listen, read
+    from netscand.oddities import oddities
     from netscand.serve.listen import ListenError
     from netscand.serve.server import check
     from netscand.serve.tokens import TokensRefused
 
-    try:
-        check(config.listen, config.access)
-    except (ListenError, TokensRefused) as wrong:
-        return _say(f"{path}: {wrong}", EX_CONFIG)
+    reading = read(path)
+    faults = list(reading.faults)
+    listen, access = reading.table(Listen), reading.table(Access)
+    if listen and access:
+        try:
+            check(listen, access)
+        except (ListenError, TokensRefused) as wrong:
+            faults.append(str(wrong))
+    for fault in faults:
+        _say(f"{path}: {fault}", EX_CONFIG)
+    for oddity in oddities(reading):
+        _say(f"{path}: warning: {oddity}", 0)
+    if faults:
+        return EX_CONFIG
     sys.stdout.write(f"{path}: good\n")
     return 0
 
@@ -91,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help=f"configuration (default {DEFAULT}, if it is there)"
     )
-    parser.add_argument("--check-config", type=Path, metavar="FILE", help="say what is wrong with FILE, and exit")
+    parser.add_argument("--check-config", type=Path, metavar="FILE", help="say what is wrong or odd in FILE, and exit")
     parser.add_argument("--once", action="store_true", help="scan, print the devices, and exit")
     parser.add_argument("--json", action="store_true", help="with --once: print JSON")
     parser.add_argument("--version", action="version", version=f"netscand {__version__}")
@@ -104,10 +112,6 @@ def _arguments() -> argparse.Namespace:
     if arguments.json and not arguments.once:
         asked.error("--json goes with --once")
     return arguments
-
-
-def _named(arguments: argparse.Namespace) -> bool:
-    return arguments.check_config is not None or arguments.config is not None
 
 
 def _say(sentence: str, code: int) -> int:

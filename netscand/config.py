@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Literal, get_type_hints
+from typing import Annotated, Literal, NamedTuple, TypeVar, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -213,45 +213,98 @@ class Config(Table, frozen=True):
     log: Log = Log()
 
 
+# ---- the file
+
+
+class Written(NamedTuple):
+    """One table of the file: its keys, each with its value, or None where that is wrong; and whether all is good."""
+
+    place: str
+    """`[scan]`, or `[[network]] no. 2`."""
+    kind: type[Table]
+    keys: dict[str, object]
+    whole: bool
+
+
+T = TypeVar("T", Listen, Access)
+
+
+class Reading(NamedTuple):
+    """What a file says, and all that is wrong with it, in its order; each fault a line that names place and mend."""
+
+    tables: tuple[Written, ...] = ()
+    faults: tuple[str, ...] = ()
+
+    def table(self, kind: type[T]) -> T | None:
+        """The one table of that kind; None where something in it is wrong."""
+        found = next((table for table in self.tables if table.kind is kind), None)
+        if found is None:
+            return kind()
+        return msgspec.convert(found.keys, kind) if found.whole else None
+
+    def config(self) -> Config:
+        """All of it, where there are no faults."""
+        once = {table.kind.__name__.lower(): table.keys for table in self.tables if table.kind is not NetworkRule}
+        rules = [table.keys for table in self.tables if table.kind is NetworkRule]
+        return msgspec.convert({**once, "network": rules}, Config)
+
+
 def load(path: Path, *, required: bool = True) -> Config:
     """The configuration in `path`; the defaults where the file is missing and not `required`. Raises ConfigError."""
+    reading = read(path, required=required)
+    if reading.faults:
+        raise ConfigError(*(f"{path}: {fault}" for fault in reading.faults))
+    return reading.config()
+
+
+def read(path: Path, *, required: bool = True) -> Reading:
+    """What stands in `path`, good or not. Raises ConfigError where it cannot be read at all."""
     try:
         text = path.read_bytes().decode()
     except FileNotFoundError:
         if required:
             raise ConfigError(f"{path}: no such file") from None
-        return Config()
+        return Reading()
     except (OSError, UnicodeDecodeError) as wrong:
         raise ConfigError(f"{path}: cannot be read: {wrong}") from None
     try:
-        tables = tomllib.loads(text)
+        found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as wrong:
         raise ConfigError(f"{path}: not TOML: {wrong}") from None
     except RecursionError:
         raise ConfigError(f"{path}: not TOML: too deep") from None
-    if faults := [f"{path}: {fault}" for fault in _faults_of_file(tables)]:
-        raise ConfigError(*faults)
-    return msgspec.convert(tables, Config)
+    tables: list[Written] = []
+    faults: list[str] = []
+    for part in _parts(found):
+        if isinstance(part, str):
+            faults.append(part)
+        else:
+            place, kind, table = part
+            keys: dict[str, object] = {}
+            wrong_here = list(_faults(table, kind, place, keys))
+            tables.append(Written(place, kind, keys, not wrong_here))
+            faults += wrong_here
+    return Reading(tuple(tables), tuple(faults))
 
 
-def _faults_of_file(tables: dict[str, object]) -> Iterator[str]:
-    """All that is wrong, table by table and key by key: msgspec itself would tell the first alone."""
+def _parts(found: dict[str, object]) -> Iterator[tuple[str, type[Table], object] | str]:
+    """Its tables, each with its place and kind; a fault for what is none."""
     known: dict[str, object] = get_type_hints(Config)
-    for name, table in tables.items():
+    for name, table in found.items():
         kind = known.get(name)
         if kind is None:
             yield f"[{name}]: unknown table; there are [{'], ['.join(known).replace('[network]', '[[network]]')}]"
         elif isinstance(kind, type) and issubclass(kind, Table):
-            yield from _faults(table, kind, f"[{name}]")
+            yield f"[{name}]", kind, table
         elif isinstance(table, list):
             for number, rule in enumerate(table, 1):
-                yield from _faults(rule, NetworkRule, "[[network]]" if len(table) == 1 else f"[[network]] no. {number}")
+                yield "[[network]]" if len(table) == 1 else f"[[network]] no. {number}", NetworkRule, rule
         else:
             yield "[network]: expected [[network]], in two brackets: there may be many"
 
 
-def _faults(table: object, kind: type[Table], place: str) -> Iterator[str]:
-    """What is wrong in one table."""
+def _faults(table: object, kind: type[Table], place: str, keys: dict[str, object]) -> Iterator[str]:
+    """What is wrong in one table, key by key: msgspec itself would tell the first alone. Fills `keys`."""
     if not isinstance(table, dict):
         yield f"{place}: expected a table, not {shown(table)}"
         return
@@ -259,12 +312,15 @@ def _faults(table: object, kind: type[Table], place: str) -> Iterator[str]:
     yield from (f"{place} {name}: unknown key; there are {', '.join(known)}" for name in table if name not in known)
     for name, value in table.items():
         if name in known:
+            keys[name] = None
             try:
                 taken = msgspec.convert(value, known[name])
             except msgspec.ValidationError:
                 yield f"{place} {name}: expected {expected(known[name])}, not {shown(value)}"
-            else:
-                yield from (f"{place} {fault}" for fault in (JUDGES[name](taken) if name in JUDGES else ()))
+                continue
+            wrong = list(JUDGES[name](taken)) if name in JUDGES else []
+            yield from (f"{place} {fault}" for fault in wrong)
+            keys[name] = None if wrong else taken
     yield from (f"{place} {name} is missing" for name in kind.__struct_fields__[: _required(kind)] if name not in table)
 
 

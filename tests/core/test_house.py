@@ -17,6 +17,9 @@ MAY = {
     "netscand/__init__.py": (set(), "so that naming the version costs nothing"),
     "netscand/protocol.py": ({"msgspec"}, "netscanctl imports it, and must start fast where no scapy is"),
     "netscand/config.py": ({"msgspec", "netscand.wording"}, "--check-config must work where nothing else does"),
+    "netscand/oddities.py": (
+        {"netscand.config", "netscand.serve.listen"}, "it judges what config has read, by the words that listen has",
+    ),
     "netscand/wording.py": ({"msgspec"}, "it words what is wrong with any value from outside"),
     "netscand/core/": ({"netscand.core"}, "the core knows no socket, no clock and no loop, so its tests need none"),
     "netscand/lan/": (
