@@ -124,6 +124,10 @@ class Audience(Protocol):
 class Curious(Protocol):
     """What the engine needs of lan/names."""
 
+    @property
+    def full(self) -> bool:
+        """So many are wanted that no more can be."""
+
     def want(self, mac: Mac, ip: Ip, network: Network) -> None:
         """Find out, some time, how the device at that address is called."""
 
@@ -173,7 +177,7 @@ class Engine:
 
     def hear(self, batch: Sequence[Observation]) -> None:
         """Fold in what the wire heard."""
-        inventory, planner = self._inventory, self._planner
+        inventory, planner, names = self._inventory, self._planner, self.names
         self.heard.update(map(EVIDENCE, batch))
         for seen in batch:
             network = inventory.place(seen.interface, seen.ip)
@@ -181,8 +185,8 @@ class Engine:
                 rtt = planner.heard(seen, network)
                 for event in inventory.observe(seen, network, rtt):
                     self._publish(event)
-                    if self.names is not None and event.kind in NAMED_AT:
-                        self._wonder(event, self.names)
+                    if names is not None and event.kind in NAMED_AT and not names.full:
+                        self._wonder(event, names)
         self._look_again()
 
     def _wonder(self, event: Event, names: Curious) -> None:

@@ -62,6 +62,10 @@ class _Queue:
         self._count = 0
         self._changed = asyncio.Event()
 
+    @property
+    def full(self) -> bool:
+        return len(self._heap) >= MOST_WAITING
+
     def put(self, due: float, wish: Wish) -> None:
         if len(self._heap) < (MOST_WAITING if wish.is_first else MOST_WAITING // 2):
             self._count += 1
@@ -102,6 +106,11 @@ class Names:
         self._for_dns, self._for_lan = _Queue(), _Queue()
         self._next_round: OrderedDict[tuple[Mac, Ip], float] = OrderedDict()
         self._failures = 0
+
+    @property
+    def full(self) -> bool:
+        """So many wait that a wish would be forgotten: let the device be told of when it is heard anew."""
+        return self._for_dns.full and self._for_lan.full
 
     def want(self, mac: Mac, ip: Ip, network: Network) -> None:
         """Ask for a device at that address, soon, and not if it was asked for within the hour."""

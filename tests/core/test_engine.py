@@ -30,6 +30,7 @@ from netscand.core.model import (
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
 from netscand.engine import Engine, Numbers
+from netscand.lan import names
 from tests.core.world import ip, mac, network
 
 
@@ -270,3 +271,20 @@ def test_an_interface_whose_queue_is_full_holds_no_other_up() -> None:
     house.cable.full = set()
     house.turn(600)
     assert known[mac(1)].status is Status.OFFLINE
+
+
+def test_who_comes_while_too_many_wait_for_a_name_is_wanted_when_it_is_heard_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in the first scan of a large LAN: it is not taken for one that was asked for within the hour."""
+    monkeypatch.setattr(names, "MOST_WAITING", 3)
+    house = House()
+    asker = house.engine.names = names.Names(lambda *told: None, house.engine.lacks, lambda network: True)
+    house.engine.hear([house.seen(i, f"10.0.0.{10 + i}") for i in range(5)])
+    assert asker.full
+    assert [mac(i) in {key[0] for key in asker._next_round} for i in range(5)] == [True] * 3 + [False] * 2
+    asker._for_dns._heap.clear()
+    house.inventory.devices[mac(4)].status = Status.OFFLINE
+    house.now += 1
+    house.engine.hear([house.seen(4, "10.0.0.14")])
+    assert mac(4) in {wish.mac for _, _, wish in asker._for_dns._heap}
