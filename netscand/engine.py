@@ -343,6 +343,7 @@ class Engine:
             self._kicked.set()
 
     def _publish(self, event: Event) -> None:
+        self._planner.told(event)
         cursor = self._history.append(event)
         self._hub.publish(cursor, event)
 

@@ -15,6 +15,8 @@ from netscand.core.model import (
     Ask,
     Cause,
     Coverage,
+    Event,
+    EventKind,
     Evidence,
     Network,
     Observation,
@@ -41,6 +43,11 @@ SCAN_SHARE = 0.8
 
 QUIET_AFTER, QUIET_COVERAGE = 600.0, 300.0
 """Seconds without a change after which silent addresses are asked less, and in which all are asked once then."""
+
+CHANGES = frozenset([
+    EventKind.DISCOVERED, EventKind.ONLINE, EventKind.OFFLINE, EventKind.ADDRESS_ADDED, EventKind.ADDRESS_MOVED,
+])  # fmt: skip
+"""What a quiet network does not have."""
 
 ANSWER_WITHIN = 2.0
 """Seconds after an ask in which a reply is an answer to it."""
@@ -167,11 +174,11 @@ class Planner:
     def _interval(self, plan: Plan) -> float:
         return plan.network.interval if self.lease is None else min(self.lease, plan.network.interval)
 
-    def changed(self, network: str, now: float) -> None:
-        """Somebody came or went: a network where that happens is asked more."""
-        plan = self._plans.get(network)
-        if plan is not None:
-            plan.changed_at = now
+    def told(self, event: Event) -> None:
+        """Take what clients are told: a network where somebody comes or goes is asked more."""
+        plan = self._plans.get(event.network or "")
+        if plan is not None and event.kind in CHANGES:
+            plan.changed_at = event.at
 
     def _window(self, plan: Plan, now: float) -> int:
         """How many addresses a timer's scan asks: what the budget lets it, and less where all has been quiet."""

@@ -149,6 +149,22 @@ def test_a_network_that_is_silent_and_none_that_is_up_are_problems() -> None:
     assert blindness(silent) == ["10.0.0.0/24@eth0 is silent: who is there cannot be told"]
 
 
+def test_where_somebody_comes_or_goes_silent_addresses_are_asked_more() -> None:
+    """And where nobody does for ten minutes, in five minutes once."""
+    house = House()
+    seconds = []
+    for number in (1, 2):
+        house.turn(700)
+        seconds.append(house.engine.coverage(network().id).seconds)
+        house.engine.hear([house.seen(number, f"10.0.0.{10 + number}")])
+        seconds.append(house.engine.coverage(network().id).seconds)
+        house.turn(590)  # it left 90 s later
+        assert house.inventory.devices[mac(number)].status is Status.OFFLINE
+        seconds.append(house.engine.coverage(network().id).seconds)
+    assert [each == 30 for each in seconds] == [False, True, True] * 2
+    assert seconds[0] == seconds[3] == pytest.approx(300, rel=0.05)
+
+
 def test_send_errors_are_not_their_absence() -> None:
     """Law 8: while nothing leaves, nobody is called offline."""
     house = House()

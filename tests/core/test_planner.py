@@ -149,7 +149,7 @@ def test_a_quiet_network_is_asked_less() -> None:
     assert len(set(silent)) == 254 - 1 - 60
     assert len(silent) <= 200
     assert world.planner.coverage("10.0.0.0/24@eth0", world.now).seconds == pytest.approx(300, rel=0.05)
-    world.planner.changed("10.0.0.0/24@eth0", world.now)
+    world.hear(mac(99), "10.0.0.99")
     assert world.planner.coverage("10.0.0.0/24@eth0", world.now).seconds == 30
 
 

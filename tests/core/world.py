@@ -131,5 +131,6 @@ class World:
 
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:
+            self.planner.told(event)
             self.events.append(event)
             self.kinds.append((self.now, event.kind, event.device.mac if event.device else None))
