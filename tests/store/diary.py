@@ -85,9 +85,9 @@ class Diary:
         """Cursors, as clients heard of them."""
         self._first = max(history._sequence, history._skip) + 1
 
-    async def until_told(self, cursor: str, seconds: float = 20.0) -> None:
+    async def until_told(self, cursor: str) -> None:
         number = int(cursor.rpartition("-")[2])
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(30):
             while not self.told or int(self.told[-1].rpartition("-")[2]) < number:
                 await asyncio.sleep(0.001)
 
