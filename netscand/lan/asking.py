@@ -44,7 +44,7 @@ async def by_mdns(network: Network, ip: Ip) -> str | None:
         asking.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
         to = ("ff02::fb", mdns.PORT, 0, index)
 
-    def understood(message: dns.Message) -> str | None:
+    def understood(message: dns.Message) -> str | None:  # of any number: some answer with 0, as if to everybody
         name = pointed_to(message)
         return name[: -len(".local")] if name and name.lower().endswith(".local") else None
 
@@ -56,10 +56,15 @@ async def by_nbns(network: Network, ip: Ip) -> str | None:
     """The name that the device at `ip` has in NetBIOS; None where it does not say. Raises OSError."""
     if len(ip) != 4:
         return None
-    question = dns.question(secrets.randbits(16), NODE_STATUS, dns.NBSTAT)
+    number = secrets.randbits(16)
+    question = dns.question(number, NODE_STATUS, dns.NBSTAT)
     asking = _socket(network, socket.AF_INET, (socket.inet_ntoa(network.own), 0))
+
+    def understood(message: dns.Message) -> str | None:  # the number is repeated (RFC 1002, 4.2.1.1)
+        return nbns.node_name(message) if message.id == number else None
+
     with asking:
-        return await _answer(asking, question, (socket.inet_ntoa(ip), nbns.PORT), ip, nbns.PORT, nbns.node_name)
+        return await _answer(asking, question, (socket.inet_ntoa(ip), nbns.PORT), ip, nbns.PORT, understood)
 
 
 def _socket(network: Network, family: int, own: Any) -> socket.socket:  # noqa: ANN401 an address

@@ -212,12 +212,13 @@ print("up", flush=True)
 while True:
     asked, client = s.recvfrom(1024)
     assert asked[12:46] == b"\\x20CK" + b"A" * 30 + b"\\0" and asked[46:50] == b"\\0\\x21\\0\\1", asked
-    names = [(b"WORKGROUP", 0, 0x84), (b"JANES-PC", 0, 4), (b"JANES-PC", 0x20, 4)]
-    told = bytes([3]) + b"".join(n.ljust(15) + bytes([x, f, 0]) for n, x, f in names) + bytes(46)
-    s.sendto(asked[:2] + struct.pack("!HHHHH", 0x8400, 0, 1, 0, 0) + asked[12:46]
-             + struct.pack("!HHIH", 33, 1, 0, len(told)) + told, client)
+    for number, name in (bytes([asked[0] ^ 1, asked[1]]), b"EVIL"), (asked[:2], b"JANES-PC"):
+        names = [(b"WORKGROUP", 0, 0x84), (name, 0, 4), (name, 0x20, 4)]
+        told = bytes([3]) + b"".join(n.ljust(15) + bytes([x, f, 0]) for n, x, f in names) + bytes(46)
+        s.sendto(number + struct.pack("!HHHHH", 0x8400, 0, 1, 0, 0) + asked[12:46]
+                 + struct.pack("!HHIH", 33, 1, 0, len(told)) + told, client)
 """
-"""Answers the status of a node as Windows does."""
+"""Answers the status of a node as Windows does, after an answer to what nobody asked."""
 
 
 def netbios(host: Host) -> None:
