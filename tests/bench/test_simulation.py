@@ -105,17 +105,31 @@ def test_every_false_word_counts() -> None:
     assert (figures.false, figures.cut_off) == (0, 1)
 
 
-@pytest.mark.parametrize(("name", "delay"), [
-    ("NetAlertX", (0, 320)), ("WatchYourLAN", (0, 190)), ("Home Assistant", (240, 370)), ("houserat", (55, 85)),
-    ("LanLens", (600, 905)),
+def test_an_absence_that_nobody_notices_is_no_short_delay() -> None:
+    """A rule that never says *offline* is as late as can be."""
+    trace = _wired((0.0, 3.5 * DAY), (4 * DAY, 5 * DAY))
+    said = ours(trace, PARAMETERS.site, Random(3))
+    said.changes = said.changes[:1]
+    figures = judge(trace, said)
+    assert figures.unnoticed == 1
+    assert figures.delays == [DAY / 2]
+
+
+@pytest.mark.parametrize(("name", "delay", "frames"), [
+    ("NetAlertX", (0, 320), (0, 12)), ("WatchYourLAN", (0, 190), (0, 24)), ("Home Assistant", (240, 370), (0, 30)),
+    ("houserat", (55, 85), (180, 0)), ("LanLens", (600, 905), (0, 12)),
 ])  # fmt: skip
-def test_the_rules_of_others_take_the_time_that_they_say(name: str, delay: tuple[float, float]) -> None:
-    """PEERS has how each decides."""
+def test_the_rules_of_others_take_the_time_and_the_frames_that_they_say(
+    name: str, delay: tuple[float, float], frames: tuple[int, int]
+) -> None:
+    """PEERS has how each decides. The frames are the unicasts and broadcasts an hour to one that always answers."""
     told = []
     for seed in range(20):
         trace = _wired((0.0, 3.5 * DAY), days=4)
         figures = judge(trace, OTHERS[name](trace, PARAMETERS.site, Random(seed)))
         assert figures.false == 0
+        hours = figures.hours
+        assert (figures.unicast / hours, figures.broadcast / hours) == pytest.approx(frames, rel=0.03)
         told += figures.delays
     assert len(told) == 20
     assert delay[0] <= min(told)

@@ -4,6 +4,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from math import inf
 
+from netscand.core.silences import LONGEST
 from tests.bench.simulation.life import DAY, HOUR, Span, Trace, within
 from tests.bench.simulation.rules import QUIET, Said
 
@@ -25,7 +26,7 @@ class Figures:
     shown_offline: float = 0.0
     """Seconds reachable, and shown offline."""
     delays: list[float] = field(default_factory=list)
-    """Of absences of half an hour and more."""
+    """Of absences of half an hour and more, but for those that ended before any patience did and were not noticed."""
     unnoticed: int = 0
     """Absences of half an hour and more that ended before they were noticed."""
     short: int = 0
@@ -110,11 +111,10 @@ def _absences(trace: Trace, said: Said, shown: list[Span], out: Figures) -> None
             out.short += 1
             out.short_noticed += noticed
         elif back - left >= 1800 and trace.end - left > 2 * HOUR:
-            if noticed:
-                out.delays.append(told - left)
+            out.unnoticed += not noticed
+            if noticed or min(back, trace.end) - left > 1.5 * LONGEST:  # or who never says a word were never late
+                out.delays.append(min(told, back) - left)
                 out.last_heard.append(left - _last(said.silences, left))
-            else:
-                out.unnoticed += 1
 
 
 def _last(silences: list[Span], left: float) -> float:

@@ -21,7 +21,7 @@ class Said:
     changes: list[tuple[float, bool]] = field(default_factory=list)
     """When it was first shown so: online or not. Offline before the first."""
     unicast: list[int] = field(default_factory=list)
-    """Probes in each hour."""
+    """Probes in each hour that it was shown online."""
     broadcast: list[int] = field(default_factory=list)
     patient: list[int] = field(default_factory=list)
     """Probes in each hour sent while its patience was above 15 min."""
@@ -30,8 +30,20 @@ class Said:
 
     def show(self, at: float, online: bool) -> None:
         """Note what is shown from `at` on."""
-        if online != (self.changes[-1][1] if self.changes else False):
+        if online != self.online:
             self.changes.append((at, online))
+
+    @property
+    def online(self) -> bool:
+        """Whether it is shown online now."""
+        return bool(self.changes) and self.changes[-1][1]
+
+    def asked(self, at: float, *, broadcast: bool) -> None:
+        """Count an ask into the life of one that is shown online; for the absent, everybody's scans look."""
+        if self.online:
+            hours, hour = self.broadcast if broadcast else self.unicast, int(at / HOUR)
+            hours += [0] * (hour + 1 - len(hours))
+            hours[hour] += 1
 
 
 Rule = Callable[[Trace, Site, Random], Said]
@@ -95,7 +107,7 @@ class Ear:
 def ours(trace: Trace, site: Site, random: Random, rules: Rules | None = None, chosen: float | None = None) -> Said:
     """Our own rule: the real Presence, driven as the engine drives it."""
     said = Said()
-    said.unicast, said.broadcast, said.patient = ([0] * (int(trace.end / HOUR) + 1) for _ in range(3))
+    said.patient = [0] * (int(trace.end / HOUR) + 1)
     ear, frames = Ear(trace, random), iter(trace.frames)
     frame = next(frames, None)
     answers: list[float] = []
@@ -144,10 +156,9 @@ def ours(trace: Trace, site: Site, random: Random, rules: Rules | None = None, c
             elif step is not Step.NOTHING:
                 broadcast = step is Step.REQUEST
                 presence.asked(at, broadcast=broadcast)
-                hour = int(at / HOUR)
-                (said.broadcast if broadcast else said.unicast)[hour] += 1
+                said.asked(at, broadcast=broadcast)
                 if not broadcast and presence.patience > LONG:
-                    said.patient[hour] += 1
+                    said.patient[int(at / HOUR)] += 1
                 if answer := ear.answers(at, broadcast):
                     heappush(answers, answer)
         if presence is not None:
@@ -166,6 +177,7 @@ def _sweeps(
         while at < trace.end:
             seen = False
             for offset in tries:
+                said.asked(at + offset, broadcast=True)
                 answer = ear.answers(at + offset, True)
                 if answer or ear.proxied(at + offset):
                     said.show(answer or at + offset, True)
@@ -203,6 +215,7 @@ def _houserat(trace: Trace, site: Site, random: Random) -> Said:
             said.show(at, False)
             online = False
         if online:
+            said.asked(at, broadcast=False)
             missed = 0 if ear.answers(at, False) else missed + 1
         at += 20.0
     return said
@@ -214,6 +227,7 @@ def _lanlens(trace: Trace, site: Site, random: Random) -> Said:
     at = random.uniform(0, 300)
     seen: float | None = None
     while at < trace.end:
+        said.asked(at, broadcast=True)
         answer = ear.answers(at, True)
         if seen is not None and (answer or at + 300) - seen > 900:
             said.show(seen + 900, False)
