@@ -37,7 +37,7 @@ from netscand.core.verdict import lose_sight, set_status
 from netscand.core.words import relabel
 
 UNASKABLE = 300.0
-"""Seconds after which a device that has no address to be asked at counts as gone."""
+"""Seconds after which a device that has no address to be asked at counts as gone, if its patience is not longer."""
 
 JOINING = (Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT)
 """What hosts say as they come onto a link (RFC 5227)."""
@@ -208,7 +208,7 @@ class Inventory:
             step = device.presence.step(now)
             if where is None:
                 silence = now - device.presence.since
-                if silence >= UNASKABLE and self.place.would_hear(device):
+                if silence >= max(UNASKABLE, device.presence.patience) and self.place.would_hear(device):
                     events.append(self._lose(device, now, f"silent for {silence:.0f} s, and no address to ask"))
                 else:
                     self._schedule(device)
@@ -312,7 +312,7 @@ class Inventory:
         elif self.place.where(device) is not None:
             due = device.presence.next_at
         elif self.place.would_hear(device):
-            due = device.presence.since + UNASKABLE
+            due = device.presence.since + max(UNASKABLE, device.presence.patience)
         if due == inf:
             device.agenda = inf
         elif due != device.agenda:

@@ -233,6 +233,16 @@ def test_a_device_without_an_address_to_ask_is_gone_after_a_long_silence() -> No
     assert len(world.of(K.OFFLINE)) == 1
 
 
+def test_a_device_without_an_address_to_ask_has_the_patience_that_a_user_gave_it() -> None:
+    world = World()
+    world.hear(mac(1), None, Evidence.ARP_PROBE)
+    world.inventory.label(mac(1), {"patience": 3600.0}, world.now)
+    world.run(3599)
+    assert not world.of(K.OFFLINE)
+    world.run(2)
+    assert [event.reason for event in world.of(K.OFFLINE)] == ["silent for 3600 s, and no address to ask"]
+
+
 def test_a_late_frame_does_not_move_time_back() -> None:
     world = World()
     world.hear(mac(1), "10.0.0.77")
