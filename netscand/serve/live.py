@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -11,6 +12,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from netscand import protocol
 from netscand.core.recorded import CursorGone, Unreadable
 from netscand.serve import websocket
+from netscand.serve.access import Peer
 from netscand.serve.answers import HEADERS, Refused
 from netscand.serve.connection import KEPT_BACK, Connection
 from netscand.serve.filters import Filter
@@ -46,7 +48,7 @@ class Live:
         self._hub = hub
         self._overview = overview
         self.refused = 0
-        """WebSockets for which there was no place."""
+        """WebSockets for which there was no place, and those that gave theirs up."""
         self._max_clients = max_clients
         self._open: dict[Connection, Subscriber] = {}
         self._last_left = asyncio.Event()
@@ -72,18 +74,35 @@ class Live:
             raise Refused("bad_request", f"updates={updates[:64]}: expected full or changes")
         connection = request.protocol
         assert isinstance(connection, Connection)
-        if self._taken >= self._max_clients + (KEPT_BACK if connection.peer.privileged else 0):
-            self.refused += 1
-            raise Refused("busy", f"{self._taken} WebSockets are open ([listen] max_clients)")
         if request.headers.get("Upgrade", "").lower() != "websocket":
             said = "this is a WebSocket: connect to it as one (ws://… or wss://…); /api answers plain requests"
             raise Refused("bad_request", said, 426, {"Upgrade": "websocket", "Connection": "Upgrade"})
+        if not self._has_place(connection.peer):
+            raise Refused("busy", f"{self._taken} WebSockets are open ([listen] max_clients)")
         self._taken += 1
         try:
             fits = Filter(given.get("network"), given.get("q"))
             return await self._serve(request, updates == "full", fits, given.get("since"))
         finally:
             self._taken -= 1
+
+    def _has_place(self, peer: Peer) -> bool:
+        """Whether one more may come; where all places are taken, who holds the most gives one to who holds fewer.
+
+        By `max_per_peer` alone a few accounts of this host could hold all of them, and nobody else would hear a thing.
+        """
+        if self._taken < self._max_clients + (KEPT_BACK if peer.privileged else 0):
+            return True
+        self.refused += 1
+        there = [each for each in self._open if each.peer.key is not None and not each.peer.privileged]
+        held = Counter(each.peer.key for each in there)
+        most = max(held, key=held.__getitem__, default=None)
+        if held[most] <= held[peer.key] + 1:
+            return False
+        last = next(each for each in reversed(there) if each.peer.key == most)
+        self._open.pop(last).close(WSCloseCode.TRY_AGAIN_LATER, "all places are taken, and others hold fewer")
+        last.abort()
+        return True
 
     async def _serve(self, request: web.Request, full: bool, fits: Filter, since: str | None) -> web.StreamResponse:
         connection = request.protocol

@@ -145,7 +145,7 @@ def test_refusals_are_counted_by_their_reason(tmp_path: Path, monkeypatch: pytes
             with suppress(ConnectionResetError):
                 assert await third.read() == b""
             async with lan.ws():
-                assert (await lan.ask("GET", "/ws"))[0] == 503
+                assert (await lan.ask("GET", "/ws", headers={"Upgrade": "websocket"}))[0] == 503
             _, found = await scrape(lan)
             assert value(found, "netscand_requests_refused_total", code="unauthorized") == 2
             assert value(found, "netscand_requests_refused_total", code="bad_request") == 1

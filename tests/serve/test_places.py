@@ -1,0 +1,60 @@
+"""Whose are the places of WebSockets, when more are wanted than there are (FAULTS T16)."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+from tests.serve.house import House, handshake, house
+from tests.serve.test_access import acting_as
+from tests.serve.test_connection import settled
+
+TRY_AGAIN_LATER = b"\x03\xf5"
+"""1013, as it stands in a close frame."""
+
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def came(lan: House, uid: int, count: int) -> list[Connection]:
+    """So many WebSockets of that user on loopback: those that found a place."""
+    found = []
+    for _ in range(count):
+        with acting_as(uid, uid):
+            reader, writer = await asyncio.open_connection("127.0.0.1", lan.port)
+        writer.write(handshake("/ws?updates=changes", f"localhost:{lan.port}"))
+        async with asyncio.timeout(30):
+            answer = await reader.readuntil(b"\r\n\r\n")
+        if answer.startswith(b"HTTP/1.1 101 "):
+            found.append((reader, writer))
+        else:
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            writer.close()
+    return found
+
+
+def held(lan: House) -> Counter[object]:
+    """Places by uid."""
+    return Counter(connection.peer.key[1] for connection in lan.server._live._open)  # type: ignore[index]
+
+
+def test_a_few_accounts_do_not_hold_every_place(root: None, tmp_path: Path) -> None:
+    """Who holds the most gives its newest up to who holds fewer, until they hold as many: coming back gains nothing."""
+
+    async def play() -> None:
+        async with house(tmp_path, listen={"max_clients": 8}) as lan:
+            first, second = await came(lan, 2001, 4), await came(lan, 2002, 4)
+            assert (len(first), len(second)) == (4, 4)
+            third = await came(lan, 2003, 4)
+            assert len(third) == 2
+            assert held(lan) == {2001: 3, 2002: 3, 2003: 2}
+            async with asyncio.timeout(30):
+                assert TRY_AGAIN_LATER in await first[-1][0].read()
+            assert not await came(lan, 2001, 3)
+            fourth = await came(lan, 2004, 1)
+            assert len(fourth) == 1
+            assert held(lan) in ({2001: 2, 2002: 3, 2003: 2, 2004: 1}, {2001: 3, 2002: 2, 2003: 2, 2004: 1})
+            await settled(lambda: lan.server._live._taken == 8)
+            for _, writer in (*first, *second, *third, *fourth):
+                writer.close()
+
+    asyncio.run(play())
