@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from tests.lab.lan import Host, Lab
-from tests.lab.rooms import Send, is_up
+from tests.lab.rooms import Send
 
 
 @pytest.fixture
@@ -17,9 +17,6 @@ def neighbour(shared_lab: Lab) -> Iterator[Host]:
         for table in ("iptables", "ip6tables"):
             shared_lab.switch.sysctl(f"bridge.bridge-nf-call-{table}", 0)
     host = shared_lab.host("10.77.0.50")
-    is_up(shared_lab.watcher.space, "eth0")
-    is_up(shared_lab.switch, host.port)
-    is_up(host.space, "eth0")
     yield host
     host.delete()
 

@@ -79,8 +79,9 @@ class Host:
         self._lab.switch.ip(f"link set {self.port} down")
 
     def replug(self) -> None:
-        """Put it back."""
+        """Put it back; returns when frames pass."""
         self._lab.switch.ip(f"link set {self.port} up")
+        self._lab._until_up(self.space, self.port, self.interface)
 
     def down(self) -> None:
         """Take its interface down."""
@@ -239,13 +240,21 @@ class Lab:
         return space
 
     def _connect(self, space: Space, port: str, interface: str, mac: str) -> None:
-        """A cable between the switch and a namespace; both of its ends are ours from their first moment."""
+        """A cable between the switch and a namespace, that frames pass when this returns.
+
+        Both of its ends are ours from their first moment.
+        """
         pack_mac(mac)
         self.switch.ip(
             f"link add {port} type veth peer name {interface} address {mac} netns {space.name}",
             f"link set {port} master br0 up",
         )
         space.ip(f"link set {interface} up")
+        self._until_up(space, port, interface)
+
+    def _until_up(self, space: Space, port: str, interface: str) -> None:
+        space.until_up(interface)
+        self.switch.until_up(port)
 
     def _end_on_sigterm(self) -> None:
         """Let SIGTERM unwind the stack like Ctrl-C does, where nobody else has a say in it."""

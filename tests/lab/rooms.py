@@ -1,17 +1,13 @@
 """Rooms of the daemon in a namespace, in this process: run beside a script, and what a test asks of the namespace."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Protocol
 
 from netscand.core.model import Ip, Mac, Network, NetworkState
 from tests.lab.lan import Host
-from tests.lab.spaces import Space
-
-DEADLINE = 30.0
-"""Seconds for what only has to happen, on a machine that is busy with other things."""
+from tests.lab.spaces import DEADLINE, Space
 
 Send = Callable[[bytes], object]
 
@@ -42,14 +38,6 @@ async def until(true: Callable[[], object], seconds: float = DEADLINE) -> None:
     async with asyncio.timeout(seconds):
         while not true():
             await asyncio.sleep(0.005)
-
-
-def is_up(space: Space, interface: str) -> None:
-    """Wait for it: until the kernel has put a queue to a link that came up, it throws away what is sent."""
-    ends = time.monotonic() + DEADLINE
-    while space.run(["cat", f"/sys/class/net/{interface}/operstate"]).stdout != "up\n":
-        assert time.monotonic() < ends, f"{interface} of {space.name} does not come up"
-        time.sleep(0.01)
 
 
 def index_of(space: Space, interface: str = "eth0") -> int:

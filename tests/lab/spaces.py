@@ -28,6 +28,9 @@ CLONE_NEWNET = 0x40000000
 PATIENCE = 3.0
 """Seconds a process has to end after SIGTERM."""
 
+DEADLINE = 60.0
+"""Seconds for what only has to happen, on a machine that is busy with other things: two scans, where one missed it."""
+
 Argv = Sequence[str | os.PathLike[str]]
 
 
@@ -97,6 +100,13 @@ class Space:
     def ip(self, *lines: str) -> None:
         """Lines of `ip -batch`, here. Raises CommandFailed at the first that fails."""
         command("ip", "-n", self.name, "-batch", "-", text="\n".join(lines))
+
+    def until_up(self, interface: str) -> None:
+        """Wait for it: until the kernel has put a queue to a link that came up, it throws away what is sent."""
+        ends = time.monotonic() + DEADLINE
+        while " state UP " not in command("ip", "-n", self.name, "-o", "link", "show", interface):
+            assert time.monotonic() < ends, f"{interface} of {self.name} does not come up"
+            time.sleep(0.01)
 
     def sysctl(self, key: str, value: int) -> None:
         """Set `net.KEY` here."""

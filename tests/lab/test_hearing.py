@@ -14,7 +14,8 @@ from tests.core import captured
 from tests.core import words_of_devices as words
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Host, Lab
-from tests.lab.rooms import DEADLINE, Send
+from tests.lab.rooms import Send
+from tests.lab.spaces import DEADLINE
 from tests.lab.test_daemon import until, wait_for
 from tests.lab.test_wire import reply
 
@@ -232,7 +233,7 @@ def lab6(root: None) -> Iterator[Lab]:
 
 
 def test_a_host_with_ipv4_and_ipv6_is_one_device(lab6: Lab) -> None:
-    daemon = lab6.daemon()
+    daemon = lab6.daemon({"scan": {"interval": 2}})
     host = lab6.host("10.77.0.50")
     host.space.ip("addr add fd77::50/64 dev eth0")
     lab6.watcher.space.ip("addr add fd77::2/64 dev eth0")
@@ -243,7 +244,8 @@ def test_a_host_with_ipv4_and_ipv6_is_one_device(lab6: Lab) -> None:
 
     wait_for("its IPv4 address", lambda: "10.77.0.50" in addresses())
     wait_for("its link-local address", lambda: any(ip.startswith("fe80::") for ip in addresses()))
-    lab6.watcher.run(["ping", "-c", "1", "-W", "5", "fd77::50"])
+    ping = ["ping", "-c", "1", "-W", "5", "fd77::50"]  # not before both addresses are known to be nobody else's
+    wait_for("an answer", lambda: lab6.watcher.run(ping, check=False).returncode == 0)
     wait_for("its global address", lambda: "fd77::50" in addresses())
     assert {device["mac"] for device in daemon.get("/api/devices")["devices"]} == {lab6.watcher.mac, host.mac}
     told = [event["kind"] for event in daemon.get(f"/api/devices/{host.mac}/events")["events"]]

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from tests.lab.lan import Lab
-from tests.lab.rooms import is_up
-from tests.lab.test_daemon import IMPATIENT, messages, until
+from tests.lab.test_daemon import IMPATIENT, messages, until, until_scanned
 
 QUIET = {"scan": {"interval": 3600}}
 
@@ -29,14 +28,12 @@ def kinds(told: list[dict[str, Any]]) -> list[str]:
 def test_a_cable_is_pulled_and_put_back(lab: Lab) -> None:
     host = lab.host("10.77.0.50")
     with lab.daemon(IMPATIENT | QUIET).websocket() as stream:
-        until(stream, "scan_update")
+        until_scanned(stream)
         host.unplug()
         told = told_now(stream, 1)
         assert kinds(told) == ["offline"]
         assert told[0]["device"]["mac"] == host.mac
         host.replug()
-        is_up(host.space, host.interface)
-        is_up(lab.switch, host.port)
         host.announce()
         assert kinds(told_now(stream, 1)) == ["online"]
 
@@ -45,7 +42,7 @@ def test_a_host_changes_its_address(lab: Lab) -> None:
     """Identity is the MAC: no new device, one address more."""
     host = lab.host("10.77.0.50")
     with lab.daemon(QUIET).websocket() as stream:
-        until(stream, "scan_update")
+        until_scanned(stream)
         host.set_address("10.77.0.51")
         host.announce()
         told = told_now(stream, 1)
@@ -57,7 +54,7 @@ def test_a_host_changes_its_address(lab: Lab) -> None:
 def test_two_hosts_with_one_address_are_in_conflict(lab: Lab) -> None:
     first = lab.host("10.77.0.50")
     with lab.daemon(QUIET).websocket() as stream:
-        until(stream, "scan_update")
+        until_scanned(stream)
         second = lab.host("10.77.0.50")
         for _ in range(5):
             second.announce()
@@ -71,7 +68,7 @@ def test_the_gateway_has_another_mac(lab: Lab) -> None:
     """A new router, or somebody in the middle."""
     gateway = lab.gateway()
     with lab.daemon(QUIET).websocket() as stream:
-        until(stream, "scan_update")
+        until_scanned(stream)
         old = gateway.mac
         gateway.unplug()
         other = lab.host(gateway.ip)
@@ -90,7 +87,7 @@ def test_our_own_interface_goes_down_and_up_many_times(lab: Lab, times: int) -> 
     crowd.populate(lab.addresses(30, start=100))
     daemon = lab.daemon(IMPATIENT | {"presence": {"probe_interval": 1, "patience": [5, 5]}})
     with daemon.websocket() as stream:
-        until(stream, "scan_update")
+        until_scanned(stream)
         told: list[dict[str, Any]] = []
         for _ in range(times):
             lab.watcher.down()
@@ -116,7 +113,7 @@ def test_a_bridge_loses_every_host_at_once(lab: Lab) -> None:
     macs = list(crowd.populate(addresses).values())
     daemon = lab.daemon({"presence": {"probe_interval": 1, "patience": [5, 5]}, "scan": {"interval": 5}})
     with daemon.websocket() as stream:
-        until(stream, "scan_update")
+        until_scanned(stream)
         time.sleep(2)
         events(stream, 0.5)
         for mac in macs:
@@ -138,7 +135,7 @@ def test_a_device_that_joins_is_told_by_its_own_word_alone(lab: Lab, say: str) -
     """Without any scan."""
     crowd = lab.crowd()
     with lab.daemon(QUIET).websocket() as stream:
-        until(stream, "scan_update")
+        until_scanned(stream)
         crowd.join("10.77.0.99", say=say)
         (event,) = told_now(stream, 1)
         assert event["kind"] == "discovered"

