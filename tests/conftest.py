@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.lab.crowd import Crowd
 from tests.lab.lan import Lab
@@ -13,6 +14,9 @@ from tests.lab.spaces import ours, sweep
 CI = os.environ.get("CI") == "true"
 LAB = Path(__file__).parent / "lab"
 NEEDS_ROOT = "the lab makes network namespaces: run ./dev test as root or through sudo"
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # it is, with two rings
+settings.load_profile("busy")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from netscand.core.model import Evidence, Ip, Mac, Observation
@@ -22,7 +22,6 @@ from tests.core.words_of_devices import BOOTP, DHCP, DNS, DNSRR, IP, UDP, Ether,
 Told = tuple[str, str | None, Evidence, bool, bool, str | None, str | None]
 """MAC, address, evidence, joining, goodbye, name, DHCP server: what an observation says, as text."""
 
-UNTIMED = settings(deadline=None)
 MACS = st.sampled_from(["a4:83:e7:12:34:56", "52:54:00:00:00:01", "00:00:00:00:00:00", "01:00:5e:00:00:fb"])
 IPS = st.sampled_from(["0.0.0.0", "10.77.0.9", "10.77.0.1", "127.0.0.1", "224.0.0.1", "255.255.255.255"])
 IPS_6 = st.sampled_from(["::", "::1", "fe80::9", "fe80::1", "2001:db8::9", "ff02::1", "fdff::7"])
@@ -104,7 +103,6 @@ def dhcp_by_scapy(frame: bytes) -> list[Told]:
     return []
 
 
-@UNTIMED
 @given(dhcp_frames())
 def test_dhcp_is_read_as_scapy_reads_it(frame: bytes) -> None:
     assert heard(frame) == dhcp_by_scapy(frame)
@@ -165,13 +163,11 @@ def mdns_by_scapy(frame: bytes) -> list[Told]:
     return [(seen.src, over.src, Evidence.MDNS, False, goodbye, name, None)]
 
 
-@UNTIMED
 @given(mdns_frames())
 def test_mdns_is_read_as_scapy_reads_it(frame: bytes) -> None:
     assert heard(frame) == mdns_by_scapy(frame)
 
 
-@UNTIMED
 @given(st.lists(NAMES, min_size=1, max_size=4), st.booleans())
 def test_compressed_names_are_read_as_scapy_reads_them(names: list[list[str]], compressed: bool) -> None:
     records = [DNSRR(rrname=".".join([*name, "local"]).encode(), type="A", rdata="10.77.0.9") for name in names]
@@ -244,7 +240,6 @@ def ndp_by_scapy(frame: bytes) -> list[Told]:
     return said(over.src, source)
 
 
-@UNTIMED
 @given(ndp_frames())
 def test_neighbour_discovery_is_read_as_scapy_reads_it(frame: bytes) -> None:
     assert heard(frame) == ndp_by_scapy(frame)
@@ -256,7 +251,6 @@ WHOLE = sorted(captured.ALL.values())
 HEADS = st.sampled_from(WHOLE).map(lambda frame: frame[:42])
 
 
-@UNTIMED
 @given(st.binary(max_size=2000) | st.tuples(HEADS, st.binary(max_size=600)).map(b"".join))
 @example(b"")
 @example(captured.AVAHI_ANNOUNCES[:54] + b"\xc0\x0c" * 400)
@@ -264,7 +258,6 @@ def test_any_bytes_are_observations_or_nothing(frame: bytes) -> None:
     assert all(isinstance(seen, Observation) for seen in frames.decode(frame, 0.0, 1))
 
 
-@UNTIMED
 @given(st.binary(max_size=600))
 def test_any_message_of_dns_is_read_or_not_and_its_names_too(raw: bytes) -> None:
     message = dns.read(raw)
@@ -281,7 +274,6 @@ def test_a_name_that_points_to_itself_or_forward_is_none(raw: bytes) -> None:
     assert dns.labels(raw, len(raw) - 2) is None
 
 
-@UNTIMED
 @given(st.binary(max_size=300))
 def test_any_bytes_of_netlink_are_neighbours_or_nothing(chunk: bytes) -> None:
     assert all(seen.evidence is Evidence.NEIGHBOUR for seen in neighbours.decode(chunk, 0.0))

@@ -4,7 +4,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from netscand.config import NetworkRule, Scan
@@ -300,7 +300,6 @@ HOLDINGS = st.builds(
 )  # fmt: skip
 
 
-@settings(deadline=None)  # a busy machine is no fault
 @given(
     st.lists(LINKS, max_size=4, unique_by=lambda of: of.index),
     st.lists(HOLDINGS, max_size=6),

@@ -4,7 +4,7 @@ import struct
 from ipaddress import IPv4Address
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from netscand.core.model import Evidence, Ip, Mac, Observation
@@ -88,7 +88,6 @@ def judged_by_scapy(frame: bytes) -> tuple[Mac, Ip | None, Evidence] | None:
     return mac, Ip(sender.packed), evidence
 
 
-@settings(deadline=None)  # a busy machine is no fault
 @given(ANYTHING)
 @example(b"")
 @example(arp())
@@ -102,7 +101,6 @@ def test_the_decoder_reads_every_frame_as_scapy_does(frame: bytes) -> None:
         assert (seen.at, seen.interface) == (12.5, 3)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=9000))
 def test_any_bytes_are_an_observation_or_nothing(frame: bytes) -> None:
     assert isinstance(packets.decode(frame, 0.0, 1), Observation | None)
@@ -150,7 +148,6 @@ def test_what_no_host_would_say_is_nothing(frame: bytes) -> None:
     assert packets.decode(frame, 1.0, 2) is None
 
 
-@settings(deadline=None)
 @given(MACS.filter(lambda mac: not mac[0] & 1), IPS, st.none() | MACS)
 def test_a_request_is_what_scapy_would_build(mac: Mac, ip: Ip, to: Mac | None) -> None:
     ours = mac.hex(":")

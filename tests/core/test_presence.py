@@ -273,7 +273,7 @@ def test_a_silence_that_ends_before_its_verdict_costs_no_broadcast() -> None:
     st.booleans(),
     st.lists(st.floats(10, 300), max_size=8),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_nobody_is_probed_more_than_360_times_an_hour(
     pattern: list[int], goodbyes: bool, silences: list[float]
 ) -> None:
@@ -465,7 +465,7 @@ def _play(presence: Presence, now: float, script: list[tuple[str, float, bool]])
 
 
 @given(st.lists(moves, max_size=40), st.sampled_from([None, 3.0, 90.0, 2000.0]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_never_offline_without_the_asks_and_the_patience(
     script: list[tuple[str, float, bool]], chosen: float | None
 ) -> None:
@@ -487,7 +487,7 @@ def test_never_offline_without_the_asks_and_the_patience(
 
 
 @given(st.lists(moves, max_size=40), st.floats(0, 30 * DAY))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_was_learned_survives_a_restart(script: list[tuple[str, float, bool]], age: float) -> None:
     """At once it is the same to the byte; later it has faded, and the device is older."""
     presence = Presence(0.0, RULES)

@@ -1,7 +1,7 @@
 """What is asked by IPv6, held against what scapy would build."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from netscand.core.model import ALL_NODES, Evidence, Ip, Mac, Observation
@@ -21,7 +21,6 @@ def text(ip: bytes) -> str:
     return str(IPv6Address(ip))
 
 
-@settings(deadline=None)
 @given(MACS, TARGETS, st.none() | MACS)
 def test_a_solicitation_is_what_scapy_would_build(mac: Mac, target: Ip, to: Mac | None) -> None:
     group = f"ff02::1:ff{target[13]:02x}:{target[14]:02x}{target[15]:02x}"
@@ -31,7 +30,6 @@ def test_a_solicitation_is_what_scapy_would_build(mac: Mac, target: Ip, to: Mac 
     assert solicitation(mac, OWN, target, to) == bytes(head / inet6.ICMPv6ND_NS(tgt=text(target)) / told)
 
 
-@settings(deadline=None)
 @given(MACS, TARGETS)
 def test_an_echo_is_what_scapy_would_build(mac: Mac, own: Ip) -> None:
     head = Ether(dst="33:33:00:00:00:01", src=mac.hex(":")) / IPv6(src=text(own), dst=text(ALL_NODES), hlim=1)

@@ -98,7 +98,7 @@ def test_a_receive_path_that_tries_again_does_not_hang() -> None:
     wire = Deaf(lambda heard: None)
 
     async def live() -> None:
-        ticks = set()
+        ticks = set[float]()
         async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
             trying = tasks.create_task(wire.run())
             while len(ticks) < wire.tries + 2:

@@ -245,7 +245,6 @@ ANY_JSON = st.recursive(
 
 @settings(
     max_examples=60,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(texts=st.lists(st.text(max_size=200) | ANY_JSON.map(json.dumps), min_size=1, max_size=5))

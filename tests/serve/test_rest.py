@@ -368,7 +368,6 @@ TEXT = st.text(st.characters(exclude_categories=()), max_size=50).map(
 
 @settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(

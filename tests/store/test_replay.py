@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netscand.core import census
@@ -131,7 +131,7 @@ def play(world: World, script: list[Step]) -> None:
                 world._tell([world.inventory.forget(mac(how[0]), world.now, "forgotten by a user")])
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**32), length=st.integers(1, 60), cut=st.integers(0, 60))
 def test_replaying_the_events_of_any_history_rebuilds_the_inventory(seed: int, length: int, cut: int) -> None:
     """After kill -9 at any moment, from rows of devices that were written at some other; and as a client does it."""
