@@ -13,14 +13,21 @@ from tests.lab.ring import Sender
 
 def answering(lab: Lab, *how: str) -> dict[str, str]:
     """IP → MAC of all that arp-scan finds."""
-    found = lab.watcher.run(["arp-scan", "-I", "eth0", "-q", "-x", "-t", "500", *how, str(lab.network)]).stdout
+    argv = ["arp-scan", "-I", "eth0", "-q", "-x", "-r", "4", "-b", "1", "-t", "500", *how, str(lab.network)]
+    found = lab.watcher.run(argv).stdout
     return dict(re.findall(r"^(\S+)\t(\S+)$", found, re.MULTILINE))
 
 
-def ask(lab: Lab, ip: str, *how: str) -> str | None:
-    """The MAC that answers one request for `ip`."""
-    found = lab.watcher.run(["arp-scan", "-I", "eth0", "-q", "-x", "-r", "1", "-t", "500", *how, ip]).stdout
+def ask(lab: Lab, ip: str, *how: str, seconds: float = 20.0) -> str | None:
+    """The MAC that answers one request for `ip`, as soon as it does."""
+    argv = ["arp-scan", "-I", "eth0", "-q", "-x", "-r", "1", "-t", f"{seconds * 1000:.0f}", *how, ip]
+    found = lab.watcher.run(argv).stdout
     return found.split()[1] if found.strip() else None
+
+
+def silent(lab: Lab, ip: str, *how: str) -> bool:
+    """Whether nobody answers one request for `ip`, within half a second."""
+    return ask(lab, ip, *how, seconds=0.5) is None
 
 
 def soon(what: Callable[[], object], seconds: float = 30.0) -> bool:

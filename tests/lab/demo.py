@@ -85,7 +85,7 @@ def demo(seconds: float) -> None:
         tell(crowd, computer, watch, time.monotonic(), seconds)
         if watch.poll() is None:
             watch.send_signal(signal.SIGINT)
-            watch.wait(5)
+            watch.wait(30)
     say("everything is tidied away. ./dev run does the same on your own LAN")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.lan import Lab
-from tests.lab.spaces import NAMESPACES, ROOT, command
+from tests.lab.spaces import DEADLINE, NAMESPACES, ROOT, command
 
 
 class Shown:
@@ -29,7 +29,7 @@ class Shown:
         for line in self._process.stdout:
             self.lines.append((time.monotonic(), line))
 
-    def until(self, word: str, seconds: float = 20.0) -> float:
+    def until(self, word: str, seconds: float = DEADLINE) -> float:
         """When a line with `word` came; fails if none does in time."""
         ends = time.monotonic() + seconds
         while time.monotonic() < ends:
@@ -68,7 +68,7 @@ def pid_of(lab: Lab, word: str) -> int:
 def _command_line(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_text()
-    except FileNotFoundError:  # it has ended since
+    except (FileNotFoundError, ProcessLookupError):  # it has ended since
         return ""
 
 
@@ -83,7 +83,7 @@ def test_dev_run_shows_the_devices_and_ctrl_c_ends_both(lab: Lab) -> None:
         shown.until("10.77.0.51")
         daemon = pid_of(lab, "netscand")
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(DEADLINE) == 130
         assert not Path(f"/proc/{daemon}").exists()
     assert "Traceback" not in shown.text()
 
@@ -95,7 +95,7 @@ def test_dev_run_says_why_the_daemon_died(lab: Lab) -> None:
         shown = Shown(process)
         shown.until("10.77.0.50")
         os.kill(pid_of(lab, "netscand"), signal.SIGKILL)
-        assert process.wait(10) == 137
+        assert process.wait(DEADLINE) == 137
         shown.until("netscand ended, exit 137")
         shown.until("ready:")
 
@@ -125,7 +125,7 @@ def test_a_second_dev_run_is_refused_and_leaves_the_first_alone(lab: Lab) -> Non
         assert "ready:" in written
         with dev_run(lab) as second:
             shown = Shown(second)
-            assert second.wait(10) == 1
+            assert second.wait(DEADLINE) == 1
             shown.until(f"runs already (process {daemon})")
         assert log.read_text().startswith(written)
         assert pid_of(lab, "netscand") == daemon

@@ -25,7 +25,7 @@ QUICK = {
 }
 """Nothing happens but what the crowd does, and that at once."""
 
-PRESENT = 30.0
+PRESENT = 60.0
 """Seconds within which something is so, on a busy machine."""
 
 
@@ -305,8 +305,9 @@ def test_a_flood_of_made_up_devices_leaves_no_trace_in_the_history(lab: Lab) -> 
     until(lambda: len(daemon.devices()) == 41, "all were found")
     before = size(daemon)
     crowd.flood(rate=20_000, seconds=5, macs=100_000)
-    time.sleep(6)
-    assert any(event["kind"] == "flood" for event in daemon.get("/api/events?limit=5000")["events"])
+    until(lambda: crowd.counts()["flooded"] == 100_000, "all has been sent")
+    time.sleep(1)
+    until(lambda: daemon.get("/api/events?kind=flood")["events"], "the flood is told")
     assert size(daemon) - before < 2**20
     daemon.restart()
     assert set(real) <= set(daemon.devices())

@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.lab.asking import ask, received, soon
+from tests.lab.asking import ask, received, silent, soon
 from tests.lab.crowd import Crowd
 from tests.lab.lan import Lab
 from tests.lab.ordinary import ordinary
@@ -22,25 +23,25 @@ def test_cable_address_and_link_do_what_they_say(lab: Lab) -> None:
     host, ip = lab.host("10.77.0.90", mac="00:11:32:aa:bb:cc"), "10.77.0.90"
     assert ask(lab, ip) == "00:11:32:aa:bb:cc"
     host.unplug()
-    assert ask(lab, ip) is None
+    assert silent(lab, ip)
     host.replug()
-    assert soon(lambda: ask(lab, ip) == host.mac)
+    assert ask(lab, ip) == host.mac
     host.set_address("10.77.0.91")
-    assert (ask(lab, ip), ask(lab, "10.77.0.91")) == (None, host.mac)
+    assert (silent(lab, ip), ask(lab, "10.77.0.91")) == (True, host.mac)
     host.down()
-    assert ask(lab, "10.77.0.91") is None
+    assert silent(lab, "10.77.0.91")
     host.up()
-    assert soon(lambda: ask(lab, "10.77.0.91") == host.mac)
+    assert soon(lambda: ask(lab, "10.77.0.91", seconds=0.5) == host.mac)
     host.remove_interface()
-    assert ask(lab, "10.77.0.91") is None
+    assert silent(lab, "10.77.0.91")
     host.plug()
-    assert soon(lambda: ask(lab, "10.77.0.91") == host.mac)
+    assert ask(lab, "10.77.0.91") == host.mac
     with lab.capture() as capture:
         host.announce()
         (said,) = received(capture)
         assert (said.source, said.sender_ip, said.target_ip) == (host.mac, host.ip, host.ip)
     host.delete()
-    assert ask(lab, "10.77.0.91") is None
+    assert silent(lab, "10.77.0.91")
 
 
 def test_the_lab_is_quiet(lab: Lab) -> None:
@@ -88,7 +89,8 @@ def test_everything_is_gone_afterwards() -> None:
         raise Stop
     assert ours() == before
     assert sleeper.poll() is not None
-    assert not Path(f"/proc/{grandchild}").exists() or "Z" in Path(f"/proc/{grandchild}/stat").read_text().split()
+    with suppress(FileNotFoundError, ProcessLookupError):
+        assert "Z" in Path(f"/proc/{grandchild}/stat").read_text().split()
     assert not folder.exists()
     lab.close()
 
@@ -113,7 +115,7 @@ def test_a_signal_cleans_up_too(number: signal.Signals) -> None:
         name = process.stdout.readline().decode().strip()
         assert (NAMESPACES / name).exists()
         process.send_signal(number)
-        process.wait(20)
+        process.wait(60)
     assert not (NAMESPACES / name).exists()
 
 

@@ -25,7 +25,8 @@ from netscand.lan.resolver import Resolver, Unanswered, reverse
 from tests.lab.lan import Host, Lab
 from tests.lab.rooms import until
 from tests.lab.spaces import Space
-from tests.lab.test_hearing import NO_SCANS, avahi, dnsmasq, of
+from tests.lab.test_daemon import wait_for
+from tests.lab.test_hearing import NO_SCANS, avahi, dnsmasq
 
 T = TypeVar("T")
 MACS = [Mac(bytes([2, 0, 0, 0, n >> 8, n & 255])) for n in range(5000)]
@@ -140,12 +141,12 @@ def test_an_answer_to_another_question_is_no_answer(tmp_path: Path) -> None:
 def test_a_server_that_fails_has_no_answer_and_the_next_one_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolver, "WAIT", 0.1)
     rcodes = iter([2, 5, 0])
     with serving(lambda question: [answered(question, b"third", rcode=next(rcodes))]) as server:
         assert asked_of(server, tmp_path, "nameserver 127.0.0.1\n" * 3) == "third"
     with serving(lambda question: [answered(question, rcode=5)]) as refusing:
         assert asked_of(refusing, tmp_path) is None
+    monkeypatch.setattr(resolver, "WAIT", 0.1)
     with serving(lambda question: []) as silent, pytest.raises(Unanswered, match="no answer"):
         asked_of(silent, tmp_path)
 
@@ -185,12 +186,12 @@ def test_the_servers_are_those_that_the_file_has_now(tmp_path: Path) -> None:
 # ---- asking on the LAN ----------------------------------------------------------------------------------------------
 
 
-def test_a_responder_that_says_nothing_by_itself_is_asked_by_one_frame() -> None:
+def test_a_responder_that_says_nothing_by_itself_is_asked_by_one_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     with Lab(ipv6=True) as lab:
         host = lab.host("10.77.0.60")
-        avahi(host, "printer")
-        time.sleep(5)  # it probes and announces
+        responder(host, "printer")
         network = network_of(lab.watcher)
+        monkeypatch.setattr(asking, "WAIT", PATIENT)
         assert network.own6 is not None
         mac = bytes.fromhex(host.mac.replace(":", ""))
         own6 = Ip(b"\xfe\x80" + bytes(6) + bytes([mac[0] ^ 2]) + mac[1:3] + b"\xff\xfe" + mac[3:])
@@ -201,6 +202,7 @@ def test_a_responder_that_says_nothing_by_itself_is_asked_by_one_frame() -> None
         (question,) = sent
         assert (question[22], question[26:30], question[30:34]) == (255, network.own, ip("224.0.0.251"))
         assert within(lab.watcher.space, lambda: asking.by_mdns(network, own6)) == "printer"
+        monkeypatch.setattr(asking, "WAIT", 1.0)
         assert within(lab.watcher.space, lambda: asking.by_mdns(network, ip("10.77.0.61"))) is None
 
 
@@ -221,17 +223,32 @@ while True:
 """Answers the status of a node as Windows does, after an answer to what nobody asked."""
 
 
+PATIENT = 20.0
+"""Seconds that somebody has to answer who will: a busy machine may keep him from it for as long as WAIT."""
+
+
+def responder(host: Host, name: str) -> None:
+    """An avahi that has announced itself, and has nothing more to say."""
+    with host._lab.capture(host) as capture:
+        avahi(host, name)
+        response = b"\x84\0"  # in an answer: the flags of DNS, behind Ethernet, IPv4 and UDP
+        wait_for("its announcement", lambda: [frame for frame in capture.frames() if frame.data[44:46] == response])
+    time.sleep(5)  # it does so three times
+
+
 def netbios(host: Host) -> None:
     process = host.popen([sys.executable, "-c", NODE], stdout=-1)
     assert process.stdout is not None
     process.stdout.readline()
 
 
-def test_a_node_is_asked_for_its_status(lab: Lab) -> None:
+def test_a_node_is_asked_for_its_status(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     host = lab.host("10.77.0.64")
     netbios(host)
     network = network_of(lab.watcher)
+    monkeypatch.setattr(asking, "WAIT", PATIENT)
     assert within(lab.watcher.space, lambda: asking.by_nbns(network, ip("10.77.0.64"))) == "JANES-PC"
+    monkeypatch.setattr(asking, "WAIT", 1.0)
     assert within(lab.watcher.space, lambda: asking.by_nbns(network, ip("10.77.0.65"))) is None
 
 
@@ -251,8 +268,8 @@ class Room:
         self._space = space
         self._conf = conf
 
-    def run(self, seconds: float, *wants: tuple[Mac, Ip, Network], awaited: int = 0) -> Names:
-        """Until so many names are told, and for some seconds more."""
+    def run(self, seconds: float, *wants: tuple[Mac, Ip, Network], awaited: int = 0, asked: int = 0) -> Names:
+        """Until so many names are told and so many questions were asked, and for some seconds more."""
 
         def may_ask(network: str) -> bool:
             self.allowed.append(network)
@@ -267,7 +284,7 @@ class Room:
                 made.want(*want)
             async with asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(made.run())
-                await until(lambda: len(self.named) >= awaited)
+                await until(lambda: len(self.named) >= awaited and len(self.allowed) >= asked)
                 await asyncio.sleep(seconds)
                 running.cancel()
             return made
@@ -279,7 +296,7 @@ class Room:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "SETTLE", 0.0)
     monkeypatch.setattr(names, "LAN_APART", 0.2)
-    monkeypatch.setattr(asking, "WAIT", 1.0)
+    monkeypatch.setattr(asking, "WAIT", 3.0)
 
 
 def test_each_source_is_asked_and_the_least_trusted_only_where_the_others_are_silent(
@@ -319,9 +336,9 @@ def test_questions_on_the_lan_are_a_second_apart(lab: Lab, tmp_path: Path, monke
     network = network_of(lab.watcher)
     wants = [(MACS[n], Ip(bytes([10, 77, 0, 100 + n])), network) for n in range(50)]
     with lab.capture() as capture:
-        Room(lab.watcher.space, tmp_path / "none", ("mdns",)).run(3.5, *wants)
+        Room(lab.watcher.space, tmp_path / "none", ("mdns",)).run(0.5, *wants, asked=4)
         sent = [frame.at for frame in capture.frames() if frame.outgoing and frame.data[12:14] == b"\x08\x00"]
-    assert 2 <= len(sent) <= 4
+    assert len(sent) >= 4
     assert all(after - before > 0.8 for before, after in pairwise(sent))
 
 
@@ -330,7 +347,8 @@ def test_who_has_no_name_is_asked_for_once_more_and_then_left_alone(
 ) -> None:
     monkeypatch.setattr(names, "ONCE_MORE", 0.5)
     room = Room(lab.watcher.space, tmp_path / "none", ("mdns",))
-    room.run(5, (MACS[0], ip("10.77.0.64"), network_of(lab.watcher)))
+    monkeypatch.setattr(asking, "WAIT", 0.2)
+    room.run(2, (MACS[0], ip("10.77.0.64"), network_of(lab.watcher)), asked=2)
     assert len(room.allowed) == 2
 
 
@@ -357,10 +375,12 @@ def test_a_network_that_is_gone_stops_nothing(lab: Lab, tmp_path: Path, quick: N
 def test_a_daemon_without_a_resolver_goes_on_and_finds_names_on_the_lan(lab: Lab) -> None:
     """F17, and the whole way: scanned, asked, named."""
     host = lab.host("10.77.0.60")
-    avahi(host, "printer")
-    time.sleep(5)
+    responder(host, "printer")
     daemon = lab.daemon(NO_SCANS | {"names": {}})
-    with daemon.websocket() as stream:
-        renamed = of(stream, host.mac, "renamed")
-    assert (renamed["device"]["hostname"], renamed["device"]["hostname_source"]) == ("printer", "mdns")
+
+    def named() -> tuple[str | None, str | None]:
+        device = daemon.devices().get(host.ip, {})
+        return device.get("hostname"), device.get("hostname_source")
+
+    wait_for("its name", lambda: named() == ("printer", "mdns"))
     assert daemon.log(100).count("no name server answers") <= 1

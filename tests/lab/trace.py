@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 CALLS = "execve,execveat,fork,vfork,%file"
-ATTACHED = 10.0
+ATTACHED = 60.0
 """Seconds that strace may need to hold every thread."""
 
 LINE = re.compile(r'\d+ +(?:<\.\.\. )?(\w+)\((?:AT_FDCWD(?:<[^>]*>)?, |\d+(?:<[^>]*>)?, )?(?:"((?:[^"\\]|\\.)*)")?')
