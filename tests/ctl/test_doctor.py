@@ -212,11 +212,11 @@ def test_what_stands_in_the_sockets_way_is_told(tmp_path: Path) -> None:
     (tmp_path / "none.sock").write_text("")
     assert absent(tmp_path)["socket"]["verdict"] == "failed"
     (tmp_path / "none.sock").unlink()
-    with socket.create_server(("127.0.0.1", 0)) as other:
+    with socket.create_server(("127.77.0.1", 0)) as other:  # where nobody else takes the port once it is free
         port = other.getsockname()[1]
         config = tmp_path / "netscand.toml"
-        config.write_text(f'[listen]\ntcp = ["127.0.0.1:{port}", "[::1]:0"]\n')
-        assert f"listens on 127.0.0.1:{port}" in absent(tmp_path, "--config", str(config))["socket"]["found"]
+        config.write_text(f'[listen]\ntcp = ["127.77.0.1:{port}", "[::1]:0"]\n')
+        assert f"listens on 127.77.0.1:{port}" in absent(tmp_path, "--config", str(config))["socket"]["found"]
     assert absent(tmp_path, "--config", str(config))["socket"]["verdict"] == "ok"
     tmp_path.chmod(0o777)
     assert "everybody may change" in absent(tmp_path)["socket"]["found"]

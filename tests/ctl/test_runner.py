@@ -123,13 +123,16 @@ def test_one_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> Non
         time.sleep(1000)"""
 
     async def script(made: Trial) -> None:
-        await made.runner.offer(job(1))
-        await made.until(lambda: len(made.done) == 1)
+        while not list(tmp_path.iterdir()):  # on a busy machine it may be ended before it has begun
+            made.done.clear()
+            await made.runner.offer(job(1))
+            await made.until(lambda: len(made.done) == 1)
 
     made = trial(python(program), script, limit=0.5, grace=0.1)
-    assert made.said == [f"{Path(sys.executable).name} failed (not done after 0.5 s) at discovered a4:83:e7:00:00:07"]
+    assert set(made.said) == {
+        f"{Path(sys.executable).name} failed (not done after 0.5 s) at discovered a4:83:e7:00:00:07"
+    }
     pids = [file.name for file in tmp_path.iterdir()]
-    assert pids
     ends = time.monotonic() + DEADLINE
     while any(_runs(pid) for pid in pids):
         assert time.monotonic() < ends

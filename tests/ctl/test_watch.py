@@ -110,12 +110,12 @@ def test_a_lost_connection_is_said_and_made_anew_after_three_seconds_without_a_g
     running = watching(ctl, hasty=False)
     daemon.tell(left(device(7, "offline"), cursor="k3f9-2"))
     assert brief(running.lines(1)) == ["- offline host7"]
+    there = time.monotonic()
     daemon.stop()
     assert running.talk() == "netscanctl: connection lost, connecting…"
-    lost = time.monotonic()
     daemon.start()
     assert running.talk() == "netscanctl: connected again"
-    assert time.monotonic() - lost > RECONNECT - 0.5
+    assert time.monotonic() - there >= RECONNECT
     assert brief(running.lines(1)) == ["- offline host20"]
     assert daemon.asked[-1][2] == {"updates": "changes", "since": "k3f9-2"}
     assert running.end() == 130
