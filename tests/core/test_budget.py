@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from netscand.core.budget import Bucket
@@ -12,6 +12,7 @@ from netscand.core.budget import Bucket
     rate=st.sampled_from([1.0, 2.0, 7.0, 50.0, 333.0, 1000.0, 5000.0]),
     naps=st.lists(st.floats(min_value=0.0001, max_value=0.7), min_size=1, max_size=200),
 )
+@example(rate=1000.0, naps=[0.019] * 60)  # just often enough to lose nothing: the depth and all of the refill
 def test_no_second_holds_more_frames_than_the_rate(rate: float, naps: list[float]) -> None:
     """However late we wake, any window of one second holds at most `rate` frames."""
     now, sent = 100.0, []
