@@ -31,7 +31,7 @@ class Order:
     def __init__(self, n: int, rng: Random) -> None:
         self.n = n
         self._first = rng.randrange(n) if n else 0
-        step = rng.randrange(n // 3, n) | 1 if n > 3 else 1
+        step = rng.randrange(n // 3, 2 * n // 3) | 1 if n > 3 else 1  # never near n, which would walk backwards
         while gcd(step, max(n, 1)) != 1:
             step += 2 if n % 2 == 0 else 1
         self._step = step

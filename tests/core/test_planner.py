@@ -38,6 +38,18 @@ def test_an_order_visits_every_address_once(n: int) -> None:
         assert sorted(order.at(i) for i in range(7, 7 + n)) == list(range(n))
 
 
+@pytest.mark.parametrize("n", [253, 254, 65_533])
+def test_an_order_is_another_each_time_and_no_walk_up_or_down_the_numbers(n: int) -> None:
+    """Nobody is always the last, and nobody's neighbour is asked right after it."""
+    begins = []
+    for seed in range(300):
+        order = Order(n, Random(seed))
+        begins.append([order.at(i) for i in range(5)])
+        assert min(abs(later - early) for early, later in pairwise(begins[-1])) > n // 9
+    assert len({begin[0] for begin in begins}) > 100
+    assert len({begin[1] - begin[0] for begin in begins}) > 50
+
+
 def test_the_first_scan_is_at_once_and_finds_everybody() -> None:
     """A network of up to 1,024 addresses is asked at `rate`: devices stand within a second."""
     world = World()
