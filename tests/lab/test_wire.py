@@ -416,6 +416,19 @@ def test_a_slice_ends_before_the_asks_do_and_nothing_is_lost_or_sent_twice(share
     made.close()
 
 
+def test_a_slice_holds_the_loop_for_5_ms_whatever_a_frame_costs(
+    shared_lab: Lab, neighbour: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that a frame moves by a sixteenth of a millisecond, as on a slow machine: 80 of them, 16 at a time."""
+    now = iter(range(1000))
+    monkeypatch.setattr(wire, "monotonic", lambda: next(now) / 1000)
+    made = Wire(lambda _: None)
+    asks = [Ask(network_of(shared_lab.watcher), ip("10.77.0.50"), None)] * 1000
+    left = shared_lab.watcher.space.within(lambda: made.send(asks))
+    assert 0 < len(asks) - len(left) <= 80 + 16
+    made.close()
+
+
 def test_a_full_queue_is_no_error_and_holds_nobody_else_up(lab: Lab) -> None:
     """What it does not take stays behind, in its order; another interface's goes."""
     lab.watcher.run(
