@@ -100,6 +100,21 @@ def test_an_address_beyond_loopback_keeps_it_from_starting(tmp_path: Path) -> No
     asyncio.run(play())
 
 
+def test_a_socket_of_systemd_that_others_reach_needs_a_token_too(tmp_path: Path) -> None:
+    """Whoever opened it."""
+
+    async def play() -> None:
+        with socket.socket() as given:  # it never listens
+            given.bind(("0.0.0.0", 0))
+            refused = a_server(config.Listen(unix=str(tmp_path / "s"), tcp=()), handed_in=(given.dup(),))
+            with pytest.raises(BadAddress, match="there is no token"):
+                await refused.open()
+            await refused.close()
+            refused._handed_in[0].close()
+
+    asyncio.run(play())
+
+
 def test_a_port_that_is_taken_is_told_and_tried_again_while_the_rest_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
