@@ -10,27 +10,28 @@ from tests.lab.lan import Lab
 from tests.lab.test_daemon import wait_for
 
 HANGS = {
-    "engine": ("netscand.engine", "Engine.run", "asyncio.Event().wait()"),
-    "receive path": ("netscand.lan.wire", "Wire._listen", "asyncio.Event().wait()"),
-    "history": ("netscand.store.writer", "Writer._take", "threading.Event().wait()"),
+    "engine": ("netscand.engine", "Engine", "run", "asyncio.Event().wait()"),
+    "receive path": ("netscand.lan.wire", "Wire", "_listen", "asyncio.Event().wait()"),
+    "history": ("netscand.store.writer", "Writer", "_take", "threading.Event().wait()"),
 }
-"""Rooms, and how each is made to hang by itself, whatever the others do."""
+"""Rooms, and how each is made to hang by itself, whatever the others do: module, class, method, and for ever."""
 
 PATCH = """
-import asyncio, sys, threading, time
-def hang():
-    while not all(name in sys.modules for name in ("{module}", "netscand.daemon")):
-        time.sleep(0.01)
-    sys.modules["{module}"].{function} = lambda self: {forever}
-threading.Thread(target=hang, daemon=True).start()
+import asyncio, sys, threading
+class Hang:
+    def find_spec(self, name, path=None, target=None):
+        module = sys.modules.get("{}")
+        if hasattr(module, "{}"):  # imported, and not yet used: the daemon imports more
+            module.{}.{} = lambda self: {}
+sys.meta_path.insert(0, Hang())
 """
 
 
 @pytest.mark.parametrize("room", HANGS)
 def test_a_room_that_hangs_alone_gets_no_sign_of_life(lab: Lab, tmp_path: Path, room: str) -> None:
     """FAULTS F3: systemd hears no more of us though the loop goes on, and the log says which room it is."""
-    module, function, forever = HANGS[room]
-    (tmp_path / "sitecustomize.py").write_text(PATCH.format(module=module, function=function, forever=forever))
+    module, kind, method, forever = HANGS[room]
+    (tmp_path / "sitecustomize.py").write_text(PATCH.format(module, kind, kind, method, forever))
     daemon = lab.daemon(env={"WATCHDOG_USEC": "2000000", "PYTHONPATH": str(tmp_path)})
     wait_for("the word of it", lambda: f"{room} hangs" in daemon.log(100))
     fed = daemon.notified.count("WATCHDOG=1")
