@@ -32,13 +32,13 @@ def test_a_room_that_hangs_alone_gets_no_sign_of_life(lab: Lab, tmp_path: Path, 
     """FAULTS F3: systemd hears no more of us though the loop goes on, and the log says which room it is."""
     module, kind, method, forever = HANGS[room]
     (tmp_path / "sitecustomize.py").write_text(PATCH.format(module, kind, kind, method, forever))
-    daemon = lab.daemon(env={"WATCHDOG_USEC": "2000000", "PYTHONPATH": str(tmp_path)})
+    daemon = lab.daemon(env={"WATCHDOG_USEC": "6000000", "PYTHONPATH": str(tmp_path)})
     wait_for("the word of it", lambda: f"{room} hangs" in daemon.log(100))
     fed = daemon.notified.count("WATCHDOG=1")
-    time.sleep(1.5)
+    time.sleep(3.5)  # twice the time between two looks
     assert daemon.notified.count("WATCHDOG=1") == fed
     assert daemon.healthy()
-    assert [line.count("hangs") for line in daemon.log(100).splitlines() if " hangs" in line] == [1]
+    assert daemon.log(100).count(" hangs") == 1
 
 
 def test_the_status_is_one_clean_line_whatever_is_wrong(lab: Lab) -> None:
