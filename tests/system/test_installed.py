@@ -1,0 +1,44 @@
+"""What an installation has put where, and what it leaves to whom."""
+
+import json
+
+import pytest
+
+from tests.lab.asking import soon
+from tests.system.conftest import Installed
+from tests.system.test_service import CONFIG, status
+
+COMPLETIONS = {
+    "bash": ("bash-completion/completions/netscanctl",) * 2,
+    "zsh": ("zsh/vendor-completions/_netscanctl", "zsh/site-functions/_netscanctl"),
+    "fish": ("fish/vendor_completions.d/netscanctl.fish",) * 2,
+}
+"""Below share: of the package, and of packaging/install."""
+
+
+def test_an_ordinary_user_scans_the_lan(installed: Installed) -> None:
+    """Through the sandbox, on its cable: `scan-now` finds who answers, and one who said nothing before."""
+    assert soon(lambda: status(installed)["devices"]["online"] >= len(installed.people))
+    quiet = installed.crowd.join("10.77.0.253", "02:00:00:00:77:01", say="none")
+    try:
+        told = installed.machine.run("netscanctl", "scan-now", "--json", user="ann").stdout
+        (update,) = [told for line in told.splitlines() if (told := json.loads(line))["type"] == "scan_update"]
+        assert {device["mac"] for device in update["devices"]} >= {*installed.people.values(), quiet}
+        told = installed.machine.run("netscanctl", "scan-now", "192.0.2.1", user="ann", check=False)
+        assert (told.returncode, "192.0.2.1" in told.stderr) == (1, True)
+    finally:
+        installed.crowd.leave(quiet)
+
+
+@pytest.mark.parametrize("shell", COMPLETIONS)
+def test_the_completions_stand_where_each_shell_looks(installed: Installed, shell: str) -> None:
+    """They are what this netscanctl says."""
+    share = "/usr/share" if installed.by_package else "/usr/local/share"
+    file = installed.machine.path(f"{share}/{COMPLETIONS[shell][not installed.by_package]}")
+    assert file.read_text() == installed.machine.run("netscanctl", "completion", shell).stdout
+
+
+def test_the_configuration_is_the_users(debian13: Installed) -> None:
+    """A conffile: dpkg never writes over what he changed."""
+    shown = debian13.machine.out("dpkg-query", "--show", "--showformat=${Conffiles}", "netscand")
+    assert [line.split()[0] for line in shown.splitlines()] == [CONFIG]
