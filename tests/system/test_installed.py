@@ -24,8 +24,8 @@ def test_an_ordinary_user_scans_the_lan(installed: Installed) -> None:
         told = installed.machine.run("netscanctl", "scan-now", "--json", user="ann").stdout
         (update,) = [told for line in told.splitlines() if (told := json.loads(line))["type"] == "scan_update"]
         assert {device["mac"] for device in update["devices"]} >= {*installed.people.values(), quiet}
-        told = installed.machine.run("netscanctl", "scan-now", "192.0.2.1", user="ann", check=False)
-        assert (told.returncode, "192.0.2.1" in told.stderr) == (1, True)
+        refused = installed.machine.run("netscanctl", "scan-now", "192.0.2.1", user="ann", check=False)
+        assert (refused.returncode, "192.0.2.1" in refused.stderr) == (1, True)
     finally:
         installed.crowd.leave(quiet)
 

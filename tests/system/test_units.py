@@ -83,3 +83,14 @@ def test_the_daemon_has_one_capability_and_no_restart_loop_without_it() -> None:
     assert re.findall(r"(?m)^(?:Ambient|CapabilityBounding).*=(.*)$", service) == ["CAP_NET_RAW", "CAP_NET_RAW"]
     assert "RestartPreventExitStatus=77 78" in service
     assert "Type=notify\nNotifyAccess=main" in service
+
+
+def test_one_that_hangs_or_crashes_is_back_within_two_seconds() -> None:
+    """What systemd waits, beside WatchdogSec, until it starts another (FAULTS F1, F3); and it never gives up before."""
+    service = (UNITS / "netscand.service").read_text()
+    found = dict(re.findall(r"(?m)^(\w+)=(\S+)$", service))
+    seconds = {"500ms": 0.5, "1s": 1.0}
+    assert seconds[found["TimeoutAbortSec"]] + seconds[found["RestartSec"]] <= 1.5
+    assert seconds[found["RestartSec"]] <= 0.5
+    assert found["Restart"] == "always"
+    assert int(found["StartLimitBurst"]) >= 100
