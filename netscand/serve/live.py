@@ -74,11 +74,12 @@ class Live:
             raise Refused("bad_request", f"updates={updates[:64]}: expected full or changes")
         connection = request.protocol
         assert isinstance(connection, Connection)
-        if request.headers.get("Upgrade", "").lower() != "websocket":
+        handshake = request.headers.get("Upgrade", "").lower() == "websocket"
+        if not self._has_place(connection.peer, take=handshake):
+            raise Refused("busy", f"{self._taken} WebSockets are open ([listen] max_clients)")
+        if not handshake:
             said = "this is a WebSocket: connect to it as one (ws://… or wss://…); /api answers plain requests"
             raise Refused("bad_request", said, 426, {"Upgrade": "websocket", "Connection": "Upgrade"})
-        if not self._has_place(connection.peer):
-            raise Refused("busy", f"{self._taken} WebSockets are open ([listen] max_clients)")
         self._taken += 1
         try:
             fits = Filter(given.get("network"), given.get("q"))
@@ -86,22 +87,24 @@ class Live:
         finally:
             self._taken -= 1
 
-    def _has_place(self, peer: Peer) -> bool:
+    def _has_place(self, peer: Peer, *, take: bool) -> bool:
         """Whether one more may come; where all places are taken, who holds the most gives one to who holds fewer.
 
         By `max_per_peer` alone a few accounts of this host could hold all of them, and nobody else would hear a thing.
+        Not to `take` it is what a browser asks, which is not told why its WebSocket was refused.
         """
         if self._taken < self._max_clients + (KEPT_BACK if peer.privileged else 0):
             return True
-        self.refused += 1
+        self.refused += take
         there = [each for each in self._open if each.peer.key is not None and not each.peer.privileged]
         held = Counter(each.peer.key for each in there)
         most = max(held, key=held.__getitem__, default=None)
         if held[most] <= held[peer.key] + 1:
             return False
-        last = next(each for each in reversed(there) if each.peer.key == most)
-        self._open.pop(last).close(WSCloseCode.TRY_AGAIN_LATER, "all places are taken, and others hold fewer")
-        last.abort()
+        if take:
+            last = next(each for each in reversed(there) if each.peer.key == most)
+            self._open.pop(last).close(WSCloseCode.TRY_AGAIN_LATER, "all places are taken, and others hold fewer")
+            last.abort()
         return True
 
     async def _serve(self, request: web.Request, full: bool, fits: Filter, since: str | None) -> web.StreamResponse:

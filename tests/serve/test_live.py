@@ -385,6 +385,8 @@ def test_one_client_more_than_max_clients_is_503(tmp_path: Path, monkeypatch: py
         async with house(tmp_path, listen={"max_clients": 2}) as lan:
             async with lan.ws(), lan.ws():
                 assert (await lan.head(handshake("/ws", f"127.0.0.1:{lan.port}"))).startswith(b"HTTP/1.1 503")
+                plain = f"GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{lan.port}\r\n\r\n".encode()
+                assert (await lan.head(plain)).startswith(b"HTTP/1.1 503"), "so a browser learns why"
                 async with lan.ws():
                     assert await refused(lan, "") == 503
                     assert lan.server.clients == 3
