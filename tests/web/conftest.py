@@ -16,6 +16,13 @@ patience = [10, 10]
 """
 URL = "http://127.0.0.1:8000/"
 
+SENT = """
+window.sent = [];
+const send = WebSocket.prototype.send;
+WebSocket.prototype.send = function (text) { sent.push(JSON.parse(text)); return send.call(this, text) };
+"""
+"""A script for the browser: notes what the page says on its stream."""
+
 
 @pytest.fixture(scope="session")
 def chromium_is_there() -> None:

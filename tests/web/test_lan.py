@@ -162,6 +162,33 @@ def test_the_counts_leave_this_host_out_and_follow_the_filters(page: Page) -> No
 
 
 @pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("jane", [1]),
+        ("PRINTER", [2]),
+        ("attic", [3]),
+        ("gateway", [4]),
+        ("10.0.0.3", [3]),
+        ("00:00:02", [2]),
+        ("jane apple", [1]),
+        ("jane printer", []),
+        ("apple", [1, 2, 3, 4]),
+    ],
+)
+def test_a_search_looks_into_all_that_names_a_device(page: Page, text: str, found: list[int]) -> None:
+    """Label, host name, notes, what it is, address, MAC and vendor; of several words each must be there."""
+    body = f"""
+    const devices = [device(1, {{ label: "Jane's laptop", hostname: 'mac-17' }}), device(2, {{ hostname: 'printer' }}),
+      device(3, {{ notes: 'in the attic' }}), device(4, {{ kinds: ['gateway'] }})];
+    const view = new View();
+    view.query.text = {json.dumps(text)};
+    view.make(new Map(devices.map((one) => [one.mac, one])));
+    return view.rows.map((one) => Number(one.ip.split('.')[3]));
+    """
+    assert run(page, body) == found
+
+
+@pytest.mark.parametrize(
     ("seconds", "said"),
     [
         (-5, "now"),

@@ -9,7 +9,13 @@ from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
 from tests.web import eye
 from tests.web.chromium import Chromium, Page
-from tests.web.conftest import CONFIG, URL
+from tests.web.conftest import CONFIG, SENT, URL
+
+TRIES = """
+window.tries = [];
+window.WebSocket = class extends WebSocket { constructor(...how) { super(...how); tries.push(performance.now()) } }; 0
+"""
+"""Notes when, in ms, the page tried to connect."""
 
 
 @pytest.fixture
@@ -29,10 +35,13 @@ def test_a_daemon_that_is_killed_and_started(world: tuple[Daemon, Crowd, Page]) 
     """The page says connecting, in words why, tries again every 3 s, and shows who came meanwhile."""
     daemon, crowd, page = world
     page.js("window.stays = 'not loaded again'")
+    page.js(TRIES)
     daemon.kill()
     page.until("/connecting…/.test(document.querySelector('#link-words').innerText)")
     page.until("/does not answer.*every 3 s/.test(document.querySelector('#notice').innerText)")
     assert page.js(eye.row("10.77.0.21")), "what was known stays in sight"
+    page.until("tries.length > 1")
+    assert page.js("tries[1] - tries[0]") >= 2990
     crowd.join("10.77.0.77", say="none")
     daemon.start()
     page.until("document.body.dataset.link === 'live'")
@@ -55,6 +64,19 @@ def test_a_restart_under_way_loses_no_event(world: tuple[Daemon, Crowd, Page]) -
         page.until(eye.row(f"10.77.0.{number}"))
         page.until(f"{eye.events()}.filter(text => text.includes('New 10.77.0.{number}')).length === 1")
     assert any("since=" in url for url in page.requested if url.startswith("ws:"))
+
+
+def test_a_faster_interval_is_wished_for_again(world: tuple[Daemon, Crowd, Page]) -> None:
+    """A lease ends with its connection; who watches goes on as before."""
+    daemon, _, page = world
+    page.js(SENT)
+    page.click(".views [data-view=networks]")
+    page.until("!document.querySelector('.lease select').disabled")
+    page.choose(".lease select", "1")
+    page.until("/In force: 1 s/.test(document.querySelector('#networks').innerText)")
+    daemon.restart()
+    page.until("sent.filter(one => one.type === 'set_interval' && one.seconds === 1).length === 2")
+    page.until("/In force: 1 s/.test(document.querySelector('#networks').innerText)")
 
 
 def test_a_network_that_goes_down_puts_its_devices_in_doubt(lab: Lab, world: tuple[Daemon, Crowd, Page]) -> None:
