@@ -38,6 +38,7 @@ function begin(told) {{
 
 NEWER = f"{HEARS} function begin(told) {{ told.protocol = 2 }}"
 
+
 @pytest.fixture(scope="module")
 def crowd(shared_lab: Lab, daemon: Daemon) -> Crowd:
     made = shared_lab.crowd()
