@@ -321,16 +321,20 @@ def test_an_interface_is_followed_without_restart(lab: Lab) -> None:
 
 
 def test_a_scan_that_fails_is_told_and_the_next_one_runs(lab: Lab) -> None:
-    """A scan error never ends the loop."""
+    """The interface goes in the midst of it: a `scan_error` of this scan, its end, and the loop goes on."""
     lab.crowd().populate(["10.77.0.50"])
-    daemon = lab.daemon({"scan": {"interval": 2}})
+    daemon = lab.daemon({"scan": {"interval": 2, "rate": 50}})
     with daemon.websocket() as stream:
-        first = until(stream, "scan_update")
+        stream.send(json.dumps({"type": "scan_now", "request": "r"}))
+        wish = until(stream, "scan_accepted", request="r")["scan_id"]
+        until(stream, "scan_started", scan_id=wish)
         lab.watcher.space.ip("link set eth0 down")
-        until(stream, "event", kind="network_down")
+        error = until(stream, "scan_error", scan_id=wish)
+        assert error["network"] == "10.77.0.0/24@eth0"
+        assert error["message"]
+        until(stream, "scan_update", scan_id=wish)
         lab.watcher.space.ip("link set eth0 up")
-        later = until(stream, "scan_update")
-        assert later["scan_id"] > first["scan_id"]
+        assert until(stream, "scan_update")["scan_id"] > wish
     assert daemon.healthy()
 
 
