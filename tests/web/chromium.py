@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -195,6 +196,14 @@ class Page:
             if time.monotonic() > ends:
                 shown = self.js("document.body ? document.body.innerText.slice(0, 1500) : ''")
                 raise BrowserFailed(f"not within {timeout:g} s: {expression}\n{self.errors}\n{shown}")
+            self._browser.hear(0.05)
+
+    def until_told(self, so: Callable[[], bool], timeout: float = PATIENCE) -> None:
+        """Hear the browser until it is so."""
+        ends = time.monotonic() + timeout
+        while not so():
+            if time.monotonic() > ends:
+                raise BrowserFailed(f"not within {timeout:g} s; the page did wrong: {self.errors}")
             self._browser.hear(0.05)
 
     def click(self, selector: str) -> None:

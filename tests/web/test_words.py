@@ -51,6 +51,7 @@ def edit(page: Page, **changes: Any) -> None:  # noqa: ANN401
         else:
             page.js(f"document.querySelector('#d-{name}').select()")
             page.type(value)
+    page.js("document.querySelector('.said').textContent = ''")  # of what was saved before
     page.js("document.querySelector('#device form .main').scrollIntoView()")
     page.click("#device form .main")
     page.until("document.querySelector('.said').innerText === 'Saved.'")
