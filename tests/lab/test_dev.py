@@ -142,7 +142,7 @@ def test_dev_run_passes_arguments_on(lab: Lab) -> None:
 @pytest.mark.usefixtures("root")
 def test_the_demo_shows_a_change_and_tidies_up() -> None:
     """The list, the visitor, and no namespace left."""
-    argv = ["./dev", "demo", "--seconds", "7"]
+    argv = ["./dev", "demo", "--seconds", "9"]
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0

@@ -213,13 +213,13 @@ def test_a_change_of_address_is_told(space: Space) -> None:
     follow(space, script)
 
 
-def test_what_comes_in_one_command_is_told_at_once(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_comes_together_is_told_at_once(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change is waited out: a renumbering is one change, not one without any network and another."""
-    monkeypatch.setattr(interfaces, "SETTLE", 2.0)  # the command may lose its turn between two of its lines
+    monkeypatch.setattr(interfaces, "SETTLE", 2.0)  # whoever makes the change may lose his turn in the middle of it
 
     async def script(made: Interfaces, told: Told) -> None:
-        lines = ["addr flush dev eth0", "addr add 10.91.0.2/24 dev eth0", "route add default via 10.91.0.1"]
-        await asyncio.to_thread(space.ip, *lines)
+        for line in ("addr flush dev eth0", "addr add 10.91.0.2/24 dev eth0", "route add default via 10.91.0.1"):
+            await asyncio.to_thread(space.ip, line)
         await until(lambda: len(told) > 1)
         assert set(told[1]) == {"10.91.0.0/24@eth0"}
         assert told[1]["10.91.0.0/24@eth0"].gateway == ip("10.91.0.1")
