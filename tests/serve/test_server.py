@@ -55,6 +55,34 @@ def test_closing_says_goodbye_to_everyone_and_is_quick(tmp_path: Path, monkeypat
     asyncio.run(play())
 
 
+@pytest.mark.parametrize("turns", range(6))
+def test_who_comes_while_it_closes_is_answered_or_left_to_the_next(tmp_path: Path, turns: int) -> None:
+    """FAULTS F2: in whichever turn of the loop, where systemd holds the socket."""
+
+    async def play() -> None:
+        with socket.socket(socket.AF_UNIX) as given, socket.socket(socket.AF_UNIX) as client:
+            given.bind(str(tmp_path / "given"))
+            given.listen()
+            given.setblocking(False)
+            server = a_server(config.Listen(tcp=()), handed_in=(given.dup(),))
+            await server.open()
+            client.connect(str(tmp_path / "given"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(server.close())
+                for _ in range(4):  # it has begun: whoever is inside by now has not said yet what it wants
+                    await asyncio.sleep(0)
+                client.sendall(b"GET /api/networks HTTP/1.1\r\nHost: x\r\n\r\n")
+            try:
+                given.accept()[0].close()
+            except BlockingIOError:
+                client.setblocking(False)
+                assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+
+    asyncio.run(play())
+
+
 def test_closing_with_nobody_there_takes_no_time(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
