@@ -4,13 +4,23 @@ import asyncio
 import json
 import time
 from pathlib import Path
+from selectors import SelectorKey, SelectSelector
 from typing import Any
 
+import pytest
 from websockets.asyncio.client import ClientConnection
 
 from netscand import protocol
 from netscand.core.model import Status
-from tests.serve.house import LAN, OTHER, House, handshake, hear, hear_all, house
+from netscand.serve import full
+from netscand.serve.filters import EVERYTHING
+from netscand.serve.full import WholeLists
+from netscand.serve.hub import Hub
+from netscand.serve.overview import Overview
+from netscand.serve.subscriber import Bounds, Subscriber
+from netscand.serve.translate import Translator
+from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, House, handshake, hear, hear_all, house
+from tests.serve.test_subscriber import Pipe
 
 
 async def updates(client: ClientConnection, quiet: float = 0.3, least: int = 0) -> list[protocol.ScanUpdate]:
@@ -90,6 +100,55 @@ def test_a_burst_of_events_is_one_list_and_the_next_comes_when_a_second_is_over(
             assert await updates(client, 1.2) == []
 
     asyncio.run(play())
+
+
+class Leaping(SelectSelector):
+    """Where nothing happens, it does not wait: the loop's clock leaps to what is due next."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
+        found = super().select(0 if timeout is not None else None)
+        if not found and timeout:
+            self.now += timeout
+        return found
+
+
+def test_a_list_leaves_within_100_ms_of_an_event_and_the_next_when_a_second_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    selector = Leaping()
+    left: list[float] = []
+
+    class Noting(Pipe):
+        def write(self, data: bytes | bytearray | memoryview) -> None:
+            left.append(round(selector.now, 3))
+
+    async def play() -> None:
+        translator = Translator(lambda: BOOT, lambda _: None)
+        hub = Hub(translator)
+        scanner = FakeScanner(hub)
+        hub.attach(scanner)
+        subscriber = Subscriber(Noting(10**9), EVERYTHING, Bounds(), full=True, closed=lambda: False)
+        hub.subscribe(subscriber)
+        subscriber.release(scanner.cursor)
+        async with asyncio.TaskGroup() as tasks:
+            lists = tasks.create_task(WholeLists(hub, Overview(scanner, translator), translator).run())
+            for wait in (5, 0.5, 0.1, 10):
+                await asyncio.sleep(wait)
+                scanner.turn(1, Status.OFFLINE)
+            await asyncio.sleep(5)
+            lists.cancel()
+
+    loop = asyncio.SelectorEventLoop(selector)
+    monkeypatch.setattr(loop, "time", lambda: selector.now)
+    monkeypatch.setattr(full, "monotonic", loop.time)
+    loop.run_until_complete(play())
+    loop.close()
+    first, second, third = left
+    assert 5 <= first <= 5.1
+    assert second == pytest.approx(first + 1, abs=0.01)
+    assert 15.6 <= third <= 15.7
 
 
 def test_the_end_of_each_scan_is_told_at_once(tmp_path: Path) -> None:
