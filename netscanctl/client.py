@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
+from netscanctl.starting import mend
 from netscand import __version__, protocol
 
 DEFAULT_SOCKET = "/run/netscand/netscand.sock"
@@ -22,6 +23,7 @@ PATIENCE = 30.0
 """Seconds for one answer; a daemon that needs more hangs."""
 PIECE = 64 * 1024
 """Bytes of a large answer that are taken at a time."""
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 PATH_LIMIT = 107
 """Bytes of a Unix socket's path (`sun_path` in unix(7), without its NUL)."""
 
@@ -253,11 +255,12 @@ def fitting(daemon: Daemon, spoken: Spoken | protocol.InitialState | protocol.Re
 
 def unreachable(daemon: Daemon, wrong: OSError) -> Failure:
     """Why no connection came about, and what would help."""
-    start = "start it with: systemctl start netscand"
     if isinstance(wrong, TimeoutError):
         return TimedOut(f"the daemon at {daemon.place} did not answer in time")
     if daemon.url:
         why = "connection refused" if isinstance(wrong, ConnectionRefusedError) else _reason(wrong)
+        here = urlsplit(daemon.url).hostname in LOOPBACK
+        start = mend() if here else "start it with: systemctl start netscand"
         return NoDaemon(f"netscand does not answer at {daemon.url} ({why}): {start}, or see [listen] tcp there")
     if isinstance(wrong, PermissionError):
         return NotPermitted(
@@ -265,10 +268,10 @@ def unreachable(daemon: Daemon, wrong: OSError) -> Failure:
             "(usermod -aG netscan USER, then log in anew)"
         )
     if isinstance(wrong, FileNotFoundError):
-        return NoDaemon(f"netscand is not running (no socket {daemon.socket}): {start}")
+        return NoDaemon(f"netscand is not running (no socket {daemon.socket}): {mend()}")
     if isinstance(wrong, ConnectionRefusedError):
-        return NoDaemon(f"netscand is not running (nobody listens on the socket {daemon.socket}): {start}")
-    return NoDaemon(f"netscand cannot be reached at {daemon.socket} ({_reason(wrong)}): {start}")
+        return NoDaemon(f"netscand is not running (nobody listens on the socket {daemon.socket}): {mend()}")
+    return NoDaemon(f"netscand cannot be reached at {daemon.socket} ({_reason(wrong)}): {mend()}")
 
 
 def _reason(wrong: OSError) -> str:

@@ -18,6 +18,7 @@ from netscanctl import ailments, probes
 from netscanctl.cli import Session
 from netscanctl.client import Daemon, Failure, Misfit, NotPermitted
 from netscanctl.finding import Finding, bad, collected, good, odd, unseen, written
+from netscanctl.starting import mend
 from netscand.protocol import DaemonStatus
 
 CONFIGURATION = "/etc/netscand/netscand.toml"
@@ -63,12 +64,17 @@ def examine(session: Session, config: Path) -> Iterator[Finding]:
     except NotPermitted as failure:
         yield bad("socket", str(failure), f"{ailments.GROUP}; or let [access] others be scan, or use --token-file")
     except Failure as failure:
-        yield bad("daemon", str(failure).partition(": start it with")[0], _service() or RESTART)
+        yield bad("daemon", _cause(str(failure)), _service() or mend())
         if daemon.url is None:
             yield from of_this_host(daemon, config)
     else:
         yield from ailments.of_running(client, status)
         yield (ailments.of_clock(status) if daemon.url else None) or probes.of_clock()
+
+
+def _cause(failure: str) -> str:
+    """Without the mend, which has a place of its own."""
+    return failure.partition(f": {mend()}")[0].partition(": start it with")[0]
 
 
 def of_this_host(daemon: Daemon, config: Path) -> Iterator[Finding]:
@@ -152,7 +158,7 @@ def _taken(text: str) -> bool:
 
 
 def _service() -> str | None:
-    """What systemd says of the service, where there is one."""
+    """What systemd says of the service; None where it knows of none."""
     systemctl = shutil.which("systemctl")
     if systemctl is None or not Path("/run/systemd/system").is_dir():
         return None
@@ -163,7 +169,7 @@ def _service() -> str | None:
         return None
     words = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
     if words.get("LoadState") != "loaded":
-        return "netscand is not installed as a service here: apt install ./netscand_*.deb, or packaging/install"
+        return None
     ended = words.get("ExecMainStatus", "0")
     why = f" (its exit code was {ended}: {ENDS[ended]})" if ended in ENDS else ""
     return f"it is {words.get('ActiveState', 'unknown')}{why}: {RESTART}"

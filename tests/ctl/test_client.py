@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from netscanctl.client import Daemon, NotPermitted, Usage, find_daemon
+from netscanctl.starting import mend
 from tests.ctl.conftest import Ctl, environment
 from tests.ctl.fake import FakeDaemon, refusal
 from tests.ctl.words import snapshot, status
@@ -132,9 +133,7 @@ def test_no_socket_no_daemon(ctl: Ctl, args: list[str], tmp_path: Path) -> None:
     done = ctl.run(*args, NETSCANCTL_SOCKET=str(tmp_path / "none.sock"))
     assert done.returncode == 3
     assert done.stdout == ""
-    assert one_line(done.stderr) == (
-        f"netscand is not running (no socket {tmp_path}/none.sock): start it with: systemctl start netscand"
-    )
+    assert one_line(done.stderr) == f"netscand is not running (no socket {tmp_path}/none.sock): {mend()}"
 
 
 @BOTH
@@ -144,9 +143,7 @@ def test_a_socket_that_nobody_listens_on_is_told_apart(ctl: Ctl, args: list[str]
         made.bind(str(stale))
     done = ctl.run(*args, NETSCANCTL_SOCKET=str(stale))
     assert done.returncode == 3
-    assert one_line(done.stderr) == (
-        f"netscand is not running (nobody listens on the socket {stale}): start it with: systemctl start netscand"
-    )
+    assert one_line(done.stderr) == f"netscand is not running (nobody listens on the socket {stale}): {mend()}"
 
 
 @BOTH
@@ -157,8 +154,7 @@ def test_a_refused_connection_over_tcp_says_what_to_start(ctl: Ctl, args: list[s
         done = ctl.run("--url", url, *args)
     assert done.returncode == 3
     assert one_line(done.stderr) == (
-        f"netscand does not answer at {url} (connection refused): start it with: systemctl start netscand, "
-        "or see [listen] tcp there"
+        f"netscand does not answer at {url} (connection refused): {mend()}, or see [listen] tcp there"
     )
 
 

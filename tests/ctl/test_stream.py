@@ -177,7 +177,7 @@ def test_a_daemon_that_comes_back_with_another_protocol_ends_it(daemon: FakeDaem
 
 
 def test_the_first_attempt_fails_at_once(tmp_path: Path) -> None:
-    with pytest.raises(NoDaemon, match="systemctl start netscand"):
+    with pytest.raises(NoDaemon, match="netscand is not running"):
         asyncio.run(collect(Daemon(str(tmp_path / "none.sock")), 1, []))
 
 

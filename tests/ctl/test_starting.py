@@ -1,0 +1,45 @@
+"""What to do where no daemon answers: by what this host has."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from netscanctl.client import Daemon, NoDaemon, unreachable
+from netscanctl.starting import OF_A_CHECKOUT, mend
+
+
+def test_a_service_that_is_installed_is_to_be_started(tmp_path: Path) -> None:
+    (tmp_path / "netscand.service").touch()
+    assert mend([tmp_path / "none", tmp_path], [tmp_path]) == "start it with: systemctl start netscand"
+
+
+def test_without_a_service_nobody_is_sent_to_systemctl(tmp_path: Path) -> None:
+    said = mend([tmp_path], [tmp_path])
+    assert said.startswith("start it with: sudo ./dev run in a checkout (its socket: .netscand/netscand.sock there)")
+    assert "systemctl" not in said
+
+
+def test_a_daemon_of_dev_run_is_pointed_to_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `sudo ./dev run` in one terminal, and a bare `netscanctl devices` in the checkout, in another."""
+    monkeypatch.chdir(tmp_path)
+    OF_A_CHECKOUT.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as running:
+        running.bind(str(OF_A_CHECKOUT))
+        running.listen()
+        failure = unreachable(Daemon("/run/none/netscand.sock"), FileNotFoundError())
+    assert isinstance(failure, NoDaemon)
+    assert str(failure) == (
+        "netscand is not running (no socket /run/none/netscand.sock): "
+        "./dev run has one that answers: --socket .netscand/netscand.sock"
+    )
+
+
+def test_a_socket_that_dev_run_left_behind_is_not_pointed_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    OF_A_CHECKOUT.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(OF_A_CHECKOUT))
+    assert "answers" not in mend([], [Path()])
