@@ -39,6 +39,10 @@ GOODBYE = 0.4
 OURS = 64
 """Descriptors kept back for ourselves: history, raw sockets, listeners, what a look-up needs (FAULTS T16)."""
 
+A_TURN = 4
+"""Connections accepted in one turn of the loop: who is one too many is gone some turns later, and until then it takes
+of what is kept back."""
+
 WANTED = 1024
 """Connections beside the WebSockets, where the system allows as many."""
 
@@ -267,8 +271,8 @@ class Server:
             return Vestibule(connection, entrance) if entrance is not None else connection
 
         # create_server for Unix sockets too: from Python 3.13 on its twin would unlink the path, systemd's as well.
-        self._listeners.append(await loop.create_server(factory, sock=sock))
-        sock.listen(BACKLOG)  # asyncio took its own, smaller one, for accepting as many in one turn
+        self._listeners.append(await loop.create_server(factory, sock=sock, backlog=A_TURN))
+        sock.listen(BACKLOG)  # asyncio took the other, to accept as many in one turn
 
     async def _bind(self, address: TcpAddress) -> None:
         try:
