@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from netscand import config, protocol
+from netscand.core.model import Evidence, NetworkState, Status
+from netscand.core.names import TRUST
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -42,8 +44,10 @@ def test_the_protocol_page_has_every_message(message: type[msgspec.Struct]) -> N
     assert f"`{tag}`" in text or f'"{tag}"' in text
 
 
-@pytest.mark.parametrize("word", [*get_args(protocol.EventKind), *protocol.ERROR_STATUS])
-def test_the_protocol_page_has_every_kind_and_code(word: str) -> None:
+@pytest.mark.parametrize(
+    "word", [*get_args(protocol.EventKind), *protocol.ERROR_STATUS, *Evidence, *NetworkState, *Status, *TRUST]
+)
+def test_the_protocol_page_has_every_word_of_the_wire(word: str) -> None:
     assert f"`{word}`" in (DOCS / "protocol.md").read_text()
 
 
