@@ -207,10 +207,10 @@ class Engine:
         for event in self._inventory.rename(mac, name, source, at):
             self._publish(event)
 
-    def may_ask(self, network: str) -> bool:
-        """Whether one more frame to all may leave on a network now, which is counted then."""
-        room = self._planner.spend(network, self._clock())
-        self._broadcast += room
+    def may_ask(self, network: str, to_all: bool) -> bool:
+        """Whether one more frame, to all or to a name server, may leave on a network now; its budget counts it then."""
+        room = self._planner.spend(network, self._clock(), to_all=to_all)
+        self._broadcast += room and to_all
         return room
 
     def set_networks(self, networks: Iterable[Network]) -> None:

@@ -304,12 +304,14 @@ class Planner:
                     continue
             self.next_at = min(self.next_at, plan.echo_at)
 
-    def spend(self, network: str, now: float) -> bool:
-        """Count a frame to all that another room wants to send; whether there is room for it."""
+    def spend(self, network: str, now: float, *, to_all: bool = True) -> bool:
+        """Count a frame that another room wants to send, `to_all` or to one; whether there is room for it."""
         plan = self._plans.get(network)
-        if plan is None:
-            return False
-        buckets = (plan.rate or self._rate, plan.background or self._background)
+        buckets = [(plan and plan.rate) or self._rate]
+        if to_all:
+            if plan is None:
+                return False
+            buckets.append(plan.background or self._background)
         if any(bucket.room(now) < 1 for bucket in buckets):
             return False
         for bucket in buckets:

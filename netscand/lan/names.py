@@ -1,7 +1,7 @@
 """Names that have to be asked for: reverse DNS, mDNS, NBNS. Never in the way of anything, and seldom.
 
 What devices say by themselves is heard by the wire. Here, whoever has no name, or a less trusted one, is asked for:
-DNS costs the LAN nothing and is asked at once; the LAN is asked for one device after the other, within a budget.
+DNS is asked at once; the LAN is asked for one device after the other. All questions are within the budget of scans.
 """
 
 import asyncio
@@ -88,15 +88,15 @@ class _Queue:
 class Names:
     """Tells `named` (MAC, name, source, monotonic time) what it finds out.
 
-    `lacks` is asked which sources a device could still get a better name from, and `may_ask`, before each question on
-    the LAN, whether the budget of that network has room for one more frame to all.
+    `lacks` is asked which sources a device could still get a better name from, and `may_ask`, before each question,
+    whether the budget of that network has room for one more frame, to all (True) or to a name server.
     """
 
     def __init__(
         self,
         named: Callable[[Mac, str, str, float], None],
         lacks: Callable[[Mac], Container[str]],
-        may_ask: Callable[[str], bool],
+        may_ask: Callable[[str, bool], bool],
         resolver: Resolver | None = None,
     ) -> None:
         self._named = named
@@ -139,6 +139,10 @@ class Names:
             wish = await self._for_dns.get()
             if "dns" not in self._lacks(wish.mac):
                 continue
+            if not self._may_ask(wish.network.id, False):  # a scan has it all just now
+                self._for_dns.put(monotonic() + LAN_APART, wish)
+                await asyncio.sleep(DNS_APART)
+                continue
             try:
                 name = await self._resolver.name_of(wish.ip)
             except Unanswered as why:
@@ -168,7 +172,7 @@ class Names:
         """Whether there was an answer."""
         if source not in self._lacks(wish.mac):
             return False
-        if not self._may_ask(wish.network.id):
+        if not self._may_ask(wish.network.id, True):
             await asyncio.sleep(LAN_APART)
             return False
         began = monotonic()

@@ -295,7 +295,7 @@ def test_who_comes_while_too_many_wait_for_a_name_is_wanted_when_it_is_heard_ane
     """As in the first scan of a large LAN: it is not taken for one that was asked for within the hour."""
     monkeypatch.setattr(names, "MOST_WAITING", 3)
     house = House()
-    asker = house.engine.names = names.Names(lambda *told: None, house.engine.lacks, lambda network: True)
+    asker = house.engine.names = names.Names(lambda *told: None, house.engine.lacks, lambda network, to_all: True)
     house.engine.hear([house.seen(i, f"10.0.0.{10 + i}") for i in range(5)])
     assert asker.full
     assert [mac(i) in {key[0] for key in asker._next_round} for i in range(5)] == [True] * 3 + [False] * 2

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from netscand.core import addresses, names, servers
+from netscand.core.budget import BURST_S
 from netscand.core.model import ALL_NODES, EventKind, Evidence, Ip, Mac, Observation
 from tests.core.world import World, ip, mac, network
 
@@ -286,6 +287,10 @@ def test_frames_of_other_rooms_count_in_the_budget() -> None:
     asked = sum(world.planner.spend("10.0.0.0/24@eth0", world.now) for _ in range(1000))
     assert 0 < asked <= 50
     assert not world.planner.spend("no such network", world.now)
+    assert not world.planner.spend("10.0.0.0/24@eth0", world.now)
+    to_one = sum(world.planner.spend("10.0.0.0/24@eth0", world.now, to_all=False) for _ in range(2000))
+    assert asked < to_one + asked <= 1000 * BURST_S
+    assert not world.planner.spend("10.0.0.0/24@eth0", world.now, to_all=False)
 
 
 def test_who_comes_without_an_address_is_asked_as_soon_as_it_has_one() -> None:

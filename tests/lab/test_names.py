@@ -271,8 +271,9 @@ class Room:
     def run(self, seconds: float, *wants: tuple[Mac, Ip, Network], awaited: int = 0, asked: int = 0) -> Names:
         """Until so many names are told and so many questions were asked, and for some seconds more."""
 
-        def may_ask(network: str) -> bool:
-            self.allowed.append(network)
+        def may_ask(network: str, to_all: bool) -> bool:
+            if to_all:
+                self.allowed.append(network)
             return self.room
 
         async def work() -> Names:
@@ -322,7 +323,9 @@ def test_each_source_is_asked_and_the_least_trusted_only_where_the_others_are_si
 
 
 def test_without_room_in_the_budget_nothing_is_sent(lab: Lab, tmp_path: Path, quick: None) -> None:
-    room = Room(lab.watcher.space, tmp_path / "none")
+    """Nor to a name server, which may be on the LAN as well."""
+    (conf := tmp_path / "resolv.conf").write_text("nameserver 10.77.0.1\n")
+    room = Room(lab.watcher.space, conf)
     room.room = False
     with lab.capture() as capture:
         room.run(1, (MACS[0], ip("10.77.0.64"), network_of(lab.watcher)))
