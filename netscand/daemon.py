@@ -196,7 +196,7 @@ def _many(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-class _Manager(SystemdNotifier):  # type: ignore[misc]  # it has no types
+class _Utf8Notifier(SystemdNotifier):  # type: ignore[misc]  # it has no types
     """The service manager, which wants UTF-8: the library writes Latin-1, and nothing where that lacks a character."""
 
     def notify(self, state: str) -> None:
@@ -205,7 +205,7 @@ class _Manager(SystemdNotifier):  # type: ignore[misc]  # it has no types
 
 def _notifier() -> Callable[[str], None]:
     """How the service manager is told; one that does not listen is not waited for."""
-    notifier = _Manager()
+    notifier = _Utf8Notifier()
     if notifier.socket is not None:
         notifier.socket.setblocking(False)
     tell: Callable[[str], None] = notifier.notify
