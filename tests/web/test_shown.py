@@ -107,6 +107,26 @@ def test_a_row_that_changes_stays_the_same_row_glows_and_leaves_the_others_alone
         crowd.move(APPLE, "10.77.0.21")
 
 
+def test_with_two_networks_one_can_be_looked_at_alone(browser: Chromium, shared_lab: Lab, crowd: Crowd) -> None:
+    """The choice appears with the second network; the address bar has it, and opens it again."""
+    other, ours = "10.88.0.0/24@lan1", "02:88:00:00:00:01"
+    space = shared_lab.watcher.space
+    with shown(browser) as page:
+        page.until(eye.row("10.77.0.21"))
+        assert not page.js("document.querySelector('#network').checkVisibility()")
+        space.ip(f"link add lan1 address {ours} type veth peer name end1", "addr add 10.88.0.1/24 dev lan1")
+        space.ip("link set end1 up", "link set lan1 up")
+        page.until("document.querySelector('#network').checkVisibility()")
+        page.choose("#network", other)
+        page.until(f"!{eye.row('10.77.0.21')}")
+        again = page.js("location.href")
+        page.choose("#network", "")
+        page.until(eye.row("10.77.0.21"))
+        page.go(again)
+        page.until(f"JSON.stringify({eye.column('mac')}) === JSON.stringify(['{ours}'])")
+    space.ip("link delete lan1")
+
+
 def test_a_scan_of_one_network_asks_for_that_one_and_shows_how_far_it_is(browser: Chromium, crowd: Crowd) -> None:
     """The button of its card; the bar above moves, and a sentence says what came of it."""
     with shown(browser, SENT) as page:
