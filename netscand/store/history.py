@@ -72,6 +72,10 @@ class History:
         self._epoch = ""
         self._sequence = self._skip = self._stored = 0
         """The last event's number; the number up to which none is given out; the last that is stored."""
+        self._astray = 0
+        """The first number of an epoch that is not stored until this event is."""
+        self._fresh_epoch = ""
+        """The same epoch, that the writer has not heard of yet."""
         self._blind = False
         """There is no database: nothing is stored until one is found."""
         self._trouble = self._notice = ""
@@ -167,6 +171,8 @@ class History:
     def append(self, event: Event) -> str:
         """Number an event that happens now and send it on its way; its cursor."""
         self._sequence = max(self._sequence, self._skip) + 1
+        if self._sequence > self._writer.durable and (self._trouble or self._late):
+            self._go_astray()
         if not self._blind:
             self._clock.sync()
             self._rows.append(self._codec.row(self._sequence, event, self._clock))
@@ -181,6 +187,16 @@ class History:
             self._loop.call_soon(self._hand_over)
         return cursor
 
+    def _go_astray(self) -> None:
+        """Give out no number that the next start would give out again: go on under a name that it does not know.
+
+        What is reserved has run out, and the disk does not let us reserve more. When it does, the name is written down.
+        """
+        if self._astray <= self._stored and not self._blind:
+            self._hand_over()
+            self._epoch = self._fresh_epoch = new_epoch()
+            self._astray = self._sequence
+
     def _hand_over(self) -> None:
         """What happened in one turn of the loop is one batch."""
         if not self._handing_over:
@@ -188,7 +204,8 @@ class History:
         self._handing_over = False
         rows, self._rows = self._rows, []
         words, self._words.fresh = self._words.fresh, []
-        events = Events(rows, words, self._through)
+        events = Events(rows, words, self._through, self._fresh_epoch)
+        self._fresh_epoch = ""
         if len(self._pending) == len(rows) and not self._late and (report := self._writer.at_once(events)):
             self._hear(report)
             return

@@ -12,6 +12,8 @@ class Events(NamedTuple):
     rows: Sequence[Row]
     words: Sequence[Row]
     through: int
+    epoch: str = ""
+    """Of the numbering from here on, where it is another one."""
 
 
 class Devices(NamedTuple):

@@ -28,8 +28,9 @@ from netscand.store.schema import PATIENCE, HistoryBroken, is_broken, open_datab
 from netscand.store.trim import trim
 from netscand.store.work import Adopt, Broken, Devices, Events, Found, Report, Say, Stop, Work
 
-RESERVED = 4096
-"""Sequence numbers that are reserved ahead, with a synced write: after a power loss none is given out twice."""
+RESERVED = 2**16
+"""Sequence numbers that are reserved ahead, with a synced write: after a power loss none is given out twice. Half of
+them are more than a large network's events of a second: so long it takes to notice that a disk hangs."""
 
 AGAIN = 5.0
 """Seconds between two tries to write to a disk that refused."""
@@ -99,6 +100,8 @@ class Writer(threading.Thread):
         self._backlog_words: list[Row] = []
         self._dropped = 0
         """The last event that found no room in the backlog."""
+        self._epoch = ""
+        """Of the numbering that the backlog goes on in, where the database does not say so yet."""
         self._losses = 0
         self._through = self._stored = 0
         self._trouble = trouble
@@ -118,7 +121,9 @@ class Writer(threading.Thread):
 
     def at_once(self, events: Events) -> Report | None:
         """Store a few events here and now, on the caller's thread; None: not now, `put` them."""
-        if len(events.rows) > FEW or time.monotonic() < self._not_before or not self._turn.acquire(blocking=False):
+        if len(events.rows) > FEW or events.epoch or time.monotonic() < self._not_before:
+            return None
+        if not self._turn.acquire(blocking=False):
             return None
         try:
             idle = not (self._works or self._backlog or self._trouble or self.disk_is_busy)
@@ -216,8 +221,9 @@ class Writer(threading.Thread):
                 if self._adopted:
                     self._backlog += work.rows
                     self._backlog_words += work.words
+                    self._epoch = work.epoch or self._epoch
             elif isinstance(work, Adopt):
-                self._backlog, self._backlog_words = [], []
+                self._backlog, self._backlog_words, self._epoch = [], [], ""
                 self._adopted = True
 
     def _overflow(self) -> None:
@@ -258,7 +264,7 @@ class Writer(threading.Thread):
         assert database is not None
         through = int(str(self._backlog[-1][0]))
         reserve = through > self.reserved - RESERVED // 2
-        alone = not (self._backlog_words or self._dropped or reserve) and len(self._backlog) in SIZES
+        alone = not (self._backlog_words or self._dropped or self._epoch or reserve) and len(self._backlog) in SIZES
         if not alone:
             database.execute("BEGIN IMMEDIATE")
         try:
@@ -266,6 +272,8 @@ class Writer(threading.Thread):
             insert(database, "event", EVENT_COLUMNS, self._backlog)
             if self._dropped:
                 database.execute("UPDATE state SET floor = max(floor, ?)", (self._dropped,))
+            if self._epoch:
+                database.execute("UPDATE state SET epoch = ?", (self._epoch,))
             if reserve:
                 database.execute("UPDATE state SET reserved = ?", (through + RESERVED,))
             if not alone:
@@ -276,13 +284,13 @@ class Writer(threading.Thread):
             raise
         if reserve:
             self.reserved = through + RESERVED
+        self._since_trim += len(self._backlog)
+        self._stored = through
+        self._backlog, self._backlog_words, self._dropped, self._epoch = [], [], 0, ""
+        self.written += 1
         if through > self.durable:  # faster than the keeper: a number must not be told that could come again
             sync(self._path)
             self.durable = self.reserved
-        self._since_trim += len(self._backlog)
-        self._stored = through
-        self._backlog, self._backlog_words, self._dropped = [], [], 0
-        self.written += 1
 
     def _write_devices(self, work: Devices) -> None:
         database = self._database
@@ -328,7 +336,7 @@ class Writer(threading.Thread):
             with suppress(sqlite3.Error):
                 self._database.close()
         self._database, self._adopted = None, False
-        self._backlog, self._backlog_words = [], []
+        self._backlog, self._backlog_words, self._epoch = [], [], ""
         try:
             name = set_aside(self._path, why)
             self._open_again(name)

@@ -1,6 +1,7 @@
 """The history on a disk that refuses, and with a file that is broken: told, lived with, mended by itself."""
 
 import asyncio
+import errno
 import logging
 import os
 import subprocess
@@ -13,8 +14,8 @@ import pytest
 
 from netscand.core.model import Device, Event, EventKind, Status
 from netscand.core.recorded import CursorGone, Question, Unreadable
-from netscand.store import keeper, writer
-from netscand.store.schema import connect
+from netscand.store import found, keeper, writer
+from netscand.store.schema import connect, sync
 from netscand.store.work import Devices
 from tests.store.diary import LAN, Diary, device, diary, discovered, sequences, turned
 
@@ -168,6 +169,71 @@ def test_rows_count_as_written_only_if_none_before_them_was_lost(small_disk: Pat
                 assert other.execute("SELECT shown FROM state").fetchone() == (0,)
 
     asyncio.run(play())
+
+
+def test_no_number_comes_twice_though_more_were_told_on_a_full_disk_than_are_reserved(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither after a kill on it, which knows of no more than was reserved, nor when there is room again."""
+    for module in (writer, found):
+        monkeypatch.setattr(module, "RESERVED", 64)
+
+    async def play() -> None:
+        async with diary(small_disk / "h.db") as book:
+            one = device(1)
+            first = await book.write(discovered(one))
+            ballast = fill(small_disk)
+            told = [await book.write(event) for event in flicker(one, 400)]
+            assert [number(cursor) for cursor in told] == list(range(2, 402))
+            killed = book.killed(tmp_path / "killed")
+            ballast.unlink()
+            await until_well(book)
+            assert sequences(await book.page(limit=5000)) == list(range(1, 402))
+            assert sequences(await book.page(since=book.history.place(told[-3]))) == [400, 401]
+            with pytest.raises(CursorGone):
+                book.history.place(first)
+            told.append(await book.write(NETWORK_UP))
+            epochs = [cursor.partition("-")[0] for cursor in told]
+            assert len(set(epochs)) == 2
+            well = book.killed(tmp_path / "well")
+        for path in (killed, well):
+            async with diary(path) as book:
+                assert await book.write(NETWORK_UP) not in told
+                for cursor in told:
+                    here = cursor.partition("-")[0] == book.history.cursor.partition("-")[0]
+                    assert not here or number(cursor) < number(book.history.cursor)
+            assert book.history.cursor.partition("-")[0] == epochs[0 if path == killed else -1]
+
+    asyncio.run(play())
+
+
+def test_a_disk_that_stores_and_does_not_sync_gets_no_event_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would refuse the second for ever."""
+    for module in (writer, found):
+        monkeypatch.setattr(module, "RESERVED", 64)
+    refusals = iter(range(2))
+
+    def refuses(path: Path) -> None:
+        if next(refusals, None) is not None:
+            raise OSError(errno.EIO, "Input/output error")
+        sync(path)
+
+    monkeypatch.setattr(writer, "sync", refuses)
+    monkeypatch.setattr(keeper, "sync", refuses)
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            await book.write(discovered(one := device(1)), *flicker(one, 200))
+            await until_well(book)
+            await book.write(*flicker(one, 200))
+            await until_well(book)
+            assert book.history.problems() == ()
+            assert sequences(await book.page(limit=5000)) == list(range(1, 402))
+
+    asyncio.run(play())
+    assert next(refusals, None) is None
 
 
 # ---- F7: nothing can be written at the start ----------------------------------------------------------------------
