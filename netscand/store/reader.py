@@ -88,13 +88,14 @@ class Reader:
         Raises sqlite3.Error.
         """
         database = self._database()
-        first = (now // DAY - days + 1) * DAY
+        # From before those days too: who came then may have stayed. Without an index it takes no longer.
         rows = database.execute(
-            "SELECT at, kind, was, was_since FROM event WHERE mac = ? AND kind IN (1, 2, 3, 10) AND at > ?"
-            " ORDER BY sequence",
-            (mac_number(mac), int(first * 1000)),
+            "SELECT at, kind, was, was_since FROM event WHERE mac = ? AND kind IN (1, 2, 3, 10) ORDER BY sequence",
+            (mac_number(mac),),
         ).fetchall()
-        return by_day(spans(rows, standing, now), first, now)
+        oldest = database.execute("SELECT at FROM event ORDER BY sequence LIMIT 1").fetchone()
+        first = (now // DAY - days + 1) * DAY
+        return by_day(spans(rows, standing, now, seconds(oldest[0]) if oldest else now), first, now)
 
     def copy(self, target: Path) -> None:
         """Make a consistent copy, under a numbering of its own: it may live on from an older point than the original.
@@ -197,35 +198,42 @@ Span = tuple[float, float, Status]
 
 
 def spans(
-    rows: Sequence[tuple[int, int, int | None, int | None]], now_is: Standing | None, now: float
+    rows: Sequence[tuple[int, int, int | None, int | None]], now_is: Standing | None, now: float, kept: float
 ) -> Iterator[Span]:
-    """A device's life from the rows of its verdicts: each tells what it was before, and since when."""
+    """A device's life from the rows of its verdicts: each tells what it was before, and since when.
+
+    `kept`: since when events are. Only who was online becomes unknown: where no verdict is kept, it was from then on.
+    """
     since: float | None = None
     status: Status | None = None
     for at_ms, kind, was, was_since in rows:
         at = seconds(at_ms)
         if was is not None and was_since is not None:
-            yield from _until(since, status, seconds(at_ms - was_since), STATUS_OF[was], at)
+            yield from _until(since, status, seconds(at_ms - was_since), STATUS_OF[was], at, kept)
         status = {1: Status.ONLINE, 2: Status.ONLINE, 3: Status.OFFLINE}.get(kind)
         since = at if status else None
     if now_is is not None:
-        yield from _until(since, status, now_is.status_since, now_is.status, now)
+        yield from _until(since, status, now_is.status_since, now_is.status, now, kept)
 
 
-def _until(since: float | None, status: Status | None, turned: float, then: Status, at: float) -> Iterator[Span]:
+def _until(
+    since: float | None, status: Status | None, turned: float, then: Status, at: float, kept: float
+) -> Iterator[Span]:
     """From one verdict to the next moment we know: it may have become unknown in between, which no event tells."""
     if status is not None and since is not None and then is not status:
         turned = max(since, min(turned, at))
         yield since, turned, status
         yield turned, at, then
     else:
+        if since is None and then is Status.UNKNOWN:
+            yield min(kept, turned), turned, Status.ONLINE
         yield (turned if since is None else since), at, then
 
 
 def by_day(lived: Iterator[Span], first: float, now: float) -> list[PresenceOfDay]:
     """Seconds a UTC day."""
     days = []
-    held = list(lived)
+    held = [span for span in lived if span[1] > first]
     start = first
     while start <= now:
         totals = {Status.ONLINE: 0.0, Status.OFFLINE: 0.0, Status.UNKNOWN: 0.0}

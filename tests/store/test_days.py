@@ -1,0 +1,140 @@
+"""How long a device was online on each day, by what its events tell."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netscand.core.model import Event, EventKind, Status
+from netscand.core.recorded import PresenceOfDay, Standing
+from tests.store.diary import BOOT, LAN, Diary, device, diary, discovered, turned
+
+HOUR = 3600.0
+MIDNIGHT = (BOOT // 86_400 + 1) * 86_400 - BOOT
+"""By the monotonic clock of these tests: the first midnight, UTC."""
+
+
+def hours(found: Sequence[PresenceOfDay]) -> list[tuple[float, float]]:
+    """Online and unknown of each day."""
+    return [(round(day.online / HOUR, 3), round(day.unknown / HOUR, 3)) for day in found]
+
+
+async def asked(book: Diary, at: float, days: int, now_is: tuple[Status, float] | None = None) -> Any:  # noqa: ANN401
+    """The days of device 1 up to `at`; it stands as it does."""
+    await book.history.settled()
+    one = book.devices[device(1).mac]
+    status, since = now_is or (one.status, one.status_since)
+    standing = Standing(status, since + BOOT, "")
+    return hours(await book.history.presence(one.mac, days, standing, at + BOOT))
+
+
+def back_online(of: Any, at: float, was: Status, since: float) -> Event:  # noqa: ANN401
+    """Its own verdict after a doubt, which no event told."""
+    of.status, of.status_since = was, since
+    return turned(of, Status.ONLINE, at)
+
+
+def test_online_and_offline_are_counted_by_the_day_they_fall_into(tmp_path: Path) -> None:
+    """A span over midnight counts for both days; before the device was first seen nothing does."""
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            one = device(1, at := MIDNIGHT + 20 * HOUR)
+            await book.write(discovered(one, at))
+            await book.write(turned(one, Status.OFFLINE, MIDNIGHT + 26 * HOUR))
+            await book.write(turned(one, Status.ONLINE, MIDNIGHT + 40 * HOUR))
+            assert await asked(book, MIDNIGHT + 45 * HOUR, 3) == [(0, 0), (4, 0), (7, 0)]
+            assert await asked(book, MIDNIGHT + 45 * HOUR, 1) == [(7, 0)]
+            assert await asked(book, MIDNIGHT + 100 * HOUR, 2) == [(24, 0), (4, 0)]
+
+    asyncio.run(play())
+
+
+def test_who_was_there_all_the_time_and_made_no_event_counts_whole(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            one = device(1, MIDNIGHT)
+            await book.write(discovered(one, MIDNIGHT))
+            assert await asked(book, MIDNIGHT + 5 * 24 * HOUR + HOUR, 2) == [(24, 0), (1, 0)]
+
+    asyncio.run(play())
+
+
+def test_what_a_doubt_hid_is_unknown_from_its_beginning_to_the_verdict(tmp_path: Path) -> None:
+    """A network that was down, or a daemon that did not run: no event of the device tells when it began."""
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            one = device(1, MIDNIGHT)
+            await book.write(discovered(one, MIDNIGHT))
+            await book.write(back_online(one, MIDNIGHT + 14 * HOUR, Status.UNKNOWN, MIDNIGHT + 10 * HOUR))
+            now = MIDNIGHT + 20 * HOUR
+            assert await asked(book, now, 1) == [(16, 4)]
+            assert await asked(book, now, 1, (Status.UNKNOWN, MIDNIGHT + 17 * HOUR)) == [(13, 7)]
+
+    asyncio.run(play())
+
+
+def test_who_was_there_for_long_counts_before_a_doubt_too(tmp_path: Path) -> None:
+    """A restart tells of each that it is online again: that it was, an event of weeks ago tells."""
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            one = device(1, MIDNIGHT)
+            await book.write(discovered(one, MIDNIGHT))
+            begun = MIDNIGHT + 240 * HOUR
+            assert await asked(book, begun + 12 * HOUR, 2, (Status.UNKNOWN, begun + 9 * HOUR)) == [(24, 0), (9, 3)]
+            await book.write(back_online(one, begun + 14 * HOUR, Status.UNKNOWN, begun + 13 * HOUR))
+            assert await asked(book, begun + 20 * HOUR, 3) == [(24, 0), (24, 0), (19, 1)]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("verdict", [True, False])
+def test_of_whom_no_verdict_is_kept_it_was_online_before_a_doubt(tmp_path: Path, verdict: bool) -> None:
+    """For only who is online becomes unknown; but of what lies before all that is kept nothing is said."""
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            one = device(1, MIDNIGHT - 100 * 24 * HOUR)
+            book.devices[one.mac] = one
+            await book.write(Event(EventKind.NETWORK_UP, MIDNIGHT - 6 * HOUR, LAN))
+            doubt = Status.UNKNOWN, MIDNIGHT + 10 * HOUR
+            if verdict:
+                await book.write(back_online(one, MIDNIGHT + 12 * HOUR, *doubt))
+            found = await asked(book, MIDNIGHT + 12 * HOUR, 3, None if verdict else doubt)
+            assert found == [(0, 0), (6, 0), (10, 2)]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("doubted", [0.0, 5.0])
+def test_a_verdict_of_the_window_tells_what_was_before_it(tmp_path: Path, doubted: float) -> None:
+    """The event that began it lies before the days that are asked for, or is kept no more."""
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            one = device(1, MIDNIGHT - 90 * 24 * HOUR)
+            was, since = (Status.UNKNOWN, MIDNIGHT + doubted * HOUR) if doubted else (Status.OFFLINE, MIDNIGHT - HOUR)
+            await book.write(back_online(one, MIDNIGHT + 9 * HOUR, was, since))
+            (found,) = await asked(book, MIDNIGHT + 12 * HOUR, 1)
+            assert found == ((3, 4) if doubted else (3, 0))
+
+    asyncio.run(play())
+
+
+def test_who_was_forgotten_begins_anew(tmp_path: Path) -> None:
+    """Until then it was as it stood; from then on nobody is there to be online."""
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            one = device(1, MIDNIGHT)
+            await book.write(discovered(one, MIDNIGHT))
+            await book.write(Event(EventKind.FORGOTTEN, MIDNIGHT + 2 * HOUR, None, one, reason="forgotten by a user"))
+            again = device(1, MIDNIGHT + 8 * HOUR)
+            await book.write(discovered(again, MIDNIGHT + 8 * HOUR))
+            assert await asked(book, MIDNIGHT + 9 * HOUR, 1) == [(3, 0)]
+
+    asyncio.run(play())
