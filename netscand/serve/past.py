@@ -10,7 +10,7 @@ from aiohttp import web
 
 from netscand import protocol
 from netscand.core.model import Device, EventKind, Mac
-from netscand.core.recorded import CursorGone, Question, Standing, copied
+from netscand.core.recorded import CursorGone, Question, Standing, Unreadable, copied
 from netscand.core.replay import told_again
 from netscand.serve.answers import HEADERS, JSON, Refused, answer
 from netscand.serve.archive import Archive
@@ -125,10 +125,13 @@ class Past:
         if of_one:
             self._known(mac)
         wish = self._wish(given, mac)
-        with self._hub.moment() as moment:
-            await self._hub.settled()
-            question = await self._question(wish, moment)
-            return await self._stream(request, question, moment)
+        try:
+            with self._hub.moment() as moment:
+                await self._hub.settled()
+                question = await self._question(wish, moment)
+                return await self._stream(request, question, moment)
+        except CursorGone as gone:
+            raise Refused("cursor_gone", str(gone)) from None
 
     def _wish(self, given: dict[str, str], mac: Mac | None) -> "_Wish":
         if "last" in given and ("since" in given or "limit" in given):
@@ -168,8 +171,10 @@ class Past:
                 if size > PIECE:
                     await _send(request, response, parts)
                     size = 0
-        except CursorGone as gone:
-            raise Refused("cursor_gone", str(gone)) from None
+        except (CursorGone, Unreadable):
+            if response.prepared:
+                raise ConnectionResetError("half answered: to say more would be taken for the rest") from None
+            raise
         cursor = last if count == question.limit else moment.cursor
         end = b'],"cursor":' + protocol.encode(cursor) + b"}"
         parts.append(end if count else before + end)

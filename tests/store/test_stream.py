@@ -11,6 +11,7 @@ import pytest
 
 from netscand import protocol
 from netscand.core.model import Event, EventKind, Status
+from netscand.core.recorded import CursorGone, Page, Question, Unreadable
 from netscand.serve import past
 from netscand.store.schema import connect
 from tests.serve.house import LAN, OTHER, House, hear, hear_all, mac
@@ -388,6 +389,53 @@ def test_wrong_questions_are_refused(tmp_path: Path, path: str, status: int) -> 
         async with kept_house(tmp_path) as (lan, scanner):
             scanner.join(1)
             assert (await lan.ask("GET", path))[0] == status
+
+    asyncio.run(play())
+
+
+def test_a_history_that_begins_anew_while_it_is_asked_refuses_and_does_not_fail(tmp_path: Path) -> None:
+    """The numbers that the question meant are of another numbering now."""
+
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner), asyncio.TaskGroup() as tasks:
+            stall = Stall(scanner)
+            scanner.join(1)
+            asked = tasks.create_task(lan.ask("GET", "/api/events"))
+            async with asyncio.timeout(30):
+                while not scanner.hub._moments:
+                    await asyncio.sleep(0.01)
+            scanner.history._epoch = "other"
+            stall.end()
+            status, _, answer = await asked
+            assert (status, answer["error"]["code"]) == (410, "cursor_gone")
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("wrong", [Unreadable, CursorGone])
+def test_what_goes_wrong_in_the_middle_of_an_answer_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: type[Exception]
+) -> None:
+    """It is cut, so that nobody takes it for whole, or a refusal for a part of it."""
+    monkeypatch.setattr(past, "PART", 3)
+    monkeypatch.setattr(past, "PIECE", 1)
+
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            for number in range(12):
+                scanner.join(number)
+            read, parts = scanner.history.events, iter(range(2))
+
+            async def breaks(question: Question, **how: Any) -> Page:  # noqa: ANN401
+                if next(parts, None) is None:
+                    raise wrong("the disk is gone")
+                return await read(question, **how)
+
+            monkeypatch.setattr(scanner.history, "events", breaks)
+            answer = await lan.raw(b"GET /api/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", tcp=False)
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert answer.count(b"HTTP/1.1") == 1
+            assert not answer.endswith(b"0\r\n\r\n")
 
     asyncio.run(play())
 
