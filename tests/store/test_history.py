@@ -16,8 +16,9 @@ from netscand import config
 from netscand.core.model import Device, Event, EventKind, Status
 from netscand.core.recorded import CursorGone, Question
 from netscand.core.replay import rebuilt
-from netscand.store import found, keeper, rounds, trim, writer
+from netscand.store import found, keeper, rounds, schema, trim, writer
 from netscand.store import history as room
+from netscand.store.place import Lock
 from netscand.store.schema import connect
 from netscand.store.work import Report, Work
 from tests.store.diary import LAN, Diary, FakeClock, device, diary, discovered, sequences, turned
@@ -357,6 +358,38 @@ def test_who_is_killed_every_few_seconds_does_not_read_ever_more_at_each_start(t
                 path = book.killed(tmp_path / f"k{life}")
                 running.cancel()
         assert left == [0, 1, 10]
+
+    asyncio.run(play())
+
+
+def test_a_start_reads_no_more_of_a_long_history_than_of_a_short_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted in steps of SQLite: 90 days of events take no longer to open than a minute of them."""
+    steps: list[int] = []
+
+    def counted(path: Path) -> sqlite3.Connection:
+        database = connect(path)
+        database.set_progress_handler(lambda: steps.append(1), 10)
+        return database
+
+    async def play() -> None:
+        taken = []
+        for events in (10, 10_000):
+            path = tmp_path / f"{events}.db"
+            async with diary(path) as book:
+                one = device(1)
+                await book.write(discovered(one), *back_and_forth(one, events))
+            with monkeypatch.context() as patch:
+                patch.setattr(schema, "connect", counted)
+                steps.clear()
+                lock = Lock(path)
+                opened = found.open_history(path, lock)
+                assert opened.database
+                opened.database.close()
+                lock.release()
+            taken.append(len(steps))
+        assert 0 < taken[1] < taken[0] + 10
 
     asyncio.run(play())
 

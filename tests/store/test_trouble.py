@@ -183,7 +183,7 @@ def test_no_number_comes_twice_though_more_were_told_on_a_full_disk_than_are_res
             one = device(1)
             first = await book.write(discovered(one))
             ballast = fill(small_disk)
-            told = [await book.write(event) for event in flicker(one, 400)]
+            told: list[str] = [await book.write(event) for event in flicker(one, 400)]
             assert [number(cursor) for cursor in told] == list(range(2, 402))
             killed = book.killed(tmp_path / "killed")
             ballast.unlink()
@@ -225,7 +225,8 @@ def test_a_disk_that_stores_and_does_not_sync_gets_no_event_twice(
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
-            await book.write(discovered(one := device(1)), *flicker(one, 200))
+            one = device(1)
+            await book.write(discovered(one), *flicker(one, 200))
             await until_well(book)
             await book.write(*flicker(one, 200))
             await until_well(book)
