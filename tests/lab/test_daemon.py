@@ -312,6 +312,9 @@ def test_an_interface_is_followed_without_restart(lab: Lab) -> None:
         watcher.plug()
         until(stream, "event", kind="network_up", network="10.77.0.0/25@eth0")
         until(stream, "event", kind="online", address="10.77.0.50")
+        told = [event["kind"] for event in daemon.get("/api/events?limit=5000")["events"]]
+        assert "offline" not in told
+        assert told.count("discovered") == 2
         lab.watcher.space.ip("link add lan1 type bridge")
         lab.watcher.space.ip("addr add 10.88.0.1/24 dev lan1")
         lab.watcher.space.ip("link set lan1 up")

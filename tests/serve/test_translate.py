@@ -91,9 +91,25 @@ def test_a_device_has_every_field_of_the_contract(translator: Translator, scanne
 
 
 @pytest.mark.parametrize(
+    ("mac_hex", "randomized"),
+    [("da1119000001", True), ("02a1b2c3d4e5", True), ("525400123456", False), ("0242ac110002", False)],
+)
+def test_a_randomised_mac_is_told_from_that_of_a_machine(
+    translator: Translator, scanner: FakeScanner, mac_hex: str, randomized: bool
+) -> None:
+    """All four are locally administered."""
+    assert (
+        translator.device(replace(scanner.devices[mac(1)], mac=Mac(bytes.fromhex(mac_hex)))).randomized_mac
+        is randomized
+    )
+
+
+@pytest.mark.parametrize(
     ("mac_hex", "expected"),
     [
         ("00005e000101", ["router_redundancy"]),
+        ("00005e000201", ["router_redundancy"]),
+        ("00000c9ff005", ["router_redundancy"]),
         ("00000c07ac05", ["router_redundancy"]),
         ("a483e7123456", []),
     ],
