@@ -1,5 +1,6 @@
 """`watch --cursor-file`: the place in the stream, kept in a file from one run to the next."""
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -20,13 +21,16 @@ class Bookmark:
         self._kept: str | None = None
 
     def read(self) -> str | None:
-        """The cursor in the file; None where there is no file yet, or an empty one. Raises Usage."""
+        """The cursor in the file; None where there is no file yet, or an empty one.
+
+        Raises Usage, also where none could be kept.
+        """
         if self._path is None:
             return None
         try:
-            text = self._path.read_bytes().decode(errors="replace").strip()
-        except FileNotFoundError:
-            return None
+            if not os.access(self._path.parent.resolve(strict=True), os.W_OK | os.X_OK):  # where each place is drafted
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            text = self._path.read_bytes().decode(errors="replace").strip() if self._path.exists() else ""
         except OSError as wrong:
             raise Usage(f"--cursor-file: {self._path}: {wrong.strerror}") from None
         if text and not CURSOR.fullmatch(text):

@@ -4,11 +4,10 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from netscanctl.client import Usage
+from netscanctl.duration import seconds_in
 
-UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
-"""Unit → seconds."""
-_AGO = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|m|h|d|w)")
 _CURSOR = re.compile(r"[0-9a-z]+-[0-9]+")
+_NO_CURSOR = "--since {}: expected a cursor (such as k3f9-118)"
 
 
 def place_or_time(text: str, now: datetime) -> str:
@@ -18,17 +17,24 @@ def place_or_time(text: str, now: datetime) -> str:
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
         return _utc(midnight - timedelta(days=text == "yesterday"))
     try:
-        if ago := _AGO.fullmatch(text):
-            return _utc(now - timedelta(seconds=float(ago[1]) * UNITS[ago[2]]))
+        if not text[-1:].isdigit() and (ago := seconds_in(text)) is not None:  # 2026 is no duration
+            return _utc(now - timedelta(seconds=ago))
         if re.match(r"\d{4}-\d\d-\d\d", text):
             return _utc(datetime.fromisoformat(text))
         if re.fullmatch(r"\d\d?:\d\d(:\d\d)?", text):
             return _utc(datetime.fromisoformat(f"{now:%Y-%m-%d} {text:0>5}"))
-    except (ValueError, OverflowError) as wrong:
-        raise Usage(f"--since {text}: {wrong}") from None
+    except (ValueError, OverflowError):
+        pass
     if _CURSOR.fullmatch(text):
         return text
-    raise Usage(f"--since {text}: expected a cursor, a time (2026-11-23 10:00, 10:00, today), or so long ago (2h, 3d)")
+    raise Usage(f"{_NO_CURSOR.format(text)}, a time (2026-11-23 10:00, 10:00, today), or so long ago (2h, 3d)")
+
+
+def place(text: str) -> str:
+    """A cursor as it is, where nothing else serves. Raises Usage."""
+    if _CURSOR.fullmatch(text.strip()):
+        return text.strip()
+    raise Usage(f"{_NO_CURSOR.format(text)}; netscanctl events --since takes times, too")
 
 
 def _utc(at: datetime) -> str:

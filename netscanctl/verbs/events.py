@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import get_args
 
 import click
 
@@ -10,10 +9,10 @@ from netscanctl.argument import complete_device, mac_of
 from netscanctl.changes import changes
 from netscanctl.cli import Session
 from netscanctl.client import Client
+from netscanctl.kinds import kind_option
 from netscanctl.since import place_or_time
-from netscand.protocol import EventKind, EventList
+from netscand.protocol import EventList
 
-KINDS = get_args(EventKind)
 LAST = 500
 """Events, unless told otherwise."""
 PAGE = 1000
@@ -23,8 +22,7 @@ PAGE = 1000
 @click.command("events", short_help="List what happened.")
 @click.option("--since", metavar="WHEN", help="All that came after: a cursor, a time (2026-11-23 10:00, 10:00, today, "
               "yesterday), or so long ago (90s, 30m, 2h, 3d, 1w).")  # fmt: skip
-@click.option("--kind", "kinds", metavar="KIND", multiple=True, type=click.Choice(KINDS),
-              help="Only events of this kind (online, offline, discovered, …); may be repeated.")  # fmt: skip
+@kind_option("events")
 @click.option("--device", metavar="DEVICE", shell_complete=complete_device,
               help="Only those of one device: its MAC, address, name or label.")  # fmt: skip
 @click.option("--limit", metavar="N", type=click.IntRange(min=1),
@@ -38,7 +36,7 @@ def command(
     """List what happened, the latest at the end."""
     client, terminal = session.client, session.terminal
     query = {"kind": ",".join(kinds)} if kinds else {}
-    begin = place_or_time(since, datetime.now().astimezone()) if since else None
+    begin = place_or_time(since, datetime.now().astimezone()) if since is not None else None
     if device:
         query["mac"] = mac_of(client, device)
     for answer, told in pages(client, query, begin, limit):

@@ -8,6 +8,7 @@ import click
 from netscanctl.argument import device_argument
 from netscanctl.cli import Session
 from netscanctl.client import TimedOut
+from netscanctl.duration import duration
 from netscanctl.picture import Picture
 from netscanctl.render import name_of
 from netscanctl.stream import follow
@@ -17,7 +18,7 @@ from netscanctl.which import as_ip, as_mac, matching, the_one
 @click.command("wait-for", short_help="Wait until a device is online, or offline.")
 @device_argument
 @click.option("--offline", is_flag=True, help="Wait until it is offline.")
-@click.option("--timeout", metavar="SECONDS", type=click.FloatRange(min=0), help="Give up after so long (exit code 6).")
+@click.option("--timeout", metavar="SECONDS", callback=duration(0), help="Give up after so long (exit code 6).")
 @click.pass_obj
 def command(session: Session, device: str, offline: bool, timeout: float | None) -> None:
     """Wait until a DEVICE (its MAC, address, name or label) is online.

@@ -7,7 +7,6 @@ import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import get_args
 
 import click
 
@@ -15,24 +14,25 @@ from netscanctl.argument import complete_network, others_than
 from netscanctl.bookmark import Bookmark
 from netscanctl.cli import Session
 from netscanctl.client import Failure
+from netscanctl.duration import duration
+from netscanctl.kinds import kind_option
+from netscanctl.since import place as place_of
 from netscanctl.stream import follow
 from netscanctl.terminal import Terminal
 from netscanctl.told import Commands, Lines, Raw, Table, Wanted, Way
 from netscand import protocol
-
-KINDS = get_args(protocol.EventKind)
 
 
 @click.command("watch", short_help="Print the devices, then one line a change, for ever.")
 @click.argument("text", required=False)
 @click.option("--network", metavar="ID", shell_complete=complete_network,
               help="Only one network, such as 192.168.1.0/24@eth0.")  # fmt: skip
-@click.option("--kind", "kinds", metavar="KIND", multiple=True, type=click.Choice(KINDS),
-              help="Only changes of this kind (online, offline, discovered, …); may be repeated.")  # fmt: skip
+@kind_option("changes")
 @click.option("--since", metavar="CURSOR", help="Go on from this place in the stream, without the list.")
 @click.option("--cursor-file", metavar="FILE", type=click.Path(dir_okay=False),
               help="Go on from the place in FILE, if there is one, and keep in it what was told.")  # fmt: skip
-@click.option("--interval", metavar="SECONDS", type=click.FloatRange(min=1), help="Scan so often while this watches.")
+@click.option("--interval", metavar="SECONDS", callback=duration(1),
+              help="Scan so often while this watches (from 1 to [scan] interval).")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The stream's messages as they come, one a line.")
 @click.option("--table", "as_table", is_flag=True, help="A table on the whole terminal, which lives; q ends it.")
 @click.option("--exec", "program", metavar="CMD", help="Run CMD for each change, with its JSON on stdin.")
@@ -50,7 +50,7 @@ def command(
     query = {key: value for key, value in {"network": network, "q": text}.items() if value}
     wishes = [protocol.SetInterval(seconds=interval, request="interval")] if interval else []
     bookmark = Bookmark(cursor_file)
-    place = bookmark.read() or since
+    place = bookmark.read() or (place_of(since) if since is not None else None)
     others = ""
     if network:
         others = others_than(session.client, network)

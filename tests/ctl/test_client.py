@@ -93,7 +93,8 @@ def test_a_token_file_that_is_missing_is_a_usage_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "args",
     [[], ["devices", "--bogus"], ["nonsense"], ["devices", "--sort", "luck"], ["watch", "--kind", "luck"],
-     ["watch", "--interval", "0"], ["show"], ["wait-for", "x", "--timeout", "soon"], ["completion", "tcsh"],
+     ["watch", "--interval", "0"], ["watch", "--since", "soon"],
+     ["watch", "--since", ""], ["show"], ["wait-for", "x", "--timeout", "soon"], ["completion", "tcsh"],
      ["--socket", "/a", "--url", "http://b:1", "devices"], ["--url", "b:1", "devices"],
      ["--token-file", "/none", "status"], ["devices", "--online", "--format", "xml"]],
     ids=" ".join,

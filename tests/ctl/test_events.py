@@ -49,6 +49,8 @@ def test_events_are_lines_as_watch_prints_them_the_latest_last(ctl: Ctl, eventfu
      (["--since", "k3f9-1", "--limit", "1"], {"since": "k3f9-1", "limit": "1"}, ["discovered 07"]),
      (["--kind", "offline", "--kind", "network_up"], {"kind": "offline,network_up", "last": "500"},
       ["network_up", "offline 08"]),
+     (["--kind", "offline,network_up", "--kind", "offline"], {"kind": "offline,network_up", "last": "500"},
+      ["network_up", "offline 08"]),
      (["--device", "host7"], {"mac": SEVEN, "last": "500"}, ["discovered 07"]),
      (["--device", "A483.E700.0063"], {"mac": "a4:83:e7:00:00:63", "last": "500"}, [])],
     ids=str,
@@ -90,7 +92,11 @@ def test_a_place_that_is_gone_is_a_refusal(ctl: Ctl, daemon: FakeDaemon) -> None
     assert done.stderr == "netscanctl: since=k3f9-1: the events after it are no longer kept\n"
 
 
-@pytest.mark.parametrize("args", [["--since", "soon"], ["--limit", "0"], ["--kind", "luck"]], ids=str)
+@pytest.mark.parametrize(
+    "args",
+    [["--since", "soon"], ["--since", ""], ["--limit", "0"], ["--kind", "luck"], ["--kind", "online,luck"]],
+    ids=str,
+)
 def test_what_cannot_be_meant_is_a_usage_error(ctl: Ctl, args: list[str]) -> None:
     assert ctl.run("events", *args).returncode == 2
 

@@ -161,7 +161,7 @@ def test_a_file_that_holds_something_else_is_not_touched(ctl: Ctl, tmp_path: Pat
     assert (tmp_path / "place").read_bytes() == content
 
 
-def test_a_file_that_cannot_be_written_ends_it_with_a_sentence(ctl: Ctl, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_asked(ctl: Ctl, tmp_path: Path) -> None:
     done = ctl.run("watch", "--cursor-file", str(tmp_path / "none/place"))
-    assert done.returncode == 1
+    assert (done.returncode, done.stdout, ctl.daemon.asked) == (2, "", [])
     assert done.stderr == f"netscanctl: --cursor-file: {tmp_path}/none/place: No such file or directory\n"

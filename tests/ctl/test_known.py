@@ -20,6 +20,8 @@ SEVEN = "a4:83:e7:00:00:07"
      (["known", SEVEN], DeviceWords(known=True), f"host7 ({SEVEN}) is known"),
      (["known", "--not", "HOST7"], DeviceWords(known=False), f"host7 ({SEVEN}) is not known"),
      (["patience", "host7", "900"], DeviceWords(patience=900), f"host7 ({SEVEN}) may be silent for 15 min"),
+     (["patience", "host7", "30m"], DeviceWords(patience=1800), f"host7 ({SEVEN}) may be silent for 30 min"),
+     (["patience", "host7", "1d"], DeviceWords(patience=86_400), f"host7 ({SEVEN}) may be silent for 1 d"),
      (["patience", "host7", "learned"], DeviceWords(patience=None),
       f"host7 ({SEVEN}) may be silent as long as it is learned, 60 s now")],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -38,11 +40,14 @@ def test_with_json_the_device_is_printed_as_it_is_now(ctl: Ctl, daemon: FakeDaem
     assert daemon.devices[0].label == "x"
 
 
-@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon", ""])
-def test_a_patience_is_a_number_of_seconds_above_nothing(ctl: Ctl, daemon: FakeDaemon, seconds: str) -> None:
+@pytest.mark.parametrize("seconds", ["0", "0.9", "-1", "nan", "inf", "soon", "", "2d", "86401", "5y"])
+def test_a_patience_is_what_the_daemon_takes_and_else_its_limits_are_told(
+    ctl: Ctl, daemon: FakeDaemon, seconds: str
+) -> None:
     done = ctl.run("patience", "host7", "--", seconds)
     assert done.returncode == 2
-    assert "expected seconds above 0, or learned" in done.stderr
+    assert "expected 1 to 86400 seconds, also with a unit (90s, 30m, 2h), or learned" in " ".join(done.stderr.split())
+    assert "S is 1 to 86400" in " ".join(ctl.run("patience", "--help").stdout.split())
     assert daemon.asked == []
 
 

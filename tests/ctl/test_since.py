@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from netscanctl.client import Usage
-from netscanctl.since import place_or_time
+from netscanctl.since import place, place_or_time
 
 TOKYO = timezone(timedelta(hours=9))
 NOW = datetime(2026, 11, 24, 7, 2, 11, 42_000, TOKYO)
@@ -45,7 +45,21 @@ def test_a_day_begins_at_the_local_midnight(said: str, meant: str) -> None:
     assert place_or_time(said, NOW) == meant
 
 
-@pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "25:00", "5 years", "99999999999d", "K3F9-1", "-1h", "1-x"])
+@pytest.mark.parametrize("text", ["soon", "2h", "today", "2026-11-23", ""])
+def test_where_only_a_cursor_serves_all_else_is_refused_in_the_same_words(text: str) -> None:
+    said = f"--since {text}: expected a cursor (such as k3f9-118)"
+    with pytest.raises(Usage) as refused:
+        place(text)
+    assert str(refused.value).startswith(said)
+    assert place("k3f9-118") == "k3f9-118"
+    with pytest.raises(Usage) as refused:
+        place_or_time(f"{text}!", NOW)
+    assert str(refused.value).startswith(said.replace(f"{text}:", f"{text}!:"))
+
+
+@pytest.mark.parametrize(
+    "text", ["7", "2026", "", "soon", "2026-13-01", "25:00", "5 years", "99999999999d", "K3F9-1", "-1h", "1-x"]
+)
 def test_what_is_none_of_these_is_a_usage_error(text: str) -> None:
     with pytest.raises(Usage, match="--since"):
         place_or_time(text, NOW)

@@ -69,7 +69,7 @@ def test_a_doubt_is_one_line_and_only_what_came_of_it_is_told(ctl: Ctl) -> None:
 
 
 def test_changes_are_filtered_by_kind_here_and_by_text_and_network_there(ctl: Ctl, daemon: FakeDaemon) -> None:
-    running = watching(ctl, "host", "--network", HOME, "--kind", "offline", "--kind", "flood")
+    running = watching(ctl, "host", "--network", HOME, "--kind", "offline,flood")
     daemon.tell(event("discovered", device(9)), left(device(7, "offline")), came(device(7)), event("flood"))
     assert brief(running.lines(2)) == ["- offline host7", f"! flood {HOME}"]
     assert daemon.asked[-1][2] == {"updates": "changes", "q": "host", "network": HOME}
