@@ -22,6 +22,8 @@ patience = [10, 10]
 
 LASTS = 75.0
 """Seconds of the story."""
+LONGEST = 86_400
+"""Seconds that anybody may watch."""
 
 AT_HOME = {
     "10.77.0.10": "b8:27:eb:3a:10:0a",  # a Raspberry Pi
@@ -112,10 +114,21 @@ def say(text: str) -> None:
     print(f"\033[2m— {text}\033[0m" if sys.stderr.isatty() else f"— {text}", file=sys.stderr, flush=True)
 
 
+def above_nothing(text: str) -> float:
+    """A number of seconds. Raises ArgumentTypeError."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= LONGEST:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number above 0, at most {LONGEST}")
+    return seconds
+
+
 def main() -> int:
     """Read the arguments; the exit code."""
     parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=LASTS, help=f"how long (default {LASTS:g})")
+    parser.add_argument("--seconds", type=above_nothing, default=LASTS, help=f"how long (default {LASTS:g})")
     try:
         demo(parser.parse_args().seconds)
     except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -150,3 +151,18 @@ def test_the_demo_shows_a_change_and_tidies_up() -> None:
     assert "7a:0c:52:e1:88:6e" in out
     assert "Traceback" not in err
     assert not list(NAMESPACES.glob(f"nsd-{process.pid}-*"))
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "abc", "nan", "inf"])
+def test_a_demo_of_no_length_is_refused_before_anything_is_built(seconds: str) -> None:
+    argv = [sys.executable, "-m", "tests.lab.demo", f"--seconds={seconds}"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{seconds}: expected a number above 0" in done.stderr
+
+
+def test_an_unknown_command_is_said_to_be_one() -> None:
+    done = subprocess.run(["./dev", "sertup"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("dev: no command is sertup; there are:\n")
+    assert "\n  setup " in done.stderr
