@@ -31,6 +31,35 @@ def device_of(client: Client, text: str) -> Device:
     return the_one(devices, text)
 
 
+def networks_of(client: Client, text: str) -> list[str]:
+    """The ids that `text` names: itself, where it is one, else those of a prefix, on whatever interface.
+
+    Raises Failure where it is neither.
+    """
+    if "@" in text:
+        return [text]
+    networks = client.read(client.get("/api/networks"), NetworkList).networks
+    found = [one.id for one in networks if one.cidr == text]
+    if not found:
+        raise no_network(text, ", ".join(clean(one.id) for one in networks) or "none")
+    return found
+
+
+def one_network(client: Client, text: str) -> str:
+    """The id that `text` names. Raises Failure where it names none, or more than one."""
+    first, *others = networks_of(client, text)
+    if others:
+        raise Failure(
+            f"{1 + len(others)} networks are {clean(text)}: name one: {', '.join(map(clean, (first, *others)))}"
+        )
+    return first
+
+
+def no_network(text: str, others: str) -> Failure:
+    """That there is none of that name; `others`: those that are."""
+    return Failure(f"no network is {clean(text)}; expected the id or the prefix of one: {others}")
+
+
 def others_than(client: Client, network: str) -> str:
     """The ids of the networks that there are instead of this one; empty where it is there, or devices once were on it.
 

@@ -11,6 +11,7 @@ import click
 
 from netscanctl.client import Client, Daemon, Failure, chosen, find_daemon
 from netscanctl.terminal import Terminal, complain
+from netscanctl.text import clean
 from netscand import __version__
 from netscand.protocol import PROTOCOL
 
@@ -60,6 +61,19 @@ class Verbs(click.Group):
             return None
         verb: click.Command = import_module(f"netscanctl.verbs.{cmd_name.replace('-', '_')}").command
         return verb
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named; a slip is told what was likely meant."""
+        name = args[0]
+        if name not in VERBS and not name.startswith("-") and not ctx.resilient_parsing:
+            from difflib import get_close_matches  # only a slip pays for it
+
+            meant = get_close_matches(name.lower().replace("_", "-"), VERBS, 1)
+            what = f"did you mean {meant[0]}?" if meant else f"there are {', '.join(VERBS)}"
+            ctx.fail(f"no command is {clean(name)}: {what}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # click's own signature
         """Run it: a failure is one line on stderr and an exit code; Ctrl-C and a closed pipe end quietly."""

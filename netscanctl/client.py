@@ -6,6 +6,7 @@ What goes wrong is translated once, here, into a `Failure`: a line that says wha
 import http.client
 import os
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ PATIENCE = 30.0
 """Seconds for one answer; a daemon that needs more hangs."""
 PIECE = 64 * 1024
 """Bytes of a large answer that are taken at a time."""
+NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
+"""What OpenSSL makes of an answer in plain HTTP; its versions differ."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 PATH_LIMIT = 107
 """Bytes of a Unix socket's path (`sun_path` in unix(7), without its NUL)."""
@@ -233,7 +236,8 @@ class Client:
             raise unreachable(self.daemon, wrong) from None
 
     def _gone(self) -> Failure:
-        return NoDaemon(f"the daemon at {self.daemon.place} went away before it answered")
+        tls = "" if self._fits else or_tls(self.daemon)
+        return NoDaemon(f"the daemon at {self.daemon.place} went away before it answered{tls}")
 
 
 class Spoken(msgspec.Struct):
@@ -258,6 +262,8 @@ def unreachable(daemon: Daemon, wrong: OSError) -> Failure:
     if isinstance(wrong, TimeoutError):
         return TimedOut(f"the daemon at {daemon.place} did not answer in time")
     if daemon.url:
+        if isinstance(wrong, ssl.SSLError) and wrong.reason in NO_TLS:
+            return NoDaemon(f"what answers at {daemon.url} speaks no TLS: use http://{urlsplit(daemon.url).netloc}")
         why = "connection refused" if isinstance(wrong, ConnectionRefusedError) else _reason(wrong)
         here = urlsplit(daemon.url).hostname in LOOPBACK
         start = mend() if here else "start it with: systemctl start netscand"
@@ -272,6 +278,12 @@ def unreachable(daemon: Daemon, wrong: OSError) -> Failure:
     if isinstance(wrong, ConnectionRefusedError):
         return NoDaemon(f"netscand is not running (nobody listens on the socket {daemon.socket}): {mend()}")
     return NoDaemon(f"netscand cannot be reached at {daemon.socket} ({_reason(wrong)}): {mend()}")
+
+
+def or_tls(daemon: Daemon) -> str:
+    """What to try where a question in plain HTTP over TCP got no answer."""
+    plain = daemon.url is not None and daemon.url.startswith("http://")
+    return f"; if it speaks TLS, use https://{urlsplit(daemon.url or '').netloc}" if plain else ""
 
 
 def _reason(wrong: OSError) -> str:

@@ -10,12 +10,17 @@ LEVELS = "▁▂▃▄▅▆▇█"
 """How much of a day it was online: from hardly ever to (almost) always."""
 NEVER, UNSURE, BEFORE = "_", "?", "·"
 """Not online at all; mostly unknown; not seen yet."""
+IN_ASCII = str.maketrans(f"{LEVELS}{BEFORE}", "12345678-")
+"""For a terminal that has no such signs."""
 ALWAYS = 0.99
 """Of a day; a restart of the daemon leaves a few seconds in doubt."""
 
 
-def presence_bar(days: Sequence[PresenceDay], first_seen: str, now: datetime) -> str:
-    """One sign a UTC day, and the share of the time since it was first seen: `·_▃█████ online 71 %, unknown 2 %`."""
+def presence_bar(days: Sequence[PresenceDay], first_seen: str, now: datetime, *, plain: bool = False) -> str:
+    """One sign a UTC day, and the share of the time since it was first seen: `·_▃█████ online 71 %, unknown 2 %`.
+
+    `plain`: in ASCII.
+    """
     signs, online, unknown, lived = [], 0.0, 0.0, 0.0
     for day in days:
         try:
@@ -31,7 +36,8 @@ def presence_bar(days: Sequence[PresenceDay], first_seen: str, now: datetime) ->
     if not lived:
         return ""
     words = f"online {online / lived:.0%}" + (f", unknown {unknown / lived:.0%}" if unknown / lived >= 0.005 else "")
-    return f"{''.join(signs)}  {words} of the last {span(lived)}".replace("%", " %")
+    bar = "".join(signs).translate(IN_ASCII) if plain else "".join(signs)
+    return f"{bar}  {words} of the last {span(lived)}".replace("%", " %")
 
 
 def _sign(on: float, unsure: float) -> str:

@@ -17,6 +17,8 @@ COLOURS = {"+": "32", "-": "31", "!": "1;33", "~": "36", "online": "32", "offlin
 SOFT = ("NAME", "VENDOR", "KIND", "WHY")
 """Columns that may be cut on a narrow terminal, to NARROWEST at least."""
 NARROWEST = 8
+LEAST_USEFUL = ("KIND", "VENDOR", "SINCE", "MAC", "LAST SCAN", "COVERAGE", "INTERVAL", "ADDRESSES", "GATEWAY", "ONLINE")
+"""Columns that are left out, in this order, where a terminal is narrower still."""
 GAP = "  "
 EXACT = 120
 """Seconds below which nobody wants minutes; up to five times as many, minutes have seconds."""
@@ -104,11 +106,20 @@ def vendor_of(device: Device) -> str:
 def table(head: Sequence[str], rows: Rows, *, columns: int | None = None, paint: Paint = plain) -> str:
     """Aligned columns of clean text, the first coloured by what it says. Ends with a newline.
 
-    `columns` (None: any number) is met by cutting what can be cut: names, vendors, reasons.
+    `columns` (None: any number) is met by cutting what can be cut: names, vendors, reasons; then by LEAST_USEFUL.
     """
     cells = [list(head), *map(list, rows)]
     widths = [max(width(row[at]) for row in cells) for at in range(len(head))]
-    soft = [at for at, name in enumerate(head) if name in SOFT]
+    for name in LEAST_USEFUL if columns else ():
+        least = [min(wide, NARROWEST) if of in SOFT else wide for of, wide in zip(cells[0], widths, strict=True)]
+        if sum(least) + len(GAP) * (len(least) - 1) <= (columns or 0):
+            break
+        if name in cells[0]:
+            out = cells[0].index(name)
+            del widths[out]
+            for line in cells:
+                del line[out]
+    soft = [at for at, name in enumerate(cells[0]) if name in SOFT]
     while columns and soft and sum(widths) + len(GAP) * (len(widths) - 1) > columns:
         widest = max(soft, key=lambda at: widths[at])
         if widths[widest] <= NARROWEST:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from netscanctl.client import Daemon, Failure, Misfit, NoDaemon, Spoken, TimedOut, fitting, refused, unreachable
+from netscanctl.client import Daemon, Failure, Misfit, NoDaemon, Spoken, TimedOut, fitting, or_tls, refused, unreachable
 from netscand import protocol
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ async def _reach(daemon: Daemon) -> AsyncIterator["aiohttp.ClientSession"]:
     except TimeoutError:
         raise TimedOut(f"the daemon at {daemon.place} did not answer in {HANDSHAKE:g} s") from None
     except aiohttp.ClientError as wrong:
-        raise NoDaemon(f"the connection to the daemon at {daemon.place} failed: {wrong}") from None
+        tls = or_tls(daemon) if isinstance(wrong, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError) else ""
+        raise NoDaemon(f"the connection to the daemon at {daemon.place} failed: {wrong}{tls}") from None
 
 
 async def post(daemon: Daemon, path: str, body: bytes) -> bytes:

@@ -3,6 +3,7 @@
 import os
 import sys
 from datetime import datetime
+from typing import TextIO
 
 from netscanctl import render
 from netscanctl.client import Failure
@@ -21,6 +22,10 @@ class Terminal:
         colours = self.is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self.paint: render.Paint = render.coloured if colours else render.plain
         self.bar = Bar()
+
+    def has(self, signs: str) -> bool:
+        """Whether stdout can show these."""
+        return _has(sys.stdout, signs)
 
     @property
     def columns(self) -> int | None:
@@ -60,17 +65,20 @@ class Bar:
     """A progress bar at the foot of stderr, where that is a terminal; else nothing."""
 
     WIDTH = 30
+    SIGNS = "█░"
 
     def __init__(self) -> None:
         self._line = ""
         self.possible = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._signs = self.SIGNS if _has(sys.stderr, self.SIGNS) else "#."
 
     def set(self, done: int, total: int, words: str) -> None:
         """`done` of `total`, and what else is to say."""
         if not self.possible:
             return
         filled = self.WIDTH * min(done, total) // max(total, 1)
-        line = f"{'█' * filled}{'░' * (self.WIDTH - filled)} {words}"
+        full, empty = self._signs[0], self._signs[1]
+        line = f"{full * filled}{empty * (self.WIDTH - filled)} {words}"
         self._line = line[: max(10, _columns(2) - 1)]
         self.show()
 
@@ -90,6 +98,14 @@ class Bar:
         """Clear it for good."""
         self.hide()
         self._line = ""
+
+
+def _has(stream: TextIO, signs: str) -> bool:
+    try:
+        signs.encode(stream.encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _columns(descriptor: int) -> int:

@@ -2,12 +2,11 @@
 
 import click
 
-from netscanctl.argument import complete_network, others_than
+from netscanctl.argument import complete_network, networks_of, no_network, one_network, others_than
 from netscanctl.cli import Session
-from netscanctl.client import Failure
 from netscanctl.render import ORDERS, devices_table
 from netscanctl.text import clean
-from netscand.protocol import DeviceList
+from netscand.protocol import Device, DeviceList
 
 
 @click.command("devices")
@@ -18,7 +17,7 @@ from netscand.protocol import DeviceList
     "--network",
     metavar="ID",
     shell_complete=complete_network,
-    help="Only those of one network, such as 192.168.1.0/24@eth0.",
+    help="Only those of one network, such as 192.168.1.0/24@eth0, or of all of a prefix.",
 )
 @click.option("--sort", type=click.Choice(list(ORDERS)), default="ip", show_default=True, help="The order.")
 @click.option("--format", "form", type=click.Choice(["table", "json", "csv", "ethers", "hosts"]),
@@ -35,14 +34,24 @@ def command(
     if as_json and form not in (None, "json"):
         raise click.UsageError(f"expected one of --json and --format {form}")
     client, terminal = session.client, session.terminal
-    asked = {"status": "online" if online else "offline" if offline else None, "network": network, "q": text}
-    answer = client.get("/api/devices", {key: value for key, value in asked.items() if value})
-    if network and not client.read(answer, DeviceList).devices and (others := others_than(client, network)):
-        raise Failure(f"no network is {clean(network)}; expected the id of one: {others}")
-    if as_json or form == "json":
+    raw = as_json or form == "json"
+    ids: list[str | None] = [None]
+    if network:
+        ids = [one_network(client, network)] if raw else [*networks_of(client, network)]
+    found: dict[str, Device] = {}
+    for id_ in ids:
+        asked = {"status": "online" if online else "offline" if offline else None, "network": id_, "q": text}
+        answer = client.get("/api/devices", {key: value for key, value in asked.items() if value})
+        if raw and id_ is None:
+            break  # as it came, whatever it is
+        listed = client.read(answer, DeviceList).devices
+        if id_ and not listed and (others := others_than(client, id_)):
+            raise no_network(id_, others)
+        found |= {device.mac: device for device in listed}
+    if raw:
         terminal.json(answer)
         return
-    devices = sorted(client.read(answer, DeviceList).devices, key=ORDERS[sort])
+    devices = sorted(found.values(), key=ORDERS[sort])
     if form in (None, "table"):
         terminal.write(devices_table(devices, columns=terminal.columns, paint=terminal.paint, today=terminal.today))
         if text and not devices:

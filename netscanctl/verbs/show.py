@@ -8,7 +8,7 @@ from netscanctl.argument import device_argument, mac_of
 from netscanctl.changes import changes
 from netscanctl.cli import Session
 from netscanctl.client import Failure, device_path
-from netscanctl.presence import presence_bar
+from netscanctl.presence import LEVELS, presence_bar
 from netscanctl.render import device_facts
 from netscand.protocol import Device, EventList, PresenceDays
 
@@ -41,7 +41,7 @@ def command(session: Session, device: str, as_json: bool) -> None:
             raise
         terminal.talk(str(wrong))
     now = datetime.now().astimezone()
-    presence = presence_bar(days, told.first_seen, now.astimezone(UTC))
+    presence = presence_bar(days, told.first_seen, now.astimezone(UTC), plain=not terminal.has(LEVELS))
     facts = device_facts(told, paint=terminal.paint, now=now, today=terminal.today, presence=presence)
     past = changes(events, paint=terminal.paint, now=now, columns=terminal.columns)
     terminal.write(f"{facts}\n{past}" if past else facts)

@@ -10,7 +10,7 @@ from contextlib import aclosing, asynccontextmanager
 
 import click
 
-from netscanctl.argument import complete_network, others_than
+from netscanctl.argument import complete_network, one_network, others_than
 from netscanctl.bookmark import Bookmark
 from netscanctl.cli import Session
 from netscanctl.client import Failure
@@ -26,7 +26,7 @@ from netscand import protocol
 @click.command("watch", short_help="Print the devices, then one line a change, for ever.")
 @click.argument("text", required=False)
 @click.option("--network", metavar="ID", shell_complete=complete_network,
-              help="Only one network, such as 192.168.1.0/24@eth0.")  # fmt: skip
+              help="Only one network, such as 192.168.1.0/24@eth0, or its prefix alone.")  # fmt: skip
 @kind_option("changes")
 @click.option("--since", metavar="CURSOR", help="Go on from this place in the stream, without the list.")
 @click.option("--cursor-file", metavar="FILE", type=click.Path(dir_okay=False),
@@ -47,14 +47,15 @@ def command(
     """
     if as_json + as_table + (program is not None) > 1:
         raise click.UsageError("expected one of --json, --table and --exec")
-    query = {key: value for key, value in {"network": network, "q": text}.items() if value}
     wishes = [protocol.SetInterval(seconds=interval, request="interval")] if interval else []
     bookmark = Bookmark(cursor_file)
     place = bookmark.read() or (place_of(since) if since is not None else None)
     others = ""
     if network:
+        network = one_network(session.client, network)
         others = others_than(session.client, network)
         session.client.close()
+    query = {key: value for key, value in {"network": network, "q": text}.items() if value}
     way = chosen(session.terminal, Wanted(kinds), bookmark, as_json=as_json, as_table=as_table, program=program)
 
     async def tell() -> None:

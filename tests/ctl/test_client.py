@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,17 @@ def test_what_cannot_be_meant_is_a_usage_error(ctl: Ctl, args: list[str]) -> Non
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [("devcies", "did you mean devices?"), ("scan_now", "did you mean scan-now?"), ("Status", "did you mean status?"),
+     ("xyzzy", "there are watch, scan-now, devices,")],
+)  # fmt: skip
+def test_a_slip_is_told_what_was_likely_meant(ctl: Ctl, typed: str, said: str) -> None:
+    done = ctl.run(typed)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"no command is {typed}: {said}" in " ".join(done.stderr.split())
+
+
 def test_socket_and_url_from_the_environment_are_one_too_many(ctl: Ctl) -> None:
     assert ctl.run("devices", NETSCANCTL_URL="http://localhost:1").returncode == 2
 
@@ -157,6 +169,41 @@ def test_a_refused_connection_over_tcp_says_what_to_start(ctl: Ctl, args: list[s
     assert one_line(done.stderr) == (
         f"netscand does not answer at {url} (connection refused): {mend()}, or see [listen] tcp there"
     )
+
+
+@BOTH
+def test_tls_to_a_port_without_it_is_said_in_words(ctl: Ctl, args: list[str]) -> None:
+    there = FakeDaemon()
+    there.start()
+    try:
+        place = f"127.0.0.1:{there.port}"
+        done = ctl.run("--url", f"https://{place}", *args)
+    finally:
+        there.stop()
+    assert done.returncode == 3
+    assert one_line(done.stderr) == f"what answers at https://{place} speaks no TLS: use http://{place}"
+
+
+@BOTH
+def test_a_port_that_hangs_up_on_plain_http_may_want_tls(ctl: Ctl, args: list[str]) -> None:
+    """As one with TLS does."""
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        place = f"127.0.0.1:{there.getsockname()[1]}"
+
+        def hang_up() -> None:
+            while True:
+                connection, _ = there.accept()
+                with connection:
+                    if not connection.recv(65_536):
+                        return
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        done = ctl.run("--url", f"http://{place}", *args)
+        socket.create_connection(there.getsockname()).close()
+        thread.join()
+    assert done.returncode == 3
+    assert one_line(done.stderr).endswith(f"; if it speaks TLS, use https://{place}")
 
 
 @BOTH
@@ -288,8 +335,6 @@ def test_a_daemon_that_hangs_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_daemon_that_goes_away_while_it_is_asked_is_said_to(tmp_path: Path) -> None:
-    import threading
-
     from netscanctl import client
 
     path = str(tmp_path / "dying.sock")

@@ -40,6 +40,13 @@ def test_the_more_the_higher_and_only_a_whole_day_is_full(hours: float, sign: st
     assert presence_bar([day(23, hours)], LONG_AGO, NOON)[0] == sign
 
 
+def test_in_ascii_every_sign_has_another() -> None:
+    days = [day(21, 0), *(day(22, hours) for hours in range(0, 25, 2)), day(23, 0, 24)]
+    bar = presence_bar(days, "2026-11-22T00:00:00.000Z", NOON, plain=True)
+    assert bar.partition(" ")[0] == "-_123345567778?"
+    assert bar.isascii()
+
+
 def test_nothing_known_is_no_bar() -> None:
     assert presence_bar([], LONG_AGO, NOON) == ""
     assert presence_bar([day(23, 0)], "2026-11-24T13:00:00.000Z", NOON) == ""

@@ -100,6 +100,23 @@ def test_a_pipe_gets_everything_and_a_narrow_terminal_what_names_leave_room_for(
     assert "…" in shown
 
 
+@pytest.mark.parametrize(
+    ("columns", "head"),
+    [(80, "STATUS SINCE IP MAC NAME VENDOR KIND"), (70, "STATUS SINCE IP MAC NAME"), (55, "STATUS IP MAC NAME"),
+     (40, "STATUS IP NAME"), (10, "STATUS IP NAME")],
+)  # fmt: skip
+def test_a_narrower_terminal_does_without_what_is_least_useful(columns: int, head: str) -> None:
+    shown = listed(device(200, "offline", hostname="x" * 30, vendor="y" * 30, kinds=["gateway"]), columns=columns)
+    assert shown.splitlines()[0].split() == head.split()
+    assert columns < 34 or all(width(row) <= columns for row in shown.splitlines())
+
+
+def test_networks_on_a_narrow_terminal_keep_what_they_are_and_why() -> None:
+    shown = render.networks_table([network()], columns=50, paint=render.plain, today=NOW)
+    assert shown.splitlines()[0].split() == ["STATE", "NETWORK", "ONLINE", "WHY"]
+    assert all(width(row) <= 50 for row in shown.splitlines())
+
+
 def test_colours_are_for_status_alone_and_only_where_asked_for() -> None:
     assert "\x1b" not in listed(device(1))
     assert listed(device(1), paint=render.coloured).count("\x1b[") == 2

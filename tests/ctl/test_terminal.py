@@ -66,8 +66,7 @@ def test_hostile_names_are_one_clean_line_a_device(ctl: Ctl, hostile: FakeDaemon
     assert code == 0
     assert not obeyed(written)
     assert len(written.splitlines()) == 1 + len(hostile.devices)
-    if columns > 60:
-        assert all(width(line) <= columns for line in bare(written).splitlines())
+    assert all(width(line) <= columns for line in bare(written).splitlines())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from netscanctl.cli import VERBS
 from netscand import __version__
-from netscand.protocol import PROTOCOL, NetworkList, ScanWish, encode
+from netscand.protocol import PROTOCOL, NetworkList, PresenceDay, ScanWish, encode
 from tests.ctl.conftest import ROOT, Ctl
 from tests.ctl.fake import FakeDaemon, refusal
 from tests.ctl.words import AT, HOME, OFFICE, device, network, scanned
@@ -105,7 +105,21 @@ def test_show_of_two_fails_and_names_them(ctl: Ctl, daemon: FakeDaemon) -> None:
 def test_a_network_that_is_nowhere_is_refused_with_those_that_are(ctl: Ctl, form: list[str]) -> None:
     done = ctl.run("devices", "--network", "foo", *form)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"netscanctl: no network is foo; expected the id of one: {HOME}\n"
+    assert done.stderr == f"netscanctl: no network is foo; expected the id or the prefix of one: {HOME}\n"
+
+
+def test_a_bare_prefix_is_all_the_networks_that_have_it(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.networks.append(network(OFFICE))
+    assert len(ctl.run("devices", "--network", "192.168.1.0/24").stdout.splitlines()) == 1 + 3
+    assert ctl.run("devices", "--network", "192.168.1.0/24", "--json").stdout == ctl.run("devices", "--json").stdout
+    twin = "192.168.1.0/24@eth1"
+    daemon.networks.append(network(twin))
+    daemon.devices.append(device(9, network=twin))
+    rows = ctl.run("devices", "--network", "192.168.1.0/24").stdout.splitlines()[1:]
+    assert [row.split()[4][-2:] for row in rows] == ["07", "08", "09", "14"]
+    done = ctl.run("devices", "--network", "192.168.1.0/24", "--json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"netscanctl: 2 networks are 192.168.1.0/24: name one: {HOME}, {twin}\n"
 
 
 def test_a_network_without_devices_and_one_that_is_gone_are_no_mistakes(ctl: Ctl, daemon: FakeDaemon) -> None:
@@ -281,3 +295,15 @@ def test_a_name_in_letters_that_the_locale_lacks_is_printed_as_far_as_it_goes(ct
     )  # fmt: skip
     assert done.returncode == 0
     assert "??" in done.stdout
+
+
+def test_the_days_of_a_device_are_ascii_where_the_locale_has_nothing_else(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.devices = [device(7, first_seen="2026-01-01T00:00:00.000Z")]
+    daemon.days = [PresenceDay(date=f"2026-02-0{day}", online_seconds=on, unknown_seconds=0)
+                   for day, on in ((1, 86_400), (2, 43_200), (3, 0))]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "netscanctl", "show", "host7"], env=ctl.env(PYTHONIOENCODING="ascii", PYTHONUTF8="0"),
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "\npresence    85_  online 50 % of the last 3 d\n" in done.stdout
+    assert "\npresence    █▅_  online" in ctl.run("show", "host7").stdout

@@ -163,6 +163,15 @@ def test_an_interval_that_is_refused_ends_it(ctl: Ctl) -> None:
     assert running.rest(running.out) == []
 
 
+def test_a_bare_prefix_is_its_network_and_one_that_is_none_is_refused(ctl: Ctl, daemon: FakeDaemon) -> None:
+    ctl.start("watch", "--network", "192.168.1.0/24")
+    daemon.until_watched()
+    assert [query["network"] for _, path, query, _ in daemon.asked if path == "/ws"] == [HOME]
+    done = ctl.run("watch", "--network", "10.1.0.0/16")
+    assert done.returncode == 1
+    assert done.stderr == f"netscanctl: no network is 10.1.0.0/16; expected the id or the prefix of one: {HOME}\n"
+
+
 @pytest.mark.parametrize("form", [[], ["--json"], ["--exec", "cat"]], ids=str)
 def test_a_network_that_is_nowhere_is_waited_for_and_those_that_are_said(
     ctl: Ctl, daemon: FakeDaemon, form: list[str]
