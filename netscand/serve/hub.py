@@ -26,13 +26,14 @@ from netscand.core.model import (
     ScanStarted,
     Status,
 )
+from netscand.core.order import by_mac
 from netscand.serve import websocket
 from netscand.serve.filters import EVERYTHING, Filter
 from netscand.serve.held import Held
 from netscand.serve.measures import Measures
 from netscand.serve.moment import Moment
 from netscand.serve.scanner import Scanner
-from netscand.serve.snapshot import Snapshot, by_mac
+from netscand.serve.snapshot import Snapshot
 from netscand.serve.subscriber import Bounds, Subscriber, Told
 from netscand.serve.translate import Translator
 

@@ -5,8 +5,7 @@ on to the devices of its moment; when an event changes one that was not told yet
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from heapq import heapify, heappop
+from collections.abc import Awaitable, Callable, Iterator
 from time import perf_counter
 
 from netscand import protocol
@@ -90,11 +89,3 @@ class Snapshot:
     def __len__(self) -> int:
         """Devices not told yet, whether they fit or not."""
         return len(self._waiting)
-
-
-def by_mac(macs: Iterable[Mac]) -> Iterator[Mac]:
-    """In order, each as it is drawn: to sort 65,533 at once would hold the loop, to make a heap of them takes 3 ms."""
-    heap = list(macs)
-    heapify(heap)
-    while heap:
-        yield heappop(heap)

@@ -6,11 +6,12 @@ makes no event. A round over thousands of devices goes in MAC order, so that it 
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from heapq import heapify, heappop
+from itertools import islice
 from math import inf
 from time import monotonic
 
 from netscand.core.model import Device, EventKind, Mac, Status
+from netscand.core.order import by_mac
 from netscand.core.words import said_of
 from netscand.store.rows import Row, WallClock, device_row, mac_number, seen_row
 from netscand.store.work import Devices
@@ -152,8 +153,7 @@ def _taught(device: Device) -> bool:
 
 
 def slices(macs: Iterable[Mac]) -> Iterator[list[Mac]]:
-    """Some at a time, in order; by a heap, for to sort thousands at once would hold the loop."""
-    heap = list(macs)
-    heapify(heap)
-    while heap:
-        yield [heappop(heap) for _ in range(min(SLICE, len(heap)))]
+    """Some at a time, in order."""
+    ordered = by_mac(macs)
+    while part := list(islice(ordered, SLICE)):
+        yield part
