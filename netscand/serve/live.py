@@ -75,8 +75,15 @@ class Live:
         connection = request.protocol
         assert isinstance(connection, Connection)
         handshake = request.headers.get("Upgrade", "").lower() == "websocket"
-        if not self._has_place(connection.peer, take=handshake):
-            raise Refused("busy", f"{self._taken} WebSockets are open ([listen] max_clients)")
+        # Before 426: a browser is not told why its WebSocket was refused, and asks so.
+        if self._taken >= self._max_clients + (KEPT_BACK if connection.peer.privileged else 0):
+            self.refused += handshake
+            rival = self._rival(connection.peer)
+            if rival is None:
+                raise Refused("busy", f"{self._taken} WebSockets are open ([listen] max_clients)")
+            if handshake:
+                self._open.pop(rival).close(WSCloseCode.TRY_AGAIN_LATER, "all places are taken, and others hold fewer")
+                rival.abort()
         if not handshake:
             said = "this is a WebSocket: connect to it as one (ws://… or wss://…); /api answers plain requests"
             raise Refused("bad_request", said, 426, {"Upgrade": "websocket", "Connection": "Upgrade"})
@@ -87,25 +94,18 @@ class Live:
         finally:
             self._taken -= 1
 
-    def _has_place(self, peer: Peer, *, take: bool) -> bool:
-        """Whether one more may come; where all places are taken, who holds the most gives one to who holds fewer.
+    def _rival(self, peer: Peer) -> Connection | None:
+        """Where all places are taken: whose WebSocket gives way to one of `peer`, the newest of who holds the most.
 
-        By `max_per_peer` alone a few accounts of this host could hold all of them, and nobody else would hear a thing.
-        Not to `take` it is what a browser asks, which is not told why its WebSocket was refused.
+        None where nobody holds more than `peer` would. By `max_per_peer` alone a few accounts of this host could hold
+        all of them, and nobody else would hear a thing.
         """
-        if self._taken < self._max_clients + (KEPT_BACK if peer.privileged else 0):
-            return True
-        self.refused += take
         there = [each for each in self._open if each.peer.key is not None and not each.peer.privileged]
         held = Counter(each.peer.key for each in there)
         most = max(held, key=held.__getitem__, default=None)
         if held[most] <= held[peer.key] + 1:
-            return False
-        if take:
-            last = next(each for each in reversed(there) if each.peer.key == most)
-            self._open.pop(last).close(WSCloseCode.TRY_AGAIN_LATER, "all places are taken, and others hold fewer")
-            last.abort()
-        return True
+            return None
+        return next(each for each in reversed(there) if each.peer.key == most)
 
     async def _serve(self, request: web.Request, full: bool, fits: Filter, since: str | None) -> web.StreamResponse:
         connection = request.protocol
