@@ -38,6 +38,11 @@ class Failure(Exception):
 
     exit_code = 1
 
+    def __init__(self, cause: str, mend: str = "") -> None:
+        super().__init__(f"{cause}: {mend}" if mend else cause)
+        self.cause = cause
+        """Without the mend."""
+
 
 class Usage(Failure):
     """An option that cannot be meant so."""
@@ -267,17 +272,17 @@ def unreachable(daemon: Daemon, wrong: OSError) -> Failure:
         why = "connection refused" if isinstance(wrong, ConnectionRefusedError) else _reason(wrong)
         here = urlsplit(daemon.url).hostname in LOOPBACK
         start = mend() if here else "start it with: systemctl start netscand"
-        return NoDaemon(f"netscand does not answer at {daemon.url} ({why}): {start}, or see [listen] tcp there")
+        return NoDaemon(f"netscand does not answer at {daemon.url} ({why})", f"{start}, or see [listen] tcp there")
     if isinstance(wrong, PermissionError):
         return NotPermitted(
             f"you may not use {daemon.socket}: ask for membership of the group netscan "
             "(usermod -aG netscan USER, then log in anew)"
         )
     if isinstance(wrong, FileNotFoundError):
-        return NoDaemon(f"netscand is not running (no socket {daemon.socket}): {mend()}")
+        return NoDaemon(f"netscand is not running (no socket {daemon.socket})", mend())
     if isinstance(wrong, ConnectionRefusedError):
-        return NoDaemon(f"netscand is not running (nobody listens on the socket {daemon.socket}): {mend()}")
-    return NoDaemon(f"netscand cannot be reached at {daemon.socket} ({_reason(wrong)}): {mend()}")
+        return NoDaemon(f"netscand is not running (nobody listens on the socket {daemon.socket})", mend())
+    return NoDaemon(f"netscand cannot be reached at {daemon.socket} ({_reason(wrong)})", mend())
 
 
 def or_tls(daemon: Daemon) -> str:

@@ -64,17 +64,12 @@ def examine(session: Session, config: Path) -> Iterator[Finding]:
     except NotPermitted as failure:
         yield bad("socket", str(failure), f"{ailments.GROUP}; or let [access] others be scan, or use --token-file")
     except Failure as failure:
-        yield bad("daemon", _cause(str(failure)), _service() or mend())
+        yield bad("daemon", failure.cause, _service() or mend())
         if daemon.url is None:
             yield from of_this_host(daemon, config)
     else:
         yield from ailments.of_running(client, status)
         yield (ailments.of_clock(status) if daemon.url else None) or probes.of_clock()
-
-
-def _cause(failure: str) -> str:
-    """Without the mend, which has a place of its own."""
-    return failure.partition(f": {mend()}")[0].partition(": start it with")[0]
 
 
 def of_this_host(daemon: Daemon, config: Path) -> Iterator[Finding]:
