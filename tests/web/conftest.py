@@ -13,7 +13,10 @@ CONFIG = """
 interval = 3
 [presence]
 patience = [10, 10]
+[names]
+sources = ["dhcp", "mdns", "dns"]
 """
+"""Without NBNS: to ask by it, the kernel asks who is there, and knows it then, which is another evidence."""
 URL = "http://127.0.0.1:8000/"
 
 SENT = """
