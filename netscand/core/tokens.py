@@ -17,3 +17,7 @@ class Tokens:
             return False
         self._left -= 1
         return True
+
+    def is_full(self, at: float) -> bool:
+        """Return whether nothing is missing at that time: a new bucket would be the same."""
+        return self._left + max(0.0, at - self._at) * self._a_second >= self._most
