@@ -321,9 +321,6 @@ def _faults(table: object, kind: type[Table], place: str, keys: dict[str, object
             wrong = list(JUDGES[name](taken)) if name in JUDGES else []
             yield from (f"{place} {fault}" for fault in wrong)
             keys[name] = None if wrong else taken
-    yield from (f"{place} {name} is missing" for name in kind.__struct_fields__[: _required(kind)] if name not in table)
-
-
-def _required(kind: type[Table]) -> int:
-    """Fields without a default; they come first."""
-    return len(kind.__struct_fields__) - len(kind.__struct_defaults__)
+    for field in msgspec.structs.fields(kind):
+        if field.required and field.name not in table:
+            yield f"{place} {field.name} is missing"

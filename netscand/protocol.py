@@ -7,6 +7,7 @@ Times are RFC 3339 text in UTC: milliseconds, but microseconds for `seen_at` and
 types and kinds that they do not know; within one protocol number fields are only ever added.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -390,5 +391,7 @@ ERROR_STATUS = {
 
 
 encode = msgspec.json.Encoder().encode
-decode_client = msgspec.json.Decoder(ClientMessage).decode
-decode_server = msgspec.json.Decoder(ServerMessage).decode
+Encoded = bytes | bytearray | memoryview | str
+# The types stand here: those that msgspec gives to the decoder of a union differ from release to release.
+decode_client: Callable[[Encoded], ClientMessage] = msgspec.json.Decoder(ClientMessage).decode
+decode_server: Callable[[Encoded], ServerMessage] = msgspec.json.Decoder(ServerMessage).decode

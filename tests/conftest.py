@@ -42,6 +42,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI a test that skips has failed: it proves nothing there, and nobody reads the reason."""
     report = yield
+    # xdist sends the report to another process, and half a surrogate in a log cannot be sent.
+    report.sections = [(name, text.encode(errors="replace").decode()) for name, text in report.sections]
     if CI and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, and CI may skip nothing: {report.longrepr}"

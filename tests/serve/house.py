@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import aiohttp
 from websockets.asyncio.client import ClientConnection, connect, unix_connect
@@ -325,7 +325,7 @@ def token_file(folder: Path, mode: int = 0o640) -> str:
 async def hear(client: ClientConnection) -> protocol.ServerMessage:
     """The next message, as a struct."""
     async with asyncio.timeout(30):
-        return cast(protocol.ServerMessage, protocol.decode_server(await client.recv()))
+        return protocol.decode_server(await client.recv())
 
 
 async def hear_all(client: ClientConnection, quiet: float = 0.2, least: int = 0) -> list[protocol.ServerMessage]:
