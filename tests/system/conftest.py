@@ -18,7 +18,7 @@ from tests.system.wheels import wheelhouse
 OLD_PYTHON = "3.11"
 """Debian 12's."""
 
-PARTS = ("netscand", "netscanctl", "packaging", "systemd", "pyproject.toml", "README.md", "LICENSE")
+PARTS = ("netscand", "netscanctl", "packaging", "requirements", "systemd", "pyproject.toml", "README.md", "LICENSE")
 """What of the checkout an installation needs."""
 
 PEOPLE = 250

@@ -1,0 +1,118 @@
+"""What `./dev` installs is locked, the lock fits pyproject.toml, and GitHub's checks run what `.ci/run` runs."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.newest import Differs, blame, differing
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+SETS = ("build", "run", "test", "oldest")
+ENTRY = re.compile(r"^([\w.-]+)==(\S+?)(?: ; .*?)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
+
+
+def locked(name: str) -> dict[str, str]:
+    """Package → version; every line of the file belongs to an entry with hashes."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    assert not ENTRY.sub("", text), "each package needs an exact version and hashes: run ./dev lock"
+    return {name: version for name, version, _ in ENTRY.findall(text)}
+
+
+def numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)][:3]
+
+
+def asked(name: str) -> list[str]:
+    """What pyproject.toml asks for in that set."""
+    project, groups = PROJECT["project"], PROJECT["dependency-groups"]
+    run, test = project["dependencies"], project["optional-dependencies"]["test"]
+    wanted: list[str] = {
+        "build": groups["build"],
+        "run": run,
+        "oldest": run + test,
+        "test": run + test + groups["lint"],
+    }[name]
+    return wanted
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_lock_fits_pyproject(name: str) -> None:
+    """`./dev lock` was run after the last change of a dependency."""
+    there = locked(name)
+    for need in asked(name):
+        package, rule = re.fullmatch(r"([\w.-]+)(.*)", need).groups()  # type: ignore[union-attr]
+        assert package in there, f"{need} is not locked: run ./dev lock"
+        for sign, bound in re.findall(r"(==|>=|<)([\d.]+)", rule):
+            version, limit = numbers(there[package]), numbers(bound)
+            fits = {"==": version == limit, ">=": version >= limit, "<": version < limit}[sign]
+            assert fits, f"{package} {there[package]} is locked, {need} asked for: run ./dev lock"
+
+
+def test_a_run_and_a_test_use_the_same_versions() -> None:
+    both = locked("test")
+    assert locked("run").items() <= both.items()
+
+
+def test_the_oldest_are_what_pyproject_allows() -> None:
+    """`./dev test --oldest` tries the lower bounds themselves."""
+    there = locked("oldest")
+    for need in asked("run"):
+        package, bound = re.match(r"([\w.-]+)>=([\d.]+)", need).groups()  # type: ignore[union-attr]
+        assert numbers(there[package])[: len(numbers(bound))] == numbers(bound), need
+
+
+def test_an_upper_bound_has_its_reason_beside_it() -> None:
+    """Nobody is kept from a newer library without a word."""
+    text = (ROOT / "pyproject.toml").read_text()
+    lines = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+    assert lines is not None
+    for line in lines[1].splitlines():
+        assert "<" not in line.partition("#")[0] or "#" in line, line
+
+
+@pytest.mark.parametrize("file", ["workflows/check.yml", "workflows/newest.yml", "dependabot.yml"])
+def test_github_would_accept(file: str) -> None:
+    """By the published schemas, which the checker brings along."""
+    schema = "vendor.dependabot" if "dependabot" in file else "vendor.github-workflows"
+    argv = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(ROOT / ".github" / file)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_github_tries_every_python_from_the_oldest() -> None:
+    workflow = (ROOT / ".github/workflows/check.yml").read_text()
+    assert 'python: ["3.11", "3.12", "3.13", "3.14"]' in workflow
+    assert PROJECT["project"]["requires-python"] == ">=3.11"
+    assert "bash .ci/run" in workflow
+
+
+def test_what_differs_is_named_with_both_versions() -> None:
+    found = differing({"aiohttp": "3.14", "yarl": "1.0"}, {"aiohttp": "3.15", "yarl": "1.0", "brand-new": "0.1"})
+    assert list(map(str, found)) == ["aiohttp 3.14 -> 3.15", "brand-new none -> 0.1"]
+
+
+def test_the_package_that_breaks_a_test_is_named_and_no_other() -> None:
+    """Each is tried alone; what fails with it is its doing."""
+    good, bad = Differs("click", "8.1", "8.2"), Differs("msgspec", "0.22", "0.23")
+    failing = {bad: ["mypy", "tests/core/test_x.py::test_y", "a test that failed before, too"], good: []}
+    found = blame([good, bad], ["mypy", "tests/core/test_x.py::test_y"], failing.__getitem__)
+    assert found == {bad: ["mypy", "tests/core/test_x.py::test_y"]}
+
+
+@pytest.mark.parametrize(
+    "command", ["setup", "run", "demo", "test", "bench", "lint", "lock", "deb", "setup --test", "test fast"]
+)
+def test_help_of_a_command_only_helps(command: str, tmp_path: Path) -> None:
+    """In a checkout with nothing installed: it prints text, and makes no file."""
+    (tmp_path / "dev").write_bytes((ROOT / "dev").read_bytes())
+    words = command.split()
+    for argv in ([*words, "--help"], ["--help", *words][:1]):
+        done = subprocess.run(["sh", "dev", *argv], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert words[0] in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["dev"]
