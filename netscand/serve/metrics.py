@@ -11,7 +11,7 @@ from os import listdir
 from pathlib import Path
 from resource import getpagesize
 from time import process_time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from aiohttp import web
 
@@ -31,6 +31,7 @@ from netscand.serve.translate import Translator
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
+    from prometheus_client.registry import Collector
 
 
 class _Stored(NamedTuple):
@@ -88,7 +89,7 @@ class Metrics:
         from prometheus_client import CollectorRegistry
 
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(self)
+        registry.register(cast("Collector", self))  # it has all of one; as a subclass it would cost an import at start
         return registry
 
     def collect(self) -> "Iterator[Metric]":

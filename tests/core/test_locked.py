@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -73,15 +72,6 @@ def test_an_upper_bound_has_its_reason_beside_it() -> None:
     assert lines is not None
     for line in lines[1].splitlines():
         assert "<" not in line.partition("#")[0] or "#" in line, line
-
-
-@pytest.mark.parametrize("file", ["workflows/check.yml", "workflows/newest.yml", "dependabot.yml"])
-def test_github_would_accept(file: str) -> None:
-    """By the published schemas, which the checker brings along."""
-    schema = "vendor.dependabot" if "dependabot" in file else "vendor.github-workflows"
-    argv = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(ROOT / ".github" / file)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_github_tries_every_python_from_the_oldest() -> None:
