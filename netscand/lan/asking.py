@@ -29,7 +29,8 @@ async def by_mdns(network: Network, ip: Ip) -> str | None:
     """
     if len(ip) == 16 and (network.own6 is None or not is_link_local(ip)):
         return None
-    question = dns.question(secrets.randbits(16), reverse(ip), dns.PTR, 1 | UNICAST_RESPONSE)
+    asked = reverse(ip)
+    question = dns.question(secrets.randbits(16), asked, dns.PTR, 1 | UNICAST_RESPONSE)
     index = network.index
     if len(ip) == 4:
         asking = _socket(network, socket.AF_INET, (socket.inet_ntoa(network.own), 0))
@@ -45,7 +46,7 @@ async def by_mdns(network: Network, ip: Ip) -> str | None:
         to = ("ff02::fb", mdns.PORT, 0, index)
 
     def understood(message: dns.Message) -> str | None:  # of any number: some answer with 0, as if to everybody
-        name = pointed_to(message)
+        name = pointed_to(message, asked)
         return name[: -len(".local")] if name and name.lower().endswith(".local") else None
 
     with asking:

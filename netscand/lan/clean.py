@@ -5,8 +5,8 @@ import unicodedata
 LABEL, NAME = 63, 253
 """Bytes of UTF-8 that a label and a whole name may have (RFC 1035, 2.3.4; RFC 1123, 2.1)."""
 
-MOST = 1024
-"""Characters that are looked at."""
+MOST = 256
+"""Characters that are looked at: as many as the longest name may have."""
 
 _UNSEEN = frozenset(["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"])
 """Categories without a picture: control, bidi and zero-width characters, surrogates, private and unassigned ones."""
@@ -20,8 +20,7 @@ def clean_name(text: str) -> str | None:
 
     Giving it the result again changes nothing.
     """
-    visible = "".join(_seen(char) for char in text[:MOST])
-    parts = unicodedata.normalize("NFC", visible).split(".")
+    parts = unicodedata.normalize("NFC", _visible(text[:MOST])).split(".")
     labels = [label for part in parts if (label := _cut(part.strip(), LABEL).strip())]
     while labels and sum(len(label.encode()) + 1 for label in labels) - 1 > NAME:
         labels.pop()
@@ -36,7 +35,13 @@ def clean_bytes(raw: bytes) -> str | None:
 def clean_text(raw: bytes) -> str | None:
     """Bytes that should be UTF-8, as one line of at most LABEL bytes, all of it visible. None: nothing is left."""
     text = raw[:MOST].partition(b"\0")[0].decode("utf-8", "replace")
-    return _cut(unicodedata.normalize("NFC", "".join(_seen(char) for char in text)).strip(), LABEL).strip() or None
+    return _cut(unicodedata.normalize("NFC", _visible(text)).strip(), LABEL).strip() or None
+
+
+def _visible(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_seen, text))
 
 
 def _seen(char: str) -> str:

@@ -21,6 +21,9 @@ WAIT = 2.0
 """Seconds that a server has."""
 
 TRIES = 2
+LOOKED_AT = 8
+"""Records of an answer that are looked at for the name."""
+
 RECURSION_DESIRED = 0x0100
 NO_ERROR, NO_SUCH_NAME = 0, 3
 
@@ -40,7 +43,8 @@ class Resolver:
 
     async def name_of(self, ip: Ip) -> str | None:
         """The name, cleaned; None where nobody knows one. Raises Unanswered where nobody is there to know."""
-        question = dns.question(secrets.randbits(16), reverse(ip), dns.PTR, flags=RECURSION_DESIRED)
+        asked = reverse(ip)
+        question = dns.question(secrets.randbits(16), asked, dns.PTR, flags=RECURSION_DESIRED)
         why = f"no server in {self._path}"
         refused = False
         for server in self.servers() * TRIES:
@@ -50,7 +54,7 @@ class Resolver:
                 why = f"{server}: {str(wrong) or 'no answer'}"
                 continue
             if answer is not None:
-                return pointed_to(answer)
+                return pointed_to(answer, asked)
             refused = True  # or failed: another one may know
         if refused:
             return None
@@ -79,13 +83,21 @@ def reverse(ip: Ip) -> tuple[bytes, ...]:
     return (*(digit.encode() for digit in reversed(ip.hex())), b"ip6", b"arpa")
 
 
-def pointed_to(message: dns.Message) -> str | None:
-    """The first name that a PTR record points to; none that only repeats the address or stands for a role."""
-    for record in message.answers:
-        if record.kind == dns.PTR and record.klass & dns.CLASS == 1:
-            labels = dns.labels(message.raw, record.content_at)
-            if labels and labels[-1].lower() != b"arpa" and not labels[0].startswith(b"_"):
-                return clean_name(".".join(label.decode("utf-8", "replace") for label in labels))
+def pointed_to(message: dns.Message, asked: tuple[bytes, ...]) -> str | None:
+    """Return the first name that `asked` (in small letters) points to, aliases on the way followed (RFC 2317).
+
+    None where that only repeats an address, or stands for a role. The first records alone are read.
+    """
+    for record in message.answers[:LOOKED_AT]:
+        if record.kind not in (dns.PTR, dns.CNAME) or record.klass & dns.CLASS != 1:
+            continue
+        owner, labels = (dns.labels(message.raw, place) for place in (record.name_at, record.content_at))
+        if not owner or not labels or tuple(map(bytes.lower, owner)) != asked:
+            continue
+        if record.kind == dns.CNAME:
+            asked = tuple(map(bytes.lower, labels))
+        elif labels[-1].lower() != b"arpa" and not labels[0].startswith(b"_"):
+            return clean_name(".".join(label.decode("utf-8", "replace") for label in labels))
     return None
 
 

@@ -7,6 +7,7 @@ import struct
 
 from netscand.core.model import Evidence, Ip, Mac, Observation
 from netscand.lan.clean import clean_bytes, clean_name, clean_text
+from netscand.lan.heard.dns import MOST_LABELS
 from netscand.lan.heard.hosts import NO_IP, Sender, is_host, is_station
 
 DISCOVER, OFFER, REQUEST, ACK, NAK, RELEASE = 1, 2, 3, 5, 6, 7
@@ -14,6 +15,9 @@ DISCOVER, OFFER, REQUEST, ACK, NAK, RELEASE = 1, 2, 3, 5, 6, 7
 
 HOST_NAME, SERVER_ID, MESSAGE_TYPE, VENDOR_CLASS, FQDN = 12, 54, 53, 60, 81
 PAD, END = 0, 255
+MOST_OPTIONS = 128
+"""Options of one message that are read, fillers (PAD) included; a client sends ten to twenty."""
+
 FQDN_ENCODED = 0x04
 """The E bit of option 81: the name is in labels, as in DNS."""
 
@@ -78,10 +82,12 @@ def _of_server(kind: bytes, client: Mac, yiaddr: Ip, served_by: Ip | None, sende
 
 
 def _options(message: bytes) -> dict[int, bytes]:
-    """By number; one that stands several times is one long one (RFC 3396)."""
+    """Return the options by number; one that stands several times is one long one (RFC 3396)."""
     options: dict[int, bytes] = {}
     place, end = _FIXED.size, len(message)
-    while place + 1 < end:
+    for _ in range(MOST_OPTIONS):
+        if place + 1 >= end:
+            break
         number = message[place]
         if number == PAD:
             place += 1
@@ -106,8 +112,9 @@ def _name(options: dict[int, bytes]) -> str | None:
     fqdn = options.get(FQDN, b"")
     if not fqdn[:1] or not fqdn[0] & FQDN_ENCODED:
         return clean_bytes(fqdn[3:])
-    labels, place = [], 3
-    while place < len(fqdn) and 0 < fqdn[place] < 64:
+    labels: list[str] = []
+    place = 3
+    while place < len(fqdn) and 0 < fqdn[place] < 64 and len(labels) < MOST_LABELS:
         labels.append(fqdn[place + 1 : place + 1 + fqdn[place]].decode("utf-8", "replace"))
         place += 1 + fqdn[place]
     return clean_name(".".join(labels))

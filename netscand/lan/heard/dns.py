@@ -1,13 +1,14 @@
 """Messages of the domain name system, as mDNS, NBNS and resolvers speak it (RFC 1035, section 4).
 
-Names are read only where somebody wants them, so that a message of many records costs little. A compressed name may
-point backward alone, and only so often: there is no loop to get lost in.
+Names are read only where somebody wants them, so that a message of many records costs little. Everything in a message
+is bounded, so that the most expensive one costs little more than an ordinary one: a compressed name may point backward
+alone, and only so often; of many questions or records, the first are read.
 """
 
 import struct
 from typing import NamedTuple
 
-A, NS, PTR, AAAA, NB, NBSTAT = 1, 2, 12, 28, 32, 33
+A, NS, CNAME, PTR, AAAA, NB, NBSTAT = 1, 2, 5, 12, 28, 32, 33
 """Types of records (RFC 1035, 3596, 1002)."""
 
 RESPONSE = 0x8000
@@ -19,6 +20,12 @@ CLASS = 0x7FFF
 MOST_POINTERS = 16
 MOST_LABELS = 40
 """In one name; an address of IPv6 in ip6.arpa has 34."""
+
+LONGEST = 255
+"""Bytes of a name, lengths of its labels included (RFC 1035, 2.3.4)."""
+
+MOST = 64
+"""Questions, and records of all sections together, that are read of one message."""
 
 _HEAD = struct.Struct("!HHHHHH")
 _RECORD = struct.Struct("!HHIH")
@@ -56,16 +63,15 @@ class Message(NamedTuple):
 
 
 def read(raw: bytes) -> Message | None:
-    """A message whose counts and lengths hold; None for anything else."""
+    """Return a message, with its first MOST questions and records; None where counts or lengths do not hold."""
     if len(raw) < _HEAD.size:
         return None
     number, flags, *counts = _HEAD.unpack_from(raw)
     if sum(counts) * 5 > len(raw):
         return None
-    place: int | None = _HEAD.size
+    place = _HEAD.size
     questions: list[Question] = []
-    for _ in range(counts[0]):
-        assert place is not None
+    for _ in range(min(counts[0], MOST)):
         after = _after_name(raw, place)
         if after is None or after + 4 > len(raw):
             return None
@@ -73,9 +79,9 @@ def read(raw: bytes) -> Message | None:
         questions.append(Question(place, kind, klass))
         place = after + 4
     sections: list[list[Record]] = [[], [], []]
+    left = MOST if counts[0] <= MOST else 0
     for section, count in zip(sections, counts[1:], strict=True):
-        for _ in range(count):
-            assert place is not None
+        for _ in range(min(count, left)):
             after = _after_name(raw, place)
             if after is None or after + _RECORD.size > len(raw):
                 return None
@@ -85,12 +91,14 @@ def read(raw: bytes) -> Message | None:
                 return None
             section.append(Record(place, kind, klass, ttl, raw[start : start + length], start))
             place = start + length
+        left = max(0, left - count)
     return Message(raw, number, flags, questions, *sections)
 
 
 def _after_name(raw: bytes, place: int) -> int | None:
-    """Where what follows a name begins."""
-    while place < len(raw):
+    """Return where what follows a name begins."""
+    end = min(len(raw), place + LONGEST)
+    while place < end:
         length = raw[place]
         if length >= 0xC0:
             return place + 2
@@ -103,10 +111,11 @@ def _after_name(raw: bytes, place: int) -> int | None:
 
 
 def labels(raw: bytes, place: int) -> tuple[bytes, ...] | None:
-    """The labels of the name at `place`, its pointers followed; None where it is none."""
+    """Return the labels of the name at `place`, its pointers followed; None where it is none."""
     found: list[bytes] = []
     pointers = 0
     earliest = place
+    left = LONGEST
     while place < len(raw) and len(found) <= MOST_LABELS:
         length = raw[place]
         if not length:
@@ -120,7 +129,8 @@ def labels(raw: bytes, place: int) -> tuple[bytes, ...] | None:
                 return None
             earliest = place
             continue
-        if length >= 0x40 or place + 1 + length > len(raw):
+        left -= 1 + length
+        if length >= 0x40 or place + 1 + length > len(raw) or left <= 0:
             return None
         found.append(raw[place + 1 : place + 1 + length])
         place += 1 + length

@@ -1,5 +1,7 @@
 """mDNS: who is there, and by which name (RFC 6762)."""
 
+from itertools import islice
+
 from netscand.core.model import Evidence, Observation
 from netscand.lan.clean import clean_name
 from netscand.lan.heard import dns
@@ -7,6 +9,8 @@ from netscand.lan.heard.hosts import Sender, is_host, is_link_local
 
 PORT = 5353
 LOCAL = b"local"
+FEW = 8
+"""Records about the sender's own address whose names are read."""
 
 
 def decode(raw: bytes, sender: Sender, *, from_port: int) -> tuple[Observation, ...]:
@@ -35,10 +39,14 @@ def decode(raw: bytes, sender: Sender, *, from_port: int) -> tuple[Observation, 
 def own_name(message: dns.Message, ip: bytes) -> tuple[str | None, bool]:
     """The name under `local` whose address is `ip`, without the `local`; and whether it is taken back (TTL 0)."""
     kind = dns.A if len(ip) == 4 else dns.AAAA
-    for record in (*message.answers, *message.additionals):
-        if record.kind == kind and record.content == ip and record.klass & dns.CLASS == 1:
-            labels = dns.labels(message.raw, record.name_at)
-            if labels and len(labels) > 1 and labels[-1].lower() == LOCAL:
-                name = clean_name(".".join(label.decode("utf-8", "replace") for label in labels[:-1]))
-                return (None, True) if not record.ttl else (name, False)
+    own = (
+        record
+        for record in (*message.answers, *message.additionals)
+        if record.kind == kind and record.content == ip and record.klass & dns.CLASS == 1
+    )
+    for record in islice(own, FEW):
+        labels = dns.labels(message.raw, record.name_at)
+        if labels and len(labels) > 1 and labels[-1].lower() == LOCAL:
+            name = clean_name(".".join(label.decode("utf-8", "replace") for label in labels[:-1]))
+            return (None, True) if not record.ttl else (name, False)
     return None, False

@@ -13,6 +13,9 @@ OPCODE = 0x7800
 GROUP = 0x80
 """In the first byte of an NB record: the name is many hosts', a workgroup's say."""
 
+MOST_NAMES = 32
+"""Names of a node that are read; Windows has three to ten."""
+
 HOST_SUFFIXES = (0x00, 0x20)
 """The sixteenth byte of a host's own name: workstation, file server."""
 
@@ -54,11 +57,9 @@ def host_name(name: bytes | None) -> str | None:
 
 
 def node_name(message: dns.Message) -> str | None:
-    """The host's name in an answer about the status of a node (RFC 1002, 4.2.18): the first that is its own."""
-    for record in message.answers:
-        if record.kind == dns.NBSTAT and record.content:
-            names = [record.content[place : place + 18] for place in range(1, 1 + 18 * record.content[0], 18)]
-            own = (host_name(name[:16]) for name in names if len(name) == 18 and not name[16] & GROUP)
-            if found := next((name for name in own if name), None):
-                return found
-    return None
+    """Return the first name of the host's own in an answer about the status of a node (RFC 1002, 4.2.18)."""
+    content = next((record.content for record in message.answers if record.kind == dns.NBSTAT), b"")
+    count = min(content[0], (len(content) - 1) // 18, MOST_NAMES) if content else 0
+    names = (content[place : place + 18] for place in range(1, 1 + 18 * count, 18))
+    own = (host_name(name[:16]) for name in names if not name[16] & GROUP)
+    return next((name for name in own if name), None)

@@ -12,6 +12,9 @@ SOLICITED = 0x40
 ECHO_ID = 0x6E73
 """The identifier of the echoes that we send (lan/solicit.py): the kernel gives us answers to these alone."""
 
+MOST_OPTIONS = 32
+"""Options of one message that are read; a router's advertisement has ten."""
+
 UNPASSED = 255
 """The hop limit of what no router passed on."""
 
@@ -71,9 +74,11 @@ def _seen(
 
 
 def _options(message: bytes, place: int) -> dict[int, Mac] | None:
-    """The link-layer addresses told, by option; None where the options are broken (RFC 4861, 4.6)."""
+    """Return the link-layer addresses in the options, by option; None where they are broken (RFC 4861, 4.6)."""
     found: dict[int, Mac] = {}
-    while place < len(message):
+    for _ in range(MOST_OPTIONS):
+        if place >= len(message):
+            break
         if place + 2 > len(message):
             return None
         length = 8 * message[place + 1]

@@ -1,0 +1,243 @@
+"""No frame costs much more to decode than an ordinary one (law 6): the most expensive ones, by hand and by search.
+
+The measure is the time of an ordinary announcement in the same process: it is the same on every machine.
+"""
+
+import struct
+import sys
+from collections.abc import Callable
+from time import perf_counter
+from types import FrameType
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, target
+from hypothesis import strategies as st
+
+from netscand.core.model import Ip
+from netscand.lan.heard import dns, frames, nbns
+from netscand.lan.resolver import pointed_to, reverse
+from tests.core import captured
+from tests.core import words_of_devices as words
+
+MAC = bytes.fromhex(words.MAC.replace(":", ""))
+OWN = bytes([10, 77, 0, 9])
+OWN6 = bytes.fromhex("fe80000000000000a683e7fffe123456")
+LARGEST = 1472
+"""Bytes of UDP over IPv4 in a frame of Ethernet."""
+
+DEAREST = 25.0
+"""Times an ordinary announcement. Of 1,472 bytes, six times as many, it may cost six times as much by right."""
+
+Work = Callable[[], object]
+
+
+def udp(content: bytes, port: int) -> bytes:
+    datagram = struct.pack("!HHHH", port, port, 8 + len(content), 0) + content
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 1, 0, 255, 17, 0) + OWN + b"\xe0\0\0\xfb"
+    return b"\x01\x00\x5e\0\0\xfb" + MAC + b"\x08\x00" + head + datagram
+
+
+def message(*counts: int, flags: int = 0x8400, number: int = 7) -> bytes:
+    return struct.pack("!HHHHHH", number, flags, *counts)
+
+
+def record(name: bytes, kind: int, content: bytes = b"") -> bytes:
+    return name + struct.pack("!HHIH", kind, 1, 60, len(content)) + content
+
+
+def name(label: bytes, *more: bytes) -> bytes:
+    """As many of that label as a name has room for, and these."""
+    end = b"".join(bytes([len(each)]) + each for each in more) + b"\0"
+    return (bytes([len(label)]) + label) * min(38, (250 - len(end)) // (1 + len(label))) + end
+
+
+def filled(first: bytes, again: bytes, flags: int, section: int, room: int = LARGEST) -> bytes:
+    """A message of one record, and of another one as often as it fits."""
+    count = (room - 12 - len(first)) // len(again)
+    counts = [0] * 4
+    counts[section] = 1 + count
+    return message(*counts, flags=flags) + first + again * count
+
+
+TINY = record(b"\0", 16)
+QUESTION = b"\0" + struct.pack("!HH", 12, 1)
+BAD = {"invisible": "\u200b".encode() * 3, "not UTF-8": b"\xff" * 10, "combining": "\u0316\u0301".encode() * 5}
+MARK = 0xC000
+DHCP = (
+    struct.pack("!BBBBI", 1, 1, 6, 0, 7) + bytes(20) + MAC + bytes(10) + bytes(192)
+    + bytes([99, 130, 83, 99, 53, 1, 1])
+)  # fmt: skip
+ADVERTISEMENT = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
+
+
+def ndp(body: bytes) -> bytes:
+    head = struct.pack("!IHBB", 6 << 28, len(body), 58, 255) + OWN6 + bytes.fromhex("ff02" + 27 * "0" + "1")
+    return b"\x33\x33\0\0\0\1" + MAC + b"\x86\xdd" + head + body
+
+
+def node(content: bytes) -> Work:
+    """The answer about a node of such records."""
+    raw = filled(record(b"\0", dns.NBSTAT, content), record(b"\0", dns.NBSTAT, content), 0x8400, 1)
+    return lambda: nbns.node_name(read(raw))
+
+
+def pointers(owner: bytes, target: bytes, kind: int = dns.PTR) -> Work:
+    """An answer of records that point to one name that is nobody's."""
+    first = record(owner, kind, target)
+    at = 12 + len(first) - len(target)
+    again = record(owner if len(owner) < 3 else struct.pack("!H", MARK | 12), kind, struct.pack("!H", MARK | at))
+    raw = filled(first, again, 0x8400, 1)
+    return lambda: pointed_to(read(raw), reverse(Ip(OWN)))
+
+
+def read(raw: bytes) -> dns.Message:
+    found = dns.read(raw)
+    assert found is not None
+    return found
+
+
+def encoded(*labels: bytes) -> bytes:
+    return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+
+
+ASKED = encoded(*reverse(Ip(OWN)))
+FRAMES: dict[str, bytes] = {
+    "mDNS, tiny records": udp(filled(TINY, TINY, 0x8400, 1), 5353),
+    "mDNS, questions": udp(message(292, 0, 0, 0, flags=0) + QUESTION * 292, 5353),
+    "mDNS, own address under other names": udp(
+        filled(
+            record(name(b"a", b"com"), dns.A, OWN), record(struct.pack("!H", MARK | 12), dns.A, OWN), 0x8400, 1
+        ), 5353,
+    ),
+    "mDNS, one long name": udp(filled(record(b"\1a" * 700 + b"\0", 16), TINY, 0x8400, 1), 5353),
+    **{
+        f"mDNS, own name last, {what}": udp(
+            message(0, 60, 0, 0) + TINY * 59 + record(name(label, b"local"), dns.A, OWN), 5353
+        )
+        for what, label in BAD.items()
+    },
+    "DHCP, tiny options": udp(DHCP + b"\x0c\0" * 600, 67),
+    "DHCP, fillers": udp(DHCP + bytes(1200), 67),
+    "DHCP, a name in pieces": udp(DHCP + b"\x0c\x01a" * 400, 67),
+    "DHCP, two names and a class": udp(
+        DHCP + (b"\x0c\xf0" + "\u200b".encode() * 80) * 2 + b"\x51\xf3\0\0\0" + BAD["combining"] * 12
+        + b"\x3c\xf0" + BAD["combining"] * 12, 67,
+    ),
+    "DHCP, a name in labels": udp(DHCP + b"\x51\xf3\4\0\0" + b"\1a" * 120 + (b"\x51\xf0" + b"\1a" * 120) * 3, 67),
+    "NBNS, tiny records": udp(message(1, 0, 0, 132, flags=0x2910) + QUESTION + TINY * 132, 137),
+    "NDP, options": ndp(ADVERTISEMENT + (b"\1\1" + MAC) * 179),
+}  # fmt: skip
+ANSWERS: dict[str, Work] = {
+    "no names in a node": node(b"\xff"),
+    "names of a node that are none": node(bytes([79]) + (b"\2" * 15 + b"\0\4\0") * 79),
+    "PTR of the name asked, to nobody": pointers(ASKED, encoded(*[b"_" + b"a" * 5] * 35)),
+    "PTR of another name": pointers(encoded(*[b"a"] * 39), encoded(*[b"_" + b"a" * 5] * 35)),
+    "aliases in a circle": pointers(ASKED, ASKED, dns.CNAME),
+}
+
+
+def cost(work: Work) -> float:
+    """The least seconds of some runs."""
+    least = 1.0
+    for _ in range(30):
+        begun = perf_counter()
+        work()
+        least = min(least, perf_counter() - begun)
+    return least
+
+
+def decoding(frame: bytes) -> Work:
+    return lambda: frames.decode(frame, 1.0, 2)
+
+
+@pytest.mark.parametrize("work", [*map(decoding, FRAMES.values()), *ANSWERS.values()], ids=[*FRAMES, *ANSWERS])
+def test_the_dearest_frame_costs_little_more_than_an_ordinary_one(work: Work) -> None:
+    """Answers of 0.8 ms each let one host hold the loop with 1,300 of them a second."""
+    times = cost(work) / cost(decoding(captured.AVAHI_ANNOUNCES))
+    print(f"{times:.1f} times")
+    assert times < DEAREST
+
+
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
+def test_the_dearest_frames_are_looked_into(frame: bytes) -> None:
+    """One that was thrown away at once would prove nothing."""
+    assert frames.decode(frame, 1.0, 2) or b"\1a" * 700 in frame
+
+
+# ---- by search ------------------------------------------------------------------------------------------------------
+
+
+MOST_STEPS = 8_000
+"""Lines of Python, 0.2 ms: five for each of the labels that LARGEST bytes have room for, and some for each character
+of a name. The search found 115,863 in a name in many options of DHCP."""
+
+
+def steps(work: Work) -> int:
+    """Lines of Python that `work` passes: the same on every machine."""
+    passed = 0
+
+    def trace(_frame: FrameType, event: str, _argument: Any) -> Any:  # noqa: ANN401 as of sys.settrace
+        nonlocal passed
+        passed += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return passed
+
+
+RECORDS = (
+    TINY, record(b"\xc0\x0c", dns.A, OWN), record(b"\xc0\x0c", dns.PTR, b"\xc0\x0c"),
+    record(b"\xc0\x0c", 16, bytes(200)), record(b"\0", dns.NB, b"\0\0" + OWN),
+    record(name(b"a", b"local"), dns.A, OWN), record(name(BAD["not UTF-8"], b"local"), dns.A, OWN),
+    record(name(b"a", b"com"), dns.A, OWN), record(name(b"a", b"com"), dns.PTR, b"\0"),
+)  # fmt: skip
+OPTIONS = (
+    b"\x0c\0", b"\0", b"\x0c\x01a", b"\x0c\x3f" + b"\xff" * 63, b"\x0c\x3f" + BAD["combining"] * 3 + b"abc",
+    b"\x51\xf3\4\0\0" + b"\1a" * 120, b"\x51\x0a\0\0\0abcdefg", b"\x3c\x3f" + b"\xff" * 63,
+)  # fmt: skip
+NDP_OPTIONS = (b"\1\1" + MAC, b"\2\1" + MAC, b"\3\4" + bytes(30), b"\5\1" + bytes(6))
+
+
+def runs(pieces: tuple[bytes, ...]) -> st.SearchStrategy[list[bytes]]:
+    """Some of them, each over and over, as many as fit into a frame."""
+
+    def fitting(chosen: list[tuple[bytes, int]]) -> list[bytes]:
+        found: list[bytes] = []
+        room = LARGEST - 250
+        for piece, count in chosen:
+            found += [piece] * min(count, room // len(piece))
+            room -= len(piece) * min(count, room // len(piece))
+        return found
+
+    return st.lists(st.tuples(st.sampled_from(pieces), st.integers(1, 700)), max_size=6).map(fitting)
+
+
+@settings(max_examples=200)
+@given(
+    runs(RECORDS), st.integers(0, 2), st.integers(0, 70), st.sampled_from([(0x8400, 5353), (0, 5353), (0x2910, 137)])
+)
+def test_no_message_of_dns_is_found_that_costs_much(
+    records: list[bytes], section: int, questions: int, kind: tuple[int, int]
+) -> None:
+    flags, port = kind
+    counts = [questions, 0, 0, 0]
+    counts[1 + section] = len(records)
+    passed = steps(decoding(udp(message(*counts, flags=flags) + QUESTION * questions + b"".join(records), port)))
+    target(float(passed))
+    assert passed < MOST_STEPS
+
+
+@settings(max_examples=200)
+@given(runs(OPTIONS), runs(NDP_OPTIONS))
+def test_no_options_are_found_that_cost_much(of_dhcp: list[bytes], of_ndp: list[bytes]) -> None:
+    passed = max(
+        steps(decoding(udp(DHCP + b"".join(of_dhcp), 67))), steps(decoding(ndp(ADVERTISEMENT + b"".join(of_ndp))))
+    )
+    target(float(passed))
+    assert passed < MOST_STEPS
