@@ -7,6 +7,7 @@ from time import monotonic
 
 from netscand.config import NetworkRule, Scan
 from netscand.core.model import Network
+from netscand.lan import turns
 from netscand.lan.netlink import Netlink, NetlinkError
 from netscand.lan.networks import Kernel, decide
 
@@ -43,7 +44,7 @@ class Interfaces:
     def open(self) -> tuple[Network, ...]:
         """Begin to follow; all networks as they are now (blocking, some ms). Raises NetlinkError."""
         self._netlink = Netlink()
-        self._kernel = self._netlink.read()
+        self._kernel = turns.at_once(self._netlink.read())
         self._networks = decide(self._kernel, self._scan, self._rules)
         return self._networks
 
@@ -55,7 +56,7 @@ class Interfaces:
             try:
                 if self._netlink is None:
                     self._netlink = Netlink()
-                    self._look()
+                    await self._look(self._netlink)
                 await self._follow(self._netlink)
             except NetlinkError as broken:
                 if monotonic() - began > BACK_OFF[1]:
@@ -96,15 +97,14 @@ class Interfaces:
                     raise broken[0]
                 news.clear()
                 began = monotonic()
-                self._look()
+                await self._look(netlink)
                 cost = monotonic() - began
         finally:
             loop.remove_reader(netlink)
 
-    def _look(self) -> None:
+    async def _look(self, netlink: Netlink) -> None:
         """Read the kernel's state anew, and tell what it means if that differs."""
-        assert self._netlink is not None
-        self._kernel = self._netlink.read()
+        self._kernel = await turns.in_turns(netlink.read())
         self._decide()
 
     def _decide(self) -> None:

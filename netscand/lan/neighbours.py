@@ -5,7 +5,6 @@ which one becomes reachable counts; what is stale proves nothing. Source: rtnetl
 """
 
 import asyncio
-import errno
 import logging
 import socket
 import struct
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 
 from netscand.core.model import Evidence, Ip, Mac, Observation
+from netscand.lan import turns
 from netscand.lan.heard.hosts import is_host, is_station
 
 RTMGRP_NEIGH = 0x4
@@ -89,17 +89,9 @@ class Neighbours:
 
 
 def _heard(news: socket.socket) -> Iterator[Observation]:
-    for _ in range(MOST):
-        try:
-            chunk, sender = news.recvfrom(65_536)
-        except BlockingIOError:
-            return
-        except OSError as lost:
-            if lost.errno != errno.ENOBUFS:
-                raise
-            continue  # what was lost is said again when it next becomes reachable
-        if not sender[0]:
-            yield from decode(chunk, monotonic())
+    for datagram in turns.waiting(news, 65_536, MOST):  # what was lost is said again when it next becomes reachable
+        if datagram is not None and not datagram[1][0]:
+            yield from decode(datagram[0], monotonic())
 
 
 def decode(chunk: bytes, at: float) -> Iterator[Observation]:

@@ -8,7 +8,6 @@ A dump is cheap, because each message is cut down to what we read of it (most of
 only where that differs from last time: 600 links cost 300 ms whole, and 15 ms so. Source: rtnetlink(7), netlink(7).
 """
 
-import errno
 import os
 import socket
 import struct
@@ -20,8 +19,9 @@ from socket import AF_INET6, inet_aton, inet_pton
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from netscand.core.model import Ip, Mac
-from netscand.lan import lightly
+from netscand.lan import lightly, turns
 from netscand.lan.networks import DefaultRoute, Holding, Kernel, Link, LinkLocal
+from netscand.lan.turns import Work
 
 NETLINK_ROUTE = 0
 GROUPS = 0x1 | 0x10 | 0x40 | 0x100
@@ -46,6 +46,9 @@ RTN_UNICAST = 1
 
 ANSWER_WITHIN = 2.0
 """Seconds in which the kernel must go on with a dump."""
+
+PIECE = 16
+"""Messages of a dump that are decoded in one turn of the loop: 60 µs each, where they are new."""
 
 DUMPS = 5
 """Attempts at a dump while changes interrupt it."""
@@ -120,16 +123,11 @@ class Netlink:
         """Take the news that waits (64 datagrams at most); whether any may matter. An overrun does."""
         matters = False
         with _told("cannot follow the interfaces"):
-            for _ in range(64):
-                try:
-                    chunk, sender = self._news.recvfrom(_RECEIVE)
-                except BlockingIOError:
-                    break
-                except OSError as lost:
-                    if lost.errno != errno.ENOBUFS:
-                        raise
+            for datagram in turns.waiting(self._news, _RECEIVE, 64):
+                if datagram is None:
                     matters = self._routes_changed = True
                     continue
+                chunk, sender = datagram
                 if sender[0]:
                     continue  # not the kernel's
                 for kind, _, message in _messages(chunk):
@@ -138,16 +136,16 @@ class Netlink:
                         self._routes_changed |= kind in _ROUTE_NEWS
         return matters
 
-    def read(self) -> Kernel:
-        """The state of this moment."""
+    def read(self) -> Work[Kernel]:
+        """Return the state of this moment, piece by piece: a router may have a million routes."""
         with _told("cannot read the interfaces"):
-            links = self._dump(_LINKS, self._links)
-            holdings = self._dump(_HOLDINGS, self._holdings)
-            self._link_locals = self._dump(_LINK_LOCALS, self._link_locals)
-            # A router may have a million routes: they are gone through only where a default one may be another. One
-            # that goes with its link or address goes without a word.
+            links = yield from self._dump(_LINKS, self._links)
+            holdings = yield from self._dump(_HOLDINGS, self._holdings)
+            self._link_locals = yield from self._dump(_LINK_LOCALS, self._link_locals)
+            # They are gone through only where a default one may be another. One that goes with its link or address
+            # goes without a word.
             if self._routes_changed or links.keys() != self._links.keys() or holdings.keys() != self._holdings.keys():
-                self._routes = self._dump(_ROUTES, self._routes)
+                self._routes = yield from self._dump(_ROUTES, self._routes)
                 self._routes_changed = False
             self._links, self._holdings = links, holdings
         return Kernel(
@@ -157,23 +155,26 @@ class Netlink:
             tuple(chain.from_iterable(self._link_locals.values())),
         )
 
-    def _dump(self, table: _Table[Value], known: Known[Value]) -> Known[Value]:
+    def _dump(self, table: _Table[Value], known: Known[Value]) -> Work[Known[Value]]:
         """All there is in a table; what is as it was is taken from `known`."""
         fresh: Known[Value] = {}
-        for message in self._whole(table):
+        messages = yield from self._whole(table)
+        for count, message in enumerate(messages, 1):
             meaning = known.get(message)
             fresh[message] = table.translate(next(iter(self._parse(message)))) if meaning is None else meaning
+            if not count % PIECE:
+                yield
         return fresh
 
-    def _whole(self, table: _Table[Value]) -> list[bytes]:
+    def _whole(self, table: _Table[Value]) -> Work[list[bytes]]:
         """The messages of a dump that no change interrupted, where that can be had."""
         for _ in range(DUMPS):
-            messages, whole = self._ask(table)
+            messages, whole = yield from self._ask(table)
             if whole:
                 break
         return messages
 
-    def _ask(self, table: _Table[Value]) -> tuple[list[bytes], bool]:
+    def _ask(self, table: _Table[Value]) -> Work[tuple[list[bytes], bool]]:
         self._sequence += 1
         length = _HEAD.size + len(table.selection)
         head = _HEAD.pack(length, table.request, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0)
@@ -192,6 +193,7 @@ class Netlink:
                     raise OSError(number, os.strerror(number))
                 if _matters(kind, message):
                     found.append(_cut(message, kind, table))
+            yield
 
     def close(self) -> None:
         """Give both sockets back."""
