@@ -16,6 +16,7 @@ from sdnotify import SystemdNotifier
 from netscand.config import Config, ConfigError, load
 from netscand.core.inventory import Inventory
 from netscand.core.model import Network, Status
+from netscand.core.names import urgency
 from netscand.core.places import SCANNED
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
@@ -56,7 +57,7 @@ class Daemon:
         self._path = path
         self._notify = _notifier()
         now = time.monotonic()
-        self.wire = Wire(lambda batch: self.engine.hear(batch))
+        self.wire = Wire(lambda batch: self.engine.hear(batch), lambda answer: self.names.answered(answer))
         self.inventory = Inventory(_rules(config), SystemRandom())
         self.inventory.said.naming.sources = frozenset(config.names.sources)
         self.planner = Planner(self.inventory, _pace(config), now, SystemRandom())
@@ -72,7 +73,10 @@ class Daemon:
         )
         self.engine = Engine(self.inventory, self.planner, self.wire, self.history, audience, clock=time.monotonic)
         self.engine.interval = config.scan.interval
-        self.names = self.engine.names = Names(self.engine.named, self.engine.lacks, self.engine.may_ask)
+        self.names = self.engine.names = Names(
+            self.engine.named, self.engine.lacks, lambda mac: urgency(self.engine.devices.get(mac)),
+            self.engine.may_ask, self.wire.say,
+        )  # fmt: skip
         self.neighbours = Neighbours(self.engine.hear)
         self.groups = Groups()
         self.interfaces = Interfaces(self._follow, config.scan, config.network)

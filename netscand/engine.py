@@ -124,10 +124,6 @@ class Audience(Protocol):
 class Curious(Protocol):
     """What the engine needs of lan/names."""
 
-    @property
-    def full(self) -> bool:
-        """So many are wanted that no more can be."""
-
     def want(self, mac: Mac, ip: Ip, network: Network) -> None:
         """Find out, some time, how the device at that address is called."""
 
@@ -185,7 +181,7 @@ class Engine:
                 rtt = planner.heard(seen, network)
                 for event in inventory.observe(seen, network, rtt):
                     self._publish(event)
-                    if names is not None and event.kind in NAMED_AT and not names.full:
+                    if names is not None and event.kind in NAMED_AT:
                         self._wonder(event, names)
         self._look_again()
 

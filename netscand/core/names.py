@@ -6,6 +6,7 @@ from math import inf
 
 from netscand.core.model import Device, Event, EventKind, Mac, Observation
 from netscand.core.tokens import Tokens
+from netscand.core.words import said_of
 
 TRUST = ("dhcp", "mdns", "dns", "nbns")
 """Sources of host names, the most trusted first; the user's label is above them all, and kept beside."""
@@ -18,6 +19,13 @@ CHANGES_AT_ONCE, CHANGES_A_SECOND = 256.0, 4.0
 
 MOST = 4_096
 """Devices whose last change is remembered."""
+
+
+def urgency(device: Device | None) -> int:
+    """Return how soon a device is asked for its name: 0 where a user described it, 1 where it answered us, else 2."""
+    if device is None or not (device.confirmed or said_of(device)):
+        return 2
+    return 0 if said_of(device) else 1
 
 
 class Naming:

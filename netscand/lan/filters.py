@@ -14,8 +14,12 @@ ETHERTYPE_IPV4 = 0x0800
 ETHERTYPE_IPV6 = 0x86DD
 UDP, ICMPV6 = 17, 58
 MDNS = 5353
-PORTS = (67, 68, MDNS, 137)
+NBNS = 137
+PORTS = (67, 68, MDNS, NBNS)
 """DHCP's server and client, mDNS, NBNS: where UDP over IPv4 is heard."""
+
+ANSWERING = (MDNS, NBNS)
+"""Ports whose answers to our questions (lan/asking.py) are heard, wherever they go to."""
 
 ARPHRD_ETHER = 1
 
@@ -46,6 +50,10 @@ class Instruction(NamedTuple):
     k: int
 
 
+NOTHING = (Instruction(_RETURN, 0, 0, 0),)
+"""Lets nothing in."""
+
+
 def _assembled(lines: Sequence[str | tuple[int, int] | tuple[int, int, str, str]]) -> tuple[Instruction, ...]:
     """Instructions of (code, k) and, for jumps, (code, k, label if true, label if false); "" is the next line."""
     places: dict[str, int] = {}
@@ -67,7 +75,7 @@ def _assembled(lines: Sequence[str | tuple[int, int] | tuple[int, int, str, str]
 
 
 def talk(room: int) -> tuple[Instruction, ...]:
-    """What heard/ decodes, and no more: DHCP, mDNS and NBNS whole, neighbour discovery, answers to our echoes.
+    """What heard/ decodes, and no more: DHCP, mDNS and NBNS whole, neighbour discovery, answers to our echoes, names.
 
     On links with Ethernet addresses, untagged, as with `arp`; at most `room` bytes of each frame.
     """
@@ -80,6 +88,8 @@ def talk(room: int) -> tuple[Instruction, ...]:
             (_LOAD_HALF, 14 + 6),
             (_IF_ANY, 0x3FFF, "reject", ""),  # a fragment
             (_HEADER_LENGTH, 14),
+            (_LOAD_HALF_BEHIND, 14),
+            *((_IF_EQUAL, port, "port", "") for port in ANSWERING),
             (_LOAD_HALF_BEHIND, 14 + 2),
             *((_IF_EQUAL, port, "port", "") for port in PORTS[:-1]),
             (_IF_EQUAL, PORTS[-1], "port", "reject"),
@@ -88,6 +98,8 @@ def talk(room: int) -> tuple[Instruction, ...]:
             (_LOAD_BYTE, 14 + 6),
             (_IF_EQUAL, ICMPV6, "ICMPv6", ""),
             (_IF_EQUAL, UDP, "", "reject"),
+            (_LOAD_HALF, 54),
+            (_IF_EQUAL, MDNS, "port", ""),
             (_LOAD_HALF, 54 + 2),
             (_IF_EQUAL, MDNS, "port", "reject"),
             "ICMPv6",

@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 from netscand.core.model import Ip
+from netscand.lan import turns
 from netscand.lan.clean import clean_name
 from netscand.lan.heard import dns
 
@@ -21,6 +22,10 @@ WAIT = 2.0
 """Seconds that a server has."""
 
 TRIES = 2
+MOST_ANSWERS = 16
+"""Datagrams taken for one question. Who sends another server's address and guesses the number of the question has that
+many tries, of 65,536, if it knows the port that is asked from."""
+
 LOOKED_AT = 8
 """Records of an answer that are looked at for the name."""
 
@@ -44,7 +49,7 @@ class Resolver:
     async def name_of(self, ip: Ip) -> str | None:
         """The name, cleaned; None where nobody knows one. Raises Unanswered where nobody is there to know."""
         asked = reverse(ip)
-        question = dns.question(secrets.randbits(16), asked, dns.PTR, flags=RECURSION_DESIRED)
+        question = dns.questions(secrets.randbits(16), [asked], dns.PTR, flags=RECURSION_DESIRED)
         why = f"no server in {self._path}"
         refused = False
         for server in self.servers() * TRIES:
@@ -106,17 +111,17 @@ async def _ask(server: str, port: int, question: bytes) -> dns.Message | None:
     family, address = _where(server, port)
     # A socket for each question: an answer has to guess its port as well as the message's number.
     with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as asking:
-        loop = asyncio.get_running_loop()
         asking.connect(address)
-        await loop.sock_sendall(asking, question)
+        await asyncio.get_running_loop().sock_sendall(asking, question)
         async with asyncio.timeout(WAIT):
-            while True:
-                answer = dns.read(await loop.sock_recv(asking, 4096))
-                if answer is None or answer.raw[:2] != question[:2] or not answer.flags & dns.RESPONSE:
+            for _ in range(MOST_ANSWERS):
+                raw = await turns.receive(asking, 4096)
+                if raw[:2] != question[:2] or raw[12 : len(question)].lower() != question[12:]:
                     continue
-                if answer.raw[12 : len(question)].lower() != question[12:]:
-                    continue
-                return answer if answer.flags & dns.RCODE in (NO_ERROR, NO_SUCH_NAME) else None
+                answer = dns.read(raw)
+                if answer is not None and answer.flags & dns.RESPONSE:
+                    return answer if answer.flags & dns.RCODE in (NO_ERROR, NO_SUCH_NAME) else None
+    return None
 
 
 def _where(server: str, port: int) -> tuple[int, tuple[str, int] | tuple[str, int, int, int]]:

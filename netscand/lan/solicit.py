@@ -28,11 +28,11 @@ def echo(mac: Mac, own: Ip) -> bytes:
 
 def _frame(ethernet: bytes, mac: Mac, own: Ip, to: bytes, body: bytes, hop_limit: int) -> bytes:
     head = ethernet + mac + struct.pack("!HIHBB", 0x86DD, 6 << 28, len(body), _ICMPV6, hop_limit) + own + to
-    return head + body[:2] + _checksum(own + to + struct.pack("!II", len(body), _ICMPV6) + body) + body[4:]
+    return head + body[:2] + checksum(own + to + struct.pack("!II", len(body), _ICMPV6) + body) + body[4:]
 
 
-def _checksum(summed: bytes) -> bytes:
-    """The ones' complement of the ones' complement sum of sixteen-bit words (RFC 1071).
+def checksum(summed: bytes) -> bytes:
+    """Return the ones' complement of the ones' complement sum of sixteen-bit words (RFC 1071).
 
     The words are the digits of one number to the base 2 ** 16, which has the sum of its digits modulo 2 ** 16 - 1.
     """

@@ -9,10 +9,11 @@ from collections.abc import Callable, Container, Sequence
 from contextlib import ExitStack
 from time import monotonic
 
-from netscand.core.model import ALL_NODES, Ask, Observation, SendFailed
+from netscand.core.model import ALL_NODES, Ask, Network, Observation, SendFailed
 from netscand.lan import filters, lightly, packet_socket, packets, solicit
 from netscand.lan.ear import Broken, Ear
 from netscand.lan.heard import frames
+from netscand.lan.heard.frames import Answer
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +53,16 @@ class Wire:
 
     `hear` gets what was heard, oldest first, in batches of at most 256 observations of *every* Ethernet interface,
     ports of bridges included: the one who knows the networks keeps those whose `interface` carries the address.
+    `answered` gets what may answer a question for a name.
     """
 
-    def __init__(self, hear: Callable[[list[Observation]], None]) -> None:
+    def __init__(
+        self, hear: Callable[[list[Observation]], None], answered: Callable[[Answer], None] = lambda _: None
+    ) -> None:
         self._hear = hear
+        self._answered = answered
         self._arp = Ear(filters.arp, _arp, BATCH)
-        self._talk = Ear(filters.talk, frames.decode, TALK_BATCH, slot=2048, size=1 << 20, budget=TALK_BUDGET)
+        self._talk = Ear(filters.talk, self._decode, TALK_BATCH, slot=2048, size=1 << 20, budget=TALK_BUDGET)
         self._ears = (self._arp, self._talk)
         self._hears = False
         self._outlets: dict[int, socket.socket] = {}
@@ -178,6 +183,21 @@ class Wire:
             ended.cancel()
             for ear in self._ears:
                 loop.remove_reader(ear)
+
+    def _decode(self, frame: bytes, at: float, interface: int) -> tuple[Observation, ...]:
+        seen = frames.decode(frame, at, interface)
+        if not seen and (answer := frames.answer(frame, at, interface)) is not None:
+            self._answered(answer)
+        return seen
+
+    def say(self, network: Network, frame: bytes) -> None:
+        """Send a frame as it is. Raises OSError where the interface refuses."""
+        try:
+            self._outlet(network.index).send(frame)
+        except OSError as refused:
+            if refused.errno not in _FULL:
+                self._shut(network.index)
+            raise
 
     def send(self, asks: Sequence[Ask]) -> list[Ask]:
         """Send from the front, for 5 ms at most; those that stay behind: of interfaces with a full queue, and the rest.

@@ -30,7 +30,7 @@ from netscand.core.model import (
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
 from netscand.engine import Engine, Numbers
-from netscand.lan import names
+from netscand.lan import name_queue, names
 from tests.core.world import ip, mac, network
 
 
@@ -293,14 +293,14 @@ def test_who_comes_while_too_many_wait_for_a_name_is_wanted_when_it_is_heard_ane
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As in the first scan of a large LAN: it is not taken for one that was asked for within the hour."""
-    monkeypatch.setattr(names, "MOST_WAITING", 3)
+    monkeypatch.setattr(name_queue, "MOST_STRANGERS", 3)
     house = House()
-    asker = house.engine.names = names.Names(lambda *told: None, house.engine.lacks, lambda network, to_all: True)
+    asker = house.engine.names = names.Names(
+        lambda *told: None, house.engine.lacks, lambda mac: 2, lambda network, to_all: True, lambda network, frame: None
+    )
     house.engine.hear([house.seen(i, f"10.0.0.{10 + i}") for i in range(5)])
-    assert asker.full
-    assert [mac(i) in {key[0] for key in asker._next_round} for i in range(5)] == [True] * 3 + [False] * 2
-    asker._for_dns._heap.clear()
-    house.inventory.devices[mac(4)].status = Status.OFFLINE
+    assert {key[0] for key in asker._next_round} == {mac(2), mac(3), mac(4)}
+    house.inventory.devices[mac(0)].status = Status.OFFLINE
     house.now += 1
-    house.engine.hear([house.seen(4, "10.0.0.14")])
-    assert mac(4) in {wish.mac for _, _, wish in asker._for_dns._heap}
+    house.engine.hear([house.seen(0, "10.0.0.10")])
+    assert {key[0] for key in asker._next_round} == {mac(3), mac(4), mac(0)}

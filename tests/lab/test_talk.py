@@ -47,6 +47,9 @@ WANTED = {
     **{name: b"\xff" * 6 + frame[6:] for name, frame in captured.ALL.items()},  # to all, wherever the switch knows them
     "IP options": ether(IP(src="10.77.0.9", dst="224.0.0.251", options=[b"\x94\x04\0\0"]) / UDP(dport=5353) / b"x"),
     "priority tag": with_priority(captured.DHCLIENT_DISCOVER),
+    "mDNS's port in the source alone": ether(IP(src="10.77.0.9", dst="10.77.0.2") / UDP(sport=5353, dport=4000)),
+    "NBNS's": ether(IP(src="10.77.0.9", dst="10.77.0.2", options=[b"\x94\x04\0\0"]) / UDP(sport=137, dport=4000)),
+    "mDNS's by IPv6": ether(IPv6(src="fe80::9", dst="fe80::1") / UDP(sport=5353, dport=4000)),
     "answer to our echo": ether(IPv6(src="fe80::9", dst="fe80::1") / inet6.ICMPv6EchoReply(id=0x6E73)),
 }
 UNWANTED = {
@@ -54,8 +57,10 @@ UNWANTED = {
     "fragment": udp4(5353, flags="MF"),
     "last fragment": udp4(5353, frag=100),
     "DNS": udp4(53),
+    "an answer of DNS": ether(IP(src="10.77.0.9", dst="10.77.0.2") / UDP(sport=53, dport=4000)),
     "TCP": ether(IP(src="10.77.0.9", dst="10.77.0.2", proto=6) / UDP(sport=5353, dport=5353)),
-    "port in the source alone": ether(IP(src="10.77.0.9", dst="10.77.0.2") / UDP(sport=5353, dport=4000)),
+    "DHCP's port in the source alone": ether(IP(src="10.77.0.9", dst="10.77.0.2") / UDP(sport=67, dport=4000)),
+    "NBNS's by IPv6": ether(IPv6(src="fe80::9", dst="fe80::1") / UDP(sport=137, dport=4000)),
     "IPv6 DHCP": ether(IPv6(src="fe80::9", dst="fe80::1") / UDP(sport=67, dport=67)),
     "echo request": ether(IPv6(src="fe80::9", dst="fe80::1") / inet6.ICMPv6EchoRequest(id=0x6E73)),
     "answer to another's echo": ether(IPv6(src="fe80::9", dst="fe80::1") / inet6.ICMPv6EchoReply(id=7)),

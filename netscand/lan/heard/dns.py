@@ -6,6 +6,7 @@ alone, and only so often; of many questions or records, the first are read.
 """
 
 import struct
+from collections.abc import Sequence
 from typing import NamedTuple
 
 A, NS, CNAME, PTR, AAAA, NB, NBSTAT = 1, 2, 5, 12, 28, 32, 33
@@ -137,7 +138,10 @@ def labels(raw: bytes, place: int) -> tuple[bytes, ...] | None:
     return None
 
 
-def question(number: int, name: tuple[bytes, ...], kind: int, klass: int = 1, *, flags: int = 0) -> bytes:
-    """A message that asks one thing."""
-    encoded = b"".join(bytes([len(label)]) + label for label in name)
-    return _HEAD.pack(number, flags, 1, 0, 0, 0) + encoded + struct.pack("!xHH", kind, klass)
+def questions(
+    number: int, names: Sequence[tuple[bytes, ...]], kind: int, klass: int = 1, *, flags: int = 0
+) -> bytes:  # fmt: skip
+    """Return a message that asks the same of each name."""
+    asked = (b"".join(bytes([len(label)]) + label for label in name) for name in names)
+    ends = struct.pack("!xHH", kind, klass)
+    return _HEAD.pack(number, flags, len(names), 0, 0, 0) + b"".join(name + ends for name in asked)

@@ -1,6 +1,7 @@
 """From a frame to what is in it: Ethernet, IPv4 or IPv6, UDP or ICMPv6, and who reads that."""
 
 import struct
+from typing import NamedTuple
 
 from netscand.core.model import Ip, Mac, Observation
 from netscand.lan.heard import dhcp, mdns, nbns, ndp
@@ -18,45 +19,68 @@ _UDP = struct.Struct("!HHHxx")
 NOTHING: tuple[Observation, ...] = ()
 
 
+class Answer(NamedTuple):
+    """A datagram from the port of mDNS or NBNS: an answer, if we asked."""
+
+    sender: Sender
+    from_port: int
+    port: int
+    content: bytes
+
+
+class _Packet(NamedTuple):
+    """What IPv4 or IPv6 carries."""
+
+    protocol: int
+    sender: Sender
+    to: Ip
+    ttl: int
+    content: bytes
+
+
 def decode(frame: bytes, at: float, interface: int) -> tuple[Observation, ...]:
-    """What an Ethernet frame says of its sender and of others: total over all bytes.
+    """Return what an Ethernet frame says of its sender and of others: total over all bytes.
 
     `at` is in monotonic seconds, `interface` an ifindex; both go into the observations as they are.
     """
-    if len(frame) < 14:
+    packet = _packet(frame, at, interface)
+    if packet is None:
         return NOTHING
+    if packet.protocol == ICMPV6:
+        return ndp.decode(packet.content, packet.sender, hop_limit=packet.ttl, to=packet.to)
+    return _udp(packet.content, packet.sender, packet.ttl) if packet.protocol == UDP else NOTHING
+
+
+def answer(frame: bytes, at: float, interface: int) -> Answer | None:
+    """Return the answer that an Ethernet frame may be, its content unread; else None: total over all bytes."""
+    packet = _packet(frame, at, interface)
+    if packet is None or packet.protocol != UDP or len(packet.content) < 8:
+        return None
+    from_port, port, length = _UDP.unpack_from(packet.content)
+    if from_port not in (mdns.PORT, nbns.PORT):
+        return None
+    return Answer(packet.sender, from_port, port, packet.content[8:length])
+
+
+def _packet(frame: bytes, at: float, interface: int) -> _Packet | None:
+    if len(frame) < 34:
+        return None
     source, kind = _ETHERNET.unpack_from(frame)
     mac = Mac(source)
     if not is_station(mac):
-        return NOTHING
+        return None
     if kind == b"\x08\x00":
-        return _ipv4(frame, mac, at, interface)
-    if kind == b"\x86\xdd":
-        return _ipv6(frame, mac, at, interface)
-    return NOTHING
-
-
-def _ipv4(frame: bytes, mac: Mac, at: float, interface: int) -> tuple[Observation, ...]:
-    if len(frame) < 34:
-        return NOTHING
-    first, length, fragment, ttl, protocol, source, _ = _IPV4.unpack_from(frame, 14)
-    header = 4 * (first & 0xF)
-    if first >> 4 != 4 or header < 20 or length < header or fragment & 0x3FFF or protocol != UDP:
-        return NOTHING
-    return _udp(frame[14 + header : 14 + length], Sender(mac, Ip(source), at, interface), ttl)
-
-
-def _ipv6(frame: bytes, mac: Mac, at: float, interface: int) -> tuple[Observation, ...]:
-    if len(frame) < 54:
-        return NOTHING
-    first, length, following, hop_limit, source, to = _IPV6.unpack_from(frame, 14)
+        first, length, fragment, ttl, protocol, ip, to = _IPV4.unpack_from(frame, 14)
+        header = 4 * (first & 0xF)
+        if first >> 4 != 4 or header < 20 or length < header or fragment & 0x3FFF or protocol != UDP:
+            return None
+        return _Packet(UDP, Sender(mac, Ip(ip), at, interface), Ip(to), ttl, frame[14 + header : 14 + length])
+    if kind != b"\x86\xdd" or len(frame) < 54:
+        return None
+    first, length, protocol, ttl, ip, to = _IPV6.unpack_from(frame, 14)
     if first >> 4 != 6:
-        return NOTHING
-    sender = Sender(mac, Ip(source), at, interface)
-    content = frame[54 : 54 + length]
-    if following == ICMPV6:
-        return ndp.decode(content, sender, hop_limit=hop_limit, to=Ip(to))
-    return _udp(content, sender, hop_limit) if following == UDP else NOTHING
+        return None
+    return _Packet(protocol, Sender(mac, Ip(ip), at, interface), Ip(to), ttl, frame[54 : 54 + length])
 
 
 def _udp(datagram: bytes, sender: Sender, ttl: int) -> tuple[Observation, ...]:

@@ -1,0 +1,32 @@
+"""How long a loop is held: the longest of its turns, in seconds of work, whatever else the machine does meanwhile."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import thread_time
+
+
+class Longest:
+    """The longest turn so far."""
+
+    seconds = 0.0
+
+
+@contextmanager
+def longest_turn() -> Iterator[Longest]:
+    """Watch the running loop while the block lasts, turn by turn: it never sleeps meanwhile."""
+    longest = Longest()
+
+    async def watch() -> None:
+        before = thread_time()
+        while True:
+            await asyncio.sleep(0)
+            now = thread_time()
+            longest.seconds = max(longest.seconds, now - before)
+            before = now
+
+    watching = asyncio.get_running_loop().create_task(watch())
+    try:
+        yield longest
+    finally:
+        watching.cancel()

@@ -1,0 +1,290 @@
+"""Who is asked for its name, and when: in virtual time, with a crowd of made-up devices before the real ones."""
+
+import asyncio
+import struct
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address
+from itertools import pairwise
+
+import pytest
+
+from netscand.core.model import Ip, Mac, Network
+from netscand.core.names import urgency
+from netscand.lan import asking, name_queue, names, resolver
+from netscand.lan.heard import dns
+from netscand.lan.name_queue import NameQueue, Wanted
+from netscand.lan.names import Names
+from netscand.lan.resolver import Resolver, pointed_to, reverse
+from tests.core.virtual import VirtualLoop, run
+from tests.core.world import World, ip, mac, network
+
+NET = network("10.0.0.0/16")
+FAR = network("10.9.0.0/16", "eth1", 3)
+DESCRIBED, ANSWERED, STRANGER = range(3)
+
+
+@pytest.fixture
+def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualLoop]:
+    made = VirtualLoop()
+    for module in (names, name_queue, asking):
+        monkeypatch.setattr(module, "monotonic", made.time)
+    yield made
+    made.close()
+
+
+class Nobody(Resolver):
+    """A name server that knows nobody."""
+
+    async def name_of(self, ip: Ip) -> str | None:
+        await asyncio.sleep(0.01)
+        return None
+
+
+class Lan:
+    """Where questions go: who was asked by mDNS and by NBNS, when first; and each frame."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self.loop = loop
+        self.frames: list[tuple[float, str, int]] = []
+        """When, on which network, from which port's protocol."""
+        self.asked: dict[tuple[int, Ip], float] = {}
+        self.urgency: dict[Mac, int] = {}
+        self.lacks: Callable[[Mac], tuple[str, ...]] = lambda _: names_of_all
+        self.names = Names(
+            lambda *told: None, lambda mac: self.lacks(mac), lambda mac: self.urgency.get(mac, STRANGER),
+            lambda network, to_all: True, self.say, Nobody(),
+        )  # fmt: skip
+
+    def say(self, network: Network, frame: bytes) -> None:
+        port = int.from_bytes(frame[36:38])
+        self.frames.append((self.loop.time(), network.id, port))
+        if port == 137:
+            self.asked.setdefault((port, Ip(frame[30:34])), self.loop.time())
+            return
+        message = dns.read(frame[42:])
+        assert message is not None
+        for question in message.questions:
+            labels = dns.labels(message.raw, question.name_at)
+            assert labels is not None
+            self.asked.setdefault((port, Ip(bytes(map(int, reversed(labels[:4]))))), self.loop.time())
+
+    async def run(self, script: Callable[[], Iterator[float]], seconds: float) -> None:
+        """Let `script` work, that says after how many seconds it goes on, and end everything then."""
+
+        async def work() -> None:
+            for pause in script():
+                await asyncio.sleep(pause)
+
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(self.names.run()), tasks.create_task(work())]
+            await asyncio.sleep(seconds)
+            for task in running:
+                task.cancel()
+
+
+names_of_all = ("mdns", "dns", "nbns")
+
+
+def made_up(number: int) -> tuple[Mac, Ip]:
+    return Mac(b"\x06\x00" + number.to_bytes(4)), Ip(IPv4Address(int(IPv4Address("10.0.4.0")) + number % 60_000).packed)
+
+
+@pytest.mark.parametrize("answering", [False, True], ids=["never answer", "answer ARP"])
+def test_a_flood_of_newcomers_keeps_no_real_one_waiting_for_its_name(loop: VirtualLoop, answering: bool) -> None:
+    """At 4 a second, which is what admission lets through for ever; before, a real one waited for hours."""
+    lan = Lan(loop)
+    came: dict[Ip, float] = {}
+
+    def flood() -> Iterator[float]:
+        for second in range(1600):
+            for number in range(4):
+                who, where = made_up(4 * second + number)
+                lan.urgency[who] = ANSWERED if answering else STRANGER
+                lan.names.want(who, where, NET)
+            if second and not second % 300:
+                address = ip(f"10.0.1.{second // 300}")
+                came[address] = loop.time()
+                lan.names.want(mac(second), address, NET)
+            if second % 300 == 20:
+                lan.urgency[mac(second - 20)] = ANSWERED  # the scan found it
+            yield 1.0
+
+    run(loop, lan.run(flood, 1700))
+    waited = {port: [lan.asked.get((port, who), 1e9) - at for who, at in came.items()] for port in (5353, 137)}
+    print({port: max(each) for port, each in waited.items()})
+    assert len(came) == 5
+    assert max(waited[5353]) < 40
+    assert max(waited[137]) < 90
+
+
+def test_those_that_a_user_described_come_first_then_those_that_answered(loop: VirtualLoop) -> None:
+    lan = Lan(loop)
+
+    def crowd() -> Iterator[float]:
+        for number in range(300):
+            who, where = made_up(number)
+            lan.urgency[who] = {100: DESCRIBED, 200: ANSWERED}.get(number, STRANGER)
+            lan.names.want(who, where, NET)
+        yield 0
+
+    run(loop, lan.run(crowd, 120))
+    order = [who for port, who in lan.asked if port == 5353]
+    assert [order.index(made_up(number)[1]) for number in (100, 200)] == [0, 1]
+    assert len(order) == 300
+
+
+def test_one_frame_a_second_asks_for_several_and_each_network_has_its_own(loop: VirtualLoop) -> None:
+    lan = Lan(loop)
+
+    def crowd() -> Iterator[float]:
+        for number in range(80):
+            who, where = made_up(number)
+            lan.urgency[who] = ANSWERED
+            lan.names.want(who, where, NET)
+        lan.names.want(mac(1), ip("10.9.0.9"), FAR)
+        lan.urgency[mac(1)] = ANSWERED
+        yield 0
+
+    run(loop, lan.run(crowd, 25))
+    to_all = [(at, where) for at, where, port in lan.frames if port == 5353]
+    at = [when for when, where in to_all if where == NET.id]
+    assert len(at) == 10
+    assert all(after - before >= names.MDNS_APART for before, after in pairwise(at))
+    assert lan.asked[5353, ip("10.9.0.9")] - 1000 < 3, "it waits behind another network's"
+    to_one = [when for when, where, port in lan.frames if port == 137]
+    assert len(to_one) == 81
+    assert all(sum(each <= when < each + 1 for when in to_one) <= 2 / names.NBNS_APART for each in to_one)
+
+
+def test_one_without_a_name_is_asked_for_once_more_and_then_left_alone(loop: VirtualLoop) -> None:
+    lan = Lan(loop)
+
+    def one() -> Iterator[float]:
+        lan.names.want(mac(1), ip("10.0.0.9"), NET)
+        yield 0
+
+    run(loop, lan.run(one, 3000))
+    assert [port for _, _, port in lan.frames] == [5353, 137] * 2
+
+
+def test_one_that_is_named_in_between_is_not_asked_in_the_next_way(loop: VirtualLoop) -> None:
+    lan = Lan(loop)
+
+    def one() -> Iterator[float]:
+        lan.names.want(mac(1), ip("10.0.0.9"), NET)
+        yield names.SETTLE + asking.WAIT / 2
+        lan.lacks = lambda _: ()
+
+    run(loop, lan.run(one, 300))
+    assert [port for _, _, port in lan.frames] == [5353]
+
+
+def test_thousands_that_lack_no_name_hold_nobody_up(loop: VirtualLoop) -> None:
+    """A turn of the loop after each piece."""
+    lan = Lan(loop)
+    lan.lacks = lambda _: ()
+    turns = 0
+
+    def crowd() -> Iterator[float]:
+        nonlocal turns
+        for number in range(2000):
+            lan.urgency[made_up(number)[0]] = ANSWERED
+            lan.names.want(*made_up(number), NET)
+        yield names.SETTLE
+        while any(len(queue) for queue in (lan.names._for_mdns, lan.names._for_dns, lan.names._for_nbns)):
+            turns += 1
+            yield 0
+
+    run(loop, lan.run(crowd, 60))
+    assert turns > 100
+    assert not lan.frames
+
+
+# ---- the queue ------------------------------------------------------------------------------------------------------
+
+
+def wanted(number: int, where: Network = NET, *, is_first: bool = True) -> Wanted:
+    return Wanted(*made_up(number), where, is_first)
+
+
+def test_a_queue_is_bounded_and_says_who_had_to_go(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(name_queue, "MOST_WAITING", 4)
+    monkeypatch.setattr(name_queue, "MOST_STRANGERS", 2)
+    urgent: set[Mac] = set()
+    queue = NameQueue(lambda mac: ANSWERED if mac in urgent else STRANGER)
+    gone = [queue.put(0.0, wanted(number)) for number in range(4)]
+    assert gone == [None, None, wanted(0), wanted(1)]
+    urgent |= {made_up(number)[0] for number in range(10, 20)}
+    for is_first in (False, True):
+        put = [wanted(number, is_first=is_first) for number in range(10, 15)]
+        assert [queue.put(0.0, each) for each in put] == [None] * 4 + [put[4]]
+    assert len(queue) == 10
+    queue.put(0.0, wanted(1, FAR))
+    assert len(queue) == 11, "each network has room of its own"
+    (firsts, of_another) = run(loop, queue.get(4))
+    assert [each.is_first for each in firsts] == [True] * 4
+    assert of_another == [wanted(1, FAR)]
+
+
+def test_a_stranger_that_answered_meanwhile_is_no_stranger(loop: VirtualLoop) -> None:
+    urgent: set[Mac] = set()
+    queue = NameQueue(lambda mac: ANSWERED if mac in urgent else STRANGER)
+    for number in range(5):
+        queue.put(0.0, wanted(number))
+    urgent.add(made_up(3)[0])
+
+    async def take() -> list[list[Wanted]]:
+        return [wishes for _ in range(5) for wishes in await queue.get()]
+
+    assert [one.mac for (one,) in run(loop, take())] == [made_up(number)[0] for number in (3, 0, 1, 2, 4)]
+
+
+def test_urgency_is_that_of_what_is_known_of_a_device() -> None:
+    world = World()
+    world.hear(mac(9), "10.0.0.9")
+    device = world.inventory.devices[mac(9)]
+    assert urgency(None) == urgency(device) == name_queue.STRANGER
+    device.confirmed = True
+    assert urgency(device) == ANSWERED
+    device.confirmed = False
+    world.inventory.label(mac(9), {"label": "printer"}, world.now)
+    assert urgency(device) == DESCRIBED
+
+
+# ---- what an answer points to ---------------------------------------------------------------------------------------
+
+ASKED = reverse(ip("10.0.0.9"))
+
+
+def encoded(*labels: bytes) -> bytes:
+    return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+
+
+def record(owner: tuple[bytes, ...], kind: int, to: tuple[bytes, ...], klass: int = 1) -> bytes:
+    content = encoded(*to)
+    return encoded(*owner) + struct.pack("!HHIH", kind, klass, 60, len(content)) + content
+
+
+def pointed(*records: bytes) -> str | None:
+    message = dns.read(struct.pack("!HHHHHH", 1, 0x8180, 0, len(records), 0, 0) + b"".join(records))
+    assert message is not None
+    return pointed_to(message, ASKED)
+
+
+def test_a_pointer_of_another_name_than_the_asked_one_is_nothing() -> None:
+    assert pointed(record(reverse(ip("10.0.0.8")), dns.PTR, (b"other", b"lan"))) is None
+    assert pointed(record(tuple(map(bytes.upper, ASKED)), dns.PTR, (b"own", b"lan"))) == "own.lan"
+    assert pointed(record(ASKED, dns.PTR, (b"own", b"lan"), klass=3)) is None
+
+
+def test_aliases_on_the_way_are_followed() -> None:
+    """RFC 2317: a part of a /24 is somebody else's to name."""
+    alias = (b"9", b"0-25", *ASKED[1:])
+    assert pointed(record(ASKED, dns.CNAME, alias), record(alias, dns.PTR, (b"own", b"lan"))) == "own.lan"
+    assert pointed(record(ASKED, dns.CNAME, ASKED), record(alias, dns.PTR, (b"own", b"lan"))) is None
+
+
+def test_the_first_records_alone_are_read() -> None:
+    roles = [record(ASKED, dns.PTR, (b"_role", b"lan"))] * resolver.LOOKED_AT
+    assert pointed(*roles[1:], record(ASKED, dns.PTR, (b"own", b"lan"))) == "own.lan"
+    assert pointed(*roles, record(ASKED, dns.PTR, (b"own", b"lan"))) is None
