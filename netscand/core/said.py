@@ -29,11 +29,16 @@ class Said:
         self, seen: Observation, network: Network, device: Device | None, server: Device | None
     ) -> Event | None:
         ip = seen.dhcp_server
-        if ip is None or not self._servers.is_new(network.id, ip, seen.at):
+        if ip is None or seen.evidence is Evidence.PROXIED:  # another station speaks, and not the one it speaks of
             return None
-        itself = ip == seen.ip
+        other = self._servers.another(network.id, ip, seen.mac)
+        serves = None if seen.joining else seen.mac  # a client only names one, as it takes its offer
+        if not self._servers.is_new(network.id, ip, serves, seen.at):
+            return None
+        if ip != seen.ip:
+            device, other, reason = server, seen.mac, f"named as a DHCP server by {seen.mac.hex(':')}"
+        else:
+            reason = f"serves DHCP with the address of {other.hex(':')}" if other else "serves DHCP"
         return Event(
-            EventKind.DHCP_SERVER_SEEN, seen.at, network.id, device if itself else server, ip,
-            None if itself else seen.mac, seen.evidence,
-            "serves DHCP" if itself else f"named as a DHCP server by {seen.mac.hex(':')}", None, seen.at,
+            EventKind.DHCP_SERVER_SEEN, seen.at, network.id, device, ip, other, seen.evidence, reason, None, seen.at,
         )  # fmt: skip

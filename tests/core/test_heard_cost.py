@@ -15,7 +15,8 @@ from hypothesis import given, settings, target
 from hypothesis import strategies as st
 
 from netscand.core.model import Ip
-from netscand.lan.heard import dns, frames, nbns
+from netscand.lan.heard import dhcp, dns, frames, mdns, nbns
+from netscand.lan.heard import ndp as ndp_options
 from netscand.lan.resolver import pointed_to, reverse
 from tests.core import captured
 from tests.core import words_of_devices as words
@@ -163,6 +164,74 @@ def test_the_dearest_frame_costs_little_more_than_an_ordinary_one(work: Work) ->
 def test_the_dearest_frames_are_looked_into(frame: bytes) -> None:
     """One that was thrown away at once would prove nothing."""
     assert frames.decode(frame, 1.0, 2) or b"\1a" * 700 in frame
+
+
+# ---- where reading ends ---------------------------------------------------------------------------------------------
+
+OWN_NAME = record(encoded(b"own", b"local"), dns.A, OWN)
+OTHER_NAME = record(encoded(b"own", b"com"), dns.A, OWN)
+REGISTERED = record(b"\x20" + b"EB" * 15 + b"AA\0", dns.NB, b"\0\0" + OWN)
+NODE = b"\2" * 15 + b"\0\4\0"
+
+
+def in_message(counts: tuple[int, int, int, int], content: bytes, port: int = 5353, flags: int = 0x8400) -> str | None:
+    """The name of whoever sends that; None where there is none, or nothing at all to be read."""
+    return next((seen.name for seen in frames.decode(udp(message(*counts, flags=flags) + content, port), 1.0, 2)), None)
+
+
+def in_options(options: bytes) -> str | None:
+    (seen,) = frames.decode(udp(DHCP + options, 67), 1.0, 2)
+    return seen.name
+
+
+def of_node(names: bytes) -> str | None:
+    content = bytes([len(names) // 18]) + names
+    return nbns.node_name(read(message(0, 1, 0, 0) + record(b"\0", dns.NBSTAT, content)))
+
+
+def in_advertisement(options: bytes) -> bool:
+    """Whether it is taken for another station's."""
+    return frames.decode(ndp(ADVERTISEMENT + options), 1.0, 2)[0].mac != MAC
+
+
+ENDS: dict[str, tuple[int, Callable[[int], object]]] = {
+    "records": (dns.MOST, lambda n: in_message((0, n, 0, 0), TINY * (n - 1) + OWN_NAME)),
+    "records of all sections": (dns.MOST, lambda n: in_message((0, n - 2, 1, 1), TINY * (n - 1) + OWN_NAME)),
+    "questions": (dns.MOST, lambda n: in_message((n, 1, 0, 0), QUESTION * n + OWN_NAME)),
+    "names of one's own address": (mdns.FEW, lambda n: in_message((0, n, 0, 0), OTHER_NAME * (n - 1) + OWN_NAME)),
+    "bytes of a name": (
+        dns.LONGEST, lambda n: in_message((0, 1, 0, 0), record(long_name(n, b"local"), dns.A, OWN)),
+    ),
+    "registrations": (
+        dns.MOST, lambda n: in_message((1, 0, 0, n), QUESTION + TINY * (n - 1) + REGISTERED, 137, 0x2910),
+    ),
+    "options of DHCP": (dhcp.MOST_OPTIONS, lambda n: in_options(b"\x0d\0" * (n - 2) + b"\x0c\4name")),
+    "fillers of DHCP": (dhcp.MOST_OPTIONS, lambda n: in_options(b"\0" * (n - 2) + b"\x0c\4name")),
+    "labels in DHCP": (
+        dns.MOST_LABELS, lambda n: "last" in (in_options(b"\x51" + bytes([3 + 2 * (n - 1) + 5]) + b"\4\0\0"
+                                                        + b"\1a" * (n - 1) + b"\4last") or ""),
+    ),
+    "names of a node": (nbns.MOST_NAMES, lambda n: of_node(NODE * (n - 1) + b"JANES-PC".ljust(15) + b"\0\4\0")),
+    "options of NDP": (
+        ndp_options.MOST_OPTIONS, lambda n: in_advertisement(b"\5\1" + bytes(6)) or in_advertisement(
+            (b"\5\1" + bytes(6)) * (n - 1) + b"\1\1" + b"\x52\x54\0\0\0\1"),
+    ),
+}  # fmt: skip
+
+
+def long_name(length: int, last: bytes) -> bytes:
+    """So many bytes."""
+    left = length - len(encoded(last))
+    parts = [62] * (left // 63) + ([left % 63 - 1] if left % 63 > 1 else [])
+    name = encoded(*[b"a" * part for part in parts], last)
+    return name if len(name) == length else long_name(length - 1, last)
+
+
+@pytest.mark.parametrize("what", ENDS)
+def test_so_many_are_read_and_no_more(what: str) -> None:
+    most, reading = ENDS[what]
+    assert reading(most)
+    assert not reading(most + 1)
 
 
 # ---- by search ------------------------------------------------------------------------------------------------------

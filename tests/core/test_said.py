@@ -150,6 +150,37 @@ def test_a_second_dhcp_server_is_told_by_the_word_of_a_client() -> None:
     assert event.reason == f"named as a DHCP server by {mac(9).hex(':')}"
 
 
+def test_a_station_that_serves_with_the_address_of_a_server_is_told() -> None:
+    """M2's kind: who serves is known by its Ethernet source, not by an address that it may have from another."""
+    world = World()
+    server, rogue = mac(1), mac(66)
+    for sender in (server, rogue, server, rogue):
+        say(world, sender, "10.0.0.1", Evidence.DHCP, dhcp_server=ip("10.0.0.1"))
+    first, second = world.of(EventKind.DHCP_SERVER_SEEN)
+    assert (first.device and first.device.mac, first.other) == (server, None)
+    assert (second.device and second.device.mac, second.other) == (rogue, server)
+    assert second.reason == f"serves DHCP with the address of {server.hex(':')}"
+    say(world, mac(67), "10.0.0.67", Evidence.DHCP, dhcp_server=ip("10.0.0.1"))
+    third = world.of(EventKind.DHCP_SERVER_SEEN)[2]
+    assert (third.address, third.other) == (ip("10.0.0.1"), mac(67)), "an answer in the name of the other server"
+
+
+def test_a_server_that_a_client_named_and_that_serves_is_told_once() -> None:
+    world = World()
+    for _ in range(2):
+        say(world, mac(9), None, Evidence.DHCP, joining=True, dhcp_server=ip("10.0.0.1"))
+        say(world, mac(1), "10.0.0.1", Evidence.DHCP, dhcp_server=ip("10.0.0.1"))
+    assert len(world.of(EventKind.DHCP_SERVER_SEEN)) == 1
+
+
+def test_what_another_station_says_of_a_clients_server_accuses_nobody() -> None:
+    """A request with another's MAC in it named that one as the witness."""
+    world = World()
+    world.hear(mac(9), "10.0.0.9")
+    say(world, mac(9), None, Evidence.PROXIED, joining=True, dhcp_server=ip("10.0.0.66"))
+    assert not world.of(EventKind.DHCP_SERVER_SEEN)
+
+
 def test_made_up_dhcp_servers_are_told_one_a_minute_and_remembered_within_a_bound() -> None:
     world = World()
     for number in range(3000):
