@@ -1,5 +1,6 @@
 """What asks a device for its name, and whose answer names it: the station's that was asked, and nobody else's."""
 
+import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
@@ -220,6 +221,19 @@ def test_an_answer_that_comes_late_is_none_and_nothing_is_kept_of_what_was_asked
 
 def test_without_a_question_an_answer_is_none(cable: Cable) -> None:
     assert cable.hear(pointing("printer.local"), port=4000) is None
+
+
+def test_our_port_takes_nothing_in_and_refuses_nothing(cable: Cable) -> None:
+    """A refusal would be an ICMP message to each device that answers."""
+    cable.questions.by_mdns(NET, [(ASKED, WHERE)])
+    held = cable.questions._held
+    assert held is not None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.connect(("127.0.0.1", cable.port))
+        for _ in range(3):
+            other.send(pointing("printer.local"))
+    with pytest.raises(BlockingIOError):
+        held.recv(100, socket.MSG_DONTWAIT)
 
 
 def test_what_cannot_be_sent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
