@@ -74,8 +74,7 @@ class Daemon:
         self.engine = Engine(self.inventory, self.planner, self.wire, self.history, audience, clock=time.monotonic)
         self.engine.interval = config.scan.interval
         self.names = self.engine.names = Names(
-            self.engine.named, self.engine.lacks, lambda mac: urgency(self.engine.devices.get(mac)),
-            self.engine.may_ask, self.wire.say,
+            self.engine, lambda mac: urgency(self.engine.devices.get(mac)), self.wire.say
         )  # fmt: skip
         self.neighbours = Neighbours(self.engine.hear)
         self.groups = Groups()

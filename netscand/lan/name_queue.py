@@ -13,7 +13,7 @@ from itertools import chain, count
 from time import monotonic
 from typing import NamedTuple
 
-from netscand.core.model import Ip, Mac, Network
+from netscand.core.model import Ip, Mac
 
 MOST_WAITING, MOST_STRANGERS = 4_096, 512
 """Devices of one urgency that wait on a network, for the first time or again; strangers that do."""
@@ -26,7 +26,7 @@ class Wanted(NamedTuple):
 
     mac: Mac
     ip: Ip
-    network: Network
+    network: str
     is_first: bool = True
     """It is asked for the first time in this round."""
 
@@ -101,9 +101,9 @@ class NameQueue:
         That is the stranger which has waited longest, or the device itself.
         """
         self._changed.set()
-        line = self._lines.get(wanted.network.id)
+        line = self._lines.get(wanted.network)
         if line is None:
-            line = self._lines[wanted.network.id] = _Line(self._urgency)
+            line = self._lines[wanted.network] = _Line(self._urgency)
         return line.put(_Waiting(due, next(self._numbers), wanted))
 
     async def get(self, most: int = 1) -> list[list[Wanted]]:

@@ -9,10 +9,11 @@ Made-up devices keep no other device waiting, however many there are: lan/name_q
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from time import monotonic
+from typing import Protocol
 
-from netscand.core.model import Ip, Mac, Network
+from netscand.core.model import Ip, Mac, Network, NetworkState
 from netscand.lan.asking import TOGETHER, WAIT, Questions
 from netscand.lan.heard.frames import Answer
 from netscand.lan.heard.hosts import is_link_local
@@ -53,26 +54,34 @@ MOST_REMEMBERED = 16_384
 log = logging.getLogger(__name__)
 
 
-class Names:
-    """Tells `named` (MAC, name, source, monotonic time) what it finds out.
+class House(Protocol):
+    """What this needs of the engine."""
 
-    `lacks` gives the sources that a device could still get a better name from, and `urgency` how soon it is asked for.
-    `may_ask` says, before each question, whether the budget of that network has room for one more frame, to all (True)
-    or to one, and `say` sends it.
-    """
+    @property
+    def networks(self) -> Mapping[str, Network]:
+        """Every network, by id, as it is now."""
+
+    def lacks(self, mac: Mac) -> Container[str]:
+        """The sources that a device could still get a better name from."""
+
+    def may_ask(self, network: str, to_all: bool) -> bool:
+        """Whether the budget of that network has room for one more frame, to all (True) or to one."""
+
+    def named(self, mac: Mac, name: str, source: str, at: float) -> None:
+        """Take what was found out, at that monotonic time."""
+
+
+class Names:
+    """Asks for the names of devices, the more urgent ones first. `say` sends a frame on a network (OSError)."""
 
     def __init__(
         self,
-        named: Callable[[Mac, str, str, float], None],
-        lacks: Callable[[Mac], Container[str]],
+        house: House,
         urgency: Callable[[Mac], int],
-        may_ask: Callable[[str, bool], bool],
         say: Callable[[Network, bytes], None],
         resolver: Resolver | None = None,
     ) -> None:
-        self._named = named
-        self._lacks = lacks
-        self._may_ask = may_ask
+        self._house = house
         self._resolver = resolver or Resolver()
         self._questions = Questions(say)
         self._for_dns, self._for_mdns, self._for_nbns = NameQueue(urgency), NameQueue(urgency), NameQueue(urgency)
@@ -89,7 +98,7 @@ class Names:
         if len(self._next_round) >= MOST_REMEMBERED:
             self._next_round.popitem(last=False)
         self._next_round[key] = now + APART
-        wanted = Wanted(mac, ip, network)
+        wanted = Wanted(mac, ip, network.id)
         if not is_link_local(ip):
             self._wait(self._for_dns, now + SETTLE, wanted)
         self._wait(self._for_mdns, now + SETTLE, wanted)
@@ -103,7 +112,7 @@ class Names:
         """Take what may be an answer from the LAN. What `named` raises comes out."""
         named = self._questions.name_in(answer)
         if named is not None:
-            self._named(*named, answer.sender.at)
+            self._house.named(*named, answer.sender.at)
 
     async def run(self) -> None:
         """Ask, until cancelled. What `named` raises ends this."""
@@ -116,14 +125,19 @@ class Names:
         finally:
             self._questions.close()
 
+    def _network(self, wanted: Wanted) -> Network | None:
+        """The network as it is now: our address in it may be another. A device of one that is gone is not asked for."""
+        network = self._house.networks.get(wanted.network)
+        return network if network is not None and network.state in (NetworkState.UP, NetworkState.SILENT) else None
+
     async def _ask_dns(self) -> None:
         while True:
             for (wanted,) in await self._for_dns.get():
-                if "dns" in self._lacks(wanted.mac):
+                if "dns" in self._house.lacks(wanted.mac) and self._network(wanted):
                     await self._ask_a_server(wanted)
 
     async def _ask_a_server(self, wanted: Wanted) -> None:
-        if not self._may_ask(wanted.network.id, False):  # a scan has it all just now
+        if not self._house.may_ask(wanted.network, False):  # a scan has it all just now
             self._wait(self._for_dns, monotonic() + NO_ROOM, wanted)
             await asyncio.sleep(DNS_APART)
             return
@@ -138,7 +152,7 @@ class Names:
             return
         self._failures = 0
         if name:
-            self._named(wanted.mac, name, "dns", monotonic())
+            self._house.named(wanted.mac, name, "dns", monotonic())
         wait = ONCE_MORE if wanted.is_first and not name else APART
         self._wait(self._for_dns, monotonic() + wait, wanted._replace(is_first=False))
         await asyncio.sleep(DNS_APART)
@@ -150,7 +164,7 @@ class Names:
                 fitting: list[Wanted] = []
                 for wanted in together:
                     length = len(wanted.ip)
-                    if "mdns" not in self._lacks(wanted.mac):
+                    if "mdns" not in self._house.lacks(wanted.mac):
                         self._then_nbns(wanted, 0.0)
                     elif len(fitting) < TOGETHER[length] and all(len(other.ip) == length for other in fitting):
                         fitting.append(wanted)
@@ -163,8 +177,10 @@ class Names:
                 await asyncio.sleep(MDNS_APART)
 
     def _ask_together(self, together: list[Wanted]) -> None:
-        network = together[-1].network
-        if not self._may_ask(network.id, True):
+        network = self._network(together[0])
+        if network is None:
+            return
+        if not self._house.may_ask(network.id, True):
             for wanted in together:
                 self._wait(self._for_mdns, monotonic() + NO_ROOM, wanted)
             return
@@ -185,19 +201,22 @@ class Names:
         while True:
             asked = False
             for (wanted,) in await self._for_nbns.get():
-                if "nbns" in self._lacks(wanted.mac):
+                network = self._network(wanted)
+                if network is None:
+                    continue
+                if "nbns" in self._house.lacks(wanted.mac):
                     asked = True
-                    if not self._may_ask(wanted.network.id, False):
+                    if not self._house.may_ask(network.id, False):
                         self._wait(self._for_nbns, monotonic() + NO_ROOM, wanted)
                         continue
                     try:
-                        self._questions.by_nbns(wanted.network, wanted.mac, wanted.ip)
+                        self._questions.by_nbns(network, wanted.mac, wanted.ip)
                     except OSError as refused:
-                        log.debug("cannot ask for names on %s: %s", wanted.network.id, refused)
+                        log.debug("cannot ask for names on %s: %s", network.id, refused)
                 self._once_more(wanted)
             if asked:
                 await asyncio.sleep(NBNS_APART)
 
     def _once_more(self, wanted: Wanted) -> None:
-        if wanted.is_first and any(source in self._lacks(wanted.mac) for source in ("mdns", "nbns")):
+        if wanted.is_first and any(source in self._house.lacks(wanted.mac) for source in ("mdns", "nbns")):
             self._wait(self._for_mdns, monotonic() + ONCE_MORE, wanted._replace(is_first=False))

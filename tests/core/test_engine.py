@@ -295,9 +295,7 @@ def test_who_comes_while_too_many_wait_for_a_name_is_wanted_when_it_is_heard_ane
     """As in the first scan of a large LAN: it is not taken for one that was asked for within the hour."""
     monkeypatch.setattr(name_queue, "MOST_STRANGERS", 3)
     house = House()
-    asker = house.engine.names = names.Names(
-        lambda *told: None, house.engine.lacks, lambda mac: 2, lambda network, to_all: True, lambda network, frame: None
-    )
+    asker = house.engine.names = names.Names(house.engine, lambda mac: 2, lambda network, frame: None)
     house.engine.hear([house.seen(i, f"10.0.0.{10 + i}") for i in range(5)])
     assert {key[0] for key in asker._next_round} == {mac(2), mac(3), mac(4)}
     house.inventory.devices[mac(0)].status = Status.OFFLINE

@@ -3,12 +3,13 @@
 import asyncio
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address
 from itertools import pairwise
 
 import pytest
 
-from netscand.core.model import Ip, Mac, Network
+from netscand.core.model import Ip, Mac, Network, NetworkState
 from netscand.core.names import urgency
 from netscand.lan import asking, name_queue, names, resolver
 from netscand.lan.heard import dns
@@ -49,11 +50,19 @@ class Lan:
         """When, on which network, from which port's protocol."""
         self.asked: dict[tuple[int, Ip], float] = {}
         self.urgency: dict[Mac, int] = {}
-        self.lacks: Callable[[Mac], tuple[str, ...]] = lambda _: names_of_all
-        self.names = Names(
-            lambda *told: None, lambda mac: self.lacks(mac), lambda mac: self.urgency.get(mac, STRANGER),
-            lambda network, to_all: True, self.say, Nobody(),
-        )  # fmt: skip
+        self.room = True
+        self.lacking: tuple[str, ...] = ("mdns", "dns", "nbns")
+        self.networks = {each.id: each for each in (NET, FAR)}
+        self.names = Names(self, lambda mac: self.urgency.get(mac, STRANGER), self.say, Nobody())
+
+    def lacks(self, mac: Mac) -> tuple[str, ...]:
+        return self.lacking
+
+    def may_ask(self, network: str, to_all: bool) -> bool:
+        return self.room
+
+    def named(self, mac: Mac, name: str, source: str, at: float) -> None:
+        """Nobody is."""
 
     def say(self, network: Network, frame: bytes) -> None:
         port = int.from_bytes(frame[36:38])
@@ -80,9 +89,6 @@ class Lan:
             await asyncio.sleep(seconds)
             for task in running:
                 task.cancel()
-
-
-names_of_all = ("mdns", "dns", "nbns")
 
 
 def made_up(number: int) -> tuple[Mac, Ip]:
@@ -173,16 +179,49 @@ def test_one_that_is_named_in_between_is_not_asked_in_the_next_way(loop: Virtual
     def one() -> Iterator[float]:
         lan.names.want(mac(1), ip("10.0.0.9"), NET)
         yield names.SETTLE + asking.WAIT / 2
-        lan.lacks = lambda _: ()
+        lan.lacking = ()
 
     run(loop, lan.run(one, 300))
     assert [port for _, _, port in lan.frames] == [5353]
 
 
+def test_what_there_is_no_room_for_waits(loop: VirtualLoop) -> None:
+    lan = Lan(loop)
+    lan.room = False
+
+    def one() -> Iterator[float]:
+        lan.names.want(mac(1), ip("10.0.0.9"), NET)
+        yield 100
+        assert not lan.frames
+        lan.room = True
+
+    run(loop, lan.run(one, 110))
+    assert [port for _, _, port in lan.frames] == [5353, 137]
+
+
+def test_questions_come_from_the_address_that_we_have_now(loop: VirtualLoop) -> None:
+    """And on a network that is gone or down nobody is asked for, now or later."""
+    lan = Lan(loop)
+    sent: list[bytes] = []
+    lan.names._questions._say = lambda network, frame: sent.append(frame)
+
+    def script() -> Iterator[float]:
+        lan.names.want(mac(1), ip("10.0.0.9"), NET)
+        lan.names.want(mac(2), ip("10.9.0.9"), FAR)
+        lan.networks = {NET.id: replace(NET, own=ip("10.0.0.77")), FAR.id: replace(FAR, state=NetworkState.DOWN)}
+        yield 20
+        lan.networks = {FAR.id: FAR}
+        yield 100
+        assert not any(len(queue) for queue in (lan.names._for_mdns, lan.names._for_nbns))
+
+    run(loop, lan.run(script, 130))
+    assert [frame[26:30] for frame in sent] == [ip("10.0.0.77")] * 2
+
+
 def test_thousands_that_lack_no_name_hold_nobody_up(loop: VirtualLoop) -> None:
     """A turn of the loop after each piece."""
     lan = Lan(loop)
-    lan.lacks = lambda _: ()
+    lan.lacking = ()
     turns = 0
 
     def crowd() -> Iterator[float]:
@@ -204,7 +243,7 @@ def test_thousands_that_lack_no_name_hold_nobody_up(loop: VirtualLoop) -> None:
 
 
 def wanted(number: int, where: Network = NET, *, is_first: bool = True) -> Wanted:
-    return Wanted(*made_up(number), where, is_first)
+    return Wanted(*made_up(number), where.id, is_first)
 
 
 def test_a_queue_is_bounded_and_says_who_had_to_go(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,6 @@ from netscand.lan.interfaces import Interfaces
 from netscand.lan.names import Names
 from netscand.lan.resolver import Resolver, Unanswered, reverse
 from netscand.lan.wire import Wire
-from tests.core.longest import longest_turn
 from tests.lab.impostor import NAME, impostor
 from tests.lab.lan import Host, Lab
 from tests.lab.rooms import until
@@ -246,40 +245,41 @@ class Room:
     """Names, and the wire it speaks and hears by, at the watcher of a lab for some seconds."""
 
     def __init__(self, space: Space, conf: Path, lacks: tuple[str, ...] = ("dns", "mdns", "nbns")) -> None:
-        self.named: Named = []
+        self.found: Named = []
         self.allowed: list[tuple[str, bool]] = []
-        self.lacks = lacks
         self.room = True
-        self.longest = 0.0
-        """Seconds of work in the longest turn of the loop."""
+        self.networks: dict[str, Network] = {}
+        self._lacks = lacks
         self._space = space
         self._conf = conf
 
+    def lacks(self, mac: Mac) -> tuple[str, ...]:
+        return self._lacks
+
+    def may_ask(self, network: str, to_all: bool) -> bool:
+        self.allowed.append((network, to_all))
+        return self.room
+
+    def named(self, mac: Mac, name: str, source: str, at: float) -> None:
+        self.found.append((mac, name, source))
+
     def run(self, seconds: float, *wants: tuple[Mac, Ip, Network], awaited: int = 0, asked: int = 0) -> Names:
         """Until so many names are told and so many questions were asked, and for some seconds more."""
-
-        def may_ask(network: str, to_all: bool) -> bool:
-            self.allowed.append((network, to_all))
-            return self.room
+        self.networks = {network.id: network for _, _, network in wants}
 
         async def work() -> Names:
             wire = Wire(lambda _: None, lambda answer: made.answered(answer))
-            made = Names(
-                lambda mac, name, source, at: self.named.append((mac, name, source)),
-                lambda mac: self.lacks, lambda _: 1, may_ask, wire.say, Resolver(self._conf),
-            )  # fmt: skip
+            made = Names(self, lambda _: 1, wire.say, Resolver(self._conf))
             wire.open()
             for want in wants:
                 made.want(*want)
             try:
-                with longest_turn() as turn:
-                    async with asyncio.TaskGroup() as tasks:
-                        running = [tasks.create_task(each.run()) for each in (made, wire)]
-                        await until(lambda: len(self.named) >= awaited and len(self.allowed) >= asked)
-                        await asyncio.sleep(seconds)
-                        for task in running:
-                            task.cancel()
-                self.longest = turn.seconds
+                async with asyncio.TaskGroup() as tasks:
+                    running = [tasks.create_task(each.run()) for each in (made, wire)]
+                    await until(lambda: len(self.found) >= awaited and len(self.allowed) >= asked)
+                    await asyncio.sleep(seconds)
+                    for task in running:
+                        task.cancel()
             finally:
                 wire.close()
             return made
@@ -312,7 +312,7 @@ def test_responders_that_say_nothing_by_themselves_are_asked_by_one_frame(tmp_pa
                     awaited=3,
                 )
                 sent = [frame.data for frame in capture.frames() if frame.outgoing]
-            assert sorted(room.named) == expected
+            assert sorted(room.found) == expected
             (question,) = [frame for frame in sent if frame[20 if frame[12:14] == b"\x86\xdd" else 23] == UDP]
             assert question[0] & 1
             assert not [frame for frame in sent if frame[12:14] == b"\x08\x00" and frame[23] == ICMP], "it is refused"
@@ -330,7 +330,7 @@ def test_a_responder_of_our_own_host_keeps_its_port_for_itself(lab: Lab, tmp_pat
         ours.bind(("", 5353))
         room = Room(lab.watcher.space, tmp_path / "none", ("mdns",))
         room.run(0.1, (mac_of(host), ip(host.ip), network_of(lab.watcher)), awaited=1)
-    assert room.named == [(mac_of(host), "printer", "mdns")]
+    assert room.found == [(mac_of(host), "printer", "mdns")]
 
 
 @pytest.mark.parametrize("source", ["mdns", "nbns"])
@@ -343,7 +343,7 @@ def test_who_answers_from_the_address_of_another_names_nobody(
     room = Room(lab.watcher.space, tmp_path / "none", (source,))
     wants = [(mac_of(host), ip(host.ip), network_of(lab.watcher)) for host in (victim, attacker)]
     room.run(2, *wants, awaited=1)
-    assert room.named == [(mac_of(attacker), NAME, source)], "it may name itself, by its own address"
+    assert room.found == [(mac_of(attacker), NAME, source)], "it may name itself, by its own address"
 
 
 def test_each_source_is_asked_and_the_least_trusted_only_where_the_others_are_silent(
@@ -358,15 +358,15 @@ def test_each_source_is_asked_and_the_least_trusted_only_where_the_others_are_si
     room = Room(lab.watcher.space, conf)
     want = mac_of(host), ip(host.ip), network
     room.run(0.5, want, want, awaited=2)
-    assert sorted(room.named) == [(mac_of(host), "JANES-PC", "nbns"), (mac_of(host), "by-dns.lan", "dns")]
+    assert sorted(room.found) == [(mac_of(host), "JANES-PC", "nbns"), (mac_of(host), "by-dns.lan", "dns")]
     # DNS and mDNS, then NBNS, to one; and the second time is not within this hour.
     assert sorted(room.allowed) == [(network.id, False)] * 2 + [(network.id, True)]
     room = Room(lab.watcher.space, conf, ("nbns",))
     room.run(0.5, want, awaited=1)
-    assert room.named == [(mac_of(host), "JANES-PC", "nbns")]
+    assert room.found == [(mac_of(host), "JANES-PC", "nbns")]
     room = Room(lab.watcher.space, conf, ())
     room.run(1, want)
-    assert (room.named, room.allowed) == ([], [])
+    assert (room.found, room.allowed) == ([], [])
 
 
 def test_without_room_in_the_budget_nothing_is_sent(lab: Lab, tmp_path: Path, quick: None) -> None:
@@ -393,11 +393,11 @@ def test_what_waits_and_what_is_remembered_is_bounded(lab: Lab, tmp_path: Path) 
 
 def test_a_network_that_is_gone_stops_nothing(lab: Lab, tmp_path: Path, quick: None) -> None:
     network = network_of(lab.watcher)
-    gone = replace(network, interface="eth9", index=99, own=Ip(IPv4Address("10.99.0.2").packed))
+    gone = replace(network, id="10.99.0.0/24@eth9", interface="eth9", index=99, own=Ip(IPv4Address("10.99.0.2").packed))
     netbios(host := lab.host("10.77.0.64"))
     room = Room(lab.watcher.space, tmp_path / "none", ("mdns", "nbns"))
     room.run(0.5, (MACS[1], ip("10.99.0.9"), gone), (mac_of(host), ip(host.ip), network), awaited=1)
-    assert room.named == [(mac_of(host), "JANES-PC", "nbns")]
+    assert room.found == [(mac_of(host), "JANES-PC", "nbns")]
 
 
 def test_a_daemon_without_a_resolver_goes_on_and_finds_names_on_the_lan(lab: Lab) -> None:

@@ -26,6 +26,7 @@ from tests.lab.liar import DNS, MDNS, Liar
 from tests.lab.rooms import Room, until
 from tests.lab.spaces import Space
 from tests.lab.test_daemon import wait_for
+from tests.lab.test_names import Room as Asking
 from tests.lab.test_names import ip as address
 from tests.lab.test_names import mac_of, network_of, within
 from tests.lab.torrent import Source
@@ -72,16 +73,13 @@ def test_lies_from_those_that_are_asked(lab: Lab, tmp_path: Path, port: int, rat
     hosts = [lab.host(f"10.77.0.{66 + number}") for number in range(2)]
     (conf := tmp_path / "resolv.conf").write_text("".join(f"nameserver {host.ip}\n" for host in hosts))
     network = network_of(lab.watcher)
-    named: list[str] = []
+    house = Asking(lab.watcher.space, conf, ("mdns",) if port == MDNS else ("dns",))
+    house.networks = {network.id: network}
     made: list[Names] = []
 
     def make() -> list[Room]:
         wire = Wire(lambda _: None, lambda answer: made[0].answered(answer))
-        source = ("mdns",) if port == MDNS else ("dns",)
-        names = Names(
-            lambda mac, name, source, at: named.append(name), lambda _: source, lambda _: 1, lambda *_: True,
-            wire.say, Resolver(conf),
-        )  # fmt: skip
+        names = Names(house, lambda _: 1, wire.say, Resolver(conf))
         made.append(names)
         wire.open()
         return [wire, names]  # type: ignore[list-item]
@@ -98,7 +96,7 @@ def test_lies_from_those_that_are_asked(lab: Lab, tmp_path: Path, port: int, rat
     print(told)
     assert all(lies.questions for lies in told), "nobody was asked"
     assert sum(lies.datagrams for lies in told) > 2 * rate
-    assert not named
+    assert not house.found
 
 
 def test_the_dearest_frames_of_every_kind_and_a_torrent_of_arp(lab: Lab) -> None:
