@@ -2,29 +2,20 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from math import inf
+from typing import NamedTuple
 
+from netscand.core.budgets import ADDRESSES, Budgets
+from netscand.core.claims import Claims
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Network, Observation, Status
-from netscand.core.tokens import Tokens
-
-MOST_ADDRESSES = 64
-"""Addresses a device may have; the one not heard for longest goes first. More is proxy ARP."""
+from netscand.core.proxies import MOST_ADDRESSES, Proxies
+from netscand.core.strangers import may_change
 
 MOST_UNCONFIRMED = 8
-"""The same for one that never answered us: more are not taken, so that made-up ones cost little."""
+"""Addresses that a device may have that never answered us: more are not taken, so that made-up ones cost little."""
 
 CONFLICT_WITHIN = 60.0
-"""Seconds in which two devices that claim one address are in conflict; later, the address has moved."""
-
-CONFLICT_APART = 600.0
-"""Seconds between two events of a conflict over one address."""
-
-MOST_CONFLICTS = 256
-"""Conflicts remembered a network."""
-
-CLAIMS_AT_ONCE, CLAIMS_A_SECOND = 256.0, 4.0
-"""Claims to addresses that others held that are told, and those of devices that never answered us to several addresses.
-Made-up devices could make one with each frame. They use up a measure of their own, and hide no claim to an address of
-somebody who answers us, nor to a gateway's."""
+"""Seconds in which two devices that claim one address are in conflict; later, the address has moved. It has not, while
+who held it is online by its own patience: a phone that sleeps does not lose its address to whoever asks for it."""
 
 STALE = 1800.0
 """Seconds after which an address is dropped that its device was not heard at, while it was at another."""
@@ -50,17 +41,27 @@ SPOKEN = {
 NO_ADDRESS: Mapping[str, object] = {"ip": None, "addresses": ()}
 
 
+class Dispute(NamedTuple):
+    """What is to be made of a claim to an address that another device holds."""
+
+    in_conflict: bool
+    """Both are there; else the address moves."""
+    takes: bool
+    """Who claims it is who was heard there last, from now on."""
+    reason: str | None
+    """Of the event; None: nothing is published."""
+
+
 class Addresses:
     """The address book of every scanned network."""
 
-    def __init__(self, networks: Mapping[str, Network]) -> None:
+    def __init__(self, networks: Mapping[str, Network], budgets: Budgets) -> None:
         self.networks = networks
         """All, by id: the inventory's."""
         self._holders: dict[str, dict[Ip, Device]] = {}
-        self._told: dict[tuple[str, Ip], float] = {}
-        """When a conflict was told."""
-        self._claims = {known: Tokens(CLAIMS_AT_ONCE, CLAIMS_A_SECOND) for known in (False, True)}
-        """By whether the one who held the address, or who claims another one, answered us."""
+        self._budgets = budgets
+        self._claims = Claims(budgets)
+        self._proxies = Proxies()
 
     def open(self, network: str) -> None:
         """Begin to keep a network's addresses."""
@@ -103,27 +104,80 @@ class Addresses:
         if holders.get(address.ip) is device:
             del holders[address.ip]
 
+    # ---- what is heard ------------------------------------------------------------------------------------------
+
     def hear(self, device: Device, seen: Observation, network: Network, *, answers: bool = False) -> tuple[Event, ...]:
         """Note at which address a device was heard; what is new or odd about it. `answers`: it answered us."""
-        odd = self._hear(device, seen, seen.ip, network) if seen.ip is not None else ()
+        ip = seen.ip
+        if ip is None:
+            return ()
+        odd = self._hear(device, seen, ip, network)
         if answers:
-            for address in device.addresses:
-                if address.ip == seen.ip and address.network == network.id:
-                    address.answered = seen.at
+            held = _entry(device, network, ip)
+            if held is not None:
+                held.answered = seen.at
+            elif len(ip) == 4:
+                self._proxies.answered(device, ip, seen.at)
         return odd
 
+    def accuse(self, seen: Observation, network: Network, device: Device | None) -> tuple[Event, ...]:
+        """Publish a claim to the gateway's address or our own that changes nothing.
+
+        Such is what another station says in the name of `seen.mac`, and any claim to our own address: that is never
+        given away. `device`: who has that MAC, where it is known.
+        """
+        ip, holder = seen.ip, self._accused(seen, network)
+        if (
+            ip is None
+            or holder is None
+            or not self._claims.publish(network, ip, seen.mac, holder, seen.at, guarded=True, in_conflict=True)
+        ):
+            return ()
+        kind = EventKind.GATEWAY_CHANGED if ip == network.gateway else EventKind.ADDRESS_CONFLICT
+        whose = "this host's own address" if holder.is_self else f"the address of {holder.mac.hex(':')}"
+        said = SPOKEN[seen.evidence] if device is not None else f"another station spoke for {seen.mac.hex(':')}"
+        reason = f"{said}; it is {whose}{self._claims.more(network, ip)}"
+        return (Event(kind, seen.at, network.id, device, ip, holder.mac, seen.evidence, reason, None, seen.at),)
+
+    def is_urgent(self, seen: Observation, network: Network) -> bool:
+        """Return whether it claims the gateway's address or our own for another MAC, which is to be published now."""
+        ip = seen.ip
+        if ip is None or self._accused(seen, network) is None:
+            return False
+        return self._claims.would_publish(network, ip, seen.mac, seen.at)
+
+    def _accused(self, seen: Observation, network: Network) -> Device | None:
+        """Who holds the gateway's address, or ours, that is claimed for another MAC; None where it is no such claim."""
+        ip = seen.ip
+        if ip is None:
+            return None
+        ours = self._is_ours(network, ip)
+        holder = self.holder(network.id, network.own if ours else ip) if ours or ip == network.gateway else None
+        return None if holder is None or holder.mac == seen.mac else holder
+
+    def _is_ours(self, network: Network, ip: Ip) -> bool:
+        ours = (each for each in self.networks.values() if each.index == network.index)
+        return any(ip in (each.own, each.own6) for each in ours)
+
     def _hear(self, device: Device, seen: Observation, ip: Ip, network: Network) -> tuple[Event, ...]:
-        # Who speaks for itself needs no other to say where it is: it would be asked there, and called gone.
-        hearsay = seen.evidence is Evidence.PROXIED and device.status is Status.ONLINE and bool(device.addresses)
+        proxied = seen.evidence is Evidence.PROXIED
+        if proxied and (claimed := self.accuse(seen, network, device)):
+            return claimed
         for address in device.addresses:
             if address.ip == ip and address.network == network.id:
-                if seen.at > address.last_seen and (not hearsay or len(device.addresses) == 1):
+                alone = device.status is not Status.ONLINE or len(device.addresses) == 1
+                if seen.at > address.last_seen and (alone or not proxied):
                     address.evidence = seen.evidence
                     address.last_seen = seen.at
-                if self._holders[network.id].get(ip) is device or seen.evidence is Evidence.PROXIED:
+                old = self._holders[network.id].get(ip)
+                if old is device or proxied:
                     return ()
-                return self._take_over(device, seen, network, ip)
-        return () if hearsay else self._add(device, ip, seen, network)
+                if old is not None and old.is_self:
+                    return self.accuse(seen, network, device)
+                dispute = self._dispute(device, seen, network, ip, old) if old else None
+                return self._settle(device, seen, network, ip, dispute, None)
+        # What others say of a device's address adds none to those it has: it would be asked there, and called gone.
+        return () if proxied and device.addresses else self._add(device, ip, seen, network)
 
     def where_to_ask(self, device: Device, network: Network, where: Address) -> Ip:
         """The address for the next ask into a silence, where it would be asked at `where`.
@@ -142,76 +196,92 @@ class Addresses:
     def _add(self, device: Device, ip: Ip, seen: Observation, network: Network) -> tuple[Event, ...]:
         if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
             return ()  # an address of another LAN says nothing about this one
-        if device.addresses and not device.confirmed and ip != network.gateway:
-            full = len(device.addresses) >= MOST_UNCONFIRMED
-            old = self.holder(network.id, ip)
-            bounded = old is not None and old.confirmed  # by `_may_tell`: who does not answer may be after its address
-            if full or not (bounded or self._claims[False].take(seen.at)):  # taken when it is heard there again
-                return ()
+        if self._is_ours(network, ip):
+            return self.accuse(seen, network, device)
+        old = self.holder(network.id, ip)
+        dispute = self._dispute(device, seen, network, ip, old) if old else None
+        is_first = not device.addresses and device.first_seen == seen.at  # `discovered` tells it
+        if not (dispute and dispute.reason) and not is_first and not self._may_add(device, ip, seen.at):
+            return ()  # taken when it is heard there again
         before = {"ip": device.ip, "addresses": tuple(device.addresses)} if device.addresses else NO_ADDRESS
         renamed = [held for held in device.addresses if held.ip == ip and held.network not in self.networks]
         for held in renamed:  # the same address, on a network that has another name or interface now
             self.drop(device, held)
-        if len(device.addresses) >= MOST_ADDRESSES:
-            device.is_proxy = True
-            self.drop(device, min(device.addresses, key=lambda held: held.last_seen))
+        if len(device.addresses) >= MOST_ADDRESSES:  # an IPv6 address goes before any of IPv4
+            self.drop(device, min(device.addresses, key=lambda held: (len(held.ip) == 4, held.last_seen)))
         device.addresses.append(Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at))
-        taken = self._take_over(device, seen, network, ip, before)
-        if taken or renamed or device.is_proxy or (len(device.addresses) == 1 and device.first_seen == seen.at):
-            return taken  # told already, nothing new, beyond telling, or told by `discovered`
+        odd = self._settle(device, seen, network, ip, dispute, before)
+        if odd or renamed or is_first:
+            return odd
         return (self._event(EventKind.ADDRESS_ADDED, device, seen, network, previous=before),)
 
-    def _take_over(
-        self, device: Device, seen: Observation, network: Network, ip: Ip, before: Mapping[str, object] | None = None
+    def _may_add(self, device: Device, ip: Ip, now: float) -> bool:
+        """Return whether a device may have one address more; if so, it is paid for."""
+        held = device.addresses
+        if device.is_proxy or (not device.confirmed and len(held) >= MOST_UNCONFIRMED):
+            return False
+        first = len(ip) == 4 and not any(len(each.ip) == 4 for each in held)
+        return may_change(self._budgets, ADDRESSES, device, now, first=first)
+
+    def _dispute(self, device: Device, seen: Observation, network: Network, ip: Ip, old: Device) -> Dispute | None:
+        """Judge a claim to what `old` holds. None: it is no claim, and changes nothing."""
+        at, is_gateway = seen.at, ip == network.gateway
+        if seen.evidence is Evidence.PROXIED or (device.is_proxy and not is_gateway):
+            return None
+        if old.is_proxy and not is_gateway:
+            return Dispute(in_conflict=True, takes=True, reason=None)
+        claim = _entry(old, network, ip)
+        silent = at - claim.last_seen if claim else inf
+        there = old.status is Status.ONLINE and at - old.last_seen <= old.presence.patience
+        in_conflict = silent <= CONFLICT_WITHIN or (
+            there and claim is not None and old.last_seen - claim.last_seen <= CONFLICT_WITHIN
+        )
+        if not self._claims.publish(network, ip, device.mac, old, at, guarded=is_gateway, in_conflict=in_conflict):
+            known = in_conflict and self._claims.is_known(network, ip, device.mac, at)
+            return Dispute(in_conflict, takes=known, reason=None)
+        since = f"was heard there {silent:.0f} s before" if claim else "had it before"
+        more = self._claims.more(network, ip) if is_gateway else ""
+        return Dispute(in_conflict, True, f"{SPOKEN[seen.evidence]}; {old.mac.hex(':')} {since}{more}")
+
+    def _settle(
+        self,
+        device: Device,
+        seen: Observation,
+        network: Network,
+        ip: Ip,
+        dispute: Dispute | None,
+        before: Mapping[str, object] | None,
     ) -> tuple[Event, ...]:
-        """Make `device` the holder; what to say where another one held the address."""
+        """Decide who holds the address now; what to publish of that."""
         holders = self._holders[network.id]
         old = holders.get(ip)
-        if seen.evidence is Evidence.PROXIED and old is not None:
+        if old is not None and old is not device and not (dispute and dispute.takes):
             return ()
         holders[ip] = device
-        if ip == network.gateway:
-            device.is_gateway = True
-        if old is None or old is device or old.is_proxy or device.is_proxy:
-            return ()
-        claim = next((held for held in old.addresses if held.ip == ip and held.network == network.id), None)
-        silent = seen.at - claim.last_seen if claim else CONFLICT_WITHIN + 1
-        in_conflict = silent <= CONFLICT_WITHIN
-        if not self._may_tell(network, ip, seen.at, old, in_conflict=in_conflict):
-            if not in_conflict:
-                holders[ip] = old  # it moves when it is heard there again
+        is_gateway = ip == network.gateway
+        device.is_gateway = device.is_gateway or is_gateway
+        if old is None or old is device or dispute is None or dispute.reason is None:
             return ()
         left: tuple[Event, ...] = ()
-        if not in_conflict and claim is not None and not old.is_self:
+        claim = _entry(old, network, ip)
+        if not dispute.in_conflict and claim is not None:
             had = {"ip": old.ip, "addresses": tuple(old.addresses)}
             self.drop(old, claim)
             why = f"{device.mac.hex(':')} holds it now"
             removed = EventKind.ADDRESS_REMOVED
             left = (Event(removed, seen.at, network.id, old, ip, device.mac, reason=why, previous=had),)
-        if ip == network.gateway:
-            old.is_gateway = in_conflict
-        kind = EventKind.ADDRESS_CONFLICT if in_conflict else EventKind.ADDRESS_MOVED
-        if ip == network.gateway:
+        kind = EventKind.ADDRESS_CONFLICT if dispute.in_conflict else EventKind.ADDRESS_MOVED
+        if is_gateway:
+            old.is_gateway = dispute.in_conflict
             kind = EventKind.GATEWAY_CHANGED
-        reason = f"{SPOKEN[seen.evidence]}; {old.mac.hex(':')} was heard there {silent:.0f} s before"
-        return (*left, self._event(kind, device, seen, network, previous=before, other=old, reason=reason))
-
-    def _may_tell(self, network: Network, ip: Ip, now: float, old: Device, *, in_conflict: bool) -> bool:
-        key = network.id, ip
-        if in_conflict and key in self._told and now < self._told[key] + CONFLICT_APART:
-            return False
-        if ip != network.gateway and not self._claims[old.confirmed].take(now):
-            return False
-        if in_conflict:
-            self._told.pop(key, None)
-            if len(self._told) >= MOST_CONFLICTS:
-                del self._told[next(iter(self._told))]
-            self._told[key] = now
-        return True
+        odd = self._event(kind, device, seen, network, previous=before, other=old, reason=dispute.reason)
+        return (*left, odd)
 
     def drop_stale(self, device: Device, now: float) -> tuple[Event, ...]:
         """Drop the addresses that a device seems to have given up: not heard at for long, while it was at another."""
-        if len(device.addresses) < 2 or device.is_self or device.is_proxy:
+        if device.is_proxy:
+            self._proxies.look_again(device, now)
+        if len(device.addresses) < 2 or device.is_self:
             return ()
         events = []
         for old in tuple(device.addresses):
@@ -244,3 +314,8 @@ class Addresses:
             kind, seen.at, network.id, device, seen.ip, other.mac if other else None, seen.evidence,
             reason or SPOKEN[seen.evidence], previous, seen.at,
         )  # fmt: skip
+
+
+def _entry(device: Device, network: Network, ip: Ip) -> Address | None:
+    """The device's entry of that address, if it has one."""
+    return next((held for held in device.addresses if held.ip == ip and held.network == network.id), None)

@@ -1,7 +1,8 @@
 """Budgets: what others may cause, how much of it at once and how much an hour (law 6, FAULTS T11).
 
-Whatever a host on the LAN or a client can bring about at will has a row here. The one that causes the work spends the
-budget, never the device or user that the work concerns: nothing known of real devices is spent on strangers.
+Whatever a host on the LAN or a client can bring about at will has a row at the end of this file. The one that causes
+the work spends the budget, never the device or user that the work concerns: nothing known of real devices is spent on
+strangers (core/strangers.py says which devices those are).
 """
 
 from collections import Counter, OrderedDict
@@ -9,16 +10,20 @@ from collections.abc import Hashable
 from itertools import islice
 from typing import NamedTuple
 
-from netscand.core.tokens import Tokens
-
 LIMITING_FOR = 60.0
 """Seconds after a refusal for which a budget is reported as limiting."""
 
 MOST_SPENDERS = 4_096
-"""Spenders of one budget that have a bucket of their own; more share one."""
+"""Spenders of one budget that have a bucket of their own; more share one. Devices always have their own: the inventory
+bounds how many there are, and no device may use up another's."""
 
 LOOKED_AT = 16
-"""Buckets checked for a full one, which may go, before a new spender has to share."""
+"""Buckets checked for full ones, which may go, before a new spender gets one."""
+
+ROUNDING = 1e-6
+"""Of a unit: what sums of floating point may be wrong by."""
+
+_SHARED = object()
 
 
 class Budget(NamedTuple):
@@ -27,29 +32,54 @@ class Budget(NamedTuple):
     name: str
     """As in `status` and in metrics."""
     spender: str
-    """Who has one of these: `device`, `interface`, `network`, `account`."""
+    """Who has one of these: `device`, `address`, `interface`, `network`, `account`."""
     limits: str
     """What it limits, for docs and messages."""
     at_once: float
     per_second: float
+    for_each_address: tuple[float, float] = (0.0, 0.0)
+    """Of an interface: the same for each address that its networks have, where that is more."""
+
+
+class Refused(NamedTuple):
+    """What one budget refused."""
+
+    name: str
+    refused: int
+    """Units since the start."""
+    limiting: bool
+    """It refused something within the last minute."""
 
 
 class Budgets:
     """The buckets of every budget, and what they refused."""
 
     def __init__(self) -> None:
-        self._buckets: dict[str, OrderedDict[Hashable, Tokens]] = {}
-        self._shared: dict[str, Tokens] = {}
+        self._full_at: dict[str, OrderedDict[Hashable, float]] = {}
+        """By budget and spender: when the bucket is full again. That one number is the whole bucket."""
+        self.addresses: dict[Hashable, int] = {}
+        """Addresses that the scanned networks of each interface have."""
         self.refused: Counter[str] = Counter()
         """Refusals since the start, by the name of the budget."""
         self._refused_at: dict[str, float] = {}
 
     def take(self, budget: Budget, spender: Hashable, now: float) -> bool:
         """Return whether `spender` may cause one unit more at `now` (monotonic seconds); if so, it is spent."""
-        if self._bucket(budget, spender, now).take(now):
-            return True
-        self.refuse(budget, now)
-        return False
+        buckets, key = self._bucket(budget, spender, now)
+        at_once, per_second = self._size(budget, spender)
+        full_at = max(now, buckets.get(key, now))
+        if (full_at - now) * per_second > at_once - 1 + ROUNDING:
+            self.refuse(budget, now)
+            return False
+        buckets[key] = full_at + 1 / per_second
+        buckets.move_to_end(key)
+        return True
+
+    def has(self, budget: Budget, spender: Hashable, now: float) -> bool:
+        """Return whether `take` would, and spend nothing."""
+        buckets, key = self._bucket(budget, spender, now)
+        at_once, per_second = self._size(budget, spender)
+        return (buckets.get(key, now) - now) * per_second <= at_once - 1 + ROUNDING
 
     def refuse(self, budget: Budget, now: float) -> None:
         """Count a refusal for which no bucket was asked (a table that is full)."""
@@ -60,16 +90,71 @@ class Budgets:
         """Return the names of the budgets that refused something within the last minute."""
         return tuple(name for name, at in self._refused_at.items() if now - at < LIMITING_FOR)
 
-    def _bucket(self, budget: Budget, spender: Hashable, now: float) -> Tokens:
-        buckets = self._buckets.setdefault(budget.name, OrderedDict())
-        bucket = buckets.get(spender)
-        if bucket is not None:
-            buckets.move_to_end(spender)
-            return bucket
-        if len(buckets) >= MOST_SPENDERS:
-            full = next((key for key in islice(buckets, LOOKED_AT) if buckets[key].is_full(now)), None)
-            if full is None:  # many names are no way to a full bucket
-                return self._shared.setdefault(budget.name, Tokens(budget.at_once, budget.per_second))
-            del buckets[full]
-        bucket = buckets[spender] = Tokens(budget.at_once, budget.per_second)
-        return bucket
+    def report(self, now: float) -> list[Refused]:
+        """Return what each budget refused that ever did, by name."""
+        limiting = set(self.limiting(now))
+        return [Refused(name, count, name in limiting) for name, count in sorted(self.refused.items())]
+
+    def _size(self, budget: Budget, spender: Hashable) -> tuple[float, float]:
+        addresses = self.addresses.get(spender, 0) if budget.spender == "interface" else 0
+        at_once, per_second = budget.for_each_address
+        return max(budget.at_once, at_once * addresses), max(budget.per_second, per_second * addresses)
+
+    def _bucket(self, budget: Budget, spender: Hashable, now: float) -> tuple[OrderedDict[Hashable, float], Hashable]:
+        """Return the buckets of a budget, and the key of the one that `spender` has."""
+        buckets = self._full_at.setdefault(budget.name, OrderedDict())
+        if spender in buckets:
+            return buckets, spender
+        for key in [key for key in islice(buckets, LOOKED_AT) if buckets[key] <= now]:
+            del buckets[key]
+        crowded = len(buckets) >= MOST_SPENDERS and budget.spender != "device"
+        return buckets, _SHARED if crowded else spender  # many names are no way to a full bucket
+
+
+def table() -> tuple[Budget, ...]:
+    """Return every row of this file, in its order."""
+    return tuple(value for value in globals().values() if isinstance(value, Budget))
+
+
+# ---- the table ------------------------------------------------------------------------------------------------------
+
+MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
+
+NEWCOMERS = Budget(
+    "newcomers", "interface", "new devices that did not answer netscand yet", 256, 0.05,
+)  # fmt: skip
+NEWCOMERS_THAT_ANSWER = Budget(
+    "newcomers_that_answer", "interface", "new devices that answered a request", 256, 0.05, (1.0, 0.0),
+)  # fmt: skip
+NEWCOMERS_AGAIN = Budget(
+    "newcomers_again", "interface", "new devices that were refused, and heard again 20 s later", 32, 0.1,
+)  # fmt: skip
+FLOODS = Budget("floods", "interface", "`flood` events", 1, 1 / MINUTE)
+STRANGERS = Budget(
+    "strangers", "interface", "changes of devices known for less than a day, without a user's label, note or patience",
+    1_024, 0.15, (1.0, 0.0),
+)  # fmt: skip
+RESIDENTS = Budget(
+    "residents", "interface", "changes of devices known for longer, without a user's label, note or patience",
+    1_024, 0.1, (4.0, 80 / DAY),
+)  # fmt: skip
+ABSENCES = Budget("absences", "device", "`offline` events; the verdict waits", 64, 12 / HOUR)
+RENAMES = Budget("renames", "device", "names", 4, 6 / HOUR)
+ADDRESSES = Budget("addresses", "device", "further addresses", 8, 1 / MINUTE)
+CONFLICTS = Budget("conflicts", "address", "claims to an address that another device holds", 4, 6 / HOUR)
+CLAIMS = Budget("claims", "interface", "the same, to addresses of devices known for a day or labelled", 256, 0.05)
+CLAIMS_ON_NEWER = Budget(
+    "claims_on_newer", "interface", "the same, to addresses of newer devices that answered", 256, 0.05,
+)  # fmt: skip
+CLAIMS_ON_UNCONFIRMED = Budget(
+    "claims_on_unconfirmed", "interface", "the same, to addresses of devices that never answered", 256, 0.05,
+)  # fmt: skip
+GATEWAY_CLAIMS = Budget(
+    "gateway_claims", "network", "further MACs at the gateway's address; those beyond are counted", 8, 1 / MINUTE,
+)  # fmt: skip
+OWN_CLAIMS = Budget(
+    "own_claims", "network", "further MACs at this host's address; those beyond are counted", 8, 1 / MINUTE,
+)  # fmt: skip
+DHCP_SERVERS = Budget("dhcp_servers", "network", "DHCP servers not seen before", 8, 1 / MINUTE)
+SILENCES = Budget("silences", "network", "`network_silent` events; the verdict waits", 3, 6 / HOUR)
+HINTS = Budget("hints", "interface", "probes sent because something hinted at a device", 16, 2.0)

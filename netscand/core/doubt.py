@@ -2,6 +2,9 @@
 
 Before somebody is called offline, the others are asked too. Where hardly anyone answers, it is the network that fell
 silent: its devices are `unknown` until the first answer, or for ten minutes.
+
+Made-up devices can answer for a while and fall silent at will. So the silence must be one of the devices that were
+known for longest, too; and while the gateway answers, no network is silent.
 """
 
 from collections.abc import Iterable
@@ -10,7 +13,9 @@ from enum import Enum, auto
 from math import inf
 from random import Random
 
+from netscand.core.budgets import SILENCES, Budgets
 from netscand.core.model import Device, Mac, Network, NetworkState, Status
+from netscand.core.strangers import is_resident
 
 LEAST_SILENT = 5
 """Devices that must be silent before a network is; with the gateway among them, AND_THE_GATEWAY are enough."""
@@ -27,7 +32,13 @@ WITNESSES = 64
 """Devices asked at most."""
 
 SAMPLED = 256
-"""Devices looked at for witnesses at most."""
+"""Devices looked at for witnesses at most: half of them those that are in the book for longest, the others any."""
+
+FOUND_TOGETHER, LEAST_OLDEST = 5.0, 2
+"""Seconds: devices found by one scan were known for equally long. One of them alone says nothing."""
+
+WAITS = 30.0
+"""Seconds a verdict waits where a network fell silent too often."""
 
 ANSWER_WITHIN = 1.5
 """Seconds that the witnesses have."""
@@ -74,17 +85,22 @@ class _Inquiry:
     suspects: dict[Mac, Device]
     sampled: bool
     """There are more than the witnesses: of many suspects beside a few of the others, too many would be silent."""
+    gateway: Device | None
 
     def asked(self) -> list[Device]:
         """Whose silence says something: anybody can speak once by 80 made-up names, and never again."""
         asked = self.witnesses if self.sampled else self.witnesses | self.suspects
         return [each for each in asked.values() if each.confirmed]
 
+    def answered(self, device: Device) -> bool:
+        """Return whether a device was heard since."""
+        return device.last_seen >= self.at
+
 
 class Doubt:
     """Inquiries, and the networks that are silent."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, budgets: Budgets) -> None:
         self.deaf_at = -inf, -inf
         """When last so much of what was heard was lost that answers may have been: of ARP, and of all else."""
         self.heard_again = -inf
@@ -94,6 +110,7 @@ class Doubt:
         """When a network was last heard again."""
         self._inquiries: dict[str, _Inquiry] = {}
         self._rng = rng
+        self._budgets = budgets
 
     def silent(self, network: str) -> bool:
         """Whether a network is silent."""
@@ -109,35 +126,57 @@ class Doubt:
         if self._silent.pop(network, None) is not None:
             self._recovered[network] = now
 
-    def suspect(self, network: str, device: Device, devices: Iterable[Device], now: float) -> list[Device]:
+    def suspect(
+        self, network: str, device: Device, devices: Iterable[Device], gateway: Device | None, now: float
+    ) -> list[Device]:
         """Somebody is about to be called offline: whom to ask, so that we learn whether it is only them."""
         inquiry = self._inquiries.get(network)
         if inquiry is not None and now - inquiry.at < ASKED_ANEW:
             inquiry.suspects[device.mac] = device
             return []
-        devices = list(devices)
-        if len(devices) > SAMPLED:  # a large LAN is judged by some of it, or the looking itself would hold everyone up
-            devices = self._rng.sample(devices, SAMPLED)
-        there = [
+        looked_at = list(devices)
+        if len(looked_at) > SAMPLED:  # a large LAN is judged by some of it, or to look would hold everyone up
+            half = SAMPLED // 2
+            looked_at = looked_at[:half] + self._rng.sample(looked_at[half:], half)
+        able = [
             each
-            for each in devices
+            for each in {each.mac: each for each in looked_at}.values()
             if each.status is not Status.OFFLINE and each.confirmed and not each.is_self and each is not device
-        ]
-        able = [each for each in there if each.presence.patience <= WITNESS_PATIENCE]
+            and each.presence.patience <= WITNESS_PATIENCE
+        ]  # fmt: skip
         if sampled := len(able) > WITNESSES:
-            able = self._rng.sample(able, WITNESSES) + [each for each in able if each.is_gateway]
+            able = self._chosen(able, now)
+        if gateway is not None and gateway.is_self:
+            gateway = None
         witnesses = {each.mac: each for each in able}
-        self._inquiries[network] = _Inquiry(now, witnesses, {device.mac: device}, sampled)
-        return list(witnesses.values())
+        self._inquiries[network] = _Inquiry(now, witnesses, {device.mac: device}, sampled, gateway)
+        to_ask = list(witnesses.values())
+        return to_ask if gateway is None or gateway in (device, *to_ask) else [*to_ask, gateway]
+
+    def _chosen(self, devices: list[Device], now: float) -> list[Device]:
+        """Choose WITNESSES of them, those known for longest before others."""
+        oldest = _oldest(devices, now)
+        macs = {each.mac for each in oldest}
+        others = [each for each in devices if each.mac not in macs]
+        chosen = self._rng.sample(oldest, min(len(oldest), WITNESSES))
+        return chosen + self._rng.sample(others, min(len(others), WITNESSES - len(chosen)))
 
     def asks(self, network: str, mac: Mac) -> bool:
         """Whether a device is asked as a witness, and has not answered yet."""
         inquiry = self._inquiries.get(network)
-        witness = inquiry.witnesses.get(mac) if inquiry else None
-        return inquiry is not None and witness is not None and witness.last_seen < inquiry.at
+        if inquiry is None:
+            return False
+        gateway = inquiry.gateway
+        witness = inquiry.witnesses.get(mac) or (gateway if gateway is not None and gateway.mac == mac else None)
+        return witness is not None and not inquiry.answered(witness)
+
+    def not_asked(self, network: str, mac: Mac) -> None:
+        """Take that a device has no address to be asked at: its silence says nothing."""
+        if network in self._inquiries:
+            self._inquiries[network].witnesses.pop(mac, None)
 
     def verdict(self, network: str, device: Device, now: float) -> tuple[Verdict, float, str]:
-        """What to make of a device that is due; for WAIT, until when; for NETWORK_SILENT, the reason."""
+        """What to make of a device that is due; for WAIT, until when; for NETWORK_SILENT, since when, and why."""
         silence = self._silent.get(network)
         if silence is not None:
             return (Verdict.WAIT, silence.ends, "") if now < silence.ends else (Verdict.GONE, now, "")
@@ -156,13 +195,37 @@ class Doubt:
         total = len(asked)
         if now < inquiry.at + ANSWER_WITHIN and total >= AND_THE_GATEWAY:
             return Verdict.WAIT, inquiry.at + ANSWER_WITHIN, ""
-        silent = [each for each in asked if each.last_seen < inquiry.at]
+        silent = [each for each in asked if not inquiry.answered(each)]
+        oldest = _oldest(asked, now)
         count = len(silent)
-        gateway = any(each.is_gateway for each in silent)
-        all_silent = count >= LEAST_SILENT and count >= SILENT_SHARE * total
-        if all_silent or (gateway and count >= AND_THE_GATEWAY and count >= WITH_THE_GATEWAY * total):
-            del self._inquiries[network]
-            self._silent[network] = _Silence(now + LONGEST, frozenset(each.mac for each in silent))
-            also = ", the gateway among them" if gateway else ""
-            return Verdict.NETWORK_SILENT, now, f"{count} of {total} devices asked fell silent at once{also}"
-        return Verdict.GONE, now, ""
+        gateway = inquiry.gateway in silent
+        least, share = (AND_THE_GATEWAY, WITH_THE_GATEWAY) if gateway else (LEAST_SILENT, SILENT_SHARE)
+        if (
+            count < least
+            or count < share * total
+            or sum(not inquiry.answered(each) for each in oldest) < share * len(oldest)
+            or (inquiry.gateway is not None and inquiry.answered(inquiry.gateway))
+        ):
+            return Verdict.GONE, now, ""
+        if not self._budgets.take(SILENCES, network, now):
+            return Verdict.WAIT, now + WAITS, ""
+        del self._inquiries[network]
+        self._silent[network] = _Silence(now + LONGEST, frozenset(each.mac for each in silent))
+        also = ", the gateway among them" if gateway else ""
+        return Verdict.NETWORK_SILENT, inquiry.at, f"{count} of {total} devices asked fell silent at once{also}"
+
+
+def _oldest(devices: list[Device], now: float) -> list[Device]:
+    """Those that were known for a day, or by a user; where these are too few, those that were found first."""
+    residents = [each for each in devices if is_resident(each, now)]
+    if len(residents) >= LEAST_SILENT:
+        return residents
+    oldest: list[Device] = []
+    found = -inf
+    for each in sorted(devices, key=lambda device: device.first_seen):
+        if len(oldest) >= LEAST_OLDEST and each.first_seen > found + FOUND_TOGETHER:
+            break
+        if each.first_seen > found + FOUND_TOGETHER:
+            found = each.first_seen
+        oldest.append(each)
+    return oldest

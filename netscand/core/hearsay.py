@@ -2,7 +2,7 @@
 
 from netscand.core.model import Device, Evidence, Network, Observation
 
-NEEDS_A_LOOK = frozenset([Evidence.MDNS, Evidence.NBNS, Evidence.NEIGHBOUR])
+NEEDS_A_LOOK = frozenset([Evidence.MDNS, Evidence.NBNS])
 """Evidence that binds no MAC to an address by a protocol made for it, as ARP, NDP and DHCP are."""
 
 
@@ -11,17 +11,13 @@ def believed(seen: Observation, network: Network, holder: Device | None) -> Obse
 
     An IP packet from another LAN was passed on: its Ethernet source is a router. And where somebody else is known to
     hold the address, it was repeated by a station that puts its own MAC to what others said (some extenders of Wi-Fi
-    do): the MAC is there, the address and the name are not its own.
+    do): the MAC is there, the address and the name are not its own. Nobody becomes the gateway by it.
     """
     if not seen.ip:
         return seen
-    held = next((held for held in holder.addresses if held.ip == seen.ip), None) if holder else None
-    if seen.evidence is Evidence.NEIGHBOUR:
-        # The kernel cannot tell who answered it; we can: a station that was heard for another keeps no presence.
-        proxied = held is not None and held.evidence is Evidence.PROXIED
-        return None if proxied else seen
     if len(seen.ip) == 4 and int.from_bytes(seen.ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
         return None
-    if holder is not None and holder.mac != seen.mac:
+    anothers = holder.mac != seen.mac if holder is not None else seen.ip == network.gateway
+    if anothers:
         return seen._replace(ip=None, name=None, name_source=None, goodbye=False)
     return seen

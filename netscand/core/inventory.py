@@ -3,21 +3,16 @@
 Pure: it is told the time, and returns what changed. Only the engine calls what changes it (law 1).
 """
 
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from heapq import heappop, heappush
 from math import inf
 from random import Random
 
 from netscand.core import ourselves
-from netscand.core.addresses import SPOKEN, Addresses
+from netscand.core.addresses import SPOKEN
 from netscand.core.census import GONE, NO_ROOM, Census
-from netscand.core.chores import Chores
-from netscand.core.doubt import Doubt, Verdict
 from netscand.core.hearsay import NEEDS_A_LOOK, believed
 from netscand.core.model import (
-    Ask,
     Device,
     Event,
     EventKind,
@@ -28,39 +23,27 @@ from netscand.core.model import (
     Observation,
     Status,
 )
-from netscand.core.places import SCANNED, Places, is_on
-from netscand.core.presence import Presence, Rules, Step
+from netscand.core.places import SCANNED, addresses_by_interface
+from netscand.core.presence import Presence, Rules
 from netscand.core.recall import take_back
 from netscand.core.rulebook import Rulebook
 from netscand.core.said import Said
-from netscand.core.verdict import lose_sight, set_status
+from netscand.core.verdict import set_status
+from netscand.core.watch import Watch
 from netscand.core.words import relabel
-
-UNASKABLE = 300.0
-"""Seconds after which a device that has no address to be asked at counts as gone, if its patience is not longer."""
 
 JOINING = (Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT)
 """What hosts say as they come onto a link (RFC 5227)."""
 
 
-class Inventory:
-    """Devices and networks, and what is due for each device."""
+class Inventory(Watch):
+    """Devices and networks."""
 
     def __init__(self, rules: Rules, rng: Random) -> None:
-        self._interfaces: dict[str, int] = {}
-        self.devices: dict[Mac, Device] = {}
-        self.networks: dict[str, Network] = {}
-        """Scanned or not, by id."""
-        self.wishes: dict[str, deque[Ask]] = {}
-        """Probes and requests that presence wants, for the planner to send under its budget."""
-        self.addresses = Addresses(self.networks)
-        self.place = Places(self.networks)
+        super().__init__(rng)
         self._rulebook = Rulebook(rules, self.place)
-        self.said = Said()
-        self._census = Census()
-        self.doubt = Doubt(rng)
-        self._agenda: list[tuple[float, Mac]] = []
-        self._chores = Chores()
+        self.said = Said(self.budgets)
+        self._census = Census(self.budgets)
         self._recalled: set[str] = set()
         """Networks whose devices were online before this start, until the first word of netlink."""
 
@@ -68,6 +51,9 @@ class Inventory:
 
     def observe(self, seen: Observation, network: Network, rtt: float | None = None) -> tuple[Event, ...]:
         """Fold one observation in; return what changed. `rtt`: it answered an ask of ours, after so many seconds."""
+        if seen.evidence is Evidence.NEIGHBOUR:
+            self._hint(seen, network)
+            return ()
         if seen.evidence in NEEDS_A_LOOK:
             worth = believed(seen, network, self.addresses.holder(network.id, seen.ip))
             if worth is None:
@@ -89,11 +75,13 @@ class Inventory:
         device = self.devices.get(seen.mac)
         if device is None:
             return self._discover(seen, network, rtt)
-        if device.is_self:
-            return ()
+        if device.is_self:  # somebody forges our own MAC
+            return () if seen.ip in (network.own, network.own6) else self.addresses.accuse(seen, network, device)
         if self._chores:
             self._chores.first(device)
         if seen.evidence is Evidence.PROXIED:  # keeps an address, not presence (DESIGN section 3)
+            if seen.joining:
+                self._hint(seen, network)
             return self.addresses.hear(device, seen, network)
         at = seen.at
         if at > device.last_seen:
@@ -124,15 +112,21 @@ class Inventory:
         return gone
 
     def _make_room(self, interface: int, at: float) -> tuple[Event, ...]:
-        absent = self._census.to_go(interface)
+        absent = self._census.to_go(interface, at)
         return (self.forget(absent, at, GONE),) if absent else ()
 
     def _discover(self, seen: Observation, network: Network, rtt: float | None) -> tuple[Event, ...]:
-        if seen.evidence is Evidence.PROXIED or seen.goodbye:
+        if seen.evidence is Evidence.PROXIED:
+            if seen.joining:
+                self._hint(seen, network)
+            return self.addresses.accuse(seen, network, None)
+        if seen.goodbye:
             return ()
         gone = list(self._make_room(seen.interface, seen.at)) if rtt is not None else []
-        if not self._census.admits(seen.interface, seen.at, confirmed=rtt is not None):
-            return self._census.flood(seen, network.id)
+        urgent = self.addresses.is_urgent(seen, network)
+        if not urgent and not self._census.admits(seen, confirmed=rtt is not None):
+            self._hint(seen, network)
+            return (*self.addresses.accuse(seen, network, None), *self._census.flood(seen, network.id))
         device = Device(seen.mac, seen.at, seen.at, Presence(seen.at, self._rulebook.of(network)), status_since=seen.at)
         device.reason = SPOKEN[seen.evidence]
         device.interface = seen.interface
@@ -180,148 +174,6 @@ class Inventory:
         self._schedule(device)
         return (event,) if event else ()
 
-    # ---- what is due --------------------------------------------------------------------------------------------
-
-    @property
-    def next_at(self) -> float:
-        """When `tick` next wants to be called."""
-        if self._chores:
-            return 0.0
-        return self._agenda[0][0] if self._agenda else inf
-
-    def tick(self, now: float, limit: int = 128) -> tuple[Event, ...]:
-        """Do what is due, at most `limit` at a time: verdicts are returned; asks that presence wants go to `wishes`."""
-        if self._chores:  # nobody is judged before
-            self._chores.go_on()
-            return ()
-        events: list[Event] = []
-        agenda = self._agenda
-        for _ in range(limit):
-            if not agenda or agenda[0][0] > now:
-                break
-            due, mac = heappop(agenda)
-            device = self.devices.get(mac)
-            if device is None or device.agenda != due:
-                continue  # forgotten, or scheduled anew since
-            device.agenda = inf
-            where = self.place.where(device)
-            step = device.presence.step(now)
-            if where is None:
-                silence = now - device.presence.since
-                if silence >= max(UNASKABLE, device.presence.patience) and self.place.would_hear(device):
-                    events.append(self._lose(device, now, f"silent for {silence:.0f} s, and no address to ask"))
-                else:
-                    self._schedule(device)
-            elif step is Step.OFFLINE:
-                events += self._judge(device, where[0], now)
-            elif step is Step.NOTHING:
-                events += self.addresses.drop_stale(device, now)
-                self._schedule(device)
-            else:  # off the agenda until the planner has sent it, or found it no longer wanted
-                if step is Step.REQUEST:
-                    self._ask_the_others(device, where[0], now)
-                ip = self.addresses.where_to_ask(device, *where)
-                self._wish(Ask(where[0], ip, device.mac if step is Step.PROBE else None, device.mac))
-        return tuple(events)
-
-    def _judge(self, device: Device, network: Network, now: float) -> tuple[Event, ...]:
-        verdict, at, reason = self.doubt.verdict(network.id, device, now)
-        if verdict is Verdict.GONE:
-            over = self.doubt.silent(network.id) and any(
-                each.status is Status.ONLINE and not each.is_self for each in self.addresses.devices(network.id)
-            )
-            recovered = self._recover(network, now) if over else ()
-            return (*recovered, self._lose(device, now, device.presence.why(now), network.id))
-        if verdict is Verdict.NETWORK_SILENT:
-            self.place.change(replace(network, state=NetworkState.SILENT))
-            self._doubt(network.id, reason, now)
-            return (Event(EventKind.NETWORK_SILENT, now, network.id, reason=reason),)
-        if at <= now:
-            self._ask_the_others(device, network, now)
-            at = now + 0.1
-        self._push(device, at)
-        return ()
-
-    def _lose(self, device: Device, now: float, reason: str, network: str | None = None) -> Event:
-        device.agenda = inf
-        device.presence.lost(now)
-        if device.is_gateway:  # another may hold that address by now
-            self.addresses.mark_gateways((device,))
-        return set_status(device, Status.OFFLINE, now, reason, network)
-
-    def _ask_the_others(self, device: Device, network: Network, now: float) -> None:
-        for witness in self.doubt.suspect(network.id, device, self.addresses.devices(network.id), now):
-            where = self.place.where(witness)
-            if where is not None:
-                self._wish(Ask(where[0], where[1].ip, witness.mac, witness.mac))
-
-    def _wish(self, ask: Ask) -> None:
-        self.wishes.setdefault(ask.network.id, deque()).append(ask)
-
-    def _end_doubt(self, network: Network, seen: Observation) -> tuple[Event, ...]:
-        """The first answer ends the doubt; each device stays `unknown` until its own verdict."""
-        if not self.doubt.silent(network.id) or not self.doubt.ends_by(network.id, seen.mac, seen.at):
-            return ()
-        return self._recover(network, seen.at)
-
-    def _recover(self, network: Network, now: float) -> tuple[Event, ...]:
-        self.doubt.end(network.id, now)
-        up = replace(network, state=NetworkState.UP)
-        self.place.change(up)
-        self._believe(up, now)
-        return (Event(EventKind.NETWORK_RECOVERED, now, network.id, reason="heard again"),)
-
-    def wanted(self, ask: Ask, now: float) -> bool:
-        """Whether a wish still stands when its turn has come; one that does not is scheduled anew."""
-        device = self._meant(ask)
-        if device is None:
-            return False
-        if device.presence.step(now) in (Step.PROBE, Step.REQUEST):
-            return True
-        if self.doubt.asks(ask.network.id, device.mac):
-            return True
-        if device.agenda == inf:
-            self._schedule(device)
-        return False
-
-    def asked(self, ask: Ask, now: float) -> None:
-        """Note that an ask really left."""
-        device = self._meant(ask)
-        if device is not None and not device.is_self:
-            device.presence.asked(now, broadcast=ask.mac is None)
-            self._schedule(device)
-
-    def give_up(self, asks: Iterable[Ask], now: float) -> None:
-        """Note that an interface refused asks, thousands perhaps: try again in a second, and count nothing."""
-
-        def try_again(device: Device) -> None:
-            if device.status is not Status.OFFLINE and not device.is_self:
-                self._push(device, now + 1.0)
-
-        self._chores.add((device for ask in asks if (device := self._meant(ask)) is not None), try_again)
-
-    def _meant(self, ask: Ask) -> Device | None:
-        """Whom an ask is about: not who holds the address by now, but who was asked."""
-        mac = ask.of or ask.mac
-        return self.devices.get(mac) if mac else self.addresses.holder(ask.network.id, ask.ip)
-
-    def _schedule(self, device: Device) -> None:
-        due = inf
-        if device.is_self or device.status is Status.OFFLINE:
-            pass
-        elif self.place.where(device) is not None:
-            due = device.presence.next_at
-        elif self.place.would_hear(device):
-            due = device.presence.since + max(UNASKABLE, device.presence.patience)
-        if due == inf:
-            device.agenda = inf
-        elif due != device.agenda:
-            self._push(device, due)
-
-    def _push(self, device: Device, at: float) -> None:
-        device.agenda = at
-        heappush(self._agenda, (at, device.mac))
-
     # ---- what netlink says --------------------------------------------------------------------------------------
 
     def set_networks(self, networks: Iterable[Network], now: float) -> tuple[Event, ...]:
@@ -357,6 +209,7 @@ class Inventory:
         self._recalled.clear()
         self.set_rules(self.rules)
         self._interfaces = {network.id: network.index for network in self.networks.values()}
+        self.budgets.addresses = addresses_by_interface(self.networks.values())
         ourselves.mark(self.devices, self.networks.values(), self.addresses, self.rules, now)
         self.addresses.mark_gateways(self.devices.values())
         return tuple(events)
@@ -376,22 +229,3 @@ class Inventory:
         """We slept, or were stopped: nobody's silence in that time counts."""
         self.doubt.heard_again = now
         self._chores.add(list(self.devices.values()), lambda device: self._excuse(device, now))
-
-    def _excuse(self, device: Device, now: float) -> None:
-        silent = device.presence.since < now  # or it was heard since
-        if silent and device.status is not Status.OFFLINE and not device.is_self:
-            device.presence.excuse(now)
-            self._schedule(device)
-
-    def _doubt(self, network: str, reason: str, now: float) -> None:
-        lose_sight(self.devices.values(), network, self._interfaces.get(network), self.place, reason, now)
-
-    def _believe(self, network: Network, now: float) -> None:
-        """We hear this network again: each device gets its own verdict, its silence counted from now."""
-        self.doubt.heard_again = now
-
-        def excuse(device: Device) -> None:
-            if is_on(device, network.id, network.index):
-                self._excuse(device, now)
-
-        self._chores.add(list(self.devices.values()), excuse)

@@ -1,24 +1,14 @@
 """Which name a device bears: the order of trust, and a bound on how often a hostile one may change it."""
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from math import inf
 
-from netscand.core.model import Device, Event, EventKind, Mac, Observation
-from netscand.core.tokens import Tokens
+from netscand.core.budgets import RENAMES, Budgets
+from netscand.core.model import Device, Event, EventKind, Observation
+from netscand.core.strangers import may_change
 from netscand.core.words import said_of
 
 TRUST = ("dhcp", "mdns", "dns", "nbns")
 """Sources of host names, the most trusted first; the user's label is above them all, and kept beside."""
-
-CHANGES_APART = 60.0
-"""Seconds between two changes of name that a device itself asks for."""
-
-CHANGES_AT_ONCE, CHANGES_A_SECOND = 256.0, 4.0
-"""How many names all devices together may give themselves. One that is not taken is taken when it is heard again."""
-
-MOST = 4_096
-"""Devices whose last change is remembered."""
 
 
 def urgency(device: Device | None) -> int:
@@ -31,10 +21,9 @@ def urgency(device: Device | None) -> int:
 class Naming:
     """Gives names, by `[names] sources`."""
 
-    def __init__(self, sources: Iterable[str] = TRUST) -> None:
+    def __init__(self, budgets: Budgets, sources: Iterable[str] = TRUST) -> None:
         self.sources = frozenset(sources)
-        self._changed: OrderedDict[Mac, float] = OrderedDict()
-        self._tokens = Tokens(CHANGES_AT_ONCE, CHANGES_A_SECOND)
+        self._budgets = budgets
 
     def lacks(self, device: Device) -> tuple[str, ...]:
         """The sources to ask for the device's name: those above the one it has, and DNS, which may know another now."""
@@ -45,9 +34,7 @@ class Naming:
 
     def hear(self, device: Device, seen: Observation, network: str) -> Event | None:
         """Take the name that a device gave itself; what changed."""
-        if not seen.name or not seen.name_source or not self._fits(device, seen.name, seen.name_source):
-            return None
-        if seen.name != device.hostname and not self._may_change(device, seen.at):
+        if not seen.name or not seen.name_source:
             return None
         event = self.give(device, seen.name, seen.name_source, seen.at)
         return event and event._replace(
@@ -55,30 +42,23 @@ class Naming:
         )  # fmt: skip
 
     def give(self, device: Device, name: str, source: str, at: float) -> Event | None:
-        """Take a name that we asked for; what changed. The same name from a better source is no change."""
-        if not self._fits(device, name, source):
+        """Take a name; what changed. The same one from a better source is no change.
+
+        One for which there is no room is taken when it is heard, or asked for, again.
+        """
+        if not self._fits(device, source):
             return None
-        previous: Mapping[str, object] = {
-            "hostname": device.hostname, "hostname_source": device.hostname_source,
-        }  # fmt: skip
+        was = device.hostname
+        if name != was and not may_change(self._budgets, RENAMES, device, at, first=was is None):
+            return None
+        previous: Mapping[str, object] = {"hostname": was, "hostname_source": device.hostname_source}
         device.hostname, device.hostname_source = name, source
-        if previous["hostname"] == name:
+        if name == was:
             return None
         return Event(EventKind.RENAMED, at, None, device, reason=f"named by {source}", previous=previous)
 
-    def _fits(self, device: Device, name: str, source: str) -> bool:
+    def _fits(self, device: Device, source: str) -> bool:
         if source not in self.sources or device.is_self:
             return False
         held = device.hostname_source
         return held not in TRUST or TRUST.index(source) <= TRUST.index(held)
-
-    def _may_change(self, device: Device, at: float) -> bool:
-        if device.hostname is not None and at < self._changed.get(device.mac, -inf) + CHANGES_APART:
-            return False
-        if not self._tokens.take(at):
-            return False
-        self._changed.pop(device.mac, None)
-        if len(self._changed) >= MOST:
-            self._changed.popitem(last=False)
-        self._changed[device.mac] = at
-        return True

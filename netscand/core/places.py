@@ -1,12 +1,16 @@
 """Which network an address belongs to, and where a device is asked."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Hashable, Iterable
 from math import inf
 
 from netscand.core.model import Address, Device, Ip, Network, NetworkState, Status
 
 SCANNED = (NetworkState.UP, NetworkState.SILENT)
 """States in which a network is heard and asked."""
+
+MOST_COUNTED = 65_536
+"""Addresses of an interface that its budgets grow with, at most: a /8 has no more devices than a /16."""
 
 V4_FIRST = 120.0
 """Seconds: a device that was heard so long after its IPv4 address was may have no IPv4 any more."""
@@ -93,3 +97,12 @@ def is_on(device: Device, network: str, interface: int | None) -> bool:
         if address.network == network:
             return True
     return not device.addresses and device.interface == interface
+
+
+def addresses_by_interface(networks: Iterable[Network]) -> dict[Hashable, int]:
+    """Return how many addresses may be asked on each interface (ifindex)."""
+    count: Counter[Hashable] = Counter()
+    for network in networks:
+        if network.state in SCANNED:
+            count[network.index] += len(network.offsets)
+    return {index: min(addresses, MOST_COUNTED) for index, addresses in count.items()}

@@ -55,6 +55,9 @@ ANSWER_WITHIN = 2.0
 ECHOES_APART = (600.0, 1800.0)
 """Seconds between two echoes that all nodes of an interface are asked for: they find who speaks IPv6 and is quiet."""
 
+UNBOUND = (Evidence.DHCP, Evidence.MDNS, Evidence.NBNS, Evidence.NEIGHBOUR)
+"""Evidence that binds no MAC to an address as ARP does: a scan goes on asking there."""
+
 SLICE = 0.005
 """Seconds of frames that are sent in one go."""
 
@@ -230,16 +233,16 @@ class Planner:
         if plan is None or seen.ip is None or seen.evidence is Evidence.PROXIED:
             return None
         rtt = None
-        asked = plan.outstanding.get(seen.ip)
+        answers = seen.solicited or seen.evidence is Evidence.ARP_REPLY
+        asked = plan.outstanding.get(seen.ip) if answers else None
         if asked is not None and asked[1] in (None, seen.mac):  # who answers what another was asked confirms nothing
             del plan.outstanding[seen.ip]
-            if seen.solicited or seen.evidence is Evidence.ARP_REPLY:
-                rtt = max(0.0, seen.at - asked[0])
-                if rtt > ANSWER_WITHIN:
-                    rtt = None
-                else:
-                    plan.sample(rtt)
-        if len(seen.ip) == 4:
+            rtt = max(0.0, seen.at - asked[0])
+            if rtt > ANSWER_WITHIN:
+                rtt = None
+            else:
+                plan.sample(rtt)
+        if len(seen.ip) == 4 and not any(seen.evidence is each for each in UNBOUND):
             self.next_at = min(self.next_at, self._running.heard(network.id, seen.ip, seen.mac, seen.at))
         return rtt
 

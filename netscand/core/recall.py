@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from netscand.core.addresses import MOST_ADDRESSES, Addresses
+from netscand.core.addresses import Addresses
 from netscand.core.census import NO_ROOM, Census
 from netscand.core.model import Device, Event, EventKind, Mac, Status
 
@@ -20,7 +20,6 @@ def take_back(
         held, device.addresses = device.addresses, []
         for address in held:
             addresses.put_back(device, address)
-        device.is_proxy = len(held) >= MOST_ADDRESSES
         newest = max(held, key=lambda each: each.last_seen, default=None)
         device.interface = interfaces.get(newest.interface, 0) if newest else 0
         if device.status is Status.OFFLINE:

@@ -1,5 +1,6 @@
 """What devices say besides that they are there: names, DHCP clients and servers, that they are routers."""
 
+from netscand.core.budgets import Budgets
 from netscand.core.model import Device, Event, EventKind, Evidence, Network, Observation
 from netscand.core.names import Naming
 from netscand.core.servers import Servers
@@ -8,9 +9,9 @@ from netscand.core.servers import Servers
 class Said:
     """Names and servers."""
 
-    def __init__(self) -> None:
-        self.naming = Naming()
-        self._servers = Servers()
+    def __init__(self, budgets: Budgets) -> None:
+        self.naming = Naming(budgets)
+        self._servers = Servers(budgets)
 
     def hear(
         self, seen: Observation, network: Network, device: Device | None, server: Device | None

@@ -2,22 +2,19 @@
 
 from collections import OrderedDict
 
+from netscand.core.budgets import DHCP_SERVERS, Budgets
 from netscand.core.model import Ip, Mac
 
 MOST = 64
 """Servers remembered a network; the one not heard for longest goes first."""
 
-FEW = 8
-APART = 60.0
-"""More than a few on one network are made up: those beyond are told so many seconds apart."""
-
 
 class Servers:
     """DHCP servers, by network: each address with the MAC that serves there."""
 
-    def __init__(self) -> None:
+    def __init__(self, budgets: Budgets) -> None:
+        self._budgets = budgets
         self._known: dict[str, OrderedDict[tuple[Ip, Mac | None], None]] = {}
-        self._told_at: dict[str, float] = {}
 
     def another(self, network: str, server: Ip, mac: Mac) -> Mac | None:
         """Return another MAC that was heard to serve with that address."""
@@ -39,10 +36,9 @@ class Servers:
             known.move_to_end(each)
         if same:
             return False
-        if len(known) >= FEW and at < self._told_at[network] + APART:
+        if not self._budgets.take(DHCP_SERVERS, network, at):
             return False
         if len(known) >= MOST:
             known.popitem(last=False)
         known[server, mac] = None
-        self._told_at[network] = at
         return True

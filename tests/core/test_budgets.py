@@ -1,11 +1,26 @@
 """Budgets: each spender has its own, many names share one, and what is refused is reported."""
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netscand.core.budgets import LIMITING_FOR, MOST_SPENDERS, Budget, Budgets
+from netscand.core.budgets import (
+    DAY,
+    LIMITING_FOR,
+    MOST_SPENDERS,
+    RENAMES,
+    RESIDENTS,
+    STRANGERS,
+    Budget,
+    Budgets,
+    table,
+)
+from netscand.core.model import Device, Mac
+from netscand.core.presence import Presence, Rules
+from netscand.core.strangers import is_resident, may_change
 
-ROW = Budget("renames", "device", "names of one device", 2, 0.5)
+ROW = Budget("claims", "interface", "claims", 2, 0.5)
 
 
 def test_each_spender_has_its_own() -> None:
@@ -18,8 +33,8 @@ def test_what_is_refused_is_reported_for_a_minute() -> None:
     budgets = Budgets()
     for _ in range(5):
         budgets.take(ROW, "a", 10.0)
-    assert budgets.refused == {"renames": 3}
-    assert budgets.limiting(10.0 + LIMITING_FOR - 1) == ("renames",)
+    assert budgets.refused == {"claims": 3}
+    assert budgets.limiting(10.0 + LIMITING_FOR - 1) == ("claims",)
     assert budgets.limiting(10.0 + LIMITING_FOR) == ()
 
 
@@ -46,3 +61,69 @@ def test_no_spender_takes_more_than_its_row_allows(asked: list[tuple[int, float]
     for spender, at in sorted(asked, key=lambda each: each[1]):
         granted[spender] = granted.get(spender, 0) + budgets.take(ROW, spender, at)
     assert all(count <= ROW.at_once + 60 * ROW.per_second for count in granted.values())
+
+
+def test_devices_share_no_bucket() -> None:
+    """The inventory bounds how many there are; and what they spent long ago is not remembered."""
+    budgets = Budgets()
+    row = ROW._replace(spender="device")
+    assert all(budgets.take(row, number, 0.0) for number in range(2 * MOST_SPENDERS))
+    for number in range(1_000):
+        budgets.take(row, f"later {number}", 60.0)
+    assert len(budgets._full_at["claims"]) <= 1_000
+
+
+def test_a_large_network_has_more_at_once() -> None:
+    budgets = Budgets()
+    row = ROW._replace(for_each_address=(1.0, 0.1))
+    budgets.addresses = {2: 10}
+    assert [budgets.take(row, spender, 0.0) for spender in (2, 3) for _ in range(11)].count(True) == 10 + 2
+    assert [budgets.take(row, 2, 3.0) for _ in range(4)] == [True, True, True, False]
+
+
+def test_what_would_be_granted_is_known_before() -> None:
+    budgets = Budgets()
+    for _ in range(5):
+        expected = budgets.has(ROW, "a", 0.0)
+        assert budgets.take(ROW, "a", 0.0) is expected
+    assert not budgets.has(ROW, "a", 1.9)
+    assert budgets.has(ROW, "a", 2.0)
+    assert budgets.refused == {"claims": 3}, "to ask is no refusal"
+
+
+def test_an_earlier_time_grants_nothing() -> None:
+    budgets = Budgets()
+    row = ROW._replace(at_once=1, per_second=1)
+    asked = (10, 5, 10.5, 6, 10.9)
+    assert [budgets.take(row, "a", at) for at in asked] == [True, False, False, False, False]
+    assert budgets.take(row, "a", 11)
+
+
+def test_every_row_is_named_once_and_grants_something() -> None:
+    rows = table()
+    assert len({row.name for row in rows}) == len(rows) > 15
+    assert all(re.fullmatch("[a-z_]+", row.name) for row in rows)
+    assert all(row.at_once >= 1 and row.per_second > 0 for row in rows)
+    assert {row.spender for row in rows} <= {"device", "address", "interface", "network", "account"}
+    assert all(row.for_each_address == (0.0, 0.0) or row.spender == "interface" for row in rows)
+
+
+def test_a_device_that_a_user_labelled_pays_for_nobody() -> None:
+    """What strangers and residents spend of their interface's budgets is not its own."""
+    budgets = Budgets()
+    made = [Device(Mac(bytes([0, number])), 0.0, 0.0, Presence(0.0, Rules()), interface=2) for number in range(3)]
+    labelled, resident, stranger = made
+    labelled.label, resident.confirmed = "printer", True
+    for shared in (STRANGERS, RESIDENTS):
+        while budgets.take(shared, 2, DAY):
+            pass
+    assert may_change(budgets, RENAMES, labelled, DAY)
+    assert not may_change(budgets, RENAMES, resident, DAY)
+    assert may_change(budgets, RENAMES, stranger, DAY, first=True)
+    assert not may_change(budgets, RENAMES, stranger, DAY)
+    assert (is_resident(resident, DAY), is_resident(resident, DAY - 1), is_resident(stranger, DAY)) == (
+        True,
+        False,
+        False,
+    )
+    assert budgets.limiting(DAY) == ("strangers", "residents")

@@ -13,7 +13,7 @@ from random import Random
 
 import pytest
 
-from netscand.core import names
+from netscand.core import claims
 from netscand.core.model import Event, Evidence, Mac, NetworkState, Observation
 from netscand.core.presence import Rules
 from netscand.store import keeper, rounds, writer
@@ -85,7 +85,7 @@ def live(days: int, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.
     monkeypatch.setattr(writer, "TRIM_EVERY", 0.05)
     monkeypatch.setattr(keeper, "SYNC_EVERY", 0.1)
     monkeypatch.setattr(keeper, "TURN", 0.05)
-    monkeypatch.setattr(names, "MOST", 16)  # a table that is full after months has its bound, but would grow meanwhile
+    monkeypatch.setattr(claims, "MOST", 16)  # a table that is full after months has its bound, but would grow meanwhile
     grown: list[tuple[int, int, int]] = []  # blocks of memory beside the devices', descriptors, threads
 
     async def play() -> None:

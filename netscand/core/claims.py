@@ -1,0 +1,93 @@
+"""Which claims to an address that another device holds are published, and how often.
+
+The gateway's address and our own have budgets of their own, that no other claim can spend: each new claimant is
+published at once, and where there are more than that allows, they are counted.
+"""
+
+from collections import Counter, OrderedDict
+from math import inf
+
+from netscand.core.budgets import (
+    CLAIMS,
+    CLAIMS_ON_NEWER,
+    CLAIMS_ON_UNCONFIRMED,
+    CONFLICTS,
+    GATEWAY_CLAIMS,
+    OWN_CLAIMS,
+    Budget,
+    Budgets,
+)
+from netscand.core.model import Device, Ip, Mac, Network
+from netscand.core.strangers import is_resident
+
+APART = 600.0
+"""Seconds between two events of a conflict that name the same claimant of the same address."""
+
+MOST = 1_024
+"""Claimants remembered."""
+
+
+class Claims:
+    """What was published of claims, and what was not."""
+
+    def __init__(self, budgets: Budgets) -> None:
+        self._budgets = budgets
+        self._published: OrderedDict[tuple[str, Ip, Mac], float] = OrderedDict()
+        self._counted: Counter[tuple[str, Ip]] = Counter()
+        """Claims to the gateway's address or our own for which there was no room."""
+
+    def would_publish(self, network: Network, ip: Ip, claimant: Mac, now: float) -> bool:
+        """Return whether a claim to the gateway's address or our own would be published."""
+        row = _guard(network, ip)
+        return not self.is_known(network, ip, claimant, now) and self._budgets.has(row, network.id, now)
+
+    def publish(
+        self, network: Network, ip: Ip, claimant: Mac, old: Device, now: float, *, guarded: bool, in_conflict: bool
+    ) -> bool:
+        """Return whether the claim of `claimant` to what `old` holds is to be published now; it counts as that then.
+
+        `guarded`: the address is the gateway's or ours.
+        """
+        if in_conflict and self.is_known(network, ip, claimant, now):
+            return False
+        if guarded:
+            if not self._budgets.take(_guard(network, ip), network.id, now):
+                self._counted[network.id, ip] += 1
+                return False
+        elif not self._take(network, ip, old, now):
+            return False
+        if in_conflict:  # who holds it defends it: that is no claim to be published beside this one
+            self._note(network, ip, claimant, now)
+            self._note(network, ip, old.mac, now)
+        return True
+
+    def more(self, network: Network, ip: Ip) -> str:
+        """Return what a reason says of claims that were counted since the last one published; none after that."""
+        count = self._counted.pop((network.id, ip), 0)
+        return f"; {count} more claims by other MACs since the last event" if count else ""
+
+    def is_known(self, network: Network, ip: Ip, claimant: Mac, now: float) -> bool:
+        """Return whether a conflict with that claimant was published within ten minutes."""
+        return now < self._published.get((network.id, ip, claimant), -inf) + APART
+
+    def _note(self, network: Network, ip: Ip, claimant: Mac, now: float) -> None:
+        key = network.id, ip, claimant
+        self._published[key] = now
+        self._published.move_to_end(key)
+        if len(self._published) > MOST:
+            self._published.popitem(last=False)
+
+    def _take(self, network: Network, ip: Ip, old: Device, now: float) -> bool:
+        """Take from the budget of the address and from that of all addresses of such devices; from both or none."""
+        address = network.id, ip
+        shared = CLAIMS_ON_NEWER if old.confirmed else CLAIMS_ON_UNCONFIRMED
+        if is_resident(old, now):
+            shared = CLAIMS
+        if not self._budgets.has(CONFLICTS, address, now):
+            self._budgets.refuse(CONFLICTS, now)
+            return False
+        return self._budgets.take(shared, network.index, now) and self._budgets.take(CONFLICTS, address, now)
+
+
+def _guard(network: Network, ip: Ip) -> Budget:
+    return GATEWAY_CLAIMS if ip == network.gateway else OWN_CLAIMS

@@ -1,0 +1,235 @@
+"""What is due for each device: asks into its silence, and the verdict; and what to make of a network that is silent.
+
+The half of the inventory that time moves; core/inventory.py is the half that frames, users and netlink move.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from heapq import heappop, heappush
+from math import inf
+from random import Random
+
+from netscand.core.addresses import Addresses
+from netscand.core.budgets import ABSENCES, Budgets
+from netscand.core.chores import Chores
+from netscand.core.doubt import Doubt, Verdict
+from netscand.core.hints import Hints
+from netscand.core.model import Ask, Device, Event, EventKind, Mac, Network, NetworkState, Observation, Status
+from netscand.core.places import Places, is_on
+from netscand.core.presence import Step
+from netscand.core.strangers import could_change, may_change
+from netscand.core.verdict import lose_sight, set_status, still_there
+
+UNASKABLE = 300.0
+"""Seconds after which a device that has no address to be asked at counts as gone, if its patience is not longer."""
+
+ABSENT_TOO_OFTEN = 60.0
+"""Seconds that an `offline` waits for which there is no room in the budget."""
+
+
+class Watch:
+    """The devices, and when each is to be looked at."""
+
+    def __init__(self, rng: Random) -> None:
+        self._interfaces: dict[str, int] = {}
+        """By network."""
+        self.devices: dict[Mac, Device] = {}
+        self.networks: dict[str, Network] = {}
+        """Scanned or not, by id."""
+        self.wishes: dict[str, deque[Ask]] = {}
+        """Probes and requests that presence wants, for the planner to send under its budget."""
+        self.budgets = Budgets()
+        """Of all that others may cause; the engine's and the server's, too."""
+        self.addresses = Addresses(self.networks, self.budgets)
+        self.place = Places(self.networks)
+        self.doubt = Doubt(rng, self.budgets)
+        self._hints = Hints(self.budgets)
+        self._agenda: list[tuple[float, Mac]] = []
+        self._chores = Chores()
+
+    @property
+    def next_at(self) -> float:
+        """When `tick` next wants to be called."""
+        if self._chores:
+            return 0.0
+        return self._agenda[0][0] if self._agenda else inf
+
+    def tick(self, now: float, limit: int = 128) -> tuple[Event, ...]:
+        """Do what is due, at most `limit` at a time: verdicts are returned; asks that presence wants go to `wishes`."""
+        if self._chores:  # nobody is judged before
+            self._chores.go_on()
+            return ()
+        events: list[Event] = []
+        agenda = self._agenda
+        for _ in range(limit):
+            if not agenda or agenda[0][0] > now:
+                break
+            due, mac = heappop(agenda)
+            device = self.devices.get(mac)
+            if device is None or device.agenda != due:
+                continue  # forgotten, or scheduled anew since
+            device.agenda = inf
+            where = self.place.where(device)
+            step = device.presence.step(now)
+            if where is None:
+                silence = now - device.presence.since
+                if silence < max(UNASKABLE, device.presence.patience) or not self.place.would_hear(device):
+                    self._schedule(device)
+                elif self._may_lose(device, now):
+                    events.append(self._lose(device, now, f"silent for {silence:.0f} s, and no address to ask"))
+            elif step is Step.OFFLINE:
+                events += self._judge(device, where[0], now)
+            elif step is Step.NOTHING:
+                events += self.addresses.drop_stale(device, now)
+                self._schedule(device)
+            else:  # off the agenda until the planner has sent it, or found it no longer wanted
+                if step is Step.REQUEST:
+                    self._ask_the_others(device, where[0], now)
+                ip = self.addresses.where_to_ask(device, *where)
+                self._wish(Ask(where[0], ip, device.mac if step is Step.PROBE else None, device.mac))
+        return tuple(events)
+
+    def _judge(self, device: Device, network: Network, now: float) -> tuple[Event, ...]:
+        if not self._may_lose(device, now):
+            return ()
+        verdict, at, reason = self.doubt.verdict(network.id, device, now)
+        if verdict is Verdict.GONE:
+            over = self.doubt.silent(network.id) and any(
+                each.status is Status.ONLINE and not each.is_self for each in self.addresses.devices(network.id)
+            )
+            recovered = self._recover(network, now) if over else ()
+            return (*recovered, self._lose(device, now, device.presence.why(now), network.id))
+        if verdict is Verdict.NETWORK_SILENT:
+            self.place.change(replace(network, state=NetworkState.SILENT))
+            self._doubt(network.id, reason, now, heard_since=at)
+            there = still_there(self.addresses.devices(network.id), network.id, reason, now, at)
+            return (Event(EventKind.NETWORK_SILENT, now, network.id, reason=reason), *there)
+        if at <= now:
+            self._ask_the_others(device, network, now)
+            at = now + 0.1
+        self._push(device, at)
+        return ()
+
+    def _may_lose(self, device: Device, now: float) -> bool:
+        """Return whether an `offline` of that device may be published now; if not, it waits."""
+        if could_change(self.budgets, ABSENCES, device, now):
+            return True
+        may_change(self.budgets, ABSENCES, device, now)  # counts the refusal
+        self._push(device, now + ABSENT_TOO_OFTEN)
+        return False
+
+    def _lose(self, device: Device, now: float, reason: str, network: str | None = None) -> Event:
+        may_change(self.budgets, ABSENCES, device, now)
+        device.agenda = inf
+        device.presence.lost(now)
+        if device.is_gateway:  # another may hold that address by now
+            self.addresses.mark_gateways((device,))
+        return set_status(device, Status.OFFLINE, now, reason, network)
+
+    def _ask_the_others(self, device: Device, network: Network, now: float) -> None:
+        holders, gateway = self.addresses.devices(network.id), self.addresses.holder(network.id, network.gateway)
+        for witness in self.doubt.suspect(network.id, device, holders, gateway, now):
+            where = self.place.where(witness)
+            if where is not None:
+                self._wish(Ask(where[0], where[1].ip, witness.mac, witness.mac))
+            else:
+                self.doubt.not_asked(network.id, witness.mac)
+
+    def _hint(self, seen: Observation, network: Network) -> None:
+        if self._hints.take(seen, network, self.devices.get(seen.mac)):
+            assert seen.ip is not None
+            self._wish(Ask(network, seen.ip, seen.mac))
+            heappush(self._agenda, (seen.at, seen.mac))  # so that somebody looks at the wishes
+
+    def _wish(self, ask: Ask) -> None:
+        self.wishes.setdefault(ask.network.id, deque()).append(ask)
+
+    def _end_doubt(self, network: Network, seen: Observation) -> tuple[Event, ...]:
+        """The first answer ends the doubt; each device stays `unknown` until its own verdict."""
+        if not self.doubt.silent(network.id) or not self.doubt.ends_by(network.id, seen.mac, seen.at):
+            return ()
+        return self._recover(network, seen.at)
+
+    def _recover(self, network: Network, now: float) -> tuple[Event, ...]:
+        self.doubt.end(network.id, now)
+        up = replace(network, state=NetworkState.UP)
+        self.place.change(up)
+        self._believe(up, now)
+        return (Event(EventKind.NETWORK_RECOVERED, now, network.id, reason="heard again"),)
+
+    def wanted(self, ask: Ask, now: float) -> bool:
+        """Whether a wish still stands when its turn has come; one that does not is scheduled anew."""
+        if ask.of is None and ask.mac in self._hints:
+            return True
+        device = self._meant(ask)
+        if device is None:
+            return False
+        if device.presence.step(now) in (Step.PROBE, Step.REQUEST):
+            return True
+        if self.doubt.asks(ask.network.id, device.mac):
+            return True
+        if device.agenda == inf:
+            self._schedule(device)
+        return False
+
+    def asked(self, ask: Ask, now: float) -> None:
+        """Note that an ask really left."""
+        self._hints.asked(ask.mac)
+        device = self._meant(ask)
+        if device is not None and not device.is_self:
+            device.presence.asked(now, broadcast=ask.mac is None)
+            self._schedule(device)
+
+    def give_up(self, asks: Iterable[Ask], now: float) -> None:
+        """Note that an interface refused asks, thousands perhaps: try again in a second, and count nothing."""
+
+        def try_again(device: Device) -> None:
+            if device.status is not Status.OFFLINE and not device.is_self:
+                self._push(device, now + 1.0)
+
+        self._chores.add((device for ask in asks if (device := self._meant(ask)) is not None), try_again)
+
+    def _meant(self, ask: Ask) -> Device | None:
+        """Whom an ask is about: not who holds the address by now, but who was asked."""
+        mac = ask.of or ask.mac
+        return self.devices.get(mac) if mac else self.addresses.holder(ask.network.id, ask.ip)
+
+    def _schedule(self, device: Device) -> None:
+        due = inf
+        if device.is_self or device.status is Status.OFFLINE:
+            pass
+        elif self.place.where(device) is not None:
+            due = device.presence.next_at
+        elif self.place.would_hear(device):
+            due = device.presence.since + max(UNASKABLE, device.presence.patience)
+        if due == inf:
+            device.agenda = inf
+        elif due != device.agenda:
+            self._push(device, due)
+
+    def _push(self, device: Device, at: float) -> None:
+        device.agenda = at
+        heappush(self._agenda, (at, device.mac))
+
+    # ---- what we doubt -------------------------------------------------------------------------------------------
+
+    def _excuse(self, device: Device, now: float) -> None:
+        silent = device.presence.since < now  # or it was heard since
+        if silent and device.status is not Status.OFFLINE and not device.is_self:
+            device.presence.excuse(now)
+            self._schedule(device)
+
+    def _doubt(self, network: str, reason: str, now: float, heard_since: float = inf) -> None:
+        interface = self._interfaces.get(network)
+        lose_sight(self.devices.values(), network, interface, self.place, reason, now, heard_since)
+
+    def _believe(self, network: Network, now: float) -> None:
+        """We hear this network again: each device gets its own verdict, its silence counted from now."""
+        self.doubt.heard_again = now
+
+        def excuse(device: Device) -> None:
+            if is_on(device, network.id, network.index):
+                self._excuse(device, now)
+
+        self._chores.add(list(self.devices.values()), excuse)

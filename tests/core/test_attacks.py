@@ -1,0 +1,548 @@
+"""What one host on the LAN can cause: observations in, events out, by a fake clock (issue 11).
+
+Each kind of attack has its budget (core/budgets.py), and what is said without proof is a reason to ask, no more.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from netscand.core import census
+from netscand.core.model import Ask, EventKind, Evidence, Ip, Mac, Observation, Status
+from netscand.core.presence import Rules
+from tests.core.world import World, ip, mac, network
+
+K = EventKind
+QUICK = Rules(5.0, 10.0, 20.0)
+HOUR, DAY = 3_600.0, 86_400.0
+OWN6 = Ip(bytes.fromhex("fe80000000000000000000000000fe02"))
+GATEWAY = "10.0.0.1"
+
+
+def see(world: World, seen: Observation) -> None:
+    """Put a frame on the air."""
+    world._hear(seen)
+
+
+def say(
+    world: World,
+    sender: Mac,
+    at: Ip | str | None,
+    evidence: Evidence = Evidence.ARP_REQUEST,
+    **more: Any,  # noqa: ANN401 fields
+) -> None:
+    address = ip(at) if isinstance(at, str) else at
+    see(world, Observation(world.now, 2, sender, address, evidence)._replace(**more))
+
+
+def answer(world: World, sender: Mac, at: Ip | str | None) -> None:
+    """Answer an ask of ours, whatever it was."""
+    address = ip(at) if isinstance(at, str) else at
+    evidence = Evidence.ARP_REPLY if address is not None and len(address) == 4 else Evidence.NDP
+    where = world.inventory.place(2, address)
+    assert where is not None
+    world._tell(world.inventory.observe(Observation(world.now, 2, sender, address, evidence), where, 0.001))
+
+
+def v6(number: int) -> Ip:
+    return Ip(bytes.fromhex("20010db8") + number.to_bytes(12))
+
+
+def with_gateway(rules: Rules = QUICK, alive: int = 6) -> World:
+    """A LAN whose gateway is the first device; some others, well known for some minutes."""
+    world = World([replace(network(gateway=GATEWAY), own6=OWN6)], rules=rules)
+    world.hosts[2, ip(GATEWAY)] = mac(1)
+    for number in range(2, alive + 2):
+        world.hosts[2, ip(f"10.0.0.{number + 8}")] = mac(number)
+    world.run(300)
+    world.events.clear()
+    return world
+
+
+def kinds(world: World) -> list[EventKind]:
+    return [event.kind for event in world.events]
+
+
+# ---- H2: what strangers cause ---------------------------------------------------------------------------------------
+
+
+def test_hours_of_made_up_devices_cost_few_events_and_the_household_keeps_its_own() -> None:
+    """Devices that answer and never did, with addresses and names without end, that come, go and come back."""
+    world = World(rules=QUICK)
+    world.alive(10)
+    world.run(DAY + 600)
+    world.events.clear()
+    begun, made = world.now, 0
+    away = 0
+    while world.now < begun + 4 * HOUR:
+        for _ in range(20):
+            made += 1
+            answer(world, mac(0x100000 + made), f"10.0.0.{100 + made % 100}")
+            say(world, mac(0x200000 + made), f"10.0.0.{100 + made % 100}")
+            for back in (1, 7, 50, 400):
+                named = {"name": f"name-{made}", "name_source": "mdns"}
+                say(world, mac(0x100000 + made - back), v6(made * 8 + back), Evidence.NDP)
+                say(world, mac(0x100000 + made - back), None, Evidence.MDNS, **named)
+        if int((world.now - begun) / 600) % 2 == 0:
+            world.hosts.pop((2, ip("10.0.0.10")), None)
+        else:
+            world.hosts[2, ip("10.0.0.10")] = mac(1)
+        world.run(10)
+        world.frames.clear()
+        away += 1
+    household = {mac(number) for number in range(1, 11)}
+    real = [event for event in world.events if event.device and event.device.mac in household]
+    theirs = Counter(event.kind for event in world.events if not event.device or event.device.mac not in household)
+    print(dict(theirs))
+    assert sum(theirs.values()) < 3_000 + 4 * HOUR * 1.5
+    assert [event.kind for event in real] == [K.OFFLINE, K.ONLINE] * 12
+
+
+def test_who_comes_and_goes_all_the_time_is_published_a_few_times_an_hour() -> None:
+    """And the last verdict is right, a minute late."""
+    world = World(rules=Rules(5.0, 10.0, 10.0))
+    world.alive(8)
+    world.run(60)
+    begun = world.now
+    for _ in range(600):
+        del world.hosts[2, ip("10.0.0.10")]
+        world.run(20)
+        world.hosts[2, ip("10.0.0.10")] = mac(1)
+        world.hear(mac(1), "10.0.0.10")
+        world.run(1)
+    assert 64 <= len(world.of(K.OFFLINE)) <= 64 + 12 * (world.now - begun) / HOUR
+    del world.hosts[2, ip("10.0.0.10")]
+    world.run(600)
+    assert world.inventory.devices[mac(1)].status is Status.OFFLINE
+
+
+def test_who_changes_its_name_for_hours_is_published_a_few_times_an_hour() -> None:
+    world = World(rules=QUICK)
+    world.alive(3)
+    world.run(60)
+    for number in range(1_000):
+        world.now += 10
+        say(world, mac(1), "10.0.0.10", Evidence.MDNS, name=f"name-{number}", name_source="mdns")
+        world._tell(world.inventory.rename(mac(2), f"name-{number}", "dns", world.now))
+    assert len(world.of(K.RENAMED)) <= 2 * (5 + 6 * 10_000 / HOUR)
+
+
+def test_a_phone_has_its_privacy_addresses() -> None:
+    """A few an hour, all day long; and the address of IPv4 that it is known by is never pushed out by them."""
+    world = World([replace(network(), own6=OWN6)], rules=QUICK)
+    world.alive(3)
+    world.run(60)
+    for number in range(24 * 4):
+        say(world, mac(1), v6(number + 1), Evidence.NDP)
+        world.run(900)
+    added = [event for event in world.of(K.ADDRESS_ADDED) if event.device and event.device.mac == mac(1)]
+    assert len(added) == 24 * 4
+    assert world.inventory.devices[mac(1)].ip == ip("10.0.0.10")
+
+
+def test_what_a_user_labelled_is_published_while_strangers_spend_all_there_is() -> None:
+    world = World(rules=QUICK)
+    world.alive(3)
+    world.run(60)
+    world.inventory.label(mac(1), {"label": "printer"}, world.now)
+    for number in range(4_000):
+        answer(world, mac(1_000 + number % 250), v6(number))
+    world.events.clear()
+    for number in range(4):
+        say(world, mac(1), v6(100_000 + number), Evidence.NDP)
+        answer(world, mac(1_001), v6(200_000 + number))
+    del world.hosts[2, ip("10.0.0.10")]
+    world.run(60)
+    told = [event.kind for event in world.events if event.device and event.device.mac == mac(1)]
+    assert told == [K.ADDRESS_ADDED] * 4 + [K.OFFLINE]
+    assert not [event for event in world.events if event.device and event.device.mac == mac(1_001)
+                and event.kind is K.ADDRESS_ADDED]  # fmt: skip
+
+
+class Flooded(World):
+    """Each request by broadcast is answered by a MAC never heard before, a moment before who is there."""
+
+    made = 0
+
+    def _send(self, ask: Ask) -> None:
+        if ask.mac is None and ask.ip != ip("10.0.0.200"):
+            self.made += 1
+            at = self.now + 0.0001
+            self._air.append((at, Observation(at, 2, mac(0x800000 + self.made), ask.ip, Evidence.ARP_REPLY)))
+        super()._send(ask)
+
+
+def test_a_flood_that_answers_keeps_no_newcomer_out() -> None:
+    """Made-up MACs are heard once; who was refused and is still there later is let in."""
+    world = Flooded(rules=QUICK)
+    world.run(HOUR)
+    answered = sum(device.confirmed for device in world.inventory.devices.values())
+    assert answered < 600
+    world.hosts[2, ip("10.0.0.200")] = mac(7)
+    world.run(120)
+    assert world.inventory.devices[mac(7)].status is Status.ONLINE
+
+
+def test_a_flood_keeps_no_newcomer_out_that_answers() -> None:
+    """Refused by its own word, it is asked."""
+    world = World([network(interval=86_400)], rules=QUICK)
+    world.run(60)
+    for number in range(5_000):
+        world.now += 0.001
+        world.hear(mac(0x100000 + number), f"10.0.0.{20 + number % 200}")
+    world.hosts[2, ip("10.0.0.9")] = mac(9)
+    world.run(1)
+    world.hear(mac(9), "10.0.0.9", Evidence.ARP_ANNOUNCEMENT)
+    world.run(0.1)
+    assert world.inventory.devices[mac(9)].confirmed
+
+
+# ---- M1: the gateway's address, and L1: our own ----------------------------------------------------------------------
+
+
+def test_who_answers_for_many_addresses_takes_the_gateways_in_nobodys_silence() -> None:
+    world = with_gateway()
+    for number in range(70):
+        answer(world, mac(99), f"10.0.0.{100 + number}")
+    assert world.inventory.devices[mac(99)].is_proxy
+    world.events.clear()
+    world.hear(mac(99), GATEWAY, Evidence.ARP_REPLY)
+    (told,) = world.events
+    assert (told.kind, told.device and told.device.mac, told.other) == (K.GATEWAY_CHANGED, mac(99), mac(1))
+
+
+def test_nobody_is_a_proxy_by_announcements_and_no_longer_than_it_answers() -> None:
+    world = with_gateway()
+    for number in range(70):
+        world.hear(mac(98), f"10.0.0.{100 + number}", Evidence.ARP_ANNOUNCEMENT)
+    assert not world.inventory.devices[mac(98)].is_proxy
+    for number in range(70):
+        world.hosts[2, ip(f"10.0.0.{100 + number}")] = mac(99)
+    world.run(120)
+    proxy = world.inventory.devices[mac(99)]
+    assert proxy.is_proxy
+    world.run(2 * HOUR)
+    assert proxy.is_proxy
+    for number in range(1, 70):
+        del world.hosts[2, ip(f"10.0.0.{100 + number}")]
+    world.run(2 * HOUR)
+    assert not proxy.is_proxy
+
+
+def test_each_claimant_of_the_gateways_address_is_published_at_once() -> None:
+    """One that was published hides no other; nor does the gateway's defence, nor a flood of strangers."""
+    world = with_gateway()
+    for number in range(5_000):
+        world.now += 0.001
+        world.hear(mac(0x100000 + number), f"10.0.0.{100 + number % 100}")
+    world.events.clear()
+    for claimant in (mac(91), mac(92), mac(0x100001), mac(93)):
+        for _ in range(3):
+            world.now += 1
+            world.hear(claimant, GATEWAY, Evidence.ARP_REPLY)
+            world.hear(mac(1), GATEWAY)
+    told = [event.device.mac for event in world.of(K.GATEWAY_CHANGED) if event.device]
+    assert told == [mac(91), mac(92), mac(0x100001), mac(93)]
+    assert mac(92) in world.inventory.devices
+
+
+def test_ten_thousand_claimants_are_counted() -> None:
+    world = with_gateway()
+    for number in range(10_000):
+        world.now += 0.001
+        world.hear(mac(0x100000 + number), GATEWAY, Evidence.ARP_REPLY)
+    assert len(world.of(K.GATEWAY_CHANGED)) == 8
+    world.now += 60
+    world.hear(mac(99), GATEWAY, Evidence.ARP_REPLY)
+    told = world.of(K.GATEWAY_CHANGED)[-1]
+    assert told.device
+    assert told.device.mac == mac(99)
+    assert told.reason.endswith("9992 more claims by other MACs since the last event")
+    assert world.inventory.budgets.refused["gateway_claims"] == 9_992
+
+
+@pytest.mark.parametrize("claimed", [mac(99), mac(3)])
+def test_what_another_station_says_of_the_gateways_address_is_published(claimed: Mac) -> None:
+    """An ARP reply with its own Ethernet source, and another's MAC in it, takes the address as well."""
+    world = with_gateway()
+    for _ in range(3):
+        world.hear(claimed, GATEWAY, Evidence.PROXIED)
+    (told,) = world.of(K.GATEWAY_CHANGED)
+    assert (told.address, told.other) == (ip(GATEWAY), mac(1))
+    assert claimed.hex(":") in told.reason or (told.device and told.device.mac == claimed)
+    assert world.inventory.addresses.holder(network().id, ip(GATEWAY)) is world.inventory.devices[mac(1)]
+    world.hear(mac(1), GATEWAY, Evidence.PROXIED)  # an access point that answers for the gateway
+    assert len(world.of(K.GATEWAY_CHANGED)) == 1
+
+
+def test_our_own_mac_at_the_gateways_address_is_published() -> None:
+    """Somebody forges it; what we say ourselves is not heard."""
+    world = with_gateway()
+    world.hear(network().mac, GATEWAY, Evidence.ARP_REPLY)
+    world.hear(network().mac, "10.0.0.2")
+    assert kinds(world) == [K.GATEWAY_CHANGED]
+
+
+def test_nobody_becomes_the_gateway_by_what_a_packet_says_of_itself() -> None:
+    world = World([network(gateway=GATEWAY)])
+    say(world, mac(9), GATEWAY, Evidence.MDNS, name="gateway", name_source="mdns")
+    device = world.inventory.devices[mac(9)]
+    assert (device.is_gateway, device.ip, device.hostname) == (False, None, None)
+
+
+@pytest.mark.parametrize("after", [10.0, 2 * HOUR])
+@pytest.mark.parametrize("evidence", [Evidence.ARP_ANNOUNCEMENT, Evidence.ARP_REPLY, Evidence.PROXIED, Evidence.DHCP])
+@pytest.mark.parametrize("who", [mac(99), mac(3)])
+def test_a_claim_to_our_own_address_is_a_conflict_at_once(after: float, evidence: Evidence, who: Mac) -> None:
+    """Whoever makes it, and however long we hold it; once in ten minutes for each claimant."""
+    world = with_gateway()
+    world.run(after)
+    world.events.clear()
+    for _ in range(20):
+        world.hear(who, "10.0.0.2", evidence)
+    told = [event for event in world.events if event.kind is not K.DISCOVERED]
+    assert [(event.kind, event.other) for event in told] == [(K.ADDRESS_CONFLICT, network().mac)]
+    holder = world.inventory.addresses.holder(network().id, ip("10.0.0.2"))
+    assert holder is not None
+    assert holder.is_self
+    world.run(120)
+    assert not any(ask.ip == ip("10.0.0.2") for _, ask in world.frames), "nobody is asked at our own address"
+    world.hear(mac(4), "10.0.0.2", evidence)
+    world.now += 600
+    world.hear(who, "10.0.0.2", evidence)
+    assert len(world.of(K.ADDRESS_CONFLICT)) == 3
+
+
+def test_a_claim_to_our_own_address_of_ipv6_is_a_conflict_too() -> None:
+    world = with_gateway()
+    say(world, mac(3), OWN6, Evidence.NDP)
+    say(world, mac(4), OWN6, Evidence.PROXIED)
+    assert kinds(world) == [K.ADDRESS_CONFLICT] * 2
+
+
+def test_a_third_claimant_of_an_address_is_published_too() -> None:
+    """One conflict was published: nobody else had one within ten minutes."""
+    world = with_gateway()
+    for claimant in (mac(91), mac(92)):
+        for _ in range(3):
+            world.now += 1
+            world.hear(claimant, "10.0.0.10")
+            world.hear(mac(2), "10.0.0.10")
+    assert [event.device and event.device.mac for event in world.of(K.ADDRESS_CONFLICT)] == [mac(91), mac(92)]
+
+
+def test_a_phone_that_sleeps_does_not_lose_its_address_to_a_claim() -> None:
+    """It had no address to be asked at then, and was called offline."""
+    world = World(rules=Rules(10.0, 600.0, 900.0))
+    world.alive(4)
+    world.run(HOUR)
+    world.deaf = lambda ask: ask.ip == ip("10.0.0.10")
+    world.run(120)
+    world.hear(mac(99), "10.0.0.10", Evidence.ARP_ANNOUNCEMENT)
+    world.run(400)
+    world.hear(mac(1), "10.0.0.10")
+    assert not [event for event in world.of(K.OFFLINE) if event.device and event.device.mac == mac(1)]
+    assert world.of(K.ADDRESS_CONFLICT)
+
+
+# ---- M2: believed without proof --------------------------------------------------------------------------------------
+
+
+def test_what_the_kernel_knows_is_a_reason_to_ask_and_no_presence() -> None:
+    """Its cache is poisoned by ARP replies that the ring takes for proxied."""
+    world = World(rules=QUICK)
+    world.alive(4)
+    world.run(60)
+    del world.hosts[2, ip("10.0.0.10")]
+    for _ in range(60):
+        world.run(1)
+        world.hear(mac(1), "10.0.0.10", Evidence.PROXIED)
+        world.hear(mac(1), "10.0.0.10", Evidence.NEIGHBOUR)
+        world.hear(mac(99), "10.0.0.99", Evidence.NEIGHBOUR)
+    assert world.inventory.devices[mac(1)].status is Status.OFFLINE
+    assert not world.of(K.ONLINE)
+    assert mac(99) not in world.inventory.devices
+
+
+def test_who_the_kernel_knows_is_found_by_asking() -> None:
+    world = World([network(interval=86_400)], rules=QUICK)
+    world.alive(2)
+    world.run(60)
+    away = world.hosts.pop((2, ip("10.0.0.10")))
+    world.run(60)
+    assert world.inventory.devices[away].status is Status.OFFLINE
+    world.hosts[2, ip("10.0.0.10")] = away
+    world.hosts[2, ip("10.0.0.99")] = mac(99)
+    world.hear(away, "10.0.0.10", Evidence.NEIGHBOUR)
+    world.hear(mac(99), "10.0.0.99", Evidence.NEIGHBOUR)
+    world.run(0.1)
+    assert world.inventory.devices[away].status is Status.ONLINE
+    assert world.inventory.devices[mac(99)].addresses[0].evidence is Evidence.ARP_REPLY
+
+
+def test_what_a_dhcp_server_says_of_a_client_is_a_reason_to_ask_and_no_presence() -> None:
+    """An ACK from anybody's own MAC kept a device online that had left, and made another up."""
+    world = World([network(interval=86_400)], rules=QUICK)
+    world.alive(4)
+    world.run(60)
+    away = world.hosts.pop((2, ip("10.0.0.10")))
+    world.run(60)
+    for client, at in ((away, "10.0.0.10"), (mac(99), "10.0.0.99")):
+        for _ in range(10):
+            world.run(1)
+            say(world, client, at, Evidence.PROXIED, joining=True)
+    assert world.inventory.devices[away].status is Status.OFFLINE
+    assert mac(99) not in world.inventory.devices
+    world.hosts |= {(2, ip("10.0.0.10")): away, (2, ip("10.0.0.99")): mac(99)}
+    say(world, away, "10.0.0.10", Evidence.PROXIED, joining=True)
+    say(world, mac(99), "10.0.0.99", Evidence.PROXIED, joining=True)
+    world.run(0.1)
+    assert {world.inventory.devices[each].status for each in (away, mac(99))} == {Status.ONLINE}
+
+
+def test_hints_are_asked_after_within_a_budget() -> None:
+    world = World([network(interval=86_400)])
+    world.run(60)
+    world.frames.clear()
+    for number in range(10_000):
+        world.now += 0.01
+        world.hear(mac(1_000 + number), f"10.0.0.{20 + number % 200}", Evidence.NEIGHBOUR)
+        world._turn()
+    assert 100 < len(world.frames) < 16 + 2 * 100 + 20
+    assert all(ask.mac is not None for _, ask in world.frames)
+
+
+def test_what_only_speaks_from_an_address_neither_ends_a_scan_nor_swallows_an_answer() -> None:
+    """An mDNS packet with another's address as its source hid that address from the scan."""
+    world = World([network("10.0.0.0/29")], loss=0.0, delay=0.01)
+    world.hosts[2, ip("10.0.0.5")] = mac(5)
+    world.run(0.0)
+    spoofed = set()
+
+    def spoof(ask: Ask) -> bool:
+        if ask.ip not in spoofed:
+            spoofed.add(ask.ip)
+            world._air.append((world.now, Observation(world.now, 2, mac(99), ask.ip, Evidence.MDNS)))
+        return False
+
+    world.deaf = spoof
+    world.run(5)
+    assert world.inventory.devices[mac(5)].confirmed
+
+
+# ---- M3: made-up devices that fall silent ----------------------------------------------------------------------------
+
+
+def crowd(world: World, count: int = 150) -> Callable[[Ask], bool]:
+    """Made-up devices that answer for a while; what it returns makes them deaf."""
+    for number in range(count):
+        world.hosts[2, ip(f"10.0.0.{100 + number}")] = mac(1_000 + number)
+    return lambda ask: ask.ip >= ip("10.0.0.100")
+
+
+@pytest.mark.parametrize(("known_for", "gateway"), [(600.0, False), (2 * DAY, False), (600.0, True)])
+def test_made_up_devices_that_answered_hide_nobody_who_leaves(known_for: float, gateway: bool) -> None:
+    """150 of them answer, and fall silent at once: the others answer all the same."""
+    world = World([network(gateway="10.0.0.10" if gateway else None)], rules=QUICK)
+    world.alive(20)
+    world.run(known_for)
+    deaf = crowd(world)
+    world.run(300)
+    assert world.inventory.devices[mac(1_149)].confirmed
+    world.events.clear()
+    since = {number: world.inventory.devices[mac(number)].status_since for number in range(1, 21)}
+    world.deaf = deaf
+    del world.hosts[2, ip("10.0.0.29")]
+    left = world.now
+    world.run(60)
+    (told,) = [event for event in world.of(K.OFFLINE) if event.device and event.device.mac == mac(20)]
+    assert told.at < left + 30
+    assert not world.of(K.NETWORK_SILENT)
+    assert {world.inventory.devices[mac(number)].status for number in range(1, 20)} == {Status.ONLINE}
+    assert {number: world.inventory.devices[mac(number)].status_since for number in range(1, 20)} == {
+        number: at for number, at in since.items() if number < 20
+    }
+
+
+def test_who_answers_while_a_network_falls_silent_stays_online() -> None:
+    """Since when it was, in the words of the contract: its own `online` takes it out of the network's doubt."""
+    world = World(rules=QUICK)
+    world.alive(30)
+    world.run(8000)
+    world.events.clear()
+    since = world.inventory.devices[mac(30)].status_since
+    world.hosts = {place: each for place, each in world.hosts.items() if each > mac(26)}
+    seen: list[Status] = []
+    while not world.of(K.NETWORK_SILENT):
+        world.run(1)
+    seen = [world.inventory.devices[mac(number)].status for number in range(27, 31)]
+    assert seen == [Status.ONLINE] * 4
+    assert world.inventory.devices[mac(30)].status_since == since
+    assert {world.inventory.devices[mac(number)].status for number in range(1, 27)} == {Status.UNKNOWN}
+    assert [event.kind for event in world.events] == [K.NETWORK_SILENT] + [K.ONLINE] * 4
+    assert [event.previous and event.previous["status"] for event in world.of(K.ONLINE)] == [Status.UNKNOWN] * 4
+
+
+def test_a_network_that_falls_silent_all_the_time_is_published_a_few_times_an_hour() -> None:
+    """All that is known there are devices of one host, which sends them to sleep and wakes them."""
+    world = World(rules=QUICK)
+    world.alive(30)
+    world.run(600)
+    begun = world.now
+    for _ in range(200):
+        world.deaf = lambda ask: True
+        world.run(40)
+        world.deaf = lambda ask: False
+        for number in range(30):
+            world.hear(mac(number + 1), f"10.0.0.{10 + number}")
+        world.run(20)
+    assert 3 <= len(world.of(K.NETWORK_SILENT)) <= 3 + 6 * (world.now - begun) / HOUR
+    assert not world.of(K.OFFLINE)
+
+
+# ---- M4: a flood of made-up MACs -------------------------------------------------------------------------------------
+
+
+def test_a_flood_forgets_nothing_that_a_user_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a device that never answers, neither while it runs nor at a restart."""
+    monkeypatch.setattr(census, "MOST_UNCONFIRMED", 20)
+    world = World()
+    words: tuple[dict[str, object], ...] = (
+        {"label": "alarm"},
+        {"known": True},
+        {"notes": "in the attic"},
+        {"patience": 300.0},
+    )
+    for number, said in enumerate(words):
+        world.hear(mac(number), f"10.0.0.{20 + number}")
+        world.inventory.label(mac(number), said, world.now)
+    for number in range(200):
+        world.now += 60
+        world.hear(mac(1_000 + number), f"10.0.0.{50 + number}")
+    devices = world.inventory.devices
+    assert [devices[mac(number)].label for number in range(4)] == ["alarm", None, None, None]
+    assert len(devices) == 1 + 20
+    again = World()
+    again.inventory.recall([each for each in devices.values() if not each.is_self], {"eth0": 2}, world.now)
+    assert {mac(number) for number in range(4)} <= again.inventory.devices.keys()
+
+
+def test_devices_that_answered_for_an_hour_push_no_resident_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who is away stays in the book; made-up ones that are gone make room for each other."""
+    monkeypatch.setattr(census, "MOST_CONFIRMED", 40)
+    world = World([network(interval=86_400)], rules=QUICK)
+    world.alive(10)
+    world.run(DAY + 600)
+    for number in (10, 11, 12):
+        del world.hosts[2, ip(f"10.0.0.{number}")]
+    world.run(600)
+    for number in range(200):
+        answer(world, mac(1_000 + number), f"10.0.0.{30 + number}")
+        world.run(60)
+    devices = world.inventory.devices
+    assert {mac(number) for number in range(1, 11)} <= devices.keys()
+    assert mac(1_199) in devices
+    assert sum(device.confirmed for device in devices.values()) <= 40
