@@ -204,7 +204,7 @@ class Logged:
     def publish(self, cursor: str, event: Event) -> None:
         """Tell it, and write it down."""
         self._audience.publish(cursor, event)
-        if not self._has_room(event.at):
+        if event.kind not in ODD and not self._has_room(event.at):  # what is odd has budgets (core/budgets.py)
             return
         level = logging.WARNING if event.kind in ODD else logging.INFO
         if log.isEnabledFor(level):

@@ -255,5 +255,10 @@ def test_tens_of_thousands_of_events_leave_room_for_other_words(journald: Journa
         logged.publish("e-20000", event()._replace(at=200.0))
         assert "events were not written down here" in written[0].getMessage()
         assert audience.told == 20_001
+        for number in range(20_000):
+            logged.publish(f"e-{number}", event()._replace(at=300.0))
+        written.clear()
+        logged.publish("e-40001", event()._replace(at=300.0, kind=EventKind.GATEWAY_CHANGED))
+        assert "gateway_changed" in written[0].getMessage(), "no flood of others hides it"
     finally:
         events.removeHandler(count)
