@@ -49,7 +49,8 @@ def says(
         ],
         "DNSMASQ_OFFER": [says(SERVER, "10.77.0.1", DHCP, dhcp_server=ip("10.77.0.1"))],
         "DNSMASQ_ACK": [
-            says(SERVER, "10.77.0.1", DHCP, dhcp_server=ip("10.77.0.1")), says(CLIENT, "10.77.0.102", DHCP),
+            says(SERVER, "10.77.0.1", DHCP, dhcp_server=ip("10.77.0.1")),
+            says(CLIENT, "10.77.0.102", Evidence.PROXIED, joining=True),
         ],
         "NETWORKD_DISCOVER": [says(Mac(bytes.fromhex("525400770005")), None, DHCP, "server", joining=True)],
         "NETWORKD_RELEASE": [says(Mac(bytes.fromhex("525400770005")), None, DHCP, goodbye=True)],
@@ -88,11 +89,11 @@ def test_every_captured_frame_is_tested() -> None:
 
 
 def test_an_address_that_is_only_asked_for_is_not_held() -> None:
-    """INIT-REBOOT and SELECTING; what a server acknowledges is."""
+    """INIT-REBOOT and SELECTING; what a server acknowledges is, by its word: no presence follows from that."""
     (seen,) = heard(words.dhcp("request", ("requested_addr", "10.77.0.9")))
     assert (seen.ip, seen.joining) == (None, True)
     _, seen = heard(words.dhcp_answer("ack", "10.77.0.1", yiaddr="10.77.0.9"))
-    assert (seen.mac, seen.ip, seen.joining) == (PHONE, ip("10.77.0.9"), False)
+    assert (seen.mac, seen.ip, seen.evidence) == (PHONE, ip("10.77.0.9"), Evidence.PROXIED)
 
 
 def test_a_lease_renewed_is_no_joining() -> None:

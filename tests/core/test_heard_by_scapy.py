@@ -98,7 +98,7 @@ def dhcp_by_scapy(frame: bytes) -> list[Told]:
         address = seen[IP].src if host(seen[IP].src) else None
         said: list[Told] = [(seen.src, address, Evidence.DHCP, False, False, None, server or address)]
         if kind == 5 and host(fixed.yiaddr) and client != seen.src:
-            said.append((client, fixed.yiaddr, Evidence.DHCP, False, False, None, None))
+            said.append((client, fixed.yiaddr, Evidence.PROXIED, True, False, None, None))
         return said
     return []
 

@@ -277,19 +277,18 @@ def test_who_is_quiet_is_found_by_the_echo_of_all_nodes(lab6: Lab) -> None:
     wait_for("it", lambda: daemon.request("GET", f"/api/devices/{host.mac}")[0] == 200)
 
 
-def test_the_kernels_own_neighbours_are_evidence(lab: Lab) -> None:
-    """Of one that answers no ask of ours: somebody here talks with it."""
+def test_the_kernels_own_neighbours_are_a_reason_to_ask(lab: Lab) -> None:
+    """Somebody here talks with it; what its cache holds may be made up, and is no presence."""
     daemon = lab.daemon(NO_SCANS)
-    entry = f"neigh replace 10.77.0.51 lladdr {words.MAC} dev eth0 nud"
-    lab.watcher.space.ip(f"{entry} reachable")
-    wait_for("it", lambda: daemon.request("GET", f"/api/devices/{words.MAC}")[0] == 200)
-    seen = device(daemon)
-    assert [(held["ip"], held["evidence"]) for held in seen["addresses"]] == [("10.77.0.51", "neighbour")]
-    lab.watcher.space.ip(f"{entry} stale")
-    time.sleep(0.5)
-    assert device(daemon)["last_seen"] == seen["last_seen"]
-    lab.watcher.space.ip(f"{entry} reachable")
-    wait_for("it is heard again", lambda: device(daemon)["last_seen"] > seen["last_seen"])
+    crowd = lab.crowd()
+    there = crowd.join("10.77.0.50", say="none")
+    for ip, mac in (("10.77.0.50", there), ("10.77.0.51", words.MAC)):
+        lab.watcher.space.ip(f"neigh replace {ip} lladdr {mac} dev eth0 nud reachable")
+    wait_for("it", lambda: daemon.request("GET", f"/api/devices/{there}")[0] == 200)
+    found = daemon.get(f"/api/devices/{there}")
+    assert [(held["ip"], held["evidence"]) for held in found["addresses"]] == [("10.77.0.50", "arp_reply")]
+    time.sleep(1)
+    assert daemon.request("GET", f"/api/devices/{words.MAC}")[0] == 404
 
 
 def test_a_snooping_switch_learns_what_we_listen_to(root: None) -> None:

@@ -77,7 +77,8 @@ def _of_server(kind: bytes, client: Mac, yiaddr: Ip, served_by: Ip | None, sende
     at, interface = sender.at, sender.interface
     seen = Observation(at, interface, sender.mac, ip, Evidence.DHCP, dhcp_server=served_by or ip)
     if kind[0] == ACK and is_host(yiaddr) and client != sender.mac:
-        return seen, Observation(at, interface, client, yiaddr, Evidence.DHCP)
+        # The server spoke, not the client, which was heard in its own REQUEST: a reason to ask it.
+        return seen, Observation(at, interface, client, yiaddr, Evidence.PROXIED, joining=True)
     return (seen,)
 
 
