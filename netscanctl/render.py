@@ -233,6 +233,7 @@ def status_facts(status: DaemonStatus, *, paint: Paint, today: datetime | None) 
         ("sent", f"{frames.broadcast} broadcast, {frames.unicast} unicast, {frames.send_errors} errors"),
         ("budget", f"{budget.used:g} of {rate(budget.rate)} frames/s used, "
          f"between scans {rate(budget.background_rate)} of them broadcast"),
+        *(("limiting", f"{clean(one.name)}, {one.refused} refused") for one in status.limits if one.limiting),
         ("clients", str(status.clients)),
         ("memory", f"{status.memory_mib:.0f} MiB"),
     ]  # fmt: skip

@@ -150,7 +150,7 @@ class Engine:
         """Who is told of devices that may have a name to be asked for."""
         self.not_reloaded = ""
         """Why the configuration file was refused at the last reload."""
-        self._inventory = inventory
+        self._inventory, self.budgets = inventory, inventory.budgets
         self._planner = planner
         self._wire = wire
         self._history = history

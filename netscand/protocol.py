@@ -35,9 +35,6 @@ EventKind = Literal[
 Cause = Literal["timer", "client", "interface", "start"]
 
 
-# ---- what is told of --------------------------------------------------------------------------------------------
-
-
 class Address(Struct, kw_only=True):
     """An address that a device was heard to hold."""
 
@@ -234,8 +231,6 @@ ServerMessage = (
 )  # fmt: skip
 
 
-# ---- client → server --------------------------------------------------------------------------------------------
-
 Request = Annotated[str, Meta(max_length=128)]
 
 
@@ -254,9 +249,6 @@ class SetInterval(Message, tag="set_interval"):
 
 
 ClientMessage = ScanNow | SetInterval
-
-
-# ---- REST ---------------------------------------------------------------------------------------------------------
 
 
 class DeviceList(Struct, kw_only=True):
@@ -342,8 +334,16 @@ class Budget(Struct, kw_only=True):
     used: float
 
 
+class Limit(Struct, kw_only=True):
+    """A budget of what others may cause (docs/security.md): refusals since the start, and any in the last minute."""
+
+    name: str
+    refused: int
+    limiting: bool
+
+
 class DaemonStatus(Struct, kw_only=True):
-    """`GET /api/status`: health, load, coverage, drops, version. `problems` says why it is `degraded`."""
+    """`GET /api/status`: health, load, coverage, drops, version; why it is `degraded`; which budgets refused any."""
 
     version: str
     protocol: int
@@ -362,6 +362,7 @@ class DaemonStatus(Struct, kw_only=True):
     frames: Traffic
     budget: Budget
     memory_mib: float
+    limits: list[Limit] = []
 
 
 class Health(Struct, kw_only=True):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from aiohttp import web
 
 from netscand import __version__, protocol
+from netscand.core.budgets import table
 from netscand.core.model import Evidence, NetworkState, Status
 from netscand.serve.answers import HEADERS
 from netscand.serve.archive import Archive
@@ -97,6 +98,7 @@ class Metrics:
         yield from self._of_the_daemon()
         yield from self._of_networks()
         yield from self._of_frames()
+        yield self._of_budgets()
         yield from self._of_clients()
         yield from self._of_the_history()
 
@@ -189,6 +191,14 @@ class Metrics:
         yield GaugeMetricFamily(
             "netscand_budget_used_frames_per_second", "Frames sent in the last whole second.", value=load.used
         )
+
+    def _of_budgets(self) -> "Metric":
+        from prometheus_client.core import CounterMetricFamily
+
+        limited = CounterMetricFamily("netscand_limited", "Units that a budget refused.", labels=["limit"])
+        for budget in table():
+            limited.add_metric([budget.name], self._scanner.budgets.refused[budget.name])
+        return limited
 
     def _of_clients(self) -> "Iterator[Metric]":
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily

@@ -1,7 +1,8 @@
 """The scanner as a whole: networks, counts, and the messages that begin with them."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from time import monotonic
 
 import msgspec
 
@@ -59,9 +60,10 @@ class _Tally:
 class Overview:
     """What is told besides devices."""
 
-    def __init__(self, scanner: Scanner, translator: Translator) -> None:
+    def __init__(self, scanner: Scanner, translator: Translator, clock: Callable[[], float] = monotonic) -> None:
         self._scanner = scanner
         self._translator = translator
+        self._clock = clock
         self._tally = _Tally("")
 
     def counts(self) -> protocol.Counts:
@@ -72,6 +74,11 @@ class Overview:
     def presence(self) -> Mapping[str, Sequence[int]]:
         """Devices online, offline and unknown in each network that has any, this host left out."""
         return self._count().by_network
+
+    def limits(self) -> list[protocol.Limit]:
+        """What budgets refused, by their names."""
+        found = self._scanner.budgets.report(self._clock())
+        return [protocol.Limit(name=name, refused=count, limiting=limiting) for name, count, limiting in found]
 
     def networks(self, fits: Filter) -> list[protocol.Network]:
         """Networks in the order of their ids."""

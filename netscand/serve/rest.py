@@ -133,6 +133,7 @@ class Rest:
                 ),
                 budget=protocol.Budget(rate=load.rate, background_rate=load.background_rate, used=load.used),
                 memory_mib=_memory_mib(),
+                limits=self._overview.limits(),
             )
         )
         await self._hub.settled()

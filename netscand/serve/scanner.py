@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from netscand.core.budgets import Budgets
 from netscand.core.model import Coverage, Device, Load, Mac, Network
 
 
@@ -24,6 +25,10 @@ class Scanner(Protocol):
     @property
     def heard(self) -> Mapping[str, int]:
         """Observations since the start, by evidence."""
+
+    @property
+    def budgets(self) -> Budgets:
+        """What others may cause, and what of it was refused."""
 
     @property
     def interval(self) -> float:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from netscand import config, protocol
+from netscand.core import budgets
 from netscand.core.model import Evidence, NetworkState, Status
 from netscand.core.names import TRUST
 
@@ -74,3 +75,23 @@ def test_the_house_page_names_every_room_of_the_core() -> None:
     text = (DOCS / "house.md").read_text()
     rooms = {path.name for path in (DOCS.parent / "netscand" / "core").glob("*.py")} - {"__init__.py"}
     assert not {room for room in rooms if room not in text}
+
+
+def row_of(budget: budgets.Budget) -> str:
+    """A budget as its row in the page: what it grants at once, and in an hour."""
+    granted = (budget.at_once, 3_600 * budget.per_second)
+    for_each = (budget.for_each_address[0], 3_600 * budget.for_each_address[1])
+    cells = (
+        f"{most:g}" + (f", or {each:.3g} for each address" if each else "")
+        for most, each in zip(granted, for_each, strict=True)
+    )
+    return f"| `{budget.name}` | {budget.spender} | {budget.limits} | {' | '.join(cells)} |"
+
+
+def test_the_security_page_has_every_budget() -> None:
+    """The table there is the table of netscand/core/budgets.py, in its order."""
+    text = (DOCS / "security.md").read_text()
+    listed = [
+        line for line in text.partition("## Budgets")[2].partition("\n## ")[0].splitlines() if line.startswith("| `")
+    ]
+    assert listed == [row_of(budget) for budget in budgets.table()]

@@ -7,7 +7,7 @@ import pytest
 from netscanctl import render
 from netscanctl.changes import change
 from netscanctl.text import width
-from netscand.protocol import Coverage, Traffic
+from netscand.protocol import Coverage, Limit, Traffic
 from tests.ctl.test_text import HOSTILE
 from tests.ctl.words import AT, LATER, device, event, network, scanned, status
 
@@ -191,6 +191,13 @@ def test_a_status_says_why_it_is_degraded() -> None:
     shown = render.status_facts(status(status="degraded", problems=["disk full"]), paint=render.plain, today=None)
     assert "status     degraded\nproblem    disk full\n" in shown
     assert "devices    2 online, 1 offline, 0 unknown\n" in shown
+
+
+def test_a_status_says_which_budgets_limit_now() -> None:
+    limits = [Limit(name="newcomers", refused=1234, limiting=True), Limit(name="renames", refused=5, limiting=False)]
+    shown = render.status_facts(status(limits=limits), paint=render.plain, today=None)
+    assert "\nlimiting   newcomers, 1234 refused\n" in shown
+    assert "renames" not in shown
 
 
 def test_a_scan_is_summed_up_in_a_sentence() -> None:

@@ -16,6 +16,7 @@ from websockets.typing import Subprotocol
 from yarl import URL
 
 from netscand import config, protocol
+from netscand.core.budgets import Budgets
 from netscand.core.model import (
     Address,
     BadTarget,
@@ -72,6 +73,7 @@ class FakeScanner:
         self.sequence = 0
         self.interval = 30.0
         self.heard = {"arp_reply": 7, "dhcp": 2}
+        self.budgets = Budgets()
         self.scanning = False
         self.started_at = time.monotonic()
         self.last_scan: float | None = None

@@ -4,6 +4,7 @@ import asyncio
 import re
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import replace
 from math import inf
@@ -15,6 +16,7 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from netscand import __version__
+from netscand.core.budgets import NEWCOMERS, table
 from netscand.core.model import Evidence, NetworkState, Status
 from netscand.serve import live, measures
 from netscand.serve.measures import Histogram
@@ -79,6 +81,23 @@ def test_it_tells_devices_networks_frames_and_clients(tmp_path: Path) -> None:
             assert value(found, "netscand_history_degraded") == 0
             assert value(found, "process_resident_memory_bytes") > 10 * 2**20
             assert value(found, "process_open_fds") > 3
+
+    asyncio.run(play())
+
+
+def test_every_budget_tells_what_it_refused(tmp_path: Path) -> None:
+    """From 0 on, so that a first refusal is an increase."""
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            for _ in range(3):
+                lan.scanner.budgets.refuse(NEWCOMERS, time.monotonic())
+            _, found = await scrape(lan)
+            assert {sample.labels["limit"] for sample in found["netscand_limited"].samples} == {
+                row.name for row in table()
+            }
+            assert value(found, "netscand_limited_total", limit="newcomers") == 3
+            assert value(found, "netscand_limited_total", limit="renames") == 0
 
     asyncio.run(play())
 
@@ -247,7 +266,8 @@ def test_the_page_lists_every_metric_with_its_type_and_labels(tmp_path: Path) ->
 
 
 def test_words_of_the_page_are_those_of_the_labels(tmp_path: Path) -> None:
-    page = (ROOT / "docs" / "metrics.md").read_text()
+    pages = [(ROOT / "docs" / name).read_text() for name in ("metrics.md", "security.md")]
+    page = pages[0] + pages[1].partition("## Budgets")[2]  # of these it is the page
 
     async def play() -> None:
         async with house(tmp_path) as lan:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from netscand import protocol
+from netscand.core.budgets import LIMITING_FOR, NEWCOMERS, RENAMES
 from netscand.core.model import Status
 from netscand.serve import query, rest
 from netscand.serve.answers import HEADERS
@@ -177,6 +179,16 @@ def test_status_tells_health_load_and_version(tmp_path: Path) -> None:
             counted = {"received": 1, "dropped": 2, "ignored": 8, "broadcast": 3, "unicast": 4, "send_errors": 5}
             assert body["frames"] == counted
             assert body["memory_mib"] > 1
+            assert body["limits"] == []
+            budgets, now = lan.scanner.budgets, time.monotonic()
+            budgets.refuse(RENAMES, now - LIMITING_FOR)
+            for _ in range(2):
+                budgets.refuse(NEWCOMERS, now)
+            _, _, body = await lan.ask("GET", "/api/status")
+            assert body["limits"] == [
+                {"name": "newcomers", "refused": 2, "limiting": True},
+                {"name": "renames", "refused": 1, "limiting": False},
+            ]
             lan.scanner.troubles = ("the disk is full",)
             _, _, body = await lan.ask("GET", "/api/status")
             assert (body["status"], body["problems"]) == ("degraded", ["the disk is full"])
