@@ -59,13 +59,19 @@ class Addresses:
         self.networks = networks
         """All, by id: the inventory's."""
         self._holders: dict[str, dict[Ip, Device]] = {}
+        self._ours: dict[int, frozenset[Ip]] = {}
+        """Addresses of this host, by interface (ifindex)."""
         self._budgets = budgets
         self._claims = Claims(budgets)
         self._proxies = Proxies()
 
-    def open(self, network: str) -> None:
-        """Begin to keep a network's addresses."""
-        self._holders.setdefault(network, {})
+    def open(self, networks: Iterable[Network]) -> None:
+        """Keep the addresses of these networks, which are all that are scanned."""
+        self._ours = {}
+        for network in networks:
+            self._holders.setdefault(network.id, {})
+            ours = {network.own} if network.own6 is None else {network.own, network.own6}
+            self._ours[network.index] = self._ours.get(network.index, frozenset()) | ours
 
     def holder(self, network: str, ip: Ip | None) -> Device | None:
         """Who was last heard at an address."""
@@ -135,7 +141,11 @@ class Addresses:
             return ()
         kind = EventKind.GATEWAY_CHANGED if ip == network.gateway else EventKind.ADDRESS_CONFLICT
         whose = "this host's own address" if holder.is_self else f"the address of {holder.mac.hex(':')}"
-        said = SPOKEN[seen.evidence] if device is not None else f"another station spoke for {seen.mac.hex(':')}"
+        said = SPOKEN[seen.evidence]
+        if seen.via is not None:
+            said = f"{seen.via.hex(':')} claims it for {seen.mac.hex(':')}"
+        elif device is None:
+            said = f"{said} as {seen.mac.hex(':')}"
         reason = f"{said}; it is {whose}{self._claims.more(network, ip)}"
         return (Event(kind, seen.at, network.id, device, ip, holder.mac, seen.evidence, reason, None, seen.at),)
 
@@ -149,15 +159,11 @@ class Addresses:
     def _accused(self, seen: Observation, network: Network) -> Device | None:
         """Who holds the gateway's address, or ours, that is claimed for another MAC; None where it is no such claim."""
         ip = seen.ip
-        if ip is None:
+        ours = ip in self._ours.get(network.index, ())
+        if not ours and (ip != network.gateway or ip is None):
             return None
-        ours = self._is_ours(network, ip)
-        holder = self.holder(network.id, network.own if ours else ip) if ours or ip == network.gateway else None
+        holder = self.holder(network.id, network.own if ours else ip)
         return None if holder is None or holder.mac == seen.mac else holder
-
-    def _is_ours(self, network: Network, ip: Ip) -> bool:
-        ours = (each for each in self.networks.values() if each.index == network.index)
-        return any(ip in (each.own, each.own6) for each in ours)
 
     def _hear(self, device: Device, seen: Observation, ip: Ip, network: Network) -> tuple[Event, ...]:
         proxied = seen.evidence is Evidence.PROXIED
@@ -196,12 +202,12 @@ class Addresses:
     def _add(self, device: Device, ip: Ip, seen: Observation, network: Network) -> tuple[Event, ...]:
         if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
             return ()  # an address of another LAN says nothing about this one
-        if self._is_ours(network, ip):
+        if ip in self._ours.get(network.index, ()):
             return self.accuse(seen, network, device)
         old = self.holder(network.id, ip)
         dispute = self._dispute(device, seen, network, ip, old) if old else None
         is_first = not device.addresses and device.first_seen == seen.at  # `discovered` tells it
-        if not (dispute and dispute.reason) and not is_first and not self._may_add(device, ip, seen.at):
+        if not (dispute and dispute.reason) and not is_first and not self._may_add(device, seen.at):
             return ()  # taken when it is heard there again
         before = {"ip": device.ip, "addresses": tuple(device.addresses)} if device.addresses else NO_ADDRESS
         renamed = [held for held in device.addresses if held.ip == ip and held.network not in self.networks]
@@ -215,13 +221,11 @@ class Addresses:
             return odd
         return (self._event(EventKind.ADDRESS_ADDED, device, seen, network, previous=before),)
 
-    def _may_add(self, device: Device, ip: Ip, now: float) -> bool:
+    def _may_add(self, device: Device, now: float) -> bool:
         """Return whether a device may have one address more; if so, it is paid for."""
-        held = device.addresses
-        if device.is_proxy or (not device.confirmed and len(held) >= MOST_UNCONFIRMED):
+        if device.is_proxy or (not device.confirmed and len(device.addresses) >= MOST_UNCONFIRMED):
             return False
-        first = len(ip) == 4 and not any(len(each.ip) == 4 for each in held)
-        return may_change(self._budgets, ADDRESSES, device, now, first=first)
+        return may_change(self._budgets, ADDRESSES, device, now)
 
     def _dispute(self, device: Device, seen: Observation, network: Network, ip: Ip, old: Device) -> Dispute | None:
         """Judge a claim to what `old` holds. None: it is no claim, and changes nothing."""
@@ -318,4 +322,7 @@ class Addresses:
 
 def _entry(device: Device, network: Network, ip: Ip) -> Address | None:
     """The device's entry of that address, if it has one."""
-    return next((held for held in device.addresses if held.ip == ip and held.network == network.id), None)
+    for held in device.addresses:
+        if held.ip == ip and held.network == network.id:
+            return held
+    return None

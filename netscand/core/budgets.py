@@ -27,7 +27,10 @@ _SHARED = object()
 
 
 class Budget(NamedTuple):
-    """One row: `at_once` units, and `per_second` more after that, for each spender."""
+    """One row: `at_once` units, and `per_second` more after that, for each spender.
+
+    0 and 0 depend on the configuration: whoever takes from it gives the row its figures.
+    """
 
     name: str
     """As in `status` and in metrics."""
@@ -63,23 +66,23 @@ class Budgets:
         """Refusals since the start, by the name of the budget."""
         self._refused_at: dict[str, float] = {}
 
-    def take(self, budget: Budget, spender: Hashable, now: float) -> bool:
-        """Return whether `spender` may cause one unit more at `now` (monotonic seconds); if so, it is spent."""
+    def take(self, budget: Budget, spender: Hashable, now: float, units: float = 1.0) -> bool:
+        """Return whether `spender` may cause so many units more at `now` (monotonic seconds); if so, they are spent."""
         buckets, key = self._bucket(budget, spender, now)
         at_once, per_second = self._size(budget, spender)
         full_at = max(now, buckets.get(key, now))
-        if (full_at - now) * per_second > at_once - 1 + ROUNDING:
+        if (full_at - now) * per_second + units > at_once + ROUNDING:
             self.refuse(budget, now)
             return False
-        buckets[key] = full_at + 1 / per_second
+        buckets[key] = full_at + units / per_second
         buckets.move_to_end(key)
         return True
 
     def has(self, budget: Budget, spender: Hashable, now: float) -> bool:
-        """Return whether `take` would, and spend nothing."""
+        """Return whether `take` would grant one unit, and spend nothing."""
         buckets, key = self._bucket(budget, spender, now)
         at_once, per_second = self._size(budget, spender)
-        return (buckets.get(key, now) - now) * per_second <= at_once - 1 + ROUNDING
+        return (buckets.get(key, now) - now) * per_second + 1 <= at_once + ROUNDING
 
     def refuse(self, budget: Budget, now: float) -> None:
         """Count a refusal for which no bucket was asked (a table that is full)."""
@@ -96,8 +99,10 @@ class Budgets:
         return [Refused(name, count, name in limiting) for name, count in sorted(self.refused.items())]
 
     def _size(self, budget: Budget, spender: Hashable) -> tuple[float, float]:
-        addresses = self.addresses.get(spender, 0) if budget.spender == "interface" else 0
         at_once, per_second = budget.for_each_address
+        if not at_once and not per_second:
+            return budget.at_once, budget.per_second
+        addresses = self.addresses.get(spender, 0)
         return max(budget.at_once, at_once * addresses), max(budget.per_second, per_second * addresses)
 
     def _bucket(self, budget: Budget, spender: Hashable, now: float) -> tuple[OrderedDict[Hashable, float], Hashable]:
@@ -118,37 +123,35 @@ def table() -> tuple[Budget, ...]:
 
 # ---- the table ------------------------------------------------------------------------------------------------------
 
+# What many share has beside it a budget of each, so that nobody is silenced by others: `first_changes`, `first_claims`.
+
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 
 NEWCOMERS = Budget(
-    "newcomers", "interface", "new devices that did not answer netscand yet", 256, 0.05,
+    "newcomers", "interface", "new devices that did not answer netscand yet", 256, 0.02,
 )  # fmt: skip
 NEWCOMERS_THAT_ANSWER = Budget(
-    "newcomers_that_answer", "interface", "new devices that answered a request", 256, 0.05, (1.0, 0.0),
+    "newcomers_that_answer", "interface", "new devices that answered a request", 256, 0.02, (1.0, 4 / DAY),
 )  # fmt: skip
 NEWCOMERS_AGAIN = Budget(
-    "newcomers_again", "interface", "new devices that were refused, and heard again 20 s later", 32, 0.1,
+    "newcomers_again", "interface", "new devices that were refused, and heard again 20 s later",
+    32, 0.03, (0.0, 4 / DAY),
 )  # fmt: skip
 FLOODS = Budget("floods", "interface", "`flood` events", 1, 1 / MINUTE)
 STRANGERS = Budget(
-    "strangers", "interface", "changes of devices known for less than a day, without a user's label, note or patience",
-    1_024, 0.15, (1.0, 0.0),
+    "strangers", "interface", "changes of devices that are no residents", 1_024, 0.15, (1.0, 0.0),
 )  # fmt: skip
 RESIDENTS = Budget(
-    "residents", "interface", "changes of devices known for longer, without a user's label, note or patience",
-    1_024, 0.1, (4.0, 80 / DAY),
+    "residents", "interface", "changes of residents, without a user's words", 1_024, 0.1, (4.0, 80 / DAY),
 )  # fmt: skip
+FIRST_CHANGES = Budget("first_changes", "device", "changes while one of these two is used up", 6, 2 / DAY)
 ABSENCES = Budget("absences", "device", "`offline` events; the verdict waits", 64, 12 / HOUR)
 RENAMES = Budget("renames", "device", "names", 4, 6 / HOUR)
 ADDRESSES = Budget("addresses", "device", "further addresses", 8, 1 / MINUTE)
 CONFLICTS = Budget("conflicts", "address", "claims to an address that another device holds", 4, 6 / HOUR)
-CLAIMS = Budget("claims", "interface", "the same, to addresses of devices known for a day or labelled", 256, 0.05)
-CLAIMS_ON_NEWER = Budget(
-    "claims_on_newer", "interface", "the same, to addresses of newer devices that answered", 256, 0.05,
-)  # fmt: skip
-CLAIMS_ON_UNCONFIRMED = Budget(
-    "claims_on_unconfirmed", "interface", "the same, to addresses of devices that never answered", 256, 0.05,
-)  # fmt: skip
+CLAIMS = Budget("claims", "interface", "the same, where a resident or a labelled device holds it", 256, 0.05)
+CLAIMS_ON_STRANGERS = Budget("claims_on_strangers", "interface", "the same, where another device does", 256, 0.05)
+FIRST_CLAIMS = Budget("first_claims", "address", "the same, while one of these two is used up", 2, 2 / DAY)
 GATEWAY_CLAIMS = Budget(
     "gateway_claims", "network", "further MACs at the gateway's address; those beyond are counted", 8, 1 / MINUTE,
 )  # fmt: skip

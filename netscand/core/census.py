@@ -56,12 +56,12 @@ class Census:
         self._budgets = budgets
         self._doors: dict[int, _Door] = {}
 
-    def admits(self, seen: Observation, *, confirmed: bool) -> bool:
-        """Return whether one more device may be published now."""
+    def admits(self, seen: Observation, *, confirmed: bool, has_room: bool) -> bool:
+        """Return whether one more device may be published now; `has_room` for one that answered us."""
         interface, now = seen.interface, seen.at
         door = self._door(interface)
         row = NEWCOMERS_THAT_ANSWER if confirmed else NEWCOMERS
-        if confirmed and not self.has_room(interface):
+        if confirmed and not has_room:
             self._budgets.refuse(row, now)
         elif self._budgets.take(row, interface, now) or self._is_back(door, seen):
             door.waiting.pop(seen.mac, None)

@@ -9,9 +9,9 @@ from math import inf
 
 from netscand.core.budgets import (
     CLAIMS,
-    CLAIMS_ON_NEWER,
-    CLAIMS_ON_UNCONFIRMED,
+    CLAIMS_ON_STRANGERS,
     CONFLICTS,
+    FIRST_CLAIMS,
     GATEWAY_CLAIMS,
     OWN_CLAIMS,
     Budget,
@@ -78,15 +78,18 @@ class Claims:
             self._published.popitem(last=False)
 
     def _take(self, network: Network, ip: Ip, old: Device, now: float) -> bool:
-        """Take from the budget of the address and from that of all addresses of such devices; from both or none."""
-        address = network.id, ip
-        shared = CLAIMS_ON_NEWER if old.confirmed else CLAIMS_ON_UNCONFIRMED
-        if is_resident(old, now):
-            shared = CLAIMS
-        if not self._budgets.has(CONFLICTS, address, now):
-            self._budgets.refuse(CONFLICTS, now)
+        """Take from the budget of the address, and from that of all addresses of such devices or its first ones."""
+        budgets, address = self._budgets, (network.id, ip)
+        shared = CLAIMS if is_resident(old, now) else CLAIMS_ON_STRANGERS
+        if not budgets.has(CONFLICTS, address, now):
+            budgets.refuse(CONFLICTS, now)
             return False
-        return self._budgets.take(shared, network.index, now) and self._budgets.take(CONFLICTS, address, now)
+        if budgets.has(shared, network.index, now):
+            return budgets.take(shared, network.index, now) and budgets.take(CONFLICTS, address, now)
+        if budgets.has(FIRST_CLAIMS, address, now):
+            return budgets.take(FIRST_CLAIMS, address, now) and budgets.take(CONFLICTS, address, now)
+        budgets.refuse(shared, now)
+        return False
 
 
 def _guard(network: Network, ip: Ip) -> Budget:

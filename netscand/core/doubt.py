@@ -216,13 +216,15 @@ class Doubt:
 
 
 def _oldest(devices: list[Device], now: float) -> list[Device]:
-    """Those that were known for a day, or by a user; where these are too few, those that were found first."""
+    """Those that were known for longest: for a day, and half as long as others; or by the same scan as the first."""
+    devices = sorted(devices, key=lambda device: device.first_seen)
     residents = [each for each in devices if is_resident(each, now)]
     if len(residents) >= LEAST_SILENT:
-        return residents
+        half = (now + residents[LEAST_SILENT - 1].first_seen) / 2
+        return [each for each in residents if each.first_seen <= half]
     oldest: list[Device] = []
     found = -inf
-    for each in sorted(devices, key=lambda device: device.first_seen):
+    for each in devices:
         if len(oldest) >= LEAST_OLDEST and each.first_seen > found + FOUND_TOGETHER:
             break
         if each.first_seen > found + FOUND_TOGETHER:

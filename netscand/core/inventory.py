@@ -107,13 +107,10 @@ class Inventory(Watch):
 
     def _confirm(self, device: Device, at: float) -> tuple[Event, ...]:
         """It answered us for the first time: count it so, if there is room or somebody makes it."""
-        gone = self._make_room(device.interface, at)
+        absent = self._census.to_go(device.interface, at)
+        gone = (self.forget(absent, at, GONE),) if absent else ()
         self._census.confirm(device)
         return gone
-
-    def _make_room(self, interface: int, at: float) -> tuple[Event, ...]:
-        absent = self._census.to_go(interface, at)
-        return (self.forget(absent, at, GONE),) if absent else ()
 
     def _discover(self, seen: Observation, network: Network, rtt: float | None) -> tuple[Event, ...]:
         if seen.evidence is Evidence.PROXIED:
@@ -122,22 +119,27 @@ class Inventory(Watch):
             return self.addresses.accuse(seen, network, None)
         if seen.goodbye:
             return ()
-        gone = list(self._make_room(seen.interface, seen.at)) if rtt is not None else []
+        answers, absent = rtt is not None, None
+        has_room = answers and self._census.has_room(seen.interface)
+        if answers and not has_room:
+            absent = self._census.to_go(seen.interface, seen.at)
+            has_room = absent is not None
         urgent = self.addresses.is_urgent(seen, network)
-        if not urgent and not self._census.admits(seen, confirmed=rtt is not None):
+        if not urgent and not self._census.admits(seen, confirmed=answers, has_room=has_room):
             self._hint(seen, network)
             return (*self.addresses.accuse(seen, network, None), *self._census.flood(seen, network.id))
+        gone = [self.forget(absent, seen.at, GONE)] if absent else []
         device = Device(seen.mac, seen.at, seen.at, Presence(seen.at, self._rulebook.of(network)), status_since=seen.at)
         device.reason = SPOKEN[seen.evidence]
         device.interface = seen.interface
         self.devices[seen.mac] = device
         evicted = None
-        if rtt is not None:
-            device.rtt = rtt
+        device.rtt = rtt
+        if has_room:
             self._census.confirm(device)
         else:
             evicted = self._census.add(device)
-        odd = self.addresses.hear(device, seen, network, answers=rtt is not None)
+        odd = self.addresses.hear(device, seen, network, answers=answers)
         self._schedule(device)
         found = Event(
             EventKind.DISCOVERED, seen.at, network.id, device, seen.ip, None, seen.evidence, device.reason,
@@ -185,9 +187,7 @@ class Inventory(Watch):
             else network
             for network in networks
         )
-        for network in self.networks.values():
-            if network.state in SCANNED:
-                self.addresses.open(network.id)
+        self.addresses.open(network for network in self.networks.values() if network.state in SCANNED)
         events: list[Event] = []
         up = {network.id for network in self.networks.values() if network.state in SCANNED}
         # What is gone first: a network with another name is told as the end of one and the start of the other.

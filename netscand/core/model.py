@@ -155,6 +155,8 @@ class Observation(NamedTuple):
     """It says that it is a default router of IPv6, or no more."""
     vendor_class: str | None = None
     """What its DHCP client calls itself (option 60), cleaned."""
+    via: Mac | None = None
+    """Of `proxied`: the Ethernet source, which said so."""
 
 
 @dataclass(slots=True)

@@ -49,7 +49,7 @@ class Naming:
         if not self._fits(device, source):
             return None
         was = device.hostname
-        if name != was and not may_change(self._budgets, RENAMES, device, at, first=was is None):
+        if name != was and not may_change(self._budgets, RENAMES, device, at):
             return None
         previous: Mapping[str, object] = {"hostname": was, "hostname_source": device.hostname_source}
         device.hostname, device.hostname_source = name, source

@@ -2,10 +2,13 @@
 
 Anybody can make up MACs, answer in their name, and keep them there for a while. Nobody can make them known since
 yesterday, or labelled by a user. So what strangers do is paid by one budget, what residents do by another, and what a
-user said a word of by none but its own.
+user said a word of by none but its own. Where the one that many share is used up, each device has a few changes of its
+own left: who leaves is published, whatever others do.
 """
 
-from netscand.core.budgets import DAY, RESIDENTS, STRANGERS, Budget, Budgets
+from collections.abc import Hashable
+
+from netscand.core.budgets import DAY, FIRST_CHANGES, RESIDENTS, STRANGERS, Budget, Budgets
 from netscand.core.model import Device
 from netscand.core.words import said_of
 
@@ -17,23 +20,26 @@ def is_resident(device: Device, now: float) -> bool:
 
 def could_change(budgets: Budgets, row: Budget, device: Device, now: float) -> bool:
     """Return whether `may_change` would allow it, and spend nothing."""
-    shared = _shared(device, now)
-    return budgets.has(row, device.mac, now) and (not shared or budgets.has(shared, device.interface, now))
+    return budgets.has(row, device.mac, now) and _payer(budgets, device, now) is not None
 
 
-def may_change(budgets: Budgets, row: Budget, device: Device, now: float, *, first: bool = False) -> bool:
-    """Return whether a device may cause one more event of the kind that `row` limits; if so, it is spent.
-
-    `first`: its first name, its first IPv4 address. Each new device was paid for already, and has these.
-    """
-    shared = None if first else _shared(device, now)
-    if shared and not budgets.has(shared, device.interface, now):
-        budgets.refuse(shared, now)
+def may_change(budgets: Budgets, row: Budget, device: Device, now: float) -> bool:
+    """Return whether a device may cause one more event of the kind that `row` limits; if so, it is spent."""
+    payer = _payer(budgets, device, now)
+    if payer is None:
+        budgets.refuse(_shared(device, now), now)
         return False
-    return budgets.take(row, device.mac, now) and (not shared or budgets.take(shared, device.interface, now))
+    return budgets.take(row, device.mac, now) and (said_of(device) or budgets.take(*payer, now))
 
 
-def _shared(device: Device, now: float) -> Budget | None:
-    if said_of(device):
-        return None
+def _payer(budgets: Budgets, device: Device, now: float) -> tuple[Budget, Hashable] | None:
+    """Return the budget that pays for a device, and its spender; None: none has anything left."""
+    shared = _shared(device, now), device.interface
+    if said_of(device) or budgets.has(*shared, now):
+        return shared
+    own = FIRST_CHANGES, device.mac
+    return own if budgets.has(*own, now) else None
+
+
+def _shared(device: Device, now: float) -> Budget:
     return RESIDENTS if is_resident(device, now) else STRANGERS

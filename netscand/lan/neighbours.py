@@ -1,4 +1,4 @@
-"""The kernel's own neighbours, as it finds them reachable: evidence that no frame of ours has to be sent for.
+"""The kernel's own neighbours, as it finds them reachable: a reason to ask them, and no evidence (core/hints.py).
 
 It knows by more than ARP and NDP: a TCP connection that goes forward proves its neighbour alive. Only the moment in
 which one becomes reachable counts; what is stale proves nothing. Source: rtnetlink(7), include/uapi/linux/neighbour.h.

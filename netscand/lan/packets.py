@@ -42,20 +42,18 @@ def decode(frame: bytes, at: float, interface: int) -> Observation | None:
         return None
     source, kind, mac, ip, target = _ETHERNET_ARP.unpack_from(frame)
     reply = _IS_REPLY.get(kind)
-    if reply is None or mac[0] & 1 or mac == NO_MAC:
+    if reply is None or mac == NO_MAC:
         return None
     if ip[0] in _NO_HOST or ip == _EVERYONE:
         # An ARP probe claims nothing: it asks whether anyone holds `target` (RFC 5227, 2.1.1). What else has no host's
         # address as its sender is nonsense.
-        if reply or ip != NO_IP or source != mac:
+        if reply or ip != NO_IP or source != mac or mac[0] & 1:
             return None
         return Observation(at, interface, mac, None, Evidence.ARP_PROBE)
-    if source != mac:
-        evidence = Evidence.PROXIED
-    elif ip == target:
-        evidence = Evidence.ARP_ANNOUNCEMENT
-    else:
-        evidence = Evidence.ARP_REPLY if reply else Evidence.ARP_REQUEST
+    if source != mac or mac[0] & 1:  # no station has a group's MAC, but others may take it for the address
+        return Observation(at, interface, mac, ip, Evidence.PROXIED, via=Mac(source))
+    spoken = Evidence.ARP_REPLY if reply else Evidence.ARP_REQUEST
+    evidence = Evidence.ARP_ANNOUNCEMENT if ip == target else spoken
     return Observation(at, interface, mac, ip, evidence)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from netscand.core import census
+from netscand.core.budgets import NEWCOMERS_THAT_ANSWER, STRANGERS
 from netscand.core.model import Ask, EventKind, Evidence, Ip, Mac, Observation, Status
 from netscand.core.presence import Rules
 from tests.core.world import World, ip, mac, network
@@ -62,6 +63,12 @@ def with_gateway(rules: Rules = QUICK, alive: int = 6) -> World:
     return world
 
 
+def age(world: World, seconds: float = DAY) -> None:
+    """Let all that are known now have been known for so much longer."""
+    for device in world.inventory.devices.values():
+        device.first_seen -= seconds
+
+
 def kinds(world: World) -> list[EventKind]:
     return [event.kind for event in world.events]
 
@@ -71,12 +78,12 @@ def kinds(world: World) -> list[EventKind]:
 
 def test_hours_of_made_up_devices_cost_few_events_and_the_household_keeps_its_own() -> None:
     """Devices that answer and never did, with addresses and names without end, that come, go and come back."""
-    world = World(rules=QUICK)
+    world = World([network(interval=600.0)], rules=QUICK)
     world.alive(10)
-    world.run(DAY + 600)
+    world.run(600)
+    age(world)
     world.events.clear()
     begun, made = world.now, 0
-    away = 0
     while world.now < begun + 4 * HOUR:
         for _ in range(20):
             made += 1
@@ -92,7 +99,6 @@ def test_hours_of_made_up_devices_cost_few_events_and_the_household_keeps_its_ow
             world.hosts[2, ip("10.0.0.10")] = mac(1)
         world.run(10)
         world.frames.clear()
-        away += 1
     household = {mac(number) for number in range(1, 11)}
     real = [event for event in world.events if event.device and event.device.mac in household]
     theirs = Counter(event.kind for event in world.events if not event.device or event.device.mac not in household)
@@ -132,7 +138,7 @@ def test_who_changes_its_name_for_hours_is_published_a_few_times_an_hour() -> No
 
 def test_a_phone_has_its_privacy_addresses() -> None:
     """A few an hour, all day long; and the address of IPv4 that it is known by is never pushed out by them."""
-    world = World([replace(network(), own6=OWN6)], rules=QUICK)
+    world = World([replace(network(interval=DAY), own6=OWN6)], rules=Rules(60.0, 60.0, 600.0))
     world.alive(3)
     world.run(60)
     for number in range(24 * 4):
@@ -173,6 +179,30 @@ class Flooded(World):
             at = self.now + 0.0001
             self._air.append((at, Observation(at, 2, mac(0x800000 + self.made), ask.ip, Evidence.ARP_REPLY)))
         super()._send(ask)
+
+
+def test_who_leaves_is_published_while_strangers_spend_all_there_is() -> None:
+    """Also one that came today, as they did: what it does first, no other can spend."""
+    world = World(rules=QUICK)
+    world.alive(10)
+    world.run(120)
+
+    def spend() -> None:
+        while world.inventory.budgets.take(STRANGERS, 2, world.now):
+            pass
+
+    spend()
+    world.events.clear()
+    del world.hosts[2, ip("10.0.0.10")]
+    say(world, mac(2), "10.0.0.77", Evidence.ARP_ANNOUNCEMENT, name="laptop", name_source="dhcp")
+    world.hear(mac(3), "10.0.0.13", Evidence.ARP_ANNOUNCEMENT)
+    for _ in range(60):
+        world.run(1)
+        spend()
+    told = {(event.kind, event.device.mac) for event in world.events if event.device}
+    assert told >= {
+        (K.OFFLINE, mac(1)), (K.ADDRESS_ADDED, mac(2)), (K.RENAMED, mac(2)), (K.ADDRESS_CONFLICT, mac(3)),
+    }  # fmt: skip
 
 
 def test_a_flood_that_answers_keeps_no_newcomer_out() -> None:
@@ -269,10 +299,11 @@ def test_what_another_station_says_of_the_gateways_address_is_published(claimed:
     """An ARP reply with its own Ethernet source, and another's MAC in it, takes the address as well."""
     world = with_gateway()
     for _ in range(3):
-        world.hear(claimed, GATEWAY, Evidence.PROXIED)
+        say(world, claimed, GATEWAY, Evidence.PROXIED, via=mac(98))
     (told,) = world.of(K.GATEWAY_CHANGED)
+    assert told.reason.startswith(f"{mac(98).hex(':')} claims it for {claimed.hex(':')}; ")
     assert (told.address, told.other) == (ip(GATEWAY), mac(1))
-    assert claimed.hex(":") in told.reason or (told.device and told.device.mac == claimed)
+    assert told.device is world.inventory.devices.get(claimed)
     assert world.inventory.addresses.holder(network().id, ip(GATEWAY)) is world.inventory.devices[mac(1)]
     world.hear(mac(1), GATEWAY, Evidence.PROXIED)  # an access point that answers for the gateway
     assert len(world.of(K.GATEWAY_CHANGED)) == 1
@@ -443,14 +474,19 @@ def crowd(world: World, count: int = 150) -> Callable[[Ask], bool]:
     return lambda ask: ask.ip >= ip("10.0.0.100")
 
 
-@pytest.mark.parametrize(("known_for", "gateway"), [(600.0, False), (2 * DAY, False), (600.0, True)])
-def test_made_up_devices_that_answered_hide_nobody_who_leaves(known_for: float, gateway: bool) -> None:
-    """150 of them answer, and fall silent at once: the others answer all the same."""
+@pytest.mark.parametrize(
+    ("residents", "made_up", "gateway"),
+    [(0.0, 0.0, False), (DAY, 0.0, False), (30 * DAY, 2 * DAY, False), (0.0, 0.0, True)],
+)
+def test_made_up_devices_that_answered_hide_nobody_who_leaves(residents: float, made_up: float, gateway: bool) -> None:
+    """150 of them answer, for days perhaps, and fall silent at once: the others answer all the same."""
     world = World([network(gateway="10.0.0.10" if gateway else None)], rules=QUICK)
     world.alive(20)
-    world.run(known_for)
+    world.run(600)
+    age(world, residents - made_up)
     deaf = crowd(world)
     world.run(300)
+    age(world, made_up)
     assert world.inventory.devices[mac(1_149)].confirmed
     world.events.clear()
     since = {number: world.inventory.devices[mac(number)].status_since for number in range(1, 21)}
@@ -535,7 +571,8 @@ def test_devices_that_answered_for_an_hour_push_no_resident_out(monkeypatch: pyt
     monkeypatch.setattr(census, "MOST_CONFIRMED", 40)
     world = World([network(interval=86_400)], rules=QUICK)
     world.alive(10)
-    world.run(DAY + 600)
+    world.run(600)
+    age(world)
     for number in (10, 11, 12):
         del world.hosts[2, ip(f"10.0.0.{number}")]
     world.run(600)
@@ -546,3 +583,19 @@ def test_devices_that_answered_for_an_hour_push_no_resident_out(monkeypatch: pyt
     assert {mac(number) for number in range(1, 11)} <= devices.keys()
     assert mac(1_199) in devices
     assert sum(device.confirmed for device in devices.values()) <= 40
+
+
+def test_who_is_not_let_in_pushes_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table is full, and so is the budget of newcomers: nobody goes for one who does not come."""
+    monkeypatch.setattr(census, "MOST_CONFIRMED", 5)
+    world = World([network(interval=DAY)], rules=QUICK)
+    world.alive(5)
+    world.run(60)
+    world.hosts.clear()
+    world.run(200)
+    while world.inventory.budgets.take(NEWCOMERS_THAT_ANSWER, 2, world.now):
+        pass
+    answer(world, mac(99), "10.0.0.99")
+    known = {device.mac for device in world.inventory.devices.values() if not device.is_self}
+    assert known == {mac(number) for number in range(1, 6)}
+    assert kinds(world)[-1] is K.FLOOD

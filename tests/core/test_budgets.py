@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netscand.core.budgets import (
+    ADDRESSES,
     DAY,
+    FIRST_CHANGES,
     LIMITING_FOR,
     MOST_SPENDERS,
-    RENAMES,
     RESIDENTS,
     STRANGERS,
     Budget,
@@ -18,7 +19,7 @@ from netscand.core.budgets import (
 )
 from netscand.core.model import Device, Mac
 from netscand.core.presence import Presence, Rules
-from netscand.core.strangers import is_resident, may_change
+from netscand.core.strangers import could_change, is_resident, may_change
 
 ROW = Budget("claims", "interface", "claims", 2, 0.5)
 
@@ -81,6 +82,14 @@ def test_a_large_network_has_more_at_once() -> None:
     assert [budgets.take(row, 2, 3.0) for _ in range(4)] == [True, True, True, False]
 
 
+def test_what_costs_more_takes_more() -> None:
+    budgets = Budgets()
+    row = ROW._replace(at_once=10)
+    assert [budgets.take(row, "a", 0.0, units) for units in (8, 3, 2)] == [True, False, True]
+    assert budgets.take(row, "a", 6.0, 3)
+    assert budgets.take(row._replace(at_once=20), "a", 6.0, 10), "a row may be given other figures"
+
+
 def test_what_would_be_granted_is_known_before() -> None:
     budgets = Budgets()
     for _ in range(5):
@@ -103,7 +112,7 @@ def test_every_row_is_named_once_and_grants_something() -> None:
     rows = table()
     assert len({row.name for row in rows}) == len(rows) > 15
     assert all(re.fullmatch("[a-z_]+", row.name) for row in rows)
-    assert all(row.at_once >= 1 and row.per_second > 0 for row in rows)
+    assert all(row.at_once >= 1 and row.per_second > 0 for row in rows if row.at_once or row.per_second)
     assert {row.spender for row in rows} <= {"device", "address", "interface", "network", "account"}
     assert all(row.for_each_address == (0.0, 0.0) or row.spender == "interface" for row in rows)
 
@@ -117,13 +126,14 @@ def test_a_device_that_a_user_labelled_pays_for_nobody() -> None:
     for shared in (STRANGERS, RESIDENTS):
         while budgets.take(shared, 2, DAY):
             pass
-    assert may_change(budgets, RENAMES, labelled, DAY)
-    assert not may_change(budgets, RENAMES, resident, DAY)
-    assert may_change(budgets, RENAMES, stranger, DAY, first=True)
-    assert not may_change(budgets, RENAMES, stranger, DAY)
+    row = ADDRESSES._replace(at_once=20)
+    for device, changes in ((labelled, 20), (resident, FIRST_CHANGES.at_once), (stranger, FIRST_CHANGES.at_once)):
+        could = [could_change(budgets, row, device, DAY) and may_change(budgets, row, device, DAY) for _ in range(30)]
+        assert could.count(True) == changes
+        assert not may_change(budgets, row, device, DAY)
     assert (is_resident(resident, DAY), is_resident(resident, DAY - 1), is_resident(stranger, DAY)) == (
         True,
         False,
         False,
     )
-    assert budgets.limiting(DAY) == ("strangers", "residents")
+    assert set(budgets.limiting(DAY)) == {"strangers", "residents", "addresses"}

@@ -81,10 +81,10 @@ def row_of(budget: budgets.Budget) -> str:
     """A budget as its row in the page: what it grants at once, and in an hour."""
     granted = (budget.at_once, 3_600 * budget.per_second)
     for_each = (budget.for_each_address[0], 3_600 * budget.for_each_address[1])
-    cells = (
-        f"{most:g}" + (f", or {each:.3g} for each address" if each else "")
+    cells = [
+        (f"{most:g}" if most else "by the configuration") + (f", or {each:.3g} for each address" if each else "")
         for most, each in zip(granted, for_each, strict=True)
-    )
+    ]
     return f"| `{budget.name}` | {budget.spender} | {budget.limits} | {' | '.join(cells)} |"
 
 

@@ -50,7 +50,7 @@ def says(
         "DNSMASQ_OFFER": [says(SERVER, "10.77.0.1", DHCP, dhcp_server=ip("10.77.0.1"))],
         "DNSMASQ_ACK": [
             says(SERVER, "10.77.0.1", DHCP, dhcp_server=ip("10.77.0.1")),
-            says(CLIENT, "10.77.0.102", Evidence.PROXIED, joining=True),
+            says(CLIENT, "10.77.0.102", Evidence.PROXIED, joining=True, via=SERVER),
         ],
         "NETWORKD_DISCOVER": [says(Mac(bytes.fromhex("525400770005")), None, DHCP, "server", joining=True)],
         "NETWORKD_RELEASE": [says(Mac(bytes.fromhex("525400770005")), None, DHCP, goodbye=True)],
@@ -217,7 +217,7 @@ def test_who_speaks_for_another_station_is_a_proxy() -> None:
         words.solicitation("fe80::9", "fe80::1", told="52:54:00:00:00:99"),
         words.advertisement("fe80::9", told="52:54:00:00:00:99"),
     ):
-        assert heard(frame) == (says(other, "fe80::9", Evidence.PROXIED),)
+        assert heard(frame) == (says(other, "fe80::9", Evidence.PROXIED, via=PHONE),)
 
 
 def test_an_advertisement_nobody_asked_for_is_an_announcement() -> None:

@@ -5,7 +5,7 @@ from time import process_time
 import pytest
 
 from netscand.core import census
-from netscand.core.budgets import CLAIMS_ON_UNCONFIRMED
+from netscand.core.budgets import CLAIMS_ON_STRANGERS
 from netscand.core.model import Ask, EventKind, Evidence, Observation, Status
 from netscand.core.presence import Rules
 from netscand.core.targets import resolve
@@ -137,7 +137,7 @@ def test_a_flood_hides_no_claim_to_the_address_of_who_answers_us() -> None:
     world.alive(6)
     world.run(60)
     world.hear(mac(99), "10.0.0.99")
-    while world.inventory.budgets.take(CLAIMS_ON_UNCONFIRMED, 2, world.now):
+    while world.inventory.budgets.take(CLAIMS_ON_STRANGERS, 2, world.now):
         pass
     world.hear(mac(99), "10.0.0.10", Evidence.ARP_ANNOUNCEMENT)
     (told,) = world.of(K.ADDRESS_CONFLICT)

@@ -6,7 +6,7 @@ from math import inf
 import pytest
 
 from netscand.core import census, proxies, watch
-from netscand.core.budgets import CLAIMS_ON_UNCONFIRMED
+from netscand.core.budgets import CLAIMS_ON_STRANGERS, FIRST_CLAIMS
 from netscand.core.model import Ask, EventKind, Evidence, Ip, NetworkState, Observation, Status
 from tests.core.world import World, ip, mac, network
 
@@ -168,7 +168,7 @@ def test_unconfirmed_devices_are_bounded_and_the_oldest_go_first(monkeypatch: py
     world.alive(20)
     world.run(5)
     for number in range(1000, 2000):
-        world.now += 20.0
+        world.now += 50.0
         world.hear(mac(number), "10.0.0.200")
     devices = world.inventory.devices
     assert len(devices) == 1 + 20 + 100
@@ -300,8 +300,9 @@ def test_made_up_devices_that_claim_each_others_addresses_cost_few_events(apart:
         world.now += apart
         world.hear(*claims[turn % len(claims)])
     told = [event for event in world.events[before:] if event.kind is not K.ADDRESS_REMOVED]  # told with the move
-    row = CLAIMS_ON_UNCONFIRMED
-    assert len(told) <= 80 * 8 + row.at_once + (world.now - begun) * row.per_second
+    many, each = CLAIMS_ON_STRANGERS, FIRST_CLAIMS
+    most = 80 * 8 + many.at_once + (world.now - begun) * many.per_second + len(claims) * each.at_once
+    assert len(told) <= most
     world.hear(mac(3), "10.0.0.10")
     world.hear(mac(3), "10.0.0.1")
     assert {event.other for event in world.events[-4:]} >= {mac(1), mac(2)}
@@ -311,12 +312,13 @@ def test_an_address_whose_move_could_not_be_told_moves_later() -> None:
     world = World()
     world.hear(mac(1), "10.0.0.77")
     world.now += 3600
-    while world.inventory.budgets.take(CLAIMS_ON_UNCONFIRMED, 2, world.now):
+    budgets, address = world.inventory.budgets, (network().id, ip("10.0.0.77"))
+    while budgets.take(CLAIMS_ON_STRANGERS, 2, world.now) or budgets.take(FIRST_CLAIMS, address, world.now):
         pass
     world.hear(mac(2), "10.0.0.77")
     assert not world.of(K.ADDRESS_MOVED)
     assert world.inventory.devices[mac(1)].ip == ip("10.0.0.77")
-    world.now += 1 / CLAIMS_ON_UNCONFIRMED.per_second
+    world.now += 1 / CLAIMS_ON_STRANGERS.per_second
     world.hear(mac(2), "10.0.0.77")
     assert len(world.of(K.ADDRESS_MOVED)) == 1
     assert world.inventory.devices[mac(1)].addresses == []

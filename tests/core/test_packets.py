@@ -70,16 +70,16 @@ def judged_by_scapy(frame: bytes) -> tuple[Mac, Ip | None, Evidence] | None:
     if (heard.hwtype, heard.ptype, heard.hwlen, heard.plen) != (1, 0x0800, 6, 4) or heard.op not in (1, 2):
         return None
     mac = Mac(bytes.fromhex(heard.hwsrc.replace(":", "")))
-    if heard.hwsrc == "00:00:00:00:00:00" or int(heard.hwsrc[:2], 16) & 1:
+    if heard.hwsrc == "00:00:00:00:00:00":
         return None
-    sender = IPv4Address(heard.psrc)
+    sender, is_group = IPv4Address(heard.psrc), bool(mac[0] & 1)
     if sender == IPv4Address("0.0.0.0"):
-        is_probe = heard.op == 1 and seen.src == heard.hwsrc
+        is_probe = heard.op == 1 and seen.src == heard.hwsrc and not is_group
         return (mac, None, Evidence.ARP_PROBE) if is_probe else None
     nobody = sender.is_multicast or sender.is_loopback or str(sender) == "255.255.255.255" or heard.psrc[:2] == "0."
     if nobody:
         return None
-    if seen.src != heard.hwsrc:
+    if seen.src != heard.hwsrc or is_group:
         evidence = Evidence.PROXIED
     elif heard.psrc == heard.pdst:
         evidence = Evidence.ARP_ANNOUNCEMENT
@@ -99,6 +99,7 @@ def test_the_decoder_reads_every_frame_as_scapy_does(frame: bytes) -> None:
     assert (seen and (seen.mac, seen.ip, seen.evidence)) == expected
     if seen:
         assert (seen.at, seen.interface) == (12.5, 3)
+        assert seen.via == (frame[6:12] if seen.evidence is Evidence.PROXIED else None)
 
 
 @given(st.binary(max_size=9000))
@@ -120,13 +121,20 @@ def test_any_bytes_are_an_observation_or_nothing(frame: bytes) -> None:
     ids=["request", "reply", "probe", "announcement", "announcing reply", "proxied", "proxied announcement"],
 )
 def test_each_kind_of_arp_is_told_apart(frame: bytes, ip: Ip | None, evidence: Evidence) -> None:
-    assert packets.decode(frame, 1.0, 2) == Observation(1.0, 2, OTHER, ip, evidence)
+    via = OURS if evidence is Evidence.PROXIED else None
+    assert packets.decode(frame, 1.0, 2) == Observation(1.0, 2, OTHER, ip, evidence, via=via)
+
+
+def test_a_groups_mac_is_no_station_and_yet_a_claim() -> None:
+    """Who believes it sends to everybody what was meant for one: so the gateway's address is taken, too."""
+    seen = packets.decode(arp(2, source=packets.BROADCAST, sha=packets.BROADCAST), 1.0, 2)
+    assert seen == Observation(1.0, 2, packets.BROADCAST, IP, Evidence.PROXIED, via=packets.BROADCAST)
 
 
 @pytest.mark.parametrize(
     "frame",
     [
-        arp(sha=packets.BROADCAST, source=packets.BROADCAST),
+        arp(1, sha=packets.BROADCAST, source=packets.BROADCAST, spa=bytes(4)),
         arp(sha=bytes(6), source=bytes(6)),
         arp(spa=bytes([127, 0, 0, 1])),
         arp(spa=bytes([224, 0, 0, 251])),
@@ -140,7 +148,7 @@ def test_each_kind_of_arp_is_told_apart(frame: bytes, ip: Ip | None, evidence: E
         arp()[:12] + b"\x81\x00\x00\x05" + arp()[12:],
     ],
     ids=[
-        "sender broadcast", "sender zero", "loopback", "multicast", "limited broadcast", "reply from nowhere",
+        "broadcast's probe", "sender zero", "loopback", "multicast", "limited broadcast", "reply from nowhere",
         "probe in another's name", "reverse ARP", "not Ethernet", "not IPv4", "wrong lengths", "tagged",
     ],
 )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 
 from netscand.core import addresses, names, servers
 from netscand.core.budget import BURST_S
-from netscand.core.budgets import DHCP_SERVERS, RENAMES, STRANGERS
+from netscand.core.budgets import DHCP_SERVERS, FIRST_CHANGES, RENAMES, STRANGERS
 from netscand.core.model import ALL_NODES, EventKind, Evidence, Ip, Mac, Observation
 from tests.core.world import World, ip, mac, network
 
@@ -87,19 +87,22 @@ def test_who_changes_its_name_all_the_time_is_told_a_few_times_an_hour() -> None
 
 
 def test_many_made_up_names_are_told_within_a_bound_and_the_rest_when_heard_again() -> None:
-    """The first name of each goes with its discovery; the next ones, of 2,000 that came within a day, are bounded."""
+    """Of 2,000 devices that came today: what strangers may, and then some of each."""
     world = World([network("10.0.0.0/20")])
     for number in range(2000):
         world._tell(
             world.inventory.observe(Observation(world.now, 2, mac(number), None, Evidence.DHCP), network(), 0.1)
         )
+    budgets = world.inventory.budgets
+    for number in range(2000):
+        while budgets.take(FIRST_CHANGES, mac(number), world.now):
+            pass
     for again in (1, 2, 3, 4):
         for number in range(2000):
-            named(world, mac(number), f"name{number} {again}", "dhcp", f"10.0.{number // 250}.{number % 250 + 3}")
-    changed = [event for event in world.of(EventKind.RENAMED) if event.previous and event.previous["hostname"]]
-    assert len(changed) == 4094
+            say(world, mac(number), None, Evidence.DHCP, name=f"name{number} {again}", name_source="dhcp")
+    assert len(world.of(EventKind.RENAMED)) == 4094
     world.now += 1 / STRANGERS.per_second
-    named(world, mac(1999), "at last", "dhcp")
+    say(world, mac(1999), None, Evidence.DHCP, name="at last", name_source="dhcp")
     assert name_of(world, mac(1999)) == ("at last", "dhcp")
 
 

@@ -65,7 +65,7 @@ def _of_client(
     seen = Observation(
         sender.at, sender.interface, client, ciaddr if is_host(ciaddr) and not leaving else None, evidence, joining,
         leaving, name, "dhcp" if name else None, served_by if kind[0] == REQUEST else None,
-        vendor_class=clean_text(options.get(VENDOR_CLASS, b"")),
+        vendor_class=clean_text(options.get(VENDOR_CLASS, b"")), via=None if client == sender.mac else sender.mac,
     )  # fmt: skip
     return (seen,)
 
@@ -78,7 +78,7 @@ def _of_server(kind: bytes, client: Mac, yiaddr: Ip, served_by: Ip | None, sende
     seen = Observation(at, interface, sender.mac, ip, Evidence.DHCP, dhcp_server=served_by or ip)
     if kind[0] == ACK and is_host(yiaddr) and client != sender.mac:
         # The server spoke, not the client, which was heard in its own REQUEST: a reason to ask it.
-        return seen, Observation(at, interface, client, yiaddr, Evidence.PROXIED, joining=True)
+        return seen, Observation(at, interface, client, yiaddr, Evidence.PROXIED, joining=True, via=sender.mac)
     return (seen,)
 
 

@@ -69,7 +69,7 @@ def _seen(
 ) -> tuple[Observation, ...]:
     at, interface = sender.at, sender.interface
     if mac != sender.mac:  # another station speaks for it
-        return (Observation(at, interface, mac, ip, Evidence.PROXIED),) if is_station(mac) else ()
+        return (Observation(at, interface, mac, ip, Evidence.PROXIED, via=sender.mac),) if is_station(mac) else ()
     return (Observation(at, interface, mac, ip, Evidence.NDP, joining=joining, solicited=solicited, router=router),)
 
 
