@@ -1,9 +1,7 @@
 """`netscanctl backup FILE`: a consistent copy of the history."""
 
-import os
 import stat
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +11,7 @@ import click
 from netscanctl.cli import Session
 from netscanctl.client import Failure, Usage
 from netscanctl.render import size
+from netscanctl.whole_file import followed, replace
 
 MAGIC = b"SQLite format 3\x00"
 """How a database begins (https://sqlite.org/fileformat2.html, 1.3)."""
@@ -41,9 +40,8 @@ def command(session: Session, file: str) -> None:
         copy(sys.stdout.buffer.write)
         sys.stdout.buffer.flush()
         return
-    path = Path(os.path.realpath(file))  # a link stays a link
     try:
-        done = save(path, copy)
+        done = save(followed(file), copy)
     except OSError as wrong:
         raise Failure(f"cannot write {file}: {wrong.strerror or wrong}") from None
     session.terminal.talk(f"{file}: {size(done)}")
@@ -65,19 +63,8 @@ class Copy:
 
 
 def save(path: Path, copy: Callable[[Callable[[bytes], object]], int]) -> int:
-    """Write by `copy` what becomes `path` only when it is whole and on the disk. Raises Failure, OSError."""
+    """Write by `copy` what becomes `path`, for nobody else's eyes. Raises Failure, OSError."""
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(path.stat().st_mode):
             raise Failure(f"{path} is no regular file")
-    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
-    try:
-        with open(descriptor, "wb") as out:
-            done = copy(out.write)
-            out.flush()
-            os.fsync(descriptor)
-        os.replace(draft, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(draft)
-        raise
-    return done
+    return replace(path, lambda out: copy(out.write))

@@ -90,6 +90,8 @@ def command(
                 telling.cancel()
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
+        finally:
+            bookmark.close()
         return code
 
     if code := asyncio.run(run()):
