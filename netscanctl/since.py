@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from netscanctl.client import Usage
 from netscanctl.duration import seconds_in
 
-_CURSOR = re.compile(r"[0-9a-z]+-[0-9]+")
+_CURSOR = re.compile(r"[0-9a-z]+[-~][0-9]+")
 _NO_CURSOR = "--since {}: expected a cursor (such as k3f9-118)"
 
 

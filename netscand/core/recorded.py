@@ -4,7 +4,7 @@ Unlike everything else in the core, times here are unix seconds: the monotonic c
 ended with its boot.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -76,6 +76,10 @@ class Question:
     kinds: tuple[EventKind, ...] = ()
     mac: Mac | None = None
     limit: int = 500
+    gaps: bool = False
+    """Whether some of the events after `since` may be missing, because they are no longer kept."""
+    account: Hashable = None
+    """Who asks: the questions of one account wait for one another, and accounts take turns."""
 
 
 class CursorGone(Exception):
@@ -84,6 +88,10 @@ class CursorGone(Exception):
 
 class Unreadable(Exception):
     """The history cannot be read now; the text says why."""
+
+
+class TooLong(Unreadable):
+    """A question that was ended: the history is well, but this takes too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +113,21 @@ class Memory(NamedTuple):
     """When the daemon was last known to run."""
 
 
+class Later(NamedTuple):
+    """What became of a device after an event, as far as it takes to show it as it was right after that one."""
+
+    fields: Mapping[str, object]
+    """The fields that changed later, as they were before they did; `ip` and `patience` among them say nothing."""
+    whole: Remembered | None
+    """As it was when it was forgotten, later; None: it was not."""
+
+
 class Page(NamedTuple):
     """Events in order, and what it takes to show their devices as they were."""
 
     events: Sequence[Recorded]
-    changes: Mapping[Mac, Sequence[Recorded]]
-    """Of each device, what else happened to it since the page's beginning that changed more than its standing."""
+    later: Sequence[Later]
+    """Of each event."""
     through: int
     """Every event up to this number was looked at."""
 

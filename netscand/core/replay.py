@@ -4,11 +4,11 @@ Pure. An event keeps what it changed, as it was and as it became, so one rule se
 """
 
 from collections.abc import Callable, Mapping
-from heapq import merge
+from copy import copy
 
 from netscand.core.model import Address, Device, Event, EventKind, Mac, Status
 from netscand.core.presence import Presence, Rules
-from netscand.core.recorded import Memory, Page, Recorded, Remembered, copied
+from netscand.core.recorded import Later, Memory, Recorded, Remembered, copied
 
 VERDICTS: Mapping[EventKind, Status] = {
     EventKind.DISCOVERED: Status.ONLINE, EventKind.ONLINE: Status.ONLINE, EventKind.OFFLINE: Status.OFFLINE,
@@ -104,60 +104,42 @@ def recalled(memory: Memory, rules: Rules, offset: float, now: float) -> list[De
 # ---- backward -----------------------------------------------------------------------------------------------------
 
 
-def told_again(page: Page, current: Callable[[Mac], Device | None]) -> list[Event]:
-    """The events of a page, each with its device as it was then.
+def told_again(recorded: Recorded, later: Later, current: Callable[[Mac], Device | None]) -> Event:
+    """An event with its device as it was then.
 
-    `current` gives a device as it is after everything that page and changes know, in unix seconds. Of a device that is
-    no longer there the events tell what they know. What no event keeps (round trip, kinds, learned patience) is as now.
+    `current` gives a device as it is now, in unix seconds. Of a device that is no longer there the events tell what
+    they know. What no event keeps (round trip, kinds, learned patience) is as now.
     """
-    devices: dict[Mac, Device] = {}
-    told: list[Event] = []
-    shown = {recorded.sequence for recorded in page.events}
-    everything = merge(
-        reversed(page.events), *(reversed(changes) for changes in page.changes.values()), key=_sequence, reverse=True
-    )
-    for recorded in everything:
-        event, mac = recorded.event, recorded.mac
-        if mac is None:
-            told.append(event)
-            continue
-        device = devices.get(mac)
-        if recorded.whole is not None:
-            device = _revived(recorded.whole)
-        elif device is None:
-            device = _begin(recorded, current(mac))
-        devices[mac] = device
-        if recorded.sequence in shown:
-            told.append(event._replace(device=_as_told(device, recorded)))
-        _undo(device, recorded)
-        if event.kind is EventKind.DISCOVERED:
-            del devices[mac]  # what comes before was another life, which a `forgotten` ended
-    told.reverse()
-    return told
-
-
-def _sequence(recorded: Recorded) -> int:
-    return recorded.sequence
-
-
-def _begin(recorded: Recorded, now: Device | None) -> Device:
-    return copied(now) if now is not None else _revived(_first(recorded))
+    mac = recorded.mac
+    if mac is None:
+        return recorded.event
+    whole = recorded.whole or later.whole
+    now = current(mac) if whole is None else None
+    was = copied(now) if now is not None else _revived(whole or _first(recorded))
+    if recorded.whole is None:
+        for name, value in later.fields.items():
+            if name == "addresses":
+                was.addresses = [copy(held) for held in value]  # type: ignore[attr-defined]  # what is kept so
+            elif name not in ("ip", "patience", "kinds", *STANDING) and hasattr(was, name):
+                setattr(was, name, value)
+    _stand(was, recorded)
+    return recorded.event._replace(device=was)
 
 
 def _revived(whole: Remembered) -> Device:
     presence = Presence(whole.last_seen, Rules())
     presence.chosen = whole.chosen
-    device = Device(whole.mac, whole.first_seen, whole.last_seen, presence, addresses=list(whole.addresses))
+    addresses = [copy(held) for held in whole.addresses]
+    device = Device(whole.mac, whole.first_seen, whole.last_seen, presence, addresses=addresses)
     device.status, device.status_since, device.reason = whole.status, whole.status_since, whole.reason
     device.confirmed, device.known, device.label, device.notes = whole.confirmed, whole.known, whole.label, whole.notes
     device.hostname, device.hostname_source = whole.hostname, whole.hostname_source
     return device
 
 
-def _as_told(device: Device, recorded: Recorded) -> Device:
-    """The device as this event left it; what it changed besides its standing is so already."""
+def _stand(was: Device, recorded: Recorded) -> None:
+    """Its presence as this event left it; what else it changed is so already."""
     event = recorded.event
-    was = copied(device)
     if event.kind in VERDICTS:
         was.status, was.status_since, was.reason = VERDICTS[event.kind], event.at, event.reason
     elif recorded.standing is not None:
@@ -170,12 +152,3 @@ def _as_told(device: Device, recorded: Recorded) -> Device:
         held.last_seen = min(held.last_seen, was.last_seen)
         if held.ip == event.address and held.network == event.network and event.seen_at is not None:
             held.last_seen, held.evidence = was.last_seen, event.evidence or held.evidence
-    return was
-
-
-def _undo(device: Device, recorded: Recorded) -> None:
-    for name, value in (recorded.event.previous or {}).items():
-        if name == "addresses":
-            device.addresses = list(value)  # type: ignore[call-overload]  # what is kept under this name
-        elif name not in ("ip", "patience", "kinds", *STANDING) and hasattr(device, name):
-            setattr(device, name, value)

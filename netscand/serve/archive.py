@@ -1,6 +1,6 @@
 """What this room needs of the history."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import BinaryIO, Protocol
 
 from netscand.core.model import Mac
@@ -28,8 +28,10 @@ class Archive(Protocol):
     async def begin_of_last(self, question: Question) -> int:
         """The number after which the last `limit` events begin that fit."""
 
-    async def presence(self, mac: Mac, days: int, standing: Standing | None, now: float) -> Sequence[PresenceOfDay]:
-        """How long a device was online on each of the last UTC days; times in unix seconds."""
+    async def presence(
+        self, mac: Mac, days: int, standing: Standing | None, now: float, *, account: Hashable = None
+    ) -> Sequence[PresenceOfDay]:
+        """How long a device was online on each of the last UTC days; times in unix seconds. `account`: who asks."""
 
     async def backup(self) -> BinaryIO:
         """A consistent copy of the database, open to be read, without a name."""

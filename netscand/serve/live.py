@@ -249,7 +249,7 @@ class _Client:
         if self._past is None:
             return False
         subscriber = self._subscriber
-        missed = self._past.missed(since, moment, subscriber.fits)
+        missed = self._past.missed(since, moment, subscriber.fits, self._connection.peer.key)
         try:
             told = await anext(missed, None)
         except (CursorGone, Unreadable, ValueError) as gone:

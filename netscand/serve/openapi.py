@@ -23,7 +23,7 @@ MAC = Annotated[str, Meta(pattern=MAC_PATTERN, examples=["a4:83:e7:12:34:56"])]
 NUMBER = Annotated[int, Meta(ge=1, le=999_999_999)]
 EVENTS = Annotated[int, Meta(ge=1, le=5_000)]
 SINCE = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
-CURSOR = Annotated[str, Meta(pattern="^[A-Za-z0-9]{1,32}-[0-9]{1,18}$", examples=["k3f9-118"])]
+CURSOR = Annotated[str, Meta(pattern="^[A-Za-z0-9]{1,32}[-~][0-9]{1,18}$", examples=["k3f9-118"])]
 
 
 class Query(NamedTuple):

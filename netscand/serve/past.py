@@ -1,7 +1,8 @@
 """What happened before: `/api/events`, a device's events and days, the backup; and the past of a resumed stream."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from netscand.core.recorded import CursorGone, Question, Standing, Unreadable, c
 from netscand.core.replay import told_again
 from netscand.serve.answers import HEADERS, JSON, Refused, answer
 from netscand.serve.archive import Archive
+from netscand.serve.connection import Connection
 from netscand.serve.filters import EVERYTHING, Filter
 from netscand.serve.hub import Hub
 from netscand.serve.moment import Moment
@@ -22,7 +24,13 @@ from netscand.serve.scanner import Scanner
 from netscand.serve.translate import Translator, mac_text
 
 PART = 50
-"""Events that are read and told at a time: some 4 ms of the loop."""
+"""Events that are read at a time."""
+
+HOLD = 0.005
+"""Seconds of the loop that events take in one go; one with 64 addresses takes a millisecond."""
+
+LIST = "~"
+"""Stands for the - of a cursor where a list of events goes on: an event that is no longer kept is no gap in a list."""
 
 EVENTS, MOST_EVENTS = 500, 5_000
 """In one answer: unless asked otherwise, and at most."""
@@ -58,12 +66,14 @@ class Past:
 
     # ---- the stream -----------------------------------------------------------------------------------------------
 
-    async def missed(self, since: str, moment: Moment, fits: Filter = EVERYTHING) -> AsyncIterator[protocol.Event]:
+    async def missed(
+        self, since: str, moment: Moment, fits: Filter = EVERYTHING, account: Hashable = None
+    ) -> AsyncIterator[protocol.Event]:
         """What happened after a client's cursor, up to the moment, in order. Raises CursorGone before the first."""
         await self._hub.settled()
         through = self._archive.place(moment.cursor)
         most = max(MISSED, MISSED_A_DEVICE * len(self._scanner.devices))
-        question = Question(through, since=self._archive.place(since), limit=PART)
+        question = Question(through, since=self._number(since), limit=PART, account=account)
         async for told, before in self._tell(question, moment, bool(fits), whole=True, most=most):
             if not fits or fits.event(told, before):
                 told.sent_at = self._translator.now()
@@ -81,21 +91,24 @@ class Past:
         """Events with what their devices were before them, where that is asked for; a part at a time."""
         translator, archive = self._in_unix_time, self._archive
         left = question.limit if not whole else None
-        since = question.since
+        began, part = monotonic(), question
         while left is None or left > 0:
-            size = PART if left is None else min(PART, left)
-            part = Question(question.through, since, question.after, question.kinds, question.mac, size)
+            part = replace(part, limit=PART if left is None else min(PART, left))
             page = await archive.events(part, whole=whole, most=most)
-            for number, event in zip(page.events, told_again(page, lambda mac: self._then(moment, mac)), strict=True):
-                told = translator.event(archive.cursor_of(number.sequence), event)
+            began = monotonic()
+            for recorded, later in zip(page.events, page.later, strict=True):
+                event = told_again(recorded, later, lambda mac: self._then(moment, mac))
+                told = translator.event(archive.cursor_of(recorded.sequence), event)
                 yield told, translator.device_before(event) if beforehand else None
+                if monotonic() > began + HOLD:
+                    await asyncio.sleep(0)
+                    began = monotonic()
             most = None
-            since = page.through
-            if since >= question.through:
+            if page.through >= question.through:
                 return
+            part = replace(part, since=page.through)
             if left is not None:
                 left -= len(page.events)
-            await asyncio.sleep(0)
 
     def _then(self, moment: Moment, mac: Mac) -> Device | None:
         """A device as it was at the moment, its times turned into unix time."""
@@ -128,7 +141,7 @@ class Past:
         try:
             with self._hub.moment() as moment:
                 await self._hub.settled()
-                question = await self._question(wish, moment)
+                question = await self._question(wish, moment, _account(request))
                 return await self._stream(request, question, moment)
         except CursorGone as gone:
             raise Refused("cursor_gone", str(gone)) from None
@@ -140,21 +153,23 @@ class Past:
         limit = number_of(given, name, EVENTS, most=MOST_EVENTS)
         return _Wish(given.get("since"), _kinds(given.get("kind")), mac, limit, "last" in given)
 
-    async def _question(self, wish: "_Wish", moment: Moment) -> Question:
+    async def _question(self, wish: "_Wish", moment: Moment, account: Hashable) -> Question:
         through = self._archive.place(moment.cursor)
-        question = Question(through, None, None, wish.kinds, wish.mac, wish.limit)
+        question = Question(through, None, None, wish.kinds, wish.mac, wish.limit, gaps=True, account=account)
         if wish.last:
-            return Question(
-                through, await self._archive.begin_of_last(question), None, wish.kinds, wish.mac, wish.limit
-            )
+            return replace(question, since=await self._archive.begin_of_last(question))
         if wish.since is None:
             return question
         try:
-            return Question(through, self._archive.place(wish.since), None, wish.kinds, wish.mac, wish.limit)
+            return replace(question, since=self._number(wish.since), gaps=LIST in wish.since)
         except CursorGone as gone:
             raise Refused("cursor_gone", f"since={wish.since[:64]}: {gone}") from None
         except ValueError:
-            return Question(through, None, _time(wish.since), wish.kinds, wish.mac, wish.limit)
+            return replace(question, after=_time(wish.since))
+
+    def _number(self, cursor: str) -> int:
+        """Of a cursor, or the place where a list goes on. Raises CursorGone, ValueError."""
+        return self._archive.place(cursor.replace(LIST, "-"))
 
     async def _stream(self, request: web.Request, question: Question, moment: Moment) -> web.StreamResponse:
         """Answer with the events, and at the end the cursor to go on from."""
@@ -175,7 +190,9 @@ class Past:
             if response.prepared:
                 raise ConnectionResetError("half answered: to say more would be taken for the rest") from None
             raise
-        cursor = last if count == question.limit else moment.cursor
+        cursor = moment.cursor
+        if count == question.limit:  # the list goes on as it began
+            cursor = last.replace("-", LIST) if question.gaps else last
         end = b'],"cursor":' + protocol.encode(cursor) + b"}"
         parts.append(end if count else before + end)
         if not response.prepared:
@@ -192,7 +209,7 @@ class Past:
         self._translator.sync()
         standing = Standing(device.status, self._unix(device.status_since), device.reason)
         await self._hub.settled()
-        found = await self._archive.presence(mac, days, standing, self._unix(monotonic()))
+        found = await self._archive.presence(mac, days, standing, self._unix(monotonic()), account=_account(request))
         return answer(
             protocol.PresenceDays(
                 days=[
@@ -239,6 +256,13 @@ class _Wish(NamedTuple):
     mac: Mac | None
     limit: int
     last: bool
+
+
+def _account(request: web.Request) -> Hashable:
+    """Whose questions wait for one another."""
+    connection = request.protocol
+    assert isinstance(connection, Connection)
+    return connection.peer.key
 
 
 async def _send(request: web.Request, response: web.StreamResponse, parts: list[bytes]) -> None:

@@ -7,12 +7,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from netscand.core.recorded import Memory
+from netscand.store.age import clock_of
 from netscand.store.place import Lock, prepare, refuse_remote, set_aside
 from netscand.store.reader import remember
-from netscand.store.schema import HistoryBroken, is_broken, new_epoch, open_database, refuse_stranger
+from netscand.store.rows import MOST_WORDS
+from netscand.store.schema import (
+    HistoryBroken,
+    is_broken,
+    new_epoch,
+    open_database,
+    refuse_stranger,
+    transaction,
+)
+from netscand.store.work import Clock
 from netscand.store.writer import RESERVED
 
 log = logging.getLogger(__name__)
+
+
+NEVER_RAN = Clock(0, 0, 0)
 
 
 @dataclass(slots=True)
@@ -27,14 +40,16 @@ class Opened:
     reserved: int = 0
     """No number up to this one may be given out again."""
     words: list[tuple[int, str]] = field(default_factory=list)
+    clock: Clock = NEVER_RAN
     trouble: str = ""
     notice: str = ""
 
 
-def open_history(path: Path, lock: Lock) -> Opened:
+def open_history(path: Path, lock: Lock, wall: int) -> Opened:
     """Open the database to write: made, migrated, or set aside and made anew, where needed.
 
-    Raises HistoryRefused (another file system, another's file, a newer schema), HistoryInUse.
+    `wall`: what the wall clock shows, in milliseconds. Raises HistoryRefused (another file system, another's file, a
+    newer schema), HistoryInUse.
     """
     refuse_remote(path)
     refuse_stranger(path)
@@ -43,7 +58,7 @@ def open_history(path: Path, lock: Lock) -> Opened:
         lock.take()
         _sweep(path)
         try:
-            return _open(path)
+            return _open(path, wall)
         except HistoryBroken as wrong:
             why = str(wrong)
         except sqlite3.DatabaseError as wrong:
@@ -52,25 +67,26 @@ def open_history(path: Path, lock: Lock) -> Opened:
             why = str(wrong)
         name = set_aside(path, why)
         notice = f"the history was broken: it is set aside as {name}, and a new one began"
-        opened = _open(path)
+        opened = _open(path, wall)
     except (sqlite3.Error, OSError) as wrong:
         said = wrong.strerror if isinstance(wrong, OSError) else str(wrong)
         trouble = f"the history cannot be written ({said}): events are told, and lost at a restart"
         log.error("%s", trouble)
-        return Opened(_read_only(path), trouble=trouble, notice=notice)
+        return Opened(_read_only(path), clock=Clock(wall, 0, 0), trouble=trouble, notice=notice)
     opened.notice = notice
     return opened
 
 
-def _open(path: Path) -> Opened:
+def _open(path: Path, wall: int) -> Opened:
     prepare(path)
     database = open_database(path)
     try:
         memory = remember(database)
         epoch, reserved, last = database.execute(
-            "SELECT epoch, reserved, max(floor, (SELECT ifnull(max(sequence), 0) FROM event)) FROM state"
+            "SELECT epoch, reserved, max(floor, hole, (SELECT ifnull(max(sequence), 0) FROM event)) FROM state"
         ).fetchone()
-        words = database.execute("SELECT number, text FROM word").fetchall()
+        clock = clock_of(database, wall)
+        words = used_words(database)
         reserved = max(reserved, last)
         # Synced, so that no number of this run comes again, whatever happens to the power.
         database.execute("PRAGMA synchronous = FULL")
@@ -79,7 +95,21 @@ def _open(path: Path) -> Opened:
     except BaseException:
         database.close()
         raise
-    return Opened(memory, database, epoch, last, reserved, words)
+    return Opened(memory, database, epoch, last, reserved, words, clock)
+
+
+def used_words(database: sqlite3.Connection) -> list[tuple[int, str]]:
+    """The words, and, where none is left to give out, only those that an event uses. Raises sqlite3.Error."""
+    words = database.execute("SELECT number, text FROM word").fetchall()
+    if len(words) < MOST_WORDS:
+        return words
+    events = database.execute("SELECT DISTINCT network, reason, was_reason FROM event")
+    used = {number for row in events for number in row}
+    unused = [(number,) for number, _ in words if number not in used]
+    with transaction(database):
+        database.executemany("DELETE FROM word WHERE number = ?", unused)
+    log.info("%d of %d sentences were used by no event any more", len(unused), len(words))
+    return [word for word in words if word[0] in used]
 
 
 def _read_only(path: Path) -> Memory:

@@ -9,29 +9,28 @@ restart would lose them.
 
 import asyncio
 import logging
-import sqlite3
+import os
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import BinaryIO, TypeVar
+from typing import cast
 
 from netscand import config
 from netscand.core.model import Device, Event, Mac
-from netscand.core.recorded import CursorGone, Memory, Page, PresenceOfDay, Question, Standing, Unreadable
+from netscand.core.recorded import Memory
+from netscand.store.age import SET, AgeClock
+from netscand.store.answers import Answers
 from netscand.store.found import Opened, open_history
 from netscand.store.keeper import Keeper
-from netscand.store.place import Lock
+from netscand.store.place import Lock, refuse_open
 from netscand.store.reader import Reader
 from netscand.store.rounds import Rounds
 from netscand.store.rows import EventCodec, Row, WallClock, Words
-from netscand.store.schema import is_broken, new_epoch
-from netscand.store.work import Adopt, Broken, Devices, Events, Found, Report, Say, Stop
+from netscand.store.schema import new_epoch
+from netscand.store.work import Adopt, Alive, Devices, Events, Found, Lost, Noticed, Report, Say, Stop, Trimmed
 from netscand.store.writer import Writer
-
-T = TypeVar("T")
 
 LATE = 1.0
 """Seconds that an event waits for the disk, at most."""
@@ -41,17 +40,15 @@ DAY = 86_400.0
 CLOSE = 10.0
 """Seconds that the end waits for the disk; what was told is safe without it."""
 
-DIGITS = 18
-"""Of a sequence number: what SQLite can keep."""
-
 log = logging.getLogger(__name__)
 
 
-class History:
+class History(Answers):
     """`open`, then `run`, then `close`.
 
     `devices` are the inventory's; `told` is called on the loop with the last cursor that clients may now hear, `forget`
-    with a device that was not heard for as long as events are kept.
+    with a device that was not heard for as long as events are kept. While size is what removes events, `removed` is
+    called every half minute with how many went since.
     """
 
     def __init__(
@@ -61,40 +58,42 @@ class History:
         clock: WallClock,
         told: Callable[[str], None],
         forget: Callable[[Mac], None],
+        removed: Callable[[int], None] = lambda count: None,
     ) -> None:
-        self.path = Path(settings.path)
+        super().__init__(Path(os.path.realpath(settings.path)))  # SQLite puts its log beside the file, not the link
         self._settings = settings
         self._clock = clock
+        self._age = AgeClock()
+        self._ahead = self._shifted = 0
+        """By how much the wall clock is ahead of the history's, and when it was last set: both in milliseconds."""
         self._told = told
+        self._removed = removed
         self._lock = Lock(self.path)
         self._words = Words()
         self._codec = EventCodec(self._words)
-        self._epoch = ""
-        self._sequence = self._skip = self._stored = 0
-        """The last event's number; the number up to which none is given out; the last that is stored."""
+        self._sequence = self._skip = 0
+        """The last event's number; the number up to which none is given out."""
         self._astray = 0
         """The first number of an epoch that is not stored until this event is."""
         self._fresh_epoch = ""
         """The same epoch, that the writer has not heard of yet."""
-        self._blind = False
-        """There is no database: nothing is stored until one is found."""
         self._trouble = self._notice = ""
         self._late = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rows: list[Row] = []
+        self._shifts: list[Row] = []
         self._through = 0
         self._handing_over = False
         self._pending: deque[tuple[int, str]] = deque()
         """Events that wait for their commit, with their cursors."""
         self._timer: asyncio.TimerHandle | None = None
-        self._copies = 0
-        self._away = 0.0
-        """Seconds from when we last ran to this start, if the clock is right."""
         self._awaited: dict[object, asyncio.Future[None]] = {}
-        self._rounds = Rounds(devices, clock, self._put_devices, lambda: self._sequence, forget)
+        self._rounds = Rounds(
+            devices, clock, self._put_devices, lambda: self._sequence, forget, self._alive,
+            lambda: self._writer.trimmed.aged,
+        )  # fmt: skip
         self._writer: Writer
         self._keeper: Keeper
-        self._reader: Reader
 
     # ---- life -----------------------------------------------------------------------------------------------------
 
@@ -103,24 +102,23 @@ class History:
 
         Raises HistoryRefused, HistoryInUse. A disk that refuses is no reason not to start.
         """
-        found: Opened = open_history(self.path, self._lock)
+        if (named := Path(self._settings.path)).is_symlink():
+            refuse_open(named)
+        found: Opened = open_history(self.path, self._lock, self._clock.milliseconds(monotonic()))
         self._loop = asyncio.get_running_loop()
         self._epoch, self._sequence, self._skip = found.epoch, found.last, found.reserved
         self._stored = found.last
         self._blind, self._trouble, self._notice = found.database is None, found.trouble, found.notice
         self._words.learn(found.words)
-        for recorded in found.memory.events:  # no row shows them yet
-            if recorded.mac is not None:
-                self._rounds.note(recorded.event.kind, recorded.mac)
+        self._age.open(found.clock.lived, found.clock.boot_at)
+        self._ahead, self._shifted = found.clock.ahead, 0
+        self._rounds.begin(found.memory)
         self._writer = Writer(
-            self.path, self._lock, found.database, self._settings.max_mib * 2**20,
-            self._tell, found.trouble,
-        )  # fmt: skip
+            self.path, self._lock, found.database, self._age, self._rounds.stay, self._tell, found.trouble
+        )
         self._keeper = Keeper(self.path, self._writer)
         self._reader = Reader(self.path, lambda: self._writer.generation)
-        now = self._clock.milliseconds(monotonic()) / 1000
-        self._away = now - found.memory.alive_until if found.memory.alive_until else 0.0
-        self._writer.keep = self._rounds.keep = self._days()
+        self.keep(self._settings)
         self._writer.start()
         self._keeper.start()
         return found.memory
@@ -133,19 +131,17 @@ class History:
         """Take other days and another size; the path stays."""
         self._settings = settings
         self._writer.most = settings.max_mib * 2**20
-        self._writer.keep = self._rounds.keep = self._days()
+        self._writer.keep = self._rounds.keep = settings.keep_days * DAY
 
-    def _days(self) -> float:
-        """Seconds that things are kept. For ever in a run that began with a leap of the clock: it may be wrong."""
-        days = self._settings.keep_days * DAY
-        return days if self._away < days / 2 else inf
+    def _alive(self) -> Alive:
+        return Alive(self._clock.milliseconds(monotonic()), self._age.now(), self._age.boot_at())
 
     async def close(self) -> None:
         """Write the rest, and end the threads."""
         if self._loop is None:
             return
         self._rounds.show_at_once()
-        self._writer.put(Stop(self._sequence, self._clock.milliseconds(monotonic())))
+        self._writer.put(Stop(self._sequence, self._alive()))
         await asyncio.to_thread(self._join)
         if self._timer is not None:
             self._timer.cancel()
@@ -153,7 +149,7 @@ class History:
 
     def _join(self) -> None:
         self._keeper.stop()
-        self._reader.close()
+        self._ask_no_more()
         self._writer.join(CLOSE)
 
     # ---- in -------------------------------------------------------------------------------------------------------
@@ -175,7 +171,11 @@ class History:
             self._go_astray()
         if not self._blind:
             self._clock.sync()
-            self._rows.append(self._codec.row(self._sequence, event, self._clock))
+            row = self._codec.row(self._sequence, event, self._clock)
+            self._rows.append(row)
+            ahead = cast(int, row[1]) - int(event.at * 1000) - self._age.of_monotonic
+            if abs(ahead - self._ahead) > SET:
+                self._look_at_the_clock(event)
             if event.device is not None:
                 self._rounds.note(event.kind, event.device.mac)
         cursor = self.cursor
@@ -186,6 +186,15 @@ class History:
             assert self._loop is not None
             self._loop.call_soon(self._hand_over)
         return cursor
+
+    def _look_at_the_clock(self, event: Event) -> None:
+        """Note that the wall clock was set, if it was so and we did not only sleep."""
+        self._age.sync()
+        lived = int(event.at * 1000) + self._age.of_monotonic
+        ahead = self._clock.milliseconds(event.at) - lived
+        if abs(ahead - self._ahead) > SET:
+            self._ahead, self._shifted = ahead, max(lived, self._shifted)
+            self._shifts.append((self._sequence, self._shifted, ahead))
 
     def _go_astray(self) -> None:
         """Give out no number that the next start would give out again: go on under a name that it does not know.
@@ -204,7 +213,8 @@ class History:
         self._handing_over = False
         rows, self._rows = self._rows, []
         words, self._words.fresh = self._words.fresh, []
-        events = Events(rows, words, self._through, self._fresh_epoch)
+        shifts, self._shifts = self._shifts, []
+        events = Events(rows, words, self._through, self._fresh_epoch, shifts)
         self._fresh_epoch = ""
         if len(self._pending) == len(rows) and not self._late and (report := self._writer.at_once(events)):
             self._hear(report)
@@ -247,19 +257,25 @@ class History:
 
     # ---- what the writer says -------------------------------------------------------------------------------------
 
-    def _tell(self, said: Report | Found | Say) -> None:
+    def _tell(self, said: Report | Found | Noticed | Trimmed | Say) -> None:
         """From the writer's thread to the loop."""
         assert self._loop is not None
         with suppress(RuntimeError):  # the loop is over
             self._loop.call_soon_threadsafe(self._hear, said)
 
-    def _hear(self, said: Report | Found | Say) -> None:
+    def _hear(self, said: Report | Found | Noticed | Trimmed | Say) -> None:
         if isinstance(said, Say):
             if future := self._awaited.pop(said.token, None):
                 future.set_result(None)
         elif isinstance(said, Found):
             self._adopt(said)
+        elif isinstance(said, Noticed):
+            self._notice = said.notice
+        elif isinstance(said, Trimmed):
+            self._removed(said.removed)
         else:
+            if self._trouble and not said.trouble:
+                self._keeper.trouble = ""  # what it saw is over, or it will see it again
             self._trouble = said.trouble
             self._stored = max(self._stored, said.stored)  # the loop itself may have stored more meanwhile
             if said.losses > self._rounds.losses:
@@ -277,16 +293,18 @@ class History:
         self._sequence = self._through = max(self._sequence, found.reserved)
         self._skip = 0
         self._words.learn(found.words)
+        self._age.open(found.clock.lived, found.clock.boot_at)
+        self._ahead, self._shifted, self._shifts = found.clock.ahead, 0, []
         self._blind = False
-        if found.set_aside:
-            self._notice = notice(found.set_aside)
+        self._notice = found.notice or self._notice
         self._writer.put(Adopt(self._epoch, self._sequence))
         self._rounds.note_all()
 
     def problems(self) -> tuple[str, ...]:
         """Why what happens now may be lost, or something was."""
         late = f"the disk takes longer than {LATE:g} s: events are told before they are stored" if self._late else ""
-        return tuple(problem for problem in (self._trouble, late, self._notice) if problem)
+        kept = self._trouble or self._keeper.trouble
+        return tuple(problem for problem in (kept, late, self._unreadable, self._notice) if problem)
 
     def size(self) -> int:
         """Bytes of the database's files. May wait for the disk: not to be called on the loop."""
@@ -295,64 +313,6 @@ class History:
             with suppress(OSError):
                 found += Path(f"{self.path}{end}").stat().st_size
         return found
-
-    # ---- out ------------------------------------------------------------------------------------------------------
-
-    def place(self, cursor: str) -> int:
-        """The number of a cursor. Raises CursorGone where it is of another epoch, ValueError where it is none."""
-        epoch, _, digits = cursor.rpartition("-")
-        if not (epoch.isascii() and epoch.isalnum() and digits.isascii() and digits.isdigit()):
-            raise ValueError(f"{cursor[:64]!r} is no cursor")
-        if epoch != self._epoch or len(digits) > DIGITS:
-            raise CursorGone("it is of another history")
-        return int(digits)
-
-    def cursor_of(self, number: int) -> str:
-        """The cursor of a number."""
-        return f"{self._epoch}-{number}"
-
-    async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
-        """Events of the past; `whole`: all of them up to `through`, no more than `most`, or none.
-
-        Raises CursorGone, Unreadable.
-        """
-        behind = self._blind or self._stored < question.through
-        if behind and (whole or (self._blind and question.since is not None)):
-            raise CursorGone("the history has a gap there")
-        if self._blind:
-            return Page((), {}, question.through)
-
-        def read() -> Page:
-            if most is not None and self._reader.count(question) > most:
-                raise CursorGone("a snapshot is shorter than all that happened since")
-            return self._reader.events(question)
-
-        return await self._ask(read)
-
-    async def begin_of_last(self, question: Question) -> int:
-        """The number after which the last `limit` events begin that fit. Raises Unreadable."""
-        return 0 if self._blind else await self._ask(lambda: self._reader.begin_of_last(question))
-
-    async def presence(self, mac: Mac, days: int, standing: Standing | None, now: float) -> Sequence[PresenceOfDay]:
-        """How long a device was online on each of the last UTC days; times in unix seconds. Raises Unreadable."""
-        return () if self._blind else await self._ask(lambda: self._reader.presence(mac, now, days, standing))
-
-    async def backup(self) -> BinaryIO:
-        """A consistent copy of the database, open to be read, without a name. Raises Unreadable."""
-        if self._blind:
-            raise Unreadable("there is no history to copy")
-        await self._rounds.show()
-        await self.settled()
-        self._copies += 1
-        target = self.path.with_name(f"{self.path.name}.copy-{self._copies}")
-
-        def copy() -> BinaryIO:
-            self._reader.copy(target)
-            file = target.open("rb")
-            target.unlink()
-            return file
-
-        return await asyncio.to_thread(self._guarded, copy)
 
     async def settled(self) -> None:
         """Until the writer has dealt with everything up to now."""
@@ -363,19 +323,9 @@ class History:
         self._writer.put(Say(token))
         await future
 
-    async def _ask(self, work: Callable[[], T]) -> T:
-        assert self._loop is not None
-        return await self._loop.run_in_executor(self._reader.pool, self._guarded, work)
+    def _broken(self, why: str) -> None:
+        self._writer.put(Lost(why, self._reader.opened))
 
-    def _guarded(self, work: Callable[[], T]) -> T:
-        try:
-            return work()
-        except (sqlite3.Error, OSError) as wrong:
-            if isinstance(wrong, sqlite3.Error) and is_broken(wrong):
-                self._writer.put(Broken(str(wrong)))
-            raise Unreadable(f"the history cannot be read: {wrong}") from None
-
-
-def notice(set_aside: str) -> str:
-    """The problem that stays until a restart, so that somebody sees it."""
-    return f"the history was broken: it is set aside as {set_aside}, and a new one began"
+    async def _written(self) -> None:
+        await self._rounds.show()
+        await self.settled()

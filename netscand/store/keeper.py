@@ -1,4 +1,4 @@
-"""What takes a disk's time, away from the writer: syncing, checkpoints, the check of a whole file, copies of it.
+"""What takes a disk's time, away from the writer: syncing, checkpoints, the check of a whole file, a look at the files.
 
 SQLite syncs at a checkpoint, and when the next commit after a whole one begins the log anew (in WAL mode with
 `synchronous = NORMAL`). Both happen here, on a connection of its own, at a moment when nobody writes; and the log is
@@ -11,12 +11,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from netscand.store.schema import connect, is_broken, sync
-from netscand.store.work import Broken
+from netscand.store.work import Lost
 from netscand.store.writer import Writer
 
 SYNC_EVERY = 5.0
@@ -38,6 +39,9 @@ QUIET = 0.2
 CHECK_AFTER = 2.0
 """Seconds from the start until the whole file is checked."""
 
+LOOK_EVERY = 2.0
+"""Seconds between two looks at the files: whether they are there, and still ours."""
+
 TURN, IDLE = 0.25, 2.0
 """Seconds between two looks: while there is something to do, and while there is not."""
 
@@ -56,9 +60,13 @@ class Keeper(threading.Thread):
         self._generation = 0
         self._synced = self._copied = self._seen = 0
         self._begun_anew = True
+        self.trouble = ""
+        """What keeps the history from being written or read anew, as it was when we looked last."""
+        self._lost = 0
+        """The generation whose files are not those that were opened: nothing is to be done to it."""
         now = time.monotonic()
         self._synced_at = self._copied_at = self._changed_at = now
-        self._check_at = now + CHECK_AFTER
+        self._check_at, self._look_at = now + CHECK_AFTER, now
 
     def stop(self) -> None:
         """End it, and wait."""
@@ -79,11 +87,11 @@ class Keeper(threading.Thread):
                 self._turn(time.monotonic())
             except sqlite3.Error as wrong:
                 if is_broken(wrong):
-                    self._writer.put(Broken(str(wrong)))
+                    self._give_up(str(wrong))
                 else:
                     log.debug("keeping the history: %s", wrong)
             except OSError as wrong:
-                log.debug("keeping the history: %s", wrong)
+                self._note(wrong.strerror or str(wrong))
         if self._connection is not None:
             self._connection.close()
 
@@ -93,10 +101,14 @@ class Keeper(threading.Thread):
             return
         if writer.generation != self._generation:
             self._reopen(now)
+        if self._lost == self._generation or (now >= self._look_at and not self._look(now)):
+            return
         written, reserved = writer.written, writer.reserved
         if written != self._seen:
             self._seen, self._changed_at = written, now
         if reserved > writer.durable or (written != self._synced and now >= self._synced_at + SYNC_EVERY):
+            if not self._look(now):
+                return
             writer.disk_is_busy = True
             sync(self._path)
             writer.durable = max(writer.durable, reserved)
@@ -107,6 +119,8 @@ class Keeper(threading.Thread):
             or (behind and now >= self._copied_at + CHECKPOINT_EVERY)
             or (behind >= TIGHT_AFTER and self._free() < TIGHT)
         ):
+            if not self._look(now):
+                return
             writer.disk_is_busy = True
             self._copy(written, now)
         if not self._begun_anew and (now >= self._changed_at + QUIET or behind > 8 * CHECKPOINT_AFTER):
@@ -115,7 +129,36 @@ class Keeper(threading.Thread):
         writer.disk_is_busy = not self._begun_anew  # else the next commit would sync
         if now >= self._check_at and now >= self._changed_at + QUIET:
             self._check_at = inf
-            self._check()
+            if damage := self._check():
+                self._give_up(damage)
+
+    def _look(self, now: float) -> bool:
+        """Look at the files, before anything is written into them; whether they are the right ones. Raises OSError."""
+        self._look_at = now + LOOK_EVERY
+        files = self._writer.files
+        assert files is not None
+        gone = files.gone()
+        damage = gone or files.log_damage() or files.was_cut()
+        if not damage and files.was_written():
+            log.warning("%s was written by somebody else; it is checked", self._path)
+            damage = self._check()
+            files.wrote()
+        if damage:
+            self._give_up(damage, gone=bool(gone))
+            return False
+        self._note(files.trouble())
+        return True
+
+    def _give_up(self, why: str, *, gone: bool = False) -> None:
+        """Leave this database to the writer, and touch it no more."""
+        self._lost = self._generation
+        self._writer.put(Lost(why, self._generation, gone))
+
+    def _note(self, trouble: str) -> None:
+        told = f"the history cannot be kept: {trouble}" if trouble else ""
+        if told and told != self.trouble:
+            log.error("%s", told)
+        self.trouble = told
 
     @property
     def _busy(self) -> bool:
@@ -134,12 +177,11 @@ class Keeper(threading.Thread):
         self._connection = connect(self._path)
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute("PRAGMA wal_autocheckpoint = 0")
-        self._check_at = now + CHECK_AFTER
+        self._check_at, self._look_at = now + CHECK_AFTER, now
 
     def _copy(self, written: int, now: float) -> None:
         """Copy the log into the database; the writer goes on meanwhile."""
-        assert self._connection is not None
-        busy, frames, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        busy, frames, copied = self._checkpoint()
         self._copied_at = now
         if not busy and frames == copied:
             self._copied = written
@@ -148,14 +190,27 @@ class Keeper(threading.Thread):
     def _begin_anew(self) -> None:
         """Write the first page of a log that is wholly copied: SQLite syncs there, and the writer need not."""
         assert self._connection is not None
-        busy, frames, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        busy, frames, copied = self._checkpoint()
         if not busy and frames == copied:
             # A value that is no other than before would write nothing.
             self._connection.execute("UPDATE state SET alive_at = ?", (int(time.time() * 1000),))
             self._begun_anew = True
 
-    def _check(self) -> None:
+    def _checkpoint(self) -> tuple[int, int, int]:
+        """Let SQLite do it; whether it was busy, the log's frames, and how many of them are copied."""
         assert self._connection is not None
-        (verdict,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            self._writer.put(Broken(verdict.replace("\n", " ")))
+        busy, frames, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if self._writer.files is not None and self._writer.generation == self._generation:
+            self._writer.files.wrote()
+        return busy, frames, copied
+
+    def _check(self) -> str:
+        """Read the whole file, by a connection that holds none of its pages yet; what is wrong with it, or nothing."""
+        try:
+            with closing(connect(self._path)) as database:
+                (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.Error as wrong:
+            if not is_broken(wrong):
+                raise
+            verdict = str(wrong)
+        return "" if verdict == "ok" else verdict.replace("\n", " ")

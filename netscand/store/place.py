@@ -55,6 +55,15 @@ class Lock:
         os.ftruncate(file, 0)
         os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
 
+    def hold(self) -> None:
+        """Hold the file that has the name now: somebody may have removed the one that we hold. Raises as `take`."""
+        if self._file >= 0:
+            with suppress(OSError):
+                if os.path.samestat(os.fstat(self._file), os.stat(f"{self._path}.lock")):
+                    return
+            self.release()
+        self.take()
+
     def release(self) -> None:
         """Let it go. The file stays: taking it away would let two hold what each takes for the lock."""
         if self._file >= 0:
@@ -78,15 +87,27 @@ def prepare(path: Path) -> None:
 
 
 def refuse_open(path: Path) -> None:
-    """Refuse a place where others plant a file, or a file that another user owns. Raises HistoryRefused."""
-    if path.parent.stat().st_mode & stat.S_IWOTH:
-        raise HistoryRefused(
-            f"[history] path: everybody may write to {path.parent}, and could read the history or put another in its "
-            "place; name a path in a folder of its own"
-        )
+    """Refuse a place where others plant a file, or a file that another user owns. Raises HistoryRefused, OSError."""
+    for named in dict.fromkeys((path, Path(os.path.realpath(path)))):
+        for folder in named.parents:
+            if who := _writers(folder, above=folder != named.parent):
+                raise HistoryRefused(
+                    f"[history] path: {who} may write to {folder}, and could read the history or put another in its "
+                    "place; name a path in a folder of its own"
+                )
     owner = path.stat().st_uid if path.exists() else 0
     if owner not in (0, os.geteuid()):
         raise HistoryRefused(f"[history] path: {path} belongs to the user {owner}, who can read it; name another path")
+
+
+def _writers(folder: Path, *, above: bool) -> str:
+    """Who else may put a file into a folder; `above`: or another folder in the place of one in it."""
+    found = folder.stat()
+    if found.st_mode & stat.S_IWOTH and not (above and found.st_mode & stat.S_ISVTX):
+        return "everybody"
+    if found.st_mode & stat.S_IWGRP and not above and found.st_gid not in (0, os.getegid()):
+        return f"the group {found.st_gid}"
+    return ""
 
 
 def make_folder(path: Path) -> None:
@@ -119,16 +140,22 @@ def refuse_remote(path: Path, mounts: str | None = None) -> None:
         )
 
 
-def set_aside(path: Path, why: str) -> str:
-    """Rename a broken database and what belongs to it; its new name. Raises OSError."""
+def aside_name(path: Path, why: str) -> Path:
+    """A name for what is not to be there any more, that nothing has yet."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    target = path.with_name(f"{path.name}.corrupt-{stamp}")
+    target = path.with_name(f"{path.name}.{why}-{stamp}")
     count = 1
     while target.exists():
         count += 1
-        target = path.with_name(f"{path.name}.corrupt-{stamp}-{count}")
+        target = path.with_name(f"{path.name}.{why}-{stamp}-{count}")
+    return target
+
+
+def set_aside(path: Path, why: str) -> str:
+    """Rename a broken database and what belongs to it; its new name. Raises OSError."""
+    target = aside_name(path, "corrupt")
     for end in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             os.rename(f"{path}{end}", f"{target}{end}")
-    log.error("the history %s is broken (%s); it is set aside as %s, and a new one begins", path, why, target.name)
+    log.error("the history %s is broken (%s); it is set aside as %s", path, why, target.name)
     return target.name

@@ -1,15 +1,16 @@
-"""What is asked of the history, on a connection and in a thread of its own, so that no question holds the loop."""
+"""What is asked of the history: on a connection of its own, a piece at a time (store/turns.py), never on the loop."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from time import thread_time
 
-from netscand.core.model import Mac, Status
+from netscand.core.model import EventKind, Mac, Status
 from netscand.core.recorded import (
     CursorGone,
+    Later,
     Memory,
     Page,
     PresenceOfDay,
@@ -22,85 +23,155 @@ from netscand.store.rows import (
     DEVICE_COLUMNS,
     EVENT_COLUMNS,
     KINDS,
+    RARE_KINDS,
     STATUS_OF,
     EventCodec,
+    Row,
     Words,
-    device_of,
     mac_number,
+    remembered,
     seconds,
 )
-from netscand.store.schema import back_up, connect, new_epoch
+from netscand.store.schema import RARE, back_up, connect, new_epoch
+from netscand.store.turns import Steps
 
-T = TypeVar("T")
-
-EVENT = f"SELECT {', '.join(EVENT_COLUMNS)} FROM event"  # noqa: S608 - the names are ours
+COLUMNS = ", ".join(EVENT_COLUMNS)
 DEVICE = f"SELECT {', '.join('device.' + name for name in DEVICE_COLUMNS)}, seen.at, seen.confirmed FROM device"  # noqa: S608
 
-MOST_CHANGES = 20_000
-"""Later changes that one page looks at."""
+LOOKED_AT, FOUND = 10_000, 200
+"""Numbers of events that one piece of a question looks through, and events that it finds: some milliseconds."""
+
+TAKES = 1.0
+"""Seconds of the processor after which a piece is ended: none should take a fiftieth of it."""
+
+CHECKED_EVERY = 20_000
+"""Steps of SQLite between two looks at the time."""
+
+CHANGING = (
+    EventKind.ADDRESS_ADDED, EventKind.ADDRESS_REMOVED, EventKind.ADDRESS_MOVED, EventKind.ADDRESS_CONFLICT,
+    EventKind.GATEWAY_CHANGED, EventKind.RENAMED, EventKind.FORGOTTEN,
+)  # fmt: skip
+"""Events that change more of a device than its standing, each always the same of it; LABELLED, what the user likes."""
+
+LATER = " UNION ALL ".join(
+    f"SELECT * FROM (SELECT {COLUMNS} FROM event INDEXED BY event_changed WHERE mac = ?1 AND kind = {KINDS[kind]} "  # noqa: S608
+    "AND more IS NOT NULL AND sequence > ?2 AND sequence <= ?3 ORDER BY sequence LIMIT 1)"
+    for kind in CHANGING
+)
+"""Of one device, the first event of each such kind within a range."""
+
+LABELLED = (
+    f"SELECT {COLUMNS} FROM event INDEXED BY event_changed WHERE mac = ?1 AND kind = {KINDS[EventKind.LABELLED]} "  # noqa: S608
+    "AND more IS NOT NULL AND sequence > ?2 AND sequence <= ?3 ORDER BY sequence LIMIT 100"
+)
 
 DAY = 86_400.0
 
 
 class Reader:
-    """Answers in a thread; each method may be awaited by many at once, and they take turns."""
+    """Makes the questions; each is for one thread at a time, the same for all."""
 
     def __init__(self, path: Path, generation: Callable[[], int]) -> None:
         self._path = path
         self._generation = generation
-        self._opened = 0
+        self.opened = 0
+        """The generation of the database that it reads."""
         self._connection: sqlite3.Connection | None = None
-        self.pool = ThreadPoolExecutor(1, "history reader")
+        self._codec = EventCodec(Words())
+        self._words = -1
+        """How many the codec knows."""
+        self._piece_ends = 0.0
+        self.ends = False
+        """Ends the piece under way."""
 
     def close(self) -> None:
-        """End the thread."""
-        self.pool.shutdown(wait=True, cancel_futures=True)
+        """Close the connection, when nothing asks any more."""
         if self._connection is not None:
             self._connection.close()
 
-    def events(self, question: Question) -> Page:
-        """What was asked for. Raises CursorGone, sqlite3.Error."""
-        database = self._database()
-        database.execute("BEGIN")  # one state of the database for all of the answer
-        try:
-            if question.since is not None:
-                self._judge(database, question.since)
-            return _page(database, question)
-        finally:
-            database.rollback()
+    def events(self, question: Question, most: int | None = None) -> Steps[Page]:
+        """Give what was asked for: all of it, no more than `most`, or none. Raises CursorGone, sqlite3.Error."""
+        found: list[Recorded] = []
+        later: list[Later] = []
+        at = question.since or 0
+        if question.since is not None and not question.gaps:
+            self._judge(self._database(), question.since)
+        if most is not None and self._count(question, most) > most:
+            raise CursorGone("a snapshot is shorter than all that happened since")
+        while True:
+            database = self._database()
+            database.execute("BEGIN")  # one state of the database for all of a piece
+            try:
+                codec = self._known_words(database)
+                limit = min(question.limit - len(found), FOUND)
+                rows, at = _piece(database, replace(question, since=at, limit=limit))
+                events = [codec.event(row) for row in rows]
+                later += _later(database, codec, events, question.through)
+                found += events
+            finally:
+                database.rollback()
+            if len(found) == question.limit or at >= question.through:
+                return Page(found, later, at)
+            yield
 
-    def begin_of_last(self, question: Question) -> int:
-        """The number after which the last `limit` events begin that fit. Raises sqlite3.Error."""
-        where, given = _where(question)
-        text = f"SELECT sequence FROM event WHERE {where} ORDER BY sequence DESC LIMIT 1 OFFSET ?"  # noqa: S608
-        found = self._database().execute(text, (*given, question.limit)).fetchone()
-        return found[0] if found else 0
+    def begin_of_last(self, question: Question) -> Steps[int]:
+        """Give the number after which the last `limit` events begin that fit. Raises sqlite3.Error."""
+        left, through = question.limit + 1, question.through
+        while through > 0:
+            database = self._database()
+            top = "SELECT max(sequence) FROM event WHERE sequence <= ?"
+            (through,) = database.execute(top, (through,)).fetchone()
+            if through is None:
+                break
+            since = 0 if _is_quick(question) else max(0, through - LOOKED_AT)
+            where, given = _where(replace(question, since=since, through=through))
+            text = f"SELECT sequence FROM {where} ORDER BY sequence DESC LIMIT ?"  # noqa: S608
+            rows = database.execute(text, (*given, left)).fetchall()
+            left -= len(rows)
+            if left == 0:
+                return int(rows[-1][0])
+            through = since
+            yield
+        return 0
 
-    def count(self, question: Question) -> int:
-        """How many events fit. Raises sqlite3.Error."""
-        where, given = _where(question)
-        (found,) = self._database().execute(f"SELECT count(*) FROM event WHERE {where}", given).fetchone()  # noqa: S608
-        return int(found)
-
-    def presence(self, mac: Mac, now: float, days: int, standing: Standing | None) -> list[PresenceOfDay]:
-        """How long a device was online, and unknown, on each of the last days; `standing` as it is now.
+    def presence(self, mac: Mac, now: float, days: int, standing: Standing | None) -> Steps[list[PresenceOfDay]]:
+        """Give how long a device was online, and unknown, on each of the last days; `standing` as it is now.
 
         Raises sqlite3.Error.
         """
+        # From before those days too: who came then may have stayed.
+        rows: list[tuple[int, int, int | None, int | None]] = []
+        oldest, at = None, 0
+        while True:
+            database = self._database()
+            first = database.execute(
+                "SELECT sequence, at FROM event WHERE sequence > ? ORDER BY sequence LIMIT 1", (at,)
+            ).fetchone()
+            if first is None:
+                break
+            oldest = oldest or first
+            since, at = first[0] - 1, first[0] - 1 + LOOKED_AT
+            rows += database.execute(
+                "SELECT at, kind, was, was_since FROM event WHERE mac = ? AND kind IN (1, 2, 3, 10) "
+                "AND sequence > ? AND sequence <= ? ORDER BY sequence",
+                (mac_number(mac), since, at),
+            )
+            yield
+        day = (now // DAY - days + 1) * DAY
+        return by_day(spans(rows, standing, now, seconds(oldest[1]) if oldest else now), day, now)
+
+    def look(self) -> Steps[None]:
+        """Read a little of what changes and of what does not, to see whether it can be read. Raises sqlite3.Error."""
         database = self._database()
-        # From before those days too: who came then may have stayed. Without an index it takes no longer.
-        rows = database.execute(
-            "SELECT at, kind, was, was_since FROM event WHERE mac = ? AND kind IN (1, 2, 3, 10) ORDER BY sequence",
-            (mac_number(mac),),
-        ).fetchall()
-        oldest = database.execute("SELECT at FROM event ORDER BY sequence LIMIT 1").fetchone()
-        first = (now // DAY - days + 1) * DAY
-        return by_day(spans(rows, standing, now, seconds(oldest[0]) if oldest else now), first, now)
+        database.execute("SELECT * FROM state").fetchall()
+        database.execute("SELECT * FROM event ORDER BY sequence DESC LIMIT 1").fetchall()
+        return
+        yield
 
     def copy(self, target: Path) -> None:
         """Make a consistent copy, under a numbering of its own: it may live on from an older point than the original.
 
-        Raises sqlite3.Error, OSError.
+        In any thread. Raises sqlite3.Error, OSError.
         """
         with closing(connect(self._path)) as database:
             back_up(database, target)
@@ -112,28 +183,53 @@ class Reader:
             raise
 
     def _database(self) -> sqlite3.Connection:
+        """The connection, for one piece from now on."""
         generation = self._generation()
-        if self._connection is None or self._opened != generation:
+        if self._connection is None or self.opened != generation:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
             self._connection = connect(self._path)
             self._connection.execute("PRAGMA query_only = ON")
-            self._opened = generation
+            self._connection.set_progress_handler(self._is_over, CHECKED_EVERY)
+            self.opened, self._words = generation, -1
+        self._piece_ends = thread_time() + TAKES
         return self._connection
+
+    def _is_over(self) -> bool:
+        return self.ends or thread_time() > self._piece_ends
+
+    def _known_words(self, database: sqlite3.Connection) -> EventCodec:
+        (count,) = database.execute("SELECT count(*) FROM word").fetchone()
+        if count != self._words:
+            self._codec, self._words = _codec(database), count
+        return self._codec
+
+    def _count(self, question: Question, most: int) -> int:
+        """How many events fit, as far as they are no more than `most` and one."""
+        where, given = _where(question)
+        text = f"SELECT count(*) FROM (SELECT 1 FROM {where} LIMIT ?)"  # noqa: S608
+        (found,) = self._database().execute(text, (*given, most + 1)).fetchone()
+        return int(found)
 
     @staticmethod
     def _judge(database: sqlite3.Connection, since: int) -> None:
-        """Every number that a client may stand at is the floor or a stored event's."""
-        (floor,) = database.execute("SELECT floor FROM state").fetchone()
-        if since < floor:
-            raise CursorGone("the events after it are no longer kept")
+        """Every number that a client may stand at is that of a stored event, or of the last one that was removed."""
+        floor, hole = database.execute("SELECT floor, hole FROM state").fetchone()
+        if since < max(floor, hole):
+            raise CursorGone("not all of the events after it are kept")
         stored = database.execute("SELECT 1 FROM event WHERE sequence = ?", (since,)).fetchone()
-        if since != floor and stored is None:
+        if since not in (floor, hole) and stored is None:
             raise CursorGone("no such place in the history")
 
 
+def too_long(wrong: sqlite3.Error) -> bool:
+    """Whether it was ended because it took too long."""
+    return getattr(wrong, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
+
+
 def _where(question: Question) -> tuple[str, list[int]]:
+    """The table and what must hold, as SQL."""
     where, given = ["sequence > ?", "sequence <= ?"], [question.since or 0, question.through]
     if question.after is not None:
         where.append("at > ?")
@@ -143,33 +239,65 @@ def _where(question: Question) -> tuple[str, list[int]]:
     if question.mac is not None:
         where.append("mac = ?")
         given.append(mac_number(question.mac))
-    return " AND ".join(where), given
+    table = f"event INDEXED BY event_rare WHERE {RARE}" if _are_rare(question.kinds) else "event WHERE 1"
+    return f"{table} AND {' AND '.join(where)}", given
 
 
-def _page(database: sqlite3.Connection, question: Question) -> Page:
-    where, given = _where(question)
-    codec = _codec(database)
-    rows = database.execute(f"{EVENT} WHERE {where} ORDER BY sequence LIMIT ?", (*given, question.limit))
-    found = [codec.event(row) for row in rows]
-    through = found[-1].sequence if len(found) == question.limit else question.through
-    return Page(found, _changes(database, codec, found, question.through), through)
+def _are_rare(kinds: Sequence[EventKind]) -> bool:
+    return bool(kinds) and set(RARE_KINDS).issuperset(kinds)
 
 
-def _changes(
-    database: sqlite3.Connection, codec: EventCodec, found: Sequence[Recorded], through: int
-) -> dict[Mac, list[Recorded]]:
-    """Of the devices in a page: what else changed them from its beginning on, more than their presence."""
-    macs = {event.mac for event in found if event.mac is not None}
-    shown = {event.sequence for event in found}
-    changes: dict[Mac, list[Recorded]] = {}
-    for mac in macs:
-        rows = database.execute(
-            f"{EVENT} WHERE mac = ? AND more IS NOT NULL AND sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?",
-            (mac_number(mac), found[0].sequence, through, MOST_CHANGES),
-        )
-        if events := [codec.event(row) for row in rows if row[0] not in shown]:
-            changes[mac] = events
-    return changes
+def _is_quick(question: Question) -> bool:
+    """Whether all that fits is found without looking at what does not."""
+    return _are_rare(question.kinds) or (not question.kinds and question.mac is None and question.after is None)
+
+
+def _piece(database: sqlite3.Connection, question: Question) -> tuple[list[Row], int]:
+    """The next events that fit, no more than `limit`; and the last number that was looked at."""
+    through = question.through
+    if not _is_quick(question):
+        first = "SELECT min(sequence) FROM event WHERE sequence > ?"
+        (start,) = database.execute(first, (question.since,)).fetchone()
+        if start is None:
+            return [], through
+        through = min(through, start - 1 + LOOKED_AT)
+    where, given = _where(replace(question, through=through))
+    text = f"SELECT {COLUMNS} FROM {where} ORDER BY sequence LIMIT ?"  # noqa: S608 - the names are ours
+    rows = database.execute(text, (*given, question.limit)).fetchall()
+    return rows, int(rows[-1][0]) if len(rows) == question.limit else through
+
+
+def _later(database: sqlite3.Connection, codec: EventCodec, found: Sequence[Recorded], through: int) -> list[Later]:
+    """Of each event of a page: what its device had right after it, where that changed up to `through`."""
+    read = {event.sequence: event for event in found}
+    later: dict[Mac, tuple[int, Later]] = {}
+    answer: list[Later] = []
+    for event in reversed(found):
+        if event.mac is None:
+            answer.append(NOTHING)
+            continue
+        known_from, known = later.get(event.mac, (through, NOTHING))
+        given = (mac_number(event.mac), event.sequence, known_from)
+        rows = database.execute(LATER, given).fetchall() + database.execute(LABELLED, given).fetchall()
+        known = _joined(known, [read.get(row[0]) or codec.event(row) for row in sorted(rows)])
+        later[event.mac] = event.sequence, known
+        answer.append(known)
+    answer.reverse()
+    return answer
+
+
+NOTHING = Later({}, None)
+
+
+def _joined(known: Later, changes: Sequence[Recorded]) -> Later:
+    """What is known from later on, with the changes before it, in order: the first that changed a field tells."""
+    fields: Mapping[str, object] = known.fields
+    whole = known.whole
+    for change in reversed(changes):
+        if change.whole is not None:
+            fields, whole = {}, change.whole
+        fields = {**fields, **(change.event.previous or {})}
+    return Later(fields, whole)
 
 
 def _codec(database: sqlite3.Connection) -> EventCodec:
@@ -182,11 +310,12 @@ def remember(database: sqlite3.Connection) -> Memory:
     """What a start finds. Raises sqlite3.Error."""
     shown, alive_at = database.execute("SELECT shown, alive_at FROM state").fetchone()
     devices: list[Remembered] = [
-        device_of(row[:-2], *row[-2:])
+        remembered(row[:-2], *row[-2:])
         for row in database.execute(f"{DEVICE} LEFT JOIN seen USING (mac) ORDER BY device.mac")
     ]
     codec = _codec(database)
-    events = [codec.event(row) for row in database.execute(f"{EVENT} WHERE sequence > ? ORDER BY sequence", (shown,))]
+    rows = database.execute(f"SELECT {COLUMNS} FROM event WHERE sequence > ? ORDER BY sequence", (shown,))  # noqa: S608
+    events = [codec.event(row) for row in rows]
     latest = max((event.event.at for event in events), default=0.0)
     return Memory(devices, events, max(seconds(alive_at) if alive_at else 0.0, latest))
 

@@ -6,15 +6,17 @@ makes no event. A round over thousands of devices goes in MAC order, so that it 
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from math import inf
 from time import monotonic
 
 from netscand.core.model import Device, EventKind, Mac, Status
 from netscand.core.order import by_mac
+from netscand.core.recorded import Memory
 from netscand.core.words import said_of
-from netscand.store.rows import Row, WallClock, device_row, mac_number, seen_row
-from netscand.store.work import Devices
+from netscand.store.rows import Row, WallClock, device_row, mac_number, mac_of, seen_row
+from netscand.store.work import Alive, Devices
 
 SHOW = 10.0
 """Seconds until the rows of devices show their events: what a start after a kill has to fold in."""
@@ -42,7 +44,10 @@ AT_THE_END = 10_000
 
 
 class Rounds:
-    """`put` hands rows to the writer, `sequence` tells the number of the last event, `forget` strikes a device out."""
+    """`put` hands rows to the writer, `sequence` tells the number of the last event, `forget` removes a device.
+
+    `alive` says that netscand runs, `aged` up to which number all events are older than the days they are kept.
+    """
 
     def __init__(
         self,
@@ -51,9 +56,15 @@ class Rounds:
         put: Callable[[Devices], None],
         sequence: Callable[[], int],
         forget: Callable[[Mac], None],
+        alive: Callable[[], Alive],
+        aged: Callable[[], int],
     ) -> None:
         self.losses = 0
         """As of the writer's last report."""
+        self._alive = alive
+        self._aged = aged
+        self._absent: dict[Mac, int] = {}
+        """Who was offline at the start, and the last event that its row showed: no stamp of its time is believed."""
         self._devices = devices
         self._clock = clock
         self._put = put
@@ -63,10 +74,24 @@ class Rounds:
         """Seconds after which nobody need remember a device that was not heard."""
         self._changed: set[Mac] = set()
         self._gone: set[Mac] = set()
+        self._soon = asyncio.Event()
+        """Rows are to be written at once."""
         self._round_at = self._taught_at = monotonic()
+
+    def begin(self, memory: Memory) -> None:
+        """Take what a start finds."""
+        for device in memory.devices:
+            if device.status is Status.OFFLINE:
+                self._absent[device.mac] = device.sequence
+        for recorded in memory.events:  # no row shows them yet
+            if recorded.mac is not None:
+                self.note(recorded.event.kind, recorded.mac)
+                if recorded.event.kind is EventKind.OFFLINE:
+                    self._absent[recorded.mac] = recorded.sequence
 
     def note(self, kind: EventKind, mac: Mac) -> None:
         """Take an event: its device's row no longer shows it."""
+        self._absent.pop(mac, None)
         if kind is EventKind.FORGOTTEN:
             self._changed.discard(mac)
             self._gone.add(mac)
@@ -77,6 +102,7 @@ class Rounds:
     def note_all(self) -> None:
         """Every row is to be written again: some were lost, or the database is a new one."""
         self._changed.update(self._devices)
+        self._soon.set()
 
     async def run(self) -> None:
         """Until cancelled. First what only events tell of: who is killed every few seconds had ever more to read."""
@@ -84,7 +110,10 @@ class Rounds:
             await self.show()
             if monotonic() >= self._round_at + ROUND:
                 await self._round()
-            await asyncio.sleep(SHOW)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SHOW):
+                    await self._soon.wait()
+            self._soon.clear()
 
     async def show(self) -> None:
         """Let the rows show every event up to now."""
@@ -109,8 +138,7 @@ class Rounds:
         rows = self._rows(sorted(self._changed))
         gone = [mac_number(mac) for mac in self._gone] if through is not None else []
         seen = self._seen(sorted(heard | self._changed))
-        alive_at = self._clock.milliseconds(monotonic())
-        self._put(Devices(rows, seen, gone, through, alive_at, self.losses))
+        self._put(Devices(rows, seen, gone, through, self._alive(), self.losses))
 
     async def _round(self) -> None:
         devices, now = self._devices, monotonic()
@@ -121,7 +149,7 @@ class Rounds:
         seen: list[Row] = []
         for macs in slices(devices):
             for mac in macs:
-                if (old := devices.get(mac)) and _outdated(old, now - self.keep):
+                if (old := devices.get(mac)) and self._outdated(old, now - self.keep):
                     self._forget(mac)
             heard = [device for mac in macs if (device := devices.get(mac)) and device.last_seen > since]
             if taught:
@@ -131,7 +159,26 @@ class Rounds:
                 self._put(Devices(seen=seen))
                 seen = []
             await asyncio.sleep(SLICE / A_SECOND if len(devices) > A_SECOND else 0)
-        self._put(Devices(seen=seen, alive_at=self._clock.milliseconds(monotonic())))
+        self._put(Devices(seen=seen, alive=self._alive()))
+
+    def stay(self, mac: int) -> float:
+        """For how many seconds a device was here; less than 0: there is none; infinite: a user said something of it.
+
+        On any thread. A new device has its place before its first event is stored.
+        """
+        device = self._devices.get(mac_of(mac))
+        if device is None:
+            return -1.0
+        return inf if said_of(device) or device.is_self else abs(device.last_seen - device.first_seen)
+
+    def _outdated(self, device: Device, before: float) -> bool:
+        """Whether it was offline for as long as events are kept, and no user said anything of it."""
+        if device.status is not Status.OFFLINE or said_of(device) or device.is_self:
+            return False
+        absent = self._absent.get(device.mac)
+        if absent is not None:
+            return absent <= self._aged()
+        return max(device.last_seen, device.status_since) < before
 
     def _rows(self, macs: Iterable[Mac]) -> list[Row]:
         devices, sequence, clock = self._devices, self._sequence(), self._clock
@@ -141,11 +188,6 @@ class Rounds:
     def _seen(self, macs: Iterable[Mac]) -> list[Row]:
         devices, clock = self._devices, self._clock
         return [seen_row(devices[mac], clock) for mac in macs if mac in devices]
-
-
-def _outdated(device: Device, before: float) -> bool:
-    """Long gone, and no user has said a word of it."""
-    return device.status is Status.OFFLINE and device.last_seen < before and not said_of(device) and not device.is_self
 
 
 def _taught(device: Device) -> bool:

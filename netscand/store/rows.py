@@ -6,8 +6,10 @@ smaller.
 """
 
 import re
+import sqlite3
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -36,6 +38,12 @@ KINDS = {
     EventKind.NETWORK_UP: 13, EventKind.NETWORK_DOWN: 14, EventKind.NETWORK_SILENT: 15,
     EventKind.NETWORK_RECOVERED: 16, EventKind.FLOOD: 17,
 }  # fmt: skip
+RARE_KINDS = (
+    EventKind.ADDRESS_CONFLICT, EventKind.LABELLED, EventKind.GATEWAY_CHANGED, EventKind.DHCP_SERVER_SEEN,
+    EventKind.NETWORK_UP, EventKind.NETWORK_DOWN, EventKind.NETWORK_SILENT, EventKind.NETWORK_RECOVERED,
+    EventKind.FLOOD,
+)  # fmt: skip
+"""Events with an index by kind: to look for the few of them among all others would take long. Never change it."""
 EVIDENCE = {
     Evidence.ARP_REQUEST: 1, Evidence.ARP_REPLY: 2, Evidence.ARP_PROBE: 3, Evidence.ARP_ANNOUNCEMENT: 4,
     Evidence.NDP: 5, Evidence.DHCP: 6, Evidence.MDNS: 7, Evidence.NBNS: 8, Evidence.NEIGHBOUR: 9, Evidence.PROXIED: 10,
@@ -65,11 +73,24 @@ USUAL = (
 )
 """What such JSON is mostly made of. It is in every row that was made smaller by it: never change a byte."""
 
-FIGURE = re.compile(r"\d+(?:\.\d+)?")
+FIGURE = re.compile(r"(?<![0-9A-Za-z:])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}(?![0-9A-Za-z:])|\d+(?:\.\d+)?")
+"""What differs in sentences that are the same: a number, a MAC, an IPv6 address. Else made-up MACs would make words."""
 GAP = "{}"
 
 MOST_WORDS = 4096
-"""Sentences and networks that get a number; what comes later is written out."""
+"""Sentences and networks that get a number; what comes later is written out, which makes an event nearly three times as
+large. Those that no event uses are freed at a start (store/found.py)."""
+
+
+WRONG = (KeyError, ValueError, TypeError, IndexError, OverflowError, AttributeError)
+"""What comes of values that are none of ours (msgspec.DecodeError is a ValueError)."""
+
+
+def damaged(why: str) -> sqlite3.DatabaseError:
+    """What SQLite itself would raise, had it a checksum."""
+    wrong = sqlite3.DatabaseError(why)
+    wrong.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return wrong
 
 
 class WallClock(Protocol):
@@ -89,21 +110,19 @@ class Words:
     """Texts that stand in many rows, by number. The writer is handed what `fresh` holds before the rows that use it."""
 
     def __init__(self) -> None:
-        self.fresh: list[Row] = []
-        self._number: dict[str, int] = {}
-        self._text: dict[int, str] = {}
+        self.learn([])
 
     def learn(self, rows: "list[tuple[int, str]]") -> None:
         """Forget all, and take these from a database."""
+        self.fresh: list[Row] = []
         self._text = dict(rows)
         self._number = {text: number for number, text in rows}
-        self.fresh = []
+        self._free = iter([number for number in range(1, MOST_WORDS + 1) if number not in self._text])
 
     def number(self, text: str) -> int | None:
         """The number of a text, a new one where it has none; None: there are too many."""
         found = self._number.get(text)
-        if found is None and len(self._number) < MOST_WORDS:
-            found = len(self._number) + 1
+        if found is None and (found := next(self._free, None)) is not None:
             self._number[text], self._text[found] = found, text
             self.fresh.append((found, text))
         return found
@@ -197,14 +216,20 @@ class EventCodec:
         return smaller(msgspec.json.encode(more)) if more else None
 
     def event(self, row: Row) -> Recorded:
-        """What a row tells."""
+        """What a row tells. Raises sqlite3.DatabaseError for what no row of ours says: the file was damaged."""
+        try:
+            return self._event(row)
+        except WRONG as wrong:
+            raise damaged(f"event {row[0]} is damaged: {wrong!r}") from None
+
+    def _event(self, row: Row) -> Recorded:
         (
             sequence, at, kind_number, mac, network, address, evidence, heard, reason, figures, was, was_since,
             was_reason, was_figures, more_text,
         ) = cast("tuple[Any, ...]", row)  # fmt: skip
         words = self._words
         kind = KIND_OF[kind_number]
-        more: dict[str, Any] = msgspec.json.decode(plain(more_text)) if more_text else {}
+        more = _read(more_text) if more_text else {}
         seen_at = last_seen = None
         if heard is not None and heard & 1:
             seen_at = last_seen = (at * 1000 + (heard >> 1) + 0.5) / 1_000_000
@@ -245,8 +270,16 @@ def device_row(device: Device, sequence: int, learned_at: int, clock: WallClock)
     )  # fmt: skip
 
 
+def remembered(row: Row, last_seen: int | None, confirmed: int | None) -> Remembered:
+    """What a row of `device` and one of `seen` (in milliseconds) tell. Raises sqlite3.DatabaseError as `event`."""
+    try:
+        return device_of(row, last_seen, confirmed)
+    except WRONG as wrong:
+        raise damaged(f"device {row[0]} is damaged: {wrong!r}") from None
+
+
 def device_of(row: Row, last_seen: int | None = None, confirmed: int | None = None) -> Remembered:
-    """What a row of `device` and one of `seen` (in milliseconds) tell."""
+    """The same, from values that may be anything."""
     (
         mac, sequence, first_seen, status, status_since, reason, known, hostname, source, label, notes, patience,
         learned, learned_at, addresses,
@@ -278,6 +311,15 @@ def plain(stored: bytes) -> bytes:
         return stored
     inflate = zlib.decompressobj(-zlib.MAX_WBITS, zdict=USUAL)
     return inflate.decompress(stored[1:]) + inflate.flush()
+
+
+def _read(stored: bytes) -> dict[str, Any]:
+    """What is stored, or nothing, where bits of it fell over: SQLite has no checksum, and the event itself is whole."""
+    with suppress(*WRONG, zlib.error):
+        found = msgspec.json.decode(plain(stored))
+        if isinstance(found, dict):
+            return found
+    return {}
 
 
 # ---- values -------------------------------------------------------------------------------------------------------

@@ -5,18 +5,24 @@ Version 1
     device  a device a row, as of some event; `seen` when it was heard last, apart, because that alone changes always
     word    texts that stand in many rows
     state   one row: what belongs to the database as a whole
+Version 2
+    shift   from which event on the wall clock was set otherwise (store/age.py)
+    event   two more indexes, for what a question about the past looks up (store/reader.py)
+    state   the history's own clock, and what was removed by age and by size (store/trim.py)
 """
 
 import logging
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from netscand.store.place import HistoryRefused
-from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS
+from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, KINDS, RARE_KINDS, Row
 
-VERSION = 1
+VERSION = 2
 
 PAGE = 4096
 
@@ -28,22 +34,50 @@ APPLICATION = 0x6E736364
 PATIENCE = 5.0
 """Seconds to wait for another connection of ours to finish."""
 
+RARE = f"kind IN ({', '.join(str(KINDS[kind]) for kind in RARE_KINDS)})"
+"""Which events have an index by kind, in the words of that index: SQLite takes it for a question that has them too."""
+
+INDEXES = f"""
+CREATE INDEX event_changed ON event (mac, kind) WHERE more IS NOT NULL;
+CREATE INDEX event_rare ON event (kind) WHERE {RARE};
+"""
+
+SHIFT = "CREATE TABLE shift (sequence INTEGER PRIMARY KEY, lived INTEGER NOT NULL, ahead INTEGER NOT NULL)"
+
+SIZES = (256, 64, 16, 4, 1)
+"""Rows in one statement; five statements are prepared, whatever the number of rows."""
+
 TABLES = f"""
 CREATE TABLE event ({EVENT_COLUMNS[0]} INTEGER PRIMARY KEY, {", ".join(EVENT_COLUMNS[1:])});
-CREATE INDEX event_changed ON event (mac) WHERE more IS NOT NULL;
+{INDEXES}
 CREATE TABLE device ({DEVICE_COLUMNS[0]} INTEGER PRIMARY KEY, {", ".join(DEVICE_COLUMNS[1:])});
 CREATE TABLE seen (mac INTEGER PRIMARY KEY, at INTEGER NOT NULL, confirmed INTEGER NOT NULL);
 CREATE TABLE word (number INTEGER PRIMARY KEY, text TEXT NOT NULL);
+{SHIFT};
 CREATE TABLE state (
     epoch TEXT NOT NULL,      -- names the numbering: cursors are EPOCH-SEQUENCE
     reserved INTEGER NOT NULL,-- numbers up to this one may have been given out
-    floor INTEGER NOT NULL,   -- the stream can be resumed from here on: what lies before was trimmed or never stored
+    floor INTEGER NOT NULL,   -- every event up to this one was removed or never stored
     shown INTEGER NOT NULL,   -- the rows of the devices show every event up to this one
-    alive_at INTEGER NOT NULL -- when the daemon was last known to run, unix milliseconds
+    alive_at INTEGER NOT NULL,-- when the daemon was last known to run, unix milliseconds
+    lived INTEGER NOT NULL DEFAULT 0,   -- the history's own clock, milliseconds; 0: it never ran
+    boot_at INTEGER NOT NULL DEFAULT 0, -- how long the machine had been on then, milliseconds
+    aged INTEGER NOT NULL DEFAULT 0,    -- every event up to this one is older than its days
+    hole INTEGER NOT NULL DEFAULT 0,    -- the last event that was removed by size: who stands before it missed some
+    sized_at INTEGER NOT NULL DEFAULT 0 -- when the last event was removed by size, by the history's clock
 );
 """
 
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
+
+def _to_2(database: sqlite3.Connection) -> None:
+    for column in ("lived", "boot_at", "aged", "hole", "sized_at"):
+        database.execute(f"ALTER TABLE state ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
+    database.execute("DROP INDEX event_changed")
+    for statement in (SHIFT, *INDEXES.strip().split(";\n")):
+        database.execute(statement)
+
+
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _to_2}
 """From this version to the next, statement by statement: `executescript` would commit in between."""
 
 log = logging.getLogger(__name__)
@@ -145,7 +179,8 @@ def _settle(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(f"PRAGMA page_size = {PAGE}")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
-        _in_one_transaction(connection, _create)
+        with transaction(connection):
+            _create(connection)
         return
     connection.execute("PRAGMA journal_mode = WAL")
     if version < VERSION:
@@ -158,7 +193,8 @@ def _create(connection: sqlite3.Connection) -> None:
     for statement in TABLES.split(";\n"):
         if statement.strip():
             connection.execute(statement)
-    connection.execute("INSERT INTO state VALUES (?, 0, 0, 0, 0)", (new_epoch(),))
+    names = "epoch, reserved, floor, shown, alive_at"
+    connection.execute(f"INSERT INTO state ({names}) VALUES (?, 0, 0, 0, 0)", (new_epoch(),))  # noqa: S608
     connection.execute(f"PRAGMA application_id = {APPLICATION}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
 
@@ -169,27 +205,29 @@ def _migrate(connection: sqlite3.Connection, path: Path, version: int) -> None:
     back_up(connection, copy)
     log.warning("%s: migrating from schema %d to %d; what was is kept as %s", path, version, VERSION, copy.name)
 
-    def steps(connection: sqlite3.Connection) -> None:
+    with transaction(connection):
         for step in range(version, VERSION):
             MIGRATIONS[step](connection)
         connection.execute(f"PRAGMA user_version = {VERSION}")
 
-    _in_one_transaction(connection, steps)
 
-
-def _in_one_transaction(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], None]) -> None:
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Write all that the block does, or nothing. Raises sqlite3.Error."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        work(connection)
+        yield
+        connection.execute("COMMIT")
     except BaseException:
-        connection.rollback()
+        if connection.in_transaction:
+            connection.rollback()
         raise
-    connection.execute("COMMIT")
 
 
-def back_up(connection: sqlite3.Connection, target: Path) -> None:
+def back_up(connection: sqlite3.Connection, target: Path, alive: Callable[[], object] | None = None) -> None:
     """Copy the whole database, consistent however much is written meanwhile (sqlite.org/backup.html), mode 0600.
 
+    `alive` is called now and then, where nobody else writes: between two steps, a writer would make it begin anew.
     Raises sqlite3.Error, OSError; then there is no copy.
     """
     target.unlink(missing_ok=True)
@@ -197,13 +235,30 @@ def back_up(connection: sqlite3.Connection, target: Path) -> None:
     try:
         copy = connect(target)
         try:
-            connection.backup(copy)  # in one step: between two, a writer would make it begin anew
+            if alive is None:
+                connection.backup(copy)
+            else:
+                connection.backup(copy, pages=1_000, progress=lambda *_: alive())
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, with nothing beside it
         finally:
             copy.close()
     except BaseException:
         target.unlink(missing_ok=True)
         raise
+
+
+def insert(
+    database: sqlite3.Connection, table: str, columns: Sequence[str], rows: Sequence[Row], *, replace: bool = False
+) -> None:
+    """Insert rows in few statements, each of many rows."""
+    verb = "REPLACE" if replace else "INSERT"
+    marks = "(" + ",".join("?" * len(columns)) + ")"
+    start = 0
+    for size in SIZES:
+        while len(rows) - start >= size:
+            text = f"{verb} INTO {table} ({','.join(columns)}) VALUES {','.join([marks] * size)}"
+            database.execute(text, tuple(chain.from_iterable(rows[start : start + size])))
+            start += size
 
 
 def sync(path: Path) -> None:

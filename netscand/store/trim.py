@@ -1,43 +1,163 @@
-"""Keeps the history within its days and its size, a slice at a time, so that events pass in between."""
+"""Removes what the history may no longer keep, by age and by size, a slice at a time, so that events pass in between.
 
+By age, the oldest events go. By size, the events of strangers go first, or one host could push out in an hour what
+happened to everybody else in 90 days (FAULTS T11):
+
+1. events of MACs that are no device any more;
+2. events of devices that were here for less than a day, a week, a month, and that no user said anything of;
+3. the oldest events, whatever they concern.
+
+Within each of these the oldest go first, until there is some room.
+"""
+
+import json
 import sqlite3
+from collections.abc import Callable
 
-from netscand.store.schema import PAGE
+from netscand.store.age import Ages, Shift
+from netscand.store.schema import PAGE, transaction
 
 SLICE = 500
-"""Events that go at once: some milliseconds."""
+"""Events removed at once by age: some milliseconds."""
 
-FULL = 0.95
-"""Of the size that is allowed: the oldest go from here on, so that the file never grows past it."""
+LOOKED_AT, REMOVED = 2_000, 100
+"""Events looked at, and removed, at once by size: the same, for their entries in the index stand far apart."""
+
+FULL, ROOM = 0.95, 0.90
+"""Of the size that is allowed: events are removed from here on, and until it is no more than that."""
+
+DAY = 86_400.0
+
+STAYS = (0.0, DAY, 7 * DAY, 30 * DAY)
+"""Seconds that a device was here, from the first time to the last: of those with less the events go, in turn."""
 
 PAGES = 128
 """Free pages that are given back at once."""
 
+PAGES_A_WRITE = 4
+"""Of what is removed, that count as one transaction of the log's: the keeper copies it in time."""
 
-def trim(database: sqlite3.Connection, before: float, most: float) -> bool:
-    """Let go of what is older than `before` (unix seconds) or more than `most` bytes; whether there is more to do.
+OF_THESE = (
+    "SELECT sequence FROM event WHERE sequence > ? AND sequence <= ? AND mac IN (SELECT value FROM json_each(?)) "
+    "ORDER BY sequence LIMIT ?"
+)
 
-    The floor rises with it: who stood before it gets a fresh snapshot. Raises sqlite3.Error.
+
+class Trim:
+    """Keeps a database within its bounds; `turn` does a slice of it.
+
+    `stay` gives for how many seconds the device of a MAC (store/rows.py: as a number) was here: less than 0 where there
+    is no such device, infinite where a user said anything of it. It is called on the thread of `turn`.
     """
-    rows = database.execute("SELECT sequence, at FROM event ORDER BY sequence LIMIT ?", (SLICE,)).fetchall()
-    (pages,) = database.execute("PRAGMA page_count").fetchone()
-    (free,) = database.execute("PRAGMA freelist_count").fetchone()
-    # The last one that is old, not all up to the first that is young: a clock that was wrong for a while holds none up.
-    last = max((sequence for sequence, at in rows if at < before * 1000), default=None)
-    if rows and (pages - free) * PAGE > most * FULL:
-        last = rows[-1][0]
-    if last is not None:
-        database.execute("BEGIN IMMEDIATE")
-        try:
-            database.execute("DELETE FROM event WHERE sequence <= ?", (last,))
-            database.execute("UPDATE state SET floor = max(floor, ?)", (last,))
-            database.execute("COMMIT")
-        except BaseException:
-            if database.in_transaction:
-                database.rollback()
-            raise
-        return True
-    if free and (pages * PAGE > most or free > max(pages // 4, 256)):
-        database.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
-        return True
-    return False
+
+    def __init__(self, stay: Callable[[int], float]) -> None:
+        self._stay = stay
+        self._shrinking = False
+        self._tier = self._through = self._end = 0
+        """Where the search for events of strangers is: at which of STAYS, the last event looked at, and the last to be.
+
+        Without an end it would follow a flood for ever, and never come to the next of STAYS.
+        """
+        self.aged = 0
+        """Every event up to this one is older than its days."""
+        self.sized_at = 0
+        """When the last event was removed by size, by the history's clock; 0: none ever was."""
+        self.removed_by_size = 0
+        """Events, since the start."""
+
+    def turn(self, database: sqlite3.Connection, now: int, keep: float, most: float) -> int:
+        """Remove a slice of what is older than `keep` ms at `now`, or beyond `most` bytes.
+
+        Return how many transactions of the log it was worth; 0: nothing is left to do. Raises sqlite3.Error.
+        """
+        (pages,) = database.execute("PRAGMA page_count").fetchone()
+        (free,) = database.execute("PRAGMA freelist_count").fetchone()
+        used = (pages - free) * PAGE
+        if removed := self._by_age(database, now, now - keep):
+            return removed
+        if self._shrinking or used > most * FULL:
+            if not self._shrinking:
+                self._shrinking, self._tier, self._through = True, 0, 0
+            self._shrinking = used > most * ROOM
+            if self._shrinking and (removed := self._by_size(database, now)):
+                return removed
+        if free and (pages * PAGE > most or free > max(pages // 4, 256)):
+            database.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
+            return PAGES // PAGES_A_WRITE
+        return 0
+
+    def _by_age(self, database: sqlite3.Connection, now: int, before: float) -> int:
+        rows = database.execute("SELECT sequence, at FROM event ORDER BY sequence LIMIT ?", (SLICE,)).fetchall()
+        if not rows:
+            return 0
+        ages = Ages(_shifts(database, rows[0][0], rows[-1][0]), now)
+        last = 0
+        for sequence, at in rows:
+            if ages.lived(sequence, at) >= before:
+                break
+            last = sequence
+        if last:
+            _remove_through(database, last, "aged = max(aged, ?)", last)
+            self.aged = last
+        return 1 + SLICE // 64 if last else 0
+
+    def _by_size(self, database: sqlite3.Connection, now: int) -> int:
+        if self._tier < len(STAYS):
+            return self._strangers(database, now)
+        rows = database.execute("SELECT sequence FROM event ORDER BY sequence LIMIT ?", (SLICE,)).fetchall()
+        if not rows:
+            self._shrinking = False
+            return 0
+        _remove_through(database, rows[-1][0], "sized_at = ?", now)
+        self._count(len(rows), now)
+        return 1 + SLICE // 64
+
+    def _count(self, removed: int, now: int) -> None:
+        self.removed_by_size += removed
+        self.sized_at = now
+
+    def _strangers(self, database: sqlite3.Connection, now: int) -> int:
+        if not self._through:
+            (self._end,) = database.execute("SELECT ifnull(max(sequence), 0) FROM event").fetchone()
+        rows = database.execute(
+            "SELECT max(sequence), mac FROM (SELECT sequence, mac FROM event WHERE sequence > ? AND sequence <= ? "
+            "ORDER BY sequence LIMIT ?) GROUP BY mac", (self._through, self._end, LOOKED_AT),
+        ).fetchall()  # fmt: skip
+        if not rows:
+            self._tier, self._through = self._tier + 1, 0
+            return 1
+        most = STAYS[self._tier]
+        strangers = [mac for _, mac in rows if mac is not None and self._stay(mac) < most]
+        through = max(sequence for sequence, _ in rows)
+        found = []
+        if strangers:
+            given = (self._through, through, json.dumps(strangers), REMOVED)
+            found = database.execute(OF_THESE, given).fetchall()
+        if found:
+            last = found[-1][0]
+            with transaction(database):
+                database.executemany("DELETE FROM event WHERE sequence = ?", found)
+                database.execute("UPDATE state SET hole = max(hole, ?), sized_at = ?", (last, now))
+            self._count(len(found), now)
+        self._through = through if len(found) < REMOVED else last
+        return 1 + len(found) // 16
+
+
+def _shifts(database: sqlite3.Connection, first: int, last: int) -> list[Shift]:
+    """The shifts that hold for these events, and the one that ends them."""
+    text = (
+        "SELECT sequence, lived, ahead FROM shift WHERE sequence >= "
+        "ifnull((SELECT max(sequence) FROM shift WHERE sequence <= ?), 0) AND sequence <= "
+        "ifnull((SELECT min(sequence) FROM shift WHERE sequence > ?), ?) ORDER BY sequence"
+    )
+    return [Shift(*row) for row in database.execute(text, (first, last, last))]
+
+
+def _remove_through(database: sqlite3.Connection, last: int, state: str, value: int) -> None:
+    """Remove every event up to `last`: who resumes from before it gets a fresh snapshot."""
+    with transaction(database):
+        database.execute("DELETE FROM event WHERE sequence <= ?", (last,))
+        database.execute(
+            "DELETE FROM shift WHERE sequence < (SELECT max(sequence) FROM shift WHERE sequence <= ?)", (last + 1,)
+        )
+        database.execute(f"UPDATE state SET floor = max(floor, ?), {state}", (last, value))  # noqa: S608 - ours

@@ -6,6 +6,14 @@ from typing import NamedTuple
 from netscand.store.rows import Row
 
 
+class Alive(NamedTuple):
+    """When netscand was running, in milliseconds: by the wall clock, by the history's, and since the machine's boot."""
+
+    at: int
+    lived: int
+    boot_at: int
+
+
 class Events(NamedTuple):
     """Rows of events up to the number `through`, with the words that they are the first to use."""
 
@@ -14,6 +22,16 @@ class Events(NamedTuple):
     through: int
     epoch: str = ""
     """Of the numbering from here on, where it is another one."""
+    shifts: Sequence[Row] = ()
+    """Where the wall clock was found to be set."""
+
+
+class Clock(NamedTuple):
+    """How the history's own clock stands (store/age.py), and by how much the wall clock was last ahead of it."""
+
+    lived: int
+    boot_at: int
+    ahead: int
 
 
 class Devices(NamedTuple):
@@ -23,15 +41,9 @@ class Devices(NamedTuple):
     seen: Sequence[Row] = ()
     gone: Sequence[int] = ()
     shown: int | None = None
-    alive_at: int | None = None
+    alive: Alive | None = None
     losses: int = 0
     """As of the last report: `shown` holds only if no rows were lost that it counts on."""
-
-
-class Broken(NamedTuple):
-    """Somebody found the database damaged."""
-
-    why: str
 
 
 class Adopt(NamedTuple):
@@ -47,14 +59,22 @@ class Say(NamedTuple):
     token: object
 
 
+class Lost(NamedTuple):
+    """The `generation`th database is damaged; or its files are `gone`, and whole under no name."""
+
+    why: str
+    generation: int
+    gone: bool = False
+
+
 class Stop(NamedTuple):
     """The end: the last number that was given out."""
 
     sequence: int
-    alive_at: int
+    alive: Alive
 
 
-Work = Events | Devices | Adopt | Broken | Say | Stop
+Work = Events | Devices | Adopt | Lost | Say | Stop
 
 
 class Report(NamedTuple):
@@ -72,4 +92,18 @@ class Found(NamedTuple):
 
     reserved: int
     words: list[tuple[int, str]]
-    set_aside: str
+    clock: Clock
+    notice: str
+    """What somebody should know of it until the next start; or nothing."""
+
+
+class Noticed(NamedTuple):
+    """Something that somebody should know until the next start."""
+
+    notice: str
+
+
+class Trimmed(NamedTuple):
+    """Size, not age, is what removes events: so many since this was said last."""
+
+    removed: int

@@ -12,21 +12,25 @@ takes them again; who resumes across what was dropped meanwhile gets a fresh sna
 """
 
 import logging
+import os
 import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import chain
 from math import inf
 from pathlib import Path
 
+from netscand.store.age import AgeClock, clock_of
+from netscand.store.backlog import Backlog
+from netscand.store.files import Files
 from netscand.store.place import HistoryRefused, Lock, prepare, set_aside
-from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, Row
-from netscand.store.schema import PATIENCE, HistoryBroken, is_broken, open_database, sync
-from netscand.store.trim import trim
-from netscand.store.work import Adopt, Broken, Devices, Events, Found, Report, Say, Stop, Work
+from netscand.store.rows import DEVICE_COLUMNS
+from netscand.store.salvage import copy_of_files, copy_of_open, put_in_place
+from netscand.store.schema import PATIENCE, HistoryBroken, insert, is_broken, open_database, sync, transaction
+from netscand.store.trim import Trim
+from netscand.store.work import Adopt, Devices, Events, Found, Lost, Noticed, Report, Say, Stop, Trimmed, Work
 
 RESERVED = 2**16
 """Sequence numbers that are reserved ahead, with a synced write: after a power loss none is given out twice. Half of
@@ -35,23 +39,17 @@ them are more than a large network's events of a second: so long it takes to not
 AGAIN = 5.0
 """Seconds between two tries to write to a disk that refused."""
 
-BACKLOG = 20_000
-"""Events that wait for such a disk, at most: some 10 MB."""
-
 MOST_ROWS = 2_000
 """Events in one transaction."""
 
-TRIM_EVERY = 60.0
-"""Seconds between two looks at age and size."""
+TRIM_EVERY, TRIM_AGAIN = 30.0, 0.01
+"""Seconds between two looks at age and size, and where there is more to do."""
 
 FEW = 8
 """Events that the loop may write itself."""
 
 QUICK, LET_BE = 0.003, 60.0
 """Seconds that this may take; and for how long the loop leaves it to the thread after one that took longer."""
-
-SIZES = (256, 64, 16, 4, 1)
-"""Rows in one statement; five statements are prepared, whatever the number of rows."""
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +62,9 @@ class Writer(threading.Thread):
         path: Path,
         lock: Lock,
         database: sqlite3.Connection | None,
-        most: float,
-        tell: Callable[[Report | Found | Say], None],
+        age: AgeClock,
+        stay: Callable[[int], float],
+        tell: Callable[[Report | Found | Noticed | Trimmed | Say], None],
         trouble: str = "",
     ) -> None:
         super().__init__(name="history", daemon=True)
@@ -82,10 +81,14 @@ class Writer(threading.Thread):
         self._lock = lock
         self._database = database
         self._adopted = database is not None
-        self.keep = inf
-        """Seconds, by the clock as it was at the start, whatever anybody sets it to meanwhile (FAULTS F12)."""
-        self.most = most
-        self._unix = time.time() - time.monotonic()
+        self.keep = self.most = inf
+        """Seconds that events are kept, and bytes that the database may take."""
+        self.trimmed = Trim(stay)
+        self.files: Files | None = None
+        """Those of the database."""
+        self._lost: Lost | None = None
+        """They are to be replaced."""
+        self._age = age
         self._tell = tell
         self.disk_is_busy = False
         """The keeper syncs, or left it to the next commit to do so: none for the loop."""
@@ -96,23 +99,17 @@ class Writer(threading.Thread):
         """Held by who takes works and does them: so they are done in their order."""
         self._not_before = 0.0
         self._waits = PATIENCE
-        self._backlog: list[Row] = []
-        self._backlog_words: list[Row] = []
-        self._dropped = 0
-        """The last event that found no room in the backlog."""
-        self._epoch = ""
-        """Of the numbering that the backlog goes on in, where the database does not say so yet."""
+        self._backlog = Backlog()
         self._losses = 0
         self._through = self._stored = 0
         self._trouble = trouble
         self._reported = Report(0, 0, "")
         self._again_at = 0.0
         self._trim_at = time.monotonic() + TRIM_EVERY
-        self._since_trim = 0
+        self._since_trim = self._removed = 0
         if database is not None:
-            (self.reserved,) = database.execute("SELECT reserved FROM state").fetchone()
+            self._take_up(database)
             self.durable = self.reserved
-            self.generation = 1
 
     def put(self, work: Work) -> None:
         """Hand it over; never waits."""
@@ -135,12 +132,12 @@ class Writer(threading.Thread):
 
     def _write_now(self, events: Events) -> Report | None:
         began = time.monotonic()
-        self._backlog, self._backlog_words = list(events.rows), list(events.words)
+        self._backlog.add(events)
         try:
             self._wait_for_others(0.0)  # whoever holds the database must not hold the loop
             self._write_events()
         except (sqlite3.Error, OSError):  # the thread meets it again, and says what it is
-            self._backlog, self._backlog_words = [], []
+            self._backlog.clear()
             return None
         finally:
             if time.monotonic() > began + QUICK:
@@ -192,16 +189,11 @@ class Writer(threading.Thread):
         if due:
             try:
                 self._work(works)
-            except HistoryBroken as wrong:
-                self._set_aside(str(wrong))
-            except (sqlite3.Error, OSError, HistoryRefused) as wrong:
-                if isinstance(wrong, sqlite3.Error) and is_broken(wrong):
-                    self._set_aside(str(wrong))
-                else:
-                    self._refused(wrong)
+            except (sqlite3.Error, OSError, HistoryRefused, HistoryBroken) as wrong:
+                self._met(wrong)
         if not due or self._trouble:
             self._losses += any(isinstance(work, Devices) for work in works)
-            self._overflow()
+            self._backlog.overflow()
         report = self._report()
         if report != self._reported:
             self._reported = report
@@ -219,18 +211,12 @@ class Writer(threading.Thread):
             if isinstance(work, Events):
                 self._through = work.through
                 if self._adopted:
-                    self._backlog += work.rows
-                    self._backlog_words += work.words
-                    self._epoch = work.epoch or self._epoch
+                    self._backlog.add(work)
             elif isinstance(work, Adopt):
-                self._backlog, self._backlog_words, self._epoch = [], [], ""
+                self._backlog.clear(dropped=True)
                 self._adopted = True
-
-    def _overflow(self) -> None:
-        if len(self._backlog) > BACKLOG:
-            spare = len(self._backlog) - BACKLOG // 2
-            self._dropped = int(str(self._backlog[spare - 1][0]))
-            del self._backlog[:spare]
+            elif isinstance(work, Lost) and work.generation == self.generation:
+                self._lost = work
 
     def _work(self, works: Sequence[Work]) -> None:
         if self._database is None:
@@ -242,8 +228,8 @@ class Writer(threading.Thread):
         for work in works:
             if isinstance(work, Adopt):
                 self._adopt(work)
-            elif isinstance(work, Broken):
-                raise HistoryBroken(work.why)
+        if self._lost is not None:
+            self._save(self._lost)
         if not self._adopted:
             return
         if self._backlog:
@@ -260,33 +246,13 @@ class Writer(threading.Thread):
     # ---- writing --------------------------------------------------------------------------------------------------
 
     def _write_events(self) -> None:
-        database = self._database
-        assert database is not None
-        through = int(str(self._backlog[-1][0]))
-        reserve = through > self.reserved - RESERVED // 2
-        alone = not (self._backlog_words or self._dropped or self._epoch or reserve) and len(self._backlog) in SIZES
-        if not alone:
-            database.execute("BEGIN IMMEDIATE")
-        try:
-            insert(database, "word", ("number", "text"), self._backlog_words, replace=True)
-            insert(database, "event", EVENT_COLUMNS, self._backlog)
-            if self._dropped:
-                database.execute("UPDATE state SET floor = max(floor, ?)", (self._dropped,))
-            if self._epoch:
-                database.execute("UPDATE state SET epoch = ?", (self._epoch,))
-            if reserve:
-                database.execute("UPDATE state SET reserved = ?", (through + RESERVED,))
-            if not alone:
-                database.execute("COMMIT")
-        except BaseException:
-            if database.in_transaction:
-                database.rollback()
-            raise
-        if reserve:
-            self.reserved = through + RESERVED
-        self._since_trim += len(self._backlog)
+        assert self._database is not None
+        count, through = len(self._backlog), self._backlog.through
+        reserved = through + RESERVED if through > self.reserved - RESERVED // 2 else 0
+        self._backlog.write(self._database, reserved)
+        self.reserved = max(self.reserved, reserved)
+        self._since_trim += count
         self._stored = through
-        self._backlog, self._backlog_words, self._dropped, self._epoch = [], [], 0, ""
         self.written += 1
         if through > self.durable:  # faster than the keeper: a number must not be told that could come again
             sync(self._path)
@@ -295,8 +261,7 @@ class Writer(threading.Thread):
     def _write_devices(self, work: Devices) -> None:
         database = self._database
         assert database is not None
-        database.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(database):
             insert(database, "device", DEVICE_COLUMNS, work.rows, replace=True)
             insert(database, "seen", ("mac", "at", "confirmed"), work.seen, replace=True)
             for mac in work.gone:
@@ -304,21 +269,20 @@ class Writer(threading.Thread):
                 database.execute("DELETE FROM seen WHERE mac = ?", (mac,))
             if work.shown is not None and work.losses == self._losses:
                 database.execute("UPDATE state SET shown = ?", (work.shown,))
-            if work.alive_at is not None:
-                database.execute("UPDATE state SET alive_at = ?", (work.alive_at,))
-            database.execute("COMMIT")
-        except BaseException:
-            if database.in_transaction:
-                database.rollback()
-            raise
+            if work.alive is not None:
+                database.execute("UPDATE state SET alive_at = ?, lived = ?, boot_at = ?", work.alive)
         self.written += 1
 
     def _trim(self) -> None:
         assert self._database is not None
         self._since_trim = 0
-        more = trim(self._database, self._unix + time.monotonic() - self.keep, self.most)
-        self.written += more
-        self._trim_at = time.monotonic() + (0.01 if more else TRIM_EVERY)
+        trimmed, now = self.trimmed, self._age.now()
+        worth = trimmed.turn(self._database, now, self.keep * 1000, self.most)
+        self.written += worth
+        if not worth and trimmed.sized_at and now - trimmed.sized_at < self.keep * 1000:
+            self._tell(Trimmed(trimmed.removed_by_size - self._removed))
+            self._removed = trimmed.removed_by_size
+        self._trim_at = time.monotonic() + (TRIM_AGAIN if worth else TRIM_EVERY)
 
     # ---- trouble --------------------------------------------------------------------------------------------------
 
@@ -330,28 +294,67 @@ class Writer(threading.Thread):
         self._trouble = trouble
         self._again_at = time.monotonic() + AGAIN
 
-    def _set_aside(self, why: str) -> None:
-        """Give a broken database another name, and begin a new one (FAULTS F8)."""
-        if self._database is not None:
-            with suppress(sqlite3.Error):
-                self._database.close()
-        self._database, self._adopted = None, False
-        self._backlog, self._backlog_words, self._epoch = [], [], ""
+    def _met(self, wrong: Exception) -> None:
+        """Take what went wrong: a damaged database is saved, or set aside; a disk that refuses is tried again."""
         try:
-            name = set_aside(self._path, why)
-            self._open_again(name)
+            if not _says_broken(wrong):
+                raise wrong
+            self._save(Lost(str(wrong), self.generation))
         except (sqlite3.Error, OSError, HistoryRefused, HistoryBroken) as wrong:
             self._refused(wrong)
 
-    def _open_again(self, set_aside: str = "") -> None:
-        self._lock.take()
+    def _save(self, lost: Lost) -> None:
+        """Bring a database back whose files were removed, replaced or damaged, as far as it can be (FAULTS F8).
+
+        Raises what says that it cannot be now.
+        """
+        log.error("the history %s: %s", self._path, lost.why)
+        self._lock.hold()
+        copy = None
+        with suppress(*(() if lost.gone else (sqlite3.Error, OSError))):  # to set it aside needs no room
+            if self._database is not None and (copy := copy_of_open(self._database, self._path, self._is_alive)):
+                self._put_in_place(copy, lost.why)
+                return
+            copy = copy_of_files(self._path, self._is_alive)
+        if self._database is not None:
+            with suppress(sqlite3.Error):
+                self._database.close()
+        self._database, self._adopted, self._lost = None, False, None
+        self._backlog.clear()
+        name = set_aside(self._path, lost.why)
+        if copy is not None:
+            os.rename(copy, self._path)
+        left = "the last events before may be missing" if copy is not None else "a new one began"
+        self._open_again(f"the history was broken ({lost.why}): it is set aside as {name}, and {left}")
+
+    def _put_in_place(self, copy: Path, why: str) -> None:
+        assert self._database is not None
+        assert self.files is not None
+        put_in_place(copy, self._path, self.files)
+        self._database.close()
+        self._take_up(open_database(self._path))
+        self._lost = None
+        log.warning("the history %s was written anew; nothing is missing", self._path)
+        self._tell(Noticed(f"{why}: the history was written anew, and nothing is missing"))
+
+    def _is_alive(self) -> None:
+        self.turned_at = time.monotonic()
+
+    def _open_again(self, notice: str = "") -> None:
+        self._lock.hold()
         prepare(self._path)
         database = open_database(self._path)
-        (self.reserved,) = database.execute("SELECT reserved FROM state").fetchone()
+        clock = clock_of(database, int(time.time() * 1000))
         words = database.execute("SELECT number, text FROM word").fetchall()
+        self._take_up(database)
+        self._tell(Found(self.reserved, words, clock, notice))
+
+    def _take_up(self, database: sqlite3.Connection) -> None:
+        trimmed, state = self.trimmed, database.execute("SELECT reserved, aged, sized_at FROM state").fetchone()
+        self.reserved, trimmed.aged, trimmed.sized_at = state
         self._database, self._waits = database, PATIENCE
+        self.files = Files(self._path)
         self.generation += 1
-        self._tell(Found(self.reserved, words, set_aside))
 
     def _adopt(self, work: Adopt) -> None:
         database = self._database
@@ -363,7 +366,6 @@ class Writer(threading.Thread):
         sync(self._path)
         self.reserved = self.durable = reserved
         self._stored = self._through = max(self._through, work.floor)
-        self._dropped = 0
 
     def _end(self, work: Stop) -> None:
         """Leave a database that has nothing to skip or to repeat at the next start."""
@@ -372,21 +374,12 @@ class Writer(threading.Thread):
                 if self._adopted and not self._backlog:
                     self._database.execute("PRAGMA synchronous = FULL")
                     self._database.execute(
-                        "UPDATE state SET reserved = ?, alive_at = ?", (work.sequence, work.alive_at)
+                        "UPDATE state SET reserved = ?, alive_at = ?, lived = ?, boot_at = ?",
+                        (work.sequence, *work.alive),
                     )
             with suppress(sqlite3.Error):
                 self._database.close()
 
 
-def insert(
-    database: sqlite3.Connection, table: str, columns: Sequence[str], rows: Sequence[Row], *, replace: bool = False
-) -> None:
-    """Insert rows in few statements, each of many rows."""
-    verb = "REPLACE" if replace else "INSERT"
-    marks = "(" + ",".join("?" * len(columns)) + ")"
-    start = 0
-    for size in SIZES:
-        while len(rows) - start >= size:
-            text = f"{verb} INTO {table} ({','.join(columns)}) VALUES {','.join([marks] * size)}"
-            database.execute(text, tuple(chain.from_iterable(rows[start : start + size])))
-            start += size
+def _says_broken(wrong: Exception) -> bool:
+    return isinstance(wrong, HistoryBroken) or (isinstance(wrong, sqlite3.Error) and is_broken(wrong))

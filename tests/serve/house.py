@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -190,12 +190,14 @@ class Forgetful:
     async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
         if whole or question.since is not None:
             raise CursorGone("nothing is kept")
-        return Page((), {}, question.through)
+        return Page((), (), question.through)
 
     async def begin_of_last(self, question: Question) -> int:
         return 0
 
-    async def presence(self, mac: Mac, days: int, standing: Standing | None, now: float) -> Sequence[PresenceOfDay]:
+    async def presence(
+        self, mac: Mac, days: int, standing: Standing | None, now: float, *, account: Hashable = None
+    ) -> Sequence[PresenceOfDay]:
         return ()
 
     def problems(self) -> tuple[str, ...]:

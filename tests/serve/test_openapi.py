@@ -5,12 +5,14 @@ import json
 import re
 import subprocess
 import sys
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
 
 from netscand import protocol
+from netscand.core.model import BadTarget
 from netscand.serve.openapi import CALLS, MAC_PATTERN, document
 from netscand.serve.page import PATHS
 from netscand.serve.query import MAC as TAKEN
@@ -110,9 +112,10 @@ SETTINGS = """
 [checks]
 negative_data_rejection.expected-statuses = [400, 404, 405, 413, 415]
 
-# `last` goes with neither `since` nor `limit`, and a cursor may be gone: no description can say either.
+# `last` goes with neither `since` nor `limit`, a cursor may be gone, and targets are of scanned networks: no description
+# can say any of it.
 [[operations]]
-include-path-regex = "events$"
+include-path-regex = "(events|scan)$"
 checks.positive_data_acceptance.enabled = false
 """
 
@@ -146,6 +149,12 @@ def finish_at_once(scanner: FakeScanner) -> None:
     begin = scanner.scan_now
 
     def scan_now(targets: Any) -> int:  # noqa: ANN401 - as of the scanner
+        for target in targets:
+            if "@" not in target:
+                try:
+                    IPv4Network(target)
+                except ValueError as wrong:  # as the engine, which takes none of these
+                    raise BadTarget(f"{target}: {wrong}") from None
         scan_id = begin(targets)
         asyncio.get_running_loop().call_soon(scanner.finish, scan_id)
         return scan_id

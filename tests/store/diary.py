@@ -76,8 +76,11 @@ class Diary:
         told: list[str],
         devices: dict[Mac, Device],
         forgotten: list[Mac],
+        removed: list[int],
     ) -> None:
         self.history = history
+        self.removed = removed
+        """How many events were removed by size, each time that it was said."""
         self.forgotten = forgotten
         self.devices = devices
         self.memory = memory
@@ -116,7 +119,8 @@ class Diary:
         current: Callable[[Mac], Device | None] = lambda of: None,
         **question: Any,  # noqa: ANN401
     ) -> list[Event]:
-        return told_again(await self.page(**question), current)
+        page = await self.page(**question)
+        return [told_again(*each, current) for each in zip(page.events, page.later, strict=True)]
 
     def killed(self, into: Path) -> Path:
         """What kill -9 would leave at this moment: the files as they are in the page cache."""
@@ -138,11 +142,12 @@ async def diary(
     told: list[str] = []
     devices: dict[Mac, Device] = {}
     forgotten: list[Mac] = []
+    removed: list[int] = []
     kept = config.History(path=str(path), **settings)
-    history = History(kept, devices, clock or FakeClock(), told.append, forgotten.append)
+    history = History(kept, devices, clock or FakeClock(), told.append, forgotten.append, removed.append)
     memory = history.open()
     try:
-        yield Diary(history, memory, told, devices, forgotten)
+        yield Diary(history, memory, told, devices, forgotten, removed)
     finally:
         await history.close()
 

@@ -384,7 +384,7 @@ def test_a_start_reads_no_more_of_a_long_history_than_of_a_short_one(
                 patch.setattr(schema, "connect", counted)
                 steps.clear()
                 lock = Lock(path)
-                opened = found.open_history(path, lock)
+                opened = found.open_history(path, lock, 1)
                 assert opened.database
                 opened.database.close()
                 lock.release()

@@ -44,7 +44,7 @@ def test_what_the_kernel_says_of_a_share_is_understood(tmp_path: Path, root: Non
     with share(tmp_path / "nas") as place:
         lock = Lock(place / "h.db")
         with pytest.raises(HistoryRefused, match=r"fuse\.sshfs, a network file system"):
-            open_history(place / "h.db", lock)
+            open_history(place / "h.db", lock, 1)
         assert lock._file == -1
         (tmp_path / "link").symlink_to(place)
         with pytest.raises(HistoryRefused):
@@ -75,7 +75,7 @@ def test_a_second_history_on_one_file_is_refused_before_it_touches_it(tmp_path: 
             copy = tmp_path / "h.db.copy-1"
             copy.write_bytes(b"a backup that the first is making")
             with pytest.raises(HistoryInUse, match=f"process {os.getpid()}"):
-                open_history(tmp_path / "h.db", Lock(tmp_path / "h.db"))
+                open_history(tmp_path / "h.db", Lock(tmp_path / "h.db"), 1)
             assert copy.exists()
             cursor = await book.write(discovered(device(2)))
             assert cursor.endswith("-2")
@@ -115,3 +115,48 @@ def test_a_folder_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None
     with pytest.raises(HistoryRefused, match="everybody may write"):
         prepare(tmp_path / "shared" / "netscand.db")
     assert not list((tmp_path / "shared").iterdir())
+
+
+def test_a_folder_that_another_group_may_write_to_is_refused(tmp_path: Path, root: None) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o775)
+    prepare(tmp_path / "shared" / "netscand.db")
+    os.chown(tmp_path / "shared", 0, 1234)
+    with pytest.raises(HistoryRefused, match="the group 1234 may write"):
+        prepare(tmp_path / "shared" / "netscand.db")
+
+
+def test_a_folder_that_anybody_may_replace_is_refused(tmp_path: Path) -> None:
+    """Above it, where no sticky bit keeps others from renaming it."""
+    (tmp_path / "open" / "own").mkdir(parents=True)
+    (tmp_path / "open").chmod(0o1777)
+    prepare(tmp_path / "open" / "own" / "netscand.db")
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(HistoryRefused, match=r"everybody may write to .*/open,"):
+        prepare(tmp_path / "open" / "own" / "netscand.db")
+
+
+def test_a_link_leads_to_the_file_and_what_stands_beside_it(tmp_path: Path) -> None:
+    """An administrator's own: the log, the lock and what is watched are the file's; in an open folder it is refused."""
+    (tmp_path / "disk").mkdir()
+    (link := tmp_path / "netscand.db").symlink_to(tmp_path / "disk" / "h.db")
+
+    async def play() -> None:
+        async with diary(link) as book:
+            await book.write(discovered(device(1)))
+            assert {entry.name for entry in (tmp_path / "disk").iterdir()} == {
+                "h.db",
+                "h.db-wal",
+                "h.db-shm",
+                "h.db.lock",
+            }
+            await asyncio.sleep(0.1)
+            assert not book.history.problems()
+        (tmp_path / "shared").mkdir()
+        (tmp_path / "shared").chmod(0o1777)
+        (tmp_path / "shared" / "netscand.db").symlink_to(tmp_path / "disk" / "h.db")
+        with pytest.raises(HistoryRefused, match="everybody may write"):
+            async with diary(tmp_path / "shared" / "netscand.db"):
+                pass
+
+    asyncio.run(play())

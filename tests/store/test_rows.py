@@ -1,7 +1,9 @@
 """Events ↔ rows: nothing of an event is lost, and it stays small."""
 
+import asyncio
 import sqlite3
 import zlib
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,11 +13,11 @@ from hypothesis import strategies as st
 
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Status
 from netscand.core.presence import Presence, Rules
-from netscand.store import rows
+from netscand.serve.translate import ip_text
+from netscand.store import found, rows
 from netscand.store.rows import EVENT_COLUMNS, EventCodec, Words, mac_number, mac_of
-from netscand.store.schema import open_database
-from netscand.store.writer import insert
-from tests.store.diary import BOOT, LAN, FakeClock, device, discovered, turned
+from netscand.store.schema import connect, insert, open_database
+from tests.store.diary import BOOT, LAN, FakeClock, device, diary, discovered, turned
 
 CLOCK = FakeClock()
 
@@ -106,6 +108,54 @@ def test_sentences_that_differ_in_their_figures_share_a_number() -> None:
     first = words.sentence("3 probes and 1 request unanswered, silent for 11.2 s")
     assert words.sentence("5 probes and 2 request unanswered, silent for 640.0 s")[0] == first[0]
     assert len(words.fresh) == 1
+
+
+def strangers_sentences(count: int) -> list[str]:
+    """What the core says of MACs and addresses that somebody made up."""
+    chance = Random(3)
+    said = []
+    for number in range(count):
+        mac, ip = chance.randbytes(6).hex(":"), ip_text(Ip(b"\xfe\x80" + bytes(6) + chance.randbytes(8)))
+        said += [
+            f"{mac} holds it now",
+            f"announced its address; {mac} was heard there {number} s before",
+            f"{number} more MACs than a LAN can have; the last: {mac}",
+            f"{ip} is a default router, and {mac} said so",
+        ]
+    return said
+
+
+def test_made_up_macs_and_addresses_make_no_words() -> None:
+    """Law 6: else a stranger fills the table for good, and every event takes 160 bytes instead of 60."""
+    words = Words()
+    for text in strangers_sentences(5_000):
+        assert words.said(*words.sentence(text)) == text
+    assert len(words.fresh) == 4
+
+
+def test_words_that_no_event_uses_are_freed_at_a_start(tmp_path: Path, monkeypatch: Any) -> None:  # noqa: ANN401
+    """Once all have gone with their events, a table that was full has room again; what is kept says the same."""
+    for module in (rows, found):
+        monkeypatch.setattr(module, "MOST_WORDS", 20)
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            said = [f"made up {'abcdefghijklmnopqrstuvwxyz'[number]}" for number in range(26)]
+            await book.write(*(Event(EventKind.NETWORK_UP, 1.0, LAN, reason=text) for text in said))
+        with closing(connect(tmp_path / "h.db")) as database:
+            assert database.execute("SELECT count(*) FROM word").fetchone() == (20,)
+            database.execute("DELETE FROM event WHERE sequence % 2")
+        async with diary(tmp_path / "h.db") as book:
+            assert len(book.history._words._text) == 10
+            await book.write(Event(EventKind.NETWORK_UP, 1.0, LAN, reason="heard again"))
+            events = await book.events()
+            assert [event.reason for event in events] == [*said[1::2], "heard again"]
+            assert {event.network for event in events} == {LAN}
+        with closing(connect(tmp_path / "h.db")) as database:
+            (number,) = database.execute("SELECT reason FROM event ORDER BY sequence DESC LIMIT 1").fetchone()
+            assert number is not None
+
+    asyncio.run(play())
 
 
 def test_words_are_bounded(monkeypatch: Any) -> None:  # noqa: ANN401

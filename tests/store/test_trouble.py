@@ -14,7 +14,7 @@ import pytest
 
 from netscand.core.model import Device, Event, EventKind, Status
 from netscand.core.recorded import CursorGone, Question, Unreadable
-from netscand.store import found, keeper, writer
+from netscand.store import backlog, found, keeper, writer
 from netscand.store.schema import connect, sync
 from netscand.store.work import Devices
 from tests.store.diary import LAN, Diary, device, diary, discovered, sequences, turned
@@ -106,7 +106,7 @@ def test_what_a_full_disk_made_us_drop_leaves_no_gap_that_is_not_told(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than the backlog holds: who stood before the gap gets a fresh snapshot."""
-    monkeypatch.setattr(writer, "BACKLOG", 50)
+    monkeypatch.setattr(backlog, "BACKLOG", 50)
 
     async def play() -> None:
         async with diary(small_disk / "h.db") as book:
@@ -408,5 +408,48 @@ def test_a_question_that_meets_damage_is_refused_and_the_file_set_aside(
             async with asyncio.timeout(30):
                 while not set_aside(tmp_path):
                     await asyncio.sleep(0.02)
+
+    asyncio.run(play())
+
+
+def test_a_row_whose_bits_fell_over_stops_no_start_and_no_question(tmp_path: Path) -> None:
+    """SQLite has no checksum. What is told besides is lost; the event is not."""
+    path = written(tmp_path / "h.db", events=3)
+    with closing(connect(path)) as database:
+        database.execute("UPDATE event SET more = ? WHERE sequence = 1", (b"z" + os.urandom(40),))
+        database.execute("UPDATE event SET more = ? WHERE sequence = 2", (b'{"before": {"label": 1}',))
+        database.execute("UPDATE state SET shown = 0")
+
+    async def play() -> None:
+        async with diary(path) as book:
+            assert len(book.memory.events) == 4
+            assert [event.kind for event in await book.events()] == ["discovered", "online", "offline", "online"]
+            assert not book.history.problems()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE event SET kind = 99 WHERE sequence = 2",
+        "UPDATE event SET was = 'x' WHERE sequence = 2",
+        "UPDATE event SET mac = 1e300 WHERE sequence = 2",
+        "UPDATE device SET addresses = '[[1,2'",
+        "UPDATE device SET status = 77",
+    ],
+)
+def test_a_row_that_says_nothing_is_damage(tmp_path: Path, damage: str) -> None:
+    """At a start it is set aside (FAULTS F8), as a page that SQLite itself cannot read."""
+    path = written(tmp_path / "h.db", events=3)
+    with closing(connect(path)) as database:
+        database.execute(damage)
+        database.execute("UPDATE state SET shown = 0")
+
+    async def play() -> None:
+        async with diary(path) as book:
+            assert set_aside(tmp_path)
+            assert "set aside" in book.history.problems()[0]
+            await book.write(NETWORK_UP)
 
     asyncio.run(play())

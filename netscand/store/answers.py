@@ -1,0 +1,162 @@
+"""The history as it is asked: places in the stream, events of the past, days, copies. No question holds the loop.
+
+The questions of each account wait for one another; accounts take turns (store/turns.py).
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Coroutine, Hashable, Sequence
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from netscand.core.model import Mac
+from netscand.core.recorded import (
+    CursorGone,
+    Page,
+    PresenceOfDay,
+    Question,
+    Standing,
+    TooLong,
+    Unreadable,
+)
+from netscand.store.reader import Reader, too_long
+from netscand.store.schema import is_broken
+from netscand.store.turns import Steps, Turns
+
+T = TypeVar("T")
+
+DIGITS = 18
+"""Of a sequence number: what SQLite can keep."""
+
+TRY_AGAIN = 5.0
+"""Seconds between two tries to read what could not be read."""
+
+
+class Answers:
+    """What clients ask of the history."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._epoch = ""
+        self._stored = 0
+        """The last event that is stored."""
+        self._blind = False
+        """There is no database: nothing is stored until one is found."""
+        self._unreadable = ""
+        """Why the last question was not answered."""
+        self._trying: asyncio.TimerHandle | None = None
+        self._turns = Turns("history reader")
+        self._copies = 0
+        self._reader: Reader
+
+    def _broken(self, why: str) -> None:
+        """Take that a question showed the file to be damaged."""
+        raise NotImplementedError
+
+    async def _written(self) -> None:
+        """Wait until everything up to now is in the file."""
+        raise NotImplementedError
+
+    def _ask_no_more(self) -> None:
+        """End what is asked, and the thread. Waits for the piece under way."""
+        self._reader.ends = True
+        self._turns.close()
+        self._reader.close()
+
+    # ---- places ---------------------------------------------------------------------------------------------------
+
+    def place(self, cursor: str) -> int:
+        """The number of a cursor. Raises CursorGone where it is of another epoch, ValueError where it is none."""
+        epoch, _, digits = cursor.rpartition("-")
+        if not (epoch.isascii() and epoch.isalnum() and digits.isascii() and digits.isdigit()):
+            raise ValueError(f"{cursor[:64]!r} is no cursor")
+        if epoch != self._epoch or len(digits) > DIGITS:
+            raise CursorGone("it is of another history")
+        return int(digits)
+
+    def cursor_of(self, number: int) -> str:
+        """The cursor of a number."""
+        return f"{self._epoch}-{number}"
+
+    # ---- questions ------------------------------------------------------------------------------------------------
+
+    async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
+        """Events of the past; `whole`: all of them up to `through`, no more than `most`, or none.
+
+        Raises CursorGone, Unreadable.
+        """
+        behind = self._blind or self._stored < question.through
+        if behind and (whole or (self._blind and question.since is not None)):
+            raise CursorGone("the history has a gap there")
+        if self._blind:
+            return Page((), (), question.through)
+        return await self._ask(question.account, self._reader.events(question, most))
+
+    async def begin_of_last(self, question: Question) -> int:
+        """The number after which the last `limit` events begin that fit. Raises Unreadable."""
+        return 0 if self._blind else await self._ask(question.account, self._reader.begin_of_last(question))
+
+    async def presence(
+        self, mac: Mac, days: int, standing: Standing | None, now: float, *, account: Hashable = None
+    ) -> Sequence[PresenceOfDay]:
+        """How long a device was online on each of the last UTC days; times in unix seconds. Raises Unreadable."""
+        if self._blind:
+            return ()
+        return await self._ask(account, self._reader.presence(mac, now, days, standing))
+
+    async def backup(self) -> BinaryIO:
+        """A consistent copy of the database, open to be read, without a name. Raises Unreadable."""
+        if self._blind:
+            raise Unreadable("there is no history to copy")
+        await self._written()
+        self._copies += 1
+        target = self.path.with_name(f"{self.path.name}.copy-{self._copies}")
+
+        def copy() -> BinaryIO:
+            self._reader.copy(target)
+            file = target.open("rb")
+            target.unlink()
+            return file
+
+        return await self._judged(asyncio.to_thread(copy))
+
+    async def _ask(self, account: Hashable, steps: Steps[T]) -> T:
+        return await self._judged(self._turns.ask(account, steps))
+
+    async def _judged(self, answer: "asyncio.Future[T] | Coroutine[None, None, T]") -> T:
+        """Wait for an answer; note whether the history could be read. Raises Unreadable, CursorGone."""
+        try:
+            found = await answer
+        except (sqlite3.Error, OSError) as wrong:
+            if isinstance(wrong, sqlite3.Error):
+                if too_long(wrong):
+                    raise TooLong("the history was read for too long: ask for less") from None
+                if is_broken(wrong):
+                    self._broken(str(wrong))
+            said = (wrong.strerror if isinstance(wrong, OSError) else None) or str(wrong)
+            self._unreadable = f"the history cannot be read: {said}"
+            self._try_again()
+            raise Unreadable(self._unreadable) from None
+        self._unreadable = ""
+        return found
+
+    def _try_again(self) -> None:
+        """See for ourselves when it can be read again: nobody may ask for days."""
+        if self._trying is None:
+            self._trying = asyncio.get_running_loop().call_later(TRY_AGAIN, self._try)
+
+    def _try(self) -> None:
+        self._trying = None
+        if self._unreadable:
+            self._turns.ask(None, self._reader.look()).add_done_callback(self._tried)
+
+    def _tried(self, answer: "asyncio.Future[None]") -> None:
+        if answer.cancelled():
+            return
+        wrong = answer.exception()
+        if wrong is None:
+            self._unreadable = ""
+            return
+        if isinstance(wrong, sqlite3.Error) and is_broken(wrong):
+            self._broken(str(wrong))
+        self._try_again()

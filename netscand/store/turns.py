@@ -1,0 +1,99 @@
+"""A thread that takes the questions of many accounts in turn, so that none waits for all those of another.
+
+A question is a generator: it does a bounded piece of work up to each `yield`, and returns its answer. Of each account
+one question is worked on, a piece at a time; after each piece it is the next account's turn.
+"""
+
+import asyncio
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Generator, Hashable
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+Steps = Generator[None, None, T]
+"""A question: pieces of work, and the answer."""
+
+
+class _Asked(NamedTuple):
+    steps: Steps[Any]
+    answer: "asyncio.Future[Any]"
+    loop: asyncio.AbstractEventLoop
+
+
+class Turns:
+    """`ask` from the loop; `close` ends the thread, and every question that waits."""
+
+    def __init__(self, name: str) -> None:
+        self._accounts: OrderedDict[Hashable, deque[_Asked]] = OrderedDict()
+        self._bell = threading.Condition()
+        self._ends = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def ask(self, account: Hashable, steps: Steps[T]) -> "asyncio.Future[T]":
+        """Line a question up; a future of its answer, or of what it raised. Cancelled, it is dropped."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        with self._bell:
+            if self._ends:
+                answer.cancel()
+                return answer
+            if not self._thread.is_alive():
+                self._thread.start()
+            self._accounts.setdefault(account, deque()).append(_Asked(steps, answer, loop))
+            self._bell.notify()
+        return answer
+
+    def close(self) -> None:
+        """End, and wait for the piece under way."""
+        with self._bell:
+            self._ends = True
+            self._bell.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._bell:
+                while not (self._accounts or self._ends):
+                    self._bell.wait()
+                if self._ends:
+                    for waiting in self._accounts.values():
+                        for asked in waiting:
+                            _deliver(asked, asked.answer.cancel)
+                    return
+                account, waiting = next(iter(self._accounts.items()))
+                asked = waiting[0]
+            done = asked.answer.cancelled() or _step(asked)
+            with self._bell:
+                if done:
+                    waiting.popleft()
+                if waiting:
+                    self._accounts.move_to_end(account)
+                else:
+                    del self._accounts[account]
+
+
+def _step(asked: _Asked) -> bool:
+    """Do one piece; whether that was the last."""
+    try:
+        next(asked.steps)
+    except StopIteration as end:
+        _deliver(asked, partial(asked.answer.set_result, end.value))
+    except Exception as wrong:
+        _deliver(asked, partial(asked.answer.set_exception, wrong))
+    else:
+        return False
+    return True
+
+
+def _deliver(asked: _Asked, how: Callable[[], object]) -> None:
+    def deliver() -> None:
+        if not asked.answer.done():
+            how()
+
+    with suppress(RuntimeError):  # the loop is over
+        asked.loop.call_soon_threadsafe(deliver)

@@ -1,0 +1,151 @@
+"""A household's history, and one host that makes events at will (ATTACKED H2), as rows, in simulated time."""
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+from netscand.core.model import EventKind
+from netscand.store.keeper import CHECKPOINT_AFTER
+from netscand.store.rows import EVENT_COLUMNS, KINDS, Row
+from netscand.store.schema import insert, open_database, transaction
+from netscand.store.trim import Trim
+
+BEGIN = 1_700_000_000_000
+"""When the household's history begins, unix milliseconds."""
+
+DAY = 86_400_000
+
+HOUSEHOLD, STRANGERS = 1 << 40, 2 << 40
+"""MACs from these on, as numbers."""
+
+PRESENT = 4_096
+"""Devices of the attacker's that are there at a time: core/census.py keeps no more that never answered."""
+
+SIZE = {EventKind.ONLINE: 0, EventKind.OFFLINE: 0, EventKind.DISCOVERED: 0}
+"""Bytes of `more`; else 120 to 300."""
+
+
+class Siege:
+    """A history on a disk; `household`, then attacks, with what the writer does meanwhile."""
+
+    def __init__(self, path: Path, most: float, days: float = 90.0) -> None:
+        path.touch()
+        self.database: sqlite3.Connection = open_database(path)
+        self.trim = Trim(self._stay)
+        self.most = most
+        self.keep = days * DAY
+        self.now = BEGIN
+        self.sequence = 0
+        self.meanwhile: Callable[[], object] = lambda: None
+        """What happens between two turns."""
+        self.pieces: list[float] = []
+        """Seconds that each turn of trimming took."""
+        self.log = 0
+        """Bytes that the log took at most."""
+        self._wal = Path(f"{path}-wal")
+        self._written = 0
+        self._chance = Random(2)
+        self.waiting: list[Row] = []
+        self._strangers: dict[int, int] = {}
+        """Who is there: MAC and first seen."""
+
+    def event(self, kind: EventKind, mac: int | None, size: int = 0) -> int:
+        """One event, now."""
+        self.sequence += 1
+        more = b"z" + self._chance.randbytes(size) if size else None
+        was = (None, None, None) if kind is EventKind.DISCOVERED else (1, 3_600_000, 3)
+        values = (
+            self.sequence, self.now, KINDS[kind], mac, 1, 0x0A000001, 2, 1001, 2, "3 1 14.2", *was, None, more,
+        )  # fmt: skip
+        assert len(values) == len(EVENT_COLUMNS)
+        self.waiting.append(values)
+        if len(self.waiting) >= 2_000:
+            self.write()
+        return self.sequence
+
+    def write(self, *, trim: bool = True) -> None:
+        """What the writer does with a batch, and its trimming after it."""
+        with transaction(self.database):
+            insert(self.database, "event", EVENT_COLUMNS, self.waiting)
+        self._checkpoint(1 + len(self.waiting) // 32)
+        self.waiting = []
+        turns = 0
+        while trim and self._turn():
+            self.meanwhile()
+            turns += 1
+            assert turns < 20_000, "there is no end to it"
+
+    def _stay(self, mac: int) -> float:
+        if mac < STRANGERS:
+            return 90 * 86_400.0
+        first = self._strangers.get(mac)
+        return -1.0 if first is None else (self.now - first) / 1000
+
+    def _turn(self) -> int:
+        began = time.perf_counter()
+        worth = self.trim.turn(self.database, self.now, self.keep, self.most)
+        self.pieces.append(time.perf_counter() - began)
+        self._checkpoint(worth)
+        return worth
+
+    def _checkpoint(self, worth: int) -> None:
+        """What the keeper does, in a thread of its own."""
+        self._written += worth
+        if self._written >= CHECKPOINT_AFTER:
+            self._written = 0
+            self.log = max(self.log, self._wal.stat().st_size)
+            self.database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    def household(self, devices: int, events_a_day: int, days: float) -> list[int]:
+        """Devices that come and go; the numbers of their events."""
+        count = int(devices * events_a_day * days)
+        numbers = []
+        for number in range(count):
+            self.now = BEGIN + int(days * DAY * number / count)
+            kind = (EventKind.ONLINE, EventKind.OFFLINE)[number // devices % 2]
+            numbers.append(self.event(kind, HOUSEHOLD + number % devices, 150 if number % 20 == 0 else 0))
+        self.write()
+        return numbers
+
+    def answering(self, hosts: int, rate: float, seconds: float) -> Iterator[None]:
+        """Made-up MACs that answered, and take address after address."""
+        for number in range(hosts):
+            self._strangers[STRANGERS + number] = self.now
+        begin = self.now
+        for number in range(int(rate * seconds)):
+            self.now = begin + int(number / rate * 1000)
+            self.event(EventKind.ADDRESS_ADDED, STRANGERS + number % hosts, 330)
+            yield
+        self.write()
+
+    def passing(self, rate: float, seconds: float) -> Iterator[None]:
+        """New MACs: each is discovered, renamed, offline, and forgotten when newer ones need the room."""
+        begin = self.now
+        queue = [mac for mac in self._strangers if mac >= STRANGERS]
+        for number in range(int(rate * seconds / 4)):
+            self.now = begin + int(number * 4 / rate * 1000)
+            mac = STRANGERS + (1 << 20) + number
+            self._strangers[mac] = self.now
+            queue.append(mac)
+            for kind, size in (
+                (EventKind.DISCOVERED, 0), (EventKind.RENAMED, 90), (EventKind.OFFLINE, 0),
+            ):  # fmt: skip
+                self.event(kind, mac, size)
+            if len(queue) > PRESENT:
+                gone = queue.pop(0)
+                del self._strangers[gone]
+                self.event(EventKind.FORGOTTEN, gone, 140)
+            yield
+        self.write()
+
+    def kept(self) -> set[int]:
+        """The numbers of all events."""
+        return {number for (number,) in self.database.execute("SELECT sequence FROM event")}
+
+    def size(self) -> int:
+        """Bytes of pages that are in use."""
+        (pages,) = self.database.execute("PRAGMA page_count").fetchone()
+        (free,) = self.database.execute("PRAGMA freelist_count").fetchone()
+        return int((pages - free) * 4096)

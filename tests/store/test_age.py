@@ -1,0 +1,281 @@
+"""A clock that is wrong costs nothing (FAULTS F12): what is young by true time is kept, whatever the clock says."""
+
+import asyncio
+import sqlite3
+import tempfile
+import time
+from contextlib import closing
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netscand.core.model import Event, EventKind, Mac, Status
+from netscand.core.presence import Rules
+from netscand.core.recorded import CursorGone
+from netscand.core.replay import recalled
+from netscand.store import writer
+from netscand.store.age import DAY, Ages, Shift, estimate
+from tests.store.diary import LAN, Diary, FakeClock, device, diary, discovered, sequences, turned
+from tests.store.machine import Machine
+
+YEAR = 365 * 86_400.0
+KEEP = 90 * 86_400.0
+
+
+def up(at: float) -> Event:
+    return Event(EventKind.NETWORK_UP, at, LAN)
+
+
+def trimmed(book: Diary) -> None:
+    """Let the writer trim until nothing is left to do."""
+    thread = book.history._writer
+    with thread._turn:
+        thread._trim_at = 0.0
+        for _ in range(10_000):
+            thread._trim()
+            if thread._trim_at > time.monotonic() + 1:
+                return
+    raise AssertionError("there is no end to it")
+
+
+# ---- the attack ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("jump", [-10 * YEAR, 10 * YEAR, -3600.0, 3600.0])
+@pytest.mark.parametrize("wrong", [1, 30])
+def test_a_clock_that_is_wrong_for_seconds_costs_no_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float, wrong: int
+) -> None:
+    """ATTACKED H5: not one of a young history, and who resumes from before it misses none."""
+    monkeypatch.setattr(writer, "TRIM_EVERY", 0.01)
+
+    async def play() -> None:
+        now = time.monotonic()
+        clock = FakeClock(time.time() - now)
+        async with diary(tmp_path / "h.db", clock, keep_days=1.0) as book:
+            before = await book.write(*(up(now) for _ in range(20)))
+            clock.boot += jump
+            await book.write(*(up(now + 1) for _ in range(wrong)))
+            clock.boot -= jump
+            await book.write(*(up(now + 2) for _ in range(10)))
+            await asyncio.sleep(0.3)
+            assert sequences(await book.page()) == list(range(1, 31 + wrong))
+            assert len(sequences(await book.page(since=book.history.place(before)))) == 10 + wrong
+            assert not book.history.problems()
+
+    asyncio.run(play())
+
+
+def test_a_clock_that_is_wrong_for_a_whole_boot_costs_no_event_and_no_device(tmp_path: Path) -> None:
+    """A machine without a clock of its own: ten years back until NTP answers, which it does not in the first boot."""
+
+    async def play() -> None:
+        machine = Machine()
+        with machine.clocks():
+            machine.error = -10 * YEAR
+            one = device(1, machine.monotonic())
+            async with diary(tmp_path / "h.db", machine) as book:
+                await book.write(discovered(one, machine.monotonic()))
+                machine.work(60)
+                await book.write(turned(one, Status.OFFLINE, machine.monotonic()))
+            machine.reboot(3600)
+            for error in (0.0, 10 * YEAR, 0.0):
+                machine.error = error
+                async with diary(tmp_path / "h.db", machine) as book:
+                    offset = machine.wall() - machine.monotonic()
+                    back = recalled(book.memory, Rules(), offset, machine.monotonic())
+                    book.devices.update({each.mac: each for each in back})
+                    assert [each.status for each in back] == [Status.OFFLINE]
+                    machine.work(3600)
+                    await book.write(up(machine.monotonic()))
+                    trimmed(book)
+                    await book.history._rounds._round()
+                    assert book.forgotten == []
+                    assert sequences(await book.page())[:2] == [1, 2]
+                machine.reboot(60)
+
+    asyncio.run(play())
+
+
+def test_an_hour_in_2036_costs_nothing_of_90_days(tmp_path: Path) -> None:
+    """Everything looks old then; and afterwards what came in that hour goes in its turn, not in ten years."""
+
+    async def play() -> None:
+        machine = Machine()
+        with machine.clocks():
+            async with diary(tmp_path / "h.db", machine) as book:
+                for _ in range(89):
+                    await book.write(up(machine.monotonic()))
+                    machine.work(86_400)
+                machine.error = 10 * YEAR
+                for _ in range(60):
+                    await book.write(up(machine.monotonic()))
+                    machine.work(60)
+                    trimmed(book)
+                assert len(sequences(await book.page())) == 149
+                machine.error = 0.0
+                await book.write(up(machine.monotonic()))
+                trimmed(book)
+                assert len(sequences(await book.page())) == 150
+                machine.work(KEEP - 1800)
+                trimmed(book)
+                assert len(sequences(await book.page())) == 31  # half of that hour, and what came after
+
+    asyncio.run(play())
+
+
+# ---- any clock ----------------------------------------------------------------------------------------------------
+
+seconds = st.one_of(st.floats(0.001, 100), st.floats(100, 5e6))
+errors = st.one_of(st.just(0.0), st.floats(-7200, 7200), st.floats(-20 * YEAR, 20 * YEAR))
+steps = st.one_of(
+    st.tuples(st.just("event"), st.integers(1, 3)),
+    st.tuples(st.sampled_from(["work", "sleep", "stop", "off", "kill"]), seconds),
+    st.tuples(st.just("set"), errors),
+    st.tuples(st.just("device"), st.just(0)),
+    st.tuples(st.just("trim"), st.just(0)),
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(steps, max_size=40))
+def test_what_is_young_by_true_time_survives_any_clock(script: list[tuple[str, Any]]) -> None:
+    """Whatever the clock jumped to and for how long, over sleep, restarts and reboots; and what is old goes."""
+
+    async def play(folder: Path) -> None:
+        machine = Machine()
+        came: dict[int, tuple[float, int]] = {}  # sequence: true time, and what the history's clock showed
+        left: dict[Mac, float] = {}  # devices that are offline: since when, by true time
+        rest, path, begun = [*script, ("trim", 0)], folder / "h.db", 0
+        with machine.clocks():
+            while rest:
+                async with diary(path, machine) as book:
+                    recall(machine, book)
+                    begun = begun or book.history._age.now()
+                    await live(machine, book, came, left, rest)
+                    what, how = rest.pop(0) if rest else ("", 0.0)
+                    lived = book.history._age.now() - begun
+                    assert machine.on * 1000 - lived < (1000 if "kill" not in dict(script) else inf)
+                    assert lived <= machine.on * 1000 + 1000
+                    if what == "kill":
+                        await book.history.settled()
+                        path = book.killed(folder / f"k{len(rest)}")
+                (machine.work if what == "stop" else machine.reboot)(how)
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(play(Path(folder)))
+
+
+def recall(machine: Machine, book: Diary) -> None:
+    offset = machine.wall() - machine.monotonic()
+    for back in recalled(book.memory, Rules(), offset, machine.monotonic()):
+        book.devices[back.mac] = back
+
+
+async def live(
+    machine: Machine,
+    book: Diary,
+    came: dict[int, tuple[float, int]],
+    left: dict[Mac, float],
+    rest: list[tuple[str, Any]],
+) -> None:
+    while rest and rest[0][0] not in ("stop", "off", "kill"):
+        await step(machine, book, came, left, *rest.pop(0))
+
+
+async def step(
+    machine: Machine,
+    book: Diary,
+    came: dict[int, tuple[float, int]],
+    left: dict[Mac, float],
+    what: str,
+    how: Any,  # noqa: ANN401
+) -> None:
+    now = machine.monotonic()
+
+    async def write(event: Event) -> None:
+        cursor = await book.write(event)
+        came[book.history.place(cursor)] = machine.now, book.history._age.now()
+
+    if what == "event":
+        for _ in range(how):
+            await write(up(now))
+    elif what == "device":
+        one = device(len(left), now)
+        await write(discovered(one, now))
+        await write(turned(one, Status.OFFLINE, now))
+        left[one.mac] = machine.now
+        await book.history._rounds.show()
+    elif what == "work":
+        machine.work(how)
+    elif what == "sleep":
+        machine.sleep(how)
+    elif what == "set":
+        machine.error = how
+    else:
+        trimmed(book)
+        kept = set(sequences(await book.page(limit=10_000)))
+        young = {number for number, (at, _) in came.items() if machine.now - at < KEEP}
+        assert young <= kept
+        clock = book.history._age.now()
+        old = {number for number, (_, lived) in came.items() if clock - lived > KEEP * 1000}
+        assert not old & kept
+        if old:
+            with pytest.raises(CursorGone):
+                await book.page(since=0)
+        elif came:
+            assert set(sequences(await book.page(since=0, limit=10_000))) == set(came)
+        await book.history._rounds._round()
+        assert all(machine.now - left[gone] >= KEEP for gone in book.forgotten)
+
+
+# ---- a history that no such clock went with -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stamps", "wall", "lived"),
+    [
+        ([], 5 * DAY, [5 * DAY]),
+        ([0, DAY // 2, DAY], DAY + 100, [0, DAY // 2, DAY, DAY + 100]),
+        ([0, 10, 1000 * DAY, 1000 * DAY + 9, 20, 30], 40, [0, 10, 10, 19, 19, 29, 39]),
+        ([1000 * DAY, 0, 10], 20, [1000 * DAY, 1000 * DAY, 1000 * DAY + 10, 1000 * DAY + 20]),
+        ([0, 10], 1000 * DAY, [0, 10, DAY + 10]),
+        ([0, 10], -1000 * DAY, [0, 10, 10]),
+        ([5, 4, 3], 6, [5, 4, 3, 6]),
+    ],
+)
+def test_a_history_of_version_1_gets_its_clock_from_its_stamps(stamps: list[int], wall: int, lived: list[int]) -> None:
+    """A stamp far from the one before was a clock that was set: no time passed."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("CREATE TABLE event (sequence INTEGER PRIMARY KEY, at)")
+        database.executemany("INSERT INTO event VALUES (?, ?)", enumerate(stamps, 1))
+        now, shifts = estimate(database, wall)
+    ages = Ages(shifts, now)
+    found = [ages.lived(number, at) for number, at in enumerate(stamps, 1)]
+    assert [*found, now] == lived
+
+
+@given(st.lists(st.integers(-(10**13), 10**13), min_size=1, max_size=30), st.integers(-(10**13), 10**13))
+def test_whatever_the_stamps_no_event_is_younger_than_the_one_after_it_by_more_than_a_minute(
+    stamps: list[int], wall: int
+) -> None:
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("CREATE TABLE event (sequence INTEGER PRIMARY KEY, at)")
+        database.executemany("INSERT INTO event VALUES (?, ?)", enumerate(stamps, 1))
+        now, shifts = estimate(database, wall)
+    ages = Ages(shifts, now)
+    found = [ages.lived(number, at) for number, at in enumerate(stamps, 1)]
+    assert all(after >= before - 60_000 for before, after in zip(found, [*found[1:], now], strict=True))
+    assert now - found[0] <= DAY * len(stamps)
+
+
+def test_a_stamp_out_of_its_time_is_taken_for_the_nearest_that_can_be() -> None:
+    """The clock may be set between two looks at it."""
+    ages = Ages([Shift(10, 1000, 50), Shift(20, 2000, 0)], 3000)
+    assert [ages.lived(1, at) for at in (-5, 500, 5000)] == [-5, 500, 1000]
+    assert [ages.lived(10, at) for at in (0, 1550, 5000)] == [1000, 1500, 2000]
+    assert [ages.lived(20, at) for at in (0, 2500, 5000)] == [2000, 2500, 3000]

@@ -1,0 +1,411 @@
+"""Files that vanish, are replaced, cut or overwritten while netscand runs: noticed, shown, and repaired (FAULTS F8)."""
+
+import asyncio
+import errno
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from netscand.core.model import Event, EventKind, Status
+from netscand.core.recorded import Unreadable
+from netscand.store import answers, files, keeper, salvage, writer
+from netscand.store.files import Files
+from netscand.store.schema import back_up, connect
+from tests.store.diary import LAN, Diary, device, diary, discovered, sequences, turned
+from tests.store.test_trouble import number, until_well
+
+EVENTS = 400
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "AGAIN", 0.05)
+    monkeypatch.setattr(answers, "TRY_AGAIN", 0.05)
+    for name, value in (("TURN", 0.02), ("IDLE", 0.02), ("LOOK_EVERY", 0.02)):
+        monkeypatch.setattr(keeper, name, value)
+
+
+@asynccontextmanager
+async def household(folder: Path) -> AsyncIterator[Diary]:
+    """A history that runs, with ten devices, and more events than one page and the log's first frames hold."""
+    folder.mkdir()
+    async with diary(folder / "h.db") as book, asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(book.history.run())
+        made = [device(i) for i in range(10)]
+        made[0].label = "TV"
+        await book.write(*map(discovered, made))
+        for i in range(EVENTS - 10):
+            await book.write(turned(made[i % 10], (Status.OFFLINE, Status.ONLINE)[i // 10 % 2], 200.0 + i))
+        await book.history._rounds.show()
+        await book.history.settled()
+        await asyncio.sleep(0.1)  # the keeper has seen it
+        assert not book.history.problems()
+        yield book
+        running.cancel()
+
+
+async def until(what: Callable[[], object], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not what():
+            await asyncio.sleep(0.01)
+
+
+# ---- what may happen to them ----------------------------------------------------------------------------------------
+
+
+def end(path: Path, end: str) -> Path:
+    return Path(f"{path}{end}")
+
+
+def delete(path: Path) -> None:
+    for each in files.ENDS:
+        end(path, each).unlink()
+
+
+def delete_with_lock(path: Path) -> None:
+    delete(path)
+    end(path, ".lock").unlink()
+
+
+def replace(path: Path) -> None:
+    """Put something else in its place, that is a database even."""
+    with closing(sqlite3.connect(path.with_name("other"))) as other:
+        other.execute("CREATE TABLE theirs (x)")
+    path.with_name("other").replace(path)
+
+
+def replace_log(path: Path) -> None:
+    path.with_name("other").write_bytes(end(path, "-wal").read_bytes()[:-5000])
+    path.with_name("other").replace(end(path, "-wal"))
+
+
+def move(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("elsewhere"))
+
+
+TAKEN = {
+    "all deleted": delete,
+    "deleted with the lock": delete_with_lock,
+    "database deleted": lambda path: path.unlink(),
+    "log deleted": lambda path: end(path, "-wal").unlink(),
+    "index deleted": lambda path: end(path, "-shm").unlink(),
+    "replaced": replace,
+    "log replaced": replace_log,
+    "folder moved": move,
+}
+"""After these the open files have everything still."""
+
+
+@pytest.mark.parametrize("how", TAKEN)
+def test_what_is_taken_from_its_name_is_written_anew_and_nothing_is_lost(tmp_path: Path, how: str) -> None:
+    """Noticed, shown until a restart; the same numbering, every event and device; and kill -9 loses nothing of it."""
+
+    async def play() -> None:
+        async with household(tmp_path / "state") as book:
+            path, before = book.history.path, book.history.cursor
+            TAKEN[how](path)
+            await until(book.history.problems)
+            assert any("the history was written anew" in problem for problem in book.history.problems())
+            assert sequences(await book.page(since=0, limit=5000)) == list(range(1, EVENTS + 1))
+            cursor = await book.write(turned(book.devices[device(3).mac], Status.OFFLINE, 2000.0))
+            assert number(cursor) == number(before) + 1
+            assert cursor.partition("-")[0] == before.partition("-")[0]
+            await book.history.settled()
+            killed = book.killed(tmp_path / "killed")
+            assert {each.name for each in path.parent.iterdir()} >= {"h.db", "h.db-wal", "h.db-shm", "h.db.lock"}
+            assert not list(path.parent.glob("*.copy-*"))
+            assert bool(list(path.parent.glob("h.db.replaced-*"))) is (how in ("replaced", "log replaced"))
+            await asyncio.sleep(0.1)
+            assert len(book.history.problems()) == 1, "it is well now"
+        async with diary(killed) as book:
+            assert sequences(await book.page(since=0, limit=5000)) == list(range(1, EVENTS + 2))
+            assert len(book.memory.devices) == 10
+            assert [back.label for back in book.memory.devices if back.label] == ["TV"]
+
+    asyncio.run(play())
+
+
+def cut(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def cut_log(path: Path) -> None:
+    os.truncate(end(path, "-wal"), 0)
+
+
+def cut_some_of_the_log(path: Path) -> None:
+    os.truncate(end(path, "-wal"), 3000)
+
+
+def overwrite_log(path: Path) -> None:
+    with end(path, "-wal").open("r+b") as log:
+        log.write(os.urandom(end(path, "-wal").stat().st_size))
+
+
+def overwrite_some_of_the_log(path: Path) -> None:
+    with end(path, "-wal").open("r+b") as log:
+        log.seek(1000)
+        log.write(b"\xa5" * 8192)
+
+
+def overwrite_pages(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * 16_384)
+
+
+DAMAGED = {
+    "cut": cut,
+    "log cut": cut_log,
+    "log cut to a part": cut_some_of_the_log,
+    "log overwritten": overwrite_log,
+    "log overwritten in part": overwrite_some_of_the_log,
+    "pages overwritten": overwrite_pages,
+}
+"""After these some of it may be lost."""
+
+
+@pytest.mark.parametrize("how", DAMAGED)
+@pytest.mark.parametrize("copied", [False, True])
+def test_what_is_damaged_is_saved_or_set_aside_and_every_device_is_written_again(
+    tmp_path: Path, how: str, copied: bool
+) -> None:
+    """Noticed, and shown until a restart; where events are lost, under another numbering; and kill -9 loses no more."""
+
+    async def play() -> None:
+        async with household(tmp_path / "state") as book:
+            path, before = book.history.path, book.history.cursor
+            if copied:  # what happened is in the database, the log begins anew
+                with closing(connect(path)) as other:
+                    other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                await asyncio.sleep(0.1)
+                await book.write(turned(book.devices[device(3).mac], Status.OFFLINE, 2000.0))
+                await asyncio.sleep(0.1)
+            DAMAGED[how](path)
+            if how == "pages overwritten" and not copied:
+                return  # the log has them all: no harm was done
+            await until(lambda: any("the history" in problem for problem in book.history.problems()))
+            await until_well(book)
+            await until(lambda: devices_in(path) == 10)
+            (notice,) = book.history.problems()
+            cursor = await book.write(turned(book.devices[device(4).mac], Status.OFFLINE, 2000.0))
+            kept = sequences(await book.page(limit=5000))
+            if "nothing is missing" in notice:
+                assert kept == list(range(1, EVENTS + 2 + copied))
+                assert cursor.partition("-")[0] == before.partition("-")[0]
+            else:
+                assert "h.db.corrupt-" in notice
+                assert list(path.parent.glob("h.db.corrupt-*"))
+                assert cursor.partition("-")[0] != before.partition("-")[0]
+                assert kept[-1] == number(cursor)
+                if copied and "log" in how and "missing" in notice:
+                    assert len(kept) > EVENTS, "what was copied out of the log is whole"
+            await book.history.settled()
+            killed = book.killed(tmp_path / "killed")
+        async with diary(killed) as book:
+            assert book.history.cursor == cursor
+            assert len(book.memory.devices) == 10
+            assert [back.label for back in book.memory.devices if back.label] == ["TV"]
+
+    asyncio.run(play())
+
+
+def devices_in(path: Path) -> int:
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+            (count,) = database.execute("SELECT count(*) FROM device").fetchone()
+            return int(count)
+    except sqlite3.Error:
+        return -1
+
+
+def test_it_is_noticed_within_seconds_at_the_pace_of_the_product(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten are promised; nothing happens meanwhile that would meet it."""
+    monkeypatch.undo()
+
+    async def play() -> None:
+        async with household(tmp_path / "state") as book:
+            for harm in (delete, cut):
+                began, known = time.monotonic(), book.history.problems()
+                harm(book.history.path)
+                await until(partial(others, book, known))
+                assert time.monotonic() < began + 6
+                await until_well(book)
+
+    asyncio.run(play())
+
+
+def others(book: Diary, known: tuple[str, ...]) -> bool:
+    return book.history.problems() != known
+
+
+# ---- what keeps it from being read or written -----------------------------------------------------------------------
+
+
+def test_what_cannot_be_read_is_a_problem_until_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody need ask again: it is tried."""
+
+    async def play() -> None:
+        async with household(tmp_path / "state") as book:
+            with monkeypatch.context() as patch:
+
+                def refuses(self: object) -> sqlite3.Connection:
+                    raise sqlite3.OperationalError("unable to open database file")
+
+                patch.setattr("netscand.store.reader.Reader._database", refuses)
+                with pytest.raises(Unreadable):
+                    await book.page()
+                await asyncio.sleep(0.2)
+                assert "cannot be read: unable to open" in book.history.problems()[0]
+            await until(lambda: not book.history.problems())
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("which", ["state", "state/h.db"])
+def test_rights_that_were_taken_away_are_a_problem_until_they_are_back(root: None, which: str) -> None:
+    """What is open goes on; nothing can be opened anew."""
+
+    async def play(folder: Path) -> None:
+        async with household(folder / "state") as book:
+            for path in (folder, folder / "state", *(folder / "state").iterdir()):
+                os.chown(path, 65534, 65534)
+            os.seteuid(65534)
+            mode = (folder / which).stat().st_mode
+            (folder / which).chmod(0)
+            await until(book.history.problems)
+            assert "the history cannot be kept" in book.history.problems()[0]
+            await book.write(Event(EventKind.NETWORK_UP, 1.0, LAN))
+            (folder / which).chmod(mode)
+            await until(lambda: not book.history.problems())
+            assert sequences(await book.page(since=0, limit=5000)) == list(range(1, EVENTS + 2))
+
+    with tempfile.TemporaryDirectory() as folder:  # the one of all tests is for root alone
+        try:
+            asyncio.run(play(Path(folder)))
+        finally:
+            os.seteuid(0)
+
+
+def test_a_disk_that_does_not_sync_is_a_problem_until_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was said in the log at most."""
+    monkeypatch.setattr(keeper, "SYNC_EVERY", 0.02)
+
+    async def play() -> None:
+        async with household(tmp_path / "state") as book:
+            with monkeypatch.context() as patch:
+
+                def refuses(path: Path) -> None:
+                    raise OSError(errno.EIO, "Input/output error")
+
+                patch.setattr(keeper, "sync", refuses)
+                await book.write(Event(EventKind.NETWORK_UP, 1.0, LAN))
+                await until(book.history.problems)
+                assert "Input/output error" in book.history.problems()[0]
+            await until(lambda: not book.history.problems())
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("flag", "free", "said"), [(os.ST_RDONLY, 1000, "read-only"), (0, 2, "is full"), (0, 1000, "")]
+)
+def test_a_disk_that_takes_nothing_is_noticed_though_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: int, free: int, said: str
+) -> None:
+    real = os.statvfs(tmp_path)
+
+    def as_it_may_be(place: object) -> os.statvfs_result:
+        fields = {name: getattr(real, name) for name in dir(real) if name.startswith("f_")}
+        fields.update(f_flag=flag, f_bavail=free, f_bfree=free, f_blocks=10_000, f_frsize=4096)
+        order = ("bsize", "frsize", "blocks", "bfree", "bavail", "files", "ffree", "favail", "flag", "namemax")
+        return os.statvfs_result([fields[f"f_{name}"] for name in order])
+
+    async def play() -> None:
+        async with household(tmp_path / "state") as book:
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "statvfs", as_it_may_be)
+                if said:
+                    await until(book.history.problems)
+                    assert said in book.history.problems()[0]
+                else:
+                    await asyncio.sleep(0.2)
+            await until(lambda: not book.history.problems())
+
+    asyncio.run(play())
+
+
+def test_a_folder_that_takes_no_copy_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meanwhile events are told, and none of them is lost when it succeeds."""
+    failures = iter(range(3))
+
+    def refuses(*given: object) -> None:
+        if next(failures, None) is not None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        back_up(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(salvage, "back_up", refuses)
+
+    async def play() -> None:
+        async with household(tmp_path / "state") as book:
+            delete(book.history.path)
+            await until(lambda: any("No space left" in problem for problem in book.history.problems()))
+            await book.write(Event(EventKind.NETWORK_UP, 1.0, LAN))
+            await until_well(book)
+            assert sequences(await book.page(since=0, limit=5000)) == list(range(1, EVENTS + 2))
+            assert "written anew" in book.history.problems()[0]
+
+    asyncio.run(play())
+
+
+def test_a_database_that_somebody_else_writes_to_is_checked_and_goes_on(tmp_path: Path) -> None:
+    """As who looks into it with sqlite3 may do: no harm, and no word of any."""
+
+    async def play() -> None:
+        async with household(tmp_path / "state") as book:
+            with closing(connect(book.history.path)) as other:
+                other.execute("UPDATE device SET notes = 'theirs'")
+                other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            await asyncio.sleep(0.2)
+            assert not book.history.problems()
+            assert sequences(await book.page(since=0, limit=5000)) == list(range(1, EVENTS + 1))
+
+    asyncio.run(play())
+
+
+def test_the_log_is_ours_however_often_it_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes, checkpoints and new logs, thousands of them, are never taken for damage."""
+    monkeypatch.setattr(keeper, "CHECKPOINT_AFTER", 20)
+    monkeypatch.setattr(keeper, "TURN", 0.001)
+    monkeypatch.setattr(keeper, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(keeper, "QUIET", 0.0)
+    looks: list[str] = []
+    look = Files.log_damage
+
+    def noted(self: Files) -> str:
+        looks.append(look(self))
+        return looks[-1]
+
+    monkeypatch.setattr(Files, "log_damage", noted)
+
+    async def play() -> None:
+        async with household(tmp_path / "state") as book:
+            one = book.devices[device(1).mac]
+            for i in range(1500):
+                await book.write(turned(one, (Status.ONLINE, Status.OFFLINE)[i % 2], 900.0 + i))
+            assert not book.history.problems()
+            assert len(looks) > 50
+            assert not any(looks)
+
+    asyncio.run(play())
+    shutil.rmtree(tmp_path / "state")

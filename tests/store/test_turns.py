@@ -1,0 +1,111 @@
+"""Questions of many accounts: one of each at a time, and accounts in turn."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from netscand.store.turns import Steps, Turns
+
+
+@pytest.fixture
+def turns() -> Iterator[Turns]:
+    made = Turns("a test's reader")
+    yield made
+    made.close()
+
+
+class Asked:
+    """Questions that write down when each of their pieces was done."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.may_go = threading.Event()
+
+    def question(self, name: str, pieces: int) -> Steps[str]:
+        for piece in range(pieces):
+            self.may_go.wait()
+            self.done.append(f"{name}{piece}")
+            if piece < pieces - 1:
+                yield
+        return name
+
+
+def test_accounts_take_turns_piece_by_piece(turns: Turns) -> None:
+    """Whoever asks much waits for himself: another's three pieces wait for three of his at most."""
+
+    async def play() -> None:
+        asked = Asked()
+        much = [turns.ask("much", asked.question(name, 4)) for name in "abcdef"]
+        other = turns.ask("other", asked.question("x", 3))
+        asked.may_go.set()
+        assert await other == "x"
+        assert asked.done.index("x2") <= 6
+        assert [await each for each in much] == list("abcdef")
+        rest = [piece for piece in asked.done if piece[0] != "x"]
+        assert rest == [f"{name}{piece}" for name in "abcdef" for piece in range(4)]
+
+    asyncio.run(play())
+
+
+def test_who_asks_again_and_again_is_not_served_before_who_waits(turns: Turns) -> None:
+    async def play() -> None:
+        asked = Asked()
+        first = turns.ask("greedy", asked.question("a", 1))
+        others = [turns.ask(name, asked.question(name, 1)) for name in "xyz"]
+        asked.may_go.set()
+        await first
+        again = turns.ask("greedy", asked.question("b", 1))
+        await again
+        assert asked.done == ["a0", "x0", "y0", "z0", "b0"]
+        assert [await each for each in others] == list("xyz")
+
+    asyncio.run(play())
+
+
+def test_what_a_question_raises_is_its_askers_and_the_rest_goes_on(turns: Turns) -> None:
+    def fails() -> Steps[None]:
+        yield
+        raise ValueError("no")
+
+    async def play() -> None:
+        asked = Asked()
+        asked.may_go.set()
+        wrong = turns.ask("a", fails())
+        right = turns.ask("a", asked.question("x", 2))
+        with pytest.raises(ValueError, match="no"):
+            await wrong
+        assert await right == "x"
+
+    asyncio.run(play())
+
+
+def test_a_question_that_nobody_waits_for_any_more_is_dropped(turns: Turns) -> None:
+    async def play() -> None:
+        asked = Asked()
+        first = turns.ask("a", asked.question("a", 3))
+        gone = turns.ask("a", asked.question("b", 3))
+        last = turns.ask("a", asked.question("c", 1))
+        gone.cancel()
+        asked.may_go.set()
+        assert await first == "a"
+        assert await last == "c"
+        assert not [piece for piece in asked.done if piece[0] == "b"]
+        assert not turns._accounts
+
+    asyncio.run(play())
+
+
+def test_the_end_leaves_nobody_waiting() -> None:
+    async def play() -> None:
+        turns, asked = Turns("a test's reader"), Asked()
+        waiting = [turns.ask(name, asked.question(name, 3)) for name in "ab"]
+        asked.may_go.set()
+        await asyncio.to_thread(turns.close)
+        await asyncio.sleep(0.01)
+        assert all(each.done() for each in waiting)
+        assert turns.ask("a", asked.question("c", 1)).cancelled()
+        assert not turns._thread.is_alive()
+
+    asyncio.run(play())
