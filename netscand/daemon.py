@@ -14,6 +14,7 @@ from random import SystemRandom
 from sdnotify import SystemdNotifier
 
 from netscand.config import Config, ConfigError, load
+from netscand.core.budgets import HISTORY_SIZE
 from netscand.core.inventory import Inventory
 from netscand.core.model import Network, Status
 from netscand.core.names import urgency
@@ -67,6 +68,7 @@ class Daemon:
         self.history = History(
             config.history, self.inventory.devices, self.translator, self.hub.release,
             lambda mac: self.engine.forget(mac, "not heard for as long as events are kept"),
+            lambda events: self.inventory.budgets.refuse(HISTORY_SIZE, time.monotonic(), events),
         )  # fmt: skip
         audience = self._journal = Logged(
             self.hub, mac_text, ip_text, lambda write: asyncio.get_running_loop().call_later(CLIENTS_FIRST, write)

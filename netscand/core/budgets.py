@@ -35,7 +35,7 @@ class Budget(NamedTuple):
     name: str
     """As in `status` and in metrics."""
     spender: str
-    """Who has one of these: `device`, `address`, `interface`, `network`, `account`."""
+    """Who has one of these: `device`, `address`, `interface`, `network`, `account`, or all together: `history`."""
     limits: str
     """What it limits, for docs and messages."""
     at_once: float
@@ -84,9 +84,9 @@ class Budgets:
         at_once, per_second = self._size(budget, spender)
         return (buckets.get(key, now) - now) * per_second + 1 <= at_once + ROUNDING
 
-    def refuse(self, budget: Budget, now: float) -> None:
-        """Count a refusal for which no bucket was asked (a table that is full)."""
-        self.refused[budget.name] += 1
+    def refuse(self, budget: Budget, now: float, units: int = 1) -> None:
+        """Count a refusal for which no bucket was asked (a table that is full); 0 units: it limits still."""
+        self.refused[budget.name] += units
         self._refused_at[budget.name] = now
 
     def limiting(self, now: float) -> tuple[str, ...]:
@@ -161,3 +161,4 @@ OWN_CLAIMS = Budget(
 DHCP_SERVERS = Budget("dhcp_servers", "network", "DHCP servers not seen before", 8, 1 / MINUTE)
 SILENCES = Budget("silences", "network", "`network_silent` events; the verdict waits", 3, 6 / HOUR)
 HINTS = Budget("hints", "interface", "probes sent because something hinted at a device", 16, 2.0)
+HISTORY_SIZE = Budget("history_size", "history", "events kept: those removed before their `keep_days`", 0, 0.0)

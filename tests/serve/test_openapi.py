@@ -112,8 +112,8 @@ SETTINGS = """
 [checks]
 negative_data_rejection.expected-statuses = [400, 404, 405, 413, 415]
 
-# `last` goes with neither `since` nor `limit`, a cursor may be gone, and targets are of scanned networks: no description
-# can say any of it.
+# `last` goes with neither `since` nor `limit`, a cursor may be gone, targets are of scanned networks: no description can
+# say any of it.
 [[operations]]
 include-path-regex = "(events|scan)$"
 checks.positive_data_acceptance.enabled = false
