@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 from operator import attrgetter
@@ -239,11 +239,10 @@ class Engine:
             raise ValueError("this host is always there")
         self._publish(self._inventory.forget(mac, self._clock(), reason))
 
-    def scan_now(self, targets: Sequence[str]) -> int:
-        """Take a wish; the id of the scan that serves it. Raises BadTarget."""
-        scan_id = self._planner.wish(targets, self._clock())
+    def scan_now(self, targets: Sequence[str], account: Hashable = None) -> int:
+        """Take a wish; the id of the scan that serves it. `account` pays for it. Raises BadTarget, Busy."""
         self._kicked.set()
-        return scan_id
+        return self._planner.wish(targets, self._clock(), account)
 
     def lease(self, client: object, seconds: float | None) -> float:
         """Let a client hold a faster interval, or (None) hold it no more; the interval in force.

@@ -52,6 +52,17 @@ class Bucket:
         return now if missing <= 0 else now + max(missing / self._refill, SOONEST)
 
 
+class Allowance(Bucket):
+    """`depth` frames at once, and `rate` a second after that; a rate of 0: no bound."""
+
+    def __init__(self, depth: float, rate: float, now: float, before: "Allowance | None" = None) -> None:
+        """Take the place of `before`, if there is one: what left counts."""
+        super().__init__(rate, now)
+        self._depth = depth
+        self._refill = rate
+        self._tokens = depth if before is None else min(depth, before.room(now))
+
+
 def own_bucket(before: Bucket | None, rate: float | None, now: float) -> Bucket | None:
     """A network's own, for a `rate` of its own; None: it has none, and shares that of all."""
     if rate is None:

@@ -162,3 +162,18 @@ DHCP_SERVERS = Budget("dhcp_servers", "network", "DHCP servers not seen before",
 SILENCES = Budget("silences", "network", "`network_silent` events; the verdict waits", 3, 6 / HOUR)
 HINTS = Budget("hints", "interface", "probes sent because something hinted at a device", 16, 2.0)
 HISTORY_SIZE = Budget("history_size", "history", "events kept: those removed before their `keep_days`", 0, 0.0)
+
+SCAN_REQUESTS = Budget("scan_requests", "account", "scan requests of an account, whatever they name", 10, 2.0)
+
+ACCOUNT_BROADCASTS = Budget(
+    "account_broadcasts", "account", "broadcast frames that scan requests of an account may cause", 0.0, 0.0
+)
+"""Depends on the networks: all of them twice (WHOLE_SCANS) at once, then `background_rate`."""
+
+NETWORK_BROADCASTS = Budget(
+    "network_broadcasts", "network", "broadcast frames at the full rate for scan requests on a network", 0.0, 0.0
+)
+"""The network three times (one more than an account) at once, then twice its `background_rate`."""
+
+WHOLE_SCANS = 2
+"""Scans of everything that an account may request at once."""

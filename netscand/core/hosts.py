@@ -1,7 +1,7 @@
 """Which addresses of a network may be asked, as offsets within it."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Network
 from itertools import accumulate
 from typing import overload
@@ -15,6 +15,35 @@ class Runs(Sequence[int]):
         self._starts = [run.start for run in self._runs]
         self._before = [0, *accumulate(map(len, self._runs))]
         """How many numbers there are before each run, and in all."""
+
+    @classmethod
+    def united(cls, spans: Iterable[range]) -> "Runs":
+        """The numbers of all `spans`, which may overlap, in any order."""
+        runs: list[range] = []
+        for span in sorted(spans, key=lambda each: each.start):
+            if runs and span.start <= runs[-1].stop:
+                runs[-1] = range(runs[-1].start, max(runs[-1].stop, span.stop))
+            elif span:
+                runs.append(span)
+        return cls(runs)
+
+    @property
+    def ranges(self) -> Sequence[range]:
+        """The runs."""
+        return self._runs
+
+    def clipped(self, spans: Iterable[range]) -> "Runs":
+        """The numbers that also lie in `spans`, which are ascending and apart."""
+        return Runs(self.parts(spans))
+
+    def parts(self, spans: Iterable[range]) -> Iterator[range]:
+        """The same, run by run."""
+        for span in spans:
+            number = max(0, bisect_right(self._starts, span.start) - 1)
+            while number < len(self._runs) and self._runs[number].start < span.stop:
+                if part := within(self._runs[number], span.start, span.stop):
+                    yield part
+                number += 1
 
     def __len__(self) -> int:
         return self._before[-1]

@@ -312,6 +312,10 @@ class BadTarget(ValueError):
     """A target that is not within a scanned network; the text says which and what would do."""
 
 
+class Busy(Exception):
+    """A request that is refused for now; the text says why, and when to try again."""
+
+
 class SendFailed(Exception):
     """An interface refused to send: nothing asked of this network counts."""
 

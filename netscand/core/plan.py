@@ -3,7 +3,7 @@
 from math import inf
 from random import Random
 
-from netscand.core.budget import Bucket
+from netscand.core.budget import Allowance, Bucket
 from netscand.core.model import Cause, Ip, Mac, Network
 from netscand.core.scan import Order
 
@@ -32,6 +32,8 @@ class Plan:
         """Asks without an answer, oldest first."""
         self.rate: Bucket | None = None
         self.background: Bucket | None = None
+        self.requested: Allowance | None = None
+        """Broadcasts at the full rate that clients may still request here."""
         self._srtt: float | None = None
         self._rttvar = 0.0
 

@@ -3,12 +3,14 @@
 Pure: told the time. `due` gives the frames that may leave now; `next_at` is when it wants to be called again.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Hashable, Sequence, Set
 from dataclasses import dataclass
 from math import ceil, inf
 from random import Random
 
-from netscand.core.budget import Bucket, own_bucket
+from netscand.core.budget import Allowance, Bucket, own_bucket
+from netscand.core.budgets import NETWORK_BROADCASTS, WHOLE_SCANS
+from netscand.core.hosts import spans
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
     ALL_NODES,
@@ -25,9 +27,10 @@ from netscand.core.model import (
 from netscand.core.places import SCANNED
 from netscand.core.plan import Plan
 from netscand.core.probes import Probes
+from netscand.core.requested import Requested
 from netscand.core.running import Running
 from netscand.core.scan import Order, Part, Scan
-from netscand.core.targets import Wish, merge, resolve
+from netscand.core.targets import resolve
 
 FULL_RATE_APART = 5.0
 """Seconds between two scans of a whole network at the full rate."""
@@ -86,7 +89,7 @@ class Planner:
         self._plans: dict[str, Plan] = {}
         self._running = Running(inventory, self._plans, self._afford)
         self._probes = Probes(inventory, self._plans, self._afford)
-        self._waiting: tuple[int, Wish] | None = None
+        self._requested = Requested(self._plans, inventory.budgets)
         self._scans_first = False
         self._last_fast: dict[str, float] = {}
         """When networks that went down were last asked at the full rate: they may be back within 5 s."""
@@ -166,6 +169,9 @@ class Planner:
         network = plan.network
         plan.rate = own_bucket(plan.rate, network.rate, now)
         plan.background = own_bucket(plan.background, network.background_rate, now)
+        rate = 2 * (plan.background or self._background).rate
+        depth = (WHOLE_SCANS + 1) * len(plan.offsets) * self.pace.tries
+        plan.requested = Allowance(depth, rate, now, plan.requested) if rate else None
 
     def set_lease(self, seconds: float | None, now: float) -> None:
         """Take the fastest interval that a client holds; None: the configuration's."""
@@ -194,36 +200,21 @@ class Planner:
 
     # ---- wishes -------------------------------------------------------------------------------------------------
 
-    def wish(self, targets: Sequence[str], now: float) -> int:
-        """Take a `scan_now`; the id of the scan that will serve it. Raises BadTarget.
+    def wish(self, targets: Sequence[str], now: float, account: Hashable = None) -> int:
+        """Take a `scan_now`; return the id of the scan that will serve it. Raises BadTarget, Busy.
 
         It joins a running one if none of its targets has been passed, else the one next scan, for all that wait.
+        `account` pays for the broadcasts that it adds; None: nobody has to.
         """
         wish = resolve(targets, [plan.network for plan in self._plans.values()])
-        self.next_at = now
         for scan in self._running.scans:
-            if scan.cause is Cause.CLIENT and self._joins(scan, wish):
+            if scan.cause is Cause.CLIENT and scan.serves(wish):
                 return scan.id
-        if self._waiting is None:
-            self._last_id += 1
-            self._waiting = self._last_id, wish
-        else:
-            merge(self._waiting[1], wish)
-        return self._waiting[0]
-
-    @staticmethod
-    def _joins(scan: Scan, wish: Wish) -> bool:
-        parts = {part.network.id: part for part in scan.parts}
-        for network, offsets in wish.items():
-            part = parts.get(network)
-            if part is None:
-                return False
-            if offsets is None:
-                if not part.whole or part.settled:
-                    return False
-            elif any(part.passed(offset) for offset in offsets):
-                return False
-        return True
+        rate, tries = self.pace.background_rate, self.pace.tries
+        scan_id = self._requested.add(wish, self._last_id + 1, account, rate, tries, now)
+        self._last_id = max(self._last_id, scan_id)
+        self.next_at = now
+        return scan_id
 
     # ---- what is heard ------------------------------------------------------------------------------------------
 
@@ -329,8 +320,12 @@ class Planner:
         buckets = [plan.rate or self._rate]
         if ask.mac is None and not fast:
             buckets.append(plan.background or self._background)
+        elif ask.mac is None and plan.requested is not None:
+            buckets.append(plan.requested)
         for bucket in buckets:
             if bucket.room(now) < 1:
+                if bucket is plan.requested:
+                    self._inventory.budgets.refuse(NETWORK_BROADCASTS, now)
                 return bucket.when(now, max(1.0, bucket.rate * SLICE))
         for bucket in buckets:
             bucket.take()
@@ -341,8 +336,8 @@ class Planner:
     # ---- scans --------------------------------------------------------------------------------------------------
 
     def _start(self, now: float) -> None:
-        if self._waiting is not None and not any(scan.cause is Cause.CLIENT for scan in self._running.scans):
-            self._start_wish(*self._waiting, now)
+        if self._requested.wish and not any(scan.cause is Cause.CLIENT for scan in self._running.scans):
+            self._start_wish(now)
         busy = {network for scan in self._running.scans for network in scan.networks}
         for plan in self._plans.values():
             if plan.due <= now:
@@ -366,27 +361,27 @@ class Planner:
         self._last_id += 1
         self._running.begin(Scan(self._last_id, plan.cause, [part], now))
 
-    def _start_wish(self, scan_id: int, wish: Wish, now: float) -> None:
-        vanished = [network for network in wish if network not in self._plans]
-        wish = {network: offsets for network, offsets in wish.items() if network in self._plans}
-        for network, offsets in wish.items():
+    def _start_wish(self, now: float) -> None:
+        wanted = self._requested.wish
+        wish = {network: runs for network, runs in wanted.items() if network in self._plans}
+        for network, runs in wish.items():
             ready = self._plans[network].last_fast + FULL_RATE_APART
-            if offsets is None and ready > now:
+            if runs is None and ready > now:
                 self.next_at = min(self.next_at, ready)
                 return
-        self._waiting = None
+        scan_id, _ = self._requested.take()
         for scan in tuple(self._running.scans):  # a timer's scan gives way
             if any(network in wish for network in scan.networks):
                 self._running.finish(scan, now)
         parts = []
-        for network, offsets in wish.items():
+        for network, runs in wish.items():
             plan = self._plans[network]
-            hosts = plan.offsets
-            chosen = hosts if offsets is None else tuple(offset for offset in sorted(offsets) if offset in hosts)
-            if offsets is None:
+            chosen = plan.offsets if runs is None else runs.clipped(spans(plan.network.cidr, plan.network.spared))
+            if runs is None:
                 plan.last_fast = now
             order = Order(len(chosen), self._rng)
             parts.append(
                 Part(plan.network, chosen, order, range(len(chosen)), tries=self.pace.tries, thorough=True, fast=True)
             )
+        vanished = [network for network in wanted if network not in self._plans]
         self._running.begin(Scan(scan_id, Cause.CLIENT, parts, now), vanished)

@@ -3,13 +3,14 @@
 Pure, and lazy: a /16 is walked without a table of its addresses.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import gcd
 from random import Random
 
 from netscand.core.inventory import Inventory
 from netscand.core.model import Ask, Cause, Ip, Mac, Network, Status
+from netscand.core.targets import Wish
 
 EXTRA_TRIES = 3
 """What a device that is online gets on top of `tries`: a wish should not miss it for a lost frame."""
@@ -17,8 +18,8 @@ EXTRA_TRIES = 3
 SKIP = 1024
 """Addresses passed over before the walk lets the loop breathe."""
 
-SETTLED = 255
-"""In place of the count of tries: answered, or tried for the last time."""
+ANSWERED, SETTLED = 254, 255
+"""In place of the count of tries: answered, or tried for the last time without an answer."""
 
 
 Walk = Iterator[Ask | float | None]
@@ -78,9 +79,7 @@ class Part:
         self._thorough = thorough
         self._base = int(network.cidr.network_address)
         self._state = bytearray(len(offsets))
-        self._heard = bytearray(len(offsets))
         self._answered = 0
-        self._index = {offset: i for i, offset in enumerate(offsets)} if isinstance(offsets, tuple) else None
         self._last_sent = 0.0
 
     @property
@@ -90,14 +89,17 @@ class Part:
 
     def index(self, offset: int) -> int | None:
         """Give the place of an address in this part."""
-        if self._index is not None:
-            return self._index.get(offset)
         return self.offsets.index(offset) if offset in self.offsets else None
 
-    def passed(self, offset: int) -> bool:
-        """Whether an address will not be asked again, or is none of this part's."""
-        index = self.index(offset)
-        return index is None or self._state[index] == SETTLED
+    def covers(self, runs: Iterable[range]) -> bool:
+        """Whether all these addresses are this part's and will still be asked, or asked again."""
+        for run in runs:
+            first = self.index(run.start)
+            if first is None or self.index(run[-1]) != first + len(run) - 1:
+                return False
+            if any(self._state.find(passed, first, first + len(run)) >= 0 for passed in (ANSWERED, SETTLED)):
+                return False
+        return True
 
     def heard(self, ip: Ip, mac: Mac) -> bool:
         """Take an answer; whether it is the first from there."""
@@ -107,9 +109,9 @@ class Part:
         return self._answer(index, mac)
 
     def _answer(self, index: int, mac: Mac) -> bool:
-        self._settle(index)
-        if not self._heard[index]:
-            self._heard[index] = 1
+        if self._state[index] != ANSWERED:
+            self._settle(index)
+            self._state[index] = ANSWERED
             self._answered += 1
         if mac in self.found:
             return False
@@ -123,7 +125,7 @@ class Part:
             del self.found[mac]
 
     def _settle(self, index: int) -> None:
-        if self._state[index] != SETTLED:
+        if self._state[index] < ANSWERED:
             self._state[index] = SETTLED
             self.settled += 1
             self.done += 1
@@ -196,6 +198,17 @@ class Scan:
 
     def __post_init__(self) -> None:
         self.networks = tuple(part.network.id for part in self.parts)
+
+    def serves(self, wish: Wish) -> bool:
+        """Whether none of what is wanted has been passed."""
+        parts = {part.network.id: part for part in self.parts}
+        for network, runs in wish.items():
+            part = parts.get(network)
+            if part is None:
+                return False
+            if not part.covers(runs.ranges) if runs is not None else not part.whole or part.settled:
+                return False
+        return True
 
     @property
     def progress(self) -> tuple[int, int]:

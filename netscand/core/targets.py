@@ -1,60 +1,102 @@
 """What a client may name to be scanned: an IPv4 address, a prefix, or the id of a network."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from ipaddress import IPv4Network
-from itertools import chain
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network
 
-from netscand.core.hosts import spans, within
-from netscand.core.model import BadTarget, Network
+from netscand.core.hosts import Runs, spans
+from netscand.core.model import BadTarget, Busy, Network
 
-Wish = dict[str, frozenset[int] | None]
+Wish = dict[str, Runs | None]
 """Network → the offsets wanted; None: all."""
+
+MOST_RUNS = 16_384
+"""Separate runs of addresses in one network that may wait for a scan: what a request costs is what it names, and what
+all of them have named is kept until they are scanned."""
 
 
 def resolve(targets: Sequence[str], networks: Sequence[Network]) -> Wish:
-    """What to ask for; without targets, everything. A target in two networks is asked on both. Raises BadTarget."""
+    """Return what to ask for; without targets, everything. A target in two networks is asked on both.
+
+    The cost is in proportion to the targets, not to the addresses in them. Raises BadTarget.
+    """
     if not networks:
         raise BadTarget("no network is scanned at the moment")
     if not targets:
         return {network.id: None for network in networks}
-    whole: dict[str, None] = {}
-    some: dict[str, set[int]] = {}
-    for target in dict.fromkeys(targets):  # a thousand times half of a large network would hold everyone up
-        found = dict(_places(target, networks))
-        if not found:
-            if any(IPv4Network(target).subnet_of(part) for network in networks for part in network.spared):
-                raise BadTarget(f"{target}: excluded by [scan] exclude")
-            scanned = ", ".join(network.id for network in networks)
-            raise BadTarget(f"{target}: not an address within a scanned network (scanned: {scanned})")
-        for network, offsets in found.items():
-            if offsets is None:
-                whole[network] = None
-            else:
-                some.setdefault(network, set()).update(offsets)
-    return {network: frozenset(offsets) for network, offsets in some.items()} | whole
+    scanned = [_Scanned(network) for network in networks]
+    by_id = {each.network.id: each for each in scanned}
+    for target in dict.fromkeys(targets):
+        if target in by_id:
+            by_id[target].whole = True
+            continue
+        span = _span(target)
+        inside = [each for each in scanned if each.span.start <= span.start and span.stop <= each.span.stop]
+        if not sum(each.take(span) for each in inside):  # each is to take it, so no any()
+            raise _not_scanned(target, networks)
+    return {each.network.id: None if each.whole else each.wanted() for each in scanned if each.whole or each.named}
 
 
-def merge(wish: Wish, more: Mapping[str, frozenset[int] | None]) -> None:
-    """Add to a wish what another one wants."""
-    for network, offsets in more.items():
-        have = wish.get(network, frozenset())
-        wish[network] = None if have is None or offsets is None else have | offsets
-
-
-def _places(target: str, networks: Sequence[Network]) -> Iterator[tuple[str, frozenset[int] | None]]:
-    if any(target == network.id for network in networks):
-        yield target, None
-        return
+def _span(target: str) -> range:
+    """Return the addresses of an address or a prefix, as numbers. Raises BadTarget."""
+    text, slash, bits = target.partition("/")
     try:
-        prefix = IPv4Network(target)
+        if slash + bits not in _SIZES:  # /255.255.255.0 too; slow, and there may be a thousand targets
+            prefix = IPv4Network(target)
+            return range(int(prefix.network_address), int(prefix.broadcast_address) + 1)
+        first, size = int(IPv4Address(text)), _SIZES[slash + bits]
+        if first % size:
+            raise ValueError(target)
     except ValueError:
         mend = "expected an IPv4 address, a prefix such as 192.168.1.0/24, or the id of a scanned network"
         raise BadTarget(f"{target[:64]!r}: {mend}") from None
-    for network in networks:
-        if prefix == network.cidr:
-            yield network.id, None
-        elif prefix.subnet_of(network.cidr):
-            first = int(prefix.network_address) - int(network.cidr.network_address)
-            hosts = spans(network.cidr, network.spared)
-            if asked := frozenset(chain(*(within(span, first, first + prefix.num_addresses) for span in hosts))):
-                yield network.id, asked
+    return range(first, first + size)
+
+
+_SIZES = {"": 1} | {f"/{bits}": 1 << 32 - bits for bits in range(33)}
+"""Addresses, by what follows the first of them."""
+
+
+def _not_scanned(target: str, networks: Sequence[Network]) -> BadTarget:
+    prefix = IPv4Network(target)
+    if any(prefix.subnet_of(part) for network in networks for part in network.spared):
+        return BadTarget(f"{target}: excluded by [scan] exclude")
+    scanned = ", ".join(network.id for network in networks)
+    return BadTarget(f"{target}: not an address within a scanned network (scanned: {scanned})")
+
+
+class _Scanned:
+    """A scanned network, and what was named of it."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.whole = False
+        self.named: list[range] = []
+        """Offsets, as they were named."""
+        self.span = range(int(network.cidr.network_address), int(network.cidr.broadcast_address) + 1)
+        """Its addresses."""
+        self._hosts = Runs(spans(network.cidr, network.spared))
+
+    def take(self, span: range) -> bool:
+        """Take a span of its addresses; return whether any of them may be asked."""
+        if span == self.span:
+            self.whole = True
+            return True
+        offsets = range(span.start - self.span.start, span.stop - self.span.start)
+        if next(self._hosts.parts([offsets]), None) is None:
+            return False
+        self.named.append(offsets)
+        return True
+
+    def wanted(self) -> Runs:
+        return self._hosts.clipped(Runs.united(self.named).ranges)
+
+
+def merge(wish: Wish, more: Wish) -> Wish:
+    """Return what both want. Raises Busy where it would come to too many pieces."""
+    merged = dict(wish)
+    for network, want in more.items():
+        have = wish.get(network, Runs(()))
+        merged[network] = runs = None if have is None or want is None else Runs.united((*have.ranges, *want.ranges))
+        if runs is not None and len(runs.ranges) > MOST_RUNS:
+            raise Busy(f"{len(runs.ranges)} separate targets wait for a scan of {network}; try again when it has begun")
+    return merged

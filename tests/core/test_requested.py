@@ -1,0 +1,93 @@
+"""Scan requests keep no LAN busy: an account, and a network, have a budget of the broadcasts that they cause."""
+
+import pytest
+
+from netscand.core.budgets import ACCOUNT_BROADCASTS, NETWORK_BROADCASTS, WHOLE_SCANS
+from netscand.core.model import Busy
+from netscand.core.planner import Pace
+from tests.core.world import World, network
+
+HALVES = ["10.0.0.0/25", "10.0.0.128/25"]
+QUARTERS = [f"10.0.0.{64 * number}/26" for number in range(4)]
+WHOLE = 254 * 3
+"""Frames of one scan of a silent /24."""
+
+
+def hammered(world: World, seconds: float, shapes: list[list[str]], accounts: list[object]) -> tuple[int, int]:
+    """Request ten times a second; broadcasts that left, and requests that were refused."""
+    world.run(10)
+    world.frames.clear()
+    refused = 0
+    for number in range(int(seconds * 10)):
+        for account in accounts:
+            try:
+                world.planner.wish(shapes[number % len(shapes)], world.now, account)
+            except Busy:
+                refused += 1
+        world.run(0.1)
+    return sum(ask.mac is None for _, ask in world.frames), refused
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [[[half] for half in HALVES], [[quarter] for quarter in QUARTERS], [[]], [HALVES, [*QUARTERS, "10.0.0.0/25"]]],
+    ids=["halves", "quarters", "all", "mixed"],
+)
+def test_an_account_keeps_no_lan_busy_whatever_it_names(shapes: list[list[str]]) -> None:
+    """ATTACKED M9: naming the halves of a /24 again and again made 900 broadcasts a second."""
+    seconds = 120.0
+    world = World(pace=Pace(rate=1000, background_rate=50))
+    sent, refused = hammered(world, seconds, shapes, ["mallory"])
+    assert refused
+    timers = 50 * seconds
+    assert sent <= WHOLE_SCANS * WHOLE + 50 * seconds + timers
+    assert ACCOUNT_BROADCASTS.name in world.inventory.budgets.refused
+
+
+def test_what_one_account_spends_is_not_taken_from_another() -> None:
+    """While one hammers, a whole scan of another begins at once and takes as long as ever."""
+    world = World()
+    hammered(world, 60, [[half] for half in HALVES], ["mallory"])
+    world.run(3)
+    world.frames.clear()
+    world.planner.wish([], world.now, "alice")
+    world.run(6)
+    asked = [(at, ask) for at, ask in world.frames if ask.mac is None]
+    assert len(asked) >= 253 * 3
+    first = asked[0][0]
+    assert sum(at < first + 1.5 for at, _ in asked) >= 253 * 3
+
+
+def test_many_accounts_together_are_held_by_the_networks_own_budget() -> None:
+    """Requests are served, at a slower pace: twice the background rate."""
+    seconds = 60.0
+    world = World()
+    accounts: list[object] = [f"account {number}" for number in range(40)]
+    sent, _ = hammered(world, seconds, [[half] for half in HALVES], accounts)
+    assert sent <= (WHOLE_SCANS + 1) * WHOLE + 100 * seconds + 50 * seconds
+    assert sent > 100 * seconds
+    assert world.inventory.budgets.refused[NETWORK_BROADCASTS.name]
+
+
+def test_what_joins_a_scan_costs_nothing() -> None:
+    """A hundred clients that want the same at once are one scan, and one of them pays."""
+    world = World()
+    world.run(10)
+    assert len({world.planner.wish([], world.now, "alice") for _ in range(100)}) == 1
+    assert not world.inventory.budgets.refused
+
+
+def test_an_account_may_always_request_everything() -> None:
+    """Whatever the networks: the budget grows with them."""
+    world = World([network(), network("10.1.0.0/16", "eth1", 3)])
+    world.run(10)
+    world.planner.wish([], world.now, "alice")
+    world.run(200)
+    world.planner.wish([], world.now, "alice")
+
+
+def test_without_a_background_rate_there_is_no_budget() -> None:
+    """0 is no limit, for this too."""
+    world = World(pace=Pace(rate=1000, background_rate=0))
+    _, refused = hammered(world, 20, [[half] for half in HALVES], ["alice"])
+    assert not refused
