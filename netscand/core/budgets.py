@@ -177,3 +177,6 @@ NETWORK_BROADCASTS = Budget(
 
 WHOLE_SCANS = 2
 """Scans of everything that an account may request at once."""
+
+UNREAD = Budget("unread_bytes", "account", "bytes kept for clients of an account that do not read", 32 * 2**20, 0.0)
+"""Counted, not taken from a bucket: what is read is free again."""

@@ -1,16 +1,11 @@
 """HTTP answers: JSON, with the headers that every answer carries; every refusal in one shape."""
 
-import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from netscand import protocol
-from netscand.core.recorded import Unreadable
-
-log = logging.getLogger(__name__)
 
 HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
@@ -59,30 +54,3 @@ def from_aiohttp(wrong: web.HTTPException) -> Refused:
     headers = {"Allow": wrong.headers["Allow"]} if "Allow" in wrong.headers else None
     said = {404: "no such resource", 413: f"more than {protocol.MAX_MESSAGE} bytes"}.get(wrong.status)
     return Refused(CODES.get(wrong.status, "bad_request"), said or wrong.reason.lower(), wrong.status, headers)
-
-
-def in_our_shape(judge: Callable[[web.Request], Awaitable[None]]) -> Callable[..., Awaitable[web.StreamResponse]]:
-    """Make the outermost middleware: `judge` may refuse a request; whatever goes wrong is told as JSON."""
-
-    @web.middleware
-    async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            await judge(request)
-            return await handler(request)
-        except Refused as refused:
-            return refusal(refused)
-        except Unreadable as wrong:
-            return refusal(Refused("busy", str(wrong)))
-        except web.HTTPException as wrong:
-            return refusal(from_aiohttp(wrong))
-        except (ConnectionError, TimeoutError):
-            if request.transport is not None:
-                request.transport.abort()  # a mere close would wait for it to read
-            raise ConnectionResetError("the client is gone, or too slow") from None
-        except Exception:
-            if request.writer.output_size > 0:
-                raise  # too late for another answer
-            log.exception("%s %s failed", request.method, request.rel_url.raw_path)
-            return refusal(Refused("internal", "netscand failed at this; its log says more", 500))
-
-    return outermost

@@ -1,18 +1,25 @@
-"""One connection of a client: who it is, the caps that hold before a byte of HTTP is read, and its time-outs."""
+"""One connection of a client: who it is, its time-outs, and how much of what it sends goes to aiohttp, and when.
+
+aiohttp parses at once whatever it is given, and keeps what nobody takes yet. So it is given little at a time: a piece
+in a fair turn, and nothing while a request is answered or a message waits to be read. What it is not given stays in the
+kernel's buffer, because the transport is paused. This does not depend on how much any version of aiohttp keeps, and
+touches nothing of what it holds inside.
+"""
 
 import asyncio
-import logging
-from collections import Counter
-from collections.abc import Hashable
 from dataclasses import replace
-from typing import Any
+from typing import cast
 
-from aiohttp import StreamReader, web
+from aiohttp import StreamReader, WSCloseCode, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from netscand.protocol import MAX_MESSAGE
-from netscand.serve.access import Guard, Peer
-from netscand.serve.answers import CODES, Refused, refusal
+from netscand.serve.access import Peer
+from netscand.serve.answers import Refused
+from netscand.serve.fair import Account
+from netscand.serve.http import Gate, Http
+from netscand.serve.lobby import Lobby
+from netscand.serve.query import SLOW
 from netscand.serve.rights import Role
 from netscand.serve.subscriber import Subscriber
 
@@ -25,116 +32,86 @@ FIRST_REQUEST = 10.0
 HIGH_WATER = 64 * 1024
 """Bytes that wait in a transport before its client counts as slow."""
 
-UNHEARD = 16 * MAX_MESSAGE
-"""Bytes that a WebSocket may send without one whole message among them: aiohttp before 3.14 reads a frame of any
-length to its end before it looks at the limit."""
+READ = 16 * 1024
+"""Bytes that are read of one connection at once, and kept until it is their turn."""
+
+PIECE = 2 * 1024
+"""Bytes that aiohttp is given in one turn: some hundred frames at most."""
+
+HEAD_ENDS = b"\r\n\r\n"
+"""The end of a request's head (RFC 9112, section 2.1): aiohttp is given one of them at a time."""
 
 MOST_HEAD = MAX_MESSAGE
-"""Bytes that a connection may send, bodies left out, without one whole request among them, and …"""
+"""Bytes that a connection may send without one whole request among them."""
 
-PIPELINED = 64
-"""… requests that may wait while an earlier one is answered: aiohttp before 3.14 keeps whatever is sent."""
+MOST_BODY = 4 * MAX_MESSAGE
+"""Bytes of a request's body, with what chunks and trailers add."""
 
-PONGS = 64
-"""Bytes a second of pings and pongs, which are no messages, that are forgiven."""
+MOST_FRAMES = 2 * MAX_MESSAGE
+"""Bytes that a WebSocket may send without one whole message among them: aiohttp before 3.14 reads a frame of any length
+to its end before it looks at the limit."""
 
-KEPT_BACK = 32
-"""Connections that only root and the group may still make."""
+GOODBYE = 1.0
+"""Seconds that a client has to read why it is cut."""
 
-STRANGERS = 4
-"""Strangers have this part of all connections."""
-
-log = logging.getLogger(__name__)
-
-
-class Lobby:
-    """Counts connections: `most` in all, `most_per_peer` of one peer.
-
-    Who has no role yet is a stranger, and may be many: another host has as many addresses as it likes. They have a part
-    of the room, and where it is full, whoever has stood there longest makes way.
-    """
-
-    def __init__(self, guard: Guard, most: int, most_per_peer: int) -> None:
-        self.guard = guard
-        self.inside: set[Connection] = set()
-        self.refused: Counter[str] = Counter()
-        """By which limit."""
-        self._most = most
-        self._most_per_peer = most_per_peer
-        self._of_peer: Counter[Hashable] = Counter()
-        self._strangers: dict[Connection, None] = {}
-        """In the order in which they came."""
-
-    def admit(self, connection: "Connection", peer: Peer) -> bool:
-        """Count it in, unless there are too many."""
-        most = self._most if peer.privileged else self._most - KEPT_BACK
-        if len(self.inside) >= most:
-            self.refused["all"] += 1
-        elif not peer.privileged and self._of_peer[peer.key] >= self._most_per_peer:
-            self.refused["peer"] += 1
-        else:
-            if peer.role is Role.NONE:
-                self._take_stranger(connection)
-            self.inside.add(connection)
-            self._of_peer[peer.key] += 1
-            return True
-        return False
-
-    def _take_stranger(self, connection: "Connection") -> None:
-        if len(self._strangers) >= max(1, self._most // STRANGERS):
-            longest = next(iter(self._strangers))
-            del self._strangers[longest]
-            self.refused["strangers"] += 1
-            longest.abort()
-        self._strangers[connection] = None
-
-    def know(self, connection: "Connection") -> None:
-        """It showed that it has a role."""
-        self._strangers.pop(connection, None)
-
-    def leave(self, connection: "Connection", peer: Peer) -> None:
-        """Count it out."""
-        self._strangers.pop(connection, None)
-        if connection in self.inside:
-            self.inside.discard(connection)
-            self._of_peer[peer.key] -= 1
-            if not self._of_peer[peer.key]:
-                del self._of_peer[peer.key]
-
+SETTLES = 4
+"""Turns of the loop within which aiohttp begins a request that it was given."""
 
 NOBODY = Peer(None, Role.NONE, False, False)
 NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
+STRANGERS_ACCOUNT: Account = "strangers"
+"""Whoever has no role has its turns together with all others who have none."""
+
+_read = memoryview(bytearray(READ))
+"""Filled and emptied within one call of the loop, so all connections share it."""
 
 
-class Connection(web.RequestHandler):
-    """aiohttp's connection, behind our door."""
+class Connection(asyncio.BufferedProtocol):
+    """What stands between the socket and aiohttp."""
 
-    __slots__ = (
-        "_body", "_first", "_lobby", "_plain", "headers", "heard_at", "peer", "role", "subscriber", "unheard",
-    )  # fmt: skip
-
-    def __init__(self, lobby: Lobby, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
-        settings: dict[str, Any] = {
-            "keepalive_timeout": KEEP_ALIVE,
-            "access_log": None,
-            "auto_decompress": False,  # no zip bombs (FAULTS T14)
-            "lingering_time": 1.0,
-        }
-        super().__init__(server, loop=loop, **settings)
+    def __init__(self, lobby: Lobby, server: web.Server) -> None:
         self.peer = NOBODY
         self.role = Role.NONE
         """That of the request in hand: its peer's, raised by its token."""
         self.headers: CIMultiDictProxy[str] = NO_HEADERS
         """Those of the request in hand."""
-        self.heard_at = loop.time()
-        self.unheard = 0
-        self._body: StreamReader | None = None
-        """That of the last request that came."""
+        self.transport: asyncio.Transport | None = None
         self.subscriber: Subscriber | None = None
+        """From the handshake of a WebSocket on."""
+        self.heard_at = 0.0
+        self.written = 0
+        """Writes of aiohttp so far."""
         self._lobby = lobby
+        self._server = server
+        self._http: Http | None = None
         self._plain: asyncio.Transport | None = None
         """What it came by; beneath TLS, where there is that."""
         self._first: asyncio.TimerHandle | None = None
+        self._waiting = b""
+        """Read, and not given to aiohttp yet."""
+        self._queued = self._reading_paused = False
+        self._full = self._slow = False
+        """aiohttp wants no more for the moment; the client reads slowly."""
+        self._in_hand = False
+        """A request is being answered."""
+        self._body: StreamReader | None = None
+        """That of the last request."""
+        self._given = 0
+        """Bytes that aiohttp was given since the last request began, or the last message was taken."""
+        self._unbegun = False
+        """It was given a head, and no request has begun since."""
+        self._settling = False
+        self._listens = False
+        self._written_before = 0
+        self._unread_since: float | None = None
+        """Since when it has taken nothing, but for what the kernel has room for."""
+
+    @property
+    def account(self) -> Account:
+        """Whose turns are taken for it."""
+        return self.peer.key if max(self.role, self.peer.role) > Role.NONE else STRANGERS_ACCOUNT
+
+    # ---- it comes and goes ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let it in, or close it at once."""
@@ -142,9 +119,14 @@ class Connection(web.RequestHandler):
         if self.peer is NOBODY and not self.enter(transport):
             transport.abort()
             return
+        loop = asyncio.get_running_loop()
+        self.transport = transport
+        self.heard_at = loop.time()
         transport.set_write_buffer_limits(high=HIGH_WATER)
-        self._first = asyncio.get_running_loop().call_later(FIRST_REQUEST, transport.abort)
-        super().connection_made(transport)
+        self._first = loop.call_later(FIRST_REQUEST, transport.abort)
+        self._http = Http(self._server, loop, KEEP_ALIVE)
+        self._http.connection_made(cast(asyncio.Transport, Gate(self, transport)))
+        self._let_on()
 
     def enter(self, transport: asyncio.Transport, *, tls: bool = False) -> bool:
         """Whether it is let in; from then on it is counted."""
@@ -161,6 +143,34 @@ class Connection(web.RequestHandler):
         """It is counted no more."""
         self._lobby.leave(self, self.peer)
         self.peer = NOBODY
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        if self.peer is NOBODY:
+            return
+        self.spoke()
+        self._waiting = b""
+        self._lobby.leave(self, self.peer)
+        if self.subscriber is not None:
+            self.subscriber.gone()
+        if self._http is not None:
+            self._http.connection_lost(exc)
+        self.transport = None
+
+    def abort(self) -> None:
+        """Cut it."""
+        self._waiting = b""
+        transport = self.transport or self._plain  # none yet while it shakes hands
+        if transport is not None:
+            transport.abort()
+
+    def spoke(self) -> None:
+        """The first request came."""
+        if self._first is not None:
+            self._first.cancel()
+            self._first = None
+
+    # ---- who it is ------------------------------------------------------------------------------------------------
 
     def ask_in(self, headers: CIMultiDictProxy[str]) -> None:
         """A request of these headers: learn its role. Raises Refused."""
@@ -180,97 +190,172 @@ class Connection(web.RequestHandler):
         except (OSError, Refused):
             self.role = Role.NONE
 
-    def began(self) -> None:
-        """A request came, whole but for its body."""
-        if self._first is not None:
-            self._first.cancel()
-            self._first = None
+    # ---- what it sends --------------------------------------------------------------------------------------------
 
-    def data_received(self, data: bytes) -> None:
-        """Note that the client lives."""
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the transport reads to."""
+        return _read
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
         if self.peer is NOBODY:
             return
+        if self.subscriber is not None and not self.subscriber.ended:
+            # Else it has until its heartbeat ends to read our goodbye.
+            self.heard_at = asyncio.get_running_loop().time()
+        self._waiting += _read[:nbytes]
+        self._let_on()
+
+    def eof_received(self) -> None:
+        """Nothing more will come; the transport closes itself."""
+        if self._http is not None:
+            self._http.eof_received()
+
+    def begin(self, request: web.BaseRequest) -> None:
+        """A request came, whole but for its body: nothing more is taken until it is answered."""
+        self.spoke()
+        self._in_hand, self._unbegun, self._given = True, False, 0
+        self._body = request.content
+        self._written_before = self.written
+
+    def end(self) -> None:
+        """The request was answered, but for what aiohttp still has to write."""
+        self._in_hand = False
+        self._let_on(at_once=False)
+
+    def listen(self) -> None:
+        """All messages that came were taken: take more. To be called before the WebSocket waits for the next."""
+        self._listens = True
+        self._let_on(at_once=False)
+
+    def heard(self) -> None:
+        """A message was taken."""
+        self._listens = False
+        self._given = 0
+
+    @property
+    def half_answered(self) -> bool:
+        """Whether any of the answer to the request in hand has been written."""
+        return self.written != self._written_before
+
+    def _let_on(self, *, at_once: bool = True) -> None:
+        """Give aiohttp what waits, in a fair turn."""
+        if self._waiting and not self._queued:
+            self._queued = True
+            turns = self._lobby.turns
+            (turns.do if at_once else turns.later)(self.account, self._give)
+        if (paused := bool(self._waiting) or self._full) != self._reading_paused and self.transport is not None:
+            self._reading_paused = paused
+            (self.transport.pause_reading if paused else self.transport.resume_reading)()
+
+    def _give(self) -> bool:
+        """Give aiohttp a piece of what waits, unless there is something that it has to do first."""
+        self._queued = False
+        if self._http is None or not self._waiting or not self._may_give():
+            return False
+        size, most = PIECE, MOST_HEAD
+        body = self.subscriber is None and self._awaits_body
         if self.subscriber is not None:
-            if not self.subscriber.ended:  # else it has until its heartbeat ends to read our goodbye
-                self.heard_at = asyncio.get_running_loop().time()
-            self.unheard += len(data)
-            if self.unheard > UNHEARD:
-                self.abort()
-                return
-        known, taken = len(self._messages), self._body_taken()
+            most = MOST_FRAMES
+        elif body:
+            most = MOST_BODY
+        elif (end := self._waiting.find(HEAD_ENDS, 0, PIECE)) >= 0:
+            size = end + len(HEAD_ENDS)
+            self._unbegun = True
+        piece, self._waiting = self._waiting[:size], self._waiting[size:]
+        self._given += len(piece)
         try:
-            super().data_received(data)
+            self._http.data_received(piece)
         except ValueError:  # aiohttp 3.11 lets an address escape that it cannot read
             self.abort()
-        if self.subscriber is None:
-            self._count(len(data), known, taken)
+        if body and not self._awaits_body:
+            self._given = 0
+        elif self._given > most:
+            self._too_much()
+        self._let_on(at_once=False)
+        return True
 
-    def _count(self, size: int, known: int, taken: int) -> None:
-        """Cut who fills our memory with requests that are not answered yet, or never end."""
-        if len(self._messages) > known:
-            self._body = self._messages[-1][1]
-            self.unheard = 0
+    def _may_give(self) -> bool:
+        if self._full:
+            return False
+        if self.subscriber is not None:
+            return self._listens
+        if self._awaits_body:
+            return True
+        if self._in_hand or self._slow:
+            return False
+        if self._unbegun and not self._settling:
+            self._settling = True
+            self._settle(SETTLES)
+        return not self._settling
+
+    def _settle(self, turns: int) -> None:
+        """Wait for aiohttp to begin the request that it was given; if it does not, it was none."""
+        if turns and self._unbegun:
+            asyncio.get_running_loop().call_soon(self._settle, turns - 1)
         else:
-            self.unheard += size - (self._body_taken() - taken)
-        if self.unheard > MOST_HEAD or len(self._messages) > PIPELINED:
-            self.abort()
+            self._settling = self._unbegun = False
+            self._let_on(at_once=False)
 
-    def _body_taken(self) -> int:
-        return self._body.total_bytes if self._body is not None else 0
+    @property
+    def _awaits_body(self) -> bool:
+        return self._body is not None and not self._body.is_eof()
+
+    def _too_much(self) -> None:
+        """Cut who fills our memory with what never becomes whole."""
+        if self._awaits_body and not self._in_hand and self.subscriber is None:
+            return  # answered already: aiohttp reads the rest for a second, and keeps nothing of it
+        if self.subscriber is None:
+            self.abort()
+        else:
+            self.subscriber.close(WSCloseCode.MESSAGE_TOO_BIG, f"more than {MAX_MESSAGE} bytes")
+            self._listens = False  # so that nothing more is read
+            asyncio.get_running_loop().call_later(GOODBYE, self.abort)
+
+    # ---- what it is sent ------------------------------------------------------------------------------------------
 
     def pause_writing(self) -> None:
         """The client reads slowly."""
-        super().pause_writing()
+        self._slow = True
+        assert self._http is not None
+        self._http.pause_writing()
         if self.subscriber is not None:
             self.subscriber.pause()
 
     def resume_writing(self) -> None:
         """It reads again."""
-        super().resume_writing()
+        self._slow = False
+        self._unread_since = None
+        assert self._http is not None
+        self._http.resume_writing()
         if self.subscriber is not None:
             self.subscriber.resume()
+        self._let_on(at_once=False)
 
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget it."""
-        if self.peer is NOBODY:
-            return
-        self.began()
-        self._lobby.leave(self, self.peer)
-        if self.subscriber is not None:
-            self.subscriber.gone()
-        super().connection_lost(exc)
+    def flood(self, full: bool) -> None:
+        """Note whether aiohttp wants no more for the moment."""
+        self._full = full
+        self._let_on(at_once=False)
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept for this client: what it has not read, and what it sent that nobody took."""
+        unread = self.transport.get_write_buffer_size() if self.transport is not None else 0
+        return unread + len(self._waiting) + (self.subscriber.held if self.subscriber is not None else 0)
+
+    def is_stalled(self, now: float) -> bool:
+        """Whether it takes none of an answer for too long. To be asked every second; a stream has bounds of its own."""
+        unread = self.transport.get_write_buffer_size() if self.transport is not None else 0
+        if not unread or (self.subscriber is not None and not self.subscriber.ended):
+            self._unread_since = None
+        elif self._unread_since is None:
+            self._unread_since = now
+        return self._unread_since is not None and now - self._unread_since >= SLOW
 
     @property
     def awaited(self) -> bool:
         """Whether a client waits for an answer of ours, or came just now and has not said what it wants."""
         if self.subscriber is not None or self.transport is None or self.transport.is_closing():
             return False
-        asked = self._first is not None or self._current_request is not None or bool(self._messages)
+        asked = self._first is not None or self._in_hand or self._given > 0 or bool(self._waiting)
         return asked or self.transport.get_write_buffer_size() > 0
-
-    def forgive(self) -> None:
-        """Let a second's pings and pongs pass; to be called every second."""
-        self.unheard = max(0, self.unheard - PONGS)
-
-    def abort(self) -> None:
-        """Cut it."""
-        transport = self.transport or self._plain  # none yet while it shakes hands
-        if transport is not None:
-            transport.abort()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what is no HTTP in our shape, and keep it out of the log."""
-        self.began()
-        if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
-            raise ConnectionResetError("gone, or half answered already")  # aiohttp closes it
-        if status >= 500:
-            log.error("a request failed", exc_info=exc)
-        answer = refusal(Refused(CODES.get(status, "bad_request"), "not a request of HTTP/1.1", status))
-        answer.force_close()
-        return answer

@@ -1,4 +1,4 @@
-"""`network=` and `q=`: which devices, events and scans a client asked for."""
+"""`network=`, `q=` and `status=`: which devices, events and scans a client asked for."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -8,16 +8,19 @@ from netscand import protocol
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Both must fit. `text` is looked for, whatever its case, in MAC, addresses, names, label, notes and vendor."""
+    """All must fit. `text` is looked for, whatever its case, in MAC, addresses, names, label, notes and vendor."""
 
     network: str | None = None
     text: str | None = None
+    status: str | None = None
 
     def __bool__(self) -> bool:
-        return self.network is not None or bool(self.text)
+        return self.network is not None or bool(self.text) or self.status is not None
 
     def device(self, device: protocol.Device) -> bool:
-        """Whether it has an address in the network, and the text."""
+        """Whether it has an address in the network, the text and the presence."""
+        if self.status is not None and device.status != self.status:
+            return False
         if self.network is not None and all(held.network != self.network for held in device.addresses):
             return False
         if not self.text:

@@ -5,13 +5,15 @@ made once for all clients with the same filter, and only the newest waits for a 
 """
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from itertools import groupby
 from math import inf
 from time import monotonic
 
-from netscand import protocol
+from netscand.protocol import Devices, InitialState, ScanUpdate
 from netscand.serve import websocket
+from netscand.serve.fair import Account
 from netscand.serve.filters import Filter
 from netscand.serve.hub import Finish, Hub, scan_update
 from netscand.serve.overview import Overview, around_devices
@@ -28,6 +30,10 @@ APART = 1.0
 PART = 100
 """Devices translated at a time."""
 
+SHARED = 1000
+"""Devices up to which a list is made once for all clients with the same filter, and kept until each has read it; a
+larger one is made for each as it reads."""
+
 
 class WholeLists:
     """Makes and sends `scan_update` to the clients of the `full` mode."""
@@ -37,6 +43,8 @@ class WholeLists:
         self._overview = overview
         self._translator = translator
         self._sent_at = -inf
+        self._due: dict[Subscriber, Finish | None] = {}
+        """Who is to be sent a large list: for the end of which scan, None: for what changed."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -61,47 +69,92 @@ class WholeLists:
     async def _send(self, finish: Finish | None) -> None:
         self._sent_at = monotonic()
         clients = [client for client in self._hub.full_clients() if finish is None or _wants(client, finish)]
+        if self._overview.devices > SHARED:
+            for client in clients:
+                self._due[client] = finish or self._due.get(client)
+                client.list_due.set()
+            return
         clients.sort(key=_by_filter)
         for _, group in groupby(clients, _by_filter):
             alike = list(group)
-            frames = await self._list(alike[0].fits, finish)
+            with self._hub.snapshot(alike[0].fits) as snapshot:
+                update = self._update(alike[0].fits, finish, snapshot.cursor)
+                frames = tuple([frame async for frame in with_devices(update, snapshot)])
             for client in alike:
                 client.replace(frames)
                 client.drain()
 
-    async def _list(self, fits: Filter, finish: Finish | None) -> tuple[bytes, ...]:
-        with self._hub.snapshot(fits) as snapshot:
-            online = self._overview.counts().online
-            if finish is not None:
-                update = scan_update(finish._replace(cursor=snapshot.cursor), online, self._translator)
-            else:
-                update = protocol.ScanUpdate(
-                    scan_id=None,
-                    cursor=snapshot.cursor,
-                    networks=[network.id for network in self._overview.networks(fits)],
-                    started_at=None,
-                    finished_at=None,
-                    online=online,
-                    frames=None,
-                    devices=[],
-                )
-            return await with_devices(update, snapshot)
+    async def follow(self, client: Subscriber, account: Account) -> None:
+        """Send a client that has its first list the next ones, where they are large: each is made as it is read."""
+        try:
+            while not client.ended:
+                await client.list_due.wait()
+                client.list_due.clear()
+                finish = self._due.pop(client, None)
+                began = monotonic()
+                client.hold()
+                with self._hub.snapshot(client.fits, account=account) as snapshot:
+                    update = self._update(client.fits, finish, snapshot.cursor)
+                    async with client.delivery(lambda: snapshot.held):
+                        await send_list(client, update, snapshot)
+                client.release(client.cursor)
+                await asyncio.sleep(monotonic() - began)  # lists take no more than half of the time
+        finally:
+            self._due.pop(client, None)
+
+    def _update(self, fits: Filter, finish: Finish | None, cursor: str) -> ScanUpdate:
+        online = self._overview.counts().online
+        if finish is not None:
+            return scan_update(finish._replace(cursor=cursor), online, self._translator)
+        return ScanUpdate(
+            scan_id=None,
+            cursor=cursor,
+            networks=[network.id for network in self._overview.networks(fits)],
+            started_at=None,
+            finished_at=None,
+            online=online,
+            frames=None,
+            devices=[],
+        )
 
 
-async def with_devices(message: protocol.Message, snapshot: Snapshot) -> tuple[bytes, ...]:
-    """The frames of a message whose `devices` are those of the snapshot."""
+async def with_devices(
+    message: ScanUpdate | InitialState | Devices, snapshot: Snapshot, most: int | None = None
+) -> AsyncIterator[bytes]:
+    """The frames of a message whose `devices` are the next of the snapshot, `most` of them; made as they are asked for.
+
+    Nothing of the message is kept but the frame that is not full yet.
+    """
     before, after = around_devices(message)
     text = websocket.LongText()
-    text.add(before)
-    comma = b""
+    piece, comma = before, b""
     while True:
-        if part := await snapshot.part(PART):
-            text.add(comma + b",".join(part))
+        part = await snapshot.part(PART if most is None else min(PART, most))
+        most = None if most is None else most - len(part)
+        if part:
+            piece += comma + b",".join(part)
             comma = b","
-        if not snapshot.left:
+        if not snapshot.left or most == 0:
             break
-    text.add(after)
-    return text.end()
+        for frame in text.add(piece):
+            yield frame
+        piece = b""
+    if not isinstance(message, ScanUpdate):
+        message.more = snapshot.left
+        _, after = around_devices(message)
+    for frame in text.add(piece + after):
+        yield frame
+    yield text.end()
+
+
+async def send_list(
+    client: Subscriber, message: ScanUpdate | InitialState | Devices, snapshot: Snapshot, most: int | None = None
+) -> None:
+    """Send such a message as it is read."""
+    async for frame in with_devices(message, snapshot, most):
+        await client.send(frame, more=not frame[0] & websocket.FINAL)
+        if client.ended and not client.finishing:
+            return
 
 
 def _wants(client: Subscriber, finish: Finish) -> bool:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from netscand import protocol
 from netscand.core.model import (
     Event,
+    EventKind,
     Mac,
     ScanFailed,
     ScanFinished,
@@ -28,10 +29,11 @@ from netscand.core.model import (
 )
 from netscand.core.order import by_mac
 from netscand.serve import websocket
+from netscand.serve.fair import OURS, Account, FairTurns
 from netscand.serve.filters import EVERYTHING, Filter
 from netscand.serve.held import Held
 from netscand.serve.measures import Measures
-from netscand.serve.moment import Moment
+from netscand.serve.moment import Moment, as_before
 from netscand.serve.scanner import Scanner
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.subscriber import Bounds, Subscriber, Told
@@ -76,7 +78,10 @@ class Hub:
         self._changes: set[Subscriber] = set()
         self._full: set[Subscriber] = set()
         self._snapshots: set[Snapshot] = set()
-        self._turns = asyncio.Lock()
+        self.turns = FairTurns()
+        """Of whatever clients cause."""
+        self._roster: tuple[Mac, ...] | None = None
+        """The MACs of all devices, in the order in which they came; None: some came or went since."""
         self._behind: deque[Subscriber] = deque()
         self._flush_due = False
         self._behind_since = 0.0
@@ -104,18 +109,40 @@ class Hub:
         return tuple(self._full)
 
     @contextmanager
-    def snapshot(self, fits: Filter = EVERYTHING, *, macs: Iterable[Mac] | None = None) -> Iterator[Snapshot]:
-        """The devices as they are now (only `macs`, by MAC), held while the block lasts."""
+    def snapshot(
+        self,
+        fits: Filter = EVERYTHING,
+        *,
+        macs: Iterable[Mac] | None = None,
+        after: Mac | None = None,
+        account: Account = OURS,
+    ) -> Iterator[Snapshot]:
+        """The devices as they are now, while the block lasts; told in turns of `account`.
+
+        By MAC, where these are given: `macs` only, or those `after` one; else as they came, which is nearer in memory.
+        """
         assert self._scanner is not None, "attach() comes first"
-        held = self._scanner.devices
-        devices = dict(held) if macs is None else {mac: held[mac] for mac in macs if mac in held}
-        order = iter(list(devices)) if macs is None else by_mac(devices)  # as they came is nearer in memory
-        taken = Snapshot(self._scanner.cursor, devices, order, fits, self._translator, self._turns, self.settled)
+        devices, chosen = self._scanner.devices, self._all_macs()
+        if macs is not None:
+            chosen = tuple(mac for mac in macs if mac in devices)
+        elif after:
+            chosen = tuple(mac for mac in chosen if mac > after)
+        order = iter(chosen) if macs is None and after is None else by_mac(chosen)
+        taken = Snapshot(
+            self._scanner.cursor, devices, order, len(chosen), fits, account, self._translator, self.turns, self.settled
+        )
         self._snapshots.add(taken)
         try:
             yield taken
         finally:
             self._snapshots.discard(taken)
+
+    def _all_macs(self) -> tuple[Mac, ...]:
+        """One tuple for all snapshots between two changes of who is known: a slow client would keep one of its own."""
+        assert self._scanner is not None
+        if self._roster is None or len(self._roster) != len(self._scanner.devices):
+            self._roster = tuple(self._scanner.devices)
+        return self._roster
 
     @contextmanager
     def moment(self) -> Iterator[Moment]:
@@ -151,13 +178,19 @@ class Hub:
     def publish(self, cursor: str, event: Event) -> None:
         """Tell an event to everyone who listens."""
         before: protocol.Device | None = None
-        for snapshot in self._snapshots:
-            if snapshot.needs(event):
-                before = before or self._translator.device_before(event)
-                if before is not None and event.device is not None:
-                    snapshot.keep(event.device.mac, before)
-        for moment in self._moments:
-            moment.note(event)
+        if event.kind in (EventKind.DISCOVERED, EventKind.FORGOTTEN):
+            self._roster = None
+        if (device := event.device) is not None:
+            if snapshots := [snapshot for snapshot in self._snapshots if snapshot.needs(event)]:
+                before = self._translator.device_before(event)
+                assert before is not None
+                text = protocol.encode(before)
+                for snapshot in snapshots:
+                    snapshot.keep(device.mac, before, text)
+            if moments := [moment for moment in self._moments if moment.needs(device.mac)]:
+                was = as_before(event)
+                for moment in moments:
+                    moment.keep(device.mac, was)
         if self._full:
             self.stirred.set()
         self._happened += 1

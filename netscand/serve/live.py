@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -14,17 +15,19 @@ from netscand.core.recorded import CursorGone, Unreadable
 from netscand.serve import websocket
 from netscand.serve.access import Peer
 from netscand.serve.answers import HEADERS, Refused
-from netscand.serve.connection import KEPT_BACK, Connection
+from netscand.serve.connection import Connection
 from netscand.serve.filters import Filter
-from netscand.serve.full import with_devices
+from netscand.serve.full import WholeLists, send_list
+from netscand.serve.http import connection_of
 from netscand.serve.hub import Hub
+from netscand.serve.lobby import KEPT_BACK
 from netscand.serve.measures import until_next
 from netscand.serve.moment import Moment
-from netscand.serve.overview import Overview, listed
+from netscand.serve.overview import Overview
 from netscand.serve.past import Past
 from netscand.serve.query import NOT_READABLE, parameters
 from netscand.serve.rights import Role, need
-from netscand.serve.scanner import Scanner
+from netscand.serve.scanner import Scanner, request_scan
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.subscriber import Subscriber
 from netscand.serve.tokens import SUBPROTOCOL
@@ -42,8 +45,17 @@ log = logging.getLogger(__name__)
 class Live:
     """All WebSockets."""
 
-    def __init__(self, scanner: Scanner, hub: Hub, overview: Overview, past: Past | None, max_clients: int) -> None:
+    def __init__(
+        self,
+        scanner: Scanner,
+        hub: Hub,
+        overview: Overview,
+        lists: WholeLists,
+        past: Past | None,
+        max_clients: int,
+    ) -> None:
         self._scanner = scanner
+        self._lists = lists
         self._past = past
         self._hub = hub
         self._overview = overview
@@ -72,8 +84,7 @@ class Live:
         updates = given.get("updates", "full")
         if updates not in ("full", "changes"):
             raise Refused("bad_request", f"updates={updates[:64]}: expected full or changes")
-        connection = request.protocol
-        assert isinstance(connection, Connection)
+        connection = connection_of(request)
         handshake = request.headers.get("Upgrade", "").lower() == "websocket"
         # Before 426: a browser is not told why its WebSocket was refused, and asks so.
         if self._taken >= self._max_clients + (KEPT_BACK if connection.peer.privileged else 0):
@@ -108,25 +119,27 @@ class Live:
         return next(each for each in reversed(there) if each.peer.key == most)
 
     async def _serve(self, request: web.Request, full: bool, fits: Filter, since: str | None) -> web.StreamResponse:
-        connection = request.protocol
-        assert isinstance(connection, Connection)
+        connection = connection_of(request)
         offered = "Sec-WebSocket-Protocol" in request.headers
         socket = web.WebSocketResponse(
             protocols=(SUBPROTOCOL,) if offered else (),
             compress=False,
             autoclose=False,
+            autoping=False,  # pings have their fair turn, as all messages have
             max_msg_size=protocol.MAX_MESSAGE + 1,  # aiohttp refuses what is as long as this
             timeout=1.0,
         )
         socket.headers.update(HEADERS)
         await socket.prepare(request)
-        transport = request.transport
+        transport = connection.transport
         if transport is None:
             raise ConnectionResetError("gone already")
         subscriber = Subscriber(transport, fits, self._hub.bounds, full=full, closed=lambda: socket.closed)
         connection.subscriber = subscriber
         self._open[connection] = subscriber
-        client = _Client(self._scanner, self._hub, self._overview, self._past, connection, subscriber, socket)
+        client = _Client(
+            self._scanner, self._hub, self._overview, self._lists, self._past, connection, subscriber, socket
+        )
         try:
             await client.serve(None if full else since)
         except Exception:  # after the upgrade there is no HTTP answer to give
@@ -155,7 +168,6 @@ class Live:
             now = asyncio.get_running_loop().time()
             pinged = {client: at for client, at in pinged.items() if client in self._open}
             for connection, subscriber in tuple(self._open.items()):
-                connection.forgive()
                 silent = now - connection.heard_at
                 if silent >= GONE:
                     connection.abort()
@@ -196,6 +208,7 @@ class _Client:
         scanner: Scanner,
         hub: Hub,
         overview: Overview,
+        lists: WholeLists,
         past: Past | None,
         connection: Connection,
         subscriber: Subscriber,
@@ -204,6 +217,7 @@ class _Client:
         self._scanner = scanner
         self._hub = hub
         self._overview = overview
+        self._lists = lists
         self._past = past
         self._connection = connection
         self._subscriber = subscriber
@@ -213,15 +227,21 @@ class _Client:
         """Send the snapshot, or what was missed, then what happens; take what the client says; until it is gone."""
         subscriber, overview = self._subscriber, self._overview
         self._hub.subscribe(subscriber)
+        account = self._connection.account
         with ExitStack() as held:
             moment = held.enter_context(self._hub.moment()) if since is not None else None
-            snapshot = held.enter_context(self._hub.snapshot(subscriber.fits))
+            taken = held.enter_context(ExitStack())
+            snapshot = taken.enter_context(self._hub.snapshot(subscriber.fits, account=account))
             first = overview.initial_state(snapshot.cursor, self._connection.role, subscriber.fits)
 
             async def begin() -> None:
+                keeps = lambda: snapshot.held + (moment.held if moment else 0)  # noqa: E731
                 with held.pop_all():  # not for as long as the client stays
-                    if not (since is not None and moment and await self._resume(first, since, moment)):
-                        await self._begin(first, snapshot)
+                    async with subscriber.delivery(keeps):
+                        if not (since and moment and await self._resume(first, since, moment, taken.close)):
+                            await self._begin(first, snapshot)
+                if subscriber.full:
+                    await self._lists.follow(subscriber, account)
 
             # No await from subscribe to here (law 3).
             async with asyncio.TaskGroup() as both:
@@ -231,30 +251,27 @@ class _Client:
 
     async def _begin(self, first: protocol.InitialState, snapshot: Snapshot) -> None:
         subscriber = self._subscriber
-        if subscriber.full:
-            await subscriber.send(await with_devices(first, snapshot))
-        else:
-            first.devices = listed(await snapshot.part(protocol.SNAPSHOT_PART))
-            first.more = snapshot.left
-            await subscriber.send(websocket.text(protocol.encode(first)))
-            while snapshot.left and not subscriber.ended:
-                part = await snapshot.part(protocol.SNAPSHOT_PART)
-                further = protocol.Devices(devices=listed(part), more=snapshot.left)
-                await subscriber.send(websocket.text(protocol.encode(further)))
+        most = None if subscriber.full else protocol.SNAPSHOT_PART
+        await send_list(subscriber, first, snapshot, most)
+        while snapshot.left and not subscriber.ended:
+            await send_list(subscriber, protocol.Devices(devices=[], more=False), snapshot, most)
         if not subscriber.ended:
             subscriber.release(snapshot.cursor)
 
-    async def _resume(self, first: protocol.InitialState, since: str, moment: Moment) -> bool:
-        """Send what was missed; False, and nothing, where that cannot be told."""
+    async def _resume(
+        self, first: protocol.InitialState, since: str, moment: Moment, succeeds: Callable[[], None]
+    ) -> bool:
+        """Send what was missed; False, and nothing, where that cannot be told. `succeeds` is called where it can."""
         if self._past is None:
             return False
         subscriber = self._subscriber
-        missed = self._past.missed(since, moment, subscriber.fits, self._connection.peer.key)
+        missed = self._past.missed(since, moment, subscriber.fits, account=self._connection.account)
         try:
             told = await anext(missed, None)
         except (CursorGone, Unreadable, ValueError) as gone:
             log.debug("not resumed: %s", gone)
             return False
+        succeeds()
         resumed = protocol.Resumed(
             cursor=since,
             version=first.version,
@@ -264,30 +281,34 @@ class _Client:
             role=first.role,
             networks=first.networks,
         )
-        await subscriber.send(websocket.text(protocol.encode(resumed)))
+        await subscriber.send(*websocket.text(protocol.encode(resumed)))
         while told is not None and not subscriber.ended:
             subscriber.cursor = told.cursor
-            await subscriber.send(websocket.text(protocol.encode(told)))
+            await subscriber.send(*websocket.text(protocol.encode(told)))
             told = await anext(missed, None)
         if not subscriber.ended:
             subscriber.release(moment.cursor)
         return True
 
     async def _listen(self) -> None:
+        connection, turns = self._connection, self._hub.turns
         while True:
+            connection.listen()
             try:
                 said = await self._socket.receive()
             except ConnectionError:
                 return
-            self._connection.unheard = 0
+            connection.heard()
+            await turns.turn(connection.account)
             if said.type is WSMsgType.TEXT:
                 if not self._subscriber.ended:
                     self._hear(said.data)
+            elif said.type is WSMsgType.PING:
+                self._subscriber.pong(said.data)
             elif said.type is WSMsgType.BINARY:
                 self._refuse("bad_request", "expected a text message", None)
-            else:
+            elif said.type is not WSMsgType.PONG:
                 return
-            await asyncio.sleep(0)  # however much one client says, the others have their turn
             await self._subscriber.read()
 
     def _hear(self, text: str) -> None:
@@ -300,7 +321,7 @@ class _Client:
         try:
             if isinstance(wish, protocol.ScanNow):
                 need("scan_now", self._connection.role)
-                scan_id = self._scanner.scan_now(wish.targets)
+                scan_id = request_scan(self._scanner, wish.targets, self._connection.peer)
                 self._subscriber.wishes.add(scan_id)
                 self._answer(protocol.ScanAccepted(request=wish.request, scan_id=scan_id), wish.request)
             else:
@@ -309,7 +330,7 @@ class _Client:
                 self._answer(protocol.Interval(request=wish.request, seconds=seconds), wish.request)
         except Refused as refused:
             self._refuse(refused.code, refused.message, wish.request)
-        except ValueError as wrong:  # BadTarget, or an interval out of range
+        except ValueError as wrong:  # an interval out of range
             self._refuse("bad_request", str(wrong), wish.request)
 
     def _refuse(self, code: str, message: str, request: str | None) -> None:

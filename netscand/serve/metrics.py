@@ -20,9 +20,10 @@ from netscand.core.budgets import table
 from netscand.core.model import Evidence, NetworkState, Status
 from netscand.serve.answers import HEADERS
 from netscand.serve.archive import Archive
-from netscand.serve.connection import Lobby
+from netscand.serve.http import connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.live import Live
+from netscand.serve.lobby import Lobby
 from netscand.serve.measures import Histogram
 from netscand.serve.overview import NOBODY, Overview
 from netscand.serve.query import parameters
@@ -82,6 +83,7 @@ class Metrics:
             self._registry = await asyncio.to_thread(self._registered)
         from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+        await self._hub.turns.turn(connection_of(request).account)
         text = generate_latest(self._registry)
         await self._hub.settled()
         return web.Response(body=text, headers={**HEADERS, "Content-Type": CONTENT_TYPE_LATEST})

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from netscand.core.model import Device, Event, EventKind, Mac
 from netscand.core.recorded import copied
+from netscand.serve.snapshot import PLACE
 
 
 class Moment:
@@ -14,19 +15,29 @@ class Moment:
         self._devices = devices
         self._before: dict[Mac, Device | None] = {}
 
-    def note(self, event: Event) -> None:
-        """Take an event that happened since."""
-        device = event.device
-        if device is None or device.mac in self._before:
-            return
-        self._before[device.mac] = None if event.kind is EventKind.DISCOVERED else _before(device, event)
+    def needs(self, mac: Mac) -> bool:
+        """Whether this device is changed for the first time since."""
+        return mac not in self._before
+
+    def keep(self, mac: Mac, before: Device | None) -> None:
+        """Remember how it was, None: not there; it may be shared, and is not changed any more."""
+        self._before[mac] = before
+
+    @property
+    def held(self) -> int:
+        """Bytes that it keeps, but for the devices themselves, which all moments share."""
+        return PLACE * len(self._before)
 
     def device(self, mac: Mac) -> Device | None:
         """The device as it was then; what makes no event, as it is now."""
         return self._before[mac] if mac in self._before else self._devices.get(mac)
 
 
-def _before(device: Device, event: Event) -> Device:
+def as_before(event: Event) -> Device | None:
+    """The device of an event as it was before it; None where it was not there."""
+    device = event.device
+    if device is None or event.kind is EventKind.DISCOVERED:
+        return None
     was = copied(device)
     for name, value in (event.previous or {}).items():
         if name == "addresses":

@@ -98,6 +98,7 @@ CALLS: Mapping[str, Call] = {
         {202: protocol.ScanTicket, 200: protocol.ScanUpdate},
         (Query("wait", Literal["0", "1"], "1: answer when it ended, by 200"),),
         protocol.ScanWish,
+        refusals=(503,),
     ),
     "GET /api/backup": Call({200: "application/vnd.sqlite3"}, refusals=(503,)),
 }

@@ -66,6 +66,11 @@ class Overview:
         self._clock = clock
         self._tally = _Tally("")
 
+    @property
+    def devices(self) -> int:
+        """How many devices there are."""
+        return len(self._scanner.devices)
+
     def counts(self) -> protocol.Counts:
         """Devices by presence, this host left out."""
         tally = self._count()
@@ -132,11 +137,6 @@ class Overview:
             tally = self._tally = _Tally(scanner.cursor)
             tally.add(scanner.devices.values())
         return tally
-
-
-def listed(devices: list[bytes]) -> list[protocol.Device]:
-    """Devices in JSON, to stand as they are in a message that is encoded."""
-    return msgspec.Raw(b"[" + b",".join(devices) + b"]")  # type: ignore[return-value]  # the encoder copies it in
 
 
 def around_devices(message: msgspec.Struct) -> tuple[bytes, bytes]:

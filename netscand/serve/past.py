@@ -1,7 +1,7 @@
 """What happened before: `/api/events`, a device's events and days, the backup; and the past of a resumed stream."""
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
@@ -15,8 +15,9 @@ from netscand.core.recorded import CursorGone, Question, Standing, Unreadable, c
 from netscand.core.replay import told_again
 from netscand.serve.answers import HEADERS, JSON, Refused, answer
 from netscand.serve.archive import Archive
-from netscand.serve.connection import Connection
+from netscand.serve.fair import OURS, Account
 from netscand.serve.filters import EVERYTHING, Filter
+from netscand.serve.http import connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.moment import Moment
 from netscand.serve.query import SLOW, mac_of, number_of, parameters
@@ -40,8 +41,8 @@ MOST_DAYS = 90
 MISSED, MISSED_A_DEVICE = 10_000, 4
 """Events that a stream is resumed with, at most, and as many a device: a snapshot is shorter than more."""
 
-PIECE = 256 * 1024
-"""Bytes of the backup that are sent at a time."""
+PIECE = 64 * 1024
+"""Bytes of an answer that are sent at a time."""
 
 
 class Past:
@@ -67,7 +68,7 @@ class Past:
     # ---- the stream -----------------------------------------------------------------------------------------------
 
     async def missed(
-        self, since: str, moment: Moment, fits: Filter = EVERYTHING, account: Hashable = None
+        self, since: str, moment: Moment, fits: Filter = EVERYTHING, *, account: Account = OURS
     ) -> AsyncIterator[protocol.Event]:
         """What happened after a client's cursor, up to the moment, in order. Raises CursorGone before the first."""
         await self._hub.settled()
@@ -95,13 +96,14 @@ class Past:
         while left is None or left > 0:
             part = replace(part, limit=PART if left is None else min(PART, left))
             page = await archive.events(part, whole=whole, most=most)
+            await self._hub.turns.turn(question.account)
             began = monotonic()
             for recorded, later in zip(page.events, page.later, strict=True):
                 event = told_again(recorded, later, lambda mac: self._then(moment, mac))
                 told = translator.event(archive.cursor_of(recorded.sequence), event)
                 yield told, translator.device_before(event) if beforehand else None
                 if monotonic() > began + HOLD:
-                    await asyncio.sleep(0)
+                    await self._hub.turns.turn(question.account)
                     began = monotonic()
             most = None
             if page.through >= question.through:
@@ -141,7 +143,7 @@ class Past:
         try:
             with self._hub.moment() as moment:
                 await self._hub.settled()
-                question = await self._question(wish, moment, _account(request))
+                question = await self._question(wish, moment, connection_of(request).account)
                 return await self._stream(request, question, moment)
         except CursorGone as gone:
             raise Refused("cursor_gone", str(gone)) from None
@@ -153,7 +155,7 @@ class Past:
         limit = number_of(given, name, EVENTS, most=MOST_EVENTS)
         return _Wish(given.get("since"), _kinds(given.get("kind")), mac, limit, "last" in given)
 
-    async def _question(self, wish: "_Wish", moment: Moment, account: Hashable) -> Question:
+    async def _question(self, wish: "_Wish", moment: Moment, account: Account) -> Question:
         through = self._archive.place(moment.cursor)
         question = Question(through, None, None, wish.kinds, wish.mac, wish.limit, gaps=True, account=account)
         if wish.last:
@@ -209,7 +211,8 @@ class Past:
         self._translator.sync()
         standing = Standing(device.status, self._unix(device.status_since), device.reason)
         await self._hub.settled()
-        found = await self._archive.presence(mac, days, standing, self._unix(monotonic()), account=_account(request))
+        account = connection_of(request).account
+        found = await self._archive.presence(mac, days, standing, self._unix(monotonic()), account=account)
         return answer(
             protocol.PresenceDays(
                 days=[
@@ -256,13 +259,6 @@ class _Wish(NamedTuple):
     mac: Mac | None
     limit: int
     last: bool
-
-
-def _account(request: web.Request) -> Hashable:
-    """Whose questions wait for one another."""
-    connection = request.protocol
-    assert isinstance(connection, Connection)
-    return connection.peer.key
 
 
 async def _send(request: web.Request, response: web.StreamResponse, parts: list[bytes]) -> None:

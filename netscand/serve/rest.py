@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from resource import getpagesize
 
@@ -11,20 +12,24 @@ from aiohttp import web
 from netscand import __version__, protocol
 from netscand.core.model import Mac
 from netscand.serve.answers import HEADERS, JSON, Refused, answer
-from netscand.serve.connection import Connection
+from netscand.serve.fair import Account, Shares
 from netscand.serve.filters import EVERYTHING, Filter
+from netscand.serve.http import connection_of
 from netscand.serve.hub import Hub, scan_update
 from netscand.serve.overview import Overview, around_devices
 from netscand.serve.query import NOT_READABLE, SLOW, json_of, mac_of, number_of, parameters
-from netscand.serve.rights import Role
-from netscand.serve.scanner import Scanner
+from netscand.serve.scanner import Scanner, request_scan
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.targets import at_targets
 from netscand.serve.translate import Translator, mac_text
 from netscand.wording import not_readable
 
-PART = 200
+PART = 100
 """Devices that are streamed at a time."""
+
+LARGE, LISTS = 4096, 8
+"""Devices from which on a list counts as large, and how many of these are made at once for an account: each keeps the
+order of its MACs until it is read."""
 
 decode_wish = msgspec.json.Decoder(protocol.ScanWish).decode
 
@@ -49,6 +54,7 @@ class Rest:
         self._clients = clients
         self._server_problems = problems
         self._serving = serving
+        self._lists = Shares(LISTS)
 
     def routes(self) -> list[web.RouteDef]:
         """Every route; rights.RIGHTS says who may."""
@@ -76,14 +82,11 @@ class Rest:
             raise Refused("bad_request", f"status={status[:64]}: expected online, offline or unknown")
         limit = number_of(given, "limit") if "limit" in given else None
         after = mac_of(given["after"]) if "after" in given else Mac(b"")
-        macs = (
-            mac
-            for mac, device in self._scanner.devices.items()
-            if mac > after and (status is None or device.status == status)
-        )
-        with self._hub.snapshot(Filter(given.get("network"), given.get("q")), macs=macs) as snapshot:
-            head = protocol.DeviceList(cursor=snapshot.cursor, last_scan=self._overview.last_scan(), devices=[])
-            return await self._stream(request, head, snapshot, limit)
+        fits, account = Filter(given.get("network"), given.get("q"), status), connection_of(request).account
+        async with self._may_list(account):
+            with self._hub.snapshot(fits, after=after, account=account) as snapshot:
+                head = protocol.DeviceList(cursor=snapshot.cursor, last_scan=self._overview.last_scan(), devices=[])
+                return await self._stream(request, head, snapshot, limit)
 
     async def device(self, request: web.Request) -> web.StreamResponse:
         """One device."""
@@ -113,7 +116,7 @@ class Rest:
                 protocol=protocol.PROTOCOL,
                 status="degraded" if problems else "ok",
                 problems=list(problems),
-                role=_role(request).told,
+                role=connection_of(request).role.told,
                 started_at=self._translator.time(scanner.started_at),
                 now=self._translator.now(),
                 cursor=scanner.cursor,
@@ -146,22 +149,24 @@ class Rest:
         if wait not in ("0", "1"):
             raise Refused("bad_request", f"wait={wait[:64]}: expected 1 or 0")
         wish = await _wish(request)
-        try:
-            scan_id = self._scanner.scan_now(wish.targets)
-        except ValueError as wrong:
-            raise Refused("bad_request", str(wrong)) from None
+        scan_id = request_scan(self._scanner, wish.targets, connection_of(request).peer)
         if wait == "0":
             return answer(protocol.ScanTicket(scan_id=scan_id), 202)
         with self._hub.waiting_for(scan_id) as ended:
             finish = await ended
         found = await at_targets(finish.scan.found, self._scanner.devices, wish.targets)
-        with self._hub.snapshot(macs=found) as snapshot:
-            head = scan_update(
-                finish._replace(cursor=snapshot.cursor), self._overview.counts().online, self._translator
-            )
-            return await self._stream(request, head, snapshot, None)
+        account = connection_of(request).account
+        async with self._may_list(account):
+            with self._hub.snapshot(macs=found, account=account) as snapshot:
+                head = scan_update(
+                    finish._replace(cursor=snapshot.cursor), self._overview.counts().online, self._translator
+                )
+                return await self._stream(request, head, snapshot, None)
 
     # ---- parts of answers -----------------------------------------------------------------------------------------
+
+    def _may_list(self, account: Account) -> AbstractAsyncContextManager[None]:
+        return self._lists.hold(account) if len(self._scanner.devices) > LARGE else nullcontext()
 
     def _problems(self) -> tuple[str, ...]:
         return (*self._scanner.problems(), *self._server_problems())
@@ -190,11 +195,6 @@ class Rest:
             text = b"".join(b"," + device for device in part)
         await response.write(after)
         return response
-
-
-def _role(request: web.Request) -> Role:
-    assert isinstance(request.protocol, Connection)
-    return request.protocol.role
 
 
 async def _wish(request: web.Request) -> protocol.ScanWish:

@@ -1,10 +1,13 @@
 """What this room needs of the engine."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from time import monotonic
 from typing import Protocol
 
-from netscand.core.budgets import Budgets
-from netscand.core.model import Coverage, Device, Load, Mac, Network
+from netscand.core.budgets import SCAN_REQUESTS, Budgets
+from netscand.core.model import BadTarget, Busy, Coverage, Device, Load, Mac, Network
+from netscand.serve.access import Peer
+from netscand.serve.answers import Refused
 
 
 class Scanner(Protocol):
@@ -64,8 +67,25 @@ class Scanner(Protocol):
     def forget(self, mac: Mac) -> None:
         """Strike a device out. Raises KeyError, ValueError where it cannot be."""
 
-    def scan_now(self, targets: Sequence[str]) -> int:
-        """Wish for a scan (no targets: every scanned network); its id. Raises BadTarget with a sentence."""
+    def scan_now(self, targets: Sequence[str], account: Hashable = None) -> int:
+        """Wish for a scan (no targets: every scanned network); its id. `account` pays for it, None: nobody does.
+
+        Raises BadTarget, Busy, with a sentence.
+        """
 
     def lease(self, client: object, seconds: float | None) -> float:
         """Hold a faster interval for `client`, or None to let it go; what is in force. Raises ValueError."""
+
+
+def request_scan(scanner: Scanner, targets: Sequence[str], peer: Peer) -> int:
+    """Let a client request a scan, if its account may; the id of the scan. Raises Refused."""
+    if not scanner.budgets.take(SCAN_REQUESTS, peer.key, monotonic()):
+        raise Refused(
+            "busy", f"more than {SCAN_REQUESTS.per_second:g} scan requests a second from this account; try again in 1 s"
+        )
+    try:
+        return scanner.scan_now(targets, None if peer.privileged else peer.key)
+    except BadTarget as wrong:
+        raise Refused("bad_request", str(wrong)) from None
+    except Busy as busy:
+        raise Refused("busy", str(busy)) from None

@@ -6,20 +6,24 @@ import resource
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
 from netscand import config, protocol
 from netscand.serve.access import Guard
-from netscand.serve.answers import Refused, in_our_shape
+from netscand.serve.answers import Refused
 from netscand.serve.archive import Archive
 from netscand.serve.changes import Changes
-from netscand.serve.connection import Connection, Lobby
+from netscand.serve.connection import Connection
 from netscand.serve.full import WholeLists
+from netscand.serve.http import connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.listen import BACKLOG, NEVER, BadAddress, TcpAddress, UnixSocket, tcp_addresses, tcp_socket
 from netscand.serve.live import Live
+from netscand.serve.lobby import Lobby
 from netscand.serve.metrics import Metrics
+from netscand.serve.middleware import in_our_shape
 from netscand.serve.openapi import Description
 from netscand.serve.overview import Overview
 from netscand.serve.page import Page
@@ -91,13 +95,14 @@ class Server:
         self._entrance = Entrance(self._tls) if self._tls is not None else None
         self._overview = overview = Overview(scanner, translator)
         past = Past(archive, scanner, hub, translator) if archive is not None else None
-        self._live = Live(scanner, hub, overview, past, listen.max_clients)
         self._lists = WholeLists(hub, overview, translator)
+        self._live = Live(scanner, hub, overview, self._lists, past, listen.max_clients)
         self._app = web.Application(
             client_max_size=protocol.MAX_MESSAGE + 1,  # aiohttp refuses what is as long as this
-            middlewares=[in_our_shape(self._judge)],
+            middlewares=[in_our_shape(self._judge, hub.turns)],
         )
-        self._lobby = Lobby(self._guard, _connections(listen.max_clients), listen.max_per_peer)
+        most = _connections(listen.max_clients)
+        self._lobby = Lobby(self._guard, most, listen.max_per_peer, hub.turns, scanner.budgets)
         self._measures = hub.measures
         self._app.add_routes(
             [
@@ -162,6 +167,7 @@ class Server:
             tasks.create_task(self._lists.run(), name="whole lists")
             tasks.create_task(self._overview.run(), name="counts")
             tasks.create_task(self._live.watch_over(), name="heartbeats")
+            tasks.create_task(self._lobby.watch_over(), name="what is not read")
             tasks.create_task(self._measures.run(), name="loop lag")
             tasks.create_task(self._bind_again(), name="listen again")
             if self._entrance is not None:
@@ -247,9 +253,7 @@ class Server:
             raise
 
     def _judge_it(self, request: web.Request) -> None:
-        connection = request.protocol
-        assert isinstance(connection, Connection)
-        connection.began()
+        connection = connection_of(request)
         connection.ask_in(request.headers)
         if any(name.lower() in TOKEN_NAMES for name in request.query):
             raise Refused("bad_request", "a token stands in the address, and so in logs: send Authorization: Bearer")
@@ -266,8 +270,8 @@ class Server:
 
         entrance = self._entrance if sock.family != socket.AF_UNIX else None
 
-        def factory() -> asyncio.Protocol:
-            connection = Connection(self._lobby, server, loop)
+        def factory() -> Any:  # noqa: ANN401 - a protocol, whose buffered kind create_server does not know by its type
+            connection = Connection(self._lobby, server)
             return Vestibule(connection, entrance) if entrance is not None else connection
 
         # create_server for Unix sockets too: from Python 3.13 on its twin would unlink the path, systemd's as well.

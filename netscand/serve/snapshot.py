@@ -1,44 +1,52 @@
 """The devices as they are at one cursor, told over many turns of the loop (law 3).
 
-Translating thousands of devices takes longer than the loop may be held, and meanwhile they change. A snapshot holds
-on to the devices of its moment; when an event changes one that was not told yet, it is told as it was before.
+Translating thousands of devices takes longer than the loop may be held, and meanwhile they change. A snapshot reads
+the living devices, one after the other; when an event changes one, it keeps how that one was. So a client that does not
+read holds no list of devices, but what changed since.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from time import perf_counter
 
 from netscand import protocol
-from netscand.core.model import Device, Event, Mac
+from netscand.core.model import Device, Event, EventKind, Mac
+from netscand.serve.fair import Account, FairTurns
 from netscand.serve.filters import Filter
 from netscand.serve.translate import Translator
 
 HOLD = 0.002
 """Seconds that one slice may hold the loop."""
 
+PLACE = 128
+"""Bytes that a device takes that is kept as it was, but for its text, which all snapshots share."""
+
 
 class Snapshot:
-    """Made at once, told in some `order`, `part` by `part` until nothing is `left`.
+    """Made at once, told in some `order` of `count` devices, `part` by `part` until nothing is `left`.
 
-    `turns` is shared by all snapshots: one slice a turn, however many clients come at once.
+    One slice in a fair turn, however many clients come at once; `account` is whose turns it takes.
     """
 
     def __init__(
         self,
         cursor: str,
-        devices: dict[Mac, Device],
+        devices: Mapping[Mac, Device],
         order: Iterator[Mac],
+        count: int,
         fits: Filter,
+        account: Account,
         translator: Translator,
-        turns: asyncio.Lock,
+        turns: FairTurns,
         settled: Callable[[], Awaitable[None]],
     ) -> None:
         self.cursor = cursor
-        self._waiting = devices
-        """Not told yet."""
+        self._devices = devices
         self._order = order
-        self._before: dict[Mac, protocol.Device] = {}
+        self._left = count
+        self._before: dict[Mac, bytes] = {}
+        """Those that changed since, as they were; empty where they do not fit."""
         self._fits = fits
+        self._account = account
         self._translator = translator
         self._turns = turns
         self._settled = settled
@@ -48,16 +56,21 @@ class Snapshot:
     @property
     def left(self) -> bool:
         """Whether there are devices not told yet."""
-        return bool(self._waiting)
+        return self._left > 0
+
+    @property
+    def held(self) -> int:
+        """Bytes that it keeps."""
+        return PLACE * len(self._before)
 
     def needs(self, event: Event) -> bool:
-        """Whether the event, which happened after the snapshot, changed a device that was not told yet."""
+        """Whether the event, which happened after the snapshot, changed a device that may be told yet."""
         device = event.device
-        return device is not None and self._waiting.get(device.mac) is device and device.mac not in self._before
+        return device is not None and event.kind is not EventKind.DISCOVERED and device.mac not in self._before
 
-    def keep(self, mac: Mac, before: protocol.Device) -> None:
-        """Tell this device as it was."""
-        self._before[mac] = before
+    def keep(self, mac: Mac, before: protocol.Device, text: bytes) -> None:
+        """Tell this device as it was: `text` is its JSON."""
+        self._before[mac] = text if not self._fits or self._fits.device(before) else b""
 
     async def part(self, size: int) -> list[bytes]:
         """The next devices that fit, at most `size`, as JSON; fewer only where nothing is left."""
@@ -66,26 +79,29 @@ class Snapshot:
             self._is_settled = True
         found: list[bytes] = []
         while self.left and len(found) < size:
-            async with self._turns:
-                self._slice(found, size)
-                await asyncio.sleep(0)
+            await self._turns.turn(self._account)
+            self._slice(found, size)
         return found
 
     def _slice(self, found: list[bytes], size: int) -> None:
         self._translator.sync()
-        waiting, before = self._waiting, self._before
+        devices, before = self._devices, self._before
         translate, encode = self._translator.device, protocol.encode
         fits = self._fits.device if self._fits else None
         until = perf_counter() + HOLD
-        while waiting and len(found) < size:
+        while self._left and len(found) < size:
+            self._left -= 1
             mac = next(self._order)
-            device = waiting.pop(mac)
-            told = before.pop(mac, None) or translate(device)
-            if fits is None or fits(told):
-                found.append(encode(told))
-            if not len(waiting) & 15 and perf_counter() > until:
+            if mac in before:
+                if text := before.pop(mac):
+                    found.append(text)
+            elif (device := devices.get(mac)) is not None:
+                told = translate(device)
+                if fits is None or fits(told):
+                    found.append(encode(told))
+            if not self._left & 15 and perf_counter() > until:
                 break
 
     def __len__(self) -> int:
         """Devices not told yet, whether they fit or not."""
-        return len(self._waiting)
+        return self._left

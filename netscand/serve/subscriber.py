@@ -6,12 +6,14 @@ subscription: the client is told `lagged` with its last good cursor, and close c
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from netscand import protocol
 from netscand.serve import websocket
 from netscand.serve.filters import Filter
+from netscand.serve.query import SLOW
 
 BATCH = 64 * 1024
 """Bytes that are joined for one write."""
@@ -23,6 +25,10 @@ Told = tuple[bytes, str | None]
 
 FEW = 64
 """Messages that may wait for a client before what it says waits, too."""
+
+
+DELIVERY = 300.0
+"""Seconds that a snapshot, a whole list or what was missed may take: what changes meanwhile is kept as it was."""
 
 
 class Bounds(NamedTuple):
@@ -68,11 +74,17 @@ class Subscriber:
         self._most = bounds.widened()
         self._paused = False
         self._held = True
+        self._unfinished = False
+        """The message on its way has frames that were not made yet."""
         self._frames: deque[bytes] = deque()
         """The rest of a message on its way: no other message may come between."""
         self._queue: deque[Told] = deque()
         self._size = 0
         self._update: tuple[bytes, ...] = ()
+        """The newest whole list, where lists are small and shared."""
+        self.list_due = asyncio.Event()
+        """It is to be sent a list of its own, where they are large."""
+        self._keeps: Callable[[], int] = _nothing
         self._farewell = b""
         self._waiter: asyncio.Future[None] | None = None
         self._listener: asyncio.Future[None] | None = None
@@ -88,22 +100,56 @@ class Subscriber:
         if len(self._queue) > self._most.messages or self._size > self._most.size:
             self.drain()
             if len(self._queue) > self._most.messages or self._size > self._most.size:
-                self._lag()
+                self.lag()
 
     def replace(self, frames: tuple[bytes, ...]) -> None:
         """Queue a whole list; one that still waits is forgotten for it."""
         if not self.ended:
             self._update = frames
 
-    async def send(self, frames: tuple[bytes, ...]) -> None:
-        """Send a part of the snapshot, past the queue; returns when the transport has taken it."""
-        if self.ended:
+    async def send(self, *frames: bytes, more: bool = False) -> None:
+        """Send a part of a snapshot, past the queue; returns when the transport has taken it.
+
+        `more`: the message has further frames. A client that does not take a part in time has lagged.
+        """
+        if self.ended and not self.finishing:
             return
+        self._unfinished = more
         self._frames.extend(frames)
         self.drain()
         if self._frames or self._paused:
             self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
+            try:
+                async with asyncio.timeout(SLOW):
+                    await self._waiter
+            except TimeoutError:
+                self.lag(at_once=True)
+
+    @property
+    def finishing(self) -> bool:
+        """It has lagged, and is to be told so behind the message that is on its way."""
+        return bool(self._farewell) and self._unfinished
+
+    @asynccontextmanager
+    async def delivery(self, keeps: Callable[[], int]) -> AsyncIterator[None]:
+        """Have what is sent within the block taken in DELIVERY; `keeps` tells how many bytes it keeps meanwhile."""
+        self._keeps = keeps
+        try:
+            async with asyncio.timeout(DELIVERY):
+                yield
+        except TimeoutError:
+            self.lag(at_once=True)
+        finally:
+            self._keeps = _nothing
+
+    def hold(self) -> None:
+        """Keep what is queued until the message that is sent now, part by part, has its end: until `release`."""
+        self._held = True
+
+    def pong(self, payload: bytes) -> None:
+        """Answer a ping; that may go between the frames of a message."""
+        if not self.ended and not self._transport.is_closing() and not self._closed():
+            self._transport.write(websocket.pong(payload))
 
     async def read(self) -> None:
         """Until the client has read what it was sent, but for a little: answers to it are kept for nobody else."""
@@ -113,11 +159,17 @@ class Subscriber:
             await self._listener
 
     @property
+    def held(self) -> int:
+        """Bytes that are kept for this client alone. Events without a filter are one stream that all clients share."""
+        lists = sum(map(len, self._frames)) + sum(map(len, self._update))
+        return lists + self._keeps() + (self._size if self.fits else 0)
+
+    @property
     def _backed_up(self) -> bool:
         return not self.ended and (self._paused or len(self._queue) > FEW)
 
     def release(self, cursor: str) -> None:
-        """The snapshot at `cursor` is on its way: let what happened since follow."""
+        """The snapshot at `cursor`, or the list, is on its way: let what happened since follow."""
         self.cursor = cursor
         self._held = False
         self._most = self._bounds
@@ -153,7 +205,7 @@ class Subscriber:
         while self._has_more() and not self._paused and not self._transport.is_closing() and not self._closed():
             if self._frames:
                 self._transport.write(self._frames.popleft())
-            elif self._farewell:
+            elif self._farewell and not self._unfinished:
                 self._transport.write(self._farewell)
                 self._farewell = b""
             elif self._queue:
@@ -167,7 +219,8 @@ class Subscriber:
             self._hear_on()
 
     def _has_more(self) -> bool:
-        return bool(self._frames or self._farewell or (not self._held and (self._queue or self._update)))
+        farewell = self._farewell and not self._unfinished
+        return bool(self._frames or farewell or (not self._held and (self._queue or self._update)))
 
     def _batch(self) -> bytes:
         if len(self._queue) == 1:
@@ -187,15 +240,20 @@ class Subscriber:
 
     # ---- the end --------------------------------------------------------------------------------------------------
 
-    def _lag(self) -> None:
+    def lag(self, *, at_once: bool = False) -> None:
+        """Tell it that it does not keep up, and no more; `at_once`: it reads nothing, so no message is ended first."""
+        if self.ended and not self._farewell:
+            return
         self._end()
         self.lagged = True
         goodbye = websocket.close(protocol.CLOSE_LAGGED, "lagged")
-        if self.full:  # this contract knows no such message, and a close frame may cut a list short
+        if self.full or (at_once and self._unfinished):
+            # `full` knows no such message; and a close frame may cut a message short (RFC 6455, section 5.4).
             self._frames.clear()
+            self._farewell, self._unfinished = b"", False
         else:
             goodbye = websocket.whole(protocol.encode(protocol.Lagged(cursor=self.cursor))) + goodbye
-        if self._frames:
+        if self._frames or self._unfinished:
             self._farewell = goodbye
             self.drain()
         elif not self._transport.is_closing():
@@ -219,3 +277,7 @@ class Subscriber:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         self._waiter = None
+
+
+def _nothing() -> int:
+    return 0

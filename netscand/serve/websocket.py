@@ -10,7 +10,7 @@ FRAGMENT = 64 * 1024
 """Bytes of payload in one frame, at most."""
 
 FINAL = 0x80
-CONTINUATION, TEXT, CLOSE, PING = 0x0, 0x1, 0x8, 0x9
+CONTINUATION, TEXT, CLOSE, PING, PONG = 0x0, 0x1, 0x8, 0x9, 0xA
 
 
 def _frame(first: int, payload: bytes) -> bytes:
@@ -26,24 +26,26 @@ class LongText:
     """A text message that is made bit by bit; its frames are to be sent in order, with no other message between."""
 
     def __init__(self) -> None:
-        self._frames: list[bytes] = []
+        self._opcode = TEXT
         self._rest = bytearray()
 
-    def add(self, payload: bytes) -> None:
-        """Append to the message."""
+    def add(self, payload: bytes) -> list[bytes]:
+        """Append to the message; give the frames that are complete now."""
         rest = self._rest
         rest += payload
+        frames = []
         while len(rest) > FRAGMENT:
-            self._cut(0, bytes(rest[:FRAGMENT]))
+            frames.append(self._cut(0, bytes(rest[:FRAGMENT])))
             del rest[:FRAGMENT]
+        return frames
 
-    def end(self) -> tuple[bytes, ...]:
-        """Give the frames of the whole message."""
-        self._cut(FINAL, bytes(self._rest))
-        return tuple(self._frames)
+    def end(self) -> bytes:
+        """Give the last frame."""
+        return self._cut(FINAL, bytes(self._rest))
 
-    def _cut(self, final: int, payload: bytes) -> None:
-        self._frames.append(_frame(final | (CONTINUATION if self._frames else TEXT), payload))
+    def _cut(self, final: int, payload: bytes) -> bytes:
+        opcode, self._opcode = self._opcode, CONTINUATION
+        return _frame(final | opcode, payload)
 
 
 def text(payload: bytes) -> tuple[bytes, ...]:
@@ -51,8 +53,7 @@ def text(payload: bytes) -> tuple[bytes, ...]:
     if len(payload) <= FRAGMENT:
         return (_frame(FINAL | TEXT, payload),)
     long = LongText()
-    long.add(payload)
-    return long.end()
+    return (*long.add(payload), long.end())
 
 
 def whole(payload: bytes) -> bytes:
@@ -63,6 +64,11 @@ def whole(payload: bytes) -> bytes:
 def ping() -> bytes:
     """A ping; it may go between the frames of a message."""
     return _frame(FINAL | PING, b"")
+
+
+def pong(payload: bytes) -> bytes:
+    """The answer to a ping of `payload`, of at most 125 bytes."""
+    return _frame(FINAL | PONG, payload)
 
 
 def close(code: int, reason: str = "") -> bytes:

@@ -81,6 +81,7 @@ class FakeScanner:
         self.wishes: list[tuple[str, ...]] = []
         self.leases: dict[object, float] = {}
         self.scan_id = 41
+        self.budgets = Budgets()
         for number in range(devices):
             self.add(number)
 
@@ -136,7 +137,7 @@ class FakeScanner:
     def forget(self, mac: Mac) -> None:
         self.publish(Event(EventKind.FORGOTTEN, time.monotonic(), None, self.devices.pop(mac)))
 
-    def scan_now(self, targets: Sequence[str]) -> int:
+    def scan_now(self, targets: Sequence[str], account: Hashable = None) -> int:
         if "203.0.113.1" in targets:
             raise BadTarget("203.0.113.1: not within a scanned network")
         self.wishes.append(tuple(targets))

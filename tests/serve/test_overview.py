@@ -9,7 +9,7 @@ from netscand.core.model import Status
 from netscand.serve import overview as overview_module
 from netscand.serve.filters import EVERYTHING, Filter
 from netscand.serve.hub import Hub
-from netscand.serve.overview import Overview, around_devices, listed
+from netscand.serve.overview import Overview, around_devices
 from netscand.serve.translate import Translator
 from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, mac
 
@@ -55,11 +55,6 @@ def test_a_large_inventory_is_counted_in_slices(monkeypatch: pytest.MonkeyPatch)
             counting.cancel()
 
     asyncio.run(run())
-
-
-def test_devices_that_are_json_already_stand_in_the_message_as_they_are() -> None:
-    update = protocol.Devices(devices=listed([b'{"mac":"x"}', b'{"mac":"y"}']), more=False)
-    assert protocol.encode(update) == b'{"type":"devices","devices":[{"mac":"x"},{"mac":"y"}],"more":false}'
 
 
 def test_no_text_in_a_message_is_taken_for_the_place_of_its_devices() -> None:

@@ -51,7 +51,7 @@ def test_an_event_does_not_show_in_a_snapshot_taken_before_it() -> None:
             scanner.turn(4, Status.OFFLINE)
             scanner.turn(4, Status.UNKNOWN)  # twice
             scanner.join(77)
-            del scanner.devices[mac(5)]
+            scanner.forget(mac(5))
             devices = decoded(told + await snapshot.part(100))
             assert len(devices) == 6
             assert {device.status for device in devices.values()} == {"online"}
@@ -81,6 +81,7 @@ def test_a_device_that_came_back_under_the_same_mac_is_another_one() -> None:
         with taken(1) as (scanner, snapshot):
             old = scanner.devices[mac(0)]
             old.reason = "the old one"
+            scanner.forget(mac(0))
             scanner.join(0, OTHER)
             (told,) = decoded(await snapshot.part(1)).values()
             assert told.reason == "the old one"

@@ -2,7 +2,10 @@
 
 import asyncio
 
+import pytest
+
 from netscand import protocol
+from netscand.serve import subscriber as subscriber_module
 from netscand.serve import websocket
 from netscand.serve.filters import EVERYTHING
 from netscand.serve.subscriber import Bounds, Subscriber
@@ -113,10 +116,10 @@ def test_what_happens_during_the_snapshot_follows_its_last_part() -> None:
 
     async def run() -> None:
         pipe, subscriber = client(begun=False)
-        await subscriber.send((b"part 1 ",))
+        await subscriber.send(b"part 1 ")
         subscriber.offer((b"event", "c-1"))
         subscriber.drain()
-        await subscriber.send((b"part 2 ",))
+        await subscriber.send(b"part 2 ")
         assert pipe.taken == b"part 1 part 2 "
         assert subscriber.cursor == ""
         subscriber.release("c-0")
@@ -140,7 +143,7 @@ def test_lagged_never_comes_between_the_frames_of_a_message() -> None:
     async def run() -> None:
         pipe, subscriber = client(room=1, begun=False)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(subscriber.send((b"first ", b"middle ", b"last ")))
+            tasks.create_task(subscriber.send(b"first ", b"middle ", b"last "))
             await asyncio.sleep(0)
             assert pipe.taken == b"first "
             for number in range(100):
@@ -149,6 +152,57 @@ def test_lagged_never_comes_between_the_frames_of_a_message() -> None:
             assert pipe.taken == b"first "
             pipe.more(10**9)
         assert pipe.taken == b"first middle last " + goodbye("")
+
+    asyncio.run(run())
+
+
+def test_a_message_that_is_made_as_it_is_read_is_ended_before_lagged() -> None:
+    """Law 4; a list's next frame is made only when the last was taken."""
+
+    async def run() -> None:
+        pipe, subscriber = client(begun=False)
+        await subscriber.send(b"first ", more=True)
+        for number in range(100):
+            subscriber.offer(message(number))
+        assert subscriber.lagged
+        assert subscriber.finishing
+        assert pipe.taken == b"first "
+        await subscriber.send(b"last ")
+        assert not subscriber.finishing
+        await subscriber.send(b"another")
+        assert pipe.taken == b"first last " + goodbye("")
+
+    asyncio.run(run())
+
+
+def test_a_message_that_is_not_taken_is_cut_short_by_the_close_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody makes the rest of it for a client that reads nothing."""
+    monkeypatch.setattr(subscriber_module, "SLOW", 0.05)
+
+    async def run() -> None:
+        pipe, subscriber = client(room=1, begun=False)
+        await subscriber.send(b"first ", more=True)
+        assert subscriber.lagged
+        assert not subscriber.finishing
+        assert pipe.taken == b"first " + websocket.close(protocol.CLOSE_LAGGED, "lagged")
+        await subscriber.send(b"last ")
+        pipe.more(10**9)
+        assert pipe.taken == b"first " + websocket.close(protocol.CLOSE_LAGGED, "lagged")
+
+    asyncio.run(run())
+
+
+def test_what_waits_does_not_come_between_the_frames_of_a_list() -> None:
+    async def run() -> None:
+        pipe, subscriber = client(full=True)
+        subscriber.hold()
+        await subscriber.send(b"first ", more=True)
+        subscriber.offer(message(1))
+        subscriber.pong(b"x")
+        subscriber.drain()
+        await subscriber.send(b"last ")
+        subscriber.release(subscriber.cursor)
+        assert pipe.taken == b"first " + websocket.pong(b"x") + b"last " + message(1)[0]
 
     asyncio.run(run())
 
@@ -200,7 +254,7 @@ def test_who_is_gone_keeps_nobody_waiting() -> None:
     async def run() -> None:
         _, subscriber = client(room=1, begun=False)
         async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
-            tasks.create_task(subscriber.send((b"first", b"second")))
+            tasks.create_task(subscriber.send(b"first", b"second"))
             await asyncio.sleep(0)
             subscriber.gone()
 

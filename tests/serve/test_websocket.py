@@ -32,9 +32,7 @@ def test_a_text_of_any_size_arrives_as_it_was(size: int) -> None:
 @given(st.lists(st.binary(max_size=FRAGMENT), max_size=5))
 def test_a_long_text_is_the_sum_of_what_was_added_in_frames_of_bounded_size(parts: list[bytes]) -> None:
     long = LongText()
-    for part in parts:
-        long.add(part)
-    frames = long.end()
+    frames = [frame for part in parts for frame in long.add(part)] + [long.end()]
     assert all(len(frame) <= FRAGMENT + 10 for frame in frames)
     assert b"".join(frame.data for frame in parsed(b"".join(frames))) == b"".join(parts)
 

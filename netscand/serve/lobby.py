@@ -1,0 +1,120 @@
+"""The lobby: how many connections there may be, in all and of one peer, and who makes way where there are too many."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Hashable
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from netscand.core.budgets import UNREAD, Budgets
+from netscand.serve.access import Guard, Peer
+from netscand.serve.fair import FairTurns
+from netscand.serve.measures import until_next
+from netscand.serve.rights import Role
+
+if TYPE_CHECKING:
+    from netscand.serve.connection import Connection
+
+KEPT_BACK = 32
+"""Connections that only root and the group may still make."""
+
+STRANGERS = 4
+"""Strangers have this part of all connections."""
+
+UNREAD_IN_ALL = 2 * UNREAD.at_once
+"""Bytes that all clients together may leave unread, however many accounts they are."""
+
+
+class Lobby:
+    """Counts connections: `most` in all, `most_per_peer` of one peer.
+
+    Who has no role yet is a stranger, and may be many: another host has as many addresses as it likes. They have a part
+    of the room, and where it is full, whoever has stood there longest makes way.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        most: int,
+        most_per_peer: int,
+        turns: FairTurns | None = None,
+        budgets: Budgets | None = None,
+    ) -> None:
+        self.guard = guard
+        self.turns = turns or FairTurns()
+        self._budgets = budgets or Budgets()
+        self.inside: set[Connection] = set()
+        self.refused: Counter[str] = Counter()
+        """By which limit."""
+        self._most = most
+        self._most_per_peer = most_per_peer
+        self._of_peer: Counter[Hashable] = Counter()
+        self._strangers: dict[Connection, None] = {}
+        """In the order in which they came."""
+
+    def admit(self, connection: "Connection", peer: Peer) -> bool:
+        """Count it in, unless there are too many."""
+        most = self._most if peer.privileged else self._most - KEPT_BACK
+        if len(self.inside) >= most:
+            self.refused["all"] += 1
+        elif not peer.privileged and self._of_peer[peer.key] >= self._most_per_peer:
+            self.refused["peer"] += 1
+        else:
+            if peer.role is Role.NONE:
+                self._take_stranger(connection)
+            self.inside.add(connection)
+            self._of_peer[peer.key] += 1
+            return True
+        return False
+
+    def _take_stranger(self, connection: "Connection") -> None:
+        if len(self._strangers) >= max(1, self._most // STRANGERS):
+            longest = next(iter(self._strangers))
+            del self._strangers[longest]
+            self.refused["strangers"] += 1
+            longest.abort()
+        self._strangers[connection] = None
+
+    def know(self, connection: "Connection") -> None:
+        """It showed that it has a role."""
+        self._strangers.pop(connection, None)
+
+    def leave(self, connection: "Connection", peer: Peer) -> None:
+        """Count it out."""
+        self._strangers.pop(connection, None)
+        if connection in self.inside:
+            self.inside.discard(connection)
+            self._of_peer[peer.key] -= 1
+            if not self._of_peer[peer.key]:
+                del self._of_peer[peer.key]
+
+    # ---- what they do not read ------------------------------------------------------------------------------------
+
+    async def watch_over(self) -> None:
+        """Cut who does not read, every second; until cancelled."""
+        while True:
+            await asyncio.sleep(until_next(1.0))
+            self.look(monotonic())
+
+    def look(self, now: float) -> None:
+        """Cut who has read nothing of an answer for too long, and who holds the most where a peer holds too much."""
+        held: dict[Connection, int] = {}
+        of_peer: Counter[Hashable] = Counter()
+        for connection in tuple(self.inside):
+            if connection.is_stalled(now):
+                connection.abort()
+            elif not connection.peer.privileged and (size := connection.held):
+                held[connection] = size
+                of_peer[connection.peer.key] += size
+        while of_peer:
+            ((peer, most),) = of_peer.most_common(1)
+            if most <= UNREAD.at_once and sum(of_peer.values()) <= UNREAD_IN_ALL:
+                return
+            of_peer[peer] -= self._cut_largest(held, peer, now)
+
+    def _cut_largest(self, held: dict["Connection", int], peer: Hashable, now: float) -> int:
+        """Cut the connection of a peer that holds the most; the bytes that it held."""
+        largest = max((each for each in held if each.peer.key == peer), key=held.__getitem__)
+        largest.abort()
+        self._budgets.refuse(UNREAD, now)
+        return held.pop(largest)

@@ -1,0 +1,177 @@
+"""Fair turns: a piece of work in each turn of the loop, and accounts in turn."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netscand.serve.fair import FairQueue, FairTurns, Shares
+
+T = TypeVar("T")
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers()), max_size=60))
+def test_accounts_come_in_turn_and_each_in_its_own_order(pushed: list[tuple[int, int]]) -> None:
+    queue: FairQueue[tuple[int, int]] = FairQueue()
+    for account, item in pushed:
+        queue.push(account, (account, item))
+    taken = []
+    while queue:
+        taken.append(queue.pop())
+    assert Counter(taken) == Counter(pushed)
+    for account in range(4):
+        assert [each for each in taken if each[0] == account] == [each for each in pushed if each[0] == account]
+    left = Counter(account for account, _ in pushed)
+    since = dict.fromkeys(left, 0)  # others' turns since its own last one
+    for account, _ in taken:
+        assert since[account] < len(left)
+        left[account] -= 1
+        since = {other: since[other] + 1 for other in since if left[other]} | ({account: 0} if left[account] else {})
+
+
+def noting(done: list[T], item: T, *, busy: bool = True) -> Callable[[], bool]:
+    """A piece of work that notes that it was done."""
+
+    def piece() -> bool:
+        done.append(item)
+        return busy
+
+    return piece
+
+
+async def done_by_turn(turns: FairTurns, work: dict[str, int]) -> list[list[str]]:
+    """So many pieces of each account, as they are done in each turn of the loop."""
+    done: list[str] = []
+    by_turn: list[list[str]] = []
+    for account, count in work.items():
+        for _ in range(count):
+            turns.do(account, noting(done, account))
+    while sum(map(len, by_turn)) < sum(work.values()):
+        by_turn.append(list(done))
+        done.clear()
+        await asyncio.sleep(0)
+    return by_turn
+
+
+def test_each_turn_of_the_loop_has_one_piece_whoever_has_the_most() -> None:
+    """An account that has a thousand waiting is one account."""
+
+    async def play() -> None:
+        done = await done_by_turn(FairTurns(), {"mallory": 1000, "alice": 2, "bob": 1})
+        assert max(map(len, done)) == 1
+        order = [name for names in done for name in names]
+        assert order[:6] == ["mallory", "mallory", "alice", "bob", "mallory", "alice"]
+
+    asyncio.run(play())
+
+
+def test_a_piece_that_has_more_to_do_waits_for_its_next_turn() -> None:
+    """As a connection does, that gives aiohttp what it has piece by piece: one piece a turn, however many there are."""
+
+    async def play() -> None:
+        turns = FairTurns()
+        done: list[str] = []
+
+        def go_on(account: str) -> bool:
+            done.append(account)
+            turns.later(account, lambda: go_on(account))
+            return True
+
+        for number in range(30):
+            turns.do("ab"[number % 2], lambda number=number: go_on("ab"[number % 2]))  # type: ignore[misc]
+        for _ in range(50):
+            before = len(done)
+            await asyncio.sleep(0)
+            assert len(done) <= before + 1
+        assert 20 < done.count("a") < 30
+
+    asyncio.run(play())
+
+
+def test_what_comes_alone_is_done_at_once() -> None:
+    async def play() -> None:
+        turns = FairTurns()
+        done: list[int] = []
+        for number in range(3):
+            turns.do("alice", noting(done, number))
+            assert done == list(range(number + 1))
+            await asyncio.sleep(0)
+            await turns.turn("alice")
+            await asyncio.sleep(0)
+
+    asyncio.run(play())
+
+
+def test_a_piece_with_nothing_to_do_takes_no_turn() -> None:
+    async def play() -> None:
+        turns = FairTurns()
+        done: list[int] = []
+        turns.do("a", lambda: True)
+        for number in range(100):
+            turns.later("a", lambda: False)
+            turns.later("b", noting(done, number, busy=number == 99))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert done == list(range(100))
+
+    asyncio.run(play())
+
+
+def test_a_piece_that_fails_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    async def play() -> None:
+        turns = FairTurns()
+        done: list[int] = []
+        turns.do("a", lambda: True)
+        turns.later("a", lambda: 1 / 0 > 1)
+        turns.later("b", noting(done, 1))
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        async with asyncio.timeout(5):
+            while not done:
+                await asyncio.sleep(0)
+
+    asyncio.run(play())
+
+
+def test_who_waits_and_is_cancelled_holds_up_no_other() -> None:
+    async def play() -> None:
+        turns = FairTurns()
+        done = []
+
+        async def take(name: str) -> None:
+            await turns.turn(name)
+            done.append(name)
+
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            every = [tasks.create_task(take(f"{number}")) for number in range(10)]
+            await asyncio.sleep(0)
+            for number in (1, 2, 5):
+                every[number].cancel()
+        assert done == ["0", "3", "4", "6", "7", "8", "9"]
+
+    asyncio.run(play())
+
+
+def test_an_account_has_so_many_at_once_and_nothing_is_kept_of_it() -> None:
+    async def play() -> None:
+        shares = Shares(3)
+        inside: Counter[str] = Counter()
+        most: Counter[str] = Counter()
+
+        async def be(account: str) -> None:
+            async with shares.hold(account):
+                inside[account] += 1
+                most[account] = max(most[account], inside[account])
+                await asyncio.sleep(0)
+                inside[account] -= 1
+
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(30):
+                tasks.create_task(be("ab"[number % 2]))
+        assert most == {"a": 3, "b": 3}
+        assert not shares._of
+
+    asyncio.run(play())

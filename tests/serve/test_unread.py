@@ -1,0 +1,271 @@
+"""What is kept for clients that do not read is bounded: per connection, per account, and in all (ATTACKED M6, L2)."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netscand import config, protocol
+from netscand.core.budgets import UNREAD, Budgets
+from netscand.core.model import Status
+from netscand.serve import connection, full, subscriber
+from netscand.serve.access import Guard, Peer
+from netscand.serve.lobby import Lobby
+from netscand.serve.rights import Role
+from tests.serve.house import House, handshake, hear, hear_all, house, mac, read_out
+
+MANY = 5000
+"""Devices; their list has some 2.3 MB."""
+
+
+async def silent(lan: House, request: bytes, count: int) -> list[socket.socket]:
+    """So many clients that ask, and read nothing."""
+    loop = asyncio.get_running_loop()
+    found = []
+    for _ in range(count):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.setblocking(False)
+        await loop.sock_connect(sock, str(lan.path))
+        await loop.sock_sendall(sock, request)
+        found.append(sock)
+    return found
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+
+
+@contextmanager
+def counted(lan: House) -> Iterator[list[int]]:
+    """Devices that are translated within the block."""
+    made = [0]
+    translator = lan.hub._translator
+    translate = translator.device
+
+    def counting(device: Any) -> protocol.Device:  # noqa: ANN401
+        made[0] += 1
+        return translate(device)
+
+    translator.device = counting  # type: ignore[method-assign]
+    yield made
+    translator.device = translate  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [handshake("/ws"), handshake("/ws?updates=changes"), get("/api/devices")],
+    ids=["full", "changes", "REST"],
+)
+def test_a_list_that_is_not_read_is_not_made(tmp_path: Path, request_: bytes) -> None:
+    """60 unread streams of 65,000 devices took 1.4 GiB: each had a whole list of its own before a byte was read."""
+
+    async def play() -> None:
+        async with house(tmp_path, devices=MANY) as lan:
+            with counted(lan) as made:
+                socks = await silent(lan, request_, 10)
+                before = -1
+                async with asyncio.timeout(30):
+                    while made[0] != before or not made[0]:
+                        before = made[0]
+                        await asyncio.sleep(0.3)
+                assert made[0] < 10 * MANY / 4
+            held = [each.held for each in lan.server._lobby.inside]
+            assert len(held) == 10
+            assert max(held) < 256 * 1024
+            for sock in socks:
+                sock.close()
+
+    asyncio.run(play())
+
+
+def test_later_lists_are_made_as_they_are_read_too(tmp_path: Path) -> None:
+    """Clients that read the first list, and stop at different times, would each keep another one."""
+
+    async def play() -> None:
+        async with house(tmp_path, devices=MANY) as lan:
+            streams = []
+            for number in range(5):
+                reader, writer = await asyncio.open_unix_connection(str(lan.path), limit=2**24)
+                writer.write(handshake("/ws"))
+                await reader.readuntil(b'"more":false}')
+                writer.transport.pause_reading()  # type: ignore[attr-defined]
+                streams.append((reader, writer))
+                lan.scanner.turn(number, Status.OFFLINE)
+                await asyncio.sleep(0.1)
+            with counted(lan) as made:
+                for number in range(3):
+                    lan.scanner.turn(number, Status.ONLINE)
+                    await asyncio.sleep(1.1)
+                assert made[0] < 5 * MANY
+            held = [each.held for each in lan.server._lobby.inside]
+            assert max(held) < 256 * 1024
+            for _, writer in streams:
+                writer.close()
+
+    asyncio.run(play())
+
+
+def test_large_lists_say_what_small_ones_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes, the ends of scans, the filter: whichever way a list is made."""
+    monkeypatch.setattr(full, "SHARED", 2)
+
+    async def play() -> None:
+        async with house(tmp_path, devices=400) as lan, lan.ws("") as client, lan.ws(f"?q={mac(1).hex(':')}") as named:
+            first = await hear(client)
+            assert isinstance(first, protocol.InitialState)
+            assert len(first.devices) == 400
+            await hear(named)
+            lan.scanner.turn(1, Status.OFFLINE)
+            for each, count in ((client, 400), (named, 1)):
+                update = await hear(each)
+                assert isinstance(update, protocol.ScanUpdate)
+                assert (update.scan_id, update.cursor, len(update.devices)) == (None, "k3f9-1", count)
+                found = {device.mac: device.status for device in update.devices}
+                assert found[mac(1).hex(":")] == "offline"
+            lan.scanner.finish(7)
+            update = await hear(client)
+            assert isinstance(update, protocol.ScanUpdate)
+            assert (update.scan_id, len(update.devices)) == (7, 400)
+            await client.send('{"type": "scan_now", "request": "r"}')
+            answers = await hear_all(client, least=1)
+            assert [answer.request for answer in answers if isinstance(answer, protocol.ScanAccepted)] == ["r"]
+
+    asyncio.run(play())
+
+
+def test_snapshots_share_the_order_of_the_devices(tmp_path: Path) -> None:
+    """Half a megabyte each on a large LAN, until somebody comes or goes."""
+
+    async def play() -> None:
+        async with house(tmp_path, devices=10) as lan:
+            first = lan.hub._all_macs()
+            lan.scanner.turn(1, Status.OFFLINE)
+            assert lan.hub._all_macs() is first
+            lan.scanner.join(11)
+            second = lan.hub._all_macs()
+            assert (len(first), len(second)) == (10, 11)
+            lan.scanner.forget(mac(3))
+            lan.scanner.join(12)
+            assert mac(3) not in lan.hub._all_macs()
+            assert mac(12) in lan.hub._all_macs()
+
+    asyncio.run(play())
+
+
+def test_a_stream_that_takes_no_part_of_its_snapshot_has_lagged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changes meanwhile is kept for it: that has an end."""
+    monkeypatch.setattr(subscriber, "SLOW", 0.5)
+
+    async def play() -> None:
+        async with house(tmp_path, devices=MANY) as lan, lan.ws(max_queue=1) as client:
+            client.transport.pause_reading()
+            async with asyncio.timeout(30):
+                while lan.hub._snapshots:
+                    await asyncio.sleep(0.05)
+            client.transport.resume_reading()
+            await read_out(client)
+            assert client.close_code == protocol.CLOSE_LAGGED
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("path", ["/api/devices", "/api/openapi.json", "/metrics", "/"])
+@pytest.mark.parametrize("closes", ["", "Connection: close\r\n"], ids=["stays", "closes"])
+def test_who_does_not_read_an_answer_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, closes: str
+) -> None:
+    """ATTACKED L2: answers in one piece had no time-out; and one that is closed waits for its reader for ever."""
+    monkeypatch.setattr(connection, "SLOW", 2.0)
+    enter = connection.Connection.enter
+
+    def narrowly(self: connection.Connection, transport: asyncio.Transport, *, tls: bool = False) -> bool:
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        return enter(self, transport, tls=tls)
+
+    monkeypatch.setattr(connection.Connection, "enter", narrowly)  # or the kernel would have room for the answers
+
+    async def play() -> None:
+        async with house(tmp_path, devices=50) as lan:
+            socks = await silent(lan, f"GET {path} HTTP/1.1\r\nHost: x\r\n{closes}\r\n".encode(), 3)
+            inside = lan.server._lobby.inside
+            async with asyncio.timeout(30):
+                while len([each for each in inside if each.transport and each.transport.get_write_buffer_size()]) < 3:
+                    await asyncio.sleep(0.01)
+                while inside:
+                    await asyncio.sleep(0.05)
+            for sock in socks:
+                sock.close()
+
+    asyncio.run(play())
+
+
+class Holding:
+    """A connection that holds so much."""
+
+    def __init__(self, lobby: Lobby, key: str, held: int, *, privileged: bool = False) -> None:
+        self.peer = Peer(key, Role.SCAN, True, privileged)
+        self.held = held
+        self.gone = False
+        lobby.inside.add(self)  # type: ignore[arg-type]
+
+    def is_stalled(self, now: float) -> bool:
+        return False
+
+    def abort(self) -> None:
+        self.gone = True
+
+
+MIB = 2**20
+
+
+def test_an_account_that_holds_too_much_loses_what_holds_the_most() -> None:
+    """One sum over queues, lists, answers and what waits to be parsed; others, and root, keep theirs."""
+    budgets = Budgets()
+    lobby = Lobby(Guard(config.Access()), 1000, 64, budgets=budgets)
+    theirs = [Holding(lobby, "mallory", size * MIB) for size in (1, 20, 3, 12, 2)]
+    others = [Holding(lobby, "alice", 30 * MIB), Holding(lobby, "root", 500 * MIB, privileged=True)]
+    lobby.look(100.0)
+    assert [each.gone for each in (*theirs, *others)] == [False, True, *[False] * 5]
+    assert budgets.limiting(100.0) == (UNREAD.name,)
+
+
+def test_many_accounts_together_hold_no_more_than_two_may() -> None:
+    """However many uids somebody has: those that hold the most give way."""
+    lobby = Lobby(Guard(config.Access()), 1000, 64)
+    many = [Holding(lobby, f"uid {number // 4}", 5 * MIB) for number in range(80)]
+    small = Holding(lobby, "alice", MIB)
+    lobby.look(100.0)
+    assert sum(each.held for each in (*many, small) if not each.gone) <= 2 * UNREAD.at_once
+    assert not small.gone
+
+
+def test_a_filtered_queue_is_its_clients_own_and_one_without_is_everybodys(tmp_path: Path) -> None:
+    """Frames of the one stream are kept once, whoever is behind; those that a filter lets through, for its client."""
+
+    async def play() -> None:
+        async with (
+            house(tmp_path) as lan,
+            lan.ws(max_queue=1) as plain,
+            lan.ws("?updates=changes&q=10.0", max_queue=1) as own,
+        ):
+            for each in (plain, own):
+                await hear(each)
+                each.transport.pause_reading()
+            for number in range(3000):
+                lan.scanner.turn(number % 3, (Status.OFFLINE, Status.ONLINE)[number & 1])
+                if not number % 50:
+                    await asyncio.sleep(0)
+            behind = {bool(each.fits): each for each in lan.server._live._open.values()}
+            assert behind[False]._size > 2**20
+            assert behind[False].held == 0
+            assert behind[True].held == behind[True]._size > 2**20
+            for each in (plain, own):
+                each.transport.abort()
+
+    asyncio.run(play())
