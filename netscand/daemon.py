@@ -32,6 +32,7 @@ from netscand.lan.vendors import Vendors
 from netscand.lan.wire import Wire
 from netscand.serve.hub import Hub
 from netscand.serve.listen import ListenError, handed_in
+from netscand.serve.measures import TimedSelector
 from netscand.serve.server import Server
 from netscand.serve.tokens import TokensRefused
 from netscand.serve.translate import Translator, ip_text, mac_text
@@ -135,6 +136,7 @@ class Daemon:
                     "watchdog": self.watchdog.run,
                 }
                 running = [rooms.create_task(_room(name, run), name=name) for name, run in work.items()]
+                self.hub.measures.turns.forget()
                 self._notify("READY=1")
                 log.info("ready: %s", self._status_line())
                 await stopping.wait()
@@ -254,4 +256,7 @@ class Offset:
 def run(config: Config, path: Path) -> None:
     """Be the daemon until told to stop."""
     sys.setswitchinterval(TURN_OF_A_THREAD)
-    asyncio.run(Daemon(config, path).run())
+    daemon = Daemon(config, path)
+    turns = daemon.hub.measures.turns
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(TimedSelector(turns))) as runner:
+        runner.run(daemon.run())

@@ -5,10 +5,14 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from math import inf
+from selectors import EpollSelector, SelectorKey
 from time import monotonic
 
 LOOK = 1.0
 """Seconds between two looks at the loop."""
+
+LONG_TURN = 0.01
+"""Seconds of one turn of the loop from which it is counted: nobody else is served meanwhile."""
 
 
 def until_next(seconds: float) -> float:
@@ -38,6 +42,44 @@ class Histogram:
         return found
 
 
+class Turns:
+    """How long the turns of the loop took that were LONG_TURN and longer."""
+
+    BOUNDS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+    def __init__(self) -> None:
+        self.lengths = Histogram(self.BOUNDS)
+        self.longest = 0.0
+
+    def note(self, seconds: float) -> None:
+        """Count a turn."""
+        self.lengths.note(seconds)
+        self.longest = max(self.longest, seconds)
+
+    def forget(self) -> None:
+        """Leave out the turns so far: at the start, nobody waits to be served."""
+        self.lengths = Histogram(self.BOUNDS)
+        self.longest = 0.0
+
+
+class TimedSelector(EpollSelector):
+    """A selector for the loop that measures its turns: from the end of one wait to the beginning of the next."""
+
+    def __init__(self, turns: Turns) -> None:
+        super().__init__()
+        self._turns = turns
+        self._woke_at = monotonic()
+
+    def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
+        """Wait for descriptors, as asyncio does once a turn."""
+        held = monotonic() - self._woke_at
+        if held >= LONG_TURN:
+            self._turns.note(held)
+        ready = super().select(timeout)
+        self._woke_at = monotonic()
+        return ready
+
+
 class Measures:
     """Of the whole room."""
 
@@ -46,6 +88,8 @@ class Measures:
         """Seconds from a frame to the event that it made being sent."""
         self.loop_lag = Histogram((0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0))
         """Seconds by which the loop came late to what was due."""
+        self.turns = Turns()
+        """Of the loop, where it has a TimedSelector."""
         self.refused_requests: Counter[str] = Counter({"bad_request": 0, "unauthorized": 0, "forbidden": 0})
         """At the door: by code."""
 

@@ -120,6 +120,9 @@ class Metrics:
         yield _histogram(
             "netscand_loop_lag_seconds", "How late the daemon came to what was due.", self._measures.loop_lag
         )
+        turns = self._measures.turns
+        yield _histogram("netscand_loop_held_seconds", "Turns of the loop of 10 ms and longer.", turns.lengths)
+        yield GaugeMetricFamily("netscand_loop_held_longest_seconds", "Its longest turn.", value=turns.longest)
 
     def _of_the_process(self) -> "Iterator[Metric]":
         """By the names that every exporter gives them; the library's own collector reads files that our unit hides."""

@@ -19,7 +19,7 @@ from netscand import __version__
 from netscand.core.budgets import NEWCOMERS, table
 from netscand.core.model import Evidence, NetworkState, Status
 from netscand.serve import live, measures
-from netscand.serve.measures import Histogram
+from netscand.serve.measures import Histogram, TimedSelector, Turns
 from tests.serve.house import BOOT, LAN, OTHER, TOKENS, House, hear, house, token_file
 
 ROOT = Path(__file__).parents[2]
@@ -193,6 +193,27 @@ def test_a_loop_that_is_held_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert late >= 1
 
     asyncio.run(play())
+
+
+def test_each_long_turn_of_the_loop_is_measured(tmp_path: Path) -> None:
+    """One that holds it is met by no sample once a second, and still counted; what was before `forget` is not."""
+    turns = Turns()
+
+    async def play() -> None:
+        time.sleep(0.4)
+        await asyncio.sleep(0)
+        turns.forget()
+        for seconds in (0.15, 0.03, 0.0):
+            time.sleep(seconds)
+            await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(TimedSelector(turns))) as runner:
+        runner.run(play())
+    counts = dict(turns.lengths.buckets())
+    assert counts[inf] - counts[0.1] == 1
+    assert counts[inf] >= 2
+    assert 0.15 <= turns.longest < 0.4
+    assert turns.lengths.sum >= 0.18
 
 
 def test_a_value_is_in_the_bucket_of_its_bound_and_all_larger_ones() -> None:
