@@ -31,7 +31,8 @@ class DaemonFailed(Exception):
 class Daemon:
     """`config` is TOML (text or tables); what it does not say of sockets and history is put into `folder`.
 
-    As root, or, `as_user`, as an ordinary user with CAP_NET_RAW only. `env` is added to its environment.
+    As root, or, `as_user`, as an ordinary user with CAP_NET_RAW only. `env` is added to its environment. `files`: paths
+    that exist on this machine, and what this daemon alone finds in them.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Daemon:
         *,
         as_user: bool = False,
         env: Mapping[str, str] | None = None,
+        files: Mapping[str, str] | None = None,
     ) -> None:
         self.space = space
         self.folder = folder
@@ -52,11 +54,13 @@ class Daemon:
         self.started_after: float | None = None
         """Seconds from the start of the process until it was ready."""
         self.notified: list[str] = []
-        """What it told the service manager, in order."""
+        """What it told the service manager, in order; `notified_at`: when (monotonic seconds)."""
+        self.notified_at: list[float] = []
         self.process: subprocess.Popen[Any] | None = None
         self._told = self._told_before = 0
         self._as_user = as_user
-        self._env = dict(env or {})
+        self.environment = dict(env or {})
+        self._files = dict(files or {})
         (folder / "hold").mkdir(parents=True)
         self.configure(config)
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -78,13 +82,15 @@ class Daemon:
     def start(self, *, wait: bool = True) -> None:
         """Start it; return when it is ready. Raises DaemonFailed."""
         argv = [sys.executable, "-m", "netscand", "--config", str(self.config)]
-        environment = self._env | {"NOTIFY_SOCKET": str(self.folder / "notify"), "HOME": str(self.folder)}
+        environment = self.environment | {"NOTIFY_SOCKET": str(self.folder / "notify"), "HOME": str(self.folder)}
         self._told_before = len(self.notified)
         begun = time.monotonic()
+        argv = ordinary(argv, self.folder / "hold") if self._as_user else argv
+        for number, (path, text) in enumerate(self._files.items()):  # mounts of this process alone: ip-netns(8), exec
+            (mine := self.folder / f"file{number}").write_text(text)
+            argv = ["sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"', str(mine), os.path.realpath(path), *argv]
         with self.log_file.open("ab") as log:
-            self.process = self.space.popen(
-                ordinary(argv, self.folder / "hold") if self._as_user else argv, env=environment, stdout=log, stderr=log
-            )
+            self.process = self.space.popen(argv, env=environment, stdout=log, stderr=log)
         if wait:
             self.wait_ready()
             self.started_after = time.monotonic() - begun
@@ -102,6 +108,7 @@ class Daemon:
 
     def _hear(self) -> None:
         while said := self._notify.recv(4096):
+            self.notified_at.append(time.monotonic())
             self.notified.append(said.decode())
 
     def hear_notified(self, timeout: float = 0.0) -> list[str]:
@@ -152,7 +159,7 @@ class Daemon:
 
     def request(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """One request over the Unix socket, as root: the status, and the JSON of the answer. Raises OSError."""
-        connection = _UnixConnection(self.socket)
+        connection = self.connection()
         try:
             content = None if body is None else json.dumps(body)
             connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
@@ -160,6 +167,10 @@ class Daemon:
             return answer.status, json.loads(answer.read() or b"null")
         finally:
             connection.close()
+
+    def connection(self) -> http.client.HTTPConnection:
+        """For requests over the Unix socket, as root."""
+        return _UnixConnection(self.socket)
 
     def get(self, path: str) -> Any:  # noqa: ANN401 - JSON
         """The answer to a GET that must succeed."""

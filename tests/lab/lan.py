@@ -214,10 +214,11 @@ class Lab:
         as_user: bool = False,
         start: bool = True,
         env: Mapping[str, str] | None = None,
+        files: Mapping[str, str] | None = None,
     ) -> Daemon:
         """A netscand with this configuration at the watcher, ready. See Daemon."""
         folder = self.folder / f"daemon{next(self._daemons)}"
-        daemon = Daemon(self.watcher.space, folder, config, as_user=as_user, env=env)
+        daemon = Daemon(self.watcher.space, folder, config, as_user=as_user, env=env, files=files)
         self.daemons.append(daemon)
         if start:
             daemon.start()

@@ -1,0 +1,144 @@
+"""A hostile account of this host, or of another one: connections to the daemon, all of one uid, that ask for too much."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from tests.lab.daemon import Daemon
+from tests.lab.spaces import Space
+from tests.serve.house import handshake
+
+NICE = 5
+"""The priority of attackers: that they share our two processors with the daemon is not what is tested."""
+
+FIRST, SECOND, THIRD = 1501, 1502, 1503
+"""Uids: two attackers, and one that suffers."""
+
+
+class Outcome(NamedTuple):
+    """What an attack came to."""
+
+    opened: int
+    still_open: int
+    cut: int
+    refused: int
+    sent: int
+    messages: int
+    received: int
+    finished: int
+    took: list[float]
+    """The longest five, in seconds, of the connections that were answered to their end."""
+    seconds: float
+
+
+class Account:
+    """`count` connections, open and ready when this returns; `attack` lets them say `more` without end.
+
+    `begin` is sent first (where `upgrades`, the answer has to be 101), `more` again and again: `rate` times a second
+    over all connections, or, with 0, as often as the daemon takes it. `reads`: whether answers are read. `again`:
+    connect anew whenever a connection ends. `where`: (host, port), instead of the daemon's Unix socket.
+    """
+
+    def __init__(
+        self,
+        daemon: Daemon,
+        uid: int,
+        count: int,
+        begin: bytes,
+        more: bytes = b"",
+        *,
+        upgrades: bool = False,
+        reads: bool = True,
+        again: bool = False,
+        rate: float = 0.0,
+        where: tuple[str, int] | None = None,
+        source: str | None = None,
+        space: Space | None = None,
+    ) -> None:
+        self._options: dict[str, Any] = {
+            "uid": uid, "gid": uid, "nice": NICE, "count": count, "begin": begin.decode("latin-1"),
+            "more": more.decode("latin-1"), "upgrades": upgrades, "reads": reads, "again": again, "rate": rate,
+            "where": where or str(daemon.socket), "source": source,
+        }  # fmt: skip
+        self._space = space or daemon.space
+        self._process: subprocess.Popen[str] | None = None
+
+    def connect(self, seconds: float) -> None:
+        """Open the connections, for an attack of so many seconds."""
+        argv = [sys.executable, "-m", "tests.attacks.account_process"]
+        self._process = self._space.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._say(json.dumps(self._options | {"seconds": seconds}))
+        assert self._read() == "ready"
+
+    def open_fire(self) -> None:
+        """Begin."""
+        self._say("go")
+
+    def outcome(self) -> Outcome:
+        """Wait until it is over; the connections stay open."""
+        return Outcome(**json.loads(self._read()))
+
+    def close(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._space.end(self._process, now=True)
+
+    def _say(self, line: str) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def _read(self) -> str:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        line: str = self._process.stdout.readline()
+        assert line, "the attacker has died"
+        return line.strip()
+
+
+def websockets(daemon: Daemon, uid: int, count: int, more: bytes, query: str = "updates=changes", **how: Any) -> Account:  # noqa: ANN401
+    """WebSockets that send `more` (frames) without end."""
+    return Account(daemon, uid, count, handshake(f"/ws?{query}"), more, upgrades=True, **how)
+
+
+def requests(daemon: Daemon, uid: int, count: int, target: str, **how: Any) -> Account:  # noqa: ANN401
+    """Connections that ask for `target`, and again as soon as they have the answer."""
+    asking = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    return Account(daemon, uid, count, asking.encode(), **{"again": True} | how)
+
+
+@contextmanager
+def connected(seconds: float, *accounts: Account) -> Iterator[Callable[[], list[Outcome]]]:
+    """All of them with their connections open; call what this gives to let them all talk for so many seconds.
+
+    It returns what each came to. The connections stay open to the end of the block.
+    """
+
+    def fire() -> list[Outcome]:
+        for account in accounts:
+            account.open_fire()
+        return [account.outcome() for account in accounts]
+
+    try:
+        for account in accounts:
+            account.connect(seconds)
+        yield fire
+    finally:
+        for account in accounts:
+            account.close()
+
+
+def frame(payload: bytes, opcode: int = 0x1) -> bytes:
+    """A masked frame of a client (RFC 6455, section 5.2); the mask is zeros."""
+    size = len(payload)
+    if size < 126:
+        head = bytes((0x80 | opcode, 0x80 | size))
+    elif size < 65_536:
+        head = bytes((0x80 | opcode, 0x80 | 126)) + size.to_bytes(2)
+    else:
+        head = bytes((0x80 | opcode, 0x80 | 127)) + size.to_bytes(8)
+    return head + bytes(4) + payload

@@ -1,0 +1,114 @@
+"""A host of the LAN that answers a question for its name without end, by mDNS; or any question, as a name server.
+
+Run by `Answers` in the host's namespace: says `ready`; from the first question on it sends datagrams to the port that
+asked, at a steady rate, for so many seconds; then prints a JSON object.
+"""
+
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+
+from tests.lab.lan import Host
+
+SIZE = 1472
+"""Bytes of a datagram that fills a frame."""
+
+PTR = 12
+
+
+def encoded(*labels: bytes) -> bytes:
+    return b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
+
+
+def long_answer(owner: bytes, number: int = 0) -> bytes:
+    """A response of `SIZE` bytes at most: as many PTR records as fit, of the name `owner`, to one name of 39 labels.
+
+    That name begins with an underscore, so it is no host's, and the next record has to be looked at.
+    """
+    pointed = encoded(b"_x", *[b"x"] * 38)
+    first = owner + PTR.to_bytes(2) + b"\0\1" + (120).to_bytes(4) + len(pointed).to_bytes(2) + pointed
+    target = 12 + len(owner) + 10
+    more = b"\xc0\x0c" + PTR.to_bytes(2) + b"\0\1" + (120).to_bytes(4) + b"\0\2" + (0xC000 | target).to_bytes(2)
+    count = (SIZE - 12 - len(first)) // len(more)
+    return number.to_bytes(2) + b"\x84\0\0\0" + (1 + count).to_bytes(2) + bytes(4) + first + more * count
+
+
+def many_records(number: int) -> bytes:
+    """A response of as many records as fit: what takes longest to be read, for one that is not the answer."""
+    record = b"\0" + PTR.to_bytes(2) + b"\0\1" + bytes(6)
+    count = (SIZE - 12) // len(record)
+    return number.to_bytes(2) + b"\x84\0\0\0" + count.to_bytes(2) + bytes(4) + record * count
+
+
+class Answers:
+    """What `host` does: `port` 5353 or 53, `rate` datagrams a second, for `seconds` from the first question on."""
+
+    def __init__(self, host: Host, port: int, rate: float, seconds: float) -> None:
+        argv = [sys.executable, "-m", "tests.attacks.answers", host.ip, str(port), str(rate), str(seconds)]
+        self._process = host.popen(argv, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "ready\n"
+
+    def wait(self) -> dict[str, float]:
+        """Until all is sent: datagrams `sent`, `questions` seen, `seconds` from the first question."""
+        said, _ = self._process.communicate(timeout=120)
+        found: dict[str, float] = json.loads(said)
+        return found
+
+
+def asked(frame: bytes, port: int) -> tuple[str, int, bytes, bytes] | None:
+    """Who asks (address and port), the number and the name of its question; None for any other frame."""
+    if frame[12:14] != b"\x08\x00" or frame[23] != 17:
+        return None
+    udp = 14 + 4 * (frame[14] & 0x0F)
+    if int.from_bytes(frame[udp + 2 : udp + 4]) != port or frame[udp + 10] & 0x80:
+        return None
+    message = frame[udp + 8 :]
+    return socket.inet_ntoa(frame[26:30]), int.from_bytes(frame[udp : udp + 2]), message[:2], message[12:-4]
+
+
+def main() -> None:
+    """IP PORT RATE SECONDS."""
+    os.nice(5)
+    own, port, rate, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
+    ear = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    ear.bind(("eth0", 0))
+    out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    out.bind((own, port))
+    out.setblocking(False)
+    about = encoded(*reversed([part.encode() for part in own.split(".")]))[:-1]
+    print("ready", flush=True)
+    sent = questions = 0
+    begun: float | None = None
+    ends = time.monotonic() + 60
+    to: tuple[str, int] | None = None
+    answer = b""
+    while time.monotonic() < ends:
+        wait = 0.0005 if begun is not None else 1.0
+        if select.select([ear], [], [], wait)[0]:
+            found = asked(ear.recv(2048), port)
+            if found is not None and found[0] != own and (port == 53 or found[3].startswith(about)):
+                questions += 1
+                to = found[0], found[1]
+                number = int.from_bytes(found[2])
+                answer = long_answer(found[3], number) if port == 5353 else many_records(number ^ 1)
+                if begun is None:
+                    begun = time.monotonic()
+                    ends = begun + seconds
+        if begun is not None and to is not None:
+            while sent < (time.monotonic() - begun) * rate:
+                try:
+                    out.sendto(answer, to)
+                except (BlockingIOError, ConnectionRefusedError):
+                    pass  # what found no room is not made up for; and a port that is closed again
+                sent += 1
+    print(json.dumps({"sent": sent, "questions": questions, "seconds": time.monotonic() - (begun or ends)}))
+
+
+if __name__ == "__main__":
+    main()

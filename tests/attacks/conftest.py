@@ -1,0 +1,78 @@
+"""What the attacks share: a household on a LAN, of which the user said some words, and a daemon that knows it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.attacks.judge import WATCHED
+from tests.lab.crowd import Crowd
+from tests.lab.daemon import Daemon
+from tests.lab.lan import Host, Lab
+from tests.lab.test_daemon import wait_for
+
+REAL = 20
+"""Devices of the household."""
+
+QUICK: dict[str, Any] = {
+    "scan": {"interval": 3600, "tries": 8},
+    "presence": {"probe_interval": 1, "patience": [2, 4]},
+    "names": {"sources": []},
+}
+"""Who leaves is told within seconds, and nothing but the attack happens."""
+
+
+@dataclass(repr=False)
+class Scene:
+    """A LAN with a household, and the daemon on it."""
+
+    lab: Lab
+    crowd: Crowd
+    gateway: Host
+    daemon: Daemon
+    macs: dict[str, str]
+    """IP → MAC of the household."""
+
+    def alive(self) -> set[str]:
+        """The household's addresses that are online."""
+        devices = self.daemon.devices()
+        return {ip for ip in self.macs if devices.get(ip, {}).get("status") == "online"}
+
+
+@contextmanager
+def household(
+    config: Mapping[str, Any] | None = None,
+    *,
+    network: str = "10.77.0.0/24",
+    count: int = REAL,
+    env: Mapping[str, str] | None = None,
+    files: Mapping[str, str] | None = None,
+) -> Iterator[Scene]:
+    """Make one, with `config` over QUICK."""
+    tables = QUICK | dict(config or {})
+    with Lab(network) as lab:
+        gateway = lab.gateway()
+        crowd = lab.crowd(seed=3)
+        macs = crowd.populate(lab.addresses(count, start=20))
+        daemon = lab.daemon(tables, as_user=True, env=WATCHED | dict(env or {}), files=files)
+        scene = Scene(lab, crowd, gateway, daemon, macs)
+        wait_for("the household", lambda: scene.alive() == set(macs))
+        for number, mac in enumerate(list(macs.values())[:3]):
+            words = {"label": f"label {number}", "known": True, "notes": f"notes {number}"}
+            assert daemon.request("PATCH", f"/api/devices/{mac}", words)[0] == 200
+        yield scene
+
+
+@pytest.fixture(scope="module")
+def shared(root: None) -> Iterator[Scene]:
+    """A household for the attacks of a file that leave nothing behind."""
+    with household() as made:
+        yield made
+
+
+@pytest.fixture
+def attack_seconds(request: pytest.FixtureRequest) -> float:
+    """How long an attack lasts: some seconds, and with --long as long as it took to do harm at first."""
+    return 12.0 if request.config.getoption("--long") else 2.5

@@ -1,0 +1,325 @@
+"""What must not suffer while netscand is attacked, measured during the attack from another account.
+
+    with judged(daemon) as verdict:
+        attack()
+    verdict.check()
+
+Wall times on a busy machine mean little, so no bound here depends on it: the kernel says how long it kept the daemon's
+thread, though ready to run, without a processor, and that much is taken off. What remains is the daemon's own doing.
+"""
+
+import bisect
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tests.lab.daemon import Daemon
+from tests.lab.spaces import DEADLINE
+
+WITNESS, NICE = 1999, -5
+"""The uid of the witness; its priority, so that attackers who share our processors do not slow it."""
+
+ANSWERED = 0.25
+"""Seconds to the slowest answer of /healthz."""
+
+HELD = 0.05
+"""Seconds that one turn of the loop may take. Only a daemon that has the metric can be held to it."""
+
+FED = 0.5
+"""Seconds that a sign of life for the watchdog may be late."""
+
+GROWN = 64.0
+"""MiB of memory at the peak, more than before the attack."""
+
+QUIET = 0.5
+"""Seconds without the attack, to see what the daemon needs anyway."""
+
+WATCHED = {"WATCHDOG_USEC": "4000000"}
+"""For the daemon's environment: a sign of life a second, and none where something was held for two."""
+
+WORDS = ("label", "known", "notes", "patience")
+"""What a user says of a device."""
+
+
+class Verdict:
+    """What was measured; complete after the block of `judged`."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
+        self.cursor = ""
+        """The place in the stream at which the attack began."""
+        self.began_at = self.ended_at = 0.0
+        self.slowest = 0.0
+        """Seconds to the slowest answer of /healthz, waits for a processor taken off; `wall`: not taken off."""
+        self.wall = 0.0
+        self.asked = 0
+        self.failures: list[str] = []
+        self.held = 0.0
+        """Seconds of the longest turn of the loop, waits taken off."""
+        self.long_turns = 0
+        """Turns of more than 50 ms, by the wall clock."""
+        self.pause = 0.0
+        """Seconds between two signs of life for the watchdog, at most."""
+        self.grown = 0.0
+        """MiB."""
+        self.descriptors = (0, 0)
+        """Before, and when the attack was over."""
+        self.events: list[dict[str, Any]] = []
+        """What the witness was told."""
+        self.missing: list[str] = []
+        """Cursors of events that it was not told, or told out of order."""
+        self.words: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+        self.still = 0.0
+        self._witness: _Witness | None = None
+
+    def check(
+        self,
+        *,
+        slowest: float = ANSWERED,
+        held: float = HELD,
+        grown: float = GROWN,
+        descriptors: int = 3,
+    ) -> None:
+        """Fail where the attack harmed anybody. `descriptors`: how many more there may be than before."""
+        print(self)
+        assert not self.failures, f"/healthz failed: {self.failures[:5]}"
+        assert self.asked >= (self.ended_at - self.began_at), f"/healthz was answered {self.asked} times only"
+        assert self.slowest <= slowest, f"/healthz took {self.slowest:.3f} s\n{self}"
+        assert self.held <= held, f"the loop was held for {self.held:.3f} s\n{self}"
+        assert self.pause <= self.still / 4 + FED, f"no sign of life for {self.pause:.2f} s\n{self}"
+        assert self.grown <= grown, f"memory grew by {self.grown:.0f} MiB\n{self}"
+        assert self.descriptors[1] <= self.descriptors[0] + descriptors, f"descriptors are kept\n{self}"
+        assert not self.missing, f"the stream lost {len(self.missing)} events: {self.missing[:5]}"
+        assert self.words[0] == self.words[1], f"what a user said was lost: {self.words}"
+
+    def told(self) -> list[dict[str, Any]]:
+        """The events that the witness was told so far; also while the attack goes on."""
+        if self._witness is not None:
+            self.events = self._witness.do("told")["events"]
+        return self.events
+
+    def event(self, kind: str, **fields: object) -> dict[str, Any]:
+        """Wait for the first event with these fields since the attack began. For within the block."""
+        ends = time.monotonic() + DEADLINE
+        while True:
+            for event in self.told():
+                if event["kind"] == kind and all(event[name] == value for name, value in fields.items()):
+                    return event
+            assert time.monotonic() < ends, f"no {kind} {fields}, but {[event['kind'] for event in self.events][-20:]}"
+            time.sleep(0.05)
+
+    def __str__(self) -> str:
+        return (
+            f"/healthz: {self.asked} asked, slowest {1000 * self.slowest:.0f} ms ({1000 * self.wall:.0f} by the clock); "
+            f"loop held {1000 * self.held:.0f} ms, {self.long_turns} turns > 50 ms; watchdog pause {self.pause:.1f} s; "
+            f"memory +{self.grown:.1f} MiB; descriptors {self.descriptors[0]} -> {self.descriptors[1]}; "
+            f"{len(self.events)} events in {self.ended_at - self.began_at:.1f} s"
+        )
+
+
+@contextmanager
+def judged(daemon: Daemon, quiet: float = QUIET) -> Iterator[Verdict]:
+    """Measure while the block lasts. The daemon should run with the environment WATCHED."""
+    verdict = Verdict(daemon)
+    verdict.still = int(daemon.environment.get("WATCHDOG_USEC", "0")) / 1e6
+    witness = verdict._witness = _Witness(daemon)
+    try:
+        _metrics(daemon)  # the first scrape imports a library, and the first question opens the history
+        daemon.get("/api/events?limit=1")
+        witness.do("begin")
+        time.sleep(quiet)
+        before = _metrics(daemon)
+        verdict.words = _words(daemon), {}
+        descriptors = _descriptors(daemon.pid)
+        verdict.cursor = witness.do("begin")["cursor"]
+        memory = _reset_peak(daemon.pid)
+        begun = verdict.began_at = time.monotonic()
+        yield verdict
+        verdict.ended_at = time.monotonic()
+        measured = witness.do("end")
+        verdict.grown = _peak(daemon.pid) - memory
+        _answers(verdict, measured)
+        _turns(verdict, measured["waits"], before, _metrics(daemon))
+        fed = [at for at, said in zip(daemon.notified_at, tuple(daemon.notified), strict=False) if "WATCHDOG=1" in said]
+        if fed:
+            around = [at for at in fed if begun - verdict.still / 4 <= at <= verdict.ended_at]
+            stamps = [*around, verdict.ended_at] if around else [begun, verdict.ended_at]
+            verdict.pause = max(later - at for at, later in zip(stamps, stamps[1:], strict=False))
+        verdict.events = measured["events"]
+        verdict.words = verdict.words[0], _words(daemon)
+        verdict.missing = [*measured["lost"], *_missing(daemon, witness, verdict.cursor)]
+        verdict.descriptors = descriptors, _settled(daemon.pid, descriptors)
+    finally:
+        verdict._witness = None
+        witness.close()
+
+
+class _Witness:
+    """tests/attacks/witness.py, which runs beside the daemon."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        argv = [sys.executable, "-m", "tests.attacks.witness"]
+        self._space = daemon.space
+        self._process = daemon.space.popen(
+            [*argv, str(daemon.socket), str(daemon.pid), str(WITNESS), str(NICE)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self._read()
+
+    def do(self, command: str) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{command}\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def close(self) -> None:
+        self._space.end(self._process, now=True)
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, "the witness has died"
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+# ---- what is measured -----------------------------------------------------------------------------------------------
+
+
+def _answers(verdict: Verdict, measured: dict[str, Any]) -> None:
+    waits = _Waits(measured["waits"])
+    for begun, took, own in measured["answers"]:
+        verdict.wall = max(verdict.wall, took)
+        verdict.slowest = max(verdict.slowest, took - own - waits.within(begun, begun + took))
+    verdict.asked = len(measured["answers"])
+    verdict.failures = measured["failures"]
+
+
+def _turns(
+    verdict: Verdict, samples: list[tuple[float, float]], before: dict[str, float], after: dict[str, float]
+) -> None:
+    """The longest turn: the gauge, where it rose during the attack; else the bucket of the longest new one."""
+    name = "netscand_loop_held_seconds_bucket"
+    new = {
+        float(bound): after[key] - before.get(key, 0.0)
+        for key in after
+        if (found := re.fullmatch(name + r'\{le="([^"]+)"\}', key)) and (bound := found[1])
+    }
+    if not new:
+        return  # a daemon that does not measure it
+    bounds = sorted(new)
+    verdict.long_turns = int(new[bounds[-1]] - new[HELD])
+    longest = after["netscand_loop_held_longest_seconds"]
+    if longest <= before["netscand_loop_held_longest_seconds"]:
+        reached = next((bound for bound in bounds if new[bound] == new[bounds[-1]]), 0.0) if new[bounds[-1]] else 0.0
+        longest = min(reached, longest)
+    verdict.held = max(0.0, longest - _Waits(samples).most(longest))
+
+
+class _Waits:
+    """How long the daemon waited for a processor, from samples of the sum."""
+
+    def __init__(self, samples: list[tuple[float, float]]) -> None:
+        self._at = [at for at, _ in samples]
+        self._sum = [waited for _, waited in samples]
+
+    def within(self, begin: float, end: float) -> float:
+        """Seconds of the wait in that time."""
+        if len(self._at) < 2:
+            return 0.0
+        first = max(0, bisect.bisect_right(self._at, begin) - 1)
+        last = min(len(self._at) - 1, bisect.bisect_left(self._at, end))
+        return max(0.0, self._sum[last] - self._sum[first])
+
+    def most(self, seconds: float) -> float:
+        """The longest wait in any time of that length: that of a turn whose moment is not known."""
+        return min(seconds, max((self.within(at, at + seconds) for at in self._at), default=0.0))
+
+
+def _metrics(daemon: Daemon) -> dict[str, float]:
+    """Every sample of /metrics, by its name and labels."""
+    connection = daemon.connection()
+    try:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    finally:
+        connection.close()
+    lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
+    return {name: float(value) for name, _, value in lines}
+
+
+def _reset_peak(pid: int) -> float:
+    """Let the kernel begin anew with the peak; MiB held now (proc(5), clear_refs)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return _status(pid, "VmRSS")
+
+
+def _peak(pid: int) -> float:
+    return _status(pid, "VmHWM")
+
+
+def _status(pid: int, name: str) -> float:
+    found = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    assert found, f"process {pid} has ended"
+    return int(found[1]) / 1024
+
+
+def _descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def _settled(pid: int, before: int) -> int:
+    """Descriptors, some seconds after the attack if they do not come back at once."""
+    ends = time.monotonic() + 5
+    while (now := _descriptors(pid)) > before and time.monotonic() < ends:
+        time.sleep(0.05)
+    return now
+
+
+def _words(daemon: Daemon) -> dict[str, Any]:
+    """MAC → what a user said of it."""
+    devices = daemon.get("/api/devices")["devices"]
+    said = {device["mac"]: {name: device.get(name) for name in WORDS} for device in devices}
+    return {mac: words for mac, words in said.items() if any(words.values())}
+
+
+def _missing(daemon: Daemon, witness: _Witness, cursor: str) -> list[str]:
+    """Cursors that the history has and the witness was not told, in their order, each once."""
+    last = daemon.get("/api/status")["cursor"]
+    ends = time.monotonic() + 5
+    while True:
+        told = [event["cursor"] for event in witness.do("told")["events"]]
+        if (told and _number(told[-1]) >= _number(last)) or last == cursor or time.monotonic() > ends:
+            break
+        time.sleep(0.05)
+    kept: list[str] = []
+    since = cursor
+    while True:
+        status, answer = daemon.request("GET", f"/api/events?limit=5000&since={since}")
+        if status != 200 or not answer["events"]:
+            break
+        kept += [event["cursor"] for event in answer["events"]]
+        since = kept[-1]
+    kept = [each for each in kept if _number(each) <= _number(last)]
+    told = [each for each in told if _number(each) <= _number(last)]
+    lost = sorted(set(kept) - set(told), key=_number)
+    return lost or ([] if told == sorted(set(told), key=_number) else ["told out of order, or twice"])
+
+
+def _number(cursor: str) -> int:
+    return int(cursor.rpartition("-")[2])
+
+
+def refused_or(daemon: Daemon, path: str) -> tuple[int, Any]:
+    """One request as root; status 0 where there was no answer."""
+    with suppress(OSError, http.client.HTTPException):
+        return daemon.request("GET", path)
+    return 0, None

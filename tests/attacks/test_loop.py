@@ -1,0 +1,102 @@
+"""Work that is not bounded by a turn of the loop: nobody waits for what another account or a host of the LAN asks for."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.attacks.account import FIRST, SECOND, THIRD, connected, frame, requests, websockets
+from tests.attacks.answers import Answers
+from tests.attacks.conftest import QUICK, Scene, household
+from tests.attacks.judge import WATCHED, judged
+from tests.attacks.past import write_past
+from tests.lab.lan import Lab
+from tests.lab.ordinary import NOBODY
+
+SOCKETS = 60
+"""Connections of each account: nearly all that one may have."""
+
+HALVES = ["10.77.0.0/25", "10.77.0.128/25"]
+SMALL = json.dumps({"type": "scan_now", "targets": [f"10.77.0.{n}" for n in range(1, 255)] * 2 + HALVES}).encode()
+"""510 targets of a /24."""
+
+NOISE = json.dumps({"type": "none", "more": [{"key": number} for number in range(5000)]}).encode()[:65_000]
+"""65 KB that are no request."""
+
+
+@pytest.mark.parametrize(
+    "more",
+    [frame(SMALL), frame(b"", 0x9), frame(b"x" * 125, 0x9), frame(NOISE), frame(b"{}"), frame(b"")],
+    ids=["requests", "pings", "long pings", "noise", "wrong requests", "nothing"],
+)
+def test_what_two_accounts_send_holds_nobody_up(shared: Scene, attack_seconds: float, more: bytes) -> None:
+    """ATTACKED H3, H4: 120 WebSockets of two uids, as fast as they are taken."""
+    attackers = [websockets(shared.daemon, uid, SOCKETS, more) for uid in (FIRST, SECOND)]
+    with connected(attack_seconds, *attackers) as fire, judged(shared.daemon) as verdict:
+        outcomes = fire()
+    for outcome in outcomes:
+        print(outcome)
+        assert outcome.opened >= SOCKETS
+    verdict.check()
+
+
+@pytest.mark.parametrize(("source", "port", "rate"), [("mdns", 5353, 2626.0), ("dns", 53, 20_000.0)])
+def test_answers_without_end_hold_nobody_up(
+    root: None, attack_seconds: float, source: str, port: int, rate: float
+) -> None:
+    """ATTACKED H1: who is asked for a name answers without end: two devices, each as much as twice stopped the daemon.
+
+    A name server needs more, for what is no answer to the question costs less: 20,000 a second are 240 Mbit/s.
+    """
+    liars = "10.77.0.66", "10.77.0.67"
+    files = {"/etc/resolv.conf": "".join(f"nameserver {ip}\n" for ip in liars)}
+    with household({"names": {"sources": [source]}}, count=1, files=files) as scene:
+        hosts = [scene.lab.host(None) for _ in liars]
+        with judged(scene.daemon) as verdict:
+            attacks = []
+            for host, ip in zip(hosts, liars, strict=True):
+                host.set_address(ip)
+                attacks.append(Answers(host, port, rate, attack_seconds))
+                host.announce()
+            outcomes = [attack.wait() for attack in attacks]
+    for outcome in outcomes:
+        print(outcome)
+        assert outcome["questions"] >= 1
+        assert outcome["sent"] >= 0.5 * rate * attack_seconds
+    verdict.check()
+
+
+def test_a_long_past_is_no_way_to_keep_others_waiting(
+    root: None, tmp_path: Path, attack_seconds: float, request: pytest.FixtureRequest
+) -> None:
+    """ATTACKED M5: two accounts ask 120 at a time for the dearest pages of a history that a hostile host has filled.
+
+    A third, which asks for the last events, as who was away does, has them nearly as soon as without them.
+    """
+    rounds = 1200 if request.config.getoption("--long") else 250
+    kept = tmp_path / "past.db"
+    written = write_past(kept, rounds)
+    with Lab() as lab:
+        daemon = lab.daemon(QUICK, as_user=True, env=WATCHED, start=False)
+        shutil.copy(kept, daemon.history)
+        os.chown(daemon.history, NOBODY, NOBODY)
+        daemon.start()
+        last = daemon.get("/api/status")["cursor"]
+        epoch, _, number = last.rpartition("-")
+        assert int(number) >= written
+        away = f"/api/events?since={epoch}-{int(number) - 500}&limit=1000"
+        with connected(1.0, requests(daemon, THIRD, 1, away)) as fire:
+            (alone,) = fire()
+        attackers = [
+            requests(daemon, FIRST, SOCKETS, "/api/events?limit=50"),
+            requests(daemon, SECOND, SOCKETS, "/api/events?kind=flood"),
+        ]
+        with connected(attack_seconds, *attackers, requests(daemon, THIRD, 1, away)) as fire:
+            with judged(daemon) as verdict:
+                *outcomes, beside = fire()
+            print(alone, *outcomes, beside, sep="\n")
+    assert beside.finished, "the third account had no answer at all"
+    assert beside.took[-1] <= 10 * alone.took[-1] + 0.5
+    verdict.check()
