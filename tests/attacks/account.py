@@ -1,4 +1,4 @@
-"""A hostile account of this host, or of another one: connections to the daemon, all of one uid, that ask for too much."""
+"""A hostile account of this host: connections to the daemon, all of one uid, that ask for too much."""
 
 import json
 import subprocess
@@ -35,11 +35,12 @@ class Outcome(NamedTuple):
 
 
 class Account:
-    """`count` connections, open and ready when this returns; `attack` lets them say `more` without end.
+    """`count` connections of an account, that say `more` without end once they are let; see `connected`.
 
-    `begin` is sent first (where `upgrades`, the answer has to be 101), `more` again and again: `rate` times a second
-    over all connections, or, with 0, as often as the daemon takes it. `reads`: whether answers are read. `again`:
-    connect anew whenever a connection ends. `where`: (host, port), instead of the daemon's Unix socket.
+    Each sends one of `begin` first, in turn (where it `upgrades`, the answer has to be 101); then `more`, again and
+    again: `rate` times a second over all connections, or, with 0, as often as the daemon takes it. `reads`: whether
+    answers are read. `again`: connect anew whenever a connection ends. `where`: (host, port), instead of the daemon's
+    Unix socket, from the address `source`, in the namespace `space`. `spread`: each connection by the next uid.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Account:
         daemon: Daemon,
         uid: int,
         count: int,
-        begin: bytes,
+        begin: bytes | list[bytes],
         more: bytes = b"",
         *,
         upgrades: bool = False,
@@ -57,11 +58,13 @@ class Account:
         where: tuple[str, int] | None = None,
         source: str | None = None,
         space: Space | None = None,
+        spread: bool = False,
     ) -> None:
+        said = [begin] if isinstance(begin, bytes) else begin
         self._options: dict[str, Any] = {
-            "uid": uid, "gid": uid, "nice": NICE, "count": count, "begin": begin.decode("latin-1"),
+            "uid": uid, "gid": uid, "nice": NICE, "count": count, "begin": [each.decode("latin-1") for each in said],
             "more": more.decode("latin-1"), "upgrades": upgrades, "reads": reads, "again": again, "rate": rate,
-            "where": where or str(daemon.socket), "source": source,
+            "where": where or str(daemon.socket), "source": source, "spread": spread,
         }  # fmt: skip
         self._space = space or daemon.space
         self._process: subprocess.Popen[str] | None = None
@@ -100,15 +103,22 @@ class Account:
         return line.strip()
 
 
-def websockets(daemon: Daemon, uid: int, count: int, more: bytes, query: str = "updates=changes", **how: Any) -> Account:  # noqa: ANN401
+def websockets(
+    daemon: Daemon,
+    uid: int,
+    count: int,
+    more: bytes,
+    query: str = "updates=changes",
+    **how: Any,  # noqa: ANN401
+) -> Account:
     """WebSockets that send `more` (frames) without end."""
     return Account(daemon, uid, count, handshake(f"/ws?{query}"), more, upgrades=True, **how)
 
 
-def requests(daemon: Daemon, uid: int, count: int, target: str, **how: Any) -> Account:  # noqa: ANN401
-    """Connections that ask for `target`, and again as soon as they have the answer."""
-    asking = f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    return Account(daemon, uid, count, asking.encode(), **{"again": True} | how)
+def requests(daemon: Daemon, uid: int, count: int, *targets: str, **how: Any) -> Account:  # noqa: ANN401
+    """Connections that ask for one of `targets` in turn, and for the next as soon as they have the answer."""
+    asking = [f"GET {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" for target in targets]
+    return Account(daemon, uid, count, [each.encode() for each in asking], **{"again": True} | how)
 
 
 @contextmanager

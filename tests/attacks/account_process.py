@@ -7,6 +7,7 @@ Run by tests/attacks/account.py, which documents the options. Options are a JSON
 import contextlib
 import json
 import os
+import select
 import selectors
 import socket
 import sys
@@ -20,7 +21,7 @@ BLOCK = 64 * 1024
 class Client:
     """One connection."""
 
-    def __init__(self, options: dict[str, Any], block: bytes) -> None:
+    def __init__(self, options: dict[str, Any], number: int, block: bytes) -> None:
         self.opened_at = time.monotonic()
         self.open = False
         """It has its handshake behind it, or needs none."""
@@ -35,7 +36,7 @@ class Client:
         if bound := options.get("source"):
             self.sock.bind((bound, 0))
         self.sock.connect(where if isinstance(where, str) else tuple(where))
-        self.sock.sendall(options["begin"].encode("latin-1"))
+        self.sock.sendall(options["begin"][number % len(options["begin"])].encode("latin-1"))
         self.open = not options["upgrades"]
         self.sock.setblocking(False)
 
@@ -90,7 +91,10 @@ class Crowd:
 
     def connect(self) -> None:
         try:
-            client = Client(self.options, self.block)
+            if self.options["spread"]:  # the kernel notes who connects at that moment
+                os.seteuid(0)
+                os.seteuid(self.options["uid"] + self.opened + self.refused)
+            client = Client(self.options, self.opened, self.block)
         except OSError:
             self.refused += 1
             return
@@ -158,10 +162,14 @@ class Crowd:
             self.turn(ends, talk=True)
         for client in self.clients:
             self.received += client.received
+        over = select.poll()  # whoever does not read is not told in any other way
+        for client in self.clients:
+            over.register(client.sock, 0)
         return {
-            "opened": self.opened, "still_open": len(self.clients), "cut": self.cut, "refused": self.refused,
-            "sent": self.sent, "messages": self.sent // self.unit if self.unit else 0, "received": self.received,
-            "finished": self.finished, "took": sorted(self.took)[-5:], "seconds": time.monotonic() - begun,
+            "opened": self.opened, "still_open": len(self.clients) - len(over.poll(0)), "cut": self.cut,
+            "refused": self.refused, "sent": self.sent, "messages": self.sent // self.unit if self.unit else 0,
+            "received": self.received, "finished": self.finished, "took": sorted(self.took)[-5:],
+            "seconds": time.monotonic() - begun,
         }  # fmt: skip
 
 
@@ -170,7 +178,8 @@ def main() -> None:
     os.nice(options["nice"])
     os.setgroups(())
     os.setresgid(options["gid"], options["gid"], options["gid"])
-    os.setresuid(options["uid"], options["uid"], options["uid"])
+    if not options["spread"]:
+        os.setresuid(options["uid"], options["uid"], options["uid"])
     crowd = Crowd(options)
     for _ in range(options["count"]):
         crowd.connect()

@@ -4,6 +4,7 @@ Run by `Answers` in the host's namespace: says `ready`; from the first question 
 asked, at a steady rate, for so many seconds; then prints a JSON object.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -102,10 +103,8 @@ def main() -> None:
                     ends = begun + seconds
         if begun is not None and to is not None:
             while sent < (time.monotonic() - begun) * rate:
-                try:
+                with contextlib.suppress(OSError):  # no room, or a port that is closed again
                     out.sendto(answer, to)
-                except (BlockingIOError, ConnectionRefusedError):
-                    pass  # what found no room is not made up for; and a port that is closed again
                 sent += 1
     print(json.dumps({"sent": sent, "questions": questions, "seconds": time.monotonic() - (begun or ends)}))
 

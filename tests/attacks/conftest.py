@@ -1,6 +1,6 @@
 """What the attacks share: a household on a LAN, of which the user said some words, and a daemon that knows it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Host, Lab
 from tests.lab.test_daemon import wait_for
+from tests.lab.test_ourselves import jump_to
 
 REAL = 20
 """Devices of the household."""
@@ -43,21 +44,30 @@ class Scene:
 
 @contextmanager
 def household(
-    config: Mapping[str, Any] | None = None,
+    config: Mapping[str, Any] | Callable[[Lab], Mapping[str, Any]] | None = None,
     *,
     network: str = "10.77.0.0/24",
     count: int = REAL,
     env: Mapping[str, str] | None = None,
     files: Mapping[str, str] | None = None,
+    site: str = "",
 ) -> Iterator[Scene]:
-    """Make one, with `config` over QUICK."""
-    tables = QUICK | dict(config or {})
+    """Make one, with `config` over QUICK. `site`: Python that the daemon runs first, in a folder that has `jump`."""
     with Lab(network) as lab:
+        tables = QUICK | dict(config(lab) if callable(config) else config or {})
         gateway = lab.gateway()
         crowd = lab.crowd(seed=3)
         macs = crowd.populate(lab.addresses(count, start=20))
-        daemon = lab.daemon(tables, as_user=True, env=WATCHED | dict(env or {}), files=files)
+        environment = WATCHED | dict(env or {})
+        if site:
+            (folder := lab.folder / "site").mkdir()
+            (folder / "sitecustomize.py").write_text(site)
+            jump_to(folder, 0)
+            environment["PYTHONPATH"] = str(folder)
+        daemon = lab.daemon(tables, as_user=True, env=environment, files=files)
         scene = Scene(lab, crowd, gateway, daemon, macs)
+        if count > 254:  # more than the first scan asks for at once
+            assert daemon.request("POST", "/api/scan?wait=1", {})[0] == 200
         wait_for("the household", lambda: scene.alive() == set(macs))
         for number, mac in enumerate(list(macs.values())[:3]):
             words = {"label": f"label {number}", "known": True, "notes": f"notes {number}"}

@@ -9,7 +9,6 @@ thread, though ready to run, without a processor, and that much is taken off. Wh
 """
 
 import bisect
-import http.client
 import json
 import os
 import re
@@ -17,7 +16,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ QUIET = 0.5
 WATCHED = {"WATCHDOG_USEC": "4000000"}
 """For the daemon's environment: a sign of life a second, and none where something was held for two."""
 
-WORDS = ("label", "known", "notes", "patience")
+WORDS = ("label", "known", "notes")
 """What a user says of a device."""
 
 
@@ -98,7 +98,9 @@ class Verdict:
         assert self.grown <= grown, f"memory grew by {self.grown:.0f} MiB\n{self}"
         assert self.descriptors[1] <= self.descriptors[0] + descriptors, f"descriptors are kept\n{self}"
         assert not self.missing, f"the stream lost {len(self.missing)} events: {self.missing[:5]}"
-        assert self.words[0] == self.words[1], f"what a user said was lost: {self.words}"
+        before, after = self.words
+        lost = {mac: (words, after.get(mac)) for mac, words in before.items() if after.get(mac) != words}
+        assert not lost, f"what a user said was lost: {lost}"
 
     def told(self) -> list[dict[str, Any]]:
         """The events that the witness was told so far; also while the attack goes on."""
@@ -106,9 +108,9 @@ class Verdict:
             self.events = self._witness.do("told")["events"]
         return self.events
 
-    def event(self, kind: str, **fields: object) -> dict[str, Any]:
+    def event(self, kind: str, *, seconds: float = DEADLINE / 2, **fields: object) -> dict[str, Any]:
         """Wait for the first event with these fields since the attack began. For within the block."""
-        ends = time.monotonic() + DEADLINE
+        ends = time.monotonic() + seconds
         while True:
             for event in self.told():
                 if event["kind"] == kind and all(event[name] == value for name, value in fields.items()):
@@ -118,7 +120,7 @@ class Verdict:
 
     def __str__(self) -> str:
         return (
-            f"/healthz: {self.asked} asked, slowest {1000 * self.slowest:.0f} ms ({1000 * self.wall:.0f} by the clock); "
+            f"/healthz: {self.asked} asked, slowest {1000 * self.slowest:.0f} ms, {1000 * self.wall:.0f} by the clock; "
             f"loop held {1000 * self.held:.0f} ms, {self.long_turns} turns > 50 ms; watchdog pause {self.pause:.1f} s; "
             f"memory +{self.grown:.1f} MiB; descriptors {self.descriptors[0]} -> {self.descriptors[1]}; "
             f"{len(self.events)} events in {self.ended_at - self.began_at:.1f} s"
@@ -152,7 +154,7 @@ def judged(daemon: Daemon, quiet: float = QUIET) -> Iterator[Verdict]:
         if fed:
             around = [at for at in fed if begun - verdict.still / 4 <= at <= verdict.ended_at]
             stamps = [*around, verdict.ended_at] if around else [begun, verdict.ended_at]
-            verdict.pause = max(later - at for at, later in zip(stamps, stamps[1:], strict=False))
+            verdict.pause = max(later - at for at, later in pairwise(stamps))
         verdict.events = measured["events"]
         verdict.words = verdict.words[0], _words(daemon)
         verdict.missing = [*measured["lost"], *_missing(daemon, witness, verdict.cursor)]
@@ -316,10 +318,3 @@ def _missing(daemon: Daemon, witness: _Witness, cursor: str) -> list[str]:
 
 def _number(cursor: str) -> int:
     return int(cursor.rpartition("-")[2])
-
-
-def refused_or(daemon: Daemon, path: str) -> tuple[int, Any]:
-    """One request as root; status 0 where there was no answer."""
-    with suppress(OSError, http.client.HTTPException):
-        return daemon.request("GET", path)
-    return 0, None

@@ -1,4 +1,4 @@
-"""Work that is not bounded by a turn of the loop: nobody waits for what another account or a host of the LAN asks for."""
+"""Work that is not bounded by a turn of the loop: nobody waits for what an account or a host of the LAN asks for."""
 
 import json
 import os

@@ -88,7 +88,14 @@ class Daemon:
         argv = ordinary(argv, self.folder / "hold") if self._as_user else argv
         for number, (path, text) in enumerate(self._files.items()):  # mounts of this process alone: ip-netns(8), exec
             (mine := self.folder / f"file{number}").write_text(text)
-            argv = ["sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"', str(mine), os.path.realpath(path), *argv]
+            argv = [
+                "sh",
+                "-c",
+                'mount --bind "$0" "$1" && shift && exec "$@"',
+                str(mine),
+                os.path.realpath(path),
+                *argv,
+            ]
         with self.log_file.open("ab") as log:
             self.process = self.space.popen(argv, env=environment, stdout=log, stderr=log)
         if wait:

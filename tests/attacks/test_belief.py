@@ -1,0 +1,248 @@
+"""What is believed without proof: presence, names and the gateway's address follow only from who may say so."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+import pytest
+
+from netscand.core.model import EventKind, Evidence
+from tests.attacks.answers import asked
+from tests.attacks.conftest import Scene, household
+from tests.attacks.judge import judged
+from tests.core import words_of_devices as words
+from tests.core.world import World, ip, mac, network
+from tests.lab.crowd_device import PADDING, Device
+from tests.lab.daemon import Daemon
+from tests.lab.lan import Host
+from tests.lab.macs import pack_mac
+from tests.lab.test_audit import claim, raw
+from tests.lab.test_daemon import wait_for
+
+GATEWAY, WATCHER = "10.77.0.1", "10.77.0.2"
+SOON = 3.0
+"""Seconds to an event that waits for nothing; far more than it takes."""
+
+
+def reply(sha: str, at: str, to: Host, via: str) -> bytes:
+    """An ARP reply to one host: `at` is at `sha`, in a frame of `via`."""
+    me = Device(pack_mac(sha), via=pack_mac(via))
+    there = pack_mac(to.mac)
+    return there + me.reply(socket.inet_aton(at)) + there + socket.inet_aton(to.ip) + PADDING
+
+
+@contextmanager
+def sending(host: Host, frames: list[bytes], apart: float) -> Iterator[None]:
+    """Send these frames from a host again and again, so many seconds apart, while the block lasts."""
+    over = threading.Event()
+
+    def send() -> None:
+        with raw(host) as sock:
+            number = 0
+            while not over.wait(apart if number else 0.0):
+                sock.send(frames[number % len(frames)])
+                number += 1
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+# ---- the gateway (M1) -----------------------------------------------------------------------------------------------
+
+
+def test_who_takes_the_gateways_address_is_told_though_it_has_70_others(shared: Scene) -> None:
+    """ATTACKED M1: a device that is heard at more addresses than a host has is a proxy, and exempt; not at this one.
+
+    A second one that takes it, within the ten minutes for which a conflict is told once, is told as well.
+    """
+    first, second = shared.lab.host("10.77.0.98"), shared.lab.host("10.77.0.99")
+    for host in (first, second):
+        host.announce()
+        wait_for("its answer", partial(answered, shared.daemon, host.ip))
+    try:
+        with judged(shared.daemon) as verdict:
+            for host, base in ((first, 100), (second, 175)):
+                with raw(host) as sock:
+                    for number in range(70):
+                        sock.send(claim(host.mac, f"10.77.0.{base + number}"))
+                time.sleep(0.5)
+                with sending(
+                    host, [claim(host.mac, GATEWAY), reply(host.mac, GATEWAY, shared.lab.watcher, host.mac)], 0.2
+                ):
+                    begun = time.monotonic()
+                    changed = verdict.event("gateway_changed", mac=host.mac)
+                assert changed["address"] == GATEWAY
+                assert changed["at"] - begun < SOON
+        verdict.check()
+    finally:
+        for host in (first, second):
+            host.delete()
+        shared.gateway.announce()
+
+
+def answered(daemon: Daemon, address: str) -> bool:
+    """Whether who has that address answered an ask of ours."""
+    return daemon.devices().get(address, {}).get("rtt_ms") is not None
+
+
+# ---- presence (M2) --------------------------------------------------------------------------------------------------
+
+
+def test_an_answer_of_a_dhcp_server_makes_nobody_present(shared: Scene) -> None:
+    """ATTACKED M2: two hosts acknowledge leases of one that has left, and of one that never was; by their own MACs."""
+    liars = [shared.lab.host("10.77.0.131"), shared.lab.host("10.77.0.132")]
+    made_up = "a4:83:e7:99:99:99"
+    with judged(shared.daemon) as verdict:
+        mac = shared.crowd.join("10.77.0.130")
+        verdict.event("discovered", mac=mac)
+        shared.crowd.leave(mac)
+        verdict.event("offline", mac=mac)
+        before = len(verdict.told())
+        acks = [
+            words.dhcp_answer(kind, liar.ip, client, mac=liar.mac, yiaddr=yiaddr)
+            for liar in liars
+            for client, yiaddr in ((mac, "10.77.0.130"), (made_up, "10.77.0.133"))
+            for kind in ("offer", "ack")
+        ]
+        with ExitStack() as both:
+            for liar in liars:
+                both.enter_context(sending(liar, [ack for ack in acks if pack_mac(liar.mac) == ack[6:12]], 0.05))
+            time.sleep(2.5)
+        after = verdict.told()[before:]
+    assert not [event for event in after if event["mac"] in (mac, made_up)], after
+    assert shared.daemon.get(f"/api/devices/{mac}")["status"] == "offline"
+    assert shared.daemon.request("GET", f"/api/devices/{made_up}")[0] == 404
+    verdict.check()
+    for liar in liars:
+        liar.delete()
+
+
+def test_replies_in_anothers_name_keep_nobody_present(shared: Scene) -> None:
+    """ATTACKED M2: ARP replies by two hosts' own MACs, that name the victim's, make the kernel call it reachable.
+
+    A device with two addresses, which is unplugged, is told gone no later than without them.
+    """
+    held = ["10.77.0.140", "10.77.0.141"]
+    mac = "a4:83:e7:14:00:00"
+    for address in held:
+        shared.crowd.join(address, mac)
+    liars = [shared.lab.host("10.77.0.142"), shared.lab.host("10.77.0.143")]
+    watcher = shared.lab.watcher
+
+    def touch() -> None:  # as any connection of this host does: the kernel has an entry that can be poisoned
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            for address in held:
+                sock.sendto(b"x", (address, 9))
+
+    watcher.space.within(touch)
+    wait_for("the kernel's entries", lambda: watcher.run(["ip", "neigh"]).stdout.count(mac) == 2)
+    with judged(shared.daemon) as verdict:
+        verdict.event("discovered", mac=mac) if shared.daemon.request("GET", f"/api/devices/{mac}")[0] != 200 else None
+        with ExitStack() as both:
+            for liar, address in zip(liars, held, strict=True):
+                decoy = "06:00:00:00:00:01"
+                frames = [reply(decoy, address, watcher, liar.mac), reply(mac, address, watcher, liar.mac)]
+                both.enter_context(sending(liar, frames, 1.1))
+            time.sleep(1)
+            shared.crowd.leave(mac)
+            begun = time.monotonic()
+            wait_for("its end", lambda: offline(shared, mac) or time.monotonic() > begun + 15)
+            took = time.monotonic() - begun
+    assert offline(shared, mac), "the device that was unplugged is online still"
+    print(f"told gone after {took:.1f} s")
+    verdict.check()
+    for liar in liars:
+        liar.delete()
+
+
+def offline(scene: Scene, mac: str) -> bool:
+    status: str = scene.daemon.get(f"/api/devices/{mac}")["status"]
+    return status == "offline"
+
+
+# ---- names (M2) -----------------------------------------------------------------------------------------------------
+
+
+def test_who_answers_in_anothers_name_names_nobody(root: None) -> None:
+    """ATTACKED M2: the mDNS question is heard by all; two hosts answer it from the victim's IP, by their own MACs."""
+    from scapy.layers.dns import DNS, DNSRR
+    from scapy.layers.inet import IP, UDP
+    from scapy.layers.l2 import Ether
+
+    victim = "10.77.0.20"
+    with household({"names": {"sources": ["mdns"]}}, count=1) as scene:
+        liars = [scene.lab.host("10.77.0.150"), scene.lab.host("10.77.0.151")]
+        over = threading.Event()
+        answers = [0, 0]
+
+        def answer(number: int, liar: Host) -> None:
+            with raw(liar) as sock, scene.lab.watcher.space.socket(socket.AF_UNIX, socket.SOCK_DGRAM):
+                ear = liar.space.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+                ear.bind((liar.interface, 0))
+                ear.settimeout(0.1)
+                while not over.is_set():
+                    try:
+                        question = asked(ear.recv(2048), 5353)
+                    except TimeoutError:
+                        continue
+                    if question is None or question[0] != WATCHER:
+                        continue
+                    name = "20.0.77.10.in-addr.arpa."
+                    record = DNSRR(rrname=name, type="PTR", ttl=120, rdata="hacked-name.local.")
+                    said = DNS(id=int.from_bytes(question[2]), qr=1, aa=1, qd=[], an=[record])
+                    for to, there in ((WATCHER, scene.lab.watcher.mac), ("224.0.0.251", "01:00:5e:00:00:fb")):
+                        head = Ether(src=liar.mac, dst=there) / IP(src=victim, dst=to, ttl=255)
+                        port = question[1] if to == WATCHER else 5353
+                        sock.send(bytes(head / UDP(sport=5353, dport=port) / said))
+                    answers[number] += 1
+                ear.close()
+
+        threads = [threading.Thread(target=answer, args=pair) for pair in enumerate(liars)]
+        for thread in threads:
+            thread.start()
+        try:
+            scene.crowd.leave(victim)
+            scene.crowd.join(victim)
+            wait_for("the questions", lambda: min(answers) >= 2)
+            time.sleep(1.5)
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+        named = scene.daemon.devices()[victim]["hostname"]
+        assert named is None, f"a stranger named it {named}"
+
+
+# ---- our own address (L1) -------------------------------------------------------------------------------------------
+
+
+def test_a_claim_to_our_own_address_is_a_conflict_however_long_we_have_it() -> None:
+    """ATTACKED L1: we are heard at it now, not when netlink last said so."""
+    world = World([network()])
+    world.alive(4)
+    world.run(600)
+    for number in (77, 78):
+        world.hear(mac(number), "10.0.0.2", Evidence.ARP_ANNOUNCEMENT)
+        world.run(700)
+    conflicts = [event.device.mac for event in world.of(EventKind.ADDRESS_CONFLICT) if event.device]
+    assert conflicts[:1] == [mac(77)]
+    assert mac(78) in conflicts
+    assert not [event for event in world.of(EventKind.ADDRESS_MOVED) if event.address == ip("10.0.0.2")]
+
+
+@pytest.mark.long
+def test_a_claim_to_our_own_address_is_a_conflict_on_the_wire(shared: Scene) -> None:
+    """ATTACKED L1, a minute after the last word of netlink."""
+    time.sleep(70)
+    liar = shared.lab.host(None)
+    with judged(shared.daemon) as verdict, sending(liar, [claim(liar.mac, WATCHER)], 0.5):
+        assert verdict.event("address_conflict", mac=liar.mac)["address"] == WATCHER
+    liar.delete()

@@ -1,0 +1,192 @@
+"""What others may cause is bounded: events, broadcasts, evictions and places are not spent on strangers."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from netscand.core.model import EventKind, Status
+from netscand.store import rounds, writer
+from tests.attacks import siege
+from tests.attacks.account import FIRST, SECOND, THIRD, connected, frame, websockets
+from tests.attacks.conftest import Scene, household
+from tests.attacks.judge import judged
+from tests.core.world import World, mac
+from tests.lab.test_daemon import wait_for
+from tests.store.diary import Diary, diary
+from tests.store.diary import mac as resident
+
+K = EventKind
+
+# ---- the history (H2), in simulated time -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hours", "mib", "residents"), [(1 / 6, 256 / 144, 10), pytest.param(24.0, 256.0, 250, marks=pytest.mark.long)]
+)
+def test_a_hostile_host_pushes_nobodys_past_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: float, mib: float, residents: int
+) -> None:
+    """ATTACKED H2: 90 days of a household are all there after a day of it, and the file keeps within its size.
+
+    In short: ten minutes, against the part of `max_mib` that ten minutes of a day have.
+    """
+    monkeypatch.setattr(writer, "TRIM_EVERY", 0.05)
+
+    async def play() -> None:
+        path = tmp_path / "h.db"
+        async with diary(path, siege.clock(hours), max_mib=mib) as book:
+            lived = await siege.live(book, residents)
+            begun = Path(path).stat().st_size
+            attack = siege.Siege(book, RATE)
+            monkeypatch.setattr(rounds, "monotonic", lambda: attack.now)
+            for _ in range(round(60 * hours)):
+                attack.minute()
+                await book.history.settled()
+            await asyncio.sleep(1)  # what is too much goes in slices
+            events = sum(attack.published.values())
+            print(f"{attack.count} frames, {events} events: {dict(attack.published)}; {begun / 2**20:.1f} MiB before")
+            print(f"{path.stat().st_size / 2**20:.1f} MiB after, of {mib:.1f}")
+            kept = await residents_events(book, residents)
+            assert kept == lived + residents, f"of {lived + residents} events of the household {kept} are left"
+            assert path.stat().st_size <= mib * 2**20
+
+    asyncio.run(play())
+
+
+async def residents_events(book: Diary, residents: int) -> int:
+    """How many events of the household are kept."""
+    return sum([len((await book.page(mac=resident(number), limit=5000)).events) for number in range(residents)])
+
+
+RATE = 20.0
+"""Frames a second of each of two hosts, each frame worth an event at first: more only adds frames that are refused."""
+
+# ---- broadcasts (M9) ------------------------------------------------------------------------------------------------
+
+BURST = 3.0
+"""Seconds in which what is asked for at once may still be on its way."""
+
+
+def test_scans_of_parts_keep_no_lan_busy(root: None, attack_seconds: float) -> None:
+    """ATTACKED M9: two accounts ask for the two halves of a /24 again and again, each 20 times a second.
+
+    Once what is free is spent, no more broadcasts leave than three times `background_rate`: netscand's own, and those
+    that were asked for. The wait between two scans of a whole network was no bound for the scans of its parts.
+    """
+    halves = [["10.77.0.0/25"], ["10.77.0.128/25"]]
+    more = b"".join(frame(json.dumps({"type": "scan_now", "targets": half}).encode()) for half in halves)
+    with household({"scan": {"interval": 3600, "tries": 2}}) as scene:
+        attackers = [websockets(scene.daemon, uid, 2, more, rate=20) for uid in (FIRST, SECOND)]
+        seconds = BURST + attack_seconds
+        with connected(seconds, *attackers) as fire, judged(scene.daemon) as verdict:
+            begun = time.time()
+            with scene.lab.capture() as capture:
+                fire()
+                sent = [arp.at - begun for arp in capture.arp(outgoing=True) if arp.broadcast]
+    late = [at for at in sent if BURST <= at < seconds]
+    print(f"{len(sent)} broadcasts, {len(late) / attack_seconds:.0f}/s after {BURST:g} s")
+    assert len(late) / attack_seconds <= 150
+    verdict.check()
+
+
+# ---- places (M8) ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("owner", "uid"), [("daemon", 1), (str(SECOND), SECOND)], ids=["by name", "by number"])
+def test_the_subordinate_uids_of_an_account_are_its_own(shared_ranges: Scene, owner: str, uid: int) -> None:
+    """ATTACKED M8: one account connects by each of 256 uids of its ranges, and has no more places than by its own."""
+    daemon = shared_ranges.daemon
+    first = RANGES[owner][0]
+    with connected(0.1, websockets(daemon, uid, 32, b""), websockets(daemon, first, 256, b"", spread=True)) as fire:
+        own, others = fire()
+        with connected(0.1, websockets(daemon, THIRD, 4, b"")) as fire_too:
+            (third,) = fire_too()
+    assert own.still_open + others.still_open <= 64, "beyond max_per_peer"
+    assert third.still_open == 4
+
+
+def test_uids_of_no_range_are_accounts_of_their_own(shared_ranges: Scene) -> None:
+    with connected(0.1, websockets(shared_ranges.daemon, 500_000, 100, b"", spread=True)) as fire:
+        (nobodys,) = fire()
+    assert nobodys.still_open == 100
+
+
+RANGES = {"daemon": (100_000, 165_536), str(SECOND): (300_000,)}
+"""Who may use which uids, 65,536 from each of these on (subuid(5)): by name, or by number."""
+
+
+@pytest.fixture(scope="module")
+def shared_ranges(root: None) -> Iterator[Scene]:
+    """A household on a host with subordinate uids."""
+    lines = [f"{owner}:{start}:65536\n" for owner, starts in RANGES.items() for start in starts]
+    with household(count=1, files={"/etc/subuid": "".join(lines)}) as made:
+        yield made
+
+
+# ---- who leaves (M3) ------------------------------------------------------------------------------------------------
+
+
+def test_made_up_devices_that_answered_hide_nobodys_leaving(root: None) -> None:
+    """ATTACKED M3: 300 made-up devices of two hosts answer, and fall silent at once; a real one leaves meanwhile."""
+    with household({"presence": {"probe_interval": 1, "patience": [2, 3]}}, network="10.77.0.0/22") as scene:
+        crowds = [scene.lab.crowd(seed) for seed in (50, 51)]
+        addresses = iter(scene.lab.addresses(600, start=300))
+        made_up: set[str] = set()
+        with judged(scene.daemon) as verdict:
+            for crowd in crowds:
+                for _ in range(150):
+                    made_up.add(crowd.join(next(addresses)))
+            wait_for("their answers", lambda: confirmed(scene, made_up) > 200)
+            for crowd in crowds:
+                crowd.conditions(loss=1.0)
+            time.sleep(2)
+            gone = next(iter(scene.macs))
+            scene.crowd.leave(gone)
+            left_at = time.monotonic()
+            verdict.event("offline", mac=scene.macs[gone])
+            took = time.monotonic() - left_at
+    print(f"told after {took:.1f} s; {Counter(event['kind'] for event in verdict.events)}")
+    assert took < 12
+    assert not [event for event in verdict.events if event["kind"] == "network_silent"]
+    real = set(scene.macs.values())
+    wrong = [event for event in verdict.events if event["mac"] in real and event["mac"] != scene.macs[gone]]
+    assert not wrong, f"of real devices that were there all along: {wrong[:3]}"
+    verdict.check()
+
+
+def confirmed(scene: Scene, macs: set[str]) -> int:
+    """How many of those answered."""
+    return sum(device["mac"] in macs and device["rtt_ms"] is not None for device in scene.daemon.devices().values())
+
+
+# ---- what a user said (M4), in simulated time ------------------------------------------------------------------------
+
+
+def test_a_flood_forgets_nothing_that_a_user_said() -> None:
+    """ATTACKED M4: 96,000 made-up MACs in 20 minutes, from two hosts, and a device that never answers.
+
+    It is spared by `[scan] exclude`, or mute: nobody but the user knows that it is no stranger.
+    """
+    world = World()
+    world.alive(6)
+    quiet = mac(0x500)
+    world.hear(quiet, "10.0.0.200")
+    words = {"label": "freezer", "known": True, "notes": "in the cellar"}
+    world._tell(world.inventory.label(quiet, words, world.now))
+    for number in range(96_000):
+        if number % 80 == 0:
+            world.run(1.0)
+        world.hear(mac(0x10_000 + number), f"10.0.0.{100 + number % 150}")
+    kept = world.inventory.devices.get(quiet)
+    assert kept is not None, [
+        event.reason for event in world.of(K.FORGOTTEN) if event.device and event.device.mac == quiet
+    ]
+    assert (kept.label, kept.known, kept.notes) == tuple(words.values())
+    assert len(world.inventory.devices) < 8_000
+    world.hear(mac(0x500), "10.0.0.200")
+    assert world.inventory.devices[quiet].status is Status.ONLINE

@@ -1,0 +1,80 @@
+"""A library that changes: a daemon that cannot answer says so and ends, or is started anew; it is never silent."""
+
+import re
+import shutil
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.lab.daemon import Daemon
+from tests.lab.lan import Lab
+from tests.lab.spaces import DEADLINE
+
+HANDLER = "web_protocol.py"
+"""Where aiohttp has its connections."""
+
+CHANGES = {
+    "the queue has another name": (r"\b_messages\b", "_queued"),
+    "the request in hand has another name": (r"\b_current_request\b", "_request_in_hand"),
+    "nothing is ever answered": (r"(    async def start\(self\) -> None:\n)", r"\1        await asyncio.sleep(3600)\n"),
+    "every connection is closed": (
+        r"(    def data_received\(self, data: bytes\) -> None:\n)",
+        r"\1        self.transport.close(); return\n",
+    ),
+}
+"""What a later aiohttp may be like: what is replaced in its code, by what."""
+
+DEAF = r"\1        if __import__('os').path.exists({!r}): return\n"
+"""Once a file is there, no byte of a client is taken any more."""
+
+
+def changed(lab: Lab, pattern: str, by: str) -> dict[str, str]:
+    """A copy of aiohttp with that in its code; the environment in which it is found before the real one."""
+    folder = lab.folder / "libraries"
+    shutil.copytree(Path(aiohttp.__file__).parent, folder / "aiohttp", ignore=shutil.ignore_patterns("__pycache__"))
+    code = folder / "aiohttp" / HANDLER
+    text, count = re.subn(pattern, by, code.read_text())
+    assert count, f"aiohttp {aiohttp.__version__} has no {pattern}: nothing is changed, and nothing proved"
+    code.write_text(text)
+    return {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "WATCHDOG_USEC": "4000000"}
+
+
+def ready(daemon: Daemon) -> bool:
+    return any("READY=1" in said for said in daemon.notified)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_daemon_that_cannot_answer_is_not_ready(lab: Lab, change: str) -> None:
+    """ATTACKED M10: it asks itself first. It was READY, fed its watchdog, and closed every connection unanswered.
+
+    A change that does no harm may be survived: then it answers.
+    """
+    daemon = lab.daemon(as_user=True, start=False, env=changed(lab, *CHANGES[change]))
+    daemon.start(wait=False)
+    assert daemon.process is not None
+    ends = time.monotonic() + DEADLINE
+    while daemon.process.poll() is None and not ready(daemon) and time.monotonic() < ends:
+        time.sleep(0.02)
+    if ready(daemon):
+        assert daemon.healthy(), "READY=1, and no answer"
+    else:
+        assert daemon.process.poll() not in (None, 0), f"neither ready nor ended\n{daemon.log()}"
+        assert any("netscand" in line for line in daemon.log().splitlines()), "ended without a word"
+
+
+def test_a_server_that_answers_nobody_any_more_is_started_anew(lab: Lab) -> None:
+    """ATTACKED M10: the watchdog's fourth tick. The engine, the receive path and the history live all the while."""
+    trigger = lab.folder / "deaf"
+    pattern = r"(    def data_received\(self, data: bytes\) -> None:\n)"
+    daemon = lab.daemon(as_user=True, env=changed(lab, pattern, DEAF.format(str(trigger))))
+    ends = time.monotonic() + DEADLINE
+    while "WATCHDOG=1" not in daemon.notified and time.monotonic() < ends:
+        time.sleep(0.02)
+    trigger.touch()
+    at = time.monotonic()
+    time.sleep(7)
+    late = [fed for fed, said in zip(daemon.notified_at, daemon.notified, strict=False) if said == "WATCHDOG=1"]
+    assert max(late) < at + 4, "systemd goes on being told that all is well"
+    assert "server" in daemon.log(100)

@@ -1,0 +1,63 @@
+"""Memory that is held for clients that do not read: an account cannot fill it by that, nor keep a connection by it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.attacks.account import FIRST, SECOND, THIRD, connected, requests, websockets
+from tests.attacks.conftest import Scene, household
+from tests.attacks.judge import judged
+
+SOCKETS = 60
+DEVICES = 8000
+FAST = {"scan": {"rate": 0, "tries": 4, "interval": 3600, "background_rate": 0.1}, "presence": {}}
+
+SLOW = 75.0
+"""Seconds after which who has not read a word of its answer has no connection any more."""
+
+
+@pytest.fixture(scope="module")
+def large(root: None) -> Iterator[Scene]:
+    """A LAN of thousands: what one client is sent at once is more than anybody's kernel takes."""
+    with household(FAST, network="10.77.0.0/19", count=DEVICES) as made:
+        yield made
+
+
+@pytest.mark.parametrize("query", ["updates=full", "updates=changes"])
+def test_streams_that_are_not_read(large: Scene, attack_seconds: float, query: str) -> None:
+    """ATTACKED M6: 120 streams of two accounts, of which nobody reads a byte; each had a list of its own made."""
+    attackers = [websockets(large.daemon, uid, SOCKETS, b"", query, reads=False) for uid in (FIRST, SECOND)]
+    with judged(large.daemon) as verdict, connected(attack_seconds, *attackers) as fire:
+        outcomes = fire()
+    print(*outcomes, sep="\n")
+    assert all(outcome.opened == SOCKETS for outcome in outcomes)
+    verdict.check(descriptors=6)
+
+
+def test_answers_that_are_not_read(large: Scene, request: pytest.FixtureRequest) -> None:
+    """ATTACKED L2: 120 connections ask for the whole list, and again, and do not read. With --long: they are closed."""
+    long = request.config.getoption("--long")
+    attackers = [
+        requests(large.daemon, uid, SOCKETS, target, again=False, reads=False)
+        for uid, target in ((FIRST, "/api/devices"), (SECOND, "/api/events?limit=5000"))
+    ]
+    with judged(large.daemon) as verdict, connected(SLOW if long else 2.5, *attackers) as fire:
+        outcomes = fire()
+    print(*outcomes, sep="\n")
+    assert all(outcome.opened == SOCKETS for outcome in outcomes)
+    if long:
+        assert not [outcome for outcome in outcomes if outcome.still_open]
+    verdict.check(descriptors=6)
+
+
+@pytest.mark.long
+def test_a_small_answer_that_is_not_read(shared: Scene) -> None:
+    """ATTACKED L2: in one piece, of which the kernel takes a part."""
+    attackers = [requests(shared.daemon, uid, SOCKETS, "/metrics", again=False, reads=False) for uid in (FIRST, SECOND)]
+    with connected(SLOW, *attackers) as fire, judged(shared.daemon) as verdict:
+        outcomes = fire()
+    assert not [outcome for outcome in outcomes if outcome.still_open]
+    with connected(0.1, requests(shared.daemon, THIRD, SOCKETS, "/healthz", again=False)) as fire:
+        (other,) = fire()
+    assert other.finished == SOCKETS
+    verdict.check()

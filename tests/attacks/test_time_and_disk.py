@@ -1,0 +1,212 @@
+"""Clocks and disks that lie while netscand runs: noticed within seconds, shown in `status`, repaired where possible."""
+
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netscand.store import writer
+from tests.attacks.conftest import QUICK, household
+from tests.attacks.judge import judged
+from tests.lab.daemon import Daemon
+from tests.lab.lan import Lab
+from tests.lab.test_daemon import wait_for
+from tests.lab.test_history import number
+from tests.lab.test_ourselves import CLOCK, YEARS, jump_to
+
+# ---- the clock (H5) -------------------------------------------------------------------------------------------------
+
+TRIM_OFTEN = """
+import sys
+class Often:
+    def find_spec(self, name, path=None, target=None):
+        module = sys.modules.get("netscand.store.writer")
+        if hasattr(module, "TRIM_EVERY"):  # imported, and not yet used: the daemon imports more
+            module.TRIM_EVERY = 0.3
+sys.meta_path.insert(0, Often())
+"""
+
+
+def test_a_clock_that_is_wrong_for_seconds_costs_no_event(root: None) -> None:
+    """ATTACKED H5, FAULTS F12: ten years back and ten on, twice, once of them over a restart; what is kept stays kept.
+
+    One event with a stamp of long ago took all that was written before it along.
+    """
+    assert writer.TRIM_EVERY >= 1, "the patch patches nothing"
+    with household(site=CLOCK + TRIM_OFTEN) as scene:
+        daemon, clock = scene.daemon, scene.lab.folder / "site"
+        first = cursors(kept(daemon))
+        joined: list[str] = []
+        for turn, jump in enumerate((-YEARS, YEARS, -YEARS, YEARS)):
+            jump_to(clock, jump)
+            if turn == 2:
+                daemon.restart()
+            for _ in range(2):
+                joined.append(scene.crowd.join(f"10.77.0.{100 + len(joined)}"))
+                wait_for("a newcomer", lambda: daemon.request("GET", f"/api/devices/{joined[-1]}")[0] == 200)
+            jump_to(clock, 0)
+            time.sleep(0.4)
+        daemon.restart()
+        time.sleep(1.5)
+        left = kept(daemon)
+        assert not set(first) - set(cursors(left)), f"{len(left)} events are left"
+        assert set(joined) <= {event["device"]["mac"] for event in left if event["kind"] == "discovered"}
+        assert daemon.get("/api/status")["problems"] == []
+        assert sum(device["label"] is not None for device in daemon.get("/api/devices")["devices"]) == 3
+
+
+def kept(daemon: Daemon) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = daemon.get("/api/events?limit=5000")["events"]
+    return found
+
+
+def cursors(events: list[dict[str, Any]]) -> list[int]:
+    return [number(event) for event in events]
+
+
+# ---- the disk (M7) --------------------------------------------------------------------------------------------------
+
+NOTICED = 10.0
+"""Seconds until it is repaired, or `status` is degraded and says why."""
+
+
+def wal(path: Path) -> Path:
+    return Path(f"{path}-wal")
+
+
+def delete_all(path: Path) -> None:
+    for end in ("", "-wal", "-shm"):
+        Path(f"{path}{end}").unlink(missing_ok=True)
+
+
+def delete_log(path: Path) -> None:
+    wal(path).unlink(missing_ok=True)
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def truncate_log(path: Path) -> None:
+    os.truncate(wal(path), 0)
+
+
+def overwrite_log(path: Path) -> None:
+    with wal(path).open("r+b") as file:
+        file.write(b"\xa5" * max(4096, wal(path).stat().st_size))
+
+
+def replace(path: Path) -> None:
+    """As who puts an old copy back while the daemon runs."""
+    copy = path.with_name("copy")
+    with closing(sqlite3.connect(copy)) as made:
+        made.execute("CREATE TABLE other (x)")
+    shutil.chown(copy, 65534, 65534)
+    copy.chmod(0o600)
+    copy.replace(path)
+
+
+def rename_folder(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("elsewhere"))
+
+
+def garbage_page(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * 8192)
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "deleted": delete_all, "log deleted": delete_log, "truncated": truncate, "log truncated": truncate_log,
+    "log overwritten": overwrite_log, "replaced": replace, "folder renamed": rename_folder, "garbage": garbage_page,
+}  # fmt: skip
+
+
+def whole(daemon: Daemon, path: Path, devices: int) -> str:
+    """Why the history at its path is not all there; empty where it is."""
+    status, answer = daemon.request("GET", "/api/events?limit=5")
+    if status != 200:
+        return f"/api/events: {status} {answer}"
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as database:
+            (found,) = database.execute("SELECT count(*) FROM device").fetchone()
+            return "" if found >= devices else f"{found} of {devices} devices are written down"
+    except sqlite3.Error as wrong:
+        return f"{path.name}: {wrong}"
+
+
+def is_whole(daemon: Daemon, path: Path, devices: int) -> bool:
+    return not whole(daemon, path, devices)
+
+
+def knows(daemon: Daemon, addresses: set[str]) -> bool:
+    return addresses <= daemon.devices().keys()
+
+
+def test_a_history_that_vanishes_or_breaks_is_never_a_silent_ok(lab: Lab) -> None:
+    """ATTACKED M7, FAULTS F8: eight ways, each on a daemon of its own, all at once.
+
+    Within seconds `status` says so, or there is a whole history again; and kill -9 then loses no device.
+    """
+    crowd = lab.crowd()
+    macs = crowd.populate(lab.addresses(12, start=20))
+    daemons: dict[str, tuple[Daemon, Path]] = {}
+    for name in DAMAGES:
+        daemon = lab.daemon(as_user=True, start=False)
+        folder = daemon.folder / "state"
+        folder.mkdir()
+        shutil.chown(folder, 65534, 65534)
+        folder.chmod(0o700)
+        daemon.configure(QUICK | {"history": {"path": str(folder / "h.db")}, "listen": {"tcp": []}})
+        daemon.start(wait=False)
+        daemons[name] = daemon, folder / "h.db"
+    for daemon, path in daemons.values():
+        daemon.wait_ready()
+        wait_for("the household", partial(knows, daemon, set(macs)))
+        wait_for("what is kept", partial(is_whole, daemon, path, len(macs)))
+    before = {name: daemon.devices() for name, (daemon, _) in daemons.items()}
+    for name, (_, path) in daemons.items():
+        DAMAGES[name](path)
+    crowd.join("10.77.0.99")
+    time.sleep(NOTICED)
+    silent = []
+    for name, (daemon, path) in daemons.items():
+        status = daemon.get("/api/status")
+        why = whole(daemon, path, len(macs))
+        print(f"{name}: {status['status']}, {status['problems']}; {why or 'whole'}")
+        if why and not any("history" in problem for problem in status["problems"]):
+            silent.append(f"{name}: {why}")
+        daemon.kill()
+    assert not silent, silent
+    forgotten = []
+    for name, (daemon, path) in daemons.items():
+        with suppress(OSError):
+            path.parent.with_name("elsewhere").rename(path.parent)
+        daemon.start()
+        after = daemon.devices()
+        lost = [ip for ip in macs if after.get(ip, {}).get("first_seen") != before[name][ip]["first_seen"]]
+        if lost:
+            forgotten.append(f"{name}: {len(lost)} of {len(macs)} devices")
+    assert not forgotten, forgotten
+
+
+@pytest.mark.long
+def test_a_clock_that_was_wrong_is_survived_at_the_pace_of_the_product(root: None) -> None:
+    """ATTACKED H5, with nothing patched but the clock."""
+    with household(site=CLOCK) as scene, judged(scene.daemon) as verdict:
+        jump_to(scene.lab.folder / "site", -YEARS)
+        scene.crowd.join("10.77.0.99")
+        time.sleep(4)
+        jump_to(scene.lab.folder / "site", 0)
+        before = kept(scene.daemon)
+        time.sleep(70)
+        after = kept(scene.daemon)
+    assert not set(cursors(before)) - set(cursors(after))
+    verdict.check()
