@@ -1,7 +1,7 @@
 """A host of the LAN that sends frames round and round, at a rate or as fast as it can.
 
-Run by `Frames` in its namespace: says `ready`, sends from the next line of stdin on, and prints a JSON object: how many,
-in how many seconds.
+Run by `Frames` in its namespace: says `ready`, sends from the next line of stdin on, and prints a JSON object: how
+many, in how many seconds.
 """
 
 import contextlib

@@ -100,3 +100,17 @@ def test_a_long_past_is_no_way_to_keep_others_waiting(
     assert beside.finished, "the third account had no answer at all"
     assert beside.took[-1] <= 10 * alone.took[-1] + 0.5
     verdict.check()
+
+
+def test_a_request_costs_what_it_says_and_not_what_it_names(root: None, attack_seconds: float) -> None:
+    """ATTACKED H3: halves of 10.0.0.0/8, where `[[network]]` names that, as sets of 8 million integers each."""
+    halves = [["10.0.0.0/9"], ["10.128.0.0/9"], ["10.0.0.0/10", "10.64.0.0/10"], [f"10.{n}.0.0/16" for n in range(256)]]
+    more = b"".join(frame(json.dumps({"type": "scan_now", "targets": targets}).encode()) for targets in halves)
+    with Lab("10.0.0.0/8") as lab:
+        daemon = lab.daemon(QUICK | {"network": [{"cidr": "10.0.0.0/8"}]}, as_user=True, env=WATCHED)
+        attackers = [websockets(daemon, uid, 2, more, rate=2) for uid in (FIRST, SECOND)]
+        with connected(attack_seconds, *attackers) as fire, judged(daemon) as verdict:
+            outcomes = fire()
+    print(*outcomes, sep="\n")
+    assert all(outcome.sent for outcome in outcomes)
+    verdict.check()
