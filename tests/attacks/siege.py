@@ -1,4 +1,4 @@
-"""A day of a hostile host in simulated time, through the core and into a history on a disk (ATTACKED H2).
+"""A day of a hostile host in simulated time, through the core and into a history on a disk (FAULTS T23).
 
 It makes up devices that answer every request for them, and lets each frame be one that was worth an event: a newcomer,
 one more address, another name, a move, a claim to what another holds, somebody who leaves.

@@ -55,11 +55,11 @@ def sending(host: Host, frames: list[bytes], apart: float) -> Iterator[None]:
         thread.join()
 
 
-# ---- the gateway (M1) -----------------------------------------------------------------------------------------------
+# ---- the gateway (T26) -----------------------------------------------------------------------------------------------
 
 
 def test_who_takes_the_gateways_address_is_told_though_it_has_70_others(shared: Scene) -> None:
-    """ATTACKED M1: a device that is heard at more addresses than a host has is a proxy, and exempt; not at this one.
+    """FAULTS T26: a device that is heard at more addresses than a host has is a proxy, and exempt; not at this one.
 
     A second one that takes it, within the ten minutes for which a conflict is told once, is told as well.
     """
@@ -93,11 +93,11 @@ def answered(daemon: Daemon, address: str) -> bool:
     return daemon.devices().get(address, {}).get("rtt_ms") is not None
 
 
-# ---- presence (M2) --------------------------------------------------------------------------------------------------
+# ---- presence (T27) --------------------------------------------------------------------------------------------------
 
 
 def test_an_answer_of_a_dhcp_server_makes_nobody_present(shared: Scene) -> None:
-    """ATTACKED M2: two hosts acknowledge leases of one that has left, and of one that never was; by their own MACs."""
+    """FAULTS T27: two hosts acknowledge leases of one that has left, and of one that never was; by their own MACs."""
     liars = [shared.lab.host("10.77.0.131"), shared.lab.host("10.77.0.132")]
     made_up = "a4:83:e7:99:99:99"
     with judged(shared.daemon) as verdict:
@@ -126,7 +126,7 @@ def test_an_answer_of_a_dhcp_server_makes_nobody_present(shared: Scene) -> None:
 
 
 def test_replies_in_anothers_name_keep_nobody_present(shared: Scene) -> None:
-    """ATTACKED M2: ARP replies by two hosts' own MACs, that name the victim's, make the kernel call it reachable.
+    """FAULTS T27: ARP replies by two hosts' own MACs, that name the victim's, make the kernel call it reachable.
 
     A device with two addresses, which is unplugged, is told gone no later than without them.
     """
@@ -168,11 +168,11 @@ def offline(scene: Scene, mac: str) -> bool:
     return status == "offline"
 
 
-# ---- names (M2) -----------------------------------------------------------------------------------------------------
+# ---- names (T27) -----------------------------------------------------------------------------------------------------
 
 
 def test_who_answers_in_anothers_name_names_nobody(root: None) -> None:
-    """ATTACKED M2: the mDNS question is heard by all; two hosts answer it from the victim's IP, by their own MACs."""
+    """FAULTS T27: the mDNS question is heard by all; two hosts answer it from the victim's IP, by their own MACs."""
     from scapy.layers.dns import DNS, DNSRR
     from scapy.layers.inet import IP, UDP
     from scapy.layers.l2 import Ether
@@ -221,11 +221,11 @@ def test_who_answers_in_anothers_name_names_nobody(root: None) -> None:
         assert named is None, f"a stranger named it {named}"
 
 
-# ---- our own address (L1) -------------------------------------------------------------------------------------------
+# ---- our own address (T34) -------------------------------------------------------------------------------------------
 
 
 def test_a_claim_to_our_own_address_is_a_conflict_however_long_we_have_it() -> None:
-    """ATTACKED L1: we are heard at it now, not when netlink last said so."""
+    """FAULTS T34: we are heard at it now, not when netlink last said so."""
     world = World([network()])
     world.alive(4)
     world.run(600)
@@ -240,7 +240,7 @@ def test_a_claim_to_our_own_address_is_a_conflict_however_long_we_have_it() -> N
 
 @pytest.mark.long
 def test_a_claim_to_our_own_address_is_a_conflict_on_the_wire(shared: Scene) -> None:
-    """ATTACKED L1, a minute after the last word of netlink."""
+    """FAULTS T34, a minute after the last word of netlink."""
     time.sleep(70)
     liar = shared.lab.host(None)
     with judged(shared.daemon) as verdict, sending(liar, [claim(liar.mac, WATCHER)], 0.5):

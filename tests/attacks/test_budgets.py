@@ -22,7 +22,7 @@ from tests.store.diary import mac as resident
 
 K = EventKind
 
-# ---- the history (H2), in simulated time -----------------------------------------------------------------------------
+# ---- the history (T23), in simulated time -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ K = EventKind
 def test_a_hostile_host_pushes_nobodys_past_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: float, mib: float, residents: int
 ) -> None:
-    """ATTACKED H2: 90 days of a household are all there after a day of it, and the file keeps within its size.
+    """FAULTS T23: 90 days of a household are all there after a day of it, and the file keeps within its size.
 
     In short: ten minutes, against the part of `max_mib` that ten minutes of a day have.
     """
@@ -66,14 +66,14 @@ async def residents_events(book: Diary, residents: int) -> int:
 RATE = 20.0
 """Frames a second of each of two hosts, each frame worth an event at first: more only adds frames that are refused."""
 
-# ---- broadcasts (M9) ------------------------------------------------------------------------------------------------
+# ---- broadcasts (T33) ------------------------------------------------------------------------------------------------
 
 BURST = 3.0
 """Seconds in which what is asked for at once may still be on its way."""
 
 
 def test_scans_of_parts_keep_no_lan_busy(root: None, attack_seconds: float) -> None:
-    """ATTACKED M9: two accounts ask for the two halves of a /24 again and again, each 20 times a second.
+    """FAULTS T33: two accounts ask for the two halves of a /24 again and again, each 20 times a second.
 
     Once what is free is spent, no more broadcasts leave than three times `background_rate`: netscand's own, and those
     that were asked for. The wait between two scans of a whole network was no bound for the scans of its parts.
@@ -94,12 +94,12 @@ def test_scans_of_parts_keep_no_lan_busy(root: None, attack_seconds: float) -> N
     verdict.check()
 
 
-# ---- places (M8) ----------------------------------------------------------------------------------------------------
+# ---- places (T32) ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("owner", "uid"), [("daemon", 1), (str(SECOND), SECOND)], ids=["by name", "by number"])
 def test_the_subordinate_uids_of_an_account_are_its_own(shared_ranges: Scene, owner: str, uid: int) -> None:
-    """ATTACKED M8: one account connects by each of 256 uids of its ranges, and has no more places than by its own."""
+    """FAULTS T32: one account connects by each of 256 uids of its ranges, and has no more places than by its own."""
     daemon = shared_ranges.daemon
     first = RANGES[owner][0]
     with connected(0.1, websockets(daemon, uid, 32, b""), websockets(daemon, first, 256, b"", spread=True)) as fire:
@@ -128,11 +128,11 @@ def shared_ranges(root: None) -> Iterator[Scene]:
         yield made
 
 
-# ---- who leaves (M3) ------------------------------------------------------------------------------------------------
+# ---- who leaves (T28) ------------------------------------------------------------------------------------------------
 
 
 def test_made_up_devices_that_answered_hide_nobodys_leaving(root: None) -> None:
-    """ATTACKED M3: 300 made-up devices of two hosts answer, and fall silent at once; a real one leaves meanwhile."""
+    """FAULTS T28: 300 made-up devices of two hosts answer, and fall silent at once; a real one leaves meanwhile."""
     with household({"presence": {"probe_interval": 1, "patience": [2, 3]}}, network="10.77.0.0/22") as scene:
         crowds = [scene.lab.crowd(seed) for seed in (50, 51)]
         addresses = iter(scene.lab.addresses(600, start=300))
@@ -164,11 +164,11 @@ def confirmed(scene: Scene, macs: set[str]) -> int:
     return sum(device["mac"] in macs and device["rtt_ms"] is not None for device in scene.daemon.devices().values())
 
 
-# ---- what a user said (M4), in simulated time ------------------------------------------------------------------------
+# ---- what a user said (T29), in simulated time ------------------------------------------------------------------------
 
 
 def test_a_flood_forgets_nothing_that_a_user_said() -> None:
-    """ATTACKED M4: 96,000 made-up MACs in 20 minutes, from two hosts, and a device that never answers.
+    """FAULTS T29: 96,000 made-up MACs in 20 minutes, from two hosts, and a device that never answers.
 
     It is spared by `[scan] exclude`, or mute: nobody but the user knows that it is no stranger.
     """

@@ -47,7 +47,7 @@ def ready(daemon: Daemon) -> bool:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_daemon_that_cannot_answer_is_not_ready(lab: Lab, change: str) -> None:
-    """ATTACKED M10: it asks itself first. It was READY, fed its watchdog, and closed every connection unanswered.
+    """FAULTS F24: it asks itself first. It was READY, fed its watchdog, and closed every connection unanswered.
 
     A change that does no harm may be survived: then it answers.
     """
@@ -65,7 +65,7 @@ def test_a_daemon_that_cannot_answer_is_not_ready(lab: Lab, change: str) -> None
 
 
 def test_a_server_that_answers_nobody_any_more_is_started_anew(lab: Lab) -> None:
-    """ATTACKED M10: the watchdog's fourth tick. The engine, the receive path and the history live all the while."""
+    """FAULTS F24: the watchdog's fourth tick. The engine, the receive path and the history live all the while."""
     trigger = lab.folder / "deaf"
     pattern = r"(    def data_received\(self, data: bytes\) -> None:\n)"
     daemon = lab.daemon(as_user=True, env=changed(lab, pattern, DEAF.format(str(trigger))))

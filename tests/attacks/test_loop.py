@@ -32,7 +32,7 @@ NOISE = json.dumps({"type": "none", "more": [{"key": number} for number in range
     ids=["requests", "pings", "long pings", "noise", "wrong requests", "nothing"],
 )
 def test_what_two_accounts_send_holds_nobody_up(shared: Scene, attack_seconds: float, more: bytes) -> None:
-    """ATTACKED H3, H4: 120 WebSockets of two uids, as fast as they are taken."""
+    """FAULTS T24, T25: 120 WebSockets of two uids, as fast as they are taken."""
     attackers = [websockets(shared.daemon, uid, SOCKETS, more) for uid in (FIRST, SECOND)]
     with connected(attack_seconds, *attackers) as fire, judged(shared.daemon) as verdict:
         outcomes = fire()
@@ -46,7 +46,7 @@ def test_what_two_accounts_send_holds_nobody_up(shared: Scene, attack_seconds: f
 def test_answers_without_end_hold_nobody_up(
     root: None, attack_seconds: float, source: str, port: int, rate: float
 ) -> None:
-    """ATTACKED H1: who is asked for a name answers without end: two devices, each as much as twice stopped the daemon.
+    """FAULTS T22: who is asked for a name answers without end: two devices, each as much as twice stopped the daemon.
 
     A name server needs more, for what is no answer to the question costs less: 20,000 a second are 240 Mbit/s.
     """
@@ -71,7 +71,7 @@ def test_answers_without_end_hold_nobody_up(
 def test_a_long_past_is_no_way_to_keep_others_waiting(
     root: None, tmp_path: Path, attack_seconds: float, request: pytest.FixtureRequest
 ) -> None:
-    """ATTACKED M5: two accounts ask 120 at a time for the dearest pages of a history that a hostile host has filled.
+    """FAULTS T30: two accounts ask 120 at a time for the dearest pages of a history that a hostile host has filled.
 
     A third, which asks for the last events, as who was away does, has them nearly as soon as without them.
     """
@@ -103,7 +103,7 @@ def test_a_long_past_is_no_way_to_keep_others_waiting(
 
 
 def test_a_request_costs_what_it_says_and_not_what_it_names(root: None, attack_seconds: float) -> None:
-    """ATTACKED H3: halves of 10.0.0.0/8, where `[[network]]` names that, as sets of 8 million integers each."""
+    """FAULTS T24: halves of 10.0.0.0/8, where `[[network]]` names that, as sets of 8 million integers each."""
     halves = [["10.0.0.0/9"], ["10.128.0.0/9"], ["10.0.0.0/10", "10.64.0.0/10"], [f"10.{n}.0.0/16" for n in range(256)]]
     more = b"".join(frame(json.dumps({"type": "scan_now", "targets": targets}).encode()) for targets in halves)
     with Lab("10.0.0.0/8") as lab:

@@ -25,7 +25,7 @@ def large(root: None) -> Iterator[Scene]:
 
 @pytest.mark.parametrize("query", ["updates=full", "updates=changes"])
 def test_streams_that_are_not_read(large: Scene, attack_seconds: float, query: str) -> None:
-    """ATTACKED M6: 120 streams of two accounts, of which nobody reads a byte; each had a list of its own made."""
+    """FAULTS T31: 120 streams of two accounts, of which nobody reads a byte; each had a list of its own made."""
     attackers = [websockets(large.daemon, uid, SOCKETS, b"", query, reads=False) for uid in (FIRST, SECOND)]
     with judged(large.daemon) as verdict, connected(attack_seconds, *attackers) as fire:
         outcomes = fire()
@@ -35,7 +35,7 @@ def test_streams_that_are_not_read(large: Scene, attack_seconds: float, query: s
 
 
 def test_answers_that_are_not_read(large: Scene, request: pytest.FixtureRequest) -> None:
-    """ATTACKED L2: 120 connections ask for the whole list, and again, and do not read. With --long: they are closed."""
+    """FAULTS T35: 120 connections ask for the whole list, and again, and do not read. With --long: they are closed."""
     long = request.config.getoption("--long")
     attackers = [
         requests(large.daemon, uid, SOCKETS, target, again=False, reads=False)
@@ -52,7 +52,7 @@ def test_answers_that_are_not_read(large: Scene, request: pytest.FixtureRequest)
 
 @pytest.mark.long
 def test_a_small_answer_that_is_not_read(shared: Scene) -> None:
-    """ATTACKED L2: in one piece, of which the kernel takes a part."""
+    """FAULTS T35: in one piece, of which the kernel takes a part."""
     attackers = [requests(shared.daemon, uid, SOCKETS, "/metrics", again=False, reads=False) for uid in (FIRST, SECOND)]
     with connected(SLOW, *attackers) as fire, judged(shared.daemon) as verdict:
         outcomes = fire()

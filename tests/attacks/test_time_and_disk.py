@@ -21,7 +21,7 @@ from tests.lab.test_daemon import wait_for
 from tests.lab.test_history import number
 from tests.lab.test_ourselves import CLOCK, YEARS, jump_to
 
-# ---- the clock (H5) -------------------------------------------------------------------------------------------------
+# ---- the clock (F22) -------------------------------------------------------------------------------------------------
 
 TRIM_OFTEN = """
 import sys
@@ -35,7 +35,7 @@ sys.meta_path.insert(0, Often())
 
 
 def test_a_clock_that_is_wrong_for_seconds_costs_no_event(root: None) -> None:
-    """ATTACKED H5, FAULTS F12: ten years back and ten on, twice, once of them over a restart; what is kept stays kept.
+    """FAULTS F22, F12: ten years back and ten on, twice, once of them over a restart; what is kept stays kept.
 
     One event with a stamp of long ago took all that was written before it along.
     """
@@ -71,7 +71,7 @@ def cursors(events: list[dict[str, Any]]) -> list[int]:
     return [number(event) for event in events]
 
 
-# ---- the disk (M7) --------------------------------------------------------------------------------------------------
+# ---- the disk (F23) --------------------------------------------------------------------------------------------------
 
 NOTICED = 10.0
 """Seconds until it is repaired, or `status` is degraded and says why."""
@@ -151,7 +151,7 @@ def knows(daemon: Daemon, addresses: set[str]) -> bool:
 
 
 def test_a_history_that_vanishes_or_breaks_is_never_a_silent_ok(lab: Lab) -> None:
-    """ATTACKED M7, FAULTS F8: eight ways, each on a daemon of its own, all at once.
+    """FAULTS F23, F8: eight ways, each on a daemon of its own, all at once.
 
     Within seconds `status` says so, or there is a whole history again; and kill -9 then loses no device.
     """
@@ -199,7 +199,7 @@ def test_a_history_that_vanishes_or_breaks_is_never_a_silent_ok(lab: Lab) -> Non
 
 @pytest.mark.long
 def test_a_clock_that_was_wrong_is_survived_at_the_pace_of_the_product(root: None) -> None:
-    """ATTACKED H5, with nothing patched but the clock."""
+    """FAULTS F22, with nothing patched but the clock."""
     with household(site=CLOCK) as scene, judged(scene.daemon) as verdict:
         jump_to(scene.lab.folder / "site", -YEARS)
         scene.crowd.join("10.77.0.99")
