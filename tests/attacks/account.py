@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
 
 
 class Account:
-    """`count` connections of an account, that say `more` without end once they are let; see `connected`.
+    """`count` connections of one account; they send `more` without end once `connected` lets them.
 
     Each sends one of `begin` first, in turn (where it `upgrades`, the answer has to be 101); then `more`, again and
     again: `rate` times a second over all connections, or, with 0, as often as the daemon takes it. `reads`: whether
@@ -60,9 +60,9 @@ class Account:
         space: Space | None = None,
         spread: bool = False,
     ) -> None:
-        said = [begin] if isinstance(begin, bytes) else begin
+        first = [begin] if isinstance(begin, bytes) else begin
         self._options: dict[str, Any] = {
-            "uid": uid, "gid": uid, "nice": NICE, "count": count, "begin": [each.decode("latin-1") for each in said],
+            "uid": uid, "gid": uid, "nice": NICE, "count": count, "begin": [each.decode("latin-1") for each in first],
             "more": more.decode("latin-1"), "upgrades": upgrades, "reads": reads, "again": again, "rate": rate,
             "where": where or str(daemon.socket), "source": source, "spread": spread,
         }  # fmt: skip

@@ -1,7 +1,7 @@
-"""The clients of one hostile account: many connections that say the same, as fast as the daemon takes it.
+"""The clients of a hostile account: many connections that send the same, as fast as the daemon takes it.
 
-Run by tests/attacks/account.py, which documents the options. Options are a JSON object on the first line of stdin; says
-`ready` when the connections are open, begins at the next line, and prints what came of it as a JSON object.
+Run by tests/attacks/account.py, which documents the options: a JSON object on the first line of stdin. Prints `ready`
+when the connections are open, begins at the next line, and prints what came of it as a JSON object.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ class Client:
         return bool(piece)
 
     def write(self, most: int) -> int:
-        """Say more, at most so many bytes; how many, -1 where it is over."""
+        """Send more, at most so many bytes; return how many, -1 where it is over."""
         if not self._rest:
             self._rest = memoryview(self._block)
         try:
@@ -121,7 +121,7 @@ class Crowd:
         self.clients.discard(client)
 
     def turn(self, until: float, *, talk: bool) -> None:
-        """Serve whoever is ready, once."""
+        """Serve each connection that is ready, once."""
         for key, events in self.selector.select(max(0.0, min(0.01, until - time.monotonic()))):
             client = key.data
             alive, was_open = True, client.open
@@ -162,7 +162,7 @@ class Crowd:
             self.turn(ends, talk=True)
         for client in self.clients:
             self.received += client.received
-        over = select.poll()  # whoever does not read is not told in any other way
+        over = select.poll()  # the only sign for a client that does not read
         for client in self.clients:
             over.register(client.sock, 0)
         return {

@@ -1,6 +1,6 @@
 """A host of the LAN that answers a question for its name without end, by mDNS; or any question, as a name server.
 
-Run by `Answers` in the host's namespace: says `ready`; from the first question on it sends datagrams to the port that
+Run by `Answers` in the host's namespace: prints `ready`; from the first question on it sends datagrams to the port that
 asked, at a steady rate, for so many seconds; then prints a JSON object.
 """
 
@@ -56,8 +56,8 @@ class Answers:
 
     def wait(self) -> dict[str, float]:
         """Until all is sent: datagrams `sent`, `questions` seen, `seconds` from the first question."""
-        said, _ = self._process.communicate(timeout=120)
-        found: dict[str, float] = json.loads(said)
+        output, _ = self._process.communicate(timeout=120)
+        found: dict[str, float] = json.loads(output)
         return found
 
 

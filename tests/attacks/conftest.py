@@ -1,4 +1,4 @@
-"""What the attacks share: a household on a LAN, of which the user said some words, and a daemon that knows it."""
+"""Fixtures of the attacks: a household on a LAN, partly annotated by its user, and a daemon that knows it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ QUICK: dict[str, Any] = {
     "presence": {"probe_interval": 1, "patience": [2, 4]},
     "names": {"sources": []},
 }
-"""Who leaves is told within seconds, and nothing but the attack happens."""
+"""A device that leaves is reported within seconds, and nothing but the attack happens."""
 
 
 @dataclass(repr=False)

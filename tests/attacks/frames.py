@@ -1,6 +1,6 @@
 """A host of the LAN that sends frames round and round, at a rate or as fast as it can.
 
-Run by `Frames` in its namespace: says `ready`, sends from the next line of stdin on, and prints a JSON object: how
+Run by `Frames` in its namespace: prints `ready`, sends from the next line of stdin on, and prints a JSON object: how
 many, in how many seconds.
 """
 
@@ -38,8 +38,8 @@ class Frames:
 
     def wait(self) -> dict[str, float]:
         """Until all is sent: how many frames were `sent`, in how many `seconds`."""
-        said, _ = self._process.communicate(timeout=120)
-        found: dict[str, float] = json.loads(said)
+        output, _ = self._process.communicate(timeout=120)
+        found: dict[str, float] = json.loads(output)
         return found
 
 

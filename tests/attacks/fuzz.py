@@ -41,7 +41,7 @@ def cases(
 
 
 def keep(kind: str, name: str, case: bytes) -> str:
-    """Keep a case that failed; what to say of it."""
+    """Keep a case that failed; return a message about it."""
     if name.endswith(".bin"):
         return f"{kind}: {name} of the corpus fails"
     path = CORPUS / kind / f"found-{hashlib.sha256(case).hexdigest()[:12]}.bin"

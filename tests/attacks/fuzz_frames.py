@@ -1,7 +1,7 @@
 """Frames, well made and then wrong in one place, through decoders, inventory, planner, rows and messages.
 
 A case is some hundred frames, by which one LAN lives for a while: their MACs, addresses and names are few, so that they
-meet. Whatever comes of it must be told, stored and read back whole.
+meet. Every event that results must be stored, read back and encoded whole.
 """
 
 import struct
@@ -151,7 +151,7 @@ def frame(random: Random) -> bytes:
 
 
 def seeds() -> Iterator[bytes]:
-    """One of each kind, and what real devices said."""
+    """One of each kind, and frames of real devices."""
     for number, kind in enumerate(dict.fromkeys(KINDS)):
         random = Random(number)
         yield joined([kind(random) for _ in range(24)])
@@ -169,7 +169,7 @@ def make(random: Random, known: Sequence[bytes]) -> bytes:
 
 
 class Lan(World):
-    """One that judges each event as it is told."""
+    """A LAN that checks each event as it is published."""
 
     def __init__(self) -> None:
         self.words = Words()
@@ -191,7 +191,7 @@ class Lan(World):
             self._sent(event)
 
     def _stored(self, event: Event) -> None:
-        """There and back: nothing is lost (tests/store/test_rows.py says what is kept of the device)."""
+        """There and back: nothing is lost (tests/store/test_rows.py checks what is kept of the device)."""
         recorded = self.codec.event(self.codec.row(self.sequence, event, self.clock))
         again = recorded.event
         assert recorded.mac == (event.device.mac if event.device else None)
@@ -202,13 +202,12 @@ class Lan(World):
 
     def _sent(self, event: Event) -> None:
         """As a client reads it: one line of JSON, every name of it fit for a terminal."""
-        told = self.wire.event(f"fuzz-{self.sequence}", event)
-        text = protocol.encode(told)
+        text = protocol.encode(self.wire.event(f"fuzz-{self.sequence}", event))
         again = protocol.encode(protocol.decode_server(text))
         assert msgspec.json.decode(again) == msgspec.json.decode(text), (again, text)
         assert b"\n" not in text
-        for words in strings(msgspec.json.decode(text)):
-            assert words.isprintable(), words
+        for each in strings(msgspec.json.decode(text)):
+            assert each.isprintable(), each
 
     def take(self, raw: bytes) -> None:
         """A frame as the rings give it."""
@@ -256,7 +255,7 @@ def run(case: bytes) -> tuple[float, int]:
 
 
 def _meddle(lan: Lan, random: Random) -> None:
-    """What happens beside frames: words of a user, a link that fails."""
+    """Do what happens beside frames: annotations of a user, a link that fails."""
     devices = [device for device in lan.inventory.devices.values() if not device.is_self]
     if not devices:
         return

@@ -132,9 +132,7 @@ async def exchange(lan: House, parts: Sequence[bytes]) -> bytes:
     """Send these by a connection of their own, half close it when no more comes, and read to its end."""
     loop = asyncio.get_running_loop()
     answer = b""
-    with socket.socket(
-        socket.AF_UNIX
-    ) as sock:  # by hand: what asyncio has to say of ours would be taken for the server's
+    with socket.socket(socket.AF_UNIX) as sock:  # by hand: asyncio's warnings about ours would look like the server's
         sock.setblocking(False)
         await loop.sock_connect(sock, str(lan.path))
         try:

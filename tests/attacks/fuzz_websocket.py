@@ -33,13 +33,13 @@ def frame(random: Random) -> bytes:
     final = 0x80 if random.random() < 0.85 else 0
     reserved = random.choice((0x40, 0x20, 0x10)) if random.random() < 0.05 else 0
     size = len(payload)
-    told = size if random.random() < 0.95 else random.choice((0, 1, 125, 126, 127, 65_536, 2**31, 2**63 - 1))
-    if told < 126 and random.random() < 0.95:
-        length = bytes((told,))
-    elif told < 65_536 and random.random() < 0.95:
-        length = b"\x7e" + told.to_bytes(2)
+    claimed = size if random.random() < 0.95 else random.choice((0, 1, 125, 126, 127, 65_536, 2**31, 2**63 - 1))
+    if claimed < 126 and random.random() < 0.95:
+        length = bytes((claimed,))
+    elif claimed < 65_536 and random.random() < 0.95:
+        length = b"\x7e" + claimed.to_bytes(2)
     else:
-        length = b"\x7f" + told.to_bytes(8)
+        length = b"\x7f" + claimed.to_bytes(8)
     if random.random() < 0.03:  # not masked
         return bytes((final | reserved | opcode,)) + length + payload
     mask = random.choice((bytes(4), random.randbytes(4)))

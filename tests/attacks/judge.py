@@ -4,8 +4,8 @@
         attack()
     verdict.check()
 
-Wall times on a busy machine mean little, so no bound here depends on it: the kernel says how long it kept the daemon's
-thread, though ready to run, without a processor, and that much is taken off. What remains is the daemon's own doing.
+Wall times on a busy machine mean little, so no bound depends on them: the kernel counts how long it kept the daemon's
+thread, though ready to run, without a processor, and that much is subtracted. What remains is the daemon's own doing.
 """
 
 import bisect
@@ -46,11 +46,11 @@ WATCHED = {"WATCHDOG_USEC": "4000000"}
 """For the daemon's environment: a sign of life a second, and none where something was held for two."""
 
 WORDS = ("label", "known", "notes")
-"""What a user says of a device."""
+"""Annotations of a user."""
 
 
 class Verdict:
-    """What was measured; complete after the block of `judged`."""
+    """The measurements; complete after the block of `judged`."""
 
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
@@ -73,9 +73,9 @@ class Verdict:
         self.descriptors = (0, 0)
         """Before, and when the attack was over."""
         self.events: list[dict[str, Any]] = []
-        """What the witness was told."""
+        """The events that the witness received."""
         self.missing: list[str] = []
-        """Cursors of events that it was not told, or told out of order."""
+        """Cursors of events that it did not receive, or not in order."""
         self.words: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
         self.still = 0.0
         self._witness: _Witness | None = None
@@ -100,19 +100,19 @@ class Verdict:
         assert not self.missing, f"the stream lost {len(self.missing)} events: {self.missing[:5]}"
         before, after = self.words
         lost = {mac: (words, after.get(mac)) for mac, words in before.items() if after.get(mac) != words}
-        assert not lost, f"what a user said was lost: {lost}"
+        assert not lost, f"annotations were lost: {lost}"
 
-    def told(self) -> list[dict[str, Any]]:
-        """The events that the witness was told so far; also while the attack goes on."""
+    def received(self) -> list[dict[str, Any]]:
+        """Return the events that the witness received so far; also while the attack goes on."""
         if self._witness is not None:
-            self.events = self._witness.do("told")["events"]
+            self.events = self._witness.do("events")["events"]
         return self.events
 
     def event(self, kind: str, *, seconds: float = DEADLINE / 2, **fields: object) -> dict[str, Any]:
         """Wait for the first event with these fields since the attack began. For within the block."""
         ends = time.monotonic() + seconds
         while True:
-            for event in self.told():
+            for event in self.received():
                 if event["kind"] == kind and all(event[name] == value for name, value in fields.items()):
                     return event
             assert time.monotonic() < ends, f"no {kind} {fields}, but {[event['kind'] for event in self.events][-20:]}"
@@ -150,7 +150,7 @@ def judged(daemon: Daemon, quiet: float = QUIET) -> Iterator[Verdict]:
         verdict.grown = _peak(daemon.pid) - memory
         _answers(verdict, measured)
         _turns(verdict, measured["waits"], before, _metrics(daemon))
-        fed = [at for at, said in zip(daemon.notified_at, tuple(daemon.notified), strict=False) if "WATCHDOG=1" in said]
+        fed = [at for at, sent in zip(daemon.notified_at, tuple(daemon.notified), strict=False) if "WATCHDOG=1" in sent]
         if fed:
             around = [at for at in fed if begun - verdict.still / 4 <= at <= verdict.ended_at]
             stamps = [*around, verdict.ended_at] if around else [begun, verdict.ended_at]
@@ -287,19 +287,19 @@ def _settled(pid: int, before: int) -> int:
 
 
 def _words(daemon: Daemon) -> dict[str, Any]:
-    """MAC → what a user said of it."""
+    """Return MAC → annotations."""
     devices = daemon.get("/api/devices")["devices"]
-    said = {device["mac"]: {name: device.get(name) for name in WORDS} for device in devices}
-    return {mac: words for mac, words in said.items() if any(words.values())}
+    found = {device["mac"]: {name: device.get(name) for name in WORDS} for device in devices}
+    return {mac: words for mac, words in found.items() if any(words.values())}
 
 
 def _missing(daemon: Daemon, witness: _Witness, cursor: str) -> list[str]:
-    """Cursors that the history has and the witness was not told, in their order, each once."""
+    """Return the cursors that the history has and the witness did not receive, or why its order is wrong."""
     last = daemon.get("/api/status")["cursor"]
     ends = time.monotonic() + 5
     while True:
-        told = [event["cursor"] for event in witness.do("told")["events"]]
-        if (told and _number(told[-1]) >= _number(last)) or last == cursor or time.monotonic() > ends:
+        seen = [event["cursor"] for event in witness.do("events")["events"]]
+        if (seen and _number(seen[-1]) >= _number(last)) or last == cursor or time.monotonic() > ends:
             break
         time.sleep(0.05)
     kept: list[str] = []
@@ -311,9 +311,9 @@ def _missing(daemon: Daemon, witness: _Witness, cursor: str) -> list[str]:
         kept += [event["cursor"] for event in answer["events"]]
         since = kept[-1]
     kept = [each for each in kept if _number(each) <= _number(last)]
-    told = [each for each in told if _number(each) <= _number(last)]
-    lost = sorted(set(kept) - set(told), key=_number)
-    return lost or ([] if told == sorted(set(told), key=_number) else ["told out of order, or twice"])
+    seen = [each for each in seen if _number(each) <= _number(last)]
+    lost = sorted(set(kept) - set(seen), key=_number)
+    return lost or ([] if seen == sorted(set(seen), key=_number) else ["out of order, or twice"])
 
 
 def _number(cursor: str) -> int:

@@ -1,4 +1,4 @@
-"""What is believed without proof: presence, names and the gateway's address follow only from who may say so."""
+"""Frames that prove nothing: presence, names and the gateway's address follow only from frames that do."""
 
 import socket
 import threading
@@ -55,13 +55,13 @@ def sending(host: Host, frames: list[bytes], apart: float) -> Iterator[None]:
         thread.join()
 
 
-# ---- the gateway (T26) -----------------------------------------------------------------------------------------------
+# ---- the gateway (T26) ----------------------------------------------------------------------------------------------
 
 
-def test_who_takes_the_gateways_address_is_told_though_it_has_70_others(shared: Scene) -> None:
-    """FAULTS T26: a device that is heard at more addresses than a host has is a proxy, and exempt; not at this one.
+def test_each_taking_of_the_gateways_address_is_reported(shared: Scene) -> None:
+    """FAULTS T26: a device with more addresses than a host has counts as a proxy, and is exempt, but not here.
 
-    A second one that takes it, within the ten minutes for which a conflict is told once, is told as well.
+    A second device that takes it is reported too, within the ten minutes for which a conflict is reported once.
     """
     first, second = shared.lab.host("10.77.0.98"), shared.lab.host("10.77.0.99")
     for host in (first, second):
@@ -93,7 +93,7 @@ def answered(daemon: Daemon, address: str) -> bool:
     return daemon.devices().get(address, {}).get("rtt_ms") is not None
 
 
-# ---- presence (T27) --------------------------------------------------------------------------------------------------
+# ---- presence (T27) -------------------------------------------------------------------------------------------------
 
 
 def test_an_answer_of_a_dhcp_server_makes_nobody_present(shared: Scene) -> None:
@@ -105,7 +105,7 @@ def test_an_answer_of_a_dhcp_server_makes_nobody_present(shared: Scene) -> None:
         verdict.event("discovered", mac=mac)
         shared.crowd.leave(mac)
         verdict.event("offline", mac=mac)
-        before = len(verdict.told())
+        before = len(verdict.received())
         acks = [
             words.dhcp_answer(kind, liar.ip, client, mac=liar.mac, yiaddr=yiaddr)
             for liar in liars
@@ -116,7 +116,7 @@ def test_an_answer_of_a_dhcp_server_makes_nobody_present(shared: Scene) -> None:
             for liar in liars:
                 both.enter_context(sending(liar, [ack for ack in acks if pack_mac(liar.mac) == ack[6:12]], 0.05))
             time.sleep(2.5)
-        after = verdict.told()[before:]
+        after = verdict.received()[before:]
     assert not [event for event in after if event["mac"] in (mac, made_up)], after
     assert shared.daemon.get(f"/api/devices/{mac}")["status"] == "offline"
     assert shared.daemon.request("GET", f"/api/devices/{made_up}")[0] == 404
@@ -128,7 +128,7 @@ def test_an_answer_of_a_dhcp_server_makes_nobody_present(shared: Scene) -> None:
 def test_replies_in_anothers_name_keep_nobody_present(shared: Scene) -> None:
     """FAULTS T27: ARP replies by two hosts' own MACs, that name the victim's, make the kernel call it reachable.
 
-    A device with two addresses, which is unplugged, is told gone no later than without them.
+    A device with two addresses, which is unplugged, is reported offline no later than without them.
     """
     held = ["10.77.0.140", "10.77.0.141"]
     mac = "a4:83:e7:14:00:00"
@@ -157,7 +157,7 @@ def test_replies_in_anothers_name_keep_nobody_present(shared: Scene) -> None:
             wait_for("its end", lambda: offline(shared, mac) or time.monotonic() > begun + 15)
             took = time.monotonic() - begun
     assert offline(shared, mac), "the device that was unplugged is online still"
-    print(f"told gone after {took:.1f} s")
+    print(f"reported offline after {took:.1f} s")
     verdict.check()
     for liar in liars:
         liar.delete()
@@ -168,11 +168,11 @@ def offline(scene: Scene, mac: str) -> bool:
     return status == "offline"
 
 
-# ---- names (T27) -----------------------------------------------------------------------------------------------------
+# ---- names (T27) ----------------------------------------------------------------------------------------------------
 
 
 def test_who_answers_in_anothers_name_names_nobody(root: None) -> None:
-    """FAULTS T27: the mDNS question is heard by all; two hosts answer it from the victim's IP, by their own MACs."""
+    """FAULTS T27: every host receives the mDNS question; two answer it from the victim's IP, by their own MACs."""
     from scapy.layers.dns import DNS, DNSRR
     from scapy.layers.inet import IP, UDP
     from scapy.layers.l2 import Ether
@@ -197,11 +197,11 @@ def test_who_answers_in_anothers_name_names_nobody(root: None) -> None:
                         continue
                     name = "20.0.77.10.in-addr.arpa."
                     record = DNSRR(rrname=name, type="PTR", ttl=120, rdata="hacked-name.local.")
-                    said = DNS(id=int.from_bytes(question[2]), qr=1, aa=1, qd=[], an=[record])
+                    message = DNS(id=int.from_bytes(question[2]), qr=1, aa=1, qd=[], an=[record])
                     for to, there in ((WATCHER, scene.lab.watcher.mac), ("224.0.0.251", "01:00:5e:00:00:fb")):
                         head = Ether(src=liar.mac, dst=there) / IP(src=victim, dst=to, ttl=255)
                         port = question[1] if to == WATCHER else 5353
-                        sock.send(bytes(head / UDP(sport=5353, dport=port) / said))
+                        sock.send(bytes(head / UDP(sport=5353, dport=port) / message))
                     answers[number] += 1
                 ear.close()
 
@@ -221,11 +221,11 @@ def test_who_answers_in_anothers_name_names_nobody(root: None) -> None:
         assert named is None, f"a stranger named it {named}"
 
 
-# ---- our own address (T34) -------------------------------------------------------------------------------------------
+# ---- our own address (T34) ------------------------------------------------------------------------------------------
 
 
 def test_a_claim_to_our_own_address_is_a_conflict_however_long_we_have_it() -> None:
-    """FAULTS T34: we are heard at it now, not when netlink last said so."""
+    """FAULTS T34: we hold it now, not when netlink last reported it."""
     world = World([network()])
     world.alive(4)
     world.run(600)
@@ -240,7 +240,7 @@ def test_a_claim_to_our_own_address_is_a_conflict_however_long_we_have_it() -> N
 
 @pytest.mark.long
 def test_a_claim_to_our_own_address_is_a_conflict_on_the_wire(shared: Scene) -> None:
-    """FAULTS T34, a minute after the last word of netlink."""
+    """FAULTS T34, a minute after the last message of netlink."""
     time.sleep(70)
     liar = shared.lab.host(None)
     with judged(shared.daemon) as verdict, sending(liar, [claim(liar.mac, WATCHER)], 0.5):

@@ -22,7 +22,7 @@ from tests.store.diary import mac as resident
 
 K = EventKind
 
-# ---- the history (T23), in simulated time -----------------------------------------------------------------------------
+# ---- the history (T23), in simulated time ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ async def residents_events(book: Diary, residents: int) -> int:
 RATE = 20.0
 """Frames a second of each of two hosts, each frame worth an event at first: more only adds frames that are refused."""
 
-# ---- broadcasts (T33) ------------------------------------------------------------------------------------------------
+# ---- broadcasts (T33) -----------------------------------------------------------------------------------------------
 
 BURST = 3.0
 """Seconds in which what is asked for at once may still be on its way."""
@@ -94,7 +94,7 @@ def test_scans_of_parts_keep_no_lan_busy(root: None, attack_seconds: float) -> N
     verdict.check()
 
 
-# ---- places (T32) ----------------------------------------------------------------------------------------------------
+# ---- places (T32) ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("owner", "uid"), [("daemon", 1), (str(SECOND), SECOND)], ids=["by name", "by number"])
@@ -128,7 +128,7 @@ def shared_ranges(root: None) -> Iterator[Scene]:
         yield made
 
 
-# ---- who leaves (T28) ------------------------------------------------------------------------------------------------
+# ---- who leaves (T28) -----------------------------------------------------------------------------------------------
 
 
 def test_made_up_devices_that_answered_hide_nobodys_leaving(root: None) -> None:
@@ -150,7 +150,7 @@ def test_made_up_devices_that_answered_hide_nobodys_leaving(root: None) -> None:
             left_at = time.monotonic()
             verdict.event("offline", mac=scene.macs[gone])
             took = time.monotonic() - left_at
-    print(f"told after {took:.1f} s; {Counter(event['kind'] for event in verdict.events)}")
+    print(f"reported after {took:.1f} s; {Counter(event['kind'] for event in verdict.events)}")
     assert took < 12
     assert not [event for event in verdict.events if event["kind"] == "network_silent"]
     real = set(scene.macs.values())
@@ -164,13 +164,13 @@ def confirmed(scene: Scene, macs: set[str]) -> int:
     return sum(device["mac"] in macs and device["rtt_ms"] is not None for device in scene.daemon.devices().values())
 
 
-# ---- what a user said (T29), in simulated time ------------------------------------------------------------------------
+# ---- annotations (T29), in simulated time ---------------------------------------------------------------------------
 
 
-def test_a_flood_forgets_nothing_that_a_user_said() -> None:
+def test_a_flood_evicts_no_annotated_device() -> None:
     """FAULTS T29: 96,000 made-up MACs in 20 minutes, from two hosts, and a device that never answers.
 
-    It is spared by `[scan] exclude`, or mute: nobody but the user knows that it is no stranger.
+    `[scan] exclude` spares it, or it is mute: only the user knows that it is no stranger.
     """
     world = World()
     world.alive(6)

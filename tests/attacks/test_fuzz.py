@@ -34,16 +34,16 @@ def seed() -> int:
 
 
 def test_frames(seconds: float, seed: int, caplog: pytest.LogCaptureFixture) -> None:
-    """FAULTS T8, T12: no frame raises, is slow, fills a log or is lost on its way to the client."""
+    """FAULTS T8, T12: no frame raises, is slow or fills a log; no event is lost on its way to the client."""
     caplog.set_level(logging.DEBUG)
     slowest, events = 0.0, 0
     for name, case in cases("frames", seconds, seed, fuzz_frames.make):
         try:
-            took, told = fuzz_frames.run(case)
+            took, published = fuzz_frames.run(case)
             assert took < fuzz_frames.SLOW, f"a frame took {took:.3f} s"
         except Exception:
             pytest.fail(keep("frames", name, case), pytrace=True)
-        slowest, events = max(slowest, took), events + told
+        slowest, events = max(slowest, took), events + published
     print(f"slowest frame {1000 * slowest:.1f} ms, {events} events")
     assert events > 100 * seconds, "hardly anything came of it: it proves nothing"
     assert not caplog.records
@@ -112,7 +112,7 @@ def test_websocket(tmp_path: Path, seconds: float, seed: int, caplog: pytest.Log
 
 @pytest.mark.parametrize("kind", fuzz.KINDS)
 def test_the_corpus_is_what_is_written(kind: str) -> None:
-    """The same each time: whoever changes a fuzzer writes it anew, by `python -m tests.attacks.fuzz`."""
+    """The same each time. After a change of a fuzzer: `python -m tests.attacks.fuzz`."""
     made = {"frames": fuzz_frames, "http": fuzz_http, "websocket": fuzz_websocket}[kind]
     written = [path.read_bytes() for path in sorted((CORPUS / kind).glob("seed-*.bin"))]
     assert written == list(made.seeds())

@@ -36,7 +36,7 @@ ROUTES = (
     ids=["all", *(route[:24] for route in ROUTES)],
 )  # fmt: skip
 def test_a_flood_of_requests(shared: Scene, attack_seconds: float, routes: tuple[str, ...]) -> None:
-    """120 connections of two accounts ask as soon as they are answered."""
+    """FAULTS T39: 120 connections of two accounts ask as soon as they are answered."""
     attackers = [requests(shared.daemon, uid, SOCKETS, *routes) for uid in (FIRST, SECOND)]
     with judged(shared.daemon) as verdict, connected(attack_seconds, *attackers) as fire:
         outcomes = fire()
@@ -89,7 +89,7 @@ AMBIGUOUS = {
 
 @pytest.mark.parametrize("fields", AMBIGUOUS.values(), ids=AMBIGUOUS)
 def test_an_ambiguous_request_ends_its_connection(shared: Scene, fields: bytes) -> None:
-    """What is behind it is never taken for a request: nothing is smuggled past whoever stands in front of us."""
+    """FAULTS T38: what follows it is never taken for a request, so that nothing is smuggled past a proxy."""
     hidden = b"GET /api/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
     asked = b"POST /api/scan HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n" + fields + b"\r\n"
     with socket.socket(socket.AF_UNIX) as sock:
@@ -115,7 +115,7 @@ def test_an_ambiguous_request_ends_its_connection(shared: Scene, fields: bytes) 
 def test_strangers_of_many_addresses(
     root: None, attack_seconds: float, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Two hosts connect from eight addresses each, as often as they can; whoever has a token is served meanwhile."""
+    """Two hosts connect from eight addresses each, as often as they can; a token holder is served meanwhile."""
 
     def config(lab: Lab) -> dict[str, Any]:
         path = token_file(lab.folder, 0o600)
@@ -173,7 +173,7 @@ def talk(count: int, seed: int) -> list[bytes]:
 
 
 def test_a_flood_of_talk(root: None, attack_seconds: float) -> None:
-    """Two hosts talk as fast as they can in the names of made-up devices; a real one leaves, and is told gone."""
+    """Two hosts talk as fast as they can in the names of made-up devices; a real one leaves, and is reported."""
     with household() as scene:
         hosts = [scene.lab.host(None) for _ in range(2)]
         floods = [Frames(host, talk(6000, seed), 0, attack_seconds) for seed, host in enumerate(hosts)]
@@ -186,7 +186,7 @@ def test_a_flood_of_talk(root: None, attack_seconds: float) -> None:
             sent = [flood.wait() for flood in floods]
             verdict.event("offline", mac=scene.macs[gone])
             took = time.monotonic() - begun
-    print(sent, f"told gone after {took:.1f} s")
+    print(sent, f"reported offline after {took:.1f} s")
     real = set(scene.macs.values()) - {scene.macs[gone]}
     assert not [event for event in verdict.events if event["kind"] == "offline" and event["mac"] in real]
     assert sum(each["sent"] for each in sent) > 20_000 * attack_seconds
@@ -194,7 +194,7 @@ def test_a_flood_of_talk(root: None, attack_seconds: float) -> None:
 
 
 def test_changes_of_addresses_and_links(root: None, attack_seconds: float) -> None:
-    """Thousands of addresses, routes and links come and go on this host: nobody is called offline for it."""
+    """FAULTS F25: thousands of addresses and links come and go on this host: nobody is reported offline for it."""
     many = [f"10.{60 + number // 200}.{number % 200}.1/24" for number in range(1000)]
     links = [f"link add extra{number} type bridge" for number in range(60)]
     there = [f"addr add {address} dev extra0" for address in many]

@@ -1,4 +1,4 @@
-"""A library that changes: a daemon that cannot answer says so and ends, or is started anew; it is never silent."""
+"""A library that changes: a daemon that cannot answer ends with a message, or is restarted; it is never silent."""
 
 import re
 import shutil
@@ -42,7 +42,7 @@ def changed(lab: Lab, pattern: str, by: str) -> dict[str, str]:
 
 
 def ready(daemon: Daemon) -> bool:
-    return any("READY=1" in said for said in daemon.notified)
+    return any("READY=1" in sent for sent in daemon.notified)
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -61,10 +61,10 @@ def test_a_daemon_that_cannot_answer_is_not_ready(lab: Lab, change: str) -> None
         assert daemon.healthy(), "READY=1, and no answer"
     else:
         assert daemon.process.poll() not in (None, 0), f"neither ready nor ended\n{daemon.log()}"
-        assert any("netscand" in line for line in daemon.log().splitlines()), "ended without a word"
+        assert any("netscand" in line for line in daemon.log().splitlines()), "it ended without a message"
 
 
-def test_a_server_that_answers_nobody_any_more_is_started_anew(lab: Lab) -> None:
+def test_a_server_that_stops_answering_is_restarted(lab: Lab) -> None:
     """FAULTS F24: the watchdog's fourth tick. The engine, the receive path and the history live all the while."""
     trigger = lab.folder / "deaf"
     pattern = r"(    def data_received\(self, data: bytes\) -> None:\n)"
@@ -75,6 +75,6 @@ def test_a_server_that_answers_nobody_any_more_is_started_anew(lab: Lab) -> None
     trigger.touch()
     at = time.monotonic()
     time.sleep(7)
-    late = [fed for fed, said in zip(daemon.notified_at, daemon.notified, strict=False) if said == "WATCHDOG=1"]
-    assert max(late) < at + 4, "systemd goes on being told that all is well"
+    late = [fed for fed, sent in zip(daemon.notified_at, daemon.notified, strict=False) if sent == "WATCHDOG=1"]
+    assert max(late) < at + 4, "it goes on feeding the watchdog"
     assert "server" in daemon.log(100)

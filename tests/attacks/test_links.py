@@ -19,7 +19,7 @@ from tests.lab.test_daemon import wait_for
 
 @pytest.mark.parametrize("kind", ["link", "hard link", "link to a folder"])
 def test_a_reload_changes_the_mode_of_its_own_socket_alone(lab: Lab, kind: str) -> None:
-    """FAULTS T36: who may write to the socket's folder puts something of the daemon's user in its place, and SIGHUP follows."""
+    """FAULTS T36: others may write to the folder, and put a file of the daemon's user in the socket's place."""
     secret = lab.folder / "secret"
     secret.mkdir() if "folder" in kind else secret.write_text("x")
     shutil.chown(secret, NOBODY, NOBODY)
@@ -48,7 +48,7 @@ def reloaded(daemon: Daemon, times: int) -> bool:
 
 
 def test_a_cursor_is_not_written_through_a_link(lab: Lab) -> None:
-    """FAULTS T37: `watch --cursor-file`, in a folder where others have planted the name under which it is first written."""
+    """FAULTS T37: `watch --cursor-file`, where others have planted the name under which it is first written."""
     daemon = lab.daemon(QUICK)
     (folder := lab.folder / "shared").mkdir()
     folder.chmod(0o1777)

@@ -71,7 +71,7 @@ def test_answers_without_end_hold_nobody_up(
 def test_a_long_past_is_no_way_to_keep_others_waiting(
     root: None, tmp_path: Path, attack_seconds: float, request: pytest.FixtureRequest
 ) -> None:
-    """FAULTS T30: two accounts ask 120 at a time for the dearest pages of a history that a hostile host has filled.
+    """FAULTS T30: two accounts ask, 120 at a time, for the most expensive pages of a history full of renamings.
 
     A third, which asks for the last events, as who was away does, has them nearly as soon as without them.
     """

@@ -13,7 +13,7 @@ DEVICES = 8000
 FAST = {"scan": {"rate": 0, "tries": 4, "interval": 3600, "background_rate": 0.1}, "presence": {}}
 
 SLOW = 75.0
-"""Seconds after which who has not read a word of its answer has no connection any more."""
+"""Seconds after which a client that has not read its answer has lost its connection."""
 
 
 @pytest.fixture(scope="module")

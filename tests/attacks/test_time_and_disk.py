@@ -21,7 +21,7 @@ from tests.lab.test_daemon import wait_for
 from tests.lab.test_history import number
 from tests.lab.test_ourselves import CLOCK, YEARS, jump_to
 
-# ---- the clock (F22) -------------------------------------------------------------------------------------------------
+# ---- the clock (F22) ------------------------------------------------------------------------------------------------
 
 TRIM_OFTEN = """
 import sys
@@ -71,10 +71,10 @@ def cursors(events: list[dict[str, Any]]) -> list[int]:
     return [number(event) for event in events]
 
 
-# ---- the disk (F23) --------------------------------------------------------------------------------------------------
+# ---- the disk (F23) -------------------------------------------------------------------------------------------------
 
 NOTICED = 10.0
-"""Seconds until it is repaired, or `status` is degraded and says why."""
+"""Seconds until it is repaired, or `status` is degraded with the reason."""
 
 
 def wal(path: Path) -> Path:
@@ -153,7 +153,7 @@ def knows(daemon: Daemon, addresses: set[str]) -> bool:
 def test_a_history_that_vanishes_or_breaks_is_never_a_silent_ok(lab: Lab) -> None:
     """FAULTS F23, F8: eight ways, each on a daemon of its own, all at once.
 
-    Within seconds `status` says so, or there is a whole history again; and kill -9 then loses no device.
+    Within seconds `status` reports it, or there is a whole history again; and kill -9 then loses no device.
     """
     crowd = lab.crowd()
     macs = crowd.populate(lab.addresses(12, start=20))

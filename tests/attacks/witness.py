@@ -5,7 +5,7 @@ it was cut; and samples how long the kernel made the daemon wait for a processor
 the daemon's. Commands are lines on stdin; the answer to each is a JSON object on one line of stdout.
 
     begin    forget what was measured so far
-    told     the events that came since `begin`
+    events   the events that came since `begin`
     end      what was measured since `begin`, and the events
 
 Arguments: SOCKET PID UID NICE.
@@ -193,7 +193,7 @@ def main() -> None:
                 for table in (waits.samples, asker.answers, asker.failures, subscriber.lost):
                     table.clear()
                 answer: dict[str, Any] = {"cursor": subscriber.cursor}
-            case "told":
+            case "events":
                 answer = {"events": subscriber.events[events_from:]}
             case "end":
                 while (since := asker.asking_since) is not None and time.monotonic() - since < LONGEST + 1:
