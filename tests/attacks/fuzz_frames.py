@@ -27,122 +27,149 @@ from tests.store.diary import BOOT, FakeClock
 SLOW = 0.05
 """Seconds of processor for one frame, with all that comes of it."""
 
-MACS = [bytes.fromhex(f"02000000000{number:x}") for number in range(10)] + [
-    b"\xff" * 6,
-    bytes(6),
-    b"\x01\0\x5e\0\0\xfb",
+STATIONS = [bytes.fromhex(f"02000000000{number:x}") for number in range(10)]
+OTHER_MACS = [b"\xff" * 6, bytes(6), b"\x01\0\x5e\0\0\xfb", b"\x33\x33\0\0\0\1"]
+HOSTS = [
+    ip_address(text).packed for text in ("10.0.0.1", "10.0.0.2", *(f"10.0.0.{number}" for number in range(10, 22)))
 ]
-IPS = [ip_address(text).packed for text in (
-    "10.0.0.1", "10.0.0.2", *(f"10.0.0.{number}" for number in range(10, 22)), "0.0.0.0", "255.255.255.255",
-    "10.0.0.255", "192.168.9.9", "224.0.0.251", "127.0.0.1",
+OTHER_IPS = [ip_address(text).packed for text in (
+    "0.0.0.0", "255.255.255.255", "10.0.0.31", "10.0.0.0", "192.168.9.9", "224.0.0.251", "127.0.0.1",
 )]  # fmt: skip
-IPS_6 = [ip_address(text).packed for text in (
-    "::", "::1", "fe80::1", "fe80::2", "fe80::3", "2001:db8::5", "ff02::1", "ff02::fb", "ff02::1:ff00:1",
+LOCAL = [ip_address(text).packed for text in ("fe80::1", "fe80::2", "fe80::3", "fe80::4")]
+OTHER_IPS_6 = [ip_address(text).packed for text in (
+    "::", "::1", "2001:db8::5", "ff02::1", "ff02::fb", "ff02::1:ff00:1",
 )]  # fmt: skip
 NAMES = [
-    b"phone",
-    b"printer",
-    b"x" * 63,
-    b"\xff\xfe",
-    "Zo\u00eb".encode(),
-    b"a.b",
-    b"\x1b[2J",
-    b"",
-    b"\0",
-    b"_http",
-    b"local",
-]
+    b"phone", b"printer", b"tv", b"x" * 63, b"\xff\xfe", "Zo\u00eb".encode(), b"a.b", b"\x1b[2J", b"\xe2\x80\xaegpj",
+    b"\0", b"\n", b"_http", b"local",
+]  # fmt: skip
+SOME = 0.9
+"""How often a field holds what it should."""
+
+
+def mac_of(random: Random) -> bytes:
+    return random.choice(STATIONS if random.random() < SOME else OTHER_MACS)
+
+
+def ip_of(random: Random) -> bytes:
+    return random.choice(HOSTS if random.random() < SOME else OTHER_IPS)
+
+
+def ip6_of(random: Random) -> bytes:
+    return random.choice(LOCAL if random.random() < SOME else OTHER_IPS_6)
+
 
 # ---- frames that are well made --------------------------------------------------------------------------------------
 
 
 def arp(random: Random) -> bytes:
-    sender, target = random.choice(MACS), random.choice(MACS)
-    source = sender if random.random() < 0.8 else random.choice(MACS)
-    operation = random.choice((1, 1, 2, 2, 3, 8, 0xFFFF))
-    body = struct.pack("!HHBBH", 1, 0x800, 6, 4, operation) + sender + random.choice(IPS) + target + random.choice(IPS)
-    return random.choice(MACS) + source + b"\x08\x06" + body + bytes(18)
+    sender = mac_of(random)
+    source = sender if random.random() < SOME else mac_of(random)
+    operation = random.choice((1, 1, 1, 2, 2, 2, 3, 8, 0xFFFF))
+    own = ip_of(random)
+    target = own if random.random() < 0.3 else ip_of(random)
+    body = struct.pack("!HHBBH", 1, 0x800, 6, 4, operation) + sender + own + mac_of(random) + target
+    return b"\xff" * 6 + source + b"\x08\x06" + body + bytes(18)
 
 
-def udp4(random: Random, source: int, to: int, message: bytes) -> bytes:
-    datagram = struct.pack("!HHHH", source, to, 8 + len(message), 0) + message
-    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 1, 0, random.choice((255, 255, 1, 64)), 17, 0)
-    packet = head + random.choice(IPS) + random.choice(IPS) + datagram
-    return random.choice(MACS) + random.choice(MACS) + b"\x08\x00" + packet
+def udp4(random: Random, mac: bytes, own: bytes, ports: tuple[int, int], message: bytes) -> bytes:
+    datagram = struct.pack("!HHHH", *ports, 8 + len(message), 0) + message
+    ttl = 255 if random.random() < SOME else random.choice((0, 1, 64))
+    head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 1, 0, ttl, 17, 0)
+    return b"\xff" * 6 + mac + b"\x08\x00" + head + own + b"\xff" * 4 + datagram
 
 
-def ipv6(random: Random, kind: int, content: bytes) -> bytes:
-    head = struct.pack("!IHBB", 0x6000_0000, len(content), kind, random.choice((255, 255, 255, 1)))
-    packet = head + random.choice(IPS_6) + random.choice(IPS_6) + content
-    return random.choice(MACS) + random.choice(MACS) + b"\x86\xdd" + packet
+def ipv6(random: Random, mac: bytes, own: bytes, kind: int, content: bytes) -> bytes:
+    hops = 255 if random.random() < SOME else 1
+    head = struct.pack("!IHBB", 0x6000_0000, len(content), kind, hops)
+    return b"\x33\x33\0\0\0\1" + mac + b"\x86\xdd" + head + own + random.choice(OTHER_IPS_6) + content
 
 
 def dhcp(random: Random) -> bytes:
-    options = b"\x35\x01" + bytes((random.randrange(10),))
-    for code in random.sample((12, 12, 50, 54, 60, 61, 81, 55, 0, 52), random.randrange(5)):
-        value = random.choice((*NAMES, *IPS[:8], b"\0\0\0" + random.choice(NAMES), random.randbytes(4)))
+    mac = mac_of(random)
+    options = b"\x35\x01" + bytes((random.choice((1, 1, 3, 3, 3, 4, 7, 8, 2, 5, 0, 9)),))
+    for code in random.sample((12, 50, 54, 60, 61, 81, 55, 0, 52), random.randrange(5)):
+        text = random.choice(NAMES)
+        value = {12: text, 50: ip_of(random), 54: ip_of(random), 60: text, 81: b"\0\0\0" + text}.get(code, b"\1\2")
         options += bytes((code, len(value))) + value if code else b"\0"
-    fixed = struct.pack("!BBBBIHH", random.choice((1, 2)), 1, 6, 0, 7, 0, 0)
-    fixed += b"".join(random.choice(IPS) for _ in range(4)) + random.choice(MACS) + bytes(10 + 192)
-    ports = random.choice(((68, 67), (67, 68), (67, 67)))
-    return udp4(random, *ports, fixed + b"\x63\x82\x53\x63" + options + b"\xff")
+    client = mac if random.random() < SOME else mac_of(random)
+    answer = random.random() < 0.3
+    fixed = struct.pack("!BBBBIHH", 1 + answer, 1, 6, 0, 7, 0, 0)
+    own = ip_of(random) if answer or random.random() < 0.3 else bytes(4)
+    fixed += (bytes(4) if answer else own) + (ip_of(random) if answer else bytes(4)) + bytes(8)
+    fixed += client + bytes(10 + 192)
+    ports = (67, 68) if answer else (68, 67)
+    return udp4(random, mac, own, ports, fixed + b"\x63\x82\x53\x63" + options + b"\xff")
 
 
-def name(random: Random) -> bytes:
-    labels = [random.choice(NAMES)[:63] for _ in range(random.randrange(1, 4))] + [b"local"] * (random.random() < 0.7)
-    whole = b"".join(bytes((len(label),)) + label for label in labels if label)
-    return random.choice((whole + b"\0", whole + b"\0", b"\xc0\x0c", whole + b"\xc0\x0c", b"\0"))
+def name(random: Random, *, local: bool = True) -> bytes:
+    labels = [random.choice(NAMES) for _ in range(random.choice((1, 1, 1, 2, 3)))] + [b"local"] * local
+    whole = b"".join(bytes((len(label),)) + label for label in labels)
+    return whole + (b"\0" if random.random() < SOME else random.choice((b"\xc0\x0c", b"\xc0\x40", b"\xff\xff", b"")))
 
 
-def record(random: Random) -> bytes:
-    kind = random.choice((1, 12, 16, 28, 33, 33, 32, 47))
-    content = random.choice((random.choice(IPS), random.choice(IPS_6), name(random), bytes(6) + name(random)))
-    klass = random.choice((1, 0x8001, 255))
-    return name(random) + struct.pack("!HHIH", kind, klass, random.choice((0, 120, 2**31)), len(content)) + content
+def record(random: Random, own: bytes) -> bytes:
+    """One of mDNS; most give the sender's own address a name."""
+    kind = 1 if len(own) == 4 else 28
+    content = own
+    if random.random() < 0.3:
+        kind = random.choice((12, 16, 33, 47, 1, 28))
+        content = random.choice((ip_of(random), ip6_of(random), name(random), bytes(6) + name(random)))
+    klass = random.choice((1, 0x8001, 0x8001, 255))
+    ttl = random.choice((120, 120, 0, 2**31))
+    return name(random) + struct.pack("!HHIH", kind, klass, ttl, len(content)) + content
 
 
-def dns(random: Random, port: int) -> bytes:
-    questions = [
-        name(random) + struct.pack("!HH", random.choice((1, 12, 32, 33, 255)), 1) for _ in range(random.randrange(2))
-    ]
-    records = [record(random) for _ in range(random.randrange(5))]
-    flags = random.choice((0x8400, 0x8500, 0, 0x2910, 0xA800, 0x8403))
-    counts = len(questions), random.randrange(len(records) + 1), 0, 0
-    head = struct.pack("!HHHHHH", random.randrange(3), flags, *counts)
-    message = head + b"".join(questions) + b"".join(records)
-    if port == 5353 and random.random() < 0.3:
-        return ipv6(random, 17, struct.pack("!HHHH", port, port, 8 + len(message), 0) + message)
-    return udp4(random, port, port, message)
+def mdns(random: Random) -> bytes:
+    own = ip_of(random) if random.random() < 0.7 else ip6_of(random)
+    questions = [name(random) + struct.pack("!HH", 12, 1) for _ in range(random.choice((0, 0, 0, 1)))]
+    records = [record(random, own) for _ in range(random.randrange(1, 5))]
+    flags = 0x8400 if random.random() < SOME else random.choice((0, 0x8403, 0x8C00))
+    message = struct.pack("!HHHHHH", 0, flags, len(questions), len(records), 0, 0) + b"".join(questions + records)
+    if len(own) == 4:
+        return udp4(random, mac_of(random), own, (5353, 5353), message)
+    return ipv6(random, mac_of(random), own, 17, struct.pack("!HHHH", 5353, 5353, 8 + len(message), 0) + message)
+
+
+def nbns(random: Random) -> bytes:
+    """A registration (RFC 1002, 4.2.2)."""
+    padded = random.choice(NAMES)[:15].ljust(15) + bytes((random.choice((0, 0, 0x20, 0x1B)),))
+    encoded = b"\x20" + b"".join(bytes((0x41 + (byte >> 4), 0x41 + (byte & 15))) for byte in padded) + b"\0"
+    own = ip_of(random)
+    kind = 0x20 if random.random() < SOME else random.choice((0x21, 1))
+    asked = encoded + struct.pack("!HH", kind, 1)
+    more = b"\xc0\x0c" + struct.pack("!HHIHH", kind, 1, 300, 6, random.choice((0, 0, 0x8000))) + own
+    flags = 0x2910 if random.random() < SOME else random.choice((0x8500, 0x2810, 0x3110))
+    message = struct.pack("!HHHHHH", 5, flags, 1, 0, 0, 1) + asked + more
+    return udp4(random, mac_of(random), own, (137, 137), message)
 
 
 def neighbour(random: Random) -> bytes:
-    kind = random.choice((133, 134, 135, 136, 128, 129))
-    content = bytes((kind, 0)) + bytes(2) + random.randbytes(4)
+    mac, own = mac_of(random), ip6_of(random)
+    kind = random.choice((133, 134, 135, 136, 136, 129))
+    content = bytes((kind, 0)) + bytes(2) + random.choice((b"\x60", b"\x20", b"\0", b"\xff")) + random.randbytes(3)
     if kind == 134:
         content += random.randbytes(8)
     elif kind >= 135:
-        content += random.choice(IPS_6)
+        content += own if kind == 136 and random.random() < SOME else ip6_of(random)
     for _ in range(random.randrange(3)):
-        content += bytes((random.choice((1, 2, 3, 25)), random.choice((1, 1, 1, 0, 2, 255)))) + random.choice(MACS)
-    return ipv6(random, 58, content)
+        size = 1 if random.random() < SOME else random.choice((0, 2, 255))
+        content += bytes((random.choice((1, 2, 2, 3, 25)), size)) + (mac if random.random() < SOME else mac_of(random))
+    return ipv6(random, mac, own if random.random() < SOME else bytes(16), 58, content)
 
 
-KINDS: tuple[Callable[[Random], bytes], ...] = (
-    arp, arp, arp, dhcp, lambda random: dns(random, 5353), lambda random: dns(random, 137), neighbour, neighbour,
-)  # fmt: skip
+KINDS: tuple[Callable[[Random], bytes], ...] = (arp, arp, arp, dhcp, dhcp, mdns, mdns, nbns, neighbour, neighbour)
 
 
 def frame(random: Random) -> bytes:
     """One that is well made, or nearly: a field with a value that it should not have, a length that is not so."""
     made = random.choice(KINDS)(random)
     luck = random.random()
-    if luck < 0.5:
+    if luck < 0.6:
         return made
-    if luck < 0.8:  # one field, and be it a length, a count or a pointer
+    if luck < 0.85:  # one field, and be it a length, a count or a pointer
         place = random.randrange(12, len(made) - 1)
-        value = random.choice(
-            (bytes((random.choice(INTERESTING),)), random.choice(IPS), random.choice(MACS), b"\xc0\x0c")
-        )
+        value = random.choice((bytes((random.choice(INTERESTING),)), ip_of(random), mac_of(random), b"\xc0\x0c"))
         return made[:place] + value + made[place + len(value) :]
     return broken(random, made)
 
@@ -181,7 +208,7 @@ class Lan(World):
 
     @staticmethod
     def network() -> Network:
-        return network("10.0.0.0/24", gateway="10.0.0.1")
+        return network("10.0.0.0/27", gateway="10.0.0.1")
 
     def _tell(self, events: Sequence[Event]) -> None:  # type: ignore[override]
         for event in events:
@@ -235,7 +262,7 @@ def strings(value: object) -> Iterator[str]:
 def run(case: bytes) -> tuple[float, int]:
     """Live through a case; the processor's seconds of the slowest frame, and the events. Raises whatever is wrong."""
     lan = Lan()
-    lan.hosts = {(2, ip(f"10.0.0.{number}")): MACS[number - 10] for number in range(10, 16)}  # type: ignore[misc]
+    lan.hosts = {(2, ip(f"10.0.0.{number}")): STATIONS[number - 10] for number in range(10, 16)}  # type: ignore[misc]
     random = Random(len(case))
     slowest = 0.0
     for number, raw in enumerate(parted(case)):
@@ -243,7 +270,7 @@ def run(case: bytes) -> tuple[float, int]:
         lan.take(raw)
         slowest = max(slowest, thread_time() - begun)
         if number % 8 == 0:
-            lan.run(random.choice((0.01, 0.5, 20.0)))
+            lan.run(random.choice((0.01, 0.01, 0.5, 20.0)))
         if number % 40 == 39:
             _meddle(lan, random)
     lan.run(120)
