@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 from tests.lab.lan import Host
 
@@ -61,15 +62,30 @@ class Answers:
         return found
 
 
-def asked(frame: bytes, port: int) -> tuple[str, int, bytes, bytes] | None:
-    """Who asks (address and port), the number and the name of its question; None for any other frame."""
+class Question(NamedTuple):
+    """A message that asks for names."""
+
+    address: str
+    port: int
+    number: int
+    content: bytes
+    """Its questions, as they stand in the message."""
+
+
+def asked(frame: bytes, port: int) -> Question | None:
+    """Return what a frame asks at `port`; None for any other frame."""
     if frame[12:14] != b"\x08\x00" or frame[23] != 17:
         return None
     udp = 14 + 4 * (frame[14] & 0x0F)
     if int.from_bytes(frame[udp + 2 : udp + 4]) != port or frame[udp + 10] & 0x80:
         return None
-    message = frame[udp + 8 :]
-    return socket.inet_ntoa(frame[26:30]), int.from_bytes(frame[udp : udp + 2]), message[:2], message[12:-4]
+    from_port, number = int.from_bytes(frame[udp : udp + 2]), int.from_bytes(frame[udp + 8 : udp + 10])
+    return Question(socket.inet_ntoa(frame[26:30]), from_port, number, frame[udp + 20 :])
+
+
+def reverse(address: str) -> bytes:
+    """Return the name that stands for an address, as in a message."""
+    return encoded(*(part.encode() for part in reversed(address.split("."))), b"in-addr", b"arpa")
 
 
 def main() -> None:
@@ -82,7 +98,6 @@ def main() -> None:
     out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     out.bind((own, port))
     out.setblocking(False)
-    about = encoded(*reversed([part.encode() for part in own.split(".")]))[:-1]
     print("ready", flush=True)
     sent = questions = 0
     begun: float | None = None
@@ -92,12 +107,12 @@ def main() -> None:
     while time.monotonic() < ends:
         wait = 0.0005 if begun is not None else 1.0
         if select.select([ear], [], [], wait)[0]:
-            found = asked(ear.recv(2048), port)
-            if found is not None and found[0] != own and (port == 53 or found[3].startswith(about)):
+            question = asked(ear.recv(2048), port)
+            if question and question.address != own and (port != 5353 or reverse(own) in question.content):
                 questions += 1
-                to = found[0], found[1]
-                number = int.from_bytes(found[2])
-                answer = long_answer(found[3], number) if port == 5353 else many_records(number ^ 1)
+                to = question.address, question.port
+                right, wrong = question.number, question.number ^ 1
+                answer = long_answer(reverse(own), right) if port == 5353 else many_records(wrong)
                 if begun is None:
                     begun = time.monotonic()
                     ends = begun + seconds

@@ -193,14 +193,13 @@ def test_who_answers_in_anothers_name_names_nobody(root: None) -> None:
                         question = asked(ear.recv(2048), 5353)
                     except TimeoutError:
                         continue
-                    if question is None or question[0] != WATCHER:
+                    if question is None or question.address != WATCHER:
                         continue
-                    name = "20.0.77.10.in-addr.arpa."
-                    record = DNSRR(rrname=name, type="PTR", ttl=120, rdata="hacked-name.local.")
-                    message = DNS(id=int.from_bytes(question[2]), qr=1, aa=1, qd=[], an=[record])
+                    record = DNSRR(rrname="20.0.77.10.in-addr.arpa.", type="PTR", ttl=120, rdata="hacked-name.local.")
+                    message = DNS(id=question.number, qr=1, aa=1, qd=[], an=[record])
                     for to, there in ((WATCHER, scene.lab.watcher.mac), ("224.0.0.251", "01:00:5e:00:00:fb")):
                         head = Ether(src=liar.mac, dst=there) / IP(src=victim, dst=to, ttl=255)
-                        port = question[1] if to == WATCHER else 5353
+                        port = question.port if to == WATCHER else 5353
                         sock.send(bytes(head / UDP(sport=5353, dport=port) / message))
                     answers[number] += 1
                 ear.close()
