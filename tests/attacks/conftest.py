@@ -85,4 +85,4 @@ def shared(root: None) -> Iterator[Scene]:
 @pytest.fixture
 def attack_seconds(request: pytest.FixtureRequest) -> float:
     """How long an attack lasts: some seconds, and with --long as long as it took to do harm at first."""
-    return 12.0 if request.config.getoption("--long") else 2.5
+    return 12.0 if request.config.getoption("--long") else 1.5

@@ -144,7 +144,6 @@ def test_made_up_devices_that_answered_hide_nobodys_leaving(root: None) -> None:
             wait_for("their answers", lambda: confirmed(scene, made_up) > 200)
             for crowd in crowds:
                 crowd.conditions(loss=1.0)
-            time.sleep(2)
             gone = next(iter(scene.macs))
             scene.crowd.leave(gone)
             left_at = time.monotonic()

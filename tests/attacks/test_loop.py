@@ -28,8 +28,17 @@ NOISE = json.dumps({"type": "none", "more": [{"key": number} for number in range
 
 @pytest.mark.parametrize(
     "more",
-    [frame(SMALL), frame(b"", 0x9), frame(b"x" * 125, 0x9), frame(NOISE), frame(b"{}"), frame(b"")],
-    ids=["requests", "pings", "long pings", "noise", "wrong requests", "nothing"],
+    [
+        pytest.param(frame(SMALL), id="requests"),
+        pytest.param(frame(b"", 0x9), id="pings"),
+        pytest.param(frame(NOISE), id="noise"),
+        pytest.param(frame(b""), id="nothing"),
+        pytest.param(frame(b"x" * 125, 0x9), id="long pings", marks=pytest.mark.long),
+        pytest.param(frame(b"{}"), id="wrong requests", marks=pytest.mark.long),
+        pytest.param(frame(b'{"type": "set_interval", "seconds": 5}'), id="intervals", marks=pytest.mark.long),
+        pytest.param(frame(b"{}", 0x2), id="binary", marks=pytest.mark.long),
+        pytest.param(frame(b"", 0xA), id="pongs", marks=pytest.mark.long),
+    ],
 )
 def test_what_two_accounts_send_holds_nobody_up(shared: Scene, attack_seconds: float, more: bytes) -> None:
     """FAULTS T24, T25: 120 WebSockets of two uids, as fast as they are taken."""
@@ -42,7 +51,14 @@ def test_what_two_accounts_send_holds_nobody_up(shared: Scene, attack_seconds: f
     verdict.check()
 
 
-@pytest.mark.parametrize(("source", "port", "rate"), [("mdns", 5353, 2626.0), ("dns", 53, 20_000.0)])
+@pytest.mark.parametrize(
+    ("source", "port", "rate"),
+    [
+        pytest.param("mdns", 5353, 2626.0, id="mdns"),
+        pytest.param("dns", 53, 20_000.0, id="name server"),
+        pytest.param("nbns", 137, 20_000.0, id="nbns", marks=pytest.mark.long),
+    ],
+)
 def test_answers_without_end_hold_nobody_up(
     root: None, attack_seconds: float, source: str, port: int, rate: float
 ) -> None:

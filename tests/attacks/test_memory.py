@@ -41,7 +41,7 @@ def test_answers_that_are_not_read(large: Scene, request: pytest.FixtureRequest)
         requests(large.daemon, uid, SOCKETS, target, again=False, reads=False)
         for uid, target in ((FIRST, "/api/devices"), (SECOND, "/api/events?limit=5000"))
     ]
-    with judged(large.daemon) as verdict, connected(SLOW if long else 2.5, *attackers) as fire:
+    with judged(large.daemon) as verdict, connected(SLOW if long else 1.5, *attackers) as fire:
         outcomes = fire()
     print(*outcomes, sep="\n")
     assert all(outcome.opened == SOCKETS for outcome in outcomes)
