@@ -33,8 +33,8 @@ ANSWERED = 0.25
 HELD = 0.05
 """Seconds that one turn of the loop may take. Only a daemon that has the metric can be held to it."""
 
-FED = 0.5
-"""Seconds that a sign of life for the watchdog may be late."""
+FED = 0.75
+"""Seconds that a sign of life for the watchdog may be late, waits taken off: it is received in this process, too."""
 
 GROWN = 64.0
 """MiB of memory at the peak, more than before the attack."""
@@ -67,7 +67,7 @@ class Verdict:
         self.long_turns = 0
         """Turns of more than 50 ms, by the wall clock."""
         self.pause = 0.0
-        """Seconds between two signs of life for the watchdog, at most."""
+        """Seconds between two signs of life for the watchdog, at most, waits taken off."""
         self.grown = 0.0
         """MiB."""
         self.descriptors = (0, 0)
@@ -154,7 +154,8 @@ def judged(daemon: Daemon, quiet: float = QUIET) -> Iterator[Verdict]:
         if fed:
             around = [at for at in fed if begun - verdict.still / 4 <= at <= verdict.ended_at]
             stamps = [*around, verdict.ended_at] if around else [begun, verdict.ended_at]
-            verdict.pause = max(later - at for at, later in pairwise(stamps))
+            pause = max(later - at for at, later in pairwise(stamps))
+            verdict.pause = pause - _Waits(measured["waits"]).most(pause)
         verdict.events = measured["events"]
         verdict.words = verdict.words[0], _words(daemon)
         verdict.missing = [*measured["lost"], *_missing(daemon, witness, verdict.cursor)]

@@ -18,6 +18,7 @@ from tests.attacks.conftest import QUICK, household
 from tests.attacks.judge import judged
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
+from tests.lab.spaces import DEADLINE
 from tests.lab.test_daemon import wait_for
 from tests.lab.test_history import number
 from tests.lab.test_ourselves import CLOCK, YEARS, jump_to
@@ -176,7 +177,7 @@ def test_a_history_that_vanishes_or_breaks_is_never_a_silent_ok(lab: Lab) -> Non
         daemon.start(wait=False)
         daemons[name] = daemon, folder / "h.db"
     for daemon, path in daemons.values():
-        daemon.wait_ready()
+        daemon.wait_ready(DEADLINE)
         wait_for("the household", partial(knows, daemon, set(macs)))
         wait_for("what is kept", partial(is_whole, daemon, path, len(macs)))
     before = {name: daemon.devices() for name, (daemon, _) in daemons.items()}
