@@ -52,6 +52,8 @@ class Http(web.RequestHandler):
         connection.spoke()
         if isinstance(exc, ConnectionError) or (status >= 500 and connection.half_answered):
             raise ConnectionResetError("gone, or half answered already")  # aiohttp closes it
+        if isinstance(exc, UnicodeError):  # aiohttp repeats an Expect that is no UTF-8, and fails at that
+            status = 400
         if status >= 500:
             log.error("a request failed", exc_info=exc)
         answer = refusal(Refused(CODES.get(status, "bad_request"), "not a request of HTTP/1.1", status))

@@ -416,6 +416,7 @@ def test_nothing_a_client_sends_is_a_500(tmp_path: Path, target: bytes, query: d
         b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n",
         b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /healthz HTTP/1.1\r\nHost: x\r\n\x00: y\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nExpect: \xff\xfe\r\n\r\n",
     ],
 )  # fmt: skip
 def test_what_is_no_http_is_answered_in_our_shape_and_not_logged(
