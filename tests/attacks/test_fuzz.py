@@ -57,7 +57,7 @@ def test_frames(seconds: float, seed: int, caplog: pytest.LogCaptureFixture) -> 
 class Resolving(FakeScanner):
     """Takes requests for scans as the planner does."""
 
-    def scan_now(self, targets: Sequence[str]) -> int:
+    def scan_now(self, targets: Sequence[str], account: Hashable = None) -> int:
         resolve(targets, list(self.networks.values()))
         self.scan_id += 1
         return self.scan_id

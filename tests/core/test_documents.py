@@ -82,7 +82,7 @@ def row_of(budget: budgets.Budget) -> str:
     granted = (budget.at_once, 3_600 * budget.per_second)
     for_each = (budget.for_each_address[0], 3_600 * budget.for_each_address[1])
     cells = [
-        (f"{most:g}" if most else "by the configuration") + (f", or {each:.3g} for each address" if each else "")
+        (f"{most:.9g}" if most else "–") + (f", or {each:.3g} for each address" if each else "")
         for most, each in zip(granted, for_each, strict=True)
     ]
     return f"| `{budget.name}` | {budget.spender} | {budget.limits} | {' | '.join(cells)} |"
