@@ -10,8 +10,8 @@ from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip,
 from netscand.core.proxies import MOST_ADDRESSES, Proxies
 from netscand.core.strangers import may_change
 
-MOST_UNCONFIRMED = 8
-"""Addresses that a device may have that never answered us: more are not taken, so that made-up ones cost little."""
+FEW = 8
+"""Addresses of a device that never answered us, so that made-up ones cost little; or that answers for others."""
 
 CONFLICT_WITHIN = 60.0
 """Seconds in which two devices that claim one address are in conflict; later, the address has moved. It has not, while
@@ -223,7 +223,7 @@ class Addresses:
 
     def _may_add(self, device: Device, now: float) -> bool:
         """Return whether a device may have one address more; if so, it is paid for."""
-        if device.is_proxy or (not device.confirmed and len(device.addresses) >= MOST_UNCONFIRMED):
+        if (device.is_proxy or not device.confirmed) and len(device.addresses) >= FEW:
             return False
         return may_change(self._budgets, ADDRESSES, device, now)
 
@@ -285,7 +285,7 @@ class Addresses:
         """Drop the addresses that a device seems to have given up: not heard at for long, while it was at another."""
         if device.is_proxy:
             self._proxies.look_again(device, now)
-        if len(device.addresses) < 2 or device.is_self:
+        if len(device.addresses) < 2 or device.is_self or device.is_proxy:
             return ()
         events = []
         for old in tuple(device.addresses):

@@ -20,25 +20,26 @@ def is_resident(device: Device, now: float) -> bool:
 
 def could_change(budgets: Budgets, row: Budget, device: Device, now: float) -> bool:
     """Return whether `may_change` would allow it, and spend nothing."""
-    return budgets.has(row, device.mac, now) and _payer(budgets, device, now) is not None
+    return budgets.has(row, device.mac, now) and (said_of(device) or _payer(budgets, device, now) is not None)
 
 
 def may_change(budgets: Budgets, row: Budget, device: Device, now: float) -> bool:
     """Return whether a device may cause one more event of the kind that `row` limits; if so, it is spent."""
+    if said_of(device):
+        return budgets.take(row, device.mac, now)
     payer = _payer(budgets, device, now)
     if payer is None:
         budgets.refuse(_shared(device, now), now)
         return False
-    return budgets.take(row, device.mac, now) and (said_of(device) or budgets.take(*payer, now))
+    return budgets.take(row, device.mac, now) and budgets.take(*payer, now)
 
 
 def _payer(budgets: Budgets, device: Device, now: float) -> tuple[Budget, Hashable] | None:
-    """Return the budget that pays for a device, and its spender; None: none has anything left."""
-    shared = _shared(device, now), device.interface
-    if said_of(device) or budgets.has(*shared, now):
-        return shared
-    own = FIRST_CHANGES, device.mac
-    return own if budgets.has(*own, now) else None
+    """Return the budget that pays for a device without a user's words, and its spender; None: nothing is left."""
+    shared = _shared(device, now)
+    if budgets.has(shared, device.interface, now):
+        return shared, device.interface
+    return (FIRST_CHANGES, device.mac) if budgets.has(FIRST_CHANGES, device.mac, now) else None
 
 
 def _shared(device: Device, now: float) -> Budget:

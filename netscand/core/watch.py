@@ -103,6 +103,7 @@ class Watch:
         if verdict is Verdict.NETWORK_SILENT:
             self.place.change(replace(network, state=NetworkState.SILENT))
             self._doubt(network.id, reason, now, heard_since=at)
+            self._schedule(device)
             there = still_there(self.addresses.devices(network.id), network.id, reason, now, at)
             return (Event(EventKind.NETWORK_SILENT, now, network.id, reason=reason), *there)
         if at <= now:

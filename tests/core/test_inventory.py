@@ -391,6 +391,16 @@ def test_after_ten_minutes_of_doubt_silence_is_taken_for_what_it_is() -> None:
     assert all(600 <= event.at - silent.at < 605 for event in offline)
 
 
+def test_who_was_about_to_leave_as_its_network_fell_silent_is_no_longer_doubted_than_others() -> None:
+    """Its own verdict was forgotten: `unknown` until it was heard again."""
+    world = World([network(interval=86_400)])
+    world.alive(5)
+    world.run(60)
+    world.hosts.clear()
+    world.run(900)
+    assert [event.kind for event in world.events[-6:]] == [K.NETWORK_SILENT] + [K.OFFLINE] * 5
+
+
 def test_four_of_five_that_leave_at_once_are_doubted_too() -> None:
     """An access point perhaps; the others go on. The doubt lasts until one of the silent is heard, or ten minutes."""
     world = World()

@@ -349,5 +349,5 @@ def test_one_that_never_answered_has_few_addresses() -> None:
     world = with_ipv6()
     for number in range(100):
         world._hear(Observation(world.now, 2, mac(9), v6(number + 1), Evidence.NDP))
-    assert len(world.inventory.devices[mac(9)].addresses) == addresses.MOST_UNCONFIRMED
-    assert len(world.of(EventKind.ADDRESS_ADDED)) < addresses.MOST_UNCONFIRMED
+    assert len(world.inventory.devices[mac(9)].addresses) == addresses.FEW
+    assert len(world.of(EventKind.ADDRESS_ADDED)) < addresses.FEW
