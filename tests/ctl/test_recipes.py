@@ -23,6 +23,12 @@ PAGES = sorted(path for path in (ROOT / "docs/recipes").glob("*.md") if path.nam
 Recipe = Callable[..., None]
 
 
+def needs(program: str) -> pytest.MarkDecorator:
+    """Skip where a program that a recipe calls is not installed; in CI it has to be."""
+    missing = shutil.which(program) is None
+    return pytest.mark.skipif(missing, reason=f"not installed: {program}; sudo ./dev setup --test installs it")
+
+
 def command_of(page: Path) -> str:
     """The first command on a page."""
     found = re.search(r"```sh\n(netscanctl .*?)\n```", page.read_text(), re.DOTALL)
@@ -110,6 +116,7 @@ def test_of_a_network_no_mail_is_sent() -> None:
 # ---- a webhook
 
 
+@needs("curl")
 def test_a_webhook(recipe: Recipe, daemon: FakeDaemon) -> None:
     """Also where the first attempt is turned away for a while."""
     hooks = Hooks(503)
@@ -139,6 +146,7 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Bro
         yield made, f"127.0.0.1 -p {port}"
 
 
+@needs("mosquitto_pub")
 def test_an_mqtt_message(recipe: Recipe, daemon: FakeDaemon, broker: tuple[Broker | Mosquitto, str]) -> None:
     made, place = broker
     told = came(device(8))
@@ -153,6 +161,7 @@ def test_an_mqtt_message(recipe: Recipe, daemon: FakeDaemon, broker: tuple[Broke
 PHONE, ATTRIBUTES = "homeassistant/device_tracker/netscand_a483e7000007/config", "netscand/a483e7000007"
 
 
+@needs("mosquitto_pub")
 def test_presence_in_home_assistant(recipe: Recipe, daemon: FakeDaemon, broker: tuple[Broker | Mosquitto, str]) -> None:
     made, place = broker
     daemon.devices[0].known = True
@@ -233,6 +242,7 @@ def test_only_who_is_known_is_told() -> None:
         assert hear(snapshot(device(7), device(8, known=True))) == ["config", "a483e7000008"]
 
 
+@needs("mosquitto_pub")
 def test_a_broker_that_is_not_there_ends_it(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "docs/recipes/home_assistant.py", "--all", "-h", "127.0.0.1", "-p", "1"], cwd=ROOT,
