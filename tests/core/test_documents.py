@@ -57,17 +57,32 @@ def test_the_protocol_page_names_the_protocol() -> None:
 
 
 def test_every_test_that_a_page_names_is_there() -> None:
-    for page in DOCS.glob("*.md"):
+    for page in DOCS.rglob("*.md"):
         for test in re.findall(r"`((?:core|ctl|lab|serve|store|system|web)/test_\w+\.py)`", page.read_text()):
             assert (DOCS.parent / "tests" / test).exists(), f"{page.name} names {test}"
 
 
-def test_every_page_that_is_linked_is_there() -> None:
-    for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
-        for link in page.read_text().split("](")[1:]:
-            target = link.split(")")[0].split("#")[0]
-            if target and "://" not in target:
-                assert (page.parent / target).exists(), f"{page.name} links {target}"
+PAGES = sorted({*DOCS.parent.glob("*.md"), *DOCS.rglob("*.md"), *(DOCS.parent / ".github").rglob("*.md")})
+TESTS_PAGES = sorted((DOCS.parent / "tests").rglob("*.md"))
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *TESTS_PAGES], ids=lambda page: str(page.relative_to(DOCS.parent)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """A relative link names a file that exists and, after #, a heading in it."""
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        name, _, anchor = link.partition("#")
+        if "://" in link:
+            continue
+        target = page.parent / name if name else page
+        assert target.exists(), f"links {link}"
+        assert not anchor or anchor in anchors(target), f"links {link}: no such heading"
 
 
 def test_the_house_page_names_every_room_of_the_core() -> None:
