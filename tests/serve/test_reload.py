@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from netscand import config, protocol
 from netscand.serve.listen import BadAddress
 from netscand.serve.tokens import TokensRefused
-from tests.serve.house import TOKENS, hear, house, token_file
+from tests.serve.house import TOKENS, allowed, hear, house, token_file
 
 
 def test_a_token_that_is_gone_ends_what_it_opened(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_token_that_is_gone_ends_what_it_opened(tmp_path: Path) -> None:
             root = await lan.ws()
             await hear(root)
             (tmp_path / "tokens").write_text(f"admin {TOKENS['admin']}\n")
-            lan.server.reload(config.Access(**access))
+            lan.server.reload(allowed(**access))
             lan.scanner.join(77)
             with pytest.raises(ConnectionClosed):
                 await hear(streams["read"])

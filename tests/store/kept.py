@@ -13,7 +13,7 @@ from netscand.serve.hub import Hub
 from netscand.serve.server import Server
 from netscand.serve.translate import Translator
 from netscand.store.history import History
-from tests.serve.house import FakeScanner, House
+from tests.serve.house import FakeScanner, House, allowed
 
 
 class Kept(FakeScanner):
@@ -48,7 +48,7 @@ async def kept_house(path: Path, **access: Any) -> AsyncIterator[tuple[House, Ke
     history = History(config.History(path=str(path / "h.db")), devices, translator, hub.release, lambda mac: None)
     scanner = Kept(hub, history, devices)
     listen = config.Listen(unix=str(path / "s"), tcp=("127.0.0.1:0",))
-    server = Server(scanner, hub, listen, config.Access(**access), translator, (), history)
+    server = Server(scanner, hub, listen, allowed(**access), translator, (), history)
     history.open()
     await server.open()
     try:
