@@ -41,7 +41,7 @@ MAY = {
         "the client is thin: it starts fast and runs where no scapy is",
     ),
 }  # fmt: skip
-TAKEN = {"data_received"}
+TAKEN = {"data_received", "get_extra_info"}
 """Names that asyncio gives."""
 
 
