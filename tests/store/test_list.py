@@ -81,6 +81,7 @@ def test_who_resumes_over_what_is_missing_is_told(tmp_path: Path) -> None:
                 assert "~" not in answer["cursor"], "who resumes goes on so"
                 async with lan.ws(f"?updates=changes&since={good.replace('-', '~')}") as client:
                     assert isinstance(await hear(client), protocol.Resumed)
+                    client.transport.abort()
             for wrong in ("~", "k3f9~", "~7", f"{cursors[0]}~1"):
                 assert (await ask(lan, f"since={wrong}"))[0] in (400, 410)
             assert mac(1) in scanner.devices
