@@ -59,6 +59,24 @@ def dev_run(lab: Lab) -> "Iterator[subprocess.Popen[str]]":
         lab.watcher.space.end(process)
 
 
+@pytest.mark.parametrize("planted", ["a link", "a folder"])
+def test_dev_run_writes_nothing_where_another_user_leads_it(lab: Lab, planted: str) -> None:
+    """In a folder that others may write to, what has the name already may be theirs."""
+    victim, state = lab.folder / "victim", lab.folder / "state"
+    victim.mkdir()
+    if planted == "a link":
+        state.symlink_to(victim)
+    else:
+        state.mkdir()
+        (state / "log").symlink_to(victim / "log")
+    os.chown(state, 12_345, 12_345, follow_symlinks=False)
+    with dev_run(lab) as process:
+        assert process.wait(DEADLINE) == 1
+        assert process.stdout is not None
+        assert "belongs to another user" in process.stdout.read()
+    assert not list(victim.iterdir())
+
+
 def pid_of(lab: Lab, word: str) -> int:
     """The one process in the watcher's namespace whose command line has `word`."""
     pids = [int(pid) for pid in command("ip", "netns", "pids", lab.watcher.space.name).split()]

@@ -1,6 +1,7 @@
 """The history under a real daemon: kills, full and read-only disks, broken files, a second daemon, restarts."""
 
 import json
+import os
 import sqlite3
 import subprocess
 import threading
@@ -251,6 +252,47 @@ def test_a_broken_file_is_set_aside_and_the_daemon_runs(lab: Lab) -> None:
     assert aside.read_bytes().startswith(b"no database any more")
     assert aside.name in daemon.get("/api/status")["problems"][0]
     assert daemon.log().count("set aside") >= 1
+
+
+@pytest.mark.parametrize("harm", ["deleted", "truncated"])
+def test_a_history_that_is_harmed_is_noticed_and_written_anew(lab: Lab, harm: str) -> None:
+    """ATTACKED M7: within 10 s `status` says so, at the pace of the product; then kill -9 loses no device."""
+    crowd = lab.crowd()
+    addresses = set(lab.addresses(12, start=50))
+    crowd.populate(sorted(addresses))
+    daemon = lab.daemon(QUICK, as_user=True)
+    until(lambda: addresses <= set(daemon.devices()), "all are found")
+    cursor = daemon.get("/api/status")["cursor"]
+    time.sleep(3)
+    assert daemon.get("/api/status")["status"] == "ok"
+    harmed_at = time.monotonic()
+    for end in ("", "-wal"):
+        path = Path(f"{daemon.history}{end}")
+        if harm == "deleted":
+            path.unlink()
+        else:
+            os.truncate(path, 0)
+    until(lambda: any("the history" in problem for problem in daemon.get("/api/status")["problems"]), "it is noticed")
+    assert time.monotonic() < harmed_at + 10
+    until(lambda: stored_devices(daemon) >= len(addresses), "they are written again")
+    crowd.join(lab.addresses(1, start=99)[0])
+    until(lambda: daemon.get("/api/events?last=1&kind=discovered")["events"], "it is read and written")
+    if harm == "deleted":
+        assert daemon.request("GET", f"/api/events?since={cursor}")[0] == 200, "nothing is missing"
+    daemon.kill()
+    daemon.start()
+    assert addresses <= set(daemon.devices())
+    assert daemon.get("/api/status")["status"] == "ok"
+
+
+def stored_devices(daemon: Daemon) -> int:
+    """How many a start would know."""
+    try:
+        with closing(sqlite3.connect(f"file:{daemon.history}?mode=ro", uri=True)) as database:
+            (count,) = database.execute("SELECT count(*) FROM device").fetchone()
+            return int(count)
+    except sqlite3.Error:
+        return 0
 
 
 def test_a_second_daemon_on_one_history_ends_and_names_the_first(lab: Lab) -> None:
