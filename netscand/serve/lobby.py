@@ -22,7 +22,7 @@ STRANGERS = 4
 """Strangers have this part of all connections."""
 
 UNREAD_IN_ALL = 2 * UNREAD.at_once
-"""Bytes that all clients together may leave unread, however many accounts they are."""
+"""Bytes that are kept for all clients together, however many accounts they are."""
 
 
 class Lobby:
