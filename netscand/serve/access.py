@@ -8,12 +8,15 @@ import struct
 from collections.abc import Hashable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import NamedTuple
 
 from multidict import CIMultiDictProxy
 
 from netscand import config
 from netscand.serve.answers import Refused
+from netscand.serve.fair import Account
 from netscand.serve.rights import Role
+from netscand.serve.subordinates import read_subordinates
 from netscand.serve.tokens import read_tokens, token_in, unknown
 from netscand.serve.whose import owner
 
@@ -31,7 +34,8 @@ class Peer:
     """Who is at the other end of a connection."""
 
     key: Hashable
-    """Whom its connections are counted for: one uid, by the Unix socket or on loopback, or one TCP address."""
+    """Whom its connections are counted for: a uid with its subordinates, by the Unix socket or on loopback, or a TCP
+    address."""
     role: Role
     unix: bool
     privileged: bool
@@ -41,6 +45,16 @@ class Peer:
     port: int = 0
     tls: bool = False
 
+
+class Admitted(NamedTuple):
+    """What a request may, and whose turns and budgets it takes."""
+
+    role: Role
+    account: Account
+
+
+STRANGERS: Account = "strangers"
+"""Whoever has no role: they share one account."""
 
 ORIGIN = re.compile(r"(https?)://((?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)")
 """RFC 6454, section 6.2, and nothing that a lenient parser could take for another host."""
@@ -58,26 +72,28 @@ class Guard:
         self._others = Role[access.others.upper()]
         self._hosts = frozenset(host.lower() for host in access.allowed_hosts)
         self._origins = frozenset(origin.lower().rstrip("/") for origin in access.allowed_origins)
+        self._subordinates = read_subordinates()
         self.group = _gid(access.group)
         """The gid of `[access] group`; None where the system has no such group."""
 
     def peer(self, sock: socket.socket, *, tls: bool = False) -> Peer:
         """Tell who connected. Raises OSError where it is gone already."""
         if sock.family == socket.AF_UNIX:
-            _, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            _, uid, gid = struct.unpack("3I", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
             privileged = uid == 0 or (self.group is not None and self.group in (gid, *_groups(sock)))
-            return Peer(("uid", uid), Role.ADMIN if privileged else self._others, True, privileged)
+            key = self._subordinates.account(uid)
+            return Peer(key, Role.ADMIN if privileged else self._others, True, privileged)
         ours, theirs = _plain(sock.getsockname()[0]), _plain(sock.getpeername()[0])
         local = _is_loopback(ours) and _is_loopback(theirs)
         role = self._others if local else Role.NONE
-        key: Hashable = theirs
+        key = theirs
         if local:  # an account may connect from each of the 16 million addresses of 127.0.0.0/8
             uid = owner(sock)
-            key = ("uid", uid) if uid is not None else "loopback"
+            key = self._subordinates.account(uid) if uid is not None else "loopback"
         return Peer(key, role, False, False, ours, int(sock.getsockname()[1]), tls)
 
-    def admit(self, peer: Peer, headers: CIMultiDictProxy[str]) -> Role:
-        """The role of a request: its peer's, raised by its token.
+    def admit(self, peer: Peer, headers: CIMultiDictProxy[str]) -> Admitted:
+        """The role of a request: its peer's, raised by its token; and whose it is.
 
         Refuses what a page of another site made (FAULTS T5, T6), and a token that is none of ours.
         """
@@ -96,11 +112,12 @@ class Guard:
             raise Refused("forbidden", "pages of other sites may not use netscand")
         token = token_in(headers)
         if token is None:
-            return peer.role
-        role = self.tokens.role(token)
-        if role is None:
+            return Admitted(peer.role, peer.key if peer.role > Role.NONE else STRANGERS)
+        held = self.tokens.find(token)
+        if held is None:
             raise unknown()
-        return max(role, peer.role)
+        # Another host has as many addresses as it likes, but no more tokens than it was given.
+        return Admitted(max(held.role, peer.role), peer.key if peer.role > Role.NONE else ("token", held.digest))
 
     def _judge_host(self, peer: Peer, hosts: list[str]) -> None:
         found = HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None

@@ -14,7 +14,7 @@ from aiohttp import StreamReader, WSCloseCode, web
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from netscand.protocol import MAX_MESSAGE
-from netscand.serve.access import Peer
+from netscand.serve.access import STRANGERS, Peer
 from netscand.serve.answers import Refused
 from netscand.serve.fair import Account
 from netscand.serve.http import Gate, Http
@@ -59,9 +59,6 @@ SETTLES = 4
 
 NOBODY = Peer(None, Role.NONE, False, False)
 NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
-STRANGERS_ACCOUNT: Account = "strangers"
-"""Whoever has no role has its turns together with all others who have none."""
-
 _read = memoryview(bytearray(READ))
 """Filled and emptied within one call of the loop, so all connections share it."""
 
@@ -73,6 +70,8 @@ class Connection(asyncio.BufferedProtocol):
         self.peer = NOBODY
         self.role = Role.NONE
         """That of the request in hand: its peer's, raised by its token."""
+        self.account: Account = STRANGERS
+        """Whose turns and budgets it takes."""
         self.headers: CIMultiDictProxy[str] = NO_HEADERS
         """Those of the request in hand."""
         self.transport: asyncio.Transport | None = None
@@ -106,11 +105,6 @@ class Connection(asyncio.BufferedProtocol):
         self._unread_since: float | None = None
         """Since when it has taken nothing, but for what the kernel has room for."""
 
-    @property
-    def account(self) -> Account:
-        """Whose turns are taken for it."""
-        return self.peer.key if max(self.role, self.peer.role) > Role.NONE else STRANGERS_ACCOUNT
-
     # ---- it comes and goes ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -137,6 +131,8 @@ class Connection(asyncio.BufferedProtocol):
         if not self._lobby.admit(self, peer):
             return False
         self.peer, self._plain = peer, transport
+        if peer.role > Role.NONE:
+            self.account = peer.key
         return True
 
     def leave(self) -> None:
@@ -176,7 +172,7 @@ class Connection(asyncio.BufferedProtocol):
         """A request of these headers: learn its role. Raises Refused."""
         self.headers = headers
         self.role = Role.NONE
-        self.role = self._lobby.guard.admit(self.peer, headers)
+        self.role, self.account = self._lobby.guard.admit(self.peer, headers)
         if self.role > Role.NONE:
             self._lobby.know(self)
 

@@ -13,9 +13,9 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from netscand import protocol
 from netscand.core.recorded import CursorGone, Unreadable
 from netscand.serve import websocket
-from netscand.serve.access import Peer
 from netscand.serve.answers import HEADERS, Refused
 from netscand.serve.connection import Connection
+from netscand.serve.fair import Account
 from netscand.serve.filters import Filter
 from netscand.serve.full import WholeLists, send_list
 from netscand.serve.http import connection_of
@@ -89,7 +89,7 @@ class Live:
         # Before 426: a browser is not told why its WebSocket was refused, and asks so.
         if self._taken >= self._max_clients + (KEPT_BACK if connection.peer.privileged else 0):
             self.refused += handshake
-            rival = self._rival(connection.peer)
+            rival = self._rival(connection.account)
             if rival is None:
                 raise Refused("busy", f"{self._taken} WebSockets are open ([listen] max_clients)")
             if handshake:
@@ -105,18 +105,18 @@ class Live:
         finally:
             self._taken -= 1
 
-    def _rival(self, peer: Peer) -> Connection | None:
-        """Where all places are taken: whose WebSocket gives way to one of `peer`, the newest of who holds the most.
+    def _rival(self, account: Account) -> Connection | None:
+        """Where all places are taken: whose WebSocket gives way to one of `account`, the newest of who holds the most.
 
-        None where nobody holds more than `peer` would. By `max_per_peer` alone a few accounts of this host could hold
-        all of them, and nobody else would hear a thing.
+        None where nobody holds more than `account` would. By `max_per_peer` alone a few accounts of this host could
+        hold all of them, and nobody else would hear a thing.
         """
-        there = [each for each in self._open if each.peer.key is not None and not each.peer.privileged]
-        held = Counter(each.peer.key for each in there)
+        there = [each for each in self._open if not each.peer.privileged]
+        held = Counter(each.account for each in there)
         most = max(held, key=held.__getitem__, default=None)
-        if held[most] <= held[peer.key] + 1:
+        if held[most] <= held[account] + 1:
             return None
-        return next(each for each in reversed(there) if each.peer.key == most)
+        return next(each for each in reversed(there) if each.account == most)
 
     async def _serve(self, request: web.Request, full: bool, fits: Filter, since: str | None) -> web.StreamResponse:
         connection = connection_of(request)
@@ -321,7 +321,7 @@ class _Client:
         try:
             if isinstance(wish, protocol.ScanNow):
                 need("scan_now", self._connection.role)
-                scan_id = request_scan(self._scanner, wish.targets, self._connection.peer)
+                scan_id = request_scan(self._scanner, wish.targets, self._connection)
                 self._subscriber.wishes.add(scan_id)
                 self._answer(protocol.ScanAccepted(request=wish.request, scan_id=scan_id), wish.request)
             else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from netscand.core.budgets import UNREAD, Budgets
 from netscand.serve.access import Guard, Peer
-from netscand.serve.fair import FairTurns
+from netscand.serve.fair import Account, FairTurns
 from netscand.serve.measures import until_next
 from netscand.serve.rights import Role
 
@@ -97,24 +97,24 @@ class Lobby:
             self.look(monotonic())
 
     def look(self, now: float) -> None:
-        """Cut who has read nothing of an answer for too long, and who holds the most where a peer holds too much."""
+        """Cut what takes nothing of an answer for too long, and what holds the most where an account holds too much."""
         held: dict[Connection, int] = {}
-        of_peer: Counter[Hashable] = Counter()
+        of_account: Counter[Account] = Counter()
         for connection in tuple(self.inside):
             if connection.is_stalled(now):
                 connection.abort()
             elif not connection.peer.privileged and (size := connection.held):
                 held[connection] = size
-                of_peer[connection.peer.key] += size
-        while of_peer:
-            ((peer, most),) = of_peer.most_common(1)
-            if most <= UNREAD.at_once and sum(of_peer.values()) <= UNREAD_IN_ALL:
+                of_account[connection.account] += size
+        while of_account:
+            ((account, most),) = of_account.most_common(1)
+            if most <= UNREAD.at_once and sum(of_account.values()) <= UNREAD_IN_ALL:
                 return
-            of_peer[peer] -= self._cut_largest(held, peer, now)
+            of_account[account] -= self._cut_largest(held, account, now)
 
-    def _cut_largest(self, held: dict["Connection", int], peer: Hashable, now: float) -> int:
-        """Cut the connection of a peer that holds the most; the bytes that it held."""
-        largest = max((each for each in held if each.peer.key == peer), key=held.__getitem__)
+    def _cut_largest(self, held: dict["Connection", int], account: Account, now: float) -> int:
+        """Cut the connection of an account that holds the most; the bytes that it held."""
+        largest = max((each for each in held if each.account == account), key=held.__getitem__)
         largest.abort()
         self._budgets.refuse(UNREAD, now)
         return held.pop(largest)

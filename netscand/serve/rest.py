@@ -149,7 +149,7 @@ class Rest:
         if wait not in ("0", "1"):
             raise Refused("bad_request", f"wait={wait[:64]}: expected 1 or 0")
         wish = await _wish(request)
-        scan_id = request_scan(self._scanner, wish.targets, connection_of(request).peer)
+        scan_id = request_scan(self._scanner, wish.targets, connection_of(request))
         if wait == "0":
             return answer(protocol.ScanTicket(scan_id=scan_id), 202)
         with self._hub.waiting_for(scan_id) as ended:

@@ -2,12 +2,14 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from time import monotonic
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from netscand.core.budgets import SCAN_REQUESTS, Budgets
 from netscand.core.model import BadTarget, Busy, Coverage, Device, Load, Mac, Network
-from netscand.serve.access import Peer
 from netscand.serve.answers import Refused
+
+if TYPE_CHECKING:
+    from netscand.serve.connection import Connection
 
 
 class Scanner(Protocol):
@@ -77,14 +79,15 @@ class Scanner(Protocol):
         """Hold a faster interval for `client`, or None to let it go; what is in force. Raises ValueError."""
 
 
-def request_scan(scanner: Scanner, targets: Sequence[str], peer: Peer) -> int:
+def request_scan(scanner: Scanner, targets: Sequence[str], connection: "Connection") -> int:
     """Let a client request a scan, if its account may; the id of the scan. Raises Refused."""
-    if not scanner.budgets.take(SCAN_REQUESTS, peer.key, monotonic()):
+    account = connection.account
+    if not scanner.budgets.take(SCAN_REQUESTS, account, monotonic()):
         raise Refused(
             "busy", f"more than {SCAN_REQUESTS.per_second:g} scan requests a second from this account; try again in 1 s"
         )
     try:
-        return scanner.scan_now(targets, None if peer.privileged else peer.key)
+        return scanner.scan_now(targets, None if connection.peer.privileged else account)
     except BadTarget as wrong:
         raise Refused("bad_request", str(wrong)) from None
     except Busy as busy:

@@ -45,7 +45,9 @@ class TokensRefused(Exception):
     """Tokens that cannot be used; one line that names the file and the mend, and no token."""
 
 
-class _Token(NamedTuple):
+class Token(NamedTuple):
+    """As much of a token as is kept."""
+
     digest: bytes
     role: Role
 
@@ -53,26 +55,26 @@ class _Token(NamedTuple):
 class Tokens:
     """Who holds one of these has its role."""
 
-    def __init__(self, held: tuple[_Token, ...] = ()) -> None:
+    def __init__(self, held: tuple[Token, ...] = ()) -> None:
         self._held = held
 
     def __bool__(self) -> bool:
         """Whether there is any."""
         return bool(self._held)
 
-    def role(self, token: str) -> Role | None:
-        """The role of a token; None where it is none of ours. Takes as long for one as for the other."""
+    def find(self, token: str) -> Token | None:
+        """The token, if it is one of ours. Takes as long for one as for the other."""
         digest = sha256(token.encode()).digest()
-        found: Role | None = None
+        found: Token | None = None
         for held in self._held:
             if hmac.compare_digest(held.digest, digest):
-                found = held.role
+                found = held
         return found
 
 
 def read_tokens(file: str | None, environment: Mapping[str, str] = os.environ) -> Tokens:
     """The tokens of `[access] token_file` and of the systemd credential. Raises TokensRefused."""
-    held: list[_Token] = []
+    held: list[Token] = []
     if file is not None:
         held += _parsed(Path(file), f"[access] token_file: {file}")
     if folder := environment.get("CREDENTIALS_DIRECTORY"):
@@ -86,7 +88,7 @@ def read_tokens(file: str | None, environment: Mapping[str, str] = os.environ) -
     return Tokens(tuple(held))
 
 
-def _parsed(path: Path, place: str) -> list[_Token]:
+def _parsed(path: Path, place: str) -> list[Token]:
     held = []
     for number, line in enumerate(_text(path, place).splitlines(), 1):
         words = line.split()
@@ -95,7 +97,7 @@ def _parsed(path: Path, place: str) -> list[_Token]:
         wrong = _what_is_wrong(words)
         if wrong:
             raise TokensRefused(f"{place}: line {number}: {wrong}")
-        held.append(_Token(sha256(words[1].encode()).digest(), Role[words[0].upper()]))
+        held.append(Token(sha256(words[1].encode()).digest(), Role[words[0].upper()]))
     if not held:
         raise TokensRefused(f"{place}: no token in it; expected lines of a role and a token")
     return held

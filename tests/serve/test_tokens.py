@@ -30,13 +30,18 @@ def written(path: Path, text: str | bytes, mode: int = 0o600) -> str:
     return str(path)
 
 
+def role_of(tokens: Tokens, token: str) -> Role | None:
+    found = tokens.find(token)
+    return found.role if found is not None else None
+
+
 # ---- kept -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_file_gives_each_token_its_role(tmp_path: Path) -> None:
     tokens = read_tokens(token_file(tmp_path), {})
     assert tokens
-    assert {name: tokens.role(token) for name, token in TOKENS.items()} == {
+    assert {name: role_of(tokens, token) for name, token in TOKENS.items()} == {
         "read": Role.READ,
         "scan": Role.SCAN,
         "admin": Role.ADMIN,
@@ -46,10 +51,10 @@ def test_a_file_gives_each_token_its_role(tmp_path: Path) -> None:
 def test_a_systemd_credential_is_read_too(tmp_path: Path) -> None:
     written(tmp_path / "tokens", f"scan {LONG}\n", 0o400)
     tokens = read_tokens(None, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
-    assert tokens.role(LONG) is Role.SCAN
+    assert role_of(tokens, LONG) is Role.SCAN
     file = written(tmp_path / "more", f"admin {ADMIN}\n")
     both = read_tokens(file, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
-    assert (both.role(LONG), both.role(ADMIN)) == (Role.SCAN, Role.ADMIN)
+    assert (role_of(both, LONG), role_of(both, ADMIN)) == (Role.SCAN, Role.ADMIN)
 
 
 def test_a_file_of_another_user_is_refused(root: None, tmp_path: Path) -> None:
@@ -63,7 +68,7 @@ def test_a_file_of_another_user_is_refused(root: None, tmp_path: Path) -> None:
 def test_without_file_and_credential_there_is_none(tmp_path: Path) -> None:
     assert not read_tokens(None, {})
     assert not read_tokens(None, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
-    assert Tokens().role(ADMIN) is None
+    assert Tokens().find(ADMIN) is None
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o604, 0o641, 0o601, 0o666, 0o740, 0o650, 0o4600])

@@ -210,6 +210,7 @@ class Holding:
 
     def __init__(self, lobby: Lobby, key: str, held: int, *, privileged: bool = False) -> None:
         self.peer = Peer(key, Role.SCAN, True, privileged)
+        self.account = key
         self.held = held
         self.gone = False
         lobby.inside.add(self)  # type: ignore[arg-type]
@@ -229,7 +230,7 @@ def test_an_account_that_holds_too_much_loses_what_holds_the_most() -> None:
     budgets = Budgets()
     lobby = Lobby(Guard(config.Access()), 1000, 64, budgets=budgets)
     theirs = [Holding(lobby, "mallory", size * MIB) for size in (1, 20, 3, 12, 2)]
-    others = [Holding(lobby, "alice", 30 * MIB), Holding(lobby, "root", 500 * MIB, privileged=True)]
+    others = [Holding(lobby, "alice", 20 * MIB), Holding(lobby, "root", 500 * MIB, privileged=True)]
     lobby.look(100.0)
     assert [each.gone for each in (*theirs, *others)] == [False, True, *[False] * 5]
     assert budgets.limiting(100.0) == (UNREAD.name,)
