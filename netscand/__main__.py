@@ -4,9 +4,15 @@ import argparse
 import faulthandler
 import logging
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from netscand import __version__
+
+if TYPE_CHECKING:
+    from netscand.config import Config
 
 DEFAULT = Path("/etc/netscand/netscand.toml")
 
@@ -36,9 +42,19 @@ def _run() -> None:
     except ConfigError as wrong:
         sys.exit(_say("\nnetscand: ".join(wrong.faults), EX_CONFIG))
     faulthandler.enable()  # the watchdog's SIGABRT leaves in the log where we hung
+    try:
+        _start(arguments, config)
+    except (ImportError, AttributeError) as wrong:
+        if (library := _lacking(wrong)) is None:
+            raise
+        sys.exit(_say(f"{library}: {wrong}; see pyproject.toml for the versions that netscand needs", EX_UNAVAILABLE))
+
+
+def _start(arguments: argparse.Namespace, config: "Config") -> None:
     from netscand.journal import open_log
     from netscand.lan.netlink import NetlinkError
     from netscand.lan.wire import WireError
+    from netscand.serve.library import Unfit
     from netscand.serve.listen import AlreadyRunning, ListenError
     from netscand.serve.tokens import TokensRefused
     from netscand.store.place import HistoryInUse, HistoryRefused
@@ -56,15 +72,31 @@ def _run() -> None:
         run(config, arguments.config or DEFAULT)
     except WireError as wrong:
         sys.exit(_say(str(wrong), EX_NOPERM if wrong.not_permitted else EX_UNAVAILABLE))
-    except NetlinkError as wrong:
+    except (NetlinkError, Unfit) as wrong:
         sys.exit(_say(str(wrong), EX_UNAVAILABLE))
     except (AlreadyRunning, HistoryInUse) as wrong:
         sys.exit(_say(str(wrong), EX_TEMPFAIL))
     except (ListenError, TokensRefused, HistoryRefused) as wrong:
         sys.exit(_say(str(wrong), EX_CONFIG))
     except ExceptionGroup as lost:
+        (first, *others) = lost.exceptions
+        if isinstance(first, Unfit) and not others:
+            sys.exit(_say(str(first), EX_UNAVAILABLE))
         logging.getLogger(__name__).critical("lost a room", exc_info=lost)
         sys.exit(EX_UNAVAILABLE)
+
+
+def _lacking(wrong: ImportError | AttributeError) -> str | None:
+    """The library, with its version, that lacks what was looked for as it was imported; None: it is our own fault."""
+    if isinstance(wrong, ImportError):
+        name = wrong.name or ""
+    else:
+        name = wrong.obj.__name__ if isinstance(wrong.obj, ModuleType) else ""
+    library = name.partition(".")[0]
+    try:
+        return f"{library} {version(library)}" if library != "netscand" else None
+    except (PackageNotFoundError, ValueError):
+        return library or None
 
 
 def _check(path: Path) -> int:

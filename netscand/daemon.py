@@ -42,6 +42,9 @@ from netscand.watchdog import Watchdog
 STATUS_APART = 5.0
 """Seconds between two STATUS lines for systemd."""
 
+ASKED_EVERY = 2.0
+"""Seconds between two questions of the server to itself, at most, where there is a watchdog."""
+
 CLIENTS_FIRST = 0.005
 """Seconds until an event is written into the journal: some turns of the loop, in which it is stored and told."""
 
@@ -91,8 +94,11 @@ class Daemon:
                 "engine": lambda: self.engine.turned_at,
                 "receive path": lambda: self.wire.ticked_at,
                 "history": lambda: self.history.turned_at,
+                "server": lambda: self.server.itself.answered_at,
             },
         )
+        if self.watchdog.allowed is not None:
+            self.server.asks_itself = min(ASKED_EVERY, self.watchdog.allowed / 8)
 
     async def run(self) -> None:
         """Open the rooms, be ready, and work until SIGTERM or SIGINT. Raises what a room raised."""
@@ -136,6 +142,7 @@ class Daemon:
                     "watchdog": self.watchdog.run,
                 }
                 running = [rooms.create_task(_room(name, run), name=name) for name, run in work.items()]
+                await self.server.itself.ask_everything()
                 self.hub.measures.turns.forget()
                 self._notify("READY=1")
                 log.info("ready: %s", self._status_line())

@@ -6,7 +6,7 @@ import resource
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -19,6 +19,7 @@ from netscand.serve.connection import Connection
 from netscand.serve.full import WholeLists
 from netscand.serve.http import connection_of
 from netscand.serve.hub import Hub
+from netscand.serve.library import check as check_library
 from netscand.serve.listen import BACKLOG, NEVER, BadAddress, TcpAddress, UnixSocket, tcp_addresses, tcp_socket
 from netscand.serve.live import Live
 from netscand.serve.lobby import Lobby
@@ -31,6 +32,7 @@ from netscand.serve.past import Past
 from netscand.serve.rest import Rest
 from netscand.serve.rights import need
 from netscand.serve.scanner import Scanner
+from netscand.serve.selftest import OURSELVES, SelfTest
 from netscand.serve.tls import Entrance, Vestibule, load_certificate, tls_context
 from netscand.serve.translate import Translator
 
@@ -117,6 +119,9 @@ class Server:
                 *Page().routes(),
             ]
         )
+        self.itself = SelfTest(self._take_ourselves)
+        self.asks_itself: float | None = None
+        """Seconds between two questions of its own; None: nobody wants to know that it answers."""
         self._runner = web.AppRunner(self._app, handler_cancellation=True, shutdown_timeout=0.1)
         self._unix: UnixSocket | None = None
         self._listeners: list[asyncio.Server] = []
@@ -144,7 +149,8 @@ class Server:
     # ---- life -----------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Listen. Raises BadAddress (a configuration that must not be served), AlreadyRunning, ListenError."""
+        """Listen. Raises BadAddress (a configuration that must not be served), AlreadyRunning, ListenError, Unfit."""
+        check_library()
         addresses = self._addresses()
         self._check_reach(self._guard)
         if self._tls is None and any(not address.loopback for address in addresses):
@@ -170,6 +176,7 @@ class Server:
             tasks.create_task(self._lobby.watch_over(), name="what is not read")
             tasks.create_task(self._measures.run(), name="loop lag")
             tasks.create_task(self._bind_again(), name="listen again")
+            tasks.create_task(self.itself.run(self.asks_itself), name="self-test")
             if self._entrance is not None:
                 tasks.create_task(self._entrance.run(), name="handshakes")
 
@@ -263,6 +270,13 @@ class Server:
             helps = bool(self._guard.tokens) and not connection.peer.unix and "Authorization" not in request.headers
             need(f"{method} {resource.canonical}", connection.role, ask_for_token=helps)
 
+    async def _take_ourselves(self, sock: socket.socket) -> None:
+        server = self._runner.server
+        assert server is not None
+        connection = Connection(self._lobby, server)
+        connection.peer = OURSELVES  # in no lobby: it has its place, however many there are
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: cast(Any, connection), sock)
+
     async def _accept(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         server = self._runner.server
@@ -270,7 +284,7 @@ class Server:
 
         entrance = self._entrance if sock.family != socket.AF_UNIX else None
 
-        def factory() -> Any:  # noqa: ANN401 - a protocol, whose buffered kind create_server does not know by its type
+        def factory() -> Any:  # noqa: ANN401 - typeshed knows no buffered protocol here
             connection = Connection(self._lobby, server)
             return Vestibule(connection, entrance) if entrance is not None else connection
 

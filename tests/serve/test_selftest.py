@@ -1,0 +1,123 @@
+"""The server asks itself: before it is ready, and for the watchdog (ATTACKED M10: READY, and every client closed)."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from aiohttp import web
+
+from netscand.serve import connection, selftest
+from netscand.serve.http import Http
+from netscand.serve.library import Unfit
+from tests.serve.house import house
+
+
+def test_a_server_that_works_answers_itself(tmp_path: Path) -> None:
+    """Also where all places are taken: it needs none."""
+
+    async def play() -> None:
+        async with house(tmp_path, devices=2000, listen={"max_clients": 1, "max_per_peer": 1}) as lan, lan.ws():
+            before = len(os.listdir("/proc/self/fd"))
+            lan.server.itself.answered_at = 0.0
+            for _ in range(3):
+                await lan.server.itself.ask_everything()
+            assert monotonic() - lan.server.itself.answered_at < 30
+            async with asyncio.timeout(30):
+                while lan.server.clients > 1 or len(os.listdir("/proc/self/fd")) > before:
+                    await asyncio.sleep(0.01)
+            assert len(lan.server._lobby.inside) == 1
+
+    asyncio.run(play())
+
+
+def test_one_that_starts_or_stops_answers_too(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            lan.server.serving = False
+            await lan.server.itself.ask()
+
+    asyncio.run(play())
+
+
+def swallow(self: Http, data: bytes) -> None:
+    """As if a new aiohttp took its bytes elsewhere."""
+
+
+def fail(self: Http, data: bytes) -> None:
+    raise AttributeError("'Http' object has no attribute '_messages'")
+
+
+async def never(self: web.WebSocketResponse) -> None:
+    await asyncio.Event().wait()
+
+
+async def refuse(self: web.WebSocketResponse, request: web.BaseRequest) -> None:
+    raise TypeError("prepare() takes another argument")
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "instead", "what"),
+    [
+        (Http, "data_received", swallow, "GET /healthz"),
+        (Http, "data_received", fail, "GET /healthz"),
+        (Http, "connection_made", lambda *_: None, "GET /healthz"),
+        (web.WebSocketResponse, "prepare", refuse, "GET /ws"),
+        (web.WebSocketResponse, "receive", never, "GET /ws"),
+    ],
+)
+def test_one_that_does_not_says_so_in_a_sentence(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    of: type,
+    name: str,
+    instead: Callable[..., object],
+    what: str,
+) -> None:
+    """And the daemon that raises it is never ready."""
+    monkeypatch.setattr(selftest, "ANSWERS", 0.5)
+    monkeypatch.setattr(connection, "FIRST_REQUEST", 2.0)
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+            before = lan.server.itself.answered_at
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(of, name, instead)
+                with pytest.raises(Unfit, match="does not answer itself") as wrong:
+                    await lan.server.itself.ask_everything()
+                assert what in str(wrong.value)
+                assert "aiohttp>=" in str(wrong.value)
+            assert (lan.server.itself.answered_at == before) == (what == "GET /healthz")
+
+    asyncio.run(play())
+
+
+def test_it_asks_again_and_again_and_bad_answers_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the watchdog goes by; when it answers again, it lives again."""
+    monkeypatch.setattr(selftest, "ANSWERS", 0.3)
+
+    async def play() -> None:
+        async with house(tmp_path) as lan, asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(lan.server.itself.run(0.05))
+            itself = lan.server.itself
+
+            async def answers_anew() -> None:
+                before = itself.answered_at
+                async with asyncio.timeout(30):
+                    while itself.answered_at == before:
+                        await asyncio.sleep(0.01)
+
+            await answers_anew()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(Http, "data_received", swallow)
+                await asyncio.sleep(0.5)
+                before = itself.answered_at
+                await asyncio.sleep(0.5)
+                assert itself.answered_at == before
+            await answers_anew()
+            asking.cancel()
+
+    asyncio.run(play())
