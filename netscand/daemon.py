@@ -14,7 +14,7 @@ from random import SystemRandom
 from sdnotify import SystemdNotifier
 
 from netscand.config import Config, ConfigError, load
-from netscand.core.budgets import HISTORY_SIZE
+from netscand.core.budgets import HISTORY_SIZE, NAME_QUEUE
 from netscand.core.inventory import Inventory
 from netscand.core.model import Network, Status
 from netscand.core.names import urgency
@@ -80,7 +80,8 @@ class Daemon:
         self.engine = Engine(self.inventory, self.planner, self.wire, self.history, audience, clock=time.monotonic)
         self.engine.interval = config.scan.interval
         self.names = self.engine.names = Names(
-            self.engine, lambda mac: urgency(self.engine.devices.get(mac)), self.wire.say
+            self.engine, lambda mac: urgency(self.engine.devices.get(mac)), self.wire.say,
+            refused=lambda _: self.inventory.budgets.refuse(NAME_QUEUE, time.monotonic()),
         )  # fmt: skip
         self.neighbours = Neighbours(self.engine.hear)
         self.groups = Groups()

@@ -161,6 +161,7 @@ OWN_CLAIMS = Budget(
 DHCP_SERVERS = Budget("dhcp_servers", "network", "DHCP servers not seen before", 8, 1 / MINUTE)
 SILENCES = Budget("silences", "network", "`network_silent` events; the verdict waits", 3, 6 / HOUR)
 HINTS = Budget("hints", "interface", "probes sent because something hinted at a device", 16, 2.0)
+NAME_QUEUE = Budget("name_queue", "network", "devices that wait to be asked for their names: 512 strangers", 0, 0.0)
 HISTORY_SIZE = Budget("history_size", "history", "events kept: those removed before their `keep_days`", 0, 0.0)
 
 SCAN_REQUESTS = Budget("scan_requests", "account", "scan requests of an account, whatever they name", 10, 2.0)

@@ -72,7 +72,10 @@ class House(Protocol):
 
 
 class Names:
-    """Asks for the names of devices, the more urgent ones first. `say` sends a frame on a network (OSError)."""
+    """Asks for the names of devices, the more urgent ones first. `say` sends a frame on a network (OSError).
+
+    `refused` is called for each device that lost its place in a queue, with its network.
+    """
 
     def __init__(
         self,
@@ -80,8 +83,10 @@ class Names:
         urgency: Callable[[Mac], int],
         say: Callable[[Network, bytes], None],
         resolver: Resolver | None = None,
+        refused: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._house = house
+        self._refused = refused
         self._resolver = resolver or Resolver()
         self._questions = Questions(say)
         self._for_dns, self._for_mdns, self._for_nbns = NameQueue(urgency), NameQueue(urgency), NameQueue(urgency)
@@ -107,6 +112,7 @@ class Names:
         gone = queue.put(due, wanted)
         if gone is not None:  # it is asked for when it is next heard of
             self._next_round.pop((gone.mac, gone.ip), None)
+            self._refused(gone.network)
 
     def answered(self, answer: Answer) -> None:
         """Take what may be an answer from the LAN. What `named` raises comes out."""

@@ -13,7 +13,7 @@ from netscand.core.model import Ip, Mac, Network, NetworkState
 from netscand.core.names import urgency
 from netscand.lan import asking, name_queue, names, resolver
 from netscand.lan.heard import dns
-from netscand.lan.name_queue import NameQueue, Wanted
+from netscand.lan.name_queue import MOST_STRANGERS, NameQueue, Wanted
 from netscand.lan.names import Names
 from netscand.lan.resolver import Resolver, pointed_to, reverse
 from tests.core.virtual import VirtualLoop, run
@@ -53,7 +53,10 @@ class Lan:
         self.room = True
         self.lacking: tuple[str, ...] = ("mdns", "dns", "nbns")
         self.networks = {each.id: each for each in (NET, FAR)}
-        self.names = Names(self, lambda mac: self.urgency.get(mac, STRANGER), self.say, Nobody())
+        self.refused: list[str] = []
+        self.names = Names(
+            self, lambda mac: self.urgency.get(mac, STRANGER), self.say, Nobody(), self.refused.append
+        )  # fmt: skip
 
     def lacks(self, mac: Mac) -> tuple[str, ...]:
         return self.lacking
@@ -216,6 +219,21 @@ def test_questions_come_from_the_address_that_we_have_now(loop: VirtualLoop) -> 
 
     run(loop, lan.run(script, 130))
     assert [frame[26:30] for frame in sent] == [ip("10.0.0.77")] * 2
+
+
+def test_who_loses_its_place_in_a_queue_is_counted(loop: VirtualLoop) -> None:
+    """The `name_queue` budget limits, and says so."""
+    lan = Lan(loop)
+
+    def crowd() -> Iterator[float]:
+        for number in range(MOST_STRANGERS):
+            lan.names.want(*made_up(number), NET)
+        assert not lan.refused
+        lan.names.want(*made_up(MOST_STRANGERS), NET)
+        assert set(lan.refused) == {NET.id}
+        yield 0
+
+    run(loop, lan.run(crowd, 1))
 
 
 def test_thousands_that_lack_no_name_hold_nobody_up(loop: VirtualLoop) -> None:
