@@ -139,10 +139,14 @@ class Guard:
         if found is None or (peer.tls and found[1] != "https"):
             return False
         authority = found[2]
-        if authority in hosts:
-            return True
         name = HOST.fullmatch(authority)
-        return name is not None and name[1] in LOOPBACK_NAMES and _is_loopback(peer.address)
+        local = name is not None and name[1] in LOOPBACK_NAMES
+        if authority not in hosts:
+            return local and _is_loopback(peer.address)
+        if not peer.unix or not self._hosts or local:
+            return True
+        # Host is not judged on the Unix socket, and a reverse proxy may pass on whatever it was sent.
+        return authority in self._hosts or (name is not None and name[1] in self._hosts)
 
 
 def _gid(group: str) -> int | None:

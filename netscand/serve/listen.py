@@ -91,7 +91,8 @@ class UnixSocket:
     path: Path
     sock: socket.socket = field(init=False)
     _lock: int = -1
-    _inode: int = 0
+    _ours: tuple[int, int] | None = None
+    """Device and inode of the path that we made."""
 
     def open(self, mode: int, gid: int | None) -> None:
         """Listen at the path, replacing a socket that nobody listens on.
@@ -110,20 +111,35 @@ class UnixSocket:
             raise
 
     def permit(self, mode: int, gid: int | None) -> None:
-        """Let others connect."""
-        os.chown(self.path, -1, -1 if gid is None else gid)
-        self.path.chmod(mode)
+        """Let others connect. Raises OSError, also where the path is not the socket that we made.
+
+        Others may write to its folder, and put a link in its place: what is changed is what was looked at.
+        """
+        file = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            found = os.fstat(file)
+            if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
+                raise OSError(errno.ESTALE, "another file has taken the place of the socket")
+            if self._ours is None:
+                self._ours = found.st_dev, found.st_ino
+            elif self._ours != (found.st_dev, found.st_ino):
+                raise OSError(errno.ESTALE, "another socket has taken its place")
+            os.chown(f"/proc/self/fd/{file}", -1, -1 if gid is None else gid)
+            os.chmod(f"/proc/self/fd/{file}", mode)
+        finally:
+            os.close(file)
 
     def close(self) -> None:
         """Take the path away, if it is still ours, and the lock."""
-        if self._inode:
+        if self._ours is not None:
             try:
-                if self.path.lstat().st_ino == self._inode:
+                found = self.path.lstat()
+                if (found.st_dev, found.st_ino) == self._ours:
                     self.path.unlink()
             except OSError:
                 pass
             self.sock.close()
-            self._inode = 0
+            self._ours = None
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -156,7 +172,6 @@ class UnixSocket:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             self.sock.bind(str(self.path))
-            self._inode = self.path.lstat().st_ino
             self.permit(mode, gid)
             self.sock.listen(BACKLOG)  # only now can anyone connect
         except OSError:

@@ -1,8 +1,10 @@
 """TLS on the TCP sockets: the certificate, and the way from a TCP connection to one that is encrypted."""
 
 import asyncio
+import os
 import ssl
 import stat
+from contextlib import ExitStack
 from pathlib import Path
 
 from netscand import config
@@ -14,6 +16,9 @@ HANDSHAKE = 5.0
 
 FAREWELL = 1.0
 """Seconds that it has to close in order."""
+
+LARGEST = 1 << 20
+"""Bytes of a certificate or key that are looked at."""
 
 
 class BadCertificate(ListenError):
@@ -37,34 +42,43 @@ def load_certificate(context: ssl.SSLContext, listen: config.Listen) -> None:
     if certificate is None or key is None:
         missing = "tls_key" if key is None else "tls_certificate"
         raise BadCertificate(f"[listen] {missing}: missing; tls_certificate and tls_key go together")
-    _look_at("tls_certificate", Path(certificate), b"-----BEGIN CERTIFICATE-----")
-    pem = _look_at("tls_key", Path(key), b"PRIVATE KEY-----")
-    if b"ENCRYPTED" in pem:
-        raise BadCertificate(f"[listen] tls_key: {key}: has a password, and a daemon cannot type it: store it without")
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, "")  # a bad pair must not stay half
-        context.load_cert_chain(certificate, key, "")
-    except ssl.SSLError as wrong:
-        if wrong.reason == "KEY_VALUES_MISMATCH":
-            raise BadCertificate(f"[listen] tls_key: {key}: is not the key of {certificate}") from None
-        said = (wrong.reason or "not understood").lower().replace("_", " ")
-        raise BadCertificate(f"[listen] tls_certificate: {certificate}, or tls_key: {key}: {said}") from None
-    except OSError as wrong:
-        raise BadCertificate(f"[listen] tls_certificate: {certificate}: {wrong.strerror}") from None
+    with ExitStack() as open_files:
+        held = _open("tls_certificate", Path(certificate), b"-----BEGIN CERTIFICATE-----", open_files)
+        held_key = _open("tls_key", Path(key), b"PRIVATE KEY-----", open_files)
+        pem = os.pread(held_key, LARGEST, 0)
+        if b"ENCRYPTED" in pem:
+            raise BadCertificate(
+                f"[listen] tls_key: {key}: has a password, and a daemon cannot type it: store it without"
+            )
+        # By their descriptors: what is loaded is what was looked at, whatever the paths lead to by now.
+        pair = f"/proc/self/fd/{held}", f"/proc/self/fd/{held_key}", ""
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*pair)  # a bad pair must not stay half
+            context.load_cert_chain(*pair)
+        except ssl.SSLError as wrong:
+            if wrong.reason == "KEY_VALUES_MISMATCH":
+                raise BadCertificate(f"[listen] tls_key: {key}: is not the key of {certificate}") from None
+            said = (wrong.reason or "not understood").lower().replace("_", " ")
+            raise BadCertificate(f"[listen] tls_certificate: {certificate}, or tls_key: {key}: {said}") from None
+        except OSError as wrong:
+            raise BadCertificate(f"[listen] tls_certificate: {certificate}: {wrong.strerror}") from None
 
 
-def _look_at(name: str, path: Path, mark: bytes) -> bytes:
+def _open(name: str, path: Path, mark: bytes, open_files: ExitStack) -> int:
+    """A descriptor of a file that holds what it should, and that others may not use."""
     try:
-        with path.open("rb") as file:
-            pem = file.read(1 << 20)
-            mode = stat.S_IMODE(path.stat().st_mode)
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        open_files.callback(os.close, file)
+        found = os.fstat(file)
+        pem = os.pread(file, LARGEST, 0) if stat.S_ISREG(found.st_mode) else b""
     except OSError as wrong:
         raise BadCertificate(f"[listen] {name}: {path}: {wrong.strerror}") from None
     if mark not in pem:
         raise BadCertificate(f"[listen] {name}: {path}: expected PEM, with a line {mark.decode()}")
-    if name == "tls_key" and mode & 0o007:
+    mode = stat.S_IMODE(found.st_mode)
+    if name == "tls_key" and mode & (stat.S_IWGRP | stat.S_IRWXO):
         raise BadCertificate(f"[listen] tls_key: {path}: its mode is {mode:04o}, others may use it: chmod 0640 {path}")
-    return pem
+    return file
 
 
 class Entrance:

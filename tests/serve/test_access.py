@@ -194,6 +194,22 @@ def test_pages_of_other_sites_are_refused(peer: Peer, origins: list[str], status
     assert judge(peer, [("Host", host), *(("Origin", origin) for origin in origins)]) == status
 
 
+def test_behind_a_proxy_a_page_is_our_own_only_by_a_name_that_is_listed() -> None:
+    """On the Unix socket nobody judges Host: a proxy that passes it on made any site that is rebound our own."""
+    for origin, host, status in (
+        ("https://scan.lan", "scan.lan", 200),
+        ("https://scan.lan:8443", "scan.lan:8443", 200),
+        ("http://localhost:8000", "localhost:8000", 200),
+        ("http://evil.example", "evil.example", 403),
+        ("http://evil.example", "scan.lan", 403),
+        ("https://scan.lan", "localhost", 403),
+    ):
+        headers = [("Host", host), ("Origin", origin)]
+        assert judge(UNIX, headers, allowed_hosts=("scan.lan",)) == status, (origin, host)
+    assert judge(UNIX, [("Host", "scan.lan")], allowed_hosts=("other.lan",)) == 200, "no page: a local program"
+    assert judge(UNIX, [("Host", "scan.lan"), ("Origin", "https://scan.lan")]) == 200, "nothing is listed"
+
+
 def test_another_sites_page_does_not_make_us_answer_its_images_and_scripts() -> None:
     """FAULTS T5: browsers send no Origin with those, but say that another site asks."""
     host, cross = ("Host", "localhost:8000"), ("Sec-Fetch-Site", "cross-site")

@@ -97,6 +97,68 @@ def test_closing_takes_the_path_away_but_never_that_of_another(tmp_path: Path) -
     assert path.exists()
 
 
+@pytest.mark.parametrize("kind", ["symlink", "file", "another socket", "hard link to another socket", "nothing"])
+def test_a_reload_changes_the_mode_of_its_own_socket_alone(tmp_path: Path, kind: str) -> None:
+    """ATTACKED L3: a link in its place, in a folder that others may write to, opened a secret to everybody."""
+    path, secret = tmp_path / "s", tmp_path / "secret"
+    made = UnixSocket(path)
+    made.open(0o660, None)
+    path.rename(tmp_path / "moved")
+    with socket.socket(socket.AF_UNIX) as other:
+        if kind.endswith("socket"):
+            other.bind(str(secret))
+        else:
+            secret.touch()
+        secret.chmod(0o600)
+        if kind == "symlink":
+            path.symlink_to(secret)
+        elif kind.startswith("hard"):
+            path.hardlink_to(secret)
+        elif kind != "nothing":
+            secret.rename(path)
+            secret = path
+        with pytest.raises(OSError, match=r"taken|No such file|Too many levels"):
+            made.permit(0o666, None)
+        assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+        assert kind == "nothing" or os.path.lexists(path)
+        made.close()
+        assert kind == "nothing" or os.path.lexists(path), "what is not ours stays"
+
+
+def test_a_link_that_comes_between_look_and_change_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is changed is what was looked at, not what has the name by then."""
+    path, secret = tmp_path / "s", tmp_path / "secret"
+    made = UnixSocket(path)
+    made.open(0o660, None)
+    secret.touch(0o600)
+    look = os.fstat
+
+    def swapping(file: int) -> os.stat_result:
+        found = look(file)
+        if not path.is_symlink():
+            path.rename(tmp_path / "moved")
+            path.symlink_to(secret)
+        return found
+
+    monkeypatch.setattr(os, "fstat", swapping)
+    made.permit(0o666, os.getgid())
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "moved").stat().st_mode) == 0o666
+    made.close()
+
+
+def test_a_socket_that_was_moved_and_put_back_is_ours_still(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    made = UnixSocket(path)
+    made.open(0o660, None)
+    path.rename(tmp_path / "moved").rename(path)
+    made.permit(0o666, os.getgid())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666
+    made.close()
+
+
 def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
     """FAULTS T17, F1: what a killed daemon left behind stops nobody."""
     path = tmp_path / "s"
