@@ -4,8 +4,9 @@ SQLite does not notice: it goes on in a file that has no name any more, and read
 """
 
 import os
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
+from zlib import crc32
 
 ENDS = ("", "-wal", "-shm")
 
@@ -31,7 +32,9 @@ class Files:
         self._path = path
         self._opened = {end: _identity(os.stat(f"{path}{end}")) for end in ENDS}
         self._main = self._log = (0, 0)
-        self._header, self._frames = b"", 0
+        self._header = b""
+        self._frames: list[int] = []
+        """A checksum of each frame of the log, as it was when it was first seen."""
         self.wrote()
 
     def wrote(self) -> None:
@@ -64,18 +67,27 @@ class Files:
                 return f"{name} is another file now"
         return ""
 
-    def log_damage(self) -> str:
-        """What became of frames that the log had at the last call; or nothing. Raises OSError."""
-        if _written(os.stat(f"{self._path}-wal")) == self._log:
+    def log_damage(self, resting: AbstractContextManager[object]) -> str:
+        """What became of frames that the log had at the last call; or nothing. Raises OSError.
+
+        While `resting` is held nobody writes: all frames that are there then are complete.
+        """
+        name = f"{self._path}-wal"
+        with resting:
+            state = os.stat(name)
+        if _written(state) == self._log:
             return ""
-        with open(f"{self._path}-wal", "rb", buffering=0) as log:
-            state = os.fstat(log.fileno())
+        with open(name, "rb", buffering=0) as log:
             header = os.pread(log.fileno(), LOG_HEADER, 0)
-            if header[:4] not in MAGIC:
-                return f"{self._path.name}-wal was truncated or overwritten" if self._frames or state.st_size else ""
             frames = _frames(log.fileno(), header[SALTS], state.st_size)
-            if header == self._header and frames < self._frames:
-                return f"{self._path.name}-wal was truncated or overwritten"
+            if os.pread(log.fileno(), LOG_HEADER, 0) != header:
+                return ""  # it began anew meanwhile: next time
+        if header[:4] not in MAGIC:
+            harmed = bool(self._frames or state.st_size)
+        else:
+            harmed = header == self._header and frames[: len(self._frames)] != self._frames
+        if harmed:
+            return f"{self._path.name}-wal was truncated or overwritten"
         self._log, self._header, self._frames = _written(state), header, frames
         return ""
 
@@ -102,9 +114,19 @@ def _written(found: os.stat_result) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _frames(log: int, salts: bytes, size: int) -> int:
-    """How many frames at the beginning belong to the log as it was begun last."""
+def _frames(log: int, salts: bytes, size: int) -> list[int]:
+    """The checksums of the frames at the beginning that belong to the log as it was begun last, up to the last commit.
+
+    What follows a commit may be overwritten: SQLite gave it up.
+    """
+    found, committed = [], 0
     at, step = LOG_HEADER, FRAME_HEADER + PAGE
-    while at + step <= size and os.pread(log, 8, at + 8) == salts:
+    while at + step <= size:
+        frame = os.pread(log, step, at)
+        if frame[8:16] != salts:
+            break
+        found.append(crc32(frame))
+        if any(frame[4:8]):  # the size of the database after a commit
+            committed = len(found)
         at += step
-    return (at - LOG_HEADER) // step
+    return found[:committed]

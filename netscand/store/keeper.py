@@ -138,7 +138,7 @@ class Keeper(threading.Thread):
         files = self._writer.files
         assert files is not None
         gone = files.gone()
-        damage = gone or files.log_damage() or files.was_cut()
+        damage = gone or files.log_damage(self._writer.resting) or files.was_cut()
         if not damage and files.was_written():
             log.warning("%s was written by somebody else; it is checked", self._path)
             damage = self._check()

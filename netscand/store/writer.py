@@ -95,8 +95,8 @@ class Writer(threading.Thread):
         self._works: deque[Work] = deque()
         self._bell = threading.Event()
         """There is work."""
-        self._turn = threading.Lock()
-        """Held by who takes works and does them: so they are done in their order."""
+        self._turn = self.resting = threading.Lock()
+        """Held by who takes works and does them, so that they are done in their order; or needs that nobody writes."""
         self._not_before = 0.0
         self._waits = PATIENCE
         self._backlog = Backlog()

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netscand.core.model import Event, EventKind, Status
+from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Status
 from netscand.core.recorded import Question, TooLong
 from netscand.store import reader, rows
 from netscand.store.reader import Reader
@@ -66,6 +66,65 @@ def test_a_page_reads_no_more_for_all_that_happened_later(tmp_path: Path, monkey
             assert names == [f"name-{turn}-{number}" for turn in range(3) for number in range(60)]
 
     asyncio.run(play())
+
+
+def addresses(*numbers: int) -> list[Address]:
+    return [Address(Ip(bytes([10, 0, 0, each])), LAN, "eth0", Evidence.ARP_REPLY, 100.0, 100.0) for each in numbers]
+
+
+CHANGES: dict[EventKind, tuple[str, Any]] = {
+    EventKind.ADDRESS_ADDED: ("addresses", addresses(1, 2)),
+    EventKind.ADDRESS_REMOVED: ("addresses", addresses(2)),
+    EventKind.ADDRESS_MOVED: ("addresses", addresses(1, 3)),
+    EventKind.ADDRESS_CONFLICT: ("addresses", addresses(1, 4)),
+    EventKind.GATEWAY_CHANGED: ("addresses", addresses(1, 5)),
+    EventKind.RENAMED: ("hostname", "tv"),
+    EventKind.LABELLED: ("label", "TV"),
+}
+"""What an event of each kind makes of a device that has the address 10.0.0.1."""
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+@pytest.mark.parametrize("forgotten", [False, True])
+def test_an_event_shows_its_device_as_it_was_whatever_changed_it_later(
+    tmp_path: Path, kind: EventKind, forgotten: bool
+) -> None:
+    """Twice, between events that are asked for and that are not, and into another life of it."""
+    name, value = CHANGES[kind]
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            one = device(1)
+            first = getattr(one, name)
+            await book.write(discovered(one), turned(one, Status.OFFLINE, 110.0))
+            for at, after in ((120.0, value), (130.0, first)):
+                before = getattr(one, name)
+                previous = {name: tuple(before) if isinstance(before, list) else before}
+                setattr(one, name, after)
+                await book.write(Event(kind, at, LAN, one, reason="x", previous=previous))
+                await book.write(turned(one, Status.ONLINE, at + 1))
+            expected = [first, value, first]
+            if forgotten:
+                setattr(one, name, value)
+                await book.write(Event(EventKind.FORGOTTEN, 140.0, None, one, reason="forgotten by a user"))
+                await book.write(discovered(again := device(1, 150.0), 150.0), turned(again, Status.OFFLINE, 160.0))
+                expected[-1] = value
+                expected.append(getattr(again, name))
+            else:
+                again = one
+            asked = (EventKind.ONLINE, EventKind.OFFLINE)
+            page = [event.device for event in await book.events(lambda mac: again, kinds=asked)]
+            assert [shown(found, name) for found in page] == [bare(each) for each in expected]
+
+    asyncio.run(play())
+
+
+def shown(found: Device | None, name: str) -> Any:  # noqa: ANN401
+    return bare(getattr(found, name))
+
+
+def bare(value: Any) -> Any:  # noqa: ANN401
+    return [held.ip for held in value] if isinstance(value, list | tuple) else value
 
 
 @pytest.fixture
