@@ -26,14 +26,18 @@ K = EventKind
 
 
 @pytest.mark.parametrize(
-    ("hours", "mib", "residents"), [(1 / 6, 256 / 144, 10), pytest.param(24.0, 256.0, 250, marks=pytest.mark.long)]
+    ("hours", "mib", "residents"),
+    [
+        pytest.param(1 / 12, 256 / 288, 10, id="5 minutes"),
+        pytest.param(24.0, 256.0, 250, id="a day", marks=pytest.mark.long),
+    ],
 )
 def test_a_hostile_host_pushes_nobodys_past_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: float, mib: float, residents: int
 ) -> None:
     """FAULTS T23: 90 days of a household are all there after a day of it, and the file keeps within its size.
 
-    In short: ten minutes, against the part of `max_mib` that ten minutes of a day have.
+    In short: five minutes, against the part of `max_mib` that five minutes of a day have.
     """
     monkeypatch.setattr(writer, "TRIM_EVERY", 0.05)
 
