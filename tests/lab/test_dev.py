@@ -182,5 +182,5 @@ def test_a_demo_of_no_length_is_refused_before_anything_is_built(seconds: str) -
 def test_an_unknown_command_is_said_to_be_one() -> None:
     done = subprocess.run(["./dev", "sertup"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("dev: no command is sertup; there are:\n")
+    assert done.stderr.startswith('dev: unknown command "sertup"; the commands are:\n')
     assert "\n  setup " in done.stderr

@@ -110,14 +110,24 @@ def dhclient(host: Host, name: str) -> None:
     )
 
 
+AVAHI = """
+mount -t tmpfs tmpfs /run
+mkdir /run/avahi-daemon
+for file in passwd group; do  # it wants its user, whoever it runs as; where it was only unpacked there is none
+    { grep -v ^avahi: /etc/$file; echo avahi:x:65533:65533::/:/bin/false; } >/run/$file
+    mount --bind /run/$file /etc/$file
+done
+exec avahi-daemon --no-drop-root --no-chroot -f "$0"
+"""
+
+
 def avahi(host: Host, name: str) -> subprocess.Popen[Any]:
     """Answer and announce by mDNS at a host, until the lab ends."""
     conf = host._lab.folder / f"{host.port}.avahi"
     conf.write_text(
         f"[server]\nhost-name={name}\nenable-dbus=no\nallow-interfaces=eth0\n[publish]\npublish-workstation=no\n[rlimits]\n"
     )
-    alone = "mount -t tmpfs tmpfs /run && mkdir /run/avahi-daemon && exec avahi-daemon --no-drop-root --no-chroot -f $0"
-    argv = ["unshare", "--mount", "sh", "-c", alone, str(conf)]
+    argv = ["unshare", "--mount", "sh", "-euc", AVAHI, str(conf)]
     return host.popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

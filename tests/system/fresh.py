@@ -7,6 +7,7 @@ that ends. There is no init: `./dev` needs none.
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -66,7 +67,7 @@ class Fresh:
     def _pip_as_here(self) -> dict[str, str]:
         """Return pip's settings on this machine, as environment; the certificates that they name are copied."""
         settings = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
-        for line in command("python3", "-m", "pip", "config", "list").splitlines():
+        for line in command(sys.executable, "-m", "pip", "config", "list").splitlines():
             key, _, value = line.partition("=")
             if key.startswith("global."):
                 settings.setdefault(f"PIP_{key[7:].replace('-', '_').upper()}", value.strip("'\"").replace("\\n", " "))
