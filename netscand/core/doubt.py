@@ -96,6 +96,11 @@ class _Inquiry:
         """Return whether a device was heard since."""
         return device.last_seen >= self.at
 
+    def gateway_answered(self) -> bool:
+        """Return whether the gateway answered an ask since: to hear its broadcasts does not say that we are heard."""
+        addresses = self.gateway.addresses if self.gateway is not None else ()
+        return any(held.answered >= self.at for held in addresses)
+
 
 class Doubt:
     """Inquiries, and the networks that are silent."""
@@ -204,7 +209,7 @@ class Doubt:
             count < least
             or count < share * total
             or sum(not inquiry.answered(each) for each in oldest) < share * len(oldest)
-            or (inquiry.gateway is not None and inquiry.answered(inquiry.gateway))
+            or inquiry.gateway_answered()
         ):
             return Verdict.GONE, now, ""
         if not self._budgets.take(SILENCES, network, now):

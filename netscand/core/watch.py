@@ -189,6 +189,9 @@ class Watch:
             if device.status is not Status.OFFLINE and not device.is_self:
                 self._push(device, now + 1.0)
 
+        asks = tuple(asks)
+        for ask in asks:
+            self._hints.asked(ask.mac)  # a later hint may ask again
         self._chores.add((device for ask in asks if (device := self._meant(ask)) is not None), try_again)
 
     def _meant(self, ask: Ask) -> Device | None:

@@ -528,6 +528,31 @@ def test_while_the_gateway_answers_no_network_is_silent() -> None:
     assert kinds(world) == [K.OFFLINE] * 29
 
 
+def test_a_gateway_that_is_only_heard_does_not_answer() -> None:
+    """Law 8: what we ask does not leave, and the gateway's broadcasts still arrive: that is our blindness."""
+    world = World([network(gateway="10.0.0.10")], rules=QUICK)
+    world.alive(30)
+    world.run(600)
+    world.events.clear()
+    world.deaf = lambda ask: True
+    for _ in range(120):
+        world.hear(mac(1), "10.0.0.10")
+        world.run(0.5)
+    assert kinds(world)[:1] == [K.NETWORK_SILENT]
+    assert not world.of(K.OFFLINE)
+
+
+def test_a_hint_whose_ask_was_refused_may_come_again() -> None:
+    """An interface that takes nothing makes no MAC unaskable."""
+    world = World(rules=QUICK)
+    hint = Observation(world.now, 2, mac(9), ip("10.0.0.9"), Evidence.NEIGHBOUR)
+    net = next(iter(world.inventory.networks.values()))
+    assert world.inventory._hints.take(hint, net, None)
+    assert not world.inventory._hints.take(hint, net, None)
+    world.inventory.give_up([Ask(net, ip("10.0.0.9"), mac(9))], world.now)
+    assert world.inventory._hints.take(hint, net, None)
+
+
 def test_whom_we_cannot_ask_makes_no_network_silent() -> None:
     """We lost our address of IPv6, and they have no other."""
     world = World([replace(network(), own6=OWN6)], rules=QUICK)
