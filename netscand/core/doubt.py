@@ -155,8 +155,9 @@ class Doubt:
             gateway = None
         witnesses = {each.mac: each for each in able}
         self._inquiries[network] = _Inquiry(now, witnesses, {device.mac: device}, sampled, gateway)
-        to_ask = list(witnesses.values())
-        return to_ask if gateway is None or gateway in (device, *to_ask) else [*to_ask, gateway]
+        to_ask = {each.mac: each for each in (*witnesses.values(), *([gateway] if gateway else ()))}
+        to_ask.pop(device.mac, None)
+        return list(to_ask.values())
 
     def _chosen(self, devices: list[Device], now: float) -> list[Device]:
         """Choose WITNESSES of them, those known for longest before others."""
@@ -203,7 +204,7 @@ class Doubt:
         silent = [each for each in asked if not inquiry.answered(each)]
         oldest = _oldest(asked, now)
         count = len(silent)
-        gateway = inquiry.gateway in silent
+        gateway = any(each is inquiry.gateway for each in silent)
         least, share = (AND_THE_GATEWAY, WITH_THE_GATEWAY) if gateway else (LEAST_SILENT, SILENT_SHARE)
         if (
             count < least
