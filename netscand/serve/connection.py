@@ -178,7 +178,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def judge_again(self) -> None:
         """The guard changed: judge by the new one who it is, and what it may."""
-        assert self.transport is not None
+        if self.transport is None:  # lost, but its handler has not ended yet
+            self.role = Role.NONE
+            return
         try:
             peer = self._lobby.guard.peer(self.transport.get_extra_info("socket"), tls=self.peer.tls)
             self.peer = replace(peer, key=self.peer.key)  # it is counted by that one

@@ -23,7 +23,7 @@ STREAM = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: bmV0c2NhbmQgaXRzZWxmIQ==\r\n\r\n"
 )
 
-PING = b"\x89\x88\0\0\0\0netscand"
+PING, CLOSE = b"\x89\x88\0\0\0\0netscand", b"\x88\x82\0\0\0\0\x03\xe8"
 """Masked with zeros, as a client's frames have to be (RFC 6455, section 5.3)."""
 
 
@@ -47,7 +47,7 @@ class SelfTest:
 
     async def ask(self) -> None:
         """Ask /healthz. Raises Unfit, OSError."""
-        answer = await self._asked("GET /healthz", HEALTH, b"")
+        answer = await self._asked("GET /healthz", HEALTH)
         if answer.split(b" ", 2)[1:2] not in ([b"200"], [b"503"]):  # that of starting and stopping is an answer
             raise _unfit("GET /healthz", f"answered {answer[:60]!r}")
         self.answered_at = monotonic()
@@ -56,12 +56,12 @@ class SelfTest:
         """Ask /healthz, and open a stream that answers a ping. Raises Unfit, OSError."""
         await self.ask()
         pong = websocket.pong(b"netscand")
-        answer = await self._asked("GET /ws", STREAM + PING, pong)
+        answer = await self._asked("GET /ws", STREAM + PING, pong, CLOSE)
         if not answer.startswith(b"HTTP/1.1 101 ") or pong not in answer:
             raise _unfit("GET /ws", f"answered {answer[:60]!r}")
 
-    async def _asked(self, what: str, request: bytes, until: bytes) -> bytes:
-        """The answer to a request: up to `until`, or to the end."""
+    async def _asked(self, what: str, request: bytes, until: bytes = b"", then: bytes = b"") -> bytes:
+        """The whole answer to a request, to which `then` is said once it holds `until`."""
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -72,10 +72,11 @@ class SelfTest:
                 async with asyncio.timeout(ANSWERS):
                     await self._connect(theirs)
                     await loop.sock_sendall(ours, request)
-                    while not until or until not in answer:
-                        if not (piece := await loop.sock_recv(ours, 1 << 16)):
-                            break
+                    while piece := await loop.sock_recv(ours, 1 << 16):
                         answer += piece
+                        if then and until in answer:
+                            await loop.sock_sendall(ours, then)
+                            then = b""
             except TimeoutError:
                 raise _unfit(what, f"no answer within {ANSWERS:g} s") from None
             except ConnectionError as wrong:

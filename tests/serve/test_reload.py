@@ -10,6 +10,7 @@ from websockets.exceptions import ConnectionClosed
 
 from netscand import config, protocol
 from netscand.serve.listen import BadAddress
+from netscand.serve.rights import Role
 from netscand.serve.tokens import TokensRefused
 from tests.serve.house import TOKENS, allowed, hear, house, token_file
 
@@ -114,5 +115,21 @@ def test_the_unix_socket_is_closed_to_whom_has_nothing_to_find_there(tmp_path: P
             for others, mode in modes:
                 lan.server.reload(config.Access(others=others))
                 assert stat.S_IMODE(lan.path.stat().st_mode) == mode
+
+    asyncio.run(play())
+
+
+def test_a_client_that_is_lost_in_this_very_moment_stops_no_reload(tmp_path: Path) -> None:
+    """Its connection is gone, and its handler has not ended yet."""
+
+    async def play() -> None:
+        async with house(tmp_path) as lan, lan.ws() as client:
+            await hear(client)
+            (mine,) = lan.server._lobby.inside
+            assert mine.transport is not None
+            mine.connection_lost(None)
+            assert lan.server.clients == 1
+            lan.server.reload(config.Access(others="read"))
+            assert mine.role is Role.NONE
 
     asyncio.run(play())
