@@ -73,7 +73,8 @@ USUAL = (
 )
 """What such JSON is mostly made of. It is in every row that was made smaller by it: never change a byte."""
 
-FIGURE = re.compile(r"(?<![0-9A-Za-z:])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}(?![0-9A-Za-z:])|\d+(?:\.\d+)?")
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+FIGURE = re.compile(r"(?<![0-9A-Za-z:])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}(?![0-9A-Za-z:])|" + NUMBER.pattern)
 """What differs in sentences that are the same: a number, a MAC, an IPv6 address. Else made-up MACs would make words."""
 GAP = "{}"
 
@@ -137,8 +138,9 @@ class Words:
             return plain, None
         if not text:
             return None, None
-        figures = None if GAP in text else " ".join(FIGURE.findall(text))
-        number = self.number(FIGURE.sub(GAP, text) if figures is not None else text)
+        figure = FIGURE if text.count(":") > 1 else NUMBER  # which is twice as fast
+        figures = None if GAP in text else " ".join(figure.findall(text))
+        number = self.number(figure.sub(GAP, text) if figures is not None else text)
         return (None, text) if number is None else (number, figures or None)
 
     def said(self, number: int | None, figures: str | None) -> str:
