@@ -22,6 +22,9 @@ SET = 1_000
 
 DAY = 86_400_000
 
+OFF = 60 * DAY
+"""Milliseconds that a machine is off for at once, and believed to be."""
+
 BACK = 60_000
 """Milliseconds by which a stamp may lie before the one before it, in a history that no such clock went with."""
 
@@ -80,6 +83,30 @@ class Ages:
             return min(at, end)
         shift = self._shifts[after - 1]
         return min(max(at - shift.ahead, shift.lived), max(end, shift.lived))
+
+
+class TrueTimes:
+    """Stamps as they would have been, had the wall clock always been right: for what is counted, not for what is shown.
+
+    What it shows now is believed. Before, it can have been ahead of the history's clock by less, if the machine was off
+    since (no more than OFF at a time), and never by more: else it was wrong.
+    """
+
+    def __init__(self, shifts: Sequence[Shift], ahead: int) -> None:
+        self._numbers = [shift.sequence for shift in shifts]
+        self._error = [0]
+        """Of the stamps before the first shift, and from each of them on."""
+        for was in (*(shift.ahead for shift in reversed(shifts)), 0):
+            if not 0 <= ahead - was <= OFF:
+                self._error.append(was - ahead)
+            else:
+                self._error.append(0)
+                ahead = was
+        self._error = self._error[:0:-1]
+
+    def of(self, sequence: int, at: int) -> int:
+        """The true stamp of an event."""
+        return at - self._error[bisect_right(self._numbers, sequence)]
 
 
 def estimate(database: sqlite3.Connection, wall: int) -> tuple[int, list[Shift]]:

@@ -19,6 +19,7 @@ from netscand.core.recorded import (
     TooLong,
     Unreadable,
 )
+from netscand.store.age import AgeClock
 from netscand.store.reader import Reader, too_long
 from netscand.store.schema import is_broken
 from netscand.store.turns import Steps, Turns
@@ -37,6 +38,7 @@ class Answers:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._age = AgeClock()
         self._epoch = ""
         self._stored = 0
         """The last event that is stored."""
@@ -102,7 +104,7 @@ class Answers:
         """How long a device was online on each of the last UTC days; times in unix seconds. Raises Unreadable."""
         if self._blind:
             return ()
-        return await self._ask(account, self._reader.presence(mac, now, days, standing))
+        return await self._ask(account, self._reader.presence(mac, now, days, standing, self._age.now()))
 
     async def backup(self) -> BinaryIO:
         """A consistent copy of the database, open to be read, without a name. Raises Unreadable."""

@@ -20,7 +20,7 @@ from typing import cast
 from netscand import config
 from netscand.core.model import Device, Event, Mac
 from netscand.core.recorded import Memory
-from netscand.store.age import SET, AgeClock
+from netscand.store.age import SET
 from netscand.store.answers import Answers
 from netscand.store.found import Opened, open_history
 from netscand.store.keeper import Keeper
@@ -63,7 +63,6 @@ class History(Answers):
         super().__init__(Path(os.path.realpath(settings.path)))  # SQLite puts its log beside the file, not the link
         self._settings = settings
         self._clock = clock
-        self._age = AgeClock()
         self._ahead = self._shifted = 0
         """By how much the wall clock is ahead of the history's, and when it was last set: both in milliseconds."""
         self._told = told

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from time import thread_time
 
@@ -19,6 +20,7 @@ from netscand.core.recorded import (
     Remembered,
     Standing,
 )
+from netscand.store.age import Shift, TrueTimes
 from netscand.store.rows import (
     DEVICE_COLUMNS,
     EVENT_COLUMNS,
@@ -134,31 +136,36 @@ class Reader:
             yield
         return 0
 
-    def presence(self, mac: Mac, now: float, days: int, standing: Standing | None) -> Steps[list[PresenceOfDay]]:
+    def presence(
+        self, mac: Mac, now: float, days: int, standing: Standing | None, lived: int
+    ) -> Steps[list[PresenceOfDay]]:
         """Give how long a device was online, and unknown, on each of the last days; `standing` as it is now.
 
-        Raises sqlite3.Error.
+        `lived`: what the history's clock shows at `now`. Raises sqlite3.Error.
         """
         # From before those days too: who came then may have stayed.
-        rows: list[tuple[int, int, int | None, int | None]] = []
+        rows: list[tuple[int, int, int, int | None, int | None]] = []
         oldest, at = None, 0
         while True:
             database = self._database()
-            first = database.execute(
-                "SELECT sequence, at FROM event WHERE sequence > ? ORDER BY sequence LIMIT 1", (at,)
-            ).fetchone()
+            next_one = "SELECT sequence, at FROM event WHERE sequence > ? ORDER BY sequence LIMIT 1"
+            first = database.execute(next_one, (at,)).fetchone()
             if first is None:
                 break
             oldest = oldest or first
             since, at = first[0] - 1, first[0] - 1 + LOOKED_AT
             rows += database.execute(
-                "SELECT at, kind, was, was_since FROM event WHERE mac = ? AND kind IN (1, 2, 3, 10) "
+                "SELECT sequence, at, kind, was, was_since FROM event WHERE mac = ? AND kind IN (1, 2, 3, 10) "
                 "AND sequence > ? AND sequence <= ? ORDER BY sequence",
                 (mac_number(mac), since, at),
             )
             yield
-        day = (now // DAY - days + 1) * DAY
-        return by_day(spans(rows, standing, now, seconds(oldest[1]) if oldest else now), day, now)
+        shifts = self._database().execute("SELECT sequence, lived, ahead FROM shift ORDER BY sequence")
+        true = TrueTimes([Shift(*shift) for shift in shifts], int(now * 1000) - lived)
+        verdicts = [(true.of(sequence, at), kind, was, since) for sequence, at, kind, was, since in rows]
+        kept = seconds(true.of(*oldest)) if oldest else now
+        first_day = (now // DAY - days + 1) * DAY
+        return by_day(spans(verdicts, standing, now, kept), first_day, now)
 
     def look(self) -> Steps[None]:
         """Read a little of what changes and of what does not, to see whether it can be read. Raises sqlite3.Error."""
@@ -335,10 +342,11 @@ def spans(
     """
     since: float | None = None
     status: Status | None = None
+    latest = -inf
     for at_ms, kind, was, was_since in rows:
-        at = seconds(at_ms)
+        latest = at = min(max(seconds(at_ms), latest), now)  # a clock that was set makes no second count twice
         if was is not None and was_since is not None:
-            yield from _until(since, status, seconds(at_ms - was_since), STATUS_OF[was], at, kept)
+            yield from _until(since, status, at - was_since / 1000, STATUS_OF[was], at, kept)
         status = {1: Status.ONLINE, 2: Status.ONLINE, 3: Status.OFFLINE}.get(kind)
         since = at if status else None
     if now_is is not None:

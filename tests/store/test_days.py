@@ -1,15 +1,20 @@
 """How long a device was online on each day, by what its events tell."""
 
 import asyncio
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from netscand.core.model import Event, EventKind, Status
 from netscand.core.recorded import PresenceOfDay, Standing
-from tests.store.diary import BOOT, LAN, Diary, device, diary, discovered, turned
+from netscand.store import age, history
+from tests.store.diary import BOOT, LAN, Diary, FakeClock, device, diary, discovered, turned
 
 HOUR = 3600.0
 MIDNIGHT = (BOOT // 86_400 + 1) * 86_400 - BOOT
@@ -138,3 +143,86 @@ def test_who_was_forgotten_begins_anew(tmp_path: Path) -> None:
             assert await asked(book, MIDNIGHT + 9 * HOUR, 1) == [(3, 0)]
 
     asyncio.run(play())
+
+
+YEAR = 365 * 24 * HOUR
+
+
+@pytest.mark.parametrize("jump", [10 * YEAR, -10 * YEAR, HOUR])
+def test_a_clock_that_was_wrong_makes_no_day_longer_or_shorter(tmp_path: Path, jump: float) -> None:
+    """FAULTS F12: by when it happened, not by what the clock showed."""
+
+    async def play() -> None:
+        clock = FakeClock()
+        async with diary(tmp_path / "h.db", clock) as book:
+            one = device(1, MIDNIGHT)
+            await book.write(discovered(one, MIDNIGHT))
+            clock.boot += jump
+            await book.write(turned(one, Status.OFFLINE, MIDNIGHT + 6 * HOUR))
+            clock.boot -= jump
+            await book.write(turned(one, Status.ONLINE, MIDNIGHT + 10 * HOUR))
+            assert await asked(book, MIDNIGHT + 30 * HOUR, 2) == [(20, 0), (6, 0)]
+
+    with sleepless():
+        asyncio.run(play())
+
+
+def test_days_in_which_the_machine_was_off_are_where_they_were(tmp_path: Path) -> None:
+    """Its clock goes on while the history's stands still: that is no error."""
+
+    async def play() -> None:
+        clock = FakeClock()
+        async with diary(tmp_path / "h.db", clock) as book:
+            one = device(1, MIDNIGHT)
+            await book.write(discovered(one, MIDNIGHT), turned(one, Status.OFFLINE, MIDNIGHT + 6 * HOUR))
+            clock.boot += 48 * HOUR
+            await book.write(back_online(one, MIDNIGHT + 10 * HOUR, Status.OFFLINE, MIDNIGHT - 42 * HOUR))
+            now = MIDNIGHT + 20 * HOUR + 48 * HOUR
+            assert await asked(book, now, 3, (Status.ONLINE, now - 10 * HOUR)) == [(6, 0), (0, 0), (10, 0)]
+
+    with sleepless():
+        asyncio.run(play())
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([Status.ONLINE, Status.OFFLINE, Status.UNKNOWN]),
+            st.floats(-30 * 24 * HOUR, 30 * 24 * HOUR),
+            st.sampled_from([0.0, 0.0, HOUR, -HOUR, 10 * YEAR, -10 * YEAR]),
+        ),
+        max_size=12,
+    )
+)
+def test_no_day_has_more_than_24_hours(turns: list[tuple[Status, float, float]]) -> None:
+    """Whatever the clock showed, and in whatever order stamps come."""
+
+    async def play(path: Path) -> None:
+        clock = FakeClock()
+        async with diary(path, clock) as book:
+            one = device(1, MIDNIGHT)
+            await book.write(discovered(one, MIDNIGHT))
+            for status, at, jump in turns:
+                clock.boot = BOOT + jump
+                if status is Status.UNKNOWN:
+                    one.status, one.status_since = status, MIDNIGHT + at
+                else:
+                    await book.write(turned(one, status, MIDNIGHT + at))
+            for online, unknown in await asked(book, MIDNIGHT + 5 * 24 * HOUR, 30):
+                assert online >= 0
+                assert unknown >= 0
+                assert online + unknown <= 24.001
+
+    with sleepless(), tempfile.TemporaryDirectory() as folder:
+        asyncio.run(play(Path(folder) / "h.db"))
+
+
+@contextmanager
+def sleepless() -> Iterator[None]:
+    """The monotonic clock of these tests is the one that the history's goes by."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (age, history):
+            patch.setattr(module, "monotonic", lambda: MIDNIGHT)
+        patch.setattr(age, "clock_gettime", lambda clock: MIDNIGHT)
+        yield
