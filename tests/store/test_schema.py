@@ -4,16 +4,19 @@ import asyncio
 import os
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from netscand.core.model import Event, EventKind
+from netscand.core.model import Event, EventKind, Status
 from netscand.store import schema
 from netscand.store.place import HistoryRefused
-from netscand.store.schema import APPLICATION, VERSION, connect, open_database
-from tests.store.diary import LAN, device, diary, discovered, sequences
+from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, EventCodec, Words, device_row
+from netscand.store.schema import APPLICATION, VERSION, connect, insert, open_database
+from tests.store.diary import LAN, FakeClock, device, diary, discovered, sequences, turned
+from tests.store.test_age import trimmed
 
 
 def written(path: Path) -> Path:
@@ -136,3 +139,57 @@ def test_our_files_are_known_by_their_id(tmp_path: Path) -> None:
     with closing(connect(path)) as database:
         assert database.execute("PRAGMA application_id").fetchone() == (APPLICATION,)
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+VERSION_1 = """
+CREATE TABLE event (sequence INTEGER PRIMARY KEY, at, kind, mac, network, address, evidence, heard, reason, figures,
+    was, was_since, was_reason, was_figures, more);
+CREATE INDEX event_changed ON event (mac) WHERE more IS NOT NULL;
+CREATE TABLE device (mac INTEGER PRIMARY KEY, sequence, first_seen, status, status_since, reason, known, hostname,
+    hostname_source, label, notes, patience, learned, learned_at, addresses);
+CREATE TABLE seen (mac INTEGER PRIMARY KEY, at INTEGER NOT NULL, confirmed INTEGER NOT NULL);
+CREATE TABLE word (number INTEGER PRIMARY KEY, text TEXT NOT NULL);
+CREATE TABLE state (epoch TEXT NOT NULL, reserved INTEGER NOT NULL, floor INTEGER NOT NULL, shown INTEGER NOT NULL,
+    alive_at INTEGER NOT NULL);
+INSERT INTO state VALUES ('k3f9', 100, 0, 40, 1);
+PRAGMA application_id = 1853055844;
+PRAGMA user_version = 1;
+"""
+
+
+def test_version_1_keeps_all_that_it_had_and_learns_the_age_of_it(tmp_path: Path) -> None:
+    """Nobody's cursor expires for it. Its oldest events are older than their days, and one has a stamp of 2016."""
+    path, day = tmp_path / "h.db", 86_400_000
+    now = time.monotonic()
+    clock = FakeClock(time.time() - now)
+    words, one = Words(), device(1, now)
+    codec = EventCodec(words)
+    rows = [list(codec.row(number, turned(one, Status.OFFLINE, now), clock)) for number in range(1, 41)]
+    end = clock.milliseconds(now)
+    for number, row in enumerate(rows, 1):
+        row[1] = end - (40 - number) * day // 2
+    rows[29][1] = 1_460_000_000_000
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(VERSION_1)
+        insert(database, "event", EVENT_COLUMNS, [tuple(row) for row in rows])
+        insert(database, "word", ("number", "text"), words.fresh)
+        insert(database, "device", DEVICE_COLUMNS, [device_row(one, 40, 0, clock)])
+        database.commit()
+
+    async def play() -> None:
+        async with diary(path, clock, keep_days=15) as book:
+            assert book.history.place("k3f9-40") == 40
+            assert len(book.memory.devices) == 1
+            assert sequences(await book.page(since=0)) == list(range(1, 41))
+            cursor = await book.write(turned(one, Status.ONLINE, now))
+            assert cursor == "k3f9-101"
+            trimmed(book)
+            kept = sequences(await book.page())
+            assert kept == [*range(kept[0], 41), 101]
+            assert 5 <= kept[0] <= 12, "those of more than 15 days are gone; 2016 took nothing along"
+            with closing(connect(path)) as other:
+                indexes = {name for (name,) in other.execute("SELECT name FROM sqlite_schema WHERE type = 'index'")}
+                assert indexes == {"event_changed", "event_rare"}
+
+    asyncio.run(play())
+    assert (tmp_path / f"h.db.before-{VERSION}").exists()
