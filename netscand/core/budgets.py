@@ -145,6 +145,7 @@ RESIDENTS = Budget(
     "residents", "interface", "changes of residents, without a user's words", 1_024, 0.1, (4.0, 80 / DAY),
 )  # fmt: skip
 FIRST_CHANGES = Budget("first_changes", "device", "changes while one of these two is used up", 6, 2 / DAY)
+FIRST_ABSENCES = Budget("first_absences", "device", "`offline` events while one of these two is used up", 6, 6 / DAY)
 ABSENCES = Budget("absences", "device", "`offline` events; the verdict waits", 64, 12 / HOUR)
 RENAMES = Budget("renames", "device", "names", 4, 6 / HOUR)
 ADDRESSES = Budget("addresses", "device", "further addresses", 8, 1 / MINUTE)

@@ -8,7 +8,7 @@ own left: who leaves is published, whatever others do.
 
 from collections.abc import Hashable
 
-from netscand.core.budgets import DAY, FIRST_CHANGES, RESIDENTS, STRANGERS, Budget, Budgets
+from netscand.core.budgets import ABSENCES, DAY, FIRST_ABSENCES, FIRST_CHANGES, RESIDENTS, STRANGERS, Budget, Budgets
 from netscand.core.model import Device
 from netscand.core.words import said_of
 
@@ -20,26 +20,30 @@ def is_resident(device: Device, now: float) -> bool:
 
 def could_change(budgets: Budgets, row: Budget, device: Device, now: float) -> bool:
     """Return whether `may_change` would allow it, and spend nothing."""
-    return budgets.has(row, device.mac, now) and (said_of(device) or _payer(budgets, device, now) is not None)
+    return budgets.has(row, device.mac, now) and (said_of(device) or _payer(budgets, row, device, now) is not None)
 
 
 def may_change(budgets: Budgets, row: Budget, device: Device, now: float) -> bool:
     """Return whether a device may cause one more event of the kind that `row` limits; if so, it is spent."""
     if said_of(device):
         return budgets.take(row, device.mac, now)
-    payer = _payer(budgets, device, now)
+    payer = _payer(budgets, row, device, now)
     if payer is None:
         budgets.refuse(_shared(device, now), now)
         return False
     return budgets.take(row, device.mac, now) and budgets.take(*payer, now)
 
 
-def _payer(budgets: Budgets, device: Device, now: float) -> tuple[Budget, Hashable] | None:
-    """Return the budget that pays for a device without a user's words, and its spender; None: nothing is left."""
+def _payer(budgets: Budgets, row: Budget, device: Device, now: float) -> tuple[Budget, Hashable] | None:
+    """Return the budget that pays for a device without a user's words, and its spender; None: nothing is left.
+
+    Names and addresses take nothing from what is left for absences.
+    """
     shared = _shared(device, now)
     if budgets.has(shared, device.interface, now):
         return shared, device.interface
-    return (FIRST_CHANGES, device.mac) if budgets.has(FIRST_CHANGES, device.mac, now) else None
+    own = FIRST_ABSENCES if row is ABSENCES else FIRST_CHANGES
+    return (own, device.mac) if budgets.has(own, device.mac, now) else None
 
 
 def _shared(device: Device, now: float) -> Budget:

@@ -6,11 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netscand.core.budgets import (
+    ABSENCES,
     ADDRESSES,
     DAY,
     FIRST_CHANGES,
     LIMITING_FOR,
     MOST_SPENDERS,
+    RENAMES,
     RESIDENTS,
     STRANGERS,
     Budget,
@@ -137,3 +139,17 @@ def test_a_device_that_a_user_labelled_pays_for_nobody() -> None:
         False,
     )
     assert set(budgets.limiting(DAY)) == {"strangers", "residents", "addresses"}
+
+
+def test_names_and_addresses_leave_room_for_absences() -> None:
+    """A phone that came today, named itself and has five more addresses is reported each time it leaves, six times."""
+    budgets = Budgets()
+    device = Device(Mac(bytes([0, 1])), 0.0, 0.0, Presence(0.0, Rules()), interface=2)
+    while budgets.take(STRANGERS, 2, 0.0):
+        pass
+    assert all(may_change(budgets, row, device, 0.0) for row in (RENAMES, *[ADDRESSES] * 5))
+    assert not may_change(budgets, RENAMES, device, 0.0)
+    left = [
+        could_change(budgets, ABSENCES, device, 0.0) and may_change(budgets, ABSENCES, device, 0.0) for _ in "1234567"
+    ]
+    assert left == [True] * 6 + [False]
