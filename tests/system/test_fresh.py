@@ -31,8 +31,11 @@ def services(fresh: Fresh) -> set[str]:
     return {str(path) for place in places for path in (fresh.root / place).rglob("*") if not path.is_dir()}
 
 
-def test_no_network_is_one_sentence(fresh: Fresh) -> None:
-    """What is missing and how to go on, not a page of apt and pip."""
+def test_setup_and_the_first_minute(fresh: Fresh, lab: Lab) -> None:
+    """`setup` installs the locked versions though newer ones exist, and no service; `run` shows a device.
+
+    Without a network it says so in a sentence; where everything is there, nothing is fetched.
+    """
     done = fresh.run("./dev", "setup", network=False)
     lines = done.stdout.strip().splitlines()
     assert done.returncode == 1
@@ -40,10 +43,6 @@ def test_no_network_is_one_sentence(fresh: Fresh) -> None:
     assert re.fullmatch(
         r"dev: cannot install the Debian packages .*python3.* is there a network\? Install .*", lines[-1]
     )
-
-
-def test_setup_and_the_first_minute(fresh: Fresh, lab: Lab) -> None:
-    """`setup` installs the locked versions though newer ones exist, and no service; `run` shows a device."""
     releases = fresh.root / "root/releases"
     releases.mkdir()
     sets = [(ROOT / "requirements" / f"{name}.txt").read_text() for name in ("build", "run")]
@@ -58,6 +57,8 @@ def test_setup_and_the_first_minute(fresh: Fresh, lab: Lab) -> None:
     locked = re.findall(r"^([\w.-]+==[\w.-]+) \\$", (ROOT / "requirements/run.txt").read_text(), re.MULTILINE)
     assert len(locked) > 10
     assert set(locked) <= there
+    done = fresh.run("./dev", "setup", network=False)
+    assert (done.returncode, done.stdout) == (0, "")
 
     crowd = lab.crowd()
     crowd.populate(["10.77.0.50"])
@@ -81,9 +82,3 @@ def interrupt(lab: Lab) -> None:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         if b"./dev" in words and b"run" in words and Path(f"/proc/{pid}/comm").read_text() != "ip\n":
             os.kill(pid, signal.SIGINT)
-
-
-def test_a_second_setup_needs_no_network(fresh: Fresh) -> None:
-    """Nothing is fetched where everything is there."""
-    done = fresh.run("./dev", "setup", network=False)
-    assert (done.returncode, done.stdout) == (0, "")
