@@ -19,6 +19,9 @@ ROOT = Path(__file__).parents[1]
 PLACE = ROOT / ".venv-newest"
 PYTHON = str(PLACE / "bin" / "python")
 FAST = ("tests/core", "tests/serve", "tests/store", "tests/ctl")
+OK, SOME_FAILED = 0, 1
+"""Exit codes of pytest that say that it ran."""
+
 TYPES = "mypy"
 """Stands for the types among the names of tests that failed."""
 
@@ -118,27 +121,44 @@ def _again(tests: Sequence[str]) -> list[str]:
 
 
 def _tests(which: Sequence[str]) -> list[str]:
-    """Run them; the ids of those that fail. A test file that cannot be imported counts by its name."""
+    """Run them; which fail. Where pytest itself fails, each file is run alone, and counts by its name."""
+    code, failed = _pytest(which)
+    if code in (OK, SOME_FAILED):
+        return failed
+    files = sorted({file for each in which for file in _files(each.partition("::")[0])})
+    if len(files) == 1:
+        return files
+    return sorted({test for file in files for test in _tests([file])})
+
+
+def _files(place: str) -> list[str]:
+    path = ROOT / place
+    return [place] if path.is_file() else [str(each.relative_to(ROOT)) for each in path.rglob("test_*.py")]
+
+
+def _pytest(which: Sequence[str]) -> tuple[int, list[str]]:
     with tempfile.NamedTemporaryFile(suffix=".xml") as report:
-        argv = [
-            PYTHON,
-            "-m",
-            "pytest",
-            "--quiet",
-            "--numprocesses=auto",
-            "--dist=loadfile",
-            f"--junitxml={report.name}",
-        ]
-        subprocess.run([*argv, "--override-ini=junit_family=xunit1", *which], check=False, cwd=ROOT)
-        cases = ElementTree.parse(report.name).iter("testcase")
-        return sorted(
-            {_id(case) for case in cases if case.find("failure") is not None or case.find("error") is not None}
-        )
+        argv = [PYTHON, "-m", "pytest", "--quiet", "--numprocesses=auto", "--dist=loadfile"]
+        written = [f"--junitxml={report.name}", "--override-ini=junit_family=xunit1"]
+        code = subprocess.run([*argv, *written, *which], check=False, cwd=ROOT).returncode
+        return code, failures(report.read())
+
+
+def failures(report: bytes) -> list[str]:
+    """Return the ids of the tests that failed, from pytest's JUnit XML; b"" has none."""
+    if not report:
+        return []
+    cases = ElementTree.fromstring(report).iter("testcase")
+    return sorted({_id(case) for case in cases if {child.tag for child in case} & {"failure", "error"}})
 
 
 def _id(case: ElementTree.Element) -> str:
+    """A test file that cannot be imported has no class name, and its own dotted name as a name."""
     file, name = case.get("file"), case.get("name") or ""
-    return f"{file}::{name}" if file else name.replace(".", "/") + ".py"
+    module = name.replace(".", "/") + ".py"
+    if not case.get("classname"):
+        return module if file is None or module == file else file
+    return f"{file}::{name}"
 
 
 def _types() -> list[str]:
@@ -151,4 +171,8 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except subprocess.CalledProcessError as failed:
+        _say(f"cannot install the newest libraries (is there a network?): {' '.join(map(str, failed.cmd))}")
+        sys.exit(2)

@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -33,6 +34,7 @@ class Siege:
     def __init__(self, path: Path, most: float, days: float = 90.0) -> None:
         path.touch()
         self.database: sqlite3.Connection = open_database(path)
+        weakref.finalize(self, self.database.close)
         self.trim = Trim(self._stay)
         self.most = most
         self.keep = days * DAY

@@ -94,7 +94,7 @@ def machines() -> None:
         if not shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin")
     ]
     if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}; ./dev setup installs it")
+        pytest.skip(f"not installed: {', '.join(missing)}; ./dev setup --test installs it")
 
 
 @pytest.fixture(scope="session")
