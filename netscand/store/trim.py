@@ -8,6 +8,9 @@ happened to everybody else in 90 days (FAULTS T11):
 3. the oldest events, whatever they concern.
 
 Within each of these the oldest go first, until there is some room.
+
+1 and 2 leave the newest events alone (`_settled`): who is new today is what the history is for, and whoever resumes
+from before a removed event gets a fresh list.
 """
 
 import json
@@ -30,6 +33,19 @@ DAY = 86_400.0
 
 STAYS = (0.0, DAY, 7 * DAY, 30 * DAY)
 """Seconds that a device was here, from the first time to the last: of those with less the events go, in turn."""
+
+RECENT = DAY * 1000
+"""Milliseconds, by the history's clock, for which an event of a stranger is as good as anybody's."""
+
+RESUMED = 10_000
+"""Numbers before the last for which that holds however old they are: a stream resumes over so many (serve/past.py)."""
+
+RECENT_SHARE, EVENT = 8, 512
+"""But no more of the newest than take this part of the size that is allowed, at so many bytes each.
+
+A day of a flood (430 events a second) is more than the whole history: without this bound it would stay, and the
+household's 90 days would go.
+"""
 
 PAGES = 128
 """Free pages that are given back at once."""
@@ -79,7 +95,7 @@ class Trim:
             if not self._shrinking:
                 self._shrinking, self._tier, self._through = True, 0, 0
             self._shrinking = used > most * ROOM
-            if self._shrinking and (removed := self._by_size(database, now)):
+            if self._shrinking and (removed := self._by_size(database, now, most)):
                 return removed
         if free and (pages * PAGE > most or free > max(pages // 4, 256)):
             database.execute(f"PRAGMA incremental_vacuum({PAGES})").fetchall()
@@ -101,9 +117,9 @@ class Trim:
             self.aged = last
         return 1 + SLICE // 64 if last else 0
 
-    def _by_size(self, database: sqlite3.Connection, now: int) -> int:
+    def _by_size(self, database: sqlite3.Connection, now: int, most: float) -> int:
         if self._tier < len(STAYS):
-            return self._strangers(database, now)
+            return self._strangers(database, now, most)
         rows = database.execute("SELECT sequence FROM event ORDER BY sequence LIMIT ?", (SLICE,)).fetchall()
         if not rows:
             self._shrinking = False
@@ -116,9 +132,9 @@ class Trim:
         self.removed_by_size += removed
         self.sized_at = now
 
-    def _strangers(self, database: sqlite3.Connection, now: int) -> int:
+    def _strangers(self, database: sqlite3.Connection, now: int, most: float) -> int:
         if not self._through:
-            (self._end,) = database.execute("SELECT ifnull(max(sequence), 0) FROM event").fetchone()
+            self._end = _settled(database, now, most)
         rows = database.execute(
             "SELECT max(sequence), mac FROM (SELECT sequence, mac FROM event WHERE sequence > ? AND sequence <= ? "
             "ORDER BY sequence LIMIT ?) GROUP BY mac", (self._through, self._end, LOOKED_AT),
@@ -126,8 +142,8 @@ class Trim:
         if not rows:
             self._tier, self._through = self._tier + 1, 0
             return 1
-        most = STAYS[self._tier]
-        strangers = [mac for _, mac in rows if mac is not None and self._stay(mac) < most]
+        enough = STAYS[self._tier]
+        strangers = [mac for _, mac in rows if mac is not None and self._stay(mac) < enough]
         through = max(sequence for sequence, _ in rows)
         found = []
         if strangers:
@@ -141,6 +157,22 @@ class Trim:
             self._count(len(found), now)
         self._through = through if len(found) < REMOVED else last
         return 1 + len(found) // 16
+
+
+def _settled(database: sqlite3.Connection, now: int, most: float) -> int:
+    """The last number that is not of the newest events: see RECENT, RESUMED and RECENT_SHARE."""
+    (last,) = database.execute("SELECT ifnull(max(sequence), 0) FROM event").fetchone()
+    below = max(last - int(most / RECENT_SHARE / EVENT), 0)
+    above = max(last - RESUMED, below)
+    while below < above:
+        middle = (below + above + 1) // 2
+        before = "SELECT sequence, at FROM event WHERE sequence <= ? ORDER BY sequence DESC LIMIT 1"
+        found = database.execute(before, (middle,)).fetchone()
+        if found is None or Ages(_shifts(database, found[0], found[0]), now).lived(*found) < now - RECENT:
+            below = middle
+        else:
+            above = middle - 1
+    return below
 
 
 def _shifts(database: sqlite3.Connection, first: int, last: int) -> list[Shift]:

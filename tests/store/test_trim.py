@@ -11,11 +11,12 @@ import pytest
 from netscand import config
 from netscand.core.model import Event, EventKind, Ip, Status
 from netscand.core.recorded import CursorGone
+from netscand.serve import past
 from netscand.store import trim, writer
 from netscand.store.rows import EVENT_COLUMNS
 from netscand.store.schema import insert, transaction
 from tests.store.diary import LAN, Diary, FakeClock, device, diary, discovered, sequences, turned
-from tests.store.siege import Siege
+from tests.store.siege import HOUSEHOLD, STRANGERS, Siege
 from tests.store.test_age import trimmed
 
 DAY = 86_400.0
@@ -73,6 +74,55 @@ def test_a_flood_that_goes_on_meanwhile_is_no_way_to_keep_what_is_too_much(tmp_p
     for _ in siege.answering(5, 100, 20):
         siege.meanwhile = more
     assert siege.size() <= siege.most * trim.FULL
+
+
+# ---- what is new ----------------------------------------------------------------------------------------------------
+
+
+def grown(path: Path, mib: float, days: float) -> tuple[Siege, list[int]]:
+    """A LAN of residents whose days do not fit, which is trimmed once a day; five devices come right at the end."""
+    siege = Siege(path, mib * 2**20, days=days + 2)
+    siege.household(20, 50, days)
+    intruders = [siege.event(EventKind.DISCOVERED, STRANGERS + number) for number in range(5)]
+    siege.write()
+    siege.most = siege.size() / trim.FULL * 0.999
+    siege.write()
+    return siege, intruders
+
+
+def hole(siege: Siege) -> int:
+    return int(siege.database.execute("SELECT hole FROM state").fetchone()[0])
+
+
+def test_where_residents_are_too_much_who_is_new_stays_and_the_oldest_go(tmp_path: Path) -> None:
+    """Five devices were removed before the oldest of 40,000 events, and with them every client's cursor."""
+    siege, intruders = grown(tmp_path / "h.db", 256, 40)
+    assert siege.trim.removed_by_size > 1_000
+    assert set(intruders) <= siege.kept()
+    assert 1 not in siege.kept()
+    assert hole(siege) == 0
+
+
+@pytest.mark.parametrize(("later", "kept"), [(3600 * 20, True), (3600 * 30, False)])
+def test_strangers_of_a_day_are_no_older_than_anybody(tmp_path: Path, later: int, kept: bool) -> None:
+    """Where a day has more events than are resumed over; afterwards theirs go first."""
+    siege = Siege(tmp_path / "h.db", 256 * 2**20)
+    siege.household(20, 50, 5)
+    intruders = [siege.event(EventKind.DISCOVERED, STRANGERS + number) for number in range(5)]
+    begin, count = siege.now, trim.RESUMED + 5_000
+    for number in range(count):
+        siege.now = begin + later * 1000 * number // count
+        siege.event((EventKind.ONLINE, EventKind.OFFLINE)[number % 2], HOUSEHOLD + number % 20)
+    siege.write()
+    end = trim._settled(siege.database, siege.now, 256 * 2**20)
+    assert (end < intruders[0]) is kept
+    assert siege.sequence - end >= trim.RESUMED
+
+
+def test_a_stream_is_resumed_over_what_is_never_removed_for_its_strangers() -> None:
+    """From 40 MiB on."""
+    assert trim.RESUMED == past.MISSED
+    assert 40 * 2**20 / trim.RECENT_SHARE / trim.EVENT >= trim.RESUMED
 
 
 # ---- who goes first -------------------------------------------------------------------------------------------------
