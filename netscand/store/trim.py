@@ -162,7 +162,7 @@ class Trim:
 def _settled(database: sqlite3.Connection, now: int, most: float) -> int:
     """The last number that is not of the newest events: see RECENT, RESUMED and RECENT_SHARE."""
     (last,) = database.execute("SELECT ifnull(max(sequence), 0) FROM event").fetchone()
-    below = max(last - int(most / RECENT_SHARE / EVENT), 0)
+    below: int = max(last - int(most / RECENT_SHARE / EVENT), 0)
     above = max(last - RESUMED, below)
     while below < above:
         middle = (below + above + 1) // 2
