@@ -45,6 +45,9 @@ STATUS_APART = 5.0
 ASKED_EVERY = 2.0
 """Seconds between two questions of the server to itself, at most, where there is a watchdog."""
 
+MIGRATING = 600.0
+"""Seconds that an upgrade of a history of 256 MiB may take on a slow card: systemd waits so long for READY then."""
+
 CLIENTS_FIRST = 0.005
 """Seconds until an event is written into the journal: some turns of the loop, in which it is stored and told."""
 
@@ -116,6 +119,8 @@ class Daemon:
             undo.callback(self.interfaces.close)
             undo.callback(self.groups.close)
             networks = self.interfaces.open()
+            if self.history.takes_long:
+                self._notify(f"EXTEND_TIMEOUT_USEC={MIGRATING * 1_000_000:.0f}")
             memory = self.history.open()
             undo.push_async_callback(self.history.close)
             now = time.monotonic()

@@ -28,7 +28,7 @@ from netscand.store.place import Lock, refuse_open
 from netscand.store.reader import Reader
 from netscand.store.rounds import Rounds
 from netscand.store.rows import EventCodec, Row, WallClock, Words
-from netscand.store.schema import new_epoch
+from netscand.store.schema import is_older, new_epoch
 from netscand.store.work import Adopt, Alive, Devices, Events, Found, Lost, Noticed, Report, Say, Stop, Trimmed
 from netscand.store.writer import Writer
 
@@ -95,6 +95,11 @@ class History(Answers):
         self._keeper: Keeper
 
     # ---- life -----------------------------------------------------------------------------------------------------
+
+    @property
+    def takes_long(self) -> bool:
+        """Whether `open` has to copy the whole history first."""
+        return is_older(self.path)
 
     def open(self) -> Memory:
         """Open the database, made, migrated or replaced where needed; what it remembers.

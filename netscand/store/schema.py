@@ -138,6 +138,16 @@ def refuse_stranger(path: Path) -> None:
         raise HistoryRefused(f"[history] path: {path} is {kind}; it is left as it is: name another path")
 
 
+def is_older(path: Path) -> bool:
+    """Whether a history is to be migrated at its next opening, which takes as long as to copy it."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except OSError:
+        return False
+    return header.startswith(MAGIC) and 0 < int.from_bytes(header[60:64]) < VERSION
+
+
 def _look(path: Path) -> None:
     """Judge by the header (sqlite.org/fileformat2.html, section 1.3), before SQLite itself touches a file."""
     with path.open("rb") as file:

@@ -19,6 +19,7 @@ from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
 from tests.store.share import share
+from tests.store.test_schema import VERSION_1
 
 QUICK = {
     "scan": {"interval": 3600},
@@ -317,6 +318,20 @@ def test_a_history_of_a_newer_netscand_is_refused(lab: Lab) -> None:
     assert daemon.process.wait(PRESENT) == 78
     assert "newer netscand" in daemon.log()
     assert daemon.history.read_bytes() == before
+
+
+def test_systemd_waits_for_a_history_of_an_older_netscand(lab: Lab) -> None:
+    """FAULTS F20: to copy 256 MiB to a slow card takes longer than a start may."""
+    daemon = lab.daemon(QUICK, start=False)
+    with closing(sqlite3.connect(daemon.history)) as database:
+        database.executescript(VERSION_1)
+    daemon.start()
+    (before, after) = [said for said in daemon.notified if "EXTEND_TIMEOUT_USEC=600000000" in said or "READY=1" in said]
+    assert "EXTEND" in before
+    assert "READY" in after
+    assert daemon.get("/api/status")["status"] == "ok"
+    daemon.restart()
+    assert sum("EXTEND" in said for said in daemon.notified) == 1
 
 
 def test_a_history_on_a_share_is_refused(lab: Lab) -> None:

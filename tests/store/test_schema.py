@@ -14,7 +14,7 @@ from netscand.core.model import Event, EventKind, Status
 from netscand.store import schema
 from netscand.store.place import HistoryRefused
 from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, EventCodec, Words, device_row
-from netscand.store.schema import APPLICATION, VERSION, connect, insert, open_database
+from netscand.store.schema import APPLICATION, VERSION, connect, insert, is_older, open_database
 from tests.store.diary import LAN, FakeClock, device, diary, discovered, sequences, turned
 from tests.store.test_age import trimmed
 
@@ -176,6 +176,8 @@ def test_version_1_keeps_all_that_it_had_and_learns_the_age_of_it(tmp_path: Path
         insert(database, "device", DEVICE_COLUMNS, [device_row(one, 40, 0, clock)])
         database.commit()
 
+    assert is_older(path)
+
     async def play() -> None:
         async with diary(path, clock, keep_days=15) as book:
             assert book.history.place("k3f9-40") == 40
@@ -193,3 +195,4 @@ def test_version_1_keeps_all_that_it_had_and_learns_the_age_of_it(tmp_path: Path
 
     asyncio.run(play())
     assert (tmp_path / f"h.db.before-{VERSION}").exists()
+    assert not is_older(path)
