@@ -16,6 +16,7 @@ from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
+from netscand.store.place import HistoryInUse
 from netscand.store.schema import connect, is_broken, sync
 from netscand.store.work import Lost
 from netscand.store.writer import Writer
@@ -92,6 +93,8 @@ class Keeper(threading.Thread):
                     log.debug("keeping the history: %s", wrong)
             except OSError as wrong:
                 self._note(wrong.strerror or str(wrong))
+            except HistoryInUse as wrong:  # our lock was removed, and it has taken its own
+                self._note(str(wrong))
         if self._connection is not None:
             self._connection.close()
 
@@ -135,6 +138,7 @@ class Keeper(threading.Thread):
     def _look(self, now: float) -> bool:
         """Look at the files, before anything is written into them; whether they are the right ones. Raises OSError."""
         self._look_at = now + LOOK_EVERY
+        self._writer.lock.hold()
         files = self._writer.files
         assert files is not None
         gone = files.gone()

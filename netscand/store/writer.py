@@ -78,7 +78,7 @@ class Writer(threading.Thread):
         self.generation = 0
         """Raised with every database that is opened: connections to the one before are to be closed."""
         self._path = path
-        self._lock = lock
+        self.lock = lock
         self._database = database
         self._adopted = database is not None
         self.keep = self.most = inf
@@ -309,7 +309,7 @@ class Writer(threading.Thread):
         Raises what says that it cannot be now.
         """
         log.error("the history %s: %s", self._path, lost.why)
-        self._lock.hold()
+        self.lock.hold()
         copy = None
         with suppress(*(() if lost.gone else (sqlite3.Error, OSError))):  # to set it aside needs no room
             if self._database is not None and (copy := copy_of_open(self._database, self._path, self._is_alive)):
@@ -341,7 +341,7 @@ class Writer(threading.Thread):
         self.turned_at = time.monotonic()
 
     def _open_again(self, notice: str = "") -> None:
-        self._lock.hold()
+        self.lock.hold()
         prepare(self._path)
         database = open_database(self._path)
         clock = clock_of(database, int(time.time() * 1000))

@@ -277,6 +277,29 @@ def others(book: Diary, known: tuple[str, ...]) -> bool:
     return book.history.problems() != known
 
 
+def test_a_lock_that_is_removed_is_taken_anew(tmp_path: Path) -> None:
+    """Else a second daemon would write to the same files; where one does, both say so."""
+
+    async def play() -> None:
+        async with household(tmp_path / "state") as book:
+            lock = Path(f"{book.history.path}.lock")
+            lock.unlink()
+            await until(lock.exists)
+            await asyncio.sleep(0.1)
+            with pytest.raises(HistoryInUse):
+                Lock(book.history.path).take()
+            assert not book.history.problems()
+            other = Lock(tmp_path / "other" / "h.db")
+            other.take()
+            Path(f"{tmp_path}/other/h.db.lock").rename(lock)
+            await until(book.history.problems)
+            assert "another netscand" in book.history.problems()[0]
+            other.release()
+            await until(lambda: not book.history.problems())
+
+    asyncio.run(play())
+
+
 # ---- what keeps it from being read or written -----------------------------------------------------------------------
 
 
