@@ -7,8 +7,9 @@ request begun, a slice of a snapshot, a part of the history.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from contextlib import asynccontextmanager
+from time import perf_counter
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -17,6 +18,9 @@ Account = Hashable
 
 OURS: Account = "netscand"
 """Whose turns are taken by what no client asked for alone."""
+
+HOLD = 0.002
+"""Seconds that a slice of a long piece of work may hold the loop."""
 
 Piece = Callable[[], bool]
 """Does a piece of work; returns whether there was any."""
@@ -76,6 +80,15 @@ class FairTurns:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.push(account, lambda: _granted(turn))
         await turn
+
+    async def over(self, account: Account, items: Iterable[T]) -> AsyncIterator[T]:
+        """Go through `items` slice by slice, each in a turn; the caller awaits nothing between two of them."""
+        until = 0.0
+        for item in items:
+            if perf_counter() >= until:
+                await self.turn(account)
+                until = perf_counter() + HOLD
+            yield item
 
     def _take(self) -> None:
         self._taken = True

@@ -154,9 +154,11 @@ class Rest:
             return answer(protocol.ScanTicket(scan_id=scan_id), 202)
         with self._hub.waiting_for(scan_id) as ended:
             finish = await ended
-        found = await at_targets(finish.scan.found, self._scanner.devices, wish.targets)
-        account = connection_of(request).account
+        account, turns = connection_of(request).account, self._hub.turns
+        # The end of a scan wakes everybody who waits for it in one turn of the loop.
+        found = await at_targets(finish.scan.found, self._scanner.devices, wish.targets, turns, account)
         async with self._may_list(account):
+            await turns.turn(account)
             with self._hub.snapshot(macs=found, account=account) as snapshot:
                 head = scan_update(
                     finish._replace(cursor=snapshot.cursor), self._overview.counts().online, self._translator

@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from netscand.core.model import Device
+from netscand.serve.targets import Targets
 from tests.serve.house import LAN, OTHER, House, house, mac
 
 JSON = {"Content-Type": "application/json"}
@@ -48,6 +52,43 @@ def test_a_scan_that_joined_anothers_tells_its_own_targets_alone(
             assert await found_by(lan, *targets) == found
 
     asyncio.run(play())
+
+
+def test_who_waits_for_a_scan_is_served_in_fair_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end wakes them all in one turn of the loop; each looked through a thousand devices at a time."""
+    turn = 0
+    looked: Counter[int] = Counter()
+    of: dict[int, set[Targets]] = {}
+    name = Targets.name
+
+    def slowly(self: Targets, device: Device) -> bool:
+        time.sleep(0.001)  # what it costs with many prefixes
+        looked[turn] += 1
+        of.setdefault(turn, set()).add(self)
+        return name(self, device)
+
+    monkeypatch.setattr(Targets, "name", slowly)
+
+    async def play() -> None:
+        nonlocal turn
+        async with house(tmp_path, devices=30) as lan, asyncio.TaskGroup() as tasks:
+            body = json.dumps({"targets": ["10.0.0.0/24"]}).encode()
+            asking = [tasks.create_task(lan.ask("POST", "/api/scan?wait=1", body=body, headers=JSON)) for _ in range(3)]
+            async with asyncio.timeout(30):
+                while len(lan.hub._waiting) < 3:
+                    await asyncio.sleep(0.01)
+            for scan_id in tuple(lan.hub._waiting):
+                lan.scanner.finish(scan_id, list(lan.scanner.devices))
+            async with asyncio.timeout(30):
+                while not all(each.done() for each in asking):
+                    turn += 1
+                    await asyncio.sleep(0)
+            assert [len(each.result()[2]["devices"]) for each in asking] == [30] * 3
+
+    asyncio.run(play())
+    assert sum(looked.values()) == 90
+    assert max(looked.values()) <= 5
+    assert max(map(len, of.values())) == 1
 
 
 def test_a_plain_request_for_the_websocket_is_told_what_it_is(tmp_path: Path) -> None:
