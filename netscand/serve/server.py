@@ -275,6 +275,7 @@ class Server:
         assert server is not None
         connection = Connection(self._lobby, server)
         connection.peer = OURSELVES  # in no lobby: it has its place, however many there are
+        connection.account = OURSELVES.key  # from its first byte on: behind no stranger
         await asyncio.get_running_loop().connect_accepted_socket(lambda: cast(Any, connection), sock)
 
     async def _accept(self, sock: socket.socket) -> None:

@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from netscand.serve import connection, selftest
+from netscand.serve.access import STRANGERS
 from netscand.serve.http import Http
 from netscand.serve.library import Unfit
 from tests.serve.house import house
@@ -30,6 +31,26 @@ def test_a_server_that_works_answers_itself(tmp_path: Path) -> None:
                 while len(os.listdir("/proc/self/fd")) > before:
                     await asyncio.sleep(0.01)
             assert len(lan.server._lobby.inside) == 1
+
+    asyncio.run(play())
+
+
+def test_it_waits_for_a_piece_of_strangers_and_no_more(tmp_path: Path) -> None:
+    """Before its request was judged, it stood behind all that they had sent: with hundreds, until the watchdog acts."""
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            done = 0
+
+            def piece() -> bool:
+                nonlocal done
+                done += 1
+                return True
+
+            for _ in range(2000):
+                lan.hub.turns.later(STRANGERS, piece)
+            await lan.server.itself.ask()
+            assert done < 100
 
     asyncio.run(play())
 
