@@ -7,6 +7,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from netscand.core.budgets import UNREAD, Budgets
+from netscand.serve.access import STRANGERS as NO_ROLE
 from netscand.serve.access import Guard, Peer
 from netscand.serve.fair import Account, FairTurns
 from netscand.serve.measures import until_next
@@ -29,7 +30,8 @@ class Lobby:
     """Counts connections: `most` in all, `most_per_peer` of one peer.
 
     Who has no role yet is a stranger, and may be many: another host has as many addresses as it likes. They have a part
-    of the room, and where it is full, whoever has stood there longest makes way.
+    of the room, and where it is full, whoever has stood there longest makes way. Where the whole room is full, an
+    account that holds more than the one who comes would gives up its newest: a token may come from many addresses.
     """
 
     def __init__(
@@ -51,21 +53,41 @@ class Lobby:
         self._of_peer: Counter[Hashable] = Counter()
         self._strangers: dict[Connection, None] = {}
         """In the order in which they came."""
+        self._account_of: dict[Connection, Account] = {}
+        """Whom each is counted for where the room is full; in the order in which they came."""
 
     def admit(self, connection: "Connection", peer: Peer) -> bool:
         """Count it in, unless there are too many."""
         most = self._most if peer.privileged else self._most - KEPT_BACK
-        if len(self.inside) >= most:
-            self.refused["all"] += 1
-        elif not peer.privileged and self._of_peer[peer.key] >= self._most_per_peer:
+        account = peer.key if peer.role > Role.NONE else NO_ROLE
+        if not peer.privileged and self._of_peer[peer.key] >= self._most_per_peer:
             self.refused["peer"] += 1
+        elif len(self.inside) >= most and (peer.privileged or not self._make_room(account)):
+            self.refused["all"] += 1
         else:
             if peer.role is Role.NONE:
                 self._take_stranger(connection)
             self.inside.add(connection)
             self._of_peer[peer.key] += 1
+            self._account_of[connection] = account
             return True
         return False
+
+    def _make_room(self, account: Account) -> bool:
+        """Cut the newest of the account that holds the most, if one of `account` would still hold fewer.
+
+        Root and the group give way to nobody, and their connections count for nobody.
+        """
+        there = [each for each in self._account_of if not each.peer.privileged]
+        held = Counter(self._account_of[each] for each in there)
+        most = max(held, key=held.__getitem__, default=None)
+        if most is None or held[most] <= held[account] + 1:
+            return False
+        rival = next(each for each in reversed(there) if self._account_of[each] == most)
+        self.refused["account"] += 1
+        rival.abort()
+        self.leave(rival, rival.peer)  # its place is free now, not only when its transport has closed
+        return True
 
     def _take_stranger(self, connection: "Connection") -> None:
         if len(self._strangers) >= max(1, self._most // STRANGERS):
@@ -76,8 +98,10 @@ class Lobby:
         self._strangers[connection] = None
 
     def know(self, connection: "Connection") -> None:
-        """It showed that it has a role."""
+        """It showed that it has a role: from now on it is counted for its account, too."""
         self._strangers.pop(connection, None)
+        if connection in self._account_of:
+            self._account_of[connection] = connection.account
 
     def leave(self, connection: "Connection", peer: Peer) -> None:
         """Count it out."""
@@ -87,6 +111,7 @@ class Lobby:
             self._of_peer[peer.key] -= 1
             if not self._of_peer[peer.key]:
                 del self._of_peer[peer.key]
+            self._account_of.pop(connection, None)
 
     # ---- what they do not read ------------------------------------------------------------------------------------
 

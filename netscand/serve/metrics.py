@@ -214,7 +214,7 @@ class Metrics:
             "netscand_connections_refused", "Connections refused, by the limit that was met.", labels=["limit"]
         )
         for limit, count in (
-            *((limit, self._lobby.refused[limit]) for limit in ("all", "peer", "strangers")),
+            *((limit, self._lobby.refused[limit]) for limit in ("all", "peer", "strangers", "account")),
             ("clients", self._live.refused),
         ):
             turned_away.add_metric([limit], count)

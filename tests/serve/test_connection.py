@@ -15,7 +15,8 @@ from websockets.asyncio.client import connect
 
 from netscand import config
 from netscand.serve import connection, lobby, query
-from netscand.serve.access import Guard, Peer
+from netscand.serve.access import STRANGERS, Guard, Peer
+from netscand.serve.fair import Account
 from netscand.serve.http import Http
 from netscand.serve.lobby import KEPT_BACK, Lobby
 from netscand.serve.rights import Role
@@ -141,22 +142,23 @@ def test_root_has_no_cap_of_its_own(root: None, tmp_path: Path) -> None:
 
 def test_the_last_connections_are_kept_back_for_root_and_the_group() -> None:
     lobby = Lobby(Guard(config.Access()), KEPT_BACK + 8, 64)
-    inside = iter(range(1000))
 
     def admitted(peer: Peer, tries: int) -> int:
-        return sum(lobby.admit(next(inside), peer) for _ in range(tries))  # type: ignore[arg-type]
+        comers = [Standing(lobby, number, peer) for number in range(tries)]
+        return sum(lobby.admit(each, peer) for each in comers)  # type: ignore[arg-type]
 
-    assert admitted(Peer("a", Role.SCAN, False, False), 5) == 5
-    assert admitted(Peer("b", Role.SCAN, False, False), 5) == 3
+    assert admitted(Peer("a", Role.SCAN, False, False), 4) == 4
+    assert admitted(Peer("b", Role.SCAN, False, False), 6) == 4
     assert admitted(Peer(("uid", 0), Role.ADMIN, True, True), 100) == KEPT_BACK
 
 
 class Standing:
     """A connection as far as the lobby knows it."""
 
-    def __init__(self, lobby: Lobby, number: int) -> None:
+    def __init__(self, lobby: Lobby, number: int, peer: Peer | None = None, account: Account = STRANGERS) -> None:
         self.lobby = lobby
-        self.peer = Peer(f"10.0.{number >> 8}.{number & 255}", Role.NONE, False, False)
+        self.peer = peer or Peer(f"10.0.{number >> 8}.{number & 255}", Role.NONE, False, False)
+        self.account = account
         self.gone = False
 
     def abort(self) -> None:
@@ -175,6 +177,36 @@ def test_strangers_of_many_addresses_leave_room_for_everybody_else() -> None:
     assert [number for number, one in enumerate(crowd) if not one.gone] == [50, *range(900, 1000)]
     assert lobby.refused["strangers"] == 899
     assert len(lobby.inside) == 101
+
+
+def test_a_token_from_many_addresses_does_not_take_every_connection() -> None:
+    """It was counted by address alone: 20 of IPv6 held all places, and nobody else came in."""
+    lobby = Lobby(Guard(config.Access()), 400 + KEPT_BACK, 64)
+
+    def come(count: int, token: str, since: int = 0) -> list[Standing]:
+        found = [Standing(lobby, number, account=("token", token)) for number in range(since, since + count)]
+        for each in found:
+            if lobby.admit(each, each.peer):  # type: ignore[arg-type]
+                lobby.know(each)  # type: ignore[arg-type]
+            else:
+                each.gone = True
+        return [each for each in found if not each.gone]
+
+    many = come(1000, "mallory")
+    assert len(many) == 400
+    before = lobby.refused["account"]
+    few = come(50, "alice", 2000)
+    assert len(few) == 50
+    assert [each.gone for each in many] == [False] * 350 + [True] * 50
+    assert lobby.refused["account"] == before + 50
+    local = [Standing(lobby, number, Peer(("uid", 1), Role.SCAN, True, False)) for number in range(64)]
+    assert all(lobby.admit(each, each.peer) for each in local)  # type: ignore[arg-type]
+    come(1000, "mallory", 3000)
+    assert not any(each.gone for each in (*few, *local))
+    assert len(lobby.inside) == 400
+    for each in tuple(lobby.inside):
+        lobby.leave(each, each.peer)
+    assert not lobby._account_of
 
 
 def test_who_shows_a_token_is_a_stranger_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
