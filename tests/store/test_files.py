@@ -8,7 +8,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -460,3 +460,27 @@ def test_the_log_is_ours_however_often_it_begins_anew(tmp_path: Path, monkeypatc
 
     asyncio.run(play())
     shutil.rmtree(tmp_path / "state")
+
+
+def test_a_log_that_begins_anew_while_it_is_looked_at_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right after its header was read."""
+    path = tmp_path / "h.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA wal_autocheckpoint = 0")
+        database.execute("CREATE TABLE ours (x)")
+        ours, frames = Files(path), files._frames
+        assert not ours.log_damage(nullcontext())
+        database.execute("INSERT INTO ours VALUES (1)")
+
+        def meanwhile(*given: Any) -> list[int]:  # noqa: ANN401
+            database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            database.execute("INSERT INTO ours VALUES (2)")
+            return frames(*given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "_frames", meanwhile)
+            assert not ours.log_damage(nullcontext())
+        assert not ours.log_damage(nullcontext())
