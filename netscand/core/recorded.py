@@ -111,6 +111,12 @@ class Memory(NamedTuple):
     """Those that not all of the devices show yet, in order."""
     alive_until: float
     """When the daemon was last known to run."""
+    known_time: float = 0.0
+    """Unix seconds that it is by now at least: by the history's own clock, and no later than `alive_until`.
+
+    The first alone is wrong for good in a history that was made while the wall clock was ahead, the second after a run
+    in which it was.
+    """
 
 
 class Later(NamedTuple):

@@ -77,8 +77,10 @@ def recalled(memory: Memory, rules: Rules, offset: float, now: float) -> list[De
     """The devices for a start at `now`, in monotonic seconds: `offset` is unix time minus those.
 
     Who was online is `unknown`, since the daemon was last known to run. What lies in the future, after a clock that
-    was wrong, lies at `now`.
+    was wrong, lies at `now`. But where the clock is behind what the history knows of the time, as before NTP answers
+    on a machine without a clock of its own, it is the history that is believed: or everybody would be new.
     """
+    offset = max(offset, memory.known_time - now)
     alive = memory.alive_until
     devices = []
     for was in rebuilt(memory).values():

@@ -315,7 +315,7 @@ def _codec(database: sqlite3.Connection) -> EventCodec:
 
 def remember(database: sqlite3.Connection) -> Memory:
     """What a start finds. Raises sqlite3.Error."""
-    shown, alive_at = database.execute("SELECT shown, alive_at FROM state").fetchone()
+    shown, alive_at, lived = database.execute("SELECT shown, alive_at, lived FROM state").fetchone()
     devices: list[Remembered] = [
         remembered(row[:-2], *row[-2:])
         for row in database.execute(f"{DEVICE} LEFT JOIN seen USING (mac) ORDER BY device.mac")
@@ -324,7 +324,8 @@ def remember(database: sqlite3.Connection) -> Memory:
     rows = database.execute(f"SELECT {COLUMNS} FROM event WHERE sequence > ? ORDER BY sequence", (shown,))  # noqa: S608
     events = [codec.event(row) for row in rows]
     latest = max((event.event.at for event in events), default=0.0)
-    return Memory(devices, events, max(seconds(alive_at) if alive_at else 0.0, latest))
+    alive_until = max(seconds(alive_at) if alive_at else 0.0, latest)
+    return Memory(devices, events, alive_until, min(lived / 1000, alive_until))
 
 
 # ---- how long ------------------------------------------------------------------------------------------------------

@@ -101,6 +101,57 @@ def test_a_clock_that_is_wrong_for_a_whole_boot_costs_no_event_and_no_device(tmp
     asyncio.run(play())
 
 
+@pytest.mark.parametrize("behind", [50 * YEAR, 10 * YEAR, 100 * 86_400.0])
+def test_a_start_with_the_clock_in_the_past_makes_nobody_new(tmp_path: Path, behind: float) -> None:
+    """A device that was known for 300 days was known for none, as soon as NTP answered; over another such start too."""
+
+    async def play() -> None:
+        machine = Machine()
+        with machine.clocks():
+            begin, one = machine.wall(), device(1, machine.monotonic())
+            async with diary(tmp_path / "h.db", machine) as book:
+                await book.write(discovered(one, machine.monotonic()))
+                machine.work(300 * 86_400)
+                await book.write(turned(one, Status.OFFLINE, machine.monotonic()))
+            for _ in range(2):
+                machine.reboot(60)
+                machine.error = -behind
+                async with diary(tmp_path / "h.db", machine) as book:
+                    recall(machine, book)
+                    machine.work(10)
+                    machine.error = 0.0
+                    (back,) = book.devices.values()
+                    ahead = machine.wall() - machine.monotonic()
+                    assert begin - 1 < back.first_seen + ahead < begin + 300
+                    await book.write(up(machine.monotonic()))
+                    await book.history._rounds._round()
+
+    asyncio.run(play())
+
+
+def test_a_start_after_a_run_in_2036_ages_nobody(tmp_path: Path) -> None:
+    """What that run believed of the time is not taken for the time."""
+
+    async def play() -> None:
+        machine = Machine()
+        with machine.clocks():
+            begin, one = machine.wall(), device(1, machine.monotonic())
+            for error in (0.0, 10 * YEAR, 0.0):
+                machine.error = error
+                async with diary(tmp_path / "h.db", machine) as book:
+                    recall(machine, book)
+                    if not book.devices:
+                        await book.write(discovered(one, machine.monotonic()))
+                    machine.work(3600)
+                    await book.write(up(machine.monotonic()))
+                    (back,) = book.devices.values()
+                    if not error:
+                        assert begin - 1 < back.first_seen + machine.wall() - machine.monotonic() < begin + 1
+                machine.reboot(60)
+
+    asyncio.run(play())
+
+
 def test_an_hour_in_2036_costs_nothing_of_90_days(tmp_path: Path) -> None:
     """Everything looks old then; and afterwards what came in that hour goes in its turn, not in ten years."""
 
