@@ -7,6 +7,8 @@ touches nothing of what it holds inside.
 """
 
 import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import cast
 
@@ -53,6 +55,9 @@ to its end before it looks at the limit."""
 
 GOODBYE = 1.0
 """Seconds that a client has to read why it is cut."""
+
+ANSWER = 600.0
+"""Seconds that a client has to take a whole list: what changes meanwhile is kept as it was."""
 
 SETTLES = 4
 """Turns of the loop within which aiohttp begins a request that it was given."""
@@ -104,6 +109,7 @@ class Connection(asyncio.BufferedProtocol):
         self._written_before = 0
         self._unread_since: float | None = None
         """Since when it has taken nothing, but for what the kernel has room for."""
+        self._keeps: Callable[[], int] = _nothing
 
     # ---- it comes and goes ----------------------------------------------------------------------------------------
 
@@ -335,11 +341,25 @@ class Connection(asyncio.BufferedProtocol):
         self._full = full
         self._let_on(at_once=False)
 
+    @asynccontextmanager
+    async def answering(self, keeps: Callable[[], int]) -> AsyncIterator[None]:
+        """Have the answer that the block sends taken in ANSWER; `keeps` tells how many bytes are kept meanwhile.
+
+        Raises TimeoutError.
+        """
+        self._keeps = keeps
+        try:
+            async with asyncio.timeout(ANSWER):
+                yield
+        finally:
+            self._keeps = _nothing
+
     @property
     def held(self) -> int:
         """Bytes that are kept for this client: what it has not read, and what it sent that nobody took."""
         unread = self.transport.get_write_buffer_size() if self.transport is not None else 0
-        return unread + len(self._waiting) + (self.subscriber.held if self.subscriber is not None else 0)
+        kept = self._keeps() + (self.subscriber.held if self.subscriber is not None else 0)
+        return unread + len(self._waiting) + kept
 
     def is_stalled(self, now: float) -> bool:
         """Whether it takes none of an answer for too long. To be asked every second; a stream has bounds of its own."""
@@ -357,3 +377,7 @@ class Connection(asyncio.BufferedProtocol):
             return False
         asked = self._first is not None or self._in_hand or self._given > 0 or bool(self._waiting)
         return asked or self.transport.get_write_buffer_size() > 0
+
+
+def _nothing() -> int:
+    return 0

@@ -142,9 +142,11 @@ class Past:
         wish = self._wish(given, mac)
         try:
             with self._hub.moment() as moment:
-                await self._hub.settled()
-                question = await self._question(wish, moment, connection_of(request).account)
-                return await self._stream(request, question, moment)
+                connection = connection_of(request)
+                async with connection.answering(lambda: moment.held):
+                    await self._hub.settled()
+                    question = await self._question(wish, moment, connection.account)
+                    return await self._stream(request, question, moment)
         except CursorGone as gone:
             raise Refused("cursor_gone", str(gone)) from None
 

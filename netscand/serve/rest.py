@@ -177,6 +177,12 @@ class Rest:
         self, request: web.Request, head: msgspec.Struct, snapshot: Snapshot, limit: int | None
     ) -> web.StreamResponse:
         """Answer with `head` and, in its `devices`, those of the snapshot."""
+        async with connection_of(request).answering(lambda: snapshot.held):
+            return await self._told(request, head, snapshot, limit)
+
+    async def _told(
+        self, request: web.Request, head: msgspec.Struct, snapshot: Snapshot, limit: int | None
+    ) -> web.StreamResponse:
         before, after = around_devices(head)
         left = len(snapshot) if limit is None else limit
         part = await snapshot.part(min(PART, left))

@@ -12,11 +12,12 @@ import pytest
 from netscand import config, protocol
 from netscand.core.budgets import UNREAD, Budgets
 from netscand.core.model import Status
+from netscand.core.recorded import Page, Question
 from netscand.serve import connection, full, subscriber
 from netscand.serve.access import Guard, Peer
 from netscand.serve.lobby import Lobby
 from netscand.serve.rights import Role
-from tests.serve.house import House, handshake, hear, hear_all, house, mac, read_out
+from tests.serve.house import Forgetful, House, handshake, hear, hear_all, house, mac, read_out
 
 MANY = 5000
 """Devices; their list has some 2.3 MB."""
@@ -201,6 +202,62 @@ def test_who_does_not_read_an_answer_is_cut(
                     await asyncio.sleep(0.05)
             for sock in socks:
                 sock.close()
+
+    asyncio.run(play())
+
+
+def test_what_changes_behind_an_answer_is_counted_and_the_answer_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part had a limit, the whole had none: a list at a part in 29 s stayed open for hours, and nobody counted."""
+    monkeypatch.setattr(connection, "ANSWER", 4.0, raising=False)
+
+    async def play() -> None:
+        async with house(tmp_path, devices=MANY) as lan:
+            (sock,) = await silent(lan, get("/api/devices"), 1)
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(30):
+                while not (lan.hub._snapshots and lan.server._lobby.inside):
+                    await asyncio.sleep(0.01)
+                (mine,) = lan.server._lobby.inside
+                assert mine.transport is not None
+                while not mine.transport.get_write_buffer_size():
+                    await asyncio.sleep(0.01)
+            for number in range(1000, 2000):
+                lan.scanner.turn(MANY - number, Status.OFFLINE)
+            kept = sum(each.held for each in lan.hub._snapshots)
+            assert kept > 64_000
+            assert mine.held == mine.transport.get_write_buffer_size() + kept
+            async with asyncio.timeout(20):
+                while lan.server._lobby.inside:
+                    await loop.sock_recv(sock, 512)  # some of it, always in time
+                    await asyncio.sleep(0.05)
+            assert not lan.hub._snapshots
+            sock.close()
+
+    asyncio.run(play())
+
+
+def test_what_changes_behind_a_list_of_events_is_counted(tmp_path: Path) -> None:
+    """Devices as they were: as for a stream that is resumed."""
+    asked = asyncio.Event()
+
+    class Slow(Forgetful):
+        async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    async def play() -> None:
+        async with house(tmp_path, devices=200, archive=Slow()) as lan:
+            (sock,) = await silent(lan, get("/api/events"), 1)
+            async with asyncio.timeout(30):
+                await asked.wait()
+            for number in range(100):
+                lan.scanner.turn(number, Status.OFFLINE)
+            (mine,) = lan.server._lobby.inside
+            assert mine.held == sum(each.held for each in lan.hub._moments) > 0
+            sock.close()
 
     asyncio.run(play())
 
