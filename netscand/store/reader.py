@@ -53,14 +53,14 @@ CHANGING = (
     EventKind.ADDRESS_ADDED, EventKind.ADDRESS_REMOVED, EventKind.ADDRESS_MOVED, EventKind.ADDRESS_CONFLICT,
     EventKind.GATEWAY_CHANGED, EventKind.RENAMED, EventKind.FORGOTTEN,
 )  # fmt: skip
-"""Events that change more of a device than its standing, each always the same of it; LABELLED, what the user likes."""
+"""Events that may change more of a device than its standing; those that do change the same. LABELLED is apart."""
 
-LATER = " UNION ALL ".join(
-    f"SELECT * FROM (SELECT {COLUMNS} FROM event INDEXED BY event_changed WHERE mac = ?1 AND kind = {KINDS[kind]} "  # noqa: S608
-    "AND more IS NOT NULL AND sequence > ?2 AND sequence <= ?3 ORDER BY sequence LIMIT 1)"
-    for kind in CHANGING
+LATER = (
+    f"SELECT {COLUMNS} FROM event INDEXED BY event_changed WHERE mac = ?1 AND kind = ?2 "  # noqa: S608
+    "AND more IS NOT NULL AND sequence > ?3 AND sequence <= ?4 ORDER BY sequence LIMIT 256"
 )
-"""Of one device, the first event of each such kind within a range."""
+"""Of one device, the events of such a kind within a range; the first that changed something is enough. A claim to an
+address that the device has already changes nothing, and there are few of them (core/budgets.py)."""
 
 LABELLED = (
     f"SELECT {COLUMNS} FROM event INDEXED BY event_changed WHERE mac = ?1 AND kind = {KINDS[EventKind.LABELLED]} "  # noqa: S608
@@ -285,8 +285,14 @@ def _later(database: sqlite3.Connection, codec: EventCodec, found: Sequence[Reco
             continue
         known_from, known = later.get(event.mac, (through, NOTHING))
         given = (mac_number(event.mac), event.sequence, known_from)
-        rows = database.execute(LATER, given).fetchall() + database.execute(LABELLED, given).fetchall()
-        known = _joined(known, [read.get(row[0]) or codec.event(row) for row in sorted(rows)])
+        changes = [read.get(row[0]) or codec.event(row) for row in database.execute(LABELLED, given)]
+        for kind in CHANGING:
+            for row in database.execute(LATER, (given[0], KINDS[kind], *given[1:])):
+                change = read.get(row[0]) or codec.event(row)
+                if change.event.previous or change.whole is not None:
+                    changes.append(change)
+                    break
+        known = _joined(known, sorted(changes, key=lambda change: change.sequence))
         later[event.mac] = event.sequence, known
         answer.append(known)
     answer.reverse()
