@@ -287,7 +287,7 @@ class Server:
 
         def factory() -> Any:  # noqa: ANN401 - typeshed knows no buffered protocol here
             connection = Connection(self._lobby, server)
-            return Vestibule(connection, entrance) if entrance is not None else connection
+            return Vestibule(connection, entrance, self._lobby.turns) if entrance is not None else connection
 
         # create_server for Unix sockets too: from Python 3.13 on its twin would unlink the path, systemd's as well.
         self._listeners.append(await loop.create_server(factory, sock=sock, backlog=A_TURN))

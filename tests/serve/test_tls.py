@@ -4,6 +4,9 @@ import asyncio
 import json
 import os
 import ssl
+from asyncio import sslproto
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,14 @@ from tests.serve.house import House, hear, house
 
 def trusting() -> ssl.SSLContext:
     return ssl.create_default_context(cadata=CERTIFICATE)
+
+
+def hello() -> bytes:
+    """The first bytes of a client."""
+    out = ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        trusting().wrap_bio(ssl.MemoryBIO(), out, server_hostname="localhost").do_handshake()
+    return out.read()
 
 
 async def get(lan: House, path: str, **headers: str) -> tuple[int, Any]:
@@ -105,6 +116,35 @@ def test_the_fourth_of_one_peer_is_closed_at_once(tmp_path: Path) -> None:
                     raise ConnectionResetError
             for _, other in (*hiding, (reader, writer)):
                 other.close()
+
+    asyncio.run(play())
+
+
+def test_handshakes_begin_one_in_a_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs a third of a millisecond: hundreds that say hello at once held the loop for a tenth of a second."""
+    turn, known = 0, Counter[int]()
+    take = sslproto.SSLProtocol.buffer_updated
+
+    def noting(self: sslproto.SSLProtocol, nbytes: int) -> None:
+        known[turn] += 1
+        take(self, nbytes)
+
+    monkeypatch.setattr(sslproto.SSLProtocol, "buffer_updated", noting)
+
+    async def play() -> None:
+        nonlocal turn
+        async with house(tmp_path, listen=certificate(tmp_path)) as lan:
+            there = [await asyncio.open_connection("127.0.0.1", lan.port) for _ in range(20)]
+            await asyncio.sleep(0.2)
+            for _, writer in there:
+                writer.write(hello())
+            async with asyncio.timeout(20):
+                while known.total() < 20:
+                    turn += 1
+                    await asyncio.sleep(0)
+            assert max(known.values()) == 1
+            for _, writer in there:
+                writer.close()
 
     asyncio.run(play())
 
