@@ -1,14 +1,13 @@
 """What is asked of the history: on a connection of its own, a piece at a time (store/turns.py), never on the loop."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from math import inf
 from pathlib import Path
 from time import thread_time
 
-from netscand.core.model import EventKind, Mac, Status
+from netscand.core.model import EventKind, Mac
 from netscand.core.recorded import (
     CursorGone,
     Later,
@@ -21,12 +20,12 @@ from netscand.core.recorded import (
     Standing,
 )
 from netscand.store.age import Shift, TrueTimes
+from netscand.store.days import Days
 from netscand.store.rows import (
     DEVICE_COLUMNS,
     EVENT_COLUMNS,
     KINDS,
     RARE_KINDS,
-    STATUS_OF,
     EventCodec,
     Row,
     Words,
@@ -66,8 +65,6 @@ LABELLED = (
     f"SELECT {COLUMNS} FROM event INDEXED BY event_changed WHERE mac = ?1 AND kind = {KINDS[EventKind.LABELLED]} "  # noqa: S608
     "AND more IS NOT NULL AND sequence > ?2 AND sequence <= ?3 ORDER BY sequence LIMIT 100"
 )
-
-DAY = 86_400.0
 
 
 class Reader:
@@ -143,29 +140,24 @@ class Reader:
 
         `lived`: what the history's clock shows at `now`. Raises sqlite3.Error.
         """
-        # From before those days too: who came then may have stayed.
-        rows: list[tuple[int, int, int, int | None, int | None]] = []
-        oldest, at = None, 0
-        while True:
-            database = self._database()
-            next_one = "SELECT sequence, at FROM event WHERE sequence > ? ORDER BY sequence LIMIT 1"
-            first = database.execute(next_one, (at,)).fetchone()
-            if first is None:
-                break
-            oldest = oldest or first
-            since, at = first[0] - 1, first[0] - 1 + LOOKED_AT
-            rows += database.execute(
-                "SELECT sequence, at, kind, was, was_since FROM event WHERE mac = ? AND kind IN (1, 2, 3, 10) "
-                "AND sequence > ? AND sequence <= ? ORDER BY sequence",
-                (mac_number(mac), since, at),
-            )
-            yield
-        shifts = self._database().execute("SELECT sequence, lived, ahead FROM shift ORDER BY sequence")
+        database = self._database()
+        shifts = database.execute("SELECT sequence, lived, ahead FROM shift ORDER BY sequence")
         true = TrueTimes([Shift(*shift) for shift in shifts], int(now * 1000) - lived)
-        verdicts = [(true.of(sequence, at), kind, was, since) for sequence, at, kind, was, since in rows]
-        kept = seconds(true.of(*oldest)) if oldest else now
-        first_day = (now // DAY - days + 1) * DAY
-        return by_day(spans(verdicts, standing, now, kept), first_day, now)
+        next_one = "SELECT sequence, at FROM event WHERE sequence > ? ORDER BY sequence LIMIT 1"
+        first = database.execute(next_one, (0,)).fetchone()
+        counted = Days(days, now, seconds(true.of(*first)) if first else now)
+        while first is not None:  # from before those days too: who came then may have stayed
+            through = first[0] - 1 + LOOKED_AT
+            for sequence, at, *verdict in database.execute(
+                "SELECT sequence, at, kind, was, was_since FROM event WHERE mac = ? AND kind IN (1, 2, 3, 10) "
+                "AND sequence >= ? AND sequence <= ? ORDER BY sequence",
+                (mac_number(mac), first[0], through),
+            ):
+                counted.add(true.of(sequence, at), *verdict)
+            yield
+            database = self._database()
+            first = database.execute(next_one, (through,)).fetchone()
+        return counted.end(standing)
 
     def look(self) -> Steps[None]:
         """Read a little of what changes and of what does not, to see whether it can be read. Raises sqlite3.Error."""
@@ -332,57 +324,3 @@ def remember(database: sqlite3.Connection) -> Memory:
     latest = max((event.event.at for event in events), default=0.0)
     alive_until = max(seconds(alive_at) if alive_at else 0.0, latest)
     return Memory(devices, events, alive_until, min(lived / 1000, alive_until))
-
-
-# ---- how long ------------------------------------------------------------------------------------------------------
-
-Span = tuple[float, float, Status]
-"""From, to (unix seconds), and what a device was meanwhile."""
-
-
-def spans(
-    rows: Sequence[tuple[int, int, int | None, int | None]], now_is: Standing | None, now: float, kept: float
-) -> Iterator[Span]:
-    """A device's life from the rows of its verdicts: each tells what it was before, and since when.
-
-    `kept`: since when events are. Only who was online becomes unknown: where no verdict is kept, it was from then on.
-    """
-    since: float | None = None
-    status: Status | None = None
-    latest = -inf
-    for at_ms, kind, was, was_since in rows:
-        latest = at = min(max(seconds(at_ms), latest), now)  # a clock that was set makes no second count twice
-        if was is not None and was_since is not None:
-            yield from _until(since, status, at - was_since / 1000, STATUS_OF[was], at, kept)
-        status = {1: Status.ONLINE, 2: Status.ONLINE, 3: Status.OFFLINE}.get(kind)
-        since = at if status else None
-    if now_is is not None:
-        yield from _until(since, status, now_is.status_since, now_is.status, now, kept)
-
-
-def _until(
-    since: float | None, status: Status | None, turned: float, then: Status, at: float, kept: float
-) -> Iterator[Span]:
-    """From one verdict to the next moment we know: it may have become unknown in between, which no event tells."""
-    if status is not None and since is not None and then is not status:
-        turned = max(since, min(turned, at))
-        yield since, turned, status
-        yield turned, at, then
-    else:
-        if since is None and then is Status.UNKNOWN:
-            yield min(kept, turned), turned, Status.ONLINE
-        yield (turned if since is None else since), at, then
-
-
-def by_day(lived: Iterator[Span], first: float, now: float) -> list[PresenceOfDay]:
-    """Seconds a UTC day."""
-    days = []
-    held = [span for span in lived if span[1] > first]
-    start = first
-    while start <= now:
-        totals = {Status.ONLINE: 0.0, Status.OFFLINE: 0.0, Status.UNKNOWN: 0.0}
-        for begin, end, status in held:
-            totals[status] += max(0.0, min(end, start + DAY, now) - max(begin, start))
-        days.append(PresenceOfDay(start, totals[Status.ONLINE], totals[Status.UNKNOWN]))
-        start += DAY
-    return days
