@@ -170,15 +170,15 @@ SCAN_REQUESTS = Budget("scan_requests", "account", "scan requests of an account,
 ACCOUNT_BROADCASTS = Budget(
     "account_broadcasts", "account", "broadcast frames that scan requests of an account may cause", 0.0, 0.0
 )
-"""Depends on the networks: all of them twice (WHOLE_SCANS) at once, then `background_rate`."""
+"""Depends on the networks: all of them twice (WHOLE_SCANS) at once, with `tries`; then `background_rate`."""
 
 NETWORK_BROADCASTS = Budget(
     "network_broadcasts", "network", "broadcast frames at the full rate for scan requests on a network", 0.0, 0.0
 )
-"""The network three times (one more than an account) at once, then twice its `background_rate`."""
+"""What three ACCOUNTS may cause: two that request without end leave another one its scan at the full rate."""
 
-WHOLE_SCANS = 2
-"""Scans of everything that an account may request at once."""
+WHOLE_SCANS, ACCOUNTS = 2, 3
+"""Scans of everything that an account may request at once; accounts that may do so on one network."""
 
 UNREAD = Budget("unread_bytes", "account", "bytes kept for clients of an account that do not read", 32 * 2**20, 0.0)
 """Counted, not taken from a bucket: what is read is free again."""

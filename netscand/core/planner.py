@@ -9,7 +9,7 @@ from math import ceil, inf
 from random import Random
 
 from netscand.core.budget import Allowance, Bucket, own_bucket
-from netscand.core.budgets import NETWORK_BROADCASTS, WHOLE_SCANS
+from netscand.core.budgets import ACCOUNTS, NETWORK_BROADCASTS, WHOLE_SCANS
 from netscand.core.hosts import spans
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
@@ -169,8 +169,8 @@ class Planner:
         network = plan.network
         plan.rate = own_bucket(plan.rate, network.rate, now)
         plan.background = own_bucket(plan.background, network.background_rate, now)
-        rate = 2 * (plan.background or self._background).rate
-        depth = (WHOLE_SCANS + 1) * len(plan.offsets) * self.pace.tries
+        rate = ACCOUNTS * (plan.background or self._background).rate
+        depth = ACCOUNTS * WHOLE_SCANS * len(plan.offsets) * self.pace.tries
         plan.requested = Allowance(depth, rate, now, plan.requested) if rate else None
 
     def set_lease(self, seconds: float | None, now: float) -> None:

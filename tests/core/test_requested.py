@@ -2,7 +2,7 @@
 
 import pytest
 
-from netscand.core.budgets import ACCOUNT_BROADCASTS, NETWORK_BROADCASTS, WHOLE_SCANS
+from netscand.core.budgets import ACCOUNT_BROADCASTS, ACCOUNTS, NETWORK_BROADCASTS, WHOLE_SCANS
 from netscand.core.model import Busy
 from netscand.core.planner import Pace
 from tests.core.world import World, network
@@ -44,10 +44,11 @@ def test_an_account_keeps_no_lan_busy_whatever_it_names(shapes: list[list[str]])
     assert ACCOUNT_BROADCASTS.name in world.inventory.budgets.refused
 
 
-def test_what_one_account_spends_is_not_taken_from_another() -> None:
-    """While one hammers, a whole scan of another begins at once and takes as long as ever."""
+@pytest.mark.parametrize("hostile", [1, 2])
+def test_what_accounts_spend_is_not_taken_from_another(hostile: int) -> None:
+    """While one or two hammer, a whole scan of another begins at once and takes as long as ever."""
     world = World()
-    hammered(world, 60, [[half] for half in HALVES], ["mallory"])
+    hammered(world, 60, [[half] for half in HALVES], ["mallory", "trudy"][:hostile])
     world.run(3)
     world.frames.clear()
     world.planner.wish([], world.now, "alice")
@@ -59,13 +60,13 @@ def test_what_one_account_spends_is_not_taken_from_another() -> None:
 
 
 def test_many_accounts_together_are_held_by_the_networks_own_budget() -> None:
-    """Requests are served, at a slower pace: twice the background rate."""
+    """Requests are served, at a slower pace: three times the background rate."""
     seconds = 60.0
     world = World()
     accounts: list[object] = [f"account {number}" for number in range(40)]
     sent, _ = hammered(world, seconds, [[half] for half in HALVES], accounts)
-    assert sent <= (WHOLE_SCANS + 1) * WHOLE + 100 * seconds + 50 * seconds
-    assert sent > 100 * seconds
+    assert sent <= ACCOUNTS * WHOLE_SCANS * WHOLE + ACCOUNTS * 50 * seconds + 50 * seconds
+    assert sent > ACCOUNTS * 50 * seconds
     assert world.inventory.budgets.refused[NETWORK_BROADCASTS.name]
 
 
