@@ -1,5 +1,7 @@
 """Scan requests keep no LAN busy: an account, and a network, have a budget of the broadcasts that they cause."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from netscand.core.budgets import ACCOUNT_BROADCASTS, ACCOUNTS, NETWORK_BROADCASTS, WHOLE_SCANS
@@ -13,7 +15,7 @@ WHOLE = 254 * 3
 """Frames of one scan of a silent /24."""
 
 
-def hammered(world: World, seconds: float, shapes: list[list[str]], accounts: list[object]) -> tuple[int, int]:
+def hammered(world: World, seconds: float, shapes: list[list[str]], accounts: Sequence[object]) -> tuple[int, int]:
     """Request ten times a second; broadcasts that left, and requests that were refused."""
     world.run(10)
     world.frames.clear()
