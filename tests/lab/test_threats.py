@@ -114,6 +114,9 @@ def test_nothing_a_client_sends_starts_a_process_or_opens_a_file(daemon: Daemon,
     with Trace(daemon.pid, lab.folder / "trace") as trace:
         for target, body, method, right in barrage():
             status, answer = ask(daemon, method, target, body)
+            while status == 503 and method == "POST":  # more scan requests than an account may make at once
+                time.sleep(0.5)
+                status, answer = ask(daemon, method, target, body)
             assert status in right, (method, target[:60], status)
             assert b"root:" not in answer
         ask(daemon, "POST", "/api/scan?wait=1", b'{"targets": ["10.77.0.99"]}')
