@@ -16,6 +16,8 @@ from netscand.core.model import Ask, EventKind, Evidence, Ip, Mac, Observation, 
 from netscand.core.presence import Rules
 from tests.core.world import World, ip, mac, network
 
+pytestmark = pytest.mark.slow
+
 K = EventKind
 QUICK = Rules(5.0, 10.0, 20.0)
 HOUR, DAY = 3_600.0, 86_400.0

@@ -19,6 +19,8 @@ from netscand.serve.query import MAC as TAKEN
 from netscand.serve.rights import RIGHTS
 from tests.serve.house import TOKENS, FakeScanner, Forgetful, House, house, mac, token_file
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -20,6 +20,8 @@ from netscand.store import keeper, rounds, writer
 from tests.core.world import World, ip, mac, network
 from tests.store.diary import Diary, FakeClock, diary
 
+pytestmark = pytest.mark.slow
+
 KEEP = 2.0
 """Days."""
 

@@ -21,6 +21,8 @@ from netscand.store.schema import insert, open_database, transaction
 from tests.store.diary import LAN, FakeClock, device, diary, discovered, sequences, turned
 from tests.store.siege import Siege
 
+pytestmark = pytest.mark.slow
+
 
 def renamed_for_days(path: Path, devices: int, times: int) -> int:
     """Write what a hostile host leaves behind (ATTACKED M5): devices renamed again and again; how many events."""

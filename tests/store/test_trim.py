@@ -19,6 +19,8 @@ from tests.store.diary import LAN, Diary, FakeClock, device, diary, discovered, 
 from tests.store.siege import HOUSEHOLD, STRANGERS, Siege
 from tests.store.test_age import trimmed
 
+pytestmark = pytest.mark.slow
+
 DAY = 86_400.0
 
 
