@@ -15,7 +15,7 @@ from tests.core.world import World, ip, mac, network
 from tests.store.diary import Diary, FakeClock, device, discovered, turned
 
 DAY, HOUR = 86_400.0, 3600.0
-DAYS = 89
+DAYS = 88
 """Of the household's life before."""
 
 BEGIN = 1000.0
@@ -34,7 +34,7 @@ def clock(hours: float) -> FakeClock:
 
 
 async def live(book: Diary, residents: int) -> int:
-    """Write 89 days of a household, `residents` devices that come and go five times a day; the number of events."""
+    """Write 88 days of a household, `residents` devices that come and go five times a day; the number of events."""
     made = [device(number, BEGIN - DAYS * DAY) for number in range(residents)]
     await book.write(*(discovered(each, BEGIN - DAYS * DAY) for each in made))
     events = 0
