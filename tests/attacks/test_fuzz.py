@@ -22,7 +22,7 @@ TURN = 50
 
 @pytest.fixture
 def seconds(request: pytest.FixtureRequest) -> float:
-    return 60.0 if request.config.getoption("--long") else 2.0
+    return 60.0 if request.config.getoption("--long") else 1.5
 
 
 @pytest.fixture

@@ -45,7 +45,13 @@ def ready(daemon: Daemon) -> bool:
     return any("READY=1" in sent for sent in daemon.notified)
 
 
-@pytest.mark.parametrize("change", CHANGES)
+SLOW = ("nothing is ever answered",)
+"""What is only known when a time-out is over."""
+
+
+@pytest.mark.parametrize(
+    "change", [pytest.param(each, marks=pytest.mark.long if each in SLOW else ()) for each in CHANGES]
+)
 def test_a_daemon_that_cannot_answer_is_not_ready(lab: Lab, change: str) -> None:
     """FAULTS F24: it asks itself first. It was READY, fed its watchdog, and closed every connection unanswered.
 

@@ -55,7 +55,7 @@ def test_what_two_accounts_send_holds_nobody_up(shared: Scene, attack_seconds: f
     ("source", "port", "rate"),
     [
         pytest.param("mdns", 5353, 2626.0, id="mdns"),
-        pytest.param("dns", 53, 20_000.0, id="name server"),
+        pytest.param("dns", 53, 20_000.0, id="name server", marks=pytest.mark.long),
         pytest.param("nbns", 137, 20_000.0, id="nbns", marks=pytest.mark.long),
     ],
 )

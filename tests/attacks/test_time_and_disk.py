@@ -151,6 +151,14 @@ def silence(daemon: Daemon, path: Path, devices: int) -> str:
     return "" if any("history" in problem for problem in problems) else why
 
 
+def back_up(daemon: Daemon) -> None:
+    """Have everything written down that waits: a copy holds it all."""
+    connection = daemon.connection()
+    connection.request("GET", "/api/backup")
+    assert connection.getresponse().read()
+    connection.close()
+
+
 def is_whole(daemon: Daemon, path: Path, devices: int) -> bool:
     return not whole(daemon, path, devices)
 
@@ -186,6 +194,7 @@ def test_a_history_that_vanishes_or_breaks_is_never_a_silent_ok(lab: Lab, ways: 
     for daemon, path in daemons.values():
         daemon.wait_ready(DEADLINE)
         wait_for("the household", partial(knows, daemon, set(macs)))
+        back_up(daemon)
         wait_for("what is kept", partial(is_whole, daemon, path, len(macs)))
     before = {name: daemon.devices() for name, (daemon, _) in daemons.items()}
     for name, (_, path) in daemons.items():
@@ -201,11 +210,13 @@ def test_a_history_that_vanishes_or_breaks_is_never_a_silent_ok(lab: Lab, ways: 
     assert not silent, silent
     for daemon, _ in daemons.values():
         daemon.kill()
-    forgotten = []
-    for name, (daemon, path) in daemons.items():
+    for daemon, path in daemons.values():
         with suppress(OSError):
             path.parent.with_name("elsewhere").rename(path.parent)
-        daemon.start()
+        daemon.start(wait=False)
+    forgotten = []
+    for name, (daemon, _) in daemons.items():
+        daemon.wait_ready(DEADLINE)
         after = daemon.devices()
         lost = [ip for ip in macs if after.get(ip, {}).get("first_seen") != before[name][ip]["first_seen"]]
         if lost:
