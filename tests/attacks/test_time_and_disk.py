@@ -20,7 +20,6 @@ from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
 from tests.lab.spaces import DEADLINE
 from tests.lab.test_daemon import wait_for
-from tests.lab.test_history import number
 from tests.lab.test_ourselves import CLOCK, YEARS, jump_to
 
 # ---- the clock (F22) ------------------------------------------------------------------------------------------------
@@ -70,7 +69,7 @@ def kept(daemon: Daemon) -> list[dict[str, Any]]:
 
 
 def cursors(events: list[dict[str, Any]]) -> list[int]:
-    return [number(event) for event in events]
+    return [int(event["cursor"].rpartition("-")[2]) for event in events]
 
 
 # ---- the disk (F23) -------------------------------------------------------------------------------------------------
