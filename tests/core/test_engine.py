@@ -271,6 +271,7 @@ def test_what_was_unsent_when_the_networks_changed_is_asked_again() -> None:
     assert [event.kind for event in house.tape.events if event.device and event.device.mac == mac(1)][-1] == "offline"
 
 
+@pytest.mark.slow
 def test_an_interface_whose_queue_is_full_holds_no_other_up() -> None:
     """Neither a scan of the other network nor the probes of its devices."""
     house = House()

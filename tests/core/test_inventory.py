@@ -417,6 +417,7 @@ def test_four_of_five_that_leave_at_once_are_doubted_too() -> None:
     assert [event.kind for event in world.events[5:]] == [K.NETWORK_RECOVERED, K.ONLINE] + [K.OFFLINE] * 25
 
 
+@pytest.mark.slow
 def test_four_of_five_that_stay_away_are_gone_after_ten_minutes() -> None:
     world = World()
     world.alive(30)

@@ -98,6 +98,7 @@ def made_up(number: int) -> tuple[Mac, Ip]:
     return Mac(b"\x06\x00" + number.to_bytes(4)), Ip(IPv4Address(int(IPv4Address("10.0.4.0")) + number % 60_000).packed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answering", [False, True], ids=["never answer", "answer ARP"])
 def test_a_flood_of_newcomers_keeps_no_real_one_waiting_for_its_name(loop: VirtualLoop, answering: bool) -> None:
     """At 4 a second, which is what admission lets through for ever; before, a real one waited for hours."""

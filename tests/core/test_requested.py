@@ -80,6 +80,7 @@ def test_what_joins_a_scan_costs_nothing() -> None:
     assert not world.inventory.budgets.refused
 
 
+@pytest.mark.slow
 def test_an_account_may_always_request_everything() -> None:
     """Whatever the networks: the budget grows with them."""
     world = World([network(), network("10.1.0.0/16", "eth1", 3)])

@@ -87,6 +87,7 @@ def test_half_of_a_large_network_costs_no_more_than_an_address() -> None:
     assert peak < 1
 
 
+@pytest.mark.slow
 def test_a_request_that_joins_a_running_scan_costs_no_more_than_its_targets() -> None:
     """ATTACKED H3: each address was looked at, eight million of them, by every further request."""
     world = World([network("10.0.0.0/8")])

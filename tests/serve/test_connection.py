@@ -315,6 +315,7 @@ WISH = b"POST /api/scan?wait=1 HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = WISH + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("begin", "more"),
     [
@@ -475,6 +476,7 @@ def test_messages_that_wait_are_not_given_to_aiohttp(tmp_path: Path, opcode: int
     asyncio.run(play())
 
 
+@pytest.mark.slow
 def test_who_does_not_read_its_pongs_is_not_heard(tmp_path: Path) -> None:
     """ATTACKED H4: pings were answered within aiohttp, as many as came, and whoever else waited."""
 

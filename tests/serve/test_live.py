@@ -474,6 +474,7 @@ def test_a_stalled_client_disturbs_nobody_and_finds_lagged_and_4000_when_it_read
     asyncio.run(play())
 
 
+@pytest.mark.slow
 def test_a_silent_client_is_pinged_and_then_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T16: a WebSocket that answers pings is never idle; one that does not is gone."""
     monkeypatch.setattr(live, "PING", 0.5)

@@ -16,6 +16,7 @@ from netscand.serve.library import Unfit
 from tests.serve.house import house
 
 
+@pytest.mark.slow
 def test_a_server_that_works_answers_itself(tmp_path: Path) -> None:
     """Also where all places are taken: it needs none."""
 

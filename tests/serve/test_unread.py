@@ -19,6 +19,8 @@ from netscand.serve.lobby import Lobby
 from netscand.serve.rights import Role
 from tests.serve.house import Forgetful, House, handshake, hear, hear_all, house, mac, read_out
 
+pytestmark = pytest.mark.slow
+
 MANY = 5000
 """Devices; their list has some 2.3 MB."""
 

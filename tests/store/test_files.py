@@ -25,6 +25,8 @@ from netscand.store.work import Lost
 from tests.store.diary import LAN, Diary, device, diary, discovered, sequences, turned
 from tests.store.test_trouble import number, until_well
 
+pytestmark = pytest.mark.slow
+
 EVENTS = 400
 
 

@@ -499,6 +499,7 @@ def test_long_gone_devices_are_forgotten_unless_a_user_said_a_word_of_them(tmp_p
     asyncio.run(play())
 
 
+@pytest.mark.slow
 def test_the_file_stays_within_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T11, the disk's part: the oldest events go, however many come."""
     monkeypatch.setattr(writer, "TRIM_EVERY", 0.01)
@@ -519,6 +520,7 @@ def test_the_file_stays_within_its_size(tmp_path: Path, monkeypatch: pytest.Monk
     asyncio.run(play())
 
 
+@pytest.mark.slow
 def test_a_size_that_a_user_lowers_is_given_back_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "TRIM_EVERY", 0.01)
     monkeypatch.setattr(keeper, "CHECKPOINT_AFTER", 10)
@@ -599,6 +601,7 @@ def log_number(log: Path) -> int:
     return int.from_bytes(log.read_bytes()[12:16])
 
 
+@pytest.mark.slow
 def test_the_log_is_copied_and_begun_anew_by_the_keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The writer never syncs: not at a checkpoint, nor at the first commit after one."""
     monkeypatch.setattr(keeper, "CHECKPOINT_AFTER", 50)

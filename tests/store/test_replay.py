@@ -131,6 +131,7 @@ def play(world: World, script: list[Step]) -> None:
                 world._tell([world.inventory.forget(mac(how[0]), world.now, "forgotten by a user")])
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(seed=st.integers(0, 2**32), length=st.integers(1, 60), cut=st.integers(0, 60))
 @example(seed=418060, length=53, cut=0)  # a claim to an address that the device had, before one that changed it

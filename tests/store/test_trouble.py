@@ -88,6 +88,7 @@ def test_on_a_full_disk_events_are_told_and_written_when_there_is_room(small_dis
     asyncio.run(play())
 
 
+@pytest.mark.slow
 def test_on_a_small_disk_the_log_does_not_take_the_room_of_the_history(small_disk: Path) -> None:
     """It holds each page many times over; once it fills the disk, even a checkpoint finds no room."""
 
