@@ -5,10 +5,10 @@ from math import inf
 from typing import NamedTuple
 
 from netscand.core.budgets import ADDRESSES, Budgets
-from netscand.core.claims import Claims
+from netscand.core.claims import APART, APART_UNCHANGED, Claims
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Network, Observation, Status
 from netscand.core.proxies import MOST_ADDRESSES, Proxies
-from netscand.core.strangers import may_change
+from netscand.core.strangers import is_resident, may_change
 
 FEW = 8
 """Addresses of a device that never answered us, so that made-up ones cost little; or that answers for others."""
@@ -127,17 +127,24 @@ class Addresses:
         return odd
 
     def accuse(self, seen: Observation, network: Network, device: Device | None) -> tuple[Event, ...]:
-        """Publish a claim to the gateway's address or our own that changes nothing.
+        """Publish a claim that changes nothing, to an address that is guarded.
 
-        Such is what another station says in the name of `seen.mac`, and any claim to our own address: that is never
-        given away. `device`: who has that MAC, where it is known.
+        Such are what another station says in the name of `seen.mac`, what a proxy claims beside the addresses that
+        nobody holds, and any claim to our own address: that is never given away. `device`: the one with that MAC,
+        where it is known.
         """
         ip, holder = seen.ip, self._accused(seen, network)
+        guarded = holder is not None
+        if holder is None:
+            holder = self._resident_at(seen, network)
         if (
             ip is None
             or holder is None
-            or not self._claims.publish(network, ip, seen.mac, holder, seen.at, guarded=True, in_conflict=True)
-        ):
+            or not self._claims.publish(
+                network, ip, seen.mac, holder, seen.at,
+                guarded=guarded, in_conflict=True, apart=APART if guarded else APART_UNCHANGED,
+            )
+        ):  # fmt: skip
             return ()
         kind = EventKind.GATEWAY_CHANGED if ip == network.gateway else EventKind.ADDRESS_CONFLICT
         whose = "this host's own address" if holder.is_self else f"the address of {holder.mac.hex(':')}"
@@ -148,6 +155,16 @@ class Addresses:
             said = f"{said} as {seen.mac.hex(':')}"
         reason = f"{said}; it is {whose}{self._claims.more(network, ip)}"
         return (Event(kind, seen.at, network.id, device, ip, holder.mac, seen.evidence, reason, None, seen.at),)
+
+    def _resident_at(self, seen: Observation, network: Network) -> Device | None:
+        """Return the labelled or resident device that is online at the address claimed for another MAC.
+
+        What a DHCP server says of a lease is no claim.
+        """
+        old = self.holder(network.id, seen.ip)
+        if old is None or seen.ip is None or old.mac == seen.mac or seen.joining or not is_resident(old, seen.at):
+            return None
+        return old if _is_there(old, _entry(old, network, seen.ip), seen.at) and not _is_proxied(old, seen.ip) else None
 
     def is_urgent(self, seen: Observation, network: Network) -> bool:
         """Return whether it claims the gateway's address or our own for another MAC, which is to be published now."""
@@ -167,7 +184,8 @@ class Addresses:
 
     def _hear(self, device: Device, seen: Observation, ip: Ip, network: Network) -> tuple[Event, ...]:
         proxied = seen.evidence is Evidence.PROXIED
-        if proxied and (claimed := self.accuse(seen, network, device)):
+        answers_for_all = device.is_proxy and ip != network.gateway
+        if (proxied or answers_for_all) and (claimed := self.accuse(seen, network, device)):
             return claimed
         for address in device.addresses:
             if address.ip == ip and address.network == network.id:
@@ -232,14 +250,11 @@ class Addresses:
         at, is_gateway = seen.at, ip == network.gateway
         if seen.evidence is Evidence.PROXIED or (device.is_proxy and not is_gateway):
             return None
-        if old.is_proxy and not is_gateway:
+        if not is_gateway and _is_proxied(old, ip):
             return Dispute(in_conflict=True, takes=True, reason=None)
         claim = _entry(old, network, ip)
         silent = at - claim.last_seen if claim else inf
-        there = old.status is Status.ONLINE and at - old.last_seen <= old.presence.patience
-        in_conflict = silent <= CONFLICT_WITHIN or (
-            there and claim is not None and old.last_seen - claim.last_seen <= CONFLICT_WITHIN
-        )
+        in_conflict = silent <= CONFLICT_WITHIN or _is_there(old, claim, at)
         if not self._claims.publish(network, ip, device.mac, old, at, guarded=is_gateway, in_conflict=in_conflict):
             known = in_conflict and self._claims.is_known(network, ip, device.mac, at)
             return Dispute(in_conflict, takes=known, reason=None)
@@ -326,3 +341,14 @@ def _entry(device: Device, network: Network, ip: Ip) -> Address | None:
         if held.ip == ip and held.network == network.id:
             return held
     return None
+
+
+def _is_there(holder: Device, held: Address | None, now: float) -> bool:
+    """Return whether a device is online by its own patience, and this is where it was heard last."""
+    there = holder.status is Status.ONLINE and now - holder.last_seen <= holder.presence.patience
+    return there and held is not None and holder.last_seen - held.last_seen <= CONFLICT_WITHIN
+
+
+def _is_proxied(holder: Device, ip: Ip) -> bool:
+    """Return whether a device is a proxy, and this is not the first address that it was heard at, its own."""
+    return holder.is_proxy and ip != next((held.ip for held in holder.addresses if len(held.ip) == 4), None)

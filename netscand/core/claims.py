@@ -11,6 +11,7 @@ from netscand.core.budgets import (
     CLAIMS,
     CLAIMS_ON_STRANGERS,
     CONFLICTS,
+    DAY,
     FIRST_CLAIMS,
     GATEWAY_CLAIMS,
     OWN_CLAIMS,
@@ -22,6 +23,10 @@ from netscand.core.strangers import is_resident
 
 APART = 600.0
 """Seconds between two events of a conflict that name the same claimant of the same address."""
+
+APART_UNCHANGED = DAY
+"""The same for a claim that changes nothing: a proxy that answers for a whole network, too, is one event a device and
+day."""
 
 MOST = 1_024
 """Claimants remembered."""
@@ -42,13 +47,22 @@ class Claims:
         return not self.is_known(network, ip, claimant, now) and self._budgets.has(row, network.id, now)
 
     def publish(
-        self, network: Network, ip: Ip, claimant: Mac, old: Device, now: float, *, guarded: bool, in_conflict: bool
+        self,
+        network: Network,
+        ip: Ip,
+        claimant: Mac,
+        old: Device,
+        now: float,
+        *,
+        guarded: bool,
+        in_conflict: bool,
+        apart: float = APART,
     ) -> bool:
         """Return whether the claim of `claimant` to what `old` holds is to be published now; it counts as that then.
 
         `guarded`: the address is the gateway's or ours.
         """
-        if in_conflict and self.is_known(network, ip, claimant, now):
+        if in_conflict and self.is_known(network, ip, claimant, now, apart):
             return False
         if guarded:
             if not self._budgets.take(_guard(network, ip), network.id, now):
@@ -66,9 +80,9 @@ class Claims:
         count = self._counted.pop((network.id, ip), 0)
         return f"; {count} more claims by other MACs since the last event" if count else ""
 
-    def is_known(self, network: Network, ip: Ip, claimant: Mac, now: float) -> bool:
-        """Return whether a conflict with that claimant was published within ten minutes."""
-        return now < self._published.get((network.id, ip, claimant), -inf) + APART
+    def is_known(self, network: Network, ip: Ip, claimant: Mac, now: float, apart: float = APART) -> bool:
+        """Return whether a conflict with that claimant was published within `apart` seconds."""
+        return now < self._published.get((network.id, ip, claimant), -inf) + apart
 
     def _note(self, network: Network, ip: Ip, claimant: Mac, now: float) -> None:
         key = network.id, ip, claimant

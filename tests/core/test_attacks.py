@@ -313,6 +313,70 @@ def test_what_another_station_says_of_the_gateways_address_is_published(claimed:
     assert len(world.of(K.GATEWAY_CHANGED)) == 1
 
 
+@pytest.mark.parametrize("who", ["labelled", "resident", "stranger", "gone"])
+def test_a_proxy_that_claims_the_address_of_a_known_device_is_reported(who: str) -> None:
+    """A station that answers for 100 unused addresses is exempt there, and only there; once a day for each address."""
+    world = with_gateway()
+    proxy, victim = mac(99), world.inventory.devices[mac(2)]
+    for number in range(100):
+        world.hosts[2, ip(f"10.0.0.{100 + number}")] = proxy
+    world.run(120)
+    assert world.inventory.devices[proxy].is_proxy
+    if who == "labelled":
+        world.inventory.label(victim.mac, {"label": "printer"}, world.now)
+    elif who in ("resident", "gone"):
+        victim.first_seen -= DAY
+    if who == "gone":
+        del world.hosts[2, ip("10.0.0.10")]
+        world.run(60)
+        assert victim.status is Status.OFFLINE
+    world.events.clear()
+    for _ in range(20):
+        world.hear(proxy, "10.0.0.10", Evidence.ARP_REPLY)
+        world.run(60)
+    told = [(event.device and event.device.mac, event.address, event.other) for event in world.of(K.ADDRESS_CONFLICT)]
+    assert told == ([(proxy, ip("10.0.0.10"), victim.mac)] if who in ("labelled", "resident") else [])
+    if who != "gone":
+        assert world.inventory.addresses.holder(network().id, ip("10.0.0.10")) is victim
+    if told:
+        world.now += DAY
+        world.hear(victim.mac, "10.0.0.10")
+        world.hear(proxy, "10.0.0.10", Evidence.ARP_REPLY)
+        assert len(world.of(K.ADDRESS_CONFLICT)) == 2
+
+
+def test_what_another_station_says_of_the_address_of_a_known_device_is_reported() -> None:
+    """Its own Ethernet source and another's MAC in an ARP reply: caches take it, and no device is there to see."""
+    world = with_gateway()
+    world.inventory.label(mac(2), {"label": "printer"}, world.now)
+    say(world, mac(98), "10.0.0.10", Evidence.PROXIED, via=mac(97))
+    say(world, mac(3), "10.0.0.10", Evidence.PROXIED, via=mac(97))
+    say(world, mac(2), "10.0.0.10", Evidence.PROXIED, via=mac(97))
+    say(world, mac(96), "10.0.0.10", Evidence.PROXIED, joining=True)  # a DHCP server, of a lease
+    told = [(event.device and event.device.mac, event.reason) for event in world.of(K.ADDRESS_CONFLICT)]
+    assert told == [
+        (claimed, f"{mac(97).hex(':')} claims it for {said.hex(':')}; it is the address of {mac(2).hex(':')}")
+        for claimed, said in ((None, mac(98)), (mac(3), mac(3)))
+    ]
+
+
+def test_a_known_proxy_does_not_lose_its_own_address_without_a_report() -> None:
+    """What it answered for goes to who holds it; the address that it came with is its own."""
+    world = with_gateway()
+    for number in range(100):
+        world.hosts[2, ip(f"10.0.0.{100 + number}")] = mac(2)
+    world.run(120)
+    router = world.inventory.devices[mac(2)]
+    assert router.is_proxy
+    world.inventory.label(mac(2), {"label": "router"}, world.now)
+    also = next(held.ip for held in router.addresses if held.ip != ip("10.0.0.10"))
+    world.events.clear()
+    world.hear(mac(2), "10.0.0.10")
+    world.hear(mac(99), "10.0.0.10", Evidence.ARP_REPLY)
+    say(world, mac(99), also)
+    assert [(event.address, event.other) for event in world.of(K.ADDRESS_CONFLICT)] == [(ip("10.0.0.10"), mac(2))]
+
+
 def test_our_own_mac_at_the_gateways_address_is_published() -> None:
     """Somebody forges it; what we say ourselves is not heard."""
     world = with_gateway()
