@@ -343,6 +343,11 @@ def _entry(device: Device, network: Network, ip: Ip) -> Address | None:
     return None
 
 
+def has_answered(device: Device, network: str, ip: Ip) -> bool:
+    """Return whether a device answered an ask of ours at an address that it holds, since the start."""
+    return any(held.answered > -inf for held in device.addresses if held.ip == ip and held.network == network)
+
+
 def _is_there(holder: Device, held: Address | None, now: float) -> bool:
     """Return whether a device is online by its own patience, and this is where it was heard last."""
     there = holder.status is Status.ONLINE and now - holder.last_seen <= holder.presence.patience

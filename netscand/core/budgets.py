@@ -13,9 +13,9 @@ from typing import NamedTuple
 LIMITING_FOR = 60.0
 """Seconds after a refusal for which a budget is reported as limiting."""
 
-MOST_SPENDERS = 4_096
-"""Spenders of one budget that have a bucket of their own; more share one. Devices always have their own: the inventory
-bounds how many there are, and no device may use up another's."""
+MOST_SPENDERS, MOST_ADDRESSES = 4_096, 16_384
+"""Spenders of one budget that have a bucket of their own, and addresses; more share one. Devices always have their own:
+the inventory bounds how many there are, and no device may use up another's."""
 
 LOOKED_AT = 16
 """Buckets checked for full ones, which may go, before a new spender gets one."""
@@ -35,9 +35,9 @@ class Budget(NamedTuple):
     name: str
     """As in `status` and in metrics."""
     spender: str
-    """Who has one of these: `device`, `address`, `interface`, `network`, `account`, or all together: `history`."""
+    """One bucket for each `device`, `address`, `interface`, `network`, `account`, or one for all: `history`."""
     limits: str
-    """What it limits, for docs and messages."""
+    """The limited thing, for docs and messages."""
     at_once: float
     per_second: float
     for_each_address: tuple[float, float] = (0.0, 0.0)
@@ -45,7 +45,7 @@ class Budget(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """What one budget refused."""
+    """Units that one budget refused."""
 
     name: str
     refused: int
@@ -112,7 +112,8 @@ class Budgets:
             return buckets, spender
         for key in [key for key in islice(buckets, LOOKED_AT) if buckets[key] <= now]:
             del buckets[key]
-        crowded = len(buckets) >= MOST_SPENDERS and budget.spender != "device"
+        most = MOST_ADDRESSES if budget.spender == "address" else MOST_SPENDERS
+        crowded = len(buckets) >= most and budget.spender != "device"
         return buckets, _SHARED if crowded else spender  # many names are no way to a full bucket
 
 
@@ -137,9 +138,13 @@ NEWCOMERS_AGAIN = Budget(
     "newcomers_again", "interface", "new devices that were refused, and heard again 20 s later",
     32, 0.03, (0.0, 4 / DAY),
 )  # fmt: skip
+NEWCOMERS_AT = Budget(
+    "newcomers_at", "address", "new devices that answered twice there, while one of these three is used up",
+    2, 12 / DAY,
+)  # fmt: skip
 FLOODS = Budget("floods", "interface", "`flood` events", 1, 1 / MINUTE)
 STRANGERS = Budget(
-    "strangers", "interface", "changes of devices that are no residents", 1_024, 0.15, (1.0, 0.0),
+    "strangers", "interface", "changes of devices that are no residents", 1_024, 0.15, (1.0, 12 / DAY),
 )  # fmt: skip
 RESIDENTS = Budget(
     "residents", "interface", "changes of residents, without a user's words", 1_024, 0.1, (4.0, 80 / DAY),
@@ -161,7 +166,7 @@ OWN_CLAIMS = Budget(
 )  # fmt: skip
 DHCP_SERVERS = Budget("dhcp_servers", "network", "DHCP servers not seen before", 8, 1 / MINUTE)
 SILENCES = Budget("silences", "network", "`network_silent` events; the verdict waits", 3, 6 / HOUR)
-HINTS = Budget("hints", "interface", "probes sent because something hinted at a device", 16, 2.0)
+HINTS = Budget("hints", "interface", "probes of devices that something suggests are there", 16, 2.0)
 NAME_QUEUE = Budget("name_queue", "network", "devices that wait to be asked for their names: 512 strangers", 0, 0.0)
 HISTORY_SIZE = Budget("history_size", "history", "events kept: those removed before their `keep_days`", 0, 0.0)
 
@@ -175,7 +180,7 @@ ACCOUNT_BROADCASTS = Budget(
 NETWORK_BROADCASTS = Budget(
     "network_broadcasts", "network", "broadcast frames at the full rate for scan requests on a network", 0.0, 0.0
 )
-"""What three ACCOUNTS may cause: two that request without end leave another one its scan at the full rate."""
+"""The sum for three ACCOUNTS: two that request without end leave another one its scan at the full rate."""
 
 WHOLE_SCANS, ACCOUNTS = 2, 3
 """Scans of everything that an account may request at once; accounts that may do so on one network."""

@@ -45,7 +45,7 @@ class _Door:
         self.unconfirmed: OrderedDict[Mac, Device] = OrderedDict()
         self.confirmed: OrderedDict[Mac, Device] = OrderedDict()
         self.waiting: OrderedDict[Mac, float] = OrderedDict()
-        """Who was refused, and when first."""
+        """MACs that were refused, and when first."""
         self.turned_away = 0
 
 
@@ -87,7 +87,7 @@ class Census:
         return len(self._door(interface).confirmed) < MOST_CONFIRMED
 
     def to_go(self, interface: int, now: float) -> Mac | None:
-        """Who has to go for one more that answered us: gone, here for less than a day, and no user said a word of it.
+        """Return a device to evict for one more that answered: offline, here for less than a day, not annotated.
 
         None while there is room, or where of those looked at nobody can go; the next call looks at others. Who was
         here for longer goes when it has been gone for a month, and nobody else can.
@@ -148,7 +148,7 @@ class Census:
 
 
 def _stayed(device: Device) -> bool:
-    """Whether it was here for more than a day: nobody makes that up in an hour."""
+    """Return whether it was here for more than a day: nobody makes that up in an hour."""
     return device.last_seen - device.first_seen >= DAY
 
 

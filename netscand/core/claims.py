@@ -1,4 +1,4 @@
-"""Which claims to an address that another device holds are published, and how often.
+"""Claims to an address that another device holds: which are published, and how often.
 
 The gateway's address and our own have budgets of their own, that no other claim can spend: each new claimant is
 published at once, and where there are more than that allows, they are counted.
@@ -33,7 +33,7 @@ MOST = 1_024
 
 
 class Claims:
-    """What was published of claims, and what was not."""
+    """Published claims, and the count of those that were not."""
 
     def __init__(self, budgets: Budgets) -> None:
         self._budgets = budgets

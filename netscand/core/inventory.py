@@ -11,6 +11,7 @@ from random import Random
 from netscand.core import ourselves
 from netscand.core.addresses import SPOKEN
 from netscand.core.census import GONE, NO_ROOM, Census
+from netscand.core.contested import ContestedAddresses
 from netscand.core.hearsay import NEEDS_A_LOOK, believed
 from netscand.core.model import (
     Device,
@@ -44,6 +45,7 @@ class Inventory(Watch):
         self._rulebook = Rulebook(rules, self.place)
         self.said = Said(self.budgets)
         self._census = Census(self.budgets)
+        self.contested = ContestedAddresses(self.budgets, rng)
         self._recalled: set[str] = set()
         """Networks whose devices were online before this start, until the first word of netlink."""
 
@@ -52,7 +54,7 @@ class Inventory(Watch):
     def observe(self, seen: Observation, network: Network, rtt: float | None = None) -> tuple[Event, ...]:
         """Fold one observation in; return what changed. `rtt`: it answered an ask of ours, after so many seconds."""
         if seen.evidence is Evidence.NEIGHBOUR:
-            self._hint(seen, network)
+            self._probe(seen, network)
             return ()
         if seen.evidence in NEEDS_A_LOOK:
             worth = believed(seen, network, self.addresses.holder(network.id, seen.ip))
@@ -81,7 +83,7 @@ class Inventory(Watch):
             self._chores.first(device)
         if seen.evidence is Evidence.PROXIED:  # keeps an address, not presence (DESIGN section 3)
             if seen.joining:
-                self._hint(seen, network)
+                self._probe(seen, network)
             return self.addresses.hear(device, seen, network)
         at = seen.at
         if at > device.last_seen:
@@ -115,7 +117,7 @@ class Inventory(Watch):
     def _discover(self, seen: Observation, network: Network, rtt: float | None) -> tuple[Event, ...]:
         if seen.evidence is Evidence.PROXIED:
             if seen.joining:
-                self._hint(seen, network)
+                self._probe(seen, network)
             return self.addresses.accuse(seen, network, None)
         if seen.goodbye:
             return ()
@@ -125,8 +127,13 @@ class Inventory(Watch):
             absent = self._census.to_go(seen.interface, seen.at)
             has_room = absent is not None
         urgent = self.addresses.is_urgent(seen, network)
-        if not urgent and not self._census.admits(seen, confirmed=answers, has_room=has_room):
-            self._hint(seen, network)
+        if (
+            not urgent
+            and not self._census.admits(seen, confirmed=answers, has_room=has_room)
+            and not (has_room and self.contested.may_enter(network.id, seen.ip, seen.mac, seen.at))
+        ):
+            self.contested.add(network.id, seen.ip)
+            self._probe(seen, network)
             return (*self.addresses.accuse(seen, network, None), *self._census.flood(seen, network.id))
         gone = [self.forget(absent, seen.at, GONE)] if absent else []
         device = Device(seen.mac, seen.at, seen.at, Presence(seen.at, self._rulebook.of(network)), status_since=seen.at)

@@ -2,6 +2,7 @@
 
 from math import inf
 from random import Random
+from typing import NamedTuple
 
 from netscand.core.budget import Allowance, Bucket
 from netscand.core.model import Cause, Ip, Mac, Network
@@ -9,6 +10,31 @@ from netscand.core.scan import Order
 
 LEAST_WAIT, MOST_WAIT = 0.05, 1.0
 """Seconds a scan waits for the last answers, by the round trips seen."""
+
+
+ANSWER_WITHIN = 2.0
+"""Seconds after an ask in which a reply is an answer to it."""
+
+MOST_ANSWERS = 256
+"""Devices that may answer one ask."""
+
+
+class Outstanding(NamedTuple):
+    """An ask that may still be answered."""
+
+    at: float
+    mac: Mac | None
+    """The device asked; None: all, and each of them may answer, or the fastest liar would silence the others."""
+    answered: set[Mac]
+    """Those that have, at most MOST_ANSWERS."""
+
+    def answer(self, mac: Mac, at: float) -> float | None:
+        """Take the answer of a device; its round trip in seconds, None where it is late or not its first."""
+        rtt = max(0.0, at - self.at)
+        if rtt > ANSWER_WITHIN or mac in self.answered or len(self.answered) >= MOST_ANSWERS:
+            return None
+        self.answered.add(mac)
+        return rtt
 
 
 class Plan:
@@ -28,8 +54,8 @@ class Plan:
         self.last_fast = -inf
         self.changed_at = now
         """When somebody last came or went."""
-        self.outstanding: dict[Ip, tuple[float, Mac | None]] = {}
-        """Asks without an answer, oldest first."""
+        self.outstanding: dict[Ip, Outstanding] = {}
+        """Asks that may still be answered, oldest first."""
         self.rate: Bucket | None = None
         self.background: Bucket | None = None
         self.requested: Allowance | None = None

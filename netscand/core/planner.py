@@ -25,7 +25,7 @@ from netscand.core.model import (
     ScanNews,
 )
 from netscand.core.places import SCANNED
-from netscand.core.plan import Plan
+from netscand.core.plan import ANSWER_WITHIN, Outstanding, Plan
 from netscand.core.probes import Probes
 from netscand.core.requested import Requested
 from netscand.core.running import Running
@@ -51,9 +51,6 @@ CHANGES = frozenset([
     EventKind.DISCOVERED, EventKind.ONLINE, EventKind.OFFLINE, EventKind.ADDRESS_ADDED, EventKind.ADDRESS_MOVED,
 ])  # fmt: skip
 """What a quiet network does not have."""
-
-ANSWER_WITHIN = 2.0
-"""Seconds after an ask in which a reply is an answer to it."""
 
 ECHOES_APART = (600.0, 1800.0)
 """Seconds between two echoes that all nodes of an interface are asked for: they find who speaks IPv6 and is quiet."""
@@ -194,7 +191,7 @@ class Planner:
         interval, count = self._interval(plan), len(plan.offsets)
         rate = (plan.background or self._background).rate
         room = int(rate * interval * SCAN_SHARE) if rate else count
-        if now - plan.changed_at > QUIET_AFTER:
+        if now - plan.changed_at > QUIET_AFTER and not self._inventory.contested:
             room = min(room, ceil(count * interval / QUIET_COVERAGE))
         return min(count, max(1, room))
 
@@ -226,14 +223,12 @@ class Planner:
         rtt = None
         answers = seen.solicited or seen.evidence is Evidence.ARP_REPLY
         asked = plan.outstanding.get(seen.ip) if answers else None
-        if asked is not None and asked[1] in (None, seen.mac):  # who answers what another was asked confirms nothing
-            del plan.outstanding[seen.ip]
-            rtt = max(0.0, seen.at - asked[0])
-            if rtt > ANSWER_WITHIN:
-                rtt = None
-            else:
+        if asked is not None and asked.mac in (None, seen.mac):  # what another was asked confirms nothing
+            rtt = asked.answer(seen.mac, seen.at)
+            if rtt is not None and len(asked.answered) == 1:
                 plan.sample(rtt)
-        if len(seen.ip) == 4 and not any(seen.evidence is each for each in UNBOUND):
+        unproven = rtt is None and self._inventory.contested and (network.id, seen.ip) in self._inventory.contested
+        if len(seen.ip) == 4 and not unproven and not any(seen.evidence is each for each in UNBOUND):
             self.next_at = min(self.next_at, self._running.heard(network.id, seen.ip, seen.mac, seen.at))
         return rtt
 
@@ -275,7 +270,7 @@ class Planner:
             outstanding = plan.outstanding
             while outstanding:
                 ip = next(iter(outstanding))
-                if outstanding[ip][0] > now - ANSWER_WITHIN:
+                if outstanding[ip].at > now - ANSWER_WITHIN:
                     break
                 del outstanding[ip]
 
@@ -330,7 +325,7 @@ class Planner:
         for bucket in buckets:
             bucket.take()
         plan.outstanding.pop(ask.ip, None)
-        plan.outstanding[ask.ip] = now, ask.mac
+        plan.outstanding[ask.ip] = Outstanding(now, ask.mac, set())
         return None
 
     # ---- scans --------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Which devices answer for others (proxy ARP): those that answer us at more IPv4 addresses than a host has.
+"""Devices that answer for others (proxy ARP): at more IPv4 addresses than a host has.
 
 Only answers to our own requests count: anybody can announce 64 addresses. And it ends when the answers do.
 """

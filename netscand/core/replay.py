@@ -106,7 +106,7 @@ def recalled(memory: Memory, rules: Rules, offset: float, now: float) -> list[De
 # ---- backward -----------------------------------------------------------------------------------------------------
 
 
-def told_again(recorded: Recorded, later: Later, current: Callable[[Mac], Device | None]) -> Event:
+def as_published(recorded: Recorded, later: Later, current: Callable[[Mac], Device | None]) -> Event:
     """An event with its device as it was then.
 
     `current` gives a device as it is now, in unix seconds. Of a device that is no longer there the events tell what

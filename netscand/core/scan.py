@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import gcd
 from random import Random
 
+from netscand.core.addresses import has_answered
 from netscand.core.inventory import Inventory
 from netscand.core.model import Ask, Cause, Ip, Mac, Network, Status
 from netscand.core.targets import Wish
@@ -165,7 +166,13 @@ class Part:
             if device is not None and device.is_self:
                 self._count_ourselves(index, device.mac)
                 continue
-            if device is not None and online and not self._thorough:
+            if (
+                device is not None
+                and online
+                and not self._thorough
+                and has_answered(device, network_id, ip)
+                and (network_id, ip) not in inventory.contested
+            ):
                 self._answer(index, device.mac)  # presence asks it, as seldom as it can: this scan need not
                 continue
             limit = self._tries + (EXTRA_TRIES if self._thorough and online else 0)
@@ -175,7 +182,9 @@ class Part:
             state[index] = attempt + 1
             self._last_sent = self.now
             # Every second try goes to broadcast: the address may have another holder by now.
-            yield Ask(self.network, ip, device.mac if device is not None and online and attempt % 2 == 0 else None)
+            inventory.contested.asked(network_id, ip)
+            known_mac = device.mac if device is not None and online and self._thorough and attempt % 2 == 0 else None
+            yield Ask(self.network, ip, known_mac)
             if attempt + 1 == limit:
                 self._settle(index)
             skipped = 0

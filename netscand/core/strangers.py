@@ -1,8 +1,8 @@
-"""Which devices are strangers, and which budget pays for what they change.
+"""Strangers and residents, and the budgets that pay for their changes.
 
 Anybody can make up MACs, answer in their name, and keep them there for a while. Nobody can make them known since
-yesterday, or labelled by a user. So what strangers do is paid by one budget, what residents do by another, and what a
-user said a word of by none but its own. Where the one that many share is used up, each device has a few changes of its
+yesterday, or labelled by a user. So strangers have one budget for all, residents another, and an annotated device
+pays from its own budgets alone. Where the one that many share is used up, each device has a few changes of its
 own left: who leaves is published, whatever others do.
 """
 

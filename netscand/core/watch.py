@@ -10,11 +10,11 @@ from heapq import heappop, heappush
 from math import inf
 from random import Random
 
-from netscand.core.addresses import Addresses
+from netscand.core.addresses import Addresses, has_answered
 from netscand.core.budgets import ABSENCES, Budgets
+from netscand.core.candidates import ProbeCandidates
 from netscand.core.chores import Chores
 from netscand.core.doubt import Doubt, Verdict
-from netscand.core.hints import Hints
 from netscand.core.model import Ask, Device, Event, EventKind, Mac, Network, NetworkState, Observation, Status
 from netscand.core.places import Places, is_on
 from netscand.core.presence import Step
@@ -44,7 +44,7 @@ class Watch:
         self.addresses = Addresses(self.networks, self.budgets)
         self.place = Places(self.networks)
         self.doubt = Doubt(rng, self.budgets)
-        self._hints = Hints(self.budgets)
+        self._candidates = ProbeCandidates(self.budgets)
         self._agenda: list[tuple[float, Mac]] = []
         self._chores = Chores()
 
@@ -137,8 +137,8 @@ class Watch:
             else:
                 self.doubt.not_asked(network.id, witness.mac)
 
-    def _hint(self, seen: Observation, network: Network) -> None:
-        if self._hints.take(seen, network, self.devices.get(seen.mac)):
+    def _probe(self, seen: Observation, network: Network) -> None:
+        if self._candidates.take(seen, network, self.devices.get(seen.mac)):
             assert seen.ip is not None
             self._wish(Ask(network, seen.ip, seen.mac))
             heappush(self._agenda, (seen.at, seen.mac))  # so that somebody looks at the wishes
@@ -161,7 +161,7 @@ class Watch:
 
     def wanted(self, ask: Ask, now: float) -> bool:
         """Whether a wish still stands when its turn has come; one that does not is scheduled anew."""
-        if ask.of is None and ask.mac in self._hints:
+        if ask.of is None and ask.mac in self._candidates:
             return True
         device = self._meant(ask)
         if device is None:
@@ -176,8 +176,11 @@ class Watch:
 
     def asked(self, ask: Ask, now: float) -> None:
         """Note that an ask really left."""
-        self._hints.asked(ask.mac)
+        self._candidates.asked(ask.mac)
         device = self._meant(ask)
+        scanned = ask.mac is None and ask.of is None
+        if device is not None and scanned and not has_answered(device, ask.network.id, ask.ip):
+            return  # a scan looks who else is there: its silence at an address that it may have given up says nothing
         if device is not None and not device.is_self:
             device.presence.asked(now, broadcast=ask.mac is None)
             self._schedule(device)
@@ -191,7 +194,7 @@ class Watch:
 
         asks = tuple(asks)
         for ask in asks:
-            self._hints.asked(ask.mac)  # a later hint may ask again
+            self._candidates.asked(ask.mac)  # it may be probed later
         self._chores.add((device for ask in asks if (device := self._meant(ask)) is not None), try_again)
 
     def _meant(self, ask: Ask) -> Device | None:

@@ -1,4 +1,4 @@
-"""The kernel's own neighbours, as it finds them reachable: a reason to ask them, and no evidence (core/hints.py).
+"""The kernel's own neighbours, as it finds them reachable: a reason to probe them, no evidence (core/candidates.py).
 
 It knows by more than ARP and NDP: a TCP connection that goes forward proves its neighbour alive. Only the moment in
 which one becomes reachable counts; what is stale proves nothing. Source: rtnetlink(7), include/uapi/linux/neighbour.h.
@@ -95,7 +95,7 @@ def _heard(news: socket.socket) -> Iterator[Observation]:
 
 
 def decode(chunk: bytes, at: float) -> Iterator[Observation]:
-    """What a datagram of rtnetlink says of neighbours that became reachable: total over all bytes."""
+    """Decode the neighbours of a rtnetlink datagram that became reachable: total over all bytes."""
     place = 0
     while place + _MESSAGE.size <= len(chunk):
         length, kind, *_ = _MESSAGE.unpack_from(chunk, place)

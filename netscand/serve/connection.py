@@ -69,7 +69,7 @@ _read = memoryview(bytearray(READ))
 
 
 class Connection(asyncio.BufferedProtocol):
-    """What stands between the socket and aiohttp."""
+    """Protocol between the socket and aiohttp."""
 
     def __init__(self, lobby: Lobby, server: web.Server) -> None:
         self.peer = NOBODY

@@ -1,4 +1,4 @@
-"""What netscand needs of aiohttp beyond its documented API, so that a release that lacks it is named at the start.
+"""Names that netscand needs of aiohttp beyond its documented API, so that a release that lacks one is named at start.
 
 Each of these is public by its name, but not promised by aiohttp's manual. `serve/selftest.py` tries the whole.
 """

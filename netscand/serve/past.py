@@ -12,7 +12,7 @@ from aiohttp import web
 from netscand import protocol
 from netscand.core.model import Device, EventKind, Mac
 from netscand.core.recorded import CursorGone, Question, Standing, Unreadable, copied
-from netscand.core.replay import told_again
+from netscand.core.replay import as_published
 from netscand.serve.answers import HEADERS, JSON, Refused, answer
 from netscand.serve.archive import Archive
 from netscand.serve.fair import OURS, Account
@@ -99,7 +99,7 @@ class Past:
             await self._hub.turns.turn(question.account)
             began = monotonic()
             for recorded, later in zip(page.events, page.later, strict=True):
-                event = told_again(recorded, later, lambda mac: self._then(moment, mac))
+                event = as_published(recorded, later, lambda mac: self._then(moment, mac))
                 told = translator.event(archive.cursor_of(recorded.sequence), event)
                 yield told, translator.device_before(event) if beforehand else None
                 if monotonic() > began + HOLD:

@@ -1,4 +1,4 @@
-"""How old events are, whatever anybody sets the clock to (FAULTS F12).
+"""Age of events, whatever the clock is set to (FAULTS F12).
 
 The history has a clock of its own, which nobody sets: it counts milliseconds while this machine is on or asleep. It
 starts with the wall clock's time when the history is made, and runs on while netscand is stopped. While the machine is

@@ -42,21 +42,21 @@ class Files:
         self._main = _written(os.stat(self._path))
 
     def was_written(self) -> bool:
-        """Whether somebody else wrote into the database since `wrote`. Raises OSError."""
+        """Return whether another process wrote into the database since `wrote`. Raises OSError."""
         return _written(os.stat(self._path)) != self._main
 
     def was_cut(self) -> str:
-        """What became of the end of the database since `wrote`; or nothing. Raises OSError."""
+        """Return what is wrong with the end of the database since `wrote`; or nothing. Raises OSError."""
         return f"{self._path.name} was truncated" if os.stat(self._path).st_size < self._main[0] else ""
 
     def is_ours(self, end: str) -> bool:
-        """Whether what has the name now is what was opened."""
+        """Return whether the file with that name is still the one that was opened."""
         with suppress(OSError):
             return _identity(os.lstat(f"{self._path}{end}")) == self._opened[end]
         return False
 
     def gone(self) -> str:
-        """Which file is gone, or another one now; or nothing. Raises OSError where that cannot be known."""
+        """Return which file is missing or replaced; or nothing. Raises OSError where that cannot be known."""
         for end in ENDS:
             name = f"{self._path.name}{end}"
             try:
@@ -68,7 +68,7 @@ class Files:
         return ""
 
     def log_damage(self, resting: AbstractContextManager[object]) -> str:
-        """What became of frames that the log had at the last call; or nothing. Raises OSError.
+        """Return what is wrong with frames that the log had at the last call; or nothing. Raises OSError.
 
         While `resting` is held nobody writes: all frames that are there then are complete.
         """

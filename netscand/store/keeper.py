@@ -1,4 +1,4 @@
-"""What takes a disk's time, away from the writer: syncing, checkpoints, the check of a whole file, a look at the files.
+"""Slow disk work, away from the writer: syncing, checkpoints, the check of a whole file, a look at the files.
 
 SQLite syncs at a checkpoint, and when the next commit after a whole one begins the log anew (in WAL mode with
 `synchronous = NORMAL`). Both happen here, on a connection of its own, at a moment when nobody writes; and the log is

@@ -89,5 +89,5 @@ def _copy(source: Path, target: Path, alive: Callable[[], object]) -> None:
 
 
 def _is_about_room(wrong: sqlite3.Error) -> bool:
-    """Whether the copy found no room, which says nothing about what is copied."""
+    """Return whether the copy found no room, which says nothing about the file that is copied."""
     return getattr(wrong, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)

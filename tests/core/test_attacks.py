@@ -502,7 +502,7 @@ def test_what_a_dhcp_server_says_of_a_client_is_a_reason_to_ask_and_no_presence(
     assert {world.inventory.devices[each].status for each in (away, mac(99))} == {Status.ONLINE}
 
 
-def test_hints_are_asked_after_within_a_budget() -> None:
+def test_candidates_are_probed_within_a_budget() -> None:
     world = World([network(interval=86_400)])
     world.run(60)
     world.frames.clear()
@@ -608,15 +608,15 @@ def test_a_gateway_that_is_only_heard_does_not_answer() -> None:
     assert not world.of(K.OFFLINE)
 
 
-def test_a_hint_whose_ask_was_refused_may_come_again() -> None:
+def test_a_candidate_whose_probe_was_refused_may_come_again() -> None:
     """An interface that takes nothing makes no MAC unaskable."""
     world = World(rules=QUICK)
-    hint = Observation(world.now, 2, mac(9), ip("10.0.0.9"), Evidence.NEIGHBOUR)
+    seen = Observation(world.now, 2, mac(9), ip("10.0.0.9"), Evidence.NEIGHBOUR)
     net = next(iter(world.inventory.networks.values()))
-    assert world.inventory._hints.take(hint, net, None)
-    assert not world.inventory._hints.take(hint, net, None)
+    assert world.inventory._candidates.take(seen, net, None)
+    assert not world.inventory._candidates.take(seen, net, None)
     world.inventory.give_up([Ask(net, ip("10.0.0.9"), mac(9))], world.now)
-    assert world.inventory._hints.take(hint, net, None)
+    assert world.inventory._candidates.take(seen, net, None)
 
 
 def test_whom_we_cannot_ask_makes_no_network_silent() -> None:

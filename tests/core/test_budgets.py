@@ -141,6 +141,21 @@ def test_a_device_that_a_user_labelled_pays_for_nobody() -> None:
     assert set(budgets.limiting(DAY)) == {"strangers", "residents", "addresses"}
 
 
+def test_a_large_network_of_phones_with_new_macs_each_day_is_no_attack() -> None:
+    """20,000 within 12 hours on a /16, each with a name, four addresses and 8 absences; on a /24, 30 are."""
+    for addresses, phones in ((65_534, 20_000), (254, 30)):
+        budgets = Budgets()
+        budgets.addresses = {2: addresses}
+        for number in range(phones):
+            now = number * DAY / 2 / phones
+            device = Device(Mac(number.to_bytes(6)), now, now, Presence(now, Rules()), interface=2)
+            for row in (RENAMES, *[ADDRESSES] * 4, *[ABSENCES] * 8):
+                assert could_change(budgets, row, device, now)
+                assert may_change(budgets, row, device, now)
+        assert not budgets.refused
+        assert len(budgets._full_at.get("first_changes", ())) == 0
+
+
 def test_names_and_addresses_leave_room_for_absences() -> None:
     """A phone that came today, named itself and has five more addresses is reported each time it leaves, six times."""
     budgets = Budgets()

@@ -11,7 +11,7 @@ from netscand import config
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Status
 from netscand.core.presence import Presence, Rules
 from netscand.core.recorded import Memory, Page, Question
-from netscand.core.replay import told_again
+from netscand.core.replay import as_published
 from netscand.store.history import History
 
 BOOT = 1_700_000_000.0
@@ -120,7 +120,7 @@ class Diary:
         **question: Any,  # noqa: ANN401
     ) -> list[Event]:
         page = await self.page(**question)
-        return [told_again(*each, current) for each in zip(page.events, page.later, strict=True)]
+        return [as_published(*each, current) for each in zip(page.events, page.later, strict=True)]
 
     def killed(self, into: Path) -> Path:
         """What kill -9 would leave at this moment: the files as they are in the page cache."""

@@ -17,7 +17,7 @@ from netscand.core.inventory import Inventory
 from netscand.core.model import Device, Event, EventKind, Evidence, Mac, Network, NetworkState, Status
 from netscand.core.presence import Rules
 from netscand.core.recorded import Memory, Question, Remembered, copied
-from netscand.core.replay import rebuilt, recalled, told_again
+from netscand.core.replay import as_published, rebuilt, recalled
 from netscand.store.reader import remember
 from netscand.store.schema import connect
 from tests.core.world import World, ip, mac, network
@@ -178,7 +178,7 @@ async def in_parts(world: Chronicled, book: Diary, again: list[Event], chance: R
         since, limit = chance.randrange(through + 1), chance.randrange(1, 6)
         page = await book.history.events(Question(through, since=since, kinds=kinds, limit=limit, gaps=True))
         for recorded, later in zip(page.events, page.later, strict=True):
-            event, whole = told_again(recorded, later, now.get), again[recorded.sequence - 1]
+            event, whole = as_published(recorded, later, now.get), again[recorded.sequence - 1]
             assert event._replace(device=None) == whole._replace(device=None)
             if event.device is not None and whole.device is not None:
                 assert words(event.device) == words(whole.device)
@@ -190,7 +190,7 @@ async def as_a_client(world: Chronicled, book: Diary) -> list[Event]:
     through = book.history.place(book.history.cursor)
     now = {of: in_unix_time(device) for of, device in world.inventory.devices.items()}
     page = await book.history.events(Question(through, since=0, limit=10_000))
-    again = [told_again(*each, now.get) for each in zip(page.events, page.later, strict=True)]
+    again = [as_published(*each, now.get) for each in zip(page.events, page.later, strict=True)]
     assert [event.kind for event in again] == [event.kind for event in world.told]
     picture: dict[Mac, dict[str, Any]] = {}
     for event, told in zip(again, world.told, strict=True):

@@ -1,7 +1,7 @@
-"""What only hints at a device: a reason to ask, and no evidence.
+"""Candidates for a probe: devices that something suggests are there, without evidence.
 
-The kernel says who is reachable, but not who answered it; a DHCP server says whom it gave an address; a newcomer that
-there was no room for says that it is there. Each is asked by a probe, and its own answer is the evidence.
+The kernel knows which neighbours are reachable, but not who answered it; a DHCP server names the client of a lease; a
+new device was refused for lack of budget. Each is probed, and its own answer is the evidence.
 """
 
 from collections import OrderedDict
@@ -10,22 +10,22 @@ from netscand.core.budgets import HINTS, Budgets
 from netscand.core.model import Device, Mac, Network, Observation, Status
 
 MOST = 64
-"""Devices that wait to be asked."""
+"""Devices that wait for their probe."""
 
 
-class Hints:
-    """Whom to ask because of a hint, until that ask has left."""
+class ProbeCandidates:
+    """Devices to probe once, until the probe has left."""
 
     def __init__(self, budgets: Budgets) -> None:
         self._budgets = budgets
         self._waiting: OrderedDict[Mac, None] = OrderedDict()
 
     def __contains__(self, mac: object) -> bool:
-        """Return whether a device waits to be asked because of a hint."""
+        """Return whether a device waits for its probe."""
         return mac in self._waiting
 
     def take(self, seen: Observation, network: Network, device: Device | None) -> bool:
-        """Return whether to ask what `seen` hints at. Presence asks who is online by itself."""
+        """Return whether to probe the device that `seen` suggests. Presence probes those that are online by itself."""
         ip = seen.ip
         if ip is None or seen.mac in self._waiting or (device is not None and device.status is Status.ONLINE):
             return False
@@ -41,6 +41,6 @@ class Hints:
         return True
 
     def asked(self, mac: Mac | None) -> None:
-        """Take that the ask has left."""
+        """Take that the probe has left."""
         if mac is not None:
             self._waiting.pop(mac, None)

@@ -1,0 +1,165 @@
+"""A real device that joins during a flood of made-up MACs is published within a bounded time (FAULTS T41)."""
+
+from random import Random
+
+import pytest
+
+from netscand.core import contested
+from netscand.core.budgets import NEWCOMERS_AT, Budgets
+from netscand.core.contested import AGAIN_AFTER, MOST_MACS, STAYS, WAITS, ContestedAddresses
+from netscand.core.model import Ask, Evidence, Ip, Observation
+from netscand.core.presence import Rules
+from tests.core.world import World, ip, mac
+
+REAL, AT = mac(77), "10.0.0.77"
+NET = "10.0.0.0/24@eth0"
+
+
+class Flood(World):
+    """100 frames a second of made-up MACs at every address, heard again and again; some of them answer, too."""
+
+    answers = 0
+    """MACs, each used once, that answer a request by broadcast before the real device does."""
+    stays = 0
+    """MACs of each address that answer all that is sent to them."""
+    made = 0
+
+    def flood(self, seconds: float) -> None:
+        rng = Random(self.made)
+        end = self.now + seconds
+        while self.now < end:
+            for _ in range(10):
+                self.hear(mac(0x100000 + rng.randrange(1_000)), f"10.0.0.{30 + rng.randrange(220)}")
+            self.run(0.1)
+            self.frames.clear()
+
+    def _send(self, ask: Ask) -> None:
+        at = self.now + 0.0001
+        if ask.mac is None:
+            first, self.made = self.made, self.made + self.answers
+            liars = [mac(0x800000 + number) for number in range(first, self.made)]
+            liars += [mac(0x900000 + ask.ip[3] * 100 + number) for number in range(self.stays)]
+        else:
+            liars = [ask.mac] if ask.mac > mac(0x900000) else []
+        self._air.extend((at, Observation(at, 2, liar, ask.ip, Evidence.ARP_REPLY)) for liar in liars)
+        super()._send(ask)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("answers", "stays"), [(0, 0), (1, 0), (20, 0), (1, 1)])
+def test_a_device_that_joins_a_flood_is_published_within_minutes(answers: int, stays: int) -> None:
+    """It says nothing, but it answers at its own address."""
+    world = Flood(rules=Rules(5.0, 10.0, 20.0))
+    world.answers, world.stays = answers, stays
+    world.flood(900)
+    world.hosts[2, ip(AT)] = REAL
+    world.flood(180)
+    assert REAL in world.inventory.devices
+    assert world.inventory.devices[REAL].confirmed
+
+
+@pytest.mark.slow
+def test_a_flood_does_not_hide_an_address_from_scans() -> None:
+    """A frame with that address as its sender counted as an answer of whom the scan looks for."""
+    world = Flood(rules=Rules(5.0, 10.0, 20.0))
+    world.flood(300)
+    asked = set()
+    send = world._send
+
+    def note(ask: Ask) -> None:
+        if ask.mac is None:
+            asked.add(ask.ip)
+        send(ask)
+
+    world._send = note  # type: ignore[method-assign]
+    world.flood(60)
+    assert len(asked) >= 250
+
+
+def new() -> ContestedAddresses:
+    return ContestedAddresses(Budgets(), Random(1))
+
+
+def answer(places: ContestedAddresses, number: int, at: float) -> bool:
+    return places.may_enter(NET, ip(AT), mac(number), at)
+
+
+def test_macs_that_are_used_once_spend_no_share() -> None:
+    """Beside 20 of them every 30 s, a device that answers last of all is published within the hour, by lot."""
+    after: list[float] = []
+    for seed in range(20):
+        places, now = ContestedAddresses(Budgets(), Random(seed)), 0.0
+        while True:
+            now += 30
+            assert not any(answer(places, int(now) * 100 + number, now) for number in range(20))
+            if answer(places, 1, now):
+                break
+        after.append(now)
+    assert max(after) < 3_600
+    assert sum(after) / len(after) < 300
+
+
+def test_the_interval_between_two_answers() -> None:
+    places = new()
+    assert not answer(places, 1, 0.0)
+    assert not answer(places, 1, AGAIN_AFTER - 1)
+    assert answer(places, 1, AGAIN_AFTER)
+
+
+def test_who_answered_first_is_first() -> None:
+    """MACs that come later delay none; those that were there before do, one share each; those that went do not."""
+    places, period = new(), 1 / NEWCOMERS_AT.per_second
+    now = 0.0
+    for number in range(1, 6):
+        answer(places, number, now + number)
+    entered: list[int] = []
+    while now < 8 * period:
+        now += 30
+        for number in (1, 2, 3, 4) if now == 30 else (9, 8, 7, 6, 4, 3, 2, 1):  # 5 went
+            if number not in entered and answer(places, number, now):
+                entered.append(number)
+    assert entered[:4] == [1, 2, 3, 4]
+    assert len(entered) == 8
+
+
+def test_addresses_of_ipv6_have_no_share() -> None:
+    places = new()
+    assert not any(places.may_enter(NET, None, mac(1), at) for at in (0.0, 30.0))
+
+
+def test_the_tables_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contested, "MOST_ADDRESSES", 8)
+    places = new()
+    for number in range(256):
+        places.add(NET, ip(f"10.0.0.{number}"))
+        places.may_enter(NET, ip(f"10.0.0.{number}"), mac(number), 0.0)
+    assert (len(places._to_ask), len(places._answers)) == (8, 8)
+    assert not places.may_enter(NET, ip(AT), mac(1), WAITS - 1)
+    assert not places.may_enter(NET, ip(AT), mac(1), WAITS)
+    assert places.may_enter(NET, ip(AT), mac(1), WAITS + AGAIN_AFTER)
+    one = new()
+    for number in range(1_000):
+        answer(one, number, 0.0)
+    assert len(one._answers[NET, ip(AT)].macs) == MOST_MACS
+
+
+def test_a_mac_that_is_gone_waits_no_more() -> None:
+    places = new()
+    for number in range(3):
+        for at in (0.0, 30.0):
+            answer(places, number, at + number)
+    assert not answer(places, 9, 100.0)
+    later = 31.0 + 1 / NEWCOMERS_AT.per_second
+    assert later > 32.0 + STAYS
+    assert answer(places, 9, later)
+
+
+def test_an_address_is_asked_until_a_scan_has_asked_it() -> None:
+    places = new()
+    assert not places
+    places.add(NET, ip(AT))
+    places.add(NET, Ip(bytes(16)))
+    places.add(NET, None)
+    assert (NET, ip(AT)) in places
+    places.asked(NET, ip(AT))
+    assert not places
