@@ -59,6 +59,9 @@ GOODBYE = 1.0
 ANSWER = 600.0
 """Seconds that a client has to take a whole list: what changes meanwhile is kept as it was."""
 
+LEAST_RATE = 2**20
+"""Bytes a second at which a client has to take a copy of the history, beside ANSWER."""
+
 SETTLES = 4
 """Turns of the loop within which aiohttp begins a request that it was given."""
 
@@ -342,14 +345,15 @@ class Connection(asyncio.BufferedProtocol):
         self._let_on(at_once=False)
 
     @asynccontextmanager
-    async def answering(self, keeps: Callable[[], int]) -> AsyncIterator[None]:
+    async def answering(self, keeps: Callable[[], int], size: int = 0) -> AsyncIterator[None]:
         """Have the answer that the block sends taken in ANSWER; `keeps` tells how many bytes are kept meanwhile.
 
+        `size`: bytes of an answer that is long by nature; the client has the time for them at LEAST_RATE, too.
         Raises TimeoutError.
         """
         self._keeps = keeps
         try:
-            async with asyncio.timeout(ANSWER):
+            async with asyncio.timeout(ANSWER + size / LEAST_RATE):
                 yield
         finally:
             self._keeps = _nothing

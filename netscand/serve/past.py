@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from aiohttp import web
 
@@ -44,6 +44,9 @@ MISSED, MISSED_A_DEVICE = 10_000, 4
 PIECE = 64 * 1024
 """Bytes of an answer that are sent at a time."""
 
+MOST_COPIES = 2
+"""Copies of the history that are made or sent at once, one of an account: each takes as much of the disk again."""
+
 
 class Past:
     """Tells events of the past, each with its device as it was."""
@@ -54,7 +57,8 @@ class Past:
         self._hub = hub
         self._translator = translator
         self._in_unix_time = translator.of_unix_time()
-        self._copying = asyncio.Lock()
+        self._copying: set[Account] = set()
+        """Accounts for which a copy is made or sent."""
 
     def routes(self) -> list[web.RouteDef]:
         """Every route; rights.RIGHTS says who may."""
@@ -231,19 +235,27 @@ class Past:
     async def backup(self, request: web.Request) -> web.StreamResponse:
         """A consistent copy of the database."""
         parameters(request)
-        if self._copying.locked():
-            raise Refused("busy", "a backup is being made")
-        async with self._copying:
-            file = await self._archive.backup()
-        with file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            named = {"Content-Type": "application/vnd.sqlite3", "Content-Length": str(size)}
-            response = web.StreamResponse(headers={**HEADERS, **named})
-            await response.prepare(request)
-            while piece := await asyncio.to_thread(file.read, PIECE):
-                async with asyncio.timeout(SLOW):
-                    await response.write(piece)
+        connection = connection_of(request)
+        account = connection.account
+        if account in self._copying or len(self._copying) >= MOST_COPIES:
+            raise Refused("busy", "a backup is being made; try again when it has been sent")
+        self._copying.add(account)
+        try:
+            with await self._archive.backup() as file:
+                size = file.seek(0, 2)
+                async with connection.answering(lambda: PIECE, size):
+                    return await self._send_file(request, file, size)
+        finally:
+            self._copying.discard(account)
+
+    async def _send_file(self, request: web.Request, file: BinaryIO, size: int) -> web.StreamResponse:
+        file.seek(0)
+        named = {"Content-Type": "application/vnd.sqlite3", "Content-Length": str(size)}
+        response = web.StreamResponse(headers={**HEADERS, **named})
+        await response.prepare(request)
+        while piece := await asyncio.to_thread(file.read, PIECE):
+            async with asyncio.timeout(SLOW):
+                await response.write(piece)
         return response
 
     def _known(self, mac: Mac | None) -> Device:

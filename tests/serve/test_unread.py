@@ -1,11 +1,12 @@
 """What is kept for clients that do not read is bounded: per connection, per account, and in all (ATTACKED M6, L2)."""
 
 import asyncio
+import io
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -236,6 +237,40 @@ def test_what_changes_behind_an_answer_is_counted_and_the_answer_has_an_end(
                     await asyncio.sleep(0.05)
             assert not lan.hub._snapshots
             sock.close()
+
+    asyncio.run(play())
+
+
+def test_a_backup_has_an_end_and_is_one_of_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read at a byte a minute it stayed open for ever, and each one takes its size of the disk."""
+    monkeypatch.setattr(connection, "ANSWER", 1.0)
+    monkeypatch.setattr(connection, "LEAST_RATE", 2**20, raising=False)
+
+    class Whole(Forgetful):
+        async def backup(self) -> BinaryIO:
+            return io.BytesIO(bytes(4 * 2**20))
+
+    async def play() -> None:
+        async with house(tmp_path, archive=Whole()) as lan:
+            loop = asyncio.get_running_loop()
+            begun = loop.time()
+            (sock,) = await silent(lan, get("/api/backup"), 1)
+            while not lan.server._lobby.inside:
+                await asyncio.sleep(0.01)
+            (mine,) = lan.server._lobby.inside
+            while mine.transport is None or not mine.transport.get_write_buffer_size():
+                await asyncio.sleep(0.01)
+            assert mine.held == mine.transport.get_write_buffer_size() + 64 * 1024
+            busy = await lan.raw(get("/api/backup").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), tcp=False)
+            assert busy.startswith(b"HTTP/1.1 503")
+            async with asyncio.timeout(20):
+                while mine in lan.server._lobby.inside:
+                    await loop.sock_recv(sock, 4096)  # some of it, always in time
+                    await asyncio.sleep(0.05)
+            assert 4.5 < loop.time() - begun < 8
+            sock.close()
+            whole = await lan.raw(get("/api/backup").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), tcp=False)
+            assert len(whole) > 4 * 2**20
 
     asyncio.run(play())
 
