@@ -6,11 +6,12 @@ request begun, a slice of a snapshot, a part of the history.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable
 from contextlib import asynccontextmanager
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import TypeVar
+
+from netscand.core.fairness import FairQueue
 
 T = TypeVar("T")
 
@@ -24,31 +25,6 @@ HOLD = 0.002
 
 Piece = Callable[[], bool]
 """Does a piece of work; returns whether there was any."""
-
-
-class FairQueue(Generic[T]):
-    """First in, first out within an account; accounts in turn."""
-
-    def __init__(self) -> None:
-        self._of: dict[Account, deque[T]] = {}
-        """The account that is next comes first."""
-
-    def __bool__(self) -> bool:
-        """Whether anything waits."""
-        return bool(self._of)
-
-    def push(self, account: Account, item: T) -> None:
-        """Let something wait."""
-        self._of.setdefault(account, deque()).append(item)
-
-    def pop(self) -> T:
-        """Take the next; its account is the last from now on."""
-        account = next(iter(self._of))
-        items = self._of.pop(account)
-        item = items.popleft()
-        if items:
-            self._of[account] = items
-        return item
 
 
 class FairTurns:

@@ -6,11 +6,12 @@ one question is worked on, a piece at a time; after each piece it is the next ac
 
 import asyncio
 import threading
-from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Hashable
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
+
+from netscand.core.fairness import FairQueue
 
 T = TypeVar("T")
 
@@ -19,6 +20,7 @@ Steps = Generator[None, None, T]
 
 
 class _Asked(NamedTuple):
+    account: Hashable
     steps: Steps[Any]
     answer: "asyncio.Future[Any]"
     loop: asyncio.AbstractEventLoop
@@ -28,7 +30,7 @@ class Turns:
     """`ask` from the loop; `close` ends the thread, and every question that waits."""
 
     def __init__(self, name: str) -> None:
-        self._accounts: OrderedDict[Hashable, deque[_Asked]] = OrderedDict()
+        self._waiting: FairQueue[_Asked] = FairQueue()
         self._bell = threading.Condition()
         self._ends = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -43,7 +45,7 @@ class Turns:
                 return answer
             if not self._thread.is_alive():
                 self._thread.start()
-            self._accounts.setdefault(account, deque()).append(_Asked(steps, answer, loop))
+            self._waiting.push(account, _Asked(account, steps, answer, loop))
             self._bell.notify()
         return answer
 
@@ -58,27 +60,21 @@ class Turns:
     def _run(self) -> None:
         while True:
             with self._bell:
-                while not (self._accounts or self._ends):
+                while not (self._waiting or self._ends):
                     self._bell.wait()
                 if self._ends:
-                    for waiting in self._accounts.values():
-                        for asked in waiting:
-                            _deliver(asked, asked.answer.cancel)
+                    while self._waiting:
+                        asked = self._waiting.pop()
+                        _deliver(asked, asked.answer.cancel)
                     return
-                account, waiting = next(iter(self._accounts.items()))
-                asked = waiting[0]
-            done = asked.answer.cancelled() or _step(asked)
-            with self._bell:
-                if done:
-                    waiting.popleft()
-                if waiting:
-                    self._accounts.move_to_end(account)
-                else:
-                    del self._accounts[account]
+                asked = self._waiting.pop()
+            if not (asked.answer.cancelled() or _step(asked)):
+                with self._bell:
+                    self._waiting.push_back(asked.account, asked)
 
 
 def _step(asked: _Asked) -> bool:
-    """Do one piece; whether that was the last."""
+    """Do one piece; return whether that was the last."""
     try:
         next(asked.steps)
     except StopIteration as end:

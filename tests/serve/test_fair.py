@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netscand.serve.fair import FairQueue, FairTurns, Shares
+from netscand.core.fairness import FairQueue
+from netscand.serve.fair import FairTurns, Shares
 
 T = TypeVar("T")
 

@@ -92,7 +92,7 @@ def test_a_question_that_nobody_waits_for_any_more_is_dropped(turns: Turns) -> N
         assert await first == "a"
         assert await last == "c"
         assert not [piece for piece in asked.done if piece[0] == "b"]
-        while turns._accounts:  # the thread forgets the account after it has answered
+        while turns._waiting:  # the thread forgets the account after it has answered
             await asyncio.sleep(0.01)
 
     asyncio.run(play())

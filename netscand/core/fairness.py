@@ -1,0 +1,36 @@
+"""Fair order: first in, first out within an account; accounts in turn (serve/fair.py, store/turns.py)."""
+
+from collections import deque
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class FairQueue(Generic[T]):
+    """Queue that is first in, first out within an account, and round robin over accounts."""
+
+    def __init__(self) -> None:
+        self._of: dict[Hashable, deque[T]] = {}
+        """The account that is next comes first."""
+
+    def __bool__(self) -> bool:
+        """Return whether anything waits."""
+        return bool(self._of)
+
+    def push(self, account: Hashable, item: T) -> None:
+        """Append an item."""
+        self._of.setdefault(account, deque()).append(item)
+
+    def push_back(self, account: Hashable, item: T) -> None:
+        """Return an item that was taken and is not done: it is the first of its account again."""
+        self._of.setdefault(account, deque()).appendleft(item)
+
+    def pop(self) -> T:
+        """Take the next item; its account is the last from now on. Raises StopIteration where nothing waits."""
+        account = next(iter(self._of))
+        items = self._of.pop(account)
+        item = items.popleft()
+        if items:
+            self._of[account] = items
+        return item
