@@ -65,8 +65,9 @@ class Daemon:
         self._path = path
         self._notify = _notifier()
         now = time.monotonic()
-        self.wire = Wire(lambda batch: self.engine.hear(batch), lambda answer: self.names.answered(answer))
         self.inventory = Inventory(_rules(config), SystemRandom())
+        budgets = self.inventory.budgets
+        self.wire = Wire(lambda batch: self.engine.hear(batch), lambda answer: self.names.answered(answer), budgets)
         self.inventory.said.naming.sources = frozenset(config.names.sources)
         self.planner = Planner(self.inventory, _pace(config), now, SystemRandom())
         self.translator = Translator(offset=Offset(), vendor=Vendors().of)
@@ -75,16 +76,20 @@ class Daemon:
         self.history = History(
             config.history, self.inventory.devices, self.translator, self.hub.release,
             lambda mac: self.engine.forget(mac, "not heard for as long as events are kept"),
-            lambda events: self.inventory.budgets.refuse(HISTORY_SIZE, time.monotonic(), events),
+            lambda events: budgets.refuse(HISTORY_SIZE, time.monotonic(), events),
         )  # fmt: skip
         audience = self._journal = Logged(
-            self.hub, mac_text, ip_text, lambda write: asyncio.get_running_loop().call_later(CLIENTS_FIRST, write)
+            self.hub,
+            mac_text,
+            ip_text,
+            lambda write: asyncio.get_running_loop().call_later(CLIENTS_FIRST, write),
+            budgets,
         )
         self.engine = Engine(self.inventory, self.planner, self.wire, self.history, audience, clock=time.monotonic)
         self.engine.interval = config.scan.interval
         self.names = self.engine.names = Names(
             self.engine, lambda mac: urgency(self.engine.devices.get(mac)), self.wire.say,
-            refused=lambda _: self.inventory.budgets.refuse(NAME_QUEUE, time.monotonic()),
+            refused=lambda _: budgets.refuse(NAME_QUEUE, time.monotonic()),
         )  # fmt: skip
         self.neighbours = Neighbours(self.engine.hear)
         self.groups = Groups()

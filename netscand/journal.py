@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
+from netscand.core.budgets import JOURNAL, Budgets
 from netscand.core.model import Device, Event, EventKind, Ip, Mac, ScanNews
 
 SOCKET = "/run/systemd/journal/socket"
@@ -35,10 +36,6 @@ ODD = frozenset(
     )
 )
 """Told as warnings."""
-
-AT_ONCE, A_SECOND = 1000.0, 20.0
-"""Events written down: so many at once, and then each second. A large LAN that is scanned for the first time has tens
-of thousands, and journald would drop those and everything else with them. The history has them all."""
 
 AT_A_TIME = 32
 """Entries written at once: some 3 ms."""
@@ -190,6 +187,7 @@ class Logged:
         mac: Callable[[Mac], str],
         address: Callable[[Ip], str],
         later: Callable[[Callable[[], None]], object] = lambda write: write(),
+        budgets: Budgets | None = None,
     ) -> None:
         self._audience = audience
         self._later = later
@@ -197,8 +195,7 @@ class Logged:
         self._address = address
         self._mac = mac
         self.tell = audience.tell
-        self._room = AT_ONCE
-        self._at = 0.0
+        self._budgets = budgets or Budgets()
         self._left_out = 0
 
     def publish(self, cursor: str, event: Event) -> None:
@@ -221,13 +218,14 @@ class Logged:
             self._later(self.write)
 
     def _has_room(self, now: float) -> bool:
-        self._room = min(AT_ONCE, self._room + max(0.0, now - self._at) * A_SECOND)
-        self._at = max(now, self._at)
-        if self._room < 1:
+        """Return whether journald would take one more: it drops what comes too fast, and other entries with it.
+
+        A large LAN that is scanned for the first time has tens of thousands of events. The history has them all.
+        """
+        if not self._budgets.take(JOURNAL, None, now):
             self._left_out += 1
             return False
-        self._room -= 1
-        if self._left_out and self._room > AT_ONCE / 2:
+        if self._left_out and self._budgets.room(JOURNAL, None, now) > JOURNAL.at_once / 2:
             log.warning("%d events were not written down here; netscanctl events has them all", self._left_out)
             self._left_out = 0
         return True

@@ -35,7 +35,7 @@ class Budget(NamedTuple):
     name: str
     """As in `status` and in metrics."""
     spender: str
-    """One bucket for each `device`, `address`, `interface`, `network`, `account`, or one for all: `history`."""
+    """One bucket for each `device`, `address`, `interface`, `network`, `account`; or one in all: `history` `daemon`."""
     limits: str
     """The limited thing, for docs and messages."""
     at_once: float
@@ -77,6 +77,12 @@ class Budgets:
         buckets[key] = full_at + units / per_second
         buckets.move_to_end(key)
         return True
+
+    def room(self, budget: Budget, spender: Hashable, now: float) -> int:
+        """Return how many whole units `take` would grant, and spend nothing."""
+        buckets, key = self._bucket(budget, spender, now)
+        at_once, per_second = self._size(budget, spender)
+        return max(0, int(at_once + ROUNDING - (max(now, buckets.get(key, now)) - now) * per_second))
 
     def has(self, budget: Budget, spender: Hashable, now: float) -> bool:
         """Return whether `take` would grant one unit, and spend nothing."""
@@ -169,6 +175,9 @@ SILENCES = Budget("silences", "network", "`network_silent` events; the verdict w
 HINTS = Budget("hints", "interface", "probes of devices that something suggests are there", 16, 2.0)
 NAME_QUEUE = Budget("name_queue", "network", "devices that wait to be asked for their names: 512 strangers", 0, 0.0)
 HISTORY_SIZE = Budget("history_size", "history", "events kept: those removed before their `keep_days`", 0, 0.0)
+
+TALK = Budget("talk", "daemon", "frames decoded that are not ARP", 1_000, 1_000.0)
+JOURNAL = Budget("journal", "daemon", "events written to the log, but for warnings", 1_000, 20.0)
 
 SCAN_REQUESTS = Budget("scan_requests", "account", "scan requests of an account, whatever they name", 10, 2.0)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Container, Sequence
 from math import inf
 from time import monotonic
 
+from netscand.core.budgets import TALK, Budgets
 from netscand.core.model import Observation
 from netscand.lan.filters import Instruction
 from netscand.lan.ring import Ring
@@ -36,14 +37,15 @@ class Ear:
         slot: int = 128,
         size: int = 4 << 20,
         budget: float = 0.0,
+        budgets: Budgets | None = None,
     ) -> None:
         self._program = program
         self._decode = decode
         self._batch = batch
         self._shape = slot, size
-        self._budget = budget
-        """Frames decoded a second, and at once, at most; 0: all."""
-        self._left, self._counted_at = budget, monotonic()
+        self._budget = TALK._replace(at_once=budget, per_second=budget) if budget else None
+        """Frames decoded a second, and at once, at most; None: all."""
+        self._budgets = budgets or Budgets()
         self._in_vain = 0
         self._ring: Ring | None = None
         self.interfaces: Container[int] | None = None
@@ -78,23 +80,20 @@ class Ear:
             return []
         self._in_vain = 0
         self.received += len(frames)
-        if self._budget:
+        if self._budget is not None:
             wanted = self.interfaces
             if wanted is not None:
                 frames = [frame for frame in frames if frame.interface in wanted]
-            room = self._room()
-            self.sated = len(frames) > room
-            self.ignored += max(0, len(frames) - room)
-            del frames[room:]
-            self._left -= len(frames)
+            now = monotonic()
+            room = self._budgets.room(self._budget, None, now)
+            if len(frames) > room:
+                self.sated = True
+                self.ignored += len(frames) - room
+                self._budgets.refuse(self._budget, now, len(frames) - room)
+                del frames[room:]
+            self._budgets.take(self._budget, None, now, len(frames))
         decode = self._decode
         return [seen for frame in frames for seen in decode(*frame)]
-
-    def _room(self) -> int:
-        now = monotonic()
-        self._left = min(self._budget, self._left + (now - self._counted_at) * self._budget)
-        self._counted_at = now
-        return int(self._left)
 
     def _look_why(self, ring: Ring) -> None:
         """Readable, and no frame: an error, or a slot that another processor is still writing."""

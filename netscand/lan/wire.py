@@ -9,6 +9,7 @@ from collections.abc import Callable, Container, Sequence
 from contextlib import ExitStack
 from time import monotonic
 
+from netscand.core.budgets import TALK, Budgets
 from netscand.core.model import ALL_NODES, Ask, Network, Observation, SendFailed
 from netscand.lan import filters, lightly, packet_socket, packets, solicit
 from netscand.lan.ear import Broken, Ear
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 BATCH = 64
 """Frames read in one turn of the loop; while more wait, it calls again, and everyone else has their turn in between."""
 
-TALK_BATCH, TALK_BUDGET = 32, 1_000
+TALK_BATCH, TALK_BUDGET = 32, TALK.per_second
 """The same for what is not ARP, and how many of those are decoded in a second: 250 devices say 50, and a flood of them
 must not keep anybody from ARP."""
 
@@ -57,12 +58,17 @@ class Wire:
     """
 
     def __init__(
-        self, hear: Callable[[list[Observation]], None], answered: Callable[[Answer], None] = lambda _: None
+        self,
+        hear: Callable[[list[Observation]], None],
+        answered: Callable[[Answer], None] = lambda _: None,
+        budgets: Budgets | None = None,
     ) -> None:
         self._hear = hear
         self._answered = answered
         self._arp = Ear(filters.arp, _arp, BATCH)
-        self._talk = Ear(filters.talk, self._decode, TALK_BATCH, slot=2048, size=1 << 20, budget=TALK_BUDGET)
+        self._talk = Ear(
+            filters.talk, self._decode, TALK_BATCH, slot=2048, size=1 << 20, budget=TALK_BUDGET, budgets=budgets
+        )
         self._ears = (self._arp, self._talk)
         self._hears = False
         self._outlets: dict[int, socket.socket] = {}

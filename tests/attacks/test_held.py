@@ -189,6 +189,9 @@ def test_a_flood_of_talk(shared: Scene, attack_seconds: float) -> None:
     real = set(shared.macs.values())
     assert not [event for event in verdict.events if event["kind"] == "offline" and event["mac"] in real]
     assert sum(each["sent"] for each in sent) > 1000 * attack_seconds
+    limits = {limit["name"]: limit for limit in shared.daemon.get("/api/status")["limits"]}
+    assert limits["talk"]["limiting"]
+    assert limits["talk"]["refused"] > 0
     verdict.check()
     for host in hosts:
         host.delete()

@@ -102,6 +102,14 @@ def test_what_would_be_granted_is_known_before() -> None:
     assert budgets.refused == {"claims": 3}, "to ask is no refusal"
 
 
+def test_the_room_that_is_left_is_known() -> None:
+    budgets = Budgets()
+    assert budgets.room(ROW, "a", 0.0) == 2
+    budgets.take(ROW, "a", 0.0, 1.5)
+    assert (budgets.room(ROW, "a", 0.0), budgets.room(ROW, "a", 1.0), budgets.room(ROW, "a", 9.0)) == (0, 1, 2)
+    assert budgets.refused == {}
+
+
 def test_an_earlier_time_grants_nothing() -> None:
     budgets = Budgets()
     row = ROW._replace(at_once=1, per_second=1)
@@ -115,7 +123,15 @@ def test_every_row_is_named_once_and_grants_something() -> None:
     assert len({row.name for row in rows}) == len(rows) > 15
     assert all(re.fullmatch("[a-z_]+", row.name) for row in rows)
     assert all(row.at_once >= 1 and row.per_second > 0 for row in rows if row.per_second)
-    assert {row.spender for row in rows} <= {"device", "address", "interface", "network", "account", "history"}
+    assert {row.spender for row in rows} <= {
+        "device",
+        "address",
+        "interface",
+        "network",
+        "account",
+        "history",
+        "daemon",
+    }
     assert all(row.for_each_address == (0.0, 0.0) or row.spender == "interface" for row in rows)
 
 

@@ -23,8 +23,8 @@ MAY = {
     "netscand/wording.py": ({"msgspec"}, "it words what is wrong with any value from outside"),
     "netscand/core/": ({"netscand.core"}, "the core knows no socket, no clock and no loop, so its tests need none"),
     "netscand/lan/": (
-        {"netscand.core.model", "netscand.config", "netscand.lan", "scapy", "pyroute2"},
-        "lan brings observations and carries asks; what they mean is not its business",
+        {"netscand.core.model", "netscand.core.budgets", "netscand.config", "netscand.lan", "scapy", "pyroute2"},
+        "lan brings observations and carries asks, within the one table of budgets; what they mean is not its business",
     ),
     "netscand/store/": (
         {"netscand.core", "netscand.config", "netscand.store", "msgspec"},

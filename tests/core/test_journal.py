@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from netscand.core.budgets import Budgets
 from netscand.core.model import Device, Event, EventKind, Ip, Mac, ScanNews
 from netscand.core.presence import Presence, Rules
 from netscand.journal import AT_A_TIME, EVENT_ID, Journal, Logged, OneLine, one_line, open_log
@@ -241,7 +242,8 @@ def test_with_a_journal_stderr_is_left_alone(journald: Journald, monkeypatch: py
 def test_tens_of_thousands_of_events_leave_room_for_other_words(journald: Journald, log: logging.Logger) -> None:
     """A first scan of a /16: the journal gets the first thousand, and later how many it did not get."""
     audience = Nobody()
-    logged = Logged(audience, mac_text, ip_text)
+    budgets = Budgets()
+    logged = Logged(audience, mac_text, ip_text, budgets=budgets)
     written: list[logging.LogRecord] = []
     count = logging.Handler()
     count.emit = written.append  # type: ignore[method-assign, assignment]
@@ -251,6 +253,7 @@ def test_tens_of_thousands_of_events_leave_room_for_other_words(journald: Journa
         for number in range(20_000):
             logged.publish(f"e-{number}", event()._replace(at=100.0 + number * 0.0001))
         assert 1000 <= len(written) < 1100
+        assert budgets.refused == {"journal": 20_000 - len(written)}
         written.clear()
         logged.publish("e-20000", event()._replace(at=200.0))
         assert "events were not written down here" in written[0].getMessage()

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from netscand.core.budgets import Budgets
 from netscand.core.model import ALL_NODES, Ask, Evidence, Ip, Mac, Observation, SendFailed
 from netscand.lan import filters, wire
 from netscand.lan.ear import Ear
@@ -127,8 +128,10 @@ def test_a_flood_is_decoded_within_a_budget_and_the_rest_counted(
         decoded += 1
         return frames.decode(frame, at, interface)
 
+    budgets = Budgets()
+
     def made(budget: float) -> Ear:
-        return Ear(filters.talk, decode, wire.TALK_BATCH, slot=2048, size=1 << 20, budget=budget)
+        return Ear(filters.talk, decode, wire.TALK_BATCH, slot=2048, size=1 << 20, budget=budget, budgets=budgets)
 
     began = time.monotonic()
     ear = made(100)
@@ -138,7 +141,8 @@ def test_a_flood_is_decoded_within_a_budget_and_the_rest_counted(
     while ear.received < 400:
         ear.read()
     assert 100 <= decoded <= 100 + 100 * (time.monotonic() - began)
-    assert ear.ignored == 400 - decoded
+    assert ear.ignored == 400 - decoded == budgets.refused["talk"]
+    assert budgets.limiting(time.monotonic()) == ("talk",)
     ear.close()
 
 
