@@ -62,6 +62,17 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert [found and found[1] for found in (changelog, package, shown)] == [__version__] * 3
 
 
+def test_the_package_has_the_upper_bounds_of_the_project() -> None:
+    """debian/control, for building and for running: a release that was not tried is not installed beneath netscand."""
+    wanted = {
+        f"python3-{name} (<< {most}~)"  # ~: nor a release candidate of it
+        for name, most in re.findall(r"^([\w-]+)>=[\d.]+,<([\d.]+)$", "\n".join(PROJECT["dependencies"]), re.MULTILINE)
+    }
+    assert wanted
+    for part in (ROOT / "packaging/debian/control").read_text().split("\nPackage:"):
+        assert {found for found in re.findall(r"python3-[\w-]+ \(<< [\d.]+~\)", part)} == wanted
+
+
 def test_the_classifiers_name_the_pythons_that_are_tested() -> None:
     """Those of the workflow's matrix."""
     matrix = re.search(r"python: \[(.*)\]", (ROOT / ".github/workflows/check.yml").read_text())
