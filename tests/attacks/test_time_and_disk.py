@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sqlite3
 import time
 from collections.abc import Callable
@@ -66,6 +67,12 @@ def test_a_clock_that_is_wrong_for_seconds_costs_no_event(root: None) -> None:
 def kept(daemon: Daemon) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = daemon.get("/api/events?limit=5000")["events"]
     return found
+
+
+def published(event: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what says the same before and after a restart."""
+    device = event["device"] or {}
+    return event["cursor"], event["kind"], event["at"], event["address"], event["reason"], device.get("mac")
 
 
 def cursors(events: list[dict[str, Any]]) -> list[int]:
@@ -221,6 +228,30 @@ def test_a_history_that_vanishes_or_breaks_is_never_a_silent_ok(lab: Lab, ways: 
         if lost:
             forgotten.append(f"{name}: {len(lost)} of {len(macs)} devices")
     assert not forgotten, forgotten
+
+
+def test_a_truncated_wal_index_ends_the_daemon_and_loses_nothing(root: None) -> None:
+    """FAULTS F26: SQLite maps `-shm`, and a mapped page that is gone is SIGBUS: systemd starts the daemon again.
+
+    All that was published is there, and clients resume by cursor, as after `kill -9`.
+    """
+    with household() as scene:
+        daemon = scene.daemon
+        process = daemon.process
+        assert process is not None
+        for number in range(8):
+            scene.crowd.join(f"10.77.0.{100 + number}")
+        wait_for("newcomers", lambda: len(daemon.devices()) >= len(scene.macs) + 8)
+        before, cursor = kept(daemon), daemon.get("/api/status")["cursor"]
+        os.truncate(f"{daemon.history}-shm", 0)
+        scene.crowd.join("10.77.0.120")
+        wait_for("its end", lambda: process.poll() is not None)
+        assert process.returncode == -signal.SIGBUS
+        daemon.start()
+        assert [published(each) for each in kept(daemon)][: len(before)] == [published(each) for each in before]
+        assert daemon.get("/api/status")["problems"] == []
+        assert daemon.request("GET", f"/api/events?since={cursor}")[0] == 200
+        wait_for("the newcomer", lambda: "10.77.0.120" in daemon.devices())
 
 
 @pytest.mark.long
