@@ -11,11 +11,11 @@ from aiohttp import web
 
 from netscand import protocol
 from netscand.core.model import Device, EventKind, Mac
-from netscand.core.recorded import CursorGone, Question, Standing, Unreadable, copied
+from netscand.core.recorded import CursorGone, Page, Question, Standing, Unreadable, copied
 from netscand.core.replay import as_published
 from netscand.serve.answers import HEADERS, JSON, Refused, answer
 from netscand.serve.archive import Archive
-from netscand.serve.fair import OURS, Account
+from netscand.serve.fair import OURS, Account, Shares
 from netscand.serve.filters import EVERYTHING, Filter
 from netscand.serve.http import connection_of
 from netscand.serve.hub import Hub
@@ -57,6 +57,8 @@ class Past:
         self._hub = hub
         self._translator = translator
         self._in_unix_time = translator.of_unix_time()
+        self._parts = Shares(1)
+        """One part of an account is read or translated at a time: with both at once, an account has two shares."""
         self._copying: set[Account] = set()
         """Accounts for which a copy is made or sent."""
 
@@ -94,27 +96,37 @@ class Past:
         most: int | None = None,
     ) -> AsyncIterator[tuple[protocol.Event, protocol.Device | None]]:
         """Events with what their devices were before them, where that is asked for; a part at a time."""
-        translator, archive = self._in_unix_time, self._archive
         left = question.limit if not whole else None
-        began, part = monotonic(), question
+        part = question
         while left is None or left > 0:
             part = replace(part, limit=PART if left is None else min(PART, left))
-            page = await archive.events(part, whole=whole, most=most)
-            await self._hub.turns.turn(question.account)
-            began = monotonic()
-            for recorded, later in zip(page.events, page.later, strict=True):
-                event = as_published(recorded, later, lambda mac: self._then(moment, mac))
-                told = translator.event(archive.cursor_of(recorded.sequence), event)
-                yield told, translator.device_before(event) if beforehand else None
-                if monotonic() > began + HOLD:
-                    await self._hub.turns.turn(question.account)
-                    began = monotonic()
+            async with self._parts.hold(question.account):
+                page = await self._archive.events(part, whole=whole, most=most)
+                told = await self._translated(page, question.account, moment, beforehand)
+            for each in told:
+                yield each
             most = None
             if page.through >= question.through:
                 return
             part = replace(part, since=page.through)
             if left is not None:
                 left -= len(page.events)
+
+    async def _translated(
+        self, page: Page, account: Account, moment: Moment, beforehand: bool
+    ) -> list[tuple[protocol.Event, protocol.Device | None]]:
+        """Translate a page, in the turns of its account."""
+        translator, cursor_of = self._in_unix_time, self._archive.cursor_of
+        told = []
+        until = 0.0
+        for recorded, later in zip(page.events, page.later, strict=True):
+            if monotonic() >= until:
+                await self._hub.turns.turn(account)
+                until = monotonic() + HOLD
+            event = as_published(recorded, later, lambda mac: self._then(moment, mac))
+            before = translator.device_before(event) if beforehand else None
+            told.append((translator.event(cursor_of(recorded.sequence), event), before))
+        return told
 
     def _then(self, moment: Moment, mac: Mac) -> Device | None:
         """A device as it was at the moment, its times turned into unix time."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netscand.core.fairness import FairQueue
+from netscand.core.recorded import Page, Question
 from netscand.serve.fair import FairTurns, Shares
+from tests.serve.house import Forgetful, house
 
 T = TypeVar("T")
 
@@ -176,3 +179,27 @@ def test_an_account_has_so_many_at_once_and_nothing_is_kept_of_it() -> None:
         assert not shares._of
 
     asyncio.run(play())
+
+
+def test_an_account_reads_or_translates_one_part_of_the_past_at_a_time(tmp_path: Path) -> None:
+    """Both at once, for two of its requests, took two shares: another account waited 3.7 times as long, not 2.3."""
+    under_way = peak = asked = 0
+
+    class Counting(Forgetful):
+        async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
+            nonlocal under_way, peak, asked
+            under_way, asked = under_way + 1, asked + 1
+            peak = max(peak, under_way)
+            await asyncio.sleep(0.02)
+            under_way -= 1
+            return Page((), (), question.through)
+
+    async def play() -> None:
+        async with house(tmp_path, devices=3, archive=Counting()) as lan:
+            text = b"GET /api/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            async with asyncio.TaskGroup() as clients:
+                answers = [clients.create_task(lan.raw(text, tcp=False)) for _ in range(8)]
+            assert all(each.result().startswith(b"HTTP/1.1 200") for each in answers)
+
+    asyncio.run(play())
+    assert (asked, peak) == (8, 1)
