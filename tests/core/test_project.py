@@ -70,7 +70,7 @@ def test_the_package_has_the_upper_bounds_of_the_project() -> None:
     }
     assert wanted
     for part in (ROOT / "packaging/debian/control").read_text().split("\nPackage:"):
-        assert {found for found in re.findall(r"python3-[\w-]+ \(<< [\d.]+~\)", part)} == wanted
+        assert set(re.findall(r"python3-[\w-]+ \(<< [\d.]+~\)", part)) == wanted
 
 
 def test_the_classifiers_name_the_pythons_that_are_tested() -> None:
