@@ -70,7 +70,8 @@ class Files:
     def log_damage(self, resting: AbstractContextManager[object]) -> str:
         """Return what is wrong with frames that the log had at the last call; or nothing. Raises OSError.
 
-        While `resting` is held nobody writes: all frames that are there then are complete.
+        While `resting` is held nobody writes. A log that began anew keeps its size, so a frame within it may be half
+        written when its header is found. It is complete once nobody writes.
         """
         name = f"{self._path}-wal"
         with resting:
@@ -79,7 +80,10 @@ class Files:
             return ""
         with open(name, "rb", buffering=0) as log:
             header = os.pread(log.fileno(), LOG_HEADER, 0)
-            frames = _frames(log.fileno(), header[SALTS], state.st_size)
+            count = _committed(log.fileno(), header[SALTS], state.st_size)
+            with resting:
+                pass
+            frames = _checksums(log.fileno(), count)
             if os.pread(log.fileno(), LOG_HEADER, 0) != header:
                 return ""  # it began anew meanwhile: next time
         if header[:4] not in MAGIC:
@@ -114,19 +118,21 @@ def _written(found: os.stat_result) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _frames(log: int, salts: bytes, size: int) -> list[int]:
-    """The checksums of the frames at the beginning that belong to the log as it was begun last, up to the last commit.
+def _committed(log: int, salts: bytes, size: int) -> int:
+    """Return how many frames at the beginning belong to the log as it was begun last, up to the last commit.
 
     What follows a commit may be overwritten: SQLite gave it up.
     """
-    found, committed = [], 0
-    at, step = LOG_HEADER, FRAME_HEADER + PAGE
-    while at + step <= size:
-        frame = os.pread(log, step, at)
-        if frame[8:16] != salts:
+    committed, step = 0, FRAME_HEADER + PAGE
+    for number in range((size - LOG_HEADER) // step):
+        header = os.pread(log, FRAME_HEADER, LOG_HEADER + number * step)
+        if header[8:16] != salts:
             break
-        found.append(crc32(frame))
-        if any(frame[4:8]):  # the size of the database after a commit
-            committed = len(found)
-        at += step
-    return found[:committed]
+        if any(header[4:8]):  # the size of the database after a commit
+            committed = number + 1
+    return committed
+
+
+def _checksums(log: int, count: int) -> list[int]:
+    step = FRAME_HEADER + PAGE
+    return [crc32(os.pread(log, step, LOG_HEADER + number * step)) for number in range(count)]

@@ -464,6 +464,41 @@ def test_the_log_is_ours_however_often_it_begins_anew(tmp_path: Path, monkeypatc
     shutil.rmtree(tmp_path / "state")
 
 
+def test_a_frame_that_is_half_written_when_it_is_found_is_not_damaged(tmp_path: Path) -> None:
+    """Its header is there before its page. What was begun is complete once the writer rests."""
+    path = tmp_path / "h.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA wal_autocheckpoint = 0")
+        database.execute("CREATE TABLE ours (x)")
+        ours, log = Files(path), Path(f"{path}-wal")
+        whole = log.read_bytes()
+        page = len(whole) - files.PAGE
+
+        class Writer(nullcontext[None]):
+            """Writes the page of the last frame when it was asked to rest for the second time."""
+
+            asked = 0
+
+            def __enter__(self) -> None:
+                self.asked += 1
+                if self.asked == 2:
+                    with log.open("r+b") as file:
+                        file.seek(page)
+                        file.write(whole[page:])
+
+        with log.open("r+b") as file:
+            file.seek(page)
+            file.write(bytes(files.PAGE))
+        assert not ours.log_damage(Writer())
+        database.execute("INSERT INTO ours VALUES (1)")
+        assert not ours.log_damage(nullcontext())
+        with log.open("r+b") as file:
+            file.seek(page)
+            file.write(bytes(files.PAGE))
+        assert ours.log_damage(nullcontext())
+
+
 def test_a_log_that_begins_anew_while_it_is_looked_at_is_not_damaged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -473,16 +508,16 @@ def test_a_log_that_begins_anew_while_it_is_looked_at_is_not_damaged(
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA wal_autocheckpoint = 0")
         database.execute("CREATE TABLE ours (x)")
-        ours, frames = Files(path), files._frames
+        ours, committed = Files(path), files._committed
         assert not ours.log_damage(nullcontext())
         database.execute("INSERT INTO ours VALUES (1)")
 
-        def meanwhile(*given: Any) -> list[int]:  # noqa: ANN401
+        def meanwhile(*given: Any) -> int:  # noqa: ANN401
             database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             database.execute("INSERT INTO ours VALUES (2)")
-            return frames(*given)
+            return committed(*given)
 
         with monkeypatch.context() as patch:
-            patch.setattr(files, "_frames", meanwhile)
+            patch.setattr(files, "_committed", meanwhile)
             assert not ours.log_damage(nullcontext())
         assert not ours.log_damage(nullcontext())
