@@ -1,7 +1,6 @@
 """What `./dev` installs is locked, the lock fits pyproject.toml, and GitHub's checks run what `.ci/run` runs."""
 
 import re
-import subprocess
 import tomllib
 from pathlib import Path
 
@@ -104,17 +103,3 @@ def test_what_failed_is_read_from_pytests_report() -> None:
     found = ["tests/core/test_x.py::test_bad[1]", "tests/core/test_y.py", "tests/core/test_z.py"]
     assert failures(report) == found
     assert failures(b"") == []
-
-
-@pytest.mark.parametrize(
-    "command", ["setup", "run", "demo", "test", "bench", "lint", "lock", "deb", "setup --test", "test fast"]
-)
-def test_help_of_a_command_only_helps(command: str, tmp_path: Path) -> None:
-    """In a checkout with nothing installed: it prints text, and makes no file."""
-    (tmp_path / "dev").write_bytes((ROOT / "dev").read_bytes())
-    words = command.split()
-    done = subprocess.run(["sh", "dev", *words, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"./dev {words[0]}" in done.stdout
-    assert "./dev COMMAND" not in done.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["dev"]

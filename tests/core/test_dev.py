@@ -1,0 +1,313 @@
+"""`./dev` itself, in a made-up checkout: programs that install or test are stand-ins that note how they were called."""
+
+import fcntl
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+import time
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.lab.spaces import DEADLINE
+
+ROOT = Path(__file__).parents[2]
+TOOLS = "cat chmod cksum dirname env find flock fold grep head id mkdir mktemp paste rm sed sh sleep sort stat tr uname"
+KEYRINGS, CACHE = "/usr/share/keyrings/", "/var/cache/netscand-tests"
+
+PIP = "#!{}/bin/python3\n"
+PYTEST = """
+import os, pathlib, signal, sys, time
+got = []
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    assert signal.getsignal(number) != signal.SIG_IGN
+    signal.signal(number, lambda number, frame: got.append(number))
+notes = pathlib.Path(os.environ["NOTES"])
+(notes / "stdin").write_text(os.readlink("/proc/self/fd/0"))
+(notes / "path").write_text(os.environ["PATH"])
+ends = time.monotonic() + 60
+(notes / "started").touch()
+while os.environ.get("HANGS") and not got and time.monotonic() < ends:
+    time.sleep(0.01)
+time.sleep(0.3 * len(got))  # tidying up takes a while
+(notes / "signals").write_text(" ".join(map(str, got)))
+"""
+
+
+class Checkout:
+    """A checkout with `dev`, a PATH of its own, and a virtual environment whose pip and pytest are stand-ins."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.programs, self.notes = folder / "checkout", folder / "programs", folder / "notes"
+        self.cache = folder / "cache"
+        for place in (self.root, self.programs, self.notes, folder / "keyrings"):
+            place.mkdir()
+        text = (ROOT / "dev").read_text()
+        for ours, made_up in ((CACHE, self.cache), (KEYRINGS, f"{folder}/keyrings/"), (":/usr/sbin:/sbin", "")):
+            assert ours in text
+            text = text.replace(ours, str(made_up))
+        (self.root / "dev").write_text(text)
+        (self.root / "dev").chmod(0o755)
+        shutil.copytree(ROOT / "requirements", self.root / "requirements")
+        shutil.copy(ROOT / "pyproject.toml", self.root)
+        for tool in TOOLS.split():
+            (self.programs / tool).symlink_to(shutil.which(tool) or "/nonexistent")
+        (folder / "keyrings/debian-archive-keyring.gpg").touch()
+        self.program("id", f"echo {os.geteuid()}")
+        self.program("chown")
+
+    def program(self, name: str, script: str = "") -> None:
+        """Put a stand-in on PATH; it notes its arguments."""
+        place = self.programs / name
+        place.unlink(missing_ok=True)
+        place.write_text(f'#!/bin/sh\necho "$@" >>"{self.notes}/{name}"\n{script}\n')
+        place.chmod(0o755)
+
+    def asked(self, name: str) -> str:
+        """What a stand-in was called with."""
+        note = self.notes / name
+        return note.read_text() if note.exists() else ""
+
+    def environment(self) -> Path:
+        """Make .venv, as `./dev` and pip leave it."""
+        place = self.root / ".venv"
+        venv.create(place, with_pip=False, symlinks=True)
+        (packages,) = place.glob("lib/python*/site-packages")
+        (packages / "pip").mkdir()
+        (packages / "pip/__init__.py").touch()
+        for module in ("pip/__main__", "ruff", "mypy", "check_jsonschema"):
+            (packages / f"{module}.py").touch()
+        (packages / "pytest.py").write_text(PYTEST)
+        (place / "bin/pip").write_text(PIP.format(place))
+        return place
+
+    def everything(self) -> None:
+        """Have all the programs that tests want, as root, through sudo."""
+        self.environment()
+        self.program("id", "echo 0")
+        for name in re.findall(r"\b([\w-]+)=[\w-]+", re.sub(r"/\S+", "", _lists(self.root / "dev"))):
+            self.program(name)
+        for name in ("chromium", "chromium-browser", "shellcheck", "avahi-daemon"):
+            self.program(name)
+
+    def options(self, **env: str) -> dict[str, object]:
+        clean = {"PATH": str(self.programs), "HOME": str(self.notes), "NOTES": str(self.notes), "SUDO_UID": "4242"}
+        return {"cwd": self.root, "env": clean | env, "text": True}
+
+    def run(self, *words: str, **env: str) -> "subprocess.CompletedProcess[str]":
+        """Run `./dev WORDS` to its end."""
+        argv = ["/bin/sh", "dev", *words]
+        return subprocess.run(argv, capture_output=True, check=False, stdin=subprocess.DEVNULL, **self.options(**env))  # type: ignore[call-overload,no-any-return]
+
+    def popen(self, *words: str, stdin: int = subprocess.DEVNULL, terminal: bool = False) -> "subprocess.Popen[str]":
+        """Start `./dev WORDS` with tests that hang, in a session of its own; on the terminal `stdin` if it is one."""
+        own: Callable[[], object] | None = (lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if terminal else None
+        process = subprocess.Popen(
+            ["/bin/sh", "dev", *words], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True, preexec_fn=own, **self.options(HANGS="1"),
+        )  # type: ignore[call-overload]  # fmt: skip
+        ends = time.monotonic() + DEADLINE
+        while not (self.notes / "started").exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < ends
+            time.sleep(0.01)
+        return process  # type: ignore[no-any-return]
+
+
+def _lists(dev: Path) -> str:
+    """The lists of packages at its head."""
+    return " ".join(re.findall(r"^(?:RUN|TREES|TEST)=['\"]([^'\"]*)", dev.read_text(), re.MULTILINE))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
+
+
+# ---- words that it knows, and others --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command", ["setup", "run", "demo", "test", "bench", "lint", "lock", "deb", "setup --test", "test fast"]
+)
+def test_help_of_a_command_only_helps(command: str, tmp_path: Path) -> None:
+    """In a checkout with nothing installed: it prints text, and makes no file."""
+    (tmp_path / "dev").write_bytes((ROOT / "dev").read_bytes())
+    words = command.split()
+    done = subprocess.run(["sh", "dev", *words, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"./dev {words[0]}" in done.stdout
+    assert "./dev COMMAND" not in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["dev"]
+
+
+@pytest.mark.parametrize(
+    ("words", "wrong"),
+    [
+        ("nonsense", "nonsense"), ("nonsense --help", "nonsense"), ("nonsense -h", "nonsense"),
+        ("help nonsense", "nonsense"),
+        ("setup foo", "foo"), ("setup --test foo", "foo"), ("setup foo --test", "foo"), ("lint foo", "foo"),
+        ("lock foo", "foo"), ("deb dist foo", "foo"), ("deb --foo", "--foo"), ("test --newest foo", "foo"),
+    ],
+)  # fmt: skip
+def test_what_would_be_ignored_is_an_error(checkout: Checkout, words: str, wrong: str) -> None:
+    """It is named, nothing is done, and the exit code is 2."""
+    checkout.everything()
+    checkout.program("python3")
+    done = checkout.run(*words.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f'"{wrong}"' in done.stderr.splitlines()[0]
+    assert not checkout.asked("python3")
+
+
+# ---- setting up -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", ["test fast", "test --oldest", "test --newest", "lock"])
+def test_without_python_there_is_one_sentence(checkout: Checkout, words: str) -> None:
+    """It names what to do."""
+    done = checkout.run(*words.split())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "dev: python3 is missing: run sudo ./dev setup\n"
+
+
+def made_anew(checkout: Checkout) -> bool:
+    """Whether `./dev test fast` finds that .venv has to be made."""
+    checkout.program("python3", '[ "$1 $2" != "-m venv" ]')
+    (checkout.notes / "python3").unlink(missing_ok=True)
+    checkout.run("test", "fast")
+    return "-m venv --clear .venv\n" in checkout.asked("python3")
+
+
+@pytest.mark.parametrize("start", ["#!{}/bin/python3\n", '#!/bin/sh\n\'\'\'exec\' "{}/bin/python3" "$0" "$@"\n'])
+def test_an_environment_that_was_moved_is_made_anew(checkout: Checkout, start: str) -> None:
+    """The programs in it name the old place: moved, copied, and copied where the old one is still there."""
+    place = checkout.environment()
+    (place / "bin/pip").write_text(start.format(place))
+    assert not made_anew(checkout)
+    old = checkout.root
+    checkout.root = old.with_name("a copy")
+    shutil.copytree(old, checkout.root, symlinks=True)
+    assert made_anew(checkout)
+    shutil.rmtree(old)
+    assert made_anew(checkout)
+
+
+def test_an_environment_that_is_a_link_is_used(checkout: Checkout) -> None:
+    """Several worktrees may share one."""
+    place = checkout.environment()
+    place.rename(shared := place.with_name("shared"))
+    place.symlink_to(shared)
+    (shared / "bin/pip").write_text(PIP.format(shared))
+    assert not made_anew(checkout)
+
+
+def test_lint_wants_only_what_it_uses(checkout: Checkout) -> None:
+    """shellcheck, and the virtual environment."""
+    checkout.environment()
+    checkout.program("id", "echo 1000")
+    done = checkout.run("lint")
+    assert done.returncode == 1
+    assert done.stderr.startswith("dev: missing Debian packages: shellcheck; ")
+    checkout.program("shellcheck")
+    assert checkout.run("lint").returncode == 0
+    assert "packaging/install" in checkout.asked("shellcheck")
+
+
+def test_setup_says_every_size(checkout: Checkout) -> None:
+    """Of the virtual environment, and of the trees that tests will make, with the way to remove them."""
+    checkout.everything()
+    done = checkout.run("setup")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "dev: installing requirements/run.txt into .venv (about 75 MB)\n"
+    done = checkout.run("setup", "--test")
+    first, second = done.stderr.splitlines()
+    assert first == "dev: installing requirements/test.txt into .venv (about 240 MB)"
+    assert re.search(rf"about [\d.]+ GB.*sudo rm -rf {checkout.cache}$", second)
+    (checkout.cache / "build").mkdir(parents=True)
+    assert checkout.run("setup", "--test").stderr == ""
+
+
+def test_avahi_is_never_to_be_installed(checkout: Checkout) -> None:
+    """Where it can be neither fetched nor found: apt would start it, so it is copied."""
+    checkout.everything()
+    (checkout.programs / "avahi-daemon").unlink()
+    checkout.program("apt-get", "echo 'E: Failed to fetch http://nowhere/avahi.deb'; exit 100")
+    done = checkout.run("setup", "--test")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert f"Copy {checkout.cache}/avahi-daemon from a machine" in last
+    assert "nstall" not in last
+    assert f"copy {checkout.cache}/avahi-daemon" in checkout.run("setup", "--help").stdout
+    assert " install avahi-daemon" not in checkout.run("setup", "--help").stdout.replace("Do not install", "")
+
+
+def test_what_tests_borrow_is_found_by_every_user(checkout: Checkout) -> None:
+    """`sudo` drops XDG_CACHE_HOME, so the place must not depend on it."""
+    checkout.everything()
+    (checkout.programs / "avahi-daemon").unlink()
+    place = checkout.cache / "avahi-daemon/bin"
+    place.mkdir(parents=True)
+    shutil.copy(checkout.programs / "shellcheck", place / "avahi-daemon")
+    done = checkout.run("test", "tests/x", XDG_CACHE_HOME=str(checkout.notes))
+    assert done.returncode == 0, done.stderr
+    assert str(place) in checkout.asked("path").split(":")
+
+
+def test_a_list_of_packages_is_named_where_there_is_no_apt(checkout: Checkout) -> None:
+    checkout.everything()
+    (checkout.programs / "nmap").unlink()
+    done = checkout.run("setup", "--test")
+    assert done.returncode == 1
+    assert "missing: nmap;" in done.stderr
+
+
+# ---- its end --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", ["test fast", "test tests/x"])
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_ends_the_tests_and_gives_the_caches_back(
+    checkout: Checkout, words: str, number: str, code: int
+) -> None:
+    """To the user of sudo: dash runs no EXIT trap for a signal. The tests get it once, and tidy up first."""
+    checkout.everything()
+    process = checkout.popen(*words.split())
+    process.send_signal(signal.Signals[number])
+    said, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == code, said
+    assert checkout.asked("signals") == str(signal.Signals[number])
+    assert "4242 .pytest_cache .mypy_cache" in checkout.asked("chown")
+
+
+def test_ctrl_c_reaches_the_tests_once(checkout: Checkout) -> None:
+    """On a terminal, which sends it to all: a second one would cut the tidying short."""
+    checkout.everything()
+    ours, theirs = pty.openpty()
+    process = checkout.popen("test", "fast", stdin=theirs, terminal=True)
+    assert checkout.asked("stdin") == os.ttyname(theirs), "pytest --pdb needs the terminal"
+    os.write(ours, b"\x03")
+    said, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 130, said
+    assert checkout.asked("signals") == str(signal.SIGINT)
+    assert "4242 .pytest_cache" in checkout.asked("chown")
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_the_exit_code_says_whether_something_failed(checkout: Checkout) -> None:
+    checkout.everything()
+    assert checkout.run("test", "fast").returncode == 0
+    (checkout.root / ".venv/bin/python").unlink()
+    (checkout.root / ".venv/bin/python").write_text(
+        f'#!/bin/sh\n[ "$2" != pytest ] || exit 3\nexec {sys.executable} "$@"\n'
+    )
+    done = checkout.run("test", "fast")
+    assert done.returncode == 1
