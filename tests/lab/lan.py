@@ -16,12 +16,10 @@ import os
 import shutil
 import signal
 import socket
-import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv4Interface
-from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -30,7 +28,7 @@ from tests.lab.crowd import Crowd
 from tests.lab.crowd_device import Device
 from tests.lab.daemon import Daemon
 from tests.lab.macs import pack_mac
-from tests.lab.spaces import Space
+from tests.lab.spaces import Space, temporary_folder
 
 _count = itertools.count(1)
 
@@ -143,7 +141,7 @@ class Lab:
         with ExitStack() as undo:
             undo.callback(self.close)
             self._end_on_sigterm()
-            self.folder = Path(tempfile.mkdtemp(prefix=f"{self._prefix}-"))
+            self.folder = temporary_folder("lab")
             self.folder.chmod(0o755)
             self._exit.callback(shutil.rmtree, self.folder, ignore_errors=True)
             self.switch = self._space("switch", ipv6=False)  # a switch has no address of its own

@@ -1,15 +1,18 @@
 """Network namespaces of our own, and processes in them. Nothing here ever makes or touches a link outside of one.
 
 A name is `nsd-PID-N-WORD`: whose process made it, which lab of it, and what for. What a lab that was killed left behind
-is swept by the next (`sweep`), known by a PID that no longer runs.
+is swept by the next (`sweep`), known by a PID that no longer runs; so are its folders, and whatever else tests leave
+among temporary files under such a name (`temporary_folder`).
 """
 
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -54,15 +57,27 @@ def ours() -> list[str]:
 
 
 def sweep() -> list[str]:
-    """Remove the namespaces whose process is gone, with what still runs in them; their names."""
-    gone = []
-    for entry in _entries():
-        words = entry.name.split("-")
-        if words[0] == "nsd" and len(words) >= 4 and words[1].isdigit() and not Path("/proc", words[1]).exists():
-            with contextlib.suppress(CommandFailed):  # another sweeper was faster
-                _clear(entry.name)
-            gone.append(entry.name)
-    return gone
+    """Remove the namespaces and temporary files whose process is gone, with what still runs in them; their names."""
+    gone = [entry for entry in _entries() if _is_orphan(entry)]
+    for entry in gone:
+        with contextlib.suppress(CommandFailed):  # another sweeper was faster
+            _clear(entry.name)
+    left = [path for path in Path(tempfile.gettempdir()).glob("nsd-*") if _is_orphan(path)]
+    for path in left:
+        with contextlib.suppress(FileNotFoundError):
+            if path.lstat().st_uid == os.geteuid():
+                path.unlink() if path.is_symlink() or not path.is_dir() else shutil.rmtree(path, ignore_errors=True)
+    return [path.name for path in (*gone, *left)]
+
+
+def temporary_folder(word: str) -> Path:
+    """Make one that is swept should we be killed."""
+    return Path(tempfile.mkdtemp(prefix=f"nsd-{os.getpid()}-{word}-"))
+
+
+def _is_orphan(path: Path) -> bool:
+    words = path.name.split("-")
+    return words[0] == "nsd" and len(words) >= 4 and words[1].isdigit() and not Path("/proc", words[1]).exists()
 
 
 def _entries() -> list[Path]:

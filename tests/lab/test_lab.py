@@ -15,7 +15,7 @@ from tests.lab.asking import ask, received, silent, soon
 from tests.lab.crowd import Crowd
 from tests.lab.lan import Lab
 from tests.lab.ordinary import ordinary
-from tests.lab.spaces import NAMESPACES, ROOT, CommandFailed, command, ours, sweep
+from tests.lab.spaces import NAMESPACES, ROOT, CommandFailed, command, ours, sweep, temporary_folder
 
 
 def test_cable_address_and_link_do_what_they_say(lab: Lab) -> None:
@@ -101,7 +101,7 @@ from tests.lab.lan import Lab
 with Lab("10.79.0.0/24") as lab:
     lab.crowd()
     lab.watcher.popen(["sleep", "1000"])
-    print(lab.watcher.space.name, flush=True)
+    print(lab.watcher.space.name, lab.folder, flush=True)
     time.sleep(1000)
 """
 
@@ -112,23 +112,29 @@ def test_a_signal_cleans_up_too(number: signal.Signals) -> None:
     """SIGTERM and Ctrl-C unwind the lab."""
     with subprocess.Popen([sys.executable, "-c", LEAVES_IT], cwd=ROOT, stdout=subprocess.PIPE, stderr=-3) as process:
         assert process.stdout is not None
-        name = process.stdout.readline().decode().strip()
+        name, folder = process.stdout.readline().decode().split()
         assert (NAMESPACES / name).exists()
         process.send_signal(number)
         process.wait(60)
     assert not (NAMESPACES / name).exists()
+    assert not Path(folder).exists()
 
 
 @pytest.mark.usefixtures("root")
 def test_what_a_killed_lab_left_is_swept() -> None:
-    """After kill -9 the next lab's owner removes the namespaces, and their processes have died by themselves."""
+    """After kill -9 the next lab's owner removes namespaces and folder; the processes have died by themselves."""
     with subprocess.Popen([sys.executable, "-c", LEAVES_IT], cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        name = process.stdout.readline().decode().strip()
+        name, folder = process.stdout.readline().decode().split()
         process.kill()
     assert soon(lambda: not (NAMESPACES / name).exists() or command("ip", "netns", "pids", name) == "")
+    assert Path(folder).is_dir()
+    kept = temporary_folder("kept")
     sweep()
     assert not (NAMESPACES / name).exists()
+    assert not Path(folder).exists()
+    assert kept.is_dir()
+    kept.rmdir()
 
 
 def test_commands_that_fail_say_what_they_were(shared_lab: Lab) -> None:

@@ -12,13 +12,12 @@ import os
 import select
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
-from tests.lab.spaces import Space
+from tests.lab.spaces import Space, temporary_folder
 
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
@@ -48,7 +47,7 @@ class Chromium:
     def __init__(self, space: Space, *flags: str) -> None:
         binary = installed()
         assert binary, "no Chromium"
-        self._folder = tempfile.mkdtemp(prefix="nsd-chromium-")
+        self._folder = str(temporary_folder("chromium"))
         there, self._write = os.pipe()
         self._read, back = os.pipe()
         # The shell moves the two ends to where Chromium looks for them: 3 and 4. (Away first: they may be just these.)
