@@ -8,14 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.lab.spaces import ROOT, command
+from tests.lab.spaces import ROOT, command, temporary_folder
 
 MOUNT = r"""
 mount -t tmpfs -o mode=755 tmpfs "$2"
@@ -31,6 +31,35 @@ exec cat
 """
 
 
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "all_proxy")
+"""As curl, apt and pip read them, in small letters or large."""
+
+PIP = ("cert", "default-timeout", "extra-index-url", "index-url", "proxy", "trusted-host")
+"""Settings of pip that say how a package index is reached."""
+
+CERTIFICATES = "/etc/our-certificates.crt"
+
+
+def as_here(environment: Mapping[str, str], listed: str) -> dict[str, str]:
+    """Return the environment by which apt and pip in a tree reach their indexes as those of this machine do.
+
+    `listed` is the output of `pip config list`. What lies in files of this machine is left out.
+    """
+    found = {name: value for name, value in environment.items() if name.lower() in PROXIES}
+    settings = {}
+    for line in listed.splitlines():
+        key, _, value = line.partition("=")
+        section, _, name = key.rpartition(".")
+        if section in ("global", "install"):
+            settings[name] = value.strip("'\"").replace("\\n", " ")
+    for name in PIP:
+        variable = f"PIP_{name.replace('-', '_').upper()}"
+        words = environment.get(variable, settings.get(name, "")).split()
+        if words := [word for word in words if not word.startswith("file:")]:
+            found[variable] = " ".join(words)
+    return found
+
+
 class Fresh:
     """The tree `tree` with the files of this checkout at /root/netscand."""
 
@@ -38,16 +67,30 @@ class Fresh:
         self._tree = tree
 
     def __enter__(self) -> Self:
-        self.folder = Path(tempfile.mkdtemp(prefix="netscand-fresh-"))
-        self._holder = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private",
-             "sh", "-euc", MOUNT, "fresh", self._tree, self.folder],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self._holder.stdout is not None
-        if self._holder.stdout.readline() != "ready\n":
-            raise RuntimeError(f"{self._tree} cannot be mounted")
-        self.root = Path(f"/proc/{self._holder.pid}/root{self.folder}/root")
+        with ExitStack() as undo:
+            self.folder = temporary_folder("fresh")
+            undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            self._holder = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--propagation", "private",
+                 "sh", "-euc", MOUNT, "fresh", self._tree, self.folder],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            undo.callback(self._holder.communicate)
+            assert self._holder.stdout is not None
+            if self._holder.stdout.readline() != "ready\n":
+                raise RuntimeError(f"{self._tree} cannot be mounted")
+            self.root = Path(f"/proc/{self._holder.pid}/root{self.folder}/root")
+            self._fill()
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._undo.close()
+
+    def _fill(self) -> None:
+        """Copy the checkout, and what says how to reach an index."""
         files = command("git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard").splitlines()
         for file in files:
             if (ROOT / file).is_file() and not (ROOT / file).is_symlink():
@@ -55,30 +98,10 @@ class Fresh:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / file, target)
         self.environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8"}
-        self.environment |= self._pip_as_here()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._holder.communicate()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _pip_as_here(self) -> dict[str, str]:
-        """Return pip's settings on this machine, as environment; the certificates that they name are copied."""
-        settings = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
-        for line in command(sys.executable, "-m", "pip", "config", "list").splitlines():
-            key, _, value = line.partition("=")
-            if key.startswith("global."):
-                settings.setdefault(f"PIP_{key[7:].replace('-', '_').upper()}", value.strip("'\"").replace("\\n", " "))
-        certificates = settings.get("PIP_CERT")
-        if certificates and Path(certificates).exists():
-            place = self.root / "etc/our-certificates.crt"
-            shutil.copy(certificates, place)
-            settings["PIP_CERT"] = "/etc/our-certificates.crt"
-        return {
-            name: settings[name] for name in settings if name in ("PIP_CERT", "PIP_INDEX_URL", "PIP_DEFAULT_TIMEOUT")
-        }
+        self.environment |= as_here(os.environ, command(sys.executable, "-m", "pip", "config", "list"))
+        if certificates := self.environment.pop("PIP_CERT", ""):
+            shutil.copy(certificates, self.root / CERTIFICATES[1:])
+            self.environment["PIP_CERT"] = CERTIFICATES
 
     def argv(self, *argv: str, env: Mapping[str, str] | None = None, network: bool = True) -> list[str]:
         """Return the command line that runs `argv` in the checkout there, as root."""

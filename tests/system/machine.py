@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any, Self
 import pytest
 
 from tests.lab.lan import Lab
-from tests.lab.spaces import ROOT, Argv, CommandFailed, command
+from tests.lab.spaces import ROOT, Argv, CommandFailed, command, temporary_folder
 
 BOOT = 60.0
 """Seconds that a machine has to boot; it takes one on a quiet host."""
@@ -61,7 +60,7 @@ class Machine:
         self._group = f"netscand-{os.getpid()}-{time.monotonic_ns()}"
 
     def __enter__(self) -> Self:
-        self.folder = Path(tempfile.mkdtemp(prefix="netscand-machine-"))
+        self.folder = temporary_folder("machine")
         # SIGTERM powers it off, so that is what it gets when we die.
         dies_with_us = ["setpriv", "--pdeathsig", "TERM", "--", "unshare", "--mount", "--propagation", "private"]
         self._nspawn = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -9,12 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from netscand import __version__
 from tests.lab.lan import Lab
-from tests.lab.spaces import DEADLINE, ROOT, command
+from tests.lab.spaces import DEADLINE, ROOT, CommandFailed, command
 from tests.lab.test_dev import Shown
-from tests.system.fresh import Fresh, broken_release
+from tests.system.conftest import OLD_PYTHON
+from tests.system.fresh import Fresh, as_here, broken_release
 from tests.system.machine import tree
+from tests.system.wheels import wheelhouse
 
+PATH = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin"}
 PACKAGES = re.compile(r"^([\w.-]+)==", re.MULTILINE)
 
 
@@ -59,6 +64,7 @@ def test_setup_and_the_first_minute(fresh: Fresh, lab: Lab) -> None:
     assert set(locked) <= there
     done = fresh.run("./dev", "setup", network=False)
     assert (done.returncode, done.stdout) == (0, "")
+    go_on_without_a_network(fresh)
 
     crowd = lab.crowd()
     crowd.populate(["10.77.0.50"])
@@ -74,6 +80,69 @@ def test_setup_and_the_first_minute(fresh: Fresh, lab: Lab) -> None:
     interrupt(lab)
     assert process.wait(DEADLINE) == 130
     assert "Traceback" not in shown.text()
+
+
+def go_on_without_a_network(fresh: Fresh) -> None:
+    """Do what `./dev setup --help` says: fetch here, and install there, with no network and nothing installed yet."""
+    text = fresh.run("./dev", "setup", "--help").stdout
+    fetch, install = re.findall(r"^  ((?:\.venv|sudo env)(?:.*\\\n)*.*)$", text, re.MULTILINE)
+    done = fresh.run("sh", "-c", fetch)
+    assert done.returncode == 0, done.stdout
+    shutil.rmtree(fresh.root / "root/netscand/.venv")
+    done = fresh.run("sh", "-c", install.removeprefix("sudo "), network=False)
+    assert done.returncode == 0, done.stdout
+    assert "installing requirements/run.txt" in done.stdout
+
+
+@pytest.mark.usefixtures("machines")
+def test_an_upgrade_that_fails_leaves_what_works() -> None:
+    """packaging/install fetches before it changes anything; one that succeeds leaves nothing of the old one."""
+    place = tree("bookworm")
+    with Fresh(place) as fresh:
+        shutil.copytree(wheelhouse(place.parent / "wheels", OLD_PYTHON), fresh.root / "root/wheels")
+        from_wheels = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/root/wheels"}
+        install = ("packaging/install",)
+        done = fresh.run(*install, env=from_wheels, network=False)
+        assert done.returncode == 0, done.stdout
+        (fresh.root / "opt/netscand/of-the-old-one").touch()
+        find = "find /opt /etc/systemd/system /usr/local -mindepth 1 -printf '%p %l %T@\\n' | sort"
+        before = fresh.run("sh", "-c", find).stdout
+        shutil.copytree(fresh.root / "root/wheels", some := fresh.root / "root/some")
+        next(some.glob("aiohttp*")).unlink()
+        for links in ("/root/none", "/root/some"):
+            done = fresh.run(*install, env={"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": links}, network=False)
+            assert done.returncode == 1
+            assert f"netscanctl {__version__} " in fresh.run("netscanctl", "--version", env=PATH).stdout
+            assert fresh.run("sh", "-c", find).stdout == before
+            assert "what was installed is as it was" in done.stdout.splitlines()[-1]
+        done = fresh.run(*install, env=from_wheels, network=False)
+        assert done.returncode == 0, done.stdout
+        assert sorted(path.name for path in (fresh.root / "opt").iterdir()) == ["netscand"]
+        assert not (fresh.root / "opt/netscand/of-the-old-one").exists()
+        assert f"netscanctl {__version__} " in fresh.run("netscanctl", "--version", env=PATH).stdout
+        assert fresh.run("grep", "-rlI", "netscand.new", "/opt/netscand").stdout == ""
+
+
+@pytest.mark.usefixtures("machines")
+def test_a_tree_that_cannot_be_used_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a process nor a folder, whether the mount fails or what comes after it."""
+    (good := tmp_path / "tree").mkdir()
+    for place in ("proc", "sys", "dev", "run", "etc"):
+        (good / place).mkdir()
+    monkeypatch.setattr("tests.system.fresh.ROOT", tmp_path)  # no repository
+    for each in (tmp_path / "none", good):
+        fresh = Fresh(each)
+        with pytest.raises((RuntimeError, CommandFailed)), fresh:
+            pass
+        assert not fresh.folder.exists()
+        assert fresh._holder.poll() is not None
+
+
+def test_a_tree_reaches_its_indexes_as_this_machine_does() -> None:
+    """By proxies, and by pip's settings; the environment goes before a file, and local folders stay here."""
+    listed = "global.index-url='https://a/'\ninstall.trusted-host='a\\nb'\nglobal.extra-index-url='file:///x'\n"
+    here = {"HTTPS_PROXY": "http://p:1", "no_proxy": "x, y", "PIP_INDEX_URL": "https://b/"}
+    assert as_here(here | {"HOME": "/"}, listed) == here | {"PIP_TRUSTED_HOST": "a b"}
 
 
 def interrupt(lab: Lab) -> None:
