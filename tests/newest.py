@@ -2,7 +2,8 @@
 
 A release of somebody else's library is to be noticed here first, not by a user. The locked set is not touched: this
 works in `.venv-newest`. Upper bounds of pyproject.toml are ignored, for what lies behind them is what is to be learned.
-Where something breaks, each package that differs is tried alone, so that the report can name the one that did it.
+What fails is run again first. Then the report names the packages that did it: all that differ are taken but one, which
+names those that break something together; where that names none, each is taken alone.
 """
 
 import re
@@ -26,6 +27,7 @@ TYPES = "mypy"
 """Stands for the types among the names of tests that failed."""
 
 Versions = Mapping[str, str]
+"""By names as PEP 503 normalises them."""
 
 
 class Differs(NamedTuple):
@@ -48,12 +50,38 @@ def differing(locked: Versions, newest: Versions) -> list[Differs]:
     ]
 
 
+Trial = Callable[[Differs, Sequence[str]], Sequence[str]]
+"""Run tests with other versions of one package; which fail."""
+
+
 def blame(
-    differs: Iterable[Differs], failed: Sequence[str], fails_with: Callable[[Differs], Sequence[str]]
-) -> dict[Differs, list[str]]:
-    """Return the packages that make tests of `failed` fail when they alone are the newest, each with those tests."""
-    found = ((each, [test for test in fails_with(each) if test in failed]) for each in differs)
-    return {each: tests for each, tests in found if tests}
+    differs: Sequence[Differs], failed: Sequence[str], fails_without: Trial, fails_with: Trial
+) -> dict[tuple[Differs, ...], list[str]]:
+    """Return the packages to blame for tests of `failed`, each group with its tests; () has those nobody explains.
+
+    `fails_without` has the newest of all but one, `fails_with` the newest of that one alone. All without which a test
+    passes break it together; a test that fails without any of them has several causes, each of which breaks it alone.
+    """
+    without = {each: fails_without(each, failed) for each in differs}
+    needed = {test: tuple(each for each in differs if test not in without[each]) for test in failed}
+    open_ones = [test for test in failed if not needed[test]]
+    alone = {each: fails_with(each, open_ones) for each in differs} if open_ones else {}
+    found: dict[tuple[Differs, ...], list[str]] = {}
+    for test in failed:
+        found.setdefault(needed[test] or tuple(each for each in alone if test in alone[each]), []).append(test)
+    return found
+
+
+def fail_twice(run: Callable[[Sequence[str]], Sequence[str]], tests: Sequence[str]) -> list[str]:
+    """Return the tests that fail, and fail again when they are run once more: a race is no library's doing."""
+    failed = run(tests) if tests else []
+    again = run(failed) if failed else []
+    return [test for test in failed if test in again]
+
+
+def normalised(name: str) -> str:
+    """Return the one spelling of a package's name (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def main() -> int:
@@ -68,32 +96,40 @@ def main() -> int:
     _pip("--upgrade", "--upgrade-strategy", "eager", *direct)
     differs = differing(locked, _versions())
     _say(f"newer than locked: {', '.join(map(str, differs))}" if differs else "every library is locked at its newest")
-    failed = [*_tests(FAST), *_types()]
+    once = [*_tests(FAST), *_types()]
+    again = _again(once) if once else []
+    if passing := [test for test in once if test not in again]:
+        _say(f"failed once, and passed when run again: {' '.join(passing)}")
+    failed = [test for test in once if test in again]
     if not differs or not failed:
         _say("everything passes" if not failed else f"fails with the locked set as well: {' '.join(failed)}")
         return bool(failed)
     _put_back(differs)
-    known = _again(failed)
+    known = fail_twice(_again, failed)
     broken = [test for test in failed if test not in known]
     if known:
         _say(f"fails with the locked set as well: {' '.join(known)}")
     if not broken:
         return 0
 
-    def fails_with(each: Differs) -> Sequence[str]:
-        _pip("--no-deps", f"{each.name}=={each.newest}")
-        try:
-            return _again(broken)
-        finally:
-            _put_back([each])
+    def fails_without(each: Differs, tests: Sequence[str]) -> Sequence[str]:
+        _take_newest(differs)
+        _put_back([each])
+        return fail_twice(_again, tests)
 
-    guilty = blame(differs, broken, fails_with)
-    for each, tests in guilty.items():
-        _say(f"{each} breaks {len(tests)}: {' '.join(tests)}")
-    unexplained = [test for test in broken if not any(test in tests for tests in guilty.values())]
-    if unexplained:
-        _say(f"no package alone breaks, but all of them together do: {' '.join(unexplained)}")
+    def fails_with(each: Differs, tests: Sequence[str]) -> Sequence[str]:
+        _put_back(differs)
+        _take_newest([each])
+        return fail_twice(_again, tests)
+
+    for guilty, tests in blame(differs, broken, fails_without, fails_with).items():
+        names = " and ".join(map(str, guilty)) or "no package that could be named, but all of them,"
+        _say(f"{names} break{'s' if len(guilty) == 1 else ''} {len(tests)}: {' '.join(tests)}")
     return 1
+
+
+def _take_newest(differs: Iterable[Differs]) -> None:
+    _pip("--no-deps", "--no-build-isolation", *(f"{each.name}=={each.newest}" for each in differs))
 
 
 def _put_back(differs: Iterable[Differs]) -> None:
@@ -112,7 +148,8 @@ def _pip(*words: str) -> None:
 def _versions() -> dict[str, str]:
     argv = [PYTHON, "-m", "pip", "--disable-pip-version-check", "list", "--format=freeze", "--exclude-editable"]
     lines = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()
-    return dict(line.split("==", 1) for line in lines if not line.startswith("pip="))
+    found = dict(line.split("==", 1) for line in lines if not line.startswith("pip="))
+    return {normalised(name): version for name, version in found.items()}
 
 
 def _again(tests: Sequence[str]) -> list[str]:

@@ -2,11 +2,12 @@
 
 import re
 import tomllib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.newest import Differs, blame, differing, failures
+from tests.newest import Differs, blame, differing, fail_twice, failures, normalised
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -85,12 +86,54 @@ def test_what_differs_is_named_with_both_versions() -> None:
     assert list(map(str, found)) == ["aiohttp 3.14 -> 3.15", "brand-new none -> 0.1"]
 
 
-def test_the_package_that_breaks_a_test_is_named_and_no_other() -> None:
-    """Each is tried alone; what fails with it is its doing."""
-    good, bad = Differs("click", "8.1", "8.2"), Differs("msgspec", "0.22", "0.23")
-    failing = {bad: ["mypy", "tests/core/test_x.py::test_y", "a test that failed before, too"], good: []}
-    found = blame([good, bad], ["mypy", "tests/core/test_x.py::test_y"], failing.__getitem__)
-    assert found == {bad: ["mypy", "tests/core/test_x.py::test_y"]}
+A, B, C = (Differs(name, "1", "2") for name in "abc")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "named"),
+    [
+        (lambda new: A in new, (A,)),
+        (lambda new: {A, B} <= new, (A, B)),  # neither alone
+        (lambda new: A in new or B in new, (A, B)),  # each by itself
+        (lambda new: (A in new) != (B in new) or C in new, (C,)),  # A and B must move together, which is no fault
+        (lambda new: len(new) == 2 or len(new) == 3, ()),
+    ],
+)
+def test_the_packages_that_break_a_test_are_named_together(
+    breaks: Callable[[set[Differs]], bool], named: tuple[Differs, ...]
+) -> None:
+    """All without which it passes; else each that breaks it alone; no other."""
+
+    def trial(new: set[Differs], asked: Sequence[str]) -> list[str]:
+        return list(asked) if breaks(new) else []
+
+    found = blame(
+        [A, B, C],
+        ["mypy"],
+        lambda each, asked: trial({A, B, C} - {each}, asked),
+        lambda each, asked: trial({each}, asked),
+    )
+    assert found == {named: ["mypy"]}
+
+
+def test_what_fails_once_is_nobodys_fault() -> None:
+    """A test is blamed on a library only if it fails again: each run has its races."""
+    runs = iter([["race", "broken"], ["broken"]])
+    asked = []
+
+    def run(tests: Sequence[str]) -> list[str]:
+        asked.append(list(tests))
+        return next(runs)
+
+    assert fail_twice(run, ["race", "broken", "good"]) == ["broken"]
+    assert asked == [["race", "broken", "good"], ["race", "broken"]]
+    assert fail_twice(run, []) == []
+
+
+@pytest.mark.parametrize("name", ["Typing_Extensions", "typing.extensions", "typing-_.extensions"])
+def test_a_package_has_one_name(name: str) -> None:
+    """However pip and the lock spell it (PEP 503)."""
+    assert normalised(name) == "typing-extensions"
 
 
 def test_what_failed_is_read_from_pytests_report() -> None:
