@@ -135,6 +135,7 @@ def test_thousands_of_changes_do_not_wait_for_the_disk_each(ctl: Ctl, daemon: Fa
     running = ctl.start("watch", "--cursor-file", str(place))
     daemon.until_watched()
     until(place, "k3f9-1\n")
+    running.lines(1 + len(daemon.devices))
     for number in range(2, 502):
         daemon.tell(event("online", device(9), cursor=f"k3f9-{number}"))
     for _ in range(500):

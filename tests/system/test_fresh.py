@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,7 @@ def test_a_tree_reaches_its_indexes_as_this_machine_does() -> None:
 def interrupt(lab: Lab) -> None:
     """Ctrl-C for what runs in the watcher's namespace below `./dev`."""
     for pid in map(int, command("ip", "netns", "pids", lab.watcher.space.name).split()):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"./dev" in words and b"run" in words and Path(f"/proc/{pid}/comm").read_text() != "ip\n":
-            os.kill(pid, signal.SIGINT)
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended since
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if b"./dev" in words and b"run" in words and Path(f"/proc/{pid}/comm").read_text() != "ip\n":
+                os.kill(pid, signal.SIGINT)
