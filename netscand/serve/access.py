@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
-from multidict import CIMultiDictProxy
-
 from netscand import config
 from netscand.serve.answers import Refused
 from netscand.serve.fair import Account
 from netscand.serve.rights import Role
 from netscand.serve.subordinates import read_subordinates
-from netscand.serve.tokens import read_tokens, token_in, unknown
+from netscand.serve.tokens import Headers, read_tokens, token_in, unknown
 from netscand.serve.whose import owner
 
 log = logging.getLogger(__name__)
@@ -92,7 +90,7 @@ class Guard:
             key = self._subordinates.account(uid) if uid is not None else "loopback"
         return Peer(key, role, False, False, ours, int(sock.getsockname()[1]), tls)
 
-    def admit(self, peer: Peer, headers: CIMultiDictProxy[str]) -> Admitted:
+    def admit(self, peer: Peer, headers: Headers) -> Admitted:
         """The role of a request: its peer's, raised by its token; and whose it is.
 
         Refuses what a page of another site made (FAULTS T5, T6), and a token that is none of ours.

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import cast
 
 from aiohttp import StreamReader, WSCloseCode, web
-from multidict import CIMultiDict, CIMultiDictProxy
 
 from netscand.protocol import MAX_MESSAGE
 from netscand.serve.access import STRANGERS, Peer
@@ -24,6 +23,7 @@ from netscand.serve.lobby import Lobby
 from netscand.serve.query import SLOW
 from netscand.serve.rights import Role
 from netscand.serve.subscriber import Subscriber
+from netscand.serve.tokens import Headers
 
 KEEP_ALIVE = 30.0
 """Seconds that a connection may idle between two requests."""
@@ -66,7 +66,6 @@ SETTLES = 4
 """Turns of the loop within which aiohttp begins a request that it was given."""
 
 NOBODY = Peer(None, Role.NONE, False, False)
-NO_HEADERS: CIMultiDictProxy[str] = CIMultiDictProxy(CIMultiDict())
 _read = memoryview(bytearray(READ))
 """Filled and emptied within one call of the loop, so all connections share it."""
 
@@ -80,7 +79,7 @@ class Connection(asyncio.BufferedProtocol):
         """That of the request in hand: its peer's, raised by its token."""
         self.account: Account = STRANGERS
         """Whose turns and budgets it takes."""
-        self.headers: CIMultiDictProxy[str] = NO_HEADERS
+        self.headers: Headers | None = None
         """Those of the request in hand."""
         self.transport: asyncio.Transport | None = None
         self.subscriber: Subscriber | None = None
@@ -177,7 +176,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # ---- who it is ------------------------------------------------------------------------------------------------
 
-    def ask_in(self, headers: CIMultiDictProxy[str]) -> None:
+    def ask_in(self, headers: Headers) -> None:
         """A request of these headers: learn its role. Raises Refused."""
         self.headers = headers
         self.role = Role.NONE
@@ -187,7 +186,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def judge_again(self) -> None:
         """The guard changed: judge by the new one who it is, and what it may."""
-        if self.transport is None:  # lost, but its handler has not ended yet
+        if self.transport is None or self.headers is None:  # lost, but its handler has not ended yet; or asked nothing
             self.role = Role.NONE
             return
         try:

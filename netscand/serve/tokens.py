@@ -9,12 +9,10 @@ import hmac
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
-
-from multidict import CIMultiDictProxy
+from typing import NamedTuple, Protocol
 
 from netscand.serve.answers import Refused
 from netscand.serve.rights import Role
@@ -144,7 +142,17 @@ def _text(path: Path, place: str) -> str:
 # ---- on their way ---------------------------------------------------------------------------------------------------
 
 
-def token_in(headers: CIMultiDictProxy[str]) -> str | None:
+class Headers(Protocol):
+    """Headers of a request, by name in whatever case: what is used of aiohttp's type, which is another package's."""
+
+    def get(self, key: str, /) -> str | None:
+        """The first of that name."""
+
+    def getall(self, key: str, default: tuple[()], /) -> Sequence[str]:
+        """All of that name, in order."""
+
+
+def token_in(headers: Headers) -> str | None:
     """The token that a request carries; None where it carries none. Refuses one that is carried otherwise."""
     carried = [_of_header(text) for text in headers.getall("Authorization", ())]
     protocols = headers.getall("Sec-WebSocket-Protocol", ())

@@ -32,7 +32,7 @@ MAY = {
     ),
     "netscand/serve/": (
         {"netscand.core", "netscand.config", "netscand.protocol", "netscand.wording", "netscand.__version__",
-         "netscand.serve", "aiohttp", "msgspec", "multidict", "yarl", "prometheus_client"},
+         "netscand.serve", "aiohttp", "msgspec", "prometheus_client"},
         "serve alone translates the domain into protocol; it sees the engine through serve/scanner.py",
     ),
     "netscand/engine.py": ({"netscand.core"}, "the engine knows the small interfaces of the rooms, not the rooms"),
