@@ -231,8 +231,8 @@ class _Utf8Notifier(SystemdNotifier):  # type: ignore[misc]  # it has no types
 def _notifier() -> Callable[[str], None]:
     """How the service manager is told; one that does not listen is not waited for."""
     notifier = _Utf8Notifier()
-    if notifier.socket is not None:
-        notifier.socket.setblocking(False)
+    if (sock := getattr(notifier, "socket", None)) is not None:  # not in its manual: tests/core/test_libraries.py
+        sock.setblocking(False)
     tell: Callable[[str], None] = notifier.notify
     return tell
 

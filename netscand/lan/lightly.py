@@ -9,19 +9,25 @@ Measured (resident set beside an interpreter with asyncio, Python 3.11):
 scapy also makes folders in HOME at import, and 2.6 fails where it cannot (a service has no writable HOME); it unpickles
 a cache from there, too. It is shown an empty place instead. The environment and `sys.modules` are put back at once:
 whoever imports pyroute2 later gets the whole of it. Where scapy or pyroute2 are loaded already, they are used as they
-are.
+are. A release of another layout is imported whole, and the log says so: it costs memory, and nothing else.
 """
 
 import ctypes
+import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 _NOWHERE = "/dev/null"
 """Exists, so that scapy makes nothing; holds no file, so that its cache is neither read nor written."""
@@ -29,10 +35,16 @@ _NOWHERE = "/dev/null"
 
 @cache
 def rtnetlink() -> Any:  # noqa: ANN401 neither library has types
-    """pyroute2's `MarshalRtnl`: rtnetlink bytes → messages."""
-    with _standing_in("pyroute2", _package_without_its_init("pyroute2")):
+    """pyroute2's `MarshalRtnl`: rtnetlink bytes → messages. Raises ImportError, with the library's name."""
+
+    def load() -> Any:  # noqa: ANN401
         from pyroute2.netlink.rtnl.marshal import MarshalRtnl
-    return MarshalRtnl
+
+        if not callable(getattr(MarshalRtnl, "parse", None)):
+            raise ImportError("MarshalRtnl has no parse", name="pyroute2")
+        return MarshalRtnl
+
+    return _lightly_or_whole("pyroute2", _package_without_its_init("pyroute2"), load)
 
 
 @cache
@@ -40,26 +52,73 @@ def ethernet_arp() -> tuple[Any, Any]:
     """The classes `Ether` and `ARP` of scapy."""
     no_vendors = ModuleType("scapy.libs.manuf")
     no_vendors.DATA = ""  # type: ignore[attr-defined]
-    with _standing_in("scapy.libs.manuf", no_vendors), _homeless():
+
+    def load() -> tuple[Any, Any]:
         from scapy.layers.l2 import ARP, Ether
-    return Ether, ARP
+
+        return Ether, ARP
+
+    return _lightly_or_whole("scapy.libs.manuf", no_vendors, load)
 
 
 def vendor_table() -> str:
-    """The lines of scapy's copy of Wireshark's `manuf`: 2.7 MB, and nobody else keeps them."""
+    """The lines of scapy's copy of Wireshark's `manuf`: 2.7 MB, and nobody else keeps them. "" where there is none."""
     name = "scapy.libs.manuf"
     kept = name in sys.modules
-    module = import_module(name)
-    if kept:
-        return str(module.DATA)
-    _forget(name)
-    return str(vars(module).pop("DATA"))  # the module is a cycle: it lives on until the collector comes
+    try:
+        with _homeless():
+            module = import_module(name)
+            if not isinstance(module.DATA, str):
+                raise TypeError(f"DATA is {type(module.DATA).__name__}")
+        if kept:
+            return module.DATA
+        _forget(name)
+        return str(vars(module).pop("DATA"))  # the module is a cycle: it lives on until the collector comes
+    except Exception as wrong:  # another layout: by the way that scapy itself takes
+        log.warning("%s: no table of vendors in %s (%s): taken from its dictionary", _release("scapy"), name, wrong)
+    try:
+        from scapy.data import load_manuf
+
+        found = load_manuf()
+        if not len(found):
+            raise LookupError("it is empty")
+        return "\n".join(f"{prefix}\t{found[prefix][0]}\t{found[prefix][1]}" for prefix in found)
+    except Exception as wrong:
+        log.warning("%s: no table of vendors (%s): no vendor is shown", _release("scapy"), wrong)
+        return ""
 
 
 def give_back() -> None:
     """Have the C library return freed memory to the system: after the vendor table, 20 MiB. Not every library can."""
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def _lightly_or_whole(name: str, module: ModuleType | None, load: Callable[[], T]) -> T:
+    """What `load` imports while `module` answers to `name`; where a release has another layout, as others import it.
+
+    Raises what the last try raised.
+    """
+    library = name.partition(".")[0]
+    before = set(sys.modules)
+    try:
+        with _standing_in(name, module), _homeless():
+            return load()
+    except Exception as wrong:  # whatever its other layout leads to
+        for each in set(sys.modules) - before:
+            if each.partition(".")[0] == library:
+                _forget(each)
+        log.warning("%s: cannot be imported in part (%r): imported whole", _release(library), wrong)
+    with suppress(Exception), _homeless():
+        return load()
+    return load()
+
+
+def _release(library: str) -> str:
+    try:
+        return f"{library} {version(library)}"
+    except PackageNotFoundError:
+        return library
 
 
 @contextmanager

@@ -1,0 +1,273 @@
+"""What is needed of libraries beyond their manuals, each by its name; and what becomes of netscand without it.
+
+aiohttp's part is in serve/test_library.py.
+"""
+
+import asyncio
+import importlib.metadata
+import json
+import re
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+import msgspec
+import pytest
+from sdnotify import SystemdNotifier
+
+from netscand import daemon
+from tests.lab.spaces import DEADLINE
+
+ROOT = Path(__file__).parents[2]
+
+WORK = """
+import json, logging, struct, sys
+said = []
+handler = logging.Handler()
+handler.emit = lambda record: said.append(record.getMessage())
+logging.getLogger("netscand").addHandler(handler)
+from netscand.__main__ import _lacking
+from netscand.core.model import Mac, Ip
+from netscand.lan import lightly, packets
+from netscand.lan.vendors import Vendors
+link = struct.pack("=IHHIIBxHiII", 32, 16, 0, 0, 0, 0, 1, 7, 1, 0)  # RTM_NEWLINK, with no attribute
+found = {}
+try:
+    (message,) = lightly.rtnetlink()().parse(link)
+    found["index"] = message["index"]
+except ImportError as wrong:
+    found["lacking"] = f"{_lacking(wrong)}: {wrong}"
+frame = packets.request(Mac(b"\\2\\0\\0\\0\\0\\1"), Ip(b"\\x0a\\0\\0\\1")).to(Ip(b"\\x0a\\0\\0\\2"), None)
+found["asks"] = frame.hex()
+found["apple"] = Vendors().of(Mac(bytes.fromhex("a483e7123456")))
+print(json.dumps(found | {"said": said, "whole": "pyroute2.iproute" in sys.modules}))
+"""
+ASKS = "ffffffffffff020000000001080600010800060400010200000000010a0000010000000000000a000002"
+
+Change = Callable[[str], str]
+
+
+def altered(folder: Path, changes: Mapping[str, Change | None]) -> None:
+    """Make packages as another release may have them: links to the files that are installed, but for those changed."""
+    for file, change in changes.items():
+        spec = find_spec(file.partition("/")[0])
+        assert spec is not None
+        assert spec.submodule_search_locations
+        source, place = Path(spec.submodule_search_locations[0]).parent, folder
+        *parents, name = file.split("/")
+        for parent in parents:
+            source, place = source / parent, place / parent
+            if place.is_symlink():
+                place.unlink()
+            if not place.exists():
+                place.mkdir()
+                for entry in source.iterdir():
+                    if entry.name != "__pycache__":
+                        (place / entry.name).symlink_to(entry)
+        (place / name).unlink()
+        if change is not None:
+            text = (source / name).read_text()
+            assert change(text) != text, f"{file} has another text now: adapt this test"
+            (place / name).write_text(change(text))
+
+
+def work(folder: Path) -> dict[str, object]:
+    """What the libraries in `folder`, and where there is none, the ones installed, are good for."""
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{folder}:{ROOT}", "HOME": "/nonexistent"}
+    done = subprocess.run([sys.executable, "-c", WORK], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def replaced(old: str, new: str) -> Change:
+    return lambda text: text.replace(old, new)
+
+
+# ---- scapy and pyroute2 ---------------------------------------------------------------------------------------------
+
+
+def test_scapy_and_pyroute2_can_be_imported_in_part(tmp_path: Path) -> None:
+    """A canary: pyroute2.netlink.rtnl.marshal.MarshalRtnl.parse, and scapy.libs.manuf.DATA, apart from scapy.layers.l2.
+
+    The one without pyroute2's __init__, the other as the text of the whole table.
+    """
+    assert work(tmp_path) == {"index": 7, "asks": ASKS, "apple": "Apple, Inc.", "said": [], "whole": False}
+
+
+LOADED = "from scapy.libs.manuf import DATA"
+TABLE = {
+    "scapy/libs/manuf.py": replaced("DATA = ", "TABLE = "),
+    "scapy/data.py": replaced(LOADED, "from scapy.libs.manuf import TABLE as DATA"),
+}
+NO_TABLE = {"scapy/libs/manuf.py": None, "scapy/data.py": replaced(LOADED, 'DATA = ""')}
+NO_LOADER = {
+    "scapy/libs/manuf.py": None,
+    "scapy/data.py": lambda text: text.replace(LOADED, 'DATA = ""').replace("load_manuf", "load_vendors"),
+}
+NEEDS_ALL = {"pyroute2/netlink/rtnl/marshal.py": lambda text: "import pyroute2\npyroute2.__file__\n" + text}
+MOVED = {"pyroute2/netlink/rtnl/marshal.py": replaced("class MarshalRtnl", "class Moved")}
+RENAMED = {"pyroute2/netlink/rtnl/marshal.py": lambda text: text + "\nMarshalRtnl.parse = None\n"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "apple"), [(TABLE, "Apple, Inc."), (NO_TABLE, None), (NO_LOADER, None)],
+    ids=["another name", "no table", "no loader"],
+)  # fmt: skip
+def test_another_table_of_vendors_stops_nothing(
+    tmp_path: Path, changes: Mapping[str, Change], apple: str | None
+) -> None:
+    """Names by scapy's own dictionary, or none; the log says which release it is."""
+    altered(tmp_path, changes)
+    found = work(tmp_path)
+    assert (found["index"], found["asks"], found["apple"]) == (7, ASKS, apple)
+    release = f"scapy {importlib.metadata.version('scapy')}: "
+    assert found["said"]
+    assert all(str(line).startswith(release) for line in found["said"])  # type: ignore[attr-defined]
+
+
+def test_a_pyroute2_that_wants_to_be_whole_is(tmp_path: Path) -> None:
+    altered(tmp_path, NEEDS_ALL)
+    found = work(tmp_path)
+    assert (found["index"], found["asks"], found["whole"]) == (7, ASKS, True)
+    assert "imported whole" in str(found["said"])
+
+
+@pytest.mark.parametrize("changes", [MOVED, RENAMED], ids=["moved", "no parse"])
+def test_a_pyroute2_without_its_parser_is_named(tmp_path: Path, changes: Mapping[str, Change]) -> None:
+    """The error is one that netscand's start makes a sentence of (exit code 69), not a traceback."""
+    altered(tmp_path, changes)
+    lacking = str(work(tmp_path)["lacking"])
+    assert lacking.startswith(f"pyroute2 {importlib.metadata.version('pyroute2')}: ")
+    assert "MarshalRtnl" in lacking
+
+
+# ---- sdnotify -------------------------------------------------------------------------------------------------------
+
+
+def test_sdnotify_has_its_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A canary: SystemdNotifier.socket, which netscand makes one that never blocks; and text leaves it as UTF-8."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        notifier = SystemdNotifier()
+        assert isinstance(notifier.socket, socket.socket)
+        notifier.socket.close()
+        ours = daemon._Utf8Notifier()
+        monkeypatch.setattr(daemon, "_Utf8Notifier", lambda: ours)
+        notify = daemon._notifier()
+        assert not ours.socket.getblocking()
+        notify("STATUS=größer")
+        assert systemd.recv(100) == "STATUS=größer".encode()
+        ours.socket.close()
+
+
+def test_an_sdnotify_without_that_socket_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service manager that does not listen is waited for then, and that is all."""
+
+    class Another:
+        def notify(self, state: str) -> None:
+            said.append(state)
+
+    said: list[str] = []
+    monkeypatch.setattr(daemon, "_Utf8Notifier", Another)
+    daemon._notifier()("READY=1")
+    assert said == ["READY=1"]
+
+
+# ---- msgspec --------------------------------------------------------------------------------------------------------
+
+
+class Shape(msgspec.Struct):
+    """A message."""
+
+    name: str
+    numbers: list[int] = []
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        ("{}", "Object missing required field `name`"),
+        ('{"name": 5}', "Expected `str`, got `int` - at `$.name`"),
+        ('{"name": "x", "numbers": [1, "y"]}', "Expected `int`, got `str` - at `$.numbers[1]`"),
+    ],
+)
+def test_msgspec_words_its_errors_as_we_read_them(raw: str, said: str) -> None:
+    """A canary: netscand/wording.py reads the place, and a missing field's name, from the text of ValidationError."""
+    with pytest.raises(msgspec.ValidationError) as wrong:
+        msgspec.json.decode(raw, type=Shape)
+    assert str(wrong.value) == said
+
+
+# ---- asyncio --------------------------------------------------------------------------------------------------------
+
+
+def test_asyncio_listens_by_readers_of_the_loop() -> None:
+    """A canary: a Server's sockets are readers of the loop, and accept nobody more once these are removed.
+
+    serve/server.py does so at its end: who comes from then on waits for the next netscand, and is not lost.
+    """
+
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        accepted: list[asyncio.BaseTransport] = []
+
+        class Client(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                accepted.append(transport)
+
+        server = await loop.create_server(Client, "127.0.0.1", 0)
+        (listening,) = server.sockets
+        with socket.socket() as first, socket.socket() as second:
+            first.connect(listening.getsockname())
+            async with asyncio.timeout(DEADLINE):
+                while not accepted:
+                    await asyncio.sleep(0.001)
+            assert loop.remove_reader(listening.fileno()), "asyncio listens by another way"
+            second.connect(listening.getsockname())
+            await asyncio.sleep(0.05)
+            assert len(accepted) == 1
+            accepted[0].close()
+        server.close()
+
+    asyncio.run(play())
+
+
+# ---- what is declared -----------------------------------------------------------------------------------------------
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+BY_AIOHTTP = {"multidict", "yarl"}
+"""Types of aiohttp's own manual, in tests alone."""
+
+
+def declared(needs: list[str]) -> set[str]:
+    """Return the modules of packages."""
+    return {re.match(r"[\w.-]+", need)[0].replace("-", "_").lower() for need in needs}  # type: ignore[index]
+
+
+def imported(*places: str) -> set[str]:
+    """Return the modules that files import, but for the standard library and our own."""
+    texts = [path.read_text() for place in places for path in (ROOT / place).rglob("*.py")]
+    pattern = re.compile(r"^ *(?:from ([a-z]\w*)[\w.]* import |import ([a-z]\w*)[\w.]*(?: as \w+)?$)", re.MULTILINE)
+    names = {first or second for text in texts for first, second in pattern.findall(text)}
+    return names - set(sys.stdlib_module_names) - {"netscand", "netscanctl", "tests"}
+
+
+def test_what_is_imported_is_declared() -> None:
+    """And what is declared is imported: nothing comes along by another's need, or for none."""
+    run = declared(PROJECT["dependencies"])
+    assert imported("netscand", "netscanctl") == run
+    assert imported("tests", "packaging") <= run | declared(PROJECT["optional-dependencies"]["test"]) | BY_AIOHTTP
+    assert imported("docs") == set()
+
+
+def test_the_package_of_debian_declares_the_same() -> None:
+    control = (ROOT / "packaging/debian/control").read_text()
+    there = re.findall(r"python3-([\w-]+) \(>= ", control.partition("\nDepends:")[2])
+    assert declared(there) == declared(PROJECT["dependencies"])
