@@ -1,19 +1,19 @@
-"""argv → command → exit code."""
+"""Entry point: run a command and exit with its code."""
 
 import os
 import sys
 
 
 def main() -> None:
-    """Run the command that argv names; ends the process with its exit code."""
+    """Run the command given in argv and exit with its exit code."""
     try:
         from netscanctl.cli import cli
 
         for name in ("stdout", "stderr"):
-            if getattr(sys, name) is None:  # closed by who started us
-                setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # for as long as the process lives
+            if getattr(sys, name) is None:  # closed by the parent process
+                setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # open until the process exits
         cli.main(prog_name="netscanctl")
-    except KeyboardInterrupt:  # before any command began
+    except KeyboardInterrupt:  # before a command started
         sys.exit(130)
 
 

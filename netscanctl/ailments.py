@@ -1,164 +1,173 @@
-"""What a daemon that runs says of itself, judged. All it takes is the API."""
+"""Checks of a running daemon for `netscanctl doctor`. They use its API only."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from netscanctl.client import Client, Failure, scan_wish
-from netscanctl.finding import Finding, bad, good, odd, unseen
+from netscanctl.client import JOIN_GROUP, Client, Failure, scan_request
+from netscanctl.finding import Finding, failed, ok, unknown, warning
 from netscanctl.render import span
 from netscand import __version__
 from netscand.protocol import DaemonStatus, DeviceList, Network, ScanUpdate
 
-PATIENCE = 15.0
-"""Seconds that a gateway's answer is waited for; the daemon may have to finish a scan first."""
-SKEW = 5.0
-"""Seconds that two clocks may differ."""
-QUIET = 300.0
-"""Seconds after which a LAN with people on it has been heard."""
-LOSSES = 0.01
-"""The part of the frames that may be dropped."""
-
-GROUP = "usermod -aG netscan USER, then log in anew"
+GATEWAY_TIMEOUT = 15.0
+"""Seconds to wait for a scan of a gateway; the daemon may have to finish another scan first."""
+MAX_CLOCK_SKEW = 5.0
+"""Seconds by which two clocks may differ."""
+QUIET_AFTER = 300.0
+"""Seconds after which a daemon on a LAN in use has received frames."""
+MAX_LOSS = 0.01
+"""Fraction of frames that the kernel may drop."""
 
 
-def of_running(client: Client, status: DaemonStatus) -> Iterator[Finding]:
-    """Everything, in the order in which a frame meets it."""
-    yield of_daemon(status)
-    yield of_versions(status)
-    yield from of_receiving(status)
-    yield of_interfaces(status)
-    yield from of_gateways(client, status)
-    yield of_socket(status)
-    yield of_database(status)
+def check_running(client: Client, status: DaemonStatus) -> Iterator[Finding]:
+    """Run all checks, in the order in which a frame passes through the daemon."""
+    yield check_daemon(status)
+    yield check_versions(status)
+    yield from check_receiving(status)
+    yield check_interfaces(status)
+    yield from check_gateways(client, status)
+    yield check_socket(status)
+    yield check_database(status)
 
 
-def of_daemon(status: DaemonStatus) -> Finding:
-    """That it runs."""
-    up = _seconds(status.started_at, status.now)
-    return good("daemon", f"netscand {status.version} has run for {span(up)}")
+def check_daemon(status: DaemonStatus) -> Finding:
+    """Report the version and uptime of the daemon."""
+    uptime = _seconds(status.started_at, status.now)
+    return ok("daemon", f"netscand {status.version} has been running for {span(uptime)}")
 
 
-def of_versions(status: DaemonStatus) -> Finding:
-    """That both ends are of one version; that they speak one protocol was found out on the way here."""
+def check_versions(status: DaemonStatus) -> Finding:
+    """Compare the versions of both programs; the client has already checked the protocol."""
     if status.version != __version__:
-        return odd(
+        return warning(
             "versions",
-            f"netscand {status.version} runs, netscanctl is {__version__}",
-            "systemctl restart netscand, if the other is installed already; else upgrade the older",
+            f"netscand {status.version} is running, but netscanctl is {__version__}",
+            "upgrade the older of the two; if both are installed: systemctl restart netscand",
         )
-    return good("versions", f"both are {__version__}, and speak protocol {status.protocol}")
+    return ok("versions", f"both are {__version__}, protocol {status.protocol}")
 
 
-def of_receiving(status: DaemonStatus) -> Iterator[Finding]:
-    """That it hears: it would not have started without raw sockets and the kernel's filter."""
-    frames, up = status.frames, _seconds(status.started_at, status.now)
-    yield good("capability", "raw sockets are open")
-    if frames.dropped > LOSSES * max(frames.received, 100):
-        yield odd(
+def check_receiving(status: DaemonStatus) -> Iterator[Finding]:
+    """Check that frames arrive. A daemon without raw sockets or packet filter would not have started."""
+    frames, uptime = status.frames, _seconds(status.started_at, status.now)
+    yield ok("capability", "raw sockets are open")
+    if frames.dropped > MAX_LOSS * max(frames.received, 100):
+        yield warning(
             "filter",
             f"the kernel dropped {frames.dropped} of {frames.received + frames.dropped} frames",
-            "give netscand more of a processor, or look for whoever floods this LAN",
+            "give netscand more CPU time, or find the host that floods this LAN",
         )
-    elif not frames.received and up > QUIET:
-        yield odd(
+    elif not frames.received and uptime > QUIET_AFTER:
+        yield warning(
             "filter",
-            f"no frame was heard in {span(up)}",
-            "is this interface on the LAN? In a virtual machine: is its port connected, and to the right network?",
+            f"no frame received in {span(uptime)}",
+            "check that the interface is on the LAN; in a virtual machine, that its port is connected to the LAN",
         )
     else:
-        yield good("filter", f"{frames.received} frames heard, {frames.dropped} dropped")
+        yield ok("filter", f"{frames.received} frames received, {frames.dropped} dropped")
 
 
-def of_interfaces(status: DaemonStatus) -> Finding:
-    """That there is a network to scan, and that it can be."""
-    refused = _with(status.problems, "cannot send on ")
-    if refused:
-        return bad(
-            "interfaces", "; ".join(refused), "see `ip -s link`; a firewall's egress rules refuse raw frames, too"
+def check_interfaces(status: DaemonStatus) -> Finding:
+    """Check that at least one network can be scanned."""
+    errors = _starting_with(status.problems, "cannot send on ")
+    if errors:
+        return failed(
+            "interfaces", "; ".join(errors), "see `ip -s link`; egress rules of a firewall also block raw frames"
         )
     scanned = [network for network in status.networks if network.state != "excluded"]
     if not scanned:
-        why = (
-            "; ".join(f"{network.id}: {network.why}" for network in status.networks)
-            or "no interface has an IPv4 address"
+        reasons = "; ".join(f"{network.id}: {network.why}" for network in status.networks)
+        return failed(
+            "interfaces",
+            f"no network is scanned ({reasons or 'no interface has an IPv4 address'})",
+            "set the interface in [scan] interfaces",
         )
-        return bad("interfaces", f"no network is scanned ({why})", "name the interface in [scan] interfaces")
-    away = [f"{network.id} is {network.state}" for network in scanned if network.state != "up"]
-    if away:
-        verdict = odd if len(away) < len(scanned) else bad
-        return verdict("interfaces", ", ".join(away), "look at the cable, the switch or the Wi-Fi; see `ip link`")
-    return good("interfaces", ", ".join(network.id for network in scanned))
+    not_up = [f"{network.id} is {network.state}" for network in scanned if network.state != "up"]
+    if not_up:
+        verdict = warning if len(not_up) < len(scanned) else failed
+        return verdict("interfaces", ", ".join(not_up), "check the cable, switch or Wi-Fi; see `ip link`")
+    return ok("interfaces", ", ".join(network.id for network in scanned))
 
 
-def of_gateways(client: Client, status: DaemonStatus) -> Iterator[Finding]:
-    """That what we send arrives and is answered: the daemon asks each gateway."""
+def check_gateways(client: Client, status: DaemonStatus) -> Iterator[Finding]:
+    """Check each gateway: requests leave this host, and replies arrive."""
     networks = [network for network in status.networks if network.state == "up" and network.gateway]
     for network in networks:
         try:
-            yield of_gateway(client, status.role, network)
+            yield check_gateway(client, status.role, network)
         except Failure as failure:
-            yield unseen("gateway", f"{network.gateway}: {failure}")
+            yield unknown("gateway", f"{network.gateway}: {failure}")
     if not networks:
-        yield unseen("gateway", "no network that is scanned has a default gateway")
+        yield unknown("gateway", "no scanned network has a default gateway")
 
 
-def of_gateway(client: Client, role: str, network: Network) -> Finding:
-    """That this one answers. Raises Failure."""
+def check_gateway(client: Client, role: str, network: Network) -> Finding:
+    """Scan the gateway, or with the role read, look it up. Raises Failure."""
     ip = network.gateway or ""
-    mend = f"is it on, and in the same VLAN as {network.interface}? Does the access point isolate its stations?"
-    if role in ("scan", "admin"):
-        answer = client.post("/api/scan?wait=1", scan_wish([ip]), patience=PATIENCE)
-        found = client.read(answer, ScanUpdate).devices
-        answered = [device for device in found if any(held.ip == ip for held in device.addresses)]
-        if not answered:
-            return bad("gateway", f"{ip} does not answer on {network.interface}", mend)
-        took = f" in {answered[0].rtt_ms:g} ms" if answered[0].rtt_ms is not None else ""
-        return good("gateway", f"{ip} answered{took} on {network.interface}")
-    listed = client.read(client.get("/api/devices", {"q": ip, "network": network.id}), DeviceList).devices
-    known = [device for device in listed if any(held.ip == ip for held in device.addresses)]
-    if any(device.status == "online" for device in known):
-        return good("gateway", f"{ip} is online: {known[0].reason}")
-    why = known[0].reason if known else "it was never heard"
-    return bad("gateway", f"{ip} is not online: {why}", mend)
-
-
-def of_socket(status: DaemonStatus) -> Finding:
-    """That clients can come, and what this one may."""
-    unbound = _with(status.problems, "cannot listen on ")
-    if unbound:
-        return odd("socket", "; ".join(unbound), "end what listens there (ss -ltnp), or change [listen] tcp")
-    if status.role == "admin":
-        return good("socket", "you may do everything")
-    return good("socket", f"your role is {status.role}", f"for more, join the group: {GROUP}")
-
-
-def of_database(status: DaemonStatus) -> Finding:
-    """That what happens is kept."""
-    troubles = [problem for problem in status.problems if problem.startswith(("the history ", "the disk "))]
-    if not troubles:
-        return good("database", "events are stored before they are told")
-    said = "; ".join(troubles)
-    mend = (
-        "is there room on the disk of [history] path, and may the user netscan write there? See journalctl -u netscand"
+    hint = (
+        f"check that it is on and in the same VLAN as {network.interface}, "
+        "and that the access point does not isolate its clients"
     )
-    if all("set aside" in problem for problem in troubles):
-        return odd(
-            "database", said, "look at the file that was set aside, or delete it; then systemctl restart netscand"
+    can_scan = role in ("scan", "admin")
+    if can_scan:
+        answer = client.post("/api/scan?wait=1", scan_request([ip]), timeout=GATEWAY_TIMEOUT)
+        devices = client.read(answer, ScanUpdate).devices
+    else:
+        devices = client.read(client.get("/api/devices", {"q": ip, "network": network.id}), DeviceList).devices
+    found = [device for device in devices if any(address.ip == ip for address in device.addresses)]
+    if can_scan:
+        if not found:
+            return failed("gateway", f"{ip} does not answer on {network.interface}", hint)
+        rtt = f" in {found[0].rtt_ms:g} ms" if found[0].rtt_ms is not None else ""
+        return ok("gateway", f"{ip} answered{rtt} on {network.interface}")
+    if any(device.status == "online" for device in found):
+        return ok("gateway", f"{ip} is online: {found[0].reason}")
+    return failed("gateway", f"{ip} is not online: {found[0].reason if found else 'never seen'}", hint)
+
+
+def check_socket(status: DaemonStatus) -> Finding:
+    """Check that the daemon listens everywhere it should, and report the user's role."""
+    errors = _starting_with(status.problems, "cannot listen on ")
+    if errors:
+        return warning(
+            "socket", "; ".join(errors), "stop the process that listens there (ss -ltnp), or change [listen] tcp"
         )
-    return bad("database", said, mend)
+    if status.role == "admin":
+        return ok("socket", "your role is admin: all commands are permitted")
+    return ok("socket", f"your role is {status.role}", f"for the role admin, {JOIN_GROUP}")
 
 
-def of_clock(status: DaemonStatus) -> Finding | None:
-    """That both clocks agree, where the daemon is elsewhere."""
+def check_database(status: DaemonStatus) -> Finding:
+    """Check that the history is stored."""
+    errors = [problem for problem in status.problems if _is_about_history(problem)]
+    if not errors:
+        return ok("database", "events are stored before they are published")
+    if all("set aside" in problem for problem in errors):
+        hint = "inspect or delete the file that was set aside, then: systemctl restart netscand"
+        return warning("database", "; ".join(errors), hint)
+    hint = "check free space and permissions of [history] path for the user netscand; see journalctl -u netscand"
+    return failed("database", "; ".join(errors), hint)
+
+
+def check_clock(status: DaemonStatus) -> Finding | None:
+    """Compare the clock of a remote daemon with ours; None if they agree."""
     skew = abs(datetime.fromisoformat(status.now).timestamp() - time.time())
-    if skew > SKEW:
-        return odd("clock", f"the daemon's clock and ours differ by {span(skew)}", "let both follow NTP (timedatectl)")
+    if skew > MAX_CLOCK_SKEW:
+        return warning(
+            "clock", f"the clocks of this host and the daemon differ by {span(skew)}", "use NTP on both (timedatectl)"
+        )
     return None
 
 
-def _with(problems: Iterable[str], beginning: str) -> list[str]:
-    return [problem for problem in problems if problem.startswith(beginning)]
+def _is_about_history(problem: str) -> bool:
+    """Return whether the subject of a problem is the history; the detail after the colon may mention anything."""
+    subject = problem.partition(":")[0]
+    return "history" in subject or "disk" in subject
+
+
+def _starting_with(problems: Sequence[str], prefix: str) -> list[str]:
+    return [problem for problem in problems if problem.startswith(prefix)]
 
 
 def _seconds(earlier: str, later: str) -> float:

@@ -1,4 +1,4 @@
-"""The DEVICE that a command is given: found, and completed by the shell."""
+"""DEVICE and network arguments: lookup and shell completion."""
 
 import re
 from collections.abc import Callable
@@ -6,66 +6,61 @@ from typing import TypeVar
 
 import click
 
-from netscanctl.client import Client, Failure, chosen, device_path, find_daemon
+from netscanctl.client import Client, Failure, device_path, find_daemon, socket_or_url
 from netscanctl.text import clean
-from netscanctl.which import as_ip, as_mac, the_one
+from netscanctl.which import as_ip, as_mac, find_one
 from netscand.protocol import Device, DeviceList, NetworkList
 
 F = TypeVar("F", bound=Callable[..., object])
 
-HARMLESS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""What may stand on a command line as it is. A device chooses its name, and the shell obeys what it completes."""
-HARMLESS_ID = re.compile(r"[0-9.]+/[0-9]+@[A-Za-z0-9][A-Za-z0-9._-]*")
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Names that are safe to complete. Devices choose their own names, and a shell executes what it completes."""
+SAFE_ID = re.compile(r"[0-9.]+/[0-9]+@[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def mac_of(client: Client, text: str) -> str:
-    """The MAC of the device that `text` names. Raises Failure where it is none, or more than one."""
+    """Return the MAC of the device that matches `text`. Raises Failure unless exactly one does."""
     return as_mac(text) or device_of(client, text).mac
 
 
 def device_of(client: Client, text: str) -> Device:
-    """The device that `text` names. Raises Failure where it is none, or more than one."""
+    """Return the device that matches `text`. Raises Failure unless exactly one does."""
     if mac := as_mac(text):
         return client.read(client.get(device_path(mac)), Device)
     devices = client.read(client.get("/api/devices", {"q": as_ip(text) or text}), DeviceList).devices
-    return the_one(devices, text)
+    return find_one(devices, text)
 
 
 def networks_of(client: Client, text: str) -> list[str]:
-    """The ids that `text` names: itself, where it is one, else those of a prefix, on whatever interface.
+    """Return the ids that match `text`: an id itself, or the networks with this prefix on any interface.
 
-    Raises Failure where it is neither.
+    Raises Failure if no network has this prefix.
     """
     if "@" in text:
         return [text]
     networks = client.read(client.get("/api/networks"), NetworkList).networks
-    found = [one.id for one in networks if one.cidr == text]
+    found = [network.id for network in networks if network.cidr == text]
     if not found:
-        raise no_network(text, ", ".join(clean(one.id) for one in networks) or "none")
+        raise unknown_network(text, ", ".join(clean(network.id) for network in networks) or "none")
     return found
 
 
 def one_network(client: Client, text: str) -> str:
-    """The id that `text` names. Raises Failure where it names none, or more than one."""
-    first, *others = networks_of(client, text)
-    if others:
-        raise Failure(
-            f"{1 + len(others)} networks are {clean(text)}: name one: {', '.join(map(clean, (first, *others)))}"
-        )
-    return first
+    """Return the id that matches `text`. Raises Failure unless exactly one does."""
+    ids = networks_of(client, text)
+    if len(ids) > 1:
+        raise Failure(f'"{clean(text)}" matches {len(ids)} networks; use one of {", ".join(map(clean, ids))}')
+    return ids[0]
 
 
-def no_network(text: str, others: str) -> Failure:
-    """That there is none of that name; `others`: those that are."""
-    return Failure(f"no network is {clean(text)}; expected the id or the prefix of one: {others}")
+def unknown_network(text: str, existing: str) -> Failure:
+    """Return the failure for a network that does not exist; `existing` lists the ids that do."""
+    return Failure(f'unknown network "{clean(text)}"; expected an id or prefix: {existing}')
 
 
-def others_than(client: Client, network: str) -> str:
-    """The ids of the networks that there are instead of this one; empty where it is there, or devices once were on it.
-
-    Raises Failure.
-    """
-    ids = [one.id for one in client.read(client.get("/api/networks"), NetworkList).networks]
+def networks_instead(client: Client, network: str) -> str:
+    """Return the existing ids if this one is unknown; "" if it exists or devices were seen on it. Raises Failure."""
+    ids = [existing.id for existing in client.read(client.get("/api/networks"), NetworkList).networks]
     query = {"network": network, "limit": "1"}
     if network in ids or client.read(client.get("/api/devices", query), DeviceList).devices:
         return ""
@@ -73,35 +68,36 @@ def others_than(client: Client, network: str) -> str:
 
 
 def device_argument(command: F) -> F:
-    """Give a command its DEVICE."""
+    """Add the argument DEVICE to a command."""
     return click.argument("device", shell_complete=complete_device)(command)
 
 
-# ---- for the shell
+# ---- shell completion
 
 
 def complete_device(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Names and addresses that begin so; nothing where no daemon answers."""
-    answer = _ask(ctx, "/api/devices", DeviceList)
-    listed = answer.devices if answer else []
-    words = {word for device in listed for word in (device.label, device.hostname, device.ip) if word}
-    return sorted(word for word in words if word.startswith(incomplete) and HARMLESS.fullmatch(word))
+    """Return matching names and addresses; none if no daemon answers."""
+    answer = _fetch(ctx, "/api/devices", DeviceList)
+    devices = answer.devices if answer else []
+    names = {name for device in devices for name in (device.label, device.hostname, device.ip) if name}
+    return sorted(name for name in names if name.startswith(incomplete) and SAFE_NAME.fullmatch(name))
 
 
 def complete_network(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Ids of scanned networks that begin so; nothing where no daemon answers."""
-    answer = _ask(ctx, "/api/networks", NetworkList)
+    """Return matching ids of scanned networks; none if no daemon answers."""
+    answer = _fetch(ctx, "/api/networks", NetworkList)
     ids = [network.id for network in answer.networks if network.state != "excluded"] if answer else []
-    return sorted(id_ for id_ in ids if id_.startswith(incomplete) and HARMLESS_ID.fullmatch(id_))
+    return sorted(id_ for id_ in ids if id_.startswith(incomplete) and SAFE_ID.fullmatch(id_))
 
 
 Answer = TypeVar("Answer", DeviceList, NetworkList)
 
 
-def _ask(ctx: click.Context, path: str, kind: type[Answer]) -> Answer | None:
-    given = ctx.find_root().params  # while it completes, click does not run what would make a session of these
+def _fetch(ctx: click.Context, path: str, kind: type[Answer]) -> Answer | None:
+    options = ctx.find_root().params  # click does not run the group's callback during completion: no Session exists
     try:
-        client = Client(find_daemon(*chosen(given.get("socket"), given.get("url")), given.get("token_file")))
+        target = socket_or_url(options.get("socket"), options.get("url"))
+        client = Client(find_daemon(*target, options.get("token_file")))
         return client.read(client.get(path), kind)
     except Failure:
         return None

@@ -1,4 +1,4 @@
-"""`watch --cursor-file`: the place in the stream, kept in a file from one run to the next."""
+"""`watch --cursor-file`: the stream cursor, saved in a file between runs."""
 
 import asyncio
 import errno
@@ -8,91 +8,91 @@ import stat
 from pathlib import Path
 
 from netscanctl.client import Failure, Usage
-from netscanctl.stream import Place
-from netscanctl.whole_file import followed, replace
+from netscanctl.stream import CursorTracker
+from netscanctl.whole_file import resolve_links, write_atomically
 from netscand.protocol import ServerMessage
 
 CURSOR = re.compile(r"[!-~]{1,128}")
 
-APART = 1.0
-"""Seconds between two writes: each waits for the disk, and thousands of events may come at once."""
+WRITE_INTERVAL = 1.0
+"""Seconds between two writes: each waits for the disk, and thousands of events may arrive at once."""
 
 
 class Bookmark:
-    """Where to go on, in a file; None: nowhere."""
+    """Cursor file; `path` None: nothing is saved."""
 
     def __init__(self, path: str | None) -> None:
-        self._named = path
+        self._option = path
         self._path: Path | None = None
-        self._place = Place()
-        self._kept: str | None = None
-        self._wanted: str | None = None
+        self._tracker = CursorTracker()
+        self._saved: str | None = None
+        self._pending: str | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._failed: Failure | None = None
+        self._failure: Failure | None = None
 
-    def read(self) -> str | None:
-        """The cursor in the file; None where there is no file yet, or an empty one.
+    def load(self) -> str | None:
+        """Return the cursor in the file; None if the file is missing or empty.
 
-        Raises Usage, also where none could be kept.
+        Raises Usage, also if the folder is not writable.
         """
-        if self._named is None:
+        if self._option is None:
             return None
         try:
-            self._path = followed(self._named)
-            if not os.access(self._path.parent.resolve(strict=True), os.W_OK | os.X_OK):  # where each place is drafted
+            self._path = resolve_links(self._option)
+            if not os.access(self._path.parent.resolve(strict=True), os.W_OK | os.X_OK):  # for the temporary file
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             text = self._path.read_bytes().decode(errors="replace").strip() if self._path.exists() else ""
-        except OSError as wrong:
-            raise Usage(f"--cursor-file: {self._path or self._named}: {wrong.strerror}") from None
+        except OSError as error:
+            raise Usage(f"--cursor-file: {self._path or self._option}: {error.strerror}") from None
         if text and not CURSOR.fullmatch(text):
-            raise Usage(f"--cursor-file: {self._path}: expected one cursor")
+            raise Usage(f"--cursor-file: {self._path} does not contain a cursor; use another file, or delete this one")
         return text or None
 
-    def note(self, message: ServerMessage | None) -> str | None:
-        """The place behind a message."""
-        self._place.note(message)
-        return self._place.cursor
+    def advance(self, message: ServerMessage | None) -> str | None:
+        """Return the cursor after a message; `save` stores it once the message has been processed."""
+        self._tracker.advance(message)
+        return self._tracker.cursor
 
-    def keep(self, cursor: str | None) -> None:
-        """Write it down, now or within a second: all up to it is told. Raises Failure."""
-        if self._failed is not None:
-            raise self._failed
+    def save(self, cursor: str | None) -> None:
+        """Store the cursor now or within WRITE_INTERVAL. Raises Failure, also for an earlier delayed write."""
+        if self._failure is not None:
+            raise self._failure
         if self._path is None or cursor is None:
             return
-        self._wanted = cursor
-        if self._timer is None and cursor != self._kept:
+        self._pending = cursor
+        if self._timer is None and cursor != self._saved:
             self._write(self._path, cursor)
-            self._timer = asyncio.get_running_loop().call_later(APART, self._again)
+            self._timer = asyncio.get_running_loop().call_later(WRITE_INTERVAL, self._save_pending)
 
     def close(self) -> None:
-        """Write down what waits for its second. Raises Failure."""
+        """Store the pending cursor. Raises Failure."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._path is not None and self._wanted is not None and self._wanted != self._kept:
-            self._write(self._path, self._wanted)
+        if self._path is not None and self._pending is not None and self._pending != self._saved:
+            self._write(self._path, self._pending)
 
-    def _again(self) -> None:
+    def _save_pending(self) -> None:
         self._timer = None
         try:
-            self.keep(self._wanted)
-        except Failure as wrong:
-            self._failed = wrong  # for who keeps the next one
+            self.save(self._pending)
+        except Failure as failure:
+            self._failure = failure  # raised by the next `save`
 
     def _write(self, path: Path, cursor: str) -> None:
         try:
-            replace(path, lambda out: out.write(f"{cursor}\n".encode()), _mode(path))
-        except OSError as wrong:
-            raise Failure(f"--cursor-file: {path}: {wrong.strerror}") from None
-        self._kept = cursor
+            write_atomically(path, lambda out: out.write(f"{cursor}\n".encode()), _mode(path))
+        except OSError as error:
+            raise Failure(f"--cursor-file: {path}: {error.strerror}") from None
+        self._saved = cursor
 
 
 def _mode(path: Path) -> int:
-    """The mode of the file that is there, if it is ours, else that of any new file."""
+    """Return the mode of the existing file if we own it, else the default mode of a new file."""
     try:
-        found = path.stat()
-        if found.st_uid == os.geteuid():
-            return stat.S_IMODE(found.st_mode)
+        status = path.stat()
+        if status.st_uid == os.geteuid():
+            return stat.S_IMODE(status.st_mode)
     except FileNotFoundError:
         pass
     os.umask(mask := os.umask(0o077))

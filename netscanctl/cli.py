@@ -1,4 +1,4 @@
-"""The command line: global options, and the verbs, each in its own file that is read only when it is used."""
+"""Command line: global options, and commands that are imported only when used."""
 
 import os
 import sys
@@ -9,24 +9,24 @@ from typing import Any
 
 import click
 
-from netscanctl.client import Client, Daemon, Failure, chosen, find_daemon
-from netscanctl.terminal import Terminal, complain
+from netscanctl.client import Client, Daemon, Failure, find_daemon, socket_or_url
+from netscanctl.terminal import Terminal, print_failure
 from netscanctl.text import clean
 from netscand import __version__
 from netscand.protocol import PROTOCOL
 
-VERBS = (
+COMMANDS = (
     "watch", "scan-now", "devices", "show", "events", "wait-for", "label", "known", "patience", "forget", "networks",
     "status", "backup", "doctor", "completion",
 )  # fmt: skip
 """In the order of `--help`. `scan-now` is the `command` of `netscanctl/verbs/scan_now.py`."""
 INTERRUPTED = 130
-"""What shells expect after Ctrl-C (128 + SIGINT)."""
+"""Exit code after Ctrl-C, as shells expect it (128 + SIGINT)."""
 
 
 @dataclass
 class Session:
-    """What a verb needs: where the daemon is, and where to write."""
+    """Global options, with the client and the terminal created on first use."""
 
     socket: str | None
     url: str | None
@@ -34,81 +34,83 @@ class Session:
 
     @cached_property
     def daemon(self) -> Daemon:
-        """The daemon that the options name. Raises Failure."""
+        """Return the address of the daemon. Raises Failure."""
         return find_daemon(self.socket, self.url, self.token_file)
 
     @cached_property
     def client(self) -> Client:
-        """A connection for questions. Raises Failure."""
+        """Return the HTTP client. Raises Failure."""
         return Client(self.daemon)
 
     @cached_property
     def terminal(self) -> Terminal:
-        """Where to write."""
+        """Return the output streams."""
         return Terminal()
 
 
-class Verbs(click.Group):
-    """Verbs by name; none is imported before it is needed, so that each starts fast."""
+class Commands(click.Group):
+    """Commands by name, imported on first use so that each starts fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All of them."""
-        return list(VERBS)
+        """Return all names."""
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """One of them."""
-        if cmd_name not in VERBS:
+        """Import a command; None if it is unknown."""
+        if cmd_name not in COMMANDS:
             return None
-        verb: click.Command = import_module(f"netscanctl.verbs.{cmd_name.replace('-', '_')}").command
-        return verb
+        command: click.Command = import_module(f"netscanctl.verbs.{cmd_name.replace('-', '_')}").command
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is named; a slip is told what was likely meant."""
+        """Return the command; for an unknown name, fail with a suggestion."""
         name = args[0]
-        if name not in VERBS and not name.startswith("-") and not ctx.resilient_parsing:
-            from difflib import get_close_matches  # only a slip pays for it
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            from difflib import get_close_matches  # slow to import, and only needed here
 
-            meant = get_close_matches(name.lower().replace("_", "-"), VERBS, 1)
-            what = f"did you mean {meant[0]}?" if meant else f"there are {', '.join(VERBS)}"
-            ctx.fail(f"no command is {clean(name)}: {what}")
+            similar = get_close_matches(name.lower().replace("_", "-"), COMMANDS, 1)
+            hint = f'did you mean "{similar[0]}"?' if similar else f"the commands are {', '.join(COMMANDS)}"
+            ctx.fail(f'unknown command "{clean(name)}"; {hint}')
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # click's own signature
-        """Run it: a failure is one line on stderr and an exit code; Ctrl-C and a closed pipe end quietly."""
+        """Run the command: one line on stderr and an exit code for a failure; silence for Ctrl-C or a closed pipe."""
         try:
             return super().invoke(ctx)
         except Failure as failure:
-            complain(failure)
+            print_failure(failure)
             sys.exit(failure.exit_code)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
-        except click.Abort:  # Ctrl-C at a question
+        except click.Abort:  # Ctrl-C at a prompt
             click.echo(err=True)
             sys.exit(INTERRUPTED)
-        except OSError as wrong:  # of stdout: what the network does is a Failure
-            # What is still buffered goes nowhere, also when the interpreter flushes at its end.
+        except OSError as error:  # from stdout: network errors are raised as Failure
+            # Discard buffered output; the interpreter flushes again on exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if isinstance(wrong, BrokenPipeError):
+            if isinstance(error, BrokenPipeError):
                 sys.exit(0)
-            complain(Failure(f"cannot write: {wrong.strerror or wrong}"))
+            print_failure(Failure(f"cannot write to stdout: {error.strerror or error}"))
             sys.exit(Failure.exit_code)
 
 
-@click.group(cls=Verbs, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--socket", metavar="PATH", help="The daemon's Unix socket. [env: NETSCANCTL_SOCKET]")
-@click.option("--url", metavar="URL", help="The daemon over TCP, as http://HOST:PORT. [env: NETSCANCTL_URL]")
-@click.option("--token-file", metavar="FILE", help="A file that holds a token, and nothing else.")
-@click.version_option(message=f"netscanctl {__version__} (protocol {PROTOCOL})", version=__version__)
+@click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--socket", metavar="PATH", help="Unix socket of the daemon. [env: NETSCANCTL_SOCKET]")
+@click.option("--url", metavar="URL", help="Connect over TCP, to http://HOST:PORT. [env: NETSCANCTL_URL]")
+@click.option("--token-file", metavar="FILE", help="File that contains only a token.")
+@click.version_option(
+    message=f"netscanctl {__version__} (protocol {PROTOCOL})", version=__version__, help="Print the version and exit."
+)
 @click.pass_context
 def cli(ctx: click.Context, socket: str | None, url: str | None, token_file: str | None) -> None:
-    """Which devices are on the local networks: ask netscand, and watch it.
+    """List and watch the devices on the local networks, as seen by netscand.
 
-    Exit codes: 0 done; 1 refused, or no such device, or more than one, or no target answered; 2 usage; 3 no daemon;
-    4 not permitted; 5 versions do not fit; 6 timed out.
+    Exit codes: 0 success; 1 refused, or DEVICE matches none or several, or no target answered; 2 usage error; 3 no
+    daemon; 4 not permitted; 5 incompatible versions; 6 timed out.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)
-    ctx.obj = Session(*chosen(socket, url), token_file)
+    ctx.obj = Session(*socket_or_url(socket, url), token_file)

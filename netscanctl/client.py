@@ -1,6 +1,6 @@
-"""One question, one answer: HTTP to the daemon with the standard library, over its Unix socket or TCP.
+"""HTTP client for the daemon: standard library only, over its Unix socket or TCP.
 
-What goes wrong is translated once, here, into a `Failure`: a line that says what to do, and its exit code.
+Errors are translated once, here, into a `Failure`: one line that says what to do, and an exit code.
 """
 
 import http.client
@@ -16,306 +16,313 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from netscanctl.starting import mend
+from netscanctl.starting import start_hint
 from netscand import __version__, protocol
 
 DEFAULT_SOCKET = "/run/netscand/netscand.sock"
-PATIENCE = 30.0
-"""Seconds for one answer; a daemon that needs more hangs."""
-PIECE = 64 * 1024
-"""Bytes of a large answer that are taken at a time."""
+TIMEOUT = 30.0
+"""Seconds for one answer; a daemon that needs longer hangs."""
+CHUNK = 64 * 1024
+"""Bytes of a large answer that are read at a time."""
 NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
-"""What OpenSSL makes of an answer in plain HTTP; its versions differ."""
+"""Errors of OpenSSL for an answer in plain HTTP; its versions differ."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 PATH_LIMIT = 107
-"""Bytes of a Unix socket's path (`sun_path` in unix(7), without its NUL)."""
+"""Bytes of the path of a Unix socket (`sun_path` in unix(7), without its NUL)."""
+
+JOIN_GROUP = "join the group netscan (as root: usermod -aG netscan USER; then log in again)"
 
 Answer = TypeVar("Answer")
 
 
 class Failure(Exception):
-    """Why a command ends: one line for a person, and `exit_code` for a program. This one: the daemon refused."""
+    """Error that ends a command: one line for people, `exit_code` for programs. The base class: the daemon refused."""
 
     exit_code = 1
 
-    def __init__(self, cause: str, mend: str = "") -> None:
-        super().__init__(f"{cause}: {mend}" if mend else cause)
+    def __init__(self, cause: str, hint: str = "") -> None:
+        super().__init__(f"{cause}; {hint}" if hint else cause)
         self.cause = cause
-        """Without the mend."""
+        """Message without the hint."""
 
 
 class Usage(Failure):
-    """An option that cannot be meant so."""
+    """Invalid option or argument."""
 
     exit_code = 2
 
 
 class NoDaemon(Failure):
-    """Nobody answers there."""
+    """No answer from a daemon."""
 
     exit_code = 3
 
 
 class NotPermitted(Failure):
-    """Neither this user nor this token may."""
+    """Permission missing for this user or token."""
 
     exit_code = 4
 
 
-class Misfit(Failure):
-    """The daemon speaks another protocol."""
+class Incompatible(Failure):
+    """Daemon with another version of the protocol."""
 
     exit_code = 5
 
 
 class TimedOut(Failure):
-    """It took longer than was allowed."""
+    """Timeout."""
 
     exit_code = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """Where the daemon is: its Unix socket, or with `url` (http or https, host and port) TCP."""
+    """Address of the daemon: its Unix socket, or TCP with `url` (http or https, host and port)."""
 
     socket: str = DEFAULT_SOCKET
     url: str | None = None
     token: str | None = field(default=None, repr=False)
 
     @property
-    def place(self) -> str:
-        """What to call it in a message."""
+    def address(self) -> str:
+        """Return the socket or URL, for messages."""
         return self.url or self.socket
 
     @property
     def origin(self) -> str:
-        """What paths are appended to; over the Unix socket the host is a mere form."""
+        """Return the URL prefix of requests; over the Unix socket the host name has no meaning."""
         return self.url or "http://localhost"
 
     @property
     def headers(self) -> dict[str, str]:
-        """Who we are; the token travels here and nowhere else (T18)."""
+        """Return the request headers; the token is sent here and nowhere else (T18)."""
         headers = {"User-Agent": f"netscanctl/{__version__}"}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         return headers
 
 
-def chosen(socket_path: str | None, url: str | None) -> tuple[str | None, str | None]:
-    """The socket and URL of the options, or where neither is given, of the environment. Raises Usage for both."""
+def socket_or_url(socket_path: str | None, url: str | None) -> tuple[str | None, str | None]:
+    """Return socket and URL from the options, else from the environment. Raises Usage if both are set."""
     if not socket_path and not url:
         socket_path, url = os.environ.get("NETSCANCTL_SOCKET"), os.environ.get("NETSCANCTL_URL")
     if socket_path and url:
-        raise Usage("a socket and a URL are given: expected one of them")
+        raise Usage("both a socket and a URL are given; use only one")
     return socket_path, url
 
 
 def find_daemon(socket_path: str | None, url: str | None, token_file: str | None) -> Daemon:
-    """The daemon that the global options name. Raises Usage, or NotPermitted for a token file we may not read."""
+    """Return the daemon for the global options. Raises Usage, or NotPermitted for an unreadable token file."""
     path = socket_path or DEFAULT_SOCKET
     if len(path.encode()) > PATH_LIMIT:
-        raise Usage(f"--socket: a Unix socket's path has at most {PATH_LIMIT} bytes")
-    return Daemon(path, _checked(url) if url else None, _token(Path(token_file)) if token_file else None)
+        raise Usage(f"--socket: the path has {len(path.encode())} bytes; a Unix socket allows at most {PATH_LIMIT}")
+    return Daemon(path, _check_url(url) if url else None, _read_token(Path(token_file)) if token_file else None)
 
 
-def _checked(url: str) -> str:
-    wanted = "--url: expected http://HOST:PORT or https://HOST:PORT"
+def _check_url(url: str) -> str:
+    expected = "--url: expected http://HOST:PORT or https://HOST:PORT"
     try:
         parts = urlsplit(url)
-        fits = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError as wrong:
-        raise Usage(f"{wanted} ({wrong})") from None
-    if not fits:
-        raise Usage(wanted)
+        valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError as error:
+        raise Usage(f"{expected} ({error})") from None
+    if not valid:
+        raise Usage(expected)
     if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise Usage(f"{wanted} and nothing more (a token belongs into the file of --token-file)")
+        raise Usage(f"{expected} and nothing else; pass a token with --token-file")
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def _token(path: Path) -> str:
+def _read_token(path: Path) -> str:
     try:
         token = path.read_bytes().strip()
     except PermissionError:
-        raise NotPermitted(f"--token-file: you may not read {path}") from None
-    except OSError as wrong:
-        raise Usage(f"--token-file: {path}: {wrong.strerror}") from None
+        raise NotPermitted(f"--token-file: no permission to read {path}") from None
+    except OSError as error:
+        raise Usage(f"--token-file: {path}: {error.strerror}") from None
     if not token or not token.isascii() or any(byte <= 32 or byte == 127 for byte in token):
-        raise Usage(f"--token-file: {path}: expected the token alone, in one line")
+        raise Usage(f"--token-file: {path}: expected only a token, on one line")
     return token.decode()
 
 
 class Client:
-    """Asks the daemon over one connection that is kept until `close`."""
+    """HTTP client with one connection, which stays open until `close`."""
 
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
         self._connection = _connection(daemon)
-        self._fits = False
+        self._checked = False
 
     def get(self, path: str, query: Mapping[str, str] | None = None) -> bytes:
-        """The body of the answer to GET. Raises Failure."""
+        """Send GET; return the body of the answer. Raises Failure."""
         self._check()
-        return self._ask("GET", f"{path}?{urlencode(query)}" if query else path, None, PATIENCE)
+        return self._request("GET", f"{path}?{urlencode(query)}" if query else path)
 
-    def post(self, path: str, body: bytes, *, patience: float | None = PATIENCE) -> bytes:
-        """The body of the answer to POST; `patience` in seconds, None for ever. Raises Failure."""
+    def post(self, path: str, body: bytes, *, timeout: float | None = TIMEOUT) -> bytes:
+        """Send POST; return the body of the answer; `timeout` in seconds, None for no limit. Raises Failure."""
         self._check()
-        return self._ask("POST", path, body, patience)
+        return self._request("POST", path, body, timeout)
 
     def patch(self, path: str, body: bytes) -> bytes:
-        """The body of the answer to PATCH. Raises Failure."""
+        """Send PATCH; return the body of the answer. Raises Failure."""
         self._check()
-        return self._ask("PATCH", path, body, PATIENCE)
+        return self._request("PATCH", path, body)
 
     def delete(self, path: str) -> bytes:
-        """The body of the answer to DELETE, which may be empty. Raises Failure."""
+        """Send DELETE; return the body of the answer, which may be empty. Raises Failure."""
         self._check()
-        return self._ask("DELETE", path, None, PATIENCE)
+        return self._request("DELETE", path)
 
-    def fetch(self, path: str, take: Callable[[bytes], object], *, patience: float = PATIENCE) -> None:
-        """Give the body of the answer to GET to `take`, piece by piece. Raises Failure, and what `take` raises."""
+    def fetch(self, path: str, write: Callable[[bytes], object], *, timeout: float = TIMEOUT) -> None:
+        """Send GET; pass the body to `write` in chunks. Raises Failure, and the exceptions of `write`."""
         self._check()
-        answer = self._send("GET", path, None, patience)
+        answer = self._send("GET", path, None, timeout)
         while True:
-            with self._talking():
-                piece = answer.read(PIECE)
-            if not piece:
+            with self._translate_errors():
+                chunk = answer.read(CHUNK)
+            if not chunk:
                 break
-            take(piece)
-        if answer.length:  # http.client takes an end that comes too soon for the end
-            raise self._gone()
+            write(chunk)
+        if answer.length:  # http.client does not report a truncated body here
+            raise self._disconnected()
 
     def read(self, answer: bytes, kind: type[Answer]) -> Answer:
-        """The answer as a struct. Raises Misfit."""
+        """Decode an answer. Raises Incompatible."""
         try:
             return msgspec.json.decode(answer, type=kind)
-        except msgspec.DecodeError as wrong:
-            raise Misfit(f"the daemon at {self.daemon.place} answers what netscanctl cannot read: {wrong}") from None
+        except msgspec.DecodeError as error:
+            raise invalid_message(self.daemon, error) from None
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def _check(self) -> None:
-        """Before the first question: an answer of another protocol may be read well, and be wrong."""
-        if not self._fits:
-            told = self._ask("GET", "/api/status", None, PATIENCE)
+        """Check the protocol before the first request: an answer of another version may decode, and be wrong."""
+        if not self._checked:
+            status = self._request("GET", "/api/status")
             try:
-                fitting(self.daemon, msgspec.json.decode(told, type=Spoken))
+                check_protocol(self.daemon, msgspec.json.decode(status, type=Versions))
             except msgspec.DecodeError:
-                raise stranger(self.daemon) from None
-            self._fits = True
+                raise not_netscand(self.daemon) from None
+            self._checked = True
 
-    def _ask(self, method: str, target: str, body: bytes | None, patience: float | None) -> bytes:
-        answer = self._send(method, target, body, patience)
-        with self._talking():
+    def _request(self, method: str, target: str, body: bytes | None = None, timeout: float | None = TIMEOUT) -> bytes:
+        answer = self._send(method, target, body, timeout)
+        with self._translate_errors():
             return answer.read()
 
-    def _send(self, method: str, target: str, body: bytes | None, patience: float | None) -> http.client.HTTPResponse:
-        """The answer, its body not read yet. Raises Failure."""
+    def _send(self, method: str, target: str, body: bytes | None, timeout: float | None) -> http.client.HTTPResponse:
+        """Send a request; return the answer before its body is read. Raises Failure."""
         connection = self._connection
-        connection.timeout = patience
+        connection.timeout = timeout
         if connection.sock is not None:
-            connection.sock.settimeout(patience)
+            connection.sock.settimeout(timeout)
         headers = self.daemon.headers
         if body is not None:
             headers["Content-Type"] = "application/json"
-        with self._talking():
+        with self._translate_errors():
             connection.request(method, target, body, headers)
             answer = connection.getresponse()
             content = answer.read() if answer.status >= 400 else b""
         if answer.status >= 400:
-            raise refused(self.daemon, answer.status, content)
+            raise http_failure(self.daemon, answer.status, content)
         return answer
 
     @contextmanager
-    def _talking(self) -> Iterator[None]:
-        """What goes wrong on the way, as Failure."""
+    def _translate_errors(self) -> Iterator[None]:
+        """Raise errors of the connection as Failure."""
         try:
             yield
         except (http.client.RemoteDisconnected, http.client.IncompleteRead, ConnectionResetError, BrokenPipeError):
-            raise self._gone() from None
+            raise self._disconnected() from None
         except http.client.HTTPException:
-            raise stranger(self.daemon) from None
-        except OSError as wrong:
-            raise unreachable(self.daemon, wrong) from None
+            raise not_netscand(self.daemon) from None
+        except OSError as error:
+            raise connection_failure(self.daemon, error) from None
 
-    def _gone(self) -> Failure:
-        tls = "" if self._fits else or_tls(self.daemon)
-        return NoDaemon(f"the daemon at {self.daemon.place} went away before it answered{tls}")
+    def _disconnected(self) -> Failure:
+        hint = "" if self._checked else https_hint(self.daemon)
+        return NoDaemon(f"the daemon at {self.daemon.address} closed the connection before it answered", hint)
 
 
-class Spoken(msgspec.Struct):
-    """What of a status every version can read."""
+class Versions(msgspec.Struct):
+    """Part of a status that every version can decode."""
 
     protocol: int
     version: str
 
 
-def fitting(daemon: Daemon, spoken: Spoken | protocol.InitialState | protocol.Resumed) -> None:
-    """Raises Misfit where the daemon speaks another protocol than this netscanctl."""
-    if spoken.protocol != protocol.PROTOCOL:
-        older = "netscand" if spoken.protocol < protocol.PROTOCOL else "netscanctl"
-        raise Misfit(
-            f"versions do not fit: netscand {spoken.version} at {daemon.place} speaks protocol {spoken.protocol}, "
-            f"netscanctl {__version__} speaks {protocol.PROTOCOL}: upgrade {older}"
+def check_protocol(daemon: Daemon, versions: Versions | protocol.InitialState | protocol.Resumed) -> None:
+    """Raise Incompatible if the daemon uses another protocol than this netscanctl."""
+    if versions.protocol != protocol.PROTOCOL:
+        older = "netscand" if versions.protocol < protocol.PROTOCOL else "netscanctl"
+        raise Incompatible(
+            f"incompatible versions: netscand {versions.version} at {daemon.address} uses protocol "
+            f"{versions.protocol}, netscanctl {__version__} uses {protocol.PROTOCOL}",
+            f"upgrade {older}",
         )
 
 
-def unreachable(daemon: Daemon, wrong: OSError) -> Failure:
-    """Why no connection came about, and what would help."""
-    if isinstance(wrong, TimeoutError):
-        return TimedOut(f"the daemon at {daemon.place} did not answer in time")
+def invalid_message(daemon: Daemon, error: msgspec.DecodeError) -> Failure:
+    """Return the failure for a message that does not decode."""
+    return Incompatible(
+        f"invalid message from the daemon at {daemon.address} ({error})",
+        "install netscand and netscanctl of one version",
+    )
+
+
+def connection_failure(daemon: Daemon, error: OSError) -> Failure:
+    """Return the failure for a connection that could not be made."""
+    if isinstance(error, TimeoutError):
+        return TimedOut(f"the daemon at {daemon.address} did not answer in time")
     if daemon.url:
-        if isinstance(wrong, ssl.SSLError) and wrong.reason in NO_TLS:
-            return NoDaemon(f"what answers at {daemon.url} speaks no TLS: use http://{urlsplit(daemon.url).netloc}")
-        why = "connection refused" if isinstance(wrong, ConnectionRefusedError) else _reason(wrong)
-        here = urlsplit(daemon.url).hostname in LOOPBACK
-        start = mend() if here else "start it with: systemctl start netscand"
-        return NoDaemon(f"netscand does not answer at {daemon.url} ({why})", f"{start}, or see [listen] tcp there")
-    if isinstance(wrong, PermissionError):
-        return NotPermitted(
-            f"you may not use {daemon.socket}: ask for membership of the group netscan "
-            "(usermod -aG netscan USER, then log in anew)"
-        )
-    if isinstance(wrong, FileNotFoundError):
-        return NoDaemon(f"netscand is not running (no socket {daemon.socket})", mend())
-    if isinstance(wrong, ConnectionRefusedError):
-        return NoDaemon(f"netscand is not running (nobody listens on the socket {daemon.socket})", mend())
-    return NoDaemon(f"netscand cannot be reached at {daemon.socket} ({_reason(wrong)})", mend())
+        if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
+            return NoDaemon(f"the server at {daemon.url} does not use TLS", f"use http://{urlsplit(daemon.url).netloc}")
+        reason = "connection refused" if isinstance(error, ConnectionRefusedError) else _reason(error)
+        is_local = urlsplit(daemon.url).hostname in LOOPBACK
+        start = start_hint() if is_local else "to start it: systemctl start netscand"
+        return NoDaemon(f"netscand does not answer at {daemon.url} ({reason})", f"{start}; or check its [listen] tcp")
+    if isinstance(error, PermissionError):
+        return NotPermitted(f"no permission to use {daemon.socket}", JOIN_GROUP)
+    if isinstance(error, FileNotFoundError):
+        return NoDaemon(f"netscand is not running (no socket {daemon.socket})", start_hint())
+    if isinstance(error, ConnectionRefusedError):
+        return NoDaemon(f"netscand is not running (nothing listens on the socket {daemon.socket})", start_hint())
+    return NoDaemon(f"cannot connect to netscand at {daemon.socket} ({_reason(error)})", start_hint())
 
 
-def or_tls(daemon: Daemon) -> str:
-    """What to try where a question in plain HTTP over TCP got no answer."""
+def https_hint(daemon: Daemon) -> str:
+    """Return the URL to try if a request in plain HTTP over TCP got no answer."""
     plain = daemon.url is not None and daemon.url.startswith("http://")
-    return f"; if it speaks TLS, use https://{urlsplit(daemon.url or '').netloc}" if plain else ""
+    return f"if it uses TLS, try https://{urlsplit(daemon.url or '').netloc}" if plain else ""
 
 
-def _reason(wrong: OSError) -> str:
-    return str(wrong.strerror or wrong)
+def _reason(error: OSError) -> str:
+    return str(error.strerror or error)
 
 
-def stranger(daemon: Daemon) -> Failure:
-    """What answers there is no netscand."""
-    return NoDaemon(f"what answers at {daemon.place} is not netscand")
+def not_netscand(daemon: Daemon) -> Failure:
+    """Return the failure for an answer of another server."""
+    return NoDaemon(f"the server at {daemon.address} is not netscand", "check --socket or --url")
 
 
-def refused(daemon: Daemon, status: int, content: bytes = b"") -> Failure:
-    """The failure that an HTTP status above 399 stands for; `content` is the answer's body, where there is one."""
+def http_failure(daemon: Daemon, status: int, content: bytes = b"") -> Failure:
+    """Return the failure for an HTTP status above 399; `content` is the body of the answer."""
     try:
         message = msgspec.json.decode(content, type=protocol.ErrorAnswer).error.message
     except msgspec.DecodeError:
         message = ""
     if status == 401:
-        wish = "the token of --token-file is not accepted" if daemon.token else "a token is needed: --token-file FILE"
-        return NotPermitted(f"{message or 'not permitted'}: {wish}")
+        hint = "the token in --token-file is not accepted" if daemon.token else "send a token: --token-file FILE"
+        return NotPermitted(message or "not permitted", hint)
     if status == 403:
-        group = "ask for membership of the group netscan (usermod -aG netscan USER, then log in anew), or use"
-        there = "use --socket on the daemon's own host, or a token of that role:"
-        return NotPermitted(f"{message or 'not permitted'}: {there if daemon.url else group} --token-file FILE")
+        hint = "use --socket on the daemon's host" if daemon.url else JOIN_GROUP
+        return NotPermitted(message or "not permitted", f"{hint}, or send a token with that role: --token-file FILE")
     if not message and (status == 404 or status not in protocol.ERROR_STATUS.values()):
-        return stranger(daemon)
-    return Failure(message or f"the daemon at {daemon.place} refused ({http.client.responses[status]})")
+        return not_netscand(daemon)
+    return Failure(message or f"the daemon at {daemon.address} refused the request ({http.client.responses[status]})")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -340,10 +347,10 @@ def _connection(daemon: Daemon) -> http.client.HTTPConnection:
 
 
 def device_path(mac: str) -> str:
-    """The path of one device."""
+    """Return the API path of a device."""
     return f"/api/devices/{quote(mac)}"
 
 
-def scan_wish(targets: Sequence[str]) -> bytes:
-    """The body that wishes for a scan."""
+def scan_request(targets: Sequence[str]) -> bytes:
+    """Return the body of a scan request."""
     return protocol.encode(protocol.ScanWish(targets=list(targets)))

@@ -1,4 +1,4 @@
-"""How long: seconds, or with a unit, as people type it: `90`, `90s`, `30m`, `1.5 h`, `3d`, `1w`. Pure."""
+"""Durations on the command line: seconds, or with a unit: `90`, `90s`, `30m`, `1.5 h`, `3d`, `1w`. Pure."""
 
 import re
 from collections.abc import Callable
@@ -12,26 +12,26 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|m|h|d|w|)")
 Callback = Callable[[click.Context, click.Parameter, str | None], float | None]
 
 
-def seconds_in(text: str) -> float | None:
-    """Seconds; None where the text is no duration."""
+def parse_seconds(text: str) -> float | None:
+    """Return the seconds; None if the text is not a duration."""
     found = _DURATION.fullmatch(text.strip())
     return float(found[1]) * UNITS[found[2]] if found else None
 
 
-def duration(least: float, most: float = 0.0, word: str = "") -> Callback:
-    """What reads an option: seconds from `least` to `most` (0: any number); None where it is `word`, or not given.
+def duration(minimum: float, maximum: float = 0.0, keyword: str = "") -> Callback:
+    """Return a click callback for seconds from `minimum` to `maximum` (0: no limit).
 
-    The callback raises BadParameter.
+    The callback returns None for `keyword` or a missing option, and raises BadParameter.
     """
-    bounds = f"{least:g} to {most:g} seconds" if most else f"at least {least:g} seconds"
-    expected = f"expected {bounds}, also with a unit (90s, 30m, 2h)" + (f", or {word}" if word else "")
+    bounds = f"{minimum:g} to {maximum:g} seconds" if maximum else f"at least {minimum:g} seconds"
+    expected = f"expected {bounds}, optionally with a unit (90s, 30m, 2h)" + (f', or "{keyword}"' if keyword else "")
 
-    def read(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
-        if text is None or (word and text == word):
+    def parse(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+        if text is None or (keyword and text == keyword):
             return None
-        seconds = seconds_in(text)
-        if seconds is None or seconds < least or (most and seconds > most):
-            raise click.BadParameter(f"{text}: {expected}")
+        seconds = parse_seconds(text)
+        if seconds is None or seconds < minimum or (maximum and seconds > maximum):
+            raise click.BadParameter(f'"{text}": {expected}')
         return seconds
 
-    return read
+    return parse

@@ -1,4 +1,4 @@
-"""What `netscanctl doctor` finds: one thing that the daemon needs, how it is, and how it is mended."""
+"""Results of the checks of `netscanctl doctor`."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -10,59 +10,59 @@ from netscanctl.text import SENTENCE_LIMIT, clean
 
 Verdict = Literal["ok", "warning", "failed", "unknown"]
 
-MEANING = {"ok": "ok", "warning": "degraded", "failed": "-", "unknown": "unknown"}
-"""Verdict → what render.COLOURS knows."""
+COLOUR_KEYS = {"ok": "ok", "warning": "degraded", "failed": "-", "unknown": "unknown"}
+"""Verdict → key of render.COLOURS."""
 
 
-class Finding(Struct, kw_only=True):
-    """`unknown`: it could not be looked at; `mend` then says how it can."""
+class Finding(Struct, kw_only=True, rename={"hint": "mend"}):
+    """Result of one check; `unknown` if the check was not possible. `hint` says what to do."""
 
     check: str
     verdict: Verdict
     found: str
-    mend: str | None = None
+    hint: str | None = None
 
 
 class Findings(Struct, kw_only=True):
-    """All of them: `ok` where nothing failed."""
+    """Output of `doctor --json`; `ok` unless a check failed."""
 
     ok: bool
     checks: list[Finding]
 
 
-def good(check: str, found: str, mend: str | None = None) -> Finding:
-    """It is as it should be."""
-    return Finding(check=check, verdict="ok", found=found, mend=mend)
+def ok(check: str, found: str, hint: str | None = None) -> Finding:
+    """Return the result of a check that passed."""
+    return Finding(check=check, verdict="ok", found=found, hint=hint)
 
 
-def odd(check: str, found: str, mend: str | None = None) -> Finding:
-    """The daemon works, but not as well as it could."""
-    return Finding(check=check, verdict="warning", found=found, mend=mend)
+def warning(check: str, found: str, hint: str | None = None) -> Finding:
+    """Return the result for a daemon that works, with restrictions."""
+    return Finding(check=check, verdict="warning", found=found, hint=hint)
 
 
-def bad(check: str, found: str, mend: str) -> Finding:
-    """The daemon cannot work so."""
-    return Finding(check=check, verdict="failed", found=found, mend=mend)
+def failed(check: str, found: str, hint: str) -> Finding:
+    """Return the result for a daemon that cannot work."""
+    return Finding(check=check, verdict="failed", found=found, hint=hint)
 
 
-def unseen(check: str, found: str, mend: str | None = None) -> Finding:
-    """It could not be looked at."""
-    return Finding(check=check, verdict="unknown", found=found, mend=mend)
+def unknown(check: str, found: str, hint: str | None = None) -> Finding:
+    """Return the result of a check that was not possible."""
+    return Finding(check=check, verdict="unknown", found=found, hint=hint)
 
 
-def collected(found: Iterable[Finding]) -> Findings:
-    """All of them."""
+def collect(found: Iterable[Finding]) -> Findings:
+    """Run the checks; return all results."""
     checks = list(found)
     return Findings(ok=all(one.verdict != "failed" for one in checks), checks=checks)
 
 
-def written(checks: Sequence[Finding], paint: Paint) -> str:
-    """One line a finding, and a second one for its mend."""
-    wide = max(len(one.check) for one in checks)
+def format_findings(checks: Sequence[Finding], paint: Paint) -> str:
+    """Return one line per result, and a second one for its hint."""
+    widest = max(len(one.check) for one in checks)
     lines = []
     for one in checks:
-        verdict = paint(f"{one.verdict:<7}", MEANING[one.verdict])
-        lines.append(f"{verdict}  {one.check:<{wide}}  {clean(one.found, SENTENCE_LIMIT)}")
-        if one.mend:
-            lines.append(f"{'':<7}  {'':<{wide}}  → {clean(one.mend, SENTENCE_LIMIT)}")
+        verdict = paint(f"{one.verdict:<7}", COLOUR_KEYS[one.verdict])
+        lines.append(f"{verdict}  {one.check:<{widest}}  {clean(one.found, SENTENCE_LIMIT)}")
+        if one.hint:
+            lines.append(f"{'':<7}  {'':<{widest}}  → {clean(one.hint, SENTENCE_LIMIT)}")
     return "\n".join(lines) + "\n"

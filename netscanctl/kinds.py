@@ -1,4 +1,4 @@
-"""`--kind`: which kinds of events, with commas between them, or repeated."""
+"""Option `--kind`: kinds of events, comma-separated or repeated."""
 
 from collections.abc import Callable
 from typing import TypeVar, get_args
@@ -11,19 +11,19 @@ F = TypeVar("F", bound=Callable[..., object])
 KINDS: tuple[str, ...] = get_args(EventKind)
 
 
-def kind_option(what: str) -> Callable[[F], F]:
-    """Give a command `--kind`, by which it tells only some of `what`, as its argument `kinds`."""
-    said = f"Only {what} of this kind (online, offline, discovered, …); several with commas, or repeated."
-    return click.option("--kind", "kinds", metavar="KIND", multiple=True, callback=_read, shell_complete=_complete,
-                        help=said)  # fmt: skip
+def kind_option(noun: str) -> Callable[[F], F]:
+    """Add `--kind` to a command, as its argument `kinds`; `noun` is used in the help."""
+    text = f"Only {noun} of this kind (online, offline, discovered, …); comma-separated or repeated for several."
+    return click.option("--kind", "kinds", metavar="KIND", multiple=True, callback=_parse, shell_complete=_complete,
+                        help=text)  # fmt: skip
 
 
-def _read(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
-    """Each once, in the order given. Raises BadParameter."""
-    kinds = tuple(dict.fromkeys(kind.strip() for text in given for kind in text.split(",")))
+def _parse(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return each kind once, in the given order. Raises BadParameter."""
+    kinds = tuple(dict.fromkeys(kind.strip() for value in values for kind in value.split(",")))
     for kind in kinds:
         if kind not in KINDS:
-            raise click.BadParameter(f"'{kind}' is none of {', '.join(KINDS)}")
+            raise click.BadParameter(f'unknown kind "{kind}"; expected {", ".join(KINDS)}')
     return kinds
 
 

@@ -1,8 +1,10 @@
-"""What a watcher knows, folded from the stream: messages in, changes worth telling out. No socket, no clock.
+"""State of the devices and networks, built from the stream: messages in, events to show out. No socket, no clock.
 
-Two things make it more than a dictionary. A network that goes up, down or silent puts its devices in doubt without an
-event for each, and a device that leaves the doubt as it entered it is no news. And a fresh snapshot after a lost
-connection is compared with what was shown, so that only the differences are told.
+Two rules make this more than a dictionary:
+
+- A network that goes up, down or silent sets its devices to `unknown` without an event for each of them. A device that
+  returns to its earlier status is not shown.
+- A new snapshot after a lost connection is compared with the earlier state, and only the differences are shown.
 """
 
 from netscand.protocol import (
@@ -16,187 +18,191 @@ from netscand.protocol import (
     ServerMessage,
 )  # fmt: skip
 
-DOUBT = {"network_up", "network_down", "network_silent"}
-"""Events of a network that set those of its devices to `unknown` that were online, and are on no other network."""
-STATES = {"network_up": "up", "network_down": "down", "network_silent": "silent", "network_recovered": "up"}
-KINDS = {"up": "network_up", "down": "network_down", "silent": "network_silent"}
-"""The event that leads to a state."""
-VERDICTS = {"discovered", "online", "offline"}
-WORDS = ("label", "known", "notes")
-"""What the user knows of a device."""
+UNCERTAIN = {"network_up", "network_down", "network_silent"}
+"""Events of a network that set its online devices to `unknown`, unless they are on another network too."""
+STATE_AFTER = {"network_up": "up", "network_down": "down", "network_silent": "silent", "network_recovered": "up"}
+KIND_FOR_STATE = {"up": "network_up", "down": "network_down", "silent": "network_silent"}
+"""State of a network → event that leads to it."""
+STATUS_KINDS = {"discovered", "online", "offline"}
+ANNOTATIONS = ("label", "known", "notes")
+"""Fields of a device that users set."""
 
 
 class Picture:
-    """The devices and networks as this client was told of them."""
+    """Devices and networks as received from the daemon."""
 
     def __init__(self) -> None:
         self.devices: dict[str, Device] = {}
         """By MAC."""
         self.networks: dict[str, Network] = {}
         """By id."""
-        self.whole = False
-        """A snapshot arrived to its end, or a stream was resumed."""
-        self._before: dict[str, str] = {}
-        """MAC → presence before the doubt it is in."""
+        self.complete = False
+        """A whole snapshot was received, or the stream was resumed."""
+        self._status_before: dict[str, str] = {}
+        """MAC → status before the device became `unknown`."""
         self._missing: set[str] = set()
-        """MACs that a fresh snapshot did not name, while its daemon has yet to look for them."""
-        self._parts: list[Device] | None = None
+        """MACs that are not in the last snapshot; a daemon that just started may not have scanned for them yet."""
+        self._snapshot: list[Device] | None = None
+        """Devices of an incomplete snapshot."""
 
-    def hear(self, message: ServerMessage | None) -> list[Event]:
-        """Fold one message in; return what is worth telling, in order."""
+    def on_message(self, message: ServerMessage | None) -> list[Event]:
+        """Apply one message; return the events to show, in order."""
         match message:
             case InitialState():
-                self._parts = list(message.devices)
-                told = self._networks_now(message.networks)
-                return told if message.more else told + self._snapshot()
-            case Devices() if self._parts is not None:
-                self._parts += message.devices
-                return [] if message.more else self._snapshot()
+                self._snapshot = list(message.devices)
+                events = self._replace_networks(message.networks)
+                return events if message.more else events + self._apply_snapshot()
+            case Devices() if self._snapshot is not None:
+                self._snapshot += message.devices
+                return [] if message.more else self._apply_snapshot()
             case Resumed():
-                # What happened to the networks meanwhile follows as events.
-                self._parts, self.whole = None, True
+                # The daemon sends the changes of the networks since the cursor as events.
+                self._snapshot, self.complete = None, True
                 self.networks = {network.id: network for network in message.networks}
             case Event():
-                return self._event(message)
+                return self._on_event(message)
             case ScanUpdate():
-                return self._scanned(message)
+                return self._on_scan(message)
         return []
 
     # ---- events
 
-    def _event(self, event: Event) -> list[Event]:
-        if event.network in self.networks and event.kind in STATES:
-            self.networks[event.network].state = STATES[event.kind]
-        if event.network and event.kind in DOUBT:
-            self._doubt(event.network, event.kind)
+    def _on_event(self, event: Event) -> list[Event]:
+        if event.network in self.networks and event.kind in STATE_AFTER:
+            self.networks[event.network].state = STATE_AFTER[event.kind]
+        if event.network and event.kind in UNCERTAIN:
+            self._mark_network_unknown(event.network, event.kind)
         device = event.device
         if device is None:
             return [event]
         known = self.devices.get(device.mac)
         if event.kind == "forgotten":
-            self._drop(device.mac)
+            self._remove(device.mac)
             return [event]
         self.devices[device.mac] = device
         self._missing.discard(device.mac)
-        if event.kind not in VERDICTS:
+        if event.kind not in STATUS_KINDS:
             return [event]
-        shown = self._before.pop(device.mac, known.status if known else None)
-        doubted = (known and known.status == "unknown") or (event.previous or {}).get("status") == "unknown"
-        return [] if doubted and shown == device.status else [event]
+        shown = self._status_before.pop(device.mac, known.status if known else None)
+        was_unknown = (known and known.status == "unknown") or (event.previous or {}).get("status") == "unknown"
+        return [] if was_unknown and shown == device.status else [event]
 
-    def _doubt(self, network: str, kind: str) -> None:
+    def _mark_network_unknown(self, network: str, kind: str) -> None:
         for device in self.devices.values():
-            held = {address.network for address in device.addresses}
-            if network not in held:
+            networks = {address.network for address in device.addresses}
+            if network not in networks:
                 continue
             if "self" in device.kinds and kind == "network_up":
-                device.status = "online"  # this host needs nobody's verdict (DESIGN section 3)
-            elif device.status == "online" and not any(self._up(other) for other in held - {network}):
-                self._unsure(device)
+                device.status = "online"  # this host is online without a scan
+            elif device.status == "online" and not any(self._is_up(other) for other in networks - {network}):
+                self._mark_unknown(device)
 
-    def _up(self, network: str) -> bool:
+    def _is_up(self, network: str) -> bool:
         return network in self.networks and self.networks[network].state == "up"
 
-    def _unsure(self, device: Device) -> None:
+    def _mark_unknown(self, device: Device) -> None:
         if device.status != "unknown":
-            self._before[device.mac] = device.status
+            self._status_before[device.mac] = device.status
             device.status = "unknown"
 
-    def _drop(self, mac: str) -> None:
+    def _remove(self, mac: str) -> None:
         self.devices.pop(mac, None)
-        self._before.pop(mac, None)
+        self._status_before.pop(mac, None)
         self._missing.discard(mac)
 
-    # ---- snapshots
+    # ---- snapshots and scans
 
-    def _networks_now(self, networks: list[Network]) -> list[Event]:
-        was, self.networks = self.networks, {network.id: network for network in networks}
-        if not self.whole:
+    def _replace_networks(self, networks: list[Network]) -> list[Event]:
+        before, self.networks = self.networks, {network.id: network for network in networks}
+        if not self.complete:
             return []
-        told = [
-            Event(cursor="", kind=kind, at="", network=now.id, reason=now.why)
-            for now in networks
-            if (kind := _became(was.get(now.id), now)) is not None
+        events = [
+            Event(cursor="", kind=kind, at="", network=network.id, reason=network.why)
+            for network in networks
+            if (kind := _network_event(before.get(network.id), network)) is not None
         ]
-        gone = [id_ for id_, network in was.items() if id_ not in self.networks and network.state == "up"]
-        return told + [Event(cursor="", kind="network_down", at="", network=id_, reason="it is gone") for id_ in gone]
+        removed = [id_ for id_, network in before.items() if id_ not in self.networks and network.state == "up"]
+        return events + [
+            Event(cursor="", kind="network_down", at="", network=id_, reason="no longer in the list") for id_ in removed
+        ]
 
-    def _snapshot(self) -> list[Event]:
-        """Take the collected snapshot; what differs from what was shown, where something was."""
-        fresh, self._parts = {device.mac: device for device in self._parts or ()}, None
-        if not self.whole:
-            self.whole, self.devices = True, fresh
+    def _apply_snapshot(self) -> list[Event]:
+        """Replace the state by the collected snapshot; return the differences, if there was a state before."""
+        devices, self._snapshot = self._snapshot or [], None
+        if not self.complete:
+            self.complete, self.devices = True, {device.mac: device for device in devices}
             return []
-        told: list[Event] = []
-        for mac, now in fresh.items():
-            was = self.devices.get(mac)
-            self._missing.discard(mac)
-            told += self._appeared(now) if was is None else self._differences(was, now)
-            self.devices[mac] = now
-        for mac in self.devices.keys() - fresh.keys():
+        events = self._update(devices)
+        for mac in self.devices.keys() - {device.mac for device in devices}:
             self._missing.add(mac)
-            self._unsure(self.devices[mac])
-        return told + self._gone()
+            self._mark_unknown(self.devices[mac])
+        return events + self._remove_missing()
 
-    def _appeared(self, now: Device) -> list[Event]:
-        return [] if now.status == "unknown" else [_told(now.status, now.status_since, now)]
-
-    def _differences(self, was: Device, now: Device) -> list[Event]:
-        told = []
-        shown = self._before.get(now.mac, was.status)
-        if now.status == "unknown":
-            self._before[now.mac] = shown
-        else:
-            self._before.pop(now.mac, None)
-            if now.status != shown:
-                told.append(_told(now.status, now.status_since, now, previous={"status": was.status}))
-        held, holds = {address.ip for address in was.addresses}, {address.ip: address for address in now.addresses}
-        told += [
-            _told("address_added", holds[ip].first_seen, now, address=ip, network=holds[ip].network)
-            for ip in holds
-            if ip not in held
-        ]
-        told += [_told("address_removed", "", now, address=ip) for ip in sorted(held - holds.keys())]
-        if was.hostname != now.hostname:
-            told.append(_told("renamed", "", now, previous={"hostname": was.hostname}))
-        words = {key: getattr(was, key) for key in WORDS if getattr(was, key) != getattr(now, key)}
-        if words:
-            told.append(_told("labelled", "", now, previous=words))
-        return told
-
-    def _scanned(self, update: ScanUpdate) -> list[Event]:
+    def _on_scan(self, update: ScanUpdate) -> list[Event]:
         for network in update.networks:
             if network in self.networks:
                 self.networks[network].last_scan = update.finished_at
-        told = []
-        for now in update.devices:
-            was = self.devices.get(now.mac)
-            self._missing.discard(now.mac)
-            told += self._appeared(now) if was is None else self._differences(was, now)
-            self.devices[now.mac] = now
-        return told + self._gone()
+        return self._update(update.devices) + self._remove_missing()
 
-    def _gone(self) -> list[Event]:
-        """Who is missing though the daemon has looked: a daemon that just started knows nobody yet."""
-        gone = [mac for mac in self._missing if self._looked_for(self.devices[mac])]
-        told = [_told("forgotten", "", self.devices[mac], reason="no longer in the list") for mac in sorted(gone)]
-        for mac in gone:
-            self._drop(mac)
-        return told
+    def _update(self, devices: list[Device]) -> list[Event]:
+        """Store the devices; return the differences."""
+        events: list[Event] = []
+        for device in devices:
+            before = self.devices.get(device.mac)
+            self._missing.discard(device.mac)
+            if before is not None:
+                events += self._differences(before, device)
+            elif device.status != "unknown":
+                events.append(_event(device.status, device.status_since, device))
+            self.devices[device.mac] = device
+        return events
 
-    def _looked_for(self, device: Device) -> bool:
+    def _differences(self, before: Device, now: Device) -> list[Event]:
+        events = []
+        shown = self._status_before.get(now.mac, before.status)
+        if now.status == "unknown":
+            self._status_before[now.mac] = shown
+        else:
+            self._status_before.pop(now.mac, None)
+            if now.status != shown:
+                events.append(_event(now.status, now.status_since, now, previous={"status": before.status}))
+        old, new = {address.ip for address in before.addresses}, {address.ip: address for address in now.addresses}
+        events += [
+            _event("address_added", address.first_seen, now, address=ip, network=address.network)
+            for ip, address in new.items()
+            if ip not in old
+        ]
+        events += [_event("address_removed", "", now, address=ip) for ip in sorted(old - new.keys())]
+        if before.hostname != now.hostname:
+            events.append(_event("renamed", "", now, previous={"hostname": before.hostname}))
+        annotations = {key: getattr(before, key) for key in ANNOTATIONS if getattr(before, key) != getattr(now, key)}
+        if annotations:
+            events.append(_event("labelled", "", now, previous=annotations))
+        return events
+
+    def _remove_missing(self) -> list[Event]:
+        """Remove missing devices once the daemon has scanned for them: right after its start it knows no devices."""
+        removed = sorted(mac for mac in self._missing if self._was_scanned_for(self.devices[mac]))
+        events = [_event("forgotten", "", self.devices[mac], reason="no longer in the list") for mac in removed]
+        for mac in removed:
+            self._remove(mac)
+        return events
+
+    def _was_scanned_for(self, device: Device) -> bool:
         networks = [self.networks.get(address.network) for address in device.addresses]
         return all(network is None or network.last_scan is not None for network in networks)
 
 
-def _became(was: Network | None, now: Network) -> str | None:
-    """The event that leads from one state of a network to the other."""
-    if was is not None and was.state == now.state:
+def _network_event(before: Network | None, now: Network) -> str | None:
+    """Return the kind of event that leads from one state of a network to the other."""
+    if before is not None and before.state == now.state:
         return None
-    return "network_recovered" if was and was.state == "silent" and now.state == "up" else KINDS.get(now.state)
+    if before and before.state == "silent" and now.state == "up":
+        return "network_recovered"
+    return KIND_FOR_STATE.get(now.state)
 
 
-def _told(kind: str, at: str, device: Device, *, previous: dict[str, object] | None = None, **more: str) -> Event:
-    """A change that no event told us of; `at` may be empty: some time before now."""
+def _event(kind: str, at: str, device: Device, *, previous: dict[str, object] | None = None, **more: str) -> Event:
+    """Return an event for a change found by comparison; `at` is empty if the time is unknown."""
     reason = more.pop("reason", device.reason)
     return Event(cursor="", kind=kind, at=at, device=device, previous=previous, reason=reason, **more)

@@ -1,29 +1,32 @@
-"""A scan as it goes: a bar, and who is found. Read only where somebody looks: it needs asyncio and aiohttp."""
+"""Progress of a scan: a bar, and devices as they are found.
+
+Imported only for a terminal: it needs asyncio and aiohttp, which are slow to import.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
 
-from netscanctl.changes import MARKS, change
+from netscanctl.changes import MARKS, format_event
 from netscanctl.client import Daemon
 from netscanctl.picture import Picture
-from netscanctl.stream import Heard, follow, post
+from netscanctl.render import scan_error
+from netscanctl.stream import Received, follow, post
 from netscanctl.terminal import Terminal
-from netscanctl.text import SENTENCE_LIMIT, clean
 from netscand import protocol
 
 
-def watched_post(daemon: Daemon, terminal: Terminal, path: str, body: bytes) -> bytes:
-    """The answer to a POST that waits for a scan, while `terminal` shows how it goes. Raises Failure."""
-    return asyncio.run(_watched(daemon, terminal, path, body))
+def post_with_progress(daemon: Daemon, terminal: Terminal, path: str, body: bytes) -> bytes:
+    """Send a POST that waits for a scan, and show its progress; return the answer. Raises Failure."""
+    return asyncio.run(_post(daemon, terminal, path, body))
 
 
-async def _watched(daemon: Daemon, terminal: Terminal, path: str, body: bytes) -> bytes:
+async def _post(daemon: Daemon, terminal: Terminal, path: str, body: bytes) -> bytes:
     progress = Progress(terminal)
-    async with aclosing(follow(daemon, terminal.talk)) as stream:
-        while not progress.picture.whole:
-            progress.picture.hear((await anext(stream)).message)
+    async with aclosing(follow(daemon, terminal.notice)) as stream:
+        while not progress.picture.complete:
+            progress.picture.on_message((await anext(stream)).message)
         try:
             async with asyncio.TaskGroup() as group:
                 showing = group.create_task(progress.show(stream))
@@ -37,31 +40,31 @@ async def _watched(daemon: Daemon, terminal: Terminal, path: str, body: bytes) -
 
 
 class Progress:
-    """How a scan goes: a bar, and who is found."""
+    """Progress display of one scan."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
         self.picture = Picture()
-        self._others: set[int] = set()
-        """Scans that no client wished for: not ours."""
+        self._foreign: set[int] = set()
+        """Ids of scans that no client requested."""
 
-    async def show(self, stream: AsyncIterator[Heard]) -> None:
-        """Show it until cancelled."""
+    async def show(self, stream: AsyncIterator[Received]) -> None:
+        """Show the progress until cancelled."""
         self._terminal.bar.set(0, 1, "waiting for the scan")
-        async for heard in stream:
-            match heard.message:
+        async for received in stream:
+            match received.message:
                 case protocol.ScanStarted(scan_id=scan_id, requested_by=cause) if cause != "client":
-                    self._others.add(scan_id)
+                    self._foreign.add(scan_id)
                 case protocol.ScanProgress(scan_id=scan_id, done=done, total=total, found=found) if (
-                    scan_id not in self._others
+                    scan_id not in self._foreign
                 ):
                     self._terminal.bar.set(done, total, f"{done}/{total} addresses, {found} found")
-                case protocol.ScanError(network=network, message=message):
-                    self._terminal.talk(f"scan of {clean(network)}: {clean(message, SENTENCE_LIMIT)}")
-            for event in self.picture.hear(heard.message):
+                case protocol.ScanError() as error:
+                    self._terminal.notice(scan_error(error))
+            for event in self.picture.on_message(received.message):
                 if MARKS.get(event.kind) == "+" and self._terminal.is_terminal:
-                    self._line(event)
+                    self._print(event)
 
-    def _line(self, event: protocol.Event) -> None:
+    def _print(self, event: protocol.Event) -> None:
         terminal, now = self._terminal, datetime.now().astimezone()
-        terminal.write(change(event, paint=terminal.paint, now=now, columns=terminal.columns) + "\n")
+        terminal.write(format_event(event, paint=terminal.paint, now=now, columns=terminal.columns) + "\n")

@@ -1,6 +1,6 @@
-"""Messages as lines, tables and lists for people and other programs. Pure: values in, text out.
+"""Tables and lists for people. Pure: values in, text out.
 
-All that comes from the daemon passes through `clean`. People see local time.
+All text from the daemon passes through `clean`. Times are local.
 """
 
 import re
@@ -9,41 +9,40 @@ from datetime import datetime, timedelta
 from ipaddress import ip_address
 
 from netscanctl.text import SENTENCE_LIMIT, clean, fit, width
-from netscand.protocol import DaemonStatus, Device, Network, ScanUpdate
+from netscand.protocol import DaemonStatus, Device, Network, ScanError, ScanUpdate
 
 COLOURS = {"+": "32", "-": "31", "!": "1;33", "~": "36", "online": "32", "offline": "31", "unknown": "33", "up": "32",
            "down": "31", "silent": "33", "ok": "32", "degraded": "1;33"}  # fmt: skip
 """SGR parameters."""
 SOFT = ("NAME", "VENDOR", "KIND", "WHY")
-"""Columns that may be cut on a narrow terminal, to NARROWEST at least."""
+"""Columns that are cut on a narrow terminal, down to NARROWEST."""
 NARROWEST = 8
 LEAST_USEFUL = ("KIND", "VENDOR", "SINCE", "MAC", "LAST SCAN", "COVERAGE", "INTERVAL", "ADDRESSES", "GATEWAY", "ONLINE")
-"""Columns that are left out, in this order, where a terminal is narrower still."""
+"""Columns that are omitted, in this order, on an even narrower terminal."""
 GAP = "  "
 EXACT = 120
-"""Seconds below which nobody wants minutes; up to five times as many, minutes have seconds."""
+"""Seconds below which a duration is shown in seconds; up to five times as many, in minutes and seconds."""
 NONE = "-"
-"""An empty cell, so that columns can be counted."""
+"""Empty cell: it keeps the number of columns constant."""
 
 Paint = Callable[[str, str], str]
-"""(text, what it is a key of in COLOURS) → text, coloured or not."""
-
+"""(text, key of COLOURS) → text, coloured or not."""
 
 Rows = Iterable[Sequence[str]]
 
 
-def plain(text: str, _meaning: str) -> str:
-    """No colour."""
+def plain(text: str, _key: str) -> str:
+    """Return the text without colour."""
     return text
 
 
-def coloured(text: str, meaning: str) -> str:
-    """Colour by meaning."""
-    return f"\x1b[{COLOURS[meaning]}m{text}\x1b[0m" if meaning in COLOURS else text
+def coloured(text: str, key: str) -> str:
+    """Return the text in the colour of `key`."""
+    return f"\x1b[{COLOURS[key]}m{text}\x1b[0m" if key in COLOURS else text
 
 
 def moment(stamp: str | None, today: datetime | None = None) -> str:
-    """A time of the wire as local time; with `today`, as short as that allows (like ls(1))."""
+    """Return a time of the API as local time; with `today`, shortened as in ls(1)."""
     if not stamp:
         return NONE
     try:
@@ -58,7 +57,7 @@ def moment(stamp: str | None, today: datetime | None = None) -> str:
 
 
 def span(seconds: float) -> str:
-    """Seconds as people say them: `12 ms`, `0.4 s`, `90 s`, `2 min 30 s`, `15 min`, `3 h 20 min`, `4 d 2 h`."""
+    """Format a duration: `12 ms`, `0.4 s`, `90 s`, `2 min 30 s`, `15 min`, `3 h 20 min`, `4 d 2 h`."""
     if seconds < 0.1:
         return f"{seconds * 1000:.0f} ms"
     if seconds < EXACT:
@@ -75,18 +74,18 @@ def span(seconds: float) -> str:
 
 
 def name_of(device: Device) -> str:
-    """What a person calls it."""
+    """Return the label or host name."""
     return clean(device.label or device.hostname or NONE)
 
 
 def title(device: Device) -> str:
-    """A device in a sentence."""
+    """Return name and MAC, for messages."""
     name = name_of(device)
     return clean(device.mac) if name == NONE else f"{name} ({clean(device.mac)})"
 
 
 def size(count: int) -> str:
-    """Bytes as people say them: `512 bytes`, `3.2 MiB`."""
+    """Format a number of bytes: `512 bytes`, `3.2 MiB`."""
     amount, unit = float(count), "bytes"
     for bigger in ("KiB", "MiB", "GiB"):
         if amount < 1024:
@@ -96,7 +95,7 @@ def size(count: int) -> str:
 
 
 def vendor_of(device: Device) -> str:
-    """Who made it; a randomised MAC tells nobody."""
+    """Return the vendor; a randomized MAC has none."""
     return clean(device.vendor or ("(randomized MAC)" if device.randomized_mac else NONE))
 
 
@@ -104,9 +103,9 @@ def vendor_of(device: Device) -> str:
 
 
 def table(head: Sequence[str], rows: Rows, *, columns: int | None = None, paint: Paint = plain) -> str:
-    """Aligned columns of clean text, the first coloured by what it says. Ends with a newline.
+    """Return aligned columns of clean text, the first one coloured, each line with a newline.
 
-    `columns` (None: any number) is met by cutting what can be cut: names, vendors, reasons; then by LEAST_USEFUL.
+    To fit into `columns` (None: no limit), SOFT columns are cut, then LEAST_USEFUL columns omitted.
     """
     cells = [list(head), *map(list, rows)]
     widths = [max(width(row[at]) for row in cells) for at in range(len(head))]
@@ -133,7 +132,7 @@ def table(head: Sequence[str], rows: Rows, *, columns: int | None = None, paint:
 
 
 def devices_table(devices: Iterable[Device], *, columns: int | None, paint: Paint, today: datetime | None) -> str:
-    """The list of devices."""
+    """Return the table of devices."""
     rows = [
         (clean(device.status), moment(device.status_since, today), clean(device.ip or NONE), clean(device.mac),
          name_of(device), vendor_of(device), clean(",".join(device.kinds) or NONE))
@@ -144,7 +143,7 @@ def devices_table(devices: Iterable[Device], *, columns: int | None, paint: Pain
 
 
 def networks_table(networks: Iterable[Network], *, columns: int | None, paint: Paint, today: datetime | None) -> str:
-    """The list of networks, and why each is scanned or not."""
+    """Return the table of networks, with the reason why each is scanned or not."""
     rows = [
         (clean(network.state), clean(network.id), str(network.online), str(network.addresses),
          clean(network.gateway or NONE), span(network.interval), coverage(network), moment(network.last_scan, today),
@@ -156,29 +155,29 @@ def networks_table(networks: Iterable[Network], *, columns: int | None, paint: P
 
 
 def coverage(network: Network) -> str:
-    """How much of a network one scan asks; nothing where none is made, as while it is down."""
+    """Return the share of a network that one scan covers; a dash if it is not scanned."""
     part = network.coverage.fraction
     if network.state == "excluded" or not part:
         return NONE
-    return f"{part:.0%}" if part >= 1 else f"{part:.1%} a scan, all in {span(network.coverage.seconds)}"
+    return f"{part:.0%}" if part >= 1 else f"{part:.1%} per scan, all in {span(network.coverage.seconds)}"
 
 
-# ---- one device, the daemon, a scan
+# ---- one device, the daemon, scans
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:
-    """Lines of name and value, aligned."""
+    """Return aligned lines of name and value."""
     listed = list(pairs)
-    wide = max(len(name) for name, _ in listed) + 2
-    return "".join(f"{name:<{wide}}{value}\n" for name, value in listed)
+    widest = max(len(name) for name, _ in listed) + 2
+    return "".join(f"{name:<{widest}}{value}\n" for name, value in listed)
 
 
 def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime | None, presence: str) -> str:
-    """One device, wholly; `presence` tells of its last days."""
-    lasted = span(_seconds(device.status_since, now.isoformat()))
-    since = f"since {moment(device.status_since, today)} ({lasted})"
+    """Return all fields of a device; `presence` is the bar of its last days."""
+    age = span(_seconds(device.status_since, now.isoformat()))
+    since = f"since {moment(device.status_since, today)} ({age})"
     hostname = clean(device.hostname or NONE) + (
-        f" (by {clean(device.hostname_source)})" if device.hostname_source else ""
+        f" (from {clean(device.hostname_source)})" if device.hostname_source else ""
     )
     pairs = [
         ("device", name_of(device)),
@@ -200,21 +199,16 @@ def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime
         ("last seen", moment(device.last_seen, today)),
     ]
     rows = [
-        (
-            clean(held.ip),
-            clean(held.network),
-            clean(held.evidence),
-            moment(held.first_seen, today),
-            moment(held.last_seen, today),
-        )
-        for held in device.addresses
-    ]
+        (clean(one.ip), clean(one.network), clean(one.evidence), moment(one.first_seen, today),
+         moment(one.last_seen, today))
+        for one in device.addresses
+    ]  # fmt: skip
     head = ("ADDRESS", "NETWORK", "EVIDENCE", "FIRST SEEN", "LAST SEEN")
     return facts(pairs) + ("\n" + table(head, rows) if rows else "")
 
 
 def status_facts(status: DaemonStatus, *, paint: Paint, today: datetime | None) -> str:
-    """Health, load, coverage, drops, version."""
+    """Return health, load, coverage, drops and version of the daemon."""
     counts, frames, budget = status.devices, status.frames, status.budget
     scanned = [network for network in status.networks if network.state != "excluded"]
     ignored = f", {frames.ignored} ignored" if frames.ignored else ""
@@ -241,7 +235,7 @@ def status_facts(status: DaemonStatus, *, paint: Paint, today: datetime | None) 
 
 
 def rate(frames: float) -> str:
-    """Frames per second; 0 is no limit."""
+    """Format frames per second; 0 means no limit."""
     return f"{frames:g}" if frames else "unlimited"
 
 
@@ -253,13 +247,18 @@ def _seconds(earlier: str, later: str) -> float:
 
 
 def scan_summary(update: ScanUpdate, answered: int) -> str:
-    """A scan in one sentence; `answered` devices of those asked for."""
-    took = span(_seconds(update.started_at or "", update.finished_at or ""))
+    """Return the summary of a scan; `answered` counts the devices."""
+    duration = span(_seconds(update.started_at or "", update.finished_at or ""))
     frames = (
         f", {update.frames.broadcast} broadcast and {update.frames.unicast} unicast frames" if update.frames else ""
     )
     devices = "1 device" if answered == 1 else f"{answered} devices"
-    return f"{devices} answered in {took}{frames} ({', '.join(map(clean, update.networks))})"
+    return f"{devices} answered in {duration}{frames} ({', '.join(map(clean, update.networks))})"
+
+
+def scan_error(error: ScanError) -> str:
+    """Return the message for a scan that failed."""
+    return f"scan of {clean(error.network)} failed: {clean(error.message, SENTENCE_LIMIT)}"
 
 
 # ---- order
@@ -282,7 +281,7 @@ ORDERS: dict[str, Callable[[Device], tuple[object, ...]]] = {
     "since": lambda device: (_reversed(device.status_since), *_by_ip(device)),
     "seen": lambda device: (_reversed(device.last_seen), *_by_ip(device)),
 }
-"""What devices can be sorted by; `since` and `seen`: the latest first."""
+"""Sort keys of devices; `since` and `seen`: latest first."""
 
 
 def _reversed(stamp: str) -> tuple[int, ...]:

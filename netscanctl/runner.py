@@ -1,4 +1,4 @@
-"""`watch --exec`: the user's command, run for each change, one at a time."""
+"""`watch --exec`: runs the user's command for each event, one at a time."""
 
 import asyncio
 import os
@@ -12,100 +12,100 @@ from netscanctl.client import Usage
 from netscanctl.text import clean
 from netscand.protocol import Event
 
-WAITING = 1000
-"""Changes that wait for the command; while they are so many the stream is not read, and the daemon keeps the rest."""
-LIMIT = 60.0
+QUEUE_LIMIT = 1000
+"""Queued events; while the queue is full the stream is not read, and the daemon keeps the rest."""
+TIMEOUT = 60.0
 """Seconds that one run may take."""
-GRACE = 5.0
+KILL_DELAY = 5.0
 """Seconds from SIGTERM to SIGKILL."""
 
 
 class Job(NamedTuple):
-    """A change and its JSON, or None where nothing is to be told; and the place in the stream behind it."""
+    """Event with its JSON, and the cursor after it; `event` None: only the cursor is saved."""
 
     event: Event | None
-    told: bytes
+    json: bytes
     cursor: str | None
 
 
 class Runner:
-    """Runs `argv` for each change, with its JSON on stdin; what it prints goes where ours goes.
+    """Runner of `argv`, with the JSON of an event on stdin; its output goes to our stdout and stderr.
 
-    No shell sees it, and nothing that the LAN says stands on its command line. `done` is told a cursor when all
-    changes up to it are done.
+    No shell is involved, and no text from the LAN is on the command line. `save` is called with a cursor when all
+    events up to it are done.
     """
 
     def __init__(
         self,
         argv: Sequence[str],
-        talk: Callable[[str], None],
-        done: Callable[[str], None],
+        notice: Callable[[str], None],
+        save: Callable[[str], None],
         *,
-        waiting: int = WAITING,
-        limit: float = LIMIT,
-        grace: float = GRACE,
+        queue_limit: int = QUEUE_LIMIT,
+        timeout: float = TIMEOUT,
+        kill_delay: float = KILL_DELAY,
     ) -> None:
         if not argv or which(argv[0]) is None:
-            raise Usage(f"--exec: no command {argv[0] if argv else 'is given'}")
+            raise Usage(f'--exec: command "{argv[0]}" not found' if argv else "--exec: the command is empty")
         self._argv = argv
-        self._name = clean(os.path.basename(argv[0]))  # its arguments may be secret, and the journal is not
-        self._talk = talk
-        self._done = done
-        self._limit = limit
-        self._grace = grace
-        self._jobs: asyncio.Queue[Job] = asyncio.Queue(waiting)
-        self._behind = False
+        self._name = clean(os.path.basename(argv[0]))  # the arguments may contain secrets, and this is logged
+        self._notice = notice
+        self._save = save
+        self._timeout = timeout
+        self._kill_delay = kill_delay
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue(queue_limit)
+        self._lagging = False
 
-    async def offer(self, job: Job) -> None:
-        """Line a change up; waits while as many wait as may."""
-        if self._jobs.full() and not self._behind:
-            self._behind = True
-            self._talk(f"{self._name} is slower than the changes come: {self._jobs.qsize()} wait for it")
+    async def submit(self, job: Job) -> None:
+        """Queue a job; wait while the queue is full."""
+        if self._jobs.full() and not self._lagging:
+            self._lagging = True
+            self._notice(f"{self._name} is too slow: {self._jobs.qsize()} events are waiting for it")
         await self._jobs.put(job)
 
     async def run(self) -> None:
-        """Run it for what was lined up, for ever."""
+        """Run the queued jobs until cancelled."""
         while True:
             job = await self._jobs.get()
             if job.event is not None:
-                await self._execute(job.event, job.told)
+                await self._execute(job.event, job.json)
             if job.cursor:
-                self._done(job.cursor)
-            if self._behind and self._jobs.empty():
-                self._behind = False
-                self._talk(f"{self._name} has caught up")
+                self._save(job.cursor)
+            if self._lagging and self._jobs.empty():
+                self._lagging = False
+                self._notice(f"{self._name} has caught up")
 
-    async def _execute(self, event: Event, told: bytes) -> None:
+    async def _execute(self, event: Event, json: bytes) -> None:
         try:
-            # A group of its own: Ctrl-C is for us, and what it starts ends with it.
+            # A process group of its own: Ctrl-C does not reach it, and its children can be killed with it.
             process = await asyncio.create_subprocess_exec(*self._argv, stdin=asyncio.subprocess.PIPE, process_group=0)
-        except OSError as wrong:
-            self._failed(event, wrong.strerror or str(wrong))
+        except OSError as error:
+            self._report(event, error.strerror or str(error))
             return
         try:
-            async with asyncio.timeout(self._limit):
-                await process.communicate(told + b"\n")
+            async with asyncio.timeout(self._timeout):
+                await process.communicate(json + b"\n")
         except TimeoutError:
-            await self._end(process)
-            self._failed(event, f"not done after {self._limit:g} s")
+            await self._kill(process)
+            self._report(event, f"timed out after {self._timeout:g} s")
         except asyncio.CancelledError:
-            await self._end(process)
+            await self._kill(process)
             raise
         else:
             code = process.returncode or 0
             if code:
-                self._failed(event, f"exit code {code}" if code > 0 else f"signal {-code}")
+                self._report(event, f"exit code {code}" if code > 0 else f"signal {-code}")
 
-    def _failed(self, event: Event, why: str) -> None:
-        about = clean(event.device.mac if event.device else event.network or "")
-        self._talk(f"{self._name} failed ({why}) at {clean(event.kind)} {about}")
+    def _report(self, event: Event, reason: str) -> None:
+        subject = clean(event.device.mac if event.device else event.network or "")
+        self._notice(f"{self._name} failed for {clean(event.kind)} {subject}: {reason}")
 
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
-        """SIGTERM to its whole group, and where that does not do, SIGKILL."""
+    async def _kill(self, process: asyncio.subprocess.Process) -> None:
+        """Send SIGTERM to the process group, and after a delay SIGKILL."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._grace):
+                async with asyncio.timeout(self._kill_delay):
                     await process.wait()
                     return

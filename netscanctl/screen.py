@@ -1,4 +1,4 @@
-"""The whole terminal, for a table that lives: entered, drawn, left as it was found."""
+"""Full-screen output: enter, draw, and restore the terminal."""
 
 import asyncio
 import os
@@ -10,95 +10,95 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 ENTER = "\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[2J"
-"""The alternate screen, no cursor, no wrapping (what is too wide is cut), cleared (xterm's control sequences)."""
+"""Alternate screen, no cursor, no wrapping (wide lines are cut), cleared (xterm control sequences)."""
 LEAVE = "\x1b[?7h\x1b[?25h\x1b[?1049l"
-BRIEF = 0.1
-"""Seconds between two drawings, at least: who looks from afar has a line to spare for others."""
-SHARE = 4
-"""Times that a drawing took, until the next."""
-ENDING = (signal.SIGTERM, signal.SIGHUP)
+MIN_INTERVAL = 0.1
+"""Minimum seconds between two drawings, to leave capacity on a slow remote line."""
+IDLE_FACTOR = 4
+"""Minimum pause after a drawing, as a multiple of its duration."""
+EXIT_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Screen:
-    """Draws what `lines` gives for a number of columns and rows; `fresh` tells whether that soon changes by itself."""
+    """Full screen with the result of `lines(columns, rows)`; redrawn every second while `expiring` returns True."""
 
-    def __init__(self, lines: Callable[[int, int], Sequence[str]], fresh: Callable[[], bool]) -> None:
+    def __init__(self, lines: Callable[[int, int], Sequence[str]], expiring: Callable[[], bool]) -> None:
         self._lines = lines
-        self._fresh = fresh
+        self._expiring = expiring
         self._shown: list[str] = []
         self._size = (0, 0)
-        self._news = asyncio.Event()
-        self._end: int | None = None
-        self._keys_before: list[Any] | None = None
+        self._dirty = asyncio.Event()
+        self._exit_code: int | None = None
+        self._tty_before: list[Any] | None = None
 
-    def change(self) -> None:
-        """There is something new to draw."""
-        self._news.set()
+    def redraw(self) -> None:
+        """Request a redraw."""
+        self._dirty.set()
 
     async def run(self) -> int:
-        """Draw what changes until the key q, or a signal that ends us; the exit code."""
+        """Draw until the key q or an exit signal; return the exit code."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGWINCH, self.change)
-        loop.add_signal_handler(signal.SIGTSTP, self._pause)
-        for number in ENDING:
-            loop.add_signal_handler(number, self._finish, 128 + number)
+        loop.add_signal_handler(signal.SIGWINCH, self.redraw)
+        loop.add_signal_handler(signal.SIGTSTP, self._suspend)
+        for number in EXIT_SIGNALS:
+            loop.add_signal_handler(number, self._exit, 128 + number)
         self._enter()
         try:
-            while self._end is None:
-                began = time.monotonic()
-                self._news.clear()
+            while self._exit_code is None:
+                started = time.monotonic()
+                self._dirty.clear()
                 self._draw()
-                await asyncio.sleep(max(BRIEF, SHARE * (time.monotonic() - began)))
+                await asyncio.sleep(max(MIN_INTERVAL, IDLE_FACTOR * (time.monotonic() - started)))
                 try:
-                    async with asyncio.timeout(1.0 if self._fresh() else None):
-                        await self._news.wait()
+                    async with asyncio.timeout(1.0 if self._expiring() else None):
+                        await self._dirty.wait()
                 except TimeoutError:
-                    continue  # a mark is old by now
-            return self._end
+                    continue  # a mark may have expired
+            return self._exit_code
         finally:
             self._leave()
-            for number in (signal.SIGWINCH, signal.SIGTSTP, *ENDING):
+            for number in (signal.SIGWINCH, signal.SIGTSTP, *EXIT_SIGNALS):
                 loop.remove_signal_handler(number)
 
-    def _finish(self, code: int) -> None:
-        self._end = code
-        self._news.set()
+    def _exit(self, code: int) -> None:
+        self._exit_code = code
+        self._dirty.set()
 
     # ---- the terminal
 
     def _enter(self) -> None:
         self._shown = []
         if sys.stdin is not None and sys.stdin.isatty():
-            keys = sys.stdin.fileno()
-            self._keys_before = termios.tcgetattr(keys)
-            single = termios.tcgetattr(keys)
-            single[3] &= ~(termios.ECHO | termios.ICANON)  # a key at once, and not onto our table
-            termios.tcsetattr(keys, termios.TCSADRAIN, single)
-            asyncio.get_running_loop().add_reader(keys, self._typed, keys)
+            tty = sys.stdin.fileno()
+            self._tty_before = termios.tcgetattr(tty)
+            unbuffered = termios.tcgetattr(tty)
+            unbuffered[3] &= ~(termios.ECHO | termios.ICANON)  # read keys at once, without echo
+            termios.tcsetattr(tty, termios.TCSADRAIN, unbuffered)
+            asyncio.get_running_loop().add_reader(tty, self._on_key, tty)
         self._write(ENTER)
 
     def _leave(self) -> None:
         self._write(LEAVE)
-        if self._keys_before is not None:
-            keys = sys.stdin.fileno()
-            asyncio.get_running_loop().remove_reader(keys)
-            termios.tcsetattr(keys, termios.TCSADRAIN, self._keys_before)
-            self._keys_before = None
+        if self._tty_before is not None:
+            tty = sys.stdin.fileno()
+            asyncio.get_running_loop().remove_reader(tty)
+            termios.tcsetattr(tty, termios.TCSADRAIN, self._tty_before)
+            self._tty_before = None
 
-    def _typed(self, keys: int) -> None:
-        typed = os.read(keys, 1024)
-        if not typed or b"q" in typed:
-            self._finish(0)
+    def _on_key(self, tty: int) -> None:
+        keys = os.read(tty, 1024)
+        if not keys or b"q" in keys:
+            self._exit(0)
 
-    def _pause(self) -> None:
-        """Ctrl-Z: the shell gets its screen back until we go on."""
+    def _suspend(self) -> None:
+        """Handle Ctrl-Z: restore the shell's screen until we are continued."""
         self._leave()
         os.kill(os.getpid(), signal.SIGSTOP)
         self._enter()
-        self._news.set()
+        self._dirty.set()
 
     def _draw(self) -> None:
-        """Write the lines that differ from what stands there."""
+        """Write the lines that differ from those on the screen."""
         size = os.get_terminal_size(sys.stdout.fileno())
         if size != self._size:
             self._size, self._shown = size, []

@@ -1,4 +1,4 @@
-"""How to come to a netscand on this host, where none answers."""
+"""Hint for starting netscand on this host."""
 
 import socket
 from collections.abc import Iterable
@@ -6,29 +6,29 @@ from contextlib import suppress
 from pathlib import Path
 
 UNIT = "netscand.service"
-UNITS = tuple(map(Path, ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")))
-"""Where packages and packaging/install put it."""
-OF_A_CHECKOUT = Path(".netscand/netscand.sock")
-"""Where `./dev run` listens, in its checkout."""
+UNIT_FOLDERS = tuple(map(Path, ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")))
+"""Folders in which packages and packaging/install put the unit."""
+CHECKOUT_SOCKET = Path(".netscand/netscand.sock")
+"""Socket of `./dev run`, within its checkout."""
 CHECKOUTS = (Path(), Path(__file__).parents[1])
-"""Where one may be: here, or where we are of."""
+"""Folders that may be a checkout: the current one, and the one of this file."""
 
 
-def mend(units: Iterable[Path] = UNITS, checkouts: Iterable[Path] = CHECKOUTS) -> str:
-    """What to do: use that of `./dev run`, where it runs; else start it, in the way that this host has."""
+def start_hint(unit_folders: Iterable[Path] = UNIT_FOLDERS, checkouts: Iterable[Path] = CHECKOUTS) -> str:
+    """Return how to reach a daemon of `./dev run` if one is running, else how to start one on this host."""
     for checkout in checkouts:
-        if answers(checkout / OF_A_CHECKOUT):
-            return f"./dev run has one that answers: --socket {checkout / OF_A_CHECKOUT}"
-    if any((folder / UNIT).exists() for folder in units):
-        return "start it with: systemctl start netscand"
+        if is_listening(checkout / CHECKOUT_SOCKET):
+            return f"to use the netscand of ./dev run: --socket {checkout / CHECKOUT_SOCKET}"
+    if any((folder / UNIT).exists() for folder in unit_folders):
+        return "to start it: systemctl start netscand"
     return (
-        f"start it with: sudo ./dev run in a checkout (its socket: {OF_A_CHECKOUT} there); "
-        "or install it as a service: apt install ./netscand_*.deb, or packaging/install"
+        f"to start it in a checkout: sudo ./dev run (its socket is {CHECKOUT_SOCKET}); "
+        "to install it as a service: apt install ./netscand_*.deb, or packaging/install"
     )
 
 
-def answers(path: Path) -> bool:
-    """Whether somebody listens on the socket at `path`, and we may use it."""
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as caller:
-        return caller.connect_ex(str(path)) == 0
+def is_listening(path: Path) -> bool:
+    """Return whether we can connect to the socket at `path`."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as client:
+        return client.connect_ex(str(path)) == 0
     return False

@@ -1,4 +1,4 @@
-"""The stream of changes: a WebSocket that is made anew, for ever, and goes on where it left off."""
+"""Stream of events: a WebSocket that reconnects and resumes."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -7,22 +7,34 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from netscanctl.client import Daemon, Failure, Misfit, NoDaemon, Spoken, TimedOut, fitting, or_tls, refused, unreachable
+from netscanctl.client import (
+    Daemon,
+    Failure,
+    Incompatible,
+    NoDaemon,
+    TimedOut,
+    Versions,
+    check_protocol,
+    connection_failure,
+    http_failure,
+    https_hint,
+    invalid_message,
+)
 from netscand import protocol
 
 if TYPE_CHECKING:
     import aiohttp
 
-RECONNECT = 3.0
-"""Seconds from a lost connection to the next attempt (the push document's)."""
+RECONNECT_DELAY = 3.0
+"""Seconds from a lost connection to the next attempt (as in the push document)."""
 HEARTBEAT = 10.0
-"""Seconds between our pings; a daemon that does not answer one within half of it is given up."""
-HANDSHAKE = 10.0
-"""Seconds for a connection to come about."""
+"""Seconds between pings; the connection is closed if the answer takes more than half of it."""
+CONNECT_TIMEOUT = 10.0
+"""Seconds to connect."""
 
 
-class Heard(NamedTuple):
-    """One message: as it came, and understood (None: of a type that this version does not know)."""
+class Received(NamedTuple):
+    """Message as received, and decoded (None: the type is unknown to this version)."""
 
     raw: bytes
     message: protocol.ServerMessage | None
@@ -30,45 +42,48 @@ class Heard(NamedTuple):
 
 async def follow(
     daemon: Daemon,
-    talk: Callable[[str], None],
+    notice: Callable[[str], None],
     *,
     query: Mapping[str, str] | None = None,
     since: str | None = None,
-    wishes: Sequence[protocol.ClientMessage] = (),
-    pause: float = RECONNECT,
+    requests: Sequence[protocol.ClientMessage] = (),
+    reconnect_delay: float = RECONNECT_DELAY,
     heartbeat: float = HEARTBEAT,
-) -> AsyncGenerator[Heard, None]:
-    """Every message, for ever: the snapshot, then changes as they happen.
+) -> AsyncGenerator[Received, None]:
+    """Yield every message without end: the snapshot, then events as they happen.
 
-    A lost connection is told to `talk`, made anew after `pause` seconds, and resumed at the last cursor; `wishes` are
-    sent on each. Raises Failure where the first attempt fails, and Misfit where another daemon comes back.
+    If the connection drops, report it with `notice`, reconnect after `reconnect_delay` seconds and resume at the last
+    cursor; `requests` are sent on each connection. Raises Failure if the first attempt fails, and Incompatible if the
+    daemon returns in another version.
     """
-    place = Place(since)
+    tracker = CursorTracker(since)
     connected = lost = False
     while True:
         try:
-            async with aclosing(_connection(daemon, {**(query or {}), **place.query}, wishes, heartbeat)) as messages:
-                async for heard in messages:
+            async with aclosing(
+                _connection(daemon, {**(query or {}), **tracker.query}, requests, heartbeat)
+            ) as messages:
+                async for received in messages:
                     if lost:
-                        talk("connected again")
+                        notice("connected again")
                     connected, lost = True, False
-                    place.note(heard.message)
-                    yield heard
+                    tracker.advance(received.message)
+                    yield received
             if not connected:
-                raise NoDaemon(f"the daemon at {daemon.place} closed the connection at once")
-        except Misfit:
+                raise NoDaemon(f"the daemon at {daemon.address} closed the connection at once")
+        except Incompatible:
             raise
         except Failure:
             if not connected:
                 raise
         if not lost:
-            talk("connection lost, connecting…")
+            notice("connection lost; reconnecting…")
         lost = True
-        await asyncio.sleep(pause)
+        await asyncio.sleep(reconnect_delay)
 
 
-class Place:
-    """Where in the stream we are: the cursor of what was received wholly."""
+class CursorTracker:
+    """Cursor after the last message from which the stream can be resumed."""
 
     def __init__(self, cursor: str | None = None) -> None:
         self.cursor = cursor
@@ -76,11 +91,11 @@ class Place:
 
     @property
     def query(self) -> dict[str, str]:
-        """What to ask for, to go on from here."""
+        """Return the query parameters to resume at the cursor."""
         return {"updates": "changes", **({"since": self.cursor} if self.cursor else {})}
 
-    def note(self, message: protocol.ServerMessage | None) -> None:
-        """Move on. A snapshot counts only when its last part is here: half of it cannot be resumed."""
+    def advance(self, message: protocol.ServerMessage | None) -> None:
+        """Take the cursor of a message; that of a snapshot only after its last part, as a part cannot be resumed."""
         match message:
             case protocol.InitialState(more=True):
                 self._snapshot = message.cursor
@@ -93,89 +108,88 @@ class Place:
 
 
 @asynccontextmanager
-async def _reach(daemon: Daemon) -> AsyncIterator["aiohttp.ClientSession"]:
-    """A session; what goes wrong before an answer, as Failure."""
+async def _session(daemon: Daemon) -> AsyncIterator["aiohttp.ClientSession"]:
+    """Open an HTTP session; raise its errors as Failure."""
     import aiohttp
 
     connector = None if daemon.url else aiohttp.UnixConnector(daemon.socket)
-    # No limit on the whole: a scan may take minutes, a stream days.
-    waits = aiohttp.ClientTimeout(total=None, sock_connect=HANDSHAKE)
+    # No total timeout: a scan may take minutes, a stream days.
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT)
     try:
-        async with aiohttp.ClientSession(connector=connector, headers=daemon.headers, timeout=waits) as session:
+        async with aiohttp.ClientSession(connector=connector, headers=daemon.headers, timeout=timeout) as session:
             yield session
-    except aiohttp.ClientConnectorError as wrong:
-        raise unreachable(daemon, wrong.os_error) from None
+    except aiohttp.ClientConnectorError as error:
+        raise connection_failure(daemon, error.os_error) from None
     except TimeoutError:
-        raise TimedOut(f"the daemon at {daemon.place} did not answer in {HANDSHAKE:g} s") from None
-    except aiohttp.ClientError as wrong:
-        tls = or_tls(daemon) if isinstance(wrong, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError) else ""
-        raise NoDaemon(f"the connection to the daemon at {daemon.place} failed: {wrong}{tls}") from None
+        raise TimedOut(f"the daemon at {daemon.address} did not answer in {CONNECT_TIMEOUT:g} s") from None
+    except aiohttp.ClientError as error:
+        hint = https_hint(daemon) if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError) else ""
+        raise NoDaemon(f"the connection to the daemon at {daemon.address} failed: {error}", hint) from None
 
 
 async def post(daemon: Daemon, path: str, body: bytes) -> bytes:
-    """The body of the answer to POST, however long it takes. Raises Failure."""
-    kind = {"Content-Type": "application/json"}
-    async with _reach(daemon) as session, session.post(daemon.origin + path, data=body, headers=kind) as answer:
+    """Send POST; return the body of the answer, without a timeout. Raises Failure."""
+    headers = {"Content-Type": "application/json"}
+    async with _session(daemon) as session, session.post(daemon.origin + path, data=body, headers=headers) as answer:
         content = await answer.read()
         if answer.status >= 400:
-            raise refused(daemon, answer.status, content)
+            raise http_failure(daemon, answer.status, content)
         return content
 
 
 async def _connection(
-    daemon: Daemon, query: Mapping[str, str], wishes: Sequence[protocol.ClientMessage], heartbeat: float
-) -> AsyncGenerator[Heard, None]:
-    """The messages of one connection, until it ends. Raises Failure where none comes about."""
+    daemon: Daemon, query: Mapping[str, str], requests: Sequence[protocol.ClientMessage], heartbeat: float
+) -> AsyncGenerator[Received, None]:
+    """Yield the messages of one connection until it ends. Raises Failure if it cannot be made."""
     import aiohttp
 
-    async with _reach(daemon) as session:
-        async with asyncio.timeout(HANDSHAKE):
-            # No limit on a message: one device may be large.
+    async with _session(daemon) as session:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            # No limit on the size of a message: a device may be large.
             try:
                 socket = await session.ws_connect(
                     f"{daemon.origin}/ws", params=query, max_msg_size=0, heartbeat=heartbeat
                 )
             except aiohttp.WSServerHandshakeError as answer:
-                raise refused(daemon, answer.status, await _sentence(session, daemon, query, answer.status)) from None
+                raise http_failure(daemon, answer.status, await _body(session, daemon, query, answer.status)) from None
         async with socket:
-            for wish in wishes:
-                await socket.send_str(protocol.encode(wish).decode())
-            async for told in socket:
-                if told.type is aiohttp.WSMsgType.TEXT:
-                    yield understand(daemon, told.data.encode())
+            for request in requests:
+                await socket.send_str(protocol.encode(request).decode())
+            async for frame in socket:
+                if frame.type is aiohttp.WSMsgType.TEXT:
+                    yield decode(daemon, frame.data.encode())
 
 
-async def _sentence(session: "aiohttp.ClientSession", daemon: Daemon, query: Mapping[str, str], status: int) -> bytes:
-    """The body that a refused handshake came with: aiohttp throws it away, and a plain request is refused the same."""
+async def _body(session: "aiohttp.ClientSession", daemon: Daemon, query: Mapping[str, str], status: int) -> bytes:
+    """Return the body of a refused handshake by a plain request: aiohttp discards the first one."""
     async with session.get(f"{daemon.origin}/ws", params=query) as answer:
         return await answer.read() if answer.status == status else b""
 
 
-class _Stub(msgspec.Struct):
+class _Type(msgspec.Struct):
     type: str
 
 
 _TYPES = {str(kind.__struct_config__.tag) for kind in protocol.ServerMessage.__args__}
 
 
-def _is_new(raw: bytes) -> bool:
-    """Whether a message is of a type that this version does not know."""
+def _has_unknown_type(raw: bytes) -> bool:
     try:
-        return msgspec.json.decode(raw, type=_Stub).type not in _TYPES
+        return msgspec.json.decode(raw, type=_Type).type not in _TYPES
     except msgspec.DecodeError:
         return False
 
 
-def understand(daemon: Daemon, raw: bytes) -> Heard:
-    """A message, decoded. Raises Misfit for a known type in a shape we cannot read, or another protocol."""
+def decode(daemon: Daemon, raw: bytes) -> Received:
+    """Decode a message. Raises Incompatible for an invalid message of a known type, or another protocol."""
     try:
         message = protocol.decode_server(raw)
-    except msgspec.DecodeError as wrong:
-        if _is_new(raw):
-            return Heard(raw, None)
+    except msgspec.DecodeError as error:
+        if _has_unknown_type(raw):
+            return Received(raw, None)
         with suppress(msgspec.DecodeError):
-            fitting(daemon, msgspec.json.decode(raw, type=Spoken))
-        raise Misfit(f"the daemon at {daemon.place} says what netscanctl cannot read: {wrong}") from None
+            check_protocol(daemon, msgspec.json.decode(raw, type=Versions))
+        raise invalid_message(daemon, error) from None
     if isinstance(message, protocol.InitialState | protocol.Resumed):
-        fitting(daemon, message)
-    return Heard(raw, message)
+        check_protocol(daemon, message)
+    return Received(raw, message)

@@ -1,4 +1,4 @@
-"""The two streams: stdout is data, stderr is talk. What is a terminal gets colour; what is a pipe gets plain lines."""
+"""Output streams: data on stdout, notices on stderr. Colours on a terminal, plain lines in a pipe."""
 
 import os
 import sys
@@ -13,48 +13,48 @@ NAME = "netscanctl"
 
 
 class Terminal:
-    """Where this process writes to."""
+    """Standard output and standard error of this process."""
 
     def __init__(self) -> None:
         for stream in (sys.stdout, sys.stderr):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a name in letters the locale lacks
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # names may not fit the encoding of the locale
         self.is_terminal = sys.stdout.isatty()
         colours = self.is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self.paint: render.Paint = render.coloured if colours else render.plain
         self.bar = Bar()
 
-    def has(self, signs: str) -> bool:
-        """Whether stdout can show these."""
-        return _has(sys.stdout, signs)
+    def can_encode(self, text: str) -> bool:
+        """Return whether stdout can show this text."""
+        return _can_encode(sys.stdout, text)
 
     @property
     def columns(self) -> int | None:
-        """How wide the terminal is now; None where stdout is none."""
+        """Return the current width of the terminal; None if stdout is not a terminal."""
         return _columns(1) if self.is_terminal else None
 
     @property
     def today(self) -> datetime | None:
-        """On a terminal, the day whose times need no date."""
+        """Return the current time on a terminal, where times of today are shown without a date; else None."""
         return datetime.now().astimezone() if self.is_terminal else None
 
     def write(self, text: str) -> None:
-        """Whole lines, at once."""
+        """Write complete lines to stdout."""
         self.bar.hide()
         sys.stdout.write(text)
         sys.stdout.flush()
         self.bar.show()
 
     def json(self, raw: bytes) -> None:
-        """One line of JSON: to a program as it came, to a person's terminal with what it might obey escaped."""
+        """Write one line of JSON: unchanged in a pipe, with control characters escaped on a terminal."""
         if self.is_terminal:
             self.write(visible_json(raw) + "\n")
         else:
-            # A line feed stands between tokens only (RFC 8259, 7), so one message stays one line.
+            # JSON has line feeds only between tokens (RFC 8259, 7), so that one message stays one line.
             sys.stdout.buffer.write(raw.replace(b"\n", b" ") + b"\n")
             sys.stdout.buffer.flush()
 
-    def talk(self, text: str) -> None:
-        """A line for a person."""
+    def notice(self, text: str) -> None:
+        """Write a one-line message to stderr."""
         self.bar.hide()
         sys.stderr.write(f"{NAME}: {clean(text, 4 * SENTENCE_LIMIT)}\n")
         sys.stderr.flush()
@@ -62,47 +62,47 @@ class Terminal:
 
 
 class Bar:
-    """A progress bar at the foot of stderr, where that is a terminal; else nothing."""
+    """Progress bar in the last line of stderr, if that is a terminal."""
 
     WIDTH = 30
-    SIGNS = "█░"
+    BLOCKS = "█░"
 
     def __init__(self) -> None:
         self._line = ""
-        self.possible = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        self._signs = self.SIGNS if _has(sys.stderr, self.SIGNS) else "#."
+        self.enabled = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._blocks = self.BLOCKS if _can_encode(sys.stderr, self.BLOCKS) else "#."
 
-    def set(self, done: int, total: int, words: str) -> None:
-        """`done` of `total`, and what else is to say."""
-        if not self.possible:
+    def set(self, done: int, total: int, text: str) -> None:
+        """Show `done` of `total`, with a text."""
+        if not self.enabled:
             return
         filled = self.WIDTH * min(done, total) // max(total, 1)
-        full, empty = self._signs[0], self._signs[1]
-        line = f"{full * filled}{empty * (self.WIDTH - filled)} {words}"
+        full, empty = self._blocks[0], self._blocks[1]
+        line = f"{full * filled}{empty * (self.WIDTH - filled)} {text}"
         self._line = line[: max(10, _columns(2) - 1)]
         self.show()
 
     def show(self) -> None:
-        """Draw it anew."""
+        """Draw the bar."""
         if self._line:
             sys.stderr.write(f"\r\x1b[K{self._line}")
             sys.stderr.flush()
 
     def hide(self) -> None:
-        """Clear its line, for other text."""
+        """Clear the line of the bar, for other output."""
         if self._line:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
 
     def end(self) -> None:
-        """Clear it for good."""
+        """Remove the bar."""
         self.hide()
         self._line = ""
 
 
-def _has(stream: TextIO, signs: str) -> bool:
+def _can_encode(stream: TextIO, text: str) -> bool:
     try:
-        signs.encode(stream.encoding)
+        text.encode(stream.encoding)
     except UnicodeEncodeError:
         return False
     return True
@@ -115,6 +115,6 @@ def _columns(descriptor: int) -> int:
         return 80
 
 
-def complain(failure: Failure) -> None:
-    """Say on stderr, in one line, why the command ends."""
+def print_failure(failure: Failure) -> None:
+    """Write a failure to stderr, in one line."""
     sys.stderr.write(f"{NAME}: {clean(str(failure), 4 * SENTENCE_LIMIT)}\n")

@@ -1,33 +1,33 @@
-"""Text from elsewhere, made safe for a terminal: a name may carry escapes, a LAN is hostile (FAULTS T8). Pure."""
+"""Cleaning of untrusted text for a terminal: names from the LAN may contain escape sequences (T8). Pure."""
 
 import re
 import unicodedata
 
 NAME_LIMIT = 64
-"""Characters of one cell; a DNS label has at most 63 bytes (RFC 1035, 2.3.4)."""
+"""Maximum characters of one cell; a DNS label has at most 63 bytes (RFC 1035, 2.3.4)."""
 SENTENCE_LIMIT = 400
-"""Characters of a sentence from the daemon."""
+"""Maximum characters of a message from the daemon."""
 MARKS_LIMIT = 2
-"""Combining marks on one letter; more only climb into other lines."""
+"""Maximum combining marks on one letter; more would overlap other lines."""
 
-# Invisible though no control or format character: they hide one name behind another (Default_Ignorable_Code_Point).
+# Invisible, but not control or format characters: they make two names look the same (Default_Ignorable_Code_Point).
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
     chr(code)
     for first, last in ((0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF))
     for code in range(first, last + 1)
 }
-# Controls, formats (bidi, zero-width, tags), surrogates, private, unassigned: who knows what a terminal makes of them.
+# Control, format (bidi, zero-width, tags), surrogate, private-use, unassigned: their effect on a terminal is unknown.
 _UNSAFE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 
 
 def clean(text: object, limit: int = NAME_LIMIT) -> str:
-    """One line, NFC, of visible characters, at most `limit` of them; what was cut ends in `…`."""
+    """Return one line of at most `limit` visible characters, in NFC; a cut text ends in `…`."""
     raw = str(text)
     if len(raw) <= limit and raw.isascii() and raw.isprintable() and "  " not in raw:
         return raw.strip()
     kept: list[str] = []
     marks = 0
-    # Normalising is not linear for long runs of marks; nothing that far behind the limit is shown.
+    # Normalising is not linear for long runs of marks, and text that far beyond the limit is not shown.
     for char in unicodedata.normalize("NFC", raw[: 8 * limit]):
         category = unicodedata.category(char)
         if char in "\t\n\r\v\f\x85" or category in ("Zs", "Zl", "Zp"):
@@ -46,14 +46,14 @@ def clean(text: object, limit: int = NAME_LIMIT) -> str:
 
 
 def visible_json(raw: bytes) -> str:
-    """JSON for a terminal: what that might obey becomes a JSON escape, which means the same."""
-    return re.sub(r"[^ -~]", _escaped, raw.decode(errors="replace"))
+    """Return JSON for a terminal: unsafe characters become JSON escapes of the same meaning."""
+    return re.sub(r"[^ -~]", _escape, raw.decode(errors="replace"))
 
 
-def _escaped(found: re.Match[str]) -> str:
+def _escape(found: re.Match[str]) -> str:
     char = found[0]
     if char in "\n\r\t":
-        return " "  # between tokens; within a string JSON has it escaped already
+        return " "  # between tokens; JSON strings contain only the escaped form
     if unicodedata.category(char) not in _UNSAFE:
         return char
     units = char.encode("utf-16-be", "surrogatepass")
@@ -61,7 +61,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def width(text: str) -> int:
-    """Columns that clean text takes: East Asian wide and emoji two, marks none."""
+    """Return the columns of clean text: two for East Asian wide characters and emoji, none for marks."""
     if text.isascii():
         return len(text)
     return sum(_columns(char) for char in text)
@@ -74,12 +74,12 @@ def _columns(char: str) -> int:
 
 
 def pad(text: str, columns: int) -> str:
-    """The text, padded with blanks to `columns` where it takes fewer."""
+    """Return the text, padded to at least `columns`."""
     return text + " " * (columns - width(text))
 
 
 def fit(text: str, columns: int) -> str:
-    """The text padded with blanks to `columns`, or cut to them with `…`."""
+    """Return the text in exactly `columns`: padded, or cut with `…`."""
     if width(text) <= columns:
         return pad(text, columns)
     kept, used = [], 0

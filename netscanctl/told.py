@@ -1,4 +1,4 @@
-"""The ways in which `watch` tells what the stream brings."""
+"""Output modes of `watch`."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,32 +9,32 @@ import msgspec
 
 from netscanctl.board import Board
 from netscanctl.bookmark import Bookmark
-from netscanctl.changes import change
+from netscanctl.changes import format_event
 from netscanctl.picture import Picture
-from netscanctl.render import ORDERS, devices_table
+from netscanctl.render import ORDERS, devices_table, scan_error
 from netscanctl.runner import Job, Runner
 from netscanctl.screen import Screen
-from netscanctl.stream import Heard
+from netscanctl.stream import Received
 from netscanctl.terminal import Terminal
 from netscanctl.text import SENTENCE_LIMIT, clean
 from netscand import protocol
 
 
-class Way(Protocol):
-    """One of them."""
+class Output(Protocol):
+    """Output mode."""
 
-    async def show(self, heard: Heard) -> None:
-        """Tell what one message brings."""
+    async def on_message(self, received: Received) -> None:
+        """Process one message of the stream."""
 
-    def talk(self, text: str) -> None:
-        """Say to the user what is no change."""
+    def notice(self, text: str) -> None:
+        """Show a message to the user."""
 
     async def run(self) -> int:
-        """Do what is to be done beside, until cancelled, or until the user has seen enough: the exit code."""
+        """Run until cancelled, or until the user quits; return the exit code."""
 
 
-class Wanted:
-    """Changes of some kinds (none: all)."""
+class KindFilter:
+    """Set of event kinds; empty: all kinds."""
 
     def __init__(self, kinds: Sequence[str]) -> None:
         self._kinds = frozenset(kinds)
@@ -43,84 +43,87 @@ class Wanted:
         return not self._kinds or event.kind in self._kinds
 
 
-class _Plain:
-    """Nothing to be done beside."""
+class _Base:
+    """Output with notices on stderr and no task of its own."""
 
-    def __init__(self, terminal: Terminal, wanted: Wanted, bookmark: Bookmark) -> None:
+    def __init__(self, terminal: Terminal, kinds: KindFilter, bookmark: Bookmark) -> None:
         self._terminal = terminal
-        self._wanted = wanted
+        self._kinds = kinds
         self._bookmark = bookmark
 
-    def talk(self, text: str) -> None:
-        """On stderr."""
-        self._terminal.talk(text)
+    def notice(self, text: str) -> None:
+        """Write a message to stderr."""
+        self._terminal.notice(text)
 
     async def run(self) -> int:
-        """Wait to be cancelled."""
+        """Wait until cancelled."""
         await asyncio.Event().wait()
         return 0
 
-
-class Raw(_Plain):
-    """Messages for a program; of the events only the wanted."""
-
-    async def show(self, heard: Heard) -> None:
-        """Print one message as it came."""
-        if not isinstance(heard.message, protocol.Event) or heard.message in self._wanted:
-            self._terminal.json(heard.raw)
-        self._bookmark.keep(self._bookmark.note(heard.message))
+    def _save_cursor(self, received: Received) -> None:
+        self._bookmark.save(self._bookmark.advance(received.message))
 
 
-class Lines(_Plain):
-    """The table, then a line a change."""
+class JsonOutput(_Base):
+    """Messages as received, without events of other kinds."""
 
-    def __init__(self, terminal: Terminal, wanted: Wanted, bookmark: Bookmark) -> None:
-        super().__init__(terminal, wanted, bookmark)
+    async def on_message(self, received: Received) -> None:
+        """Print one message."""
+        if not isinstance(received.message, protocol.Event) or received.message in self._kinds:
+            self._terminal.json(received.raw)
+        self._save_cursor(received)
+
+
+class LineOutput(_Base):
+    """Table of devices, then one line per event."""
+
+    def __init__(self, terminal: Terminal, kinds: KindFilter, bookmark: Bookmark) -> None:
+        super().__init__(terminal, kinds, bookmark)
         self._picture = Picture()
 
-    async def show(self, heard: Heard) -> None:
-        """Print what one message changes."""
-        first = not self._picture.whole
-        changes = self._picture.hear(heard.message)
-        if first and self._picture.whole and not isinstance(heard.message, protocol.Resumed):
-            self._list()
-        for event in changes:
-            if event in self._wanted:
-                self._line(event)
-        if isinstance(heard.message, protocol.ScanError):
-            self._terminal.talk(scan_failed(heard.message))
-        self._bookmark.keep(self._bookmark.note(heard.message))
+    async def on_message(self, received: Received) -> None:
+        """Print the changes of one message."""
+        first = not self._picture.complete
+        events = self._picture.on_message(received.message)
+        if first and self._picture.complete and not isinstance(received.message, protocol.Resumed):
+            self._print_table()
+        for event in events:
+            if event in self._kinds:
+                self._print_event(event)
+        if isinstance(received.message, protocol.ScanError):
+            self.notice(scan_error(received.message))
+        self._save_cursor(received)
 
-    def _list(self) -> None:
+    def _print_table(self) -> None:
         devices = sorted(self._picture.devices.values(), key=ORDERS["ip"])
         terminal = self._terminal
         terminal.write(devices_table(devices, columns=terminal.columns, paint=terminal.paint, today=terminal.today))
 
-    def _line(self, event: protocol.Event) -> None:
-        line = change(event, paint=self._terminal.paint, now=_now(), columns=self._terminal.columns)
+    def _print_event(self, event: protocol.Event) -> None:
+        line = format_event(event, paint=self._terminal.paint, now=_now(), columns=self._terminal.columns)
         self._terminal.write(line + "\n")
 
 
-class Commands(_Plain):
-    """A run of the user's command for each change that `Lines` would print."""
+class ExecOutput(_Base):
+    """Run of the user's command for each event that LineOutput would print."""
 
-    def __init__(self, argv: Sequence[str], terminal: Terminal, wanted: Wanted, bookmark: Bookmark) -> None:
-        super().__init__(terminal, wanted, bookmark)
+    def __init__(self, argv: Sequence[str], terminal: Terminal, kinds: KindFilter, bookmark: Bookmark) -> None:
+        super().__init__(terminal, kinds, bookmark)
         self._picture = Picture()
-        self._behind: str | None = None
-        self._runner = Runner(argv, terminal.talk, bookmark.keep)
+        self._cursor: str | None = None
+        self._runner = Runner(argv, terminal.notice, bookmark.save)
 
-    async def show(self, heard: Heard) -> None:
-        """Line up what one message changes."""
-        changes = [event for event in self._picture.hear(heard.message) if event in self._wanted]
-        before, self._behind = self._behind, self._bookmark.note(heard.message)
-        for event in changes:
-            place = self._behind if event is changes[-1] else None
-            await self._runner.offer(Job(event, _as_json(event, heard, self._behind), place))
-        if not changes and self._behind != before:
-            await self._runner.offer(Job(None, b"", self._behind))
-        if isinstance(heard.message, protocol.ScanError):
-            self._terminal.talk(scan_failed(heard.message))
+    async def on_message(self, received: Received) -> None:
+        """Queue the changes of one message."""
+        events = [event for event in self._picture.on_message(received.message) if event in self._kinds]
+        before, self._cursor = self._cursor, self._bookmark.advance(received.message)
+        for event in events:
+            cursor = self._cursor if event is events[-1] else None
+            await self._runner.submit(Job(event, _as_json(event, received, self._cursor), cursor))
+        if not events and self._cursor != before:
+            await self._runner.submit(Job(None, b"", self._cursor))
+        if isinstance(received.message, protocol.ScanError):
+            self.notice(scan_error(received.message))
 
     async def run(self) -> int:
         """Run the command."""
@@ -128,31 +131,31 @@ class Commands(_Plain):
         return 0
 
 
-class Table(_Plain):
-    """A table on the whole screen, which lives."""
+class TableOutput(_Base):
+    """Full-screen live table."""
 
-    def __init__(self, terminal: Terminal, wanted: Wanted, bookmark: Bookmark) -> None:
-        super().__init__(terminal, wanted, bookmark)
+    def __init__(self, terminal: Terminal, kinds: KindFilter, bookmark: Bookmark) -> None:
+        super().__init__(terminal, kinds, bookmark)
         self._board = Board(terminal.paint)
         self._screen = Screen(
-            lambda columns, rows: self._board.lines(columns, rows, _now()), lambda: self._board.fresh(_now())
+            lambda columns, rows: self._board.lines(columns, rows, _now()), lambda: self._board.expire_marks(_now())
         )
 
-    async def show(self, heard: Heard) -> None:
-        """Fold one message in."""
-        for event in self._board.hear(heard.message):
-            if event in self._wanted:
-                self._board.tell(event, _now())
-        self._screen.change()
-        self._bookmark.keep(self._bookmark.note(heard.message))
+    async def on_message(self, received: Received) -> None:
+        """Apply one message to the table."""
+        for event in self._board.on_message(received.message):
+            if event in self._kinds:
+                self._board.add_event(event, _now())
+        self._screen.redraw()
+        self._save_cursor(received)
 
-    def talk(self, text: str) -> None:
-        """At the head of the table."""
-        self._board.note = clean(text, SENTENCE_LIMIT)
-        self._screen.change()
+    def notice(self, text: str) -> None:
+        """Show a message above the table."""
+        self._board.notice = clean(text, SENTENCE_LIMIT)
+        self._screen.redraw()
 
     async def run(self) -> int:
-        """Draw it."""
+        """Draw the table."""
         return await self._screen.run()
 
 
@@ -160,14 +163,9 @@ def _now() -> datetime:
     return datetime.now().astimezone()
 
 
-def _as_json(event: protocol.Event, heard: Heard, cursor: str | None) -> bytes:
-    """As it came; what no event told us (a difference between two snapshots) in the same shape."""
-    if event is heard.message:
-        return heard.raw.replace(b"\n", b" ")
+def _as_json(event: protocol.Event, received: Received, cursor: str | None) -> bytes:
+    """Return an event as received; one found by comparing two snapshots is encoded in the same form."""
+    if event is received.message:
+        return received.raw.replace(b"\n", b" ")
     at = event.at or f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
     return protocol.encode(msgspec.structs.replace(event, cursor=cursor or "", at=at))
-
-
-def scan_failed(wrong: protocol.ScanError) -> str:
-    """A scan that could not be done, in a sentence."""
-    return f"scan of {clean(wrong.network)}: {clean(wrong.message, SENTENCE_LIMIT)}"

@@ -1,4 +1,4 @@
-"""Files that a user names: replaced by a whole one or not at all, and never through a link that others planted."""
+"""Atomic replacement of files named by the user, without following symbolic links planted by other users."""
 
 import errno
 import os
@@ -11,46 +11,51 @@ from typing import BinaryIO, TypeVar
 
 T = TypeVar("T")
 
-LINKS = 40
-"""Followed on the way to one file; the kernel follows as many (path_resolution(7))."""
+MAX_LINKS = 40
+"""Links followed for one path, as in the kernel (path_resolution(7))."""
 
 
-def followed(path: str) -> Path:
-    """Follow every link on the way to a file, so that a link stays a link; the file need not be there.
+def resolve_links(path: str) -> Path:
+    """Resolve all symbolic links in the path of a file, so that a link stays a link; the file need not exist.
 
-    Raises PermissionError for one that another user may have planted: whoever writes to a folder that others may write
-    to, such as /tmp, must not be led to files of his own (proc(5), protected_symlinks). Raises OSError.
+    Raises OSError, and PermissionError for a link of another user in a folder that others can write to, such as /tmp:
+    it could lead to any file of the user who runs us (proc(5), protected_symlinks).
     """
-    return _followed(Path.cwd() / path, LINKS)
+    return _resolve(Path.cwd() / path, MAX_LINKS)
 
 
-def _followed(path: Path, most: int) -> Path:
-    place = Path("/")
+def _resolve(path: Path, links_left: int) -> Path:
+    resolved = Path("/")
     for part in path.parts[1:]:
-        place = place.parent if part == ".." else place / part
-        if not place.is_symlink():
+        resolved = resolved.parent if part == ".." else resolved / part
+        if not resolved.is_symlink():
             continue
-        folder, owner = place.parent.stat(), place.lstat().st_uid
+        folder, owner = resolved.parent.stat(), resolved.lstat().st_uid
         if folder.st_mode & (stat.S_IWOTH | stat.S_IWGRP) and owner not in (0, os.geteuid(), folder.st_uid):
-            raise PermissionError(errno.EPERM, f"{place} is another user's link, in a folder that others may write to")
-        if not most:
+            raise PermissionError(
+                errno.EPERM, f"{resolved} is a symbolic link of another user, in a folder that others can write to"
+            )
+        if not links_left:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        place = _followed(place.parent / os.readlink(place), most - 1)
-    return place
+        resolved = _resolve(resolved.parent / os.readlink(resolved), links_left - 1)
+    return resolved
 
 
-def replace(path: Path, write: Callable[[BinaryIO], T], mode: int = 0o600) -> T:
-    """Let `write` write what becomes `path` only when it is whole and on the disk. Raises OSError, and as `write`."""
-    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # a name that nobody can plant
+def write_atomically(path: Path, write: Callable[[BinaryIO], T], mode: int = 0o600) -> T:
+    """Call `write` with a temporary file, and move it to `path` once it is on the disk; return the result of `write`.
+
+    Raises OSError, and the exceptions of `write`.
+    """
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # an unpredictable name
     try:
         with open(descriptor, "wb") as out:
-            done = write(out)
+            result = write(out)
             out.flush()
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)
-        os.replace(draft, path)
+        os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
-            os.unlink(draft)
+            os.unlink(temporary)
         raise
-    return done
+    return result

@@ -1,4 +1,4 @@
-"""What the user knows of a device, told to the daemon."""
+"""User annotations of a device: changed through the daemon."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,15 +15,17 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def json_option(command: F) -> F:
-    """Give a command `--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print the device as it is now, as it came.")(command)
+    """Add `--json` to a command."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the changed device as JSON.")(command)
 
 
-def change(session: Session, device: str, words: DeviceWords, as_json: bool, told: Callable[[Device], str]) -> None:
-    """Change the device that `device` names, and say what `told` says of it. Raises Failure."""
+def annotate(
+    session: Session, device: str, update: DeviceWords, as_json: bool, message: Callable[[Device], str]
+) -> None:
+    """Update the device that matches `device`, and print `message` about it. Raises Failure."""
     client = session.client
-    answer = client.patch(device_path(mac_of(client, device)), encode(words))
-    now = client.read(answer, Device)
+    answer = client.patch(device_path(mac_of(client, device)), encode(update))
+    updated = client.read(answer, Device)
     if as_json:
         session.terminal.json(answer)
-    session.terminal.talk(f"{title(now)} {told(now)}")
+    session.terminal.notice(f"{title(updated)}: {message(updated)}")

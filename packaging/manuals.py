@@ -30,13 +30,13 @@ DAEMON_EXITS = {
 }
 
 CLIENT_EXITS = {
-    0: "Done; an empty list too.",
-    1: "The daemon refused, the DEVICE matched none or more than one, or no TARGET answered.",
-    2: "The command line is wrong.",
+    0: "Success, also with an empty list.",
+    1: "The daemon refused, DEVICE matched no device or several, no TARGET answered, or output could not be written.",
+    2: "Usage error.",
     3: "No daemon answers; the message says how to start it.",
     4: "Not permitted; the message says what to do.",
-    5: "The versions of netscanctl and of the daemon do not fit.",
-    6: "It timed out.",
+    5: "Incompatible versions of netscanctl and the daemon.",
+    6: "Timed out.",
 }
 
 JOURNAL = {
@@ -49,7 +49,7 @@ JOURNAL = {
     "NETSCAND_NETWORK": "the network, such as 192.168.1.0/24@eth0",
     "NETSCAND_OTHER": "a second MAC, of a conflict",
     "NETSCAND_REASON": "why it is so",
-    "NETSCAND_CURSOR": "the event's place in the stream",
+    "NETSCAND_CURSOR": "the cursor of the event",
     "NETSCAND_ROOM": "the part of netscand that speaks; every entry has it",
 }
 
@@ -145,13 +145,13 @@ def netscand() -> list[str]:
 def netscanctl() -> list[str]:
     """The page of the client."""
     context = click.Context(cli, info_name="netscanctl")
-    page = head("netscanctl", 1, "ask netscand which devices are on the local networks, and watch it")
+    page = head("netscanctl", 1, "list and watch the devices on the local networks, as seen by netscand")
     page += [".SH SYNOPSIS", r"\fBnetscanctl\fR [\fIOPTION\fR]... \fICOMMAND\fR [\fIARGUMENT\fR]..."]
     page += [".SH DESCRIPTION"]
     page += paragraphs(
-        "netscanctl is the command line of netscand(8). What it prints on stdout is for people on a terminal, plain "
-        "columns in a pipe, and with --json the daemon's answer as it came; everything else goes to stderr. People see "
-        "local time, JSON is UTC."
+        "netscanctl is the command line client of netscand(8). Data goes to stdout: tables on a terminal, plain columns "
+        "in a pipe, and with --json the daemon's answer as received. Notices and errors go to stderr. Times are local; "
+        "in JSON they are UTC."
     )
     page += example(
         "netscanctl watch", "netscanctl scan-now 192.168.1.0/24", "netscanctl wait-for printer --timeout 60"
@@ -169,11 +169,11 @@ def netscanctl() -> list[str]:
     for code, meaning in CLIENT_EXITS.items():
         page += tagged(str(code), meaning)
     page += [".SH ENVIRONMENT"]
-    page += tagged("NETSCANCTL_SOCKET", "The Unix socket, as --socket.")
-    page += tagged("NETSCANCTL_URL", "The daemon over TCP, as --url.")
-    page += tagged("NO_COLOR", "No colours, whatever its value.")
+    page += tagged("NETSCANCTL_SOCKET", "The Unix socket, like --socket.")
+    page += tagged("NETSCANCTL_URL", "The URL of the daemon, like --url.")
+    page += tagged("NO_COLOR", "If set and not empty: no colours.")
     page += [".SH FILES"]
-    page += tagged("/run/netscand/netscand.sock", "Where the daemon of this machine is.")
+    page += tagged("/run/netscand/netscand.sock", "The Unix socket of the daemon on this host.")
     page += [".SH SEE ALSO", r"\fBnetscand\fR(8), \fBnetscand.toml\fR(5)"]
     return page
 

@@ -1,1 +1,1 @@
-"""One file a verb, each with its click `command`."""
+"""Commands of netscanctl: one file per command, each with its click `command`."""

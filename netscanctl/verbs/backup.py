@@ -11,60 +11,60 @@ import click
 from netscanctl.cli import Session
 from netscanctl.client import Failure, Usage
 from netscanctl.render import size
-from netscanctl.whole_file import followed, replace
+from netscanctl.whole_file import resolve_links, write_atomically
 
 MAGIC = b"SQLite format 3\x00"
-"""How a database begins (https://sqlite.org/fileformat2.html, 1.3)."""
-SLOW = 300.0
-"""Seconds that the daemon may need between two pieces: it copies all before it sends the first."""
+"""First bytes of a database (https://sqlite.org/fileformat2.html, 1.3)."""
+TIMEOUT = 300.0
+"""Seconds between two chunks: the daemon copies the whole database before it sends the first."""
 
 
 @click.command("backup", short_help="Save a consistent copy of the history.")
 @click.argument("file", metavar="FILE", type=click.Path(allow_dash=True))
 @click.pass_obj
 def command(session: Session, file: str) -> None:
-    """Save a copy of the history, consistent while the daemon runs on, as FILE (-: to stdout).
+    """Save a consistent copy of the history as FILE (-: stdout), while the daemon keeps running.
 
-    A FILE that is there is replaced when the copy is whole; nobody but you can read it.
+    An existing FILE is replaced once the copy is complete. Only you can read the file.
     """
 
-    def copy(write: Callable[[bytes], object]) -> int:
-        written = Copy(write)
-        session.client.fetch("/api/backup", written.take, patience=SLOW)
-        written.take(b"")
-        return written.size
+    def download(write: Callable[[bytes], object]) -> int:
+        copy = DatabaseWriter(write)
+        session.client.fetch("/api/backup", copy.write, timeout=TIMEOUT)
+        copy.write(b"")  # raises Failure for an empty answer
+        return copy.size
 
     if file == "-":
         if session.terminal.is_terminal:
-            raise Usage("a database is nothing for a terminal: name a file")
-        copy(sys.stdout.buffer.write)
+            raise Usage("refusing to write a binary database to the terminal; give a file name")
+        download(sys.stdout.buffer.write)
         sys.stdout.buffer.flush()
         return
     try:
-        done = save(followed(file), copy)
-    except OSError as wrong:
-        raise Failure(f"cannot write {file}: {wrong.strerror or wrong}") from None
-    session.terminal.talk(f"{file}: {size(done)}")
+        saved = save(resolve_links(file), download)
+    except OSError as error:
+        raise Failure(f"cannot write {file}: {error.strerror or error}") from None
+    session.terminal.notice(f"saved {file} ({size(saved)})")
 
 
-class Copy:
-    """What comes, passed on and counted; it must begin as a database does."""
+class DatabaseWriter:
+    """Writer that checks the header of a database, and counts the bytes."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self.size = 0
         self._write = write
 
-    def take(self, piece: bytes) -> None:
-        """Pass it on; nothing is the end. Raises Failure for what is no database, and what the writer raises."""
-        if not self.size and not piece.startswith(MAGIC):
-            raise Failure("what the daemon sends is no database")
-        self._write(piece)
-        self.size += len(piece)
+    def write(self, chunk: bytes) -> None:
+        """Write a chunk. Raises Failure if the data is not a database, and the exceptions of the writer."""
+        if not self.size and not chunk.startswith(MAGIC):
+            raise Failure("the daemon sent invalid data: not an SQLite database")
+        self._write(chunk)
+        self.size += len(chunk)
 
 
-def save(path: Path, copy: Callable[[Callable[[bytes], object]], int]) -> int:
-    """Write by `copy` what becomes `path`, for nobody else's eyes. Raises Failure, OSError."""
+def save(path: Path, download: Callable[[Callable[[bytes], object]], int]) -> int:
+    """Replace `path` by the download, readable by the user only; return its size. Raises Failure, OSError."""
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(path.stat().st_mode):
-            raise Failure(f"{path} is no regular file")
-    return replace(path, lambda out: copy(out.write))
+            raise Failure(f"{path} is not a regular file; give another file name")
+    return write_atomically(path, lambda out: download(out.write))

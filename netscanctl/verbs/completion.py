@@ -1,4 +1,4 @@
-"""`netscanctl completion SHELL`: what a shell needs to complete commands and options."""
+"""`netscanctl completion SHELL`: script for shell completion."""
 
 import click
 from click.shell_completion import get_completion_class
@@ -6,11 +6,11 @@ from click.shell_completion import get_completion_class
 from netscanctl.cli import Session
 
 
-@click.command("completion", short_help="Print the completions of a shell.")
+@click.command("completion", short_help="Print the completion script for a shell.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    """Print the completions of a SHELL, for example: eval "$(netscanctl completion bash)"."""
+    """Print the completion script for SHELL, for example: eval "$(netscanctl completion bash)"."""
     session: Session = ctx.obj
     kind = get_completion_class(shell)
     assert kind is not None

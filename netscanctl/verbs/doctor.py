@@ -1,4 +1,4 @@
-"""`netscanctl doctor`: tries what the daemon needs, and says how to mend it."""
+"""`netscanctl doctor`: checks what the daemon needs, and says how to fix it."""
 
 import errno
 import os
@@ -16,77 +16,77 @@ import msgspec
 
 from netscanctl import ailments, probes
 from netscanctl.cli import Session
-from netscanctl.client import Daemon, Failure, Misfit, NotPermitted
-from netscanctl.finding import Finding, bad, collected, good, odd, unseen, written
-from netscanctl.starting import mend
+from netscanctl.client import JOIN_GROUP, Daemon, Failure, Incompatible, NotPermitted
+from netscanctl.finding import Finding, collect, failed, format_findings, ok, unknown, warning
+from netscanctl.starting import start_hint
 from netscand.protocol import DaemonStatus
 
 CONFIGURATION = "/etc/netscand/netscand.toml"
 DATABASE = "/var/lib/netscand/netscand.db"
 TCP = ("127.0.0.1:8000", "[::1]:8000")
-"""Where netscand listens unless told otherwise."""
+"""Default of [listen] tcp."""
 RESTART = "systemctl restart netscand, then journalctl -u netscand -n 20"
-ENDS = {
-    "69": "it lost what it works with",
-    "75": "another one runs",
-    "77": "a right is missing",
-    "78": "its configuration",
+EXIT_CODES = {
+    "69": "a component failed",
+    "75": "already running",
+    "77": "a permission is missing",
+    "78": "invalid configuration",
 }
 """Exit codes of netscand."""
 
 
-@click.command("doctor", short_help="Try what the daemon needs.")
+@click.command("doctor", short_help="Check the daemon and this host.")
 @click.option("--config", metavar="FILE", default=CONFIGURATION, show_default=True,
-              help="The daemon's configuration, for when it does not run.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help='An object: "ok", and the list "checks".')
+              help="Configuration of the daemon, used if it is not running.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help='Print an object with "ok" and the list "checks".')
 @click.pass_obj
 def command(session: Session, config: str, as_json: bool) -> None:
-    """Try what the daemon needs, and say how to mend what is wrong; where it does not run, what keeps it from starting.
+    """Check the daemon, and say how to fix problems; if it is not running, check what it needs to start on this host.
 
-    Sends nothing itself; a daemon that runs is asked for a scan of its gateways. Exits 1 where something failed.
+    Sends no frames itself, but asks a running daemon to scan its gateways. Exits with 1 if a check failed.
     """
-    found = collected(examine(session, Path(config)))
+    findings = collect(examine(session, Path(config)))
     terminal = session.terminal
     if as_json:
-        terminal.json(msgspec.json.encode(found))
+        terminal.json(msgspec.json.encode(findings))
     else:
-        terminal.write(written(found.checks, terminal.paint))
-    sys.exit(0 if found.ok else 1)
+        terminal.write(format_findings(findings.checks, terminal.paint))
+    sys.exit(0 if findings.ok else 1)
 
 
 def examine(session: Session, config: Path) -> Iterator[Finding]:
-    """Everything that can be found out."""
+    """Run the checks of the daemon, or if it does not answer, of this host."""
     client, daemon = session.client, session.daemon
     try:
         status = client.read(client.get("/api/status"), DaemonStatus)
-    except Misfit as failure:
-        yield bad("versions", str(failure), "install both from one source, then systemctl restart netscand")
+    except Incompatible as failure:
+        yield failed("versions", failure.cause, "install both in one version, then: systemctl restart netscand")
     except NotPermitted as failure:
-        yield bad("socket", str(failure), f"{ailments.GROUP}; or let [access] others be scan, or use --token-file")
+        yield failed("socket", failure.cause, f"{JOIN_GROUP}, set [access] others to scan, or use --token-file")
     except Failure as failure:
-        yield bad("daemon", failure.cause, _service() or mend())
+        yield failed("daemon", failure.cause, _service() or start_hint())
         if daemon.url is None:
-            yield from of_this_host(daemon, config)
+            yield from check_host(daemon, config)
     else:
-        yield from ailments.of_running(client, status)
-        yield (ailments.of_clock(status) if daemon.url else None) or probes.of_clock()
+        yield from ailments.check_running(client, status)
+        yield (ailments.check_clock(status) if daemon.url else None) or probes.check_clock()
 
 
-def of_this_host(daemon: Daemon, config: Path) -> Iterator[Finding]:
-    """What would keep a netscand from starting here."""
+def check_host(daemon: Daemon, config: Path) -> Iterator[Finding]:
+    """Check what netscand needs to start on this host."""
     tables = _tables(config)
-    yield probes.of_versions()
-    yield of_configuration(config)
-    yield from probes.of_raw_sockets()
-    yield probes.of_interfaces(probes.interfaces())
-    yield probes.of_gateway()
-    yield of_socket(Path(daemon.socket), tables)
-    yield probes.of_clock()
-    yield probes.of_database(Path(str(tables.get("history", {}).get("path", DATABASE))))
+    yield probes.check_libraries()
+    yield check_configuration(config)
+    yield from probes.check_raw_sockets()
+    yield probes.check_interfaces(probes.interfaces())
+    yield probes.check_gateway()
+    yield check_socket(Path(daemon.socket), tables)
+    yield probes.check_clock()
+    yield probes.check_database(Path(str(tables.get("history", {}).get("path", DATABASE))))
 
 
 def _tables(config: Path) -> dict[str, Any]:
-    """The configuration as far as it can be read; netscand itself says what is wrong with it."""
+    """Return the tables of the configuration; empty if it is invalid, which `check_configuration` reports."""
     try:
         tables = tomllib.loads(config.read_text())
     except (OSError, ValueError):
@@ -94,77 +94,75 @@ def _tables(config: Path) -> dict[str, Any]:
     return {name: table for name, table in tables.items() if isinstance(table, dict)}
 
 
-def of_configuration(config: Path) -> Finding:
-    """What netscand says of its file."""
+def check_configuration(config: Path) -> Finding:
+    """Check the configuration by netscand itself."""
     if not config.exists():
         if config == Path(CONFIGURATION):
-            return good("configuration", f"no {config}: the defaults hold")
-        return bad("configuration", f"there is no {config}", "name the file that netscand reads, or leave --config out")
+            return ok("configuration", f"no {config}: defaults are used")
+        return failed("configuration", f"no file {config}", "give the file that netscand reads, or omit --config")
     if not os.access(config, os.R_OK):
-        return unseen("configuration", f"you may not read {config}", probes.AS_ROOT)
-    judge = [sys.executable, "-m", "netscand", "--check-config", str(config)]
+        return unknown("configuration", f"no permission to read {config}", probes.AS_ROOT)
+    argv = [sys.executable, "-m", "netscand", "--check-config", str(config)]
     try:
-        done = subprocess.run(judge, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603 - all ours
-    except (OSError, subprocess.TimeoutExpired) as wrong:
-        return unseen("configuration", f"cannot ask netscand: {wrong}")
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)  # noqa: S603 - fixed words
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return unknown("configuration", f"cannot run netscand --check-config: {error}")
     if done.returncode == 0:
-        return good("configuration", f"{config} is good")
+        return ok("configuration", f"{config} is valid")
     if done.returncode == 78:  # EX_CONFIG
-        faults = "; ".join(line.removeprefix("netscand: ") for line in done.stderr.splitlines())
-        return bad("configuration", faults, f"man netscand.toml, then edit {config}")
-    return unseen("configuration", f"netscand is not installed beside this netscanctl ({sys.executable})")
+        errors = "; ".join(line.removeprefix("netscand: ") for line in done.stderr.splitlines())
+        return failed("configuration", errors, f"edit {config}; see man netscand.toml")
+    return unknown("configuration", f"netscand is not installed in the environment of netscanctl ({sys.executable})")
 
 
-def of_socket(path: Path, tables: dict[str, Any]) -> Finding:
-    """That netscand can make its sockets, and clients can find them."""
+def check_socket(path: Path, tables: dict[str, Any]) -> Finding:
+    """Check that netscand can create its sockets."""
     try:
         if path.exists() and not path.is_socket():
-            return bad("socket", f"{path} is there, and is no socket", f"remove it: rm {path}")
+            return failed("socket", f"{path} exists, but is not a socket", f"remove it: rm {path}")
         if not path.parent.is_dir():
-            return odd("socket", f"there is no folder {path.parent}", "systemctl enable --now netscand.socket makes it")
+            return warning("socket", f"no folder {path.parent}", "to create it: systemctl enable --now netscand.socket")
         if path.parent.stat().st_mode & 0o002 and not path.parent.stat().st_mode & 0o1000:
-            return bad("socket", f"everybody may change {path.parent}", f"chmod 0755 {path.parent}")
+            return failed("socket", f"every user can write to {path.parent}", f"chmod 0755 {path.parent}")
     except PermissionError:
-        return unseen("socket", f"you may not look into {path.parent}", probes.AS_ROOT)
+        return unknown("socket", f"no permission to read {path.parent}", probes.AS_ROOT)
     listen = tables.get("listen", {}).get("tcp", TCP)
-    taken = (
-        [text for text in listen if isinstance(text, str) and _taken(text)] if isinstance(listen, list | tuple) else []
-    )
-    if taken:
-        said = f"another process listens on {', '.join(taken)}"
-        return odd("socket", said, "end it (ss -ltnp tells which), or change [listen] tcp; the rest works without")
-    return good("socket", f"{path} can be made")
+    addresses = listen if isinstance(listen, list | tuple) else ()
+    if in_use := [address for address in addresses if isinstance(address, str) and _is_in_use(address)]:
+        found = f"another process listens on {', '.join(in_use)}"
+        return warning("socket", found, "stop it (to find it: ss -ltnp), or change [listen] tcp")
+    return ok("socket", f"{path} can be created")
 
 
-def _taken(text: str) -> bool:
-    """Whether somebody listens there. It is bound for a moment, and nobody can connect meanwhile."""
-    host, _, port = text.rpartition(":")
+def _is_in_use(address: str) -> bool:
+    """Return whether a process listens there: binds for a moment, without accepting connections."""
+    host, _, port = address.rpartition(":")
     host = host.strip("[]").replace("localhost", "127.0.0.1")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.socket(family, socket.SOCK_STREAM) as trying:
-            trying.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trying.bind((host, int(port)))
-    except OSError as wrong:
-        return wrong.errno == errno.EADDRINUSE
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, int(port)))
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
     except (ValueError, OverflowError):
-        pass  # what is no address is the configuration's fault
+        pass  # an invalid address is reported by `check_configuration`
     return False
 
 
 def _service() -> str | None:
-    """What systemd says of the service; None where it knows of none."""
+    """Return the state of the service and a hint; None without systemd or the unit."""
     systemctl = shutil.which("systemctl")
     if systemctl is None or not Path("/run/systemd/system").is_dir():
         return None
     show = [systemctl, "show", "netscand.service", "--property=LoadState,ActiveState,ExecMainStatus"]
     try:
-        told = subprocess.run(show, capture_output=True, text=True, timeout=5, check=False).stdout  # noqa: S603 - all ours
+        output = subprocess.run(show, capture_output=True, text=True, timeout=5, check=False).stdout  # noqa: S603 - fixed
     except (OSError, subprocess.TimeoutExpired):
         return None
-    words = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
-    if words.get("LoadState") != "loaded":
+    properties = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+    if properties.get("LoadState") != "loaded":
         return None
-    ended = words.get("ExecMainStatus", "0")
-    why = f" (its exit code was {ended}: {ENDS[ended]})" if ended in ENDS else ""
-    return f"it is {words.get('ActiveState', 'unknown')}{why}: {RESTART}"
+    code = properties.get("ExecMainStatus", "0")
+    reason = f" (exit code {code}: {EXIT_CODES[code]})" if code in EXIT_CODES else ""
+    return f"netscand.service is {properties.get('ActiveState', 'unknown')}{reason}; {RESTART}"

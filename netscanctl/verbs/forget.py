@@ -1,4 +1,4 @@
-"""`netscanctl forget DEVICE`: as if it had never been there."""
+"""`netscanctl forget DEVICE`: deletes a device."""
 
 import sys
 
@@ -10,18 +10,18 @@ from netscanctl.client import Failure, device_path
 from netscanctl.render import title
 
 
-@click.command("forget", short_help="Forget a device, its label, and what was learned of it.")
+@click.command("forget", short_help="Delete a device with its label and learned patience.")
 @device_argument
-@click.option("--yes", is_flag=True, help="Do not ask first.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.pass_obj
 def command(session: Session, device: str, yes: bool) -> None:
-    """Forget a DEVICE (its MAC, address, name or label): its label, and what was learned of it.
+    """Delete a DEVICE (its MAC, address, name or label) with its label, notes and learned patience.
 
-    If it is heard again, it is new. On a terminal, this asks first.
+    If it is seen again, it is a new device. On a terminal, asks for confirmation.
     """
     found = device_of(session.client, device)
-    who = title(found)
-    if not yes and sys.stdin.isatty() and sys.stderr.isatty() and not click.confirm(f"Forget {who}?", err=True):
-        raise Failure("nothing is forgotten")
+    name = title(found)
+    if not yes and sys.stdin.isatty() and sys.stderr.isatty() and not click.confirm(f"Forget {name}?", err=True):
+        raise Failure("cancelled")
     session.client.delete(device_path(found.mac))
-    session.terminal.talk(f"{who} is forgotten")
+    session.terminal.notice(f"{name}: forgotten")

@@ -1,22 +1,23 @@
-"""`netscanctl label DEVICE TEXT`: what the user calls it."""
+"""`netscanctl label DEVICE TEXT`: sets the label of a device."""
 
 import click
 
 from netscanctl.argument import device_argument
 from netscanctl.cli import Session
 from netscanctl.text import clean
-from netscanctl.words import change, json_option
-from netscand.protocol import DeviceWords
+from netscanctl.words import annotate, json_option
+from netscand.protocol import Device, DeviceWords
 
 
-@click.command("label", short_help="Give a device a name of yours.")
+@click.command("label", short_help="Set or remove the label of a device.")
 @device_argument
 @click.argument("text")
 @json_option
 @click.pass_obj
 def command(session: Session, device: str, text: str, as_json: bool) -> None:
-    """Call a DEVICE (its MAC, address, name or label) TEXT; an empty TEXT ("") takes the label away."""
-    words = DeviceWords(label=text or None)
-    change(
-        session, device, words, as_json, lambda now: f"is called {clean(now.label)}" if now.label else "has no label"
-    )
+    """Set the label of a DEVICE (its MAC, address, name or label) to TEXT; an empty TEXT ("") removes it."""
+
+    def message(now: Device) -> str:
+        return f'label set to "{clean(now.label)}"' if now.label else "label removed"
+
+    annotate(session, device, DeviceWords(label=text or None), as_json, message)

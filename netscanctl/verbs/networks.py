@@ -1,4 +1,4 @@
-"""`netscanctl networks`: what is scanned, and why or why not."""
+"""`netscanctl networks`: networks, with the reason why each is scanned or not."""
 
 import click
 
@@ -8,7 +8,7 @@ from netscand.protocol import NetworkList
 
 
 @click.command("networks")
-@click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it came.")
+@click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as received.")
 @click.pass_obj
 def command(session: Session, as_json: bool) -> None:
     """List the networks, and why each is scanned or not."""

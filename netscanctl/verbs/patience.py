@@ -1,4 +1,4 @@
-"""`netscanctl patience DEVICE S`: how long it may be silent."""
+"""`netscanctl patience DEVICE S`: sets the patience of a device."""
 
 import click
 
@@ -6,36 +6,36 @@ from netscanctl.argument import device_argument
 from netscanctl.cli import Session
 from netscanctl.duration import duration
 from netscanctl.render import span
-from netscanctl.words import change, json_option
+from netscanctl.words import annotate, json_option
 from netscand.protocol import Device, DeviceWords
 
 LEARNED = "learned"
-LEAST, MOST = 1, 86_400
-"""Seconds that the daemon takes (`DeviceWords` in netscand/protocol.py)."""
+MINIMUM, MAXIMUM = 1, 86_400
+"""Seconds that the daemon accepts (`DeviceWords` in netscand/protocol.py)."""
 SOONEST = 14
-"""Seconds from the last sign of life to `offline`, at the least: three probes and a request after the default
-probe_interval (10); that of this daemon is not told to clients."""
+"""Minimum seconds from the last frame to `offline`: three probes and a request, after the default probe_interval (10).
+Clients do not know the probe_interval of their daemon."""
 
 
 @click.command("patience", short_help="Set how long a device may be silent.")
 @device_argument
-@click.argument("seconds", callback=duration(LEAST, MOST, LEARNED), metavar="S")
+@click.argument("seconds", callback=duration(MINIMUM, MAXIMUM, LEARNED), metavar="S")
 @json_option
 @click.pass_obj
 def command(session: Session, device: str, seconds: float | None, as_json: bool) -> None:
-    """Let a DEVICE (its MAC, address, name or label) be silent for S seconds before it counts as gone.
+    """Set the patience of a DEVICE (its MAC, address, name or label): S seconds of silence before it is offline.
 
-    S is 1 to 86400, also with a unit: 90s, 30m, 2h, 1d. `learned` instead of a number: as long as its own silences
-    have taught. Three probes and a request must have gone unanswered too, and the first is sent after a silence of
-    [presence] probe_interval: by default a device is offline 14 s after it fell silent at the soonest, whatever S is.
+    S is 1 to 86400, optionally with a unit: 90s, 30m, 2h, 1d. With `learned` instead, netscand learns the patience
+    from the device's own silences. A device is reported offline only after three probes and a request have failed,
+    the first one after [presence] probe_interval: by default not before 14 s, even if S is less.
     """
 
-    def told(now: Device) -> str:
+    def message(now: Device) -> str:
         if seconds is None:
-            return f"may be silent as long as it is learned, {span(now.patience)} now"
-        told = f"may be silent for {span(now.patience)}"
+            return f"patience is learned automatically ({span(now.patience)} now)"
+        text = f"patience set to {span(now.patience)}"
         if now.patience > SOONEST:
-            return told
-        return f"{told}; with the probes that must go unanswered too, some {SOONEST} s by the default probe_interval"
+            return text
+        return f"{text}; with the default probe_interval, unanswered probes take at least {SOONEST} s"
 
-    change(session, device, DeviceWords(patience=seconds), as_json, told)
+    annotate(session, device, DeviceWords(patience=seconds), as_json, message)

@@ -1,4 +1,4 @@
-"""`netscanctl status`: how the daemon is."""
+"""`netscanctl status`: state of the daemon."""
 
 import click
 
@@ -8,10 +8,10 @@ from netscand.protocol import DaemonStatus
 
 
 @click.command("status")
-@click.option("--json", "as_json", is_flag=True, help="The daemon's answer as it came.")
+@click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as received.")
 @click.pass_obj
 def command(session: Session, as_json: bool) -> None:
-    """Tell the daemon's health, load, coverage, drops and version."""
+    """Show the daemon's health, load, coverage, drops and version."""
     answer = session.client.get("/api/status")
     terminal = session.terminal
     if as_json:

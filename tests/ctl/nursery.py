@@ -161,5 +161,5 @@ if __name__ == "__main__":
     if wanted["hasty"]:
         defaults = stream.follow.__kwdefaults__
         assert defaults
-        defaults["pause"] = 0.1
+        defaults["reconnect_delay"] = 0.1
     main()

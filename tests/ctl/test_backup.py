@@ -16,7 +16,7 @@ def test_the_copy_is_the_daemons_to_the_byte_and_private(ctl: Ctl, daemon: FakeD
     daemon.backup += os.urandom(300_000)
     done = ctl.run("backup", str(tmp_path / "copy.db"))
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == f"netscanctl: {tmp_path}/copy.db: 390.6 KiB\n"
+    assert done.stderr == f"netscanctl: saved {tmp_path}/copy.db (390.6 KiB)\n"
     assert (tmp_path / "copy.db").read_bytes() == daemon.backup
     assert stat.S_IMODE((tmp_path / "copy.db").stat().st_mode) == 0o600
 
@@ -37,7 +37,7 @@ def test_a_backup_that_breaks_off_leaves_the_older_copy_and_nothing_else(
     daemon.breaks_off = True
     done = ctl.run("backup", str(tmp_path / "here/copy.db"))
     assert done.returncode == 3
-    assert done.stderr.endswith("went away before it answered\n")
+    assert done.stderr.endswith("closed the connection before it answered\n")
     assert [file.read_bytes() for file in (tmp_path / "here").iterdir()] == [b"old"]
 
 
@@ -46,7 +46,7 @@ def test_what_is_no_database_is_no_backup(ctl: Ctl, daemon: FakeDaemon, tmp_path
     daemon.backup = sent
     done = ctl.run("backup", str(tmp_path / "copy.db"))
     assert done.returncode == 1
-    assert done.stderr == "netscanctl: what the daemon sends is no database\n"
+    assert done.stderr == "netscanctl: the daemon sent invalid data: not an SQLite database\n"
     assert not (tmp_path / "copy.db").exists()
 
 
@@ -60,12 +60,12 @@ def test_it_goes_to_stdout_too(ctl: Ctl, daemon: FakeDaemon) -> None:
 def test_a_terminal_is_no_place_for_it(ctl: Ctl) -> None:
     code, written = ctl.terminal("backup", "-").end()
     assert code == 2
-    assert "name a file" in written
+    assert "give a file name" in written
 
 
 @pytest.mark.parametrize(
     ("file", "why"),
-    [("none/copy.db", "No such file or directory"), (".", "is no regular file"), ("fifo", "is no regular file")],
+    [("none/copy.db", "No such file or directory"), (".", "is not a regular file"), ("fifo", "is not a regular file")],
 )
 def test_where_nothing_can_be_written_is_said_in_one_line(ctl: Ctl, tmp_path: Path, file: str, why: str) -> None:
     os.mkfifo(tmp_path / "fifo")

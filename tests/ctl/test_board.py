@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from netscanctl.board import FRESH, LAST, ROOMY, Board
+from netscanctl.board import LAST_EVENTS, MARK_LIFETIME, MIN_ROWS_FOR_EVENTS, Board
 from netscanctl.text import width
 from netscand.protocol import Device, InitialState, Message, Resumed, ScanError, ScanProgress
 from tests.ctl.test_text import HOSTILE
@@ -15,14 +15,14 @@ NOW = datetime.fromisoformat(LATER).astimezone()
 
 def showing(*devices: Device, networks: object = None) -> Board:
     board = Board()
-    hear(board, snapshot(*devices, networks=networks))  # type: ignore[arg-type]
+    receive(board, snapshot(*devices, networks=networks))  # type: ignore[arg-type]
     return board
 
 
-def hear(board: Board, *messages: Message, at: datetime = NOW) -> None:
+def receive(board: Board, *messages: Message, at: datetime = NOW) -> None:
     for message in messages:
-        for change in board.hear(message):  # type: ignore[arg-type]
-            board.tell(change, at)
+        for change in board.on_message(message):  # type: ignore[arg-type]
+            board.add_event(change, at)
 
 
 def lines(board: Board, rows: int = 24, columns: int = 100, now: datetime = NOW) -> list[str]:
@@ -44,33 +44,33 @@ def test_counts_and_networks_stand_above_the_devices() -> None:
 
 def test_a_change_is_marked_for_a_while_and_stands_at_the_foot() -> None:
     board = showing(device(1), device(2))
-    hear(board, left(device(2, "offline")), event("discovered", device(3)))
+    receive(board, left(device(2, "offline")), event("discovered", device(3)))
     shown = lines(board)
     assert [line[:9] for line in shown[3:6]] == ["  online ", "- offline", "+ online "]
     assert [line.split()[1:3] for line in shown[-2:]] == [["-", "offline"], ["+", "discovered"]]
-    later = NOW + FRESH
-    assert board.fresh(later - timedelta(seconds=1))
-    assert not board.fresh(later)
+    later = NOW + MARK_LIFETIME
+    assert board.expire_marks(later - timedelta(seconds=1))
+    assert not board.expire_marks(later)
     assert [line[:9] for line in lines(board, now=later)[3:6]] == ["  online ", "  offline", "  online "]
 
 
 def test_only_the_last_changes_are_kept_and_none_where_there_is_no_room() -> None:
     board = showing()
-    hear(board, *(event("discovered", device(number)) for number in range(1, 9)))
-    assert len([line for line in lines(board, 40) if "discovered" in line]) == LAST
-    assert not [line for line in lines(board, ROOMY - 1) if "discovered" in line]
+    receive(board, *(event("discovered", device(number)) for number in range(1, 9)))
+    assert len([line for line in lines(board, 40) if "discovered" in line]) == LAST_EVENTS
+    assert not [line for line in lines(board, MIN_ROWS_FOR_EVENTS - 1) if "discovered" in line]
 
 
-@pytest.mark.parametrize("rows", [3, 5, 10, ROOMY, 24, 50])
+@pytest.mark.parametrize("rows", [3, 5, 10, MIN_ROWS_FOR_EVENTS, 24, 50])
 def test_it_never_has_more_lines_than_the_screen(rows: int) -> None:
     board = showing(*(device(number) for number in range(1, 40)))
-    hear(board, *(left(device(number, "offline")) for number in range(1, 9)))
+    receive(board, *(left(device(number, "offline")) for number in range(1, 9)))
     assert len(lines(board, rows)) <= rows
 
 
 def test_where_there_is_no_room_the_changed_and_the_online_come_first_and_the_rest_is_counted() -> None:
     board = showing(*(device(number, "offline" if number % 2 else "online") for number in range(1, 21)))
-    hear(board, left(device(18, "offline")))
+    receive(board, left(device(18, "offline")))
     shown = lines(board, 10)
     assert shown[3].startswith("- offline")
     assert all(line.startswith("  online") for line in shown[4:-1])
@@ -79,12 +79,12 @@ def test_where_there_is_no_room_the_changed_and_the_online_come_first_and_the_re
 
 def test_a_scan_is_told_while_it_lasts() -> None:
     board = showing(device(1))
-    hear(board, ScanProgress(scan_id=1, done=180, total=254, found=1))
+    receive(board, ScanProgress(scan_id=1, done=180, total=254, found=1))
     assert lines(board)[0].endswith("scanning, 180 of 254 addresses")
-    hear(board, scanned(device(1)))
+    receive(board, scanned(device(1)))
     assert "scanning" not in lines(board)[0]
-    hear(board, ScanError(scan_id=2, network=HOME, message="the interface is down"))
-    assert lines(board)[0].endswith(f"scan of {HOME}: the interface is down")
+    receive(board, ScanError(scan_id=2, network=HOME, message="the interface is down"))
+    assert lines(board)[0].endswith(f"scan of {HOME} failed: the interface is down")
 
 
 @pytest.mark.parametrize("again", [snapshot(device(1)), Resumed(
@@ -93,11 +93,11 @@ def test_a_scan_is_told_while_it_lasts() -> None:
 def test_what_is_said_stands_at_the_head_until_the_stream_goes_on(again: InitialState | Resumed) -> None:
     board = Board()
     assert "connecting…" in lines(board)[0]
-    hear(board, again)
+    receive(board, again)
     assert "connecting" not in lines(board)[0]
-    board.note = "connection lost, connecting…"
-    assert lines(board)[0].endswith("connection lost, connecting…")
-    hear(board, again)
+    board.notice = "connection lost; reconnecting…"
+    assert lines(board)[0].endswith("connection lost; reconnecting…")
+    receive(board, again)
     assert "connecting" not in lines(board)[0]
 
 
@@ -105,7 +105,7 @@ def test_what_is_said_stands_at_the_head_until_the_stream_goes_on(again: Initial
 def test_nothing_hostile_breaks_a_line(text: str) -> None:
     evil = device(7, hostname=text, label=text, vendor=text, reason=text, kinds=[text], notes=text)
     board = showing(evil, networks=[network(why=text, gateway=text)])
-    hear(board, event("discovered", evil, reason=text), ScanError(scan_id=1, network=text, message=text))
+    receive(board, event("discovered", evil, reason=text), ScanError(scan_id=1, network=text, message=text))
     shown = lines(board)
     assert all(line.isprintable() for line in shown)
     assert len(shown) == 6

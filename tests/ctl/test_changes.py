@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from netscanctl.changes import change, changes
+from netscanctl.changes import format_event, format_events
 from netscanctl.render import plain
 from netscanctl.text import width
 from tests.ctl.words import came, device, event, left
@@ -17,7 +17,7 @@ LONG = "14 probes and 1 request unanswered, silent for 90.0 s"
 
 
 def line(of: object, columns: int | None = None) -> str:
-    return change(of, paint=plain, now=NOW, columns=columns)  # type: ignore[arg-type]
+    return format_event(of, paint=plain, now=NOW, columns=columns)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_change_without_a_time_is_told_as_of_now() -> None:
      (event("address_removed", device(7), address="192.168.1.70"), "-192.168.1.70"),
      (event("address_moved", device(7), other="aa:bb:cc:00:00:01"), "192.168.1.7 moved here from aa:bb:cc:00:00:01"),
      (event("address_conflict", device(7), other="aa:bb:cc:00:00:01"),
-      "192.168.1.7 is claimed by aa:bb:cc:00:00:01 too"),
+      "192.168.1.7 is also claimed by aa:bb:cc:00:00:01"),
      (event("renamed", device(7), previous={"hostname": None}), "was -"),
      (event("labelled", device(7, label="new", known=True), previous={"label": "old", "known": False}),
       "label 'old' → 'new', known no → yes"),
@@ -113,11 +113,11 @@ def test_on_a_wide_terminal_the_mac_is_told_too() -> None:
 
 def test_times_of_other_days_and_of_today_are_as_wide() -> None:
     days = [event("online", device(1)), event("online", device(2), at="2026-11-20T22:00:00.000Z")]
-    told = changes(days, paint=plain, now=NOW, columns=80).splitlines()
-    assert [one.index("+") for one in told] == [13, 13]
-    assert all(len(one) <= 80 for one in told)
-    assert all(first.index("192.") == second.index("192.") for first, second in pairwise(told))
+    lines = format_events(days, paint=plain, now=NOW, columns=80).splitlines()
+    assert [one.index("+") for one in lines] == [13, 13]
+    assert all(len(one) <= 80 for one in lines)
+    assert all(first.index("192.") == second.index("192.") for first, second in pairwise(lines))
 
 
 def test_of_nothing_nothing_is_printed() -> None:
-    assert changes([], paint=plain, now=NOW, columns=80) == ""
+    assert format_events([], paint=plain, now=NOW, columns=80) == ""

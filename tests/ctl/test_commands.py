@@ -6,7 +6,7 @@ import click
 import pytest
 
 from netscanctl import client
-from netscanctl.cli import INTERRUPTED, VERBS, cli
+from netscanctl.cli import COMMANDS, INTERRUPTED, cli
 from netscand import __main__ as daemon
 from tests.ctl.conftest import ROOT
 
@@ -36,7 +36,7 @@ def options(text: str) -> set[str]:
     return {word for row in rows for word in re.findall(r"`(--?[a-z-]+)", row)}
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_a_command_stands_there_with_its_arguments_and_options(verb: str) -> None:
     command = cli.get_command(click.Context(cli), verb)
     assert command is not None
@@ -56,7 +56,7 @@ def _shown(argument: click.Argument) -> str:
 
 def test_no_command_stands_there_that_is_not_one() -> None:
     told = {heading.split()[1] for heading in sections() if heading.startswith("netscanctl ")}
-    assert told == set(VERBS)
+    assert told == set(COMMANDS)
 
 
 def test_the_options_before_the_command_stand_there() -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from netscanctl import probes
-from netscanctl.finding import Finding, bad, collected, good, unseen, written
-from netscanctl.probes import Held, of_database, of_gateway, of_interfaces, of_raw_sockets
+from netscanctl.finding import Finding, collect, failed, format_findings, ok, unknown
+from netscanctl.probes import Interface, check_database, check_gateway, check_interfaces, check_raw_sockets
 from netscanctl.render import plain
 from netscanctl.verbs import doctor
 from netscand import __version__
@@ -64,7 +64,7 @@ def test_people_see_a_line_each_and_what_to_do(ctl: Ctl, daemon: FakeDaemon) -> 
     lines = done.stdout.splitlines()
     at = next(number for number, line in enumerate(lines) if line.startswith("failed"))
     assert lines[at].split(None, 2) == ["failed", "gateway", "192.168.1.1 does not answer on eth0"]
-    assert lines[at + 1].strip().startswith("→ is it on")
+    assert lines[at + 1].strip().startswith("→ check that it is on")
 
 
 @pytest.mark.parametrize(
@@ -203,9 +203,12 @@ def test_it_says_what_keeps_a_daemon_from_starting(tmp_path: Path) -> None:
 def test_a_configuration_that_was_named_has_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As for `netscand --config`; the usual place may be empty."""
     nope = tmp_path / "nope.toml"
-    assert (doctor.of_configuration(nope).verdict, str(nope) in doctor.of_configuration(nope).found) == ("failed", True)
+    assert (doctor.check_configuration(nope).verdict, str(nope) in doctor.check_configuration(nope).found) == (
+        "failed",
+        True,
+    )
     monkeypatch.setattr(doctor, "CONFIGURATION", str(nope))
-    assert doctor.of_configuration(nope).verdict == "ok"
+    assert doctor.check_configuration(nope).verdict == "ok"
 
 
 def test_what_stands_in_the_sockets_way_is_told(tmp_path: Path) -> None:
@@ -219,7 +222,7 @@ def test_what_stands_in_the_sockets_way_is_told(tmp_path: Path) -> None:
         assert f"listens on 127.77.0.1:{port}" in absent(tmp_path, "--config", str(config))["socket"]["found"]
     assert absent(tmp_path, "--config", str(config))["socket"]["verdict"] == "ok"
     tmp_path.chmod(0o777)
-    assert "everybody may change" in absent(tmp_path)["socket"]["found"]
+    assert "every user can write to" in absent(tmp_path)["socket"]["found"]
 
 
 def test_the_client_stays_thin(tmp_path: Path) -> None:
@@ -237,6 +240,21 @@ def test_the_client_stays_thin(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "none.sock")], check=True, cwd=ROOT, capture_output=True
     )
+
+
+@pytest.mark.parametrize(
+    ("requirement", "verdict"),
+    [("click>=8", "ok"), ("click<999,>=8.1", "ok"), ("click>=999,<1000", "failed"), ("click<8", "failed"),
+     ("no-such-library<3,>=2", "failed"), ("no-such-library==1; extra == 'test'", "ok")],
+)  # fmt: skip
+def test_libraries_are_compared_with_version_ranges(
+    monkeypatch: pytest.MonkeyPatch, requirement: str, verdict: str
+) -> None:
+    """A requirement may have an upper bound, in any order: `aiohttp<3.15,>=3.11.16`."""
+    monkeypatch.setattr(probes.metadata, "requires", lambda _name: [requirement])
+    found = probes.check_libraries()
+    assert found.verdict == verdict
+    assert ("missing" in found.found) is ("no-such" in requirement and verdict == "failed")
 
 
 # ---- probes ---------------------------------------------------------------------------------------------------------
@@ -259,7 +277,7 @@ def without(capability: int, *, bounding: bool) -> list[Finding]:
         sets[0] &= ~(1 << capability)
         sets[1] &= ~(1 << capability)
         assert libc.capset(header, sets) == 0
-        found.extend(of_raw_sockets())
+        found.extend(check_raw_sockets())
 
     thread = threading.Thread(target=probe)
     thread.start()
@@ -268,7 +286,7 @@ def without(capability: int, *, bounding: bool) -> list[Finding]:
 
 
 def test_raw_sockets_and_the_filter_are_tried(root: None) -> None:
-    assert verdicts(list(of_raw_sockets())) == {"capability": "ok", "filter": "ok"}
+    assert verdicts(list(check_raw_sockets())) == {"capability": "ok", "filter": "ok"}
 
 
 def test_a_missing_capability_is_named(root: None) -> None:
@@ -276,7 +294,7 @@ def test_a_missing_capability_is_named(root: None) -> None:
     found = without(probes.CAP_NET_RAW, bounding=False)
     assert verdicts(found) == {"capability": "failed", "filter": "unknown"}
     assert "CAP_NET_RAW" in found[0].found
-    assert "--cap-add NET_RAW" in (found[0].mend or "")
+    assert "--cap-add NET_RAW" in (found[0].hint or "")
 
 
 def test_an_ordinary_user_learns_who_can_tell(root: None) -> None:
@@ -287,7 +305,7 @@ def test_an_ordinary_user_learns_who_can_tell(root: None) -> None:
             os.setgroups([])
             os.setgid(65534)
             os.setuid(65534)
-            os.write(theirs, repr(verdicts(list(of_raw_sockets()))).encode())
+            os.write(theirs, repr(verdicts(list(check_raw_sockets()))).encode())
         finally:
             os._exit(0)
     os.close(theirs)
@@ -314,38 +332,38 @@ def test_the_kernel_knows_the_best_gateway_or_it_does_not(
 ) -> None:
     (tmp_path / "route").write_text(ROUTES)
     (tmp_path / "arp").write_text(ARP.format(flags=flags, interface=interface))
-    found = of_gateway(tmp_path)
+    found = check_gateway(tmp_path)
     assert (found.verdict, "192.168.1.254 on eth0" in found.found) == (verdict, True)
     (tmp_path / "route").write_text(ROUTES.splitlines()[0])
-    assert of_gateway(tmp_path).verdict == "unknown"
+    assert check_gateway(tmp_path).verdict == "unknown"
 
 
 def test_an_interface_that_will_do_is_up_with_a_carrier_and_ethernet() -> None:
-    eth = Held("eth0", "192.168.1.2/24", True, True)
-    tunnel = Held("tun0", "10.8.0.2/24", True, False)
-    assert of_interfaces([eth, tunnel]).found == "eth0 192.168.1.2/24"
-    assert "no carrier" in of_interfaces([eth._replace(running=False)]).found
-    assert of_interfaces([tunnel]).verdict == of_interfaces([]).verdict == "failed"
+    eth = Interface("eth0", "192.168.1.2/24", True, True)
+    tunnel = Interface("tun0", "10.8.0.2/24", True, False)
+    assert check_interfaces([eth, tunnel]).found == "eth0 192.168.1.2/24"
+    assert "no carrier" in check_interfaces([eth._replace(running=False)]).found
+    assert check_interfaces([tunnel]).verdict == check_interfaces([]).verdict == "failed"
 
 
 def test_a_database_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
     path = tmp_path / "netscand.db"
-    assert of_database(path).verdict == "ok"
+    assert check_database(path).verdict == "ok"
     path.write_bytes(b"garbage, and not a database")
-    assert of_database(path).verdict == "warning"
-    assert of_database(tmp_path / "no" / "netscand.db").verdict == "warning"
+    assert check_database(path).verdict == "warning"
+    assert check_database(tmp_path / "no" / "netscand.db").verdict == "warning"
 
 
 def test_hostile_words_stay_on_their_line() -> None:
     """FAULTS T8."""
-    text = written([good("a", "x\x1b[31m\n\u202ey", "z\nw"), bad("bcd", "f", "m"), unseen("e", "f")], plain)
+    text = format_findings([ok("a", "x\x1b[31m\n\u202ey", "z\nw"), failed("bcd", "f", "m"), unknown("e", "f")], plain)
     assert len(text.splitlines()) == 5
     assert "\x1b" not in text
     assert "\u202e" not in text
 
 
 def test_it_is_well_where_nothing_failed() -> None:
-    assert collected([good("a", "b"), unseen("c", "d")]).ok
-    assert not collected([good("a", "b"), bad("c", "d", "e")]).ok
-    assert encode(collected([])) == b'{"ok":true,"checks":[]}'
+    assert collect([ok("a", "b"), unknown("c", "d")]).ok
+    assert not collect([ok("a", "b"), failed("c", "d", "e")]).ok
+    assert encode(collect([])) == b'{"ok":true,"checks":[]}'
     assert doctor.command.name == "doctor"

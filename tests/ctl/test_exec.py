@@ -86,7 +86,7 @@ def test_nothing_that_a_device_says_reaches_a_shell(ctl: Ctl, tmp_path: Path, no
 def test_one_that_fails_is_told_on_stderr(ctl: Ctl) -> None:
     running = executing(ctl, "false")
     ctl.daemon.tell(event("discovered", device(9, mac="\x1b[2J")))
-    assert running.talk() == "netscanctl: false failed (exit code 1) at discovered [2J"
+    assert running.talk() == "netscanctl: false failed for discovered [2J: exit code 1"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,10 @@ def test_lines_keep_their_place_too(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path
 def test_a_place_that_is_gone_is_said(ctl: Ctl, tmp_path: Path) -> None:
     (tmp_path / "place").write_text("old-7\n")
     running = ctl.start("watch", "--cursor-file", str(tmp_path / "place"))
-    assert running.talk() == "netscanctl: the place old-7 in the stream is gone: what happened since is not told"
+    assert (
+        running.talk()
+        == "netscanctl: cursor old-7 has expired; showing the current list instead (changes since then are lost)"
+    )
     assert running.line().startswith("STATUS")
     until(tmp_path / "place", "k3f9-1\n")
 

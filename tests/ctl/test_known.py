@@ -15,15 +15,15 @@ SEVEN = "a4:83:e7:00:00:07"
 @pytest.mark.parametrize(
     ("args", "words", "said"),
     [(["label", "host7", "Jane's phone"], DeviceWords(label="Jane's phone"),
-      f"Jane's phone ({SEVEN}) is called Jane's phone"),
-     (["label", "192.168.1.7", ""], DeviceWords(label=None), f"host7 ({SEVEN}) has no label"),
-     (["known", SEVEN], DeviceWords(known=True), f"host7 ({SEVEN}) is known"),
-     (["known", "--not", "HOST7"], DeviceWords(known=False), f"host7 ({SEVEN}) is not known"),
-     (["patience", "host7", "900"], DeviceWords(patience=900), f"host7 ({SEVEN}) may be silent for 15 min"),
-     (["patience", "host7", "30m"], DeviceWords(patience=1800), f"host7 ({SEVEN}) may be silent for 30 min"),
-     (["patience", "host7", "1d"], DeviceWords(patience=86_400), f"host7 ({SEVEN}) may be silent for 1 d"),
+      f"Jane's phone ({SEVEN}): label set to \"Jane's phone\""),
+     (["label", "192.168.1.7", ""], DeviceWords(label=None), f"host7 ({SEVEN}): label removed"),
+     (["known", SEVEN], DeviceWords(known=True), f"host7 ({SEVEN}): marked as known"),
+     (["known", "--not", "HOST7"], DeviceWords(known=False), f"host7 ({SEVEN}): not marked as known"),
+     (["patience", "host7", "900"], DeviceWords(patience=900), f"host7 ({SEVEN}): patience set to 15 min"),
+     (["patience", "host7", "30m"], DeviceWords(patience=1800), f"host7 ({SEVEN}): patience set to 30 min"),
+     (["patience", "host7", "1d"], DeviceWords(patience=86_400), f"host7 ({SEVEN}): patience set to 1 d"),
      (["patience", "host7", "learned"], DeviceWords(patience=None),
-      f"host7 ({SEVEN}) may be silent as long as it is learned, 60 s now")],
+      f"host7 ({SEVEN}): patience is learned automatically (60 s now)")],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
 def test_the_daemon_is_told_that_and_nothing_else(
@@ -46,7 +46,9 @@ def test_a_patience_is_what_the_daemon_takes_and_else_its_limits_are_told(
 ) -> None:
     done = ctl.run("patience", "host7", "--", seconds)
     assert done.returncode == 2
-    assert "expected 1 to 86400 seconds, also with a unit (90s, 30m, 2h), or learned" in " ".join(done.stderr.split())
+    assert 'expected 1 to 86400 seconds, optionally with a unit (90s, 30m, 2h), or "learned"' in " ".join(
+        done.stderr.split()
+    )
     assert "S is 1 to 86400" in " ".join(ctl.run("patience", "--help").stdout.split())
     assert daemon.asked == []
 
@@ -66,7 +68,7 @@ def test_who_may_not_change_anything_is_told_what_to_do(ctl: Ctl, daemon: FakeDa
     daemon.answers[f"/api/devices/{SEVEN}"] = (403, said.body)
     done = ctl.run("known", SEVEN)
     assert done.returncode == 4
-    assert "this needs the role admin: ask for membership of the group netscan" in done.stderr
+    assert "this needs the role admin; join the group netscan" in done.stderr
 
 
 def test_over_tcp_who_may_not_is_not_sent_for_a_group_that_would_not_help(ctl: Ctl) -> None:
@@ -80,14 +82,14 @@ def test_over_tcp_who_may_not_is_not_sent_for_a_group_that_would_not_help(ctl: C
     finally:
         far.stop()
     assert (done.returncode, "group" in done.stderr) == (4, False)
-    mend = "use --socket on the daemon's own host, or a token of that role: --token-file FILE"
-    assert done.stderr == f"netscanctl: this needs the role admin: {mend}\n"
+    hint = "use --socket on the daemon's host, or send a token with that role: --token-file FILE"
+    assert done.stderr == f"netscanctl: this needs the role admin; {hint}\n"
 
 
 def test_a_patience_shorter_than_asking_takes_says_so(ctl: Ctl) -> None:
     """Nobody is offline before three probes and a request went unanswered."""
-    said = f"netscanctl: host7 ({SEVEN}) may be silent for 2 s; with the probes that must go unanswered too, some 14 s"
-    assert ctl.run("patience", "host7", "2").stderr == f"{said} by the default probe_interval\n"
+    text = "patience set to 2 s; with the default probe_interval, unanswered probes take at least 14 s"
+    assert ctl.run("patience", "host7", "2").stderr == f"netscanctl: host7 ({SEVEN}): {text}\n"
 
 
 # ---- forget
@@ -96,7 +98,7 @@ def test_a_patience_shorter_than_asking_takes_says_so(ctl: Ctl) -> None:
 def test_in_a_script_it_is_forgotten_at_once(ctl: Ctl, daemon: FakeDaemon) -> None:
     done = ctl.run("forget", "host7")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == f"netscanctl: host7 ({SEVEN}) is forgotten\n"
+    assert done.stderr == f"netscanctl: host7 ({SEVEN}): forgotten\n"
     assert [one.mac[-2:] for one in daemon.devices] == ["08", "14"]
 
 
@@ -106,7 +108,7 @@ def test_on_a_terminal_it_asks_first(ctl: Ctl, daemon: FakeDaemon) -> None:
     shown.type("\n")
     code, written = shown.end()
     assert code == 1
-    assert "nothing is forgotten" in written
+    assert "cancelled" in written
     assert len(daemon.devices) == 3
     shown = ctl.terminal("forget", "host7")
     shown.until("[y/N]:")

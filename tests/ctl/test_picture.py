@@ -2,14 +2,14 @@
 
 import pytest
 
-from netscanctl.picture import DOUBT, Picture
+from netscanctl.picture import UNCERTAIN, Picture
 from netscand.protocol import Devices, Event, Message, Resumed, ScanStarted
 from tests.ctl.words import HOME, LATER, OFFICE, address, came, device, event, left, network, scanned, snapshot
 
 
 def told(picture: Picture, *messages: Message) -> list[str]:
     """What is told of, as `kind last-octet` or `kind network`."""
-    return [_short(change) for message in messages for change in picture.hear(message)]  # type: ignore[arg-type]
+    return [_short(change) for message in messages for change in picture.on_message(message)]  # type: ignore[arg-type]
 
 
 def _short(change: Event) -> str:
@@ -21,18 +21,18 @@ def _short(change: Event) -> str:
 def watching(*devices: object, **more: object) -> Picture:
     picture = Picture()
     assert told(picture, snapshot(*devices, **more)) == []  # type: ignore[arg-type]
-    assert picture.whole
+    assert picture.complete
     return picture
 
 
 def test_a_snapshot_in_parts_is_whole_with_its_last() -> None:
     picture = Picture()
-    picture.hear(snapshot(device(1), more=True))
-    assert not picture.whole
-    picture.hear(Devices(devices=[device(2)], more=True))
-    assert not picture.whole
-    picture.hear(Devices(devices=[device(3)], more=False))
-    assert picture.whole
+    picture.on_message(snapshot(device(1), more=True))
+    assert not picture.complete
+    picture.on_message(Devices(devices=[device(2)], more=True))
+    assert not picture.complete
+    picture.on_message(Devices(devices=[device(3)], more=False))
+    assert picture.complete
     assert len(picture.devices) == 3
 
 
@@ -44,7 +44,7 @@ def test_every_event_is_told_once_and_in_order() -> None:
 
 def test_progress_and_messages_of_unknown_types_tell_nothing() -> None:
     picture = watching(device(1))
-    assert picture.hear(None) == []
+    assert picture.on_message(None) == []
     assert told(picture, ScanStarted(scan_id=1, networks=[HOME], requested_by="timer"), scanned(scan_id=1)) == []
 
 
@@ -72,7 +72,7 @@ def test_a_device_on_two_networks_is_in_doubt_when_both_are_down() -> None:
     assert picture.devices[both.mac].status == "unknown"
 
 
-@pytest.mark.parametrize("kind", sorted(DOUBT))
+@pytest.mark.parametrize("kind", sorted(UNCERTAIN))
 def test_who_was_offline_is_not_in_doubt(kind: str) -> None:
     """The doubt is about who was online: of who was gone already nothing became less certain."""
     picture = watching(device(1), device(2, "offline"), device(3, "unknown"))
@@ -197,7 +197,7 @@ def test_a_stream_resumed_from_elsewhere_tells_each_event() -> None:
         cursor="k3f9-1", version="0.1.0", protocol=1, interval=30, scanning=False, role="scan", networks=[network()]
     )
     assert told(picture, resumed, left(device(1, "offline")), came(device(2), "unknown")) == ["offline 01", "online 02"]
-    assert picture.whole
+    assert picture.complete
 
 
 def test_who_is_forgotten_is_gone_and_may_be_discovered_again() -> None:
@@ -219,5 +219,5 @@ def test_kinds_of_a_later_version_are_told_too() -> None:
 
 def test_a_difference_has_the_time_it_became_so() -> None:
     picture = watching(device(1))
-    (change,) = picture.hear(snapshot(device(1, "offline", status_since=LATER, reason="3 probes unanswered")))
+    (change,) = picture.on_message(snapshot(device(1, "offline", status_since=LATER, reason="3 probes unanswered")))
     assert (change.at, change.reason, change.previous) == (LATER, "3 probes unanswered", {"status": "online"})

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from netscanctl.presence import BEFORE, LEVELS, NEVER, UNSURE, presence_bar
+from netscanctl.presence import BEFORE, LEVELS, NEVER, UNKNOWN, presence_bar
 from netscand.protocol import PresenceDay
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -31,7 +31,7 @@ def test_what_was_before_the_first_time_it_was_seen_counts_for_nothing() -> None
 
 
 def test_a_day_that_we_mostly_could_not_tell_says_so() -> None:
-    assert presence_bar([day(23, 4, 20)], LONG_AGO, NOON) == f"{UNSURE}  online 17 %, unknown 83 % of the last 1 d"
+    assert presence_bar([day(23, 4, 20)], LONG_AGO, NOON) == f"{UNKNOWN}  online 17 %, unknown 83 % of the last 1 d"
     assert presence_bar([day(23, 20, 4)], LONG_AGO, NOON)[0] in LEVELS
 
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from netscanctl import render
-from netscanctl.changes import change
+from netscanctl.changes import format_event
 from netscanctl.text import width
 from netscand.protocol import Coverage, Limit, Traffic
 from tests.ctl.test_text import HOSTILE
@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 24, 8, 0, 0, tzinfo=timezone(timedelta(hours=9)))
 
 
 def line(of: object, *, paint: render.Paint = render.plain) -> str:
-    return change(of, paint=paint, now=NOW, columns=None)  # type: ignore[arg-type]
+    return format_event(of, paint=paint, now=NOW, columns=None)  # type: ignore[arg-type]
 
 
 def listed(*devices: object, columns: int | None = None, paint: render.Paint = render.plain) -> str:
@@ -162,7 +162,7 @@ def test_a_network_says_why_it_is_scanned_and_how_much() -> None:
     ]
     rows = render.networks_table(networks, columns=None, paint=render.plain, today=None).splitlines()
     assert "100%" in rows[1]
-    assert "2.3% a scan, all in 22 min" in rows[2]
+    assert "2.3% per scan, all in 22 min" in rows[2]
     assert rows[3].endswith("docker0 is this host's end of containers")
 
 

@@ -102,7 +102,7 @@ def test_a_failure_is_said_where_it_can_be_read(ctl: Ctl) -> None:
 def test_a_lost_connection_stands_at_the_head_until_there_is_a_new_one(ctl: Ctl, daemon: FakeDaemon) -> None:
     shown = table(ctl)
     daemon.stop()
-    shown.until(lambda: on_screen(shown)[0].endswith("connection lost, connecting…"))
+    shown.until(lambda: on_screen(shown)[0].endswith("connection lost; reconnecting…"))
     daemon.snapshot = [snapshot(device(7), device(8), device(20), networks=[network()])]
     daemon.start()
     shown.until(lambda: on_screen(shown)[0] == "3 online, 0 offline, 0 unknown")

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from netscanctl.client import Usage
-from netscanctl.since import place, place_or_time
+from netscanctl.since import parse_cursor, parse_since
 
 TOKYO = timezone(timedelta(hours=9))
 NOW = datetime(2026, 11, 24, 7, 2, 11, 42_000, TOKYO)
@@ -13,7 +13,7 @@ NOW = datetime(2026, 11, 24, 7, 2, 11, 42_000, TOKYO)
 
 @pytest.mark.parametrize("cursor", ["k3f9-118", "0a1b2c-0", "2026-118"])
 def test_a_cursor_stays_as_it_is(cursor: str) -> None:
-    assert place_or_time(cursor, NOW) == cursor
+    assert parse_since(cursor, NOW) == cursor
 
 
 @pytest.mark.parametrize(
@@ -24,14 +24,14 @@ def test_a_cursor_stays_as_it_is(cursor: str) -> None:
      ("2026-11-23T10:00:00.5+01:00", "2026-11-23T09:00:00.500Z")],
 )  # fmt: skip
 def test_a_time_or_so_long_ago_is_said_in_utc(said: str, meant: str) -> None:
-    assert place_or_time(said, NOW) == meant
+    assert parse_since(said, NOW) == meant
 
 
 @pytest.mark.parametrize(
     ("said", "hour"), [("2026-11-24", 0), ("2026-11-24 03:30", 3), ("3:30", 3), ("03:30:00", 3), ("today", 0)]
 )
 def test_a_time_without_a_zone_is_local(said: str, hour: int) -> None:
-    meant = datetime.fromisoformat(place_or_time(said, NOW)).astimezone()
+    meant = datetime.fromisoformat(parse_since(said, NOW)).astimezone()
     assert (meant.day, meant.hour, meant.minute) == (24, hour, 30 if hour else 0)
 
 
@@ -42,19 +42,19 @@ def test_a_time_without_a_zone_is_local(said: str, hour: int) -> None:
      ("03:30", "2026-11-23T18:30:00.000Z"), ("2026-11-24 03:30", "2026-11-23T18:30:00.000Z")],
 )  # fmt: skip
 def test_a_day_begins_at_the_local_midnight(said: str, meant: str) -> None:
-    assert place_or_time(said, NOW) == meant
+    assert parse_since(said, NOW) == meant
 
 
 @pytest.mark.parametrize("text", ["soon", "2h", "today", "2026-11-23", ""])
 def test_where_only_a_cursor_serves_all_else_is_refused_in_the_same_words(text: str) -> None:
-    said = f"--since {text}: expected a cursor (such as k3f9-118)"
+    said = f'--since "{text}": expected a cursor (such as k3f9-118)'
     with pytest.raises(Usage) as refused:
-        place(text)
+        parse_cursor(text)
     assert str(refused.value).startswith(said)
-    assert place("k3f9-118") == "k3f9-118"
+    assert parse_cursor("k3f9-118") == "k3f9-118"
     with pytest.raises(Usage) as refused:
-        place_or_time(f"{text}!", NOW)
-    assert str(refused.value).startswith(said.replace(f"{text}:", f"{text}!:"))
+        parse_since(f"{text}!", NOW)
+    assert str(refused.value).startswith(f'--since "{text}!": expected a cursor')
 
 
 @pytest.mark.parametrize(
@@ -62,4 +62,4 @@ def test_where_only_a_cursor_serves_all_else_is_refused_in_the_same_words(text: 
 )
 def test_what_is_none_of_these_is_a_usage_error(text: str) -> None:
     with pytest.raises(Usage, match="--since"):
-        place_or_time(text, NOW)
+        parse_since(text, NOW)

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from netscanctl.client import Daemon, NoDaemon, unreachable
-from netscanctl.starting import OF_A_CHECKOUT, mend
+from netscanctl.client import Daemon, NoDaemon, connection_failure
+from netscanctl.starting import CHECKOUT_SOCKET, start_hint
 
 
 def test_a_service_that_is_installed_is_to_be_started(tmp_path: Path) -> None:
     (tmp_path / "netscand.service").touch()
-    assert mend([tmp_path / "none", tmp_path], [tmp_path]) == "start it with: systemctl start netscand"
+    assert start_hint([tmp_path / "none", tmp_path], [tmp_path]) == "to start it: systemctl start netscand"
 
 
 def test_without_a_service_nobody_is_sent_to_systemctl(tmp_path: Path) -> None:
-    said = mend([tmp_path], [tmp_path])
-    assert said.startswith("start it with: sudo ./dev run in a checkout (its socket: .netscand/netscand.sock there)")
+    said = start_hint([tmp_path], [tmp_path])
+    assert said.startswith("to start it in a checkout: sudo ./dev run (its socket is .netscand/netscand.sock)")
     assert "systemctl" not in said
 
 
@@ -25,21 +25,21 @@ def test_a_daemon_of_dev_run_is_pointed_to_before_anything_is_started(
 ) -> None:
     """As after `sudo ./dev run` in one terminal, and a bare `netscanctl devices` in the checkout, in another."""
     monkeypatch.chdir(tmp_path)
-    OF_A_CHECKOUT.parent.mkdir()
+    CHECKOUT_SOCKET.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as running:
-        running.bind(str(OF_A_CHECKOUT))
+        running.bind(str(CHECKOUT_SOCKET))
         running.listen()
-        failure = unreachable(Daemon("/run/none/netscand.sock"), FileNotFoundError())
+        failure = connection_failure(Daemon("/run/none/netscand.sock"), FileNotFoundError())
     assert isinstance(failure, NoDaemon)
     assert str(failure) == (
-        "netscand is not running (no socket /run/none/netscand.sock): "
-        "./dev run has one that answers: --socket .netscand/netscand.sock"
+        "netscand is not running (no socket /run/none/netscand.sock); "
+        "to use the netscand of ./dev run: --socket .netscand/netscand.sock"
     )
 
 
 def test_a_socket_that_dev_run_left_behind_is_not_pointed_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    OF_A_CHECKOUT.parent.mkdir()
+    CHECKOUT_SOCKET.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as left:
-        left.bind(str(OF_A_CHECKOUT))
-    assert "answers" not in mend([], [Path()])
+        left.bind(str(CHECKOUT_SOCKET))
+    assert "answers" not in start_hint([], [Path()])

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from netscanctl.client import Daemon, Failure, Misfit, NoDaemon, NotPermitted
-from netscanctl.stream import Heard, Place, follow, post, understand
+from netscanctl.client import Daemon, Failure, Incompatible, NoDaemon, NotPermitted
+from netscanctl.stream import CursorTracker, Received, decode, follow, post
 from netscand import protocol
 from netscand.protocol import Devices, Event, Lagged, Message, Resumed, encode
 from tests.ctl.fake import DEADLINE, FakeDaemon
@@ -23,46 +23,46 @@ def resumed(cursor: str = "k3f9-1") -> Resumed:
     )
 
 
-def place_after(*messages: Message) -> str | None:
-    place = Place("before")
+def cursor_after(*messages: Message) -> str | None:
+    tracker = CursorTracker("before")
     for message in messages:
-        place.note(message)  # type: ignore[arg-type]
-    return place.cursor
+        tracker.advance(message)  # type: ignore[arg-type]
+    return tracker.cursor
 
 
 def test_the_place_is_that_of_the_last_event() -> None:
-    assert place_after(snapshot(cursor="a-1")) == "a-1"
-    assert place_after(snapshot(cursor="a-1"), event("flood", cursor="a-2")) == "a-2"
-    assert place_after(snapshot(cursor="a-1"), scanned()) == "k3f9-9"
-    assert place_after(resumed("a-7")) == "a-7"
-    assert place_after(snapshot(cursor="a-1"), Lagged(cursor="a-3")) == "a-3"
+    assert cursor_after(snapshot(cursor="a-1")) == "a-1"
+    assert cursor_after(snapshot(cursor="a-1"), event("flood", cursor="a-2")) == "a-2"
+    assert cursor_after(snapshot(cursor="a-1"), scanned()) == "k3f9-9"
+    assert cursor_after(resumed("a-7")) == "a-7"
+    assert cursor_after(snapshot(cursor="a-1"), Lagged(cursor="a-3")) == "a-3"
 
 
 def test_half_a_snapshot_is_no_place_to_go_on_from() -> None:
     half = snapshot(cursor="a-1", more=True)
-    assert place_after(half) == "before"
-    assert place_after(half, Devices(devices=[], more=True), scanned()) == "before"
-    assert place_after(half, Devices(devices=[], more=False)) == "a-1"
+    assert cursor_after(half) == "before"
+    assert cursor_after(half, Devices(devices=[], more=True), scanned()) == "before"
+    assert cursor_after(half, Devices(devices=[], more=False)) == "a-1"
 
 
 def test_a_type_of_a_later_version_is_passed_on_and_a_broken_known_one_is_not() -> None:
-    assert understand(HERE, b'{"type":"weather","sun":true}') == Heard(b'{"type":"weather","sun":true}', None)
-    with pytest.raises(Misfit, match="cannot read"):
-        understand(HERE, b'{"type":"lagged"}')
-    with pytest.raises(Misfit, match="cannot read"):
-        understand(HERE, b"hello")
+    assert decode(HERE, b'{"type":"weather","sun":true}') == Received(b'{"type":"weather","sun":true}', None)
+    with pytest.raises(Incompatible, match="invalid message"):
+        decode(HERE, b'{"type":"lagged"}')
+    with pytest.raises(Incompatible, match="invalid message"):
+        decode(HERE, b"hello")
 
 
 def test_unknown_fields_are_ignored() -> None:
-    assert understand(HERE, b'{"type":"lagged","cursor":"a-1","mood":"fine"}').message == Lagged(cursor="a-1")
+    assert decode(HERE, b'{"type":"lagged","cursor":"a-1","mood":"fine"}').message == Lagged(cursor="a-1")
 
 
 @pytest.mark.parametrize(("spoken", "older"), [(2, "upgrade netscanctl"), (0, "upgrade netscand")])
 def test_another_protocol_is_refused_even_where_it_could_be_read(spoken: int, older: str) -> None:
-    with pytest.raises(Misfit, match=older):
-        understand(HERE, encode(snapshot(protocol=spoken)))
-    with pytest.raises(Misfit, match=older):
-        understand(HERE, b'{"type":"initial_state","protocol":%d,"version":"9"}' % spoken)
+    with pytest.raises(Incompatible, match=older):
+        decode(HERE, encode(snapshot(protocol=spoken)))
+    with pytest.raises(Incompatible, match=older):
+        decode(HERE, b'{"type":"initial_state","protocol":%d,"version":"9"}' % spoken)
 
 
 # ---- against a real socket
@@ -73,10 +73,10 @@ def there(daemon: FakeDaemon) -> Daemon:
     return Daemon(str(daemon.socket))
 
 
-async def collect(daemon: Daemon, count: int, talk: list[str], heartbeat: float = 10.0) -> list[Heard]:
+async def collect(daemon: Daemon, count: int, talk: list[str], heartbeat: float = 10.0) -> list[Received]:
     """The first messages of the stream, with a short pause before connecting anew."""
-    found: list[Heard] = []
-    stream = follow(daemon, talk.append, pause=0.05, heartbeat=heartbeat)
+    found: list[Received] = []
+    stream = follow(daemon, talk.append, reconnect_delay=0.05, heartbeat=heartbeat)
     async with asyncio.timeout(DEADLINE), aclosing(stream):
         async for heard in stream:
             found.append(heard)
@@ -85,17 +85,17 @@ async def collect(daemon: Daemon, count: int, talk: list[str], heartbeat: float 
     return found
 
 
-def kinds(found: list[Heard]) -> list[str]:
+def kinds(found: list[Received]) -> list[str]:
     return [str(heard.message.__struct_config__.tag) for heard in found if heard.message is not None]
 
 
 def run_beside(
     there: Daemon, count: int, script: Iterator[None], heartbeat: float = 10.0
-) -> tuple[list[Heard], list[str]]:
+) -> tuple[list[Received], list[str]]:
     """Collect, while a script does things to the daemon."""
     talk: list[str] = []
 
-    async def both() -> list[Heard]:
+    async def both() -> list[Received]:
         async with asyncio.TaskGroup() as group:
             collecting = group.create_task(collect(there, count, talk, heartbeat))
             await asyncio.to_thread(lambda: [None for _ in script])
@@ -115,7 +115,7 @@ def test_a_lost_stream_is_resumed_at_the_last_event(daemon: FakeDaemon, there: D
 
     found, talk = run_beside(there, 4, script())
     assert kinds(found) == ["initial_state", "event", "resumed", "event"]
-    assert talk == ["connection lost, connecting…", "connected again"]
+    assert talk == ["connection lost; reconnecting…", "connected again"]
     assert [query for _, path, query, _ in daemon.asked if path == "/ws"] == [
         {"updates": "changes"}, {"updates": "changes", "since": "k3f9-7"},
     ]  # fmt: skip
@@ -148,7 +148,7 @@ def test_a_daemon_that_is_gone_for_a_while_is_waited_for_and_told_of_once(daemon
 
     found, talk = run_beside(there, 2, script())
     assert kinds(found) == ["initial_state", "initial_state"]
-    assert talk == ["connection lost, connecting…", "connected again"]
+    assert talk == ["connection lost; reconnecting…", "connected again"]
 
 
 def test_a_daemon_that_answers_no_ping_is_given_up_and_tried_again(daemon: FakeDaemon, there: Daemon) -> None:
@@ -161,7 +161,7 @@ def test_a_daemon_that_answers_no_ping_is_given_up_and_tried_again(daemon: FakeD
 
     found, talk = run_beside(there, 2, script(), heartbeat=0.1)
     assert kinds(found) == ["initial_state", "initial_state"]
-    assert talk == ["connection lost, connecting…", "connected again"]
+    assert talk == ["connection lost; reconnecting…", "connected again"]
 
 
 def test_a_daemon_that_comes_back_with_another_protocol_ends_it(daemon: FakeDaemon, there: Daemon) -> None:
@@ -173,7 +173,7 @@ def test_a_daemon_that_comes_back_with_another_protocol_ends_it(daemon: FakeDaem
 
     with pytest.raises(ExceptionGroup) as ended:
         run_beside(there, 2, script())
-    assert ended.group_contains(Misfit, match="speaks protocol 99")
+    assert ended.group_contains(Incompatible, match="uses protocol 99")
 
 
 def test_the_first_attempt_fails_at_once(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from netscanctl.cli import VERBS
+from netscanctl.cli import COMMANDS
 from netscand import __version__
 from netscand.protocol import PROTOCOL, NetworkList, PresenceDay, ScanWish, encode
 from tests.ctl.conftest import ROOT, Ctl
@@ -35,7 +35,7 @@ def test_an_empty_list_is_done(ctl: Ctl, daemon: FakeDaemon) -> None:
 def test_a_text_that_nobody_matches_is_said_to_people_and_is_done(ctl: Ctl) -> None:
     done = ctl.run("devices", "nosuchthing")
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
-    assert done.stderr == "netscanctl: nobody matches nosuchthing\n"
+    assert done.stderr == 'netscanctl: no device matches "nosuchthing"\n'
     assert ctl.run("devices", "nosuchthing", "--format", "csv").stderr == ""
 
 
@@ -105,7 +105,7 @@ def test_show_of_two_fails_and_names_them(ctl: Ctl, daemon: FakeDaemon) -> None:
 def test_a_network_that_is_nowhere_is_refused_with_those_that_are(ctl: Ctl, form: list[str]) -> None:
     done = ctl.run("devices", "--network", "foo", *form)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"netscanctl: no network is foo; expected the id or the prefix of one: {HOME}\n"
+    assert done.stderr == f'netscanctl: unknown network "foo"; expected an id or prefix: {HOME}\n'
 
 
 def test_a_bare_prefix_is_all_the_networks_that_have_it(ctl: Ctl, daemon: FakeDaemon) -> None:
@@ -119,7 +119,7 @@ def test_a_bare_prefix_is_all_the_networks_that_have_it(ctl: Ctl, daemon: FakeDa
     assert [row.split()[4][-2:] for row in rows] == ["07", "08", "09", "14"]
     done = ctl.run("devices", "--network", "192.168.1.0/24", "--json")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"netscanctl: 2 networks are 192.168.1.0/24: name one: {HOME}, {twin}\n"
+    assert done.stderr == f'netscanctl: "192.168.1.0/24" matches 2 networks; use one of {HOME}, {twin}\n'
 
 
 def test_a_network_without_devices_and_one_that_is_gone_are_no_mistakes(ctl: Ctl, daemon: FakeDaemon) -> None:
@@ -132,8 +132,8 @@ def test_a_network_without_devices_and_one_that_is_gone_are_no_mistakes(ctl: Ctl
 
 @pytest.mark.parametrize(
     ("args", "said"),
-    [(["--online", "--offline"], "expected one of --online and --offline"),
-     (["--json", "--format", "csv"], "expected one of --json and --format csv")],
+    [(["--online", "--offline"], "--online and --offline exclude each other"),
+     (["--json", "--format", "csv"], "--json and --format csv exclude each other")],
 )  # fmt: skip
 def test_options_that_exclude_each_other_are_refused(ctl: Ctl, args: list[str], said: str) -> None:
     done = ctl.run("devices", *args)
@@ -196,7 +196,7 @@ def test_a_scan_in_json_is_the_daemons_answer(ctl: Ctl, daemon: FakeDaemon) -> N
 
 def test_a_scan_that_is_not_waited_for_prints_its_number_on_stderr(ctl: Ctl) -> None:
     done = ctl.run("scan-now", "--no-wait")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "netscanctl: scan 42 is accepted\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "netscanctl: scan 42 accepted\n")
     assert json.loads(ctl.run("scan-now", "--no-wait", "--json").stdout) == {"scan_id": 42}
 
 
@@ -229,7 +229,7 @@ def test_completions_complete_commands_and_options(ctl: Ctl) -> None:
 
 def test_help_names_every_verb_and_exit_code(ctl: Ctl) -> None:
     said = ctl.run("--help").stdout
-    assert all(f"\n  {verb} " in said for verb in VERBS)
+    assert all(f"\n  {verb} " in said for verb in COMMANDS)
     assert "6 timed out" in said
 
 
@@ -274,7 +274,7 @@ def test_a_full_disk_is_said_in_one_line(ctl: Ctl) -> None:
             [sys.executable, "-m", "netscanctl", "devices"], env=ctl.env(), cwd=ROOT, stdout=full,
             stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
-    assert (done.returncode, done.stderr) == (1, "netscanctl: cannot write: No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, "netscanctl: cannot write to stdout: No space left on device\n")
 
 
 @pytest.mark.parametrize("closed", [1, 2])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from netscanctl.stream import RECONNECT
+from netscanctl.stream import RECONNECT_DELAY
 from netscand.protocol import Devices, Lagged, Resumed, ScanError, ScanProgress, SetInterval, encode
 from tests.ctl.conftest import ROOT, Ctl, Running
 from tests.ctl.fake import DEADLINE, FakeDaemon
@@ -78,7 +78,7 @@ def test_changes_are_filtered_by_kind_here_and_by_text_and_network_there(ctl: Ct
 def test_a_scan_that_failed_is_said_on_stderr(ctl: Ctl) -> None:
     running = watching(ctl)
     ctl.daemon.tell(ScanError(scan_id=1, network=HOME, message="the interface is down"))
-    assert running.talk() == f"netscanctl: scan of {HOME}: the interface is down"
+    assert running.talk() == f"netscanctl: scan of {HOME} failed: the interface is down"
 
 
 def test_json_is_every_message_as_it_came_one_a_line(ctl: Ctl, daemon: FakeDaemon) -> None:
@@ -112,10 +112,10 @@ def test_a_lost_connection_is_said_and_made_anew_after_three_seconds_without_a_g
     assert brief(running.lines(1)) == ["- offline host7"]
     there = time.monotonic()
     daemon.stop()
-    assert running.talk() == "netscanctl: connection lost, connecting…"
+    assert running.talk() == "netscanctl: connection lost; reconnecting…"
     daemon.start()
     assert running.talk() == "netscanctl: connected again"
-    assert time.monotonic() - there >= RECONNECT
+    assert time.monotonic() - there >= RECONNECT_DELAY
     assert brief(running.lines(1)) == ["- offline host20"]
     assert daemon.asked[-1][2] == {"updates": "changes", "since": "k3f9-2"}
     assert running.end() == 130
@@ -169,7 +169,7 @@ def test_a_bare_prefix_is_its_network_and_one_that_is_none_is_refused(ctl: Ctl, 
     assert [query["network"] for _, path, query, _ in daemon.asked if path == "/ws"] == [HOME]
     done = ctl.run("watch", "--network", "10.1.0.0/16")
     assert done.returncode == 1
-    assert done.stderr == f"netscanctl: no network is 10.1.0.0/16; expected the id or the prefix of one: {HOME}\n"
+    assert done.stderr == f'netscanctl: unknown network "10.1.0.0/16"; expected an id or prefix: {HOME}\n'
 
 
 @pytest.mark.parametrize("form", [[], ["--json"], ["--exec", "cat"]], ids=str)
@@ -179,7 +179,7 @@ def test_a_network_that_is_nowhere_is_waited_for_and_those_that_are_said(
     """A service may be started before its network is up."""
     daemon.snapshot = [snapshot()]
     running = ctl.start("watch", "--network", OFFICE, *form)
-    assert running.talk() == f"netscanctl: no network is {OFFICE} yet, and it is waited for; those that are: {HOME}"
+    assert running.talk() == f'netscanctl: unknown network "{OFFICE}"; waiting for it; existing networks: {HOME}'
     if not form:
         assert len(running.lines(1)) == 1
     elif form == ["--json"]:
@@ -203,8 +203,8 @@ def test_a_stream_that_is_cut_for_slowness_says_so_and_goes_on(ctl: Ctl, daemon:
     running = watching(ctl)
     daemon.tell(Lagged(cursor="k3f9-9"))
     daemon.cut(4000)
-    assert running.talk() == "netscanctl: the stream is not read as fast as it comes, and was cut"
-    assert running.talk() == "netscanctl: connection lost, connecting…"
+    assert running.talk() == "netscanctl: reading too slowly: the daemon closed the stream; reconnecting"
+    assert running.talk() == "netscanctl: connection lost; reconnecting…"
     assert running.talk() == "netscanctl: connected again"
     assert daemon.asked[-1][2]["since"] == "k3f9-9"
 
@@ -282,14 +282,14 @@ def test_a_mac_or_address_never_seen_is_waited_for(ctl: Ctl, who: str) -> None:
 def test_a_name_never_seen_is_a_failure(ctl: Ctl) -> None:
     done = ctl.run("wait-for", "nobody")
     assert done.returncode == 1
-    assert "no device is nobody" in done.stderr
+    assert 'no device matches "nobody"' in done.stderr
 
 
 def test_a_name_that_two_bear_is_a_failure(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.devices[1].hostname = "host7"
     done = ctl.run("wait-for", "host7")
     assert done.returncode == 1
-    assert "2 devices are host7" in done.stderr
+    assert '"host7" matches 2 devices' in done.stderr
 
 
 def test_a_device_that_is_renamed_while_it_is_waited_for_is_still_the_one(ctl: Ctl) -> None:
@@ -309,14 +309,14 @@ def test_an_address_that_has_a_new_holder_is_that_ones(ctl: Ctl) -> None:
 def test_a_wait_that_lasts_too_long_times_out(ctl: Ctl) -> None:
     done = ctl.run("wait-for", "host8", "--timeout", "0.2")
     assert (done.returncode, done.stdout) == (6, "")
-    assert done.stderr == "netscanctl: host8 is not online after 0.2 s\n"
+    assert done.stderr == 'netscanctl: "host8" is not online after 0.2 s\n'
 
 
 def test_a_wait_outlasts_the_daemon(ctl: Ctl, daemon: FakeDaemon) -> None:
     running = ctl.start("wait-for", "host8")
     daemon.until_watched()
     daemon.stop()
-    assert running.talk() == "netscanctl: connection lost, connecting…"
+    assert running.talk() == "netscanctl: connection lost; reconnecting…"
     daemon.devices[1].status = "online"
     daemon.start()
     assert running.end(None) == 0

@@ -3,7 +3,7 @@
 import pytest
 
 from netscanctl.client import Failure
-from netscanctl.which import as_ip, as_mac, matching, the_one
+from netscanctl.which import as_ip, as_mac, find_one, matching
 from tests.ctl.words import address, device
 
 PHONE = device(1, hostname="Janes-Phone.lan", label="Jane's phone")
@@ -15,7 +15,7 @@ ALL = [PHONE, PRINTER, OTHER]
 @pytest.mark.parametrize("text", ["a4:83:e7:00:00:01", "A4-83-E7-00-00-01", "a483.e700.0001", "a483e7000001"])
 def test_a_mac_is_understood_in_every_usual_spelling(text: str) -> None:
     assert as_mac(text) == "a4:83:e7:00:00:01"
-    assert the_one(ALL, text) is PHONE
+    assert find_one(ALL, text) is PHONE
 
 
 @pytest.mark.parametrize("text", ["a4:83:e7:00:00", "printer", "192.168.1.1", "", "a4:83:e7:00:00:01:02"])
@@ -30,26 +30,26 @@ def test_an_address_is_written_as_on_the_wire() -> None:
 
 @pytest.mark.parametrize("text", ["Jane's phone", "jane's PHONE", "janes-phone.lan", "janes-phone"])
 def test_a_device_is_known_by_label_name_and_first_part_of_the_name(text: str) -> None:
-    assert the_one(ALL, text) is PHONE
+    assert find_one(ALL, text) is PHONE
 
 
 def test_a_part_of_a_name_names_nobody() -> None:
-    with pytest.raises(Failure, match="no device is jane"):
-        the_one(ALL, "jane")
+    with pytest.raises(Failure, match='no device matches "jane"; .*: netscanctl devices jane'):
+        find_one(ALL, "jane")
 
 
 def test_two_of_one_name_are_told_apart_by_mac() -> None:
-    with pytest.raises(Failure, match=r"2 devices are printer: .* a4:83:e7:00:00:02, a4:83:e7:00:00:03"):
-        the_one(ALL, "printer")
+    with pytest.raises(Failure, match=r'"printer" matches 2 devices; .* a4:83:e7:00:00:02, a4:83:e7:00:00:03'):
+        find_one(ALL, "printer")
 
 
 def test_an_address_is_its_holders_and_else_of_who_once_held_it() -> None:
-    assert the_one(ALL, "192.168.1.99") is OTHER
+    assert find_one(ALL, "192.168.1.99") is OTHER
     holder = device(4, ip="192.168.1.99")
     assert matching([*ALL, holder], "192.168.1.99") == [holder]
 
 
 def test_a_failure_repeats_hostile_text_in_one_clean_line() -> None:
     with pytest.raises(Failure) as failure:
-        the_one(ALL, "\x1b[31m\nx")
+        find_one(ALL, "\x1b[31m\nx")
     assert str(failure.value).isprintable()

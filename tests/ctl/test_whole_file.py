@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netscanctl.whole_file import followed, replace
+from netscanctl.whole_file import resolve_links, write_atomically
 from tests.ctl.conftest import Ctl
 from tests.ctl.fake import FakeDaemon
 from tests.ctl.test_exec import until
@@ -69,7 +69,7 @@ def test_a_link_of_another_user_is_not_followed(
         link = planted(shared / f"link{number}", target.parent if within else target)
         done = ctl.run(*command, f"{link}/{target.name}" if within else str(link))
         assert done.returncode in (1, 2)
-        assert "is another user's link" in done.stderr
+        assert "is a symbolic link of another user" in done.stderr
     assert not victim.with_name("none yet").exists()
     assert [entry.name for entry in shared.iterdir() if not entry.is_symlink()] == []
 
@@ -77,19 +77,19 @@ def test_a_link_of_another_user_is_not_followed(
 def test_links_of_ones_own_and_of_root_are_followed(tmp_path: Path, shared: Path, root: None) -> None:
     (tmp_path / "a").mkdir()
     (shared / "own").symlink_to("../a/file")
-    assert followed(str(shared / "own")) == tmp_path / "a/file"
-    assert followed(f"{shared}/own/../../b") == tmp_path / "b"
+    assert resolve_links(str(shared / "own")) == tmp_path / "a/file"
+    assert resolve_links(f"{shared}/own/../../b") == tmp_path / "b"
     closed = tmp_path / "closed"
     closed.mkdir()
     closed.chmod(0o755)
-    assert followed(str(planted(closed / "theirs", tmp_path / "a"))) == tmp_path / "a"
+    assert resolve_links(str(planted(closed / "theirs", tmp_path / "a"))) == tmp_path / "a"
     planted(shared / "last", tmp_path / "a")
     (tmp_path / "first").symlink_to(shared / "last")
     with pytest.raises(PermissionError):
-        followed(str(tmp_path / "first"))
+        resolve_links(str(tmp_path / "first"))
     (tmp_path / "round").symlink_to(tmp_path / "round")
     with pytest.raises(OSError, match="Too many"):
-        followed(str(tmp_path / "round"))
+        resolve_links(str(tmp_path / "round"))
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
@@ -117,7 +117,7 @@ def test_what_is_replaced_is_on_the_disk_first(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "replace", moved)
-    replace(tmp_path / "file", lambda out: out.write(b"x"))
+    write_atomically(tmp_path / "file", lambda out: out.write(b"x"))
     assert done == ["sync", "replace"]
     assert (tmp_path / "file").read_bytes() == b"x"
 
@@ -125,7 +125,7 @@ def test_what_is_replaced_is_on_the_disk_first(tmp_path: Path, monkeypatch: pyte
         raise OSError("no")
 
     with pytest.raises(OSError, match="no"):
-        replace(tmp_path / "file", fails)
+        write_atomically(tmp_path / "file", fails)
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 

@@ -42,5 +42,5 @@ def test_where_no_daemon_runs_it_sends_nothing_and_says_what_is_there(lab: Lab) 
     assert found["daemon"]["verdict"] == "failed"
     assert "[scan] rate" in found["configuration"]["found"]
     assert found["interfaces"] == {"check": "interfaces", "verdict": "ok", "found": "eth0 10.77.0.2/24", "mend": None}
-    assert found["gateway"]["found"].startswith("10.77.0.1 on eth0: nobody asked it")
+    assert found["gateway"]["found"].startswith("10.77.0.1 on eth0: no recent ARP entry")
     assert (found["capability"]["verdict"], found["filter"]["verdict"]) == ("ok", "ok")
