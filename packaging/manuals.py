@@ -149,9 +149,9 @@ def netscanctl() -> list[str]:
     page += [".SH SYNOPSIS", r"\fBnetscanctl\fR [\fIOPTION\fR]... \fICOMMAND\fR [\fIARGUMENT\fR]..."]
     page += [".SH DESCRIPTION"]
     page += paragraphs(
-        "netscanctl is the command line client of netscand(8). Data goes to stdout: tables on a terminal, plain columns "
-        "in a pipe, and with --json the daemon's answer as received. Notices and errors go to stderr. Times are local; "
-        "in JSON they are UTC."
+        "netscanctl is the client of netscand(8) for the command line. Data goes to stdout: tables on a terminal, "
+        "columns in a pipe, and with --json the daemon's answer as received. Notices and errors go to stderr. Times "
+        "are local; in JSON they are UTC."
     )
     page += example(
         "netscanctl watch", "netscanctl scan-now 192.168.1.0/24", "netscanctl wait-for printer --timeout 60"

@@ -38,48 +38,48 @@ def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """A plain one: nothing of the machine's decides how netscanctl behaves."""
+    """Return an environment without settings of this machine."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "PYTHONPATH", "VIRTUAL_ENV") if key in os.environ}
     return {**kept, "LANG": "C.UTF-8", "TERM": "xterm-256color", "TZ": ZONE, **more}
 
 
 @contextmanager
 def pipes(count: int) -> Iterator[tuple[list[int], list[int]]]:
-    """Ends to read from, and ends to write to, which are closed at the end of the block."""
-    hears, tells = zip(*(os.pipe() for _ in range(count)), strict=True)
+    """Yield the read and write ends of pipes; the write ends are closed at the end of the block."""
+    readers, writers = zip(*(os.pipe() for _ in range(count)), strict=True)
     try:
-        yield list(hears), list(tells)
+        yield list(readers), list(writers)
     finally:
-        for end in tells:
+        for end in writers:
             os.close(end)
 
 
 def drained(*fds: int) -> list[str]:
-    """All that comes from each, to its end."""
-    told = dict.fromkeys(fds, b"")
+    """Return the output of each pipe, up to its end."""
+    output = dict.fromkeys(fds, b"")
     left, ends = set(fds), time.monotonic() + DEADLINE
     while left:
         ready, _, _ = select.select(left, [], [], max(0.0, ends - time.monotonic()))
-        assert ready, f"it does not end: {told}"
+        assert ready, f"timeout: {output}"
         for fd in ready:
             piece = os.read(fd, 65536)
-            told[fd] += piece
+            output[fd] += piece
             if not piece:
                 os.close(fd)
                 left.remove(fd)
-    return [text.decode() for text in told.values()]
+    return [text.decode() for text in output.values()]
 
 
 class Running:
-    """A netscanctl that runs: its lines as they come."""
+    """Running netscanctl, with its lines of output."""
 
-    def __init__(self, nursery: Nursery, args: tuple[str, ...], env: dict[str, str], *, hasty: bool) -> None:
+    def __init__(self, nursery: Nursery, args: tuple[str, ...], env: dict[str, str], *, fast: bool) -> None:
         self.out: queue.Queue[str | None] = queue.Queue()
         self.err: queue.Queue[str | None] = queue.Queue()
-        with pipes(2) as (hears, tells):
-            self.process = nursery.start(args, env, NOTHING, *tells, hasty=hasty)
+        with pipes(2) as (readers, writers):
+            self.process = nursery.start(args, env, NOTHING, *writers, fast=fast)
         self._readers = [
-            threading.Thread(target=_read, args=pair) for pair in zip(hears, (self.out, self.err), strict=True)
+            threading.Thread(target=_read, args=pair) for pair in zip(readers, (self.out, self.err), strict=True)
         ]
         for reader in self._readers:
             reader.start()
@@ -92,7 +92,7 @@ class Running:
         """The next `count` lines of stdout."""
         return [self.line() for _ in range(count)]
 
-    def talk(self) -> str:
+    def notice(self) -> str:
         """The next line of stderr."""
         return _next(self.err, self.out)
 
@@ -129,18 +129,18 @@ def _next(lines: "queue.Queue[str | None]", other: "queue.Queue[str | None]") ->
         line = lines.get(timeout=DEADLINE)
     except queue.Empty:
         line = None
-    assert line is not None, f"no line came; the other stream said {list(other.queue)}"
+    assert line is not None, f"no line came; the other stream has {list(other.queue)}"
     return line
 
 
 class OnTerminal:
-    """A netscanctl on a terminal of its own (pty(7)), `columns` wide; all that it wrote there."""
+    """Running netscanctl on a terminal (pty(7)) of `columns`, with all its output."""
 
     def __init__(self, nursery: Nursery, args: tuple[str, ...], env: dict[str, str], columns: int) -> None:
         self.written = b""
         self._ours, theirs = pty.openpty()
         self.resize(24, columns)
-        self.process = nursery.start(args, env, theirs, theirs, theirs, hasty=True, terminal=True)
+        self.process = nursery.start(args, env, theirs, theirs, theirs, fast=True, terminal=True)
         os.close(theirs)
 
     def until(self, wanted: str | Callable[[], bool]) -> str:
@@ -148,7 +148,7 @@ class OnTerminal:
         return self._read((lambda: wanted.encode() in self.written) if isinstance(wanted, str) else wanted)
 
     def resize(self, rows: int, columns: int) -> None:
-        """Pull at its corner; whoever runs there gets SIGWINCH."""
+        """Resize the terminal, which sends SIGWINCH."""
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def echoes(self) -> bool:
@@ -195,33 +195,33 @@ class Ctl:
         self._terminals: list[OnTerminal] = []
 
     def env(self, **more: str) -> dict[str, str]:
-        """Where the daemon is."""
+        """Return the environment, with the socket of the daemon."""
         return environment(**({"NETSCANCTL_SOCKET": str(self.daemon.socket)} | more))
 
     def run(self, *args: str, **env: str) -> "subprocess.CompletedProcess[str]":
-        """To its end."""
-        with pipes(2) as (hears, tells):
-            process = self._nursery.start(args, self.env(**env), NOTHING, *tells)
+        """Run netscanctl to its end."""
+        with pipes(2) as (readers, writers):
+            process = self._nursery.start(args, self.env(**env), NOTHING, *writers)
         try:
-            out, err = drained(*hears)
+            out, err = drained(*readers)
             return subprocess.CompletedProcess(args, process.wait(DEADLINE), out, err)
         finally:
             process.kill()
 
-    def start(self, *args: str, hasty: bool = True, **env: str) -> Running:
-        """And let it run; unless told otherwise, it does not wait for 3 s after a lost connection."""
-        running = Running(self._nursery, args, self.env(**env), hasty=hasty)
+    def start(self, *args: str, fast: bool = True, **env: str) -> Running:
+        """Start it; unless `fast` is False, it reconnects without the delay of 3 s."""
+        running = Running(self._nursery, args, self.env(**env), fast=fast)
         self._watching.append(running)
         return running
 
     def terminal(self, *args: str, columns: int = 120, **env: str) -> OnTerminal:
-        """On a terminal; it does not wait either."""
+        """Start it on a terminal, also without the delay."""
         shown = OnTerminal(self._nursery, args, self.env(**env), columns)
         self._terminals.append(shown)
         return shown
 
     def end(self) -> None:
-        """Let nothing run on."""
+        """Stop all processes."""
         for running in self._watching:
             if running.process.poll() is None:
                 running.end(signal.SIGKILL)
@@ -242,7 +242,7 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
 
 @pytest.fixture(scope="session")
 def nursery() -> Iterator[Nursery]:
-    """Where netscanctls come from."""
+    """Parent process of all netscanctl processes."""
     made = Nursery()
     yield made
     made.close()

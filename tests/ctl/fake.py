@@ -1,4 +1,4 @@
-"""A small real daemon: aiohttp on a Unix socket or TCP, on a thread of its own, that says what a test tells it to."""
+"""A small real daemon: aiohttp on a Unix socket or TCP, on a thread of its own, controlled by a test."""
 
 import asyncio
 import threading
@@ -20,7 +20,7 @@ DEADLINE = 60.0
 
 
 class FakeDaemon:
-    """Answers with `devices`, `networks`, `status`; tells every watcher what `tell` is given."""
+    """Answers with `devices`, `networks`, `status`; sends every watcher the messages of `send`."""
 
     def __init__(self, socket: Path | None = None) -> None:
         self.socket = socket
@@ -29,32 +29,32 @@ class FakeDaemon:
         self.networks: list[Network] = [words.network()]
         self.status = words.status()
         self.snapshot: list[Message] | None = None
-        """What a watcher is told first; None: `initial_state` of `devices`, whole."""
+        """First messages to a watcher; None: `initial_state` of `devices`, whole."""
         self.resumed: list[Message] | None = None
-        """What a watcher with `since=` is told first; None: the snapshot."""
+        """First messages to a watcher with `since=`; None: the snapshot."""
         self.answers: dict[str, tuple[int, bytes]] = {}
-        """Path → answers instead of the true ones."""
+        """Path → answer that replaces the usual one."""
         self.events: list[protocol.Event] = []
         """The history."""
         self.days: list[protocol.PresenceDay] = []
-        """What is told of every device's presence."""
+        """Presence of every device."""
         self.breaks_off = False
-        """Go away in the middle of the backup."""
+        """Close the connection in the middle of the backup."""
         self.backup = b"SQLite format 3\x00" + bytes(100_000)
         self.scan: list[Message] = []
-        """What watchers are told while a scan is waited for."""
-        self.deaf = False
-        """Answer no ping, like a process that was stopped."""
+        """Messages to watchers during a scan."""
+        self.ignores_pings = False
+        """Do not answer pings, like a stopped process."""
         self.hold = False
-        """Never find out."""
+        """Never answer a scan."""
         self.found = words.scanned(words.device(7))
-        """What it finds."""
-        self.said: list[protocol.ClientMessage | protocol.ScanWish | protocol.DeviceWords] = []
+        """Result of a scan."""
+        self.received: list[protocol.ClientMessage | protocol.ScanWish | protocol.DeviceWords] = []
         """Messages and bodies from clients, decoded."""
-        self.asked: list[tuple[str, str, dict[str, str], dict[str, str]]] = []
+        self.requests: list[tuple[str, str, dict[str, str], dict[str, str]]] = []
         """Method, path, query and headers of every request."""
         self.greeted = 0
-        """Watchers that were told the snapshot, ever."""
+        """Watchers that received the snapshot, in total."""
         self._watchers: set[web.WebSocketResponse] = set()
         self._changed = threading.Condition()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -71,7 +71,7 @@ class FakeDaemon:
         ready.result(DEADLINE)
 
     def stop(self) -> None:
-        """Be gone; clients see the connection end."""
+        """Stop; clients see the connection close."""
         if self._thread is None or self._loop is None:
             return
         self._loop.call_soon_threadsafe(self._stopping.set)
@@ -92,7 +92,7 @@ class FakeDaemon:
         app.router.add_get("/api/events", self._past)
         app.router.add_get("/api/backup", self._backup)
         app.router.add_get("/api/networks", self._list_networks)
-        app.router.add_get("/api/status", self._tell_status)
+        app.router.add_get("/api/status", self._get_status)
         app.router.add_post("/api/scan", self._scan)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
@@ -108,11 +108,11 @@ class FakeDaemon:
             await watcher.close(code=WSCloseCode.GOING_AWAY)
         await runner.cleanup()
 
-    # ---- what a test does
+    # ---- for tests
 
-    def tell(self, *messages: Message | bytes) -> None:
-        """Tell every watcher."""
-        self._run(self._tell_all(messages))
+    def send(self, *messages: Message | bytes) -> None:
+        """Send messages to every watcher."""
+        self._run(self._send_all(messages))
 
     def cut(self, code: int = 1001) -> None:
         """Close every watcher's connection."""
@@ -123,15 +123,15 @@ class FakeDaemon:
 
         self._run(close())
 
-    def until(self, so: Callable[[], bool]) -> None:
-        """Wait until it is so; looked at whenever a client did something."""
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the condition is true; it is checked whenever a client does something."""
         ends = time.monotonic() + DEADLINE
         with self._changed:
-            while not so():
-                assert self._changed.wait(max(0.0, ends - time.monotonic())), "it never became so"
+            while not condition():
+                assert self._changed.wait(max(0.0, ends - time.monotonic())), "timeout"
 
     def until_watched(self, times: int = 1) -> None:
-        """Wait until so many watchers in all have come, and the last was told the snapshot."""
+        """Wait until `times` watchers in total have received the snapshot."""
         self.until(lambda: self.greeted >= times)
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
@@ -142,11 +142,11 @@ class FakeDaemon:
         with self._changed:
             self._changed.notify_all()
 
-    # ---- what clients meet
+    # ---- handlers
 
     @web.middleware
     async def _note(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        self.asked.append((request.method, request.path, dict(request.query), dict(request.headers)))
+        self.requests.append((request.method, request.path, dict(request.query), dict(request.headers)))
         self._notify()
         if request.path in self.answers:
             code, body = self.answers[request.path]
@@ -159,7 +159,7 @@ class FakeDaemon:
             one
             for one in self.devices
             if query.get("status", one.status) == one.status
-            and ("network" not in query or any(held.network == query["network"] for held in one.addresses))
+            and ("network" not in query or any(address.network == query["network"] for address in one.addresses))
             and query.get("q", "").casefold() in f"{one.mac} {one.ip} {one.hostname} {one.label}".casefold()
         ]
         return _json(DeviceList(cursor="k3f9-1", last_scan=words.AT, devices=fits))
@@ -167,7 +167,7 @@ class FakeDaemon:
     async def _list_networks(self, _request: web.Request) -> web.Response:
         return _json(NetworkList(networks=self.networks))
 
-    async def _tell_status(self, _request: web.Request) -> web.Response:
+    async def _get_status(self, _request: web.Request) -> web.Response:
         return _json(self.status)
 
     async def _one(self, request: web.Request) -> web.Response:
@@ -181,12 +181,12 @@ class FakeDaemon:
 
     async def _change(self, request: web.Request) -> web.Response:
         assert request.content_type == "application/json"
-        words_of = msgspec.json.decode(await request.read(), type=protocol.DeviceWords)
-        self.said.append(words_of)
+        update = msgspec.json.decode(await request.read(), type=protocol.DeviceWords)
+        self.received.append(update)
         found = self._found(request)
         if isinstance(found, web.Response):
             return found
-        for name, value in msgspec.structs.asdict(words_of).items():
+        for name, value in msgspec.structs.asdict(update).items():
             if value is not msgspec.UNSET:
                 setattr(found, name, 60.0 if name == "patience" and value is None else value)
         return _json(found)
@@ -231,11 +231,11 @@ class FakeDaemon:
         return web.Response(body=self.backup, content_type="application/vnd.sqlite3")
 
     async def _scan(self, request: web.Request) -> web.Response:
-        self.said.append(msgspec.json.decode(await request.read(), type=protocol.ScanWish))
+        self.received.append(msgspec.json.decode(await request.read(), type=protocol.ScanWish))
         self._notify()
         if "wait" not in request.query:
             return web.Response(status=202, body=encode(ScanTicket(scan_id=42)), content_type="application/json")
-        await self._tell_all(self.scan)
+        await self._send_all(self.scan)
         if self.hold:
             await self._stopping.wait()
             assert request.transport is not None
@@ -243,7 +243,7 @@ class FakeDaemon:
         return _json(self.found)
 
     async def _stream(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(compress=False, autoping=not self.deaf)
+        socket = web.WebSocketResponse(compress=False, autoping=not self.ignores_pings)
         await socket.prepare(request)
         first = self.snapshot if self.snapshot is not None else [words.snapshot(*self.devices, networks=self.networks)]
         if "since" in request.query and self.resumed is not None:
@@ -254,24 +254,26 @@ class FakeDaemon:
         self.greeted += 1
         self._notify()
         try:
-            async for heard in socket:
-                if heard.type is WSMsgType.TEXT:
-                    await self._answer(socket, protocol.decode_client(heard.data))
+            async for frame in socket:
+                if frame.type is WSMsgType.TEXT:
+                    await self._answer(socket, protocol.decode_client(frame.data))
         finally:
             self._watchers.discard(socket)
         return socket
 
-    async def _answer(self, socket: web.WebSocketResponse, wish: protocol.ClientMessage) -> None:
-        self.said.append(wish)
+    async def _answer(self, socket: web.WebSocketResponse, request: protocol.ClientMessage) -> None:
+        self.received.append(request)
         self._notify()
-        if isinstance(wish, protocol.SetInterval):
-            seconds = wish.seconds or 30
-            told: Message = protocol.Interval(request=wish.request, seconds=seconds)
+        if isinstance(request, protocol.SetInterval):
+            seconds = request.seconds or 30
+            answer: Message = protocol.Interval(request=request.request, seconds=seconds)
             if seconds > 30:
-                told = protocol.Error(code="bad_request", message="seconds: expected 1 to 30", request=wish.request)
-            await socket.send_str(encode(told).decode())
+                answer = protocol.Error(
+                    code="bad_request", message="seconds: expected 1 to 30", request=request.request
+                )
+            await socket.send_str(encode(answer).decode())
 
-    async def _tell_all(self, messages: Iterable[Message | bytes]) -> None:
+    async def _send_all(self, messages: Iterable[Message | bytes]) -> None:
         for message in messages:
             raw = message if isinstance(message, bytes) else encode(message)
             for watcher in tuple(self._watchers):
@@ -283,6 +285,6 @@ def _json(value: msgspec.Struct) -> web.Response:
 
 
 def refusal(code: int, word: str, message: str) -> web.Response:
-    """An error as the API tells it."""
+    """Return an error of the API."""
     body = encode(protocol.ErrorAnswer(error=protocol.Refusal(code=word, message=message)))
     return web.Response(status=code, body=body, content_type="application/json")

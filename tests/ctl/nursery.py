@@ -1,4 +1,4 @@
-"""Processes of netscanctl that need not start anew: forked from one that has read all modules.
+"""Processes of netscanctl, forked from one that has imported all modules.
 
 Each has descriptors, environment, session and terminal of its own. Tests start hundreds, and a start takes 0.1 to 0.3 s
 of CPU.
@@ -27,12 +27,12 @@ STATUS = struct.Struct("i")
 
 
 class Child:
-    """One of them: as much of subprocess.Popen as tests use."""
+    """Forked process: the part of subprocess.Popen that tests use."""
 
-    def __init__(self, told: int) -> None:
+    def __init__(self, reader: int) -> None:
         self.returncode: int | None = None
-        self._told = told
-        (self.pid,) = STATUS.unpack(os.read(told, STATUS.size))
+        self._reader = reader
+        (self.pid,) = STATUS.unpack(os.read(reader, STATUS.size))
 
     def poll(self) -> int | None:
         """Its exit code, or minus the signal that ended it; None while it runs."""
@@ -55,15 +55,15 @@ class Child:
         self.send_signal(signal.SIGKILL)
 
     def _ended(self, timeout: float) -> int | None:
-        if self.returncode is None and select.select([self._told], [], [], timeout)[0]:
-            (status,) = STATUS.unpack(os.read(self._told, STATUS.size))
-            os.close(self._told)
+        if self.returncode is None and select.select([self._reader], [], [], timeout)[0]:
+            (status,) = STATUS.unpack(os.read(self._reader, STATUS.size))
+            os.close(self._reader)
             self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
 
 
 class Nursery:
-    """The process that they are forked from."""
+    """Parent process of all."""
 
     def __init__(self) -> None:
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -74,17 +74,17 @@ class Nursery:
 
     def start(
         self, args: Sequence[str], env: dict[str, str], stdin: int, stdout: int, stderr: int, *,
-        hasty: bool = False, terminal: bool = False,
+        fast: bool = False, terminal: bool = False,
     ) -> Child:  # fmt: skip
-        """One netscanctl; `terminal`: stdin becomes that of a session of its own."""
-        hears, told = os.pipe()
-        wish = json.dumps({"args": list(args), "env": env, "hasty": hasty, "terminal": terminal})
-        socket.send_fds(self._ours, [wish.encode()], [stdin, stdout, stderr, told])
-        os.close(told)
-        return Child(hears)
+        """Start netscanctl; `terminal`: in a session of its own, with stdin as its terminal."""
+        reader, writer = os.pipe()
+        request = json.dumps({"args": list(args), "env": env, "fast": fast, "terminal": terminal})
+        socket.send_fds(self._ours, [request.encode()], [stdin, stdout, stderr, writer])
+        os.close(writer)
+        return Child(reader)
 
     def close(self) -> None:
-        """End it; its children go on."""
+        """Stop it; its children keep running."""
         self._ours.close()
         self._process.wait(20)
 
@@ -92,48 +92,48 @@ class Nursery:
 # ---- in the process itself
 
 
-def serve(asked: socket.socket) -> dict[str, object]:
-    """Fork for each wish; return it in the child."""
+def serve(requests: socket.socket) -> dict[str, object]:
+    """Fork for each request; return it in the child."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
-        text, fds, _, _ = socket.recv_fds(asked, 65_536, 4)
+        text, fds, _, _ = socket.recv_fds(requests, 65_536, 4)
         if not text:
             sys.exit()
         if not os.fork():
-            asked.close()
+            requests.close()
             return between(json.loads(text), fds)
         for fd in fds:
             os.close(fd)
 
 
-def between(wish: dict[str, object], fds: list[int]) -> dict[str, object]:
-    """Fork once more and wait for it, for whoever asked; return in the child."""
+def between(request: dict[str, object], fds: list[int]) -> dict[str, object]:
+    """Fork again, and report the exit of the child to the test; return in the child."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    *streams, told = fds
+    *streams, writer = fds
     child = os.fork()
     if child:
         for fd in (0, 1, 2, *streams):
             os.close(fd)
-        os.write(told, STATUS.pack(child))
+        os.write(writer, STATUS.pack(child))
         status = os.waitpid(child, 0)[1]
         try:
-            os.write(told, STATUS.pack(status))
+            os.write(writer, STATUS.pack(status))
         finally:
             os._exit(0)
-    os.close(told)
-    become(wish, streams)
-    return wish
+    os.close(writer)
+    become(request, streams)
+    return request
 
 
-def become(wish: dict[str, object], streams: list[int]) -> None:
-    """Be as one that was started with these streams and this environment."""
-    if wish["terminal"]:
+def become(request: dict[str, object], streams: list[int]) -> None:
+    """Take over these streams, arguments and environment."""
+    if request["terminal"]:
         os.setsid()
         fcntl.ioctl(streams[0], termios.TIOCSCTTY, 0)
     for number, fd in enumerate(streams):
         os.dup2(fd, number)
         os.close(fd)
-    env = wish["env"]
+    env = request["env"]
     assert isinstance(env, dict)
     os.environ.clear()
     os.environ.update(env)
@@ -144,7 +144,7 @@ def become(wish: dict[str, object], streams: list[int]) -> None:
         if name == "stderr":
             stream.reconfigure(line_buffering=True)
         setattr(sys, name, stream)
-    args = wish["args"]
+    args = request["args"]
     assert isinstance(args, list)
     sys.argv = ["netscanctl", *args]
 
@@ -156,9 +156,9 @@ if __name__ == "__main__":
     from netscanctl.__main__ import main
     from netscanctl.cli import cli
 
-    cli.get_help(cli.make_context("netscanctl", [], resilient_parsing=True))  # reads every verb
+    cli.get_help(cli.make_context("netscanctl", [], resilient_parsing=True))  # imports every command
     wanted = serve(socket.socket(fileno=int(sys.argv[1])))
-    if wanted["hasty"]:
+    if wanted["fast"]:
         defaults = stream.follow.__kwdefaults__
         assert defaults
         defaults["reconnect_delay"] = 0.1

@@ -1,4 +1,4 @@
-"""Where recipes send to: a mail server, a web server and an MQTT broker, on loopback, that keep what they are told."""
+"""Where recipes send to: a mail server, a web server and an MQTT broker, on loopback, that record what they receive."""
 
 import queue
 import socket
@@ -158,12 +158,12 @@ class Broker:
         return dict(self.came.get(timeout=DEADLINE) for _ in range(count))
 
     def retained(self) -> dict[str, bytes]:
-        """What a client that comes now would be told."""
+        """Return the messages for a new client."""
         return dict(self._retained)
 
 
 class Subscriber:
-    """One connection that is told everything, once and in order: QoS 0 and a clean session, so nothing comes again.
+    """One connection that receives everything, once and in order: QoS 0 and a clean session, so nothing comes again.
 
     mosquitto_sub, called anew for each message, cannot promise that: what it counted last it may leave before the
     broker has read its PUBACK, and the session then delivers that message a second time.
@@ -173,35 +173,35 @@ class Subscriber:
         self._socket = socket.create_connection(("127.0.0.1", port), DEADLINE)
         self._stream = self._socket.makefile("rb")
         self._say(b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00", 2)  # CONNECT → CONNACK
-        self._told: list[tuple[str, bytes]] = []
+        self._messages: list[tuple[str, bytes]] = []
         self._say(b"\x82\x06\x00\x01\x00\x01#\x00", 9)  # SUBSCRIBE → SUBACK
 
     def _say(self, packet: bytes, answer: int) -> None:
         """Send; keep what is published until the answer."""
         self._socket.sendall(packet)
-        while (kind := self._hear()) != answer:
+        while (kind := self._receive()) != answer:
             assert kind == 3, kind
 
-    def _hear(self) -> int:
+    def _receive(self) -> int:
         packet = packet_of(self._stream)
         assert packet, "the broker closed the connection"
         first, body = packet
         if first >> 4 == 3:
             topic, payload, _ = published(first, body)
-            self._told.append((topic, payload))
+            self._messages.append((topic, payload))
         return first >> 4
 
     def next(self, count: int) -> dict[str, bytes]:
         """The next `count`, by topic."""
-        while len(self._told) < count:
-            self._hear()
-        told, self._told = self._told[:count], self._told[count:]
-        return dict(told)
+        while len(self._messages) < count:
+            self._receive()
+        messages, self._messages = self._messages[:count], self._messages[count:]
+        return dict(messages)
 
     def until_now(self) -> dict[str, bytes]:
-        """All that the broker sent before it hears this, by topic."""
+        """All that the broker sent before it receives this, by topic."""
         self._say(b"\xc0\x00", 13)  # PINGREQ → PINGRESP
-        return self.next(len(self._told))
+        return self.next(len(self._messages))
 
     def close(self) -> None:
         """End it."""
@@ -234,11 +234,11 @@ class Mosquitto:
         return self._subscriber.next(count)
 
     def retained(self) -> dict[str, bytes]:
-        """What a client that comes now is told."""
+        """Return the messages for a new client."""
         newcomer = Subscriber(self.port)
-        told = newcomer.until_now()
+        messages = newcomer.until_now()
         newcomer.close()
-        return told
+        return messages
 
     def close(self) -> None:
         """End it."""

@@ -1,4 +1,4 @@
-"""What a shell completes: the devices and networks of the daemon, and nothing that the shell would obey."""
+"""Shell completion of devices and networks, without names that are unsafe for a shell."""
 
 import pytest
 
@@ -9,17 +9,17 @@ from tests.ctl.words import HOME, device, network
 
 
 def completed(ctl: Ctl, line: str, **env: str) -> list[str]:
-    """What bash would offer for the last word of the line."""
-    asked = {"_NETSCANCTL_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
-    done = ctl.run(**(asked | env))
+    """Return the completions of bash for the last word of the line."""
+    variables = {"_NETSCANCTL_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    done = ctl.run(**(variables | env))
     assert (done.returncode, done.stderr) == (0, "")
     return [offer.removeprefix("plain,") for offer in done.stdout.splitlines() if offer]
 
 
-@pytest.mark.parametrize("verb", ["show", "wait-for", "label", "known", "patience", "forget", "events --device"])
-def test_devices_are_completed(ctl: Ctl, verb: str) -> None:
-    assert completed(ctl, f"netscanctl {verb} ho") == ["host20", "host7", "host8"]
-    assert completed(ctl, f"netscanctl {verb} 192.168.1.2") == ["192.168.1.20"]
+@pytest.mark.parametrize("command", ["show", "wait-for", "label", "known", "patience", "forget", "events --device"])
+def test_devices_are_completed(ctl: Ctl, command: str) -> None:
+    assert completed(ctl, f"netscanctl {command} ho") == ["host20", "host7", "host8"]
+    assert completed(ctl, f"netscanctl {command} 192.168.1.2") == ["192.168.1.20"]
 
 
 @pytest.mark.parametrize("line", ["devices --network 1", "watch --network 1", "scan-now 1"])
@@ -28,8 +28,8 @@ def test_networks_are_completed(ctl: Ctl, daemon: FakeDaemon, line: str) -> None
     assert completed(ctl, f"netscanctl {line}") == [HOME]
 
 
-def test_nothing_is_offered_that_a_shell_would_obey(ctl: Ctl, daemon: FakeDaemon) -> None:
-    """What is completed stands on the command line as if the user had typed it."""
+def test_names_unsafe_for_a_shell_are_not_completed(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """A completed name is executed as if the user had typed it."""
     shell = [
         "$(reboot)",
         "`reboot`",
@@ -55,6 +55,6 @@ def test_nothing_is_offered_that_a_shell_would_obey(ctl: Ctl, daemon: FakeDaemon
     assert completed(ctl, "netscanctl show ") == ["a.b_c-9"]
 
 
-def test_without_a_daemon_nothing_is_offered_and_nothing_said(ctl: Ctl) -> None:
+def test_completion_without_a_daemon_is_silent(ctl: Ctl) -> None:
     assert completed(ctl, "netscanctl show h", NETSCANCTL_SOCKET="/none") == []
     assert completed(ctl, "netscanctl --socket /none show h") == []

@@ -1,4 +1,4 @@
-"""`backup`: whole or not at all, and for nobody else's eyes."""
+"""`backup`: complete or not at all, and private."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ from tests.ctl.conftest import ROOT, Ctl
 from tests.ctl.fake import FakeDaemon, refusal
 
 
-def test_the_copy_is_the_daemons_to_the_byte_and_private(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path) -> None:
+def test_a_backup_is_exact_and_private(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path) -> None:
     daemon.backup += os.urandom(300_000)
     done = ctl.run("backup", str(tmp_path / "copy.db"))
     assert (done.returncode, done.stdout) == (0, "")
@@ -21,7 +21,7 @@ def test_the_copy_is_the_daemons_to_the_byte_and_private(ctl: Ctl, daemon: FakeD
     assert stat.S_IMODE((tmp_path / "copy.db").stat().st_mode) == 0o600
 
 
-def test_an_older_copy_is_replaced_and_a_link_stays_one(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path) -> None:
+def test_an_old_copy_is_replaced_and_a_link_stays_a_link(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path) -> None:
     (tmp_path / "copy.db").write_bytes(b"old")
     (tmp_path / "link").symlink_to("copy.db")
     assert ctl.run("backup", str(tmp_path / "link")).returncode == 0
@@ -29,9 +29,8 @@ def test_an_older_copy_is_replaced_and_a_link_stays_one(ctl: Ctl, daemon: FakeDa
     assert (tmp_path / "copy.db").read_bytes() == daemon.backup
 
 
-def test_a_backup_that_breaks_off_leaves_the_older_copy_and_nothing_else(
-    ctl: Ctl, daemon: FakeDaemon, tmp_path: Path
-) -> None:
+def test_an_interrupted_backup_keeps_the_old_copy(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path) -> None:
+    """No partial or temporary file is left."""
     (tmp_path / "here").mkdir()
     (tmp_path / "here/copy.db").write_bytes(b"old")
     daemon.breaks_off = True
@@ -42,7 +41,7 @@ def test_a_backup_that_breaks_off_leaves_the_older_copy_and_nothing_else(
 
 
 @pytest.mark.parametrize("sent", [b"", b"{}", b"<html>" * 10])
-def test_what_is_no_database_is_no_backup(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path, sent: bytes) -> None:
+def test_an_answer_that_is_not_a_database_is_refused(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path, sent: bytes) -> None:
     daemon.backup = sent
     done = ctl.run("backup", str(tmp_path / "copy.db"))
     assert done.returncode == 1
@@ -50,14 +49,14 @@ def test_what_is_no_database_is_no_backup(ctl: Ctl, daemon: FakeDaemon, tmp_path
     assert not (tmp_path / "copy.db").exists()
 
 
-def test_it_goes_to_stdout_too(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_a_backup_can_go_to_stdout(ctl: Ctl, daemon: FakeDaemon) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "netscanctl", "backup", "-"], env=ctl.env(), cwd=ROOT, capture_output=True, check=True
     )
     assert (done.stdout, done.stderr) == (daemon.backup, b"")
 
 
-def test_a_terminal_is_no_place_for_it(ctl: Ctl) -> None:
+def test_a_backup_is_not_written_to_a_terminal(ctl: Ctl) -> None:
     code, written = ctl.terminal("backup", "-").end()
     assert code == 2
     assert "give a file name" in written
@@ -67,7 +66,7 @@ def test_a_terminal_is_no_place_for_it(ctl: Ctl) -> None:
     ("file", "why"),
     [("none/copy.db", "No such file or directory"), (".", "is not a regular file"), ("fifo", "is not a regular file")],
 )
-def test_where_nothing_can_be_written_is_said_in_one_line(ctl: Ctl, tmp_path: Path, file: str, why: str) -> None:
+def test_an_unwritable_file_is_one_line_on_stderr(ctl: Ctl, tmp_path: Path, file: str, why: str) -> None:
     os.mkfifo(tmp_path / "fifo")
     done = ctl.run("backup", str(tmp_path / file))
     assert done.returncode == 1
@@ -75,9 +74,9 @@ def test_where_nothing_can_be_written_is_said_in_one_line(ctl: Ctl, tmp_path: Pa
     assert why in done.stderr
 
 
-def test_who_may_not_is_told_what_to_do(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path) -> None:
-    said = refusal(403, "forbidden", "this needs the role admin")
-    assert isinstance(said.body, bytes)
-    daemon.answers["/api/backup"] = (403, said.body)
+def test_missing_permission_is_exit_code_4(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path) -> None:
+    answer = refusal(403, "forbidden", "this needs the role admin")
+    assert isinstance(answer.body, bytes)
+    daemon.answers["/api/backup"] = (403, answer.body)
     assert ctl.run("backup", str(tmp_path / "copy.db")).returncode == 4
     assert not (tmp_path / "copy.db").exists()

@@ -29,7 +29,7 @@ def lines(board: Board, rows: int = 24, columns: int = 100, now: datetime = NOW)
     return board.lines(columns, rows, now)
 
 
-def test_counts_and_networks_stand_above_the_devices() -> None:
+def test_counts_and_networks_are_above_the_devices() -> None:
     board = showing(
         device(1), device(2, "offline"), device(3, kinds=["self"]),
         networks=[network(), network(OFFICE, "down"), network("172.17.0.0/16@docker0", "excluded")],
@@ -42,7 +42,7 @@ def test_counts_and_networks_stand_above_the_devices() -> None:
     ]  # fmt: skip
 
 
-def test_a_change_is_marked_for_a_while_and_stands_at_the_foot() -> None:
+def test_a_change_is_marked_for_a_while_and_listed_below() -> None:
     board = showing(device(1), device(2))
     receive(board, left(device(2, "offline")), event("discovered", device(3)))
     shown = lines(board)
@@ -54,7 +54,7 @@ def test_a_change_is_marked_for_a_while_and_stands_at_the_foot() -> None:
     assert [line[:9] for line in lines(board, now=later)[3:6]] == ["  online ", "  offline", "  online "]
 
 
-def test_only_the_last_changes_are_kept_and_none_where_there_is_no_room() -> None:
+def test_only_the_last_events_are_listed() -> None:
     board = showing()
     receive(board, *(event("discovered", device(number)) for number in range(1, 9)))
     assert len([line for line in lines(board, 40) if "discovered" in line]) == LAST_EVENTS
@@ -62,13 +62,14 @@ def test_only_the_last_changes_are_kept_and_none_where_there_is_no_room() -> Non
 
 
 @pytest.mark.parametrize("rows", [3, 5, 10, MIN_ROWS_FOR_EVENTS, 24, 50])
-def test_it_never_has_more_lines_than_the_screen(rows: int) -> None:
+def test_the_table_fits_the_screen(rows: int) -> None:
     board = showing(*(device(number) for number in range(1, 40)))
     receive(board, *(left(device(number, "offline")) for number in range(1, 9)))
     assert len(lines(board, rows)) <= rows
 
 
-def test_where_there_is_no_room_the_changed_and_the_online_come_first_and_the_rest_is_counted() -> None:
+def test_a_small_screen_shows_changed_and_online_devices() -> None:
+    """The others are counted in the last line."""
     board = showing(*(device(number, "offline" if number % 2 else "online") for number in range(1, 21)))
     receive(board, left(device(18, "offline")))
     shown = lines(board, 10)
@@ -77,7 +78,7 @@ def test_where_there_is_no_room_the_changed_and_the_online_come_first_and_the_re
     assert shown[-1] == f"  … and {20 - len(shown[3:-1])} more"
 
 
-def test_a_scan_is_told_while_it_lasts() -> None:
+def test_progress_is_shown_during_a_scan() -> None:
     board = showing(device(1))
     receive(board, ScanProgress(scan_id=1, done=180, total=254, found=1))
     assert lines(board)[0].endswith("scanning, 180 of 254 addresses")
@@ -90,7 +91,7 @@ def test_a_scan_is_told_while_it_lasts() -> None:
 @pytest.mark.parametrize("again", [snapshot(device(1)), Resumed(
     cursor="a-1", version="0.1.0", protocol=1, interval=30, scanning=False, role="scan", networks=[network()]
 )])  # fmt: skip
-def test_what_is_said_stands_at_the_head_until_the_stream_goes_on(again: InitialState | Resumed) -> None:
+def test_a_notice_is_shown_until_the_stream_resumes(again: InitialState | Resumed) -> None:
     board = Board()
     assert "connecting…" in lines(board)[0]
     receive(board, again)
@@ -102,7 +103,7 @@ def test_what_is_said_stands_at_the_head_until_the_stream_goes_on(again: Initial
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_nothing_hostile_breaks_a_line(text: str) -> None:
+def test_hostile_text_does_not_break_a_line(text: str) -> None:
     evil = device(7, hostname=text, label=text, vendor=text, reason=text, kinds=[text], notes=text)
     board = showing(evil, networks=[network(why=text, gateway=text)])
     receive(board, event("discovered", evil, reason=text), ScanError(scan_id=1, network=text, message=text))

@@ -26,11 +26,11 @@ def line(of: object, columns: int | None = None) -> str:
      ("network_recovered", "~"), ("address_conflict", "!"), ("gateway_changed", "!"), ("network_silent", "!"),
      ("flood", "!"), ("something_new", "~")],
 )  # fmt: skip
-def test_a_change_is_marked_by_what_it_means(kind: str, mark: str) -> None:
+def test_each_kind_has_its_mark(kind: str, mark: str) -> None:
     assert line(event(kind, device(7))).split()[2:4] == [mark, kind]
 
 
-def test_a_change_says_when_what_who_and_why() -> None:
+def test_a_line_has_time_kind_device_and_reason() -> None:
     gone = left(device(7, "offline", reason="3 probes and 1 request unanswered, silent for 11.2 s"))
     assert line(gone) == (
         "2026-11-24 07:05:00  - offline           192.168.1.7      a4:83:e7:00:00:07  host7                 "
@@ -39,12 +39,12 @@ def test_a_change_says_when_what_who_and_why() -> None:
     assert line(gone, 80) == "07:05:00 - offline     192.168.1.7      host7              3 probes and 1 reque…"
 
 
-def test_a_change_without_a_time_is_told_as_of_now() -> None:
+def test_an_event_without_a_time_is_shown_with_the_current_time() -> None:
     assert line(event("renamed", device(7), at="")).startswith("2026-11-24 08:00:00 ")
 
 
 @pytest.mark.parametrize(
-    ("what", "said"),
+    ("event_", "detail"),
     [(event("address_added", device(7), address="192.168.1.70"), "+192.168.1.70"),
      (event("address_removed", device(7), address="192.168.1.70"), "-192.168.1.70"),
      (event("address_moved", device(7), other="aa:bb:cc:00:00:01"), "192.168.1.7 moved here from aa:bb:cc:00:00:01"),
@@ -57,12 +57,12 @@ def test_a_change_without_a_time_is_told_as_of_now() -> None:
       "notes 'a' → -, patience 90 s → 5 s"),
      (event("gateway_changed", device(7), other="aa:bb:cc:00:00:01"), "was aa:bb:cc:00:00:01")],
 )  # fmt: skip
-def test_a_change_tells_what_exactly_changed(what: object, said: str) -> None:
-    assert f"  {said}; answered a probe" in line(what)
-    assert f"  {said[:16]}" in line(what, 80)
+def test_a_line_has_the_old_and_new_values(event_: object, detail: str) -> None:
+    assert f"  {detail}; answered a probe" in line(event_)
+    assert f"  {detail[:16]}" in line(event_, 80)
 
 
-def test_a_networks_change_names_the_network() -> None:
+def test_an_event_of_a_network_shows_its_id() -> None:
     assert line(event("network_down", reason="the interface is down")) == (
         "2026-11-24 07:05:00  ! network_down      192.168.1.0/24@eth0  the interface is down"
     )
@@ -77,7 +77,7 @@ MIXED = [
 ]
 
 
-def test_in_a_pipe_every_column_of_every_kind_begins_where_it_began_before() -> None:
+def test_in_a_pipe_columns_are_the_same_for_every_kind() -> None:
     for one in MIXED:
         cells = line(one)
         assert cells[41:56].strip() == one.device.ip  # type: ignore[union-attr]
@@ -91,27 +91,27 @@ def test_in_a_pipe_nothing_is_cut() -> None:
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100, 119, 120, 200])
-def test_on_a_terminal_no_line_is_wider_than_it(columns: int) -> None:
+def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
     for one in MIXED:
         assert width(line(one, columns)) <= columns
     assert width(line(event("network_silent", reason=LONG, network="192.168.1.0/24@eth0"), columns)) <= columns
 
 
-def test_on_a_terminal_who_it_is_stands_in_one_column() -> None:
-    said = [line(one, 80)[40:57].strip() for one in MIXED[:4]]
-    assert said == ["a4:83:e7:00:00:6e", "a-name-of-more-t…", "Apple, Inc.", "host9"]
+def test_on_a_terminal_one_column_identifies_the_device() -> None:
+    cells = [line(one, 80)[40:57].strip() for one in MIXED[:4]]
+    assert cells == ["a4:83:e7:00:00:6e", "a-name-of-more-t…", "Apple, Inc.", "host9"]
 
 
-def test_on_80_columns_the_commonest_reason_is_told_wholly() -> None:
+def test_80_columns_fit_the_most_frequent_reason() -> None:
     assert line(MIXED[0], 80).endswith("  announced its address")
 
 
-def test_on_a_wide_terminal_the_mac_is_told_too() -> None:
+def test_a_wide_terminal_shows_the_mac() -> None:
     assert "a4:83:e7:00:00:07" not in line(MIXED[1], 119)
     assert line(MIXED[1], 120)[40:57] == "a4:83:e7:00:00:07"
 
 
-def test_times_of_other_days_and_of_today_are_as_wide() -> None:
+def test_times_of_all_days_have_the_same_width() -> None:
     days = [event("online", device(1)), event("online", device(2), at="2026-11-20T22:00:00.000Z")]
     lines = format_events(days, paint=plain, now=NOW, columns=80).splitlines()
     assert [one.index("+") for one in lines] == [13, 13]
@@ -119,5 +119,5 @@ def test_times_of_other_days_and_of_today_are_as_wide() -> None:
     assert all(first.index("192.") == second.index("192.") for first, second in pairwise(lines))
 
 
-def test_of_nothing_nothing_is_printed() -> None:
+def test_no_events_are_no_lines() -> None:
     assert format_events([], paint=plain, now=NOW, columns=80) == ""

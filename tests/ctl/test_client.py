@@ -1,4 +1,4 @@
-"""Where the daemon is, and every exit code with what it tells to do."""
+"""Options for the daemon, and every exit code with its message."""
 
 import os
 import socket
@@ -27,11 +27,11 @@ STREAMS = (["watch"], ["watch", "--json"], ["wait-for", "host7"])
 ALL = (*ONE_SHOTS, *STREAMS)
 EACH = pytest.mark.parametrize("args", ALL, ids=" ".join)
 BOTH = pytest.mark.parametrize("args", [["devices"], ["watch"]], ids=" ".join)
-"""A question, and a stream: the two ways to the daemon."""
+"""A request and a stream: the two kinds of connections."""
 
 
 def one_line(text: str) -> str:
-    """What was said on stderr: one line, no traceback."""
+    """Return the message on stderr, which must be one line."""
     assert text.startswith("netscanctl: ")
     assert text.count("\n") == 1
     assert text.endswith("\n")
@@ -41,7 +41,7 @@ def one_line(text: str) -> str:
 # ---- the options
 
 
-def test_by_default_it_is_the_socket_of_the_service() -> None:
+def test_the_default_is_the_socket_of_the_service() -> None:
     assert find_daemon(None, None, None) == Daemon("/run/netscand/netscand.sock")
 
 
@@ -50,23 +50,24 @@ def test_by_default_it_is_the_socket_of_the_service() -> None:
     ["ftp://a:1", "localhost:8000", "http://", "http://a:99999", "http://a:x", "http://user:pass@a:1", "http://a:1/?token=x",
      "http://a:1/path", "http://a:1/#x", "http://[::1", ""],
 )  # fmt: skip
-def test_a_url_is_a_host_and_a_port_and_nothing_else(url: str) -> None:
+def test_a_url_has_only_a_host_and_a_port(url: str) -> None:
     with pytest.raises(Usage, match="--url: expected"):
         find_daemon(None, url or " ", None)
 
 
 @pytest.mark.parametrize("url", ["http://localhost:8000", "https://nas.lan", "http://[::1]:8000/"])
-def test_a_url_serves_for_tcp(url: str) -> None:
+def test_a_url_selects_tcp(url: str) -> None:
     assert find_daemon(None, url, None).origin == url.rstrip("/")
 
 
-def test_a_path_that_no_socket_can_have_is_a_usage_error() -> None:
+def test_a_socket_path_that_is_too_long_is_a_usage_error() -> None:
     with pytest.raises(Usage, match="at most 107"):
         find_daemon("/" + "x" * 107, None, None)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"two words", b"read TOKEN\n", b"a\nb\n", b"caf\xc3\xa9", b"a\x00b"])
-def test_a_token_file_holds_the_token_alone_and_the_message_does_not(tmp_path: Path, content: bytes) -> None:
+def test_a_token_file_contains_only_a_token(tmp_path: Path, content: bytes) -> None:
+    """The message for another file does not quote its content."""
     file = tmp_path / "token"
     file.write_bytes(content)
     with pytest.raises(Usage, match="only a token") as failure:
@@ -76,14 +77,14 @@ def test_a_token_file_holds_the_token_alone_and_the_message_does_not(tmp_path: P
     )
 
 
-def test_a_token_is_read_without_its_line_end(tmp_path: Path) -> None:
+def test_a_token_is_read_without_the_line_feed(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cret\n")
     daemon = find_daemon(None, None, str(tmp_path / "token"))
     assert daemon.headers["Authorization"] == "Bearer s3cret"
     assert "s3cret" not in repr(daemon)
 
 
-def test_a_token_file_that_is_missing_is_a_usage_error(tmp_path: Path) -> None:
+def test_a_missing_token_file_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(Usage, match="No such file"):
         find_daemon(None, None, str(tmp_path / "none"))
 
@@ -100,7 +101,7 @@ def test_a_token_file_that_is_missing_is_a_usage_error(tmp_path: Path) -> None:
      ["--token-file", "/none", "status"], ["devices", "--online", "--format", "xml"]],
     ids=" ".join,
 )  # fmt: skip
-def test_what_cannot_be_meant_is_a_usage_error(ctl: Ctl, args: list[str]) -> None:
+def test_invalid_arguments_are_a_usage_error(ctl: Ctl, args: list[str]) -> None:
     done = ctl.run(*args)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -109,7 +110,7 @@ def test_what_cannot_be_meant_is_a_usage_error(ctl: Ctl, args: list[str]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "hint"),
     [
         ("devcies", 'did you mean "devices"?'),
         ("scan_now", 'did you mean "scan-now"?'),
@@ -117,17 +118,17 @@ def test_what_cannot_be_meant_is_a_usage_error(ctl: Ctl, args: list[str]) -> Non
         ("xyzzy", "the commands are watch, scan-now, devices,"),
     ],
 )
-def test_a_slip_is_told_what_was_likely_meant(ctl: Ctl, typed: str, said: str) -> None:
+def test_an_unknown_command_gets_a_suggestion(ctl: Ctl, typed: str, hint: str) -> None:
     done = ctl.run(typed)
     assert (done.returncode, done.stdout) == (2, "")
-    assert f'unknown command "{typed}"; {said}' in " ".join(done.stderr.split())
+    assert f'unknown command "{typed}"; {hint}' in " ".join(done.stderr.split())
 
 
-def test_socket_and_url_from_the_environment_are_one_too_many(ctl: Ctl) -> None:
+def test_socket_and_url_together_are_a_usage_error(ctl: Ctl) -> None:
     assert ctl.run("devices", NETSCANCTL_URL="http://localhost:1").returncode == 2
 
 
-def test_an_option_goes_before_the_environment(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_options_take_precedence_over_the_environment(ctl: Ctl, daemon: FakeDaemon) -> None:
     done = ctl.run(
         "--socket", str(daemon.socket), "status", NETSCANCTL_URL="http://localhost:1", NETSCANCTL_SOCKET="/none"
     )
@@ -146,7 +147,7 @@ def test_help_and_version_need_no_daemon(ctl: Ctl, args: list[str]) -> None:
 
 
 @EACH
-def test_no_socket_no_daemon(ctl: Ctl, args: list[str], tmp_path: Path) -> None:
+def test_a_missing_socket_is_exit_code_3(ctl: Ctl, args: list[str], tmp_path: Path) -> None:
     done = ctl.run(*args, NETSCANCTL_SOCKET=str(tmp_path / "none.sock"))
     assert done.returncode == 3
     assert done.stdout == ""
@@ -154,7 +155,7 @@ def test_no_socket_no_daemon(ctl: Ctl, args: list[str], tmp_path: Path) -> None:
 
 
 @BOTH
-def test_a_socket_that_nobody_listens_on_is_told_apart(ctl: Ctl, args: list[str], tmp_path: Path) -> None:
+def test_a_stale_socket_is_exit_code_3(ctl: Ctl, args: list[str], tmp_path: Path) -> None:
     stale = tmp_path / "stale.sock"
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(str(stale))
@@ -164,7 +165,7 @@ def test_a_socket_that_nobody_listens_on_is_told_apart(ctl: Ctl, args: list[str]
 
 
 @BOTH
-def test_a_refused_connection_over_tcp_says_what_to_start(ctl: Ctl, args: list[str]) -> None:
+def test_a_refused_tcp_connection_is_exit_code_3(ctl: Ctl, args: list[str]) -> None:
     with socket.socket() as bound:  # bound, so that nobody else takes it, and not listening
         bound.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{bound.getsockname()[1]}"
@@ -176,7 +177,7 @@ def test_a_refused_connection_over_tcp_says_what_to_start(ctl: Ctl, args: list[s
 
 
 @BOTH
-def test_tls_to_a_port_without_it_is_said_in_words(ctl: Ctl, args: list[str]) -> None:
+def test_tls_to_a_plain_port_is_explained(ctl: Ctl, args: list[str]) -> None:
     there = FakeDaemon()
     there.start()
     try:
@@ -189,7 +190,7 @@ def test_tls_to_a_port_without_it_is_said_in_words(ctl: Ctl, args: list[str]) ->
 
 
 @BOTH
-def test_a_port_that_hangs_up_on_plain_http_may_want_tls(ctl: Ctl, args: list[str]) -> None:
+def test_https_is_suggested_if_plain_http_is_closed(ctl: Ctl, args: list[str]) -> None:
     """As one with TLS does."""
     with socket.create_server(("127.0.0.1", 0)) as there:
         address = f"127.0.0.1:{there.getsockname()[1]}"
@@ -211,7 +212,7 @@ def test_a_port_that_hangs_up_on_plain_http_may_want_tls(ctl: Ctl, args: list[st
 
 
 @BOTH
-def test_another_server_is_no_daemon(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
+def test_another_server_is_exit_code_3(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
     for path in ("/ws", "/api/status", "/api/devices", "/api/scan"):
         daemon.answers[path] = (404, b"<h1>nginx</h1>")
     done = ctl.run(*args)
@@ -224,7 +225,7 @@ def test_another_server_is_no_daemon(ctl: Ctl, daemon: FakeDaemon, args: list[st
 
 @BOTH
 @pytest.mark.parametrize(("code", "word"), [(401, "unauthorized"), (403, "forbidden")])
-def test_who_may_not_is_told_what_to_do(ctl: Ctl, daemon: FakeDaemon, args: list[str], code: int, word: str) -> None:
+def test_missing_permission_is_exit_code_4(ctl: Ctl, daemon: FakeDaemon, args: list[str], code: int, word: str) -> None:
     body = refusal(code, word, "this needs the role scan").body
     assert isinstance(body, bytes)
     for path in ("/ws", "/api/status"):
@@ -235,9 +236,7 @@ def test_who_may_not_is_told_what_to_do(ctl: Ctl, daemon: FakeDaemon, args: list
 
 
 @BOTH
-def test_a_token_that_is_not_accepted_is_said_to_be(
-    ctl: Ctl, daemon: FakeDaemon, args: list[str], tmp_path: Path
-) -> None:
+def test_a_rejected_token_is_exit_code_4(ctl: Ctl, daemon: FakeDaemon, args: list[str], tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cret-s3cret-s3cret-s3cret-s3cret")
     for path in ("/ws", "/api/status"):
         daemon.answers[path] = (401, b"")
@@ -249,9 +248,7 @@ def test_a_token_that_is_not_accepted_is_said_to_be(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 @BOTH
-def test_a_socket_that_is_not_ours_to_use_says_who_can_help(
-    daemon: FakeDaemon, args: list[str], tmp_path: Path
-) -> None:
+def test_a_socket_without_permission_is_exit_code_4(daemon: FakeDaemon, args: list[str], tmp_path: Path) -> None:
     assert daemon.socket is not None
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
@@ -267,7 +264,7 @@ def test_a_socket_that_is_not_ours_to_use_says_who_can_help(
     assert "usermod -aG netscan USER" in one_line(done.stderr)
 
 
-def test_a_token_file_that_is_not_ours_to_read_is_a_matter_of_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_token_file_is_not_permitted(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_self: Path) -> bytes:
         raise PermissionError
 
@@ -280,7 +277,7 @@ def test_a_token_file_that_is_not_ours_to_read_is_a_matter_of_permission(monkeyp
 
 
 @EACH
-def test_a_daemon_of_another_protocol_is_not_read(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
+def test_another_protocol_is_exit_code_5(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
     daemon.status = status(protocol=2, version="9.1")
     daemon.snapshot = [snapshot(protocol=2, version="9.1")]
     done = ctl.run(*args)
@@ -292,7 +289,7 @@ def test_a_daemon_of_another_protocol_is_not_read(ctl: Ctl, daemon: FakeDaemon, 
 
 
 @pytest.mark.parametrize("args", [["devices"], ["networks"], ["show", "a4:83:e7:00:00:07"], ["scan-now"]], ids=" ".join)
-def test_an_answer_in_another_shape_is_a_misfit(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
+def test_an_invalid_answer_is_exit_code_5(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
     for path in ("/api/devices", "/api/networks", "/api/devices/a4:83:e7:00:00:07", "/api/scan"):
         daemon.answers[path] = (200, b'{"devices":7,"networks":7}')
     done = ctl.run(*args)
@@ -304,7 +301,7 @@ def test_an_answer_in_another_shape_is_a_misfit(ctl: Ctl, daemon: FakeDaemon, ar
 
 
 @pytest.mark.parametrize("args", [["devices"], ["status"], ["scan-now"], ["watch"]], ids=" ".join)
-def test_a_busy_daemon_refuses(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
+def test_a_refusal_of_a_busy_daemon_is_exit_code_1(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
     body = refusal(503, "busy", "256 clients are connected").body
     assert isinstance(body, bytes)
     for path in ("/ws", "/api/status"):
@@ -314,7 +311,7 @@ def test_a_busy_daemon_refuses(ctl: Ctl, daemon: FakeDaemon, args: list[str]) ->
     assert one_line(done.stderr) == "256 clients are connected"
 
 
-def test_a_refused_handshake_keeps_its_sentence(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_a_refused_handshake_keeps_its_message(ctl: Ctl, daemon: FakeDaemon) -> None:
     body = refusal(400, "bad_request", "since: given twice").body
     assert isinstance(body, bytes)
     daemon.answers["/ws"] = (400, body)
@@ -325,7 +322,7 @@ def test_a_refused_handshake_keeps_its_sentence(ctl: Ctl, daemon: FakeDaemon) ->
 # ---- exit 6, and the rest
 
 
-def test_a_daemon_that_hangs_is_given_up(tmp_path: Path) -> None:
+def test_a_hanging_daemon_is_a_timeout(tmp_path: Path) -> None:
     from netscanctl import client
 
     path = str(tmp_path / "hung.sock")
@@ -338,7 +335,7 @@ def test_a_daemon_that_hangs_is_given_up(tmp_path: Path) -> None:
         client_.close()
 
 
-def test_a_daemon_that_goes_away_while_it_is_asked_is_said_to(tmp_path: Path) -> None:
+def test_a_closed_connection_is_reported(tmp_path: Path) -> None:
     from netscanctl import client
 
     path = str(tmp_path / "dying.sock")
@@ -360,7 +357,7 @@ def test_a_daemon_that_goes_away_while_it_is_asked_is_said_to(tmp_path: Path) ->
         client_.close()
 
 
-def test_over_tcp_everything_is_the_same(ctl: Ctl, tmp_path: Path) -> None:
+def test_tcp_works_like_the_unix_socket(ctl: Ctl, tmp_path: Path) -> None:
     there = FakeDaemon()
     there.start()
     try:
@@ -371,6 +368,6 @@ def test_over_tcp_everything_is_the_same(ctl: Ctl, tmp_path: Path) -> None:
         there.stop()
 
 
-def test_the_status_is_asked_once_before_the_first_question_on_one_connection(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_the_protocol_is_checked_once_per_connection(ctl: Ctl, daemon: FakeDaemon) -> None:
     ctl.run("devices")
-    assert [path for _, path, _, _ in daemon.asked] == ["/api/status", "/api/devices"]
+    assert [path for _, path, _, _ in daemon.requests] == ["/api/status", "/api/devices"]

@@ -37,7 +37,7 @@ def options(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("verb", COMMANDS)
-def test_a_command_stands_there_with_its_arguments_and_options(verb: str) -> None:
+def test_every_command_is_documented_with_its_options(verb: str) -> None:
     command = cli.get_command(click.Context(cli), verb)
     assert command is not None
     arguments, text = section(f"netscanctl {verb}")
@@ -54,17 +54,17 @@ def _shown(argument: click.Argument) -> str:
     return argument.metavar or (name if argument.required else f"[{name}]")
 
 
-def test_no_command_stands_there_that_is_not_one() -> None:
-    told = {heading.split()[1] for heading in sections() if heading.startswith("netscanctl ")}
-    assert told == set(COMMANDS)
+def test_only_existing_commands_are_documented() -> None:
+    documented = {heading.split()[1] for heading in sections() if heading.startswith("netscanctl ")}
+    assert documented == set(COMMANDS)
 
 
-def test_the_options_before_the_command_stand_there() -> None:
+def test_the_global_options_are_documented() -> None:
     _, text = section("netscanctl")
     assert options(text) == {name for param in cli.params for name in param.opts} | HELP
 
 
-def test_every_exit_code_stands_there() -> None:
+def test_every_exit_code_is_documented() -> None:
     failures: list[type[client.Failure]] = [client.Failure, *client.Failure.__subclasses__()]
     codes = {0, INTERRUPTED, *(failure.exit_code for failure in failures)}
     assert _codes("netscanctl") == codes
@@ -77,6 +77,6 @@ def _codes(command: str) -> set[int]:
     return {int(code) for code in re.findall(r"^\| (\d+) \|", section(command)[1], flags=re.MULTILINE)}
 
 
-def test_the_daemons_options_stand_there() -> None:
+def test_the_options_of_the_daemon_are_documented() -> None:
     named = {name for action in daemon.parser()._actions for name in action.option_strings}
     assert options(section("netscand")[1]) == named

@@ -1,4 +1,4 @@
-"""`netscanctl doctor`: what a daemon that runs needs, and what keeps one from starting."""
+"""`netscanctl doctor`, beside a running daemon and without one."""
 
 import ctypes
 import json
@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,39 +26,39 @@ from tests.ctl.words import AT, LATER, device, network, scanned, status
 
 
 def examined(ctl: Ctl, *args: str, code: int) -> dict[str, dict[str, Any]]:
-    """Findings by what they are about."""
+    """Return the findings by check."""
     done = ctl.run(*args, "doctor", "--json")
     assert done.returncode == code, done.stdout + done.stderr
-    told = json.loads(done.stdout)
-    assert told["ok"] is (code == 0)
-    for one in told["checks"]:
+    findings = json.loads(done.stdout)
+    assert findings["ok"] is (code == 0)
+    for one in findings["checks"]:
         assert set(one) == {"check", "verdict", "found", "mend"}
         assert one["mend"] or one["verdict"] in ("ok", "unknown")
-    return {one["check"]: one for one in told["checks"]}
+    return {one["check"]: one for one in findings["checks"]}
 
 
 @pytest.fixture
 def daemon(daemon: FakeDaemon) -> FakeDaemon:
-    """One that is as it should be, and finds its gateway."""
+    """A healthy daemon that finds its gateway."""
     daemon.status = status(version=__version__)
     daemon.found = scanned(device(1))
     return daemon
 
 
-# ---- a daemon that runs ---------------------------------------------------------------------------------------------
+# ---- a running daemon ----------------------------------------------------------------------------------------------
 
 
-def test_all_is_well(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_a_healthy_daemon_passes_every_check(ctl: Ctl, daemon: FakeDaemon) -> None:
     found = examined(ctl, code=0)
     assert {name: one["verdict"] for name, one in found.items() if name != "clock"} == dict.fromkeys(
         ("daemon", "versions", "capability", "filter", "interfaces", "gateway", "socket", "database"), "ok"
     )
     assert "clock" in found
     assert found["gateway"]["found"] == "192.168.1.1 answered in 0.4 ms on eth0"
-    assert [said.targets for said in daemon.said if hasattr(said, "targets")] == [["192.168.1.1"]]
+    assert [request.targets for request in daemon.received if hasattr(request, "targets")] == [["192.168.1.1"]]
 
 
-def test_people_see_a_line_each_and_what_to_do(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_doctor_prints_a_line_and_a_hint_per_check(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.found = scanned()
     done = ctl.run("doctor")
     assert done.returncode == 1
@@ -76,7 +77,7 @@ def test_people_see_a_line_each_and_what_to_do(ctl: Ctl, daemon: FakeDaemon) -> 
         ("the history was broken: it is set aside as /x.corrupt-1, and a new one began", "database", "warning"),
     ],
 )
-def test_each_problem_is_told_where_it_belongs(
+def test_each_problem_is_reported_by_its_check(
     ctl: Ctl, daemon: FakeDaemon, problem: str, check: str, verdict: str
 ) -> None:
     daemon.status = status(version=__version__, status="degraded", problems=[problem])
@@ -88,9 +89,12 @@ def test_each_problem_is_told_where_it_belongs(
 
 @pytest.mark.parametrize(
     "problem",
-    ["no network is up (192.168.1.0/24@eth0): nobody can be heard", "the configuration was not reloaded: [scan] rate"],
+    [
+        "no network is up (192.168.1.0/24@eth0): nothing can be received",
+        "the configuration was not reloaded: [scan] rate",
+    ],
 )
-def test_what_is_no_trouble_of_the_history_is_not_told_as_one(ctl: Ctl, daemon: FakeDaemon, problem: str) -> None:
+def test_other_problems_are_not_reported_as_database(ctl: Ctl, daemon: FakeDaemon, problem: str) -> None:
     daemon.status = status(version=__version__, status="degraded", problems=[problem])
     assert examined(ctl, code=0)["database"]["verdict"] == "ok"
 
@@ -104,14 +108,14 @@ def test_what_is_no_trouble_of_the_history_is_not_told_as_one(ctl: Ctl, daemon: 
         ([network(), network("10.0.0.0/24@eth1", "silent", gateway=None)], "warning"),
     ],
 )
-def test_networks_that_are_not_scanned_are_told_with_the_reason(
+def test_networks_that_are_not_scanned_are_reported(
     ctl: Ctl, daemon: FakeDaemon, networks: list[Any], verdict: str
 ) -> None:
     daemon.status = status(version=__version__, networks=networks)
     assert examined(ctl, code=verdict == "failed")["interfaces"]["verdict"] == verdict
 
 
-def test_whoever_may_only_read_is_told_how_the_gateway_is(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_the_role_read_looks_up_the_gateway(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.status = status(version=__version__, role="read")
     daemon.devices = [device(1)]
     found = examined(ctl, code=0)
@@ -119,10 +123,10 @@ def test_whoever_may_only_read_is_told_how_the_gateway_is(ctl: Ctl, daemon: Fake
     assert "usermod -aG netscan" in found["socket"]["mend"]
     daemon.devices = [device(1, "offline"), device(10), device(11)]
     assert examined(ctl, code=1)["gateway"]["verdict"] == "failed"
-    assert not [said for said in daemon.said if hasattr(said, "targets")]
+    assert not [request for request in daemon.received if hasattr(request, "targets")]
 
 
-def test_drops_and_silence_are_told(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_drops_and_silence_are_reported(ctl: Ctl, daemon: FakeDaemon) -> None:
     frames = Traffic(received=1000, dropped=500, broadcast=0, unicast=0, send_errors=0)
     daemon.status = status(version=__version__, frames=frames)
     assert "dropped 500 of 1500" in examined(ctl, code=0)["filter"]["found"]
@@ -133,7 +137,7 @@ def test_drops_and_silence_are_told(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert examined(ctl, code=0)["filter"]["verdict"] == "warning"
 
 
-def test_versions_that_differ_are_told_and_those_that_do_not_fit_fail(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_other_versions_warn_and_incompatible_ones_fail(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.status = status(version="9.9")
     assert examined(ctl, code=0)["versions"]["verdict"] == "warning"
     daemon.status = status(protocol=PROTOCOL + 1)
@@ -141,7 +145,7 @@ def test_versions_that_differ_are_told_and_those_that_do_not_fit_fail(ctl: Ctl, 
 
 
 @pytest.mark.parametrize(("code", "word"), [(403, "forbidden"), (401, "unauthorized")])
-def test_whoever_may_nothing_is_told_how_to_get_in(ctl: Ctl, daemon: FakeDaemon, code: int, word: str) -> None:
+def test_doctor_without_permission_suggests_a_token(ctl: Ctl, daemon: FakeDaemon, code: int, word: str) -> None:
     answer = refusal(code, word, "GET /api/status needs the role read, not none")
     assert isinstance(answer.body, bytes)
     daemon.answers["/api/status"] = (code, answer.body)
@@ -150,7 +154,7 @@ def test_whoever_may_nothing_is_told_how_to_get_in(ctl: Ctl, daemon: FakeDaemon,
     assert "--token-file" in found["socket"]["mend"]
 
 
-def test_a_gateway_that_cannot_be_asked_leaves_the_rest(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_a_failed_gateway_check_does_not_stop_the_others(ctl: Ctl, daemon: FakeDaemon) -> None:
     answer = refusal(503, "busy", "not now")
     assert isinstance(answer.body, bytes)
     daemon.answers["/api/scan"] = (503, answer.body)
@@ -159,7 +163,7 @@ def test_a_gateway_that_cannot_be_asked_leaves_the_rest(ctl: Ctl, daemon: FakeDa
     assert found["database"]["verdict"] == "ok"
 
 
-def test_a_clock_elsewhere_is_compared(ctl: Ctl, tmp_path: Path) -> None:
+def test_the_clock_of_a_remote_daemon_is_compared(ctl: Ctl, tmp_path: Path) -> None:
     far = FakeDaemon()
     far.status = status(version=__version__)
     far.found = scanned(device(1))
@@ -173,7 +177,7 @@ def test_a_clock_elsewhere_is_compared(ctl: Ctl, tmp_path: Path) -> None:
         far.stop()
 
 
-# ---- where none runs ------------------------------------------------------------------------------------------------
+# ---- without a daemon -----------------------------------------------------------------------------------------------
 
 
 def absent(tmp_path: Path, *args: str, code: int = 1) -> dict[str, dict[str, Any]]:
@@ -184,7 +188,7 @@ def absent(tmp_path: Path, *args: str, code: int = 1) -> dict[str, dict[str, Any
     return {one["check"]: one for one in json.loads(done.stdout)["checks"]}
 
 
-def test_it_says_what_keeps_a_daemon_from_starting(tmp_path: Path) -> None:
+def test_doctor_reports_why_a_daemon_cannot_start(tmp_path: Path) -> None:
     config = tmp_path / "netscand.toml"
     config.write_text(f'[scan]\ninterval = 0.1\n[history]\npath = "{tmp_path}/netscand.db"\n')
     found = absent(tmp_path, "--config", str(config))
@@ -200,8 +204,8 @@ def test_it_says_what_keeps_a_daemon_from_starting(tmp_path: Path) -> None:
     assert absent(tmp_path, "--config", str(config))["configuration"]["verdict"] == "ok"
 
 
-def test_a_configuration_that_was_named_has_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As for `netscand --config`; the usual place may be empty."""
+def test_an_explicit_configuration_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for `netscand --config`; the default file may be missing."""
     nope = tmp_path / "nope.toml"
     assert (doctor.check_configuration(nope).verdict, str(nope) in doctor.check_configuration(nope).found) == (
         "failed",
@@ -211,7 +215,7 @@ def test_a_configuration_that_was_named_has_to_be_there(tmp_path: Path, monkeypa
     assert doctor.check_configuration(nope).verdict == "ok"
 
 
-def test_what_stands_in_the_sockets_way_is_told(tmp_path: Path) -> None:
+def test_obstacles_for_the_socket_are_reported(tmp_path: Path) -> None:
     (tmp_path / "none.sock").write_text("")
     assert absent(tmp_path)["socket"]["verdict"] == "failed"
     (tmp_path / "none.sock").unlink()
@@ -225,7 +229,7 @@ def test_what_stands_in_the_sockets_way_is_told(tmp_path: Path) -> None:
     assert "every user can write to" in absent(tmp_path)["socket"]["found"]
 
 
-def test_the_client_stays_thin(tmp_path: Path) -> None:
+def test_doctor_imports_nothing_slow(tmp_path: Path) -> None:
     program = """if True:
         import sys
         sys.argv = ["netscanctl", "--socket", sys.argv[1], "doctor", "--json"]
@@ -251,7 +255,7 @@ def test_libraries_are_compared_with_version_ranges(
     monkeypatch: pytest.MonkeyPatch, requirement: str, verdict: str
 ) -> None:
     """A requirement may have an upper bound, in any order: `aiohttp<3.15,>=3.11.16`."""
-    monkeypatch.setattr(probes.metadata, "requires", lambda _name: [requirement])
+    monkeypatch.setattr(metadata, "requires", lambda _name: [requirement])
     found = probes.check_libraries()
     assert found.verdict == verdict
     assert ("missing" in found.found) is ("no-such" in requirement and verdict == "failed")
@@ -285,7 +289,7 @@ def without(capability: int, *, bounding: bool) -> list[Finding]:
     return found
 
 
-def test_raw_sockets_and_the_filter_are_tried(root: None) -> None:
+def test_raw_sockets_and_the_filter_are_checked(root: None) -> None:
     assert verdicts(list(check_raw_sockets())) == {"capability": "ok", "filter": "ok"}
 
 
@@ -297,7 +301,7 @@ def test_a_missing_capability_is_named(root: None) -> None:
     assert "--cap-add NET_RAW" in (found[0].hint or "")
 
 
-def test_an_ordinary_user_learns_who_can_tell(root: None) -> None:
+def test_an_unprivileged_check_is_unknown(root: None) -> None:
     ours, theirs = os.pipe()
     child = os.fork()  # a program of its own might lie where an ordinary user cannot go
     if not child:
@@ -309,8 +313,8 @@ def test_an_ordinary_user_learns_who_can_tell(root: None) -> None:
         finally:
             os._exit(0)
     os.close(theirs)
-    with open(ours) as told:
-        assert told.read() == "{'capability': 'unknown', 'filter': 'unknown'}"
+    with open(ours) as pipe:
+        assert pipe.read() == "{'capability': 'unknown', 'filter': 'unknown'}"
     os.waitpid(child, 0)
 
 
@@ -327,9 +331,7 @@ ARP = """IP address       HW type     Flags       HW address            Mask    
 @pytest.mark.parametrize(
     ("flags", "interface", "verdict"), [(2, "eth0", "ok"), (0, "eth0", "unknown"), (2, "wlan0", "unknown")]
 )
-def test_the_kernel_knows_the_best_gateway_or_it_does_not(
-    tmp_path: Path, flags: int, interface: str, verdict: str
-) -> None:
+def test_the_gateway_is_looked_up_in_the_arp_table(tmp_path: Path, flags: int, interface: str, verdict: str) -> None:
     (tmp_path / "route").write_text(ROUTES)
     (tmp_path / "arp").write_text(ARP.format(flags=flags, interface=interface))
     found = check_gateway(tmp_path)
@@ -338,7 +340,7 @@ def test_the_kernel_knows_the_best_gateway_or_it_does_not(
     assert check_gateway(tmp_path).verdict == "unknown"
 
 
-def test_an_interface_that_will_do_is_up_with_a_carrier_and_ethernet() -> None:
+def test_a_usable_interface_is_ethernet_with_a_carrier() -> None:
     eth = Interface("eth0", "192.168.1.2/24", True, True)
     tunnel = Interface("tun0", "10.8.0.2/24", True, False)
     assert check_interfaces([eth, tunnel]).found == "eth0 192.168.1.2/24"
@@ -346,7 +348,7 @@ def test_an_interface_that_will_do_is_up_with_a_carrier_and_ethernet() -> None:
     assert check_interfaces([tunnel]).verdict == check_interfaces([]).verdict == "failed"
 
 
-def test_a_database_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
+def test_an_unusable_database_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "netscand.db"
     assert check_database(path).verdict == "ok"
     path.write_bytes(b"garbage, and not a database")
@@ -354,7 +356,7 @@ def test_a_database_that_cannot_be_kept_is_told(tmp_path: Path) -> None:
     assert check_database(tmp_path / "no" / "netscand.db").verdict == "warning"
 
 
-def test_hostile_words_stay_on_their_line() -> None:
+def test_hostile_text_stays_on_its_line() -> None:
     """FAULTS T8."""
     text = format_findings([ok("a", "x\x1b[31m\n\u202ey", "z\nw"), failed("bcd", "f", "m"), unknown("e", "f")], plain)
     assert len(text.splitlines()) == 5
@@ -362,7 +364,7 @@ def test_hostile_words_stay_on_their_line() -> None:
     assert "\u202e" not in text
 
 
-def test_it_is_well_where_nothing_failed() -> None:
+def test_findings_are_ok_unless_one_failed() -> None:
     assert collect([ok("a", "b"), unknown("c", "d")]).ok
     assert not collect([ok("a", "b"), failed("c", "d", "e")]).ok
     assert encode(collect([])) == b'{"ok":true,"checks":[]}'

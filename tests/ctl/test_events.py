@@ -1,4 +1,4 @@
-"""`events`: what happened; and `show`, which tells the last of it."""
+"""`events`, and `show`, which prints the last ones."""
 
 import json
 
@@ -23,7 +23,7 @@ def eventful(daemon: FakeDaemon) -> FakeDaemon:
     return daemon
 
 
-def told(text: str) -> list[str]:
+def brief(text: str) -> list[str]:
     """Kind, and the last two digits of the MAC."""
     return [
         " ".join([line.split()[3], *(word[-2:] for word in line.split() if ":00:00:" in word)])
@@ -31,19 +31,19 @@ def told(text: str) -> list[str]:
     ]
 
 
-def test_events_are_lines_as_watch_prints_them_the_latest_last(ctl: Ctl, eventful: FakeDaemon) -> None:
+def test_events_are_printed_as_in_watch_oldest_first(ctl: Ctl, eventful: FakeDaemon) -> None:
     done = ctl.run("events")
     assert (done.returncode, done.stderr) == (0, "")
-    assert told(done.stdout) == ["network_up", "discovered 07", "discovered 08", "offline 08"]
+    assert brief(done.stdout) == ["network_up", "discovered 07", "discovered 08", "offline 08"]
     assert done.stdout.splitlines()[3] == (
         "2026-11-24 07:05:00  - offline           192.168.1.8      a4:83:e7:00:00:08  host8                 "
         "Apple, Inc.               answered a probe"
     )
-    assert eventful.asked[-1][2] == {"last": "500"}
+    assert eventful.requests[-1][2] == {"last": "500"}
 
 
 @pytest.mark.parametrize(
-    ("args", "asked", "found"),
+    ("args", "query", "found"),
     [(["--limit", "1"], {"last": "1"}, ["offline 08"]),
      (["--since", "k3f9-2"], {"since": "k3f9-2", "limit": str(PAGE)}, ["discovered 08", "offline 08"]),
      (["--since", "k3f9-1", "--limit", "1"], {"since": "k3f9-1", "limit": "1"}, ["discovered 07"]),
@@ -55,25 +55,25 @@ def test_events_are_lines_as_watch_prints_them_the_latest_last(ctl: Ctl, eventfu
      (["--device", "A483.E700.0063"], {"mac": "a4:83:e7:00:00:63", "last": "500"}, [])],
     ids=str,
 )  # fmt: skip
-def test_the_daemon_chooses(
-    ctl: Ctl, eventful: FakeDaemon, args: list[str], asked: dict[str, str], found: list[str]
+def test_events_are_filtered_by_the_daemon(
+    ctl: Ctl, eventful: FakeDaemon, args: list[str], query: dict[str, str], found: list[str]
 ) -> None:
-    """A MAC needs no device of today: events of a forgotten one are found too."""
-    assert told(ctl.run("events", *args).stdout) == found
-    assert eventful.asked[-1][2] == asked
+    """A MAC also selects the events of a forgotten device."""
+    assert brief(ctl.run("events", *args).stdout) == found
+    assert eventful.requests[-1][2] == query
 
 
-def test_all_since_then_is_asked_for_page_by_page(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_events_since_are_fetched_page_by_page(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.events = [event("flood", cursor=f"k3f9-{number}") for number in range(1, 2 * PAGE + 3)]
     assert len(ctl.run("events", "--since", "3d").stdout.splitlines()) == 2 * PAGE + 2
-    assert [query.get("since") for _, path, query, _ in daemon.asked if path == "/api/events"][1:] == [
+    assert [query.get("since") for _, path, query, _ in daemon.requests if path == "/api/events"][1:] == [
         f"k3f9-{PAGE}", f"k3f9-{2 * PAGE}",
     ]  # fmt: skip
     assert len(ctl.run("events", "--since", "k3f9-0", "--limit", str(PAGE + 1)).stdout.splitlines()) == PAGE + 1
-    assert daemon.asked[-1][2]["limit"] == "1"
+    assert daemon.requests[-1][2]["limit"] == "1"
 
 
-def test_json_is_the_daemons_answers_one_a_line(ctl: Ctl, eventful: FakeDaemon) -> None:
+def test_events_json_is_one_line_per_answer(ctl: Ctl, eventful: FakeDaemon) -> None:
     odd = b'{ "events":[],\n "new":"\\u00e4\xc3\xa4", "cursor":"k3f9-4" }'
     eventful.answers["/api/events"] = (200, odd)
     assert ctl.run("events", "--json").stdout.encode() == odd.replace(b"\n", b" ") + b"\n"
@@ -83,10 +83,10 @@ def test_json_is_the_daemons_answers_one_a_line(ctl: Ctl, eventful: FakeDaemon) 
     assert [len(json.loads(line)["events"]) for line in lines] == [PAGE, 1]
 
 
-def test_a_place_that_is_gone_is_a_refusal(ctl: Ctl, daemon: FakeDaemon) -> None:
-    said = refusal(410, "cursor_gone", "since=k3f9-1: the events after it are no longer kept")
-    assert isinstance(said.body, bytes)
-    daemon.answers["/api/events"] = (410, said.body)
+def test_events_after_an_expired_cursor_are_refused(ctl: Ctl, daemon: FakeDaemon) -> None:
+    answer = refusal(410, "cursor_gone", "since=k3f9-1: the events after it are no longer kept")
+    assert isinstance(answer.body, bytes)
+    daemon.answers["/api/events"] = (410, answer.body)
     done = ctl.run("events", "--since", "k3f9-1")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "netscanctl: since=k3f9-1: the events after it are no longer kept\n"
@@ -97,46 +97,46 @@ def test_a_place_that_is_gone_is_a_refusal(ctl: Ctl, daemon: FakeDaemon) -> None
     [["--since", "soon"], ["--since", ""], ["--limit", "0"], ["--kind", "luck"], ["--kind", "online,luck"]],
     ids=str,
 )
-def test_what_cannot_be_meant_is_a_usage_error(ctl: Ctl, args: list[str]) -> None:
+def test_invalid_arguments_are_a_usage_error(ctl: Ctl, args: list[str]) -> None:
     assert ctl.run("events", *args).returncode == 2
 
 
 # ---- show
 
 
-def test_show_tells_why_and_the_last_days_and_events(ctl: Ctl, eventful: FakeDaemon) -> None:
+def test_show_prints_reason_presence_and_events(ctl: Ctl, eventful: FakeDaemon) -> None:
     eventful.devices[1].reason = "3 probes and 1 request unanswered, silent for 11.2 s"
     eventful.devices[1].first_seen = "2026-01-01T00:00:00.000Z"
     eventful.days = [
         PresenceDay(date="2026-02-01", online_seconds=86_400, unknown_seconds=0),
         PresenceDay(date="2026-02-02", online_seconds=0, unknown_seconds=0),
     ]
-    said = ctl.run("show", "host8").stdout
-    lines = dict(line.split(maxsplit=1) for line in said.splitlines()[:14] if line)
+    answer = ctl.run("show", "host8").stdout
+    lines = dict(line.split(maxsplit=1) for line in answer.splitlines()[:14] if line)
     assert lines["status"].startswith("offline since 2026-11-24 07:02:11 (")
     assert lines["reason"] == "3 probes and 1 request unanswered, silent for 11.2 s"
     assert lines["presence"] == "█_  online 50 % of the last 2 d"
-    assert told(said.rpartition("\n\n")[2]) == ["discovered 08", "offline 08"]
-    assert [(path, query) for _, path, query, _ in eventful.asked[-2:]] == [
+    assert brief(answer.rpartition("\n\n")[2]) == ["discovered 08", "offline 08"]
+    assert [(path, query) for _, path, query, _ in eventful.requests[-2:]] == [
         ("/api/devices/a4:83:e7:00:00:08/presence", {"days": "7"}),
         ("/api/devices/a4:83:e7:00:00:08/events", {"last": "10"}),
     ]
 
 
-def test_show_of_a_daemon_that_cannot_read_its_history_still_tells_the_device(ctl: Ctl, daemon: FakeDaemon) -> None:
-    said = refusal(503, "busy", "the history cannot be read")
-    assert isinstance(said.body, bytes)
-    daemon.answers[f"/api/devices/{SEVEN}/presence"] = (503, said.body)
+def test_show_works_without_the_history(ctl: Ctl, daemon: FakeDaemon) -> None:
+    answer = refusal(503, "busy", "the history cannot be read")
+    assert isinstance(answer.body, bytes)
+    daemon.answers[f"/api/devices/{SEVEN}/presence"] = (503, answer.body)
     done = ctl.run("show", "host7")
     assert (done.returncode, done.stderr) == (0, "netscanctl: the history cannot be read\n")
     assert "status      online since" in done.stdout
 
 
-def test_show_json_is_one_question(ctl: Ctl, eventful: FakeDaemon) -> None:
+def test_show_json_is_one_request(ctl: Ctl, eventful: FakeDaemon) -> None:
     assert ctl.run("show", SEVEN, "--json").stdout.encode() == encode(eventful.devices[0]) + b"\n"
-    assert [path for _, path, _, _ in eventful.asked] == ["/api/status", f"/api/devices/{SEVEN}"]
+    assert [path for _, path, _, _ in eventful.requests] == ["/api/status", f"/api/devices/{SEVEN}"]
 
 
-def test_a_device_that_came_back_is_told_of_like_in_watch(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_a_return_is_shown_as_in_watch(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.events = [came(device(7))]
-    assert told(ctl.run("events").stdout) == ["online 07"]
+    assert brief(ctl.run("events").stdout) == ["online 07"]

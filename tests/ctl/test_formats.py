@@ -1,4 +1,4 @@
-"""Lists for other programs: what a device says of itself must not harm them (FAULTS T9)."""
+"""Lists for other programs: names chosen by devices must not harm them (FAULTS T9)."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ def test_no_cell_starts_a_formula(start: str) -> None:
 
 
 @pytest.mark.parametrize("separator", [";", ",", "|", "; ", "\t"])
-def test_none_starts_one_either_where_a_spreadsheet_splits_elsewhere(separator: str) -> None:
+def test_no_cell_starts_a_formula_after_other_separators(separator: str) -> None:
     """In much of Europe Excel splits at semicolons, whatever the file means."""
     evil = device(1, label=f"tv{separator}=cmd()", hostname="a-b", reason="silent for 11.2 s - gone")
     cells = as_csv([evil]).replace(separator.strip() or "\0", "\0").replace('"', "").split("\0")
@@ -33,14 +33,14 @@ def test_none_starts_one_either_where_a_spreadsheet_splits_elsewhere(separator: 
     assert rows(evil)[1][12] == "silent for 11.2 s - gone"
 
 
-def test_what_holds_separators_stays_one_cell() -> None:
+def test_a_cell_with_separators_stays_one_cell() -> None:
     row = rows(device(1, label='a,"b"\nc', vendor="Apple, Inc."))[1]
     assert row[3] == 'a,"b" c'
     assert row[6] == "Apple, Inc."
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_device_is_one_line_whatever_it_is_called(text: str) -> None:
+def test_a_device_is_one_line_with_any_name(text: str) -> None:
     evil = device(1, hostname=text, label=text, vendor=text, notes=text)
     assert len(as_csv([evil]).splitlines()) == 2
     assert as_csv([evil]).replace("\n", "").isprintable()
@@ -48,13 +48,13 @@ def test_a_device_is_one_line_whatever_it_is_called(text: str) -> None:
     assert as_ethers([evil]) == "a4:83:e7:00:00:01 192.168.1.1\n"
 
 
-def test_ethers_has_a_mac_and_an_address_or_else_a_name() -> None:
+def test_ethers_has_mac_and_address_or_name() -> None:
     v6 = device(2, ip="fe80::1")
     nobody = device(3, ip=None, hostname=None)
     assert as_ethers([device(1), v6, nobody]) == "a4:83:e7:00:00:01 192.168.1.1\na4:83:e7:00:00:02 host2\n"
 
 
-def test_hosts_has_an_address_and_a_name() -> None:
+def test_hosts_has_address_and_name() -> None:
     labelled = device(2, label="nas")
     prose = device(3, label="Jane's phone", hostname="janes-phone")
     nameless = device(4, hostname=None)
@@ -64,19 +64,20 @@ def test_hosts_has_an_address_and_a_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "written"),
+    ("hostname", "name"),
     [("www.bank.example", "www"), ("localhost", None), ("LOCALHOST.localdomain", None), ("8.8.8.8", None), ("8", None),
      ("a b", None), ("-a", None), ("a_b", None), ("x" * 64, None), ("", None), ("wpad", None), ("tv #", None)],
 )  # fmt: skip
-def test_a_name_that_a_device_gave_itself_cannot_stand_for_a_host_elsewhere(said: str, written: str | None) -> None:
-    assert as_hosts([device(1, hostname=said)]) == (f"192.168.1.1 {written}\n" if written else "")
+def test_a_claimed_name_loses_its_domain(hostname: str, name: str | None) -> None:
+    """A name from the device itself cannot replace a host of another domain."""
+    assert as_hosts([device(1, hostname=hostname)]) == (f"192.168.1.1 {name}\n" if name else "")
 
 
-def test_a_name_from_the_name_server_counts_with_its_domain() -> None:
+def test_a_name_from_dns_keeps_its_domain() -> None:
     assert as_hosts([device(1, hostname="nas.lan.example", hostname_source="dns")]) == "192.168.1.1 nas.lan.example\n"
 
 
-def test_a_name_that_two_bear_goes_to_the_more_trusted() -> None:
+def test_a_shared_name_belongs_to_the_most_trusted_device() -> None:
     thief = device(1, hostname="nas")
     named = device(2, hostname="nas", hostname_source="dns")
     labelled = device(3, label="NAS")
@@ -85,5 +86,5 @@ def test_a_name_that_two_bear_goes_to_the_more_trusted() -> None:
 
 
 @pytest.mark.parametrize("ip", ["fe80::1%eth0 bank.example", "1.2.3.4\n5.6.7.8 x", "\x1b[1m", "none"])
-def test_what_is_no_address_is_no_line(ip: str) -> None:
+def test_an_invalid_address_is_omitted(ip: str) -> None:
     assert as_hosts([device(1, ip=ip)]) == ""

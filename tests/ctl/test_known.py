@@ -1,4 +1,4 @@
-"""What the user knows of a device: label, known, patience, forget."""
+"""User annotations: label, known, patience; and forget."""
 
 import subprocess
 from contextlib import suppress
@@ -13,7 +13,7 @@ SEVEN = "a4:83:e7:00:00:07"
 
 
 @pytest.mark.parametrize(
-    ("args", "words", "said"),
+    ("args", "update", "message"),
     [(["label", "host7", "Jane's phone"], DeviceWords(label="Jane's phone"),
       f"Jane's phone ({SEVEN}): label set to \"Jane's phone\""),
      (["label", "192.168.1.7", ""], DeviceWords(label=None), f"host7 ({SEVEN}): label removed"),
@@ -26,56 +26,54 @@ SEVEN = "a4:83:e7:00:00:07"
       f"host7 ({SEVEN}): patience is learned automatically (60 s now)")],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
-def test_the_daemon_is_told_that_and_nothing_else(
-    ctl: Ctl, daemon: FakeDaemon, args: list[str], words: DeviceWords, said: str
+def test_only_the_given_annotation_is_sent(
+    ctl: Ctl, daemon: FakeDaemon, args: list[str], update: DeviceWords, message: str
 ) -> None:
     done = ctl.run(*args)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"netscanctl: {said}\n")
-    assert daemon.said == [words]
-    assert ("PATCH", f"/api/devices/{SEVEN}") == daemon.asked[-1][:2]
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"netscanctl: {message}\n")
+    assert daemon.received == [update]
+    assert ("PATCH", f"/api/devices/{SEVEN}") == daemon.requests[-1][:2]
 
 
-def test_with_json_the_device_is_printed_as_it_is_now(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_json_prints_the_changed_device(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert ctl.run("label", SEVEN, "x", "--json").stdout.encode() == encode(daemon.devices[0]) + b"\n"
     assert daemon.devices[0].label == "x"
 
 
 @pytest.mark.parametrize("seconds", ["0", "0.9", "-1", "nan", "inf", "soon", "", "2d", "86401", "5y"])
-def test_a_patience_is_what_the_daemon_takes_and_else_its_limits_are_told(
-    ctl: Ctl, daemon: FakeDaemon, seconds: str
-) -> None:
+def test_an_invalid_patience_is_refused_with_the_limits(ctl: Ctl, daemon: FakeDaemon, seconds: str) -> None:
     done = ctl.run("patience", "host7", "--", seconds)
     assert done.returncode == 2
     assert 'expected 1 to 86400 seconds, optionally with a unit (90s, 30m, 2h), or "learned"' in " ".join(
         done.stderr.split()
     )
     assert "S is 1 to 86400" in " ".join(ctl.run("patience", "--help").stdout.split())
-    assert daemon.asked == []
+    assert daemon.requests == []
 
 
 @pytest.mark.parametrize(
     "args", [["label", "nobody", "x"], ["known", "aa:bb:cc:dd:ee:ff"], ["forget", "nobody"]], ids=str
 )
-def test_of_nobody_nothing_is_known(ctl: Ctl, args: list[str]) -> None:
+def test_annotating_an_unknown_device_fails(ctl: Ctl, args: list[str]) -> None:
     done = ctl.run(*args)
     assert done.returncode == 1
     assert "no device" in done.stderr
 
 
-def test_who_may_not_change_anything_is_told_what_to_do(ctl: Ctl, daemon: FakeDaemon) -> None:
-    said = refusal(403, "forbidden", "this needs the role admin")
-    assert isinstance(said.body, bytes)
-    daemon.answers[f"/api/devices/{SEVEN}"] = (403, said.body)
+def test_a_403_suggests_the_group(ctl: Ctl, daemon: FakeDaemon) -> None:
+    answer = refusal(403, "forbidden", "this needs the role admin")
+    assert isinstance(answer.body, bytes)
+    daemon.answers[f"/api/devices/{SEVEN}"] = (403, answer.body)
     done = ctl.run("known", SEVEN)
     assert done.returncode == 4
     assert "this needs the role admin; join the group netscan" in done.stderr
 
 
-def test_over_tcp_who_may_not_is_not_sent_for_a_group_that_would_not_help(ctl: Ctl) -> None:
+def test_over_tcp_a_403_does_not_suggest_the_group(ctl: Ctl) -> None:
     far = FakeDaemon()
-    said = refusal(403, "forbidden", "this needs the role admin")
-    assert isinstance(said.body, bytes)
-    far.answers[f"/api/devices/{SEVEN}"] = (403, said.body)
+    answer = refusal(403, "forbidden", "this needs the role admin")
+    assert isinstance(answer.body, bytes)
+    far.answers[f"/api/devices/{SEVEN}"] = (403, answer.body)
     far.start()
     try:
         done = ctl.run("--url", f"http://127.0.0.1:{far.port}", "known", SEVEN, NETSCANCTL_SOCKET="")
@@ -86,8 +84,8 @@ def test_over_tcp_who_may_not_is_not_sent_for_a_group_that_would_not_help(ctl: C
     assert done.stderr == f"netscanctl: this needs the role admin; {hint}\n"
 
 
-def test_a_patience_shorter_than_asking_takes_says_so(ctl: Ctl) -> None:
-    """Nobody is offline before three probes and a request went unanswered."""
+def test_a_patience_shorter_than_the_probes_is_explained(ctl: Ctl) -> None:
+    """A device is offline only after three probes and a request have failed."""
     text = "patience set to 2 s; with the default probe_interval, unanswered probes take at least 14 s"
     assert ctl.run("patience", "host7", "2").stderr == f"netscanctl: host7 ({SEVEN}): {text}\n"
 
@@ -95,14 +93,14 @@ def test_a_patience_shorter_than_asking_takes_says_so(ctl: Ctl) -> None:
 # ---- forget
 
 
-def test_in_a_script_it_is_forgotten_at_once(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_forget_does_not_ask_in_a_script(ctl: Ctl, daemon: FakeDaemon) -> None:
     done = ctl.run("forget", "host7")
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == f"netscanctl: host7 ({SEVEN}): forgotten\n"
     assert [one.mac[-2:] for one in daemon.devices] == ["08", "14"]
 
 
-def test_on_a_terminal_it_asks_first(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_forget_asks_on_a_terminal(ctl: Ctl, daemon: FakeDaemon) -> None:
     shown = ctl.terminal("forget", "host7")
     shown.until(f"Forget host7 ({SEVEN})? [y/N]:")
     shown.type("\n")
@@ -117,7 +115,7 @@ def test_on_a_terminal_it_asks_first(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert len(daemon.devices) == 2
 
 
-def test_who_says_yes_beforehand_is_not_asked(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_forget_yes_does_not_ask(ctl: Ctl, daemon: FakeDaemon) -> None:
     code, written = ctl.terminal("forget", "host7", "--yes").end()
     assert code == 0
     assert "?" not in bare(written)
@@ -125,7 +123,7 @@ def test_who_says_yes_beforehand_is_not_asked(ctl: Ctl, daemon: FakeDaemon) -> N
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x04"])
-def test_who_does_not_answer_has_not_agreed(ctl: Ctl, daemon: FakeDaemon, key: str) -> None:
+def test_ctrl_c_at_the_prompt_cancels(ctl: Ctl, daemon: FakeDaemon, key: str) -> None:
     shown = ctl.terminal("forget", "host7")
     shown.until("[y/N]: ")
     ended = None

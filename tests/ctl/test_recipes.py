@@ -76,7 +76,7 @@ def test_a_mail_for_a_new_device(recipe: Recipe, daemon: FakeDaemon) -> None:
     mails = Mails()
     with listening(mails.session) as port:
         recipe("mail", **{"mail.example.org": f"127.0.0.1:{port}"})
-        daemon.tell(left(device(7, "offline")), event("discovered", device(9, hostname="janes-phone")))
+        daemon.send(left(device(7, "offline")), event("discovered", device(9, hostname="janes-phone")))
         mail = mails.next()
     assert mail["Subject"] == "new device: janes-phone (Apple, Inc.), 192.168.1.9"
     assert (mail["From"], mail["To"]) == ("netscand@example.org", "me@example.org")
@@ -89,7 +89,7 @@ def test_a_mail_for_a_new_device(recipe: Recipe, daemon: FakeDaemon) -> None:
 @pytest.mark.parametrize(
     "name", ["x\r\nBcc: all@example.org\r\n\r\nhello", "\x1b]0;owned\x07\u202eevil", "é" * 500, "客厅"]
 )
-def test_a_name_cannot_write_the_mail(name: str) -> None:
+def test_a_name_cannot_inject_headers_or_lines(name: str) -> None:
     """No header of its own, no line of its own."""
     mails = Mails()
     about = event("discovered", device(9, hostname=name, vendor=name, reason=name))
@@ -109,7 +109,7 @@ def mail_of(event: bytes, port: int) -> "subprocess.CompletedProcess[bytes]":
     )  # fmt: skip
 
 
-def test_of_a_network_no_mail_is_sent() -> None:
+def test_an_event_of_a_network_sends_no_mail() -> None:
     assert mail_of(encode(event("network_down")), 1).returncode == 0
 
 
@@ -120,13 +120,13 @@ def test_of_a_network_no_mail_is_sent() -> None:
 def test_a_webhook(recipe: Recipe, daemon: FakeDaemon) -> None:
     """Also where the first attempt is turned away for a while."""
     hooks = Hooks(503)
-    told = left(device(7, "offline", hostname="$(reboot)"))
+    sent = left(device(7, "offline", hostname="$(reboot)"))
     with listening(hooks.request) as port:
         recipe("webhook", **{"https://hooks.example.org": f"http://127.0.0.1:{port}"})
-        daemon.tell(told)
+        daemon.send(sent)
         posts = [hooks.came.get(timeout=DEADLINE) for _ in range(2)]
     assert [(post.path, post.kind, post.body.rstrip()) for post in posts] == [
-        ("/netscand", "application/json", encode(told))
+        ("/netscand", "application/json", encode(sent))
     ] * 2
 
 
@@ -135,7 +135,7 @@ def test_a_webhook(recipe: Recipe, daemon: FakeDaemon) -> None:
 
 @pytest.fixture(params=["a sink", *(["mosquitto"] if shutil.which("mosquitto") else [])])
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Broker | Mosquitto, str]]:
-    """A broker, and how mosquitto_pub is told of it."""
+    """A broker, and the options of mosquitto_pub for it."""
     if request.param == "mosquitto":
         real = Mosquitto(tmp_path)
         yield real, f"127.0.0.1 -p {real.port}"
@@ -148,12 +148,12 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Bro
 
 @needs("mosquitto_pub")
 def test_an_mqtt_message(recipe: Recipe, daemon: FakeDaemon, broker: tuple[Broker | Mosquitto, str]) -> None:
-    made, place = broker
-    told = came(device(8))
-    recipe("mqtt", **{"broker.example.org": place})
-    daemon.tell(told)
+    made, address = broker
+    sent = came(device(8))
+    recipe("mqtt", **{"broker.example.org": address})
+    daemon.send(sent)
     (message,) = made.messages(1).items()
-    assert (message[0], message[1].rstrip()) == ("netscand/events", encode(told))
+    assert (message[0], message[1].rstrip()) == ("netscand/events", encode(sent))
 
 
 # ---- Home Assistant
@@ -163,10 +163,10 @@ PHONE, ATTRIBUTES = "homeassistant/device_tracker/netscand_a483e7000007/config",
 
 @needs("mosquitto_pub")
 def test_presence_in_home_assistant(recipe: Recipe, daemon: FakeDaemon, broker: tuple[Broker | Mosquitto, str]) -> None:
-    made, place = broker
+    made, address = broker
     daemon.devices[0].known = True
     daemon.devices[0].label = "Jane's phone"
-    recipe("home-assistant", **{"broker.example.org": place})
+    recipe("home-assistant", **{"broker.example.org": address})
     first = made.messages(2)
     assert json.loads(first[PHONE]) == {
         "unique_id": "netscand_a483e7000007", "name": None, "source_type": "router",
@@ -175,11 +175,11 @@ def test_presence_in_home_assistant(recipe: Recipe, daemon: FakeDaemon, broker: 
     }  # fmt: skip
     assert json.loads(first[ATTRIBUTES])["in_zones"] == ["zone.home"]
     gone = left(device(7, "offline", known=True, label="Jane's phone"), "unknown")
-    daemon.tell(event("network_silent"), event("discovered", device(9)), gone)
+    daemon.send(event("network_silent"), event("discovered", device(9)), gone)
     away = json.loads(made.messages(1)[ATTRIBUTES])
     assert (away["in_zones"], away["mac"], away["reason"]) == ([], "a4:83:e7:00:00:07", "answered a probe")
     assert set(made.retained()) == {PHONE, ATTRIBUTES}
-    daemon.tell(event("labelled", device(7, "offline", label="Jane's phone"), previous={"known": True}))
+    daemon.send(event("labelled", device(7, "offline", label="Jane's phone"), previous={"known": True}))
     assert made.messages(2) == {PHONE: b"", ATTRIBUTES: b""}
     assert made.retained() == {}
 
@@ -204,46 +204,46 @@ def home(**options: bool) -> Iterator[tuple[Callable[..., list[str]], Sent]]:
         lambda topic, payload: sent.append((topic, payload)), **({"everyone": True, "state_topic": False} | options)
     )
 
-    def hear(*messages: object) -> list[str]:
+    def receive(*messages: object) -> list[str]:
         sent.clear()
         for message in messages:
             made.hear(json.loads(encode(message)))
         return sent.topics()
 
-    yield hear, sent
+    yield receive, sent
 
 
-def test_what_is_the_same_is_not_sent_again() -> None:
-    with home() as (hear, _):
-        assert hear(snapshot(device(7)), snapshot(device(7))) == ["config", "a483e7000007"]
-        assert hear(came(device(7))) == []
+def test_an_unchanged_state_is_not_published_again() -> None:
+    with home() as (receive, _):
+        assert receive(snapshot(device(7)), snapshot(device(7))) == ["config", "a483e7000007"]
+        assert receive(came(device(7))) == []
 
 
-def test_a_doubt_sends_nobody_away() -> None:
-    with home() as (hear, sent):
-        assert hear(snapshot(device(7, "unknown"))) == ["config"]
-        assert hear(snapshot(device(7))) == ["a483e7000007"]
-        assert hear(event("network_down"), snapshot(device(7, "unknown"), networks=[network(state="down")])) == []
-        assert hear(event("forgotten", device(7))) == ["config-", "a483e7000007-"]
+def test_an_unknown_status_is_not_published() -> None:
+    with home() as (receive, sent):
+        assert receive(snapshot(device(7, "unknown"))) == ["config"]
+        assert receive(snapshot(device(7))) == ["a483e7000007"]
+        assert receive(event("network_down"), snapshot(device(7, "unknown"), networks=[network(state="down")])) == []
+        assert receive(event("forgotten", device(7))) == ["config-", "a483e7000007-"]
         assert sent[0][0] == PHONE
 
 
-def test_older_versions_are_told_by_state_topic() -> None:
-    with home(state_topic=True) as (hear, sent):
-        assert hear(snapshot(device(7))) == ["config", "a483e7000007", "state"]
+def test_a_state_topic_serves_older_versions() -> None:
+    with home(state_topic=True) as (receive, sent):
+        assert receive(snapshot(device(7))) == ["config", "a483e7000007", "state"]
         assert json.loads(sent[0][1])["state_topic"] == f"{ATTRIBUTES}/state"
         assert sent[2] == (f"{ATTRIBUTES}/state", "home")
-        assert hear(left(device(7, "offline"))) == ["a483e7000007", "state"]
+        assert receive(left(device(7, "offline"))) == ["a483e7000007", "state"]
         assert sent[1] == (f"{ATTRIBUTES}/state", "not_home")
 
 
-def test_only_who_is_known_is_told() -> None:
-    with home(everyone=False) as (hear, _):
-        assert hear(snapshot(device(7), device(8, known=True))) == ["config", "a483e7000008"]
+def test_only_known_devices_are_published() -> None:
+    with home(everyone=False) as (receive, _):
+        assert receive(snapshot(device(7), device(8, known=True))) == ["config", "a483e7000008"]
 
 
 @needs("mosquitto_pub")
-def test_a_broker_that_is_not_there_ends_it(tmp_path: Path) -> None:
+def test_a_missing_broker_ends_the_script(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "docs/recipes/home_assistant.py", "--all", "-h", "127.0.0.1", "-p", "1"], cwd=ROOT,
         input=encode(snapshot(device(7))), capture_output=True, timeout=DEADLINE, check=False,

@@ -24,7 +24,7 @@ def listed(*devices: object, columns: int | None = None, paint: render.Paint = r
     return render.devices_table(devices, columns=columns, paint=paint, today=NOW if columns else None)  # type: ignore[arg-type]
 
 
-def test_people_see_local_time_and_on_a_terminal_as_short_as_today_allows() -> None:
+def test_times_are_local_and_short_on_a_terminal() -> None:
     assert render.moment(AT) == "2026-11-24 07:02:11"
     assert render.moment(AT, NOW) == "07:02:11"
     assert render.moment(AT, NOW + timedelta(days=3)) == "Nov 24 07:02"
@@ -34,7 +34,7 @@ def test_people_see_local_time_and_on_a_terminal_as_short_as_today_allows() -> N
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "text"),
     [
         (0.012, "12 ms"),
         (0.4, "0.4 s"),
@@ -51,12 +51,12 @@ def test_people_see_local_time_and_on_a_terminal_as_short_as_today_allows() -> N
         (180_000, "2 d 2 h"),
     ],
 )
-def test_seconds_are_said_as_people_say_them(seconds: float, said: str) -> None:
-    assert render.span(seconds) == said
+def test_durations_are_readable(seconds: float, text: str) -> None:
+    assert render.span(seconds) == text
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_nothing_hostile_in_any_field_breaks_a_line(text: str) -> None:
+def test_hostile_text_in_any_field_does_not_break_a_line(text: str) -> None:
     evil = device(7, status=text, mac=text, ip=text, hostname=text, vendor=text, reason=text, kinds=[text], notes=text,
                   hostname_source=text, status_since=text, dhcp_vendor_class=text)  # fmt: skip
     shown = [
@@ -79,7 +79,7 @@ def test_nothing_hostile_in_any_field_breaks_a_line(text: str) -> None:
         assert len(one) < 2000
 
 
-def test_a_table_is_aligned_by_what_characters_take_on_a_terminal() -> None:
+def test_a_table_is_aligned_by_display_width() -> None:
     shown = listed(device(1, hostname="客厅电视"), device(2, hostname="tv", vendor="LG"), device(3, label="cafe\u0301"))
     column = [
         width(row[: row.index(vendor)])
@@ -88,7 +88,7 @@ def test_a_table_is_aligned_by_what_characters_take_on_a_terminal() -> None:
     assert len(set(column)) == 1
 
 
-def test_a_pipe_gets_everything_and_a_narrow_terminal_what_names_leave_room_for() -> None:
+def test_a_table_is_complete_in_a_pipe_and_cut_on_a_terminal() -> None:
     long = device(
         7, hostname="a-name-of-more-than-forty-characters-by-far", vendor="A vendor of many, many words, Inc."
     )
@@ -105,56 +105,56 @@ def test_a_pipe_gets_everything_and_a_narrow_terminal_what_names_leave_room_for(
     [(80, "STATUS SINCE IP MAC NAME VENDOR KIND"), (70, "STATUS SINCE IP MAC NAME"), (55, "STATUS IP MAC NAME"),
      (40, "STATUS IP NAME"), (10, "STATUS IP NAME")],
 )  # fmt: skip
-def test_a_narrower_terminal_does_without_what_is_least_useful(columns: int, head: str) -> None:
+def test_a_narrow_terminal_omits_the_least_useful_columns(columns: int, head: str) -> None:
     shown = listed(device(200, "offline", hostname="x" * 30, vendor="y" * 30, kinds=["gateway"]), columns=columns)
     assert shown.splitlines()[0].split() == head.split()
     assert columns < 34 or all(width(row) <= columns for row in shown.splitlines())
 
 
-def test_networks_on_a_narrow_terminal_keep_what_they_are_and_why() -> None:
+def test_networks_on_a_narrow_terminal_keep_state_and_reason() -> None:
     shown = render.networks_table([network()], columns=50, paint=render.plain, today=NOW)
     assert shown.splitlines()[0].split() == ["STATE", "NETWORK", "ONLINE", "WHY"]
     assert all(width(row) <= 50 for row in shown.splitlines())
 
 
-def test_colours_are_for_status_alone_and_only_where_asked_for() -> None:
+def test_only_the_status_is_coloured_and_only_on_request() -> None:
     assert "\x1b" not in listed(device(1))
     assert listed(device(1), paint=render.coloured).count("\x1b[") == 2
     assert line(event("online", device(1)), paint=render.coloured).count("\x1b[32m") == 1
 
 
-def test_an_empty_cell_is_a_dash_so_that_columns_can_be_counted() -> None:
+def test_an_empty_cell_is_a_dash() -> None:
     nobody = device(1, hostname=None, vendor=None, ip=None, addresses=[])
     assert listed(nobody).splitlines()[1].split() == [
         "online", "2026-11-24", "07:02:11", "-", "a4:83:e7:00:00:01", "-", "-", "-",
     ]  # fmt: skip
 
 
-def test_a_randomized_mac_is_said_to_be_one() -> None:
+def test_a_randomized_mac_is_labelled() -> None:
     assert "(randomized MAC)" in listed(device(1, vendor=None, randomized_mac=True))
 
 
-def test_a_label_goes_before_a_host_name() -> None:
+def test_a_label_takes_precedence_over_the_host_name() -> None:
     assert render.name_of(device(1, label="Jane's phone")) == "Jane's phone"
 
 
-def test_addresses_are_sorted_as_numbers_and_who_has_none_comes_last() -> None:
+def test_addresses_sort_as_numbers_and_none_comes_last() -> None:
     many = [device(1, ip=None), device(20), device(7), device(3, ip="fe80::1")]
     assert [one.ip for one in sorted(many, key=render.ORDERS["ip"])] == ["192.168.1.7", "192.168.1.20", "fe80::1", None]
 
 
-def test_the_latest_seen_comes_first() -> None:
+def test_the_latest_seen_sorts_first() -> None:
     many = [device(1), device(2, last_seen=LATER)]
     assert [one.mac[-2:] for one in sorted(many, key=render.ORDERS["seen"])] == ["02", "01"]
 
 
 @pytest.mark.parametrize("order", render.ORDERS)
-def test_every_order_takes_devices_with_nothing_known_of_them(order: str) -> None:
+def test_every_sort_key_accepts_missing_values(order: str) -> None:
     many = [device(1), device(2, hostname=None, vendor=None, ip=None, status="unknown"), device(3, "offline")]
     assert len(sorted(many, key=render.ORDERS[order])) == 3
 
 
-def test_a_network_says_why_it_is_scanned_and_how_much() -> None:
+def test_a_network_shows_its_reason_and_coverage() -> None:
     networks = [
         network(),
         network("10.0.0.0/8@eth1", coverage=Coverage(fraction=0.023, seconds=1300)),
@@ -166,7 +166,7 @@ def test_a_network_says_why_it_is_scanned_and_how_much() -> None:
     assert rows[3].endswith("docker0 is this host's end of containers")
 
 
-def test_a_network_that_is_down_covers_nothing_and_says_so_by_a_dash() -> None:
+def test_a_network_that_is_down_has_no_coverage() -> None:
     down = network(state="down", coverage=Coverage(fraction=0, seconds=0))
     rows = render.networks_table([down], columns=None, paint=render.plain, today=None).splitlines()
     assert "  30 s      -         2026-" in rows[1]
@@ -174,33 +174,33 @@ def test_a_network_that_is_down_covers_nothing_and_says_so_by_a_dash() -> None:
     assert " down, 2 online, coverage -\n" in shown
 
 
-def test_a_device_tells_its_dhcp_client_if_that_was_heard() -> None:
-    for told, lines in ({}, 0), ({"dhcp_vendor_class": None}, 0), ({"dhcp_vendor_class": "android-dhcp-14"}, 1):
-        shown = render.device_facts(device(1, **told), paint=render.plain, now=NOW, today=None, presence="")
+def test_the_dhcp_client_is_shown_if_known() -> None:
+    for fields, lines in ({}, 0), ({"dhcp_vendor_class": None}, 0), ({"dhcp_vendor_class": "android-dhcp-14"}, 1):
+        shown = render.device_facts(device(1, **fields), paint=render.plain, now=NOW, today=None, presence="")
         assert shown.count("\ndhcp client") == shown.count("\ndhcp client  android-dhcp-14\n") == lines
 
 
-def test_a_status_tells_what_was_received_and_not_looked_at_if_anything_was() -> None:
+def test_status_shows_ignored_frames_if_any() -> None:
     """FAULTS T10: a flood of what is not ARP."""
-    for ignored, told in ((0, "7 frames, 5 dropped\n"), (3, "7 frames, 5 dropped, 3 ignored\n")):
+    for ignored, text in ((0, "7 frames, 5 dropped\n"), (3, "7 frames, 5 dropped, 3 ignored\n")):
         frames = Traffic(received=7, dropped=5, broadcast=0, unicast=0, send_errors=0, ignored=ignored)
-        assert told in render.status_facts(status(frames=frames), paint=render.plain, today=None)
+        assert text in render.status_facts(status(frames=frames), paint=render.plain, today=None)
 
 
-def test_a_status_says_why_it_is_degraded() -> None:
+def test_status_shows_the_problems() -> None:
     shown = render.status_facts(status(status="degraded", problems=["disk full"]), paint=render.plain, today=None)
     assert "status     degraded\nproblem    disk full\n" in shown
     assert "devices    2 online, 1 offline, 0 unknown\n" in shown
 
 
-def test_a_status_says_which_budgets_limit_now() -> None:
+def test_status_shows_the_limiting_budgets() -> None:
     limits = [Limit(name="newcomers", refused=1234, limiting=True), Limit(name="renames", refused=5, limiting=False)]
     shown = render.status_facts(status(limits=limits), paint=render.plain, today=None)
     assert "\nlimiting   newcomers, 1234 refused\n" in shown
     assert "renames" not in shown
 
 
-def test_a_scan_is_summed_up_in_a_sentence() -> None:
+def test_a_scan_summary_is_one_sentence() -> None:
     assert render.scan_summary(scanned(device(1)), 1) == (
         "1 device answered in 0.9 s, 237 broadcast and 17 unicast frames (192.168.1.0/24@eth0)"
     )

@@ -21,24 +21,24 @@ def python(program: str) -> list[str]:
 
 
 class Trial:
-    """A runner with what it says and what it has done."""
+    """Runner with its notices and saved cursors."""
 
     def __init__(self, argv: list[str], **bounds: float) -> None:
-        self.said: list[str] = []
+        self.notices: list[str] = []
         self.done: list[str] = []
         self.news = asyncio.Event()
-        self.runner = Runner(argv, self._said, self._done, **bounds)  # type: ignore[arg-type]
+        self.runner = Runner(argv, self._notice, self._save, **bounds)  # type: ignore[arg-type]
 
-    def _said(self, text: str) -> None:
-        self.said.append(text)
+    def _notice(self, text: str) -> None:
+        self.notices.append(text)
         self.news.set()
 
-    def _done(self, cursor: str) -> None:
+    def _save(self, cursor: str) -> None:
         self.done.append(cursor)
         self.news.set()
 
-    async def until(self, so: Callable[[], bool]) -> None:
-        while not so():
+    async def until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
             self.news.clear()
             await self.news.wait()
 
@@ -57,11 +57,11 @@ def trial(argv: list[str], script: Callable[[Trial], Awaitable[None]], **bounds:
     return asyncio.run(run())
 
 
-def job(number: int, told: bytes = b"{}") -> Job:
-    return Job(ONE, told, f"k3f9-{number}")
+def job(number: int, json: bytes = b"{}") -> Job:
+    return Job(ONE, json, f"k3f9-{number}")
 
 
-def test_each_change_is_one_line_on_its_stdin_in_order_and_then_done(tmp_path: Path) -> None:
+def test_each_event_is_one_line_on_stdin_in_order(tmp_path: Path) -> None:
     log = tmp_path / "log"
 
     async def script(made: Trial) -> None:
@@ -73,10 +73,10 @@ def test_each_change_is_one_line_on_its_stdin_in_order_and_then_done(tmp_path: P
     made = trial(python(f"import sys; open({str(log)!r}, 'a').write(sys.stdin.read())"), script)
     assert log.read_text() == '{"number":0}\n{"number":1}\n{"number":2}\n'
     assert made.done == ["k3f9-0", "k3f9-1", "k3f9-2", "k3f9-9"]
-    assert made.said == []
+    assert made.notices == []
 
 
-def test_one_runs_at_a_time(tmp_path: Path) -> None:
+def test_one_command_runs_at_a_time(tmp_path: Path) -> None:
     program = f"""if True:
         import os, time
         os.close(os.open({str(tmp_path / "lock")!r}, os.O_CREAT | os.O_EXCL))
@@ -88,32 +88,32 @@ def test_one_runs_at_a_time(tmp_path: Path) -> None:
             await made.runner.submit(job(number))
         await made.until(lambda: len(made.done) == 4)
 
-    assert trial(python(program), script).said == []
+    assert trial(python(program), script).notices == []
 
 
 @pytest.mark.parametrize(
     ("program", "why"),
     [("raise SystemExit(3)", "exit code 3"), ("import os; os.kill(os.getpid(), 9)", "signal 9")],
 )
-def test_one_that_fails_is_told_and_the_next_runs(program: str, why: str) -> None:
+def test_a_failed_run_is_reported_and_the_next_one_runs(program: str, why: str) -> None:
     async def script(made: Trial) -> None:
         await made.runner.submit(job(1))
         await made.runner.submit(job(2))
         await made.until(lambda: len(made.done) == 2)
 
     made = trial(python(program), script)
-    assert made.said == [f"{Path(sys.executable).name} failed for discovered a4:83:e7:00:00:07: {why}"] * 2
+    assert made.notices == [f"{Path(sys.executable).name} failed for discovered a4:83:e7:00:00:07: {why}"] * 2
 
 
-def test_one_that_does_not_read_is_no_trouble() -> None:
+def test_a_command_may_ignore_its_stdin() -> None:
     async def script(made: Trial) -> None:
         await made.runner.submit(job(1, b"x" * 1_000_000))
         await made.until(lambda: len(made.done) == 1)
 
-    assert trial(python("import sys; sys.stdin.close()"), script).said == []
+    assert trial(python("import sys; sys.stdin.close()"), script).notices == []
 
 
-def test_one_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> None:
+def test_a_hanging_command_is_killed_with_its_children(tmp_path: Path) -> None:
     """Also where it does not listen to SIGTERM."""
     program = f"""if True:
         import os, signal, time
@@ -129,7 +129,7 @@ def test_one_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path) -> Non
             await made.until(lambda: len(made.done) == 1)
 
     made = trial(python(program), script, timeout=0.5, kill_delay=0.1)
-    assert set(made.said) == {
+    assert set(made.notices) == {
         f"{Path(sys.executable).name} failed for discovered a4:83:e7:00:00:07: timed out after 0.5 s"
     }
     pids = [file.name for file in tmp_path.iterdir()]
@@ -145,7 +145,7 @@ def _runs(pid: str) -> bool:
         return False
 
 
-def test_while_too_many_wait_the_stream_is_not_read_and_that_is_told_once(tmp_path: Path) -> None:
+def test_a_full_queue_blocks_and_is_reported_once(tmp_path: Path) -> None:
     """The queue is bounded: a job beyond the limit waits in `submit`."""
     gate = tmp_path / "gate"
     program = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)"
@@ -161,19 +161,19 @@ def test_while_too_many_wait_the_stream_is_not_read_and_that_is_told_once(tmp_pa
 
         async with asyncio.TaskGroup() as group:
             group.create_task(submit())
-            await made.until(lambda: bool(made.said))
+            await made.until(lambda: bool(made.notices))
             await asyncio.sleep(0.05)
             assert submitted == 3  # one runs, two wait
             gate.touch()
-        await made.until(lambda: len(made.said) == 2)
+        await made.until(lambda: len(made.notices) == 2)
 
     made = trial(python(program), script, queue_limit=2)
     name = Path(sys.executable).name
-    assert made.said == [f"{name} is too slow: 2 events are waiting for it", f"{name} has caught up"]
+    assert made.notices == [f"{name} is too slow: 2 events are waiting for it", f"{name} has caught up"]
     assert len(made.done) == 8
 
 
-def test_at_the_end_the_one_that_runs_is_ended(tmp_path: Path) -> None:
+def test_a_running_command_is_killed_at_exit(tmp_path: Path) -> None:
     program = f"import os, time; open({str(tmp_path)!r} + f'/{{os.getpid()}}', 'w').close(); time.sleep(1000)"
 
     async def script(made: Trial) -> None:
@@ -187,12 +187,12 @@ def test_at_the_end_the_one_that_runs_is_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("argv", [[], ["/none/such"], ["no-such-command-anywhere"]])
-def test_a_command_that_is_not_there_is_told_before_anything_happens(argv: list[str]) -> None:
+def test_a_missing_command_is_a_usage_error(argv: list[str]) -> None:
     with pytest.raises(Usage, match=r"--exec: (command \".*\" not found|the command is empty)"):
         Runner(argv, lambda text: None, lambda cursor: None)
 
 
-def test_a_command_that_goes_away_later_is_told_each_time(tmp_path: Path) -> None:
+def test_a_command_deleted_later_is_reported_each_time(tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
@@ -203,4 +203,4 @@ def test_a_command_that_goes_away_later_is_told_each_time(tmp_path: Path) -> Non
         await made.until(lambda: len(made.done) == 1)
 
     made = trial([str(program)], script)
-    assert made.said == ["program failed for discovered a4:83:e7:00:00:07: No such file or directory"]
+    assert made.notices == ["program failed for discovered a4:83:e7:00:00:07: No such file or directory"]

@@ -44,10 +44,10 @@ def table(ctl: Ctl, *args: str, columns: int = 120) -> OnTerminal:
     return shown
 
 
-def test_the_table_stands_and_lives(ctl: Ctl) -> None:
+def test_the_table_is_drawn_and_updated(ctl: Ctl) -> None:
     shown = table(ctl)
     assert on_screen(shown)[0] == "2 online, 1 offline, 0 unknown"
-    ctl.daemon.tell(left(device(7, "offline")), event("discovered", device(9)))
+    ctl.daemon.send(left(device(7, "offline")), event("discovered", device(9)))
     shown.until(lambda: "host9" in "".join(on_screen(shown)))
     now = on_screen(shown)
     assert now[0] == "2 online, 2 offline, 0 unknown"
@@ -56,16 +56,16 @@ def test_the_table_stands_and_lives(ctl: Ctl) -> None:
     assert "+ discovered" in now[-1]
 
 
-def test_only_what_differs_is_written(ctl: Ctl) -> None:
+def test_only_changed_lines_are_written(ctl: Ctl) -> None:
     """Who looks from afar has a slow line."""
     shown = table(ctl)
     before = len(shown.written)
-    ctl.daemon.tell(left(device(7, "offline")))
+    ctl.daemon.send(left(device(7, "offline")))
     shown.until(lambda: "- offline" in on_screen(shown)[-1])
     assert b"host8" not in shown.written[before:]
 
 
-def test_it_follows_the_size_of_its_terminal(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_the_table_follows_the_size_of_the_terminal(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.devices = [device(number) for number in range(1, 41)] + [device(99, hostname="host20")]
     shown = table(ctl)
     assert len(on_screen(shown)) == 24
@@ -79,7 +79,7 @@ def test_it_follows_the_size_of_its_terminal(ctl: Ctl, daemon: FakeDaemon) -> No
 @pytest.mark.parametrize(
     ("how", "code"), [("q", 0), ("\x03", 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=repr
 )
-def test_it_leaves_the_terminal_as_it_found_it(ctl: Ctl, how: str | signal.Signals, code: int) -> None:
+def test_the_terminal_is_restored(ctl: Ctl, how: str | signal.Signals, code: int) -> None:
     shown = table(ctl)
     assert not shown.echoes()
     if isinstance(how, str):
@@ -92,14 +92,14 @@ def test_it_leaves_the_terminal_as_it_found_it(ctl: Ctl, how: str | signal.Signa
     assert shown.end()[1].count(ENTER) == 1
 
 
-def test_a_failure_is_said_where_it_can_be_read(ctl: Ctl) -> None:
+def test_a_failure_is_printed_after_the_screen_is_left(ctl: Ctl) -> None:
     """After the table has gone, not on the screen that goes with it."""
     code, written = ctl.terminal("watch", "--table", NETSCANCTL_SOCKET="/none").end()
     assert code == 3
     assert "netscand is not running" in written.rpartition(LEAVE)[2]
 
 
-def test_a_lost_connection_stands_at_the_head_until_there_is_a_new_one(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_a_lost_connection_is_shown_until_it_is_back(ctl: Ctl, daemon: FakeDaemon) -> None:
     shown = table(ctl)
     daemon.stop()
     shown.until(lambda: on_screen(shown)[0].endswith("connection lost; reconnecting…"))
@@ -108,7 +108,7 @@ def test_a_lost_connection_stands_at_the_head_until_there_is_a_new_one(ctl: Ctl,
     shown.until(lambda: on_screen(shown)[0] == "3 online, 0 offline, 0 unknown")
 
 
-def test_while_it_is_suspended_the_shell_has_its_screen_back(ctl: Ctl) -> None:
+def test_suspending_restores_the_screen_of_the_shell(ctl: Ctl) -> None:
     shown = table(ctl)
     shown.process.send_signal(signal.SIGTSTP)
     shown.until(lambda: shown.written.endswith(LEAVE.encode()))
@@ -119,7 +119,7 @@ def test_while_it_is_suspended_the_shell_has_its_screen_back(ctl: Ctl) -> None:
     shown.process.send_signal(signal.SIGCONT)
     shown.until(lambda: shown.written.count(ENTER.encode()) == 2 and "host20" in "".join(on_screen(shown)))
     assert not shown.echoes()
-    ctl.daemon.tell(came(device(8)))
+    ctl.daemon.send(came(device(8)))
     shown.until(lambda: on_screen(shown)[0].startswith("3 online"))
 
 
@@ -128,10 +128,10 @@ def _state(pid: int) -> str:
         return stat.read().rpartition(")")[2].split()[0]
 
 
-def test_nothing_that_a_device_says_is_obeyed(ctl: Ctl, hostile: FakeDaemon) -> None:
+def test_the_table_prints_no_control_characters_of_a_device(ctl: Ctl, hostile: FakeDaemon) -> None:
     shown = ctl.terminal("watch", "--table", columns=200)
     hostile.until_watched()
-    hostile.tell(*(came(one) for one in hostile.devices), event("flood"))
+    hostile.send(*(came(one) for one in hostile.devices), event("flood"))
     shown.until(lambda: "flood" in on_screen(shown)[-1])
     ours = re.sub(r"\x1b\[(\d+;1H|2?J|\?\d+[hl])", "", shown.written.decode())
     assert not obeyed(ours)

@@ -1,4 +1,4 @@
-"""What to do where no daemon answers: by what this host has."""
+"""Hints for starting netscand, by what this host has."""
 
 import socket
 from pathlib import Path
@@ -9,20 +9,18 @@ from netscanctl.client import Daemon, NoDaemon, connection_failure
 from netscanctl.starting import CHECKOUT_SOCKET, start_hint
 
 
-def test_a_service_that_is_installed_is_to_be_started(tmp_path: Path) -> None:
+def test_an_installed_service_is_suggested(tmp_path: Path) -> None:
     (tmp_path / "netscand.service").touch()
     assert start_hint([tmp_path / "none", tmp_path], [tmp_path]) == "to start it: systemctl start netscand"
 
 
-def test_without_a_service_nobody_is_sent_to_systemctl(tmp_path: Path) -> None:
-    said = start_hint([tmp_path], [tmp_path])
-    assert said.startswith("to start it in a checkout: sudo ./dev run (its socket is .netscand/netscand.sock)")
-    assert "systemctl" not in said
+def test_without_a_service_systemctl_is_not_suggested(tmp_path: Path) -> None:
+    hint = start_hint([tmp_path], [tmp_path])
+    assert hint.startswith("to start it in a checkout: sudo ./dev run (its socket is .netscand/netscand.sock)")
+    assert "systemctl" not in hint
 
 
-def test_a_daemon_of_dev_run_is_pointed_to_before_anything_is_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_running_dev_run_is_suggested_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after `sudo ./dev run` in one terminal, and a bare `netscanctl devices` in the checkout, in another."""
     monkeypatch.chdir(tmp_path)
     CHECKOUT_SOCKET.parent.mkdir()
@@ -37,7 +35,7 @@ def test_a_daemon_of_dev_run_is_pointed_to_before_anything_is_started(
     )
 
 
-def test_a_socket_that_dev_run_left_behind_is_not_pointed_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stale_socket_of_dev_run_is_not_suggested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     CHECKOUT_SOCKET.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as left:

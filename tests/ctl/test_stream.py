@@ -30,7 +30,7 @@ def cursor_after(*messages: Message) -> str | None:
     return tracker.cursor
 
 
-def test_the_place_is_that_of_the_last_event() -> None:
+def test_the_cursor_is_that_of_the_last_event() -> None:
     assert cursor_after(snapshot(cursor="a-1")) == "a-1"
     assert cursor_after(snapshot(cursor="a-1"), event("flood", cursor="a-2")) == "a-2"
     assert cursor_after(snapshot(cursor="a-1"), scanned()) == "k3f9-9"
@@ -38,14 +38,14 @@ def test_the_place_is_that_of_the_last_event() -> None:
     assert cursor_after(snapshot(cursor="a-1"), Lagged(cursor="a-3")) == "a-3"
 
 
-def test_half_a_snapshot_is_no_place_to_go_on_from() -> None:
+def test_part_of_a_snapshot_does_not_move_the_cursor() -> None:
     half = snapshot(cursor="a-1", more=True)
     assert cursor_after(half) == "before"
     assert cursor_after(half, Devices(devices=[], more=True), scanned()) == "before"
     assert cursor_after(half, Devices(devices=[], more=False)) == "a-1"
 
 
-def test_a_type_of_a_later_version_is_passed_on_and_a_broken_known_one_is_not() -> None:
+def test_unknown_types_pass_and_invalid_messages_fail() -> None:
     assert decode(HERE, b'{"type":"weather","sun":true}') == Received(b'{"type":"weather","sun":true}', None)
     with pytest.raises(Incompatible, match="invalid message"):
         decode(HERE, b'{"type":"lagged"}')
@@ -58,7 +58,7 @@ def test_unknown_fields_are_ignored() -> None:
 
 
 @pytest.mark.parametrize(("spoken", "older"), [(2, "upgrade netscanctl"), (0, "upgrade netscand")])
-def test_another_protocol_is_refused_even_where_it_could_be_read(spoken: int, older: str) -> None:
+def test_another_protocol_is_refused_even_if_it_decodes(spoken: int, older: str) -> None:
     with pytest.raises(Incompatible, match=older):
         decode(HERE, encode(snapshot(protocol=spoken)))
     with pytest.raises(Incompatible, match=older):
@@ -73,35 +73,35 @@ def there(daemon: FakeDaemon) -> Daemon:
     return Daemon(str(daemon.socket))
 
 
-async def collect(daemon: Daemon, count: int, talk: list[str], heartbeat: float = 10.0) -> list[Received]:
+async def collect(daemon: Daemon, count: int, notices: list[str], heartbeat: float = 10.0) -> list[Received]:
     """The first messages of the stream, with a short pause before connecting anew."""
     found: list[Received] = []
-    stream = follow(daemon, talk.append, reconnect_delay=0.05, heartbeat=heartbeat)
+    stream = follow(daemon, notices.append, reconnect_delay=0.05, heartbeat=heartbeat)
     async with asyncio.timeout(DEADLINE), aclosing(stream):
-        async for heard in stream:
-            found.append(heard)
+        async for received in stream:
+            found.append(received)
             if len(found) == count:
                 break
     return found
 
 
 def kinds(found: list[Received]) -> list[str]:
-    return [str(heard.message.__struct_config__.tag) for heard in found if heard.message is not None]
+    return [str(received.message.__struct_config__.tag) for received in found if received.message is not None]
 
 
 def run_beside(
     there: Daemon, count: int, script: Iterator[None], heartbeat: float = 10.0
 ) -> tuple[list[Received], list[str]]:
     """Collect, while a script does things to the daemon."""
-    talk: list[str] = []
+    notices: list[str] = []
 
     async def both() -> list[Received]:
         async with asyncio.TaskGroup() as group:
-            collecting = group.create_task(collect(there, count, talk, heartbeat))
+            collecting = group.create_task(collect(there, count, notices, heartbeat))
             await asyncio.to_thread(lambda: [None for _ in script])
         return collecting.result()
 
-    return asyncio.run(both()), talk
+    return asyncio.run(both()), notices
 
 
 def test_a_lost_stream_is_resumed_at_the_last_event(daemon: FakeDaemon, there: Daemon) -> None:
@@ -109,62 +109,64 @@ def test_a_lost_stream_is_resumed_at_the_last_event(daemon: FakeDaemon, there: D
 
     def script() -> Iterator[None]:
         daemon.until_watched()
-        daemon.tell(event("flood", cursor="k3f9-7"))
+        daemon.send(event("flood", cursor="k3f9-7"))
         daemon.cut()
         yield
 
-    found, talk = run_beside(there, 4, script())
+    found, notices = run_beside(there, 4, script())
     assert kinds(found) == ["initial_state", "event", "resumed", "event"]
-    assert talk == ["connection lost; reconnecting…", "connected again"]
-    assert [query for _, path, query, _ in daemon.asked if path == "/ws"] == [
+    assert notices == ["connection lost; reconnecting…", "connected again"]
+    assert [query for _, path, query, _ in daemon.requests if path == "/ws"] == [
         {"updates": "changes"}, {"updates": "changes", "since": "k3f9-7"},
     ]  # fmt: skip
 
 
-def test_a_lagged_client_goes_on_from_its_last_good_cursor(daemon: FakeDaemon, there: Daemon) -> None:
+def test_a_lagged_client_resumes_at_its_last_cursor(daemon: FakeDaemon, there: Daemon) -> None:
     def script() -> Iterator[None]:
         daemon.until_watched()
-        daemon.tell(Lagged(cursor="k3f9-300"))
+        daemon.send(Lagged(cursor="k3f9-300"))
         daemon.cut(protocol.CLOSE_LAGGED)
         yield
 
     found, _ = run_beside(there, 3, script())
     assert kinds(found) == ["initial_state", "lagged", "initial_state"]
-    assert daemon.asked[-1][2]["since"] == "k3f9-300"
+    assert daemon.requests[-1][2]["since"] == "k3f9-300"
 
 
-def test_a_daemon_that_is_gone_for_a_while_is_waited_for_and_told_of_once(daemon: FakeDaemon, there: Daemon) -> None:
+def test_a_long_outage_is_reported_once(daemon: FakeDaemon, there: Daemon) -> None:
+    """Failed attempts to reconnect are not reported."""
+
     def script() -> Iterator[None]:
         daemon.until_watched()
         daemon.stop()
         yield
-        # Attempts in between fail, refused or without a socket, and are not told of again.
+        # Attempts in between fail, refused or without a socket, and are not reported again.
         daemon.answers["/ws"] = (503, b"{}")
         daemon.start()
-        before = len(daemon.asked)
-        daemon.until(lambda: len(daemon.asked) > before + 2)
+        before = len(daemon.requests)
+        daemon.until(lambda: len(daemon.requests) > before + 2)
         del daemon.answers["/ws"]
         yield
 
-    found, talk = run_beside(there, 2, script())
+    found, notices = run_beside(there, 2, script())
     assert kinds(found) == ["initial_state", "initial_state"]
-    assert talk == ["connection lost; reconnecting…", "connected again"]
+    assert notices == ["connection lost; reconnecting…", "connected again"]
 
 
-def test_a_daemon_that_answers_no_ping_is_given_up_and_tried_again(daemon: FakeDaemon, there: Daemon) -> None:
-    daemon.deaf = True
+def test_a_daemon_without_pong_is_disconnected_and_retried(daemon: FakeDaemon, there: Daemon) -> None:
+    daemon.ignores_pings = True
 
     def script() -> Iterator[None]:
         daemon.until_watched()
-        daemon.deaf = False
+        daemon.ignores_pings = False
         yield
 
-    found, talk = run_beside(there, 2, script(), heartbeat=0.1)
+    found, notices = run_beside(there, 2, script(), heartbeat=0.1)
     assert kinds(found) == ["initial_state", "initial_state"]
-    assert talk == ["connection lost; reconnecting…", "connected again"]
+    assert notices == ["connection lost; reconnecting…", "connected again"]
 
 
-def test_a_daemon_that_comes_back_with_another_protocol_ends_it(daemon: FakeDaemon, there: Daemon) -> None:
+def test_another_protocol_after_a_reconnect_ends_the_stream(daemon: FakeDaemon, there: Daemon) -> None:
     def script() -> Iterator[None]:
         daemon.until_watched()
         daemon.snapshot = [snapshot(protocol=99)]
@@ -176,13 +178,13 @@ def test_a_daemon_that_comes_back_with_another_protocol_ends_it(daemon: FakeDaem
     assert ended.group_contains(Incompatible, match="uses protocol 99")
 
 
-def test_the_first_attempt_fails_at_once(tmp_path: Path) -> None:
+def test_a_failed_first_attempt_raises_at_once(tmp_path: Path) -> None:
     with pytest.raises(NoDaemon, match="netscand is not running"):
         asyncio.run(collect(Daemon(str(tmp_path / "none.sock")), 1, []))
 
 
 @pytest.mark.parametrize(("code", "kind"), [(401, NotPermitted), (403, NotPermitted), (503, Failure), (404, Failure)])
-def test_a_refused_handshake_is_a_failure_of_its_kind(
+def test_a_refused_handshake_raises_the_matching_failure(
     daemon: FakeDaemon, there: Daemon, code: int, kind: type[Failure]
 ) -> None:
     daemon.answers["/ws"] = (code, b"")
@@ -190,30 +192,30 @@ def test_a_refused_handshake_is_a_failure_of_its_kind(
         asyncio.run(collect(there, 1, []))
 
 
-def test_a_large_message_is_no_trouble(daemon: FakeDaemon, there: Daemon) -> None:
+def test_a_large_message_is_received(daemon: FakeDaemon, there: Daemon) -> None:
     daemon.snapshot = [snapshot(*(device(number % 256, mac=f"mac{number}") for number in range(20_000)))]
-    (heard,) = asyncio.run(collect(there, 1, []))
-    assert len(heard.raw) > 8 * 1024 * 1024
-    assert heard.raw == encode(daemon.snapshot[0])
+    (received,) = asyncio.run(collect(there, 1, []))
+    assert len(received.raw) > 8 * 1024 * 1024
+    assert received.raw == encode(daemon.snapshot[0])
 
 
-def test_the_token_travels_as_a_header_and_nowhere_else(daemon: FakeDaemon) -> None:
+def test_the_token_is_sent_only_as_a_header(daemon: FakeDaemon) -> None:
     secret = "s3cret" * 6
     there = Daemon(str(daemon.socket), token=secret)
     asyncio.run(collect(there, 1, []))
     asyncio.run(post(there, "/api/scan?wait=1", b"{}"))
-    for _, path, query, headers in daemon.asked:
+    for _, path, query, headers in daemon.requests:
         assert headers["Authorization"] == f"Bearer {secret}"
         assert secret not in f"{path}{query}"
     assert secret not in repr(there)
 
 
-def test_what_came_is_passed_on_to_the_byte(daemon: FakeDaemon, there: Daemon) -> None:
+def test_raw_messages_are_unchanged(daemon: FakeDaemon, there: Daemon) -> None:
     odd = b'{ "type":"event", "kind":"flood",  "cursor":"k3f9-2","at":"x","new\\u0041":"\xc3\xa4" }'
 
     def script() -> Iterator[None]:
         daemon.until_watched()
-        daemon.tell(odd)
+        daemon.send(odd)
         yield
 
     found, _ = run_beside(there, 2, script())

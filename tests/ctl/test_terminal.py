@@ -1,4 +1,4 @@
-"""On a real terminal (pty(7)): colours, the bar, and nothing that a device says obeyed (FAULTS T8)."""
+"""On a real terminal (pty(7)): colours, the bar, and no control characters from devices (FAULTS T8)."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def obeyed(written: str) -> set[str]:
     }
 
 
-def test_status_is_coloured_and_the_lines_fit(ctl: Ctl) -> None:
+def test_the_status_is_coloured_and_lines_fit(ctl: Ctl) -> None:
     code, written = ctl.terminal("devices", columns=80).end()
     assert code == 0
     assert "\x1b[32monline \x1b[0m" in written
@@ -39,7 +39,7 @@ def test_status_is_coloured_and_the_lines_fit(ctl: Ctl) -> None:
 
 
 @pytest.mark.parametrize("env", [("NO_COLOR", "1"), ("TERM", "dumb")], ids=str)
-def test_who_wants_no_colour_gets_none(ctl: Ctl, env: tuple[str, str]) -> None:
+def test_colours_can_be_disabled(ctl: Ctl, env: tuple[str, str]) -> None:
     _, written = ctl.terminal("devices", columns=120, **{env[0]: env[1]}).end()
     assert "\x1b" not in written
 
@@ -61,7 +61,7 @@ def hostile(daemon: FakeDaemon) -> FakeDaemon:
 
 
 @pytest.mark.parametrize("columns", [60, 100, 200])
-def test_hostile_names_are_one_clean_line_a_device(ctl: Ctl, hostile: FakeDaemon, columns: int) -> None:
+def test_hostile_names_are_one_clean_line_per_device(ctl: Ctl, hostile: FakeDaemon, columns: int) -> None:
     code, written = ctl.terminal("devices", columns=columns).end()
     assert code == 0
     assert not obeyed(written)
@@ -73,7 +73,7 @@ def test_hostile_names_are_one_clean_line_a_device(ctl: Ctl, hostile: FakeDaemon
     "args", [["networks"], ["status"], ["show", EVIL_ONE], ["scan-now"], ["events"], ["label", EVIL_ONE, "\x1b[2J"],
              ["known", EVIL_ONE], ["forget", EVIL_ONE, "--yes"]], ids=" ".join,
 )  # fmt: skip
-def test_no_verb_lets_hostile_text_through(ctl: Ctl, hostile: FakeDaemon, args: list[str]) -> None:
+def test_no_command_prints_hostile_text(ctl: Ctl, hostile: FakeDaemon, args: list[str]) -> None:
     hostile.found = scanned(*hostile.devices)
     hostile.scan = [event("discovered", one) for one in hostile.devices]
     code, written = ctl.terminal(*args).end()
@@ -81,12 +81,12 @@ def test_no_verb_lets_hostile_text_through(ctl: Ctl, hostile: FakeDaemon, args: 
     assert not obeyed(re.sub(r"\r\x1b\[K[█░]{30} [^\r]*", "", written).replace("\r\x1b[K", ""))
 
 
-def test_watch_lets_no_hostile_text_through(ctl: Ctl, hostile: FakeDaemon) -> None:
+def test_watch_prints_no_hostile_text(ctl: Ctl, hostile: FakeDaemon) -> None:
     shown = ctl.terminal("watch")
     hostile.until_watched()
-    hostile.tell(*(came(one) for one in hostile.devices))
-    hostile.tell(ScanError(scan_id=1, network="\x1b[2J", message="\x1b]0;owned\x07\nnetscanctl: fine"))
-    hostile.tell(event("flood"))
+    hostile.send(*(came(one) for one in hostile.devices))
+    hostile.send(ScanError(scan_id=1, network="\x1b[2J", message="\x1b]0;owned\x07\nnetscanctl: fine"))
+    hostile.send(event("flood"))
     written = shown.until("flood")
     assert not obeyed(written)
     assert len([line for line in bare(written).splitlines() if " online " in line and "+" in line]) == len(
@@ -95,7 +95,7 @@ def test_watch_lets_no_hostile_text_through(ctl: Ctl, hostile: FakeDaemon) -> No
 
 
 @pytest.mark.parametrize("args", [["devices", "--json"], ["watch", "--json"]], ids=" ".join)
-def test_json_on_a_terminal_is_the_same_json_and_obeyed_by_none(ctl: Ctl, hostile: FakeDaemon, args: list[str]) -> None:
+def test_json_on_a_terminal_has_no_control_characters(ctl: Ctl, hostile: FakeDaemon, args: list[str]) -> None:
     shown = ctl.terminal(*args, columns=500)
     if args[0] == "watch":
         shown.until('"more":false}')
@@ -130,7 +130,7 @@ def on_screen(written: str) -> list[str]:
     return [bare(line.rpartition("\r\x1b[K")[2]) for line in written.replace("\r\n", "\n").strip("\n").split("\n")]
 
 
-def test_a_scan_shows_a_bar_and_who_is_found_and_leaves_a_clean_screen(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_a_scan_shows_a_bar_and_leaves_a_clean_screen(ctl: Ctl, daemon: FakeDaemon) -> None:
     scanning(daemon)
     shown = ctl.terminal("scan-now", columns=100)
     code, written = shown.end()
@@ -153,7 +153,7 @@ def test_the_bar_is_not_drawn_into_a_pipe(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert "\r" not in done.stdout + done.stderr
 
 
-def test_ctrl_c_in_a_scan_takes_the_bar_away(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_ctrl_c_during_a_scan_removes_the_bar(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.hold = True
     shown = ctl.terminal("scan-now")
     shown.until("waiting for the scan")
@@ -164,11 +164,11 @@ def test_ctrl_c_in_a_scan_takes_the_bar_away(ctl: Ctl, daemon: FakeDaemon) -> No
     assert written.endswith("\r\x1b[K")
 
 
-def test_a_daemon_that_dies_in_a_scan_is_said_in_one_line(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_a_daemon_that_dies_in_a_scan_is_one_line_on_stderr(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.hold = True
     shown = ctl.terminal("scan-now")
     shown.until("waiting for the scan")
-    daemon.until(lambda: len(daemon.said) == 1)
+    daemon.until(lambda: len(daemon.received) == 1)
     daemon.stop()
     code, written = shown.end()
     assert code == 3
@@ -202,5 +202,5 @@ def test_a_change_of_today_has_no_date_on_a_terminal(ctl: Ctl, daemon: FakeDaemo
     daemon.snapshot = [snapshot()]
     shown = ctl.terminal("watch")
     daemon.until_watched()
-    daemon.tell(event("flood", at=""))
+    daemon.send(event("flood", at=""))
     assert re.search(r"\n\d\d:\d\d:\d\d ! flood ", bare(shown.until("flood")))

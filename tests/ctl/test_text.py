@@ -1,4 +1,4 @@
-"""Text from elsewhere, made safe for a terminal (FAULTS T8)."""
+"""Untrusted text, made safe for a terminal (FAULTS T8)."""
 
 import json
 import unicodedata
@@ -33,23 +33,23 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_hostile_text_becomes_one_bounded_line_of_visible_characters(text: str) -> None:
-    said = clean(text)
-    assert len(said) <= NAME_LIMIT
-    assert not {unicodedata.category(char) for char in said} & {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-    said.encode()
+def test_hostile_text_becomes_one_short_visible_line(text: str) -> None:
+    cleaned = clean(text)
+    assert len(cleaned) <= NAME_LIMIT
+    assert not {unicodedata.category(char) for char in cleaned} & {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+    cleaned.encode()
 
 
 @settings(deadline=None)  # a busy machine is no law broken
 @given(st.text(alphabet=st.characters(), max_size=300), st.integers(1, 80))
-def test_whatever_comes_is_one_visible_line_and_cleaning_it_again_changes_nothing(text: str, limit: int) -> None:
-    said = clean(text, limit)
-    assert len(said) <= limit
-    assert said.isprintable()
-    assert clean(said, limit) == said
+def test_cleaned_text_is_one_line_and_cleaning_is_idempotent(text: str, limit: int) -> None:
+    cleaned = clean(text, limit)
+    assert len(cleaned) <= limit
+    assert cleaned.isprintable()
+    assert clean(cleaned, limit) == cleaned
 
 
-def test_what_people_write_stays_as_it_is() -> None:
+def test_ordinary_text_is_not_changed() -> None:
     for text in ("janes-phone", "Jane's phone", "Büro Drucker", "客厅电视", "Кухня", "café", "हिन्दी", "مكتب"):
         assert clean(text) == text
     assert clean("cafe\u0301") == "café"
@@ -57,27 +57,27 @@ def test_what_people_write_stays_as_it_is() -> None:
     assert clean("  a   b ") == "a b"
 
 
-def test_a_tower_of_marks_does_not_climb_into_other_lines() -> None:
+def test_stacked_marks_are_limited() -> None:
     assert clean("x" + "\u0323\u0330\u0331\u0332" * 9 + "y") == "x\u0323\u0330y"
 
 
-def test_what_is_cut_says_so() -> None:
+def test_a_cut_text_ends_with_an_ellipsis() -> None:
     assert clean("abcdef", 4) == "abc…"
 
 
-def test_a_wide_character_takes_two_columns_and_a_mark_none() -> None:
+def test_wide_characters_have_two_columns_and_marks_none() -> None:
     assert (width("abc"), width("客厅"), width("e\u0301"), width("📱")) == (3, 4, 1, 2)
 
 
 @settings(deadline=None)
 @given(st.text(alphabet="ab客厅é📱", max_size=20), st.integers(1, 30))
-def test_a_cell_takes_exactly_its_columns(text: str, columns: int) -> None:
+def test_a_cell_has_exactly_its_columns(text: str, columns: int) -> None:
     assert width(fit(text, columns)) == columns
 
 
 @settings(deadline=None)
 @given(st.recursive(st.text() | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
-def test_json_on_a_terminal_means_the_same_and_commands_nothing(value: object) -> None:
+def test_escaped_json_has_the_same_meaning(value: object) -> None:
     raw = json.dumps(value, ensure_ascii=False).encode(errors="surrogatepass").replace(b"\xed", b"?")
     try:
         meant = json.loads(raw)

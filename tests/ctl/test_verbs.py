@@ -1,4 +1,4 @@
-"""The verbs that ask once, as real processes: what they print, and where."""
+"""One-shot commands as real processes: their output and exit codes."""
 
 import json
 import subprocess
@@ -26,13 +26,13 @@ def test_devices_are_a_plain_table_in_a_pipe(ctl: Ctl) -> None:
     ]
 
 
-def test_an_empty_list_is_done(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_an_empty_list_is_a_success(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.devices = []
     done = ctl.run("devices")
     assert (done.returncode, len(done.stdout.splitlines()), done.stderr) == (0, 1, "")
 
 
-def test_a_text_that_nobody_matches_is_said_to_people_and_is_done(ctl: Ctl) -> None:
+def test_a_text_without_matches_is_reported_and_succeeds(ctl: Ctl) -> None:
     done = ctl.run("devices", "nosuchthing")
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
     assert done.stderr == 'netscanctl: no device matches "nosuchthing"\n'
@@ -46,13 +46,13 @@ def test_a_text_that_nobody_matches_is_said_to_people_and_is_done(ctl: Ctl) -> N
      (["--sort", "name"], ["14", "07", "08"])],
     ids=str,
 )  # fmt: skip
-def test_the_list_is_filtered_by_the_daemon_and_sorted_here(ctl: Ctl, args: list[str], found: list[str]) -> None:
+def test_devices_are_filtered_and_sorted(ctl: Ctl, args: list[str], found: list[str]) -> None:
     rows = ctl.run("devices", *args).stdout.splitlines()[1:]
     assert [row.split()[4][-2:] for row in rows] == found
 
 
 @pytest.mark.parametrize("args", [["--json"], ["--format", "json"]], ids=" ".join)
-def test_json_is_the_daemons_answer_to_the_byte(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
+def test_json_is_the_exact_answer_of_the_daemon(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
     odd = b'{ "cursor":"x",  "new":"\\u00e4\xc3\xa4", "devices":[] }'
     daemon.answers["/api/devices"] = (200, odd)
     done = subprocess.run(
@@ -66,7 +66,7 @@ def test_json_is_the_daemons_answer_to_the_byte(ctl: Ctl, daemon: FakeDaemon, ar
     [("csv", f'online,192.168.1.7,a4:83:e7:00:00:07,host7,host7,,"Apple, Inc.",,no,{AT},{AT},{AT},answered a probe,'),
      ("ethers", "a4:83:e7:00:00:07 192.168.1.7"), ("hosts", "192.168.1.7 host7")],
 )  # fmt: skip
-def test_the_list_comes_in_the_formats_of_others(ctl: Ctl, form: str, line: str) -> None:
+def test_devices_are_printed_in_each_format(ctl: Ctl, form: str, line: str) -> None:
     assert line in ctl.run("devices", "--format", form).stdout.splitlines()
 
 
@@ -83,18 +83,18 @@ def test_show_finds_a_device_by_mac_address_name_and_label(ctl: Ctl, daemon: Fak
     assert "192.168.1.7  192.168.1.0/24@eth0  arp_reply" in done.stdout
 
 
-def test_show_json_is_the_daemons_answer(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_show_json_is_the_answer_of_the_daemon(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert ctl.run("show", "host7", "--json").stdout.encode() == encode(daemon.devices[0]) + b"\n"
 
 
 @pytest.mark.parametrize("who", ["nobody", "192.168.1.99", "aa:bb:cc:dd:ee:ff"])
-def test_show_of_nobody_fails(ctl: Ctl, who: str) -> None:
+def test_show_of_an_unknown_device_fails(ctl: Ctl, who: str) -> None:
     done = ctl.run("show", who)
     assert (done.returncode, done.stdout) == (1, "")
     assert "no device" in done.stderr
 
 
-def test_show_of_two_fails_and_names_them(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_show_of_an_ambiguous_name_fails_and_lists_the_macs(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.devices[1].hostname = "host7"
     done = ctl.run("show", "host7")
     assert done.returncode == 1
@@ -102,13 +102,13 @@ def test_show_of_two_fails_and_names_them(ctl: Ctl, daemon: FakeDaemon) -> None:
 
 
 @pytest.mark.parametrize("form", [[], ["--json"], ["--format", "csv"]], ids=str)
-def test_a_network_that_is_nowhere_is_refused_with_those_that_are(ctl: Ctl, form: list[str]) -> None:
+def test_an_unknown_network_is_refused_with_the_existing_ones(ctl: Ctl, form: list[str]) -> None:
     done = ctl.run("devices", "--network", "foo", *form)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f'netscanctl: unknown network "foo"; expected an id or prefix: {HOME}\n'
 
 
-def test_a_bare_prefix_is_all_the_networks_that_have_it(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_a_prefix_selects_all_networks_that_have_it(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.networks.append(network(OFFICE))
     assert len(ctl.run("devices", "--network", "192.168.1.0/24").stdout.splitlines()) == 1 + 3
     assert ctl.run("devices", "--network", "192.168.1.0/24", "--json").stdout == ctl.run("devices", "--json").stdout
@@ -122,7 +122,7 @@ def test_a_bare_prefix_is_all_the_networks_that_have_it(ctl: Ctl, daemon: FakeDa
     assert done.stderr == f'netscanctl: "192.168.1.0/24" matches 2 networks; use one of {HOME}, {twin}\n'
 
 
-def test_a_network_without_devices_and_one_that_is_gone_are_no_mistakes(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_an_empty_or_removed_network_is_accepted(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.networks.append(network(OFFICE))
     daemon.devices.append(device(9, "offline", network="10.9.9.0/24@gone0"))
     assert ctl.run("devices", "--network", OFFICE).returncode == 0
@@ -131,17 +131,17 @@ def test_a_network_without_devices_and_one_that_is_gone_are_no_mistakes(ctl: Ctl
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    ("args", "message"),
     [(["--online", "--offline"], "--online and --offline exclude each other"),
      (["--json", "--format", "csv"], "--json and --format csv exclude each other")],
 )  # fmt: skip
-def test_options_that_exclude_each_other_are_refused(ctl: Ctl, args: list[str], said: str) -> None:
+def test_options_that_exclude_each_other_are_refused(ctl: Ctl, args: list[str], message: str) -> None:
     done = ctl.run("devices", *args)
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert message in done.stderr
 
 
-def test_networks_say_why(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_networks_show_the_reason(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.networks.append(network("172.17.0.0/16@docker0", "excluded", why="docker0 is this host's end of containers"))
     done = ctl.run("networks")
     assert done.stdout.splitlines()[2].startswith("excluded  172.17.0.0/16@docker0 ")
@@ -149,7 +149,7 @@ def test_networks_say_why(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert ctl.run("networks", "--json").stdout.encode() == encode(NetworkList(networks=daemon.networks)) + b"\n"
 
 
-def test_status_is_told(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_status_is_printed(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert "devices    2 online, 1 offline, 0 unknown\n" in ctl.run("status").stdout
     assert ctl.run("status", "--json").stdout.encode() == encode(daemon.status) + b"\n"
 
@@ -157,7 +157,7 @@ def test_status_is_told(ctl: Ctl, daemon: FakeDaemon) -> None:
 # ---- scan-now
 
 
-def test_a_scan_lists_who_answered_and_sums_up_on_stderr(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_a_scan_lists_devices_with_a_summary_on_stderr(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.found = scanned(device(20), device(7))
     done = ctl.run("scan-now")
     assert done.returncode == 0
@@ -165,22 +165,22 @@ def test_a_scan_lists_who_answered_and_sums_up_on_stderr(ctl: Ctl, daemon: FakeD
     assert done.stderr == (
         "netscanctl: 2 devices answered in 0.9 s, 237 broadcast and 17 unicast frames (192.168.1.0/24@eth0)\n"
     )
-    assert daemon.said == [ScanWish(targets=[])]
+    assert daemon.received == [ScanWish(targets=[])]
 
 
-def test_a_scan_of_everything_that_finds_nobody_is_done_too(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_a_full_scan_without_devices_is_a_success(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.found = scanned()
     assert ctl.run("scan-now").returncode == 0
 
 
-def test_a_scan_of_targets_lists_who_answered_there(ctl: Ctl) -> None:
+def test_a_scan_of_targets_lists_the_devices_there(ctl: Ctl) -> None:
     done = ctl.run("scan-now", "192.168.1.7", "192.168.1.9")
     assert done.returncode == 0
     assert [row.split()[4] for row in done.stdout.splitlines()[1:]] == ["a4:83:e7:00:00:07"]
-    assert ctl.daemon.said == [ScanWish(targets=["192.168.1.7", "192.168.1.9"])]
+    assert ctl.daemon.received == [ScanWish(targets=["192.168.1.7", "192.168.1.9"])]
 
 
-def test_targets_that_do_not_answer_are_a_failure(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_targets_without_an_answer_are_exit_code_1(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.found = scanned()
     done = ctl.run("scan-now", "192.168.1.9", "192.168.1.10")
     assert done.returncode == 1
@@ -188,19 +188,19 @@ def test_targets_that_do_not_answer_are_a_failure(ctl: Ctl, daemon: FakeDaemon) 
     assert ctl.run("scan-now", "192.168.1.9", "--json").returncode == 1
 
 
-def test_a_scan_in_json_is_the_daemons_answer(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_scan_json_is_the_answer_of_the_daemon(ctl: Ctl, daemon: FakeDaemon) -> None:
     done = ctl.run("scan-now", "--json")
     assert done.stdout.encode() == encode(daemon.found) + b"\n"
     assert done.stderr == ""
 
 
-def test_a_scan_that_is_not_waited_for_prints_its_number_on_stderr(ctl: Ctl) -> None:
+def test_no_wait_prints_the_scan_id_on_stderr(ctl: Ctl) -> None:
     done = ctl.run("scan-now", "--no-wait")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "netscanctl: scan 42 accepted\n")
     assert json.loads(ctl.run("scan-now", "--no-wait", "--json").stdout) == {"scan_id": 42}
 
 
-def test_a_target_that_the_daemon_refuses_is_a_failure_in_its_words(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_a_refused_target_shows_the_message_of_the_daemon(ctl: Ctl, daemon: FakeDaemon) -> None:
     body = refusal(400, "bad_request", "10.9.0.0/24 is not within a scanned network").body
     assert isinstance(body, bytes)
     daemon.answers["/api/scan"] = (400, body)
@@ -221,26 +221,26 @@ def test_completions_name_the_program(ctl: Ctl, shell: str) -> None:
 
 
 def test_completions_complete_commands_and_options(ctl: Ctl) -> None:
-    asked = {"_NETSCANCTL_COMPLETE": "bash_complete", "COMP_WORDS": "netscanctl de", "COMP_CWORD": "1"}
-    assert ctl.run(**asked).stdout == "plain,devices\n"
-    asked |= {"COMP_WORDS": "netscanctl devices --on", "COMP_CWORD": "2"}
-    assert ctl.run(**asked).stdout == "plain,--online\n"
+    variables = {"_NETSCANCTL_COMPLETE": "bash_complete", "COMP_WORDS": "netscanctl de", "COMP_CWORD": "1"}
+    assert ctl.run(**variables).stdout == "plain,devices\n"
+    variables |= {"COMP_WORDS": "netscanctl devices --on", "COMP_CWORD": "2"}
+    assert ctl.run(**variables).stdout == "plain,--online\n"
 
 
-def test_help_names_every_verb_and_exit_code(ctl: Ctl) -> None:
-    said = ctl.run("--help").stdout
-    assert all(f"\n  {verb} " in said for verb in COMMANDS)
-    assert "6 timed out" in said
+def test_help_lists_every_command_and_exit_code(ctl: Ctl) -> None:
+    text = ctl.run("--help").stdout
+    assert all(f"\n  {command} " in text for command in COMMANDS)
+    assert "6 timed out" in text
 
 
-def test_the_version_names_the_protocol(ctl: Ctl) -> None:
+def test_the_version_includes_the_protocol(ctl: Ctl) -> None:
     assert ctl.run("--version").stdout == f"netscanctl {__version__} (protocol {PROTOCOL})\n"
 
 
 @pytest.mark.parametrize(
     "args", [["devices"], ["devices", "--json"], ["status"], ["show", "host7"], ["scan-now"]], ids=" ".join
 )
-def test_asking_once_imports_nothing_that_takes_long(ctl: Ctl, args: list[str]) -> None:
+def test_one_shot_commands_import_nothing_slow(ctl: Ctl, args: list[str]) -> None:
     """The whole process of `devices` has 0.15 s (DESIGN section 8), and runs where no scapy is."""
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "netscanctl", *args], env=ctl.env(), cwd=ROOT, capture_output=True,
@@ -268,7 +268,7 @@ def test_a_closed_pipe_ends_quietly(ctl: Ctl, daemon: FakeDaemon) -> None:
         assert running.wait(20) == 0
 
 
-def test_a_full_disk_is_said_in_one_line(ctl: Ctl) -> None:
+def test_a_full_disk_is_one_line_on_stderr(ctl: Ctl) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "netscanctl", "devices"], env=ctl.env(), cwd=ROOT, stdout=full,
@@ -278,7 +278,7 @@ def test_a_full_disk_is_said_in_one_line(ctl: Ctl) -> None:
 
 
 @pytest.mark.parametrize("closed", [1, 2])
-def test_a_closed_stream_is_no_trouble(ctl: Ctl, closed: int) -> None:
+def test_a_closed_stdout_or_stderr_is_no_error(ctl: Ctl, closed: int) -> None:
     done = subprocess.run(
         ["sh", "-c", f"exec {sys.executable} -m netscanctl devices {closed}>&-"], env=ctl.env(), cwd=ROOT,
         capture_output=True, text=True, check=False,
@@ -287,7 +287,7 @@ def test_a_closed_stream_is_no_trouble(ctl: Ctl, closed: int) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_name_in_letters_that_the_locale_lacks_is_printed_as_far_as_it_goes(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_letters_outside_the_locale_are_replaced(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.devices = [device(7, hostname="客厅")]
     done = subprocess.run(
         [sys.executable, "-m", "netscanctl", "devices"], env=ctl.env(PYTHONIOENCODING="ascii", PYTHONUTF8="0"),
@@ -297,7 +297,7 @@ def test_a_name_in_letters_that_the_locale_lacks_is_printed_as_far_as_it_goes(ct
     assert "??" in done.stdout
 
 
-def test_the_days_of_a_device_are_ascii_where_the_locale_has_nothing_else(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_presence_is_ascii_in_an_ascii_locale(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.devices = [device(7, first_seen="2026-01-01T00:00:00.000Z")]
     daemon.days = [PresenceDay(date=f"2026-02-0{day}", online_seconds=on, unknown_seconds=0)
                    for day, on in ((1, 86_400), (2, 43_200), (3, 0))]  # fmt: skip

@@ -19,9 +19,9 @@ TABLE = 4
 """Lines of the first table: a head, and the fake daemon's three devices."""
 
 
-def watching(ctl: Ctl, *args: str, hasty: bool = True) -> Running:
+def watching(ctl: Ctl, *args: str, fast: bool = True) -> Running:
     """A watch that has printed its table."""
-    running = ctl.start("watch", *args, hasty=hasty)
+    running = ctl.start("watch", *args, fast=fast)
     ctl.daemon.until_watched()
     assert running.lines(TABLE)[0].startswith("STATUS")
     return running
@@ -33,9 +33,9 @@ def brief(lines: list[str]) -> list[str]:
     return [" ".join([*one[2:4], one[4] if "@" in one[4] or len(one) < 7 else one[6]]) for one in words]
 
 
-def test_the_devices_come_first_and_then_a_line_a_change(ctl: Ctl) -> None:
+def test_watch_prints_the_devices_then_a_line_per_change(ctl: Ctl) -> None:
     running = watching(ctl)
-    ctl.daemon.tell(event("discovered", device(9)), left(device(7, "offline")))
+    ctl.daemon.send(event("discovered", device(9)), left(device(7, "offline")))
     assert brief(running.lines(2)) == ["+ discovered host9", "- offline host7"]
     assert running.end() == 130
     assert running.rest(running.err) == []
@@ -51,15 +51,16 @@ def test_a_snapshot_in_parts_is_one_table(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert rows == ["192.168.1.7", "192.168.1.8", "192.168.1.20"]
 
 
-def test_scans_that_change_nothing_print_nothing(ctl: Ctl) -> None:
+def test_scans_without_changes_print_nothing(ctl: Ctl) -> None:
     running = watching(ctl)
-    ctl.daemon.tell(ScanProgress(scan_id=1, done=1, total=2, found=1), b'{"type":"weather"}', event("flood"))
+    ctl.daemon.send(ScanProgress(scan_id=1, done=1, total=2, found=1), b'{"type":"weather"}', event("flood"))
     assert brief(running.lines(1)) == [f"! flood {HOME}"]
 
 
-def test_a_doubt_is_one_line_and_only_what_came_of_it_is_told(ctl: Ctl) -> None:
+def test_an_outage_is_one_line_and_then_the_differences(ctl: Ctl) -> None:
+    """After an outage, only devices with another status than before are printed."""
     running = watching(ctl)
-    ctl.daemon.tell(
+    ctl.daemon.send(
         event("network_down"), event("network_up"), came(device(7), "unknown"), left(device(20, "offline"), "unknown"),
         event("flood"),
     )  # fmt: skip
@@ -68,70 +69,69 @@ def test_a_doubt_is_one_line_and_only_what_came_of_it_is_told(ctl: Ctl) -> None:
     ]  # fmt: skip
 
 
-def test_changes_are_filtered_by_kind_here_and_by_text_and_network_there(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_watch_filters_by_kind_text_and_network(ctl: Ctl, daemon: FakeDaemon) -> None:
     running = watching(ctl, "host", "--network", HOME, "--kind", "offline,flood")
-    daemon.tell(event("discovered", device(9)), left(device(7, "offline")), came(device(7)), event("flood"))
+    daemon.send(event("discovered", device(9)), left(device(7, "offline")), came(device(7)), event("flood"))
     assert brief(running.lines(2)) == ["- offline host7", f"! flood {HOME}"]
-    assert daemon.asked[-1][2] == {"updates": "changes", "q": "host", "network": HOME}
+    assert daemon.requests[-1][2] == {"updates": "changes", "q": "host", "network": HOME}
 
 
-def test_a_scan_that_failed_is_said_on_stderr(ctl: Ctl) -> None:
+def test_a_failed_scan_is_reported_on_stderr(ctl: Ctl) -> None:
     running = watching(ctl)
-    ctl.daemon.tell(ScanError(scan_id=1, network=HOME, message="the interface is down"))
-    assert running.talk() == f"netscanctl: scan of {HOME} failed: the interface is down"
+    ctl.daemon.send(ScanError(scan_id=1, network=HOME, message="the interface is down"))
+    assert running.notice() == f"netscanctl: scan of {HOME} failed: the interface is down"
 
 
-def test_json_is_every_message_as_it_came_one_a_line(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_json_prints_every_message_as_received(ctl: Ctl, daemon: FakeDaemon) -> None:
     running = ctl.start("watch", "--json")
     daemon.until_watched()
     odd = b'{ "type":"event","kind":"flood", "cursor":"a-2","at":"x","new":"\\u00e4\xc3\xa4"}'
     unknown = b'{"type":"weather"}'
-    daemon.tell(odd, unknown)
+    daemon.send(odd, unknown)
     lines = running.lines(3)
     assert lines[0].encode() == encode(snapshot(*daemon.devices))
     assert [line.encode() for line in lines[1:]] == [odd, unknown]
 
 
-def test_json_leaves_out_events_of_other_kinds_alone(ctl: Ctl) -> None:
+def test_json_omits_only_events_of_other_kinds(ctl: Ctl) -> None:
     running = ctl.start("watch", "--json", "--kind", "offline")
     ctl.daemon.until_watched()
-    ctl.daemon.tell(event("discovered", device(9)), Lagged(cursor="a-3"), left(device(7, "offline")))
+    ctl.daemon.send(event("discovered", device(9)), Lagged(cursor="a-3"), left(device(7, "offline")))
     assert [json.loads(line)["type"] for line in running.lines(3)] == ["initial_state", "lagged", "event"]
 
 
-def test_a_lost_connection_is_said_and_made_anew_after_three_seconds_without_a_gap(
-    ctl: Ctl, daemon: FakeDaemon
-) -> None:
+def test_a_lost_connection_is_resumed_after_3_seconds(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """The loss is reported, and no event is missing."""
     daemon.resumed = [
         Resumed(cursor="k3f9-2", version="0.1.0", protocol=1, interval=30, scanning=False, role="scan",
                 networks=[network()]),
         left(device(20, "offline"), cursor="k3f9-3"),
     ]  # fmt: skip
-    running = watching(ctl, hasty=False)
-    daemon.tell(left(device(7, "offline"), cursor="k3f9-2"))
+    running = watching(ctl, fast=False)
+    daemon.send(left(device(7, "offline"), cursor="k3f9-2"))
     assert brief(running.lines(1)) == ["- offline host7"]
     there = time.monotonic()
     daemon.stop()
-    assert running.talk() == "netscanctl: connection lost; reconnecting…"
+    assert running.notice() == "netscanctl: connection lost; reconnecting…"
     daemon.start()
-    assert running.talk() == "netscanctl: connected again"
+    assert running.notice() == "netscanctl: connected again"
     assert time.monotonic() - there >= RECONNECT_DELAY
     assert brief(running.lines(1)) == ["- offline host20"]
-    assert daemon.asked[-1][2] == {"updates": "changes", "since": "k3f9-2"}
+    assert daemon.requests[-1][2] == {"updates": "changes", "since": "k3f9-2"}
     assert running.end() == 130
 
 
-def test_after_a_restart_without_a_memory_only_the_differences_are_told(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_after_a_restart_only_the_differences_are_printed(ctl: Ctl, daemon: FakeDaemon) -> None:
     running = watching(ctl)
     daemon.stop()
-    running.talk()
+    running.notice()
     daemon.snapshot = [snapshot(device(7), device(8), device(9))]
     daemon.start()
-    running.talk()
+    running.notice()
     assert brief(running.lines(3)) == ["+ online host8", "+ online host9", "- forgotten host20"]
 
 
-def test_since_goes_on_without_the_list(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_since_resumes_without_the_list(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.resumed = [
         Resumed(cursor="k3f9-5", version="0.1.0", protocol=1, interval=30, scanning=False, role="scan",
                 networks=[network()]),
@@ -139,58 +139,56 @@ def test_since_goes_on_without_the_list(ctl: Ctl, daemon: FakeDaemon) -> None:
     ]  # fmt: skip
     running = ctl.start("watch", "--since", "k3f9-5")
     assert brief(running.lines(1)) == ["- offline host7"]
-    assert daemon.asked[-1][2] == {"updates": "changes", "since": "k3f9-5"}
+    assert daemon.requests[-1][2] == {"updates": "changes", "since": "k3f9-5"}
 
 
-def test_since_a_place_that_is_no_more_starts_with_the_list(ctl: Ctl) -> None:
+def test_since_an_expired_cursor_prints_the_list(ctl: Ctl) -> None:
     assert ctl.start("watch", "--since", "gone-1").line().startswith("STATUS")
 
 
-def test_an_interval_is_wished_for_on_every_connection(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_the_interval_is_requested_on_every_connection(ctl: Ctl, daemon: FakeDaemon) -> None:
     running = watching(ctl, "--interval", "5")
-    wish = SetInterval(seconds=5, request="interval")
-    daemon.until(lambda: daemon.said == [wish])
+    request = SetInterval(seconds=5, request="interval")
+    daemon.until(lambda: daemon.received == [request])
     daemon.cut()
-    daemon.until(lambda: daemon.said == [wish, wish])
+    daemon.until(lambda: daemon.received == [request, request])
     assert running.end() == 130
 
 
-def test_an_interval_that_is_refused_ends_it(ctl: Ctl) -> None:
+def test_a_refused_interval_ends_watch(ctl: Ctl) -> None:
     """Before anything is printed: the first message says what is allowed."""
     running = ctl.start("watch", "--interval", "31")
-    assert running.talk() == "netscanctl: --interval 31: expected 1 to 30 seconds ([scan] interval)"
+    assert running.notice() == "netscanctl: --interval 31: expected 1 to 30 seconds ([scan] interval)"
     assert running.end(None) == 1
     assert running.rest(running.out) == []
 
 
-def test_a_bare_prefix_is_its_network_and_one_that_is_none_is_refused(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_a_prefix_selects_its_network_or_is_refused(ctl: Ctl, daemon: FakeDaemon) -> None:
     ctl.start("watch", "--network", "192.168.1.0/24")
     daemon.until_watched()
-    assert [query["network"] for _, path, query, _ in daemon.asked if path == "/ws"] == [HOME]
+    assert [query["network"] for _, path, query, _ in daemon.requests if path == "/ws"] == [HOME]
     done = ctl.run("watch", "--network", "10.1.0.0/16")
     assert done.returncode == 1
     assert done.stderr == f'netscanctl: unknown network "10.1.0.0/16"; expected an id or prefix: {HOME}\n'
 
 
 @pytest.mark.parametrize("form", [[], ["--json"], ["--exec", "cat"]], ids=str)
-def test_a_network_that_is_nowhere_is_waited_for_and_those_that_are_said(
-    ctl: Ctl, daemon: FakeDaemon, form: list[str]
-) -> None:
+def test_watch_waits_for_an_unknown_network(ctl: Ctl, daemon: FakeDaemon, form: list[str]) -> None:
     """A service may be started before its network is up."""
     daemon.snapshot = [snapshot()]
     running = ctl.start("watch", "--network", OFFICE, *form)
-    assert running.talk() == f'netscanctl: unknown network "{OFFICE}"; waiting for it; existing networks: {HOME}'
+    assert running.notice() == f'netscanctl: unknown network "{OFFICE}"; waiting for it; existing networks: {HOME}'
     if not form:
         assert len(running.lines(1)) == 1
     elif form == ["--json"]:
         assert json.loads(running.lines(1)[0])["type"] == "initial_state"
-    daemon.tell(event("network_up", network=OFFICE))
+    daemon.send(event("network_up", network=OFFICE))
     assert OFFICE in running.lines(1)[0]
     assert running.end() == 130
     assert running.rest(running.err) == []
 
 
-def test_of_a_network_that_is_there_or_was_nothing_is_said(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_an_existing_or_removed_network_is_not_reported(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.devices.append(device(9, "offline", network="10.9.9.0/24@gone0"))
     for known in (HOME, "10.9.9.0/24@gone0"):
         running = ctl.start("watch", "--network", known)
@@ -199,18 +197,18 @@ def test_of_a_network_that_is_there_or_was_nothing_is_said(ctl: Ctl, daemon: Fak
         assert running.rest(running.err) == []
 
 
-def test_a_stream_that_is_cut_for_slowness_says_so_and_goes_on(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_a_lagged_stream_is_reported_and_resumed(ctl: Ctl, daemon: FakeDaemon) -> None:
     running = watching(ctl)
-    daemon.tell(Lagged(cursor="k3f9-9"))
+    daemon.send(Lagged(cursor="k3f9-9"))
     daemon.cut(4000)
-    assert running.talk() == "netscanctl: reading too slowly: the daemon closed the stream; reconnecting"
-    assert running.talk() == "netscanctl: connection lost; reconnecting…"
-    assert running.talk() == "netscanctl: connected again"
-    assert daemon.asked[-1][2]["since"] == "k3f9-9"
+    assert running.notice() == "netscanctl: reading too slowly: the daemon closed the stream; reconnecting"
+    assert running.notice() == "netscanctl: connection lost; reconnecting…"
+    assert running.notice() == "netscanctl: connected again"
+    assert daemon.requests[-1][2]["since"] == "k3f9-9"
 
 
 @pytest.mark.parametrize("args", [["watch"], ["watch", "--json"]], ids=" ".join)
-def test_a_reader_that_goes_away_ends_it_at_once_and_quietly(ctl: Ctl, args: list[str]) -> None:
+def test_a_closed_pipe_ends_watch_at_once(ctl: Ctl, args: list[str]) -> None:
     """Also while nothing changes: the next line may be hours away."""
     running = subprocess.Popen(
         [sys.executable, "-m", "netscanctl", *args], env=ctl.env(), cwd=ROOT, stdout=subprocess.PIPE,
@@ -229,11 +227,11 @@ def test_a_reader_that_goes_away_ends_it_at_once_and_quietly(ctl: Ctl, args: lis
         running.stderr.close()
 
 
-def test_a_file_takes_the_lines_as_they_come(ctl: Ctl, tmp_path: Path) -> None:
+def test_lines_are_written_to_a_file_at_once(ctl: Ctl, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as log:
         running = subprocess.Popen([sys.executable, "-m", "netscanctl", "watch"], env=ctl.env(), cwd=ROOT, stdout=log)
     ctl.daemon.until_watched()
-    ctl.daemon.tell(event("discovered", device(9)))
+    ctl.daemon.send(event("discovered", device(9)))
     try:
         while "discovered" not in (tmp_path / "log").read_text():
             assert running.poll() is None
@@ -248,75 +246,75 @@ def test_a_file_takes_the_lines_as_they_come(ctl: Ctl, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "args", [["host7"], ["192.168.1.7"], ["a4:83:e7:00:00:07"], ["host8", "--offline"]], ids=" ".join
 )
-def test_what_is_so_already_is_not_waited_for(ctl: Ctl, args: list[str]) -> None:
+def test_wait_for_returns_at_once_if_already_true(ctl: Ctl, args: list[str]) -> None:
     done = ctl.run("wait-for", *args)
     assert (done.returncode, done.stdout) == (0, "")
 
 
 @pytest.mark.parametrize("who", ["host8", "192.168.1.8", "a4:83:e7:00:00:08"])
-def test_a_device_is_waited_for_until_it_comes(ctl: Ctl, who: str) -> None:
+def test_wait_for_ends_when_the_device_is_online(ctl: Ctl, who: str) -> None:
     running = ctl.start("wait-for", who)
     ctl.daemon.until_watched()
-    ctl.daemon.tell(came(device(20)), event("network_silent"))
-    ctl.daemon.tell(came(device(8), "unknown"))
+    ctl.daemon.send(came(device(20)), event("network_silent"))
+    ctl.daemon.send(came(device(8), "unknown"))
     assert running.end(None) == 0
     assert running.rest(running.err) == ["netscanctl: host8 is online"]
 
 
-def test_a_device_is_waited_for_until_it_goes(ctl: Ctl) -> None:
+def test_wait_for_offline_ends_when_the_device_is_offline(ctl: Ctl) -> None:
     running = ctl.start("wait-for", "host7", "--offline")
     ctl.daemon.until_watched()
-    ctl.daemon.tell(event("network_down"))  # in doubt is not offline
-    ctl.daemon.tell(left(device(7, "offline"), "unknown"))
+    ctl.daemon.send(event("network_down"))  # in doubt is not offline
+    ctl.daemon.send(left(device(7, "offline"), "unknown"))
     assert running.end(None) == 0
 
 
 @pytest.mark.parametrize("who", ["192.168.1.9", "a4:83:e7:00:00:09"])
-def test_a_mac_or_address_never_seen_is_waited_for(ctl: Ctl, who: str) -> None:
+def test_wait_for_accepts_an_unseen_mac_or_address(ctl: Ctl, who: str) -> None:
     running = ctl.start("wait-for", who)
     ctl.daemon.until_watched()
-    ctl.daemon.tell(event("discovered", device(9)))
+    ctl.daemon.send(event("discovered", device(9)))
     assert running.end(None) == 0
 
 
-def test_a_name_never_seen_is_a_failure(ctl: Ctl) -> None:
+def test_wait_for_refuses_an_unknown_name(ctl: Ctl) -> None:
     done = ctl.run("wait-for", "nobody")
     assert done.returncode == 1
     assert 'no device matches "nobody"' in done.stderr
 
 
-def test_a_name_that_two_bear_is_a_failure(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_wait_for_refuses_an_ambiguous_name(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.devices[1].hostname = "host7"
     done = ctl.run("wait-for", "host7")
     assert done.returncode == 1
     assert '"host7" matches 2 devices' in done.stderr
 
 
-def test_a_device_that_is_renamed_while_it_is_waited_for_is_still_the_one(ctl: Ctl) -> None:
+def test_wait_for_follows_a_renamed_device(ctl: Ctl) -> None:
     running = ctl.start("wait-for", "host8")
     ctl.daemon.until_watched()
-    ctl.daemon.tell(event("renamed", device(8, "offline", hostname="nas")), came(device(8, hostname="nas")))
+    ctl.daemon.send(event("renamed", device(8, "offline", hostname="nas")), came(device(8, hostname="nas")))
     assert running.end(None) == 0
 
 
-def test_an_address_that_has_a_new_holder_is_that_ones(ctl: Ctl) -> None:
+def test_wait_for_follows_an_address_to_its_new_device(ctl: Ctl) -> None:
     running = ctl.start("wait-for", "192.168.1.8")
     ctl.daemon.until_watched()
-    ctl.daemon.tell(event("discovered", device(9, ip="192.168.1.8")))
+    ctl.daemon.send(event("discovered", device(9, ip="192.168.1.8")))
     assert running.end(None) == 0
 
 
-def test_a_wait_that_lasts_too_long_times_out(ctl: Ctl) -> None:
+def test_wait_for_times_out(ctl: Ctl) -> None:
     done = ctl.run("wait-for", "host8", "--timeout", "0.2")
     assert (done.returncode, done.stdout) == (6, "")
     assert done.stderr == 'netscanctl: "host8" is not online after 0.2 s\n'
 
 
-def test_a_wait_outlasts_the_daemon(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_wait_for_survives_a_restart_of_the_daemon(ctl: Ctl, daemon: FakeDaemon) -> None:
     running = ctl.start("wait-for", "host8")
     daemon.until_watched()
     daemon.stop()
-    assert running.talk() == "netscanctl: connection lost; reconnecting…"
+    assert running.notice() == "netscanctl: connection lost; reconnecting…"
     daemon.devices[1].status = "online"
     daemon.start()
     assert running.end(None) == 0

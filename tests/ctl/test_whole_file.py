@@ -45,18 +45,18 @@ def victim(tmp_path: Path) -> Iterator[Path]:
     assert (file.stat().st_ino, file.stat().st_mode) == (before.st_ino, before.st_mode)
 
 
-def test_no_name_that_is_written_first_can_be_planted(
+def test_the_temporary_name_cannot_be_planted(
     ctl: Ctl, daemon: FakeDaemon, shared: Path, victim: Path, root: None
 ) -> None:
-    """ATTACKED L4: the cursor went through a link at `.place.new`."""
-    for name in (".place.new", "place.new", ".place.tmp", "place.tmp", ".place"):
+    """ATTACKED L4: the cursor went through a link at `.cursor.new`."""
+    for name in (".cursor.new", "cursor.new", ".cursor.tmp", "cursor.tmp", ".cursor"):
         (shared / name).symlink_to(victim)
-    ctl.start("watch", "--cursor-file", str(shared / "place"))
+    ctl.start("watch", "--cursor-file", str(shared / "cursor"))
     daemon.until_watched()
-    until(shared / "place", "k3f9-1\n")
-    daemon.tell(event("discovered", device(9), cursor="k3f9-2"))
-    until(shared / "place", "k3f9-2\n")
-    assert not (shared / "place").is_symlink()
+    until(shared / "cursor", "k3f9-1\n")
+    daemon.send(event("discovered", device(9), cursor="k3f9-2"))
+    until(shared / "cursor", "k3f9-2\n")
+    assert not (shared / "cursor").is_symlink()
 
 
 @pytest.mark.parametrize("command", [("watch", "--cursor-file"), ("backup",)])
@@ -74,7 +74,7 @@ def test_a_link_of_another_user_is_not_followed(
     assert [entry.name for entry in shared.iterdir() if not entry.is_symlink()] == []
 
 
-def test_links_of_ones_own_and_of_root_are_followed(tmp_path: Path, shared: Path, root: None) -> None:
+def test_own_links_and_links_of_root_are_followed(tmp_path: Path, shared: Path, root: None) -> None:
     (tmp_path / "a").mkdir()
     (shared / "own").symlink_to("../a/file")
     assert resolve_links(str(shared / "own")) == tmp_path / "a/file"
@@ -94,15 +94,15 @@ def test_links_of_ones_own_and_of_root_are_followed(tmp_path: Path, shared: Path
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
 def test_a_cursor_keeps_the_mode_of_its_file(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path, mode: int) -> None:
-    place = tmp_path / "place"
-    place.write_text("")
-    place.chmod(mode)
-    ctl.start("watch", "--cursor-file", str(place))
-    until(place, "k3f9-1\n")
-    assert stat.S_IMODE(place.stat().st_mode) == mode
+    file = tmp_path / "cursor"
+    file.write_text("")
+    file.chmod(mode)
+    ctl.start("watch", "--cursor-file", str(file))
+    until(file, "k3f9-1\n")
+    assert stat.S_IMODE(file.stat().st_mode) == mode
 
 
-def test_what_is_replaced_is_on_the_disk_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_synced_before_it_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A power loss leaves the old one or the new one, whole."""
     done: list[str] = []
     fsync, move = os.fsync, os.replace
@@ -129,19 +129,19 @@ def test_what_is_replaced_is_on_the_disk_first(tmp_path: Path, monkeypatch: pyte
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-def test_thousands_of_changes_do_not_wait_for_the_disk_each(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path) -> None:
-    """A place is written once a second, and at the end: then it is the last one."""
-    place, kept = tmp_path / "place", []
-    running = ctl.start("watch", "--cursor-file", str(place))
+def test_the_cursor_is_written_at_most_once_a_second(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path) -> None:
+    """It is also written at exit, with the last cursor."""
+    file, inodes = tmp_path / "cursor", []
+    running = ctl.start("watch", "--cursor-file", str(file))
     daemon.until_watched()
-    until(place, "k3f9-1\n")
+    until(file, "k3f9-1\n")
     running.lines(1 + len(daemon.devices))
     for number in range(2, 502):
-        daemon.tell(event("online", device(9), cursor=f"k3f9-{number}"))
+        daemon.send(event("online", device(9), cursor=f"k3f9-{number}"))
     for _ in range(500):
         running.line()
-        kept.append(place.stat().st_ino)
-    assert len(set(kept)) < 30
+        inodes.append(file.stat().st_ino)
+    assert len(set(inodes)) < 30
     time.sleep(0.3)  # a line is printed before its cursor counts
     assert running.end() == 130
-    assert place.read_text() == "k3f9-501\n"
+    assert file.read_text() == "k3f9-501\n"
