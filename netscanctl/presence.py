@@ -21,26 +21,26 @@ def presence_bar(days: Sequence[PresenceDay], first_seen: str, now: datetime, *,
 
     `plain`: in ASCII.
     """
-    signs, online, unknown, total = [], 0.0, 0.0, 0.0
+    characters, online, unknown, total = [], 0.0, 0.0, 0.0
     for day in days:
         try:
             length = _length(day.date, first_seen, now)
         except (ValueError, TypeError):  # invalid time
             return ""
         if length <= 0:
-            signs.append(BEFORE)
+            characters.append(BEFORE)
             continue
         on, unsure = min(day.online_seconds, length), min(day.unknown_seconds, length)
-        signs.append(_sign(on / length, unsure / length))
+        characters.append(_character(on / length, unsure / length))
         online, unknown, total = online + on, unknown + unsure, total + length
     if not total:
         return ""
     shares = f"online {online / total:.0%}" + (f", unknown {unknown / total:.0%}" if unknown / total >= 0.005 else "")
-    bar = "".join(signs).translate(IN_ASCII) if plain else "".join(signs)
+    bar = "".join(characters).translate(IN_ASCII) if plain else "".join(characters)
     return f"{bar}  {shares} of the last {span(total)}".replace("%", " %")
 
 
-def _sign(online: float, unknown: float) -> str:
+def _character(online: float, unknown: float) -> str:
     if unknown > 0.5:
         return UNKNOWN
     if online <= 0:

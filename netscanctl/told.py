@@ -43,7 +43,7 @@ class KindFilter:
         return not self._kinds or event.kind in self._kinds
 
 
-class _Base:
+class _StderrOutput:
     """Output with notices on stderr and no task of its own."""
 
     def __init__(self, terminal: Terminal, kinds: KindFilter, bookmark: Bookmark) -> None:
@@ -64,7 +64,7 @@ class _Base:
         self._bookmark.save(self._bookmark.advance(received.message))
 
 
-class JsonOutput(_Base):
+class JsonOutput(_StderrOutput):
     """Messages as received, without events of other kinds."""
 
     async def on_message(self, received: Received) -> None:
@@ -74,7 +74,7 @@ class JsonOutput(_Base):
         self._save_cursor(received)
 
 
-class LineOutput(_Base):
+class LineOutput(_StderrOutput):
     """Table of devices, then one line per event."""
 
     def __init__(self, terminal: Terminal, kinds: KindFilter, bookmark: Bookmark) -> None:
@@ -104,7 +104,7 @@ class LineOutput(_Base):
         self._terminal.write(line + "\n")
 
 
-class ExecOutput(_Base):
+class ExecOutput(_StderrOutput):
     """Run of the user's command for each event that LineOutput would print."""
 
     def __init__(self, argv: Sequence[str], terminal: Terminal, kinds: KindFilter, bookmark: Bookmark) -> None:
@@ -131,7 +131,7 @@ class ExecOutput(_Base):
         return 0
 
 
-class TableOutput(_Base):
+class TableOutput(_StderrOutput):
     """Full-screen live table."""
 
     def __init__(self, terminal: Terminal, kinds: KindFilter, bookmark: Bookmark) -> None:
