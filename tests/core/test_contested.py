@@ -76,6 +76,22 @@ def test_a_flood_does_not_hide_an_address_from_scans() -> None:
     assert len(asked) >= 250
 
 
+@pytest.mark.parametrize("timer", [True, False])
+def test_who_speaks_from_an_address_hides_nobody_there_from_a_scan(timer: bool) -> None:
+    """One station with a MAC of its own says all the time that it is there; a device that is silent joins."""
+    world = World(rules=Rules(5.0, 10.0, 20.0))
+    world.alive(3)
+    world.run(120)
+    for turn in range(1_000):
+        world.hear(mac(66), AT)
+        world.run(0.05)
+        if turn == 200:
+            world.hosts[2, ip(AT)] = REAL
+            if not timer:
+                world.planner.wish(["10.0.0.0/24"], world.now)
+    assert REAL in world.inventory.devices
+
+
 def new() -> ContestedAddresses:
     return ContestedAddresses(Budgets(), Random(1))
 
