@@ -161,8 +161,8 @@ class Addresses:
 
         What a DHCP server says of a lease is no claim.
         """
-        old = self.holder(network.id, seen.ip)
-        if old is None or seen.ip is None or old.mac == seen.mac or seen.joining or not is_resident(old, seen.at):
+        old, is_lease = self.holder(network.id, seen.ip), seen.joining and seen.evidence is Evidence.PROXIED
+        if old is None or seen.ip is None or old.mac == seen.mac or is_lease or not is_resident(old, seen.at):
             return None
         return old if _is_there(old, _entry(old, network, seen.ip), seen.at) and not _is_proxied(old, seen.ip) else None
 

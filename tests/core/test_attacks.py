@@ -313,8 +313,11 @@ def test_what_another_station_says_of_the_gateways_address_is_published(claimed:
     assert len(world.of(K.GATEWAY_CHANGED)) == 1
 
 
+@pytest.mark.parametrize(
+    "evidence", [Evidence.ARP_REPLY, Evidence.ARP_ANNOUNCEMENT, Evidence.DHCP, Evidence.ARP_REQUEST]
+)
 @pytest.mark.parametrize("who", ["labelled", "resident", "stranger", "gone"])
-def test_a_proxy_that_claims_the_address_of_a_known_device_is_reported(who: str) -> None:
+def test_a_proxy_that_claims_the_address_of_a_known_device_is_reported(who: str, evidence: Evidence) -> None:
     """A station that answers for 100 unused addresses is exempt there, and only there; once a day for each address."""
     world = with_gateway()
     proxy, victim = mac(99), world.inventory.devices[mac(2)]
@@ -332,7 +335,7 @@ def test_a_proxy_that_claims_the_address_of_a_known_device_is_reported(who: str)
         assert victim.status is Status.OFFLINE
     world.events.clear()
     for _ in range(20):
-        world.hear(proxy, "10.0.0.10", Evidence.ARP_REPLY)
+        world.hear(proxy, "10.0.0.10", evidence)
         world.run(60)
     told = [(event.device and event.device.mac, event.address, event.other) for event in world.of(K.ADDRESS_CONFLICT)]
     assert told == ([(proxy, ip("10.0.0.10"), victim.mac)] if who in ("labelled", "resident") else [])
