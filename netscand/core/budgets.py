@@ -171,6 +171,9 @@ OWN_CLAIMS = Budget(
     "own_claims", "network", "further MACs at this host's address; those beyond are counted", 8, 1 / MINUTE,
 )  # fmt: skip
 DHCP_SERVERS = Budget("dhcp_servers", "network", "DHCP servers not seen before", 8, 1 / MINUTE)
+DHCP_IMPOSTORS = Budget(
+    "dhcp_impostors", "address", "further MACs that serve DHCP with a known server's address", 4, 1 / MINUTE,
+)  # fmt: skip
 SILENCES = Budget("silences", "network", "`network_silent` events; the verdict waits", 3, 6 / HOUR)
 HINTS = Budget("hints", "interface", "probes of devices that something suggests are there", 16, 2.0)
 NAME_QUEUE = Budget("name_queue", "network", "devices that wait to be asked for their names: 512 strangers", 0, 0.0)

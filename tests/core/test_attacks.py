@@ -450,6 +450,27 @@ def test_a_phone_that_sleeps_does_not_lose_its_address_to_a_claim() -> None:
     assert world.of(K.ADDRESS_CONFLICT)
 
 
+def test_a_flood_of_made_up_dhcp_servers_hides_no_impostor_of_a_known_one() -> None:
+    """Neither by the budget of new servers, nor by pushing the known one out of the table."""
+    world = with_gateway()
+
+    def serves(sender: Mac, at: str) -> None:
+        say(world, sender, at, Evidence.DHCP, dhcp_server=ip(at))
+
+    serves(mac(1), GATEWAY)
+    for number in range(200):
+        world.now += 60
+        for more in range(3):
+            serves(mac(0x100000 + 3 * number + more), f"10.0.0.{20 + number}")
+    world.events.clear()
+    for _ in range(3):
+        serves(mac(99), GATEWAY)
+    told = [(event.device and event.device.mac, event.other) for event in world.of(K.DHCP_SERVER_SEEN)]
+    assert told == [(mac(99), mac(1))]
+    serves(mac(1), GATEWAY)
+    assert len(world.of(K.DHCP_SERVER_SEEN)) == 1, "a server that was reported is not new again"
+
+
 # ---- M2: believed without proof --------------------------------------------------------------------------------------
 
 
