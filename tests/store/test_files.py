@@ -333,6 +333,7 @@ def test_rights_that_were_taken_away_are_a_problem_until_they_are_back(root: Non
         async with household(folder / "state") as book:
             for path in (folder, folder / "state", *(folder / "state").iterdir()):
                 os.chown(path, 65534, 65534)
+            await asyncio.to_thread(os.getpid)  # imports what it needs, as long as this user may read it
             os.seteuid(65534)
             mode = (folder / which).stat().st_mode
             (folder / which).chmod(0)
