@@ -35,7 +35,8 @@ class Budget(NamedTuple):
     name: str
     """As in `status` and in metrics."""
     spender: str
-    """One bucket for each `device`, `address`, `interface`, `network`, `account`; or one in all: `history` `daemon`."""
+    """One bucket for each `device`, `address`, `interface`, `network`, `account`, `source` (any MAC, known or not);
+    or one in all: `history` `daemon`."""
     limits: str
     """The limited thing, for docs and messages."""
     at_once: float
@@ -170,7 +171,12 @@ GATEWAY_CLAIMS = Budget(
 OWN_CLAIMS = Budget(
     "own_claims", "network", "further MACs at this host's address; those beyond are counted", 8, 1 / MINUTE,
 )  # fmt: skip
-DHCP_SERVERS = Budget("dhcp_servers", "network", "DHCP servers not seen before", 8, 1 / MINUTE)
+DHCP_SERVERS_OF_A_DEVICE = Budget(
+    "dhcp_servers_of_a_device", "device", "DHCP servers not seen before, by a device that answered a request",
+    2, 2 / DAY,
+)  # fmt: skip
+DHCP_SERVERS = Budget("dhcp_servers", "network", "the same, by all other sources", 8, 1 / MINUTE)
+DHCP_SERVERS_OF_A_SOURCE = Budget("dhcp_servers_of_a_source", "source", "the same, by one of these", 2, 2 / DAY)
 DHCP_IMPOSTORS = Budget(
     "dhcp_impostors", "address", "further MACs that serve DHCP with a known server's address", 4, 1 / MINUTE,
 )  # fmt: skip

@@ -33,8 +33,8 @@ class Said:
         if ip is None or seen.evidence is Evidence.PROXIED:  # another station speaks, and not the one it speaks of
             return None
         other = self._servers.another(network.id, ip, seen.mac)
-        serves = None if seen.joining else seen.mac  # a client only names one, as it takes its offer
-        if not self._servers.is_new(network.id, ip, serves, seen.at):
+        serves = not seen.joining  # a client only names one, as it takes its offer
+        if not self._servers.is_new(network.id, ip, seen.mac, device, server, seen.at, serves=serves):
             return None
         if ip != seen.ip:
             device, other, reason = server, seen.mac, f"named as a DHCP server by {seen.mac.hex(':')}"

@@ -129,6 +129,7 @@ def test_every_row_is_named_once_and_grants_something() -> None:
         "interface",
         "network",
         "account",
+        "source",
         "history",
         "daemon",
     }

@@ -101,6 +101,13 @@ def test_a_lease_renewed_is_no_joining() -> None:
     assert (seen.ip, seen.joining) == (ip("10.77.0.9"), False)
 
 
+def test_a_client_names_a_server_only_as_it_takes_an_offer() -> None:
+    """RFC 2131, 4.3.2; whoever renews a lease would be taken for the server that it names."""
+    (taking,) = heard(words.dhcp("request", ("server_id", "10.77.0.1")))
+    (renewing,) = heard(words.dhcp("request", ("server_id", "10.77.0.1"), ciaddr="10.77.0.9"))
+    assert (taking.dhcp_server, renewing.dhcp_server) == (ip("10.77.0.1"), None)
+
+
 def test_an_offer_is_not_the_clients_address() -> None:
     assert [seen.mac for seen in heard(words.dhcp_answer("offer", "10.77.0.1", yiaddr="10.77.0.9"))] == [
         Mac(bytes.fromhex("525400000001"))

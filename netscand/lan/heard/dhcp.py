@@ -57,14 +57,14 @@ def _of_client(
     if kind[0] not in (DISCOVER, REQUEST, 4, RELEASE, 8):  # 4: DECLINE, 8: INFORM
         return ()
     # An address that is only asked for is not held yet: INIT-REBOOT and SELECTING leave ciaddr empty, RENEWING and
-    # REBINDING fill it in, and are no joining (RFC 2131, 4.3.2).
+    # REBINDING fill it in, and are no joining, nor do they name a server (RFC 2131, 4.3.2).
     joining = kind[0] in (DISCOVER, REQUEST) and ciaddr == NO_IP
     leaving = kind[0] == RELEASE
     evidence = Evidence.DHCP if client == sender.mac else Evidence.PROXIED
     name = _name(options)
     seen = Observation(
         sender.at, sender.interface, client, ciaddr if is_host(ciaddr) and not leaving else None, evidence, joining,
-        leaving, name, "dhcp" if name else None, served_by if kind[0] == REQUEST else None,
+        leaving, name, "dhcp" if name else None, served_by if joining and kind[0] == REQUEST else None,
         vendor_class=clean_text(options.get(VENDOR_CLASS, b"")), via=None if client == sender.mac else sender.mac,
     )  # fmt: skip
     return (seen,)
