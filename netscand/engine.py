@@ -198,10 +198,15 @@ class Engine:
         device = self._inventory.devices.get(mac)
         return self._inventory.said.naming.lacks(device) if device is not None else ()
 
-    def named(self, mac: Mac, name: str, source: str, at: float) -> None:
-        """Take a name that was asked for."""
-        for event in self._inventory.rename(mac, name, source, at):
-            self._publish(event)
+    def name_at(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
+        """The address at which a device may be asked for its name now."""
+        return self._inventory.name_at(mac, network, self._clock(), by_dns=by_dns)
+
+    def named(self, mac: Mac, name: str, source: str, at: float, network: str, ip: Ip) -> None:
+        """Take a name that was asked for at an address, if that is still the device's alone."""
+        if self._inventory.names_it(mac, network, ip, at, by_dns=source == "dns"):
+            for event in self._inventory.rename(mac, name, source, at):
+                self._publish(event)
 
     def may_ask(self, network: str, to_all: bool) -> bool:
         """Whether one more frame, to all or to a name server, may leave on a network now; its budget counts it then."""

@@ -18,6 +18,7 @@ from netscand.core.model import (
     Event,
     EventKind,
     Evidence,
+    Ip,
     Mac,
     Network,
     NetworkState,
@@ -62,6 +63,8 @@ class Inventory(Watch):
                 return ()
             seen = worth
         events = self._fold(seen, network, rtt)
+        for event in events:
+            self.said.disputes.note(event)
         if seen.name or seen.dhcp_server or seen.vendor_class or seen.router is not None:
             server = self.addresses.holder(network.id, seen.dhcp_server)
             events = (*events, *self.said.hear(seen, network, self.devices.get(seen.mac), server))
@@ -72,6 +75,33 @@ class Inventory(Watch):
         device = self.devices.get(mac)
         event = self.said.naming.give(device, name, source, at) if device is not None else None
         return (event,) if event else ()
+
+    def name_at(self, mac: Mac, network: str, now: float, *, by_dns: bool) -> Ip | None:
+        """Return the address at which a device may be asked for its name: IPv4 where it has any, then the latest.
+
+        A name server is asked for addresses of this host's own prefixes alone: whoever could choose another one would
+        choose the server that the question ends at.
+        """
+        device, where = self.devices.get(mac), self.networks.get(network)
+        if device is None or where is None:
+            return None
+        held = (
+            each
+            for each in device.addresses
+            if each.network == network
+            and not where.spares(each.ip)
+            and (where.is_ours(each.ip) or not by_dns)
+            and self.names_it(mac, network, each.ip, now, by_dns=by_dns)
+        )
+        best = max(held, key=lambda each: (len(each.ip) == 4, each.last_seen), default=None)
+        return best.ip if best else None
+
+    def names_it(self, mac: Mac, network: str, ip: Ip, now: float, *, by_dns: bool) -> bool:
+        """Return whether what is known of an address is about that device: it has it, and nobody disputes it."""
+        device = self.devices.get(mac)
+        if device is None or self.addresses.holder(network, ip) is not device:
+            return False
+        return self.said.disputes.allow(device, network, ip, now, by_dns=by_dns)
 
     def _fold(self, seen: Observation, network: Network, rtt: float | None) -> tuple[Event, ...]:
         device = self.devices.get(seen.mac)
@@ -172,6 +202,10 @@ class Inventory(Watch):
         """Take back who was known before a restart, before the first `set_networks`. `interfaces`: name → ifindex."""
         known, left_out = take_back(devices, self.addresses, self._census, interfaces, now)
         self.devices.update(known)
+        for device in known.values():
+            for held in device.addresses:
+                if self.addresses.holder(held.network, held.ip) is not device:
+                    self.said.disputes.add(held.network, held.ip, None, now)
         doubted = (device for device in known.values() if device.status is Status.UNKNOWN)
         self._recalled.update(held.network for device in doubted for held in device.addresses)
         return left_out

@@ -7,7 +7,7 @@ bytes of the wire: hashed once, sorted in network order, and turned into text on
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from math import inf
 from typing import NamedTuple, NewType
 
@@ -115,6 +115,8 @@ class Network:
     """Least and most patience here, in seconds; None: `[presence] patience`."""
     own6: Ip | None = None
     """Our link-local IPv6 address on that interface, the sender of what we ask by IPv6; None: we cannot."""
+    prefixes6: tuple[IPv6Network, ...] = ()
+    """Of our further IPv6 addresses on that interface, ascending."""
     spared: tuple[IPv4Network, ...] = ()
     """Parts of it, ascending and apart, in which nobody is asked: `[scan] exclude` has a prefix within."""
 
@@ -127,6 +129,12 @@ class Network:
         """Whether an address is never asked."""
         number = int.from_bytes(ip)
         return len(ip) == 4 and any(number & int(part.netmask) == int(part.network_address) for part in self.spared)
+
+    def is_ours(self, ip: Ip) -> bool:
+        """Whether an address lies in a prefix that this host has an address of, too: link-local ones do not count."""
+        number = int.from_bytes(ip)
+        prefixes = (self.cidr,) if len(ip) == 4 else self.prefixes6
+        return any(number & int(each.netmask) == int(each.network_address) for each in prefixes)
 
 
 class Observation(NamedTuple):

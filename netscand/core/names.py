@@ -1,14 +1,54 @@
 """Which name a device bears: the order of trust, and a bound on how often a hostile one may change it."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
-from netscand.core.budgets import RENAMES, Budgets
-from netscand.core.model import Device, Event, EventKind, Observation
-from netscand.core.strangers import may_change
+from netscand.core.budgets import DAY, RENAMES, Budgets
+from netscand.core.claims import APART
+from netscand.core.model import Device, Event, EventKind, Ip, Mac, Observation
+from netscand.core.strangers import is_resident, may_change
 from netscand.core.words import said_of
 
 TRUST = ("dhcp", "mdns", "dns", "nbns")
 """Sources of host names, the most trusted first; the user's label is above them all, and kept beside."""
+
+
+DISPUTES = frozenset([EventKind.ADDRESS_CONFLICT, EventKind.ADDRESS_MOVED, EventKind.GATEWAY_CHANGED])
+DISPUTED_FOR, DISPUTED_FOR_DNS = APART, DAY
+"""Seconds for which an address is disputed after such an event. What a name server says of it may be meant for whoever
+had it before, and a stranger that takes the address of a device that sleeps may have all night."""
+
+MOST_DISPUTED = 16_384
+"""Disputed addresses remembered."""
+
+
+class Disputes:
+    """Addresses that changed hands or are claimed by two, and who had them before."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, Ip], tuple[Mac | None, float]] = OrderedDict()
+
+    def note(self, event: Event) -> None:
+        """Take an event of an address."""
+        if event.kind in DISPUTES and event.network is not None and event.address is not None:
+            self.add(event.network, event.address, event.other, event.at)
+
+    def add(self, network: str, ip: Ip, before: Mac | None, at: float) -> None:
+        """Note that an address of `before`, where that is known, is another's, or claimed to be."""
+        known, since = self._known.pop((network, ip), (before, at))
+        self._known[network, ip] = known if at - since < DISPUTED_FOR_DNS else before, at
+        if len(self._known) > MOST_DISPUTED:
+            self._known.popitem(last=False)
+
+    def allow(self, device: Device, network: str, ip: Ip, now: float, *, by_dns: bool) -> bool:
+        """Return whether what is known of an address may name a device.
+
+        While it is disputed, only the resident that had it before: nobody can say whose name it is else.
+        """
+        before, at = self._known.get((network, ip), (None, None))
+        if at is None or now - at >= (DISPUTED_FOR_DNS if by_dns else DISPUTED_FOR):
+            return True
+        return device.mac == before and is_resident(device, now)
 
 
 def urgency(device: Device | None) -> int:

@@ -2,7 +2,7 @@
 
 from netscand.core.budgets import Budgets
 from netscand.core.model import Device, Event, EventKind, Evidence, Network, Observation
-from netscand.core.names import Naming
+from netscand.core.names import Disputes, Naming
 from netscand.core.servers import Servers
 
 
@@ -11,6 +11,7 @@ class Said:
 
     def __init__(self, budgets: Budgets) -> None:
         self.naming = Naming(budgets)
+        self.disputes = Disputes()
         self._servers = Servers(budgets)
 
     def hear(

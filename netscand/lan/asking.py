@@ -48,6 +48,7 @@ NODE_STATUS = (b"CK" + b"A" * 30,)
 class _Asked:
     """A device that may answer."""
 
+    network: str
     interface: int
     number: int
     until: float
@@ -87,7 +88,7 @@ class Questions:
             del self._open[over]
         number = int.from_bytes(content[:2])
         for mac, ip in whom:
-            self._open[port, mac, ip] = _Asked(network.index, number, now + ANSWERED_WITHIN)
+            self._open[port, mac, ip] = _Asked(network.id, network.index, number, now + ANSWERED_WITHIN)
 
     def _port(self) -> int:
         if self._held is None:
@@ -105,8 +106,11 @@ class Questions:
         port: int = self._held.getsockname()[1]
         return port
 
-    def name_in(self, answer: Answer) -> tuple[Mac, str, str] | None:
-        """Return who is named in an answer, how, and by which source; None where nobody that was asked sent it."""
+    def name_in(self, answer: Answer) -> tuple[Mac, str, str, str] | None:
+        """Return who is named in an answer, how, by which source, and on which network it was asked.
+
+        None where nobody that was asked sent it.
+        """
         sender = answer.sender
         key = answer.from_port, sender.mac, sender.ip
         asked = self._open.get(key)
@@ -121,7 +125,8 @@ class Questions:
         name = _name(message, answer.from_port, sender.ip, asked.number) if message is not None else None
         if name or not asked.left:
             del self._open[key]
-        return (sender.mac, name, "mdns" if answer.from_port == mdns.PORT else "nbns") if name else None
+        source = "mdns" if answer.from_port == mdns.PORT else "nbns"
+        return (sender.mac, name, source, asked.network) if name else None
 
     def close(self) -> None:
         """Give the port back."""

@@ -3,13 +3,18 @@
 What devices say by themselves is heard by the wire. Here, a device that has no name, or a less trusted one, is asked
 for: a name server at once, the LAN at its own slow pace (lan/asking.py). All questions are within the budget of scans.
 
-Made-up devices keep no other device waiting, however many there are: lan/name_queue.py.
+A question is about an address, and the answer may be another's by then. So a device is asked at the address that it
+has when its turn comes, and the answer is taken while it still has that, and nobody disputes it (core/names.py).
+
+Made-up devices keep no other device waiting, however many there are: lan/name_queue.py. Nor do questions that a name
+server does not answer: each is tried for a moment, and then again in a queue of its own, less and less often.
 """
 
 import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Container, Mapping
+from math import inf
 from time import monotonic
 from typing import Protocol
 
@@ -18,13 +23,19 @@ from netscand.lan.asking import TOGETHER, WAIT, Questions
 from netscand.lan.heard.frames import Answer
 from netscand.lan.heard.hosts import is_link_local
 from netscand.lan.name_queue import NameQueue, Wanted
-from netscand.lan.resolver import Resolver, Unanswered
+from netscand.lan.resolver import Effort, Resolver, Unanswered
 
-AT_ONCE = 4
-"""Questions to DNS on their way."""
+AT_ONCE, AGAIN_AT_ONCE = 8, 2
+"""Questions to DNS on their way: the first ones about a device, and those that are repeated as nobody answered."""
 
-DNS_APART = 0.05
+DNS_APART = 0.125
 """Seconds between two questions of one of those: 80 a second in all, at most."""
+
+QUICK, PATIENT = Effort(0.4, 2), Effort(2.0, 2)
+"""What is tried at first, and again."""
+
+AGAIN, AGAIN_AT_LEAST = 15.0, 900.0
+"""Seconds until a question is repeated that no name server answered, at first; each time twice as many, up to this."""
 
 MDNS_APART = 1.0
 """Seconds between two frames to all; where several devices wait on one network, one frame asks for some of them."""
@@ -44,9 +55,8 @@ APART = 3600.0
 NO_ROOM = 1.0
 """Seconds after which a question is tried again for which the budget had no room."""
 
-REST = 60.0
-FAILURES = 3
-"""So many times in a row no resolver answered: DNS is left alone for a while."""
+FAILURES, REPORTED_APART = 3, 3600.0
+"""So many questions in a row without an answer are reported in the log, and not again within so many seconds."""
 
 MOST_REMEMBERED = 16_384
 """Devices whose last round is remembered."""
@@ -67,8 +77,11 @@ class House(Protocol):
     def may_ask(self, network: str, to_all: bool) -> bool:
         """Whether the budget of that network has room for one more frame, to all (True) or to one."""
 
-    def named(self, mac: Mac, name: str, source: str, at: float) -> None:
-        """Take what was found out, at that monotonic time."""
+    def name_at(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
+        """The address at which a device may be asked for its name now: one that it has, and nobody disputes."""
+
+    def named(self, mac: Mac, name: str, source: str, at: float, network: str, ip: Ip) -> None:
+        """Take what was found out by asking at that address, at that monotonic time."""
 
 
 class Names:
@@ -90,11 +103,13 @@ class Names:
         self._resolver = resolver or Resolver()
         self._questions = Questions(say)
         self._for_dns, self._for_mdns, self._for_nbns = NameQueue(urgency), NameQueue(urgency), NameQueue(urgency)
+        self._for_dns_again = NameQueue(urgency)
         self._next_round: OrderedDict[tuple[Mac, Ip], float] = OrderedDict()
         self._failures = 0
+        self._reported_at = -inf
 
     def want(self, mac: Mac, ip: Ip, network: Network) -> None:
-        """Ask for a device at that address, soon, and not if it was asked for within the hour."""
+        """Ask for a device that came to that address, soon, and not if it was asked for within the hour."""
         now = monotonic()
         key = mac, ip
         if now < self._next_round.get(key, now):
@@ -116,16 +131,19 @@ class Names:
 
     def answered(self, answer: Answer) -> None:
         """Take what may be an answer from the LAN. What `named` raises comes out."""
-        named = self._questions.name_in(answer)
-        if named is not None:
-            self._house.named(*named, answer.sender.at)
+        found = self._questions.name_in(answer)
+        if found is not None:
+            mac, name, source, network = found
+            self._house.named(mac, name, source, answer.sender.at, network, answer.sender.ip)
 
     async def run(self) -> None:
         """Ask, until cancelled. What `named` raises ends this."""
         try:
             async with asyncio.TaskGroup() as askers:
                 for _ in range(AT_ONCE):
-                    askers.create_task(self._ask_dns())
+                    askers.create_task(self._ask_dns(self._for_dns, QUICK))
+                for _ in range(AGAIN_AT_ONCE):
+                    askers.create_task(self._ask_dns(self._for_dns_again, PATIENT))
                 askers.create_task(self._ask_mdns())
                 askers.create_task(self._ask_nbns())
         finally:
@@ -136,44 +154,53 @@ class Names:
         network = self._house.networks.get(wanted.network)
         return network if network is not None and network.state in (NetworkState.UP, NetworkState.SILENT) else None
 
-    async def _ask_dns(self) -> None:
+    async def _ask_dns(self, queue: NameQueue, effort: Effort) -> None:
         while True:
-            for (wanted,) in await self._for_dns.get():
-                if "dns" in self._house.lacks(wanted.mac) and self._network(wanted):
-                    await self._ask_a_server(wanted)
+            for (wanted,) in await queue.get():
+                if "dns" not in self._house.lacks(wanted.mac) or not self._network(wanted):
+                    continue
+                ip = self._house.name_at(wanted.mac, wanted.network, by_dns=True)
+                if ip is None:
+                    wait = ONCE_MORE if wanted.is_first else APART
+                    self._wait(self._for_dns, monotonic() + wait, wanted._replace(is_first=False))
+                elif not self._house.may_ask(wanted.network, False):  # a scan has it all just now
+                    self._wait(queue, monotonic() + NO_ROOM, wanted)
+                    await asyncio.sleep(DNS_APART)
+                else:
+                    await self._ask_a_server(wanted, ip, effort)
+                    await asyncio.sleep(DNS_APART)
 
-    async def _ask_a_server(self, wanted: Wanted) -> None:
-        if not self._house.may_ask(wanted.network, False):  # a scan has it all just now
-            self._wait(self._for_dns, monotonic() + NO_ROOM, wanted)
-            await asyncio.sleep(DNS_APART)
-            return
+    async def _ask_a_server(self, wanted: Wanted, ip: Ip, effort: Effort) -> None:
         try:
-            name = await self._resolver.name_of(wanted.ip)
+            name = await self._resolver.name_of(ip, effort)
         except Unanswered as why:
-            self._failures += 1
-            if self._failures == FAILURES:
-                log.info("no name server answers (%s): going on without", why)
-            self._wait(self._for_dns, monotonic() + REST, wanted)
-            await asyncio.sleep(REST if self._failures >= FAILURES else DNS_APART)
+            self._failed(why)
+            wait = min(2 * wanted.waited or AGAIN, AGAIN_AT_LEAST)
+            self._wait(self._for_dns_again, monotonic() + wait, wanted._replace(waited=wait))
             return
         self._failures = 0
         if name:
-            self._house.named(wanted.mac, name, "dns", monotonic())
+            self._house.named(wanted.mac, name, "dns", monotonic(), wanted.network, ip)
         wait = ONCE_MORE if wanted.is_first and not name else APART
-        self._wait(self._for_dns, monotonic() + wait, wanted._replace(is_first=False))
-        await asyncio.sleep(DNS_APART)
+        self._wait(self._for_dns, monotonic() + wait, wanted._replace(is_first=False, waited=0.0))
+
+    def _failed(self, why: Unanswered) -> None:
+        self._failures += 1
+        if self._failures >= FAILURES and monotonic() - self._reported_at >= REPORTED_APART:
+            self._reported_at = monotonic()
+            log.info("no name server answers for some addresses (%s): asking on, less often", why)
 
     async def _ask_mdns(self) -> None:
         while True:
             asked = False
             for together in await self._for_mdns.get(max(TOGETHER.values())):
-                fitting: list[Wanted] = []
+                fitting: list[tuple[Wanted, Ip]] = []
                 for wanted in together:
-                    length = len(wanted.ip)
-                    if "mdns" not in self._house.lacks(wanted.mac):
+                    ip = self._house.name_at(wanted.mac, wanted.network, by_dns=False)
+                    if ip is None or "mdns" not in self._house.lacks(wanted.mac):
                         self._then_nbns(wanted, 0.0)
-                    elif len(fitting) < TOGETHER[length] and all(len(other.ip) == length for other in fitting):
-                        fitting.append(wanted)
+                    elif len(fitting) < TOGETHER[len(ip)] and all(len(other) == len(ip) for _, other in fitting):
+                        fitting.append((wanted, ip))
                     else:
                         self._wait(self._for_mdns, monotonic(), wanted)
                 if fitting:
@@ -182,26 +209,23 @@ class Names:
             if asked:
                 await asyncio.sleep(MDNS_APART)
 
-    def _ask_together(self, together: list[Wanted]) -> None:
-        network = self._network(together[0])
+    def _ask_together(self, together: list[tuple[Wanted, Ip]]) -> None:
+        network = self._network(together[0][0])
         if network is None:
             return
         if not self._house.may_ask(network.id, True):
-            for wanted in together:
+            for wanted, _ in together:
                 self._wait(self._for_mdns, monotonic() + NO_ROOM, wanted)
             return
         try:
-            self._questions.by_mdns(network, [(wanted.mac, wanted.ip) for wanted in together])
+            self._questions.by_mdns(network, [(wanted.mac, ip) for wanted, ip in together])
         except OSError as refused:
             log.debug("cannot ask for names on %s: %s", network.id, refused)
-        for wanted in together:
+        for wanted, _ in together:
             self._then_nbns(wanted, WAIT)
 
     def _then_nbns(self, wanted: Wanted, wait: float) -> None:
-        if len(wanted.ip) == 4:
-            self._wait(self._for_nbns, monotonic() + wait, wanted)
-        else:
-            self._once_more(wanted)
+        self._wait(self._for_nbns, monotonic() + wait, wanted)
 
     async def _ask_nbns(self) -> None:
         while True:
@@ -210,13 +234,14 @@ class Names:
                 network = self._network(wanted)
                 if network is None:
                     continue
-                if "nbns" in self._house.lacks(wanted.mac):
+                ip = self._house.name_at(wanted.mac, network.id, by_dns=False)
+                if ip is not None and len(ip) == 4 and "nbns" in self._house.lacks(wanted.mac):
                     asked = True
                     if not self._house.may_ask(network.id, False):
                         self._wait(self._for_nbns, monotonic() + NO_ROOM, wanted)
                         continue
                     try:
-                        self._questions.by_nbns(network, wanted.mac, wanted.ip)
+                        self._questions.by_nbns(network, wanted.mac, ip)
                     except OSError as refused:
                         log.debug("cannot ask for names on %s: %s", network.id, refused)
                 self._once_more(wanted)

@@ -13,14 +13,14 @@ import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 from itertools import chain
 from socket import AF_INET6, inet_aton, inet_pton
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from netscand.core.model import Ip, Mac
 from netscand.lan import lightly, turns
-from netscand.lan.networks import DefaultRoute, Holding, Kernel, Link, LinkLocal
+from netscand.lan.networks import DefaultRoute, Holding, Holding6, Kernel, Link
 from netscand.lan.turns import Work
 
 NETLINK_ROUTE = 0
@@ -41,7 +41,7 @@ NLA_TYPE_MASK = 0x3FFF
 IFA_F_SECONDARY = 0x01
 IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x08, 0x40
 RT_TABLE_MAIN = 254
-RT_SCOPE_LINK = 253
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
 RTN_UNICAST = 1
 
 ANSWER_WITHIN = 2.0
@@ -61,7 +61,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 
 _RECEIVE = 256 * 1024
 
-Value = TypeVar("Value", Link, Holding, LinkLocal, DefaultRoute)
+Value = TypeVar("Value", Link, Holding, Holding6, DefaultRoute)
 Known = dict[bytes, tuple[Value, ...]]
 """What each message of the last dump meant."""
 
@@ -104,7 +104,7 @@ class Netlink:
         self._sequence = 0
         self._links: Known[Link] = {}
         self._holdings: Known[Holding] = {}
-        self._link_locals: Known[LinkLocal] = {}
+        self._holdings6: Known[Holding6] = {}
         self._routes: Known[DefaultRoute] = {}
         self._routes_changed = True
         with ExitStack() as undo, _told("cannot follow the interfaces"):
@@ -141,7 +141,7 @@ class Netlink:
         with _told("cannot read the interfaces"):
             links = yield from self._dump(_LINKS, self._links)
             holdings = yield from self._dump(_HOLDINGS, self._holdings)
-            self._link_locals = yield from self._dump(_LINK_LOCALS, self._link_locals)
+            self._holdings6 = yield from self._dump(_HOLDINGS6, self._holdings6)
             # They are gone through only where a default one may be another. One that goes with its link or address
             # goes without a word.
             if self._routes_changed or links.keys() != self._links.keys() or holdings.keys() != self._holdings.keys():
@@ -152,7 +152,7 @@ class Netlink:
             tuple(chain.from_iterable(links.values())),
             tuple(chain.from_iterable(holdings.values())),
             tuple(chain.from_iterable(self._routes.values())),
-            tuple(chain.from_iterable(self._link_locals.values())),
+            tuple(chain.from_iterable(self._holdings6.values())),
         )
 
     def _dump(self, table: _Table[Value], known: Known[Value]) -> Work[Known[Value]]:
@@ -283,12 +283,16 @@ def _holding(message: Message) -> tuple[Holding, ...]:
     return (Holding(message["index"], Ip(inet_aton(own)), cidr, own != prefix, secondary),)
 
 
-def _link_local(message: Message) -> tuple[LinkLocal, ...]:
+def _holding6(message: Message) -> tuple[Holding6, ...]:
     """An address that may be used: one that is still being probed for may not."""
-    address = message.get_attr("IFA_ADDRESS")
-    if not address or message["scope"] != RT_SCOPE_LINK or message["flags"] & (IFA_F_TENTATIVE | IFA_F_DADFAILED):
+    address, scope = message.get_attr("IFA_ADDRESS"), message["scope"]
+    own = message.get_attr("IFA_LOCAL") or address
+    if not address or scope not in (RT_SCOPE_UNIVERSE, RT_SCOPE_LINK):
         return ()
-    return (LinkLocal(message["index"], Ip(inet_pton(AF_INET6, address))),)
+    if message["flags"] & (IFA_F_TENTATIVE | IFA_F_DADFAILED):
+        return ()
+    cidr = IPv6Network((address, message["prefixlen"]), strict=False)
+    return (Holding6(message["index"], Ip(inet_pton(AF_INET6, own)), cidr),)
 
 
 def _default_routes(message: Message) -> tuple[DefaultRoute, ...]:
@@ -316,12 +320,12 @@ _HOLDINGS = _Table(
     {IFA_ADDRESS: {}, IFA_LOCAL: {}},
     _holding,
 )
-_LINK_LOCALS = _Table(
+_HOLDINGS6 = _Table(
     RTM_GETADDR,
     bytes([socket.AF_INET6]).ljust(8, b"\0"),  # ifaddrmsg
     8,
-    {IFA_ADDRESS: {}},
-    _link_local,
+    {IFA_ADDRESS: {}, IFA_LOCAL: {}},
+    _holding6,
 )
 _ROUTES = _Table(
     RTM_GETROUTE,

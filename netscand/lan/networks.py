@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from ipaddress import IPv4Network, collapse_addresses
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from netscand.config import NetworkRule, Scan
 from netscand.core.model import Ip, Mac, Network, NetworkState
@@ -72,11 +72,12 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
-class LinkLocal:
-    """A link-local IPv6 address of this host."""
+class Holding6:
+    """An IPv6 address of this host."""
 
     index: int
     own: Ip
+    cidr: IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Kernel:
     links: tuple[Link, ...] = ()
     holdings: tuple[Holding, ...] = ()
     routes: tuple[DefaultRoute, ...] = ()
-    link_locals: tuple[LinkLocal, ...] = ()
+    holdings6: tuple[Holding6, ...] = ()
 
 
 def decide(kernel: Kernel, scan: Scan, rules: Sequence[NetworkRule]) -> tuple[Network, ...]:
@@ -127,6 +128,7 @@ def _network(
     state, why = NetworkState.EXCLUDED, why_not
     if not why_not:
         state, why = _state(link, f"{_named(link, scan, rule)}, address {_text(holding.own)}{_without(spared)}")
+    holdings6 = [held for held in kernel.holdings6 if held.index == link.index]
     gateways = sorted(
         (route.metric, route.gateway)
         for route in kernel.routes
@@ -146,7 +148,8 @@ def _network(
         rate=rule.rate if rule else None,
         background_rate=rule.background_rate if rule else None,
         patience=rule.patience if rule else None,
-        own6=min((held.own for held in kernel.link_locals if held.index == link.index), default=None),
+        own6=min((held.own for held in holdings6 if held.cidr.is_link_local), default=None),
+        prefixes6=tuple(sorted({held.cidr for held in holdings6 if not held.cidr.is_link_local})),
         spared=spared,
     )
 

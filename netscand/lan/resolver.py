@@ -7,6 +7,7 @@ import asyncio
 import secrets
 import socket
 from pathlib import Path
+from typing import NamedTuple
 
 from netscand.core.model import Ip
 from netscand.lan import turns
@@ -18,10 +19,6 @@ MOST_SERVERS = 3
 """As many as the C library reads."""
 
 PORT = 53
-WAIT = 2.0
-"""Seconds that a server has."""
-
-TRIES = 2
 MOST_ANSWERS = 16
 """Datagrams taken for one question. Who sends another server's address and guesses the number of the question has that
 many tries, of 65,536, if it knows the port that is asked from."""
@@ -31,6 +28,15 @@ LOOKED_AT = 8
 
 RECURSION_DESIRED = 0x0100
 NO_ERROR, NO_SUCH_NAME = 0, 3
+
+
+class Effort(NamedTuple):
+    """How hard a question is tried."""
+
+    wait: float
+    """Seconds that a server has."""
+    tries: int
+    """Questions to each server."""
 
 
 class Unanswered(Exception):
@@ -46,15 +52,15 @@ class Resolver:
         self._stamp: tuple[int, int] | None = None
         self._servers: tuple[str, ...] = ()
 
-    async def name_of(self, ip: Ip) -> str | None:
+    async def name_of(self, ip: Ip, effort: Effort) -> str | None:
         """The name, cleaned; None where nobody knows one. Raises Unanswered where nobody is there to know."""
         asked = reverse(ip)
         question = dns.questions(secrets.randbits(16), [asked], dns.PTR, flags=RECURSION_DESIRED)
         why = f"no server in {self._path}"
         refused = False
-        for server in self.servers() * TRIES:
+        for server in self.servers() * effort.tries:
             try:
-                answer = await _ask(server, self._port, question)
+                answer = await _ask(server, self._port, question, effort.wait)
             except (OSError, TimeoutError) as wrong:
                 why = f"{server}: {str(wrong) or 'no answer'}"
                 continue
@@ -106,14 +112,14 @@ def pointed_to(message: dns.Message, asked: tuple[bytes, ...]) -> str | None:
     return None
 
 
-async def _ask(server: str, port: int, question: bytes) -> dns.Message | None:
+async def _ask(server: str, port: int, question: bytes, wait: float) -> dns.Message | None:
     """The answer of one server; None where it has none to give. Raises OSError, TimeoutError."""
     family, address = _where(server, port)
     # A socket for each question: an answer has to guess its port as well as the message's number.
     with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as asking:
         asking.connect(address)
         await asyncio.get_running_loop().sock_sendall(asking, question)
-        async with asyncio.timeout(WAIT):
+        async with asyncio.timeout(wait):
             for _ in range(MOST_ANSWERS):
                 raw = await turns.receive(asking, 4096)
                 if raw[:2] != question[:2] or raw[12 : len(question)].lower() != question[12:]:

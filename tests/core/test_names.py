@@ -15,7 +15,7 @@ from netscand.lan import asking, name_queue, names, resolver
 from netscand.lan.heard import dns
 from netscand.lan.name_queue import MOST_STRANGERS, NameQueue, Wanted
 from netscand.lan.names import Names
-from netscand.lan.resolver import Resolver, pointed_to, reverse
+from netscand.lan.resolver import Effort, Resolver, pointed_to, reverse
 from tests.core.virtual import VirtualLoop, run
 from tests.core.world import World, ip, mac, network
 
@@ -36,7 +36,7 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualLoop]:
 class Nobody(Resolver):
     """A name server that knows nobody."""
 
-    async def name_of(self, ip: Ip) -> str | None:
+    async def name_of(self, ip: Ip, effort: Effort) -> str | None:
         await asyncio.sleep(0.01)
         return None
 
@@ -50,10 +50,12 @@ class Lan:
         """When, on which network, from which port's protocol."""
         self.asked: dict[tuple[int, Ip], float] = {}
         self.urgency: dict[Mac, int] = {}
+        self.places: dict[tuple[Mac, str], Ip] = {}
         self.room = True
         self.lacking: tuple[str, ...] = ("mdns", "dns", "nbns")
         self.networks = {each.id: each for each in (NET, FAR)}
         self.refused: list[str] = []
+        self.found: list[tuple[Mac, str, str, str, Ip]] = []
         self.names = Names(
             self, lambda mac: self.urgency.get(mac, STRANGER), self.say, Nobody(), self.refused.append
         )  # fmt: skip
@@ -64,10 +66,20 @@ class Lan:
     def may_ask(self, network: str, to_all: bool) -> bool:
         return self.room
 
-    def named(self, mac: Mac, name: str, source: str, at: float) -> None:
-        """Nobody is."""
+    def want(self, mac: Mac, ip: Ip, network: Network) -> None:
+        """Let a device come to an address."""
+        self.places[mac, network.id] = ip
+        self.names.want(mac, ip, network)
+
+    def name_at(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
+        return self.places.get((mac, network))
+
+    def named(self, mac: Mac, name: str, source: str, at: float, network: str, ip: Ip) -> None:
+        self.found.append((mac, name, source, network, ip))
 
     def say(self, network: Network, frame: bytes) -> None:
+        if frame[12:14] == b"\x86\xdd":
+            return
         port = int.from_bytes(frame[36:38])
         self.frames.append((self.loop.time(), network.id, port))
         if port == 137:
@@ -110,11 +122,11 @@ def test_a_flood_of_newcomers_keeps_no_real_one_waiting_for_its_name(loop: Virtu
             for number in range(4):
                 who, where = made_up(4 * second + number)
                 lan.urgency[who] = ANSWERED if answering else STRANGER
-                lan.names.want(who, where, NET)
+                lan.want(who, where, NET)
             if second and not second % 300:
                 address = ip(f"10.0.1.{second // 300}")
                 came[address] = loop.time()
-                lan.names.want(mac(second), address, NET)
+                lan.want(mac(second), address, NET)
             if second % 300 == 20:
                 lan.urgency[mac(second - 20)] = ANSWERED  # the scan found it
             yield 1.0
@@ -134,7 +146,7 @@ def test_those_that_a_user_described_come_first_then_those_that_answered(loop: V
         for number in range(300):
             who, where = made_up(number)
             lan.urgency[who] = {100: DESCRIBED, 200: ANSWERED}.get(number, STRANGER)
-            lan.names.want(who, where, NET)
+            lan.want(who, where, NET)
         yield 0
 
     run(loop, lan.run(crowd, 120))
@@ -150,8 +162,8 @@ def test_one_frame_a_second_asks_for_several_and_each_network_has_its_own(loop: 
         for number in range(80):
             who, where = made_up(number)
             lan.urgency[who] = ANSWERED
-            lan.names.want(who, where, NET)
-        lan.names.want(mac(1), ip("10.9.0.9"), FAR)
+            lan.want(who, where, NET)
+        lan.want(mac(1), ip("10.9.0.9"), FAR)
         lan.urgency[mac(1)] = ANSWERED
         yield 0
 
@@ -170,7 +182,7 @@ def test_one_without_a_name_is_asked_for_once_more_and_then_left_alone(loop: Vir
     lan = Lan(loop)
 
     def one() -> Iterator[float]:
-        lan.names.want(mac(1), ip("10.0.0.9"), NET)
+        lan.want(mac(1), ip("10.0.0.9"), NET)
         yield 0
 
     run(loop, lan.run(one, 3000))
@@ -181,7 +193,7 @@ def test_one_that_is_named_in_between_is_not_asked_in_the_next_way(loop: Virtual
     lan = Lan(loop)
 
     def one() -> Iterator[float]:
-        lan.names.want(mac(1), ip("10.0.0.9"), NET)
+        lan.want(mac(1), ip("10.0.0.9"), NET)
         yield names.SETTLE + asking.WAIT / 2
         lan.lacking = ()
 
@@ -194,7 +206,7 @@ def test_what_there_is_no_room_for_waits(loop: VirtualLoop) -> None:
     lan.room = False
 
     def one() -> Iterator[float]:
-        lan.names.want(mac(1), ip("10.0.0.9"), NET)
+        lan.want(mac(1), ip("10.0.0.9"), NET)
         yield 100
         assert not lan.frames
         lan.room = True
@@ -210,8 +222,8 @@ def test_questions_come_from_the_address_that_we_have_now(loop: VirtualLoop) -> 
     lan.names._questions._say = lambda network, frame: sent.append(frame)
 
     def script() -> Iterator[float]:
-        lan.names.want(mac(1), ip("10.0.0.9"), NET)
-        lan.names.want(mac(2), ip("10.9.0.9"), FAR)
+        lan.want(mac(1), ip("10.0.0.9"), NET)
+        lan.want(mac(2), ip("10.9.0.9"), FAR)
         lan.networks = {NET.id: replace(NET, own=ip("10.0.0.77")), FAR.id: replace(FAR, state=NetworkState.DOWN)}
         yield 20
         lan.networks = {FAR.id: FAR}
@@ -228,9 +240,9 @@ def test_who_loses_its_place_in_a_queue_is_counted(loop: VirtualLoop) -> None:
 
     def crowd() -> Iterator[float]:
         for number in range(MOST_STRANGERS):
-            lan.names.want(*made_up(number), NET)
+            lan.want(*made_up(number), NET)
         assert not lan.refused
-        lan.names.want(*made_up(MOST_STRANGERS), NET)
+        lan.want(*made_up(MOST_STRANGERS), NET)
         assert set(lan.refused) == {NET.id}
         yield 0
 
@@ -247,7 +259,7 @@ def test_thousands_that_lack_no_name_hold_nobody_up(loop: VirtualLoop) -> None:
         nonlocal turns
         for number in range(2000):
             lan.urgency[made_up(number)[0]] = ANSWERED
-            lan.names.want(*made_up(number), NET)
+            lan.want(*made_up(number), NET)
         yield names.SETTLE
         while any(len(queue) for queue in (lan.names._for_mdns, lan.names._for_dns, lan.names._for_nbns)):
             turns += 1
@@ -274,7 +286,7 @@ def test_a_queue_is_bounded_and_says_who_had_to_go(loop: VirtualLoop, monkeypatc
     assert gone == [None, None, wanted(0), wanted(1)]
     urgent |= {made_up(number)[0] for number in range(10, 20)}
     for is_first in (False, True):
-        put = [wanted(number, is_first=is_first) for number in range(10, 15)]
+        put = [wanted(number + 5 * is_first, is_first=is_first) for number in range(10, 15)]
         assert [queue.put(0.0, each) for each in put] == [None] * 4 + [put[4]]
     assert len(queue) == 10
     queue.put(0.0, wanted(1, FAR))
@@ -282,6 +294,31 @@ def test_a_queue_is_bounded_and_says_who_had_to_go(loop: VirtualLoop, monkeypatc
     (firsts, of_another) = run(loop, queue.get(4))
     assert [each.is_first for each in firsts] == [True] * 4
     assert of_another == [wanted(1, FAR)]
+
+
+@pytest.mark.parametrize("due", [(1010.0, 1100.0), (1100.0, 1010.0)])
+@pytest.mark.parametrize("urgency", [ANSWERED, STRANGER])
+def test_a_device_has_one_place_the_earlier_one(loop: VirtualLoop, due: tuple[float, float], urgency: int) -> None:
+    queue = NameQueue(lambda mac: urgency)
+    for each in due:
+        queue.put(each, wanted(1))
+    queue.put(1200.0, wanted(2))
+    assert len(queue) == 2
+
+    async def take() -> list[tuple[float, Mac]]:
+        return [(round(loop.time()), one.mac) for _ in range(2) for (one,) in await queue.get()]
+
+    assert run(loop, take()) == [(1010, made_up(1)[0]), (1200, made_up(2)[0])]
+
+
+def test_a_full_queue_has_room_again_when_places_became_void(
+    loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(name_queue, "MOST_WAITING", 4)
+    queue = NameQueue(lambda mac: ANSWERED)
+    for number in range(4):
+        assert queue.put(2000.0 - number, wanted(1)) is None
+    assert [queue.put(1500.0, wanted(number)) for number in range(2, 6)] == [None] * 3 + [wanted(5)]
 
 
 def test_a_stranger_that_answered_meanwhile_is_no_stranger(loop: VirtualLoop) -> None:

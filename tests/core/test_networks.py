@@ -1,7 +1,7 @@
 """Which networks are scanned, and why: DESIGN, "Which networks", case by case."""
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_address
 
 import pytest
 from hypothesis import given
@@ -18,6 +18,7 @@ from netscand.lan.networks import (
     IFF_UP,
     DefaultRoute,
     Holding,
+    Holding6,
     Kernel,
     Link,
     decide,
@@ -285,6 +286,21 @@ def test_of_two_rules_the_one_that_names_the_interface_wins() -> None:
     )
     assert one(rules=rules).interval == 7
     assert one(link("wlan0"), rules=rules).interval == 5
+
+
+# ---- IPv6 ------------------------------------------------------------------------------------------------------------
+
+
+def test_our_ipv6_prefixes_are_those_of_our_addresses_there_but_for_link_local_ones() -> None:
+    held = [IPv6Interface(text) for text in ("2001:db8::2/64", "fd77::2/64", "2001:db8::3/64", "fe80::2/64")]
+    here = [Holding6(2, Ip(each.ip.packed), each.network) for each in held]
+    elsewhere = Holding6(3, Ip(held[0].ip.packed), IPv6Interface("2001:db8:9::2/64").network)
+    (found,) = decide(Kernel((link(),), (holding(),), holdings6=(*here, elsewhere)), Scan(), ())
+    assert found.own6 == held[3].ip.packed
+    assert list(map(str, found.prefixes6)) == ["2001:db8::/64", "fd77::/64"]
+    inside = ["192.168.1.9", "2001:db8::9", "fd77::ffff"]
+    outside = ["192.168.2.9", "2001:db8:0:1::9", "2001:db8:9::9", "fe80::9"]
+    assert [found.is_ours(Ip(ip_address(text).packed)) for text in inside + outside] == [True] * 3 + [False] * 4
 
 
 # ---- whatever the kernel says -------------------------------------------------------------------------------------

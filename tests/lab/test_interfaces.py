@@ -269,7 +269,7 @@ def test_a_gateway_that_comes_changes_or_goes_silently_is_told(space: Space) -> 
     follow(space, script)
 
 
-def test_our_link_local_address_is_told_once_it_may_be_used_and_when_it_goes(space: Space) -> None:
+def test_our_ipv6_addresses_are_told_once_they_may_be_used_and_when_they_go(space: Space) -> None:
     """Not while it is still probed for: whoever answered us then would answer nobody."""
 
     async def script(made: Interfaces, told: Told) -> None:
@@ -279,6 +279,8 @@ def test_our_link_local_address_is_told_once_it_may_be_used_and_when_it_goes(spa
         await until(lambda: told[-1][NETWORK].own6)
         assert told[-1][NETWORK].own6[:2] == b"\xfe\x80"  # type: ignore[index]
         space.ip("addr add fd77::2/64 dev eth0")
+        await until(lambda: told[-1][NETWORK].prefixes6)
+        assert [str(each) for each in told[-1][NETWORK].prefixes6] == ["fd77::/64"]
         space.sysctl("ipv6.conf.eth0.disable_ipv6", 1)
         await until(lambda: told[-1][NETWORK].own6 is None)
         space.sysctl("ipv6.conf.eth0.dad_transmits", 50)

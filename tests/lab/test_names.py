@@ -19,8 +19,8 @@ from netscand.core.model import Ip, Mac, Network
 from netscand.lan import asking, name_queue, names, resolver
 from netscand.lan.heard import dns
 from netscand.lan.interfaces import Interfaces
-from netscand.lan.names import Names
-from netscand.lan.resolver import Resolver, Unanswered, reverse
+from netscand.lan.names import PATIENT, Names
+from netscand.lan.resolver import Effort, Resolver, Unanswered, reverse
 from netscand.lan.wire import Wire
 from tests.lab.impostor import NAME, impostor
 from tests.lab.lan import Host, Lab
@@ -70,7 +70,7 @@ def test_a_name_server_is_asked_for_both_kinds_of_address(lab: Lab, tmp_path: Pa
 
     async def ask() -> list[str | None]:
         asked = Resolver(conf)
-        return [await asked.name_of(ip(text)) for text in ("10.77.0.9", "fd77::9", "10.77.0.10")]
+        return [await asked.name_of(ip(text), PATIENT) for text in ("10.77.0.9", "fd77::9", "10.77.0.10")]
 
     assert within(lab.watcher.space, ask) == ["janes-phone.lan", "janes-phone.lan", None]
 
@@ -121,10 +121,12 @@ def answered(question: bytes, *labels: bytes, rcode: int = 0, number: bytes | No
     return head + question[12:] + (record if labels else b"")
 
 
-def asked_of(server: Server, tmp_path: Path, servers: str = "nameserver 127.0.0.1\n") -> str | None:
+def asked_of(
+    server: Server, tmp_path: Path, servers: str = "nameserver 127.0.0.1\n", effort: Effort = PATIENT
+) -> str | None:
     conf = tmp_path / "resolv.conf"
     conf.write_text(servers)
-    return asyncio.run(Resolver(conf, server.port).name_of(ip("10.77.0.9")))
+    return asyncio.run(Resolver(conf, server.port).name_of(ip("10.77.0.9"), effort))
 
 
 def test_an_answer_to_another_question_is_no_answer(tmp_path: Path) -> None:
@@ -152,17 +154,14 @@ def test_a_question_costs_a_bounded_amount_of_work(tmp_path: Path, lies: int, na
         assert asked_of(server, tmp_path) == name
 
 
-def test_a_server_that_fails_has_no_answer_and_the_next_one_is_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_fails_has_no_answer_and_the_next_one_is_asked(tmp_path: Path) -> None:
     rcodes = iter([2, 5, 0])
     with serving(lambda question: [answered(question, b"third", rcode=next(rcodes))]) as server:
         assert asked_of(server, tmp_path, "nameserver 127.0.0.1\n" * 3) == "third"
     with serving(lambda question: [answered(question, rcode=5)]) as refusing:
         assert asked_of(refusing, tmp_path) is None
-    monkeypatch.setattr(resolver, "WAIT", 0.1)
     with serving(lambda question: []) as silent, pytest.raises(Unanswered, match="no answer"):
-        asked_of(silent, tmp_path)
+        asked_of(silent, tmp_path, effort=Effort(0.1, 2))
 
 
 @pytest.mark.parametrize(
@@ -186,13 +185,13 @@ def test_the_servers_are_those_that_the_file_has_now(tmp_path: Path) -> None:
     asked = Resolver(conf)
     assert asked.servers() == ()
     with pytest.raises(Unanswered, match="no server in"):
-        asyncio.run(asked.name_of(ip("10.77.0.9")))
+        asyncio.run(asked.name_of(ip("10.77.0.9"), PATIENT))
     conf.write_text("nameserver 127.0.0.1\nnameserver\nnameserver fe80::1%lo\n")
     assert asked.servers() == ("127.0.0.1", "fe80::1%lo")
     conf.write_text("nameserver nonsense\nnameserver ::1%nonsense\n")
     assert asked.servers() == ("nonsense", "::1%nonsense")
     with pytest.raises(Unanswered):
-        asyncio.run(asked.name_of(ip("10.77.0.9")))
+        asyncio.run(asked.name_of(ip("10.77.0.9"), PATIENT))
     conf.unlink()
     assert asked.servers() == ()
 
@@ -249,6 +248,7 @@ class Room:
         self.allowed: list[tuple[str, bool]] = []
         self.room = True
         self.networks: dict[str, Network] = {}
+        self.places: dict[tuple[Mac, str], Ip] = {}
         self._lacks = lacks
         self._space = space
         self._conf = conf
@@ -260,12 +260,16 @@ class Room:
         self.allowed.append((network, to_all))
         return self.room
 
-    def named(self, mac: Mac, name: str, source: str, at: float) -> None:
+    def name_at(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
+        return self.places.get((mac, network))
+
+    def named(self, mac: Mac, name: str, source: str, at: float, network: str, ip: Ip) -> None:
         self.found.append((mac, name, source))
 
     def run(self, seconds: float, *wants: tuple[Mac, Ip, Network], awaited: int = 0, asked: int = 0) -> Names:
         """Until so many names are told and so many questions were asked, and for some seconds more."""
         self.networks = {network.id: network for _, _, network in wants}
+        self.places = {(mac, network.id): ip for mac, ip, network in wants}
 
         async def work() -> Names:
             wire = Wire(lambda _: None, lambda answer: made.answered(answer))

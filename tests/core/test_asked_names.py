@@ -1,0 +1,291 @@
+"""Names that are asked for by an address: whose they are, and when strangers claim, leave or fill addresses."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv6Network, ip_address
+
+import pytest
+
+from netscand.core.budgets import DAY
+from netscand.core.claims import APART
+from netscand.core.model import EventKind, Evidence, Ip, Mac
+from netscand.engine import Engine, Numbers
+from netscand.lan import asking, name_queue, names
+from netscand.lan.names import AGAIN_AT_LEAST, PATIENT, QUICK
+from netscand.lan.names import APART as ROUND
+from netscand.lan.resolver import Effort, Resolver, Unanswered
+from tests.core.test_attacks import age, say, with_gateway
+from tests.core.test_engine import Cable, Tape
+from tests.core.test_names import ANSWERED, NET, Lan
+from tests.core.virtual import VirtualLoop, run
+from tests.core.world import World, ip, mac
+
+HOME = "10.0.0.0/24@eth0"
+PHONE, STRANGER = mac(3), mac(0x666)
+AT = ip("10.0.0.11")
+"""The phone's, in `with_gateway`."""
+
+
+def asked_at(world: World, who: Mac, *, by_dns: bool = True) -> Ip | None:
+    return world.inventory.name_at(who, HOME, world.now, by_dns=by_dns)
+
+
+def home() -> World:
+    """A LAN whose phone is known for days."""
+    world = with_gateway()
+    age(world)
+    world.run(1)
+    assert asked_at(world, PHONE) == AT
+    return world
+
+
+# ---- whose name it is -----------------------------------------------------------------------------------------------
+
+
+def test_who_claims_an_address_is_not_asked_for_there() -> None:
+    """A name server knows the phone there, and a stranger said once that it is there, too."""
+    world = home()
+    say(world, STRANGER, AT)
+    assert world.of(EventKind.ADDRESS_CONFLICT)
+    assert asked_at(world, STRANGER) is asked_at(world, STRANGER, by_dns=False) is None
+    say(world, PHONE, AT)
+    assert asked_at(world, PHONE) == AT, "it had the address before"
+    assert not world.inventory.names_it(STRANGER, HOME, AT, world.now, by_dns=True)
+    world.now += APART
+    say(world, STRANGER, AT)
+    assert asked_at(world, STRANGER) is None
+
+
+def test_who_takes_the_address_of_one_that_sleeps_does_not_get_its_name() -> None:
+    world = home()
+    del world.hosts[2, AT]
+    world.run(3600)
+    assert world.inventory.devices[PHONE].status == "offline"
+    say(world, STRANGER, AT)
+    assert world.of(EventKind.ADDRESS_MOVED)
+    world.hosts[2, AT] = STRANGER
+    world.run(APART + 60)
+    assert (asked_at(world, STRANGER), asked_at(world, STRANGER, by_dns=False)) == (None, AT)
+    world.now += DAY
+    say(world, STRANGER, AT)
+    assert asked_at(world, STRANGER) == AT, "it keeps the address"
+
+
+def test_a_newcomer_is_no_better_known_than_who_claims_its_address() -> None:
+    """Of two strangers at one address, nobody can say whose the name is."""
+    world = with_gateway()
+    for who in (STRANGER, mac(0x667), STRANGER):
+        say(world, who, "10.0.0.99")
+        world.now += 1
+    assert asked_at(world, STRANGER) is asked_at(world, mac(0x667)) is None
+
+
+def test_one_that_moved_is_asked_for_where_it_is_and_what_was_asked_there_is_void() -> None:
+    world = home()
+    say(world, PHONE, "10.0.0.90", Evidence.ARP_ANNOUNCEMENT, joining=True)
+    assert asked_at(world, PHONE) == ip("10.0.0.90")
+    say(world, STRANGER, AT)
+    assert not world.inventory.names_it(PHONE, HOME, AT, world.now, by_dns=True)
+    assert world.inventory.names_it(PHONE, HOME, ip("10.0.0.90"), world.now, by_dns=True)
+
+
+def test_two_that_had_one_address_before_a_restart_get_no_name_by_it() -> None:
+    """Which of them was first is not known any more."""
+    world = home()
+    say(world, STRANGER, AT)
+    after = with_gateway(alive=0)
+    known = [world.inventory.devices[each] for each in (PHONE, STRANGER)]
+    after.inventory.recall(known, {"eth0": 2}, after.now)
+    assert asked_at(after, PHONE) is asked_at(after, STRANGER) is None
+
+
+def test_the_disputes_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from netscand.core import names as core_names
+
+    monkeypatch.setattr(core_names, "MOST_DISPUTED", 3)
+    world = home()
+    disputes = world.inventory.said.disputes
+    for number in range(10):
+        disputes.add(HOME, Ip(bytes([10, 0, 0, number])), None, world.now)
+    assert len(disputes._known) == 3
+
+
+def test_a_name_server_is_asked_for_addresses_of_our_own_prefixes_alone() -> None:
+    """Whoever could choose the address would choose the name server that has to be asked."""
+    world = World([replace(NET, id=HOME, prefixes6=(IPv6Network("fd77::/64"),))])
+    for number, address in enumerate(("2001:db8:bad::1", "fd77::9", "fe80::9")):
+        say(world, mac(number), Ip(ip_address(address).packed))
+    assert [asked_at(world, mac(number)) for number in range(3)] == [None, Ip(ip_address("fd77::9").packed), None]
+    assert all(asked_at(world, mac(number), by_dns=False) for number in range(3)), "its answer names itself"
+    say(world, mac(0), "10.0.0.9")
+    assert asked_at(world, mac(0)) == ip("10.0.0.9")
+
+
+def test_an_answer_is_taken_only_for_who_has_the_address_now() -> None:
+    """As the daemon is wired."""
+    world = home()
+    engine = Engine(world.inventory, world.planner, Cable(), Numbers("x"), Tape(), lambda: world.now)
+    say(world, STRANGER, AT)
+    engine.named(STRANGER, "phone.lan", "dns", world.now, HOME, AT)
+    engine.named(STRANGER, "phone", "mdns", world.now, HOME, AT)
+    engine.named(mac(2), "other.lan", "dns", world.now, HOME, AT)
+    assert [world.inventory.devices[each].hostname for each in (STRANGER, mac(2))] == [None, None]
+    engine.named(mac(2), "other.lan", "dns", world.now, HOME, ip("10.0.0.10"))
+    assert world.inventory.devices[mac(2)].hostname == "other.lan"
+
+
+# ---- who is asked, and when -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualLoop]:
+    made = VirtualLoop()
+    for module in (names, name_queue, asking):
+        monkeypatch.setattr(module, "monotonic", made.time)
+    yield made
+    made.close()
+
+
+class Server(Resolver):
+    """A name server that answers for the addresses of real devices, and waits in vain for all others."""
+
+    def __init__(self, loop: VirtualLoop, dead: bool = False, slow: bool = False) -> None:
+        self.loop = loop
+        self.slow = slow
+        self.dead = dead
+        self.asked: list[tuple[float, Ip]] = []
+
+    async def name_of(self, ip: Ip, effort: Effort) -> str | None:
+        self.asked.append((self.loop.time(), ip))
+        if self.dead or ip[:3] != b"\x0a\x00\x01":
+            await asyncio.sleep(effort.wait * effort.tries)
+            raise Unanswered("no answer")
+        needed = 1.5 if self.slow else 0.01
+        await asyncio.sleep(min(needed, effort.wait * effort.tries))
+        if effort.wait < needed:
+            raise Unanswered("no answer")
+        return "slow.lan"
+
+
+def with_server(loop: VirtualLoop, **how: bool) -> tuple[Lan, Server]:
+    lan, server = Lan(loop), Server(loop, **how)
+    lan.names._resolver = server
+    lan.networks[NET.id] = replace(NET, own6=Ip(ip_address("fe80::2").packed))
+    return lan, server
+
+
+@pytest.mark.parametrize("count", [256, 1280])
+@pytest.mark.parametrize("length", [4, 16])
+def test_addresses_that_no_server_answers_for_delay_no_newcomer(loop: VirtualLoop, count: int, length: int) -> None:
+    """256 devices that answer us, with one address each or five; before, 1,500 s were not enough."""
+    lan, server = with_server(loop)
+    came: dict[Ip, float] = {}
+
+    def script() -> Iterator[float]:
+        for number in range(count):
+            who = mac(0x200000 + number % 256)
+            lan.urgency[who] = ANSWERED
+            lan.want(who, Ip(number.to_bytes(length)), NET)
+        yield 2.0
+        for number in range(5):
+            address = ip(f"10.0.1.{number + 1}")
+            lan.urgency[mac(number)] = ANSWERED
+            came[address] = loop.time()
+            lan.want(mac(number), address, NET)
+            yield 300.0
+
+    run(loop, lan.run(script, 1700))
+    first = {address: at for at, address in reversed(server.asked)}
+    by_dns = [first.get(address, 1e9) - at for address, at in came.items()]
+    by_mdns = [lan.asked.get((5353, address), 1e9) - at for address, at in came.items()]
+    print(max(by_dns), max(by_mdns))
+    assert len(came) == 5
+    assert max(by_dns) < 4
+    assert max(by_mdns) < 4
+    assert len([at for at, address in server.asked if at < 1000 + 100]) > 256, "the others are asked for, too"
+
+
+def test_a_device_is_asked_for_once_however_many_addresses_it_has(loop: VirtualLoop) -> None:
+    lan, server = with_server(loop)
+
+    def script() -> Iterator[float]:
+        for number in range(20):
+            lan.want(mac(1), Ip(number.to_bytes(16)), NET)
+        lan.want(mac(1), ip("10.0.1.9"), NET)
+        yield 0
+
+    run(loop, lan.run(script, 20))
+    assert [address for _, address in server.asked] == [ip("10.0.1.9")]
+    assert [port for _, _, port in lan.frames] == [5353, 137]
+
+
+def test_an_hour_later_it_is_asked_for_where_it_is_then(loop: VirtualLoop) -> None:
+    """And not at both addresses: the one that it left is another's, and so is the name."""
+    lan, server = with_server(loop)
+    lan.lacking = ("dns",)
+
+    def script() -> Iterator[float]:
+        lan.want(mac(1), ip("10.0.1.11"), NET)
+        yield ROUND / 2
+        lan.want(mac(1), ip("10.0.1.90"), NET)
+
+    run(loop, lan.run(script, 4 * ROUND))
+    assert {address for at, address in server.asked if at > 1000 + ROUND / 2} == {ip("10.0.1.90")}
+
+
+def test_one_that_cannot_be_asked_now_is_asked_later(loop: VirtualLoop) -> None:
+    """While its address is disputed."""
+    lan, server = with_server(loop)
+
+    def script() -> Iterator[float]:
+        lan.want(mac(1), ip("10.0.1.11"), NET)
+        del lan.places[mac(1), NET.id]
+        yield 20
+        assert not server.asked
+        assert not lan.frames
+        lan.places[mac(1), NET.id] = ip("10.0.1.11")
+
+    run(loop, lan.run(script, 60))
+    assert [address for _, address in server.asked] == [ip("10.0.1.11")]
+    assert [port for _, _, port in lan.frames] == [5353, 137]
+
+
+def test_a_dead_name_server_is_asked_less_and_less(loop: VirtualLoop, caplog: pytest.LogCaptureFixture) -> None:
+    """F17. Each device is asked for at least every 15 minutes, so that it gets its name when the server is back."""
+    caplog.set_level("INFO")
+    lan, server = with_server(loop, dead=True)
+
+    def script() -> Iterator[float]:
+        for number in range(60):
+            lan.urgency[mac(number)] = ANSWERED
+            lan.want(mac(number), ip(f"10.0.1.{number}"), NET)
+        yield 0
+
+    run(loop, lan.run(script, 3 * 3600))
+    hours = Counter(int(at - 1000) // 3600 for at, _ in server.asked)
+    print(hours)
+    assert max(hours.values()) <= 60 * 9
+    assert hours[2] <= 60 * (3600 / AGAIN_AT_LEAST)
+    last = {address: at for at, address in server.asked}
+    assert min(last.values()) > 1000 + 3 * 3600 - AGAIN_AT_LEAST - 60 * PATIENT.wait * PATIENT.tries
+    assert 1 <= caplog.text.count("no name server answers") <= 3
+
+
+def test_a_slow_name_server_is_asked_again_with_patience(loop: VirtualLoop) -> None:
+    """Not at first, for the next device waits meanwhile."""
+    lan, server = with_server(loop, slow=True)
+
+    def script() -> Iterator[float]:
+        lan.want(mac(1), ip("10.0.1.9"), NET)
+        yield 0
+
+    run(loop, lan.run(script, 1000))
+    assert lan.found == [(mac(1), "slow.lan", "dns", NET.id, ip("10.0.1.9"))]
+    assert len(server.asked) == 2
+
+
+def test_what_is_tried_at_first_is_short() -> None:
+    """Three servers, and all of AT_ONCE ask for what nobody answers: the next one still waits for seconds alone."""
+    assert 3 * QUICK.wait * QUICK.tries < 3
