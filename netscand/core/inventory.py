@@ -24,6 +24,7 @@ from netscand.core.model import (
     NetworkState,
     Observation,
     Status,
+    is_link_local,
 )
 from netscand.core.places import SCANNED, addresses_by_interface
 from netscand.core.presence import Presence, Rules
@@ -79,6 +80,8 @@ class Inventory(Watch):
     def name_at(self, mac: Mac, network: str, now: float, *, by_dns: bool) -> Ip | None:
         """Return the address at which a device may be asked for its name: IPv4 where it has any, then the latest.
 
+        By IPv6, a responder answers us from its link-local address, whatever it was asked about.
+
         A name server is asked for addresses of this host's own prefixes alone: whoever could choose another one would
         choose the server that the question ends at.
         """
@@ -93,7 +96,7 @@ class Inventory(Watch):
             and (where.is_ours(each.ip) or not by_dns)
             and self.names_it(mac, network, each.ip, now, by_dns=by_dns)
         )
-        best = max(held, key=lambda each: (len(each.ip) == 4, each.last_seen), default=None)
+        best = max(held, key=lambda each: (len(each.ip) == 4, is_link_local(each.ip), each.last_seen), default=None)
         return best.ip if best else None
 
     def names_it(self, mac: Mac, network: str, ip: Ip, now: float, *, by_dns: bool) -> bool:

@@ -316,6 +316,11 @@ class Load(NamedTuple):
     """Frames heard, but too many to be looked at."""
 
 
+def is_link_local(ip: Ip) -> bool:
+    """Whether this IPv6 address is of fe80::/10, which no router passes on."""
+    return len(ip) == 16 and ip[0] == 0xFE and ip[1] & 0xC0 == 0x80
+
+
 class BadTarget(ValueError):
     """A target that is not within a scanned network; the text says which and what would do."""
 

@@ -18,10 +18,9 @@ from math import inf
 from time import monotonic
 from typing import Protocol
 
-from netscand.core.model import Ip, Mac, Network, NetworkState
+from netscand.core.model import Ip, Mac, Network, NetworkState, is_link_local
 from netscand.lan.asking import TOGETHER, WAIT, Questions
 from netscand.lan.heard.frames import Answer
-from netscand.lan.heard.hosts import is_link_local
 from netscand.lan.name_queue import NameQueue, Wanted
 from netscand.lan.resolver import Effort, Resolver, Unanswered
 

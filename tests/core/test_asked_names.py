@@ -123,6 +123,15 @@ def test_a_name_server_is_asked_for_addresses_of_our_own_prefixes_alone() -> Non
     assert asked_at(world, mac(0)) == ip("10.0.0.9")
 
 
+def test_by_mdns_the_link_local_address_is_asked_which_the_answer_comes_from() -> None:
+    world = World([replace(NET, id=HOME, prefixes6=(IPv6Network("fd77::/64"),))])
+    for address in ("fe80::9", "fd77::9"):
+        world.now += 1
+        say(world, mac(9), Ip(ip_address(address).packed))
+    assert asked_at(world, mac(9)) == Ip(ip_address("fd77::9").packed)
+    assert asked_at(world, mac(9), by_dns=False) == Ip(ip_address("fe80::9").packed)
+
+
 def test_an_answer_is_taken_only_for_who_has_the_address_now() -> None:
     """As the daemon is wired."""
     world = home()

@@ -30,11 +30,6 @@ def is_host(ip: Ip) -> bool:
     return ip[0] != 0xFF and ip not in (NO_IP6, LOOPBACK6)
 
 
-def is_link_local(ip: Ip) -> bool:
-    """Whether this IPv6 address is of fe80::/10, which no router passes on."""
-    return len(ip) == 16 and ip[0] == 0xFE and ip[1] & 0xC0 == 0x80
-
-
 def is_station(mac: Mac) -> bool:
     """Whether one station can have this MAC."""
     return not mac[0] & 1 and mac != NO_MAC

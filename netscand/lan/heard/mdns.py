@@ -2,10 +2,10 @@
 
 from itertools import islice
 
-from netscand.core.model import Evidence, Observation
+from netscand.core.model import Evidence, Observation, is_link_local
 from netscand.lan.clean import clean_name
 from netscand.lan.heard import dns
-from netscand.lan.heard.hosts import Sender, is_host, is_link_local
+from netscand.lan.heard.hosts import Sender, is_host
 
 PORT = 5353
 LOCAL = b"local"

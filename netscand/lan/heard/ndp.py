@@ -1,7 +1,7 @@
 """Neighbour discovery of IPv6 (RFC 4861), and who answers an echo that all nodes were asked for (RFC 4443)."""
 
-from netscand.core.model import Evidence, Ip, Mac, Observation
-from netscand.lan.heard.hosts import NO_IP6, Sender, is_host, is_link_local, is_station
+from netscand.core.model import Evidence, Ip, Mac, Observation, is_link_local
+from netscand.lan.heard.hosts import NO_IP6, Sender, is_host, is_station
 
 ECHO_REPLY = 129
 ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT = range(133, 138)
