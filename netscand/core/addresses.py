@@ -1,12 +1,12 @@
 """Who holds which address of which network, and what is odd about that."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf
 from typing import NamedTuple
 
 from netscand.core.budgets import ADDRESSES, Budgets
 from netscand.core.claims import APART, APART_UNCHANGED, Claims
-from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Network, Observation, Status
+from netscand.core.model import Address, Ask, Device, Event, EventKind, Evidence, Ip, Network, Observation, Status
 from netscand.core.proxies import MOST_ADDRESSES, Proxies
 from netscand.core.strangers import is_resident, may_change
 
@@ -22,6 +22,9 @@ STALE = 1800.0
 
 STALE_V6 = 86_400.0
 """The same for IPv6, where a host has several addresses, and says for hours nothing by some of them."""
+
+ASKED_FOR = 60.0
+"""Seconds after that in which a device is asked at an address where it answered before."""
 
 SPOKEN = {
     Evidence.ARP_REQUEST: "sent an ARP request",
@@ -203,20 +206,6 @@ class Addresses:
         # What others say of a device's address adds none to those it has: it would be asked there, and called gone.
         return () if proxied and device.addresses else self._add(device, ip, seen, network)
 
-    def where_to_ask(self, device: Device, network: Network, where: Address) -> Ip:
-        """The address for the next ask into a silence, where it would be asked at `where`.
-
-        Every second one goes to where it last answered us, in the same protocol: anybody may have said in its name
-        that it is elsewhere now, but to answer he has to hear what we ask.
-        """
-        held = (
-            each
-            for each in device.addresses
-            if each.network == network.id and len(each.ip) == len(where.ip) and not network.spares(each.ip)
-        )
-        best = max(held, key=lambda each: each.answered, default=where) if device.presence.asks % 2 else where
-        return best.ip if best.answered > -inf else where.ip
-
     def _add(self, device: Device, ip: Ip, seen: Observation, network: Network) -> tuple[Event, ...]:
         if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
             return ()  # an address of another LAN says nothing about this one
@@ -231,8 +220,11 @@ class Addresses:
         renamed = [held for held in device.addresses if held.ip == ip and held.network not in self.networks]
         for held in renamed:  # the same address, on a network that has another name or interface now
             self.drop(device, held)
-        if len(device.addresses) >= MOST_ADDRESSES:  # an IPv6 address goes before any of IPv4
-            self.drop(device, min(device.addresses, key=lambda held: (len(held.ip) == 4, held.last_seen)))
+        if len(device.addresses) >= MOST_ADDRESSES:  # where it never answered first, and IPv6 before IPv4
+            self.drop(
+                device,
+                min(device.addresses, key=lambda held: (held.answered > -inf, len(held.ip) == 4, held.last_seen)),
+            )
         device.addresses.append(Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at))
         odd = self._settle(device, seen, network, ip, dispute, before)
         if odd or renamed or is_first:
@@ -296,27 +288,37 @@ class Addresses:
         odd = self._event(kind, device, seen, network, previous=before, other=old, reason=dispute.reason)
         return (*left, odd)
 
-    def drop_stale(self, device: Device, now: float) -> tuple[Event, ...]:
-        """Drop the addresses that a device seems to have given up: not heard at for long, while it was at another."""
+    def drop_stale(
+        self, device: Device, now: float, can_ask: Callable[[Address], object]
+    ) -> tuple[list[Event], list[Address]]:
+        """Drop the addresses that a device seems to have given up: not heard at for long, while it was at another.
+
+        Return also those to be asked for a minute before they go: it answered us there, and anybody can bring about
+        that it is heard elsewhere.
+        """
         if device.is_proxy:
             self._proxies.look_again(device, now)
         if len(device.addresses) < 2 or device.is_self or device.is_proxy:
-            return ()
-        events = []
+            return [], []
+        events: list[Event] = []
+        to_ask: list[Address] = []
         for old in tuple(device.addresses):
             stale = STALE if len(old.ip) == 4 else STALE_V6
-            newer = (
-                held.last_seen - old.last_seen > stale and len(held.ip) == len(old.ip) and held.network == old.network
-                for held in device.addresses
+            same = (held for held in device.addresses if held.network == old.network and len(held.ip) == len(old.ip))
+            behind = max(held.last_seen for held in same) - old.last_seen
+            if behind <= stale:
+                continue
+            unproven = behind <= stale + ASKED_FOR or old.asked <= old.last_seen
+            if unproven and old.answered > -inf and can_ask(old):
+                to_ask.append(old)
+                continue
+            before = {"ip": device.ip, "addresses": tuple(device.addresses)}
+            self.drop(device, old)
+            reason = f"not heard there for {now - old.last_seen:.0f} s, but at another address"
+            events.append(
+                Event(EventKind.ADDRESS_REMOVED, now, old.network, device, old.ip, reason=reason, previous=before)
             )
-            if any(newer):
-                before = {"ip": device.ip, "addresses": tuple(device.addresses)}
-                self.drop(device, old)
-                reason = f"not heard there for {now - old.last_seen:.0f} s, but at another address"
-                events.append(
-                    Event(EventKind.ADDRESS_REMOVED, now, old.network, device, old.ip, reason=reason, previous=before)
-                )
-        return tuple(events)
+        return events, to_ask
 
     @staticmethod
     def _event(
@@ -346,6 +348,13 @@ def _entry(device: Device, network: Network, ip: Ip) -> Address | None:
 def has_answered(device: Device, network: str, ip: Ip) -> bool:
     """Return whether a device answered an ask of ours at an address that it holds, since the start."""
     return any(held.answered > -inf for held in device.addresses if held.ip == ip and held.network == network)
+
+
+def note_asked(device: Device, ask: Ask, now: float) -> None:
+    """Take that presence asked a device at an address."""
+    for held in device.addresses:
+        if held.ip == ask.ip and held.network == ask.network.id:
+            held.asked = now
 
 
 def _is_there(holder: Device, held: Address | None, now: float) -> bool:

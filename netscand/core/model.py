@@ -179,6 +179,8 @@ class Address:
     last_seen: float
     answered: float = -inf
     """When it last answered an ask of ours there: nobody can say that in its name without hearing what we ask."""
+    asked: float = -inf
+    """When presence last asked it there."""
 
 
 @dataclass(slots=True)
@@ -250,6 +252,8 @@ class Ask(NamedTuple):
     mac: Mac | None
     of: Mac | None = None
     """Whose presence asks; None: a scan does."""
+    beside: bool = False
+    """At a further address of that device: it proves nothing of its absence."""
 
 
 class ScanStarted(NamedTuple):

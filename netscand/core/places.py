@@ -16,6 +16,16 @@ V4_FIRST = 120.0
 """Seconds: a device that was heard so long after its IPv4 address was may have no IPv4 any more."""
 
 
+ANSWERED_WITHIN = 86_400.0
+"""Seconds for which an address where a device answered us is asked too before the device is called offline."""
+
+MOST_FURTHER = 4
+"""Addresses that are asked then, those known for longest: whatever others say in its name later adds none to these."""
+
+Place = tuple[Network, Address]
+"""Where to ask."""
+
+
 class Places:
     """All networks, and the scanned ones by interface."""
 
@@ -49,21 +59,50 @@ class Places:
                     return True
         return False
 
-    def where(self, device: Device) -> tuple[Network, Address] | None:
-        """Where a device would be asked: at its IPv4 address while that is heard, else where it was heard last."""
-        best: tuple[Network, Address] | None = None
+    def where(self, device: Device) -> Place | None:
+        """Where a device was heard last: at its IPv4 address while that is heard, else at any. Anybody can say that."""
+        best: Place | None = None
         rank = (False, -inf)
         for address in device.addresses:
-            network = self._networks.get(address.network)
-            if network is None or network.state not in SCANNED:
+            network = self.asks(address)
+            if network is None:
                 continue
-            is_v4 = len(address.ip) == 4
-            if (network.spared and network.spares(address.ip)) if is_v4 else network.own6 is None:
-                continue
-            candidate = is_v4 and device.last_seen - address.last_seen <= V4_FIRST, address.last_seen
+            candidate = len(address.ip) == 4 and device.last_seen - address.last_seen <= V4_FIRST, address.last_seen
             if best is None or candidate > rank:
                 best, rank = (network, address), candidate
         return best
+
+    def asks(self, address: Address) -> Network | None:
+        """Return the network on which an address can be asked now; None: it cannot."""
+        network = self._networks.get(address.network)
+        if network is None or network.state not in SCANNED:
+            return None
+        if (network.spared and network.spares(address.ip)) if len(address.ip) == 4 else network.own6 is None:
+            return None
+        return network
+
+    def answered(self, device: Device, on: str | None = None) -> Place | None:
+        """Where a device last answered us, of all networks and both protocols, or `on` one network; None: nowhere.
+
+        Nobody can say that in its name without hearing what we ask.
+        """
+        best = max(
+            (held for held in device.addresses if held.network == on or (on is None and self.asks(held))),
+            key=lambda held: held.answered,
+            default=None,
+        )
+        if best is None or best.answered == -inf:
+            return None
+        network = self.asks(best)
+        return None if network is None else (network, best)
+
+    def further(self, device: Device, now: float) -> list[Place]:
+        """Where a device answered us within a day, of all addresses of a device that has several."""
+        if len(device.addresses) < 2:
+            return []
+        held = [each for each in device.addresses if now - each.answered <= ANSWERED_WITHIN]
+        held = sorted(held, key=lambda each: each.first_seen)
+        return [(network, each) for each in held if (network := self.asks(each)) is not None][:MOST_FURTHER]
 
     def would_hear(self, device: Device) -> bool:
         """Whether the silence of a device that cannot be asked says anything: not while its interface is down."""

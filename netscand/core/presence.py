@@ -105,6 +105,17 @@ class Presence:
         """Probes and requests into this silence so far."""
         return self._unicast + self._broadcast
 
+    @property
+    def broadcast_only(self) -> bool:
+        """Whether it answers requests alone, by experience."""
+        return self._mute >= MUTE
+
+    def is_last(self, step: Step) -> bool:
+        """Whether an ask, sent as `step`, is one of the last before a verdict."""
+        if self._mute >= MUTE:
+            return self._broadcast >= REQUESTS_ONLY - 1
+        return step is Step.REQUEST or self._broadcast > 0
+
     # ---- what happened ------------------------------------------------------------------------------------------
 
     def heard(self, at: float, *, joined: bool = False) -> None:

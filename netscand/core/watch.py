@@ -10,14 +10,14 @@ from heapq import heappop, heappush
 from math import inf
 from random import Random
 
-from netscand.core.addresses import Addresses, has_answered
+from netscand.core.addresses import Addresses, has_answered, note_asked
 from netscand.core.budgets import ABSENCES, Budgets
 from netscand.core.candidates import ProbeCandidates
 from netscand.core.chores import Chores
 from netscand.core.doubt import Doubt, Verdict
 from netscand.core.model import Ask, Device, Event, EventKind, Mac, Network, NetworkState, Observation, Status
-from netscand.core.places import Places, is_on
-from netscand.core.presence import Step
+from netscand.core.places import Place, Places, is_on
+from netscand.core.presence import ANSWER_WAIT, Step
 from netscand.core.strangers import could_change, may_change
 from netscand.core.verdict import lose_sight, set_status, still_there
 
@@ -79,19 +79,47 @@ class Watch:
                 elif self._may_lose(device, now):
                     events.append(self._lose(device, now, f"silent for {silence:.0f} s, and no address to ask"))
             elif step is Step.OFFLINE:
-                events += self._judge(device, where[0], now)
+                events += self._judge(device, (self.place.answered(device) or where)[0], now)
             elif step is Step.NOTHING:
-                events += self.addresses.drop_stale(device, now)
+                events += self._drop_stale(device, now)
                 self._schedule(device)
             else:  # off the agenda until the planner has sent it, or found it no longer wanted
-                if step is Step.REQUEST:
-                    self._ask_the_others(device, where[0], now)
-                ip = self.addresses.where_to_ask(device, *where)
-                self._wish(Ask(where[0], ip, device.mac if step is Step.PROBE else None, device.mac))
+                self._ask(device, where, step, now)
         return tuple(events)
+
+    def _ask(self, device: Device, where: Place, step: Step, now: float) -> None:
+        """Ask into a silence where a device was heard last, and, beside each ask, where it last answered us.
+
+        Anybody may have said in its name that it is elsewhere, on another network or by IPv6. So with the last asks
+        it is asked wherever it answered within a day.
+        """
+        mac = device.mac if step is Step.PROBE else None
+        answered = self.place.answered(device) or where
+        if step is Step.REQUEST:
+            self._ask_the_others(device, answered[0], now)
+        self._wish(Ask(where[0], where[1].ip, mac, device.mac))
+        if answered[1] is not where[1]:
+            self._wish(Ask(answered[0], answered[1].ip, mac, device.mac, beside=True))
+        if device.presence.is_last(step):
+            others = (
+                each
+                for each in self.place.further(device, now)
+                if each[1] is not where[1] and each[1] is not answered[1]
+            )
+            self._ask_beside(device, others)
+
+    def _ask_beside(self, device: Device, places: Iterable[Place]) -> None:
+        mac = None if device.presence.broadcast_only else device.mac
+        for network, address in places:
+            self._wish(Ask(network, address.ip, mac, device.mac, beside=True))
 
     def _judge(self, device: Device, network: Network, now: float) -> tuple[Event, ...]:
         if not self._may_lose(device, now):
+            return ()
+        since = device.presence.since
+        if unasked := [each for each in self.place.further(device, now) if each[1].asked < since]:
+            self._ask_beside(device, unasked)
+            self._push(device, now + ANSWER_WAIT)
             return ()
         verdict, at, reason = self.doubt.verdict(network.id, device, now)
         if verdict is Verdict.GONE:
@@ -112,6 +140,12 @@ class Watch:
         self._push(device, at)
         return ()
 
+    def _drop_stale(self, device: Device, now: float) -> tuple[Event, ...]:
+        """Drop the addresses that a device gave up; who answered there is asked there first."""
+        dropped, to_ask = self.addresses.drop_stale(device, now, self.place.asks)
+        self._ask_beside(device, [(network, held) for held in to_ask if (network := self.place.asks(held))])
+        return tuple(dropped)
+
     def _may_lose(self, device: Device, now: float) -> bool:
         """Return whether an `offline` of that device may be published now; if not, it waits."""
         if could_change(self.budgets, ABSENCES, device, now):
@@ -131,10 +165,12 @@ class Watch:
     def _ask_the_others(self, device: Device, network: Network, now: float) -> None:
         holders, gateway = self.addresses.devices(network.id), self.addresses.holder(network.id, network.gateway)
         for witness in self.doubt.suspect(network.id, device, holders, gateway, now):
-            where = self.place.where(witness)
-            if where is not None:
+            where = self.place.answered(witness, network.id)
+            if where is None and self.place.answered(witness) is None:
+                where = self.place.where(witness)
+            if where is not None and where[0].id == network.id:
                 self._wish(Ask(where[0], where[1].ip, witness.mac, witness.mac))
-            else:
+            else:  # what it says or does not say elsewhere says nothing of this network
                 self.doubt.not_asked(network.id, witness.mac)
 
     def _probe(self, seen: Observation, network: Network) -> None:
@@ -166,6 +202,8 @@ class Watch:
         device = self._meant(ask)
         if device is None:
             return False
+        if ask.beside:
+            return device.status is not Status.OFFLINE
         if device.presence.step(now) in (Step.PROBE, Step.REQUEST):
             return True
         if self.doubt.asks(ask.network.id, device.mac):
@@ -178,6 +216,10 @@ class Watch:
         """Note that an ask really left."""
         self._candidates.asked(ask.mac)
         device = self._meant(ask)
+        if device is not None and ask.of is not None:
+            note_asked(device, ask, now)
+        if ask.beside:
+            return
         scanned = ask.mac is None and ask.of is None
         if device is not None and scanned and not has_answered(device, ask.network.id, ask.ip):
             return  # a scan looks who else is there: its silence at an address that it may have given up says nothing

@@ -1,9 +1,15 @@
-"""Every second ask into a silence goes to where a device last answered; but never where it is not to be asked."""
+"""Beside each ask into a silence a device is asked where it last answered; never where it is not to be asked.
+
+Whatever others say in its name, on whatever network and by whatever protocol, no device that is there is called
+offline: before that it is asked wherever it answered.
+"""
 
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Address
 
-from netscand.core.model import Address, Evidence, Ip, Observation, Status
+import pytest
+
+from netscand.core.model import Address, EventKind, Evidence, Ip, Observation, Status
 from netscand.core.presence import Rules
 from tests.core.world import World, ip, mac, network
 
@@ -11,9 +17,34 @@ OWN6, HOST6 = (Ip(IPv6Address(f"fe80::{number}").packed) for number in (2, 10))
 QUICK = Rules(5.0, 10.0, 20.0)
 
 
+K = EventKind
+V6 = Ip(IPv6Address("2001:db8::77").packed)
+
+
 def asked(world: World, since: float) -> set[Ip]:
-    """Where presence asked for the first device."""
-    return {ask.ip for at, ask in world.frames if at > since and ask.of == mac(1)}
+    """Where presence asked for the first device, by asks that count."""
+    return {ask.ip for at, ask in world.frames if at > since and ask.of == mac(1) and not ask.beside}
+
+
+def two_lans(rules: Rules = QUICK) -> World:
+    """Seven devices on the one, six on the other."""
+    world = World([replace(network(), own6=OWN6), network("10.9.0.0/24", "eth1", 3)], rules=rules)
+    world.alive(7)
+    for number in range(20, 26):
+        world.hosts[3, ip(f"10.9.0.{number}")] = mac(number)
+    world.run(300 if rules is QUICK else 1000)
+    world.events.clear()
+    return world
+
+
+def forge(world: World, number: int, at: Ip | str, index: int = 2, *, answers: bool = False) -> None:
+    """Send a frame with the MAC of another; `answers`: as if to a request of ours."""
+    address = ip(at) if isinstance(at, str) else at
+    evidence = Evidence.ARP_REPLY if len(address) == 4 else Evidence.NDP
+    seen = Observation(world.now, index, mac(number), address, evidence)
+    where = world.inventory.place(index, address)
+    assert where is not None
+    world._tell(world.inventory.observe(seen, where, 0.001 if answers else None))
 
 
 def held(world: World, text: str) -> Address:
@@ -21,7 +52,7 @@ def held(world: World, text: str) -> Address:
 
 
 def test_who_gave_its_ipv4_up_is_asked_by_ipv6_alone() -> None:
-    """Or half of the asks that prove it gone would have gone to nobody."""
+    """By the asks that count: or half of those that prove it gone would have gone to nobody."""
     world = World([replace(network(), own6=OWN6)], rules=QUICK)
     world.alive(1)
     world.run(60)
@@ -35,6 +66,95 @@ def test_who_gave_its_ipv4_up_is_asked_by_ipv6_alone() -> None:
     world.run(60)
     assert world.inventory.devices[mac(1)].status is Status.OFFLINE
     assert asked(world, since) == {HOST6}
+    beside = [at - since for at, ask in world.frames if at > since and ask.beside]
+    assert 4 <= len(beside) <= 10, "it answered by IPv4 today, so it is asked there as well, with the last asks"
+
+
+@pytest.mark.parametrize("rules", [QUICK, Rules()])
+@pytest.mark.parametrize("answers", [False, True])
+@pytest.mark.parametrize(("at", "index"), [("10.9.0.177", 3), ("10.0.0.177", 2), (V6, 2)])
+def test_no_frame_in_its_name_makes_a_present_device_offline(
+    rules: Rules, answers: bool, at: Ip | str, index: int
+) -> None:
+    """From the other LAN, on its own, by IPv6; also where it seems to answer us, and where it goes on for minutes."""
+    world = two_lans(rules)
+    for seconds in (0, 130):
+        for number in range(1, 8):
+            forge(world, number, at, index, answers=answers)
+        begun = world.now
+        while world.now < begun + seconds:
+            forge(world, 1, at, index, answers=answers)
+            world.run(4)
+        world.run(120)
+    assert {event.kind for event in world.events} <= {K.ADDRESS_ADDED, K.ADDRESS_CONFLICT, K.ADDRESS_MOVED,
+                                                      K.ADDRESS_REMOVED}  # fmt: skip
+    assert {world.inventory.devices[mac(number)].status for number in range(1, 8)} == {Status.ONLINE}
+
+
+def test_who_leaves_is_reported_as_early_however_many_addresses_others_made_for_it() -> None:
+    def delay(forged: int) -> float:
+        world = two_lans()
+        for number in range(forged):
+            forge(world, 1, f"10.9.0.{100 + number}", 3, answers=True)
+        world.run(60)
+        del world.hosts[2, ip("10.0.0.10")]
+        left = world.now
+        world.run(60)
+        (told,) = world.of(K.OFFLINE)
+        beside = [ask for at, ask in world.frames if at > left and ask.beside]
+        assert len(beside) <= 2 * 4 + 4
+        return told.at - world.inventory.devices[mac(1)].last_seen
+
+    assert delay(8) <= delay(0)
+
+
+def test_devices_lured_to_another_lan_make_it_not_silent() -> None:
+    """They are asked where they answered: their silence where somebody else put them says nothing of that LAN."""
+    world = two_lans()
+    for number in range(1, 8):
+        forge(world, number, f"10.9.0.{100 + number}", 3)
+    del world.hosts[2, ip("10.0.0.10")]
+    del world.hosts[3, ip("10.9.0.20")]
+    world.run(60)
+    told = {(event.kind, event.device and event.device.mac) for event in world.events}
+    assert told == {(K.ADDRESS_ADDED, mac(number)) for number in range(1, 8)} | {(K.OFFLINE, mac(1)),
+                                                                                 (K.OFFLINE, mac(20))}  # fmt: skip
+
+
+def test_whose_network_fell_silent_is_not_judged_by_the_lan_where_others_put_it() -> None:
+    """Law 8."""
+    world = two_lans()
+    for number in range(1, 8):
+        forge(world, number, f"10.9.0.{100 + number}", 3)
+    world.deaf = lambda ask: ask.network.index == 2
+    world.run(60)
+    assert not world.of(K.OFFLINE)
+    assert [event.network for event in world.of(K.NETWORK_SILENT)] == ["10.0.0.0/24@eth0"]
+
+
+def test_a_device_keeps_the_address_where_it_answers_whatever_is_said_in_its_name() -> None:
+    """Not heard there for half an hour, or one of more than 64: it is asked before."""
+    world = two_lans()
+    begun, number = world.now, 0
+    while world.now < begun + 4000:
+        number += 1
+        forge(world, 1, f"10.0.0.{100 + number // 20 % 100}")
+        world.run(4)
+    world.run(120)
+    told = [event for event in world.events if event.device and event.device.mac == mac(1)]
+    assert not [event for event in told if event.address == ip("10.0.0.10")]
+    assert not world.of(K.OFFLINE)
+    assert world.inventory.devices[mac(1)].status is Status.ONLINE
+
+
+def test_a_host_with_two_addresses_that_speaks_by_one_keeps_both() -> None:
+    world = World(rules=QUICK)
+    world.hosts = {(2, ip("10.0.0.10")): mac(1), (2, ip("10.0.0.200")): mac(1)}
+    world.run(4 * 3600)
+    assert not world.of(K.ADDRESS_REMOVED)
+    del world.hosts[2, ip("10.0.0.200")]
+    world.run(2 * 3600)
+    assert [event.address for event in world.of(K.ADDRESS_REMOVED)] == [ip("10.0.0.200")]
 
 
 def test_nobody_is_asked_in_a_part_that_was_excluded_since() -> None:
