@@ -73,8 +73,7 @@ class Addresses:
         self._ours = {}
         for network in networks:
             self._holders.setdefault(network.id, {})
-            ours = {network.own} if network.own6 is None else {network.own, network.own6}
-            self._ours[network.index] = self._ours.get(network.index, frozenset()) | ours
+            self._ours[network.index] = self._ours.get(network.index, frozenset()) | network.ours
 
     def holder(self, network: str, ip: Ip | None) -> Device | None:
         """Who was last heard at an address."""
@@ -196,21 +195,21 @@ class Addresses:
                 if seen.at > address.last_seen and (alone or not proxied):
                     address.evidence = seen.evidence
                     address.last_seen = seen.at
+                if ip in self._ours.get(network.index, ()):  # it was heard there before we had the address
+                    return self.accuse(seen, network, device)
                 old = self._holders[network.id].get(ip)
                 if old is device or proxied:
                     return ()
-                if old is not None and old.is_self:
-                    return self.accuse(seen, network, device)
                 dispute = self._dispute(device, seen, network, ip, old) if old else None
                 return self._settle(device, seen, network, ip, dispute, None)
         # What others say of a device's address adds none to those it has: it would be asked there, and called gone.
         return () if proxied and device.addresses else self._add(device, ip, seen, network)
 
     def _add(self, device: Device, ip: Ip, seen: Observation, network: Network) -> tuple[Event, ...]:
-        if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
-            return ()  # an address of another LAN says nothing about this one
         if ip in self._ours.get(network.index, ()):
             return self.accuse(seen, network, device)
+        if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
+            return ()  # an address of another LAN says nothing about this one
         old = self.holder(network.id, ip)
         dispute = self._dispute(device, seen, network, ip, old) if old else None
         is_first = not device.addresses and device.first_seen == seen.at  # `discovered` tells it

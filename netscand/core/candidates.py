@@ -29,7 +29,7 @@ class ProbeCandidates:
         ip = seen.ip
         if ip is None or seen.mac in self._waiting or (device is not None and device.status is Status.ONLINE):
             return False
-        if ip in (network.own, network.own6) or network.spares(ip) or (len(ip) == 16 and network.own6 is None):
+        if ip in network.ours or network.spares(ip) or (len(ip) == 16 and network.own6 is None):
             return False
         if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
             return False

@@ -111,7 +111,7 @@ class Inventory(Watch):
         if device is None:
             return self._discover(seen, network, rtt)
         if device.is_self:  # somebody forges our own MAC
-            return () if seen.ip in (network.own, network.own6) else self.addresses.accuse(seen, network, device)
+            return () if seen.ip in network.ours else self.addresses.accuse(seen, network, device)
         if self._chores:
             self._chores.first(device)
         if seen.evidence is Evidence.PROXIED:  # keeps an address, not presence (DESIGN section 3)

@@ -115,10 +115,17 @@ class Network:
     """Least and most patience here, in seconds; None: `[presence] patience`."""
     own6: Ip | None = None
     """Our link-local IPv6 address on that interface, the sender of what we ask by IPv6; None: we cannot."""
+    further: frozenset[Ip] = frozenset()
+    """All other addresses of this host on that interface, of IPv4 and IPv6."""
     prefixes6: tuple[IPv6Network, ...] = ()
     """Of our further IPv6 addresses on that interface, ascending."""
     spared: tuple[IPv4Network, ...] = ()
     """Parts of it, ascending and apart, in which nobody is asked: `[scan] exclude` has a prefix within."""
+
+    @property
+    def ours(self) -> frozenset[Ip]:
+        """All addresses of this host on that interface."""
+        return self.further | {self.own} if self.own6 is None else self.further | {self.own, self.own6}
 
     @property
     def offsets(self) -> Sequence[int]:

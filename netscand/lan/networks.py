@@ -128,12 +128,14 @@ def _network(
     state, why = NetworkState.EXCLUDED, why_not
     if not why_not:
         state, why = _state(link, f"{_named(link, scan, rule)}, address {_text(holding.own)}{_without(spared)}")
-    holdings6 = [held for held in kernel.holdings6 if held.index == link.index]
     gateways = sorted(
         (route.metric, route.gateway)
         for route in kernel.routes
         if route.index == link.index and int.from_bytes(route.gateway) in _span(holding.cidr)
     )
+    held6 = [held for held in kernel.holdings6 if held.index == link.index]
+    own6 = min((held.own for held in held6 if held.cidr.is_link_local), default=None)
+    ours = [held.own for held in (*kernel.holdings, *held6) if held.index == link.index]
     return Network(
         id=f"{holding.cidr}@{link.name}",
         cidr=holding.cidr,
@@ -148,8 +150,9 @@ def _network(
         rate=rule.rate if rule else None,
         background_rate=rule.background_rate if rule else None,
         patience=rule.patience if rule else None,
-        own6=min((held.own for held in holdings6 if held.cidr.is_link_local), default=None),
-        prefixes6=tuple(sorted({held.cidr for held in holdings6 if not held.cidr.is_link_local})),
+        own6=own6,
+        further=frozenset(ours) - {holding.own, own6},
+        prefixes6=tuple(sorted({held.cidr for held in held6 if not held.cidr.is_link_local})),
         spared=spared,
     )
 

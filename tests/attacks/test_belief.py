@@ -245,3 +245,14 @@ def test_a_claim_to_our_own_address_is_a_conflict_on_the_wire(shared: Scene) -> 
     with judged(shared.daemon) as verdict, sending(liar, [claim(liar.mac, WATCHER)], 0.5):
         assert verdict.event("address_conflict", mac=liar.mac)["address"] == WATCHER
     liar.delete()
+
+
+def test_a_claim_to_a_second_address_of_ours_is_a_conflict_on_the_wire(shared: Scene) -> None:
+    """FAULTS T34."""
+    liar = shared.lab.host(None)
+    shared.lab.watcher.space.ip("addr add 10.77.0.3/24 dev eth0")
+    time.sleep(2)
+    with judged(shared.daemon) as verdict, sending(liar, [claim(liar.mac, "10.77.0.3")], 0.5):
+        assert verdict.event("address_conflict", mac=liar.mac)["address"] == "10.77.0.3"
+    shared.lab.watcher.space.ip("addr del 10.77.0.3/24 dev eth0")
+    liar.delete()

@@ -425,6 +425,30 @@ def test_a_claim_to_our_own_address_of_ipv6_is_a_conflict_too() -> None:
     assert kinds(world) == [K.ADDRESS_CONFLICT] * 2
 
 
+FURTHER = ip("10.0.0.3"), ip("172.16.0.3"), v6(3)
+"""Other addresses of this host on its interface: of the same prefix, of another one, and of IPv6."""
+
+
+@pytest.mark.parametrize("claimed", FURTHER)
+@pytest.mark.parametrize("heard_before", [False, True])
+def test_a_claim_to_a_further_address_of_ours_is_a_conflict_at_once(claimed: Ip, heard_before: bool) -> None:
+    """Also by a device that was heard there before we had it."""
+    world = with_gateway()
+    if heard_before:
+        say(world, mac(3), claimed, Evidence.NDP)
+    world.set_networks([replace(network(gateway=GATEWAY), own6=OWN6, further=frozenset(FURTHER))])
+    world.run(120)
+    world.events.clear()
+    for number, evidence in ((3, Evidence.NDP), (4, Evidence.PROXIED), (99, Evidence.NDP)):
+        for _ in range(5):
+            say(world, mac(number), claimed, evidence)
+    told = [(event.kind, event.device and event.device.mac) for event in world.events if event.kind is not K.DISCOVERED]
+    assert told == [(K.ADDRESS_CONFLICT, mac(number)) for number in (3, 4, 99)]
+    assert all(event.other == network().mac for event in world.of(K.ADDRESS_CONFLICT))
+    say(world, network().mac, claimed, Evidence.NDP)  # we ourselves
+    assert len(world.of(K.ADDRESS_CONFLICT)) == 3
+
+
 def test_a_third_claimant_of_an_address_is_published_too() -> None:
     """One conflict was published: nobody else had one within ten minutes."""
     world = with_gateway()

@@ -8,14 +8,14 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from netscand.config import NetworkRule, Scan
-from netscand.core.model import Network, NetworkState
+from netscand.core.model import Ip, Network, NetworkState
 from netscand.lan import interfaces, netlink
 from netscand.lan.interfaces import Interfaces
 from netscand.lan.netlink import Netlink, NetlinkError
@@ -210,6 +210,10 @@ def test_a_change_of_address_is_told(space: Space) -> None:
         space.ip("addr add 10.90.0.2/16 dev eth0")
         await until(lambda: set(told[-1]) == {"10.90.0.0/16@eth0"})
         assert told[-1]["10.90.0.0/16@eth0"].own == ip("10.90.0.2")
+        space.ip("addr add 10.90.0.3/16 dev eth0", "addr add 10.91.0.2/24 dev eth0")
+        further = {ip("10.90.0.3"), ip("10.91.0.2")}
+        await until(lambda: told[-1]["10.90.0.0/16@eth0"].further == further)
+        assert told[-1]["10.91.0.0/24@eth0"].further == {ip("10.90.0.2"), ip("10.90.0.3")}
 
     follow(space, script)
 
@@ -281,6 +285,7 @@ def test_our_ipv6_addresses_are_told_once_they_may_be_used_and_when_they_go(spac
         space.ip("addr add fd77::2/64 dev eth0")
         await until(lambda: told[-1][NETWORK].prefixes6)
         assert [str(each) for each in told[-1][NETWORK].prefixes6] == ["fd77::/64"]
+        await until(lambda: told[-1][NETWORK].further == {Ip(IPv6Address("fd77::2").packed)})
         space.sysctl("ipv6.conf.eth0.disable_ipv6", 1)
         await until(lambda: told[-1][NETWORK].own6 is None)
         space.sysctl("ipv6.conf.eth0.dad_transmits", 50)
