@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from netscand.core.budgets import ADDRESSES, Budgets
 from netscand.core.claims import APART, APART_UNCHANGED, Claims
+from netscand.core.guards import Guard, Guards
 from netscand.core.model import Address, Ask, Device, Event, EventKind, Evidence, Ip, Network, Observation, Status
 from netscand.core.proxies import MOST_ADDRESSES, Proxies
 from netscand.core.strangers import is_resident, may_change
@@ -62,18 +63,20 @@ class Addresses:
         self.networks = networks
         """All, by id: the inventory's."""
         self._holders: dict[str, dict[Ip, Device]] = {}
-        self._ours: dict[int, frozenset[Ip]] = {}
-        """Addresses of this host, by interface (ifindex)."""
+        self.guards = Guards()
         self._budgets = budgets
         self._claims = Claims(budgets)
         self._proxies = Proxies()
 
     def open(self, networks: Iterable[Network]) -> None:
         """Keep the addresses of these networks, which are all that are scanned."""
-        self._ours = {}
-        for network in networks:
-            self._holders.setdefault(network.id, {})
-            self._ours[network.index] = self._ours.get(network.index, frozenset()) | network.ours
+        scanned = list(networks)
+        for network in scanned:
+            holders = self._holders.setdefault(network.id, {})
+            for ip in network.ours:  # somebody was heard there before we had it, perhaps
+                if ip in holders and not holders[ip].is_self:
+                    del holders[ip]
+        self.guards.open(scanned)
 
     def holder(self, network: str, ip: Ip | None) -> Device | None:
         """Who was last heard at an address."""
@@ -135,18 +138,16 @@ class Addresses:
         nobody holds, and any claim to our own address: that is never given away. `device`: the one with that MAC,
         where it is known.
         """
-        ip, holder = seen.ip, self._accused(seen, network)
-        guarded = holder is not None
+        ip = seen.ip
+        if ip is None:
+            return ()
+        guard, holder = self._accused(seen, network, ip)
         if holder is None:
-            holder = self._resident_at(seen, network)
-        if (
-            ip is None
-            or holder is None
-            or not self._claims.publish(
-                network, ip, seen.mac, holder, seen.at,
-                guarded=guarded, in_conflict=True, apart=APART if guarded else APART_UNCHANGED,
-            )
-        ):  # fmt: skip
+            guard, holder = None, self._holder_at(seen, network, ip, device)
+        apart = APART if guard is not None else APART_UNCHANGED
+        if holder is None or not self._claims.publish(
+            network, ip, seen.mac, holder, seen.at, guard=guard, in_conflict=True, apart=apart
+        ):
             return ()
         kind = EventKind.GATEWAY_CHANGED if ip == network.gateway else EventKind.ADDRESS_CONFLICT
         whose = "this host's own address" if holder.is_self else f"the address of {holder.mac.hex(':')}"
@@ -158,35 +159,39 @@ class Addresses:
         reason = f"{said}; it is {whose}{self._claims.more(network, ip)}"
         return (Event(kind, seen.at, network.id, device, ip, holder.mac, seen.evidence, reason, None, seen.at),)
 
-    def _resident_at(self, seen: Observation, network: Network) -> Device | None:
-        """Return the labelled or resident device that is online at the address claimed for another MAC.
+    def _holder_at(self, seen: Observation, network: Network, ip: Ip, claimant: Device | None) -> Device | None:
+        """Return the device that answered us, or was labelled, and is online, at the address claimed for another MAC.
 
-        What a DHCP server says of a lease is no claim.
+        Where the claimant is unknown and speaks for itself, one of very many perhaps, it has to be a resident. What a
+        DHCP server says of a lease is no claim.
         """
-        old, is_lease = self.holder(network.id, seen.ip), seen.joining and seen.evidence is Evidence.PROXIED
-        if old is None or seen.ip is None or old.mac == seen.mac or is_lease or not is_resident(old, seen.at):
+        old, is_lease = self.holder(network.id, ip), seen.joining and seen.evidence is Evidence.PROXIED
+        if old is None or old.mac == seen.mac or is_lease or _is_proxied(old, ip):
             return None
-        return old if _is_there(old, _entry(old, network, seen.ip), seen.at) and not _is_proxied(old, seen.ip) else None
+        counts = is_resident(old, seen.at) or (old.confirmed and (claimant is not None or seen.via is not None))
+        return old if counts and _is_online(old, seen.at) else None
 
     def is_urgent(self, seen: Observation, network: Network) -> bool:
-        """Return whether it claims the gateway's address or our own for another MAC, which is to be published now."""
-        ip = seen.ip
-        if ip is None or self._accused(seen, network) is None:
+        """Return whether it claims a guarded address for another MAC, which is to be published now."""
+        if seen.ip is None:
             return False
-        return self._claims.would_publish(network, ip, seen.mac, seen.at)
+        guard, holder = self._accused(seen, network, seen.ip)
+        if guard is None or holder is None:
+            return False
+        return self._claims.would_publish(network, seen.ip, seen.mac, seen.at, guard)
 
-    def _accused(self, seen: Observation, network: Network) -> Device | None:
-        """Who holds the gateway's address, or ours, that is claimed for another MAC; None where it is no such claim."""
-        ip = seen.ip
-        ours = ip in self._ours.get(network.index, ())
-        if not ours and (ip != network.gateway or ip is None):
-            return None
-        holder = self.holder(network.id, network.own if ours else ip)
-        return None if holder is None or holder.mac == seen.mac else holder
+    def _accused(self, seen: Observation, network: Network, ip: Ip) -> tuple[Guard | None, Device | None]:
+        """Who holds the guarded address that is claimed for another MAC; None where it is no such claim."""
+        guard = self.guards.at(network, ip)
+        if guard is None:
+            return None, None
+        ours = self.guards.is_ours(network, ip)
+        holder = guard.router or self.holder(network.id, network.own if ours else ip)
+        return guard, None if holder is None or holder.mac == seen.mac else holder
 
     def _hear(self, device: Device, seen: Observation, ip: Ip, network: Network) -> tuple[Event, ...]:
         proxied = seen.evidence is Evidence.PROXIED
-        answers_for_all = device.is_proxy and ip != network.gateway
+        answers_for_all = device.is_proxy and self.guards.at(network, ip) is None
         if (proxied or answers_for_all) and (claimed := self.accuse(seen, network, device)):
             return claimed
         for address in device.addresses:
@@ -195,18 +200,18 @@ class Addresses:
                 if seen.at > address.last_seen and (alone or not proxied):
                     address.evidence = seen.evidence
                     address.last_seen = seen.at
-                if ip in self._ours.get(network.index, ()):  # it was heard there before we had the address
-                    return self.accuse(seen, network, device)
                 old = self._holders[network.id].get(ip)
                 if old is device or proxied:
                     return ()
+                if self.guards.is_ours(network, ip):
+                    return self.accuse(seen, network, device)
                 dispute = self._dispute(device, seen, network, ip, old) if old else None
                 return self._settle(device, seen, network, ip, dispute, None)
         # What others say of a device's address adds none to those it has: it would be asked there, and called gone.
         return () if proxied and device.addresses else self._add(device, ip, seen, network)
 
     def _add(self, device: Device, ip: Ip, seen: Observation, network: Network) -> tuple[Event, ...]:
-        if ip in self._ours.get(network.index, ()):
+        if self.guards.is_ours(network, ip):
             return self.accuse(seen, network, device)
         if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
             return ()  # an address of another LAN says nothing about this one
@@ -238,19 +243,21 @@ class Addresses:
 
     def _dispute(self, device: Device, seen: Observation, network: Network, ip: Ip, old: Device) -> Dispute | None:
         """Judge a claim to what `old` holds. None: it is no claim, and changes nothing."""
-        at, is_gateway = seen.at, ip == network.gateway
-        if seen.evidence is Evidence.PROXIED or (device.is_proxy and not is_gateway):
+        at, guard = seen.at, self.guards.at(network, ip)
+        if seen.evidence is Evidence.PROXIED or (device.is_proxy and guard is None):
             return None
-        if not is_gateway and _is_proxied(old, ip):
+        if guard is None and _is_proxied(old, ip):
             return Dispute(in_conflict=True, takes=True, reason=None)
         claim = _entry(old, network, ip)
         silent = at - claim.last_seen if claim else inf
         in_conflict = silent <= CONFLICT_WITHIN or _is_there(old, claim, at)
-        if not self._claims.publish(network, ip, device.mac, old, at, guarded=is_gateway, in_conflict=in_conflict):
+        if guard is not None and guard.router is not None:  # one that is there is in conflict, where it is silent too
+            in_conflict = in_conflict or old.status is not Status.OFFLINE
+        if not self._claims.publish(network, ip, device.mac, old, at, guard=guard, in_conflict=in_conflict):
             known = in_conflict and self._claims.is_known(network, ip, device.mac, at)
             return Dispute(in_conflict, takes=known, reason=None)
         since = f"was heard there {silent:.0f} s before" if claim else "had it before"
-        more = self._claims.more(network, ip) if is_gateway else ""
+        more = self._claims.more(network, ip) if guard is not None else ""
         return Dispute(in_conflict, True, f"{SPOKEN[seen.evidence]}; {old.mac.hex(':')} {since}{more}")
 
     def _settle(
@@ -358,8 +365,12 @@ def note_asked(device: Device, ask: Ask, now: float) -> None:
 
 def _is_there(holder: Device, held: Address | None, now: float) -> bool:
     """Return whether a device is online by its own patience, and this is where it was heard last."""
-    there = holder.status is Status.ONLINE and now - holder.last_seen <= holder.presence.patience
-    return there and held is not None and holder.last_seen - held.last_seen <= CONFLICT_WITHIN
+    there = held is not None and holder.last_seen - held.last_seen <= CONFLICT_WITHIN
+    return there and _is_online(holder, now)
+
+
+def _is_online(device: Device, now: float) -> bool:
+    return device.status is Status.ONLINE and now - device.last_seen <= device.presence.patience
 
 
 def _is_proxied(holder: Device, ip: Ip) -> bool:

@@ -171,6 +171,10 @@ GATEWAY_CLAIMS = Budget(
 OWN_CLAIMS = Budget(
     "own_claims", "network", "further MACs at this host's address; those beyond are counted", 8, 1 / MINUTE,
 )  # fmt: skip
+ROUTER_CLAIMS = Budget(
+    "router_claims", "device", "further MACs at the addresses of an IPv6 router; those beyond are counted",
+    8, 1 / MINUTE,
+)  # fmt: skip
 DHCP_SERVERS_OF_A_DEVICE = Budget(
     "dhcp_servers_of_a_device", "device", "DHCP servers not seen before, by a device that answered a request",
     2, 2 / DAY,

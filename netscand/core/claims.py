@@ -1,6 +1,6 @@
 """Claims to an address that another device holds: which are published, and how often.
 
-The gateway's address and our own have budgets of their own, that no other claim can spend: each new claimant is
+Guarded addresses (core/guards.py) have budgets of their own, that no other claim can spend: each new claimant is
 published at once, and where there are more than that allows, they are counted.
 """
 
@@ -13,11 +13,9 @@ from netscand.core.budgets import (
     CONFLICTS,
     DAY,
     FIRST_CLAIMS,
-    GATEWAY_CLAIMS,
-    OWN_CLAIMS,
-    Budget,
     Budgets,
 )
+from netscand.core.guards import Guard
 from netscand.core.model import Device, Ip, Mac, Network
 from netscand.core.strangers import is_resident
 
@@ -39,12 +37,11 @@ class Claims:
         self._budgets = budgets
         self._published: OrderedDict[tuple[str, Ip, Mac], float] = OrderedDict()
         self._counted: Counter[tuple[str, Ip]] = Counter()
-        """Claims to the gateway's address or our own for which there was no room."""
+        """Claims to a guarded address for which there was no room."""
 
-    def would_publish(self, network: Network, ip: Ip, claimant: Mac, now: float) -> bool:
-        """Return whether a claim to the gateway's address or our own would be published."""
-        row = _guard(network, ip)
-        return not self.is_known(network, ip, claimant, now) and self._budgets.has(row, network.id, now)
+    def would_publish(self, network: Network, ip: Ip, claimant: Mac, now: float, guard: Guard) -> bool:
+        """Return whether a claim to a guarded address would be published."""
+        return not self.is_known(network, ip, claimant, now) and self._budgets.has(guard.budget, guard.spender, now)
 
     def publish(
         self,
@@ -54,18 +51,18 @@ class Claims:
         old: Device,
         now: float,
         *,
-        guarded: bool,
+        guard: Guard | None,
         in_conflict: bool,
         apart: float = APART,
     ) -> bool:
         """Return whether the claim of `claimant` to what `old` holds is to be published now; it counts as that then.
 
-        `guarded`: the address is the gateway's or ours.
+        `guard`: the address is guarded.
         """
         if in_conflict and self.is_known(network, ip, claimant, now, apart):
             return False
-        if guarded:
-            if not self._budgets.take(_guard(network, ip), network.id, now):
+        if guard is not None:
+            if not self._budgets.take(guard.budget, guard.spender, now):
                 self._counted[network.id, ip] += 1
                 return False
         elif not self._take(network, ip, old, now):
@@ -104,7 +101,3 @@ class Claims:
             return budgets.take(FIRST_CLAIMS, address, now) and budgets.take(CONFLICTS, address, now)
         budgets.refuse(shared, now)
         return False
-
-
-def _guard(network: Network, ip: Ip) -> Budget:
-    return GATEWAY_CLAIMS if ip == network.gateway else OWN_CLAIMS

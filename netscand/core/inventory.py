@@ -68,7 +68,10 @@ class Inventory(Watch):
             self.said.disputes.note(event)
         if seen.name or seen.dhcp_server or seen.vendor_class or seen.router is not None:
             server = self.addresses.holder(network.id, seen.dhcp_server)
-            events = (*events, *self.said.hear(seen, network, self.devices.get(seen.mac), server))
+            device = self.devices.get(seen.mac)
+            events = (*events, *self.said.hear(seen, network, device, server))
+            if seen.router is not None and device is not None:
+                self.addresses.guards.advertised(device)
         return events
 
     def rename(self, mac: Mac, name: str, source: str, at: float) -> tuple[Event, ...]:
@@ -198,7 +201,8 @@ class Inventory(Watch):
             self.addresses.drop(device, address)
         device.addresses = held  # told with it
         self._census.remove(device)
-        device.agenda = inf
+        device.agenda, device.is_router = inf, False
+        self.addresses.guards.advertised(device)
         return Event(EventKind.FORGOTTEN, now, None, device, reason=reason)
 
     def recall(self, devices: Iterable[Device], interfaces: Mapping[str, int], now: float) -> tuple[Event, ...]:
