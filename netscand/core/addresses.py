@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf
-from typing import NamedTuple
 
 from netscand.core.budgets import ADDRESSES, Budgets
 from netscand.core.claims import APART, APART_UNCHANGED, Claims
+from netscand.core.disputes import Dispute, Disputes, Question
 from netscand.core.guards import Guard, Guards
-from netscand.core.model import Address, Ask, Device, Event, EventKind, Evidence, Ip, Network, Observation, Status
+from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Network, Observation, Status
 from netscand.core.proxies import MOST_ADDRESSES, Proxies
+from netscand.core.stale import stale
 from netscand.core.strangers import is_resident, may_change
 
 FEW = 8
@@ -17,15 +18,6 @@ FEW = 8
 CONFLICT_WITHIN = 60.0
 """Seconds in which two devices that claim one address are in conflict; later, the address has moved. It has not, while
 who held it is online by its own patience: a phone that sleeps does not lose its address to whoever asks for it."""
-
-STALE = 1800.0
-"""Seconds after which an address is dropped that its device was not heard at, while it was at another."""
-
-STALE_V6 = 86_400.0
-"""The same for IPv6, where a host has several addresses, and says for hours nothing by some of them."""
-
-ASKED_FOR = 60.0
-"""Seconds after that in which a device is asked at an address where it answered before."""
 
 SPOKEN = {
     Evidence.ARP_REQUEST: "sent an ARP request",
@@ -45,17 +37,6 @@ SPOKEN = {
 NO_ADDRESS: Mapping[str, object] = {"ip": None, "addresses": ()}
 
 
-class Dispute(NamedTuple):
-    """What is to be made of a claim to an address that another device holds."""
-
-    in_conflict: bool
-    """Both are there; else the address moves."""
-    takes: bool
-    """Who claims it is who was heard there last, from now on."""
-    reason: str | None
-    """Of the event; None: nothing is published."""
-
-
 class Addresses:
     """The address book of every scanned network."""
 
@@ -66,6 +47,7 @@ class Addresses:
         self.guards = Guards()
         self._budgets = budgets
         self._claims = Claims(budgets)
+        self.disputes = Disputes(budgets)
         self._proxies = Proxies()
 
     def open(self, networks: Iterable[Network]) -> None:
@@ -201,11 +183,13 @@ class Addresses:
                     address.evidence = seen.evidence
                     address.last_seen = seen.at
                 old = self._holders[network.id].get(ip)
-                if old is device or proxied:
+                if proxied:
                     return ()
+                if old is device:
+                    return self._answered(device, seen, ip, network) if self.disputes.open else ()
                 if self.guards.is_ours(network, ip):
                     return self.accuse(seen, network, device)
-                dispute = self._dispute(device, seen, network, ip, old) if old else None
+                dispute = self._dispute(device, seen, network, ip, old, None) if old else None
                 return self._settle(device, seen, network, ip, dispute, None)
         # What others say of a device's address adds none to those it has: it would be asked there, and called gone.
         return () if proxied and device.addresses else self._add(device, ip, seen, network)
@@ -216,11 +200,11 @@ class Addresses:
         if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
             return ()  # an address of another LAN says nothing about this one
         old = self.holder(network.id, ip)
-        dispute = self._dispute(device, seen, network, ip, old) if old else None
-        is_first = not device.addresses and device.first_seen == seen.at  # `discovered` tells it
-        if not (dispute and dispute.reason) and not is_first and not self._may_add(device, seen.at):
-            return ()  # taken when it is heard there again
         before = {"ip": device.ip, "addresses": tuple(device.addresses)} if device.addresses else NO_ADDRESS
+        dispute = self._dispute(device, seen, network, ip, old, before) if old else None
+        is_first = not device.addresses and device.first_seen == seen.at  # `discovered` tells it
+        if not (dispute and (dispute.reason or dispute.asked)) and not is_first and not self._may_add(device, seen.at):
+            return ()  # taken when it is heard there again
         renamed = [held for held in device.addresses if held.ip == ip and held.network not in self.networks]
         for held in renamed:  # the same address, on a network that has another name or interface now
             self.drop(device, held)
@@ -231,7 +215,7 @@ class Addresses:
             )
         device.addresses.append(Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at))
         odd = self._settle(device, seen, network, ip, dispute, before)
-        if odd or renamed or is_first:
+        if odd or renamed or is_first or (dispute and dispute.asked):
             return odd
         return (self._event(EventKind.ADDRESS_ADDED, device, seen, network, previous=before),)
 
@@ -241,7 +225,10 @@ class Addresses:
             return False
         return may_change(self._budgets, ADDRESSES, device, now)
 
-    def _dispute(self, device: Device, seen: Observation, network: Network, ip: Ip, old: Device) -> Dispute | None:
+    def _dispute(
+        self, device: Device, seen: Observation, network: Network, ip: Ip, old: Device,
+        before: Mapping[str, object] | None,
+    ) -> Dispute | None:  # fmt: skip
         """Judge a claim to what `old` holds. None: it is no claim, and changes nothing."""
         at, guard = seen.at, self.guards.at(network, ip)
         if seen.evidence is Evidence.PROXIED or (device.is_proxy and guard is None):
@@ -253,22 +240,57 @@ class Addresses:
         in_conflict = silent <= CONFLICT_WITHIN or _is_there(old, claim, at)
         if guard is not None and guard.router is not None:  # one that is there is in conflict, where it is silent too
             in_conflict = in_conflict or old.status is not Status.OFFLINE
-        if not self._claims.publish(network, ip, device.mac, old, at, guard=guard, in_conflict=in_conflict):
-            known = in_conflict and self._claims.is_known(network, ip, device.mac, at)
-            return Dispute(in_conflict, takes=known, reason=None)
+        may_be_there = guard is None and claim is not None and old.status is not Status.OFFLINE
+        if may_be_there and (not in_conflict or self.disputes.is_handover(network, ip, device.mac, old, at)):
+            can_ask = network.own6 is not None if len(ip) == 16 else not network.spares(ip)
+            if can_ask and self.disputes.ask(seen, ip, network, device, old, before):
+                return Dispute(in_conflict=True, takes=False, reason=None, asked=True)
+            in_conflict = in_conflict or _is_online(old, at)
         since = f"was heard there {silent:.0f} s before" if claim else "had it before"
+        return self._judged(device, seen, network, ip, old, guard, in_conflict, since)
+
+    def _judged(
+        self, device: Device, seen: Observation, network: Network, ip: Ip, old: Device, guard: Guard | None,
+        in_conflict: bool, since: str,
+    ) -> Dispute:  # fmt: skip
+        """Give the judgement of a claim, published if it may be. `since`: what is known of the holder."""
+        if not self._claims.publish(network, ip, device.mac, old, seen.at, guard=guard, in_conflict=in_conflict):
+            known = in_conflict and self._claims.is_known(network, ip, device.mac, seen.at)
+            return Dispute(in_conflict, takes=known, reason=None)
         more = self._claims.more(network, ip) if guard is not None else ""
         return Dispute(in_conflict, True, f"{SPOKEN[seen.evidence]}; {old.mac.hex(':')} {since}{more}")
 
+    def _answered(self, device: Device, seen: Observation, ip: Ip, network: Network) -> tuple[Event, ...]:
+        """Take that a device was heard at an address that it holds: a claim to that is a conflict."""
+        question = self.disputes.answered(network, ip, device, seen.at)
+        return self.settle(question, seen.at, there=True) if question is not None else ()
+
+    def settle(self, question: Question, now: float, *, there: bool) -> tuple[Event, ...]:
+        """Publish what became of a claim. `there`: its holder answered, or was not heard for lack of hearing."""
+        network, device, old, ip = question.network, question.claimant, question.holder, question.claim.ip
+        claim = _entry(old, network, ip) if ip is not None else None
+        if ip is None or claim is None or self.holder(network.id, ip) is not old:
+            return ()
+        since = f"did not answer there, and was heard there {now - claim.last_seen:.0f} s before"
+        in_conflict = there or claim.asked < question.claim.at
+        if in_conflict:
+            since = "is there" if claim.last_seen > question.claim.at else "could not be asked there"
+        seen = question.claim._replace(at=now)
+        if _entry(device, network, ip) is not None:
+            dispute = self._judged(device, seen, network, ip, old, None, in_conflict, since)
+            return self._settle(device, seen, network, ip, dispute, question.before)
+        # It claimed so many addresses since that this one was dropped: a conflict is published, and nothing moves.
+        reason = in_conflict and self._judged(device, seen, network, ip, old, None, True, since).reason
+        return (
+            (self._event(EventKind.ADDRESS_CONFLICT, device, seen, network, previous=None, other=old, reason=reason),)
+            if reason
+            else ()
+        )
+
     def _settle(
-        self,
-        device: Device,
-        seen: Observation,
-        network: Network,
-        ip: Ip,
-        dispute: Dispute | None,
+        self, device: Device, seen: Observation, network: Network, ip: Ip, dispute: Dispute | None,
         before: Mapping[str, object] | None,
-    ) -> tuple[Event, ...]:
+    ) -> tuple[Event, ...]:  # fmt: skip
         """Decide who holds the address now; what to publish of that."""
         holders = self._holders[network.id]
         old = holders.get(ip)
@@ -297,27 +319,14 @@ class Addresses:
     def drop_stale(
         self, device: Device, now: float, can_ask: Callable[[Address], object]
     ) -> tuple[list[Event], list[Address]]:
-        """Drop the addresses that a device seems to have given up: not heard at for long, while it was at another.
-
-        Return also those to be asked for a minute before they go: it answered us there, and anybody can bring about
-        that it is heard elsewhere.
-        """
+        """Drop the addresses that a device seems to have given up (core/stale.py); return also those to ask there."""
         if device.is_proxy:
             self._proxies.look_again(device, now)
         if len(device.addresses) < 2 or device.is_self or device.is_proxy:
             return [], []
         events: list[Event] = []
-        to_ask: list[Address] = []
-        for old in tuple(device.addresses):
-            stale = STALE if len(old.ip) == 4 else STALE_V6
-            same = (held for held in device.addresses if held.network == old.network and len(held.ip) == len(old.ip))
-            behind = max(held.last_seen for held in same) - old.last_seen
-            if behind <= stale:
-                continue
-            unproven = behind <= stale + ASKED_FOR or old.asked <= old.last_seen
-            if unproven and old.answered > -inf and can_ask(old):
-                to_ask.append(old)
-                continue
+        to_drop, to_ask = stale(device, can_ask)
+        for old in to_drop:
             before = {"ip": device.ip, "addresses": tuple(device.addresses)}
             self.drop(device, old)
             reason = f"not heard there for {now - old.last_seen:.0f} s, but at another address"
@@ -354,13 +363,6 @@ def _entry(device: Device, network: Network, ip: Ip) -> Address | None:
 def has_answered(device: Device, network: str, ip: Ip) -> bool:
     """Return whether a device answered an ask of ours at an address that it holds, since the start."""
     return any(held.answered > -inf for held in device.addresses if held.ip == ip and held.network == network)
-
-
-def note_asked(device: Device, ask: Ask, now: float) -> None:
-    """Take that presence asked a device at an address."""
-    for held in device.addresses:
-        if held.ip == ask.ip and held.network == ask.network.id:
-            held.asked = now
 
 
 def _is_there(holder: Device, held: Address | None, now: float) -> bool:

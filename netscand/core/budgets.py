@@ -165,6 +165,7 @@ CONFLICTS = Budget("conflicts", "address", "claims to an address that another de
 CLAIMS = Budget("claims", "interface", "the same, where a resident or a labelled device holds it", 256, 0.05)
 CLAIMS_ON_STRANGERS = Budget("claims_on_strangers", "interface", "the same, where another device does", 256, 0.05)
 FIRST_CLAIMS = Budget("first_claims", "address", "the same, while one of these two is used up", 2, 2 / DAY)
+DISPUTES = Budget("disputes", "interface", "claims of which the holder is asked first; others are conflicts", 32, 1.0)
 GATEWAY_CLAIMS = Budget(
     "gateway_claims", "network", "further MACs at the gateway's address; those beyond are counted", 8, 1 / MINUTE,
 )  # fmt: skip

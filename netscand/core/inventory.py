@@ -130,6 +130,8 @@ class Inventory(Watch):
         gone = self._confirm(device, at) if rtt is not None and not device.confirmed else ()
         if seen.goodbye:
             device.presence.goodbye(at)
+            if seen.evidence is Evidence.DHCP:
+                self.addresses.disputes.released(device.mac, at)
             self._schedule(device)
         else:
             device.presence.heard(at, joined=seen.joining or seen.evidence in JOINING)
@@ -201,6 +203,7 @@ class Inventory(Watch):
             self.addresses.drop(device, address)
         device.addresses = held  # told with it
         self._census.remove(device)
+        self.addresses.disputes.forget(device)
         device.agenda, device.is_router = inf, False
         self.addresses.guards.advertised(device)
         return Event(EventKind.FORGOTTEN, now, None, device, reason=reason)

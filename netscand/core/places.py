@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 from math import inf
 
-from netscand.core.model import Address, Device, Ip, Network, NetworkState, Status
+from netscand.core.model import Address, Ask, Device, Ip, Network, NetworkState, Status
 
 SCANNED = (NetworkState.UP, NetworkState.SILENT)
 """States in which a network is heard and asked."""
@@ -145,3 +145,10 @@ def addresses_by_interface(networks: Iterable[Network]) -> dict[Hashable, int]:
         if network.state in SCANNED:
             count[network.index] += len(network.offsets)
     return {index: min(addresses, MOST_COUNTED) for index, addresses in count.items()}
+
+
+def note_asked(device: Device, ask: Ask, now: float) -> None:
+    """Take that presence asked a device at an address."""
+    for held in device.addresses:
+        if held.ip == ask.ip and held.network == ask.network.id:
+            held.asked = now

@@ -10,13 +10,13 @@ from heapq import heappop, heappush
 from math import inf
 from random import Random
 
-from netscand.core.addresses import Addresses, has_answered, note_asked
+from netscand.core.addresses import Addresses, has_answered
 from netscand.core.budgets import ABSENCES, Budgets
 from netscand.core.candidates import ProbeCandidates
 from netscand.core.chores import Chores
 from netscand.core.doubt import Doubt, Verdict
-from netscand.core.model import Ask, Device, Event, EventKind, Mac, Network, NetworkState, Observation, Status
-from netscand.core.places import Place, Places, is_on
+from netscand.core.model import Ask, Device, Event, EventKind, Evidence, Mac, Network, NetworkState, Observation, Status
+from netscand.core.places import Place, Places, is_on, note_asked
 from netscand.core.presence import ANSWER_WAIT, Step
 from netscand.core.strangers import could_change, may_change
 from netscand.core.verdict import lose_sight, set_status, still_there
@@ -53,14 +53,14 @@ class Watch:
         """When `tick` next wants to be called."""
         if self._chores:
             return 0.0
-        return self._agenda[0][0] if self._agenda else inf
+        return min(self._agenda[0][0] if self._agenda else inf, self.addresses.disputes.next_at)
 
     def tick(self, now: float, limit: int = 128) -> tuple[Event, ...]:
         """Do what is due, at most `limit` at a time: verdicts are returned; asks that presence wants go to `wishes`."""
         if self._chores:  # nobody is judged before
             self._chores.go_on()
             return ()
-        events: list[Event] = []
+        events: list[Event] = self._settle_disputes(now) if self.addresses.disputes.open else []
         agenda = self._agenda
         for _ in range(limit):
             if not agenda or agenda[0][0] > now:
@@ -140,6 +140,19 @@ class Watch:
         self._push(device, at)
         return ()
 
+    def _settle_disputes(self, now: float) -> list[Event]:
+        asks, over = self.addresses.disputes.due(now)
+        for ask in asks:
+            self._wish(ask)
+        events: list[Event] = []
+        for question in over:
+            ip = question.claim.ip
+            deaf_at = self.doubt.deaf_at[ip is not None and len(ip) == 16]
+            events += self.addresses.settle(question, now, there=deaf_at >= question.claim.at)
+            self._schedule(question.claimant)
+            self._schedule(question.holder)
+        return events
+
     def _drop_stale(self, device: Device, now: float) -> tuple[Event, ...]:
         """Drop the addresses that a device gave up; who answered there is asked there first."""
         dropped, to_ask = self.addresses.drop_stale(device, now, self.place.asks)
@@ -174,6 +187,8 @@ class Watch:
                 self.doubt.not_asked(network.id, witness.mac)
 
     def _probe(self, seen: Observation, network: Network) -> None:
+        if seen.joining and seen.evidence is Evidence.PROXIED:
+            self.addresses.disputes.leased(seen, network)
         if self._candidates.take(seen, network, self.devices.get(seen.mac)):
             assert seen.ip is not None
             self._wish(Ask(network, seen.ip, seen.mac))

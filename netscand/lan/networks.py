@@ -134,13 +134,8 @@ def _network(
         if route.index == link.index and int.from_bytes(route.gateway) in _span(holding.cidr)
     )
     held6 = [held for held in kernel.holdings6 if held.index == link.index]
-<<<<<<< HEAD
     own6 = min((held.own for held in held6 if held.cidr.is_link_local), default=None)
-    ours = [held.own for held in (*kernel.holdings, *held6) if held.index == link.index]
-=======
-    own6 = min((held.own for held in held6 if held.link_local), default=None)
     ours = {held.own for held in held6} | {held.own for held in kernel.holdings if held.index == link.index}
->>>>>>> 6e9c388 (core: guard the addresses of IPv6 routers, and exempt no proxy at a held one)
     return Network(
         id=f"{holding.cidr}@{link.name}",
         cidr=holding.cidr,
@@ -156,12 +151,8 @@ def _network(
         background_rate=rule.background_rate if rule else None,
         patience=rule.patience if rule else None,
         own6=own6,
-<<<<<<< HEAD
-        further=frozenset(ours) - {holding.own, own6},
-        prefixes6=tuple(sorted({held.cidr for held in held6 if not held.cidr.is_link_local})),
-=======
         further=frozenset(ours - {holding.own, own6}),
->>>>>>> 6e9c388 (core: guard the addresses of IPv6 routers, and exempt no proxy at a held one)
+        prefixes6=tuple(sorted({held.cidr for held in held6 if not held.cidr.is_link_local})),
         spared=spared,
     )
 

@@ -1,0 +1,198 @@
+"""Who is online does not lose an address, where it was not heard of late, to a stranger's word: it is asked there."""
+
+from dataclasses import replace
+
+import pytest
+
+from netscand.core.disputes import MOST
+from netscand.core.model import EventKind, Evidence, Ip, Status
+from netscand.core.presence import Rules
+from tests.core.test_attacks import OWN6, QUICK, say, v6, with_gateway
+from tests.core.world import World, ip, mac, network
+
+K = EventKind
+PC, STRANGER = mac(3), mac(0x999)
+AT = ip("10.0.0.11")
+LOCAL6 = Ip(bytes.fromhex("fe80000000000000") + bytes(7) + b"\x33")
+ABOUT_ADDRESSES = (K.ADDRESS_ADDED, K.ADDRESS_REMOVED, K.ADDRESS_MOVED, K.ADDRESS_CONFLICT)
+
+
+def talk(world: World, seconds: float) -> None:
+    """Let the PC speak by IPv6, so that presence has no reason to ask it."""
+    end = world.now + seconds
+    while world.now < end:
+        say(world, PC, LOCAL6, Evidence.MDNS)
+        world.run(4)
+
+
+def talking(rules: Rules = QUICK) -> World:
+    world = with_gateway(rules=rules)
+    world.inventory.label(PC, {"label": "pc"}, world.now)
+    talk(world, 70)
+    world.events.clear()
+    return world
+
+
+def told(world: World) -> list[EventKind]:
+    return [event.kind for event in world.events if event.kind in ABOUT_ADDRESSES]
+
+
+@pytest.mark.parametrize("rules", [QUICK, Rules()])
+@pytest.mark.parametrize("after", [0.0, 1000.0])
+def test_a_device_that_speaks_by_ipv6_keeps_its_ipv4_address(rules: Rules, after: float) -> None:
+    world = talking(rules)
+    talk(world, after)
+    world.frames.clear()
+    say(world, STRANGER, AT)
+    say(world, STRANGER, AT)
+    talk(world, 4)
+    (conflict,) = [event for event in world.events if event.kind in ABOUT_ADDRESSES]
+    assert (conflict.kind, conflict.address, conflict.other) == (K.ADDRESS_CONFLICT, AT, PC)
+    assert conflict.device
+    assert conflict.device.mac == STRANGER
+    assert conflict.reason == f"sent an ARP request; {PC.hex(':')} is there"
+    assert AT in {held.ip for held in world.inventory.devices[PC].addresses}
+    assert len([ask for _, ask in world.frames if ask.ip == AT and ask.of == PC]) == 1
+
+
+@pytest.mark.parametrize("deaf", [1, 2])
+def test_it_is_asked_twice_and_the_second_time_by_broadcast(deaf: int) -> None:
+    """Some answer broadcast alone. Who answers neither holds the address no more."""
+    world = talking()
+    asks = []
+
+    def lost(ask: object) -> bool:
+        asks.append(ask)
+        return len(asks) <= deaf
+
+    world.deaf = lost
+    say(world, STRANGER, AT)
+    talk(world, 4)
+    assert [ask.mac for _, ask in world.frames if ask.ip == AT and ask.of == PC][-2:] == [PC, None]
+    assert told(world) == ([K.ADDRESS_CONFLICT] if deaf == 1 else [K.ADDRESS_REMOVED, K.ADDRESS_MOVED])
+    if deaf == 2:
+        assert "did not answer there" in world.of(K.ADDRESS_MOVED)[0].reason
+
+
+def test_an_address_that_its_holder_gave_up_moves_without_an_alarm() -> None:
+    """It has another one now, and DHCP gave the old one to somebody else."""
+    world = with_gateway()
+    del world.hosts[2, AT]
+    world.hosts[2, ip("10.0.0.77")] = PC
+    world.hear(PC, "10.0.0.77", Evidence.ARP_ANNOUNCEMENT)
+    world.run(100)
+    world.events.clear()
+    world.hosts[2, AT] = STRANGER
+    world.hear(STRANGER, "10.0.0.11", Evidence.ARP_ANNOUNCEMENT)
+    world.run(5)
+    assert told(world) == [K.ADDRESS_REMOVED, K.ADDRESS_MOVED]
+    assert [held.ip for held in world.inventory.devices[PC].addresses] == [ip("10.0.0.77")]
+    assert world.of(K.ADDRESS_MOVED)[0].previous == {"ip": None, "addresses": ()}
+    assert world.inventory.addresses.holder(network().id, AT) is world.inventory.devices[STRANGER]
+
+
+@pytest.mark.parametrize("how", ["ack", "release", "neither", "ack for another"])
+@pytest.mark.parametrize("there", [False, True])
+def test_a_phone_that_left_and_dhcp_gave_its_address_to_another(how: str, there: bool) -> None:
+    """Within its patience: no alarm where DHCP says so, unless the phone is still there. Else a conflict at once."""
+    world = with_gateway(rules=Rules(10.0, 600.0, 900.0))
+    world.events.clear()
+    if not there:
+        del world.hosts[2, AT]
+    if how == "release":
+        say(world, PC, None, Evidence.DHCP, goodbye=True)
+    world.run(20)
+    if how.startswith("ack"):
+        client = STRANGER if how == "ack" else mac(0x777)
+        say(world, client, AT, Evidence.PROXIED, joining=True, via=mac(1))
+    world.run(1)
+    if how == "release" and there:
+        return  # it was heard since
+    world.hear(STRANGER, "10.0.0.11", Evidence.ARP_ANNOUNCEMENT)
+    now = told(world)
+    world.run(5)
+    handed_over = how in ("ack", "release")
+    assert now == ([] if handed_over else [K.ADDRESS_CONFLICT])
+    assert told(world) == ([K.ADDRESS_REMOVED, K.ADDRESS_MOVED] if handed_over and not there else [K.ADDRESS_CONFLICT])
+
+
+def test_many_claims_cost_few_asks_and_are_conflicts() -> None:
+    """200 addresses of IPv6 whose holders are online by IPv4; those who cannot be asked now are taken for present."""
+    world = with_gateway(alive=100)
+    for number in range(2, 102):
+        for each in range(2):
+            say(world, mac(number), v6(number * 10 + each), Evidence.NDP)
+            world.hosts[2, v6(number * 10 + each)] = mac(number)
+    world.run(90)
+    world.events.clear()
+    world.frames.clear()
+    for number in range(2, 102):
+        for each in range(2):
+            say(world, STRANGER, v6(number * 10 + each), Evidence.NDP)
+    asked = len(world.inventory.addresses.disputes.open)
+    assert asked == 32
+    world.run(5)
+    assert not world.of(K.ADDRESS_MOVED)
+    assert len(world.of(K.ADDRESS_CONFLICT)) == 200
+
+
+@pytest.mark.parametrize("why", ["no IPv6 of ours", "deaf", "not sent"])
+def test_a_holder_that_could_not_be_asked_is_taken_for_present(why: str) -> None:
+    """Law 8."""
+    world = with_gateway()
+    say(world, PC, v6(5), Evidence.NDP)
+    if why == "no IPv6 of ours":
+        world.set_networks([network(gateway="10.0.0.1")])
+    world.run(100)
+    world.events.clear()
+    say(world, STRANGER, v6(5), Evidence.NDP)
+    if why == "deaf":
+        world.inventory.doubt.deaf_at = world.now, world.now + 0.1
+    if why == "not sent":
+        world.inventory.wanted = lambda ask, now: not ask.beside  # type: ignore[method-assign]
+    world.run(5)
+    assert told(world) == [K.ADDRESS_CONFLICT]
+
+
+def test_claims_of_many_macs_to_one_address_open_one_question() -> None:
+    world = talking()
+    world.frames.clear()
+    for number in range(100):
+        say(world, mac(0x1000 + number), AT)
+    assert len(world.inventory.addresses.disputes.open) == 1
+    talk(world, 4)
+    assert K.ADDRESS_MOVED not in told(world)
+    assert len([ask for _, ask in world.frames if ask.ip == AT and ask.of == PC]) == 1
+    say(world, STRANGER, AT)
+    assert world.of(K.ADDRESS_CONFLICT)[-1].device is world.inventory.devices[STRANGER]
+
+
+def test_a_question_ends_with_its_devices_and_tables_are_bounded() -> None:
+    world = talking()
+    say(world, STRANGER, AT)
+    world.inventory.forget(STRANGER, world.now, "a test's")
+    talk(world, 4)
+    assert told(world) == []
+    assert world.inventory.devices[PC].status is Status.ONLINE
+    disputes = world.inventory.addresses.disputes
+    for number in range(3 * MOST):
+        say(world, mac(0x2000 + number), v6(number), Evidence.PROXIED, joining=True)
+        disputes.released(mac(0x2000 + number), world.now)
+    assert len(disputes._leases) == len(disputes._released) == MOST
+
+
+def test_after_a_restart_nobody_loses_an_address_before_it_was_asked() -> None:
+    """Everybody is unknown then."""
+    world = talking()
+    again = World([replace(network(gateway="10.0.0.1"), own6=OWN6)], rules=QUICK, now=world.now)
+    devices = [each for each in world.inventory.devices.values() if not each.is_self]
+    for device in devices:
+        device.status = Status.UNKNOWN
+    fresh = World([], rules=QUICK, now=world.now + 100)
+    fresh.inventory.recall(devices, {"eth0": 2}, fresh.now)
+    fresh.hosts = {place: each for place, each in world.hosts.items() if each == PC}
+    fresh.set_networks(again.networks)
+    say(fresh, STRANGER, AT)
+    fresh.run(5)
+    assert K.ADDRESS_MOVED not in told(fresh)
+    assert K.ADDRESS_CONFLICT in told(fresh)
