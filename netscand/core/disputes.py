@@ -63,7 +63,7 @@ class Disputes:
     @property
     def next_at(self) -> float:
         """When `due` next wants to be called."""
-        return min((question.due for question in self.open.values()), default=inf)
+        return min(question.due for question in self.open.values()) if self.open else inf
 
     def leased(self, seen: Observation, network: Network) -> None:
         """Take that a DHCP server gave an address to a client."""
