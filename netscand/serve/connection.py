@@ -65,6 +65,9 @@ LEAST_RATE = 2**20
 SETTLES = 4
 """Turns of the loop within which aiohttp begins a request that it was given."""
 
+UNDECRYPTED = "netscand.undecrypted"
+"""Under this name a transport's extra information holds how many bytes it has read and not given us: TLS."""
+
 NOBODY = Peer(None, Role.NONE, False, False)
 _read = memoryview(bytearray(READ))
 """Filled and emptied within one call of the loop, so all connections share it."""
@@ -360,7 +363,9 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def held(self) -> int:
         """Bytes that are kept for this client: what it has not read, and what it sent that nobody took."""
-        unread = self.transport.get_write_buffer_size() if self.transport is not None else 0
+        unread = 0
+        if (transport := self.transport) is not None:
+            unread = transport.get_write_buffer_size() + transport.get_extra_info(UNDECRYPTED, 0)
         kept = self._keeps() + (self.subscriber.held if self.subscriber is not None else 0)
         return unread + len(self._waiting) + kept
 

@@ -33,7 +33,7 @@ from netscand.serve.rest import Rest
 from netscand.serve.rights import need
 from netscand.serve.scanner import Scanner
 from netscand.serve.selftest import OURSELVES, SelfTest
-from netscand.serve.tls import Entrance, Vestibule, load_certificate, tls_context
+from netscand.serve.tls import TlsTransport, load_certificate, tls_context
 from netscand.serve.translate import Translator
 
 AGAIN = 3.0
@@ -94,7 +94,6 @@ class Server:
         self._handed_in = handed_in
         self._guard = Guard(access)
         self._tls = tls_context(listen)
-        self._entrance = Entrance(self._tls) if self._tls is not None else None
         self._overview = overview = Overview(scanner, translator)
         past = Past(archive, scanner, hub, translator) if archive is not None else None
         self._lists = WholeLists(hub, overview, translator)
@@ -177,8 +176,6 @@ class Server:
             tasks.create_task(self._measures.run(), name="loop lag")
             tasks.create_task(self._bind_again(), name="listen again")
             tasks.create_task(self.itself.run(self.asks_itself), name="self-test")
-            if self._entrance is not None:
-                tasks.create_task(self._entrance.run(), name="handshakes")
 
     def reload(self, access: config.Access) -> None:
         """Take `[access]`, the tokens and the certificate anew, and judge who is connected by them.
@@ -283,11 +280,11 @@ class Server:
         server = self._runner.server
         assert server is not None
 
-        entrance = self._entrance if sock.family != socket.AF_UNIX else None
+        tls = self._tls if sock.family != socket.AF_UNIX else None
 
         def factory() -> Any:  # noqa: ANN401 - typeshed knows no buffered protocol here
             connection = Connection(self._lobby, server)
-            return Vestibule(connection, entrance, self._lobby.turns) if entrance is not None else connection
+            return TlsTransport(tls, connection, self._lobby.turns) if tls is not None else connection
 
         # create_server for Unix sockets too: from Python 3.13 on its twin would unlink the path, systemd's as well.
         self._listeners.append(await loop.create_server(factory, sock=sock, backlog=A_TURN))

@@ -1,28 +1,40 @@
-"""TLS on the TCP sockets: the certificate, and the way from a TCP connection to one that is encrypted."""
+"""TLS on the TCP sockets: the certificate, and a transport that encrypts in bounded pieces (docs/adr/0039)."""
 
 import asyncio
 import os
 import ssl
 import stat
-from contextlib import ExitStack
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from netscand import config
-from netscand.serve.connection import READ, Connection
+from netscand.serve.connection import PIECE, UNDECRYPTED, Connection
 from netscand.serve.fair import FairTurns
 from netscand.serve.listen import ListenError
 
 HANDSHAKE = 5.0
-"""Seconds within which a client must have done its part."""
-
-FAREWELL = 1.0
-"""Seconds that it has to close in order."""
+"""Seconds until the first bytes of a client, and again until its handshake is complete."""
 
 LARGEST = 1 << 20
 """Bytes of a certificate or key that are looked at."""
 
+GROUP = "prime256v1"
+"""The group for key exchange: each TLS 1.3 client has it (RFC 8446, section 9.1). OpenSSL's own list has ffdhe8192,
+which costs 100 ms for each handshake of a client that asks for it; Python before 3.15 can set one group or all."""
 
-_first = memoryview(bytearray(READ))
+RECORD = 16 * 1024
+"""Bytes of plaintext in a record, at most (RFC 8446, section 5.1)."""
+
+CHANGE_CIPHER_SPEC, HANDSHAKE_RECORD = 20, 22
+CLIENT_HELLO = 1
+
+RETRY = sha256(b"HelloRetryRequest").digest()
+"""The random value of a ServerHello that asks for another ClientHello (RFC 8446, section 4.1.3)."""
+
+_ciphertext = memoryview(bytearray(PIECE))
 """Filled and emptied within one call of the loop, so all connections share it."""
 
 
@@ -36,6 +48,8 @@ def tls_context(listen: config.Listen) -> ssl.SSLContext | None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_ecdh_curve(GROUP)
     context.set_alpn_protocols(["http/1.1"])
     load_certificate(context, listen)
     return context
@@ -86,114 +100,263 @@ def _open(name: str, path: Path, mark: bytes, open_files: ExitStack) -> int:
     return file
 
 
-class Entrance:
-    """Leads connections that the lobby admitted through their handshakes."""
+def hello_record(start: bytes) -> int:
+    """Return the size of the record that `start` begins: a ClientHello, or what may stand before it; 0: too few bytes.
 
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-        self._tasks: asyncio.TaskGroup | None = None
-        self._early: list[tuple[asyncio.Transport, Connection, bytes]] = []
-
-    async def run(self) -> None:
-        """Work until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            for transport, connection, said in self._early:
-                self.greet(transport, connection, said)
-            self._early.clear()
-            await asyncio.Event().wait()
-
-    def greet(self, transport: asyncio.Transport, connection: Connection, said: bytes) -> None:
-        """Begin a handshake of which `said` came already."""
-        if self._tasks is None:
-            self._early.append((transport, connection, said))
-        else:
-            self._tasks.create_task(self._shake_hands(transport, connection, said))
-
-    async def _shake_hands(self, transport: asyncio.Transport, connection: Connection, said: bytes) -> None:
-        loop = asyncio.get_running_loop()
-        secure = None
-        vestibule = transport.get_protocol()
-        try:
-            # Twice later: behind the beginning of TLS, and before anything else is read.
-            loop.call_soon(loop.call_soon, _hand_on, transport, vestibule, said)
-            secure = await loop.start_tls(
-                transport,
-                connection,
-                self._context,
-                server_side=True,
-                ssl_handshake_timeout=HANDSHAKE,
-                ssl_shutdown_timeout=FAREWELL,
-            )
-        except OSError:  # ssl.SSLError and a handshake that takes too long are such, too
-            pass
-        finally:
-            if secure is None:
-                transport.abort()
-                connection.leave()
-        if secure is not None:
-            connection.connection_made(secure)
+    OpenSSL allocates what a ClientHello claims as its size, up to 128 KiB, before the rest has come. So it has to be
+    in one record, as all clients send it, and therefore has 16 KiB at most. Raises ValueError for anything else.
+    """
+    size = int.from_bytes(start[3:5])
+    if start[:1] == bytes((CHANGE_CIPHER_SPEC,)) and (len(start) < 5 or size == 1):
+        return 6 if len(start) >= 5 else 0
+    if start[:1] == bytes((HANDSHAKE_RECORD,)) and len(start) < 9:
+        return 0
+    if start[0] == HANDSHAKE_RECORD and start[5] == CLIENT_HELLO and size == 4 + int.from_bytes(start[6:9]):
+        return 5 + size
+    raise ValueError("no ClientHello in one record")
 
 
-def _hand_on(transport: asyncio.Transport, vestibule: asyncio.BaseProtocol, said: bytes) -> None:
-    """Give TLS what was read before it began."""
-    protocol = transport.get_protocol()
-    if protocol is vestibule or transport.is_closing():
-        return
-    assert isinstance(protocol, asyncio.BufferedProtocol)
-    while said:
-        buffer = memoryview(protocol.get_buffer(len(said)))
-        size = min(len(buffer), len(said))
-        buffer[:size], said = said[:size], said[size:]
-        protocol.buffer_updated(size)
+class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
+    """TLS over a TCP transport, of which it is the protocol; it is the transport of a Connection.
 
-
-class Vestibule(asyncio.BufferedProtocol):
-    """A TCP connection before its TLS. It is counted from here on: nobody hides in a handshake (FAULTS T16).
-
-    A handshake costs a third of a millisecond, for which it waits its turn, with what came first.
+    The connection is counted from its beginning: no client hides in a handshake (FAULTS T16). Whatever OpenSSL is
+    given, handshake or data, is a piece of at most PIECE bytes in a fair turn. Until then, and while the connection
+    reads nothing or the client does not take what it was sent, the rest waits in the kernel.
     """
 
-    def __init__(self, connection: Connection, entrance: Entrance, turns: FairTurns) -> None:
+    def __init__(self, context: ssl.SSLContext, connection: Connection, turns: FairTurns) -> None:
+        super().__init__()
+        self._context = context
         self._connection = connection
-        self._entrance = entrance
         self._turns = turns
-        self._transport: asyncio.Transport | None = None
+        self._raw: asyncio.Transport
         self._late: asyncio.TimerHandle | None = None
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._ssl: ssl.SSLObject | None = None
+        """From the first bytes on."""
+        self._shaken = False
+        """The handshake is complete."""
+        self._hello = True
+        """The client has to send a ClientHello next."""
+        self._left = 0
+        """Bytes of its record that OpenSSL has not been given."""
+        self._waiting = b""
+        """Ciphertext that OpenSSL has not been given."""
+        self._undecrypted = 0
+        """Bytes that it was given since it last returned plaintext: part of a record."""
+        self._queued = self._raw_paused = self._reading_paused = self._slow = False
+
+    # ---- protocol of the TCP transport ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let it in, or close it at once."""
+        """Admit the connection, or close it at once."""
         assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._raw = transport
         if self._connection.enter(transport, tls=True):
-            self._late = asyncio.get_running_loop().call_later(HANDSHAKE, transport.abort)
+            self._expect_handshake()
         else:
             transport.abort()
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the transport reads to."""
-        return _first
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Its first bytes came: they are for TLS, in a fair turn."""
-        said, transport = bytes(_first[:nbytes]), self._transport
-        if self._late is None or transport is None:
-            return
-        self._late.cancel()
-        self._late = None
-        transport.pause_reading()
-        self._turns.do(self._connection.account, lambda: self._greet(transport, said))
-
-    def _greet(self, transport: asyncio.Transport, said: bytes) -> bool:
-        if transport.is_closing():
-            self._connection.leave()
-            return False
-        self._entrance.greet(transport, self._connection, said)
-        return True
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone before its TLS began."""
+    def _expect_handshake(self) -> None:
         if self._late is not None:
             self._late.cancel()
-            self._late = None
-        self._connection.leave()
+        self._late = asyncio.get_running_loop().call_later(HANDSHAKE, self._raw.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it. Nothing refers in a cycle to what it held: memory is free at once, without a collection."""
+        if self._late is not None:
+            self._late.cancel()
+        self._waiting, self._ssl = b"", None
+        if self._shaken:
+            self._connection.connection_lost(exc)
+        else:
+            self._connection.leave()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the TCP transport reads to."""
+        return _ciphertext
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read, in a fair turn."""
+        self._waiting += _ciphertext[:nbytes]
+        self._go_on(at_once=True)
+
+    def eof_received(self) -> None:
+        """Close: nothing more will come. Like a plain connection, with or without the client's close_notify."""
+        if self._shaken:
+            self._connection.eof_received()
+        self.close()
+
+    def pause_writing(self) -> None:
+        """Stop reading, too: what TLS itself answers (key updates) must not pile up either."""
+        self._slow = True
+        if self._shaken:
+            self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._slow = False
+        if self._shaken:
+            self._connection.resume_writing()
+        self._go_on()
+
+    # ---- ciphertext to plaintext ------------------------------------------------------------------------------------
+
+    def _go_on(self, *, at_once: bool = False) -> None:
+        """Queue the next piece, if there is one, and read more only where there is none."""
+        if self._raw.is_closing():
+            return
+        if self._hello and self._waiting and not self._left:
+            try:
+                self._left = hello_record(self._waiting)
+            except ValueError:
+                self._raw.abort()
+                return
+        if self._is_ready and not (self._queued or self._reading_paused or self._slow):
+            self._queued = True
+            (self._turns.do if at_once else self._turns.later)(self._connection.account, self._feed)
+        if (paused := self._is_ready or self._reading_paused) != self._raw_paused:
+            self._raw_paused = paused
+            (self._raw.pause_reading if paused else self._raw.resume_reading)()
+
+    @property
+    def _is_ready(self) -> bool:
+        """Whether there is a piece for OpenSSL."""
+        return self._left > 0 if self._hello else bool(self._waiting)
+
+    def _feed(self) -> bool:
+        """Give OpenSSL a piece, and the connection what comes of it."""
+        self._queued = False
+        if self._raw.is_closing() or self._reading_paused or self._slow:
+            return False
+        if self._ssl is None:
+            self._ssl = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+            self._expect_handshake()
+        size = self._left if self._hello else PIECE
+        piece, self._waiting = self._waiting[:size], self._waiting[size:]
+        if self._hello:
+            self._left -= len(piece)
+        self._undecrypted += self._incoming.write(piece)
+        try:
+            if not self._shaken:
+                self._shake_hands(self._ssl)
+            if self._shaken:
+                self._read(self._ssl)
+        except ssl.SSLError:  # of its own that a client made wrong; OpenSSL has written an alert
+            self._flush()
+            self._raw.close()
+        self._go_on()
+        return True
+
+    def _shake_hands(self, tls: ssl.SSLObject) -> None:
+        with suppress(ssl.SSLWantReadError):
+            tls.do_handshake()
+            self._shaken = True
+        if answer := self._outgoing.read():
+            self._hello = answer[11:43] == RETRY
+            self._raw.write(answer)
+        if self._shaken and self._late is not None:
+            self._late.cancel()
+            self._undecrypted = 0
+            self._connection.connection_made(self)
+
+    def _read(self, tls: ssl.SSLObject) -> None:
+        """Decrypt all that is there: a piece, and the record that it completes."""
+        pieces, ended = [], False
+        try:
+            while not ended:
+                pieces.append(tls.read(RECORD))
+                ended = not pieces[-1]
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            ended = True
+        self._flush()
+        if plaintext := b"".join(pieces):
+            self._undecrypted = 0
+        while plaintext and not self._raw.is_closing():
+            buffer = self._connection.get_buffer(-1)
+            size = min(len(buffer), len(plaintext))
+            buffer[:size], plaintext = plaintext[:size], plaintext[size:]
+            self._connection.buffer_updated(size)
+        if ended:
+            self.eof_received()
+
+    def _flush(self) -> None:
+        if (ciphertext := self._outgoing.read()) and not self._raw.is_closing():
+            self._raw.write(ciphertext)
+
+    # ---- transport of the connection --------------------------------------------------------------------------------
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as asyncio has it
+        """Return that of the TCP transport, or of TLS."""
+        ours = {
+            "sslcontext": self._context,
+            "ssl_object": self._ssl,
+            UNDECRYPTED: len(self._waiting) + self._undecrypted,
+        }
+        return ours[name] if name in ours else self._raw.get_extra_info(name, default)
+
+    def is_reading(self) -> bool:
+        """Return whether the connection wants to be given what comes."""
+        return not (self._reading_paused or self._raw.is_closing())
+
+    def pause_reading(self) -> None:
+        """Give the connection nothing more for the moment."""
+        self._reading_paused = True
+        self._go_on()
+
+    def resume_reading(self) -> None:
+        """Give it more again."""
+        self._reading_paused = False
+        self._go_on()
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Encrypt, record by record: OpenSSL's buffer keeps the size of the most that it ever held."""
+        if self._ssl is None or self._raw.is_closing():
+            return
+        records = []
+        try:
+            for at in range(0, len(data), RECORD):
+                self._ssl.write(data[at : at + RECORD])
+                records.append(self._outgoing.read())
+        except ssl.SSLError:
+            self.abort()
+        else:
+            self._raw.write(records[0] if len(records) == 1 else b"".join(records))
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Write all of them."""
+        self.write(b"".join(list_of_data))
+
+    def can_write_eof(self) -> bool:
+        """Return False: HTTP has no use for half a connection."""
+        return False
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set those of the TCP transport: no plaintext waits to be encrypted."""
+        self._raw.set_write_buffer_limits(high, low)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Return those of the TCP transport."""
+        return self._raw.get_write_buffer_limits()
+
+    def get_write_buffer_size(self) -> int:
+        """Return how much the client has not taken, encrypted."""
+        return self._raw.get_write_buffer_size()
+
+    def is_closing(self) -> bool:
+        """Return whether it is closed, or about to be."""
+        return self._raw.is_closing()
+
+    def close(self) -> None:
+        """Send close_notify behind what was written; the client's own is not waited for (RFC 8446, section 6.1)."""
+        if self._shaken and self._ssl is not None and not self._raw.is_closing():
+            with suppress(ssl.SSLError):  # it wants to read the client's, or finds data instead
+                self._ssl.unwrap()
+            self._flush()
+        self._raw.close()
+
+    def abort(self) -> None:
+        """Close it at once."""
+        self._raw.abort()
