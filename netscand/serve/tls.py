@@ -222,7 +222,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     @property
     def _is_ready(self) -> bool:
         """Whether there is a piece for OpenSSL."""
-        return self._left > 0 if self._hello else bool(self._waiting)
+        return bool(self._waiting) and (self._left > 0 or not self._hello)
 
     def _feed(self) -> bool:
         """Give OpenSSL a piece, and the connection what comes of it."""
@@ -236,7 +236,8 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         piece, self._waiting = self._waiting[:size], self._waiting[size:]
         if self._hello:
             self._left -= len(piece)
-        self._undecrypted += self._incoming.write(piece)
+        self._undecrypted = len(piece) + (self._undecrypted if self._shaken else 0)
+        self._incoming.write(piece)
         try:
             if not self._shaken:
                 self._shake_hands(self._ssl)
@@ -257,7 +258,6 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._raw.write(answer)
         if self._shaken and self._late is not None:
             self._late.cancel()
-            self._undecrypted = 0
             self._connection.connection_made(self)
 
     def _read(self, tls: ssl.SSLObject) -> None:
