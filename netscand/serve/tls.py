@@ -106,13 +106,17 @@ def hello_record(start: bytes) -> int:
     OpenSSL allocates what a ClientHello claims as its size, up to 128 KiB, before the rest has come. So it has to be
     in one record, as all clients send it, and therefore has 16 KiB at most. Raises ValueError for anything else.
     """
-    size = int.from_bytes(start[3:5])
-    if start[:1] == bytes((CHANGE_CIPHER_SPEC,)) and (len(start) < 5 or size == 1):
-        return 6 if len(start) >= 5 else 0
-    if start[:1] == bytes((HANDSHAKE_RECORD,)) and len(start) < 9:
-        return 0
-    if start[0] == HANDSHAKE_RECORD and start[5] == CLIENT_HELLO and size == 4 + int.from_bytes(start[6:9]):
-        return 5 + size
+    kind, size = start[0], int.from_bytes(start[3:5])
+    if kind == CHANGE_CIPHER_SPEC:
+        if len(start) < 5:
+            return 0
+        if size == 1:
+            return 6
+    elif kind == HANDSHAKE_RECORD:
+        if len(start) < 9:
+            return 0
+        if start[5] == CLIENT_HELLO and size == 4 + int.from_bytes(start[6:9]) <= RECORD:
+            return 5 + size
     raise ValueError("no ClientHello in one record")
 
 

@@ -129,6 +129,28 @@ def test_what_is_not_read_stays_in_the_kernel(tmp_path: Path) -> None:
     play(tmp_path, act)
 
 
+def test_who_reads_nothing_is_not_read(tmp_path: Path) -> None:
+    """While the client does not take what it was sent, OpenSSL gets nothing: it could be asked for key updates."""
+
+    async def act(lan: House) -> None:
+        client = await asyncio.to_thread(dial, lan)
+        (connection,) = lan.server._lobby.inside
+        transport = connection.transport
+        assert isinstance(transport, tls.TlsTransport)
+        transport.pause_writing()
+        await asyncio.to_thread(client.sendall, asked(lan))
+        async with asyncio.timeout(20):
+            while not transport._waiting:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert transport._waiting
+        transport.resume_writing()
+        assert b"200 OK" in await asyncio.to_thread(to_the_end, client)
+        client.close()
+
+    play(tmp_path, act)
+
+
 def test_part_of_a_record_is_counted(tmp_path: Path) -> None:
     """OpenSSL keeps what it cannot decrypt yet: up to 16 KiB."""
 
@@ -212,6 +234,7 @@ def test_a_hello_is_one_record() -> None:
         b"\x16\x03\x01\x00\x04\x01" + MOST_HELLO.to_bytes(3),
         b"\x16\x03\x01\x00\x01\x01\x16\x03\x01",
         b"\x16\x03\x01\x00\x04\x02\x00\x00\x00",
+        b"\x16\x03\x01\x80\x04\x01\x00\x80\x00",
         b"\x14\x03\x03\x00\x02",
         b"\x15\x03\x03\x00\x02",
         b"\x17\x03\x03\x00\x02",
