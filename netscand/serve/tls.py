@@ -216,7 +216,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             except ValueError:
                 self._raw.abort()
                 return
-        if self._is_ready and not (self._queued or self._reading_paused or self._slow):
+        if self._is_ready and not self._queued:
             self._queued = True
             (self._turns.do if at_once else self._turns.later)(self._connection.account, self._feed)
         if (paused := self._is_ready or self._reading_paused) != self._raw_paused:

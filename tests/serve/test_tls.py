@@ -101,6 +101,25 @@ def test_who_hides_in_a_handshake_is_counted_and_cut(tmp_path: Path, monkeypatch
     asyncio.run(play())
 
 
+@pytest.mark.parametrize("said", [1, 200, None])
+def test_a_handshake_that_is_not_completed_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: int) -> None:
+    """Whether part of a ClientHello came, or all of it and nothing after."""
+    monkeypatch.setattr(tls, "HANDSHAKE", 0.5)
+
+    async def play() -> None:
+        async with house(tmp_path, listen=certificate(tmp_path)) as lan:
+            reader, writer = await asyncio.open_connection("127.0.0.1", lan.port)
+            writer.write(hello()[:said])
+            async with asyncio.timeout(20):
+                with suppress(ConnectionError):
+                    await reader.read()
+                while lan.server._lobby.inside:
+                    await asyncio.sleep(0.01)
+            writer.close()
+
+    asyncio.run(play())
+
+
 def test_the_fourth_of_one_peer_is_closed_at_once(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, listen={**certificate(tmp_path), "max_per_peer": 3}) as lan:
