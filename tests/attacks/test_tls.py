@@ -92,7 +92,7 @@ class Strangers:
 
 @pytest.mark.parametrize(("mode", "count"), [("half", 160), ("late", 100), ("idle", 160), ("full", 160), ("tiny", 60)])
 def test_strangers(guarded: tuple[Scene, list[Host]], attack_seconds: float, mode: str, count: int) -> None:
-    """FAULTS T42: they shake hands or do not, and send requests that they do not read, or byte by byte."""
+    """FAULTS T50: they shake hands or do not, and send requests that they do not read, or byte by byte."""
     scene, hosts = guarded
     with judged(scene.daemon) as verdict:
         strangers = [
