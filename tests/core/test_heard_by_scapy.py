@@ -93,7 +93,7 @@ def dhcp_by_scapy(frame: bytes) -> list[Told]:
         address = fixed.ciaddr if host(fixed.ciaddr) and kind != 7 else None
         evidence = Evidence.DHCP if client == seen.src else Evidence.PROXIED
         joining = kind in (1, 3) and fixed.ciaddr == "0.0.0.0"
-        return [(client, address, evidence, joining, kind == 7, name, server if kind == 3 else None)]
+        return [(client, address, evidence, joining, kind == 7, name, server if kind == 3 and joining else None)]
     if fixed.op == 2 and kind in (2, 5, 6):
         address = seen[IP].src if host(seen[IP].src) else None
         said: list[Told] = [(seen.src, address, Evidence.DHCP, False, False, None, server or address)]
