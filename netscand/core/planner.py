@@ -55,9 +55,6 @@ CHANGES = frozenset([
 ECHOES_APART = (600.0, 1800.0)
 """Seconds between two echoes that all nodes of an interface are asked for: they find who speaks IPv6 and is quiet."""
 
-UNBOUND = (Evidence.DHCP, Evidence.MDNS, Evidence.NBNS, Evidence.NEIGHBOUR)
-"""Evidence that binds no MAC to an address as ARP does: a scan goes on asking there."""
-
 SLICE = 0.005
 """Seconds of frames that are sent in one go."""
 
@@ -227,9 +224,8 @@ class Planner:
             rtt = asked.answer(seen.mac, seen.at)
             if rtt is not None and len(asked.answered) == 1:
                 plan.sample(rtt)
-        unproven = rtt is None and self._inventory.contested and (network.id, seen.ip) in self._inventory.contested
-        if len(seen.ip) == 4 and not unproven and not any(seen.evidence is each for each in UNBOUND):
-            self.next_at = min(self.next_at, self._running.heard(network.id, seen.ip, seen.mac, seen.at))
+            if rtt is not None and len(seen.ip) == 4:  # what nobody asked for ends no scan: anybody can say it
+                self.next_at = min(self.next_at, self._running.heard(network.id, seen.ip, seen.mac, seen.at))
         return rtt
 
     # ---- what leaves --------------------------------------------------------------------------------------------

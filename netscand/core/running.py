@@ -30,11 +30,11 @@ class Running:
         return news
 
     def heard(self, network: str, ip: Ip, mac: Mac, at: float) -> float:
-        """Take an answer; when it may be told as progress."""
+        """Take an answer to an ask of ours; return when it may be published as progress."""
         soonest = inf
         for scan in self.scans:
             for part in scan.parts:
-                if part.network.id == network and part.heard(ip, mac):
+                if part.network.id == network and part.heard(ip, mac, self._inventory):
                     soonest = min(soonest, max(at, scan.tell_at))
         return soonest
 
@@ -129,6 +129,8 @@ class Running:
             plan = self._plans.get(part.network.id)
             if plan is not None:
                 plan.last_scan = now
+        for mac in [mac for mac in scan.found if mac not in self._inventory.devices]:
+            del scan.found[mac]  # refused: there is no device of that MAC
         found: tuple[Mac, ...] = tuple(scan.found)
         if scan.progress != scan.told:
             self._news.append(self._progress(scan))

@@ -10,7 +10,7 @@ from random import Random
 
 from netscand.core.addresses import has_answered
 from netscand.core.inventory import Inventory
-from netscand.core.model import Ask, Cause, Ip, Mac, Network, Status
+from netscand.core.model import Ask, Cause, Device, Ip, Mac, Network, Status
 from netscand.core.targets import Wish
 
 EXTRA_TRIES = 3
@@ -65,7 +65,8 @@ class Part:
         self.whole = len(window) == len(network.offsets)
         self.done = 0
         self.total = len(window)
-        self.found: dict[Mac, None] = {}
+        self.found: dict[Mac, int] = {}
+        """Shared by the parts of a scan: devices that answered, each with the number of addresses where it did."""
         self.settled = 0
         """Addresses that will not be asked again."""
         self.wait = 0.5
@@ -80,6 +81,10 @@ class Part:
         self._thorough = thorough
         self._base = int(network.cidr.network_address)
         self._state = bytearray(len(offsets))
+        self._known: list[Device | None] = [None] * len(offsets)
+        """Online devices, each at the address where it was asked first: whoever claims the address meanwhile."""
+        self._found_at: list[Mac | None] = [None] * len(offsets)
+        """The one MAC that counts as found at each address."""
         self._answered = 0
         self._last_sent = 0.0
 
@@ -102,28 +107,43 @@ class Part:
                 return False
         return True
 
-    def heard(self, ip: Ip, mac: Mac) -> bool:
-        """Take an answer; whether it is the first from there."""
+    def heard(self, ip: Ip, mac: Mac, inventory: Inventory) -> bool:
+        """Take an answer to an ask of ours; return whether it finds a device.
+
+        Where a known device is online, another MAC does not end the asking: anybody can answer first. One MAC counts as
+        found at an address: the one of the device that is known there, else the first that is a device.
+        """
         index = self.index(int.from_bytes(ip) - self._base)
         if index is None:
             return False
-        return self._answer(index, mac)
+        known = self._known[index]
+        is_known = known is not None and known.mac == mac
+        if known is None or is_known or known.status is not Status.ONLINE:
+            self._answer(index)
+        before = self._found_at[index]
+        if before is not None and before in inventory.devices and not is_known:
+            return False
+        return self._find(index, mac)
 
-    def _answer(self, index: int, mac: Mac) -> bool:
+    def _answer(self, index: int) -> None:
         if self._state[index] != ANSWERED:
             self._settle(index)
             self._state[index] = ANSWERED
             self._answered += 1
-        if mac in self.found:
-            return False
-        self.found[mac] = None
-        return True
 
-    def _count_ourselves(self, index: int, mac: Mac) -> None:
-        """Count our own address as one that answered, but find us only where we were asked for."""
-        self._answer(index, mac)
-        if self.whole:
-            del self.found[mac]
+    def _find(self, index: int, mac: Mac) -> bool:
+        """Count a device as found at an address; return whether it was found nowhere before."""
+        before = self._found_at[index]
+        if before == mac:
+            return False
+        if before is not None:
+            self.found[before] -= 1
+            if not self.found[before]:
+                del self.found[before]
+        self._found_at[index] = mac
+        count = self.found.get(mac, 0)
+        self.found[mac] = count + 1
+        return not count
 
     def _settle(self, index: int) -> None:
         if self._state[index] < ANSWERED:
@@ -159,12 +179,14 @@ class Part:
             if tried > attempt:  # SETTLED too
                 continue
             ip = Ip((base + self.offsets[index]).to_bytes(4))
-            device = inventory.addresses.holder(network_id, ip)
+            device = self._known[index] or inventory.addresses.holder(network_id, ip)
             online = device is not None and device.status is Status.ONLINE
             if known is not None and online is not known:
                 continue
             if device is not None and device.is_self:
-                self._count_ourselves(index, device.mac)
+                self._answer(index)  # found only where it was a target
+                if not self.whole:
+                    self._find(index, device.mac)
                 continue
             if (
                 device is not None
@@ -173,7 +195,8 @@ class Part:
                 and has_answered(device, network_id, ip)
                 and (network_id, ip) not in inventory.contested
             ):
-                self._answer(index, device.mac)  # presence asks it, as seldom as it can: this scan need not
+                self._answer(index)  # presence asks it, as seldom as it can: this scan need not
+                self._find(index, device.mac)
                 continue
             limit = self._tries + (EXTRA_TRIES if self._thorough and online else 0)
             if attempt >= limit:
@@ -183,6 +206,8 @@ class Part:
             self._last_sent = self.now
             # Every second try goes to broadcast: the address may have another holder by now.
             inventory.contested.asked(network_id, ip)
+            if online:
+                self._known[index] = device
             known_mac = device.mac if device is not None and online and self._thorough and attempt % 2 == 0 else None
             yield Ask(self.network, ip, known_mac)
             if attempt + 1 == limit:
@@ -204,9 +229,13 @@ class Scan:
     """When its progress may be told again."""
     told: tuple[int, int] = (0, 0)
     networks: tuple[str, ...] = field(init=False)
+    found: dict[Mac, int] = field(default_factory=dict)
+    """Who answered, in the order of the answers: at most one MAC for each address."""
 
     def __post_init__(self) -> None:
         self.networks = tuple(part.network.id for part in self.parts)
+        for part in self.parts:
+            part.found = self.found
 
     def serves(self, wish: Wish) -> bool:
         """Whether none of what is wanted has been passed."""
@@ -223,10 +252,3 @@ class Scan:
     def progress(self) -> tuple[int, int]:
         """Give (done, found)."""
         return sum(part.done for part in self.parts), len(self.found)
-
-    @property
-    def found(self) -> dict[Mac, None]:
-        """Who answered, in the order of the answers."""
-        if len(self.parts) == 1:
-            return self.parts[0].found
-        return {mac: None for part in self.parts for mac in part.found}

@@ -12,7 +12,6 @@ from netscand.core.model import (
     BadTarget,
     Cause,
     EventKind,
-    Evidence,
     ScanFailed,
     ScanFinished,
     ScanProgress,
@@ -422,14 +421,3 @@ def test_a_new_holder_of_an_address_is_found_by_a_wish() -> None:
     world.planner.wish(["10.0.0.10"], world.now)
     world.run(2)
     assert mac(99) in world.inventory.devices
-
-
-def test_passive_evidence_serves_a_scan_too() -> None:
-    world = World()
-    world.run(10)
-    scan_id = world.planner.wish((), world.now)
-    world.run(0.01)
-    world.hear(mac(5), "10.0.0.55", Evidence.ARP_ANNOUNCEMENT)
-    world.run(2)
-    (end,) = (news for _, news in finished(world) if news.scan_id == scan_id)
-    assert mac(5) in end.found
