@@ -4,11 +4,12 @@ Before somebody is called offline, the others are asked too. Where hardly anyone
 silent: its devices are `unknown` until the first answer, or for ten minutes.
 
 Made-up devices can answer for a while and fall silent at will. So the silence must be one of the devices that were
-known for longest, too; and while the gateway answers, no network is silent.
+known for longest, too; and while the gateway answers, no network is silent. A device is silent only if it was asked and
+had its time to answer: an ask that still waits to leave says nothing.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from math import inf
 from random import Random
@@ -40,11 +41,17 @@ FOUND_TOGETHER, LEAST_OLDEST = 5.0, 2
 WAITS = 30.0
 """Seconds a verdict waits where a network fell silent too often."""
 
+MOST_SUSPECTS = 256
+"""Devices about to be called offline that an inquiry counts at most: it is judged again and again."""
+
 ANSWER_WITHIN = 1.5
-"""Seconds that the witnesses have."""
+"""Seconds that the witnesses have, from when the last of them was asked."""
+
+UNSENT_FOR = 1.0
+"""Seconds a verdict waits where some of them were not asked yet."""
 
 ASKED_ANEW = 10.0
-"""Seconds after which an inquiry says nothing any more."""
+"""Seconds after the last ask in which an inquiry says something."""
 
 LONGEST = 600.0
 """Seconds of doubt, after which silence is taken for what it is."""
@@ -86,11 +93,33 @@ class _Inquiry:
     sampled: bool
     """There are more than the witnesses: of many suspects beside a few of the others, too many would be silent."""
     gateway: Device | None
+    unsent: set[Mac]
+    """Witnesses, and perhaps the gateway, whose ask has not left yet."""
+    sent_at: float
+    """When the last of these asks left."""
+    judged_at: float = -inf
+    silent: list[Device] = field(default_factory=list)
+    """Who was silent then, where so many were that the network is; else nobody."""
 
-    def asked(self) -> list[Device]:
+    def asked(self, now: float) -> list[Device]:
         """Whose silence says something: anybody can speak once by 80 made-up names, and never again."""
-        asked = self.witnesses if self.sampled else self.witnesses | self.suspects
+        asked = dict(self.witnesses)
+        if not self.sampled:
+            asked |= {
+                mac: each
+                for mac, each in self.suspects.items()
+                if self.answered(each) or each.presence.asked_since <= now - ANSWER_WITHIN
+            }
         return [each for each in asked.values() if each.confirmed]
+
+    def add(self, suspect: Device) -> None:
+        """Count one more that is about to be called offline."""
+        if len(self.suspects) < MOST_SUSPECTS:
+            self.suspects[suspect.mac] = suspect
+
+    def is_over(self, now: float) -> bool:
+        """Return whether it says nothing any more."""
+        return now - self.sent_at >= ASKED_ANEW
 
     def answered(self, device: Device) -> bool:
         """Return whether a device was heard since."""
@@ -136,8 +165,8 @@ class Doubt:
     ) -> list[Device]:
         """Somebody is about to be called offline: whom to ask, so that we learn whether it is only them."""
         inquiry = self._inquiries.get(network)
-        if inquiry is not None and now - inquiry.at < ASKED_ANEW:
-            inquiry.suspects[device.mac] = device
+        if inquiry is not None and not inquiry.is_over(now):
+            inquiry.add(device)
             return []
         looked_at = list(devices)
         if len(looked_at) > SAMPLED:  # a large LAN is judged by some of it, or to look would hold everyone up
@@ -154,9 +183,11 @@ class Doubt:
         if gateway is not None and gateway.is_self:
             gateway = None
         witnesses = {each.mac: each for each in able}
-        self._inquiries[network] = _Inquiry(now, witnesses, {device.mac: device}, sampled, gateway)
-        to_ask = {each.mac: each for each in (*witnesses.values(), *([gateway] if gateway else ()))}
+        to_ask = {each.mac: each for each in (*([gateway] if gateway else ()), *witnesses.values())}
         to_ask.pop(device.mac, None)
+        self._inquiries[network] = _Inquiry(
+            now, witnesses, {device.mac: device}, sampled, gateway, unsent=set(to_ask), sent_at=now
+        )
         return list(to_ask.values())
 
     def _chosen(self, devices: list[Device], now: float) -> list[Device]:
@@ -176,10 +207,18 @@ class Doubt:
         witness = inquiry.witnesses.get(mac) or (gateway if gateway is not None and gateway.mac == mac else None)
         return witness is not None and not inquiry.answered(witness)
 
+    def asked(self, network: str, mac: Mac, now: float) -> None:
+        """Take that an ask for a device left."""
+        inquiry = self._inquiries.get(network)
+        if inquiry is not None and mac in inquiry.unsent:
+            inquiry.unsent.remove(mac)
+            inquiry.sent_at = now
+
     def not_asked(self, network: str, mac: Mac) -> None:
         """Take that a device has no address to be asked at: its silence says nothing."""
         if network in self._inquiries:
             self._inquiries[network].witnesses.pop(mac, None)
+            self._inquiries[network].unsent.discard(mac)
 
     def verdict(self, network: str, device: Device, now: float) -> tuple[Verdict, float, str]:
         """What to make of a device that is due; for WAIT, until when; for NETWORK_SILENT, since when, and why."""
@@ -194,31 +233,39 @@ class Doubt:
         if device.status is Status.UNKNOWN and device.status_since < recovered and now - recovered < LONGEST:
             return Verdict.GONE, now, ""  # it was doubted, the network is heard again: this is its own verdict
         inquiry = self._inquiries.get(network)
-        if inquiry is None or now - inquiry.at >= ASKED_ANEW:
+        if inquiry is None or inquiry.is_over(now):
             return Verdict.WAIT, now, ""
-        inquiry.suspects[device.mac] = device
-        asked = inquiry.asked()
-        total = len(asked)
-        if now < inquiry.at + ANSWER_WITHIN and total >= AND_THE_GATEWAY:
-            return Verdict.WAIT, inquiry.at + ANSWER_WITHIN, ""
-        silent = [each for each in asked if not inquiry.answered(each)]
-        oldest = _oldest(asked, now)
-        count = len(silent)
-        gateway = any(each is inquiry.gateway for each in silent)
-        least, share = (AND_THE_GATEWAY, WITH_THE_GATEWAY) if gateway else (LEAST_SILENT, SILENT_SHARE)
-        if (
-            count < least
-            or count < share * total
-            or sum(not inquiry.answered(each) for each in oldest) < share * len(oldest)
-            or inquiry.gateway_answered()
-        ):
+        inquiry.add(device)
+        if inquiry.gateway_answered():
             return Verdict.GONE, now, ""
+        if inquiry.judged_at < now:  # once for all verdicts of a moment
+            inquiry.judged_at, inquiry.silent = now, self._silent_of(inquiry, now)
+        silent = inquiry.silent
+        if not silent:
+            return Verdict.GONE, now, ""
+        if inquiry.unsent:
+            return Verdict.WAIT, now + UNSENT_FOR, ""
+        if now < inquiry.sent_at + ANSWER_WITHIN:
+            return Verdict.WAIT, inquiry.sent_at + ANSWER_WITHIN, ""
         if not self._budgets.take(SILENCES, network, now):
             return Verdict.WAIT, now + WAITS, ""
         del self._inquiries[network]
         self._silent[network] = _Silence(now + LONGEST, frozenset(each.mac for each in silent))
-        also = ", the gateway among them" if gateway else ""
-        return Verdict.NETWORK_SILENT, inquiry.at, f"{count} of {total} devices asked fell silent at once{also}"
+        also = ", the gateway among them" if any(each is inquiry.gateway for each in silent) else ""
+        reason = f"{len(silent)} of {len(inquiry.asked(now))} devices asked fell silent at once{also}"
+        return Verdict.NETWORK_SILENT, inquiry.at, reason
+
+    @staticmethod
+    def _silent_of(inquiry: _Inquiry, now: float) -> list[Device]:
+        """Return the devices that are silent, if so many are that the network is; else none."""
+        asked = inquiry.asked(now)
+        silent = [each for each in asked if not inquiry.answered(each)]
+        gateway = any(each is inquiry.gateway for each in silent)
+        least, share = (AND_THE_GATEWAY, WITH_THE_GATEWAY) if gateway else (LEAST_SILENT, SILENT_SHARE)
+        if len(silent) < least or len(silent) < share * len(asked):
+            return []
+        oldest = _oldest(asked, now)
+        return silent if sum(not inquiry.answered(each) for each in oldest) >= share * len(oldest) else []
 
 
 def _oldest(devices: list[Device], now: float) -> list[Device]:

@@ -257,7 +257,7 @@ class Planner:
 
     def failed(self, network: str, message: str, now: float) -> None:
         """End what runs on a network that cannot be asked; the next scan runs all the same."""
-        self._inventory.give_up(self._inventory.wishes.pop(network, ()), now)
+        self._inventory.give_up_all(network, now)
         self._running.fail(network, message, now)
         self.next_at = now
 

@@ -116,6 +116,11 @@ class Presence:
             return self._broadcast >= REQUESTS_ONLY - 1
         return step is Step.REQUEST or self._broadcast > 0
 
+    @property
+    def asked_since(self) -> float:
+        """When the first ask into this silence left; inf: none did."""
+        return self._first_ask if self._unicast + self._broadcast else inf
+
     # ---- what happened ------------------------------------------------------------------------------------------
 
     def heard(self, at: float, *, joined: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What presence wants to ask, and when it may: in the order of the wishes, but a network that is full holds none up."""
+"""What presence wants to ask, and when it may: one of each lane in turn, so that a full one holds no other up."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -33,22 +33,23 @@ class Probes:
         self._bucket = self._bucket.at(min(rate or WATCH_RATE, WATCH_RATE), now)
 
     def advance(self, asks: list[Ask], now: float, limit: int) -> None:
-        """Add to `asks` what may leave now, up to `limit` in all: one of each network in turn."""
+        """Add to `asks` what may leave now, up to `limit` in all: one of each lane in turn."""
         self.next_at = inf
         wishes = self._inventory.wishes
-        networks = deque(wishes)
+        lanes = deque(wishes)
         skips = SKIPS
-        while networks and len(asks) < limit:
-            network = networks.popleft()
-            queue = wishes.pop(network)
-            if network not in self._plans:
+        while lanes and len(asks) < limit:
+            lane = lanes.popleft()
+            if lane.network not in self._plans:
+                del wishes[lane]
                 continue
+            queue = wishes[lane]
             while queue and skips and not self._inventory.wanted(queue[0], now):
                 queue.popleft()
                 skips -= 1
             if not queue:
+                del wishes[lane]
                 continue
-            wishes[network] = queue  # behind the others, who are first the next time
             if not skips:
                 self.next_at = now
                 return
@@ -59,6 +60,7 @@ class Probes:
             if room_at is None:
                 self._bucket.take()
                 asks.append(queue.popleft())
-                networks.append(network)
+                wishes[lane] = wishes.pop(lane)  # behind the others, which are first the next time
+                lanes.append(lane)
             else:
                 self.next_at = min(self.next_at, room_at)

@@ -6,9 +6,11 @@ The half of the inventory that time moves; core/inventory.py is the half that fr
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
+from enum import Enum, auto
 from heapq import heappop, heappush
 from math import inf
 from random import Random
+from typing import NamedTuple
 
 from netscand.core.addresses import Addresses, has_answered
 from netscand.core.budgets import ABSENCES, Budgets
@@ -18,7 +20,7 @@ from netscand.core.doubt import Doubt, Verdict
 from netscand.core.model import Ask, Device, Event, EventKind, Evidence, Mac, Network, NetworkState, Observation, Status
 from netscand.core.places import Place, Places, is_on, note_asked
 from netscand.core.presence import ANSWER_WAIT, Step
-from netscand.core.strangers import could_change, may_change
+from netscand.core.strangers import could_change, is_resident, may_change
 from netscand.core.verdict import lose_sight, set_status, still_there
 
 UNASKABLE = 300.0
@@ -26,6 +28,24 @@ UNASKABLE = 300.0
 
 ABSENT_TOO_OFTEN = 60.0
 """Seconds that an `offline` waits for which there is no room in the budget."""
+
+
+class Whose(Enum):
+    """For whom presence asks."""
+
+    WITNESS = auto()
+    """Asked for the sake of another's verdict."""
+    RESIDENT = auto()
+    """Known for long, the gateway among them."""
+    STRANGER = auto()
+
+
+class Lane(NamedTuple):
+    """A queue of asks. It waits for no other: broadcasts hold no probes up, nor do strangers residents."""
+
+    network: str
+    whose: Whose
+    broadcast: bool
 
 
 class Watch:
@@ -37,7 +57,7 @@ class Watch:
         self.devices: dict[Mac, Device] = {}
         self.networks: dict[str, Network] = {}
         """Scanned or not, by id."""
-        self.wishes: dict[str, deque[Ask]] = {}
+        self.wishes: dict[Lane, deque[Ask]] = {}
         """Probes and requests that presence wants, for the planner to send under its budget."""
         self.budgets = Budgets()
         """Of all that others may cause; the engine's and the server's, too."""
@@ -143,7 +163,7 @@ class Watch:
     def _settle_disputes(self, now: float) -> list[Event]:
         asks, over = self.addresses.disputes.due(now)
         for ask in asks:
-            self._wish(ask)
+            self._wish(ask, Whose.RESIDENT)
         events: list[Event] = []
         for question in over:
             ip = question.claim.ip
@@ -177,12 +197,15 @@ class Watch:
 
     def _ask_the_others(self, device: Device, network: Network, now: float) -> None:
         holders, gateway = self.addresses.devices(network.id), self.addresses.holder(network.id, network.gateway)
-        for witness in self.doubt.suspect(network.id, device, holders, gateway, now):
+        witnesses = self.doubt.suspect(network.id, device, holders, gateway, now)
+        if witnesses:  # those of the last inquiry that were not asked yet need not be any more
+            self.wishes.pop(Lane(network.id, Whose.WITNESS, False), None)
+        for witness in witnesses:
             where = self.place.answered(witness, network.id)
             if where is None and self.place.answered(witness) is None:
                 where = self.place.where(witness)
             if where is not None and where[0].id == network.id:
-                self._wish(Ask(where[0], where[1].ip, witness.mac, witness.mac))
+                self._wish(Ask(where[0], where[1].ip, witness.mac, witness.mac), Whose.WITNESS)
             else:  # what it says or does not say elsewhere says nothing of this network
                 self.doubt.not_asked(network.id, witness.mac)
 
@@ -194,8 +217,12 @@ class Watch:
             self._wish(Ask(network, seen.ip, seen.mac))
             heappush(self._agenda, (seen.at, seen.mac))  # so that somebody looks at the wishes
 
-    def _wish(self, ask: Ask) -> None:
-        self.wishes.setdefault(ask.network.id, deque()).append(ask)
+    def _wish(self, ask: Ask, whose: Whose | None = None) -> None:
+        if whose is None:
+            device = self.devices.get(ask.of or ask.mac or Mac(b""))
+            known = device is not None and (device.is_gateway or is_resident(device, device.last_seen))
+            whose = Whose.RESIDENT if known else Whose.STRANGER
+        self.wishes.setdefault(Lane(ask.network.id, whose, ask.mac is None), deque()).append(ask)
 
     def _end_doubt(self, network: Network, seen: Observation) -> tuple[Event, ...]:
         """The first answer ends the doubt; each device stays `unknown` until its own verdict."""
@@ -239,8 +266,14 @@ class Watch:
         if device is not None and scanned and not has_answered(device, ask.network.id, ask.ip):
             return  # a scan looks who else is there: its silence at an address that it may have given up says nothing
         if device is not None and not device.is_self:
+            self.doubt.asked(ask.network.id, device.mac, now)
             device.presence.asked(now, broadcast=ask.mac is None)
             self._schedule(device)
+
+    def give_up_all(self, network: str, now: float) -> None:
+        """Note that a network takes no asks: none of those that wait for it will leave."""
+        lanes = [lane for lane in self.wishes if lane.network == network]
+        self.give_up([ask for lane in lanes for ask in self.wishes.pop(lane)], now)
 
     def give_up(self, asks: Iterable[Ask], now: float) -> None:
         """Note that an interface refused asks, thousands perhaps: try again in a second, and count nothing."""

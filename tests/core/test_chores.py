@@ -7,6 +7,7 @@ import pytest
 from netscand.core import chores
 from netscand.core.model import Ask, EventKind
 from netscand.core.presence import Rules
+from netscand.core.watch import Whose
 from netscand.store.rounds import NOTHING_LEARNED
 from tests.core.world import World, mac
 
@@ -61,7 +62,7 @@ def test_wishes_that_an_interface_refuses_are_given_up_a_few_at_a_time(crowd: Wo
     (lan,) = crowd.networks
     asks = [Ask(lan, device.addresses[0].ip, mac, mac) for mac, device in crowd.inventory.devices.items()]
     for ask in asks:
-        crowd.inventory._wish(ask)
+        crowd.inventory._wish(ask, Whose.STRANGER)
     crowd.planner.failed(lan.id, "Network is down", crowd.now)
     again = [device for device in crowd.inventory.devices.values() if device.agenda == crowd.now + 1.0]
     assert SOME - 1 <= len(again) <= SOME

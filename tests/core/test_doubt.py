@@ -1,0 +1,136 @@
+"""Whether it is they who fell silent, or us: who was asked, and had time to answer, says so (FAULTS T53)."""
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+
+from netscand.core import doubt
+from netscand.core.budgets import Budgets
+from netscand.core.doubt import ANSWER_WITHIN, ASKED_ANEW, MOST_SUSPECTS, WITNESSES, Doubt, Verdict
+from netscand.core.model import Ask, Device, EventKind, Evidence, Observation, Status
+from netscand.core.planner import Pace
+from netscand.core.presence import Presence, Rules
+from netscand.core.watch import Whose
+from tests.core.world import World, ip, mac, network
+
+NET = "10.0.0.0/24@eth0"
+DAY = 86_400.0
+LEAVER = mac(4)
+
+
+def made_up(world: World, count: int, spoke_only: Callable[[int], bool]) -> None:
+    """Hear so many within half a second; some answer an ask of ours once."""
+    (where,) = world.inventory.networks.values()
+    for number in range(count):
+        at = ip(f"10.0.0.{40 + number % 200}")
+        if spoke_only(number):
+            world._hear(Observation(world.now, 2, mac(0x100000 + number), at, Evidence.ARP_REQUEST))
+        else:
+            seen = Observation(world.now, 2, mac(0x100000 + number), at, Evidence.ARP_REPLY)
+            world._tell(world.inventory.observe(seen, where, 0.001))
+        world.run(0.001)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("aged", [0.0, 5 * DAY])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_crowd_that_falls_silent_makes_no_network_silent(seed: int, aged: float) -> None:
+    """512 made-up devices, half of which answered once, wait for their requests; the household is asked all the same.
+
+    And who leaves meanwhile is published as if they were not there.
+    """
+    world = World([network(gateway="10.0.0.10")], seed=seed)
+    world.alive(20)
+    world.run(3_000)
+    for device in world.inventory.devices.values():
+        device.first_seen -= aged
+    household = {mac(number) for number in range(1, 21)}
+    order = [True] * 256 + [False] * 256
+    Random(seed).shuffle(order)
+    made_up(world, 512, order.__getitem__)
+    world.run(85)
+    world.hosts.pop((2, ip("10.0.0.13")))
+    left, doubted = world.now, set()
+    while world.now < left + 120:
+        world.run(0.5)
+        doubted |= {each for each in household if world.inventory.devices[each].status is Status.UNKNOWN}
+    assert not world.of(EventKind.NETWORK_SILENT)
+    assert not doubted
+    (gone,) = [event for event in world.of(EventKind.OFFLINE) if event.device and event.device.mac in household]
+    assert gone.device is not None
+    assert gone.device.mac == LEAVER
+    assert gone.at - left < (15 if aged else 30)
+
+
+@pytest.mark.parametrize("first", list(Whose))
+def test_what_waits_for_others_holds_nobody_up(first: Whose) -> None:
+    """A thousand requests of strangers take the broadcasts of twenty seconds: probes leave, and others' requests."""
+    lan = network()
+    world = World([lan], pace=Pace(1_000.0, 50.0, 3))
+    world.run(40)
+    world.inventory.wanted = lambda ask, now: True  # type: ignore[method-assign]
+    for number in range(1_000):
+        world.inventory._wish(Ask(lan, ip("10.0.0.77"), None, mac(number)), Whose.STRANGER)
+    world.run(1)
+    world.frames.clear()
+    world.inventory._wish(Ask(lan, ip("10.0.0.78"), mac(1), mac(1)), first)
+    world.inventory._wish(Ask(lan, ip("10.0.0.79"), None, mac(2)), Whose.RESIDENT)
+    world.run(0.1)
+    assert {ip("10.0.0.78"), ip("10.0.0.79")} <= {ask.ip for _, ask in world.frames}
+
+
+def devices(count: int, now: float) -> list[Device]:
+    """Devices that answered, silent since `now`, and asked into it three seconds later."""
+    rules = Rules(10.0, 10.0, 20.0)
+    crowd = [Device(mac(number), now, now, Presence(now, rules), confirmed=True) for number in range(count)]
+    for each in crowd:
+        each.presence.asked(now + 3.0, broadcast=False)
+    return crowd
+
+
+def test_who_was_not_asked_yet_is_not_silent() -> None:
+    """The verdict waits for the asks of all witnesses to leave, and for their answers, however long that takes."""
+    judge, crowd, now = Doubt(Random(1), Budgets()), devices(10, 0.0), 20.0
+    suspect = crowd[0]
+    witnesses = judge.suspect(NET, suspect, crowd, None, now)
+    assert len(witnesses) == 9
+    for each in witnesses[:-1]:
+        judge.asked(NET, each.mac, now)
+    for _ in range(5):
+        now += ANSWER_WITHIN
+        verdict, at, _ = judge.verdict(NET, suspect, now)
+        assert verdict is Verdict.WAIT
+        assert at > now
+    judge.asked(NET, witnesses[-1].mac, now)
+    assert judge.verdict(NET, suspect, now + ANSWER_WITHIN - 0.1)[0] is Verdict.WAIT
+    assert judge.verdict(NET, suspect, now + ANSWER_WITHIN)[0] is Verdict.NETWORK_SILENT
+
+
+def test_an_ask_that_never_leaves_ends_the_inquiry() -> None:
+    judge, crowd = Doubt(Random(1), Budgets()), devices(10, 0.0)
+    assert judge.suspect(NET, crowd[0], crowd, None, 20.0)
+    assert not judge.suspect(NET, crowd[1], crowd, None, 20.0 + ASKED_ANEW - 0.1)
+    assert judge.suspect(NET, crowd[1], crowd, None, 20.0 + ASKED_ANEW)
+
+
+def test_thousands_of_suspects_are_judged_once_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To sort them for each verdict held the loop for 166 ms a turn."""
+    judge, crowd, now = Doubt(Random(1), Budgets()), devices(3_000, 0.0), 20.0
+    for each in crowd[WITNESSES:]:
+        each.presence.chosen = 600.0  # no witness
+    sorted_at: list[int] = []
+    oldest = doubt._oldest
+
+    def counted(some: list[Device], at: float) -> list[Device]:
+        sorted_at.append(len(some))
+        return oldest(some, at)
+
+    monkeypatch.setattr(doubt, "_oldest", counted)
+    for each in crowd:
+        for witness in judge.suspect(NET, each, crowd[: WITNESSES - 1], None, now):
+            judge.asked(NET, witness.mac, now)
+    for each in crowd:
+        assert judge.verdict(NET, each, now + 0.5)[0] is Verdict.WAIT
+    assert len(sorted_at) == 1
+    assert sorted_at[0] <= MOST_SUSPECTS + WITNESSES
