@@ -186,6 +186,10 @@ DHCP_IMPOSTORS = Budget(
     "dhcp_impostors", "address", "further MACs that serve DHCP with a known server's address", 4, 1 / MINUTE,
 )  # fmt: skip
 SILENCES = Budget("silences", "network", "`network_silent` events; the verdict waits", 3, 6 / HOUR)
+RETURNS = Budget(
+    "returns", "interface", "`online` events of strangers after `network_silent`; the device stays `unknown`",
+    1_024, 0.15, (1.0, 12 / DAY),
+)  # fmt: skip
 HINTS = Budget("hints", "interface", "probes of devices that something suggests are there", 16, 2.0)
 NAME_QUEUE = Budget("name_queue", "network", "devices that wait to be asked for their names: 512 strangers", 0, 0.0)
 HISTORY_SIZE = Budget("history_size", "history", "events kept: those removed before their `keep_days`", 0, 0.0)

@@ -2,42 +2,50 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 
-from netscand.core.model import Device
+from netscand.core.model import Device, Event
 
 SOME = 512
 """Devices that are dealt with at once: 2 to 3 ms."""
+
+EVENT = 4
+"""An event costs as much as so many of them: it is written to the history and sent to the clients."""
+
+Do = Callable[[Device], Event | None]
 
 
 class Chores:
     """Chores that are not over yet; on a small network there are none, for they are done as they are added."""
 
     def __init__(self) -> None:
-        self._left: deque[tuple[Iterator[Device], Callable[[Device], None]]] = deque()
+        self._left: deque[tuple[Iterator[Device], Do]] = deque()
 
     def __bool__(self) -> bool:
         """Whether something is left to do."""
         return bool(self._left)
 
-    def add(self, devices: Iterable[Device], do: Callable[[Device], None]) -> None:
+    def add(self, devices: Iterable[Device], do: Do) -> list[Event]:
         """Do this to each, perhaps to some twice. They are drawn in their turn: from nothing that changes meanwhile."""
         self._left.append((iter(devices), do))
-        self.go_on()
+        return self.go_on()
 
-    def go_on(self) -> None:
-        """Deal with some more."""
+    def go_on(self) -> list[Event]:
+        """Deal with some more; return what is to be published of them."""
+        events: list[Event] = []
         room = SOME
         while self._left:
             devices, do = self._left[0]
-            for device in islice(devices, room):
-                do(device)
+            for device in devices:
+                event = do(device)
                 room -= 1
-            if not room:
-                return
+                if event is not None:
+                    events.append(event)
+                    room -= EVENT - 1
+                if room <= 0:
+                    return events
             self._left.popleft()
+        return events
 
-    def first(self, device: Device) -> None:
+    def first(self, device: Device) -> list[Event]:
         """Do to this one what is left to do, before anything else happens to it."""
-        for _, do in self._left:
-            do(device)
+        return [event for _, do in self._left if (event := do(device)) is not None]

@@ -8,6 +8,7 @@ known for longest, too; and while the gateway answers, no network is silent. A d
 had its time to answer: an ask that still waits to leave says nothing.
 """
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -52,6 +53,9 @@ UNSENT_FOR = 1.0
 
 ASKED_ANEW = 10.0
 """Seconds after the last ask in which an inquiry says something."""
+
+MOST_REMEMBERED = 256
+"""Silences whose beginning is remembered."""
 
 LONGEST = 600.0
 """Seconds of doubt, after which silence is taken for what it is."""
@@ -140,6 +144,8 @@ class Doubt:
         self.heard_again = -inf
         """When we last ceased to be blind: asleep, or cut off."""
         self._silent: dict[str, _Silence] = {}
+        self._began: deque[float] = deque(maxlen=MOST_REMEMBERED)
+        """When networks fell silent."""
         self._recovered: dict[str, float] = {}
         """When a network was last heard again."""
         self._inquiries: dict[str, _Inquiry] = {}
@@ -149,6 +155,10 @@ class Doubt:
     def silent(self, network: str) -> bool:
         """Whether a network is silent."""
         return network in self._silent
+
+    def was_silent(self, since: float) -> bool:
+        """Return whether a network fell silent at that very moment."""
+        return since in self._began
 
     def ends_by(self, network: str, mac: Mac, now: float) -> bool:
         """Whether what a device just said ends the doubt; when that is over, anybody's word does."""
@@ -230,7 +240,8 @@ class Doubt:
             presence.excuse(deaf_at)
             return Verdict.WAIT, max(presence.next_at, now + 0.1), ""
         recovered = self._recovered.get(network, -LONGEST)
-        if device.status is Status.UNKNOWN and device.status_since < recovered and now - recovered < LONGEST:
+        doubted_at = max(device.status_since, device.last_seen)
+        if device.status is Status.UNKNOWN and doubted_at < recovered and now - recovered < LONGEST:
             return Verdict.GONE, now, ""  # it was doubted, the network is heard again: this is its own verdict
         inquiry = self._inquiries.get(network)
         if inquiry is None or inquiry.is_over(now):
@@ -250,6 +261,7 @@ class Doubt:
         if not self._budgets.take(SILENCES, network, now):
             return Verdict.WAIT, now + WAITS, ""
         del self._inquiries[network]
+        self._began.append(now)
         self._silent[network] = _Silence(now + LONGEST, frozenset(each.mac for each in silent))
         also = ", the gateway among them" if any(each is inquiry.gateway for each in silent) else ""
         reason = f"{len(silent)} of {len(inquiry.asked(now))} devices asked fell silent at once{also}"

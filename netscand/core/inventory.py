@@ -115,8 +115,8 @@ class Inventory(Watch):
             return self._discover(seen, network, rtt)
         if device.is_self:  # somebody forges our own MAC
             return () if seen.ip in network.ours else self.addresses.accuse(seen, network, device)
-        if self._chores:
-            self._chores.first(device)
+        if self._chores and (first := self._chores.first(device)):
+            return (*first, *self._fold(seen, network, rtt))
         if seen.evidence is Evidence.PROXIED:  # keeps an address, not presence (DESIGN section 3)
             if seen.joining:
                 self._probe(seen, network)
@@ -136,7 +136,8 @@ class Inventory(Watch):
         else:
             device.presence.heard(at, joined=seen.joining or seen.evidence in JOINING)
         recovered = gone + self._end_doubt(network, seen)
-        if device.status is Status.ONLINE:
+        doubted = device.status is Status.UNKNOWN and self.doubt.was_silent(device.status_since)
+        if device.status is Status.ONLINE or (doubted and not self._may_return(device, at)):
             odd = self.addresses.hear(device, seen, network, answers=rtt is not None)
             if odd:  # it may be asked elsewhere now, or for the first time
                 self._schedule(device)
@@ -198,6 +199,7 @@ class Inventory(Watch):
     def forget(self, mac: Mac, now: float, reason: str) -> Event:
         """Strike a device out. Raises KeyError."""
         device = self.devices.pop(mac)
+        self._chores.first(device)  # nothing is published of it afterwards
         held = list(device.addresses)
         for address in held:
             self.addresses.drop(device, address)

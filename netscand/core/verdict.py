@@ -1,6 +1,6 @@
 """A device's presence changes: the one place where that is written, and told."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 
 from netscand.core.model import Device, Event, EventKind, Observation, Status
@@ -30,33 +30,40 @@ def lose_sight(
     reason: str,
     now: float,
     heard_since: float = inf,
-) -> None:
-    """Set every device that is online on no other network to `unknown`; the network's event tells it.
+    may_stay: Callable[[Device], bool] = lambda device: True,
+) -> list[Device]:
+    """Set every device that is online on no other network to `unknown`; the network's event says so to clients.
 
-    Nobody that was `heard_since`: see `still_there`.
+    Return those that stay online because they were `heard_since`, as far as they `may_stay`: see `still_there`.
 
     All in one moment, for the event shows one; so what most have, a single address, is looked at first.
     """
+    stay = []
     for device in devices:
-        if device.status is not Status.ONLINE or device.is_self or device.last_seen >= heard_since:
+        if device.status is not Status.ONLINE or device.is_self:
             continue
         held = device.addresses
-        if len(held) == 1:
-            if held[0].network != network:
-                continue
-        elif not is_on(device, network, interface) or places.hears(device, now):
+        alone = len(held) == 1
+        if held[0].network != network if alone else not is_on(device, network, interface):
             continue
-        device.status, device.status_since, device.reason = Status.UNKNOWN, now, reason
+        if device.last_seen >= heard_since and may_stay(device):
+            stay.append(device)
+        elif alone or not places.hears(device, now):
+            device.status, device.status_since, device.reason = Status.UNKNOWN, now, reason
+    return stay
 
 
-def still_there(
-    devices: Iterable[Device], network: str, reason: str, now: float, heard_since: float
-) -> Iterator[Event]:
-    """Publish of each device that answered while its network fell silent that it is online, since when it was.
+def still_there(devices: Iterable[Device], network: str, reason: str, now: float) -> Callable[[Device], Event | None]:
+    """Return what publishes of each device, once, that it is online, since when it was.
 
     The event of the network makes all of its devices `unknown` for clients (docs/protocol.md).
     """
+    left = {device.mac: device for device in devices}
     doubted: Mapping[str, object] = {"status": Status.UNKNOWN, "status_since": now, "reason": reason}
-    for device in {device.mac: device for device in devices}.values():
-        if device.status is Status.ONLINE and not device.is_self and device.last_seen >= heard_since:
-            yield Event(EventKind.ONLINE, now, network, device, device.ip, reason=device.reason, previous=doubted)
+
+    def publish(device: Device) -> Event | None:
+        if left.pop(device.mac, None) is not device or device.status is not Status.ONLINE:
+            return None
+        return Event(EventKind.ONLINE, now, network, device, device.ip, reason=device.reason, previous=doubted)
+
+    return publish

@@ -13,7 +13,7 @@ from random import Random
 from typing import NamedTuple
 
 from netscand.core.addresses import Addresses, has_answered
-from netscand.core.budgets import ABSENCES, Budgets
+from netscand.core.budgets import ABSENCES, RETURNS, Budgets
 from netscand.core.candidates import ProbeCandidates
 from netscand.core.chores import Chores
 from netscand.core.doubt import Doubt, Verdict
@@ -78,8 +78,7 @@ class Watch:
     def tick(self, now: float, limit: int = 128) -> tuple[Event, ...]:
         """Do what is due, at most `limit` at a time: verdicts are returned; asks that presence wants go to `wishes`."""
         if self._chores:  # nobody is judged before
-            self._chores.go_on()
-            return ()
+            return tuple(self._chores.go_on())
         events: list[Event] = self._settle_disputes(now) if self.addresses.disputes.open else []
         agenda = self._agenda
         for _ in range(limit):
@@ -150,9 +149,9 @@ class Watch:
             return (*recovered, self._lose(device, now, device.presence.why(now), network.id))
         if verdict is Verdict.NETWORK_SILENT:
             self.place.change(replace(network, state=NetworkState.SILENT))
-            self._doubt(network.id, reason, now, heard_since=at)
+            stay = self._doubt(network.id, reason, now, heard_since=at)
             self._schedule(device)
-            there = still_there(self.addresses.devices(network.id), network.id, reason, now, at)
+            there = self._chores.add(stay, still_there(stay, network.id, reason, now))
             return (Event(EventKind.NETWORK_SILENT, now, network.id, reason=reason), *there)
         if at <= now:
             self._ask_the_others(device, network, now)
@@ -317,9 +316,20 @@ class Watch:
             device.presence.excuse(now)
             self._schedule(device)
 
-    def _doubt(self, network: str, reason: str, now: float, heard_since: float = inf) -> None:
+    def _doubt(self, network: str, reason: str, now: float, heard_since: float = inf) -> list[Device]:
         interface = self._interfaces.get(network)
-        lose_sight(self.devices.values(), network, interface, self.place, reason, now, heard_since)
+
+        def may_stay(device: Device) -> bool:
+            return self._may_return(device, now)
+
+        return lose_sight(self.devices.values(), network, interface, self.place, reason, now, heard_since, may_stay)
+
+    def _may_return(self, device: Device, now: float) -> bool:
+        """Return whether it may be published now that a device is online whose network fell silent.
+
+        If not, a stranger is `unknown` until it is heard again: its own kind can bring about that silence.
+        """
+        return is_resident(device, now) or self.budgets.take(RETURNS, device.interface, now)
 
     def _believe(self, network: Network, now: float) -> None:
         """We hear this network again: each device gets its own verdict, its silence counted from now."""

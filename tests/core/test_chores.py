@@ -1,11 +1,11 @@
 """What concerns every device of a large network is done a few at a time, and nobody is judged before it is done."""
 
-from socket import inet_ntoa
+from socket import inet_aton, inet_ntoa
 
 import pytest
 
 from netscand.core import chores
-from netscand.core.model import Ask, EventKind
+from netscand.core.model import Ask, EventKind, Evidence, Ip
 from netscand.core.presence import Rules
 from netscand.core.watch import Whose
 from netscand.store.rounds import NOTHING_LEARNED
@@ -70,3 +70,29 @@ def test_wishes_that_an_interface_refuses_are_given_up_a_few_at_a_time(crowd: Wo
         crowd.inventory.tick(crowd.now)
     again = [device for device in crowd.inventory.devices.values() if device.agenda == crowd.now + 1.0]
     assert len(again) == MANY
+
+
+def test_who_is_still_there_is_published_a_few_at_a_time(crowd: World) -> None:
+    """As a network falls silent: 10,000 events in one turn held the loop for 170 ms. Each is published once."""
+    talkers = {mac(number) for number in range(20, 26)}
+    for number in range(MANY + 1, 40):
+        crowd.hosts[2, Ip(inet_aton(f"10.0.0.{100 + number}"))] = mac(number)
+    crowd.run(8_000)
+    forgotten, first = mac(20), mac(25)
+    crowd.events.clear()
+    crowd.hosts = {place: each for place, each in crowd.hosts.items() if each in talkers}
+    while not crowd.of(EventKind.NETWORK_SILENT):
+        crowd.run(0.0005)
+    assert len(crowd.events) <= 2 + SOME
+    waiting = {event.device.mac for event in crowd.of(EventKind.ONLINE) if event.device} ^ talkers
+    assert {forgotten, first} <= waiting
+    crowd._tell([crowd.inventory.forget(forgotten, crowd.now, "by a user")])
+    crowd.hear(first, "10.0.0.99", Evidence.ARP_ANNOUNCEMENT)
+    about = [event.kind for event in crowd.events if event.device and event.device.mac == first]
+    assert about == [EventKind.ONLINE, EventKind.ADDRESS_ADDED]
+    for _ in range(8):
+        before = len(crowd.events)
+        crowd._tell(crowd.inventory.tick(crowd.now))
+        assert len(crowd.events) - before <= SOME
+    published = [event.device.mac for event in crowd.of(EventKind.ONLINE) if event.device]
+    assert sorted(published) == sorted(talkers - {forgotten})
