@@ -85,11 +85,11 @@ class Budgets:
         at_once, per_second = self._size(budget, spender)
         return max(0, int(at_once + ROUNDING - (max(now, buckets.get(key, now)) - now) * per_second))
 
-    def has(self, budget: Budget, spender: Hashable, now: float) -> bool:
-        """Return whether `take` would grant one unit, and spend nothing."""
+    def has(self, budget: Budget, spender: Hashable, now: float, units: float = 1.0) -> bool:
+        """Return whether `take` would grant so many units, and spend nothing."""
         buckets, key = self._bucket(budget, spender, now)
         at_once, per_second = self._size(budget, spender)
-        return (buckets.get(key, now) - now) * per_second + 1 <= at_once + ROUNDING
+        return (max(now, buckets.get(key, now)) - now) * per_second + units <= at_once + ROUNDING
 
     def refuse(self, budget: Budget, now: float, units: int = 1) -> None:
         """Count a refusal for which no bucket was asked (a table that is full); 0 units: it limits still."""
@@ -147,17 +147,24 @@ NEWCOMERS_AGAIN = Budget(
 )  # fmt: skip
 NEWCOMERS_AT = Budget(
     "newcomers_at", "address", "new devices that answered twice there, while one of these three is used up",
-    2, 12 / DAY,
+    8, 48 / DAY,
 )  # fmt: skip
 FLOODS = Budget("floods", "interface", "`flood` events", 1, 1 / MINUTE)
 STRANGERS = Budget(
-    "strangers", "interface", "changes of devices that are no residents", 1_024, 0.15, (1.0, 12 / DAY),
+    "strangers", "interface", "changes of devices that are no residents; a further address is two",
+    1_024, 0.15, (1.0, 12 / DAY),
 )  # fmt: skip
 RESIDENTS = Budget(
-    "residents", "interface", "changes of residents, without a user's words", 1_024, 0.1, (4.0, 80 / DAY),
+    "residents", "interface", "changes of residents, without a user's words; a further address is two",
+    1_024, 0.1, (4.0, 80 / DAY),
 )  # fmt: skip
-FIRST_CHANGES = Budget("first_changes", "device", "changes while one of these two is used up", 6, 2 / DAY)
-FIRST_ABSENCES = Budget("first_absences", "device", "`offline` events while one of these two is used up", 6, 6 / DAY)
+OWN_SHARES = Budget(
+    "own_shares", "interface", "new devices with changes of their own, which are the next two", 256, 12 / HOUR,
+)  # fmt: skip
+FIRST_CHANGES = Budget(
+    "first_changes", "device", "changes while `strangers` or `residents` is used up", 11, 4 / DAY,
+)  # fmt: skip
+FIRST_ABSENCES = Budget("first_absences", "device", "`offline` events while one of those is used up", 6, 6 / DAY)
 ABSENCES = Budget("absences", "device", "`offline` events; the verdict waits", 64, 12 / HOUR)
 RENAMES = Budget("renames", "device", "names", 4, 6 / HOUR)
 ADDRESSES = Budget("addresses", "device", "further addresses", 8, 1 / MINUTE)

@@ -31,6 +31,7 @@ from netscand.core.presence import Presence, Rules
 from netscand.core.recall import take_back
 from netscand.core.rulebook import Rulebook
 from netscand.core.said import Said
+from netscand.core.strangers import grant_share, is_resident
 from netscand.core.verdict import set_status
 from netscand.core.watch import Watch
 from netscand.core.words import relabel
@@ -178,6 +179,7 @@ class Inventory(Watch):
         device = Device(seen.mac, seen.at, seen.at, Presence(seen.at, self._rulebook.of(network)), status_since=seen.at)
         device.reason = SPOKEN[seen.evidence]
         device.interface = seen.interface
+        grant_share(self.budgets, device, seen.at)
         self.devices[seen.mac] = device
         evicted = None
         device.rtt = rtt
@@ -218,6 +220,9 @@ class Inventory(Watch):
             for held in device.addresses:
                 if self.addresses.holder(held.network, held.ip) is not device:
                     self.said.disputes.add(held.network, held.ip, None, now)
+        strangers = [device for device in known.values() if not is_resident(device, now)]
+        for device in sorted(strangers, key=lambda device: device.first_seen):
+            grant_share(self.budgets, device, now)
         doubted = (device for device in known.values() if device.status is Status.UNKNOWN)
         self._recalled.update(held.network for device in doubted for held in device.addresses)
         return left_out

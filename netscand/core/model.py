@@ -206,6 +206,8 @@ class Device:
     """Where it was heard last (ifindex)."""
     confirmed: bool = False
     """It answered a request or probe of ours."""
+    has_share: bool = False
+    """It has changes of its own while it is a stranger (core/strangers.py)."""
     rtt: float | None = None
     """Seconds from our last ask to its answer."""
     is_self: bool = False

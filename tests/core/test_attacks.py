@@ -105,7 +105,7 @@ def test_hours_of_made_up_devices_cost_few_events_and_the_household_keeps_its_ow
     real = [event for event in world.events if event.device and event.device.mac in household]
     theirs = Counter(event.kind for event in world.events if not event.device or event.device.mac not in household)
     print(dict(theirs))
-    assert sum(theirs.values()) < 3_000 + 4 * HOUR * 1.5
+    assert sum(theirs.values()) < 3_500 + 4 * 1_100
     assert [event.kind for event in real] == [K.OFFLINE, K.ONLINE] * 12
 
 

@@ -1,6 +1,7 @@
 """Budgets: each spender has its own, many names share one, and what is refused is reported."""
 
 import re
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from netscand.core.budgets import (
     FIRST_CHANGES,
     LIMITING_FOR,
     MOST_SPENDERS,
+    OWN_SHARES,
     RENAMES,
     RESIDENTS,
     STRANGERS,
@@ -19,9 +21,10 @@ from netscand.core.budgets import (
     Budgets,
     table,
 )
+from netscand.core.inventory import Inventory
 from netscand.core.model import Device, Mac
 from netscand.core.presence import Presence, Rules
-from netscand.core.strangers import could_change, is_resident, may_change
+from netscand.core.strangers import could_change, grant_share, is_resident, may_change
 
 ROW = Budget("claims", "interface", "claims", 2, 0.5)
 
@@ -139,14 +142,16 @@ def test_every_row_is_named_once_and_grants_something() -> None:
 def test_a_device_that_a_user_labelled_pays_for_nobody() -> None:
     """What strangers and residents spend of their interface's budgets is not its own."""
     budgets = Budgets()
-    made = [Device(Mac(bytes([0, number])), 0.0, 0.0, Presence(0.0, Rules()), interface=2) for number in range(3)]
-    labelled, resident, stranger = made
+    made = [Device(Mac(bytes([0, number])), 0.0, 0.0, Presence(0.0, Rules()), interface=2) for number in range(4)]
+    labelled, resident, stranger, late = made
+    stranger.has_share = True
     labelled.label, resident.confirmed = "printer", True
     for shared in (STRANGERS, RESIDENTS):
         while budgets.take(shared, 2, DAY):
             pass
     row = ADDRESSES._replace(at_once=20)
-    for device, changes in ((labelled, 20), (resident, FIRST_CHANGES.at_once), (stranger, FIRST_CHANGES.at_once)):
+    first = FIRST_CHANGES.at_once
+    for device, changes in ((labelled, 20), (resident, first), (stranger, first), (late, 0)):
         could = [could_change(budgets, row, device, DAY) and may_change(budgets, row, device, DAY) for _ in range(30)]
         assert could.count(True) == changes
         assert not may_change(budgets, row, device, DAY)
@@ -176,7 +181,7 @@ def test_a_large_network_of_phones_with_new_macs_each_day_is_no_attack() -> None
 def test_names_and_addresses_leave_room_for_absences() -> None:
     """A phone that came today, named itself and has five more addresses is reported each time it leaves, six times."""
     budgets = Budgets()
-    device = Device(Mac(bytes([0, 1])), 0.0, 0.0, Presence(0.0, Rules()), interface=2)
+    device = Device(Mac(bytes([0, 1])), 0.0, 0.0, Presence(0.0, Rules()), interface=2, has_share=True)
     while budgets.take(STRANGERS, 2, 0.0):
         pass
     assert all(may_change(budgets, row, device, 0.0) for row in (RENAMES, *[ADDRESSES] * 5))
@@ -185,3 +190,45 @@ def test_names_and_addresses_leave_room_for_absences() -> None:
         could_change(budgets, ABSENCES, device, 0.0) and may_change(budgets, ABSENCES, device, 0.0) for _ in "1234567"
     ]
     assert left == [True] * 6 + [False]
+
+
+def test_an_address_pays_for_its_removal() -> None:
+    """That is an event, too, and has no budget of its own."""
+    budgets = Budgets()
+    device = Device(Mac(bytes([0, 1])), 0.0, 0.0, Presence(0.0, Rules()), interface=2, has_share=True)
+    for row, spender in ((STRANGERS, 2), (FIRST_CHANGES, device.mac)):
+        before = budgets.room(row, spender, 0.0)
+        assert may_change(budgets, ADDRESSES, device, 0.0)
+        assert budgets.room(row, spender, 0.0) == before - 2
+        while budgets.take(STRANGERS, 2, 0.0):
+            pass
+    while budgets.take(FIRST_CHANGES, device.mac, 0.0, 2):
+        pass
+    assert budgets.room(FIRST_CHANGES, device.mac, 0.0) == 1
+    assert not could_change(budgets, ADDRESSES, device, 0.0)
+    assert not may_change(budgets, ADDRESSES, device, 0.0)
+
+
+def test_the_first_devices_of_an_interface_have_changes_of_their_own() -> None:
+    """And a few an hour after them: made-up MACs without number bring none along."""
+    budgets = Budgets()
+    devices = [
+        Device(Mac(number.to_bytes(6)), now, now, Presence(now, Rules()), interface=2)
+        for number in range(5_000)
+        for now in (number / 10,)
+    ]
+    for device in devices:
+        grant_share(budgets, device, device.first_seen)
+    count = sum(device.has_share for device in devices)
+    assert OWN_SHARES.at_once <= count <= OWN_SHARES.at_once + 500 * OWN_SHARES.per_second + 1
+    assert all(device.has_share for device in devices[: int(OWN_SHARES.at_once)])
+    assert not budgets.refused
+
+
+def test_after_a_restart_those_known_for_longest_have_changes_of_their_own() -> None:
+    inventory = Inventory(Rules(), Random(1))
+    devices = [
+        Device(Mac(number.to_bytes(6)), float(number), 1_000.0, Presence(1_000.0, Rules())) for number in range(400)
+    ]
+    inventory.recall(reversed(devices), {}, 1_000.0)
+    assert [device.has_share for device in devices] == [True] * 256 + [False] * 144
