@@ -189,7 +189,7 @@ class Addresses:
                     return self._answered(device, seen, ip, network) if self.disputes.open else ()
                 if self.guards.is_ours(network, ip):
                     return self.accuse(seen, network, device)
-                dispute = self._dispute(device, seen, network, ip, old, None) if old else None
+                dispute = self._dispute(device, seen, network, ip, old) if old else None
                 return self._settle(device, seen, network, ip, dispute, None)
         # What others say of a device's address adds none to those it has: it would be asked there, and called gone.
         return () if proxied and device.addresses else self._add(device, ip, seen, network)
@@ -200,13 +200,23 @@ class Addresses:
         if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
             return ()  # an address of another LAN says nothing about this one
         old = self.holder(network.id, ip)
-        before = {"ip": device.ip, "addresses": tuple(device.addresses)} if device.addresses else NO_ADDRESS
-        dispute = self._dispute(device, seen, network, ip, old, before) if old else None
+        dispute = self._dispute(device, seen, network, ip, old) if old else None
         is_first = not device.addresses and device.first_seen == seen.at  # `discovered` tells it
-        if not (dispute and (dispute.reason or dispute.asked)) and not is_first and not self._may_add(device, seen.at):
+        if dispute and dispute.asked and not is_first:
+            return ()  # taken when that is decided
+        if not (dispute and dispute.reason) and not is_first and not self._may_add(device, seen.at):
             return ()  # taken when it is heard there again
+        before = _before(device)
+        renamed = self._append(device, ip, seen, network)
+        odd = self._settle(device, seen, network, ip, dispute, before)
+        if odd or renamed or is_first:
+            return odd
+        return (self._event(EventKind.ADDRESS_ADDED, device, seen, network, previous=before),)
+
+    def _append(self, device: Device, ip: Ip, seen: Observation, network: Network) -> bool:
+        """Give a device one more address; return whether it had the same on a network that has another name now."""
         renamed = [held for held in device.addresses if held.ip == ip and held.network not in self.networks]
-        for held in renamed:  # the same address, on a network that has another name or interface now
+        for held in renamed:
             self.drop(device, held)
         if len(device.addresses) >= MOST_ADDRESSES:  # where it never answered first, and IPv6 before IPv4
             self.drop(
@@ -214,10 +224,7 @@ class Addresses:
                 min(device.addresses, key=lambda held: (held.answered > -inf, len(held.ip) == 4, held.last_seen)),
             )
         device.addresses.append(Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at))
-        odd = self._settle(device, seen, network, ip, dispute, before)
-        if odd or renamed or is_first or (dispute and dispute.asked):
-            return odd
-        return (self._event(EventKind.ADDRESS_ADDED, device, seen, network, previous=before),)
+        return bool(renamed)
 
     def _may_add(self, device: Device, now: float) -> bool:
         """Return whether a device may have one address more; if so, it is paid for."""
@@ -225,10 +232,7 @@ class Addresses:
             return False
         return may_change(self._budgets, ADDRESSES, device, now)
 
-    def _dispute(
-        self, device: Device, seen: Observation, network: Network, ip: Ip, old: Device,
-        before: Mapping[str, object] | None,
-    ) -> Dispute | None:  # fmt: skip
+    def _dispute(self, device: Device, seen: Observation, network: Network, ip: Ip, old: Device) -> Dispute | None:
         """Judge a claim to what `old` holds. None: it is no claim, and changes nothing."""
         at, guard = seen.at, self.guards.at(network, ip)
         if seen.evidence is Evidence.PROXIED or (device.is_proxy and guard is None):
@@ -243,7 +247,7 @@ class Addresses:
         may_be_there = guard is None and claim is not None and old.status is not Status.OFFLINE
         if may_be_there and (not in_conflict or self.disputes.is_handover(network, ip, device.mac, old, at)):
             can_ask = network.own6 is not None if len(ip) == 16 else not network.spares(ip)
-            if can_ask and self.disputes.ask(seen, ip, network, device, old, before):
+            if can_ask and self.disputes.ask(seen, ip, network, device, old):
                 return Dispute(in_conflict=True, takes=False, reason=None, asked=True)
             in_conflict = in_conflict or _is_online(old, at)
         since = f"was heard there {silent:.0f} s before" if claim else "had it before"
@@ -276,16 +280,14 @@ class Addresses:
         if in_conflict:
             since = "is there" if claim.last_seen > question.claim.at else "could not be asked there"
         seen = question.claim._replace(at=now)
+        dispute = self._judged(device, seen, network, ip, old, None, in_conflict, since)
         if _entry(device, network, ip) is not None:
-            dispute = self._judged(device, seen, network, ip, old, None, in_conflict, since)
-            return self._settle(device, seen, network, ip, dispute, question.before)
-        # It claimed so many addresses since that this one was dropped: a conflict is published, and nothing moves.
-        reason = in_conflict and self._judged(device, seen, network, ip, old, None, True, since).reason
-        return (
-            (self._event(EventKind.ADDRESS_CONFLICT, device, seen, network, previous=None, other=old, reason=reason),)
-            if reason
-            else ()
-        )
+            return self._settle(device, seen, network, ip, dispute, None)
+        if dispute.reason is None:
+            return ()
+        before = _before(device)
+        self._append(device, ip, seen, network)
+        return self._settle(device, seen, network, ip, dispute, before)
 
     def _settle(
         self, device: Device, seen: Observation, network: Network, ip: Ip, dispute: Dispute | None,
@@ -358,6 +360,11 @@ def _entry(device: Device, network: Network, ip: Ip) -> Address | None:
         if held.ip == ip and held.network == network.id:
             return held
     return None
+
+
+def _before(device: Device) -> Mapping[str, object]:
+    """Give the addresses of a device as an event keeps them, before they change."""
+    return {"ip": device.ip, "addresses": tuple(device.addresses)} if device.addresses else NO_ADDRESS
 
 
 def has_answered(device: Device, network: str, ip: Ip) -> bool:

@@ -6,7 +6,6 @@ conflict; without one to two asks, the address moves. A holder that could not be
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
@@ -45,8 +44,6 @@ class Question:
     network: Network
     claimant: Device
     holder: Device
-    before: Mapping[str, object] | None
-    """The claimant's addresses before it."""
     due: float
     asks: int = 0
 
@@ -86,16 +83,13 @@ class Disputes:
         leased = client == claimant and now - at <= HANDOVER
         return leased or self._released.get(holder.mac, -inf) >= holder.last_seen
 
-    def ask(
-        self, claim: Observation, ip: Ip, network: Network, claimant: Device, holder: Device,
-        before: Mapping[str, object] | None,
-    ) -> bool:  # fmt: skip
+    def ask(self, claim: Observation, ip: Ip, network: Network, claimant: Device, holder: Device) -> bool:
         """Return whether the holder of the address is asked, for this claim or one before it."""
         if (network.id, ip) in self.open:
             return True
         if not self._budgets.take(DISPUTES, network.index, claim.at):
             return False
-        self.open[network.id, ip] = Question(claim, network, claimant, holder, before, claim.at)
+        self.open[network.id, ip] = Question(claim, network, claimant, holder, claim.at)
         return True
 
     def answered(self, network: Network, ip: Ip, holder: Device, at: float) -> Question | None:
