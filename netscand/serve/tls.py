@@ -1,4 +1,4 @@
-"""TLS on the TCP sockets: the certificate, and a transport that encrypts in bounded pieces (docs/adr/0039)."""
+"""TLS on the TCP sockets: the certificate, and a transport that encrypts in bounded pieces (docs/adr/0042)."""
 
 import asyncio
 import os
