@@ -5,8 +5,10 @@ Errors are translated once, here, into a `Failure`: one line that says what to d
 
 import http.client
 import os
+import random
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +24,8 @@ from netscand import __version__, protocol
 DEFAULT_SOCKET = "/run/netscand/netscand.sock"
 TIMEOUT = 30.0
 """Seconds for one answer; a daemon that needs longer hangs."""
+CONNECT = 2.0
+"""Seconds to connect to a socket where too many connections wait already (EAGAIN)."""
 CHUNK = 64 * 1024
 """Bytes of a large answer that are read at a time."""
 NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
@@ -290,6 +294,8 @@ def connection_failure(daemon: Daemon, error: OSError) -> Failure:
         return NoDaemon(f"netscand is not running (no socket {daemon.socket})", start_hint())
     if isinstance(error, ConnectionRefusedError):
         return NoDaemon(f"netscand is not running (nothing listens on the socket {daemon.socket})", start_hint())
+    if isinstance(error, BlockingIOError):
+        return NoDaemon(f"too many connections wait for netscand at {daemon.socket}", "try again, or use --url")
     return NoDaemon(f"cannot connect to netscand at {daemon.socket} ({_reason(error)})", start_hint())
 
 
@@ -335,7 +341,19 @@ class _UnixConnection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        ends = time.monotonic() + CONNECT
+        while True:
+            try:
+                return self.sock.connect(self._path)
+            except BlockingIOError:  # too many connections wait to be accepted
+                if time.monotonic() >= ends:
+                    raise
+            time.sleep(connection_pause())
+
+
+def connection_pause() -> float:
+    """Return the seconds before another attempt to connect: not the same for all that wait."""
+    return random.uniform(0.001, 0.02)  # noqa: S311 - no secret
 
 
 def _connection(daemon: Daemon) -> http.client.HTTPConnection:

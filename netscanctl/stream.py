@@ -1,13 +1,16 @@
 """Stream of events: a WebSocket that reconnects and resumes."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+import errno
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
 from netscanctl.client import (
+    CONNECT,
     Daemon,
     Failure,
     Incompatible,
@@ -16,6 +19,7 @@ from netscanctl.client import (
     Versions,
     check_protocol,
     connection_failure,
+    connection_pause,
     http_failure,
     https_hint,
     invalid_message,
@@ -127,10 +131,35 @@ async def _session(daemon: Daemon) -> AsyncIterator["aiohttp.ClientSession"]:
         raise NoDaemon(f"the connection to the daemon at {daemon.address} failed: {error}", hint) from None
 
 
+Answer = TypeVar("Answer")
+
+
+async def _connect(daemon: Daemon, request: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Make a request, for CONNECT seconds again while too many connections wait for the daemon.
+
+    connect(2) of a Unix socket fails then with EAGAIN, which asyncio takes for success.
+    """
+    import aiohttp
+
+    ends = time.monotonic() + CONNECT
+    while True:
+        try:
+            return await request()
+        except aiohttp.ClientOSError as error:
+            if daemon.url or error.errno not in (errno.ENOTCONN, None):  # None: closed before the request was written
+                raise
+            if time.monotonic() >= ends:
+                raise connection_failure(daemon, BlockingIOError()) from None
+        await asyncio.sleep(connection_pause())
+
+
 async def post(daemon: Daemon, path: str, body: bytes) -> bytes:
     """Send POST; return the body of the answer, without a timeout. Raises Failure."""
     headers = {"Content-Type": "application/json"}
-    async with _session(daemon) as session, session.post(daemon.origin + path, data=body, headers=headers) as answer:
+    async with (
+        _session(daemon) as session,
+        await _connect(daemon, lambda: session.post(daemon.origin + path, data=body, headers=headers)) as answer,
+    ):
         content = await answer.read()
         if answer.status >= 400:
             raise http_failure(daemon, answer.status, content)
@@ -147,8 +176,11 @@ async def _connection(
         async with asyncio.timeout(CONNECT_TIMEOUT):
             # No limit on the size of a message: a device may be large.
             try:
-                socket = await session.ws_connect(
-                    f"{daemon.origin}/ws", params=query, max_msg_size=0, heartbeat=heartbeat
+                socket = await _connect(
+                    daemon,
+                    lambda: session.ws_connect(
+                        f"{daemon.origin}/ws", params=query, max_msg_size=0, heartbeat=heartbeat
+                    ),
                 )
             except aiohttp.WSServerHandshakeError as answer:
                 raise http_failure(daemon, answer.status, await _body(session, daemon, query, answer.status)) from None

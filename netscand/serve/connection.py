@@ -7,6 +7,7 @@ touches nothing of what it holds inside.
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -84,6 +85,8 @@ class Connection(asyncio.BufferedProtocol):
         """Whose turns and budgets it takes."""
         self.headers: Headers | None = None
         """Those of the request in hand."""
+        self.accepted: socket.socket | None = None
+        """Its socket, until it has a transport."""
         self.transport: asyncio.Transport | None = None
         self.subscriber: Subscriber | None = None
         """From the handshake of a WebSocket on."""
@@ -114,15 +117,14 @@ class Connection(asyncio.BufferedProtocol):
         self._written_before = 0
         self._unread_since: float | None = None
         """Since when it has taken nothing, but for what the kernel has room for."""
-        self._keeps: Callable[[], int] = _nothing
+        self._keeps: Callable[[], int] = int
 
     # ---- it comes and goes ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let it in, or close it at once."""
+        """Begin, unless it was cut meanwhile."""
         assert isinstance(transport, asyncio.Transport)
-        if self.peer is NOBODY and not self.enter(transport):
-            transport.abort()
+        if not self.arrive(transport):
             return
         loop = asyncio.get_running_loop()
         self.transport = transport
@@ -133,17 +135,25 @@ class Connection(asyncio.BufferedProtocol):
         self._http.connection_made(cast(asyncio.Transport, Gate(self, transport)))
         self._let_on()
 
-    def enter(self, transport: asyncio.Transport, *, tls: bool = False) -> bool:
-        """Whether it is let in; from then on it is counted."""
+    def enter(self, sock: socket.socket, *, tls: bool = False) -> bool:
+        """Return whether it is let in; from then on it is counted."""
         try:
-            peer = self._lobby.guard.peer(transport.get_extra_info("socket"), tls=tls)
+            peer = self._lobby.guard.peer(sock, tls=tls)
         except OSError:
             return False
         if not self._lobby.admit(self, peer):
             return False
-        self.peer, self._plain = peer, transport
+        self.peer, self.accepted = peer, sock
         if peer.role > Role.NONE:
             self.account = peer.key
+        return True
+
+    def arrive(self, transport: asyncio.Transport) -> bool:
+        """Take its transport, with TLS the one beneath first. False: it was cut meanwhile, and is closed."""
+        if self.peer is NOBODY:
+            transport.abort()
+            return False
+        self._plain = self._plain or transport
         return True
 
     def leave(self) -> None:
@@ -170,6 +180,11 @@ class Connection(asyncio.BufferedProtocol):
         transport = self.transport or self._plain  # none yet while it shakes hands
         if transport is not None:
             transport.abort()
+        else:
+            if self.accepted is not None:
+                self.accepted.close()
+                self.accepted = None
+            self.leave()
 
     def spoke(self) -> None:
         """The first request came."""
@@ -358,7 +373,7 @@ class Connection(asyncio.BufferedProtocol):
             async with asyncio.timeout(ANSWER + size / LEAST_RATE):
                 yield
         finally:
-            self._keeps = _nothing
+            self._keeps = int
 
     @property
     def held(self) -> int:
@@ -381,11 +396,9 @@ class Connection(asyncio.BufferedProtocol):
     @property
     def awaited(self) -> bool:
         """Whether a client waits for an answer of ours, or came just now and has not said what it wants."""
-        if self.subscriber is not None or self.transport is None or self.transport.is_closing():
+        if self.transport is None:
+            return self._plain is None and self.peer is not NOBODY  # accepted, and not begun yet
+        if self.subscriber is not None or self.transport.is_closing():
             return False
         asked = self._first is not None or self._in_hand or self._given > 0 or bool(self._waiting)
         return asked or self.transport.get_write_buffer_size() > 0
-
-
-def _nothing() -> int:
-    return 0

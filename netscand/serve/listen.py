@@ -11,8 +11,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
-BACKLOG = 1024
-"""Connections that may wait to be accepted: all clients come back at once after a restart."""
+BACKLOG = 4096
+"""Connections that may wait to be accepted, as many as net.core.somaxconn usually allows: all clients come back at once
+after a restart, and nobody fills it between two turns of the loop."""
 
 FIRST_HANDED_IN = 3
 """sd_listen_fds(3)"""

@@ -11,6 +11,7 @@ from typing import Any, cast
 from aiohttp import web
 
 from netscand import config, protocol
+from netscand.serve.accept import Acceptor
 from netscand.serve.access import Guard
 from netscand.serve.answers import Refused
 from netscand.serve.archive import Archive
@@ -20,7 +21,7 @@ from netscand.serve.full import WholeLists
 from netscand.serve.http import connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.library import check as check_library
-from netscand.serve.listen import BACKLOG, NEVER, BadAddress, TcpAddress, UnixSocket, tcp_addresses, tcp_socket
+from netscand.serve.listen import NEVER, BadAddress, TcpAddress, UnixSocket, tcp_addresses, tcp_socket
 from netscand.serve.live import Live
 from netscand.serve.lobby import Lobby
 from netscand.serve.metrics import Metrics
@@ -33,7 +34,7 @@ from netscand.serve.rest import Rest
 from netscand.serve.rights import need
 from netscand.serve.scanner import Scanner
 from netscand.serve.selftest import OURSELVES, SelfTest
-from netscand.serve.tls import TlsTransport, load_certificate, tls_context
+from netscand.serve.tls import load_certificate, tls_context
 from netscand.serve.translate import Translator
 
 AGAIN = 3.0
@@ -44,10 +45,6 @@ GOODBYE = 0.4
 
 OURS = 64
 """Descriptors kept back for ourselves: history, raw sockets, listeners, what a look-up needs (FAULTS T16)."""
-
-A_TURN = 4
-"""Connections accepted in one turn of the loop: who is one too many is gone some turns later, and until then it takes
-of what is kept back."""
 
 WANTED = 1024
 """Connections beside the WebSockets, where the system allows as many."""
@@ -123,7 +120,7 @@ class Server:
         """Seconds between two questions of its own; None: nobody wants to know that it answers."""
         self._runner = web.AppRunner(self._app, handler_cancellation=True, shutdown_timeout=0.1)
         self._unix: UnixSocket | None = None
-        self._listeners: list[asyncio.Server] = []
+        self._acceptor: Acceptor | None = None
         self._unbound: dict[TcpAddress, OSError] = {}
 
     @property
@@ -134,8 +131,12 @@ class Server:
     @property
     def addresses(self) -> list[str]:
         """Where it listens on TCP, as `HOST:PORT`."""
-        names = [sock.getsockname() for listener in self._listeners for sock in listener.sockets]
-        return [str(TcpAddress(*name[:2])) for name in names if isinstance(name, tuple)]
+        return [str(TcpAddress(*sock.getsockname()[:2])) for sock in self.listeners if sock.family != socket.AF_UNIX]
+
+    @property
+    def listeners(self) -> list[socket.socket]:
+        """The sockets on which it listens."""
+        return self._acceptor.listeners if self._acceptor is not None else []
 
     def problems(self) -> tuple[str, ...]:
         """Addresses that cannot be listened on."""
@@ -155,15 +156,17 @@ class Server:
         if self._tls is None and any(not address.loopback for address in addresses):
             log.warning("tokens travel in the clear beyond this host: set [listen] tls_certificate and tls_key")
         await self._runner.setup()
+        assert self._runner.server is not None
+        self._acceptor = Acceptor(self._lobby, self._runner.server, self._tls)
         unix = [sock for sock in self._handed_in if sock.family == socket.AF_UNIX]
         if not unix and self._listen.unix:
             self._unix = UnixSocket(Path(self._listen.unix))
             self._unix.open(*self._unix_mode())
             unix = [self._unix.sock]
         for sock in (*unix, *(sock for sock in self._handed_in if sock.family != socket.AF_UNIX)):
-            await self._accept(sock)
+            self._acceptor.listen(sock)
         for address in addresses:
-            await self._bind(address)
+            self._bind(address)
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -198,7 +201,9 @@ class Server:
     async def close(self) -> None:
         """Accept nobody more, say goodbye, and be gone within a second."""
         self.serving = False
-        await self._accept_no_more()
+        if self._acceptor is not None:  # systemd leaves those who come from now on to the next netscand
+            for sock in tuple(self._acceptor.listeners):
+                self._acceptor.stop(sock)
         if self._unix is not None:
             self._unix.close()
         await self._live.close(GOODBYE)
@@ -220,19 +225,6 @@ class Server:
     def _unix_mode(self) -> tuple[int, int | None]:
         closed = self._access.others == "none"
         return 0o660 if closed else 0o666, self._guard.group if closed else None
-
-    async def _accept_no_more(self) -> None:
-        """Leave who comes from now on to the next netscand, where systemd holds the socket.
-
-        asyncio drops those whom it accepted in this very turn if their listener is closed: they get one turn more.
-        """
-        loop = asyncio.get_running_loop()
-        for sock in (sock for listener in self._listeners for sock in listener.sockets):
-            loop.remove_reader(sock.fileno())
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        for listener in self._listeners:
-            listener.close()
 
     async def _answer_the_last(self) -> None:
         """Who came before we stopped listening is answered still: a restart refuses nobody (FAULTS F2)."""
@@ -275,22 +267,7 @@ class Server:
         connection.account = OURSELVES.key  # from its first byte on: behind no stranger
         await asyncio.get_running_loop().connect_accepted_socket(lambda: cast(Any, connection), sock)
 
-    async def _accept(self, sock: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        server = self._runner.server
-        assert server is not None
-
-        tls = self._tls if sock.family != socket.AF_UNIX else None
-
-        def factory() -> Any:  # noqa: ANN401 - typeshed knows no buffered protocol here
-            connection = Connection(self._lobby, server)
-            return TlsTransport(tls, connection, self._lobby.turns) if tls is not None else connection
-
-        # create_server for Unix sockets too: from Python 3.13 on its twin would unlink the path, systemd's as well.
-        self._listeners.append(await loop.create_server(factory, sock=sock, backlog=A_TURN))
-        sock.listen(BACKLOG)  # asyncio took the other, to accept as many in one turn
-
-    async def _bind(self, address: TcpAddress) -> None:
+    def _bind(self, address: TcpAddress) -> None:
         try:
             sock = tcp_socket(address)
         except OSError as wrong:
@@ -302,14 +279,15 @@ class Server:
             return
         if self._unbound.pop(address, None) is not None:
             log.info("listening on %s now", address)
-        await self._accept(sock)
+        assert self._acceptor is not None
+        self._acceptor.listen(sock)
 
     async def _bind_again(self) -> None:
         while True:
             await asyncio.sleep(AGAIN)
             for address in tuple(self._unbound):
                 if self.serving:
-                    await self._bind(address)
+                    self._bind(address)
 
 
 def _connections(max_clients: int) -> int:

@@ -153,13 +153,11 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     # ---- protocol of the TCP transport ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Admit the connection, or close it at once."""
+        """Begin, unless it was cut meanwhile."""
         assert isinstance(transport, asyncio.Transport)
         self._raw = transport
-        if self._connection.enter(transport, tls=True):
+        if self._connection.arrive(transport):
             self._expect_handshake()
-        else:
-            transport.abort()
 
     def _expect_handshake(self) -> None:
         if self._late is not None:

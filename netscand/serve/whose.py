@@ -17,16 +17,26 @@ _QUESTION = struct.Struct("=BBBBI")
 _SOCKET = struct.Struct("!HH16s16s4sQ")
 """inet_diag_sockid: ports, addresses, interface, and a cookie of ones where it is not known."""
 
-_UID_AT = _HEADER.size + 4 + _SOCKET.size + 12
+_OWNER = struct.Struct("=II")
+"""Uid and inode; no program has a socket without an inode."""
+
+_OWNER_AT = _HEADER.size + 4 + _SOCKET.size + 12
 """In inet_diag_msg: behind family and states, the socket, the timer and the two queues."""
+
+CLOSE_WAIT = 8
+"""TCP_CLOSE_WAIT, linux/tcp_states.h"""
 
 EVERY_STATE = 0xFFFFFFFF
 
 
-def owner(sock: socket.socket) -> int | None:
-    """The uid that made the socket at the other end of this one, on this host.
+CLOSED = "closed by the other end"
 
-    None where the kernel does not tell: it is closed already, it is root's, or the kernel has no sock_diag.
+
+def owner(sock: socket.socket) -> int | None:
+    """Return the uid that made the socket at the other end of this one, on this host.
+
+    None where the kernel does not tell, because it has no sock_diag. Raises ConnectionError where that socket is
+    closed: it belongs to nobody any more, and most kernels show it as root's.
     """
     ours, theirs = sock.getsockname(), sock.getpeername()
     side = _SOCKET.pack(
@@ -41,7 +51,11 @@ def owner(sock: socket.socket) -> int | None:
             answer = asking.recv(4096)
     except OSError:
         return None
-    if len(answer) < _UID_AT + 4 or _HEADER.unpack_from(answer)[1] != BY_FAMILY:
+    if len(answer) < _OWNER_AT + _OWNER.size or _HEADER.unpack_from(answer)[1] != BY_FAMILY:
+        if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == CLOSE_WAIT:  # and its other end is not there
+            raise ConnectionResetError(CLOSED)
         return None
-    uid: int = struct.unpack_from("=I", answer, _UID_AT)[0]
-    return uid or None  # what is closed counts as root's, too
+    uid, inode = _OWNER.unpack_from(answer, _OWNER_AT)
+    if not inode:
+        raise ConnectionResetError(CLOSED)
+    return int(uid)

@@ -41,6 +41,7 @@ class Account:
     again: `rate` times a second over all connections, or, with 0, as often as the daemon takes it. `reads`: whether
     answers are read. `again`: connect anew whenever a connection ends. `where`: (host, port), instead of the daemon's
     Unix socket, from the address `source`, in the namespace `space`. `spread`: each connection by the next uid.
+    `knocks`: connect, send `begin` and close, over and over, instead.
     """
 
     def __init__(
@@ -59,12 +60,14 @@ class Account:
         source: str | None = None,
         space: Space | None = None,
         spread: bool = False,
+        knocks: bool = False,
     ) -> None:
         first = [begin] if isinstance(begin, bytes) else begin
         self._options: dict[str, Any] = {
             "uid": uid, "gid": uid, "nice": NICE, "count": count, "begin": [each.decode("latin-1") for each in first],
             "more": more.decode("latin-1"), "upgrades": upgrades, "reads": reads, "again": again, "rate": rate,
             "where": where or str(daemon.socket), "source": source, "spread": spread,
+            "knocks": knocks,
         }  # fmt: skip
         self._space = space or daemon.space
         self._process: subprocess.Popen[str] | None = None

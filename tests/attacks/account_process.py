@@ -173,6 +173,27 @@ class Crowd:
         }  # fmt: skip
 
 
+def knock(options: dict[str, Any]) -> dict[str, Any]:
+    """Connect, send and close, over and over."""
+    where, begin = options["where"], options["begin"][0].encode("latin-1")
+    outcome: dict[str, Any] = dict.fromkeys(
+        ("opened", "still_open", "cut", "refused", "sent", "messages", "received", "finished"), 0
+    )
+    begun = time.monotonic()
+    while time.monotonic() < begun + options["seconds"]:
+        sock = socket.socket(socket.AF_UNIX if isinstance(where, str) else socket.AF_INET)
+        try:
+            if isinstance(where, str):
+                sock.setblocking(False)
+            sock.connect(where if isinstance(where, str) else tuple(where))
+            outcome["opened"] += 1
+            sock.send(begin)
+        except OSError:
+            outcome["refused"] += 1
+        sock.close()
+    return {**outcome, "took": [], "seconds": time.monotonic() - begun}
+
+
 def main() -> None:
     options = json.loads(sys.stdin.readline())
     os.nice(options["nice"])
@@ -180,6 +201,12 @@ def main() -> None:
     os.setresgid(options["gid"], options["gid"], options["gid"])
     if not options["spread"]:
         os.setresuid(options["uid"], options["uid"], options["uid"])
+    if options["knocks"]:
+        print("ready", flush=True)
+        if sys.stdin.readline():
+            print(json.dumps(knock(options)), flush=True)
+            sys.stdin.readline()
+        return
     crowd = Crowd(options)
     for _ in range(options["count"]):
         crowd.connect()

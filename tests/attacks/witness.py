@@ -48,7 +48,11 @@ class _Unix(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        while True:  # a full queue is tried again, as clients should: what that takes is measured
+            try:
+                return self.sock.connect(self._path)
+            except BlockingIOError:
+                time.sleep(0.001)
 
 
 class Waits(threading.Thread):

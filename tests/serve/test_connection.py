@@ -103,7 +103,7 @@ def test_the_addresses_of_loopback_are_one_peer_for_each_user(root: None, tmp_pa
     async def play() -> None:
         async with house(tmp_path, listen={"max_per_peer": 3, "tcp": (f"[{host}]:0",)}) as lan:
             loop = asyncio.get_running_loop()
-            (listener,) = [sock for server in lan.server._listeners for sock in server.sockets if sock.family != 1]
+            (listener,) = [sock for sock in lan.server.listeners if sock.family != socket.AF_UNIX]
 
             async def come(uid: int, count: int) -> list[socket.socket]:
                 found = []

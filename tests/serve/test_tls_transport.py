@@ -464,9 +464,8 @@ def test_a_slow_reader_gets_all_of_an_answer_and_a_close_notify(tmp_path: Path) 
     """It pauses before the end of an answer for longer than asyncio's own transport waits, which cut such answers."""
 
     async def act(lan: House) -> None:
-        for listener in lan.server._listeners:
-            for sock in listener.sockets:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
+        for sock in lan.server.listeners:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
 
         def read(pause_after: int) -> bytes:
             client = dial(lan, receive=16 * 1024)

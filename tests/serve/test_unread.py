@@ -188,9 +188,9 @@ def test_who_does_not_read_an_answer_is_cut(
     monkeypatch.setattr(connection, "SLOW", 2.0)
     enter = connection.Connection.enter
 
-    def narrowly(self: connection.Connection, transport: asyncio.Transport, *, tls: bool = False) -> bool:
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        return enter(self, transport, tls=tls)
+    def narrowly(self: connection.Connection, sock: socket.socket, *, tls: bool = False) -> bool:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        return enter(self, sock, tls=tls)
 
     monkeypatch.setattr(connection.Connection, "enter", narrowly)  # or the kernel would have room for the answers
 

@@ -40,27 +40,41 @@ def test_it_is_whose_that_made_the_other_end(root: None, host: str) -> None:
     """Whatever user the listener is, and by whichever of the addresses of loopback."""
     with met(host, STRANGER) as (accepted, client):
         assert whose.owner(accepted) == STRANGER
-        assert whose.owner(client) is None  # the other end of that one is root's
+        assert whose.owner(client) == 0
 
 
-def test_what_is_closed_already_is_nobody_elses(root: None) -> None:
-    """Some kernels remember whose it was while they wait for us to close; of what is over none tells anything."""
-    with met("127.0.0.1", STRANGER) as (accepted, client):
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_closed_end_is_nobodys(root: None, host: str) -> None:
+    """The kernel shows it as root's, and what an account closed was counted for root."""
+    with met(host, STRANGER) as (accepted, client):
+        client.send(b"GET / HTTP/1.1")
         client.close()
-        assert whose.owner(accepted) in (STRANGER, None)
-    with met("127.0.0.1", STRANGER) as (accepted, client):
+        with pytest.raises(ConnectionResetError):
+            whose.owner(accepted)
+    with met(host, STRANGER) as (accepted, client):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset
-        ours, theirs = accepted.getsockname(), accepted.getpeername()
         client.close()
-        with _Was(ours, theirs) as gone:
-            assert whose.owner(gone) is None
+        with pytest.raises(OSError, match=r"not connected|closed"):
+            whose.owner(accepted)
+    with met(host, STRANGER) as (accepted, client):
+        ours, theirs = accepted.getsockname(), accepted.getpeername()
+        client.close()  # and the kernel remembers it for a minute
+        with pytest.raises(ConnectionResetError), _Was(accepted, ours, (theirs[0], 1)) as gone:
+            whose.owner(gone)
+
+
+def test_an_end_that_only_sends_no_more_is_its_owners(root: None) -> None:
+    """It reads the answer still."""
+    with met("127.0.0.1", STRANGER) as (accepted, client):
+        client.shutdown(socket.SHUT_WR)
+        assert whose.owner(accepted) == STRANGER
 
 
 class _Was(socket.socket):
     """A connection that the kernel does not know any more."""
 
-    def __init__(self, ours: tuple[str, int], theirs: tuple[str, int]) -> None:
-        super().__init__(socket.AF_INET)
+    def __init__(self, sock: socket.socket, ours: tuple[str, int], theirs: tuple[str, int]) -> None:
+        super().__init__(fileno=os.dup(sock.fileno()))
         self.getsockname = lambda: ours  # type: ignore[method-assign]
         self.getpeername = lambda: theirs  # type: ignore[method-assign]
 

@@ -1,0 +1,151 @@
+"""Accept connections: all accounts share a listener's queue in the kernel, so it is emptied as fast as it fills.
+
+That queue is first in, first out: root waits behind whoever connects over and over. A connection that is closed
+already, or over a limit, is refused by a few system calls. The others are counted, and wait here for their beginning,
+accounts in turn.
+"""
+
+import asyncio
+import errno
+import logging
+import select
+import socket
+import ssl
+from time import perf_counter
+
+from aiohttp import web
+
+from netscand.core.fairness import FairQueue
+from netscand.serve.connection import Connection
+from netscand.serve.fair import HOLD
+from netscand.serve.listen import BACKLOG
+from netscand.serve.lobby import Lobby
+from netscand.serve.tls import TlsTransport
+
+A_TURN = 4
+"""Connections that begin in one turn of the loop: each costs some tenths of a millisecond."""
+
+NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+"""The system has no descriptor or memory for one more connection."""
+
+PAUSE = 1.0
+"""Seconds without accepting after that."""
+
+log = logging.getLogger(__name__)
+
+
+class Acceptor:
+    """Accepts the connections of all listeners."""
+
+    def __init__(self, lobby: Lobby, server: web.Server, tls: ssl.SSLContext | None) -> None:
+        self.listeners: list[socket.socket] = []
+        self._lobby = lobby
+        self._server = server
+        self._tls = tls
+        self._waiting: FairQueue[Connection] = FairQueue()
+        self._due = False
+        """`_begin_some` is called in the next turn of the loop."""
+        self._beginning: set[asyncio.Task[None]] = set()
+        """Ours, and some turns long each: connections begin also after `Server.run`, until it is closed."""
+        self._hangs_up = select.poll()
+        self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
+
+    def listen(self, sock: socket.socket) -> None:
+        """Accept the connections of a listener."""
+        sock.setblocking(False)
+        sock.listen(BACKLOG)
+        self.listeners.append(sock)
+        asyncio.get_running_loop().add_reader(sock, self._accept, sock)
+
+    def stop(self, sock: socket.socket) -> None:
+        """Accept no more of a listener, and close it. Connections that were accepted begin still."""
+        asyncio.get_running_loop().remove_reader(sock)
+        if pause := self._paused.pop(sock, None):
+            pause.cancel()
+        self.listeners.remove(sock)
+        sock.close()
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Accept for a share of HOLD: each listener has its own call in a turn."""
+        until = perf_counter() + HOLD / len(self.listeners)
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as wrong:
+                if wrong.errno not in NO_ROOM:
+                    raise
+                self._pause(listener, wrong)
+                return
+            if self._is_gone(sock) or not self._take(sock):
+                sock.close()
+            if perf_counter() >= until:
+                return
+
+    def _take(self, sock: socket.socket) -> bool:
+        """Count a connection, and let it wait for its beginning. False: it is over a limit."""
+        connection = Connection(self._lobby, self._server)
+        if not connection.enter(sock, tls=self._tls is not None and sock.family != socket.AF_UNIX):
+            return False
+        self._waiting.push(connection.account, connection)
+        self._begin_soon()
+        return True
+
+    def _is_gone(self, sock: socket.socket) -> bool:
+        """Return whether the client closed its end: nobody reads an answer, or no request will come."""
+        if sock.family == socket.AF_UNIX:
+            self._hangs_up.register(sock, 0)
+            try:
+                return bool(self._hangs_up.poll(0))
+            finally:
+                self._hangs_up.unregister(sock)
+        try:
+            return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def _pause(self, listener: socket.socket, wrong: OSError) -> None:
+        """Leave connections in the kernel's queue for a while."""
+        log.warning("cannot accept a connection: %s; retrying in %g s", wrong.strerror, PAUSE)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener)
+
+        def resume() -> None:
+            del self._paused[listener]
+            loop.add_reader(listener, self._accept, listener)
+
+        self._paused[listener] = loop.call_later(PAUSE, resume)
+
+    def _begin_soon(self) -> None:
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._begin_some)
+
+    def _begin_some(self) -> None:
+        """Begin the connections that are next, accounts in turn."""
+        self._due = False
+        begun = 0
+        while self._waiting and begun < A_TURN:
+            connection = self._waiting.pop()
+            if connection.accepted is not None:  # else it was cut meanwhile
+                begun += 1
+                task = asyncio.get_running_loop().create_task(self._begin(connection, connection.accepted))
+                self._beginning.add(task)
+                task.add_done_callback(self._beginning.discard)
+        if self._waiting:
+            self._begin_soon()
+
+    async def _begin(self, connection: Connection, sock: socket.socket) -> None:
+        def made() -> asyncio.BaseProtocol:
+            connection.accepted = None  # its transport's, from now on
+            if self._tls is not None and sock.family != socket.AF_UNIX:
+                return TlsTransport(self._tls, connection, self._lobby.turns)
+            return connection
+
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(made, sock)
+        except OSError:  # it was cut before it began
+            connection.abort()

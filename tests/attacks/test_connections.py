@@ -1,0 +1,72 @@
+"""Connections that keep others from connecting, and requests that hold memory before anybody answers them."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.attacks.account import FIRST, SECOND, Account, connected
+from tests.attacks.conftest import Scene, household
+from tests.attacks.judge import judged
+
+ASKS = b"GET /healthz HTTP/1.1\r\nHost: localhost:8000\r\nConnection: close\r\n\r\n"
+
+ROOT_ASKS = """
+import json, socket, time
+ok, bad = 0, []
+ends = time.monotonic() + {seconds}
+while time.monotonic() < ends:
+    try:
+        with socket.create_connection(("127.0.0.1", 8000), 5) as sock:
+            sock.sendall({asks})
+            answer = sock.recv(4096)
+            if b" 200 " in answer:
+                ok += 1
+            else:
+                bad.append(repr(answer[:40]))
+    except OSError as wrong:
+        bad.append(repr(wrong))
+    time.sleep(0.02)
+print(json.dumps([ok, bad]))
+"""
+
+
+@pytest.mark.parametrize("says", [b"", ASKS], ids=["silent", "asking"])
+def test_two_accounts_that_connect_and_close(shared: Scene, attack_seconds: float, says: bytes) -> None:
+    """FAULTS T16: the queue of the Unix socket was full of them, and root's netscanctl found no daemon."""
+    attackers = [Account(shared.daemon, uid, 0, says, knocks=True) for uid in (FIRST, SECOND) * 2]
+    failed = []
+    with judged(shared.daemon) as verdict, connected(attack_seconds, *attackers) as fire:
+        for attacker in attackers:
+            attacker.open_fire()
+        ends = time.monotonic() + attack_seconds
+        while time.monotonic() < ends:
+            ran = shared.daemon.ctl("status")
+            if ran.returncode:
+                failed.append(ran.stderr)
+        outcomes = [attacker.outcome() for attacker in attackers]
+        del fire
+    print(*outcomes, sep="\n")
+    assert sum(each.opened for each in outcomes) > 1000 * attack_seconds
+    assert not failed
+    verdict.check()
+
+
+def test_closed_connections_on_loopback_are_not_roots(root: None, attack_seconds: float) -> None:
+    """The kernel shows a closed socket as root's: root was refused for what another account had closed."""
+    with household({"listen": {"tcp": ["127.0.0.1:8000"]}}, count=4) as scene:
+        many = b"GET /api/events?limit=5000 HTTP/1.1\r\nHost: localhost:8000\r\n\r\n" * 60
+        attackers = [
+            Account(scene.daemon, uid, 0, many, knocks=True, where=("127.0.0.1", 8000)) for uid in (FIRST, SECOND)
+        ]
+        asks = ROOT_ASKS.format(seconds=attack_seconds, asks=ASKS)
+        with judged(scene.daemon) as verdict, connected(attack_seconds, *attackers) as fire:
+            asking = scene.daemon.space.popen([sys.executable, "-c", asks], stdout=subprocess.PIPE, text=True)
+            outcomes = fire()
+            said, _ = asking.communicate(timeout=60)
+    print(said, *outcomes, sep="\n")
+    assert sum(each.opened for each in outcomes) > 100 * attack_seconds
+    assert said.endswith(", []]\n"), said
+    assert not said.startswith("[0,")
+    verdict.check()
