@@ -219,5 +219,5 @@ NETWORK_BROADCASTS = Budget(
 WHOLE_SCANS, ACCOUNTS = 2, 3
 """Scans of everything that an account may request at once; accounts that may do so on one network."""
 
-UNREAD = Budget("unread_bytes", "account", "bytes kept for clients of an account that do not read", 32 * 2**20, 0.0)
+UNREAD = Budget("unread_bytes", "daemon", "bytes kept for clients, or of what they sent", 24 * 2**20, 0.0)
 """Counted, not taken from a bucket: what is read is free again."""

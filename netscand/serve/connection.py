@@ -13,13 +13,14 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import cast
 
-from aiohttp import StreamReader, WSCloseCode, web
+from aiohttp import WSCloseCode, web
 
 from netscand.protocol import MAX_MESSAGE
 from netscand.serve.access import STRANGERS, Peer
 from netscand.serve.answers import Refused
 from netscand.serve.fair import Account
-from netscand.serve.http import Gate, Http
+from netscand.serve.framing import MOST_BODY, Framing, TooManyFields, TooMuch
+from netscand.serve.http import TOO_MANY_FIELDS, Gate, Http
 from netscand.serve.lobby import Lobby
 from netscand.serve.query import SLOW
 from netscand.serve.rights import Role
@@ -40,19 +41,6 @@ READ = 16 * 1024
 
 PIECE = 2 * 1024
 """Bytes that aiohttp is given in one turn: some hundred frames at most."""
-
-HEAD_ENDS = b"\r\n\r\n"
-"""The end of a request's head (RFC 9112, section 2.1): aiohttp is given one of them at a time."""
-
-MOST_HEAD = MAX_MESSAGE
-"""Bytes that a connection may send without one whole request among them."""
-
-MOST_BODY = 4 * MAX_MESSAGE
-"""Bytes of a request's body, with what chunks and trailers add."""
-
-MOST_FRAMES = 2 * MAX_MESSAGE
-"""Bytes that a WebSocket may send without one whole message among them: aiohttp before 3.14 reads a frame of any length
-to its end before it looks at the limit."""
 
 GOODBYE = 1.0
 """Seconds that a client has to read why it is cut."""
@@ -93,7 +81,7 @@ class Connection(asyncio.BufferedProtocol):
         self.heard_at = 0.0
         self.written = 0
         """Writes of aiohttp so far."""
-        self._lobby = lobby
+        self.lobby = lobby
         self._server = server
         self._http: Http | None = None
         self._plain: asyncio.Transport | None = None
@@ -106,10 +94,11 @@ class Connection(asyncio.BufferedProtocol):
         """aiohttp wants no more for the moment; the client reads slowly."""
         self._in_hand = False
         """A request is being answered."""
-        self._body: StreamReader | None = None
-        """That of the last request."""
-        self._given = 0
-        """Bytes that aiohttp was given since the last request began, or the last message was taken."""
+        self._framing = Framing()
+        self._reads_body = False
+        """A handler takes that of the request in hand as it comes."""
+        self._discards: int | None = None
+        """So many bytes are read still and dropped, so that a client that sends before it reads gets our answer."""
         self._unbegun = False
         """It was given a head, and no request has begun since."""
         self._settling = False
@@ -138,10 +127,10 @@ class Connection(asyncio.BufferedProtocol):
     def enter(self, sock: socket.socket, *, tls: bool = False) -> bool:
         """Return whether it is let in; from then on it is counted."""
         try:
-            peer = self._lobby.guard.peer(sock, tls=tls)
+            peer = self.lobby.guard.peer(sock, tls=tls)
         except OSError:
             return False
-        if not self._lobby.admit(self, peer):
+        if not self.lobby.admit(self, peer):
             return False
         self.peer, self.accepted = peer, sock
         if peer.role > Role.NONE:
@@ -158,7 +147,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def leave(self) -> None:
         """It is counted no more."""
-        self._lobby.leave(self, self.peer)
+        self.lobby.leave(self, self.peer)
         self.peer = NOBODY
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -167,7 +156,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         self.spoke()
         self._waiting = b""
-        self._lobby.leave(self, self.peer)
+        self.lobby.leave(self, self.peer)
         if self.subscriber is not None:
             self.subscriber.gone()
         if self._http is not None:
@@ -198,9 +187,9 @@ class Connection(asyncio.BufferedProtocol):
         """A request of these headers: learn its role. Raises Refused."""
         self.headers = headers
         self.role = Role.NONE
-        self.role, self.account = self._lobby.guard.admit(self.peer, headers)
+        self.role, self.account = self.lobby.guard.admit(self.peer, headers)
         if self.role > Role.NONE:
-            self._lobby.know(self)
+            self.lobby.know(self)
 
     def judge_again(self) -> None:
         """The guard changed: judge by the new one who it is, and what it may."""
@@ -208,7 +197,7 @@ class Connection(asyncio.BufferedProtocol):
             self.role = Role.NONE
             return
         try:
-            peer = self._lobby.guard.peer(self.transport.get_extra_info("socket"), tls=self.peer.tls)
+            peer = self.lobby.guard.peer(self.transport.get_extra_info("socket"), tls=self.peer.tls)
             self.peer = replace(peer, key=self.peer.key)  # it is counted by that one
             self.ask_in(self.headers)
         except (OSError, Refused):
@@ -227,7 +216,13 @@ class Connection(asyncio.BufferedProtocol):
         if self.subscriber is not None and not self.subscriber.ended:
             # Else it has until its heartbeat ends to read our goodbye.
             self.heard_at = asyncio.get_running_loop().time()
-        self._waiting += _read[:nbytes]
+        if self._discards is None:
+            self._waiting += _read[:nbytes]
+            self.lobby.count(nbytes)
+        elif nbytes <= self._discards:
+            self._discards -= nbytes
+        else:
+            self._full = True
         self._let_on()
 
     def eof_received(self) -> None:
@@ -238,13 +233,21 @@ class Connection(asyncio.BufferedProtocol):
     def begin(self, request: web.BaseRequest) -> None:
         """A request came, whole but for its body: nothing more is taken until it is answered."""
         self.spoke()
-        self._in_hand, self._unbegun, self._given = True, False, 0
-        self._body = request.content
+        self._in_hand, self._unbegun, self._reads_body = True, False, False
+        self._framing.begin(None if "Transfer-Encoding" in request.headers else request.content_length or 0)
         self._written_before = self.written
+
+    def read_body(self) -> None:
+        """A handler takes the body of the request in hand, as it comes: aiohttp keeps what nobody takes."""
+        self._reads_body = True
+        self._let_on(at_once=False)
 
     def end(self) -> None:
         """The request was answered, but for what aiohttp still has to write."""
         self._in_hand = False
+        self._framing.end()
+        if self._framing.in_chunks:
+            self._discard()  # aiohttp closes soon; of a body with a length it reads the rest first
         self._let_on(at_once=False)
 
     def listen(self) -> None:
@@ -255,7 +258,7 @@ class Connection(asyncio.BufferedProtocol):
     def heard(self) -> None:
         """A message was taken."""
         self._listens = False
-        self._given = 0
+        self._framing.given = 0
 
     @property
     def half_answered(self) -> bool:
@@ -266,7 +269,7 @@ class Connection(asyncio.BufferedProtocol):
         """Give aiohttp what waits, in a fair turn."""
         if self._waiting and not self._queued:
             self._queued = True
-            turns = self._lobby.turns
+            turns = self.lobby.turns
             (turns.do if at_once else turns.later)(self.account, self._give)
         if (paused := bool(self._waiting) or self._full) != self._reading_paused and self.transport is not None:
             self._reading_paused = paused
@@ -277,25 +280,17 @@ class Connection(asyncio.BufferedProtocol):
         self._queued = False
         if self._http is None or not self._waiting or not self._may_give():
             return False
-        size, most = PIECE, MOST_HEAD
-        body = self.subscriber is None and self._awaits_body
-        if self.subscriber is not None:
-            most = MOST_FRAMES
-        elif body:
-            most = MOST_BODY
-        elif (end := self._waiting.find(HEAD_ENDS, 0, PIECE)) >= 0:
-            size = end + len(HEAD_ENDS)
-            self._unbegun = True
+        try:
+            size = self._framing.take(self._waiting[:PIECE], frames=self.subscriber is not None)
+        except TooMuch as found:
+            self._too_much(found)
+            return True
+        self._unbegun = self._framing.head_ended
         piece, self._waiting = self._waiting[:size], self._waiting[size:]
-        self._given += len(piece)
         try:
             self._http.data_received(piece)
         except ValueError:  # aiohttp 3.11 lets an address escape that it cannot read
             self.abort()
-        if body and not self._awaits_body:
-            self._given = 0
-        elif self._given > most:
-            self._too_much()
         self._let_on(at_once=False)
         return True
 
@@ -304,9 +299,11 @@ class Connection(asyncio.BufferedProtocol):
             return False
         if self.subscriber is not None:
             return self._listens
-        if self._awaits_body:
-            return True
-        if self._in_hand or self._slow:
+        if self._slow:
+            return False
+        if self._framing.in_body:
+            return self._reads_body or not self._in_hand
+        if self._in_hand:
             return False
         if self._unbegun and not self._settling:
             self._settling = True
@@ -321,20 +318,24 @@ class Connection(asyncio.BufferedProtocol):
             self._settling = self._unbegun = False
             self._let_on(at_once=False)
 
-    @property
-    def _awaits_body(self) -> bool:
-        return self._body is not None and not self._body.is_eof()
-
-    def _too_much(self) -> None:
+    def _too_much(self, found: TooMuch) -> None:
         """Cut who fills our memory with what never becomes whole."""
-        if self._awaits_body and not self._in_hand and self.subscriber is None:
-            return  # answered already: aiohttp reads the rest for a second, and keeps nothing of it
-        if self.subscriber is None:
-            self.abort()
-        else:
+        if self.subscriber is not None:
             self.subscriber.close(WSCloseCode.MESSAGE_TOO_BIG, f"more than {MAX_MESSAGE} bytes")
             self._listens = False  # so that nothing more is read
-            asyncio.get_running_loop().call_later(GOODBYE, self.abort)
+        elif self._framing.in_body and not self._in_hand:
+            self._discard()  # it was answered already, and aiohttp closes soon
+            return
+        elif isinstance(found, TooManyFields) and self.transport is not None:
+            self._discard()
+            self.transport.write(TOO_MANY_FIELDS)
+        else:
+            self.abort()
+        asyncio.get_running_loop().call_later(GOODBYE, self.abort)
+
+    def _discard(self) -> None:
+        self._discards, self._waiting = MOST_BODY, b""
+        self._let_on(at_once=False)
 
     # ---- what it is sent ------------------------------------------------------------------------------------------
 
@@ -382,7 +383,7 @@ class Connection(asyncio.BufferedProtocol):
         if (transport := self.transport) is not None:
             unread = transport.get_write_buffer_size() + transport.get_extra_info(UNDECRYPTED, 0)
         kept = self._keeps() + (self.subscriber.held if self.subscriber is not None else 0)
-        return unread + len(self._waiting) + kept
+        return unread + len(self._waiting) + self._framing.held + kept
 
     def is_stalled(self, now: float) -> bool:
         """Whether it takes none of an answer for too long. To be asked every second; a stream has bounds of its own."""
@@ -400,5 +401,5 @@ class Connection(asyncio.BufferedProtocol):
             return self._plain is None and self.peer is not NOBODY  # accepted, and not begun yet
         if self.subscriber is not None or self.transport.is_closing():
             return False
-        asked = self._first is not None or self._in_hand or self._given > 0 or bool(self._waiting)
+        asked = self._first is not None or self._in_hand or self._framing.given > 0 or bool(self._waiting)
         return asked or self.transport.get_write_buffer_size() > 0

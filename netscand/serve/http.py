@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from netscand.serve.answers import CODES, Refused, refusal
+from netscand.serve.answers import CODES, HEADERS, JSON, Refused, refusal
+from netscand.serve.framing import MOST_FIELDS
 
 if TYPE_CHECKING:
     from netscand.serve.connection import Connection
 
 CONNECTION = "netscand"
 """Under this name a transport's extra information holds its connection."""
+
+_TOO_MANY = f'{{"error":{{"code":"bad_request","message":"more than {MOST_FIELDS} header fields"}}}}'
+
+TOO_MANY_FIELDS = "\r\n".join((
+    "HTTP/1.1 431 Request Header Fields Too Large",
+    *(f"{name}: {value}" for name, value in HEADERS.items()),
+    f"Content-Type: {JSON}", f"Content-Length: {len(_TOO_MANY)}", "Connection: close", "", _TOO_MANY,
+)).encode()  # fmt: skip
+"""The answer to a head that aiohttp is not given (RFC 6585, section 5)."""
 
 log = logging.getLogger(__name__)
 
@@ -78,12 +88,15 @@ class Gate:
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write, and note it."""
         self._connection.written += 1
+        self._connection.lobby.count(len(data))
         self._transport.write(data)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """The same, in pieces."""
+        pieces = tuple(list_of_data)
         self._connection.written += 1
-        self._transport.writelines(list_of_data)
+        self._connection.lobby.count(sum(map(len, pieces)))
+        self._transport.writelines(pieces)
 
     def pause_reading(self) -> None:
         """Want no more for the moment."""

@@ -38,8 +38,6 @@ NEEDS = (
     Need("web.RequestHandler.handle_error", ("request", "status", "exc", "message")),
     Need("web.AppRunner.server"),
     Need("web.BaseRequest.get_extra_info", ("name",)),
-    Need("web.BaseRequest.content"),
-    Need("StreamReader.is_eof", ()),
     Need("web.WebSocketResponse", ("protocols", "compress", "autoclose", "autoping", "max_msg_size", "timeout")),
 )
 

@@ -1,7 +1,7 @@
 """The lobby: how many connections there may be, in all and of one peer, and who makes way where there are too many."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -22,8 +22,8 @@ KEPT_BACK = 32
 STRANGERS = 4
 """Strangers have this part of all connections."""
 
-UNREAD_IN_ALL = 2 * UNREAD.at_once
-"""Bytes that are kept for all clients together, however many accounts they are."""
+LOOK_AFTER = 4 * 2**20
+"""Bytes that come and go until it is looked again who holds how much: a second may bring many times that."""
 
 
 class Lobby:
@@ -48,6 +48,8 @@ class Lobby:
         self.inside: set[Connection] = set()
         self.refused: Counter[str] = Counter()
         """By which limit."""
+        self._moved = 0
+        """Bytes since the last look."""
         self._most = most
         self._most_per_peer = most_per_peer
         self._of_peer: Counter[Hashable] = Counter()
@@ -122,24 +124,28 @@ class Lobby:
             self.look(monotonic())
 
     def look(self, now: float) -> None:
-        """Cut what takes nothing of an answer for too long, and what holds the most where an account holds too much."""
-        held: dict[Connection, int] = {}
-        of_account: Counter[Account] = Counter()
+        """Cut what takes nothing of an answer for too long, and the largest of the account that holds the most."""
+        self._moved = 0
+        held: defaultdict[Account, dict[Connection, int]] = defaultdict(dict)
         for connection in tuple(self.inside):
             if connection.is_stalled(now):
                 connection.abort()
             elif not connection.peer.privileged and (size := connection.held):
-                held[connection] = size
-                of_account[connection.account] += size
-        while of_account:
-            ((account, most),) = of_account.most_common(1)
-            if most <= UNREAD.at_once and sum(of_account.values()) <= UNREAD_IN_ALL:
-                return
-            of_account[account] -= self._cut_largest(held, account, now)
+                held[connection.account][connection] = size
+        of_account = {account: sum(sizes.values()) for account, sizes in held.items()}
+        in_all = sum(of_account.values())
+        while in_all > UNREAD.at_once:
+            account = max(of_account, key=of_account.__getitem__)
+            largest = max(held[account], key=held[account].__getitem__)
+            size = held[account].pop(largest)
+            of_account[account] -= size
+            in_all -= size
+            largest.abort()
+            self._budgets.refuse(UNREAD, now)
 
-    def _cut_largest(self, held: dict["Connection", int], account: Account, now: float) -> int:
-        """Cut the connection of an account that holds the most; the bytes that it held."""
-        largest = max((each for each in held if each.account == account), key=held.__getitem__)
-        largest.abort()
-        self._budgets.refuse(UNREAD, now)
-        return held.pop(largest)
+    def count(self, size: int) -> None:
+        """Count bytes that a client sent or is sent, and look again when they are many."""
+        before = self._moved
+        self._moved += size
+        if before <= LOOK_AFTER < self._moved:
+            asyncio.get_running_loop().call_soon(lambda: self.look(monotonic()))

@@ -9,6 +9,7 @@ from aiohttp import web
 from netscand.core.model import Mac
 from netscand.protocol import MAX_MESSAGE
 from netscand.serve.answers import JSON, Refused
+from netscand.serve.http import connection_of
 
 NOT_READABLE = (msgspec.MsgspecError, RecursionError, ValueError, OverflowError)
 """What decoding raises for text that is not what it should be: too deep, too long a number, half a surrogate."""
@@ -57,6 +58,7 @@ def number_of(given: dict[str, str], name: str, default: int = 0, most: int = 10
 
 async def json_of(request: web.Request) -> bytes:
     """The body, which must be called JSON; empty where there is none."""
+    connection_of(request).read_body()
     try:
         async with asyncio.timeout(SLOW):
             body = await request.read()

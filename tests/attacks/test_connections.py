@@ -70,3 +70,53 @@ def test_closed_connections_on_loopback_are_not_roots(root: None, attack_seconds
     assert said.endswith(", []]\n"), said
     assert not said.startswith("[0,")
     verdict.check()
+
+
+# ---- requests that hold memory ---------------------------------------------------------------------------------------
+
+POST = b"POST /api/scan HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+GET = b"GET /api/openapi.json HTTP/1.1\r\nHost: x\r\n"
+TWO_BYTES = b"2\r\nxx\r\n"
+
+MANY_PARTS: dict[str, tuple[bytes, bytes]] = {
+    "fields": (POST + b"Content-Length: 50\r\n" + b"a:\r\n" * 16_000 + b"\r\n", b""),
+    "trailers": (POST + CHUNKED + b"2\r\n{}\r\n0\r\n" + b"a:\r\n" * 50_000, b""),
+    "chunks": (POST + CHUNKED + TWO_BYTES * 30_000, b""),
+    "chunks behind answers": ((GET + b"\r\n") * 8 + GET + CHUNKED, TWO_BYTES),
+}
+
+
+@pytest.mark.parametrize(("begin", "more"), MANY_PARTS.values(), ids=MANY_PARTS)
+def test_requests_of_many_small_parts(shared: Scene, attack_seconds: float, begin: bytes, more: bytes) -> None:
+    """FAULTS T31: what some versions of aiohttp keep apart, from 120 connections that read no answer."""
+    attackers = [Account(shared.daemon, uid, 60, begin, more, reads=False) for uid in (FIRST, SECOND)]
+    with judged(shared.daemon) as verdict, connected(max(attack_seconds, 4.0), *attackers) as fire:
+        outcomes = fire()
+    print(*outcomes, sep="\n")
+    assert all(outcome.opened == 60 for outcome in outcomes)
+    verdict.check(descriptors=130)  # what the kernel took of them has its turns still
+
+
+ACCOUNTS = 18
+"""As many of 60 connections each as fill all the places."""
+
+UNFINISHED: dict[str, bytes] = {
+    "bodies": POST + b"Content-Length: 65000\r\n\r\n" + b"x" * 64_900,
+    "heads": POST + b"".join(b"X%d: " % number + b"x" * 8000 + b"\r\n" for number in range(8)),
+    "answers": (GET + b"\r\n") * 380,
+}
+
+
+@pytest.mark.parametrize("begin", UNFINISHED.values(), ids=UNFINISHED)
+def test_many_accounts_that_hold_a_little_each(root: None, attack_seconds: float, begin: bytes) -> None:
+    """FAULTS T31: 1,080 connections of 18 accounts send half a request, or read no answer."""
+    with household(count=4) as scene:
+        attackers = [Account(scene.daemon, 3000 + number, 60, begin, reads=False) for number in range(ACCOUNTS)]
+        with judged(scene.daemon) as verdict, connected(max(attack_seconds, 4.0), *attackers) as fire:
+            outcomes = fire()
+        limits = {limit["name"]: limit for limit in scene.daemon.get("/api/status")["limits"]}
+    print(sum(outcome.opened for outcome in outcomes), limits.get("unread_bytes"), verdict, sep="\n")
+    assert sum(outcome.opened for outcome in outcomes) > 900
+    assert limits["unread_bytes"]["refused"] > 0
+    verdict.check(grown=64.0 + 14.0)  # what so many connections need that send nothing

@@ -18,7 +18,8 @@ from websockets.typing import Subprotocol
 from netscand import protocol
 from netscand.core.model import Status
 from netscand.serve import connection, live
-from netscand.serve.connection import MOST_FRAMES, PIECE
+from netscand.serve.connection import PIECE
+from netscand.serve.framing import MOST_FRAMES
 from netscand.serve.hub import Hub
 from netscand.serve.subscriber import FEW, Bounds
 from tests.serve.house import LAN, OTHER, House, handshake, hear, hear_all, house, mac, read_out
@@ -305,7 +306,7 @@ def test_a_frame_that_never_ends_is_cut(tmp_path: Path, monkeypatch: pytest.Monk
             for _ in range(64):
                 client.transport.write(b"x" * 2**16)
                 await asyncio.sleep(0.001)
-            assert mine._given <= MOST_FRAMES + PIECE
+            assert mine._framing.given <= MOST_FRAMES + PIECE
             with pytest.raises(ConnectionClosed) as wrong:
                 await hear(client)
             assert wrong.value.rcvd is not None
