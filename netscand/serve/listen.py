@@ -85,6 +85,15 @@ def tcp_socket(address: TcpAddress) -> socket.socket:
     return sock
 
 
+def place_of(path: Path | str) -> tuple[int, int] | None:
+    """Return the device and inode of a path; None where there is nothing."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 @dataclass
 class UnixSocket:
     """Our Unix socket at a path; a lock beside it tells two starters apart."""
@@ -130,12 +139,26 @@ class UnixSocket:
         finally:
             os.close(file)
 
+    @property
+    def in_place(self) -> bool:
+        """Whether the path is still that of this socket."""
+        return place_of(self.path) == self._ours
+
+    def renew(self, mode: int, gid: int | None) -> None:
+        """Listen by another socket, because the path was removed. Raises OSError, also where another file is there."""
+        before = self.sock, self._ours
+        self._ours = None
+        try:
+            self._listen(mode, gid)
+        except OSError:
+            self.sock, self._ours = before
+            raise
+
     def close(self) -> None:
         """Take the path away, if it is still ours, and the lock."""
         if self._ours is not None:
             try:
-                found = self.path.lstat()
-                if (found.st_dev, found.st_ino) == self._ours:
+                if self.in_place:
                     self.path.unlink()
             except OSError:
                 pass

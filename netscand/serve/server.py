@@ -1,6 +1,7 @@
 """The room as a whole: sockets, routes, and the tasks behind them."""
 
 import asyncio
+import errno
 import logging
 import resource
 import socket
@@ -21,7 +22,7 @@ from netscand.serve.full import WholeLists
 from netscand.serve.http import connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.library import check as check_library
-from netscand.serve.listen import NEVER, BadAddress, TcpAddress, UnixSocket, tcp_addresses, tcp_socket
+from netscand.serve.listen import NEVER, BadAddress, TcpAddress, UnixSocket, place_of, tcp_addresses, tcp_socket
 from netscand.serve.live import Live
 from netscand.serve.lobby import Lobby
 from netscand.serve.metrics import Metrics
@@ -37,8 +38,8 @@ from netscand.serve.selftest import OURSELVES, SelfTest
 from netscand.serve.tls import load_certificate, tls_context
 from netscand.serve.translate import Translator
 
-AGAIN = 3.0
-"""Seconds between two tries to listen on an address."""
+AGAIN = 2.0
+"""Seconds between two tries to listen on an address, and two looks at the path of the Unix socket."""
 
 GOODBYE = 0.4
 """Seconds that clients have to answer our goodbye."""
@@ -122,6 +123,10 @@ class Server:
         self._unix: UnixSocket | None = None
         self._acceptor: Acceptor | None = None
         self._unbound: dict[TcpAddress, OSError] = {}
+        self._handed_paths: dict[str, tuple[int, int] | None] = {}
+        """Paths of sockets that systemd made, with what was there at the start."""
+        self._unreachable: str | None = None
+        """Why nobody can connect to the Unix socket."""
 
     @property
     def clients(self) -> int:
@@ -140,7 +145,8 @@ class Server:
 
     def problems(self) -> tuple[str, ...]:
         """Addresses that cannot be listened on."""
-        return tuple(
+        unix = () if self._unreachable is None else (self._unreachable,)
+        return unix + tuple(
             f"cannot listen on {address}: {why.strerror}"
             for address, why in self._unbound.items()
             if why.errno not in NEVER or not address.loopback
@@ -165,6 +171,8 @@ class Server:
             unix = [self._unix.sock]
         for sock in (*unix, *(sock for sock in self._handed_in if sock.family != socket.AF_UNIX)):
             self._acceptor.listen(sock)
+        names = [sock.getsockname() for sock in self._handed_in if sock.family == socket.AF_UNIX]
+        self._handed_paths = {name: place_of(name) for name in names if isinstance(name, str) and name}
         for address in addresses:
             self._bind(address)
 
@@ -285,9 +293,31 @@ class Server:
     async def _bind_again(self) -> None:
         while True:
             await asyncio.sleep(AGAIN)
-            for address in tuple(self._unbound):
-                if self.serving:
+            if self.serving:
+                self._look_at_unix()
+                for address in tuple(self._unbound):
                     self._bind(address)
+
+    def _look_at_unix(self) -> None:
+        """Listen anew where the path of the Unix socket was removed; where that cannot be, report it."""
+        before, self._unreachable = self._unreachable, None
+        for path, place in self._handed_paths.items():
+            if place_of(path) != place:
+                self._unreachable = f"{path} was removed or replaced: systemctl restart netscand.socket netscand"
+        if self._unix is not None and not self._unix.in_place:
+            assert self._acceptor is not None
+            old = self._unix.sock
+            try:
+                self._unix.renew(*self._unix_mode())
+            except OSError as wrong:
+                why = "another file is in its place, remove it" if wrong.errno == errno.EADDRINUSE else wrong.strerror
+                self._unreachable = f"[listen] unix: {self._unix.path} was removed: {why}"
+            else:
+                log.warning("[listen] unix: %s was removed: made anew", self._unix.path)
+                self._acceptor.listen(self._unix.sock)
+                self._acceptor.stop(old)
+        if self._unreachable not in (None, before):
+            log.warning("%s", self._unreachable)
 
 
 def _connections(max_clients: int) -> int:

@@ -17,7 +17,7 @@ from netscand.serve.hub import Hub
 from netscand.serve.listen import AlreadyRunning, BadAddress, TcpAddress, tcp_socket
 from netscand.serve.server import OURS, Server
 from netscand.serve.translate import Translator
-from tests.serve.house import BOOT, FakeScanner, Forgetful, house, read_out
+from tests.serve.house import BOOT, FakeScanner, Forgetful, hear, house, read_out
 
 
 def a_server(
@@ -211,6 +211,86 @@ def test_a_socket_of_systemd_is_served_and_its_path_left_in_place(tmp_path: Path
             await server.close()
             assert path.exists()
             assert not (tmp_path / "own").exists()
+
+    asyncio.run(play())
+
+
+async def become(server: Server, problem: str | None) -> None:
+    """Wait until this is its problem, or none is."""
+    async with asyncio.timeout(30):
+        while not (problem in server.problems()[0] if problem and server.problems() else server.problems() == ()):
+            await asyncio.sleep(0.01)
+
+
+def test_a_unix_socket_that_was_removed_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS T17: the daemon ran on, healthy by its own word, and no client found it. Who is connected stays so."""
+    monkeypatch.setattr(server_module, "AGAIN", 0.05)
+
+    async def play() -> None:
+        async with house(tmp_path, access={"others": "none"}) as lan, lan.ws() as client:
+            await hear(client)
+            for _ in range(2):
+                lan.path.unlink()
+                async with asyncio.timeout(30):
+                    while not lan.path.exists():
+                        await asyncio.sleep(0.01)
+                assert stat.S_IMODE(lan.path.stat().st_mode) == 0o660
+                assert (await lan.ask("GET", "/healthz"))[0] == 200
+            assert lan.server.problems() == ()
+            lan.scanner.join(9)
+            await hear(client)
+        assert not lan.path.exists()
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("kind", ["file", "socket"])
+def test_what_took_the_place_of_the_unix_socket_is_reported_and_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Until it is removed."""
+    monkeypatch.setattr(server_module, "AGAIN", 0.05)
+
+    async def play() -> None:
+        with socket.socket(socket.AF_UNIX) as other:
+            async with house(tmp_path) as lan:
+                lan.path.unlink()
+                if kind == "socket":
+                    other.bind(str(lan.path))
+                else:
+                    lan.path.write_text("precious")
+                inode = lan.path.stat().st_ino
+                await become(lan.server, "another file is in its place")
+                await asyncio.sleep(0.2)
+                assert lan.path.stat().st_ino == inode
+                lan.path.unlink()
+                await become(lan.server, None)
+                assert (await lan.ask("GET", "/healthz"))[0] == 200
+
+    asyncio.run(play())
+
+
+def test_a_socket_of_systemd_that_was_removed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Systemd alone can make it anew."""
+    monkeypatch.setattr(server_module, "AGAIN", 0.05)
+
+    async def play() -> None:
+        path = tmp_path / "given"
+        with socket.socket(socket.AF_UNIX) as given:
+            given.bind(str(path))
+            given.listen()
+            server = a_server(config.Listen(tcp=()), handed_in=(given.dup(),))
+            await server.open()
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(server.run())
+                await asyncio.sleep(0.2)
+                assert server.problems() == ()
+                path.rename(tmp_path / "away")
+                await become(server, "systemctl restart netscand.socket")
+                (tmp_path / "away").rename(path)
+                await become(server, None)
+                running.cancel()
+            await server.close()
 
     asyncio.run(play())
 
