@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from netscand.core.recorded import Page, Question
 from netscand.serve import connection
 from netscand.serve.framing import MOST_BODY, MOST_FIELDS, MOST_HEAD, MOST_LINE, Framing, TooManyFields, TooMuch
-from tests.serve.house import House, house
+from tests.serve.house import Forgetful, House, house
 from tests.serve.test_connection import CHUNKED, given_to_aiohttp, settled
 
 HEAD = b"POST /api/scan HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -151,6 +152,30 @@ def test_a_body_in_chunks_that_nobody_reads_is_not_given_to_aiohttp(tmp_path: Pa
                 await settled(lambda: bool(lan.server._lobby.inside))
                 await asyncio.sleep(0.5)
                 assert sum(sizes) <= len(asked)
+                writer.close()
+
+    asyncio.run(play())
+
+
+def test_a_body_is_not_given_to_aiohttp_before_its_handler_reads_it(tmp_path: Path) -> None:
+    """One that waits for the history, and wants no body at all."""
+    asked = asyncio.Event()
+
+    class Slow(Forgetful):
+        async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
+            asked.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    async def play() -> None:
+        async with house(tmp_path, archive=Slow()) as lan:
+            with given_to_aiohttp() as sizes:
+                head = b"GET /api/events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+                writer = await lan.connection(head + TWO_BYTES * 2000)
+                async with asyncio.timeout(30):
+                    await asked.wait()
+                await asyncio.sleep(0.2)
+                assert sum(sizes) == len(head)
                 writer.close()
 
     asyncio.run(play())
