@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from time import perf_counter
 from typing import NamedTuple
 
 
@@ -12,8 +13,8 @@ class _Entry(NamedTuple):
     """An event's; None: it waits only for those before it."""
 
 
-TELL_AT_ONCE = 128
-"""Events that are told in one turn of the loop, some milliseconds' work: a commit may bring thousands."""
+HOLD = 0.005
+"""Seconds of events that are told in one turn of the loop: a commit may bring thousands."""
 
 
 class Held:
@@ -51,7 +52,8 @@ class Held:
 
     def _tell_some(self) -> None:
         queue, through = self._queue, self._through
-        for _ in range(TELL_AT_ONCE):
+        until = perf_counter() + HOLD
+        while perf_counter() < until:
             if not queue:
                 self._through = None
                 return

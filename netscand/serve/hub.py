@@ -9,7 +9,7 @@ long is sent as it goes, for at most half of the time.)
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from time import monotonic, perf_counter
@@ -30,7 +30,8 @@ from netscand.core.model import (
 from netscand.core.order import by_mac
 from netscand.serve import websocket
 from netscand.serve.fair import OURS, Account, FairTurns
-from netscand.serve.filters import EVERYTHING, Filter
+from netscand.serve.filtered import Filtered
+from netscand.serve.filters import EVERYTHING, Change, Filter, Searched
 from netscand.serve.held import Held
 from netscand.serve.measures import Measures
 from netscand.serve.moment import Moment, as_before
@@ -76,6 +77,8 @@ class Hub:
         """What was published or told so far, released or not."""
         self._moments: set[Moment] = set()
         self._changes: set[Subscriber] = set()
+        """Without a filter."""
+        self._filtered = Filtered(self._offer)
         self._full: set[Subscriber] = set()
         self._snapshots: set[Snapshot] = set()
         self.turns = FairTurns()
@@ -97,12 +100,18 @@ class Hub:
     def subscribe(self, subscriber: Subscriber) -> None:
         """From now on it misses nothing. Take its snapshot before the next await."""
         subscriber.since = self._happened
-        (self._full if subscriber.full else self._changes).add(subscriber)
+        if subscriber.full:
+            self._full.add(subscriber)
+        elif subscriber.fits:
+            self._filtered.add(subscriber)
+        else:
+            self._changes.add(subscriber)
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Send it nothing more."""
         self._full.discard(subscriber)
         self._changes.discard(subscriber)
+        self._filtered.discard(subscriber)
 
     def full_clients(self) -> Iterable[Subscriber]:
         """Clients of the whole list."""
@@ -184,9 +193,9 @@ class Hub:
             if snapshots := [snapshot for snapshot in self._snapshots if snapshot.needs(event)]:
                 before = self._translator.device_before(event)
                 assert before is not None
-                text = protocol.encode(before)
+                kept = Searched(before), protocol.encode(before)
                 for snapshot in snapshots:
-                    snapshot.keep(device.mac, before, text)
+                    snapshot.keep(device.mac, kept)
             if moments := [moment for moment in self._moments if moment.needs(device.mac)]:
                 was = as_before(event)
                 for moment in moments:
@@ -194,9 +203,9 @@ class Hub:
         if self._full:
             self.stirred.set()
         self._happened += 1
-        if self._changes:
+        if self._changes or self._filtered:
             told = self._translator.event(cursor, event)
-            if any(subscriber.fits for subscriber in self._changes):
+            if self._filtered:
                 before = before or self._translator.device_before(event)
             self._held.event(partial(self._tell_event, self._happened, told, before, event.seen_at), cursor)
         else:  # who comes later sees it in a snapshot
@@ -216,8 +225,9 @@ class Hub:
             self.measures.event_lag.note(monotonic() - seen_at)
         message = websocket.whole(protocol.encode(told)), told.cursor
         for subscriber in self._changes:
-            if number > subscriber.since and (not subscriber.fits or subscriber.fits.event(told, before)):
+            if number > subscriber.since:
                 self._offer(subscriber, message)
+        self._filtered.event(number, Change(told, before), message)
         if self._behind and perf_counter() > self._behind_since + self._send_takes:
             self._send_now()
 
@@ -233,19 +243,24 @@ class Hub:
                 self.scan_ended.set()
                 self.stirred.set()
         self._happened += 1
-        if self._changes:
+        if self._changes or self._filtered:
             self._held.after(partial(self._tell_news, self._happened, news, self._message(news)))
 
     def _tell_news(self, number: int, news: ScanNews, told: protocol.Message) -> None:
         message = websocket.whole(protocol.encode(told)), None
         networks = (news.network,) if isinstance(news, ScanFailed) else news.networks
-        for subscriber in self._changes:
-            if number <= subscriber.since:
-                continue
-            if subscriber.fits.scan(networks) or news.scan_id in subscriber.wishes:
-                self._offer(subscriber, message)
-            if isinstance(news, ScanFinished):
-                subscriber.wishes.discard(news.scan_id)
+
+        def send(subscribers: Collection[Subscriber]) -> None:
+            for subscriber in subscribers:
+                if number <= subscriber.since:
+                    continue
+                if subscriber.fits.scan(networks) or news.scan_id in subscriber.wishes:
+                    self._offer(subscriber, message)
+                if isinstance(news, ScanFinished):
+                    subscriber.wishes.discard(news.scan_id)
+
+        send(self._changes)
+        self._filtered.each(send)
 
     def _message(self, news: ScanNews) -> protocol.Message:
         if isinstance(news, ScanStarted):

@@ -16,7 +16,7 @@ from netscand.serve import websocket
 from netscand.serve.answers import HEADERS, Refused
 from netscand.serve.connection import Connection
 from netscand.serve.fair import Account
-from netscand.serve.filters import Filter
+from netscand.serve.filters import Filter, filter_of
 from netscand.serve.full import WholeLists, send_list
 from netscand.serve.http import connection_of
 from netscand.serve.hub import Hub
@@ -84,6 +84,7 @@ class Live:
         updates = given.get("updates", "full")
         if updates not in ("full", "changes"):
             raise Refused("bad_request", f"updates={updates[:64]}: expected full or changes")
+        fits = filter_of(given)
         connection = connection_of(request)
         handshake = request.headers.get("Upgrade", "").lower() == "websocket"
         # Before 426: a browser is not told why its WebSocket was refused, and asks so.
@@ -100,7 +101,6 @@ class Live:
             raise Refused("bad_request", said, 426, {"Upgrade": "websocket", "Connection": "Upgrade"})
         self._taken += 1
         try:
-            fits = Filter(given.get("network"), given.get("q"))
             return await self._serve(request, updates == "full", fits, given.get("since"))
         finally:
             self._taken -= 1

@@ -15,6 +15,7 @@ from msgspec import Meta
 
 from netscand import __version__, protocol
 from netscand.serve.answers import HEADERS, JSON
+from netscand.serve.filters import LONGEST
 from netscand.serve.query import parameters
 from netscand.serve.rights import RIGHTS, Role
 
@@ -45,7 +46,7 @@ class Call(NamedTuple):
 
 
 NETWORK = Query("network", str, "the id of a network")
-SEARCH = Query("q", str, "a text that name, label, address, MAC or vendor holds")
+SEARCH = Query("q", Annotated[str, Meta(max_length=LONGEST)], "a text that name, label, address, MAC or vendor holds")
 KIND = Query("kind", protocol.EventKind, "these kinds only", several=True)
 AFTER = Query("since", (CURSOR, SINCE), "what happened after this cursor, or time")
 LIMIT = Query("limit", EVENTS, "so many at most; 500 unless told")

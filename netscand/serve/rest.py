@@ -13,7 +13,7 @@ from netscand import __version__, protocol
 from netscand.core.model import Mac
 from netscand.serve.answers import HEADERS, JSON, Refused, answer
 from netscand.serve.fair import Account, Shares
-from netscand.serve.filters import EVERYTHING, Filter
+from netscand.serve.filters import EVERYTHING, filter_of
 from netscand.serve.http import connection_of
 from netscand.serve.hub import Hub, scan_update
 from netscand.serve.overview import Overview, around_devices
@@ -82,7 +82,7 @@ class Rest:
             raise Refused("bad_request", f"status={status[:64]}: expected online, offline or unknown")
         limit = number_of(given, "limit") if "limit" in given else None
         after = mac_of(given["after"]) if "after" in given else Mac(b"")
-        fits, account = Filter(given.get("network"), given.get("q"), status), connection_of(request).account
+        fits, account = filter_of(given, status), connection_of(request).account
         async with self._may_list(account):
             with self._hub.snapshot(fits, after=after, account=account) as snapshot:
                 head = protocol.DeviceList(cursor=snapshot.cursor, last_scan=self._overview.last_scan(), devices=[])

@@ -11,7 +11,7 @@ from time import perf_counter
 from netscand import protocol
 from netscand.core.model import Device, Event, EventKind, Mac
 from netscand.serve.fair import Account, FairTurns
-from netscand.serve.filters import Filter
+from netscand.serve.filters import Filter, Searched
 from netscand.serve.translate import Translator
 
 HOLD = 0.002
@@ -19,6 +19,9 @@ HOLD = 0.002
 
 PLACE = 128
 """Bytes that a device takes that is kept as it was, but for its text, which all snapshots share."""
+
+Kept = tuple[Searched, bytes]
+"""A device as it was, and its JSON."""
 
 
 class Snapshot:
@@ -43,8 +46,8 @@ class Snapshot:
         self._devices = devices
         self._order = order
         self._left = count
-        self._before: dict[Mac, bytes] = {}
-        """Those that changed since, as they were; empty where they do not fit."""
+        self._before: dict[Mac, Kept] = {}
+        """Those that changed since, as they were, whether they fit or not: an event waits for no filter."""
         self._fits = fits
         self._account = account
         self._translator = translator
@@ -68,9 +71,9 @@ class Snapshot:
         device = event.device
         return device is not None and event.kind is not EventKind.DISCOVERED and device.mac not in self._before
 
-    def keep(self, mac: Mac, before: protocol.Device, text: bytes) -> None:
-        """Tell this device as it was: `text` is its JSON."""
-        self._before[mac] = text if not self._fits or self._fits.device(before) else b""
+    def keep(self, mac: Mac, kept: Kept) -> None:
+        """Tell this device as it was."""
+        self._before[mac] = kept
 
     async def part(self, size: int) -> list[bytes]:
         """The next devices that fit, at most `size`, as JSON; fewer only where nothing is left."""
@@ -87,17 +90,18 @@ class Snapshot:
         self._translator.sync()
         devices, before = self._devices, self._before
         translate, encode = self._translator.device, protocol.encode
-        fits = self._fits.device if self._fits else None
+        fits = self._fits.fits if self._fits else None
         until = perf_counter() + HOLD
         while self._left and len(found) < size:
             self._left -= 1
             mac = next(self._order)
             if mac in before:
-                if text := before.pop(mac):
+                was, text = before.pop(mac)
+                if fits is None or fits(was):
                     found.append(text)
             elif (device := devices.get(mac)) is not None:
                 told = translate(device)
-                if fits is None or fits(told):
+                if fits is None or fits(Searched(told)):
                     found.append(encode(told))
             if not self._left & 15 and perf_counter() > until:
                 break

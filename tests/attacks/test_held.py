@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from netscand.serve.filters import LONGEST
 from tests.attacks.account import FIRST, SECOND, Account, connected, requests, websockets
 from tests.attacks.conftest import Scene, household
 from tests.attacks.frames import Frames
@@ -27,7 +28,7 @@ SOCKETS = 60
 ROUTES = (
     "/", "/api/devices", "/api/devices?q=%C3%9F", "/api/networks", "/api/status", "/api/openapi.json", "/metrics",
     "/api/events?limit=100", "/api/events?kind=discovered&last=10", "/healthz", "/nowhere",
-    "/api/devices?q=" + "%C3%9F" * 400,
+    "/api/devices?q=" + "%C3%9F" * LONGEST,
 )  # fmt: skip
 
 

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.account import FIRST, SECOND, THIRD, connected, frame, requests, websockets
+from tests.attacks.account import FIRST, SECOND, THIRD, Account, connected, frame, requests, websockets
 from tests.attacks.answers import Answers
 from tests.attacks.conftest import QUICK, Scene, household
+from tests.attacks.frames import Frames
 from tests.attacks.judge import WATCHED, judged
 from tests.attacks.past import write_past
 from tests.lab.lan import Lab
 from tests.lab.ordinary import NOBODY
+from tests.lab.test_audit import claim
+from tests.serve.house import handshake
 
 SOCKETS = 60
 """Connections of each account: nearly all that one may have."""
@@ -49,6 +52,34 @@ def test_what_two_accounts_send_holds_nobody_up(shared: Scene, attack_seconds: f
         print(outcome)
         assert outcome.opened >= SOCKETS
     verdict.check()
+
+
+@pytest.mark.parametrize(
+    ("query", "opened"),
+    [
+        pytest.param("q={}" + "%C4%B0" * 1300, 0, id="too long"),
+        pytest.param("q={}" + "%C4%B0" * 120, SOCKETS, id="of their own"),
+        pytest.param("q=" + "%C4%B0" * 128, SOCKETS, id="equal"),
+    ],
+)
+def test_filters_of_two_accounts_hold_nobody_up(root: None, attack_seconds: float, query: str, opened: int) -> None:
+    """FAULTS T52: 120 streams with a text that is expensive to search for, while a host announces 180 devices."""
+    with household(count=20) as scene:
+        host = scene.lab.host(None)
+        attackers = [
+            Account(scene.daemon, uid, SOCKETS, [handshake(f"/ws?updates=changes&{query.format(100 + number)}")
+                    for number in range(SOCKETS)], upgrades=True)
+            for uid in (FIRST, SECOND)
+        ]  # fmt: skip
+        claims = [claim(f"06:fe:00:00:{number:02x}:01", f"10.77.0.{30 + number}") for number in range(180)]
+        frames = Frames(host, claims, 0, 0.05)
+        with judged(scene.daemon) as verdict, connected(attack_seconds, *attackers) as fire:
+            frames.open()
+            outcomes = fire()
+            frames.wait()
+    assert sum(event["kind"] == "discovered" for event in verdict.events) >= 150
+    verdict.check()
+    assert [outcome.opened for outcome in outcomes] == [opened, opened]
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,11 @@
 """`network=` and `q=`."""
 
+import pytest
+
 from netscand import protocol
 from netscand.core.model import Event, EventKind
-from netscand.serve.filters import EVERYTHING, Filter
+from netscand.serve.answers import Refused
+from netscand.serve.filters import EVERYTHING, LONGEST, Change, Filter, filter_of
 from netscand.serve.hub import Hub
 from netscand.serve.translate import Translator
 from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, mac
@@ -27,6 +30,41 @@ def test_text_is_looked_for_in_what_names_a_device_whatever_its_case() -> None:
     for text in ("a4:83", "A4:83", "janes", "KÜCHE", "WINDOW", "10.0.0.11", "apple"):
         assert Filter(None, text).device(device), text
     assert not Filter(None, "printer").device(device)
+
+
+def test_no_text_is_found_across_two_words() -> None:
+    device = told()
+    device.hostname, device.label = "ab", "cd"
+    for text in ("bc", "b\0c", "\0", "b\1c"):
+        assert not Filter(None, text).device(device), text
+
+
+def test_filters_that_differ_in_case_are_equal() -> None:
+    """So that they are judged once."""
+    assert Filter(LAN, "Küche") == Filter(LAN, "KÜCHE")
+
+
+def test_a_device_is_casefolded_once_for_all_filters() -> None:
+    class Counted(str):
+        __slots__ = ()
+        folded = 0
+
+        def casefold(self) -> str:
+            Counted.folded += 1
+            return super().casefold()
+
+    event = translator.event("c", Event(EventKind.RENAMED, 0.0, LAN, scanner.devices[mac(1)]))
+    assert event.device is not None
+    event.device.notes = Counted("notes")
+    change = Change(event, None)
+    assert [Filter(None, text).change(change) for text in ("NOTES", "note", "printer")] == [True, True, False]
+    assert Counted.folded == 1
+
+
+def test_a_long_text_is_refused() -> None:
+    assert filter_of({"q": "x" * LONGEST}).text == "x" * LONGEST
+    with pytest.raises(Refused, match="q: expected up to 128 characters, not 129"):
+        filter_of({"q": "x" * (LONGEST + 1)})
 
 
 def test_a_device_fits_the_networks_it_has_an_address_in() -> None:

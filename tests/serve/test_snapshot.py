@@ -99,6 +99,24 @@ def test_only_what_fits_is_told_and_counted() -> None:
     asyncio.run(run())
 
 
+def test_an_event_waits_for_no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS T52: what changed is judged when the list goes on, not when it changes."""
+
+    def judged(self: Filter, device: object) -> bool:
+        raise AssertionError("judged at once")
+
+    async def run() -> None:
+        with taken(3, Filter(None, "a4:83:00:00:00:01")) as (scanner, snapshot):
+            with monkeypatch.context() as patched:
+                patched.setattr(Filter, "fits", judged)
+                for number in range(3):
+                    scanner.turn(number, Status.OFFLINE)
+            (told,) = decoded(await snapshot.part(100)).values()
+            assert (told.mac, told.status) == ("a4:83:00:00:00:01", "online")
+
+    asyncio.run(run())
+
+
 def test_the_loop_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is never held longer than a slice takes, however many devices and clients there are."""
 
