@@ -1,20 +1,22 @@
 """The push document's contract: the whole list in every message, at the end of each scan and after changes.
 
-A list goes out within 100 ms of an event; where one went out less than a second ago, when that second is over. It is
-made once for all clients with the same filter, and only the newest waits for a client that is slow.
+A list goes out within 100 ms of an event; where one went out less than a second ago, when that second is over. The
+list without a filter is made once for all clients, and waits for no other. Those with a filter are made one after the
+other, accounts in turn, each once for all clients of the account that have this filter. Only the newest list waits for
+a client that is slow.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from itertools import groupby
 from math import inf
 from time import monotonic
 
+from netscand.core.fairness import FairQueue
 from netscand.protocol import Devices, InitialState, ScanUpdate
 from netscand.serve import websocket
-from netscand.serve.fair import Account
-from netscand.serve.filters import Filter
+from netscand.serve.fair import OURS, Account
+from netscand.serve.filters import EVERYTHING, Filter
 from netscand.serve.hub import Finish, Hub, scan_update
 from netscand.serve.overview import Overview, around_devices
 from netscand.serve.snapshot import Snapshot
@@ -31,8 +33,8 @@ PART = 100
 """Devices translated at a time."""
 
 SHARED = 1000
-"""Devices up to which a list is made once for all clients with the same filter, and kept until each has read it; a
-larger one is made for each as it reads."""
+"""Devices up to which a list is made once for several clients, and kept until each has read it; a larger one is made
+for each as it reads."""
 
 
 class WholeLists:
@@ -44,10 +46,18 @@ class WholeLists:
         self._translator = translator
         self._sent_at = -inf
         self._due: dict[Subscriber, Finish | None] = {}
-        """Who is to be sent a large list: for the end of which scan, None: for what changed."""
+        """Who is to be sent a large list, or one with a filter: for the end of which scan, None: for what changed."""
+        self._with_filter: FairQueue[Subscriber] = FairQueue()
+        """Who is to be sent a list with a filter."""
+        self._some_wait = asyncio.Event()
 
     async def run(self) -> None:
         """Until cancelled."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._make_with_filter())
+            await self._run()
+
+    async def _run(self) -> None:
         hub = self._hub
         while True:
             await hub.stirred.wait()
@@ -69,20 +79,44 @@ class WholeLists:
     async def _send(self, finish: Finish | None) -> None:
         self._sent_at = monotonic()
         clients = [client for client in self._hub.full_clients() if finish is None or _wants(client, finish)]
-        if self._overview.devices > SHARED:
-            for client in clients:
+        large = self._overview.devices > SHARED
+        self._due = {client: its for client, its in self._due.items() if not client.ended}
+        for client in clients:
+            if large or client.fits:
+                if not large and client not in self._due:
+                    self._with_filter.push(client.account, client)
                 self._due[client] = finish or self._due.get(client)
+            if large:
                 client.list_due.set()
-            return
-        clients.sort(key=_by_filter)
-        for _, group in groupby(clients, _by_filter):
-            alike = list(group)
-            with self._hub.snapshot(alike[0].fits) as snapshot:
-                update = self._update(alike[0].fits, finish, snapshot.cursor)
-                frames = tuple([frame async for frame in with_devices(update, snapshot)])
-            for client in alike:
-                client.replace(frames)
-                client.drain()
+        if self._with_filter:
+            self._some_wait.set()
+        if not large and (alike := [client for client in clients if not client.fits]):
+            await self._make(EVERYTHING, OURS, finish, alike)
+
+    async def _make_with_filter(self) -> None:
+        """Make the lists with a filter: one filter of an account, then one of the next account."""
+        while True:
+            await self._some_wait.wait()
+            self._some_wait.clear()
+            while self._with_filter:
+                began = monotonic()
+                client = self._with_filter.pop()
+                if client not in self._due:  # it is gone, or had its list together with another one
+                    continue
+                of, finish = (client.account, client.fits), self._due[client]
+                alike = [each for each, its in self._due.items() if its is finish and (each.account, each.fits) == of]
+                for each in alike:
+                    del self._due[each]
+                await self._make(client.fits, client.account, finish, alike)
+                await asyncio.sleep(monotonic() - began)  # lists take no more than half of the time
+
+    async def _make(self, fits: Filter, account: Account, finish: Finish | None, clients: list[Subscriber]) -> None:
+        with self._hub.snapshot(fits, account=account) as snapshot:
+            update = self._update(fits, finish, snapshot.cursor)
+            frames = tuple([frame async for frame in with_devices(update, snapshot)])
+        for client in clients:
+            client.replace(frames)
+            client.drain()
 
     async def follow(self, client: Subscriber, account: Account) -> None:
         """Send a client that has its first list the next ones, where they are large: each is made as it is read."""
@@ -161,7 +195,3 @@ def _wants(client: Subscriber, finish: Finish) -> bool:
     asked = finish.scan.scan_id in client.wishes
     client.wishes.discard(finish.scan.scan_id)
     return asked or client.fits.scan(finish.scan.networks)
-
-
-def _by_filter(client: Subscriber) -> tuple[str, str]:
-    return client.fits.network or "", client.fits.text or ""

@@ -134,7 +134,9 @@ class Live:
         transport = connection.transport
         if transport is None:
             raise ConnectionResetError("gone already")
-        subscriber = Subscriber(transport, fits, self._hub.bounds, full=full, closed=lambda: socket.closed)
+        subscriber = Subscriber(
+            transport, fits, self._hub.bounds, full=full, closed=lambda: socket.closed, account=connection.account
+        )
         connection.subscriber = subscriber
         self._open[connection] = subscriber
         client = _Client(

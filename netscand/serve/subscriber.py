@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from netscand import protocol
 from netscand.serve import websocket
+from netscand.serve.fair import OURS, Account
 from netscand.serve.filters import Filter
 from netscand.serve.query import SLOW
 
@@ -53,8 +54,11 @@ class Subscriber:
         *,
         full: bool,
         closed: Callable[[], bool],
+        account: Account = OURS,
     ) -> None:
         self.fits = fits
+        self.account = account
+        """Pays for lists of its own."""
         self.full = full
         self.wishes: set[int] = set()
         """Scans that this client asked for; it hears of them whatever its filter says."""

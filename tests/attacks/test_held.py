@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
 
@@ -19,7 +20,7 @@ from tests.lab.lan import Lab
 from tests.lab.ordinary import NOBODY
 from tests.lab.test_audit import claim, raw
 from tests.lab.test_daemon import wait_for
-from tests.serve.house import TOKENS, token_file
+from tests.serve.house import TOKENS, handshake, token_file
 
 SOCKETS = 60
 
@@ -58,6 +59,48 @@ def test_streams_with_a_filter_each(shared: Scene, attack_seconds: float) -> Non
         for address in (201, 202, 203):
             shared.crowd.join(f"10.77.0.{address}")
         fire()
+    verdict.check()
+
+
+@pytest.mark.parametrize(
+    ("updates", "length", "opened"),
+    [
+        pytest.param("updates=full", 1300, 0, id="too long"),
+        pytest.param("updates=full", 100, SOCKETS, id="without", marks=pytest.mark.long),
+        pytest.param("updates=full&q=10.77", 100, SOCKETS, id="with", marks=pytest.mark.long),
+    ],
+)
+def test_whole_lists_with_a_filter_each_delay_no_other_account(
+    root: None, updates: str, length: int, opened: int
+) -> None:
+    """FAULTS T53: 60 full streams of each of two accounts, each with its own `q`, on a large LAN."""
+    text = "%C4%B0" * length
+    fast = {"scan": {"rate": 0, "tries": 4, "interval": 3600, "background_rate": 0.1}, "presence": {}}
+    with household(fast, network="10.77.0.0/21", count=900) as scene:
+        attackers = [
+            Account(scene.daemon, uid, SOCKETS, [handshake(f"/ws?updates=full&q={number}{text}")
+                    for number in range(SOCKETS)], upgrades=True)
+            for uid in (FIRST, SECOND)
+        ]  # fmt: skip
+        took = []
+        with (
+            judged(scene.daemon) as verdict,
+            connected(8.0, *attackers) as fire,
+            scene.daemon.websocket(updates) as stream,
+            ThreadPoolExecutor(1) as beside,
+        ):
+            stream.recv()
+            firing = beside.submit(fire)
+            for number in range(4):
+                time.sleep(0.5)
+                mac = scene.crowd.join(f"10.77.6.{100 + number}")
+                began = time.monotonic()
+                while mac not in stream.recv(timeout=30):
+                    pass
+                took.append(time.monotonic() - began)
+            assert [outcome.still_open for outcome in firing.result()] == [opened, opened]
+    print(took)
+    assert max(took) <= 1.5
     verdict.check()
 
 

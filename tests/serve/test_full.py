@@ -13,7 +13,8 @@ from websockets.asyncio.client import ClientConnection
 from netscand import protocol
 from netscand.core.model import Status
 from netscand.serve import full
-from netscand.serve.filters import EVERYTHING
+from netscand.serve.fair import OURS, Account
+from netscand.serve.filters import EVERYTHING, Filter
 from netscand.serve.full import WholeLists
 from netscand.serve.hub import Hub
 from netscand.serve.overview import Overview
@@ -184,6 +185,67 @@ def test_one_list_serves_all_with_the_same_filter(tmp_path: Path) -> None:
             lists = [await hear(client) for client in (one, two, other)]
             assert made == 3 + 3
             assert [len(update.devices) for update in lists if isinstance(update, protocol.ScanUpdate)] == [3, 3, 0]
+
+    asyncio.run(play())
+
+
+def test_lists_with_a_filter_delay_none_without_and_come_account_by_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS T53: one account with many filters; another with one; and clients without any."""
+    made: list[tuple[Account, str | None]] = []
+
+    async def play() -> None:
+        hub = Hub(Translator(lambda: BOOT, lambda _: None))
+        scanner = FakeScanner(hub)
+        hub.attach(scanner)
+        lists = WholeLists(hub, Overview(scanner, hub._translator), hub._translator)
+        take = hub.snapshot
+
+        def noted(fits: Filter = EVERYTHING, **how: Any) -> Any:  # noqa: ANN401
+            made.append((how["account"], fits.text))
+            return take(fits, **how)
+
+        monkeypatch.setattr(hub, "snapshot", noted)
+        clients = []
+        for account, text in [*((1, f"a4:8{number}") for number in (3, 4, 5, 3)), (2, "a4:83"), (3, None)]:
+            client = Subscriber(
+                Pipe(10**9), Filter(None, text), Bounds(), full=True, closed=lambda: False, account=account
+            )
+            hub.subscribe(client)
+            client.release(scanner.cursor)
+            clients.append(client)
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(lists.run())
+            scanner.turn(0, Status.OFFLINE)
+            async with asyncio.timeout(10):
+                while len(made) < 5:
+                    await asyncio.sleep(0.001)
+            await asyncio.sleep(0.05)
+            running.cancel()
+        assert made[0] == (OURS, None)
+        assert sorted(made[1:3])[1] == (2, "a4:83")  # the second account after one list of the first, at most
+        assert sorted(made[1:]) == [(1, "a4:83"), (1, "a4:84"), (1, "a4:85"), (2, "a4:83")]
+        assert all(client._transport.taken for client in clients)  # type: ignore[attr-defined]
+
+    asyncio.run(play())
+
+
+def test_a_client_that_left_is_not_kept_for_its_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it left before it had its first one."""
+    monkeypatch.setattr(full, "SHARED", 2)
+
+    async def play() -> None:
+        hub = Hub(Translator(lambda: BOOT, lambda _: None))
+        scanner = FakeScanner(hub)
+        hub.attach(scanner)
+        lists = WholeLists(hub, Overview(scanner, hub._translator), hub._translator)
+        client = Subscriber(Pipe(10**9), EVERYTHING, Bounds(), full=True, closed=lambda: False)
+        hub.subscribe(client)
+        await lists._send(None)
+        assert client in lists._due
+        hub.unsubscribe(client)
+        client.gone()
+        await lists._send(None)
+        assert not lists._due
 
     asyncio.run(play())
 
