@@ -1,6 +1,8 @@
 """TOML → a frozen Config. Every key is optional; an error names the file, the key and what was expected."""
 
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
@@ -30,11 +32,24 @@ ADDRESS = re.compile(r"\d[\d*?-]*(?:\.[\d*?-]*)+")
 """What is meant as addresses, and is no prefix: `300.1.1.1`, `192.168.1.*`, `192.168.1.10-20`."""
 
 
+LARGEST = 1 << 20
+"""Bytes of the file."""
+
+MOST = 256
+"""`[[network]]` tables, and entries of a list: each network is compared with each of them."""
+
+Texts = Annotated[tuple[str, ...], Meta(max_length=MOST)]
+
+FAULTS_SHOWN = 20
+"""Faults in one message."""
+
+
 class ConfigError(Exception):
-    """A configuration that cannot be used: `faults`, each a line that names the place and the mend."""
+    """A configuration that cannot be used: `faults`, each a line that names the place and the fix."""
 
     def __init__(self, *faults: str) -> None:
-        super().__init__("; ".join(faults))
+        more = [f"and {len(faults) - FAULTS_SHOWN} more"] if len(faults) > FAULTS_SHOWN else []
+        super().__init__("; ".join([*faults[:FAULTS_SHOWN], *more]))
         self.faults = faults
 
 
@@ -132,8 +147,8 @@ class Scan(Table, frozen=True):
     rate: Rate = 1000.0
     background_rate: Rate = 50.0
     tries: Annotated[int, Meta(ge=1, le=20)] = 3
-    interfaces: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
+    interfaces: Texts = ()
+    exclude: Texts = ()
 
 
 class NetworkRule(Table, frozen=True):
@@ -177,7 +192,7 @@ class Listen(Table, frozen=True):
     """`[listen]`."""
 
     unix: str = "/run/netscand/netscand.sock"
-    tcp: tuple[str, ...] = ("127.0.0.1:8000", "[::1]:8000")
+    tcp: Texts = ("127.0.0.1:8000", "[::1]:8000")
     max_clients: Annotated[int, Meta(ge=1)] = 256
     max_per_peer: Annotated[int, Meta(ge=1)] = 64
     tls_certificate: str | None = None
@@ -190,8 +205,8 @@ class Access(Table, frozen=True):
     group: str = "netscan"
     others: Literal["scan", "read", "none"] = "scan"
     token_file: str | None = None
-    allowed_hosts: tuple[str, ...] = ()
-    allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: Texts = ()
+    allowed_origins: Texts = ()
 
 
 class Log(Table, frozen=True):
@@ -260,7 +275,7 @@ def load(path: Path, *, required: bool = True) -> Config:
 def read(path: Path, *, required: bool = True) -> Reading:
     """What stands in `path`, good or not. Raises ConfigError where it cannot be read at all."""
     try:
-        text = path.read_bytes().decode()
+        text = _text(path)
     except FileNotFoundError:
         if required:
             raise ConfigError(f"{path}: no such file") from None
@@ -269,7 +284,7 @@ def read(path: Path, *, required: bool = True) -> Reading:
         raise ConfigError(f"{path}: cannot be read: {wrong}") from None
     try:
         found = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as wrong:
+    except ValueError as wrong:  # TOMLDecodeError, and what Python says of a number with thousands of digits
         raise ConfigError(f"{path}: not TOML: {wrong}") from None
     except RecursionError:
         raise ConfigError(f"{path}: not TOML: too deep") from None
@@ -287,6 +302,18 @@ def read(path: Path, *, required: bool = True) -> Reading:
     return Reading(tuple(tables), tuple(faults))
 
 
+def _text(path: Path) -> str:
+    """The file, which waits for nobody and is not too large. Raises ConfigError, OSError, UnicodeDecodeError."""
+    with open(path, "rb", opener=lambda name, how: os.open(name, how | os.O_NONBLOCK)) as file:
+        state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode):
+            raise ConfigError(f"{path}: cannot be read: not a regular file")
+        text = file.read(LARGEST + 1)
+    if len(text) > LARGEST:
+        raise ConfigError(f"{path}: larger than {LARGEST} bytes; a configuration has at most that many")
+    return text.decode()
+
+
 def _parts(found: dict[str, object]) -> Iterator[tuple[str, type[Table], object] | str]:
     """Its tables, each with its place and kind; a fault for what is none."""
     known: dict[str, object] = get_type_hints(Config)
@@ -296,6 +323,8 @@ def _parts(found: dict[str, object]) -> Iterator[tuple[str, type[Table], object]
             yield f"[{name}]: unknown table; there are [{'], ['.join(known).replace('[network]', '[[network]]')}]"
         elif isinstance(kind, type) and issubclass(kind, Table):
             yield f"[{name}]", kind, table
+        elif isinstance(table, list) and len(table) > MOST:
+            yield f"[[network]]: expected at most {MOST} tables, not {len(table)}"
         elif isinstance(table, list):
             for number, rule in enumerate(table, 1):
                 yield "[[network]]" if len(table) == 1 else f"[[network]] no. {number}", NetworkRule, rule

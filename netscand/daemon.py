@@ -65,6 +65,7 @@ class Daemon:
         self.config = config
         self._path = path
         self._notify = _notifier()
+        self._reloads = asyncio.Event()
         now = time.monotonic()
         self.inventory = Inventory(_rules(config), SystemRandom())
         budgets = self.inventory.budgets
@@ -116,7 +117,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        loop.add_signal_handler(signal.SIGHUP, self._reloads.set)
         gc.disable()  # to look through what start-up makes, again and again, takes as long as making it
         async with AsyncExitStack() as undo:
             undo.callback(self._journal.write, sys.maxsize)
@@ -152,6 +153,7 @@ class Daemon:
                     "server": self.server.run,
                     "status": self._tell_status,
                     "garbage": Collector(lambda: len(self.engine.devices)).run,
+                    "configuration": self._reload_on_request,
                     "watchdog": self.watchdog.run,
                 }
                 running = [rooms.create_task(_room(name, run), name=name) for name, run in work.items()]
@@ -172,11 +174,17 @@ class Daemon:
         self.groups.follow(networks)
         self.engine.set_networks(networks)
 
-    def reload(self) -> None:
-        """Read the configuration anew (SIGHUP); a bad file keeps the old one, and says so."""
+    async def _reload_on_request(self) -> None:
+        while True:
+            await self._reloads.wait()
+            self._reloads.clear()
+            await self._reload()
+
+    async def _reload(self) -> None:
+        """Read the configuration again (SIGHUP), away from the loop; a bad file keeps the old one, and says so."""
         self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
-            new = load(self._path, required=False)
+            new = await asyncio.to_thread(load, self._path, required=False)
             self.server.reload(new.access)
         except (ConfigError, ListenError, TokensRefused) as wrong:
             log.error("not reloaded, the old configuration stays: %s", wrong)

@@ -75,6 +75,11 @@ def published(event: dict[str, Any]) -> tuple[Any, ...]:
     return event["cursor"], event["kind"], event["at"], event["address"], event["reason"], device.get("mac")
 
 
+def problems(daemon: Daemon) -> list[str]:
+    found: list[str] = daemon.get("/api/status")["problems"]
+    return found
+
+
 def cursors(events: list[dict[str, Any]]) -> list[int]:
     return [int(event["cursor"].rpartition("-")[2]) for event in events]
 
@@ -267,3 +272,33 @@ def test_a_clock_that_was_wrong_is_survived_at_the_pace_of_the_product(root: Non
         after = kept(scene.daemon)
     assert not set(cursors(before)) - set(cursors(after))
     verdict.check()
+
+
+# ---- the configuration (F27) ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["a FIFO", "a sparse file", "many tables"])
+def test_a_configuration_without_end_holds_nobody_up(root: None, kind: str) -> None:
+    """FAULTS F27: what is at the path when SIGHUP comes is refused, and says so, whatever it is."""
+    with household(count=1) as scene:
+        daemon = scene.daemon
+        good = daemon.config.read_text()
+        if kind == "a FIFO":
+            daemon.config.unlink()
+            os.mkfifo(daemon.config)
+        elif kind == "a sparse file":
+            os.truncate(daemon.config, 3 << 30)
+        else:
+            tables = "".join(f'[[network]]\ncidr = "10.{i >> 8}.{i & 255}.0/24"\n' for i in range(30_000))
+            daemon.config.write_text((good + tables)[: 1 << 20].rpartition("[[")[0])
+        with judged(daemon) as verdict:
+            daemon.signal(signal.SIGHUP)
+            time.sleep(1.5)
+            wait_for("the refusal", lambda: any("not reloaded" in each for each in problems(daemon)))
+        verdict.check()
+        if kind == "a FIFO":
+            daemon.config.unlink()
+        daemon.config.write_text(good)
+        os.chmod(daemon.config, 0o644)
+        daemon.signal(signal.SIGHUP)
+        wait_for("the reload", lambda: not problems(daemon))

@@ -1,5 +1,6 @@
 """The configuration: what is wrong is told with the file, the key and what was expected."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,41 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, said: s
     assert str(wrong.value).startswith(f"{tmp_path}/netscand.toml: ")
     assert said in str(wrong.value)
     assert "\n" not in str(wrong.value)
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    """FAULTS F27: a FIFO that nobody writes to, a device without end, a folder."""
+    path = tmp_path / "netscand.toml"
+    os.mkfifo(path)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    for wrong in (path, Path("/dev/zero"), tmp_path):
+        with pytest.raises(ConfigError, match=f"{wrong}: cannot be read: .*(not a regular file|Is a directory)"):
+            load(wrong)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_what_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """FAULTS F27: a sparse file of terabytes; thousands of tables; a long list; a number of thousands of digits."""
+    path = tmp_path / "netscand.toml"
+    path.touch()
+    os.truncate(path, 1 << 40)
+    with pytest.raises(ConfigError, match="larger than 1048576 bytes"):
+        load(path)
+    for text, said in (
+        ('[[network]]\ncidr = "10.0.0.0/8"\n' * 257, r"\[\[network\]\]: expected at most 256 tables, not 257"),
+        (f"[scan]\nexclude = {['eth0'] * 257}", "exclude: expected a list of at most 256, each text"),
+        (f"[scan]\ninterval = {'9' * 5000}", "not TOML: Exceeds the limit"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=said):
+            load(path)
+
+
+def test_of_many_errors_the_first_are_in_the_message(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        loaded(tmp_path, "".join(f"[t{number}]\n" for number in range(5000)))
+    assert len(wrong.value.faults) == 5000
+    assert str(wrong.value).endswith("; and 4980 more")
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
