@@ -204,6 +204,9 @@ HISTORY_SIZE = Budget("history_size", "history", "events kept: those removed bef
 TALK = Budget("talk", "daemon", "frames decoded that are not ARP", 1_000, 1_000.0)
 JOURNAL = Budget("journal", "daemon", "events written to the log, but for warnings", 1_000, 20.0)
 
+ANNOTATIONS = Budget(
+    "annotations", "device", "changes that one account makes to a user's words of it", 20, 1 / MINUTE,
+)  # fmt: skip
 SCAN_REQUESTS = Budget("scan_requests", "account", "scan requests of an account, whatever they name", 10, 2.0)
 
 ACCOUNT_BROADCASTS = Budget(

@@ -1,12 +1,15 @@
 """What clients may change: the user's words of a device, and that it is known at all."""
 
+from time import monotonic
 from unicodedata import normalize
 
 import msgspec
 from aiohttp import web
 
 from netscand import protocol
+from netscand.core.budgets import ANNOTATIONS
 from netscand.serve.answers import HEADERS, Refused, answer
+from netscand.serve.http import connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.query import NOT_READABLE, json_of, mac_of, parameters
 from netscand.serve.scanner import Scanner
@@ -43,10 +46,20 @@ class Changes:
         for name in ("label", "notes"):
             if isinstance(text := wishes.get(name), str):
                 wishes[name] = cleaned(text, lines=name == "notes")
-        try:
-            self._scanner.label(mac, wishes)
-        except KeyError:
-            raise Refused("not_found", f"no device {mac_text(mac)}") from None
+        scanner, spender, now = self._scanner, (connection_of(request).account, mac), monotonic()
+        if mac not in scanner.devices:
+            raise Refused("not_found", f"no device {mac_text(mac)}")
+        if not scanner.budgets.has(ANNOTATIONS, spender, now):
+            scanner.budgets.refuse(ANNOTATIONS, now)
+            raise Refused(
+                "busy",
+                f"{mac_text(mac)}: changed more than {ANNOTATIONS.at_once:g} times, and then more than once a minute; "
+                "try again in 60 s",
+            )
+        cursor = scanner.cursor
+        scanner.label(mac, wishes)
+        if scanner.cursor != cursor:  # what changes nothing costs nothing
+            scanner.budgets.take(ANNOTATIONS, spender, now)
         self._translator.sync()
         told = answer(self._translator.wholly(self._scanner.devices[mac]))
         await self._hub.settled()

@@ -80,7 +80,7 @@ CALLS: Mapping[str, Call] = {
         ),
     ),
     "GET /api/devices/{mac}": Call({200: protocol.Device}, refusals=(404,)),
-    "PATCH /api/devices/{mac}": Call({200: protocol.Device}, body=protocol.DeviceWords, refusals=(404,)),
+    "PATCH /api/devices/{mac}": Call({200: protocol.Device}, body=protocol.DeviceWords, refusals=(404, 503)),
     "DELETE /api/devices/{mac}": Call({204: None}, refusals=(404,)),
     "GET /api/devices/{mac}/events": Call(
         {200: protocol.EventList}, (AFTER, KIND, LIMIT, LAST), refusals=(404, 410, 503)

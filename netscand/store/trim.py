@@ -3,22 +3,25 @@
 By age, the oldest events go. By size, the events of strangers go first, or one host could push out in an hour what
 happened to everybody else in 90 days (FAULTS T11):
 
-1. events of MACs that are no device any more;
-2. events of devices that were here for less than a day, a week, a month, and that no user said anything of;
-3. the oldest events, whatever they concern.
+1. of a device that was labelled again and again in an hour, the events between the first and the last of that hour;
+2. events of MACs that are no device any more;
+3. events of devices that were here for less than a day, a week, a month, and that no user said anything of;
+4. the oldest events, whatever they concern.
 
 Within each of these the oldest go first, until there is some room.
 
-1 and 2 leave the newest events alone (`_settled`): who is new today is what the history is for, and whoever resumes
+2 and 3 leave the newest events alone (`_settled`): who is new today is what the history is for, and whoever resumes
 from before a removed event gets a fresh list.
 """
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from netscand.core.model import EventKind
 from netscand.store.age import Ages, Shift
-from netscand.store.schema import PAGE, transaction
+from netscand.store.rows import KINDS
+from netscand.store.schema import PAGE, RARE, transaction
 
 SLICE = 500
 """Events removed at once by age: some milliseconds."""
@@ -30,6 +33,17 @@ FULL, ROOM = 0.95, 0.90
 """Of the size that is allowed: events are removed from here on, and until it is no more than that."""
 
 DAY = 86_400.0
+
+HOUR = 3_600_000
+"""Milliseconds."""
+
+LABELS = (
+    f"SELECT sequence, mac, at FROM event WHERE {RARE} AND kind = {KINDS[EventKind.LABELLED]} "  # noqa: S608 - ours
+    "AND sequence > ? ORDER BY sequence LIMIT ?"
+)
+
+REPEATS = -1
+"""Comes before the first of STAYS."""
 
 STAYS = (0.0, DAY, 7 * DAY, 30 * DAY)
 """Seconds that a device was here, from the first time to the last: of those with less the events go, in turn."""
@@ -70,7 +84,7 @@ class Trim:
         self._stay = stay
         self._shrinking = False
         self._tier = self._through = self._end = 0
-        """Where the search for events of strangers is: at which of STAYS, the last event looked at, and the last to be.
+        """Where the search is: at REPEATS or which of STAYS, the last event looked at, and the last to be.
 
         Without an end it would follow a flood for ever, and never come to the next of STAYS.
         """
@@ -93,7 +107,7 @@ class Trim:
             return removed
         if self._shrinking or used > most * FULL:
             if not self._shrinking:
-                self._shrinking, self._tier, self._through = True, 0, 0
+                self._shrinking, self._tier, self._through = True, REPEATS, 0
             self._shrinking = used > most * ROOM
             if self._shrinking and (removed := self._by_size(database, now, most)):
                 return removed
@@ -118,6 +132,8 @@ class Trim:
         return 1 + SLICE // 64 if last else 0
 
     def _by_size(self, database: sqlite3.Connection, now: int, most: float) -> int:
+        if self._tier == REPEATS:
+            return self._repeats(database, now)
         if self._tier < len(STAYS):
             return self._strangers(database, now, most)
         rows = database.execute("SELECT sequence FROM event ORDER BY sequence LIMIT ?", (SLICE,)).fetchall()
@@ -127,6 +143,25 @@ class Trim:
         _remove_through(database, rows[-1][0], "sized_at = ?", now)
         self._count(len(rows), now)
         return 1 + SLICE // 64
+
+    def _repeats(self, database: sqlite3.Connection, now: int) -> int:
+        rows = database.execute(LABELS, (self._through, SLICE)).fetchall()
+        hours: dict[tuple[int, int], list[int]] = {}
+        for sequence, mac, at in rows:
+            hours.setdefault((mac, at // HOUR), []).append(sequence)
+        found = sorted(number for numbers in hours.values() for number in numbers[1:-1])
+        if len(found) <= REMOVED:
+            self._tier, self._through = (REPEATS, rows[-1][0]) if len(rows) == SLICE else (0, 0)
+        self._remove(database, found[:REMOVED], now)
+        return 1 + len(found[:REMOVED]) // 16
+
+    def _remove(self, database: sqlite3.Connection, numbers: Sequence[int], now: int) -> None:
+        """Remove events that others stand between: who resumes from before the last gets a fresh snapshot."""
+        if numbers:
+            with transaction(database):
+                database.executemany("DELETE FROM event WHERE sequence = ?", [(number,) for number in numbers])
+                database.execute("UPDATE state SET hole = max(hole, ?), sized_at = ?", (numbers[-1], now))
+            self._count(len(numbers), now)
 
     def _count(self, removed: int, now: int) -> None:
         self.removed_by_size += removed
@@ -148,14 +183,9 @@ class Trim:
         found = []
         if strangers:
             given = (self._through, through, json.dumps(strangers), REMOVED)
-            found = database.execute(OF_THESE, given).fetchall()
-        if found:
-            last = found[-1][0]
-            with transaction(database):
-                database.executemany("DELETE FROM event WHERE sequence = ?", found)
-                database.execute("UPDATE state SET hole = max(hole, ?), sized_at = ?", (last, now))
-            self._count(len(found), now)
-        self._through = through if len(found) < REMOVED else last
+            found = [sequence for (sequence,) in database.execute(OF_THESE, given)]
+        self._remove(database, found, now)
+        self._through = through if len(found) < REMOVED else found[-1]
         return 1 + len(found) // 16
 
 

@@ -265,6 +265,30 @@ def test_a_body_that_is_not_json_is_415(tmp_path: Path, kind: str | None) -> Non
     assert ask(tmp_path, "PATCH", f"/api/devices/{mac(1).hex(':')}", body=b'{"label": "x"}', headers=headers)[0] == 415
 
 
+def test_an_account_changes_the_words_of_a_device_so_often(tmp_path: Path) -> None:
+    """FAULTS T54: then once a minute; what changes nothing costs nothing, and other devices have their own."""
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+
+            async def label(number: int, text: str) -> int:
+                body = json.dumps({"label": text}).encode()
+                status, _, answer = await lan.ask(
+                    "PATCH", f"/api/devices/{mac(number).hex(':')}", body=body, headers=JSON
+                )
+                assert status == 200 or "try again in 60 s" in answer["error"]["message"]
+                return status
+
+            for _ in range(30):
+                assert await label(1, "the same") == 200
+            assert [await label(1, f"{number}") for number in range(20)] == [200] * 19 + [503]
+            assert await label(2, "another") == 200
+            _, _, status = await lan.ask("GET", "/api/status")
+            assert {"name": "annotations", "refused": 1, "limiting": True} in status["limits"]
+
+    asyncio.run(play())
+
+
 HOSTILE_BODIES = {
     "no JSON": b"{",
     "a list": b"[]",

@@ -190,6 +190,30 @@ def used(book: Diary) -> int:
     return int((pages - free) * 4096)
 
 
+def test_a_device_labelled_again_and_again_pushes_nothing_out(tmp_path: Path) -> None:
+    """FAULTS T54: the first and the last change of each hour stay; those between go before anybody's event."""
+    siege = Siege(tmp_path / "h.db", 2 * 2**20)
+    household = siege.household(10, 20, 10)
+    siege.now += 3_600_000 - siege.now % 3_600_000
+    labels = []
+    for number in range(2_400):
+        siege.now += 6_000
+        labels.append((siege.now // 3_600_000, siege.event(EventKind.LABELLED, HOUSEHOLD + 3, 4_000)))
+        if number % 50 == 0:
+            siege.write()
+    siege.write()
+    assert siege.size() <= siege.most
+    kept = siege.kept()
+    assert set(household) <= kept
+    hours = {hour for hour, _ in labels}
+    assert len(hours) >= 4
+    for hour in hours:
+        numbers = [number for at, number in labels if at == hour]
+        assert {numbers[0], numbers[-1]} <= kept
+    assert len(set(dict(labels).values()) - kept) < len(hours)
+    assert hole(siege) > household[-1]
+
+
 # ---- who resumes ----------------------------------------------------------------------------------------------------
 
 
