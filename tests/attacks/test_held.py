@@ -73,7 +73,7 @@ def test_streams_with_a_filter_each(shared: Scene, attack_seconds: float) -> Non
 def test_whole_lists_with_a_filter_each_delay_no_other_account(
     root: None, updates: str, length: int, opened: int
 ) -> None:
-    """FAULTS T53: 60 full streams of each of two accounts, each with its own `q`, on a large LAN."""
+    """FAULTS T56: 60 full streams of each of two accounts, each with its own `q`, on a large LAN."""
     text = "%C4%B0" * length
     fast = {"scan": {"rate": 0, "tries": 4, "interval": 3600, "background_rate": 0.1}, "presence": {}}
     with household(fast, network="10.77.0.0/21", count=900) as scene:

@@ -63,7 +63,7 @@ def test_what_two_accounts_send_holds_nobody_up(shared: Scene, attack_seconds: f
     ],
 )
 def test_filters_of_two_accounts_hold_nobody_up(root: None, attack_seconds: float, query: str, opened: int) -> None:
-    """FAULTS T52: 120 streams with a text that is expensive to search for, while a host announces 180 devices."""
+    """FAULTS T55: 120 streams with a text that is expensive to search for, while a host announces 180 devices."""
     with household(count=20) as scene:
         host = scene.lab.host(None)
         attackers = [

@@ -190,7 +190,7 @@ def test_one_list_serves_all_with_the_same_filter(tmp_path: Path) -> None:
 
 
 def test_lists_with_a_filter_delay_none_without_and_come_account_by_account(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FAULTS T53: one account with many filters; another with one; and clients without any."""
+    """FAULTS T56: one account with many filters; another with one; and clients without any."""
     made: list[tuple[Account, str | None]] = []
 
     async def play() -> None:

@@ -266,7 +266,7 @@ def test_a_body_that_is_not_json_is_415(tmp_path: Path, kind: str | None) -> Non
 
 
 def test_an_account_changes_the_words_of_a_device_so_often(tmp_path: Path) -> None:
-    """FAULTS T54: then once a minute; what changes nothing costs nothing, and other devices have their own."""
+    """FAULTS T57: then once a minute; what changes nothing costs nothing, and other devices have their own."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:

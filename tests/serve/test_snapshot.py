@@ -100,7 +100,7 @@ def test_only_what_fits_is_told_and_counted() -> None:
 
 
 def test_an_event_waits_for_no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FAULTS T52: what changed is judged when the list goes on, not when it changes."""
+    """FAULTS T55: what changed is judged when the list goes on, not when it changes."""
 
     def judged(self: Filter, device: object) -> bool:
         raise AssertionError("judged at once")

@@ -191,7 +191,7 @@ def used(book: Diary) -> int:
 
 
 def test_a_device_labelled_again_and_again_pushes_nothing_out(tmp_path: Path) -> None:
-    """FAULTS T54: the first and the last change of each hour stay; those between go before anybody's event."""
+    """FAULTS T57: the first and the last change of each hour stay; those between go before anybody's event."""
     siege = Siege(tmp_path / "h.db", 2 * 2**20)
     household = siege.household(10, 20, 10)
     siege.now += 3_600_000 - siege.now % 3_600_000
