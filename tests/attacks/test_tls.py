@@ -25,7 +25,7 @@ import gc, sys, threading, time
 from pathlib import Path
 
 def watch():
-    while "netscand.garbage" not in sys.modules:
+    while not hasattr(sys.modules.get("netscand.garbage"), "Collector"):  # it has run to its end
         time.sleep(0.001)
     sys.modules["netscand.garbage"].APART = 0.5
 
