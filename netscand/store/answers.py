@@ -5,7 +5,8 @@ The questions of each account wait for one another; accounts take turns (store/t
 
 import asyncio
 import sqlite3
-from collections.abc import Coroutine, Hashable, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -44,14 +45,14 @@ class Answers:
         """The last event that is stored."""
         self._blind = False
         """There is no database: nothing is stored until one is found."""
-        self._unreadable = ""
-        """Why the last question was not answered."""
+        self._failed: dict[str, tuple[str, Callable[[], Steps[object]]]] = {}
+        """By kind of question: why the last that failed was not answered, and the same question again."""
         self._trying: asyncio.TimerHandle | None = None
         self._turns = Turns("history reader")
         self._copies = 0
         self._reader: Reader
 
-    def _broken(self, why: str) -> None:
+    def _broken(self) -> None:
         """Take that a question showed the file to be damaged."""
         raise NotImplementedError
 
@@ -92,11 +93,15 @@ class Answers:
             raise CursorGone("the history has a gap there")
         if self._blind:
             return Page((), (), question.through)
-        return await self._ask(question.account, self._reader.events(question, most))
+        return await self._ask("events", question.account, lambda: self._reader.events(question, most))
 
     async def begin_of_last(self, question: Question) -> int:
         """The number after which the last `limit` events begin that fit. Raises Unreadable."""
-        return 0 if self._blind else await self._ask(question.account, self._reader.begin_of_last(question))
+        return (
+            0
+            if self._blind
+            else await self._ask("places", question.account, lambda: self._reader.begin_of_last(question))
+        )
 
     async def presence(
         self, mac: Mac, days: int, standing: Standing | None, now: float, *, account: Hashable = None
@@ -104,7 +109,8 @@ class Answers:
         """How long a device was online on each of the last UTC days; times in unix seconds. Raises Unreadable."""
         if self._blind:
             return ()
-        return await self._ask(account, self._reader.presence(mac, now, days, standing, self._age.now()))
+        lived = self._age.now()
+        return await self._ask("days", account, lambda: self._reader.presence(mac, now, days, standing, lived))
 
     async def backup(self) -> BinaryIO:
         """A consistent copy of the database, open to be read, without a name. Raises Unreadable."""
@@ -120,45 +126,48 @@ class Answers:
             target.unlink()
             return file
 
-        return await self._judged(asyncio.to_thread(copy))
+        return await self._judged("copies", self._reader.look, asyncio.to_thread(copy))
 
-    async def _ask(self, account: Hashable, steps: Steps[T]) -> T:
-        return await self._judged(self._turns.ask(account, steps))
+    async def _ask(self, kind: str, account: Hashable, ask: Callable[[], Steps[T]]) -> T:
+        return await self._judged(kind, ask, self._turns.ask(account, ask()))
 
-    async def _judged(self, answer: "asyncio.Future[T] | Coroutine[None, None, T]") -> T:
-        """Wait for an answer; note whether the history could be read. Raises Unreadable, CursorGone."""
+    async def _judged(
+        self, kind: str, ask: Callable[[], Steps[object]], answer: "asyncio.Future[T] | Coroutine[None, None, T]"
+    ) -> T:
+        """Wait for an answer; note why there is none, until `ask` is answered. Raises Unreadable, CursorGone."""
         try:
-            found = await answer
+            return await answer
         except (sqlite3.Error, OSError) as wrong:
-            if isinstance(wrong, sqlite3.Error):
-                if too_long(wrong):
-                    raise TooLong("the history was read for too long: ask for less") from None
-                if is_broken(wrong):
-                    self._broken(str(wrong))
-            said = (wrong.strerror if isinstance(wrong, OSError) else None) or str(wrong)
-            self._unreadable = f"the history cannot be read: {said}"
-            self._try_again()
-            raise Unreadable(self._unreadable) from None
-        self._unreadable = ""
-        return found
+            if isinstance(wrong, sqlite3.Error) and too_long(wrong):
+                raise TooLong("the history was read for too long: ask for less") from None
+            raise Unreadable(self._note(kind, ask, wrong)) from None
 
-    def _try_again(self) -> None:
-        """See for ourselves when it can be read again: nobody may ask for days."""
+    def _note(self, kind: str, ask: Callable[[], Steps[object]], wrong: sqlite3.Error | OSError) -> str:
+        """Note a question that failed, and ask it again soon: nobody else may, and another answer proves nothing."""
+        if isinstance(wrong, sqlite3.Error) and is_broken(wrong):
+            self._reader.opened = 0  # in case its connection alone is at fault
+            self._broken()
+        said = (wrong.strerror if isinstance(wrong, OSError) else None) or str(wrong)
+        why = f"the history cannot be read: {said}"
+        self._failed[kind] = why, ask
         if self._trying is None:
             self._trying = asyncio.get_running_loop().call_later(TRY_AGAIN, self._try)
+        return why
+
+    def _unreadable(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(why for why, _ in self._failed.values()))
 
     def _try(self) -> None:
         self._trying = None
-        if self._unreadable:
-            self._turns.ask(None, self._reader.look()).add_done_callback(self._tried)
+        for kind, (_, ask) in tuple(self._failed.items()):
+            again = self._turns.ask(None, ask())
+            again.add_done_callback(partial(self._tried, kind, ask))
 
-    def _tried(self, answer: "asyncio.Future[None]") -> None:
+    def _tried(self, kind: str, ask: Callable[[], Steps[object]], answer: "asyncio.Future[object]") -> None:
         if answer.cancelled():
             return
         wrong = answer.exception()
-        if wrong is None:
-            self._unreadable = ""
-            return
-        if isinstance(wrong, sqlite3.Error) and is_broken(wrong):
-            self._broken(str(wrong))
-        self._try_again()
+        if isinstance(wrong, sqlite3.Error | OSError) and not (isinstance(wrong, sqlite3.Error) and too_long(wrong)):
+            self._note(kind, ask, wrong)
+        elif kind in self._failed and self._failed[kind][1] is ask:
+            del self._failed[kind]

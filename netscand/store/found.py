@@ -11,6 +11,7 @@ from netscand.store.age import clock_of
 from netscand.store.place import Lock, prepare, refuse_remote, set_aside
 from netscand.store.reader import remember
 from netscand.store.rows import MOST_WORDS
+from netscand.store.salvage import is_empty, take_draft
 from netscand.store.schema import (
     HistoryBroken,
     is_broken,
@@ -56,9 +57,16 @@ def open_history(path: Path, lock: Lock, wall: int) -> Opened:
     notice = ""
     try:
         lock.take()
+        if lock.known and is_empty(path):
+            taken = take_draft(path)
+            left = "a copy that netscand had made took its place" if taken else "a new one began"
+            notice = f"the history {path.name} was empty or gone, though it had been written: {left}"
+            log.error("%s", notice)
         _sweep(path)
         try:
-            return _open(path, wall)
+            opened = _open(path, wall)
+            opened.notice = notice
+            return opened
         except HistoryBroken as wrong:
             why = str(wrong)
         except sqlite3.DatabaseError as wrong:

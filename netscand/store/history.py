@@ -29,7 +29,7 @@ from netscand.store.reader import Reader
 from netscand.store.rounds import Rounds
 from netscand.store.rows import EventCodec, Row, WallClock, Words
 from netscand.store.schema import is_older, new_epoch
-from netscand.store.work import Adopt, Alive, Devices, Events, Found, Lost, Noticed, Report, Say, Stop, Trimmed
+from netscand.store.work import Adopt, Alive, Devices, Events, Found, Noticed, Report, Say, Stop, Trimmed
 from netscand.store.writer import Writer
 
 LATE = 1.0
@@ -308,7 +308,9 @@ class History(Answers):
         """Why what happens now may be lost, or something was."""
         late = f"the disk takes longer than {LATE:g} s: events are told before they are stored" if self._late else ""
         kept = self._trouble or self._keeper.trouble
-        return tuple(problem for problem in (kept, late, self._unreadable, self._notice) if problem)
+        return tuple(
+            problem for problem in (kept, late, *self._unreadable(), self._notice, self._keeper.notice) if problem
+        )
 
     def size(self) -> int:
         """Bytes of the database's files. May wait for the disk: not to be called on the loop."""
@@ -327,8 +329,8 @@ class History(Answers):
         self._writer.put(Say(token))
         await future
 
-    def _broken(self, why: str) -> None:
-        self._writer.put(Lost(why, self._reader.opened))
+    def _broken(self) -> None:
+        self._keeper.suspect()
 
     async def _written(self) -> None:
         await self._rounds.show()

@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from netscand.store.place import HistoryInUse
-from netscand.store.schema import connect, is_broken, sync
+from netscand.store.schema import connect, is_broken, sync, what_is_missing
 from netscand.store.work import Lost
 from netscand.store.writer import Writer
 
@@ -40,8 +40,13 @@ QUIET = 0.2
 CHECK_AFTER = 2.0
 """Seconds from the start until the whole file is checked."""
 
+CHECK_APART = 600.0
+"""Seconds between two checks that questions cause: what a check does not find, writing the file anew does not mend."""
+
 LOOK_EVERY = 2.0
 """Seconds between two looks at the files: whether they are there, and still ours."""
+
+WRITTEN = "another process wrote into the history; it is whole, but what was changed is not known"
 
 TURN, IDLE = 0.25, 2.0
 """Seconds between two looks: while there is something to do, and while there is not."""
@@ -63,11 +68,24 @@ class Keeper(threading.Thread):
         self._begun_anew = True
         self.trouble = ""
         """What keeps the history from being written or read anew, as it was when we looked last."""
+        self.notice = ""
+        """What somebody should know until the next start."""
         self._lost = 0
         """The generation whose files are not those that were opened: nothing is to be done to it."""
         now = time.monotonic()
         self._synced_at = self._copied_at = self._changed_at = now
         self._check_at, self._look_at = now + CHECK_AFTER, now
+        self._suspected_at = -inf
+        self._suspected = False
+        self._version = self._version_of = 0
+        """SQLite's count of what others committed, and the writer's transactions at that time."""
+
+    def suspect(self) -> None:
+        """A question met damage: check the file soon, if that was not done lately."""
+        now = time.monotonic()
+        if now >= self._suspected_at + CHECK_APART:
+            self._suspected_at = now
+            self._suspected = True
 
     def stop(self) -> None:
         """End it, and wait."""
@@ -130,8 +148,8 @@ class Keeper(threading.Thread):
             writer.disk_is_busy = True
             self._begin_anew()
         writer.disk_is_busy = not self._begun_anew  # else the next commit would sync
-        if now >= self._check_at and now >= self._changed_at + QUIET:
-            self._check_at = inf
+        if self._suspected or (now >= self._check_at and now >= self._changed_at + QUIET):
+            self._check_at, self._suspected = inf, False
             if damage := self._check():
                 self._give_up(damage)
 
@@ -143,15 +161,29 @@ class Keeper(threading.Thread):
         assert files is not None
         gone = files.gone()
         damage = gone or files.log_damage(self._writer.resting) or files.was_cut()
-        if not damage and files.was_written():
-            log.warning("%s was written by somebody else; it is checked", self._path)
+        committed = not damage and self._was_committed()
+        if not damage and (committed or files.was_written()):
+            log.warning("%s was written by another process; it is checked", self._path)
             damage = self._check()
             files.wrote()
+            if committed and not damage:
+                self.notice = WRITTEN
         if damage:
             self._give_up(damage, gone=bool(gone))
             return False
         self._note(files.trouble())
         return True
+
+    def _was_committed(self) -> bool:
+        """Return whether another process committed something while the writer did not."""
+        if self._connection is None:
+            return False
+        with self._writer.resting:
+            written = self._writer.written
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        changed = version != self._version and written == self._version_of
+        self._version, self._version_of = version, written
+        return changed
 
     def _give_up(self, why: str, *, gone: bool = False) -> None:
         """Leave this database to the writer, and touch it no more."""
@@ -167,7 +199,7 @@ class Keeper(threading.Thread):
     @property
     def _busy(self) -> bool:
         """Whether something is to be done soon. A commit while we rest is seen within IDLE, and synced then."""
-        return self._writer.written != self._synced or not self._begun_anew or self._check_at < inf
+        return self._writer.written != self._synced or not self._begun_anew or self._check_at < inf or self._suspected
 
     def _free(self) -> int:
         disk = os.statvfs(self._path.parent)
@@ -181,6 +213,7 @@ class Keeper(threading.Thread):
         self._connection = connect(self._path)
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute("PRAGMA wal_autocheckpoint = 0")
+        self._version_of = -1
         self._check_at, self._look_at = now + CHECK_AFTER, now
 
     def _copy(self, written: int, now: float) -> None:
@@ -213,6 +246,8 @@ class Keeper(threading.Thread):
         try:
             with closing(connect(self._path)) as database:
                 (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+                if verdict == "ok":
+                    verdict = what_is_missing(database, indexes=True) or verdict
         except sqlite3.Error as wrong:
             if not is_broken(wrong):
                 raise

@@ -20,6 +20,10 @@ REMOTE = frozenset((
 their locks are not to be relied on."""
 
 
+KNOWN = b"a history was written\n"
+"""In the lock's file, behind the process."""
+
+
 class HistoryRefused(Exception):
     """A history that must not be used as it is; the text is one line that says why, and the mend."""
 
@@ -34,6 +38,8 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = -1
+        self.known = False
+        """A history was written here once: the file says so, whatever becomes of the database."""
 
     def take(self) -> None:
         """Hold it. Raises HistoryInUse, naming who does; OSError."""
@@ -45,15 +51,22 @@ class Lock:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            pid = os.pread(file, 16, 0).decode(errors="replace").strip()
+            pid = os.pread(file, 16, 0).decode(errors="replace").partition("\n")[0]
             os.close(file)
             raise HistoryInUse(f"another netscand (process {pid or '?'}) writes to {self._path}") from None
         except OSError:
             os.close(file)
             raise
         self._file = file
+        self.known |= KNOWN in os.pread(file, 64, 0)
         os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode() + (KNOWN if self.known else b""), 0)
+
+    def mark(self) -> None:
+        """Note that a history is written here. Raises OSError."""
+        if not self.known and self._file >= 0:
+            os.pwrite(self._file, KNOWN, len(f"{os.getpid()}\n"))
+            self.known = True
 
     def hold(self) -> None:
         """Hold the file that has the name now: somebody may have removed the one that we hold. Raises as `take`."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from netscand.store.files import ENDS, Files
 from netscand.store.place import aside_name
-from netscand.store.schema import back_up, connect
+from netscand.store.schema import back_up, connect, what_is_missing
 
 PIECE = 4 * 2**20
 """Bytes copied between two signs of life."""
@@ -23,7 +23,7 @@ STEPS = 1_000_000
 
 def copy_of_open(database: sqlite3.Connection, path: Path, alive: Callable[[], object]) -> Path | None:
     """Copy what an open connection has, to a file beside `path`; None where it has nothing whole. Raises OSError."""
-    draft = _draft(path)
+    draft = _new_draft(path)
     try:
         back_up(database, draft, alive)
         return draft if _is_whole(draft, alive) else None
@@ -35,7 +35,7 @@ def copy_of_open(database: sqlite3.Connection, path: Path, alive: Callable[[], o
 
 def copy_of_files(path: Path, alive: Callable[[], object]) -> Path | None:
     """Copy what a start would find, to a file beside `path`; None where that is nothing whole. Raises OSError."""
-    draft = _draft(path)
+    draft = _new_draft(path)
     try:
         _copy(path, draft, alive)
         with suppress(FileNotFoundError):
@@ -61,9 +61,36 @@ def put_in_place(draft: Path, path: Path, files: Files) -> None:
     os.rename(draft, path)
 
 
+def is_empty(path: Path) -> bool:
+    """Return whether there is no database, or one with nothing in it, in its log neither. Raises OSError."""
+    if not path.exists():
+        return True
+    if path.stat().st_size:
+        return False
+    with suppress(sqlite3.Error), closing(connect(path)) as database:
+        return bool(database.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,))
+    return True
+
+
+def take_draft(path: Path) -> bool:
+    """Give the copy that a kill left the place of an empty database, if it is whole; return whether. Raises OSError."""
+    draft = _draft(path)
+    with suppress(sqlite3.Error):
+        if draft.exists() and _is_whole(draft, lambda: None):
+            for end in ENDS[1:]:
+                Path(f"{path}{end}").unlink(missing_ok=True)
+            os.rename(draft, path)
+            return True
+    return False
+
+
 def _draft(path: Path) -> Path:
-    """Where a copy is made; what is left of it after a kill, the next start removes (store/found.py)."""
-    draft = path.with_name(f"{path.name}.copy-saved")
+    """Where a copy is made; the next start takes it or removes it, where a kill left it (store/found.py)."""
+    return path.with_name(f"{path.name}.copy-saved")
+
+
+def _new_draft(path: Path) -> Path:
+    draft = _draft(path)
     for end in ENDS:
         with suppress(FileNotFoundError):
             os.unlink(f"{draft}{end}")
@@ -75,9 +102,9 @@ def _is_whole(draft: Path, alive: Callable[[], object]) -> bool:
     with closing(connect(draft)) as database:
         database.set_progress_handler(lambda: bool(alive()) and False, STEPS)
         (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
-        database.execute("SELECT lived FROM state").fetchone()
+        whole = verdict == "ok" and not what_is_missing(database)
         database.execute("PRAGMA journal_mode = DELETE")
-    return bool(verdict == "ok")
+    return whole
 
 
 def _copy(source: Path, target: Path, alive: Callable[[], object]) -> None:

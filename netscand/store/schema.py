@@ -14,8 +14,9 @@ Version 2
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -195,8 +196,48 @@ def _settle(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     if version < VERSION:
         _migrate(connection, path, version)
-    if connection.execute("SELECT count(*) FROM state").fetchone() != (1,):
-        raise HistoryBroken("its state is missing")
+    if why := what_is_missing(connection):
+        raise HistoryBroken(why)
+    for name, statement in _indexes().items():
+        if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (name,)).fetchone():
+            connection.execute(statement)
+            log.warning("%s: its index %s was missing, and is made again", path, name)
+
+
+def what_is_missing(database: sqlite3.Connection, *, indexes: bool = False) -> str:
+    """Return which table, column or row of state is not there, or index, if these count; or nothing.
+
+    Somebody else removed it: SQLite takes such a file for a good one. Raises sqlite3.Error.
+    """
+    for name, columns in _tables().items():
+        found = {row[1] for row in database.execute(f"PRAGMA table_info({name})")}
+        if not found:
+            return f"its table {name} is missing"
+        if missing := sorted(columns - found):
+            return f"its column {name}.{missing[0]} is missing"
+    if database.execute("SELECT count(*) FROM state").fetchone() != (1,):
+        return "its state is missing"
+    names = {name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'index'")}
+    if indexes and (lost := sorted(_indexes().keys() - names)):
+        return f"its index {lost[0]} is missing"
+    return ""
+
+
+@cache
+def _tables() -> Mapping[str, frozenset[str]]:
+    """The columns of each table."""
+    with closing(sqlite3.connect(":memory:")) as model:
+        model.executescript(TABLES)
+        names = [name for (name,) in model.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        return {name: frozenset(row[1] for row in model.execute(f"PRAGMA table_info({name})")) for name in names}
+
+
+@cache
+def _indexes() -> Mapping[str, str]:
+    """The statement that makes each index."""
+    with closing(sqlite3.connect(":memory:")) as model:
+        model.executescript(TABLES)
+        return dict(model.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index'"))
 
 
 def _create(connection: sqlite3.Connection) -> None:

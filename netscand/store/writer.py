@@ -248,6 +248,7 @@ class Writer(threading.Thread):
     def _write_events(self) -> None:
         assert self._database is not None
         count, through = len(self._backlog), self._backlog.through
+        self.lock.mark()
         reserved = through + RESERVED if through > self.reserved - RESERVED // 2 else 0
         self._backlog.write(self._database, reserved)
         self.reserved = max(self.reserved, reserved)
@@ -363,6 +364,7 @@ class Writer(threading.Thread):
         database.execute(
             "UPDATE state SET epoch = ?, floor = ?, reserved = ?, shown = 0", (work.epoch, work.floor, reserved)
         )
+        self.written += 1
         sync(self._path)
         self.reserved = self.durable = reserved
         self._stored = self._through = max(self._through, work.floor)
@@ -377,6 +379,7 @@ class Writer(threading.Thread):
                         "UPDATE state SET reserved = ?, alive_at = ?, lived = ?, boot_at = ?",
                         (work.sequence, *work.alive),
                     )
+                    self.written += 1
             with suppress(sqlite3.Error):
                 self._database.close()
 
