@@ -19,7 +19,7 @@ COMMANDS = (
     "watch", "scan-now", "devices", "show", "events", "wait-for", "label", "known", "patience", "forget", "networks",
     "status", "backup", "doctor", "completion",
 )  # fmt: skip
-"""In the order of `--help`. `scan-now` is the `command` of `netscanctl/verbs/scan_now.py`."""
+"""In the order of `--help`. `scan-now` is the `command` of `netscanctl/commands/scan_now.py`."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect it (128 + SIGINT)."""
 
@@ -59,7 +59,7 @@ class Commands(click.Group):
         """Import a command; None if it is unknown."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"netscanctl.verbs.{cmd_name.replace('-', '_')}").command
+        command: click.Command = import_module(f"netscanctl.commands.{cmd_name.replace('-', '_')}").command
         return command
 
     def resolve_command(

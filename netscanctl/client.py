@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from netscanctl.starting import start_hint
+from netscanctl.connect_hint import start_hint
 from netscand import __version__, protocol
 
 DEFAULT_SOCKET = "/run/netscand/netscand.sock"

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
 
-from netscanctl.changes import MARKS, format_event
 from netscanctl.client import Daemon
-from netscanctl.picture import Picture
+from netscanctl.event_lines import MARKS, format_event
 from netscanctl.render import scan_error
+from netscanctl.state import Picture
 from netscanctl.stream import Received, follow, post
 from netscanctl.terminal import Terminal
 from netscand import protocol

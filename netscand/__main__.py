@@ -51,13 +51,13 @@ def _run() -> None:
 
 
 def _start(arguments: argparse.Namespace, config: "Config") -> None:
-    from netscand.journal import open_log
+    from netscand.event_log import open_log
     from netscand.lan.netlink import NetlinkError
     from netscand.lan.wire import WireError
-    from netscand.serve.library import Unfit
+    from netscand.serve.auth import TokensRefused
     from netscand.serve.listen import AlreadyRunning, ListenError
-    from netscand.serve.tokens import TokensRefused
-    from netscand.store.place import HistoryInUse, HistoryRefused
+    from netscand.serve.selftest import Unfit
+    from netscand.store.paths import HistoryInUse, HistoryRefused
 
     open_log(config.log.level)
     try:
@@ -102,10 +102,10 @@ def _lacking(wrong: ImportError | AttributeError) -> str | None:
 def _check(path: Path) -> int:
     """Say what a start would say of the file, and of the files that it names; and what is odd in it."""
     from netscand.config import Access, Listen, read
-    from netscand.oddities import oddities
+    from netscand.config_lint import oddities
+    from netscand.serve.auth import TokensRefused
     from netscand.serve.listen import ListenError
     from netscand.serve.server import check
-    from netscand.serve.tokens import TokensRefused
 
     reading = read(path)
     faults = list(reading.faults)

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, NamedTuple, TypeVar, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from netscand.wording import expected, shown
+from netscand.validation_messages import expected, shown
 
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Rate = Annotated[float, Meta(ge=0, le=10_000_000)]

@@ -14,31 +14,31 @@ from random import SystemRandom
 from sdnotify import SystemdNotifier
 
 from netscand.config import Config, ConfigError, load
-from netscand.core.budgets import HISTORY_SIZE, NAME_QUEUE
+from netscand.core.claims import urgency
 from netscand.core.inventory import Inventory
 from netscand.core.model import Network, Status
-from netscand.core.names import urgency
-from netscand.core.places import SCANNED
+from netscand.core.networks import SCANNED
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
-from netscand.core.replay import recalled
+from netscand.core.ratelimit import HISTORY_SIZE, NAME_QUEUE
+from netscand.core.restore import recalled
 from netscand.engine import Engine
+from netscand.event_log import Logged, one_line
 from netscand.garbage import Collector
-from netscand.journal import Logged, one_line
-from netscand.lan.groups import Groups
 from netscand.lan.interfaces import Interfaces
+from netscand.lan.multicast import Groups
 from netscand.lan.names import Names
-from netscand.lan.neighbours import Neighbours
+from netscand.lan.netlink import Neighbours
 from netscand.lan.vendors import Vendors
 from netscand.lan.wire import Wire
+from netscand.serve.auth import TokensRefused
+from netscand.serve.encode import Translator, ip_text, mac_text
+from netscand.serve.histograms import TimedSelector
 from netscand.serve.hub import Hub
 from netscand.serve.listen import ListenError, handed_in
-from netscand.serve.measures import TimedSelector
 from netscand.serve.server import Server
-from netscand.serve.tokens import TokensRefused
-from netscand.serve.translate import Translator, ip_text, mac_text
+from netscand.service import Watchdog
 from netscand.store.history import History
-from netscand.watchdog import Watchdog
 
 STATUS_APART = 5.0
 """Seconds between two STATUS lines for systemd."""

@@ -13,7 +13,6 @@ from math import inf
 from operator import attrgetter
 from typing import Protocol
 
-from netscand.core.doubt import blindness
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
     Ask,
@@ -29,6 +28,7 @@ from netscand.core.model import (
     ScanNews,
     SendFailed,
 )
+from netscand.core.outage import blindness
 from netscand.core.planner import BUSY_FOR, Planner
 
 ASLEEP = 5.0
@@ -233,7 +233,7 @@ class Engine:
             self._publish(event)
 
     def label(self, mac: Mac, wishes: Mapping[str, object]) -> None:
-        """Take what a user knows of a device (core/words.py). Raises KeyError."""
+        """Take what a user knows of a device (core/model.py). Raises KeyError."""
         for event in self._inventory.label(mac, wishes, self._clock()):
             self._publish(event)
         self._look_again()
@@ -347,7 +347,7 @@ class Engine:
         cursor = self._history.append(event)
         self._hub.publish(cursor, event)
 
-    # ---- what clients ask (serve/scanner.py) ----------------------------------------------------------------------
+    # ---- what clients ask (serve/ports.py) ----------------------------------------------------------------------
 
     @property
     def devices(self) -> Mapping[Mac, Device]:

@@ -18,7 +18,7 @@ from netscand.engine import Engine, Numbers
 from netscand.lan.interfaces import Interfaces
 from netscand.lan.vendors import Vendors
 from netscand.lan.wire import Wire
-from netscand.serve.translate import Translator
+from netscand.serve.encode import Translator
 
 LONGEST = 3600.0
 """Seconds after which a scan is taken as stuck."""

@@ -1,16 +1,162 @@
-"""Who holds which address of which network, and what is odd about that."""
+"""Bindings of addresses to devices, and how far weak evidence is believed."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf
 
-from netscand.core.budgets import ADDRESSES, Budgets
-from netscand.core.claims import APART, APART_UNCHANGED, Claims
-from netscand.core.disputes import Dispute, Disputes, Question
-from netscand.core.guards import Guard, Guards
-from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Network, Observation, Status
-from netscand.core.proxies import MOST_ADDRESSES, Proxies
-from netscand.core.stale import stale
-from netscand.core.strangers import is_resident, may_change
+from netscand.core.disputes import APART, APART_UNCHANGED, Claims, Dispute, Disputes, Guard, Guards, Question
+from netscand.core.limits import is_resident, may_change
+from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Network, Observation, Status
+from netscand.core.ratelimit import ADDRESSES, HINTS, Budgets
+
+# ---- hearsay -------------------------------------------------------------------------------------------------------
+# What an observation is worth, beside what is known: evidence that is no more than what a packet says of itself.
+
+NEEDS_A_LOOK = frozenset([Evidence.MDNS, Evidence.NBNS])
+"""Evidence that binds no MAC to an address by a protocol made for it, as ARP, NDP and DHCP are."""
+
+
+def believed(seen: Observation, network: Network, holder: Device | None) -> Observation | None:
+    """What to believe of it; None: nothing. `holder` is who was last heard at its address.
+
+    An IP packet from another LAN was passed on: its Ethernet source is a router. And where somebody else is known to
+    hold the address, it was repeated by a station that puts its own MAC to what others said (some extenders of Wi-Fi
+    do): the MAC is there, the address and the name are not its own. Nobody becomes the gateway by it.
+    """
+    if not seen.ip:
+        return seen
+    if len(seen.ip) == 4 and int.from_bytes(seen.ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
+        return None
+    anothers = holder.mac != seen.mac if holder is not None else seen.ip == network.gateway
+    if anothers:
+        return seen._replace(ip=None, name=None, name_source=None, goodbye=False)
+    return seen
+
+
+# ---- candidates ----------------------------------------------------------------------------------------------------
+# Candidates for a probe: devices that something suggests are there, without evidence.
+#
+# The kernel knows which neighbours are reachable, but not who answered it; a DHCP server names the client of a lease; a
+# new device was refused for lack of budget. Each is probed, and its own answer is the evidence.
+
+MOST_HINTS = 64
+"""Devices that wait for their probe."""
+
+
+class ProbeCandidates:
+    """Devices to probe once, until the probe has left."""
+
+    def __init__(self, budgets: Budgets) -> None:
+        self._budgets = budgets
+        self._waiting: OrderedDict[Mac, None] = OrderedDict()
+
+    def __contains__(self, mac: object) -> bool:
+        """Return whether a device waits for its probe."""
+        return mac in self._waiting
+
+    def take(self, seen: Observation, network: Network, device: Device | None) -> bool:
+        """Return whether to probe the device that `seen` suggests. Presence probes those that are online by itself."""
+        ip = seen.ip
+        if ip is None or seen.mac in self._waiting or (device is not None and device.status is Status.ONLINE):
+            return False
+        if ip in network.ours or network.spares(ip) or (len(ip) == 16 and network.own6 is None):
+            return False
+        if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
+            return False
+        if not self._budgets.take(HINTS, seen.interface, seen.at):
+            return False
+        self._waiting[seen.mac] = None
+        if len(self._waiting) > MOST_HINTS:
+            self._waiting.popitem(last=False)
+        return True
+
+    def asked(self, mac: Mac | None) -> None:
+        """Take that the probe has left."""
+        if mac is not None:
+            self._waiting.pop(mac, None)
+
+
+# ---- proxies -------------------------------------------------------------------------------------------------------
+# Devices that answer for others (proxy ARP): at more IPv4 addresses than a host has.
+#
+# Only answers to our own requests count: anybody can announce 64 addresses. And it ends when the answers do.
+
+MOST_ADDRESSES = 64
+"""Addresses that a host may have."""
+
+WINDOW = 1800.0
+"""Seconds within which it answers at so many; two scans of a quiet /16 take longer, but its proxies are asked more."""
+
+MOST_PROXIES = 256
+"""Devices remembered that answered where they hold nothing."""
+
+
+class Proxies:
+    """At which addresses devices answered us that they are not listed with."""
+
+    def __init__(self) -> None:
+        self._answered: OrderedDict[Mac, tuple[float, set[Ip]]] = OrderedDict()
+        """Since when, and where."""
+
+    def answered(self, device: Device, ip: Ip, now: float) -> None:
+        """Take an answer at an IPv4 address that the device is not listed with."""
+        since, where = self._answered.get(device.mac, (now, set()))
+        if now - since > WINDOW:
+            device.is_proxy = self._is_proxy(device, where)
+            since, where = now, set()
+        if len(where) <= MOST_ADDRESSES:
+            where.add(ip)
+        device.is_proxy = device.is_proxy or self._is_proxy(device, where)
+        self._answered[device.mac] = since, where
+        self._answered.move_to_end(device.mac)
+        if len(self._answered) > MOST_PROXIES:
+            self._answered.popitem(last=False)
+
+    def look_again(self, device: Device, now: float) -> None:
+        """Let a device be no proxy any more that has not answered like one."""
+        since, _ = self._answered.get(device.mac, (now - 3 * WINDOW, None))
+        if now - since > 2 * WINDOW:
+            device.is_proxy = False
+            self._answered.pop(device.mac, None)
+
+    @staticmethod
+    def _is_proxy(device: Device, where: set[Ip]) -> bool:
+        return len(where) + sum(len(held.ip) == 4 for held in device.addresses) > MOST_ADDRESSES
+
+
+# ---- stale ---------------------------------------------------------------------------------------------------------
+# Which addresses a device seems to have given up: not heard at for long, while it was at another of the same kind.
+
+STALE = 1800.0
+"""Seconds after which an address is dropped that its device was not heard at, while it was at another."""
+
+STALE_V6 = 86_400.0
+"""The same for IPv6, where a host has several addresses, and says for hours nothing by some of them."""
+
+ASKED_FOR = 60.0
+"""Seconds after that in which a device is asked at an address where it answered before."""
+
+
+def stale(device: Device, can_ask: Callable[[Address], object]) -> tuple[list[Address], list[Address]]:
+    """Return the addresses to drop, and those to be asked for a minute before they go.
+
+    The device answered us there, and anybody can bring about that it is heard elsewhere.
+    """
+    to_drop: list[Address] = []
+    to_ask: list[Address] = []
+    for old in device.addresses:
+        same = (held for held in device.addresses if held.network == old.network and len(held.ip) == len(old.ip))
+        behind = max(held.last_seen for held in same) - old.last_seen
+        silent = STALE if len(old.ip) == 4 else STALE_V6
+        if behind <= silent:
+            continue
+        unproven = behind <= silent + ASKED_FOR or old.asked <= old.last_seen
+        (to_ask if unproven and old.answered > -inf and can_ask(old) else to_drop).append(old)
+    return to_drop, to_ask
+
+
+# ---- addresses -----------------------------------------------------------------------------------------------------
+# Who holds which address of which network, and what is odd about that.
 
 FEW = 8
 """Addresses of a device that never answered us, so that made-up ones cost little; or that answers for others."""
@@ -321,7 +467,7 @@ class Addresses:
     def drop_stale(
         self, device: Device, now: float, can_ask: Callable[[Address], object]
     ) -> tuple[list[Event], list[Address]]:
-        """Drop the addresses that a device seems to have given up (core/stale.py); return also those to ask there."""
+        """Drop the addresses that a device seems to have given up; return also those to ask there."""
         if device.is_proxy:
             self._proxies.look_again(device, now)
         if len(device.addresses) < 2 or device.is_self or device.is_proxy:

@@ -1,103 +1,246 @@
-"""Claims to an address that another device holds: which are published, and how often.
+"""What devices claim besides an address: host names, and that they serve DHCP."""
 
-Guarded addresses (core/guards.py) have budgets of their own, that no other claim can spend: each new claimant is
-published at once, and where there are more than that allows, they are counted.
-"""
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Mapping
 
-from collections import Counter, OrderedDict
-from math import inf
-
-from netscand.core.budgets import (
-    CLAIMS,
-    CLAIMS_ON_STRANGERS,
-    CONFLICTS,
+from netscand.core.disputes import APART
+from netscand.core.limits import is_resident, may_change
+from netscand.core.model import Device, Event, EventKind, Evidence, Ip, Mac, Network, Observation, said_of
+from netscand.core.ratelimit import (
     DAY,
-    FIRST_CLAIMS,
+    DHCP_IMPOSTORS,
+    DHCP_SERVERS,
+    DHCP_SERVERS_OF_A_DEVICE,
+    DHCP_SERVERS_OF_A_SOURCE,
+    RENAMES,
+    Budget,
     Budgets,
 )
-from netscand.core.guards import Guard
-from netscand.core.model import Device, Ip, Mac, Network
-from netscand.core.strangers import is_resident
 
-APART = 600.0
-"""Seconds between two events of a conflict that name the same claimant of the same address."""
+# ---- names ---------------------------------------------------------------------------------------------------------
+# Which name a device bears: the order of trust, and a bound on how often a hostile one may change it.
 
-APART_UNCHANGED = DAY
-"""The same for a claim that changes nothing: a proxy that answers for a whole network, too, is one event a device and
-day."""
-
-MOST = 1_024
-"""Claimants remembered."""
+TRUST = ("dhcp", "mdns", "dns", "nbns")
+"""Sources of host names, the most trusted first; the user's label is above them all, and kept beside."""
 
 
-class Claims:
-    """Published claims, and the count of those that were not."""
+DISPUTES = frozenset([EventKind.ADDRESS_CONFLICT, EventKind.ADDRESS_MOVED, EventKind.GATEWAY_CHANGED])
+DISPUTED_FOR, DISPUTED_FOR_DNS = APART, DAY
+"""Seconds for which an address is disputed after such an event. What a name server says of it may be meant for whoever
+had it before, and a stranger that takes the address of a device that sleeps may have all night."""
+
+MOST_DISPUTED = 16_384
+"""Disputed addresses remembered."""
+
+
+class Disputes:
+    """Addresses that changed hands or are claimed by two, and who had them before."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, Ip], tuple[Mac | None, float]] = OrderedDict()
+
+    def note(self, event: Event) -> None:
+        """Take an event of an address."""
+        if event.kind in DISPUTES and event.network is not None and event.address is not None:
+            self.add(event.network, event.address, event.other, event.at)
+
+    def add(self, network: str, ip: Ip, before: Mac | None, at: float) -> None:
+        """Note that an address of `before`, where that is known, is another's, or claimed to be."""
+        known, since = self._known.pop((network, ip), (before, at))
+        self._known[network, ip] = known if at - since < DISPUTED_FOR_DNS else before, at
+        if len(self._known) > MOST_DISPUTED:
+            self._known.popitem(last=False)
+
+    def allow(self, device: Device, network: str, ip: Ip, now: float, *, by_dns: bool) -> bool:
+        """Return whether what is known of an address may name a device.
+
+        While it is disputed, only the resident that had it before: nobody can say whose name it is else.
+        """
+        before, at = self._known.get((network, ip), (None, None))
+        if at is None or now - at >= (DISPUTED_FOR_DNS if by_dns else DISPUTED_FOR):
+            return True
+        return device.mac == before and is_resident(device, now)
+
+
+def urgency(device: Device | None) -> int:
+    """Return how soon a device is asked for its name: 0 where a user described it, 1 where it answered us, else 2."""
+    if device is None or not (device.confirmed or said_of(device)):
+        return 2
+    return 0 if said_of(device) else 1
+
+
+class Naming:
+    """Gives names, by `[names] sources`."""
+
+    def __init__(self, budgets: Budgets, sources: Iterable[str] = TRUST) -> None:
+        self.sources = frozenset(sources)
+        self._budgets = budgets
+
+    def lacks(self, device: Device) -> tuple[str, ...]:
+        """The sources to ask for the device's name: those above the one it has, and DNS, which may know another now."""
+        held = TRUST.index(device.hostname_source) if device.hostname_source in TRUST else len(TRUST)
+        if device.hostname_source == "dns":
+            held += 1
+        return () if device.is_self else tuple(source for source in TRUST[:held] if source in self.sources)
+
+    def hear(self, device: Device, seen: Observation, network: str) -> Event | None:
+        """Take the name that a device gave itself; what changed."""
+        if not seen.name or not seen.name_source:
+            return None
+        event = self.give(device, seen.name, seen.name_source, seen.at)
+        return event and event._replace(
+            network=network, address=seen.ip, evidence=seen.evidence, seen_at=seen.at,
+        )  # fmt: skip
+
+    def give(self, device: Device, name: str, source: str, at: float) -> Event | None:
+        """Take a name; what changed. The same one from a better source is no change.
+
+        One for which there is no room is taken when it is heard, or asked for, again.
+        """
+        if not self._fits(device, source):
+            return None
+        was = device.hostname
+        if name != was and not may_change(self._budgets, RENAMES, device, at):
+            return None
+        previous: Mapping[str, object] = {"hostname": was, "hostname_source": device.hostname_source}
+        device.hostname, device.hostname_source = name, source
+        if name == was:
+            return None
+        return Event(EventKind.RENAMED, at, None, device, reason=f"named by {source}", previous=previous)
+
+    def _fits(self, device: Device, source: str) -> bool:
+        if source not in self.sources or device.is_self:
+            return False
+        held = device.hostname_source
+        return held not in TRUST or TRUST.index(source) <= TRUST.index(held)
+
+
+# ---- servers -------------------------------------------------------------------------------------------------------
+# DHCP servers that were reported already, and who pays for a report.
+
+MOST, MOST_OF_STRANGERS = 1_024, 64
+"""Servers remembered a network: those that devices reported which answered an ask of ours, and all others; of each, the
+newest goes first, so that made-up ones push no known one out."""
+
+
+class _Reported:
+    """Servers that were reported, and are remembered."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.named: dict[Ip, Mac | None] = {}
+        """Each address, with the first MAC that served with it; None while it was only named by clients."""
+        self.serving: dict[tuple[Ip, Mac], None] = {}
+
+    def has(self, server: Ip, serving: Mac | None) -> bool:
+        return (server, serving) in self.serving if serving is not None else server in self.named
+
+    def add(self, server: Ip, serving: Mac | None) -> None:
+        if server not in self.named and len(self.named) >= self._most:
+            self.named.popitem()
+        self.named[server] = self.named.get(server) or serving
+        if serving is None:
+            return
+        if len(self.serving) >= self._most:
+            self.serving.popitem()
+        self.serving[server, serving] = None
+
+
+class Servers:
+    """DHCP servers, by network: each address with the MACs that serve with it.
+
+    Anybody can make up servers, and MACs that name them. A device that answered us has an allowance of its own, and a
+    place in a table of its own; all other sources share the network's budget, and that of further MACs at a known
+    server's address, of which each may take little.
+    """
 
     def __init__(self, budgets: Budgets) -> None:
         self._budgets = budgets
-        self._published: OrderedDict[tuple[str, Ip, Mac], float] = OrderedDict()
-        self._counted: Counter[tuple[str, Ip]] = Counter()
-        """Claims to a guarded address for which there was no room."""
+        self._known: dict[str, tuple[_Reported, _Reported]] = {}
+        """Reported by devices that answered us, and by all others."""
 
-    def would_publish(self, network: Network, ip: Ip, claimant: Mac, now: float, guard: Guard) -> bool:
-        """Return whether a claim to a guarded address would be published."""
-        return not self.is_known(network, ip, claimant, now) and self._budgets.has(guard.budget, guard.spender, now)
+    def another(self, network: str, server: Ip, mac: Mac) -> Mac | None:
+        """Return another MAC that was heard to serve with that address."""
+        macs = (known.named.get(server) for known in self._known.get(network, ()))
+        return next((each for each in macs if each not in (None, mac)), None)
 
-    def publish(
-        self,
-        network: Network,
-        ip: Ip,
-        claimant: Mac,
-        old: Device,
-        now: float,
-        *,
-        guard: Guard | None,
-        in_conflict: bool,
-        apart: float = APART,
-    ) -> bool:
-        """Return whether the claim of `claimant` to what `old` holds is to be published now; it counts as that then.
+    def is_new(
+        self, network: str, server: Ip, source: Mac, device: Device | None, holder: Device | None, at: float,
+        *, serves: bool,
+    ) -> bool:  # fmt: skip
+        """Note that `source` serves with an address, or only names it; return whether that is to be reported.
 
-        `guard`: the address is guarded.
+        An address proves nothing: a second station that serves with a known one's is as new as any, and so is one that
+        serves with an address that was only named, where another holds it. `device`: the one with that MAC; `holder`:
+        who was last heard at the address.
         """
-        if in_conflict and self.is_known(network, ip, claimant, now, apart):
+        tables = self._known.setdefault(network, (_Reported(MOST), _Reported(MOST_OF_STRANGERS)))
+        serving = source if serves else None
+        if any(known.has(server, serving) for known in tables):
             return False
-        if guard is not None:
-            if not self._budgets.take(guard.budget, guard.spender, now):
-                self._counted[network.id, ip] += 1
+        for known in tables if serves and (holder is None or holder.mac == source) else ():
+            if server in known.named and known.named[server] is None:  # a client named it before
+                known.add(server, serving)
                 return False
-        elif not self._take(network, ip, old, now):
+        impostor = serves and self.another(network, server, source) is not None
+        answered = device is not None and device.confirmed
+        if answered:
+            may = self._budgets.take(DHCP_SERVERS_OF_A_DEVICE, source, at)
+        else:
+            shared = (DHCP_IMPOSTORS, (network, server)) if impostor else (DHCP_SERVERS, network)
+            may = self._share(shared, source, at)
+        if may:
+            tables[not answered].add(server, serving)
+        return may
+
+    def _share(self, shared: tuple[Budget, Hashable], source: Mac, at: float) -> bool:
+        """Return whether a source that never answered may report one more; if so, it is spent."""
+        budgets = self._budgets
+        if not budgets.has(*shared, at):
+            budgets.refuse(shared[0], at)
             return False
-        if in_conflict:  # who holds it defends it: that is no claim to be published beside this one
-            self._note(network, ip, claimant, now)
-            self._note(network, ip, old.mac, now)
-        return True
+        return budgets.take(DHCP_SERVERS_OF_A_SOURCE, source, at) and budgets.take(*shared, at)
 
-    def more(self, network: Network, ip: Ip) -> str:
-        """Return what a reason says of claims that were counted since the last one published; none after that."""
-        count = self._counted.pop((network.id, ip), 0)
-        return f"; {count} more claims by other MACs since the last event" if count else ""
 
-    def is_known(self, network: Network, ip: Ip, claimant: Mac, now: float, apart: float = APART) -> bool:
-        """Return whether a conflict with that claimant was published within `apart` seconds."""
-        return now < self._published.get((network.id, ip, claimant), -inf) + apart
+# ---- said ----------------------------------------------------------------------------------------------------------
+# What devices say besides that they are there: names, DHCP clients and servers, that they are routers.
 
-    def _note(self, network: Network, ip: Ip, claimant: Mac, now: float) -> None:
-        key = network.id, ip, claimant
-        self._published[key] = now
-        self._published.move_to_end(key)
-        if len(self._published) > MOST:
-            self._published.popitem(last=False)
 
-    def _take(self, network: Network, ip: Ip, old: Device, now: float) -> bool:
-        """Take from the budget of the address, and from that of all addresses of such devices or its first ones."""
-        budgets, address = self._budgets, (network.id, ip)
-        shared = CLAIMS if is_resident(old, now) else CLAIMS_ON_STRANGERS
-        if not budgets.has(CONFLICTS, address, now):
-            budgets.refuse(CONFLICTS, now)
-            return False
-        if budgets.has(shared, network.index, now):
-            return budgets.take(shared, network.index, now) and budgets.take(CONFLICTS, address, now)
-        if budgets.has(FIRST_CLAIMS, address, now):
-            return budgets.take(FIRST_CLAIMS, address, now) and budgets.take(CONFLICTS, address, now)
-        budgets.refuse(shared, now)
-        return False
+class Said:
+    """Names and servers."""
+
+    def __init__(self, budgets: Budgets) -> None:
+        self.naming = Naming(budgets)
+        self.disputes = Disputes()
+        self._servers = Servers(budgets)
+
+    def hear(
+        self, seen: Observation, network: Network, device: Device | None, server: Device | None
+    ) -> tuple[Event, ...]:
+        """Take what an observation says of its `device`, and of the `server` that is known to hold that address."""
+        named = None
+        if device is not None and seen.evidence is not Evidence.PROXIED:
+            named = self.naming.hear(device, seen, network.id)
+            if seen.router is not None:
+                device.is_router = seen.router
+            device.dhcp_vendor_class = seen.vendor_class or device.dhcp_vendor_class
+        served = self._server(seen, network, device, server)
+        return tuple(event for event in (named, served) if event is not None)
+
+    def _server(
+        self, seen: Observation, network: Network, device: Device | None, server: Device | None
+    ) -> Event | None:
+        ip = seen.dhcp_server
+        if ip is None or seen.evidence is Evidence.PROXIED:  # another station speaks, and not the one it speaks of
+            return None
+        other = self._servers.another(network.id, ip, seen.mac)
+        serves = not seen.joining  # a client only names one, as it takes its offer
+        if not self._servers.is_new(network.id, ip, seen.mac, device, server, seen.at, serves=serves):
+            return None
+        if ip != seen.ip:
+            device, other, reason = server, seen.mac, f"named as a DHCP server by {seen.mac.hex(':')}"
+        else:
+            reason = f"serves DHCP with the address of {other.hex(':')}" if other else "serves DHCP"
+        return Event(
+            EventKind.DHCP_SERVER_SEEN, seen.at, network.id, device, ip, other, seen.evidence, reason, None, seen.at,
+        )  # fmt: skip

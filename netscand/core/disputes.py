@@ -1,19 +1,183 @@
-"""Claims of which the holder of the address is asked first whether it is still there.
+"""Disputed addresses: claims to what another device holds, asked about and reported."""
 
-A device that is online, but was heard elsewhere since, may have given the address up, or only speak by another protocol
-now. So may one that is silent, where DHCP says that the address has another owner. An answer makes the claim a
-conflict; without one to two asks, the address moves. A holder that could not be asked is taken for present.
-"""
-
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
-from netscand.core.budgets import DISPUTES, Budgets
+from netscand.core.limits import is_resident
 from netscand.core.model import Ask, Device, Ip, Mac, Network, Observation
+from netscand.core.ratelimit import (
+    CLAIMS,
+    CLAIMS_ON_STRANGERS,
+    CONFLICTS,
+    DAY,
+    DISPUTES,
+    FIRST_CLAIMS,
+    GATEWAY_CLAIMS,
+    OWN_CLAIMS,
+    ROUTER_CLAIMS,
+    Budget,
+    Budgets,
+)
 
-ASKS, APART = 2, 1.0
+# ---- guards --------------------------------------------------------------------------------------------------------
+# Addresses that are guarded: a claim to one of them is published at once, from a budget that no other claim can spend.
+#
+# These are the gateway's, this host's own, and those of IPv6 routers. Anybody can advertise itself as a router, so that
+# only those known for longest are guarded, each by a budget of its own.
+
+MOST_ROUTERS = 4
+"""Routers of an interface that are guarded."""
+
+
+class Guard(NamedTuple):
+    """What pays for the events of claims to a guarded address."""
+
+    budget: Budget
+    spender: Hashable
+    router: Device | None = None
+    """The IPv6 router whose address it is."""
+
+
+class Guards:
+    """The guarded addresses of every interface (ifindex)."""
+
+    def __init__(self) -> None:
+        self._ours: dict[int, frozenset[Ip]] = {}
+        self._routers: dict[int, list[Device]] = {}
+        """Those known for longest first."""
+
+    def open(self, networks: Iterable[Network]) -> None:
+        """Take the networks that are scanned, which have our own addresses."""
+        self._ours = {}
+        for network in networks:
+            self._ours[network.index] = self._ours.get(network.index, frozenset()) | network.ours
+
+    def is_ours(self, network: Network, ip: Ip) -> bool:
+        """Return whether an address is this host's own."""
+        return ip in self._ours.get(network.index, ())
+
+    def advertised(self, device: Device) -> None:
+        """Take that a device is a router of IPv6 now, or is none any more."""
+        for index, routers in self._routers.items():
+            self._routers[index] = [router for router in routers if router is not device]
+        if device.is_router:
+            routers = [*self._routers.get(device.interface, ()), device]
+            self._routers[device.interface] = sorted(routers, key=lambda each: each.first_seen)[:MOST_ROUTERS]
+
+    def at(self, network: Network, ip: Ip) -> Guard | None:
+        """Return the guard of an address; None: it has none."""
+        if self.is_ours(network, ip):
+            return Guard(OWN_CLAIMS, network.id)
+        if ip == network.gateway:
+            return Guard(GATEWAY_CLAIMS, network.id)
+        if len(ip) == 16:
+            for router in self._routers.get(network.index, ()):
+                if any(held.ip == ip and held.network == network.id for held in router.addresses):
+                    return Guard(ROUTER_CLAIMS, router.mac, router)
+        return None
+
+
+# ---- claims --------------------------------------------------------------------------------------------------------
+# Claims to an address that another device holds: which are published, and how often.
+#
+# Guarded addresses (core/disputes.py) have budgets of their own, that no other claim can spend: each new claimant is
+# published at once, and where there are more than that allows, they are counted.
+
+APART = 600.0
+"""Seconds between two events of a conflict that name the same claimant of the same address."""
+
+APART_UNCHANGED = DAY
+"""The same for a claim that changes nothing: a proxy that answers for a whole network, too, is one event a device and
+day."""
+
+MOST_REPORTED = 1_024
+"""Claimants remembered."""
+
+
+class Claims:
+    """Published claims, and the count of those that were not."""
+
+    def __init__(self, budgets: Budgets) -> None:
+        self._budgets = budgets
+        self._published: OrderedDict[tuple[str, Ip, Mac], float] = OrderedDict()
+        self._counted: Counter[tuple[str, Ip]] = Counter()
+        """Claims to a guarded address for which there was no room."""
+
+    def would_publish(self, network: Network, ip: Ip, claimant: Mac, now: float, guard: Guard) -> bool:
+        """Return whether a claim to a guarded address would be published."""
+        return not self.is_known(network, ip, claimant, now) and self._budgets.has(guard.budget, guard.spender, now)
+
+    def publish(
+        self,
+        network: Network,
+        ip: Ip,
+        claimant: Mac,
+        old: Device,
+        now: float,
+        *,
+        guard: Guard | None,
+        in_conflict: bool,
+        apart: float = APART,
+    ) -> bool:
+        """Return whether the claim of `claimant` to what `old` holds is to be published now; it counts as that then.
+
+        `guard`: the address is guarded.
+        """
+        if in_conflict and self.is_known(network, ip, claimant, now, apart):
+            return False
+        if guard is not None:
+            if not self._budgets.take(guard.budget, guard.spender, now):
+                self._counted[network.id, ip] += 1
+                return False
+        elif not self._take(network, ip, old, now):
+            return False
+        if in_conflict:  # who holds it defends it: that is no claim to be published beside this one
+            self._note(network, ip, claimant, now)
+            self._note(network, ip, old.mac, now)
+        return True
+
+    def more(self, network: Network, ip: Ip) -> str:
+        """Return what a reason says of claims that were counted since the last one published; none after that."""
+        count = self._counted.pop((network.id, ip), 0)
+        return f"; {count} more claims by other MACs since the last event" if count else ""
+
+    def is_known(self, network: Network, ip: Ip, claimant: Mac, now: float, apart: float = APART) -> bool:
+        """Return whether a conflict with that claimant was published within `apart` seconds."""
+        return now < self._published.get((network.id, ip, claimant), -inf) + apart
+
+    def _note(self, network: Network, ip: Ip, claimant: Mac, now: float) -> None:
+        key = network.id, ip, claimant
+        self._published[key] = now
+        self._published.move_to_end(key)
+        if len(self._published) > MOST_REPORTED:
+            self._published.popitem(last=False)
+
+    def _take(self, network: Network, ip: Ip, old: Device, now: float) -> bool:
+        """Take from the budget of the address, and from that of all addresses of such devices or its first ones."""
+        budgets, address = self._budgets, (network.id, ip)
+        shared = CLAIMS if is_resident(old, now) else CLAIMS_ON_STRANGERS
+        if not budgets.has(CONFLICTS, address, now):
+            budgets.refuse(CONFLICTS, now)
+            return False
+        if budgets.has(shared, network.index, now):
+            return budgets.take(shared, network.index, now) and budgets.take(CONFLICTS, address, now)
+        if budgets.has(FIRST_CLAIMS, address, now):
+            return budgets.take(FIRST_CLAIMS, address, now) and budgets.take(CONFLICTS, address, now)
+        budgets.refuse(shared, now)
+        return False
+
+
+# ---- disputes ------------------------------------------------------------------------------------------------------
+# Claims of which the holder of the address is asked first whether it is still there.
+#
+# A device that is online, but was heard elsewhere since, may have given the address up, or only speak by another
+# protocol now. So may one that is silent, where DHCP says that the address has another owner. An answer makes the
+# claim a conflict; without one to two asks, the address moves. A holder that could not be asked is taken for present.
+
+ASKS, TRIES_APART = 2, 1.0
 """Asks of the holder, the second by broadcast, and the seconds in which each may be answered."""
 
 HANDOVER = 60.0
@@ -111,7 +275,7 @@ class Disputes:
                 continue
             mac = None if question.asks else question.holder.mac
             asks.append(Ask(question.network, ip, mac, question.holder.mac, beside=True))
-            question.asks, question.due = question.asks + 1, now + APART
+            question.asks, question.due = question.asks + 1, now + TRIES_APART
         return asks, over
 
     def forget(self, device: Device) -> None:

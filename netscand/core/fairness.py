@@ -1,4 +1,4 @@
-"""Fair order: first in, first out within an account; accounts in turn (serve/fair.py, store/turns.py)."""
+"""Fair order: first in, first out within an account; accounts in turn (serve/fair_turns.py, store/turns.py)."""
 
 from collections import deque
 from collections.abc import Hashable

@@ -8,11 +8,11 @@ from dataclasses import replace
 from math import inf
 from random import Random
 
-from netscand.core import ourselves
-from netscand.core.addresses import SPOKEN
-from netscand.core.census import GONE, NO_ROOM, Census
-from netscand.core.contested import ContestedAddresses
-from netscand.core.hearsay import NEEDS_A_LOOK, believed
+from netscand.core import due
+from netscand.core.addresses import NEEDS_A_LOOK, SPOKEN, believed
+from netscand.core.claims import Said
+from netscand.core.due import Watch, set_status
+from netscand.core.limits import GONE, NO_ROOM, Census, ContestedAddresses, grant_share, is_resident
 from netscand.core.model import (
     Device,
     Event,
@@ -25,16 +25,11 @@ from netscand.core.model import (
     Observation,
     Status,
     is_link_local,
+    relabel,
 )
-from netscand.core.places import SCANNED, addresses_by_interface
+from netscand.core.networks import SCANNED, Rulebook, addresses_by_interface
 from netscand.core.presence import Presence, Rules
-from netscand.core.recall import take_back
-from netscand.core.rulebook import Rulebook
-from netscand.core.said import Said
-from netscand.core.strangers import grant_share, is_resident
-from netscand.core.verdict import set_status
-from netscand.core.watch import Watch
-from netscand.core.words import relabel
+from netscand.core.restore import take_back
 
 JOINING = (Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT)
 """What hosts say as they come onto a link (RFC 5227)."""
@@ -228,7 +223,7 @@ class Inventory(Watch):
         return left_out
 
     def label(self, mac: Mac, wishes: Mapping[str, object], now: float) -> tuple[Event, ...]:
-        """Take what the user knows of a device (core/words.py). Raises KeyError."""
+        """Take what the user knows of a device (core/model.py). Raises KeyError."""
         device = self.devices[mac]
         event = relabel(device, wishes, now)
         self._schedule(device)
@@ -268,7 +263,7 @@ class Inventory(Watch):
         self.set_rules(self.rules)
         self._interfaces = {network.id: network.index for network in self.networks.values()}
         self.budgets.addresses = addresses_by_interface(self.networks.values())
-        ourselves.mark(self.devices, self.networks.values(), self.addresses, self.rules, now)
+        due.mark(self.devices, self.networks.values(), self.addresses, self.rules, now)
         self.addresses.mark_gateways(self.devices.values())
         return tuple(events)
 

@@ -11,8 +11,8 @@ from ipaddress import IPv4Network, IPv6Network
 from math import inf
 from typing import NamedTuple, NewType
 
-from netscand.core.hosts import offsets
 from netscand.core.presence import Presence
+from netscand.core.ranges import offsets
 
 Mac = NewType("Mac", bytes)
 """Six bytes. The identity of a device."""
@@ -207,7 +207,7 @@ class Device:
     confirmed: bool = False
     """It answered a request or probe of ours."""
     has_share: bool = False
-    """It has changes of its own while it is a stranger (core/strangers.py)."""
+    """It has changes of its own while it is a stranger (core/limits.py)."""
     rtt: float | None = None
     """Seconds from our last ask to its answer."""
     is_self: bool = False
@@ -349,3 +349,31 @@ class SendFailed(Exception):
         super().__init__(f"{network}: {message}")
         self.network = network
         self.message = message
+
+
+# ---- words ---------------------------------------------------------------------------------------------------------
+# What the user knows of a device: label, whether it is known, notes, and a patience of its own.
+
+
+def relabel(device: Device, wishes: Mapping[str, object], now: float) -> Event | None:
+    """Take new words, by their names on the wire; None where nothing changes. `patience` None: the learned one."""
+    presence = device.presence
+    chosen = presence.chosen
+    previous: dict[str, object] = {}
+    for name in ("label", "known", "notes"):
+        if name in wishes and getattr(device, name) != wishes[name]:
+            previous[name] = getattr(device, name)
+            setattr(device, name, wishes[name])
+    if "patience" in wishes and wishes["patience"] != chosen:
+        previous["patience"] = presence.patience
+        patience = wishes["patience"]
+        presence.chosen = float(patience) if isinstance(patience, int | float) else None
+    if not previous:
+        return None
+    changed = ", ".join(previous)
+    return Event(EventKind.LABELLED, now, None, device, reason=f"{changed} changed by a user", previous=previous)
+
+
+def said_of(device: Device) -> bool:
+    """Whether a user said a word of it: then it is not forgotten by itself."""
+    return bool(device.label or device.known or device.notes) or device.presence.chosen is not None

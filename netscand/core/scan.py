@@ -1,17 +1,35 @@
-"""One scan: which addresses it asks, in which order, how often, and what has come of it.
+"""Scans: which addresses are probed, in which order, how often; the scans under way; the schedule of each network."""
 
-Pure, and lazy: a /16 is walked without a table of its addresses.
-"""
-
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import gcd
+from math import gcd, inf
 from random import Random
+from typing import NamedTuple
 
 from netscand.core.addresses import has_answered
 from netscand.core.inventory import Inventory
-from netscand.core.model import Ask, Cause, Device, Ip, Mac, Network, Status
+from netscand.core.model import (
+    Ask,
+    Cause,
+    Device,
+    Ip,
+    Mac,
+    Network,
+    ScanFailed,
+    ScanFinished,
+    ScanNews,
+    ScanProgress,
+    ScanStarted,
+    Status,
+)
+from netscand.core.ratelimit import Allowance, Bucket
 from netscand.core.targets import Wish
+
+# ---- scan ----------------------------------------------------------------------------------------------------------
+# One scan: which addresses it asks, in which order, how often, and what has come of it.
+#
+# Pure, and lazy: a /16 is walked without a table of its addresses.
 
 EXTRA_TRIES = 3
 """What a device that is online gets on top of `tries`: a wish should not miss it for a lost frame."""
@@ -252,3 +270,271 @@ class Scan:
     def progress(self) -> tuple[int, int]:
         """Give (done, found)."""
         return sum(part.done for part in self.parts), len(self.found)
+
+
+# ---- plan ----------------------------------------------------------------------------------------------------------
+# What is planned for one network that is up: its schedule, its walk, its round trips.
+
+LEAST_WAIT, MOST_WAIT = 0.05, 1.0
+"""Seconds a scan waits for the last answers, by the round trips seen."""
+
+
+ANSWER_WITHIN = 2.0
+"""Seconds after an ask in which a reply is an answer to it."""
+
+MOST_ANSWERS = 256
+"""Devices that may answer one ask."""
+
+
+class Outstanding(NamedTuple):
+    """An ask that may still be answered."""
+
+    at: float
+    mac: Mac | None
+    """The device asked; None: all, and each of them may answer, or the fastest liar would silence the others."""
+    answered: set[Mac]
+    """Those that have, at most MOST_ANSWERS."""
+
+    def answer(self, mac: Mac, at: float) -> float | None:
+        """Take the answer of a device; its round trip in seconds, None where it is late or not its first."""
+        rtt = max(0.0, at - self.at)
+        if rtt > ANSWER_WITHIN or mac in self.answered or len(self.answered) >= MOST_ANSWERS:
+            return None
+        self.answered.add(mac)
+        return rtt
+
+
+class Plan:
+    """What is planned for one network that is up."""
+
+    def __init__(self, network: Network, now: float, rng: Random) -> None:
+        self.network = network
+        self.offsets = network.offsets
+        self.order = Order(len(self.offsets), rng)
+        self.walked = 0
+        """Where in the order the next timer's scan goes on."""
+        self.due = now
+        self.cause = Cause.INTERFACE
+        self.echo_at = now
+        """When all nodes are asked for an echo next."""
+        self.last_scan: float | None = None
+        self.last_fast = -inf
+        self.changed_at = now
+        """When somebody last came or went."""
+        self.outstanding: dict[Ip, Outstanding] = {}
+        """Asks that may still be answered, oldest first."""
+        self.rate: Bucket | None = None
+        self.background: Bucket | None = None
+        self.requested: Allowance | None = None
+        """Broadcasts at the full rate that clients may still request here."""
+        self._srtt: float | None = None
+        self._rttvar = 0.0
+
+    def sample(self, rtt: float) -> None:
+        """Fold in a round trip, smoothed as TCP does (RFC 6298 section 2)."""
+        if self._srtt is None:
+            self._srtt, self._rttvar = rtt, rtt / 2
+        else:
+            self._rttvar += (abs(self._srtt - rtt) - self._rttvar) / 4
+            self._srtt += (rtt - self._srtt) / 8
+
+    @property
+    def wait(self) -> float:
+        """Seconds in which nearly every answer comes."""
+        if self._srtt is None:
+            return MOST_WAIT / 2
+        return min(max(self._srtt + 4 * self._rttvar, LEAST_WAIT), MOST_WAIT)
+
+
+# ---- probes --------------------------------------------------------------------------------------------------------
+# What presence wants to ask, and when it may: one of each lane in turn, so that a full one holds no other up.
+
+WATCH_RATE = 1000.0
+"""Frames/s that presence asks at most, also where `rate` is 0: thousands of devices are watched, not pressed."""
+
+SKIPS = 1024
+"""Wishes that no longer stand and are passed over at once, some milliseconds' work: after a suspend all are such."""
+
+Afford = Callable[[Ask, float, bool], float | None]
+"""(ask, now, fast) → None: it may leave, and is counted; else when there will be room for it."""
+
+
+class Probes:
+    """The inventory's wishes. `next_at` is when `advance` next wants to be called for them."""
+
+    def __init__(self, inventory: Inventory, plans: Mapping[str, object], afford: Afford) -> None:
+        self.next_at = inf
+        self._inventory = inventory
+        self._plans = plans
+        self._afford = afford
+        self._bucket = Bucket(WATCH_RATE, 0.0)
+
+    def set_rate(self, rate: float, now: float) -> None:
+        """Take the budget of the configuration; 0: no bound."""
+        self._bucket = self._bucket.at(min(rate or WATCH_RATE, WATCH_RATE), now)
+
+    def advance(self, asks: list[Ask], now: float, limit: int) -> None:
+        """Add to `asks` what may leave now, up to `limit` in all: one of each lane in turn."""
+        self.next_at = inf
+        wishes = self._inventory.wishes
+        lanes = deque(wishes)
+        skips = SKIPS
+        while lanes and len(asks) < limit:
+            lane = lanes.popleft()
+            if lane.network not in self._plans:
+                del wishes[lane]
+                continue
+            queue = wishes[lane]
+            while queue and skips and not self._inventory.wanted(queue[0], now):
+                queue.popleft()
+                skips -= 1
+            if not queue:
+                del wishes[lane]
+                continue
+            if not skips:
+                self.next_at = now
+                return
+            if self._bucket.room(now) < 1:
+                self.next_at = min(self.next_at, self._bucket.when(now))
+                return
+            room_at = self._afford(queue[0], now, False)
+            if room_at is None:
+                self._bucket.take()
+                asks.append(queue.popleft())
+                wishes[lane] = wishes.pop(lane)  # behind the others, which are first the next time
+                lanes.append(lane)
+            else:
+                self.next_at = min(self.next_at, room_at)
+
+
+# ---- running -------------------------------------------------------------------------------------------------------
+# Scans under way: what they ask now, what is told of them, and their end.
+
+PROGRESS_APART, TIMER_PROGRESS_APART = 0.1, 1.0
+"""Seconds between two `scan_progress`: of what somebody waits for, and of a timer's scan."""
+
+
+class Running:
+    """The scans that run. `next_at` is when `advance` next wants to be called."""
+
+    def __init__(self, inventory: Inventory, plans: Mapping[str, Plan], afford: Afford) -> None:
+        self.scans: list[Scan] = []
+        self.next_at = inf
+        self._inventory = inventory
+        self._plans = plans
+        self._afford = afford
+        self._news: list[ScanNews] = []
+
+    def news(self) -> list[ScanNews]:
+        """Take what is to be told since the last call."""
+        news, self._news = self._news, []
+        return news
+
+    def heard(self, network: str, ip: Ip, mac: Mac, at: float) -> float:
+        """Take an answer to an ask of ours; return when it may be published as progress."""
+        soonest = inf
+        for scan in self.scans:
+            for part in scan.parts:
+                if part.network.id == network and part.heard(ip, mac, self._inventory):
+                    soonest = min(soonest, max(at, scan.tell_at))
+        return soonest
+
+    def advance(self, asks: list[Ask], now: float, limit: int) -> None:
+        """Add to `asks` what may leave now, up to `limit` in all."""
+        self.next_at = inf
+        for scan in tuple(self.scans):
+            self._advance(scan, asks, now, limit)
+            self._tell(scan, now)
+
+    def fail(self, network: str, message: str, now: float) -> None:
+        """End what runs on a network that cannot be asked."""
+        for scan in tuple(self.scans):
+            if any(part.network.id == network for part in scan.parts):
+                self._news.append(ScanFailed(scan.id, network, message))
+                scan.parts = [part for part in scan.parts if part.network.id != network]
+                self._tell(scan, now)
+
+    def begin(self, scan: Scan, vanished: Sequence[str] = ()) -> None:
+        """Start a scan; of the networks that went while it was waited for, tell that."""
+        self.scans.append(scan)
+        self._news.append(ScanStarted(scan.id, scan.networks, scan.cause))
+        self._news += [ScanFailed(scan.id, network, "the network went down") for network in vanished]
+        for part in scan.parts:
+            part.now = scan.started_at
+            part.walk = part.asks(self._inventory)
+
+    def _advance(self, scan: Scan, asks: list[Ask], now: float, limit: int) -> None:
+        if scan.parts:
+            scan.parts.append(scan.parts.pop(0))  # each network has the first go in its turn
+        for part in tuple(scan.parts):
+            part.now = now
+            part.wait = self._plans[part.network.id].wait
+            if part.walk is not None and self._walk(scan, part, part.walk, asks, now, limit):
+                part.walk = None
+                part.done = part.total
+
+    def _walk(self, scan: Scan, part: Part, walk: Walk, asks: list[Ask], now: float, limit: int) -> bool:
+        """Send what a part may send now; whether it has come to its end."""
+        while len(asks) < limit:
+            if part.pending is None:
+                try:
+                    part.pending = next(walk)
+                except StopIteration:
+                    return True
+                if part.pending is None:  # it passed over many
+                    self.next_at = now
+                    return False
+            if isinstance(part.pending, float):
+                if part.pending > now and part.open:
+                    self.next_at = min(self.next_at, part.pending)
+                    return False
+                part.pending = None
+                continue
+            room_at = self._afford(part.pending, now, part.fast)
+            if room_at is not None:
+                self.next_at = min(self.next_at, room_at)
+                return False
+            asks.append(part.pending)
+            if part.pending.mac is None:
+                scan.broadcast += 1
+            else:
+                scan.unicast += 1
+            part.pending = None
+        return False
+
+    def _tell(self, scan: Scan, now: float) -> None:
+        """Tell progress, at once with the first find, then every 100 ms at most; and the end."""
+        if not any(part.walk for part in scan.parts):
+            self.finish(scan, now)
+            return
+        progress = scan.progress
+        apart = TIMER_PROGRESS_APART if scan.cause is Cause.TIMER else PROGRESS_APART
+        if progress == scan.told or not (progress[1] or now - scan.started_at >= apart):
+            return
+        if now >= scan.tell_at:
+            scan.tell_at, scan.told = now + apart, progress
+            self._news.append(self._progress(scan))
+        else:
+            self.next_at = min(self.next_at, scan.tell_at)
+
+    @staticmethod
+    def _progress(scan: Scan) -> ScanProgress:
+        done, found = scan.progress
+        return ScanProgress(scan.id, done, sum(part.total for part in scan.parts), found, scan.networks)
+
+    def finish(self, scan: Scan, now: float) -> None:
+        """End a scan, with what it has."""
+        self.scans.remove(scan)
+        self.next_at = now  # a wish may be waiting for it
+        for part in scan.parts:
+            plan = self._plans.get(part.network.id)
+            if plan is not None:
+                plan.last_scan = now
+        for mac in [mac for mac in scan.found if mac not in self._inventory.devices]:
+            del scan.found[mac]  # refused: there is no device of that MAC
+        found: tuple[Mac, ...] = tuple(scan.found)
+        if scan.progress != scan.told:
+            self._news.append(self._progress(scan))
+        self._news.append(
+            ScanFinished(scan.id, scan.networks, scan.started_at, now, scan.broadcast, scan.unicast, found)
+        )

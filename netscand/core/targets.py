@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
 
-from netscand.core.hosts import Runs, spans
 from netscand.core.model import BadTarget, Busy, Network
+from netscand.core.ranges import Runs, spans
 
 Wish = dict[str, Runs | None]
 """Network → the offsets wanted; None: all."""

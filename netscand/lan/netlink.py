@@ -1,13 +1,7 @@
-"""rtnetlink: what the kernel knows of interfaces, addresses and default routes, and word of each change.
+"""rtnetlink: links, addresses, default routes and neighbours of the kernel, and their changes."""
 
-A plain AF_NETLINK socket, decoded by pyroute2, whose own sockets run a loop of their own. State comes from dumps alone;
-a notification only says that it is time for one. For the kernel does not tell every change (the routes that go with a
-link or an address go silently), and so an overrun (ENOBUFS) needs nothing special either.
-
-A dump is cheap, because each message is cut down to what we read of it (most of a link's are counters), and decoded
-only where that differs from last time: 600 links cost 300 ms whole, and 15 ms so. Source: rtnetlink(7), netlink(7).
-"""
-
+import asyncio
+import logging
 import os
 import socket
 import struct
@@ -16,12 +10,24 @@ from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Network, IPv6Network
 from itertools import chain
 from socket import AF_INET6, inet_aton, inet_pton
+from time import monotonic
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from netscand.core.model import Ip, Mac
-from netscand.lan import lightly, turns
+from netscand.core.model import Evidence, Ip, Mac, Observation
+from netscand.lan import libraries, turns
 from netscand.lan.networks import DefaultRoute, Holding, Holding6, Kernel, Link
+from netscand.lan.senders import is_host, is_station
 from netscand.lan.turns import Work
+
+# ---- netlink -------------------------------------------------------------------------------------------------------
+# rtnetlink: what the kernel knows of interfaces, addresses and default routes, and word of each change.
+#
+# A plain AF_NETLINK socket, decoded by pyroute2, whose own sockets run a loop of their own. State comes from dumps
+# alone; a notification only says that it is time for one. For the kernel does not tell every change (the routes that
+# go with a link or an address go silently), and so an overrun (ENOBUFS) needs nothing special either.
+#
+# A dump is cheap, because each message is cut down to what we read of it (most of a link's are counters), and decoded
+# only where that differs from last time: 600 links cost 300 ms whole, and 15 ms so. Source: rtnetlink(7), netlink(7).
 
 NETLINK_ROUTE = 0
 GROUPS = 0x1 | 0x10 | 0x40 | 0x100
@@ -100,7 +106,7 @@ class Netlink:
     """Reads the kernel's state, and hears of its changes. Everything raises NetlinkError."""
 
     def __init__(self, receive_buffer: int = 1 << 20) -> None:
-        self._parse: Callable[[bytes], Iterator[Message]] = lightly.rtnetlink()().parse
+        self._parse: Callable[[bytes], Iterator[Message]] = libraries.rtnetlink()().parse
         self._sequence = 0
         self._links: Known[Link] = {}
         self._holdings: Known[Holding] = {}
@@ -334,3 +340,117 @@ _ROUTES = _Table(
     {RTA_OIF: {}, RTA_GATEWAY: {}, RTA_PRIORITY: {}, RTA_MULTIPATH: {}, RTA_TABLE: {}},
     _default_routes,
 )
+
+
+# ---- neighbours ----------------------------------------------------------------------------------------------------
+# The kernel's own neighbours, as it finds them reachable: a reason to probe them, no evidence (core/addresses.py).
+#
+# It knows by more than ARP and NDP: a TCP connection that goes forward proves its neighbour alive. Only the moment in
+# which one becomes reachable counts; what is stale proves nothing. Source: rtnetlink(7),
+# include/uapi/linux/neighbour.h.
+
+RTMGRP_NEIGH = 0x4
+RTM_NEWNEIGH = 28
+NUD_REACHABLE = 0x02
+NTF_PROXY = 0x08
+NDA_DST, NDA_LLADDR = 1, 2
+
+MOST = 64
+"""Datagrams read in one turn of the loop."""
+
+AGAIN_AFTER = 5.0
+"""Seconds before a socket that broke is made anew."""
+
+_MESSAGE = struct.Struct("=IHHII")
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")
+"""ndmsg: family, ifindex, state, flags, type."""
+
+_LENGTHS = {socket.AF_INET: 4, socket.AF_INET6: 16}
+
+log = logging.getLogger(__name__)
+
+
+class Neighbours:
+    """Tells `hear` of each neighbour, of any interface, that becomes reachable."""
+
+    def __init__(self, hear: Callable[[list[Observation]], None]) -> None:
+        self._hear = hear
+
+    async def run(self) -> None:
+        """Follow until cancelled. Without the kernel's word we hear less, and go on; what `hear` raises ends this."""
+        told = False
+        while True:
+            broken = await self._follow()
+            if not told:
+                log.warning("cannot follow the kernel's neighbours, trying again: %s", broken)
+            told = True
+            await asyncio.sleep(AGAIN_AFTER)
+
+    async def _follow(self) -> OSError:
+        """Until the socket breaks; why."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[OSError] = loop.create_future()
+        try:
+            news = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        except OSError as refused:
+            return refused
+
+        def read() -> None:
+            try:
+                heard = list(_heard(news))
+            except OSError as broken:
+                loop.remove_reader(news)
+                ended.set_result(broken)
+                return
+            try:
+                if heard:
+                    self._hear(heard)
+            except Exception as wrong:  # from here it would only be logged
+                loop.remove_reader(news)
+                ended.set_exception(wrong)
+
+        with news:
+            try:
+                news.bind((0, RTMGRP_NEIGH))
+            except OSError as refused:
+                return refused
+            loop.add_reader(news, read)
+            try:
+                return await ended
+            finally:
+                loop.remove_reader(news)
+
+
+def _heard(news: socket.socket) -> Iterator[Observation]:
+    for datagram in turns.waiting(news, 65_536, MOST):  # what was lost is said again when it next becomes reachable
+        if datagram is not None and not datagram[1][0]:
+            yield from decode(datagram[0], monotonic())
+
+
+def decode(chunk: bytes, at: float) -> Iterator[Observation]:
+    """Decode the neighbours of a rtnetlink datagram that became reachable: total over all bytes."""
+    place = 0
+    while place + _MESSAGE.size <= len(chunk):
+        length, kind, *_ = _MESSAGE.unpack_from(chunk, place)
+        if length < _MESSAGE.size:
+            return
+        message = chunk[place + _MESSAGE.size : place + length]
+        place += (length + 3) & ~3
+        if kind == RTM_NEWNEIGH and len(message) >= _NEIGHBOUR.size:
+            family, interface, state, flags, _ = _NEIGHBOUR.unpack_from(message)
+            if state != NUD_REACHABLE or flags & NTF_PROXY:
+                continue
+            attributes = dict(_all_attributes(message[_NEIGHBOUR.size :]))
+            ip, mac = attributes.get(NDA_DST, b""), attributes.get(NDA_LLADDR, b"")
+            if len(ip) == _LENGTHS.get(family) and len(mac) == 6 and is_station(Mac(mac)) and is_host(Ip(ip)):
+                yield Observation(at, interface, Mac(mac), Ip(ip), Evidence.NEIGHBOUR)
+
+
+def _all_attributes(raw: bytes) -> Iterator[tuple[int, bytes]]:
+    place = 0
+    while place + _ATTRIBUTE.size <= len(raw):
+        length, kind = _ATTRIBUTE.unpack_from(raw, place)
+        if length < _ATTRIBUTE.size:
+            return
+        yield kind, raw[place + _ATTRIBUTE.size : place + length]
+        place += (length + 3) & ~3

@@ -3,7 +3,7 @@
 A socket that others can fill is never empty. And asyncio's own `sock_recv` returns without a turn of the loop while a
 datagram waits: code that awaits it until the right one comes holds the loop for as long as somebody sends, and not even
 `asyncio.timeout` fires. So all code in lan/ that receives does it by what is here, with a bound of its own on how much
-it takes; tests/core/test_turns.py finds code that does not. (The rings have the same bound: lan/ear.py.)
+it takes; tests/core/test_turns.py finds code that does not. (The rings have the same bound: lan/capture.py.)
 """
 
 import asyncio

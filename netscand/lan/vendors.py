@@ -6,7 +6,7 @@ from bisect import bisect_left
 from functools import lru_cache
 
 from netscand.core.model import Mac
-from netscand.lan import lightly
+from netscand.lan import libraries
 
 WIDTHS = (36, 28, 24)
 """Bits of the IEEE's blocks MA-S, MA-M and MA-L. The narrowest one that holds an address names its owner."""
@@ -32,7 +32,7 @@ class Vendors:
 
     def __init__(self) -> None:
         self._names, self._rows = _load()
-        lightly.give_back()
+        libraries.give_back()
         self._of_prefix = lru_cache(maxsize=REMEMBERED)(self._look_up)
 
     def of(self, mac: Mac) -> str | None:
@@ -55,7 +55,7 @@ def _load() -> tuple[bytes, "dict[int, array[int]]"]:
     names = bytearray()
     places: dict[str, int] = {}
     found: dict[int, array[int]] = {width: array("Q") for width in WIDTHS}
-    for line in _LINE.finditer(lightly.vendor_table()):
+    for line in _LINE.finditer(libraries.vendor_table()):
         prefix, width, short, full = line.groups()
         bits = int(width or 24)
         number = int(prefix.replace(":", "").ljust(12, "0"), 16) >> 48 - bits

@@ -9,12 +9,11 @@ from collections.abc import Callable, Container, Sequence
 from contextlib import ExitStack
 from time import monotonic
 
-from netscand.core.budgets import TALK, Budgets
 from netscand.core.model import ALL_NODES, Ask, Network, Observation, SendFailed
-from netscand.lan import filters, lightly, packet_socket, packets, solicit
-from netscand.lan.ear import Broken, Ear
-from netscand.lan.heard import frames
-from netscand.lan.heard.frames import Answer
+from netscand.core.ratelimit import TALK, Budgets
+from netscand.lan import arp, bpf, decode, libraries, ndp
+from netscand.lan.capture import Broken, Ear
+from netscand.lan.decode import Answer
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +64,9 @@ class Wire:
     ) -> None:
         self._hear = hear
         self._answered = answered
-        self._arp = Ear(filters.arp, _arp, BATCH)
+        self._arp = Ear(bpf.arp, _arp, BATCH)
         self._talk = Ear(
-            filters.talk, self._decode, TALK_BATCH, slot=2048, size=1 << 20, budget=TALK_BUDGET, budgets=budgets
+            bpf.talk, self._decode, TALK_BATCH, slot=2048, size=1 << 20, budget=TALK_BUDGET, budgets=budgets
         )
         self._ears = (self._arp, self._talk)
         self._hears = False
@@ -107,7 +106,7 @@ class Wire:
 
     def open(self) -> None:
         """Begin to hear; what comes before `run` waits in the rings. Raises WireError."""
-        lightly.ethernet_arp()  # 0.2 s, and now is better than at the first request
+        libraries.ethernet_arp()  # 0.2 s, and now is better than at the first request
         try:
             with ExitStack() as undo:
                 for ear in self._ears:
@@ -191,8 +190,8 @@ class Wire:
                 loop.remove_reader(ear)
 
     def _decode(self, frame: bytes, at: float, interface: int) -> tuple[Observation, ...]:
-        seen = frames.decode(frame, at, interface)
-        if not seen and (answer := frames.answer(frame, at, interface)) is not None:
+        seen = decode.decode(frame, at, interface)
+        if not seen and (answer := decode.answer(frame, at, interface)) is not None:
             self._answered(answer)
         return seen
 
@@ -223,7 +222,7 @@ class Wire:
                 if outlet is None or template is None or ask.network is not network:
                     network = ask.network
                     outlet = self._outlet(network.index)
-                    template = packets.request(network.mac, network.own)
+                    template = arp.request(network.mac, network.own)
                 outlet.send(template.to(ask.ip, ask.mac) if len(ask.ip) == 4 else _by_ipv6(ask))
             except OSError as refused:
                 if refused.errno in _FULL:
@@ -247,9 +246,9 @@ class Wire:
         if outlet is None:
             for gone in [known for known, held in self._outlets.items() if not held.getsockname()[0]]:
                 self._shut(gone)
-            outlet = packet_socket.packet_socket()
+            outlet = bpf.packet_socket()
             try:
-                packet_socket.bind(outlet, index)
+                bpf.bind(outlet, index)
             except OSError:
                 outlet.close()
                 raise
@@ -277,10 +276,10 @@ def _by_ipv6(ask: Ask) -> bytes:
     if network.own6 is None:
         raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     if ask.ip == ALL_NODES:
-        return solicit.echo(network.mac, network.own6)
-    return solicit.solicitation(network.mac, network.own6, ask.ip, ask.mac)
+        return ndp.echo(network.mac, network.own6)
+    return ndp.solicitation(network.mac, network.own6, ask.ip, ask.mac)
 
 
 def _arp(frame: bytes, at: float, interface: int) -> tuple[Observation, ...]:
-    seen = packets.decode(frame, at, interface)
+    seen = arp.decode(frame, at, interface)
     return () if seen is None else (seen,)

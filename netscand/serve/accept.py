@@ -17,9 +17,9 @@ from aiohttp import web
 
 from netscand.core.fairness import FairQueue
 from netscand.serve.connection import Connection
-from netscand.serve.fair import HOLD
+from netscand.serve.connection_limits import Lobby
+from netscand.serve.fair_turns import HOLD
 from netscand.serve.listen import BACKLOG
-from netscand.serve.lobby import Lobby
 from netscand.serve.tls import TlsTransport
 
 A_TURN = 4

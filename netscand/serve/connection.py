@@ -16,16 +16,13 @@ from typing import cast
 from aiohttp import WSCloseCode, web
 
 from netscand.protocol import MAX_MESSAGE
-from netscand.serve.access import STRANGERS, Peer
-from netscand.serve.answers import Refused
-from netscand.serve.fair import Account
+from netscand.serve.auth import UNAUTHENTICATED, Headers, Peer, Role
+from netscand.serve.connection_limits import Lobby
+from netscand.serve.fair_turns import Account
 from netscand.serve.framing import MOST_BODY, Framing, TooManyFields, TooMuch
-from netscand.serve.http import TOO_MANY_FIELDS, Gate, Http
-from netscand.serve.lobby import Lobby
+from netscand.serve.http import TOO_MANY_FIELDS, Gate, Http, Refused
 from netscand.serve.query import SLOW
-from netscand.serve.rights import Role
 from netscand.serve.subscriber import Subscriber
-from netscand.serve.tokens import Headers
 
 KEEP_ALIVE = 30.0
 """Seconds that a connection may idle between two requests."""
@@ -69,7 +66,7 @@ class Connection(asyncio.BufferedProtocol):
         self.peer = NOBODY
         self.role = Role.NONE
         """That of the request in hand: its peer's, raised by its token."""
-        self.account: Account = STRANGERS
+        self.account: Account = UNAUTHENTICATED
         """Whose turns and budgets it takes."""
         self.headers: Headers | None = None
         """Those of the request in hand."""

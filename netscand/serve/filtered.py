@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from time import perf_counter
 
-from netscand.serve.filters import Change, Filter
+from netscand.serve.query import Change, Filter
 from netscand.serve.subscriber import Subscriber, Told
 
 HOLD = 0.002

@@ -1,21 +1,16 @@
-"""Fan-out: one bounded queue a client, nobody waits for the slowest (laws 3 and 4).
-
-Publishing puts one frame, made once, into each client's queue. The queues are emptied at the end of the turn, so that
-what happens together leaves in one write, and in slices, so that thousands of clients do not hold the loop. (Measured:
-for a single event as quick as to write at once. In a burst the first would wait for the last; so a burst that takes
-long is sent as it goes, for at most half of the time.)
-"""
+"""What happened, and may not be told before the history has stored it (law 2); in the order in which it happened."""
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from time import monotonic, perf_counter
 from typing import NamedTuple
 
 from netscand import protocol
+from netscand.core.batches import by_mac
 from netscand.core.model import (
     Event,
     EventKind,
@@ -27,21 +22,91 @@ from netscand.core.model import (
     ScanStarted,
     Status,
 )
-from netscand.core.order import by_mac
-from netscand.serve import websocket
-from netscand.serve.fair import OURS, Account, FairTurns
+from netscand.serve import frames
+from netscand.serve.encode import Translator
+from netscand.serve.fair_turns import OURS, Account, FairTurns
 from netscand.serve.filtered import Filtered
-from netscand.serve.filters import EVERYTHING, Change, Filter, Searched
-from netscand.serve.held import Held
-from netscand.serve.measures import Measures
-from netscand.serve.moment import Moment, as_before
-from netscand.serve.scanner import Scanner
-from netscand.serve.snapshot import Snapshot
+from netscand.serve.histograms import Measures
+from netscand.serve.ports import Scanner
+from netscand.serve.query import EVERYTHING, Change, Filter, Searched
+from netscand.serve.snapshot import Moment, Snapshot, as_before
 from netscand.serve.subscriber import Bounds, Subscriber, Told
-from netscand.serve.translate import Translator
+
+
+class _Entry(NamedTuple):
+    tell: Callable[[], None]
+    cursor: str | None
+    """An event's; None: it waits only for those before it."""
+
 
 HOLD = 0.005
-"""Seconds that sending may hold the loop in one turn."""
+"""Seconds of events that are told in one turn of the loop: a commit may bring thousands."""
+
+
+class Held:
+    """A queue that the history opens, event by event. Who reads the devices' state waits here too (`settled`)."""
+
+    def __init__(self) -> None:
+        self._queue: deque[_Entry] = deque()
+        self._through: str | None = None
+        """The last event that may be told, and was not yet."""
+
+    def event(self, tell: Callable[[], None], cursor: str) -> None:
+        """Hold an event until `release`."""
+        self._queue.append(_Entry(tell, cursor))
+
+    def after(self, tell: Callable[[], None]) -> None:
+        """Do this after the events that are held now; at once where there are none."""
+        if self._queue:
+            self._queue.append(_Entry(tell, None))
+        else:
+            tell()
+
+    def release(self, cursor: str) -> None:
+        """The history has stored everything up to this event: tell it, what is more than can be told now soon."""
+        telling = self._through is not None
+        self._through = cursor
+        if not telling:
+            self._tell()
+
+    def _tell(self) -> None:
+        try:
+            self._tell_some()
+        except BaseException:
+            self._through = None  # the next release goes on, whatever became of this one
+            raise
+
+    def _tell_some(self) -> None:
+        queue, through = self._queue, self._through
+        until = perf_counter() + HOLD
+        while perf_counter() < until:
+            if not queue:
+                self._through = None
+                return
+            entry = queue.popleft()
+            entry.tell()
+            if entry.cursor == through:
+                self._through = None
+                while queue and queue[0].cursor is None:
+                    queue.popleft().tell()
+                return
+        asyncio.get_running_loop().call_soon(self._tell)
+
+    async def settled(self) -> None:
+        """Until everything that happened up to now is stored: only then may its effects be shown."""
+        if self._queue:
+            future = asyncio.get_running_loop().create_future()
+            self.after(lambda: None if future.done() else future.set_result(None))
+            await future
+
+
+# ---- hub -----------------------------------------------------------------------------------------------------------
+# Fan-out: one bounded queue a client, nobody waits for the slowest (laws 3 and 4).
+#
+# Publishing puts one frame, made once, into each client's queue. The queues are emptied at the end of the turn, so
+# that what happens together leaves in one write, and in slices, so that thousands of clients do not hold the loop.
+# (Measured: for a single event as quick as to write at once. In a burst the first would wait for the last; so a burst
+# that takes long is sent as it goes, for at most half of the time.)
 
 SOON = 0.001
 """Seconds that the first event of a burst waits for the rest of it; or as long as sending takes, if that is longer."""
@@ -223,7 +288,7 @@ class Hub:
         told.sent_at = self._translator.now()
         if seen_at is not None:
             self.measures.event_lag.note(monotonic() - seen_at)
-        message = websocket.whole(protocol.encode(told)), told.cursor
+        message = frames.whole(protocol.encode(told)), told.cursor
         for subscriber in self._changes:
             if number > subscriber.since:
                 self._offer(subscriber, message)
@@ -247,7 +312,7 @@ class Hub:
             self._held.after(partial(self._tell_news, self._happened, news, self._message(news)))
 
     def _tell_news(self, number: int, news: ScanNews, told: protocol.Message) -> None:
-        message = websocket.whole(protocol.encode(told)), None
+        message = frames.whole(protocol.encode(told)), None
         networks = (news.network,) if isinstance(news, ScanFailed) else news.networks
 
         def send(subscribers: Collection[Subscriber]) -> None:
@@ -288,7 +353,7 @@ class Hub:
 
     def answer(self, subscriber: Subscriber, message: protocol.Message) -> None:
         """Send one client an answer, after what it was told before."""
-        self._offer(subscriber, (websocket.whole(protocol.encode(message)), None))
+        self._offer(subscriber, (frames.whole(protocol.encode(message)), None))
 
     def _at_turns_end(self) -> None:
         if not self._flush_due:

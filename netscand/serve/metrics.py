@@ -16,19 +16,17 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from aiohttp import web
 
 from netscand import __version__, protocol
-from netscand.core.budgets import table
 from netscand.core.model import Evidence, NetworkState, Status
-from netscand.serve.answers import HEADERS
-from netscand.serve.archive import Archive
-from netscand.serve.http import connection_of
+from netscand.core.ratelimit import table
+from netscand.serve.connection_limits import Lobby
+from netscand.serve.encode import Translator
+from netscand.serve.histograms import Histogram
+from netscand.serve.http import HEADERS, connection_of
 from netscand.serve.hub import Hub
-from netscand.serve.live import Live
-from netscand.serve.lobby import Lobby
-from netscand.serve.measures import Histogram
-from netscand.serve.overview import NOBODY, Overview
+from netscand.serve.ports import Archive, Scanner
 from netscand.serve.query import parameters
-from netscand.serve.scanner import Scanner
-from netscand.serve.translate import Translator
+from netscand.serve.summary import NOBODY, Overview
+from netscand.serve.websocket import Live
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

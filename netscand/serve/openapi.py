@@ -14,10 +14,9 @@ from aiohttp import web
 from msgspec import Meta
 
 from netscand import __version__, protocol
-from netscand.serve.answers import HEADERS, JSON
-from netscand.serve.filters import LONGEST
-from netscand.serve.query import parameters
-from netscand.serve.rights import RIGHTS, Role
+from netscand.serve.auth import RIGHTS, Role
+from netscand.serve.http import HEADERS, JSON
+from netscand.serve.query import LONGEST, parameters
 
 MAC_PATTERN = "^(?:(?:[0-9A-Fa-f]{2}:){5}|(?:[0-9A-Fa-f]{2}-){5})[0-9A-Fa-f]{2}$"
 MAC = Annotated[str, Meta(pattern=MAC_PATTERN, examples=["a4:83:e7:12:34:56"])]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from netscand.serve.answers import HEADERS
+from netscand.serve.http import HEADERS
 from netscand.serve.query import parameters
 
 TYPES = {

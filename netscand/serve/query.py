@@ -1,15 +1,20 @@
-"""Query parameters: known, given once, and of the kind expected."""
+"""Query parameters: known, given once, of the kind expected; and the filters they make."""
 
 import asyncio
 import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import msgspec
 from aiohttp import web
 
+from netscand import protocol
 from netscand.core.model import Mac
 from netscand.protocol import MAX_MESSAGE
-from netscand.serve.answers import JSON, Refused
-from netscand.serve.http import connection_of
+from netscand.serve.http import JSON, Refused, connection_of
+
+# ---- query ---------------------------------------------------------------------------------------------------------
+# Query parameters: known, given once, and of the kind expected.
 
 NOT_READABLE = (msgspec.MsgspecError, RecursionError, ValueError, OverflowError)
 """What decoding raises for text that is not what it should be: too deep, too long a number, half a surrogate."""
@@ -69,3 +74,97 @@ async def json_of(request: web.Request) -> bytes:
     if request.content_type != JSON and (body or request.content_type in OF_A_FORM):
         raise Refused("unsupported_media_type", f"expected Content-Type: {JSON}")
     return body
+
+
+# ---- filters -------------------------------------------------------------------------------------------------------
+# `network=`, `q=` and `status=`: which devices, events and scans a client asked for.
+
+LONGEST = 128
+"""Characters of `q`. Every event is searched for it, for each client."""
+
+BETWEEN, NEVER = "\0", "\1"
+"""Stands between the words of a device; replaces it in `q`. Words have neither: control characters are removed."""
+
+
+class Searched:
+    """A device that filters look at. Its words are casefolded once, when the first filter needs them."""
+
+    __slots__ = ("_words", "device")
+
+    def __init__(self, device: protocol.Device) -> None:
+        self.device = device
+        self._words: str | None = None
+
+    @property
+    def words(self) -> str:
+        """MAC, names, label, notes, vendor and addresses, in one text: only what searches for BETWEEN finds two."""
+        if self._words is None:
+            device = self.device
+            said = (device.mac, device.hostname, device.label, device.notes, device.vendor)
+            ips = [held.ip for held in device.addresses]
+            self._words = BETWEEN.join([*(word.casefold() for word in said if word), *ips])
+        return self._words
+
+
+class Change:
+    """An event that filters look at: its device as it is and as it was before."""
+
+    __slots__ = ("devices", "network")
+
+    def __init__(self, told: protocol.Event, before: protocol.Device | None) -> None:
+        self.network = told.network
+        self.devices = tuple(Searched(device) for device in (told.device, before) if device is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """All must fit. `text` is looked for, whatever its case, in MAC, addresses, names, label, notes and vendor."""
+
+    network: str | None = None
+    text: str | None = None
+    status: str | None = None
+
+    def __post_init__(self) -> None:
+        """Casefold the text, once."""
+        object.__setattr__(self, "text", (self.text or "").casefold().replace(BETWEEN, NEVER) or None)
+
+    def __bool__(self) -> bool:
+        return self.network is not None or self.text is not None or self.status is not None
+
+    def fits(self, searched: Searched) -> bool:
+        """Return whether a device has an address in the network, the text and the presence."""
+        device = searched.device
+        if self.status is not None and device.status != self.status:
+            return False
+        if self.network is not None and all(held.network != self.network for held in device.addresses):
+            return False
+        return self.text is None or self.text in searched.words
+
+    def device(self, device: protocol.Device) -> bool:
+        """Return the same for a device that no other filter looks at."""
+        return self.fits(Searched(device))
+
+    def scan(self, networks: Collection[str]) -> bool:
+        """Whether a scan of these networks, or an event of them, is wanted."""
+        return self.network is None or self.network in networks
+
+    def change(self, change: Change) -> bool:
+        """Whether the device fits, or did before the event: a client must hear what leaves its sight."""
+        if not change.devices:
+            return change.network is None or self.scan((change.network,))
+        return any(map(self.fits, change.devices))
+
+    def event(self, told: protocol.Event, before: protocol.Device | None) -> bool:
+        """Return the same for an event that no other filter looks at."""
+        return self.change(Change(told, before))
+
+
+EVERYTHING = Filter()
+
+
+def filter_of(given: Mapping[str, str], status: str | None = None) -> Filter:
+    """Return the filter of a request's parameters; refuses a `q` that is too long."""
+    text = given.get("q")
+    if text is not None and len(text) > LONGEST:
+        raise Refused("bad_request", f"q: expected up to {LONGEST} characters, not {len(text)}")
+    return Filter(given.get("network"), text, status)

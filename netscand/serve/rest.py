@@ -1,28 +1,150 @@
-"""`/api` and `/healthz`: one-off requests, with the structs of the WebSocket."""
+"""Who is at the targets of a wish: the scan that met it may have been somebody else's too."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
+from ipaddress import IPv4Network
 from pathlib import Path
 from resource import getpagesize
+from time import monotonic
+from unicodedata import normalize
 
 import msgspec
 from aiohttp import web
 
 from netscand import __version__, protocol
-from netscand.core.model import Mac
-from netscand.serve.answers import HEADERS, JSON, Refused, answer
-from netscand.serve.fair import Account, Shares
-from netscand.serve.filters import EVERYTHING, filter_of
-from netscand.serve.http import connection_of
+from netscand.core.model import Device, Mac
+from netscand.core.ratelimit import ANNOTATIONS
+from netscand.serve.encode import Translator, mac_text
+from netscand.serve.fair_turns import Account, FairTurns, Shares
+from netscand.serve.http import HEADERS, JSON, Refused, answer, connection_of
 from netscand.serve.hub import Hub, scan_update
-from netscand.serve.overview import Overview, around_devices
-from netscand.serve.query import NOT_READABLE, SLOW, json_of, mac_of, number_of, parameters
-from netscand.serve.scanner import Scanner, request_scan
+from netscand.serve.ports import Scanner, request_scan
+from netscand.serve.query import EVERYTHING, NOT_READABLE, SLOW, filter_of, json_of, mac_of, number_of, parameters
 from netscand.serve.snapshot import Snapshot
-from netscand.serve.targets import at_targets
-from netscand.serve.translate import Translator, mac_text
-from netscand.wording import not_readable
+from netscand.serve.summary import Overview, around_devices
+from netscand.validation_messages import not_readable
+
+
+class Targets:
+    """What a wish named, each an IPv4 address, a prefix or the id of a network, as scan_now took them."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._prefixes: dict[int, set[int]] = {}
+        """Bits → the prefixes of that length, so that each address is looked up 33 times at most."""
+
+    def add(self, target: str) -> None:
+        """Take one of them."""
+        if "@" in target:
+            self._ids.add(target)
+        else:
+            prefix = IPv4Network(target)
+            self._prefixes.setdefault(prefix.prefixlen, set()).add(int(prefix.network_address))
+
+    def name(self, device: Device) -> bool:
+        """Whether a device is at one of them; this host, which nobody asks, only at its very own address."""
+        lengths = [32] if device.is_self else self._prefixes
+        for held in device.addresses:
+            if held.network in self._ids and not device.is_self:
+                return True
+            if len(held.ip) == 4:
+                number = int.from_bytes(held.ip)
+                if any(number >> 32 - bits << 32 - bits in self._prefixes.get(bits, ()) for bits in lengths):
+                    return True
+        return False
+
+
+async def at_targets(
+    macs: Sequence[Mac], devices: Mapping[Mac, Device], targets: Sequence[str], turns: FairTurns, account: Account
+) -> Sequence[Mac]:
+    """Those of `macs` that are at one of the targets; all where there is none. In turns of `account`."""
+    if not targets:
+        return macs
+    wanted, kept = Targets(), []
+    async for target in turns.over(account, targets):
+        wanted.add(target)
+    async for mac in turns.over(account, macs):
+        device = devices.get(mac)
+        if device is not None and wanted.name(device):
+            kept.append(mac)
+    return kept
+
+
+# ---- changes -------------------------------------------------------------------------------------------------------
+# What clients may change: the user's words of a device, and that it is known at all.
+
+decode_words = msgspec.json.Decoder(protocol.DeviceWords).decode
+
+
+class Changes:
+    """The handlers; rights.RIGHTS says who may."""
+
+    def __init__(self, scanner: Scanner, hub: Hub, translator: Translator) -> None:
+        self._scanner = scanner
+        self._hub = hub
+        self._translator = translator
+
+    def routes(self) -> list[web.RouteDef]:
+        """Every route."""
+        return [web.patch("/api/devices/{mac}", self.label), web.delete("/api/devices/{mac}", self.forget)]
+
+    async def label(self, request: web.Request) -> web.StreamResponse:
+        """Take label, known, notes, patience; answer with the device."""
+        parameters(request)
+        mac = mac_of(request.match_info["mac"])
+        body = await json_of(request)
+        try:
+            words = decode_words(body)
+        except NOT_READABLE as wrong:
+            raise Refused(
+                "bad_request", f"not what can be said of a device: {not_readable(wrong, body, protocol.DeviceWords)}"
+            ) from None
+        wishes = {name: value for name, value in msgspec.structs.asdict(words).items() if value is not msgspec.UNSET}
+        for name in ("label", "notes"):
+            if isinstance(text := wishes.get(name), str):
+                wishes[name] = cleaned(text, lines=name == "notes")
+        scanner, spender, now = self._scanner, (connection_of(request).account, mac), monotonic()
+        if mac not in scanner.devices:
+            raise Refused("not_found", f"no device {mac_text(mac)}")
+        if not scanner.budgets.has(ANNOTATIONS, spender, now):
+            scanner.budgets.refuse(ANNOTATIONS, now)
+            raise Refused(
+                "busy",
+                f"{mac_text(mac)}: changed more than {ANNOTATIONS.at_once:g} times, and then more than once a minute; "
+                "try again in 60 s",
+            )
+        cursor = scanner.cursor
+        scanner.label(mac, wishes)
+        if scanner.cursor != cursor:  # what changes nothing costs nothing
+            scanner.budgets.take(ANNOTATIONS, spender, now)
+        self._translator.sync()
+        told = answer(self._translator.wholly(self._scanner.devices[mac]))
+        await self._hub.settled()
+        return told
+
+    async def forget(self, request: web.Request) -> web.StreamResponse:
+        """Strike a device out; heard again, it is new."""
+        parameters(request)
+        mac = mac_of(request.match_info["mac"])
+        try:
+            self._scanner.forget(mac)
+        except KeyError:
+            raise Refused("not_found", f"no device {mac_text(mac)}") from None
+        except ValueError as wrong:
+            raise Refused("bad_request", f"{mac_text(mac)}: {wrong}") from None
+        await self._hub.settled()
+        return web.Response(status=204, headers=HEADERS)
+
+
+def cleaned(text: str, *, lines: bool = False) -> str | None:
+    """The text without control, bidi and zero-width characters (FAULTS T8), in NFC; None where nothing is left."""
+    kept = "".join(char for char in normalize("NFC", text) if char.isprintable() or (lines and char == "\n"))
+    return kept.strip() or None
+
+
+# ---- rest ----------------------------------------------------------------------------------------------------------
+# `/api` and `/healthz`: one-off requests, with the structs of the WebSocket.
 
 PART = 100
 """Devices that are streamed at a time."""

@@ -1,15 +1,73 @@
-"""Does the server answer? It asks itself over a socket pair: before it is ready, and again for the watchdog."""
+"""Names that netscand needs of aiohttp beyond its documented API, so that a release that lacks one is named at start.
+
+Each of these is public by its name, but not promised by aiohttp's manual. `serve/selftest.py` tries the whole.
+"""
 
 import asyncio
+import inspect
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
+from operator import attrgetter
 from time import monotonic
+from typing import NamedTuple
 
-from netscand.serve import websocket
-from netscand.serve.access import Peer
-from netscand.serve.library import SUPPORTED, Unfit
-from netscand.serve.rights import Role
+import aiohttp
+
+from netscand.serve import frames
+from netscand.serve.auth import Peer, Role
+
+SUPPORTED = "aiohttp>=3.11.16,<3.15"
+"""As in pyproject.toml."""
+
+
+class Unfit(Exception):
+    """A library that netscand cannot work with; the text is one sentence that names it."""
+
+
+class Need(NamedTuple):
+    """Something by its path in aiohttp, called with these keywords."""
+
+    path: str
+    keywords: Sequence[str] | None = None
+    """None: it need only be there."""
+
+
+NEEDS = (
+    Need("web.RequestHandler", ("loop", "keepalive_timeout", "access_log", "auto_decompress", "lingering_time")),
+    Need("web.RequestHandler.connection_made", ("transport",)),
+    Need("web.RequestHandler.connection_lost", ("exc",)),
+    Need("web.RequestHandler.data_received", ("data",)),
+    Need("web.RequestHandler.eof_received", ()),
+    Need("web.RequestHandler.pause_writing", ()),
+    Need("web.RequestHandler.resume_writing", ()),
+    Need("web.RequestHandler.handle_error", ("request", "status", "exc", "message")),
+    Need("web.AppRunner.server"),
+    Need("web.BaseRequest.get_extra_info", ("name",)),
+    Need("web.WebSocketResponse", ("protocols", "compress", "autoclose", "autoping", "max_msg_size", "timeout")),
+)
+
+
+def check() -> None:
+    """Look for everything that is needed. Raises Unfit."""
+    for need in NEEDS:
+        if not _is_there(need):
+            arguments = "" if need.keywords is None else f"({', '.join(need.keywords)})"
+            raise Unfit(f"aiohttp {version('aiohttp')} has no {need.path}{arguments}: install {SUPPORTED}")
+
+
+def _is_there(need: Need) -> bool:
+    try:
+        found = attrgetter(need.path)(aiohttp)
+        if need.keywords is not None:
+            inspect.signature(found).bind_partial(**dict.fromkeys(need.keywords))
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return True
+
+
+# ---- selftest ------------------------------------------------------------------------------------------------------
+# Does the server answer? It asks itself over a socket pair: before it is ready, and again for the watchdog.
 
 ANSWERS = 10.0
 """Seconds to an answer, on a machine that is very busy."""
@@ -55,7 +113,7 @@ class SelfTest:
     async def ask_everything(self) -> None:
         """Ask /healthz, and open a stream that answers a ping. Raises Unfit, OSError."""
         await self.ask()
-        pong = websocket.pong(b"netscand")
+        pong = frames.pong(b"netscand")
         answer = await self._asked("GET /ws", STREAM + PING, pong, CLOSE)
         if not answer.startswith(b"HTTP/1.1 101 ") or pong not in answer:
             raise _unfit("GET /ws", f"answered {answer[:60]!r}")

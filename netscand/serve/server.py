@@ -13,30 +13,33 @@ from aiohttp import web
 
 from netscand import config, protocol
 from netscand.serve.accept import Acceptor
-from netscand.serve.access import Guard
-from netscand.serve.answers import Refused
-from netscand.serve.archive import Archive
-from netscand.serve.changes import Changes
+from netscand.serve.auth import Guard, need
 from netscand.serve.connection import Connection
-from netscand.serve.full import WholeLists
-from netscand.serve.http import connection_of
+from netscand.serve.connection_limits import Lobby
+from netscand.serve.encode import Translator
+from netscand.serve.full_mode import WholeLists
+from netscand.serve.history_api import Past
+from netscand.serve.http import Refused, connection_of, in_our_shape
 from netscand.serve.hub import Hub
-from netscand.serve.library import check as check_library
-from netscand.serve.listen import NEVER, BadAddress, TcpAddress, UnixSocket, place_of, tcp_addresses, tcp_socket
-from netscand.serve.live import Live
-from netscand.serve.lobby import Lobby
+from netscand.serve.listen import (
+    NEVER,
+    BadAddress,
+    TcpAddress,
+    UnixSocket,
+    place_of,
+    tcp_addresses,
+    tcp_socket,
+)
 from netscand.serve.metrics import Metrics
-from netscand.serve.middleware import in_our_shape
 from netscand.serve.openapi import Description
-from netscand.serve.overview import Overview
 from netscand.serve.page import Page
-from netscand.serve.past import Past
-from netscand.serve.rest import Rest
-from netscand.serve.rights import need
-from netscand.serve.scanner import Scanner
+from netscand.serve.ports import Archive, Scanner
+from netscand.serve.rest import Changes, Rest
 from netscand.serve.selftest import OURSELVES, SelfTest
+from netscand.serve.selftest import check as check_library
+from netscand.serve.summary import Overview
 from netscand.serve.tls import load_certificate, tls_context
-from netscand.serve.translate import Translator
+from netscand.serve.websocket import Live
 
 AGAIN = 2.0
 """Seconds between two tries to listen on an address, and two looks at the path of the Unix socket."""

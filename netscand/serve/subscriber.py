@@ -11,10 +11,9 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from netscand import protocol
-from netscand.serve import websocket
-from netscand.serve.fair import OURS, Account
-from netscand.serve.filters import Filter
-from netscand.serve.query import SLOW
+from netscand.serve import frames as frames_module
+from netscand.serve.fair_turns import OURS, Account
+from netscand.serve.query import SLOW, Filter
 
 BATCH = 64 * 1024
 """Bytes that are joined for one write."""
@@ -153,7 +152,7 @@ class Subscriber:
     def pong(self, payload: bytes) -> None:
         """Answer a ping; that may go between the frames of a message."""
         if not self.ended and not self._transport.is_closing() and not self._closed():
-            self._transport.write(websocket.pong(payload))
+            self._transport.write(frames_module.pong(payload))
 
     async def read(self) -> None:
         """Until the client has read what it was sent, but for a little: answers to it are kept for nobody else."""
@@ -185,7 +184,7 @@ class Subscriber:
             self._end()
             self._frames.clear()
             if not self._transport.is_closing():
-                self._transport.write(websocket.close(code, reason))
+                self._transport.write(frames_module.close(code, reason))
 
     def gone(self) -> None:
         """The connection is lost."""
@@ -250,13 +249,13 @@ class Subscriber:
             return
         self._end()
         self.lagged = True
-        goodbye = websocket.close(protocol.CLOSE_LAGGED, "lagged")
+        goodbye = frames_module.close(protocol.CLOSE_LAGGED, "lagged")
         if self.full or (at_once and self._unfinished):
             # `full` knows no such message; and a close frame may cut a message short (RFC 6455, section 5.4).
             self._frames.clear()
             self._farewell, self._unfinished = b"", False
         else:
-            goodbye = websocket.whole(protocol.encode(protocol.Lagged(cursor=self.cursor))) + goodbye
+            goodbye = frames_module.whole(protocol.encode(protocol.Lagged(cursor=self.cursor))) + goodbye
         if self._frames or self._unfinished:
             self._farewell = goodbye
             self.drain()

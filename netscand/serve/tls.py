@@ -12,7 +12,7 @@ from typing import Any
 
 from netscand import config
 from netscand.serve.connection import PIECE, UNDECRYPTED, Connection
-from netscand.serve.fair import FairTurns
+from netscand.serve.fair_turns import FairTurns
 from netscand.serve.listen import ListenError
 
 HANDSHAKE = 5.0

@@ -19,18 +19,16 @@ from typing import cast
 
 from netscand import config
 from netscand.core.model import Device, Event, Mac
-from netscand.core.recorded import Memory
-from netscand.store.age import SET
-from netscand.store.answers import Answers
-from netscand.store.found import Opened, open_history
-from netscand.store.keeper import Keeper
-from netscand.store.place import Lock, refuse_open
-from netscand.store.reader import Reader
-from netscand.store.rounds import Rounds
+from netscand.core.restore import Memory
+from netscand.store.database import is_older, new_epoch
+from netscand.store.devices import Rounds
+from netscand.store.maintenance import Keeper
+from netscand.store.opening import Opened, open_history
+from netscand.store.paths import Lock, refuse_open
+from netscand.store.reader import Answers, Reader
+from netscand.store.retention import SET
 from netscand.store.rows import EventCodec, Row, WallClock, Words
-from netscand.store.schema import is_older, new_epoch
-from netscand.store.work import Adopt, Alive, Devices, Events, Found, Noticed, Report, Say, Stop, Trimmed
-from netscand.store.writer import Writer
+from netscand.store.writer import Adopt, Alive, Devices, Events, Found, Noticed, Report, Say, Stop, Trimmed, Writer
 
 LATE = 1.0
 """Seconds that an event waits for the disk, at most."""

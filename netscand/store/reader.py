@@ -1,14 +1,18 @@
-"""What is asked of the history: on a connection of its own, a piece at a time (store/turns.py), never on the loop."""
+"""Queries to the history, each a piece at a time on a thread of their own."""
 
+import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
+from math import inf
 from pathlib import Path
 from time import thread_time
+from typing import BinaryIO, TypeVar
 
-from netscand.core.model import EventKind, Mac
-from netscand.core.recorded import (
+from netscand.core.model import EventKind, Mac, Status
+from netscand.core.restore import (
     CursorGone,
     Later,
     Memory,
@@ -18,14 +22,17 @@ from netscand.core.recorded import (
     Recorded,
     Remembered,
     Standing,
+    TooLong,
+    Unreadable,
 )
-from netscand.store.age import Shift, TrueTimes
-from netscand.store.days import Days
+from netscand.store.database import RARE, back_up, connect, is_broken, new_epoch
+from netscand.store.retention import AgeClock, Shift, TrueTimes
 from netscand.store.rows import (
     DEVICE_COLUMNS,
     EVENT_COLUMNS,
     KINDS,
     RARE_KINDS,
+    STATUS_OF,
     EventCodec,
     Row,
     Words,
@@ -33,8 +40,81 @@ from netscand.store.rows import (
     remembered,
     seconds,
 )
-from netscand.store.schema import RARE, back_up, connect, new_epoch
-from netscand.store.turns import Steps
+from netscand.store.turns import Steps, Turns
+
+# ---- days ----------------------------------------------------------------------------------------------------------
+# How long a device was online on each of some days, by its verdicts: each tells what it was before, and since when.
+
+DAY = 86_400.0
+
+Span = tuple[float, float, Status]
+"""From, to (unix seconds), and what a device was meanwhile."""
+
+BECOMES = {1: Status.ONLINE, 2: Status.ONLINE, 3: Status.OFFLINE}
+"""What a device is after an event, by the number of its kind (store/rows.py); `forgotten` is none."""
+
+
+class Days:
+    """The last `days` UTC days up to `now`, in unix seconds; verdicts are added in order.
+
+    `kept`: since when events are. Only who was online becomes unknown: where no verdict is kept, it was from then on.
+    """
+
+    def __init__(self, days: int, now: float, kept: float) -> None:
+        self._now = now
+        self._kept = kept
+        self._first = (now // DAY - days + 1) * DAY
+        self._online = [0.0] * days
+        self._unknown = [0.0] * days
+        self._since: float | None = None
+        self._status: Status | None = None
+        self._latest = -inf
+
+    def add(self, at_ms: int, kind: int, was: int | None, was_since: int | None) -> None:
+        """Take the next verdict, by the columns of its row."""
+        at = min(max(seconds(at_ms), self._latest), self._now)  # a clock that was set makes no second count twice
+        self._latest = at
+        if was is not None and was_since is not None:
+            self._count(self._until(at - was_since / 1000, STATUS_OF[was], at))
+        self._status = BECOMES.get(kind)
+        self._since = at if self._status else None
+
+    def end(self, standing: Standing | None) -> list[PresenceOfDay]:
+        """Take what the device is now, and give the days."""
+        if standing is not None:
+            self._count(self._until(standing.status_since, standing.status, self._now))
+        return [
+            PresenceOfDay(self._first + number * DAY, online, unknown)
+            for number, (online, unknown) in enumerate(zip(self._online, self._unknown, strict=True))
+        ]
+
+    def _until(self, turned: float, then: Status, at: float) -> Iterator[Span]:
+        """From one verdict to the next moment we know: it may have become unknown in between, which no event tells."""
+        since, status = self._since, self._status
+        if status is not None and since is not None and then is not status:
+            turned = max(since, min(turned, at))
+            yield since, turned, status
+            yield turned, at, then
+        else:
+            if since is None and then is Status.UNKNOWN:
+                yield min(self._kept, turned), turned, Status.ONLINE
+            yield (turned if since is None else since), at, then
+
+    def _count(self, lived: Iterator[Span]) -> None:
+        for begin, end, status in lived:
+            if status is Status.OFFLINE:
+                continue
+            totals = self._online if status is Status.ONLINE else self._unknown
+            begin, end = max(begin, self._first), min(end, self._now)
+            while begin < end:
+                number = int((begin - self._first) // DAY)
+                next_day = min(end, self._first + (number + 1) * DAY)
+                totals[number] += next_day - begin
+                begin = next_day
+
+
+# ---- reader --------------------------------------------------------------------------------------------------------
+# What is asked of the history: on a connection of its own, a piece at a time (store/turns.py), never on the loop.
 
 COLUMNS = ", ".join(EVENT_COLUMNS)
 DEVICE = f"SELECT {', '.join('device.' + name for name in DEVICE_COLUMNS)}, seen.at, seen.confirmed FROM device"  # noqa: S608
@@ -59,7 +139,7 @@ LATER = (
     "AND more IS NOT NULL AND sequence > ?3 AND sequence <= ?4 ORDER BY sequence LIMIT 256"
 )
 """Of one device, the events of such a kind within a range; the first that changed something is enough. A claim to an
-address that the device has already changes nothing, and there are few of them (core/budgets.py)."""
+address that the device has already changes nothing, and there are few of them (core/ratelimit.py)."""
 
 LABELLED = (
     f"SELECT {COLUMNS} FROM event INDEXED BY event_changed WHERE mac = ?1 AND kind = {KINDS[EventKind.LABELLED]} "  # noqa: S608
@@ -324,3 +404,156 @@ def remember(database: sqlite3.Connection) -> Memory:
     latest = max((event.event.at for event in events), default=0.0)
     alive_until = max(seconds(alive_at) if alive_at else 0.0, latest)
     return Memory(devices, events, alive_until, min(lived / 1000, alive_until))
+
+
+# ---- answers -------------------------------------------------------------------------------------------------------
+# The history as it is asked: places in the stream, events of the past, days, copies. No question holds the loop.
+#
+# The questions of each account wait for one another; accounts take turns (store/turns.py).
+
+T = TypeVar("T")
+
+DIGITS = 18
+"""Of a sequence number: what SQLite can keep."""
+
+TRY_AGAIN = 5.0
+"""Seconds between two tries to read what could not be read."""
+
+
+class Answers:
+    """What clients ask of the history."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._age = AgeClock()
+        self._epoch = ""
+        self._stored = 0
+        """The last event that is stored."""
+        self._blind = False
+        """There is no database: nothing is stored until one is found."""
+        self._failed: dict[str, tuple[str, Callable[[], Steps[object]]]] = {}
+        """By kind of question: why the last that failed was not answered, and the same question again."""
+        self._trying: asyncio.TimerHandle | None = None
+        self._turns = Turns("history reader")
+        self._copies = 0
+        self._reader: Reader
+
+    def _broken(self) -> None:
+        """Take that a question showed the file to be damaged."""
+        raise NotImplementedError
+
+    async def _written(self) -> None:
+        """Wait until everything up to now is in the file."""
+        raise NotImplementedError
+
+    def _ask_no_more(self) -> None:
+        """End what is asked, and the thread. Waits for the piece under way."""
+        self._reader.ends = True
+        self._turns.close()
+        self._reader.close()
+
+    # ---- places ---------------------------------------------------------------------------------------------------
+
+    def place(self, cursor: str) -> int:
+        """The number of a cursor. Raises CursorGone where it is of another epoch, ValueError where it is none."""
+        epoch, _, digits = cursor.rpartition("-")
+        if not (epoch.isascii() and epoch.isalnum() and digits.isascii() and digits.isdigit()):
+            raise ValueError(f"{cursor[:64]!r} is no cursor")
+        if epoch != self._epoch or len(digits) > DIGITS:
+            raise CursorGone("it is of another history")
+        return int(digits)
+
+    def cursor_of(self, number: int) -> str:
+        """The cursor of a number."""
+        return f"{self._epoch}-{number}"
+
+    # ---- questions ------------------------------------------------------------------------------------------------
+
+    async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
+        """Events of the past; `whole`: all of them up to `through`, no more than `most`, or none.
+
+        Raises CursorGone, Unreadable.
+        """
+        behind = self._blind or self._stored < question.through
+        if behind and (whole or (self._blind and question.since is not None)):
+            raise CursorGone("the history has a gap there")
+        if self._blind:
+            return Page((), (), question.through)
+        return await self._ask("events", question.account, lambda: self._reader.events(question, most))
+
+    async def begin_of_last(self, question: Question) -> int:
+        """The number after which the last `limit` events begin that fit. Raises Unreadable."""
+        return (
+            0
+            if self._blind
+            else await self._ask("places", question.account, lambda: self._reader.begin_of_last(question))
+        )
+
+    async def presence(
+        self, mac: Mac, days: int, standing: Standing | None, now: float, *, account: Hashable = None
+    ) -> Sequence[PresenceOfDay]:
+        """How long a device was online on each of the last UTC days; times in unix seconds. Raises Unreadable."""
+        if self._blind:
+            return ()
+        lived = self._age.now()
+        return await self._ask("days", account, lambda: self._reader.presence(mac, now, days, standing, lived))
+
+    async def backup(self) -> BinaryIO:
+        """A consistent copy of the database, open to be read, without a name. Raises Unreadable."""
+        if self._blind:
+            raise Unreadable("there is no history to copy")
+        await self._written()
+        self._copies += 1
+        target = self.path.with_name(f"{self.path.name}.copy-{self._copies}")
+
+        def copy() -> BinaryIO:
+            self._reader.copy(target)
+            file = target.open("rb")
+            target.unlink()
+            return file
+
+        return await self._judged("copies", self._reader.look, asyncio.to_thread(copy))
+
+    async def _ask(self, kind: str, account: Hashable, ask: Callable[[], Steps[T]]) -> T:
+        return await self._judged(kind, ask, self._turns.ask(account, ask()))
+
+    async def _judged(
+        self, kind: str, ask: Callable[[], Steps[object]], answer: "asyncio.Future[T] | Coroutine[None, None, T]"
+    ) -> T:
+        """Wait for an answer; note why there is none, until `ask` is answered. Raises Unreadable, CursorGone."""
+        try:
+            return await answer
+        except (sqlite3.Error, OSError) as wrong:
+            if isinstance(wrong, sqlite3.Error) and too_long(wrong):
+                raise TooLong("the history was read for too long: ask for less") from None
+            raise Unreadable(self._note(kind, ask, wrong)) from None
+
+    def _note(self, kind: str, ask: Callable[[], Steps[object]], wrong: sqlite3.Error | OSError) -> str:
+        """Note a question that failed, and ask it again soon: nobody else may, and another answer proves nothing."""
+        if isinstance(wrong, sqlite3.Error) and is_broken(wrong):
+            self._reader.opened = 0  # in case its connection alone is at fault
+            self._broken()
+        said = (wrong.strerror if isinstance(wrong, OSError) else None) or str(wrong)
+        why = f"the history cannot be read: {said}"
+        self._failed[kind] = why, ask
+        if self._trying is None:
+            self._trying = asyncio.get_running_loop().call_later(TRY_AGAIN, self._try)
+        return why
+
+    def _unreadable(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(why for why, _ in self._failed.values()))
+
+    def _try(self) -> None:
+        self._trying = None
+        for kind, (_, ask) in tuple(self._failed.items()):
+            again = self._turns.ask(None, ask())
+            again.add_done_callback(partial(self._tried, kind, ask))
+
+    def _tried(self, kind: str, ask: Callable[[], Steps[object]], answer: "asyncio.Future[object]") -> None:
+        if answer.cancelled():
+            return
+        wrong = answer.exception()
+        if isinstance(wrong, sqlite3.Error | OSError) and not (isinstance(wrong, sqlite3.Error) and too_long(wrong)):
+            self._note(kind, ask, wrong)
+        elif kind in self._failed and self._failed[kind][1] is ask:
+            del self._failed[kind]

@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Status
-from netscand.core.recorded import Recorded, Remembered, Standing
+from netscand.core.restore import Recorded, Remembered, Standing
 
 Row = tuple[object, ...]
 """The values of one row, in the order of its columns."""
@@ -80,7 +80,7 @@ GAP = "{}"
 
 MOST_WORDS = 4096
 """Sentences and networks that get a number; what comes later is written out, which makes an event nearly three times as
-large. Those that no event uses are freed at a start (store/found.py)."""
+large. Those that no event uses are freed at a start (store/opening.py)."""
 
 
 WRONG = (KeyError, ValueError, TypeError, IndexError, OverflowError, AttributeError)

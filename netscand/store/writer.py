@@ -1,15 +1,4 @@
-"""The one writer: a thread that puts batches of rows into the database, and reports what it stored.
-
-A batch is whatever came since the last one, in one transaction; where it holds events alone that is one statement, for
-between two statements this thread would have to wait for the interpreter while the loop is busy. A commit is a write to
-the page cache: the keeper (store/keeper.py) syncs it to the disk, so that no event ever waits for a disk to turn.
-
-To wake this thread and be woken by it takes longer (0.6 ms) than to write a few rows (0.1 ms): while nothing else is to
-be done and the disk answers at once, the loop writes them itself, by `at_once`.
-
-When the disk refuses, events are reported as told all the same, and wait in a bounded backlog to be written when it
-takes them again; who resumes across what was dropped meanwhile gets a fresh snapshot (`floor`).
-"""
+"""What the loop and the writer's thread say to each other."""
 
 import logging
 import os
@@ -21,16 +10,197 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import inf
 from pathlib import Path
+from typing import NamedTuple, cast
 
-from netscand.store.age import AgeClock, clock_of
-from netscand.store.backlog import Backlog
-from netscand.store.files import Files
-from netscand.store.place import HistoryRefused, Lock, prepare, set_aside
-from netscand.store.rows import DEVICE_COLUMNS
-from netscand.store.salvage import copy_of_files, copy_of_open, put_in_place
-from netscand.store.schema import PATIENCE, HistoryBroken, insert, is_broken, open_database, sync, transaction
-from netscand.store.trim import Trim
-from netscand.store.work import Adopt, Devices, Events, Found, Lost, Noticed, Report, Say, Stop, Trimmed, Work
+from netscand.store.database import (
+    PATIENCE,
+    SIZES,
+    HistoryBroken,
+    insert,
+    is_broken,
+    open_database,
+    sync,
+    transaction,
+)
+from netscand.store.paths import HistoryRefused, Lock, prepare, set_aside
+from netscand.store.repair import Files, copy_of_files, copy_of_open, put_in_place
+from netscand.store.retention import AgeClock, Clock, Trim, clock_of
+from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, Row
+
+
+class Alive(NamedTuple):
+    """When netscand was running, in milliseconds: by the wall clock, by the history's, and since the machine's boot."""
+
+    at: int
+    lived: int
+    boot_at: int
+
+
+class Events(NamedTuple):
+    """Rows of events up to the number `through`, with the words that they are the first to use."""
+
+    rows: Sequence[Row]
+    words: Sequence[Row]
+    through: int
+    epoch: str = ""
+    """Of the numbering from here on, where it is another one."""
+    shifts: Sequence[Row] = ()
+    """Where the wall clock was found to be set."""
+
+
+class Devices(NamedTuple):
+    """Rows of devices and of when they were heard, MACs whose rows go, and what the rows show now, where it is told."""
+
+    rows: Sequence[Row] = ()
+    seen: Sequence[Row] = ()
+    gone: Sequence[int] = ()
+    shown: int | None = None
+    alive: Alive | None = None
+    losses: int = 0
+    """As of the last report: `shown` holds only if no rows were lost that it counts on."""
+
+
+class Adopt(NamedTuple):
+    """A database that was found while running: its numbering from now on."""
+
+    epoch: str
+    floor: int
+
+
+class Say(NamedTuple):
+    """Asks for word when everything before it was dealt with."""
+
+    token: object
+
+
+class Lost(NamedTuple):
+    """The `generation`th database is damaged; or its files are `gone`, and whole under no name."""
+
+    why: str
+    generation: int
+    gone: bool = False
+
+
+class Stop(NamedTuple):
+    """The end: the last number that was given out."""
+
+    sequence: int
+    alive: Alive
+
+
+Work = Events | Devices | Adopt | Lost | Say | Stop
+
+
+class Report(NamedTuple):
+    """Events may be told up to `through`; they are `stored` up to there. `trouble` says why the rest is not."""
+
+    through: int
+    stored: int
+    trouble: str
+    losses: int = 0
+    """How often rows of devices were dropped: they must come again."""
+
+
+class Found(NamedTuple):
+    """A database was opened while running; events are stored once it is adopted."""
+
+    reserved: int
+    words: list[tuple[int, str]]
+    clock: Clock
+    notice: str
+    """What somebody should know of it until the next start; or nothing."""
+
+
+class Noticed(NamedTuple):
+    """Something that somebody should know until the next start."""
+
+    notice: str
+
+
+class Trimmed(NamedTuple):
+    """Size, not age, is what removes events: so many since this was said last."""
+
+    removed: int
+
+
+# ---- backlog -------------------------------------------------------------------------------------------------------
+# Events that wait to be written, in one transaction; bounded, where a disk refuses for long.
+
+BACKLOG = 20_000
+"""Events that wait for such a disk, at most: some 10 MB."""
+
+
+class Backlog:
+    """Rows of events, with the words and shifts that they need."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self._words: list[Row] = []
+        self._shifts: list[Row] = []
+        self._dropped = 0
+        """The last event that found no room."""
+        self._epoch = ""
+        """Of the numbering that these go on in, where the database does not say so yet."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def through(self) -> int:
+        """The number of the last event."""
+        return cast(int, self.rows[-1][0])
+
+    def add(self, events: Events) -> None:
+        """Take more events."""
+        self.rows += events.rows
+        self._words += events.words
+        self._shifts += events.shifts
+        self._epoch = events.epoch or self._epoch
+
+    def clear(self, *, dropped: bool = False) -> None:
+        """Forget them; `dropped`: what found no room, too."""
+        self.rows, self._words, self._shifts, self._epoch = [], [], [], ""
+        if dropped:
+            self._dropped = 0
+
+    def overflow(self) -> None:
+        """Drop the oldest, where there are too many: who resumes from before them gets a fresh snapshot."""
+        if len(self.rows) > BACKLOG:
+            spare = len(self.rows) - BACKLOG // 2
+            self._dropped = cast(int, self.rows[spare - 1][0])
+            del self.rows[:spare]
+
+    def write(self, database: sqlite3.Connection, reserved: int) -> None:
+        """Write them, and (not 0) which numbers are reserved from now on. Raises sqlite3.Error; then nothing is."""
+        if not (self._words or self._shifts or self._dropped or self._epoch or reserved) and len(self.rows) in SIZES:
+            insert(database, "event", EVENT_COLUMNS, self.rows)  # one statement is a transaction of its own
+        else:
+            with transaction(database):
+                insert(database, "word", ("number", "text"), self._words, replace=True)
+                insert(database, "event", EVENT_COLUMNS, self.rows)
+                insert(database, "shift", ("sequence", "lived", "ahead"), self._shifts, replace=True)
+                if self._dropped:
+                    database.execute("UPDATE state SET floor = max(floor, ?)", (self._dropped,))
+                if self._epoch:
+                    database.execute("UPDATE state SET epoch = ?", (self._epoch,))
+                if reserved:
+                    database.execute("UPDATE state SET reserved = ?", (reserved,))
+        self.clear(dropped=True)
+
+
+# ---- writer --------------------------------------------------------------------------------------------------------
+# The one writer: a thread that puts batches of rows into the database, and reports what it stored.
+#
+# A batch is whatever came since the last one, in one transaction; where it holds events alone that is one statement,
+# for between two statements this thread would have to wait for the interpreter while the loop is busy. A commit is a
+# write to the page cache: the keeper (store/maintenance.py) syncs it to the disk, so that no event ever waits for a disk
+# to turn.
+#
+# To wake this thread and be woken by it takes longer (0.6 ms) than to write a few rows (0.1 ms): while nothing else is
+# to be done and the disk answers at once, the loop writes them itself, by `at_once`.
+#
+# When the disk refuses, events are reported as told all the same, and wait in a bounded backlog to be written when it
+# takes them again; who resumes across what was dropped meanwhile gets a fresh snapshot (`floor`).
 
 RESERVED = 2**16
 """Sequence numbers that are reserved ahead, with a synced write: after a power loss none is given out twice. Half of

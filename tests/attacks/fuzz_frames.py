@@ -15,9 +15,9 @@ import msgspec
 from netscand import protocol
 from netscand.core.model import Event, Network, Observation
 from netscand.core.presence import Rules
-from netscand.lan import packets
-from netscand.lan.heard import frames
-from netscand.serve.translate import Translator
+from netscand.lan import arp as arp_module
+from netscand.lan import decode
+from netscand.serve.encode import Translator
 from netscand.store.rows import EventCodec, Words
 from tests.attacks.fuzz import INTERESTING, broken, joined, parted
 from tests.core import captured
@@ -239,10 +239,10 @@ class Lan(World):
     def take(self, raw: bytes) -> None:
         """A frame as the rings give it."""
         if raw[12:14] == b"\x08\x06":
-            seen = packets.decode(raw, self.now, 2)
+            seen = arp_module.decode(raw, self.now, 2)
             observations: Sequence[Observation] = (seen,) if seen else ()
         else:
-            observations = frames.decode(raw, self.now, 2)
+            observations = decode.decode(raw, self.now, 2)
         for each in observations:
             self._hear(each)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from netscand.core.model import EventKind, Status
-from netscand.store import rounds, writer
+from netscand.store import devices, writer
 from netscand.store.rows import mac_number
 from tests.attacks import siege
 from tests.attacks.account import FIRST, SECOND, THIRD, connected, frame, websockets
@@ -51,7 +51,7 @@ def test_a_hostile_host_pushes_nobodys_past_out(
             lived = await siege.live(book, residents)
             begun = Path(path).stat().st_size
             attack = siege.Siege(book, RATE)
-            monkeypatch.setattr(rounds, "monotonic", lambda: attack.now)
+            monkeypatch.setattr(devices, "monotonic", lambda: attack.now)
             for _ in range(round(60 * hours)):
                 attack.minute()
                 await book.history.settled()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from netscand.serve.filters import LONGEST
+from netscand.serve.query import LONGEST
 from tests.attacks.account import FIRST, SECOND, Account, connected, requests, websockets
 from tests.attacks.conftest import Scene, household
 from tests.attacks.frames import Frames

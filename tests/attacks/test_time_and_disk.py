@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from netscand.store import writer
-from netscand.store.keeper import SYNC_EVERY
+from netscand.store.maintenance import SYNC_EVERY
 from tests.attacks.conftest import QUICK, household
 from tests.attacks.judge import judged
 from tests.lab.daemon import Daemon

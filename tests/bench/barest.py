@@ -21,8 +21,8 @@ from pathlib import Path
 
 from netscand import protocol
 from netscand.core.model import Ip, Mac
-from netscand.lan import filters, packet_socket, packets
-from netscand.lan.ring import Ring
+from netscand.lan import arp, bpf
+from netscand.lan.capture import Ring
 
 TRIES = 4
 BURST = 32
@@ -84,10 +84,10 @@ def store_and_tell(found: "queue.SimpleQueue[Found]", path: Path, listener: sock
 def scan(interface: str, own: Ip, network: IPv4Network, found: "queue.SimpleQueue[Found]") -> int:
     """Ask everybody until everybody was heard, or TRIES times; how many were."""
     mac = Mac(bytes.fromhex(Path(f"/sys/class/net/{interface}/address").read_text().strip().replace(":", "")))
-    template = packets.request(mac, own)
-    ring = Ring(filters.arp)
-    outlet = packet_socket.packet_socket()
-    packet_socket.bind(outlet, socket.if_nametoindex(interface))
+    template = arp.request(mac, own)
+    ring = Ring(bpf.arp)
+    outlet = bpf.packet_socket()
+    bpf.bind(outlet, socket.if_nametoindex(interface))
     poll = select.poll()
     poll.register(ring.fileno(), select.POLLIN)
     waiting = [Ip(address.packed) for address in network.hosts() if address.packed != own]

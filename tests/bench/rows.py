@@ -1,6 +1,18 @@
 """The rows, in the order in which they run. A new one: a file of its own, and its line here."""
 
-from tests.bench import devices, fanout, idle, memory, old_way, page, presence, push_latency, scan_16, scan_24, snapshot
+from tests.bench import (
+    devices,
+    fanout,
+    idle,
+    memory,
+    old_way,
+    page,
+    presence,
+    push_latency,
+    scan_16,
+    scan_24,
+    snapshot,
+)
 
 ROWS = (
     scan_24.ROW,

@@ -8,14 +8,15 @@ from ipaddress import IPv6Network, ip_address
 
 import pytest
 
-from netscand.core.budgets import DAY
-from netscand.core.claims import APART
+from netscand.core.disputes import APART
 from netscand.core.model import EventKind, Evidence, Ip, Mac
+from netscand.core.ratelimit import DAY
 from netscand.engine import Engine, Numbers
-from netscand.lan import asking, name_queue, names
+from netscand.lan import name_lookup, names
+from netscand.lan import names as names_module
+from netscand.lan.name_lookup import Effort, Resolver, Unanswered
 from netscand.lan.names import AGAIN_AT_LEAST, PATIENT, QUICK
 from netscand.lan.names import APART as ROUND
-from netscand.lan.resolver import Effort, Resolver, Unanswered
 from tests.core.test_attacks import age, say, with_gateway
 from tests.core.test_engine import Cable, Tape
 from tests.core.test_names import ANSWERED, NET, Lan
@@ -102,7 +103,7 @@ def test_two_that_had_one_address_before_a_restart_get_no_name_by_it() -> None:
 
 
 def test_the_disputes_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from netscand.core import names as core_names
+    from netscand.core import claims as core_names
 
     monkeypatch.setattr(core_names, "MOST_DISPUTED", 3)
     world = home()
@@ -151,7 +152,7 @@ def test_an_answer_is_taken_only_for_who_has_the_address_now() -> None:
 @pytest.fixture
 def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualLoop]:
     made = VirtualLoop()
-    for module in (names, name_queue, asking):
+    for module in (names, names_module, name_lookup):
         monkeypatch.setattr(module, "monotonic", made.time)
     yield made
     made.close()

@@ -11,11 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netscand.core.model import Ip, Mac, Network
-from netscand.lan import asking
-from netscand.lan.asking import GROUPS, Questions
-from netscand.lan.datagrams import datagram, group_mac
-from netscand.lan.heard import dns, frames
-from netscand.lan.resolver import reverse
+from netscand.lan import decode, dns, name_lookup
+from netscand.lan.name_lookup import GROUPS, Questions, datagram, group_mac, reverse
 from tests.core.words_of_devices import DNS, IP, UDP, Ether, IPv6
 from tests.core.world import ip, mac, network
 
@@ -33,7 +30,7 @@ class Cable:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.sent: list[bytes] = []
         self.now = 100.0
-        monkeypatch.setattr(asking, "monotonic", lambda: self.now)
+        monkeypatch.setattr(name_lookup, "monotonic", lambda: self.now)
         self.questions = Questions(lambda network, frame: self.sent.append(frame))
 
     @property
@@ -63,9 +60,9 @@ class Cable:
         """The name in an answer from the asked device, or with whatever is said otherwise."""
         own = NET.own if len(at) == 4 else OWN6
         frame = datagram(sender, NET.mac, at, own, (from_port, port or self.port), content)
-        answer = frames.answer(frame, self.now, interface)
+        answer = decode.answer(frame, self.now, interface)
         assert answer is not None
-        assert not frames.decode(frame, self.now, interface)
+        assert not decode.decode(frame, self.now, interface)
         found = self.questions.name_in(answer)
         assert found is None or found[3] == NET.id
         return found and found[:3]
@@ -90,7 +87,7 @@ def pointing(to: str, at: Ip = WHERE, number: int = 0) -> bytes:
 
 def node(name: bytes, number: int) -> bytes:
     content = b"\1" + name.ljust(15) + b"\0\4\0"
-    record = encoded(*asking.NODE_STATUS) + struct.pack("!HHIH", dns.NBSTAT, 1, 0, len(content)) + content
+    record = encoded(*name_lookup.NODE_STATUS) + struct.pack("!HHIH", dns.NBSTAT, 1, 0, len(content)) + content
     return struct.pack("!HHHHHH", number, 0x8400, 0, 1, 0, 0) + record
 
 
@@ -126,7 +123,7 @@ def test_by_ipv6_those_are_asked_that_we_can_ask(cable: Cable) -> None:
 
 def test_one_frame_leaves_room_for_an_answer() -> None:
     """Avahi answers a port of ours in 512 bytes, the questions included."""
-    for length, most in asking.TOGETHER.items():
+    for length, most in name_lookup.TOGETHER.items():
         names = [reverse(Ip(b"\xff" * length))] * most
         assert len(dns.questions(0, names, dns.PTR)) < 330
 
@@ -207,7 +204,7 @@ def test_an_answer_that_names_nobody_is_none(cable: Cable, content: bytes) -> No
 def test_a_question_costs_a_bounded_amount_of_work(cable: Cable) -> None:
     """H1: whatever the one sends that was asked."""
     cable.questions.by_mdns(NET, [(ASKED, WHERE)])
-    for _ in range(asking.MOST_ANSWERS):
+    for _ in range(name_lookup.ANSWERS_A_DEVICE):
         assert cable.hear(pointing("_role.local")) is None
     assert cable.hear(pointing("printer.local")) is None
     assert not cable.questions._open
@@ -215,7 +212,7 @@ def test_a_question_costs_a_bounded_amount_of_work(cable: Cable) -> None:
 
 def test_an_answer_that_comes_late_is_none_and_nothing_is_kept_of_what_was_asked(cable: Cable) -> None:
     cable.questions.by_mdns(NET, [(ASKED, WHERE)])
-    cable.now += asking.ANSWERED_WITHIN + 0.1
+    cable.now += name_lookup.ANSWERED_WITHIN + 0.1
     assert cable.hear(pointing("printer.local")) is None
     cable.questions.by_mdns(NET, [(OTHER, ip("10.0.0.66"))])
     assert len(cable.questions._open) == 1
@@ -251,5 +248,5 @@ def test_what_cannot_be_sent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) 
 
 @given(st.binary(max_size=200), st.sampled_from([b"\x08\x00", b"\x86\xdd", b"\x08\x06"]))
 def test_any_bytes_are_an_answer_or_none(content: bytes, kind: bytes) -> None:
-    frames.answer(OTHER + ASKED + kind + content, 1.0, 2)
-    frames.answer(content, 1.0, 2)
+    decode.answer(OTHER + ASKED + kind + content, 1.0, 2)
+    decode.answer(content, 1.0, 2)

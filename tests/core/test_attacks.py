@@ -1,6 +1,6 @@
 """What one host on the LAN can cause: observations in, events out, by a fake clock (issue 11).
 
-Each kind of attack has its budget (core/budgets.py), and what is said without proof is a reason to ask, no more.
+Each kind of attack has its budget (core/ratelimit.py), and what is said without proof is a reason to ask, no more.
 """
 
 from collections import Counter
@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from netscand.core import census
-from netscand.core.budgets import NEWCOMERS_THAT_ANSWER, STRANGERS
+from netscand.core import limits
 from netscand.core.model import Ask, EventKind, Evidence, Ip, Mac, Observation, Status
 from netscand.core.presence import Rules
+from netscand.core.ratelimit import NEWCOMERS_THAT_ANSWER, STRANGERS
 from tests.core.world import World, ip, mac, network
 
 pytestmark = pytest.mark.slow
@@ -726,7 +726,7 @@ def test_a_network_that_falls_silent_all_the_time_is_published_a_few_times_an_ho
 
 def test_a_flood_forgets_nothing_that_a_user_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a device that never answers, neither while it runs nor at a restart."""
-    monkeypatch.setattr(census, "MOST_UNCONFIRMED", 20)
+    monkeypatch.setattr(limits, "MOST_UNCONFIRMED", 20)
     world = World()
     words: tuple[dict[str, object], ...] = (
         {"label": "alarm"},
@@ -750,7 +750,7 @@ def test_a_flood_forgets_nothing_that_a_user_said(monkeypatch: pytest.MonkeyPatc
 
 def test_devices_that_answered_for_an_hour_push_no_resident_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who is away stays in the book; made-up ones that are gone make room for each other."""
-    monkeypatch.setattr(census, "MOST_CONFIRMED", 40)
+    monkeypatch.setattr(limits, "MOST_CONFIRMED", 40)
     world = World([network(interval=86_400)], rules=QUICK)
     world.alive(10)
     world.run(600)
@@ -773,7 +773,7 @@ def test_devices_that_answered_for_an_hour_push_no_resident_out(monkeypatch: pyt
 
 def test_who_is_not_let_in_pushes_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table is full, and so is the budget of newcomers: nobody goes for one who does not come."""
-    monkeypatch.setattr(census, "MOST_CONFIRMED", 5)
+    monkeypatch.setattr(limits, "MOST_CONFIRMED", 5)
     world = World([network(interval=DAY)], rules=QUICK)
     world.alive(5)
     world.run(60)

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from netscand.core.budget import Bucket
+from netscand.core.ratelimit import Bucket
 
 
 @given(

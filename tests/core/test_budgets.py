@@ -6,7 +6,11 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netscand.core.budgets import (
+from netscand.core.inventory import Inventory
+from netscand.core.limits import could_change, grant_share, is_resident, may_change
+from netscand.core.model import Device, Mac
+from netscand.core.presence import Presence, Rules
+from netscand.core.ratelimit import (
     ABSENCES,
     ADDRESSES,
     DAY,
@@ -21,10 +25,6 @@ from netscand.core.budgets import (
     Budgets,
     table,
 )
-from netscand.core.inventory import Inventory
-from netscand.core.model import Device, Mac
-from netscand.core.presence import Presence, Rules
-from netscand.core.strangers import could_change, grant_share, is_resident, may_change
 
 ROW = Budget("claims", "interface", "claims", 2, 0.5)
 

@@ -4,11 +4,11 @@ from socket import inet_aton, inet_ntoa
 
 import pytest
 
-from netscand.core import chores
+from netscand.core import batches
+from netscand.core.due import Whose
 from netscand.core.model import Ask, EventKind, Evidence, Ip
 from netscand.core.presence import Rules
-from netscand.core.watch import Whose
-from netscand.store.rounds import NOTHING_LEARNED
+from netscand.store.devices import NOTHING_LEARNED
 from tests.core.world import World, mac
 
 SOME, MANY = 4, 14
@@ -17,7 +17,7 @@ SOME, MANY = 4, 14
 @pytest.fixture
 def crowd(monkeypatch: pytest.MonkeyPatch) -> World:
     """Three times as many as are dealt with at once, well known."""
-    monkeypatch.setattr(chores, "SOME", SOME)
+    monkeypatch.setattr(batches, "SOME", SOME)
     world = World()
     world.alive(MANY)
     world.run(3000)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from netscand.lan.clean import LABEL, NAME, clean_bytes, clean_name, clean_text
+from netscand.lan.text import LABEL, NAME, clean_bytes, clean_name, clean_text
 
 
 @pytest.mark.parametrize(

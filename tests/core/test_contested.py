@@ -4,11 +4,11 @@ from random import Random
 
 import pytest
 
-from netscand.core import contested
-from netscand.core.budgets import NEWCOMERS_AT, Budgets
-from netscand.core.contested import AGAIN_AFTER, MOST_MACS, STAYS, WAITS, ContestedAddresses
+from netscand.core import limits
+from netscand.core.limits import ANSWERS_APART, DRAWN_WAITS, MOST_MACS, STAYS, ContestedAddresses
 from netscand.core.model import Ask, Evidence, Ip, Observation
 from netscand.core.presence import Rules
+from netscand.core.ratelimit import NEWCOMERS_AT, Budgets
 from tests.core.world import World, ip, mac
 
 REAL, AT = mac(77), "10.0.0.77"
@@ -122,13 +122,13 @@ def test_macs_that_are_used_once_spend_no_share() -> None:
 def test_the_interval_between_two_answers() -> None:
     places = new()
     assert not answer(places, 1, 0.0)
-    assert not answer(places, 1, AGAIN_AFTER - 1)
-    assert answer(places, 1, AGAIN_AFTER)
+    assert not answer(places, 1, ANSWERS_APART - 1)
+    assert answer(places, 1, ANSWERS_APART)
 
 
 def test_who_answered_first_is_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """MACs that come later delay none; those that were there before do, one share each; those that went do not."""
-    monkeypatch.setattr(contested, "NEWCOMERS_AT", SMALL)
+    monkeypatch.setattr(limits, "NEWCOMERS_AT", SMALL)
     places, period = new(), 1 / SMALL.per_second
     now = 0.0
     for number in range(1, 6):
@@ -149,15 +149,15 @@ def test_addresses_of_ipv6_have_no_share() -> None:
 
 
 def test_the_tables_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contested, "MOST_ADDRESSES", 8)
+    monkeypatch.setattr(limits, "MOST_ADDRESSES", 8)
     places = new()
     for number in range(256):
         places.add(NET, ip(f"10.0.0.{number}"))
         places.may_enter(NET, ip(f"10.0.0.{number}"), mac(number), 0.0)
     assert (len(places._to_ask), len(places._answers)) == (8, 8)
-    assert not places.may_enter(NET, ip(AT), mac(1), WAITS - 1)
-    assert not places.may_enter(NET, ip(AT), mac(1), WAITS)
-    assert places.may_enter(NET, ip(AT), mac(1), WAITS + AGAIN_AFTER)
+    assert not places.may_enter(NET, ip(AT), mac(1), DRAWN_WAITS - 1)
+    assert not places.may_enter(NET, ip(AT), mac(1), DRAWN_WAITS)
+    assert places.may_enter(NET, ip(AT), mac(1), DRAWN_WAITS + ANSWERS_APART)
     one = new()
     for number in range(1_000):
         answer(one, number, 0.0)
@@ -165,7 +165,7 @@ def test_the_tables_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_mac_that_is_gone_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contested, "NEWCOMERS_AT", SMALL)
+    monkeypatch.setattr(limits, "NEWCOMERS_AT", SMALL)
     places = new()
     for number in range(3):
         for at in (0.0, 30.0):

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from netscand import config, protocol
-from netscand.core import budgets
+from netscand.core import ratelimit
+from netscand.core.claims import TRUST
 from netscand.core.model import Evidence, NetworkState, Status
-from netscand.core.names import TRUST
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -92,7 +92,7 @@ def test_the_house_page_names_every_room_of_the_core() -> None:
     assert not {room for room in rooms if room not in text}
 
 
-def row_of(budget: budgets.Budget) -> str:
+def row_of(budget: ratelimit.Budget) -> str:
     """A budget as its row in the page: what it grants at once, and in an hour."""
     granted = (budget.at_once, 3_600 * budget.per_second)
     for_each = (budget.for_each_address[0], 3_600 * budget.for_each_address[1])
@@ -104,9 +104,9 @@ def row_of(budget: budgets.Budget) -> str:
 
 
 def test_the_security_page_has_every_budget() -> None:
-    """The table there is the table of netscand/core/budgets.py, in its order."""
+    """The table there is the table of netscand/core/ratelimit.py, in its order."""
     text = (DOCS / "security.md").read_text()
     listed = [
         line for line in text.partition("## Budgets")[2].partition("\n## ")[0].splitlines() if line.startswith("| `")
     ]
-    assert listed == [row_of(budget) for budget in budgets.table()]
+    assert listed == [row_of(budget) for budget in ratelimit.table()]

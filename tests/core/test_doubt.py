@@ -5,13 +5,13 @@ from random import Random
 
 import pytest
 
-from netscand.core import doubt, watch
-from netscand.core.budgets import RETURNS, Budgets
-from netscand.core.doubt import ANSWER_WITHIN, ASKED_ANEW, MOST_SUSPECTS, WITNESSES, Doubt, Verdict
+from netscand.core import due, outage
+from netscand.core.due import Whose
 from netscand.core.model import Ask, Device, EventKind, Evidence, NetworkState, Observation, Status
+from netscand.core.outage import ANSWER_WITHIN, ASKED_ANEW, MOST_SUSPECTS, WITNESSES, Doubt, Verdict
 from netscand.core.planner import Pace
 from netscand.core.presence import Presence, Rules
-from netscand.core.watch import Whose
+from netscand.core.ratelimit import RETURNS, Budgets
 from tests.core.world import World, ip, mac, network
 
 NET = "10.0.0.0/24@eth0"
@@ -120,13 +120,13 @@ def test_thousands_of_suspects_are_judged_once_a_moment(monkeypatch: pytest.Monk
     for each in crowd[WITNESSES:]:
         each.presence.chosen = 600.0  # no witness
     sorted_at: list[int] = []
-    oldest = doubt._oldest
+    oldest = outage._oldest
 
     def counted(some: list[Device], at: float) -> list[Device]:
         sorted_at.append(len(some))
         return oldest(some, at)
 
-    monkeypatch.setattr(doubt, "_oldest", counted)
+    monkeypatch.setattr(outage, "_oldest", counted)
     for each in crowd:
         for witness in judge.suspect(NET, each, crowd[: WITNESSES - 1], None, now):
             judge.asked(NET, witness.mac, now)
@@ -139,7 +139,7 @@ def test_thousands_of_suspects_are_judged_once_a_moment(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("resident", [True, False])
 def test_strangers_return_within_a_budget(monkeypatch: pytest.MonkeyPatch, resident: bool) -> None:
     """A network that falls silent again and again cost an event a device; without a budget, 5,357 in 430 s."""
-    monkeypatch.setattr(watch, "RETURNS", RETURNS._replace(at_once=40, per_second=0.01, for_each_address=(0.0, 0.0)))
+    monkeypatch.setattr(due, "RETURNS", RETURNS._replace(at_once=40, per_second=0.01, for_each_address=(0.0, 0.0)))
     world = World(rules=Rules(5.0, 10.0, 20.0))
     world.alive(30)
     world.run(600)
@@ -167,7 +167,7 @@ def test_strangers_return_within_a_budget(monkeypatch: pytest.MonkeyPatch, resid
 
 def test_our_own_network_that_was_down_costs_no_returns(monkeypatch: pytest.MonkeyPatch) -> None:
     """No stranger can bring that about."""
-    monkeypatch.setattr(watch, "RETURNS", RETURNS._replace(at_once=1, per_second=0.01, for_each_address=(0.0, 0.0)))
+    monkeypatch.setattr(due, "RETURNS", RETURNS._replace(at_once=1, per_second=0.01, for_each_address=(0.0, 0.0)))
     world = World()
     world.alive(30)
     world.run(60)

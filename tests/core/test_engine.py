@@ -9,7 +9,6 @@ from random import Random
 
 import pytest
 
-from netscand.core.doubt import blindness
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
     Ask,
@@ -27,10 +26,12 @@ from netscand.core.model import (
     SendFailed,
     Status,
 )
+from netscand.core.outage import blindness
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
 from netscand.engine import Engine, Numbers
-from netscand.lan import name_queue, names
+from netscand.lan import names
+from netscand.lan import names as names_module
 from tests.core.world import ip, mac, network
 
 
@@ -294,7 +295,7 @@ def test_who_comes_while_too_many_wait_for_a_name_is_wanted_when_it_is_heard_ane
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As in the first scan of a large LAN: it is not taken for one that was asked for within the hour."""
-    monkeypatch.setattr(name_queue, "MOST_STRANGERS", 3)
+    monkeypatch.setattr(names_module, "MOST_STRANGERS", 3)
     house = House()
     asker = house.engine.names = names.Names(house.engine, lambda mac: 2, lambda network, frame: None)
     house.engine.hear([house.seen(i, f"10.0.0.{10 + i}") for i in range(5)])

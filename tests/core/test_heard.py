@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from netscand.core.model import Evidence, Ip, Mac, Observation
-from netscand.lan.heard import dns, frames, nbns
+from netscand.lan import decode, dns, nbns
 from tests.core import captured
 from tests.core import words_of_devices as words
 
@@ -23,7 +23,7 @@ def ip(text: str) -> Ip:
 
 
 def heard(frame: bytes) -> tuple[Observation, ...]:
-    return frames.decode(frame, 12.5, 3)
+    return decode.decode(frame, 12.5, 3)
 
 
 def says(

@@ -11,10 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from netscand.core.model import Evidence, Ip, Mac, Observation
-from netscand.lan import neighbours, packets
-from netscand.lan.clean import clean_bytes, clean_name
-from netscand.lan.heard import dns, frames
-from netscand.lan.heard.hosts import is_host, is_station
+from netscand.lan import arp as arp_module
+from netscand.lan import decode, dns, netlink
+from netscand.lan.senders import is_host, is_station
+from netscand.lan.text import clean_bytes, clean_name
 from tests.core import captured
 from tests.core import words_of_devices as words
 from tests.core.words_of_devices import BOOTP, DHCP, DNS, DNSRR, IP, UDP, Ether, IPv6, inet6
@@ -39,7 +39,7 @@ def told(seen: Observation) -> Told:
 
 
 def heard(frame: bytes) -> list[Told]:
-    return [told(seen) for seen in frames.decode(frame, 1.0, 2)]
+    return [told(seen) for seen in decode.decode(frame, 1.0, 2)]
 
 
 def host(text: str) -> bool:
@@ -255,7 +255,7 @@ HEADS = st.sampled_from(WHOLE).map(lambda frame: frame[:42])
 @example(b"")
 @example(captured.AVAHI_ANNOUNCES[:54] + b"\xc0\x0c" * 400)
 def test_any_bytes_are_observations_or_nothing(frame: bytes) -> None:
-    assert all(isinstance(seen, Observation) for seen in frames.decode(frame, 0.0, 1))
+    assert all(isinstance(seen, Observation) for seen in decode.decode(frame, 0.0, 1))
 
 
 @given(st.binary(max_size=600))
@@ -276,7 +276,7 @@ def test_a_name_that_points_to_itself_or_forward_is_none(raw: bytes) -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_of_netlink_are_neighbours_or_nothing(chunk: bytes) -> None:
-    assert all(seen.evidence is Evidence.NEIGHBOUR for seen in neighbours.decode(chunk, 0.0))
+    assert all(seen.evidence is Evidence.NEIGHBOUR for seen in netlink.decode(chunk, 0.0))
 
 
 def mutated(count: int, seed: int) -> None:
@@ -313,8 +313,8 @@ def mutated(count: int, seed: int) -> None:
         for _ in range(random.randrange(1, 4)):
             random.choice(ways)(frame)
         raw = bytes(frame)
-        packets.decode(raw, 0.0, 1)
-        frames.decode(raw, 0.0, 1)
+        arp_module.decode(raw, 0.0, 1)
+        decode.decode(raw, 0.0, 1)
 
 
 def test_mutated_frames_raise_nothing_and_fill_no_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,9 +15,9 @@ from hypothesis import given, settings, target
 from hypothesis import strategies as st
 
 from netscand.core.model import Ip
-from netscand.lan.heard import dhcp, dns, frames, mdns, nbns
-from netscand.lan.heard import ndp as ndp_options
-from netscand.lan.resolver import pointed_to, reverse
+from netscand.lan import decode, dhcp, dns, mdns, nbns
+from netscand.lan import ndp as ndp_options
+from netscand.lan.name_lookup import pointed_to, reverse
 from tests.core import captured
 from tests.core import words_of_devices as words
 
@@ -150,7 +150,7 @@ def cost(work: Work) -> float:
 
 
 def decoding(frame: bytes) -> Work:
-    return lambda: frames.decode(frame, 1.0, 2)
+    return lambda: decode.decode(frame, 1.0, 2)
 
 
 @pytest.mark.parametrize("work", [*map(decoding, FRAMES.values()), *ANSWERS.values()], ids=[*FRAMES, *ANSWERS])
@@ -164,7 +164,7 @@ def test_the_dearest_frame_costs_little_more_than_an_ordinary_one(work: Work) ->
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
 def test_the_dearest_frames_are_looked_into(frame: bytes) -> None:
     """One that was thrown away at once would prove nothing."""
-    assert frames.decode(frame, 1.0, 2) or b"\1a" * 700 in frame
+    assert decode.decode(frame, 1.0, 2) or b"\1a" * 700 in frame
 
 
 # ---- where reading ends ---------------------------------------------------------------------------------------------
@@ -177,11 +177,11 @@ NODE = b"\2" * 15 + b"\0\4\0"
 
 def in_message(counts: tuple[int, int, int, int], content: bytes, port: int = 5353, flags: int = 0x8400) -> str | None:
     """The name of whoever sends that; None where there is none, or nothing at all to be read."""
-    return next((seen.name for seen in frames.decode(udp(message(*counts, flags=flags) + content, port), 1.0, 2)), None)
+    return next((seen.name for seen in decode.decode(udp(message(*counts, flags=flags) + content, port), 1.0, 2)), None)
 
 
 def in_options(options: bytes) -> str | None:
-    (seen,) = frames.decode(udp(DHCP + options, 67), 1.0, 2)
+    (seen,) = decode.decode(udp(DHCP + options, 67), 1.0, 2)
     return seen.name
 
 
@@ -192,7 +192,7 @@ def of_node(names: bytes) -> str | None:
 
 def in_advertisement(options: bytes) -> bool:
     """Whether it is taken for another station's."""
-    return frames.decode(ndp(ADVERTISEMENT + options), 1.0, 2)[0].mac != MAC
+    return decode.decode(ndp(ADVERTISEMENT + options), 1.0, 2)[0].mac != MAC
 
 
 ENDS: dict[str, tuple[int, Callable[[int], object]]] = {

@@ -4,10 +4,10 @@ from time import process_time
 
 import pytest
 
-from netscand.core import census
-from netscand.core.budgets import CLAIMS_ON_STRANGERS
+from netscand.core import limits
 from netscand.core.model import Ask, EventKind, Evidence, Observation, Status
 from netscand.core.presence import Rules
+from netscand.core.ratelimit import CLAIMS_ON_STRANGERS
 from netscand.core.targets import resolve
 from tests.core.world import World, ip, mac, network
 
@@ -89,7 +89,7 @@ def test_who_answers_what_another_was_asked_confirms_nothing() -> None:
 
 def test_where_no_room_is_left_who_is_gone_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """But nobody of whom a user said a word; and who is there stays."""
-    monkeypatch.setattr(census, "MOST_CONFIRMED", 10)
+    monkeypatch.setattr(limits, "MOST_CONFIRMED", 10)
     world = World([network("10.0.0.0/28")], rules=Rules(5.0, 10.0, 20.0))
     world.hosts = {(2, ip(f"10.0.0.{number}")): mac(number) for number in range(3, 13)}
     world.run(120)
@@ -147,7 +147,7 @@ def test_a_flood_hides_no_claim_to_the_address_of_who_answers_us() -> None:
 
 
 def test_who_speaks_before_it_answers_has_the_room_of_who_is_gone_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(census, "MOST_CONFIRMED", 6)
+    monkeypatch.setattr(limits, "MOST_CONFIRMED", 6)
     world = World(rules=Rules(5.0, 10.0, 20.0))
     world.alive(6)
     world.run(60)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from netscand.core.hosts import offsets
 from netscand.core.model import Ip
+from netscand.core.ranges import offsets
 from tests.core.world import network
 
 

@@ -16,14 +16,16 @@ LARGE = 600
 MAY = {
     "netscand/__init__.py": (set(), "so that naming the version costs nothing"),
     "netscand/protocol.py": ({"msgspec"}, "netscanctl imports it, and must start fast where no scapy is"),
-    "netscand/config.py": ({"msgspec", "netscand.wording"}, "--check-config must work where nothing else does"),
-    "netscand/oddities.py": (
+    "netscand/config.py": (
+        {"msgspec", "netscand.validation_messages"}, "--check-config must work where nothing else does",
+    ),
+    "netscand/config_lint.py": (
         {"netscand.config", "netscand.serve.listen"}, "it judges what config has read, by the words that listen has",
     ),
-    "netscand/wording.py": ({"msgspec"}, "it words what is wrong with any value from outside"),
+    "netscand/validation_messages.py": ({"msgspec"}, "it words what is wrong with any value from outside"),
     "netscand/core/": ({"netscand.core"}, "the core knows no socket, no clock and no loop, so its tests need none"),
     "netscand/lan/": (
-        {"netscand.core.model", "netscand.core.budgets", "netscand.config", "netscand.lan", "scapy", "pyroute2"},
+        {"netscand.core.model", "netscand.core.ratelimit", "netscand.config", "netscand.lan", "scapy", "pyroute2"},
         "lan brings observations and carries asks, within the one table of budgets; what they mean is not its business",
     ),
     "netscand/store/": (
@@ -31,9 +33,10 @@ MAY = {
         "store keeps what the engine gives it, and knows neither the network nor the clients",
     ),
     "netscand/serve/": (
-        {"netscand.core", "netscand.config", "netscand.protocol", "netscand.wording", "netscand.__version__",
+        {"netscand.core", "netscand.config", "netscand.protocol", "netscand.validation_messages",
+         "netscand.__version__",
          "netscand.serve", "aiohttp", "msgspec", "prometheus_client"},
-        "serve alone translates the domain into protocol; it sees the engine through serve/scanner.py",
+        "serve alone translates the domain into protocol; it sees the engine through serve/ports.py",
     ),
     "netscand/engine.py": ({"netscand.core"}, "the engine knows the small interfaces of the rooms, not the rooms"),
     "netscanctl/": (

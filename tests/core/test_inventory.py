@@ -5,9 +5,9 @@ from math import inf
 
 import pytest
 
-from netscand.core import census, proxies, watch
-from netscand.core.budgets import CLAIMS_ON_STRANGERS, FIRST_CLAIMS
+from netscand.core import addresses, due, limits
 from netscand.core.model import Ask, EventKind, Evidence, Ip, NetworkState, Observation, Status
+from netscand.core.ratelimit import CLAIMS_ON_STRANGERS, FIRST_CLAIMS
 from tests.core.world import World, ip, mac, network
 
 K = EventKind
@@ -163,7 +163,7 @@ def test_the_gateway_is_marked() -> None:
 
 def test_unconfirmed_devices_are_bounded_and_the_oldest_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Law 6; who answered us stays."""
-    monkeypatch.setattr(census, "MOST_UNCONFIRMED", 100)
+    monkeypatch.setattr(limits, "MOST_UNCONFIRMED", 100)
     world = World()
     world.alive(20)
     world.run(5)
@@ -206,7 +206,7 @@ def test_addresses_are_bounded_and_the_one_not_heard_for_longest_goes() -> None:
             Observation(world.now, 2, mac(1), Ip(bytes.fromhex("20010db8") + number.to_bytes(12)), Evidence.NDP)
         )
     held = world.inventory.devices[mac(1)].addresses
-    assert len(held) == proxies.MOST_ADDRESSES
+    assert len(held) == addresses.MOST_ADDRESSES
     assert max(held, key=lambda address: address.last_seen).ip[-2:] == (299).to_bytes(2)
     assert world.inventory.devices[mac(1)].ip == ip("10.0.1.1")
 
@@ -231,7 +231,7 @@ def test_a_renamed_interface_does_not_double_the_addresses() -> None:
 def test_a_device_without_an_address_to_ask_is_gone_after_a_long_silence() -> None:
     world = World()
     world.hear(mac(1), None, Evidence.ARP_PROBE)
-    world.run(watch.UNASKABLE - 1)
+    world.run(due.UNASKABLE - 1)
     assert not world.of(K.OFFLINE)
     world.run(2)
     assert len(world.of(K.OFFLINE)) == 1
@@ -506,7 +506,7 @@ def test_the_patience_of_a_network_is_taken_by_who_is_known_already() -> None:
 
 def test_confirmed_devices_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Law 6: a host that answers our scans with made-up MACs fills no table, and is told as a flood."""
-    monkeypatch.setattr(census, "MOST_CONFIRMED", 20)
+    monkeypatch.setattr(limits, "MOST_CONFIRMED", 20)
     world = World()
     world.alive(100)
     world.run(30)

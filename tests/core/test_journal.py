@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from netscand.core.budgets import Budgets
 from netscand.core.model import Device, Event, EventKind, Ip, Mac, ScanNews
 from netscand.core.presence import Presence, Rules
-from netscand.journal import AT_A_TIME, EVENT_ID, Journal, Logged, OneLine, one_line, open_log
-from netscand.serve.translate import ip_text, mac_text
+from netscand.core.ratelimit import Budgets
+from netscand.event_log import AT_A_TIME, EVENT_ID, Journal, Logged, OneLine, one_line, open_log
+from netscand.serve.encode import ip_text, mac_text
 
 
 class Journald:

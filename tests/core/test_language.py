@@ -33,7 +33,7 @@ STANDARD = {
 """Pattern → term to use instead."""
 PATTERN = re.compile(rf"\b({'|'.join(STANDARD)})\b", re.IGNORECASE)
 
-PROMISED = {("netscanctl/finding.py", "mend"): "a field of `doctor --json`, which docs/commands.md promises"}
+PROMISED = {("netscanctl/doctor/result.py", "mend"): "a field of `doctor --json`, which docs/commands.md promises"}
 """(file, whole string) → reason why it stays."""
 
 
@@ -94,7 +94,7 @@ def test_a_wrong_word_is_found_with_file_and_line(name: str, source: str, expect
 @pytest.mark.parametrize(
     ("name", "source"),
     [
-        ("netscanctl/finding.py", 'rename = {"hint": "mend"}\n'),
+        ("netscanctl/doctor/result.py", 'rename = {"hint": "mend"}\n'),
         ("a.py", "told = wishes\n"),
         ("a.md", "A field `mend`; foretold, in the place of it, take the place of it.\n"),
     ],

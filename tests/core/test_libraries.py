@@ -199,7 +199,7 @@ class Shape(msgspec.Struct):
     ],
 )
 def test_msgspec_words_its_errors_as_we_read_them(raw: str, said: str) -> None:
-    """A canary: netscand/wording.py reads the place, and a missing field's name, from the text of ValidationError."""
+    """A canary: validation_messages.py reads place and missing field from the text of ValidationError."""
     with pytest.raises(msgspec.ValidationError) as wrong:
         msgspec.json.decode(raw, type=Shape)
     assert str(wrong.value) == said

@@ -24,7 +24,7 @@ INTERRUPTED_AT = """if True:
 @pytest.mark.parametrize(
     ("module", "argv"),
     [(module, ("netscand", "--once")) for module in ("netscand.config", "netscand.lan.wire", "netscand.once")]
-    + [(module, ("netscanctl", "devices")) for module in ("netscanctl.cli", "netscanctl.verbs.devices")],
+    + [(module, ("netscanctl", "devices")) for module in ("netscanctl.cli", "netscanctl.commands.devices")],
 )  # fmt: skip
 def test_ctrl_c_while_it_is_imported_is_quiet(module: str, argv: tuple[str, ...], tmp_path: Path) -> None:
     """A netscand that is not interrupted finds no interface, and sends nothing."""

@@ -9,13 +9,12 @@ from itertools import pairwise
 
 import pytest
 
+from netscand.core.claims import urgency
 from netscand.core.model import Ip, Mac, Network, NetworkState
-from netscand.core.names import urgency
-from netscand.lan import asking, name_queue, names, resolver
-from netscand.lan.heard import dns
-from netscand.lan.name_queue import MOST_STRANGERS, NameQueue, Wanted
-from netscand.lan.names import Names
-from netscand.lan.resolver import Effort, Resolver, pointed_to, reverse
+from netscand.lan import dns, name_lookup, names
+from netscand.lan import names as names_module
+from netscand.lan.name_lookup import Effort, Resolver, pointed_to, reverse
+from netscand.lan.names import MOST_STRANGERS, NameQueue, Names, Wanted
 from tests.core.virtual import VirtualLoop, run
 from tests.core.world import World, ip, mac, network
 
@@ -27,7 +26,7 @@ DESCRIBED, ANSWERED, STRANGER = range(3)
 @pytest.fixture
 def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualLoop]:
     made = VirtualLoop()
-    for module in (names, name_queue, asking):
+    for module in (names, names_module, name_lookup):
         monkeypatch.setattr(module, "monotonic", made.time)
     yield made
     made.close()
@@ -194,7 +193,7 @@ def test_one_that_is_named_in_between_is_not_asked_in_the_next_way(loop: Virtual
 
     def one() -> Iterator[float]:
         lan.want(mac(1), ip("10.0.0.9"), NET)
-        yield names.SETTLE + asking.WAIT / 2
+        yield names.SETTLE + name_lookup.LAN_WAIT / 2
         lan.lacking = ()
 
     run(loop, lan.run(one, 300))
@@ -278,8 +277,8 @@ def wanted(number: int, where: Network = NET, *, is_first: bool = True) -> Wante
 
 
 def test_a_queue_is_bounded_and_says_who_had_to_go(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(name_queue, "MOST_WAITING", 4)
-    monkeypatch.setattr(name_queue, "MOST_STRANGERS", 2)
+    monkeypatch.setattr(names_module, "MOST_WAITING", 4)
+    monkeypatch.setattr(names_module, "MOST_STRANGERS", 2)
     urgent: set[Mac] = set()
     queue = NameQueue(lambda mac: ANSWERED if mac in urgent else STRANGER)
     gone = [queue.put(0.0, wanted(number)) for number in range(4)]
@@ -314,7 +313,7 @@ def test_a_device_has_one_place_the_earlier_one(loop: VirtualLoop, due: tuple[fl
 def test_a_full_queue_has_room_again_when_places_became_void(
     loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(name_queue, "MOST_WAITING", 4)
+    monkeypatch.setattr(names_module, "MOST_WAITING", 4)
     queue = NameQueue(lambda mac: ANSWERED)
     for number in range(4):
         assert queue.put(2000.0 - number, wanted(1)) is None
@@ -338,7 +337,7 @@ def test_urgency_is_that_of_what_is_known_of_a_device() -> None:
     world = World()
     world.hear(mac(9), "10.0.0.9")
     device = world.inventory.devices[mac(9)]
-    assert urgency(None) == urgency(device) == name_queue.STRANGER
+    assert urgency(None) == urgency(device) == names_module.STRANGER
     device.confirmed = True
     assert urgency(device) == ANSWERED
     device.confirmed = False
@@ -380,6 +379,6 @@ def test_aliases_on_the_way_are_followed() -> None:
 
 
 def test_the_first_records_alone_are_read() -> None:
-    roles = [record(ASKED, dns.PTR, (b"_role", b"lan"))] * resolver.LOOKED_AT
+    roles = [record(ASKED, dns.PTR, (b"_role", b"lan"))] * name_lookup.LOOKED_AT
     assert pointed(*roles[1:], record(ASKED, dns.PTR, (b"own", b"lan"))) == "own.lan"
     assert pointed(*roles, record(ASKED, dns.PTR, (b"own", b"lan"))) is None

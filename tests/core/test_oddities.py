@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from netscand.config import read
-from netscand.oddities import oddities
+from netscand.config_lint import oddities
 
 ROOT = Path(__file__).parents[2]
 RULE = '[[network]]\ncidr = "10.0.0.0/24"\n'

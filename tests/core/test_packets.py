@@ -8,18 +8,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from netscand.core.model import Evidence, Ip, Mac, Observation
-from netscand.lan import lightly, packets
+from netscand.lan import arp as arp_module
+from netscand.lan import libraries
 
-Ether, ARP = lightly.ethernet_arp()
+Ether, ARP = libraries.ethernet_arp()
 
 OURS = Mac(bytes.fromhex("0216 3e00 0001"))
 OTHER = Mac(bytes.fromhex("a483 e712 3456"))
 IP = Ip(bytes([192, 168, 1, 37]))
 OWN = Ip(bytes([192, 168, 1, 2]))
 
-MACS = st.sampled_from([OURS, OTHER, Mac(bytes(6)), packets.BROADCAST, Mac(bytes.fromhex("01005e000001"))]) | st.binary(
-    min_size=6, max_size=6
-).map(Mac)
+MACS = st.sampled_from(
+    [OURS, OTHER, Mac(bytes(6)), arp_module.BROADCAST, Mac(bytes.fromhex("01005e000001"))]
+) | st.binary(min_size=6, max_size=6).map(Mac)
 IPS = st.sampled_from(
     ["0.0.0.0", "0.0.0.1", "127.0.0.1", "192.168.1.2", "192.168.1.37", "224.0.0.251", "239.255.255.255", "240.0.0.1",
      "255.255.255.254", "255.255.255.255"]
@@ -34,7 +35,7 @@ def arp(
     tpa: bytes = OWN,
     tha: bytes = bytes(6),
     head: tuple[int, int, int, int, int] = (0x0806, 1, 0x0800, 6, 4),
-    destination: bytes = packets.BROADCAST,
+    destination: bytes = arp_module.BROADCAST,
     more: bytes = bytes(18),
 ) -> bytes:
     """A frame, from RFC 826 and nothing of ours."""
@@ -94,7 +95,7 @@ def judged_by_scapy(frame: bytes) -> tuple[Mac, Ip | None, Evidence] | None:
 @example(arp()[:42])
 @example(arp()[:41])
 def test_the_decoder_reads_every_frame_as_scapy_does(frame: bytes) -> None:
-    seen = packets.decode(frame, 12.5, 3)
+    seen = arp_module.decode(frame, 12.5, 3)
     expected = judged_by_scapy(frame)
     assert (seen and (seen.mac, seen.ip, seen.evidence)) == expected
     if seen:
@@ -104,7 +105,7 @@ def test_the_decoder_reads_every_frame_as_scapy_does(frame: bytes) -> None:
 
 @given(st.binary(max_size=9000))
 def test_any_bytes_are_an_observation_or_nothing(frame: bytes) -> None:
-    assert isinstance(packets.decode(frame, 0.0, 1), Observation | None)
+    assert isinstance(arp_module.decode(frame, 0.0, 1), Observation | None)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_any_bytes_are_an_observation_or_nothing(frame: bytes) -> None:
         (arp(2, destination=OURS, tha=OURS), IP, Evidence.ARP_REPLY),
         (arp(1, spa=bytes(4), tpa=IP), None, Evidence.ARP_PROBE),
         (arp(1, tpa=IP), IP, Evidence.ARP_ANNOUNCEMENT),
-        (arp(2, tpa=IP, tha=packets.BROADCAST), IP, Evidence.ARP_ANNOUNCEMENT),
+        (arp(2, tpa=IP, tha=arp_module.BROADCAST), IP, Evidence.ARP_ANNOUNCEMENT),
         (arp(2, source=OURS), IP, Evidence.PROXIED),
         (arp(1, source=OURS, tpa=IP), IP, Evidence.PROXIED),
     ],
@@ -122,19 +123,19 @@ def test_any_bytes_are_an_observation_or_nothing(frame: bytes) -> None:
 )
 def test_each_kind_of_arp_is_told_apart(frame: bytes, ip: Ip | None, evidence: Evidence) -> None:
     via = OURS if evidence is Evidence.PROXIED else None
-    assert packets.decode(frame, 1.0, 2) == Observation(1.0, 2, OTHER, ip, evidence, via=via)
+    assert arp_module.decode(frame, 1.0, 2) == Observation(1.0, 2, OTHER, ip, evidence, via=via)
 
 
 def test_a_groups_mac_is_no_station_and_yet_a_claim() -> None:
     """Who believes it sends to everybody what was meant for one: so the gateway's address is taken, too."""
-    seen = packets.decode(arp(2, source=packets.BROADCAST, sha=packets.BROADCAST), 1.0, 2)
-    assert seen == Observation(1.0, 2, packets.BROADCAST, IP, Evidence.PROXIED, via=packets.BROADCAST)
+    seen = arp_module.decode(arp(2, source=arp_module.BROADCAST, sha=arp_module.BROADCAST), 1.0, 2)
+    assert seen == Observation(1.0, 2, arp_module.BROADCAST, IP, Evidence.PROXIED, via=arp_module.BROADCAST)
 
 
 @pytest.mark.parametrize(
     "frame",
     [
-        arp(1, sha=packets.BROADCAST, source=packets.BROADCAST, spa=bytes(4)),
+        arp(1, sha=arp_module.BROADCAST, source=arp_module.BROADCAST, spa=bytes(4)),
         arp(sha=bytes(6), source=bytes(6)),
         arp(spa=bytes([127, 0, 0, 1])),
         arp(spa=bytes([224, 0, 0, 251])),
@@ -153,25 +154,25 @@ def test_a_groups_mac_is_no_station_and_yet_a_claim() -> None:
     ],
 )  # fmt: skip
 def test_what_no_host_would_say_is_nothing(frame: bytes) -> None:
-    assert packets.decode(frame, 1.0, 2) is None
+    assert arp_module.decode(frame, 1.0, 2) is None
 
 
 @given(MACS.filter(lambda mac: not mac[0] & 1), IPS, st.none() | MACS)
 def test_a_request_is_what_scapy_would_build(mac: Mac, ip: Ip, to: Mac | None) -> None:
     ours = mac.hex(":")
-    expected = Ether(dst=(to or packets.BROADCAST).hex(":"), src=ours) / ARP(
+    expected = Ether(dst=(to or arp_module.BROADCAST).hex(":"), src=ours) / ARP(
         op=1, hwsrc=ours, psrc="192.168.1.2", hwdst="00:00:00:00:00:00", pdst=str(IPv4Address(ip))
     )
-    assert packets.request(mac, OWN).to(ip, to) == bytes(expected)
+    assert arp_module.request(mac, OWN).to(ip, to) == bytes(expected)
 
 
 def test_a_request_is_heard_by_others_as_a_request_of_ours() -> None:
     for to in (None, OTHER):
-        frame = packets.request(OURS, OWN).to(IP, to)
-        assert len(frame) == packets.ARP_LENGTH
-        assert packets.decode(frame, 1.0, 2) == Observation(1.0, 2, OURS, OWN, Evidence.ARP_REQUEST)
+        frame = arp_module.request(OURS, OWN).to(IP, to)
+        assert len(frame) == arp_module.ARP_LENGTH
+        assert arp_module.decode(frame, 1.0, 2) == Observation(1.0, 2, OURS, OWN, Evidence.ARP_REQUEST)
 
 
 def test_no_request_ever_has_the_sender_0_0_0_0() -> None:
     with pytest.raises(ValueError, match=r"0\.0\.0\.0"):
-        packets.request(OURS, packets.NO_IP)
+        arp_module.request(OURS, arp_module.NO_IP)

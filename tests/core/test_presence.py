@@ -10,8 +10,7 @@ from math import inf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netscand.core.presence import TOGETHER, Presence, Rules, Step
-from netscand.core.silences import DAY, HOUR, NEW_PATIENCE
+from netscand.core.presence import DAY, HOUR, NEW_PATIENCE, TOGETHER, Presence, Rules, Step
 
 RULES = Rules()
 

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from netscand.core.due import Lane, Whose
 from netscand.core.model import Ask
-from netscand.core.probes import SKIPS
-from netscand.core.watch import Lane, Whose
+from netscand.core.scan import SKIPS
 from tests.core.world import World, ip, mac, network
 
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from netscand.core.budgets import ACCOUNT_BROADCASTS, ACCOUNTS, NETWORK_BROADCASTS, WHOLE_SCANS
 from netscand.core.model import Busy
 from netscand.core.planner import Pace
+from netscand.core.ratelimit import ACCOUNT_BROADCASTS, ACCOUNTS, NETWORK_BROADCASTS, WHOLE_SCANS
 from tests.core.world import World, network
 
 HALVES = ["10.0.0.0/25", "10.0.0.128/25"]

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from netscand.core import addresses, names, servers
-from netscand.core.budget import BURST_S
-from netscand.core.budgets import DHCP_SERVERS, FIRST_CHANGES, RENAMES, STRANGERS
+from netscand.core import addresses, claims
 from netscand.core.model import ALL_NODES, EventKind, Evidence, Ip, Mac, Observation
+from netscand.core.ratelimit import BURST_S, DHCP_SERVERS, FIRST_CHANGES, RENAMES, STRANGERS
 from tests.core.world import World, ip, mac, network
 
 LINK_LOCAL = Ip(bytes.fromhex("fe80000000000000025056fffe000002"))
@@ -45,14 +44,14 @@ def test_a_name_follows_the_device_that_says_it() -> None:
     assert name_of(world, mac(9)) == ("janes-phone", "mdns")
 
 
-@pytest.mark.parametrize("first", names.TRUST)
-@pytest.mark.parametrize("second", names.TRUST)
+@pytest.mark.parametrize("first", claims.TRUST)
+@pytest.mark.parametrize("second", claims.TRUST)
 def test_a_less_trusted_source_never_takes_the_place_of_a_better_one(first: str, second: str) -> None:
     world = World()
     world.hear(mac(9), "10.0.0.9")
     for number, source in enumerate((first, second)):
         world._tell(world.inventory.rename(mac(9), f"name{number}", source, world.now))
-    better = names.TRUST.index(second) <= names.TRUST.index(first)
+    better = claims.TRUST.index(second) <= claims.TRUST.index(first)
     assert name_of(world, mac(9)) == (("name1", second) if better else ("name0", first))
     assert len(world.of(EventKind.RENAMED)) == 1 + better
 
@@ -110,7 +109,7 @@ def test_what_is_lacked_is_what_would_be_better() -> None:
     world = World()
     world.hear(mac(9), "10.0.0.9")
     naming, device = world.inventory.said.naming, world.inventory.devices[mac(9)]
-    lacks = {None: names.TRUST, "nbns": ("dhcp", "mdns", "dns"), "dns": ("dhcp", "mdns", "dns"), "mdns": ("dhcp",)}
+    lacks = {None: claims.TRUST, "nbns": ("dhcp", "mdns", "dns"), "dns": ("dhcp", "mdns", "dns"), "mdns": ("dhcp",)}
     for source, lacked in (lacks | {"dhcp": ()}).items():
         device.hostname_source = source
         assert naming.lacks(device) == lacked
@@ -197,7 +196,7 @@ def test_made_up_dhcp_servers_are_told_one_a_minute_and_remembered_within_a_boun
     row = DHCP_SERVERS
     assert row.at_once <= told <= row.at_once + 300 * row.per_second + 1
     assert all(
-        len(known.named) <= servers.MOST for tables in world.inventory.said._servers._known.values() for known in tables
+        len(known.named) <= claims.MOST for tables in world.inventory.said._servers._known.values() for known in tables
     )
 
 

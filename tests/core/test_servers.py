@@ -2,9 +2,9 @@
 
 import pytest
 
-from netscand.core import servers
-from netscand.core.budgets import DHCP_SERVERS, DHCP_SERVERS_OF_A_DEVICE
+from netscand.core import claims
 from netscand.core.model import Event, EventKind, Evidence, Ip, Mac
+from netscand.core.ratelimit import DHCP_SERVERS, DHCP_SERVERS_OF_A_DEVICE
 from tests.core.test_attacks import answer
 from tests.core.test_said import say
 from tests.core.world import World, ip, mac
@@ -86,8 +86,8 @@ def test_made_up_servers_do_not_make_a_known_one_new_again() -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "MOST", 8)
-    monkeypatch.setattr(servers, "MOST_OF_STRANGERS", 4)
+    monkeypatch.setattr(claims, "MOST", 8)
+    monkeypatch.setattr(claims, "MOST_OF_STRANGERS", 4)
     world = World()
     for number in range(50):
         world.now += 60

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netscand.core.model import ALL_NODES, Evidence, Ip, Mac, Observation
-from netscand.lan.heard import frames, ndp
-from netscand.lan.solicit import echo, solicitation
+from netscand.lan import decode, ndp
+from netscand.lan.ndp import echo, solicitation
 from tests.core.words_of_devices import Ether, IPv6, inet6
 
 OURS = Mac(bytes.fromhex("02163e000001"))
@@ -39,4 +39,4 @@ def test_an_echo_is_what_scapy_would_build(mac: Mac, own: Ip) -> None:
 @pytest.mark.parametrize("to", [None, Mac(bytes.fromhex("a483e7123456"))])
 def test_a_solicitation_is_heard_by_others_as_neighbour_discovery_of_ours(to: Mac | None) -> None:
     frame = solicitation(OURS, OWN, Ip(bytes.fromhex("fe80" + 27 * "0" + "9")), to)
-    assert frames.decode(frame, 1.0, 2) == (Observation(1.0, 2, OURS, OWN, Evidence.NDP),)
+    assert decode.decode(frame, 1.0, 2) == (Observation(1.0, 2, OURS, OWN, Evidence.NDP),)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netscand.core.hosts import Runs
 from netscand.core.model import BadTarget, Busy, Cause, Network, ScanStarted
+from netscand.core.ranges import Runs
 from netscand.core.targets import MOST_RUNS, Wish, merge, resolve
 from tests.core.world import World, network
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from netscand.core.model import Mac
-from netscand.lan import lightly
+from netscand.lan import libraries
 from netscand.lan.vendors import Vendors
 
 MEASURE = """
@@ -18,9 +18,9 @@ def resident():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") >> 10
 import asyncio, logging, netscand.core.model
 before = resident()
-from netscand.lan import lightly
-lightly.rtnetlink()
-lightly.ethernet_arp()
+from netscand.lan import libraries
+libraries.rtnetlink()
+libraries.ethernet_arp()
 from netscand.lan.vendors import Vendors
 vendors = Vendors()
 grown = resident() - before
@@ -67,7 +67,7 @@ def test_an_unknown_prefix_has_no_vendor(vendors: Vendors) -> None:
 
 def test_every_line_of_the_table_is_found_again_from_its_first_to_its_last_address(vendors: Vendors) -> None:
     found = 0
-    for line in lightly.vendor_table().splitlines():
+    for line in libraries.vendor_table().splitlines():
         prefix, *names = line.split("\t")
         digits, _, bits = prefix.strip().partition("/")
         width = int(bits or 24)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netscand.lan.wire import Wire, WireError
-from netscand.watchdog import Watchdog
+from netscand.service import Watchdog
 
 ASKED = {"WATCHDOG_USEC": "10000000"}
 

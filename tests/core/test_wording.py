@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from netscand import protocol
-from netscand.wording import SHOWN, not_readable, shown
+from netscand.validation_messages import SHOWN, not_readable, shown
 
 PYTHON = ("`", "str", "int", "float", "bool", "array", "enum", "None", "True", "False", "$")
 TEXT = "text of at most 128 characters"

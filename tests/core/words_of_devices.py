@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from netscand.lan import lightly
+from netscand.lan import libraries
 
-lightly.ethernet_arp()  # first, so that scapy comes without its vendor table
+libraries.ethernet_arp()  # first, so that scapy comes without its vendor table
 
 from scapy.layers import inet6  # noqa: E402
 from scapy.layers.dhcp import BOOTP, DHCP  # noqa: E402

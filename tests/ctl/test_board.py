@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from netscanctl.board import LAST_EVENTS, MARK_LIFETIME, MIN_ROWS_FOR_EVENTS, Board
+from netscanctl.table_view import LAST_EVENTS, MARK_LIFETIME, MIN_ROWS_FOR_EVENTS, Board
 from netscanctl.text import width
 from netscand.protocol import Device, InitialState, Message, Resumed, ScanError, ScanProgress
 from tests.ctl.test_text import HOSTILE

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from netscanctl.changes import format_event, format_events
+from netscanctl.event_lines import format_event, format_events
 from netscanctl.render import plain
 from netscanctl.text import width
 from tests.ctl.words import came, device, event, left

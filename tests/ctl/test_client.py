@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from netscanctl.client import Daemon, NotPermitted, Usage, find_daemon
-from netscanctl.starting import start_hint
+from netscanctl.connect_hint import start_hint
 from tests.ctl.conftest import Ctl, environment
 from tests.ctl.fake import FakeDaemon, refusal
 from tests.ctl.words import snapshot, status
@@ -254,7 +254,7 @@ def test_a_socket_without_permission_is_exit_code_4(daemon: FakeDaemon, args: li
         folder.chmod(0o755)
     daemon.socket.chmod(0o600)
     # All is imported before: the interpreter itself may lie where nobody else may read.
-    run = "import os, aiohttp; from netscanctl.__main__ import main; from netscanctl.verbs import devices, watch; "
+    run = "import os, aiohttp; from netscanctl.__main__ import main; from netscanctl.commands import devices, watch; "
     run += "os.setgroups([]); os.setgid(65534); os.setuid(65534); main()"
     done = subprocess.run(
         [sys.executable, "-c", run, "--socket", str(daemon.socket), *args], env=environment(), capture_output=True,

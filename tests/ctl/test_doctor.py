@@ -13,11 +13,17 @@ from typing import Any
 
 import pytest
 
-from netscanctl import probes
-from netscanctl.finding import Finding, collect, failed, format_findings, ok, unknown
-from netscanctl.probes import Interface, check_database, check_gateway, check_interfaces, check_raw_sockets
+from netscanctl.commands import doctor
+from netscanctl.doctor import host_checks
+from netscanctl.doctor.host_checks import (
+    Interface,
+    check_database,
+    check_gateway,
+    check_interfaces,
+    check_raw_sockets,
+)
+from netscanctl.doctor.result import Finding, collect, failed, format_findings, ok, unknown
 from netscanctl.render import plain
-from netscanctl.verbs import doctor
 from netscand import __version__
 from netscand.protocol import PROTOCOL, Traffic, encode
 from tests.ctl.conftest import ROOT, Ctl
@@ -256,7 +262,7 @@ def test_libraries_are_compared_with_version_ranges(
 ) -> None:
     """A requirement may have an upper bound, in any order: `aiohttp<3.15,>=3.11.16`."""
     monkeypatch.setattr(metadata, "requires", lambda _name: [requirement])
-    found = probes.check_libraries()
+    found = host_checks.check_libraries()
     assert found.verdict == verdict
     assert ("missing" in found.found) is ("no-such" in requirement and verdict == "failed")
 
@@ -295,7 +301,7 @@ def test_raw_sockets_and_the_filter_are_checked(root: None) -> None:
 
 def test_a_missing_capability_is_named(root: None) -> None:
     """FAULTS F18: in a container that withholds it, or for root without it."""
-    found = without(probes.CAP_NET_RAW, bounding=False)
+    found = without(host_checks.CAP_NET_RAW, bounding=False)
     assert verdicts(found) == {"capability": "failed", "filter": "unknown"}
     assert "CAP_NET_RAW" in found[0].found
     assert "--cap-add NET_RAW" in (found[0].hint or "")

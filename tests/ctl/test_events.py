@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from netscanctl.verbs.events import PAGE
+from netscanctl.commands.events import PAGE
 from netscand.protocol import PresenceDay, encode
 from tests.ctl.conftest import Ctl
 from tests.ctl.fake import FakeDaemon, refusal

@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from netscanctl.formats import as_csv, as_ethers, as_hosts
+from netscanctl.export import as_csv, as_ethers, as_hosts
 from tests.ctl.test_text import HOSTILE
 from tests.ctl.words import device
 

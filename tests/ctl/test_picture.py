@@ -2,9 +2,21 @@
 
 import pytest
 
-from netscanctl.picture import UNCERTAIN, Picture
+from netscanctl.state import UNCERTAIN, Picture
 from netscand.protocol import Devices, Event, Message, Resumed, ScanStarted
-from tests.ctl.words import HOME, LATER, OFFICE, address, came, device, event, left, network, scanned, snapshot
+from tests.ctl.words import (
+    HOME,
+    LATER,
+    OFFICE,
+    address,
+    came,
+    device,
+    event,
+    left,
+    network,
+    scanned,
+    snapshot,
+)
 
 
 def shown(picture: Picture, *messages: Message) -> list[str]:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from netscanctl.presence import BEFORE, LEVELS, NEVER, UNKNOWN, presence_bar
+from netscanctl.render import BEFORE, LEVELS, NEVER, UNKNOWN, presence_bar
 from netscand.protocol import PresenceDay
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

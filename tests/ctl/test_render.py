@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from netscanctl import render
-from netscanctl.changes import format_event
+from netscanctl.event_lines import format_event
 from netscanctl.text import width
 from netscand.protocol import Coverage, Limit, Traffic
 from tests.ctl.test_text import HOSTILE

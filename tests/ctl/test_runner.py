@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netscanctl.client import Usage
-from netscanctl.runner import Job, Runner
+from netscanctl.exec_runner import Job, Runner
 from tests.ctl.fake import DEADLINE
 from tests.ctl.words import device, event
 

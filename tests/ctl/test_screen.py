@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from netscanctl.screen import ENTER, LEAVE
+from netscanctl.table_view import ENTER, LEAVE
 from tests.ctl.conftest import Ctl, OnTerminal, bare
 from tests.ctl.fake import DEADLINE, FakeDaemon
 from tests.ctl.test_terminal import hostile, obeyed

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from netscanctl.client import Usage
-from netscanctl.since import parse_cursor, parse_since
+from netscanctl.params import parse_cursor, parse_since
 
 TOKYO = timezone(timedelta(hours=9))
 NOW = datetime(2026, 11, 24, 7, 2, 11, 42_000, TOKYO)

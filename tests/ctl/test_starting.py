@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from netscanctl.client import Daemon, NoDaemon, connection_failure
-from netscanctl.starting import CHECKOUT_SOCKET, start_hint
+from netscanctl.connect_hint import CHECKOUT_SOCKET, start_hint
 
 
 def test_an_installed_service_is_suggested(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from netscanctl.client import Failure
-from netscanctl.which import as_ip, as_mac, find_one, matching
+from netscanctl.params import as_ip, as_mac, find_one, matching
 from tests.ctl.words import address, device
 
 PHONE = device(1, hostname="Janes-Phone.lan", label="Jane's phone")

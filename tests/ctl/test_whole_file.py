@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from netscanctl.whole_file import resolve_links, write_atomically
+from netscanctl.atomic_file import resolve_links, write_atomically
 from tests.ctl.conftest import Ctl
 from tests.ctl.fake import FakeDaemon
 from tests.ctl.test_exec import until

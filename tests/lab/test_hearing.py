@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection
 
-from netscand.lan import filters
-from netscand.lan.ear import Ear
+from netscand.lan import bpf
+from netscand.lan.capture import Ear
 from tests.core import captured
 from tests.core import words_of_devices as words
 from tests.lab.daemon import Daemon
@@ -209,8 +209,8 @@ def test_a_flood_of_talk_keeps_nobody_from_being_heard_by_arp(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("frame", "made"),
     [
-        (reply(), lambda: Ear(filters.arp, lambda *_: (), 128, size=64 * 1024)),
-        (captured.LINUX_DAD, lambda: Ear(filters.talk, lambda *_: (), 128, slot=2048, size=1 << 20, budget=50)),
+        (reply(), lambda: Ear(bpf.arp, lambda *_: (), 128, size=64 * 1024)),
+        (captured.LINUX_DAD, lambda: Ear(bpf.talk, lambda *_: (), 128, slot=2048, size=1 << 20, budget=50)),
     ],
     ids=["the kernel has no room", "nor we the time"],
 )

@@ -16,11 +16,11 @@ from typing import TypeVar
 import pytest
 
 from netscand.core.model import Ip, Mac, Network
-from netscand.lan import asking, name_queue, names, resolver
-from netscand.lan.heard import dns
+from netscand.lan import dns, name_lookup, names
+from netscand.lan import names as names_module
 from netscand.lan.interfaces import Interfaces
+from netscand.lan.name_lookup import Effort, Resolver, Unanswered, reverse
 from netscand.lan.names import PATIENT, Names
-from netscand.lan.resolver import Effort, Resolver, Unanswered, reverse
 from netscand.lan.wire import Wire
 from tests.lab.impostor import NAME, impostor
 from tests.lab.lan import Host, Lab
@@ -142,7 +142,7 @@ def test_an_answer_to_another_question_is_no_answer(tmp_path: Path) -> None:
         assert asked_of(server, tmp_path) == "good.lan"
 
 
-@pytest.mark.parametrize(("lies", "name"), [(resolver.MOST_ANSWERS - 1, "good"), (resolver.MOST_ANSWERS, None)])
+@pytest.mark.parametrize(("lies", "name"), [(name_lookup.MOST_ANSWERS - 1, "good"), (name_lookup.MOST_ANSWERS, None)])
 def test_a_question_costs_a_bounded_amount_of_work(tmp_path: Path, lies: int, name: str | None) -> None:
     """H1; and whoever has to guess the number of a question has few guesses."""
 
@@ -297,7 +297,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(names, "SETTLE", 0.0)
     monkeypatch.setattr(names, "MDNS_APART", 0.2)
     monkeypatch.setattr(names, "WAIT", 3.0)
-    monkeypatch.setattr(asking, "ANSWERED_WITHIN", DEADLINE)
+    monkeypatch.setattr(name_lookup, "ANSWERED_WITHIN", DEADLINE)
 
 
 def test_responders_that_say_nothing_by_themselves_are_asked_by_one_frame(tmp_path: Path, quick: None) -> None:
@@ -390,8 +390,8 @@ def test_what_waits_and_what_is_remembered_is_bounded(lab: Lab, tmp_path: Path) 
         (mac, Ip(bytes([10, 77]) + (n * 4 + k).to_bytes(2)), network) for n, mac in enumerate(MACS) for k in range(4)
     ]
     made = Room(lab.watcher.space, tmp_path / "none").run(0.01, *wants)
-    assert len(made._for_dns) <= name_queue.MOST_WAITING
-    assert len(made._for_mdns) <= name_queue.MOST_WAITING
+    assert len(made._for_dns) <= names_module.MOST_WAITING
+    assert len(made._for_mdns) <= names_module.MOST_WAITING
     assert len(made._next_round) <= names.MOST_REMEMBERED
 
 

@@ -9,8 +9,8 @@ from ipaddress import ip_address
 import pytest
 
 from netscand.core.model import Evidence, Ip, Mac, Observation
-from netscand.lan import neighbours
-from netscand.lan.neighbours import Neighbours
+from netscand.lan import netlink
+from netscand.lan.netlink import Neighbours
 from tests.lab.lan import Lab
 from tests.lab.rooms import index_of, until
 from tests.lab.spaces import Space
@@ -87,7 +87,7 @@ def test_what_the_engine_raises_ends_the_room(shared_lab: Lab) -> None:
 def test_without_netlink_we_hear_less_and_go_on_and_say_so_once(
     shared_lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(neighbours, "AGAIN_AFTER", 0.01)
+    monkeypatch.setattr(netlink, "AGAIN_AFTER", 0.01)
     monkeypatch.setattr(socket, "AF_NETLINK", 9999)
 
     async def script(heard: list[Observation]) -> None:

@@ -9,13 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from netscand.core.budgets import Budgets
 from netscand.core.model import ALL_NODES, Ask, Evidence, Ip, Mac, Observation, SendFailed
-from netscand.lan import filters, wire
-from netscand.lan.ear import Ear
-from netscand.lan.heard import frames
-from netscand.lan.ring import Ring
-from netscand.lan.solicit import echo, solicitation
+from netscand.core.ratelimit import Budgets
+from netscand.lan import bpf, wire
+from netscand.lan import decode as decode_module
+from netscand.lan.capture import Ear, Ring
+from netscand.lan.ndp import echo, solicitation
 from netscand.lan.wire import Wire
 from tests.core import captured
 from tests.core import words_of_devices as words
@@ -27,7 +26,7 @@ from tests.lab.test_wire import listen, reply, tagged
 
 @pytest.fixture
 def ring(shared_lab: Lab) -> Iterator[Ring]:
-    made = shared_lab.watcher.space.within(lambda: Ring(filters.talk, 2048, 1 << 20))
+    made = shared_lab.watcher.space.within(lambda: Ring(bpf.talk, 2048, 1 << 20))
     yield made
     made.close()
 
@@ -126,12 +125,12 @@ def test_a_flood_is_decoded_within_a_budget_and_the_rest_counted(
     def decode(frame: bytes, at: float, interface: int) -> tuple[Observation, ...]:
         nonlocal decoded
         decoded += 1
-        return frames.decode(frame, at, interface)
+        return decode_module.decode(frame, at, interface)
 
     budgets = Budgets()
 
     def made(budget: float) -> Ear:
-        return Ear(filters.talk, decode, wire.TALK_BATCH, slot=2048, size=1 << 20, budget=budget, budgets=budgets)
+        return Ear(bpf.talk, decode, wire.TALK_BATCH, slot=2048, size=1 << 20, budget=budget, budgets=budgets)
 
     began = time.monotonic()
     ear = made(100)
@@ -219,7 +218,7 @@ def test_a_broken_ring_of_talk_is_made_anew_too(
     shared_lab: Lab, send: Send, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(wire, "BACK_OFF", (0.05, 0.2))
-    monkeypatch.setattr("netscand.lan.ear.IN_VAIN", 100)
+    monkeypatch.setattr("netscand.lan.capture.IN_VAIN", 100)
     caplog.set_level(logging.INFO, "netscand.lan.wire")
 
     async def script(made: Wire, heard: list[Observation]) -> None:
@@ -236,8 +235,8 @@ def test_a_broken_ring_of_talk_is_made_anew_too(
 
 def test_the_filter_is_a_program_that_ends() -> None:
     """Every jump leads forward, to an instruction that is there."""
-    program = filters.talk(1000)
+    program = bpf.talk(1000)
     for place, step in enumerate(program):
         if step.code & 7 == 5:
             assert place + 1 + max(step.if_true, step.if_false) < len(program)
-    assert struct.calcsize("HBBI") * len(program) == len(filters.packed(program))
+    assert struct.calcsize("HBBI") * len(program) == len(bpf.packed(program))

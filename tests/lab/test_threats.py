@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from netscand.serve.auth import RIGHTS
 from netscand.serve.openapi import CALLS
 from netscand.serve.page import PATHS
-from netscand.serve.rights import RIGHTS
 from tests.bench.crowded import asked, memory
 from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon

@@ -14,9 +14,9 @@ import pytest
 from netscand.config import Scan
 from netscand.core.model import Observation
 from netscand.lan.interfaces import Interfaces
+from netscand.lan.name_lookup import Resolver
 from netscand.lan.names import Names
-from netscand.lan.neighbours import Neighbours
-from netscand.lan.resolver import Resolver
+from netscand.lan.netlink import Neighbours
 from netscand.lan.wire import Wire
 from tests.bench.crowded import asked
 from tests.core.longest import longest_turn

@@ -15,15 +15,15 @@ from ipaddress import IPv4Network
 import pytest
 
 from netscand.core.model import Ask, Evidence, Ip, Mac, Network, NetworkState, Observation, SendFailed
-from netscand.lan import ear, filters, packet_socket, packets, wire
-from netscand.lan.ring import Ring
+from netscand.lan import arp, bpf, capture, wire
+from netscand.lan.capture import Ring
 from netscand.lan.wire import Wire
 from tests.lab.lan import Host, Lab
 from tests.lab.rooms import Send, beside, index_of, ip, network_of, until
 from tests.lab.spaces import Space
 
 Script = Callable[[Wire, list[Observation]], Awaitable[None]]
-Program = Callable[[int], Sequence[filters.Instruction]]
+Program = Callable[[int], Sequence[bpf.Instruction]]
 
 
 def numbered(number: int) -> Mac:
@@ -33,7 +33,7 @@ def numbered(number: int) -> Mac:
 def reply(mac: Mac = numbered(1), address: str = "10.77.0.50") -> bytes:  # noqa: B008 a constant
     """A reply to whom it may concern."""
     head = struct.pack(">HHHBBH", 0x0806, 1, 0x0800, 6, 4, 2)
-    return packets.BROADCAST + mac + head + mac + ip(address) + bytes(6) + ip("10.77.0.2") + bytes(18)
+    return arp.BROADCAST + mac + head + mac + ip(address) + bytes(6) + ip("10.77.0.2") + bytes(18)
 
 
 def tagged(frame: bytes, tci: int) -> bytes:
@@ -44,7 +44,7 @@ def tagged(frame: bytes, tci: int) -> bytes:
 @pytest.fixture
 def ring(shared_lab: Lab) -> Iterator[Ring]:
     """One at the watcher."""
-    made = shared_lab.watcher.space.within(lambda: Ring(filters.arp))
+    made = shared_lab.watcher.space.within(lambda: Ring(bpf.arp))
     yield made
     made.close()
 
@@ -164,18 +164,18 @@ def test_every_frame_of_a_burst_is_handed_on_in_turns(shared_lab: Lab, send: Sen
 
 
 def test_a_ring_goes_round(send: Send, shared_lab: Lab) -> None:
-    small = shared_lab.watcher.space.within(lambda: Ring(filters.arp, size=64 * 1024))
+    small = shared_lab.watcher.space.within(lambda: Ring(bpf.arp, size=64 * 1024))
     for number in range(2000):
         send(reply(numbered(number)))
         (frame,) = small.read(10)
-        assert packets.decode(*frame) == Observation(
+        assert arp.decode(*frame) == Observation(
             frame.at, frame.interface, numbered(number), ip("10.77.0.50"), Evidence.ARP_REPLY
         )
     small.close()
 
 
 def test_what_finds_the_ring_full_is_counted_and_the_rest_is_whole(send: Send, shared_lab: Lab) -> None:
-    small = shared_lab.watcher.space.within(lambda: Ring(filters.arp, size=64 * 1024))
+    small = shared_lab.watcher.space.within(lambda: Ring(bpf.arp, size=64 * 1024))
     for number in range(600):
         send(reply(numbered(number)))
     frames = small.read(1000)
@@ -187,7 +187,7 @@ def test_what_finds_the_ring_full_is_counted_and_the_rest_is_whole(send: Send, s
 
 
 def test_drops_are_told(shared_lab: Lab, send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ear, "Ring", lambda program, slot, size: Ring(program, slot, size=64 * 1024))
+    monkeypatch.setattr(capture, "Ring", lambda program, slot, size: Ring(program, slot, size=64 * 1024))
     monkeypatch.setattr(wire, "TICK", 0.05)
 
     async def script(made: Wire, heard: list[Observation]) -> None:
@@ -221,7 +221,7 @@ def test_a_clock_that_jumps_makes_no_stamp_from_the_future_or_the_past(
     """The wall clock jumps between the kernel's stamp and our reading: stamps stay in order and near."""
     wall = [0.0]
     opened = time.monotonic()
-    made = shared_lab.watcher.space.within(lambda: Ring(filters.arp, wall=lambda: time.time_ns() + int(wall[0] * 1e9)))
+    made = shared_lab.watcher.space.within(lambda: Ring(bpf.arp, wall=lambda: time.time_ns() + int(wall[0] * 1e9)))
     send(reply(numbered(1)))
     before = made.read(10)
     send(reply(numbered(2)))
@@ -303,17 +303,17 @@ def test_a_receive_path_that_breaks_is_made_anew_and_said_once(
     outcomes = iter([False, True, True])
 
     def made_or_not(program: Program, slot: int, size: int) -> Ring:
-        if program is filters.arp and next(outcomes, False):
+        if program is bpf.arp and next(outcomes, False):
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         return Ring(program, slot, size)
 
-    monkeypatch.setattr(ear, "Ring", made_or_not)
+    monkeypatch.setattr(capture, "Ring", made_or_not)
     caplog.set_level(logging.INFO, "netscand.lan.wire")
 
     async def script(made: Wire, heard: list[Observation]) -> None:
         await asyncio.sleep(0)  # until it listens
         assert made._arp._ring
-        packet_socket.bind(made._arp._ring._socket, index_of(lab.watcher.space), packet_socket.ETH_P_ALL)
+        bpf.bind(made._arp._ring._socket, index_of(lab.watcher.space), bpf.ETH_P_ALL)
         lab.watcher.down()
         await until(lambda: "hearing again" in caplog.text)
         lab.watcher.up()
@@ -330,7 +330,7 @@ def test_a_lost_place_in_the_ring_is_noticed(
 ) -> None:
     """Readable for ever, and never a frame: the ring is made anew instead of turning in circles."""
     monkeypatch.setattr(wire, "BACK_OFF", (0.05, 0.2))
-    monkeypatch.setattr(ear, "IN_VAIN", 100)
+    monkeypatch.setattr(capture, "IN_VAIN", 100)
     caplog.set_level(logging.INFO, "netscand.lan.wire")
 
     async def script(made: Wire, heard: list[Observation]) -> None:
@@ -375,7 +375,7 @@ def test_without_the_right_one_sentence_says_which(shared_lab: Lab) -> None:
 
 def test_without_a_filter_nothing_is_heard_at_all(shared_lab: Lab) -> None:
     """No kernel filter → refuse to start."""
-    nonsense = (filters.Instruction(0xFFFF, 0, 0, 0),)
+    nonsense = (bpf.Instruction(0xFFFF, 0, 0, 0),)
     with pytest.raises(OSError, match="Invalid argument"):
         shared_lab.watcher.space.within(lambda: Ring(lambda _: nonsense))
 
@@ -386,11 +386,11 @@ def test_without_a_filter_nothing_is_heard_at_all(shared_lab: Lab) -> None:
 def test_requests_go_to_everyone_and_probes_to_one(shared_lab: Lab, neighbour: Host) -> None:
     network = network_of(shared_lab.watcher)
     to = Mac(bytes.fromhex(neighbour.mac.replace(":", "")))
-    there = neighbour.space.within(lambda: Ring(filters.arp))
+    there = neighbour.space.within(lambda: Ring(bpf.arp))
     made = Wire(lambda _: None)
     asks = [Ask(network, ip("10.77.0.50"), None), Ask(network, ip("10.77.0.50"), to), Ask(network, ip("10.77.0.9"), to)]
     assert not shared_lab.watcher.space.within(lambda: made.send(asks))
-    template = packets.request(network.mac, network.own)
+    template = arp.request(network.mac, network.own)
     assert [frame.frame for frame in there.read(10)] == [template.to(ask.ip, ask.mac) for ask in asks]
     there.close()
     made.close()
@@ -398,7 +398,7 @@ def test_requests_go_to_everyone_and_probes_to_one(shared_lab: Lab, neighbour: H
 
 def test_a_slice_ends_before_the_asks_do_and_nothing_is_lost_or_sent_twice(shared_lab: Lab, neighbour: Host) -> None:
     network = network_of(shared_lab.watcher)
-    there = neighbour.space.within(lambda: Ring(filters.arp, size=8 << 20))
+    there = neighbour.space.within(lambda: Ring(bpf.arp, size=8 << 20))
     made = Wire(lambda _: None)
     asks = [Ask(network, Ip(bytes([10, 77]) + number.to_bytes(2)), None) for number in range(20_000)]
 

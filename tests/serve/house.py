@@ -18,7 +18,6 @@ from websockets.typing import Subprotocol
 from yarl import URL
 
 from netscand import config, protocol
-from netscand.core.budgets import Budgets
 from netscand.core.model import (
     Address,
     BadTarget,
@@ -36,15 +35,16 @@ from netscand.core.model import (
     ScanFinished,
     ScanStarted,
     Status,
+    relabel,
 )
 from netscand.core.presence import Presence, Rules
-from netscand.core.recorded import CursorGone, Page, PresenceOfDay, Question, Standing, Unreadable
-from netscand.core.words import relabel
-from netscand.serve.archive import Archive
+from netscand.core.ratelimit import Budgets
+from netscand.core.restore import CursorGone, Page, PresenceOfDay, Question, Standing, Unreadable
+from netscand.serve.encode import Translator
 from netscand.serve.hub import Hub
+from netscand.serve.ports import Archive
 from netscand.serve.server import Server
 from netscand.serve.subscriber import Bounds
-from netscand.serve.translate import Translator
 
 LAN = "10.0.0.0/16@eth0"
 OTHER = "192.168.7.0/24@wlan0"

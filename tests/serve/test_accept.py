@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from netscand.serve import accept
-from netscand.serve.access import Peer
+from netscand.serve.auth import Peer
 from netscand.serve.connection import Connection
 from tests.serve.house import House, house
 from tests.serve.test_access import acting_as

@@ -13,10 +13,9 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from netscand import config
-from netscand.serve import access
-from netscand.serve.access import Guard, Peer
-from netscand.serve.answers import Refused
-from netscand.serve.rights import Role
+from netscand.serve import auth
+from netscand.serve.auth import Guard, Peer, Role
+from netscand.serve.http import Refused
 from tests.serve.house import handshake, house
 
 LOOPBACK = Peer("127.0.0.1", Role.SCAN, False, False, "127.0.0.1", 8000)
@@ -75,7 +74,7 @@ def test_root_and_the_group_are_admin_and_others_have_what_the_configuration_say
     assert met(guard, 1234, 1234) == Peer(("uid", 1234), Role.READ, True, False)
     assert met(guard, 1234, 4242) == Peer(("uid", 1234), Role.ADMIN, True, True)
     assert met(guard, 1234, 1234, (7, 4242, 9)) == Peer(("uid", 1234), Role.ADMIN, True, True)
-    assert met(guard, 1234, 1234, tuple(range(5000, 5000 + access.MOST_GROUPS + 1))).role is Role.READ
+    assert met(guard, 1234, 1234, tuple(range(5000, 5000 + auth.MOST_GROUPS + 1))).role is Role.READ
     for others in ("scan", "none"):
         assert met(Guard(config.Access(others=others)), 1234, 1234).role.told == others
 
@@ -87,8 +86,8 @@ def test_a_group_that_does_not_exist_leaves_root_alone_with_admin() -> None:
 
 
 def test_a_tcp_peer_is_its_address_whatever_the_notation() -> None:
-    assert access._plain("::ffff:127.0.0.1") == "127.0.0.1"
-    assert access._plain("fe80::1%eth0") == "fe80::1"
+    assert auth._plain("::ffff:127.0.0.1") == "127.0.0.1"
+    assert auth._plain("fe80::1%eth0") == "fe80::1"
 
 
 class Elsewhere(socket.socket):

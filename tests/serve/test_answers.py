@@ -5,7 +5,7 @@ import pytest
 from aiohttp import web
 
 from netscand import protocol
-from netscand.serve.answers import HEADERS, Refused, from_aiohttp, refusal
+from netscand.serve.http import HEADERS, Refused, from_aiohttp, refusal
 
 
 @pytest.mark.parametrize("code", protocol.ERROR_STATUS)

@@ -14,12 +14,11 @@ import pytest
 from websockets.asyncio.client import connect
 
 from netscand import config
-from netscand.serve import connection, lobby, query
-from netscand.serve.access import STRANGERS, Guard, Peer
-from netscand.serve.fair import Account
+from netscand.serve import connection, connection_limits, query
+from netscand.serve.auth import UNAUTHENTICATED, Guard, Peer, Role
+from netscand.serve.connection_limits import KEPT_BACK, Lobby
+from netscand.serve.fair_turns import Account
 from netscand.serve.http import Http
-from netscand.serve.lobby import KEPT_BACK, Lobby
-from netscand.serve.rights import Role
 from netscand.serve.tls import HANDSHAKE
 from tests.serve.certificate import CERTIFICATE, certificate
 from tests.serve.house import TOKENS, House, handshake, hear, house, mac, token_file
@@ -141,11 +140,11 @@ def test_root_has_no_cap_of_its_own(root: None, tmp_path: Path) -> None:
 
 
 def test_the_last_connections_are_kept_back_for_root_and_the_group() -> None:
-    lobby = Lobby(Guard(config.Access()), KEPT_BACK + 8, 64)
+    connection_limits = Lobby(Guard(config.Access()), KEPT_BACK + 8, 64)
 
     def admitted(peer: Peer, tries: int) -> int:
-        comers = [Standing(lobby, number, peer) for number in range(tries)]
-        return sum(lobby.admit(each, peer) for each in comers)  # type: ignore[arg-type]
+        comers = [Standing(connection_limits, number, peer) for number in range(tries)]
+        return sum(connection_limits.admit(each, peer) for each in comers)  # type: ignore[arg-type]
 
     assert admitted(Peer("a", Role.SCAN, False, False), 4) == 4
     assert admitted(Peer("b", Role.SCAN, False, False), 6) == 4
@@ -155,8 +154,10 @@ def test_the_last_connections_are_kept_back_for_root_and_the_group() -> None:
 class Standing:
     """A connection as far as the lobby knows it."""
 
-    def __init__(self, lobby: Lobby, number: int, peer: Peer | None = None, account: Account = STRANGERS) -> None:
-        self.lobby = lobby
+    def __init__(
+        self, connection_limits: Lobby, number: int, peer: Peer | None = None, account: Account = UNAUTHENTICATED
+    ) -> None:
+        self.lobby = connection_limits
         self.peer = peer or Peer(f"10.0.{number >> 8}.{number & 255}", Role.NONE, False, False)
         self.account = account
         self.gone = False
@@ -168,63 +169,65 @@ class Standing:
 
 def test_strangers_of_many_addresses_leave_room_for_everybody_else() -> None:
     """FAULTS T16, from a LAN: the one who stood there longest makes way, so that who has a token comes through."""
-    lobby = Lobby(Guard(config.Access()), 400, 64)
-    crowd = [Standing(lobby, number) for number in range(1000)]
+    connection_limits = Lobby(Guard(config.Access()), 400, 64)
+    crowd = [Standing(connection_limits, number) for number in range(1000)]
     for number, one in enumerate(crowd):
-        assert lobby.admit(one, one.peer)  # type: ignore[arg-type]
+        assert connection_limits.admit(one, one.peer)  # type: ignore[arg-type]
         if number == 50:
-            lobby.know(one)  # type: ignore[arg-type]
+            connection_limits.know(one)  # type: ignore[arg-type]
     assert [number for number, one in enumerate(crowd) if not one.gone] == [50, *range(900, 1000)]
-    assert lobby.refused["strangers"] == 899
-    assert len(lobby.inside) == 101
+    assert connection_limits.refused["strangers"] == 899
+    assert len(connection_limits.inside) == 101
 
 
 def test_a_token_from_many_addresses_does_not_take_every_connection() -> None:
     """It was counted by address alone: 20 of IPv6 held all places, and nobody else came in."""
-    lobby = Lobby(Guard(config.Access()), 400 + KEPT_BACK, 64)
+    connection_limits = Lobby(Guard(config.Access()), 400 + KEPT_BACK, 64)
 
     def come(count: int, token: str, since: int = 0) -> list[Standing]:
-        found = [Standing(lobby, number, account=("token", token)) for number in range(since, since + count)]
+        found = [
+            Standing(connection_limits, number, account=("token", token)) for number in range(since, since + count)
+        ]
         for each in found:
-            if lobby.admit(each, each.peer):  # type: ignore[arg-type]
-                lobby.know(each)  # type: ignore[arg-type]
+            if connection_limits.admit(each, each.peer):  # type: ignore[arg-type]
+                connection_limits.know(each)  # type: ignore[arg-type]
             else:
                 each.gone = True
         return [each for each in found if not each.gone]
 
     many = come(1000, "mallory")
     assert len(many) == 400
-    before = lobby.refused["account"]
+    before = connection_limits.refused["account"]
     few = come(50, "alice", 2000)
     assert len(few) == 50
     assert [each.gone for each in many] == [False] * 350 + [True] * 50
-    assert lobby.refused["account"] == before + 50
-    local = [Standing(lobby, number, Peer(("uid", 1), Role.SCAN, True, False)) for number in range(64)]
-    assert all(lobby.admit(each, each.peer) for each in local)  # type: ignore[arg-type]
+    assert connection_limits.refused["account"] == before + 50
+    local = [Standing(connection_limits, number, Peer(("uid", 1), Role.SCAN, True, False)) for number in range(64)]
+    assert all(connection_limits.admit(each, each.peer) for each in local)  # type: ignore[arg-type]
     come(1000, "mallory", 3000)
     assert not any(each.gone for each in (*few, *local))
-    assert len(lobby.inside) == 400
-    for each in tuple(lobby.inside):
-        lobby.leave(each, each.peer)
-    assert not lobby._account_of
+    assert len(connection_limits.inside) == 400
+    for each in tuple(connection_limits.inside):
+        connection_limits.leave(each, each.peer)
+    assert not connection_limits._account_of
 
 
 def test_who_shows_a_token_is_a_stranger_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And one who stays a stranger is cut for the next, in a handshake too."""
-    monkeypatch.setattr(lobby, "STRANGERS", 10**9)  # room for one
+    monkeypatch.setattr(connection_limits, "STRANGERS", 10**9)  # room for one
 
     async def play() -> None:
         access = {"others": "none", "token_file": token_file(tmp_path)}
         async with house(tmp_path, access=access, listen=certificate(tmp_path)) as lan:
-            lobby = lan.server._lobby
+            connection_limits = lan.server._lobby
             stranger, writer = await asyncio.open_connection("127.0.0.1", lan.port)
-            await settled(lambda: len(lobby._strangers) == 1)
+            await settled(lambda: len(connection_limits._strangers) == 1)
             bearer = ("Authorization", f"Bearer {TOKENS['read']}")
             context = ssl.create_default_context(cadata=CERTIFICATE)
             url = f"wss://localhost:{lan.port}/ws"
             async with connect(url, ssl=context, additional_headers=[bearer], proxy=None) as client:
                 await hear(client)
-                assert not lobby._strangers
+                assert not connection_limits._strangers
                 async with asyncio.timeout(HANDSHAKE / 2):
                     with suppress(ConnectionResetError):
                         assert await stranger.read() == b""
@@ -234,14 +237,14 @@ def test_who_shows_a_token_is_a_stranger_no_more(tmp_path: Path, monkeypatch: py
 
 
 def test_what_is_counted_in_is_counted_out() -> None:
-    lobby = Lobby(Guard(config.Access()), 1000, 2)
+    connection_limits = Lobby(Guard(config.Access()), 1000, 2)
     peer = Peer("a", Role.SCAN, False, False)
     for _ in range(10):
-        assert lobby.admit("one", peer)  # type: ignore[arg-type]
-        lobby.leave("one", peer)  # type: ignore[arg-type]
-        lobby.leave("one", peer)  # type: ignore[arg-type]
-    assert not lobby.inside
-    assert not lobby._of_peer
+        assert connection_limits.admit("one", peer)  # type: ignore[arg-type]
+        connection_limits.leave("one", peer)  # type: ignore[arg-type]
+        connection_limits.leave("one", peer)  # type: ignore[arg-type]
+    assert not connection_limits.inside
+    assert not connection_limits._of_peer
 
 
 @pytest.mark.parametrize("said", [b"", b"GET /", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: "])

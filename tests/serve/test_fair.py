@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netscand.core.fairness import FairQueue
-from netscand.core.recorded import Page, Question
-from netscand.serve.fair import FairTurns, Shares
+from netscand.core.restore import Page, Question
+from netscand.serve.fair_turns import FairTurns, Shares
 from tests.serve.house import Forgetful, house
 
 T = TypeVar("T")

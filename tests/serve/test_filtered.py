@@ -6,7 +6,7 @@ import pytest
 
 from netscand.core.model import Cause, ScanFinished, ScanStarted, Status
 from netscand.serve import filtered
-from netscand.serve.filters import Change, Filter
+from netscand.serve.query import Change, Filter
 from tests.serve.house import LAN
 from tests.serve.test_hub import Audience, cursors, heard, played
 

@@ -4,10 +4,10 @@ import pytest
 
 from netscand import protocol
 from netscand.core.model import Event, EventKind
-from netscand.serve.answers import Refused
-from netscand.serve.filters import EVERYTHING, LONGEST, Change, Filter, filter_of
+from netscand.serve.encode import Translator
+from netscand.serve.http import Refused
 from netscand.serve.hub import Hub
-from netscand.serve.translate import Translator
+from netscand.serve.query import EVERYTHING, LONGEST, Change, Filter, filter_of
 from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, mac
 
 translator = Translator(lambda: BOOT, lambda of: "Apple, Inc.")

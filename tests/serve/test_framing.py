@@ -5,9 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from netscand.core.recorded import Page, Question
+from netscand.core.restore import Page, Question
 from netscand.serve import connection
-from netscand.serve.framing import MOST_BODY, MOST_FIELDS, MOST_HEAD, MOST_LINE, Framing, TooManyFields, TooMuch
+from netscand.serve.framing import (
+    MOST_BODY,
+    MOST_FIELDS,
+    MOST_HEAD,
+    MOST_LINE,
+    Framing,
+    TooManyFields,
+    TooMuch,
+)
 from tests.serve.house import Forgetful, House, house
 from tests.serve.test_connection import CHUNKED, given_to_aiohttp, settled
 

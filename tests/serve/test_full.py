@@ -12,14 +12,14 @@ from websockets.asyncio.client import ClientConnection
 
 from netscand import protocol
 from netscand.core.model import Status
-from netscand.serve import full
-from netscand.serve.fair import OURS, Account
-from netscand.serve.filters import EVERYTHING, Filter
-from netscand.serve.full import WholeLists
+from netscand.serve import full_mode
+from netscand.serve.encode import Translator
+from netscand.serve.fair_turns import OURS, Account
+from netscand.serve.full_mode import WholeLists
 from netscand.serve.hub import Hub
-from netscand.serve.overview import Overview
+from netscand.serve.query import EVERYTHING, Filter
 from netscand.serve.subscriber import Bounds, Subscriber
-from netscand.serve.translate import Translator
+from netscand.serve.summary import Overview
 from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, House, handshake, hear, hear_all, house
 from tests.serve.test_subscriber import Pipe
 
@@ -143,7 +143,7 @@ def test_a_list_leaves_within_100_ms_of_an_event_and_the_next_when_a_second_is_o
 
     loop = asyncio.SelectorEventLoop(selector)
     monkeypatch.setattr(loop, "time", lambda: selector.now)
-    monkeypatch.setattr(full, "monotonic", loop.time)
+    monkeypatch.setattr(full_mode, "monotonic", loop.time)
     loop.run_until_complete(play())
     loop.close()
     first, second, third = left
@@ -231,7 +231,7 @@ def test_lists_with_a_filter_delay_none_without_and_come_account_by_account(monk
 
 def test_a_client_that_left_is_not_kept_for_its_list(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where it left before it had its first one."""
-    monkeypatch.setattr(full, "SHARED", 2)
+    monkeypatch.setattr(full_mode, "SHARED", 2)
 
     async def play() -> None:
         hub = Hub(Translator(lambda: BOOT, lambda _: None))

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from netscand.serve import held as held_module
-from netscand.serve.held import Held
+from netscand.serve import hub as held_module
+from netscand.serve.hub import Held
 
 
 def test_a_commit_of_thousands_is_told_in_turns_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,10 @@ import pytest
 from netscand import protocol
 from netscand.core.model import Cause, ScanFailed, ScanFinished, ScanProgress, ScanStarted, Status
 from netscand.serve import hub as hub_module
-from netscand.serve.filters import EVERYTHING, Filter
+from netscand.serve.encode import Translator
 from netscand.serve.hub import Hub
+from netscand.serve.query import EVERYTHING, Filter
 from netscand.serve.subscriber import Bounds, Subscriber
-from netscand.serve.translate import Translator
 from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, mac
 from tests.serve.test_subscriber import Pipe
 from tests.serve.test_websocket import parsed

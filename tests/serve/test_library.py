@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from netscand.serve import http, library
-from netscand.serve.library import NEEDS, SUPPORTED, Need, Unfit, check
+from netscand.serve import http, selftest
+from netscand.serve.selftest import NEEDS, SUPPORTED, Need, Unfit, check
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("need", NEEDS, ids=lambda need: need.path)
 def test_it_is_there(need: Need) -> None:
     """A canary: aiohttp does not promise this name in its manual, and netscand needs it."""
-    assert library._is_there(need), f"aiohttp {aiohttp.__version__} has no {need.path} as netscand needs it"
+    assert selftest._is_there(need), f"aiohttp {aiohttp.__version__} has no {need.path} as netscand needs it"
 
 
 @pytest.mark.parametrize("need", [need for need in NEEDS if "." in need.path[4:]], ids=lambda need: need.path)

@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 
 from netscand import protocol
 from netscand.core.model import Status
-from netscand.serve import connection, live
+from netscand.serve import connection, websocket
 from netscand.serve.connection import PIECE
 from netscand.serve.framing import MOST_FRAMES
 from netscand.serve.hub import Hub
@@ -388,7 +388,7 @@ def test_filters_hold_for_the_snapshot_and_for_what_follows(tmp_path: Path) -> N
 
 def test_one_client_more_than_max_clients_is_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T16; and a few places more are kept back for root and the group."""
-    monkeypatch.setattr(live, "KEPT_BACK", 1)
+    monkeypatch.setattr(websocket, "KEPT_BACK", 1)
 
     async def play() -> None:
         async with house(tmp_path, listen={"max_clients": 2}) as lan:
@@ -440,7 +440,7 @@ def test_a_stalled_client_disturbs_nobody_and_finds_lagged_and_4000_when_it_read
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Law 4 and FAULTS T13: 1 stalled and 50 good clients, 10,000 events."""
-    monkeypatch.setattr(live, "GONE", 1000.0)  # the good ones say nothing, and answer no ping
+    monkeypatch.setattr(websocket, "GONE", 1000.0)  # the good ones say nothing, and answer no ping
     events = 10_000
 
     async def play() -> None:
@@ -478,8 +478,8 @@ def test_a_stalled_client_disturbs_nobody_and_finds_lagged_and_4000_when_it_read
 @pytest.mark.slow
 def test_a_silent_client_is_pinged_and_then_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T16: a WebSocket that answers pings is never idle; one that does not is gone."""
-    monkeypatch.setattr(live, "PING", 0.5)
-    monkeypatch.setattr(live, "GONE", 6.0)  # a machine that keeps us waiting is no silence of theirs
+    monkeypatch.setattr(websocket, "PING", 0.5)
+    monkeypatch.setattr(websocket, "GONE", 6.0)  # a machine that keeps us waiting is no silence of theirs
 
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws() as answers, lan.ws() as silent:

@@ -16,10 +16,10 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from netscand import __version__
-from netscand.core.budgets import NEWCOMERS, table
 from netscand.core.model import Evidence, NetworkState, Status
-from netscand.serve import live, measures
-from netscand.serve.measures import Histogram, TimedSelector, Turns
+from netscand.core.ratelimit import NEWCOMERS, table
+from netscand.serve import histograms, websocket
+from netscand.serve.histograms import Histogram, TimedSelector, Turns
 from tests.serve.house import BOOT, LAN, OTHER, TOKENS, House, hear, house, token_file
 
 ROOT = Path(__file__).parents[2]
@@ -143,7 +143,7 @@ def test_an_events_lag_is_counted_from_its_frame_while_somebody_listens(tmp_path
 
 
 def test_refusals_are_counted_by_their_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "KEPT_BACK", 0)  # root would find a place
+    monkeypatch.setattr(websocket, "KEPT_BACK", 0)  # root would find a place
 
     async def play() -> None:
         access = {"others": "none", "token_file": token_file(tmp_path)}
@@ -179,7 +179,7 @@ def test_refusals_are_counted_by_their_reason(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_loop_that_is_held_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measures, "LOOK", 0.01)
+    monkeypatch.setattr(histograms, "LOOK", 0.01)
 
     async def play() -> None:
         async with house(tmp_path) as lan:

@@ -13,10 +13,10 @@ import pytest
 
 from netscand import protocol
 from netscand.core.model import BadTarget
+from netscand.serve.auth import RIGHTS
 from netscand.serve.openapi import CALLS, MAC_PATTERN, document
 from netscand.serve.page import PATHS
 from netscand.serve.query import MAC as TAKEN
-from netscand.serve.rights import RIGHTS
 from tests.serve.house import TOKENS, FakeScanner, Forgetful, House, house, mac, token_file
 
 pytestmark = pytest.mark.slow

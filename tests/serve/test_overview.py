@@ -6,11 +6,11 @@ import pytest
 
 from netscand import protocol
 from netscand.core.model import Status
-from netscand.serve import overview as overview_module
-from netscand.serve.filters import EVERYTHING, Filter
+from netscand.serve import summary as overview_module
+from netscand.serve.encode import Translator
 from netscand.serve.hub import Hub
-from netscand.serve.overview import Overview, around_devices
-from netscand.serve.translate import Translator
+from netscand.serve.query import EVERYTHING, Filter
+from netscand.serve.summary import Overview, around_devices
 from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, mac
 
 

@@ -3,7 +3,7 @@
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from netscand.serve.answers import Refused
+from netscand.serve.http import Refused
 from netscand.serve.query import mac_of, parameters
 
 

@@ -9,9 +9,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from netscand import config, protocol
+from netscand.serve.auth import Role, TokensRefused
 from netscand.serve.listen import BadAddress
-from netscand.serve.rights import Role
-from netscand.serve.tokens import TokensRefused
 from tests.serve.house import TOKENS, allowed, hear, house, token_file
 
 

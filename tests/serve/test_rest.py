@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from netscand import protocol
-from netscand.core.budgets import LIMITING_FOR, NEWCOMERS, RENAMES
 from netscand.core.model import Status
+from netscand.core.ratelimit import LIMITING_FOR, NEWCOMERS, RENAMES
 from netscand.serve import query, rest
-from netscand.serve.answers import HEADERS
+from netscand.serve.http import HEADERS
 from tests.serve.house import LAN, OTHER, House, house, mac
 
 JSON = {"Content-Type": "application/json"}

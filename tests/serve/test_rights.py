@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from netscand import config, protocol
-from netscand.serve.answers import Refused
+from netscand.serve.auth import DEEDS, RIGHTS, Role, need
+from netscand.serve.http import Refused
 from netscand.serve.page import PATHS
-from netscand.serve.rights import DEEDS, RIGHTS, Role, need
 from tests.serve.house import TOKENS, hear, house, mac, token_file
 from tests.serve.test_server import a_server
 

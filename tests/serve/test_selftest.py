@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 
 from netscand.serve import connection, selftest
-from netscand.serve.access import STRANGERS
+from netscand.serve.auth import UNAUTHENTICATED
 from netscand.serve.http import Http
-from netscand.serve.library import Unfit
+from netscand.serve.selftest import Unfit
 from tests.serve.house import house
 
 
@@ -49,7 +49,7 @@ def test_it_waits_for_a_piece_of_strangers_and_no_more(tmp_path: Path) -> None:
                 return True
 
             for _ in range(2000):
-                lan.hub.turns.later(STRANGERS, piece)
+                lan.hub.turns.later(UNAUTHENTICATED, piece)
             await lan.server.itself.ask()
             assert done < 100
 

@@ -13,10 +13,10 @@ import pytest
 
 from netscand import config
 from netscand.serve import server as server_module
+from netscand.serve.encode import Translator
 from netscand.serve.hub import Hub
 from netscand.serve.listen import AlreadyRunning, BadAddress, TcpAddress, tcp_socket
 from netscand.serve.server import OURS, Server
-from netscand.serve.translate import Translator
 from tests.serve.house import BOOT, FakeScanner, Forgetful, hear, house, read_out
 
 
@@ -311,6 +311,9 @@ def test_nothing_but_this_room_and_its_neighbours_is_imported() -> None:
             words = line.split()
             if words[:1] in (["from"], ["import"]) and words[1].startswith("netscand"):
                 own = words[1].startswith(("netscand.serve", "netscand.core"))
-                assert own or words[1] in ("netscand", "netscand.config", "netscand.protocol", "netscand.wording"), (
-                    f"{source.name}: {line}"
-                )
+                assert own or words[1] in (
+                    "netscand",
+                    "netscand.config",
+                    "netscand.protocol",
+                    "netscand.validation_messages",
+                ), f"{source.name}: {line}"

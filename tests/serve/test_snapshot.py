@@ -10,10 +10,10 @@ import pytest
 from netscand import protocol
 from netscand.core.model import Event, EventKind, Ip, Status
 from netscand.serve import snapshot as snapshot_module
-from netscand.serve.filters import Filter
+from netscand.serve.encode import Translator
 from netscand.serve.hub import Hub
+from netscand.serve.query import Filter
 from netscand.serve.snapshot import Snapshot
-from netscand.serve.translate import Translator
 from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, mac
 
 

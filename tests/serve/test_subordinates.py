@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from netscand import config
-from netscand.serve import access, subordinates
-from netscand.serve.access import Guard, Peer
-from netscand.serve.rights import Role
-from netscand.serve.subordinates import Subordinates, read_subordinates
+from netscand.serve import auth
+from netscand.serve.auth import Guard, Peer, Role, Subordinates, read_subordinates
 from tests.serve.house import TOKENS, house, token_file
 from tests.serve.test_access import acting_as
 from tests.serve.test_connection import connected, open_path, settled, still_open
@@ -88,7 +86,7 @@ def test_any_bytes_are_read(tmp_path: Path, text: bytes) -> None:
 
 def test_a_huge_file_costs_little_and_a_missing_one_nothing(tmp_path: Path) -> None:
     found = read(tmp_path, "".join(f"mallory:{100_000 + 10 * n}:5\n" for n in range(1_000_000)))
-    assert len(found._ranges) <= subordinates.MOST
+    assert len(found._ranges) <= auth.MOST_LINES
     assert read_subordinates(tmp_path / "nowhere", tmp_path / "nowhere").account(100_000) == ("uid", 100_000)
     assert read_subordinates(tmp_path, tmp_path).account(100_000) == ("uid", 100_000)
 
@@ -98,7 +96,7 @@ def test_a_user_and_its_subordinates_have_one_cap(
 ) -> None:
     """By the Unix socket and on loopback, from start and after a reload."""
     found = read(tmp_path, "mallory:100000:65536\n")
-    monkeypatch.setattr(access, "read_subordinates", lambda: found)
+    monkeypatch.setattr(auth, "read_subordinates", lambda: found)
 
     async def play() -> None:
         async with house(open_path, listen={"max_per_peer": 6}) as lan:
@@ -133,7 +131,7 @@ def test_a_token_is_one_account_from_however_many_addresses(tmp_path: Path) -> N
     for number in range(5):
         peer = Peer(f"fd00::{number}", Role.NONE, False, False, "fd00::ffff", 80)
         plain = {"Host": "[fd00::ffff]"}
-        assert guard.admit(peer, headers(plain)) == (Role.NONE, access.STRANGERS)
+        assert guard.admit(peer, headers(plain)) == (Role.NONE, auth.UNAUTHENTICATED)
         bearing = plain | {"Authorization": f"Bearer {TOKENS['read']}"}
         accounts.add(guard.admit(peer, headers(bearing)))
     assert len(accounts) == 1

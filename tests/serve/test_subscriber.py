@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from netscand import protocol
+from netscand.serve import frames
 from netscand.serve import subscriber as subscriber_module
-from netscand.serve import websocket
-from netscand.serve.filters import EVERYTHING
+from netscand.serve.query import EVERYTHING
 from netscand.serve.subscriber import Bounds, Subscriber
 
 NARROW = Bounds(8, 800)
@@ -51,12 +51,12 @@ def client(
 
 
 def message(number: int) -> tuple[bytes, str]:
-    return websocket.whole(b"m%d" % number), f"c-{number}"
+    return frames.whole(b"m%d" % number), f"c-{number}"
 
 
 def goodbye(cursor: str) -> bytes:
-    lagged = websocket.whole(protocol.encode(protocol.Lagged(cursor=cursor)))
-    return lagged + websocket.close(protocol.CLOSE_LAGGED, "lagged")
+    lagged = frames.whole(protocol.encode(protocol.Lagged(cursor=cursor)))
+    return lagged + frames.close(protocol.CLOSE_LAGGED, "lagged")
 
 
 def test_what_the_transport_takes_goes_out_in_order_and_in_one_write() -> None:
@@ -184,10 +184,10 @@ def test_a_message_that_is_not_taken_is_cut_short_by_the_close_frame(monkeypatch
         await subscriber.send(b"first ", more=True)
         assert subscriber.lagged
         assert not subscriber.finishing
-        assert pipe.taken == b"first " + websocket.close(protocol.CLOSE_LAGGED, "lagged")
+        assert pipe.taken == b"first " + frames.close(protocol.CLOSE_LAGGED, "lagged")
         await subscriber.send(b"last ")
         pipe.more(10**9)
-        assert pipe.taken == b"first " + websocket.close(protocol.CLOSE_LAGGED, "lagged")
+        assert pipe.taken == b"first " + frames.close(protocol.CLOSE_LAGGED, "lagged")
 
     asyncio.run(run())
 
@@ -202,7 +202,7 @@ def test_what_waits_does_not_come_between_the_frames_of_a_list() -> None:
         subscriber.drain()
         await subscriber.send(b"last ")
         subscriber.release(subscriber.cursor)
-        assert pipe.taken == b"first " + websocket.pong(b"x") + b"last " + message(1)[0]
+        assert pipe.taken == b"first " + frames.pong(b"x") + b"last " + message(1)[0]
 
     asyncio.run(run())
 
@@ -224,7 +224,7 @@ def test_a_full_client_that_lags_hears_no_lagged_only_close_4000() -> None:
     for number in range(10):
         subscriber.offer(message(number))
     pipe.more(10**9)
-    assert pipe.taken == b"a1 " + websocket.close(protocol.CLOSE_LAGGED, "lagged")
+    assert pipe.taken == b"a1 " + frames.close(protocol.CLOSE_LAGGED, "lagged")
 
 
 def test_goodbye_is_the_last_that_is_sent() -> None:
@@ -236,7 +236,7 @@ def test_goodbye_is_the_last_that_is_sent() -> None:
     subscriber.close(1001)
     subscriber.offer(message(3))
     pipe.more(10**9)
-    assert pipe.taken == message(1)[0] + websocket.close(1001, "netscand stops")
+    assert pipe.taken == message(1)[0] + frames.close(1001, "netscand stops")
 
 
 def test_nothing_is_written_after_a_close_frame_of_aiohttp() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from netscand.core.model import Device
-from netscand.serve.targets import Targets
+from netscand.serve.rest import Targets
 from tests.serve.house import LAN, OTHER, House, house, mac
 
 JSON = {"Content-Type": "application/json"}

@@ -10,8 +10,8 @@ import pytest
 
 from netscand import protocol
 from netscand.core.model import Address, Event, EventKind, Evidence, Ip, Mac, Status
+from netscand.serve.encode import STEADY, Translator, ip_text, kinds, mac_text
 from netscand.serve.hub import Hub
-from netscand.serve.translate import STEADY, Translator, ip_text, kinds, mac_text
 from tests.serve.house import BOOT, LAN, FakeScanner, mac
 
 

@@ -11,13 +11,12 @@ from typing import Any, BinaryIO
 import pytest
 
 from netscand import config, protocol
-from netscand.core.budgets import UNREAD, Budgets
 from netscand.core.model import Status
-from netscand.core.recorded import Page, Question
-from netscand.serve import connection, full, subscriber
-from netscand.serve.access import Guard, Peer
-from netscand.serve.lobby import LOOK_AFTER, Lobby
-from netscand.serve.rights import Role
+from netscand.core.ratelimit import UNREAD, Budgets
+from netscand.core.restore import Page, Question
+from netscand.serve import connection, full_mode, subscriber
+from netscand.serve.auth import Guard, Peer, Role
+from netscand.serve.connection_limits import LOOK_AFTER, Lobby
 from tests.serve.house import Forgetful, House, handshake, hear, hear_all, house, mac, read_out
 
 pytestmark = pytest.mark.slow
@@ -115,7 +114,7 @@ def test_later_lists_are_made_as_they_are_read_too(tmp_path: Path) -> None:
 
 def test_large_lists_say_what_small_ones_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Changes, the ends of scans, the filter: whichever way a list is made."""
-    monkeypatch.setattr(full, "SHARED", 2)
+    monkeypatch.setattr(full_mode, "SHARED", 2)
 
     async def play() -> None:
         async with house(tmp_path, devices=400) as lan, lan.ws("") as client, lan.ws(f"?q={mac(1).hex(':')}") as named:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from netscand.serve import whose
+from netscand.serve import auth
 
 STRANGER = 54321
 """A uid that need not exist."""
@@ -39,8 +39,8 @@ def met(host: str, uid: int) -> Iterator[tuple[socket.socket, socket.socket]]:
 def test_it_is_whose_that_made_the_other_end(root: None, host: str) -> None:
     """Whatever user the listener is, and by whichever of the addresses of loopback."""
     with met(host, STRANGER) as (accepted, client):
-        assert whose.owner(accepted) == STRANGER
-        assert whose.owner(client) == 0
+        assert auth.owner(accepted) == STRANGER
+        assert auth.owner(client) == 0
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -50,24 +50,24 @@ def test_a_closed_end_is_nobodys(root: None, host: str) -> None:
         client.send(b"GET / HTTP/1.1")
         client.close()
         with pytest.raises(ConnectionResetError):
-            whose.owner(accepted)
+            auth.owner(accepted)
     with met(host, STRANGER) as (accepted, client):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset
         client.close()
         with pytest.raises(OSError, match=r"not connected|closed"):
-            whose.owner(accepted)
+            auth.owner(accepted)
     with met(host, STRANGER) as (accepted, client):
         ours, theirs = accepted.getsockname(), accepted.getpeername()
         client.close()  # and the kernel remembers it for a minute
         with pytest.raises(ConnectionResetError), _Was(accepted, ours, (theirs[0], 1)) as gone:
-            whose.owner(gone)
+            auth.owner(gone)
 
 
 def test_an_end_that_only_sends_no_more_is_its_owners(root: None) -> None:
     """It reads the answer still."""
     with met("127.0.0.1", STRANGER) as (accepted, client):
         client.shutdown(socket.SHUT_WR)
-        assert whose.owner(accepted) == STRANGER
+        assert auth.owner(accepted) == STRANGER
 
 
 class _Was(socket.socket):
@@ -80,6 +80,6 @@ class _Was(socket.socket):
 
 
 def test_a_kernel_without_sock_diag_tells_nothing(root: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whose, "SOCK_DIAG", 31)  # a family of netlink that no kernel has
+    monkeypatch.setattr(auth, "SOCK_DIAG", 31)  # a family of netlink that no kernel has
     with met("127.0.0.1", STRANGER) as (accepted, _):
-        assert whose.owner(accepted) is None
+        assert auth.owner(accepted) is None

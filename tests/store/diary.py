@@ -10,8 +10,7 @@ from typing import Any
 from netscand import config
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Status
 from netscand.core.presence import Presence, Rules
-from netscand.core.recorded import Memory, Page, Question
-from netscand.core.replay import as_published
+from netscand.core.restore import Memory, Page, Question, as_published
 from netscand.store.history import History
 
 BOOT = 1_700_000_000.0

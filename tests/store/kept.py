@@ -9,9 +9,9 @@ from typing import Any
 
 from netscand import config
 from netscand.core.model import Device, Event, Mac
+from netscand.serve.encode import Translator
 from netscand.serve.hub import Hub
 from netscand.serve.server import Server
-from netscand.serve.translate import Translator
 from netscand.store.history import History
 from tests.serve.house import FakeScanner, House, allowed
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from netscand.store import age, history, rounds
+from netscand.store import devices, history, retention
 from tests.store.diary import BOOT, FakeClock
 
 
@@ -50,7 +50,7 @@ class Machine(FakeClock):
     @contextmanager
     def clocks(self) -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(age, "clock_gettime", self.boottime)
-            for module in (age, history, rounds):
+            patch.setattr(retention, "clock_gettime", self.boottime)
+            for module in (retention, history, devices):
                 patch.setattr(module, "monotonic", self.monotonic)
             yield

@@ -8,10 +8,10 @@ from pathlib import Path
 from random import Random
 
 from netscand.core.model import EventKind
-from netscand.store.keeper import CHECKPOINT_AFTER
+from netscand.store.database import insert, open_database, transaction
+from netscand.store.maintenance import CHECKPOINT_AFTER
+from netscand.store.retention import Trim
 from netscand.store.rows import EVENT_COLUMNS, KINDS, Row
-from netscand.store.schema import insert, open_database, transaction
-from netscand.store.trim import Trim
 
 BEGIN = 1_700_000_000_000
 """When the household's history begins, unix milliseconds."""
@@ -22,7 +22,7 @@ HOUSEHOLD, STRANGERS = 1 << 40, 2 << 40
 """MACs from these on, as numbers."""
 
 PRESENT = 4_096
-"""Devices of the attacker's that are there at a time: core/census.py keeps no more that never answered."""
+"""Devices of the attacker's that are there at a time: core/limits.py keeps no more that never answered."""
 
 SIZE = {EventKind.ONLINE: 0, EventKind.OFFLINE: 0, EventKind.DISCOVERED: 0}
 """Bytes of `more`; else 120 to 300."""

@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 from netscand.core.model import Event, EventKind, Mac, Status
 from netscand.core.presence import Rules
-from netscand.core.recorded import CursorGone
-from netscand.core.replay import recalled
+from netscand.core.restore import CursorGone, recalled
 from netscand.store import writer
-from netscand.store.age import DAY, Ages, Shift, estimate
+from netscand.store.retention import DAY, Ages, Shift, estimate
 from tests.store.diary import LAN, Diary, FakeClock, device, diary, discovered, sequences, turned
 from tests.store.machine import Machine
 

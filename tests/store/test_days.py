@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netscand.core.model import Event, EventKind, Status
-from netscand.core.recorded import PresenceOfDay, Standing
-from netscand.store import age, history
+from netscand.core.restore import PresenceOfDay, Standing
+from netscand.store import history, retention
 from tests.store.diary import BOOT, LAN, Diary, FakeClock, device, diary, discovered, turned
 
 HOUR = 3600.0
@@ -222,7 +222,7 @@ def test_no_day_has_more_than_24_hours(turns: list[tuple[Status, float, float]])
 def sleepless() -> Iterator[None]:
     """The monotonic clock of these tests is the one that the history's goes by."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (age, history):
+        for module in (retention, history):
             patch.setattr(module, "monotonic", lambda: MIDNIGHT)
-        patch.setattr(age, "clock_gettime", lambda clock: MIDNIGHT)
+        patch.setattr(retention, "clock_gettime", lambda clock: MIDNIGHT)
         yield

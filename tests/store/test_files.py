@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from netscand.core.model import Event, EventKind, Status
-from netscand.core.recorded import Unreadable
-from netscand.store import answers, files, keeper, salvage, writer
-from netscand.store.files import Files
-from netscand.store.place import HistoryInUse, Lock
-from netscand.store.schema import back_up, connect
-from netscand.store.work import Lost
+from netscand.core.restore import Unreadable
+from netscand.store import maintenance, reader, repair, writer
+from netscand.store.database import back_up, connect
+from netscand.store.paths import HistoryInUse, Lock
+from netscand.store.repair import Files
+from netscand.store.writer import Lost
 from tests.store.diary import LAN, Diary, device, diary, discovered, sequences, turned
 from tests.store.test_trouble import number, until_well
 
@@ -33,9 +33,9 @@ EVENTS = 400
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "AGAIN", 0.05)
-    monkeypatch.setattr(answers, "TRY_AGAIN", 0.05)
+    monkeypatch.setattr(reader, "TRY_AGAIN", 0.05)
     for name, value in (("TURN", 0.02), ("IDLE", 0.02), ("LOOK_EVERY", 0.02), ("CHECK_AFTER", 1e9)):
-        monkeypatch.setattr(keeper, name, value)
+        monkeypatch.setattr(maintenance, name, value)
 
 
 @asynccontextmanager
@@ -71,7 +71,7 @@ def end(path: Path, end: str) -> Path:
 
 
 def delete(path: Path) -> None:
-    for each in files.ENDS:
+    for each in repair.ENDS:
         end(path, each).unlink()
 
 
@@ -353,7 +353,7 @@ def test_rights_that_were_taken_away_are_a_problem_until_they_are_back(root: Non
 
 def test_a_disk_that_does_not_sync_is_a_problem_until_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was said in the log at most."""
-    monkeypatch.setattr(keeper, "SYNC_EVERY", 0.02)
+    monkeypatch.setattr(maintenance, "SYNC_EVERY", 0.02)
 
     async def play() -> None:
         async with household(tmp_path / "state") as book:
@@ -362,7 +362,7 @@ def test_a_disk_that_does_not_sync_is_a_problem_until_it_does(tmp_path: Path, mo
                 def refuses(path: Path) -> None:
                     raise OSError(errno.EIO, "Input/output error")
 
-                patch.setattr(keeper, "sync", refuses)
+                patch.setattr(maintenance, "sync", refuses)
                 await book.write(Event(EventKind.NETWORK_UP, 1.0, LAN))
                 await until(book.history.problems)
                 assert "Input/output error" in book.history.problems()[0]
@@ -408,7 +408,7 @@ def test_a_folder_that_takes_no_copy_is_tried_again(tmp_path: Path, monkeypatch:
             raise OSError(errno.ENOSPC, "No space left on device")
         back_up(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(salvage, "back_up", refuses)
+    monkeypatch.setattr(repair, "back_up", refuses)
 
     async def play() -> None:
         async with household(tmp_path / "state") as book:
@@ -431,7 +431,7 @@ def test_a_database_that_somebody_else_writes_to_is_checked_and_goes_on(tmp_path
                 other.execute("UPDATE device SET notes = 'theirs'")
                 other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             await until(book.history.problems)
-            assert book.history.problems() == (keeper.WRITTEN,)
+            assert book.history.problems() == (maintenance.WRITTEN,)
             assert sequences(await book.page(since=0, limit=5000)) == list(range(1, EVENTS + 1))
 
     asyncio.run(play())
@@ -439,10 +439,10 @@ def test_a_database_that_somebody_else_writes_to_is_checked_and_goes_on(tmp_path
 
 def test_the_log_is_ours_however_often_it_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writes, checkpoints and new logs, thousands of them, are never taken for damage."""
-    monkeypatch.setattr(keeper, "CHECKPOINT_AFTER", 20)
-    monkeypatch.setattr(keeper, "TURN", 0.001)
-    monkeypatch.setattr(keeper, "LOOK_EVERY", 0.0)
-    monkeypatch.setattr(keeper, "QUIET", 0.0)
+    monkeypatch.setattr(maintenance, "CHECKPOINT_AFTER", 20)
+    monkeypatch.setattr(maintenance, "TURN", 0.001)
+    monkeypatch.setattr(maintenance, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(maintenance, "QUIET", 0.0)
     looks: list[str] = []
     look = Files.log_damage
 
@@ -474,7 +474,7 @@ def test_a_frame_that_is_half_written_when_it_is_found_is_not_damaged(tmp_path: 
         database.execute("CREATE TABLE ours (x)")
         ours, log = Files(path), Path(f"{path}-wal")
         whole = log.read_bytes()
-        page = len(whole) - files.PAGE
+        page = len(whole) - repair.PAGE
 
         class Writer(nullcontext[None]):
             """Writes the page of the last frame when it was asked to rest for the second time."""
@@ -490,13 +490,13 @@ def test_a_frame_that_is_half_written_when_it_is_found_is_not_damaged(tmp_path: 
 
         with log.open("r+b") as file:
             file.seek(page)
-            file.write(bytes(files.PAGE))
+            file.write(bytes(repair.PAGE))
         assert not ours.log_damage(Writer())
         database.execute("INSERT INTO ours VALUES (1)")
         assert not ours.log_damage(nullcontext())
         with log.open("r+b") as file:
             file.seek(page)
-            file.write(bytes(files.PAGE))
+            file.write(bytes(repair.PAGE))
         assert ours.log_damage(nullcontext())
 
 
@@ -509,7 +509,7 @@ def test_a_log_that_begins_anew_while_it_is_looked_at_is_not_damaged(
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA wal_autocheckpoint = 0")
         database.execute("CREATE TABLE ours (x)")
-        ours, committed = Files(path), files._committed
+        ours, committed = Files(path), repair._committed
         assert not ours.log_damage(nullcontext())
         database.execute("INSERT INTO ours VALUES (1)")
 
@@ -519,6 +519,6 @@ def test_a_log_that_begins_anew_while_it_is_looked_at_is_not_damaged(
             return committed(*given)
 
         with monkeypatch.context() as patch:
-            patch.setattr(files, "_committed", meanwhile)
+            patch.setattr(repair, "_committed", meanwhile)
             assert not ours.log_damage(nullcontext())
         assert not ours.log_damage(nullcontext())

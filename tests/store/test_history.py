@@ -14,13 +14,13 @@ import pytest
 
 from netscand import config
 from netscand.core.model import Device, Event, EventKind, Status
-from netscand.core.recorded import CursorGone, Question
-from netscand.core.replay import rebuilt
-from netscand.store import found, keeper, rounds, schema, trim, writer
+from netscand.core.restore import CursorGone, Question, rebuilt
+from netscand.store import database as database_module
+from netscand.store import devices, maintenance, opening, retention, writer
 from netscand.store import history as room
-from netscand.store.place import Lock
-from netscand.store.schema import connect
-from netscand.store.work import Report, Work
+from netscand.store.database import connect
+from netscand.store.paths import Lock
+from netscand.store.writer import Report, Work
 from tests.store.diary import LAN, Diary, FakeClock, device, diary, discovered, sequences, turned
 
 NETWORK_UP = Event(EventKind.NETWORK_UP, 1.0, LAN, reason="Ethernet, address 10.0.0.2")
@@ -89,7 +89,7 @@ def test_the_loop_itself_writes_a_few_events_while_the_disk_is_quick(
 ) -> None:
     """No thread has to be woken for them; but a crowd, a slow disk or one that syncs is the thread's."""
     monkeypatch.setattr(writer, "QUICK", 10.0)
-    monkeypatch.setattr(keeper, "TURN", 3600.0)
+    monkeypatch.setattr(maintenance, "TURN", 3600.0)
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
@@ -242,8 +242,8 @@ def test_a_power_loss_takes_the_last_seconds_and_no_number_comes_twice(tmp_path:
 
 def test_what_is_some_seconds_old_survives_a_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS F5: of the log there is as much as was synced last."""
-    monkeypatch.setattr(keeper, "SYNC_EVERY", 0.05)
-    monkeypatch.setattr(keeper, "TURN", 0.02)
+    monkeypatch.setattr(maintenance, "SYNC_EVERY", 0.05)
+    monkeypatch.setattr(maintenance, "TURN", 0.02)
     synced: list[int] = []
     fdatasync = os.fdatasync
 
@@ -273,7 +273,7 @@ def test_what_is_some_seconds_old_survives_a_power_loss(tmp_path: Path, monkeypa
 def test_numbers_are_reserved_before_they_are_given_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many events come at once: else a power loss could give one out twice."""
     monkeypatch.setattr(writer, "RESERVED", 64)
-    monkeypatch.setattr(found, "RESERVED", 64)
+    monkeypatch.setattr(opening, "RESERVED", 64)
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
@@ -381,10 +381,10 @@ def test_a_start_reads_no_more_of_a_long_history_than_of_a_short_one(
                 one = device(1)
                 await book.write(discovered(one), *back_and_forth(one, events))
             with monkeypatch.context() as patch:
-                patch.setattr(schema, "connect", counted)
+                patch.setattr(database_module, "connect", counted)
                 steps.clear()
                 lock = Lock(path)
-                opened = found.open_history(path, lock, 1)
+                opened = opening.open_history(path, lock, 1)
                 assert opened.database
                 opened.database.close()
                 lock.release()
@@ -396,7 +396,7 @@ def test_a_start_reads_no_more_of_a_long_history_than_of_a_short_one(
 
 def test_a_stop_does_not_wait_for_thousands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their events are stored, and the next start folds them in."""
-    monkeypatch.setattr(rounds, "AT_THE_END", 3)
+    monkeypatch.setattr(devices, "AT_THE_END", 3)
 
     async def play() -> None:
         many = [device(i) for i in range(5)]
@@ -434,16 +434,16 @@ def test_a_round_in_which_nothing_changed_writes_next_to_nothing(tmp_path: Path)
                 (heard,) = other.execute("SELECT count(*) FROM seen WHERE at > 1e12").fetchone()
             assert heard == 5000
 
-    rounds_per_second, rounds.A_SECOND = rounds.A_SECOND, 1_000_000
+    rounds_per_second, devices.A_SECOND = devices.A_SECOND, 1_000_000
     try:
         asyncio.run(play())
     finally:
-        rounds.A_SECOND = rounds_per_second
+        devices.A_SECOND = rounds_per_second
 
 
 def test_what_is_older_than_its_days_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream can be resumed from the last event that went, and from none before."""
-    monkeypatch.setattr(trim, "SLICE", 10)
+    monkeypatch.setattr(retention, "SLICE", 10)
     monkeypatch.setattr(writer, "TRIM_EVERY", 0.01)
 
     async def play() -> None:
@@ -523,8 +523,8 @@ def test_the_file_stays_within_its_size(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.slow
 def test_a_size_that_a_user_lowers_is_given_back_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "TRIM_EVERY", 0.01)
-    monkeypatch.setattr(keeper, "CHECKPOINT_AFTER", 10)
-    monkeypatch.setattr(keeper, "TURN", 0.02)
+    monkeypatch.setattr(maintenance, "CHECKPOINT_AFTER", 10)
+    monkeypatch.setattr(maintenance, "TURN", 0.02)
 
     async def play() -> None:
         one = device(1)
@@ -587,9 +587,9 @@ def test_a_backup_is_whole_while_events_go_on_and_has_a_numbering_of_its_own(tmp
                 shutil.copyfileobj(file, copy)
             last, epoch = number(book.history.cursor), book.history.cursor.partition("-")[0]
         async with diary(tmp_path / "copy.db") as book:
-            found = sequences(await book.page(limit=5000))
-            assert found == list(range(1, len(found) + 1))
-            assert len(found) <= last
+            opening = sequences(await book.page(limit=5000))
+            assert opening == list(range(1, len(opening) + 1))
+            assert len(opening) <= last
             assert book.history.cursor.partition("-")[0] != epoch
             assert [back.mac for back in book.memory.devices] == [one.mac]
 
@@ -604,9 +604,9 @@ def log_number(log: Path) -> int:
 @pytest.mark.slow
 def test_the_log_is_copied_and_begun_anew_by_the_keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The writer never syncs: not at a checkpoint, nor at the first commit after one."""
-    monkeypatch.setattr(keeper, "CHECKPOINT_AFTER", 50)
-    monkeypatch.setattr(keeper, "TURN", 0.01)
-    monkeypatch.setattr(keeper, "QUIET", 0.02)
+    monkeypatch.setattr(maintenance, "CHECKPOINT_AFTER", 50)
+    monkeypatch.setattr(maintenance, "TURN", 0.01)
+    monkeypatch.setattr(maintenance, "QUIET", 0.02)
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:

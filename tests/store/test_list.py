@@ -6,13 +6,13 @@ from typing import Any
 
 from netscand import protocol
 from netscand.core.model import Status
-from netscand.store.schema import connect
+from netscand.store.database import connect
 from tests.serve.house import House, hear, mac
 from tests.store.kept import Kept, kept_house
 
 
 def make_hole(scanner: Kept, first: int, last: int) -> None:
-    """What trimming by size does (store/trim.py)."""
+    """What trimming by size does (store/retention.py)."""
     database = connect(scanner.history.path)
     database.execute("DELETE FROM event WHERE sequence BETWEEN ? AND ?", (first, last))
     database.execute("UPDATE state SET hole = ?", (last,))

@@ -13,10 +13,10 @@ from random import Random
 
 import pytest
 
-from netscand.core import claims
+from netscand.core import disputes
 from netscand.core.model import Event, Evidence, Mac, NetworkState, Observation
 from netscand.core.presence import Rules
-from netscand.store import keeper, rounds, writer
+from netscand.store import devices, maintenance, writer
 from tests.core.world import World, ip, mac, network
 from tests.store.diary import Diary, FakeClock, diary
 
@@ -85,15 +85,17 @@ class Household(World):
 
 def live(days: int, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(writer, "TRIM_EVERY", 0.05)
-    monkeypatch.setattr(keeper, "SYNC_EVERY", 0.1)
-    monkeypatch.setattr(keeper, "TURN", 0.05)
-    monkeypatch.setattr(claims, "MOST", 16)  # a table that is full after months has its bound, but would grow meanwhile
+    monkeypatch.setattr(maintenance, "SYNC_EVERY", 0.1)
+    monkeypatch.setattr(maintenance, "TURN", 0.05)
+    monkeypatch.setattr(
+        disputes, "MOST_REPORTED", 16
+    )  # a table that is full after months has its bound, but would grow meanwhile
     grown: list[tuple[int, int, int]] = []  # blocks of memory beside the devices', descriptors, threads
 
     async def play() -> None:
         async with diary(path, FakeClock(time.time() - 1000.0), keep_days=KEEP, max_mib=1) as book:
             world = Household(book)
-            monkeypatch.setattr(rounds, "monotonic", lambda: world.now)
+            monkeypatch.setattr(devices, "monotonic", lambda: world.now)
             keeping = book.history._rounds
             keeping._devices, keeping._forget = world.inventory.devices, world.forget
             for who, at in RESIDENTS:

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Status
-from netscand.core.recorded import Question, TooLong
+from netscand.core.restore import Question, TooLong
 from netscand.store import reader, rows
+from netscand.store.database import insert, open_database, transaction
 from netscand.store.reader import Reader
 from netscand.store.rows import EVENT_COLUMNS, EventCodec, Words
-from netscand.store.schema import insert, open_database, transaction
 from tests.store.diary import LAN, FakeClock, device, diary, discovered, sequences, turned
 from tests.store.siege import Siege
 

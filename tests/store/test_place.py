@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from netscand.store.found import open_history
-from netscand.store.place import HistoryInUse, HistoryRefused, Lock, prepare, refuse_remote
+from netscand.store.opening import open_history
+from netscand.store.paths import HistoryInUse, HistoryRefused, Lock, prepare, refuse_remote
 from tests.store.diary import device, diary, discovered
 from tests.store.share import share
 

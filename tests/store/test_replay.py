@@ -12,14 +12,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from netscand.core import census
+from netscand.core import limits
 from netscand.core.inventory import Inventory
 from netscand.core.model import Device, Event, EventKind, Evidence, Mac, Network, NetworkState, Status
 from netscand.core.presence import Rules
-from netscand.core.recorded import Memory, Question, Remembered, copied
-from netscand.core.replay import as_published, rebuilt, recalled
+from netscand.core.restore import Memory, Question, Remembered, as_published, copied, rebuilt, recalled
+from netscand.store.database import connect
 from netscand.store.reader import remember
-from netscand.store.schema import connect
 from tests.core.world import World, ip, mac, network
 from tests.store.diary import BOOT, LAN, Diary, FakeClock, device, diary, discovered
 
@@ -248,7 +247,7 @@ def test_who_answered_us_is_not_pushed_out_after_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answered: bool
 ) -> None:
     """Killed before a row was written of anybody, a large network comes back whole; who is left out is told."""
-    monkeypatch.setattr(census, "MOST_UNCONFIRMED", 3)
+    monkeypatch.setattr(limits, "MOST_UNCONFIRMED", 3)
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
@@ -283,7 +282,7 @@ def test_of_two_who_had_an_address_the_last_who_was_heard_has_it_after_a_restart
 
 
 def test_of_those_who_never_answered_the_last_who_were_heard_find_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(census, "MOST_UNCONFIRMED", 3)
+    monkeypatch.setattr(limits, "MOST_UNCONFIRMED", 3)
     inventory = Inventory(Rules(), Random(1))
     known = [device(number, 100.0 + number * 7 % 10) for number in range(10)]
     inventory.recall(known, {"eth0": 2}, 200.0)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Status
 from netscand.core.presence import Presence, Rules
-from netscand.serve.translate import ip_text
-from netscand.store import found, rows
+from netscand.serve.encode import ip_text
+from netscand.store import opening, rows
+from netscand.store.database import connect, insert, open_database
 from netscand.store.rows import EVENT_COLUMNS, EventCodec, Words, mac_number, mac_of
-from netscand.store.schema import connect, insert, open_database
 from tests.store.diary import BOOT, LAN, FakeClock, device, diary, discovered, turned
 
 CLOCK = FakeClock()
@@ -73,7 +73,7 @@ def milliseconds(at: float) -> int:
 
 @given(events())
 def test_nothing_of_an_event_is_lost(event: Event) -> None:
-    """But its device, which is told as it was by core/replay.py."""
+    """But its device, which is told as it was by core/restore.py."""
     words = Words()
     recorded = EventCodec(words).event(EventCodec(words).row(7, event, CLOCK))
     again = recorded.event
@@ -135,7 +135,7 @@ def test_made_up_macs_and_addresses_make_no_words() -> None:
 
 def test_words_that_no_event_uses_are_freed_at_a_start(tmp_path: Path, monkeypatch: Any) -> None:  # noqa: ANN401
     """Once all have gone with their events, a table that was full has room again; what is kept says the same."""
-    for module in (rows, found):
+    for module in (rows, opening):
         monkeypatch.setattr(module, "MOST_WORDS", 20)
 
     async def play() -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from netscand.core.model import Event, EventKind, Status
-from netscand.store import schema
-from netscand.store.place import HistoryRefused
+from netscand.store import database as database_module
+from netscand.store.database import APPLICATION, VERSION, connect, insert, is_older, open_database
+from netscand.store.paths import HistoryRefused
 from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, EventCodec, Words, device_row
-from netscand.store.schema import APPLICATION, VERSION, connect, insert, is_older, open_database
 from tests.store.diary import LAN, FakeClock, device, diary, discovered, sequences, turned
 from tests.store.test_age import trimmed
 
@@ -72,8 +72,8 @@ def add_a_column(database: sqlite3.Connection) -> None:
 def test_an_older_schema_is_migrated_after_a_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS F20."""
     path = written(tmp_path / "h.db")
-    monkeypatch.setattr(schema, "VERSION", VERSION + 1)
-    monkeypatch.setitem(schema.MIGRATIONS, VERSION, add_a_column)
+    monkeypatch.setattr(database_module, "VERSION", VERSION + 1)
+    monkeypatch.setitem(database_module.MIGRATIONS, VERSION, add_a_column)
     with closing(open_database(path)) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (VERSION + 1,)
         assert database.execute("SELECT owner FROM device").fetchone() == ("me",)
@@ -92,8 +92,8 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
         database.execute("SELECT no_such_column FROM device")
 
     path = written(tmp_path / "h.db")
-    monkeypatch.setattr(schema, "VERSION", VERSION + 1)
-    monkeypatch.setitem(schema.MIGRATIONS, VERSION, fails)
+    monkeypatch.setattr(database_module, "VERSION", VERSION + 1)
+    monkeypatch.setitem(database_module.MIGRATIONS, VERSION, fails)
     with pytest.raises(sqlite3.OperationalError):
         open_database(path)
     monkeypatch.undo()
@@ -108,7 +108,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
 
 
 def test_every_older_version_has_a_way_up() -> None:
-    assert set(schema.MIGRATIONS) == set(range(1, VERSION))
+    assert set(database_module.MIGRATIONS) == set(range(1, VERSION))
 
 
 @pytest.mark.parametrize("application", [0, 1234])

@@ -11,9 +11,9 @@ import pytest
 
 from netscand import protocol
 from netscand.core.model import Event, EventKind, Status
-from netscand.core.recorded import CursorGone, Page, Question, Unreadable
-from netscand.serve import past
-from netscand.store.schema import connect
+from netscand.core.restore import CursorGone, Page, Question, Unreadable
+from netscand.serve import history_api
+from netscand.store.database import connect
 from tests.serve.house import LAN, OTHER, House, hear, hear_all, mac
 from tests.store.kept import Kept, kept_house
 
@@ -199,7 +199,7 @@ def test_what_happens_while_the_past_is_told_does_not_colour_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A device changes between two parts: earlier events still show it as it was."""
-    monkeypatch.setattr(past, "PART", 3)
+    monkeypatch.setattr(history_api, "PART", 3)
 
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner):
@@ -268,7 +268,7 @@ def test_a_number_that_was_never_stored_gets_a_fresh_snapshot(tmp_path: Path) ->
 
 
 def test_who_missed_more_than_a_snapshot_holds_gets_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(past, "MISSED", 10)
+    monkeypatch.setattr(history_api, "MISSED", 10)
 
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner):
@@ -417,8 +417,8 @@ def test_what_goes_wrong_in_the_middle_of_an_answer_ends_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: type[Exception]
 ) -> None:
     """It is cut, so that nobody takes it for whole, or a refusal for a part of it."""
-    monkeypatch.setattr(past, "PART", 3)
-    monkeypatch.setattr(past, "PIECE", 1)
+    monkeypatch.setattr(history_api, "PART", 3)
+    monkeypatch.setattr(history_api, "PIECE", 1)
 
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner):

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from netscand.core.model import Status
-from netscand.core.recorded import Unreadable
-from netscand.store import answers, keeper, writer
-from netscand.store.schema import connect, what_is_missing
+from netscand.core.restore import Unreadable
+from netscand.store import maintenance, reader, writer
+from netscand.store.database import connect, what_is_missing
 from tests.store.diary import Diary, device, diary, turned
 from tests.store.test_files import EVENTS, devices_in, household, until
 from tests.store.test_trouble import set_aside, written
@@ -22,9 +22,9 @@ from tests.store.test_trouble import set_aside, written
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "AGAIN", 0.05)
-    monkeypatch.setattr(answers, "TRY_AGAIN", 0.05)
+    monkeypatch.setattr(reader, "TRY_AGAIN", 0.05)
     for name, value in (("TURN", 0.02), ("IDLE", 0.02), ("LOOK_EVERY", 0.02), ("CHECK_AFTER", 1e9)):
-        monkeypatch.setattr(keeper, name, value)
+        monkeypatch.setattr(maintenance, name, value)
 
 
 def done_to(path: Path, statement: str) -> None:
@@ -83,7 +83,7 @@ def test_rows_that_another_process_deleted_are_noticed(tmp_path: Path) -> None:
         async with household(tmp_path / "state") as book:
             done_to(book.history.path, "DELETE FROM event")
             await until(book.history.problems)
-            assert book.history.problems() == (keeper.WRITTEN,)
+            assert book.history.problems() == (maintenance.WRITTEN,)
 
     asyncio.run(play())
 
@@ -138,13 +138,13 @@ def test_questions_that_meet_damage_cause_one_check_in_ten_minutes(
 ) -> None:
     """And no new file, where the check finds nothing: to write the same again heals no row."""
     checks: list[int] = []
-    check = keeper.Keeper._check
+    check = maintenance.Keeper._check
 
-    def counted(self: keeper.Keeper) -> str:
+    def counted(self: maintenance.Keeper) -> str:
         checks.append(1)
         return check(self)
 
-    monkeypatch.setattr(keeper.Keeper, "_check", counted)
+    monkeypatch.setattr(maintenance.Keeper, "_check", counted)
 
     async def play() -> None:
         async with household(tmp_path / "state") as book:

@@ -10,11 +10,11 @@ import pytest
 
 from netscand import config
 from netscand.core.model import Event, EventKind, Ip, Status
-from netscand.core.recorded import CursorGone
-from netscand.serve import past
-from netscand.store import trim, writer
+from netscand.core.restore import CursorGone
+from netscand.serve import history_api
+from netscand.store import retention, writer
+from netscand.store.database import insert, transaction
 from netscand.store.rows import EVENT_COLUMNS
-from netscand.store.schema import insert, transaction
 from tests.store.diary import LAN, Diary, FakeClock, device, diary, discovered, sequences, turned
 from tests.store.siege import HOUSEHOLD, STRANGERS, Siege
 from tests.store.test_age import trimmed
@@ -75,7 +75,7 @@ def test_a_flood_that_goes_on_meanwhile_is_no_way_to_keep_what_is_too_much(tmp_p
 
     for _ in siege.answering(5, 100, 20):
         siege.meanwhile = more
-    assert siege.size() <= siege.most * trim.FULL
+    assert siege.size() <= siege.most * retention.FULL
 
 
 # ---- what is new ----------------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def grown(path: Path, mib: float, days: float) -> tuple[Siege, list[int]]:
     siege.household(20, 50, days)
     intruders = [siege.event(EventKind.DISCOVERED, STRANGERS + number) for number in range(5)]
     siege.write()
-    siege.most = siege.size() / trim.FULL * 0.999
+    siege.most = siege.size() / retention.FULL * 0.999
     siege.write()
     return siege, intruders
 
@@ -111,20 +111,20 @@ def test_strangers_of_a_day_are_no_older_than_anybody(tmp_path: Path, later: int
     siege = Siege(tmp_path / "h.db", 256 * 2**20)
     siege.household(20, 50, 5)
     intruders = [siege.event(EventKind.DISCOVERED, STRANGERS + number) for number in range(5)]
-    begin, count = siege.now, trim.RESUMED + 5_000
+    begin, count = siege.now, retention.RESUMED + 5_000
     for number in range(count):
         siege.now = begin + later * 1000 * number // count
         siege.event((EventKind.ONLINE, EventKind.OFFLINE)[number % 2], HOUSEHOLD + number % 20)
     siege.write()
-    end = trim._settled(siege.database, siege.now, 256 * 2**20)
+    end = retention._settled(siege.database, siege.now, 256 * 2**20)
     assert (end < intruders[0]) is kept
-    assert siege.sequence - end >= trim.RESUMED
+    assert siege.sequence - end >= retention.RESUMED
 
 
 def test_a_stream_is_resumed_over_what_is_never_removed_for_its_strangers() -> None:
     """From 40 MiB on."""
-    assert trim.RESUMED == past.MISSED
-    assert 40 * 2**20 / trim.RECENT_SHARE / trim.EVENT >= trim.RESUMED
+    assert retention.RESUMED == history_api.MISSED
+    assert 40 * 2**20 / retention.RECENT_SHARE / retention.EVENT >= retention.RESUMED
 
 
 # ---- who goes first -------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def test_of_devices_those_go_first_that_were_here_for_the_shortest_time(
             order: list[int] = []
             for _ in range(300):
                 size = used(book)
-                book.history.keep(config.History(keep_days=1000.0, max_mib=size / trim.FULL / 2**20 * 0.9999))
+                book.history.keep(config.History(keep_days=1000.0, max_mib=size / retention.FULL / 2**20 * 0.9999))
                 trimmed(book)
                 found = await book.events(limit=10_000)
                 order += [number for number in stays if number not in order and not kept_of(found, number)]

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from netscand.core.model import Device, Event, EventKind, Status
-from netscand.core.recorded import CursorGone, Question, Unreadable
-from netscand.store import backlog, found, keeper, writer
-from netscand.store.schema import connect, sync
-from netscand.store.work import Devices
+from netscand.core.restore import CursorGone, Question, Unreadable
+from netscand.store import maintenance, opening, writer
+from netscand.store import writer as writer_module
+from netscand.store.database import connect, sync
+from netscand.store.writer import Devices
 from tests.store.diary import LAN, Diary, device, diary, discovered, sequences, turned
 
 NETWORK_UP = Event(EventKind.NETWORK_UP, 1.0, LAN, reason="Ethernet, address 10.0.0.2")
@@ -25,7 +26,7 @@ NETWORK_UP = Event(EventKind.NETWORK_UP, 1.0, LAN, reason="Ethernet, address 10.
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "AGAIN", 0.05)
-    monkeypatch.setattr(keeper, "TURN", 0.02)
+    monkeypatch.setattr(maintenance, "TURN", 0.02)
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_what_a_full_disk_made_us_drop_leaves_no_gap_that_is_not_told(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than the backlog holds: who stood before the gap gets a fresh snapshot."""
-    monkeypatch.setattr(backlog, "BACKLOG", 50)
+    monkeypatch.setattr(writer_module, "BACKLOG", 50)
 
     async def play() -> None:
         async with diary(small_disk / "h.db") as book:
@@ -176,7 +177,7 @@ def test_no_number_comes_twice_though_more_were_told_on_a_full_disk_than_are_res
     small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither after a kill on it, which knows of no more than was reserved, nor when there is room again."""
-    for module in (writer, found):
+    for module in (writer, opening):
         monkeypatch.setattr(module, "RESERVED", 64)
 
     async def play() -> None:
@@ -212,7 +213,7 @@ def test_a_disk_that_stores_and_does_not_sync_gets_no_event_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would refuse the second for ever."""
-    for module in (writer, found):
+    for module in (writer, opening):
         monkeypatch.setattr(module, "RESERVED", 64)
     refusals = iter(range(2))
 
@@ -222,7 +223,7 @@ def test_a_disk_that_stores_and_does_not_sync_gets_no_event_twice(
         sync(path)
 
     monkeypatch.setattr(writer, "sync", refuses)
-    monkeypatch.setattr(keeper, "sync", refuses)
+    monkeypatch.setattr(maintenance, "sync", refuses)
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
@@ -345,8 +346,8 @@ def test_garbage_is_set_aside_and_never_deleted(
 
 def test_a_page_that_was_overwritten_is_found_while_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS F8: the keeper looks at the whole file; what is known of the devices is in memory, and kept."""
-    monkeypatch.setattr(keeper, "CHECK_AFTER", 0.0)
-    monkeypatch.setattr(keeper, "QUIET", 0.0)
+    monkeypatch.setattr(maintenance, "CHECK_AFTER", 0.0)
+    monkeypatch.setattr(maintenance, "QUIET", 0.0)
     path = written(tmp_path / "h.db")
     with path.open("r+b") as file:
         file.seek(20 * 4096)
@@ -396,7 +397,7 @@ def test_a_broken_table_of_devices_is_found_at_the_start(tmp_path: Path) -> None
 def test_a_question_that_meets_damage_is_refused_and_the_file_set_aside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "CHECK_AFTER", 1e9)
+    monkeypatch.setattr(maintenance, "CHECK_AFTER", 1e9)
     path = written(tmp_path / "h.db")
     with path.open("r+b") as file:
         file.seek(20 * 4096)

@@ -15,7 +15,7 @@ import pytest
 
 from netscanctl.cli import cli
 from netscand import __main__ as daemon
-from netscand import __version__, config, journal
+from netscand import __version__, config, event_log
 from tests.lab.spaces import ROOT
 
 SHIPPED = ROOT / "packaging" / "netscand.toml"
@@ -93,7 +93,10 @@ def test_every_option_of_the_daemon_is_in_its_manual(pages: dict[str, str]) -> N
     assert codes
     for code in {0, 2, *codes}:
         assert f".TP\n{code}\n" in page
-    for field in {journal.EVENT_ID, *re.findall(r'"(NETSCAND_\w+|MESSAGE_ID)"', Path(journal.__file__).read_text())}:
+    for field in {
+        event_log.EVENT_ID,
+        *re.findall(r'"(NETSCAND_\w+|MESSAGE_ID)"', Path(event_log.__file__).read_text()),
+    }:
         assert field in page
 
 

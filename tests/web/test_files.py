@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from netscand.serve.auth import RIGHTS, Role
 from netscand.serve.page import FILES, PATHS, POLICY
-from netscand.serve.rights import RIGHTS, Role
 from tests.serve.house import House, house
 
 WEB = files("netscand.serve") / "web"

@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from math import inf
 
-from netscand.core.silences import LONGEST
+from netscand.core.presence import LONGEST
 from tests.bench.simulation.life import DAY, HOUR, Span, Trace, within
 from tests.bench.simulation.rules import QUIET, Said
 

@@ -9,8 +9,7 @@ from heapq import heappop, heappush
 from math import inf
 from random import Random
 
-from netscand.core.presence import Presence, Rules, Step
-from netscand.core.silences import LONG
+from netscand.core.presence import LONG, Presence, Rules, Step
 from tests.bench.simulation.life import HOUR, Says, Site, Span, Trace
 
 

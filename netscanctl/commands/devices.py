@@ -1,0 +1,63 @@
+"""`netscanctl devices`: list of devices, for people and for other programs."""
+
+import click
+
+from netscanctl.cli import Session
+from netscanctl.params import complete_network, networks_instead, networks_of, one_network, unknown_network
+from netscanctl.render import ORDERS, devices_table
+from netscanctl.text import clean
+from netscand.protocol import Device, DeviceList
+
+
+@click.command("devices")
+@click.argument("text", required=False)
+@click.option("--online", is_flag=True, help="Only online devices.")
+@click.option("--offline", is_flag=True, help="Only offline devices.")
+@click.option(
+    "--network",
+    metavar="ID",
+    shell_complete=complete_network,
+    help="Only devices of one network, such as 192.168.1.0/24@eth0, or of all networks with a prefix.",
+)
+@click.option("--sort", type=click.Choice(list(ORDERS)), default="ip", show_default=True, help="Sort key.")
+@click.option("--format", "form", type=click.Choice(["table", "json", "csv", "ethers", "hosts"]),
+              help="Output format; ethers: `mac ip` lines; hosts: `ip name` lines.  [default: table]")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as received; same as --format json.")
+@click.pass_obj
+def command(
+    session: Session, text: str | None, online: bool, offline: bool, network: str | None, sort: str, form: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """List the devices, or those that contain TEXT."""
+    if online and offline:
+        raise click.UsageError("--online and --offline exclude each other; use neither to list both")
+    if as_json and form not in (None, "json"):
+        raise click.UsageError(f"--json and --format {form} exclude each other")
+    client, terminal = session.client, session.terminal
+    raw = as_json or form == "json"
+    ids: list[str | None] = [None]
+    if network:
+        ids = [one_network(client, network)] if raw else [*networks_of(client, network)]
+    found: dict[str, Device] = {}
+    for id_ in ids:
+        query = {"status": "online" if online else "offline" if offline else None, "network": id_, "q": text}
+        answer = client.get("/api/devices", {key: value for key, value in query.items() if value})
+        if raw and id_ is None:
+            break  # printed as received, without decoding
+        listed = client.read(answer, DeviceList).devices
+        if id_ and not listed and (existing := networks_instead(client, id_)):
+            raise unknown_network(id_, existing)
+        found |= {device.mac: device for device in listed}
+    if raw:
+        terminal.json(answer)
+        return
+    devices = sorted(found.values(), key=ORDERS[sort])
+    if form in (None, "table"):
+        terminal.write(devices_table(devices, columns=terminal.columns, paint=terminal.paint, today=terminal.today))
+        if text and not devices:
+            terminal.notice(f'no device matches "{clean(text)}"')
+        return
+    from netscanctl import export
+
+    formatter = {"csv": export.as_csv, "ethers": export.as_ethers, "hosts": export.as_hosts}[form]
+    terminal.write(formatter(devices))

@@ -1,0 +1,66 @@
+"""`netscanctl events`: events from the history."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import click
+
+from netscanctl.cli import Session
+from netscanctl.client import Client
+from netscanctl.event_lines import format_events
+from netscanctl.params import complete_device, kind_option, mac_of, parse_since
+from netscand.protocol import EventList
+
+LAST = 500
+"""Events without --limit and --since."""
+PAGE = 1000
+"""Events per request; the daemon allows 5,000."""
+
+
+@click.command("events", short_help="List events from the history.")
+@click.option("--since", metavar="WHEN", help="All events after a cursor, a time (2026-11-23 10:00, 10:00, today, "
+              "yesterday), or an age (90s, 30m, 2h, 3d, 1w).")  # fmt: skip
+@kind_option("events")
+@click.option("--device", metavar="DEVICE", shell_complete=complete_device,
+              help="Only events of one device: its MAC, address, name or label.")  # fmt: skip
+@click.option("--limit", metavar="N", type=click.IntRange(min=1),
+              help=f"At most N events: without --since the last ({LAST}), with --since the first (all).")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True,
+              help=f"Print the daemon's answers as received, one line per {PAGE} events.")  # fmt: skip
+@click.pass_obj
+def command(
+    session: Session, since: str | None, kinds: tuple[str, ...], device: str | None, limit: int | None, as_json: bool
+) -> None:
+    """List events from the history, oldest first."""
+    client, terminal = session.client, session.terminal
+    query = {"kind": ",".join(kinds)} if kinds else {}
+    start = parse_since(since, datetime.now().astimezone()) if since is not None else None
+    if device:
+        query["mac"] = mac_of(client, device)
+    for answer, page in pages(client, query, start, limit):
+        if as_json:
+            terminal.json(answer)
+            continue
+        now = datetime.now().astimezone()
+        terminal.write(format_events(page.events, paint=terminal.paint, now=now, columns=terminal.columns))
+
+
+def pages(
+    client: Client, query: dict[str, str], since: str | None, limit: int | None
+) -> Iterator[tuple[bytes, EventList]]:
+    """Yield the answers, raw and decoded, page by page. Raises Failure."""
+
+    def fetch(more: dict[str, str]) -> tuple[bytes, EventList]:
+        answer = client.get("/api/events", {**query, **more})
+        return answer, client.read(answer, EventList)
+
+    if since is None:
+        yield fetch({"last": str(limit or LAST)})
+        return
+    while True:
+        size = PAGE if limit is None else min(PAGE, limit)
+        answer, page = fetch({"since": since, "limit": str(size)})
+        yield answer, page
+        since, limit = page.cursor, None if limit is None else limit - len(page.events)
+        if len(page.events) < size or limit == 0:
+            return

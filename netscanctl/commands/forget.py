@@ -1,0 +1,27 @@
+"""`netscanctl forget DEVICE`: deletes a device."""
+
+import sys
+
+import click
+
+from netscanctl.cli import Session
+from netscanctl.client import Failure, device_path
+from netscanctl.params import device_argument, device_of
+from netscanctl.render import title
+
+
+@click.command("forget", short_help="Delete a device with its label and learned patience.")
+@device_argument
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.pass_obj
+def command(session: Session, device: str, yes: bool) -> None:
+    """Delete a DEVICE (its MAC, address, name or label) with its label, notes and learned patience.
+
+    If it is seen again, it is a new device. On a terminal, asks for confirmation.
+    """
+    found = device_of(session.client, device)
+    name = title(found)
+    if not yes and sys.stdin.isatty() and sys.stderr.isatty() and not click.confirm(f"Forget {name}?", err=True):
+        raise Failure("cancelled")
+    session.client.delete(device_path(found.mac))
+    session.terminal.notice(f"{name}: forgotten")

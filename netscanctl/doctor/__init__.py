@@ -1,0 +1,1 @@
+"""`netscanctl doctor`: checks of the daemon and of this host."""

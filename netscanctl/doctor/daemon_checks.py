@@ -1,0 +1,174 @@
+"""Checks of a running daemon for `netscanctl doctor`. They use its API only."""
+
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from netscanctl.client import JOIN_GROUP, Client, Failure, scan_request
+from netscanctl.doctor.result import Finding, failed, ok, unknown, warning
+from netscanctl.render import span
+from netscand import __version__
+from netscand.protocol import DaemonStatus, DeviceList, Network, ScanUpdate
+
+GATEWAY_TIMEOUT = 15.0
+"""Seconds to wait for a scan of a gateway; the daemon may have to finish another scan first."""
+MAX_CLOCK_SKEW = 5.0
+"""Seconds by which two clocks may differ."""
+QUIET_AFTER = 300.0
+"""Seconds after which a daemon on a LAN in use has received frames."""
+MAX_LOSS = 0.01
+"""Fraction of frames that the kernel may drop."""
+
+
+def check_running(client: Client, status: DaemonStatus) -> Iterator[Finding]:
+    """Run all checks, in the order in which a frame passes through the daemon."""
+    yield check_daemon(status)
+    yield check_versions(status)
+    yield from check_receiving(status)
+    yield check_interfaces(status)
+    yield from check_gateways(client, status)
+    yield check_socket(status)
+    yield check_database(status)
+
+
+def check_daemon(status: DaemonStatus) -> Finding:
+    """Report the version and uptime of the daemon."""
+    uptime = _seconds(status.started_at, status.now)
+    return ok("daemon", f"netscand {status.version} has been running for {span(uptime)}")
+
+
+def check_versions(status: DaemonStatus) -> Finding:
+    """Compare the versions of both programs; the client has already checked the protocol."""
+    if status.version != __version__:
+        return warning(
+            "versions",
+            f"netscand {status.version} is running, but netscanctl is {__version__}",
+            "upgrade the older of the two; if both are installed: systemctl restart netscand",
+        )
+    return ok("versions", f"both are {__version__}, protocol {status.protocol}")
+
+
+def check_receiving(status: DaemonStatus) -> Iterator[Finding]:
+    """Check that frames arrive. A daemon without raw sockets or packet filter would not have started."""
+    frames, uptime = status.frames, _seconds(status.started_at, status.now)
+    yield ok("capability", "raw sockets are open")
+    if frames.dropped > MAX_LOSS * max(frames.received, 100):
+        yield warning(
+            "filter",
+            f"the kernel dropped {frames.dropped} of {frames.received + frames.dropped} frames",
+            "give netscand more CPU time, or find the host that floods this LAN",
+        )
+    elif not frames.received and uptime > QUIET_AFTER:
+        yield warning(
+            "filter",
+            f"no frame received in {span(uptime)}",
+            "check that the interface is on the LAN; in a virtual machine, that its port is connected to the LAN",
+        )
+    else:
+        yield ok("filter", f"{frames.received} frames received, {frames.dropped} dropped")
+
+
+def check_interfaces(status: DaemonStatus) -> Finding:
+    """Check that at least one network can be scanned."""
+    errors = _starting_with(status.problems, "cannot send on ")
+    if errors:
+        return failed(
+            "interfaces", "; ".join(errors), "see `ip -s link`; egress rules of a firewall also block raw frames"
+        )
+    scanned = [network for network in status.networks if network.state != "excluded"]
+    if not scanned:
+        reasons = "; ".join(f"{network.id}: {network.why}" for network in status.networks)
+        return failed(
+            "interfaces",
+            f"no network is scanned ({reasons or 'no interface has an IPv4 address'})",
+            "set the interface in [scan] interfaces",
+        )
+    not_up = [f"{network.id} is {network.state}" for network in scanned if network.state != "up"]
+    if not_up:
+        verdict = warning if len(not_up) < len(scanned) else failed
+        return verdict("interfaces", ", ".join(not_up), "check the cable, switch or Wi-Fi; see `ip link`")
+    return ok("interfaces", ", ".join(network.id for network in scanned))
+
+
+def check_gateways(client: Client, status: DaemonStatus) -> Iterator[Finding]:
+    """Check each gateway: requests leave this host, and replies arrive."""
+    networks = [network for network in status.networks if network.state == "up" and network.gateway]
+    for network in networks:
+        try:
+            yield check_gateway(client, status.role, network)
+        except Failure as failure:
+            yield unknown("gateway", f"{network.gateway}: {failure}")
+    if not networks:
+        yield unknown("gateway", "no scanned network has a default gateway")
+
+
+def check_gateway(client: Client, role: str, network: Network) -> Finding:
+    """Scan the gateway, or with the role read, look it up. Raises Failure."""
+    ip = network.gateway or ""
+    hint = (
+        f"check that it is on and in the same VLAN as {network.interface}, "
+        "and that the access point does not isolate its clients"
+    )
+    can_scan = role in ("scan", "admin")
+    if can_scan:
+        answer = client.post("/api/scan?wait=1", scan_request([ip]), timeout=GATEWAY_TIMEOUT)
+        devices = client.read(answer, ScanUpdate).devices
+    else:
+        devices = client.read(client.get("/api/devices", {"q": ip, "network": network.id}), DeviceList).devices
+    found = [device for device in devices if any(address.ip == ip for address in device.addresses)]
+    if can_scan:
+        if not found:
+            return failed("gateway", f"{ip} does not answer on {network.interface}", hint)
+        rtt = f" in {found[0].rtt_ms:g} ms" if found[0].rtt_ms is not None else ""
+        return ok("gateway", f"{ip} answered{rtt} on {network.interface}")
+    if any(device.status == "online" for device in found):
+        return ok("gateway", f"{ip} is online: {found[0].reason}")
+    return failed("gateway", f"{ip} is not online: {found[0].reason if found else 'never seen'}", hint)
+
+
+def check_socket(status: DaemonStatus) -> Finding:
+    """Check that the daemon listens everywhere it should, and report the user's role."""
+    errors = _starting_with(status.problems, "cannot listen on ")
+    if errors:
+        return warning(
+            "socket", "; ".join(errors), "stop the process that listens there (ss -ltnp), or change [listen] tcp"
+        )
+    if status.role == "admin":
+        return ok("socket", "your role is admin: all commands are permitted")
+    return ok("socket", f"your role is {status.role}", f"for the role admin, {JOIN_GROUP}")
+
+
+def check_database(status: DaemonStatus) -> Finding:
+    """Check that the history is stored."""
+    errors = [problem for problem in status.problems if _is_about_history(problem)]
+    if not errors:
+        return ok("database", "events are stored before they are published")
+    if all("set aside" in problem for problem in errors):
+        hint = "inspect or delete the file that was set aside, then: systemctl restart netscand"
+        return warning("database", "; ".join(errors), hint)
+    hint = "check free space and permissions of [history] path for the user netscand; see journalctl -u netscand"
+    return failed("database", "; ".join(errors), hint)
+
+
+def check_clock(status: DaemonStatus) -> Finding | None:
+    """Compare the clock of a remote daemon with ours; None if they agree."""
+    skew = abs(datetime.fromisoformat(status.now).timestamp() - time.time())
+    if skew > MAX_CLOCK_SKEW:
+        return warning(
+            "clock", f"the clocks of this host and the daemon differ by {span(skew)}", "use NTP on both (timedatectl)"
+        )
+    return None
+
+
+def _is_about_history(problem: str) -> bool:
+    """Return whether the subject of a problem is the history; the detail after the colon may mention anything."""
+    subject = problem.partition(":")[0]
+    return "history" in subject or "disk" in subject
+
+
+def _starting_with(problems: Sequence[str], prefix: str) -> list[str]:
+    return [problem for problem in problems if problem.startswith(prefix)]
+
+
+def _seconds(earlier: str, later: str) -> float:
+    return max(0.0, datetime.fromisoformat(later).timestamp() - datetime.fromisoformat(earlier).timestamp())

@@ -1,0 +1,257 @@
+"""Parameters of commands: DEVICE, time, duration, kinds of events."""
+
+import re
+import shlex
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from typing import TypeVar, get_args
+
+import click
+
+from netscanctl.client import Client, Failure, Usage, device_path, find_daemon, socket_or_url
+from netscanctl.text import clean
+from netscand.protocol import Device, DeviceList, EventKind, NetworkList
+
+# ---- duration ------------------------------------------------------------------------------------------------------
+# Durations on the command line: seconds, or with a unit: `90`, `90s`, `30m`, `1.5 h`, `3d`, `1w`. Pure.
+
+UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+"""Unit → seconds."""
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|m|h|d|w|)")
+
+Callback = Callable[[click.Context, click.Parameter, str | None], float | None]
+
+
+def parse_seconds(text: str) -> float | None:
+    """Return the seconds; None if the text is not a duration."""
+    found = _DURATION.fullmatch(text.strip())
+    return float(found[1]) * UNITS[found[2]] if found else None
+
+
+def duration(minimum: float, maximum: float = 0.0, keyword: str = "") -> Callback:
+    """Return a click callback for seconds from `minimum` to `maximum` (0: no limit).
+
+    The callback returns None for `keyword` or a missing option, and raises BadParameter.
+    """
+    bounds = f"{minimum:g} to {maximum:g} seconds" if maximum else f"at least {minimum:g} seconds"
+    expected = f"expected {bounds}, optionally with a unit (90s, 30m, 2h)" + (f', or "{keyword}"' if keyword else "")
+
+    def parse(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+        if text is None or (keyword and text == keyword):
+            return None
+        seconds = parse_seconds(text)
+        if seconds is None or seconds < minimum or (maximum and seconds > maximum):
+            raise click.BadParameter(f'"{text}": {expected}')
+        return seconds
+
+    return parse
+
+
+# ---- kinds ---------------------------------------------------------------------------------------------------------
+# Option `--kind`: kinds of events, comma-separated or repeated.
+
+F = TypeVar("F", bound=Callable[..., object])
+KINDS: tuple[str, ...] = get_args(EventKind)
+
+
+def kind_option(noun: str) -> Callable[[F], F]:
+    """Add `--kind` to a command, as its argument `kinds`; `noun` is used in the help."""
+    text = f"Only {noun} of this kind (online, offline, discovered, …); comma-separated or repeated for several."
+    return click.option("--kind", "kinds", metavar="KIND", multiple=True, callback=_parse, shell_complete=_complete,
+                        help=text)  # fmt: skip
+
+
+def _parse(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Return each kind once, in the given order. Raises BadParameter."""
+    kinds = tuple(dict.fromkeys(kind.strip() for value in values for kind in value.split(",")))
+    for kind in kinds:
+        if kind not in KINDS:
+            raise click.BadParameter(f'unknown kind "{kind}"; expected {", ".join(KINDS)}')
+    return kinds
+
+
+def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{kind}" for kind in KINDS if kind.startswith(last)]
+
+
+# ---- since ---------------------------------------------------------------------------------------------------------
+# Option `--since`: a cursor, a time, or an age. Pure.
+
+_CURSOR = re.compile(r"[0-9a-z]+[-~][0-9]+")
+_EXPECTED = '--since "{}": expected a cursor (such as k3f9-118)'
+
+
+def parse_since(text: str, now: datetime) -> str:
+    """Return the API parameter `since`: a cursor as it is; a local time, or an age, as a time in UTC. Raises Usage."""
+    text = text.strip()
+    if text in ("today", "yesterday"):
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+        return _utc(midnight - timedelta(days=text == "yesterday"))
+    try:
+        if not text[-1:].isdigit() and (age := parse_seconds(text)) is not None:  # 2026 is not a duration
+            return _utc(now - timedelta(seconds=age))
+        if re.match(r"\d{4}-\d\d-\d\d", text):
+            return _utc(datetime.fromisoformat(text))
+        if re.fullmatch(r"\d\d?:\d\d(:\d\d)?", text):
+            return _utc(datetime.fromisoformat(f"{now:%Y-%m-%d} {text:0>5}"))
+    except (ValueError, OverflowError):
+        pass
+    if _CURSOR.fullmatch(text):
+        return text
+    raise Usage(f"{_EXPECTED.format(text)}, a time (2026-11-23 10:00, 10:00, today), or an age (2h, 3d)")
+
+
+def parse_cursor(text: str) -> str:
+    """Return a cursor as it is. Raises Usage."""
+    if _CURSOR.fullmatch(text.strip()):
+        return text.strip()
+    raise Usage(f"{_EXPECTED.format(text)}; for a time or an age: netscanctl events --since")
+
+
+def _utc(at: datetime) -> str:
+    """Format a time as RFC 3339; a time without a zone is local."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+
+
+# ---- which ---------------------------------------------------------------------------------------------------------
+# Device lookup by MAC, address, name or label. Pure.
+
+_MAC = re.compile(r"[0-9a-f]{12}")
+
+
+def as_mac(text: str) -> str | None:
+    """Return a MAC in any usual notation (`aa:bb:…`, `AA-BB-…`, `aabb.ccdd.eeff`) as the API writes it; else None."""
+    digits = re.sub(r"[:.-]", "", text.lower())
+    return ":".join(digits[at : at + 2] for at in range(0, 12, 2)) if _MAC.fullmatch(digits) else None
+
+
+def as_ip(text: str) -> str | None:
+    """Return an IP address as the API writes it; else None."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None
+
+
+def matching(devices: Iterable[Device], text: str) -> list[Device]:
+    """Return the devices that match `text`. An earlier address of a device counts only if no device has it now."""
+    listed = list(devices)
+    if mac := as_mac(text):
+        return [device for device in listed if device.mac == mac]
+    if ip := as_ip(text):
+        current = [device for device in listed if device.ip == ip]
+        return current or [device for device in listed if any(address.ip == ip for address in device.addresses)]
+    name = text.casefold()
+    return [device for device in listed if name in _names(device)]
+
+
+def _names(device: Device) -> set[str]:
+    hostname = (device.hostname or "").casefold()
+    return {(device.label or "").casefold(), hostname, hostname.partition(".")[0]} - {""}
+
+
+def find_one(devices: Iterable[Device], text: str) -> Device:
+    """Return the device that matches `text`. Raises Failure unless exactly one does."""
+    found = matching(devices, text)
+    if not found:
+        search = f"netscanctl devices {shlex.quote(clean(text))}"
+        raise Failure(f'no device matches "{clean(text)}"', f"to search by part of a name: {search}")
+    if len(found) > 1:
+        macs = ", ".join(clean(device.mac) for device in found[:8]) + (", …" if len(found) > 8 else "")
+        raise Failure(f'"{clean(text)}" matches {len(found)} devices', f"use a MAC address: {macs}")
+    return found[0]
+
+
+# ---- argument ------------------------------------------------------------------------------------------------------
+# DEVICE and network arguments: lookup and shell completion.
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Names that are safe to complete. Devices choose their own names, and a shell executes what it completes."""
+SAFE_ID = re.compile(r"[0-9.]+/[0-9]+@[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def mac_of(client: Client, text: str) -> str:
+    """Return the MAC of the device that matches `text`. Raises Failure unless exactly one does."""
+    return as_mac(text) or device_of(client, text).mac
+
+
+def device_of(client: Client, text: str) -> Device:
+    """Return the device that matches `text`. Raises Failure unless exactly one does."""
+    if mac := as_mac(text):
+        return client.read(client.get(device_path(mac)), Device)
+    devices = client.read(client.get("/api/devices", {"q": as_ip(text) or text}), DeviceList).devices
+    return find_one(devices, text)
+
+
+def networks_of(client: Client, text: str) -> list[str]:
+    """Return the ids that match `text`: an id itself, or the networks with this prefix on any interface.
+
+    Raises Failure if no network has this prefix.
+    """
+    if "@" in text:
+        return [text]
+    networks = client.read(client.get("/api/networks"), NetworkList).networks
+    found = [network.id for network in networks if network.cidr == text]
+    if not found:
+        raise unknown_network(text, ", ".join(clean(network.id) for network in networks) or "none")
+    return found
+
+
+def one_network(client: Client, text: str) -> str:
+    """Return the id that matches `text`. Raises Failure unless exactly one does."""
+    ids = networks_of(client, text)
+    if len(ids) > 1:
+        raise Failure(f'"{clean(text)}" matches {len(ids)} networks; use one of {", ".join(map(clean, ids))}')
+    return ids[0]
+
+
+def unknown_network(text: str, existing: str) -> Failure:
+    """Return the failure for a network that does not exist; `existing` lists the ids that do."""
+    return Failure(f'unknown network "{clean(text)}"; expected an id or prefix: {existing}')
+
+
+def networks_instead(client: Client, network: str) -> str:
+    """Return the existing ids if this one is unknown; "" if it exists or devices were seen on it. Raises Failure."""
+    ids = [existing.id for existing in client.read(client.get("/api/networks"), NetworkList).networks]
+    query = {"network": network, "limit": "1"}
+    if network in ids or client.read(client.get("/api/devices", query), DeviceList).devices:
+        return ""
+    return ", ".join(map(clean, ids)) or "none"
+
+
+def device_argument(command: F) -> F:
+    """Add the argument DEVICE to a command."""
+    return click.argument("device", shell_complete=complete_device)(command)
+
+
+# ---- shell completion
+
+
+def complete_device(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return matching names and addresses; none if no daemon answers."""
+    answer = _fetch(ctx, "/api/devices", DeviceList)
+    devices = answer.devices if answer else []
+    names = {name for device in devices for name in (device.label, device.hostname, device.ip) if name}
+    return sorted(name for name in names if name.startswith(incomplete) and SAFE_NAME.fullmatch(name))
+
+
+def complete_network(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return matching ids of scanned networks; none if no daemon answers."""
+    answer = _fetch(ctx, "/api/networks", NetworkList)
+    ids = [network.id for network in answer.networks if network.state != "excluded"] if answer else []
+    return sorted(id_ for id_ in ids if id_.startswith(incomplete) and SAFE_ID.fullmatch(id_))
+
+
+Answer = TypeVar("Answer", DeviceList, NetworkList)
+
+
+def _fetch(ctx: click.Context, path: str, kind: type[Answer]) -> Answer | None:
+    options = ctx.find_root().params  # click does not run the group's callback during completion: no Session exists
+    try:
+        target = socket_or_url(options.get("socket"), options.get("url"))
+        client = Client(find_daemon(*target, options.get("token_file")))
+        return client.read(client.get(path), kind)
+    except Failure:
+        return None

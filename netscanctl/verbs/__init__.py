@@ -1,1 +1,0 @@
-"""Commands of netscanctl: one file per command, each with its click `command`."""

@@ -1,0 +1,362 @@
+"""Admission limits: which devices are admitted, which are evicted, and which budget pays for what they change."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from itertools import islice
+from random import Random
+
+from netscand.core.model import Device, Event, EventKind, Ip, Mac, Observation, Status, said_of
+from netscand.core.ratelimit import (
+    ABSENCES,
+    ADDRESSES,
+    DAY,
+    FIRST_ABSENCES,
+    FIRST_CHANGES,
+    FLOODS,
+    NEWCOMERS,
+    NEWCOMERS_AGAIN,
+    NEWCOMERS_AT,
+    NEWCOMERS_THAT_ANSWER,
+    OWN_SHARES,
+    RESIDENTS,
+    STRANGERS,
+    Budget,
+    Budgets,
+)
+
+# ---- strangers -----------------------------------------------------------------------------------------------------
+# Strangers and residents, and the budgets that pay for their changes.
+#
+# Anybody can make up MACs, answer in their name, and keep them there for a while. Nobody can make them known since
+# yesterday, or labelled by a user. So strangers have one budget for all, residents another, and an annotated device
+# pays from its own budgets alone. Where the one that many share is used up, residents have a few changes of their own
+# left, and so have the strangers that came first (`own_shares`): who leaves is published, whatever others do. Later
+# ones have none, or each made-up MAC would bring some along.
+
+
+def is_resident(device: Device, now: float) -> bool:
+    """Return whether a device answered us and was known a day ago, or a user labelled it."""
+    return said_of(device) or (device.confirmed and now - device.first_seen >= DAY)
+
+
+def grant_share(budgets: Budgets, device: Device, now: float) -> None:
+    """Let a new device have changes of its own, if its interface has a share left."""
+    if budgets.has(OWN_SHARES, device.interface, now):  # to have none is no refusal: it has what all share
+        device.has_share = budgets.take(OWN_SHARES, device.interface, now)
+
+
+def could_change(budgets: Budgets, row: Budget, device: Device, now: float) -> bool:
+    """Return whether `may_change` would allow it, and spend nothing."""
+    return budgets.has(row, device.mac, now) and (said_of(device) or _payer(budgets, row, device, now) is not None)
+
+
+def may_change(budgets: Budgets, row: Budget, device: Device, now: float) -> bool:
+    """Return whether a device may cause one more event of the kind that `row` limits; if so, it is spent."""
+    if said_of(device):
+        return budgets.take(row, device.mac, now)
+    payer = _payer(budgets, row, device, now)
+    if payer is None:
+        budgets.refuse(_shared(device, now), now)
+        return False
+    return budgets.take(row, device.mac, now) and budgets.take(*payer, now, _units(row))
+
+
+def _payer(budgets: Budgets, row: Budget, device: Device, now: float) -> tuple[Budget, Hashable] | None:
+    """Return the budget that pays for a device without a user's words, and its spender; None: nothing is left.
+
+    Names and addresses take nothing from what is left for absences.
+    """
+    shared, units = _shared(device, now), _units(row)
+    if budgets.has(shared, device.interface, now, units):
+        return shared, device.interface
+    if not device.has_share and shared is STRANGERS:
+        return None
+    own = FIRST_ABSENCES if row is ABSENCES else FIRST_CHANGES
+    return (own, device.mac) if budgets.has(own, device.mac, now, units) else None
+
+
+def _units(row: Budget) -> float:
+    """An address that is added is removed once, too."""
+    return 2.0 if row is ADDRESSES else 1.0
+
+
+def _shared(device: Device, now: float) -> Budget:
+    return RESIDENTS if is_resident(device, now) else STRANGERS
+
+
+# ---- contested -----------------------------------------------------------------------------------------------------
+# Addresses at which new devices were refused, and the share of each address in the newcomers that are published.
+#
+# A flood of made-up MACs can use up the budgets of its interface, and claim every address. It cannot use up what is
+# kept for the address of a real device unless it answers there by MACs that stay. So a refused newcomer is asked
+# again: each scan asks its address by broadcast, whoever holds it. Who answers twice there, AGAIN_AFTER apart, has a
+# part in the share of that address, in the order of the first answers.
+
+ANSWERS_APART = 20.0
+"""Seconds between two answers of a MAC that was refused, after which it is not one of many that are used once."""
+
+MOST_ADDRESSES = 4_096
+"""Addresses remembered, at least WAITS each."""
+
+MOST_MACS, DRAWN_WAITS = 16, 60.0
+"""MACs remembered of an address; where more answer once within so many seconds, these are drawn by lot."""
+
+STAYS = 3_600.0
+"""Seconds without an answer after which a MAC that answered twice no longer waits: more than a scan of a /16 takes."""
+
+Place = tuple[str, Ip]
+"""Network and IPv4 address."""
+
+
+@dataclass(slots=True)
+class _Answers:
+    first: float
+    last: float
+
+    def stays(self, now: float) -> bool:
+        """Return whether the MAC answered twice, and not long ago."""
+        return self.last - self.first >= ANSWERS_APART and now - self.last < STAYS
+
+
+class _Waiting:
+    """MACs that answered at one address."""
+
+    def __init__(self, now: float) -> None:
+        self.macs: dict[Mac, _Answers] = {}
+        self._since, self._count = now, 0
+
+    def add(self, mac: Mac, now: float, rng: Random) -> None:
+        """Take the first answer of a MAC."""
+        if now - self._since >= DRAWN_WAITS:
+            self._since, self._count = now, 0
+        self._count += 1
+        if len(self.macs) >= MOST_MACS:
+            left = [each for each, answers in self.macs.items() if not answers.stays(now)]
+            old = next((each for each in left if now - self.macs[each].last >= DRAWN_WAITS), None)
+            if old is None and left and rng.random() * self._count < MOST_MACS:
+                old = rng.choice(left)
+            if old is None:
+                return
+            del self.macs[old]
+        self.macs[mac] = _Answers(now, now)
+
+    def is_next(self, mac: Mac, now: float) -> bool:
+        """Return whether a MAC stays, and is the first to have answered of those that do."""
+        first = self.macs[mac].first
+        return self.macs[mac].stays(now) and not any(
+            other.first < first and other.stays(now) for other in self.macs.values()
+        )
+
+
+class ContestedAddresses:
+    """IPv4 addresses at which new devices were refused."""
+
+    def __init__(self, budgets: Budgets, rng: Random) -> None:
+        self._budgets = budgets
+        self._rng = rng
+        self._to_ask: OrderedDict[Place, None] = OrderedDict()
+        self._answers: OrderedDict[Place, _Waiting] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        """Return whether there are any to ask."""
+        return bool(self._to_ask)
+
+    def __contains__(self, place: Place) -> bool:
+        """Return whether an address is to be asked by broadcast, whoever holds it or speaks from it."""
+        return place in self._to_ask
+
+    def add(self, network: str, ip: Ip | None) -> None:
+        """Take that a new device was refused there."""
+        if ip is not None and len(ip) == 4:
+            self._to_ask[network, ip] = None
+            if len(self._to_ask) > MOST_ADDRESSES:
+                self._to_ask.popitem(last=False)
+
+    def asked(self, network: str, ip: Ip) -> None:
+        """Take that a scan asks an address by broadcast now."""
+        if self._to_ask:
+            self._to_ask.pop((network, ip), None)
+
+    def may_enter(self, network: str, ip: Ip | None, mac: Mac, now: float) -> bool:
+        """Take an answer of a new device for which its interface has no budget left; return whether it is published."""
+        if ip is None or len(ip) != 4:
+            return False
+        place = network, ip
+        waiting = self._waiting_at(place, now)
+        if waiting is None:
+            return False
+        if mac not in waiting.macs:
+            waiting.add(mac, now, self._rng)
+            return False
+        waiting.macs[mac].last = now
+        if not waiting.is_next(mac, now) or not self._budgets.take(NEWCOMERS_AT, place, now):
+            return False
+        del waiting.macs[mac]
+        return True
+
+    def _waiting_at(self, place: Place, now: float) -> _Waiting | None:
+        waiting = self._answers.get(place)
+        if waiting is not None:
+            return waiting
+        if len(self._answers) >= MOST_ADDRESSES:
+            oldest = next(iter(self._answers))
+            if any(now - each.last < DRAWN_WAITS or each.stays(now) for each in self._answers[oldest].macs.values()):
+                self._answers.move_to_end(oldest)  # the next call looks at another one
+                return None
+            del self._answers[oldest]
+        self._answers[place] = waiting = _Waiting(now)
+        return waiting
+
+
+# ---- census --------------------------------------------------------------------------------------------------------
+# Who is let in: a LAN is hostile, and every table bounded (law 6, FAULTS T11).
+
+MOST_UNCONFIRMED = 4_096
+"""Devices an interface may have that never answered us; the oldest go first."""
+
+MOST_CONFIRMED = 65_536
+"""Devices an interface may have that answered us."""
+
+AGAIN_AFTER = 20.0
+"""Seconds after which a MAC that was refused and is heard again is no made-up one of thousands: each of them is heard
+once."""
+
+MOST_WAITING, WAITS = 4_096, 60.0
+"""MACs of an interface remembered that were refused, each for so many seconds at least: a flood keeps none out."""
+
+LONG_GONE = 30 * DAY
+"""Seconds after which a device that was here for more than a day may go for one that answered us."""
+
+LOOKED_AT = 64
+"""Devices that are looked at for one that may go."""
+
+GONE = "gone, and newer ones need the room"
+NO_ROOM = "never answered, and newer ones need the room"
+
+
+class _Door:
+    """One interface's."""
+
+    def __init__(self) -> None:
+        self.unconfirmed: OrderedDict[Mac, Device] = OrderedDict()
+        self.confirmed: OrderedDict[Mac, Device] = OrderedDict()
+        self.waiting: OrderedDict[Mac, float] = OrderedDict()
+        """MACs that were refused, and when first."""
+        self.turned_away = 0
+
+
+class Census:
+    """Counts devices by interface and by whether they ever answered us."""
+
+    def __init__(self, budgets: Budgets) -> None:
+        self._budgets = budgets
+        self._doors: dict[int, _Door] = {}
+
+    def admits(self, seen: Observation, *, confirmed: bool, has_room: bool) -> bool:
+        """Return whether one more device may be published now; `has_room` for one that answered us."""
+        interface, now = seen.interface, seen.at
+        door = self._door(interface)
+        row = NEWCOMERS_THAT_ANSWER if confirmed else NEWCOMERS
+        if confirmed and not has_room:
+            self._budgets.refuse(row, now)
+        elif self._budgets.take(row, interface, now) or self._is_back(door, seen):
+            door.waiting.pop(seen.mac, None)
+            return True
+        door.turned_away += 1
+        return False
+
+    def _is_back(self, door: _Door, seen: Observation) -> bool:
+        """Return whether it was refused before, waited, and may be published now."""
+        since = door.waiting.get(seen.mac)
+        if since is not None:
+            return seen.at - since >= AGAIN_AFTER and self._budgets.take(NEWCOMERS_AGAIN, seen.interface, seen.at)
+        waiting = door.waiting
+        if len(waiting) >= MOST_WAITING:
+            if seen.at - next(iter(waiting.values())) < WAITS:
+                return False
+            waiting.popitem(last=False)
+        waiting[seen.mac] = seen.at
+        return False
+
+    def has_room(self, interface: int) -> bool:
+        """Whether one more may be counted that answered us."""
+        return len(self._door(interface).confirmed) < MOST_CONFIRMED
+
+    def to_go(self, interface: int, now: float) -> Mac | None:
+        """Return a device to evict for one more that answered: offline, here for less than a day, not annotated.
+
+        None while there is room, or where of those looked at nobody can go; the next call looks at others. Who was
+        here for longer goes when it has been gone for a month, and nobody else can.
+        """
+        if self.has_room(interface):
+            return None
+
+        def may_go(device: Device) -> bool:
+            gone_for = now - device.last_seen
+            return device.status is Status.OFFLINE and (not _stayed(device) or gone_for > LONG_GONE)
+
+        return _next_to_go(self._door(interface).confirmed, may_go)
+
+    def flood(self, seen: Observation, network: str) -> tuple[Event, ...]:
+        """What to tell of those turned away since the last flood, one for `seen`, if it is time to tell another."""
+        door = self._door(seen.interface)
+        if not door.turned_away or not self._budgets.has(FLOODS, seen.interface, seen.at):
+            return ()
+        self._budgets.take(FLOODS, seen.interface, seen.at)
+        count, door.turned_away = door.turned_away, 0
+        reason = f"{count} more MACs than a LAN can have; the last: {seen.mac.hex(':')}"
+        return (Event(EventKind.FLOOD, seen.at, network, None, seen.ip, seen.mac, seen.evidence, reason),)
+
+    def add(self, device: Device) -> Mac | None:
+        """Count a device that never answered us; the one that has to go for it, if any: the oldest.
+
+        Who was here for more than a day goes last, and nobody of whom a user said a word: of those there may be more.
+        """
+        unconfirmed = self._door(device.interface).unconfirmed
+        unconfirmed[device.mac] = device
+        if len(unconfirmed) <= MOST_UNCONFIRMED:
+            return None
+        gone = _next_to_go(unconfirmed, lambda each: each is not device)
+        if gone is not None:
+            del unconfirmed[gone]
+        return gone
+
+    def confirm(self, device: Device) -> None:
+        """Count a device as one that answered us, if there is room."""
+        if not self.has_room(device.interface):
+            return
+        for door in self._doors.values():
+            door.unconfirmed.pop(device.mac, None)
+        device.confirmed = True
+        self._door(device.interface).confirmed[device.mac] = device
+
+    def remove(self, device: Device) -> None:
+        """Count a device no more."""
+        for door in self._doors.values():  # it may have been counted at another interface than where it was heard last
+            door.confirmed.pop(device.mac, None)
+            door.unconfirmed.pop(device.mac, None)
+
+    def _door(self, interface: int) -> _Door:
+        door = self._doors.get(interface)
+        if door is None:
+            door = self._doors[interface] = _Door()
+        return door
+
+
+def _stayed(device: Device) -> bool:
+    """Return whether it was here for more than a day: nobody makes that up in an hour."""
+    return device.last_seen - device.first_seen >= DAY
+
+
+def _next_to_go(counted: OrderedDict[Mac, Device], may_go: Callable[[Device], bool]) -> Mac | None:
+    """Return who goes first of those counted longest, nobody with a user's words. The next call looks at others."""
+    last_choice = None
+    for mac in tuple(islice(counted, LOOKED_AT)):
+        device = counted[mac]
+        if not said_of(device) and may_go(device):
+            if not _stayed(device):
+                return mac
+            last_choice = last_choice or mac
+        counted.move_to_end(mac)
+    return last_choice

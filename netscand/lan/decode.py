@@ -1,0 +1,98 @@
+"""From a frame to what is in it: Ethernet, IPv4 or IPv6, UDP or ICMPv6, and who reads that."""
+
+import struct
+from typing import NamedTuple
+
+from netscand.core.model import Ip, Mac, Observation
+from netscand.lan import dhcp, mdns, nbns, ndp
+from netscand.lan.senders import Sender, is_station
+
+UDP, ICMPV6 = 17, 58
+DHCP_PORTS = (67, 68)
+UNPASSED = 255
+
+_ETHERNET = struct.Struct("!6x6s2s")
+_IPV4 = struct.Struct("!BxH2xHBB2x4s4s")
+_IPV6 = struct.Struct("!BxxxHBB16s16s")
+_UDP = struct.Struct("!HHHxx")
+
+NOTHING: tuple[Observation, ...] = ()
+
+
+class Answer(NamedTuple):
+    """A datagram from the port of mDNS or NBNS: an answer, if we asked."""
+
+    sender: Sender
+    from_port: int
+    port: int
+    content: bytes
+
+
+class _Packet(NamedTuple):
+    """What IPv4 or IPv6 carries."""
+
+    protocol: int
+    sender: Sender
+    to: Ip
+    ttl: int
+    content: bytes
+
+
+def decode(frame: bytes, at: float, interface: int) -> tuple[Observation, ...]:
+    """Return what an Ethernet frame says of its sender and of others: total over all bytes.
+
+    `at` is in monotonic seconds, `interface` an ifindex; both go into the observations as they are.
+    """
+    packet = _packet(frame, at, interface)
+    if packet is None:
+        return NOTHING
+    if packet.protocol == ICMPV6:
+        return ndp.decode(packet.content, packet.sender, hop_limit=packet.ttl, to=packet.to)
+    return _udp(packet.content, packet.sender, packet.ttl) if packet.protocol == UDP else NOTHING
+
+
+def answer(frame: bytes, at: float, interface: int) -> Answer | None:
+    """Return the answer that an Ethernet frame may be, its content unread; else None: total over all bytes."""
+    packet = _packet(frame, at, interface)
+    if packet is None or packet.protocol != UDP or len(packet.content) < 8:
+        return None
+    from_port, port, length = _UDP.unpack_from(packet.content)
+    if from_port not in (mdns.PORT, nbns.PORT):
+        return None
+    return Answer(packet.sender, from_port, port, packet.content[8:length])
+
+
+def _packet(frame: bytes, at: float, interface: int) -> _Packet | None:
+    if len(frame) < 34:
+        return None
+    source, kind = _ETHERNET.unpack_from(frame)
+    mac = Mac(source)
+    if not is_station(mac):
+        return None
+    if kind == b"\x08\x00":
+        first, length, fragment, ttl, protocol, ip, to = _IPV4.unpack_from(frame, 14)
+        header = 4 * (first & 0xF)
+        if first >> 4 != 4 or header < 20 or length < header or fragment & 0x3FFF or protocol != UDP:
+            return None
+        return _Packet(UDP, Sender(mac, Ip(ip), at, interface), Ip(to), ttl, frame[14 + header : 14 + length])
+    if kind != b"\x86\xdd" or len(frame) < 54:
+        return None
+    first, length, protocol, ttl, ip, to = _IPV6.unpack_from(frame, 14)
+    if first >> 4 != 6:
+        return None
+    return _Packet(protocol, Sender(mac, Ip(ip), at, interface), Ip(to), ttl, frame[54 : 54 + length])
+
+
+def _udp(datagram: bytes, sender: Sender, ttl: int) -> tuple[Observation, ...]:
+    if len(datagram) < 8:
+        return NOTHING
+    from_port, port, length = _UDP.unpack_from(datagram)
+    content = datagram[8:length]
+    if port == mdns.PORT:
+        # What comes through a router says nothing of the station that this frame came from (RFC 6762, section 11).
+        return mdns.decode(content, sender, from_port=from_port) if ttl == UNPASSED else NOTHING
+    if len(sender.ip) == 16:
+        return NOTHING
+    if port in DHCP_PORTS:
+        return dhcp.decode(content, sender)
+    return nbns.decode(content, sender) if port == nbns.PORT else NOTHING

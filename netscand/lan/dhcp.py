@@ -1,0 +1,121 @@
+"""DHCPv4: who comes, at which address, by which name, with which client; and who serves.
+
+Sources: RFC 2131 (messages), RFC 2132 (options), RFC 3396 (long options), RFC 4702 (option 81).
+"""
+
+import struct
+
+from netscand.core.model import Evidence, Ip, Mac, Observation
+from netscand.lan.dns import MOST_LABELS
+from netscand.lan.senders import NO_IP, Sender, is_host, is_station
+from netscand.lan.text import clean_bytes, clean_name, clean_text
+
+DISCOVER, OFFER, REQUEST, ACK, NAK, RELEASE = 1, 2, 3, 5, 6, 7
+"""Option 53."""
+
+HOST_NAME, SERVER_ID, MESSAGE_TYPE, VENDOR_CLASS, FQDN = 12, 54, 53, 60, 81
+PAD, END = 0, 255
+MOST_OPTIONS = 128
+"""Options of one message that are read, fillers (PAD) included; a client sends ten to twenty."""
+
+FQDN_ENCODED = 0x04
+"""The E bit of option 81: the name is in labels, as in DNS."""
+
+_FIXED = struct.Struct("!BBBx8x4s4s4x4s6s10x192x4s")
+"""op, htype, hlen; ciaddr, yiaddr, giaddr, chaddr; cookie."""
+
+_COOKIE = bytes([99, 130, 83, 99])
+_ETHERNET = (1, 6)
+_CLIENT, _SERVER = 1, 2
+"""BOOTREQUEST, BOOTREPLY"""
+
+
+def decode(message: bytes, sender: Sender) -> tuple[Observation, ...]:
+    """What a DHCP message (the payload of UDP) says: of its client, of its server, or of both."""
+    if len(message) < _FIXED.size:
+        return ()
+    op, htype, hlen, ciaddr, yiaddr, giaddr, chaddr, cookie = _FIXED.unpack_from(message)
+    client = Mac(chaddr)
+    if cookie != _COOKIE or (htype, hlen) != _ETHERNET or not is_station(client):
+        return ()
+    options = _options(message)
+    kind = options.get(MESSAGE_TYPE, b"\0")[:1]
+    server = options.get(SERVER_ID, b"")
+    served_by = Ip(server) if len(server) == 4 and is_host(Ip(server)) else None
+    if op == _CLIENT:
+        if giaddr != NO_IP:  # a relay tells a server of a client on another link
+            return ()
+        return _of_client(kind, client, Ip(ciaddr), served_by, options, sender)
+    if op == _SERVER:
+        return _of_server(kind, client, Ip(yiaddr), served_by, sender)
+    return ()
+
+
+def _of_client(
+    kind: bytes, client: Mac, ciaddr: Ip, served_by: Ip | None, options: dict[int, bytes], sender: Sender
+) -> tuple[Observation, ...]:
+    if kind[0] not in (DISCOVER, REQUEST, 4, RELEASE, 8):  # 4: DECLINE, 8: INFORM
+        return ()
+    # An address that is only asked for is not held yet: INIT-REBOOT and SELECTING leave ciaddr empty, RENEWING and
+    # REBINDING fill it in, and are no joining, nor do they name a server (RFC 2131, 4.3.2).
+    joining = kind[0] in (DISCOVER, REQUEST) and ciaddr == NO_IP
+    leaving = kind[0] == RELEASE
+    evidence = Evidence.DHCP if client == sender.mac else Evidence.PROXIED
+    name = _name(options)
+    seen = Observation(
+        sender.at, sender.interface, client, ciaddr if is_host(ciaddr) and not leaving else None, evidence, joining,
+        leaving, name, "dhcp" if name else None, served_by if joining and kind[0] == REQUEST else None,
+        vendor_class=clean_text(options.get(VENDOR_CLASS, b"")), via=None if client == sender.mac else sender.mac,
+    )  # fmt: skip
+    return (seen,)
+
+
+def _of_server(kind: bytes, client: Mac, yiaddr: Ip, served_by: Ip | None, sender: Sender) -> tuple[Observation, ...]:
+    if kind[0] not in (OFFER, ACK, NAK):
+        return ()
+    ip = sender.ip if is_host(sender.ip) else None
+    at, interface = sender.at, sender.interface
+    seen = Observation(at, interface, sender.mac, ip, Evidence.DHCP, dhcp_server=served_by or ip)
+    if kind[0] == ACK and is_host(yiaddr) and client != sender.mac:
+        # The server spoke, not the client, which was heard in its own REQUEST: a reason to ask it.
+        return seen, Observation(at, interface, client, yiaddr, Evidence.PROXIED, joining=True, via=sender.mac)
+    return (seen,)
+
+
+def _options(message: bytes) -> dict[int, bytes]:
+    """Return the options by number; one that stands several times is one long one (RFC 3396)."""
+    options: dict[int, bytes] = {}
+    place, end = _FIXED.size, len(message)
+    for _ in range(MOST_OPTIONS):
+        if place + 1 >= end:
+            break
+        number = message[place]
+        if number == PAD:
+            place += 1
+            continue
+        if number == END:
+            break
+        length = message[place + 1]
+        value = message[place + 2 : place + 2 + length]
+        if len(value) < length:
+            break
+        options[number] = options.get(number, b"") + value
+        place += 2 + length
+    if not options.get(MESSAGE_TYPE):
+        options[MESSAGE_TYPE] = b"\0"
+    return options
+
+
+def _name(options: dict[int, bytes]) -> str | None:
+    """Option 12, else option 81 (three bytes of flags, then the name)."""
+    if name := clean_bytes(options.get(HOST_NAME, b"")):
+        return name
+    fqdn = options.get(FQDN, b"")
+    if not fqdn[:1] or not fqdn[0] & FQDN_ENCODED:
+        return clean_bytes(fqdn[3:])
+    labels: list[str] = []
+    place = 3
+    while place < len(fqdn) and 0 < fqdn[place] < 64 and len(labels) < MOST_LABELS:
+        labels.append(fqdn[place + 1 : place + 1 + fqdn[place]].decode("utf-8", "replace"))
+        place += 1 + fqdn[place]
+    return clean_name(".".join(labels))

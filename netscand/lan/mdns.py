@@ -1,0 +1,52 @@
+"""mDNS: who is there, and by which name (RFC 6762)."""
+
+from itertools import islice
+
+from netscand.core.model import Evidence, Observation, is_link_local
+from netscand.lan import dns
+from netscand.lan.senders import Sender, is_host
+from netscand.lan.text import clean_name
+
+PORT = 5353
+LOCAL = b"local"
+FEW = 8
+"""Records about the sender's own address whose names are read."""
+
+
+def decode(raw: bytes, sender: Sender, *, from_port: int) -> tuple[Observation, ...]:
+    """What a message (the payload of UDP) says of its sender. Whoever calls has made sure that no router passed it on.
+
+    A name is the sender's own where its record holds the very address that the message came from: what it tells of
+    others, a reflector's repetitions among it, names nobody.
+    """
+    message = dns.read(raw)
+    if message is None or message.flags & (dns.OPCODE | dns.RCODE) or not is_host(sender.ip):
+        return ()
+    if len(sender.ip) == 16 and not is_link_local(sender.ip):
+        return ()
+    name, goodbye = None, False
+    if message.flags & dns.RESPONSE:
+        if from_port != PORT:  # RFC 6762, section 6
+            return ()
+        name, goodbye = own_name(message, sender.ip)
+    seen = Observation(
+        sender.at, sender.interface, sender.mac, sender.ip, Evidence.MDNS, goodbye=goodbye, name=name,
+        name_source="mdns" if name else None,
+    )  # fmt: skip
+    return (seen,)
+
+
+def own_name(message: dns.Message, ip: bytes) -> tuple[str | None, bool]:
+    """The name under `local` whose address is `ip`, without the `local`; and whether it is taken back (TTL 0)."""
+    kind = dns.A if len(ip) == 4 else dns.AAAA
+    own = (
+        record
+        for record in (*message.answers, *message.additionals)
+        if record.kind == kind and record.content == ip and record.klass & dns.CLASS == 1
+    )
+    for record in islice(own, FEW):
+        labels = dns.labels(message.raw, record.name_at)
+        if labels and len(labels) > 1 and labels[-1].lower() == LOCAL:
+            name = clean_name(".".join(label.decode("utf-8", "replace") for label in labels[:-1]))
+            return (None, True) if not record.ttl else (name, False)
+    return None, False

@@ -1,0 +1,65 @@
+"""NBNS: names that are registered, refreshed and released by broadcast (RFC 1002, section 4.2)."""
+
+from netscand.core.model import Evidence, Observation
+from netscand.lan import dns
+from netscand.lan.senders import Sender, is_host
+from netscand.lan.text import clean_name
+
+PORT = 137
+REGISTRATION, RELEASE, REFRESH, REFRESH_TOO = 0x2800, 0x3000, 0x4000, 0x4800
+"""Opcodes; RFC 1002 gives both numbers for a refresh, in different places."""
+
+OPCODE = 0x7800
+GROUP = 0x80
+"""In the first byte of an NB record: the name is many hosts', a workgroup's say."""
+
+MOST_NAMES = 32
+"""Names of a node that are read; Windows has three to ten."""
+
+HOST_SUFFIXES = (0x00, 0x20)
+"""The sixteenth byte of a host's own name: workstation, file server."""
+
+
+def decode(raw: bytes, sender: Sender) -> tuple[Observation, ...]:
+    """What a message (the payload of UDP) says of its sender. A name is the sender's where its record says so."""
+    message = dns.read(raw)
+    if message is None or not is_host(sender.ip) or not (message.questions or message.answers):
+        return ()
+    name, goodbye = None, False
+    opcode = message.flags & OPCODE
+    if opcode in (REGISTRATION, RELEASE, REFRESH, REFRESH_TOO) and not message.flags & dns.RESPONSE:
+        for record in message.additionals:
+            if record.kind == dns.NB and record.content[2:6] == sender.ip and not record.content[0] & GROUP:
+                labels = dns.labels(raw, record.name_at)
+                name = host_name(plain(labels[0])) if labels else None
+                break
+        if opcode == RELEASE:
+            name, goodbye = None, name is not None
+    seen = Observation(
+        sender.at, sender.interface, sender.mac, sender.ip, Evidence.NBNS, goodbye=goodbye, name=name,
+        name_source="nbns" if name else None,
+    )  # fmt: skip
+    return (seen,)
+
+
+def plain(label: bytes) -> bytes | None:
+    """The sixteen bytes behind a first-level encoded label (RFC 1001, 14.1); None where it is none."""
+    if len(label) != 32 or not all(0x41 <= letter <= 0x50 for letter in label):
+        return None
+    return bytes((label[n] - 0x41) << 4 | label[n + 1] - 0x41 for n in range(0, 32, 2))
+
+
+def host_name(name: bytes | None) -> str | None:
+    """The host's name in sixteen bytes of NetBIOS, where they are one: fifteen in its code page, and a suffix."""
+    if name is None or len(name) != 16 or name[15] not in HOST_SUFFIXES or name[0] in b"*\x01\x00 ":
+        return None
+    return clean_name(name[:15].rstrip(b" \0").decode("cp437", "replace"))
+
+
+def node_name(message: dns.Message) -> str | None:
+    """Return the first name of the host's own in an answer about the status of a node (RFC 1002, 4.2.18)."""
+    content = next((record.content for record in message.answers if record.kind == dns.NBSTAT), b"")
+    count = min(content[0], (len(content) - 1) // 18, MOST_NAMES) if content else 0
+    names = (content[place : place + 18] for place in range(1, 1 + 18 * count, 18))
+    own = (host_name(name[:16]) for name in names if not name[16] & GROUP)
+    return next((name for name in own if name), None)

@@ -1,0 +1,132 @@
+"""Neighbour discovery of IPv6 (RFC 4861): what is heard, and the solicitations that are sent."""
+
+import struct
+
+from netscand.core.model import ALL_NODES, Evidence, Ip, Mac, Observation, is_link_local
+from netscand.lan.senders import NO_IP6, Sender, is_host, is_station
+
+# ---- ndp -----------------------------------------------------------------------------------------------------------
+# Neighbour discovery of IPv6 (RFC 4861), and who answers an echo that all nodes were asked for (RFC 4443).
+
+ECHO_REPLY = 129
+ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT = range(133, 138)
+SOURCE_ADDRESS, TARGET_ADDRESS = 1, 2
+"""Options: the sender's, or the target's, link-layer address."""
+
+SOLICITED = 0x40
+ECHO_ID = 0x6E73
+"""The identifier of the echoes that we send (lan/ndp.py): the kernel gives us answers to these alone."""
+
+MOST_OPTIONS = 32
+"""Options of one message that are read; a router's advertisement has ten."""
+
+UNPASSED = 255
+"""The hop limit of what no router passed on."""
+
+_OPTIONS_AT = {
+    ROUTER_SOLICITATION: 8, ROUTER_ADVERTISEMENT: 16, NEIGHBOUR_SOLICITATION: 24, NEIGHBOUR_ADVERTISEMENT: 24,
+    REDIRECT: 40,
+}  # fmt: skip
+
+
+def decode(message: bytes, sender: Sender, *, hop_limit: int, to: Ip) -> tuple[Observation, ...]:
+    """What an ICMPv6 message says of its sender, `to` being whom it was sent to."""
+    if len(message) < 8:
+        return ()
+    kind = message[0]
+    if kind == ECHO_REPLY:
+        ours = message[4:6] == ECHO_ID.to_bytes(2) and is_link_local(sender.ip)
+        return _seen(sender, sender.mac, sender.ip, solicited=True) if ours else ()
+    start = _OPTIONS_AT.get(kind)
+    if start is None or hop_limit != UNPASSED or message[1] or len(message) < start:
+        return ()
+    claimed = _options(message, start)
+    if claimed is None:
+        return ()
+    if kind == NEIGHBOUR_ADVERTISEMENT:
+        target = Ip(message[8:24])
+        if not is_host(target) or not is_host(sender.ip):
+            return ()
+        solicited = bool(message[4] & SOLICITED)
+        mac = claimed.get(TARGET_ADDRESS, sender.mac)
+        return _seen(sender, mac, target, solicited=solicited, joining=not solicited and to[0] == 0xFF)
+    if sender.ip == NO_IP6:
+        # Duplicate address detection asks whether anyone holds the target: it claims nothing yet (RFC 4862, 5.4.2).
+        if kind == NEIGHBOUR_SOLICITATION and SOURCE_ADDRESS not in claimed and is_host(Ip(message[8:24])):
+            return _seen(sender, sender.mac, None, joining=True)
+        return _seen(sender, sender.mac, None) if kind == ROUTER_SOLICITATION else ()
+    if not is_host(sender.ip) or (kind in (ROUTER_ADVERTISEMENT, REDIRECT) and not is_link_local(sender.ip)):
+        return ()
+    mac = sender.mac if kind == REDIRECT else claimed.get(SOURCE_ADDRESS, sender.mac)
+    # A lifetime of 0 takes the word back (RFC 4861, 6.2.5), or only tells prefixes.
+    router = message[6:8] != b"\0\0" if kind == ROUTER_ADVERTISEMENT else None
+    return _seen(sender, mac, sender.ip, router=router)
+
+
+def _seen(
+    sender: Sender,
+    mac: Mac,
+    ip: Ip | None,
+    *,
+    solicited: bool = False,
+    joining: bool = False,
+    router: bool | None = None,
+) -> tuple[Observation, ...]:
+    at, interface = sender.at, sender.interface
+    if mac != sender.mac:  # another station speaks for it
+        return (Observation(at, interface, mac, ip, Evidence.PROXIED, via=sender.mac),) if is_station(mac) else ()
+    return (Observation(at, interface, mac, ip, Evidence.NDP, joining=joining, solicited=solicited, router=router),)
+
+
+def _options(message: bytes, place: int) -> dict[int, Mac] | None:
+    """Return the link-layer addresses in the options, by option; None where they are broken (RFC 4861, 4.6)."""
+    found: dict[int, Mac] = {}
+    for _ in range(MOST_OPTIONS):
+        if place >= len(message):
+            break
+        if place + 2 > len(message):
+            return None
+        length = 8 * message[place + 1]
+        if not length or place + length > len(message):
+            return None
+        if message[place] in (SOURCE_ADDRESS, TARGET_ADDRESS) and length == 8:
+            found.setdefault(message[place], Mac(message[place + 2 : place + 8]))
+        place += length
+    return found
+
+
+# ---- solicit -------------------------------------------------------------------------------------------------------
+# Pure: what we ask by IPv6. Neighbour solicitations (RFC 4861, 4.3), and an echo of all nodes (RFC 4443, 4.1).
+
+ECHO_REQUEST = 128
+ALL_NODES_MAC = bytes.fromhex("3333 0000 0001")
+GROUP = bytes.fromhex("ff02 0000 0000 0000 0000 0001 ff")
+"""What the solicited-node groups begin with; the last three bytes are the target's (RFC 4291, 2.7.1)."""
+
+_ICMPV6 = 58
+
+
+def solicitation(mac: Mac, own: Ip, target: Ip, to: Mac | None) -> bytes:
+    """The frame that asks for `target`, from our `mac` and link-local `own`: to `to` alone, or to its group (None)."""
+    group = GROUP + target[13:]
+    ethernet = to or b"\x33\x33" + group[12:]
+    body = struct.pack("!BBxxxxxx16sBB6s", NEIGHBOUR_SOLICITATION, 0, target, SOURCE_ADDRESS, 1, mac)
+    return _frame(ethernet, mac, own, target if to else group, body, UNPASSED)
+
+
+def echo(mac: Mac, own: Ip) -> bytes:
+    """The frame that asks all nodes for an echo."""
+    return _frame(ALL_NODES_MAC, mac, own, ALL_NODES, struct.pack("!BBxxHH", ECHO_REQUEST, 0, ECHO_ID, 1), 1)
+
+
+def _frame(ethernet: bytes, mac: Mac, own: Ip, to: bytes, body: bytes, hop_limit: int) -> bytes:
+    head = ethernet + mac + struct.pack("!HIHBB", 0x86DD, 6 << 28, len(body), _ICMPV6, hop_limit) + own + to
+    return head + body[:2] + checksum(own + to + struct.pack("!II", len(body), _ICMPV6) + body) + body[4:]
+
+
+def checksum(summed: bytes) -> bytes:
+    """Return the ones' complement of the ones' complement sum of sixteen-bit words (RFC 1071).
+
+    The words are the digits of one number to the base 2 ** 16, which has the sum of its digits modulo 2 ** 16 - 1.
+    """
+    return (0xFFFF - (int.from_bytes(summed) % 0xFFFF or 0xFFFF)).to_bytes(2)

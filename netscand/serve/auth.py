@@ -1,0 +1,563 @@
+"""Authentication and roles: peers, tokens, Host and Origin, and what each role may do."""
+
+import base64
+import binascii
+import grp
+import hmac
+import logging
+import os
+import re
+import socket
+import stat
+import struct
+from bisect import bisect_right
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import sha256
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from netscand import config
+from netscand.serve.fair_turns import Account
+from netscand.serve.http import Refused
+from netscand.serve.page import PATHS
+
+# ---- whose ---------------------------------------------------------------------------------------------------------
+# Whose socket is at the other end of a connection on loopback? TCP does not say; the kernel does, by sock_diag(7).
+
+SOCK_DIAG = 4
+"""NETLINK_SOCK_DIAG, linux/netlink.h; Python has no name for it."""
+
+BY_FAMILY = 20
+REQUEST = 1
+
+_HEADER = struct.Struct("=IHHII")
+_QUESTION = struct.Struct("=BBBBI")
+"""inet_diag_req_v2: family, protocol, extensions, padding, states."""
+
+_SOCKET = struct.Struct("!HH16s16s4sQ")
+"""inet_diag_sockid: ports, addresses, interface, and a cookie of ones where it is not known."""
+
+_OWNER = struct.Struct("=II")
+"""Uid and inode; no program has a socket without an inode."""
+
+_OWNER_AT = _HEADER.size + 4 + _SOCKET.size + 12
+"""In inet_diag_msg: behind family and states, the socket, the timer and the two queues."""
+
+CLOSE_WAIT = 8
+"""TCP_CLOSE_WAIT, linux/tcp_states.h"""
+
+EVERY_STATE = 0xFFFFFFFF
+
+
+CLOSED = "closed by the other end"
+
+
+def owner(sock: socket.socket) -> int | None:
+    """Return the uid that made the socket at the other end of this one, on this host.
+
+    None where the kernel does not tell, because it has no sock_diag. Raises ConnectionError where that socket is
+    closed: it belongs to nobody any more, and most kernels show it as root's.
+    """
+    ours, theirs = sock.getsockname(), sock.getpeername()
+    side = _SOCKET.pack(
+        theirs[1], ours[1], ip_address(theirs[0]).packed, ip_address(ours[0]).packed, bytes(4), 2**64 - 1
+    )
+    question = _QUESTION.pack(sock.family, socket.IPPROTO_TCP, 0, 0, EVERY_STATE) + side
+    header = _HEADER.pack(_HEADER.size + len(question), BY_FAMILY, REQUEST, 1, 0)
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, SOCK_DIAG) as asking:
+            asking.setblocking(False)  # the kernel has answered when sendto returns
+            asking.sendto(header + question, (0, 0))
+            answer = asking.recv(4096)
+    except OSError:
+        return None
+    if len(answer) < _OWNER_AT + _OWNER.size or _HEADER.unpack_from(answer)[1] != BY_FAMILY:
+        if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == CLOSE_WAIT:  # and its other end is not there
+            raise ConnectionResetError(CLOSED)
+        return None
+    uid, inode = _OWNER.unpack_from(answer, _OWNER_AT)
+    if not inode:
+        raise ConnectionResetError(CLOSED)
+    return int(uid)
+
+
+# ---- subordinates --------------------------------------------------------------------------------------------------
+# Whose are the subordinate uids (subuid(5))? An account of this host may be each of them, by newuidmap(1).
+#
+# Only what /etc/subuid says counts. Other uids above 65,535 are accounts of their own: directories (LDAP, AD) give
+# such to people, and a container has them only if root lets it in. So are those of DynamicUser= (61184 to 65519),
+# which only root hands out, one to each service. Groups do not matter here: connections are counted by uid, and a
+# subordinate gid is never that of `[access] group`.
+
+SUBUID, PASSWD = Path("/etc/subuid"), Path("/etc/passwd")
+
+LARGEST = 1 << 20
+"""Bytes of each file that are read."""
+
+MOST_LINES = 4096
+"""Lines of each file that are read."""
+
+FIRST = 1 << 16
+"""Uids below this are real accounts, whatever the file says."""
+
+
+class _Range(NamedTuple):
+    start: int
+    stop: int
+    owner: Hashable
+
+
+class Subordinates:
+    """The uids that belong to the account of another one."""
+
+    def __init__(self, ranges: tuple[_Range, ...] = ()) -> None:
+        self._ranges = ranges
+        """Ascending and apart."""
+        self._starts = [each.start for each in ranges]
+
+    def account(self, uid: int) -> Hashable:
+        """Whom connections of this uid are counted for."""
+        number = bisect_right(self._starts, uid) - 1
+        if number >= 0 and uid < self._ranges[number].stop:
+            return self._ranges[number].owner
+        return "uid", uid
+
+
+def read_subordinates(subuid: Path = SUBUID, passwd: Path = PASSWD) -> Subordinates:
+    """Read the ranges of all users. What cannot be read is left out: a bad line takes nobody's connections away."""
+    uids = {name: int(uid) for name, _, uid, *_ in _lines(passwd, 7) if uid.isascii() and uid.isdigit()}
+    ranges: list[_Range] = []
+    for found in sorted(_ranges(subuid, uids), key=lambda each: each.start):
+        start = max(found.start, ranges[-1].stop if ranges else FIRST)
+        if start < found.stop:
+            ranges.append(found._replace(start=start))
+    return Subordinates(tuple(ranges))
+
+
+def _ranges(path: Path, uids: dict[str, int]) -> Iterator[_Range]:
+    for name, start, count in _lines(path, 3):
+        if not all(text.isascii() and text.isdigit() and len(text) <= 10 for text in (start, count)):
+            continue
+        uid = int(name) if name.isascii() and name.isdigit() and len(name) <= 10 else uids.get(name)
+        # Root's are those of its containers, which is no reason to count them with root itself.
+        owner = ("subordinates of", name) if uid in (0, None) else ("uid", uid)
+        yield _Range(int(start), min(int(start) + int(count), 1 << 32), owner)
+
+
+def _lines(path: Path, fields: int) -> Iterator[list[str]]:
+    """The lines of so many fields."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(LARGEST).decode("utf-8", "replace")
+    except OSError:
+        return
+    for line in islice(text.split("\n"), MOST_LINES):
+        found = line.strip().split(":")
+        if len(found) == fields and found[0]:
+            yield found
+
+
+# ---- rights --------------------------------------------------------------------------------------------------------
+# The one table of rights: which role each route and each message needs.
+
+
+class Role(IntEnum):
+    """Each may do what the ones before may."""
+
+    NONE = 0
+    READ = 1
+    SCAN = 2
+    ADMIN = 3
+
+    @property
+    def told(self) -> str:
+        """As it stands on the wire."""
+        return self.name.lower()
+
+
+RIGHTS: Mapping[str, Role] = {
+    **{f"GET {path}": Role.NONE for path in PATHS},
+    "GET /healthz": Role.NONE,
+    "GET /metrics": Role.READ,
+    "GET /ws": Role.READ,
+    "GET /api/openapi.json": Role.READ,
+    "GET /api/devices": Role.READ,
+    "GET /api/devices/{mac}": Role.READ,
+    "GET /api/devices/{mac}/events": Role.READ,
+    "GET /api/devices/{mac}/presence": Role.READ,
+    "GET /api/events": Role.READ,
+    "GET /api/networks": Role.READ,
+    "GET /api/status": Role.READ,
+    "POST /api/scan": Role.SCAN,
+    "PATCH /api/devices/{mac}": Role.ADMIN,
+    "DELETE /api/devices/{mac}": Role.ADMIN,
+    "GET /api/backup": Role.ADMIN,
+    "scan_now": Role.SCAN,
+    "set_interval": Role.SCAN,
+}
+"""Every route and every message: the least role. What has no entry is refused, and fails a test (FAULTS T1)."""
+
+DEEDS: Mapping[str, str] = {
+    "GET /api/backup": "saving a copy of the history",
+    "POST /api/scan": "asking for a scan",
+    "scan_now": "asking for a scan",
+    "set_interval": "asking for another interval",
+    "PATCH /api/devices/{mac}": "changing what is said of a device",
+    "DELETE /api/devices/{mac}": "forgetting a device",
+}
+"""What a route or a message does, for a person; all others read."""
+
+
+def need(what: str, role: Role, *, ask_for_token: bool = False) -> None:
+    """Refuse what this role may not do; `ask_for_token`: with a token it could be another."""
+    least = RIGHTS.get(what)
+    if least is not None and role >= least:
+        return
+    deed = DEEDS.get(what, "reading") if least is not None else what
+    sentence = f"{deed} needs the role {least.told if least is not None else 'of nobody'}, not {role.told}"
+    if ask_for_token and least is not None:
+        raise Refused("unauthorized", f"{sentence}; a token may have it", headers={"WWW-Authenticate": "Bearer"})
+    raise Refused("forbidden", sentence)
+
+
+# ---- tokens --------------------------------------------------------------------------------------------------------
+# Tokens: where they are kept, how they travel, how they are compared (FAULTS T2, T18).
+#
+# Only their digests are kept here. A token never stands in a message, an error or the log.
+
+SHORTEST, LONGEST = 32, 512
+"""Characters of a token. 32 of them, made at random, are not found by trying."""
+
+MOST_TOKENS = 1024
+"""Tokens; each request is compared with every one."""
+
+TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""What may follow `Bearer` (RFC 6750, section 2.1)."""
+
+CREDENTIAL = "tokens"
+"""The systemd credential (systemd.exec(5), LoadCredential=)."""
+
+SUBPROTOCOL = "netscand"
+"""What a WebSocket's client may ask for, and is answered (RFC 6455, section 1.9)."""
+
+CARRIER = f"{SUBPROTOCOL}.token."
+"""Followed by a token in base64url: a browser's WebSocket can send no other header."""
+
+
+class TokensRefused(Exception):
+    """Tokens that cannot be used; one line that names the file and the mend, and no token."""
+
+
+class Token(NamedTuple):
+    """As much of a token as is kept."""
+
+    digest: bytes
+    role: Role
+
+
+class Tokens:
+    """Who holds one of these has its role."""
+
+    def __init__(self, held: tuple[Token, ...] = ()) -> None:
+        self._held = held
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return bool(self._held)
+
+    def find(self, token: str) -> Token | None:
+        """The token, if it is one of ours. Takes as long for one as for the other."""
+        digest = sha256(token.encode()).digest()
+        found: Token | None = None
+        for held in self._held:
+            if hmac.compare_digest(held.digest, digest):
+                found = held
+        return found
+
+
+def read_tokens(file: str | None, environment: Mapping[str, str] = os.environ) -> Tokens:
+    """The tokens of `[access] token_file` and of the systemd credential. Raises TokensRefused."""
+    held: list[Token] = []
+    if file is not None:
+        held += _parsed(Path(file), f"[access] token_file: {file}")
+    if folder := environment.get("CREDENTIALS_DIRECTORY"):
+        credential = Path(folder, CREDENTIAL)
+        if credential.exists():
+            held += _parsed(credential, f"credential {CREDENTIAL}")
+    if len({token.digest for token in held}) < len(held):
+        raise TokensRefused(f"{file or f'credential {CREDENTIAL}'}: a token is given twice")
+    if len(held) > MOST_TOKENS:
+        raise TokensRefused(f"{file}: more than {MOST_TOKENS} tokens")
+    return Tokens(tuple(held))
+
+
+def _parsed(path: Path, place: str) -> list[Token]:
+    held = []
+    for number, line in enumerate(_text(path, place).splitlines(), 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        wrong = _what_is_wrong(words)
+        if wrong:
+            raise TokensRefused(f"{place}: line {number}: {wrong}")
+        held.append(Token(sha256(words[1].encode()).digest(), Role[words[0].upper()]))
+    if not held:
+        raise TokensRefused(f"{place}: no token in it; expected lines of a role and a token")
+    return held
+
+
+def _what_is_wrong(words: list[str]) -> str:
+    if len(words) != 2:
+        return "expected a role and a token, with a blank between them"
+    role, token = words
+    if role not in ("read", "scan", "admin"):
+        return "expected the role read, scan or admin at its beginning"
+    if not SHORTEST <= len(token) <= LONGEST:
+        return (
+            f"the token has {len(token)} characters, expected {SHORTEST} to {LONGEST}: make one by openssl rand -hex 32"
+        )
+    if not TOKEN.fullmatch(token):
+        return "the token may hold letters, digits and . _ ~ + / - only, and = at its end"
+    return ""
+
+
+def _text(path: Path, place: str) -> str:
+    """The file, if nobody else may read or change it."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise TokensRefused(f"{place}: not a file")
+            if stat.S_IMODE(found.st_mode) & ~0o640:
+                mode = f"{stat.S_IMODE(found.st_mode):04o}"
+                raise TokensRefused(f"{place}: its mode is {mode}, so others may use its tokens: chmod 0640 {path}")
+            if found.st_uid not in (0, os.geteuid()):
+                raise TokensRefused(
+                    f"{place}: it belongs to the user {found.st_uid}, who may add a token: chown root {path}"
+                )
+            if found.st_size > LARGEST:
+                raise TokensRefused(f"{place}: larger than {LARGEST} bytes")
+            return file.read(LARGEST).decode("ascii")
+    except OSError as wrong:
+        raise TokensRefused(f"{place}: {wrong.strerror}") from None
+    except UnicodeDecodeError:
+        raise TokensRefused(f"{place}: expected letters of ASCII only") from None
+
+
+# ---- on their way ---------------------------------------------------------------------------------------------------
+
+
+class Headers(Protocol):
+    """Headers of a request, by name in whatever case: what is used of aiohttp's type, which is another package's."""
+
+    def get(self, key: str, /) -> str | None:
+        """The first of that name."""
+
+    def getall(self, key: str, default: tuple[()], /) -> Sequence[str]:
+        """All of that name, in order."""
+
+
+def token_in(headers: Headers) -> str | None:
+    """The token that a request carries; None where it carries none. Refuses one that is carried otherwise."""
+    carried = [_of_header(text) for text in headers.getall("Authorization", ())]
+    protocols = headers.getall("Sec-WebSocket-Protocol", ())
+    if len(protocols) > 1:  # aiohttp reads the first, and would tell its log of it
+        raise Refused("bad_request", "Sec-WebSocket-Protocol: given twice")
+    offered = [name.strip() for line in protocols for name in line.split(",")]
+    if offered and SUBPROTOCOL not in offered:
+        raise Refused("bad_request", f"Sec-WebSocket-Protocol: expected {SUBPROTOCOL}, or none")
+    carried += [_of_subprotocol(name) for name in offered if name.startswith(CARRIER)]
+    if len(carried) > 1:
+        raise Refused("bad_request", "a token is given twice")
+    return carried[0] if carried else None
+
+
+def _of_header(text: str) -> str:
+    scheme, _, token = text.strip().partition(" ")
+    if scheme.lower() != "bearer" or not TOKEN.fullmatch(token.strip()):
+        raise unknown()
+    return token.strip()
+
+
+def _of_subprotocol(name: str) -> str:
+    code = name.removeprefix(CARRIER)
+    try:
+        return base64.b64decode(code + "=" * (-len(code) % 4), altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        raise unknown() from None
+
+
+def unknown() -> Refused:
+    """The answer to a token that is none of ours."""
+    return Refused(
+        "unauthorized",
+        "this token is not accepted here",
+        headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
+    )
+
+
+# ---- access --------------------------------------------------------------------------------------------------------
+# Who is it, and may they? Peers, Host, Origin and tokens; what each role may do is in rights.py.
+
+log = logging.getLogger(__name__)
+
+SO_PEERGROUPS = 59
+"""linux/socket.h; Python has no name for it."""
+
+MOST_GROUPS = 256
+"""Groups that one getsockopt of Python can give; who has more is judged by the primary group alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a connection."""
+
+    key: Hashable
+    """Whom its connections are counted for: a uid with its subordinates, by the Unix socket or on loopback, or a TCP
+    address."""
+    role: Role
+    unix: bool
+    privileged: bool
+    """Root or the group, on the Unix socket: no cap of its own, and the last descriptors."""
+    address: str = ""
+    """Ours, that a TCP client connected to."""
+    port: int = 0
+    tls: bool = False
+
+
+class Admitted(NamedTuple):
+    """What a request may, and whose turns and budgets it takes."""
+
+    role: Role
+    account: Account
+
+
+UNAUTHENTICATED: Account = "strangers"
+"""Whoever has no role: they share one account."""
+
+ORIGIN = re.compile(r"(https?)://((?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)")
+"""RFC 6454, section 6.2, and nothing that a lenient parser could take for another host."""
+
+HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
+
+LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "[::1]"))
+
+
+class Guard:
+    """Judges connections and requests by `[access]`. Raises TokensRefused where its tokens cannot be used."""
+
+    def __init__(self, access: config.Access) -> None:
+        self.tokens = read_tokens(access.token_file)
+        self._others = Role[access.others.upper()]
+        self._hosts = frozenset(host.lower() for host in access.allowed_hosts)
+        self._origins = frozenset(origin.lower().rstrip("/") for origin in access.allowed_origins)
+        self._subordinates = read_subordinates()
+        self.group = _gid(access.group)
+        """The gid of `[access] group`; None where the system has no such group."""
+
+    def peer(self, sock: socket.socket, *, tls: bool = False) -> Peer:
+        """Tell who connected. Raises OSError where it is gone already."""
+        if sock.family == socket.AF_UNIX:
+            _, uid, gid = struct.unpack("3I", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            privileged = uid == 0 or (self.group is not None and self.group in (gid, *_groups(sock)))
+            key = self._subordinates.account(uid)
+            return Peer(key, Role.ADMIN if privileged else self._others, True, privileged)
+        ours, theirs = _plain(sock.getsockname()[0]), _plain(sock.getpeername()[0])
+        local = _is_loopback(ours) and _is_loopback(theirs)
+        role = self._others if local else Role.NONE
+        key = theirs
+        if local:  # an account may connect from each of the 16 million addresses of 127.0.0.0/8
+            uid = owner(sock)
+            key = self._subordinates.account(uid) if uid is not None else "loopback"
+        return Peer(key, role, False, False, ours, int(sock.getsockname()[1]), tls)
+
+    def admit(self, peer: Peer, headers: Headers) -> Admitted:
+        """The role of a request: its peer's, raised by its token; and whose it is.
+
+        Refuses what a page of another site made (FAULTS T5, T6), and a token that is none of ours.
+        """
+        hosts = [host.strip().lower() for host in headers.getall("Host", ())]
+        if not peer.unix:
+            self._judge_host(peer, hosts)
+        origins = headers.getall("Origin", ())
+        if origins and not (len(origins) == 1 and self._own(peer, origins[0].strip().lower(), hosts)):
+            raise Refused("forbidden", "pages of this origin may not use netscand ([access] allowed_origins)")
+        if (
+            not origins
+            and headers.get("Sec-Fetch-Site") == "cross-site"
+            and headers.get("Sec-Fetch-Mode") != "navigate"
+        ):
+            # An image or a script of another site's page: it reads no answer, but made us give one (Fetch Metadata).
+            raise Refused("forbidden", "pages of other sites may not use netscand")
+        token = token_in(headers)
+        if token is None:
+            return Admitted(peer.role, peer.key if peer.role > Role.NONE else UNAUTHENTICATED)
+        held = self.tokens.find(token)
+        if held is None:
+            raise unknown()
+        # Another host has as many addresses as it likes, but no more tokens than it was given.
+        return Admitted(max(held.role, peer.role), peer.key if peer.role > Role.NONE else ("token", held.digest))
+
+    def _judge_host(self, peer: Peer, hosts: list[str]) -> None:
+        found = HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+        if found is None:
+            raise Refused("bad_request", "expected one Host header")
+        name, port = found[1], int(found[2] or (443 if peer.tls else 80))
+        ours = port == peer.port and (
+            name == _bracketed(peer.address)
+            or name in self._hosts
+            or (_is_loopback(peer.address) and name in LOOPBACK_NAMES)
+        )
+        if not ours and hosts[0] not in self._hosts:
+            raise Refused("bad_request", "this host is not served here ([access] allowed_hosts)", 421)
+
+    def _own(self, peer: Peer, origin: str, hosts: list[str]) -> bool:
+        if origin in self._origins:
+            return True
+        found = ORIGIN.fullmatch(origin)
+        if found is None or (peer.tls and found[1] != "https"):
+            return False
+        authority = found[2]
+        name = HOST.fullmatch(authority)
+        local = name is not None and name[1] in LOOPBACK_NAMES
+        if authority not in hosts:
+            return local and _is_loopback(peer.address)
+        if not peer.unix or not self._hosts or local:
+            return True
+        # Host is not judged on the Unix socket, and a reverse proxy may pass on whatever it was sent.
+        return authority in self._hosts or (name is not None and name[1] in self._hosts)
+
+
+def _gid(group: str) -> int | None:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        log.info("there is no group %s: only root has the role admin", group)
+        return None
+
+
+def _groups(sock: socket.socket) -> tuple[int, ...]:
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, MOST_GROUPS * 4)
+    except OSError:
+        return ()
+    return struct.unpack(f"{len(raw) // 4}I", raw)
+
+
+def _plain(address: str) -> str:
+    """An address without zone, and as IPv4 where it is a mapped one."""
+    ip: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
+    mapped = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
+    return str(mapped or ip)
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _is_loopback(address: str) -> bool:
+    return bool(address) and ip_address(address).is_loopback

@@ -1,0 +1,148 @@
+"""The scanner as a whole: networks, counts, and the messages that begin with them."""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from time import monotonic
+
+import msgspec
+
+from netscand import __version__, protocol
+from netscand.core.model import Device, Status
+from netscand.serve.auth import Role
+from netscand.serve.encode import Translator
+from netscand.serve.histograms import until_next
+from netscand.serve.ports import Scanner
+from netscand.serve.query import Filter
+
+COUNTED_ANEW = 1.0
+"""Seconds between two counts of a large inventory; one takes some 20 ms for 65,533 devices."""
+
+NOBODY = (0, 0, 0)
+
+SMALL = 4096
+"""Devices up to which each change is counted at once."""
+
+
+class _Tally:
+    """Devices by presence, this host left out, and those online by network."""
+
+    def __init__(self, cursor: str) -> None:
+        self.cursor = cursor
+        self.devices = self.online = self.offline = self.unknown = 0
+        self.by_network: dict[str, list[int]] = {}
+        """Online, offline and unknown in each."""
+
+    def add(self, devices: Collection[Device]) -> None:
+        """Count some more."""
+        self.devices += len(devices)
+        by_network = self.by_network
+        for device in devices:  # compared by identity: an enum's hash is Python's work, and these may be 65,533
+            status = device.status
+            if device.is_self:
+                continue
+            if status is Status.ONLINE:
+                self.online += 1
+                column = 0
+            elif status is Status.OFFLINE:
+                self.offline += 1
+                column = 1
+            else:
+                self.unknown += 1
+                column = 2
+            held = device.addresses
+            for name in (held[0].network,) if len(held) == 1 else {address.network for address in held}:
+                row = by_network.get(name)
+                if row is None:
+                    row = by_network[name] = [0, 0, 0]
+                row[column] += 1
+
+
+class Overview:
+    """What is told besides devices."""
+
+    def __init__(self, scanner: Scanner, translator: Translator, clock: Callable[[], float] = monotonic) -> None:
+        self._scanner = scanner
+        self._translator = translator
+        self._clock = clock
+        self._tally = _Tally("")
+
+    @property
+    def devices(self) -> int:
+        """How many devices there are."""
+        return len(self._scanner.devices)
+
+    def counts(self) -> protocol.Counts:
+        """Devices by presence, this host left out."""
+        tally = self._count()
+        return protocol.Counts(online=tally.online, offline=tally.offline, unknown=tally.unknown)
+
+    def presence(self) -> Mapping[str, Sequence[int]]:
+        """Devices online, offline and unknown in each network that has any, this host left out."""
+        return self._count().by_network
+
+    def limits(self) -> list[protocol.Limit]:
+        """What budgets refused, by their names."""
+        found = self._scanner.budgets.report(self._clock())
+        return [protocol.Limit(name=name, refused=count, limiting=limiting) for name, count, limiting in found]
+
+    def networks(self, fits: Filter) -> list[protocol.Network]:
+        """Networks in the order of their ids."""
+        by_network = self._count().by_network
+        scanner, translator = self._scanner, self._translator
+        translator.sync()
+        return [
+            translator.network(
+                network, scanner.coverage(name), by_network.get(name, NOBODY)[0], scanner.last_scan_of(name)
+            )
+            for name, network in sorted(scanner.networks.items())
+            if fits.scan((name,))
+        ]
+
+    def last_scan(self) -> str | None:
+        """When the last scan ended."""
+        ended = self._scanner.last_scan
+        return None if ended is None else self._translator.time(ended)
+
+    def initial_state(self, cursor: str, role: Role, fits: Filter) -> protocol.InitialState:
+        """The first message, with no devices yet."""
+        return protocol.InitialState(
+            protocol=protocol.PROTOCOL,
+            version=__version__,
+            cursor=cursor,
+            interval=self._scanner.interval,
+            scanning=self._scanner.scanning,
+            last_scan=self.last_scan(),
+            role=role.told,
+            networks=self.networks(fits),
+            devices=[],
+        )
+
+    async def run(self) -> None:
+        """Count a large inventory once a second, in slices; until cancelled."""
+        while True:
+            await asyncio.sleep(until_next(COUNTED_ANEW))
+            devices = self._scanner.devices
+            if len(devices) > SMALL and self._scanner.cursor != self._tally.cursor:
+                tally = _Tally(self._scanner.cursor)
+                everyone = list(devices.values())
+                for start in range(0, len(everyone), SMALL):
+                    tally.add(everyone[start : start + SMALL])
+                    await asyncio.sleep(0)
+                self._tally = tally
+
+    def _count(self) -> _Tally:
+        """Count now, or for a large inventory take the last count."""
+        scanner, tally = self._scanner, self._tally
+        if scanner.cursor != tally.cursor and (len(scanner.devices) <= SMALL or tally.devices <= SMALL):
+            tally = self._tally = _Tally(scanner.cursor)
+            tally.add(scanner.devices.values())
+        return tally
+
+
+def around_devices(message: msgspec.Struct) -> tuple[bytes, bytes]:
+    """The JSON of a message with no devices, cut where they stand: `… "devices":[` and `] …`.
+
+    No text within can look like the place: its quotes would be escaped.
+    """
+    before, _, after = protocol.encode(message).partition(b'"devices":[]')
+    return before + b'"devices":[', b"]" + after

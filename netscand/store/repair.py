@@ -1,0 +1,257 @@
+"""The files of an open database: their loss and damage detected, and what can be saved."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing, suppress
+from pathlib import Path
+from zlib import crc32
+
+from netscand.store.database import back_up, connect, what_is_missing
+from netscand.store.paths import aside_name
+
+# ---- files ---------------------------------------------------------------------------------------------------------
+# The files of an open database: whether they are still those that were opened, and what was written into them.
+#
+# SQLite does not notice: it goes on in a file that has no name any more, and reads what others wrote into its pages.
+
+ENDS = ("", "-wal", "-shm")
+
+PAGE, LOG_HEADER, FRAME_HEADER = 4096, 32, 24
+"""Bytes (sqlite.org/fileformat2.html, sections 4.1 and 4.2)."""
+
+MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
+SALTS = slice(16, 24)
+"""Of the log's header; each frame that belongs to it repeats them, as its third and fourth number."""
+
+ROOM = 4 * PAGE
+"""Bytes that must be free for anything to be written."""
+
+
+class Files:
+    """Made when a database was opened, and has a log.
+
+    Never opens the database or its `-shm`: to close them would take SQLite's locks away
+    (sqlite.org/howtocorrupt.html, section 2.2). It has none on the log.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened = {end: _identity(os.stat(f"{path}{end}")) for end in ENDS}
+        self._main = self._log = (0, 0)
+        self._header = b""
+        self._frames: list[int] = []
+        """A checksum of each frame of the log, as it was when it was first seen."""
+        self.wrote()
+
+    def wrote(self) -> None:
+        """Take the database as it is: we ourselves wrote into it."""
+        self._main = _written(os.stat(self._path))
+
+    def was_written(self) -> bool:
+        """Return whether another process wrote into the database since `wrote`. Raises OSError."""
+        return _written(os.stat(self._path)) != self._main
+
+    def was_cut(self) -> str:
+        """Return what is wrong with the end of the database since `wrote`; or nothing. Raises OSError."""
+        return f"{self._path.name} was truncated" if os.stat(self._path).st_size < self._main[0] else ""
+
+    def is_ours(self, end: str) -> bool:
+        """Return whether the file with that name is still the one that was opened."""
+        with suppress(OSError):
+            return _identity(os.lstat(f"{self._path}{end}")) == self._opened[end]
+        return False
+
+    def gone(self) -> str:
+        """Return which file is missing or replaced; or nothing. Raises OSError where that cannot be known."""
+        for end in ENDS:
+            name = f"{self._path.name}{end}"
+            try:
+                found = os.lstat(f"{self._path}{end}")
+            except (FileNotFoundError, NotADirectoryError):
+                return f"{name} is gone"
+            if _identity(found) != self._opened[end]:
+                return f"{name} is another file now"
+        return ""
+
+    def log_damage(self, resting: AbstractContextManager[object]) -> str:
+        """Return what is wrong with frames that the log had at the last call; or nothing. Raises OSError.
+
+        While `resting` is held nobody writes. A log that began anew keeps its size, so a frame within it may be half
+        written when its header is found. It is complete once nobody writes.
+        """
+        name = f"{self._path}-wal"
+        with resting:
+            state = os.stat(name)
+        if _written(state) == self._log:
+            return ""
+        with open(name, "rb", buffering=0) as log:
+            header = os.pread(log.fileno(), LOG_HEADER, 0)
+            count = _committed(log.fileno(), header[SALTS], state.st_size)
+            with resting:
+                pass
+            frames = _checksums(log.fileno(), count)
+            if os.pread(log.fileno(), LOG_HEADER, 0) != header:
+                return ""  # it began anew meanwhile: next time
+        if header[:4] not in MAGIC:
+            harmed = bool(self._frames or state.st_size)
+        else:
+            harmed = header == self._header and frames[: len(self._frames)] != self._frames
+        if harmed:
+            return f"{self._path.name}-wal was truncated or overwritten"
+        self._log, self._header, self._frames = _written(state), header, frames
+        return ""
+
+    def trouble(self) -> str:
+        """Why nothing could be written or read anew; or nothing. Raises OSError."""
+        folder = self._path.parent
+        for place, rights in ((folder, os.R_OK | os.W_OK | os.X_OK), (self._path, os.R_OK | os.W_OK)):
+            disk = os.statvfs(place)
+            if disk.f_flag & os.ST_RDONLY:
+                return f"the file system of {place} is read-only"
+            if not os.access(place, rights, effective_ids=True):
+                return f"no right to read and write {place}"
+        free = disk.f_bavail if os.geteuid() else disk.f_bfree
+        if disk.f_blocks and free * disk.f_frsize < ROOM:
+            return f"the disk of {folder} is full"
+        return ""
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _written(found: os.stat_result) -> tuple[int, int]:
+    return found.st_size, found.st_mtime_ns
+
+
+def _committed(log: int, salts: bytes, size: int) -> int:
+    """Return how many frames at the beginning belong to the log as it was begun last, up to the last commit.
+
+    What follows a commit may be overwritten: SQLite gave it up.
+    """
+    committed, step = 0, FRAME_HEADER + PAGE
+    for number in range((size - LOG_HEADER) // step):
+        header = os.pread(log, FRAME_HEADER, LOG_HEADER + number * step)
+        if header[8:16] != salts:
+            break
+        if any(header[4:8]):  # the size of the database after a commit
+            committed = number + 1
+    return committed
+
+
+def _checksums(log: int, count: int) -> list[int]:
+    step = FRAME_HEADER + PAGE
+    return [crc32(os.pread(log, step, LOG_HEADER + number * step)) for number in range(count)]
+
+
+# ---- salvage -------------------------------------------------------------------------------------------------------
+# Saves what can be saved where the files of an open database were taken away, replaced or damaged (FAULTS F8).
+#
+# Either the open connection has everything still, in files without a name; or what a start would find is taken: the
+# database, and of its log whatever is whole. A copy takes the old one's place only when it was checked.
+
+PIECE = 4 * 2**20
+"""Bytes copied between two signs of life."""
+
+STEPS = 1_000_000
+"""Steps of SQLite between two signs of life."""
+
+
+def copy_of_open(database: sqlite3.Connection, path: Path, alive: Callable[[], object]) -> Path | None:
+    """Copy what an open connection has, to a file beside `path`; None where it has nothing whole. Raises OSError."""
+    draft = _new_draft(path)
+    try:
+        back_up(database, draft, alive)
+        return draft if _is_whole(draft, alive) else None
+    except sqlite3.Error as wrong:
+        if _is_about_room(wrong):
+            raise
+        return None
+
+
+def copy_of_files(path: Path, alive: Callable[[], object]) -> Path | None:
+    """Copy what a start would find, to a file beside `path`; None where that is nothing whole. Raises OSError."""
+    draft = _new_draft(path)
+    try:
+        _copy(path, draft, alive)
+        with suppress(FileNotFoundError):
+            _copy(Path(f"{path}-wal"), Path(f"{draft}-wal"), alive)
+        return draft if _is_whole(draft, alive) else None
+    except FileNotFoundError:
+        return None
+    except sqlite3.Error as wrong:
+        if _is_about_room(wrong):
+            raise
+        return None
+
+
+def put_in_place(draft: Path, path: Path, files: Files) -> None:
+    """Give a copy its place. What is there and is not ours gets another name; ours is in the copy. Raises OSError."""
+    aside = aside_name(path, "replaced")
+    for end in ENDS:
+        if os.path.lexists(f"{path}{end}") and not files.is_ours(end):
+            os.rename(f"{path}{end}", f"{aside}{end}")
+    for end in ENDS[1:]:
+        with suppress(FileNotFoundError):
+            os.unlink(f"{path}{end}")
+    os.rename(draft, path)
+
+
+def is_empty(path: Path) -> bool:
+    """Return whether there is no database, or one with nothing in it, in its log neither. Raises OSError."""
+    if not path.exists():
+        return True
+    if path.stat().st_size:
+        return False
+    with suppress(sqlite3.Error), closing(connect(path)) as database:
+        return bool(database.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,))
+    return True
+
+
+def take_draft(path: Path) -> bool:
+    """Give the copy that a kill left the place of an empty database, if it is whole; return whether. Raises OSError."""
+    draft = _draft(path)
+    with suppress(sqlite3.Error):
+        if draft.exists() and _is_whole(draft, lambda: None):
+            for end in ENDS[1:]:
+                Path(f"{path}{end}").unlink(missing_ok=True)
+            os.rename(draft, path)
+            return True
+    return False
+
+
+def _draft(path: Path) -> Path:
+    """Where a copy is made; the next start takes it or removes it, where a kill left it (store/opening.py)."""
+    return path.with_name(f"{path.name}.copy-saved")
+
+
+def _new_draft(path: Path) -> Path:
+    draft = _draft(path)
+    for end in ENDS:
+        with suppress(FileNotFoundError):
+            os.unlink(f"{draft}{end}")
+    return draft
+
+
+def _is_whole(draft: Path, alive: Callable[[], object]) -> bool:
+    """Check a copy, and leave it as one file; whether it is a database, with all of its tables."""
+    with closing(connect(draft)) as database:
+        database.set_progress_handler(lambda: bool(alive()) and False, STEPS)
+        (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        whole = verdict == "ok" and not what_is_missing(database)
+        database.execute("PRAGMA journal_mode = DELETE")
+    return whole
+
+
+def _copy(source: Path, target: Path, alive: Callable[[], object]) -> None:
+    how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with source.open("rb", buffering=0) as reading, open(os.open(target, how, 0o600), "wb", buffering=0) as writing:
+        while piece := reading.read(PIECE):
+            writing.write(piece)
+            alive()
+
+
+def _is_about_room(wrong: sqlite3.Error) -> bool:
+    """Return whether the copy found no room, which says nothing about the file that is copied."""
+    return getattr(wrong, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)
