@@ -18,7 +18,7 @@ WRITE_INTERVAL = 1.0
 """Seconds between two writes: each waits for the disk, and thousands of events may arrive at once."""
 
 
-class Bookmark:
+class CursorFile:
     """Cursor file; `path` None: nothing is saved."""
 
     def __init__(self, path: str | None) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 from netscanctl.client import Daemon
 from netscanctl.event_lines import MARKS, format_event
 from netscanctl.render import scan_error
-from netscanctl.state import Picture
+from netscanctl.state import ClientState
 from netscanctl.stream import Received, follow, post
 from netscanctl.terminal import Terminal
 from netscand import protocol
@@ -44,7 +44,7 @@ class Progress:
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self.picture = Picture()
+        self.picture = ClientState()
         self._foreign: set[int] = set()
         """Ids of scans that no client requested."""
 

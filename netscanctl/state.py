@@ -28,7 +28,7 @@ ANNOTATIONS = ("label", "known", "notes")
 """Fields of a device that users set."""
 
 
-class Picture:
+class ClientState:
     """Devices and networks as received from the daemon."""
 
     def __init__(self) -> None:

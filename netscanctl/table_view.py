@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from netscanctl import render
 from netscanctl.event_lines import MARKS, format_events
 from netscanctl.render import ORDERS, devices_table
-from netscanctl.state import Picture
+from netscanctl.state import ClientState
 from netscanctl.text import clean
 from netscand import protocol
 from netscand.protocol import Device, Event, ServerMessage
@@ -146,11 +146,11 @@ MIN_ROWS_FOR_EVENTS = 18
 NO_MARK = "  "
 
 
-class Board:
+class TableView:
     """Table of devices with recent changes marked, and the last events below."""
 
     def __init__(self, paint: render.Paint = render.plain) -> None:
-        self.picture = Picture()
+        self.picture = ClientState()
         self.notice = "connecting…"
         """Message to the user: standard error is not visible on a full screen."""
         self._paint = paint

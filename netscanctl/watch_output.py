@@ -7,13 +7,13 @@ from typing import Protocol
 
 import msgspec
 
-from netscanctl.cursor_file import Bookmark
+from netscanctl.cursor_file import CursorFile
 from netscanctl.event_lines import format_event
 from netscanctl.exec_runner import Job, Runner
 from netscanctl.render import ORDERS, devices_table, scan_error
-from netscanctl.state import Picture
+from netscanctl.state import ClientState
 from netscanctl.stream import Received
-from netscanctl.table_view import Board, Screen
+from netscanctl.table_view import Screen, TableView
 from netscanctl.terminal import Terminal
 from netscanctl.text import SENTENCE_LIMIT, clean
 from netscand import protocol
@@ -45,7 +45,7 @@ class KindFilter:
 class _StderrOutput:
     """Output with notices on stderr and no task of its own."""
 
-    def __init__(self, terminal: Terminal, kinds: KindFilter, bookmark: Bookmark) -> None:
+    def __init__(self, terminal: Terminal, kinds: KindFilter, bookmark: CursorFile) -> None:
         self._terminal = terminal
         self._kinds = kinds
         self._bookmark = bookmark
@@ -76,9 +76,9 @@ class JsonOutput(_StderrOutput):
 class LineOutput(_StderrOutput):
     """Table of devices, then one line per event."""
 
-    def __init__(self, terminal: Terminal, kinds: KindFilter, bookmark: Bookmark) -> None:
+    def __init__(self, terminal: Terminal, kinds: KindFilter, bookmark: CursorFile) -> None:
         super().__init__(terminal, kinds, bookmark)
-        self._picture = Picture()
+        self._picture = ClientState()
 
     async def on_message(self, received: Received) -> None:
         """Print the changes of one message."""
@@ -106,9 +106,9 @@ class LineOutput(_StderrOutput):
 class ExecOutput(_StderrOutput):
     """Run of the user's command for each event that LineOutput would print."""
 
-    def __init__(self, argv: Sequence[str], terminal: Terminal, kinds: KindFilter, bookmark: Bookmark) -> None:
+    def __init__(self, argv: Sequence[str], terminal: Terminal, kinds: KindFilter, bookmark: CursorFile) -> None:
         super().__init__(terminal, kinds, bookmark)
-        self._picture = Picture()
+        self._picture = ClientState()
         self._cursor: str | None = None
         self._runner = Runner(argv, terminal.notice, bookmark.save)
 
@@ -133,9 +133,9 @@ class ExecOutput(_StderrOutput):
 class TableOutput(_StderrOutput):
     """Full-screen live table."""
 
-    def __init__(self, terminal: Terminal, kinds: KindFilter, bookmark: Bookmark) -> None:
+    def __init__(self, terminal: Terminal, kinds: KindFilter, bookmark: CursorFile) -> None:
         super().__init__(terminal, kinds, bookmark)
-        self._board = Board(terminal.paint)
+        self._board = TableView(terminal.paint)
         self._screen = Screen(
             lambda columns, rows: self._board.lines(columns, rows, _now()), lambda: self._board.expire_marks(_now())
         )

@@ -23,16 +23,16 @@ from netscand.core.presence import Rules
 from netscand.core.ratelimit import HISTORY_SIZE, NAME_QUEUE
 from netscand.core.restore import recalled
 from netscand.engine import Engine
-from netscand.event_log import Logged, one_line
+from netscand.event_log import LoggedEvents, one_line
 from netscand.garbage import Collector
 from netscand.lan.interfaces import Interfaces
-from netscand.lan.multicast import Groups
+from netscand.lan.multicast import MulticastMembership
 from netscand.lan.names import Names
 from netscand.lan.netlink import Neighbours
 from netscand.lan.vendors import Vendors
 from netscand.lan.wire import Wire
 from netscand.serve.auth import TokensRefused
-from netscand.serve.encode import Translator, ip_text, mac_text
+from netscand.serve.encode import Encoder, ip_text, mac_text
 from netscand.serve.histograms import TimedSelector
 from netscand.serve.hub import Hub
 from netscand.serve.listen import ListenError, handed_in
@@ -72,7 +72,7 @@ class Daemon:
         self.wire = Wire(lambda batch: self.engine.hear(batch), lambda answer: self.names.answered(answer), budgets)
         self.inventory.said.naming.sources = frozenset(config.names.sources)
         self.planner = Planner(self.inventory, _pace(config), now, SystemRandom())
-        self.translator = Translator(offset=Offset(), vendor=Vendors().of)
+        self.translator = Encoder(offset=Offset(), vendor=Vendors().of)
         self.hub = Hub(self.translator)
         self.hub.holds = True
         self.history = History(
@@ -80,7 +80,7 @@ class Daemon:
             lambda mac: self.engine.forget(mac, "not heard for as long as events are kept"),
             lambda events: budgets.refuse(HISTORY_SIZE, time.monotonic(), events),
         )  # fmt: skip
-        audience = self._journal = Logged(
+        audience = self._journal = LoggedEvents(
             self.hub,
             mac_text,
             ip_text,
@@ -94,7 +94,7 @@ class Daemon:
             refused=lambda _: budgets.refuse(NAME_QUEUE, time.monotonic()),
         )  # fmt: skip
         self.neighbours = Neighbours(self.engine.hear)
-        self.groups = Groups()
+        self.groups = MulticastMembership()
         self.interfaces = Interfaces(self._follow, config.scan, config.network)
         self.server = Server(
             self.engine, self.hub, config.listen, config.access, self.translator, handed_in(), self.history

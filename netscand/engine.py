@@ -15,7 +15,6 @@ from typing import Protocol
 
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
-    Ask,
     Coverage,
     Device,
     Event,
@@ -25,6 +24,7 @@ from netscand.core.model import (
     Mac,
     Network,
     Observation,
+    Probe,
     ScanNews,
     SendFailed,
 )
@@ -71,11 +71,11 @@ class Sender(Protocol):
     def deaf_at(self) -> tuple[float, float]:
         """When last answers may have been lost on their way to us: of ARP, and of all else."""
 
-    def send(self, asks: Sequence[Ask]) -> list[Ask]:
+    def send(self, asks: Sequence[Probe]) -> list[Probe]:
         """Send what goes; those that stay behind, in their order. Raises SendFailed."""
 
 
-class Chronicle(Protocol):
+class EventLog(Protocol):
     """What the engine needs of store/history."""
 
     @property
@@ -121,7 +121,7 @@ class Audience(Protocol):
         """Tell what becomes of a scan."""
 
 
-class Curious(Protocol):
+class NameResolver(Protocol):
     """What the engine needs of lan/names."""
 
     def want(self, mac: Mac, ip: Ip, network: Network) -> None:
@@ -136,7 +136,7 @@ class Engine:
         inventory: Inventory,
         planner: Planner,
         wire: Sender,
-        history: Chronicle,
+        history: EventLog,
         hub: Audience,
         clock: Callable[[], float],
         suspended: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic(),
@@ -146,7 +146,7 @@ class Engine:
         """When `run` last came round, for the watchdog."""
         self.interval = inf
         """The configuration's, in seconds."""
-        self.names: Curious | None = None
+        self.names: NameResolver | None = None
         """Who is told of devices that may have a name to be asked for."""
         self.not_reloaded = ""
         """Why the configuration file was refused at the last reload."""
@@ -160,7 +160,7 @@ class Engine:
         """Seconds that this machine slept since it was booted."""
         self.heard: Counter[str] = Counter()
         """Observations since the start, by evidence."""
-        self._unsent: list[Ask] = []
+        self._unsent: list[Probe] = []
         self._kicked = asyncio.Event()
         self._wake_at = self.started_at
         self._leases: dict[object, float] = {}
@@ -185,7 +185,7 @@ class Engine:
                         self._wonder(event, names)
         self._look_again()
 
-    def _wonder(self, event: Event, names: Curious) -> None:
+    def _wonder(self, event: Event, names: NameResolver) -> None:
         device = event.device
         network = self.networks.get(event.network or "")
         if device is None or device.ip is None or network is None or network.spares(device.ip):
@@ -305,7 +305,7 @@ class Engine:
         planned = now + BUSY_FOR if stuck else now if self._unsent else self._planner.next_at
         return min(planned, self._inventory.next_at)
 
-    def _send(self, asks: list[Ask], now: float) -> bool:
+    def _send(self, asks: list[Probe], now: float) -> bool:
         """Send; whether the interface takes no more for the moment."""
         try:
             behind = self._wire.send(asks)

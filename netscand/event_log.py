@@ -175,7 +175,7 @@ class _Entry(NamedTuple):
     fields: dict[str, object]
 
 
-class Logged:
+class LoggedEvents:
     """Tells events to an audience, and then writes each down: one entry an event, no line a frame.
 
     `later` calls back in a moment: to write an entry takes as long as a fifth of telling, and clients come first.

@@ -18,7 +18,7 @@ from netscand.engine import Engine, Numbers
 from netscand.lan.interfaces import Interfaces
 from netscand.lan.vendors import Vendors
 from netscand.lan.wire import Wire
-from netscand.serve.encode import Translator
+from netscand.serve.encode import Encoder
 
 LONGEST = 3600.0
 """Seconds after which a scan is taken as stuck."""
@@ -88,7 +88,7 @@ async def _once(config: Config, *, as_json: bool) -> int:
     finally:
         wire.close()
         interfaces.close()
-    translator = Translator(offset=lambda: time.time() - time.monotonic(), vendor=Vendors().of)
+    translator = Encoder(offset=lambda: time.time() - time.monotonic(), vendor=Vendors().of)
     found = sorted((inventory.devices[mac] for mac in listener.found if mac in inventory.devices), key=_by_address)
     devices = [translator.device(device) for device in found]
     if as_json:

@@ -9,7 +9,7 @@ from netscanctl.cli import Session
 from netscanctl.client import TimedOut
 from netscanctl.params import as_ip, as_mac, device_argument, duration, find_one, matching
 from netscanctl.render import name_of
-from netscanctl.state import Picture
+from netscanctl.state import ClientState
 from netscanctl.stream import follow
 
 
@@ -37,7 +37,7 @@ def command(session: Session, device: str, offline: bool, timeout: float | None)
 
 async def _until(session: Session, text: str, wanted: str) -> str:
     """Wait for the status; return the name of the device. Raises Failure."""
-    picture = Picture()
+    picture = ClientState()
     target = as_mac(text) or as_ip(text)
     query = {"q": target} if target else None
     async with aclosing(follow(session.daemon, session.terminal.notice, query=query)) as stream:

@@ -12,7 +12,7 @@ import click
 
 from netscanctl.cli import Session
 from netscanctl.client import Failure
-from netscanctl.cursor_file import Bookmark
+from netscanctl.cursor_file import CursorFile
 from netscanctl.params import complete_network, duration, kind_option, networks_instead, one_network, parse_cursor
 from netscanctl.stream import follow
 from netscanctl.terminal import Terminal
@@ -47,7 +47,7 @@ def command(
     if as_json + as_table + (program is not None) > 1:
         raise click.UsageError("--json, --table and --exec exclude each other")
     requests = [protocol.SetInterval(seconds=interval, request="interval")] if interval else []
-    bookmark = Bookmark(cursor_file)
+    bookmark = CursorFile(cursor_file)
     cursor = bookmark.load() or (parse_cursor(since) if since is not None else None)
     existing = ""
     if network:
@@ -99,7 +99,7 @@ def command(
 
 
 def choose_output(
-    terminal: Terminal, kinds: KindFilter, bookmark: Bookmark, as_json: bool, as_table: bool, program: str | None
+    terminal: Terminal, kinds: KindFilter, bookmark: CursorFile, as_json: bool, as_table: bool, program: str | None
 ) -> Output:
     """Return the output mode for the options. Raises UsageError."""
     if as_json:

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf
 
-from netscand.core.disputes import APART, APART_UNCHANGED, Claims, Dispute, Disputes, Guard, Guards, Question
+from netscand.core.disputes import APART, APART_UNCHANGED, Dispute, DisputeReports, Disputes, Guard, Guards, Question
 from netscand.core.limits import is_resident, may_change
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Network, Observation, Status
 from netscand.core.ratelimit import ADDRESSES, HINTS, Budgets
@@ -192,7 +192,7 @@ class Addresses:
         self._holders: dict[str, dict[Ip, Device]] = {}
         self.guards = Guards()
         self._budgets = budgets
-        self._claims = Claims(budgets)
+        self._claims = DisputeReports(budgets)
         self.disputes = Disputes(budgets)
         self._proxies = Proxies()
 

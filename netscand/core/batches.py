@@ -18,7 +18,7 @@ EVENT = 4
 Do = Callable[[Device], Event | None]
 
 
-class Chores:
+class DeferredBatches:
     """Chores that are not over yet; on a small network there are none, for they are done as they are added."""
 
     def __init__(self) -> None:

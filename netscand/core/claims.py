@@ -69,7 +69,7 @@ def urgency(device: Device | None) -> int:
     return 0 if said_of(device) else 1
 
 
-class Naming:
+class HostNames:
     """Gives names, by `[names] sources`."""
 
     def __init__(self, budgets: Budgets, sources: Iterable[str] = TRUST) -> None:
@@ -146,7 +146,7 @@ class _Reported:
         self.serving[server, serving] = None
 
 
-class Servers:
+class DhcpServers:
     """DHCP servers, by network: each address with the MACs that serve with it.
 
     Anybody can make up servers, and MACs that name them. A device that answered us has an allowance of its own, and a
@@ -206,13 +206,13 @@ class Servers:
 # What devices say besides that they are there: names, DHCP clients and servers, that they are routers.
 
 
-class Said:
+class ClaimTracker:
     """Names and servers."""
 
     def __init__(self, budgets: Budgets) -> None:
-        self.naming = Naming(budgets)
+        self.naming = HostNames(budgets)
         self.disputes = Disputes()
-        self._servers = Servers(budgets)
+        self._servers = DhcpServers(budgets)
 
     def hear(
         self, seen: Observation, network: Network, device: Device | None, server: Device | None

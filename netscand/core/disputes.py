@@ -7,7 +7,7 @@ from math import inf
 from typing import NamedTuple
 
 from netscand.core.limits import is_resident
-from netscand.core.model import Ask, Device, Ip, Mac, Network, Observation
+from netscand.core.model import Device, Ip, Mac, Network, Observation, Probe
 from netscand.core.ratelimit import (
     CLAIMS,
     CLAIMS_ON_STRANGERS,
@@ -97,7 +97,7 @@ MOST_REPORTED = 1_024
 """Claimants remembered."""
 
 
-class Claims:
+class DisputeReports:
     """Published claims, and the count of those that were not."""
 
     def __init__(self, budgets: Budgets) -> None:
@@ -263,7 +263,7 @@ class Disputes:
             return None
         return self.open.pop((network.id, ip))
 
-    def due(self, now: float) -> tuple[list[Ask], list[Question]]:
+    def due(self, now: float) -> tuple[list[Probe], list[Question]]:
         """Return what to ask now, and the questions that nobody answered."""
         asks, over = [], []
         for (network, ip), question in tuple(self.open.items()):
@@ -274,7 +274,7 @@ class Disputes:
                 over.append(question)
                 continue
             mac = None if question.asks else question.holder.mac
-            asks.append(Ask(question.network, ip, mac, question.holder.mac, beside=True))
+            asks.append(Probe(question.network, ip, mac, question.holder.mac, beside=True))
             question.asks, question.due = question.asks + 1, now + TRIES_APART
         return asks, over
 

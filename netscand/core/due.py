@@ -10,11 +10,10 @@ from random import Random
 from typing import NamedTuple
 
 from netscand.core.addresses import Addresses, ProbeCandidates, has_answered
-from netscand.core.batches import Chores
+from netscand.core.batches import DeferredBatches
 from netscand.core.limits import could_change, is_resident, may_change
 from netscand.core.model import (
     Address,
-    Ask,
     Device,
     Event,
     EventKind,
@@ -23,10 +22,11 @@ from netscand.core.model import (
     Network,
     NetworkState,
     Observation,
+    Probe,
     Status,
 )
-from netscand.core.networks import SCANNED, Place, Places, is_on, note_asked
-from netscand.core.outage import Doubt, Verdict
+from netscand.core.networks import SCANNED, NetworkTable, Place, is_on, note_asked
+from netscand.core.outage import OutageDetector, Verdict
 from netscand.core.presence import ANSWER_WAIT, Presence, Rules, Step
 from netscand.core.ratelimit import ABSENCES, RETURNS, Budgets
 
@@ -53,7 +53,7 @@ def lose_sight(
     devices: Iterable[Device],
     network: str,
     interface: int | None,
-    places: Places,
+    places: NetworkTable,
     reason: str,
     now: float,
     heard_since: float = inf,
@@ -155,7 +155,7 @@ class Lane(NamedTuple):
     broadcast: bool
 
 
-class Watch:
+class DueChecks:
     """The devices, and when each is to be looked at."""
 
     def __init__(self, rng: Random) -> None:
@@ -164,16 +164,16 @@ class Watch:
         self.devices: dict[Mac, Device] = {}
         self.networks: dict[str, Network] = {}
         """Scanned or not, by id."""
-        self.wishes: dict[Lane, deque[Ask]] = {}
+        self.wishes: dict[Lane, deque[Probe]] = {}
         """Probes and requests that presence wants, for the planner to send under its budget."""
         self.budgets = Budgets()
         """Of all that others may cause; the engine's and the server's, too."""
         self.addresses = Addresses(self.networks, self.budgets)
-        self.place = Places(self.networks)
-        self.doubt = Doubt(rng, self.budgets)
+        self.place = NetworkTable(self.networks)
+        self.doubt = OutageDetector(rng, self.budgets)
         self._candidates = ProbeCandidates(self.budgets)
         self._agenda: list[tuple[float, Mac]] = []
-        self._chores = Chores()
+        self._chores = DeferredBatches()
 
     @property
     def next_at(self) -> float:
@@ -223,9 +223,9 @@ class Watch:
         answered = self.place.answered(device) or where
         if step is Step.REQUEST:
             self._ask_the_others(device, answered[0], now)
-        self._wish(Ask(where[0], where[1].ip, mac, device.mac))
+        self._wish(Probe(where[0], where[1].ip, mac, device.mac))
         if answered[1] is not where[1]:
-            self._wish(Ask(answered[0], answered[1].ip, mac, device.mac, beside=True))
+            self._wish(Probe(answered[0], answered[1].ip, mac, device.mac, beside=True))
         if device.presence.is_last(step):
             others = (
                 each
@@ -237,7 +237,7 @@ class Watch:
     def _ask_beside(self, device: Device, places: Iterable[Place]) -> None:
         mac = None if device.presence.broadcast_only else device.mac
         for network, address in places:
-            self._wish(Ask(network, address.ip, mac, device.mac, beside=True))
+            self._wish(Probe(network, address.ip, mac, device.mac, beside=True))
 
     def _judge(self, device: Device, network: Network, now: float) -> tuple[Event, ...]:
         if not self._may_lose(device, now):
@@ -311,7 +311,7 @@ class Watch:
             if where is None and self.place.answered(witness) is None:
                 where = self.place.where(witness)
             if where is not None and where[0].id == network.id:
-                self._wish(Ask(where[0], where[1].ip, witness.mac, witness.mac), Whose.WITNESS)
+                self._wish(Probe(where[0], where[1].ip, witness.mac, witness.mac), Whose.WITNESS)
             else:  # what it says or does not say elsewhere says nothing of this network
                 self.doubt.not_asked(network.id, witness.mac)
 
@@ -320,10 +320,10 @@ class Watch:
             self.addresses.disputes.leased(seen, network)
         if self._candidates.take(seen, network, self.devices.get(seen.mac)):
             assert seen.ip is not None
-            self._wish(Ask(network, seen.ip, seen.mac))
+            self._wish(Probe(network, seen.ip, seen.mac))
             heappush(self._agenda, (seen.at, seen.mac))  # so that somebody looks at the wishes
 
-    def _wish(self, ask: Ask, whose: Whose | None = None) -> None:
+    def _wish(self, ask: Probe, whose: Whose | None = None) -> None:
         if whose is None:
             device = self.devices.get(ask.of or ask.mac or Mac(b""))
             known = device is not None and (device.is_gateway or is_resident(device, device.last_seen))
@@ -343,7 +343,7 @@ class Watch:
         self._believe(up, now)
         return (Event(EventKind.NETWORK_RECOVERED, now, network.id, reason="heard again"),)
 
-    def wanted(self, ask: Ask, now: float) -> bool:
+    def wanted(self, ask: Probe, now: float) -> bool:
         """Whether a wish still stands when its turn has come; one that does not is scheduled anew."""
         if ask.of is None and ask.mac in self._candidates:
             return True
@@ -360,7 +360,7 @@ class Watch:
             self._schedule(device)
         return False
 
-    def asked(self, ask: Ask, now: float) -> None:
+    def asked(self, ask: Probe, now: float) -> None:
         """Note that an ask really left."""
         self._candidates.asked(ask.mac)
         device = self._meant(ask)
@@ -381,7 +381,7 @@ class Watch:
         lanes = [lane for lane in self.wishes if lane.network == network]
         self.give_up([ask for lane in lanes for ask in self.wishes.pop(lane)], now)
 
-    def give_up(self, asks: Iterable[Ask], now: float) -> None:
+    def give_up(self, asks: Iterable[Probe], now: float) -> None:
         """Note that an interface refused asks, thousands perhaps: try again in a second, and count nothing."""
 
         def try_again(device: Device) -> None:
@@ -393,7 +393,7 @@ class Watch:
             self._candidates.asked(ask.mac)  # it may be probed later
         self._chores.add((device for ask in asks if (device := self._meant(ask)) is not None), try_again)
 
-    def _meant(self, ask: Ask) -> Device | None:
+    def _meant(self, ask: Probe) -> Device | None:
         """Whom an ask is about: not who holds the address by now, but who was asked."""
         mac = ask.of or ask.mac
         return self.devices.get(mac) if mac else self.addresses.holder(ask.network.id, ask.ip)

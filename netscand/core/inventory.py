@@ -10,9 +10,9 @@ from random import Random
 
 from netscand.core import due
 from netscand.core.addresses import NEEDS_A_LOOK, SPOKEN, believed
-from netscand.core.claims import Said
-from netscand.core.due import Watch, set_status
-from netscand.core.limits import GONE, NO_ROOM, Census, ContestedAddresses, grant_share, is_resident
+from netscand.core.claims import ClaimTracker
+from netscand.core.due import DueChecks, set_status
+from netscand.core.limits import GONE, NO_ROOM, AdmissionLimits, ContestedAddresses, grant_share, is_resident
 from netscand.core.model import (
     Device,
     Event,
@@ -27,7 +27,7 @@ from netscand.core.model import (
     is_link_local,
     relabel,
 )
-from netscand.core.networks import SCANNED, Rulebook, addresses_by_interface
+from netscand.core.networks import SCANNED, PresenceRules, addresses_by_interface
 from netscand.core.presence import Presence, Rules
 from netscand.core.restore import take_back
 
@@ -35,14 +35,14 @@ JOINING = (Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT)
 """What hosts say as they come onto a link (RFC 5227)."""
 
 
-class Inventory(Watch):
+class Inventory(DueChecks):
     """Devices and networks."""
 
     def __init__(self, rules: Rules, rng: Random) -> None:
         super().__init__(rng)
-        self._rulebook = Rulebook(rules, self.place)
-        self.said = Said(self.budgets)
-        self._census = Census(self.budgets)
+        self._rulebook = PresenceRules(rules, self.place)
+        self.said = ClaimTracker(self.budgets)
+        self._census = AdmissionLimits(self.budgets)
         self.contested = ContestedAddresses(self.budgets, rng)
         self._recalled: set[str] = set()
         """Networks whose devices were online before this start, until the first word of netlink."""

@@ -235,7 +235,7 @@ GONE = "gone, and newer ones need the room"
 NO_ROOM = "never answered, and newer ones need the room"
 
 
-class _Door:
+class _ArrivalRate:
     """One interface's."""
 
     def __init__(self) -> None:
@@ -246,12 +246,12 @@ class _Door:
         self.turned_away = 0
 
 
-class Census:
+class AdmissionLimits:
     """Counts devices by interface and by whether they ever answered us."""
 
     def __init__(self, budgets: Budgets) -> None:
         self._budgets = budgets
-        self._doors: dict[int, _Door] = {}
+        self._doors: dict[int, _ArrivalRate] = {}
 
     def admits(self, seen: Observation, *, confirmed: bool, has_room: bool) -> bool:
         """Return whether one more device may be published now; `has_room` for one that answered us."""
@@ -266,7 +266,7 @@ class Census:
         door.turned_away += 1
         return False
 
-    def _is_back(self, door: _Door, seen: Observation) -> bool:
+    def _is_back(self, door: _ArrivalRate, seen: Observation) -> bool:
         """Return whether it was refused before, waited, and may be published now."""
         since = door.waiting.get(seen.mac)
         if since is not None:
@@ -337,10 +337,10 @@ class Census:
             door.confirmed.pop(device.mac, None)
             door.unconfirmed.pop(device.mac, None)
 
-    def _door(self, interface: int) -> _Door:
+    def _door(self, interface: int) -> _ArrivalRate:
         door = self._doors.get(interface)
         if door is None:
-            door = self._doors[interface] = _Door()
+            door = self._doors[interface] = _ArrivalRate()
         return door
 
 

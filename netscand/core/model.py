@@ -253,7 +253,7 @@ class Event(NamedTuple):
     """Monotonic stamp of the frame that told us."""
 
 
-class Ask(NamedTuple):
+class Probe(NamedTuple):
     """One frame to send: a request to broadcast (`mac` None) or a probe; for IPv6, a solicitation or an echo."""
 
     network: Network

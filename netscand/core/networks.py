@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable
 from math import inf
 
-from netscand.core.model import Address, Ask, Device, Ip, Network, NetworkState, Status
+from netscand.core.model import Address, Device, Ip, Network, NetworkState, Probe, Status
 from netscand.core.presence import Rules
 
 # ---- places --------------------------------------------------------------------------------------------------------
@@ -30,7 +30,7 @@ Place = tuple[Network, Address]
 """Where to ask."""
 
 
-class Places:
+class NetworkTable:
     """All networks, and the scanned ones by interface."""
 
     def __init__(self, networks: dict[str, Network]) -> None:
@@ -151,7 +151,7 @@ def addresses_by_interface(networks: Iterable[Network]) -> dict[Hashable, int]:
     return {index: min(addresses, MOST_COUNTED) for index, addresses in count.items()}
 
 
-def note_asked(device: Device, ask: Ask, now: float) -> None:
+def note_asked(device: Device, ask: Probe, now: float) -> None:
     """Take that presence asked a device at an address."""
     for held in device.addresses:
         if held.ip == ask.ip and held.network == ask.network.id:
@@ -162,10 +162,10 @@ def note_asked(device: Device, ask: Ask, now: float) -> None:
 # Which rules of presence hold for a device: `[presence]`, or the patience of the `[[network]]` where it is asked.
 
 
-class Rulebook:
+class PresenceRules:
     """`rules` are those of `[presence]`."""
 
-    def __init__(self, rules: Rules, place: Places) -> None:
+    def __init__(self, rules: Rules, place: NetworkTable) -> None:
         self.rules = rules
         self._place = place
         self._own: dict[Rules, Rules] = {}

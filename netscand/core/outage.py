@@ -135,7 +135,7 @@ class _Inquiry:
         return any(held.answered >= self.at for held in addresses)
 
 
-class Doubt:
+class OutageDetector:
     """Inquiries, and the networks that are silent."""
 
     def __init__(self, rng: Random, budgets: Budgets) -> None:

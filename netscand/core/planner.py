@@ -8,7 +8,6 @@ from random import Random
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
     ALL_NODES,
-    Ask,
     Busy,
     Cause,
     Coverage,
@@ -17,6 +16,7 @@ from netscand.core.model import (
     Evidence,
     Network,
     Observation,
+    Probe,
     ScanNews,
 )
 from netscand.core.networks import SCANNED
@@ -27,32 +27,32 @@ from netscand.core.ratelimit import (
     NETWORK_BROADCASTS,
     WHOLE_SCANS,
     Allowance,
-    Bucket,
     Budgets,
+    TokenBucket,
     own_bucket,
 )
-from netscand.core.scan import ANSWER_WITHIN, Order, Outstanding, Part, Plan, Probes, Running, Scan
-from netscand.core.targets import Wish, merge, resolve
+from netscand.core.scan import ANSWER_WITHIN, ActiveScans, NetworkSchedule, Order, Outstanding, Part, ProbeQueue, Scan
+from netscand.core.targets import ScanRequest, merge, resolve
 
 
-class Requested:
+class RequestedScan:
     """The scan that waits: its id, and all that was requested of it."""
 
-    def __init__(self, plans: Mapping[str, Plan], budgets: Budgets) -> None:
+    def __init__(self, plans: Mapping[str, NetworkSchedule], budgets: Budgets) -> None:
         self.scan_id: int | None = None
         """None: none waits."""
-        self.wish: Wish = {}
+        self.wish: ScanRequest = {}
         self._plans = plans
         self._budgets = budgets
 
-    def take(self) -> tuple[int, Wish]:
+    def take(self) -> tuple[int, ScanRequest]:
         """Give the scan that waits, and wait for no other."""
         assert self.scan_id is not None
         taken = self.scan_id, self.wish
         self.scan_id, self.wish = None, {}
         return taken
 
-    def add(self, wish: Wish, scan_id: int, account: Hashable, rate: float, tries: int, now: float) -> int:
+    def add(self, wish: ScanRequest, scan_id: int, account: Hashable, rate: float, tries: int, now: float) -> int:
         """Add a request; return the id of the scan that waits: `scan_id`, if there was none.
 
         `account` pays for the broadcasts that it adds, at `rate` a second and `tries` an address; None: nobody pays.
@@ -71,7 +71,7 @@ class Requested:
             self.scan_id = scan_id
         return self.scan_id
 
-    def _count(self, wish: Wish) -> int:
+    def _count(self, wish: ScanRequest) -> int:
         """Addresses in a wish."""
         return sum(self._size(network, runs) for network, runs in wish.items())
 
@@ -135,17 +135,17 @@ class Planner:
         """The fastest interval that a client holds, in seconds."""
         self._inventory = inventory
         self._rng = rng
-        self._plans: dict[str, Plan] = {}
-        self._running = Running(inventory, self._plans, self._afford)
-        self._probes = Probes(inventory, self._plans, self._afford)
-        self._requested = Requested(self._plans, inventory.budgets)
+        self._plans: dict[str, NetworkSchedule] = {}
+        self._running = ActiveScans(inventory, self._plans, self._afford)
+        self._probes = ProbeQueue(inventory, self._plans, self._afford)
+        self._requested = RequestedScan(self._plans, inventory.budgets)
         self._scans_first = False
         self._last_fast: dict[str, float] = {}
         """When networks that went down were last asked at the full rate: they may be back within 5 s."""
         self._last_id = 0
         self._first = True
         self._busy: Set[str] = frozenset()
-        self._rate, self._background = Bucket(pace.rate, now), Bucket(pace.background_rate, now)
+        self._rate, self._background = TokenBucket(pace.rate, now), TokenBucket(pace.background_rate, now)
         self.set_pace(pace, now)
 
     def set_pace(self, pace: Pace, now: float) -> None:
@@ -186,7 +186,7 @@ class Planner:
                 continue
             plan = before.get(network.id)
             if plan is None or plan.network.spared != network.spared:
-                old, plan = plan, Plan(network, now, self._rng)
+                old, plan = plan, NetworkSchedule(network, now, self._rng)
                 plan.last_fast = self._last_fast.get(network.id, -inf)
                 if old is not None:  # the same network, of which other addresses are asked
                     plan.last_fast, plan.last_scan, plan.changed_at = old.last_fast, old.last_scan, old.changed_at
@@ -214,7 +214,7 @@ class Planner:
             plan.due, plan.cause = now, Cause.INTERFACE
         self.next_at = now
 
-    def _set_buckets(self, plan: Plan, now: float) -> None:
+    def _set_buckets(self, plan: NetworkSchedule, now: float) -> None:
         network = plan.network
         plan.rate = own_bucket(plan.rate, network.rate, now)
         plan.background = own_bucket(plan.background, network.background_rate, now)
@@ -229,7 +229,7 @@ class Planner:
             plan.due = min(plan.due, now + self._interval(plan))
         self.next_at = now
 
-    def _interval(self, plan: Plan) -> float:
+    def _interval(self, plan: NetworkSchedule) -> float:
         return plan.network.interval if self.lease is None else min(self.lease, plan.network.interval)
 
     def told(self, event: Event) -> None:
@@ -238,7 +238,7 @@ class Planner:
         if plan is not None and event.kind in CHANGES:
             plan.changed_at = event.at
 
-    def _window(self, plan: Plan, now: float) -> int:
+    def _window(self, plan: NetworkSchedule, now: float) -> int:
         """How many addresses a timer's scan asks: what the budget lets it, and less where all has been quiet."""
         interval, count = self._interval(plan), len(plan.offsets)
         rate = (plan.background or self._background).rate
@@ -285,13 +285,13 @@ class Planner:
 
     # ---- what leaves --------------------------------------------------------------------------------------------
 
-    def due(self, now: float, limit: int, busy: Set[str] = frozenset()) -> list[Ask]:
+    def due(self, now: float, limit: int, busy: Set[str] = frozenset()) -> list[Probe]:
         """Give the frames that may leave now, at most `limit`, none to `busy` networks; sets `next_at`."""
         self.next_at = inf
         self._busy = busy
         self._forget_unanswered(now)
         self._start(now)
-        asks: list[Ask] = []
+        asks: list[Probe] = []
         # Each has the first go in its turn, so that neither a large scan nor a large LAN starves the other.
         self._scans_first = not self._scans_first
         if self._scans_first:
@@ -325,7 +325,7 @@ class Planner:
                     break
                 del outstanding[ip]
 
-    def _echo(self, asks: list[Ask], now: float, limit: int) -> None:
+    def _echo(self, asks: list[Probe], now: float, limit: int) -> None:
         """Ask all nodes of each interface that has IPv6, once in a while."""
         done = set()
         for plan in self._plans.values():
@@ -334,7 +334,7 @@ class Planner:
                 continue
             done.add(network.index)
             if plan.echo_at <= now and len(asks) < limit:
-                ask = Ask(network, ALL_NODES, None)
+                ask = Probe(network, ALL_NODES, None)
                 room_at = self._afford(ask, now, False)
                 if room_at is None:
                     asks.append(ask)
@@ -358,7 +358,7 @@ class Planner:
             bucket.take()
         return True
 
-    def _afford(self, ask: Ask, now: float, fast: bool) -> float | None:
+    def _afford(self, ask: Probe, now: float, fast: bool) -> float | None:
         """Count a frame that may leave now; or say when there will be room."""
         if ask.network.id in self._busy:
             return now + BUSY_FOR
@@ -394,7 +394,7 @@ class Planner:
                 plan.cause = Cause.TIMER
             self.next_at = min(self.next_at, plan.due)
 
-    def _start_timer(self, plan: Plan, now: float) -> None:
+    def _start_timer(self, plan: NetworkSchedule, now: float) -> None:
         first = plan.cause is not Cause.TIMER
         fast = first and len(plan.offsets) <= FIRST_SCAN_FAST and now - plan.last_fast >= FULL_RATE_APART
         count = len(plan.offsets) if fast else self._window(plan, now)

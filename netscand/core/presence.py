@@ -68,7 +68,7 @@ class Silence(NamedTuple):
     at: float
 
 
-class Silences:
+class SilenceHistogram:
     """One device's, from `now` on, when it was first heard."""
 
     __slots__ = ("_born", "_ended", "_faded_at", "_ledger", "_odd", "_review_at", "patience")
@@ -105,7 +105,7 @@ class Silences:
         return age + b"".join(struct.pack("<Hf", *entry) for entry in sorted((self._ledger or {}).items()))
 
     @classmethod
-    def recalled(cls, now: float, kept: bytes, age: float) -> "Silences":
+    def recalled(cls, now: float, kept: bytes, age: float) -> "SilenceHistogram":
         """Make them anew from what `kept` gave, `age` seconds ago. Bytes without sense teach nothing."""
         silences = cls(now)
         try:
@@ -248,7 +248,7 @@ class Presence:
         self._first_ask = self._asked_at = self._owed_until = -inf
         self._excused = self._lost = self._said_goodbye = False
         self._mute = 0
-        self._silences = Silences(now)
+        self._silences = SilenceHistogram(now)
 
     @property
     def patience(self) -> float:
@@ -412,7 +412,7 @@ class Presence:
         """Make a device known before: what `learned` gave, `age` seconds ago. Bytes without sense teach nothing."""
         presence = cls(now, rules)
         presence._excused = True  # its silence began before we could hear
-        presence._silences = Silences.recalled(now, learned[1:], age)
+        presence._silences = SilenceHistogram.recalled(now, learned[1:], age)
         if learned and learned[0] <= MUTE:
             presence._mute = learned[0]
         return presence

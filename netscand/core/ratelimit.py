@@ -19,7 +19,7 @@ SOONEST = 0.0005
 """Seconds: waking earlier than this is not worth it, and a rounded sum must not ask for now again."""
 
 
-class Bucket:
+class TokenBucket:
     """At most `rate` frames in any second; 0: no bound.
 
     What a token bucket lets out in a second is its depth and its refill together, so the depth is taken off the refill.
@@ -32,11 +32,11 @@ class Bucket:
         self._tokens = self._depth
         self._at = now
 
-    def at(self, rate: float, now: float) -> "Bucket":
+    def at(self, rate: float, now: float) -> "TokenBucket":
         """One for another rate, or the same: what left just now counts. It begins empty, for no second is let off."""
         if rate == self.rate:
             return self
-        other = Bucket(rate, now)
+        other = TokenBucket(rate, now)
         other._tokens = 0.0
         return other
 
@@ -59,7 +59,7 @@ class Bucket:
         return now if missing <= 0 else now + max(missing / self._refill, SOONEST)
 
 
-class Allowance(Bucket):
+class Allowance(TokenBucket):
     """`depth` frames at once, and `rate` a second after that; a rate of 0: no bound."""
 
     def __init__(self, depth: float, rate: float, now: float, before: "Allowance | None" = None) -> None:
@@ -70,11 +70,11 @@ class Allowance(Bucket):
         self._tokens = depth if before is None else min(depth, before.room(now))
 
 
-def own_bucket(before: Bucket | None, rate: float | None, now: float) -> Bucket | None:
+def own_bucket(before: TokenBucket | None, rate: float | None, now: float) -> TokenBucket | None:
     """A network's own, for a `rate` of its own; None: it has none, and shares that of all."""
     if rate is None:
         return None
-    return before.at(rate, now) if before else Bucket(rate, now)
+    return before.at(rate, now) if before else TokenBucket(rate, now)
 
 
 # ---- budgets -------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from netscand.core.addresses import Addresses
-from netscand.core.limits import NO_ROOM, Census
+from netscand.core.limits import NO_ROOM, AdmissionLimits
 from netscand.core.model import Address, Device, Event, EventKind, Mac, Status
 from netscand.core.presence import Presence, Rules
 
@@ -306,7 +306,7 @@ def _stand(was: Device, recorded: Recorded) -> None:
 
 
 def take_back(
-    devices: Iterable[Device], addresses: Addresses, census: Census, interfaces: Mapping[str, int], now: float
+    devices: Iterable[Device], addresses: Addresses, census: AdmissionLimits, interfaces: Mapping[str, int], now: float
 ) -> tuple[dict[Mac, Device], tuple[Event, ...]]:
     """Enter devices into the books; those that find room, and what to tell of the rest.
 

@@ -10,12 +10,12 @@ from typing import NamedTuple
 from netscand.core.addresses import has_answered
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
-    Ask,
     Cause,
     Device,
     Ip,
     Mac,
     Network,
+    Probe,
     ScanFailed,
     ScanFinished,
     ScanNews,
@@ -23,8 +23,8 @@ from netscand.core.model import (
     ScanStarted,
     Status,
 )
-from netscand.core.ratelimit import Allowance, Bucket
-from netscand.core.targets import Wish
+from netscand.core.ratelimit import Allowance, TokenBucket
+from netscand.core.targets import ScanRequest
 
 # ---- scan ----------------------------------------------------------------------------------------------------------
 # One scan: which addresses it asks, in which order, how often, and what has come of it.
@@ -41,7 +41,7 @@ ANSWERED, SETTLED = 254, 255
 """In place of the count of tries: answered, or tried for the last time without an answer."""
 
 
-Walk = Iterator[Ask | float | None]
+Walk = Iterator[Probe | float | None]
 """What is next: an Ask; a time before which there is nothing to do; None, to let the loop breathe."""
 
 
@@ -92,7 +92,7 @@ class Part:
         self.now = 0.0
         self.walk: Walk | None = None
         """Under way; None: at its end."""
-        self.pending: Ask | float | None = None
+        self.pending: Probe | float | None = None
         self._order = order
         self._window = window
         self._tries = tries
@@ -227,7 +227,7 @@ class Part:
             if online:
                 self._known[index] = device
             known_mac = device.mac if device is not None and online and self._thorough and attempt % 2 == 0 else None
-            yield Ask(self.network, ip, known_mac)
+            yield Probe(self.network, ip, known_mac)
             if attempt + 1 == limit:
                 self._settle(index)
             skipped = 0
@@ -255,7 +255,7 @@ class Scan:
         for part in self.parts:
             part.found = self.found
 
-    def serves(self, wish: Wish) -> bool:
+    def serves(self, wish: ScanRequest) -> bool:
         """Whether none of what is wanted has been passed."""
         parts = {part.network.id: part for part in self.parts}
         for network, runs in wish.items():
@@ -304,7 +304,7 @@ class Outstanding(NamedTuple):
         return rtt
 
 
-class Plan:
+class NetworkSchedule:
     """What is planned for one network that is up."""
 
     def __init__(self, network: Network, now: float, rng: Random) -> None:
@@ -323,8 +323,8 @@ class Plan:
         """When somebody last came or went."""
         self.outstanding: dict[Ip, Outstanding] = {}
         """Asks that may still be answered, oldest first."""
-        self.rate: Bucket | None = None
-        self.background: Bucket | None = None
+        self.rate: TokenBucket | None = None
+        self.background: TokenBucket | None = None
         self.requested: Allowance | None = None
         """Broadcasts at the full rate that clients may still request here."""
         self._srtt: float | None = None
@@ -355,11 +355,11 @@ WATCH_RATE = 1000.0
 SKIPS = 1024
 """Wishes that no longer stand and are passed over at once, some milliseconds' work: after a suspend all are such."""
 
-Afford = Callable[[Ask, float, bool], float | None]
+Afford = Callable[[Probe, float, bool], float | None]
 """(ask, now, fast) → None: it may leave, and is counted; else when there will be room for it."""
 
 
-class Probes:
+class ProbeQueue:
     """The inventory's wishes. `next_at` is when `advance` next wants to be called for them."""
 
     def __init__(self, inventory: Inventory, plans: Mapping[str, object], afford: Afford) -> None:
@@ -367,13 +367,13 @@ class Probes:
         self._inventory = inventory
         self._plans = plans
         self._afford = afford
-        self._bucket = Bucket(WATCH_RATE, 0.0)
+        self._bucket = TokenBucket(WATCH_RATE, 0.0)
 
     def set_rate(self, rate: float, now: float) -> None:
         """Take the budget of the configuration; 0: no bound."""
         self._bucket = self._bucket.at(min(rate or WATCH_RATE, WATCH_RATE), now)
 
-    def advance(self, asks: list[Ask], now: float, limit: int) -> None:
+    def advance(self, asks: list[Probe], now: float, limit: int) -> None:
         """Add to `asks` what may leave now, up to `limit` in all: one of each lane in turn."""
         self.next_at = inf
         wishes = self._inventory.wishes
@@ -414,10 +414,10 @@ PROGRESS_APART, TIMER_PROGRESS_APART = 0.1, 1.0
 """Seconds between two `scan_progress`: of what somebody waits for, and of a timer's scan."""
 
 
-class Running:
+class ActiveScans:
     """The scans that run. `next_at` is when `advance` next wants to be called."""
 
-    def __init__(self, inventory: Inventory, plans: Mapping[str, Plan], afford: Afford) -> None:
+    def __init__(self, inventory: Inventory, plans: Mapping[str, NetworkSchedule], afford: Afford) -> None:
         self.scans: list[Scan] = []
         self.next_at = inf
         self._inventory = inventory
@@ -439,7 +439,7 @@ class Running:
                     soonest = min(soonest, max(at, scan.tell_at))
         return soonest
 
-    def advance(self, asks: list[Ask], now: float, limit: int) -> None:
+    def advance(self, asks: list[Probe], now: float, limit: int) -> None:
         """Add to `asks` what may leave now, up to `limit` in all."""
         self.next_at = inf
         for scan in tuple(self.scans):
@@ -463,7 +463,7 @@ class Running:
             part.now = scan.started_at
             part.walk = part.asks(self._inventory)
 
-    def _advance(self, scan: Scan, asks: list[Ask], now: float, limit: int) -> None:
+    def _advance(self, scan: Scan, asks: list[Probe], now: float, limit: int) -> None:
         if scan.parts:
             scan.parts.append(scan.parts.pop(0))  # each network has the first go in its turn
         for part in tuple(scan.parts):
@@ -473,7 +473,7 @@ class Running:
                 part.walk = None
                 part.done = part.total
 
-    def _walk(self, scan: Scan, part: Part, walk: Walk, asks: list[Ask], now: float, limit: int) -> bool:
+    def _walk(self, scan: Scan, part: Part, walk: Walk, asks: list[Probe], now: float, limit: int) -> bool:
         """Send what a part may send now; whether it has come to its end."""
         while len(asks) < limit:
             if part.pending is None:

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network
 from netscand.core.model import BadTarget, Busy, Network
 from netscand.core.ranges import Runs, spans
 
-Wish = dict[str, Runs | None]
+ScanRequest = dict[str, Runs | None]
 """Network → the offsets wanted; None: all."""
 
 MOST_RUNS = 16_384
@@ -14,7 +14,7 @@ MOST_RUNS = 16_384
 all of them have named is kept until they are scanned."""
 
 
-def resolve(targets: Sequence[str], networks: Sequence[Network]) -> Wish:
+def resolve(targets: Sequence[str], networks: Sequence[Network]) -> ScanRequest:
     """Return what to ask for; without targets, everything. A target in two networks is asked on both.
 
     The cost is in proportion to the targets, not to the addresses in them. Raises BadTarget.
@@ -91,7 +91,7 @@ class _Scanned:
         return self._hosts.clipped(Runs.united(self.named).ranges)
 
 
-def merge(wish: Wish, more: Wish) -> Wish:
+def merge(wish: ScanRequest, more: ScanRequest) -> ScanRequest:
     """Return what both want. Raises Busy where it would come to too many pieces."""
     merged = dict(wish)
     for network, want in more.items():

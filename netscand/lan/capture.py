@@ -155,7 +155,7 @@ class Broken(Exception):
     """The ring hears no more; the text says why."""
 
 
-class Ear:
+class CaptureReader:
     """Hears what `program` lets in, from `open` on; `batch` frames a turn at most. `slot` and `size` as of Ring."""
 
     def __init__(

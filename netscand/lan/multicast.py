@@ -26,7 +26,7 @@ GROUPS_V6 = ("ff02::fb", "ff02::2")
 log = logging.getLogger(__name__)
 
 
-class Groups:
+class MulticastMembership:
     """Memberships, by interface."""
 
     def __init__(self) -> None:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Container, Sequence
 from contextlib import ExitStack
 from time import monotonic
 
-from netscand.core.model import ALL_NODES, Ask, Network, Observation, SendFailed
+from netscand.core.model import ALL_NODES, Network, Observation, Probe, SendFailed
 from netscand.core.ratelimit import TALK, Budgets
 from netscand.lan import arp, bpf, decode, libraries, ndp
-from netscand.lan.capture import Broken, Ear
+from netscand.lan.capture import Broken, CaptureReader
 from netscand.lan.decode import Answer
 
 log = logging.getLogger(__name__)
@@ -64,8 +64,8 @@ class Wire:
     ) -> None:
         self._hear = hear
         self._answered = answered
-        self._arp = Ear(bpf.arp, _arp, BATCH)
-        self._talk = Ear(
+        self._arp = CaptureReader(bpf.arp, _arp, BATCH)
+        self._talk = CaptureReader(
             bpf.talk, self._decode, TALK_BATCH, slot=2048, size=1 << 20, budget=TALK_BUDGET, budgets=budgets
         )
         self._ears = (self._arp, self._talk)
@@ -157,7 +157,7 @@ class Wire:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
 
-        def read(ear: Ear) -> None:
+        def read(ear: CaptureReader) -> None:
             try:
                 if heard := ear.read():
                     self._hear(heard)
@@ -169,7 +169,7 @@ class Wire:
                 loop.remove_reader(ear)
                 loop.call_later(PAUSE, listen, ear)
 
-        def listen(ear: Ear) -> None:
+        def listen(ear: CaptureReader) -> None:
             if not ended.done():
                 loop.add_reader(ear, read, ear)
 
@@ -204,14 +204,14 @@ class Wire:
                 self._shut(network.index)
             raise
 
-    def send(self, asks: Sequence[Ask]) -> list[Ask]:
+    def send(self, asks: Sequence[Probe]) -> list[Probe]:
         """Send from the front, for 5 ms at most; those that stay behind: of interfaces with a full queue, and the rest.
 
         Raises SendFailed where an interface refuses the first that could go: so none of `asks` went.
         """
         until = monotonic() + SLICE
         sent = 0
-        behind: list[Ask] = []
+        behind: list[Probe] = []
         full: set[int] = set()
         network, outlet, template = None, None, None
         for place, ask in enumerate(asks):
@@ -271,7 +271,7 @@ class Wire:
             self._shut(index)
 
 
-def _by_ipv6(ask: Ask) -> bytes:
+def _by_ipv6(ask: Probe) -> bytes:
     network = ask.network
     if network.own6 is None:
         raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))

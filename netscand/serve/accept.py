@@ -17,7 +17,7 @@ from aiohttp import web
 
 from netscand.core.fairness import FairQueue
 from netscand.serve.connection import Connection
-from netscand.serve.connection_limits import Lobby
+from netscand.serve.connection_limits import ConnectionLimiter
 from netscand.serve.fair_turns import HOLD
 from netscand.serve.listen import BACKLOG
 from netscand.serve.tls import TlsTransport
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 class Acceptor:
     """Accepts the connections of all listeners."""
 
-    def __init__(self, lobby: Lobby, server: web.Server, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, lobby: ConnectionLimiter, server: web.Server, tls: ssl.SSLContext | None) -> None:
         self.listeners: list[socket.socket] = []
         self._lobby = lobby
         self._server = server

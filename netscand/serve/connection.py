@@ -17,7 +17,7 @@ from aiohttp import WSCloseCode, web
 
 from netscand.protocol import MAX_MESSAGE
 from netscand.serve.auth import UNAUTHENTICATED, Headers, Peer, Role
-from netscand.serve.connection_limits import Lobby
+from netscand.serve.connection_limits import ConnectionLimiter
 from netscand.serve.fair_turns import Account
 from netscand.serve.framing import MOST_BODY, Framing, TooManyFields, TooMuch
 from netscand.serve.http import TOO_MANY_FIELDS, Gate, Http, Refused
@@ -62,7 +62,7 @@ _read = memoryview(bytearray(READ))
 class Connection(asyncio.BufferedProtocol):
     """Protocol between the socket and aiohttp."""
 
-    def __init__(self, lobby: Lobby, server: web.Server) -> None:
+    def __init__(self, lobby: ConnectionLimiter, server: web.Server) -> None:
         self.peer = NOBODY
         self.role = Role.NONE
         """That of the request in hand: its peer's, raised by its token."""

@@ -24,7 +24,7 @@ LOOK_AFTER = 4 * 2**20
 """Bytes that come and go until it is looked again who holds how much: a second may bring many times that."""
 
 
-class Lobby:
+class ConnectionLimiter:
     """Counts connections: `most` in all, `most_per_peer` of one peer.
 
     Who has no role yet is a stranger, and may be many: another host has as many addresses as it likes. They have a part

@@ -39,7 +39,7 @@ def ip_text(ip: Ip) -> str:
     return inet_ntoa(ip) if len(ip) == 4 else inet_ntop(AF_INET6, ip)
 
 
-class Translator:
+class Encoder:
     """Turns what the core holds into protocol structs.
 
     `offset` gives unix seconds minus monotonic seconds at this moment, `vendor` the vendor of a MAC.
@@ -58,9 +58,9 @@ class Translator:
         self._seconds: dict[int, str] = {}
         self._texts: dict[float, str] = {}
 
-    def of_unix_time(self) -> "Translator":
+    def of_unix_time(self) -> "Encoder":
         """One for what the history tells: stamps that are unix seconds already."""
-        return Translator(lambda: 0.0, self._vendor, lambda: monotonic() + self._offset())
+        return Encoder(lambda: 0.0, self._vendor, lambda: monotonic() + self._offset())
 
     # ---- times ----------------------------------------------------------------------------------------------------
 

@@ -15,13 +15,13 @@ from time import monotonic
 from netscand.core.fairness import FairQueue
 from netscand.protocol import Devices, InitialState, ScanUpdate
 from netscand.serve import frames as frames_module
-from netscand.serve.encode import Translator
+from netscand.serve.encode import Encoder
 from netscand.serve.fair_turns import OURS, Account
 from netscand.serve.hub import Finish, Hub, scan_update
 from netscand.serve.query import EVERYTHING, Filter
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.subscriber import Subscriber
-from netscand.serve.summary import Overview, around_devices
+from netscand.serve.summary import Summary, around_devices
 
 SOON = 0.02
 """Seconds after an event until its list is made: what comes in a burst goes in one."""
@@ -37,10 +37,10 @@ SHARED = 1000
 for each as it reads."""
 
 
-class WholeLists:
+class FullMode:
     """Makes and sends `scan_update` to the clients of the `full` mode."""
 
-    def __init__(self, hub: Hub, overview: Overview, translator: Translator) -> None:
+    def __init__(self, hub: Hub, overview: Summary, translator: Encoder) -> None:
         self._hub = hub
         self._overview = overview
         self._translator = translator

@@ -80,7 +80,7 @@ class TimedSelector(EpollSelector):
         return ready
 
 
-class Measures:
+class Measurements:
     """Of the whole room."""
 
     def __init__(self) -> None:

@@ -12,13 +12,13 @@ from aiohttp import web
 from netscand import protocol
 from netscand.core.model import Device, EventKind, Mac
 from netscand.core.restore import CursorGone, Page, Question, Standing, Unreadable, as_published, copied
-from netscand.serve.encode import Translator, mac_text
+from netscand.serve.encode import Encoder, mac_text
 from netscand.serve.fair_turns import OURS, Account, Shares
 from netscand.serve.http import HEADERS, JSON, Refused, answer, connection_of
 from netscand.serve.hub import Hub
-from netscand.serve.ports import Archive, Scanner
+from netscand.serve.ports import HistoryPort, Scanner
 from netscand.serve.query import EVERYTHING, SLOW, Filter, mac_of, number_of, parameters
-from netscand.serve.snapshot import Moment
+from netscand.serve.snapshot import PastView
 
 PART = 50
 """Events that are read at a time."""
@@ -44,10 +44,10 @@ MOST_COPIES = 2
 """Copies of the history that are made or sent at once, one of an account: each takes as much of the disk again."""
 
 
-class Past:
+class HistoryApi:
     """Tells events of the past, each with its device as it was."""
 
-    def __init__(self, archive: Archive, scanner: Scanner, hub: Hub, translator: Translator) -> None:
+    def __init__(self, archive: HistoryPort, scanner: Scanner, hub: Hub, translator: Encoder) -> None:
         self._archive = archive
         self._scanner = scanner
         self._hub = hub
@@ -70,7 +70,7 @@ class Past:
     # ---- the stream -----------------------------------------------------------------------------------------------
 
     async def missed(
-        self, since: str, moment: Moment, fits: Filter = EVERYTHING, *, account: Account = OURS
+        self, since: str, moment: PastView, fits: Filter = EVERYTHING, *, account: Account = OURS
     ) -> AsyncIterator[protocol.Event]:
         """What happened after a client's cursor, up to the moment, in order. Raises CursorGone before the first."""
         await self._hub.settled()
@@ -85,7 +85,7 @@ class Past:
     async def _tell(
         self,
         question: Question,
-        moment: Moment,
+        moment: PastView,
         beforehand: bool = False,
         *,
         whole: bool = False,
@@ -109,7 +109,7 @@ class Past:
                 left -= len(page.events)
 
     async def _translated(
-        self, page: Page, account: Account, moment: Moment, beforehand: bool
+        self, page: Page, account: Account, moment: PastView, beforehand: bool
     ) -> list[tuple[protocol.Event, protocol.Device | None]]:
         """Translate a page, in the turns of its account."""
         translator, cursor_of = self._in_unix_time, self._archive.cursor_of
@@ -124,7 +124,7 @@ class Past:
             told.append((translator.event(cursor_of(recorded.sequence), event), before))
         return told
 
-    def _then(self, moment: Moment, mac: Mac) -> Device | None:
+    def _then(self, moment: PastView, mac: Mac) -> Device | None:
         """A device as it was at the moment, its times turned into unix time."""
         device = moment.device(mac)
         if device is None:
@@ -169,7 +169,7 @@ class Past:
         limit = number_of(given, name, EVENTS, most=MOST_EVENTS)
         return _Wish(given.get("since"), _kinds(given.get("kind")), mac, limit, "last" in given)
 
-    async def _question(self, wish: "_Wish", moment: Moment, account: Account) -> Question:
+    async def _question(self, wish: "_Wish", moment: PastView, account: Account) -> Question:
         through = self._archive.place(moment.cursor)
         question = Question(through, None, None, wish.kinds, wish.mac, wish.limit, gaps=True, account=account)
         if wish.last:
@@ -187,7 +187,7 @@ class Past:
         """Of a cursor, or the place where a list goes on. Raises CursorGone, ValueError."""
         return self._archive.place(cursor.replace(LIST, "-"))
 
-    async def _stream(self, request: web.Request, question: Question, moment: Moment) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, question: Question, moment: PastView) -> web.StreamResponse:
         """Answer with the events, and at the end the cursor to go on from."""
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": JSON})
         parts: list[bytes] = []

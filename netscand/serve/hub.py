@@ -23,13 +23,13 @@ from netscand.core.model import (
     Status,
 )
 from netscand.serve import frames
-from netscand.serve.encode import Translator
+from netscand.serve.encode import Encoder
 from netscand.serve.fair_turns import OURS, Account, FairTurns
 from netscand.serve.filtered import Filtered
-from netscand.serve.histograms import Measures
+from netscand.serve.histograms import Measurements
 from netscand.serve.ports import Scanner
 from netscand.serve.query import EVERYTHING, Change, Filter, Searched
-from netscand.serve.snapshot import Moment, Snapshot, as_before
+from netscand.serve.snapshot import PastView, Snapshot, as_before
 from netscand.serve.subscriber import Bounds, Subscriber, Told
 
 
@@ -43,7 +43,7 @@ HOLD = 0.005
 """Seconds of events that are told in one turn of the loop: a commit may bring thousands."""
 
 
-class Held:
+class DurabilityGate:
     """A queue that the history opens, event by event. Who reads the devices' state waits here too (`settled`)."""
 
     def __init__(self) -> None:
@@ -124,9 +124,9 @@ class Finish(NamedTuple):
 class Hub:
     """Everyone who listens. `publish` and `tell` are synchronous and never raise for a client's sake."""
 
-    def __init__(self, translator: Translator, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - a frozen value
+    def __init__(self, translator: Encoder, bounds: Bounds = Bounds()) -> None:  # noqa: B008 - a frozen value
         self.bounds = bounds
-        self.measures = Measures()
+        self.measures = Measurements()
         self.stirred = asyncio.Event()
         """Something happened that the whole lists of `full` clients do not show yet."""
         self.scan_ended = asyncio.Event()
@@ -137,10 +137,10 @@ class Hub:
         """Events are told when `release` comes, not at once: there is a history, which stores them first (law 2)."""
         self._translator = translator
         self._scanner: Scanner | None = None
-        self._held = Held()
+        self._held = DurabilityGate()
         self._happened = 0
         """What was published or told so far, released or not."""
-        self._moments: set[Moment] = set()
+        self._moments: set[PastView] = set()
         self._changes: set[Subscriber] = set()
         """Without a filter."""
         self._filtered = Filtered(self._offer)
@@ -219,10 +219,10 @@ class Hub:
         return self._roster
 
     @contextmanager
-    def moment(self) -> Iterator[Moment]:
+    def moment(self) -> Iterator[PastView]:
         """Any device as it is now, while the block lasts."""
         assert self._scanner is not None, "attach() comes first"
-        moment = Moment(self._scanner.cursor, self._scanner.devices)
+        moment = PastView(self._scanner.cursor, self._scanner.devices)
         self._moments.add(moment)
         try:
             yield moment
@@ -379,7 +379,7 @@ class Hub:
 
 
 def scan_update(
-    finish: Finish, online: int, translator: Translator, devices: list[protocol.Device] | None = None
+    finish: Finish, online: int, translator: Encoder, devices: list[protocol.Device] | None = None
 ) -> protocol.ScanUpdate:
     """The message at the end of a scan."""
     scan = finish.scan

@@ -18,15 +18,15 @@ from aiohttp import web
 from netscand import __version__, protocol
 from netscand.core.model import Evidence, NetworkState, Status
 from netscand.core.ratelimit import table
-from netscand.serve.connection_limits import Lobby
-from netscand.serve.encode import Translator
+from netscand.serve.connection_limits import ConnectionLimiter
+from netscand.serve.encode import Encoder
 from netscand.serve.histograms import Histogram
 from netscand.serve.http import HEADERS, connection_of
 from netscand.serve.hub import Hub
-from netscand.serve.ports import Archive, Scanner
+from netscand.serve.ports import HistoryPort, Scanner
 from netscand.serve.query import parameters
-from netscand.serve.summary import NOBODY, Overview
-from netscand.serve.websocket import Live
+from netscand.serve.summary import NOBODY, Summary
+from netscand.serve.websocket import WebSocketEndpoint
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -48,11 +48,11 @@ class Metrics:
         self,
         scanner: Scanner,
         hub: Hub,
-        overview: Overview,
-        translator: Translator,
-        archive: Archive | None,
-        live: Live,
-        lobby: Lobby,
+        overview: Summary,
+        translator: Encoder,
+        archive: HistoryPort | None,
+        live: WebSocketEndpoint,
+        lobby: ConnectionLimiter,
         problems: Callable[[], tuple[str, ...]],
     ) -> None:
         self._scanner = scanner

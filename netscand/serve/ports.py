@@ -13,7 +13,7 @@ from netscand.serve.http import Refused
 # What this room needs of the history.
 
 
-class Archive(Protocol):
+class HistoryPort(Protocol):
     """Events of the past, by number. Nothing here holds the loop; each may raise Unreadable."""
 
     def problems(self) -> tuple[str, ...]:

@@ -15,14 +15,14 @@ from aiohttp import web
 from netscand import __version__, protocol
 from netscand.core.model import Device, Mac
 from netscand.core.ratelimit import ANNOTATIONS
-from netscand.serve.encode import Translator, mac_text
+from netscand.serve.encode import Encoder, mac_text
 from netscand.serve.fair_turns import Account, FairTurns, Shares
 from netscand.serve.http import HEADERS, JSON, Refused, answer, connection_of
 from netscand.serve.hub import Hub, scan_update
 from netscand.serve.ports import Scanner, request_scan
 from netscand.serve.query import EVERYTHING, NOT_READABLE, SLOW, filter_of, json_of, mac_of, number_of, parameters
 from netscand.serve.snapshot import Snapshot
-from netscand.serve.summary import Overview, around_devices
+from netscand.serve.summary import Summary, around_devices
 from netscand.validation_messages import not_readable
 
 
@@ -77,10 +77,10 @@ async def at_targets(
 decode_words = msgspec.json.Decoder(protocol.DeviceWords).decode
 
 
-class Changes:
+class DeviceChanges:
     """The handlers; rights.RIGHTS says who may."""
 
-    def __init__(self, scanner: Scanner, hub: Hub, translator: Translator) -> None:
+    def __init__(self, scanner: Scanner, hub: Hub, translator: Encoder) -> None:
         self._scanner = scanner
         self._hub = hub
         self._translator = translator
@@ -163,8 +163,8 @@ class Rest:
         self,
         scanner: Scanner,
         hub: Hub,
-        overview: Overview,
-        translator: Translator,
+        overview: Summary,
+        translator: Encoder,
         clients: Callable[[], int],
         problems: Callable[[], tuple[str, ...]],
         serving: Callable[[], bool],

@@ -15,10 +15,10 @@ from netscand import config, protocol
 from netscand.serve.accept import Acceptor
 from netscand.serve.auth import Guard, need
 from netscand.serve.connection import Connection
-from netscand.serve.connection_limits import Lobby
-from netscand.serve.encode import Translator
-from netscand.serve.full_mode import WholeLists
-from netscand.serve.history_api import Past
+from netscand.serve.connection_limits import ConnectionLimiter
+from netscand.serve.encode import Encoder
+from netscand.serve.full_mode import FullMode
+from netscand.serve.history_api import HistoryApi
 from netscand.serve.http import Refused, connection_of, in_our_shape
 from netscand.serve.hub import Hub
 from netscand.serve.listen import (
@@ -33,13 +33,13 @@ from netscand.serve.listen import (
 from netscand.serve.metrics import Metrics
 from netscand.serve.openapi import Description
 from netscand.serve.page import Page
-from netscand.serve.ports import Archive, Scanner
-from netscand.serve.rest import Changes, Rest
+from netscand.serve.ports import HistoryPort, Scanner
+from netscand.serve.rest import DeviceChanges, Rest
 from netscand.serve.selftest import OURSELVES, SelfTest
 from netscand.serve.selftest import check as check_library
-from netscand.serve.summary import Overview
+from netscand.serve.summary import Summary
 from netscand.serve.tls import load_certificate, tls_context
-from netscand.serve.websocket import Live
+from netscand.serve.websocket import WebSocketEndpoint
 
 AGAIN = 2.0
 """Seconds between two tries to listen on an address, and two looks at the path of the Unix socket."""
@@ -83,9 +83,9 @@ class Server:
         hub: Hub,
         listen: config.Listen,
         access: config.Access,
-        translator: Translator,
+        translator: Encoder,
         handed_in: Sequence[socket.socket] = (),
-        archive: Archive | None = None,
+        archive: HistoryPort | None = None,
     ) -> None:
         hub.attach(scanner)
         self.serving = False
@@ -95,16 +95,16 @@ class Server:
         self._handed_in = handed_in
         self._guard = Guard(access)
         self._tls = tls_context(listen)
-        self._overview = overview = Overview(scanner, translator)
-        past = Past(archive, scanner, hub, translator) if archive is not None else None
-        self._lists = WholeLists(hub, overview, translator)
-        self._live = Live(scanner, hub, overview, self._lists, past, listen.max_clients)
+        self._overview = overview = Summary(scanner, translator)
+        past = HistoryApi(archive, scanner, hub, translator) if archive is not None else None
+        self._lists = FullMode(hub, overview, translator)
+        self._live = WebSocketEndpoint(scanner, hub, overview, self._lists, past, listen.max_clients)
         self._app = web.Application(
             client_max_size=protocol.MAX_MESSAGE + 1,  # aiohttp refuses what is as long as this
             middlewares=[in_our_shape(self._judge, hub.turns)],
         )
         most = _connections(listen.max_clients)
-        self._lobby = Lobby(self._guard, most, listen.max_per_peer, hub.turns, scanner.budgets)
+        self._lobby = ConnectionLimiter(self._guard, most, listen.max_per_peer, hub.turns, scanner.budgets)
         self._measures = hub.measures
         self._app.add_routes(
             [
@@ -112,7 +112,7 @@ class Server:
                 *Rest(
                     scanner, hub, overview, translator, lambda: self.clients, self.problems, lambda: self.serving
                 ).routes(),
-                *Changes(scanner, hub, translator).routes(),
+                *DeviceChanges(scanner, hub, translator).routes(),
                 *(past.routes() if past else ()),
                 *Metrics(scanner, hub, overview, translator, archive, self._live, self._lobby, self.problems).routes(),
                 *Description(self._said).routes(),

@@ -11,7 +11,7 @@ from time import perf_counter
 from netscand import protocol
 from netscand.core.model import Device, Event, EventKind, Mac
 from netscand.core.restore import copied
-from netscand.serve.encode import Translator
+from netscand.serve.encode import Encoder
 from netscand.serve.fair_turns import Account, FairTurns
 from netscand.serve.query import Filter, Searched
 
@@ -39,7 +39,7 @@ class Snapshot:
         count: int,
         fits: Filter,
         account: Account,
-        translator: Translator,
+        translator: Encoder,
         turns: FairTurns,
         settled: Callable[[], Awaitable[None]],
     ) -> None:
@@ -116,7 +116,7 @@ class Snapshot:
 # Any device as it was at one cursor, for as long as the past is told from there.
 
 
-class Moment:
+class PastView:
     """Holds on to a device only when an event changes it; a snapshot, which shows them all, would hold all."""
 
     def __init__(self, cursor: str, devices: Mapping[Mac, Device]) -> None:

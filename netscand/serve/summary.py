@@ -9,7 +9,7 @@ import msgspec
 from netscand import __version__, protocol
 from netscand.core.model import Device, Status
 from netscand.serve.auth import Role
-from netscand.serve.encode import Translator
+from netscand.serve.encode import Encoder
 from netscand.serve.histograms import until_next
 from netscand.serve.ports import Scanner
 from netscand.serve.query import Filter
@@ -57,10 +57,10 @@ class _Tally:
                 row[column] += 1
 
 
-class Overview:
+class Summary:
     """What is told besides devices."""
 
-    def __init__(self, scanner: Scanner, translator: Translator, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, scanner: Scanner, translator: Encoder, clock: Callable[[], float] = monotonic) -> None:
         self._scanner = scanner
         self._translator = translator
         self._clock = clock

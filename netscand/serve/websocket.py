@@ -17,16 +17,16 @@ from netscand.serve.auth import SUBPROTOCOL, Role, need
 from netscand.serve.connection import Connection
 from netscand.serve.connection_limits import KEPT_BACK
 from netscand.serve.fair_turns import Account
-from netscand.serve.full_mode import WholeLists, send_list
+from netscand.serve.full_mode import FullMode, send_list
 from netscand.serve.histograms import until_next
-from netscand.serve.history_api import Past
+from netscand.serve.history_api import HistoryApi
 from netscand.serve.http import HEADERS, Refused, connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.ports import Scanner, request_scan
 from netscand.serve.query import NOT_READABLE, Filter, filter_of, parameters
-from netscand.serve.snapshot import Moment, Snapshot
+from netscand.serve.snapshot import PastView, Snapshot
 from netscand.serve.subscriber import Subscriber
-from netscand.serve.summary import Overview
+from netscand.serve.summary import Summary
 from netscand.validation_messages import not_readable
 
 PING = 20.0
@@ -38,16 +38,16 @@ GONE = 40.0
 log = logging.getLogger(__name__)
 
 
-class Live:
+class WebSocketEndpoint:
     """All WebSockets."""
 
     def __init__(
         self,
         scanner: Scanner,
         hub: Hub,
-        overview: Overview,
-        lists: WholeLists,
-        past: Past | None,
+        overview: Summary,
+        lists: FullMode,
+        past: HistoryApi | None,
         max_clients: int,
     ) -> None:
         self._scanner = scanner
@@ -205,9 +205,9 @@ class _Client:
         self,
         scanner: Scanner,
         hub: Hub,
-        overview: Overview,
-        lists: WholeLists,
-        past: Past | None,
+        overview: Summary,
+        lists: FullMode,
+        past: HistoryApi | None,
         connection: Connection,
         subscriber: Subscriber,
         socket: web.WebSocketResponse,
@@ -257,7 +257,7 @@ class _Client:
             subscriber.release(snapshot.cursor)
 
     async def _resume(
-        self, first: protocol.InitialState, since: str, moment: Moment, succeeds: Callable[[], None]
+        self, first: protocol.InitialState, since: str, moment: PastView, succeeds: Callable[[], None]
     ) -> bool:
         """Send what was missed; False, and nothing, where that cannot be told. `succeeds` is called where it can."""
         if self._past is None:

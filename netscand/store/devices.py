@@ -42,7 +42,7 @@ AT_THE_END = 10_000
 """Devices that are written down when the daemon stops: a tenth of a second."""
 
 
-class Rounds:
+class DeviceRows:
     """`put` hands rows to the writer, `sequence` tells the number of the last event, `forget` removes a device.
 
     `alive` says that netscand runs, `aged` up to which number all events are older than the days they are kept.

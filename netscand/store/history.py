@@ -21,8 +21,8 @@ from netscand import config
 from netscand.core.model import Device, Event, Mac
 from netscand.core.restore import Memory
 from netscand.store.database import is_older, new_epoch
-from netscand.store.devices import Rounds
-from netscand.store.maintenance import Keeper
+from netscand.store.devices import DeviceRows
+from netscand.store.maintenance import Maintenance
 from netscand.store.opening import Opened, open_history
 from netscand.store.paths import Lock, refuse_open
 from netscand.store.reader import Answers, Reader
@@ -85,12 +85,12 @@ class History(Answers):
         """Events that wait for their commit, with their cursors."""
         self._timer: asyncio.TimerHandle | None = None
         self._awaited: dict[object, asyncio.Future[None]] = {}
-        self._rounds = Rounds(
+        self._rounds = DeviceRows(
             devices, clock, self._put_devices, lambda: self._sequence, forget, self._alive,
             lambda: self._writer.trimmed.aged,
         )  # fmt: skip
         self._writer: Writer
-        self._keeper: Keeper
+        self._keeper: Maintenance
 
     # ---- life -----------------------------------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class History(Answers):
         self._writer = Writer(
             self.path, self._lock, found.database, self._age, self._rounds.stay, self._tell, found.trouble
         )
-        self._keeper = Keeper(self.path, self._writer)
+        self._keeper = Maintenance(self.path, self._writer)
         self._reader = Reader(self.path, lambda: self._writer.generation)
         self.keep(self._settings)
         self._writer.start()

@@ -53,7 +53,7 @@ TURN, IDLE = 0.25, 2.0
 log = logging.getLogger(__name__)
 
 
-class Keeper(threading.Thread):
+class Maintenance(threading.Thread):
     """Keeps the writer's database; `stop` ends it."""
 
     def __init__(self, path: Path, writer: Writer) -> None:

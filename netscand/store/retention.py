@@ -220,7 +220,7 @@ OF_THESE = (
 )
 
 
-class Trim:
+class Retention:
     """Keeps a database within its bounds; `turn` does a slice of it.
 
     `stay` gives for how many seconds the device of a MAC (store/rows.py: as a number) was here: less than 0 where there

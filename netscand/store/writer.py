@@ -24,7 +24,7 @@ from netscand.store.database import (
 )
 from netscand.store.paths import HistoryRefused, Lock, prepare, set_aside
 from netscand.store.repair import Files, copy_of_files, copy_of_open, put_in_place
-from netscand.store.retention import AgeClock, Clock, Trim, clock_of
+from netscand.store.retention import AgeClock, Clock, Retention, clock_of
 from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, Row
 
 
@@ -253,7 +253,7 @@ class Writer(threading.Thread):
         self._adopted = database is not None
         self.keep = self.most = inf
         """Seconds that events are kept, and bytes that the database may take."""
-        self.trimmed = Trim(stay)
+        self.trimmed = Retention(stay)
         self.files: Files | None = None
         """Those of the database."""
         self._lost: Lost | None = None

@@ -17,7 +17,7 @@ from netscand.core.model import Event, Network, Observation
 from netscand.core.presence import Rules
 from netscand.lan import arp as arp_module
 from netscand.lan import decode
-from netscand.serve.encode import Translator
+from netscand.serve.encode import Encoder
 from netscand.store.rows import EventCodec, Words
 from tests.attacks.fuzz import INTERESTING, broken, joined, parted
 from tests.core import captured
@@ -201,7 +201,7 @@ class Lan(World):
     def __init__(self) -> None:
         self.words = Words()
         self.codec = EventCodec(self.words)
-        self.wire = Translator(lambda: BOOT, lambda _: None)
+        self.wire = Encoder(lambda: BOOT, lambda _: None)
         self.clock = FakeClock()
         self.sequence = 0
         super().__init__(networks=[self.network()], rules=Rules(5, 10, 60))

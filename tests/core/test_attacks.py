@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from netscand.core import limits
-from netscand.core.model import Ask, EventKind, Evidence, Ip, Mac, Observation, Status
+from netscand.core.model import EventKind, Evidence, Ip, Mac, Observation, Probe, Status
 from netscand.core.presence import Rules
 from netscand.core.ratelimit import NEWCOMERS_THAT_ANSWER, STRANGERS
 from tests.core.world import World, ip, mac, network
@@ -175,7 +175,7 @@ class Flooded(World):
 
     made = 0
 
-    def _send(self, ask: Ask) -> None:
+    def _send(self, ask: Probe) -> None:
         if ask.mac is None and ask.ip != ip("10.0.0.200"):
             self.made += 1
             at = self.now + 0.0001
@@ -574,7 +574,7 @@ def test_what_only_speaks_from_an_address_neither_ends_a_scan_nor_swallows_an_an
     world.hosts[2, ip("10.0.0.10")] = away
     spoofed = set()
 
-    def spoof(ask: Ask) -> bool:
+    def spoof(ask: Probe) -> bool:
         if ask.ip not in spoofed:
             spoofed.add(ask.ip)
             world._air.append((world.now, Observation(world.now, 2, mac(99), ask.ip, Evidence.MDNS)))
@@ -592,7 +592,7 @@ def test_what_only_speaks_from_an_address_neither_ends_a_scan_nor_swallows_an_an
 # ---- M3: made-up devices that fall silent ----------------------------------------------------------------------------
 
 
-def crowd(world: World, count: int = 150) -> Callable[[Ask], bool]:
+def crowd(world: World, count: int = 150) -> Callable[[Probe], bool]:
     """Made-up devices that answer for a while; what it returns makes them deaf."""
     for number in range(count):
         world.hosts[2, ip(f"10.0.0.{100 + number}")] = mac(1_000 + number)
@@ -663,7 +663,7 @@ def test_a_candidate_whose_probe_was_refused_may_come_again() -> None:
     net = next(iter(world.inventory.networks.values()))
     assert world.inventory._candidates.take(seen, net, None)
     assert not world.inventory._candidates.take(seen, net, None)
-    world.inventory.give_up([Ask(net, ip("10.0.0.9"), mac(9))], world.now)
+    world.inventory.give_up([Probe(net, ip("10.0.0.9"), mac(9))], world.now)
     assert world.inventory._candidates.take(seen, net, None)
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from netscand.core.ratelimit import Bucket
+from netscand.core.ratelimit import TokenBucket
 
 
 @given(
@@ -16,7 +16,7 @@ from netscand.core.ratelimit import Bucket
 def test_no_second_holds_more_frames_than_the_rate(rate: float, naps: list[float]) -> None:
     """However late we wake, any window of one second holds at most `rate` frames."""
     now, sent = 100.0, []
-    bucket = Bucket(rate, now)
+    bucket = TokenBucket(rate, now)
     for nap in naps:
         now += nap
         while bucket.room(now) >= 1:
@@ -30,7 +30,7 @@ def test_no_second_holds_more_frames_than_the_rate(rate: float, naps: list[float
 def test_no_second_is_let_off_by_another_rate_or_the_same_told_again() -> None:
     """Every word of netlink and each reload tells it again."""
     now, sent = 100.0, []
-    bucket = Bucket(100.0, now)
+    bucket = TokenBucket(100.0, now)
     for turn in range(4000):
         now += 0.001
         bucket = bucket.at(100.0 if turn % 100 else 99.0, now)
@@ -42,7 +42,7 @@ def test_no_second_is_let_off_by_another_rate_or_the_same_told_again() -> None:
 
 
 def test_a_rate_of_zero_is_no_bound() -> None:
-    bucket = Bucket(0.0, 0.0)
+    bucket = TokenBucket(0.0, 0.0)
     for _ in range(10_000):
         assert bucket.room(0.0) >= 1
         bucket.take()
@@ -50,7 +50,7 @@ def test_a_rate_of_zero_is_no_bound() -> None:
 
 def test_when_is_never_now_while_there_is_no_room() -> None:
     """Or a rounded sum would make the engine spin."""
-    bucket = Bucket(50.0, 0.0)
+    bucket = TokenBucket(50.0, 0.0)
     now = 0.0
     for _ in range(1000):
         while bucket.room(now) >= 1:
@@ -62,7 +62,7 @@ def test_when_is_never_now_while_there_is_no_room() -> None:
 def test_the_rate_is_nearly_used() -> None:
     """The strict bound costs less than 6 % of the rate."""
     now, sent = 0.0, 0
-    bucket = Bucket(1000.0, now)
+    bucket = TokenBucket(1000.0, now)
     while now < 10:
         while bucket.room(now) >= 1:
             bucket.take()

@@ -6,7 +6,7 @@ import pytest
 
 from netscand.core import batches
 from netscand.core.due import Whose
-from netscand.core.model import Ask, EventKind, Evidence, Ip
+from netscand.core.model import EventKind, Evidence, Ip, Probe
 from netscand.core.presence import Rules
 from netscand.store.devices import NOTHING_LEARNED
 from tests.core.world import World, mac
@@ -60,7 +60,7 @@ def test_other_rules_reach_everybody(crowd: World) -> None:
 def test_wishes_that_an_interface_refuses_are_given_up_a_few_at_a_time(crowd: World) -> None:
     """All of them within the chore, and each device is asked again a second later."""
     (lan,) = crowd.networks
-    asks = [Ask(lan, device.addresses[0].ip, mac, mac) for mac, device in crowd.inventory.devices.items()]
+    asks = [Probe(lan, device.addresses[0].ip, mac, mac) for mac, device in crowd.inventory.devices.items()]
     for ask in asks:
         crowd.inventory._wish(ask, Whose.STRANGER)
     crowd.planner.failed(lan.id, "Network is down", crowd.now)

@@ -6,7 +6,7 @@ import pytest
 
 from netscand.core import limits
 from netscand.core.limits import ANSWERS_APART, DRAWN_WAITS, MOST_MACS, STAYS, ContestedAddresses
-from netscand.core.model import Ask, Evidence, Ip, Observation
+from netscand.core.model import Evidence, Ip, Observation, Probe
 from netscand.core.presence import Rules
 from netscand.core.ratelimit import NEWCOMERS_AT, Budgets
 from tests.core.world import World, ip, mac
@@ -34,7 +34,7 @@ class Flood(World):
             self.run(0.1)
             self.frames.clear()
 
-    def _send(self, ask: Ask) -> None:
+    def _send(self, ask: Probe) -> None:
         at = self.now + 0.0001
         if ask.mac is None:
             first, self.made = self.made, self.made + self.answers
@@ -70,7 +70,7 @@ def test_a_flood_does_not_hide_an_address_from_scans() -> None:
     asked = set()
     send = world._send
 
-    def note(ask: Ask) -> None:
+    def note(ask: Probe) -> None:
         if ask.mac is None:
             asked.add(ask.ip)
         send(ask)

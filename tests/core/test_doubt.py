@@ -7,8 +7,8 @@ import pytest
 
 from netscand.core import due, outage
 from netscand.core.due import Whose
-from netscand.core.model import Ask, Device, EventKind, Evidence, NetworkState, Observation, Status
-from netscand.core.outage import ANSWER_WITHIN, ASKED_ANEW, MOST_SUSPECTS, WITNESSES, Doubt, Verdict
+from netscand.core.model import Device, EventKind, Evidence, NetworkState, Observation, Probe, Status
+from netscand.core.outage import ANSWER_WITHIN, ASKED_ANEW, MOST_SUSPECTS, WITNESSES, OutageDetector, Verdict
 from netscand.core.planner import Pace
 from netscand.core.presence import Presence, Rules
 from netscand.core.ratelimit import RETURNS, Budgets
@@ -71,11 +71,11 @@ def test_what_waits_for_others_holds_nobody_up(first: Whose) -> None:
     world.run(40)
     world.inventory.wanted = lambda ask, now: True  # type: ignore[method-assign]
     for number in range(1_000):
-        world.inventory._wish(Ask(lan, ip("10.0.0.77"), None, mac(number)), Whose.STRANGER)
+        world.inventory._wish(Probe(lan, ip("10.0.0.77"), None, mac(number)), Whose.STRANGER)
     world.run(1)
     world.frames.clear()
-    world.inventory._wish(Ask(lan, ip("10.0.0.78"), mac(1), mac(1)), first)
-    world.inventory._wish(Ask(lan, ip("10.0.0.79"), None, mac(2)), Whose.RESIDENT)
+    world.inventory._wish(Probe(lan, ip("10.0.0.78"), mac(1), mac(1)), first)
+    world.inventory._wish(Probe(lan, ip("10.0.0.79"), None, mac(2)), Whose.RESIDENT)
     world.run(0.1)
     assert {ip("10.0.0.78"), ip("10.0.0.79")} <= {ask.ip for _, ask in world.frames}
 
@@ -91,7 +91,7 @@ def devices(count: int, now: float) -> list[Device]:
 
 def test_who_was_not_asked_yet_is_not_silent() -> None:
     """The verdict waits for the asks of all witnesses to leave, and for their answers, however long that takes."""
-    judge, crowd, now = Doubt(Random(1), Budgets()), devices(10, 0.0), 20.0
+    judge, crowd, now = OutageDetector(Random(1), Budgets()), devices(10, 0.0), 20.0
     suspect = crowd[0]
     witnesses = judge.suspect(NET, suspect, crowd, None, now)
     assert len(witnesses) == 9
@@ -108,7 +108,7 @@ def test_who_was_not_asked_yet_is_not_silent() -> None:
 
 
 def test_an_ask_that_never_leaves_ends_the_inquiry() -> None:
-    judge, crowd = Doubt(Random(1), Budgets()), devices(10, 0.0)
+    judge, crowd = OutageDetector(Random(1), Budgets()), devices(10, 0.0)
     assert judge.suspect(NET, crowd[0], crowd, None, 20.0)
     assert not judge.suspect(NET, crowd[1], crowd, None, 20.0 + ASKED_ANEW - 0.1)
     assert judge.suspect(NET, crowd[1], crowd, None, 20.0 + ASKED_ANEW)
@@ -116,7 +116,7 @@ def test_an_ask_that_never_leaves_ends_the_inquiry() -> None:
 
 def test_thousands_of_suspects_are_judged_once_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     """To sort them for each verdict held the loop for 166 ms a turn."""
-    judge, crowd, now = Doubt(Random(1), Budgets()), devices(3_000, 0.0), 20.0
+    judge, crowd, now = OutageDetector(Random(1), Budgets()), devices(3_000, 0.0), 20.0
     for each in crowd[WITNESSES:]:
         each.presence.chosen = 600.0  # no witness
     sorted_at: list[int] = []

@@ -11,7 +11,6 @@ import pytest
 
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
-    Ask,
     Cause,
     Event,
     EventKind,
@@ -19,6 +18,7 @@ from netscand.core.model import (
     Ip,
     NetworkState,
     Observation,
+    Probe,
     ScanFailed,
     ScanFinished,
     ScanNews,
@@ -59,13 +59,13 @@ class Cable:
     deaf_at = -inf, -inf
 
     def __init__(self) -> None:
-        self.frames: list[Ask] = []
+        self.frames: list[Probe] = []
         self.room = 1000
         self.full: set[int] = set()
         """Interfaces whose queue is."""
         self.refuses = False
 
-    def send(self, asks: Sequence[Ask]) -> list[Ask]:
+    def send(self, asks: Sequence[Probe]) -> list[Probe]:
         if self.refuses:
             raise SendFailed(asks[0].network.id, "Network is down")
         fits = [ask for ask in asks if ask.network.index not in self.full]

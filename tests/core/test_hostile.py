@@ -5,7 +5,7 @@ from time import process_time
 import pytest
 
 from netscand.core import limits
-from netscand.core.model import Ask, EventKind, Evidence, Observation, Status
+from netscand.core.model import EventKind, Evidence, Observation, Probe, Status
 from netscand.core.presence import Rules
 from netscand.core.ratelimit import CLAIMS_ON_STRANGERS
 from netscand.core.targets import resolve
@@ -72,7 +72,7 @@ def test_a_third_of_a_large_network_that_leaves_at_once_is_gone_and_no_silence()
 class Answering(World):
     """Whatever is asked, a MAC never heard before answers it."""
 
-    def _send(self, ask: Ask) -> None:
+    def _send(self, ask: Probe) -> None:
         self.frames.append((self.now, ask))
         self.inventory.asked(ask, self.now)
         made_up = mac(0x800000 + len(self.frames))

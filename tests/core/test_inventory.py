@@ -6,7 +6,7 @@ from math import inf
 import pytest
 
 from netscand.core import addresses, due, limits
-from netscand.core.model import Ask, EventKind, Evidence, Ip, NetworkState, Observation, Status
+from netscand.core.model import EventKind, Evidence, Ip, NetworkState, Observation, Probe, Status
 from netscand.core.ratelimit import CLAIMS_ON_STRANGERS, FIRST_CLAIMS
 from tests.core.world import World, ip, mac, network
 
@@ -102,7 +102,7 @@ def test_asks_that_the_budget_did_not_let_out_make_nobody_offline() -> None:
     world.alive(1)
     world.run(10)
 
-    def starve(now: float, limit: int, busy: object = None) -> list[Ask]:
+    def starve(now: float, limit: int, busy: object = None) -> list[Probe]:
         world.planner.next_at = inf
         return []
 

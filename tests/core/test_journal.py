@@ -13,7 +13,7 @@ import pytest
 from netscand.core.model import Device, Event, EventKind, Ip, Mac, ScanNews
 from netscand.core.presence import Presence, Rules
 from netscand.core.ratelimit import Budgets
-from netscand.event_log import AT_A_TIME, EVENT_ID, Journal, Logged, OneLine, one_line, open_log
+from netscand.event_log import AT_A_TIME, EVENT_ID, Journal, LoggedEvents, OneLine, one_line, open_log
 from netscand.serve.encode import ip_text, mac_text
 
 
@@ -96,7 +96,7 @@ def event(kind: EventKind = EventKind.ONLINE, hostname: str | None = "nas", **mo
 def test_an_event_is_one_entry_with_its_fields(journald: Journald, log: logging.Logger) -> None:
     """`journalctl NETSCAND_MAC=…` finds it, and a person can read it."""
     audience = Nobody()
-    Logged(audience, mac_text, ip_text).publish("e-7", event(reason="answered a probe"))
+    LoggedEvents(audience, mac_text, ip_text).publish("e-7", event(reason="answered a probe"))
     (entry,) = journald.entries()
     assert audience.told == 1
     assert entry["MESSAGE"] == "nas 10.0.0.5 00:01:02:03:04:05: online (answered a probe)"
@@ -119,7 +119,7 @@ def test_clients_come_before_the_journal(caplog: pytest.LogCaptureFixture) -> No
     """An event is told at once, and written down later, as it was; many do not hold everybody up."""
     caplog.set_level(logging.INFO)
     audience, waiting = Nobody(), list[Callable[[], None]]()
-    logged = Logged(audience, mac_text, ip_text, waiting.append)
+    logged = LoggedEvents(audience, mac_text, ip_text, waiting.append)
     for number in range(AT_A_TIME + 5):
         told = event()
         logged.publish(f"e-{number}", told)
@@ -139,7 +139,7 @@ def test_every_kind_can_be_told_with_and_without_a_device(
     kind: EventKind, journald: Journald, log: logging.Logger
 ) -> None:
     """No kind of event is too odd for the log."""
-    logged = Logged(Nobody(), mac_text, ip_text)
+    logged = LoggedEvents(Nobody(), mac_text, ip_text)
     logged.publish("e-1", event(kind, other=Mac(bytes(6))))
     logged.publish("e-2", event(kind, device=None, address=None))
     assert [entry["NETSCAND_KIND"] for entry in journald.entries()] == [kind, kind]
@@ -150,7 +150,7 @@ def test_every_kind_can_be_told_with_and_without_a_device(
 )
 def test_a_name_forges_nothing(name: str, journald: Journald, log: logging.Logger) -> None:
     """Newlines, escapes, bidi and length stay within their field: one entry, every field once (FAULTS T8, T9)."""
-    Logged(Nobody(), mac_text, ip_text).publish("e-1", event(hostname=name))
+    LoggedEvents(Nobody(), mac_text, ip_text).publish("e-1", event(hostname=name))
     (entry,) = journald.entries()
     assert entry["PRIORITY"] == "6"
     assert all(value.isprintable() and len(value) <= 2100 for value in entry.values())
@@ -243,7 +243,7 @@ def test_tens_of_thousands_of_events_leave_room_for_other_words(journald: Journa
     """A first scan of a /16: the journal gets the first thousand, and later how many it did not get."""
     audience = Nobody()
     budgets = Budgets()
-    logged = Logged(audience, mac_text, ip_text, budgets=budgets)
+    logged = LoggedEvents(audience, mac_text, ip_text, budgets=budgets)
     written: list[logging.LogRecord] = []
     count = logging.Handler()
     count.emit = written.append  # type: ignore[method-assign, assignment]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from netscand.core.due import Lane, Whose
-from netscand.core.model import Ask
+from netscand.core.model import Probe
 from netscand.core.scan import SKIPS
 from tests.core.world import World, ip, mac, network
 
@@ -15,16 +15,16 @@ def test_a_full_network_with_thousands_of_wishes_holds_no_other_up() -> None:
     world.run(40)
     looked = 0
 
-    def wanted(ask: Ask, now: float) -> bool:
+    def wanted(ask: Probe, now: float) -> bool:
         nonlocal looked
         looked += 1
         return True
 
     world.inventory.wanted = wanted  # type: ignore[method-assign]
     for number in range(5000):
-        world.inventory._wish(Ask(slow, ip("10.0.0.77"), None, mac(number)), Whose.STRANGER)
+        world.inventory._wish(Probe(slow, ip("10.0.0.77"), None, mac(number)), Whose.STRANGER)
     for number in range(5):
-        world.inventory._wish(Ask(quick, ip(f"10.1.0.{number + 70}"), mac(number), mac(number)), Whose.STRANGER)
+        world.inventory._wish(Probe(quick, ip(f"10.1.0.{number + 70}"), mac(number), mac(number)), Whose.STRANGER)
     world.now += 0.001
     asks = [ask for ask in world.planner.due(world.now, 512) if ask.of]
     assert len([ask for ask in asks if ask.network is quick]) == 5
@@ -41,11 +41,11 @@ def test_networks_have_their_turns_where_there_is_little_to_share() -> None:
     world.inventory.wanted = lambda ask, now: True  # type: ignore[method-assign]
     for each in networks:
         for number in range(100):
-            world.inventory._wish(Ask(each, ip("10.0.0.77"), mac(number), mac(number)), Whose.STRANGER)
+            world.inventory._wish(Probe(each, ip("10.0.0.77"), mac(number), mac(number)), Whose.STRANGER)
     first = []
     for _ in range(9):
         world.now += 0.05
-        asks: list[Ask] = []
+        asks: list[Probe] = []
         world.planner._probes.advance(asks, world.now, 1)
         first += [ask.network.id for ask in asks]
     assert {first.count(each.id) for each in networks} == {3}
@@ -58,16 +58,16 @@ def test_thousands_of_wishes_that_no_longer_stand_are_passed_over_some_at_a_time
     world.run(40)
     looked = 0
 
-    def wanted(ask: Ask, now: float) -> bool:
+    def wanted(ask: Probe, now: float) -> bool:
         nonlocal looked
         looked += 1
         return ask.ip == ip("10.0.0.99")
 
     world.inventory.wanted = wanted  # type: ignore[method-assign]
     for number in range(2 * SKIPS):
-        world.inventory._wish(Ask(lan, ip("10.0.0.77"), mac(number), mac(number)), Whose.STRANGER)
-    world.inventory._wish(Ask(lan, ip("10.0.0.99"), mac(9), mac(9)), Whose.STRANGER)
-    asks: list[Ask] = []
+        world.inventory._wish(Probe(lan, ip("10.0.0.77"), mac(number), mac(number)), Whose.STRANGER)
+    world.inventory._wish(Probe(lan, ip("10.0.0.99"), mac(9), mac(9)), Whose.STRANGER)
+    asks: list[Probe] = []
     turns = 0
     while not asks:
         before, turns = looked, turns + 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from netscand.core.model import Ask, EventKind, Evidence, Observation, ScanFinished
+from netscand.core.model import EventKind, Evidence, Observation, Probe, ScanFinished
 from tests.core.world import World, ip, mac, network
 
 LIAR, SILENT, AT = mac(0x99), mac(0x555), "10.0.0.150"
@@ -13,7 +13,7 @@ class Lied(World):
 
     liars = 0
 
-    def _send(self, ask: Ask) -> None:
+    def _send(self, ask: Probe) -> None:
         at = self.now + 0.0001
         for number in range(self.liars):
             liar = mac(0x100000 + ask.ip[3] * 1_000 + number)
@@ -86,7 +86,7 @@ def test_who_answers_first_does_not_end_the_asking_for_who_is_known_there() -> N
     world.liars = 1
     lost = 0
 
-    def deaf(ask: Ask) -> bool:
+    def deaf(ask: Probe) -> bool:
         nonlocal lost
         lost += ask.ip == ip("10.0.0.10")
         return lost <= 3

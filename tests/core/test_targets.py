@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from netscand.core.model import BadTarget, Busy, Cause, Network, ScanStarted
 from netscand.core.ranges import Runs
-from netscand.core.targets import MOST_RUNS, Wish, merge, resolve
+from netscand.core.targets import MOST_RUNS, ScanRequest, merge, resolve
 from tests.core.world import World, network
 
 PREFIX = st.tuples(st.integers(0, 511), st.integers(23, 32)).map(
@@ -109,7 +109,7 @@ def test_a_thousand_targets_cost_some_milliseconds() -> None:
 
 def test_what_waits_is_no_endless_list_of_single_addresses() -> None:
     """A /8 has room for millions that do not touch."""
-    wish: Wish = {}
+    wish: ScanRequest = {}
     with pytest.raises(Busy, match="separate targets"):
         for number in range(100):
             some = [range(each, each + 1) for each in range(number * 2048, (number + 1) * 2048, 2)]

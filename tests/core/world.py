@@ -8,7 +8,6 @@ from random import Random
 
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
-    Ask,
     Event,
     EventKind,
     Evidence,
@@ -17,6 +16,7 @@ from netscand.core.model import (
     Network,
     NetworkState,
     Observation,
+    Probe,
     ScanNews,
 )
 from netscand.core.planner import Pace, Planner
@@ -67,11 +67,11 @@ class World:
         self.planner = Planner(self.inventory, self.pace, self.now, Random(self.seed))
         self.hosts: dict[tuple[int, Ip], Mac] = {}
         """Who answers, by interface and address."""
-        self.deaf: Callable[[Ask], bool] = lambda ask: False
+        self.deaf: Callable[[Probe], bool] = lambda ask: False
         self.events: list[Event] = []
         self.kinds: list[tuple[float, EventKind, Mac | None]] = []
         self.news: list[tuple[float, ScanNews]] = []
-        self.frames: list[tuple[float, Ask]] = []
+        self.frames: list[tuple[float, Probe]] = []
         self._air: deque[tuple[float, Observation]] = deque()
         self.set_networks(self.networks)
 
@@ -111,7 +111,7 @@ class World:
                 self._send(ask)
         self.news += [(self.now, news) for news in self.planner.news()]
 
-    def _send(self, ask: Ask) -> None:
+    def _send(self, ask: Probe) -> None:
         self.frames.append((self.now, ask))
         self.inventory.asked(ask, self.now)
         holder = self.hosts.get((ask.network.index, ask.ip))

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from netscanctl.table_view import LAST_EVENTS, MARK_LIFETIME, MIN_ROWS_FOR_EVENTS, Board
+from netscanctl.table_view import LAST_EVENTS, MARK_LIFETIME, MIN_ROWS_FOR_EVENTS, TableView
 from netscanctl.text import width
 from netscand.protocol import Device, InitialState, Message, Resumed, ScanError, ScanProgress
 from tests.ctl.test_text import HOSTILE
@@ -13,19 +13,19 @@ from tests.ctl.words import HOME, LATER, OFFICE, device, event, left, network, s
 NOW = datetime.fromisoformat(LATER).astimezone()
 
 
-def showing(*devices: Device, networks: object = None) -> Board:
-    board = Board()
+def showing(*devices: Device, networks: object = None) -> TableView:
+    board = TableView()
     receive(board, snapshot(*devices, networks=networks))  # type: ignore[arg-type]
     return board
 
 
-def receive(board: Board, *messages: Message, at: datetime = NOW) -> None:
+def receive(board: TableView, *messages: Message, at: datetime = NOW) -> None:
     for message in messages:
         for change in board.on_message(message):  # type: ignore[arg-type]
             board.add_event(change, at)
 
 
-def lines(board: Board, rows: int = 24, columns: int = 100, now: datetime = NOW) -> list[str]:
+def lines(board: TableView, rows: int = 24, columns: int = 100, now: datetime = NOW) -> list[str]:
     return board.lines(columns, rows, now)
 
 
@@ -92,7 +92,7 @@ def test_progress_is_shown_during_a_scan() -> None:
     cursor="a-1", version="0.1.0", protocol=1, interval=30, scanning=False, role="scan", networks=[network()]
 )])  # fmt: skip
 def test_a_notice_is_shown_until_the_stream_resumes(again: InitialState | Resumed) -> None:
-    board = Board()
+    board = TableView()
     assert "connecting…" in lines(board)[0]
     receive(board, again)
     assert "connecting" not in lines(board)[0]

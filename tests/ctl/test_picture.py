@@ -2,7 +2,7 @@
 
 import pytest
 
-from netscanctl.state import UNCERTAIN, Picture
+from netscanctl.state import UNCERTAIN, ClientState
 from netscand.protocol import Devices, Event, Message, Resumed, ScanStarted
 from tests.ctl.words import (
     HOME,
@@ -19,7 +19,7 @@ from tests.ctl.words import (
 )
 
 
-def shown(picture: Picture, *messages: Message) -> list[str]:
+def shown(picture: ClientState, *messages: Message) -> list[str]:
     """Return the events to show, as `kind last-octet` or `kind network`."""
     return [_short(change) for message in messages for change in picture.on_message(message)]  # type: ignore[arg-type]
 
@@ -30,15 +30,15 @@ def _short(change: Event) -> str:
     return f"{change.kind} {change.device.mac[-2:]}"
 
 
-def watching(*devices: object, **more: object) -> Picture:
-    picture = Picture()
+def watching(*devices: object, **more: object) -> ClientState:
+    picture = ClientState()
     assert shown(picture, snapshot(*devices, **more)) == []  # type: ignore[arg-type]
     assert picture.complete
     return picture
 
 
 def test_a_snapshot_in_parts_is_complete_with_its_last() -> None:
-    picture = Picture()
+    picture = ClientState()
     picture.on_message(snapshot(device(1), more=True))
     assert not picture.complete
     picture.on_message(Devices(devices=[device(2)], more=True))
@@ -205,7 +205,7 @@ def test_a_resumed_stream_keeps_the_devices() -> None:
 
 
 def test_a_stream_resumed_without_a_snapshot_yields_events() -> None:
-    picture = Picture()
+    picture = ClientState()
     resumed = Resumed(
         cursor="k3f9-1", version="0.1.0", protocol=1, interval=30, scanning=False, role="scan", networks=[network()]
     )

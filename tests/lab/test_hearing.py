@@ -10,7 +10,7 @@ import pytest
 from websockets.sync.client import ClientConnection
 
 from netscand.lan import bpf
-from netscand.lan.capture import Ear
+from netscand.lan.capture import CaptureReader
 from tests.core import captured
 from tests.core import words_of_devices as words
 from tests.lab.daemon import Daemon
@@ -209,13 +209,13 @@ def test_a_flood_of_talk_keeps_nobody_from_being_heard_by_arp(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("frame", "made"),
     [
-        (reply(), lambda: Ear(bpf.arp, lambda *_: (), 128, size=64 * 1024)),
-        (captured.LINUX_DAD, lambda: Ear(bpf.talk, lambda *_: (), 128, slot=2048, size=1 << 20, budget=50)),
+        (reply(), lambda: CaptureReader(bpf.arp, lambda *_: (), 128, size=64 * 1024)),
+        (captured.LINUX_DAD, lambda: CaptureReader(bpf.talk, lambda *_: (), 128, slot=2048, size=1 << 20, budget=50)),
     ],
     ids=["the kernel has no room", "nor we the time"],
 )
 def test_an_ear_knows_when_answers_may_have_been_lost(
-    shared_lab: Lab, send: Send, frame: bytes, made: Callable[[], Ear]
+    shared_lab: Lab, send: Send, frame: bytes, made: Callable[[], CaptureReader]
 ) -> None:
     """FAULTS T10, law 8: a tenth of what came; or all, where the ring broke. Not one that hears everything."""
     ear = made()

@@ -9,11 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from netscand.core.model import ALL_NODES, Ask, Evidence, Ip, Mac, Observation, SendFailed
+from netscand.core.model import ALL_NODES, Evidence, Ip, Mac, Observation, Probe, SendFailed
 from netscand.core.ratelimit import Budgets
 from netscand.lan import bpf, wire
 from netscand.lan import decode as decode_module
-from netscand.lan.capture import Ear, Ring
+from netscand.lan.capture import CaptureReader, Ring
 from netscand.lan.ndp import echo, solicitation
 from netscand.lan.wire import Wire
 from tests.core import captured
@@ -129,8 +129,8 @@ def test_a_flood_is_decoded_within_a_budget_and_the_rest_counted(
 
     budgets = Budgets()
 
-    def made(budget: float) -> Ear:
-        return Ear(bpf.talk, decode, wire.TALK_BATCH, slot=2048, size=1 << 20, budget=budget, budgets=budgets)
+    def made(budget: float) -> CaptureReader:
+        return CaptureReader(bpf.talk, decode, wire.TALK_BATCH, slot=2048, size=1 << 20, budget=budget, budgets=budgets)
 
     began = time.monotonic()
     ear = made(100)
@@ -196,7 +196,7 @@ def test_solicitations_and_the_echo_leave_as_they_are_asked_for(shared_lab: Lab,
     network = replace(network_of(shared_lab.watcher), own6=OWN6)
     to = Mac(bytes.fromhex(neighbour.mac.replace(":", "")))
     made = Wire(lambda _: None)
-    asks = [Ask(network, TARGET, None), Ask(network, TARGET, to), Ask(network, ALL_NODES, None)]
+    asks = [Probe(network, TARGET, None), Probe(network, TARGET, to), Probe(network, ALL_NODES, None)]
     with shared_lab.capture(neighbour) as capture:
         assert not shared_lab.watcher.space.within(lambda: made.send(asks))
         seen = [frame.data for frame in capture.frames() if frame.data[12:14] == b"\x86\xdd"]
@@ -210,7 +210,7 @@ def test_solicitations_and_the_echo_leave_as_they_are_asked_for(shared_lab: Lab,
 def test_without_an_address_of_ours_an_ask_by_ipv6_is_refused(shared_lab: Lab) -> None:
     made = Wire(lambda _: None)
     with pytest.raises(SendFailed, match="Cannot assign requested address"):
-        shared_lab.watcher.space.within(lambda: made.send([Ask(network_of(shared_lab.watcher), TARGET, None)]))
+        shared_lab.watcher.space.within(lambda: made.send([Probe(network_of(shared_lab.watcher), TARGET, None)]))
     made.close()
 
 

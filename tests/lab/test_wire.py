@@ -14,7 +14,7 @@ from ipaddress import IPv4Network
 
 import pytest
 
-from netscand.core.model import Ask, Evidence, Ip, Mac, Network, NetworkState, Observation, SendFailed
+from netscand.core.model import Evidence, Ip, Mac, Network, NetworkState, Observation, Probe, SendFailed
 from netscand.lan import arp, bpf, capture, wire
 from netscand.lan.capture import Ring
 from netscand.lan.wire import Wire
@@ -124,7 +124,7 @@ def test_a_link_without_ethernet_addresses_is_not_heard(shared_lab: Lab, send: S
 def test_our_own_frames_are_not_heard(shared_lab: Lab, send: Send) -> None:
     async def script(made: Wire, heard: list[Observation]) -> None:
         network = network_of(shared_lab.watcher)
-        assert not made.send([Ask(network, ip("10.77.0.200"), None)])
+        assert not made.send([Probe(network, ip("10.77.0.200"), None)])
         send(reply())
         await until(lambda: heard)
         assert [seen.mac for seen in heard] == [numbered(1)]
@@ -242,13 +242,13 @@ def test_a_link_that_is_deleted_and_made_anew_is_heard_and_asked_again(lab: Lab)
     neighbour = lab.host("10.77.0.50")
 
     async def script(made: Wire, heard: list[Observation]) -> None:
-        async def is_answered(asks: list[Ask]) -> None:
+        async def is_answered(asks: list[Probe]) -> None:
             """Soon: for a moment after its link is up, the kernel throws away what an interface sends."""
             heard.clear()
             await until(lambda: heard or made.send(asks))
             assert {(seen.mac.hex(":"), seen.interface) for seen in heard} == {(neighbour.mac, asks[0].network.index)}
 
-        ask = [Ask(network_of(lab.watcher), ip("10.77.0.50"), None)]
+        ask = [Probe(network_of(lab.watcher), ip("10.77.0.50"), None)]
         await is_answered(ask)
         lab.watcher.down()
         with pytest.raises(SendFailed, match=r"10\.77\.0\.0/24@eth0: Network is down"):
@@ -260,12 +260,12 @@ def test_a_link_that_is_deleted_and_made_anew_is_heard_and_asked_again(lab: Lab)
             made.send(ask)
         assert made.send_errors == 2
         lab.watcher.plug()
-        again = [Ask(network_of(lab.watcher), ip("10.77.0.50"), None)]
+        again = [Probe(network_of(lab.watcher), ip("10.77.0.50"), None)]
         assert again[0].network.index != ask[0].network.index
         await is_answered(again)
         lab.watcher.remove_interface()
         lab.watcher.plug()  # this time unseen by the sender
-        await is_answered([Ask(network_of(lab.watcher), ip("10.77.0.50"), None)])
+        await is_answered([Probe(network_of(lab.watcher), ip("10.77.0.50"), None)])
         assert len(made._outlets) == 1  # those of the deleted interfaces were given back
 
     listen(lab.watcher.space, script)
@@ -275,7 +275,7 @@ def test_an_interface_made_anew_with_the_same_index_is_asked_again(lab: Lab) -> 
     """A socket whose interface was deleted is dead for ever: it refuses once, and its place is taken by another."""
     network = network_of(lab.watcher)
     made = Wire(lambda _: None)
-    ask = [Ask(network, ip("10.77.0.50"), None)]
+    ask = [Probe(network, ip("10.77.0.50"), None)]
 
     def work() -> None:
         assert not made.send(ask)
@@ -317,7 +317,7 @@ def test_a_receive_path_that_breaks_is_made_anew_and_said_once(
         lab.watcher.down()
         await until(lambda: "hearing again" in caplog.text)
         lab.watcher.up()
-        ask = [Ask(network_of(lab.watcher), ip(neighbour.ip), None)]
+        ask = [Probe(network_of(lab.watcher), ip(neighbour.ip), None)]
         await until(lambda: heard or made.send(ask))
 
     listen(lab.watcher.space, script)
@@ -388,7 +388,11 @@ def test_requests_go_to_everyone_and_probes_to_one(shared_lab: Lab, neighbour: H
     to = Mac(bytes.fromhex(neighbour.mac.replace(":", "")))
     there = neighbour.space.within(lambda: Ring(bpf.arp))
     made = Wire(lambda _: None)
-    asks = [Ask(network, ip("10.77.0.50"), None), Ask(network, ip("10.77.0.50"), to), Ask(network, ip("10.77.0.9"), to)]
+    asks = [
+        Probe(network, ip("10.77.0.50"), None),
+        Probe(network, ip("10.77.0.50"), to),
+        Probe(network, ip("10.77.0.9"), to),
+    ]
     assert not shared_lab.watcher.space.within(lambda: made.send(asks))
     template = arp.request(network.mac, network.own)
     assert [frame.frame for frame in there.read(10)] == [template.to(ask.ip, ask.mac) for ask in asks]
@@ -400,7 +404,7 @@ def test_a_slice_ends_before_the_asks_do_and_nothing_is_lost_or_sent_twice(share
     network = network_of(shared_lab.watcher)
     there = neighbour.space.within(lambda: Ring(bpf.arp, size=8 << 20))
     made = Wire(lambda _: None)
-    asks = [Ask(network, Ip(bytes([10, 77]) + number.to_bytes(2)), None) for number in range(20_000)]
+    asks = [Probe(network, Ip(bytes([10, 77]) + number.to_bytes(2)), None) for number in range(20_000)]
 
     def send_all() -> int:
         calls, left = 0, asks
@@ -423,7 +427,7 @@ def test_a_slice_holds_the_loop_for_5_ms_whatever_a_frame_costs(
     now = iter(range(1000))
     monkeypatch.setattr(wire, "monotonic", lambda: next(now) / 1000)
     made = Wire(lambda _: None)
-    asks = [Ask(network_of(shared_lab.watcher), ip("10.77.0.50"), None)] * 1000
+    asks = [Probe(network_of(shared_lab.watcher), ip("10.77.0.50"), None)] * 1000
     left = shared_lab.watcher.space.within(lambda: made.send(asks))
     assert 0 < len(asks) - len(left) <= 80 + 16
     made.close()
@@ -438,7 +442,7 @@ def test_a_full_queue_is_no_error_and_holds_nobody_else_up(lab: Lab) -> None:
     made = Wire(lambda _: None)
     slow = network_of(lab.watcher)
     idle = replace(slow, id="10.77.0.0/24@idle", interface="idle", index=index_of(lab.watcher.space, "idle"))
-    asks = [Ask((slow, idle)[i % 2], Ip(bytes([10, 77]) + i.to_bytes(2)), None) for i in range(2000)]
+    asks = [Probe((slow, idle)[i % 2], Ip(bytes([10, 77]) + i.to_bytes(2)), None) for i in range(2000)]
 
     def work() -> None:
         left = asks
@@ -457,7 +461,11 @@ def test_a_refusal_is_told_only_when_nothing_went_before_it(shared_lab: Lab) -> 
     good = network_of(shared_lab.watcher)
     cidr = IPv4Network("10.78.0.0/24")
     bad = Network("10.78.0.0/24@eth9", cidr, "eth9", 9999, good.mac, good.own, NetworkState.UP, "")
-    asks = [Ask(good, ip("10.77.0.50"), None), Ask(bad, ip("10.78.0.50"), None), Ask(good, ip("10.77.0.51"), None)]
+    asks = [
+        Probe(good, ip("10.77.0.50"), None),
+        Probe(bad, ip("10.78.0.50"), None),
+        Probe(good, ip("10.77.0.51"), None),
+    ]
     made = Wire(lambda _: None)
 
     def send_twice() -> None:

@@ -40,9 +40,9 @@ from netscand.core.model import (
 from netscand.core.presence import Presence, Rules
 from netscand.core.ratelimit import Budgets
 from netscand.core.restore import CursorGone, Page, PresenceOfDay, Question, Standing, Unreadable
-from netscand.serve.encode import Translator
+from netscand.serve.encode import Encoder
 from netscand.serve.hub import Hub
-from netscand.serve.ports import Archive
+from netscand.serve.ports import HistoryPort
 from netscand.serve.server import Server
 from netscand.serve.subscriber import Bounds
 
@@ -302,10 +302,10 @@ async def house(
     listen: dict[str, Any] | None = None,
     access: dict[str, Any] | None = None,
     bounds: Bounds | None = None,
-    archive: Archive | None = None,
+    archive: HistoryPort | None = None,
 ) -> AsyncIterator[House]:
     """A server on `path`/s and on a port of loopback; gone afterwards."""
-    translator = Translator(lambda: BOOT, lambda of: "Apple, Inc." if of[:2] == b"\xa4\x83" else None)
+    translator = Encoder(lambda: BOOT, lambda of: "Apple, Inc." if of[:2] == b"\xa4\x83" else None)
     hub = Hub(translator, bounds or Bounds())
     scanner = FakeScanner(hub, devices)
     socket_path = path / "s"

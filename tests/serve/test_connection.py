@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 from netscand import config
 from netscand.serve import connection, connection_limits, query
 from netscand.serve.auth import UNAUTHENTICATED, Guard, Peer, Role
-from netscand.serve.connection_limits import KEPT_BACK, Lobby
+from netscand.serve.connection_limits import KEPT_BACK, ConnectionLimiter
 from netscand.serve.fair_turns import Account
 from netscand.serve.http import Http
 from netscand.serve.tls import HANDSHAKE
@@ -140,7 +140,7 @@ def test_root_has_no_cap_of_its_own(root: None, tmp_path: Path) -> None:
 
 
 def test_the_last_connections_are_kept_back_for_root_and_the_group() -> None:
-    connection_limits = Lobby(Guard(config.Access()), KEPT_BACK + 8, 64)
+    connection_limits = ConnectionLimiter(Guard(config.Access()), KEPT_BACK + 8, 64)
 
     def admitted(peer: Peer, tries: int) -> int:
         comers = [Standing(connection_limits, number, peer) for number in range(tries)]
@@ -155,7 +155,11 @@ class Standing:
     """A connection as far as the lobby knows it."""
 
     def __init__(
-        self, connection_limits: Lobby, number: int, peer: Peer | None = None, account: Account = UNAUTHENTICATED
+        self,
+        connection_limits: ConnectionLimiter,
+        number: int,
+        peer: Peer | None = None,
+        account: Account = UNAUTHENTICATED,
     ) -> None:
         self.lobby = connection_limits
         self.peer = peer or Peer(f"10.0.{number >> 8}.{number & 255}", Role.NONE, False, False)
@@ -169,7 +173,7 @@ class Standing:
 
 def test_strangers_of_many_addresses_leave_room_for_everybody_else() -> None:
     """FAULTS T16, from a LAN: the one who stood there longest makes way, so that who has a token comes through."""
-    connection_limits = Lobby(Guard(config.Access()), 400, 64)
+    connection_limits = ConnectionLimiter(Guard(config.Access()), 400, 64)
     crowd = [Standing(connection_limits, number) for number in range(1000)]
     for number, one in enumerate(crowd):
         assert connection_limits.admit(one, one.peer)  # type: ignore[arg-type]
@@ -182,7 +186,7 @@ def test_strangers_of_many_addresses_leave_room_for_everybody_else() -> None:
 
 def test_a_token_from_many_addresses_does_not_take_every_connection() -> None:
     """It was counted by address alone: 20 of IPv6 held all places, and nobody else came in."""
-    connection_limits = Lobby(Guard(config.Access()), 400 + KEPT_BACK, 64)
+    connection_limits = ConnectionLimiter(Guard(config.Access()), 400 + KEPT_BACK, 64)
 
     def come(count: int, token: str, since: int = 0) -> list[Standing]:
         found = [
@@ -237,7 +241,7 @@ def test_who_shows_a_token_is_a_stranger_no_more(tmp_path: Path, monkeypatch: py
 
 
 def test_what_is_counted_in_is_counted_out() -> None:
-    connection_limits = Lobby(Guard(config.Access()), 1000, 2)
+    connection_limits = ConnectionLimiter(Guard(config.Access()), 1000, 2)
     peer = Peer("a", Role.SCAN, False, False)
     for _ in range(10):
         assert connection_limits.admit("one", peer)  # type: ignore[arg-type]

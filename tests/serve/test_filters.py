@@ -4,13 +4,13 @@ import pytest
 
 from netscand import protocol
 from netscand.core.model import Event, EventKind
-from netscand.serve.encode import Translator
+from netscand.serve.encode import Encoder
 from netscand.serve.http import Refused
 from netscand.serve.hub import Hub
 from netscand.serve.query import EVERYTHING, LONGEST, Change, Filter, filter_of
 from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, mac
 
-translator = Translator(lambda: BOOT, lambda of: "Apple, Inc.")
+translator = Encoder(lambda: BOOT, lambda of: "Apple, Inc.")
 scanner = FakeScanner(Hub(translator))
 
 

@@ -13,13 +13,13 @@ from websockets.asyncio.client import ClientConnection
 from netscand import protocol
 from netscand.core.model import Status
 from netscand.serve import full_mode
-from netscand.serve.encode import Translator
+from netscand.serve.encode import Encoder
 from netscand.serve.fair_turns import OURS, Account
-from netscand.serve.full_mode import WholeLists
+from netscand.serve.full_mode import FullMode
 from netscand.serve.hub import Hub
 from netscand.serve.query import EVERYTHING, Filter
 from netscand.serve.subscriber import Bounds, Subscriber
-from netscand.serve.summary import Overview
+from netscand.serve.summary import Summary
 from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, House, handshake, hear, hear_all, house
 from tests.serve.test_subscriber import Pipe
 
@@ -126,7 +126,7 @@ def test_a_list_leaves_within_100_ms_of_an_event_and_the_next_when_a_second_is_o
             left.append(round(selector.now, 3))
 
     async def play() -> None:
-        translator = Translator(lambda: BOOT, lambda _: None)
+        translator = Encoder(lambda: BOOT, lambda _: None)
         hub = Hub(translator)
         scanner = FakeScanner(hub)
         hub.attach(scanner)
@@ -134,7 +134,7 @@ def test_a_list_leaves_within_100_ms_of_an_event_and_the_next_when_a_second_is_o
         hub.subscribe(subscriber)
         subscriber.release(scanner.cursor)
         async with asyncio.TaskGroup() as tasks:
-            lists = tasks.create_task(WholeLists(hub, Overview(scanner, translator), translator).run())
+            lists = tasks.create_task(FullMode(hub, Summary(scanner, translator), translator).run())
             for wait in (5, 0.5, 0.1, 10):
                 await asyncio.sleep(wait)
                 scanner.turn(1, Status.OFFLINE)
@@ -194,10 +194,10 @@ def test_lists_with_a_filter_delay_none_without_and_come_account_by_account(monk
     made: list[tuple[Account, str | None]] = []
 
     async def play() -> None:
-        hub = Hub(Translator(lambda: BOOT, lambda _: None))
+        hub = Hub(Encoder(lambda: BOOT, lambda _: None))
         scanner = FakeScanner(hub)
         hub.attach(scanner)
-        lists = WholeLists(hub, Overview(scanner, hub._translator), hub._translator)
+        lists = FullMode(hub, Summary(scanner, hub._translator), hub._translator)
         take = hub.snapshot
 
         def noted(fits: Filter = EVERYTHING, **how: Any) -> Any:  # noqa: ANN401
@@ -234,10 +234,10 @@ def test_a_client_that_left_is_not_kept_for_its_list(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(full_mode, "SHARED", 2)
 
     async def play() -> None:
-        hub = Hub(Translator(lambda: BOOT, lambda _: None))
+        hub = Hub(Encoder(lambda: BOOT, lambda _: None))
         scanner = FakeScanner(hub)
         hub.attach(scanner)
-        lists = WholeLists(hub, Overview(scanner, hub._translator), hub._translator)
+        lists = FullMode(hub, Summary(scanner, hub._translator), hub._translator)
         client = Subscriber(Pipe(10**9), EVERYTHING, Bounds(), full=True, closed=lambda: False)
         hub.subscribe(client)
         await lists._send(None)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from netscand.serve import hub as held_module
-from netscand.serve.hub import Held
+from netscand.serve.hub import DurabilityGate
 
 
 def test_a_commit_of_thousands_is_told_in_turns_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,7 +15,7 @@ def test_a_commit_of_thousands_is_told_in_turns_and_in_order(monkeypatch: pytest
     monkeypatch.setattr(held_module, "HOLD", 101)
 
     async def play() -> None:
-        held, told = Held(), list[object]()
+        held, told = DurabilityGate(), list[object]()
         for number in range(4000):
             held.event(lambda number=number: told.append(number), f"k-{number}")  # type: ignore[misc]
             if number == 2999:
@@ -41,7 +41,7 @@ def test_a_commit_of_thousands_is_told_in_turns_and_in_order(monkeypatch: pytest
 
 def test_what_waits_for_nothing_is_done_at_once() -> None:
     async def play() -> None:
-        held, told = Held(), list[str]()
+        held, told = DurabilityGate(), list[str]()
         held.after(lambda: told.append("news"))
         await held.settled()
         assert told == ["news"]
@@ -51,7 +51,7 @@ def test_what_waits_for_nothing_is_done_at_once() -> None:
 
 def test_what_goes_wrong_with_one_event_does_not_silence_the_others() -> None:
     async def play() -> None:
-        held, told = Held(), list[str]()
+        held, told = DurabilityGate(), list[str]()
 
         def wrong() -> None:
             raise ZeroDivisionError

@@ -9,7 +9,7 @@ import pytest
 from netscand import protocol
 from netscand.core.model import Cause, ScanFailed, ScanFinished, ScanProgress, ScanStarted, Status
 from netscand.serve import hub as hub_module
-from netscand.serve.encode import Translator
+from netscand.serve.encode import Encoder
 from netscand.serve.hub import Hub
 from netscand.serve.query import EVERYTHING, Filter
 from netscand.serve.subscriber import Bounds, Subscriber
@@ -28,7 +28,7 @@ class Audience:
     """A hub with its scanner, and clients that read at once."""
 
     def __init__(self) -> None:
-        self.hub = Hub(Translator(lambda: BOOT, lambda _: None))
+        self.hub = Hub(Encoder(lambda: BOOT, lambda _: None))
         self.scanner = FakeScanner(self.hub)
         self.hub.attach(self.scanner)
 

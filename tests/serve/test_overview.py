@@ -7,17 +7,17 @@ import pytest
 from netscand import protocol
 from netscand.core.model import Status
 from netscand.serve import summary as overview_module
-from netscand.serve.encode import Translator
+from netscand.serve.encode import Encoder
 from netscand.serve.hub import Hub
 from netscand.serve.query import EVERYTHING, Filter
-from netscand.serve.summary import Overview, around_devices
+from netscand.serve.summary import Summary, around_devices
 from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, mac
 
 
-def made(devices: int) -> tuple[FakeScanner, Overview]:
-    translator = Translator(lambda: BOOT, lambda _: None)
+def made(devices: int) -> tuple[FakeScanner, Summary]:
+    translator = Encoder(lambda: BOOT, lambda _: None)
     scanner = FakeScanner(Hub(translator), devices)
-    return scanner, Overview(scanner, translator)
+    return scanner, Summary(scanner, translator)
 
 
 def test_counts_follow_every_event_and_leave_this_host_out() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from netscand import config
 from netscand.serve import server as server_module
-from netscand.serve.encode import Translator
+from netscand.serve.encode import Encoder
 from netscand.serve.hub import Hub
 from netscand.serve.listen import AlreadyRunning, BadAddress, TcpAddress, tcp_socket
 from netscand.serve.server import OURS, Server
@@ -23,7 +23,7 @@ from tests.serve.house import BOOT, FakeScanner, Forgetful, hear, house, read_ou
 def a_server(
     listen: config.Listen, access: config.Access | None = None, handed_in: tuple[socket.socket, ...] = ()
 ) -> Server:
-    translator = Translator(lambda: BOOT, lambda _: None)
+    translator = Encoder(lambda: BOOT, lambda _: None)
     hub = Hub(translator)
     return Server(FakeScanner(hub), hub, listen, access or config.Access(), translator, handed_in, Forgetful())
 

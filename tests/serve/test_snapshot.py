@@ -10,7 +10,7 @@ import pytest
 from netscand import protocol
 from netscand.core.model import Event, EventKind, Ip, Status
 from netscand.serve import snapshot as snapshot_module
-from netscand.serve.encode import Translator
+from netscand.serve.encode import Encoder
 from netscand.serve.hub import Hub
 from netscand.serve.query import Filter
 from netscand.serve.snapshot import Snapshot
@@ -19,7 +19,7 @@ from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, mac
 
 @contextmanager
 def taken(devices: int, fits: Filter | None = None) -> Iterator[tuple[FakeScanner, Snapshot]]:
-    hub = Hub(Translator(lambda: BOOT, lambda _: None))
+    hub = Hub(Encoder(lambda: BOOT, lambda _: None))
     scanner = FakeScanner(hub, devices)
     hub.attach(scanner)
     with hub.snapshot(fits or Filter()) as snapshot:
@@ -144,7 +144,7 @@ def test_only_one_snapshot_is_told_in_a_turn(monkeypatch: pytest.MonkeyPatch) ->
     """A hundred clients that come at once hold the loop no longer than one."""
 
     async def run() -> None:
-        hub = Hub(Translator(lambda: BOOT, lambda _: None))
+        hub = Hub(Encoder(lambda: BOOT, lambda _: None))
         scanner = FakeScanner(hub, 100)
         hub.attach(scanner)
         with hub.snapshot() as one, hub.snapshot() as other:

@@ -10,7 +10,7 @@ import pytest
 
 from netscand import protocol
 from netscand.core.model import Address, Event, EventKind, Evidence, Ip, Mac, Status
-from netscand.serve.encode import STEADY, Translator, ip_text, kinds, mac_text
+from netscand.serve.encode import STEADY, Encoder, ip_text, kinds, mac_text
 from netscand.serve.hub import Hub
 from tests.serve.house import BOOT, LAN, FakeScanner, mac
 
@@ -31,33 +31,33 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def translator(clock: Clock) -> Translator:
-    return Translator(clock, lambda of: "Apple, Inc." if of[:2] == b"\xa4\x83" else None)
+def translator(clock: Clock) -> Encoder:
+    return Encoder(clock, lambda of: "Apple, Inc." if of[:2] == b"\xa4\x83" else None)
 
 
 @pytest.fixture
-def scanner(translator: Translator) -> FakeScanner:
+def scanner(translator: Encoder) -> FakeScanner:
     return FakeScanner(Hub(translator))
 
 
-def test_times_are_rfc_3339_in_utc_with_milliseconds(translator: Translator) -> None:
+def test_times_are_rfc_3339_in_utc_with_milliseconds(translator: Encoder) -> None:
     assert translator.time(1.0425) == "2023-11-14T22:13:21.042Z"
     assert translator.time(59.9999) == "2023-11-14T22:14:19.999Z"
 
 
-def test_stamps_of_frames_have_microseconds(translator: Translator) -> None:
+def test_stamps_of_frames_have_microseconds(translator: Encoder) -> None:
     assert translator.stamp(1.25) == "2023-11-14T22:13:21.250000Z"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", translator.now())
 
 
-def test_one_stamp_is_told_the_same_while_the_clocks_drift_a_little(clock: Clock, translator: Translator) -> None:
+def test_one_stamp_is_told_the_same_while_the_clocks_drift_a_little(clock: Clock, translator: Encoder) -> None:
     first = translator.time(1.0)
     clock.offset -= STEADY / 2
     translator.sync()
     assert translator.time(1.0) == first
 
 
-def test_a_clock_that_was_set_moves_every_time_that_is_told(clock: Clock, translator: Translator) -> None:
+def test_a_clock_that_was_set_moves_every_time_that_is_told(clock: Clock, translator: Encoder) -> None:
     """Law 7: wall time is attached at the edge."""
     translator.time(1.0)
     clock.offset += 3600
@@ -65,7 +65,7 @@ def test_a_clock_that_was_set_moves_every_time_that_is_told(clock: Clock, transl
     assert translator.time(1.0) == "2023-11-14T23:13:21.000Z"
 
 
-def test_what_is_remembered_of_times_is_bounded(translator: Translator) -> None:
+def test_what_is_remembered_of_times_is_bounded(translator: Encoder) -> None:
     for number in range(20_000):
         translator.time(number + 0.5)
     assert len(translator._texts) <= 8192
@@ -78,7 +78,7 @@ def test_addresses_and_macs_become_text() -> None:
     assert mac_text(Mac(b"\xa4\x83\xe7\x12\x34\x56")) == "a4:83:e7:12:34:56"
 
 
-def test_a_device_has_every_field_of_the_contract(translator: Translator, scanner: FakeScanner) -> None:
+def test_a_device_has_every_field_of_the_contract(translator: Encoder, scanner: FakeScanner) -> None:
     device = scanner.devices[mac(1)]
     device.rtt = 0.0004
     told = msgspec.json.decode(protocol.encode(translator.wholly(device)))
@@ -95,7 +95,7 @@ def test_a_device_has_every_field_of_the_contract(translator: Translator, scanne
     [("da1119000001", True), ("02a1b2c3d4e5", True), ("525400123456", False), ("0242ac110002", False)],
 )
 def test_a_randomised_mac_is_told_from_that_of_a_machine(
-    translator: Translator, scanner: FakeScanner, mac_hex: str, randomized: bool
+    translator: Encoder, scanner: FakeScanner, mac_hex: str, randomized: bool
 ) -> None:
     """All four are locally administered."""
     assert (
@@ -124,7 +124,7 @@ def test_kinds_say_self_gateway_and_proxy_arp(scanner: FakeScanner) -> None:
     assert kinds(device) == ["self", "gateway", "proxy_arp"]
 
 
-def test_previous_is_told_in_words_of_the_wire(translator: Translator, scanner: FakeScanner) -> None:
+def test_previous_is_told_in_words_of_the_wire(translator: Encoder, scanner: FakeScanner) -> None:
     device = scanner.devices[mac(1)]
     old = Address(Ip(bytes([10, 0, 9, 9])), LAN, "eth0", Evidence.ARP_REPLY, 1.0, 2.0)
     event = Event(
@@ -142,7 +142,7 @@ def test_previous_is_told_in_words_of_the_wire(translator: Translator, scanner: 
     assert previous["ip"] == previous["addresses"][0]["ip"] == "10.0.9.9"
 
 
-def test_a_device_is_told_as_it_was_before_an_event(translator: Translator, scanner: FakeScanner) -> None:
+def test_a_device_is_told_as_it_was_before_an_event(translator: Encoder, scanner: FakeScanner) -> None:
     device = scanner.devices[mac(1)]
     before = protocol.encode(translator.device(device))
     previous = {
@@ -156,7 +156,7 @@ def test_a_device_is_told_as_it_was_before_an_event(translator: Translator, scan
     assert device.label == "x"
 
 
-def test_networks_count_the_addresses_that_can_be_asked(translator: Translator, scanner: FakeScanner) -> None:
+def test_networks_count_the_addresses_that_can_be_asked(translator: Encoder, scanner: FakeScanner) -> None:
     sizes = {
         name: translator.network(held, scanner.coverage(name), 0, None).addresses
         for name, held in scanner.networks.items()

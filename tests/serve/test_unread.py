@@ -16,7 +16,7 @@ from netscand.core.ratelimit import UNREAD, Budgets
 from netscand.core.restore import Page, Question
 from netscand.serve import connection, full_mode, subscriber
 from netscand.serve.auth import Guard, Peer, Role
-from netscand.serve.connection_limits import LOOK_AFTER, Lobby
+from netscand.serve.connection_limits import LOOK_AFTER, ConnectionLimiter
 from tests.serve.house import Forgetful, House, handshake, hear, hear_all, house, mac, read_out
 
 pytestmark = pytest.mark.slow
@@ -301,7 +301,7 @@ def test_what_changes_behind_a_list_of_events_is_counted(tmp_path: Path) -> None
 class Holding:
     """A connection that holds so much."""
 
-    def __init__(self, lobby: Lobby, key: str, held: int, *, privileged: bool = False) -> None:
+    def __init__(self, lobby: ConnectionLimiter, key: str, held: int, *, privileged: bool = False) -> None:
         self.peer = Peer(key, Role.SCAN, True, privileged)
         self.account = key
         self.held = held
@@ -321,7 +321,7 @@ MIB = 2**20
 def test_the_account_that_holds_the_most_loses_what_holds_the_most() -> None:
     """One sum over queues, lists, answers and what waits to be parsed; others, and root, keep theirs."""
     budgets = Budgets()
-    lobby = Lobby(Guard(config.Access()), 1000, 64, budgets=budgets)
+    lobby = ConnectionLimiter(Guard(config.Access()), 1000, 64, budgets=budgets)
     theirs = [Holding(lobby, "mallory", size * MIB) for size in (1, 9, 3, 7, 2)]
     others = [Holding(lobby, "alice", 10 * MIB), Holding(lobby, "root", 500 * MIB, privileged=True)]
     lobby.look(100.0)
@@ -331,7 +331,7 @@ def test_the_account_that_holds_the_most_loses_what_holds_the_most() -> None:
 
 def test_many_accounts_together_hold_no_more_than_one_may() -> None:
     """However many uids somebody has: those that hold the most give way."""
-    lobby = Lobby(Guard(config.Access()), 1000, 64)
+    lobby = ConnectionLimiter(Guard(config.Access()), 1000, 64)
     many = [Holding(lobby, f"uid {number // 4}", 5 * MIB) for number in range(80)]
     small = Holding(lobby, "alice", MIB)
     lobby.look(100.0)
@@ -343,7 +343,7 @@ def test_it_is_looked_who_holds_how_much_as_soon_as_much_has_moved() -> None:
     """A second was enough for 100 MiB."""
 
     async def play() -> None:
-        lobby = Lobby(Guard(config.Access()), 1000, 64)
+        lobby = ConnectionLimiter(Guard(config.Access()), 1000, 64)
         large = Holding(lobby, "mallory", 2 * int(UNREAD.at_once))
         for _ in range(64):
             lobby.count(LOOK_AFTER // 64)

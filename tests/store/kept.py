@@ -9,7 +9,7 @@ from typing import Any
 
 from netscand import config
 from netscand.core.model import Device, Event, Mac
-from netscand.serve.encode import Translator
+from netscand.serve.encode import Encoder
 from netscand.serve.hub import Hub
 from netscand.serve.server import Server
 from netscand.store.history import History
@@ -41,7 +41,7 @@ class Kept(FakeScanner):
 async def kept_house(path: Path, **access: Any) -> AsyncIterator[tuple[House, Kept]]:  # noqa: ANN401
     """The server on `path`/s, its history `path`/h.db."""
     boot = time.time() - time.monotonic()  # the real one: what is old is trimmed
-    translator = Translator(lambda: boot, lambda _: "Apple, Inc.")
+    translator = Encoder(lambda: boot, lambda _: "Apple, Inc.")
     hub = Hub(translator)
     hub.holds = True
     devices: dict[Mac, Device] = {}

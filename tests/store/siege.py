@@ -10,7 +10,7 @@ from random import Random
 from netscand.core.model import EventKind
 from netscand.store.database import insert, open_database, transaction
 from netscand.store.maintenance import CHECKPOINT_AFTER
-from netscand.store.retention import Trim
+from netscand.store.retention import Retention
 from netscand.store.rows import EVENT_COLUMNS, KINDS, Row
 
 BEGIN = 1_700_000_000_000
@@ -35,7 +35,7 @@ class Siege:
         path.touch()
         self.database: sqlite3.Connection = open_database(path)
         weakref.finalize(self, self.database.close)
-        self.trim = Trim(self._stay)
+        self.trim = Retention(self._stay)
         self.most = most
         self.keep = days * DAY
         self.now = BEGIN

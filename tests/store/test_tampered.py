@@ -138,13 +138,13 @@ def test_questions_that_meet_damage_cause_one_check_in_ten_minutes(
 ) -> None:
     """And no new file, where the check finds nothing: to write the same again heals no row."""
     checks: list[int] = []
-    check = maintenance.Keeper._check
+    check = maintenance.Maintenance._check
 
-    def counted(self: maintenance.Keeper) -> str:
+    def counted(self: maintenance.Maintenance) -> str:
         checks.append(1)
         return check(self)
 
-    monkeypatch.setattr(maintenance.Keeper, "_check", counted)
+    monkeypatch.setattr(maintenance.Maintenance, "_check", counted)
 
     async def play() -> None:
         async with household(tmp_path / "state") as book:
