@@ -69,7 +69,7 @@ class Daemon:
         now = time.monotonic()
         self.inventory = Inventory(_rules(config), SystemRandom())
         budgets = self.inventory.budgets
-        self.wire = Wire(lambda batch: self.engine.hear(batch), lambda answer: self.names.answered(answer), budgets)
+        self.wire = Wire(lambda batch: self.engine.observe(batch), lambda answer: self.names.answered(answer), budgets)
         self.inventory.said.naming.sources = frozenset(config.names.sources)
         self.planner = Planner(self.inventory, _pace(config), now, SystemRandom())
         self.translator = Encoder(offset=Offset(), vendor=Vendors().of)
@@ -90,10 +90,10 @@ class Daemon:
         self.engine = Engine(self.inventory, self.planner, self.wire, self.history, audience, clock=time.monotonic)
         self.engine.interval = config.scan.interval
         self.names = self.engine.names = Names(
-            self.engine, lambda mac: urgency(self.engine.devices.get(mac)), self.wire.say,
+            self.engine, lambda mac: urgency(self.engine.devices.get(mac)), self.wire.send_frame,
             refused=lambda _: budgets.refuse(NAME_QUEUE, time.monotonic()),
         )  # fmt: skip
-        self.neighbours = Neighbours(self.engine.hear)
+        self.neighbours = Neighbours(self.engine.observe)
         self.groups = MulticastMembership()
         self.interfaces = Interfaces(self._follow, config.scan, config.network)
         self.server = Server(
@@ -151,7 +151,7 @@ class Daemon:
                     "engine": self.engine.run,
                     "history": self.history.run,
                     "server": self.server.run,
-                    "status": self._tell_status,
+                    "status": self._publish_status,
                     "garbage": Collector(lambda: len(self.engine.devices)).run,
                     "configuration": self._reload_on_request,
                     "watchdog": self.watchdog.run,
@@ -212,7 +212,7 @@ class Daemon:
         logging.getLogger().setLevel(new.log.level.upper())
         log.info("configuration reloaded")
 
-    async def _tell_status(self) -> None:
+    async def _publish_status(self) -> None:
         while True:
             self._notify(f"STATUS={one_line(self._status_line())}")
             await asyncio.sleep(STATUS_APART)

@@ -68,7 +68,7 @@ class Sender(Protocol):
         """More waits to be heard than could be: ask less."""
 
     @property
-    def deaf_at(self) -> tuple[float, float]:
+    def overflow_at(self) -> tuple[float, float]:
         """When last answers may have been lost on their way to us: of ARP, and of all else."""
 
     def send(self, asks: Sequence[Probe]) -> list[Probe]:
@@ -117,7 +117,7 @@ class Audience(Protocol):
     def publish(self, cursor: str, event: Event) -> None:
         """Tell an event."""
 
-    def tell(self, news: ScanNews) -> None:
+    def publish_scan(self, news: ScanNews) -> None:
         """Tell what becomes of a scan."""
 
 
@@ -158,7 +158,7 @@ class Engine:
         self._clock = clock
         self._suspended = suspended
         """Seconds that this machine slept since it was booted."""
-        self.heard: Counter[str] = Counter()
+        self.observations: Counter[str] = Counter()
         """Observations since the start, by evidence."""
         self._unsent: list[Probe] = []
         self._kicked = asyncio.Event()
@@ -171,32 +171,32 @@ class Engine:
 
     # ---- in -----------------------------------------------------------------------------------------------------
 
-    def hear(self, batch: Sequence[Observation]) -> None:
+    def observe(self, batch: Sequence[Observation]) -> None:
         """Fold in what the wire heard."""
         inventory, planner, names = self._inventory, self._planner, self.names
-        self.heard.update(map(EVIDENCE, batch))
+        self.observations.update(map(EVIDENCE, batch))
         for seen in batch:
             network = inventory.place(seen.interface, seen.ip)
             if network is not None:
-                rtt = planner.heard(seen, network)
+                rtt = planner.record_reply(seen, network)
                 for event in inventory.observe(seen, network, rtt):
                     self._publish(event)
                     if names is not None and event.kind in NAMED_AT:
-                        self._wonder(event, names)
+                        self._request_name(event, names)
         self._look_again()
 
-    def _wonder(self, event: Event, names: NameResolver) -> None:
+    def _request_name(self, event: Event, names: NameResolver) -> None:
         device = event.device
         network = self.networks.get(event.network or "")
         if device is None or device.ip is None or network is None or network.spares(device.ip):
             return
-        if self.lacks(device.mac):
+        if self.missing_sources(device.mac):
             names.want(device.mac, device.ip, network)
 
-    def lacks(self, mac: Mac) -> tuple[str, ...]:
+    def missing_sources(self, mac: Mac) -> tuple[str, ...]:
         """The sources that a device's name may still be asked of."""
         device = self._inventory.devices.get(mac)
-        return self._inventory.said.naming.lacks(device) if device is not None else ()
+        return self._inventory.said.naming.missing_sources(device) if device is not None else ()
 
     def name_at(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
         """The address at which a device may be asked for its name now."""
@@ -208,7 +208,7 @@ class Engine:
             for event in self._inventory.rename(mac, name, source, at):
                 self._publish(event)
 
-    def may_ask(self, network: str, to_all: bool) -> bool:
+    def may_probe(self, network: str, to_all: bool) -> bool:
         """Whether one more frame, to all or to a name server, may leave on a network now; its budget counts it then."""
         room = self._planner.spend(network, self._clock(), to_all=to_all)
         self._broadcast += room and to_all
@@ -218,7 +218,7 @@ class Engine:
         """Take all networks as netlink and the configuration have them now."""
         now = self._clock()
         events = self._inventory.set_networks(networks, now)
-        self._inventory.give_up(self._unsent, now)
+        self._inventory.drop_probes(self._unsent, now)
         self._unsent = []
         for event in events:
             self._publish(event)
@@ -247,7 +247,7 @@ class Engine:
     def scan_now(self, targets: Sequence[str], account: Hashable = None) -> int:
         """Take a wish; the id of the scan that serves it. `account` pays for it. Raises BadTarget, Busy."""
         self._kicked.set()
-        return self._planner.wish(targets, self._clock(), account)
+        return self._planner.request_scan(targets, self._clock(), account)
 
     def lease(self, client: object, seconds: float | None) -> float:
         """Let a client hold a faster interval, or (None) hold it no more; the interval in force.
@@ -293,7 +293,7 @@ class Engine:
 
     def _turn(self, now: float) -> float:
         """One turn; when the next is due."""
-        self._inventory.doubt.deaf_at = self._wire.deaf_at
+        self._inventory.outage.overflow_at = self._wire.overflow_at
         for event in self._inventory.tick(now):
             self._publish(event)
         most = ASKS_WHEN_BEHIND if self._wire.behind else ASKS_A_TURN
@@ -301,7 +301,7 @@ class Engine:
         asks = self._unsent + self._planner.due(now, max(1, most - len(self._unsent)), waiting)
         stuck = self._send(asks, now) if asks else False
         for news in self._planner.news():
-            self._hub.tell(news)
+            self._hub.publish_scan(news)
         planned = now + BUSY_FOR if stuck else now if self._unsent else self._planner.next_at
         return min(planned, self._inventory.next_at)
 
@@ -311,7 +311,7 @@ class Engine:
             behind = self._wire.send(asks)
         except SendFailed as refused:
             self._unsent = [ask for ask in asks if ask.network.id != refused.network]
-            self._inventory.give_up([ask for ask in asks if ask.network.id == refused.network], now)
+            self._inventory.drop_probes([ask for ask in asks if ask.network.id == refused.network], now)
             if refused.network not in self._refused:
                 log.warning("cannot send: %s", refused)
             self._refused[refused.network] = refused.message
@@ -323,7 +323,7 @@ class Engine:
             if id(ask) in left:
                 continue
             sent += 1
-            self._inventory.asked(ask, now)
+            self._inventory.record_sent(ask, now)
             if ask.mac is None:
                 self._broadcast += 1
             else:
@@ -343,7 +343,7 @@ class Engine:
             self._kicked.set()
 
     def _publish(self, event: Event) -> None:
-        self._planner.told(event)
+        self._planner.on_event(event)
         cursor = self._history.append(event)
         self._hub.publish(cursor, event)
 

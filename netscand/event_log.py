@@ -165,7 +165,7 @@ class Audience(Protocol):
     def publish(self, cursor: str, event: Event) -> None:
         """Tell an event."""
 
-    def tell(self, news: ScanNews) -> None:
+    def publish_scan(self, news: ScanNews) -> None:
         """Tell what becomes of a scan."""
 
 
@@ -194,7 +194,7 @@ class LoggedEvents:
         self._entries: list[_Entry] = []
         self._address = address
         self._mac = mac
-        self.tell = audience.tell
+        self.publish_scan = audience.publish_scan
         self._budgets = budgets or Budgets()
         self._left_out = 0
 

@@ -36,7 +36,7 @@ class _Listener:
     def publish(self, cursor: str, event: Event) -> None:
         """Nobody follows the events."""
 
-    def tell(self, news: ScanNews) -> None:
+    def publish_scan(self, news: ScanNews) -> None:
         """Note the end."""
         if isinstance(news, ScanFailed):
             self.errors.append(f"{news.network}: {news.message}")
@@ -68,7 +68,7 @@ async def _once(config: Config, *, as_json: bool) -> int:
     inventory = Inventory(Rules(config.presence.probe_interval, *config.presence.patience), SystemRandom())
     pace = Pace(config.scan.rate, config.scan.background_rate, config.scan.tries)
     planner = Planner(inventory, pace, now, SystemRandom())
-    wire = Wire(lambda batch: engine.hear(batch))
+    wire = Wire(lambda batch: engine.observe(batch))
     engine = Engine(inventory, planner, wire, Numbers("once"), listener, clock=time.monotonic)
     interfaces = Interfaces(engine.set_networks, config.scan, config.network)
     wire.open()

@@ -54,7 +54,7 @@ class ProbeCandidates:
         """Return whether a device waits for its probe."""
         return mac in self._waiting
 
-    def take(self, seen: Observation, network: Network, device: Device | None) -> bool:
+    def add(self, seen: Observation, network: Network, device: Device | None) -> bool:
         """Return whether to probe the device that `seen` suggests. Presence probes those that are online by itself."""
         ip = seen.ip
         if ip is None or seen.mac in self._waiting or (device is not None and device.status is Status.ONLINE):
@@ -70,7 +70,7 @@ class ProbeCandidates:
             self._waiting.popitem(last=False)
         return True
 
-    def asked(self, mac: Mac | None) -> None:
+    def record_sent(self, mac: Mac | None) -> None:
         """Take that the probe has left."""
         if mac is not None:
             self._waiting.pop(mac, None)
@@ -245,12 +245,14 @@ class Addresses:
 
     # ---- what is heard ------------------------------------------------------------------------------------------
 
-    def hear(self, device: Device, seen: Observation, network: Network, *, answers: bool = False) -> tuple[Event, ...]:
+    def observe(
+        self, device: Device, seen: Observation, network: Network, *, answers: bool = False
+    ) -> tuple[Event, ...]:
         """Note at which address a device was heard; what is new or odd about it. `answers`: it answered us."""
         ip = seen.ip
         if ip is None:
             return ()
-        odd = self._hear(device, seen, ip, network)
+        odd = self._observe(device, seen, ip, network)
         if answers:
             held = _entry(device, network, ip)
             if held is not None:
@@ -317,7 +319,7 @@ class Addresses:
         holder = guard.router or self.holder(network.id, network.own if ours else ip)
         return guard, None if holder is None or holder.mac == seen.mac else holder
 
-    def _hear(self, device: Device, seen: Observation, ip: Ip, network: Network) -> tuple[Event, ...]:
+    def _observe(self, device: Device, seen: Observation, ip: Ip, network: Network) -> tuple[Event, ...]:
         proxied = seen.evidence is Evidence.PROXIED
         answers_for_all = device.is_proxy and self.guards.at(network, ip) is None
         if (proxied or answers_for_all) and (claimed := self.accuse(seen, network, device)):

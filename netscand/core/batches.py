@@ -31,9 +31,9 @@ class DeferredBatches:
     def add(self, devices: Iterable[Device], do: Do) -> list[Event]:
         """Do this to each, perhaps to some twice. They are drawn in their turn: from nothing that changes meanwhile."""
         self._left.append((iter(devices), do))
-        return self.go_on()
+        return self.run_some()
 
-    def go_on(self) -> list[Event]:
+    def run_some(self) -> list[Event]:
         """Deal with some more; return what is to be published of them."""
         events: list[Event] = []
         room = SOME

@@ -5,7 +5,7 @@ from collections.abc import Hashable, Iterable, Mapping
 
 from netscand.core.disputes import APART
 from netscand.core.limits import is_resident, may_change
-from netscand.core.model import Device, Event, EventKind, Evidence, Ip, Mac, Network, Observation, said_of
+from netscand.core.model import Device, Event, EventKind, Evidence, Ip, Mac, Network, Observation, is_annotated
 from netscand.core.ratelimit import (
     DAY,
     DHCP_IMPOSTORS,
@@ -64,9 +64,9 @@ class Disputes:
 
 def urgency(device: Device | None) -> int:
     """Return how soon a device is asked for its name: 0 where a user described it, 1 where it answered us, else 2."""
-    if device is None or not (device.confirmed or said_of(device)):
+    if device is None or not (device.confirmed or is_annotated(device)):
         return 2
-    return 0 if said_of(device) else 1
+    return 0 if is_annotated(device) else 1
 
 
 class HostNames:
@@ -76,23 +76,23 @@ class HostNames:
         self.sources = frozenset(sources)
         self._budgets = budgets
 
-    def lacks(self, device: Device) -> tuple[str, ...]:
+    def missing_sources(self, device: Device) -> tuple[str, ...]:
         """The sources to ask for the device's name: those above the one it has, and DNS, which may know another now."""
         held = TRUST.index(device.hostname_source) if device.hostname_source in TRUST else len(TRUST)
         if device.hostname_source == "dns":
             held += 1
         return () if device.is_self else tuple(source for source in TRUST[:held] if source in self.sources)
 
-    def hear(self, device: Device, seen: Observation, network: str) -> Event | None:
+    def observe(self, device: Device, seen: Observation, network: str) -> Event | None:
         """Take the name that a device gave itself; what changed."""
         if not seen.name or not seen.name_source:
             return None
-        event = self.give(device, seen.name, seen.name_source, seen.at)
+        event = self.assign(device, seen.name, seen.name_source, seen.at)
         return event and event._replace(
             network=network, address=seen.ip, evidence=seen.evidence, seen_at=seen.at,
         )  # fmt: skip
 
-    def give(self, device: Device, name: str, source: str, at: float) -> Event | None:
+    def assign(self, device: Device, name: str, source: str, at: float) -> Event | None:
         """Take a name; what changed. The same one from a better source is no change.
 
         One for which there is no room is taken when it is heard, or asked for, again.
@@ -214,13 +214,13 @@ class ClaimTracker:
         self.disputes = Disputes()
         self._servers = DhcpServers(budgets)
 
-    def hear(
+    def observe(
         self, seen: Observation, network: Network, device: Device | None, server: Device | None
     ) -> tuple[Event, ...]:
         """Take what an observation says of its `device`, and of the `server` that is known to hold that address."""
         named = None
         if device is not None and seen.evidence is not Evidence.PROXIED:
-            named = self.naming.hear(device, seen, network.id)
+            named = self.naming.observe(device, seen, network.id)
             if seen.router is not None:
                 device.is_router = seen.router
             device.dhcp_vendor_class = seen.vendor_class or device.dhcp_vendor_class

@@ -49,7 +49,7 @@ def set_status(
     )  # fmt: skip
 
 
-def lose_sight(
+def mark_unknown(
     devices: Iterable[Device],
     network: str,
     interface: int | None,
@@ -164,13 +164,13 @@ class DueChecks:
         self.devices: dict[Mac, Device] = {}
         self.networks: dict[str, Network] = {}
         """Scanned or not, by id."""
-        self.wishes: dict[Lane, deque[Probe]] = {}
+        self.probe_queue: dict[Lane, deque[Probe]] = {}
         """Probes and requests that presence wants, for the planner to send under its budget."""
         self.budgets = Budgets()
         """Of all that others may cause; the engine's and the server's, too."""
         self.addresses = Addresses(self.networks, self.budgets)
         self.place = NetworkTable(self.networks)
-        self.doubt = OutageDetector(rng, self.budgets)
+        self.outage = OutageDetector(rng, self.budgets)
         self._candidates = ProbeCandidates(self.budgets)
         self._agenda: list[tuple[float, Mac]] = []
         self._chores = DeferredBatches()
@@ -185,7 +185,7 @@ class DueChecks:
     def tick(self, now: float, limit: int = 128) -> tuple[Event, ...]:
         """Do what is due, at most `limit` at a time: verdicts are returned; asks that presence wants go to `wishes`."""
         if self._chores:  # nobody is judged before
-            return tuple(self._chores.go_on())
+            return tuple(self._chores.run_some())
         events: list[Event] = self._settle_disputes(now) if self.addresses.disputes.open else []
         agenda = self._agenda
         for _ in range(limit):
@@ -200,10 +200,12 @@ class DueChecks:
             step = device.presence.step(now)
             if where is None:
                 silence = now - device.presence.since
-                if silence < max(UNASKABLE, device.presence.patience) or not self.place.would_hear(device):
+                if silence < max(UNASKABLE, device.presence.patience) or not self.place.can_observe(device):
                     self._schedule(device)
-                elif self._may_lose(device, now):
-                    events.append(self._lose(device, now, f"silent for {silence:.0f} s, and no address to ask"))
+                elif self._may_report_offline(device, now):
+                    events.append(
+                        self._report_offline(device, now, f"silent for {silence:.0f} s, and no address to ask")
+                    )
             elif step is Step.OFFLINE:
                 events += self._judge(device, (self.place.answered(device) or where)[0], now)
             elif step is Step.NOTHING:
@@ -222,10 +224,10 @@ class DueChecks:
         mac = device.mac if step is Step.PROBE else None
         answered = self.place.answered(device) or where
         if step is Step.REQUEST:
-            self._ask_the_others(device, answered[0], now)
-        self._wish(Probe(where[0], where[1].ip, mac, device.mac))
+            self._probe_witnesses(device, answered[0], now)
+        self._queue_probe(Probe(where[0], where[1].ip, mac, device.mac))
         if answered[1] is not where[1]:
-            self._wish(Probe(answered[0], answered[1].ip, mac, device.mac, beside=True))
+            self._queue_probe(Probe(answered[0], answered[1].ip, mac, device.mac, beside=True))
         if device.presence.is_last(step):
             others = (
                 each
@@ -237,31 +239,31 @@ class DueChecks:
     def _ask_beside(self, device: Device, places: Iterable[Place]) -> None:
         mac = None if device.presence.broadcast_only else device.mac
         for network, address in places:
-            self._wish(Probe(network, address.ip, mac, device.mac, beside=True))
+            self._queue_probe(Probe(network, address.ip, mac, device.mac, beside=True))
 
     def _judge(self, device: Device, network: Network, now: float) -> tuple[Event, ...]:
-        if not self._may_lose(device, now):
+        if not self._may_report_offline(device, now):
             return ()
         since = device.presence.since
         if unasked := [each for each in self.place.further(device, now) if each[1].asked < since]:
             self._ask_beside(device, unasked)
             self._push(device, now + ANSWER_WAIT)
             return ()
-        verdict, at, reason = self.doubt.verdict(network.id, device, now)
+        verdict, at, reason = self.outage.verdict(network.id, device, now)
         if verdict is Verdict.GONE:
-            over = self.doubt.silent(network.id) and any(
+            over = self.outage.silent(network.id) and any(
                 each.status is Status.ONLINE and not each.is_self for each in self.addresses.devices(network.id)
             )
             recovered = self._recover(network, now) if over else ()
-            return (*recovered, self._lose(device, now, device.presence.why(now), network.id))
+            return (*recovered, self._report_offline(device, now, device.presence.why(now), network.id))
         if verdict is Verdict.NETWORK_SILENT:
             self.place.change(replace(network, state=NetworkState.SILENT))
-            stay = self._doubt(network.id, reason, now, heard_since=at)
+            stay = self._suspect_outage(network.id, reason, now, heard_since=at)
             self._schedule(device)
             there = self._chores.add(stay, still_there(stay, network.id, reason, now))
             return (Event(EventKind.NETWORK_SILENT, now, network.id, reason=reason), *there)
         if at <= now:
-            self._ask_the_others(device, network, now)
+            self._probe_witnesses(device, network, now)
             at = now + 0.1
         self._push(device, at)
         return ()
@@ -269,11 +271,11 @@ class DueChecks:
     def _settle_disputes(self, now: float) -> list[Event]:
         asks, over = self.addresses.disputes.due(now)
         for ask in asks:
-            self._wish(ask, Whose.RESIDENT)
+            self._queue_probe(ask, Whose.RESIDENT)
         events: list[Event] = []
         for question in over:
             ip = question.claim.ip
-            deaf_at = self.doubt.deaf_at[ip is not None and len(ip) == 16]
+            deaf_at = self.outage.overflow_at[ip is not None and len(ip) == 16]
             events += self.addresses.settle(question, now, there=deaf_at >= question.claim.at)
             self._schedule(question.claimant)
             self._schedule(question.holder)
@@ -285,7 +287,7 @@ class DueChecks:
         self._ask_beside(device, [(network, held) for held in to_ask if (network := self.place.asks(held))])
         return tuple(dropped)
 
-    def _may_lose(self, device: Device, now: float) -> bool:
+    def _may_report_offline(self, device: Device, now: float) -> bool:
         """Return whether an `offline` of that device may be published now; if not, it waits."""
         if could_change(self.budgets, ABSENCES, device, now):
             return True
@@ -293,7 +295,7 @@ class DueChecks:
         self._push(device, now + ABSENT_TOO_OFTEN)
         return False
 
-    def _lose(self, device: Device, now: float, reason: str, network: str | None = None) -> Event:
+    def _report_offline(self, device: Device, now: float, reason: str, network: str | None = None) -> Event:
         may_change(self.budgets, ABSENCES, device, now)
         device.agenda = inf
         device.presence.lost(now)
@@ -301,43 +303,43 @@ class DueChecks:
             self.addresses.mark_gateways((device,))
         return set_status(device, Status.OFFLINE, now, reason, network)
 
-    def _ask_the_others(self, device: Device, network: Network, now: float) -> None:
+    def _probe_witnesses(self, device: Device, network: Network, now: float) -> None:
         holders, gateway = self.addresses.devices(network.id), self.addresses.holder(network.id, network.gateway)
-        witnesses = self.doubt.suspect(network.id, device, holders, gateway, now)
+        witnesses = self.outage.suspect(network.id, device, holders, gateway, now)
         if witnesses:  # those of the last inquiry that were not asked yet need not be any more
-            self.wishes.pop(Lane(network.id, Whose.WITNESS, False), None)
+            self.probe_queue.pop(Lane(network.id, Whose.WITNESS, False), None)
         for witness in witnesses:
             where = self.place.answered(witness, network.id)
             if where is None and self.place.answered(witness) is None:
                 where = self.place.where(witness)
             if where is not None and where[0].id == network.id:
-                self._wish(Probe(where[0], where[1].ip, witness.mac, witness.mac), Whose.WITNESS)
+                self._queue_probe(Probe(where[0], where[1].ip, witness.mac, witness.mac), Whose.WITNESS)
             else:  # what it says or does not say elsewhere says nothing of this network
-                self.doubt.not_asked(network.id, witness.mac)
+                self.outage.not_asked(network.id, witness.mac)
 
     def _probe(self, seen: Observation, network: Network) -> None:
         if seen.joining and seen.evidence is Evidence.PROXIED:
             self.addresses.disputes.leased(seen, network)
-        if self._candidates.take(seen, network, self.devices.get(seen.mac)):
+        if self._candidates.add(seen, network, self.devices.get(seen.mac)):
             assert seen.ip is not None
-            self._wish(Probe(network, seen.ip, seen.mac))
+            self._queue_probe(Probe(network, seen.ip, seen.mac))
             heappush(self._agenda, (seen.at, seen.mac))  # so that somebody looks at the wishes
 
-    def _wish(self, ask: Probe, whose: Whose | None = None) -> None:
+    def _queue_probe(self, ask: Probe, whose: Whose | None = None) -> None:
         if whose is None:
             device = self.devices.get(ask.of or ask.mac or Mac(b""))
             known = device is not None and (device.is_gateway or is_resident(device, device.last_seen))
             whose = Whose.RESIDENT if known else Whose.STRANGER
-        self.wishes.setdefault(Lane(ask.network.id, whose, ask.mac is None), deque()).append(ask)
+        self.probe_queue.setdefault(Lane(ask.network.id, whose, ask.mac is None), deque()).append(ask)
 
-    def _end_doubt(self, network: Network, seen: Observation) -> tuple[Event, ...]:
+    def _end_inquiry(self, network: Network, seen: Observation) -> tuple[Event, ...]:
         """The first answer ends the doubt; each device stays `unknown` until its own verdict."""
-        if not self.doubt.silent(network.id) or not self.doubt.ends_by(network.id, seen.mac, seen.at):
+        if not self.outage.silent(network.id) or not self.outage.ends_by(network.id, seen.mac, seen.at):
             return ()
         return self._recover(network, seen.at)
 
     def _recover(self, network: Network, now: float) -> tuple[Event, ...]:
-        self.doubt.end(network.id, now)
+        self.outage.end(network.id, now)
         up = replace(network, state=NetworkState.UP)
         self.place.change(up)
         self._believe(up, now)
@@ -347,23 +349,23 @@ class DueChecks:
         """Whether a wish still stands when its turn has come; one that does not is scheduled anew."""
         if ask.of is None and ask.mac in self._candidates:
             return True
-        device = self._meant(ask)
+        device = self._target_of(ask)
         if device is None:
             return False
         if ask.beside:
             return device.status is not Status.OFFLINE
         if device.presence.step(now) in (Step.PROBE, Step.REQUEST):
             return True
-        if self.doubt.asks(ask.network.id, device.mac):
+        if self.outage.asks(ask.network.id, device.mac):
             return True
         if device.agenda == inf:
             self._schedule(device)
         return False
 
-    def asked(self, ask: Probe, now: float) -> None:
+    def record_sent(self, ask: Probe, now: float) -> None:
         """Note that an ask really left."""
-        self._candidates.asked(ask.mac)
-        device = self._meant(ask)
+        self._candidates.record_sent(ask.mac)
+        device = self._target_of(ask)
         if device is not None and ask.of is not None:
             note_asked(device, ask, now)
         if ask.beside:
@@ -372,16 +374,16 @@ class DueChecks:
         if device is not None and scanned and not has_answered(device, ask.network.id, ask.ip):
             return  # a scan looks who else is there: its silence at an address that it may have given up says nothing
         if device is not None and not device.is_self:
-            self.doubt.asked(ask.network.id, device.mac, now)
-            device.presence.asked(now, broadcast=ask.mac is None)
+            self.outage.asked(ask.network.id, device.mac, now)
+            device.presence.record_sent(now, broadcast=ask.mac is None)
             self._schedule(device)
 
     def give_up_all(self, network: str, now: float) -> None:
         """Note that a network takes no asks: none of those that wait for it will leave."""
-        lanes = [lane for lane in self.wishes if lane.network == network]
-        self.give_up([ask for lane in lanes for ask in self.wishes.pop(lane)], now)
+        lanes = [lane for lane in self.probe_queue if lane.network == network]
+        self.drop_probes([ask for lane in lanes for ask in self.probe_queue.pop(lane)], now)
 
-    def give_up(self, asks: Iterable[Probe], now: float) -> None:
+    def drop_probes(self, asks: Iterable[Probe], now: float) -> None:
         """Note that an interface refused asks, thousands perhaps: try again in a second, and count nothing."""
 
         def try_again(device: Device) -> None:
@@ -390,10 +392,10 @@ class DueChecks:
 
         asks = tuple(asks)
         for ask in asks:
-            self._candidates.asked(ask.mac)  # it may be probed later
-        self._chores.add((device for ask in asks if (device := self._meant(ask)) is not None), try_again)
+            self._candidates.record_sent(ask.mac)  # it may be probed later
+        self._chores.add((device for ask in asks if (device := self._target_of(ask)) is not None), try_again)
 
-    def _meant(self, ask: Probe) -> Device | None:
+    def _target_of(self, ask: Probe) -> Device | None:
         """Whom an ask is about: not who holds the address by now, but who was asked."""
         mac = ask.of or ask.mac
         return self.devices.get(mac) if mac else self.addresses.holder(ask.network.id, ask.ip)
@@ -404,7 +406,7 @@ class DueChecks:
             pass
         elif self.place.where(device) is not None:
             due = device.presence.next_at
-        elif self.place.would_hear(device):
+        elif self.place.can_observe(device):
             due = device.presence.since + max(UNASKABLE, device.presence.patience)
         if due == inf:
             device.agenda = inf
@@ -423,13 +425,13 @@ class DueChecks:
             device.presence.excuse(now)
             self._schedule(device)
 
-    def _doubt(self, network: str, reason: str, now: float, heard_since: float = inf) -> list[Device]:
+    def _suspect_outage(self, network: str, reason: str, now: float, heard_since: float = inf) -> list[Device]:
         interface = self._interfaces.get(network)
 
         def may_stay(device: Device) -> bool:
             return self._may_return(device, now)
 
-        return lose_sight(self.devices.values(), network, interface, self.place, reason, now, heard_since, may_stay)
+        return mark_unknown(self.devices.values(), network, interface, self.place, reason, now, heard_since, may_stay)
 
     def _may_return(self, device: Device, now: float) -> bool:
         """Return whether it may be published now that a device is online whose network fell silent.
@@ -440,7 +442,7 @@ class DueChecks:
 
     def _believe(self, network: Network, now: float) -> None:
         """We hear this network again: each device gets its own verdict, its silence counted from now."""
-        self.doubt.heard_again = now
+        self.outage.heard_again = now
 
         def excuse(device: Device) -> None:
             if is_on(device, network.id, network.index):

@@ -24,12 +24,12 @@ from netscand.core.model import (
     NetworkState,
     Observation,
     Status,
+    annotate,
     is_link_local,
-    relabel,
 )
 from netscand.core.networks import SCANNED, PresenceRules, addresses_by_interface
 from netscand.core.presence import Presence, Rules
-from netscand.core.restore import take_back
+from netscand.core.restore import restore_devices
 
 JOINING = (Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT)
 """What hosts say as they come onto a link (RFC 5227)."""
@@ -65,7 +65,7 @@ class Inventory(DueChecks):
         if seen.name or seen.dhcp_server or seen.vendor_class or seen.router is not None:
             server = self.addresses.holder(network.id, seen.dhcp_server)
             device = self.devices.get(seen.mac)
-            events = (*events, *self.said.hear(seen, network, device, server))
+            events = (*events, *self.said.observe(seen, network, device, server))
             if seen.router is not None and device is not None:
                 self.addresses.guards.advertised(device)
         return events
@@ -73,7 +73,7 @@ class Inventory(DueChecks):
     def rename(self, mac: Mac, name: str, source: str, at: float) -> tuple[Event, ...]:
         """Take a name that was asked for, by the order of trust; return what changed."""
         device = self.devices.get(mac)
-        event = self.said.naming.give(device, name, source, at) if device is not None else None
+        event = self.said.naming.assign(device, name, source, at) if device is not None else None
         return (event,) if event else ()
 
     def name_at(self, mac: Mac, network: str, now: float, *, by_dns: bool) -> Ip | None:
@@ -116,7 +116,7 @@ class Inventory(DueChecks):
         if seen.evidence is Evidence.PROXIED:  # keeps an address, not presence (DESIGN section 3)
             if seen.joining:
                 self._probe(seen, network)
-            return self.addresses.hear(device, seen, network)
+            return self.addresses.observe(device, seen, network)
         at = seen.at
         if at > device.last_seen:
             device.last_seen = at
@@ -130,21 +130,21 @@ class Inventory(DueChecks):
                 self.addresses.disputes.released(device.mac, at)
             self._schedule(device)
         else:
-            device.presence.heard(at, joined=seen.joining or seen.evidence in JOINING)
-        recovered = gone + self._end_doubt(network, seen)
-        doubted = device.status is Status.UNKNOWN and self.doubt.was_silent(device.status_since)
+            device.presence.record_activity(at, joined=seen.joining or seen.evidence in JOINING)
+        recovered = gone + self._end_inquiry(network, seen)
+        doubted = device.status is Status.UNKNOWN and self.outage.was_silent(device.status_since)
         if device.status is Status.ONLINE or (doubted and not self._may_return(device, at)):
-            odd = self.addresses.hear(device, seen, network, answers=rtt is not None)
+            odd = self.addresses.observe(device, seen, network, answers=rtt is not None)
             if odd:  # it may be asked elsewhere now, or for the first time
                 self._schedule(device)
             return recovered + odd
         event = set_status(device, Status.ONLINE, at, SPOKEN[seen.evidence], network.id, seen)
         self._schedule(device)
-        return (*recovered, event, *self.addresses.hear(device, seen, network, answers=rtt is not None))
+        return (*recovered, event, *self.addresses.observe(device, seen, network, answers=rtt is not None))
 
     def _confirm(self, device: Device, at: float) -> tuple[Event, ...]:
         """It answered us for the first time: count it so, if there is room or somebody makes it."""
-        absent = self._census.to_go(device.interface, at)
+        absent = self._census.eviction_candidate(device.interface, at)
         gone = (self.forget(absent, at, GONE),) if absent else ()
         self._census.confirm(device)
         return gone
@@ -159,12 +159,12 @@ class Inventory(DueChecks):
         answers, absent = rtt is not None, None
         has_room = answers and self._census.has_room(seen.interface)
         if answers and not has_room:
-            absent = self._census.to_go(seen.interface, seen.at)
+            absent = self._census.eviction_candidate(seen.interface, seen.at)
             has_room = absent is not None
         urgent = self.addresses.is_urgent(seen, network)
         if (
             not urgent
-            and not self._census.admits(seen, confirmed=answers, has_room=has_room)
+            and not self._census.admit(seen, confirmed=answers, has_room=has_room)
             and not (has_room and self.contested.may_enter(network.id, seen.ip, seen.mac, seen.at))
         ):
             self.contested.add(network.id, seen.ip)
@@ -182,13 +182,13 @@ class Inventory(DueChecks):
             self._census.confirm(device)
         else:
             evicted = self._census.add(device)
-        odd = self.addresses.hear(device, seen, network, answers=answers)
+        odd = self.addresses.observe(device, seen, network, answers=answers)
         self._schedule(device)
         found = Event(
             EventKind.DISCOVERED, seen.at, network.id, device, seen.ip, None, seen.evidence, device.reason,
             seen_at=seen.at,
         )  # fmt: skip
-        recovered = self._end_doubt(network, seen)
+        recovered = self._end_inquiry(network, seen)
         if evicted:
             gone.append(self.forget(evicted, seen.at, NO_ROOM))
         return (*recovered, *gone, found, *odd)
@@ -209,7 +209,7 @@ class Inventory(DueChecks):
 
     def recall(self, devices: Iterable[Device], interfaces: Mapping[str, int], now: float) -> tuple[Event, ...]:
         """Take back who was known before a restart, before the first `set_networks`. `interfaces`: name → ifindex."""
-        known, left_out = take_back(devices, self.addresses, self._census, interfaces, now)
+        known, left_out = restore_devices(devices, self.addresses, self._census, interfaces, now)
         self.devices.update(known)
         for device in known.values():
             for held in device.addresses:
@@ -225,7 +225,7 @@ class Inventory(DueChecks):
     def label(self, mac: Mac, wishes: Mapping[str, object], now: float) -> tuple[Event, ...]:
         """Take what the user knows of a device (core/model.py). Raises KeyError."""
         device = self.devices[mac]
-        event = relabel(device, wishes, now)
+        event = annotate(device, wishes, now)
         self._schedule(device)
         return (event,) if event else ()
 
@@ -236,7 +236,7 @@ class Inventory(DueChecks):
         before = dict(self.networks)
         self.place.set(
             replace(network, state=NetworkState.SILENT)
-            if network.state is NetworkState.UP and self.doubt.silent(network.id)
+            if network.state is NetworkState.UP and self.outage.silent(network.id)
             else network
             for network in networks
         )
@@ -252,10 +252,10 @@ class Inventory(DueChecks):
                 events.append(Event(EventKind.NETWORK_UP, now, new.id, reason=new.why))
                 self._believe(new, now)
             elif (was or network_id in self._recalled) and not is_up:
-                self.doubt.end(network_id, now)
+                self.outage.end(network_id, now)
                 reason = new.why if new else "the address or the interface is gone"
                 events.append(Event(EventKind.NETWORK_DOWN, now, network_id, reason=reason))
-                self._doubt(network_id, reason, now)
+                self._suspect_outage(network_id, reason, now)
             elif old and new and (old.own6, old.spared) != (new.own6, new.spared):
                 for device in self.addresses.devices(network_id):
                     self._schedule(device)
@@ -280,5 +280,5 @@ class Inventory(DueChecks):
 
     def resumed(self, now: float) -> None:
         """We slept, or were stopped: nobody's silence in that time counts."""
-        self.doubt.heard_again = now
+        self.outage.heard_again = now
         self._chores.add(list(self.devices.values()), lambda device: self._excuse(device, now))

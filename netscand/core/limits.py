@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from random import Random
 
-from netscand.core.model import Device, Event, EventKind, Ip, Mac, Observation, Status, said_of
+from netscand.core.model import Device, Event, EventKind, Ip, Mac, Observation, Status, is_annotated
 from netscand.core.ratelimit import (
     ABSENCES,
     ADDRESSES,
@@ -37,7 +37,7 @@ from netscand.core.ratelimit import (
 
 def is_resident(device: Device, now: float) -> bool:
     """Return whether a device answered us and was known a day ago, or a user labelled it."""
-    return said_of(device) or (device.confirmed and now - device.first_seen >= DAY)
+    return is_annotated(device) or (device.confirmed and now - device.first_seen >= DAY)
 
 
 def grant_share(budgets: Budgets, device: Device, now: float) -> None:
@@ -48,12 +48,12 @@ def grant_share(budgets: Budgets, device: Device, now: float) -> None:
 
 def could_change(budgets: Budgets, row: Budget, device: Device, now: float) -> bool:
     """Return whether `may_change` would allow it, and spend nothing."""
-    return budgets.has(row, device.mac, now) and (said_of(device) or _payer(budgets, row, device, now) is not None)
+    return budgets.has(row, device.mac, now) and (is_annotated(device) or _payer(budgets, row, device, now) is not None)
 
 
 def may_change(budgets: Budgets, row: Budget, device: Device, now: float) -> bool:
     """Return whether a device may cause one more event of the kind that `row` limits; if so, it is spent."""
-    if said_of(device):
+    if is_annotated(device):
         return budgets.take(row, device.mac, now)
     payer = _payer(budgets, row, device, now)
     if payer is None:
@@ -173,7 +173,7 @@ class ContestedAddresses:
             if len(self._to_ask) > MOST_ADDRESSES:
                 self._to_ask.popitem(last=False)
 
-    def asked(self, network: str, ip: Ip) -> None:
+    def record_sent(self, network: str, ip: Ip) -> None:
         """Take that a scan asks an address by broadcast now."""
         if self._to_ask:
             self._to_ask.pop((network, ip), None)
@@ -253,7 +253,7 @@ class AdmissionLimits:
         self._budgets = budgets
         self._doors: dict[int, _ArrivalRate] = {}
 
-    def admits(self, seen: Observation, *, confirmed: bool, has_room: bool) -> bool:
+    def admit(self, seen: Observation, *, confirmed: bool, has_room: bool) -> bool:
         """Return whether one more device may be published now; `has_room` for one that answered us."""
         interface, now = seen.interface, seen.at
         door = self._door(interface)
@@ -283,7 +283,7 @@ class AdmissionLimits:
         """Whether one more may be counted that answered us."""
         return len(self._door(interface).confirmed) < MOST_CONFIRMED
 
-    def to_go(self, interface: int, now: float) -> Mac | None:
+    def eviction_candidate(self, interface: int, now: float) -> Mac | None:
         """Return a device to evict for one more that answered: offline, here for less than a day, not annotated.
 
         None while there is room, or where of those looked at nobody can go; the next call looks at others. Who was
@@ -354,7 +354,7 @@ def _next_to_go(counted: OrderedDict[Mac, Device], may_go: Callable[[Device], bo
     last_choice = None
     for mac in tuple(islice(counted, LOOKED_AT)):
         device = counted[mac]
-        if not said_of(device) and may_go(device):
+        if not is_annotated(device) and may_go(device):
             if not _stayed(device):
                 return mac
             last_choice = last_choice or mac

@@ -355,7 +355,7 @@ class SendFailed(Exception):
 # What the user knows of a device: label, whether it is known, notes, and a patience of its own.
 
 
-def relabel(device: Device, wishes: Mapping[str, object], now: float) -> Event | None:
+def annotate(device: Device, wishes: Mapping[str, object], now: float) -> Event | None:
     """Take new words, by their names on the wire; None where nothing changes. `patience` None: the learned one."""
     presence = device.presence
     chosen = presence.chosen
@@ -374,6 +374,6 @@ def relabel(device: Device, wishes: Mapping[str, object], now: float) -> Event |
     return Event(EventKind.LABELLED, now, None, device, reason=f"{changed} changed by a user", previous=previous)
 
 
-def said_of(device: Device) -> bool:
+def is_annotated(device: Device) -> bool:
     """Whether a user said a word of it: then it is not forgotten by itself."""
     return bool(device.label or device.known or device.notes) or device.presence.chosen is not None

@@ -108,7 +108,7 @@ class NetworkTable:
         held = sorted(held, key=lambda each: each.first_seen)
         return [(network, each) for each in held if (network := self.asks(each)) is not None][:MOST_FURTHER]
 
-    def would_hear(self, device: Device) -> bool:
+    def can_observe(self, device: Device) -> bool:
         """Whether the silence of a device that cannot be asked says anything: not while its interface is down."""
         return device.status is Status.ONLINE or not (device.addresses or self(device.interface, None) is None)
 

@@ -139,7 +139,7 @@ class OutageDetector:
     """Inquiries, and the networks that are silent."""
 
     def __init__(self, rng: Random, budgets: Budgets) -> None:
-        self.deaf_at = -inf, -inf
+        self.overflow_at = -inf, -inf
         """When last so much of what was heard was lost that answers may have been: of ARP, and of all else."""
         self.heard_again = -inf
         """When we last ceased to be blind: asleep, or cut off."""
@@ -235,7 +235,7 @@ class OutageDetector:
         silence = self._silent.get(network)
         if silence is not None:
             return (Verdict.WAIT, silence.ends, "") if now < silence.ends else (Verdict.GONE, now, "")
-        presence, deaf_at = device.presence, self.deaf_at[device.ip is not None and len(device.ip) == 16]
+        presence, deaf_at = device.presence, self.overflow_at[device.ip is not None and len(device.ip) == 16]
         if presence.since < deaf_at and now < max(device.last_seen, self.heard_again) + LONGEST + presence.patience:
             presence.excuse(deaf_at)
             return Verdict.WAIT, max(presence.next_at, now + 0.1), ""

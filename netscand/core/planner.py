@@ -45,7 +45,7 @@ class RequestedScan:
         self._plans = plans
         self._budgets = budgets
 
-    def take(self) -> tuple[int, ScanRequest]:
+    def start(self) -> tuple[int, ScanRequest]:
         """Give the scan that waits, and wait for no other."""
         assert self.scan_id is not None
         taken = self.scan_id, self.wish
@@ -232,7 +232,7 @@ class Planner:
     def _interval(self, plan: NetworkSchedule) -> float:
         return plan.network.interval if self.lease is None else min(self.lease, plan.network.interval)
 
-    def told(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """Take what clients are told: a network where somebody comes or goes is asked more."""
         plan = self._plans.get(event.network or "")
         if plan is not None and event.kind in CHANGES:
@@ -249,7 +249,7 @@ class Planner:
 
     # ---- wishes -------------------------------------------------------------------------------------------------
 
-    def wish(self, targets: Sequence[str], now: float, account: Hashable = None) -> int:
+    def request_scan(self, targets: Sequence[str], now: float, account: Hashable = None) -> int:
         """Take a `scan_now`; return the id of the scan that will serve it. Raises BadTarget, Busy.
 
         It joins a running one if none of its targets has been passed, else the one next scan, for all that wait.
@@ -267,7 +267,7 @@ class Planner:
 
     # ---- what is heard ------------------------------------------------------------------------------------------
 
-    def heard(self, seen: Observation, network: Network) -> float | None:
+    def record_reply(self, seen: Observation, network: Network) -> float | None:
         """Take an observation; the round trip in seconds, if it answers an ask of ours."""
         plan = self._plans.get(network.id)
         if plan is None or seen.ip is None or seen.evidence is Evidence.PROXIED:
@@ -280,7 +280,7 @@ class Planner:
             if rtt is not None and len(asked.answered) == 1:
                 plan.sample(rtt)
             if rtt is not None and len(seen.ip) == 4:  # what nobody asked for ends no scan: anybody can say it
-                self.next_at = min(self.next_at, self._running.heard(network.id, seen.ip, seen.mac, seen.at))
+                self.next_at = min(self.next_at, self._running.record_reply(network.id, seen.ip, seen.mac, seen.at))
         return rtt
 
     # ---- what leaves --------------------------------------------------------------------------------------------
@@ -415,7 +415,7 @@ class Planner:
             if runs is None and ready > now:
                 self.next_at = min(self.next_at, ready)
                 return
-        scan_id, _ = self._requested.take()
+        scan_id, _ = self._requested.start()
         for scan in tuple(self._running.scans):  # a timer's scan gives way
             if any(network in wish for network in scan.networks):
                 self._running.finish(scan, now)

@@ -82,7 +82,7 @@ class SilenceHistogram:
         self.patience = NEW_PATIENCE
         """Seconds, between no bounds but reason's; 0: nothing speaks against the least."""
 
-    def heard(self, at: float, *, joined: bool) -> None:
+    def record_activity(self, at: float, *, joined: bool) -> None:
         """Take a sign of life: a join soon after a silence tells that it was an absence."""
         ended = self._ended
         if ended and (joined or at - ended.at > SETTLED):
@@ -264,7 +264,7 @@ class Presence:
         return self._since
 
     @property
-    def asks(self) -> int:
+    def probes_sent(self) -> int:
         """Probes and requests into this silence so far."""
         return self._unicast + self._broadcast
 
@@ -286,11 +286,11 @@ class Presence:
 
     # ---- what happened ------------------------------------------------------------------------------------------
 
-    def heard(self, at: float, *, joined: bool = False) -> None:
+    def record_activity(self, at: float, *, joined: bool = False) -> None:
         """Take any evidence of life but `proxied`; `joined`: DHCP or announcement. Older than the last: harmless."""
         if at <= self._since and not self._lost:
             return
-        self._silences.heard(at, joined=joined)
+        self._silences.record_activity(at, joined=joined)
         if self._unicast + self._broadcast:
             self._end_silence(at, joined)
         self._since = max(at, self._since)
@@ -298,11 +298,11 @@ class Presence:
 
     def goodbye(self, at: float) -> None:
         """Take its word that it leaves: a reason to ask at once and to wait no longer than the least. No verdict."""
-        self.heard(at)
+        self.record_activity(at)
         if at >= self._since and self.patience <= HASTE:
             self._said_goodbye = True
 
-    def asked(self, at: float, *, broadcast: bool) -> None:
+    def record_sent(self, at: float, *, broadcast: bool) -> None:
         """Note that a probe, or a request (`broadcast`), really left."""
         if at < self._since or self._lost:
             return
@@ -332,7 +332,7 @@ class Presence:
     def next_at(self) -> float:
         """When `step` is next to be called; inf while it is offline."""
         at = self._due()[0]
-        return at if self.asks or at == inf else ceil(at / TOGETHER) * TOGETHER
+        return at if self.probes_sent or at == inf else ceil(at / TOGETHER) * TOGETHER
 
     def step(self, now: float) -> Step:
         """Say what is due at `now`: an ask until `asked` reports it; OFFLINE until `lost`, `heard` or `excuse`."""

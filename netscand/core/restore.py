@@ -305,7 +305,7 @@ def _stand(was: Device, recorded: Recorded) -> None:
 # Taking back, after a restart, who was known before it.
 
 
-def take_back(
+def restore_devices(
     devices: Iterable[Device], addresses: Addresses, census: AdmissionLimits, interfaces: Mapping[str, int], now: float
 ) -> tuple[dict[Mac, Device], tuple[Event, ...]]:
     """Enter devices into the books; those that find room, and what to tell of the rest.

@@ -125,7 +125,7 @@ class Part:
                 return False
         return True
 
-    def heard(self, ip: Ip, mac: Mac, inventory: Inventory) -> bool:
+    def record_reply(self, ip: Ip, mac: Mac, inventory: Inventory) -> bool:
         """Take an answer to an ask of ours; return whether it finds a device.
 
         Where a known device is online, another MAC does not end the asking: anybody can answer first. One MAC counts as
@@ -169,7 +169,7 @@ class Part:
             self.settled += 1
             self.done += 1
 
-    def asks(self, inventory: Inventory) -> Walk:
+    def probes(self, inventory: Inventory) -> Walk:
         """Walk the addresses, the known first, the silent again and again."""
         started = self.now
         yield from self._walk(inventory, 0, known=True)
@@ -223,7 +223,7 @@ class Part:
             state[index] = attempt + 1
             self._last_sent = self.now
             # Every second try goes to broadcast: the address may have another holder by now.
-            inventory.contested.asked(network_id, ip)
+            inventory.contested.record_sent(network_id, ip)
             if online:
                 self._known[index] = device
             known_mac = device.mac if device is not None and online and self._thorough and attempt % 2 == 0 else None
@@ -376,7 +376,7 @@ class ProbeQueue:
     def advance(self, asks: list[Probe], now: float, limit: int) -> None:
         """Add to `asks` what may leave now, up to `limit` in all: one of each lane in turn."""
         self.next_at = inf
-        wishes = self._inventory.wishes
+        wishes = self._inventory.probe_queue
         lanes = deque(wishes)
         skips = SKIPS
         while lanes and len(asks) < limit:
@@ -430,12 +430,12 @@ class ActiveScans:
         news, self._news = self._news, []
         return news
 
-    def heard(self, network: str, ip: Ip, mac: Mac, at: float) -> float:
+    def record_reply(self, network: str, ip: Ip, mac: Mac, at: float) -> float:
         """Take an answer to an ask of ours; return when it may be published as progress."""
         soonest = inf
         for scan in self.scans:
             for part in scan.parts:
-                if part.network.id == network and part.heard(ip, mac, self._inventory):
+                if part.network.id == network and part.record_reply(ip, mac, self._inventory):
                     soonest = min(soonest, max(at, scan.tell_at))
         return soonest
 
@@ -444,7 +444,7 @@ class ActiveScans:
         self.next_at = inf
         for scan in tuple(self.scans):
             self._advance(scan, asks, now, limit)
-            self._tell(scan, now)
+            self._publish(scan, now)
 
     def fail(self, network: str, message: str, now: float) -> None:
         """End what runs on a network that cannot be asked."""
@@ -452,7 +452,7 @@ class ActiveScans:
             if any(part.network.id == network for part in scan.parts):
                 self._news.append(ScanFailed(scan.id, network, message))
                 scan.parts = [part for part in scan.parts if part.network.id != network]
-                self._tell(scan, now)
+                self._publish(scan, now)
 
     def begin(self, scan: Scan, vanished: Sequence[str] = ()) -> None:
         """Start a scan; of the networks that went while it was waited for, tell that."""
@@ -461,7 +461,7 @@ class ActiveScans:
         self._news += [ScanFailed(scan.id, network, "the network went down") for network in vanished]
         for part in scan.parts:
             part.now = scan.started_at
-            part.walk = part.asks(self._inventory)
+            part.walk = part.probes(self._inventory)
 
     def _advance(self, scan: Scan, asks: list[Probe], now: float, limit: int) -> None:
         if scan.parts:
@@ -502,7 +502,7 @@ class ActiveScans:
             part.pending = None
         return False
 
-    def _tell(self, scan: Scan, now: float) -> None:
+    def _publish(self, scan: Scan, now: float) -> None:
         """Tell progress, at once with the first find, then every 100 ms at most; and the end."""
         if not any(part.walk for part in scan.parts):
             self.finish(scan, now)

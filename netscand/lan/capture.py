@@ -182,9 +182,9 @@ class CaptureReader:
         """Those whose frames are decoded; None: all."""
         self.received = self.dropped = self.ignored = 0
         """Frames heard, those that the kernel had no room for, and those heard but beyond the budget."""
-        self.behind = self.sated = False
+        self.behind = self.over_budget = False
         """The last turn ended with frames unheard; with the budget spent."""
-        self.deaf_at = -inf
+        self.overflow_at = -inf
         """When last (monotonic) so much was lost that an answer may well have been among it."""
         self._counted = 0, 0
         """Frames that came, and those of them that were not looked at, as of the last count."""
@@ -204,7 +204,7 @@ class CaptureReader:
         assert self._ring is not None
         frames = self._ring.read(self._batch)
         self.behind = len(frames) == self._batch
-        self.sated = False
+        self.over_budget = False
         if not frames:
             self._look_why(self._ring)
             return []
@@ -217,7 +217,7 @@ class CaptureReader:
             now = monotonic()
             room = self._budgets.room(self._budget, None, now)
             if len(frames) > room:
-                self.sated = True
+                self.over_budget = True
                 self.ignored += len(frames) - room
                 self._budgets.refuse(self._budget, now, len(frames) - room)
                 del frames[room:]
@@ -240,7 +240,7 @@ class CaptureReader:
         came, lost = self._counted
         self._counted = self.received + self.dropped, self.dropped + self.ignored
         if not self._ring or self._counted[1] - lost > DEAF * (self._counted[0] - came):
-            self.deaf_at = monotonic()
+            self.overflow_at = monotonic()
 
     def close(self) -> None:
         """Hear no more."""

@@ -238,14 +238,14 @@ class Questions:
             return
         names = [reverse(ip) for _, ip in whom]
         content = dns.questions(secrets.randbits(16), names, dns.PTR, 1 | UNICAST_RESPONSE)
-        self._ask(network, mdns.PORT, own, whom, content, group_mac(GROUPS[length]), GROUPS[length])
+        self._query(network, mdns.PORT, own, whom, content, group_mac(GROUPS[length]), GROUPS[length])
 
     def by_nbns(self, network: Network, mac: Mac, ip: Ip) -> None:
         """Ask one device at an IPv4 address by a frame to it alone. Raises OSError."""
         content = dns.questions(secrets.randbits(16), [NODE_STATUS], dns.NBSTAT)
-        self._ask(network, nbns.PORT, network.own, [(mac, ip)], content, mac, ip)
+        self._query(network, nbns.PORT, network.own, [(mac, ip)], content, mac, ip)
 
-    def _ask(
+    def _query(
         self, network: Network, port: int, own: Ip, whom: Sequence[tuple[Mac, Ip]], content: bytes, to_mac: Mac, to: Ip
     ) -> None:
         self._say(network, datagram(network.mac, to_mac, own, to, (self._port(), port), content))

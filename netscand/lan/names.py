@@ -235,10 +235,10 @@ class House(Protocol):
     def networks(self) -> Mapping[str, Network]:
         """Every network, by id, as it is now."""
 
-    def lacks(self, mac: Mac) -> Container[str]:
+    def missing_sources(self, mac: Mac) -> Container[str]:
         """The sources that a device could still get a better name from."""
 
-    def may_ask(self, network: str, to_all: bool) -> bool:
+    def may_probe(self, network: str, to_all: bool) -> bool:
         """Whether the budget of that network has room for one more frame, to all (True) or to one."""
 
     def name_at(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
@@ -305,11 +305,11 @@ class Names:
         try:
             async with asyncio.TaskGroup() as askers:
                 for _ in range(AT_ONCE):
-                    askers.create_task(self._ask_dns(self._for_dns, QUICK))
+                    askers.create_task(self._query_dns(self._for_dns, QUICK))
                 for _ in range(AGAIN_AT_ONCE):
-                    askers.create_task(self._ask_dns(self._for_dns_again, PATIENT))
-                askers.create_task(self._ask_mdns())
-                askers.create_task(self._ask_nbns())
+                    askers.create_task(self._query_dns(self._for_dns_again, PATIENT))
+                askers.create_task(self._query_mdns())
+                askers.create_task(self._query_nbns())
         finally:
             self._questions.close()
 
@@ -318,23 +318,23 @@ class Names:
         network = self._house.networks.get(wanted.network)
         return network if network is not None and network.state in (NetworkState.UP, NetworkState.SILENT) else None
 
-    async def _ask_dns(self, queue: NameQueue, effort: Effort) -> None:
+    async def _query_dns(self, queue: NameQueue, effort: Effort) -> None:
         while True:
             for (wanted,) in await queue.get():
-                if "dns" not in self._house.lacks(wanted.mac) or not self._network(wanted):
+                if "dns" not in self._house.missing_sources(wanted.mac) or not self._network(wanted):
                     continue
                 ip = self._house.name_at(wanted.mac, wanted.network, by_dns=True)
                 if ip is None:
                     wait = ONCE_MORE if wanted.is_first else APART
                     self._wait(self._for_dns, monotonic() + wait, wanted._replace(is_first=False))
-                elif not self._house.may_ask(wanted.network, False):  # a scan has it all just now
+                elif not self._house.may_probe(wanted.network, False):  # a scan has it all just now
                     self._wait(queue, monotonic() + NO_ROOM, wanted)
                     await asyncio.sleep(DNS_APART)
                 else:
-                    await self._ask_a_server(wanted, ip, effort)
+                    await self._query_server(wanted, ip, effort)
                     await asyncio.sleep(DNS_APART)
 
-    async def _ask_a_server(self, wanted: Wanted, ip: Ip, effort: Effort) -> None:
+    async def _query_server(self, wanted: Wanted, ip: Ip, effort: Effort) -> None:
         try:
             name = await self._resolver.name_of(ip, effort)
         except Unanswered as why:
@@ -354,14 +354,14 @@ class Names:
             self._reported_at = monotonic()
             log.info("no name server answers for some addresses (%s): asking on, less often", why)
 
-    async def _ask_mdns(self) -> None:
+    async def _query_mdns(self) -> None:
         while True:
             asked = False
             for together in await self._for_mdns.get(max(TOGETHER.values())):
                 fitting: list[tuple[Wanted, Ip]] = []
                 for wanted in together:
                     ip = self._house.name_at(wanted.mac, wanted.network, by_dns=False)
-                    if ip is None or "mdns" not in self._house.lacks(wanted.mac):
+                    if ip is None or "mdns" not in self._house.missing_sources(wanted.mac):
                         self._then_nbns(wanted, 0.0)
                     elif len(fitting) < TOGETHER[len(ip)] and all(len(other) == len(ip) for _, other in fitting):
                         fitting.append((wanted, ip))
@@ -369,15 +369,15 @@ class Names:
                         self._wait(self._for_mdns, monotonic(), wanted)
                 if fitting:
                     asked = True
-                    self._ask_together(fitting)
+                    self._query_together(fitting)
             if asked:
                 await asyncio.sleep(MDNS_APART)
 
-    def _ask_together(self, together: list[tuple[Wanted, Ip]]) -> None:
+    def _query_together(self, together: list[tuple[Wanted, Ip]]) -> None:
         network = self._network(together[0][0])
         if network is None:
             return
-        if not self._house.may_ask(network.id, True):
+        if not self._house.may_probe(network.id, True):
             for wanted, _ in together:
                 self._wait(self._for_mdns, monotonic() + NO_ROOM, wanted)
             return
@@ -391,7 +391,7 @@ class Names:
     def _then_nbns(self, wanted: Wanted, wait: float) -> None:
         self._wait(self._for_nbns, monotonic() + wait, wanted)
 
-    async def _ask_nbns(self) -> None:
+    async def _query_nbns(self) -> None:
         while True:
             asked = False
             for (wanted,) in await self._for_nbns.get():
@@ -399,9 +399,9 @@ class Names:
                 if network is None:
                     continue
                 ip = self._house.name_at(wanted.mac, network.id, by_dns=False)
-                if ip is not None and len(ip) == 4 and "nbns" in self._house.lacks(wanted.mac):
+                if ip is not None and len(ip) == 4 and "nbns" in self._house.missing_sources(wanted.mac):
                     asked = True
-                    if not self._house.may_ask(network.id, False):
+                    if not self._house.may_probe(network.id, False):
                         self._wait(self._for_nbns, monotonic() + NO_ROOM, wanted)
                         continue
                     try:
@@ -413,5 +413,5 @@ class Names:
                 await asyncio.sleep(NBNS_APART)
 
     def _once_more(self, wanted: Wanted) -> None:
-        if wanted.is_first and any(source in self._house.lacks(wanted.mac) for source in ("mdns", "nbns")):
+        if wanted.is_first and any(source in self._house.missing_sources(wanted.mac) for source in ("mdns", "nbns")):
             self._wait(self._for_mdns, monotonic() + ONCE_MORE, wanted._replace(is_first=False))

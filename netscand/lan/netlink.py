@@ -175,12 +175,12 @@ class Netlink:
     def _whole(self, table: _Table[Value]) -> Work[list[bytes]]:
         """The messages of a dump that no change interrupted, where that can be had."""
         for _ in range(DUMPS):
-            messages, whole = yield from self._ask(table)
+            messages, whole = yield from self._request(table)
             if whole:
                 break
         return messages
 
-    def _ask(self, table: _Table[Value]) -> Work[tuple[list[bytes], bool]]:
+    def _request(self, table: _Table[Value]) -> Work[tuple[list[bytes], bool]]:
         self._sequence += 1
         length = _HEAD.size + len(table.selection)
         head = _HEAD.pack(length, table.request, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0)

@@ -96,9 +96,9 @@ class Wire:
         return self._arp.behind
 
     @property
-    def deaf_at(self) -> tuple[float, float]:
+    def overflow_at(self) -> tuple[float, float]:
         """When last (monotonic) so much was lost that answers may have been: of ARP, and of all else."""
-        return self._arp.deaf_at, self._talk.deaf_at
+        return self._arp.overflow_at, self._talk.overflow_at
 
     def follow(self, interfaces: Container[int]) -> None:
         """Decode what is not ARP on these interfaces (ifindexes) alone; until then, on all."""
@@ -165,7 +165,7 @@ class Wire:
                 loop.remove_reader(ear)
                 if not ended.done():
                     ended.set_exception(wrong)
-            if ear.sated:
+            if ear.over_budget:
                 loop.remove_reader(ear)
                 loop.call_later(PAUSE, listen, ear)
 
@@ -195,7 +195,7 @@ class Wire:
             self._answered(answer)
         return seen
 
-    def say(self, network: Network, frame: bytes) -> None:
+    def send_frame(self, network: Network, frame: bytes) -> None:
         """Send a frame as it is. Raises OSError where the interface refuses."""
         try:
             self._outlet(network.index).send(frame)

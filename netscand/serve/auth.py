@@ -174,7 +174,7 @@ class Role(IntEnum):
     ADMIN = 3
 
     @property
-    def told(self) -> str:
+    def on_wire(self) -> str:
         """As it stands on the wire."""
         return self.name.lower()
 
@@ -218,7 +218,7 @@ def need(what: str, role: Role, *, ask_for_token: bool = False) -> None:
     if least is not None and role >= least:
         return
     deed = DEEDS.get(what, "reading") if least is not None else what
-    sentence = f"{deed} needs the role {least.told if least is not None else 'of nobody'}, not {role.told}"
+    sentence = f"{deed} needs the role {least.on_wire if least is not None else 'of nobody'}, not {role.on_wire}"
     if ask_for_token and least is not None:
         raise Refused("unauthorized", f"{sentence}; a token may have it", headers={"WWW-Authenticate": "Bearer"})
     raise Refused("forbidden", sentence)

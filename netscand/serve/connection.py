@@ -155,7 +155,7 @@ class Connection(asyncio.BufferedProtocol):
         self._waiting = b""
         self.lobby.leave(self, self.peer)
         if self.subscriber is not None:
-            self.subscriber.gone()
+            self.subscriber.on_disconnect()
         if self._http is not None:
             self._http.connection_lost(exc)
         self.transport = None
@@ -180,7 +180,7 @@ class Connection(asyncio.BufferedProtocol):
 
     # ---- who it is ------------------------------------------------------------------------------------------------
 
-    def ask_in(self, headers: Headers) -> None:
+    def authorize(self, headers: Headers) -> None:
         """A request of these headers: learn its role. Raises Refused."""
         self.headers = headers
         self.role = Role.NONE
@@ -196,7 +196,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             peer = self.lobby.guard.peer(self.transport.get_extra_info("socket"), tls=self.peer.tls)
             self.peer = replace(peer, key=self.peer.key)  # it is counted by that one
-            self.ask_in(self.headers)
+            self.authorize(self.headers)
         except (OSError, Refused):
             self.role = Role.NONE
 
@@ -374,13 +374,13 @@ class Connection(asyncio.BufferedProtocol):
             self._keeps = int
 
     @property
-    def held(self) -> int:
+    def bytes_kept(self) -> int:
         """Bytes that are kept for this client: what it has not read, and what it sent that nobody took."""
         unread = 0
         if (transport := self.transport) is not None:
             unread = transport.get_write_buffer_size() + transport.get_extra_info(UNDECRYPTED, 0)
-        kept = self._keeps() + (self.subscriber.held if self.subscriber is not None else 0)
-        return unread + len(self._waiting) + self._framing.held + kept
+        kept = self._keeps() + (self.subscriber.bytes_kept if self.subscriber is not None else 0)
+        return unread + len(self._waiting) + self._framing.bytes_kept + kept
 
     def is_stalled(self, now: float) -> bool:
         """Whether it takes none of an answer for too long. To be asked every second; a stream has bounds of its own."""

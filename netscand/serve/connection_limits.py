@@ -128,7 +128,7 @@ class ConnectionLimiter:
         for connection in tuple(self.inside):
             if connection.is_stalled(now):
                 connection.abort()
-            elif not connection.peer.privileged and (size := connection.held):
+            elif not connection.peer.privileged and (size := connection.bytes_kept):
                 held[connection.account][connection] = size
         of_account = {account: sum(sizes.values()) for account, sizes in held.items()}
         in_all = sum(of_account.values())

@@ -102,7 +102,7 @@ class Framing:
         return self.in_body and self._body.is_chunked
 
     @property
-    def held(self) -> int:
+    def bytes_kept(self) -> int:
         """Bytes that are kept because of what was given: it is kept twice, as it came and as what it says."""
         return 2 * (self.given + self._kept)
 

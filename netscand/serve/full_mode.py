@@ -129,7 +129,7 @@ class FullMode:
                 client.hold()
                 with self._hub.snapshot(client.fits, account=account) as snapshot:
                     update = self._update(client.fits, finish, snapshot.cursor)
-                    async with client.delivery(lambda: snapshot.held):
+                    async with client.delivery(lambda: snapshot.bytes_kept):
                         await send_list(client, update, snapshot)
                 client.release(client.cursor)
                 await asyncio.sleep(monotonic() - began)  # lists take no more than half of the time

@@ -28,7 +28,7 @@ class Histogram:
         self.counts = [0] * len(self.bounds)
         self.sum = 0.0
 
-    def note(self, value: float) -> None:
+    def record(self, value: float) -> None:
         """Count a value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
@@ -53,7 +53,7 @@ class Turns:
 
     def note(self, seconds: float) -> None:
         """Count a turn."""
-        self.lengths.note(seconds)
+        self.lengths.record(seconds)
         self.longest = max(self.longest, seconds)
 
     def forget(self) -> None:
@@ -100,4 +100,4 @@ class Measurements:
             wait = until_next(LOOK)
             due = loop.time() + wait
             await asyncio.sleep(wait)
-            self.loop_lag.note(max(0.0, loop.time() - due))
+            self.loop_lag.record(max(0.0, loop.time() - due))

@@ -74,15 +74,15 @@ class HistoryApi:
     ) -> AsyncIterator[protocol.Event]:
         """What happened after a client's cursor, up to the moment, in order. Raises CursorGone before the first."""
         await self._hub.settled()
-        through = self._archive.place(moment.cursor)
+        through = self._archive.sequence_of(moment.cursor)
         most = max(MISSED, MISSED_A_DEVICE * len(self._scanner.devices))
         question = Question(through, since=self._number(since), limit=PART, account=account)
-        async for told, before in self._tell(question, moment, bool(fits), whole=True, most=most):
+        async for told, before in self._respond(question, moment, bool(fits), whole=True, most=most):
             if not fits or fits.event(told, before):
                 told.sent_at = self._translator.now()
                 yield told
 
-    async def _tell(
+    async def _respond(
         self,
         question: Question,
         moment: PastView,
@@ -155,7 +155,7 @@ class HistoryApi:
         try:
             with self._hub.moment() as moment:
                 connection = connection_of(request)
-                async with connection.answering(lambda: moment.held):
+                async with connection.answering(lambda: moment.bytes_kept):
                     await self._hub.settled()
                     question = await self._question(wish, moment, connection.account)
                     return await self._stream(request, question, moment)
@@ -170,7 +170,7 @@ class HistoryApi:
         return _Wish(given.get("since"), _kinds(given.get("kind")), mac, limit, "last" in given)
 
     async def _question(self, wish: "_Wish", moment: PastView, account: Account) -> Question:
-        through = self._archive.place(moment.cursor)
+        through = self._archive.sequence_of(moment.cursor)
         question = Question(through, None, None, wish.kinds, wish.mac, wish.limit, gaps=True, account=account)
         if wish.last:
             return replace(question, since=await self._archive.begin_of_last(question))
@@ -185,7 +185,7 @@ class HistoryApi:
 
     def _number(self, cursor: str) -> int:
         """Of a cursor, or the place where a list goes on. Raises CursorGone, ValueError."""
-        return self._archive.place(cursor.replace(LIST, "-"))
+        return self._archive.sequence_of(cursor.replace(LIST, "-"))
 
     async def _stream(self, request: web.Request, question: Question, moment: PastView) -> web.StreamResponse:
         """Answer with the events, and at the end the cursor to go on from."""
@@ -195,7 +195,7 @@ class HistoryApi:
         last = ""
         before = b'{"events":['
         try:
-            async for told, _ in self._tell(question, moment):
+            async for told, _ in self._respond(question, moment):
                 parts.append(before + protocol.encode(told))
                 before = b","
                 count, last, size = count + 1, told.cursor, size + len(parts[-1])

@@ -67,16 +67,16 @@ class DurabilityGate:
         telling = self._through is not None
         self._through = cursor
         if not telling:
-            self._tell()
+            self._publish()
 
-    def _tell(self) -> None:
+    def _publish(self) -> None:
         try:
-            self._tell_some()
+            self._publish_some()
         except BaseException:
             self._through = None  # the next release goes on, whatever became of this one
             raise
 
-    def _tell_some(self) -> None:
+    def _publish_some(self) -> None:
         queue, through = self._queue, self._through
         until = perf_counter() + HOLD
         while perf_counter() < until:
@@ -90,7 +90,7 @@ class DurabilityGate:
                 while queue and queue[0].cursor is None:
                     queue.popleft().tell()
                 return
-        asyncio.get_running_loop().call_soon(self._tell)
+        asyncio.get_running_loop().call_soon(self._publish)
 
     async def settled(self) -> None:
         """Until everything that happened up to now is stored: only then may its effects be shown."""
@@ -272,7 +272,7 @@ class Hub:
             told = self._translator.event(cursor, event)
             if self._filtered:
                 before = before or self._translator.device_before(event)
-            self._held.event(partial(self._tell_event, self._happened, told, before, event.seen_at), cursor)
+            self._held.event(partial(self._publish_event, self._happened, told, before, event.seen_at), cursor)
         else:  # who comes later sees it in a snapshot
             self._held.event(lambda: None, cursor)
         if not self.holds:
@@ -282,12 +282,12 @@ class Hub:
         """The history has stored the events up to this one: tell them."""
         self._held.release(cursor)
 
-    def _tell_event(
+    def _publish_event(
         self, number: int, told: protocol.Event, before: protocol.Device | None, seen_at: float | None
     ) -> None:
         told.sent_at = self._translator.now()
         if seen_at is not None:
-            self.measures.event_lag.note(monotonic() - seen_at)
+            self.measures.event_lag.record(monotonic() - seen_at)
         message = frames.whole(protocol.encode(told)), told.cursor
         for subscriber in self._changes:
             if number > subscriber.since:
@@ -296,7 +296,7 @@ class Hub:
         if self._behind and perf_counter() > self._behind_since + self._send_takes:
             self._send_now()
 
-    def tell(self, news: ScanNews) -> None:
+    def publish_scan(self, news: ScanNews) -> None:
         """Tell how a scan goes."""
         if self._scanner is not None and isinstance(news, ScanFinished):
             finish = Finish(self._scanner.cursor, news)
@@ -309,9 +309,9 @@ class Hub:
                 self.stirred.set()
         self._happened += 1
         if self._changes or self._filtered:
-            self._held.after(partial(self._tell_news, self._happened, news, self._message(news)))
+            self._held.after(partial(self._publish_news, self._happened, news, self._message(news)))
 
-    def _tell_news(self, number: int, news: ScanNews, told: protocol.Message) -> None:
+    def _publish_news(self, number: int, news: ScanNews, told: protocol.Message) -> None:
         message = frames.whole(protocol.encode(told)), None
         networks = (news.network,) if isinstance(news, ScanFailed) else news.networks
 

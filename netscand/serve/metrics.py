@@ -69,9 +69,9 @@ class Metrics:
 
     def routes(self) -> list[web.RouteDef]:
         """Every route; rights.RIGHTS says who may."""
-        return [web.get("/metrics", self.tell)]
+        return [web.get("/metrics", self.respond)]
 
-    async def tell(self, request: web.Request) -> web.StreamResponse:
+    async def respond(self, request: web.Request) -> web.StreamResponse:
         """Measurements, for Prometheus."""
         parameters(request)
         if self._archive is not None:
@@ -174,7 +174,7 @@ class Metrics:
             "netscand_observations", "What received frames said, by evidence.", labels=["evidence"]
         )
         for evidence in Evidence:
-            understood.add_metric([evidence], self._scanner.heard.get(evidence.value, 0))
+            understood.add_metric([evidence], self._scanner.observations.get(evidence.value, 0))
         yield understood
         yield CounterMetricFamily(
             "netscand_frames_dropped", "Frames that the kernel had no room for.", value=load.dropped

@@ -122,9 +122,9 @@ class Description:
 
     def routes(self) -> list[web.RouteDef]:
         """Every route; rights.RIGHTS says who may."""
-        return [web.get("/api/openapi.json", self.tell)]
+        return [web.get("/api/openapi.json", self.respond)]
 
-    async def tell(self, request: web.Request) -> web.StreamResponse:
+    async def respond(self, request: web.Request) -> web.StreamResponse:
         """The API, described for programs."""
         parameters(request)
         return web.Response(body=self._text, content_type=JSON, headers=HEADERS)
@@ -183,7 +183,7 @@ def _operation(name: str, call: Call, summary: str, schemas: _Schemas) -> dict[s
         "operationId": name.lower().replace("/", "_").replace(" ", "").translate({ord(char): None for char in "{}."}),
         "parameters": [*named, *(_parameter(query, schemas) for query in call.query)],
         "responses": {str(status): _answer(status, found, schemas) for status, found in call.answers.items()},
-        "x-role": least.told,
+        "x-role": least.on_wire,
     }
     refusals = {
         400,

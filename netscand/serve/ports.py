@@ -22,7 +22,7 @@ class HistoryPort(Protocol):
     def size(self) -> int:
         """Bytes on the disk. May wait for it: not to be called on the loop."""
 
-    def place(self, cursor: str) -> int:
+    def sequence_of(self, cursor: str) -> int:
         """The number of a cursor. Raises CursorGone where it is of another epoch, ValueError where it is none."""
 
     def cursor_of(self, number: int) -> str:
@@ -66,7 +66,7 @@ class Scanner(Protocol):
         """The place of the last event that was told."""
 
     @property
-    def heard(self) -> Mapping[str, int]:
+    def observations(self) -> Mapping[str, int]:
         """Observations since the start, by evidence."""
 
     @property

@@ -238,7 +238,7 @@ class Rest:
                 protocol=protocol.PROTOCOL,
                 status="degraded" if problems else "ok",
                 problems=list(problems),
-                role=connection_of(request).role.told,
+                role=connection_of(request).role.on_wire,
                 started_at=self._translator.time(scanner.started_at),
                 now=self._translator.now(),
                 cursor=scanner.cursor,
@@ -299,10 +299,10 @@ class Rest:
         self, request: web.Request, head: msgspec.Struct, snapshot: Snapshot, limit: int | None
     ) -> web.StreamResponse:
         """Answer with `head` and, in its `devices`, those of the snapshot."""
-        async with connection_of(request).answering(lambda: snapshot.held):
-            return await self._told(request, head, snapshot, limit)
+        async with connection_of(request).answering(lambda: snapshot.bytes_kept):
+            return await self._respond_device(request, head, snapshot, limit)
 
-    async def _told(
+    async def _respond_device(
         self, request: web.Request, head: msgspec.Struct, snapshot: Snapshot, limit: int | None
     ) -> web.StreamResponse:
         before, after = around_devices(head)

@@ -261,7 +261,7 @@ class Server:
 
     def _judge_it(self, request: web.Request) -> None:
         connection = connection_of(request)
-        connection.ask_in(request.headers)
+        connection.authorize(request.headers)
         if any(name.lower() in TOKEN_NAMES for name in request.query):
             raise Refused("bad_request", "a token stands in the address, and so in logs: send Authorization: Bearer")
         resource = request.match_info.route.resource

@@ -63,7 +63,7 @@ class Snapshot:
         return self._left > 0
 
     @property
-    def held(self) -> int:
+    def bytes_kept(self) -> int:
         """Bytes that it keeps."""
         return PLACE * len(self._before)
 
@@ -133,7 +133,7 @@ class PastView:
         self._before[mac] = before
 
     @property
-    def held(self) -> int:
+    def bytes_kept(self) -> int:
         """Bytes that it keeps, but for the devices themselves, which all moments share."""
         return PLACE * len(self._before)
 

@@ -162,7 +162,7 @@ class Subscriber:
             await self._listener
 
     @property
-    def held(self) -> int:
+    def bytes_kept(self) -> int:
         """Bytes that are kept for this client alone. Events without a filter are one stream that all clients share."""
         lists = sum(map(len, self._frames)) + sum(map(len, self._update))
         return lists + self._keeps() + (self._size if self.fits else 0)
@@ -186,7 +186,7 @@ class Subscriber:
             if not self._transport.is_closing():
                 self._transport.write(frames_module.close(code, reason))
 
-    def gone(self) -> None:
+    def on_disconnect(self) -> None:
         """The connection is lost."""
         self._end()
         self._frames.clear()
@@ -219,7 +219,7 @@ class Subscriber:
         if self._waiter is not None and not self._frames and not self._paused:
             self._wake()
         if self._listener is not None:
-            self._hear_on()
+            self._resume_reading()
 
     def _has_more(self) -> bool:
         farewell = self._farewell and not self._unfinished
@@ -268,9 +268,9 @@ class Subscriber:
         self._size = 0
         self._update = ()
         self._wake()
-        self._hear_on()
+        self._resume_reading()
 
-    def _hear_on(self) -> None:
+    def _resume_reading(self) -> None:
         if self._listener is not None and not self._backed_up:
             if not self._listener.done():
                 self._listener.set_result(None)

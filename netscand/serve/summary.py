@@ -112,7 +112,7 @@ class Summary:
             interval=self._scanner.interval,
             scanning=self._scanner.scanning,
             last_scan=self.last_scan(),
-            role=role.told,
+            role=role.on_wire,
             networks=self.networks(fits),
             devices=[],
         )

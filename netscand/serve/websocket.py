@@ -148,7 +148,7 @@ class WebSocketEndpoint:
             self._scanner.lease(subscriber, None)
             if subscriber.ended:  # we said goodbye: aiohttp, which does not know, must not say it again
                 transport.close()
-            subscriber.gone()
+            subscriber.on_disconnect()
             self._open.pop(connection, None)
             if not self._open:
                 self._last_left.set()
@@ -233,7 +233,7 @@ class _Client:
             first = overview.initial_state(snapshot.cursor, self._connection.role, subscriber.fits)
 
             async def begin() -> None:
-                keeps = lambda: snapshot.held + (moment.held if moment else 0)  # noqa: E731
+                keeps = lambda: snapshot.bytes_kept + (moment.bytes_kept if moment else 0)  # noqa: E731
                 with held.pop_all():  # not for as long as the client stays
                     async with subscriber.delivery(keeps):
                         if not (since and moment and await self._resume(first, since, moment, taken.close)):
@@ -300,7 +300,7 @@ class _Client:
             await turns.turn(connection.account)
             if said.type is WSMsgType.TEXT:
                 if not self._subscriber.ended:
-                    self._hear(said.data)
+                    self._on_message(said.data)
             elif said.type is WSMsgType.PING:
                 self._subscriber.pong(said.data)
             elif said.type is WSMsgType.BINARY:
@@ -309,7 +309,7 @@ class _Client:
                 return
             await self._subscriber.read()
 
-    def _hear(self, text: str) -> None:
+    def _on_message(self, text: str) -> None:
         try:
             wish = protocol.decode_client(text)
         except NOT_READABLE as wrong:

@@ -12,7 +12,7 @@ from math import inf
 from time import monotonic
 
 from netscand.core.batches import by_mac
-from netscand.core.model import Device, EventKind, Mac, Status, said_of
+from netscand.core.model import Device, EventKind, Mac, Status, is_annotated
 from netscand.core.restore import Memory
 from netscand.store.rows import Row, WallClock, device_row, mac_number, mac_of, seen_row
 from netscand.store.writer import Alive, Devices
@@ -168,11 +168,11 @@ class DeviceRows:
         device = self._devices.get(mac_of(mac))
         if device is None:
             return -1.0
-        return inf if said_of(device) or device.is_self else abs(device.last_seen - device.first_seen)
+        return inf if is_annotated(device) or device.is_self else abs(device.last_seen - device.first_seen)
 
     def _outdated(self, device: Device, before: float) -> bool:
         """Whether it was offline for as long as events are kept, and no user said anything of it."""
-        if device.status is not Status.OFFLINE or said_of(device) or device.is_self:
+        if device.status is not Status.OFFLINE or is_annotated(device) or device.is_self:
             return False
         absent = self._absent.get(device.mac)
         if absent is not None:

@@ -116,7 +116,7 @@ class History(Answers):
         self._ahead, self._shifted = found.clock.ahead, 0
         self._rounds.begin(found.memory)
         self._writer = Writer(
-            self.path, self._lock, found.database, self._age, self._rounds.stay, self._tell, found.trouble
+            self.path, self._lock, found.database, self._age, self._rounds.stay, self._report, found.trouble
         )
         self._keeper = Maintenance(self.path, self._writer)
         self._reader = Reader(self.path, lambda: self._writer.generation)
@@ -170,7 +170,7 @@ class History(Answers):
         """Number an event that happens now and send it on its way; its cursor."""
         self._sequence = max(self._sequence, self._skip) + 1
         if self._sequence > self._writer.durable and (self._trouble or self._late):
-            self._go_astray()
+            self._start_new_epoch()
         if not self._blind:
             self._clock.sync()
             row = self._codec.row(self._sequence, event, self._clock)
@@ -198,7 +198,7 @@ class History(Answers):
             self._ahead, self._shifted = ahead, max(lived, self._shifted)
             self._shifts.append((self._sequence, self._shifted, ahead))
 
-    def _go_astray(self) -> None:
+    def _start_new_epoch(self) -> None:
         """Give out no number that the next start would give out again: go on under a name that it does not know.
 
         What is reserved has run out, and the disk does not let us reserve more. When it does, the name is written down.
@@ -219,7 +219,7 @@ class History(Answers):
         events = Events(rows, words, self._through, self._fresh_epoch, shifts)
         self._fresh_epoch = ""
         if len(self._pending) == len(rows) and not self._late and (report := self._writer.at_once(events)):
-            self._hear(report)
+            self._on_report(report)
             return
         self._writer.put(events)
         if self._late:
@@ -259,13 +259,13 @@ class History(Answers):
 
     # ---- what the writer says -------------------------------------------------------------------------------------
 
-    def _tell(self, said: Report | Found | Noticed | Trimmed | Say) -> None:
+    def _report(self, said: Report | Found | Noticed | Trimmed | Say) -> None:
         """From the writer's thread to the loop."""
         assert self._loop is not None
         with suppress(RuntimeError):  # the loop is over
-            self._loop.call_soon_threadsafe(self._hear, said)
+            self._loop.call_soon_threadsafe(self._on_report, said)
 
-    def _hear(self, said: Report | Found | Noticed | Trimmed | Say) -> None:
+    def _on_report(self, said: Report | Found | Noticed | Trimmed | Say) -> None:
         if isinstance(said, Say):
             if future := self._awaited.pop(said.token, None):
                 future.set_result(None)

@@ -145,7 +145,7 @@ class Maintenance(threading.Thread):
             self._copy(written, now)
         if not self._begun_anew and (now >= self._changed_at + QUIET or behind > 8 * CHECKPOINT_AFTER):
             writer.disk_is_busy = True
-            self._begin_anew()
+            self._restart()
         writer.disk_is_busy = not self._begun_anew  # else the next commit would sync
         if self._suspected or (now >= self._check_at and now >= self._changed_at + QUIET):
             self._check_at, self._suspected = inf, False
@@ -223,7 +223,7 @@ class Maintenance(threading.Thread):
             self._copied = written
             self._begun_anew = False
 
-    def _begin_anew(self) -> None:
+    def _restart(self) -> None:
         """Write the first page of a log that is wholly copied: SQLite syncs there, and the writer need not."""
         assert self._connection is not None
         busy, frames, copied = self._checkpoint()

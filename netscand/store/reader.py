@@ -454,7 +454,7 @@ class Answers:
 
     # ---- places ---------------------------------------------------------------------------------------------------
 
-    def place(self, cursor: str) -> int:
+    def sequence_of(self, cursor: str) -> int:
         """The number of a cursor. Raises CursorGone where it is of another epoch, ValueError where it is none."""
         epoch, _, digits = cursor.rpartition("-")
         if not (epoch.isascii() and epoch.isalnum() and digits.isascii() and digits.isdigit()):

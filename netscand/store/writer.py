@@ -193,8 +193,7 @@ class Backlog:
 #
 # A batch is whatever came since the last one, in one transaction; where it holds events alone that is one statement,
 # for between two statements this thread would have to wait for the interpreter while the loop is busy. A commit is a
-# write to the page cache: the keeper (store/maintenance.py) syncs it to the disk, so that no event ever waits for a disk
-# to turn.
+# write to the page cache: store/maintenance.py syncs it to the disk, so that no event ever waits for a disk to turn.
 #
 # To wake this thread and be woken by it takes longer (0.6 ms) than to write a few rows (0.1 ms): while nothing else is
 # to be done and the disk answers at once, the loop writes them itself, by `at_once`.

@@ -213,7 +213,7 @@ class Lan(World):
     def _tell(self, events: Sequence[Event]) -> None:  # type: ignore[override]
         for event in events:
             self.sequence += 1
-            self.planner.told(event)
+            self.planner.on_event(event)
             self._stored(event)
             self._sent(event)
 

@@ -63,7 +63,7 @@ class Siege(World):
 
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:
-            self.planner.told(event)
+            self.planner.on_event(event)
             self.published[event.kind] += 1
             self.book.history.append(event)
 

@@ -583,7 +583,7 @@ def test_what_only_speaks_from_an_address_neither_ends_a_scan_nor_swallows_an_an
 
     world.deaf = spoof
     world.inventory.devices[away].rtt = None
-    world.planner.wish(["10.0.0.10"], world.now)
+    world.planner.request_scan(["10.0.0.10"], world.now)
     world.run(5)
     assert world.inventory.devices[away].status is Status.ONLINE
     assert world.inventory.devices[away].rtt is not None
@@ -661,10 +661,10 @@ def test_a_candidate_whose_probe_was_refused_may_come_again() -> None:
     world = World(rules=QUICK)
     seen = Observation(world.now, 2, mac(9), ip("10.0.0.9"), Evidence.NEIGHBOUR)
     net = next(iter(world.inventory.networks.values()))
-    assert world.inventory._candidates.take(seen, net, None)
-    assert not world.inventory._candidates.take(seen, net, None)
-    world.inventory.give_up([Probe(net, ip("10.0.0.9"), mac(9))], world.now)
-    assert world.inventory._candidates.take(seen, net, None)
+    assert world.inventory._candidates.add(seen, net, None)
+    assert not world.inventory._candidates.add(seen, net, None)
+    world.inventory.drop_probes([Probe(net, ip("10.0.0.9"), mac(9))], world.now)
+    assert world.inventory._candidates.add(seen, net, None)
 
 
 def test_whom_we_cannot_ask_makes_no_network_silent() -> None:

@@ -35,7 +35,7 @@ def test_after_a_suspend_many_have_their_grace_a_few_at_a_time(crowd: World) -> 
     assert crowd.inventory.next_at <= now
     last = devices[-1]
     for _ in range(2):
-        last.presence.asked(now, broadcast=False)
+        last.presence.record_sent(now, broadcast=False)
     crowd.now += 0.001
     crowd.hear(last.mac, inet_ntoa(last.addresses[0].ip))
     assert crowd.inventory.tick(crowd.now) == ()
@@ -62,7 +62,7 @@ def test_wishes_that_an_interface_refuses_are_given_up_a_few_at_a_time(crowd: Wo
     (lan,) = crowd.networks
     asks = [Probe(lan, device.addresses[0].ip, mac, mac) for mac, device in crowd.inventory.devices.items()]
     for ask in asks:
-        crowd.inventory._wish(ask, Whose.STRANGER)
+        crowd.inventory._queue_probe(ask, Whose.STRANGER)
     crowd.planner.failed(lan.id, "Network is down", crowd.now)
     again = [device for device in crowd.inventory.devices.values() if device.agenda == crowd.now + 1.0]
     assert SOME - 1 <= len(again) <= SOME

@@ -92,7 +92,7 @@ def test_who_speaks_from_an_address_hides_nobody_there_from_a_scan(timer: bool) 
         if turn == 200:
             world.hosts[2, ip(AT)] = REAL
             if not timer:
-                world.planner.wish(["10.0.0.0/24"], world.now)
+                world.planner.request_scan(["10.0.0.0/24"], world.now)
     assert REAL in world.inventory.devices
 
 
@@ -183,5 +183,5 @@ def test_an_address_is_asked_until_a_scan_has_asked_it() -> None:
     places.add(NET, Ip(bytes(16)))
     places.add(NET, None)
     assert (NET, ip(AT)) in places
-    places.asked(NET, ip(AT))
+    places.record_sent(NET, ip(AT))
     assert not places

@@ -146,7 +146,7 @@ def test_a_holder_that_could_not_be_asked_is_taken_for_present(why: str) -> None
     world.events.clear()
     say(world, STRANGER, v6(5), Evidence.NDP)
     if why == "deaf":
-        world.inventory.doubt.deaf_at = world.now, world.now + 0.1
+        world.inventory.outage.overflow_at = world.now, world.now + 0.1
     if why == "not sent":
         world.inventory.wanted = lambda ask, now: not ask.beside  # type: ignore[method-assign]
     world.run(5)

@@ -71,11 +71,11 @@ def test_what_waits_for_others_holds_nobody_up(first: Whose) -> None:
     world.run(40)
     world.inventory.wanted = lambda ask, now: True  # type: ignore[method-assign]
     for number in range(1_000):
-        world.inventory._wish(Probe(lan, ip("10.0.0.77"), None, mac(number)), Whose.STRANGER)
+        world.inventory._queue_probe(Probe(lan, ip("10.0.0.77"), None, mac(number)), Whose.STRANGER)
     world.run(1)
     world.frames.clear()
-    world.inventory._wish(Probe(lan, ip("10.0.0.78"), mac(1), mac(1)), first)
-    world.inventory._wish(Probe(lan, ip("10.0.0.79"), None, mac(2)), Whose.RESIDENT)
+    world.inventory._queue_probe(Probe(lan, ip("10.0.0.78"), mac(1), mac(1)), first)
+    world.inventory._queue_probe(Probe(lan, ip("10.0.0.79"), None, mac(2)), Whose.RESIDENT)
     world.run(0.1)
     assert {ip("10.0.0.78"), ip("10.0.0.79")} <= {ask.ip for _, ask in world.frames}
 
@@ -85,7 +85,7 @@ def devices(count: int, now: float) -> list[Device]:
     rules = Rules(10.0, 10.0, 20.0)
     crowd = [Device(mac(number), now, now, Presence(now, rules), confirmed=True) for number in range(count)]
     for each in crowd:
-        each.presence.asked(now + 3.0, broadcast=False)
+        each.presence.record_sent(now + 3.0, broadcast=False)
     return crowd
 
 

@@ -47,7 +47,7 @@ class Tape:
         self.cursors.append(cursor)
         self.events.append(event)
 
-    def tell(self, news: ScanNews) -> None:
+    def publish_scan(self, news: ScanNews) -> None:
         self.news.append(news)
 
 
@@ -56,7 +56,7 @@ class Cable:
 
     received = dropped = ignored = send_errors = 0
     behind = False
-    deaf_at = -inf, -inf
+    overflow_at = -inf, -inf
 
     def __init__(self) -> None:
         self.frames: list[Probe] = []
@@ -107,7 +107,7 @@ class House:
 def test_one_timeline_one_sequence() -> None:
     """Law 1: the cursors of all events, whatever made them, count up by one."""
     house = House()
-    house.engine.hear([house.seen(i, f"10.0.0.{10 + i}") for i in range(50)])
+    house.engine.observe([house.seen(i, f"10.0.0.{10 + i}") for i in range(50)])
     house.engine.set_networks([])
     house.engine.set_networks([network()])
     house.turn(1)
@@ -157,7 +157,7 @@ def test_where_somebody_comes_or_goes_silent_addresses_are_asked_more() -> None:
     for number in (1, 2):
         house.turn(700)
         seconds.append(house.engine.coverage(network().id).seconds)
-        house.engine.hear([house.seen(number, f"10.0.0.{10 + number}")])
+        house.engine.observe([house.seen(number, f"10.0.0.{10 + number}")])
         seconds.append(house.engine.coverage(network().id).seconds)
         house.turn(590)  # it left 90 s later
         assert house.inventory.devices[mac(number)].status is Status.OFFLINE
@@ -169,7 +169,7 @@ def test_where_somebody_comes_or_goes_silent_addresses_are_asked_more() -> None:
 def test_send_errors_are_not_their_absence() -> None:
     """Law 8: while nothing leaves, nobody is called offline."""
     house = House()
-    house.engine.hear([house.seen(1, "10.0.0.11")])
+    house.engine.observe([house.seen(1, "10.0.0.11")])
     house.cable.refuses = True
     house.turn(1000)
     assert not [event for event in house.tape.events if event.kind is EventKind.OFFLINE]
@@ -181,11 +181,11 @@ def test_what_was_lost_on_its_way_to_us_is_not_their_absence(at: str) -> None:
     house = House()
     if at.startswith("fe80"):
         house.engine.set_networks([replace(network(), own6=ip6("fe80::2"))])
-    house.engine.hear([house.seen(1, at)])
+    house.engine.observe([house.seen(1, at)])
     spoken, flood = house.now, 300.0
     while house.now < spoken + flood:
         lost = house.now, -inf
-        house.cable.deaf_at = lost if at == "10.0.0.11" else lost[::-1]
+        house.cable.overflow_at = lost if at == "10.0.0.11" else lost[::-1]
         house.turn(1)
     assert not [event for event in house.tape.events if event.kind is EventKind.OFFLINE]
     house.turn(200)
@@ -196,10 +196,10 @@ def test_what_was_lost_on_its_way_to_us_is_not_their_absence(at: str) -> None:
 def test_a_flood_hides_nobody_for_ever() -> None:
     """Ten minutes beyond its patience, silence is taken for what it is, as with any other doubt."""
     house = House()
-    house.engine.hear([house.seen(1, "10.0.0.11")])
+    house.engine.observe([house.seen(1, "10.0.0.11")])
     spoken = house.now
     while house.now < spoken + 1000:
-        house.cable.deaf_at = house.now, house.now
+        house.cable.overflow_at = house.now, house.now
         house.turn(1)
     (gone,) = [event for event in house.tape.events if event.kind is EventKind.OFFLINE]
     assert 690 <= gone.at - spoken < 800
@@ -238,7 +238,7 @@ def test_after_a_sleep_there_is_a_scan_before_any_verdict(way: str) -> None:
 
     async def story() -> House:
         house = House()
-        house.engine.hear([house.seen(1, "10.0.0.11")])
+        house.engine.observe([house.seen(1, "10.0.0.11")])
         house.turn(12)
         async with asyncio.TaskGroup() as rooms:
             task = rooms.create_task(house.engine.run())
@@ -262,7 +262,7 @@ def test_after_a_sleep_there_is_a_scan_before_any_verdict(way: str) -> None:
 def test_what_was_unsent_when_the_networks_changed_is_asked_again() -> None:
     """Or a device would be off the agenda for ever."""
     house = House()
-    house.engine.hear([house.seen(1, "10.0.0.11")])
+    house.engine.observe([house.seen(1, "10.0.0.11")])
     house.turn(2)
     house.cable.room = 0
     house.turn(30)
@@ -277,7 +277,7 @@ def test_an_interface_whose_queue_is_full_holds_no_other_up() -> None:
     """Neither a scan of the other network nor the probes of its devices."""
     house = House()
     house.engine.set_networks([network(), network("10.1.0.0/24", "eth1", 3)])
-    house.engine.hear(
+    house.engine.observe(
         [house.seen(1, "10.0.0.11"), Observation(house.now, 3, mac(2), ip("10.1.0.11"), Evidence.ARP_REPLY)]
     )
     house.cable.full = {2}
@@ -298,9 +298,9 @@ def test_who_comes_while_too_many_wait_for_a_name_is_wanted_when_it_is_heard_ane
     monkeypatch.setattr(names_module, "MOST_STRANGERS", 3)
     house = House()
     asker = house.engine.names = names.Names(house.engine, lambda mac: 2, lambda network, frame: None)
-    house.engine.hear([house.seen(i, f"10.0.0.{10 + i}") for i in range(5)])
+    house.engine.observe([house.seen(i, f"10.0.0.{10 + i}") for i in range(5)])
     assert {key[0] for key in asker._next_round} == {mac(2), mac(3), mac(4)}
     house.inventory.devices[mac(0)].status = Status.OFFLINE
     house.now += 1
-    house.engine.hear([house.seen(0, "10.0.0.10")])
+    house.engine.observe([house.seen(0, "10.0.0.10")])
     assert {key[0] for key in asker._next_round} == {mac(3), mac(4), mac(0)}

@@ -74,7 +74,7 @@ class Answering(World):
 
     def _send(self, ask: Probe) -> None:
         self.frames.append((self.now, ask))
-        self.inventory.asked(ask, self.now)
+        self.inventory.record_sent(ask, self.now)
         made_up = mac(0x800000 + len(self.frames))
         self._air.append((self.now + 0.001, Observation(self.now + 0.001, 2, made_up, ask.ip, Evidence.ARP_REPLY)))
 

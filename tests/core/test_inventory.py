@@ -188,7 +188,7 @@ def test_a_flood_is_one_event_and_the_real_devices_stay() -> None:
     assert len(world.of(K.FLOOD)) == 1
     assert len(world.of(K.DISCOVERED)) < 50 + 256 + 50 * 4 + 10
     world.hosts[2, ip("10.0.0.200")] = mac(7_000)
-    world.planner.wish(["10.0.0.200"], world.now)
+    world.planner.request_scan(["10.0.0.200"], world.now)
     world.run(3)
     assert mac(7_000) in world.inventory.devices
     assert all(mac(i) in world.inventory.devices for i in range(1, 51))
@@ -198,7 +198,7 @@ def test_addresses_are_bounded_and_the_one_not_heard_for_longest_goes() -> None:
     """Of IPv6 before any of IPv4, by which a host is known."""
     world = World([network("10.0.0.0/16")])
     world.hosts[2, ip("10.0.1.1")] = mac(1)
-    world.planner.wish(["10.0.1.1"], world.now)
+    world.planner.request_scan(["10.0.1.1"], world.now)
     world.run(1)
     for number in range(300):
         world.now += 61
@@ -291,7 +291,7 @@ def test_made_up_devices_that_claim_each_others_addresses_cost_few_events(apart:
     world = World([network("10.0.0.0/16", gateway="10.0.0.1")])
     world.alive(1)
     world.hear(mac(2), "10.0.0.1")
-    world.planner.wish(["10.0.0.10"], world.now)
+    world.planner.request_scan(["10.0.0.10"], world.now)
     world.run(3)
     claims = [
         (mac(100 + 2 * pair + who), f"10.0.{8 + at}.{pair}") for who in (0, 1) for pair in range(40) for at in range(8)

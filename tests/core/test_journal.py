@@ -82,7 +82,7 @@ class Nobody:
     def publish(self, cursor: str, event: Event) -> None:
         self.told += 1
 
-    def tell(self, news: ScanNews) -> None:
+    def publish_scan(self, news: ScanNews) -> None:
         self.told += 1
 
 

@@ -59,10 +59,10 @@ class Lan:
             self, lambda mac: self.urgency.get(mac, STRANGER), self.say, Nobody(), self.refused.append
         )  # fmt: skip
 
-    def lacks(self, mac: Mac) -> tuple[str, ...]:
+    def missing_sources(self, mac: Mac) -> tuple[str, ...]:
         return self.lacking
 
-    def may_ask(self, network: str, to_all: bool) -> bool:
+    def may_probe(self, network: str, to_all: bool) -> bool:
         return self.room
 
     def want(self, mac: Mac, ip: Ip, network: Network) -> None:

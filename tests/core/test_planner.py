@@ -84,8 +84,8 @@ def test_what_is_excluded_within_a_network_is_never_asked_by_anybody() -> None:
     world.alive(200)
     world.hear(mac(190), "10.0.0.199")
     world.run(100)
-    world.planner.wish((), world.now)
-    world.planner.wish(("10.0.0.64/26", "10.0.0.0/24"), world.now)
+    world.planner.request_scan((), world.now)
+    world.planner.request_scan(("10.0.0.64/26", "10.0.0.0/24"), world.now)
     world.run(250)
     assert {ask.ip[3] for _, ask in world.frames} == {*range(1, 128)} - {2}
     assert len(world.of(EventKind.DISCOVERED)) == 118 + 1
@@ -94,8 +94,8 @@ def test_what_is_excluded_within_a_network_is_never_asked_by_anybody() -> None:
     assert world.planner.coverage("10.0.0.0/24@eth0", world.now).fraction == 1
     for target in ("10.0.0.200", "10.0.0.192/26"):
         with pytest.raises(BadTarget):
-            world.planner.wish((target,), world.now)
-    world.planner.wish(("10.0.0.127", "10.0.0.120/29"), world.now)
+            world.planner.request_scan((target,), world.now)
+    world.planner.request_scan(("10.0.0.127", "10.0.0.120/29"), world.now)
 
 
 def test_what_is_excluded_later_is_asked_no_more_and_what_is_not_any_more_at_once() -> None:
@@ -103,7 +103,7 @@ def test_what_is_excluded_later_is_asked_no_more_and_what_is_not_any_more_at_onc
     world = World(networks=[network()], pace=Pace(rate=100, background_rate=100))
     world.alive(254)
     world.run(1)
-    world.planner.wish(("10.0.0.200", "10.0.0.20"), world.now)
+    world.planner.request_scan(("10.0.0.200", "10.0.0.20"), world.now)
     world.frames.clear()
     world.set_networks([replace(network(), spared=UPPER)])
     world.run(50)
@@ -120,7 +120,7 @@ def test_a_network_in_which_nobody_may_be_asked_is_only_heard() -> None:
     spared = (IPv4Network("10.0.0.1/32"), IPv4Network("10.0.0.2/32"))
     world = World(networks=[replace(network("10.0.0.0/30"), spared=spared)])
     world.hear(mac(1), "10.0.0.1")
-    world.planner.wish((), world.now)
+    world.planner.request_scan((), world.now)
     world.run(100)
     assert not world.frames
     assert len(world.of(EventKind.DISCOVERED)) == 1
@@ -170,7 +170,7 @@ def test_no_second_has_more_frames_than_the_rates_allow(rate: float) -> None:
     world = World(pace=Pace(rate=rate))
     world.alive(60)
     world.run(40)
-    world.planner.wish((), world.now)
+    world.planner.request_scan((), world.now)
     world.run(60)
     for seconds in (at for at, _ in world.frames):
         assert sum(seconds <= at < seconds + 1 for at, _ in world.frames) <= rate
@@ -184,7 +184,7 @@ def test_a_wish_tries_each_silent_address_as_often_as_asked() -> None:
     world = World(pace=Pace(tries=4))
     world.run(10)
     world.frames.clear()
-    world.planner.wish((), world.now)
+    world.planner.request_scan((), world.now)
     world.run(5)
     tries = Counter(ask.ip for _, ask in world.frames)
     assert len(tries) == 253
@@ -197,7 +197,7 @@ def test_a_wish_misses_nobody_for_a_few_lost_frames() -> None:
     world.alive(34)
     world.run(6)
     for _ in range(20):
-        world.planner.wish((), world.now)
+        world.planner.request_scan((), world.now)
         world.run(6)
     ends = [news for _, news in finished(world) if len(news.networks) and news.broadcast + news.unicast > 600]
     assert len(ends) >= 20
@@ -210,7 +210,7 @@ def test_a_wish_ends_soon_after_its_last_frame() -> None:
     world.alive(34)
     world.run(6)
     wished = world.now
-    scan_id = world.planner.wish((), wished)
+    scan_id = world.planner.request_scan((), wished)
     world.run(2)
     (end,) = (at for at, news in finished(world) if news.scan_id == scan_id)
     assert end - wished < 0.85
@@ -220,7 +220,7 @@ def test_a_slow_lan_is_waited_for() -> None:
     world = World(delay=0.3)
     world.alive(34)
     world.run(10)
-    scan_id = world.planner.wish((), world.now)
+    scan_id = world.planner.request_scan((), world.now)
     world.run(5)
     (end,) = (news for _, news in finished(world) if news.scan_id == scan_id)
     assert len(end.found) == 34
@@ -231,7 +231,7 @@ def test_ten_wishes_at_once_are_one_scan() -> None:
     world = World()
     world.alive(5)
     world.run(10)
-    assert len({world.planner.wish((), world.now) for _ in range(10)}) == 1
+    assert len({world.planner.request_scan((), world.now) for _ in range(10)}) == 1
 
 
 def test_a_wish_that_comes_too_late_waits_for_the_one_next_scan() -> None:
@@ -239,9 +239,9 @@ def test_a_wish_that_comes_too_late_waits_for_the_one_next_scan() -> None:
     world = World()
     world.alive(5)
     world.run(10)
-    first = world.planner.wish((), world.now)
+    first = world.planner.request_scan((), world.now)
     world.run(0.1)
-    later = {world.planner.wish((), world.now) for _ in range(9)}
+    later = {world.planner.request_scan((), world.now) for _ in range(9)}
     assert len(later) == 1
     assert later != {first}
     world.run(10)
@@ -253,11 +253,11 @@ def test_a_wish_for_one_address_joins_if_it_has_not_been_passed() -> None:
     world = World()
     world.alive(3)
     world.run(10)
-    running = world.planner.wish((), world.now)
+    running = world.planner.request_scan((), world.now)
     world.run(0.05)
-    assert world.planner.wish(["10.0.0.99"], world.now) == running
+    assert world.planner.request_scan(["10.0.0.99"], world.now) == running
     world.run(0.75)
-    assert world.planner.wish(["10.0.0.99"], world.now) != running
+    assert world.planner.request_scan(["10.0.0.99"], world.now) != running
 
 
 def test_wishes_that_wait_become_one_union() -> None:
@@ -265,9 +265,11 @@ def test_wishes_that_wait_become_one_union() -> None:
     world.alive(3)
     world.alive(3, 3, "10.1.0.0")
     world.run(10)
-    world.planner.wish((), world.now)
+    world.planner.request_scan((), world.now)
     world.run(0.6)
-    ids = {world.planner.wish([target], world.now) for target in ("10.0.0.0/28", "10.0.0.11", "10.1.0.0/24@eth1")}
+    ids = {
+        world.planner.request_scan([target], world.now) for target in ("10.0.0.0/28", "10.0.0.11", "10.1.0.0/24@eth1")
+    }
     assert len(ids) == 1
     world.frames.clear()
     world.run(20)
@@ -280,7 +282,7 @@ def test_a_target_in_two_networks_is_asked_on_both() -> None:
     world = World([network(), network("10.0.0.0/24", "eth1", 3)])
     world.run(10)
     world.frames.clear()
-    world.planner.wish(["10.0.0.7"], world.now)
+    world.planner.request_scan(["10.0.0.7"], world.now)
     world.run(2)
     assert {ask.network.interface for _, ask in world.frames if ask.ip == ip("10.0.0.7")} == {"eth0", "eth1"}
 
@@ -291,7 +293,7 @@ def test_a_target_in_two_networks_is_asked_on_both() -> None:
 def test_a_target_that_is_not_scanned_is_refused(target: str) -> None:
     world = World()
     with pytest.raises(BadTarget):
-        world.planner.wish([target], world.now)
+        world.planner.request_scan([target], world.now)
 
 
 @pytest.mark.parametrize(
@@ -302,20 +304,20 @@ def test_a_target_that_is_excluded_is_refused_as_that(target: str, why: str) -> 
     spared = (IPv4Network("10.0.0.25/32"), IPv4Network("10.0.0.128/25"))
     world = World([replace(network(), spared=spared)])
     with pytest.raises(BadTarget, match=f"^{target}: {why}"):
-        world.planner.wish([target], world.now)
+        world.planner.request_scan([target], world.now)
 
 
 def test_with_nothing_to_scan_a_wish_is_refused() -> None:
     world = World([])
     with pytest.raises(BadTarget, match="no network"):
-        world.planner.wish((), world.now)
+        world.planner.request_scan((), world.now)
 
 
 def test_a_timers_scan_gives_way_to_a_wish() -> None:
     world = World()
     world.run(31)
     assert world.planner.scanning
-    scan_id = world.planner.wish((), world.now)
+    scan_id = world.planner.request_scan((), world.now)
     world.run(3)
     causes = [
         (news.scan_id, type(news).__name__) for _, news in world.news if isinstance(news, ScanStarted | ScanFinished)
@@ -329,7 +331,7 @@ def test_progress_is_told_with_the_first_find_and_then_ten_times_a_second_at_mos
     world.run(10)
     world.news.clear()
     wished = world.now
-    world.planner.wish((), wished)
+    world.planner.request_scan((), wished)
     world.run(2)
     told = [(at, news) for at, news in world.news if isinstance(news, ScanProgress)]
     assert told[0][0] - wished <= 0.02
@@ -343,7 +345,7 @@ def test_a_scan_that_fails_says_so_ends_and_the_next_one_runs() -> None:
     world = World()
     world.alive(3)
     world.run(10)
-    scan_id = world.planner.wish((), world.now)
+    scan_id = world.planner.request_scan((), world.now)
     world.run(0.01)
     world.planner.failed("10.0.0.0/24@eth0", "Network is down", world.now)
     world.run(31)
@@ -381,7 +383,7 @@ def test_a_wish_whose_network_vanishes_ends_with_a_scan_error() -> None:
     """And nothing breaks: whoever waits for it is answered."""
     world = World()
     world.run(2)
-    scan_id = world.planner.wish((), world.now)
+    scan_id = world.planner.request_scan((), world.now)
     world.set_networks([])
     world.run(10)
     told = [type(news) for _, news in world.news if not isinstance(news, ScanProgress) and news.scan_id == scan_id]
@@ -418,6 +420,6 @@ def test_a_new_holder_of_an_address_is_found_by_a_wish() -> None:
     world.alive(1)
     world.run(10)
     world.hosts[2, ip("10.0.0.10")] = mac(99)
-    world.planner.wish(["10.0.0.10"], world.now)
+    world.planner.request_scan(["10.0.0.10"], world.now)
     world.run(2)
     assert mac(99) in world.inventory.devices

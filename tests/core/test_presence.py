@@ -26,7 +26,7 @@ class Life:
         self.presence = Presence(now, rules)
         if age:
             self.presence = Presence.recalled(now, rules, Presence(now, rules).learned(), age)
-            self.presence.heard(now + 1e-6)
+            self.presence.record_activity(now + 1e-6)
         self.probes: list[float] = []
         self.requests: list[float] = []
         self.heard_at = now
@@ -49,12 +49,12 @@ class Life:
             if step is Step.OFFLINE:
                 return True
             (self.requests if step is Step.REQUEST else self.probes).append(self.now)
-            self.presence.asked(self.now, broadcast=step is Step.REQUEST)
+            self.presence.record_sent(self.now, broadcast=step is Step.REQUEST)
             answer = answer or answers(self.now, step is Step.REQUEST)
 
     def hear(self, at: float, *, joined: bool = False) -> None:
         self.now = max(self.now, at)
-        self.presence.heard(at, joined=joined)
+        self.presence.record_activity(at, joined=joined)
         self.heard_at = at
 
     def silence(self, seconds: float, *, joined: bool = False) -> None:
@@ -108,7 +108,7 @@ def test_the_last_ask_has_its_time_to_be_answered() -> None:
     at = 5000.0
     while (step := life.presence.step(at)) is not Step.OFFLINE:
         if step is not Step.NOTHING:
-            life.presence.asked(at, broadcast=step is Step.REQUEST)
+            life.presence.record_sent(at, broadcast=step is Step.REQUEST)
             last = at
         at += 0.01
     assert at - last >= 1
@@ -118,7 +118,7 @@ def test_broadcasts_are_no_probes() -> None:
     """A scan's requests do not make a device offline that was not probed."""
     presence = known().presence
     for second in range(20):
-        presence.asked(1020.0 + second, broadcast=True)
+        presence.record_sent(1020.0 + second, broadcast=True)
     assert presence.step(1100) is Step.PROBE
 
 
@@ -130,7 +130,7 @@ def test_a_verdict_stands_until_it_is_heard() -> None:
     assert life.presence.next_at == inf
     assert life.presence.step(life.now + 1e6) is Step.NOTHING
     why = life.presence.why(life.now)
-    life.presence.asked(life.now + 5, broadcast=True)
+    life.presence.record_sent(life.now + 5, broadcast=True)
     assert life.presence.why(life.now) == why
     life.hear(life.now + 10)
     assert life.presence.next_at < inf
@@ -144,12 +144,12 @@ def test_a_frame_stamped_before_the_last_changes_nothing_but_revives_the_lost() 
     life.run(1016.5)
     due, why = life.presence.next_at, life.presence.why(1017)
     assert why.startswith("2 probes")
-    life.presence.heard(1001)
-    life.presence.asked(1004, broadcast=False)
+    life.presence.record_activity(1001)
+    life.presence.record_sent(1004, broadcast=False)
     assert (life.presence.next_at, life.presence.why(1017)) == (due, why)
     life.leave()
     life.presence.lost(life.now)
-    life.presence.heard(1003)
+    life.presence.record_activity(1003)
     assert life.presence.step(life.now) is Step.PROBE
 
 
@@ -398,7 +398,7 @@ def test_a_join_told_a_moment_after_the_return_still_tells_an_absence() -> None:
     life = known()
     for _ in range(5):
         life.silence(300)
-        life.presence.heard(life.heard_at + 0.5)
+        life.presence.record_activity(life.heard_at + 0.5)
     assert life.presence.patience > 300
     life = known()
     for _ in range(5):
@@ -444,13 +444,13 @@ def _play(presence: Presence, now: float, script: list[tuple[str, float, bool]])
         at = now + seconds
         now = max(now, at)
         if what == "hear":
-            presence.heard(at, joined=flag)
+            presence.record_activity(at, joined=flag)
         elif what == "goodbye":
             presence.goodbye(at)
         elif what == "excuse":
             presence.excuse(at)
         elif what == "ask":
-            presence.asked(at, broadcast=flag)
+            presence.record_sent(at, broadcast=flag)
         else:
             end, due = now, now - seconds
             while (due := max(due, presence.next_at)) <= end:
@@ -460,7 +460,7 @@ def _play(presence: Presence, now: float, script: list[tuple[str, float, bool]])
                     if flag:
                         presence.lost(due)
                     break
-                presence.asked(due, broadcast=step is Step.REQUEST)
+                presence.record_sent(due, broadcast=step is Step.REQUEST)
 
 
 @given(st.lists(moves, max_size=40), st.sampled_from([None, 3.0, 90.0, 2000.0]))
@@ -511,9 +511,9 @@ def test_the_silence_across_a_restart_teaches_nothing() -> None:
     """We were not there when it began."""
     presence = Presence.recalled(0.0, RULES, Presence(0.0, RULES).learned(), HOUR)
     for at in (11.0, 12.0, 13.0):
-        presence.asked(at, broadcast=False)
+        presence.record_sent(at, broadcast=False)
     for at in (50.0, 60.0, 700.0):
-        presence.heard(at)
+        presence.record_activity(at)
     assert presence.patience == RULES.least
 
 
@@ -522,7 +522,7 @@ def test_bytes_without_sense_teach_nothing(learned: bytes) -> None:
     """The history's file may be broken; presence is not."""
     presence = Presence.recalled(0.0, RULES, learned, 10.0)
     assert RULES.least <= presence.patience <= RULES.most
-    presence.heard(1.0)
+    presence.record_activity(1.0)
     assert presence.next_at >= 11
 
 
@@ -543,8 +543,8 @@ def test_65536_devices_fit() -> None:
     tracemalloc.start()
     crowd = [Presence(1e6 + number / 7, RULES) for number in range(8192)]
     for number, presence in enumerate(crowd):
-        presence.asked(1e6 + 11 + number / 7, broadcast=False)
-        presence.heard(1e6 + 11.001 + number / 7)
+        presence.record_sent(1e6 + 11 + number / 7, broadcast=False)
+        presence.record_activity(1e6 + 11.001 + number / 7)
     size = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert size * 8 < 30 * 2**20
@@ -557,5 +557,5 @@ def test_first_asks_wait_for_each_other_and_no_more_than_half_a_second() -> None
     assert len(due) <= 4
     for life in lives:
         assert life.since + 10 <= life.next_at <= life.since + 10 + TOGETHER
-        life.asked(1011.2345, broadcast=False)
+        life.record_sent(1011.2345, broadcast=False)
         assert life.next_at == 1012.2345

@@ -22,15 +22,17 @@ def test_a_full_network_with_thousands_of_wishes_holds_no_other_up() -> None:
 
     world.inventory.wanted = wanted  # type: ignore[method-assign]
     for number in range(5000):
-        world.inventory._wish(Probe(slow, ip("10.0.0.77"), None, mac(number)), Whose.STRANGER)
+        world.inventory._queue_probe(Probe(slow, ip("10.0.0.77"), None, mac(number)), Whose.STRANGER)
     for number in range(5):
-        world.inventory._wish(Probe(quick, ip(f"10.1.0.{number + 70}"), mac(number), mac(number)), Whose.STRANGER)
+        world.inventory._queue_probe(
+            Probe(quick, ip(f"10.1.0.{number + 70}"), mac(number), mac(number)), Whose.STRANGER
+        )
     world.now += 0.001
     asks = [ask for ask in world.planner.due(world.now, 512) if ask.of]
     assert len([ask for ask in asks if ask.network is quick]) == 5
     assert len([ask for ask in asks if ask.network is slow]) <= 1
     assert looked < 20
-    assert len(world.inventory.wishes[Lane(slow.id, Whose.STRANGER, True)]) >= 4999
+    assert len(world.inventory.probe_queue[Lane(slow.id, Whose.STRANGER, True)]) >= 4999
 
 
 def test_networks_have_their_turns_where_there_is_little_to_share() -> None:
@@ -41,7 +43,7 @@ def test_networks_have_their_turns_where_there_is_little_to_share() -> None:
     world.inventory.wanted = lambda ask, now: True  # type: ignore[method-assign]
     for each in networks:
         for number in range(100):
-            world.inventory._wish(Probe(each, ip("10.0.0.77"), mac(number), mac(number)), Whose.STRANGER)
+            world.inventory._queue_probe(Probe(each, ip("10.0.0.77"), mac(number), mac(number)), Whose.STRANGER)
     first = []
     for _ in range(9):
         world.now += 0.05
@@ -65,8 +67,8 @@ def test_thousands_of_wishes_that_no_longer_stand_are_passed_over_some_at_a_time
 
     world.inventory.wanted = wanted  # type: ignore[method-assign]
     for number in range(2 * SKIPS):
-        world.inventory._wish(Probe(lan, ip("10.0.0.77"), mac(number), mac(number)), Whose.STRANGER)
-    world.inventory._wish(Probe(lan, ip("10.0.0.99"), mac(9), mac(9)), Whose.STRANGER)
+        world.inventory._queue_probe(Probe(lan, ip("10.0.0.77"), mac(number), mac(number)), Whose.STRANGER)
+    world.inventory._queue_probe(Probe(lan, ip("10.0.0.99"), mac(9), mac(9)), Whose.STRANGER)
     asks: list[Probe] = []
     turns = 0
     while not asks:

@@ -23,7 +23,7 @@ def hammered(world: World, seconds: float, shapes: list[list[str]], accounts: Se
     for number in range(int(seconds * 10)):
         for account in accounts:
             try:
-                world.planner.wish(shapes[number % len(shapes)], world.now, account)
+                world.planner.request_scan(shapes[number % len(shapes)], world.now, account)
             except Busy:
                 refused += 1
         world.run(0.1)
@@ -53,7 +53,7 @@ def test_what_accounts_spend_is_not_taken_from_another(hostile: int) -> None:
     hammered(world, 60, [[half] for half in HALVES], ["mallory", "trudy"][:hostile])
     world.run(3)
     world.frames.clear()
-    world.planner.wish([], world.now, "alice")
+    world.planner.request_scan([], world.now, "alice")
     world.run(6)
     asked = [(at, ask) for at, ask in world.frames if ask.mac is None]
     assert len(asked) >= 253 * 3
@@ -76,7 +76,7 @@ def test_what_joins_a_scan_costs_nothing() -> None:
     """A hundred clients that want the same at once are one scan, and one of them pays."""
     world = World()
     world.run(10)
-    assert len({world.planner.wish([], world.now, "alice") for _ in range(100)}) == 1
+    assert len({world.planner.request_scan([], world.now, "alice") for _ in range(100)}) == 1
     assert not world.inventory.budgets.refused
 
 
@@ -85,9 +85,9 @@ def test_an_account_may_always_request_everything() -> None:
     """Whatever the networks: the budget grows with them."""
     world = World([network(), network("10.1.0.0/16", "eth1", 3)])
     world.run(10)
-    world.planner.wish([], world.now, "alice")
+    world.planner.request_scan([], world.now, "alice")
     world.run(200)
-    world.planner.wish([], world.now, "alice")
+    world.planner.request_scan([], world.now, "alice")
 
 
 def test_without_a_background_rate_there_is_no_budget() -> None:

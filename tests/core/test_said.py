@@ -112,10 +112,10 @@ def test_what_is_lacked_is_what_would_be_better() -> None:
     lacks = {None: claims.TRUST, "nbns": ("dhcp", "mdns", "dns"), "dns": ("dhcp", "mdns", "dns"), "mdns": ("dhcp",)}
     for source, lacked in (lacks | {"dhcp": ()}).items():
         device.hostname_source = source
-        assert naming.lacks(device) == lacked
+        assert naming.missing_sources(device) == lacked
     naming.sources = frozenset(["nbns"])
     device.hostname_source = None
-    assert naming.lacks(device) == ("nbns",)
+    assert naming.missing_sources(device) == ("nbns",)
 
 
 def test_a_name_for_somebody_unknown_is_nothing() -> None:

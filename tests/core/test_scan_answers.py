@@ -23,7 +23,7 @@ class Lied(World):
 
 def scanned(world: World) -> ScanFinished:
     """Request a scan of everything; return how it ended."""
-    scan_id = world.planner.wish([], world.now)
+    scan_id = world.planner.request_scan([], world.now)
     while True:
         world.run(0.5)
         for _, news in world.news:
@@ -40,7 +40,7 @@ def test_what_nobody_asked_for_ends_no_scan(requested: bool, evidence: Evidence)
     world.run(300)
     world.hosts[2, ip(AT)] = SILENT
     if requested:
-        world.planner.wish([], world.now)
+        world.planner.request_scan([], world.now)
     end, number = world.now + (4 if requested else 60), 0
     while world.now < end and SILENT not in world.inventory.devices:
         for _ in range(30):

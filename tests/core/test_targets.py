@@ -92,13 +92,13 @@ def test_a_request_that_joins_a_running_scan_costs_no_more_than_its_targets() ->
     """ATTACKED H3: each address was looked at, eight million of them, by every further request."""
     world = World([network("10.0.0.0/8")])
     world.run(1)
-    scan_id = world.planner.wish(["10.0.0.0/9"], world.now)
+    scan_id = world.planner.request_scan(["10.0.0.0/9"], world.now)
     world.run(1)
     assert any(isinstance(news, ScanStarted) and news.cause is Cause.CLIENT for _, news in world.news)
-    seconds, peak = spent(lambda: world.planner.wish(["10.64.0.0/10"], world.now))
+    seconds, peak = spent(lambda: world.planner.request_scan(["10.64.0.0/10"], world.now))
     assert seconds < 0.02
     assert peak < 1
-    assert world.planner.wish(["10.0.0.0/9"], world.now) != scan_id, "some of it has been asked and settled"
+    assert world.planner.request_scan(["10.0.0.0/9"], world.now) != scan_id, "some of it has been asked and settled"
 
 
 def test_a_thousand_targets_cost_some_milliseconds() -> None:

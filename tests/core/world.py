@@ -104,7 +104,7 @@ class World:
         while self._air and self._air[0][0] <= self.now:
             self._hear(self._air.popleft()[1])
         self._tell(self.inventory.tick(self.now))
-        if self.inventory.wishes:
+        if self.inventory.probe_queue:
             self.planner.next_at = self.now
         while self.planner.next_at <= self.now:
             for ask in self.planner.due(self.now, 512):
@@ -113,7 +113,7 @@ class World:
 
     def _send(self, ask: Probe) -> None:
         self.frames.append((self.now, ask))
-        self.inventory.asked(ask, self.now)
+        self.inventory.record_sent(ask, self.now)
         holder = self.hosts.get((ask.network.index, ask.ip))
         if holder is None or ask.mac not in (None, holder) or self.deaf(ask) or self.random.random() < self.loss:
             return
@@ -126,11 +126,11 @@ class World:
     def _hear(self, seen: Observation) -> None:
         where = self.inventory.place(seen.interface, seen.ip)
         if where is not None:
-            rtt = self.planner.heard(seen, where)
+            rtt = self.planner.record_reply(seen, where)
             self._tell(self.inventory.observe(seen, where, rtt))
 
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:
-            self.planner.told(event)
+            self.planner.on_event(event)
             self.events.append(event)
             self.kinds.append((self.now, event.kind, event.device.mac if event.device else None))

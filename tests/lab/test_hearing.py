@@ -229,7 +229,7 @@ def test_an_ear_knows_when_answers_may_have_been_lost(
             ear.read()
         before = time.monotonic()
         ear.count()
-        return ear.deaf_at >= before
+        return ear.overflow_at >= before
 
     assert not deafened(10)
     assert deafened(600)

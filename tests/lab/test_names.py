@@ -253,10 +253,10 @@ class Room:
         self._space = space
         self._conf = conf
 
-    def lacks(self, mac: Mac) -> tuple[str, ...]:
+    def missing_sources(self, mac: Mac) -> tuple[str, ...]:
         return self._lacks
 
-    def may_ask(self, network: str, to_all: bool) -> bool:
+    def may_probe(self, network: str, to_all: bool) -> bool:
         self.allowed.append((network, to_all))
         return self.room
 
@@ -273,7 +273,7 @@ class Room:
 
         async def work() -> Names:
             wire = Wire(lambda _: None, lambda answer: made.answered(answer))
-            made = Names(self, lambda _: 1, wire.say, Resolver(self._conf))
+            made = Names(self, lambda _: 1, wire.send_frame, Resolver(self._conf))
             wire.open()
             for want in wants:
                 made.want(*want)

@@ -79,7 +79,7 @@ def test_lies_from_those_that_are_asked(lab: Lab, tmp_path: Path, port: int, rat
 
     def make() -> list[Room]:
         wire = Wire(lambda _: None, lambda answer: made[0].answered(answer))
-        names = Names(house, lambda _: 1, wire.say, Resolver(conf))
+        names = Names(house, lambda _: 1, wire.send_frame, Resolver(conf))
         made.append(names)
         wire.open()
         return [wire, names]  # type: ignore[list-item]

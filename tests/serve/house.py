@@ -35,7 +35,7 @@ from netscand.core.model import (
     ScanFinished,
     ScanStarted,
     Status,
-    relabel,
+    annotate,
 )
 from netscand.core.presence import Presence, Rules
 from netscand.core.ratelimit import Budgets
@@ -74,7 +74,7 @@ class FakeScanner:
         self.networks = {name: network(name, index) for index, name in enumerate((LAN, OTHER), 2)}
         self.sequence = 0
         self.interval = 30.0
-        self.heard = {"arp_reply": 7, "dhcp": 2}
+        self.observations = {"arp_reply": 7, "dhcp": 2}
         self.budgets = Budgets()
         self.scanning = False
         self.started_at = time.monotonic()
@@ -133,7 +133,7 @@ class FakeScanner:
         return self.publish(Event(kind, now, name, device, device.ip, None, None, device.reason, previous, now))
 
     def label(self, mac: Mac, wishes: Mapping[str, object]) -> None:
-        if event := relabel(self.devices[mac], wishes, time.monotonic()):
+        if event := annotate(self.devices[mac], wishes, time.monotonic()):
             self.publish(event)
 
     def forget(self, mac: Mac) -> None:
@@ -145,14 +145,14 @@ class FakeScanner:
         self.wishes.append(tuple(targets))
         self.scan_id += 1
         self.scanning = True
-        self.hub.tell(ScanStarted(self.scan_id, (LAN,), Cause.CLIENT))
+        self.hub.publish_scan(ScanStarted(self.scan_id, (LAN,), Cause.CLIENT))
         return self.scan_id
 
     def finish(self, scan_id: int, found: Sequence[Mac] = (), networks: tuple[str, ...] = (LAN,)) -> None:
         now = time.monotonic()
         self.scanning = False
         self.last_scan = now
-        self.hub.tell(ScanFinished(scan_id, networks, now - 0.1, now, 237, 17, tuple(found)))
+        self.hub.publish_scan(ScanFinished(scan_id, networks, now - 0.1, now, 237, 17, tuple(found)))
 
     def lease(self, client: object, seconds: float | None) -> float:
         if seconds is None:
@@ -179,7 +179,7 @@ class FakeScanner:
 class Forgetful:
     """A history that keeps nothing."""
 
-    def place(self, cursor: str) -> int:
+    def sequence_of(self, cursor: str) -> int:
         epoch, _, number = cursor.rpartition("-")
         if not epoch.isalnum() or not number.isdigit():
             raise ValueError(cursor)

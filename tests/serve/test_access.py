@@ -76,7 +76,7 @@ def test_root_and_the_group_are_admin_and_others_have_what_the_configuration_say
     assert met(guard, 1234, 1234, (7, 4242, 9)) == Peer(("uid", 1234), Role.ADMIN, True, True)
     assert met(guard, 1234, 1234, tuple(range(5000, 5000 + auth.MOST_GROUPS + 1))).role is Role.READ
     for others in ("scan", "none"):
-        assert met(Guard(config.Access(others=others)), 1234, 1234).role.told == others
+        assert met(Guard(config.Access(others=others)), 1234, 1234).role.on_wire == others
 
 
 def test_a_group_that_does_not_exist_leaves_root_alone_with_admin() -> None:

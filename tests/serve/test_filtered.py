@@ -58,9 +58,9 @@ def test_events_and_scans_come_in_order_and_none_to_who_came_later() -> None:
         first, _ = audience.client(Filter(None, "a4:83"))
         left = audience.client(Filter(None, "a4:8"))
         audience.client(Filter(None, "printer"))
-        audience.hub.tell(ScanStarted(1, (LAN,), Cause.CLIENT))
+        audience.hub.publish_scan(ScanStarted(1, (LAN,), Cause.CLIENT))
         audience.scanner.turn(0, Status.OFFLINE)
-        audience.hub.tell(ScanFinished(1, (LAN,), 0.0, 1.0, 2, 3, ()))
+        audience.hub.publish_scan(ScanFinished(1, (LAN,), 0.0, 1.0, 2, 3, ()))
         late, _ = audience.client(Filter(None, "a4:83"))
         audience.hub.unsubscribe(left[1])
         for _ in range(20):

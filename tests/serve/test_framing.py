@@ -101,12 +101,12 @@ def test_a_body_in_chunks_that_is_too_much(data: bytes) -> None:
 def test_what_is_kept_of_a_request_is_counted_until_it_is_answered() -> None:
     framing = Framing()
     given(framing, HEAD, 2048)
-    assert framing.held == 2 * len(HEAD)
+    assert framing.bytes_kept == 2 * len(HEAD)
     framing.begin(5)
     given(framing, b"12345", 2048)
-    assert framing.held == 2 * (len(HEAD) + 5)
+    assert framing.bytes_kept == 2 * (len(HEAD) + 5)
     framing.end()
-    assert framing.held == 0
+    assert framing.bytes_kept == 0
 
 
 # ---- on a connection ------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def test_half_a_body_counts_for_what_its_account_holds(tmp_path: Path) -> None:
         async with house(tmp_path) as lan:
             head = b"POST /api/scan HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             writer = await lan.connection(head + b"Content-Length: 65000\r\n\r\n" + b"x" * 60_000)
-            await settled(lambda: any(each.held >= 60_000 for each in lan.server._lobby.inside))
+            await settled(lambda: any(each.bytes_kept >= 60_000 for each in lan.server._lobby.inside))
             writer.close()
 
     asyncio.run(play())

@@ -243,7 +243,7 @@ def test_a_client_that_left_is_not_kept_for_its_list(monkeypatch: pytest.MonkeyP
         await lists._send(None)
         assert client in lists._due
         hub.unsubscribe(client)
-        client.gone()
+        client.on_disconnect()
         await lists._send(None)
         assert not lists._due
 

@@ -141,7 +141,7 @@ def test_filters_hold_for_events_and_scans() -> None:
         other, _ = audience.client(Filter(OTHER))
         named, _ = audience.client(Filter(None, "a4:83:00:00:00:02"))
         audience.scanner.turn(0, Status.OFFLINE)
-        audience.hub.tell(ScanStarted(7, (LAN,), Cause.TIMER))
+        audience.hub.publish_scan(ScanStarted(7, (LAN,), Cause.TIMER))
         await asyncio.sleep(0)
         assert [type(message).__name__ for message in heard(lan)] == ["Event", "ScanStarted"]
         assert heard(other) == []
@@ -154,8 +154,8 @@ def test_a_client_hears_of_the_scan_it_asked_for_whatever_its_filter() -> None:
     async def play(audience: Audience) -> None:
         other, subscriber = audience.client(Filter(OTHER))
         subscriber.wishes.add(7)
-        audience.hub.tell(ScanFinished(7, (LAN,), 0.0, 1.0, 0, 0, ()))
-        audience.hub.tell(ScanFinished(7, (LAN,), 0.0, 1.0, 0, 0, ()))
+        audience.hub.publish_scan(ScanFinished(7, (LAN,), 0.0, 1.0, 0, 0, ()))
+        audience.hub.publish_scan(ScanFinished(7, (LAN,), 0.0, 1.0, 0, 0, ()))
         await asyncio.sleep(0)
         assert [type(message).__name__ for message in heard(other)] == ["ScanUpdate"]
 
@@ -165,10 +165,10 @@ def test_a_client_hears_of_the_scan_it_asked_for_whatever_its_filter() -> None:
 def test_each_news_of_a_scan_has_its_message() -> None:
     async def play(audience: Audience) -> None:
         pipe, _ = audience.client()
-        audience.hub.tell(ScanStarted(7, (LAN,), Cause.START))
-        audience.hub.tell(ScanProgress(7, 180, 254, 17, (LAN,)))
-        audience.hub.tell(ScanFailed(7, LAN, "the interface is down"))
-        audience.hub.tell(ScanFinished(7, (LAN,), 1.0, 2.5, 237, 17, (mac(1),)))
+        audience.hub.publish_scan(ScanStarted(7, (LAN,), Cause.START))
+        audience.hub.publish_scan(ScanProgress(7, 180, 254, 17, (LAN,)))
+        audience.hub.publish_scan(ScanFailed(7, LAN, "the interface is down"))
+        audience.hub.publish_scan(ScanFinished(7, (LAN,), 1.0, 2.5, 237, 17, (mac(1),)))
         await asyncio.sleep(0)
         started, progress, failed, update = (msgspec.to_builtins(message) for message in heard(pipe))
         assert started == {
@@ -202,7 +202,7 @@ def test_who_waits_for_a_scan_is_told_its_end_and_forgotten() -> None:
             audience.hub.waiting_for(7) as two,
             audience.hub.waiting_for(8) as not_yet,
         ):
-            audience.hub.tell(ScanFinished(7, (LAN,), 0.0, 1.0, 0, 0, (mac(1),)))
+            audience.hub.publish_scan(ScanFinished(7, (LAN,), 0.0, 1.0, 0, 0, (mac(1),)))
             assert (await one).scan.found == (await two).scan.found == (mac(1),)
             assert not not_yet.done()
         assert audience.hub._waiting == {}
@@ -217,6 +217,6 @@ def test_a_hub_that_nobody_listens_to_translates_nothing() -> None:
 
         audience.hub._translator._offset = never
         audience.scanner.turn(0, Status.OFFLINE)
-        audience.hub.tell(ScanFinished(7, (LAN,), 0.0, 1.0, 0, 0, ()))
+        audience.hub.publish_scan(ScanFinished(7, (LAN,), 0.0, 1.0, 0, 0, ()))
 
     played(play)

@@ -219,7 +219,7 @@ def test_each_long_turn_of_the_loop_is_measured(tmp_path: Path) -> None:
 def test_a_value_is_in_the_bucket_of_its_bound_and_all_larger_ones() -> None:
     found = Histogram((1.0, 2.0))
     for one in (0.5, 1.0, 1.5, 7.0):
-        found.note(one)
+        found.record(one)
     assert found.buckets() == [(1.0, 2), (2.0, 3), (inf, 4)]
     assert found.sum == 10.0
 

@@ -58,7 +58,7 @@ def test_it_names_each_call_with_its_role_and_what_it_does(tmp_path: Path) -> No
             }
             assert set(calls) == set(CALLS)
             for name, call in calls.items():
-                assert call["x-role"] == RIGHTS[name].told
+                assert call["x-role"] == RIGHTS[name].on_wire
                 assert re.fullmatch(r"[A-Z].*\.", call["summary"]), name
                 assert ("security" in call) is (call["x-role"] != "none")
             assert len({call["operationId"] for call in calls.values()}) == len(calls)

@@ -16,7 +16,7 @@ ROLES = ["none", "read", "scan", "admin"]
 
 
 def test_each_role_may_do_what_the_ones_before_may() -> None:
-    assert [role.told for role in sorted(Role)] == ["none", "read", "scan", "admin"]
+    assert [role.on_wire for role in sorted(Role)] == ["none", "read", "scan", "admin"]
     for what, least in RIGHTS.items():
         for role in Role:
             if role >= least:

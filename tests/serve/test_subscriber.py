@@ -256,6 +256,6 @@ def test_who_is_gone_keeps_nobody_waiting() -> None:
         async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
             tasks.create_task(subscriber.send(b"first", b"second"))
             await asyncio.sleep(0)
-            subscriber.gone()
+            subscriber.on_disconnect()
 
     asyncio.run(run())

@@ -129,7 +129,7 @@ def test_what_is_not_read_stays_in_the_kernel(tmp_path: Path) -> None:
         assert isinstance(transport, tls.TlsTransport)
         assert len(transport._waiting) <= PIECE
         assert transport._incoming.pending + transport._outgoing.pending == 0
-        assert transport.get_write_buffer_size() <= connection.held < 1 << 20
+        assert transport.get_write_buffer_size() <= connection.bytes_kept < 1 << 20
         client.close()
         await emptied(lan)
 
@@ -176,7 +176,7 @@ def test_part_of_a_record_is_counted(tmp_path: Path) -> None:
         client.write(b"G" * tls.RECORD)
         writer.write(outward.read()[:-1])
         async with asyncio.timeout(20):
-            while not (held := [each.held for each in lan.server._lobby.inside]) or held[0] < tls.RECORD:
+            while not (held := [each.bytes_kept for each in lan.server._lobby.inside]) or held[0] < tls.RECORD:
                 await asyncio.sleep(0.01)
         writer.close()
 

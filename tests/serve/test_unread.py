@@ -76,7 +76,7 @@ def test_a_list_that_is_not_read_is_not_made(tmp_path: Path, request_: bytes) ->
                         before = made[0]
                         await asyncio.sleep(0.3)
                 assert made[0] < 10 * MANY / 4
-            held = [each.held for each in lan.server._lobby.inside]
+            held = [each.bytes_kept for each in lan.server._lobby.inside]
             assert len(held) == 10
             assert max(held) < 256 * 1024
             for sock in socks:
@@ -104,7 +104,7 @@ def test_later_lists_are_made_as_they_are_read_too(tmp_path: Path) -> None:
                     lan.scanner.turn(number, Status.ONLINE)
                     await asyncio.sleep(1.1)
                 assert made[0] < 5 * MANY
-            held = [each.held for each in lan.server._lobby.inside]
+            held = [each.bytes_kept for each in lan.server._lobby.inside]
             assert max(held) < 256 * 1024
             for _, writer in streams:
                 writer.close()
@@ -227,9 +227,9 @@ def test_what_changes_behind_an_answer_is_counted_and_the_answer_has_an_end(
                     await asyncio.sleep(0.01)
             for number in range(1000, 2000):
                 lan.scanner.turn(MANY - number, Status.OFFLINE)
-            kept = sum(each.held for each in lan.hub._snapshots)
+            kept = sum(each.bytes_kept for each in lan.hub._snapshots)
             assert kept > 64_000
-            assert mine.held == mine.transport.get_write_buffer_size() + mine._framing.held + kept
+            assert mine.bytes_kept == mine.transport.get_write_buffer_size() + mine._framing.bytes_kept + kept
             async with asyncio.timeout(20):
                 while lan.server._lobby.inside:
                     await loop.sock_recv(sock, 512)  # some of it, always in time
@@ -259,7 +259,7 @@ def test_a_backup_has_an_end_and_is_one_of_an_account(tmp_path: Path, monkeypatc
             (mine,) = lan.server._lobby.inside
             while mine.transport is None or not mine.transport.get_write_buffer_size():
                 await asyncio.sleep(0.01)
-            assert mine.held == mine.transport.get_write_buffer_size() + mine._framing.held + 64 * 1024
+            assert mine.bytes_kept == mine.transport.get_write_buffer_size() + mine._framing.bytes_kept + 64 * 1024
             busy = await lan.raw(get("/api/backup").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), tcp=False)
             assert busy.startswith(b"HTTP/1.1 503")
             async with asyncio.timeout(20):
@@ -292,7 +292,7 @@ def test_what_changes_behind_a_list_of_events_is_counted(tmp_path: Path) -> None
             for number in range(100):
                 lan.scanner.turn(number, Status.OFFLINE)
             (mine,) = lan.server._lobby.inside
-            assert mine.held - mine._framing.held == sum(each.held for each in lan.hub._moments) > 0
+            assert mine.bytes_kept - mine._framing.bytes_kept == sum(each.bytes_kept for each in lan.hub._moments) > 0
             sock.close()
 
     asyncio.run(play())
@@ -374,8 +374,8 @@ def test_a_filtered_queue_is_its_clients_own_and_one_without_is_everybodys(tmp_p
                     await asyncio.sleep(0)
             behind = {bool(each.fits): each for each in lan.server._live._open.values()}
             assert behind[False]._size > 2**20
-            assert behind[False].held == 0
-            assert behind[True].held == behind[True]._size > 2**20
+            assert behind[False].bytes_kept == 0
+            assert behind[True].bytes_kept == behind[True]._size > 2**20
             for each in (plain, own):
                 each.transport.abort()
 

@@ -110,7 +110,7 @@ class Diary:
 
     async def page(self, **question: Any) -> Page:  # noqa: ANN401
         await self.history.settled()
-        through = self.history.place(self.history.cursor)
+        through = self.history.sequence_of(self.history.cursor)
         return await self.history.events(Question(**{"through": through, **question}))
 
     async def events(

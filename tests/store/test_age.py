@@ -63,7 +63,7 @@ def test_a_clock_that_is_wrong_for_seconds_costs_no_event(
             await book.write(*(up(now + 2) for _ in range(10)))
             await asyncio.sleep(0.3)
             assert sequences(await book.page()) == list(range(1, 31 + wrong))
-            assert len(sequences(await book.page(since=book.history.place(before)))) == 10 + wrong
+            assert len(sequences(await book.page(since=book.history.sequence_of(before)))) == 10 + wrong
             assert not book.history.problems()
 
     asyncio.run(play())
@@ -249,7 +249,7 @@ async def step(
 
     async def write(event: Event) -> None:
         cursor = await book.write(event)
-        came[book.history.place(cursor)] = machine.now, book.history._age.now()
+        came[book.history.sequence_of(cursor)] = machine.now, book.history._age.now()
 
     if what == "event":
         for _ in range(how):

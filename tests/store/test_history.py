@@ -125,7 +125,7 @@ def test_a_report_that_comes_late_takes_nothing_back(tmp_path: Path) -> None:
         async with diary(tmp_path / "h.db") as book:
             first = await book.write(NETWORK_UP)
             last = await book.write(discovered(device(1)))
-            book.history._hear(Report(number(first), number(first), ""))
+            book.history._on_report(Report(number(first), number(first), ""))
             page = await book.history.events(Question(number(last), since=0), whole=True)
             assert sequences(page) == [1, 2]
 
@@ -653,10 +653,10 @@ def test_cursors_of_others_are_gone_and_what_is_none_is_told(tmp_path: Path) -> 
             epoch = book.history.cursor.partition("-")[0]
             for foreign in ("abc-1", f"{epoch}x-1", f"{epoch}-{'9' * 30}"):
                 with pytest.raises(CursorGone):
-                    book.history.place(foreign)
+                    book.history.sequence_of(foreign)
             for wrong in ("", "-", epoch, f"{epoch}-", f"{epoch}-1.5", f"{epoch}-²", "2026-11-23T10:00:00Z"):
                 with pytest.raises(ValueError, match="no cursor"):
-                    book.history.place(wrong)
+                    book.history.sequence_of(wrong)
             with pytest.raises(CursorGone):
                 await book.page(since=5)
             assert sequences(await book.page(since=0)) == []

@@ -217,7 +217,7 @@ def test_piece_by_piece_is_the_same_as_at_once(seed: int, piece: int, limit: int
                     event = turned(one, Status(kind.value), at)
                 if chance.random() < 0.1:
                     book.history._sequence += chance.randrange(1, 300)
-                number = book.history.place(await book.write(event))
+                number = book.history.sequence_of(await book.write(event))
                 told[number] = (kind, about and about.mac, at)
             through = max(told)
             kinds = tuple(chance.sample(KINDS, chance.randrange(3)))

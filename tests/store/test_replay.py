@@ -186,7 +186,7 @@ async def in_parts(world: Chronicled, book: Diary, again: list[Event], chance: R
 
 async def as_a_client(world: Chronicled, book: Diary) -> list[Event]:
     """Fold the events as they are told again; every one must be what was told when it happened."""
-    through = book.history.place(book.history.cursor)
+    through = book.history.sequence_of(book.history.cursor)
     now = {of: in_unix_time(device) for of, device in world.inventory.devices.items()}
     page = await book.history.events(Question(through, since=0, limit=10_000))
     again = [as_published(*each, now.get) for each in zip(page.events, page.later, strict=True)]

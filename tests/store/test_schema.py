@@ -180,7 +180,7 @@ def test_version_1_keeps_all_that_it_had_and_learns_the_age_of_it(tmp_path: Path
 
     async def play() -> None:
         async with diary(path, clock, keep_days=15) as book:
-            assert book.history.place("k3f9-40") == 40
+            assert book.history.sequence_of("k3f9-40") == 40
             assert len(book.memory.devices) == 1
             assert sequences(await book.page(since=0)) == list(range(1, 41))
             cursor = await book.write(turned(one, Status.ONLINE, now))

@@ -191,9 +191,9 @@ def test_no_number_comes_twice_though_more_were_told_on_a_full_disk_than_are_res
             ballast.unlink()
             await until_well(book)
             assert sequences(await book.page(limit=5000)) == list(range(1, 402))
-            assert sequences(await book.page(since=book.history.place(told[-3]))) == [400, 401]
+            assert sequences(await book.page(since=book.history.sequence_of(told[-3]))) == [400, 401]
             with pytest.raises(CursorGone):
-                book.history.place(first)
+                book.history.sequence_of(first)
             told.append(await book.write(NETWORK_UP))
             epochs = [cursor.partition("-")[0] for cursor in told]
             assert len(set(epochs)) == 2
@@ -258,7 +258,7 @@ def test_a_read_only_disk_is_no_reason_not_to_start(small_disk: Path) -> None:
                 blind = await book.write(NETWORK_UP)
                 assert blind.partition("-")[0] != before.partition("-")[0]
                 with pytest.raises(CursorGone):
-                    book.history.place(before)
+                    book.history.sequence_of(before)
                 with pytest.raises(CursorGone):
                     await book.page(since=0)
                 assert sequences(await book.page()) == []
@@ -272,7 +272,7 @@ def test_a_read_only_disk_is_no_reason_not_to_start(small_disk: Path) -> None:
                 assert sequences(await book.page()) == [1, number(cursor)]
                 for gone in (before, blind):
                     with pytest.raises(CursorGone):
-                        book.history.place(gone)
+                        book.history.sequence_of(gone)
                 with pytest.raises(CursorGone):  # an event of the numbering before
                     await book.page(since=0)
                 assert sequences(await book.page(since=number(cursor) - 1)) == [number(cursor)]
@@ -366,7 +366,7 @@ def test_a_page_that_was_overwritten_is_found_while_running(tmp_path: Path, monk
             cursor = await book.write(NETWORK_UP)
             assert cursor.partition("-")[0] != before.partition("-")[0]
             with pytest.raises(CursorGone):
-                book.history.place(before)
+                book.history.sequence_of(before)
             assert sequences(await book.page()) == [number(cursor)]
             assert "set aside" in book.history.problems()[0]
             await book.history._rounds.show()

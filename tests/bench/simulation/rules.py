@@ -136,7 +136,7 @@ def ours(trace: Trace, site: Site, random: Random, rules: Rules | None = None, c
             elif says is Says.GOODBYE:
                 presence.goodbye(at)
             else:
-                presence.heard(at, joined=says is Says.JOIN)
+                presence.record_activity(at, joined=says is Says.JOIN)
             if not online:
                 online = True
                 said.show(at, True)
@@ -154,7 +154,7 @@ def ours(trace: Trace, site: Site, random: Random, rules: Rules | None = None, c
                 scan, changed = at + random.uniform(0, site.scan), at
             elif step is not Step.NOTHING:
                 broadcast = step is Step.REQUEST
-                presence.asked(at, broadcast=broadcast)
+                presence.record_sent(at, broadcast=broadcast)
                 said.asked(at, broadcast=broadcast)
                 if not broadcast and presence.patience > LONG:
                     said.patient[int(at / HOUR)] += 1
