@@ -41,6 +41,10 @@ time.sleep(0.3 * len(got))  # tidying up takes a while
 """
 
 
+DEFAULT_SIGNALS = "/usr/bin/env", "--default-signal=INT,QUIT,TERM,HUP"
+"""Whoever runs these tests may ignore some, and a shell cannot trap a signal that was ignored when it started."""
+
+
 class Checkout:
     """A checkout with `dev`, a PATH of its own, and a virtual environment whose pip and pytest are stand-ins."""
 
@@ -103,14 +107,14 @@ class Checkout:
 
     def run(self, *words: str, **env: str) -> "subprocess.CompletedProcess[str]":
         """Run `./dev WORDS` to its end."""
-        argv = ["/bin/sh", "dev", *words]
+        argv = [*DEFAULT_SIGNALS, "/bin/sh", "dev", *words]
         return subprocess.run(argv, capture_output=True, check=False, stdin=subprocess.DEVNULL, **self.options(**env))  # type: ignore[call-overload,no-any-return]
 
     def popen(self, *words: str, stdin: int = subprocess.DEVNULL, terminal: bool = False) -> "subprocess.Popen[str]":
         """Start `./dev WORDS` with tests that hang, in a session of its own; on the terminal `stdin` if it is one."""
         own: Callable[[], object] | None = (lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if terminal else None
         process = subprocess.Popen(
-            ["/bin/sh", "dev", *words], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            [*DEFAULT_SIGNALS, "/bin/sh", "dev", *words], stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True, preexec_fn=own, **self.options(HANGS="1"),
         )  # type: ignore[call-overload]  # fmt: skip
         ends = time.monotonic() + DEADLINE
