@@ -102,7 +102,7 @@ def barrage() -> Iterator[tuple[str, bytes, str, tuple[int, ...]]]:
         text = json.dumps(nasty).encode()
         yield "/api/scan", b'{"targets": [' + text + b"]}", "POST", (400,)
         for field in ("label", "notes"):
-            yield f"/api/devices/{PHONE}", b'{"' + field.encode() + b'": ' + text + b"}", "PATCH", (200, 400)
+            yield f"/api/devices/{PHONE}", b'{"' + field.encode() + b'": ' + text + b"}", "PATCH", (200, 400, 503)
 
 
 def test_nothing_a_client_sends_starts_a_process_or_opens_a_file(daemon: Daemon, lab: Lab) -> None:
