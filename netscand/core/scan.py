@@ -99,9 +99,9 @@ class Part:
         self._thorough = thorough
         self._base = int(network.cidr.network_address)
         self._state = bytearray(len(offsets))
-        self._known: list[Device | None] = [None] * len(offsets)
+        self._known: dict[int, Device] = {}
         """Online devices, each at the address where it was asked first: whoever claims the address meanwhile."""
-        self._found_at: list[Mac | None] = [None] * len(offsets)
+        self._found_at: dict[int, Mac] = {}
         """The one MAC that counts as found at each address."""
         self._answered = 0
         self._last_sent = 0.0
@@ -134,11 +134,11 @@ class Part:
         index = self.index(int.from_bytes(ip) - self._base)
         if index is None:
             return False
-        known = self._known[index]
+        known = self._known.get(index)
         is_known = known is not None and known.mac == mac
         if known is None or is_known or known.status is not Status.ONLINE:
             self._answer(index)
-        before = self._found_at[index]
+        before = self._found_at.get(index)
         if before is not None and before in inventory.devices and not is_known:
             return False
         return self._find(index, mac)
@@ -151,7 +151,7 @@ class Part:
 
     def _find(self, index: int, mac: Mac) -> bool:
         """Count a device as found at an address; return whether it was found nowhere before."""
-        before = self._found_at[index]
+        before = self._found_at.get(index)
         if before == mac:
             return False
         if before is not None:
@@ -197,7 +197,7 @@ class Part:
             if tried > attempt:  # SETTLED too
                 continue
             ip = Ip((base + self.offsets[index]).to_bytes(4))
-            device = self._known[index] or inventory.addresses.holder(network_id, ip)
+            device = self._known.get(index) or inventory.addresses.holder(network_id, ip)
             online = device is not None and device.status is Status.ONLINE
             if known is not None and online is not known:
                 continue
@@ -224,7 +224,7 @@ class Part:
             self._last_sent = self.now
             # Every second try goes to broadcast: the address may have another holder by now.
             inventory.contested.record_sent(network_id, ip)
-            if online:
+            if online and device is not None:
                 self._known[index] = device
             known_mac = device.mac if device is not None and online and self._thorough and attempt % 2 == 0 else None
             yield Probe(self.network, ip, known_mac)
