@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 import tracemalloc
+from asyncio.sslproto import SSLProtocol
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from netscand.serve import tls
-from netscand.serve.connection import PIECE
+from netscand.serve.connection import PIECE, Connection
 from tests.serve.certificate import certificate
 from tests.serve.house import House, house
 from tests.serve.test_tls import hello, trusting
@@ -67,7 +68,7 @@ async def emptied(lan: House) -> None:
 # ---- what it holds --------------------------------------------------------------------------------------------------
 
 
-HELD = {"SSLProtocol", "SSLObject", "TlsTransport", "Connection"}
+HELD = {SSLProtocol, ssl.SSLObject, tls.TlsTransport, Connection}
 
 LATE = 10.0
 """Seconds for a busy machine to end what was aborted."""
@@ -84,7 +85,7 @@ def test_what_never_shook_hands_leaves_nothing(tmp_path: Path) -> None:
             writer.transport.abort()
         await emptied(lan)
         ends = time.monotonic() + LATE
-        while left := HELD & {type(each).__name__ for each in gc.get_objects()}:
+        while left := HELD & {type(each) for each in gc.get_objects()}:
             assert time.monotonic() < ends, left
             await asyncio.sleep(0.05)
 
