@@ -32,16 +32,16 @@ handler.emit = lambda record: said.append(record.getMessage())
 logging.getLogger("netscand").addHandler(handler)
 from netscand.__main__ import _lacking
 from netscand.core.model import Mac, Ip
-from netscand.lan import lightly, packets
+from netscand.lan import arp, libraries
 from netscand.lan.vendors import Vendors
 link = struct.pack("=IHHIIBxHiII", 32, 16, 0, 0, 0, 0, 1, 7, 1, 0)  # RTM_NEWLINK, with no attribute
 found = {}
 try:
-    (message,) = lightly.rtnetlink()().parse(link)
+    (message,) = libraries.rtnetlink()().parse(link)
     found["index"] = message["index"]
 except ImportError as wrong:
     found["lacking"] = f"{_lacking(wrong)}: {wrong}"
-frame = packets.request(Mac(b"\\2\\0\\0\\0\\0\\1"), Ip(b"\\x0a\\0\\0\\1")).to(Ip(b"\\x0a\\0\\0\\2"), None)
+frame = arp.request(Mac(b"\\2\\0\\0\\0\\0\\1"), Ip(b"\\x0a\\0\\0\\1")).to(Ip(b"\\x0a\\0\\0\\2"), None)
 found["asks"] = frame.hex()
 found["apple"] = Vendors().of(Mac(bytes.fromhex("a483e7123456")))
 print(json.dumps(found | {"said": said, "whole": "pyroute2.iproute" in sys.modules}))

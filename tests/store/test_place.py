@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -87,12 +88,12 @@ def test_the_lock_of_one_who_was_killed_is_free(tmp_path: Path) -> None:
     program = f"""if True:
         import os, signal
         from pathlib import Path
-        from netscand.store.place import Lock
+        from netscand.store.paths import Lock
         lock = Lock(Path({str(tmp_path / "h.db")!r}))
         lock.take()
         os.kill(os.getpid(), signal.SIGKILL)
     """
-    subprocess.run([sys.executable, "-c", program], check=False)
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
     lock = Lock(tmp_path / "h.db")
     lock.take()
     lock.release()
