@@ -301,10 +301,10 @@ def test_what_changes_behind_a_list_of_events_is_counted(tmp_path: Path) -> None
 class Holding:
     """A connection that holds so much."""
 
-    def __init__(self, lobby: ConnectionLimiter, key: str, held: int, *, privileged: bool = False) -> None:
+    def __init__(self, lobby: ConnectionLimiter, key: str, kept: int, *, privileged: bool = False) -> None:
         self.peer = Peer(key, Role.SCAN, True, privileged)
         self.account = key
-        self.held = held
+        self.bytes_kept = kept
         self.gone = False
         lobby.inside.add(self)  # type: ignore[arg-type]
 
@@ -335,7 +335,7 @@ def test_many_accounts_together_hold_no_more_than_one_may() -> None:
     many = [Holding(lobby, f"uid {number // 4}", 5 * MIB) for number in range(80)]
     small = Holding(lobby, "alice", MIB)
     lobby.look(100.0)
-    assert UNREAD.at_once / 2 < sum(each.held for each in (*many, small) if not each.gone) <= UNREAD.at_once
+    assert UNREAD.at_once / 2 < sum(each.bytes_kept for each in (*many, small) if not each.gone) <= UNREAD.at_once
     assert not small.gone
 
 
