@@ -24,7 +24,7 @@ def altered(folder: Path, program: str) -> dict[str, str]:
     ("program", "said"),
     [
         ("import aiohttp.web as web\ndel web.RequestHandler.handle_error\n", "has no web.RequestHandler.handle_error"),
-        ("import aiohttp\ndel aiohttp.StreamReader\n", "cannot import name 'StreamReader' from 'aiohttp'"),
+        ("import aiohttp\ndel aiohttp.WSCloseCode\n", "cannot import name 'WSCloseCode' from 'aiohttp'"),
         ("import aiohttp.web as web\ndel web.RequestHandler\n", "has no attribute 'RequestHandler'"),
         (SWALLOWS, "the server does not answer itself (GET /healthz: no answer within 2 s)"),
     ],

@@ -293,10 +293,10 @@ class Room:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As fast as a test may be, with patience for a busy machine: WAIT decides what is asked next."""
+    """As fast as a test may be, with patience for a busy machine: LAN_WAIT decides what is asked next."""
     monkeypatch.setattr(names, "SETTLE", 0.0)
     monkeypatch.setattr(names, "MDNS_APART", 0.2)
-    monkeypatch.setattr(names, "WAIT", 3.0)
+    monkeypatch.setattr(names, "LAN_WAIT", 3.0)
     monkeypatch.setattr(name_lookup, "ANSWERED_WITHIN", DEADLINE)
 
 
