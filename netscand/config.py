@@ -72,8 +72,8 @@ def _is_interface(text: str) -> bool:
 def _interfaces(names: Iterable[str]) -> Iterator[str]:
     for name in names:
         if not _is_interface(name):
-            mend = "; a prefix is named in a [[network]]" if is_prefix(name) else ""
-            yield f"interfaces {name!r}: expected an interface or a glob such as eth*{mend}"
+            hint = "; a prefix is named in a [[network]]" if is_prefix(name) else ""
+            yield f"interfaces {name!r}: expected an interface or a glob such as eth*{hint}"
 
 
 def _exclude(entries: Iterable[str]) -> Iterator[str]:
@@ -245,7 +245,7 @@ T = TypeVar("T", Listen, Access)
 
 
 class Reading(NamedTuple):
-    """What a file says, and all that is wrong with it, in its order; each fault a line that names place and mend."""
+    """What a file says, and all that is wrong with it, in its order; each fault a line that names place and remedy."""
 
     tables: tuple[Written, ...] = ()
     faults: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from netscand.serve.listen import BadAddress, TcpAddress, tcp_addresses
 
 
 def oddities(reading: Reading) -> Iterator[str]:
-    """Each a line that names the place and the mend. What is wrong in itself is no oddity, and hides no other."""
+    """Each a line that names the place and the remedy. What is wrong in itself is no oddity, and hides no other."""
     rules = [table for table in reading.tables if table.kind is NetworkRule]
     yield from _rates(reading, rules)
     yield from _rules_twice(rules)

@@ -232,9 +232,9 @@ class Engine:
         for event in self._inventory.recall(devices, interfaces, self._clock()):
             self._publish(event)
 
-    def label(self, mac: Mac, wishes: Mapping[str, object]) -> None:
+    def label(self, mac: Mac, changes: Mapping[str, object]) -> None:
         """Take what a user knows of a device (core/model.py). Raises KeyError."""
-        for event in self._inventory.label(mac, wishes, self._clock()):
+        for event in self._inventory.label(mac, changes, self._clock()):
             self._publish(event)
         self._look_again()
 
@@ -245,7 +245,7 @@ class Engine:
         self._publish(self._inventory.forget(mac, self._clock(), reason))
 
     def scan_now(self, targets: Sequence[str], account: Hashable = None) -> int:
-        """Take a wish; the id of the scan that serves it. `account` pays for it. Raises BadTarget, Busy."""
+        """Take a request; return the id of the scan that serves it. `account` pays for it. Raises BadTarget, Busy."""
         self._kicked.set()
         return self._planner.request_scan(targets, self._clock(), account)
 

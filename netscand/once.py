@@ -98,7 +98,7 @@ async def _once(config: Config, *, as_json: bool) -> int:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except OSError as wrong:  # a closed pipe is the reader's wish; a full disk is a fault
+    except OSError as wrong:  # a closed pipe is the reader's choice; a full disk is a fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(wrong, BrokenPipeError):
             sys.stderr.write(f"netscand: cannot write: {wrong.strerror}\n")

@@ -218,7 +218,7 @@ class Lagged(Message, tag="lagged"):
 
 
 class Error(Message, tag="error"):
-    """A wish that was refused."""
+    """A refused request."""
 
     code: str
     message: str
@@ -235,7 +235,7 @@ Request = Annotated[str, Meta(max_length=128)]
 
 
 class ScanNow(Message, tag="scan_now"):
-    """A wish for a scan; no targets: every scanned network."""
+    """A scan request; no targets: every scanned network."""
 
     targets: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(max_length=1024)] = []
     request: Request | None = None

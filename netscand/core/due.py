@@ -183,7 +183,7 @@ class DueChecks:
         return min(self._agenda[0][0] if self._agenda else inf, self.addresses.disputes.next_at)
 
     def tick(self, now: float, limit: int = 128) -> tuple[Event, ...]:
-        """Do what is due, at most `limit` at a time: verdicts are returned; asks that presence wants go to `wishes`."""
+        """Do what is due, at most `limit` at a time: return verdicts; queue probes into silences."""
         if self._chores:  # nobody is judged before
             return tuple(self._chores.run_some())
         events: list[Event] = self._settle_disputes(now) if self.addresses.disputes.open else []
@@ -323,7 +323,7 @@ class DueChecks:
         if self._candidates.add(seen, network, self.devices.get(seen.mac)):
             assert seen.ip is not None
             self._queue_probe(Probe(network, seen.ip, seen.mac))
-            heappush(self._agenda, (seen.at, seen.mac))  # so that somebody looks at the wishes
+            heappush(self._agenda, (seen.at, seen.mac))  # so that the queue is looked at
 
     def _queue_probe(self, ask: Probe, whose: Whose | None = None) -> None:
         if whose is None:
@@ -346,7 +346,7 @@ class DueChecks:
         return (Event(EventKind.NETWORK_RECOVERED, now, network.id, reason="heard again"),)
 
     def wanted(self, ask: Probe, now: float) -> bool:
-        """Whether a wish still stands when its turn has come; one that does not is scheduled anew."""
+        """Return whether a probe is still due when its turn has come; one that is not is scheduled again."""
         if ask.of is None and ask.mac in self._candidates:
             return True
         device = self._target_of(ask)

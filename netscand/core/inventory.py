@@ -222,10 +222,10 @@ class Inventory(DueChecks):
         self._recalled.update(held.network for device in doubted for held in device.addresses)
         return left_out
 
-    def label(self, mac: Mac, wishes: Mapping[str, object], now: float) -> tuple[Event, ...]:
+    def label(self, mac: Mac, changes: Mapping[str, object], now: float) -> tuple[Event, ...]:
         """Take what the user knows of a device (core/model.py). Raises KeyError."""
         device = self.devices[mac]
-        event = annotate(device, wishes, now)
+        event = annotate(device, changes, now)
         self._schedule(device)
         return (event,) if event else ()
 

@@ -355,18 +355,18 @@ class SendFailed(Exception):
 # What the user knows of a device: label, whether it is known, notes, and a patience of its own.
 
 
-def annotate(device: Device, wishes: Mapping[str, object], now: float) -> Event | None:
+def annotate(device: Device, changes: Mapping[str, object], now: float) -> Event | None:
     """Take new words, by their names on the wire; None where nothing changes. `patience` None: the learned one."""
     presence = device.presence
     chosen = presence.chosen
     previous: dict[str, object] = {}
     for name in ("label", "known", "notes"):
-        if name in wishes and getattr(device, name) != wishes[name]:
+        if name in changes and getattr(device, name) != changes[name]:
             previous[name] = getattr(device, name)
-            setattr(device, name, wishes[name])
-    if "patience" in wishes and wishes["patience"] != chosen:
+            setattr(device, name, changes[name])
+    if "patience" in changes and changes["patience"] != chosen:
         previous["patience"] = presence.patience
-        patience = wishes["patience"]
+        patience = changes["patience"]
         presence.chosen = float(patience) if isinstance(patience, int | float) else None
     if not previous:
         return None

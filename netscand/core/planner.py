@@ -41,39 +41,39 @@ class RequestedScan:
     def __init__(self, plans: Mapping[str, NetworkSchedule], budgets: Budgets) -> None:
         self.scan_id: int | None = None
         """None: none waits."""
-        self.wish: ScanRequest = {}
+        self.request: ScanRequest = {}
         self._plans = plans
         self._budgets = budgets
 
     def start(self) -> tuple[int, ScanRequest]:
         """Give the scan that waits, and wait for no other."""
         assert self.scan_id is not None
-        taken = self.scan_id, self.wish
-        self.scan_id, self.wish = None, {}
+        taken = self.scan_id, self.request
+        self.scan_id, self.request = None, {}
         return taken
 
-    def add(self, wish: ScanRequest, scan_id: int, account: Hashable, rate: float, tries: int, now: float) -> int:
+    def add(self, request: ScanRequest, scan_id: int, account: Hashable, rate: float, tries: int, now: float) -> int:
         """Add a request; return the id of the scan that waits: `scan_id`, if there was none.
 
         `account` pays for the broadcasts that it adds, at `rate` a second and `tries` an address; None: nobody pays.
         Raises Busy.
         """
-        merged = merge(self.wish, wish)
+        merged = merge(self.request, request)
         if account is not None and rate:
-            frames = (self._count(merged) - self._count(self.wish)) * tries
+            frames = (self._count(merged) - self._count(self.request)) * tries
             everything = sum(len(plan.offsets) for plan in self._plans.values()) * tries
             budget = ACCOUNT_BROADCASTS._replace(at_once=WHOLE_SCANS * everything, per_second=rate)
             if not self._budgets.take(budget, account, now, frames):
                 wait = ceil(frames / rate)
                 raise Busy(f"this account has requested the scan of too many addresses; try again in {wait} s")
-        self.wish = merged
+        self.request = merged
         if self.scan_id is None:
             self.scan_id = scan_id
         return self.scan_id
 
-    def _count(self, wish: ScanRequest) -> int:
-        """Addresses in a wish."""
-        return sum(self._size(network, runs) for network, runs in wish.items())
+    def _count(self, request: ScanRequest) -> int:
+        """Return the number of addresses in a request."""
+        return sum(self._size(network, runs) for network, runs in request.items())
 
     def _size(self, network: str, runs: Runs | None) -> int:
         if runs is not None:
@@ -83,7 +83,7 @@ class RequestedScan:
 
 
 # ---- planner -------------------------------------------------------------------------------------------------------
-# What to ask next, and when: scans on schedule, wishes, and what presence wants to know, under one budget.
+# What to ask next, and when: scans on schedule, scan requests, and probes of presence, under one budget.
 #
 # Pure: told the time. `due` gives the frames that may leave now; `next_at` is when it wants to be called again.
 
@@ -127,7 +127,7 @@ class Pace:
 
 
 class Planner:
-    """Scans, wishes and probes, under the budget of [scan]."""
+    """Scans, scan requests and probes, under the budget of [scan]."""
 
     def __init__(self, inventory: Inventory, pace: Pace, now: float, rng: Random) -> None:
         self.next_at = now
@@ -247,7 +247,7 @@ class Planner:
             room = min(room, ceil(count * interval / QUIET_COVERAGE))
         return min(count, max(1, room))
 
-    # ---- wishes -------------------------------------------------------------------------------------------------
+    # ---- requests -----------------------------------------------------------------------------------------------
 
     def request_scan(self, targets: Sequence[str], now: float, account: Hashable = None) -> int:
         """Take a `scan_now`; return the id of the scan that will serve it. Raises BadTarget, Busy.
@@ -255,12 +255,12 @@ class Planner:
         It joins a running one if none of its targets has been passed, else the one next scan, for all that wait.
         `account` pays for the broadcasts that it adds; None: nobody has to.
         """
-        wish = resolve(targets, [plan.network for plan in self._plans.values()])
+        request = resolve(targets, [plan.network for plan in self._plans.values()])
         for scan in self._running.scans:
-            if scan.cause is Cause.CLIENT and scan.serves(wish):
+            if scan.cause is Cause.CLIENT and scan.serves(request):
                 return scan.id
         rate, tries = self.pace.background_rate, self.pace.tries
-        scan_id = self._requested.add(wish, self._last_id + 1, account, rate, tries, now)
+        scan_id = self._requested.add(request, self._last_id + 1, account, rate, tries, now)
         self._last_id = max(self._last_id, scan_id)
         self.next_at = now
         return scan_id
@@ -382,7 +382,7 @@ class Planner:
     # ---- scans --------------------------------------------------------------------------------------------------
 
     def _start(self, now: float) -> None:
-        if self._requested.wish and not any(scan.cause is Cause.CLIENT for scan in self._running.scans):
+        if self._requested.request and not any(scan.cause is Cause.CLIENT for scan in self._running.scans):
             self._start_wish(now)
         busy = {network for scan in self._running.scans for network in scan.networks}
         for plan in self._plans.values():
@@ -408,19 +408,19 @@ class Planner:
         self._running.begin(Scan(self._last_id, plan.cause, [part], now))
 
     def _start_wish(self, now: float) -> None:
-        wanted = self._requested.wish
-        wish = {network: runs for network, runs in wanted.items() if network in self._plans}
-        for network, runs in wish.items():
+        wanted = self._requested.request
+        request = {network: runs for network, runs in wanted.items() if network in self._plans}
+        for network, runs in request.items():
             ready = self._plans[network].last_fast + FULL_RATE_APART
             if runs is None and ready > now:
                 self.next_at = min(self.next_at, ready)
                 return
         scan_id, _ = self._requested.start()
         for scan in tuple(self._running.scans):  # a timer's scan gives way
-            if any(network in wish for network in scan.networks):
+            if any(network in request for network in scan.networks):
                 self._running.finish(scan, now)
         parts = []
-        for network, runs in wish.items():
+        for network, runs in request.items():
             plan = self._plans[network]
             chosen = plan.offsets if runs is None else runs.clipped(spans(plan.network.cidr, plan.network.spared))
             if runs is None:

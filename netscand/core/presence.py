@@ -1,7 +1,7 @@
 """What a device's silences say of the patience it needs.
 
 Only silences count that the device fell into though it was asked, and came back from. Each counts one, and half as
-much five days later; patience is 1.4 times the longest that was met four times of late. So a few accidents teach
+much five days later; patience is 1.4 times the longest that was met four times recently. So a few accidents teach
 nothing, and what looks like an absence (it ended in a join, or was very long) counts only when it is a habit.
 `tests/bench/simulation` is the judge of every number here.
 """
@@ -32,7 +32,7 @@ HALF_LIFE = 5 * DAY
 
 OFTEN = 3.5
 MARGIN = 1.4
-"""Patience is MARGIN times the longest silence that, with all longer ones, counts OFTEN: four of late."""
+"""Patience is MARGIN times the longest silence that, with all longer ones, counts OFTEN: four recently."""
 
 SETTLED = 5.0
 """Seconds after its return in which a join still tells that it had left: IPv6 and mDNS often speak before DHCP does."""

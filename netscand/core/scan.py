@@ -32,7 +32,7 @@ from netscand.core.targets import ScanRequest
 # Pure, and lazy: a /16 is walked without a table of its addresses.
 
 EXTRA_TRIES = 3
-"""What a device that is online gets on top of `tries`: a wish should not miss it for a lost frame."""
+"""What a device that is online gets on top of `tries`: a requested scan should not miss it for a lost frame."""
 
 SKIP = 1024
 """Addresses passed over before the walk lets the loop breathe."""
@@ -255,10 +255,10 @@ class Scan:
         for part in self.parts:
             part.found = self.found
 
-    def serves(self, wish: ScanRequest) -> bool:
+    def serves(self, request: ScanRequest) -> bool:
         """Whether none of what is wanted has been passed."""
         parts = {part.network.id: part for part in self.parts}
-        for network, runs in wish.items():
+        for network, runs in request.items():
             part = parts.get(network)
             if part is None:
                 return False
@@ -353,14 +353,14 @@ WATCH_RATE = 1000.0
 """Frames/s that presence asks at most, also where `rate` is 0: thousands of devices are watched, not pressed."""
 
 SKIPS = 1024
-"""Wishes that no longer stand and are passed over at once, some milliseconds' work: after a suspend all are such."""
+"""Probes that are no longer due and are passed over at once, some milliseconds' work: after a suspend all are such."""
 
 Afford = Callable[[Probe, float, bool], float | None]
 """(ask, now, fast) → None: it may leave, and is counted; else when there will be room for it."""
 
 
 class ProbeQueue:
-    """The inventory's wishes. `next_at` is when `advance` next wants to be called for them."""
+    """The inventory's queue of probes. `next_at` is when `advance` next wants to be called for them."""
 
     def __init__(self, inventory: Inventory, plans: Mapping[str, object], afford: Afford) -> None:
         self.next_at = inf
@@ -376,20 +376,20 @@ class ProbeQueue:
     def advance(self, asks: list[Probe], now: float, limit: int) -> None:
         """Add to `asks` what may leave now, up to `limit` in all: one of each lane in turn."""
         self.next_at = inf
-        wishes = self._inventory.probe_queue
-        lanes = deque(wishes)
+        queues = self._inventory.probe_queue
+        lanes = deque(queues)
         skips = SKIPS
         while lanes and len(asks) < limit:
             lane = lanes.popleft()
             if lane.network not in self._plans:
-                del wishes[lane]
+                del queues[lane]
                 continue
-            queue = wishes[lane]
+            queue = queues[lane]
             while queue and skips and not self._inventory.wanted(queue[0], now):
                 queue.popleft()
                 skips -= 1
             if not queue:
-                del wishes[lane]
+                del queues[lane]
                 continue
             if not skips:
                 self.next_at = now
@@ -401,7 +401,7 @@ class ProbeQueue:
             if room_at is None:
                 self._bucket.take()
                 asks.append(queue.popleft())
-                wishes[lane] = wishes.pop(lane)  # behind the others, which are first the next time
+                queues[lane] = queues.pop(lane)  # behind the others, which are first the next time
                 lanes.append(lane)
             else:
                 self.next_at = min(self.next_at, room_at)
@@ -525,7 +525,7 @@ class ActiveScans:
     def finish(self, scan: Scan, now: float) -> None:
         """End a scan, with what it has."""
         self.scans.remove(scan)
-        self.next_at = now  # a wish may be waiting for it
+        self.next_at = now  # a request may be waiting for it
         for part in scan.parts:
             plan = self._plans.get(part.network.id)
             if plan is not None:

@@ -47,8 +47,8 @@ def _span(target: str) -> range:
         if first % size:
             raise ValueError(target)
     except ValueError:
-        mend = "expected an IPv4 address, a prefix such as 192.168.1.0/24, or the id of a scanned network"
-        raise BadTarget(f"{target[:64]!r}: {mend}") from None
+        expected = "expected an IPv4 address, a prefix such as 192.168.1.0/24, or the id of a scanned network"
+        raise BadTarget(f"{target[:64]!r}: {expected}") from None
     return range(first, first + size)
 
 
@@ -91,11 +91,11 @@ class _Scanned:
         return self._hosts.clipped(Runs.united(self.named).ranges)
 
 
-def merge(wish: ScanRequest, more: ScanRequest) -> ScanRequest:
+def merge(request: ScanRequest, more: ScanRequest) -> ScanRequest:
     """Return what both want. Raises Busy where it would come to too many pieces."""
-    merged = dict(wish)
+    merged = dict(request)
     for network, want in more.items():
-        have = wish.get(network, Runs(()))
+        have = request.get(network, Runs(()))
         merged[network] = runs = None if have is None or want is None else Runs.united((*have.ranges, *want.ranges))
         if runs is not None and len(runs.ranges) > MOST_RUNS:
             raise Busy(f"{len(runs.ranges)} separate targets wait for a scan of {network}; try again when it has begun")

@@ -41,7 +41,7 @@ _FULL = frozenset([errno.EAGAIN, errno.ENOBUFS])
 
 
 class WireError(Exception):
-    """Frames cannot be heard; the text is a sentence with the mend. `not_permitted`: a right is missing."""
+    """Frames cannot be heard; the text is a sentence with the remedy. `not_permitted`: a right is missing."""
 
     def __init__(self, message: str, *, not_permitted: bool = False) -> None:
         super().__init__(message)

@@ -249,7 +249,7 @@ CARRIER = f"{SUBPROTOCOL}.token."
 
 
 class TokensRefused(Exception):
-    """Tokens that cannot be used; one line that names the file and the mend, and no token."""
+    """Tokens that cannot be used; one line that names the file and the remedy, and no token."""
 
 
 class Token(NamedTuple):

@@ -192,6 +192,6 @@ async def send_list(
 
 
 def _wants(client: Subscriber, finish: Finish) -> bool:
-    asked = finish.scan.scan_id in client.wishes
-    client.wishes.discard(finish.scan.scan_id)
+    asked = finish.scan.scan_id in client.requested
+    client.requested.discard(finish.scan.scan_id)
     return asked or client.fits.scan(finish.scan.networks)

@@ -151,37 +151,37 @@ class HistoryApi:
         mac = mac_of(mac_given) if mac_given is not None else None
         if of_one:
             self._known(mac)
-        wish = self._wish(given, mac)
+        query = self._query(given, mac)
         try:
             with self._hub.moment() as moment:
                 connection = connection_of(request)
                 async with connection.answering(lambda: moment.bytes_kept):
                     await self._hub.settled()
-                    question = await self._question(wish, moment, connection.account)
+                    question = await self._question(query, moment, connection.account)
                     return await self._stream(request, question, moment)
         except CursorGone as gone:
             raise Refused("cursor_gone", str(gone)) from None
 
-    def _wish(self, given: dict[str, str], mac: Mac | None) -> "_Wish":
+    def _query(self, given: dict[str, str], mac: Mac | None) -> "_Query":
         if "last" in given and ("since" in given or "limit" in given):
             raise Refused("bad_request", "last: goes with neither since nor limit")
         name = "last" if "last" in given else "limit"
         limit = number_of(given, name, EVENTS, most=MOST_EVENTS)
-        return _Wish(given.get("since"), _kinds(given.get("kind")), mac, limit, "last" in given)
+        return _Query(given.get("since"), _kinds(given.get("kind")), mac, limit, "last" in given)
 
-    async def _question(self, wish: "_Wish", moment: PastView, account: Account) -> Question:
+    async def _question(self, query: "_Query", moment: PastView, account: Account) -> Question:
         through = self._archive.sequence_of(moment.cursor)
-        question = Question(through, None, None, wish.kinds, wish.mac, wish.limit, gaps=True, account=account)
-        if wish.last:
+        question = Question(through, None, None, query.kinds, query.mac, query.limit, gaps=True, account=account)
+        if query.last:
             return replace(question, since=await self._archive.begin_of_last(question))
-        if wish.since is None:
+        if query.since is None:
             return question
         try:
-            return replace(question, since=self._number(wish.since), gaps=LIST in wish.since)
+            return replace(question, since=self._number(query.since), gaps=LIST in query.since)
         except CursorGone as gone:
-            raise Refused("cursor_gone", f"since={wish.since[:64]}: {gone}") from None
+            raise Refused("cursor_gone", f"since={query.since[:64]}: {gone}") from None
         except ValueError:
-            return replace(question, after=_time(wish.since))
+            return replace(question, after=_time(query.since))
 
     def _number(self, cursor: str) -> int:
         """Of a cursor, or the place where a list goes on. Raises CursorGone, ValueError."""
@@ -273,7 +273,7 @@ class HistoryApi:
         return device
 
 
-class _Wish(NamedTuple):
+class _Query(NamedTuple):
     """What a request for events asks for."""
 
     since: str | None

@@ -31,7 +31,7 @@ JSON = "application/json"
 
 
 class Refused(Exception):
-    """A wish that is refused: a code of the wire contract, a sentence, and the status where the code's own is wrong."""
+    """A refused request: a code of the wire contract, a sentence, and the status where the code's own is wrong."""
 
     def __init__(
         self, code: str, message: str, status: int | None = None, headers: Mapping[str, str] | None = None

@@ -319,10 +319,10 @@ class Hub:
             for subscriber in subscribers:
                 if number <= subscriber.since:
                     continue
-                if subscriber.fits.scan(networks) or news.scan_id in subscriber.wishes:
+                if subscriber.fits.scan(networks) or news.scan_id in subscriber.requested:
                     self._offer(subscriber, message)
                 if isinstance(news, ScanFinished):
-                    subscriber.wishes.discard(news.scan_id)
+                    subscriber.requested.discard(news.scan_id)
 
         send(self._changes)
         self._filtered.each(send)

@@ -101,14 +101,14 @@ class Scanner(Protocol):
     def problems(self) -> tuple[str, ...]:
         """Why the daemon is degraded, one sentence each."""
 
-    def label(self, mac: Mac, wishes: Mapping[str, object]) -> None:
+    def label(self, mac: Mac, changes: Mapping[str, object]) -> None:
         """Take what a user knows of a device: `label`, `known`, `notes`, `patience`. Raises KeyError."""
 
     def forget(self, mac: Mac) -> None:
         """Strike a device out. Raises KeyError, ValueError where it cannot be."""
 
     def scan_now(self, targets: Sequence[str], account: Hashable = None) -> int:
-        """Wish for a scan (no targets: every scanned network); its id. `account` pays for it, None: nobody does.
+        """Request a scan (no targets: every scanned network); return its id. `account` pays for it, None: nobody does.
 
         Raises BadTarget, Busy, with a sentence.
         """

@@ -1,4 +1,4 @@
-"""Who is at the targets of a wish: the scan that met it may have been somebody else's too."""
+"""The devices at the targets of a scan request: the scan that served it may have been somebody else's too."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ from netscand.validation_messages import not_readable
 
 
 class Targets:
-    """What a wish named, each an IPv4 address, a prefix or the id of a network, as scan_now took them."""
+    """The targets of a request, each an IPv4 address, a prefix or the id of a network, as scan_now took them."""
 
     def __init__(self) -> None:
         self._ids: set[str] = set()
@@ -98,12 +98,12 @@ class DeviceChanges:
             words = decode_words(body)
         except NOT_READABLE as wrong:
             raise Refused(
-                "bad_request", f"not what can be said of a device: {not_readable(wrong, body, protocol.DeviceWords)}"
+                "bad_request", f"invalid device update: {not_readable(wrong, body, protocol.DeviceWords)}"
             ) from None
-        wishes = {name: value for name, value in msgspec.structs.asdict(words).items() if value is not msgspec.UNSET}
+        changes = {name: value for name, value in msgspec.structs.asdict(words).items() if value is not msgspec.UNSET}
         for name in ("label", "notes"):
-            if isinstance(text := wishes.get(name), str):
-                wishes[name] = cleaned(text, lines=name == "notes")
+            if isinstance(text := changes.get(name), str):
+                changes[name] = cleaned(text, lines=name == "notes")
         scanner, spender, now = self._scanner, (connection_of(request).account, mac), monotonic()
         if mac not in scanner.devices:
             raise Refused("not_found", f"no device {mac_text(mac)}")
@@ -115,7 +115,7 @@ class DeviceChanges:
                 "try again in 60 s",
             )
         cursor = scanner.cursor
-        scanner.label(mac, wishes)
+        scanner.label(mac, changes)
         if scanner.cursor != cursor:  # what changes nothing costs nothing
             scanner.budgets.take(ANNOTATIONS, spender, now)
         self._translator.sync()
@@ -270,15 +270,15 @@ class Rest:
         wait = given.get("wait", "0")
         if wait not in ("0", "1"):
             raise Refused("bad_request", f"wait={wait[:64]}: expected 1 or 0")
-        wish = await _wish(request)
-        scan_id = request_scan(self._scanner, wish.targets, connection_of(request))
+        wanted = await _scan_request(request)
+        scan_id = request_scan(self._scanner, wanted.targets, connection_of(request))
         if wait == "0":
             return answer(protocol.ScanTicket(scan_id=scan_id), 202)
         with self._hub.waiting_for(scan_id) as ended:
             finish = await ended
         account, turns = connection_of(request).account, self._hub.turns
         # The end of a scan wakes everybody who waits for it in one turn of the loop.
-        found = await at_targets(finish.scan.found, self._scanner.devices, wish.targets, turns, account)
+        found = await at_targets(finish.scan.found, self._scanner.devices, wanted.targets, turns, account)
         async with self._may_list(account):
             await turns.turn(account)
             with self._hub.snapshot(macs=found, account=account) as snapshot:
@@ -327,13 +327,13 @@ class Rest:
         return response
 
 
-async def _wish(request: web.Request) -> protocol.ScanWish:
-    """The body of a wish, or one for everything where there is none."""
+async def _scan_request(request: web.Request) -> protocol.ScanWish:
+    """Return the scan request in a body, or one for everything where there is none."""
     body = await json_of(request)
     try:
         return decode_wish(body) if body else protocol.ScanWish()
     except NOT_READABLE as wrong:
-        raise Refused("bad_request", f"not a wish for a scan: {not_readable(wrong, body, protocol.ScanWish)}") from None
+        raise Refused("bad_request", f"invalid scan request: {not_readable(wrong, body, protocol.ScanWish)}") from None
 
 
 def _memory_mib() -> float:

@@ -59,7 +59,7 @@ class Subscriber:
         self.account = account
         """Pays for lists of its own."""
         self.full = full
-        self.wishes: set[int] = set()
+        self.requested: set[int] = set()
         """Scans that this client asked for; it hears of them whatever its filter says."""
         self.since = 0
         """What had happened when it came (the hub's count): its snapshot shows that."""

@@ -311,25 +311,25 @@ class _Client:
 
     def _on_message(self, text: str) -> None:
         try:
-            wish = protocol.decode_client(text)
+            asked = protocol.decode_client(text)
         except NOT_READABLE as wrong:
             why = not_readable(wrong, text, protocol.ClientMessage)
             self._refuse("bad_request", f"not a message that is known here: {why}", _request_of(text))
             return
         try:
-            if isinstance(wish, protocol.ScanNow):
+            if isinstance(asked, protocol.ScanNow):
                 need("scan_now", self._connection.role)
-                scan_id = request_scan(self._scanner, wish.targets, self._connection)
-                self._subscriber.wishes.add(scan_id)
-                self._answer(protocol.ScanAccepted(request=wish.request, scan_id=scan_id), wish.request)
+                scan_id = request_scan(self._scanner, asked.targets, self._connection)
+                self._subscriber.requested.add(scan_id)
+                self._answer(protocol.ScanAccepted(request=asked.request, scan_id=scan_id), asked.request)
             else:
                 need("set_interval", self._connection.role)
-                seconds = self._scanner.lease(self._subscriber, wish.seconds)
-                self._answer(protocol.Interval(request=wish.request, seconds=seconds), wish.request)
+                seconds = self._scanner.lease(self._subscriber, asked.seconds)
+                self._answer(protocol.Interval(request=asked.request, seconds=seconds), asked.request)
         except Refused as refused:
-            self._refuse(refused.code, refused.message, wish.request)
+            self._refuse(refused.code, refused.message, asked.request)
         except ValueError as wrong:  # an interval out of range
-            self._refuse("bad_request", str(wrong), wish.request)
+            self._refuse("bad_request", str(wrong), asked.request)
 
     def _refuse(self, code: str, message: str, request: str | None) -> None:
         self._answer(protocol.Error(code=code, message=message, request=request), request)

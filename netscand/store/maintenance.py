@@ -40,7 +40,7 @@ CHECK_AFTER = 2.0
 """Seconds from the start until the whole file is checked."""
 
 CHECK_APART = 600.0
-"""Seconds between two checks that questions cause: what a check does not find, writing the file anew does not mend."""
+"""Seconds between two checks that questions cause: what a check does not find, a new file does not repair."""
 
 LOOK_EVERY = 2.0
 """Seconds between two looks at the files: whether they are there, and still ours."""

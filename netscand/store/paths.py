@@ -25,7 +25,7 @@ KNOWN = b"a history was written\n"
 
 
 class HistoryRefused(Exception):
-    """A history that must not be used as it is; the text is one line that says why, and the mend."""
+    """A history that must not be used as it is; the text is one line that says why, and the remedy."""
 
 
 class HistoryInUse(HistoryRefused):

@@ -153,7 +153,7 @@ def test_filters_hold_for_events_and_scans() -> None:
 def test_a_client_hears_of_the_scan_it_asked_for_whatever_its_filter() -> None:
     async def play(audience: Audience) -> None:
         other, subscriber = audience.client(Filter(OTHER))
-        subscriber.wishes.add(7)
+        subscriber.requested.add(7)
         audience.hub.publish_scan(ScanFinished(7, (LAN,), 0.0, 1.0, 0, 0, ()))
         audience.hub.publish_scan(ScanFinished(7, (LAN,), 0.0, 1.0, 0, 0, ()))
         await asyncio.sleep(0)

@@ -106,7 +106,7 @@ def test_what_is_wrong_with_a_body_is_told_in_words(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             _, _, body = await lan.ask("POST", "/api/scan", body=b'{"targets": 5}', headers=JSON)
-            assert body["error"]["message"].startswith("not a wish for a scan: targets: expected a list")
+            assert body["error"]["message"].startswith("invalid scan request: targets: expected a list")
             path = f"/api/devices/{mac(1).hex(':')}"
             _, _, body = await lan.ask("PATCH", path, body=b'{"known": 1}', headers=JSON)
             assert body["error"]["message"].endswith("known: expected true or false, not 1")

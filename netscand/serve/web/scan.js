@@ -40,7 +40,7 @@ export class ScanNow {
     if (message.type === "scan_error") this.notice(`${message.network} could not be scanned: ${message.message}.`);
   }
 
-  /** The connection is gone: so are our wishes. */
+  /** The connection is gone: so are our requests. */
   lost() {
     this.ours.clear();
     this.last.clear();

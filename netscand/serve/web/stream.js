@@ -54,7 +54,7 @@ export class Stream {
     socket.onclose = ({ code }) => this.#lost(heard, code);
   }
 
-  /** A wish over the stream: a promise of its answer; rejected with {code, message}. */
+  /** A request over the stream: a promise of its answer; rejected with {code, message}. */
   ask(message) {
     return new Promise((resolve, reject) => {
       if (!this.live) return reject({ code: "unreachable", message: "not connected" });
