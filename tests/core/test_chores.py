@@ -72,6 +72,7 @@ def test_wishes_that_an_interface_refuses_are_given_up_a_few_at_a_time(crowd: Wo
     assert len(again) == MANY
 
 
+@pytest.mark.slow
 def test_who_is_still_there_is_published_a_few_at_a_time(crowd: World) -> None:
     """As a network falls silent: 10,000 events in one turn held the loop for 170 ms. Each is published once."""
     talkers = {mac(number) for number in range(20, 26)}

@@ -18,6 +18,8 @@ import pytest
 
 from tests.lab.spaces import DEADLINE
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TOOLS = "cat chmod cksum dirname env find flock fold grep head id mkdir mktemp paste rm sed sh sleep sort stat tr uname"
 KEYRINGS, CACHE = "/usr/share/keyrings/", "/var/cache/netscand-tests"

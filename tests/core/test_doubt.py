@@ -136,6 +136,7 @@ def test_thousands_of_suspects_are_judged_once_a_moment(monkeypatch: pytest.Monk
     assert sorted_at[0] <= MOST_SUSPECTS + WITNESSES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resident", [True, False])
 def test_strangers_return_within_a_budget(monkeypatch: pytest.MonkeyPatch, resident: bool) -> None:
     """A network that falls silent again and again cost an event a device; without a budget, 5,357 in 430 s."""

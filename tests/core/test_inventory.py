@@ -177,6 +177,7 @@ def test_unconfirmed_devices_are_bounded_and_the_oldest_go_first(monkeypatch: py
     assert len(world.of(K.FORGOTTEN)) == 900
 
 
+@pytest.mark.slow
 def test_a_flood_is_one_event_and_the_real_devices_stay() -> None:
     """FAULTS T11: new MACs are told by token bucket, then one `flood` a minute; who answers us is told all the same."""
     world = World()
@@ -364,6 +365,7 @@ def test_an_address_given_up_is_removed_after_a_while() -> None:
     assert [held.ip for held in world.inventory.devices[mac(1)].addresses] == [ip("10.0.0.11")]
 
 
+@pytest.mark.slow
 def test_a_network_that_falls_silent_at_once_is_doubted() -> None:
     """Law 8: one `network_silent`, all `unknown`; the first answer ends it; each returns by its own `online`."""
     world = World()
@@ -380,6 +382,7 @@ def test_a_network_that_falls_silent_at_once_is_doubted() -> None:
     assert [event.kind for event in world.events[1:]] == [K.NETWORK_RECOVERED] + [K.ONLINE] * 30
 
 
+@pytest.mark.slow
 def test_after_ten_minutes_of_doubt_silence_is_taken_for_what_it_is() -> None:
     world = World()
     world.alive(30)
@@ -404,6 +407,7 @@ def test_who_was_about_to_leave_as_its_network_fell_silent_is_no_longer_doubted_
     assert [event.kind for event in world.events[-6:]] == [K.NETWORK_SILENT] + [K.OFFLINE] * 5
 
 
+@pytest.mark.slow
 def test_four_of_five_that_leave_at_once_are_doubted_too() -> None:
     """An access point perhaps; the others go on. The doubt lasts until one of the silent is heard, or ten minutes."""
     world = World()
@@ -432,6 +436,7 @@ def test_four_of_five_that_stay_away_are_gone_after_ten_minutes() -> None:
     assert kinds == [K.NETWORK_SILENT, *[K.ONLINE] * 4, K.NETWORK_RECOVERED, *[K.OFFLINE] * 26]
 
 
+@pytest.mark.slow
 def test_one_that_leaves_alone_is_not_taken_for_the_network() -> None:
     world = World()
     world.alive(30)

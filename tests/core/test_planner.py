@@ -149,6 +149,7 @@ def test_a_timers_scan_leaves_the_online_to_presence() -> None:
     assert not any(ask.ip == ip("10.0.0.10") for _, ask in world.frames)
 
 
+@pytest.mark.slow
 def test_a_quiet_network_is_asked_less() -> None:
     """After ten minutes without a change one coverage takes five minutes; a change brings the old pace back."""
     world = World()

@@ -61,6 +61,7 @@ def test_what_accounts_spend_is_not_taken_from_another(hostile: int) -> None:
     assert sum(at < first + 1.5 for at, _ in asked) >= 253 * 3
 
 
+@pytest.mark.slow
 def test_many_accounts_together_are_held_by_the_networks_own_budget() -> None:
     """Requests are served, at a slower pace: three times the background rate."""
     seconds = 60.0

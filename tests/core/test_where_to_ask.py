@@ -13,6 +13,8 @@ from netscand.core.model import Address, EventKind, Evidence, Ip, Observation, S
 from netscand.core.presence import Rules
 from tests.core.world import World, ip, mac, network
 
+pytestmark = pytest.mark.slow
+
 OWN6, HOST6 = (Ip(IPv6Address(f"fe80::{number}").packed) for number in (2, 10))
 QUICK = Rules(5.0, 10.0, 20.0)
 

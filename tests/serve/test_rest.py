@@ -402,6 +402,7 @@ TEXT = st.text(st.characters(exclude_categories=()), max_size=50).map(
 )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=150,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

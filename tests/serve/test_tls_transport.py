@@ -23,6 +23,8 @@ from tests.serve.certificate import certificate
 from tests.serve.house import House, house
 from tests.serve.test_tls import hello, trusting
 
+pytestmark = pytest.mark.slow
+
 MOST_HELLO = 131_396
 """Bytes that OpenSSL allows a ClientHello."""
 

@@ -191,6 +191,7 @@ steps = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.lists(steps, max_size=40))
 def test_what_is_young_by_true_time_survives_any_clock(script: list[tuple[str, Any]]) -> None:

@@ -184,6 +184,7 @@ def test_days_in_which_the_machine_was_off_are_where_they_were(tmp_path: Path) -
         asyncio.run(play())
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     st.lists(

@@ -17,6 +17,8 @@ from netscand.store.database import connect
 from tests.serve.house import LAN, OTHER, House, hear, hear_all, mac
 from tests.store.kept import Kept, kept_house
 
+pytestmark = pytest.mark.slow
+
 JSON = {"Content-Type": "application/json"}
 
 

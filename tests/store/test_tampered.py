@@ -18,6 +18,8 @@ from tests.store.diary import Diary, device, diary, turned
 from tests.store.test_files import EVENTS, devices_in, household, until
 from tests.store.test_trouble import set_aside, written
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,8 @@ from netscand.store.database import connect, sync
 from netscand.store.writer import Devices
 from tests.store.diary import LAN, Diary, device, diary, discovered, sequences, turned
 
+pytestmark = pytest.mark.slow
+
 NETWORK_UP = Event(EventKind.NETWORK_UP, 1.0, LAN, reason="Ethernet, address 10.0.0.2")
 
 
