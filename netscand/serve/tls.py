@@ -28,6 +28,10 @@ which costs 100 ms for each handshake of a client that asks for it; Python befor
 RECORD = 16 * 1024
 """Bytes of plaintext in a record, at most (RFC 8446, section 5.1)."""
 
+FRAGMENT = 64
+"""Bytes of each part of a ClientHello that is split into several records, at least, but for the last: what the smallest
+clients send (RFC 8449, section 4). Smaller ones would cost a turn each."""
+
 CHANGE_CIPHER_SPEC, HANDSHAKE_RECORD = 20, 22
 CLIENT_HELLO = 1
 
@@ -100,24 +104,27 @@ def _open(name: str, path: Path, mark: bytes, open_files: ExitStack) -> int:
     return file
 
 
-def hello_record(start: bytes) -> int:
-    """Return the size of the record that `start` begins: a ClientHello, or what may stand before it; 0: too few bytes.
+def hello_record(start: bytes, rest: int) -> tuple[int, int]:
+    """Return the size of the record that `start` begins, and how many bytes of the ClientHello follow it.
 
-    OpenSSL allocates what a ClientHello claims as its size, up to 128 KiB, before the rest has come. So it has to be
-    in one record, as all clients send it, and therefore has 16 KiB at most. Raises ValueError for anything else.
+    `rest`: bytes of the ClientHello that the records before it left over; 0: it begins here, or another record stands
+    before it. A size of 0: too few bytes to tell. OpenSSL allocates what a ClientHello claims as its size, up to
+    128 KiB, before the rest has come; so it may claim 16 KiB. Raises ValueError for that, and for anything else.
     """
     kind, size = start[0], int.from_bytes(start[3:5])
-    if kind == CHANGE_CIPHER_SPEC:
+    if kind == CHANGE_CIPHER_SPEC and not rest:
         if len(start) < 5:
-            return 0
+            return 0, 0
         if size == 1:
-            return 6
+            return 6, 0
     elif kind == HANDSHAKE_RECORD:
-        if len(start) < 9:
-            return 0
-        if start[5] == CLIENT_HELLO and size == 4 + int.from_bytes(start[6:9]) <= RECORD:
-            return 5 + size
-    raise ValueError("no ClientHello in one record")
+        if len(start) < (5 if rest else 9):
+            return 0, rest
+        if not rest and start[5] == CLIENT_HELLO:
+            rest = 4 + int.from_bytes(start[6:9])
+        if min(rest, FRAGMENT) <= size <= rest <= RECORD:
+            return 5 + size, rest - size
+    raise ValueError("no ClientHello of at most 16 KiB")
 
 
 class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
@@ -142,8 +149,8 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         """The handshake is complete."""
         self._hello = True
         """The client has to send a ClientHello next."""
-        self._left = 0
-        """Bytes of its record that OpenSSL has not been given."""
+        self._left = self._rest = 0
+        """Bytes of its record that OpenSSL has not been given; and those in records that follow."""
         self._waiting = b""
         """Ciphertext that OpenSSL has not been given."""
         self._undecrypted = 0
@@ -210,7 +217,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             return
         if self._hello and self._waiting and not self._left:
             try:
-                self._left = hello_record(self._waiting)
+                self._left, self._rest = hello_record(self._waiting, self._rest)
             except ValueError:
                 self._raw.abort()
                 return
