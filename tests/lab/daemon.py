@@ -197,10 +197,10 @@ class Daemon:
         return {device["ip"]: device for device in self.get("/api/devices")["devices"] if device["ip"]}
 
     def websocket(self, query: str = "updates=changes", **options: Any) -> "ClientConnection":  # noqa: ANN401
-        """A stream, by a library that is not the daemon's."""
+        """A stream, by a library that is not the daemon's. Its pings show that it lives; no missing pong ends it."""
         from websockets.sync.client import unix_connect  # the demo does without it
 
-        options = {"max_size": None, "open_timeout": START} | options
+        options = {"max_size": None, "open_timeout": START, "ping_timeout": None} | options
         return unix_connect(str(self.socket), uri=f"ws://localhost/ws?{query}", **options)
 
     def ctl(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401
