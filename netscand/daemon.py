@@ -70,7 +70,7 @@ class Daemon:
         self.inventory = Inventory(_rules(config), SystemRandom())
         budgets = self.inventory.budgets
         self.wire = Wire(lambda batch: self.engine.observe(batch), lambda answer: self.names.answered(answer), budgets)
-        self.inventory.said.naming.sources = frozenset(config.names.sources)
+        self.inventory.claims.host_names.sources = frozenset(config.names.sources)
         self.planner = Planner(self.inventory, _pace(config), now, SystemRandom())
         self.translator = Encoder(offset=Offset(), vendor=Vendors().of)
         self.hub = Hub(self.translator)
@@ -131,7 +131,7 @@ class Daemon:
             memory = self.history.open()
             undo.push_async_callback(self.history.close)
             now = time.monotonic()
-            self.engine.recall(recalled(memory, self.inventory.rules, time.time() - now, now), networks)
+            self.engine.restore(recalled(memory, self.inventory.rules, time.time() - now, now), networks)
             del memory
             undo.push_async_callback(self.server.close)
             await self.server.open()
@@ -205,7 +205,7 @@ class Daemon:
         self.config = new
         now = time.monotonic()
         self.inventory.set_rules(_rules(new))
-        self.inventory.said.naming.sources = frozenset(new.names.sources)
+        self.inventory.claims.host_names.sources = frozenset(new.names.sources)
         self.planner.set_pace(_pace(new), now)
         self.engine.interval = new.scan.interval
         self.interfaces.reload(new.scan, new.network)

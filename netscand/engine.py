@@ -28,13 +28,13 @@ from netscand.core.model import (
     ScanNews,
     SendFailed,
 )
-from netscand.core.outage import blindness
+from netscand.core.outage import network_problems
 from netscand.core.planner import BUSY_FOR, Planner
 
 ASLEEP = 5.0
 """Seconds between two turns after which we must have been stopped: nobody's silence in them counts (FAULTS F13)."""
 
-ASKS_A_TURN, ASKS_WHEN_BEHIND = 256, 32
+PROBES_A_TURN, PROBES_WHEN_BEHIND = 256, 32
 """Frames planned at once, some milliseconds; and while there is more to hear than we can: no faster than we hear."""
 
 EVIDENCE = attrgetter("evidence._value_")
@@ -71,7 +71,7 @@ class Sender(Protocol):
     def overflow_at(self) -> tuple[float, float]:
         """When last answers may have been lost on their way to us: of ARP, and of all else."""
 
-    def send(self, asks: Sequence[Probe]) -> list[Probe]:
+    def send(self, probes: Sequence[Probe]) -> list[Probe]:
         """Send what goes; those that stay behind, in their order. Raises SendFailed."""
 
 
@@ -176,7 +176,7 @@ class Engine:
         inventory, planner, names = self._inventory, self._planner, self.names
         self.observations.update(map(EVIDENCE, batch))
         for seen in batch:
-            network = inventory.place(seen.interface, seen.ip)
+            network = inventory.network_table.lookup(seen.interface, seen.ip)
             if network is not None:
                 rtt = planner.record_reply(seen, network)
                 for event in inventory.observe(seen, network, rtt):
@@ -188,7 +188,7 @@ class Engine:
     def _request_name(self, event: Event, names: NameResolver) -> None:
         device = event.device
         network = self.networks.get(event.network or "")
-        if device is None or device.ip is None or network is None or network.spares(device.ip):
+        if device is None or device.ip is None or network is None or network.excludes(device.ip):
             return
         if self.missing_sources(device.mac):
             names.want(device.mac, device.ip, network)
@@ -196,7 +196,7 @@ class Engine:
     def missing_sources(self, mac: Mac) -> tuple[str, ...]:
         """The sources that a device's name may still be asked of."""
         device = self._inventory.devices.get(mac)
-        return self._inventory.said.naming.missing_sources(device) if device is not None else ()
+        return self._inventory.claims.host_names.missing_sources(device) if device is not None else ()
 
     def name_at(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
         """The address at which a device may be asked for its name now."""
@@ -204,7 +204,7 @@ class Engine:
 
     def named(self, mac: Mac, name: str, source: str, at: float, network: str, ip: Ip) -> None:
         """Take a name that was asked for at an address, if that is still the device's alone."""
-        if self._inventory.names_it(mac, network, ip, at, by_dns=source == "dns"):
+        if self._inventory.may_take_name(mac, network, ip, at, by_dns=source == "dns"):
             for event in self._inventory.rename(mac, name, source, at):
                 self._publish(event)
 
@@ -226,10 +226,10 @@ class Engine:
         self._planner.set_networks(now)
         self._kicked.set()
 
-    def recall(self, devices: Iterable[Device], networks: Iterable[Network]) -> None:
+    def restore(self, devices: Iterable[Device], networks: Iterable[Network]) -> None:
         """Take back who was known before this start; then `set_networks` with these."""
         interfaces = {network.interface: network.index for network in networks}
-        for event in self._inventory.recall(devices, interfaces, self._clock()):
+        for event in self._inventory.restore(devices, interfaces, self._clock()):
             self._publish(event)
 
     def label(self, mac: Mac, changes: Mapping[str, object]) -> None:
@@ -277,7 +277,7 @@ class Engine:
             before, suspended = suspended, self._suspended()
             if now - self.turned_at > ASLEEP or suspended - before > 1.0:
                 log.info("awake again after %.0f s", now - self.turned_at + suspended - before)
-                self._inventory.resumed(now)
+                self._inventory.on_resume(now)
                 self._planner.scan_soon(now)
             self.turned_at = now
             self._wake_at = self._turn(now)
@@ -296,22 +296,22 @@ class Engine:
         self._inventory.outage.overflow_at = self._wire.overflow_at
         for event in self._inventory.tick(now):
             self._publish(event)
-        most = ASKS_WHEN_BEHIND if self._wire.behind else ASKS_A_TURN
-        waiting = {ask.network.id for ask in self._unsent}  # whose interface is busy: no reason for others to wait
-        asks = self._unsent + self._planner.due(now, max(1, most - len(self._unsent)), waiting)
-        stuck = self._send(asks, now) if asks else False
+        most = PROBES_WHEN_BEHIND if self._wire.behind else PROBES_A_TURN
+        waiting = {probe.network.id for probe in self._unsent}  # whose interface is busy: no reason for others to wait
+        probes = self._unsent + self._planner.due(now, max(1, most - len(self._unsent)), waiting)
+        stuck = self._send(probes, now) if probes else False
         for news in self._planner.news():
             self._hub.publish_scan(news)
         planned = now + BUSY_FOR if stuck else now if self._unsent else self._planner.next_at
         return min(planned, self._inventory.next_at)
 
-    def _send(self, asks: list[Probe], now: float) -> bool:
+    def _send(self, probes: list[Probe], now: float) -> bool:
         """Send; whether the interface takes no more for the moment."""
         try:
-            behind = self._wire.send(asks)
+            behind = self._wire.send(probes)
         except SendFailed as refused:
-            self._unsent = [ask for ask in asks if ask.network.id != refused.network]
-            self._inventory.drop_probes([ask for ask in asks if ask.network.id == refused.network], now)
+            self._unsent = [probe for probe in probes if probe.network.id != refused.network]
+            self._inventory.drop_probes([probe for probe in probes if probe.network.id == refused.network], now)
             if refused.network not in self._refused:
                 log.warning("cannot send: %s", refused)
             self._refused[refused.network] = refused.message
@@ -319,16 +319,16 @@ class Engine:
             return False
         left = set(map(id, behind))
         sent = 0
-        for ask in asks:
-            if id(ask) in left:
+        for probe in probes:
+            if id(probe) in left:
                 continue
             sent += 1
-            self._inventory.record_sent(ask, now)
-            if ask.mac is None:
+            self._inventory.record_sent(probe, now)
+            if probe.mac is None:
                 self._broadcast += 1
             else:
                 self._unicast += 1
-            self._refused.pop(ask.network.id, None)
+            self._refused.pop(probe.network.id, None)
         second, count, before = self._second
         if int(now) != second:
             before = count if int(now) == second + 1 else 0
@@ -396,5 +396,5 @@ class Engine:
     def problems(self) -> tuple[str, ...]:
         """Why the daemon is degraded; empty when it is not."""
         refused = (f"cannot send on {network}: {message}" for network, message in self._refused.items())
-        return (*refused, *blindness(self.networks.values()), *self._history.problems(),
+        return (*refused, *network_problems(self.networks.values()), *self._history.problems(),
                 *([self.not_reloaded] if self.not_reloaded else []))  # fmt: skip

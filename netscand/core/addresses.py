@@ -12,11 +12,11 @@ from netscand.core.ratelimit import ADDRESSES, HINTS, Budgets
 # ---- hearsay -------------------------------------------------------------------------------------------------------
 # What an observation is worth, beside what is known: evidence that is no more than what a packet says of itself.
 
-NEEDS_A_LOOK = frozenset([Evidence.MDNS, Evidence.NBNS])
+WEAK_EVIDENCE = frozenset([Evidence.MDNS, Evidence.NBNS])
 """Evidence that binds no MAC to an address by a protocol made for it, as ARP, NDP and DHCP are."""
 
 
-def believed(seen: Observation, network: Network, holder: Device | None) -> Observation | None:
+def filter_weak_evidence(seen: Observation, network: Network, holder: Device | None) -> Observation | None:
     """What to believe of it; None: nothing. `holder` is who was last heard at its address.
 
     An IP packet from another LAN was passed on: its Ethernet source is a router. And where somebody else is known to
@@ -27,8 +27,8 @@ def believed(seen: Observation, network: Network, holder: Device | None) -> Obse
         return seen
     if len(seen.ip) == 4 and int.from_bytes(seen.ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
         return None
-    anothers = holder.mac != seen.mac if holder is not None else seen.ip == network.gateway
-    if anothers:
+    is_foreign = holder.mac != seen.mac if holder is not None else seen.ip == network.gateway
+    if is_foreign:
         return seen._replace(ip=None, name=None, name_source=None, goodbye=False)
     return seen
 
@@ -59,7 +59,7 @@ class ProbeCandidates:
         ip = seen.ip
         if ip is None or seen.mac in self._waiting or (device is not None and device.status is Status.ONLINE):
             return False
-        if ip in network.ours or network.spares(ip) or (len(ip) == 16 and network.own6 is None):
+        if ip in network.ours or network.excludes(ip) or (len(ip) == 16 and network.own6 is None):
             return False
         if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
             return False
@@ -112,7 +112,7 @@ class Proxies:
         if len(self._answered) > MOST_PROXIES:
             self._answered.popitem(last=False)
 
-    def look_again(self, device: Device, now: float) -> None:
+    def expire(self, device: Device, now: float) -> None:
         """Let a device be no proxy any more that has not answered like one."""
         since, _ = self._answered.get(device.mac, (now - 3 * WINDOW, None))
         if now - since > 2 * WINDOW:
@@ -121,7 +121,7 @@ class Proxies:
 
     @staticmethod
     def _is_proxy(device: Device, where: set[Ip]) -> bool:
-        return len(where) + sum(len(held.ip) == 4 for held in device.addresses) > MOST_ADDRESSES
+        return len(where) + sum(len(address.ip) == 4 for address in device.addresses) > MOST_ADDRESSES
 
 
 # ---- stale ---------------------------------------------------------------------------------------------------------
@@ -133,26 +133,28 @@ STALE = 1800.0
 STALE_V6 = 86_400.0
 """The same for IPv6, where a host has several addresses, and says for hours nothing by some of them."""
 
-ASKED_FOR = 60.0
+PROBED_BEFORE_DROP = 60.0
 """Seconds after that in which a device is asked at an address where it answered before."""
 
 
-def stale(device: Device, can_ask: Callable[[Address], object]) -> tuple[list[Address], list[Address]]:
+def stale(device: Device, can_probe: Callable[[Address], object]) -> tuple[list[Address], list[Address]]:
     """Return the addresses to drop, and those to be asked for a minute before they go.
 
     The device answered us there, and anybody can bring about that it is heard elsewhere.
     """
     to_drop: list[Address] = []
-    to_ask: list[Address] = []
+    to_probe: list[Address] = []
     for old in device.addresses:
-        same = (held for held in device.addresses if held.network == old.network and len(held.ip) == len(old.ip))
-        behind = max(held.last_seen for held in same) - old.last_seen
+        same = (
+            address for address in device.addresses if address.network == old.network and len(address.ip) == len(old.ip)
+        )
+        behind = max(address.last_seen for address in same) - old.last_seen
         silent = STALE if len(old.ip) == 4 else STALE_V6
         if behind <= silent:
             continue
-        unproven = behind <= silent + ASKED_FOR or old.asked <= old.last_seen
-        (to_ask if unproven and old.answered > -inf and can_ask(old) else to_drop).append(old)
-    return to_drop, to_ask
+        unproven = behind <= silent + PROBED_BEFORE_DROP or old.probed_at <= old.last_seen
+        (to_probe if unproven and old.answered > -inf and can_probe(old) else to_drop).append(old)
+    return to_drop, to_probe
 
 
 # ---- addresses -----------------------------------------------------------------------------------------------------
@@ -165,7 +167,7 @@ CONFLICT_WITHIN = 60.0
 """Seconds in which two devices that claim one address are in conflict; later, the address has moved. It has not, while
 who held it is online by its own patience: a phone that sleeps does not lose its address to whoever asks for it."""
 
-SPOKEN = {
+EVIDENCE_TEXT = {
     Evidence.ARP_REQUEST: "sent an ARP request",
     Evidence.ARP_REPLY: "answered an ARP request",
     Evidence.ARP_PROBE: "probed for an address",
@@ -252,16 +254,16 @@ class Addresses:
         ip = seen.ip
         if ip is None:
             return ()
-        odd = self._observe(device, seen, ip, network)
+        disputed = self._observe(device, seen, ip, network)
         if answers:
-            held = _entry(device, network, ip)
-            if held is not None:
-                held.answered = seen.at
+            address = _entry(device, network, ip)
+            if address is not None:
+                address.answered = seen.at
             elif len(ip) == 4:
                 self._proxies.answered(device, ip, seen.at)
-        return odd
+        return disputed
 
-    def accuse(self, seen: Observation, network: Network, device: Device | None) -> tuple[Event, ...]:
+    def report_claim(self, seen: Observation, network: Network, device: Device | None) -> tuple[Event, ...]:
         """Publish a claim that changes nothing, to an address that is guarded.
 
         Such are what another station says in the name of `seen.mac`, what a proxy claims beside the addresses that
@@ -271,7 +273,7 @@ class Addresses:
         ip = seen.ip
         if ip is None:
             return ()
-        guard, holder = self._accused(seen, network, ip)
+        guard, holder = self._guarded_holder(seen, network, ip)
         if holder is None:
             guard, holder = None, self._holder_at(seen, network, ip, device)
         apart = APART if guard is not None else APART_UNCHANGED
@@ -281,12 +283,12 @@ class Addresses:
             return ()
         kind = EventKind.GATEWAY_CHANGED if ip == network.gateway else EventKind.ADDRESS_CONFLICT
         whose = "this host's own address" if holder.is_self else f"the address of {holder.mac.hex(':')}"
-        said = SPOKEN[seen.evidence]
+        said = EVIDENCE_TEXT[seen.evidence]
         if seen.via is not None:
             said = f"{seen.via.hex(':')} claims it for {seen.mac.hex(':')}"
         elif device is None:
             said = f"{said} as {seen.mac.hex(':')}"
-        reason = f"{said}; it is {whose}{self._claims.more(network, ip)}"
+        reason = f"{said}; it is {whose}{self._claims.suppressed_text(network, ip)}"
         return (Event(kind, seen.at, network.id, device, ip, holder.mac, seen.evidence, reason, None, seen.at),)
 
     def _holder_at(self, seen: Observation, network: Network, ip: Ip, claimant: Device | None) -> Device | None:
@@ -305,12 +307,12 @@ class Addresses:
         """Return whether it claims a guarded address for another MAC, which is to be published now."""
         if seen.ip is None:
             return False
-        guard, holder = self._accused(seen, network, seen.ip)
+        guard, holder = self._guarded_holder(seen, network, seen.ip)
         if guard is None or holder is None:
             return False
         return self._claims.would_publish(network, seen.ip, seen.mac, seen.at, guard)
 
-    def _accused(self, seen: Observation, network: Network, ip: Ip) -> tuple[Guard | None, Device | None]:
+    def _guarded_holder(self, seen: Observation, network: Network, ip: Ip) -> tuple[Guard | None, Device | None]:
         """Who holds the guarded address that is claimed for another MAC; None where it is no such claim."""
         guard = self.guards.at(network, ip)
         if guard is None:
@@ -322,7 +324,7 @@ class Addresses:
     def _observe(self, device: Device, seen: Observation, ip: Ip, network: Network) -> tuple[Event, ...]:
         proxied = seen.evidence is Evidence.PROXIED
         answers_for_all = device.is_proxy and self.guards.at(network, ip) is None
-        if (proxied or answers_for_all) and (claimed := self.accuse(seen, network, device)):
+        if (proxied or answers_for_all) and (claimed := self.report_claim(seen, network, device)):
             return claimed
         for address in device.addresses:
             if address.ip == ip and address.network == network.id:
@@ -336,7 +338,7 @@ class Addresses:
                 if old is device:
                     return self._answered(device, seen, ip, network) if self.disputes.open else ()
                 if self.guards.is_ours(network, ip):
-                    return self.accuse(seen, network, device)
+                    return self.report_claim(seen, network, device)
                 dispute = self._dispute(device, seen, network, ip, old) if old else None
                 return self._settle(device, seen, network, ip, dispute, None)
         # What others say of a device's address adds none to those it has: it would be asked there, and called gone.
@@ -344,7 +346,7 @@ class Addresses:
 
     def _add(self, device: Device, ip: Ip, seen: Observation, network: Network) -> tuple[Event, ...]:
         if self.guards.is_ours(network, ip):
-            return self.accuse(seen, network, device)
+            return self.report_claim(seen, network, device)
         if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
             return ()  # an address of another LAN says nothing about this one
         old = self.holder(network.id, ip)
@@ -356,20 +358,23 @@ class Addresses:
             return ()  # taken when it is heard there again
         before = _before(device)
         renamed = self._append(device, ip, seen, network)
-        odd = self._settle(device, seen, network, ip, dispute, before)
-        if odd or renamed or is_first:
-            return odd
+        disputed = self._settle(device, seen, network, ip, dispute, before)
+        if disputed or renamed or is_first:
+            return disputed
         return (self._event(EventKind.ADDRESS_ADDED, device, seen, network, previous=before),)
 
     def _append(self, device: Device, ip: Ip, seen: Observation, network: Network) -> bool:
         """Give a device one more address; return whether it had the same on a network that has another name now."""
-        renamed = [held for held in device.addresses if held.ip == ip and held.network not in self.networks]
-        for held in renamed:
-            self.drop(device, held)
+        renamed = [address for address in device.addresses if address.ip == ip and address.network not in self.networks]
+        for address in renamed:
+            self.drop(device, address)
         if len(device.addresses) >= MOST_ADDRESSES:  # where it never answered first, and IPv6 before IPv4
             self.drop(
                 device,
-                min(device.addresses, key=lambda held: (held.answered > -inf, len(held.ip) == 4, held.last_seen)),
+                min(
+                    device.addresses,
+                    key=lambda address: (address.answered > -inf, len(address.ip) == 4, address.last_seen),
+                ),
             )
         device.addresses.append(Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at))
         return bool(renamed)
@@ -394,27 +399,27 @@ class Addresses:
             in_conflict = in_conflict or old.status is not Status.OFFLINE
         may_be_there = guard is None and claim is not None and old.status is not Status.OFFLINE
         if may_be_there and (not in_conflict or self.disputes.is_handover(network, ip, device.mac, old, at)):
-            can_ask = network.own6 is not None if len(ip) == 16 else not network.spares(ip)
-            if can_ask and self.disputes.ask(seen, ip, network, device, old):
+            can_probe = network.own6 is not None if len(ip) == 16 else not network.excludes(ip)
+            if can_probe and self.disputes.open_question(seen, ip, network, device, old):
                 return Dispute(in_conflict=True, takes=False, reason=None, asked=True)
             in_conflict = in_conflict or _is_online(old, at)
         since = f"was heard there {silent:.0f} s before" if claim else "had it before"
-        return self._judged(device, seen, network, ip, old, guard, in_conflict, since)
+        return self._judge_claim(device, seen, network, ip, old, guard, in_conflict, since)
 
-    def _judged(
+    def _judge_claim(
         self, device: Device, seen: Observation, network: Network, ip: Ip, old: Device, guard: Guard | None,
         in_conflict: bool, since: str,
     ) -> Dispute:  # fmt: skip
         """Give the judgement of a claim, published if it may be. `since`: what is known of the holder."""
         if not self._claims.publish(network, ip, device.mac, old, seen.at, guard=guard, in_conflict=in_conflict):
-            known = in_conflict and self._claims.is_known(network, ip, device.mac, seen.at)
+            known = in_conflict and self._claims.was_published(network, ip, device.mac, seen.at)
             return Dispute(in_conflict, takes=known, reason=None)
-        more = self._claims.more(network, ip) if guard is not None else ""
-        return Dispute(in_conflict, True, f"{SPOKEN[seen.evidence]}; {old.mac.hex(':')} {since}{more}")
+        more = self._claims.suppressed_text(network, ip) if guard is not None else ""
+        return Dispute(in_conflict, True, f"{EVIDENCE_TEXT[seen.evidence]}; {old.mac.hex(':')} {since}{more}")
 
     def _answered(self, device: Device, seen: Observation, ip: Ip, network: Network) -> tuple[Event, ...]:
         """Take that a device was heard at an address that it holds: a claim to that is a conflict."""
-        question = self.disputes.answered(network, ip, device, seen.at)
+        question = self.disputes.record_answer(network, ip, device, seen.at)
         return self.settle(question, seen.at, there=True) if question is not None else ()
 
     def settle(self, question: Question, now: float, *, there: bool) -> tuple[Event, ...]:
@@ -424,11 +429,11 @@ class Addresses:
         if ip is None or claim is None or self.holder(network.id, ip) is not old:
             return ()
         since = f"did not answer there, and was heard there {now - claim.last_seen:.0f} s before"
-        in_conflict = there or claim.asked < question.claim.at
+        in_conflict = there or claim.probed_at < question.claim.at
         if in_conflict:
             since = "is there" if claim.last_seen > question.claim.at else "could not be asked there"
         seen = question.claim._replace(at=now)
-        dispute = self._judged(device, seen, network, ip, old, None, in_conflict, since)
+        dispute = self._judge_claim(device, seen, network, ip, old, None, in_conflict, since)
         if _entry(device, network, ip) is not None:
             return self._settle(device, seen, network, ip, dispute, None)
         if dispute.reason is None:
@@ -463,19 +468,19 @@ class Addresses:
         if is_gateway:
             old.is_gateway = dispute.in_conflict
             kind = EventKind.GATEWAY_CHANGED
-        odd = self._event(kind, device, seen, network, previous=before, other=old, reason=dispute.reason)
-        return (*left, odd)
+        disputed = self._event(kind, device, seen, network, previous=before, other=old, reason=dispute.reason)
+        return (*left, disputed)
 
     def drop_stale(
-        self, device: Device, now: float, can_ask: Callable[[Address], object]
+        self, device: Device, now: float, can_probe: Callable[[Address], object]
     ) -> tuple[list[Event], list[Address]]:
         """Drop the addresses that a device seems to have given up; return also those to ask there."""
         if device.is_proxy:
-            self._proxies.look_again(device, now)
+            self._proxies.expire(device, now)
         if len(device.addresses) < 2 or device.is_self or device.is_proxy:
             return [], []
         events: list[Event] = []
-        to_drop, to_ask = stale(device, can_ask)
+        to_drop, to_probe = stale(device, can_probe)
         for old in to_drop:
             before = {"ip": device.ip, "addresses": tuple(device.addresses)}
             self.drop(device, old)
@@ -483,7 +488,7 @@ class Addresses:
             events.append(
                 Event(EventKind.ADDRESS_REMOVED, now, old.network, device, old.ip, reason=reason, previous=before)
             )
-        return events, to_ask
+        return events, to_probe
 
     @staticmethod
     def _event(
@@ -498,15 +503,15 @@ class Addresses:
     ) -> Event:
         return Event(
             kind, seen.at, network.id, device, seen.ip, other.mac if other else None, seen.evidence,
-            reason or SPOKEN[seen.evidence], previous, seen.at,
+            reason or EVIDENCE_TEXT[seen.evidence], previous, seen.at,
         )  # fmt: skip
 
 
 def _entry(device: Device, network: Network, ip: Ip) -> Address | None:
     """The device's entry of that address, if it has one."""
-    for held in device.addresses:
-        if held.ip == ip and held.network == network.id:
-            return held
+    for address in device.addresses:
+        if address.ip == ip and address.network == network.id:
+            return address
     return None
 
 
@@ -517,12 +522,14 @@ def _before(device: Device) -> Mapping[str, object]:
 
 def has_answered(device: Device, network: str, ip: Ip) -> bool:
     """Return whether a device answered an ask of ours at an address that it holds, since the start."""
-    return any(held.answered > -inf for held in device.addresses if held.ip == ip and held.network == network)
+    return any(
+        address.answered > -inf for address in device.addresses if address.ip == ip and address.network == network
+    )
 
 
-def _is_there(holder: Device, held: Address | None, now: float) -> bool:
+def _is_there(holder: Device, address: Address | None, now: float) -> bool:
     """Return whether a device is online by its own patience, and this is where it was heard last."""
-    there = held is not None and holder.last_seen - held.last_seen <= CONFLICT_WITHIN
+    there = address is not None and holder.last_seen - address.last_seen <= CONFLICT_WITHIN
     return there and _is_online(holder, now)
 
 
@@ -532,4 +539,4 @@ def _is_online(device: Device, now: float) -> bool:
 
 def _is_proxied(holder: Device, ip: Ip) -> bool:
     """Return whether a device is a proxy, and this is not the first address that it was heard at, its own."""
-    return holder.is_proxy and ip != next((held.ip for held in holder.addresses if len(held.ip) == 4), None)
+    return holder.is_proxy and ip != next((address.ip for address in holder.addresses if len(address.ip) == 4), None)

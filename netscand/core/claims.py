@@ -24,7 +24,7 @@ TRUST = ("dhcp", "mdns", "dns", "nbns")
 """Sources of host names, the most trusted first; the user's label is above them all, and kept beside."""
 
 
-DISPUTES = frozenset([EventKind.ADDRESS_CONFLICT, EventKind.ADDRESS_MOVED, EventKind.GATEWAY_CHANGED])
+DISPUTE_KINDS = frozenset([EventKind.ADDRESS_CONFLICT, EventKind.ADDRESS_MOVED, EventKind.GATEWAY_CHANGED])
 DISPUTED_FOR, DISPUTED_FOR_DNS = APART, DAY
 """Seconds for which an address is disputed after such an event. What a name server says of it may be meant for whoever
 had it before, and a stranger that takes the address of a device that sleeps may have all night."""
@@ -33,7 +33,7 @@ MOST_DISPUTED = 16_384
 """Disputed addresses remembered."""
 
 
-class Disputes:
+class DisputedAddresses:
     """Addresses that changed hands or are claimed by two, and who had them before."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Disputes:
 
     def note(self, event: Event) -> None:
         """Take an event of an address."""
-        if event.kind in DISPUTES and event.network is not None and event.address is not None:
+        if event.kind in DISPUTE_KINDS and event.network is not None and event.address is not None:
             self.add(event.network, event.address, event.other, event.at)
 
     def add(self, network: str, ip: Ip, before: Mac | None, at: float) -> None:
@@ -78,10 +78,10 @@ class HostNames:
 
     def missing_sources(self, device: Device) -> tuple[str, ...]:
         """The sources to ask for the device's name: those above the one it has, and DNS, which may know another now."""
-        held = TRUST.index(device.hostname_source) if device.hostname_source in TRUST else len(TRUST)
+        current = TRUST.index(device.hostname_source) if device.hostname_source in TRUST else len(TRUST)
         if device.hostname_source == "dns":
-            held += 1
-        return () if device.is_self else tuple(source for source in TRUST[:held] if source in self.sources)
+            current += 1
+        return () if device.is_self else tuple(source for source in TRUST[:current] if source in self.sources)
 
     def observe(self, device: Device, seen: Observation, network: str) -> Event | None:
         """Take the name that a device gave itself; what changed."""
@@ -111,8 +111,8 @@ class HostNames:
     def _fits(self, device: Device, source: str) -> bool:
         if source not in self.sources or device.is_self:
             return False
-        held = device.hostname_source
-        return held not in TRUST or TRUST.index(source) <= TRUST.index(held)
+        current = device.hostname_source
+        return current not in TRUST or TRUST.index(source) <= TRUST.index(current)
 
 
 # ---- servers -------------------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ class DhcpServers:
         self._known: dict[str, tuple[_Reported, _Reported]] = {}
         """Reported by devices that answered us, and by all others."""
 
-    def another(self, network: str, server: Ip, mac: Mac) -> Mac | None:
+    def other_mac(self, network: str, server: Ip, mac: Mac) -> Mac | None:
         """Return another MAC that was heard to serve with that address."""
         macs = (known.named.get(server) for known in self._known.get(network, ()))
         return next((each for each in macs if each not in (None, mac)), None)
@@ -182,7 +182,7 @@ class DhcpServers:
             if server in known.named and known.named[server] is None:  # a client named it before
                 known.add(server, serving)
                 return False
-        impostor = serves and self.another(network, server, source) is not None
+        impostor = serves and self.other_mac(network, server, source) is not None
         answered = device is not None and device.confirmed
         if answered:
             may = self._budgets.take(DHCP_SERVERS_OF_A_DEVICE, source, at)
@@ -210,8 +210,8 @@ class ClaimTracker:
     """Names and servers."""
 
     def __init__(self, budgets: Budgets) -> None:
-        self.naming = HostNames(budgets)
-        self.disputes = Disputes()
+        self.host_names = HostNames(budgets)
+        self.disputes = DisputedAddresses()
         self._servers = DhcpServers(budgets)
 
     def observe(
@@ -220,7 +220,7 @@ class ClaimTracker:
         """Take what an observation says of its `device`, and of the `server` that is known to hold that address."""
         named = None
         if device is not None and seen.evidence is not Evidence.PROXIED:
-            named = self.naming.observe(device, seen, network.id)
+            named = self.host_names.observe(device, seen, network.id)
             if seen.router is not None:
                 device.is_router = seen.router
             device.dhcp_vendor_class = seen.vendor_class or device.dhcp_vendor_class
@@ -233,7 +233,7 @@ class ClaimTracker:
         ip = seen.dhcp_server
         if ip is None or seen.evidence is Evidence.PROXIED:  # another station speaks, and not the one it speaks of
             return None
-        other = self._servers.another(network.id, ip, seen.mac)
+        other = self._servers.other_mac(network.id, ip, seen.mac)
         serves = not seen.joining  # a client only names one, as it takes its offer
         if not self._servers.is_new(network.id, ip, seen.mac, device, server, seen.at, serves=serves):
             return None

@@ -59,7 +59,7 @@ class Guards:
         """Return whether an address is this host's own."""
         return ip in self._ours.get(network.index, ())
 
-    def advertised(self, device: Device) -> None:
+    def update_router(self, device: Device) -> None:
         """Take that a device is a router of IPv6 now, or is none any more."""
         for index, routers in self._routers.items():
             self._routers[index] = [router for router in routers if router is not device]
@@ -75,7 +75,7 @@ class Guards:
             return Guard(GATEWAY_CLAIMS, network.id)
         if len(ip) == 16:
             for router in self._routers.get(network.index, ()):
-                if any(held.ip == ip and held.network == network.id for held in router.addresses):
+                if any(address.ip == ip and address.network == network.id for address in router.addresses):
                     return Guard(ROUTER_CLAIMS, router.mac, router)
         return None
 
@@ -103,12 +103,14 @@ class DisputeReports:
     def __init__(self, budgets: Budgets) -> None:
         self._budgets = budgets
         self._published: OrderedDict[tuple[str, Ip, Mac], float] = OrderedDict()
-        self._counted: Counter[tuple[str, Ip]] = Counter()
+        self._suppressed: Counter[tuple[str, Ip]] = Counter()
         """Claims to a guarded address for which there was no room."""
 
     def would_publish(self, network: Network, ip: Ip, claimant: Mac, now: float, guard: Guard) -> bool:
         """Return whether a claim to a guarded address would be published."""
-        return not self.is_known(network, ip, claimant, now) and self._budgets.has(guard.budget, guard.spender, now)
+        return not self.was_published(network, ip, claimant, now) and self._budgets.has(
+            guard.budget, guard.spender, now
+        )
 
     def publish(
         self,
@@ -126,11 +128,11 @@ class DisputeReports:
 
         `guard`: the address is guarded.
         """
-        if in_conflict and self.is_known(network, ip, claimant, now, apart):
+        if in_conflict and self.was_published(network, ip, claimant, now, apart):
             return False
         if guard is not None:
             if not self._budgets.take(guard.budget, guard.spender, now):
-                self._counted[network.id, ip] += 1
+                self._suppressed[network.id, ip] += 1
                 return False
         elif not self._take(network, ip, old, now):
             return False
@@ -139,12 +141,12 @@ class DisputeReports:
             self._note(network, ip, old.mac, now)
         return True
 
-    def more(self, network: Network, ip: Ip) -> str:
+    def suppressed_text(self, network: Network, ip: Ip) -> str:
         """Return what a reason says of claims that were counted since the last one published; none after that."""
-        count = self._counted.pop((network.id, ip), 0)
+        count = self._suppressed.pop((network.id, ip), 0)
         return f"; {count} more claims by other MACs since the last event" if count else ""
 
-    def is_known(self, network: Network, ip: Ip, claimant: Mac, now: float, apart: float = APART) -> bool:
+    def was_published(self, network: Network, ip: Ip, claimant: Mac, now: float, apart: float = APART) -> bool:
         """Return whether a conflict with that claimant was published within `apart` seconds."""
         return now < self._published.get((network.id, ip, claimant), -inf) + apart
 
@@ -177,7 +179,7 @@ class DisputeReports:
 # protocol now. So may one that is silent, where DHCP says that the address has another owner. An answer makes the
 # claim a conflict; without one to two asks, the address moves. A holder that could not be asked is taken for present.
 
-ASKS, TRIES_APART = 2, 1.0
+PROBES, TRIES_APART = 2, 1.0
 """Asks of the holder, the second by broadcast, and the seconds in which each may be answered."""
 
 HANDOVER = 60.0
@@ -209,7 +211,7 @@ class Question:
     claimant: Device
     holder: Device
     due: float
-    asks: int = 0
+    probes_sent: int = 0
 
 
 class Disputes:
@@ -226,7 +228,7 @@ class Disputes:
         """When `due` next wants to be called."""
         return min(question.due for question in self.open.values()) if self.open else inf
 
-    def leased(self, seen: Observation, network: Network) -> None:
+    def record_lease(self, seen: Observation, network: Network) -> None:
         """Take that a DHCP server gave an address to a client."""
         if seen.ip is not None:
             self._leases[network.id, seen.ip] = seen.mac, seen.at
@@ -234,7 +236,7 @@ class Disputes:
             if len(self._leases) > MOST:
                 self._leases.popitem(last=False)
 
-    def released(self, mac: Mac, at: float) -> None:
+    def record_release(self, mac: Mac, at: float) -> None:
         """Take that a device gave its DHCP lease back."""
         self._released[mac] = at
         self._released.move_to_end(mac)
@@ -247,7 +249,7 @@ class Disputes:
         leased = client == claimant and now - at <= HANDOVER
         return leased or self._released.get(holder.mac, -inf) >= holder.last_seen
 
-    def ask(self, claim: Observation, ip: Ip, network: Network, claimant: Device, holder: Device) -> bool:
+    def open_question(self, claim: Observation, ip: Ip, network: Network, claimant: Device, holder: Device) -> bool:
         """Return whether the holder of the address is asked, for this claim or one before it."""
         if (network.id, ip) in self.open:
             return True
@@ -256,7 +258,7 @@ class Disputes:
         self.open[network.id, ip] = Question(claim, network, claimant, holder, claim.at)
         return True
 
-    def answered(self, network: Network, ip: Ip, holder: Device, at: float) -> Question | None:
+    def record_answer(self, network: Network, ip: Ip, holder: Device, at: float) -> Question | None:
         """Take that a device was heard at an address that it holds; return the question that this answers."""
         question = self.open.get((network.id, ip))
         if question is None or question.holder is not holder or at <= question.claim.at:
@@ -265,18 +267,18 @@ class Disputes:
 
     def due(self, now: float) -> tuple[list[Probe], list[Question]]:
         """Return what to ask now, and the questions that nobody answered."""
-        asks, over = [], []
+        probes, over = [], []
         for (network, ip), question in tuple(self.open.items()):
             if question.due > now:
                 continue
-            if question.asks == ASKS:
+            if question.probes_sent == PROBES:
                 del self.open[network, ip]
                 over.append(question)
                 continue
-            mac = None if question.asks else question.holder.mac
-            asks.append(Probe(question.network, ip, mac, question.holder.mac, beside=True))
-            question.asks, question.due = question.asks + 1, now + TRIES_APART
-        return asks, over
+            mac = None if question.probes_sent else question.holder.mac
+            probes.append(Probe(question.network, ip, mac, question.holder.mac, additional=True))
+            question.probes_sent, question.due = question.probes_sent + 1, now + TRIES_APART
+        return probes, over
 
     def forget(self, device: Device) -> None:
         """Drop the questions about a device that is forgotten."""

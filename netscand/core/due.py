@@ -25,7 +25,7 @@ from netscand.core.model import (
     Probe,
     Status,
 )
-from netscand.core.networks import SCANNED, NetworkTable, Place, is_on, note_asked
+from netscand.core.networks import SCANNED, NetworkTable, ProbeTarget, is_on, record_probe
 from netscand.core.outage import OutageDetector, Verdict
 from netscand.core.presence import ANSWER_WAIT, Presence, Rules, Step
 from netscand.core.ratelimit import ABSENCES, RETURNS, Budgets
@@ -53,10 +53,10 @@ def mark_unknown(
     devices: Iterable[Device],
     network: str,
     interface: int | None,
-    places: NetworkTable,
+    table: NetworkTable,
     reason: str,
     now: float,
-    heard_since: float = inf,
+    seen_since: float = inf,
     may_stay: Callable[[Device], bool] = lambda device: True,
 ) -> list[Device]:
     """Set every device that is online on no other network to `unknown`; the network's event says so to clients.
@@ -73,14 +73,16 @@ def mark_unknown(
         alone = len(held) == 1
         if held[0].network != network if alone else not is_on(device, network, interface):
             continue
-        if device.last_seen >= heard_since and may_stay(device):
+        if device.last_seen >= seen_since and may_stay(device):
             stay.append(device)
-        elif alone or not places.hears(device, now):
+        elif alone or not table.is_heard(device, now):
             device.status, device.status_since, device.reason = Status.UNKNOWN, now, reason
     return stay
 
 
-def still_there(devices: Iterable[Device], network: str, reason: str, now: float) -> Callable[[Device], Event | None]:
+def report_still_online(
+    devices: Iterable[Device], network: str, reason: str, now: float
+) -> Callable[[Device], Event | None]:
     """Return what publishes of each device, once, that it is online, since when it was.
 
     The event of the network makes all of its devices `unknown` for clients (docs/protocol.md).
@@ -100,7 +102,7 @@ def still_there(devices: Iterable[Device], network: str, reason: str, now: float
 # Ourselves: this host is a device of its own kind, online while its interface is up, and never asked.
 
 
-def mark(
+def update_self(
     devices: dict[Mac, Device], networks: Iterable[Network], addresses: Addresses, rules: Rules, now: float
 ) -> None:
     """Let `devices` hold this host, at its own addresses, as the networks that are up have it now."""
@@ -115,7 +117,7 @@ def mark(
         device = devices.get(mac) or devices.setdefault(mac, Device(mac, now, now, Presence(now, rules)))
         if device.status is not Status.ONLINE or not device.is_self:
             device.status, device.status_since, device.reason = Status.ONLINE, now, "this host"
-        device.is_self, device.interface, device.last_seen, device.agenda = True, held_in[0].index, now, inf
+        device.is_self, device.interface, device.last_seen, device.next_check = True, held_in[0].index, now, inf
         held = {(address.network, address.ip): address for address in device.addresses}
         for address in tuple(device.addresses):
             addresses.drop(device, address)
@@ -130,14 +132,14 @@ def mark(
 #
 # The half of the inventory that time moves; core/inventory.py is the half that frames, users and netlink move.
 
-UNASKABLE = 300.0
+UNPROBEABLE_PATIENCE = 300.0
 """Seconds after which a device that has no address to be asked at counts as gone, if its patience is not longer."""
 
-ABSENT_TOO_OFTEN = 60.0
+OFFLINE_RETRY = 60.0
 """Seconds that an `offline` waits for which there is no room in the budget."""
 
 
-class Whose(Enum):
+class ProbeClass(Enum):
     """For whom presence asks."""
 
     WITNESS = auto()
@@ -151,7 +153,7 @@ class Lane(NamedTuple):
     """A queue of asks. It waits for no other: broadcasts hold no probes up, nor do strangers residents."""
 
     network: str
-    whose: Whose
+    probe_class: ProbeClass
     broadcast: bool
 
 
@@ -169,84 +171,86 @@ class DueChecks:
         self.budgets = Budgets()
         """Of all that others may cause; the engine's and the server's, too."""
         self.addresses = Addresses(self.networks, self.budgets)
-        self.place = NetworkTable(self.networks)
+        self.network_table = NetworkTable(self.networks)
         self.outage = OutageDetector(rng, self.budgets)
         self._candidates = ProbeCandidates(self.budgets)
-        self._agenda: list[tuple[float, Mac]] = []
-        self._chores = DeferredBatches()
+        self._due_heap: list[tuple[float, Mac]] = []
+        self._batches = DeferredBatches()
 
     @property
     def next_at(self) -> float:
         """When `tick` next wants to be called."""
-        if self._chores:
+        if self._batches:
             return 0.0
-        return min(self._agenda[0][0] if self._agenda else inf, self.addresses.disputes.next_at)
+        return min(self._due_heap[0][0] if self._due_heap else inf, self.addresses.disputes.next_at)
 
     def tick(self, now: float, limit: int = 128) -> tuple[Event, ...]:
         """Do what is due, at most `limit` at a time: return verdicts; queue probes into silences."""
-        if self._chores:  # nobody is judged before
-            return tuple(self._chores.run_some())
+        if self._batches:  # nobody is judged before
+            return tuple(self._batches.run_some())
         events: list[Event] = self._settle_disputes(now) if self.addresses.disputes.open else []
-        agenda = self._agenda
+        next_check = self._due_heap
         for _ in range(limit):
-            if not agenda or agenda[0][0] > now:
+            if not next_check or next_check[0][0] > now:
                 break
-            due, mac = heappop(agenda)
+            due, mac = heappop(next_check)
             device = self.devices.get(mac)
-            if device is None or device.agenda != due:
+            if device is None or device.next_check != due:
                 continue  # forgotten, or scheduled anew since
-            device.agenda = inf
-            where = self.place.where(device)
+            device.next_check = inf
+            where = self.network_table.probe_target(device)
             step = device.presence.step(now)
             if where is None:
                 silence = now - device.presence.since
-                if silence < max(UNASKABLE, device.presence.patience) or not self.place.can_observe(device):
+                if silence < max(UNPROBEABLE_PATIENCE, device.presence.patience) or not self.network_table.can_observe(
+                    device
+                ):
                     self._schedule(device)
                 elif self._may_report_offline(device, now):
                     events.append(
                         self._report_offline(device, now, f"silent for {silence:.0f} s, and no address to ask")
                     )
             elif step is Step.OFFLINE:
-                events += self._judge(device, (self.place.answered(device) or where)[0], now)
+                events += self._check_offline(device, (self.network_table.last_answered(device) or where)[0], now)
             elif step is Step.NOTHING:
                 events += self._drop_stale(device, now)
                 self._schedule(device)
             else:  # off the agenda until the planner has sent it, or found it no longer wanted
-                self._ask(device, where, step, now)
+                self._probe_silence(device, where, step, now)
         return tuple(events)
 
-    def _ask(self, device: Device, where: Place, step: Step, now: float) -> None:
+    def _probe_silence(self, device: Device, where: ProbeTarget, step: Step, now: float) -> None:
         """Ask into a silence where a device was heard last, and, beside each ask, where it last answered us.
 
         Anybody may have said in its name that it is elsewhere, on another network or by IPv6. So with the last asks
         it is asked wherever it answered within a day.
         """
         mac = device.mac if step is Step.PROBE else None
-        answered = self.place.answered(device) or where
+        answered = self.network_table.last_answered(device) or where
         if step is Step.REQUEST:
             self._probe_witnesses(device, answered[0], now)
         self._queue_probe(Probe(where[0], where[1].ip, mac, device.mac))
         if answered[1] is not where[1]:
-            self._queue_probe(Probe(answered[0], answered[1].ip, mac, device.mac, beside=True))
+            self._queue_probe(Probe(answered[0], answered[1].ip, mac, device.mac, additional=True))
         if device.presence.is_last(step):
             others = (
                 each
-                for each in self.place.further(device, now)
+                for each in self.network_table.further_targets(device, now)
                 if each[1] is not where[1] and each[1] is not answered[1]
             )
-            self._ask_beside(device, others)
+            self._probe_additional(device, others)
 
-    def _ask_beside(self, device: Device, places: Iterable[Place]) -> None:
+    def _probe_additional(self, device: Device, table: Iterable[ProbeTarget]) -> None:
         mac = None if device.presence.broadcast_only else device.mac
-        for network, address in places:
-            self._queue_probe(Probe(network, address.ip, mac, device.mac, beside=True))
+        for network, address in table:
+            self._queue_probe(Probe(network, address.ip, mac, device.mac, additional=True))
 
-    def _judge(self, device: Device, network: Network, now: float) -> tuple[Event, ...]:
+    def _check_offline(self, device: Device, network: Network, now: float) -> tuple[Event, ...]:
         if not self._may_report_offline(device, now):
             return ()
         since = device.presence.since
-        if unasked := [each for each in self.place.further(device, now) if each[1].asked < since]:
-            self._ask_beside(device, unasked)
+        if unasked := [each for each in self.network_table.further_targets(device, now) if each[1].probed_at < since]:
+            self._probe_additional(device, unasked)
             self._push(device, now + ANSWER_WAIT)
             return ()
         verdict, at, reason = self.outage.verdict(network.id, device, now)
@@ -255,12 +259,12 @@ class DueChecks:
                 each.status is Status.ONLINE and not each.is_self for each in self.addresses.devices(network.id)
             )
             recovered = self._recover(network, now) if over else ()
-            return (*recovered, self._report_offline(device, now, device.presence.why(now), network.id))
+            return (*recovered, self._report_offline(device, now, device.presence.offline_reason(now), network.id))
         if verdict is Verdict.NETWORK_SILENT:
-            self.place.change(replace(network, state=NetworkState.SILENT))
-            stay = self._suspect_outage(network.id, reason, now, heard_since=at)
+            self.network_table.change(replace(network, state=NetworkState.SILENT))
+            stay = self._suspect_outage(network.id, reason, now, seen_since=at)
             self._schedule(device)
-            there = self._chores.add(stay, still_there(stay, network.id, reason, now))
+            there = self._batches.add(stay, report_still_online(stay, network.id, reason, now))
             return (Event(EventKind.NETWORK_SILENT, now, network.id, reason=reason), *there)
         if at <= now:
             self._probe_witnesses(device, network, now)
@@ -269,22 +273,24 @@ class DueChecks:
         return ()
 
     def _settle_disputes(self, now: float) -> list[Event]:
-        asks, over = self.addresses.disputes.due(now)
-        for ask in asks:
-            self._queue_probe(ask, Whose.RESIDENT)
+        probes, over = self.addresses.disputes.due(now)
+        for probe in probes:
+            self._queue_probe(probe, ProbeClass.RESIDENT)
         events: list[Event] = []
         for question in over:
             ip = question.claim.ip
-            deaf_at = self.outage.overflow_at[ip is not None and len(ip) == 16]
-            events += self.addresses.settle(question, now, there=deaf_at >= question.claim.at)
+            overflow_at = self.outage.overflow_at[ip is not None and len(ip) == 16]
+            events += self.addresses.settle(question, now, there=overflow_at >= question.claim.at)
             self._schedule(question.claimant)
             self._schedule(question.holder)
         return events
 
     def _drop_stale(self, device: Device, now: float) -> tuple[Event, ...]:
         """Drop the addresses that a device gave up; who answered there is asked there first."""
-        dropped, to_ask = self.addresses.drop_stale(device, now, self.place.asks)
-        self._ask_beside(device, [(network, held) for held in to_ask if (network := self.place.asks(held))])
+        dropped, to_probe = self.addresses.drop_stale(device, now, self.network_table.probe_network)
+        self._probe_additional(
+            device, [(network, held) for held in to_probe if (network := self.network_table.probe_network(held))]
+        )
         return tuple(dropped)
 
     def _may_report_offline(self, device: Device, now: float) -> bool:
@@ -292,146 +298,148 @@ class DueChecks:
         if could_change(self.budgets, ABSENCES, device, now):
             return True
         may_change(self.budgets, ABSENCES, device, now)  # counts the refusal
-        self._push(device, now + ABSENT_TOO_OFTEN)
+        self._push(device, now + OFFLINE_RETRY)
         return False
 
     def _report_offline(self, device: Device, now: float, reason: str, network: str | None = None) -> Event:
         may_change(self.budgets, ABSENCES, device, now)
-        device.agenda = inf
-        device.presence.lost(now)
+        device.next_check = inf
+        device.presence.set_offline(now)
         if device.is_gateway:  # another may hold that address by now
             self.addresses.mark_gateways((device,))
         return set_status(device, Status.OFFLINE, now, reason, network)
 
     def _probe_witnesses(self, device: Device, network: Network, now: float) -> None:
         holders, gateway = self.addresses.devices(network.id), self.addresses.holder(network.id, network.gateway)
-        witnesses = self.outage.suspect(network.id, device, holders, gateway, now)
+        witnesses = self.outage.start_inquiry(network.id, device, holders, gateway, now)
         if witnesses:  # those of the last inquiry that were not asked yet need not be any more
-            self.probe_queue.pop(Lane(network.id, Whose.WITNESS, False), None)
+            self.probe_queue.pop(Lane(network.id, ProbeClass.WITNESS, False), None)
         for witness in witnesses:
-            where = self.place.answered(witness, network.id)
-            if where is None and self.place.answered(witness) is None:
-                where = self.place.where(witness)
+            where = self.network_table.last_answered(witness, network.id)
+            if where is None and self.network_table.last_answered(witness) is None:
+                where = self.network_table.probe_target(witness)
             if where is not None and where[0].id == network.id:
-                self._queue_probe(Probe(where[0], where[1].ip, witness.mac, witness.mac), Whose.WITNESS)
+                self._queue_probe(Probe(where[0], where[1].ip, witness.mac, witness.mac), ProbeClass.WITNESS)
             else:  # what it says or does not say elsewhere says nothing of this network
-                self.outage.not_asked(network.id, witness.mac)
+                self.outage.exclude_witness(network.id, witness.mac)
 
     def _probe(self, seen: Observation, network: Network) -> None:
         if seen.joining and seen.evidence is Evidence.PROXIED:
-            self.addresses.disputes.leased(seen, network)
+            self.addresses.disputes.record_lease(seen, network)
         if self._candidates.add(seen, network, self.devices.get(seen.mac)):
             assert seen.ip is not None
             self._queue_probe(Probe(network, seen.ip, seen.mac))
-            heappush(self._agenda, (seen.at, seen.mac))  # so that the queue is looked at
+            heappush(self._due_heap, (seen.at, seen.mac))  # so that the queue is looked at
 
-    def _queue_probe(self, ask: Probe, whose: Whose | None = None) -> None:
-        if whose is None:
-            device = self.devices.get(ask.of or ask.mac or Mac(b""))
+    def _queue_probe(self, probe: Probe, probe_class: ProbeClass | None = None) -> None:
+        if probe_class is None:
+            device = self.devices.get(probe.presence_of or probe.mac or Mac(b""))
             known = device is not None and (device.is_gateway or is_resident(device, device.last_seen))
-            whose = Whose.RESIDENT if known else Whose.STRANGER
-        self.probe_queue.setdefault(Lane(ask.network.id, whose, ask.mac is None), deque()).append(ask)
+            probe_class = ProbeClass.RESIDENT if known else ProbeClass.STRANGER
+        self.probe_queue.setdefault(Lane(probe.network.id, probe_class, probe.mac is None), deque()).append(probe)
 
-    def _end_inquiry(self, network: Network, seen: Observation) -> tuple[Event, ...]:
+    def _end_outage(self, network: Network, seen: Observation) -> tuple[Event, ...]:
         """The first answer ends the doubt; each device stays `unknown` until its own verdict."""
-        if not self.outage.silent(network.id) or not self.outage.ends_by(network.id, seen.mac, seen.at):
+        if not self.outage.silent(network.id) or not self.outage.ends_with(network.id, seen.mac, seen.at):
             return ()
         return self._recover(network, seen.at)
 
     def _recover(self, network: Network, now: float) -> tuple[Event, ...]:
         self.outage.end(network.id, now)
         up = replace(network, state=NetworkState.UP)
-        self.place.change(up)
-        self._believe(up, now)
+        self.network_table.change(up)
+        self._restart_silences(up, now)
         return (Event(EventKind.NETWORK_RECOVERED, now, network.id, reason="heard again"),)
 
-    def wanted(self, ask: Probe, now: float) -> bool:
+    def is_due(self, probe: Probe, now: float) -> bool:
         """Return whether a probe is still due when its turn has come; one that is not is scheduled again."""
-        if ask.of is None and ask.mac in self._candidates:
+        if probe.presence_of is None and probe.mac in self._candidates:
             return True
-        device = self._target_of(ask)
+        device = self._target_of(probe)
         if device is None:
             return False
-        if ask.beside:
+        if probe.additional:
             return device.status is not Status.OFFLINE
         if device.presence.step(now) in (Step.PROBE, Step.REQUEST):
             return True
-        if self.outage.asks(ask.network.id, device.mac):
+        if self.outage.awaits_answer(probe.network.id, device.mac):
             return True
-        if device.agenda == inf:
+        if device.next_check == inf:
             self._schedule(device)
         return False
 
-    def record_sent(self, ask: Probe, now: float) -> None:
+    def record_sent(self, probe: Probe, now: float) -> None:
         """Note that an ask really left."""
-        self._candidates.record_sent(ask.mac)
-        device = self._target_of(ask)
-        if device is not None and ask.of is not None:
-            note_asked(device, ask, now)
-        if ask.beside:
+        self._candidates.record_sent(probe.mac)
+        device = self._target_of(probe)
+        if device is not None and probe.presence_of is not None:
+            record_probe(device, probe, now)
+        if probe.additional:
             return
-        scanned = ask.mac is None and ask.of is None
-        if device is not None and scanned and not has_answered(device, ask.network.id, ask.ip):
+        scanned = probe.mac is None and probe.presence_of is None
+        if device is not None and scanned and not has_answered(device, probe.network.id, probe.ip):
             return  # a scan looks who else is there: its silence at an address that it may have given up says nothing
         if device is not None and not device.is_self:
-            self.outage.asked(ask.network.id, device.mac, now)
-            device.presence.record_sent(now, broadcast=ask.mac is None)
+            self.outage.record_probe_sent(probe.network.id, device.mac, now)
+            device.presence.record_sent(now, broadcast=probe.mac is None)
             self._schedule(device)
 
-    def give_up_all(self, network: str, now: float) -> None:
+    def drop_all_probes(self, network: str, now: float) -> None:
         """Note that a network takes no asks: none of those that wait for it will leave."""
         lanes = [lane for lane in self.probe_queue if lane.network == network]
-        self.drop_probes([ask for lane in lanes for ask in self.probe_queue.pop(lane)], now)
+        self.drop_probes([probe for lane in lanes for probe in self.probe_queue.pop(lane)], now)
 
-    def drop_probes(self, asks: Iterable[Probe], now: float) -> None:
+    def drop_probes(self, probes: Iterable[Probe], now: float) -> None:
         """Note that an interface refused asks, thousands perhaps: try again in a second, and count nothing."""
 
         def try_again(device: Device) -> None:
             if device.status is not Status.OFFLINE and not device.is_self:
                 self._push(device, now + 1.0)
 
-        asks = tuple(asks)
-        for ask in asks:
-            self._candidates.record_sent(ask.mac)  # it may be probed later
-        self._chores.add((device for ask in asks if (device := self._target_of(ask)) is not None), try_again)
+        probes = tuple(probes)
+        for probe in probes:
+            self._candidates.record_sent(probe.mac)  # it may be probed later
+        self._batches.add((device for probe in probes if (device := self._target_of(probe)) is not None), try_again)
 
-    def _target_of(self, ask: Probe) -> Device | None:
+    def _target_of(self, probe: Probe) -> Device | None:
         """Whom an ask is about: not who holds the address by now, but who was asked."""
-        mac = ask.of or ask.mac
-        return self.devices.get(mac) if mac else self.addresses.holder(ask.network.id, ask.ip)
+        mac = probe.presence_of or probe.mac
+        return self.devices.get(mac) if mac else self.addresses.holder(probe.network.id, probe.ip)
 
     def _schedule(self, device: Device) -> None:
         due = inf
         if device.is_self or device.status is Status.OFFLINE:
             pass
-        elif self.place.where(device) is not None:
+        elif self.network_table.probe_target(device) is not None:
             due = device.presence.next_at
-        elif self.place.can_observe(device):
-            due = device.presence.since + max(UNASKABLE, device.presence.patience)
+        elif self.network_table.can_observe(device):
+            due = device.presence.since + max(UNPROBEABLE_PATIENCE, device.presence.patience)
         if due == inf:
-            device.agenda = inf
-        elif due != device.agenda:
+            device.next_check = inf
+        elif due != device.next_check:
             self._push(device, due)
 
     def _push(self, device: Device, at: float) -> None:
-        device.agenda = at
-        heappush(self._agenda, (at, device.mac))
+        device.next_check = at
+        heappush(self._due_heap, (at, device.mac))
 
     # ---- what we doubt -------------------------------------------------------------------------------------------
 
-    def _excuse(self, device: Device, now: float) -> None:
+    def _restart_silence(self, device: Device, now: float) -> None:
         silent = device.presence.since < now  # or it was heard since
         if silent and device.status is not Status.OFFLINE and not device.is_self:
-            device.presence.excuse(now)
+            device.presence.restart_silence(now)
             self._schedule(device)
 
-    def _suspect_outage(self, network: str, reason: str, now: float, heard_since: float = inf) -> list[Device]:
+    def _suspect_outage(self, network: str, reason: str, now: float, seen_since: float = inf) -> list[Device]:
         interface = self._interfaces.get(network)
 
         def may_stay(device: Device) -> bool:
             return self._may_return(device, now)
 
-        return mark_unknown(self.devices.values(), network, interface, self.place, reason, now, heard_since, may_stay)
+        return mark_unknown(
+            self.devices.values(), network, interface, self.network_table, reason, now, seen_since, may_stay
+        )
 
     def _may_return(self, device: Device, now: float) -> bool:
         """Return whether it may be published now that a device is online whose network fell silent.
@@ -440,12 +448,12 @@ class DueChecks:
         """
         return is_resident(device, now) or self.budgets.take(RETURNS, device.interface, now)
 
-    def _believe(self, network: Network, now: float) -> None:
+    def _restart_silences(self, network: Network, now: float) -> None:
         """We hear this network again: each device gets its own verdict, its silence counted from now."""
-        self.outage.heard_again = now
+        self.outage.hearing_since = now
 
-        def excuse(device: Device) -> None:
+        def restart(device: Device) -> None:
             if is_on(device, network.id, network.index):
-                self._excuse(device, now)
+                self._restart_silence(device, now)
 
-        self._chores.add(list(self.devices.values()), excuse)
+        self._batches.add(list(self.devices.values()), restart)

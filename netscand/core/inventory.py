@@ -9,10 +9,10 @@ from math import inf
 from random import Random
 
 from netscand.core import due
-from netscand.core.addresses import NEEDS_A_LOOK, SPOKEN, believed
+from netscand.core.addresses import EVIDENCE_TEXT, WEAK_EVIDENCE, filter_weak_evidence
 from netscand.core.claims import ClaimTracker
 from netscand.core.due import DueChecks, set_status
-from netscand.core.limits import GONE, NO_ROOM, AdmissionLimits, ContestedAddresses, grant_share, is_resident
+from netscand.core.limits import EVICTED, NO_ROOM, AdmissionLimits, ContestedAddresses, grant_share, is_resident
 from netscand.core.model import (
     Device,
     Event,
@@ -40,11 +40,11 @@ class Inventory(DueChecks):
 
     def __init__(self, rules: Rules, rng: Random) -> None:
         super().__init__(rng)
-        self._rulebook = PresenceRules(rules, self.place)
-        self.said = ClaimTracker(self.budgets)
-        self._census = AdmissionLimits(self.budgets)
+        self._presence_rules = PresenceRules(rules, self.network_table)
+        self.claims = ClaimTracker(self.budgets)
+        self._limits = AdmissionLimits(self.budgets)
         self.contested = ContestedAddresses(self.budgets, rng)
-        self._recalled: set[str] = set()
+        self._restored_networks: set[str] = set()
         """Networks whose devices were online before this start, until the first word of netlink."""
 
     # ---- what is heard ------------------------------------------------------------------------------------------
@@ -54,26 +54,26 @@ class Inventory(DueChecks):
         if seen.evidence is Evidence.NEIGHBOUR:
             self._probe(seen, network)
             return ()
-        if seen.evidence in NEEDS_A_LOOK:
-            worth = believed(seen, network, self.addresses.holder(network.id, seen.ip))
+        if seen.evidence in WEAK_EVIDENCE:
+            worth = filter_weak_evidence(seen, network, self.addresses.holder(network.id, seen.ip))
             if worth is None:
                 return ()
             seen = worth
         events = self._fold(seen, network, rtt)
         for event in events:
-            self.said.disputes.note(event)
+            self.claims.disputes.note(event)
         if seen.name or seen.dhcp_server or seen.vendor_class or seen.router is not None:
             server = self.addresses.holder(network.id, seen.dhcp_server)
             device = self.devices.get(seen.mac)
-            events = (*events, *self.said.observe(seen, network, device, server))
+            events = (*events, *self.claims.observe(seen, network, device, server))
             if seen.router is not None and device is not None:
-                self.addresses.guards.advertised(device)
+                self.addresses.guards.update_router(device)
         return events
 
     def rename(self, mac: Mac, name: str, source: str, at: float) -> tuple[Event, ...]:
         """Take a name that was asked for, by the order of trust; return what changed."""
         device = self.devices.get(mac)
-        event = self.said.naming.assign(device, name, source, at) if device is not None else None
+        event = self.claims.host_names.assign(device, name, source, at) if device is not None else None
         return (event,) if event else ()
 
     def name_at(self, mac: Mac, network: str, now: float, *, by_dns: bool) -> Ip | None:
@@ -91,27 +91,27 @@ class Inventory(DueChecks):
             each
             for each in device.addresses
             if each.network == network
-            and not where.spares(each.ip)
+            and not where.excludes(each.ip)
             and (where.is_ours(each.ip) or not by_dns)
-            and self.names_it(mac, network, each.ip, now, by_dns=by_dns)
+            and self.may_take_name(mac, network, each.ip, now, by_dns=by_dns)
         )
         best = max(held, key=lambda each: (len(each.ip) == 4, is_link_local(each.ip), each.last_seen), default=None)
         return best.ip if best else None
 
-    def names_it(self, mac: Mac, network: str, ip: Ip, now: float, *, by_dns: bool) -> bool:
+    def may_take_name(self, mac: Mac, network: str, ip: Ip, now: float, *, by_dns: bool) -> bool:
         """Return whether what is known of an address is about that device: it has it, and nobody disputes it."""
         device = self.devices.get(mac)
         if device is None or self.addresses.holder(network, ip) is not device:
             return False
-        return self.said.disputes.allow(device, network, ip, now, by_dns=by_dns)
+        return self.claims.disputes.allow(device, network, ip, now, by_dns=by_dns)
 
     def _fold(self, seen: Observation, network: Network, rtt: float | None) -> tuple[Event, ...]:
         device = self.devices.get(seen.mac)
         if device is None:
             return self._discover(seen, network, rtt)
         if device.is_self:  # somebody forges our own MAC
-            return () if seen.ip in network.ours else self.addresses.accuse(seen, network, device)
-        if self._chores and (first := self._chores.first(device)):
+            return () if seen.ip in network.ours else self.addresses.report_claim(seen, network, device)
+        if self._batches and (first := self._batches.apply_pending(device)):
             return (*first, *self._fold(seen, network, rtt))
         if seen.evidence is Evidence.PROXIED:  # keeps an address, not presence (DESIGN section 3)
             if seen.joining:
@@ -123,103 +123,105 @@ class Inventory(DueChecks):
         device.interface = seen.interface
         if rtt is not None:
             device.rtt = rtt
-        gone = self._confirm(device, at) if rtt is not None and not device.confirmed else ()
+        evicted_events = self._confirm(device, at) if rtt is not None and not device.confirmed else ()
         if seen.goodbye:
             device.presence.goodbye(at)
             if seen.evidence is Evidence.DHCP:
-                self.addresses.disputes.released(device.mac, at)
+                self.addresses.disputes.record_release(device.mac, at)
             self._schedule(device)
         else:
             device.presence.record_activity(at, joined=seen.joining or seen.evidence in JOINING)
-        recovered = gone + self._end_inquiry(network, seen)
-        doubted = device.status is Status.UNKNOWN and self.outage.was_silent(device.status_since)
+        recovered = evicted_events + self._end_outage(network, seen)
+        doubted = device.status is Status.UNKNOWN and self.outage.outage_began_at(device.status_since)
         if device.status is Status.ONLINE or (doubted and not self._may_return(device, at)):
-            odd = self.addresses.observe(device, seen, network, answers=rtt is not None)
-            if odd:  # it may be asked elsewhere now, or for the first time
+            disputed = self.addresses.observe(device, seen, network, answers=rtt is not None)
+            if disputed:  # it may be asked elsewhere now, or for the first time
                 self._schedule(device)
-            return recovered + odd
-        event = set_status(device, Status.ONLINE, at, SPOKEN[seen.evidence], network.id, seen)
+            return recovered + disputed
+        event = set_status(device, Status.ONLINE, at, EVIDENCE_TEXT[seen.evidence], network.id, seen)
         self._schedule(device)
         return (*recovered, event, *self.addresses.observe(device, seen, network, answers=rtt is not None))
 
     def _confirm(self, device: Device, at: float) -> tuple[Event, ...]:
         """It answered us for the first time: count it so, if there is room or somebody makes it."""
-        absent = self._census.eviction_candidate(device.interface, at)
-        gone = (self.forget(absent, at, GONE),) if absent else ()
-        self._census.confirm(device)
-        return gone
+        absent = self._limits.eviction_candidate(device.interface, at)
+        evicted_events = (self.forget(absent, at, EVICTED),) if absent else ()
+        self._limits.confirm(device)
+        return evicted_events
 
     def _discover(self, seen: Observation, network: Network, rtt: float | None) -> tuple[Event, ...]:
         if seen.evidence is Evidence.PROXIED:
             if seen.joining:
                 self._probe(seen, network)
-            return self.addresses.accuse(seen, network, None)
+            return self.addresses.report_claim(seen, network, None)
         if seen.goodbye:
             return ()
         answers, absent = rtt is not None, None
-        has_room = answers and self._census.has_room(seen.interface)
+        has_room = answers and self._limits.has_room(seen.interface)
         if answers and not has_room:
-            absent = self._census.eviction_candidate(seen.interface, seen.at)
+            absent = self._limits.eviction_candidate(seen.interface, seen.at)
             has_room = absent is not None
         urgent = self.addresses.is_urgent(seen, network)
         if (
             not urgent
-            and not self._census.admit(seen, confirmed=answers, has_room=has_room)
+            and not self._limits.admit(seen, confirmed=answers, has_room=has_room)
             and not (has_room and self.contested.may_enter(network.id, seen.ip, seen.mac, seen.at))
         ):
             self.contested.add(network.id, seen.ip)
             self._probe(seen, network)
-            return (*self.addresses.accuse(seen, network, None), *self._census.flood(seen, network.id))
-        gone = [self.forget(absent, seen.at, GONE)] if absent else []
-        device = Device(seen.mac, seen.at, seen.at, Presence(seen.at, self._rulebook.of(network)), status_since=seen.at)
-        device.reason = SPOKEN[seen.evidence]
+            return (*self.addresses.report_claim(seen, network, None), *self._limits.flood(seen, network.id))
+        evicted_events = [self.forget(absent, seen.at, EVICTED)] if absent else []
+        device = Device(
+            seen.mac, seen.at, seen.at, Presence(seen.at, self._presence_rules.of(network)), status_since=seen.at
+        )
+        device.reason = EVIDENCE_TEXT[seen.evidence]
         device.interface = seen.interface
         grant_share(self.budgets, device, seen.at)
         self.devices[seen.mac] = device
         evicted = None
         device.rtt = rtt
         if has_room:
-            self._census.confirm(device)
+            self._limits.confirm(device)
         else:
-            evicted = self._census.add(device)
-        odd = self.addresses.observe(device, seen, network, answers=answers)
+            evicted = self._limits.add(device)
+        disputed = self.addresses.observe(device, seen, network, answers=answers)
         self._schedule(device)
         found = Event(
             EventKind.DISCOVERED, seen.at, network.id, device, seen.ip, None, seen.evidence, device.reason,
             seen_at=seen.at,
         )  # fmt: skip
-        recovered = self._end_inquiry(network, seen)
+        recovered = self._end_outage(network, seen)
         if evicted:
-            gone.append(self.forget(evicted, seen.at, NO_ROOM))
-        return (*recovered, *gone, found, *odd)
+            evicted_events.append(self.forget(evicted, seen.at, NO_ROOM))
+        return (*recovered, *evicted_events, found, *disputed)
 
     def forget(self, mac: Mac, now: float, reason: str) -> Event:
         """Strike a device out. Raises KeyError."""
         device = self.devices.pop(mac)
-        self._chores.first(device)  # nothing is published of it afterwards
+        self._batches.apply_pending(device)  # nothing is published of it afterwards
         held = list(device.addresses)
         for address in held:
             self.addresses.drop(device, address)
         device.addresses = held  # told with it
-        self._census.remove(device)
+        self._limits.remove(device)
         self.addresses.disputes.forget(device)
-        device.agenda, device.is_router = inf, False
-        self.addresses.guards.advertised(device)
+        device.next_check, device.is_router = inf, False
+        self.addresses.guards.update_router(device)
         return Event(EventKind.FORGOTTEN, now, None, device, reason=reason)
 
-    def recall(self, devices: Iterable[Device], interfaces: Mapping[str, int], now: float) -> tuple[Event, ...]:
+    def restore(self, devices: Iterable[Device], interfaces: Mapping[str, int], now: float) -> tuple[Event, ...]:
         """Take back who was known before a restart, before the first `set_networks`. `interfaces`: name → ifindex."""
-        known, left_out = restore_devices(devices, self.addresses, self._census, interfaces, now)
+        known, left_out = restore_devices(devices, self.addresses, self._limits, interfaces, now)
         self.devices.update(known)
         for device in known.values():
             for held in device.addresses:
                 if self.addresses.holder(held.network, held.ip) is not device:
-                    self.said.disputes.add(held.network, held.ip, None, now)
+                    self.claims.disputes.add(held.network, held.ip, None, now)
         strangers = [device for device in known.values() if not is_resident(device, now)]
         for device in sorted(strangers, key=lambda device: device.first_seen):
             grant_share(self.budgets, device, now)
         doubted = (device for device in known.values() if device.status is Status.UNKNOWN)
-        self._recalled.update(held.network for device in doubted for held in device.addresses)
+        self._restored_networks.update(held.network for device in doubted for held in device.addresses)
         return left_out
 
     def label(self, mac: Mac, changes: Mapping[str, object], now: float) -> tuple[Event, ...]:
@@ -234,7 +236,7 @@ class Inventory(DueChecks):
     def set_networks(self, networks: Iterable[Network], now: float) -> tuple[Event, ...]:
         """Take all networks as they are now; return what changed. Down is doubt about us, not about them (law 8)."""
         before = dict(self.networks)
-        self.place.set(
+        self.network_table.set(
             replace(network, state=NetworkState.SILENT)
             if network.state is NetworkState.UP and self.outage.silent(network.id)
             else network
@@ -244,41 +246,43 @@ class Inventory(DueChecks):
         events: list[Event] = []
         up = {network.id for network in self.networks.values() if network.state in SCANNED}
         # What is gone first: a network with another name is told as the end of one and the start of the other.
-        for network_id in sorted(before.keys() | self.networks.keys() | self._recalled, key=lambda name: name in up):
+        for network_id in sorted(
+            before.keys() | self.networks.keys() | self._restored_networks, key=lambda name: name in up
+        ):
             old, new = before.get(network_id), self.networks.get(network_id)
             was, is_up = old is not None and old.state in SCANNED, network_id in up
             if is_up and not was:
                 assert new is not None
                 events.append(Event(EventKind.NETWORK_UP, now, new.id, reason=new.why))
-                self._believe(new, now)
-            elif (was or network_id in self._recalled) and not is_up:
+                self._restart_silences(new, now)
+            elif (was or network_id in self._restored_networks) and not is_up:
                 self.outage.end(network_id, now)
                 reason = new.why if new else "the address or the interface is gone"
                 events.append(Event(EventKind.NETWORK_DOWN, now, network_id, reason=reason))
                 self._suspect_outage(network_id, reason, now)
-            elif old and new and (old.own6, old.spared) != (new.own6, new.spared):
+            elif old and new and (old.own6, old.excluded) != (new.own6, new.excluded):
                 for device in self.addresses.devices(network_id):
                     self._schedule(device)
-        self._recalled.clear()
+        self._restored_networks.clear()
         self.set_rules(self.rules)
         self._interfaces = {network.id: network.index for network in self.networks.values()}
         self.budgets.addresses = addresses_by_interface(self.networks.values())
-        due.mark(self.devices, self.networks.values(), self.addresses, self.rules, now)
+        due.update_self(self.devices, self.networks.values(), self.addresses, self.rules, now)
         self.addresses.mark_gateways(self.devices.values())
         return tuple(events)
 
     @property
     def rules(self) -> Rules:
         """`[presence]`."""
-        return self._rulebook.rules
+        return self._presence_rules.rules
 
     def set_rules(self, rules: Rules) -> None:
         """Take `[presence]` and the patience of each `[[network]]`."""
-        self._rulebook.rules = rules
-        if self._rulebook.changed(self.networks.values()):
-            self._chores.add(list(self.devices.values()), self._rulebook.apply)
+        self._presence_rules.rules = rules
+        if self._presence_rules.changed(self.networks.values()):
+            self._batches.add(list(self.devices.values()), self._presence_rules.apply)
 
-    def resumed(self, now: float) -> None:
+    def on_resume(self, now: float) -> None:
         """We slept, or were stopped: nobody's silence in that time counts."""
-        self.outage.heard_again = now
-        self._chores.add(list(self.devices.values()), lambda device: self._excuse(device, now))
+        self.outage.hearing_since = now
+        self._batches.add(list(self.devices.values()), lambda device: self._restart_silence(device, now))

@@ -105,7 +105,7 @@ MOST_MACS, DRAWN_WAITS = 16, 60.0
 STAYS = 3_600.0
 """Seconds without an answer after which a MAC that answered twice no longer waits: more than a scan of a /16 takes."""
 
-Place = tuple[str, Ip]
+AddressKey = tuple[str, Ip]
 """Network and IPv4 address."""
 
 
@@ -155,48 +155,48 @@ class ContestedAddresses:
     def __init__(self, budgets: Budgets, rng: Random) -> None:
         self._budgets = budgets
         self._rng = rng
-        self._to_ask: OrderedDict[Place, None] = OrderedDict()
-        self._answers: OrderedDict[Place, _Waiting] = OrderedDict()
+        self._to_probe: OrderedDict[AddressKey, None] = OrderedDict()
+        self._answers: OrderedDict[AddressKey, _Waiting] = OrderedDict()
 
     def __bool__(self) -> bool:
         """Return whether there are any to ask."""
-        return bool(self._to_ask)
+        return bool(self._to_probe)
 
-    def __contains__(self, place: Place) -> bool:
+    def __contains__(self, key: AddressKey) -> bool:
         """Return whether an address is to be asked by broadcast, whoever holds it or speaks from it."""
-        return place in self._to_ask
+        return key in self._to_probe
 
     def add(self, network: str, ip: Ip | None) -> None:
         """Take that a new device was refused there."""
         if ip is not None and len(ip) == 4:
-            self._to_ask[network, ip] = None
-            if len(self._to_ask) > MOST_ADDRESSES:
-                self._to_ask.popitem(last=False)
+            self._to_probe[network, ip] = None
+            if len(self._to_probe) > MOST_ADDRESSES:
+                self._to_probe.popitem(last=False)
 
     def record_sent(self, network: str, ip: Ip) -> None:
         """Take that a scan asks an address by broadcast now."""
-        if self._to_ask:
-            self._to_ask.pop((network, ip), None)
+        if self._to_probe:
+            self._to_probe.pop((network, ip), None)
 
     def may_enter(self, network: str, ip: Ip | None, mac: Mac, now: float) -> bool:
         """Take an answer of a new device for which its interface has no budget left; return whether it is published."""
         if ip is None or len(ip) != 4:
             return False
-        place = network, ip
-        waiting = self._waiting_at(place, now)
+        key = network, ip
+        waiting = self._waiting_at(key, now)
         if waiting is None:
             return False
         if mac not in waiting.macs:
             waiting.add(mac, now, self._rng)
             return False
         waiting.macs[mac].last = now
-        if not waiting.is_next(mac, now) or not self._budgets.take(NEWCOMERS_AT, place, now):
+        if not waiting.is_next(mac, now) or not self._budgets.take(NEWCOMERS_AT, key, now):
             return False
         del waiting.macs[mac]
         return True
 
-    def _waiting_at(self, place: Place, now: float) -> _Waiting | None:
-        waiting = self._answers.get(place)
+    def _waiting_at(self, key: AddressKey, now: float) -> _Waiting | None:
+        waiting = self._answers.get(key)
         if waiting is not None:
             return waiting
         if len(self._answers) >= MOST_ADDRESSES:
@@ -205,7 +205,7 @@ class ContestedAddresses:
                 self._answers.move_to_end(oldest)  # the next call looks at another one
                 return None
             del self._answers[oldest]
-        self._answers[place] = waiting = _Waiting(now)
+        self._answers[key] = waiting = _Waiting(now)
         return waiting
 
 
@@ -218,24 +218,24 @@ MOST_UNCONFIRMED = 4_096
 MOST_CONFIRMED = 65_536
 """Devices an interface may have that answered us."""
 
-AGAIN_AFTER = 20.0
+READMIT_AFTER = 20.0
 """Seconds after which a MAC that was refused and is heard again is no made-up one of thousands: each of them is heard
 once."""
 
-MOST_WAITING, WAITS = 4_096, 60.0
+MOST_WAITING, WAITING_FOR = 4_096, 60.0
 """MACs of an interface remembered that were refused, each for so many seconds at least: a flood keeps none out."""
 
-LONG_GONE = 30 * DAY
+LONG_OFFLINE = 30 * DAY
 """Seconds after which a device that was here for more than a day may go for one that answered us."""
 
-LOOKED_AT = 64
+EXAMINED = 64
 """Devices that are looked at for one that may go."""
 
-GONE = "gone, and newer ones need the room"
+EVICTED = "gone, and newer ones need the room"
 NO_ROOM = "never answered, and newer ones need the room"
 
 
-class _ArrivalRate:
+class _InterfaceCounts:
     """One interface's."""
 
     def __init__(self) -> None:
@@ -243,7 +243,7 @@ class _ArrivalRate:
         self.confirmed: OrderedDict[Mac, Device] = OrderedDict()
         self.waiting: OrderedDict[Mac, float] = OrderedDict()
         """MACs that were refused, and when first."""
-        self.turned_away = 0
+        self.refused = 0
 
 
 class AdmissionLimits:
@@ -251,29 +251,29 @@ class AdmissionLimits:
 
     def __init__(self, budgets: Budgets) -> None:
         self._budgets = budgets
-        self._doors: dict[int, _ArrivalRate] = {}
+        self._by_interface: dict[int, _InterfaceCounts] = {}
 
     def admit(self, seen: Observation, *, confirmed: bool, has_room: bool) -> bool:
         """Return whether one more device may be published now; `has_room` for one that answered us."""
         interface, now = seen.interface, seen.at
-        door = self._door(interface)
+        counts = self._counts_of(interface)
         row = NEWCOMERS_THAT_ANSWER if confirmed else NEWCOMERS
         if confirmed and not has_room:
             self._budgets.refuse(row, now)
-        elif self._budgets.take(row, interface, now) or self._is_back(door, seen):
-            door.waiting.pop(seen.mac, None)
+        elif self._budgets.take(row, interface, now) or self._is_back(counts, seen):
+            counts.waiting.pop(seen.mac, None)
             return True
-        door.turned_away += 1
+        counts.refused += 1
         return False
 
-    def _is_back(self, door: _ArrivalRate, seen: Observation) -> bool:
+    def _is_back(self, counts: _InterfaceCounts, seen: Observation) -> bool:
         """Return whether it was refused before, waited, and may be published now."""
-        since = door.waiting.get(seen.mac)
+        since = counts.waiting.get(seen.mac)
         if since is not None:
-            return seen.at - since >= AGAIN_AFTER and self._budgets.take(NEWCOMERS_AGAIN, seen.interface, seen.at)
-        waiting = door.waiting
+            return seen.at - since >= READMIT_AFTER and self._budgets.take(NEWCOMERS_AGAIN, seen.interface, seen.at)
+        waiting = counts.waiting
         if len(waiting) >= MOST_WAITING:
-            if seen.at - next(iter(waiting.values())) < WAITS:
+            if seen.at - next(iter(waiting.values())) < WAITING_FOR:
                 return False
             waiting.popitem(last=False)
         waiting[seen.mac] = seen.at
@@ -281,7 +281,7 @@ class AdmissionLimits:
 
     def has_room(self, interface: int) -> bool:
         """Whether one more may be counted that answered us."""
-        return len(self._door(interface).confirmed) < MOST_CONFIRMED
+        return len(self._counts_of(interface).confirmed) < MOST_CONFIRMED
 
     def eviction_candidate(self, interface: int, now: float) -> Mac | None:
         """Return a device to evict for one more that answered: offline, here for less than a day, not annotated.
@@ -292,19 +292,19 @@ class AdmissionLimits:
         if self.has_room(interface):
             return None
 
-        def may_go(device: Device) -> bool:
+        def may_evict(device: Device) -> bool:
             gone_for = now - device.last_seen
-            return device.status is Status.OFFLINE and (not _stayed(device) or gone_for > LONG_GONE)
+            return device.status is Status.OFFLINE and (not _stayed_a_day(device) or gone_for > LONG_OFFLINE)
 
-        return _next_to_go(self._door(interface).confirmed, may_go)
+        return _next_evicted(self._counts_of(interface).confirmed, may_evict)
 
     def flood(self, seen: Observation, network: str) -> tuple[Event, ...]:
         """What to tell of those turned away since the last flood, one for `seen`, if it is time to tell another."""
-        door = self._door(seen.interface)
-        if not door.turned_away or not self._budgets.has(FLOODS, seen.interface, seen.at):
+        counts = self._counts_of(seen.interface)
+        if not counts.refused or not self._budgets.has(FLOODS, seen.interface, seen.at):
             return ()
         self._budgets.take(FLOODS, seen.interface, seen.at)
-        count, door.turned_away = door.turned_away, 0
+        count, counts.refused = counts.refused, 0
         reason = f"{count} more MACs than a LAN can have; the last: {seen.mac.hex(':')}"
         return (Event(EventKind.FLOOD, seen.at, network, None, seen.ip, seen.mac, seen.evidence, reason),)
 
@@ -313,11 +313,11 @@ class AdmissionLimits:
 
         Who was here for more than a day goes last, and nobody of whom a user said a word: of those there may be more.
         """
-        unconfirmed = self._door(device.interface).unconfirmed
+        unconfirmed = self._counts_of(device.interface).unconfirmed
         unconfirmed[device.mac] = device
         if len(unconfirmed) <= MOST_UNCONFIRMED:
             return None
-        gone = _next_to_go(unconfirmed, lambda each: each is not device)
+        gone = _next_evicted(unconfirmed, lambda each: each is not device)
         if gone is not None:
             del unconfirmed[gone]
         return gone
@@ -326,36 +326,38 @@ class AdmissionLimits:
         """Count a device as one that answered us, if there is room."""
         if not self.has_room(device.interface):
             return
-        for door in self._doors.values():
-            door.unconfirmed.pop(device.mac, None)
+        for counts in self._by_interface.values():
+            counts.unconfirmed.pop(device.mac, None)
         device.confirmed = True
-        self._door(device.interface).confirmed[device.mac] = device
+        self._counts_of(device.interface).confirmed[device.mac] = device
 
     def remove(self, device: Device) -> None:
         """Count a device no more."""
-        for door in self._doors.values():  # it may have been counted at another interface than where it was heard last
-            door.confirmed.pop(device.mac, None)
-            door.unconfirmed.pop(device.mac, None)
+        for (
+            counts
+        ) in self._by_interface.values():  # it may have been counted at another interface than where it was heard last
+            counts.confirmed.pop(device.mac, None)
+            counts.unconfirmed.pop(device.mac, None)
 
-    def _door(self, interface: int) -> _ArrivalRate:
-        door = self._doors.get(interface)
-        if door is None:
-            door = self._doors[interface] = _ArrivalRate()
-        return door
+    def _counts_of(self, interface: int) -> _InterfaceCounts:
+        counts = self._by_interface.get(interface)
+        if counts is None:
+            counts = self._by_interface[interface] = _InterfaceCounts()
+        return counts
 
 
-def _stayed(device: Device) -> bool:
+def _stayed_a_day(device: Device) -> bool:
     """Return whether it was here for more than a day: nobody makes that up in an hour."""
     return device.last_seen - device.first_seen >= DAY
 
 
-def _next_to_go(counted: OrderedDict[Mac, Device], may_go: Callable[[Device], bool]) -> Mac | None:
+def _next_evicted(counted: OrderedDict[Mac, Device], may_evict: Callable[[Device], bool]) -> Mac | None:
     """Return who goes first of those counted longest, nobody with a user's words. The next call looks at others."""
     last_choice = None
-    for mac in tuple(islice(counted, LOOKED_AT)):
+    for mac in tuple(islice(counted, EXAMINED)):
         device = counted[mac]
-        if not is_annotated(device) and may_go(device):
-            if not _stayed(device):
+        if not is_annotated(device) and may_evict(device):
+            if not _stayed_a_day(device):
                 return mac
             last_choice = last_choice or mac
         counted.move_to_end(mac)

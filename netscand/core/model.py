@@ -119,7 +119,7 @@ class Network:
     """All other addresses of this host on that interface, of IPv4 and IPv6."""
     prefixes6: tuple[IPv6Network, ...] = ()
     """Of our further IPv6 addresses on that interface, ascending."""
-    spared: tuple[IPv4Network, ...] = ()
+    excluded: tuple[IPv4Network, ...] = ()
     """Parts of it, ascending and apart, in which nobody is asked: `[scan] exclude` has a prefix within."""
 
     @property
@@ -130,12 +130,12 @@ class Network:
     @property
     def offsets(self) -> Sequence[int]:
         """Of the addresses that may be asked."""
-        return offsets(self.cidr, self.spared)
+        return offsets(self.cidr, self.excluded)
 
-    def spares(self, ip: Ip) -> bool:
+    def excludes(self, ip: Ip) -> bool:
         """Whether an address is never asked."""
         number = int.from_bytes(ip)
-        return len(ip) == 4 and any(number & int(part.netmask) == int(part.network_address) for part in self.spared)
+        return len(ip) == 4 and any(number & int(part.netmask) == int(part.network_address) for part in self.excluded)
 
     def is_ours(self, ip: Ip) -> bool:
         """Whether an address lies in a prefix that this host has an address of, too: link-local ones do not count."""
@@ -186,7 +186,7 @@ class Address:
     last_seen: float
     answered: float = -inf
     """When it last answered an ask of ours there: nobody can say that in its name without hearing what we ask."""
-    asked: float = -inf
+    probed_at: float = -inf
     """When presence last asked it there."""
 
 
@@ -223,7 +223,7 @@ class Device:
     label: str | None = None
     known: bool = False
     notes: str | None = None
-    agenda: float = inf
+    next_check: float = inf
     """When the inventory looks at it next."""
 
     @property
@@ -231,7 +231,7 @@ class Device:
         """The IPv4 last heard, else an IPv6, else None."""
         if len(self.addresses) == 1:
             return self.addresses[0].ip
-        best = max(self.addresses, key=lambda held: (len(held.ip) == 4, held.last_seen), default=None)
+        best = max(self.addresses, key=lambda each: (len(each.ip) == 4, each.last_seen), default=None)
         return best.ip if best else None
 
 
@@ -259,9 +259,9 @@ class Probe(NamedTuple):
     network: Network
     ip: Ip
     mac: Mac | None
-    of: Mac | None = None
+    presence_of: Mac | None = None
     """Whose presence asks; None: a scan does."""
-    beside: bool = False
+    additional: bool = False
     """At a further address of that device: it proves nothing of its absence."""
 
 

@@ -26,7 +26,7 @@ ANSWERED_WITHIN = 86_400.0
 MOST_FURTHER = 4
 """Addresses that are asked then, those known for longest: whatever others say in its name later adds none to these."""
 
-Place = tuple[Network, Address]
+ProbeTarget = tuple[Network, Address]
 """Where to ask."""
 
 
@@ -39,7 +39,7 @@ class NetworkTable:
         self._at: dict[int, tuple[tuple[int, int, Network], ...]] = {}
         """Interface → its scanned networks, each as (prefix, mask, network)."""
 
-    def __call__(self, interface: int, ip: Ip | None) -> Network | None:
+    def lookup(self, interface: int, ip: Ip | None) -> Network | None:
         """The network that an address heard on an interface belongs to; the interface's first for what has none.
 
         None: nothing is scanned on this interface, so what is heard there is not ours to judge.
@@ -54,7 +54,7 @@ class NetworkTable:
                     return network
         return networks[0][2]
 
-    def hears(self, device: Device, now: float) -> bool:
+    def is_heard(self, device: Device, now: float) -> bool:
         """Whether a network is up on which the device was heard within its patience."""
         for address in device.addresses:
             network = self._networks.get(address.network)
@@ -63,12 +63,12 @@ class NetworkTable:
                     return True
         return False
 
-    def where(self, device: Device) -> Place | None:
+    def probe_target(self, device: Device) -> ProbeTarget | None:
         """Where a device was heard last: at its IPv4 address while that is heard, else at any. Anybody can say that."""
-        best: Place | None = None
+        best: ProbeTarget | None = None
         rank = (False, -inf)
         for address in device.addresses:
-            network = self.asks(address)
+            network = self.probe_network(address)
             if network is None:
                 continue
             candidate = len(address.ip) == 4 and device.last_seen - address.last_seen <= V4_FIRST, address.last_seen
@@ -76,41 +76,41 @@ class NetworkTable:
                 best, rank = (network, address), candidate
         return best
 
-    def asks(self, address: Address) -> Network | None:
+    def probe_network(self, address: Address) -> Network | None:
         """Return the network on which an address can be asked now; None: it cannot."""
         network = self._networks.get(address.network)
         if network is None or network.state not in SCANNED:
             return None
-        if (network.spared and network.spares(address.ip)) if len(address.ip) == 4 else network.own6 is None:
+        if (network.excluded and network.excludes(address.ip)) if len(address.ip) == 4 else network.own6 is None:
             return None
         return network
 
-    def answered(self, device: Device, on: str | None = None) -> Place | None:
+    def last_answered(self, device: Device, on: str | None = None) -> ProbeTarget | None:
         """Where a device last answered us, of all networks and both protocols, or `on` one network; None: nowhere.
 
         Nobody can say that in its name without hearing what we ask.
         """
         best = max(
-            (held for held in device.addresses if held.network == on or (on is None and self.asks(held))),
+            (held for held in device.addresses if held.network == on or (on is None and self.probe_network(held))),
             key=lambda held: held.answered,
             default=None,
         )
         if best is None or best.answered == -inf:
             return None
-        network = self.asks(best)
+        network = self.probe_network(best)
         return None if network is None else (network, best)
 
-    def further(self, device: Device, now: float) -> list[Place]:
+    def further_targets(self, device: Device, now: float) -> list[ProbeTarget]:
         """Where a device answered us within a day, of all addresses of a device that has several."""
         if len(device.addresses) < 2:
             return []
         held = [each for each in device.addresses if now - each.answered <= ANSWERED_WITHIN]
         held = sorted(held, key=lambda each: each.first_seen)
-        return [(network, each) for each in held if (network := self.asks(each)) is not None][:MOST_FURTHER]
+        return [(network, each) for each in held if (network := self.probe_network(each)) is not None][:MOST_FURTHER]
 
     def can_observe(self, device: Device) -> bool:
         """Whether the silence of a device that cannot be asked says anything: not while its interface is down."""
-        return device.status is Status.ONLINE or not (device.addresses or self(device.interface, None) is None)
+        return device.status is Status.ONLINE or not (device.addresses or self.lookup(device.interface, None) is None)
 
     def set(self, networks: Iterable[Network]) -> None:
         """Take all networks anew."""
@@ -151,11 +151,11 @@ def addresses_by_interface(networks: Iterable[Network]) -> dict[Hashable, int]:
     return {index: min(addresses, MOST_COUNTED) for index, addresses in count.items()}
 
 
-def note_asked(device: Device, ask: Probe, now: float) -> None:
+def record_probe(device: Device, probe: Probe, now: float) -> None:
     """Take that presence asked a device at an address."""
     for held in device.addresses:
-        if held.ip == ask.ip and held.network == ask.network.id:
-            held.asked = now
+        if held.ip == probe.ip and held.network == probe.network.id:
+            held.probed_at = now
 
 
 # ---- rulebook ------------------------------------------------------------------------------------------------------
@@ -165,9 +165,9 @@ def note_asked(device: Device, ask: Probe, now: float) -> None:
 class PresenceRules:
     """`rules` are those of `[presence]`."""
 
-    def __init__(self, rules: Rules, place: NetworkTable) -> None:
+    def __init__(self, rules: Rules, table: NetworkTable) -> None:
         self.rules = rules
-        self._place = place
+        self._table = table
         self._own: dict[Rules, Rules] = {}
         self._applied: object = None
 
@@ -180,7 +180,7 @@ class PresenceRules:
 
     def apply(self, device: Device) -> None:
         """Give a device the rules of where it is asked."""
-        where = self._place.where(device)
+        where = self._table.probe_target(device)
         device.presence.rules = self.of(where[0]) if where else self.rules
 
     def changed(self, networks: Iterable[Network]) -> bool:

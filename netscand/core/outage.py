@@ -39,7 +39,7 @@ SAMPLED = 256
 FOUND_TOGETHER, LEAST_OLDEST = 5.0, 2
 """Seconds: devices found by one scan were known for equally long. One of them alone says nothing."""
 
-WAITS = 30.0
+SILENCE_RETRY = 30.0
 """Seconds a verdict waits where a network fell silent too often."""
 
 MOST_SUSPECTS = 256
@@ -51,17 +51,17 @@ ANSWER_WITHIN = 1.5
 UNSENT_FOR = 1.0
 """Seconds a verdict waits where some of them were not asked yet."""
 
-ASKED_ANEW = 10.0
+INQUIRY_LASTS = 10.0
 """Seconds after the last ask in which an inquiry says something."""
 
 MOST_REMEMBERED = 256
 """Silences whose beginning is remembered."""
 
-LONGEST = 600.0
+LONGEST_OUTAGE = 600.0
 """Seconds of doubt, after which silence is taken for what it is."""
 
 
-def blindness(networks: Iterable[Network]) -> list[str]:
+def network_problems(networks: Iterable[Network]) -> list[str]:
     """Why we cannot tell who is there, a sentence each: a network that is silent, or none to hear."""
     scanned = [network for network in networks if network.state is not NetworkState.EXCLUDED]
     told = [
@@ -83,7 +83,7 @@ class Verdict(Enum):
 
 
 @dataclass(slots=True)
-class _Silence:
+class _Outage:
     ends: float
     devices: frozenset[Mac]
     """Who fell silent: an answer of one of them ends the doubt."""
@@ -105,16 +105,16 @@ class _Inquiry:
     silent: list[Device] = field(default_factory=list)
     """Who was silent then, where so many were that the network is; else nobody."""
 
-    def asked(self, now: float) -> list[Device]:
+    def probed(self, now: float) -> list[Device]:
         """Whose silence says something: anybody can speak once by 80 made-up names, and never again."""
-        asked = dict(self.witnesses)
+        probed = dict(self.witnesses)
         if not self.sampled:
-            asked |= {
+            probed |= {
                 mac: each
                 for mac, each in self.suspects.items()
-                if self.answered(each) or each.presence.asked_since <= now - ANSWER_WITHIN
+                if self.answered(each) or each.presence.probed_since <= now - ANSWER_WITHIN
             }
-        return [each for each in asked.values() if each.confirmed]
+        return [each for each in probed.values() if each.confirmed]
 
     def add(self, suspect: Device) -> None:
         """Count one more that is about to be called offline."""
@@ -123,7 +123,7 @@ class _Inquiry:
 
     def is_over(self, now: float) -> bool:
         """Return whether it says nothing any more."""
-        return now - self.sent_at >= ASKED_ANEW
+        return now - self.sent_at >= INQUIRY_LASTS
 
     def answered(self, device: Device) -> bool:
         """Return whether a device was heard since."""
@@ -141,9 +141,9 @@ class OutageDetector:
     def __init__(self, rng: Random, budgets: Budgets) -> None:
         self.overflow_at = -inf, -inf
         """When last so much of what was heard was lost that answers may have been: of ARP, and of all else."""
-        self.heard_again = -inf
+        self.hearing_since = -inf
         """When we last ceased to be blind: asleep, or cut off."""
-        self._silent: dict[str, _Silence] = {}
+        self._silent: dict[str, _Outage] = {}
         self._began: deque[float] = deque(maxlen=MOST_REMEMBERED)
         """When networks fell silent."""
         self._recovered: dict[str, float] = {}
@@ -156,11 +156,11 @@ class OutageDetector:
         """Whether a network is silent."""
         return network in self._silent
 
-    def was_silent(self, since: float) -> bool:
+    def outage_began_at(self, since: float) -> bool:
         """Return whether a network fell silent at that very moment."""
         return since in self._began
 
-    def ends_by(self, network: str, mac: Mac, now: float) -> bool:
+    def ends_with(self, network: str, mac: Mac, now: float) -> bool:
         """Whether what a device just said ends the doubt; when that is over, anybody's word does."""
         silence = self._silent[network]
         return mac in silence.devices or now >= silence.ends
@@ -170,7 +170,7 @@ class OutageDetector:
         if self._silent.pop(network, None) is not None:
             self._recovered[network] = now
 
-    def suspect(
+    def start_inquiry(
         self, network: str, device: Device, devices: Iterable[Device], gateway: Device | None, now: float
     ) -> list[Device]:
         """Somebody is about to be called offline: whom to ask, so that we learn whether it is only them."""
@@ -182,17 +182,17 @@ class OutageDetector:
         if len(looked_at) > SAMPLED:  # a large LAN is judged by some of it, or to look would hold everyone up
             half = SAMPLED // 2
             looked_at = looked_at[:half] + self._rng.sample(looked_at[half:], half)
-        able = [
+        eligible = [
             each
             for each in {each.mac: each for each in looked_at}.values()
             if each.status is not Status.OFFLINE and each.confirmed and not each.is_self and each is not device
             and each.presence.patience <= WITNESS_PATIENCE
         ]  # fmt: skip
-        if sampled := len(able) > WITNESSES:
-            able = self._chosen(able, now)
+        if sampled := len(eligible) > WITNESSES:
+            eligible = self._chosen(eligible, now)
         if gateway is not None and gateway.is_self:
             gateway = None
-        witnesses = {each.mac: each for each in able}
+        witnesses = {each.mac: each for each in eligible}
         to_ask = {each.mac: each for each in (*([gateway] if gateway else ()), *witnesses.values())}
         to_ask.pop(device.mac, None)
         self._inquiries[network] = _Inquiry(
@@ -208,7 +208,7 @@ class OutageDetector:
         chosen = self._rng.sample(oldest, min(len(oldest), WITNESSES))
         return chosen + self._rng.sample(others, min(len(others), WITNESSES - len(chosen)))
 
-    def asks(self, network: str, mac: Mac) -> bool:
+    def awaits_answer(self, network: str, mac: Mac) -> bool:
         """Whether a device is asked as a witness, and has not answered yet."""
         inquiry = self._inquiries.get(network)
         if inquiry is None:
@@ -217,14 +217,14 @@ class OutageDetector:
         witness = inquiry.witnesses.get(mac) or (gateway if gateway is not None and gateway.mac == mac else None)
         return witness is not None and not inquiry.answered(witness)
 
-    def asked(self, network: str, mac: Mac, now: float) -> None:
+    def record_probe_sent(self, network: str, mac: Mac, now: float) -> None:
         """Take that an ask for a device left."""
         inquiry = self._inquiries.get(network)
         if inquiry is not None and mac in inquiry.unsent:
             inquiry.unsent.remove(mac)
             inquiry.sent_at = now
 
-    def not_asked(self, network: str, mac: Mac) -> None:
+    def exclude_witness(self, network: str, mac: Mac) -> None:
         """Take that a device has no address to be asked at: its silence says nothing."""
         if network in self._inquiries:
             self._inquiries[network].witnesses.pop(mac, None)
@@ -235,13 +235,16 @@ class OutageDetector:
         silence = self._silent.get(network)
         if silence is not None:
             return (Verdict.WAIT, silence.ends, "") if now < silence.ends else (Verdict.GONE, now, "")
-        presence, deaf_at = device.presence, self.overflow_at[device.ip is not None and len(device.ip) == 16]
-        if presence.since < deaf_at and now < max(device.last_seen, self.heard_again) + LONGEST + presence.patience:
-            presence.excuse(deaf_at)
+        presence, overflow_at = device.presence, self.overflow_at[device.ip is not None and len(device.ip) == 16]
+        if (
+            presence.since < overflow_at
+            and now < max(device.last_seen, self.hearing_since) + LONGEST_OUTAGE + presence.patience
+        ):
+            presence.restart_silence(overflow_at)
             return Verdict.WAIT, max(presence.next_at, now + 0.1), ""
-        recovered = self._recovered.get(network, -LONGEST)
+        recovered = self._recovered.get(network, -LONGEST_OUTAGE)
         doubted_at = max(device.status_since, device.last_seen)
-        if device.status is Status.UNKNOWN and doubted_at < recovered and now - recovered < LONGEST:
+        if device.status is Status.UNKNOWN and doubted_at < recovered and now - recovered < LONGEST_OUTAGE:
             return Verdict.GONE, now, ""  # it was doubted, the network is heard again: this is its own verdict
         inquiry = self._inquiries.get(network)
         if inquiry is None or inquiry.is_over(now):
@@ -259,24 +262,24 @@ class OutageDetector:
         if now < inquiry.sent_at + ANSWER_WITHIN:
             return Verdict.WAIT, inquiry.sent_at + ANSWER_WITHIN, ""
         if not self._budgets.take(SILENCES, network, now):
-            return Verdict.WAIT, now + WAITS, ""
+            return Verdict.WAIT, now + SILENCE_RETRY, ""
         del self._inquiries[network]
         self._began.append(now)
-        self._silent[network] = _Silence(now + LONGEST, frozenset(each.mac for each in silent))
+        self._silent[network] = _Outage(now + LONGEST_OUTAGE, frozenset(each.mac for each in silent))
         also = ", the gateway among them" if any(each is inquiry.gateway for each in silent) else ""
-        reason = f"{len(silent)} of {len(inquiry.asked(now))} devices asked fell silent at once{also}"
+        reason = f"{len(silent)} of {len(inquiry.probed(now))} devices asked fell silent at once{also}"
         return Verdict.NETWORK_SILENT, inquiry.at, reason
 
     @staticmethod
     def _silent_of(inquiry: _Inquiry, now: float) -> list[Device]:
         """Return the devices that are silent, if so many are that the network is; else none."""
-        asked = inquiry.asked(now)
-        silent = [each for each in asked if not inquiry.answered(each)]
+        probed = inquiry.probed(now)
+        silent = [each for each in probed if not inquiry.answered(each)]
         gateway = any(each is inquiry.gateway for each in silent)
         least, share = (AND_THE_GATEWAY, WITH_THE_GATEWAY) if gateway else (LEAST_SILENT, SILENT_SHARE)
-        if len(silent) < least or len(silent) < share * len(asked):
+        if len(silent) < least or len(silent) < share * len(probed):
             return []
-        oldest = _oldest(asked, now)
+        oldest = _oldest(probed, now)
         return silent if sum(not inquiry.answered(each) for each in oldest) >= share * len(oldest) else []
 
 

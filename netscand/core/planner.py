@@ -38,11 +38,11 @@ from netscand.core.targets import ScanRequest, merge, resolve
 class RequestedScan:
     """The scan that waits: its id, and all that was requested of it."""
 
-    def __init__(self, plans: Mapping[str, NetworkSchedule], budgets: Budgets) -> None:
+    def __init__(self, schedules: Mapping[str, NetworkSchedule], budgets: Budgets) -> None:
         self.scan_id: int | None = None
         """None: none waits."""
         self.request: ScanRequest = {}
-        self._plans = plans
+        self._schedules = schedules
         self._budgets = budgets
 
     def start(self) -> tuple[int, ScanRequest]:
@@ -61,7 +61,7 @@ class RequestedScan:
         merged = merge(self.request, request)
         if account is not None and rate:
             frames = (self._count(merged) - self._count(self.request)) * tries
-            everything = sum(len(plan.offsets) for plan in self._plans.values()) * tries
+            everything = sum(len(schedule.offsets) for schedule in self._schedules.values()) * tries
             budget = ACCOUNT_BROADCASTS._replace(at_once=WHOLE_SCANS * everything, per_second=rate)
             if not self._budgets.take(budget, account, now, frames):
                 wait = ceil(frames / rate)
@@ -78,8 +78,8 @@ class RequestedScan:
     def _size(self, network: str, runs: Runs | None) -> int:
         if runs is not None:
             return len(runs)
-        plan = self._plans.get(network)
-        return len(plan.offsets) if plan is not None else 0
+        schedule = self._schedules.get(network)
+        return len(schedule.offsets) if schedule is not None else 0
 
 
 # ---- planner -------------------------------------------------------------------------------------------------------
@@ -135,10 +135,10 @@ class Planner:
         """The fastest interval that a client holds, in seconds."""
         self._inventory = inventory
         self._rng = rng
-        self._plans: dict[str, NetworkSchedule] = {}
-        self._running = ActiveScans(inventory, self._plans, self._afford)
-        self._probes = ProbeQueue(inventory, self._plans, self._afford)
-        self._requested = RequestedScan(self._plans, inventory.budgets)
+        self._schedules: dict[str, NetworkSchedule] = {}
+        self._running = ActiveScans(inventory, self._schedules, self._reserve)
+        self._probes = ProbeQueue(inventory, self._schedules, self._reserve)
+        self._requested = RequestedScan(self._schedules, inventory.budgets)
         self._scans_first = False
         self._last_fast: dict[str, float] = {}
         """When networks that went down were last asked at the full rate: they may be back within 5 s."""
@@ -154,8 +154,8 @@ class Planner:
         self._rate = self._rate.at(pace.rate, now)
         self._background = self._background.at(pace.background_rate, now)
         self._probes.set_rate(pace.rate, now)
-        for plan in self._plans.values():
-            self._set_buckets(plan, now)
+        for schedule in self._schedules.values():
+            self._set_buckets(schedule, now)
 
     # ---- what is planned for ------------------------------------------------------------------------------------
 
@@ -166,84 +166,88 @@ class Planner:
 
     def last_scan_of(self, network: str) -> float | None:
         """When the last scan of a network ended."""
-        plan = self._plans.get(network)
-        return plan.last_scan if plan else None
+        schedule = self._schedules.get(network)
+        return schedule.last_scan if schedule else None
 
     def coverage(self, network: str, now: float) -> Coverage:
         """What one timer's scan asks of a network, and how long all of it takes."""
-        plan = self._plans.get(network)
-        if plan is None or not plan.offsets:
+        schedule = self._schedules.get(network)
+        if schedule is None or not schedule.offsets:
             return Coverage(0.0, 0.0)
-        fraction = self._window(plan, now) / len(plan.offsets)
-        return Coverage(fraction, self._interval(plan) / fraction)
+        fraction = self._window(schedule, now) / len(schedule.offsets)
+        return Coverage(fraction, self._interval(schedule) / fraction)
 
     def set_networks(self, now: float) -> None:
         """Take the inventory's networks; one that is new or up again is scanned at once."""
-        before = dict(self._plans)
-        self._plans.clear()  # `running` reads this very table
+        before = dict(self._schedules)
+        self._schedules.clear()  # `running` reads this very table
         for network in self._inventory.networks.values():
             if network.state not in SCANNED:
                 continue
-            plan = before.get(network.id)
-            if plan is None or plan.network.spared != network.spared:
-                old, plan = plan, NetworkSchedule(network, now, self._rng)
-                plan.last_fast = self._last_fast.get(network.id, -inf)
+            schedule = before.get(network.id)
+            if schedule is None or schedule.network.excluded != network.excluded:
+                old, schedule = schedule, NetworkSchedule(network, now, self._rng)
+                schedule.last_fast = self._last_fast.get(network.id, -inf)
                 if old is not None:  # the same network, of which other addresses are asked
-                    plan.last_fast, plan.last_scan, plan.changed_at = old.last_fast, old.last_scan, old.changed_at
-                plan.cause = Cause.START if self._first else Cause.INTERFACE
-            elif (plan.network.index, plan.network.own) != (network.index, network.own):
-                plan.due, plan.cause = now, Cause.INTERFACE
-            plan.network = network
-            plan.due = min(plan.due, now + self._interval(plan))  # the configuration may have quickened it
-            self._set_buckets(plan, now)
-            self._plans[network.id] = plan
+                    schedule.last_fast, schedule.last_scan, schedule.changed_at = (
+                        old.last_fast,
+                        old.last_scan,
+                        old.changed_at,
+                    )
+                schedule.cause = Cause.START if self._first else Cause.INTERFACE
+            elif (schedule.network.index, schedule.network.own) != (network.index, network.own):
+                schedule.due, schedule.cause = now, Cause.INTERFACE
+            schedule.network = network
+            schedule.due = min(schedule.due, now + self._interval(schedule))  # the configuration may have quickened it
+            self._set_buckets(schedule, now)
+            self._schedules[network.id] = schedule
         for network_id, gone in before.items():
-            if gone is self._plans.get(network_id):
+            if gone is self._schedules.get(network_id):
                 continue
             self._last_fast[network_id] = gone.last_fast
             while len(self._last_fast) > FLAPS_REMEMBERED:
                 del self._last_fast[next(iter(self._last_fast))]
-            why = "other addresses are excluded now" if network_id in self._plans else "the network went down"
+            why = "other addresses are excluded now" if network_id in self._schedules else "the network went down"
             self.failed(network_id, why, now)
         self._first = False
         self.next_at = now
 
     def scan_soon(self, now: float) -> None:
         """We slept: what we know is old, so scan every network at once."""
-        for plan in self._plans.values():
-            plan.due, plan.cause = now, Cause.INTERFACE
+        for schedule in self._schedules.values():
+            schedule.due, schedule.cause = now, Cause.INTERFACE
         self.next_at = now
 
-    def _set_buckets(self, plan: NetworkSchedule, now: float) -> None:
-        network = plan.network
-        plan.rate = own_bucket(plan.rate, network.rate, now)
-        plan.background = own_bucket(plan.background, network.background_rate, now)
-        rate = ACCOUNTS * (plan.background or self._background).rate
-        depth = ACCOUNTS * WHOLE_SCANS * len(plan.offsets) * self.pace.tries
-        plan.requested = Allowance(depth, rate, now, plan.requested) if rate else None
+    def _set_buckets(self, schedule: NetworkSchedule, now: float) -> None:
+        network = schedule.network
+        schedule.rate = own_bucket(schedule.rate, network.rate, now)
+        schedule.background = own_bucket(schedule.background, network.background_rate, now)
+        rate = ACCOUNTS * (schedule.background or self._background).rate
+        depth = ACCOUNTS * WHOLE_SCANS * len(schedule.offsets) * self.pace.tries
+        schedule.requested = Allowance(depth, rate, now, schedule.requested) if rate else None
 
     def set_lease(self, seconds: float | None, now: float) -> None:
         """Take the fastest interval that a client holds; None: the configuration's."""
         self.lease = seconds
-        for plan in self._plans.values():
-            plan.due = min(plan.due, now + self._interval(plan))
+        for schedule in self._schedules.values():
+            schedule.due = min(schedule.due, now + self._interval(schedule))
         self.next_at = now
 
-    def _interval(self, plan: NetworkSchedule) -> float:
-        return plan.network.interval if self.lease is None else min(self.lease, plan.network.interval)
+    def _interval(self, schedule: NetworkSchedule) -> float:
+        return schedule.network.interval if self.lease is None else min(self.lease, schedule.network.interval)
 
     def on_event(self, event: Event) -> None:
         """Take what clients are told: a network where somebody comes or goes is asked more."""
-        plan = self._plans.get(event.network or "")
-        if plan is not None and event.kind in CHANGES:
-            plan.changed_at = event.at
+        schedule = self._schedules.get(event.network or "")
+        if schedule is not None and event.kind in CHANGES:
+            schedule.changed_at = event.at
 
-    def _window(self, plan: NetworkSchedule, now: float) -> int:
+    def _window(self, schedule: NetworkSchedule, now: float) -> int:
         """How many addresses a timer's scan asks: what the budget lets it, and less where all has been quiet."""
-        interval, count = self._interval(plan), len(plan.offsets)
-        rate = (plan.background or self._background).rate
+        interval, count = self._interval(schedule), len(schedule.offsets)
+        rate = (schedule.background or self._background).rate
         room = int(rate * interval * SCAN_SHARE) if rate else count
-        if now - plan.changed_at > QUIET_AFTER and not self._inventory.contested:
+        if now - schedule.changed_at > QUIET_AFTER and not self._inventory.contested:
             room = min(room, ceil(count * interval / QUIET_COVERAGE))
         return min(count, max(1, room))
 
@@ -255,7 +259,7 @@ class Planner:
         It joins a running one if none of its targets has been passed, else the one next scan, for all that wait.
         `account` pays for the broadcasts that it adds; None: nobody has to.
         """
-        request = resolve(targets, [plan.network for plan in self._plans.values()])
+        request = resolve(targets, [schedule.network for schedule in self._schedules.values()])
         for scan in self._running.scans:
             if scan.cause is Cause.CLIENT and scan.serves(request):
                 return scan.id
@@ -269,16 +273,16 @@ class Planner:
 
     def record_reply(self, seen: Observation, network: Network) -> float | None:
         """Take an observation; the round trip in seconds, if it answers an ask of ours."""
-        plan = self._plans.get(network.id)
-        if plan is None or seen.ip is None or seen.evidence is Evidence.PROXIED:
+        schedule = self._schedules.get(network.id)
+        if schedule is None or seen.ip is None or seen.evidence is Evidence.PROXIED:
             return None
         rtt = None
         answers = seen.solicited or seen.evidence is Evidence.ARP_REPLY
-        asked = plan.outstanding.get(seen.ip) if answers else None
+        asked = schedule.outstanding.get(seen.ip) if answers else None
         if asked is not None and asked.mac in (None, seen.mac):  # what another was asked confirms nothing
             rtt = asked.answer(seen.mac, seen.at)
             if rtt is not None and len(asked.answered) == 1:
-                plan.sample(rtt)
+                schedule.sample(rtt)
             if rtt is not None and len(seen.ip) == 4:  # what nobody asked for ends no scan: anybody can say it
                 self.next_at = min(self.next_at, self._running.record_reply(network.id, seen.ip, seen.mac, seen.at))
         return rtt
@@ -291,20 +295,20 @@ class Planner:
         self._busy = busy
         self._forget_unanswered(now)
         self._start(now)
-        asks: list[Probe] = []
+        probes: list[Probe] = []
         # Each has the first go in its turn, so that neither a large scan nor a large LAN starves the other.
         self._scans_first = not self._scans_first
         if self._scans_first:
-            self._running.advance(asks, now, limit)
-            self._probes.advance(asks, now, limit)
+            self._running.advance(probes, now, limit)
+            self._probes.advance(probes, now, limit)
         else:
-            self._probes.advance(asks, now, limit // 2 if self.scanning else limit)
-            self._running.advance(asks, now, limit)
+            self._probes.advance(probes, now, limit // 2 if self.scanning else limit)
+            self._running.advance(probes, now, limit)
         self.next_at = min(self.next_at, self._running.next_at, self._probes.next_at)
-        self._echo(asks, now, limit)
-        if len(asks) >= limit:
+        self._echo(probes, now, limit)
+        if len(probes) >= limit:
             self.next_at = now
-        return asks
+        return probes
 
     def news(self) -> list[ScanNews]:
         """Take what is to be told of scans since the last call."""
@@ -312,106 +316,106 @@ class Planner:
 
     def failed(self, network: str, message: str, now: float) -> None:
         """End what runs on a network that cannot be asked; the next scan runs all the same."""
-        self._inventory.give_up_all(network, now)
+        self._inventory.drop_all_probes(network, now)
         self._running.fail(network, message, now)
         self.next_at = now
 
     def _forget_unanswered(self, now: float) -> None:
-        for plan in self._plans.values():
-            outstanding = plan.outstanding
+        for schedule in self._schedules.values():
+            outstanding = schedule.outstanding
             while outstanding:
                 ip = next(iter(outstanding))
                 if outstanding[ip].at > now - ANSWER_WITHIN:
                     break
                 del outstanding[ip]
 
-    def _echo(self, asks: list[Probe], now: float, limit: int) -> None:
+    def _echo(self, probes: list[Probe], now: float, limit: int) -> None:
         """Ask all nodes of each interface that has IPv6, once in a while."""
         done = set()
-        for plan in self._plans.values():
-            network = plan.network
+        for schedule in self._schedules.values():
+            network = schedule.network
             if network.own6 is None or network.index in done:
                 continue
             done.add(network.index)
-            if plan.echo_at <= now and len(asks) < limit:
-                ask = Probe(network, ALL_NODES, None)
-                room_at = self._afford(ask, now, False)
+            if schedule.echo_at <= now and len(probes) < limit:
+                probe = Probe(network, ALL_NODES, None)
+                room_at = self._reserve(probe, now, False)
                 if room_at is None:
-                    asks.append(ask)
-                    plan.echo_at = now + self._rng.uniform(*ECHOES_APART)
+                    probes.append(probe)
+                    schedule.echo_at = now + self._rng.uniform(*ECHOES_APART)
                 else:
                     self.next_at = min(self.next_at, room_at)
                     continue
-            self.next_at = min(self.next_at, plan.echo_at)
+            self.next_at = min(self.next_at, schedule.echo_at)
 
     def spend(self, network: str, now: float, *, to_all: bool = True) -> bool:
         """Count a frame that another room wants to send, `to_all` or to one; whether there is room for it."""
-        plan = self._plans.get(network)
-        buckets = [(plan and plan.rate) or self._rate]
+        schedule = self._schedules.get(network)
+        buckets = [(schedule and schedule.rate) or self._rate]
         if to_all:
-            if plan is None:
+            if schedule is None:
                 return False
-            buckets.append(plan.background or self._background)
+            buckets.append(schedule.background or self._background)
         if any(bucket.room(now) < 1 for bucket in buckets):
             return False
         for bucket in buckets:
             bucket.take()
         return True
 
-    def _afford(self, ask: Probe, now: float, fast: bool) -> float | None:
+    def _reserve(self, probe: Probe, now: float, fast: bool) -> float | None:
         """Count a frame that may leave now; or say when there will be room."""
-        if ask.network.id in self._busy:
+        if probe.network.id in self._busy:
             return now + BUSY_FOR
-        plan = self._plans[ask.network.id]
-        buckets = [plan.rate or self._rate]
-        if ask.mac is None and not fast:
-            buckets.append(plan.background or self._background)
-        elif ask.mac is None and plan.requested is not None:
-            buckets.append(plan.requested)
+        schedule = self._schedules[probe.network.id]
+        buckets = [schedule.rate or self._rate]
+        if probe.mac is None and not fast:
+            buckets.append(schedule.background or self._background)
+        elif probe.mac is None and schedule.requested is not None:
+            buckets.append(schedule.requested)
         for bucket in buckets:
             if bucket.room(now) < 1:
-                if bucket is plan.requested:
+                if bucket is schedule.requested:
                     self._inventory.budgets.refuse(NETWORK_BROADCASTS, now)
                 return bucket.when(now, max(1.0, bucket.rate * SLICE))
         for bucket in buckets:
             bucket.take()
-        plan.outstanding.pop(ask.ip, None)
-        plan.outstanding[ask.ip] = Outstanding(now, ask.mac, set())
+        schedule.outstanding.pop(probe.ip, None)
+        schedule.outstanding[probe.ip] = Outstanding(now, probe.mac, set())
         return None
 
     # ---- scans --------------------------------------------------------------------------------------------------
 
     def _start(self, now: float) -> None:
         if self._requested.request and not any(scan.cause is Cause.CLIENT for scan in self._running.scans):
-            self._start_wish(now)
+            self._start_requested(now)
         busy = {network for scan in self._running.scans for network in scan.networks}
-        for plan in self._plans.values():
-            if plan.due <= now:
-                if plan.network.id not in busy:
-                    self._start_timer(plan, now)
-                interval = self._interval(plan)
-                plan.due += interval * ((now - plan.due) // interval + 1)
-                plan.cause = Cause.TIMER
-            self.next_at = min(self.next_at, plan.due)
+        for schedule in self._schedules.values():
+            if schedule.due <= now:
+                if schedule.network.id not in busy:
+                    self._start_timer(schedule, now)
+                interval = self._interval(schedule)
+                schedule.due += interval * ((now - schedule.due) // interval + 1)
+                schedule.cause = Cause.TIMER
+            self.next_at = min(self.next_at, schedule.due)
 
-    def _start_timer(self, plan: NetworkSchedule, now: float) -> None:
-        first = plan.cause is not Cause.TIMER
-        fast = first and len(plan.offsets) <= FIRST_SCAN_FAST and now - plan.last_fast >= FULL_RATE_APART
-        count = len(plan.offsets) if fast else self._window(plan, now)
-        window = range(plan.walked, plan.walked + count)
-        plan.walked = (plan.walked + count) % max(len(plan.offsets), 1)
+    def _start_timer(self, schedule: NetworkSchedule, now: float) -> None:
+        first = schedule.cause is not Cause.TIMER
+        fast = first and len(schedule.offsets) <= FIRST_SCAN_FAST and now - schedule.last_fast >= FULL_RATE_APART
+        count = len(schedule.offsets) if fast else self._window(schedule, now)
+        window = range(schedule.walked, schedule.walked + count)
+        schedule.walked = (schedule.walked + count) % max(len(schedule.offsets), 1)
         if fast:
-            plan.last_fast = now
+            schedule.last_fast = now
         tries = self.pace.tries if fast else 1
-        part = Part(plan.network, plan.offsets, plan.order, window, tries=tries, thorough=False, fast=fast)
+        part = Part(schedule.network, schedule.offsets, schedule.order, window, tries=tries, thorough=False, fast=fast)
         self._last_id += 1
-        self._running.begin(Scan(self._last_id, plan.cause, [part], now))
+        self._running.begin(Scan(self._last_id, schedule.cause, [part], now))
 
-    def _start_wish(self, now: float) -> None:
+    def _start_requested(self, now: float) -> None:
         wanted = self._requested.request
-        request = {network: runs for network, runs in wanted.items() if network in self._plans}
+        request = {network: runs for network, runs in wanted.items() if network in self._schedules}
         for network, runs in request.items():
-            ready = self._plans[network].last_fast + FULL_RATE_APART
+            ready = self._schedules[network].last_fast + FULL_RATE_APART
             if runs is None and ready > now:
                 self.next_at = min(self.next_at, ready)
                 return
@@ -421,13 +425,19 @@ class Planner:
                 self._running.finish(scan, now)
         parts = []
         for network, runs in request.items():
-            plan = self._plans[network]
-            chosen = plan.offsets if runs is None else runs.clipped(spans(plan.network.cidr, plan.network.spared))
+            schedule = self._schedules[network]
+            chosen = (
+                schedule.offsets
+                if runs is None
+                else runs.clipped(spans(schedule.network.cidr, schedule.network.excluded))
+            )
             if runs is None:
-                plan.last_fast = now
+                schedule.last_fast = now
             order = Order(len(chosen), self._rng)
             parts.append(
-                Part(plan.network, chosen, order, range(len(chosen)), tries=self.pace.tries, thorough=True, fast=True)
+                Part(
+                    schedule.network, chosen, order, range(len(chosen)), tries=self.pace.tries, thorough=True, fast=True
+                )
             )
-        vanished = [network for network in wanted if network not in self._plans]
+        vanished = [network for network in wanted if network not in self._schedules]
         self._running.begin(Scan(scan_id, Cause.CLIENT, parts, now), vanished)

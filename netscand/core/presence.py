@@ -30,14 +30,14 @@ BUCKETS = 8
 HALF_LIFE = 5 * DAY
 """A silence counts one, and by half less after so long."""
 
-OFTEN = 3.5
+REPETITIONS = 3.5
 MARGIN = 1.4
 """Patience is MARGIN times the longest silence that, with all longer ones, counts OFTEN: four recently."""
 
 SETTLED = 5.0
 """Seconds after its return in which a join still tells that it had left: IPv6 and mDNS often speak before DHCP does."""
 
-ODD_HALF_LIFE = DAY
+ABSENCE_HALF_LIFE = DAY
 ALIKE = BUCKETS // 2
 HABIT = 7.0
 """A silence that ended in a join, or was above LONG, looks like an absence: it is kept apart, and fades by half in a
@@ -54,10 +54,10 @@ SLEEPER = 60.0
 SLEEPER_PATIENCE = 600.0
 """Whose patience would be above SLEEPER in the first day falls asleep, and its longest sleep is still to come."""
 
-FORM = 1
+FORMAT = 1
 """The first byte of what `kept` gives."""
 
-Ledger = dict[int, float] | None
+Counts = dict[int, float] | None
 """How many silences of each length, by bucket; those of long ago count less. None: none yet."""
 
 
@@ -71,12 +71,12 @@ class Silence(NamedTuple):
 class SilenceHistogram:
     """One device's, from `now` on, when it was first heard."""
 
-    __slots__ = ("_born", "_ended", "_faded_at", "_ledger", "_odd", "_review_at", "patience")
+    __slots__ = ("_absences", "_counts", "_decayed_at", "_ended", "_first_seen", "_review_at", "patience")
 
     def __init__(self, now: float) -> None:
-        self._born = self._faded_at = now
-        self._ledger: Ledger = None
-        self._odd: Ledger = None
+        self._first_seen = self._decayed_at = now
+        self._counts: Counts = None
+        self._absences: Counts = None
         self._ended: Silence | None = None
         self._review_at = now + NEW
         self.patience = NEW_PATIENCE
@@ -86,69 +86,71 @@ class SilenceHistogram:
         """Take a sign of life: a join soon after a silence tells that it was an absence."""
         ended = self._ended
         if ended and (joined or at - ended.at > SETTLED):
-            self._learn(ended, odd=joined and at - ended.at <= SETTLED)
+            self._learn(ended, absence=joined and at - ended.at <= SETTLED)
             self._ended = None
         if at >= self._review_at:
             self._review(at)
 
-    def ended(self, seconds: float, at: float, *, joined: bool, most: float) -> None:
+    def record_silence(self, seconds: float, at: float, *, joined: bool, most: float) -> None:
         """Take a silence, though asked, that ended `at`, in a join or not. `most`: the most patience allowed."""
         if SHORTEST <= seconds <= max(LONGEST, most):
             if joined:
-                self._learn(Silence(seconds, at), odd=True)
+                self._learn(Silence(seconds, at), absence=True)
             else:
                 self._ended = Silence(seconds, at)
 
-    def kept(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """Give what was learned, for the history; `recalled` takes it."""
-        age = struct.pack("<Bd", FORM, self._faded_at - self._born)
-        return age + b"".join(struct.pack("<Hf", *entry) for entry in sorted((self._ledger or {}).items()))
+        age = struct.pack("<Bd", FORMAT, self._decayed_at - self._first_seen)
+        return age + b"".join(struct.pack("<Hf", *entry) for entry in sorted((self._counts or {}).items()))
 
     @classmethod
-    def recalled(cls, now: float, kept: bytes, age: float) -> "SilenceHistogram":
+    def from_bytes(cls, now: float, kept: bytes, age: float) -> "SilenceHistogram":
         """Make them anew from what `kept` gave, `age` seconds ago. Bytes without sense teach nothing."""
         silences = cls(now)
         try:
-            form, known_for = struct.unpack_from("<Bd", kept)
-            ledger = dict(struct.iter_unpack("<Hf", kept[struct.calcsize("<Bd") :]))
+            format_, known_for = struct.unpack_from("<Bd", kept)
+            counts = dict(struct.iter_unpack("<Hf", kept[struct.calcsize("<Bd") :]))
         except struct.error:
             return silences
-        numbers = (known_for, age, *ledger.values())
-        if form == FORM and all(isfinite(each) and each >= 0 for each in numbers) and max(ledger, default=0) < 256:
-            silences._faded_at = now - age
-            silences._born = now - age - known_for
-            silences._ledger = ledger or None
+        numbers = (known_for, age, *counts.values())
+        if format_ == FORMAT and all(isfinite(each) and each >= 0 for each in numbers) and max(counts, default=0) < 256:
+            silences._decayed_at = now - age
+            silences._first_seen = now - age - known_for
+            silences._counts = counts or None
             silences._review(now)
         return silences
 
-    def _learn(self, silence: Silence, *, odd: bool) -> None:
+    def _learn(self, silence: Silence, *, absence: bool) -> None:
         seconds, at = silence
-        self._fade(at)
+        self._decay(at)
         bucket = int(BUCKETS * log2(seconds / SHORTEST))
-        if odd or seconds > LONG:
-            self._odd = _entered(self._odd, bucket)
-            alike = sum(count for other, count in self._odd.items() if abs(other - bucket) <= ALIKE)
+        if absence or seconds > LONG:
+            self._absences = _incremented(self._absences, bucket)
+            alike = sum(count for other, count in self._absences.items() if abs(other - bucket) <= ALIKE)
             if alike < HABIT - 0.5:  # those of today have faded a little
                 return
-        self._ledger = _entered(self._ledger, bucket)
+        self._counts = _incremented(self._counts, bucket)
         self._review(at)
 
-    def _fade(self, now: float) -> None:
-        gone = now - self._faded_at
-        self._ledger = _faded(self._ledger, 0.5 ** (gone / HALF_LIFE))
-        self._odd = _faded(self._odd, 0.5 ** (gone / ODD_HALF_LIFE))
-        self._faded_at = now
+    def _decay(self, now: float) -> None:
+        elapsed = now - self._decayed_at
+        self._counts = _decayed(self._counts, 0.5 ** (elapsed / HALF_LIFE))
+        self._absences = _decayed(self._absences, 0.5 ** (elapsed / ABSENCE_HALF_LIFE))
+        self._decayed_at = now
 
     def _review(self, now: float) -> None:
         """What the ledger says of patience, here and now."""
-        self._fade(now)
-        age = now - self._born
-        self._review_at = now + REVIEW if age >= NEW else self._born + NEW
-        often = min(0.5 + age / DAY, OFTEN)  # in its first day the longest silence counts, were it the only one
-        met = patience = 0.0
-        for bucket, count in sorted((self._ledger or {}).items(), reverse=True):
-            met += count
-            if met >= often:
+        self._decay(now)
+        age = now - self._first_seen
+        self._review_at = now + REVIEW if age >= NEW else self._first_seen + NEW
+        required = min(
+            0.5 + age / DAY, REPETITIONS
+        )  # in its first day the longest silence counts, were it the only one
+        total = patience = 0.0
+        for bucket, count in sorted((self._counts or {}).items(), reverse=True):
+            total += count
+            if total >= required:
                 patience = MARGIN * SHORTEST * 2 ** ((bucket + 1) / BUCKETS)
                 break
         if age < DAY and patience > SLEEPER:
@@ -158,14 +160,14 @@ class SilenceHistogram:
         self.patience = patience
 
 
-def _entered(ledger: Ledger, bucket: int) -> dict[int, float]:
-    ledger = ledger or {}
-    ledger[bucket] = ledger.get(bucket, 0.0) + 1
-    return ledger
+def _incremented(counts: Counts, bucket: int) -> dict[int, float]:
+    counts = counts or {}
+    counts[bucket] = counts.get(bucket, 0.0) + 1
+    return counts
 
 
-def _faded(ledger: Ledger, left: float) -> Ledger:
-    return {bucket: count * left for bucket, count in ledger.items() if count * left > 0.05} if ledger else None
+def _decayed(counts: Counts, left: float) -> Counts:
+    return {bucket: count * left for bucket, count in counts.items() if count * left > 0.05} if counts else None
 
 
 # ---- presence ------------------------------------------------------------------------------------------------------
@@ -181,13 +183,13 @@ PROBES = 3
 REQUESTS_ONLY = 4
 """Requests that serve as the three probes and the request, where a device answers broadcast alone."""
 
-MUTE = 3
+UNICAST_MISSES = 3
 """Silences in a row that a request ended and no probe could: this device answers broadcast alone."""
 
-TURN = 60.0
+REQUEST_INTERVAL = 60.0
 """Seconds between the requests to such a device: 60 an hour."""
 
-TOGETHER = 0.5
+ALIGNED_TO = 0.5
 """Seconds: first asks into a silence wait for each other, up to so long, so that a quiet house sleeps in between."""
 
 ANSWER_WAIT = 1.0
@@ -196,10 +198,10 @@ ANSWER_WAIT = 1.0
 LAST_REQUEST = 3.0
 """Seconds before the verdict the one request is sent; so who only fell silent for a while costs no broadcast."""
 
-RARELY = 30.0
+MOST_PAUSE = 30.0
 """Seconds between asks, at most, where the patience is up to 15 min."""
 
-SELDOM = 300.0
+LONG_PAUSE = 300.0
 """Seconds between asks where the patience is above 15 min: 12 an hour, for the batteries' sake."""
 
 COST = 360 / 348
@@ -208,7 +210,7 @@ EASE = 30.0
 after a miss cost little delay, and yet nobody is probed more than 360 times an hour, whatever it answers and whoever
 spoofs its goodbyes."""
 
-HASTE = 60.0
+QUICK_PATIENCE = 60.0
 """Where the patience is at most this, a goodbye is asked into at once."""
 
 
@@ -235,8 +237,19 @@ class Presence:
     """One device's evidence of life, from `now` on, when it was first heard."""
 
     __slots__ = (
-        "_asked_at", "_broadcast", "_excused", "_first_ask", "_lost", "_mute", "_owed_until", "_said_goodbye",
-        "_silences", "_since", "_unicast", "chosen", "rules",
+        "_broadcast",
+        "_first_probe",
+        "_goodbye",
+        "_offline",
+        "_owed_until",
+        "_probed_at",
+        "_restarted",
+        "_silences",
+        "_since",
+        "_unicast",
+        "_unicast_misses",
+        "chosen",
+        "rules",
     )  # fmt: skip
 
     def __init__(self, now: float, rules: Rules) -> None:
@@ -245,9 +258,9 @@ class Presence:
         """The user's patience for this device: wins over the learned one, and over the rules' bounds."""
         self._since = now
         self._unicast = self._broadcast = 0
-        self._first_ask = self._asked_at = self._owed_until = -inf
-        self._excused = self._lost = self._said_goodbye = False
-        self._mute = 0
+        self._first_probe = self._probed_at = self._owed_until = -inf
+        self._restarted = self._offline = self._goodbye = False
+        self._unicast_misses = 0
         self._silences = SilenceHistogram(now)
 
     @property
@@ -256,7 +269,7 @@ class Presence:
         if self.chosen is not None:
             return self.chosen
         rules = self.rules
-        return min(max(rules.least, 0.0 if self._said_goodbye else self._silences.patience), rules.most)
+        return min(max(rules.least, 0.0 if self._goodbye else self._silences.patience), rules.most)
 
     @property
     def since(self) -> float:
@@ -271,59 +284,59 @@ class Presence:
     @property
     def broadcast_only(self) -> bool:
         """Whether it answers requests alone, by experience."""
-        return self._mute >= MUTE
+        return self._unicast_misses >= UNICAST_MISSES
 
     def is_last(self, step: Step) -> bool:
         """Whether an ask, sent as `step`, is one of the last before a verdict."""
-        if self._mute >= MUTE:
+        if self._unicast_misses >= UNICAST_MISSES:
             return self._broadcast >= REQUESTS_ONLY - 1
         return step is Step.REQUEST or self._broadcast > 0
 
     @property
-    def asked_since(self) -> float:
+    def probed_since(self) -> float:
         """When the first ask into this silence left; inf: none did."""
-        return self._first_ask if self._unicast + self._broadcast else inf
+        return self._first_probe if self._unicast + self._broadcast else inf
 
     # ---- what happened ------------------------------------------------------------------------------------------
 
     def record_activity(self, at: float, *, joined: bool = False) -> None:
         """Take any evidence of life but `proxied`; `joined`: DHCP or announcement. Older than the last: harmless."""
-        if at <= self._since and not self._lost:
+        if at <= self._since and not self._offline:
             return
         self._silences.record_activity(at, joined=joined)
         if self._unicast + self._broadcast:
             self._end_silence(at, joined)
         self._since = max(at, self._since)
-        self._excused = self._lost = self._said_goodbye = False
+        self._restarted = self._offline = self._goodbye = False
 
     def goodbye(self, at: float) -> None:
         """Take its word that it leaves: a reason to ask at once and to wait no longer than the least. No verdict."""
         self.record_activity(at)
-        if at >= self._since and self.patience <= HASTE:
-            self._said_goodbye = True
+        if at >= self._since and self.patience <= QUICK_PATIENCE:
+            self._goodbye = True
 
     def record_sent(self, at: float, *, broadcast: bool) -> None:
         """Note that a probe, or a request (`broadcast`), really left."""
-        if at < self._since or self._lost:
+        if at < self._since or self._offline:
             return
         if not self._unicast + self._broadcast:
-            self._first_ask = at
-        self._asked_at = max(at, self._asked_at)
+            self._first_probe = at
+        self._probed_at = max(at, self._probed_at)
         if broadcast:
             self._broadcast += 1
         else:
             self._unicast += 1
             self._owed_until = max(at, self._owed_until) + COST * self.rules.probe_interval
 
-    def lost(self, now: float) -> None:
+    def set_offline(self, now: float) -> None:
         """Rest: the inventory has set it offline, and nothing is due until it is heard."""
-        self._lost = True
+        self._offline = True
 
-    def excuse(self, now: float) -> None:
+    def restart_silence(self, now: float) -> None:
         """Start the silence anew at `now`: we were blind. Unanswered asks are forgotten, nothing is learned."""
         self._since = max(now, self._since)
-        self._excused = True
-        self._said_goodbye = False
+        self._restarted = True
+        self._goodbye = False
         self._unicast = self._broadcast = 0
 
     # ---- what is due --------------------------------------------------------------------------------------------
@@ -332,14 +345,14 @@ class Presence:
     def next_at(self) -> float:
         """When `step` is next to be called; inf while it is offline."""
         at = self._due()[0]
-        return at if self.probes_sent or at == inf else ceil(at / TOGETHER) * TOGETHER
+        return at if self.probes_sent or at == inf else ceil(at / ALIGNED_TO) * ALIGNED_TO
 
     def step(self, now: float) -> Step:
         """Say what is due at `now`: an ask until `asked` reports it; OFFLINE until `lost`, `heard` or `excuse`."""
         at, what = self._due()
         return what if now >= at else Step.NOTHING
 
-    def why(self, now: float) -> str:
+    def offline_reason(self, now: float) -> str:
         """Give the reason as it is told: "3 probes and 1 request unanswered, silent for 11.2 s"."""
         probes = f"{self._unicast} probe{'s' * (self._unicast != 1)}"
         requests = f"{self._broadcast} request{'s' * (self._broadcast != 1)}"
@@ -347,72 +360,72 @@ class Presence:
 
     def _due(self) -> tuple[float, Step]:
         """The next thing to do, and when."""
-        if self._lost:
+        if self._offline:
             return inf, Step.NOTHING
         patience = self.patience
-        asked, probes, requests = self._asked_at, self._unicast, self._broadcast
-        mute = self._mute >= MUTE
+        last_probe, probes, requests = self._probed_at, self._unicast, self._broadcast
+        broadcast_only = self._unicast_misses >= UNICAST_MISSES
         if not probes + requests:
-            if mute:
-                return max(self._since + self.rules.probe_interval, asked + TURN), Step.REQUEST
+            if broadcast_only:
+                return max(self._since + self.rules.probe_interval, last_probe + REQUEST_INTERVAL), Step.REQUEST
             at = self._since + self._first_wait(patience)
             owed = max(0.0, self._owed_until - at)
             return at + owed * owed / (EASE * self.rules.probe_interval), Step.PROBE
         verdict = self._since + patience
-        eve = verdict - ANSWER_WAIT  # the last probe is sent then, and has its time to be answered
-        enough = (probes >= PROBES and requests > 0) or (mute and requests >= REQUESTS_ONLY)
-        if enough and asked >= eve:
-            return asked + ANSWER_WAIT, Step.OFFLINE
-        if mute:
-            again = asked + TURN
-            return (eve, Step.PROBE) if enough and again > eve else (again, Step.REQUEST)
-        probe = asked + self._pause(patience)
+        final_probe_at = verdict - ANSWER_WAIT  # the last probe is sent then, and has its time to be answered
+        enough = (probes >= PROBES and requests > 0) or (broadcast_only and requests >= REQUESTS_ONLY)
+        if enough and last_probe >= final_probe_at:
+            return last_probe + ANSWER_WAIT, Step.OFFLINE
+        if broadcast_only:
+            again = last_probe + REQUEST_INTERVAL
+            return (final_probe_at, Step.PROBE) if enough and again > final_probe_at else (again, Step.REQUEST)
+        probe = last_probe + self._pause(patience)
         if probes < PROBES:
-            return min(probe, max(asked + (probes + 1) / 2, verdict - LAST_REQUEST)), Step.PROBE
-        request = inf if requests else max(asked, verdict - LAST_REQUEST)
-        probe = min(probe, eve) if asked < eve else inf
+            return min(probe, max(last_probe + (probes + 1) / 2, verdict - LAST_REQUEST)), Step.PROBE
+        request = inf if requests else max(last_probe, verdict - LAST_REQUEST)
+        probe = min(probe, final_probe_at) if last_probe < final_probe_at else inf
         return (request, Step.REQUEST) if request <= probe else (probe, Step.PROBE)
 
     def _first_wait(self, patience: float) -> float:
         """From the last sign of life to the first probe."""
-        if self._said_goodbye:
+        if self._goodbye:
             return 0.5
-        return max(SELDOM if patience > LONG else min(patience / 24, RARELY), self.rules.probe_interval)
+        return max(LONG_PAUSE if patience > LONG else min(patience / 24, MOST_PAUSE), self.rules.probe_interval)
 
     def _pause(self, patience: float) -> float:
         """From the latest probe to the next."""
         if patience > LONG:
-            return SELDOM
+            return LONG_PAUSE
         if self._unicast < 2:  # at once, so that a lost frame makes no long silence
             return 1.0
-        return min((self._unicast + 1) / 2 * max(1.0, patience / 60), RARELY)
+        return min((self._unicast + 1) / 2 * max(1.0, patience / 60), MOST_PAUSE)
 
     # ---- what it teaches ----------------------------------------------------------------------------------------
 
     def _end_silence(self, at: float, joined: bool) -> None:
         """Learn from a silence that was asked into, unless it was our own or the first ask was answered."""
-        answered = at - self._asked_at <= ANSWER_WAIT
-        if not self._excused and (self._unicast + self._broadcast > 1 or not answered):
+        answered = at - self._probed_at <= ANSWER_WAIT
+        if not self._restarted and (self._unicast + self._broadcast > 1 or not answered):
             seconds = at - self._since
-            if answered and self._mute < MUTE:  # had it been asked sooner, it had answered sooner
-                seconds -= max(0.0, self._first_ask - self._since - self.rules.probe_interval)
-            self._silences.ended(seconds, at, joined=joined, most=self.rules.most)
+            if answered and self._unicast_misses < UNICAST_MISSES:  # had it been asked sooner, it had answered sooner
+                seconds -= max(0.0, self._first_probe - self._since - self.rules.probe_interval)
+            self._silences.record_silence(seconds, at, joined=joined, most=self.rules.most)
         if answered and not self._broadcast:
-            self._mute = 0
+            self._unicast_misses = 0
         elif answered and self._unicast >= PROBES:
-            self._mute = min(self._mute + 1, MUTE)
+            self._unicast_misses = min(self._unicast_misses + 1, UNICAST_MISSES)
         self._unicast = self._broadcast = 0
 
     def learned(self) -> bytes:
         """Give what its silences taught, for the history; `recalled` takes it."""
-        return struct.pack("<B", self._mute) + self._silences.kept()
+        return struct.pack("<B", self._unicast_misses) + self._silences.to_bytes()
 
     @classmethod
-    def recalled(cls, now: float, rules: Rules, learned: bytes, age: float) -> "Presence":
+    def restored(cls, now: float, rules: Rules, learned: bytes, age: float) -> "Presence":
         """Make a device known before: what `learned` gave, `age` seconds ago. Bytes without sense teach nothing."""
         presence = cls(now, rules)
-        presence._excused = True  # its silence began before we could hear
-        presence._silences = SilenceHistogram.recalled(now, learned[1:], age)
-        if learned and learned[0] <= MUTE:
-            presence._mute = learned[0]
+        presence._restarted = True  # its silence began before we could hear
+        presence._silences = SilenceHistogram.from_bytes(now, learned[1:], age)
+        if learned and learned[0] <= UNICAST_MISSES:
+            presence._unicast_misses = learned[0]
         return presence

@@ -49,32 +49,32 @@ class Runs(Sequence[int]):
         return self._before[-1]
 
     @overload
-    def __getitem__(self, place: int) -> int: ...
+    def __getitem__(self, position: int) -> int: ...
     @overload
-    def __getitem__(self, place: slice) -> list[int]: ...
-    def __getitem__(self, place: int | slice) -> int | list[int]:
-        if isinstance(place, slice):
-            return [self[each] for each in range(*place.indices(len(self)))]
-        if not -len(self) <= place < len(self):
-            raise IndexError(place)
-        place %= len(self)
-        number = bisect_right(self._before, place) - 1
-        return self._runs[number][place - self._before[number]]
+    def __getitem__(self, position: slice) -> list[int]: ...
+    def __getitem__(self, position: int | slice) -> int | list[int]:
+        if isinstance(position, slice):
+            return [self[each] for each in range(*position.indices(len(self)))]
+        if not -len(self) <= position < len(self):
+            raise IndexError(position)
+        position %= len(self)
+        number = bisect_right(self._before, position) - 1
+        return self._runs[number][position - self._before[number]]
 
     def __contains__(self, number: object) -> bool:
         return isinstance(number, int) and number in self._run(number)[1]
 
     def index(self, number: int, *_: int) -> int:
         """Where it stands. Raises ValueError."""
-        which, run = self._run(number)
-        return self._before[which] + run.index(number)
+        nth, run = self._run(number)
+        return self._before[nth] + run.index(number)
 
     def _run(self, number: int) -> tuple[int, range]:
-        which = bisect_right(self._starts, number) - 1
-        return which, self._runs[which] if which >= 0 else range(0)
+        nth = bisect_right(self._starts, number) - 1
+        return nth, self._runs[nth] if nth >= 0 else range(0)
 
 
-def spans(cidr: IPv4Network, spared: Sequence[IPv4Network] = ()) -> list[range]:
+def spans(cidr: IPv4Network, excluded: Sequence[IPv4Network] = ()) -> list[range]:
     """Of the addresses that hosts may have, without those in `spared`: parts of it, ascending, that do not overlap.
 
     Never the network's own address, never the broadcast address (RFC 919).
@@ -82,7 +82,7 @@ def spans(cidr: IPv4Network, spared: Sequence[IPv4Network] = ()) -> list[range]:
     size = cidr.num_addresses
     hosts = range(1, size - 1) if size > 2 else range(size)
     first = int(cidr.network_address)
-    gaps = [(int(part.network_address) - first, int(part.broadcast_address) - first + 1) for part in spared]
+    gaps = [(int(part.network_address) - first, int(part.broadcast_address) - first + 1) for part in excluded]
     starts = [hosts.start, *(end for _, end in gaps)]
     ends = [*(start for start, _ in gaps), hosts.stop]
     return [span for pair in zip(starts, ends, strict=True) if (span := within(hosts, *pair))]
@@ -93,7 +93,7 @@ def within(span: range, start: int, stop: int) -> range:
     return range(max(start, span.start), min(stop, span.stop))
 
 
-def offsets(cidr: IPv4Network, spared: Sequence[IPv4Network] = ()) -> Sequence[int]:
+def offsets(cidr: IPv4Network, excluded: Sequence[IPv4Network] = ()) -> Sequence[int]:
     """The same as one sequence."""
-    found = spans(cidr, spared)
+    found = spans(cidr, excluded)
     return found[0] if len(found) == 1 else Runs(found)

@@ -91,7 +91,7 @@ MOST_SPENDERS, MOST_ADDRESSES = 4_096, 16_384
 """Spenders of one budget that have a bucket of their own, and addresses; more share one. Devices always have their own:
 the inventory bounds how many there are, and no device may use up another's."""
 
-LOOKED_AT = 16
+EXAMINED = 16
 """Buckets checked for full ones, which may go, before a new spender gets one."""
 
 ROUNDING = 1e-6
@@ -191,7 +191,7 @@ class Budgets:
         buckets = self._full_at.setdefault(budget.name, OrderedDict())
         if spender in buckets:
             return buckets, spender
-        for key in [key for key in islice(buckets, LOOKED_AT) if buckets[key] <= now]:
+        for key in [key for key in islice(buckets, EXAMINED) if buckets[key] <= now]:
             del buckets[key]
         most = MOST_ADDRESSES if budget.spender == "address" else MOST_SPENDERS
         crowded = len(buckets) >= most and budget.spender != "device"

@@ -230,7 +230,7 @@ def recalled(memory: Memory, rules: Rules, offset: float, now: float) -> list[De
     devices = []
     for was in rebuilt(memory).values():
         learned, at = (was.learned, was.learned_at) if was.learned else (UNTAUGHT, was.first_seen)
-        presence = Presence.recalled(now, rules, learned, max(0.0, now + offset - at))
+        presence = Presence.restored(now, rules, learned, max(0.0, now + offset - at))
         presence.chosen = was.chosen
         device = Device(
             was.mac, min(was.first_seen - offset, now), min(was.last_seen - offset, now), presence, was.status,
@@ -321,7 +321,7 @@ def restore_devices(
         newest = max(held, key=lambda each: each.last_seen, default=None)
         device.interface = interfaces.get(newest.interface, 0) if newest else 0
         if device.status is Status.OFFLINE:
-            device.presence.lost(now)
+            device.presence.set_offline(now)
         if device.confirmed:
             census.confirm(device)
     oldest_first = sorted((each for each in known if not each.confirmed), key=lambda each: each.last_seen)

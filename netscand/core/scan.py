@@ -243,9 +243,9 @@ class Scan:
     started_at: float
     broadcast: int = 0
     unicast: int = 0
-    tell_at: float = 0.0
+    next_progress_at: float = 0.0
     """When its progress may be told again."""
-    told: tuple[int, int] = (0, 0)
+    published_progress: tuple[int, int] = (0, 0)
     networks: tuple[str, ...] = field(init=False)
     found: dict[Mac, int] = field(default_factory=dict)
     """Who answered, in the order of the answers: at most one MAC for each address."""
@@ -355,37 +355,37 @@ WATCH_RATE = 1000.0
 SKIPS = 1024
 """Probes that are no longer due and are passed over at once, some milliseconds' work: after a suspend all are such."""
 
-Afford = Callable[[Probe, float, bool], float | None]
+Reserve = Callable[[Probe, float, bool], float | None]
 """(ask, now, fast) → None: it may leave, and is counted; else when there will be room for it."""
 
 
 class ProbeQueue:
     """The inventory's queue of probes. `next_at` is when `advance` next wants to be called for them."""
 
-    def __init__(self, inventory: Inventory, plans: Mapping[str, object], afford: Afford) -> None:
+    def __init__(self, inventory: Inventory, schedules: Mapping[str, object], reserve: Reserve) -> None:
         self.next_at = inf
         self._inventory = inventory
-        self._plans = plans
-        self._afford = afford
+        self._schedules = schedules
+        self._reserve = reserve
         self._bucket = TokenBucket(WATCH_RATE, 0.0)
 
     def set_rate(self, rate: float, now: float) -> None:
         """Take the budget of the configuration; 0: no bound."""
         self._bucket = self._bucket.at(min(rate or WATCH_RATE, WATCH_RATE), now)
 
-    def advance(self, asks: list[Probe], now: float, limit: int) -> None:
+    def advance(self, probes: list[Probe], now: float, limit: int) -> None:
         """Add to `asks` what may leave now, up to `limit` in all: one of each lane in turn."""
         self.next_at = inf
         queues = self._inventory.probe_queue
         lanes = deque(queues)
         skips = SKIPS
-        while lanes and len(asks) < limit:
+        while lanes and len(probes) < limit:
             lane = lanes.popleft()
-            if lane.network not in self._plans:
+            if lane.network not in self._schedules:
                 del queues[lane]
                 continue
             queue = queues[lane]
-            while queue and skips and not self._inventory.wanted(queue[0], now):
+            while queue and skips and not self._inventory.is_due(queue[0], now):
                 queue.popleft()
                 skips -= 1
             if not queue:
@@ -397,10 +397,10 @@ class ProbeQueue:
             if self._bucket.room(now) < 1:
                 self.next_at = min(self.next_at, self._bucket.when(now))
                 return
-            room_at = self._afford(queue[0], now, False)
+            room_at = self._reserve(queue[0], now, False)
             if room_at is None:
                 self._bucket.take()
-                asks.append(queue.popleft())
+                probes.append(queue.popleft())
                 queues[lane] = queues.pop(lane)  # behind the others, which are first the next time
                 lanes.append(lane)
             else:
@@ -417,12 +417,12 @@ PROGRESS_APART, TIMER_PROGRESS_APART = 0.1, 1.0
 class ActiveScans:
     """The scans that run. `next_at` is when `advance` next wants to be called."""
 
-    def __init__(self, inventory: Inventory, plans: Mapping[str, NetworkSchedule], afford: Afford) -> None:
+    def __init__(self, inventory: Inventory, schedules: Mapping[str, NetworkSchedule], reserve: Reserve) -> None:
         self.scans: list[Scan] = []
         self.next_at = inf
         self._inventory = inventory
-        self._plans = plans
-        self._afford = afford
+        self._schedules = schedules
+        self._reserve = reserve
         self._news: list[ScanNews] = []
 
     def news(self) -> list[ScanNews]:
@@ -436,14 +436,14 @@ class ActiveScans:
         for scan in self.scans:
             for part in scan.parts:
                 if part.network.id == network and part.record_reply(ip, mac, self._inventory):
-                    soonest = min(soonest, max(at, scan.tell_at))
+                    soonest = min(soonest, max(at, scan.next_progress_at))
         return soonest
 
-    def advance(self, asks: list[Probe], now: float, limit: int) -> None:
+    def advance(self, probes: list[Probe], now: float, limit: int) -> None:
         """Add to `asks` what may leave now, up to `limit` in all."""
         self.next_at = inf
         for scan in tuple(self.scans):
-            self._advance(scan, asks, now, limit)
+            self._advance(scan, probes, now, limit)
             self._publish(scan, now)
 
     def fail(self, network: str, message: str, now: float) -> None:
@@ -463,19 +463,19 @@ class ActiveScans:
             part.now = scan.started_at
             part.walk = part.probes(self._inventory)
 
-    def _advance(self, scan: Scan, asks: list[Probe], now: float, limit: int) -> None:
+    def _advance(self, scan: Scan, probes: list[Probe], now: float, limit: int) -> None:
         if scan.parts:
             scan.parts.append(scan.parts.pop(0))  # each network has the first go in its turn
         for part in tuple(scan.parts):
             part.now = now
-            part.wait = self._plans[part.network.id].wait
-            if part.walk is not None and self._walk(scan, part, part.walk, asks, now, limit):
+            part.wait = self._schedules[part.network.id].wait
+            if part.walk is not None and self._walk(scan, part, part.walk, probes, now, limit):
                 part.walk = None
                 part.done = part.total
 
-    def _walk(self, scan: Scan, part: Part, walk: Walk, asks: list[Probe], now: float, limit: int) -> bool:
+    def _walk(self, scan: Scan, part: Part, walk: Walk, probes: list[Probe], now: float, limit: int) -> bool:
         """Send what a part may send now; whether it has come to its end."""
-        while len(asks) < limit:
+        while len(probes) < limit:
             if part.pending is None:
                 try:
                     part.pending = next(walk)
@@ -490,11 +490,11 @@ class ActiveScans:
                     return False
                 part.pending = None
                 continue
-            room_at = self._afford(part.pending, now, part.fast)
+            room_at = self._reserve(part.pending, now, part.fast)
             if room_at is not None:
                 self.next_at = min(self.next_at, room_at)
                 return False
-            asks.append(part.pending)
+            probes.append(part.pending)
             if part.pending.mac is None:
                 scan.broadcast += 1
             else:
@@ -509,13 +509,13 @@ class ActiveScans:
             return
         progress = scan.progress
         apart = TIMER_PROGRESS_APART if scan.cause is Cause.TIMER else PROGRESS_APART
-        if progress == scan.told or not (progress[1] or now - scan.started_at >= apart):
+        if progress == scan.published_progress or not (progress[1] or now - scan.started_at >= apart):
             return
-        if now >= scan.tell_at:
-            scan.tell_at, scan.told = now + apart, progress
+        if now >= scan.next_progress_at:
+            scan.next_progress_at, scan.published_progress = now + apart, progress
             self._news.append(self._progress(scan))
         else:
-            self.next_at = min(self.next_at, scan.tell_at)
+            self.next_at = min(self.next_at, scan.next_progress_at)
 
     @staticmethod
     def _progress(scan: Scan) -> ScanProgress:
@@ -527,13 +527,13 @@ class ActiveScans:
         self.scans.remove(scan)
         self.next_at = now  # a request may be waiting for it
         for part in scan.parts:
-            plan = self._plans.get(part.network.id)
-            if plan is not None:
-                plan.last_scan = now
+            schedule = self._schedules.get(part.network.id)
+            if schedule is not None:
+                schedule.last_scan = now
         for mac in [mac for mac in scan.found if mac not in self._inventory.devices]:
             del scan.found[mac]  # refused: there is no device of that MAC
         found: tuple[Mac, ...] = tuple(scan.found)
-        if scan.progress != scan.told:
+        if scan.progress != scan.published_progress:
             self._news.append(self._progress(scan))
         self._news.append(
             ScanFinished(scan.id, scan.networks, scan.started_at, now, scan.broadcast, scan.unicast, found)

@@ -58,7 +58,7 @@ _SIZES = {"": 1} | {f"/{bits}": 1 << 32 - bits for bits in range(33)}
 
 def _not_scanned(target: str, networks: Sequence[Network]) -> BadTarget:
     prefix = IPv4Network(target)
-    if any(prefix.subnet_of(part) for network in networks for part in network.spared):
+    if any(prefix.subnet_of(part) for network in networks for part in network.excluded):
         return BadTarget(f"{target}: excluded by [scan] exclude")
     scanned = ", ".join(network.id for network in networks)
     return BadTarget(f"{target}: not an address within a scanned network (scanned: {scanned})")
@@ -74,7 +74,7 @@ class _Scanned:
         """Offsets, as they were named."""
         self.span = range(int(network.cidr.network_address), int(network.cidr.broadcast_address) + 1)
         """Its addresses."""
-        self._hosts = Runs(spans(network.cidr, network.spared))
+        self._hosts = Runs(spans(network.cidr, network.excluded))
 
     def take(self, span: range) -> bool:
         """Take a span of its addresses; return whether any of them may be asked."""

@@ -124,10 +124,10 @@ def _network(
 ) -> Network:
     rule = _rule(holding.cidr, link.name, rules)
     why_not = _why_not(link, holding, master, scan, rule)
-    spared = _spared(holding.cidr, scan.exclude)
+    excluded = _excluded_parts(holding.cidr, scan.exclude)
     state, why = NetworkState.EXCLUDED, why_not
     if not why_not:
-        state, why = _state(link, f"{_named(link, scan, rule)}, address {_text(holding.own)}{_without(spared)}")
+        state, why = _state(link, f"{_named(link, scan, rule)}, address {_text(holding.own)}{_without(excluded)}")
     gateways = sorted(
         (route.metric, route.gateway)
         for route in kernel.routes
@@ -153,7 +153,7 @@ def _network(
         own6=own6,
         further=frozenset(ours - {holding.own, own6}),
         prefixes6=tuple(sorted({held.cidr for held in held6 if not held.cidr.is_link_local})),
-        spared=spared,
+        excluded=excluded,
     )
 
 
@@ -217,10 +217,10 @@ def _excluded_by(name: str, cidr: IPv4Network, exclude: Sequence[str]) -> str:
         prefix = _prefix(entry)
         if fnmatchcase(name, entry) or (prefix and cidr.subnet_of(prefix)):
             return entry
-    return ", ".join(_within(cidr, exclude)) if cidr in _spared(cidr, exclude) else ""
+    return ", ".join(_within(cidr, exclude)) if cidr in _excluded_parts(cidr, exclude) else ""
 
 
-def _spared(cidr: IPv4Network, exclude: Iterable[str]) -> tuple[IPv4Network, ...]:
+def _excluded_parts(cidr: IPv4Network, exclude: Iterable[str]) -> tuple[IPv4Network, ...]:
     """The parts of a network that are excluded, ascending."""
     return tuple(collapse_addresses(_within(cidr, exclude).values()))
 
@@ -230,10 +230,10 @@ def _within(cidr: IPv4Network, exclude: Iterable[str]) -> dict[str, IPv4Network]
     return {entry: prefix for entry in exclude if (prefix := _prefix(entry)) and prefix.subnet_of(cidr)}
 
 
-def _without(spared: Sequence[IPv4Network]) -> str:
+def _without(excluded: Sequence[IPv4Network]) -> str:
     """What is left out, in words."""
-    words = [str(part).removesuffix("/32") for part in spared[:MOST_TOLD]]
-    more = [f"{len(spared) - MOST_TOLD} more"] if len(spared) > MOST_TOLD else []
+    words = [str(part).removesuffix("/32") for part in excluded[:MOST_TOLD]]
+    more = [f"{len(excluded) - MOST_TOLD} more"] if len(excluded) > MOST_TOLD else []
     return f", without {', '.join(words + more)}" if words else ""
 
 

@@ -204,7 +204,7 @@ class Wire:
                 self._shut(network.index)
             raise
 
-    def send(self, asks: Sequence[Probe]) -> list[Probe]:
+    def send(self, probes: Sequence[Probe]) -> list[Probe]:
         """Send from the front, for 5 ms at most; those that stay behind: of interfaces with a full queue, and the rest.
 
         Raises SendFailed where an interface refuses the first that could go: so none of `asks` went.
@@ -214,30 +214,30 @@ class Wire:
         behind: list[Probe] = []
         full: set[int] = set()
         network, outlet, template = None, None, None
-        for place, ask in enumerate(asks):
-            if ask.network.index in full:
-                behind.append(ask)
+        for place, probe in enumerate(probes):
+            if probe.network.index in full:
+                behind.append(probe)
                 continue
             try:
-                if outlet is None or template is None or ask.network is not network:
-                    network = ask.network
+                if outlet is None or template is None or probe.network is not network:
+                    network = probe.network
                     outlet = self._outlet(network.index)
                     template = arp.request(network.mac, network.own)
-                outlet.send(template.to(ask.ip, ask.mac) if len(ask.ip) == 4 else _by_ipv6(ask))
+                outlet.send(template.to(probe.ip, probe.mac) if len(probe.ip) == 4 else _by_ipv6(probe))
             except OSError as refused:
                 if refused.errno in _FULL:
-                    full.add(ask.network.index)
-                    behind.append(ask)
+                    full.add(probe.network.index)
+                    behind.append(probe)
                     continue
                 # A socket of a deleted interface stays dead (ENXIO), also when the interface is made again.
-                self._shut(ask.network.index)
+                self._shut(probe.network.index)
                 if sent:
-                    return behind + list(asks[place:])
+                    return behind + list(probes[place:])
                 self.send_errors += 1
-                raise SendFailed(ask.network.id, refused.strerror or str(refused)) from None
+                raise SendFailed(probe.network.id, refused.strerror or str(refused)) from None
             sent += 1
             if not sent & 15 and monotonic() > until:
-                return behind + list(asks[place + 1 :])
+                return behind + list(probes[place + 1 :])
         return behind
 
     def _outlet(self, index: int) -> socket.socket:
@@ -271,13 +271,13 @@ class Wire:
             self._shut(index)
 
 
-def _by_ipv6(ask: Probe) -> bytes:
-    network = ask.network
+def _by_ipv6(probe: Probe) -> bytes:
+    network = probe.network
     if network.own6 is None:
         raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
-    if ask.ip == ALL_NODES:
+    if probe.ip == ALL_NODES:
         return ndp.echo(network.mac, network.own6)
-    return ndp.solicitation(network.mac, network.own6, ask.ip, ask.mac)
+    return ndp.solicitation(network.mac, network.own6, probe.ip, probe.mac)
 
 
 def _arp(frame: bytes, at: float, interface: int) -> tuple[Observation, ...]:

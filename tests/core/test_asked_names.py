@@ -53,7 +53,7 @@ def test_who_claims_an_address_is_not_asked_for_there() -> None:
     assert asked_at(world, STRANGER) is asked_at(world, STRANGER, by_dns=False) is None
     say(world, PHONE, AT)
     assert asked_at(world, PHONE) == AT, "it had the address before"
-    assert not world.inventory.names_it(STRANGER, HOME, AT, world.now, by_dns=True)
+    assert not world.inventory.may_take_name(STRANGER, HOME, AT, world.now, by_dns=True)
     world.now += APART
     say(world, STRANGER, AT)
     assert asked_at(world, STRANGER) is None
@@ -88,8 +88,8 @@ def test_one_that_moved_is_asked_for_where_it_is_and_what_was_asked_there_is_voi
     say(world, PHONE, "10.0.0.90", Evidence.ARP_ANNOUNCEMENT, joining=True)
     assert asked_at(world, PHONE) == ip("10.0.0.90")
     say(world, STRANGER, AT)
-    assert not world.inventory.names_it(PHONE, HOME, AT, world.now, by_dns=True)
-    assert world.inventory.names_it(PHONE, HOME, ip("10.0.0.90"), world.now, by_dns=True)
+    assert not world.inventory.may_take_name(PHONE, HOME, AT, world.now, by_dns=True)
+    assert world.inventory.may_take_name(PHONE, HOME, ip("10.0.0.90"), world.now, by_dns=True)
 
 
 def test_two_that_had_one_address_before_a_restart_get_no_name_by_it() -> None:
@@ -98,7 +98,7 @@ def test_two_that_had_one_address_before_a_restart_get_no_name_by_it() -> None:
     say(world, STRANGER, AT)
     after = with_gateway(alive=0)
     known = [world.inventory.devices[each] for each in (PHONE, STRANGER)]
-    after.inventory.recall(known, {"eth0": 2}, after.now)
+    after.inventory.restore(known, {"eth0": 2}, after.now)
     assert asked_at(after, PHONE) is asked_at(after, STRANGER) is None
 
 
@@ -107,7 +107,7 @@ def test_the_disputes_that_are_remembered_are_bounded(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(core_names, "MOST_DISPUTED", 3)
     world = home()
-    disputes = world.inventory.said.disputes
+    disputes = world.inventory.claims.disputes
     for number in range(10):
         disputes.add(HOME, Ip(bytes([10, 0, 0, number])), None, world.now)
     assert len(disputes._known) == 3

@@ -45,7 +45,7 @@ def answer(world: World, sender: Mac, at: Ip | str | None) -> None:
     """Answer an ask of ours, whatever it was."""
     address = ip(at) if isinstance(at, str) else at
     evidence = Evidence.ARP_REPLY if address is not None and len(address) == 4 else Evidence.NDP
-    where = world.inventory.place(2, address)
+    where = world.inventory.network_table.lookup(2, address)
     assert where is not None
     world._tell(world.inventory.observe(Observation(world.now, 2, sender, address, evidence), where, 0.001))
 
@@ -175,12 +175,12 @@ class Flooded(World):
 
     made = 0
 
-    def _send(self, ask: Probe) -> None:
-        if ask.mac is None and ask.ip != ip("10.0.0.200"):
+    def _send(self, probe: Probe) -> None:
+        if probe.mac is None and probe.ip != ip("10.0.0.200"):
             self.made += 1
             at = self.now + 0.0001
-            self._air.append((at, Observation(at, 2, mac(0x800000 + self.made), ask.ip, Evidence.ARP_REPLY)))
-        super()._send(ask)
+            self._air.append((at, Observation(at, 2, mac(0x800000 + self.made), probe.ip, Evidence.ARP_REPLY)))
+        super()._send(probe)
 
 
 def test_who_leaves_is_published_while_strangers_spend_all_there_is() -> None:
@@ -411,7 +411,7 @@ def test_a_claim_to_our_own_address_is_a_conflict_at_once(after: float, evidence
     assert holder is not None
     assert holder.is_self
     world.run(120)
-    assert not any(ask.ip == ip("10.0.0.2") for _, ask in world.frames), "nobody is asked at our own address"
+    assert not any(probe.ip == ip("10.0.0.2") for _, probe in world.frames), "nobody is asked at our own address"
     world.hear(mac(4), "10.0.0.2", evidence)
     world.now += 600
     world.hear(who, "10.0.0.2", evidence)
@@ -465,7 +465,7 @@ def test_a_phone_that_sleeps_does_not_lose_its_address_to_a_claim() -> None:
     world = World(rules=Rules(10.0, 600.0, 900.0))
     world.alive(4)
     world.run(HOUR)
-    world.deaf = lambda ask: ask.ip == ip("10.0.0.10")
+    world.deaf = lambda probe: probe.ip == ip("10.0.0.10")
     world.run(120)
     world.hear(mac(99), "10.0.0.10", Evidence.ARP_ANNOUNCEMENT)
     world.run(400)
@@ -559,7 +559,7 @@ def test_candidates_are_probed_within_a_budget() -> None:
         world.hear(mac(1_000 + number), f"10.0.0.{20 + number % 200}", Evidence.NEIGHBOUR)
         world._turn()
     assert 100 < len(world.frames) < 16 + 2 * 100 + 20
-    assert all(ask.mac is not None for _, ask in world.frames)
+    assert all(probe.mac is not None for _, probe in world.frames)
 
 
 @pytest.mark.parametrize("lost", [True, False])
@@ -574,10 +574,10 @@ def test_what_only_speaks_from_an_address_neither_ends_a_scan_nor_swallows_an_an
     world.hosts[2, ip("10.0.0.10")] = away
     spoofed = set()
 
-    def spoof(ask: Probe) -> bool:
-        if ask.ip not in spoofed:
-            spoofed.add(ask.ip)
-            world._air.append((world.now, Observation(world.now, 2, mac(99), ask.ip, Evidence.MDNS)))
+    def spoof(probe: Probe) -> bool:
+        if probe.ip not in spoofed:
+            spoofed.add(probe.ip)
+            world._air.append((world.now, Observation(world.now, 2, mac(99), probe.ip, Evidence.MDNS)))
             return lost
         return False
 
@@ -596,7 +596,7 @@ def crowd(world: World, count: int = 150) -> Callable[[Probe], bool]:
     """Made-up devices that answer for a while; what it returns makes them deaf."""
     for number in range(count):
         world.hosts[2, ip(f"10.0.0.{100 + number}")] = mac(1_000 + number)
-    return lambda ask: ask.ip >= ip("10.0.0.100")
+    return lambda probe: probe.ip >= ip("10.0.0.100")
 
 
 @pytest.mark.parametrize(
@@ -637,7 +637,7 @@ def test_while_the_gateway_answers_no_network_is_silent() -> None:
     world.alive(30)
     world.run(600)
     world.events.clear()
-    world.deaf = lambda ask: ask.ip != ip("10.0.0.10")
+    world.deaf = lambda probe: probe.ip != ip("10.0.0.10")
     world.run(60)
     assert kinds(world) == [K.OFFLINE] * 29
 
@@ -648,7 +648,7 @@ def test_a_gateway_that_is_only_heard_does_not_answer() -> None:
     world.alive(30)
     world.run(600)
     world.events.clear()
-    world.deaf = lambda ask: True
+    world.deaf = lambda probe: True
     for _ in range(120):
         world.hear(mac(1), "10.0.0.10")
         world.run(0.5)
@@ -711,9 +711,9 @@ def test_a_network_that_falls_silent_all_the_time_is_published_a_few_times_an_ho
     world.run(600)
     begun = world.now
     for _ in range(200):
-        world.deaf = lambda ask: True
+        world.deaf = lambda probe: True
         world.run(40)
-        world.deaf = lambda ask: False
+        world.deaf = lambda probe: False
         for number in range(30):
             world.hear(mac(number + 1), f"10.0.0.{10 + number}")
         world.run(20)
@@ -744,7 +744,7 @@ def test_a_flood_forgets_nothing_that_a_user_said(monkeypatch: pytest.MonkeyPatc
     assert [devices[mac(number)].label for number in range(4)] == ["alarm", None, None, None]
     assert len(devices) == 1 + 20
     again = World()
-    again.inventory.recall([each for each in devices.values() if not each.is_self], {"eth0": 2}, world.now)
+    again.inventory.restore([each for each in devices.values() if not each.is_self], {"eth0": 2}, world.now)
     assert {mac(number) for number in range(4)} <= again.inventory.devices.keys()
 
 

@@ -230,5 +230,5 @@ def test_after_a_restart_those_known_for_longest_have_changes_of_their_own() -> 
     devices = [
         Device(Mac(number.to_bytes(6)), float(number), 1_000.0, Presence(1_000.0, Rules())) for number in range(400)
     ]
-    inventory.recall(reversed(devices), {}, 1_000.0)
+    inventory.restore(reversed(devices), {}, 1_000.0)
     assert [device.has_share for device in devices] == [True] * 256 + [False] * 144

@@ -5,7 +5,7 @@ from socket import inet_aton, inet_ntoa
 import pytest
 
 from netscand.core import batches
-from netscand.core.due import Whose
+from netscand.core.due import ProbeClass
 from netscand.core.model import EventKind, Evidence, Ip, Probe
 from netscand.core.presence import Rules
 from netscand.store.devices import NOTHING_LEARNED
@@ -17,7 +17,7 @@ SOME, MANY = 4, 14
 @pytest.fixture
 def crowd(monkeypatch: pytest.MonkeyPatch) -> World:
     """Three times as many as are dealt with at once, well known."""
-    monkeypatch.setattr(batches, "SOME", SOME)
+    monkeypatch.setattr(batches, "BATCH", SOME)
     world = World()
     world.alive(MANY)
     world.run(3000)
@@ -30,7 +30,7 @@ def test_after_a_suspend_many_have_their_grace_a_few_at_a_time(crowd: World) -> 
     """FAULTS F13. Who is heard before its turn has it at once: its silence teaches nothing either."""
     devices = [device for device in crowd.inventory.devices.values() if not device.is_self]
     now = crowd.now = crowd.now + 400
-    crowd.inventory.resumed(now)
+    crowd.inventory.on_resume(now)
     assert [device.presence.since for device in devices].count(now) in (SOME - 1, SOME)
     assert crowd.inventory.next_at <= now
     last = devices[-1]
@@ -62,13 +62,13 @@ def test_wishes_that_an_interface_refuses_are_given_up_a_few_at_a_time(crowd: Wo
     (lan,) = crowd.networks
     asks = [Probe(lan, device.addresses[0].ip, mac, mac) for mac, device in crowd.inventory.devices.items()]
     for ask in asks:
-        crowd.inventory._queue_probe(ask, Whose.STRANGER)
+        crowd.inventory._queue_probe(ask, ProbeClass.STRANGER)
     crowd.planner.failed(lan.id, "Network is down", crowd.now)
-    again = [device for device in crowd.inventory.devices.values() if device.agenda == crowd.now + 1.0]
+    again = [device for device in crowd.inventory.devices.values() if device.next_check == crowd.now + 1.0]
     assert SOME - 1 <= len(again) <= SOME
     while crowd.inventory.next_at <= crowd.now:
         crowd.inventory.tick(crowd.now)
-    again = [device for device in crowd.inventory.devices.values() if device.agenda == crowd.now + 1.0]
+    again = [device for device in crowd.inventory.devices.values() if device.next_check == crowd.now + 1.0]
     assert len(again) == MANY
 
 

@@ -34,16 +34,16 @@ class Flood(World):
             self.run(0.1)
             self.frames.clear()
 
-    def _send(self, ask: Probe) -> None:
+    def _send(self, probe: Probe) -> None:
         at = self.now + 0.0001
-        if ask.mac is None:
+        if probe.mac is None:
             first, self.made = self.made, self.made + self.answers
             liars = [mac(0x800000 + number) for number in range(first, self.made)]
-            liars += [mac(0x900000 + ask.ip[3] * 100 + number) for number in range(self.stays)]
+            liars += [mac(0x900000 + probe.ip[3] * 100 + number) for number in range(self.stays)]
         else:
-            liars = [ask.mac] if ask.mac > mac(0x900000) else []
-        self._air.extend((at, Observation(at, 2, liar, ask.ip, Evidence.ARP_REPLY)) for liar in liars)
-        super()._send(ask)
+            liars = [probe.mac] if probe.mac > mac(0x900000) else []
+        self._air.extend((at, Observation(at, 2, liar, probe.ip, Evidence.ARP_REPLY)) for liar in liars)
+        super()._send(probe)
 
 
 @pytest.mark.slow
@@ -70,10 +70,10 @@ def test_a_flood_does_not_hide_an_address_from_scans() -> None:
     asked = set()
     send = world._send
 
-    def note(ask: Probe) -> None:
-        if ask.mac is None:
-            asked.add(ask.ip)
-        send(ask)
+    def note(probe: Probe) -> None:
+        if probe.mac is None:
+            asked.add(probe.ip)
+        send(probe)
 
     world._send = note  # type: ignore[method-assign]
     world.flood(60)
@@ -154,7 +154,7 @@ def test_the_tables_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(256):
         places.add(NET, ip(f"10.0.0.{number}"))
         places.may_enter(NET, ip(f"10.0.0.{number}"), mac(number), 0.0)
-    assert (len(places._to_ask), len(places._answers)) == (8, 8)
+    assert (len(places._to_probe), len(places._answers)) == (8, 8)
     assert not places.may_enter(NET, ip(AT), mac(1), DRAWN_WAITS - 1)
     assert not places.may_enter(NET, ip(AT), mac(1), DRAWN_WAITS)
     assert places.may_enter(NET, ip(AT), mac(1), DRAWN_WAITS + ANSWERS_APART)

@@ -52,23 +52,23 @@ def test_a_device_that_speaks_by_ipv6_keeps_its_ipv4_address(rules: Rules, after
     assert conflict.device.mac == STRANGER
     assert conflict.reason == f"sent an ARP request; {PC.hex(':')} is there"
     assert AT in {held.ip for held in world.inventory.devices[PC].addresses}
-    assert len([ask for _, ask in world.frames if ask.ip == AT and ask.of == PC]) == 1
+    assert len([probe for _, probe in world.frames if probe.ip == AT and probe.presence_of == PC]) == 1
 
 
 @pytest.mark.parametrize("deaf", [1, 2])
 def test_it_is_asked_twice_and_the_second_time_by_broadcast(deaf: int) -> None:
     """Some answer broadcast alone. Who answers neither holds the address no more."""
     world = talking()
-    asks = []
+    probes = []
 
-    def lost(ask: object) -> bool:
-        asks.append(ask)
-        return len(asks) <= deaf
+    def lost(probe: object) -> bool:
+        probes.append(probe)
+        return len(probes) <= deaf
 
     world.deaf = lost
     say(world, STRANGER, AT)
     talk(world, 4)
-    assert [ask.mac for _, ask in world.frames if ask.ip == AT and ask.of == PC][-2:] == [PC, None]
+    assert [probe.mac for _, probe in world.frames if probe.ip == AT and probe.presence_of == PC][-2:] == [PC, None]
     assert told(world) == ([K.ADDRESS_CONFLICT] if deaf == 1 else [K.ADDRESS_REMOVED, K.ADDRESS_MOVED])
     if deaf == 2:
         assert "did not answer there" in world.of(K.ADDRESS_MOVED)[0].reason
@@ -148,7 +148,7 @@ def test_a_holder_that_could_not_be_asked_is_taken_for_present(why: str) -> None
     if why == "deaf":
         world.inventory.outage.overflow_at = world.now, world.now + 0.1
     if why == "not sent":
-        world.inventory.wanted = lambda ask, now: not ask.beside  # type: ignore[method-assign]
+        world.inventory.is_due = lambda probe, now: not probe.additional  # type: ignore[method-assign]
     world.run(5)
     assert told(world) == [K.ADDRESS_CONFLICT]
 
@@ -161,7 +161,7 @@ def test_claims_of_many_macs_to_one_address_open_one_question() -> None:
     assert len(world.inventory.addresses.disputes.open) == 1
     talk(world, 4)
     assert K.ADDRESS_MOVED not in told(world)
-    assert len([ask for _, ask in world.frames if ask.ip == AT and ask.of == PC]) == 1
+    assert len([probe for _, probe in world.frames if probe.ip == AT and probe.presence_of == PC]) == 1
     say(world, STRANGER, AT)
     assert world.of(K.ADDRESS_CONFLICT)[-1].device is world.inventory.devices[STRANGER]
 
@@ -176,7 +176,7 @@ def test_a_question_ends_with_its_devices_and_tables_are_bounded() -> None:
     disputes = world.inventory.addresses.disputes
     for number in range(3 * MOST):
         say(world, mac(0x2000 + number), v6(number), Evidence.PROXIED, joining=True)
-        disputes.released(mac(0x2000 + number), world.now)
+        disputes.record_release(mac(0x2000 + number), world.now)
     assert len(disputes._leases) == len(disputes._released) == MOST
 
 
@@ -188,7 +188,7 @@ def test_after_a_restart_nobody_loses_an_address_before_it_was_asked() -> None:
     for device in devices:
         device.status = Status.UNKNOWN
     fresh = World([], rules=QUICK, now=world.now + 100)
-    fresh.inventory.recall(devices, {"eth0": 2}, fresh.now)
+    fresh.inventory.restore(devices, {"eth0": 2}, fresh.now)
     fresh.hosts = {place: each for place, each in world.hosts.items() if each == PC}
     fresh.set_networks(again.networks)
     say(fresh, STRANGER, AT)

@@ -6,9 +6,9 @@ from random import Random
 import pytest
 
 from netscand.core import due, outage
-from netscand.core.due import Whose
+from netscand.core.due import ProbeClass
 from netscand.core.model import Device, EventKind, Evidence, NetworkState, Observation, Probe, Status
-from netscand.core.outage import ANSWER_WITHIN, ASKED_ANEW, MOST_SUSPECTS, WITNESSES, OutageDetector, Verdict
+from netscand.core.outage import ANSWER_WITHIN, INQUIRY_LASTS, MOST_SUSPECTS, WITNESSES, OutageDetector, Verdict
 from netscand.core.planner import Pace
 from netscand.core.presence import Presence, Rules
 from netscand.core.ratelimit import RETURNS, Budgets
@@ -63,21 +63,21 @@ def test_a_crowd_that_falls_silent_makes_no_network_silent(seed: int, aged: floa
     assert gone.at - left < (15 if aged else 30)
 
 
-@pytest.mark.parametrize("first", list(Whose))
-def test_what_waits_for_others_holds_nobody_up(first: Whose) -> None:
+@pytest.mark.parametrize("first", list(ProbeClass))
+def test_what_waits_for_others_holds_nobody_up(first: ProbeClass) -> None:
     """A thousand requests of strangers take the broadcasts of twenty seconds: probes leave, and others' requests."""
     lan = network()
     world = World([lan], pace=Pace(1_000.0, 50.0, 3))
     world.run(40)
-    world.inventory.wanted = lambda ask, now: True  # type: ignore[method-assign]
+    world.inventory.is_due = lambda probe, now: True  # type: ignore[method-assign]
     for number in range(1_000):
-        world.inventory._queue_probe(Probe(lan, ip("10.0.0.77"), None, mac(number)), Whose.STRANGER)
+        world.inventory._queue_probe(Probe(lan, ip("10.0.0.77"), None, mac(number)), ProbeClass.STRANGER)
     world.run(1)
     world.frames.clear()
     world.inventory._queue_probe(Probe(lan, ip("10.0.0.78"), mac(1), mac(1)), first)
-    world.inventory._queue_probe(Probe(lan, ip("10.0.0.79"), None, mac(2)), Whose.RESIDENT)
+    world.inventory._queue_probe(Probe(lan, ip("10.0.0.79"), None, mac(2)), ProbeClass.RESIDENT)
     world.run(0.1)
-    assert {ip("10.0.0.78"), ip("10.0.0.79")} <= {ask.ip for _, ask in world.frames}
+    assert {ip("10.0.0.78"), ip("10.0.0.79")} <= {probe.ip for _, probe in world.frames}
 
 
 def devices(count: int, now: float) -> list[Device]:
@@ -93,25 +93,25 @@ def test_who_was_not_asked_yet_is_not_silent() -> None:
     """The verdict waits for the asks of all witnesses to leave, and for their answers, however long that takes."""
     judge, crowd, now = OutageDetector(Random(1), Budgets()), devices(10, 0.0), 20.0
     suspect = crowd[0]
-    witnesses = judge.suspect(NET, suspect, crowd, None, now)
+    witnesses = judge.start_inquiry(NET, suspect, crowd, None, now)
     assert len(witnesses) == 9
     for each in witnesses[:-1]:
-        judge.asked(NET, each.mac, now)
+        judge.record_probe_sent(NET, each.mac, now)
     for _ in range(5):
         now += ANSWER_WITHIN
         verdict, at, _ = judge.verdict(NET, suspect, now)
         assert verdict is Verdict.WAIT
         assert at > now
-    judge.asked(NET, witnesses[-1].mac, now)
+    judge.record_probe_sent(NET, witnesses[-1].mac, now)
     assert judge.verdict(NET, suspect, now + ANSWER_WITHIN - 0.1)[0] is Verdict.WAIT
     assert judge.verdict(NET, suspect, now + ANSWER_WITHIN)[0] is Verdict.NETWORK_SILENT
 
 
 def test_an_ask_that_never_leaves_ends_the_inquiry() -> None:
     judge, crowd = OutageDetector(Random(1), Budgets()), devices(10, 0.0)
-    assert judge.suspect(NET, crowd[0], crowd, None, 20.0)
-    assert not judge.suspect(NET, crowd[1], crowd, None, 20.0 + ASKED_ANEW - 0.1)
-    assert judge.suspect(NET, crowd[1], crowd, None, 20.0 + ASKED_ANEW)
+    assert judge.start_inquiry(NET, crowd[0], crowd, None, 20.0)
+    assert not judge.start_inquiry(NET, crowd[1], crowd, None, 20.0 + INQUIRY_LASTS - 0.1)
+    assert judge.start_inquiry(NET, crowd[1], crowd, None, 20.0 + INQUIRY_LASTS)
 
 
 def test_thousands_of_suspects_are_judged_once_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,8 +128,8 @@ def test_thousands_of_suspects_are_judged_once_a_moment(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(outage, "_oldest", counted)
     for each in crowd:
-        for witness in judge.suspect(NET, each, crowd[: WITNESSES - 1], None, now):
-            judge.asked(NET, witness.mac, now)
+        for witness in judge.start_inquiry(NET, each, crowd[: WITNESSES - 1], None, now):
+            judge.record_probe_sent(NET, witness.mac, now)
     for each in crowd:
         assert judge.verdict(NET, each, now + 0.5)[0] is Verdict.WAIT
     assert len(sorted_at) == 1
@@ -148,9 +148,9 @@ def test_strangers_return_within_a_budget(monkeypatch: pytest.MonkeyPatch, resid
     for device in world.inventory.devices.values():
         device.first_seen -= DAY * resident
     for _ in range(3):
-        world.deaf = lambda ask: ask.ip < ip("10.0.0.36")
+        world.deaf = lambda probe: probe.ip < ip("10.0.0.36")
         world.run(60)
-        world.deaf = lambda ask: False
+        world.deaf = lambda probe: False
         world.run(100)
         returned = len(world.of(EventKind.ONLINE))
     assert len(world.of(EventKind.NETWORK_SILENT)) == 3

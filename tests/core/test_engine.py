@@ -26,7 +26,7 @@ from netscand.core.model import (
     SendFailed,
     Status,
 )
-from netscand.core.outage import blindness
+from netscand.core.outage import network_problems
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
 from netscand.engine import Engine, Numbers
@@ -147,7 +147,7 @@ def test_a_network_that_is_silent_and_none_that_is_up_are_problems() -> None:
     house.engine.set_networks([network(), network(state=NetworkState.DOWN, interface="eth1")])
     assert house.engine.problems() == ()
     silent = [network(state=NetworkState.SILENT), network(interface="eth1")]
-    assert blindness(silent) == ["10.0.0.0/24@eth0 is silent: who is there cannot be told"]
+    assert network_problems(silent) == ["10.0.0.0/24@eth0 is silent: who is there cannot be told"]
 
 
 def test_where_somebody_comes_or_goes_silent_addresses_are_asked_more() -> None:

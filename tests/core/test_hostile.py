@@ -72,11 +72,11 @@ def test_a_third_of_a_large_network_that_leaves_at_once_is_gone_and_no_silence()
 class Answering(World):
     """Whatever is asked, a MAC never heard before answers it."""
 
-    def _send(self, ask: Probe) -> None:
-        self.frames.append((self.now, ask))
-        self.inventory.record_sent(ask, self.now)
+    def _send(self, probe: Probe) -> None:
+        self.frames.append((self.now, probe))
+        self.inventory.record_sent(probe, self.now)
         made_up = mac(0x800000 + len(self.frames))
-        self._air.append((self.now + 0.001, Observation(self.now + 0.001, 2, made_up, ask.ip, Evidence.ARP_REPLY)))
+        self._air.append((self.now + 0.001, Observation(self.now + 0.001, 2, made_up, probe.ip, Evidence.ARP_REPLY)))
 
 
 def test_who_answers_what_another_was_asked_confirms_nothing() -> None:

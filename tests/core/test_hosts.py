@@ -26,11 +26,11 @@ def test_a_network_and_its_broadcast_address_are_never_asked(length: int, count:
 def test_what_is_spared_is_left_out_and_nothing_else(length: int, parts: list[tuple[int, int]]) -> None:
     cidr = IPv4Network(f"10.0.0.0/{length}")
     prefixes = [IPv4Network((f"10.0.{number >> 8}.{number & 255}", bits), strict=False) for number, bits in parts]
-    spared = tuple(collapse_addresses(prefix for prefix in prefixes if prefix.subnet_of(cidr)))
-    found = offsets(cidr, spared)
-    of = replace(network(), cidr=cidr, spared=spared)
-    expected = [each for each in offsets(cidr) if not of.spares(Ip(cidr[each].packed))]
-    assert expected == [each for each in offsets(cidr) if not any(cidr[each] in part for part in spared)]
+    excluded = tuple(collapse_addresses(prefix for prefix in prefixes if prefix.subnet_of(cidr)))
+    found = offsets(cidr, excluded)
+    of = replace(network(), cidr=cidr, excluded=excluded)
+    expected = [each for each in offsets(cidr) if not of.excludes(Ip(cidr[each].packed))]
+    assert expected == [each for each in offsets(cidr) if not any(cidr[each] in part for part in excluded)]
     assert list(found) == expected
     assert [found[each] for each in range(-len(found), 0)] == expected
     assert list(found[1:-1]) == expected[1:-1]

@@ -88,9 +88,9 @@ def test_offline_needs_three_probes_a_request_and_patience() -> None:
     world.run(200)
     (event,) = world.of(K.OFFLINE)
     assert event.at - gone_at >= patience
-    asked = [ask for at, ask in world.frames if ask.ip == ip("10.0.0.10") and gone_at < at <= event.at]
-    assert sum(ask.mac is not None for ask in asked) >= 3
-    assert any(ask.mac is None for ask in asked)
+    asked = [probe for at, probe in world.frames if probe.ip == ip("10.0.0.10") and gone_at < at <= event.at]
+    assert sum(probe.mac is not None for probe in asked) >= 3
+    assert any(probe.mac is None for probe in asked)
     assert "unanswered, silent for" in event.reason
     assert event.previous is not None
     assert event.previous["status"] is Status.ONLINE
@@ -145,7 +145,7 @@ def test_this_host_is_online_while_its_interface_is_up_and_is_never_asked() -> N
     ourselves = world.inventory.devices[network().mac]
     assert ourselves.is_self
     assert str(ourselves.status) == "online"
-    assert not any(ask.ip == network().own for _, ask in world.frames)
+    assert not any(probe.ip == network().own for _, probe in world.frames)
     world.set_networks([network(state=NetworkState.DOWN)])
     assert ourselves.status is Status.UNKNOWN
 
@@ -214,7 +214,7 @@ def test_addresses_are_bounded_and_the_one_not_heard_for_longest_goes() -> None:
 
 def test_the_inner_of_two_nested_networks_takes_its_addresses() -> None:
     world = World([network("10.0.0.0/16"), network("10.0.0.0/24")])
-    placed = world.inventory.place(2, ip("10.0.0.9"))
+    placed = world.inventory.network_table.lookup(2, ip("10.0.0.9"))
     assert placed is not None
     assert placed.id == "10.0.0.0/24@eth0"
 
@@ -232,7 +232,7 @@ def test_a_renamed_interface_does_not_double_the_addresses() -> None:
 def test_a_device_without_an_address_to_ask_is_gone_after_a_long_silence() -> None:
     world = World()
     world.hear(mac(1), None, Evidence.ARP_PROBE)
-    world.run(due.UNASKABLE - 1)
+    world.run(due.UNPROBEABLE_PATIENCE - 1)
     assert not world.of(K.OFFLINE)
     world.run(2)
     assert len(world.of(K.OFFLINE)) == 1
@@ -251,7 +251,7 @@ def test_a_device_without_an_address_to_ask_has_the_patience_that_a_user_gave_it
 def test_a_late_frame_does_not_move_time_back() -> None:
     world = World()
     world.hear(mac(1), "10.0.0.77")
-    place = world.inventory.place(2, ip("10.0.0.77"))
+    place = world.inventory.network_table.lookup(2, ip("10.0.0.77"))
     assert place is not None
     world.inventory.observe(Observation(world.now - 5, 2, mac(1), ip("10.0.0.77"), Evidence.ARP_REPLY), place)
     assert world.inventory.devices[mac(1)].last_seen == world.now
@@ -372,12 +372,12 @@ def test_a_network_that_falls_silent_at_once_is_doubted() -> None:
     world.alive(30)
     world.run(8000)
     world.events.clear()
-    world.deaf = lambda ask: True
+    world.deaf = lambda probe: True
     world.run(300)
     assert [event.kind for event in world.events] == [K.NETWORK_SILENT]
     assert {world.inventory.devices[mac(i)].status for i in range(1, 31)} == {Status.UNKNOWN}
     assert world.inventory.devices[network().mac].status is Status.ONLINE, "of ourselves there is no doubt"
-    world.deaf = lambda ask: False
+    world.deaf = lambda probe: False
     world.run(120)
     assert [event.kind for event in world.events[1:]] == [K.NETWORK_RECOVERED] + [K.ONLINE] * 30
 
@@ -466,7 +466,7 @@ def test_after_a_suspend_nobody_is_gone_for_our_sleep() -> None:
     world.run(8000)
     world.events.clear()
     world.now += 8 * 3600
-    world.inventory.resumed(world.now)
+    world.inventory.on_resume(world.now)
     world.run(120)
     assert not world.events
 
@@ -496,7 +496,7 @@ def test_after_a_suspend_a_device_without_an_address_has_its_grace_too() -> None
     world = World()
     world.hear(mac(1), None, Evidence.ARP_PROBE)
     world.now += 8 * 3600
-    world.inventory.resumed(world.now)
+    world.inventory.on_resume(world.now)
     world.run(60)
     assert not world.of(K.OFFLINE)
 

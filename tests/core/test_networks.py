@@ -250,10 +250,10 @@ def test_a_prefix_within_a_network_spares_that_part_of_it() -> None:
     """Several become one where they meet; what lies elsewhere, or around, spares nothing."""
     scan = Scan(exclude=("192.168.1.192/26", "192.168.1.7", "192.168.1.128/26", "10.0.0.0/24"))
     network = one(scan=scan)
-    assert [str(part) for part in network.spared] == ["192.168.1.7/32", "192.168.1.128/25"]
+    assert [str(part) for part in network.excluded] == ["192.168.1.7/32", "192.168.1.128/25"]
     assert network.state is NetworkState.UP
     assert network.why == "Ethernet, address 192.168.1.2, without 192.168.1.7, 192.168.1.128/25"
-    assert one().spared == ()
+    assert one().excluded == ()
     many = one(scan=Scan(exclude=tuple(f"192.168.1.{number}" for number in range(10, 30, 2))))
     assert many.why.endswith("without 192.168.1.10, 192.168.1.12, 192.168.1.14, 192.168.1.16, 6 more")
 

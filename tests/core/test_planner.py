@@ -80,7 +80,7 @@ UPPER = (IPv4Network("10.0.0.128/25"),)
 
 def test_what_is_excluded_within_a_network_is_never_asked_by_anybody() -> None:
     """Not by scans, not by wishes, not by presence: who is heard there is believed by its own words alone."""
-    world = World(networks=[replace(network(), spared=UPPER)])
+    world = World(networks=[replace(network(), excluded=UPPER)])
     world.alive(200)
     world.hear(mac(190), "10.0.0.199")
     world.run(100)
@@ -105,7 +105,7 @@ def test_what_is_excluded_later_is_asked_no_more_and_what_is_not_any_more_at_onc
     world.run(1)
     world.planner.request_scan(("10.0.0.200", "10.0.0.20"), world.now)
     world.frames.clear()
-    world.set_networks([replace(network(), spared=UPPER)])
+    world.set_networks([replace(network(), excluded=UPPER)])
     world.run(50)
     assert max(ask.ip[3] for _, ask in world.frames) == 127
     assert any(isinstance(news, ScanFailed) for _, news in world.news)
@@ -117,8 +117,8 @@ def test_what_is_excluded_later_is_asked_no_more_and_what_is_not_any_more_at_onc
 
 def test_a_network_in_which_nobody_may_be_asked_is_only_heard() -> None:
     """10.0.0.0/30 without its two hosts."""
-    spared = (IPv4Network("10.0.0.1/32"), IPv4Network("10.0.0.2/32"))
-    world = World(networks=[replace(network("10.0.0.0/30"), spared=spared)])
+    excluded = (IPv4Network("10.0.0.1/32"), IPv4Network("10.0.0.2/32"))
+    world = World(networks=[replace(network("10.0.0.0/30"), excluded=excluded)])
     world.hear(mac(1), "10.0.0.1")
     world.planner.request_scan((), world.now)
     world.run(100)
@@ -302,8 +302,8 @@ def test_a_target_that_is_not_scanned_is_refused(target: str) -> None:
     [("10.0.0.25", "excluded by"), ("10.0.0.128/26", "excluded by"), ("10.0.0.0", "not an address")],
 )
 def test_a_target_that_is_excluded_is_refused_as_that(target: str, why: str) -> None:
-    spared = (IPv4Network("10.0.0.25/32"), IPv4Network("10.0.0.128/25"))
-    world = World([replace(network(), spared=spared)])
+    excluded = (IPv4Network("10.0.0.25/32"), IPv4Network("10.0.0.128/25"))
+    world = World([replace(network(), excluded=excluded)])
     with pytest.raises(BadTarget, match=f"^{target}: {why}"):
         world.planner.request_scan([target], world.now)
 

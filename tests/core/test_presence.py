@@ -10,7 +10,7 @@ from math import inf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netscand.core.presence import DAY, HOUR, NEW_PATIENCE, TOGETHER, Presence, Rules, Step
+from netscand.core.presence import ALIGNED_TO, DAY, HOUR, NEW_PATIENCE, Presence, Rules, Step
 
 RULES = Rules()
 
@@ -25,7 +25,7 @@ class Life:
         self.now = now
         self.presence = Presence(now, rules)
         if age:
-            self.presence = Presence.recalled(now, rules, Presence(now, rules).learned(), age)
+            self.presence = Presence.restored(now, rules, Presence(now, rules).learned(), age)
             self.presence.record_activity(now + 1e-6)
         self.probes: list[float] = []
         self.requests: list[float] = []
@@ -61,7 +61,7 @@ class Life:
         """Fall silent, and come back to stay for a minute, whatever was said of it meanwhile."""
         back = self.heard_at + seconds
         if self.run(back):
-            self.presence.lost(self.now)
+            self.presence.set_offline(self.now)
         self.hear(back, joined=joined)
         self.run(back + 60, promptly)
 
@@ -91,7 +91,10 @@ def test_offline_is_a_verdict_with_its_reason() -> None:
     assert life.presence.patience == 10
     assert 12 < life.leave() < 15
     assert (len(life.probes), len(life.requests)) == (3, 1)
-    assert life.presence.why(life.now) == f"3 probes and 1 request unanswered, silent for {life.now - 1000:.1f} s"
+    assert (
+        life.presence.offline_reason(life.now)
+        == f"3 probes and 1 request unanswered, silent for {life.now - 1000:.1f} s"
+    )
 
 
 def test_an_ask_is_due_until_it_left() -> None:
@@ -126,15 +129,15 @@ def test_a_verdict_stands_until_it_is_heard() -> None:
     """Offline: nothing is due, asks of scans count nothing, any frame revives it."""
     life = known()
     life.leave()
-    life.presence.lost(life.now)
+    life.presence.set_offline(life.now)
     assert life.presence.next_at == inf
     assert life.presence.step(life.now + 1e6) is Step.NOTHING
-    why = life.presence.why(life.now)
+    why = life.presence.offline_reason(life.now)
     life.presence.record_sent(life.now + 5, broadcast=True)
-    assert life.presence.why(life.now) == why
+    assert life.presence.offline_reason(life.now) == why
     life.hear(life.now + 10)
     assert life.presence.next_at < inf
-    assert life.presence.why(life.now).startswith("0 probes and 0 requests")
+    assert life.presence.offline_reason(life.now).startswith("0 probes and 0 requests")
 
 
 def test_a_frame_stamped_before_the_last_changes_nothing_but_revives_the_lost() -> None:
@@ -142,13 +145,13 @@ def test_a_frame_stamped_before_the_last_changes_nothing_but_revives_the_lost() 
     life = known()
     life.hear(1005)
     life.run(1016.5)
-    due, why = life.presence.next_at, life.presence.why(1017)
+    due, why = life.presence.next_at, life.presence.offline_reason(1017)
     assert why.startswith("2 probes")
     life.presence.record_activity(1001)
     life.presence.record_sent(1004, broadcast=False)
-    assert (life.presence.next_at, life.presence.why(1017)) == (due, why)
+    assert (life.presence.next_at, life.presence.offline_reason(1017)) == (due, why)
     life.leave()
-    life.presence.lost(life.now)
+    life.presence.set_offline(life.now)
     life.presence.record_activity(1003)
     assert life.presence.step(life.now) is Step.PROBE
 
@@ -172,13 +175,15 @@ def test_our_own_blindness_teaches_nothing_and_counts_nothing() -> None:
     life = known()
     for _ in range(10):
         life.run(life.now + 13)
-        life.presence.excuse(life.now + 300)
+        life.presence.restart_silence(life.now + 300)
         assert life.presence.next_at > life.now + 300
         life.run(life.now + 320)
         life.hear(life.now + 2)
     assert life.presence.patience == 10
-    life.presence.excuse(life.now + 50)
-    assert life.presence.why(life.now + 51).startswith("0 probes and 0 requests unanswered, silent for 1.0 s")
+    life.presence.restart_silence(life.now + 50)
+    assert life.presence.offline_reason(life.now + 51).startswith(
+        "0 probes and 0 requests unanswered, silent for 1.0 s"
+    )
 
 
 # ---- asking --------------------------------------------------------------------------------------------------------
@@ -424,7 +429,7 @@ def test_new_rules_hold_at_once() -> None:
     life = known()
     life.presence.rules = Rules(probe_interval=5, least=30, most=40)
     assert life.presence.patience == 30
-    assert 1005 < life.presence.next_at <= 1005 + TOGETHER
+    assert 1005 < life.presence.next_at <= 1005 + ALIGNED_TO
 
 
 # ---- properties ----------------------------------------------------------------------------------------------------
@@ -448,17 +453,17 @@ def _play(presence: Presence, now: float, script: list[tuple[str, float, bool]])
         elif what == "goodbye":
             presence.goodbye(at)
         elif what == "excuse":
-            presence.excuse(at)
+            presence.restart_silence(at)
         elif what == "ask":
             presence.record_sent(at, broadcast=flag)
         else:
             end, due = now, now - seconds
             while (due := max(due, presence.next_at)) <= end:
                 step = presence.step(due)
-                yield due, step, presence.why(due)
+                yield due, step, presence.offline_reason(due)
                 if step is Step.OFFLINE:
                     if flag:
-                        presence.lost(due)
+                        presence.set_offline(due)
                     break
                 presence.record_sent(due, broadcast=step is Step.REQUEST)
 
@@ -493,9 +498,9 @@ def test_what_was_learned_survives_a_restart(script: list[tuple[str, float, bool
     for _ in _play(presence, 0.0, script):
         pass
     kept = presence.learned()
-    again = Presence.recalled(5.0, RULES, kept, 0)
+    again = Presence.restored(5.0, RULES, kept, 0)
     assert again.learned() == kept
-    later = Presence.recalled(5.0, RULES, kept, age)
+    later = Presence.restored(5.0, RULES, kept, age)
     assert RULES.least <= later.patience <= RULES.most
 
 
@@ -503,13 +508,13 @@ def test_a_restart_changes_no_patience() -> None:
     life = known()
     for seconds in (200, 210, 190, 220, 230, 90, 40):
         life.silence(seconds)
-    again = Presence.recalled(50.0, RULES, life.presence.learned(), 60.0)
+    again = Presence.restored(50.0, RULES, life.presence.learned(), 60.0)
     assert again.patience == life.presence.patience > 200
 
 
 def test_the_silence_across_a_restart_teaches_nothing() -> None:
     """We were not there when it began."""
-    presence = Presence.recalled(0.0, RULES, Presence(0.0, RULES).learned(), HOUR)
+    presence = Presence.restored(0.0, RULES, Presence(0.0, RULES).learned(), HOUR)
     for at in (11.0, 12.0, 13.0):
         presence.record_sent(at, broadcast=False)
     for at in (50.0, 60.0, 700.0):
@@ -520,7 +525,7 @@ def test_the_silence_across_a_restart_teaches_nothing() -> None:
 @given(st.one_of(st.binary(max_size=64), st.binary(max_size=48).map(lambda rest: b"\x00\x01" + rest)))
 def test_bytes_without_sense_teach_nothing(learned: bytes) -> None:
     """The history's file may be broken; presence is not."""
-    presence = Presence.recalled(0.0, RULES, learned, 10.0)
+    presence = Presence.restored(0.0, RULES, learned, 10.0)
     assert RULES.least <= presence.patience <= RULES.most
     presence.record_activity(1.0)
     assert presence.next_at >= 11
@@ -533,9 +538,9 @@ def test_numbers_without_sense_teach_nothing() -> None:
         (1, 1e9, 0.0, 40, inf), (1, 1e9, 0.0, 40, -5.0), (1, 1e9, 0.0, 65535, 5.0),
     ):  # fmt: skip
         learned = struct.pack("<BBdHf", 0, form, known_for, bucket, count)
-        assert Presence.recalled(0.0, RULES, learned, age).patience == NEW_PATIENCE
-    assert Presence.recalled(0.0, RULES, struct.pack("<BBdHf", 0, 1, 1e9, 40, 5.0), 0.0).patience > 300
-    assert Presence.recalled(0.0, RULES, b"\xff", 0.0).step(100.0) is Step.PROBE
+        assert Presence.restored(0.0, RULES, learned, age).patience == NEW_PATIENCE
+    assert Presence.restored(0.0, RULES, struct.pack("<BBdHf", 0, 1, 1e9, 40, 5.0), 0.0).patience > 300
+    assert Presence.restored(0.0, RULES, b"\xff", 0.0).step(100.0) is Step.PROBE
 
 
 def test_65536_devices_fit() -> None:
@@ -556,6 +561,6 @@ def test_first_asks_wait_for_each_other_and_no_more_than_half_a_second() -> None
     due = {life.next_at for life in lives}
     assert len(due) <= 4
     for life in lives:
-        assert life.since + 10 <= life.next_at <= life.since + 10 + TOGETHER
+        assert life.since + 10 <= life.next_at <= life.since + 10 + ALIGNED_TO
         life.record_sent(1011.2345, broadcast=False)
         assert life.next_at == 1012.2345

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from netscand.core.due import Lane, Whose
+from netscand.core.due import Lane, ProbeClass
 from netscand.core.model import Probe
 from netscand.core.scan import SKIPS
 from tests.core.world import World, ip, mac, network
@@ -15,24 +15,24 @@ def test_a_full_network_with_thousands_of_wishes_holds_no_other_up() -> None:
     world.run(40)
     looked = 0
 
-    def wanted(ask: Probe, now: float) -> bool:
+    def wanted(probe: Probe, now: float) -> bool:
         nonlocal looked
         looked += 1
         return True
 
-    world.inventory.wanted = wanted  # type: ignore[method-assign]
+    world.inventory.is_due = wanted  # type: ignore[method-assign]
     for number in range(5000):
-        world.inventory._queue_probe(Probe(slow, ip("10.0.0.77"), None, mac(number)), Whose.STRANGER)
+        world.inventory._queue_probe(Probe(slow, ip("10.0.0.77"), None, mac(number)), ProbeClass.STRANGER)
     for number in range(5):
         world.inventory._queue_probe(
-            Probe(quick, ip(f"10.1.0.{number + 70}"), mac(number), mac(number)), Whose.STRANGER
+            Probe(quick, ip(f"10.1.0.{number + 70}"), mac(number), mac(number)), ProbeClass.STRANGER
         )
     world.now += 0.001
-    asks = [ask for ask in world.planner.due(world.now, 512) if ask.of]
-    assert len([ask for ask in asks if ask.network is quick]) == 5
-    assert len([ask for ask in asks if ask.network is slow]) <= 1
+    probes = [probe for probe in world.planner.due(world.now, 512) if probe.presence_of]
+    assert len([probe for probe in probes if probe.network is quick]) == 5
+    assert len([probe for probe in probes if probe.network is slow]) <= 1
     assert looked < 20
-    assert len(world.inventory.probe_queue[Lane(slow.id, Whose.STRANGER, True)]) >= 4999
+    assert len(world.inventory.probe_queue[Lane(slow.id, ProbeClass.STRANGER, True)]) >= 4999
 
 
 def test_networks_have_their_turns_where_there_is_little_to_share() -> None:
@@ -40,16 +40,16 @@ def test_networks_have_their_turns_where_there_is_little_to_share() -> None:
     networks = [replace(network(f"10.{number}.0.0/24", f"eth{number}", number + 2)) for number in range(3)]
     world = World(networks)
     world.run(40)
-    world.inventory.wanted = lambda ask, now: True  # type: ignore[method-assign]
+    world.inventory.is_due = lambda probe, now: True  # type: ignore[method-assign]
     for each in networks:
         for number in range(100):
-            world.inventory._queue_probe(Probe(each, ip("10.0.0.77"), mac(number), mac(number)), Whose.STRANGER)
+            world.inventory._queue_probe(Probe(each, ip("10.0.0.77"), mac(number), mac(number)), ProbeClass.STRANGER)
     first = []
     for _ in range(9):
         world.now += 0.05
-        asks: list[Probe] = []
-        world.planner._probes.advance(asks, world.now, 1)
-        first += [ask.network.id for ask in asks]
+        probes: list[Probe] = []
+        world.planner._probes.advance(probes, world.now, 1)
+        first += [probe.network.id for probe in probes]
     assert {first.count(each.id) for each in networks} == {3}
 
 
@@ -60,21 +60,21 @@ def test_thousands_of_wishes_that_no_longer_stand_are_passed_over_some_at_a_time
     world.run(40)
     looked = 0
 
-    def wanted(ask: Probe, now: float) -> bool:
+    def wanted(probe: Probe, now: float) -> bool:
         nonlocal looked
         looked += 1
-        return ask.ip == ip("10.0.0.99")
+        return probe.ip == ip("10.0.0.99")
 
-    world.inventory.wanted = wanted  # type: ignore[method-assign]
+    world.inventory.is_due = wanted  # type: ignore[method-assign]
     for number in range(2 * SKIPS):
-        world.inventory._queue_probe(Probe(lan, ip("10.0.0.77"), mac(number), mac(number)), Whose.STRANGER)
-    world.inventory._queue_probe(Probe(lan, ip("10.0.0.99"), mac(9), mac(9)), Whose.STRANGER)
-    asks: list[Probe] = []
+        world.inventory._queue_probe(Probe(lan, ip("10.0.0.77"), mac(number), mac(number)), ProbeClass.STRANGER)
+    world.inventory._queue_probe(Probe(lan, ip("10.0.0.99"), mac(9), mac(9)), ProbeClass.STRANGER)
+    probes: list[Probe] = []
     turns = 0
-    while not asks:
+    while not probes:
         before, turns = looked, turns + 1
-        world.planner._probes.advance(asks, world.now, 1)
+        world.planner._probes.advance(probes, world.now, 1)
         assert looked - before <= SKIPS
-        assert asks or world.planner._probes.next_at == world.now
+        assert probes or world.planner._probes.next_at == world.now
     assert turns == 3
-    assert asks[0].ip == ip("10.0.0.99")
+    assert probes[0].ip == ip("10.0.0.99")

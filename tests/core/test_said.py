@@ -66,7 +66,7 @@ def test_the_same_name_from_a_better_source_is_no_change_to_tell() -> None:
 
 def test_a_source_that_is_not_wanted_names_nobody() -> None:
     world = World()
-    world.inventory.said.naming.sources = frozenset(["dhcp"])
+    world.inventory.claims.host_names.sources = frozenset(["dhcp"])
     named(world, mac(9), "janes-phone", "mdns")
     assert name_of(world, mac(9)) == (None, None)
     named(world, mac(9), "janes-phone", "dhcp")
@@ -108,7 +108,7 @@ def test_many_made_up_names_are_told_within_a_bound_and_the_rest_when_heard_agai
 def test_what_is_lacked_is_what_would_be_better() -> None:
     world = World()
     world.hear(mac(9), "10.0.0.9")
-    naming, device = world.inventory.said.naming, world.inventory.devices[mac(9)]
+    naming, device = world.inventory.claims.host_names, world.inventory.devices[mac(9)]
     lacks = {None: claims.TRUST, "nbns": ("dhcp", "mdns", "dns"), "dns": ("dhcp", "mdns", "dns"), "mdns": ("dhcp",)}
     for source, lacked in (lacks | {"dhcp": ()}).items():
         device.hostname_source = source
@@ -196,7 +196,9 @@ def test_made_up_dhcp_servers_are_told_one_a_minute_and_remembered_within_a_boun
     row = DHCP_SERVERS
     assert row.at_once <= told <= row.at_once + 300 * row.per_second + 1
     assert all(
-        len(known.named) <= claims.MOST for tables in world.inventory.said._servers._known.values() for known in tables
+        len(known.named) <= claims.MOST
+        for tables in world.inventory.claims._servers._known.values()
+        for known in tables
     )
 
 

@@ -13,12 +13,12 @@ class Lied(World):
 
     liars = 0
 
-    def _send(self, ask: Probe) -> None:
+    def _send(self, probe: Probe) -> None:
         at = self.now + 0.0001
         for number in range(self.liars):
-            liar = mac(0x100000 + ask.ip[3] * 1_000 + number)
-            self._air.append((at, Observation(at, 2, liar, ask.ip, Evidence.ARP_REPLY)))
-        super()._send(ask)
+            liar = mac(0x100000 + probe.ip[3] * 1_000 + number)
+            self._air.append((at, Observation(at, 2, liar, probe.ip, Evidence.ARP_REPLY)))
+        super()._send(probe)
 
 
 def scanned(world: World) -> ScanFinished:
@@ -86,9 +86,9 @@ def test_who_answers_first_does_not_end_the_asking_for_who_is_known_there() -> N
     world.liars = 1
     lost = 0
 
-    def deaf(ask: Probe) -> bool:
+    def deaf(probe: Probe) -> bool:
         nonlocal lost
-        lost += ask.ip == ip("10.0.0.10")
+        lost += probe.ip == ip("10.0.0.10")
         return lost <= 3
 
     world.deaf = deaf

@@ -94,7 +94,7 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         answer(world, mac(0x9000 + number), "10.0.0.9")
         say(world, mac(0x9000 + number), None, Evidence.DHCP, dhcp_server=made_up(100 + number))
         say(world, mac(0x8000 + number), None, Evidence.DHCP, dhcp_server=made_up(number))
-    (tables,) = world.inventory.said._servers._known.values()
+    (tables,) = world.inventory.claims._servers._known.values()
     assert [(len(each.named), len(each.serving)) for each in tables] == [(8, 8), (4, 4)]
 
 

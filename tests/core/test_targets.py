@@ -29,7 +29,7 @@ def written(prefix: IPv4Network) -> str:
 def test_what_is_named_is_asked_and_nothing_else(named: list[IPv4Network], excluded: list[IPv4Network]) -> None:
     """Targets that overlap, touch or repeat are each address once, without what is excluded."""
     upper, lower = network("10.0.1.0/24", "eth1", 3), network()
-    lower = replace(lower, spared=tuple(collapse_addresses(p for p in excluded if p.subnet_of(lower.cidr))))
+    lower = replace(lower, excluded=tuple(collapse_addresses(p for p in excluded if p.subnet_of(lower.cidr))))
     expected: dict[str, set[int]] = {}
     for place in (lower, upper):
         inside = [prefix for prefix in named if prefix.subnet_of(place.cidr)]

@@ -25,7 +25,9 @@ V6 = Ip(IPv6Address("2001:db8::77").packed)
 
 def asked(world: World, since: float) -> set[Ip]:
     """Where presence asked for the first device, by asks that count."""
-    return {ask.ip for at, ask in world.frames if at > since and ask.of == mac(1) and not ask.beside}
+    return {
+        probe.ip for at, probe in world.frames if at > since and probe.presence_of == mac(1) and not probe.additional
+    }
 
 
 def two_lans(rules: Rules = QUICK) -> World:
@@ -44,7 +46,7 @@ def forge(world: World, number: int, at: Ip | str, index: int = 2, *, answers: b
     address = ip(at) if isinstance(at, str) else at
     evidence = Evidence.ARP_REPLY if len(address) == 4 else Evidence.NDP
     seen = Observation(world.now, index, mac(number), address, evidence)
-    where = world.inventory.place(index, address)
+    where = world.inventory.network_table.lookup(index, address)
     assert where is not None
     world._tell(world.inventory.observe(seen, where, 0.001 if answers else None))
 
@@ -68,7 +70,7 @@ def test_who_gave_its_ipv4_up_is_asked_by_ipv6_alone() -> None:
     world.run(60)
     assert world.inventory.devices[mac(1)].status is Status.OFFLINE
     assert asked(world, since) == {HOST6}
-    beside = [at - since for at, ask in world.frames if at > since and ask.beside]
+    beside = [at - since for at, probe in world.frames if at > since and probe.additional]
     assert 4 <= len(beside) <= 10, "it answered by IPv4 today, so it is asked there as well, with the last asks"
 
 
@@ -103,7 +105,7 @@ def test_who_leaves_is_reported_as_early_however_many_addresses_others_made_for_
         left = world.now
         world.run(60)
         (told,) = world.of(K.OFFLINE)
-        beside = [ask for at, ask in world.frames if at > left and ask.beside]
+        beside = [probe for at, probe in world.frames if at > left and probe.additional]
         assert len(beside) <= 2 * 4 + 4
         return told.at - world.inventory.devices[mac(1)].last_seen
 
@@ -128,7 +130,7 @@ def test_whose_network_fell_silent_is_not_judged_by_the_lan_where_others_put_it(
     world = two_lans()
     for number in range(1, 8):
         forge(world, number, f"10.9.0.{100 + number}", 3)
-    world.deaf = lambda ask: ask.network.index == 2
+    world.deaf = lambda probe: probe.network.index == 2
     world.run(60)
     assert not world.of(K.OFFLINE)
     assert [event.network for event in world.of(K.NETWORK_SILENT)] == ["10.0.0.0/24@eth0"]
@@ -164,7 +166,7 @@ def test_nobody_is_asked_in_a_part_that_was_excluded_since() -> None:
     world.hosts = {(2, ip("10.0.0.10")): mac(1), (2, ip("10.0.0.200")): mac(1)}
     world.run(60)
     held(world, "10.0.0.200").answered = world.now
-    world.set_networks([replace(network(), spared=(IPv4Network("10.0.0.128/25"),))])
+    world.set_networks([replace(network(), excluded=(IPv4Network("10.0.0.128/25"),))])
     since = world.now
     world.hosts.clear()
     world.run(60)

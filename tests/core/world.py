@@ -67,7 +67,7 @@ class World:
         self.planner = Planner(self.inventory, self.pace, self.now, Random(self.seed))
         self.hosts: dict[tuple[int, Ip], Mac] = {}
         """Who answers, by interface and address."""
-        self.deaf: Callable[[Probe], bool] = lambda ask: False
+        self.deaf: Callable[[Probe], bool] = lambda probe: False
         self.events: list[Event] = []
         self.kinds: list[tuple[float, EventKind, Mac | None]] = []
         self.news: list[tuple[float, ScanNews]] = []
@@ -107,24 +107,24 @@ class World:
         if self.inventory.probe_queue:
             self.planner.next_at = self.now
         while self.planner.next_at <= self.now:
-            for ask in self.planner.due(self.now, 512):
-                self._send(ask)
+            for probe in self.planner.due(self.now, 512):
+                self._send(probe)
         self.news += [(self.now, news) for news in self.planner.news()]
 
-    def _send(self, ask: Probe) -> None:
-        self.frames.append((self.now, ask))
-        self.inventory.record_sent(ask, self.now)
-        holder = self.hosts.get((ask.network.index, ask.ip))
-        if holder is None or ask.mac not in (None, holder) or self.deaf(ask) or self.random.random() < self.loss:
+    def _send(self, probe: Probe) -> None:
+        self.frames.append((self.now, probe))
+        self.inventory.record_sent(probe, self.now)
+        holder = self.hosts.get((probe.network.index, probe.ip))
+        if holder is None or probe.mac not in (None, holder) or self.deaf(probe) or self.random.random() < self.loss:
             return
         at = self.now + self.delay
-        evidence = Evidence.ARP_REPLY if len(ask.ip) == 4 else Evidence.NDP
+        evidence = Evidence.ARP_REPLY if len(probe.ip) == 4 else Evidence.NDP
         self._air.append(
-            (at, Observation(at, ask.network.index, holder, ask.ip, evidence, solicited=len(ask.ip) == 16))
+            (at, Observation(at, probe.network.index, holder, probe.ip, evidence, solicited=len(probe.ip) == 16))
         )
 
     def _hear(self, seen: Observation) -> None:
-        where = self.inventory.place(seen.interface, seen.ip)
+        where = self.inventory.network_table.lookup(seen.interface, seen.ip)
         if where is not None:
             rtt = self.planner.record_reply(seen, where)
             self._tell(self.inventory.observe(seen, where, rtt))

@@ -258,7 +258,7 @@ def test_who_answered_us_is_not_pushed_out_after_a_kill(
             killed = book.killed(tmp_path / "killed")
         async with diary(killed) as book:
             inventory = Inventory(Rules(), Random(1))
-            told = inventory.recall(recalled(book.memory, Rules(), BOOT, 200.0), {"eth0": 2}, 200.0)
+            told = inventory.restore(recalled(book.memory, Rules(), BOOT, 200.0), {"eth0": 2}, 200.0)
             assert len(inventory.devices) == (10 if answered else 3)
             assert [event.kind for event in told] == [EventKind.FORGOTTEN] * (10 - len(inventory.devices))
             for event in told:
@@ -277,7 +277,7 @@ def test_of_two_who_had_an_address_the_last_who_was_heard_has_it_after_a_restart
     first, last = device(1, 100.0), device(257, 150.0)
     assert first.ip == last.ip
     inventory = Inventory(Rules(), Random(1))
-    inventory.recall([first, last][::order], {"eth0": 2}, 200.0)
+    inventory.restore([first, last][::order], {"eth0": 2}, 200.0)
     assert inventory.addresses.holder(LAN, first.ip) is last
 
 
@@ -285,5 +285,5 @@ def test_of_those_who_never_answered_the_last_who_were_heard_find_room(monkeypat
     monkeypatch.setattr(limits, "MOST_UNCONFIRMED", 3)
     inventory = Inventory(Rules(), Random(1))
     known = [device(number, 100.0 + number * 7 % 10) for number in range(10)]
-    inventory.recall(known, {"eth0": 2}, 200.0)
+    inventory.restore(known, {"eth0": 2}, 200.0)
     assert sorted(held.last_seen for held in inventory.devices.values()) == [107.0, 108.0, 109.0]

@@ -148,7 +148,7 @@ def ours(trace: Trace, site: Site, random: Random, rules: Rules | None = None, c
         elif presence is not None:
             step = presence.step(at)
             if step is Step.OFFLINE:
-                presence.lost(at)
+                presence.set_offline(at)
                 online = False
                 said.show(at, False)
                 scan, changed = at + random.uniform(0, site.scan), at
