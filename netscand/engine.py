@@ -124,7 +124,7 @@ class Audience(Protocol):
 class NameResolver(Protocol):
     """What the engine needs of lan/names."""
 
-    def want(self, mac: Mac, ip: Ip, network: Network) -> None:
+    def request_name(self, mac: Mac, ip: Ip, network: Network) -> None:
         """Find out, some time, how the device at that address is called."""
 
 
@@ -191,16 +191,16 @@ class Engine:
         if device is None or device.ip is None or network is None or network.excludes(device.ip):
             return
         if self.missing_sources(device.mac):
-            names.want(device.mac, device.ip, network)
+            names.request_name(device.mac, device.ip, network)
 
     def missing_sources(self, mac: Mac) -> tuple[str, ...]:
         """The sources that a device's name may still be asked of."""
         device = self._inventory.devices.get(mac)
         return self._inventory.claims.host_names.missing_sources(device) if device is not None else ()
 
-    def name_at(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
+    def query_address(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
         """The address at which a device may be asked for its name now."""
-        return self._inventory.name_at(mac, network, self._clock(), by_dns=by_dns)
+        return self._inventory.query_address(mac, network, self._clock(), by_dns=by_dns)
 
     def named(self, mac: Mac, name: str, source: str, at: float, network: str, ip: Ip) -> None:
         """Take a name that was asked for at an address, if that is still the device's alone."""

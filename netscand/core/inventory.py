@@ -76,7 +76,7 @@ class Inventory(DueChecks):
         event = self.claims.host_names.assign(device, name, source, at) if device is not None else None
         return (event,) if event else ()
 
-    def name_at(self, mac: Mac, network: str, now: float, *, by_dns: bool) -> Ip | None:
+    def query_address(self, mac: Mac, network: str, now: float, *, by_dns: bool) -> Ip | None:
         """Return the address at which a device may be asked for its name: IPv4 where it has any, then the latest.
 
         By IPv6, a responder answers us from its link-local address, whatever it was asked about.

@@ -30,7 +30,7 @@ _IS_REPLY = {
 _NO_HOST = frozenset([0, 127, *range(224, 240)])
 """First bytes that no host's own address has: this network, loopback, multicast (RFC 6890)."""
 
-_EVERYONE = Ip(b"\xff" * 4)
+_BROADCAST_IP = Ip(b"\xff" * 4)
 
 
 def decode(frame: bytes, at: float, interface: int) -> Observation | None:
@@ -44,7 +44,7 @@ def decode(frame: bytes, at: float, interface: int) -> Observation | None:
     reply = _IS_REPLY.get(kind)
     if reply is None or mac == NO_MAC:
         return None
-    if ip[0] in _NO_HOST or ip == _EVERYONE:
+    if ip[0] in _NO_HOST or ip == _BROADCAST_IP:
         # An ARP probe claims nothing: it asks whether anyone holds `target` (RFC 5227, 2.1.1). What else has no host's
         # address as its sender is nonsense.
         if reply or ip != NO_IP or source != mac or mac[0] & 1:

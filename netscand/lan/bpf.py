@@ -61,11 +61,11 @@ NOTHING = (Instruction(_RETURN, 0, 0, 0),)
 
 def _assembled(lines: Sequence[str | tuple[int, int] | tuple[int, int, str, str]]) -> tuple[Instruction, ...]:
     """Instructions of (code, k) and, for jumps, (code, k, label if true, label if false); "" is the next line."""
-    places: dict[str, int] = {}
+    labels: dict[str, int] = {}
     count = 0
     for line in lines:
         if isinstance(line, str):
-            places[line] = count
+            labels[line] = count
         else:
             count += 1
     program: list[Instruction] = []
@@ -74,7 +74,7 @@ def _assembled(lines: Sequence[str | tuple[int, int] | tuple[int, int, str, str]
             continue
         code, k, *jumps = line
         behind = len(program) + 1
-        true, false = (places[str(label)] - behind if label else 0 for label in jumps) if jumps else (0, 0)
+        true, false = (labels[str(label)] - behind if label else 0 for label in jumps) if jumps else (0, 0)
         program.append(Instruction(code, true, false, k))
     return tuple(program)
 

@@ -96,27 +96,27 @@ class Ring:
         """
         frames: list[Frame] = []
         words, ring, slot, size = self._words, self._map, self._slot, self._size
-        place, floor = self._next, self._floor
+        position, floor = self._next, self._floor
         now = started = monotonic()
         wall = self._wall()
         for _ in range(most):
-            if not words[place >> 2] & TP_STATUS_USER:  # read first: behind it, the kernel has written the rest
+            if not words[position >> 2] & TP_STATUS_USER:  # read first: behind it, the kernel has written the rest
                 floor = max(floor, started)
                 break
-            length, start, seconds, nanoseconds, interface = _HEADER.unpack_from(ring, place)
-            start += place
+            length, start, seconds, nanoseconds, interface = _HEADER.unpack_from(ring, position)
+            start += position
             frame = ring[start : start + length]
-            words[place >> 2] = 0  # last: from here on, the slot is the kernel's
-            place += slot
-            if place == size:
-                place = 0
+            words[position >> 2] = 0  # last: from here on, the slot is the kernel's
+            position += slot
+            if position == size:
+                position = 0
             at = started - (wall - seconds * 1_000_000_000 - nanoseconds) * 1e-9
             if at > now:
                 now = monotonic()
                 at = min(at, now)
             floor = max(at, floor)
             frames.append(Frame(frame, floor, interface))
-        self._next, self._floor = place, floor
+        self._next, self._floor = position, floor
         return frames
 
     def drops(self) -> int:
@@ -142,11 +142,11 @@ class Ring:
 Decode = Callable[[bytes, float, int], Sequence[Observation]]
 """(frame, at, interface) → what it says, oldest first. Total."""
 
-IN_VAIN = 10_000
+EMPTY_READS = 10_000
 """Times that a ring may call us to a slot that is not ready; then we have lost our place in it."""
 
 
-DEAF = 0.1
+LOST_SHARE = 0.1
 """The part of what came since the last count from which on, if it was not looked at, silence proves nothing: a probe
 and its repetitions may be among it."""
 
@@ -176,7 +176,7 @@ class CaptureReader:
         self._budget = TALK._replace(at_once=budget, per_second=budget) if budget else None
         """Frames decoded a second, and at once, at most; None: all."""
         self._budgets = budgets or Budgets()
-        self._in_vain = 0
+        self._empty_reads = 0
         self._ring: Ring | None = None
         self.interfaces: Container[int] | None = None
         """Those whose frames are decoded; None: all."""
@@ -192,7 +192,7 @@ class CaptureReader:
     def open(self) -> None:
         """Begin to hear; what comes before the first `read` waits. Raises OSError."""
         self._ring = Ring(self._program, *self._shape)
-        self._in_vain = 0
+        self._empty_reads = 0
 
     def fileno(self) -> int:
         """Readable while a frame waits."""
@@ -206,9 +206,9 @@ class CaptureReader:
         self.behind = len(frames) == self._batch
         self.over_budget = False
         if not frames:
-            self._look_why(self._ring)
+            self._check_empty(self._ring)
             return []
-        self._in_vain = 0
+        self._empty_reads = 0
         self.received += len(frames)
         if self._budget is not None:
             wanted = self.interfaces
@@ -225,12 +225,12 @@ class CaptureReader:
         decode = self._decode
         return [seen for frame in frames for seen in decode(*frame)]
 
-    def _look_why(self, ring: Ring) -> None:
+    def _check_empty(self, ring: Ring) -> None:
         """Readable, and no frame: an error, or a slot that another processor is still writing."""
         if wrong := ring.error():
             raise Broken(wrong)
-        self._in_vain += 1
-        if self._in_vain > IN_VAIN:
+        self._empty_reads += 1
+        if self._empty_reads > EMPTY_READS:
             raise Broken("the ring says that it has frames, and has none")
 
     def count(self) -> None:
@@ -239,7 +239,7 @@ class CaptureReader:
             self.dropped += self._ring.drops()
         came, lost = self._counted
         self._counted = self.received + self.dropped, self.dropped + self.ignored
-        if not self._ring or self._counted[1] - lost > DEAF * (self._counted[0] - came):
+        if not self._ring or self._counted[1] - lost > LOST_SHARE * (self._counted[0] - came):
             self.overflow_at = monotonic()
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from netscand.lan.senders import Sender, is_station
 
 UDP, ICMPV6 = 17, 58
 DHCP_PORTS = (67, 68)
-UNPASSED = 255
+LINK_HOP_LIMIT = 255
 
 _ETHERNET = struct.Struct("!6x6s2s")
 _IPV4 = struct.Struct("!BxH2xHBB2x4s4s")
@@ -90,7 +90,7 @@ def _udp(datagram: bytes, sender: Sender, ttl: int) -> tuple[Observation, ...]:
     content = datagram[8:length]
     if port == mdns.PORT:
         # What comes through a router says nothing of the station that this frame came from (RFC 6762, section 11).
-        return mdns.decode(content, sender, from_port=from_port) if ttl == UNPASSED else NOTHING
+        return mdns.decode(content, sender, from_port=from_port) if ttl == LINK_HOP_LIMIT else NOTHING
     if len(sender.ip) == 16:
         return NOTHING
     if port in DHCP_PORTS:

@@ -85,22 +85,22 @@ def _of_server(kind: bytes, client: Mac, yiaddr: Ip, served_by: Ip | None, sende
 def _options(message: bytes) -> dict[int, bytes]:
     """Return the options by number; one that stands several times is one long one (RFC 3396)."""
     options: dict[int, bytes] = {}
-    place, end = _FIXED.size, len(message)
+    position, end = _FIXED.size, len(message)
     for _ in range(MOST_OPTIONS):
-        if place + 1 >= end:
+        if position + 1 >= end:
             break
-        number = message[place]
+        number = message[position]
         if number == PAD:
-            place += 1
+            position += 1
             continue
         if number == END:
             break
-        length = message[place + 1]
-        value = message[place + 2 : place + 2 + length]
+        length = message[position + 1]
+        value = message[position + 2 : position + 2 + length]
         if len(value) < length:
             break
         options[number] = options.get(number, b"") + value
-        place += 2 + length
+        position += 2 + length
     if not options.get(MESSAGE_TYPE):
         options[MESSAGE_TYPE] = b"\0"
     return options
@@ -114,8 +114,8 @@ def _name(options: dict[int, bytes]) -> str | None:
     if not fqdn[:1] or not fqdn[0] & FQDN_ENCODED:
         return clean_bytes(fqdn[3:])
     labels: list[str] = []
-    place = 3
-    while place < len(fqdn) and 0 < fqdn[place] < 64 and len(labels) < MOST_LABELS:
-        labels.append(fqdn[place + 1 : place + 1 + fqdn[place]].decode("utf-8", "replace"))
-        place += 1 + fqdn[place]
+    position = 3
+    while position < len(fqdn) and 0 < fqdn[position] < 64 and len(labels) < MOST_LABELS:
+        labels.append(fqdn[position + 1 : position + 1 + fqdn[position]].decode("utf-8", "replace"))
+        position += 1 + fqdn[position]
     return clean_name(".".join(labels))

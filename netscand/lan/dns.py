@@ -70,71 +70,71 @@ def read(raw: bytes) -> Message | None:
     number, flags, *counts = _HEAD.unpack_from(raw)
     if sum(counts) * 5 > len(raw):
         return None
-    place = _HEAD.size
+    position = _HEAD.size
     questions: list[Question] = []
     for _ in range(min(counts[0], MOST)):
-        after = _after_name(raw, place)
+        after = _after_name(raw, position)
         if after is None or after + 4 > len(raw):
             return None
         kind, klass = struct.unpack_from("!HH", raw, after)
-        questions.append(Question(place, kind, klass))
-        place = after + 4
+        questions.append(Question(position, kind, klass))
+        position = after + 4
     sections: list[list[Record]] = [[], [], []]
     left = MOST if counts[0] <= MOST else 0
     for section, count in zip(sections, counts[1:], strict=True):
         for _ in range(min(count, left)):
-            after = _after_name(raw, place)
+            after = _after_name(raw, position)
             if after is None or after + _RECORD.size > len(raw):
                 return None
             kind, klass, ttl, length = _RECORD.unpack_from(raw, after)
             start = after + _RECORD.size
             if start + length > len(raw):
                 return None
-            section.append(Record(place, kind, klass, ttl, raw[start : start + length], start))
-            place = start + length
+            section.append(Record(position, kind, klass, ttl, raw[start : start + length], start))
+            position = start + length
         left = max(0, left - count)
     return Message(raw, number, flags, questions, *sections)
 
 
-def _after_name(raw: bytes, place: int) -> int | None:
+def _after_name(raw: bytes, position: int) -> int | None:
     """Return where what follows a name begins."""
-    end = min(len(raw), place + LONGEST)
-    while place < end:
-        length = raw[place]
+    end = min(len(raw), position + LONGEST)
+    while position < end:
+        length = raw[position]
         if length >= 0xC0:
-            return place + 2
+            return position + 2
         if length >= 0x40:
             return None
-        place += 1 + length
+        position += 1 + length
         if not length:
-            return place
+            return position
     return None
 
 
-def labels(raw: bytes, place: int) -> tuple[bytes, ...] | None:
+def labels(raw: bytes, position: int) -> tuple[bytes, ...] | None:
     """Return the labels of the name at `place`, its pointers followed; None where it is none."""
     found: list[bytes] = []
     pointers = 0
-    earliest = place
+    earliest = position
     left = LONGEST
-    while place < len(raw) and len(found) <= MOST_LABELS:
-        length = raw[place]
+    while position < len(raw) and len(found) <= MOST_LABELS:
+        length = raw[position]
         if not length:
             return tuple(found)
         if length >= 0xC0:
-            if place + 1 >= len(raw):
+            if position + 1 >= len(raw):
                 return None
-            place = (length & 0x3F) << 8 | raw[place + 1]
+            position = (length & 0x3F) << 8 | raw[position + 1]
             pointers += 1
-            if place >= earliest or pointers > MOST_POINTERS:
+            if position >= earliest or pointers > MOST_POINTERS:
                 return None
-            earliest = place
+            earliest = position
             continue
         left -= 1 + length
-        if length >= 0x40 or place + 1 + length > len(raw) or left <= 0:
+        if length >= 0x40 or position + 1 + length > len(raw) or left <= 0:
             return None
-        found.append(raw[place + 1 : place + 1 + length])
-        place += 1 + length
+        found.append(raw[position + 1 : position + 1 + length])
+        position += 1 + length
     return None
 
 

@@ -30,9 +30,9 @@ class Interfaces:
     """Follows the kernel; `changed` gets all networks, excluded ones too, whenever any of them became different."""
 
     def __init__(
-        self, changed: Callable[[tuple[Network, ...]], None], scan: Scan, rules: tuple[NetworkRule, ...]
+        self, on_change: Callable[[tuple[Network, ...]], None], scan: Scan, rules: tuple[NetworkRule, ...]
     ) -> None:
-        self._changed = changed
+        self._on_change = on_change
         self._scan = scan
         self._rules = rules
         self._netlink: Netlink | None = None
@@ -44,7 +44,7 @@ class Interfaces:
     def open(self) -> tuple[Network, ...]:
         """Begin to follow; all networks as they are now (blocking, some ms). Raises NetlinkError."""
         self._netlink = Netlink()
-        self._kernel = turns.at_once(self._netlink.read())
+        self._kernel = turns.run_now(self._netlink.read())
         self._networks = decide(self._kernel, self._scan, self._rules)
         return self._networks
 
@@ -56,7 +56,7 @@ class Interfaces:
             try:
                 if self._netlink is None:
                     self._netlink = Netlink()
-                    await self._look(self._netlink)
+                    await self._read_state(self._netlink)
                 await self._follow(self._netlink)
             except NetlinkError as broken:
                 if monotonic() - began > BACK_OFF[1]:
@@ -71,47 +71,47 @@ class Interfaces:
     async def _follow(self, netlink: Netlink) -> None:
         """Until netlink breaks (NetlinkError)."""
         loop = asyncio.get_running_loop()
-        news = asyncio.Event()
+        changes = asyncio.Event()
         cost = 0.0
         broken: list[Exception] = []
 
-        def hear() -> None:
+        def on_readable() -> None:
             try:
                 if netlink.changed():
-                    news.set()
+                    changes.set()
             except Exception as wrong:
                 loop.remove_reader(netlink)
                 broken.append(wrong)
-                news.set()
+                changes.set()
 
-        loop.add_reader(netlink, hear)
+        loop.add_reader(netlink, on_readable)
         try:
             while True:
                 self.ticked_at = monotonic()
                 try:
-                    await asyncio.wait_for(news.wait(), TICK)
+                    await asyncio.wait_for(changes.wait(), TICK)
                 except TimeoutError:
                     continue
                 await asyncio.sleep(max(SETTLE, cost / SHARE))
                 if broken:
                     raise broken[0]
-                news.clear()
+                changes.clear()
                 began = monotonic()
-                await self._look(netlink)
+                await self._read_state(netlink)
                 cost = monotonic() - began
         finally:
             loop.remove_reader(netlink)
 
-    async def _look(self, netlink: Netlink) -> None:
+    async def _read_state(self, netlink: Netlink) -> None:
         """Read the kernel's state anew, and tell what it means if that differs."""
-        self._kernel = await turns.in_turns(netlink.read())
+        self._kernel = await turns.run_in_turns(netlink.read())
         self._decide()
 
     def _decide(self) -> None:
         networks = decide(self._kernel, self._scan, self._rules)
         if networks != self._networks:
             self._networks = networks
-            self._changed(networks)
+            self._on_change(networks)
 
     def reload(self, scan: Scan, rules: tuple[NetworkRule, ...]) -> None:
         """Take another configuration; `changed` is called before this returns if it makes a difference."""

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-_NOWHERE = "/dev/null"
+_EMPTY_FOLDER = "/dev/null"
 """Exists, so that scapy makes nothing; holds no file, so that its cache is neither read nor written."""
 
 
@@ -44,7 +44,7 @@ def rtnetlink() -> Any:  # noqa: ANN401 neither library has types
             raise ImportError("MarshalRtnl has no parse", name="pyroute2")
         return MarshalRtnl
 
-    return _lightly_or_whole("pyroute2", _package_without_its_init("pyroute2"), load)
+    return _partly_or_whole("pyroute2", _package_without_its_init("pyroute2"), load)
 
 
 @cache
@@ -58,21 +58,21 @@ def ethernet_arp() -> tuple[Any, Any]:
 
         return Ether, ARP
 
-    return _lightly_or_whole("scapy.libs.manuf", no_vendors, load)
+    return _partly_or_whole("scapy.libs.manuf", no_vendors, load)
 
 
 def vendor_table() -> str:
     """The lines of scapy's copy of Wireshark's `manuf`: 2.7 MB, and nobody else keeps them. "" where there is none."""
     name = "scapy.libs.manuf"
-    kept = name in sys.modules
+    was_loaded = name in sys.modules
     try:
-        with _homeless():
+        with _without_home():
             module = import_module(name)
             if not isinstance(module.DATA, str):
                 raise TypeError(f"DATA is {type(module.DATA).__name__}")
-        if kept:
+        if was_loaded:
             return module.DATA
-        _forget(name)
+        _unload(name)
         return str(vars(module).pop("DATA"))  # the module is a cycle: it lives on until the collector comes
     except Exception as wrong:  # another layout: by the way that scapy itself takes
         log.warning("%s: no table of vendors in %s (%s): taken from its dictionary", _release("scapy"), name, wrong)
@@ -88,13 +88,13 @@ def vendor_table() -> str:
         return ""
 
 
-def give_back() -> None:
+def return_memory() -> None:
     """Have the C library return freed memory to the system: after the vendor table, 20 MiB. Not every library can."""
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _lightly_or_whole(name: str, module: ModuleType | None, load: Callable[[], T]) -> T:
+def _partly_or_whole(name: str, module: ModuleType | None, load: Callable[[], T]) -> T:
     """What `load` imports while `module` answers to `name`; where a release has another layout, as others import it.
 
     Raises what the last try raised.
@@ -102,14 +102,14 @@ def _lightly_or_whole(name: str, module: ModuleType | None, load: Callable[[], T
     library = name.partition(".")[0]
     before = set(sys.modules)
     try:
-        with _standing_in(name, module), _homeless():
+        with _replaced(name, module), _without_home():
             return load()
     except Exception as wrong:  # whatever its other layout leads to
         for each in set(sys.modules) - before:
             if each.partition(".")[0] == library:
-                _forget(each)
+                _unload(each)
         log.warning("%s: cannot be imported in part (%r): imported whole", _release(library), wrong)
-    with suppress(Exception), _homeless():
+    with suppress(Exception), _without_home():
         return load()
     return load()
 
@@ -122,7 +122,7 @@ def _release(library: str) -> str:
 
 
 @contextmanager
-def _standing_in(name: str, module: ModuleType | None) -> Iterator[None]:
+def _replaced(name: str, module: ModuleType | None) -> Iterator[None]:
     """`module` answers to `name`, unless the true one is loaded already."""
     if module is None or name in sys.modules:
         yield
@@ -131,10 +131,10 @@ def _standing_in(name: str, module: ModuleType | None) -> Iterator[None]:
     try:
         yield
     finally:
-        _forget(name)
+        _unload(name)
 
 
-def _forget(name: str) -> None:
+def _unload(name: str) -> None:
     """As if that module had never been imported."""
     sys.modules.pop(name, None)
     parent, _, child = name.rpartition(".")
@@ -154,11 +154,11 @@ def _package_without_its_init(name: str) -> ModuleType | None:
 
 
 @contextmanager
-def _homeless() -> Iterator[None]:
+def _without_home() -> Iterator[None]:
     """No folder for configuration or cache."""
     names = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME")
     before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, _NOWHERE))
+    os.environ.update(dict.fromkeys(names, _EMPTY_FOLDER))
     try:
         yield
     finally:

@@ -30,15 +30,15 @@ class MulticastMembership:
     """Memberships, by interface."""
 
     def __init__(self) -> None:
-        self._held: dict[int, ExitStack] = {}
+        self._memberships: dict[int, ExitStack] = {}
 
     def follow(self, networks: Iterable[Network]) -> None:
         """Be a member on the interfaces of networks that are up, and on no other."""
         wanted = {network.index for network in networks if network.state in (NetworkState.UP, NetworkState.SILENT)}
-        for index in self._held.keys() - wanted:
-            self._held.pop(index).close()
-        for index in wanted - self._held.keys():
-            self._held[index] = _join(index)
+        for index in self._memberships.keys() - wanted:
+            self._memberships.pop(index).close()
+        for index in wanted - self._memberships.keys():
+            self._memberships[index] = _join(index)
 
     def close(self) -> None:
         """Leave them all."""
@@ -47,9 +47,9 @@ class MulticastMembership:
 
 def _join(index: int) -> ExitStack:
     """Join what can be joined: an interface may be without IPv6, or gone again."""
-    held = ExitStack()
+    sockets = ExitStack()
     try:
-        card = held.enter_context(bpf.packet_socket())
+        card = sockets.enter_context(bpf.packet_socket())
         card.setsockopt(
             SOL_PACKET, PACKET_ADD_MEMBERSHIP, struct.pack("=iHH8x", index, PACKET_MR_ALLMULTI, 0)
         )  # fmt: skip
@@ -60,9 +60,9 @@ def _join(index: int) -> ExitStack:
         (socket.AF_INET6, socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, "=16si", GROUPS_V6),
     ):
         with suppress(OSError):  # no IPv6 in this kernel
-            member = held.enter_context(socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC))
+            member = sockets.enter_context(socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC))
             for group in groups:
                 address = socket.inet_pton(family, group)
                 with suppress(OSError):
                     member.setsockopt(level, option, struct.pack(shape, address, index))
-    return held
+    return sockets

@@ -97,7 +97,7 @@ class Resolver:
         refused = False
         for server in self.servers() * effort.tries:
             try:
-                answer = await _ask(server, self._port, question, effort.wait)
+                answer = await _query_server(server, self._port, question, effort.wait)
             except (OSError, TimeoutError) as wrong:
                 why = f"{server}: {str(wrong) or 'no answer'}"
                 continue
@@ -139,7 +139,7 @@ def pointed_to(message: dns.Message, asked: tuple[bytes, ...]) -> str | None:
     for record in message.answers[:LOOKED_AT]:
         if record.kind not in (dns.PTR, dns.CNAME) or record.klass & dns.CLASS != 1:
             continue
-        owner, labels = (dns.labels(message.raw, place) for place in (record.name_at, record.content_at))
+        owner, labels = (dns.labels(message.raw, position) for position in (record.name_at, record.content_at))
         if not owner or not labels or tuple(map(bytes.lower, owner)) != asked:
             continue
         if record.kind == dns.CNAME:
@@ -149,16 +149,16 @@ def pointed_to(message: dns.Message, asked: tuple[bytes, ...]) -> str | None:
     return None
 
 
-async def _ask(server: str, port: int, question: bytes, wait: float) -> dns.Message | None:
+async def _query_server(server: str, port: int, question: bytes, wait: float) -> dns.Message | None:
     """The answer of one server; None where it has none to give. Raises OSError, TimeoutError."""
-    family, address = _where(server, port)
+    family, address = _socket_address(server, port)
     # A socket for each question: an answer has to guess its port as well as the message's number.
-    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as asking:
-        asking.connect(address)
-        await asyncio.get_running_loop().sock_sendall(asking, question)
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as client:
+        client.connect(address)
+        await asyncio.get_running_loop().sock_sendall(client, question)
         async with asyncio.timeout(wait):
             for _ in range(MOST_ANSWERS):
-                raw = await turns.receive(asking, 4096)
+                raw = await turns.receive(client, 4096)
                 if raw[:2] != question[:2] or raw[12 : len(question)].lower() != question[12:]:
                     continue
                 answer = dns.read(raw)
@@ -167,7 +167,7 @@ async def _ask(server: str, port: int, question: bytes, wait: float) -> dns.Mess
     return None
 
 
-def _where(server: str, port: int) -> tuple[int, tuple[str, int] | tuple[str, int, int, int]]:
+def _socket_address(server: str, port: int) -> tuple[int, tuple[str, int] | tuple[str, int, int, int]]:
     """The socket's family and address. Raises OSError for what is no address."""
     if ":" not in server:
         socket.inet_aton(server)
@@ -198,7 +198,7 @@ ANSWERED_WITHIN = 5.0
 ANSWERS_A_DEVICE = 4
 """Answers of one device to one question that are looked at."""
 
-TOGETHER = {4: 8, 16: 3}
+QUERIES_PER_FRAME = {4: 8, 16: 3}
 """Questions in one frame, by the bytes of an address: some 300 bytes. Avahi has 512 for them and for its answer."""
 
 GROUPS = {4: Ip(b"\xe0\0\0\xfb"), 16: Ip(b"\xff\x02" + bytes(13) + b"\xfb")}
@@ -211,7 +211,7 @@ NODE_STATUS = (b"CK" + b"A" * 30,)
 
 
 @dataclass(slots=True)
-class _Asked:
+class _OpenQuery:
     """A device that may answer."""
 
     network: str
@@ -221,24 +221,24 @@ class _Asked:
     left: int = ANSWERS_A_DEVICE
 
 
-class Questions:
+class Queries:
     """Questions to devices, and what becomes of them. `say` sends a frame on a network, and raises OSError."""
 
-    def __init__(self, say: Callable[[Network, bytes], None]) -> None:
-        self._say = say
-        self._held: socket.socket | None = None
-        self._open: dict[tuple[int, Mac, Ip], _Asked] = {}
+    def __init__(self, send: Callable[[Network, bytes], None]) -> None:
+        self._send = send
+        self._port_socket: socket.socket | None = None
+        self._open: dict[tuple[int, Mac, Ip], _OpenQuery] = {}
         """By the port that answers, in the order in which they were asked."""
 
-    def by_mdns(self, network: Network, whom: Sequence[tuple[Mac, Ip]]) -> None:
+    def by_mdns(self, network: Network, targets: Sequence[tuple[Mac, Ip]]) -> None:
         """Ask devices at addresses of one family, at most TOGETHER, by one frame to all. Raises OSError."""
-        length = len(whom[0][1])
+        length = len(targets[0][1])
         own = network.own if length == 4 else network.own6
         if own is None:
             return
-        names = [reverse(ip) for _, ip in whom]
+        names = [reverse(ip) for _, ip in targets]
         content = dns.questions(secrets.randbits(16), names, dns.PTR, 1 | UNICAST_RESPONSE)
-        self._query(network, mdns.PORT, own, whom, content, group_mac(GROUPS[length]), GROUPS[length])
+        self._query(network, mdns.PORT, own, targets, content, group_mac(GROUPS[length]), GROUPS[length])
 
     def by_nbns(self, network: Network, mac: Mac, ip: Ip) -> None:
         """Ask one device at an IPv4 address by a frame to it alone. Raises OSError."""
@@ -246,30 +246,37 @@ class Questions:
         self._query(network, nbns.PORT, network.own, [(mac, ip)], content, mac, ip)
 
     def _query(
-        self, network: Network, port: int, own: Ip, whom: Sequence[tuple[Mac, Ip]], content: bytes, to_mac: Mac, to: Ip
+        self,
+        network: Network,
+        port: int,
+        own: Ip,
+        targets: Sequence[tuple[Mac, Ip]],
+        content: bytes,
+        to_mac: Mac,
+        to: Ip,
     ) -> None:
-        self._say(network, datagram(network.mac, to_mac, own, to, (self._port(), port), content))
+        self._send(network, datagram(network.mac, to_mac, own, to, (self._port(), port), content))
         now = monotonic()
-        for over in [key for key, asked in self._open.items() if asked.until < now]:
-            del self._open[over]
+        for expired in [key for key, asked in self._open.items() if asked.until < now]:
+            del self._open[expired]
         number = int.from_bytes(content[:2])
-        for mac, ip in whom:
-            self._open[port, mac, ip] = _Asked(network.id, network.index, number, now + ANSWERED_WITHIN)
+        for mac, ip in targets:
+            self._open[port, mac, ip] = _OpenQuery(network.id, network.index, number, now + ANSWERED_WITHIN)
 
     def _port(self) -> int:
-        if self._held is None:
+        if self._port_socket is None:
             family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
-            held = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            port_socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
             try:
-                bpf.attach(held, NOTHING)
+                bpf.attach(port_socket, NOTHING)
                 if family == socket.AF_INET6:
-                    held.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-                held.bind(("", 0))
+                    port_socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+                port_socket.bind(("", 0))
             except OSError:
-                held.close()
+                port_socket.close()
                 raise
-            self._held = held
-        port: int = self._held.getsockname()[1]
+            self._port_socket = port_socket
+        port: int = self._port_socket.getsockname()[1]
         return port
 
     def name_in(self, answer: Answer) -> tuple[Mac, str, str, str] | None:
@@ -296,9 +303,9 @@ class Questions:
 
     def close(self) -> None:
         """Give the port back."""
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+        if self._port_socket is not None:
+            self._port_socket.close()
+            self._port_socket = None
 
 
 def _name(message: dns.Message, port: int, ip: Ip, number: int) -> str | None:

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from netscand.core.model import Ip, Mac, Network, NetworkState, is_link_local
 from netscand.lan.decode import Answer
-from netscand.lan.name_lookup import LAN_WAIT, TOGETHER, Effort, Questions, Resolver, Unanswered
+from netscand.lan.name_lookup import LAN_WAIT, QUERIES_PER_FRAME, Effort, Queries, Resolver, Unanswered
 
 # ---- name queue ----------------------------------------------------------------------------------------------------
 # Devices that wait to be asked for their names: network by network, the most urgent first, and nobody behind a crowd.
@@ -30,7 +30,7 @@ MOST_WAITING, MOST_STRANGERS = 4_096, 512
 STRANGER = 2
 
 
-class Wanted(NamedTuple):
+class Lookup(NamedTuple):
     """A device to ask for."""
 
     mac: Mac
@@ -46,94 +46,94 @@ class Wanted(NamedTuple):
 class _Waiting(NamedTuple):
     due: float
     number: int
-    wanted: Wanted
+    lookup: Lookup
 
 
-class _Class(NamedTuple):
+class _UrgencyQueue(NamedTuple):
     """Devices of one urgency."""
 
-    coming: list[_Waiting]
+    later: list[_Waiting]
     """A heap, by when they are due."""
     due: list[_Waiting]
     """The last one is taken first, so that a crowd that came at once delays nobody who comes later."""
 
 
-class _Line:
+class _NetworkQueue:
     """The queue of one network; each device stands in it once, however many addresses it has."""
 
     def __init__(self, urgency: Callable[[Mac], int]) -> None:
         self._urgency = urgency
-        self._classes = tuple(_Class([], []) for _ in range(2 * STRANGER))
+        self._by_urgency = tuple(_UrgencyQueue([], []) for _ in range(2 * STRANGER))
         """By urgency, and of the same urgency those that are asked for the first time before the others."""
 
         self._strangers: deque[_Waiting] = deque()
-        self._places: dict[Mac, _Waiting] = {}
+        self._entries: dict[Mac, _Waiting] = {}
         """The place of each; what else the lists hold is void."""
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._entries)
 
-    def put(self, waiting: _Waiting) -> Wanted | None:
-        wanted = waiting.wanted
-        held = self._places.get(wanted.mac)
-        if held is not None and held.due <= waiting.due and held.wanted.is_first >= wanted.is_first:
+    def put(self, waiting: _Waiting) -> Lookup | None:
+        lookup = waiting.lookup
+        current = self._entries.get(lookup.mac)
+        if current is not None and current.due <= waiting.due and current.lookup.is_first >= lookup.is_first:
             return None
-        urgency = self._urgency(wanted.mac)
+        urgency = self._urgency(lookup.mac)
         if urgency >= STRANGER:
             self._strangers.append(waiting)
-            self._places[wanted.mac] = waiting
+            self._entries[lookup.mac] = waiting
             if len(self._strangers) <= MOST_STRANGERS:
                 return None
             oldest = self._strangers.popleft()
-            return self._leave(oldest)
-        coming, due = self._classes[2 * urgency + (not wanted.is_first)]
-        if len(coming) + len(due) >= MOST_WAITING:
-            coming[:] = filter(self._is_there, coming)
-            due[:] = filter(self._is_there, due)
-            heapify(coming)
-            if len(coming) + len(due) >= MOST_WAITING:
-                return wanted
-        heappush(coming, waiting)
-        self._places[wanted.mac] = waiting
+            return self._remove(oldest)
+        later, due = self._by_urgency[2 * urgency + (not lookup.is_first)]
+        if len(later) + len(due) >= MOST_WAITING:
+            later[:] = filter(self._is_current, later)
+            due[:] = filter(self._is_current, due)
+            heapify(later)
+            if len(later) + len(due) >= MOST_WAITING:
+                return lookup
+        heappush(later, waiting)
+        self._entries[lookup.mac] = waiting
         return None
 
-    def take(self, now: float, most: int) -> list[Wanted]:
+    def take(self, now: float, most: int) -> list[Lookup]:
         strangers: list[_Waiting] = []
         for waiting in [each for each in self._strangers if each.due <= now]:
-            if not self._is_there(waiting):
+            if not self._is_current(waiting):
                 self._strangers.remove(waiting)
-            elif self._urgency(waiting.wanted.mac) >= STRANGER:
+            elif self._urgency(waiting.lookup.mac) >= STRANGER:
                 strangers.append(waiting)
             else:  # it has answered us since
                 self._strangers.remove(waiting)
-                self._leave(waiting)
+                self._remove(waiting)
                 self.put(waiting)
-        taken: list[Wanted] = []
-        for coming, due in self._classes:
-            while coming and coming[0].due <= now:
-                due.append(heappop(coming))
+        taken: list[Lookup] = []
+        for later, due in self._by_urgency:
+            while later and later[0].due <= now:
+                due.append(heappop(later))
             while due and len(taken) < most:
-                if wanted := self._leave(due.pop()):
-                    taken.append(wanted)
+                if lookup := self._remove(due.pop()):
+                    taken.append(lookup)
         for waiting in strangers[: most - len(taken)]:
             self._strangers.remove(waiting)
-            if wanted := self._leave(waiting):
-                taken.append(wanted)
+            if lookup := self._remove(waiting):
+                taken.append(lookup)
         return taken
 
     def next(self) -> Iterator[float]:
-        yield from (coming[0].due for coming, _ in self._classes if coming)
+        yield from (later[0].due for later, _ in self._by_urgency if later)
         yield from (waiting.due for waiting in self._strangers)
 
-    def _is_there(self, waiting: _Waiting) -> bool:
-        return self._places.get(waiting.wanted.mac) is waiting
+    def _is_current(self, waiting: _Waiting) -> bool:
+        return self._entries.get(waiting.lookup.mac) is waiting
 
-    def _leave(self, waiting: _Waiting) -> Wanted | None:
+    def _remove(self, waiting: _Waiting) -> Lookup | None:
         """Give its place up; None where it has another one."""
-        if not self._is_there(waiting):
+        if not self._is_current(waiting):
             return None
-        del self._places[waiting.wanted.mac]
-        return waiting.wanted
+        del self._entries[waiting.lookup.mac]
+        return waiting.lookup
 
 
 class NameQueue:
@@ -141,34 +141,34 @@ class NameQueue:
 
     def __init__(self, urgency: Callable[[Mac], int]) -> None:
         self._urgency = urgency
-        self._lines: dict[str, _Line] = {}
+        self._queues: dict[str, _NetworkQueue] = {}
         self._numbers = count()
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
-        return sum(map(len, self._lines.values()))
+        return sum(map(len, self._queues.values()))
 
-    def put(self, due: float, wanted: Wanted) -> Wanted | None:
+    def put(self, due: float, lookup: Lookup) -> Lookup | None:
         """Let a device wait until `due`; return the one for which there is no room, if any.
 
         That is the stranger which has waited longest, or the device itself.
         """
         self._changed.set()
-        line = self._lines.get(wanted.network)
-        if line is None:
-            line = self._lines[wanted.network] = _Line(self._urgency)
-        return line.put(_Waiting(due, next(self._numbers), wanted))
+        queue = self._queues.get(lookup.network)
+        if queue is None:
+            queue = self._queues[lookup.network] = _NetworkQueue(self._urgency)
+        return queue.put(_Waiting(due, next(self._numbers), lookup))
 
-    async def get(self, most: int = 1) -> list[list[Wanted]]:
+    async def get(self, most: int = 1) -> list[list[Lookup]]:
         """Return, as soon as some are due, at most `most` of them of each network; after a turn of the loop."""
         await asyncio.sleep(0)
         while True:
             now = monotonic()
-            if taken := [wanted for line in self._lines.values() if (wanted := line.take(now, most))]:
+            if taken := [lookup for queue in self._queues.values() if (lookup := queue.take(now, most))]:
                 return taken
-            self._lines = {network: line for network, line in self._lines.items() if len(line)}
+            self._queues = {network: queue for network, queue in self._queues.items() if len(queue)}
             self._changed.clear()
-            soonest = min(chain.from_iterable(line.next() for line in self._lines.values()), default=None)
+            soonest = min(chain.from_iterable(queue.next() for queue in self._queues.values()), default=None)
             try:
                 async with asyncio.timeout(None if soonest is None else max(0.001, soonest - now)):
                     await self._changed.wait()
@@ -189,7 +189,7 @@ class NameQueue:
 # Made-up devices keep no other device waiting, however many there are: lan/names.py. Nor do questions that a name
 # server does not answer: each is tried for a moment, and then again in a queue of its own, less and less often.
 
-AT_ONCE, AGAIN_AT_ONCE = 8, 2
+PARALLEL, PARALLEL_RETRIES = 8, 2
 """Questions to DNS on their way: the first ones about a device, and those that are repeated as nobody answered."""
 
 DNS_APART = 0.125
@@ -198,7 +198,7 @@ DNS_APART = 0.125
 QUICK, PATIENT = Effort(0.4, 2), Effort(2.0, 2)
 """What is tried at first, and again."""
 
-AGAIN, AGAIN_AT_LEAST = 15.0, 900.0
+FIRST_RETRY, LONGEST_RETRY = 15.0, 900.0
 """Seconds until a question is repeated that no name server answered, at first; each time twice as many, up to this."""
 
 MDNS_APART = 1.0
@@ -210,10 +210,10 @@ NBNS_APART = 0.125
 SETTLE = 1.0
 """Seconds before a device is asked for: it has just come, and its name may follow by itself, or reach DNS."""
 
-ONCE_MORE = 30.0
+RETRY_AFTER = 30.0
 """Seconds after which a device whose name nobody knew is asked for again, once."""
 
-APART = 3600.0
+ROUND_APART = 3600.0
 """Seconds between two rounds of questions for a device at an address."""
 
 NO_ROOM = 1.0
@@ -228,7 +228,7 @@ MOST_REMEMBERED = 16_384
 log = logging.getLogger(__name__)
 
 
-class House(Protocol):
+class EngineView(Protocol):
     """What this needs of the engine."""
 
     @property
@@ -241,7 +241,7 @@ class House(Protocol):
     def may_probe(self, network: str, to_all: bool) -> bool:
         """Whether the budget of that network has room for one more frame, to all (True) or to one."""
 
-    def name_at(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
+    def query_address(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
         """The address at which a device may be asked for its name now: one that it has, and nobody disputes."""
 
     def named(self, mac: Mac, name: str, source: str, at: float, network: str, ip: Ip) -> None:
@@ -256,23 +256,23 @@ class Names:
 
     def __init__(
         self,
-        house: House,
+        engine: EngineView,
         urgency: Callable[[Mac], int],
-        say: Callable[[Network, bytes], None],
+        send: Callable[[Network, bytes], None],
         resolver: Resolver | None = None,
         refused: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._house = house
+        self._engine = engine
         self._refused = refused
         self._resolver = resolver or Resolver()
-        self._questions = Questions(say)
+        self._queries = Queries(send)
         self._for_dns, self._for_mdns, self._for_nbns = NameQueue(urgency), NameQueue(urgency), NameQueue(urgency)
         self._for_dns_again = NameQueue(urgency)
         self._next_round: OrderedDict[tuple[Mac, Ip], float] = OrderedDict()
         self._failures = 0
         self._reported_at = -inf
 
-    def want(self, mac: Mac, ip: Ip, network: Network) -> None:
+    def request_name(self, mac: Mac, ip: Ip, network: Network) -> None:
         """Ask for a device that came to that address, soon, and not if it was asked for within the hour."""
         now = monotonic()
         key = mac, ip
@@ -281,72 +281,72 @@ class Names:
         self._next_round.pop(key, None)
         if len(self._next_round) >= MOST_REMEMBERED:
             self._next_round.popitem(last=False)
-        self._next_round[key] = now + APART
-        wanted = Wanted(mac, ip, network.id)
+        self._next_round[key] = now + ROUND_APART
+        lookup = Lookup(mac, ip, network.id)
         if not is_link_local(ip):
-            self._wait(self._for_dns, now + SETTLE, wanted)
-        self._wait(self._for_mdns, now + SETTLE, wanted)
+            self._wait(self._for_dns, now + SETTLE, lookup)
+        self._wait(self._for_mdns, now + SETTLE, lookup)
 
-    def _wait(self, queue: NameQueue, due: float, wanted: Wanted) -> None:
-        gone = queue.put(due, wanted)
-        if gone is not None:  # it is asked for when it is next heard of
-            self._next_round.pop((gone.mac, gone.ip), None)
-            self._refused(gone.network)
+    def _wait(self, queue: NameQueue, due: float, lookup: Lookup) -> None:
+        dropped = queue.put(due, lookup)
+        if dropped is not None:  # it is asked for when it is next heard of
+            self._next_round.pop((dropped.mac, dropped.ip), None)
+            self._refused(dropped.network)
 
     def answered(self, answer: Answer) -> None:
         """Take what may be an answer from the LAN. What `named` raises comes out."""
-        found = self._questions.name_in(answer)
+        found = self._queries.name_in(answer)
         if found is not None:
             mac, name, source, network = found
-            self._house.named(mac, name, source, answer.sender.at, network, answer.sender.ip)
+            self._engine.named(mac, name, source, answer.sender.at, network, answer.sender.ip)
 
     async def run(self) -> None:
         """Ask, until cancelled. What `named` raises ends this."""
         try:
-            async with asyncio.TaskGroup() as askers:
-                for _ in range(AT_ONCE):
-                    askers.create_task(self._query_dns(self._for_dns, QUICK))
-                for _ in range(AGAIN_AT_ONCE):
-                    askers.create_task(self._query_dns(self._for_dns_again, PATIENT))
-                askers.create_task(self._query_mdns())
-                askers.create_task(self._query_nbns())
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(PARALLEL):
+                    tasks.create_task(self._query_dns(self._for_dns, QUICK))
+                for _ in range(PARALLEL_RETRIES):
+                    tasks.create_task(self._query_dns(self._for_dns_again, PATIENT))
+                tasks.create_task(self._query_mdns())
+                tasks.create_task(self._query_nbns())
         finally:
-            self._questions.close()
+            self._queries.close()
 
-    def _network(self, wanted: Wanted) -> Network | None:
+    def _network(self, lookup: Lookup) -> Network | None:
         """The network as it is now: our address in it may be another. A device of one that is gone is not asked for."""
-        network = self._house.networks.get(wanted.network)
+        network = self._engine.networks.get(lookup.network)
         return network if network is not None and network.state in (NetworkState.UP, NetworkState.SILENT) else None
 
     async def _query_dns(self, queue: NameQueue, effort: Effort) -> None:
         while True:
-            for (wanted,) in await queue.get():
-                if "dns" not in self._house.missing_sources(wanted.mac) or not self._network(wanted):
+            for (lookup,) in await queue.get():
+                if "dns" not in self._engine.missing_sources(lookup.mac) or not self._network(lookup):
                     continue
-                ip = self._house.name_at(wanted.mac, wanted.network, by_dns=True)
+                ip = self._engine.query_address(lookup.mac, lookup.network, by_dns=True)
                 if ip is None:
-                    wait = ONCE_MORE if wanted.is_first else APART
-                    self._wait(self._for_dns, monotonic() + wait, wanted._replace(is_first=False))
-                elif not self._house.may_probe(wanted.network, False):  # a scan has it all just now
-                    self._wait(queue, monotonic() + NO_ROOM, wanted)
+                    wait = RETRY_AFTER if lookup.is_first else ROUND_APART
+                    self._wait(self._for_dns, monotonic() + wait, lookup._replace(is_first=False))
+                elif not self._engine.may_probe(lookup.network, False):  # a scan has it all just now
+                    self._wait(queue, monotonic() + NO_ROOM, lookup)
                     await asyncio.sleep(DNS_APART)
                 else:
-                    await self._query_server(wanted, ip, effort)
+                    await self._query_server(lookup, ip, effort)
                     await asyncio.sleep(DNS_APART)
 
-    async def _query_server(self, wanted: Wanted, ip: Ip, effort: Effort) -> None:
+    async def _query_server(self, lookup: Lookup, ip: Ip, effort: Effort) -> None:
         try:
             name = await self._resolver.name_of(ip, effort)
         except Unanswered as why:
             self._failed(why)
-            wait = min(2 * wanted.waited or AGAIN, AGAIN_AT_LEAST)
-            self._wait(self._for_dns_again, monotonic() + wait, wanted._replace(waited=wait))
+            wait = min(2 * lookup.waited or FIRST_RETRY, LONGEST_RETRY)
+            self._wait(self._for_dns_again, monotonic() + wait, lookup._replace(waited=wait))
             return
         self._failures = 0
         if name:
-            self._house.named(wanted.mac, name, "dns", monotonic(), wanted.network, ip)
-        wait = ONCE_MORE if wanted.is_first and not name else APART
-        self._wait(self._for_dns, monotonic() + wait, wanted._replace(is_first=False, waited=0.0))
+            self._engine.named(lookup.mac, name, "dns", monotonic(), lookup.network, ip)
+        wait = RETRY_AFTER if lookup.is_first and not name else ROUND_APART
+        self._wait(self._for_dns, monotonic() + wait, lookup._replace(is_first=False, waited=0.0))
 
     def _failed(self, why: Unanswered) -> None:
         self._failures += 1
@@ -356,62 +356,64 @@ class Names:
 
     async def _query_mdns(self) -> None:
         while True:
-            asked = False
-            for together in await self._for_mdns.get(max(TOGETHER.values())):
-                fitting: list[tuple[Wanted, Ip]] = []
-                for wanted in together:
-                    ip = self._house.name_at(wanted.mac, wanted.network, by_dns=False)
-                    if ip is None or "mdns" not in self._house.missing_sources(wanted.mac):
-                        self._then_nbns(wanted, 0.0)
-                    elif len(fitting) < TOGETHER[len(ip)] and all(len(other) == len(ip) for _, other in fitting):
-                        fitting.append((wanted, ip))
+            sent = False
+            for group in await self._for_mdns.get(max(QUERIES_PER_FRAME.values())):
+                fitting: list[tuple[Lookup, Ip]] = []
+                for lookup in group:
+                    ip = self._engine.query_address(lookup.mac, lookup.network, by_dns=False)
+                    if ip is None or "mdns" not in self._engine.missing_sources(lookup.mac):
+                        self._then_nbns(lookup, 0.0)
+                    elif len(fitting) < QUERIES_PER_FRAME[len(ip)] and all(
+                        len(other) == len(ip) for _, other in fitting
+                    ):
+                        fitting.append((lookup, ip))
                     else:
-                        self._wait(self._for_mdns, monotonic(), wanted)
+                        self._wait(self._for_mdns, monotonic(), lookup)
                 if fitting:
-                    asked = True
-                    self._query_together(fitting)
-            if asked:
+                    sent = True
+                    self._query_group(fitting)
+            if sent:
                 await asyncio.sleep(MDNS_APART)
 
-    def _query_together(self, together: list[tuple[Wanted, Ip]]) -> None:
-        network = self._network(together[0][0])
+    def _query_group(self, group: list[tuple[Lookup, Ip]]) -> None:
+        network = self._network(group[0][0])
         if network is None:
             return
-        if not self._house.may_probe(network.id, True):
-            for wanted, _ in together:
-                self._wait(self._for_mdns, monotonic() + NO_ROOM, wanted)
+        if not self._engine.may_probe(network.id, True):
+            for lookup, _ in group:
+                self._wait(self._for_mdns, monotonic() + NO_ROOM, lookup)
             return
         try:
-            self._questions.by_mdns(network, [(wanted.mac, ip) for wanted, ip in together])
+            self._queries.by_mdns(network, [(lookup.mac, ip) for lookup, ip in group])
         except OSError as refused:
             log.debug("cannot ask for names on %s: %s", network.id, refused)
-        for wanted, _ in together:
-            self._then_nbns(wanted, LAN_WAIT)
+        for lookup, _ in group:
+            self._then_nbns(lookup, LAN_WAIT)
 
-    def _then_nbns(self, wanted: Wanted, wait: float) -> None:
-        self._wait(self._for_nbns, monotonic() + wait, wanted)
+    def _then_nbns(self, lookup: Lookup, wait: float) -> None:
+        self._wait(self._for_nbns, monotonic() + wait, lookup)
 
     async def _query_nbns(self) -> None:
         while True:
-            asked = False
-            for (wanted,) in await self._for_nbns.get():
-                network = self._network(wanted)
+            sent = False
+            for (lookup,) in await self._for_nbns.get():
+                network = self._network(lookup)
                 if network is None:
                     continue
-                ip = self._house.name_at(wanted.mac, network.id, by_dns=False)
-                if ip is not None and len(ip) == 4 and "nbns" in self._house.missing_sources(wanted.mac):
-                    asked = True
-                    if not self._house.may_probe(network.id, False):
-                        self._wait(self._for_nbns, monotonic() + NO_ROOM, wanted)
+                ip = self._engine.query_address(lookup.mac, network.id, by_dns=False)
+                if ip is not None and len(ip) == 4 and "nbns" in self._engine.missing_sources(lookup.mac):
+                    sent = True
+                    if not self._engine.may_probe(network.id, False):
+                        self._wait(self._for_nbns, monotonic() + NO_ROOM, lookup)
                         continue
                     try:
-                        self._questions.by_nbns(network, wanted.mac, ip)
+                        self._queries.by_nbns(network, lookup.mac, ip)
                     except OSError as refused:
                         log.debug("cannot ask for names on %s: %s", network.id, refused)
-                self._once_more(wanted)
-            if asked:
+                self._retry_later(lookup)
+            if sent:
                 await asyncio.sleep(NBNS_APART)
 
-    def _once_more(self, wanted: Wanted) -> None:
-        if wanted.is_first and any(source in self._house.missing_sources(wanted.mac) for source in ("mdns", "nbns")):
-            self._wait(self._for_mdns, monotonic() + ONCE_MORE, wanted._replace(is_first=False))
+    def _retry_later(self, lookup: Lookup) -> None:
+        if lookup.is_first and any(source in self._engine.missing_sources(lookup.mac) for source in ("mdns", "nbns")):
+            self._wait(self._for_mdns, monotonic() + RETRY_AFTER, lookup._replace(is_first=False))

@@ -60,6 +60,6 @@ def node_name(message: dns.Message) -> str | None:
     """Return the first name of the host's own in an answer about the status of a node (RFC 1002, 4.2.18)."""
     content = next((record.content for record in message.answers if record.kind == dns.NBSTAT), b"")
     count = min(content[0], (len(content) - 1) // 18, MOST_NAMES) if content else 0
-    names = (content[place : place + 18] for place in range(1, 1 + 18 * count, 18))
+    names = (content[position : position + 18] for position in range(1, 1 + 18 * count, 18))
     own = (host_name(name[:16]) for name in names if not name[16] & GROUP)
     return next((name for name in own if name), None)

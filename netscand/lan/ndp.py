@@ -20,7 +20,7 @@ ECHO_ID = 0x6E73
 MOST_OPTIONS = 32
 """Options of one message that are read; a router's advertisement has ten."""
 
-UNPASSED = 255
+LINK_HOP_LIMIT = 255
 """The hop limit of what no router passed on."""
 
 _OPTIONS_AT = {
@@ -38,7 +38,7 @@ def decode(message: bytes, sender: Sender, *, hop_limit: int, to: Ip) -> tuple[O
         ours = message[4:6] == ECHO_ID.to_bytes(2) and is_link_local(sender.ip)
         return _seen(sender, sender.mac, sender.ip, solicited=True) if ours else ()
     start = _OPTIONS_AT.get(kind)
-    if start is None or hop_limit != UNPASSED or message[1] or len(message) < start:
+    if start is None or hop_limit != LINK_HOP_LIMIT or message[1] or len(message) < start:
         return ()
     claimed = _options(message, start)
     if claimed is None:
@@ -78,20 +78,20 @@ def _seen(
     return (Observation(at, interface, mac, ip, Evidence.NDP, joining=joining, solicited=solicited, router=router),)
 
 
-def _options(message: bytes, place: int) -> dict[int, Mac] | None:
+def _options(message: bytes, position: int) -> dict[int, Mac] | None:
     """Return the link-layer addresses in the options, by option; None where they are broken (RFC 4861, 4.6)."""
     found: dict[int, Mac] = {}
     for _ in range(MOST_OPTIONS):
-        if place >= len(message):
+        if position >= len(message):
             break
-        if place + 2 > len(message):
+        if position + 2 > len(message):
             return None
-        length = 8 * message[place + 1]
-        if not length or place + length > len(message):
+        length = 8 * message[position + 1]
+        if not length or position + length > len(message):
             return None
-        if message[place] in (SOURCE_ADDRESS, TARGET_ADDRESS) and length == 8:
-            found.setdefault(message[place], Mac(message[place + 2 : place + 8]))
-        place += length
+        if message[position] in (SOURCE_ADDRESS, TARGET_ADDRESS) and length == 8:
+            found.setdefault(message[position], Mac(message[position + 2 : position + 8]))
+        position += length
     return found
 
 
@@ -111,7 +111,7 @@ def solicitation(mac: Mac, own: Ip, target: Ip, to: Mac | None) -> bytes:
     group = GROUP + target[13:]
     ethernet = to or b"\x33\x33" + group[12:]
     body = struct.pack("!BBxxxxxx16sBB6s", NEIGHBOUR_SOLICITATION, 0, target, SOURCE_ADDRESS, 1, mac)
-    return _frame(ethernet, mac, own, target if to else group, body, UNPASSED)
+    return _frame(ethernet, mac, own, target if to else group, body, LINK_HOP_LIMIT)
 
 
 def echo(mac: Mac, own: Ip) -> bytes:

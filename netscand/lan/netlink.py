@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from netscand.core.model import Evidence, Ip, Mac, Observation
 from netscand.lan import libraries, turns
-from netscand.lan.networks import DefaultRoute, Holding, Holding6, Kernel, Link
+from netscand.lan.networks import DefaultRoute, HostAddress, HostAddress6, Kernel, Link
 from netscand.lan.senders import is_host, is_station
 from netscand.lan.turns import Work
 
@@ -67,7 +67,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 
 _RECEIVE = 256 * 1024
 
-Value = TypeVar("Value", Link, Holding, Holding6, DefaultRoute)
+Value = TypeVar("Value", Link, HostAddress, HostAddress6, DefaultRoute)
 Known = dict[bytes, tuple[Value, ...]]
 """What each message of the last dump meant."""
 
@@ -109,27 +109,27 @@ class Netlink:
         self._parse: Callable[[bytes], Iterator[Message]] = libraries.rtnetlink()().parse
         self._sequence = 0
         self._links: Known[Link] = {}
-        self._holdings: Known[Holding] = {}
-        self._holdings6: Known[Holding6] = {}
+        self._addresses: Known[HostAddress] = {}
+        self._addresses6: Known[HostAddress6] = {}
         self._routes: Known[DefaultRoute] = {}
         self._routes_changed = True
-        with ExitStack() as undo, _told("cannot follow the interfaces"):
-            self._news = undo.enter_context(_socket(GROUPS))
-            self._news.setblocking(False)
-            self._news.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            self._questions = undo.enter_context(_socket(0))
-            self._questions.settimeout(ANSWER_WITHIN)
+        with ExitStack() as undo, _as_netlink_error("cannot follow the interfaces"):
+            self._notifications = undo.enter_context(_socket(GROUPS))
+            self._notifications.setblocking(False)
+            self._notifications.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            self._requests = undo.enter_context(_socket(0))
+            self._requests.settimeout(ANSWER_WITHIN)
             undo.pop_all()
 
     def fileno(self) -> int:
         """Readable when something changed."""
-        return self._news.fileno()
+        return self._notifications.fileno()
 
     def changed(self) -> bool:
         """Take the news that waits (64 datagrams at most); whether any may matter. An overrun does."""
         matters = False
-        with _told("cannot follow the interfaces"):
-            for datagram in turns.waiting(self._news, _RECEIVE, 64):
+        with _as_netlink_error("cannot follow the interfaces"):
+            for datagram in turns.waiting(self._notifications, _RECEIVE, 64):
                 if datagram is None:
                     matters = self._routes_changed = True
                     continue
@@ -144,21 +144,21 @@ class Netlink:
 
     def read(self) -> Work[Kernel]:
         """Return the state of this moment, piece by piece: a router may have a million routes."""
-        with _told("cannot read the interfaces"):
+        with _as_netlink_error("cannot read the interfaces"):
             links = yield from self._dump(_LINKS, self._links)
-            holdings = yield from self._dump(_HOLDINGS, self._holdings)
-            self._holdings6 = yield from self._dump(_HOLDINGS6, self._holdings6)
+            addresses = yield from self._dump(_ADDRESSES, self._addresses)
+            self._addresses6 = yield from self._dump(_ADDRESSES6, self._addresses6)
             # They are gone through only where a default one may be another. One that goes with its link or address
             # goes without a word.
-            if self._routes_changed or links.keys() != self._links.keys() or holdings.keys() != self._holdings.keys():
+            if self._routes_changed or links.keys() != self._links.keys() or addresses.keys() != self._addresses.keys():
                 self._routes = yield from self._dump(_ROUTES, self._routes)
                 self._routes_changed = False
-            self._links, self._holdings = links, holdings
+            self._links, self._addresses = links, addresses
         return Kernel(
             tuple(chain.from_iterable(links.values())),
-            tuple(chain.from_iterable(holdings.values())),
+            tuple(chain.from_iterable(addresses.values())),
             tuple(chain.from_iterable(self._routes.values())),
-            tuple(chain.from_iterable(self._holdings6.values())),
+            tuple(chain.from_iterable(self._addresses6.values())),
         )
 
     def _dump(self, table: _Table[Value], known: Known[Value]) -> Work[Known[Value]]:
@@ -184,11 +184,11 @@ class Netlink:
         self._sequence += 1
         length = _HEAD.size + len(table.selection)
         head = _HEAD.pack(length, table.request, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0)
-        self._questions.send(head + table.selection)
+        self._requests.send(head + table.selection)
         found: list[bytes] = []
         whole = True
         while True:
-            for kind, flags, message in _messages(self._questions.recv(_RECEIVE)):
+            for kind, flags, message in _messages(self._requests.recv(_RECEIVE)):
                 if _HEAD.unpack_from(message)[3] != self._sequence:
                     continue  # the rest of a dump that took too long
                 whole = whole and not flags & NLM_F_DUMP_INTR
@@ -198,17 +198,17 @@ class Netlink:
                     number = -struct.unpack_from("=i", message, _HEAD.size)[0]
                     raise OSError(number, os.strerror(number))
                 if _matters(kind, message):
-                    found.append(_cut(message, kind, table))
+                    found.append(_reduced(message, kind, table))
             yield
 
     def close(self) -> None:
         """Give both sockets back."""
-        self._news.close()
-        self._questions.close()
+        self._notifications.close()
+        self._requests.close()
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def _as_netlink_error(what: str) -> Iterator[None]:
     """An OSError becomes a NetlinkError."""
     try:
         yield
@@ -224,13 +224,13 @@ def _socket(groups: int) -> socket.socket:
 
 def _messages(chunk: bytes) -> Iterator[tuple[int, int, bytes]]:
     """Type, flags and bytes of each message in a datagram."""
-    place = 0
-    while place + _HEAD.size <= len(chunk):
-        length, kind, flags, _, _ = _HEAD.unpack_from(chunk, place)
+    position = 0
+    while position + _HEAD.size <= len(chunk):
+        length, kind, flags, _, _ = _HEAD.unpack_from(chunk, position)
         if length < _HEAD.size:
             return
-        yield kind, flags, chunk[place : place + length]
-        place += (length + 3) & ~3
+        yield kind, flags, chunk[position : position + length]
+        position += (length + 3) & ~3
 
 
 def _matters(kind: int, message: bytes) -> bool:
@@ -238,7 +238,7 @@ def _matters(kind: int, message: bytes) -> bool:
     return kind not in _ROUTE_NEWS or message[_HEAD.size + 1] == 0
 
 
-def _cut(message: bytes, kind: int, table: _Table[Value]) -> bytes:
+def _reduced(message: bytes, kind: int, table: _Table[Value]) -> bytes:
     """The message with nothing but what we read of it, and nothing that differs from one dump to the next."""
     fixed = _HEAD.size + table.fixed
     body = message[_HEAD.size : fixed] + _attributes(message[fixed:], table.wanted)
@@ -248,19 +248,19 @@ def _cut(message: bytes, kind: int, table: _Table[Value]) -> bytes:
 def _attributes(attributes: bytes, wanted: _Wanted) -> bytes:
     """Those that are wanted; of nested ones, what is wanted of them."""
     kept = []
-    place = 0
-    while place + _ATTRIBUTE.size <= len(attributes):
-        length, kind = _ATTRIBUTE.unpack_from(attributes, place)
+    position = 0
+    while position + _ATTRIBUTE.size <= len(attributes):
+        length, kind = _ATTRIBUTE.unpack_from(attributes, position)
         if length < _ATTRIBUTE.size:
             break
-        following = place + ((length + 3) & ~3)
+        following = position + ((length + 3) & ~3)
         if (kind & NLA_TYPE_MASK) in wanted:
-            attribute = attributes[place:following]
+            attribute = attributes[position:following]
             if inner := wanted[kind & NLA_TYPE_MASK]:
                 nested = _attributes(attribute[_ATTRIBUTE.size : length], inner)
                 attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(nested), kind) + nested
             kept.append(attribute)
-        place = following
+        position = following
     return b"".join(kept)
 
 
@@ -279,17 +279,17 @@ def _link(message: Message) -> tuple[Link, ...]:
     return (link,)
 
 
-def _holding(message: Message) -> tuple[Holding, ...]:
+def _host_address(message: Message) -> tuple[HostAddress, ...]:
     prefix = message.get_attr("IFA_ADDRESS")
     own = message.get_attr("IFA_LOCAL") or prefix
     if not prefix:
         return ()
     cidr = IPv4Network((prefix, message["prefixlen"]), strict=False)
     secondary = bool(message["flags"] & IFA_F_SECONDARY)
-    return (Holding(message["index"], Ip(inet_aton(own)), cidr, own != prefix, secondary),)
+    return (HostAddress(message["index"], Ip(inet_aton(own)), cidr, own != prefix, secondary),)
 
 
-def _holding6(message: Message) -> tuple[Holding6, ...]:
+def _host_address6(message: Message) -> tuple[HostAddress6, ...]:
     """An address that may be used: one that is still being probed for may not."""
     address, scope = message.get_attr("IFA_ADDRESS"), message["scope"]
     own = message.get_attr("IFA_LOCAL") or address
@@ -298,7 +298,7 @@ def _holding6(message: Message) -> tuple[Holding6, ...]:
     if message["flags"] & (IFA_F_TENTATIVE | IFA_F_DADFAILED):
         return ()
     cidr = IPv6Network((address, message["prefixlen"]), strict=False)
-    return (Holding6(message["index"], Ip(inet_pton(AF_INET6, own)), cidr),)
+    return (HostAddress6(message["index"], Ip(inet_pton(AF_INET6, own)), cidr),)
 
 
 def _default_routes(message: Message) -> tuple[DefaultRoute, ...]:
@@ -319,19 +319,19 @@ _LINKS = _Table(
     {IFLA_ADDRESS: {}, IFLA_IFNAME: {}, IFLA_MASTER: {}, IFLA_LINKINFO: {IFLA_INFO_KIND: {}}},
     _link,
 )
-_HOLDINGS = _Table(
+_ADDRESSES = _Table(
     RTM_GETADDR,
     bytes([socket.AF_INET]).ljust(8, b"\0"),  # ifaddrmsg
     8,
     {IFA_ADDRESS: {}, IFA_LOCAL: {}},
-    _holding,
+    _host_address,
 )
-_HOLDINGS6 = _Table(
+_ADDRESSES6 = _Table(
     RTM_GETADDR,
     bytes([socket.AF_INET6]).ljust(8, b"\0"),  # ifaddrmsg
     8,
     {IFA_ADDRESS: {}, IFA_LOCAL: {}},
-    _holding6,
+    _host_address6,
 )
 _ROUTES = _Table(
     RTM_GETROUTE,
@@ -358,7 +358,7 @@ NDA_DST, NDA_LLADDR = 1, 2
 MOST = 64
 """Datagrams read in one turn of the loop."""
 
-AGAIN_AFTER = 5.0
+BACK_OFF = 5.0
 """Seconds before a socket that broke is made anew."""
 
 _MESSAGE = struct.Struct("=IHHII")
@@ -373,69 +373,73 @@ log = logging.getLogger(__name__)
 class Neighbours:
     """Tells `hear` of each neighbour, of any interface, that becomes reachable."""
 
-    def __init__(self, hear: Callable[[list[Observation]], None]) -> None:
-        self._hear = hear
+    def __init__(self, on_observations: Callable[[list[Observation]], None]) -> None:
+        self._on_observations = on_observations
 
     async def run(self) -> None:
         """Follow until cancelled. Without the kernel's word we hear less, and go on; what `hear` raises ends this."""
-        told = False
+        warned = False
         while True:
             broken = await self._follow()
-            if not told:
+            if not warned:
                 log.warning("cannot follow the kernel's neighbours, trying again: %s", broken)
-            told = True
-            await asyncio.sleep(AGAIN_AFTER)
+            warned = True
+            await asyncio.sleep(BACK_OFF)
 
     async def _follow(self) -> OSError:
         """Until the socket breaks; why."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[OSError] = loop.create_future()
         try:
-            news = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+            notifications = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+            )
         except OSError as refused:
             return refused
 
         def read() -> None:
             try:
-                heard = list(_heard(news))
+                observations = list(_observations(notifications))
             except OSError as broken:
-                loop.remove_reader(news)
+                loop.remove_reader(notifications)
                 ended.set_result(broken)
                 return
             try:
-                if heard:
-                    self._hear(heard)
+                if observations:
+                    self._on_observations(observations)
             except Exception as wrong:  # from here it would only be logged
-                loop.remove_reader(news)
+                loop.remove_reader(notifications)
                 ended.set_exception(wrong)
 
-        with news:
+        with notifications:
             try:
-                news.bind((0, RTMGRP_NEIGH))
+                notifications.bind((0, RTMGRP_NEIGH))
             except OSError as refused:
                 return refused
-            loop.add_reader(news, read)
+            loop.add_reader(notifications, read)
             try:
                 return await ended
             finally:
-                loop.remove_reader(news)
+                loop.remove_reader(notifications)
 
 
-def _heard(news: socket.socket) -> Iterator[Observation]:
-    for datagram in turns.waiting(news, 65_536, MOST):  # what was lost is said again when it next becomes reachable
+def _observations(notifications: socket.socket) -> Iterator[Observation]:
+    for datagram in turns.waiting(
+        notifications, 65_536, MOST
+    ):  # what was lost is said again when it next becomes reachable
         if datagram is not None and not datagram[1][0]:
             yield from decode(datagram[0], monotonic())
 
 
 def decode(chunk: bytes, at: float) -> Iterator[Observation]:
     """Decode the neighbours of a rtnetlink datagram that became reachable: total over all bytes."""
-    place = 0
-    while place + _MESSAGE.size <= len(chunk):
-        length, kind, *_ = _MESSAGE.unpack_from(chunk, place)
+    position = 0
+    while position + _MESSAGE.size <= len(chunk):
+        length, kind, *_ = _MESSAGE.unpack_from(chunk, position)
         if length < _MESSAGE.size:
             return
-        message = chunk[place + _MESSAGE.size : place + length]
-        place += (length + 3) & ~3
+        message = chunk[position + _MESSAGE.size : position + length]
+        position += (length + 3) & ~3
         if kind == RTM_NEWNEIGH and len(message) >= _NEIGHBOUR.size:
             family, interface, state, flags, _ = _NEIGHBOUR.unpack_from(message)
             if state != NUD_REACHABLE or flags & NTF_PROXY:
@@ -447,10 +451,10 @@ def decode(chunk: bytes, at: float) -> Iterator[Observation]:
 
 
 def _all_attributes(raw: bytes) -> Iterator[tuple[int, bytes]]:
-    place = 0
-    while place + _ATTRIBUTE.size <= len(raw):
-        length, kind = _ATTRIBUTE.unpack_from(raw, place)
+    position = 0
+    while position + _ATTRIBUTE.size <= len(raw):
+        length, kind = _ATTRIBUTE.unpack_from(raw, position)
         if length < _ATTRIBUTE.size:
             return
-        yield kind, raw[place + _ATTRIBUTE.size : place + length]
-        place += (length + 3) & ~3
+        yield kind, raw[position + _ATTRIBUTE.size : position + length]
+        position += (length + 3) & ~3

@@ -23,7 +23,7 @@ ARPHRD_ETHER = 1
 LARGEST, SMALLEST = 16, 30
 """Prefix lengths that are scanned without being named."""
 
-HOST_ENDS = (
+HOST_SIDE = (
     "veth*", "ve-*", "vb-*", "vz-*", "vnet*", "docker*", "br-*", "virbr*", "lxc*", "lxdbr*", "incusbr*", "cni*",
     "cali*", "cilium*", "flannel*", "kube*", "podman*", "cbr*", "weave*", "vmnet*", "vboxnet*", "tap*", "tun*", "wg*",
     "zt*", "tailscale*", "nebula*", "fwbr*", "fwpr*", "fwln*",
@@ -31,13 +31,13 @@ HOST_ENDS = (
 """The host's ends of containers, machines and tunnels, told by name, never by kind: a veth named `eth0` is the LAN of
 the container that it is in."""
 
-LAN_ALL_THE_SAME = ("br-lan",)
+LAN_BRIDGES = ("br-lan",)
 """The bridge that OpenWrt makes of its LAN ports, though `br-*` is Docker's."""
 
 TUNNELS = frozenset(["vxlan", "geneve", "gretap", "ip6gretap", "erspan", "ip6erspan", "bareudp", "l2tp", "openvpn"])
 """Kinds of links that look like Ethernet, and reach somewhere else."""
 
-MOST_TOLD = 4
+MOST_NAMED = 4
 """Excluded parts of a network that are named."""
 
 _KINDS = {"bridge": "bridge", "bond": "bond", "team": "team", "vlan": "VLAN", "veth": "virtual Ethernet"}
@@ -60,7 +60,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class HostAddress:
     """An IPv4 address of this host."""
 
     index: int
@@ -72,7 +72,7 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
-class Holding6:
+class HostAddress6:
     """An IPv6 address of this host."""
 
     index: int
@@ -94,55 +94,55 @@ class Kernel:
     """What netlink knows at one moment."""
 
     links: tuple[Link, ...] = ()
-    holdings: tuple[Holding, ...] = ()
+    addresses: tuple[HostAddress, ...] = ()
     routes: tuple[DefaultRoute, ...] = ()
-    holdings6: tuple[Holding6, ...] = ()
+    addresses6: tuple[HostAddress6, ...] = ()
 
 
 def decide(kernel: Kernel, scan: Scan, rules: Sequence[NetworkRule]) -> tuple[Network, ...]:
     """Every network on every interface, excluded ones too, by ifindex and prefix."""
     links = {link.index: link for link in kernel.links}
     found: dict[tuple[int, IPv4Network], Network] = {}
-    for holding in sorted(kernel.holdings, key=lambda held: (held.index, held.cidr, held.secondary)):
-        link = links.get(holding.index)
+    for address in sorted(kernel.addresses, key=lambda each: (each.index, each.cidr, each.secondary)):
+        link = links.get(address.index)
         if link is None:
             continue  # deleted between the two dumps: the next one is without it
         # Further addresses in the same prefix are the same network: the first, the kernel's choice, asks.
-        key = (link.index, holding.cidr)
+        key = (link.index, address.cidr)
         if key not in found:
-            found[key] = _network(link, holding, links.get(link.master), kernel, scan, rules)
+            found[key] = _network(link, address, links.get(link.master), kernel, scan, rules)
     return tuple(found.values())
 
 
 def _network(
     link: Link,
-    holding: Holding,
+    address: HostAddress,
     master: Link | None,
     kernel: Kernel,
     scan: Scan,
     rules: Sequence[NetworkRule],
 ) -> Network:
-    rule = _rule(holding.cidr, link.name, rules)
-    why_not = _why_not(link, holding, master, scan, rule)
-    excluded = _excluded_parts(holding.cidr, scan.exclude)
+    rule = _rule(address.cidr, link.name, rules)
+    why_not = _why_not(link, address, master, scan, rule)
+    excluded = _excluded_parts(address.cidr, scan.exclude)
     state, why = NetworkState.EXCLUDED, why_not
     if not why_not:
-        state, why = _state(link, f"{_named(link, scan, rule)}, address {_text(holding.own)}{_without(excluded)}")
+        state, why = _state(link, f"{_named(link, scan, rule)}, address {_text(address.own)}{_without_text(excluded)}")
     gateways = sorted(
         (route.metric, route.gateway)
         for route in kernel.routes
-        if route.index == link.index and int.from_bytes(route.gateway) in _span(holding.cidr)
+        if route.index == link.index and int.from_bytes(route.gateway) in _span(address.cidr)
     )
-    held6 = [held for held in kernel.holdings6 if held.index == link.index]
-    own6 = min((held.own for held in held6 if held.cidr.is_link_local), default=None)
-    ours = {held.own for held in held6} | {held.own for held in kernel.holdings if held.index == link.index}
+    addresses6 = [each for each in kernel.addresses6 if each.index == link.index]
+    own6 = min((each.own for each in addresses6 if each.cidr.is_link_local), default=None)
+    ours = {each.own for each in addresses6} | {each.own for each in kernel.addresses if each.index == link.index}
     return Network(
-        id=f"{holding.cidr}@{link.name}",
-        cidr=holding.cidr,
+        id=f"{address.cidr}@{link.name}",
+        cidr=address.cidr,
         interface=link.name,
         index=link.index,
         mac=link.mac or Mac(bytes(6)),
-        own=holding.own,
+        own=address.own,
         state=state,
         why=why,
         gateway=gateways[0][1] if gateways else None,
@@ -151,8 +151,8 @@ def _network(
         background_rate=rule.background_rate if rule else None,
         patience=rule.patience if rule else None,
         own6=own6,
-        further=frozenset(ours - {holding.own, own6}),
-        prefixes6=tuple(sorted({held.cidr for held in held6 if not held.cidr.is_link_local})),
+        further=frozenset(ours - {address.own, own6}),
+        prefixes6=tuple(sorted({each.cidr for each in addresses6 if not each.cidr.is_link_local})),
         excluded=excluded,
     )
 
@@ -163,12 +163,12 @@ def _rule(cidr: IPv4Network, interface: str, rules: Sequence[NetworkRule]) -> Ne
     return min(fitting, key=lambda rule: rule.interface is None, default=None)
 
 
-def _why_not(link: Link, holding: Holding, master: Link | None, scan: Scan, rule: NetworkRule | None) -> str:
+def _why_not(link: Link, address: HostAddress, master: Link | None, scan: Scan, rule: NetworkRule | None) -> str:
     """The sentence why that network is not scanned; empty where it is.
 
     First what cannot be, then what the user forbids, then what the user wants, then what is our own choice.
     """
-    cidr = holding.cidr
+    cidr = address.cidr
     if link.flags & IFF_LOOPBACK:
         return "loopback"
     if link.hardware != ARPHRD_ETHER or not link.mac:
@@ -182,7 +182,7 @@ def _why_not(link: Link, holding: Holding, master: Link | None, scan: Scan, rule
     if scan.interfaces:
         if not _matches(link.name, scan.interfaces):
             return f"{link.name} is not named in [scan] interfaces"
-    elif reason := _not_a_lan(link, holding, master):
+    elif reason := _not_a_lan(link, address, master):
         return f"{reason}; name {cidr} in a [[network]] to scan it"  # naming the interface would leave out all others
     if not LARGEST <= cidr.prefixlen <= SMALLEST:
         size = "larger" if cidr.prefixlen < LARGEST else "smaller"
@@ -191,9 +191,9 @@ def _why_not(link: Link, holding: Holding, master: Link | None, scan: Scan, rule
     return ""
 
 
-def _not_a_lan(link: Link, holding: Holding, master: Link | None) -> str:
+def _not_a_lan(link: Link, address: HostAddress, master: Link | None) -> str:
     """Why an interface that nobody named is not taken for a LAN; empty where it is."""
-    if link.flags & IFF_POINTOPOINT or holding.peer:
+    if link.flags & IFF_POINTOPOINT or address.peer:
         return "point-to-point"
     if link.flags & IFF_NOARP:
         return f"{link.name} does not use ARP"
@@ -201,7 +201,7 @@ def _not_a_lan(link: Link, holding: Holding, master: Link | None) -> str:
         return f"{link.name} is a tunnel ({link.kind})"
     if link.master and not (master and master.kind == "vrf"):  # a VRF's members keep their LAN to themselves
         return f"{link.name} is a port of {master.name if master else 'another interface'}"
-    if link.name not in LAN_ALL_THE_SAME and (pattern := _matches(link.name, HOST_ENDS)):
+    if link.name not in LAN_BRIDGES and (pattern := _matches(link.name, HOST_SIDE)):
         return f"{link.name} is by its name the host's end of a container, machine or tunnel ({pattern})"
     return ""
 
@@ -230,10 +230,10 @@ def _within(cidr: IPv4Network, exclude: Iterable[str]) -> dict[str, IPv4Network]
     return {entry: prefix for entry in exclude if (prefix := _prefix(entry)) and prefix.subnet_of(cidr)}
 
 
-def _without(excluded: Sequence[IPv4Network]) -> str:
+def _without_text(excluded: Sequence[IPv4Network]) -> str:
     """What is left out, in words."""
-    words = [str(part).removesuffix("/32") for part in excluded[:MOST_TOLD]]
-    more = [f"{len(excluded) - MOST_TOLD} more"] if len(excluded) > MOST_TOLD else []
+    words = [str(part).removesuffix("/32") for part in excluded[:MOST_NAMED]]
+    more = [f"{len(excluded) - MOST_NAMED} more"] if len(excluded) > MOST_NAMED else []
     return f", without {', '.join(words + more)}" if words else ""
 
 

@@ -8,7 +8,7 @@ NO_IP = Ip(bytes(4))
 NO_IP6 = Ip(bytes(16))
 LOOPBACK6 = Ip(bytes(15) + b"\x01")
 NO_MAC = Mac(bytes(6))
-EVERYONE = Ip(b"\xff" * 4)
+BROADCAST_IP = Ip(b"\xff" * 4)
 
 NO_HOST = frozenset([0, 127, *range(224, 240)])
 """First bytes that no host's own IPv4 address has: this network, loopback, multicast (RFC 6890)."""
@@ -26,7 +26,7 @@ class Sender(NamedTuple):
 def is_host(ip: Ip) -> bool:
     """Whether a host can have this IPv4 or IPv6 address as its own."""
     if len(ip) == 4:
-        return ip[0] not in NO_HOST and ip != EVERYONE
+        return ip[0] not in NO_HOST and ip != BROADCAST_IP
     return ip[0] != 0xFF and ip not in (NO_IP6, LOOPBACK6)
 
 

@@ -40,7 +40,7 @@ async def receive(source: socket.socket, size: int) -> bytes:
     return await asyncio.get_running_loop().sock_recv(source, size)
 
 
-async def in_turns(work: Work[T]) -> T:
+async def run_in_turns(work: Work[T]) -> T:
     """Do all of it, with a turn of the loop after each piece."""
     while True:
         try:
@@ -51,7 +51,7 @@ async def in_turns(work: Work[T]) -> T:
         await asyncio.sleep(0)
 
 
-def at_once(work: Work[T]) -> T:
+def run_now(work: Work[T]) -> T:
     """Do all of it now: at the start, while nobody waits."""
     while True:
         try:

@@ -20,7 +20,7 @@ REMEMBERED = 4096
 _LOCAL = 0x02
 """In the first byte: the address was made up, not assigned (IEEE 802c), so its prefix says nothing."""
 
-_PLACE_BITS = 28
+_OFFSET_BITS = 28
 """Of a row's 64 bits: the lower ones say where its name begins in the text of all names, the upper are the prefix."""
 
 _LINE = re.compile(r"^([0-9A-F:]{8,17})(?:/(\d\d))?\s*\t([^\t\n]*)(?:\t([^\n]*))?$", re.MULTILINE)
@@ -32,7 +32,7 @@ class Vendors:
 
     def __init__(self) -> None:
         self._names, self._rows = _load()
-        libraries.give_back()
+        libraries.return_memory()
         self._of_prefix = lru_cache(maxsize=REMEMBERED)(self._look_up)
 
     def of(self, mac: Mac) -> str | None:
@@ -43,9 +43,9 @@ class Vendors:
         number = int.from_bytes(prefix_bytes.ljust(6, b"\0"))
         for width, rows in self._rows.items():
             prefix = number >> 48 - width
-            row = bisect_left(rows, prefix << _PLACE_BITS)
-            if row < len(rows) and rows[row] >> _PLACE_BITS == prefix:
-                start = rows[row] & (1 << _PLACE_BITS) - 1
+            row = bisect_left(rows, prefix << _OFFSET_BITS)
+            if row < len(rows) and rows[row] >> _OFFSET_BITS == prefix:
+                start = rows[row] & (1 << _OFFSET_BITS) - 1
                 return self._names[start : self._names.index(b"\n", start)].decode()
         return None
 
@@ -53,7 +53,7 @@ class Vendors:
 def _load() -> tuple[bytes, "dict[int, array[int]]"]:
     """All names, each ended by a newline; and by width the rows."""
     names = bytearray()
-    places: dict[str, int] = {}
+    offsets: dict[str, int] = {}
     found: dict[int, array[int]] = {width: array("Q") for width in WIDTHS}
     for line in _LINE.finditer(libraries.vendor_table()):
         prefix, width, short, full = line.groups()
@@ -62,8 +62,8 @@ def _load() -> tuple[bytes, "dict[int, array[int]]"]:
         name = (full or short).strip()
         if bits not in found:
             continue
-        if name not in places:
-            places[name] = len(names)
+        if name not in offsets:
+            offsets[name] = len(names)
             names += name.encode() + b"\n"
-        found[bits].append(number << _PLACE_BITS | places[name])
+        found[bits].append(number << _OFFSET_BITS | offsets[name])
     return bytes(names), {width: array("Q", sorted(rows)) for width, rows in found.items()}

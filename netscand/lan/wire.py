@@ -58,19 +58,19 @@ class Wire:
 
     def __init__(
         self,
-        hear: Callable[[list[Observation]], None],
-        answered: Callable[[Answer], None] = lambda _: None,
+        on_observations: Callable[[list[Observation]], None],
+        on_answer: Callable[[Answer], None] = lambda _: None,
         budgets: Budgets | None = None,
     ) -> None:
-        self._hear = hear
-        self._answered = answered
+        self._on_observations = on_observations
+        self._on_answer = on_answer
         self._arp = CaptureReader(bpf.arp, _arp, BATCH)
         self._talk = CaptureReader(
             bpf.talk, self._decode, TALK_BATCH, slot=2048, size=1 << 20, budget=TALK_BUDGET, budgets=budgets
         )
-        self._ears = (self._arp, self._talk)
-        self._hears = False
-        self._outlets: dict[int, socket.socket] = {}
+        self._readers = (self._arp, self._talk)
+        self._is_open = False
+        self._send_sockets: dict[int, socket.socket] = {}
         self.send_errors = 0
         self.ticked_at = monotonic()
         """When the receive path last showed that it lives (monotonic; every second)."""
@@ -78,17 +78,17 @@ class Wire:
     @property
     def received(self) -> int:
         """Frames heard since the start."""
-        return sum(ear.received for ear in self._ears)
+        return sum(reader.received for reader in self._readers)
 
     @property
     def dropped(self) -> int:
         """Frames that the kernel had no room for, as of a second ago."""
-        return sum(ear.dropped for ear in self._ears)
+        return sum(reader.dropped for reader in self._readers)
 
     @property
     def ignored(self) -> int:
         """Frames heard, but too many to be looked at."""
-        return sum(ear.ignored for ear in self._ears)
+        return sum(reader.ignored for reader in self._readers)
 
     @property
     def behind(self) -> bool:
@@ -109,9 +109,9 @@ class Wire:
         libraries.ethernet_arp()  # 0.2 s, and now is better than at the first request
         try:
             with ExitStack() as undo:
-                for ear in self._ears:
-                    undo.callback(ear.close)
-                    ear.open()
+                for reader in self._readers:
+                    undo.callback(reader.close)
+                    reader.open()
                 undo.pop_all()
         except PermissionError as refused:
             raise WireError(
@@ -125,7 +125,7 @@ class Wire:
                     not_permitted=True,
                 ) from None
             raise WireError(f"this kernel cannot hear the LAN through a filtered ring: {refused}") from None
-        self._hears = True
+        self._is_open = True
 
     async def run(self) -> None:
         """Read until cancelled. A receive path that dies is made anew; what `hear` raises ends this."""
@@ -133,7 +133,7 @@ class Wire:
         while True:
             began = monotonic()
             try:
-                if not self._hears:
+                if not self._is_open:
                     self.open()
                     log.info("hearing again")
                 await self._listen()
@@ -143,12 +143,12 @@ class Wire:
                 if wait == BACK_OFF[0]:
                     log.error("cannot hear the LAN, trying again: %s", broken)
             finally:
-                self._close_ears()
+                self._close_readers()
             until = monotonic() + wait
             while (left := until - monotonic()) > 0:
                 self.ticked_at = monotonic()  # deaf, and trying again: that is no hang
-                for ear in self._ears:
-                    ear.count()
+                for reader in self._readers:
+                    reader.count()
                 await asyncio.sleep(min(left, TICK))
             wait = min(2 * wait, BACK_OFF[1])
 
@@ -157,51 +157,51 @@ class Wire:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
 
-        def read(ear: CaptureReader) -> None:
+        def read(reader: CaptureReader) -> None:
             try:
-                if heard := ear.read():
-                    self._hear(heard)
+                if observations := reader.read():
+                    self._on_observations(observations)
             except Exception as wrong:  # from here it would only be logged
-                loop.remove_reader(ear)
+                loop.remove_reader(reader)
                 if not ended.done():
                     ended.set_exception(wrong)
-            if ear.over_budget:
-                loop.remove_reader(ear)
-                loop.call_later(PAUSE, listen, ear)
+            if reader.over_budget:
+                loop.remove_reader(reader)
+                loop.call_later(PAUSE, listen, reader)
 
-        def listen(ear: CaptureReader) -> None:
+        def listen(reader: CaptureReader) -> None:
             if not ended.done():
-                loop.add_reader(ear, read, ear)
+                loop.add_reader(reader, read, reader)
 
-        for ear in self._ears:
-            listen(ear)
+        for reader in self._readers:
+            listen(reader)
         try:
             while not ended.done():
                 await asyncio.wait([ended], timeout=TICK - monotonic() % TICK)
-                for ear in self._ears:
-                    ear.count()
+                for reader in self._readers:
+                    reader.count()
                 self.ticked_at = monotonic()
             ended.result()
         except Broken as broken:
             raise WireError(str(broken)) from None
         finally:
             ended.cancel()
-            for ear in self._ears:
-                loop.remove_reader(ear)
+            for reader in self._readers:
+                loop.remove_reader(reader)
 
     def _decode(self, frame: bytes, at: float, interface: int) -> tuple[Observation, ...]:
         seen = decode.decode(frame, at, interface)
         if not seen and (answer := decode.answer(frame, at, interface)) is not None:
-            self._answered(answer)
+            self._on_answer(answer)
         return seen
 
     def send_frame(self, network: Network, frame: bytes) -> None:
         """Send a frame as it is. Raises OSError where the interface refuses."""
         try:
-            self._outlet(network.index).send(frame)
+            self._send_socket(network.index).send(frame)
         except OSError as refused:
             if refused.errno not in _FULL:
-                self._shut(network.index)
+                self._close_send_socket(network.index)
             raise
 
     def send(self, probes: Sequence[Probe]) -> list[Probe]:
@@ -211,64 +211,64 @@ class Wire:
         """
         until = monotonic() + SLICE
         sent = 0
-        behind: list[Probe] = []
+        unsent: list[Probe] = []
         full: set[int] = set()
-        network, outlet, template = None, None, None
-        for place, probe in enumerate(probes):
+        network, sender, template = None, None, None
+        for position, probe in enumerate(probes):
             if probe.network.index in full:
-                behind.append(probe)
+                unsent.append(probe)
                 continue
             try:
-                if outlet is None or template is None or probe.network is not network:
+                if sender is None or template is None or probe.network is not network:
                     network = probe.network
-                    outlet = self._outlet(network.index)
+                    sender = self._send_socket(network.index)
                     template = arp.request(network.mac, network.own)
-                outlet.send(template.to(probe.ip, probe.mac) if len(probe.ip) == 4 else _by_ipv6(probe))
+                sender.send(template.to(probe.ip, probe.mac) if len(probe.ip) == 4 else _by_ipv6(probe))
             except OSError as refused:
                 if refused.errno in _FULL:
                     full.add(probe.network.index)
-                    behind.append(probe)
+                    unsent.append(probe)
                     continue
                 # A socket of a deleted interface stays dead (ENXIO), also when the interface is made again.
-                self._shut(probe.network.index)
+                self._close_send_socket(probe.network.index)
                 if sent:
-                    return behind + list(probes[place:])
+                    return unsent + list(probes[position:])
                 self.send_errors += 1
                 raise SendFailed(probe.network.id, refused.strerror or str(refused)) from None
             sent += 1
             if not sent & 15 and monotonic() > until:
-                return behind + list(probes[place + 1 :])
-        return behind
+                return unsent + list(probes[position + 1 :])
+        return unsent
 
-    def _outlet(self, index: int) -> socket.socket:
+    def _send_socket(self, index: int) -> socket.socket:
         """The socket bound to that interface. One whose interface was deleted never sends again: it is closed here."""
-        outlet = self._outlets.get(index)
-        if outlet is None:
-            for gone in [known for known, held in self._outlets.items() if not held.getsockname()[0]]:
-                self._shut(gone)
-            outlet = bpf.packet_socket()
+        sender = self._send_sockets.get(index)
+        if sender is None:
+            for closed in [known for known, held in self._send_sockets.items() if not held.getsockname()[0]]:
+                self._close_send_socket(closed)
+            sender = bpf.packet_socket()
             try:
-                bpf.bind(outlet, index)
+                bpf.bind(sender, index)
             except OSError:
-                outlet.close()
+                sender.close()
                 raise
-            self._outlets[index] = outlet
-        return outlet
+            self._send_sockets[index] = sender
+        return sender
 
-    def _shut(self, index: int) -> None:
-        if outlet := self._outlets.pop(index, None):
-            outlet.close()
+    def _close_send_socket(self, index: int) -> None:
+        if sender := self._send_sockets.pop(index, None):
+            sender.close()
 
-    def _close_ears(self) -> None:
-        self._hears = False
-        for ear in self._ears:
-            ear.close()
+    def _close_readers(self) -> None:
+        self._is_open = False
+        for reader in self._readers:
+            reader.close()
 
     def close(self) -> None:
         """Give every socket back."""
-        self._close_ears()
-        for index in list(self._outlets):
-            self._shut(index)
+        self._close_readers()
+        for index in list(self._send_sockets):
+            self._close_send_socket(index)
 
 
 def _by_ipv6(probe: Probe) -> bytes:

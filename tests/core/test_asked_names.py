@@ -15,8 +15,8 @@ from netscand.engine import Engine, Numbers
 from netscand.lan import name_lookup, names
 from netscand.lan import names as names_module
 from netscand.lan.name_lookup import Effort, Resolver, Unanswered
-from netscand.lan.names import AGAIN_AT_LEAST, PATIENT, QUICK
-from netscand.lan.names import APART as ROUND
+from netscand.lan.names import LONGEST_RETRY, PATIENT, QUICK
+from netscand.lan.names import ROUND_APART as ROUND
 from tests.core.test_attacks import age, say, with_gateway
 from tests.core.test_engine import Cable, Tape
 from tests.core.test_names import ANSWERED, NET, Lan
@@ -30,7 +30,7 @@ AT = ip("10.0.0.11")
 
 
 def asked_at(world: World, who: Mac, *, by_dns: bool = True) -> Ip | None:
-    return world.inventory.name_at(who, HOME, world.now, by_dns=by_dns)
+    return world.inventory.query_address(who, HOME, world.now, by_dns=by_dns)
 
 
 def home() -> World:
@@ -277,9 +277,9 @@ def test_a_dead_name_server_is_asked_less_and_less(loop: VirtualLoop, caplog: py
     hours = Counter(int(at - 1000) // 3600 for at, _ in server.asked)
     print(hours)
     assert max(hours.values()) <= 60 * 9
-    assert hours[2] <= 60 * (3600 / AGAIN_AT_LEAST)
+    assert hours[2] <= 60 * (3600 / LONGEST_RETRY)
     last = {address: at for at, address in server.asked}
-    assert min(last.values()) > 1000 + 3 * 3600 - AGAIN_AT_LEAST - 60 * PATIENT.wait * PATIENT.tries
+    assert min(last.values()) > 1000 + 3 * 3600 - LONGEST_RETRY - 60 * PATIENT.wait * PATIENT.tries
     assert 1 <= caplog.text.count("no name server answers") <= 3
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from netscand.core.model import Ip, Mac, Network
 from netscand.lan import decode, dns, name_lookup
-from netscand.lan.name_lookup import GROUPS, Questions, datagram, group_mac, reverse
+from netscand.lan.name_lookup import GROUPS, Queries, datagram, group_mac, reverse
 from tests.core.words_of_devices import DNS, IP, UDP, Ether, IPv6
 from tests.core.world import ip, mac, network
 
@@ -31,7 +31,7 @@ class Cable:
         self.sent: list[bytes] = []
         self.now = 100.0
         monkeypatch.setattr(name_lookup, "monotonic", lambda: self.now)
-        self.questions = Questions(lambda network, frame: self.sent.append(frame))
+        self.questions = Queries(lambda network, frame: self.sent.append(frame))
 
     @property
     def port(self) -> int:
@@ -123,7 +123,7 @@ def test_by_ipv6_those_are_asked_that_we_can_ask(cable: Cable) -> None:
 
 def test_one_frame_leaves_room_for_an_answer() -> None:
     """Avahi answers a port of ours in 512 bytes, the questions included."""
-    for length, most in name_lookup.TOGETHER.items():
+    for length, most in name_lookup.QUERIES_PER_FRAME.items():
         names = [reverse(Ip(b"\xff" * length))] * most
         assert len(dns.questions(0, names, dns.PTR)) < 330
 
@@ -225,7 +225,7 @@ def test_without_a_question_an_answer_is_none(cable: Cable) -> None:
 def test_our_port_takes_nothing_in_and_refuses_nothing(cable: Cable) -> None:
     """A refusal would be an ICMP message to each device that answers."""
     cable.questions.by_mdns(NET, [(ASKED, WHERE)])
-    held = cable.questions._held
+    held = cable.questions._port_socket
     assert held is not None
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.connect(("127.0.0.1", cable.port))
@@ -239,7 +239,7 @@ def test_what_cannot_be_sent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) 
     def refuse(network: Network, frame: bytes) -> None:
         raise OSError("no such device")
 
-    questions = Questions(refuse)
+    questions = Queries(refuse)
     with pytest.raises(OSError, match="no such device"):
         questions.by_mdns(NET, [(ASKED, WHERE)])
     assert not questions._open

@@ -77,7 +77,7 @@ def ip6(text: str) -> Ip:
     return Ip(IPv6Address(text).packed)
 
 
-class House:
+class EngineView:
     """An engine on a clock that is moved by hand."""
 
     def __init__(self, pace: Pace | None = None) -> None:
@@ -106,7 +106,7 @@ class House:
 
 def test_one_timeline_one_sequence() -> None:
     """Law 1: the cursors of all events, whatever made them, count up by one."""
-    house = House()
+    house = EngineView()
     house.engine.observe([house.seen(i, f"10.0.0.{10 + i}") for i in range(50)])
     house.engine.set_networks([])
     house.engine.set_networks([network()])
@@ -116,7 +116,7 @@ def test_one_timeline_one_sequence() -> None:
 
 
 def test_what_the_interface_did_not_take_is_sent_later_and_counts_then() -> None:
-    house = House()
+    house = EngineView()
     house.cable.room = 3
     house.turn(3)
     assert len({ask.ip for ask in house.cable.frames}) == 253
@@ -124,7 +124,7 @@ def test_what_the_interface_did_not_take_is_sent_later_and_counts_then() -> None
 
 
 def test_an_interface_that_refuses_is_told_as_scan_error_and_the_next_scan_runs() -> None:
-    house = House()
+    house = EngineView()
     house.cable.refuses = True
     house.turn(1)
     assert any(isinstance(news, ScanFailed) and news.message == "Network is down" for news in house.tape.news)
@@ -138,7 +138,7 @@ def test_an_interface_that_refuses_is_told_as_scan_error_and_the_next_scan_runs(
 
 def test_a_network_that_is_silent_and_none_that_is_up_are_problems() -> None:
     """While nobody can be heard, nothing is well."""
-    house = House()
+    house = EngineView()
     assert house.engine.problems() == ()
     house.engine.set_networks([network(state=NetworkState.DOWN)])
     assert house.engine.problems() == ("no network is up (10.0.0.0/24@eth0): nobody can be heard",)
@@ -152,7 +152,7 @@ def test_a_network_that_is_silent_and_none_that_is_up_are_problems() -> None:
 
 def test_where_somebody_comes_or_goes_silent_addresses_are_asked_more() -> None:
     """And where nobody does for ten minutes, in five minutes once."""
-    house = House()
+    house = EngineView()
     seconds = []
     for number in (1, 2):
         house.turn(700)
@@ -168,7 +168,7 @@ def test_where_somebody_comes_or_goes_silent_addresses_are_asked_more() -> None:
 
 def test_send_errors_are_not_their_absence() -> None:
     """Law 8: while nothing leaves, nobody is called offline."""
-    house = House()
+    house = EngineView()
     house.engine.observe([house.seen(1, "10.0.0.11")])
     house.cable.refuses = True
     house.turn(1000)
@@ -178,7 +178,7 @@ def test_send_errors_are_not_their_absence() -> None:
 @pytest.mark.parametrize("at", ["10.0.0.11", "fe80::11"])
 def test_what_was_lost_on_its_way_to_us_is_not_their_absence(at: str) -> None:
     """Law 8, FAULTS T10: who was asked into a flood that we could not hear through is asked again after it."""
-    house = House()
+    house = EngineView()
     if at.startswith("fe80"):
         house.engine.set_networks([replace(network(), own6=ip6("fe80::2"))])
     house.engine.observe([house.seen(1, at)])
@@ -195,7 +195,7 @@ def test_what_was_lost_on_its_way_to_us_is_not_their_absence(at: str) -> None:
 
 def test_a_flood_hides_nobody_for_ever() -> None:
     """Ten minutes beyond its patience, silence is taken for what it is, as with any other doubt."""
-    house = House()
+    house = EngineView()
     house.engine.observe([house.seen(1, "10.0.0.11")])
     spoken = house.now
     while house.now < spoken + 1000:
@@ -206,7 +206,7 @@ def test_a_flood_hides_nobody_for_ever() -> None:
 
 
 def test_the_fastest_lease_is_in_force_and_ends_with_its_client() -> None:
-    house = House()
+    house = EngineView()
     assert house.engine.lease("a", 10) == 10
     assert house.engine.lease("b", 5) == 5
     assert house.engine.lease("b", None) == 10
@@ -217,7 +217,7 @@ def test_the_running_engine_wakes_for_a_wish_at_once() -> None:
     """A wish is not kept waiting for what was due next."""
 
     async def story() -> int:
-        house = House()
+        house = EngineView()
         house.turn(10)
         before = len(house.cable.frames)
         async with asyncio.TaskGroup() as rooms:
@@ -236,8 +236,8 @@ def test_the_running_engine_wakes_for_a_wish_at_once() -> None:
 def test_after_a_sleep_there_is_a_scan_before_any_verdict(way: str) -> None:
     """FAULTS F13: a stopped process; a jump of boot time over monotonic time."""
 
-    async def story() -> House:
-        house = House()
+    async def story() -> EngineView:
+        house = EngineView()
         house.engine.observe([house.seen(1, "10.0.0.11")])
         house.turn(12)
         async with asyncio.TaskGroup() as rooms:
@@ -261,7 +261,7 @@ def test_after_a_sleep_there_is_a_scan_before_any_verdict(way: str) -> None:
 
 def test_what_was_unsent_when_the_networks_changed_is_asked_again() -> None:
     """Or a device would be off the agenda for ever."""
-    house = House()
+    house = EngineView()
     house.engine.observe([house.seen(1, "10.0.0.11")])
     house.turn(2)
     house.cable.room = 0
@@ -275,7 +275,7 @@ def test_what_was_unsent_when_the_networks_changed_is_asked_again() -> None:
 @pytest.mark.slow
 def test_an_interface_whose_queue_is_full_holds_no_other_up() -> None:
     """Neither a scan of the other network nor the probes of its devices."""
-    house = House()
+    house = EngineView()
     house.engine.set_networks([network(), network("10.1.0.0/24", "eth1", 3)])
     house.engine.observe(
         [house.seen(1, "10.0.0.11"), Observation(house.now, 3, mac(2), ip("10.1.0.11"), Evidence.ARP_REPLY)]
@@ -296,7 +296,7 @@ def test_who_comes_while_too_many_wait_for_a_name_is_wanted_when_it_is_heard_ane
 ) -> None:
     """As in the first scan of a large LAN: it is not taken for one that was asked for within the hour."""
     monkeypatch.setattr(names_module, "MOST_STRANGERS", 3)
-    house = House()
+    house = EngineView()
     asker = house.engine.names = names.Names(house.engine, lambda mac: 2, lambda network, frame: None)
     house.engine.observe([house.seen(i, f"10.0.0.{10 + i}") for i in range(5)])
     assert {key[0] for key in asker._next_round} == {mac(2), mac(3), mac(4)}

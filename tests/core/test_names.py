@@ -14,7 +14,7 @@ from netscand.core.model import Ip, Mac, Network, NetworkState
 from netscand.lan import dns, name_lookup, names
 from netscand.lan import names as names_module
 from netscand.lan.name_lookup import Effort, Resolver, pointed_to, reverse
-from netscand.lan.names import MOST_STRANGERS, NameQueue, Names, Wanted
+from netscand.lan.names import MOST_STRANGERS, Lookup, NameQueue, Names
 from tests.core.virtual import VirtualLoop, run
 from tests.core.world import World, ip, mac, network
 
@@ -68,9 +68,9 @@ class Lan:
     def want(self, mac: Mac, ip: Ip, network: Network) -> None:
         """Let a device come to an address."""
         self.places[mac, network.id] = ip
-        self.names.want(mac, ip, network)
+        self.names.request_name(mac, ip, network)
 
-    def name_at(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
+    def query_address(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
         return self.places.get((mac, network))
 
     def named(self, mac: Mac, name: str, source: str, at: float, network: str, ip: Ip) -> None:
@@ -218,7 +218,7 @@ def test_questions_come_from_the_address_that_we_have_now(loop: VirtualLoop) -> 
     """And on a network that is gone or down nobody is asked for, now or later."""
     lan = Lan(loop)
     sent: list[bytes] = []
-    lan.names._questions._say = lambda network, frame: sent.append(frame)
+    lan.names._queries._send = lambda network, frame: sent.append(frame)
 
     def script() -> Iterator[float]:
         lan.want(mac(1), ip("10.0.0.9"), NET)
@@ -272,8 +272,8 @@ def test_thousands_that_lack_no_name_hold_nobody_up(loop: VirtualLoop) -> None:
 # ---- the queue ------------------------------------------------------------------------------------------------------
 
 
-def wanted(number: int, where: Network = NET, *, is_first: bool = True) -> Wanted:
-    return Wanted(*made_up(number), where.id, is_first)
+def wanted(number: int, where: Network = NET, *, is_first: bool = True) -> Lookup:
+    return Lookup(*made_up(number), where.id, is_first)
 
 
 def test_a_queue_is_bounded_and_says_who_had_to_go(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +327,7 @@ def test_a_stranger_that_answered_meanwhile_is_no_stranger(loop: VirtualLoop) ->
         queue.put(0.0, wanted(number))
     urgent.add(made_up(3)[0])
 
-    async def take() -> list[list[Wanted]]:
+    async def take() -> list[list[Lookup]]:
         return [wishes for _ in range(5) for wishes in await queue.get()]
 
     assert [one.mac for (one,) in run(loop, take())] == [made_up(number)[0] for number in (3, 0, 1, 2, 4)]

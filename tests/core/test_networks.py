@@ -17,8 +17,8 @@ from netscand.lan.networks import (
     IFF_RUNNING,
     IFF_UP,
     DefaultRoute,
-    Holding,
-    Holding6,
+    HostAddress,
+    HostAddress6,
     Kernel,
     Link,
     decide,
@@ -34,9 +34,11 @@ def link(name: str = "eth0", index: int = 2, flags: int = UP, kind: str = "", ma
     return Link(index, name, flags, ARPHRD_ETHER, MAC, kind, master)
 
 
-def holding(address: str = "192.168.1.2/24", index: int = 2, *, secondary: bool = False, peer: bool = False) -> Holding:
+def holding(
+    address: str = "192.168.1.2/24", index: int = 2, *, secondary: bool = False, peer: bool = False
+) -> HostAddress:
     interface = IPv4Interface(address)
-    return Holding(index, ip(str(interface.ip)), interface.network, peer, secondary)
+    return HostAddress(index, ip(str(interface.ip)), interface.network, peer, secondary)
 
 
 def ip(text: str) -> Ip:
@@ -45,7 +47,7 @@ def ip(text: str) -> Ip:
 
 def one(
     of: Link | None = None,
-    at: Holding | None = None,
+    at: HostAddress | None = None,
     scan: Scan = Scan(),  # noqa: B008 frozen
     rules: tuple[NetworkRule, ...] = (),
     others: tuple[Link, ...] = (),
@@ -293,9 +295,9 @@ def test_of_two_rules_the_one_that_names_the_interface_wins() -> None:
 
 def test_our_ipv6_prefixes_are_those_of_our_addresses_there_but_for_link_local_ones() -> None:
     held = [IPv6Interface(text) for text in ("2001:db8::2/64", "fd77::2/64", "2001:db8::3/64", "fe80::2/64")]
-    here = [Holding6(2, Ip(each.ip.packed), each.network) for each in held]
-    elsewhere = Holding6(3, Ip(held[0].ip.packed), IPv6Interface("2001:db8:9::2/64").network)
-    (found,) = decide(Kernel((link(),), (holding(),), holdings6=(*here, elsewhere)), Scan(), ())
+    here = [HostAddress6(2, Ip(each.ip.packed), each.network) for each in held]
+    elsewhere = HostAddress6(3, Ip(held[0].ip.packed), IPv6Interface("2001:db8:9::2/64").network)
+    (found,) = decide(Kernel((link(),), (holding(),), addresses6=(*here, elsewhere)), Scan(), ())
     assert found.own6 == held[3].ip.packed
     assert list(map(str, found.prefixes6)) == ["2001:db8::/64", "fd77::/64"]
     inside = ["192.168.1.9", "2001:db8::9", "fd77::ffff"]
@@ -322,10 +324,10 @@ HOLDINGS = st.builds(
     st.sampled_from([(), ("eth0",), ("*",)]),
 )
 def test_every_network_is_told_once_and_says_why(
-    links: list[Link], holdings: list[Holding], interfaces: tuple[str, ...]
+    links: list[Link], addresses: list[HostAddress], interfaces: tuple[str, ...]
 ) -> None:
-    found = decide(Kernel(tuple(links), tuple(holdings)), Scan(interfaces=interfaces), ())
-    expected = {(held.index, held.cidr) for held in holdings if any(of.index == held.index for of in links)}
+    found = decide(Kernel(tuple(links), tuple(addresses)), Scan(interfaces=interfaces), ())
+    expected = {(held.index, held.cidr) for held in addresses if any(of.index == held.index for of in links)}
     assert sorted((network.index, network.cidr) for network in found) == sorted(expected)
     for network in found:
         assert network.why

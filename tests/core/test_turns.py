@@ -115,8 +115,8 @@ def test_work_in_pieces_is_done_in_turns_or_at_once() -> None:
     async def both() -> int:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(other())
-            return await turns.in_turns(work())
+            return await turns.run_in_turns(work())
 
     assert asyncio.run(both()) == 7
     assert done == ["piece", "other"] * 3
-    assert turns.at_once(work()) == 7
+    assert turns.run_now(work()) == 7

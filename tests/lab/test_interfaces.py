@@ -20,7 +20,7 @@ from netscand.lan import interfaces, netlink
 from netscand.lan.interfaces import Interfaces
 from netscand.lan.netlink import Netlink, NetlinkError
 from netscand.lan.networks import Kernel
-from netscand.lan.turns import Work, at_once
+from netscand.lan.turns import Work, run_now
 from tests.lab.rooms import beside, ip, until
 from tests.lab.spaces import Space
 
@@ -110,7 +110,7 @@ def as_iproute2_says(kernel: Kernel) -> tuple[set[Any], set[Any], set[Any]]:
         },
         {
             (held.index, str(IPv4Address(held.own)), held.cidr.prefixlen, held.secondary)
-            for held in kernel.holdings
+            for held in kernel.addresses
         },
         {(route.index, str(IPv4Address(route.gateway)), route.metric) for route in kernel.routes},
     )  # fmt: skip
@@ -181,7 +181,7 @@ def test_every_next_hop_of_a_default_route_is_read(space: Space) -> None:
         "route add default via 10.77.0.8 table 99",
     )
     made = space.within(Netlink)
-    assert as_iproute2_says(at_once(made.read())) == by_iproute2(space)
+    assert as_iproute2_says(run_now(made.read())) == by_iproute2(space)
     made.close()
 
 
@@ -382,7 +382,7 @@ def storm(number: int) -> list[str]:
 
 def drops(space: Space, of: Netlink) -> int:
     """Messages that the kernel had no room for, by its own count."""
-    port = str(of._news.getsockname()[0])
+    port = str(of._notifications.getsockname()[0])
     lines = space.run(["cat", "/proc/net/netlink"]).stdout.splitlines()
     column = lines[0].split().index("Drops")
     return sum(int(words[column]) for words in map(str.split, lines) if words[2] == port)
@@ -441,7 +441,7 @@ def test_a_broken_socket_is_made_anew_and_what_was_missed_is_told(
         assert made._netlink
         broken = made._netlink
         with Path("/dev/null").open() as nothing:
-            os.dup2(nothing.fileno(), broken._questions.fileno())  # no socket any more
+            os.dup2(nothing.fileno(), broken._requests.fileno())  # no socket any more
         space.ip("addr add 10.92.0.2/24 dev eth0")
         await until(lambda: "10.92.0.0/24@eth0" in told[-1])
         assert made._netlink is not broken
@@ -473,7 +473,7 @@ def test_a_message_that_is_not_the_kernels_is_not_believed(space: Space) -> None
     other = space.socket(socket.AF_NETLINK, socket.SOCK_RAW, netlink.NETLINK_ROUTE)
     other.bind((0, 0))
     forged = netlink._HEAD.pack(32, 16, 0, 0, 0) + bytes(16)
-    other.sendto(forged, (made._news.getsockname()[0], 0))
+    other.sendto(forged, (made._notifications.getsockname()[0], 0))
     assert not made.changed()
     space.ip("link set eth0 down")
     assert made.changed()
@@ -491,15 +491,15 @@ def test_a_million_routes_are_not_gone_through_for_every_change(space: Space) ->
             return super()._whole(table)
 
     made = space.within(Counting)
-    at_once(made.read())
+    run_now(made.read())
     asked.clear()
     space.ip("route add 10.99.0.0/16 via 10.77.0.1")
     assert not made.changed()
-    at_once(made.read())
+    run_now(made.read())
     assert netlink.RTM_GETROUTE not in asked
     space.ip("route add default via 10.77.0.1")
     assert made.changed()
-    assert [str(IPv4Address(route.gateway)) for route in at_once(made.read()).routes] == ["10.77.0.1"]
+    assert [str(IPv4Address(route.gateway)) for route in run_now(made.read()).routes] == ["10.77.0.1"]
     assert netlink.RTM_GETROUTE in asked
     made.close()
 

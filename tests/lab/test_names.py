@@ -260,7 +260,7 @@ class Room:
         self.allowed.append((network, to_all))
         return self.room
 
-    def name_at(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
+    def query_address(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
         return self.places.get((mac, network))
 
     def named(self, mac: Mac, name: str, source: str, at: float, network: str, ip: Ip) -> None:
@@ -276,7 +276,7 @@ class Room:
             made = Names(self, lambda _: 1, wire.send_frame, Resolver(self._conf))
             wire.open()
             for want in wants:
-                made.want(*want)
+                made.request_name(*want)
             try:
                 async with asyncio.TaskGroup() as tasks:
                     running = [tasks.create_task(each.run()) for each in (made, wire)]

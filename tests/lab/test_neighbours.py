@@ -87,7 +87,7 @@ def test_what_the_engine_raises_ends_the_room(shared_lab: Lab) -> None:
 def test_without_netlink_we_hear_less_and_go_on_and_say_so_once(
     shared_lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(netlink, "AGAIN_AFTER", 0.01)
+    monkeypatch.setattr(netlink, "BACK_OFF", 0.01)
     monkeypatch.setattr(socket, "AF_NETLINK", 9999)
 
     async def script(heard: list[Observation]) -> None:

@@ -89,7 +89,7 @@ def test_lies_from_those_that_are_asked(lab: Lab, tmp_path: Path, port: int, rat
     async def script() -> None:
         for host in hosts:
             house.places[mac_of(host), network.id] = address(host.ip)
-            made[0].want(mac_of(host), address(host.ip), network)
+            made[0].request_name(mac_of(host), address(host.ip), network)
         await behind(5)
 
     assert held(lab.watcher.space, make, script) < LONGEST

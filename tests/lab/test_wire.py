@@ -266,7 +266,7 @@ def test_a_link_that_is_deleted_and_made_anew_is_heard_and_asked_again(lab: Lab)
         lab.watcher.remove_interface()
         lab.watcher.plug()  # this time unseen by the sender
         await is_answered([Probe(network_of(lab.watcher), ip("10.77.0.50"), None)])
-        assert len(made._outlets) == 1  # those of the deleted interfaces were given back
+        assert len(made._send_sockets) == 1  # those of the deleted interfaces were given back
 
     listen(lab.watcher.space, script)
 
@@ -330,7 +330,7 @@ def test_a_lost_place_in_the_ring_is_noticed(
 ) -> None:
     """Readable for ever, and never a frame: the ring is made anew instead of turning in circles."""
     monkeypatch.setattr(wire, "BACK_OFF", (0.05, 0.2))
-    monkeypatch.setattr(capture, "IN_VAIN", 100)
+    monkeypatch.setattr(capture, "EMPTY_READS", 100)
     caplog.set_level(logging.INFO, "netscand.lan.wire")
 
     async def script(made: Wire, heard: list[Observation]) -> None:

@@ -298,7 +298,7 @@ def test_what_changes_behind_a_list_of_events_is_counted(tmp_path: Path) -> None
     asyncio.run(play())
 
 
-class Holding:
+class HostAddress:
     """A connection that holds so much."""
 
     def __init__(self, lobby: ConnectionLimiter, key: str, kept: int, *, privileged: bool = False) -> None:
@@ -322,8 +322,8 @@ def test_the_account_that_holds_the_most_loses_what_holds_the_most() -> None:
     """One sum over queues, lists, answers and what waits to be parsed; others, and root, keep theirs."""
     budgets = Budgets()
     lobby = ConnectionLimiter(Guard(config.Access()), 1000, 64, budgets=budgets)
-    theirs = [Holding(lobby, "mallory", size * MIB) for size in (1, 9, 3, 7, 2)]
-    others = [Holding(lobby, "alice", 10 * MIB), Holding(lobby, "root", 500 * MIB, privileged=True)]
+    theirs = [HostAddress(lobby, "mallory", size * MIB) for size in (1, 9, 3, 7, 2)]
+    others = [HostAddress(lobby, "alice", 10 * MIB), HostAddress(lobby, "root", 500 * MIB, privileged=True)]
     lobby.look(100.0)
     assert [each.gone for each in (*theirs, *others)] == [False, True, *[False] * 5]
     assert budgets.limiting(100.0) == (UNREAD.name,)
@@ -332,8 +332,8 @@ def test_the_account_that_holds_the_most_loses_what_holds_the_most() -> None:
 def test_many_accounts_together_hold_no_more_than_one_may() -> None:
     """However many uids somebody has: those that hold the most give way."""
     lobby = ConnectionLimiter(Guard(config.Access()), 1000, 64)
-    many = [Holding(lobby, f"uid {number // 4}", 5 * MIB) for number in range(80)]
-    small = Holding(lobby, "alice", MIB)
+    many = [HostAddress(lobby, f"uid {number // 4}", 5 * MIB) for number in range(80)]
+    small = HostAddress(lobby, "alice", MIB)
     lobby.look(100.0)
     assert UNREAD.at_once / 2 < sum(each.bytes_kept for each in (*many, small) if not each.gone) <= UNREAD.at_once
     assert not small.gone
@@ -344,7 +344,7 @@ def test_it_is_looked_who_holds_how_much_as_soon_as_much_has_moved() -> None:
 
     async def play() -> None:
         lobby = ConnectionLimiter(Guard(config.Access()), 1000, 64)
-        large = Holding(lobby, "mallory", 2 * int(UNREAD.at_once))
+        large = HostAddress(lobby, "mallory", 2 * int(UNREAD.at_once))
         for _ in range(64):
             lobby.count(LOOK_AFTER // 64)
         await asyncio.sleep(0)
