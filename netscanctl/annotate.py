@@ -9,7 +9,7 @@ from netscanctl.cli import Session
 from netscanctl.client import device_path
 from netscanctl.params import mac_of
 from netscanctl.render import title
-from netscand.protocol import Device, DeviceWords, encode
+from netscand.protocol import Device, DeviceUpdate, encode
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -20,7 +20,7 @@ def json_option(command: F) -> F:
 
 
 def annotate(
-    session: Session, device: str, update: DeviceWords, as_json: bool, message: Callable[[Device], str]
+    session: Session, device: str, update: DeviceUpdate, as_json: bool, message: Callable[[Device], str]
 ) -> None:
     """Update the device that matches `device`, and print `message` about it. Raises Failure."""
     client = session.client

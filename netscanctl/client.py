@@ -371,4 +371,4 @@ def device_path(mac: str) -> str:
 
 def scan_request(targets: Sequence[str]) -> bytes:
     """Return the body of a scan request."""
-    return protocol.encode(protocol.ScanWish(targets=list(targets)))
+    return protocol.encode(protocol.ScanRequest(targets=list(targets)))

@@ -1,4 +1,4 @@
-"""argv → daemon."""
+"""Command line of netscand: reads the arguments, starts the daemon, maps errors to exit codes."""
 
 import argparse
 import faulthandler
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 DEFAULT = Path("/etc/netscand/netscand.toml")
 
 EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 69, 75, 77, 78
-"""sysexits.h: lost a room; already running; not permitted; configuration."""
+"""sysexits.h: a component failed; already running; not permitted; configuration."""
 INTERRUPTED = 130
 """What shells expect after Ctrl-C (128 + SIGINT)."""
 
 
 def main() -> None:
-    """Read argv, run, and exit with a code that says what happened; Ctrl-C ends it quietly at any time."""
+    """Run the command line; the exit code says what happened. Ctrl-C ends it quietly at any time."""
     try:
         _run()
     except KeyboardInterrupt:
@@ -32,7 +32,7 @@ def main() -> None:
 
 def _run() -> None:
     arguments = _arguments()
-    # Imported late, here and below: --check-config and --version need no scapy, and Ctrl-C is quiet meanwhile.
+    # Imported late, here and below: --check-config and --version need no scapy, and Ctrl-C stays quiet.
     from netscand.config import ConfigError, load
 
     try:
@@ -40,14 +40,16 @@ def _run() -> None:
             sys.exit(_check(arguments.check_config))
         config = load(arguments.config or DEFAULT, required=arguments.config is not None)
     except ConfigError as wrong:
-        sys.exit(_say("\nnetscand: ".join(wrong.faults), EX_CONFIG))
-    faulthandler.enable()  # the watchdog's SIGABRT leaves in the log where we hung
+        sys.exit(_print_error("\nnetscand: ".join(wrong.faults), EX_CONFIG))
+    faulthandler.enable()  # the watchdog's SIGABRT writes a traceback of the hang to the log
     try:
         _start(arguments, config)
     except (ImportError, AttributeError) as wrong:
-        if (library := _lacking(wrong)) is None:
+        if (library := _incompatible_library(wrong)) is None:
             raise
-        sys.exit(_say(f"{library}: {wrong}; see pyproject.toml for the versions that netscand needs", EX_UNAVAILABLE))
+        sys.exit(
+            _print_error(f"{library}: {wrong}; see pyproject.toml for the versions that netscand needs", EX_UNAVAILABLE)
+        )
 
 
 def _start(arguments: argparse.Namespace, config: "Config") -> None:
@@ -65,29 +67,29 @@ def _start(arguments: argparse.Namespace, config: "Config") -> None:
             from netscand.once import once
 
             sys.exit(once(config, as_json=arguments.json))
-        logging.disable()  # pyroute2 misses a file that our unit hides, and we do not need
+        logging.disable()  # pyroute2 warns about a file that our unit hides and that we do not need
         from netscand.daemon import run
 
         logging.disable(logging.NOTSET)
         run(config, arguments.config or DEFAULT)
     except WireError as wrong:
-        sys.exit(_say(str(wrong), EX_NOPERM if wrong.not_permitted else EX_UNAVAILABLE))
+        sys.exit(_print_error(str(wrong), EX_NOPERM if wrong.not_permitted else EX_UNAVAILABLE))
     except (NetlinkError, Unfit) as wrong:
-        sys.exit(_say(str(wrong), EX_UNAVAILABLE))
+        sys.exit(_print_error(str(wrong), EX_UNAVAILABLE))
     except (AlreadyRunning, HistoryInUse) as wrong:
-        sys.exit(_say(str(wrong), EX_TEMPFAIL))
+        sys.exit(_print_error(str(wrong), EX_TEMPFAIL))
     except (ListenError, TokensRefused, HistoryRefused) as wrong:
-        sys.exit(_say(str(wrong), EX_CONFIG))
+        sys.exit(_print_error(str(wrong), EX_CONFIG))
     except ExceptionGroup as lost:
         (first, *others) = lost.exceptions
         if isinstance(first, Unfit) and not others:
-            sys.exit(_say(str(first), EX_UNAVAILABLE))
-        logging.getLogger(__name__).critical("lost a room", exc_info=lost)
+            sys.exit(_print_error(str(first), EX_UNAVAILABLE))
+        logging.getLogger(__name__).critical("a component failed; the traceback says which", exc_info=lost)
         sys.exit(EX_UNAVAILABLE)
 
 
-def _lacking(wrong: ImportError | AttributeError) -> str | None:
-    """The library, with its version, that lacks what was looked for as it was imported; None: it is our own fault."""
+def _incompatible_library(wrong: ImportError | AttributeError) -> str | None:
+    """Return the library, with its version, that an import failed in; None where the error is our own."""
     if isinstance(wrong, ImportError):
         name = wrong.name or ""
     else:
@@ -100,9 +102,9 @@ def _lacking(wrong: ImportError | AttributeError) -> str | None:
 
 
 def _check(path: Path) -> int:
-    """Say what a start would say of the file, and of the files that it names; and what is odd in it."""
+    """Print the errors that a start would report about a configuration and its files, and the warnings; exit code."""
     from netscand.config import Access, Listen, read
-    from netscand.config_lint import oddities
+    from netscand.config_lint import config_warnings
     from netscand.serve.auth import TokensRefused
     from netscand.serve.listen import ListenError
     from netscand.serve.server import check
@@ -116,9 +118,9 @@ def _check(path: Path) -> int:
         except (ListenError, TokensRefused) as wrong:
             faults.append(str(wrong))
     for fault in faults:
-        _say(f"{path}: {fault}", EX_CONFIG)
-    for oddity in oddities(reading):
-        _say(f"{path}: warning: {oddity}", 0)
+        _print_error(f"{path}: {fault}", EX_CONFIG)
+    for warning in config_warnings(reading):
+        _print_error(f"{path}: warning: {warning}", 0)
     if faults:
         return EX_CONFIG
     sys.stdout.write(f"{path}: good\n")
@@ -126,12 +128,14 @@ def _check(path: Path) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line may hold; the manual page is made of it."""
-    parser = argparse.ArgumentParser("netscand", description="Knows which devices are on the local networks.")
+    """Return the parser of the command line; packaging/manuals.py makes the manual page from it."""
+    parser = argparse.ArgumentParser("netscand", description="Monitor which devices are on the local networks.")
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help=f"configuration (default {DEFAULT}, if it is there)"
+        "--config", type=Path, metavar="FILE", help=f"configuration file (default {DEFAULT}, if it exists)"
     )
-    parser.add_argument("--check-config", type=Path, metavar="FILE", help="say what is wrong or odd in FILE, and exit")
+    parser.add_argument(
+        "--check-config", type=Path, metavar="FILE", help="print errors and probable mistakes in FILE, and exit"
+    )
     parser.add_argument("--once", action="store_true", help="scan, print the devices, and exit")
     parser.add_argument("--json", action="store_true", help="with --once: print JSON")
     parser.add_argument("--version", action="version", version=f"netscand {__version__}")
@@ -139,14 +143,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _arguments() -> argparse.Namespace:
-    asked = parser()
-    arguments = asked.parse_args()
+    arguments_parser = parser()
+    arguments = arguments_parser.parse_args()
     if arguments.json and not arguments.once:
-        asked.error("--json goes with --once")
+        arguments_parser.error("--json requires --once")
     return arguments
 
 
-def _say(sentence: str, code: int) -> int:
+def _print_error(sentence: str, code: int) -> int:
     sys.stderr.write(f"netscand: {sentence}\n")
     return code
 

@@ -1,4 +1,4 @@
-"""TOML → a frozen Config. Every key is optional; an error names the file, the key and what was expected."""
+"""Configuration: a TOML file as frozen tables. Every key is optional; an error names file, key, value and remedy."""
 
 import os
 import re
@@ -18,34 +18,34 @@ from netscand.validation_messages import expected, shown
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Rate = Annotated[float, Meta(ge=0, le=10_000_000)]
 Patience = tuple[Seconds, Seconds]
-"""The least and the most."""
+"""Minimum and maximum."""
 
 
-HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-"""What a Host header may hold (RFC 9110, 7.2); no pattern stands for many."""
+HOST_PATTERN = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+"""Valid Host header (RFC 9110, 7.2), without wildcards."""
 
 
-NAME = re.compile(r"(?!\.{1,2}$)[^\s/:*?\[\]]{1,15}|(?=.*[*?\[])[^\s/:]{1,64}")
-"""What an interface may be called (the kernel's dev_valid_name), or a glob that may fit one."""
+NAME_PATTERN = re.compile(r"(?!\.{1,2}$)[^\s/:*?\[\]]{1,15}|(?=.*[*?\[])[^\s/:]{1,64}")
+"""Valid interface name (the kernel's dev_valid_name), or a glob that can match one."""
 
-ADDRESS = re.compile(r"\d[\d*?-]*(?:\.[\d*?-]*)+")
-"""What is meant as addresses, and is no prefix: `300.1.1.1`, `192.168.1.*`, `192.168.1.10-20`."""
+ADDRESS_PATTERN = re.compile(r"\d[\d*?-]*(?:\.[\d*?-]*)+")
+"""Addresses in a notation that is not supported: `300.1.1.1`, `192.168.1.*`, `192.168.1.10-20`."""
 
 
 LARGEST = 1 << 20
-"""Bytes of the file."""
+"""Maximum bytes of the file."""
 
 MOST = 256
-"""`[[network]]` tables, and entries of a list: each network is compared with each of them."""
+"""Maximum number of `[[network]]` tables, and of entries in a list: each network is compared with each of them."""
 
 Texts = Annotated[tuple[str, ...], Meta(max_length=MOST)]
 
 FAULTS_SHOWN = 20
-"""Faults in one message."""
+"""Maximum number of errors in one message."""
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used: `faults`, each a line that names the place and the fix."""
+    """A configuration that cannot be used; each of `faults` is a line that names the key, the value and the remedy."""
 
     def __init__(self, *faults: str) -> None:
         more = [f"and {len(faults) - FAULTS_SHOWN} more"] if len(faults) > FAULTS_SHOWN else []
@@ -54,7 +54,7 @@ class ConfigError(Exception):
 
 
 def is_prefix(text: str) -> bool:
-    """Whether it is an IPv4 prefix or address; `192.168.1.7/24` is the prefix around it."""
+    """Return whether a text is an IPv4 prefix or address; `192.168.1.7/24` stands for 192.168.1.0/24."""
     try:
         IPv4Network(text, strict=False)
     except ValueError:
@@ -63,10 +63,10 @@ def is_prefix(text: str) -> bool:
 
 
 def _is_interface(text: str) -> bool:
-    return bool(NAME.fullmatch(text)) and not ADDRESS.fullmatch(text)
+    return bool(NAME_PATTERN.fullmatch(text)) and not ADDRESS_PATTERN.fullmatch(text)
 
 
-# ---- what of the right type is wrong all the same: it can fit nothing, so whoever wrote it meant something else
+# ---- checks of values that have the right type but cannot match anything
 
 
 def _interfaces(names: Iterable[str]) -> Iterator[str]:
@@ -99,23 +99,23 @@ def _interface(name: str | None) -> Iterator[str]:
 
 def _patience(patience: Patience | None) -> Iterator[str]:
     if patience and patience[0] > patience[1]:
-        yield f"patience {list(patience)}: expected the least first, then the most"
+        yield f"patience {list(patience)}: expected the minimum first, then the maximum"
 
 
 def _allowed_hosts(hosts: Iterable[str]) -> Iterator[str]:
     for host in hosts:
-        if not HOST.fullmatch(host):
+        if not HOST_PATTERN.fullmatch(host):
             yield f"allowed_hosts {host!r}: expected a name such as scan.lan, or with a port scan.lan:8443"
 
 
 def _allowed_origins(origins: Iterable[str]) -> Iterator[str]:
     for origin in origins:
         scheme, _, host = origin.rstrip("/").partition("://")
-        if scheme not in ("http", "https") or not HOST.fullmatch(host):
+        if scheme not in ("http", "https") or not HOST_PATTERN.fullmatch(host):
             yield f"allowed_origins {origin!r}: expected one such as https://dash.lan or http://dash.lan:3000"
 
 
-JUDGES: dict[str, Callable[..., Iterator[str]]] = {
+CHECKS: dict[str, Callable[..., Iterator[str]]] = {
     "interfaces": _interfaces,
     "exclude": _exclude,
     "cidr": _cidr,
@@ -124,19 +124,19 @@ JUDGES: dict[str, Callable[..., Iterator[str]]] = {
     "allowed_hosts": _allowed_hosts,
     "allowed_origins": _allowed_origins,
 }
-"""Key → all that is wrong with a value of its type, each a line that begins with the key; in whichever table it is."""
+"""Key → check that yields a line, which begins with the key, for each error in a value of the right type."""
 
 
 # ---- the tables
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One table of the file: frozen, and unknown keys are errors."""
+    """Table of the file: frozen; unknown keys are errors."""
 
     def __post_init__(self) -> None:
-        """Refuse what the judges find."""
-        keys = (key for key in self.__struct_fields__ if key in JUDGES)
-        if faults := [fault for key in keys for fault in JUDGES[key](getattr(self, key))]:
+        """Raise ValueError with the errors that CHECKS find."""
+        keys = (key for key in self.__struct_fields__ if key in CHECKS)
+        if faults := [fault for key in keys for fault in CHECKS[key](getattr(self, key))]:
             raise ValueError("; ".join(faults))
 
 
@@ -152,7 +152,7 @@ class Scan(Table, frozen=True):
 
 
 class NetworkRule(Table, frozen=True):
-    """`[[network]]`: what differs for one network."""
+    """`[[network]]`: settings of one network that differ from the others."""
 
     cidr: str
     interface: str | None = None
@@ -163,7 +163,7 @@ class NetworkRule(Table, frozen=True):
     enabled: bool = True
 
     def fits(self, cidr: IPv4Network, interface: str) -> bool:
-        """Whether this rule is about that network."""
+        """Return whether this rule applies to a network."""
         return IPv4Network(self.cidr) == cidr and (self.interface is None or fnmatchcase(interface, self.interface))
 
 
@@ -231,41 +231,41 @@ class Config(Table, frozen=True):
 # ---- the file
 
 
-class Written(NamedTuple):
-    """One table of the file: its keys, each with its value, or None where that is wrong; and whether all is good."""
+class ParsedTable(NamedTuple):
+    """One table of the file: its keys with their values (None where invalid), and whether all are valid."""
 
-    place: str
+    heading: str
     """`[scan]`, or `[[network]] no. 2`."""
     kind: type[Table]
     keys: dict[str, object]
-    whole: bool
+    is_valid: bool
 
 
 T = TypeVar("T", Listen, Access)
 
 
 class Reading(NamedTuple):
-    """What a file says, and all that is wrong with it, in its order; each fault a line that names place and remedy."""
+    """Tables of a file, and all errors in it, in order; each error is a line that names key, value and remedy."""
 
-    tables: tuple[Written, ...] = ()
+    tables: tuple[ParsedTable, ...] = ()
     faults: tuple[str, ...] = ()
 
     def table(self, kind: type[T]) -> T | None:
-        """The one table of that kind; None where something in it is wrong."""
+        """Return the table of a kind; None where something in it is invalid."""
         found = next((table for table in self.tables if table.kind is kind), None)
         if found is None:
             return kind()
-        return msgspec.convert(found.keys, kind) if found.whole else None
+        return msgspec.convert(found.keys, kind) if found.is_valid else None
 
     def config(self) -> Config:
-        """All of it, where there are no faults."""
+        """Return the whole configuration; call it only where there are no faults."""
         once = {table.kind.__name__.lower(): table.keys for table in self.tables if table.kind is not NetworkRule}
         rules = [table.keys for table in self.tables if table.kind is NetworkRule]
         return msgspec.convert({**once, "network": rules}, Config)
 
 
 def load(path: Path, *, required: bool = True) -> Config:
-    """The configuration in `path`; the defaults where the file is missing and not `required`. Raises ConfigError."""
+    """Return the configuration in `path`; defaults if it is missing and not `required`. Raises ConfigError."""
     reading = read(path, required=required)
     if reading.faults:
         raise ConfigError(*(f"{path}: {fault}" for fault in reading.faults))
@@ -273,9 +273,9 @@ def load(path: Path, *, required: bool = True) -> Config:
 
 
 def read(path: Path, *, required: bool = True) -> Reading:
-    """What stands in `path`, good or not. Raises ConfigError where it cannot be read at all."""
+    """Parse `path`, valid or not. Raises ConfigError where it cannot be parsed at all."""
     try:
-        text = _text(path)
+        text = _read_text(path)
     except FileNotFoundError:
         if required:
             raise ConfigError(f"{path}: no such file") from None
@@ -284,26 +284,26 @@ def read(path: Path, *, required: bool = True) -> Reading:
         raise ConfigError(f"{path}: cannot be read: {wrong}") from None
     try:
         found = tomllib.loads(text)
-    except ValueError as wrong:  # TOMLDecodeError, and what Python says of a number with thousands of digits
+    except ValueError as wrong:  # TOMLDecodeError, or a number with thousands of digits
         raise ConfigError(f"{path}: not TOML: {wrong}") from None
     except RecursionError:
-        raise ConfigError(f"{path}: not TOML: too deep") from None
-    tables: list[Written] = []
+        raise ConfigError(f"{path}: not TOML: nested too deeply") from None
+    tables: list[ParsedTable] = []
     faults: list[str] = []
     for part in _parts(found):
         if isinstance(part, str):
             faults.append(part)
         else:
-            place, kind, table = part
+            heading, kind, table = part
             keys: dict[str, object] = {}
-            wrong_here = list(_faults(table, kind, place, keys))
-            tables.append(Written(place, kind, keys, not wrong_here))
+            wrong_here = list(_faults(table, kind, heading, keys))
+            tables.append(ParsedTable(heading, kind, keys, not wrong_here))
             faults += wrong_here
     return Reading(tuple(tables), tuple(faults))
 
 
-def _text(path: Path) -> str:
-    """The file, which waits for nobody and is not too large. Raises ConfigError, OSError, UnicodeDecodeError."""
+def _read_text(path: Path) -> str:
+    """Return the text of a regular file of bounded size. Raises ConfigError, OSError, UnicodeDecodeError."""
     with open(path, "rb", opener=lambda name, how: os.open(name, how | os.O_NONBLOCK)) as file:
         state = os.fstat(file.fileno())
         if not stat.S_ISREG(state.st_mode):
@@ -315,12 +315,12 @@ def _text(path: Path) -> str:
 
 
 def _parts(found: dict[str, object]) -> Iterator[tuple[str, type[Table], object] | str]:
-    """Its tables, each with its place and kind; a fault for what is none."""
+    """Yield the tables, each with its heading and kind; an error line for anything else."""
     known: dict[str, object] = get_type_hints(Config)
     for name, table in found.items():
         kind = known.get(name)
         if kind is None:
-            yield f"[{name}]: unknown table; there are [{'], ['.join(known).replace('[network]', '[[network]]')}]"
+            yield f"[{name}]: unknown table; known tables: [{'], ['.join(known).replace('[network]', '[[network]]')}]"
         elif isinstance(kind, type) and issubclass(kind, Table):
             yield f"[{name}]", kind, table
         elif isinstance(table, list) and len(table) > MOST:
@@ -329,27 +329,27 @@ def _parts(found: dict[str, object]) -> Iterator[tuple[str, type[Table], object]
             for number, rule in enumerate(table, 1):
                 yield "[[network]]" if len(table) == 1 else f"[[network]] no. {number}", NetworkRule, rule
         else:
-            yield "[network]: expected [[network]], in two brackets: there may be many"
+            yield "[network]: expected [[network]], with two brackets"
 
 
-def _faults(table: object, kind: type[Table], place: str, keys: dict[str, object]) -> Iterator[str]:
-    """What is wrong in one table, key by key: msgspec itself would tell the first alone. Fills `keys`."""
+def _faults(table: object, kind: type[Table], heading: str, keys: dict[str, object]) -> Iterator[str]:
+    """Yield all errors in one table (msgspec itself stops at the first), and fill `keys`."""
     if not isinstance(table, dict):
-        yield f"{place}: expected a table, not {shown(table)}"
+        yield f"{heading}: expected a table, not {shown(table)}"
         return
     known = get_type_hints(kind, include_extras=True)
-    yield from (f"{place} {name}: unknown key; there are {', '.join(known)}" for name in table if name not in known)
+    yield from (f"{heading} {name}: unknown key; known keys: {', '.join(known)}" for name in table if name not in known)
     for name, value in table.items():
         if name in known:
             keys[name] = None
             try:
                 taken = msgspec.convert(value, known[name])
             except msgspec.ValidationError:
-                yield f"{place} {name}: expected {expected(known[name])}, not {shown(value)}"
+                yield f"{heading} {name}: expected {expected(known[name])}, not {shown(value)}"
                 continue
-            wrong = list(JUDGES[name](taken)) if name in JUDGES else []
-            yield from (f"{place} {fault}" for fault in wrong)
+            wrong = list(CHECKS[name](taken)) if name in CHECKS else []
+            yield from (f"{heading} {fault}" for fault in wrong)
             keys[name] = None if wrong else taken
     for field in msgspec.structs.fields(kind):
         if field.required and field.name not in table:
-            yield f"{place} {field.name} is missing"
+            yield f"{heading} {field.name} is missing"

@@ -1,4 +1,4 @@
-"""The composition root: builds the rooms, owns the tasks; readiness, reload, shutdown."""
+"""The composition root: builds the components and owns the tasks; readiness, reload, shutdown."""
 
 import asyncio
 import gc
@@ -40,26 +40,26 @@ from netscand.serve.server import Server
 from netscand.service import Watchdog
 from netscand.store.history import History
 
-STATUS_APART = 5.0
+STATUS_EVERY = 5.0
 """Seconds between two STATUS lines for systemd."""
 
-ASKED_EVERY = 2.0
-"""Seconds between two questions of the server to itself, at most, where there is a watchdog."""
+SELF_TEST_EVERY = 2.0
+"""Maximum seconds between two self-tests of the server, where there is a watchdog."""
 
 MIGRATING = 600.0
-"""Seconds that an upgrade of a history of 256 MiB may take on a slow card: systemd waits so long for READY then."""
+"""Seconds that systemd waits for READY when a history is upgraded: enough for 256 MiB on a slow SD card."""
 
-CLIENTS_FIRST = 0.005
-"""Seconds until an event is written into the journal: some turns of the loop, in which it is stored and told."""
+JOURNAL_DELAY = 0.005
+"""Seconds until an event is logged: a few turns of the loop, in which it is stored and published first."""
 
-TURN_OF_A_THREAD = 0.0005
-"""Seconds that the history's writer waits for the interpreter at most: what it has stored is what clients are told."""
+SWITCH_INTERVAL = 0.0005
+"""Maximum seconds that the history's writer waits for the interpreter: events are published once it has stored them."""
 
 log = logging.getLogger(__name__)
 
 
 class Daemon:
-    """The house, built from one configuration."""
+    """All components, built from one configuration."""
 
     def __init__(self, config: Config, path: Path) -> None:
         self.config = config
@@ -84,7 +84,7 @@ class Daemon:
             self.hub,
             mac_text,
             ip_text,
-            lambda write: asyncio.get_running_loop().call_later(CLIENTS_FIRST, write),
+            lambda write: asyncio.get_running_loop().call_later(JOURNAL_DELAY, write),
             budgets,
         )
         self.engine = Engine(self.inventory, self.planner, self.wire, self.history, audience, clock=time.monotonic)
@@ -109,16 +109,16 @@ class Daemon:
             },
         )
         if self.watchdog.allowed is not None:
-            self.server.asks_itself = min(ASKED_EVERY, self.watchdog.allowed / 8)
+            self.server.asks_itself = min(SELF_TEST_EVERY, self.watchdog.allowed / 8)
 
     async def run(self) -> None:
-        """Open the rooms, be ready, and work until SIGTERM or SIGINT. Raises what a room raised."""
+        """Open the components, report readiness, and run until SIGTERM or SIGINT. Raises what a component raised."""
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reloads.set)
-        gc.disable()  # to look through what start-up makes, again and again, takes as long as making it
+        gc.disable()  # collections during the start would take as long as the start itself
         async with AsyncExitStack() as undo:
             undo.callback(self._journal.write, sys.maxsize)
             undo.callback(self.wire.close)
@@ -136,8 +136,8 @@ class Daemon:
             undo.push_async_callback(self.server.close)
             await self.server.open()
             self._follow(networks)
-            # What start-up made lives as long as the process: no collection need look at it again. One of the middle
-            # generation, of 20,000 objects, holds the loop for 3 ms; full ones are the collector's.
+            # Objects made by the start live as long as the process: no collection needs to visit them. One of the
+            # middle generation, of 20,000 objects, blocks the loop for 3 ms; Collector does the full ones.
             gc.collect()
             gc.freeze()
             gc.enable()
@@ -169,7 +169,7 @@ class Daemon:
                     task.cancel()
 
     def _follow(self, networks: tuple[Network, ...]) -> None:
-        """Hear and ask on the networks as they are now."""
+        """Use the networks as they are now."""
         self.wire.follow({network.index for network in networks if network.state in SCANNED})
         self.groups.follow(networks)
         self.engine.set_networks(networks)
@@ -181,25 +181,25 @@ class Daemon:
             await self._reload()
 
     async def _reload(self) -> None:
-        """Read the configuration again (SIGHUP), away from the loop; a bad file keeps the old one, and says so."""
+        """Read the configuration again (SIGHUP), off the loop; with errors, keep the old one and report them."""
         self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             new = await asyncio.to_thread(load, self._path, required=False)
             self.server.reload(new.access)
         except (ConfigError, ListenError, TokensRefused) as wrong:
-            log.error("not reloaded, the old configuration stays: %s", wrong)
+            log.error("the configuration was not reloaded, the old one stays in force: %s", wrong)
             self.engine.not_reloaded = f"the configuration was not reloaded: {wrong}"
         else:
-            self._take(new)
+            self._apply(new)
         self._notify("READY=1")
 
-    def _take(self, new: Config) -> None:
+    def _apply(self, new: Config) -> None:
         for key, old, wanted in (
             ("[listen]", self.config.listen, new.listen),
             ("[history] path", self.config.history.path, new.history.path),
         ):
             if old != wanted:
-                log.warning("%s: changed, and taken at the next restart", key)
+                log.warning("%s changed: takes effect at the next restart", key)
         self.engine.not_reloaded = ""
         self.history.keep(new.history)
         self.config = new
@@ -215,40 +215,40 @@ class Daemon:
     async def _publish_status(self) -> None:
         while True:
             self._notify(f"STATUS={one_line(self._status_line())}")
-            await asyncio.sleep(STATUS_APART)
+            await asyncio.sleep(STATUS_EVERY)
 
     def _status_line(self) -> str:
         devices = [device for device in self.engine.devices.values() if not device.is_self]
         online = sum(device.status is Status.ONLINE for device in devices)
         networks = sum(network.state == "up" for network in self.engine.networks.values())
         problems = "; ".join(self.engine.problems())
-        counted = f"{_many(networks, 'network')}, {online} of {_many(len(devices), 'device')} online"
-        line = f"{counted}, {_many(self.server.clients, 'client')}"
+        counted = f"{_counted(networks, 'network')}, {online} of {_counted(len(devices), 'device')} online"
+        line = f"{counted}, {_counted(self.server.clients, 'client')}"
         return f"{line}; degraded: {problems}" if problems else line
 
 
-def _many(count: int, what: str) -> str:
+def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 class _Utf8Notifier(SystemdNotifier):  # type: ignore[misc]  # it has no types
-    """The service manager, which wants UTF-8: the library writes Latin-1, and nothing where that lacks a character."""
+    """Notifier that writes UTF-8: the library encodes Latin-1, and drops messages with other characters."""
 
     def notify(self, state: str) -> None:
         super().notify(state.encode().decode("latin-1"))
 
 
 def _notifier() -> Callable[[str], None]:
-    """How the service manager is told; one that does not listen is not waited for."""
+    """Return the function that notifies the service manager, without ever waiting for it."""
     notifier = _Utf8Notifier()
-    if (sock := getattr(notifier, "socket", None)) is not None:  # not in its manual: tests/core/test_libraries.py
+    if (sock := getattr(notifier, "socket", None)) is not None:  # undocumented; held by tests/core/test_libraries.py
         sock.setblocking(False)
-    tell: Callable[[str], None] = notifier.notify
-    return tell
+    notify: Callable[[str], None] = notifier.notify
+    return notify
 
 
 async def _room(name: str, run: Callable[[], Awaitable[None]]) -> None:
-    """A room that ends by itself is lost: the process goes, and systemd starts it again (law 9)."""
+    """Run a component; one that ends by itself ends the process, and systemd restarts it (law 9)."""
     await run()
     raise RuntimeError(f"{name} ended")
 
@@ -262,28 +262,28 @@ def _pace(config: Config) -> Pace:
 
 
 class Offset:
-    """Unix seconds minus monotonic seconds.
+    """Offset from the monotonic to the wall clock, in seconds.
 
-    The same to the last bit while the clocks agree within JITTER: reading both takes a moment, and what was told of an
-    event once is told the same way again.
+    It stays the same to the last bit while the clocks agree within TOLERANCE: reading both takes a moment, and the
+    times of an event that was published once must not change.
     """
 
-    JITTER = 20e-6
+    TOLERANCE = 20e-6
 
     def __init__(self) -> None:
-        self._held = 0.0
+        self._current = 0.0
 
     def __call__(self) -> float:
-        """The offset at this moment."""
+        """Return the offset now."""
         fresh = time.time() - time.monotonic()
-        if abs(fresh - self._held) > self.JITTER:
-            self._held = fresh
-        return self._held
+        if abs(fresh - self._current) > self.TOLERANCE:
+            self._current = fresh
+        return self._current
 
 
 def run(config: Config, path: Path) -> None:
-    """Be the daemon until told to stop."""
-    sys.setswitchinterval(TURN_OF_A_THREAD)
+    """Run the daemon until SIGTERM or SIGINT."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
     daemon = Daemon(config, path)
     turns = daemon.hub.measures.turns
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(TimedSelector(turns))) as runner:

@@ -1,7 +1,7 @@
-"""Where the daemon's words go: the systemd journal with fields, one entry an event; elsewhere stderr.
+"""The event log: the systemd journal with fields, one entry for each event; elsewhere stderr.
 
-Journald speaks datagrams of fields (systemd.io/JOURNAL_NATIVE_PROTOCOL). It may restart, or hang, at any time (FAULTS
-F17): a datagram that it does not take is counted, told later, and never waited for.
+Journald takes datagrams of fields (systemd.io/JOURNAL_NATIVE_PROTOCOL). It may restart or hang at any time (FAULTS
+F17): a datagram that it does not accept is counted, and the count is reported later. The daemon never waits for it.
 """
 
 import logging
@@ -18,15 +18,15 @@ from netscand.core.ratelimit import JOURNAL, Budgets
 SOCKET = "/run/systemd/journal/socket"
 
 EVENT_ID = "b04d2d9ff5c54a2c8e5dd6bb0d0ac3f4"
-"""MESSAGE_ID of every event; NETSCAND_KIND tells them apart."""
+"""MESSAGE_ID of every event; NETSCAND_KIND is the kind."""
 
 PRIORITIES = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
-"""Levels as syslog(3) counts them."""
+"""Python's levels as priorities of syslog(3)."""
 
 LONGEST = 2000
-"""Characters of a line; whoever sends more from the LAN has nothing to say."""
+"""Maximum characters of a line; longer text from the LAN is cut."""
 
-ODD = frozenset(
+WARNINGS = frozenset(
     (
         EventKind.ADDRESS_CONFLICT,
         EventKind.GATEWAY_CHANGED,
@@ -35,16 +35,16 @@ ODD = frozenset(
         EventKind.FLOOD,
     )
 )
-"""Told as warnings."""
+"""Events that are logged as warnings."""
 
-AT_A_TIME = 32
-"""Entries written at once: some 3 ms."""
+BATCH = 32
+"""Entries written in one go: about 3 ms."""
 
 log = logging.getLogger("netscand.events")
 
 
 def one_line(text: str) -> str:
-    """The text on one line, no control, bidi or zero-width character left (FAULTS T8, T9)."""
+    """Return a text as one line without control, bidi or zero-width characters (FAULTS T8, T9)."""
     if len(text) <= LONGEST and text.isprintable():
         return text
     kept = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:LONGEST])
@@ -52,23 +52,23 @@ def one_line(text: str) -> str:
 
 
 class OneLine(logging.Formatter):
-    """One line a record, whatever is in it; of a traceback every line is made safe for itself."""
+    """Formatter that gives one line for each record, and one for each line of its traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, and the traceback after it."""
-        said = f"{record.levelname} {record.name}: {one_line(record.getMessage())}"
-        return "\n".join((said, *traceback_of(record)))
+        """Return the line, and the traceback after it."""
+        line = f"{record.levelname} {record.name}: {one_line(record.getMessage())}"
+        return "\n".join((line, *traceback_of(record)))
 
 
 def traceback_of(record: logging.LogRecord) -> list[str]:
-    """The lines of a record's traceback, where it has one."""
+    """Return the lines of a record's traceback, if it has one."""
     if not record.exc_info:
         return []
     return [one_line(line) for line in logging.Formatter().formatException(record.exc_info).splitlines()]
 
 
 class Journal(logging.Handler):
-    """Writes records to journald. Raises OSError where there is no journald; later, what it does not take is lost."""
+    """Handler that writes records to journald. Raises OSError if there is none; entries it refuses later are lost."""
 
     def __init__(self, path: str = SOCKET) -> None:
         super().__init__()
@@ -82,8 +82,10 @@ class Journal(logging.Handler):
             raise
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One entry; the attribute `fields` of the record becomes fields of the entry."""
-        if self._lost and self._send(_datagram({"MESSAGE": f"{self._lost} entries were lost", "PRIORITY": "4"})):
+        """Write one entry; the attribute `fields` of the record becomes fields of the entry."""
+        if self._lost and self._send(
+            _datagram({"MESSAGE": f"{self._lost} entries were lost: journald refused them", "PRIORITY": "4"})
+        ):
             self._lost = 0
         if not self._send(_datagram(_fields(record))):
             self._lost += 1
@@ -92,11 +94,11 @@ class Journal(logging.Handler):
         try:
             self._socket.send(datagram)
         except OSError:
-            return self._send_anew(datagram)
+            return self._reconnect_and_send(datagram)
         return True
 
-    def _send_anew(self, datagram: bytes) -> bool:
-        """A journald that was restarted has another socket at the same path."""
+    def _reconnect_and_send(self, datagram: bytes) -> bool:
+        """Connect again and send: a restarted journald has another socket at the same path."""
         try:
             self._socket.connect(self._path)
             self._socket.send(datagram)
@@ -105,7 +107,7 @@ class Journal(logging.Handler):
         return True
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the socket."""
         self._socket.close()
         super().close()
 
@@ -124,7 +126,7 @@ def _fields(record: logging.LogRecord) -> dict[str, str]:
 
 
 def _datagram(fields: Mapping[str, str]) -> bytes:
-    """`NAME=value` a line; a value of several lines goes with its length, little-endian, before it."""
+    """Encode fields as lines `NAME=value`; a value of several lines follows its length (little-endian)."""
     parts: list[bytes] = []
     for name, value in fields.items():
         raw = value.encode(errors="replace")
@@ -136,7 +138,7 @@ def _datagram(fields: Mapping[str, str]) -> bytes:
 
 
 def open_log(level: str, environment: Mapping[str, str] = os.environ, path: str = SOCKET) -> None:
-    """Send the log to the journal where stderr leads there (systemd.exec(5), JOURNAL_STREAM), else to stderr."""
+    """Send the log to the journal if stderr is connected to it (systemd.exec(5), JOURNAL_STREAM), else to stderr."""
     handler: logging.Handler | None = None
     if environment.get("JOURNAL_STREAM", "") == _stream():
         try:
@@ -147,7 +149,7 @@ def open_log(level: str, environment: Mapping[str, str] = os.environ, path: str 
         handler = logging.StreamHandler()
         handler.setFormatter(OneLine())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # Without a traceback of its own: whoever reads a full disk's stderr has enough to do.
+    # No traceback when logging itself fails, for example on a full disk.
     logging.raiseExceptions = False
 
 
@@ -159,14 +161,14 @@ def _stream() -> str | None:
     return f"{there.st_dev}:{there.st_ino}" if stat.S_ISSOCK(there.st_mode) else None
 
 
-class Audience(Protocol):
-    """Who is told events (serve/hub)."""
+class EventSink(Protocol):
+    """Receiver of events (serve/hub)."""
 
     def publish(self, cursor: str, event: Event) -> None:
-        """Tell an event."""
+        """Publish an event."""
 
     def publish_scan(self, news: ScanNews) -> None:
-        """Tell what becomes of a scan."""
+        """Publish a message about a scan."""
 
 
 class _Entry(NamedTuple):
@@ -176,41 +178,41 @@ class _Entry(NamedTuple):
 
 
 class LoggedEvents:
-    """Tells events to an audience, and then writes each down: one entry an event, no line a frame.
+    """Publishes events to a sink, then logs each one: one entry for each event, none for a frame.
 
-    `later` calls back in a moment: to write an entry takes as long as a fifth of telling, and clients come first.
+    `later` schedules the writing: an entry costs a fifth of publishing an event, and clients come first.
     """
 
     def __init__(
         self,
-        audience: Audience,
+        sink: EventSink,
         mac: Callable[[Mac], str],
         address: Callable[[Ip], str],
         later: Callable[[Callable[[], None]], object] = lambda write: write(),
         budgets: Budgets | None = None,
     ) -> None:
-        self._audience = audience
+        self._sink = sink
         self._later = later
         self._entries: list[_Entry] = []
         self._address = address
         self._mac = mac
-        self.publish_scan = audience.publish_scan
+        self.publish_scan = sink.publish_scan
         self._budgets = budgets or Budgets()
-        self._left_out = 0
+        self._skipped = 0
 
     def publish(self, cursor: str, event: Event) -> None:
-        """Tell it, and write it down."""
-        self._audience.publish(cursor, event)
-        if event.kind not in ODD and not self._has_room(event.at):  # what is odd has budgets (core/ratelimit.py)
+        """Publish an event, and log it."""
+        self._sink.publish(cursor, event)
+        if event.kind not in WARNINGS and not self._has_room(event.at):  # warnings have budgets of their own
             return
-        level = logging.WARNING if event.kind in ODD else logging.INFO
+        level = logging.WARNING if event.kind in WARNINGS else logging.INFO
         if log.isEnabledFor(level):
-            self._entries.append(_Entry(level, self._sentence(event), self._named(cursor, event)))
+            self._entries.append(_Entry(level, self._sentence(event), self._journal_fields(cursor, event)))
             if len(self._entries) == 1:
                 self._later(self.write)
 
-    def write(self, most: int = AT_A_TIME) -> None:
-        """Write down what was told, the rest later."""
+    def write(self, most: int = BATCH) -> None:
+        """Write up to `most` entries, and schedule the rest."""
         entries, self._entries = self._entries[:most], self._entries[most:]
         for entry in entries:
             log.log(entry.level, "%s", entry.sentence, extra={"fields": entry.fields})
@@ -218,31 +220,31 @@ class LoggedEvents:
             self._later(self.write)
 
     def _has_room(self, now: float) -> bool:
-        """Return whether journald would take one more: it drops what comes too fast, and other entries with it.
+        """Return whether one more entry may be written: journald drops entries that come too fast, also of others.
 
-        A large LAN that is scanned for the first time has tens of thousands of events. The history has them all.
+        The first scan of a large LAN makes tens of thousands of events. The history has them all.
         """
         if not self._budgets.take(JOURNAL, None, now):
-            self._left_out += 1
+            self._skipped += 1
             return False
-        if self._left_out and self._budgets.room(JOURNAL, None, now) > JOURNAL.at_once / 2:
-            log.warning("%d events were not written down here; netscanctl events has them all", self._left_out)
-            self._left_out = 0
+        if self._skipped and self._budgets.room(JOURNAL, None, now) > JOURNAL.at_once / 2:
+            log.warning("%d events were not logged (too many at once); to see them: netscanctl events", self._skipped)
+            self._skipped = 0
         return True
 
     def _sentence(self, event: Event) -> str:
         device = event.device
-        said = event.network or "netscand"
+        line = event.network or "netscand"
         if device is not None:
             ip = event.address or device.ip
             names = [device.label or device.hostname, self._address(ip) if ip else None, self._mac(device.mac)]
-            said = " ".join(name for name in names if name)
-        said = f"{said}: {event.kind}"
+            line = " ".join(name for name in names if name)
+        line = f"{line}: {event.kind}"
         if event.other:
-            said += f", {self._mac(event.other)} too"
-        return f"{said} ({event.reason})" if event.reason else said
+            line += f", also {self._mac(event.other)}"
+        return f"{line} ({event.reason})" if event.reason else line
 
-    def _named(self, cursor: str, event: Event) -> dict[str, object]:
+    def _journal_fields(self, cursor: str, event: Event) -> dict[str, object]:
         device: Device | None = event.device
         address = event.address or (device.ip if device else None)
         return {

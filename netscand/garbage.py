@@ -1,44 +1,44 @@
-"""Collects reference cycles among old objects, at a bounded cost.
+"""Collection of reference cycles among old objects, at a bounded cost.
 
-Python collects young objects by itself. A full collection looks at all objects: it took 36 ms of processor for 10,000
-devices and 120 ms for 40,000, and holds the loop meanwhile, so the daemon turns the automatic one off. But a cycle that
-has lived for some seconds (a closed transport of asyncio is one) would then never be freed.
+Python collects young objects by itself. A full collection visits all objects: it took 36 ms of processor for 10,000
+devices and 120 ms for 40,000, and blocks the loop meanwhile, so the daemon turns the automatic one off. Without full
+collections, a cycle that has lived for some seconds (such as a closed transport of asyncio) would never be freed.
 """
 
 import asyncio
 import gc
 from collections.abc import Callable
 
-APART = 60.0
+EVERY = 60.0
 """Seconds between two collections."""
 
 FEW = 500
-"""Devices that a collection may look at, beside a twentieth of all: some milliseconds."""
+"""Devices that a collection may visit in addition to a twentieth of all: a few milliseconds."""
 
 YOUNG = 1
-"""The oldest generation that Python collects by itself."""
+"""Oldest generation that Python still collects by itself."""
 
 
 class Collector:
-    """Full collections that look neither at what start-up made nor at most devices.
+    """Full collections that visit neither the objects of the start nor most devices.
 
-    gc.freeze() takes all objects out of later collections, at no cost. It is called only where there are many more
-    devices than ever before, so some 100 times at most, and so few cycles are left out with them.
+    gc.freeze() takes all objects out of later collections, at no cost. It is called only when there are many more
+    devices than ever before: about 100 times at most, so few cycles are frozen with them.
     """
 
     def __init__(self, devices: Callable[[], int]) -> None:
         self._devices = devices
         self._frozen = 0
-        """Devices when objects were frozen last."""
+        """Number of devices when objects were last frozen."""
 
     async def run(self) -> None:
         """Collect every APART seconds, until cancelled."""
         while True:
-            await asyncio.sleep(APART)
+            await asyncio.sleep(EVERY)
             self.collect()
 
     def collect(self) -> None:
-        """Collect all cycles; where devices were added, only young ones, and leave the devices out from now on."""
+        """Collect all cycles; if many devices were added, only young ones, and freeze the devices."""
         devices = self._devices()
         if devices > self._frozen + max(FEW, self._frozen // 20):
             gc.collect(YOUNG)

@@ -1,4 +1,4 @@
-"""`netscand --once`: scan, print the devices, exit. arp-scan's job, without a service, and beside a running one."""
+"""`netscand --once`: scan, print the devices, exit; works without the service, and while it runs."""
 
 import asyncio
 import os
@@ -21,11 +21,11 @@ from netscand.lan.wire import Wire
 from netscand.serve.encode import Encoder
 
 LONGEST = 3600.0
-"""Seconds after which a scan is taken as stuck."""
+"""Seconds after which a scan is considered stuck."""
 
 
-class _Listener:
-    """An audience of one: waits for the scan's end."""
+class _ScanListener:
+    """Receiver of events that waits for the end of one scan."""
 
     def __init__(self) -> None:
         self.scan_id = 0
@@ -34,10 +34,10 @@ class _Listener:
         self.errors: list[str] = []
 
     def publish(self, cursor: str, event: Event) -> None:
-        """Nobody follows the events."""
+        """Ignore events."""
 
     def publish_scan(self, news: ScanNews) -> None:
-        """Note the end."""
+        """Note errors and the end of the scan."""
         if isinstance(news, ScanFailed):
             self.errors.append(f"{news.network}: {news.message}")
         elif isinstance(news, ScanFinished) and news.scan_id == self.scan_id:
@@ -46,24 +46,24 @@ class _Listener:
 
 
 def once(config: Config, *, as_json: bool) -> int:
-    """Scan every network, print who is there; the exit code."""
+    """Scan every network and print the devices that answered; return the exit code."""
     return asyncio.run(_once(config, as_json=as_json))
 
 
 def nothing_to_scan(networks: Iterable[Network]) -> str:
-    """Why there is no network to scan, network by network."""
+    """Return why there is no network to scan, network by network."""
     seen = [f"{network.id} ({network.state}: {network.why})" for network in networks]
     return f"no network to scan: {', '.join(seen) or 'no interface has an IPv4 address'}"
 
 
 def _by_address(device: Device) -> tuple[bool, int, bytes, Mac]:
-    """IPv4, then IPv6, each in the order of numbers, then who has none."""
+    """Return the sort key: by IPv4, then by IPv6, then devices without an address."""
     ip = device.ip or b""
     return not ip, len(ip), ip, device.mac
 
 
 async def _once(config: Config, *, as_json: bool) -> int:
-    listener = _Listener()
+    listener = _ScanListener()
     now = time.monotonic()
     inventory = Inventory(Rules(config.presence.probe_interval, *config.presence.patience), SystemRandom())
     pace = Pace(config.scan.rate, config.scan.background_rate, config.scan.tries)

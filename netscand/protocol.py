@@ -1,9 +1,9 @@
-"""The wire contract: every message and answer, as a typed struct. The only module that netscanctl imports.
+"""The wire contract: every message and response, as a typed struct. The only module that netscanctl imports.
 
 Version history
-    1   the first: `/ws` in the modes `full` (the push document's contract) and `changes`, REST under `/api`.
+    1   the first: `/ws` in the modes `full` and `changes`, REST under `/api`.
 
-Times are RFC 3339 text in UTC: milliseconds, but microseconds for `seen_at` and `sent_at`. Receivers ignore fields,
+Times are RFC 3339 text in UTC: milliseconds, for `seen_at` and `sent_at` microseconds. Receivers ignore fields,
 types and kinds that they do not know; within one protocol number fields are only ever added.
 """
 
@@ -14,16 +14,16 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 PROTOCOL = 1
-"""Raised only when an old client could misread what it is told."""
+"""Raised only when an old client could misread a message."""
 
 MAX_MESSAGE = 64 * 1024
-"""Bytes a client may send in one message or body."""
+"""Maximum bytes of one message or body from a client."""
 
 SNAPSHOT_PART = 500
 """Devices in one message of a `changes` snapshot."""
 
 CLOSE_LAGGED = 4000
-"""WebSocket close code: this client did not read as fast as things happened."""
+"""WebSocket close code: the client did not read fast enough."""
 
 Status = Literal["online", "offline", "unknown"]
 Role = Literal["none", "read", "scan", "admin"]
@@ -36,7 +36,7 @@ Cause = Literal["timer", "client", "interface", "start"]
 
 
 class Address(Struct, kw_only=True):
-    """An address that a device was heard to hold."""
+    """Address at which a device was seen."""
 
     ip: str
     network: str
@@ -47,7 +47,7 @@ class Address(Struct, kw_only=True):
 
 
 class Device(Struct, kw_only=True):
-    """One MAC. `ip` is the IPv4 last heard, else an IPv6, else null; `patience` in seconds."""
+    """One MAC. `ip` is the IPv4 address seen last, else an IPv6 address, else null; `patience` is in seconds."""
 
     mac: str
     ip: str | None
@@ -68,18 +68,18 @@ class Device(Struct, kw_only=True):
     rtt_ms: float | None
     addresses: list[Address]
     dhcp_vendor_class: str | UnsetType | None = UNSET
-    """What its DHCP client calls itself (option 60); told in the REST answer about one device alone."""
+    """Vendor class of its DHCP client (option 60); only in the REST response about one device."""
 
 
 class Coverage(Struct, kw_only=True):
-    """The part of a network that one scan asks, and the seconds until every address was asked once."""
+    """Part of a network that one scan covers, and the seconds until every address was scanned once."""
 
     fraction: float
     seconds: float
 
 
 class Network(Struct, kw_only=True):
-    """One IPv4 prefix on one interface; `why` says why it is scanned, or not; `addresses` are those to be asked."""
+    """One IPv4 prefix on one interface; `why` says why it is scanned or not; `addresses` counts those to scan."""
 
     id: str
     cidr: str
@@ -98,11 +98,11 @@ class Network(Struct, kw_only=True):
 
 
 class Message(Struct, kw_only=True, tag_field="type"):
-    """A text message on `/ws`: a JSON object with a `type`."""
+    """Text message on `/ws`: a JSON object with a `type`."""
 
 
 class InitialState(Message, tag="initial_state"):
-    """The snapshot; in `changes` mode the rest follows in `devices` messages while `more`."""
+    """The snapshot; in `changes` mode, more devices follow in `devices` messages while `more` is true."""
 
     protocol: int
     version: str
@@ -117,14 +117,14 @@ class InitialState(Message, tag="initial_state"):
 
 
 class Devices(Message, tag="devices"):
-    """A further part of the snapshot."""
+    """Another part of the snapshot."""
 
     devices: list[Device]
     more: bool
 
 
 class Resumed(Message, tag="resumed"):
-    """Instead of the snapshot, where `since=` could be met: the client's own cursor; each missed event follows."""
+    """Sent instead of the snapshot after `since=`: the client's own cursor; each missed event follows."""
 
     cursor: str
     version: str
@@ -136,7 +136,7 @@ class Resumed(Message, tag="resumed"):
 
 
 class Event(Message, tag="event"):
-    """A change. `previous` holds the device's fields that changed, as they were."""
+    """A change. `previous` holds the previous values of the device's fields that changed."""
 
     cursor: str
     kind: str
@@ -161,7 +161,7 @@ class ScanStarted(Message, tag="scan_started"):
 
 
 class ScanProgress(Message, tag="scan_progress"):
-    """`done` and `total` count addresses, `found` devices that answered."""
+    """Progress of a scan: `done` and `total` count addresses, `found` counts devices that answered."""
 
     scan_id: int
     done: int
@@ -177,7 +177,7 @@ class Frames(Struct, kw_only=True):
 
 
 class ScanUpdate(Message, tag="scan_update"):
-    """A scan ended (in `full` mode also, with `scan_id` null, after a change between scans)."""
+    """A scan ended; in `full` mode also sent after a change between scans, with `scan_id` null."""
 
     scan_id: int | None
     cursor: str
@@ -190,7 +190,7 @@ class ScanUpdate(Message, tag="scan_update"):
 
 
 class ScanError(Message, tag="scan_error"):
-    """A scan of one network could not be done; the next one runs all the same."""
+    """A scan of one network failed; the next one still runs."""
 
     scan_id: int
     network: str
@@ -198,21 +198,21 @@ class ScanError(Message, tag="scan_error"):
 
 
 class ScanAccepted(Message, tag="scan_accepted"):
-    """The answer to `scan_now`: the scan that will serve it."""
+    """Response to `scan_now`: the scan that serves the request."""
 
     request: str | None
     scan_id: int
 
 
 class Interval(Message, tag="interval"):
-    """The answer to `set_interval`: what is in force now, in seconds."""
+    """Response to `set_interval`: the interval now in force, in seconds."""
 
     request: str | None
     seconds: float
 
 
 class Lagged(Message, tag="lagged"):
-    """The last words to a client that did not keep up; its last good cursor."""
+    """Last message to a client that read too slowly: the cursor to resume from."""
 
     cursor: str
 
@@ -235,14 +235,14 @@ Request = Annotated[str, Meta(max_length=128)]
 
 
 class ScanNow(Message, tag="scan_now"):
-    """A scan request; no targets: every scanned network."""
+    """A scan request; without targets, of every scanned network."""
 
     targets: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(max_length=1024)] = []
     request: Request | None = None
 
 
 class SetInterval(Message, tag="set_interval"):
-    """A lease on a faster interval, ended by null or with the connection."""
+    """Lease of a faster interval; null, or the end of the connection, ends it."""
 
     seconds: float | None
     request: Request | None = None
@@ -266,8 +266,8 @@ class EventList(Struct, kw_only=True):
     events: list[Event]
 
 
-class DeviceWords(Struct, kw_only=True):
-    """The body of `PATCH /api/devices/MAC`: what is left out stays; null returns to none, `patience` to the learned."""
+class DeviceUpdate(Struct, kw_only=True):
+    """Body of `PATCH /api/devices/MAC`: omitted fields stay; null clears a field, or returns `patience` to learned."""
 
     label: Annotated[str, Meta(max_length=128)] | UnsetType | None = UNSET
     known: bool | UnsetType = UNSET
@@ -276,7 +276,7 @@ class DeviceWords(Struct, kw_only=True):
 
 
 class PresenceDay(Struct, kw_only=True):
-    """A UTC day of one device: seconds online, and seconds in which netscand was not able to tell."""
+    """UTC day of one device: seconds online, and seconds with status unknown."""
 
     date: str
     online_seconds: float
@@ -284,7 +284,7 @@ class PresenceDay(Struct, kw_only=True):
 
 
 class PresenceDays(Struct, kw_only=True):
-    """`GET /api/devices/MAC/presence`, the oldest day first."""
+    """`GET /api/devices/MAC/presence`, oldest day first."""
 
     days: list[PresenceDay]
 
@@ -295,20 +295,20 @@ class NetworkList(Struct, kw_only=True):
     networks: list[Network]
 
 
-class ScanWish(Struct, kw_only=True):
-    """The body of `POST /api/scan`."""
+class ScanRequest(Struct, kw_only=True):
+    """Body of `POST /api/scan`."""
 
     targets: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(max_length=1024)] = []
 
 
 class ScanTicket(Struct, kw_only=True):
-    """The 202 answer of `POST /api/scan`."""
+    """202 response of `POST /api/scan`."""
 
     scan_id: int
 
 
 class Counts(Struct, kw_only=True):
-    """Devices by presence, this host left out."""
+    """Number of devices by status, without this host."""
 
     online: int
     offline: int
@@ -316,7 +316,7 @@ class Counts(Struct, kw_only=True):
 
 
 class Traffic(Struct, kw_only=True):
-    """Frames since the start: `dropped` the kernel had no room for, `ignored` were received, too many to look at."""
+    """Frames since the start: `dropped` by the kernel for lack of room; `ignored`: received, but beyond the budget."""
 
     received: int
     dropped: int
@@ -327,7 +327,7 @@ class Traffic(Struct, kw_only=True):
 
 
 class Budget(Struct, kw_only=True):
-    """Frames per second: allowed (0: unlimited), broadcast allowed between scans, and sent in the last second."""
+    """Frames per second: the limit (0: unlimited), the limit of broadcasts between scans, sent in the last second."""
 
     rate: float
     background_rate: float
@@ -335,7 +335,7 @@ class Budget(Struct, kw_only=True):
 
 
 class Limit(Struct, kw_only=True):
-    """A budget of what others may cause (docs/security.md): refusals since the start, and any in the last minute."""
+    """Budget of what others may cause (docs/security.md): refusals since the start; `limiting`: in the last minute."""
 
     name: str
     refused: int
@@ -343,7 +343,7 @@ class Limit(Struct, kw_only=True):
 
 
 class DaemonStatus(Struct, kw_only=True):
-    """`GET /api/status`: health, load, coverage, drops, version; why it is `degraded`; which budgets refused any."""
+    """`GET /api/status`: version, health and reasons why it is `degraded`, load, coverage, refusals of budgets."""
 
     version: str
     protocol: int
@@ -372,14 +372,14 @@ class Health(Struct, kw_only=True):
 
 
 class Refusal(Struct, kw_only=True):
-    """What was wrong, for a program (`code`) and a person."""
+    """Error for programs (`code`) and for people (`message`)."""
 
     code: str
     message: str
 
 
 class ErrorAnswer(Struct, kw_only=True):
-    """The body of every answer above 399."""
+    """Body of every response with a status above 399."""
 
     error: Refusal
 
@@ -393,6 +393,6 @@ ERROR_STATUS = {
 
 encode = msgspec.json.Encoder().encode
 Encoded = bytes | bytearray | memoryview | str
-# The types stand here: those that msgspec gives to the decoder of a union differ from release to release.
+# Explicit types: those that msgspec gives the decoder of a union differ from release to release.
 decode_client: Callable[[Encoded], ClientMessage] = msgspec.json.Decoder(ClientMessage).decode
 decode_server: Callable[[Encoded], ServerMessage] = msgspec.json.Decoder(ServerMessage).decode

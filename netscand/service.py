@@ -1,4 +1,4 @@
-"""Tells systemd that the daemon lives: only while every room has ticked in time (sd_watchdog_enabled(3))."""
+"""Watchdog of systemd: fed only while every component shows in time that it runs (sd_watchdog_enabled(3))."""
 
 import asyncio
 import logging
@@ -8,15 +8,15 @@ from time import monotonic
 
 log = logging.getLogger(__name__)
 
-OFTEN = 4
-"""Looks within the time that systemd allows."""
+LOOKS = 4
+"""Checks within the time that systemd allows."""
 
 
 class Watchdog:
-    """Feeds systemd's watchdog, where systemd asks for it.
+    """Feeder of systemd's watchdog, if the unit has WatchdogSec.
 
-    `ticks` gives, by the name of a room, when it last showed that it lives (monotonic seconds). A room that did not do
-    so within half of WATCHDOG_USEC is hung: systemd hears no more of us, kills the process and starts it anew.
+    `ticks` gives, by the name of a component, when it last showed that it runs (monotonic seconds). A component that
+    did not within half of WATCHDOG_USEC hangs: the watchdog is fed no more, and systemd restarts the process.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Watchdog:
         self._notify = notify
         self._ticks = ticks
         self.allowed = _allowed(environment)
-        """Seconds that systemd waits for a sign of life; None: it does not."""
+        """Seconds that systemd waits for a notification; None: there is no watchdog."""
         self._hung: set[str] = set()
 
     async def run(self) -> None:
@@ -37,22 +37,22 @@ class Watchdog:
             await asyncio.Event().wait()
             return
         while True:
-            self.look(monotonic())
-            await asyncio.sleep(self.allowed / OFTEN)
+            self.check(monotonic())
+            await asyncio.sleep(self.allowed / LOOKS)
 
-    def look(self, now: float) -> None:
-        """Feed, if everyone lives; else say once who does not."""
+    def check(self, now: float) -> None:
+        """Feed the watchdog if every component runs; else log once which one hangs."""
         assert self.allowed is not None
         hung = {name for name, ticked_at in self._ticks.items() if now - ticked_at() > self.allowed / 2}
         for name in sorted(hung - self._hung):
-            log.critical("%s hangs: systemd will restart netscand unless it comes back", name)
+            log.critical("%s hangs: systemd restarts netscand unless it recovers", name)
         self._hung = hung
         if not hung:
             self._notify("WATCHDOG=1")
 
 
 def _allowed(environment: Mapping[str, str]) -> float | None:
-    wanted, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", "")
-    if not wanted.isdigit() or not int(wanted) or pid not in ("", str(os.getpid())):
+    usec, pid = environment.get("WATCHDOG_USEC", ""), environment.get("WATCHDOG_PID", "")
+    if not usec.isdigit() or not int(usec) or pid not in ("", str(os.getpid())):
         return None
-    return int(wanted) / 1e6
+    return int(usec) / 1e6

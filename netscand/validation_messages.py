@@ -1,4 +1,4 @@
-"""What is wrong with a value from outside, in words for people: msgspec's own speak of Python's types. Pure."""
+"""Error messages about invalid input, worded for people: msgspec's own name Python's types. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -7,19 +7,19 @@ import msgspec
 from msgspec import inspect
 
 SHOWN = 60
-"""Characters of a wrong value that are shown."""
+"""Maximum characters of an invalid value in a message."""
 
 Step = str | int
-"""A key, or a place in a list, counted from 0."""
+"""A key, or an index into a list."""
 
 
 def expected(kind: object, *, null: bool = False) -> str:
-    """Say what a value of a type may be: `a whole number from 1 to 20`; `null`: where that may be written, too."""
+    """Describe the values of a type: `a whole number from 1 to 20`. `null`: mention null where it is allowed."""
     return _described(inspect.type_info(kind), null)
 
 
 def shown(value: object) -> str:
-    """Show a value as it may have been written, cut where it is long."""
+    """Return a value as text, cut if it is long."""
     try:
         text = msgspec.json.encode(value).decode()
     except (TypeError, ValueError, RecursionError, OverflowError, msgspec.MsgspecError):
@@ -28,11 +28,9 @@ def shown(value: object) -> str:
 
 
 def not_readable(wrong: Exception, raw: bytes | str, kind: object) -> str:
-    """Say in a sentence why JSON cannot be read as `kind`: where, what was expected, and what is there."""
+    """Return a sentence about why JSON cannot be read as `kind`: where, what was expected, what was found."""
     if not isinstance(wrong, msgspec.ValidationError):
-        return (
-            f"not JSON that can be read ({wrong})" if isinstance(wrong, msgspec.MsgspecError) else "not readable JSON"
-        )
+        return f"invalid JSON ({wrong})" if isinstance(wrong, msgspec.MsgspecError) else "invalid JSON"
     what, _, where = str(wrong).partition(" - at `$")
     steps: list[Step] = [int(at) if at else key for key, at in re.findall(r"\.([^.\[`]+)|\[(\d+)\]", where)]
     if missing := re.fullmatch(r"Object missing required field `(.+)`", what):
@@ -43,7 +41,7 @@ def not_readable(wrong: Exception, raw: bytes | str, kind: object) -> str:
         for step in steps:
             found, value = _within(found, step, value), value[step]
     except (LookupError, TypeError, ValueError, RecursionError, msgspec.MsgspecError):
-        return f"{_place(steps)}: not what is expected there"
+        return f"{_place(steps)}: unexpected value"
     return f"{_place(steps)}: expected {_described(found, null=True)}, not {shown(value)}"
 
 
@@ -53,7 +51,7 @@ def _place(steps: Iterable[Step]) -> str:
 
 
 def _within(kind: inspect.Type, step: Step, value: object) -> inspect.Type:
-    """The type of what stands at one step further. Raises LookupError."""
+    """Return the type of the value at `step` within `kind`. Raises LookupError."""
     kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
     tags = [each.tag for each in kinds if isinstance(each, inspect.StructType) and each.tag_field == step]
     if tags:

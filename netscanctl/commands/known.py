@@ -5,7 +5,7 @@ import click
 from netscanctl.annotate import annotate, json_option
 from netscanctl.cli import Session
 from netscanctl.params import device_argument
-from netscand.protocol import DeviceWords
+from netscand.protocol import DeviceUpdate
 
 
 @click.command("known", short_help="Mark a device as known.")
@@ -15,5 +15,5 @@ from netscand.protocol import DeviceWords
 @click.pass_obj
 def command(session: Session, device: str, unknown: bool, as_json: bool) -> None:
     """Mark a DEVICE (its MAC, address, name or label) as known."""
-    update = DeviceWords(known=not unknown)
+    update = DeviceUpdate(known=not unknown)
     annotate(session, device, update, as_json, lambda now: "marked as known" if now.known else "not marked as known")

@@ -6,7 +6,7 @@ from netscanctl.annotate import annotate, json_option
 from netscanctl.cli import Session
 from netscanctl.params import device_argument
 from netscanctl.text import clean
-from netscand.protocol import Device, DeviceWords
+from netscand.protocol import Device, DeviceUpdate
 
 
 @click.command("label", short_help="Set or remove the label of a device.")
@@ -20,4 +20,4 @@ def command(session: Session, device: str, text: str, as_json: bool) -> None:
     def message(now: Device) -> str:
         return f'label set to "{clean(now.label)}"' if now.label else "label removed"
 
-    annotate(session, device, DeviceWords(label=text or None), as_json, message)
+    annotate(session, device, DeviceUpdate(label=text or None), as_json, message)

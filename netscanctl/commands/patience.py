@@ -6,7 +6,7 @@ from netscanctl.annotate import annotate, json_option
 from netscanctl.cli import Session
 from netscanctl.params import device_argument, duration
 from netscanctl.render import span
-from netscand.protocol import Device, DeviceWords
+from netscand.protocol import Device, DeviceUpdate
 
 LEARNED = "learned"
 MINIMUM, MAXIMUM = 1, 86_400
@@ -37,4 +37,4 @@ def command(session: Session, device: str, seconds: float | None, as_json: bool)
             return text
         return f"{text}; with the default probe_interval, unanswered probes take at least {SOONEST} s"
 
-    annotate(session, device, DeviceWords(patience=seconds), as_json, message)
+    annotate(session, device, DeviceUpdate(patience=seconds), as_json, message)

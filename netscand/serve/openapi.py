@@ -79,7 +79,7 @@ CALLS: Mapping[str, Call] = {
         ),
     ),
     "GET /api/devices/{mac}": Call({200: protocol.Device}, refusals=(404,)),
-    "PATCH /api/devices/{mac}": Call({200: protocol.Device}, body=protocol.DeviceWords, refusals=(404, 503)),
+    "PATCH /api/devices/{mac}": Call({200: protocol.Device}, body=protocol.DeviceUpdate, refusals=(404, 503)),
     "DELETE /api/devices/{mac}": Call({204: None}, refusals=(404,)),
     "GET /api/devices/{mac}/events": Call(
         {200: protocol.EventList}, (AFTER, KIND, LIMIT, LAST), refusals=(404, 410, 503)
@@ -97,7 +97,7 @@ CALLS: Mapping[str, Call] = {
     "POST /api/scan": Call(
         {202: protocol.ScanTicket, 200: protocol.ScanUpdate},
         (Query("wait", Literal["0", "1"], "1: answer when it ended, by 200"),),
-        protocol.ScanWish,
+        protocol.ScanRequest,
         refusals=(503,),
     ),
     "GET /api/backup": Call({200: "application/vnd.sqlite3"}, refusals=(503,)),

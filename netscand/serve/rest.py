@@ -74,7 +74,7 @@ async def at_targets(
 # ---- changes -------------------------------------------------------------------------------------------------------
 # What clients may change: the user's words of a device, and that it is known at all.
 
-decode_words = msgspec.json.Decoder(protocol.DeviceWords).decode
+decode_words = msgspec.json.Decoder(protocol.DeviceUpdate).decode
 
 
 class DeviceChanges:
@@ -98,7 +98,7 @@ class DeviceChanges:
             words = decode_words(body)
         except NOT_READABLE as wrong:
             raise Refused(
-                "bad_request", f"invalid device update: {not_readable(wrong, body, protocol.DeviceWords)}"
+                "bad_request", f"invalid device update: {not_readable(wrong, body, protocol.DeviceUpdate)}"
             ) from None
         changes = {name: value for name, value in msgspec.structs.asdict(words).items() if value is not msgspec.UNSET}
         for name in ("label", "notes"):
@@ -153,7 +153,7 @@ LARGE, LISTS = 4096, 8
 """Devices from which on a list counts as large, and how many of these are made at once for an account: each keeps the
 order of its MACs until it is read."""
 
-decode_wish = msgspec.json.Decoder(protocol.ScanWish).decode
+decode_wish = msgspec.json.Decoder(protocol.ScanRequest).decode
 
 
 class Rest:
@@ -327,13 +327,15 @@ class Rest:
         return response
 
 
-async def _scan_request(request: web.Request) -> protocol.ScanWish:
+async def _scan_request(request: web.Request) -> protocol.ScanRequest:
     """Return the scan request in a body, or one for everything where there is none."""
     body = await json_of(request)
     try:
-        return decode_wish(body) if body else protocol.ScanWish()
+        return decode_wish(body) if body else protocol.ScanRequest()
     except NOT_READABLE as wrong:
-        raise Refused("bad_request", f"invalid scan request: {not_readable(wrong, body, protocol.ScanWish)}") from None
+        raise Refused(
+            "bad_request", f"invalid scan request: {not_readable(wrong, body, protocol.ScanRequest)}"
+        ) from None
 
 
 def _memory_mib() -> float:

@@ -17,13 +17,13 @@ def loaded(tmp_path: Path, text: str) -> Config:
     ("text", "said"),
     [
         ("[scan]\ninterval = 0.5", "[scan] interval: expected a number from 1 to 86400, not 0.5"),
-        ("[scan]\nspeed = 1", "[scan] speed: unknown key; there are interval, rate"),
-        ("[sacn]\n", "[sacn]: unknown table; there are [scan], [[network]]"),
-        ("[presence]\npatience = [60, 10]", "expected the least first, then the most"),
+        ("[scan]\nspeed = 1", "[scan] speed: unknown key; known keys: interval, rate"),
+        ("[sacn]\n", "[sacn]: unknown table; known tables: [scan], [[network]]"),
+        ("[presence]\npatience = [60, 10]", "expected the minimum first, then the maximum"),
         ('[[network]]\ncidr = "192.168.1.7/24"', "expected an IPv4 prefix such as 192.168.1.0/24"),
         ("[scan", "not TOML"),
         ("scan = 1", "[scan]: expected a table, not 1"),
-        ("[network]", "[network]: expected [[network]], in two brackets"),
+        ("[network]", "[network]: expected [[network]], with two brackets"),
         ("[[network]]", "[[network]] cidr is missing"),
         (
             '[names]\nsources = ["wins"]',

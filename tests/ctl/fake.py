@@ -49,7 +49,7 @@ class FakeDaemon:
         """Never answer a scan."""
         self.found = words.scanned(words.device(7))
         """Result of a scan."""
-        self.received: list[protocol.ClientMessage | protocol.ScanWish | protocol.DeviceWords] = []
+        self.received: list[protocol.ClientMessage | protocol.ScanRequest | protocol.DeviceUpdate] = []
         """Messages and bodies from clients, decoded."""
         self.requests: list[tuple[str, str, dict[str, str], dict[str, str]]] = []
         """Method, path, query and headers of every request."""
@@ -181,7 +181,7 @@ class FakeDaemon:
 
     async def _change(self, request: web.Request) -> web.Response:
         assert request.content_type == "application/json"
-        update = msgspec.json.decode(await request.read(), type=protocol.DeviceWords)
+        update = msgspec.json.decode(await request.read(), type=protocol.DeviceUpdate)
         self.received.append(update)
         found = self._found(request)
         if isinstance(found, web.Response):
@@ -231,7 +231,7 @@ class FakeDaemon:
         return web.Response(body=self.backup, content_type="application/vnd.sqlite3")
 
     async def _scan(self, request: web.Request) -> web.Response:
-        self.received.append(msgspec.json.decode(await request.read(), type=protocol.ScanWish))
+        self.received.append(msgspec.json.decode(await request.read(), type=protocol.ScanRequest))
         self._notify()
         if "wait" not in request.query:
             return web.Response(status=202, body=encode(ScanTicket(scan_id=42)), content_type="application/json")

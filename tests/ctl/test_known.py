@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from netscand.protocol import DeviceWords, encode
+from netscand.protocol import DeviceUpdate, encode
 from tests.ctl.conftest import Ctl, bare
 from tests.ctl.fake import FakeDaemon, refusal
 
@@ -14,20 +14,20 @@ SEVEN = "a4:83:e7:00:00:07"
 
 @pytest.mark.parametrize(
     ("args", "update", "message"),
-    [(["label", "host7", "Jane's phone"], DeviceWords(label="Jane's phone"),
+    [(["label", "host7", "Jane's phone"], DeviceUpdate(label="Jane's phone"),
       f"Jane's phone ({SEVEN}): label set to \"Jane's phone\""),
-     (["label", "192.168.1.7", ""], DeviceWords(label=None), f"host7 ({SEVEN}): label removed"),
-     (["known", SEVEN], DeviceWords(known=True), f"host7 ({SEVEN}): marked as known"),
-     (["known", "--not", "HOST7"], DeviceWords(known=False), f"host7 ({SEVEN}): not marked as known"),
-     (["patience", "host7", "900"], DeviceWords(patience=900), f"host7 ({SEVEN}): patience set to 15 min"),
-     (["patience", "host7", "30m"], DeviceWords(patience=1800), f"host7 ({SEVEN}): patience set to 30 min"),
-     (["patience", "host7", "1d"], DeviceWords(patience=86_400), f"host7 ({SEVEN}): patience set to 1 d"),
-     (["patience", "host7", "learned"], DeviceWords(patience=None),
+     (["label", "192.168.1.7", ""], DeviceUpdate(label=None), f"host7 ({SEVEN}): label removed"),
+     (["known", SEVEN], DeviceUpdate(known=True), f"host7 ({SEVEN}): marked as known"),
+     (["known", "--not", "HOST7"], DeviceUpdate(known=False), f"host7 ({SEVEN}): not marked as known"),
+     (["patience", "host7", "900"], DeviceUpdate(patience=900), f"host7 ({SEVEN}): patience set to 15 min"),
+     (["patience", "host7", "30m"], DeviceUpdate(patience=1800), f"host7 ({SEVEN}): patience set to 30 min"),
+     (["patience", "host7", "1d"], DeviceUpdate(patience=86_400), f"host7 ({SEVEN}): patience set to 1 d"),
+     (["patience", "host7", "learned"], DeviceUpdate(patience=None),
       f"host7 ({SEVEN}): patience is learned automatically (60 s now)")],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
 def test_only_the_given_annotation_is_sent(
-    ctl: Ctl, daemon: FakeDaemon, args: list[str], update: DeviceWords, message: str
+    ctl: Ctl, daemon: FakeDaemon, args: list[str], update: DeviceUpdate, message: str
 ) -> None:
     done = ctl.run(*args)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", f"netscanctl: {message}\n")

@@ -8,7 +8,7 @@ import pytest
 
 from netscanctl.cli import COMMANDS
 from netscand import __version__
-from netscand.protocol import PROTOCOL, NetworkList, PresenceDay, ScanWish, encode
+from netscand.protocol import PROTOCOL, NetworkList, PresenceDay, ScanRequest, encode
 from tests.ctl.conftest import ROOT, Ctl
 from tests.ctl.fake import FakeDaemon, refusal
 from tests.ctl.words import AT, HOME, OFFICE, device, network, scanned
@@ -165,7 +165,7 @@ def test_a_scan_lists_devices_with_a_summary_on_stderr(ctl: Ctl, daemon: FakeDae
     assert done.stderr == (
         "netscanctl: 2 devices answered in 0.9 s, 237 broadcast and 17 unicast frames (192.168.1.0/24@eth0)\n"
     )
-    assert daemon.received == [ScanWish(targets=[])]
+    assert daemon.received == [ScanRequest(targets=[])]
 
 
 def test_a_full_scan_without_devices_is_a_success(ctl: Ctl, daemon: FakeDaemon) -> None:
@@ -177,7 +177,7 @@ def test_a_scan_of_targets_lists_the_devices_there(ctl: Ctl) -> None:
     done = ctl.run("scan-now", "192.168.1.7", "192.168.1.9")
     assert done.returncode == 0
     assert [row.split()[4] for row in done.stdout.splitlines()[1:]] == ["a4:83:e7:00:00:07"]
-    assert ctl.daemon.received == [ScanWish(targets=["192.168.1.7", "192.168.1.9"])]
+    assert ctl.daemon.received == [ScanRequest(targets=["192.168.1.7", "192.168.1.9"])]
 
 
 def test_targets_without_an_answer_are_exit_code_1(ctl: Ctl, daemon: FakeDaemon) -> None:

@@ -23,7 +23,7 @@ def watchdog(**ticks: float) -> tuple[Watchdog, list[str]]:
 def test_it_is_fed_while_every_room_ticks() -> None:
     """All ticked within half of what systemd allows."""
     dog, told = watchdog(engine=96.0, wire=95.0, history=99.9)
-    dog.look(100.0)
+    dog.check(100.0)
     assert told == ["WATCHDOG=1"]
 
 
@@ -34,15 +34,15 @@ def test_one_room_that_hangs_is_enough_to_be_silent(hung: str, caplog: pytest.Lo
     told: list[str] = []
     dog = Watchdog(told.append, {name: lambda name=name: ticks[name] for name in ticks}, ASKED)  # type: ignore[misc]
     with caplog.at_level(logging.CRITICAL):
-        dog.look(100.0)
-        dog.look(101.0)
+        dog.check(100.0)
+        dog.check(101.0)
         assert told == []
         assert [record.getMessage().split()[0] for record in caplog.records] == [hung]
         ticks.update(dict.fromkeys(ticks, 101.5))
-        dog.look(102.0)
+        dog.check(102.0)
         assert told == ["WATCHDOG=1"]
         ticks[hung] = 0.0
-        dog.look(103.0)
+        dog.check(103.0)
     assert len(caplog.records) == 2
 
 

@@ -13,7 +13,7 @@ import pytest
 from netscand.core.model import Device, Event, EventKind, Ip, Mac, ScanNews
 from netscand.core.presence import Presence, Rules
 from netscand.core.ratelimit import Budgets
-from netscand.event_log import AT_A_TIME, EVENT_ID, Journal, LoggedEvents, OneLine, one_line, open_log
+from netscand.event_log import BATCH, EVENT_ID, Journal, LoggedEvents, OneLine, one_line, open_log
 from netscand.serve.encode import ip_text, mac_text
 
 
@@ -120,17 +120,17 @@ def test_clients_come_before_the_journal(caplog: pytest.LogCaptureFixture) -> No
     caplog.set_level(logging.INFO)
     audience, waiting = Nobody(), list[Callable[[], None]]()
     logged = LoggedEvents(audience, mac_text, ip_text, waiting.append)
-    for number in range(AT_A_TIME + 5):
+    for number in range(BATCH + 5):
         told = event()
         logged.publish(f"e-{number}", told)
         assert told.device
         told.device.hostname = "another by now"
-    assert (audience.told, len(waiting), caplog.messages) == (AT_A_TIME + 5, 1, [])
+    assert (audience.told, len(waiting), caplog.messages) == (BATCH + 5, 1, [])
     waiting.pop()()
-    assert len(caplog.messages) == AT_A_TIME
+    assert len(caplog.messages) == BATCH
     assert all(message.startswith("nas ") for message in caplog.messages)
     waiting.pop()()
-    assert len(caplog.messages) == AT_A_TIME + 5
+    assert len(caplog.messages) == BATCH + 5
     assert not waiting
 
 
@@ -190,7 +190,7 @@ def test_a_journald_that_restarts_hears_us_again(journald: Journald, log: loggin
     log.info("three")
     said = [entry["MESSAGE"] for entry in again.entries()]
     again.socket.close()
-    assert said == ["2 entries were lost", "three"]
+    assert said == ["2 entries were lost: journald refused them", "three"]
 
 
 def test_a_journald_that_hangs_is_not_waited_for(journald: Journald, log: logging.Logger) -> None:
@@ -200,7 +200,8 @@ def test_a_journald_that_hangs_is_not_waited_for(journald: Journald, log: loggin
     queued = len(journald.entries())
     assert 0 < queued < 5000
     log.info("after")
-    assert [entry["MESSAGE"] for entry in journald.entries()] == [f"{5000 - queued} entries were lost", "after"]
+    lost = f"{5000 - queued} entries were lost: journald refused them"
+    assert [entry["MESSAGE"] for entry in journald.entries()] == [lost, "after"]
 
 
 def test_without_a_journal_stderr_is_the_log(journald: Journald) -> None:
@@ -256,7 +257,7 @@ def test_tens_of_thousands_of_events_leave_room_for_other_words(journald: Journa
         assert budgets.refused == {"journal": 20_000 - len(written)}
         written.clear()
         logged.publish("e-20000", event()._replace(at=200.0))
-        assert "events were not written down here" in written[0].getMessage()
+        assert "events were not logged" in written[0].getMessage()
         assert audience.told == 20_001
         for number in range(20_000):
             logged.publish(f"e-{number}", event()._replace(at=300.0))
