@@ -1,1 +1,1 @@
-"""The pure heart: told the time, returns what changed. No I/O, no clock, no asyncio, no logging."""
+"""The pure core: it gets the time as an argument and returns what changed. No I/O, no clock, no asyncio, no logging."""

@@ -1,4 +1,4 @@
-"""Bindings of addresses to devices, and how far weak evidence is believed."""
+"""Bindings of addresses to devices; filter for weak evidence; detection of proxies and stale addresses."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -9,19 +9,19 @@ from netscand.core.limits import is_resident, may_change
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Network, Observation, Status
 from netscand.core.ratelimit import ADDRESSES, HINTS, Budgets
 
-# ---- hearsay -------------------------------------------------------------------------------------------------------
-# What an observation is worth, beside what is known: evidence that is no more than what a packet says of itself.
+# ---- weak evidence -------------------------------------------------------------------------------------------------
+# IP packets whose source addresses prove little: checked against what ARP, NDP and DHCP have shown.
 
 WEAK_EVIDENCE = frozenset([Evidence.MDNS, Evidence.NBNS])
-"""Evidence that binds no MAC to an address by a protocol made for it, as ARP, NDP and DHCP are."""
+"""Evidence from protocols that do not bind MACs to addresses, as ARP, NDP and DHCP do."""
 
 
 def filter_weak_evidence(seen: Observation, network: Network, holder: Device | None) -> Observation | None:
-    """What to believe of it; None: nothing. `holder` is who was last heard at its address.
+    """Return the credible part of weak evidence; None: nothing. `holder` was last seen at its address.
 
-    An IP packet from another LAN was passed on: its Ethernet source is a router. And where somebody else is known to
-    hold the address, it was repeated by a station that puts its own MAC to what others said (some extenders of Wi-Fi
-    do): the MAC is there, the address and the name are not its own. Nobody becomes the gateway by it.
+    An IP packet from another LAN was forwarded: its Ethernet source is a router. If another device holds the address,
+    the packet was repeated by a station that inserts its own MAC (some Wi-Fi extenders do): the MAC is present, the
+    address and the name are not its own. Weak evidence makes no device the gateway.
     """
     if not seen.ip:
         return seen
@@ -34,13 +34,13 @@ def filter_weak_evidence(seen: Observation, network: Network, holder: Device | N
 
 
 # ---- candidates ----------------------------------------------------------------------------------------------------
-# Candidates for a probe: devices that something suggests are there, without evidence.
+# Candidates for a probe: devices that are probably present, without evidence.
 #
-# The kernel knows which neighbours are reachable, but not who answered it; a DHCP server names the client of a lease; a
-# new device was refused for lack of budget. Each is probed, and its own answer is the evidence.
+# The kernel lists a neighbour as reachable; a DHCP server names the client of a lease; a new device was refused for
+# lack of budget. Each is probed, and its own answer is the evidence.
 
 MOST_HINTS = 64
-"""Devices that wait for their probe."""
+"""Maximum devices waiting for their probe."""
 
 
 class ProbeCandidates:
@@ -55,7 +55,7 @@ class ProbeCandidates:
         return mac in self._waiting
 
     def add(self, seen: Observation, network: Network, device: Device | None) -> bool:
-        """Return whether to probe the device that `seen` suggests. Presence probes those that are online by itself."""
+        """Add a candidate; return whether to probe it. Devices that are online are probed by presence anyway."""
         ip = seen.ip
         if ip is None or seen.mac in self._waiting or (device is not None and device.status is Status.ONLINE):
             return False
@@ -71,7 +71,7 @@ class ProbeCandidates:
         return True
 
     def record_sent(self, mac: Mac | None) -> None:
-        """Take that the probe has left."""
+        """Note that the probe was sent."""
         if mac is not None:
             self._waiting.pop(mac, None)
 
@@ -79,27 +79,28 @@ class ProbeCandidates:
 # ---- proxies -------------------------------------------------------------------------------------------------------
 # Devices that answer for others (proxy ARP): at more IPv4 addresses than a host has.
 #
-# Only answers to our own requests count: anybody can announce 64 addresses. And it ends when the answers do.
+# Only answers to our own requests count, because any station can announce 64 addresses; the mark expires with them.
+
 
 MOST_ADDRESSES = 64
-"""Addresses that a host may have."""
+"""Maximum addresses of a host."""
 
 WINDOW = 1800.0
-"""Seconds within which it answers at so many; two scans of a quiet /16 take longer, but its proxies are asked more."""
+"""Seconds within which a proxy answers at more addresses than that."""
 
 MOST_PROXIES = 256
-"""Devices remembered that answered where they hold nothing."""
+"""Maximum devices remembered that answered at addresses that they do not hold."""
 
 
 class Proxies:
-    """At which addresses devices answered us that they are not listed with."""
+    """Devices that answered at addresses that they do not hold, and these addresses."""
 
     def __init__(self) -> None:
         self._answered: OrderedDict[Mac, tuple[float, set[Ip]]] = OrderedDict()
-        """Since when, and where."""
+        """Start of the window, and the addresses in it."""
 
     def answered(self, device: Device, ip: Ip, now: float) -> None:
-        """Take an answer at an IPv4 address that the device is not listed with."""
+        """Note an answer at an IPv4 address that the device does not hold."""
         since, where = self._answered.get(device.mac, (now, set()))
         if now - since > WINDOW:
             device.is_proxy = self._is_proxy(device, where)
@@ -113,7 +114,7 @@ class Proxies:
             self._answered.popitem(last=False)
 
     def expire(self, device: Device, now: float) -> None:
-        """Let a device be no proxy any more that has not answered like one."""
+        """Clear the proxy mark of a device that has stopped answering for others."""
         since, _ = self._answered.get(device.mac, (now - 3 * WINDOW, None))
         if now - since > 2 * WINDOW:
             device.is_proxy = False
@@ -125,22 +126,22 @@ class Proxies:
 
 
 # ---- stale ---------------------------------------------------------------------------------------------------------
-# Which addresses a device seems to have given up: not heard at for long, while it was at another of the same kind.
+# Addresses that a device has probably given up: not seen there for long, while seen at another of the same family.
 
 STALE = 1800.0
-"""Seconds after which an address is dropped that its device was not heard at, while it was at another."""
+"""Seconds without being seen at an IPv4 address, while seen at another, after which the address is dropped."""
 
 STALE_V6 = 86_400.0
-"""The same for IPv6, where a host has several addresses, and says for hours nothing by some of them."""
+"""The same for IPv6, where a host has several addresses and may not use some of them for hours."""
 
 PROBED_BEFORE_DROP = 60.0
-"""Seconds after that in which a device is asked at an address where it answered before."""
+"""Seconds after that in which the device is probed at an address where it answered before."""
 
 
 def stale(device: Device, can_probe: Callable[[Address], object]) -> tuple[list[Address], list[Address]]:
-    """Return the addresses to drop, and those to be asked for a minute before they go.
+    """Return the addresses to drop, and those to probe for a minute first.
 
-    The device answered us there, and anybody can bring about that it is heard elsewhere.
+    The latter are those where the device answered: another station can make it appear elsewhere.
     """
     to_drop: list[Address] = []
     to_probe: list[Address] = []
@@ -158,39 +159,39 @@ def stale(device: Device, can_probe: Callable[[Address], object]) -> tuple[list[
 
 
 # ---- addresses -----------------------------------------------------------------------------------------------------
-# Who holds which address of which network, and what is odd about that.
+# The device that holds each address of each network; conflicts, moves and other events about that.
 
 FEW = 8
-"""Addresses of a device that never answered us, so that made-up ones cost little; or that answers for others."""
+"""Maximum addresses of a device that never answered (made-up devices stay cheap), or that answers for others."""
 
 CONFLICT_WITHIN = 60.0
-"""Seconds in which two devices that claim one address are in conflict; later, the address has moved. It has not, while
-who held it is online by its own patience: a phone that sleeps does not lose its address to whoever asks for it."""
+"""Seconds within which two devices that claim one address are in conflict; after that, the address has moved. It has
+not moved while its holder is online by its own patience: a sleeping phone does not lose its address to a claimant."""
 
 EVIDENCE_TEXT = {
     Evidence.ARP_REQUEST: "sent an ARP request",
     Evidence.ARP_REPLY: "answered an ARP request",
     Evidence.ARP_PROBE: "probed for an address",
     Evidence.ARP_ANNOUNCEMENT: "announced its address",
-    Evidence.NDP: "sent neighbour discovery",
-    Evidence.DHCP: "spoke DHCP",
-    Evidence.MDNS: "spoke mDNS",
-    Evidence.NBNS: "spoke NBNS",
+    Evidence.NDP: "sent a neighbour discovery message",
+    Evidence.DHCP: "sent a DHCP message",
+    Evidence.MDNS: "sent an mDNS message",
+    Evidence.NBNS: "sent an NBNS message",
     Evidence.NEIGHBOUR: "is a reachable neighbour of this host",
     Evidence.PROXIED: "another station answered for it",
 }
-"""Evidence as a reason."""
+"""Evidence → the `reason` of an event."""
 
 
 NO_ADDRESS: Mapping[str, object] = {"ip": None, "addresses": ()}
 
 
 class Addresses:
-    """The address book of every scanned network."""
+    """The addresses of every scanned network, and the devices that hold them."""
 
     def __init__(self, networks: Mapping[str, Network], budgets: Budgets) -> None:
         self.networks = networks
-        """All, by id: the inventory's."""
+        """All networks by id, shared with the inventory."""
         self._holders: dict[str, dict[Ip, Device]] = {}
         self.guards = Guards()
         self._budgets = budgets
@@ -199,26 +200,26 @@ class Addresses:
         self._proxies = Proxies()
 
     def open(self, networks: Iterable[Network]) -> None:
-        """Keep the addresses of these networks, which are all that are scanned."""
+        """Set the scanned networks."""
         scanned = list(networks)
         for network in scanned:
             holders = self._holders.setdefault(network.id, {})
-            for ip in network.ours:  # somebody was heard there before we had it, perhaps
+            for ip in network.ours:  # another device may have been seen there before this host got the address
                 if ip in holders and not holders[ip].is_self:
                     del holders[ip]
         self.guards.open(scanned)
 
     def holder(self, network: str, ip: Ip | None) -> Device | None:
-        """Who was last heard at an address."""
+        """Return the device last seen at an address."""
         holders = self._holders.get(network)
         return holders.get(ip) if holders is not None and ip is not None else None
 
     def devices(self, network: str) -> Collection[Device]:
-        """Who holds an address there; a device with several stands there several times."""
+        """Return the holders of all addresses of a network; a device with several addresses appears several times."""
         return self._holders.get(network, {}).values()
 
     def mark_gateways(self, devices: Iterable[Device]) -> None:
-        """Let those be gateways, of all `devices`, that hold a gateway's address."""
+        """Mark as gateways those `devices` that hold a gateway's address."""
         for device in devices:
             device.is_gateway = False
         for network in self.networks.values():
@@ -227,30 +228,30 @@ class Addresses:
                 holder.is_gateway = True
 
     def put(self, device: Device, address: Address) -> None:
-        """Enter an address that a device is known to hold, without a word."""
+        """Bind an address to a device, without an event."""
         device.addresses.append(address)
         self._holders.setdefault(address.network, {})[address.ip] = device
 
     def put_back(self, device: Device, address: Address) -> None:
-        """The same, of the past: who was heard last holds it."""
+        """Bind an address of before a restart: of several devices, the one seen last holds it."""
         device.addresses.append(address)
         holders = self._holders.setdefault(address.network, {})
         if holders.setdefault(address.ip, device).last_seen <= device.last_seen:
             holders[address.ip] = device
 
     def drop(self, device: Device, address: Address) -> None:
-        """Strike an address out."""
+        """Delete the binding of an address to a device."""
         device.addresses.remove(address)
         holders = self._holders.get(address.network, {})
         if holders.get(address.ip) is device:
             del holders[address.ip]
 
-    # ---- what is heard ------------------------------------------------------------------------------------------
+    # ---- observations -------------------------------------------------------------------------------------------
 
     def observe(
         self, device: Device, seen: Observation, network: Network, *, answers: bool = False
     ) -> tuple[Event, ...]:
-        """Note at which address a device was heard; what is new or odd about it. `answers`: it answered us."""
+        """Note the address at which a device was seen; return what changed. `answers`: it answered a request."""
         ip = seen.ip
         if ip is None:
             return ()
@@ -264,11 +265,10 @@ class Addresses:
         return disputed
 
     def report_claim(self, seen: Observation, network: Network, device: Device | None) -> tuple[Event, ...]:
-        """Publish a claim that changes nothing, to an address that is guarded.
+        """Publish a claim to an address that the claimant does not get.
 
-        Such are what another station says in the name of `seen.mac`, what a proxy claims beside the addresses that
-        nobody holds, and any claim to our own address: that is never given away. `device`: the one with that MAC,
-        where it is known.
+        These are claims that another station makes for `seen.mac`, claims of a proxy to an address that a device
+        holds, and any claim to this host's own address. `device`: the one with that MAC, if it is known.
         """
         ip = seen.ip
         if ip is None:
@@ -282,20 +282,20 @@ class Addresses:
         ):
             return ()
         kind = EventKind.GATEWAY_CHANGED if ip == network.gateway else EventKind.ADDRESS_CONFLICT
-        whose = "this host's own address" if holder.is_self else f"the address of {holder.mac.hex(':')}"
-        said = EVIDENCE_TEXT[seen.evidence]
+        owner = "this host's own address" if holder.is_self else f"the address of {holder.mac.hex(':')}"
+        claim = EVIDENCE_TEXT[seen.evidence]
         if seen.via is not None:
-            said = f"{seen.via.hex(':')} claims it for {seen.mac.hex(':')}"
+            claim = f"{seen.via.hex(':')} claims it for {seen.mac.hex(':')}"
         elif device is None:
-            said = f"{said} as {seen.mac.hex(':')}"
-        reason = f"{said}; it is {whose}{self._claims.suppressed_text(network, ip)}"
+            claim = f"{claim} as {seen.mac.hex(':')}"
+        reason = f"{claim}; it is {owner}{self._claims.suppressed_text(network, ip)}"
         return (Event(kind, seen.at, network.id, device, ip, holder.mac, seen.evidence, reason, None, seen.at),)
 
     def _holder_at(self, seen: Observation, network: Network, ip: Ip, claimant: Device | None) -> Device | None:
-        """Return the device that answered us, or was labelled, and is online, at the address claimed for another MAC.
+        """Return the online device that holds an address claimed for another MAC, if it is trusted enough.
 
-        Where the claimant is unknown and speaks for itself, one of very many perhaps, it has to be a resident. What a
-        DHCP server says of a lease is no claim.
+        It must have answered us. If the claimant is unknown and speaks for itself (it may be one of thousands of
+        made-up MACs), the holder must be a resident. A lease that a DHCP server grants is no claim.
         """
         old, is_lease = self.holder(network.id, ip), seen.joining and seen.evidence is Evidence.PROXIED
         if old is None or old.mac == seen.mac or is_lease or _is_proxied(old, ip):
@@ -304,7 +304,7 @@ class Addresses:
         return old if counts and _is_online(old, seen.at) else None
 
     def is_urgent(self, seen: Observation, network: Network) -> bool:
-        """Return whether it claims a guarded address for another MAC, which is to be published now."""
+        """Return whether an observation claims a guarded address for another MAC; such a claim is published at once."""
         if seen.ip is None:
             return False
         guard, holder = self._guarded_holder(seen, network, seen.ip)
@@ -313,7 +313,7 @@ class Addresses:
         return self._claims.would_publish(network, seen.ip, seen.mac, seen.at, guard)
 
     def _guarded_holder(self, seen: Observation, network: Network, ip: Ip) -> tuple[Guard | None, Device | None]:
-        """Who holds the guarded address that is claimed for another MAC; None where it is no such claim."""
+        """Return the guard and the holder of a guarded address that is claimed for another MAC; else None."""
         guard = self.guards.at(network, ip)
         if guard is None:
             return None, None
@@ -341,21 +341,21 @@ class Addresses:
                     return self.report_claim(seen, network, device)
                 dispute = self._dispute(device, seen, network, ip, old) if old else None
                 return self._settle(device, seen, network, ip, dispute, None)
-        # What others say of a device's address adds none to those it has: it would be asked there, and called gone.
+        # Evidence from another station adds no address to those a device has: it would be probed there in vain.
         return () if proxied and device.addresses else self._add(device, ip, seen, network)
 
     def _add(self, device: Device, ip: Ip, seen: Observation, network: Network) -> tuple[Event, ...]:
         if self.guards.is_ours(network, ip):
             return self.report_claim(seen, network, device)
         if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
-            return ()  # an address of another LAN says nothing about this one
+            return ()  # an address of another LAN
         old = self.holder(network.id, ip)
         dispute = self._dispute(device, seen, network, ip, old) if old else None
-        is_first = not device.addresses and device.first_seen == seen.at  # `discovered` tells it
+        is_first = not device.addresses and device.first_seen == seen.at  # part of `discovered`
         if dispute and dispute.asked and not is_first:
-            return ()  # taken when that is decided
+            return ()  # added when the dispute is settled
         if not (dispute and dispute.reason) and not is_first and not self._may_add(device, seen.at):
-            return ()  # taken when it is heard there again
+            return ()  # added when it is seen there again
         before = _before(device)
         renamed = self._append(device, ip, seen, network)
         disputed = self._settle(device, seen, network, ip, dispute, before)
@@ -364,11 +364,11 @@ class Addresses:
         return (self._event(EventKind.ADDRESS_ADDED, device, seen, network, previous=before),)
 
     def _append(self, device: Device, ip: Ip, seen: Observation, network: Network) -> bool:
-        """Give a device one more address; return whether it had the same on a network that has another name now."""
+        """Add an address to a device; return whether it had the same one on a network that was renamed."""
         renamed = [address for address in device.addresses if address.ip == ip and address.network not in self.networks]
         for address in renamed:
             self.drop(device, address)
-        if len(device.addresses) >= MOST_ADDRESSES:  # where it never answered first, and IPv6 before IPv4
+        if len(device.addresses) >= MOST_ADDRESSES:  # first those without an answer; IPv6 before IPv4
             self.drop(
                 device,
                 min(
@@ -380,13 +380,13 @@ class Addresses:
         return bool(renamed)
 
     def _may_add(self, device: Device, now: float) -> bool:
-        """Return whether a device may have one address more; if so, it is paid for."""
+        """Return whether a device may get one more address; if so, take it from the budget."""
         if (device.is_proxy or not device.confirmed) and len(device.addresses) >= FEW:
             return False
         return may_change(self._budgets, ADDRESSES, device, now)
 
     def _dispute(self, device: Device, seen: Observation, network: Network, ip: Ip, old: Device) -> Dispute | None:
-        """Judge a claim to what `old` holds. None: it is no claim, and changes nothing."""
+        """Judge a claim to an address that `old` holds. None: it is no claim, and changes nothing."""
         at, guard = seen.at, self.guards.at(network, ip)
         if seen.evidence is Evidence.PROXIED or (device.is_proxy and guard is None):
             return None
@@ -395,7 +395,9 @@ class Addresses:
         claim = _entry(old, network, ip)
         silent = at - claim.last_seen if claim else inf
         in_conflict = silent <= CONFLICT_WITHIN or _is_there(old, claim, at)
-        if guard is not None and guard.router is not None:  # one that is there is in conflict, where it is silent too
+        if (
+            guard is not None and guard.router is not None
+        ):  # a router that is not offline defends its address even while silent
             in_conflict = in_conflict or old.status is not Status.OFFLINE
         may_be_there = guard is None and claim is not None and old.status is not Status.OFFLINE
         if may_be_there and (not in_conflict or self.disputes.is_handover(network, ip, device.mac, old, at)):
@@ -403,14 +405,14 @@ class Addresses:
             if can_probe and self.disputes.open_question(seen, ip, network, device, old):
                 return Dispute(in_conflict=True, takes=False, reason=None, asked=True)
             in_conflict = in_conflict or _is_online(old, at)
-        since = f"was heard there {silent:.0f} s before" if claim else "had it before"
+        since = f"was last seen there {silent:.0f} s before" if claim else "held it before"
         return self._judge_claim(device, seen, network, ip, old, guard, in_conflict, since)
 
     def _judge_claim(
         self, device: Device, seen: Observation, network: Network, ip: Ip, old: Device, guard: Guard | None,
         in_conflict: bool, since: str,
     ) -> Dispute:  # fmt: skip
-        """Give the judgement of a claim, published if it may be. `since`: what is known of the holder."""
+        """Return the judgement of a claim, with a reason if it may be published. `since`: text about the holder."""
         if not self._claims.publish(network, ip, device.mac, old, seen.at, guard=guard, in_conflict=in_conflict):
             known = in_conflict and self._claims.was_published(network, ip, device.mac, seen.at)
             return Dispute(in_conflict, takes=known, reason=None)
@@ -418,20 +420,20 @@ class Addresses:
         return Dispute(in_conflict, True, f"{EVIDENCE_TEXT[seen.evidence]}; {old.mac.hex(':')} {since}{more}")
 
     def _answered(self, device: Device, seen: Observation, ip: Ip, network: Network) -> tuple[Event, ...]:
-        """Take that a device was heard at an address that it holds: a claim to that is a conflict."""
+        """Note that a device was seen at its address; this settles an open dispute as a conflict."""
         question = self.disputes.record_answer(network, ip, device, seen.at)
         return self.settle(question, seen.at, there=True) if question is not None else ()
 
     def settle(self, question: Question, now: float, *, there: bool) -> tuple[Event, ...]:
-        """Publish what became of a claim. `there`: its holder answered, or was not heard for lack of hearing."""
+        """Settle a disputed claim; return the events. `there`: the holder answered, or its answer may be lost."""
         network, device, old, ip = question.network, question.claimant, question.holder, question.claim.ip
         claim = _entry(old, network, ip) if ip is not None else None
         if ip is None or claim is None or self.holder(network.id, ip) is not old:
             return ()
-        since = f"did not answer there, and was heard there {now - claim.last_seen:.0f} s before"
+        since = f"did not answer there, and was last seen there {now - claim.last_seen:.0f} s before"
         in_conflict = there or claim.probed_at < question.claim.at
         if in_conflict:
-            since = "is there" if claim.last_seen > question.claim.at else "could not be asked there"
+            since = "is still there" if claim.last_seen > question.claim.at else "could not be probed there"
         seen = question.claim._replace(at=now)
         dispute = self._judge_claim(device, seen, network, ip, old, None, in_conflict, since)
         if _entry(device, network, ip) is not None:
@@ -446,7 +448,7 @@ class Addresses:
         self, device: Device, seen: Observation, network: Network, ip: Ip, dispute: Dispute | None,
         before: Mapping[str, object] | None,
     ) -> tuple[Event, ...]:  # fmt: skip
-        """Decide who holds the address now; what to publish of that."""
+        """Bind the address to its new holder, if it moved; return the events."""
         holders = self._holders[network.id]
         old = holders.get(ip)
         if old is not None and old is not device and not (dispute and dispute.takes):
@@ -474,7 +476,7 @@ class Addresses:
     def drop_stale(
         self, device: Device, now: float, can_probe: Callable[[Address], object]
     ) -> tuple[list[Event], list[Address]]:
-        """Drop the addresses that a device seems to have given up; return also those to ask there."""
+        """Drop the addresses that a device has probably given up; return events, and the addresses to probe."""
         if device.is_proxy:
             self._proxies.expire(device, now)
         if len(device.addresses) < 2 or device.is_self or device.is_proxy:
@@ -484,7 +486,7 @@ class Addresses:
         for old in to_drop:
             before = {"ip": device.ip, "addresses": tuple(device.addresses)}
             self.drop(device, old)
-            reason = f"not heard there for {now - old.last_seen:.0f} s, but at another address"
+            reason = f"not seen there for {now - old.last_seen:.0f} s, but at another address"
             events.append(
                 Event(EventKind.ADDRESS_REMOVED, now, old.network, device, old.ip, reason=reason, previous=before)
             )
@@ -508,7 +510,7 @@ class Addresses:
 
 
 def _entry(device: Device, network: Network, ip: Ip) -> Address | None:
-    """The device's entry of that address, if it has one."""
+    """Return the device's entry of an address, if it has one."""
     for address in device.addresses:
         if address.ip == ip and address.network == network.id:
             return address
@@ -516,19 +518,19 @@ def _entry(device: Device, network: Network, ip: Ip) -> Address | None:
 
 
 def _before(device: Device) -> Mapping[str, object]:
-    """Give the addresses of a device as an event keeps them, before they change."""
+    """Return the `previous` addresses of a device for an event, before they change."""
     return {"ip": device.ip, "addresses": tuple(device.addresses)} if device.addresses else NO_ADDRESS
 
 
 def has_answered(device: Device, network: str, ip: Ip) -> bool:
-    """Return whether a device answered an ask of ours at an address that it holds, since the start."""
+    """Return whether a device answered a request at one of its addresses since the start."""
     return any(
         address.answered > -inf for address in device.addresses if address.ip == ip and address.network == network
     )
 
 
 def _is_there(holder: Device, address: Address | None, now: float) -> bool:
-    """Return whether a device is online by its own patience, and this is where it was heard last."""
+    """Return whether a device is online by its own patience, and was last seen at this address."""
     there = address is not None and holder.last_seen - address.last_seen <= CONFLICT_WITHIN
     return there and _is_online(holder, now)
 
@@ -538,5 +540,5 @@ def _is_online(device: Device, now: float) -> bool:
 
 
 def _is_proxied(holder: Device, ip: Ip) -> bool:
-    """Return whether a device is a proxy, and this is not the first address that it was heard at, its own."""
+    """Return whether an address is one that a proxy answers for, not its own (the first one that it had)."""
     return holder.is_proxy and ip != next((address.ip for address in holder.addresses if len(address.ip) == 4), None)

@@ -1,4 +1,4 @@
-"""Deferred work over all devices, a batch at a time, so that a large network holds nobody up."""
+"""Deferred work over all devices, a batch at a time, so that a large network does not block the loop."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -6,35 +6,35 @@ from heapq import heapify, heappop
 
 from netscand.core.model import Device, Event, Mac
 
-# ---- chores --------------------------------------------------------------------------------------------------------
-# What is to be done to every device, a few at a time: on a large network, all at once would hold everybody up.
-
 BATCH = 512
-"""Devices that are dealt with at once: 2 to 3 ms."""
+"""Devices handled in one go: 2 to 3 ms."""
 
 EVENT_COST = 4
-"""An event costs as much as so many of them: it is written to the history and sent to the clients."""
+"""Cost of an event, in devices: it is stored and sent to the clients."""
 
 Action = Callable[[Device], Event | None]
 
 
 class DeferredBatches:
-    """Chores that are not over yet; on a small network there are none, for they are done as they are added."""
+    """Queue of actions on many devices; on a small network it is empty, because actions finish when they are added."""
 
     def __init__(self) -> None:
         self._pending: deque[tuple[Iterator[Device], Action]] = deque()
 
     def __bool__(self) -> bool:
-        """Whether something is left to do."""
+        """Return whether actions are pending."""
         return bool(self._pending)
 
     def add(self, devices: Iterable[Device], do: Action) -> list[Event]:
-        """Do this to each, perhaps to some twice. They are drawn in their turn: from nothing that changes meanwhile."""
+        """Add an action on each device, and run one batch.
+
+        `devices` is iterated later, so it must not change meanwhile. The action may run twice on a device.
+        """
         self._pending.append((iter(devices), do))
         return self.run_some()
 
     def run_some(self) -> list[Event]:
-        """Deal with some more; return what is to be published of them."""
+        """Run one batch; return its events."""
         events: list[Event] = []
         room = BATCH
         while self._pending:
@@ -51,16 +51,12 @@ class DeferredBatches:
         return events
 
     def apply_pending(self, device: Device) -> list[Event]:
-        """Action to this one what is left to do, before anything else happens to it."""
+        """Run all pending actions on one device now, before it changes otherwise."""
         return [event for _, do in self._pending if (event := do(device)) is not None]
 
 
-# ---- order ---------------------------------------------------------------------------------------------------------
-# Thousands of MACs in order, without holding anybody up for it.
-
-
 def by_mac(macs: Iterable[Mac]) -> Iterator[Mac]:
-    """In order, each as it is drawn: to sort 65,533 at once would hold the loop, to make a heap of them takes 3 ms."""
+    """Yield MACs in order, from a heap: sorting 65,533 at once blocks the loop; heapify takes 3 ms."""
     heap = list(macs)
     heapify(heap)
     while heap:

@@ -1,4 +1,4 @@
-"""What devices claim besides an address: host names, and that they serve DHCP."""
+"""Claims of devices other than addresses: host names, DHCP servers, IPv6 routers."""
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Mapping
@@ -18,43 +18,43 @@ from netscand.core.ratelimit import (
 )
 
 # ---- names ---------------------------------------------------------------------------------------------------------
-# Which name a device bears: the order of trust, and a bound on how often a hostile one may change it.
+# The name of a device: sources by trust, and a limit on how often a hostile device may change it.
 
 TRUST = ("dhcp", "mdns", "dns", "nbns")
-"""Sources of host names, the most trusted first; the user's label is above them all, and kept beside."""
+"""Sources of host names, most trusted first; the user's label is separate, and shown instead of any of them."""
 
 
 DISPUTE_KINDS = frozenset([EventKind.ADDRESS_CONFLICT, EventKind.ADDRESS_MOVED, EventKind.GATEWAY_CHANGED])
 DISPUTED_FOR, DISPUTED_FOR_DNS = APART, DAY
-"""Seconds for which an address is disputed after such an event. What a name server says of it may be meant for whoever
-had it before, and a stranger that takes the address of a device that sleeps may have all night."""
+"""Seconds for which an address is disputed after such an event. A name server may still have the name of the previous
+holder, and a stranger that takes the address of a sleeping device may keep it all night."""
 
 MOST_DISPUTED = 16_384
-"""Disputed addresses remembered."""
+"""Maximum disputed addresses remembered."""
 
 
 class DisputedAddresses:
-    """Addresses that changed hands or are claimed by two, and who had them before."""
+    """Addresses that changed their holder or are claimed by two devices, and their previous holders."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, Ip], tuple[Mac | None, float]] = OrderedDict()
 
     def note(self, event: Event) -> None:
-        """Take an event of an address."""
+        """Note an event about an address."""
         if event.kind in DISPUTE_KINDS and event.network is not None and event.address is not None:
             self.add(event.network, event.address, event.other, event.at)
 
     def add(self, network: str, ip: Ip, before: Mac | None, at: float) -> None:
-        """Note that an address of `before`, where that is known, is another's, or claimed to be."""
+        """Note a dispute about an address that `before` held (None: not known)."""
         known, since = self._known.pop((network, ip), (before, at))
         self._known[network, ip] = known if at - since < DISPUTED_FOR_DNS else before, at
         if len(self._known) > MOST_DISPUTED:
             self._known.popitem(last=False)
 
     def allow(self, device: Device, network: str, ip: Ip, now: float, *, by_dns: bool) -> bool:
-        """Return whether what is known of an address may name a device.
+        """Return whether a name found at an address may name a device.
 
-        While it is disputed, only the resident that had it before: nobody can say whose name it is else.
+        While the address is disputed, only the resident that held it before may get the name.
         """
         before, at = self._known.get((network, ip), (None, None))
         if at is None or now - at >= (DISPUTED_FOR_DNS if by_dns else DISPUTED_FOR):
@@ -63,28 +63,28 @@ class DisputedAddresses:
 
 
 def urgency(device: Device | None) -> int:
-    """Return how soon a device is asked for its name: 0 where a user described it, 1 where it answered us, else 2."""
+    """Return the priority of a device's name lookup: 0 if a user annotated it, 1 if it answered us, else 2."""
     if device is None or not (device.confirmed or is_annotated(device)):
         return 2
     return 0 if is_annotated(device) else 1
 
 
 class HostNames:
-    """Gives names, by `[names] sources`."""
+    """Assignment of host names, by `[names] sources`."""
 
     def __init__(self, budgets: Budgets, sources: Iterable[str] = TRUST) -> None:
         self.sources = frozenset(sources)
         self._budgets = budgets
 
     def missing_sources(self, device: Device) -> tuple[str, ...]:
-        """The sources to ask for the device's name: those above the one it has, and DNS, which may know another now."""
+        """Return the sources to look a device's name up in: those above its current one, and DNS again."""
         current = TRUST.index(device.hostname_source) if device.hostname_source in TRUST else len(TRUST)
         if device.hostname_source == "dns":
             current += 1
         return () if device.is_self else tuple(source for source in TRUST[:current] if source in self.sources)
 
     def observe(self, device: Device, seen: Observation, network: str) -> Event | None:
-        """Take the name that a device gave itself; what changed."""
+        """Apply the name that a device claims; return what changed."""
         if not seen.name or not seen.name_source:
             return None
         event = self.assign(device, seen.name, seen.name_source, seen.at)
@@ -93,9 +93,9 @@ class HostNames:
         )  # fmt: skip
 
     def assign(self, device: Device, name: str, source: str, at: float) -> Event | None:
-        """Take a name; what changed. The same one from a better source is no change.
+        """Set a name; return what changed. The same name from a better source is no change.
 
-        One for which there is no room is taken when it is heard, or asked for, again.
+        A name that the budget refuses is set when it is seen or looked up again.
         """
         if not self._fits(device, source):
             return None
@@ -116,20 +116,20 @@ class HostNames:
 
 
 # ---- servers -------------------------------------------------------------------------------------------------------
-# DHCP servers that were reported already, and who pays for a report.
+# DHCP servers that were reported already, and the budgets of reports.
 
 MOST, MOST_OF_STRANGERS = 1_024, 64
-"""Servers remembered a network: those that devices reported which answered an ask of ours, and all others; of each, the
-newest goes first, so that made-up ones push no known one out."""
+"""Servers remembered of a network: those reported by devices that answered us, and all others. In each table the newest
+entry is evicted first, so that made-up servers evict no known one."""
 
 
 class _Reported:
-    """Servers that were reported, and are remembered."""
+    """Table of servers that were reported."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.named: dict[Ip, Mac | None] = {}
-        """Each address, with the first MAC that served with it; None while it was only named by clients."""
+        """Address → first MAC that served with it; None while only clients named it."""
         self.serving: dict[tuple[Ip, Mac], None] = {}
 
     def has(self, server: Ip, serving: Mac | None) -> bool:
@@ -147,20 +147,20 @@ class _Reported:
 
 
 class DhcpServers:
-    """DHCP servers, by network: each address with the MACs that serve with it.
+    """DHCP servers by network: addresses, and the MACs that serve with them.
 
-    Anybody can make up servers, and MACs that name them. A device that answered us has an allowance of its own, and a
-    place in a table of its own; all other sources share the network's budget, and that of further MACs at a known
-    server's address, of which each may take little.
+    Any station can make up servers, and MACs that name them. A device that answered us has a budget and a table of its
+    own. All other sources share the budget of the network, and that of further MACs at a known server's address; each
+    may take only a small part.
     """
 
     def __init__(self, budgets: Budgets) -> None:
         self._budgets = budgets
         self._known: dict[str, tuple[_Reported, _Reported]] = {}
-        """Reported by devices that answered us, and by all others."""
+        """Network → servers reported by devices that answered us, and by all others."""
 
     def other_mac(self, network: str, server: Ip, mac: Mac) -> Mac | None:
-        """Return another MAC that was heard to serve with that address."""
+        """Return another MAC that serves with this address."""
         macs = (known.named.get(server) for known in self._known.get(network, ()))
         return next((each for each in macs if each not in (None, mac)), None)
 
@@ -168,11 +168,11 @@ class DhcpServers:
         self, network: str, server: Ip, source: Mac, device: Device | None, holder: Device | None, at: float,
         *, serves: bool,
     ) -> bool:  # fmt: skip
-        """Note that `source` serves with an address, or only names it; return whether that is to be reported.
+        """Note that `source` serves with an address, or only names it; return whether to report it.
 
-        An address proves nothing: a second station that serves with a known one's is as new as any, and so is one that
-        serves with an address that was only named, where another holds it. `device`: the one with that MAC; `holder`:
-        who was last heard at the address.
+        An address proves nothing: a second MAC that serves with a known server's address is new. So is a MAC that
+        serves with an address which clients only named and another device holds. `device`: the one with that MAC;
+        `holder`: the device last seen at the address.
         """
         tables = self._known.setdefault(network, (_Reported(MOST), _Reported(MOST_OF_STRANGERS)))
         serving = source if serves else None
@@ -194,7 +194,7 @@ class DhcpServers:
         return may
 
     def _share(self, shared: tuple[Budget, Hashable], source: Mac, at: float) -> bool:
-        """Return whether a source that never answered may report one more; if so, it is spent."""
+        """Return whether a source that never answered may report one more server; if so, take it from the budgets."""
         budgets = self._budgets
         if not budgets.has(*shared, at):
             budgets.refuse(shared[0], at)
@@ -202,12 +202,12 @@ class DhcpServers:
         return budgets.take(DHCP_SERVERS_OF_A_SOURCE, source, at) and budgets.take(*shared, at)
 
 
-# ---- said ----------------------------------------------------------------------------------------------------------
-# What devices say besides that they are there: names, DHCP clients and servers, that they are routers.
+# ---- tracker -------------------------------------------------------------------------------------------------------
+# The claims of one observation.
 
 
 class ClaimTracker:
-    """Names and servers."""
+    """Tracker of claimed names, DHCP servers and routers."""
 
     def __init__(self, budgets: Budgets) -> None:
         self.host_names = HostNames(budgets)
@@ -217,7 +217,7 @@ class ClaimTracker:
     def observe(
         self, seen: Observation, network: Network, device: Device | None, server: Device | None
     ) -> tuple[Event, ...]:
-        """Take what an observation says of its `device`, and of the `server` that is known to hold that address."""
+        """Apply the claims of an observation; return the events. `server`: the device that holds that address."""
         named = None
         if device is not None and seen.evidence is not Evidence.PROXIED:
             named = self.host_names.observe(device, seen, network.id)
@@ -231,10 +231,10 @@ class ClaimTracker:
         self, seen: Observation, network: Network, device: Device | None, server: Device | None
     ) -> Event | None:
         ip = seen.dhcp_server
-        if ip is None or seen.evidence is Evidence.PROXIED:  # another station speaks, and not the one it speaks of
+        if ip is None or seen.evidence is Evidence.PROXIED:  # another station speaks for the server
             return None
         other = self._servers.other_mac(network.id, ip, seen.mac)
-        serves = not seen.joining  # a client only names one, as it takes its offer
+        serves = not seen.joining  # a client that accepts an offer only names the server
         if not self._servers.is_new(network.id, ip, seen.mac, device, server, seen.at, serves=serves):
             return None
         if ip != seen.ip:

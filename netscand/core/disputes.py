@@ -1,4 +1,4 @@
-"""Disputed addresses: claims to what another device holds, asked about and reported."""
+"""Disputed addresses: claims to an address that another device holds; its holder is probed, the outcome reported."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Iterable
@@ -23,34 +23,34 @@ from netscand.core.ratelimit import (
 )
 
 # ---- guards --------------------------------------------------------------------------------------------------------
-# Addresses that are guarded: a claim to one of them is published at once, from a budget that no other claim can spend.
+# Guarded addresses: a claim to one of them is published at once, from a budget that no other claim can spend.
 #
-# These are the gateway's, this host's own, and those of IPv6 routers. Anybody can advertise itself as a router, so that
-# only those known for longest are guarded, each by a budget of its own.
+# These are the addresses of the gateway, of this host and of IPv6 routers. Any station can advertise itself as a
+# router, so only the routers known for longest are guarded, each with a budget of its own.
 
 MOST_ROUTERS = 4
-"""Routers of an interface that are guarded."""
+"""Maximum guarded routers of an interface."""
 
 
 class Guard(NamedTuple):
-    """What pays for the events of claims to a guarded address."""
+    """Budget for the events of claims to a guarded address."""
 
     budget: Budget
     spender: Hashable
     router: Device | None = None
-    """The IPv6 router whose address it is."""
+    """The IPv6 router that holds the address."""
 
 
 class Guards:
-    """The guarded addresses of every interface (ifindex)."""
+    """Guarded addresses of every interface (ifindex)."""
 
     def __init__(self) -> None:
         self._ours: dict[int, frozenset[Ip]] = {}
         self._routers: dict[int, list[Device]] = {}
-        """Those known for longest first."""
+        """Routers of each interface, those known for longest first."""
 
     def open(self, networks: Iterable[Network]) -> None:
-        """Take the networks that are scanned, which have our own addresses."""
+        """Set the scanned networks, which have this host's own addresses."""
         self._ours = {}
         for network in networks:
             self._ours[network.index] = self._ours.get(network.index, frozenset()) | network.ours
@@ -60,7 +60,7 @@ class Guards:
         return ip in self._ours.get(network.index, ())
 
     def update_router(self, device: Device) -> None:
-        """Take that a device is a router of IPv6 now, or is none any more."""
+        """Note that a device has become an IPv6 router, or is one no longer."""
         for index, routers in self._routers.items():
             self._routers[index] = [router for router in routers if router is not device]
         if device.is_router:
@@ -68,7 +68,7 @@ class Guards:
             self._routers[device.interface] = sorted(routers, key=lambda each: each.first_seen)[:MOST_ROUTERS]
 
     def at(self, network: Network, ip: Ip) -> Guard | None:
-        """Return the guard of an address; None: it has none."""
+        """Return the guard of an address; None if it is not guarded."""
         if self.is_ours(network, ip):
             return Guard(OWN_CLAIMS, network.id)
         if ip == network.gateway:
@@ -81,30 +81,29 @@ class Guards:
 
 
 # ---- claims --------------------------------------------------------------------------------------------------------
-# Claims to an address that another device holds: which are published, and how often.
+# Publication of claims to an address that another device holds, and its limits.
 #
-# Guarded addresses (core/disputes.py) have budgets of their own, that no other claim can spend: each new claimant is
-# published at once, and where there are more than that allows, they are counted.
+# Each new claimant of a guarded address is published at once; claimants beyond the budget are counted.
 
 APART = 600.0
-"""Seconds between two events of a conflict that name the same claimant of the same address."""
+"""Minimum seconds between two conflict events with the same claimant of the same address."""
 
 APART_UNCHANGED = DAY
-"""The same for a claim that changes nothing: a proxy that answers for a whole network, too, is one event a device and
-day."""
+"""The same for a claim that changes nothing, so that a proxy which answers for a whole network causes one event for
+each device and day."""
 
 MOST_REPORTED = 1_024
-"""Claimants remembered."""
+"""Maximum claimants remembered."""
 
 
 class DisputeReports:
-    """Published claims, and the count of those that were not."""
+    """Record of published claims, and the count of suppressed ones."""
 
     def __init__(self, budgets: Budgets) -> None:
         self._budgets = budgets
         self._published: OrderedDict[tuple[str, Ip, Mac], float] = OrderedDict()
         self._suppressed: Counter[tuple[str, Ip]] = Counter()
-        """Claims to a guarded address for which there was no room."""
+        """Claims to a guarded address that exceeded the budget, since the last event."""
 
     def would_publish(self, network: Network, ip: Ip, claimant: Mac, now: float, guard: Guard) -> bool:
         """Return whether a claim to a guarded address would be published."""
@@ -124,9 +123,9 @@ class DisputeReports:
         in_conflict: bool,
         apart: float = APART,
     ) -> bool:
-        """Return whether the claim of `claimant` to what `old` holds is to be published now; it counts as that then.
+        """Return whether to publish a claim to the address that `old` holds; if so, record it as published.
 
-        `guard`: the address is guarded.
+        `guard`: of a guarded address.
         """
         if in_conflict and self.was_published(network, ip, claimant, now, apart):
             return False
@@ -136,18 +135,18 @@ class DisputeReports:
                 return False
         elif not self._take(network, ip, old, now):
             return False
-        if in_conflict:  # who holds it defends it: that is no claim to be published beside this one
+        if in_conflict:  # the holder's defence is no second claim to publish
             self._note(network, ip, claimant, now)
             self._note(network, ip, old.mac, now)
         return True
 
     def suppressed_text(self, network: Network, ip: Ip) -> str:
-        """Return what a reason says of claims that were counted since the last one published; none after that."""
+        """Return the text about claims suppressed since the last event, and reset the count."""
         count = self._suppressed.pop((network.id, ip), 0)
         return f"; {count} more claims by other MACs since the last event" if count else ""
 
     def was_published(self, network: Network, ip: Ip, claimant: Mac, now: float, apart: float = APART) -> bool:
-        """Return whether a conflict with that claimant was published within `apart` seconds."""
+        """Return whether a conflict with this claimant was published within `apart` seconds."""
         return now < self._published.get((network.id, ip, claimant), -inf) + apart
 
     def _note(self, network: Network, ip: Ip, claimant: Mac, now: float) -> None:
@@ -158,7 +157,7 @@ class DisputeReports:
             self._published.popitem(last=False)
 
     def _take(self, network: Network, ip: Ip, old: Device, now: float) -> bool:
-        """Take from the budget of the address, and from that of all addresses of such devices or its first ones."""
+        """Take from the budget of the address and the shared one; if the shared one is used up, from FIRST_CLAIMS."""
         budgets, address = self._budgets, (network.id, ip)
         shared = CLAIMS if is_resident(old, now) else CLAIMS_ON_STRANGERS
         if not budgets.has(CONFLICTS, address, now):
@@ -173,38 +172,39 @@ class DisputeReports:
 
 
 # ---- disputes ------------------------------------------------------------------------------------------------------
-# Claims of which the holder of the address is asked first whether it is still there.
+# Claims that are decided by probing the holder of the address first.
 #
-# A device that is online, but was heard elsewhere since, may have given the address up, or only speak by another
-# protocol now. So may one that is silent, where DHCP says that the address has another owner. An answer makes the
-# claim a conflict; without one to two asks, the address moves. A holder that could not be asked is taken for present.
+# A holder that is online but was last seen at another address may have given this one up, or may only use another
+# protocol at the moment. The same is true of a silent holder if DHCP has leased the address to the claimant. An answer
+# makes the claim a conflict; without an answer to two probes, the address moves. A holder that could not be probed
+# counts as present.
 
 PROBES, TRIES_APART = 2, 1.0
-"""Asks of the holder, the second by broadcast, and the seconds in which each may be answered."""
+"""Probes of the holder, the second by broadcast, and the seconds in which each may be answered."""
 
 HANDOVER = 60.0
-"""Seconds after a DHCP server's ACK in which its client is expected to claim the address."""
+"""Seconds after a DHCP server's ACK in which the client is expected to claim the address."""
 
 MOST = 256
-"""Leases and releases remembered."""
+"""Maximum leases, and maximum releases, remembered."""
 
 
 class Dispute(NamedTuple):
-    """What is to be made of a claim to an address that another device holds."""
+    """Judgement of a claim to an address that another device holds."""
 
     in_conflict: bool
-    """Both are there; else the address moves."""
+    """Both devices are present; else the address moves."""
     takes: bool
-    """Who claims it is who was heard there last, from now on."""
+    """The claimant becomes the holder."""
     reason: str | None
-    """Of the event; None: nothing is published."""
+    """Reason of the event; None: no event."""
     asked: bool = False
-    """The holder is asked first."""
+    """The holder is probed first."""
 
 
 @dataclass(slots=True, eq=False)
 class Question:
-    """A claim, while its holder is asked."""
+    """A claim whose holder is being probed."""
 
     claim: Observation
     network: Network
@@ -215,7 +215,7 @@ class Question:
 
 
 class Disputes:
-    """Questions that are open, one for an address."""
+    """Open questions, at most one for each address."""
 
     def __init__(self, budgets: Budgets) -> None:
         self.open: dict[tuple[str, Ip], Question] = {}
@@ -225,11 +225,11 @@ class Disputes:
 
     @property
     def next_at(self) -> float:
-        """When `due` next wants to be called."""
+        """When to call `due` next."""
         return min(question.due for question in self.open.values()) if self.open else inf
 
     def record_lease(self, seen: Observation, network: Network) -> None:
-        """Take that a DHCP server gave an address to a client."""
+        """Note that a DHCP server leased an address to a client."""
         if seen.ip is not None:
             self._leases[network.id, seen.ip] = seen.mac, seen.at
             self._leases.move_to_end((network.id, seen.ip))
@@ -237,20 +237,20 @@ class Disputes:
                 self._leases.popitem(last=False)
 
     def record_release(self, mac: Mac, at: float) -> None:
-        """Take that a device gave its DHCP lease back."""
+        """Note that a device released its DHCP lease."""
         self._released[mac] = at
         self._released.move_to_end(mac)
         if len(self._released) > MOST:
             self._released.popitem(last=False)
 
     def is_handover(self, network: Network, ip: Ip, claimant: Mac, holder: Device, now: float) -> bool:
-        """Return whether DHCP said that the address is the claimant's now, or that its holder gave it back."""
+        """Return whether DHCP leased the address to the claimant, or the holder released it."""
         client, at = self._leases.get((network.id, ip), (None, -inf))
         leased = client == claimant and now - at <= HANDOVER
         return leased or self._released.get(holder.mac, -inf) >= holder.last_seen
 
     def open_question(self, claim: Observation, ip: Ip, network: Network, claimant: Device, holder: Device) -> bool:
-        """Return whether the holder of the address is asked, for this claim or one before it."""
+        """Return whether the holder is being probed, for this claim or an earlier one."""
         if (network.id, ip) in self.open:
             return True
         if not self._budgets.take(DISPUTES, network.index, claim.at):
@@ -259,14 +259,14 @@ class Disputes:
         return True
 
     def record_answer(self, network: Network, ip: Ip, holder: Device, at: float) -> Question | None:
-        """Take that a device was heard at an address that it holds; return the question that this answers."""
+        """Note that a device was seen at its address; return the question that this answers."""
         question = self.open.get((network.id, ip))
         if question is None or question.holder is not holder or at <= question.claim.at:
             return None
         return self.open.pop((network.id, ip))
 
     def due(self, now: float) -> tuple[list[Probe], list[Question]]:
-        """Return what to ask now, and the questions that nobody answered."""
+        """Return the probes to send now, and the questions without an answer."""
         probes, over = [], []
         for (network, ip), question in tuple(self.open.items()):
             if question.due > now:
@@ -282,6 +282,6 @@ class Disputes:
 
     def forget(self, device: Device) -> None:
         """Drop the questions about a device that is forgotten."""
-        for place, question in tuple(self.open.items()):
+        for key, question in tuple(self.open.items()):
             if device is question.claimant or device is question.holder:
-                del self.open[place]
+                del self.open[key]

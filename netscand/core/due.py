@@ -1,4 +1,4 @@
-"""What is due for each device: probes into its silence, its change of status, and the detection of an outage."""
+"""Due checks of each device: probes of silent devices, changes of status, detection of a network outage."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -30,14 +30,14 @@ from netscand.core.outage import OutageDetector, Verdict
 from netscand.core.presence import ANSWER_WAIT, Presence, Rules, Step
 from netscand.core.ratelimit import ABSENCES, RETURNS, Budgets
 
-# ---- verdict -------------------------------------------------------------------------------------------------------
-# A device's presence changes: the one place where that is written, and told.
+# ---- status --------------------------------------------------------------------------------------------------------
+# The only functions that change the status of a device.
 
 
 def set_status(
     device: Device, status: Status, at: float, reason: str, network: str | None, seen: Observation | None = None
 ) -> Event:
-    """Set it online or offline; the event. `seen`: the observation that told us."""
+    """Set a device online or offline; return the event. `seen`: the observation that caused it."""
     previous: Mapping[str, object] = {
         "status": device.status, "status_since": device.status_since, "reason": device.reason,
     }  # fmt: skip
@@ -59,11 +59,12 @@ def mark_unknown(
     seen_since: float = inf,
     may_stay: Callable[[Device], bool] = lambda device: True,
 ) -> list[Device]:
-    """Set every device that is online on no other network to `unknown`; the network's event says so to clients.
+    """Set the online devices of a network to `unknown`, unless they are also online on another network.
 
-    Return those that stay online because they were `heard_since`, as far as they `may_stay`: see `still_there`.
+    There is no event for each: the network's event implies it. Return the devices that stay online because they were
+    `seen_since` and `may_stay`; publish these with `report_still_online`.
 
-    All in one moment, for the event shows one; so what most have, a single address, is looked at first.
+    This runs in one go, so the most common case, a device with a single address, is checked first.
     """
     stay = []
     for device in devices:
@@ -83,9 +84,9 @@ def mark_unknown(
 def report_still_online(
     devices: Iterable[Device], network: str, reason: str, now: float
 ) -> Callable[[Device], Event | None]:
-    """Return what publishes of each device, once, that it is online, since when it was.
+    """Return the action that publishes once, for each device, that it is still online.
 
-    The event of the network makes all of its devices `unknown` for clients (docs/protocol.md).
+    For clients, the event of the network makes all of its devices `unknown` (docs/protocol.md).
     """
     left = {device.mac: device for device in devices}
     doubted: Mapping[str, object] = {"status": Status.UNKNOWN, "status_since": now, "reason": reason}
@@ -98,14 +99,14 @@ def report_still_online(
     return publish
 
 
-# ---- ourselves -----------------------------------------------------------------------------------------------------
-# Ourselves: this host is a device of its own kind, online while its interface is up, and never asked.
+# ---- this host -----------------------------------------------------------------------------------------------------
+# This host is a device, too: online while its interface is up, and never probed.
 
 
 def update_self(
     devices: dict[Mac, Device], networks: Iterable[Network], addresses: Addresses, rules: Rules, now: float
 ) -> None:
-    """Let `devices` hold this host, at its own addresses, as the networks that are up have it now."""
+    """Update the entries of this host in `devices`, from the networks that are up."""
     ours: dict[Mac, list[Network]] = {}
     for network in networks:
         if network.state in SCANNED:
@@ -127,30 +128,28 @@ def update_self(
             addresses.put(device, kept or new)
 
 
-# ---- watch ---------------------------------------------------------------------------------------------------------
-# What is due for each device: asks into its silence, and the verdict; and what to make of a network that is silent.
-#
-# The half of the inventory that time moves; core/inventory.py is the half that frames, users and netlink move.
+# ---- checks --------------------------------------------------------------------------------------------------------
+# The part of the inventory that time drives; core/inventory.py is the part that frames, users and netlink drive.
 
 UNPROBEABLE_PATIENCE = 300.0
-"""Seconds after which a device that has no address to be asked at counts as gone, if its patience is not longer."""
+"""Minimum seconds of silence after which a device without an address to probe is offline."""
 
 OFFLINE_RETRY = 60.0
-"""Seconds that an `offline` waits for which there is no room in the budget."""
+"""Seconds until an `offline` event that exceeded the budget is tried again."""
 
 
 class ProbeClass(Enum):
-    """For whom presence asks."""
+    """Class of a probe that presence sends; classes do not delay one another."""
 
     WITNESS = auto()
-    """Asked for the sake of another's verdict."""
+    """Probe of a device that may prove that the network works."""
     RESIDENT = auto()
-    """Known for long, the gateway among them."""
+    """Probe of a resident (core/limits.py) or of the gateway."""
     STRANGER = auto()
 
 
 class Lane(NamedTuple):
-    """A queue of asks. It waits for no other: broadcasts hold no probes up, nor do strangers residents."""
+    """Key of a queue of probes: broadcasts do not delay unicast, nor strangers residents."""
 
     network: str
     probe_class: ProbeClass
@@ -158,18 +157,18 @@ class Lane(NamedTuple):
 
 
 class DueChecks:
-    """The devices, and when each is to be looked at."""
+    """The devices, and the time of the next check of each."""
 
     def __init__(self, rng: Random) -> None:
         self._interfaces: dict[str, int] = {}
-        """By network."""
+        """Network → ifindex."""
         self.devices: dict[Mac, Device] = {}
         self.networks: dict[str, Network] = {}
-        """Scanned or not, by id."""
+        """All networks by id, excluded ones too."""
         self.probe_queue: dict[Lane, deque[Probe]] = {}
-        """Probes and requests that presence wants, for the planner to send under its budget."""
+        """Probes to send for presence; the planner sends them under its budget."""
         self.budgets = Budgets()
-        """Of all that others may cause; the engine's and the server's, too."""
+        """Budgets of everything that others may cause, shared with the engine and the server."""
         self.addresses = Addresses(self.networks, self.budgets)
         self.network_table = NetworkTable(self.networks)
         self.outage = OutageDetector(rng, self.budgets)
@@ -179,14 +178,14 @@ class DueChecks:
 
     @property
     def next_at(self) -> float:
-        """When `tick` next wants to be called."""
+        """When to call `tick` next."""
         if self._batches:
             return 0.0
         return min(self._due_heap[0][0] if self._due_heap else inf, self.addresses.disputes.next_at)
 
     def tick(self, now: float, limit: int = 128) -> tuple[Event, ...]:
-        """Do what is due, at most `limit` at a time: return verdicts; queue probes into silences."""
-        if self._batches:  # nobody is judged before
+        """Run the checks that are due, at most `limit`: return the events, and queue probes of silent devices."""
+        if self._batches:  # no check runs before these are applied
             return tuple(self._batches.run_some())
         events: list[Event] = self._settle_disputes(now) if self.addresses.disputes.open else []
         next_check = self._due_heap
@@ -196,7 +195,7 @@ class DueChecks:
             due, mac = heappop(next_check)
             device = self.devices.get(mac)
             if device is None or device.next_check != due:
-                continue  # forgotten, or scheduled anew since
+                continue  # forgotten, or scheduled again since
             device.next_check = inf
             where = self.network_table.probe_target(device)
             step = device.presence.step(now)
@@ -208,22 +207,22 @@ class DueChecks:
                     self._schedule(device)
                 elif self._may_report_offline(device, now):
                     events.append(
-                        self._report_offline(device, now, f"silent for {silence:.0f} s, and no address to ask")
+                        self._report_offline(device, now, f"silent for {silence:.0f} s, and no address to probe")
                     )
             elif step is Step.OFFLINE:
                 events += self._check_offline(device, (self.network_table.last_answered(device) or where)[0], now)
             elif step is Step.NOTHING:
                 events += self._drop_stale(device, now)
                 self._schedule(device)
-            else:  # off the agenda until the planner has sent it, or found it no longer wanted
+            else:  # not scheduled until the planner has sent the probe or dropped it
                 self._probe_silence(device, where, step, now)
         return tuple(events)
 
     def _probe_silence(self, device: Device, where: ProbeTarget, step: Step, now: float) -> None:
-        """Ask into a silence where a device was heard last, and, beside each ask, where it last answered us.
+        """Probe a silent device at the address where it was seen last, and at the one where it last answered.
 
-        Anybody may have said in its name that it is elsewhere, on another network or by IPv6. So with the last asks
-        it is asked wherever it answered within a day.
+        Another station may have claimed in its name that it is elsewhere, on another network or over IPv6. So the last
+        probes before `offline` also go to every address where it answered within a day.
         """
         mac = device.mac if step is Step.PROBE else None
         answered = self.network_table.last_answered(device) or where
@@ -286,7 +285,7 @@ class DueChecks:
         return events
 
     def _drop_stale(self, device: Device, now: float) -> tuple[Event, ...]:
-        """Drop the addresses that a device gave up; who answered there is asked there first."""
+        """Drop the addresses that a device has given up, after a probe where it had answered."""
         dropped, to_probe = self.addresses.drop_stale(device, now, self.network_table.probe_network)
         self._probe_additional(
             device, [(network, held) for held in to_probe if (network := self.network_table.probe_network(held))]
@@ -294,7 +293,7 @@ class DueChecks:
         return tuple(dropped)
 
     def _may_report_offline(self, device: Device, now: float) -> bool:
-        """Return whether an `offline` of that device may be published now; if not, it waits."""
+        """Return whether the budget allows an `offline` event of this device now; if not, try again later."""
         if could_change(self.budgets, ABSENCES, device, now):
             return True
         may_change(self.budgets, ABSENCES, device, now)  # counts the refusal
@@ -305,14 +304,14 @@ class DueChecks:
         may_change(self.budgets, ABSENCES, device, now)
         device.next_check = inf
         device.presence.set_offline(now)
-        if device.is_gateway:  # another may hold that address by now
+        if device.is_gateway:  # another device may hold that address now
             self.addresses.mark_gateways((device,))
         return set_status(device, Status.OFFLINE, now, reason, network)
 
     def _probe_witnesses(self, device: Device, network: Network, now: float) -> None:
         holders, gateway = self.addresses.devices(network.id), self.addresses.holder(network.id, network.gateway)
         witnesses = self.outage.start_inquiry(network.id, device, holders, gateway, now)
-        if witnesses:  # those of the last inquiry that were not asked yet need not be any more
+        if witnesses:  # unsent probes of the last inquiry are no longer needed
             self.probe_queue.pop(Lane(network.id, ProbeClass.WITNESS, False), None)
         for witness in witnesses:
             where = self.network_table.last_answered(witness, network.id)
@@ -320,7 +319,7 @@ class DueChecks:
                 where = self.network_table.probe_target(witness)
             if where is not None and where[0].id == network.id:
                 self._queue_probe(Probe(where[0], where[1].ip, witness.mac, witness.mac), ProbeClass.WITNESS)
-            else:  # what it says or does not say elsewhere says nothing of this network
+            else:  # its answers elsewhere prove nothing about this network
                 self.outage.exclude_witness(network.id, witness.mac)
 
     def _probe(self, seen: Observation, network: Network) -> None:
@@ -339,7 +338,7 @@ class DueChecks:
         self.probe_queue.setdefault(Lane(probe.network.id, probe_class, probe.mac is None), deque()).append(probe)
 
     def _end_outage(self, network: Network, seen: Observation) -> tuple[Event, ...]:
-        """The first answer ends the doubt; each device stays `unknown` until its own verdict."""
+        """End an outage at the first answer; each device stays `unknown` until it is seen or found offline."""
         if not self.outage.silent(network.id) or not self.outage.ends_with(network.id, seen.mac, seen.at):
             return ()
         return self._recover(network, seen.at)
@@ -349,10 +348,10 @@ class DueChecks:
         up = replace(network, state=NetworkState.UP)
         self.network_table.change(up)
         self._restart_silences(up, now)
-        return (Event(EventKind.NETWORK_RECOVERED, now, network.id, reason="heard again"),)
+        return (Event(EventKind.NETWORK_RECOVERED, now, network.id, reason="devices answer again"),)
 
     def is_due(self, probe: Probe, now: float) -> bool:
-        """Return whether a probe is still due when its turn has come; one that is not is scheduled again."""
+        """Return whether a queued probe is still due; if not, schedule the device again."""
         if probe.presence_of is None and probe.mac in self._candidates:
             return True
         device = self._target_of(probe)
@@ -369,7 +368,7 @@ class DueChecks:
         return False
 
     def record_sent(self, probe: Probe, now: float) -> None:
-        """Note that an ask really left."""
+        """Note that a probe was really sent."""
         self._candidates.record_sent(probe.mac)
         device = self._target_of(probe)
         if device is not None and probe.presence_of is not None:
@@ -378,19 +377,19 @@ class DueChecks:
             return
         scanned = probe.mac is None and probe.presence_of is None
         if device is not None and scanned and not has_answered(device, probe.network.id, probe.ip):
-            return  # a scan looks who else is there: its silence at an address that it may have given up says nothing
+            return  # a scan looks for any device: silence at an address that this one may have left proves nothing
         if device is not None and not device.is_self:
             self.outage.record_probe_sent(probe.network.id, device.mac, now)
             device.presence.record_sent(now, broadcast=probe.mac is None)
             self._schedule(device)
 
     def drop_all_probes(self, network: str, now: float) -> None:
-        """Note that a network takes no asks: none of those that wait for it will leave."""
+        """Drop all queued probes of a network that cannot be probed."""
         lanes = [lane for lane in self.probe_queue if lane.network == network]
         self.drop_probes([probe for lane in lanes for probe in self.probe_queue.pop(lane)], now)
 
     def drop_probes(self, probes: Iterable[Probe], now: float) -> None:
-        """Note that an interface refused asks, thousands perhaps: try again in a second, and count nothing."""
+        """Drop probes that an interface refused, perhaps thousands: try again in a second, and do not count them."""
 
         def try_again(device: Device) -> None:
             if device.status is not Status.OFFLINE and not device.is_self:
@@ -402,7 +401,7 @@ class DueChecks:
         self._batches.add((device for probe in probes if (device := self._target_of(probe)) is not None), try_again)
 
     def _target_of(self, probe: Probe) -> Device | None:
-        """Whom an ask is about: not who holds the address by now, but who was asked."""
+        """Return the device that a probe was sent to, even if another one holds the address by now."""
         mac = probe.presence_of or probe.mac
         return self.devices.get(mac) if mac else self.addresses.holder(probe.network.id, probe.ip)
 
@@ -423,10 +422,10 @@ class DueChecks:
         device.next_check = at
         heappush(self._due_heap, (at, device.mac))
 
-    # ---- what we doubt -------------------------------------------------------------------------------------------
+    # ---- outages -------------------------------------------------------------------------------------------------
 
     def _restart_silence(self, device: Device, now: float) -> None:
-        silent = device.presence.since < now  # or it was heard since
+        silent = device.presence.since < now  # not seen since
         if silent and device.status is not Status.OFFLINE and not device.is_self:
             device.presence.restart_silence(now)
             self._schedule(device)
@@ -442,14 +441,14 @@ class DueChecks:
         )
 
     def _may_return(self, device: Device, now: float) -> bool:
-        """Return whether it may be published now that a device is online whose network fell silent.
+        """Return whether the budget allows an `online` event of a device after an outage of its network.
 
-        If not, a stranger is `unknown` until it is heard again: its own kind can bring about that silence.
+        If not, a stranger stays `unknown` until it is seen again: strangers can cause such an outage on purpose.
         """
         return is_resident(device, now) or self.budgets.take(RETURNS, device.interface, now)
 
     def _restart_silences(self, network: Network, now: float) -> None:
-        """We hear this network again: each device gets its own verdict, its silence counted from now."""
+        """Restart the silence of every device of a network that works again: it counts from now."""
         self.outage.hearing_since = now
 
         def restart(device: Device) -> None:

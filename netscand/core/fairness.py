@@ -1,4 +1,4 @@
-"""Fair order: first in, first out within an account; accounts in turn (serve/fair_turns.py, store/turns.py)."""
+"""Fair order: first in, first out within an account; accounts take turns (serve/fair_turns.py, store/turns.py)."""
 
 from collections import deque
 from collections.abc import Hashable
@@ -12,10 +12,10 @@ class FairQueue(Generic[T]):
 
     def __init__(self) -> None:
         self._of: dict[Hashable, deque[T]] = {}
-        """The account that is next comes first."""
+        """Account → its items; the account whose turn is next comes first."""
 
     def __bool__(self) -> bool:
-        """Return whether anything waits."""
+        """Return whether the queue has items."""
         return bool(self._of)
 
     def push(self, account: Hashable, item: T) -> None:
@@ -23,11 +23,11 @@ class FairQueue(Generic[T]):
         self._of.setdefault(account, deque()).append(item)
 
     def push_back(self, account: Hashable, item: T) -> None:
-        """Return an item that was taken and is not done: it is the first of its account again."""
+        """Put an item back that was taken but not finished: it is the first of its account again."""
         self._of.setdefault(account, deque()).appendleft(item)
 
     def pop(self) -> T:
-        """Take the next item; its account is the last from now on. Raises StopIteration where nothing waits."""
+        """Take the next item; its account becomes the last. Raises StopIteration if the queue is empty."""
         account = next(iter(self._of))
         items = self._of.pop(account)
         item = items.popleft()

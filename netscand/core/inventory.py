@@ -1,6 +1,6 @@
-"""The one picture of the LAN: observations and ticks in, events out. Every table is bounded (law 6).
+"""The inventory of devices and networks: observations and ticks in, events out. Every table is bounded (law 6).
 
-Pure: it is told the time, and returns what changed. Only the engine calls what changes it (law 1).
+Pure: it gets the time as an argument and returns what changed. Only the engine changes it (law 1).
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ from netscand.core.presence import Presence, Rules
 from netscand.core.restore import restore_devices
 
 JOINING = (Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT)
-"""What hosts say as they come onto a link (RFC 5227)."""
+"""Frames that hosts send when they join a link (RFC 5227)."""
 
 
 class Inventory(DueChecks):
@@ -45,12 +45,12 @@ class Inventory(DueChecks):
         self._limits = AdmissionLimits(self.budgets)
         self.contested = ContestedAddresses(self.budgets, rng)
         self._restored_networks: set[str] = set()
-        """Networks whose devices were online before this start, until the first word of netlink."""
+        """Networks whose devices were online before this start, until the first `set_networks`."""
 
-    # ---- what is heard ------------------------------------------------------------------------------------------
+    # ---- observations -------------------------------------------------------------------------------------------
 
     def observe(self, seen: Observation, network: Network, rtt: float | None = None) -> tuple[Event, ...]:
-        """Fold one observation in; return what changed. `rtt`: it answered an ask of ours, after so many seconds."""
+        """Apply one observation; return what changed. `rtt`: it answers a request of ours, after so many seconds."""
         if seen.evidence is Evidence.NEIGHBOUR:
             self._probe(seen, network)
             return ()
@@ -71,18 +71,18 @@ class Inventory(DueChecks):
         return events
 
     def rename(self, mac: Mac, name: str, source: str, at: float) -> tuple[Event, ...]:
-        """Take a name that was asked for, by the order of trust; return what changed."""
+        """Set a name that was looked up, if its source is trusted enough; return what changed."""
         device = self.devices.get(mac)
         event = self.claims.host_names.assign(device, name, source, at) if device is not None else None
         return (event,) if event else ()
 
     def query_address(self, mac: Mac, network: str, now: float, *, by_dns: bool) -> Ip | None:
-        """Return the address at which a device may be asked for its name: IPv4 where it has any, then the latest.
+        """Return the address to look a device's name up at: IPv4 if it has any, the latest; None: none.
 
-        By IPv6, a responder answers us from its link-local address, whatever it was asked about.
+        Over IPv6, an mDNS responder answers from its link-local address, so that one is preferred.
 
-        A name server is asked for addresses of this host's own prefixes alone: whoever could choose another one would
-        choose the server that the question ends at.
+        A name server is only asked about addresses in this host's own prefixes: otherwise a device that claims an
+        address could choose the server that gets the query.
         """
         device, where = self.devices.get(mac), self.networks.get(network)
         if device is None or where is None:
@@ -99,7 +99,7 @@ class Inventory(DueChecks):
         return best.ip if best else None
 
     def may_take_name(self, mac: Mac, network: str, ip: Ip, now: float, *, by_dns: bool) -> bool:
-        """Return whether what is known of an address is about that device: it has it, and nobody disputes it."""
+        """Return whether a name found at an address belongs to a device: it holds the address, undisputed."""
         device = self.devices.get(mac)
         if device is None or self.addresses.holder(network, ip) is not device:
             return False
@@ -109,11 +109,11 @@ class Inventory(DueChecks):
         device = self.devices.get(seen.mac)
         if device is None:
             return self._discover(seen, network, rtt)
-        if device.is_self:  # somebody forges our own MAC
+        if device.is_self:  # another station uses our own MAC
             return () if seen.ip in network.ours else self.addresses.report_claim(seen, network, device)
         if self._batches and (first := self._batches.apply_pending(device)):
             return (*first, *self._fold(seen, network, rtt))
-        if seen.evidence is Evidence.PROXIED:  # keeps an address, not presence (DESIGN section 3)
+        if seen.evidence is Evidence.PROXIED:  # refreshes an address, not presence
             if seen.joining:
                 self._probe(seen, network)
             return self.addresses.observe(device, seen, network)
@@ -135,7 +135,7 @@ class Inventory(DueChecks):
         doubted = device.status is Status.UNKNOWN and self.outage.outage_began_at(device.status_since)
         if device.status is Status.ONLINE or (doubted and not self._may_return(device, at)):
             disputed = self.addresses.observe(device, seen, network, answers=rtt is not None)
-            if disputed:  # it may be asked elsewhere now, or for the first time
+            if disputed:  # its probe target may have changed
                 self._schedule(device)
             return recovered + disputed
         event = set_status(device, Status.ONLINE, at, EVIDENCE_TEXT[seen.evidence], network.id, seen)
@@ -143,7 +143,7 @@ class Inventory(DueChecks):
         return (*recovered, event, *self.addresses.observe(device, seen, network, answers=rtt is not None))
 
     def _confirm(self, device: Device, at: float) -> tuple[Event, ...]:
-        """It answered us for the first time: count it so, if there is room or somebody makes it."""
+        """Count a device as confirmed at its first answer, if there is room or another one can be evicted."""
         absent = self._limits.eviction_candidate(device.interface, at)
         evicted_events = (self.forget(absent, at, EVICTED),) if absent else ()
         self._limits.confirm(device)
@@ -196,13 +196,13 @@ class Inventory(DueChecks):
         return (*recovered, *evicted_events, found, *disputed)
 
     def forget(self, mac: Mac, now: float, reason: str) -> Event:
-        """Strike a device out. Raises KeyError."""
+        """Delete a device. Raises KeyError."""
         device = self.devices.pop(mac)
         self._batches.apply_pending(device)  # nothing is published of it afterwards
         held = list(device.addresses)
         for address in held:
             self.addresses.drop(device, address)
-        device.addresses = held  # told with it
+        device.addresses = held  # published with the event
         self._limits.remove(device)
         self.addresses.disputes.forget(device)
         device.next_check, device.is_router = inf, False
@@ -210,7 +210,7 @@ class Inventory(DueChecks):
         return Event(EventKind.FORGOTTEN, now, None, device, reason=reason)
 
     def restore(self, devices: Iterable[Device], interfaces: Mapping[str, int], now: float) -> tuple[Event, ...]:
-        """Take back who was known before a restart, before the first `set_networks`. `interfaces`: name → ifindex."""
+        """Restore the devices of before a restart; call it before `set_networks`. `interfaces`: name → ifindex."""
         known, left_out = restore_devices(devices, self.addresses, self._limits, interfaces, now)
         self.devices.update(known)
         for device in known.values():
@@ -225,16 +225,16 @@ class Inventory(DueChecks):
         return left_out
 
     def label(self, mac: Mac, changes: Mapping[str, object], now: float) -> tuple[Event, ...]:
-        """Take what the user knows of a device (core/model.py). Raises KeyError."""
+        """Set a user's annotations of a device (core/model.py); return what changed. Raises KeyError."""
         device = self.devices[mac]
         event = annotate(device, changes, now)
         self._schedule(device)
         return (event,) if event else ()
 
-    # ---- what netlink says --------------------------------------------------------------------------------------
+    # ---- networks -----------------------------------------------------------------------------------------------
 
     def set_networks(self, networks: Iterable[Network], now: float) -> tuple[Event, ...]:
-        """Take all networks as they are now; return what changed. Down is doubt about us, not about them (law 8)."""
+        """Set all networks; return what changed. A network that is down makes its devices `unknown` (law 8)."""
         before = dict(self.networks)
         self.network_table.set(
             replace(network, state=NetworkState.SILENT)
@@ -245,7 +245,7 @@ class Inventory(DueChecks):
         self.addresses.open(network for network in self.networks.values() if network.state in SCANNED)
         events: list[Event] = []
         up = {network.id for network in self.networks.values() if network.state in SCANNED}
-        # What is gone first: a network with another name is told as the end of one and the start of the other.
+        # Networks that went down first: a renamed network is published as the end of one and the start of another.
         for network_id in sorted(
             before.keys() | self.networks.keys() | self._restored_networks, key=lambda name: name in up
         ):
@@ -277,12 +277,12 @@ class Inventory(DueChecks):
         return self._presence_rules.rules
 
     def set_rules(self, rules: Rules) -> None:
-        """Take `[presence]` and the patience of each `[[network]]`."""
+        """Set the rules of `[presence]` and of each `[[network]]`."""
         self._presence_rules.rules = rules
         if self._presence_rules.changed(self.networks.values()):
             self._batches.add(list(self.devices.values()), self._presence_rules.apply)
 
     def on_resume(self, now: float) -> None:
-        """We slept, or were stopped: nobody's silence in that time counts."""
+        """Restart every device's silence after a suspend or stop of this process: it proves no absence."""
         self.outage.hearing_since = now
         self._batches.add(list(self.devices.values()), lambda device: self._restart_silence(device, now))

@@ -1,4 +1,4 @@
-"""Admission limits: which devices are admitted, which are evicted, and which budget pays for what they change."""
+"""Admission limits: which devices are admitted, which are evicted, and which budget pays for their changes."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -28,31 +28,31 @@ from netscand.core.ratelimit import (
 # ---- strangers -----------------------------------------------------------------------------------------------------
 # Strangers and residents, and the budgets that pay for their changes.
 #
-# Anybody can make up MACs, answer in their name, and keep them there for a while. Nobody can make them known since
-# yesterday, or labelled by a user. So strangers have one budget for all, residents another, and an annotated device
-# pays from its own budgets alone. Where the one that many share is used up, residents have a few changes of their own
-# left, and so have the strangers that came first (`own_shares`): who leaves is published, whatever others do. Later
-# ones have none, or each made-up MAC would bring some along.
+# An attacker can make up MACs, answer for them, and keep them for a while, but cannot make them known since yesterday
+# or labelled by a user. So all strangers share one budget, residents share another, and an annotated device has budgets
+# of its own. When a shared budget is used up, residents still have a few changes of their own, and so have the
+# strangers that came first (`own_shares`): their leaving is published whatever others do. Later strangers have none,
+# because otherwise each made-up MAC would bring its own.
 
 
 def is_resident(device: Device, now: float) -> bool:
-    """Return whether a device answered us and was known a day ago, or a user labelled it."""
+    """Return whether a device answered us and was known a day ago, or a user annotated it."""
     return is_annotated(device) or (device.confirmed and now - device.first_seen >= DAY)
 
 
 def grant_share(budgets: Budgets, device: Device, now: float) -> None:
-    """Let a new device have changes of its own, if its interface has a share left."""
-    if budgets.has(OWN_SHARES, device.interface, now):  # to have none is no refusal: it has what all share
+    """Give a new device changes of its own, if its interface has a share left."""
+    if budgets.has(OWN_SHARES, device.interface, now):  # checked first: having no share is no refusal
         device.has_share = budgets.take(OWN_SHARES, device.interface, now)
 
 
 def could_change(budgets: Budgets, row: Budget, device: Device, now: float) -> bool:
-    """Return whether `may_change` would allow it, and spend nothing."""
+    """Return whether `may_change` would allow a change, without spending."""
     return budgets.has(row, device.mac, now) and (is_annotated(device) or _payer(budgets, row, device, now) is not None)
 
 
 def may_change(budgets: Budgets, row: Budget, device: Device, now: float) -> bool:
-    """Return whether a device may cause one more event of the kind that `row` limits; if so, it is spent."""
+    """Return whether a device may cause one more event of the kind that `row` limits; if so, spend it."""
     if is_annotated(device):
         return budgets.take(row, device.mac, now)
     payer = _payer(budgets, row, device, now)
@@ -63,9 +63,9 @@ def may_change(budgets: Budgets, row: Budget, device: Device, now: float) -> boo
 
 
 def _payer(budgets: Budgets, row: Budget, device: Device, now: float) -> tuple[Budget, Hashable] | None:
-    """Return the budget that pays for a device without a user's words, and its spender; None: nothing is left.
+    """Return the budget that pays for a device without annotations, and its spender; None: nothing is left.
 
-    Names and addresses take nothing from what is left for absences.
+    Names and addresses never spend what is reserved for absences.
     """
     shared, units = _shared(device, now), _units(row)
     if budgets.has(shared, device.interface, now, units):
@@ -77,7 +77,7 @@ def _payer(budgets: Budgets, row: Budget, device: Device, now: float) -> tuple[B
 
 
 def _units(row: Budget) -> float:
-    """An address that is added is removed once, too."""
+    """Return the cost of a change: an address that is added will be removed, too, so it counts twice."""
     return 2.0 if row is ADDRESSES else 1.0
 
 
@@ -86,24 +86,24 @@ def _shared(device: Device, now: float) -> Budget:
 
 
 # ---- contested -----------------------------------------------------------------------------------------------------
-# Addresses at which new devices were refused, and the share of each address in the newcomers that are published.
+# Addresses at which new devices were refused, and the budget of new devices that each address has of its own.
 #
-# A flood of made-up MACs can use up the budgets of its interface, and claim every address. It cannot use up what is
-# kept for the address of a real device unless it answers there by MACs that stay. So a refused newcomer is asked
-# again: each scan asks its address by broadcast, whoever holds it. Who answers twice there, AGAIN_AFTER apart, has a
-# part in the share of that address, in the order of the first answers.
+# A flood of made-up MACs can use up the budgets of its interface and claim every address. It cannot use up the budget
+# of a real device's address unless its MACs stay and answer there. So each scan requests the address of a refused
+# device by broadcast, even if another device holds it. A MAC that answers there twice, ANSWERS_APART, is admitted from
+# the budget of that address, in the order of first answers.
 
 ANSWERS_APART = 20.0
-"""Seconds between two answers of a MAC that was refused, after which it is not one of many that are used once."""
+"""Seconds between two answers of a refused MAC after which it is probably real: made-up MACs are mostly used once."""
 
 MOST_ADDRESSES = 4_096
-"""Addresses remembered, at least WAITS each."""
+"""Maximum addresses remembered, for at least DRAWN_WAITS each."""
 
 MOST_MACS, DRAWN_WAITS = 16, 60.0
-"""MACs remembered of an address; where more answer once within so many seconds, these are drawn by lot."""
+"""Maximum MACs remembered of an address; if more answer within so many seconds, a random sample is kept."""
 
 STAYS = 3_600.0
-"""Seconds without an answer after which a MAC that answered twice no longer waits: more than a scan of a /16 takes."""
+"""Seconds without an answer after which a MAC that answered twice is dropped: longer than a scan of a /16."""
 
 AddressKey = tuple[str, Ip]
 """Network and IPv4 address."""
@@ -115,19 +115,19 @@ class _Answers:
     last: float
 
     def stays(self, now: float) -> bool:
-        """Return whether the MAC answered twice, and not long ago."""
+        """Return whether the MAC answered twice, and recently."""
         return self.last - self.first >= ANSWERS_APART and now - self.last < STAYS
 
 
 class _Waiting:
-    """MACs that answered at one address."""
+    """Refused MACs that answered at one address."""
 
     def __init__(self, now: float) -> None:
         self.macs: dict[Mac, _Answers] = {}
         self._since, self._count = now, 0
 
     def add(self, mac: Mac, now: float, rng: Random) -> None:
-        """Take the first answer of a MAC."""
+        """Note the first answer of a MAC."""
         if now - self._since >= DRAWN_WAITS:
             self._since, self._count = now, 0
         self._count += 1
@@ -142,7 +142,7 @@ class _Waiting:
         self.macs[mac] = _Answers(now, now)
 
     def is_next(self, mac: Mac, now: float) -> bool:
-        """Return whether a MAC stays, and is the first to have answered of those that do."""
+        """Return whether a MAC stays, and no other that stays answered before it."""
         first = self.macs[mac].first
         return self.macs[mac].stays(now) and not any(
             other.first < first and other.stays(now) for other in self.macs.values()
@@ -150,7 +150,7 @@ class _Waiting:
 
 
 class ContestedAddresses:
-    """IPv4 addresses at which new devices were refused."""
+    """Record of IPv4 addresses at which new devices were refused."""
 
     def __init__(self, budgets: Budgets, rng: Random) -> None:
         self._budgets = budgets
@@ -159,27 +159,27 @@ class ContestedAddresses:
         self._answers: OrderedDict[AddressKey, _Waiting] = OrderedDict()
 
     def __bool__(self) -> bool:
-        """Return whether there are any to ask."""
+        """Return whether there are addresses to request."""
         return bool(self._to_probe)
 
     def __contains__(self, key: AddressKey) -> bool:
-        """Return whether an address is to be asked by broadcast, whoever holds it or speaks from it."""
+        """Return whether to request an address by broadcast, even if a device holds it."""
         return key in self._to_probe
 
     def add(self, network: str, ip: Ip | None) -> None:
-        """Take that a new device was refused there."""
+        """Note that a new device was refused at an address."""
         if ip is not None and len(ip) == 4:
             self._to_probe[network, ip] = None
             if len(self._to_probe) > MOST_ADDRESSES:
                 self._to_probe.popitem(last=False)
 
     def record_sent(self, network: str, ip: Ip) -> None:
-        """Take that a scan asks an address by broadcast now."""
+        """Note that a scan requests an address by broadcast."""
         if self._to_probe:
             self._to_probe.pop((network, ip), None)
 
     def may_enter(self, network: str, ip: Ip | None, mac: Mac, now: float) -> bool:
-        """Take an answer of a new device for which its interface has no budget left; return whether it is published."""
+        """Note an answer of a new device that the interface's budget refused; return whether to admit it."""
         if ip is None or len(ip) != 4:
             return False
         key = network, ip
@@ -209,52 +209,51 @@ class ContestedAddresses:
         return waiting
 
 
-# ---- census --------------------------------------------------------------------------------------------------------
-# Who is let in: a LAN is hostile, and every table bounded (law 6, FAULTS T11).
+# ---- admission -----------------------------------------------------------------------------------------------------
+# Admission and eviction of devices: a LAN is hostile, and every table is bounded (law 6, FAULTS T11).
 
 MOST_UNCONFIRMED = 4_096
-"""Devices an interface may have that never answered us; the oldest go first."""
+"""Maximum devices of an interface that never answered us; the oldest are evicted first."""
 
 MOST_CONFIRMED = 65_536
-"""Devices an interface may have that answered us."""
+"""Maximum devices of an interface that answered us."""
 
 READMIT_AFTER = 20.0
-"""Seconds after which a MAC that was refused and is heard again is no made-up one of thousands: each of them is heard
-once."""
+"""Seconds after which a refused MAC that is seen again is probably real: made-up MACs are mostly seen once."""
 
 MOST_WAITING, WAITING_FOR = 4_096, 60.0
-"""MACs of an interface remembered that were refused, each for so many seconds at least: a flood keeps none out."""
+"""Maximum refused MACs remembered of an interface, each for at least so many seconds, so that a flood evicts none."""
 
 LONG_OFFLINE = 30 * DAY
-"""Seconds after which a device that was here for more than a day may go for one that answered us."""
+"""Seconds offline after which a device that stayed for more than a day may be evicted for one that answered us."""
 
 EXAMINED = 64
-"""Devices that are looked at for one that may go."""
+"""Devices examined for one that may be evicted."""
 
-EVICTED = "gone, and newer ones need the room"
-NO_ROOM = "never answered, and newer ones need the room"
+EVICTED = "offline, and evicted to make room for a newer device"
+NO_ROOM = "never answered, and evicted to make room for newer devices"
 
 
 class _InterfaceCounts:
-    """One interface's."""
+    """Devices and refused MACs of one interface."""
 
     def __init__(self) -> None:
         self.unconfirmed: OrderedDict[Mac, Device] = OrderedDict()
         self.confirmed: OrderedDict[Mac, Device] = OrderedDict()
         self.waiting: OrderedDict[Mac, float] = OrderedDict()
-        """MACs that were refused, and when first."""
+        """Refused MACs, with the time of the first refusal."""
         self.refused = 0
 
 
 class AdmissionLimits:
-    """Counts devices by interface and by whether they ever answered us."""
+    """Limits on the number of devices of each interface, separate for those that answered us."""
 
     def __init__(self, budgets: Budgets) -> None:
         self._budgets = budgets
         self._by_interface: dict[int, _InterfaceCounts] = {}
 
     def admit(self, seen: Observation, *, confirmed: bool, has_room: bool) -> bool:
-        """Return whether one more device may be published now; `has_room` for one that answered us."""
+        """Return whether to admit a new device. `confirmed`: it answered us, and needs `has_room`."""
         interface, now = seen.interface, seen.at
         counts = self._counts_of(interface)
         row = NEWCOMERS_THAT_ANSWER if confirmed else NEWCOMERS
@@ -267,7 +266,7 @@ class AdmissionLimits:
         return False
 
     def _is_back(self, counts: _InterfaceCounts, seen: Observation) -> bool:
-        """Return whether it was refused before, waited, and may be published now."""
+        """Return whether a MAC was refused READMIT_AFTER ago or earlier, and the budget admits it now."""
         since = counts.waiting.get(seen.mac)
         if since is not None:
             return seen.at - since >= READMIT_AFTER and self._budgets.take(NEWCOMERS_AGAIN, seen.interface, seen.at)
@@ -280,14 +279,14 @@ class AdmissionLimits:
         return False
 
     def has_room(self, interface: int) -> bool:
-        """Whether one more may be counted that answered us."""
+        """Return whether there is room for one more device that answered us."""
         return len(self._counts_of(interface).confirmed) < MOST_CONFIRMED
 
     def eviction_candidate(self, interface: int, now: float) -> Mac | None:
-        """Return a device to evict for one more that answered: offline, here for less than a day, not annotated.
+        """Return a device to evict for a new one that answered: offline, without annotations.
 
-        None while there is room, or where of those looked at nobody can go; the next call looks at others. Who was
-        here for longer goes when it has been gone for a month, and nobody else can.
+        Devices that stayed for less than a day go first; the others only after a month offline. None while there is
+        room, or if none of those examined may go; the next call examines others.
         """
         if self.has_room(interface):
             return None
@@ -299,19 +298,19 @@ class AdmissionLimits:
         return _next_evicted(self._counts_of(interface).confirmed, may_evict)
 
     def flood(self, seen: Observation, network: str) -> tuple[Event, ...]:
-        """What to tell of those turned away since the last flood, one for `seen`, if it is time to tell another."""
+        """Return a `flood` event about the MACs refused since the last one, if it is time for another."""
         counts = self._counts_of(seen.interface)
         if not counts.refused or not self._budgets.has(FLOODS, seen.interface, seen.at):
             return ()
         self._budgets.take(FLOODS, seen.interface, seen.at)
         count, counts.refused = counts.refused, 0
-        reason = f"{count} more MACs than a LAN can have; the last: {seen.mac.hex(':')}"
+        reason = f"{count} new MACs refused: more than the limit; the last: {seen.mac.hex(':')}"
         return (Event(EventKind.FLOOD, seen.at, network, None, seen.ip, seen.mac, seen.evidence, reason),)
 
     def add(self, device: Device) -> Mac | None:
-        """Count a device that never answered us; the one that has to go for it, if any: the oldest.
+        """Count a device that never answered us; return the one to evict for it, if any: the oldest.
 
-        Who was here for more than a day goes last, and nobody of whom a user said a word: of those there may be more.
+        Devices that stayed for more than a day go last. Annotated ones are never evicted, and may exceed the limit.
         """
         unconfirmed = self._counts_of(device.interface).unconfirmed
         unconfirmed[device.mac] = device
@@ -332,10 +331,8 @@ class AdmissionLimits:
         self._counts_of(device.interface).confirmed[device.mac] = device
 
     def remove(self, device: Device) -> None:
-        """Count a device no more."""
-        for (
-            counts
-        ) in self._by_interface.values():  # it may have been counted at another interface than where it was heard last
+        """Stop counting a device."""
+        for counts in self._by_interface.values():  # it may be counted at another interface than where it was seen last
             counts.confirmed.pop(device.mac, None)
             counts.unconfirmed.pop(device.mac, None)
 
@@ -347,12 +344,12 @@ class AdmissionLimits:
 
 
 def _stayed_a_day(device: Device) -> bool:
-    """Return whether it was here for more than a day: nobody makes that up in an hour."""
+    """Return whether a device was present for more than a day, which an attacker cannot fake quickly."""
     return device.last_seen - device.first_seen >= DAY
 
 
 def _next_evicted(counted: OrderedDict[Mac, Device], may_evict: Callable[[Device], bool]) -> Mac | None:
-    """Return who goes first of those counted longest, nobody with a user's words. The next call looks at others."""
+    """Return the next device to evict, never an annotated one. Each call examines others, longest counted first."""
     last_choice = None
     for mac in tuple(islice(counted, EXAMINED)):
         device = counted[mac]

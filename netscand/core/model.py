@@ -1,7 +1,7 @@
-"""The values of the domain, as every room of the house passes them on.
+"""The values of the domain, which all components exchange.
 
 Times are seconds of the monotonic clock (law 7); wall time is attached at the edge. MACs and addresses are the
-bytes of the wire: hashed once, sorted in network order, and turned into text only where a client sees them.
+bytes of the wire: cheap to hash, sorted in network order, and turned into text only for clients.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,18 +15,18 @@ from netscand.core.presence import Presence
 from netscand.core.ranges import offsets
 
 Mac = NewType("Mac", bytes)
-"""Six bytes. The identity of a device."""
+"""Six bytes; the identity of a device."""
 
 Ip = NewType("Ip", bytes)
 """Four bytes (IPv4) or sixteen (IPv6), network order."""
 
 
 ALL_NODES = Ip(b"\xff\x02" + bytes(13) + b"\x01")
-"""ff02::1, where everyone who speaks IPv6 listens: an ask for it is an echo."""
+"""ff02::1, the group of all IPv6 nodes: a probe of it is an echo request."""
 
 
 class Evidence(StrEnum):
-    """How we know."""
+    """Kind of frame that shows a device."""
 
     ARP_REQUEST = "arp_request"
     ARP_REPLY = "arp_reply"
@@ -41,7 +41,7 @@ class Evidence(StrEnum):
 
 
 class Status(StrEnum):
-    """Presence: `unknown` when we are not able to tell."""
+    """Presence of a device; `unknown` while netscand cannot decide."""
 
     ONLINE = "online"
     OFFLINE = "offline"
@@ -49,7 +49,7 @@ class Status(StrEnum):
 
 
 class EventKind(StrEnum):
-    """A change worth telling."""
+    """Kind of a published change."""
 
     DISCOVERED = "discovered"
     ONLINE = "online"
@@ -71,7 +71,7 @@ class EventKind(StrEnum):
 
 
 class Cause(StrEnum):
-    """Who asked for a scan."""
+    """What started a scan."""
 
     TIMER = "timer"
     CLIENT = "client"
@@ -80,7 +80,7 @@ class Cause(StrEnum):
 
 
 class NetworkState(StrEnum):
-    """`excluded` is known but never scanned; `why` says so."""
+    """State of a network; an `excluded` one is known but never scanned, and `why` gives the reason."""
 
     UP = "up"
     DOWN = "down"
@@ -90,37 +90,37 @@ class NetworkState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One IPv4 prefix on one interface: what netlink and the configuration say of it. Made anew when either changes."""
+    """One IPv4 prefix on one interface, from netlink and the configuration; replaced when either changes."""
 
     id: str
     """`192.168.1.0/24@eth0`"""
     cidr: IPv4Network
     interface: str
     index: int
-    """The interface's number (ifindex)."""
+    """Number of the interface (ifindex)."""
     mac: Mac
-    """Ours, on that interface."""
+    """This host's MAC on the interface."""
     own: Ip
-    """Our address in it, the sender of everything we ask."""
+    """This host's address in the network, the sender of all requests."""
     state: NetworkState
     why: str
     gateway: Ip | None = None
     interval: float = 30.0
     """Seconds between scans."""
     rate: float | None = None
-    """Frames/s of its own, 0 unlimited; None: the budget shared by all."""
+    """Frames/s of this network, 0 unlimited; None: shares the limit of all networks."""
     background_rate: float | None = None
-    """Broadcast frames/s of its own; None: the budget shared by all."""
+    """Broadcast frames/s of this network; None: shares the limit of all networks."""
     patience: tuple[float, float] | None = None
-    """Least and most patience here, in seconds; None: `[presence] patience`."""
+    """Minimum and maximum patience here, in seconds; None: `[presence] patience`."""
     own6: Ip | None = None
-    """Our link-local IPv6 address on that interface, the sender of what we ask by IPv6; None: we cannot."""
+    """This host's link-local IPv6 address on the interface, the sender of IPv6 probes; None: IPv6 is not probed."""
     further: frozenset[Ip] = frozenset()
     """All other addresses of this host on that interface, of IPv4 and IPv6."""
     prefixes6: tuple[IPv6Network, ...] = ()
-    """Of our further IPv6 addresses on that interface, ascending."""
+    """Prefixes of this host's other IPv6 addresses on that interface, ascending."""
     excluded: tuple[IPv4Network, ...] = ()
-    """Parts of it, ascending and apart, in which nobody is asked: `[scan] exclude` has a prefix within."""
+    """Parts that are never scanned (prefixes in `[scan] exclude`), ascending, not overlapping."""
 
     @property
     def ours(self) -> frozenset[Ip]:
@@ -129,54 +129,54 @@ class Network:
 
     @property
     def offsets(self) -> Sequence[int]:
-        """Of the addresses that may be asked."""
+        """Offsets of the addresses that may be scanned."""
         return offsets(self.cidr, self.excluded)
 
     def excludes(self, ip: Ip) -> bool:
-        """Whether an address is never asked."""
+        """Return whether an address is excluded from scans and probes."""
         number = int.from_bytes(ip)
         return len(ip) == 4 and any(number & int(part.netmask) == int(part.network_address) for part in self.excluded)
 
     def is_ours(self, ip: Ip) -> bool:
-        """Whether an address lies in a prefix that this host has an address of, too: link-local ones do not count."""
+        """Return whether an address lies in a prefix of this host's own addresses; link-local ones do not count."""
         number = int.from_bytes(ip)
         prefixes = (self.cidr,) if len(ip) == 4 else self.prefixes6
         return any(number & int(each.netmask) == int(each.network_address) for each in prefixes)
 
 
 class Observation(NamedTuple):
-    """One frame, understood."""
+    """One decoded frame."""
 
     at: float
-    """The kernel's stamp, turned to monotonic seconds."""
+    """Timestamp of the kernel, in monotonic seconds."""
     interface: int
     """ifindex"""
     mac: Mac
     ip: Ip | None
     evidence: Evidence
     joining: bool = False
-    """Said as it comes onto the link: DHCP, an ARP or DAD probe, an announcement."""
+    """The device joins the link: DHCP, an ARP or DAD probe, an announcement."""
     goodbye: bool = False
-    """It says that it leaves: a reason to ask, never a verdict."""
+    """The device announces that it leaves: a reason to probe it, never proof of absence."""
     name: str | None = None
-    """A host name it claims, cleaned (FAULTS T8)."""
+    """Host name that it claims, sanitised (FAULTS T8)."""
     name_source: str | None = None
     """`dhcp` `mdns` `dns` `nbns`"""
     dhcp_server: Ip | None = None
-    """A DHCP server that this frame speaks for, or of."""
+    """Address of a DHCP server that sent this frame, or that this frame names."""
     solicited: bool = False
-    """It answers somebody's ask."""
+    """The frame answers a request, of any station."""
     router: bool | None = None
-    """It says that it is a default router of IPv6, or no more."""
+    """The device advertises itself as an IPv6 default router (True), or ends that (False)."""
     vendor_class: str | None = None
-    """What its DHCP client calls itself (option 60), cleaned."""
+    """Vendor class of its DHCP client (option 60), sanitised."""
     via: Mac | None = None
-    """Of `proxied`: the Ethernet source, which said so."""
+    """For `proxied`: the Ethernet source, which speaks for the device."""
 
 
 @dataclass(slots=True)
 class Address:
-    """An address that a device was heard to hold."""
+    """Address at which a device was seen."""
 
     ip: Ip
     network: str
@@ -185,9 +185,9 @@ class Address:
     first_seen: float
     last_seen: float
     answered: float = -inf
-    """When it last answered an ask of ours there: nobody can say that in its name without hearing what we ask."""
+    """When it last answered a request there; another station can fake this only if it receives the requests."""
     probed_at: float = -inf
-    """When presence last asked it there."""
+    """When presence last probed it there."""
 
 
 @dataclass(slots=True)
@@ -203,32 +203,32 @@ class Device:
     reason: str = ""
     addresses: list[Address] = field(default_factory=list)
     interface: int = 0
-    """Where it was heard last (ifindex)."""
+    """Interface on which it was last seen (ifindex)."""
     confirmed: bool = False
     """It answered a request or probe of ours."""
     has_share: bool = False
-    """It has changes of its own while it is a stranger (core/limits.py)."""
+    """It has a budget of its own for changes while it is a stranger (core/limits.py)."""
     rtt: float | None = None
-    """Seconds from our last ask to its answer."""
+    """Round trip of its latest answer, in seconds."""
     is_self: bool = False
     is_gateway: bool = False
     is_router: bool = False
-    """It says that it is a default router of IPv6."""
+    """It advertises itself as an IPv6 default router."""
     is_proxy: bool = False
     """It answers for more addresses than a host has (proxy ARP)."""
     hostname: str | None = None
     hostname_source: str | None = None
     dhcp_vendor_class: str | None = None
-    """What its DHCP client called itself last: at most 63 bytes."""
+    """Latest vendor class of its DHCP client: at most 63 bytes."""
     label: str | None = None
     known: bool = False
     notes: str | None = None
     next_check: float = inf
-    """When the inventory looks at it next."""
+    """When the inventory checks it next."""
 
     @property
     def ip(self) -> Ip | None:
-        """The IPv4 last heard, else an IPv6, else None."""
+        """Return the IPv4 address seen last, else an IPv6 address, else None."""
         if len(self.addresses) == 1:
             return self.addresses[0].ip
         best = max(self.addresses, key=lambda each: (len(each.ip) == 4, each.last_seen), default=None)
@@ -236,11 +236,11 @@ class Device:
 
 
 class Event(NamedTuple):
-    """A change worth telling. `device` is the living one: whoever keeps an event translates it at once."""
+    """A change. `device` is the live object: encode an event before the device changes again."""
 
     kind: EventKind
     at: float
-    """When it became so."""
+    """When the change took place."""
     network: str | None = None
     device: Device | None = None
     address: Ip | None = None
@@ -248,21 +248,21 @@ class Event(NamedTuple):
     evidence: Evidence | None = None
     reason: str = ""
     previous: Mapping[str, object] | None = None
-    """The device's fields that changed, as they were: wire names, domain values (monotonic times, `Address` lists)."""
+    """Previous values of the device's fields that changed: wire names, domain values (monotonic times, addresses)."""
     seen_at: float | None = None
-    """Monotonic stamp of the frame that told us."""
+    """Monotonic timestamp of the frame that showed the change."""
 
 
 class Probe(NamedTuple):
-    """One frame to send: a request to broadcast (`mac` None) or a probe; for IPv6, a solicitation or an echo."""
+    """One frame to send: an ARP request by broadcast (`mac` None) or by unicast; IPv6: a solicitation or an echo."""
 
     network: Network
     ip: Ip
     mac: Mac | None
     presence_of: Mac | None = None
-    """Whose presence asks; None: a scan does."""
+    """Device whose presence is checked; None: the probe belongs to a scan."""
     additional: bool = False
-    """At a further address of that device: it proves nothing of its absence."""
+    """Sent to another address of that device: silence there does not prove its absence."""
 
 
 class ScanStarted(NamedTuple):
@@ -274,7 +274,7 @@ class ScanStarted(NamedTuple):
 
 
 class ScanProgress(NamedTuple):
-    """How far a scan is; `done` and `total` count addresses."""
+    """Progress of a scan; `done` and `total` count addresses."""
 
     scan_id: int
     done: int
@@ -284,7 +284,7 @@ class ScanProgress(NamedTuple):
 
 
 class ScanFinished(NamedTuple):
-    """A scan ended. `found` is who answered it."""
+    """A scan ended; `found` are the devices that answered."""
 
     scan_id: int
     networks: tuple[str, ...]
@@ -296,7 +296,7 @@ class ScanFinished(NamedTuple):
 
 
 class ScanFailed(NamedTuple):
-    """A scan of one network could not be done; the next one runs all the same."""
+    """A scan of one network failed; the next one still runs."""
 
     scan_id: int
     network: str
@@ -307,14 +307,14 @@ ScanNews = ScanStarted | ScanProgress | ScanFinished | ScanFailed
 
 
 class Coverage(NamedTuple):
-    """What part of a network one scan asks, and the seconds until every address was asked once."""
+    """Part of a network that one scan covers, and the seconds until every address was scanned once."""
 
     fraction: float
     seconds: float
 
 
 class Load(NamedTuple):
-    """Counters since the start, for `status` and metrics."""
+    """Counters of frames since the start, for `status` and metrics."""
 
     received: int
     dropped: int
@@ -326,24 +326,24 @@ class Load(NamedTuple):
     used: float
     """Frames sent in the last whole second."""
     ignored: int
-    """Frames heard, but too many to be looked at."""
+    """Frames received but not decoded, because they exceeded the budget."""
 
 
 def is_link_local(ip: Ip) -> bool:
-    """Whether this IPv6 address is of fe80::/10, which no router passes on."""
+    """Return whether this is an IPv6 address of fe80::/10, which no router forwards."""
     return len(ip) == 16 and ip[0] == 0xFE and ip[1] & 0xC0 == 0x80
 
 
 class BadTarget(ValueError):
-    """A target that is not within a scanned network; the text says which and what would do."""
+    """A target outside all scanned networks; the text names it, and says what is accepted."""
 
 
 class Busy(Exception):
-    """A request that is refused for now; the text says why, and when to try again."""
+    """A request refused for now; the text says why, and when to try again."""
 
 
 class SendFailed(Exception):
-    """An interface refused to send: nothing asked of this network counts."""
+    """An interface that refuses to send; probes of this network do not count as sent."""
 
     def __init__(self, network: str, message: str) -> None:
         super().__init__(f"{network}: {message}")
@@ -351,12 +351,12 @@ class SendFailed(Exception):
         self.message = message
 
 
-# ---- words ---------------------------------------------------------------------------------------------------------
-# What the user knows of a device: label, whether it is known, notes, and a patience of its own.
+# ---- annotations ---------------------------------------------------------------------------------------------------
+# Fields of a device that users set: label, known, notes, patience.
 
 
 def annotate(device: Device, changes: Mapping[str, object], now: float) -> Event | None:
-    """Take new words, by their names on the wire; None where nothing changes. `patience` None: the learned one."""
+    """Set annotations by their wire names; return the event, None if nothing changes. `patience` None: learned."""
     presence = device.presence
     chosen = presence.chosen
     previous: dict[str, object] = {}
@@ -375,5 +375,5 @@ def annotate(device: Device, changes: Mapping[str, object], now: float) -> Event
 
 
 def is_annotated(device: Device) -> bool:
-    """Whether a user said a word of it: then it is not forgotten by itself."""
+    """Return whether a user annotated the device; such devices are never evicted."""
     return bool(device.label or device.known or device.notes) or device.presence.chosen is not None

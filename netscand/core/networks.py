@@ -1,4 +1,4 @@
-"""Networks and the devices in them: lookup by address, and the rules of presence that hold there."""
+"""Networks: lookup by address, where to probe a device, and the rules of presence of each network."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable
@@ -7,27 +7,27 @@ from math import inf
 from netscand.core.model import Address, Device, Ip, Network, NetworkState, Probe, Status
 from netscand.core.presence import Rules
 
-# ---- places --------------------------------------------------------------------------------------------------------
-# Which network an address belongs to, and where a device is asked.
+# ---- lookup --------------------------------------------------------------------------------------------------------
+# The network that an address belongs to, and the addresses to probe a device at.
 
 SCANNED = (NetworkState.UP, NetworkState.SILENT)
-"""States in which a network is heard and asked."""
+"""States in which a network is observed and probed."""
 
 MOST_COUNTED = 65_536
-"""Addresses of an interface that its budgets grow with, at most: a /8 has no more devices than a /16."""
+"""Maximum addresses of an interface that its budgets grow with: a /8 has no more devices than a /16."""
 
 V4_FIRST = 120.0
-"""Seconds: a device that was heard so long after its IPv4 address was may have no IPv4 any more."""
+"""Seconds for which the IPv4 address is preferred; after that without it, the device may use IPv6 only."""
 
 
 ANSWERED_WITHIN = 86_400.0
-"""Seconds for which an address where a device answered us is asked too before the device is called offline."""
+"""Seconds for which an address where a device answered us is probed too before the device is reported offline."""
 
 MOST_FURTHER = 4
-"""Addresses that are asked then, those known for longest: whatever others say in its name later adds none to these."""
+"""Maximum of these, those known for longest, so that later claims in the device's name do not displace them."""
 
 ProbeTarget = tuple[Network, Address]
-"""Where to ask."""
+"""Network and address to probe."""
 
 
 class NetworkTable:
@@ -35,14 +35,14 @@ class NetworkTable:
 
     def __init__(self, networks: dict[str, Network]) -> None:
         self._networks = networks
-        """By id; shared with who only reads it."""
+        """By id; shared with components that only read it."""
         self._at: dict[int, tuple[tuple[int, int, Network], ...]] = {}
-        """Interface → its scanned networks, each as (prefix, mask, network)."""
+        """ifindex → its scanned networks, each as (prefix, mask, network)."""
 
     def lookup(self, interface: int, ip: Ip | None) -> Network | None:
-        """The network that an address heard on an interface belongs to; the interface's first for what has none.
+        """Return the network of an address seen on an interface; of the others, the interface's first network.
 
-        None: nothing is scanned on this interface, so what is heard there is not ours to judge.
+        None: no network is scanned on this interface, so its frames are ignored.
         """
         networks = self._at.get(interface)
         if networks is None:
@@ -55,7 +55,7 @@ class NetworkTable:
         return networks[0][2]
 
     def is_heard(self, device: Device, now: float) -> bool:
-        """Whether a network is up on which the device was heard within its patience."""
+        """Return whether a network is up on which the device was seen within its patience."""
         for address in device.addresses:
             network = self._networks.get(address.network)
             if network is not None and network.state is NetworkState.UP:  # noqa: SIM102 (one thought a line)
@@ -64,7 +64,7 @@ class NetworkTable:
         return False
 
     def probe_target(self, device: Device) -> ProbeTarget | None:
-        """Where a device was heard last: at its IPv4 address while that is heard, else at any. Anybody can say that."""
+        """Return where a device was seen last, preferably at its IPv4 address. Other stations can fake this."""
         best: ProbeTarget | None = None
         rank = (False, -inf)
         for address in device.addresses:
@@ -77,7 +77,7 @@ class NetworkTable:
         return best
 
     def probe_network(self, address: Address) -> Network | None:
-        """Return the network on which an address can be asked now; None: it cannot."""
+        """Return the network on which an address can be probed now; None: it cannot."""
         network = self._networks.get(address.network)
         if network is None or network.state not in SCANNED:
             return None
@@ -86,9 +86,9 @@ class NetworkTable:
         return network
 
     def last_answered(self, device: Device, on: str | None = None) -> ProbeTarget | None:
-        """Where a device last answered us, of all networks and both protocols, or `on` one network; None: nowhere.
+        """Return where a device last answered us, over IPv4 or IPv6, on any network or `on` one; None: nowhere.
 
-        Nobody can say that in its name without hearing what we ask.
+        Another station can fake this only if it receives our requests.
         """
         best = max(
             (held for held in device.addresses if held.network == on or (on is None and self.probe_network(held))),
@@ -101,7 +101,7 @@ class NetworkTable:
         return None if network is None else (network, best)
 
     def further_targets(self, device: Device, now: float) -> list[ProbeTarget]:
-        """Where a device answered us within a day, of all addresses of a device that has several."""
+        """Return where a device with several addresses answered us within a day."""
         if len(device.addresses) < 2:
             return []
         held = [each for each in device.addresses if now - each.answered <= ANSWERED_WITHIN]
@@ -109,18 +109,18 @@ class NetworkTable:
         return [(network, each) for each in held if (network := self.probe_network(each)) is not None][:MOST_FURTHER]
 
     def can_observe(self, device: Device) -> bool:
-        """Whether the silence of a device that cannot be asked says anything: not while its interface is down."""
+        """Return whether the silence of a device that cannot be probed counts: not while its interface is down."""
         return device.status is Status.ONLINE or not (device.addresses or self.lookup(device.interface, None) is None)
 
     def set(self, networks: Iterable[Network]) -> None:
-        """Take all networks anew."""
+        """Replace all networks."""
         taken = list(networks)
         self._networks.clear()
         self._networks.update({network.id: network for network in taken})
         self._index()
 
     def change(self, network: Network) -> None:
-        """Take another state of a network."""
+        """Replace one network."""
         self._networks[network.id] = network
         self._index()
 
@@ -135,7 +135,7 @@ class NetworkTable:
 
 
 def is_on(device: Device, network: str, interface: int | None) -> bool:
-    """Whether a device is of a network: by an address, or, without any, by the interface where it was heard."""
+    """Return whether a device is on a network: by an address; without any, by the interface where it was seen."""
     for address in device.addresses:
         if address.network == network:
             return True
@@ -143,7 +143,7 @@ def is_on(device: Device, network: str, interface: int | None) -> bool:
 
 
 def addresses_by_interface(networks: Iterable[Network]) -> dict[Hashable, int]:
-    """Return how many addresses may be asked on each interface (ifindex)."""
+    """Return the number of scanned addresses of each interface (ifindex)."""
     count: Counter[Hashable] = Counter()
     for network in networks:
         if network.state in SCANNED:
@@ -152,18 +152,18 @@ def addresses_by_interface(networks: Iterable[Network]) -> dict[Hashable, int]:
 
 
 def record_probe(device: Device, probe: Probe, now: float) -> None:
-    """Take that presence asked a device at an address."""
+    """Note that presence probed a device at an address."""
     for held in device.addresses:
         if held.ip == probe.ip and held.network == probe.network.id:
             held.probed_at = now
 
 
-# ---- rulebook ------------------------------------------------------------------------------------------------------
-# Which rules of presence hold for a device: `[presence]`, or the patience of the `[[network]]` where it is asked.
+# ---- rules ---------------------------------------------------------------------------------------------------------
+# The rules of presence of a device: `[presence]`, or the patience of the `[[network]]` where it is probed.
 
 
 class PresenceRules:
-    """`rules` are those of `[presence]`."""
+    """Rules of presence of each network; `rules` are those of `[presence]`."""
 
     def __init__(self, rules: Rules, table: NetworkTable) -> None:
         self.rules = rules
@@ -172,19 +172,19 @@ class PresenceRules:
         self._applied: object = None
 
     def of(self, network: Network) -> Rules:
-        """The rules of a network; devices share them."""
+        """Return the rules of a network; its devices share the object."""
         if network.patience is None:
             return self.rules
         rules = Rules(self.rules.probe_interval, *network.patience)
         return self._own.setdefault(rules, rules)
 
     def apply(self, device: Device) -> None:
-        """Give a device the rules of where it is asked."""
+        """Give a device the rules of the network where it is probed."""
         where = self._table.probe_target(device)
         device.presence.rules = self.of(where[0]) if where else self.rules
 
     def changed(self, networks: Iterable[Network]) -> bool:
-        """Whether `apply` may give anybody other rules than at the last call of this."""
+        """Return whether `apply` may change rules since the last call of this method."""
         own = {network.id: network.patience for network in networks if network.state in SCANNED}
         before, self._applied = self._applied, (self.rules, own if any(own.values()) else None)
         return before != self._applied

@@ -1,11 +1,11 @@
-"""Whether it is they who fell silent, or us (law 8).
+"""Detection of a network outage: devices that are silent because we no longer see them (law 8).
 
-Before somebody is called offline, the others are asked too. Where hardly anyone answers, it is the network that fell
+Before a device is reported offline, other devices (witnesses) are probed too. If hardly any answers, the network is
 silent: its devices are `unknown` until the first answer, or for ten minutes.
 
-Made-up devices can answer for a while and fall silent at will. So the silence must be one of the devices that were
-known for longest, too; and while the gateway answers, no network is silent. A device is silent only if it was asked and
-had its time to answer: an ask that still waits to leave says nothing.
+Made-up devices can answer for a while and fall silent at will. So the devices known for longest must be silent, too;
+and while the gateway answers, no network is silent. A device counts as silent only if it was probed and had time to
+answer; a probe that is not yet sent proves nothing.
 """
 
 from collections import deque
@@ -20,62 +20,65 @@ from netscand.core.model import Device, Mac, Network, NetworkState, Status
 from netscand.core.ratelimit import SILENCES, Budgets
 
 LEAST_SILENT = 5
-"""Devices that must be silent before a network is; with the gateway among them, AND_THE_GATEWAY are enough."""
+"""Minimum silent devices of a silent network; if the gateway is among them, AND_THE_GATEWAY are enough."""
 
 AND_THE_GATEWAY = 3
 
 SILENT_SHARE, WITH_THE_GATEWAY = 0.8, 0.5
-"""The part of a network that must be silent; with the gateway among them, half."""
+"""Minimum part of a network that must be silent; half, if the gateway is among them."""
 
 WITNESS_PATIENCE = 60.0
-"""Seconds: who may be silent for longer proves nothing by it."""
+"""Maximum patience of a witness, in seconds: devices that may be silent for longer prove nothing."""
 
 WITNESSES = 64
-"""Devices asked at most."""
+"""Maximum witnesses of an inquiry."""
 
 SAMPLED = 256
-"""Devices looked at for witnesses at most: half of them those that are in the book for longest, the others any."""
+"""Maximum devices examined as witnesses: half of them those known for longest, the others at random."""
 
 FOUND_TOGETHER, LEAST_OLDEST = 5.0, 2
-"""Seconds: devices found by one scan were known for equally long. One of them alone says nothing."""
+"""Seconds within which devices count as found by the same scan, so as known for equally long; and how many of the
+oldest devices are needed, because a single one proves nothing."""
 
 SILENCE_RETRY = 30.0
-"""Seconds a verdict waits where a network fell silent too often."""
+"""Seconds until a verdict is tried again, if the budget allows no further `network_silent` event."""
 
 MOST_SUSPECTS = 256
-"""Devices about to be called offline that an inquiry counts at most: it is judged again and again."""
+"""Maximum devices about to be reported offline that an inquiry counts: it is judged repeatedly."""
 
 ANSWER_WITHIN = 1.5
-"""Seconds that the witnesses have, from when the last of them was asked."""
+"""Seconds in which the witnesses may answer, after the last of them was probed."""
 
 UNSENT_FOR = 1.0
-"""Seconds a verdict waits where some of them were not asked yet."""
+"""Seconds until a verdict is tried again, if some witnesses were not probed yet."""
 
 INQUIRY_LASTS = 10.0
-"""Seconds after the last ask in which an inquiry says something."""
+"""Seconds after its last probe for which an inquiry is valid."""
 
 MOST_REMEMBERED = 256
-"""Silences whose beginning is remembered."""
+"""Maximum outages whose start is remembered."""
 
 LONGEST_OUTAGE = 600.0
-"""Seconds of doubt, after which silence is taken for what it is."""
+"""Maximum seconds of an outage; after that, silent devices are reported offline."""
 
 
 def network_problems(networks: Iterable[Network]) -> list[str]:
-    """Why we cannot tell who is there, a sentence each: a network that is silent, or none to hear."""
+    """Return the problems of the networks, one sentence each: a silent network, none that is up, or none scanned."""
     scanned = [network for network in networks if network.state is not NetworkState.EXCLUDED]
     told = [
-        f"{each.id} is silent: who is there cannot be told" for each in scanned if each.state is NetworkState.SILENT
+        f"{each.id} is silent: the status of its devices is unknown"
+        for each in scanned
+        if each.state is NetworkState.SILENT
     ]
     if not scanned:
-        return ["no network is scanned: nobody can be heard"]
+        return ["no network is scanned: no device can be seen; to list the reasons: netscanctl networks"]
     if all(each.state is NetworkState.DOWN for each in scanned):
-        return [f"no network is up ({', '.join(each.id for each in scanned)}): nobody can be heard"]
+        return [f"no network is up ({', '.join(each.id for each in scanned)}): no device can be seen"]
     return told
 
 
 class Verdict(Enum):
-    """What to make of a device whose patience is over."""
+    """Verdict about a device whose patience is over."""
 
     GONE = auto()
     WAIT = auto()
@@ -86,7 +89,7 @@ class Verdict(Enum):
 class _Outage:
     ends: float
     devices: frozenset[Mac]
-    """Who fell silent: an answer of one of them ends the doubt."""
+    """The silent devices: an answer of one of them ends the outage."""
 
 
 @dataclass(slots=True)
@@ -95,18 +98,18 @@ class _Inquiry:
     witnesses: dict[Mac, Device]
     suspects: dict[Mac, Device]
     sampled: bool
-    """There are more than the witnesses: of many suspects beside a few of the others, too many would be silent."""
+    """The witnesses are a sample: the suspects do not count, since they would outnumber the others."""
     gateway: Device | None
     unsent: set[Mac]
-    """Witnesses, and perhaps the gateway, whose ask has not left yet."""
+    """Witnesses, and perhaps the gateway, whose probe was not sent yet."""
     sent_at: float
-    """When the last of these asks left."""
+    """When the last of these probes was sent."""
     judged_at: float = -inf
     silent: list[Device] = field(default_factory=list)
-    """Who was silent then, where so many were that the network is; else nobody."""
+    """The silent devices at that time, if they were enough for an outage; else none."""
 
     def probed(self, now: float) -> list[Device]:
-        """Whose silence says something: anybody can speak once by 80 made-up names, and never again."""
+        """Return the confirmed devices that were probed: made-up MACs may have been seen only once."""
         probed = dict(self.witnesses)
         if not self.sampled:
             probed |= {
@@ -117,69 +120,69 @@ class _Inquiry:
         return [each for each in probed.values() if each.confirmed]
 
     def add(self, suspect: Device) -> None:
-        """Count one more that is about to be called offline."""
+        """Count a device that is about to be reported offline."""
         if len(self.suspects) < MOST_SUSPECTS:
             self.suspects[suspect.mac] = suspect
 
     def is_over(self, now: float) -> bool:
-        """Return whether it says nothing any more."""
+        """Return whether the inquiry is no longer valid."""
         return now - self.sent_at >= INQUIRY_LASTS
 
     def answered(self, device: Device) -> bool:
-        """Return whether a device was heard since."""
+        """Return whether a device was seen since the start of the inquiry."""
         return device.last_seen >= self.at
 
     def gateway_answered(self) -> bool:
-        """Return whether the gateway answered an ask since: to hear its broadcasts does not say that we are heard."""
+        """Return whether the gateway answered a request since; its broadcasts alone do not prove that we reach it."""
         addresses = self.gateway.addresses if self.gateway is not None else ()
         return any(held.answered >= self.at for held in addresses)
 
 
 class OutageDetector:
-    """Inquiries, and the networks that are silent."""
+    """Inquiries, and the networks with an outage."""
 
     def __init__(self, rng: Random, budgets: Budgets) -> None:
         self.overflow_at = -inf, -inf
-        """When last so much of what was heard was lost that answers may have been: of ARP, and of all else."""
+        """When frames were last lost, perhaps answers among them: of ARP, and of all else."""
         self.hearing_since = -inf
-        """When we last ceased to be blind: asleep, or cut off."""
+        """When this host last began to see the network again, after a suspend or an outage."""
         self._silent: dict[str, _Outage] = {}
         self._began: deque[float] = deque(maxlen=MOST_REMEMBERED)
-        """When networks fell silent."""
+        """Start times of outages."""
         self._recovered: dict[str, float] = {}
-        """When a network was last heard again."""
+        """Network → end of its last outage."""
         self._inquiries: dict[str, _Inquiry] = {}
         self._rng = rng
         self._budgets = budgets
 
     def silent(self, network: str) -> bool:
-        """Whether a network is silent."""
+        """Return whether a network has an outage."""
         return network in self._silent
 
     def outage_began_at(self, since: float) -> bool:
-        """Return whether a network fell silent at that very moment."""
+        """Return whether an outage began at exactly this time."""
         return since in self._began
 
     def ends_with(self, network: str, mac: Mac, now: float) -> bool:
-        """Whether what a device just said ends the doubt; when that is over, anybody's word does."""
+        """Return whether a frame of a device ends the outage; after LONGEST_OUTAGE, that of any device does."""
         silence = self._silent[network]
         return mac in silence.devices or now >= silence.ends
 
     def end(self, network: str, now: float) -> None:
-        """A network is heard again, or is gone."""
+        """End the outage of a network that works again or went down."""
         if self._silent.pop(network, None) is not None:
             self._recovered[network] = now
 
     def start_inquiry(
         self, network: str, device: Device, devices: Iterable[Device], gateway: Device | None, now: float
     ) -> list[Device]:
-        """Somebody is about to be called offline: whom to ask, so that we learn whether it is only them."""
+        """Start an inquiry before a device is reported offline; return the devices to probe."""
         inquiry = self._inquiries.get(network)
         if inquiry is not None and not inquiry.is_over(now):
             inquiry.add(device)
             return []
         looked_at = list(devices)
-        if len(looked_at) > SAMPLED:  # a large LAN is judged by some of it, or to look would hold everyone up
+        if len(looked_at) > SAMPLED:  # examining all of a large LAN would block the loop
             half = SAMPLED // 2
             looked_at = looked_at[:half] + self._rng.sample(looked_at[half:], half)
         eligible = [
@@ -201,7 +204,7 @@ class OutageDetector:
         return list(to_ask.values())
 
     def _chosen(self, devices: list[Device], now: float) -> list[Device]:
-        """Choose WITNESSES of them, those known for longest before others."""
+        """Choose WITNESSES devices, first those known for longest."""
         oldest = _oldest(devices, now)
         macs = {each.mac for each in oldest}
         others = [each for each in devices if each.mac not in macs]
@@ -209,7 +212,7 @@ class OutageDetector:
         return chosen + self._rng.sample(others, min(len(others), WITNESSES - len(chosen)))
 
     def awaits_answer(self, network: str, mac: Mac) -> bool:
-        """Whether a device is asked as a witness, and has not answered yet."""
+        """Return whether a device is a witness that has not answered yet."""
         inquiry = self._inquiries.get(network)
         if inquiry is None:
             return False
@@ -218,20 +221,20 @@ class OutageDetector:
         return witness is not None and not inquiry.answered(witness)
 
     def record_probe_sent(self, network: str, mac: Mac, now: float) -> None:
-        """Take that an ask for a device left."""
+        """Note that a probe of a device was sent."""
         inquiry = self._inquiries.get(network)
         if inquiry is not None and mac in inquiry.unsent:
             inquiry.unsent.remove(mac)
             inquiry.sent_at = now
 
     def exclude_witness(self, network: str, mac: Mac) -> None:
-        """Take that a device has no address to be asked at: its silence says nothing."""
+        """Remove a witness without an address to probe: its silence proves nothing."""
         if network in self._inquiries:
             self._inquiries[network].witnesses.pop(mac, None)
             self._inquiries[network].unsent.discard(mac)
 
     def verdict(self, network: str, device: Device, now: float) -> tuple[Verdict, float, str]:
-        """What to make of a device that is due; for WAIT, until when; for NETWORK_SILENT, since when, and why."""
+        """Return the verdict about a silent device; with WAIT, until when; with NETWORK_SILENT, since when, and why."""
         silence = self._silent.get(network)
         if silence is not None:
             return (Verdict.WAIT, silence.ends, "") if now < silence.ends else (Verdict.GONE, now, "")
@@ -245,14 +248,14 @@ class OutageDetector:
         recovered = self._recovered.get(network, -LONGEST_OUTAGE)
         doubted_at = max(device.status_since, device.last_seen)
         if device.status is Status.UNKNOWN and doubted_at < recovered and now - recovered < LONGEST_OUTAGE:
-            return Verdict.GONE, now, ""  # it was doubted, the network is heard again: this is its own verdict
+            return Verdict.GONE, now, ""  # `unknown` since the outage that is over: its own silence counts now
         inquiry = self._inquiries.get(network)
         if inquiry is None or inquiry.is_over(now):
             return Verdict.WAIT, now, ""
         inquiry.add(device)
         if inquiry.gateway_answered():
             return Verdict.GONE, now, ""
-        if inquiry.judged_at < now:  # once for all verdicts of a moment
+        if inquiry.judged_at < now:  # once for all verdicts of the same moment
             inquiry.judged_at, inquiry.silent = now, self._silent_of(inquiry, now)
         silent = inquiry.silent
         if not silent:
@@ -267,12 +270,12 @@ class OutageDetector:
         self._began.append(now)
         self._silent[network] = _Outage(now + LONGEST_OUTAGE, frozenset(each.mac for each in silent))
         also = ", the gateway among them" if any(each is inquiry.gateway for each in silent) else ""
-        reason = f"{len(silent)} of {len(inquiry.probed(now))} devices asked fell silent at once{also}"
+        reason = f"{len(silent)} of {len(inquiry.probed(now))} probed devices fell silent at once{also}"
         return Verdict.NETWORK_SILENT, inquiry.at, reason
 
     @staticmethod
     def _silent_of(inquiry: _Inquiry, now: float) -> list[Device]:
-        """Return the devices that are silent, if so many are that the network is; else none."""
+        """Return the silent devices if they are enough for an outage; else none."""
         probed = inquiry.probed(now)
         silent = [each for each in probed if not inquiry.answered(each)]
         gateway = any(each is inquiry.gateway for each in silent)
@@ -284,7 +287,7 @@ class OutageDetector:
 
 
 def _oldest(devices: list[Device], now: float) -> list[Device]:
-    """Those that were known for longest: for a day, and half as long as others; or by the same scan as the first."""
+    """Return the devices known for longest: residents at least half as old as the oldest; else the first found."""
     devices = sorted(devices, key=lambda device: device.first_seen)
     residents = [each for each in devices if is_resident(each, now)]
     if len(residents) >= LEAST_SILENT:

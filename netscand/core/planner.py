@@ -1,4 +1,4 @@
-"""Scan requests of clients: the one scan that waits for its turn, for all of them, and the accounts that pay for it."""
+"""The planner: scheduled and requested scans, and probes of presence, under one rate limit."""
 
 from collections.abc import Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -36,27 +36,27 @@ from netscand.core.targets import ScanRequest, merge, resolve
 
 
 class RequestedScan:
-    """The scan that waits: its id, and all that was requested of it."""
+    """The next requested scan: its id, and the union of all requests for it."""
 
     def __init__(self, schedules: Mapping[str, NetworkSchedule], budgets: Budgets) -> None:
         self.scan_id: int | None = None
-        """None: none waits."""
+        """None: no request waits."""
         self.request: ScanRequest = {}
         self._schedules = schedules
         self._budgets = budgets
 
     def start(self) -> tuple[int, ScanRequest]:
-        """Give the scan that waits, and wait for no other."""
+        """Return the waiting scan, and clear it."""
         assert self.scan_id is not None
         taken = self.scan_id, self.request
         self.scan_id, self.request = None, {}
         return taken
 
     def add(self, request: ScanRequest, scan_id: int, account: Hashable, rate: float, tries: int, now: float) -> int:
-        """Add a request; return the id of the scan that waits: `scan_id`, if there was none.
+        """Add a request; return the id of the waiting scan: `scan_id`, if there was none.
 
-        `account` pays for the broadcasts that it adds, at `rate` a second and `tries` an address; None: nobody pays.
-        Raises Busy.
+        `account` pays for the broadcasts that it adds, at `rate` a second and `tries` for each address; None: free of
+        charge. Raises Busy.
         """
         merged = merge(self.request, request)
         if account is not None and rate:
@@ -83,43 +83,43 @@ class RequestedScan:
 
 
 # ---- planner -------------------------------------------------------------------------------------------------------
-# What to ask next, and when: scans on schedule, scan requests, and probes of presence, under one budget.
+# The next probes to send: scheduled scans, requested scans and probes of presence, under one rate limit.
 #
-# Pure: told the time. `due` gives the frames that may leave now; `next_at` is when it wants to be called again.
+# Pure: it gets the time as an argument. `due` returns the probes to send now; `next_at` is when to call it again.
 
 FULL_RATE_APART = 5.0
-"""Seconds between two scans of a whole network at the full rate."""
+"""Minimum seconds between two scans of a whole network at the full rate."""
 
 FLAPS_REMEMBERED = 256
-"""Networks that went down whose last scan is remembered."""
+"""Maximum networks that went down whose last scan is remembered."""
 
 FIRST_SCAN_FAST = 1024
-"""Addresses up to which the first scan of a network goes at the full rate."""
+"""Maximum addresses of a network whose first scan uses the full rate."""
 
 SCAN_SHARE = 0.8
-"""Part of the background budget of an interval that a timer's scan may plan with."""
+"""Part of an interval's background frames that a scheduled scan may use."""
 
 QUIET_AFTER, QUIET_COVERAGE = 600.0, 300.0
-"""Seconds without a change after which silent addresses are asked less, and in which all are asked once then."""
+"""Seconds without a change after which a network counts as quiet, and seconds for a full scan of a quiet network."""
 
 CHANGES = frozenset([
     EventKind.DISCOVERED, EventKind.ONLINE, EventKind.OFFLINE, EventKind.ADDRESS_ADDED, EventKind.ADDRESS_MOVED,
 ])  # fmt: skip
-"""What a quiet network does not have."""
+"""Events that a quiet network does not have."""
 
 ECHOES_APART = (600.0, 1800.0)
-"""Seconds between two echoes that all nodes of an interface are asked for: they find who speaks IPv6 and is quiet."""
+"""Seconds between two echo requests to all nodes of an interface, which find quiet IPv6 devices."""
 
 SLICE = 0.005
-"""Seconds of frames that are sent in one go."""
+"""Seconds of frames sent in one go."""
 
 BUSY_FOR = 0.002
-"""Seconds that an interface whose queue was full is left alone."""
+"""Seconds to wait for an interface whose queue was full."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """`[scan]`: frames per second (0: no bound), and tries of a silent address."""
+    """`[scan]`: frames per second (0: unlimited), and tries of a silent address."""
 
     rate: float = 1000.0
     background_rate: float = 50.0
@@ -127,12 +127,12 @@ class Pace:
 
 
 class Planner:
-    """Scans, scan requests and probes, under the budget of [scan]."""
+    """Planner of scans, scan requests and probes, under the limits of [scan]."""
 
     def __init__(self, inventory: Inventory, pace: Pace, now: float, rng: Random) -> None:
         self.next_at = now
         self.lease: float | None = None
-        """The fastest interval that a client holds, in seconds."""
+        """Fastest interval that a client leases, in seconds."""
         self._inventory = inventory
         self._rng = rng
         self._schedules: dict[str, NetworkSchedule] = {}
@@ -141,7 +141,7 @@ class Planner:
         self._requested = RequestedScan(self._schedules, inventory.budgets)
         self._scans_first = False
         self._last_fast: dict[str, float] = {}
-        """When networks that went down were last asked at the full rate: they may be back within 5 s."""
+        """Networks that went down → their last scan at the full rate; they may be up again within 5 s."""
         self._last_id = 0
         self._first = True
         self._busy: Set[str] = frozenset()
@@ -149,7 +149,7 @@ class Planner:
         self.set_pace(pace, now)
 
     def set_pace(self, pace: Pace, now: float) -> None:
-        """Take the budget of the configuration."""
+        """Set the limits of the configuration."""
         self.pace = pace
         self._rate = self._rate.at(pace.rate, now)
         self._background = self._background.at(pace.background_rate, now)
@@ -157,20 +157,20 @@ class Planner:
         for schedule in self._schedules.values():
             self._set_buckets(schedule, now)
 
-    # ---- what is planned for ------------------------------------------------------------------------------------
+    # ---- schedules ----------------------------------------------------------------------------------------------
 
     @property
     def scanning(self) -> bool:
-        """Whether a scan is running."""
+        """Return whether a scan is running."""
         return bool(self._running.scans)
 
     def last_scan_of(self, network: str) -> float | None:
-        """When the last scan of a network ended."""
+        """Return when the last scan of a network ended."""
         schedule = self._schedules.get(network)
         return schedule.last_scan if schedule else None
 
     def coverage(self, network: str, now: float) -> Coverage:
-        """What one timer's scan asks of a network, and how long all of it takes."""
+        """Return the part of a network that one scheduled scan covers, and how long the whole takes."""
         schedule = self._schedules.get(network)
         if schedule is None or not schedule.offsets:
             return Coverage(0.0, 0.0)
@@ -178,9 +178,9 @@ class Planner:
         return Coverage(fraction, self._interval(schedule) / fraction)
 
     def set_networks(self, now: float) -> None:
-        """Take the inventory's networks; one that is new or up again is scanned at once."""
+        """Follow the inventory's networks; one that is new or up again is scanned at once."""
         before = dict(self._schedules)
-        self._schedules.clear()  # `running` reads this very table
+        self._schedules.clear()  # not replaced: ActiveScans and ProbeQueue share this table
         for network in self._inventory.networks.values():
             if network.state not in SCANNED:
                 continue
@@ -188,7 +188,7 @@ class Planner:
             if schedule is None or schedule.network.excluded != network.excluded:
                 old, schedule = schedule, NetworkSchedule(network, now, self._rng)
                 schedule.last_fast = self._last_fast.get(network.id, -inf)
-                if old is not None:  # the same network, of which other addresses are asked
+                if old is not None:  # the same network with other excluded addresses
                     schedule.last_fast, schedule.last_scan, schedule.changed_at = (
                         old.last_fast,
                         old.last_scan,
@@ -198,7 +198,7 @@ class Planner:
             elif (schedule.network.index, schedule.network.own) != (network.index, network.own):
                 schedule.due, schedule.cause = now, Cause.INTERFACE
             schedule.network = network
-            schedule.due = min(schedule.due, now + self._interval(schedule))  # the configuration may have quickened it
+            schedule.due = min(schedule.due, now + self._interval(schedule))  # the interval may be shorter now
             self._set_buckets(schedule, now)
             self._schedules[network.id] = schedule
         for network_id, gone in before.items():
@@ -213,7 +213,7 @@ class Planner:
         self.next_at = now
 
     def scan_soon(self, now: float) -> None:
-        """We slept: what we know is old, so scan every network at once."""
+        """Scan every network at once, after a suspend."""
         for schedule in self._schedules.values():
             schedule.due, schedule.cause = now, Cause.INTERFACE
         self.next_at = now
@@ -227,7 +227,7 @@ class Planner:
         schedule.requested = Allowance(depth, rate, now, schedule.requested) if rate else None
 
     def set_lease(self, seconds: float | None, now: float) -> None:
-        """Take the fastest interval that a client holds; None: the configuration's."""
+        """Set the fastest interval that a client leases; None: that of the configuration."""
         self.lease = seconds
         for schedule in self._schedules.values():
             schedule.due = min(schedule.due, now + self._interval(schedule))
@@ -237,13 +237,13 @@ class Planner:
         return schedule.network.interval if self.lease is None else min(self.lease, schedule.network.interval)
 
     def on_event(self, event: Event) -> None:
-        """Take what clients are told: a network where somebody comes or goes is asked more."""
+        """Note an event: a network whose devices change is scanned more often."""
         schedule = self._schedules.get(event.network or "")
         if schedule is not None and event.kind in CHANGES:
             schedule.changed_at = event.at
 
     def _window(self, schedule: NetworkSchedule, now: float) -> int:
-        """How many addresses a timer's scan asks: what the budget lets it, and less where all has been quiet."""
+        """Return the number of addresses of a scheduled scan: what the limits allow, and fewer of a quiet network."""
         interval, count = self._interval(schedule), len(schedule.offsets)
         rate = (schedule.background or self._background).rate
         room = int(rate * interval * SCAN_SHARE) if rate else count
@@ -254,10 +254,10 @@ class Planner:
     # ---- requests -----------------------------------------------------------------------------------------------
 
     def request_scan(self, targets: Sequence[str], now: float, account: Hashable = None) -> int:
-        """Take a `scan_now`; return the id of the scan that will serve it. Raises BadTarget, Busy.
+        """Accept a `scan_now`; return the id of the scan that serves it. Raises BadTarget, Busy.
 
-        It joins a running one if none of its targets has been passed, else the one next scan, for all that wait.
-        `account` pays for the broadcasts that it adds; None: nobody has to.
+        It joins a running scan if that still covers all its targets, else the next one, which serves all waiting
+        requests. `account` pays for the broadcasts that it adds; None: free of charge.
         """
         request = resolve(targets, [schedule.network for schedule in self._schedules.values()])
         for scan in self._running.scans:
@@ -269,34 +269,34 @@ class Planner:
         self.next_at = now
         return scan_id
 
-    # ---- what is heard ------------------------------------------------------------------------------------------
+    # ---- replies ------------------------------------------------------------------------------------------------
 
     def record_reply(self, seen: Observation, network: Network) -> float | None:
-        """Take an observation; the round trip in seconds, if it answers an ask of ours."""
+        """Note an observation; return the round trip in seconds, if it answers a probe of ours."""
         schedule = self._schedules.get(network.id)
         if schedule is None or seen.ip is None or seen.evidence is Evidence.PROXIED:
             return None
         rtt = None
         answers = seen.solicited or seen.evidence is Evidence.ARP_REPLY
         asked = schedule.outstanding.get(seen.ip) if answers else None
-        if asked is not None and asked.mac in (None, seen.mac):  # what another was asked confirms nothing
+        if asked is not None and asked.mac in (None, seen.mac):  # a probe of another device confirms nothing
             rtt = asked.answer(seen.mac, seen.at)
             if rtt is not None and len(asked.answered) == 1:
                 schedule.sample(rtt)
-            if rtt is not None and len(seen.ip) == 4:  # what nobody asked for ends no scan: anybody can say it
+            if rtt is not None and len(seen.ip) == 4:  # an unsolicited frame ends no scan: it is easily faked
                 self.next_at = min(self.next_at, self._running.record_reply(network.id, seen.ip, seen.mac, seen.at))
         return rtt
 
-    # ---- what leaves --------------------------------------------------------------------------------------------
+    # ---- probes -------------------------------------------------------------------------------------------------
 
     def due(self, now: float, limit: int, busy: Set[str] = frozenset()) -> list[Probe]:
-        """Give the frames that may leave now, at most `limit`, none to `busy` networks; sets `next_at`."""
+        """Return the probes to send now, at most `limit`, none on `busy` networks; sets `next_at`."""
         self.next_at = inf
         self._busy = busy
         self._forget_unanswered(now)
         self._start(now)
         probes: list[Probe] = []
-        # Each has the first go in its turn, so that neither a large scan nor a large LAN starves the other.
+        # Scans and presence take turns to be first, so that neither a large scan nor a large LAN starves the other.
         self._scans_first = not self._scans_first
         if self._scans_first:
             self._running.advance(probes, now, limit)
@@ -311,11 +311,11 @@ class Planner:
         return probes
 
     def news(self) -> list[ScanNews]:
-        """Take what is to be told of scans since the last call."""
+        """Return the messages about scans since the last call."""
         return self._running.news()
 
     def failed(self, network: str, message: str, now: float) -> None:
-        """End what runs on a network that cannot be asked; the next scan runs all the same."""
+        """End the scans and probes of a network that cannot be probed; the next scan still runs."""
         self._inventory.drop_all_probes(network, now)
         self._running.fail(network, message, now)
         self.next_at = now
@@ -330,7 +330,7 @@ class Planner:
                 del outstanding[ip]
 
     def _echo(self, probes: list[Probe], now: float, limit: int) -> None:
-        """Ask all nodes of each interface that has IPv6, once in a while."""
+        """Request an echo of all nodes of each interface with IPv6, from time to time."""
         done = set()
         for schedule in self._schedules.values():
             network = schedule.network
@@ -349,7 +349,7 @@ class Planner:
             self.next_at = min(self.next_at, schedule.echo_at)
 
     def spend(self, network: str, now: float, *, to_all: bool = True) -> bool:
-        """Count a frame that another room wants to send, `to_all` or to one; whether there is room for it."""
+        """Take a frame of another component from the limits, `to_all` or to one station; return whether it may go."""
         schedule = self._schedules.get(network)
         buckets = [(schedule and schedule.rate) or self._rate]
         if to_all:
@@ -363,7 +363,7 @@ class Planner:
         return True
 
     def _reserve(self, probe: Probe, now: float, fast: bool) -> float | None:
-        """Count a frame that may leave now; or say when there will be room."""
+        """Take a probe from the limits; return None if it may be sent now, else when to try again."""
         if probe.network.id in self._busy:
             return now + BUSY_FOR
         schedule = self._schedules[probe.network.id]
@@ -420,7 +420,7 @@ class Planner:
                 self.next_at = min(self.next_at, ready)
                 return
         scan_id, _ = self._requested.start()
-        for scan in tuple(self._running.scans):  # a timer's scan gives way
+        for scan in tuple(self._running.scans):  # a scheduled scan yields to it
             if any(network in request for network in scan.networks):
                 self._running.finish(scan, now)
         parts = []

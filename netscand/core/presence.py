@@ -1,9 +1,9 @@
-"""What a device's silences say of the patience it needs.
+"""Presence: the status of one device, by its own silences.
 
-Only silences count that the device fell into though it was asked, and came back from. Each counts one, and half as
-much five days later; patience is 1.4 times the longest that was met four times recently. So a few accidents teach
-nothing, and what looks like an absence (it ended in a join, or was very long) counts only when it is a habit.
-`tests/bench/simulation` is the judge of every number here.
+Patience, the time that a device may be silent, is learned from silences during which it was probed and after which it
+came back. Each counts one, and half as much five days later. Patience is 1.4 times the longest silence that occurred
+four times recently, so a few accidents have no effect. A silence that looks like an absence (it ended in a join, or was
+very long) counts only if it is a habit. `tests/bench/simulation` judges every number here.
 """
 
 import struct
@@ -16,60 +16,61 @@ HOUR = 3600.0
 DAY = 24 * HOUR
 
 SHORTEST = 8.0
-"""A shorter silence says nothing: an answer that came late."""
+"""Minimum silence that counts, in seconds: a shorter one is a late answer."""
 
 LONG = 900.0
-"""A longer one looks like an absence …"""
+"""A longer silence looks like an absence …"""
 
 LONGEST = HOUR
-"""… and one beyond this, or beyond the most patience that the rules allow, is one."""
+"""… and one longer than this, or than the maximum patience of the rules, is one."""
 
 BUCKETS = 8
-"""The ledger's fineness: buckets in each octave of seconds from SHORTEST on."""
+"""Resolution of the histogram: buckets in each octave of seconds, from SHORTEST."""
 
 HALF_LIFE = 5 * DAY
-"""A silence counts one, and by half less after so long."""
+"""Seconds after which a silence counts half."""
 
 REPETITIONS = 3.5
 MARGIN = 1.4
-"""Patience is MARGIN times the longest silence that, with all longer ones, counts OFTEN: four recently."""
+"""Patience is MARGIN times the longest silence that, with all longer ones, counts REPETITIONS: four recent ones."""
 
 SETTLED = 5.0
-"""Seconds after its return in which a join still tells that it had left: IPv6 and mDNS often speak before DHCP does."""
+"""Seconds after a return in which a join still shows that the device had left: IPv6 and mDNS often precede DHCP."""
 
 ABSENCE_HALF_LIFE = DAY
 ALIKE = BUCKETS // 2
 HABIT = 7.0
-"""A silence that ended in a join, or was above LONG, looks like an absence: it is kept apart, and fades by half in a
-day. HABIT of them within ALIKE buckets are no absences."""
+"""A silence that ended in a join or was longer than LONG looks like an absence: it is counted separately, with a
+half-life of one day. If HABIT of them lie within ALIKE buckets, they are no absences."""
 
 REVIEW = 600.0
-"""Seconds after which what was learned is looked at again, if nothing new is."""
+"""Seconds between two calculations of the patience, if no new silence is recorded."""
 
 NEW = 900.0
 NEW_PATIENCE = 90.0
-"""For so many seconds a device is new, and nothing is known of its silences: wait at least so long."""
+"""Seconds for which a device is new, and its minimum patience meanwhile: nothing is known of its silences."""
 
 SLEEPER = 60.0
 SLEEPER_PATIENCE = 600.0
-"""Whose patience would be above SLEEPER in the first day falls asleep, and its longest sleep is still to come."""
+"""A device whose patience exceeds SLEEPER in its first day sleeps at times, and its longest sleep is still to come: it
+gets at least SLEEPER_PATIENCE."""
 
 FORMAT = 1
-"""The first byte of what `kept` gives."""
+"""Format version: the first byte of `to_bytes`."""
 
 Counts = dict[int, float] | None
-"""How many silences of each length, by bucket; those of long ago count less. None: none yet."""
+"""Bucket of lengths → count of silences; old ones count less. None: no silence yet."""
 
 
 class Silence(NamedTuple):
-    """One that ended `at`, `seconds` long."""
+    """A silence of `seconds` that ended `at`."""
 
     seconds: float
     at: float
 
 
 class SilenceHistogram:
-    """One device's, from `now` on, when it was first heard."""
+    """Histogram of one device's silences, first seen at `now`."""
 
     __slots__ = ("_absences", "_counts", "_decayed_at", "_ended", "_first_seen", "_review_at", "patience")
 
@@ -80,10 +81,10 @@ class SilenceHistogram:
         self._ended: Silence | None = None
         self._review_at = now + NEW
         self.patience = NEW_PATIENCE
-        """Seconds, between no bounds but reason's; 0: nothing speaks against the least."""
+        """Learned patience in seconds, not limited by the rules; 0: the minimum is enough."""
 
     def record_activity(self, at: float, *, joined: bool) -> None:
-        """Take a sign of life: a join soon after a silence tells that it was an absence."""
+        """Note a sign of life; a join soon after a silence shows that it was an absence."""
         ended = self._ended
         if ended and (joined or at - ended.at > SETTLED):
             self._learn(ended, absence=joined and at - ended.at <= SETTLED)
@@ -92,7 +93,7 @@ class SilenceHistogram:
             self._review(at)
 
     def record_silence(self, seconds: float, at: float, *, joined: bool, most: float) -> None:
-        """Take a silence, though asked, that ended `at`, in a join or not. `most`: the most patience allowed."""
+        """Record a silence with unanswered probes that ended `at`. `most`: the maximum patience of the rules."""
         if SHORTEST <= seconds <= max(LONGEST, most):
             if joined:
                 self._learn(Silence(seconds, at), absence=True)
@@ -100,13 +101,13 @@ class SilenceHistogram:
                 self._ended = Silence(seconds, at)
 
     def to_bytes(self) -> bytes:
-        """Give what was learned, for the history; `recalled` takes it."""
+        """Serialise the histogram for the history; `from_bytes` reads it."""
         age = struct.pack("<Bd", FORMAT, self._decayed_at - self._first_seen)
         return age + b"".join(struct.pack("<Hf", *entry) for entry in sorted((self._counts or {}).items()))
 
     @classmethod
     def from_bytes(cls, now: float, kept: bytes, age: float) -> "SilenceHistogram":
-        """Make them anew from what `kept` gave, `age` seconds ago. Bytes without sense teach nothing."""
+        """Restore a histogram that `to_bytes` wrote `age` seconds ago; an empty one from invalid bytes."""
         silences = cls(now)
         try:
             format_, known_for = struct.unpack_from("<Bd", kept)
@@ -128,7 +129,7 @@ class SilenceHistogram:
         if absence or seconds > LONG:
             self._absences = _incremented(self._absences, bucket)
             alike = sum(count for other, count in self._absences.items() if abs(other - bucket) <= ALIKE)
-            if alike < HABIT - 0.5:  # those of today have faded a little
+            if alike < HABIT - 0.5:  # those of today have decayed a little
                 return
         self._counts = _incremented(self._counts, bucket)
         self._review(at)
@@ -140,7 +141,7 @@ class SilenceHistogram:
         self._decayed_at = now
 
     def _review(self, now: float) -> None:
-        """What the ledger says of patience, here and now."""
+        """Calculate the patience from the histogram."""
         self._decay(now)
         age = now - self._first_seen
         self._review_at = now + REVIEW if age >= NEW else self._first_seen + NEW
@@ -171,61 +172,61 @@ def _decayed(counts: Counts, left: float) -> Counts:
 
 
 # ---- presence ------------------------------------------------------------------------------------------------------
-# Is this device online? One device's evidence, and the asking into its silence.
+# The status of one device, and the probes while it is silent.
 #
-# Pure: no clock and no I/O. Whoever holds a `Presence` tells it what was heard and what was asked, in monotonic
-# seconds, and calls `step` when `next_at` has come. A device is offline when it was silent for as long as its patience
-# and at least three probes and one request since then went unanswered. Patience is learned: see `silences`.
+# Pure: no clock and no I/O. The owner of a `Presence` reports activity and sent probes, in monotonic seconds, and calls
+# `step` at `next_at`. A device is offline when it has been silent for its patience, and at least three probes and one
+# request went unanswered.
 
 PROBES = 3
-"""Probes that must have gone unanswered."""
+"""Probes that must go unanswered before `offline`."""
 
 REQUESTS_ONLY = 4
-"""Requests that serve as the three probes and the request, where a device answers broadcast alone."""
+"""Requests that replace the three probes and the request, if a device answers only broadcasts."""
 
 UNICAST_MISSES = 3
-"""Silences in a row that a request ended and no probe could: this device answers broadcast alone."""
+"""Silences in a row that a request ended and no probe did, after which a device counts as answering only broadcasts."""
 
 REQUEST_INTERVAL = 60.0
-"""Seconds between the requests to such a device: 60 an hour."""
+"""Seconds between requests to such a device: 60 an hour."""
 
 ALIGNED_TO = 0.5
-"""Seconds: first asks into a silence wait for each other, up to so long, so that a quiet house sleeps in between."""
+"""Seconds: first probes of different devices are aligned to multiples of this, so that the daemon wakes less often."""
 
 ANSWER_WAIT = 1.0
-"""Seconds an ask may remain unanswered before it counts: three times the slowest answer of an awake laptop."""
+"""Seconds until a probe counts as unanswered: three times the slowest answer of an awake laptop."""
 
 LAST_REQUEST = 3.0
-"""Seconds before the verdict the one request is sent; so who only fell silent for a while costs no broadcast."""
+"""Seconds before the verdict at which the one request is sent, so that a short silence costs no broadcast."""
 
 MOST_PAUSE = 30.0
-"""Seconds between asks, at most, where the patience is up to 15 min."""
+"""Maximum seconds between probes, if the patience is up to 15 min."""
 
 LONG_PAUSE = 300.0
-"""Seconds between asks where the patience is above 15 min: 12 an hour, for the batteries' sake."""
+"""Seconds between probes, if the patience is above 15 min: 12 an hour, to save batteries."""
 
 COST = 360 / 348
 EASE = 30.0
-"""Each probe is paid with COST probe intervals; who owes n of them is next asked n² / EASE of them later. So the probes
-after a miss cost little delay, and yet nobody is probed more than 360 times an hour, whatever it answers and whoever
-spoofs its goodbyes."""
+"""Each probe costs COST probe intervals; a device that owes n of them is probed n² / EASE of them later. So the probes
+after a miss are hardly delayed, and yet no device is probed more than 360 times an hour, whatever it answers, and even
+if others spoof its goodbyes."""
 
 QUICK_PATIENCE = 60.0
-"""Where the patience is at most this, a goodbye is asked into at once."""
+"""Maximum patience, in seconds, of a device that is probed at once after a goodbye."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`[presence]`: what holds for every device. Seconds."""
+    """`[presence]`: rules for every device, in seconds."""
 
     probe_interval: float = 10.0
-    """The shortest silence that is asked into."""
+    """Minimum silence before a device is probed."""
     least: float = 10.0
     most: float = 3600.0
 
 
 class Step(Enum):
-    """What is due."""
+    """The action that is due."""
 
     NOTHING = auto()
     PROBE = auto()
@@ -234,7 +235,7 @@ class Step(Enum):
 
 
 class Presence:
-    """One device's evidence of life, from `now` on, when it was first heard."""
+    """Presence of one device, first seen at `now`."""
 
     __slots__ = (
         "_broadcast",
@@ -255,7 +256,7 @@ class Presence:
     def __init__(self, now: float, rules: Rules) -> None:
         self.rules = rules
         self.chosen: float | None = None
-        """The user's patience for this device: wins over the learned one, and over the rules' bounds."""
+        """Patience that a user set for this device; overrides the learned one and the limits of the rules."""
         self._since = now
         self._unicast = self._broadcast = 0
         self._first_probe = self._probed_at = self._owed_until = -inf
@@ -265,7 +266,7 @@ class Presence:
 
     @property
     def patience(self) -> float:
-        """Seconds of silence in force before a verdict."""
+        """Return the patience in force, in seconds."""
         if self.chosen is not None:
             return self.chosen
         rules = self.rules
@@ -273,34 +274,34 @@ class Presence:
 
     @property
     def since(self) -> float:
-        """From when its silence counts: when it was heard last, or since when we can hear it again."""
+        """Return the start of its silence: when it was seen last, or when we could see it again."""
         return self._since
 
     @property
     def probes_sent(self) -> int:
-        """Probes and requests into this silence so far."""
+        """Return the number of probes and requests in this silence."""
         return self._unicast + self._broadcast
 
     @property
     def broadcast_only(self) -> bool:
-        """Whether it answers requests alone, by experience."""
+        """Return whether the device has shown that it answers only broadcasts."""
         return self._unicast_misses >= UNICAST_MISSES
 
     def is_last(self, step: Step) -> bool:
-        """Whether an ask, sent as `step`, is one of the last before a verdict."""
+        """Return whether a probe, sent as `step`, is one of the last before a verdict."""
         if self._unicast_misses >= UNICAST_MISSES:
             return self._broadcast >= REQUESTS_ONLY - 1
         return step is Step.REQUEST or self._broadcast > 0
 
     @property
     def probed_since(self) -> float:
-        """When the first ask into this silence left; inf: none did."""
+        """Return when the first probe in this silence was sent; inf: none was."""
         return self._first_probe if self._unicast + self._broadcast else inf
 
-    # ---- what happened ------------------------------------------------------------------------------------------
+    # ---- reports ------------------------------------------------------------------------------------------------
 
     def record_activity(self, at: float, *, joined: bool = False) -> None:
-        """Take any evidence of life but `proxied`; `joined`: DHCP or announcement. Older than the last: harmless."""
+        """Note any evidence but `proxied`; `joined`: DHCP or an announcement. Evidence in the past is ignored."""
         if at <= self._since and not self._offline:
             return
         self._silences.record_activity(at, joined=joined)
@@ -310,13 +311,13 @@ class Presence:
         self._restarted = self._offline = self._goodbye = False
 
     def goodbye(self, at: float) -> None:
-        """Take its word that it leaves: a reason to ask at once and to wait no longer than the least. No verdict."""
+        """Note that the device says goodbye: it is probed at once, with the minimum patience. No verdict by itself."""
         self.record_activity(at)
         if at >= self._since and self.patience <= QUICK_PATIENCE:
             self._goodbye = True
 
     def record_sent(self, at: float, *, broadcast: bool) -> None:
-        """Note that a probe, or a request (`broadcast`), really left."""
+        """Note that a probe, or a request (`broadcast`), was really sent."""
         if at < self._since or self._offline:
             return
         if not self._unicast + self._broadcast:
@@ -329,37 +330,37 @@ class Presence:
             self._owed_until = max(at, self._owed_until) + COST * self.rules.probe_interval
 
     def set_offline(self, now: float) -> None:
-        """Rest: the inventory has set it offline, and nothing is due until it is heard."""
+        """Note that the device is offline: nothing is due until it is seen again."""
         self._offline = True
 
     def restart_silence(self, now: float) -> None:
-        """Start the silence anew at `now`: we were blind. Unanswered asks are forgotten, nothing is learned."""
+        """Restart the silence at `now`, after we could not see: unanswered probes do not count, nothing is learned."""
         self._since = max(now, self._since)
         self._restarted = True
         self._goodbye = False
         self._unicast = self._broadcast = 0
 
-    # ---- what is due --------------------------------------------------------------------------------------------
+    # ---- due steps ----------------------------------------------------------------------------------------------
 
     @property
     def next_at(self) -> float:
-        """When `step` is next to be called; inf while it is offline."""
+        """Return when to call `step` next; inf while the device is offline."""
         at = self._due()[0]
         return at if self.probes_sent or at == inf else ceil(at / ALIGNED_TO) * ALIGNED_TO
 
     def step(self, now: float) -> Step:
-        """Say what is due at `now`: an ask until `asked` reports it; OFFLINE until `lost`, `heard` or `excuse`."""
+        """Return the step that is due at `now`; the same one until a method above reports a change."""
         at, what = self._due()
         return what if now >= at else Step.NOTHING
 
     def offline_reason(self, now: float) -> str:
-        """Give the reason as it is told: "3 probes and 1 request unanswered, silent for 11.2 s"."""
+        """Return the reason of an `offline` event: "3 probes and 1 request unanswered, silent for 11.2 s"."""
         probes = f"{self._unicast} probe{'s' * (self._unicast != 1)}"
         requests = f"{self._broadcast} request{'s' * (self._broadcast != 1)}"
         return f"{probes} and {requests} unanswered, silent for {now - self._since:.1f} s"
 
     def _due(self) -> tuple[float, Step]:
-        """The next thing to do, and when."""
+        """Return the next step, and when it is due."""
         if self._offline:
             return inf, Step.NOTHING
         patience = self.patience
@@ -372,7 +373,7 @@ class Presence:
             owed = max(0.0, self._owed_until - at)
             return at + owed * owed / (EASE * self.rules.probe_interval), Step.PROBE
         verdict = self._since + patience
-        final_probe_at = verdict - ANSWER_WAIT  # the last probe is sent then, and has its time to be answered
+        final_probe_at = verdict - ANSWER_WAIT  # leaves the last probe time for its answer
         enough = (probes >= PROBES and requests > 0) or (broadcast_only and requests >= REQUESTS_ONLY)
         if enough and last_probe >= final_probe_at:
             return last_probe + ANSWER_WAIT, Step.OFFLINE
@@ -387,27 +388,27 @@ class Presence:
         return (request, Step.REQUEST) if request <= probe else (probe, Step.PROBE)
 
     def _first_wait(self, patience: float) -> float:
-        """From the last sign of life to the first probe."""
+        """Return the seconds from the last sign of life to the first probe."""
         if self._goodbye:
             return 0.5
         return max(LONG_PAUSE if patience > LONG else min(patience / 24, MOST_PAUSE), self.rules.probe_interval)
 
     def _pause(self, patience: float) -> float:
-        """From the latest probe to the next."""
+        """Return the seconds from the latest probe to the next."""
         if patience > LONG:
             return LONG_PAUSE
-        if self._unicast < 2:  # at once, so that a lost frame makes no long silence
+        if self._unicast < 2:  # soon, so that a lost frame makes no long silence
             return 1.0
         return min((self._unicast + 1) / 2 * max(1.0, patience / 60), MOST_PAUSE)
 
-    # ---- what it teaches ----------------------------------------------------------------------------------------
+    # ---- learning -----------------------------------------------------------------------------------------------
 
     def _end_silence(self, at: float, joined: bool) -> None:
-        """Learn from a silence that was asked into, unless it was our own or the first ask was answered."""
+        """Learn from a silence with probes, unless we could not see, or the first probe was answered."""
         answered = at - self._probed_at <= ANSWER_WAIT
         if not self._restarted and (self._unicast + self._broadcast > 1 or not answered):
             seconds = at - self._since
-            if answered and self._unicast_misses < UNICAST_MISSES:  # had it been asked sooner, it had answered sooner
+            if answered and self._unicast_misses < UNICAST_MISSES:  # an earlier probe would have been answered earlier
                 seconds -= max(0.0, self._first_probe - self._since - self.rules.probe_interval)
             self._silences.record_silence(seconds, at, joined=joined, most=self.rules.most)
         if answered and not self._broadcast:
@@ -417,14 +418,14 @@ class Presence:
         self._unicast = self._broadcast = 0
 
     def learned(self) -> bytes:
-        """Give what its silences taught, for the history; `recalled` takes it."""
+        """Return what was learned, for the history; `restored` reads it."""
         return struct.pack("<B", self._unicast_misses) + self._silences.to_bytes()
 
     @classmethod
     def restored(cls, now: float, rules: Rules, learned: bytes, age: float) -> "Presence":
-        """Make a device known before: what `learned` gave, `age` seconds ago. Bytes without sense teach nothing."""
+        """Restore a presence from `learned` of `age` seconds ago; invalid bytes are ignored."""
         presence = cls(now, rules)
-        presence._restarted = True  # its silence began before we could hear
+        presence._restarted = True  # its silence began before this start
         presence._silences = SilenceHistogram.from_bytes(now, learned[1:], age)
         if learned and learned[0] <= UNICAST_MISSES:
             presence._unicast_misses = learned[0]

@@ -1,4 +1,4 @@
-"""Which addresses of a network may be asked, as offsets within it."""
+"""Scannable addresses of a network, as offsets within it."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,17 +8,17 @@ from typing import overload
 
 
 class Runs(Sequence[int]):
-    """Runs of whole numbers, none empty, ascending and apart, as one sequence without a table: a /8 may have a gap."""
+    """Sequence of integers made of ascending, separate, non-empty runs, without a table: a /8 may have gaps."""
 
     def __init__(self, runs: Iterable[range]) -> None:
         self._runs = list(runs)
         self._starts = [run.start for run in self._runs]
         self._before = [0, *accumulate(map(len, self._runs))]
-        """How many numbers there are before each run, and in all."""
+        """Count of numbers before each run, and the total."""
 
     @classmethod
     def united(cls, spans: Iterable[range]) -> "Runs":
-        """The numbers of all `spans`, which may overlap, in any order."""
+        """Return the union of `spans`, which may overlap, in any order."""
         runs: list[range] = []
         for span in sorted(spans, key=lambda each: each.start):
             if runs and span.start <= runs[-1].stop:
@@ -29,15 +29,15 @@ class Runs(Sequence[int]):
 
     @property
     def ranges(self) -> Sequence[range]:
-        """The runs."""
+        """Return the runs."""
         return self._runs
 
     def clipped(self, spans: Iterable[range]) -> "Runs":
-        """The numbers that also lie in `spans`, which are ascending and apart."""
+        """Return the numbers that also lie in `spans`, which are ascending and separate."""
         return Runs(self.parts(spans))
 
     def parts(self, spans: Iterable[range]) -> Iterator[range]:
-        """The same, run by run."""
+        """Yield the same, run by run."""
         for span in spans:
             number = max(0, bisect_right(self._starts, span.start) - 1)
             while number < len(self._runs) and self._runs[number].start < span.stop:
@@ -65,7 +65,7 @@ class Runs(Sequence[int]):
         return isinstance(number, int) and number in self._run(number)[1]
 
     def index(self, number: int, *_: int) -> int:
-        """Where it stands. Raises ValueError."""
+        """Return the position of a number. Raises ValueError."""
         nth, run = self._run(number)
         return self._before[nth] + run.index(number)
 
@@ -75,9 +75,9 @@ class Runs(Sequence[int]):
 
 
 def spans(cidr: IPv4Network, excluded: Sequence[IPv4Network] = ()) -> list[range]:
-    """Of the addresses that hosts may have, without those in `spared`: parts of it, ascending, that do not overlap.
+    """Return the offsets of host addresses, without those in `excluded` (ascending prefixes that do not overlap).
 
-    Never the network's own address, never the broadcast address (RFC 919).
+    The network address and the broadcast address are no host addresses (RFC 919).
     """
     size = cidr.num_addresses
     hosts = range(1, size - 1) if size > 2 else range(size)
@@ -89,11 +89,11 @@ def spans(cidr: IPv4Network, excluded: Sequence[IPv4Network] = ()) -> list[range
 
 
 def within(span: range, start: int, stop: int) -> range:
-    """The part of a span from `start` to before `stop`."""
+    """Return the part of a span from `start` to before `stop`."""
     return range(max(start, span.start), min(stop, span.stop))
 
 
 def offsets(cidr: IPv4Network, excluded: Sequence[IPv4Network] = ()) -> Sequence[int]:
-    """The same as one sequence."""
+    """Return the same as one sequence."""
     found = spans(cidr, excluded)
     return found[0] if len(found) == 1 else Runs(found)

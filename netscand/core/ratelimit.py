@@ -1,4 +1,4 @@
-"""Token buckets: what netscand itself may send, and what others may cause."""
+"""Token buckets: limits on the frames that netscand sends, and on what others may cause."""
 
 from collections import Counter, OrderedDict
 from collections.abc import Hashable
@@ -6,23 +6,23 @@ from itertools import islice
 from math import inf
 from typing import NamedTuple
 
-# ---- budget --------------------------------------------------------------------------------------------------------
-# How many frames may leave: a strict bound on every second, not on the average (FAULTS T20).
+# ---- frames --------------------------------------------------------------------------------------------------------
+# Limit on frames sent: a strict one on every second, not on the average (FAULTS T20).
 
 BURST_S = 0.02
-"""Frames of so many seconds may leave at once, to make up for a late wake-up."""
+"""Seconds of frames that may be sent in one burst, to make up for a late wake-up."""
 
 MARGIN = 0.97
-"""Part of the rate that is used: a frame leaves up to a slice later than it was counted."""
+"""Part of the rate that is used, because a frame may leave a time slice later than it was counted."""
 
 SOONEST = 0.0005
-"""Seconds: waking earlier than this is not worth it, and a rounded sum must not ask for now again."""
+"""Minimum seconds to wait: shorter waits are not worth it, and rounding must not lead to a wait of zero."""
 
 
 class TokenBucket:
-    """At most `rate` frames in any second; 0: no bound.
+    """Token bucket that never exceeds `rate` frames in any second; 0: unlimited.
 
-    What a token bucket lets out in a second is its depth and its refill together, so the depth is taken off the refill.
+    In one second, a token bucket grants its depth plus its refill, so the depth is subtracted from the refill.
     """
 
     def __init__(self, rate: float, now: float) -> None:
@@ -33,7 +33,7 @@ class TokenBucket:
         self._at = now
 
     def at(self, rate: float, now: float) -> "TokenBucket":
-        """One for another rate, or the same: what left just now counts. It begins empty, for no second is let off."""
+        """Return a bucket for another rate. It begins empty, so that no second exceeds either rate."""
         if rate == self.rate:
             return self
         other = TokenBucket(rate, now)
@@ -41,7 +41,7 @@ class TokenBucket:
         return other
 
     def room(self, now: float) -> float:
-        """Frames that may leave now."""
+        """Return the number of frames that may be sent now."""
         if not self.rate:
             return inf
         if now > self._at:
@@ -50,20 +50,20 @@ class TokenBucket:
         return self._tokens
 
     def take(self) -> None:
-        """Count one frame; `room` was asked before."""
+        """Count one frame; call `room` first."""
         self._tokens -= 1.0
 
     def when(self, now: float, frames: float = 1.0) -> float:
-        """When there will be room for so many frames, or for as many as ever."""
+        """Return when there will be room for so many frames, at most the depth."""
         missing = min(frames, self._depth) - self.room(now)
         return now if missing <= 0 else now + max(missing / self._refill, SOONEST)
 
 
 class Allowance(TokenBucket):
-    """`depth` frames at once, and `rate` a second after that; a rate of 0: no bound."""
+    """Token bucket with a burst of `depth` frames, then `rate` a second; a rate of 0: unlimited."""
 
     def __init__(self, depth: float, rate: float, now: float, before: "Allowance | None" = None) -> None:
-        """Take the place of `before`, if there is one: what left counts."""
+        """Replace `before`, if given: frames sent already count."""
         super().__init__(rate, now)
         self._depth = depth
         self._refill = rate
@@ -71,56 +71,56 @@ class Allowance(TokenBucket):
 
 
 def own_bucket(before: TokenBucket | None, rate: float | None, now: float) -> TokenBucket | None:
-    """A network's own, for a `rate` of its own; None: it has none, and shares that of all."""
+    """Return the bucket of a network with a `rate` of its own; None: it shares the common one."""
     if rate is None:
         return None
     return before.at(rate, now) if before else TokenBucket(rate, now)
 
 
 # ---- budgets -------------------------------------------------------------------------------------------------------
-# Budgets: what others may cause, how much of it at once and how much an hour (law 6, FAULTS T11).
+# Budgets of what others may cause: how much at once, and how much in an hour (law 6, FAULTS T11).
 #
-# Whatever a host on the LAN or a client can bring about at will has a row at the end of this file. The one that causes
-# the work spends the budget, never the device or user that the work concerns: nothing known of real devices is spent on
-# strangers (core/limits.py says which devices those are).
+# Everything that a host on the LAN or a client can cause at will has a row at the end of this file. The one that causes
+# the work spends the budget, never the device or user that it concerns: strangers cannot spend what real devices need
+# (core/limits.py defines strangers).
 
 LIMITING_FOR = 60.0
 """Seconds after a refusal for which a budget is reported as limiting."""
 
 MOST_SPENDERS, MOST_ADDRESSES = 4_096, 16_384
-"""Spenders of one budget that have a bucket of their own, and addresses; more share one. Devices always have their own:
-the inventory bounds how many there are, and no device may use up another's."""
+"""Maximum spenders, and addresses, that have a bucket of their own in one budget; further ones share one. Devices
+always have their own: the inventory limits their number, and no device may use up the bucket of another."""
 
 EXAMINED = 16
-"""Buckets checked for full ones, which may go, before a new spender gets one."""
+"""Buckets examined for full ones, which can be dropped, before a new spender gets one."""
 
 ROUNDING = 1e-6
-"""Of a unit: what sums of floating point may be wrong by."""
+"""Tolerance for floating-point sums, in units."""
 
 _SHARED = object()
 
 
 class Budget(NamedTuple):
-    """One row: `at_once` units, and `per_second` more after that, for each spender.
+    """One row: a burst of `at_once` units for each spender, then `per_second`.
 
-    0 and 0 depend on the configuration: whoever takes from it gives the row its figures.
+    Rows with 0 and 0 depend on the configuration: the caller of `take` replaces the figures.
     """
 
     name: str
-    """As in `status` and in metrics."""
+    """Name in `status` and in metrics."""
     spender: str
-    """One bucket for each `device`, `address`, `interface`, `network`, `account`, `source` (any MAC, known or not);
-    or one in all: `history` `daemon`."""
+    """Owner of a bucket: each `device`, `address`, `interface`, `network`, `account` or `source` (any MAC, known or
+    not); or a single one: `history` `daemon`."""
     limits: str
-    """The limited thing, for docs and messages."""
+    """What is limited, for docs and messages."""
     at_once: float
     per_second: float
     for_each_address: tuple[float, float] = (0.0, 0.0)
-    """Of an interface: the same for each address that its networks have, where that is more."""
+    """For an interface: the two figures for each address of its networks, used if that is more."""
 
 
 class Refused(NamedTuple):
-    """Units that one budget refused."""
+    """Refusals of one budget."""
 
     name: str
     refused: int
@@ -130,19 +130,19 @@ class Refused(NamedTuple):
 
 
 class Budgets:
-    """The buckets of every budget, and what they refused."""
+    """Buckets of all budgets, and counts of their refusals."""
 
     def __init__(self) -> None:
         self._full_at: dict[str, OrderedDict[Hashable, float]] = {}
-        """By budget and spender: when the bucket is full again. That one number is the whole bucket."""
+        """Budget → spender → when the bucket is full again; this one number is the whole bucket."""
         self.addresses: dict[Hashable, int] = {}
-        """Addresses that the scanned networks of each interface have."""
+        """ifindex → addresses of its scanned networks."""
         self.refused: Counter[str] = Counter()
-        """Refusals since the start, by the name of the budget."""
+        """Name of the budget → units refused since the start."""
         self._refused_at: dict[str, float] = {}
 
     def take(self, budget: Budget, spender: Hashable, now: float, units: float = 1.0) -> bool:
-        """Return whether `spender` may cause so many units more at `now` (monotonic seconds); if so, they are spent."""
+        """Return whether `spender` may cause so many units at `now` (monotonic seconds); if so, spend them."""
         buckets, key = self._bucket(budget, spender, now)
         at_once, per_second = self._size(budget, spender)
         full_at = max(now, buckets.get(key, now))
@@ -154,19 +154,19 @@ class Budgets:
         return True
 
     def room(self, budget: Budget, spender: Hashable, now: float) -> int:
-        """Return how many whole units `take` would grant, and spend nothing."""
+        """Return the number of whole units that `take` would grant, without spending."""
         buckets, key = self._bucket(budget, spender, now)
         at_once, per_second = self._size(budget, spender)
         return max(0, int(at_once + ROUNDING - (max(now, buckets.get(key, now)) - now) * per_second))
 
     def has(self, budget: Budget, spender: Hashable, now: float, units: float = 1.0) -> bool:
-        """Return whether `take` would grant so many units, and spend nothing."""
+        """Return whether `take` would grant so many units, without spending."""
         buckets, key = self._bucket(budget, spender, now)
         at_once, per_second = self._size(budget, spender)
         return (max(now, buckets.get(key, now)) - now) * per_second + units <= at_once + ROUNDING
 
     def refuse(self, budget: Budget, now: float, units: int = 1) -> None:
-        """Count a refusal for which no bucket was asked (a table that is full); 0 units: it limits still."""
+        """Count a refusal made elsewhere (a full table); with 0 units, only report the budget as limiting."""
         self.refused[budget.name] += units
         self._refused_at[budget.name] = now
 
@@ -175,7 +175,7 @@ class Budgets:
         return tuple(name for name, at in self._refused_at.items() if now - at < LIMITING_FOR)
 
     def report(self, now: float) -> list[Refused]:
-        """Return what each budget refused that ever did, by name."""
+        """Return the refusals of each budget that ever refused, by name."""
         limiting = set(self.limiting(now))
         return [Refused(name, count, name in limiting) for name, count in sorted(self.refused.items())]
 
@@ -187,7 +187,7 @@ class Budgets:
         return max(budget.at_once, at_once * addresses), max(budget.per_second, per_second * addresses)
 
     def _bucket(self, budget: Budget, spender: Hashable, now: float) -> tuple[OrderedDict[Hashable, float], Hashable]:
-        """Return the buckets of a budget, and the key of the one that `spender` has."""
+        """Return the buckets of a budget, and the key of the spender's bucket."""
         buckets = self._full_at.setdefault(budget.name, OrderedDict())
         if spender in buckets:
             return buckets, spender
@@ -195,7 +195,7 @@ class Budgets:
             del buckets[key]
         most = MOST_ADDRESSES if budget.spender == "address" else MOST_SPENDERS
         crowded = len(buckets) >= most and budget.spender != "device"
-        return buckets, _SHARED if crowded else spender  # many names are no way to a full bucket
+        return buckets, _SHARED if crowded else spender  # so that many names get no further full bucket
 
 
 def table() -> tuple[Budget, ...]:
@@ -205,48 +205,49 @@ def table() -> tuple[Budget, ...]:
 
 # ---- the table ------------------------------------------------------------------------------------------------------
 
-# What many share has beside it a budget of each, so that nobody is silenced by others: `first_changes`, `first_claims`.
+# Shared budgets have a small budget for each spender beside them, so that others cannot silence it: `first_changes`,
+# `first_claims`.
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 
 NEWCOMERS = Budget(
-    "newcomers", "interface", "new devices that did not answer netscand yet", 256, 0.02,
+    "newcomers", "interface", "new devices that have not answered netscand yet", 256, 0.02,
 )  # fmt: skip
 NEWCOMERS_THAT_ANSWER = Budget(
     "newcomers_that_answer", "interface", "new devices that answered a request", 256, 0.02, (1.0, 4 / DAY),
 )  # fmt: skip
 NEWCOMERS_AGAIN = Budget(
-    "newcomers_again", "interface", "new devices that were refused, and heard again 20 s later",
+    "newcomers_again", "interface", "new devices that were refused, and seen again 20 s later",
     32, 0.03, (0.0, 4 / DAY),
 )  # fmt: skip
 NEWCOMERS_AT = Budget(
-    "newcomers_at", "address", "new devices that answered twice there, while one of these three is used up",
+    "newcomers_at", "address", "new devices that answered twice there, while one of the three above is used up",
     8, 48 / DAY,
 )  # fmt: skip
 FLOODS = Budget("floods", "interface", "`flood` events", 1, 1 / MINUTE)
 STRANGERS = Budget(
-    "strangers", "interface", "changes of devices that are no residents; a further address is two",
+    "strangers", "interface", "changes of strangers; a further address counts twice",
     1_024, 0.15, (1.0, 12 / DAY),
 )  # fmt: skip
 RESIDENTS = Budget(
-    "residents", "interface", "changes of residents, without a user's words; a further address is two",
+    "residents", "interface", "changes of residents without annotations; a further address counts twice",
     1_024, 0.1, (4.0, 80 / DAY),
 )  # fmt: skip
 OWN_SHARES = Budget(
-    "own_shares", "interface", "new devices with changes of their own, which are the next two", 256, 12 / HOUR,
+    "own_shares", "interface", "new devices that get changes of their own, the next two rows", 256, 12 / HOUR,
 )  # fmt: skip
 FIRST_CHANGES = Budget(
     "first_changes", "device", "changes while `strangers` or `residents` is used up", 11, 4 / DAY,
 )  # fmt: skip
 FIRST_ABSENCES = Budget("first_absences", "device", "`offline` events while one of those is used up", 6, 6 / DAY)
-ABSENCES = Budget("absences", "device", "`offline` events; the verdict waits", 64, 12 / HOUR)
+ABSENCES = Budget("absences", "device", "`offline` events; a refused one is tried again", 64, 12 / HOUR)
 RENAMES = Budget("renames", "device", "names", 4, 6 / HOUR)
 ADDRESSES = Budget("addresses", "device", "further addresses", 8, 1 / MINUTE)
 CONFLICTS = Budget("conflicts", "address", "claims to an address that another device holds", 4, 6 / HOUR)
-CLAIMS = Budget("claims", "interface", "the same, where a resident or a labelled device holds it", 256, 0.05)
-CLAIMS_ON_STRANGERS = Budget("claims_on_strangers", "interface", "the same, where another device does", 256, 0.05)
+CLAIMS = Budget("claims", "interface", "the same, if a resident or an annotated device holds it", 256, 0.05)
+CLAIMS_ON_STRANGERS = Budget("claims_on_strangers", "interface", "the same, if another device holds it", 256, 0.05)
 FIRST_CLAIMS = Budget("first_claims", "address", "the same, while one of these two is used up", 2, 2 / DAY)
-DISPUTES = Budget("disputes", "interface", "claims of which the holder is asked first; others are conflicts", 32, 1.0)
+DISPUTES = Budget("disputes", "interface", "claims whose holder is probed first; others count as conflicts", 32, 1.0)
 GATEWAY_CLAIMS = Budget(
     "gateway_claims", "network", "further MACs at the gateway's address; those beyond are counted", 8, 1 / MINUTE,
 )  # fmt: skip
@@ -266,35 +267,35 @@ DHCP_SERVERS_OF_A_SOURCE = Budget("dhcp_servers_of_a_source", "source", "the sam
 DHCP_IMPOSTORS = Budget(
     "dhcp_impostors", "address", "further MACs that serve DHCP with a known server's address", 4, 1 / MINUTE,
 )  # fmt: skip
-SILENCES = Budget("silences", "network", "`network_silent` events; the verdict waits", 3, 6 / HOUR)
+SILENCES = Budget("silences", "network", "`network_silent` events; a refused one is tried again", 3, 6 / HOUR)
 RETURNS = Budget(
     "returns", "interface", "`online` events of strangers after `network_silent`; the device stays `unknown`",
     1_024, 0.15, (1.0, 12 / DAY),
 )  # fmt: skip
-HINTS = Budget("hints", "interface", "probes of devices that something suggests are there", 16, 2.0)
-NAME_QUEUE = Budget("name_queue", "network", "devices that wait to be asked for their names: 512 strangers", 0, 0.0)
-HISTORY_SIZE = Budget("history_size", "history", "events kept: those removed before their `keep_days`", 0, 0.0)
+HINTS = Budget("hints", "interface", "probes of devices that are probably present", 16, 2.0)
+NAME_QUEUE = Budget("name_queue", "network", "devices that wait for a name lookup: 512 strangers", 0, 0.0)
+HISTORY_SIZE = Budget("history_size", "history", "events removed before their `keep_days`", 0, 0.0)
 
 TALK = Budget("talk", "daemon", "frames decoded that are not ARP", 1_000, 1_000.0)
-JOURNAL = Budget("journal", "daemon", "events written to the log, but for warnings", 1_000, 20.0)
+JOURNAL = Budget("journal", "daemon", "events written to the log, without warnings", 1_000, 20.0)
 
 ANNOTATIONS = Budget(
-    "annotations", "device", "changes that one account makes to a user's words of it", 20, 1 / MINUTE,
+    "annotations", "device", "changes that one account makes to the annotations of a device", 20, 1 / MINUTE,
 )  # fmt: skip
 SCAN_REQUESTS = Budget("scan_requests", "account", "scan requests of an account, whatever they name", 10, 2.0)
 
 ACCOUNT_BROADCASTS = Budget(
     "account_broadcasts", "account", "broadcast frames that scan requests of an account may cause", 0.0, 0.0
 )
-"""Depends on the networks: all of them twice (WHOLE_SCANS) at once, with `tries`; then `background_rate`."""
+"""Depends on the networks: a burst of two scans (WHOLE_SCANS) of all of them, with `tries`; then `background_rate`."""
 
 NETWORK_BROADCASTS = Budget(
     "network_broadcasts", "network", "broadcast frames at the full rate for scan requests on a network", 0.0, 0.0
 )
-"""The sum for three ACCOUNTS: two that request without end leave another one its scan at the full rate."""
+"""The sum for three ACCOUNTS: two accounts that request all the time still leave a third its scan at the full rate."""
 
 WHOLE_SCANS, ACCOUNTS = 2, 3
-"""Scans of everything that an account may request at once; accounts that may do so on one network."""
+"""Scans of all networks that an account may request at once; accounts that may do so on one network."""
 
 UNREAD = Budget("unread_bytes", "daemon", "bytes kept for clients, or of what they sent", 24 * 2**20, 0.0)
-"""Counted, not taken from a bucket: what is read is free again."""
+"""Counted, not taken from a bucket: bytes that are read become free again."""

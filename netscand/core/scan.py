@@ -1,4 +1,4 @@
-"""Scans: which addresses are probed, in which order, how often; the scans under way; the schedule of each network."""
+"""Scans: order and number of probes, the schedule of each network, the probe queue, and the active scans."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,42 +27,40 @@ from netscand.core.ratelimit import Allowance, TokenBucket
 from netscand.core.targets import ScanRequest
 
 # ---- scan ----------------------------------------------------------------------------------------------------------
-# One scan: which addresses it asks, in which order, how often, and what has come of it.
-#
-# Pure, and lazy: a /16 is walked without a table of its addresses.
+# One scan: the addresses to probe, their order, the tries, and the results. Lazy: a /16 needs no table of addresses.
 
 EXTRA_TRIES = 3
-"""What a device that is online gets on top of `tries`: a requested scan should not miss it for a lost frame."""
+"""Extra tries of a requested scan for a device that is online, so that lost frames do not hide it."""
 
 SKIP = 1024
-"""Addresses passed over before the walk lets the loop breathe."""
+"""Addresses skipped before the walk yields to the loop."""
 
 ANSWERED, SETTLED = 254, 255
-"""In place of the count of tries: answered, or tried for the last time without an answer."""
+"""Values instead of a count of tries: answered; all tries used without an answer."""
 
 
 Walk = Iterator[Probe | float | None]
-"""What is next: an Ask; a time before which there is nothing to do; None, to let the loop breathe."""
+"""Steps of a scan: a probe; a time to wait for; None, to yield to the loop."""
 
 
 class Order:
-    """A random order of 0 … n-1 that needs no table: steps of a size that shares no factor with n."""
+    """Random order of 0 … n-1 without a table: steps of a size that is coprime to n."""
 
     def __init__(self, n: int, rng: Random) -> None:
         self.n = n
         self._first = rng.randrange(n) if n else 0
-        step = rng.randrange(n // 3, 2 * n // 3) | 1 if n > 3 else 1  # never near n, which would walk backwards
+        step = rng.randrange(n // 3, 2 * n // 3) | 1 if n > 3 else 1  # not near n, which would be a backward walk
         while gcd(step, max(n, 1)) != 1:
             step += 2 if n % 2 == 0 else 1
         self._step = step
 
     def at(self, i: int) -> int:
-        """Give the i-th, counted round and round."""
+        """Return the i-th number; after n, the order repeats."""
         return (self._first + i * self._step) % self.n
 
 
 class Part:
-    """One scan's share of one network."""
+    """Part of a scan on one network."""
 
     def __init__(
         self,
@@ -77,21 +75,21 @@ class Part:
     ) -> None:
         self.network = network
         self.offsets = offsets
-        """Within the network; `window` are the indexes into `order` of those that are asked."""
+        """Offsets within the network; `window` selects the indexes into `order` to probe."""
         self.fast = fast
-        """At the full rate; else broadcast keeps to the background rate."""
+        """Broadcasts use the full rate; else the background rate."""
         self.whole = len(window) == len(network.offsets)
         self.done = 0
         self.total = len(window)
         self.found: dict[Mac, int] = {}
-        """Shared by the parts of a scan: devices that answered, each with the number of addresses where it did."""
+        """Devices that answered → number of addresses where they did; shared by the parts of a scan."""
         self.settled = 0
-        """Addresses that will not be asked again."""
+        """Number of addresses that will not be probed again."""
         self.wait = 0.5
-        """Seconds to wait for an answer; the planner keeps it to the round trips it sees."""
+        """Seconds to wait for answers; the planner adapts it to the round trips."""
         self.now = 0.0
         self.walk: Walk | None = None
-        """Under way; None: at its end."""
+        """Iterator over the steps; None: finished."""
         self.pending: Probe | float | None = None
         self._order = order
         self._window = window
@@ -100,23 +98,23 @@ class Part:
         self._base = int(network.cidr.network_address)
         self._state = bytearray(len(offsets))
         self._known: dict[int, Device] = {}
-        """Online devices, each at the address where it was asked first: whoever claims the address meanwhile."""
+        """Index → online device that was probed there first, even if another one claims the address meanwhile."""
         self._found_at: dict[int, Mac] = {}
-        """The one MAC that counts as found at each address."""
+        """Index → the one MAC that counts as found there."""
         self._answered = 0
         self._last_sent = 0.0
 
     @property
     def open(self) -> int:
-        """Addresses without an answer."""
+        """Return the number of addresses without an answer."""
         return self.total - self._answered
 
     def index(self, offset: int) -> int | None:
-        """Give the place of an address in this part."""
+        """Return the index of an address in this part."""
         return self.offsets.index(offset) if offset in self.offsets else None
 
     def covers(self, runs: Iterable[range]) -> bool:
-        """Whether all these addresses are this part's and will still be asked, or asked again."""
+        """Return whether this part will still probe all these addresses."""
         for run in runs:
             first = self.index(run.start)
             if first is None or self.index(run[-1]) != first + len(run) - 1:
@@ -126,10 +124,10 @@ class Part:
         return True
 
     def record_reply(self, ip: Ip, mac: Mac, inventory: Inventory) -> bool:
-        """Take an answer to an ask of ours; return whether it finds a device.
+        """Note an answer to a probe of ours; return whether it finds a new device.
 
-        Where a known device is online, another MAC does not end the asking: anybody can answer first. One MAC counts as
-        found at an address: the one of the device that is known there, else the first that is a device.
+        If a known device is online at the address, an answer of another MAC does not end the tries: it is easily faked.
+        One MAC counts as found at an address: the known device's, else the first that is a device.
         """
         index = self.index(int.from_bytes(ip) - self._base)
         if index is None:
@@ -150,7 +148,7 @@ class Part:
             self._answered += 1
 
     def _find(self, index: int, mac: Mac) -> bool:
-        """Count a device as found at an address; return whether it was found nowhere before."""
+        """Count a device as found at an address; return whether this scan had not found it before."""
         before = self._found_at.get(index)
         if before == mac:
             return False
@@ -170,7 +168,7 @@ class Part:
             self.done += 1
 
     def probes(self, inventory: Inventory) -> Walk:
-        """Walk the addresses, the known first, the silent again and again."""
+        """Walk the addresses: online devices first, then the others, then repeated tries of silent ones."""
         started = self.now
         yield from self._walk(inventory, 0, known=True)
         yield from self._walk(inventory, 0, known=False)
@@ -185,7 +183,7 @@ class Part:
         self.done = self.total
 
     def _walk(self, inventory: Inventory, attempt: int, *, known: bool | None) -> Walk:
-        """Ask once around. `known`: only devices that are online, or only the others."""
+        """Probe each address once. `known`: only those of online devices (True), or only the others (False)."""
         network_id, base, state = self.network.id, self._base, self._state
         skipped = 0
         for i in self._window:
@@ -213,7 +211,7 @@ class Part:
                 and has_answered(device, network_id, ip)
                 and (network_id, ip) not in inventory.contested
             ):
-                self._answer(index)  # presence asks it, as seldom as it can: this scan need not
+                self._answer(index)  # presence probes it already
                 self._find(index, device.mac)
                 continue
             limit = self._tries + (EXTRA_TRIES if self._thorough and online else 0)
@@ -222,7 +220,7 @@ class Part:
                 continue
             state[index] = attempt + 1
             self._last_sent = self.now
-            # Every second try goes to broadcast: the address may have another holder by now.
+            # Every second try is a broadcast: the address may have another holder by now.
             inventory.contested.record_sent(network_id, ip)
             if online and device is not None:
                 self._known[index] = device
@@ -235,7 +233,7 @@ class Part:
 
 @dataclass(slots=True)
 class Scan:
-    """One pass over one or more networks, with one id."""
+    """One pass over one or more networks."""
 
     id: int
     cause: Cause
@@ -244,11 +242,11 @@ class Scan:
     broadcast: int = 0
     unicast: int = 0
     next_progress_at: float = 0.0
-    """When its progress may be told again."""
+    """Earliest time of the next progress message."""
     published_progress: tuple[int, int] = (0, 0)
     networks: tuple[str, ...] = field(init=False)
     found: dict[Mac, int] = field(default_factory=dict)
-    """Who answered, in the order of the answers: at most one MAC for each address."""
+    """Devices that answered, in the order of their answers: at most one MAC for each address."""
 
     def __post_init__(self) -> None:
         self.networks = tuple(part.network.id for part in self.parts)
@@ -256,7 +254,7 @@ class Scan:
             part.found = self.found
 
     def serves(self, request: ScanRequest) -> bool:
-        """Whether none of what is wanted has been passed."""
+        """Return whether this scan will still probe all requested addresses."""
         parts = {part.network.id: part for part in self.parts}
         for network, runs in request.items():
             part = parts.get(network)
@@ -268,35 +266,35 @@ class Scan:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """Give (done, found)."""
+        """Return (done, found)."""
         return sum(part.done for part in self.parts), len(self.found)
 
 
-# ---- plan ----------------------------------------------------------------------------------------------------------
-# What is planned for one network that is up: its schedule, its walk, its round trips.
+# ---- schedule ------------------------------------------------------------------------------------------------------
+# The schedule of one network that is up, its position in the order, its round trips.
 
 LEAST_WAIT, MOST_WAIT = 0.05, 1.0
-"""Seconds a scan waits for the last answers, by the round trips seen."""
+"""Minimum and maximum seconds that a scan waits for the last answers; round trips decide."""
 
 
 ANSWER_WITHIN = 2.0
-"""Seconds after an ask in which a reply is an answer to it."""
+"""Seconds after a probe in which a reply counts as its answer."""
 
 MOST_ANSWERS = 256
-"""Devices that may answer one ask."""
+"""Maximum devices that may answer one probe."""
 
 
 class Outstanding(NamedTuple):
-    """An ask that may still be answered."""
+    """A probe that may still be answered."""
 
     at: float
     mac: Mac | None
-    """The device asked; None: all, and each of them may answer, or the fastest liar would silence the others."""
+    """The device probed; None: a broadcast, which several may answer, so that a fast forger cannot suppress others."""
     answered: set[Mac]
-    """Those that have, at most MOST_ANSWERS."""
+    """Devices that answered, at most MOST_ANSWERS."""
 
     def answer(self, mac: Mac, at: float) -> float | None:
-        """Take the answer of a device; its round trip in seconds, None where it is late or not its first."""
+        """Note the answer of a device; return its round trip in seconds, None if it is late or not its first."""
         rtt = max(0.0, at - self.at)
         if rtt > ANSWER_WITHIN or mac in self.answered or len(self.answered) >= MOST_ANSWERS:
             return None
@@ -305,33 +303,33 @@ class Outstanding(NamedTuple):
 
 
 class NetworkSchedule:
-    """What is planned for one network that is up."""
+    """Schedule of one network that is up."""
 
     def __init__(self, network: Network, now: float, rng: Random) -> None:
         self.network = network
         self.offsets = network.offsets
         self.order = Order(len(self.offsets), rng)
         self.walked = 0
-        """Where in the order the next timer's scan goes on."""
+        """Position in the order where the next scheduled scan continues."""
         self.due = now
         self.cause = Cause.INTERFACE
         self.echo_at = now
-        """When all nodes are asked for an echo next."""
+        """When to send the next echo request to all nodes."""
         self.last_scan: float | None = None
         self.last_fast = -inf
         self.changed_at = now
-        """When somebody last came or went."""
+        """When a device last came or went."""
         self.outstanding: dict[Ip, Outstanding] = {}
-        """Asks that may still be answered, oldest first."""
+        """Probes that may still be answered, oldest first."""
         self.rate: TokenBucket | None = None
         self.background: TokenBucket | None = None
         self.requested: Allowance | None = None
-        """Broadcasts at the full rate that clients may still request here."""
+        """Budget of the broadcasts at the full rate that clients may request."""
         self._srtt: float | None = None
         self._rttvar = 0.0
 
     def sample(self, rtt: float) -> None:
-        """Fold in a round trip, smoothed as TCP does (RFC 6298 section 2)."""
+        """Add a round trip, smoothed as in TCP (RFC 6298, section 2)."""
         if self._srtt is None:
             self._srtt, self._rttvar = rtt, rtt / 2
         else:
@@ -340,27 +338,27 @@ class NetworkSchedule:
 
     @property
     def wait(self) -> float:
-        """Seconds in which nearly every answer comes."""
+        """Return the seconds in which nearly every answer arrives."""
         if self._srtt is None:
             return MOST_WAIT / 2
         return min(max(self._srtt + 4 * self._rttvar, LEAST_WAIT), MOST_WAIT)
 
 
-# ---- probes --------------------------------------------------------------------------------------------------------
-# What presence wants to ask, and when it may: one of each lane in turn, so that a full one holds no other up.
+# ---- probe queue ---------------------------------------------------------------------------------------------------
+# Probes of presence: one of each lane in turn, so that a long lane does not delay another.
 
 WATCH_RATE = 1000.0
-"""Frames/s that presence asks at most, also where `rate` is 0: thousands of devices are watched, not pressed."""
+"""Maximum frames/s of presence, also if `rate` is 0 (unlimited)."""
 
 SKIPS = 1024
-"""Probes that are no longer due and are passed over at once, some milliseconds' work: after a suspend all are such."""
+"""Maximum probes skipped in one go because they are no longer due (a few ms); after a suspend, that is all of them."""
 
 Reserve = Callable[[Probe, float, bool], float | None]
-"""(ask, now, fast) → None: it may leave, and is counted; else when there will be room for it."""
+"""(probe, now, fast) → None if it is taken from the limits and may be sent; else when to try again."""
 
 
 class ProbeQueue:
-    """The inventory's queue of probes. `next_at` is when `advance` next wants to be called for them."""
+    """Sender of the inventory's queued probes. `next_at` is when to call `advance` again."""
 
     def __init__(self, inventory: Inventory, schedules: Mapping[str, object], reserve: Reserve) -> None:
         self.next_at = inf
@@ -370,11 +368,11 @@ class ProbeQueue:
         self._bucket = TokenBucket(WATCH_RATE, 0.0)
 
     def set_rate(self, rate: float, now: float) -> None:
-        """Take the budget of the configuration; 0: no bound."""
+        """Set the limit of the configuration; 0: unlimited."""
         self._bucket = self._bucket.at(min(rate or WATCH_RATE, WATCH_RATE), now)
 
     def advance(self, probes: list[Probe], now: float, limit: int) -> None:
-        """Add to `asks` what may leave now, up to `limit` in all: one of each lane in turn."""
+        """Add the probes to send now to `probes`, up to `limit` in all: one of each lane in turn."""
         self.next_at = inf
         queues = self._inventory.probe_queue
         lanes = deque(queues)
@@ -401,21 +399,21 @@ class ProbeQueue:
             if room_at is None:
                 self._bucket.take()
                 probes.append(queue.popleft())
-                queues[lane] = queues.pop(lane)  # behind the others, which are first the next time
+                queues[lane] = queues.pop(lane)  # last now, so that the others are first next time
                 lanes.append(lane)
             else:
                 self.next_at = min(self.next_at, room_at)
 
 
-# ---- running -------------------------------------------------------------------------------------------------------
-# Scans under way: what they ask now, what is told of them, and their end.
+# ---- active scans --------------------------------------------------------------------------------------------------
+# The scans that run: their probes, their progress messages, their end.
 
 PROGRESS_APART, TIMER_PROGRESS_APART = 0.1, 1.0
-"""Seconds between two `scan_progress`: of what somebody waits for, and of a timer's scan."""
+"""Minimum seconds between two `scan_progress` messages: of a requested scan, and of a scheduled one."""
 
 
 class ActiveScans:
-    """The scans that run. `next_at` is when `advance` next wants to be called."""
+    """The running scans. `next_at` is when to call `advance` again."""
 
     def __init__(self, inventory: Inventory, schedules: Mapping[str, NetworkSchedule], reserve: Reserve) -> None:
         self.scans: list[Scan] = []
@@ -426,12 +424,12 @@ class ActiveScans:
         self._news: list[ScanNews] = []
 
     def news(self) -> list[ScanNews]:
-        """Take what is to be told since the last call."""
+        """Return the messages since the last call."""
         news, self._news = self._news, []
         return news
 
     def record_reply(self, network: str, ip: Ip, mac: Mac, at: float) -> float:
-        """Take an answer to an ask of ours; return when it may be published as progress."""
+        """Note an answer to a probe of ours; return when it may be published as progress."""
         soonest = inf
         for scan in self.scans:
             for part in scan.parts:
@@ -440,14 +438,14 @@ class ActiveScans:
         return soonest
 
     def advance(self, probes: list[Probe], now: float, limit: int) -> None:
-        """Add to `asks` what may leave now, up to `limit` in all."""
+        """Add the probes to send now to `probes`, up to `limit` in all."""
         self.next_at = inf
         for scan in tuple(self.scans):
             self._advance(scan, probes, now, limit)
             self._publish(scan, now)
 
     def fail(self, network: str, message: str, now: float) -> None:
-        """End what runs on a network that cannot be asked."""
+        """End the scans of a network that cannot be probed."""
         for scan in tuple(self.scans):
             if any(part.network.id == network for part in scan.parts):
                 self._news.append(ScanFailed(scan.id, network, message))
@@ -455,7 +453,7 @@ class ActiveScans:
                 self._publish(scan, now)
 
     def begin(self, scan: Scan, vanished: Sequence[str] = ()) -> None:
-        """Start a scan; of the networks that went while it was waited for, tell that."""
+        """Start a scan; report `vanished` networks, which went down while it waited, as failed."""
         self.scans.append(scan)
         self._news.append(ScanStarted(scan.id, scan.networks, scan.cause))
         self._news += [ScanFailed(scan.id, network, "the network went down") for network in vanished]
@@ -465,7 +463,7 @@ class ActiveScans:
 
     def _advance(self, scan: Scan, probes: list[Probe], now: float, limit: int) -> None:
         if scan.parts:
-            scan.parts.append(scan.parts.pop(0))  # each network has the first go in its turn
+            scan.parts.append(scan.parts.pop(0))  # networks take turns to be first
         for part in tuple(scan.parts):
             part.now = now
             part.wait = self._schedules[part.network.id].wait
@@ -474,14 +472,14 @@ class ActiveScans:
                 part.done = part.total
 
     def _walk(self, scan: Scan, part: Part, walk: Walk, probes: list[Probe], now: float, limit: int) -> bool:
-        """Send what a part may send now; whether it has come to its end."""
+        """Add the probes that a part may send now; return whether it is finished."""
         while len(probes) < limit:
             if part.pending is None:
                 try:
                     part.pending = next(walk)
                 except StopIteration:
                     return True
-                if part.pending is None:  # it passed over many
+                if part.pending is None:  # it skipped many
                     self.next_at = now
                     return False
             if isinstance(part.pending, float):
@@ -503,7 +501,7 @@ class ActiveScans:
         return False
 
     def _publish(self, scan: Scan, now: float) -> None:
-        """Tell progress, at once with the first find, then every 100 ms at most; and the end."""
+        """Publish the progress, at once with the first device found, then at most every 100 ms; and the end."""
         if not any(part.walk for part in scan.parts):
             self.finish(scan, now)
             return
@@ -523,7 +521,7 @@ class ActiveScans:
         return ScanProgress(scan.id, done, sum(part.total for part in scan.parts), found, scan.networks)
 
     def finish(self, scan: Scan, now: float) -> None:
-        """End a scan, with what it has."""
+        """End a scan with its results so far."""
         self.scans.remove(scan)
         self.next_at = now  # a request may be waiting for it
         for part in scan.parts:
@@ -531,7 +529,7 @@ class ActiveScans:
             if schedule is not None:
                 schedule.last_scan = now
         for mac in [mac for mac in scan.found if mac not in self._inventory.devices]:
-            del scan.found[mac]  # refused: there is no device of that MAC
+            del scan.found[mac]  # not admitted as a device
         found: tuple[Mac, ...] = tuple(scan.found)
         if scan.progress != scan.published_progress:
             self._news.append(self._progress(scan))

@@ -1,4 +1,4 @@
-"""What a client may name to be scanned: an IPv4 address, a prefix, or the id of a network."""
+"""Targets of a scan request: an IPv4 address, a prefix, or the id of a network."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
@@ -7,15 +7,14 @@ from netscand.core.model import BadTarget, Busy, Network
 from netscand.core.ranges import Runs, spans
 
 ScanRequest = dict[str, Runs | None]
-"""Network → the offsets wanted; None: all."""
+"""Network → requested offsets; None: all."""
 
 MOST_RUNS = 16_384
-"""Separate runs of addresses in one network that may wait for a scan: what a request costs is what it names, and what
-all of them have named is kept until they are scanned."""
+"""Maximum separate runs of addresses of one network that may wait for a scan; they use memory until it begins."""
 
 
 def resolve(targets: Sequence[str], networks: Sequence[Network]) -> ScanRequest:
-    """Return what to ask for; without targets, everything. A target in two networks is asked on both.
+    """Return the scan request for targets; without any, everything. A target in two networks is scanned on both.
 
     The cost is in proportion to the targets, not to the addresses in them. Raises BadTarget.
     """
@@ -31,7 +30,7 @@ def resolve(targets: Sequence[str], networks: Sequence[Network]) -> ScanRequest:
             continue
         span = _span(target)
         inside = [each for each in scanned if each.span.start <= span.start and span.stop <= each.span.stop]
-        if not sum(each.take(span) for each in inside):  # each is to take it, so no any()
+        if not sum(each.take(span) for each in inside):  # not any(): each network must take it
             raise _not_scanned(target, networks)
     return {each.network.id: None if each.whole else each.wanted() for each in scanned if each.whole or each.named}
 
@@ -40,7 +39,7 @@ def _span(target: str) -> range:
     """Return the addresses of an address or a prefix, as numbers. Raises BadTarget."""
     text, slash, bits = target.partition("/")
     try:
-        if slash + bits not in _SIZES:  # /255.255.255.0 too; slow, and there may be a thousand targets
+        if slash + bits not in _SIZES:  # such as /255.255.255.0; slow, and there may be 1,000 targets
             prefix = IPv4Network(target)
             return range(int(prefix.network_address), int(prefix.broadcast_address) + 1)
         first, size = int(IPv4Address(text)), _SIZES[slash + bits]
@@ -53,7 +52,7 @@ def _span(target: str) -> range:
 
 
 _SIZES = {"": 1} | {f"/{bits}": 1 << 32 - bits for bits in range(33)}
-"""Addresses, by what follows the first of them."""
+"""Suffix of a target → number of addresses."""
 
 
 def _not_scanned(target: str, networks: Sequence[Network]) -> BadTarget:
@@ -65,19 +64,19 @@ def _not_scanned(target: str, networks: Sequence[Network]) -> BadTarget:
 
 
 class _Scanned:
-    """A scanned network, and what was named of it."""
+    """A scanned network, and the targets in it."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
         self.whole = False
         self.named: list[range] = []
-        """Offsets, as they were named."""
+        """Targets as offsets, in the order of the request."""
         self.span = range(int(network.cidr.network_address), int(network.cidr.broadcast_address) + 1)
-        """Its addresses."""
+        """Addresses of the network."""
         self._hosts = Runs(spans(network.cidr, network.excluded))
 
     def take(self, span: range) -> bool:
-        """Take a span of its addresses; return whether any of them may be asked."""
+        """Add a span of addresses; return whether any of them may be scanned."""
         if span == self.span:
             self.whole = True
             return True
@@ -92,7 +91,7 @@ class _Scanned:
 
 
 def merge(request: ScanRequest, more: ScanRequest) -> ScanRequest:
-    """Return what both want. Raises Busy where it would come to too many pieces."""
+    """Return the union of two requests. Raises Busy if it has too many separate runs."""
     merged = dict(request)
     for network, want in more.items():
         have = request.get(network, Runs(()))

@@ -1,1 +1,1 @@
-"""Whatever touches the network, and nothing else does."""
+"""Everything that touches the network."""

@@ -50,7 +50,7 @@ def test_a_device_that_speaks_by_ipv6_keeps_its_ipv4_address(rules: Rules, after
     assert (conflict.kind, conflict.address, conflict.other) == (K.ADDRESS_CONFLICT, AT, PC)
     assert conflict.device
     assert conflict.device.mac == STRANGER
-    assert conflict.reason == f"sent an ARP request; {PC.hex(':')} is there"
+    assert conflict.reason == f"sent an ARP request; {PC.hex(':')} is still there"
     assert AT in {held.ip for held in world.inventory.devices[PC].addresses}
     assert len([probe for _, probe in world.frames if probe.ip == AT and probe.presence_of == PC]) == 1
 

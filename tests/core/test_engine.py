@@ -141,13 +141,15 @@ def test_a_network_that_is_silent_and_none_that_is_up_are_problems() -> None:
     house = EngineView()
     assert house.engine.problems() == ()
     house.engine.set_networks([network(state=NetworkState.DOWN)])
-    assert house.engine.problems() == ("no network is up (10.0.0.0/24@eth0): nobody can be heard",)
+    assert house.engine.problems() == ("no network is up (10.0.0.0/24@eth0): no device can be seen",)
     house.engine.set_networks([network(state=NetworkState.EXCLUDED)])
-    assert house.engine.problems() == ("no network is scanned: nobody can be heard",)
+    assert house.engine.problems() == (
+        "no network is scanned: no device can be seen; to list the reasons: netscanctl networks",
+    )
     house.engine.set_networks([network(), network(state=NetworkState.DOWN, interface="eth1")])
     assert house.engine.problems() == ()
     silent = [network(state=NetworkState.SILENT), network(interface="eth1")]
-    assert network_problems(silent) == ["10.0.0.0/24@eth0 is silent: who is there cannot be told"]
+    assert network_problems(silent) == ["10.0.0.0/24@eth0 is silent: the status of its devices is unknown"]
 
 
 def test_where_somebody_comes_or_goes_silent_addresses_are_asked_more() -> None:

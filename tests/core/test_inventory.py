@@ -245,7 +245,7 @@ def test_a_device_without_an_address_to_ask_has_the_patience_that_a_user_gave_it
     world.run(3599)
     assert not world.of(K.OFFLINE)
     world.run(2)
-    assert [event.reason for event in world.of(K.OFFLINE)] == ["silent for 3600 s, and no address to ask"]
+    assert [event.reason for event in world.of(K.OFFLINE)] == ["silent for 3600 s, and no address to probe"]
 
 
 def test_a_late_frame_does_not_move_time_back() -> None:

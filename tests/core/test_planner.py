@@ -89,7 +89,7 @@ def test_what_is_excluded_within_a_network_is_never_asked_by_anybody() -> None:
     world.run(250)
     assert {ask.ip[3] for _, ask in world.frames} == {*range(1, 128)} - {2}
     assert len(world.of(EventKind.DISCOVERED)) == 118 + 1
-    assert world.inventory.devices[mac(190)].reason == "silent for 300 s, and no address to ask"
+    assert world.inventory.devices[mac(190)].reason == "silent for 300 s, and no address to probe"
     assert {news.total for _, news in world.news if isinstance(news, ScanProgress)} == {127}
     assert world.planner.coverage("10.0.0.0/24@eth0", world.now).fraction == 1
     for target in ("10.0.0.200", "10.0.0.192/26"):

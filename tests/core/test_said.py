@@ -267,7 +267,7 @@ def test_without_an_ipv6_address_of_ours_nobody_is_asked_by_it() -> None:
     world.run(400)
     assert not any(len(ask.ip) == 16 for _, ask in world.frames)
     (event,) = world.of(EventKind.OFFLINE)
-    assert "no address to ask" in event.reason
+    assert "no address to probe" in event.reason
 
 
 def test_who_has_ipv6_only_is_asked_by_it_and_its_answer_has_a_round_trip() -> None:
