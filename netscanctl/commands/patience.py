@@ -10,7 +10,7 @@ from netscand.protocol import Device, DeviceUpdate
 
 LEARNED = "learned"
 MINIMUM, MAXIMUM = 1, 86_400
-"""Seconds that the daemon accepts (`DeviceWords` in netscand/protocol.py)."""
+"""Seconds that the daemon accepts (`DeviceUpdate` in netscand/protocol.py)."""
 SOONEST = 14
 """Minimum seconds from the last frame to `offline`: three probes and a request, after the default probe_interval (10).
 Clients do not know the probe_interval of their daemon."""

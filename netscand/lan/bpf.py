@@ -10,7 +10,7 @@ from typing import NamedTuple
 from netscand.lan import ndp
 
 # ---- filters -------------------------------------------------------------------------------------------------------
-# Classic BPF programs: what the kernel lets into a receive ring.
+# Classic BPF programs: the frames that the kernel puts into a receive ring.
 #
 # Source: the kernel's Documentation/networking/filter.rst; ancillary loads from include/uapi/linux/filter.h.
 
@@ -21,18 +21,18 @@ UDP, ICMPV6 = 17, 58
 MDNS = 5353
 NBNS = 137
 PORTS = (67, 68, MDNS, NBNS)
-"""DHCP's server and client, mDNS, NBNS: where UDP over IPv4 is heard."""
+"""Destination ports of UDP over IPv4 that are received: DHCP server and client, mDNS, NBNS."""
 
 ANSWERING = (MDNS, NBNS)
-"""Ports whose answers to our questions (lan/name_lookup.py) are heard, wherever they go to."""
+"""Source ports that are received, because answers to our queries (lan/name_lookup.py) come from them."""
 
 ARPHRD_ETHER = 1
 
 _LOAD_WORD = 0x20  # BPF_LD  | BPF_W   | BPF_ABS
 _LOAD_HALF = 0x28  # BPF_LD  | BPF_H   | BPF_ABS
 _LOAD_BYTE = 0x30  # BPF_LD  | BPF_B   | BPF_ABS
-_HEADER_LENGTH = 0xB1  # BPF_LDX | BPF_B | BPF_MSH: X = 4 times the low half of a byte, as IPv4 tells its header's
-_LOAD_HALF_BEHIND = 0x48  # BPF_LD | BPF_H | BPF_IND: so many bytes behind X
+_HEADER_LENGTH = 0xB1  # BPF_LDX | BPF_B | BPF_MSH: X = 4 times the low half of a byte, the length of an IPv4 header
+_LOAD_HALF_BEHIND = 0x48  # BPF_LD | BPF_H | BPF_IND: at an offset from X
 _AND = 0x54  #       BPF_ALU | BPF_AND | BPF_K
 _IF_EQUAL = 0x15  #  BPF_JMP | BPF_JEQ | BPF_K
 _IF_GREATER = 0x25  # BPF_JMP | BPF_JGT | BPF_K
@@ -40,7 +40,7 @@ _IF_LESS_NOT = 0x35  # BPF_JMP | BPF_JGE | BPF_K
 _IF_ANY = 0x45  #   BPF_JMP | BPF_JSET | BPF_K
 _RETURN = 0x06  #    BPF_RET | BPF_K
 
-_ANCILLARY = 0xFFFFF000  # SKF_AD_OFF: beyond it, what the kernel knows of the frame instead of its bytes
+_ANCILLARY = 0xFFFFF000  # SKF_AD_OFF: from here on, metadata of the kernel instead of bytes of the frame
 _HARDWARE = _ANCILLARY + 28  # SKF_AD_HATYPE
 _VLAN_TAG = _ANCILLARY + 44
 _VLAN_PRESENT = _ANCILLARY + 48
@@ -56,11 +56,11 @@ class Instruction(NamedTuple):
 
 
 NOTHING = (Instruction(_RETURN, 0, 0, 0),)
-"""Lets nothing in."""
+"""Program that rejects every frame."""
 
 
 def _assembled(lines: Sequence[str | tuple[int, int] | tuple[int, int, str, str]]) -> tuple[Instruction, ...]:
-    """Instructions of (code, k) and, for jumps, (code, k, label if true, label if false); "" is the next line."""
+    """Assemble (code, k) and, for jumps, (code, k, label if true, label if false); "" is the next line."""
     labels: dict[str, int] = {}
     count = 0
     for line in lines:
@@ -80,9 +80,9 @@ def _assembled(lines: Sequence[str | tuple[int, int] | tuple[int, int, str, str]
 
 
 def talk(room: int) -> tuple[Instruction, ...]:
-    """What heard/ decodes, and no more: DHCP, mDNS and NBNS whole, neighbour discovery, answers to our echoes, names.
+    """Return the program for frames that decode.py reads: DHCP, mDNS, NBNS, neighbour discovery, our echo replies.
 
-    On links with Ethernet addresses, untagged, as with `arp`; at most `room` bytes of each frame.
+    Only on links with Ethernet addresses, untagged (see `arp`); at most `room` bytes of each frame.
     """
     return _assembled(
         [
@@ -132,10 +132,10 @@ def talk(room: int) -> tuple[Instruction, ...]:
 
 
 def arp(room: int) -> tuple[Instruction, ...]:
-    """ARP on links with Ethernet addresses, untagged; at most `room` bytes of each frame.
+    """Return the program for ARP on links with Ethernet addresses, untagged; at most `room` bytes of each frame.
 
-    A tagged frame is another LAN's: the kernel gives it once more, untagged, on the VLAN's own interface if there is
-    one. A tag with VLAN 0 carries a priority and no VLAN (IEEE 802.1Q), and stays.
+    A tagged frame belongs to another LAN: the kernel delivers it again, untagged, on the interface of the VLAN, if
+    there is one. A tag with VLAN 0 has only a priority (IEEE 802.1Q), and is accepted.
     """
     return (
         Instruction(_LOAD_HALF, 0, 0, 12),
@@ -153,12 +153,12 @@ def arp(room: int) -> tuple[Instruction, ...]:
 
 
 def packed(program: Sequence[Instruction]) -> bytes:
-    """An array of struct sock_filter."""
+    """Encode a program as an array of struct sock_filter."""
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
 
 # ---- packet socket -------------------------------------------------------------------------------------------------
-# AF_PACKET sockets, and what Python's `socket` does not say of them (packet(7)).
+# AF_PACKET sockets, and constants and calls that Python's `socket` lacks (packet(7)).
 
 ETH_P_ALL = 3
 SOL_PACKET = 263
@@ -174,12 +174,12 @@ class _Program(ctypes.Structure):
 
 
 def packet_socket() -> socket.socket:
-    """A raw, non-blocking one of protocol 0: it can send, and nothing enters before it is bound with a protocol."""
+    """Return a raw, non-blocking socket of protocol 0: it can send, and receives nothing before it is bound."""
     return socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
 
 
 def bind(sock: socket.socket, index: int, protocol: int = 0) -> None:
-    """Bind to the interface with that `index`; 0 is every interface. Python's own bind takes names only, and no 0."""
+    """Bind to the interface `index`; 0 is every interface. Python's own bind takes only names, and no 0."""
     address = struct.pack("=HHiHBB8x", socket.AF_PACKET, socket.htons(protocol), index, 0, 0, 0)
     if _libc.bind(sock.fileno(), address, len(address)):
         number = ctypes.get_errno()
@@ -187,7 +187,7 @@ def bind(sock: socket.socket, index: int, protocol: int = 0) -> None:
 
 
 def attach(sock: socket.socket, program: Sequence[Instruction]) -> None:
-    """Let the kernel drop what `program` does not return."""
+    """Attach a filter: the kernel drops the frames that `program` rejects."""
     code = ctypes.create_string_buffer(packed(program))
     pointer = _Program(len(program), ctypes.addressof(code))
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, bytes(pointer))

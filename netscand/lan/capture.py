@@ -15,10 +15,10 @@ from netscand.lan import bpf
 from netscand.lan.bpf import ETH_P_ALL, SOL_PACKET, Instruction
 
 # ---- ring ----------------------------------------------------------------------------------------------------------
-# A receive ring shared with the kernel: frames of every interface, filtered, stamped and counted by it.
+# A receive ring shared with the kernel, which filters, timestamps and counts the frames of every interface.
 #
-# TPACKET_V2 carries the interface's index and a stamp with each frame, is not bounded by rmem_max (at the usual one, a
-# sleeping reader keeps 512 of 5,000 replies), and needs no more than CAP_NET_RAW. Source: the kernel's
+# TPACKET_V2 has the interface's index and a timestamp with each frame, is not limited by rmem_max (with the usual one,
+# a sleeping reader gets 512 of 5,000 replies), and needs only CAP_NET_RAW. Source: the kernel's
 # Documentation/networking/packet_mmap.rst and include/uapi/linux/if_packet.h.
 
 PACKET_RX_RING = 5
@@ -29,30 +29,30 @@ TPACKET_V2 = 1
 TP_STATUS_USER = 1
 
 BLOCK = 64 * 1024
-"""Bytes the kernel allocates in one piece."""
+"""Bytes that the kernel allocates in one piece."""
 
 FRAME_AT = 66
-"""Where a frame begins in its slot: tpacket2_hdr and sockaddr_ll, padded so that the *network* header is aligned."""
+"""Offset of a frame in its slot: after tpacket2_hdr and sockaddr_ll, padded so that the *network* header is aligned."""
 
 _HEADER = struct.Struct("=8xIH2xII12xi")
 """tpacket2_hdr: (status, len,) snaplen, mac, (net,) sec, nsec, (vlan…); sockaddr_ll: (family, protocol,) ifindex."""
 
 
 class Frame(NamedTuple):
-    """What stood in a slot; in the order of `packets.decode`."""
+    """Content of a slot, in the order of the arguments of a decoder."""
 
     frame: bytes
     at: float
-    """The kernel's stamp, in monotonic seconds."""
+    """Timestamp of the kernel, in monotonic seconds."""
     interface: int
     """ifindex"""
 
 
 class Ring:
-    """One ring: `slot` bytes a frame, header included, `size` in all. Raises OSError where the kernel refuses.
+    """Receive ring of `size` bytes, with `slot` bytes for each frame and its header. Raises OSError.
 
-    `slot` divides BLOCK and `size` is a multiple of it, so that slots follow each other without gaps. `program` makes
-    the filter, told how many bytes of a frame a slot has room for; `wall` is the clock of the kernel's stamps, in ns.
+    `slot` divides BLOCK, and `size` is a multiple of BLOCK, so that there are no gaps between slots. `program` returns
+    the filter for a number of bytes of each frame; `wall` is the clock of the kernel's timestamps, in ns.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Ring:
         self._next = 0
         self._socket = bpf.packet_socket()
         try:
-            # Bound last, and of no protocol before: not one frame enters unfiltered.
+            # Bound last, without a protocol before, so that no frame enters unfiltered.
             bpf.attach(self._socket, program(slot - FRAME_AT))
             self._socket.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V2)
             self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
@@ -84,15 +84,14 @@ class Ring:
         self._floor = monotonic()
 
     def fileno(self) -> int:
-        """Readable while a frame waits."""
+        """Return the file descriptor, which is readable while a frame waits."""
         return self._socket.fileno()
 
     def read(self, most: int) -> list[Frame]:
-        """The next frames, oldest first, at most so many; fewer: none is left.
+        """Return the next frames, oldest first, at most `most`; fewer: no more wait.
 
-        Stamps are wall time, and become monotonic by the offset of this moment. If the wall clock jumped in between,
-        they are held between what we know: a frame came after the ring was last seen empty and after the frame before
-        it, and before now.
+        Timestamps are wall time, converted to monotonic time by the current offset. In case the wall clock jumped, they
+        are limited: a frame arrived after the ring was last empty and after the previous frame, and before now.
         """
         frames: list[Frame] = []
         words, ring, slot, size = self._words, self._map, self._slot, self._size
@@ -100,13 +99,13 @@ class Ring:
         now = started = monotonic()
         wall = self._wall()
         for _ in range(most):
-            if not words[position >> 2] & TP_STATUS_USER:  # read first: behind it, the kernel has written the rest
+            if not words[position >> 2] & TP_STATUS_USER:  # read first: the kernel writes the status last
                 floor = max(floor, started)
                 break
             length, start, seconds, nanoseconds, interface = _HEADER.unpack_from(ring, position)
             start += position
             frame = ring[start : start + length]
-            words[position >> 2] = 0  # last: from here on, the slot is the kernel's
+            words[position >> 2] = 0  # written last: it returns the slot to the kernel
             position += slot
             if position == size:
                 position = 0
@@ -120,43 +119,43 @@ class Ring:
         return frames
 
     def drops(self) -> int:
-        """Frames that found the ring full since the last call."""
+        """Return the frames dropped by a full ring since the last call."""
         _, drops = struct.unpack("=II", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
         return int(drops)
 
     def error(self) -> str:
-        """What broke the socket; empty where it is sound."""
+        """Return the error of the socket; empty if there is none."""
         number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         return os.strerror(number) if number else ""
 
     def close(self) -> None:
-        """Give everything back."""
+        """Close the socket and the map."""
         self._words.release()
         self._map.close()
         self._socket.close()
 
 
-# ---- ear -----------------------------------------------------------------------------------------------------------
-# One receive ring, and what is made of its frames: read in turns, decoded within a budget, counted.
+# ---- reader --------------------------------------------------------------------------------------------------------
+# Reader of one ring: a batch each turn, decoded within a budget, counted.
 
 Decode = Callable[[bytes, float, int], Sequence[Observation]]
-"""(frame, at, interface) → what it says, oldest first. Total."""
+"""(frame, at, interface) → observations, oldest first. Never raises."""
 
 EMPTY_READS = 10_000
-"""Times that a ring may call us to a slot that is not ready; then we have lost our place in it."""
+"""Maximum reads in a row of a slot that is not ready; after that, our position in the ring is wrong."""
 
 
 LOST_SHARE = 0.1
-"""The part of what came since the last count from which on, if it was not looked at, silence proves nothing: a probe
-and its repetitions may be among it."""
+"""Part of the frames since the last count that, if not decoded, makes silence meaningless: the answers to a probe and
+its repetitions may be among them."""
 
 
 class Broken(Exception):
-    """The ring hears no more; the text says why."""
+    """A ring that no longer works; the text says why."""
 
 
 class CaptureReader:
-    """Hears what `program` lets in, from `open` on; `batch` frames a turn at most. `slot` and `size` as of Ring."""
+    """Reader of a ring with the filter `program`: at most `batch` frames each turn. `slot`, `size`: see Ring."""
 
     def __init__(
         self,
@@ -174,33 +173,33 @@ class CaptureReader:
         self._batch = batch
         self._shape = slot, size
         self._budget = TALK._replace(at_once=budget, per_second=budget) if budget else None
-        """Frames decoded a second, and at once, at most; None: all."""
+        """Limit of frames decoded in a second; None: unlimited."""
         self._budgets = budgets or Budgets()
         self._empty_reads = 0
         self._ring: Ring | None = None
         self.interfaces: Container[int] | None = None
-        """Those whose frames are decoded; None: all."""
+        """Interfaces whose frames are decoded; None: all."""
         self.received = self.dropped = self.ignored = 0
-        """Frames heard, those that the kernel had no room for, and those heard but beyond the budget."""
+        """Frames received; dropped by the kernel; received but beyond the budget."""
         self.behind = self.over_budget = False
-        """The last turn ended with frames unheard; with the budget spent."""
+        """The last turn left frames unread; used up the budget."""
         self.overflow_at = -inf
-        """When last (monotonic) so much was lost that an answer may well have been among it."""
+        """When (monotonic) so much was last lost that answers may be among it."""
         self._counted = 0, 0
-        """Frames that came, and those of them that were not looked at, as of the last count."""
+        """Frames that arrived, and those not decoded, at the last count."""
 
     def open(self) -> None:
-        """Begin to hear; what comes before the first `read` waits. Raises OSError."""
+        """Open the ring; frames wait there until the first `read`. Raises OSError."""
         self._ring = Ring(self._program, *self._shape)
         self._empty_reads = 0
 
     def fileno(self) -> int:
-        """Readable while a frame waits."""
+        """Return the file descriptor, which is readable while a frame waits."""
         assert self._ring is not None
         return self._ring.fileno()
 
     def read(self) -> list[Observation]:
-        """What the next frames say. Raises Broken."""
+        """Return the observations of the next frames. Raises Broken."""
         assert self._ring is not None
         frames = self._ring.read(self._batch)
         self.behind = len(frames) == self._batch
@@ -226,15 +225,15 @@ class CaptureReader:
         return [seen for frame in frames for seen in decode(*frame)]
 
     def _check_empty(self, ring: Ring) -> None:
-        """Readable, and no frame: an error, or a slot that another processor is still writing."""
+        """Handle a readable ring without a frame: an error, or a slot that another CPU is still writing."""
         if wrong := ring.error():
             raise Broken(wrong)
         self._empty_reads += 1
         if self._empty_reads > EMPTY_READS:
-            raise Broken("the ring says that it has frames, and has none")
+            raise Broken("the ring is readable but has no frames")
 
     def count(self) -> None:
-        """Ask the kernel how many it had no room for; without a ring, all that comes is lost."""
+        """Update the drop counters; without a ring, everything is lost."""
         if self._ring:
             self.dropped += self._ring.drops()
         came, lost = self._counted
@@ -243,7 +242,7 @@ class CaptureReader:
             self.overflow_at = monotonic()
 
     def close(self) -> None:
-        """Hear no more."""
+        """Close the ring."""
         if self._ring:
             self._ring.close()
             self._ring = None

@@ -1,4 +1,4 @@
-"""From a frame to what is in it: Ethernet, IPv4 or IPv6, UDP or ICMPv6, and who reads that."""
+"""Decoder of frames other than ARP: Ethernet, IPv4 or IPv6, UDP or ICMPv6, then the protocol's own decoder."""
 
 import struct
 from typing import NamedTuple
@@ -20,7 +20,7 @@ NOTHING: tuple[Observation, ...] = ()
 
 
 class Answer(NamedTuple):
-    """A datagram from the port of mDNS or NBNS: an answer, if we asked."""
+    """A datagram from the port of mDNS or NBNS: perhaps the answer to a query of ours."""
 
     sender: Sender
     from_port: int
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
 
 class _Packet(NamedTuple):
-    """What IPv4 or IPv6 carries."""
+    """An IPv4 or IPv6 packet."""
 
     protocol: int
     sender: Sender
@@ -39,9 +39,9 @@ class _Packet(NamedTuple):
 
 
 def decode(frame: bytes, at: float, interface: int) -> tuple[Observation, ...]:
-    """Return what an Ethernet frame says of its sender and of others: total over all bytes.
+    """Decode an Ethernet frame into observations of its sender and of other devices. Never raises.
 
-    `at` is in monotonic seconds, `interface` an ifindex; both go into the observations as they are.
+    `at` (monotonic seconds) and `interface` (ifindex) are copied into the observations.
     """
     packet = _packet(frame, at, interface)
     if packet is None:
@@ -52,7 +52,7 @@ def decode(frame: bytes, at: float, interface: int) -> tuple[Observation, ...]:
 
 
 def answer(frame: bytes, at: float, interface: int) -> Answer | None:
-    """Return the answer that an Ethernet frame may be, its content unread; else None: total over all bytes."""
+    """Return the possible mDNS or NBNS answer in a frame, with its content not decoded; else None. Never raises."""
     packet = _packet(frame, at, interface)
     if packet is None or packet.protocol != UDP or len(packet.content) < 8:
         return None
@@ -89,7 +89,7 @@ def _udp(datagram: bytes, sender: Sender, ttl: int) -> tuple[Observation, ...]:
     from_port, port, length = _UDP.unpack_from(datagram)
     content = datagram[8:length]
     if port == mdns.PORT:
-        # What comes through a router says nothing of the station that this frame came from (RFC 6762, section 11).
+        # A packet that a router forwarded proves nothing about the sender of this frame (RFC 6762, section 11).
         return mdns.decode(content, sender, from_port=from_port) if ttl == LINK_HOP_LIMIT else NOTHING
     if len(sender.ip) == 16:
         return NOTHING

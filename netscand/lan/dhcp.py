@@ -1,4 +1,4 @@
-"""DHCPv4: who comes, at which address, by which name, with which client; and who serves.
+"""DHCPv4 decoder: joining clients with their addresses, names and vendor classes; and servers.
 
 Sources: RFC 2131 (messages), RFC 2132 (options), RFC 3396 (long options), RFC 4702 (option 81).
 """
@@ -16,10 +16,10 @@ DISCOVER, OFFER, REQUEST, ACK, NAK, RELEASE = 1, 2, 3, 5, 6, 7
 HOST_NAME, SERVER_ID, MESSAGE_TYPE, VENDOR_CLASS, FQDN = 12, 54, 53, 60, 81
 PAD, END = 0, 255
 MOST_OPTIONS = 128
-"""Options of one message that are read, fillers (PAD) included; a client sends ten to twenty."""
+"""Maximum options read of one message, PAD included; a client sends ten to twenty."""
 
 FQDN_ENCODED = 0x04
-"""The E bit of option 81: the name is in labels, as in DNS."""
+"""E bit of option 81: the name is encoded in labels, as in DNS."""
 
 _FIXED = struct.Struct("!BBBx8x4s4s4x4s6s10x192x4s")
 """op, htype, hlen; ciaddr, yiaddr, giaddr, chaddr; cookie."""
@@ -31,7 +31,7 @@ _CLIENT, _SERVER = 1, 2
 
 
 def decode(message: bytes, sender: Sender) -> tuple[Observation, ...]:
-    """What a DHCP message (the payload of UDP) says: of its client, of its server, or of both."""
+    """Decode a DHCP message (the payload of UDP) into observations of its client, its server, or both."""
     if len(message) < _FIXED.size:
         return ()
     op, htype, hlen, ciaddr, yiaddr, giaddr, chaddr, cookie = _FIXED.unpack_from(message)
@@ -43,7 +43,7 @@ def decode(message: bytes, sender: Sender) -> tuple[Observation, ...]:
     server = options.get(SERVER_ID, b"")
     served_by = Ip(server) if len(server) == 4 and is_host(Ip(server)) else None
     if op == _CLIENT:
-        if giaddr != NO_IP:  # a relay tells a server of a client on another link
+        if giaddr != NO_IP:  # a relay forwards for a client on another link
             return ()
         return _of_client(kind, client, Ip(ciaddr), served_by, options, sender)
     if op == _SERVER:
@@ -56,8 +56,8 @@ def _of_client(
 ) -> tuple[Observation, ...]:
     if kind[0] not in (DISCOVER, REQUEST, 4, RELEASE, 8):  # 4: DECLINE, 8: INFORM
         return ()
-    # An address that is only asked for is not held yet: INIT-REBOOT and SELECTING leave ciaddr empty, RENEWING and
-    # REBINDING fill it in, and are no joining, nor do they name a server (RFC 2131, 4.3.2).
+    # A requested address is not held yet: INIT-REBOOT and SELECTING leave ciaddr empty. RENEWING and REBINDING fill it
+    # in; they are no joining, and name no server (RFC 2131, 4.3.2).
     joining = kind[0] in (DISCOVER, REQUEST) and ciaddr == NO_IP
     leaving = kind[0] == RELEASE
     evidence = Evidence.DHCP if client == sender.mac else Evidence.PROXIED
@@ -77,13 +77,13 @@ def _of_server(kind: bytes, client: Mac, yiaddr: Ip, served_by: Ip | None, sende
     at, interface = sender.at, sender.interface
     seen = Observation(at, interface, sender.mac, ip, Evidence.DHCP, dhcp_server=served_by or ip)
     if kind[0] == ACK and is_host(yiaddr) and client != sender.mac:
-        # The server spoke, not the client, which was heard in its own REQUEST: a reason to ask it.
+        # Evidence from the server, not from the client: a reason to probe the client.
         return seen, Observation(at, interface, client, yiaddr, Evidence.PROXIED, joining=True, via=sender.mac)
     return (seen,)
 
 
 def _options(message: bytes) -> dict[int, bytes]:
-    """Return the options by number; one that stands several times is one long one (RFC 3396)."""
+    """Return the options by number; repeated ones are concatenated (RFC 3396)."""
     options: dict[int, bytes] = {}
     position, end = _FIXED.size, len(message)
     for _ in range(MOST_OPTIONS):
@@ -107,7 +107,7 @@ def _options(message: bytes) -> dict[int, bytes]:
 
 
 def _name(options: dict[int, bytes]) -> str | None:
-    """Option 12, else option 81 (three bytes of flags, then the name)."""
+    """Return the name of option 12, else of option 81 (three bytes of flags, then the name)."""
     if name := clean_bytes(options.get(HOST_NAME, b"")):
         return name
     fqdn = options.get(FQDN, b"")

@@ -1,8 +1,8 @@
-"""Messages of the domain name system, as mDNS, NBNS and resolvers speak it (RFC 1035, section 4).
+"""DNS messages, as mDNS, NBNS and resolvers use them (RFC 1035, section 4).
 
-Names are read only where somebody wants them, so that a message of many records costs little. Everything in a message
-is bounded, so that the most expensive one costs little more than an ordinary one: a compressed name may point backward
-alone, and only so often; of many questions or records, the first are read.
+Names are decoded only on demand, so that a message of many records is cheap. Everything is bounded, so that the most
+expensive message costs little more than an ordinary one: a compressed name may only point backward, and only a limited
+number of times; only the first questions and records are read.
 """
 
 import struct
@@ -16,24 +16,24 @@ RESPONSE = 0x8000
 OPCODE = 0x7800
 RCODE = 0x000F
 CLASS = 0x7FFF
-"""Without the highest bit, which mDNS has its own use for (RFC 6762, 10.2 and 5.4)."""
+"""Mask of the class without the highest bit, which mDNS uses otherwise (RFC 6762, 10.2 and 5.4)."""
 
 MOST_POINTERS = 16
 MOST_LABELS = 40
-"""In one name; an address of IPv6 in ip6.arpa has 34."""
+"""Maximum pointers and labels of one name; an IPv6 address in ip6.arpa has 34 labels."""
 
 LONGEST = 255
-"""Bytes of a name, lengths of its labels included (RFC 1035, 2.3.4)."""
+"""Maximum bytes of a name, with the lengths of its labels (RFC 1035, 2.3.4)."""
 
 MOST = 64
-"""Questions, and records of all sections together, that are read of one message."""
+"""Maximum questions, and maximum records of all sections together, read of one message."""
 
 _HEAD = struct.Struct("!HHHHHH")
 _RECORD = struct.Struct("!HHIH")
 
 
 class Question(NamedTuple):
-    """What is asked."""
+    """A question; decode its name with `labels`."""
 
     name_at: int
     kind: int
@@ -41,7 +41,7 @@ class Question(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What is answered. `name` and `labels` of the message read names."""
+    """A resource record; decode its names with `labels`."""
 
     name_at: int
     kind: int
@@ -52,7 +52,7 @@ class Record(NamedTuple):
 
 
 class Message(NamedTuple):
-    """One, without its names."""
+    """A message without its names."""
 
     raw: bytes
     id: int
@@ -64,7 +64,7 @@ class Message(NamedTuple):
 
 
 def read(raw: bytes) -> Message | None:
-    """Return a message, with its first MOST questions and records; None where counts or lengths do not hold."""
+    """Decode a message, with its first MOST questions and records; None if counts or lengths are wrong."""
     if len(raw) < _HEAD.size:
         return None
     number, flags, *counts = _HEAD.unpack_from(raw)
@@ -97,7 +97,7 @@ def read(raw: bytes) -> Message | None:
 
 
 def _after_name(raw: bytes, position: int) -> int | None:
-    """Return where what follows a name begins."""
+    """Return the position after a name; None if it is malformed."""
     end = min(len(raw), position + LONGEST)
     while position < end:
         length = raw[position]
@@ -112,7 +112,7 @@ def _after_name(raw: bytes, position: int) -> int | None:
 
 
 def labels(raw: bytes, position: int) -> tuple[bytes, ...] | None:
-    """Return the labels of the name at `place`, its pointers followed; None where it is none."""
+    """Return the labels of the name at `position`, with pointers resolved; None if it is malformed."""
     found: list[bytes] = []
     pointers = 0
     earliest = position
@@ -141,7 +141,7 @@ def labels(raw: bytes, position: int) -> tuple[bytes, ...] | None:
 def questions(
     number: int, names: Sequence[tuple[bytes, ...]], kind: int, klass: int = 1, *, flags: int = 0
 ) -> bytes:  # fmt: skip
-    """Return a message that asks the same of each name."""
-    asked = (b"".join(bytes([len(label)]) + label for label in name) for name in names)
+    """Encode a message with the same question about each name."""
+    encoded = (b"".join(bytes([len(label)]) + label for label in name) for name in names)
     ends = struct.pack("!xHH", kind, klass)
-    return _HEAD.pack(number, flags, len(names), 0, 0, 0) + b"".join(name + ends for name in asked)
+    return _HEAD.pack(number, flags, len(names), 0, 0, 0) + b"".join(name + ends for name in encoded)

@@ -1,4 +1,4 @@
-"""The networks of this host, and their changes as they happen."""
+"""Networks of this host, updated when netlink reports changes."""
 
 import asyncio
 import logging
@@ -14,20 +14,20 @@ from netscand.lan.networks import Kernel, decide
 log = logging.getLogger(__name__)
 
 SETTLE = 0.02
-"""Seconds in which further changes are waited for: one `ip` command or DHCP lease makes several."""
+"""Seconds to wait for further changes: one `ip` command or DHCP lease makes several."""
 
 SHARE = 0.1
-"""Part of the time that reading may take while changes do not end (hundreds of containers come and go)."""
+"""Maximum part of the time for reading while changes are continuous (hundreds of containers start and stop)."""
 
 TICK = 1.0
-"""Seconds between signs of life."""
+"""Seconds between updates of `ticked_at`."""
 
 BACK_OFF = (1.0, 30.0)
-"""Seconds before a socket that broke is made anew: at first, and at most."""
+"""Seconds before a failed socket is opened again: the first time, and at most."""
 
 
 class Interfaces:
-    """Follows the kernel; `changed` gets all networks, excluded ones too, whenever any of them became different."""
+    """Follower of the kernel's interfaces; `on_change` gets all networks, excluded ones too, when any has changed."""
 
     def __init__(
         self, on_change: Callable[[tuple[Network, ...]], None], scan: Scan, rules: tuple[NetworkRule, ...]
@@ -39,17 +39,17 @@ class Interfaces:
         self._kernel = Kernel()
         self._networks: tuple[Network, ...] = ()
         self.ticked_at = monotonic()
-        """When following last showed that it lives (monotonic; every second)."""
+        """When `run` last showed that it runs (monotonic; every second)."""
 
     def open(self) -> tuple[Network, ...]:
-        """Begin to follow; all networks as they are now (blocking, some ms). Raises NetlinkError."""
+        """Open netlink; return all networks (blocks for a few ms). Raises NetlinkError."""
         self._netlink = Netlink()
         self._kernel = turns.run_now(self._netlink.read())
         self._networks = decide(self._kernel, self._scan, self._rules)
         return self._networks
 
     async def run(self) -> None:
-        """Follow until cancelled; a socket that broke is made anew. What `changed` raises ends this."""
+        """Follow changes until cancelled; a failed socket is opened again. Exceptions of `on_change` end this."""
         wait = BACK_OFF[0]
         while True:
             began = monotonic()
@@ -69,7 +69,7 @@ class Interfaces:
             wait = min(2 * wait, BACK_OFF[1])
 
     async def _follow(self, netlink: Netlink) -> None:
-        """Until netlink breaks (NetlinkError)."""
+        """Follow changes until netlink fails (NetlinkError)."""
         loop = asyncio.get_running_loop()
         changes = asyncio.Event()
         cost = 0.0
@@ -103,7 +103,7 @@ class Interfaces:
             loop.remove_reader(netlink)
 
     async def _read_state(self, netlink: Netlink) -> None:
-        """Read the kernel's state anew, and tell what it means if that differs."""
+        """Read the kernel's state; call `on_change` if the networks differ."""
         self._kernel = await turns.run_in_turns(netlink.read())
         self._decide()
 
@@ -114,12 +114,12 @@ class Interfaces:
             self._on_change(networks)
 
     def reload(self, scan: Scan, rules: tuple[NetworkRule, ...]) -> None:
-        """Take another configuration; `changed` is called before this returns if it makes a difference."""
+        """Apply a new configuration; call `on_change` before returning if the networks differ."""
         self._scan, self._rules = scan, rules
         self._decide()
 
     def close(self) -> None:
-        """Give the sockets back."""
+        """Close the sockets."""
         if self._netlink:
             self._netlink.close()
             self._netlink = None

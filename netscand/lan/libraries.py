@@ -1,4 +1,4 @@
-"""The two big libraries, imported without what this daemon never uses.
+"""Partial imports of scapy and pyroute2, without the parts that this daemon never uses.
 
 Measured (resident set beside an interpreter with asyncio, Python 3.11):
 
@@ -6,10 +6,10 @@ Measured (resident set beside an interpreter with asyncio, Python 3.11):
     scapy 2.8.0       34.7 MiB with its vendor table as a dict of tuples; 10.4 MiB without
                       (cleared and given back after the import: 12.9 MiB, and a higher peak)
 
-scapy also makes folders in HOME at import, and 2.6 fails where it cannot (a service has no writable HOME); it unpickles
-a cache from there, too. It is shown an empty place instead. The environment and `sys.modules` are put back at once:
-whoever imports pyroute2 later gets the whole of it. Where scapy or pyroute2 are loaded already, they are used as they
-are. A release of another layout is imported whole, and the log says so: it costs memory, and nothing else.
+At import, scapy also creates folders in HOME and unpickles a cache there, and 2.6 fails if it cannot (a service has no
+writable HOME). So it gets an empty folder instead. The environment and `sys.modules` are restored at once: a later
+import of pyroute2 loads all of it. If scapy or pyroute2 are already loaded, they are used as they are. A release with
+another layout is imported completely, with a warning in the log: that costs only memory.
 """
 
 import ctypes
@@ -30,12 +30,12 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _EMPTY_FOLDER = "/dev/null"
-"""Exists, so that scapy makes nothing; holds no file, so that its cache is neither read nor written."""
+"""Exists, so scapy creates no folder; contains no file, so its cache is neither read nor written."""
 
 
 @cache
 def rtnetlink() -> Any:  # noqa: ANN401 neither library has types
-    """pyroute2's `MarshalRtnl`: rtnetlink bytes → messages. Raises ImportError, with the library's name."""
+    """Return pyroute2's `MarshalRtnl`, the decoder of rtnetlink. Raises ImportError with the library's name."""
 
     def load() -> Any:  # noqa: ANN401
         from pyroute2.netlink.rtnl.marshal import MarshalRtnl
@@ -49,7 +49,7 @@ def rtnetlink() -> Any:  # noqa: ANN401 neither library has types
 
 @cache
 def ethernet_arp() -> tuple[Any, Any]:
-    """The classes `Ether` and `ARP` of scapy."""
+    """Return the classes `Ether` and `ARP` of scapy."""
     no_vendors = ModuleType("scapy.libs.manuf")
     no_vendors.DATA = ""  # type: ignore[attr-defined]
 
@@ -62,7 +62,7 @@ def ethernet_arp() -> tuple[Any, Any]:
 
 
 def vendor_table() -> str:
-    """The lines of scapy's copy of Wireshark's `manuf`: 2.7 MB, and nobody else keeps them. "" where there is none."""
+    """Return scapy's copy of Wireshark's `manuf` as text (2.7 MB), and free it in scapy; "" if there is none."""
     name = "scapy.libs.manuf"
     was_loaded = name in sys.modules
     try:
@@ -73,9 +73,14 @@ def vendor_table() -> str:
         if was_loaded:
             return module.DATA
         _unload(name)
-        return str(vars(module).pop("DATA"))  # the module is a cycle: it lives on until the collector comes
-    except Exception as wrong:  # another layout: by the way that scapy itself takes
-        log.warning("%s: no table of vendors in %s (%s): taken from its dictionary", _release("scapy"), name, wrong)
+        return str(vars(module).pop("DATA"))  # the module is a reference cycle, freed only by the collector
+    except Exception as wrong:  # another layout: use scapy's own function
+        log.warning(
+            "%s: no vendor table in %s (%s); using its dictionary, which takes more memory",
+            _release("scapy"),
+            name,
+            wrong,
+        )
     try:
         from scapy.data import load_manuf
 
@@ -84,31 +89,33 @@ def vendor_table() -> str:
             raise LookupError("it is empty")
         return "\n".join(f"{prefix}\t{found[prefix][0]}\t{found[prefix][1]}" for prefix in found)
     except Exception as wrong:
-        log.warning("%s: no table of vendors (%s): no vendor is shown", _release("scapy"), wrong)
+        log.warning("%s: no vendor table (%s): vendors are not shown", _release("scapy"), wrong)
         return ""
 
 
 def return_memory() -> None:
-    """Have the C library return freed memory to the system: after the vendor table, 20 MiB. Not every library can."""
+    """Return freed memory to the system, 20 MiB after the vendor table, if the C library supports it."""
     with suppress(AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _partly_or_whole(name: str, module: ModuleType | None, load: Callable[[], T]) -> T:
-    """What `load` imports while `module` answers to `name`; where a release has another layout, as others import it.
+    """Return what `load` imports while `module` replaces the module `name`; if that fails, import normally.
 
-    Raises what the last try raised.
+    Raises the error of the last try.
     """
     library = name.partition(".")[0]
     before = set(sys.modules)
     try:
         with _replaced(name, module), _without_home():
             return load()
-    except Exception as wrong:  # whatever its other layout leads to
+    except Exception as wrong:  # another layout may raise anything
         for each in set(sys.modules) - before:
             if each.partition(".")[0] == library:
                 _unload(each)
-        log.warning("%s: cannot be imported in part (%r): imported whole", _release(library), wrong)
+        log.warning(
+            "%s: partial import failed (%r); imported completely, which takes more memory", _release(library), wrong
+        )
     with suppress(Exception), _without_home():
         return load()
     return load()
@@ -123,7 +130,7 @@ def _release(library: str) -> str:
 
 @contextmanager
 def _replaced(name: str, module: ModuleType | None) -> Iterator[None]:
-    """`module` answers to `name`, unless the true one is loaded already."""
+    """Let `module` replace the module `name`, unless that is already loaded."""
     if module is None or name in sys.modules:
         yield
         return
@@ -135,7 +142,7 @@ def _replaced(name: str, module: ModuleType | None) -> Iterator[None]:
 
 
 def _unload(name: str) -> None:
-    """As if that module had never been imported."""
+    """Remove a module as if it had never been imported."""
     sys.modules.pop(name, None)
     parent, _, child = name.rpartition(".")
     if parent in sys.modules:
@@ -143,7 +150,7 @@ def _unload(name: str) -> None:
 
 
 def _package_without_its_init(name: str) -> ModuleType | None:
-    """A package whose modules can be imported though its `__init__` did not run; None where it is no plain folder."""
+    """Return a package without running its `__init__`; None if it is no plain folder."""
     spec = find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -155,7 +162,7 @@ def _package_without_its_init(name: str) -> ModuleType | None:
 
 @contextmanager
 def _without_home() -> Iterator[None]:
-    """No folder for configuration or cache."""
+    """Hide the folders for configuration and cache."""
     names = ("XDG_CONFIG_HOME", "XDG_CACHE_HOME")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, _EMPTY_FOLDER))

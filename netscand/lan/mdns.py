@@ -1,4 +1,4 @@
-"""mDNS: who is there, and by which name (RFC 6762)."""
+"""mDNS decoder: devices and their names (RFC 6762)."""
 
 from itertools import islice
 
@@ -10,14 +10,14 @@ from netscand.lan.text import clean_name
 PORT = 5353
 LOCAL = b"local"
 FEW = 8
-"""Records about the sender's own address whose names are read."""
+"""Maximum records about the sender's own address whose names are read."""
 
 
 def decode(raw: bytes, sender: Sender, *, from_port: int) -> tuple[Observation, ...]:
-    """What a message (the payload of UDP) says of its sender. Whoever calls has made sure that no router passed it on.
+    """Decode a message (the payload of UDP); the caller has checked that no router forwarded it.
 
-    A name is the sender's own where its record holds the very address that the message came from: what it tells of
-    others, a reflector's repetitions among it, names nobody.
+    A name counts only if its record has the address that the message came from. Records about other hosts, such as a
+    reflector repeats, are ignored.
     """
     message = dns.read(raw)
     if message is None or message.flags & (dns.OPCODE | dns.RCODE) or not is_host(sender.ip):
@@ -37,7 +37,7 @@ def decode(raw: bytes, sender: Sender, *, from_port: int) -> tuple[Observation, 
 
 
 def own_name(message: dns.Message, ip: bytes) -> tuple[str | None, bool]:
-    """The name under `local` whose address is `ip`, without the `local`; and whether it is taken back (TTL 0)."""
+    """Return the name under `local` whose address is `ip`, without `local`; and whether it is withdrawn (TTL 0)."""
     kind = dns.A if len(ip) == 4 else dns.AAAA
     own = (
         record

@@ -1,7 +1,7 @@
-"""Multicast that the card or a snooping switch would keep from us is asked for, on each interface that is scanned.
+"""Multicast memberships on each scanned interface, so that neither the card nor a snooping switch filters frames.
 
-The card is told to let all multicast in; and by ordinary memberships (IGMP, MLD), switches that look for members learn
-that there is one behind our port. The sockets are bound to no port, so nothing ever arrives at them: the ring hears.
+The card accepts all multicast (PACKET_MR_ALLMULTI), and ordinary memberships (IGMP, MLD) show snooping switches that a
+member is behind our port. The sockets are bound to no port, so they receive nothing: the ring does.
 """
 
 import logging
@@ -21,19 +21,19 @@ GROUPS_V4 = ("224.0.0.251",)
 """mDNS."""
 
 GROUPS_V6 = ("ff02::fb", "ff02::2")
-"""mDNS; all routers, whom a host that comes solicits. (All nodes: every interface is in it.)"""
+"""mDNS; all routers, to which a joining host sends its solicitation. (Every interface is in the group of all nodes.)"""
 
 log = logging.getLogger(__name__)
 
 
 class MulticastMembership:
-    """Memberships, by interface."""
+    """Memberships by interface."""
 
     def __init__(self) -> None:
         self._memberships: dict[int, ExitStack] = {}
 
     def follow(self, networks: Iterable[Network]) -> None:
-        """Be a member on the interfaces of networks that are up, and on no other."""
+        """Join the groups on the interfaces of networks that are up, and leave them on all others."""
         wanted = {network.index for network in networks if network.state in (NetworkState.UP, NetworkState.SILENT)}
         for index in self._memberships.keys() - wanted:
             self._memberships.pop(index).close()
@@ -41,12 +41,12 @@ class MulticastMembership:
             self._memberships[index] = _join(index)
 
     def close(self) -> None:
-        """Leave them all."""
+        """Leave all groups."""
         self.follow(())
 
 
 def _join(index: int) -> ExitStack:
-    """Join what can be joined: an interface may be without IPv6, or gone again."""
+    """Join the groups that can be joined: an interface may have no IPv6, or be gone."""
     sockets = ExitStack()
     try:
         card = sockets.enter_context(bpf.packet_socket())

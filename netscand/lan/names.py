@@ -1,4 +1,4 @@
-"""Names that have to be looked up: the queue of devices that wait, and the lookup in its turns."""
+"""Name lookups: the queue of devices, and the tasks that query DNS, mDNS and NBNS."""
 
 import asyncio
 import logging
@@ -15,32 +15,32 @@ from netscand.lan.decode import Answer
 from netscand.lan.name_lookup import LAN_WAIT, QUERIES_PER_FRAME, Effort, Queries, Resolver, Unanswered
 
 # ---- name queue ----------------------------------------------------------------------------------------------------
-# Devices that wait to be asked for their names: network by network, the most urgent first, and nobody behind a crowd.
+# Queue of lookups: for each network, the most urgent first; a crowd of devices does not delay others.
 #
-# Of the same urgency, the one that is due last is first: a crowd of made-up devices, which can answer at once but not
-# come without end, delays nobody that comes after it.
+# Among devices of the same urgency, the one that became due last is first: a crowd of made-up devices, which appears at
+# once but not without end, does not delay later devices.
 #
-# The urgency of a device (core/claims.py) is 0 where a user described it, 1 where it answered us, and else STRANGER.
-# Strangers have little room of their own, and the newest stay: a real device is no stranger for long, for the next scan
-# or probe that it answers puts it before them all.
+# The urgency of a device (core/claims.py) is 0 if a user annotated it, 1 if it answered us, else STRANGER. The queue of
+# strangers is short, and keeps the newest: a real device does not stay a stranger, because the next scan or probe that
+# it answers puts it before them all.
 
 MOST_WAITING, MOST_STRANGERS = 4_096, 512
-"""Devices of one urgency that wait on a network, for the first time or again; strangers that do."""
+"""Maximum devices of one urgency that wait on a network, for the first time or again; maximum strangers."""
 
 STRANGER = 2
 
 
 class Lookup(NamedTuple):
-    """A device to ask for."""
+    """Lookup of a device's name."""
 
     mac: Mac
     ip: Ip
-    """Where it was when this was requested. It is asked at the address that it has when its turn comes."""
+    """Its address at the request. The query uses the address that it has when its turn comes."""
     network: str
     is_first: bool = True
-    """It is asked for the first time in this round."""
+    """It is the first query in this round."""
     waited: float = 0.0
-    """Seconds, after the last question of those that no name server answered."""
+    """Seconds of the last wait for a retry, if no name server answered."""
 
 
 class _Waiting(NamedTuple):
@@ -50,25 +50,25 @@ class _Waiting(NamedTuple):
 
 
 class _UrgencyQueue(NamedTuple):
-    """Devices of one urgency."""
+    """Lookups of one urgency."""
 
     later: list[_Waiting]
-    """A heap, by when they are due."""
+    """Heap by due time."""
     due: list[_Waiting]
-    """The last one is taken first, so that a crowd that came at once delays nobody who comes later."""
+    """Stack: the last one is taken first, so that a crowd does not delay later devices."""
 
 
 class _NetworkQueue:
-    """The queue of one network; each device stands in it once, however many addresses it has."""
+    """Queue of one network, with at most one lookup for each device, however many addresses it has."""
 
     def __init__(self, urgency: Callable[[Mac], int]) -> None:
         self._urgency = urgency
         self._by_urgency = tuple(_UrgencyQueue([], []) for _ in range(2 * STRANGER))
-        """By urgency, and of the same urgency those that are asked for the first time before the others."""
+        """By urgency; within the same urgency, first queries before repeated ones."""
 
         self._strangers: deque[_Waiting] = deque()
         self._entries: dict[Mac, _Waiting] = {}
-        """The place of each; what else the lists hold is void."""
+        """MAC → its current entry; other entries in the lists are void."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -129,7 +129,7 @@ class _NetworkQueue:
         return self._entries.get(waiting.lookup.mac) is waiting
 
     def _remove(self, waiting: _Waiting) -> Lookup | None:
-        """Give its place up; None where it has another one."""
+        """Remove an entry; None if it is void."""
         if not self._is_current(waiting):
             return None
         del self._entries[waiting.lookup.mac]
@@ -137,7 +137,7 @@ class _NetworkQueue:
 
 
 class NameQueue:
-    """The queues of all networks, each of which has its turn. `urgency` of a device may change while it waits."""
+    """Queues of all networks, which take turns. The `urgency` of a device may change while it waits."""
 
     def __init__(self, urgency: Callable[[Mac], int]) -> None:
         self._urgency = urgency
@@ -149,9 +149,9 @@ class NameQueue:
         return sum(map(len, self._queues.values()))
 
     def put(self, due: float, lookup: Lookup) -> Lookup | None:
-        """Let a device wait until `due`; return the one for which there is no room, if any.
+        """Add a lookup for the time `due`; return the one dropped for lack of room, if any.
 
-        That is the stranger which has waited longest, or the device itself.
+        That is the stranger that has waited longest, or the lookup itself.
         """
         self._changed.set()
         queue = self._queues.get(lookup.network)
@@ -160,7 +160,7 @@ class NameQueue:
         return queue.put(_Waiting(due, next(self._numbers), lookup))
 
     async def get(self, most: int = 1) -> list[list[Lookup]]:
-        """Return, as soon as some are due, at most `most` of them of each network; after a turn of the loop."""
+        """Return at most `most` lookups of each network, as soon as any is due; yields to the loop first."""
         await asyncio.sleep(0)
         while True:
             now = monotonic()
@@ -177,81 +177,80 @@ class NameQueue:
 
 
 # ---- names ---------------------------------------------------------------------------------------------------------
-# Names that have to be asked for: reverse DNS, mDNS, NBNS. Never in the way of anything, and seldom.
+# The lookup tasks: reverse DNS, mDNS, NBNS. They use little bandwidth and never delay anything else.
 #
-# What devices say by themselves is heard by the wire. Here, a device that has no name, or a less trusted one, is asked
-# for: a name server at once, the LAN at its own slow pace (lan/name_lookup.py). All questions are within the budget of
-# scans.
+# The wire receives the names that devices announce. Here, devices without a name, or with one of a less trusted source,
+# are looked up: DNS at once, the LAN at a slow pace (lan/name_lookup.py). All queries count against the scan limits.
 #
-# A question is about an address, and the answer may be another's by then. So a device is asked at the address that it
-# has when its turn comes, and the answer is taken while it still has that, and nobody disputes it (core/claims.py).
+# A query is about an address, which may belong to another device when the answer arrives. So a query uses the current
+# address, and the answer counts only while the device still holds that address, undisputed (core/claims.py).
 #
-# Made-up devices keep no other device waiting, however many there are: lan/names.py. Nor do questions that a name
-# server does not answer: each is tried for a moment, and then again in a queue of its own, less and less often.
+# Made-up devices do not delay others, however many there are. Nor do queries that a name server does not answer: they
+# are tried briefly, then repeated from a queue of their own, less and less often.
 
 PARALLEL, PARALLEL_RETRIES = 8, 2
-"""Questions to DNS on their way: the first ones about a device, and those that are repeated as nobody answered."""
+"""Parallel DNS queries: first ones, and repeated ones."""
 
 DNS_APART = 0.125
-"""Seconds between two questions of one of those: 80 a second in all, at most."""
+"""Seconds between two queries of one task: at most 80 a second in all."""
 
 QUICK, PATIENT = Effort(0.4, 2), Effort(2.0, 2)
-"""What is tried at first, and again."""
+"""Effort of first and of repeated queries."""
 
 FIRST_RETRY, LONGEST_RETRY = 15.0, 900.0
-"""Seconds until a question is repeated that no name server answered, at first; each time twice as many, up to this."""
+"""Seconds until an unanswered DNS query is repeated: the first time, and at most; each time twice as many."""
 
 MDNS_APART = 1.0
-"""Seconds between two frames to all; where several devices wait on one network, one frame asks for some of them."""
+"""Seconds between two multicast queries; one frame can ask for several devices of a network."""
 
 NBNS_APART = 0.125
-"""Seconds between two frames that ask one device each."""
+"""Seconds between two unicast queries."""
 
 SETTLE = 1.0
-"""Seconds before a device is asked for: it has just come, and its name may follow by itself, or reach DNS."""
+"""Seconds before a new device is looked up: it may announce its name by itself, or register it in DNS."""
 
 RETRY_AFTER = 30.0
-"""Seconds after which a device whose name nobody knew is asked for again, once."""
+"""Seconds after which a lookup without a result is repeated, once."""
 
 ROUND_APART = 3600.0
-"""Seconds between two rounds of questions for a device at an address."""
+"""Seconds between two rounds of queries for a device at an address."""
 
 NO_ROOM = 1.0
-"""Seconds after which a question is tried again for which the budget had no room."""
+"""Seconds after which a query that the budget refused is tried again."""
 
 FAILURES, REPORTED_APART = 3, 3600.0
-"""So many questions in a row without an answer are reported in the log, and not again within so many seconds."""
+"""Unanswered queries in a row that are logged, and minimum seconds between two such log lines."""
 
 MOST_REMEMBERED = 16_384
-"""Devices whose last round is remembered."""
+"""Maximum devices whose last round is remembered."""
 
 log = logging.getLogger(__name__)
 
 
 class EngineView(Protocol):
-    """What this needs of the engine."""
+    """The part of the engine that lookups need."""
 
     @property
     def networks(self) -> Mapping[str, Network]:
-        """Every network, by id, as it is now."""
+        """Return every network by id."""
 
     def missing_sources(self, mac: Mac) -> Container[str]:
-        """The sources that a device could still get a better name from."""
+        """Return the sources that may give a device a better name."""
 
     def may_probe(self, network: str, to_all: bool) -> bool:
-        """Whether the budget of that network has room for one more frame, to all (True) or to one."""
+        """Take one frame, broadcast (`to_all`) or not, from the network's limits; return whether it may be sent."""
 
     def query_address(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
-        """The address at which a device may be asked for its name now: one that it has, and nobody disputes."""
+        """Return the address to look a device's name up at: one that it holds, undisputed; None: none."""
 
     def named(self, mac: Mac, name: str, source: str, at: float, network: str, ip: Ip) -> None:
-        """Take what was found out by asking at that address, at that monotonic time."""
+        """Set a name found at an address, at that monotonic time."""
 
 
 class Names:
-    """Asks for the names of devices, the more urgent ones first. `say` sends a frame on a network (OSError).
+    """Lookups of device names, more urgent ones first. `send` sends a frame on a network (OSError).
 
-    `refused` is called for each device that lost its place in a queue, with its network.
+    `refused` is called with the network of each lookup that is dropped for lack of room.
     """
 
     def __init__(
@@ -273,7 +272,7 @@ class Names:
         self._reported_at = -inf
 
     def request_name(self, mac: Mac, ip: Ip, network: Network) -> None:
-        """Ask for a device that came to that address, soon, and not if it was asked for within the hour."""
+        """Look up a device that appeared at an address, unless it was looked up within the hour."""
         now = monotonic()
         key = mac, ip
         if now < self._next_round.get(key, now):
@@ -289,19 +288,19 @@ class Names:
 
     def _wait(self, queue: NameQueue, due: float, lookup: Lookup) -> None:
         dropped = queue.put(due, lookup)
-        if dropped is not None:  # it is asked for when it is next heard of
+        if dropped is not None:  # it is looked up when it is seen again
             self._next_round.pop((dropped.mac, dropped.ip), None)
             self._refused(dropped.network)
 
     def answered(self, answer: Answer) -> None:
-        """Take what may be an answer from the LAN. What `named` raises comes out."""
+        """Process a possible answer from the LAN. Exceptions of `named` propagate."""
         found = self._queries.name_in(answer)
         if found is not None:
             mac, name, source, network = found
             self._engine.named(mac, name, source, answer.sender.at, network, answer.sender.ip)
 
     async def run(self) -> None:
-        """Ask, until cancelled. What `named` raises ends this."""
+        """Run the tasks until cancelled. Exceptions of `named` end this."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(PARALLEL):
@@ -314,7 +313,7 @@ class Names:
             self._queries.close()
 
     def _network(self, lookup: Lookup) -> Network | None:
-        """The network as it is now: our address in it may be another. A device of one that is gone is not asked for."""
+        """Return the network of a lookup as it is now; None if it is no longer scanned."""
         network = self._engine.networks.get(lookup.network)
         return network if network is not None and network.state in (NetworkState.UP, NetworkState.SILENT) else None
 
@@ -327,7 +326,7 @@ class Names:
                 if ip is None:
                     wait = RETRY_AFTER if lookup.is_first else ROUND_APART
                     self._wait(self._for_dns, monotonic() + wait, lookup._replace(is_first=False))
-                elif not self._engine.may_probe(lookup.network, False):  # a scan has it all just now
+                elif not self._engine.may_probe(lookup.network, False):  # a scan is using the budget
                     self._wait(queue, monotonic() + NO_ROOM, lookup)
                     await asyncio.sleep(DNS_APART)
                 else:
@@ -352,7 +351,7 @@ class Names:
         self._failures += 1
         if self._failures >= FAILURES and monotonic() - self._reported_at >= REPORTED_APART:
             self._reported_at = monotonic()
-            log.info("no name server answers for some addresses (%s): asking on, less often", why)
+            log.info("no name server answers for some addresses (%s); trying again, less often", why)
 
     async def _query_mdns(self) -> None:
         while True:
@@ -386,7 +385,7 @@ class Names:
         try:
             self._queries.by_mdns(network, [(lookup.mac, ip) for lookup, ip in group])
         except OSError as refused:
-            log.debug("cannot ask for names on %s: %s", network.id, refused)
+            log.debug("cannot send name queries on %s: %s", network.id, refused)
         for lookup, _ in group:
             self._then_nbns(lookup, LAN_WAIT)
 
@@ -409,7 +408,7 @@ class Names:
                     try:
                         self._queries.by_nbns(network, lookup.mac, ip)
                     except OSError as refused:
-                        log.debug("cannot ask for names on %s: %s", network.id, refused)
+                        log.debug("cannot send name queries on %s: %s", network.id, refused)
                 self._retry_later(lookup)
             if sent:
                 await asyncio.sleep(NBNS_APART)

@@ -1,4 +1,4 @@
-"""NBNS: names that are registered, refreshed and released by broadcast (RFC 1002, section 4.2)."""
+"""NBNS decoder: names registered, refreshed and released by broadcast (RFC 1002, section 4.2)."""
 
 from netscand.core.model import Evidence, Observation
 from netscand.lan import dns
@@ -7,21 +7,21 @@ from netscand.lan.text import clean_name
 
 PORT = 137
 REGISTRATION, RELEASE, REFRESH, REFRESH_TOO = 0x2800, 0x3000, 0x4000, 0x4800
-"""Opcodes; RFC 1002 gives both numbers for a refresh, in different places."""
+"""Opcodes; RFC 1002 gives both numbers for a refresh, in different sections."""
 
 OPCODE = 0x7800
 GROUP = 0x80
-"""In the first byte of an NB record: the name is many hosts', a workgroup's say."""
+"""Flag in the first byte of an NB record: the name of a group of hosts, such as a workgroup."""
 
 MOST_NAMES = 32
-"""Names of a node that are read; Windows has three to ten."""
+"""Maximum names read of a node; Windows has three to ten."""
 
 HOST_SUFFIXES = (0x00, 0x20)
 """The sixteenth byte of a host's own name: workstation, file server."""
 
 
 def decode(raw: bytes, sender: Sender) -> tuple[Observation, ...]:
-    """What a message (the payload of UDP) says of its sender. A name is the sender's where its record says so."""
+    """Decode a message (the payload of UDP). A name counts only if its record has the sender's address."""
     message = dns.read(raw)
     if message is None or not is_host(sender.ip) or not (message.questions or message.answers):
         return ()
@@ -43,21 +43,21 @@ def decode(raw: bytes, sender: Sender) -> tuple[Observation, ...]:
 
 
 def plain(label: bytes) -> bytes | None:
-    """The sixteen bytes behind a first-level encoded label (RFC 1001, 14.1); None where it is none."""
+    """Decode a first-level encoded label into sixteen bytes (RFC 1001, 14.1); None if it is malformed."""
     if len(label) != 32 or not all(0x41 <= letter <= 0x50 for letter in label):
         return None
     return bytes((label[n] - 0x41) << 4 | label[n + 1] - 0x41 for n in range(0, 32, 2))
 
 
 def host_name(name: bytes | None) -> str | None:
-    """The host's name in sixteen bytes of NetBIOS, where they are one: fifteen in its code page, and a suffix."""
+    """Return the host name in a NetBIOS name (fifteen characters and a suffix); None if it is not a host's."""
     if name is None or len(name) != 16 or name[15] not in HOST_SUFFIXES or name[0] in b"*\x01\x00 ":
         return None
     return clean_name(name[:15].rstrip(b" \0").decode("cp437", "replace"))
 
 
 def node_name(message: dns.Message) -> str | None:
-    """Return the first name of the host's own in an answer about the status of a node (RFC 1002, 4.2.18)."""
+    """Return the first host name in a node status response (RFC 1002, 4.2.18)."""
     content = next((record.content for record in message.answers if record.kind == dns.NBSTAT), b"")
     count = min(content[0], (len(content) - 1) // 18, MOST_NAMES) if content else 0
     names = (content[position : position + 18] for position in range(1, 1 + 18 * count, 18))

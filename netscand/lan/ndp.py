@@ -1,27 +1,27 @@
-"""Neighbour discovery of IPv6 (RFC 4861): what is heard, and the solicitations that are sent."""
+"""IPv6 neighbour discovery (RFC 4861): decoder, solicitations and echo requests. Pure."""
 
 import struct
 
 from netscand.core.model import ALL_NODES, Evidence, Ip, Mac, Observation, is_link_local
 from netscand.lan.senders import NO_IP6, Sender, is_host, is_station
 
-# ---- ndp -----------------------------------------------------------------------------------------------------------
-# Neighbour discovery of IPv6 (RFC 4861), and who answers an echo that all nodes were asked for (RFC 4443).
+# ---- decoder -------------------------------------------------------------------------------------------------------
+# Neighbour discovery (RFC 4861), and echo replies (RFC 4443).
 
 ECHO_REPLY = 129
 ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT, REDIRECT = range(133, 138)
 SOURCE_ADDRESS, TARGET_ADDRESS = 1, 2
-"""Options: the sender's, or the target's, link-layer address."""
+"""Options: link-layer address of the sender, and of the target."""
 
 SOLICITED = 0x40
 ECHO_ID = 0x6E73
-"""The identifier of the echoes that we send (lan/ndp.py): the kernel gives us answers to these alone."""
+"""Identifier of our echo requests; the BPF program accepts only replies to these."""
 
 MOST_OPTIONS = 32
-"""Options of one message that are read; a router's advertisement has ten."""
+"""Maximum options read of one message; a router advertisement has ten."""
 
 LINK_HOP_LIMIT = 255
-"""The hop limit of what no router passed on."""
+"""Hop limit of packets that no router forwarded."""
 
 _OPTIONS_AT = {
     ROUTER_SOLICITATION: 8, ROUTER_ADVERTISEMENT: 16, NEIGHBOUR_SOLICITATION: 24, NEIGHBOUR_ADVERTISEMENT: 24,
@@ -30,7 +30,7 @@ _OPTIONS_AT = {
 
 
 def decode(message: bytes, sender: Sender, *, hop_limit: int, to: Ip) -> tuple[Observation, ...]:
-    """What an ICMPv6 message says of its sender, `to` being whom it was sent to."""
+    """Decode an ICMPv6 message that was sent to `to`."""
     if len(message) < 8:
         return ()
     kind = message[0]
@@ -51,14 +51,14 @@ def decode(message: bytes, sender: Sender, *, hop_limit: int, to: Ip) -> tuple[O
         mac = claimed.get(TARGET_ADDRESS, sender.mac)
         return _seen(sender, mac, target, solicited=solicited, joining=not solicited and to[0] == 0xFF)
     if sender.ip == NO_IP6:
-        # Duplicate address detection asks whether anyone holds the target: it claims nothing yet (RFC 4862, 5.4.2).
+        # Duplicate address detection asks whether any host holds the target; it claims nothing yet (RFC 4862, 5.4.2).
         if kind == NEIGHBOUR_SOLICITATION and SOURCE_ADDRESS not in claimed and is_host(Ip(message[8:24])):
             return _seen(sender, sender.mac, None, joining=True)
         return _seen(sender, sender.mac, None) if kind == ROUTER_SOLICITATION else ()
     if not is_host(sender.ip) or (kind in (ROUTER_ADVERTISEMENT, REDIRECT) and not is_link_local(sender.ip)):
         return ()
     mac = sender.mac if kind == REDIRECT else claimed.get(SOURCE_ADDRESS, sender.mac)
-    # A lifetime of 0 takes the word back (RFC 4861, 6.2.5), or only tells prefixes.
+    # A lifetime of 0: no longer a default router (RFC 4861, 6.2.5), or an advertisement of prefixes only.
     router = message[6:8] != b"\0\0" if kind == ROUTER_ADVERTISEMENT else None
     return _seen(sender, mac, sender.ip, router=router)
 
@@ -79,7 +79,7 @@ def _seen(
 
 
 def _options(message: bytes, position: int) -> dict[int, Mac] | None:
-    """Return the link-layer addresses in the options, by option; None where they are broken (RFC 4861, 4.6)."""
+    """Return option → link-layer address; None if the options are malformed (RFC 4861, 4.6)."""
     found: dict[int, Mac] = {}
     for _ in range(MOST_OPTIONS):
         if position >= len(message):
@@ -95,19 +95,19 @@ def _options(message: bytes, position: int) -> dict[int, Mac] | None:
     return found
 
 
-# ---- solicit -------------------------------------------------------------------------------------------------------
-# Pure: what we ask by IPv6. Neighbour solicitations (RFC 4861, 4.3), and an echo of all nodes (RFC 4443, 4.1).
+# ---- encoder -------------------------------------------------------------------------------------------------------
+# Neighbour solicitations (RFC 4861, 4.3), and an echo request to all nodes (RFC 4443, 4.1).
 
 ECHO_REQUEST = 128
 ALL_NODES_MAC = bytes.fromhex("3333 0000 0001")
 GROUP = bytes.fromhex("ff02 0000 0000 0000 0000 0001 ff")
-"""What the solicited-node groups begin with; the last three bytes are the target's (RFC 4291, 2.7.1)."""
+"""Prefix of the solicited-node groups; the last three bytes are those of the target (RFC 4291, 2.7.1)."""
 
 _ICMPV6 = 58
 
 
 def solicitation(mac: Mac, own: Ip, target: Ip, to: Mac | None) -> bytes:
-    """The frame that asks for `target`, from our `mac` and link-local `own`: to `to` alone, or to its group (None)."""
+    """Return a solicitation for `target` from our `mac` and link-local `own`, to the MAC `to` or (None) its group."""
     group = GROUP + target[13:]
     ethernet = to or b"\x33\x33" + group[12:]
     body = struct.pack("!BBxxxxxx16sBB6s", NEIGHBOUR_SOLICITATION, 0, target, SOURCE_ADDRESS, 1, mac)
@@ -115,7 +115,7 @@ def solicitation(mac: Mac, own: Ip, target: Ip, to: Mac | None) -> bytes:
 
 
 def echo(mac: Mac, own: Ip) -> bytes:
-    """The frame that asks all nodes for an echo."""
+    """Return an echo request to all nodes."""
     return _frame(ALL_NODES_MAC, mac, own, ALL_NODES, struct.pack("!BBxxHH", ECHO_REQUEST, 0, ECHO_ID, 1), 1)
 
 
@@ -125,8 +125,8 @@ def _frame(ethernet: bytes, mac: Mac, own: Ip, to: bytes, body: bytes, hop_limit
 
 
 def checksum(summed: bytes) -> bytes:
-    """Return the ones' complement of the ones' complement sum of sixteen-bit words (RFC 1071).
+    """Return the Internet checksum (RFC 1071).
 
-    The words are the digits of one number to the base 2 ** 16, which has the sum of its digits modulo 2 ** 16 - 1.
+    A number and the sum of its sixteen-bit words are congruent modulo 2 ** 16 - 1.
     """
     return (0xFFFF - (int.from_bytes(summed) % 0xFFFF or 0xFFFF)).to_bytes(2)

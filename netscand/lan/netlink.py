@@ -1,4 +1,4 @@
-"""rtnetlink: links, addresses, default routes and neighbours of the kernel, and their changes."""
+"""rtnetlink: the kernel's links, addresses, default routes and neighbours, and notification of their changes."""
 
 import asyncio
 import logging
@@ -20,14 +20,13 @@ from netscand.lan.senders import is_host, is_station
 from netscand.lan.turns import Work
 
 # ---- netlink -------------------------------------------------------------------------------------------------------
-# rtnetlink: what the kernel knows of interfaces, addresses and default routes, and word of each change.
+# Plain AF_NETLINK sockets, decoded by pyroute2 (its own sockets run an event loop of their own). State comes only from
+# dumps; a notification just triggers one. The kernel does not notify every change (routes that vanish with a link or
+# an address are not reported), and an overrun (ENOBUFS) needs no special case this way.
 #
-# A plain AF_NETLINK socket, decoded by pyroute2, whose own sockets run a loop of their own. State comes from dumps
-# alone; a notification only says that it is time for one. For the kernel does not tell every change (the routes that
-# go with a link or an address go silently), and so an overrun (ENOBUFS) needs nothing special either.
-#
-# A dump is cheap, because each message is cut down to what we read of it (most of a link's are counters), and decoded
-# only where that differs from last time: 600 links cost 300 ms whole, and 15 ms so. Source: rtnetlink(7), netlink(7).
+# A dump is cheap, because each message is reduced to the attributes that we read (most of a link's are counters), and
+# decoded only if that differs from the last dump: 600 links cost 15 ms instead of 300. Source: rtnetlink(7),
+# netlink(7).
 
 NETLINK_ROUTE = 0
 GROUPS = 0x1 | 0x10 | 0x40 | 0x100
@@ -51,13 +50,13 @@ RT_SCOPE_UNIVERSE, RT_SCOPE_LINK = 0, 253
 RTN_UNICAST = 1
 
 ANSWER_WITHIN = 2.0
-"""Seconds in which the kernel must go on with a dump."""
+"""Seconds in which the kernel must continue a dump."""
 
 PIECE = 16
-"""Messages of a dump that are decoded in one turn of the loop: 60 µs each, where they are new."""
+"""Messages of a dump decoded in one turn of the loop: 60 µs each, if they are new."""
 
 DUMPS = 5
-"""Attempts at a dump while changes interrupt it."""
+"""Attempts at a dump that changes interrupt."""
 
 _HEAD = struct.Struct("=IHHII")
 """nlmsghdr: length, type, flags, sequence, port."""
@@ -69,7 +68,7 @@ _RECEIVE = 256 * 1024
 
 Value = TypeVar("Value", Link, HostAddress, HostAddress6, DefaultRoute)
 Known = dict[bytes, tuple[Value, ...]]
-"""What each message of the last dump meant."""
+"""Message of the last dump → its decoded values."""
 
 
 class NetlinkError(Exception):
@@ -77,33 +76,33 @@ class NetlinkError(Exception):
 
 
 class Message(Protocol):
-    """What pyroute2 makes of one."""
+    """Message decoded by pyroute2."""
 
     def __getitem__(self, name: str) -> int:
-        """A field of the fixed part."""
+        """Return a field of the fixed part."""
 
     def get_attr(self, name: str) -> Any:  # noqa: ANN401 a number, text or nested attributes
-        """An attribute; None where there is none."""
+        """Return an attribute; None if it is missing."""
 
 
 _Wanted = Mapping[int, "_Wanted"]
-"""Attributes that we read, and which ones within them; none named: all of it."""
+"""Attributes to read → nested attributes to read; empty: all."""
 
 
 class _Table(NamedTuple, Generic[Value]):
-    """How one kind of state is dumped."""
+    """Description of one kind of dump."""
 
     request: int
     selection: bytes
-    """The fixed part of the request, and its attributes."""
+    """Fixed part and attributes of the request."""
     fixed: int
-    """Bytes of the answers' fixed part."""
+    """Bytes of the fixed part of the answers."""
     wanted: _Wanted
     translate: Callable[[Message], tuple[Value, ...]]
 
 
 class Netlink:
-    """Reads the kernel's state, and hears of its changes. Everything raises NetlinkError."""
+    """Reader of the kernel's state, with notification of changes. All methods raise NetlinkError."""
 
     def __init__(self, receive_buffer: int = 1 << 20) -> None:
         self._parse: Callable[[bytes], Iterator[Message]] = libraries.rtnetlink()().parse
@@ -122,11 +121,11 @@ class Netlink:
             undo.pop_all()
 
     def fileno(self) -> int:
-        """Readable when something changed."""
+        """Return the file descriptor, which is readable after a change."""
         return self._notifications.fileno()
 
     def changed(self) -> bool:
-        """Take the news that waits (64 datagrams at most); whether any may matter. An overrun does."""
+        """Read at most 64 waiting notifications; return whether any may matter. An overrun does."""
         matters = False
         with _as_netlink_error("cannot follow the interfaces"):
             for datagram in turns.waiting(self._notifications, _RECEIVE, 64):
@@ -135,7 +134,7 @@ class Netlink:
                     continue
                 chunk, sender = datagram
                 if sender[0]:
-                    continue  # not the kernel's
+                    continue  # not from the kernel
                 for kind, _, message in _messages(chunk):
                     if _matters(kind, message):
                         matters = True
@@ -143,13 +142,13 @@ class Netlink:
         return matters
 
     def read(self) -> Work[Kernel]:
-        """Return the state of this moment, piece by piece: a router may have a million routes."""
+        """Return the current state, in pieces: a router may have a million routes."""
         with _as_netlink_error("cannot read the interfaces"):
             links = yield from self._dump(_LINKS, self._links)
             addresses = yield from self._dump(_ADDRESSES, self._addresses)
             self._addresses6 = yield from self._dump(_ADDRESSES6, self._addresses6)
-            # They are gone through only where a default one may be another. One that goes with its link or address
-            # goes without a word.
+            # Routes are dumped only if a default route may have changed. The kernel does not report routes that vanish
+            # with their link or address.
             if self._routes_changed or links.keys() != self._links.keys() or addresses.keys() != self._addresses.keys():
                 self._routes = yield from self._dump(_ROUTES, self._routes)
                 self._routes_changed = False
@@ -162,7 +161,7 @@ class Netlink:
         )
 
     def _dump(self, table: _Table[Value], known: Known[Value]) -> Work[Known[Value]]:
-        """All there is in a table; what is as it was is taken from `known`."""
+        """Return all values of a dump; unchanged messages are taken from `known`."""
         fresh: Known[Value] = {}
         messages = yield from self._whole(table)
         for count, message in enumerate(messages, 1):
@@ -173,7 +172,7 @@ class Netlink:
         return fresh
 
     def _whole(self, table: _Table[Value]) -> Work[list[bytes]]:
-        """The messages of a dump that no change interrupted, where that can be had."""
+        """Return the messages of a dump, repeated while changes interrupt it."""
         for _ in range(DUMPS):
             messages, whole = yield from self._request(table)
             if whole:
@@ -190,7 +189,7 @@ class Netlink:
         while True:
             for kind, flags, message in _messages(self._requests.recv(_RECEIVE)):
                 if _HEAD.unpack_from(message)[3] != self._sequence:
-                    continue  # the rest of a dump that took too long
+                    continue  # the rest of an earlier dump that timed out
                 whole = whole and not flags & NLM_F_DUMP_INTR
                 if kind == NLMSG_DONE:
                     return found, whole
@@ -202,14 +201,14 @@ class Netlink:
             yield
 
     def close(self) -> None:
-        """Give both sockets back."""
+        """Close both sockets."""
         self._notifications.close()
         self._requests.close()
 
 
 @contextmanager
 def _as_netlink_error(what: str) -> Iterator[None]:
-    """An OSError becomes a NetlinkError."""
+    """Raise OSError as NetlinkError."""
     try:
         yield
     except OSError as wrong:
@@ -223,7 +222,7 @@ def _socket(groups: int) -> socket.socket:
 
 
 def _messages(chunk: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Type, flags and bytes of each message in a datagram."""
+    """Yield type, flags and bytes of each message in a datagram."""
     position = 0
     while position + _HEAD.size <= len(chunk):
         length, kind, flags, _, _ = _HEAD.unpack_from(chunk, position)
@@ -234,19 +233,19 @@ def _messages(chunk: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _matters(kind: int, message: bytes) -> bool:
-    """Everything does, but of the routes only the default ones: their destination has 0 bits."""
+    """Return whether a notification matters: all do, except those of routes that are not default routes."""
     return kind not in _ROUTE_NEWS or message[_HEAD.size + 1] == 0
 
 
 def _reduced(message: bytes, kind: int, table: _Table[Value]) -> bytes:
-    """The message with nothing but what we read of it, and nothing that differs from one dump to the next."""
+    """Return the message with only the attributes that we read, and without fields that differ in each dump."""
     fixed = _HEAD.size + table.fixed
     body = message[_HEAD.size : fixed] + _attributes(message[fixed:], table.wanted)
     return _HEAD.pack(_HEAD.size + len(body), kind, 0, 0, 0) + body
 
 
 def _attributes(attributes: bytes, wanted: _Wanted) -> bytes:
-    """Those that are wanted; of nested ones, what is wanted of them."""
+    """Return the wanted attributes, and of nested ones the wanted parts."""
     kept = []
     position = 0
     while position + _ATTRIBUTE.size <= len(attributes):
@@ -290,7 +289,7 @@ def _host_address(message: Message) -> tuple[HostAddress, ...]:
 
 
 def _host_address6(message: Message) -> tuple[HostAddress6, ...]:
-    """An address that may be used: one that is still being probed for may not."""
+    """Return an IPv6 address in use; nothing for one that is tentative or failed duplicate detection."""
     address, scope = message.get_attr("IFA_ADDRESS"), message["scope"]
     own = message.get_attr("IFA_LOCAL") or address
     if not address or scope not in (RT_SCOPE_UNIVERSE, RT_SCOPE_LINK):
@@ -302,7 +301,7 @@ def _host_address6(message: Message) -> tuple[HostAddress6, ...]:
 
 
 def _default_routes(message: Message) -> tuple[DefaultRoute, ...]:
-    """Of the main table: each next hop with an IPv4 gateway."""
+    """Return each next hop of the main table with an IPv4 gateway."""
     table = message.get_attr("RTA_TABLE") or message["table"]
     if table != RT_TABLE_MAIN or message["type"] != RTN_UNICAST:
         return ()
@@ -343,11 +342,10 @@ _ROUTES = _Table(
 
 
 # ---- neighbours ----------------------------------------------------------------------------------------------------
-# The kernel's own neighbours, as it finds them reachable: a reason to probe them, no evidence (core/addresses.py).
+# The kernel's neighbours when they become reachable: a reason to probe them, no evidence (core/addresses.py).
 #
-# It knows by more than ARP and NDP: a TCP connection that goes forward proves its neighbour alive. Only the moment in
-# which one becomes reachable counts; what is stale proves nothing. Source: rtnetlink(7),
-# include/uapi/linux/neighbour.h.
+# The kernel uses more than ARP and NDP: progress of a TCP connection confirms a neighbour, too. Only the transition to
+# reachable counts; stale entries prove nothing. Source: rtnetlink(7), include/uapi/linux/neighbour.h.
 
 RTMGRP_NEIGH = 0x4
 RTM_NEWNEIGH = 28
@@ -356,10 +354,10 @@ NTF_PROXY = 0x08
 NDA_DST, NDA_LLADDR = 1, 2
 
 MOST = 64
-"""Datagrams read in one turn of the loop."""
+"""Maximum datagrams read in one turn of the loop."""
 
 BACK_OFF = 5.0
-"""Seconds before a socket that broke is made anew."""
+"""Seconds before a failed socket is opened again."""
 
 _MESSAGE = struct.Struct("=IHHII")
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")
@@ -371,23 +369,23 @@ log = logging.getLogger(__name__)
 
 
 class Neighbours:
-    """Tells `hear` of each neighbour, of any interface, that becomes reachable."""
+    """Follower of the kernel's neighbours: `on_observations` gets those of any interface that become reachable."""
 
     def __init__(self, on_observations: Callable[[list[Observation]], None]) -> None:
         self._on_observations = on_observations
 
     async def run(self) -> None:
-        """Follow until cancelled. Without the kernel's word we hear less, and go on; what `hear` raises ends this."""
+        """Follow until cancelled; errors of netlink are logged once. Exceptions of `on_observations` end this."""
         warned = False
         while True:
             broken = await self._follow()
             if not warned:
-                log.warning("cannot follow the kernel's neighbours, trying again: %s", broken)
+                log.warning("cannot follow the kernel's neighbours; trying again: %s", broken)
             warned = True
             await asyncio.sleep(BACK_OFF)
 
     async def _follow(self) -> OSError:
-        """Until the socket breaks; why."""
+        """Follow until the socket fails; return the error."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[OSError] = loop.create_future()
         try:
@@ -407,7 +405,7 @@ class Neighbours:
             try:
                 if observations:
                     self._on_observations(observations)
-            except Exception as wrong:  # from here it would only be logged
+            except Exception as wrong:  # asyncio would only log it
                 loop.remove_reader(notifications)
                 ended.set_exception(wrong)
 
@@ -426,13 +424,13 @@ class Neighbours:
 def _observations(notifications: socket.socket) -> Iterator[Observation]:
     for datagram in turns.waiting(
         notifications, 65_536, MOST
-    ):  # what was lost is said again when it next becomes reachable
+    ):  # a lost notification comes again at the next transition
         if datagram is not None and not datagram[1][0]:
             yield from decode(datagram[0], monotonic())
 
 
 def decode(chunk: bytes, at: float) -> Iterator[Observation]:
-    """Decode the neighbours of a rtnetlink datagram that became reachable: total over all bytes."""
+    """Decode the neighbours in an rtnetlink datagram that became reachable. Never raises."""
     position = 0
     while position + _MESSAGE.size <= len(chunk):
         length, kind, *_ = _MESSAGE.unpack_from(chunk, position)

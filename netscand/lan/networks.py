@@ -1,7 +1,7 @@
-"""Pure: which networks are there, which of them are scanned, and why (DESIGN, "Which networks").
+"""Choice of the networks to scan. Pure.
 
-The kernel's interfaces, addresses and default routes, and the configuration, go in; every network comes out, with a
-sentence that says why it is scanned or why not.
+Input: the kernel's interfaces, addresses and default routes, and the configuration. Output: every network, with a
+sentence about why it is scanned or not.
 """
 
 import re
@@ -21,31 +21,31 @@ IFF_NOARP = 0x80
 ARPHRD_ETHER = 1
 
 LARGEST, SMALLEST = 16, 30
-"""Prefix lengths that are scanned without being named."""
+"""Prefix lengths that are scanned without being configured."""
 
 HOST_SIDE = (
     "veth*", "ve-*", "vb-*", "vz-*", "vnet*", "docker*", "br-*", "virbr*", "lxc*", "lxdbr*", "incusbr*", "cni*",
     "cali*", "cilium*", "flannel*", "kube*", "podman*", "cbr*", "weave*", "vmnet*", "vboxnet*", "tap*", "tun*", "wg*",
     "zt*", "tailscale*", "nebula*", "fwbr*", "fwpr*", "fwln*",
 )  # fmt: skip
-"""The host's ends of containers, machines and tunnels, told by name, never by kind: a veth named `eth0` is the LAN of
-the container that it is in."""
+"""Names of the host side of containers, virtual machines and tunnels. The kind of link is not enough: a veth named
+`eth0` is the LAN of its container."""
 
 LAN_BRIDGES = ("br-lan",)
-"""The bridge that OpenWrt makes of its LAN ports, though `br-*` is Docker's."""
+"""Exception to `br-*` (Docker): OpenWrt's bridge of LAN ports."""
 
 TUNNELS = frozenset(["vxlan", "geneve", "gretap", "ip6gretap", "erspan", "ip6erspan", "bareudp", "l2tp", "openvpn"])
-"""Kinds of links that look like Ethernet, and reach somewhere else."""
+"""Kinds of links that look like Ethernet but are tunnels."""
 
 MOST_NAMED = 4
-"""Excluded parts of a network that are named."""
+"""Maximum excluded parts named in a sentence."""
 
 _KINDS = {"bridge": "bridge", "bond": "bond", "team": "team", "vlan": "VLAN", "veth": "virtual Ethernet"}
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An interface, as netlink tells it."""
+    """Interface, from netlink."""
 
     index: int
     name: str
@@ -54,26 +54,26 @@ class Link:
     """ARPHRD_…"""
     mac: Mac | None
     kind: str = ""
-    """IFLA_INFO_KIND: empty for hardware."""
+    """IFLA_INFO_KIND; empty for hardware."""
     master: int = 0
-    """The ifindex of the bridge, bond or VRF that it belongs to."""
+    """ifindex of the bridge, bond or VRF that it belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostAddress:
-    """An IPv4 address of this host."""
+    """IPv4 address of this host."""
 
     index: int
     own: Ip
     cidr: IPv4Network
     peer: bool = False
-    """Point-to-point: the prefix is the other end's."""
+    """Point-to-point: the prefix is that of the other end."""
     secondary: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HostAddress6:
-    """An IPv6 address of this host."""
+    """IPv6 address of this host."""
 
     index: int
     own: Ip
@@ -82,7 +82,7 @@ class HostAddress6:
 
 @dataclass(frozen=True, slots=True)
 class DefaultRoute:
-    """A default gateway."""
+    """Default route with its gateway."""
 
     index: int
     gateway: Ip
@@ -91,7 +91,7 @@ class DefaultRoute:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """What netlink knows at one moment."""
+    """State of netlink at one moment."""
 
     links: tuple[Link, ...] = ()
     addresses: tuple[HostAddress, ...] = ()
@@ -100,14 +100,14 @@ class Kernel:
 
 
 def decide(kernel: Kernel, scan: Scan, rules: Sequence[NetworkRule]) -> tuple[Network, ...]:
-    """Every network on every interface, excluded ones too, by ifindex and prefix."""
+    """Return every network of every interface, excluded ones too, by ifindex and prefix."""
     links = {link.index: link for link in kernel.links}
     found: dict[tuple[int, IPv4Network], Network] = {}
     for address in sorted(kernel.addresses, key=lambda each: (each.index, each.cidr, each.secondary)):
         link = links.get(address.index)
         if link is None:
-            continue  # deleted between the two dumps: the next one is without it
-        # Further addresses in the same prefix are the same network: the first, the kernel's choice, asks.
+            continue  # deleted between the two dumps; the next dump is consistent
+        # Several addresses in one prefix are one network; the first one, the kernel's choice, is the sender.
         key = (link.index, address.cidr)
         if key not in found:
             found[key] = _network(link, address, links.get(link.master), kernel, scan, rules)
@@ -158,21 +158,21 @@ def _network(
 
 
 def _rule(cidr: IPv4Network, interface: str, rules: Sequence[NetworkRule]) -> NetworkRule | None:
-    """The rule about that network: one that names the interface too wins, then the first."""
+    """Return the rule for a network: preferably one that also names the interface, else the first."""
     fitting = [rule for rule in rules if rule.fits(cidr, interface)]
     return min(fitting, key=lambda rule: rule.interface is None, default=None)
 
 
 def _why_not(link: Link, address: HostAddress, master: Link | None, scan: Scan, rule: NetworkRule | None) -> str:
-    """The sentence why that network is not scanned; empty where it is.
+    """Return the sentence about why a network is not scanned; empty if it is.
 
-    First what cannot be, then what the user forbids, then what the user wants, then what is our own choice.
+    Order: what is impossible, what the user excludes, what the user includes, defaults.
     """
     cidr = address.cidr
     if link.flags & IFF_LOOPBACK:
         return "loopback"
     if link.hardware != ARPHRD_ETHER or not link.mac:
-        return f"{link.name} has no Ethernet addresses, so that nobody can be asked there"
+        return f"{link.name} has no Ethernet address, so ARP requests cannot be sent"
     if cidr.prefixlen == 32:
         return "a /32 has no other address"
     if unwanted := _excluded_by(link.name, cidr, scan.exclude):
@@ -183,7 +183,7 @@ def _why_not(link: Link, address: HostAddress, master: Link | None, scan: Scan, 
         if not _matches(link.name, scan.interfaces):
             return f"{link.name} is not named in [scan] interfaces"
     elif reason := _not_a_lan(link, address, master):
-        return f"{reason}; name {cidr} in a [[network]] to scan it"  # naming the interface would leave out all others
+        return f"{reason}; name {cidr} in a [[network]] to scan it"  # naming the interface would exclude all others
     if not LARGEST <= cidr.prefixlen <= SMALLEST:
         size = "larger" if cidr.prefixlen < LARGEST else "smaller"
         limit = LARGEST if cidr.prefixlen < LARGEST else SMALLEST
@@ -192,27 +192,29 @@ def _why_not(link: Link, address: HostAddress, master: Link | None, scan: Scan, 
 
 
 def _not_a_lan(link: Link, address: HostAddress, master: Link | None) -> str:
-    """Why an interface that nobody named is not taken for a LAN; empty where it is."""
+    """Return why an interface without configuration is not considered a LAN; empty if it is."""
     if link.flags & IFF_POINTOPOINT or address.peer:
         return "point-to-point"
     if link.flags & IFF_NOARP:
         return f"{link.name} does not use ARP"
     if link.kind in TUNNELS:
         return f"{link.name} is a tunnel ({link.kind})"
-    if link.master and not (master and master.kind == "vrf"):  # a VRF's members keep their LAN to themselves
+    if link.master and not (master and master.kind == "vrf"):  # members of a VRF are LANs of their own
         return f"{link.name} is a port of {master.name if master else 'another interface'}"
     if link.name not in LAN_BRIDGES and (pattern := _matches(link.name, HOST_SIDE)):
-        return f"{link.name} is by its name the host's end of a container, machine or tunnel ({pattern})"
+        return (
+            f"{link.name} is probably the host side of a container, virtual machine or tunnel (name matches {pattern})"
+        )
     return ""
 
 
 def _matches(name: str, patterns: Iterable[str]) -> str:
-    """The first of the names and globs that fits; empty where none does."""
+    """Return the first name or glob that matches; empty if none does."""
     return next((pattern for pattern in patterns if fnmatchcase(name, pattern)), "")
 
 
 def _excluded_by(name: str, cidr: IPv4Network, exclude: Sequence[str]) -> str:
-    """The names, globs or prefixes (around it, itself, or all its parts) that exclude the network; empty: none do."""
+    """Return the names, globs or prefixes that exclude a whole network; empty: none."""
     for entry in exclude:
         prefix = _prefix(entry)
         if fnmatchcase(name, entry) or (prefix and cidr.subnet_of(prefix)):
@@ -221,24 +223,24 @@ def _excluded_by(name: str, cidr: IPv4Network, exclude: Sequence[str]) -> str:
 
 
 def _excluded_parts(cidr: IPv4Network, exclude: Iterable[str]) -> tuple[IPv4Network, ...]:
-    """The parts of a network that are excluded, ascending."""
+    """Return the excluded parts of a network, ascending."""
     return tuple(collapse_addresses(_within(cidr, exclude).values()))
 
 
 def _within(cidr: IPv4Network, exclude: Iterable[str]) -> dict[str, IPv4Network]:
-    """The prefixes that lie within a network, by how they are written."""
+    """Return entry → prefix for the prefixes within a network."""
     return {entry: prefix for entry in exclude if (prefix := _prefix(entry)) and prefix.subnet_of(cidr)}
 
 
 def _without_text(excluded: Sequence[IPv4Network]) -> str:
-    """What is left out, in words."""
+    """Return the text about the excluded parts."""
     words = [str(part).removesuffix("/32") for part in excluded[:MOST_NAMED]]
     more = [f"{len(excluded) - MOST_NAMED} more"] if len(excluded) > MOST_NAMED else []
     return f", without {', '.join(words + more)}" if words else ""
 
 
 def _prefix(entry: str) -> IPv4Network | None:
-    """What is excluded by address; None: a name or glob."""
+    """Return the prefix of an entry; None for a name or glob."""
     try:
         return IPv4Network(entry, strict=False)
     except ValueError:
@@ -246,7 +248,7 @@ def _prefix(entry: str) -> IPv4Network | None:
 
 
 def _named(link: Link, scan: Scan, rule: NetworkRule | None) -> str:
-    """What the network is on, and whether the user asked for it."""
+    """Return the kind of interface, and whether the user named it."""
     kind = _KINDS.get(link.kind) or ("Wi-Fi" if re.match(r"wl|ath\d|ra\d", link.name) else "Ethernet")
     if rule:
         return f"{kind}, named in [[network]]"
@@ -256,7 +258,7 @@ def _named(link: Link, scan: Scan, rule: NetworkRule | None) -> str:
 def _state(link: Link, why: str) -> tuple[NetworkState, str]:
     if not link.flags & IFF_UP:
         return NetworkState.DOWN, f"{why}; the interface is down"
-    if not link.flags & IFF_RUNNING:  # not IFF_LOWER_UP: with that alone, the kernel still throws away what we send
+    if not link.flags & IFF_RUNNING:  # not IFF_LOWER_UP: with that alone, the kernel still drops what we send
         return NetworkState.DOWN, f"{why}; the link has no carrier"
     return NetworkState.UP, why
 

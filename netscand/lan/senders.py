@@ -1,4 +1,4 @@
-"""Which addresses a host can have as its own, and whom a frame came from."""
+"""Sender of a frame, and checks of addresses that a single host can have."""
 
 from typing import NamedTuple
 
@@ -11,11 +11,11 @@ NO_MAC = Mac(bytes(6))
 BROADCAST_IP = Ip(b"\xff" * 4)
 
 NO_HOST = frozenset([0, 127, *range(224, 240)])
-"""First bytes that no host's own IPv4 address has: this network, loopback, multicast (RFC 6890)."""
+"""First bytes that no host's IPv4 address has: this network, loopback, multicast (RFC 6890)."""
 
 
 class Sender(NamedTuple):
-    """Whom a frame came from, as its Ethernet and IP headers say; and when and where."""
+    """Source of a frame by its Ethernet and IP headers, with time and interface."""
 
     mac: Mac
     ip: Ip
@@ -24,12 +24,12 @@ class Sender(NamedTuple):
 
 
 def is_host(ip: Ip) -> bool:
-    """Whether a host can have this IPv4 or IPv6 address as its own."""
+    """Return whether a host can have this IPv4 or IPv6 address."""
     if len(ip) == 4:
         return ip[0] not in NO_HOST and ip != BROADCAST_IP
     return ip[0] != 0xFF and ip not in (NO_IP6, LOOPBACK6)
 
 
 def is_station(mac: Mac) -> bool:
-    """Whether one station can have this MAC."""
+    """Return whether a single station can have this MAC."""
     return not mac[0] & 1 and mac != NO_MAC

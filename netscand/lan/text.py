@@ -1,24 +1,24 @@
-"""Pure: text that comes from the LAN, made fit to be kept and shown (FAULTS T8)."""
+"""Sanitising of text from the LAN, before it is stored or shown (FAULTS T8). Pure."""
 
 import unicodedata
 
 LABEL, NAME = 63, 253
-"""Bytes of UTF-8 that a label and a whole name may have (RFC 1035, 2.3.4; RFC 1123, 2.1)."""
+"""Maximum bytes of UTF-8 of a label and of a whole name (RFC 1035, 2.3.4; RFC 1123, 2.1)."""
 
 MOST = 256
-"""Characters that are looked at: as many as the longest name may have."""
+"""Maximum characters read: as many as the longest name may have."""
 
 _UNSEEN = frozenset(["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"])
-"""Categories without a picture: control, bidi and zero-width characters, surrogates, private and unassigned ones."""
+"""Invisible categories: control, bidi and zero-width characters, surrogates, private and unassigned ones."""
 
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Characters of other categories that show nothing."""
+"""Invisible characters of other categories."""
 
 
 def clean_name(text: str) -> str | None:
-    """A host name as it may be kept: in NFC, of labels that are not too long, all of it visible. None: nothing is left.
+    """Sanitise a host name: NFC, labels of bounded length, visible characters only. None if nothing is left.
 
-    Giving it the result again changes nothing.
+    The function is idempotent.
     """
     parts = unicodedata.normalize("NFC", _visible(text[:MOST])).split(".")
     labels = [label for part in parts if (label := _cut(part.strip(), LABEL).strip())]
@@ -28,12 +28,12 @@ def clean_name(text: str) -> str | None:
 
 
 def clean_bytes(raw: bytes) -> str | None:
-    """The same, of bytes that should be UTF-8; what comes after a NUL is not part of it."""
+    """Sanitise a host name in UTF-8 that may end in a NUL."""
     return clean_name(raw.partition(b"\0")[0].decode("utf-8", "replace"))
 
 
 def clean_text(raw: bytes) -> str | None:
-    """Bytes that should be UTF-8, as one line of at most LABEL bytes, all of it visible. None: nothing is left."""
+    """Sanitise UTF-8 text: one line of at most LABEL bytes, visible characters only. None if nothing is left."""
     text = raw[:MOST].partition(b"\0")[0].decode("utf-8", "replace")
     return _cut(unicodedata.normalize("NFC", _visible(text)).strip(), LABEL).strip() or None
 
@@ -57,5 +57,5 @@ def _selects_variation(char: str) -> bool:
 
 
 def _cut(text: str, most: int) -> str:
-    """The front of it, in at most so many bytes, and no character broken."""
+    """Return the longest prefix of at most so many bytes that breaks no character."""
     return text.encode()[:most].decode("utf-8", "ignore")

@@ -1,9 +1,9 @@
-"""The rule of receiving: a bounded piece, then a turn of the loop for everybody else.
+"""Bounded receiving: take a limited amount from a socket, then yield to the loop.
 
-A socket that others can fill is never empty. And asyncio's own `sock_recv` returns without a turn of the loop while a
-datagram waits: code that awaits it until the right one comes holds the loop for as long as somebody sends, and not even
-`asyncio.timeout` fires. So all code in lan/ that receives does it by what is here, with a bound of its own on how much
-it takes; tests/core/test_turns.py finds code that does not. (The rings have the same bound: lan/capture.py.)
+A socket that other hosts can fill is never empty. And asyncio's own `sock_recv` returns without yielding while a
+datagram waits: code that awaits it until the right datagram arrives blocks the loop for as long as others send, and not
+even `asyncio.timeout` fires. So all code in lan/ that receives uses this module, with a limit on how much it takes;
+tests/core/test_turns.py finds code that does not. (lan/capture.py limits the rings in the same way.)
 """
 
 import asyncio
@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 Work = Generator[None, None, T]
-"""Work in pieces: it yields where others may have a turn, and returns its result."""
+"""Work in pieces: a generator that yields between pieces and returns the result."""
 
 
 def waiting(source: socket.socket, size: int, most: int) -> Iterator[tuple[bytes, Any] | None]:
-    """Give the datagrams that wait on a non-blocking socket, and their senders: at most `most`, the rest next time.
+    """Yield at most `most` datagrams that wait on a non-blocking socket, with their senders.
 
-    None stands for those that were lost (ENOBUFS). Raises OSError.
+    None stands for lost datagrams (ENOBUFS). Raises OSError.
     """
     for _ in range(most):
         try:
@@ -35,13 +35,13 @@ def waiting(source: socket.socket, size: int, most: int) -> Iterator[tuple[bytes
 
 
 async def receive(source: socket.socket, size: int) -> bytes:
-    """Return the next datagram, after a turn of the loop even where one waits. Raises OSError."""
+    """Return the next datagram, after yielding to the loop even if one waits. Raises OSError."""
     await asyncio.sleep(0)
     return await asyncio.get_running_loop().sock_recv(source, size)
 
 
 async def run_in_turns(work: Work[T]) -> T:
-    """Do all of it, with a turn of the loop after each piece."""
+    """Run all pieces, yielding to the loop after each; return the result."""
     while True:
         try:
             next(work)
@@ -52,7 +52,7 @@ async def run_in_turns(work: Work[T]) -> T:
 
 
 def run_now(work: Work[T]) -> T:
-    """Do all of it now: at the start, while nobody waits."""
+    """Run all pieces without yielding, at the start; return the result."""
     while True:
         try:
             next(work)

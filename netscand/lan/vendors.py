@@ -1,4 +1,4 @@
-"""MAC prefix → vendor, from the table that scapy carries (Wireshark's `manuf`, after the IEEE's registries)."""
+"""Vendor lookup by MAC prefix, from the table in scapy (Wireshark's `manuf`, from the IEEE registries)."""
 
 import re
 from array import array
@@ -9,26 +9,26 @@ from netscand.core.model import Mac
 from netscand.lan import libraries
 
 WIDTHS = (36, 28, 24)
-"""Bits of the IEEE's blocks MA-S, MA-M and MA-L. The narrowest one that holds an address names its owner."""
+"""Prefix lengths of the IEEE's blocks MA-S, MA-M and MA-L; the longest matching prefix names the vendor."""
 
 LONGEST_PREFIX = 5
-"""Bytes that hold the longest of them."""
+"""Bytes that contain the longest of them."""
 
 REMEMBERED = 4096
-"""Prefixes looked up that are remembered: a LAN has few."""
+"""Maximum lookups cached: a LAN has few vendors."""
 
 _LOCAL = 0x02
-"""In the first byte: the address was made up, not assigned (IEEE 802c), so its prefix says nothing."""
+"""Flag in the first byte: a locally administered address (IEEE 802c), whose prefix names no vendor."""
 
 _OFFSET_BITS = 28
-"""Of a row's 64 bits: the lower ones say where its name begins in the text of all names, the upper are the prefix."""
+"""Lower bits of a row, the offset of the name in the text of all names; the upper ones are the prefix."""
 
 _LINE = re.compile(r"^([0-9A-F:]{8,17})(?:/(\d\d))?\s*\t([^\t\n]*)(?:\t([^\n]*))?$", re.MULTILINE)
-"""Prefix, its width where that is not 24, a short name, and mostly a full one."""
+"""Prefix, its length if it is not 24, a short name, and usually a full name."""
 
 
 class Vendors:
-    """One sorted array for each width of prefix, and one text of all names: 1.2 MiB, where scapy's dict takes 24."""
+    """Vendor table: a sorted array for each prefix length, and one text of all names; 1.2 MiB instead of scapy's 24."""
 
     def __init__(self) -> None:
         self._names, self._rows = _load()
@@ -36,7 +36,7 @@ class Vendors:
         self._of_prefix = lru_cache(maxsize=REMEMBERED)(self._look_up)
 
     def of(self, mac: Mac) -> str | None:
-        """The vendor's full name; None where none is known, and for an address that was made up (randomised)."""
+        """Return the vendor's full name; None if it is unknown, and for a locally administered (randomised) MAC."""
         return None if mac[0] & _LOCAL else self._of_prefix(mac[:LONGEST_PREFIX])
 
     def _look_up(self, prefix_bytes: bytes) -> str | None:
@@ -51,7 +51,7 @@ class Vendors:
 
 
 def _load() -> tuple[bytes, "dict[int, array[int]]"]:
-    """All names, each ended by a newline; and by width the rows."""
+    """Return all names, each ended by a newline, and the rows by prefix length."""
     names = bytearray()
     offsets: dict[str, int] = {}
     found: dict[int, array[int]] = {width: array("Q") for width in WIDTHS}

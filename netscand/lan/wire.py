@@ -1,4 +1,4 @@
-"""Raw sockets: rings that hear every interface, and one socket for each interface that we ask on."""
+"""Raw sockets: receive rings for every interface, and a send socket for each interface that is probed."""
 
 import asyncio
 import errno
@@ -18,30 +18,30 @@ from netscand.lan.decode import Answer
 log = logging.getLogger(__name__)
 
 BATCH = 64
-"""Frames read in one turn of the loop; while more wait, it calls again, and everyone else has their turn in between."""
+"""Maximum frames read in one turn of the loop; other tasks run between turns."""
 
 TALK_BATCH, TALK_BUDGET = 32, TALK.per_second
-"""The same for what is not ARP, and how many of those are decoded in a second: 250 devices say 50, and a flood of them
-must not keep anybody from ARP."""
+"""The same for frames that are not ARP, and how many of them are decoded in a second: 250 devices send 50, and a flood
+must not delay ARP."""
 
 PAUSE = 0.05
-"""Seconds in which an ear whose budget is spent is left alone: the kernel throws a flood away more cheaply than we."""
+"""Seconds to pause a reader whose budget is used up: the kernel drops a flood more cheaply than we do."""
 
 SLICE = 0.005
-"""Seconds that one call of `send` holds the loop at most."""
+"""Maximum seconds that one call of `send` blocks the loop."""
 
 TICK = 1.0
-"""Seconds between looks at the ring's count of drops, which are signs of life as well; at whole seconds, as others'."""
+"""Seconds between checks of the drop counters and updates of `ticked_at`; aligned to whole seconds to save wake-ups."""
 
 BACK_OFF = (1.0, 30.0)
-"""Seconds before a receive path that died is made anew: at first, and at most."""
+"""Seconds before a failed receive path is opened again: the first time, and at most."""
 
 _FULL = frozenset([errno.EAGAIN, errno.ENOBUFS])
-"""The interface's queue takes no more just now."""
+"""Errors of a full send queue."""
 
 
 class WireError(Exception):
-    """Frames cannot be heard; the text is a sentence with the remedy. `not_permitted`: a right is missing."""
+    """Frames cannot be received; the text is a sentence with the remedy. `not_permitted`: a permission is missing."""
 
     def __init__(self, message: str, *, not_permitted: bool = False) -> None:
         super().__init__(message)
@@ -49,11 +49,10 @@ class WireError(Exception):
 
 
 class Wire:
-    """Hears ARP and what else tells of devices on all interfaces, and sends requests and probes.
+    """Receiver of ARP and of other frames that show devices, on all interfaces; sender of requests and probes.
 
-    `hear` gets what was heard, oldest first, in batches of at most 256 observations of *every* Ethernet interface,
-    ports of bridges included: the one who knows the networks keeps those whose `interface` carries the address.
-    `answered` gets what may answer a question for a name.
+    `on_observations` gets batches of at most 256 observations, oldest first, from *every* Ethernet interface, ports of
+    bridges included: the caller filters them by `interface`. `on_answer` gets possible answers to name queries.
     """
 
     def __init__(
@@ -73,40 +72,40 @@ class Wire:
         self._send_sockets: dict[int, socket.socket] = {}
         self.send_errors = 0
         self.ticked_at = monotonic()
-        """When the receive path last showed that it lives (monotonic; every second)."""
+        """When the receive path last showed that it runs (monotonic; every second)."""
 
     @property
     def received(self) -> int:
-        """Frames heard since the start."""
+        """Return the frames received since the start."""
         return sum(reader.received for reader in self._readers)
 
     @property
     def dropped(self) -> int:
-        """Frames that the kernel had no room for, as of a second ago."""
+        """Return the frames that the kernel dropped for lack of room, as of the last second."""
         return sum(reader.dropped for reader in self._readers)
 
     @property
     def ignored(self) -> int:
-        """Frames heard, but too many to be looked at."""
+        """Return the frames received but not decoded, because they exceeded the budget."""
         return sum(reader.ignored for reader in self._readers)
 
     @property
     def behind(self) -> bool:
-        """The last turn ended with ARP unheard: whoever asks should ask less."""
+        """Return whether the last turn left ARP frames unread: the engine should send less."""
         return self._arp.behind
 
     @property
     def overflow_at(self) -> tuple[float, float]:
-        """When last (monotonic) so much was lost that answers may have been: of ARP, and of all else."""
+        """Return when (monotonic) so much was last lost that answers may be among it: of ARP, and of other frames."""
         return self._arp.overflow_at, self._talk.overflow_at
 
     def follow(self, interfaces: Container[int]) -> None:
-        """Decode what is not ARP on these interfaces (ifindexes) alone; until then, on all."""
+        """Decode frames other than ARP only on these interfaces (ifindexes); before the first call, on all."""
         self._talk.interfaces = interfaces
 
     def open(self) -> None:
-        """Begin to hear; what comes before `run` waits in the rings. Raises WireError."""
-        libraries.ethernet_arp()  # 0.2 s, and now is better than at the first request
+        """Open the rings; frames wait there until `run`. Raises WireError."""
+        libraries.ethernet_arp()  # takes 0.2 s, which would delay the first request
         try:
             with ExitStack() as undo:
                 for reader in self._readers:
@@ -121,39 +120,39 @@ class Wire:
         except OSError as refused:
             if refused.errno == errno.EAFNOSUPPORT:
                 raise WireError(
-                    "AF_PACKET sockets are forbidden here: allow AF_PACKET (RestrictAddressFamilies=, seccomp)",
+                    "AF_PACKET sockets are forbidden: allow AF_PACKET (RestrictAddressFamilies=, seccomp)",
                     not_permitted=True,
                 ) from None
-            raise WireError(f"this kernel cannot hear the LAN through a filtered ring: {refused}") from None
+            raise WireError(f"this kernel refuses a packet ring with a filter (TPACKET_V2): {refused}") from None
         self._is_open = True
 
     async def run(self) -> None:
-        """Read until cancelled. A receive path that dies is made anew; what `hear` raises ends this."""
+        """Receive until cancelled. A failed receive path is opened again; exceptions of `on_observations` end this."""
         wait = BACK_OFF[0]
         while True:
             began = monotonic()
             try:
                 if not self._is_open:
                     self.open()
-                    log.info("hearing again")
+                    log.info("receiving again")
                 await self._listen()
             except WireError as broken:
                 if monotonic() - began > BACK_OFF[1]:
                     wait = BACK_OFF[0]
                 if wait == BACK_OFF[0]:
-                    log.error("cannot hear the LAN, trying again: %s", broken)
+                    log.error("cannot receive from the LAN; trying again: %s", broken)
             finally:
                 self._close_readers()
             until = monotonic() + wait
             while (left := until - monotonic()) > 0:
-                self.ticked_at = monotonic()  # deaf, and trying again: that is no hang
+                self.ticked_at = monotonic()  # no hang: it is trying again
                 for reader in self._readers:
                     reader.count()
                 await asyncio.sleep(min(left, TICK))
             wait = min(2 * wait, BACK_OFF[1])
 
     async def _listen(self) -> None:
-        """Until a ring breaks (WireError), or `hear` does."""
+        """Read until a ring (WireError) or `on_observations` fails."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
 
@@ -161,7 +160,7 @@ class Wire:
             try:
                 if observations := reader.read():
                     self._on_observations(observations)
-            except Exception as wrong:  # from here it would only be logged
+            except Exception as wrong:  # asyncio would only log it
                 loop.remove_reader(reader)
                 if not ended.done():
                     ended.set_exception(wrong)
@@ -196,7 +195,7 @@ class Wire:
         return seen
 
     def send_frame(self, network: Network, frame: bytes) -> None:
-        """Send a frame as it is. Raises OSError where the interface refuses."""
+        """Send a frame. Raises OSError if the interface refuses."""
         try:
             self._send_socket(network.index).send(frame)
         except OSError as refused:
@@ -205,9 +204,9 @@ class Wire:
             raise
 
     def send(self, probes: Sequence[Probe]) -> list[Probe]:
-        """Send from the front, for 5 ms at most; those that stay behind: of interfaces with a full queue, and the rest.
+        """Send probes for at most 5 ms; return those not sent: of interfaces with a full queue, and the rest.
 
-        Raises SendFailed where an interface refuses the first that could go: so none of `asks` went.
+        Raises SendFailed if an interface refuses and no probe was sent before.
         """
         until = monotonic() + SLICE
         sent = 0
@@ -229,7 +228,7 @@ class Wire:
                     full.add(probe.network.index)
                     unsent.append(probe)
                     continue
-                # A socket of a deleted interface stays dead (ENXIO), also when the interface is made again.
+                # The socket of a deleted interface never works again (ENXIO), even if the interface is created again.
                 self._close_send_socket(probe.network.index)
                 if sent:
                     return unsent + list(probes[position:])
@@ -241,7 +240,7 @@ class Wire:
         return unsent
 
     def _send_socket(self, index: int) -> socket.socket:
-        """The socket bound to that interface. One whose interface was deleted never sends again: it is closed here."""
+        """Return the socket bound to an interface; close the sockets of deleted interfaces."""
         sender = self._send_sockets.get(index)
         if sender is None:
             for closed in [known for known, held in self._send_sockets.items() if not held.getsockname()[0]]:
@@ -265,7 +264,7 @@ class Wire:
             reader.close()
 
     def close(self) -> None:
-        """Give every socket back."""
+        """Close all sockets."""
         self._close_readers()
         for index in list(self._send_sockets):
             self._close_send_socket(index)

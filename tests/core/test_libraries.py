@@ -30,7 +30,7 @@ said = []
 handler = logging.Handler()
 handler.emit = lambda record: said.append(record.getMessage())
 logging.getLogger("netscand").addHandler(handler)
-from netscand.__main__ import _lacking
+from netscand.__main__ import _incompatible_library
 from netscand.core.model import Mac, Ip
 from netscand.lan import arp, libraries
 from netscand.lan.vendors import Vendors
@@ -40,7 +40,7 @@ try:
     (message,) = libraries.rtnetlink()().parse(link)
     found["index"] = message["index"]
 except ImportError as wrong:
-    found["lacking"] = f"{_lacking(wrong)}: {wrong}"
+    found["lacking"] = f"{_incompatible_library(wrong)}: {wrong}"
 frame = arp.request(Mac(b"\\2\\0\\0\\0\\0\\1"), Ip(b"\\x0a\\0\\0\\1")).to(Ip(b"\\x0a\\0\\0\\2"), None)
 found["asks"] = frame.hex()
 found["apple"] = Vendors().of(Mac(bytes.fromhex("a483e7123456")))
@@ -135,7 +135,7 @@ def test_a_pyroute2_that_wants_to_be_whole_is(tmp_path: Path) -> None:
     altered(tmp_path, NEEDS_ALL)
     found = work(tmp_path)
     assert (found["index"], found["asks"], found["whole"]) == (7, ASKS, True)
-    assert "imported whole" in str(found["said"])
+    assert "imported completely" in str(found["said"])
 
 
 @pytest.mark.parametrize("changes", [MOVED, RENAMED], ids=["moved", "no parse"])

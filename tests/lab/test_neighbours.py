@@ -96,5 +96,5 @@ def test_without_netlink_we_hear_less_and_go_on_and_say_so_once(
     caplog.set_level(logging.DEBUG, "netscand")
     listen(shared_lab.watcher.space, script)
     assert [record.message.partition(":")[0] for record in caplog.records] == [
-        "cannot follow the kernel's neighbours, trying again"
+        "cannot follow the kernel's neighbours; trying again"
     ]

@@ -218,7 +218,7 @@ def test_a_broken_ring_of_talk_is_made_anew_too(
     shared_lab: Lab, send: Send, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(wire, "BACK_OFF", (0.05, 0.2))
-    monkeypatch.setattr("netscand.lan.capture.IN_VAIN", 100)
+    monkeypatch.setattr("netscand.lan.capture.EMPTY_READS", 100)
     caplog.set_level(logging.INFO, "netscand.lan.wire")
 
     async def script(made: Wire, heard: list[Observation]) -> None:
@@ -226,7 +226,7 @@ def test_a_broken_ring_of_talk_is_made_anew_too(
         assert made._talk._ring
         made._talk._ring._next = 100 * 2048
         send(captured.LINUX_DAD)
-        await until(lambda: "hearing again" in caplog.text)
+        await until(lambda: "receiving again" in caplog.text)
         send(captured.ANDROID_DISCOVER)
         await until(lambda: any(seen.name == "Pixel-7" for seen in heard))
 

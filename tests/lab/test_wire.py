@@ -315,14 +315,14 @@ def test_a_receive_path_that_breaks_is_made_anew_and_said_once(
         assert made._arp._ring
         bpf.bind(made._arp._ring._socket, index_of(lab.watcher.space), bpf.ETH_P_ALL)
         lab.watcher.down()
-        await until(lambda: "hearing again" in caplog.text)
+        await until(lambda: "receiving again" in caplog.text)
         lab.watcher.up()
         ask = [Probe(network_of(lab.watcher), ip(neighbour.ip), None)]
         await until(lambda: heard or made.send(ask))
 
     listen(lab.watcher.space, script)
     errors = [record.message for record in caplog.records if record.levelno >= logging.ERROR]
-    assert errors == ["cannot hear the LAN, trying again: Network is down"]
+    assert errors == ["cannot receive from the LAN; trying again: Network is down"]
 
 
 def test_a_lost_place_in_the_ring_is_noticed(
@@ -337,7 +337,7 @@ def test_a_lost_place_in_the_ring_is_noticed(
         assert made._arp._ring
         made._arp._ring._next = 100 * 128
         send(reply())
-        await until(lambda: "hearing again" in caplog.text)
+        await until(lambda: "receiving again" in caplog.text)
         send(reply(numbered(2)))
         await until(lambda: heard)
         assert heard[0].mac == numbered(2)
