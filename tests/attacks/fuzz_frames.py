@@ -20,7 +20,7 @@ from netscand.lan import decode
 from netscand.serve.encode import Encoder
 from netscand.store.rows import EventCodec, Words
 from tests.attacks.fuzz import INTERESTING, broken, joined, parted
-from tests.core import captured
+from tests.core import captured_frames
 from tests.core.world import World, ip, network
 from tests.store.diary import BOOT, FakeClock
 
@@ -182,7 +182,7 @@ def seeds() -> Iterator[bytes]:
     for number, kind in enumerate(dict.fromkeys(KINDS)):
         random = Random(number)
         yield joined([kind(random) for _ in range(24)])
-    yield joined(list(captured.ALL.values()))
+    yield joined(list(captured_frames.ALL.values()))
 
 
 def make(random: Random, known: Sequence[bytes]) -> bytes:

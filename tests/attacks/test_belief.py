@@ -13,7 +13,7 @@ from netscand.core.model import EventKind, Evidence
 from tests.attacks.answers import asked
 from tests.attacks.conftest import Scene, household
 from tests.attacks.judge import judged
-from tests.core import words_of_devices as words
+from tests.core import built_frames
 from tests.core.world import World, ip, mac, network
 from tests.lab.crowd_device import PADDING, Device
 from tests.lab.daemon import Daemon
@@ -107,7 +107,7 @@ def test_an_answer_of_a_dhcp_server_makes_nobody_present(shared: Scene) -> None:
         verdict.event("offline", mac=mac)
         before = len(verdict.received())
         acks = [
-            words.dhcp_answer(kind, liar.ip, client, mac=liar.mac, yiaddr=yiaddr)
+            built_frames.dhcp_answer(kind, liar.ip, client, mac=liar.mac, yiaddr=yiaddr)
             for liar in liars
             for client, yiaddr in ((mac, "10.77.0.130"), (made_up, "10.77.0.133"))
             for kind in ("offer", "ack")

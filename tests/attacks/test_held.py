@@ -14,7 +14,7 @@ from tests.attacks.account import FIRST, SECOND, Account, connected, requests, w
 from tests.attacks.conftest import Scene, household
 from tests.attacks.frames import Frames
 from tests.attacks.judge import judged
-from tests.core import words_of_devices as words
+from tests.core import built_frames
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
 from tests.lab.ordinary import NOBODY
@@ -201,12 +201,12 @@ def talk(count: int, seed: int) -> list[bytes]:
     """Frames of all kinds that are not ARP, each of a MAC of its own."""
     stand_in = "06:fe:aa:bb:cc:dd"
     templates = [
-        words.mdns(("made-up.local.", "A", "10.77.0.9"), mac=stand_in),
-        words.dhcp("discover", ("hostname", b"made-up"), mac=stand_in),
-        words.dhcp("request", ("hostname", b"made-up"), ("requested_addr", "10.77.0.9"), mac=stand_in),
-        words.dad("fe80::a683:e7ff:fe12:3456", mac=stand_in),
-        words.advertisement("fe80::1234", mac=stand_in),
-        words.solicitation("fe80::1234", "fe80::1", mac=stand_in),
+        built_frames.mdns(("made-up.local.", "A", "10.77.0.9"), mac=stand_in),
+        built_frames.dhcp("discover", ("hostname", b"made-up"), mac=stand_in),
+        built_frames.dhcp("request", ("hostname", b"made-up"), ("requested_addr", "10.77.0.9"), mac=stand_in),
+        built_frames.dad("fe80::a683:e7ff:fe12:3456", mac=stand_in),
+        built_frames.advertisement("fe80::1234", mac=stand_in),
+        built_frames.solicitation("fe80::1234", "fe80::1", mac=stand_in),
     ]
     random = Random(seed)
     place = bytes.fromhex(stand_in.replace(":", ""))

@@ -20,7 +20,7 @@ from netscand.lan.names import ROUND_APART as ROUND
 from tests.core.test_attacks import age, say, with_gateway
 from tests.core.test_engine import Cable, Tape
 from tests.core.test_names import ANSWERED, NET, Lan
-from tests.core.virtual import VirtualLoop, run
+from tests.core.virtual_loop import VirtualLoop, run
 from tests.core.world import World, ip, mac
 
 HOME = "10.0.0.0/24@eth0"

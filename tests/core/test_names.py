@@ -15,7 +15,7 @@ from netscand.lan import dns, name_lookup, names
 from netscand.lan import names as names_module
 from netscand.lan.name_lookup import Effort, Resolver, pointed_to, reverse
 from netscand.lan.names import MOST_STRANGERS, Lookup, NameQueue, Names
-from tests.core.virtual import VirtualLoop, run
+from tests.core.virtual_loop import VirtualLoop, run
 from tests.core.world import World, ip, mac, network
 
 NET = network("10.0.0.0/16")

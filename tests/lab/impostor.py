@@ -8,7 +8,7 @@ import socket
 import sys
 from ipaddress import ip_address
 
-from tests.core.words_of_devices import DNS, DNSRR, IP, UDP, Ether
+from tests.core.built_frames import DNS, DNSRR, IP, UDP, Ether
 from tests.lab.lan import Host
 
 NAME = "hacked-name"

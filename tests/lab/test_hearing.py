@@ -11,8 +11,7 @@ from websockets.sync.client import ClientConnection
 
 from netscand.lan import bpf
 from netscand.lan.capture import CaptureReader
-from tests.core import captured
-from tests.core import words_of_devices as words
+from tests.core import built_frames, captured_frames
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Host, Lab
 from tests.lab.rooms import Send
@@ -31,7 +30,7 @@ def told(daemon: Daemon, lab: Lab, *frames: bytes) -> dict[str, Any]:
         before = time.time()
         crowd.send(*frames)
         event = until(stream, "event", kind="discovered")
-        assert event["device"]["mac"] == words.MAC
+        assert event["device"]["mac"] == built_frames.MAC
         assert before <= when(event["seen_at"])
         assert when(event["sent_at"]) - when(event["seen_at"]) < 10.0
     return event
@@ -44,13 +43,13 @@ def when(text: str) -> float:
 
 
 def device(daemon: Daemon) -> dict[str, Any]:
-    found: dict[str, Any] = daemon.get(f"/api/devices/{words.MAC}")
+    found: dict[str, Any] = daemon.get(f"/api/devices/{built_frames.MAC}")
     return found
 
 
 def test_dhcp_alone_tells_who_joins_and_its_name(lab: Lab) -> None:
     daemon = lab.daemon(NO_SCANS)
-    event = told(daemon, lab, words.dhcp("discover", ("hostname", b"janes-phone")))
+    event = told(daemon, lab, built_frames.dhcp("discover", ("hostname", b"janes-phone")))
     assert event["evidence"] == "dhcp"
     for _ in range(2):
         assert (device(daemon)["hostname"], device(daemon)["hostname_source"]) == ("janes-phone", "dhcp")
@@ -60,12 +59,12 @@ def test_dhcp_alone_tells_who_joins_and_its_name(lab: Lab) -> None:
 
 def test_duplicate_address_detection_alone_tells_who_joins(lab: Lab) -> None:
     daemon = lab.daemon(NO_SCANS)
-    assert told(daemon, lab, words.dad("fe80::a683:e7ff:fe12:3456"))["evidence"] == "ndp"
+    assert told(daemon, lab, built_frames.dad("fe80::a683:e7ff:fe12:3456"))["evidence"] == "ndp"
 
 
 def test_mdns_alone_tells_who_is_there_and_its_name(lab: Lab) -> None:
     daemon = lab.daemon(NO_SCANS)
-    event = told(daemon, lab, words.mdns(("janes-phone.local.", "A", "10.77.0.9")))
+    event = told(daemon, lab, built_frames.mdns(("janes-phone.local.", "A", "10.77.0.9")))
     assert (event["evidence"], event["address"]) == ("mdns", "10.77.0.9")
     assert (device(daemon)["hostname"], device(daemon)["hostname_source"]) == ("janes-phone", "mdns")
 
@@ -186,7 +185,7 @@ def test_hostile_names_are_cleaned_where_they_enter(lab: Lab) -> None:
         "02:00:00:00:00:05": (b"y" * 255, "y" * 63),
         "02:00:00:00:00:06": ("\u200b\u2066\u2069".encode(), None),
     }
-    crowd.send(*(words.dhcp("discover", ("hostname", name), mac=mac) for mac, (name, _) in said.items()))
+    crowd.send(*(built_frames.dhcp("discover", ("hostname", name), mac=mac) for mac, (name, _) in said.items()))
     wait_for("all of them", lambda: len(daemon.get("/api/devices")["devices"]) == 1 + len(said))
     found = {device["mac"]: device["hostname"] for device in daemon.get("/api/devices")["devices"]}
     assert {mac: found[mac] for mac in said} == {mac: kept for mac, (_, kept) in said.items()}
@@ -196,7 +195,7 @@ def test_a_flood_of_talk_keeps_nobody_from_being_heard_by_arp(lab: Lab) -> None:
     """FAULTS T10: what is beyond the budget is not even decoded."""
     daemon = lab.daemon(NO_SCANS)
     crowd = lab.crowd()
-    flood = [words.mdns((f"n{n}.local.", "A", "10.77.0.9")) for n in range(500)]
+    flood = [built_frames.mdns((f"n{n}.local.", "A", "10.77.0.9")) for n in range(500)]
     ends = time.monotonic() + 3
     while time.monotonic() < ends:
         crowd.send(*flood)
@@ -210,7 +209,10 @@ def test_a_flood_of_talk_keeps_nobody_from_being_heard_by_arp(lab: Lab) -> None:
     ("frame", "made"),
     [
         (reply(), lambda: CaptureReader(bpf.arp, lambda *_: (), 128, size=64 * 1024)),
-        (captured.LINUX_DAD, lambda: CaptureReader(bpf.talk, lambda *_: (), 128, slot=2048, size=1 << 20, budget=50)),
+        (
+            captured_frames.LINUX_DAD,
+            lambda: CaptureReader(bpf.talk, lambda *_: (), 128, slot=2048, size=1 << 20, budget=50),
+        ),
     ],
     ids=["the kernel has no room", "nor we the time"],
 )
@@ -300,13 +302,13 @@ def test_the_kernels_own_neighbours_are_a_reason_to_ask(lab: Lab) -> None:
     daemon = lab.daemon(NO_SCANS)
     crowd = lab.crowd()
     there = crowd.join("10.77.0.50", say="none")
-    for ip, mac in (("10.77.0.50", there), ("10.77.0.51", words.MAC)):
+    for ip, mac in (("10.77.0.50", there), ("10.77.0.51", built_frames.MAC)):
         lab.watcher.space.ip(f"neigh replace {ip} lladdr {mac} dev eth0 nud reachable")
     wait_for("it", lambda: daemon.request("GET", f"/api/devices/{there}")[0] == 200)
     found = daemon.get(f"/api/devices/{there}")
     assert [(held["ip"], held["evidence"]) for held in found["addresses"]] == [("10.77.0.50", "arp_reply")]
     time.sleep(1)
-    assert daemon.request("GET", f"/api/devices/{words.MAC}")[0] == 404
+    assert daemon.request("GET", f"/api/devices/{built_frames.MAC}")[0] == 404
 
 
 def test_a_snooping_switch_learns_what_we_listen_to(root: None) -> None:

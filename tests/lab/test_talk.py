@@ -16,9 +16,8 @@ from netscand.lan import decode as decode_module
 from netscand.lan.capture import CaptureReader, Ring
 from netscand.lan.ndp import echo, solicitation
 from netscand.lan.wire import Wire
-from tests.core import captured
-from tests.core import words_of_devices as words
-from tests.core.words_of_devices import IP, UDP, Ether, IPv6, inet6
+from tests.core import built_frames, captured_frames
+from tests.core.built_frames import IP, UDP, Ether, IPv6, inet6
 from tests.lab.lan import Host, Lab
 from tests.lab.rooms import Send, index_of, network_of, until
 from tests.lab.test_wire import listen, reply, tagged
@@ -32,7 +31,7 @@ def ring(shared_lab: Lab) -> Iterator[Ring]:
 
 
 def ether(payload: object) -> bytes:
-    return bytes(Ether(src=words.MAC, dst="ff:ff:ff:ff:ff:ff") / payload)
+    return bytes(Ether(src=built_frames.MAC, dst="ff:ff:ff:ff:ff:ff") / payload)
 
 
 def udp4(port: int, **fields: object) -> bytes:
@@ -44,16 +43,18 @@ def with_priority(frame: bytes) -> bytes:
 
 
 WANTED = {
-    **{name: b"\xff" * 6 + frame[6:] for name, frame in captured.ALL.items()},  # to all, wherever the switch knows them
+    **{
+        name: b"\xff" * 6 + frame[6:] for name, frame in captured_frames.ALL.items()
+    },  # to all, wherever the switch knows them
     "IP options": ether(IP(src="10.77.0.9", dst="224.0.0.251", options=[b"\x94\x04\0\0"]) / UDP(dport=5353) / b"x"),
-    "priority tag": with_priority(captured.DHCLIENT_DISCOVER),
+    "priority tag": with_priority(captured_frames.DHCLIENT_DISCOVER),
     "mDNS's port in the source alone": ether(IP(src="10.77.0.9", dst="10.77.0.2") / UDP(sport=5353, dport=4000)),
     "NBNS's": ether(IP(src="10.77.0.9", dst="10.77.0.2", options=[b"\x94\x04\0\0"]) / UDP(sport=137, dport=4000)),
     "mDNS's by IPv6": ether(IPv6(src="fe80::9", dst="fe80::1") / UDP(sport=5353, dport=4000)),
     "answer to our echo": ether(IPv6(src="fe80::9", dst="fe80::1") / inet6.ICMPv6EchoReply(id=0x6E73)),
 }
 UNWANTED = {
-    "VLAN 5": tagged(captured.DHCLIENT_DISCOVER, 5),
+    "VLAN 5": tagged(captured_frames.DHCLIENT_DISCOVER, 5),
     "fragment": udp4(5353, flags="MF"),
     "last fragment": udp4(5353, frag=100),
     "DNS": udp4(53),
@@ -65,7 +66,7 @@ UNWANTED = {
     "echo request": ether(IPv6(src="fe80::9", dst="fe80::1") / inet6.ICMPv6EchoRequest(id=0x6E73)),
     "answer to another's echo": ether(IPv6(src="fe80::9", dst="fe80::1") / inet6.ICMPv6EchoReply(id=7)),
     "MLD": ether(IPv6(src="fe80::9", dst="ff02::16") / inet6.ICMPv6MLReport2()),
-    "cut": captured.LINUX_DAD[:50],
+    "cut": captured_frames.LINUX_DAD[:50],
     "ARP": bytes.fromhex("ffffffffffffa483e712345608060001080006040001a483e71234560a4d00090000000000000a4d0002"),
 }
 
@@ -75,7 +76,7 @@ def test_the_kernel_lets_in_what_is_decoded_and_nothing_else(send: Send, ring: R
         send(frame)
     for frame in WANTED.values():
         send(frame)
-    bare = [frame if name != "priority tag" else captured.DHCLIENT_DISCOVER for name, frame in WANTED.items()]
+    bare = [frame if name != "priority tag" else captured_frames.DHCLIENT_DISCOVER for name, frame in WANTED.items()]
     assert [frame.frame for frame in ring.read(100)] == bare
     assert not ring.read(1)
 
@@ -89,7 +90,7 @@ def test_a_frame_of_full_size_is_kept_whole(send: Send, ring: Ring) -> None:
 
 def test_what_is_heard_comes_with_its_interface_and_its_moment(shared_lab: Lab, send: Send) -> None:
     async def script(made: Wire, heard: list[Observation]) -> None:
-        send(captured.DHCLIENT_DISCOVER)
+        send(captured_frames.DHCLIENT_DISCOVER)
         await until(lambda: heard)
         (seen,) = heard
         assert (seen.interface, seen.evidence, seen.name) == (
@@ -105,10 +106,10 @@ def test_talk_on_interfaces_that_are_not_followed_is_not_decoded(shared_lab: Lab
 
     async def script(made: Wire, heard: list[Observation]) -> None:
         made.follow({999})
-        send(captured.DHCLIENT_DISCOVER)
+        send(captured_frames.DHCLIENT_DISCOVER)
         await until(lambda: made.received)
         made.follow({index_of(shared_lab.watcher.space)})
-        send(captured.LINUX_DAD)
+        send(captured_frames.LINUX_DAD)
         await until(lambda: heard)
         assert [seen.evidence for seen in heard] == [Evidence.NDP]
         assert made.ignored == 0
@@ -136,7 +137,7 @@ def test_a_flood_is_decoded_within_a_budget_and_the_rest_counted(
     ear = made(100)
     shared_lab.watcher.space.within(ear.open)
     for _ in range(400):
-        send(captured.LINUX_DAD)
+        send(captured_frames.LINUX_DAD)
     while ear.received < 400:
         ear.read()
     assert 100 <= decoded <= 100 + 100 * (time.monotonic() - began)
@@ -153,14 +154,14 @@ def test_after_a_flood_talk_is_heard_again_and_arp_was_all_along(
 
     async def script(made: Wire, heard: list[Observation]) -> None:
         for _ in range(100):
-            send(captured.LINUX_DAD)
+            send(captured_frames.LINUX_DAD)
         await until(lambda: made.ignored)
         read = made.received
         send(reply())
         await until(lambda: any(seen.evidence is Evidence.ARP_REPLY for seen in heard))
         assert made.received == read + 1  # the flood is left to the kernel meanwhile
         await until(lambda: made.received == 101)
-        send(captured.ANDROID_DISCOVER)
+        send(captured_frames.ANDROID_DISCOVER)
         await until(lambda: any(seen.name == "Pixel-7" for seen in heard))
 
     listen(shared_lab.watcher.space, script)
@@ -174,12 +175,12 @@ def test_hostile_talk_is_counted_and_fills_no_log(
 
     async def script(made: Wire, heard: list[Observation]) -> None:
         sent = 0
-        for whole in captured.ALL.values():
+        for whole in captured_frames.ALL.values():
             for length in range(60, len(whole), 7):
                 send(whole[:length])
                 sent += 1
         await until(lambda: made.received >= sent * 0.9)
-        send(captured.ANDROID_DISCOVER)
+        send(captured_frames.ANDROID_DISCOVER)
         await until(lambda: any(seen.name == "Pixel-7" for seen in heard))
 
     listen(shared_lab.watcher.space, script)
@@ -225,9 +226,9 @@ def test_a_broken_ring_of_talk_is_made_anew_too(
         await asyncio.sleep(0)
         assert made._talk._ring
         made._talk._ring._next = 100 * 2048
-        send(captured.LINUX_DAD)
+        send(captured_frames.LINUX_DAD)
         await until(lambda: "receiving again" in caplog.text)
-        send(captured.ANDROID_DISCOVER)
+        send(captured_frames.ANDROID_DISCOVER)
         await until(lambda: any(seen.name == "Pixel-7" for seen in heard))
 
     listen(shared_lab.watcher.space, script)

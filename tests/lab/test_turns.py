@@ -19,8 +19,8 @@ from netscand.lan.names import Names
 from netscand.lan.netlink import Neighbours
 from netscand.lan.wire import Wire
 from tests.bench.crowded import asked
-from tests.core.longest import longest_turn
-from tests.core.test_heard_cost import FRAMES
+from tests.core.loop_turns import longest_turn
+from tests.core.test_decoder_cost import FRAMES
 from tests.lab.lan import Lab
 from tests.lab.liar import DNS, MDNS, Liar
 from tests.lab.rooms import Room, until

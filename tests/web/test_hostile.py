@@ -11,7 +11,7 @@ from socketserver import ThreadingTCPServer
 
 import pytest
 
-from tests.core.words_of_devices import dhcp, mdns
+from tests.core.built_frames import dhcp, mdns
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
 from tests.web import eye

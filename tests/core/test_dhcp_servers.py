@@ -6,7 +6,7 @@ from netscand.core import claims
 from netscand.core.model import Event, EventKind, Evidence, Ip, Mac
 from netscand.core.ratelimit import DHCP_SERVERS, DHCP_SERVERS_OF_A_DEVICE
 from tests.core.test_attacks import answer
-from tests.core.test_said import say
+from tests.core.test_claims import say
 from tests.core.world import World, ip, mac
 
 SERVER, ROGUE, CLIENT = mac(1), mac(66), mac(9)

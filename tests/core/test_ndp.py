@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from netscand.core.model import ALL_NODES, Evidence, Ip, Mac, Observation
 from netscand.lan import decode, ndp
 from netscand.lan.ndp import echo, solicitation
-from tests.core.words_of_devices import Ether, IPv6, inet6
+from tests.core.built_frames import Ether, IPv6, inet6
 
 OURS = Mac(bytes.fromhex("02163e000001"))
 OWN = Ip(bytes.fromhex("fe80000000000000001 63efffe000001".replace(" ", "")))

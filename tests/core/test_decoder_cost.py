@@ -18,10 +18,9 @@ from netscand.core.model import Ip
 from netscand.lan import decode, dhcp, dns, mdns, nbns
 from netscand.lan import ndp as ndp_options
 from netscand.lan.name_lookup import pointed_to, reverse
-from tests.core import captured
-from tests.core import words_of_devices as words
+from tests.core import built_frames, captured_frames
 
-MAC = bytes.fromhex(words.MAC.replace(":", ""))
+MAC = bytes.fromhex(built_frames.MAC.replace(":", ""))
 OWN = bytes([10, 77, 0, 9])
 OWN6 = bytes.fromhex("fe80000000000000a683e7fffe123456")
 LARGEST = 1472
@@ -156,7 +155,7 @@ def decoding(frame: bytes) -> Work:
 @pytest.mark.parametrize("work", [*map(decoding, FRAMES.values()), *ANSWERS.values()], ids=[*FRAMES, *ANSWERS])
 def test_the_dearest_frame_costs_little_more_than_an_ordinary_one(work: Work) -> None:
     """Answers of 0.8 ms each let one host hold the loop with 1,300 of them a second."""
-    times = cost(work) / cost(decoding(captured.AVAHI_ANNOUNCES))
+    times = cost(work) / cost(decoding(captured_frames.AVAHI_ANNOUNCES))
     print(f"{times:.1f} times")
     assert times < DEAREST
 

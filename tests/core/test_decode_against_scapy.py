@@ -15,9 +15,8 @@ from netscand.lan import arp as arp_module
 from netscand.lan import decode, dns, netlink
 from netscand.lan.senders import is_host, is_station
 from netscand.lan.text import clean_bytes, clean_name
-from tests.core import captured
-from tests.core import words_of_devices as words
-from tests.core.words_of_devices import BOOTP, DHCP, DNS, DNSRR, IP, UDP, Ether, IPv6, inet6
+from tests.core import built_frames, captured_frames
+from tests.core.built_frames import BOOTP, DHCP, DNS, DNSRR, IP, UDP, Ether, IPv6, inet6
 
 Told = tuple[str, str | None, Evidence, bool, bool, str | None, str | None]
 """MAC, address, evidence, joining, goodbye, name, DHCP server: what an observation says, as text."""
@@ -136,7 +135,7 @@ def mdns_frames(draw: st.DrawFn) -> bytes:
     )  # fmt: skip
     over = IPv6(src=source, dst="ff02::fb", hlim=255) if ":" in source else IP(src=source, dst="224.0.0.251", ttl=255)
     ports = UDP(sport=draw(st.sampled_from([5353, 5353, 40000])), dport=5353)
-    frame = Ether(src=words.MAC, dst="01:00:5e:00:00:fb") / over / ports / message
+    frame = Ether(src=built_frames.MAC, dst="01:00:5e:00:00:fb") / over / ports / message
     return bytes(frame.compress()) if draw(st.booleans()) and hasattr(frame, "compress") else bytes(frame)
 
 
@@ -195,7 +194,7 @@ def ndp_frames(draw: st.DrawFn) -> bytes:
     )  # fmt: skip
     options = st.sampled_from(["source", "target", "mtu"])
     for option in draw(st.lists(options, max_size=3)):
-        mac = draw(st.just(words.MAC) | MACS)
+        mac = draw(st.just(built_frames.MAC) | MACS)
         message /= {
             "source": inet6.ICMPv6NDOptSrcLLAddr(lladdr=mac),
             "target": inet6.ICMPv6NDOptDstLLAddr(lladdr=mac),
@@ -204,7 +203,7 @@ def ndp_frames(draw: st.DrawFn) -> bytes:
     over = IPv6(
         src=draw(IPS_6), dst=draw(st.sampled_from(["ff02::1", "fe80::1"])), hlim=draw(st.sampled_from([255, 255, 64]))
     )
-    return bytes(Ether(src=draw(st.just(words.MAC) | MACS), dst="33:33:00:00:00:01") / over / message)
+    return bytes(Ether(src=draw(st.just(built_frames.MAC) | MACS), dst="33:33:00:00:00:01") / over / message)
 
 
 def ndp_by_scapy(frame: bytes) -> list[Told]:
@@ -247,13 +246,13 @@ def test_neighbour_discovery_is_read_as_scapy_reads_it(frame: bytes) -> None:
 
 # ---- whatever comes -------------------------------------------------------------------------------------------------
 
-WHOLE = sorted(captured.ALL.values())
+WHOLE = sorted(captured_frames.ALL.values())
 HEADS = st.sampled_from(WHOLE).map(lambda frame: frame[:42])
 
 
 @given(st.binary(max_size=2000) | st.tuples(HEADS, st.binary(max_size=600)).map(b"".join))
 @example(b"")
-@example(captured.AVAHI_ANNOUNCES[:54] + b"\xc0\x0c" * 400)
+@example(captured_frames.AVAHI_ANNOUNCES[:54] + b"\xc0\x0c" * 400)
 def test_any_bytes_are_observations_or_nothing(frame: bytes) -> None:
     assert all(isinstance(seen, Observation) for seen in decode.decode(frame, 0.0, 1))
 

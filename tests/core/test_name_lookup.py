@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from netscand.core.model import Ip, Mac, Network
 from netscand.lan import decode, dns, name_lookup
 from netscand.lan.name_lookup import GROUPS, Queries, datagram, group_mac, reverse
-from tests.core.words_of_devices import DNS, IP, UDP, Ether, IPv6
+from tests.core.built_frames import DNS, IP, UDP, Ether, IPv6
 from tests.core.world import ip, mac, network
 
 OWN6 = Ip(ip_address("fe80::2").packed)

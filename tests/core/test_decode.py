@@ -8,13 +8,12 @@ import pytest
 
 from netscand.core.model import Evidence, Ip, Mac, Observation
 from netscand.lan import decode, dns, nbns
-from tests.core import captured
-from tests.core import words_of_devices as words
+from tests.core import built_frames, captured_frames
 
 CLIENT = Mac(bytes.fromhex("525400770003"))
 SERVER = Mac(bytes.fromhex("525400770002"))
 AVAHI = Mac(bytes.fromhex("525400770004"))
-PHONE = Mac(bytes.fromhex(words.MAC.replace(":", "")))
+PHONE = Mac(bytes.fromhex(built_frames.MAC.replace(":", "")))
 DHCP, MDNS, NDP = Evidence.DHCP, Evidence.MDNS, Evidence.NDP
 
 
@@ -77,12 +76,12 @@ def says(
     }.items(),
 )  # fmt: skip
 def test_what_real_devices_say_is_understood(name: str, expected: list[Observation]) -> None:
-    assert heard(captured.ALL[name]) == tuple(expected)
+    assert heard(captured_frames.ALL[name]) == tuple(expected)
 
 
 def test_every_captured_frame_is_tested() -> None:
     (mark,) = [mark for mark in test_what_real_devices_say_is_understood.pytestmark if mark.name == "parametrize"]  # type: ignore[attr-defined]
-    assert {name for name, _ in mark.args[1]} == set(captured.ALL)
+    assert {name for name, _ in mark.args[1]} == set(captured_frames.ALL)
 
 
 # ---- DHCP -----------------------------------------------------------------------------------------------------------
@@ -90,57 +89,57 @@ def test_every_captured_frame_is_tested() -> None:
 
 def test_an_address_that_is_only_asked_for_is_not_held() -> None:
     """INIT-REBOOT and SELECTING; what a server acknowledges is, by its word: no presence follows from that."""
-    (seen,) = heard(words.dhcp("request", ("requested_addr", "10.77.0.9")))
+    (seen,) = heard(built_frames.dhcp("request", ("requested_addr", "10.77.0.9")))
     assert (seen.ip, seen.joining) == (None, True)
-    _, seen = heard(words.dhcp_answer("ack", "10.77.0.1", yiaddr="10.77.0.9"))
+    _, seen = heard(built_frames.dhcp_answer("ack", "10.77.0.1", yiaddr="10.77.0.9"))
     assert (seen.mac, seen.ip, seen.evidence) == (PHONE, ip("10.77.0.9"), Evidence.PROXIED)
 
 
 def test_a_lease_renewed_is_no_joining() -> None:
-    (seen,) = heard(words.dhcp("request", ciaddr="10.77.0.9"))
+    (seen,) = heard(built_frames.dhcp("request", ciaddr="10.77.0.9"))
     assert (seen.ip, seen.joining) == (ip("10.77.0.9"), False)
 
 
 def test_a_client_names_a_server_only_as_it_takes_an_offer() -> None:
     """RFC 2131, 4.3.2; whoever renews a lease would be taken for the server that it names."""
-    (taking,) = heard(words.dhcp("request", ("server_id", "10.77.0.1")))
-    (renewing,) = heard(words.dhcp("request", ("server_id", "10.77.0.1"), ciaddr="10.77.0.9"))
+    (taking,) = heard(built_frames.dhcp("request", ("server_id", "10.77.0.1")))
+    (renewing,) = heard(built_frames.dhcp("request", ("server_id", "10.77.0.1"), ciaddr="10.77.0.9"))
     assert (taking.dhcp_server, renewing.dhcp_server) == (ip("10.77.0.1"), None)
 
 
 def test_an_offer_is_not_the_clients_address() -> None:
-    assert [seen.mac for seen in heard(words.dhcp_answer("offer", "10.77.0.1", yiaddr="10.77.0.9"))] == [
+    assert [seen.mac for seen in heard(built_frames.dhcp_answer("offer", "10.77.0.1", yiaddr="10.77.0.9"))] == [
         Mac(bytes.fromhex("525400000001"))
     ]
 
 
 def test_what_a_relay_passes_on_says_nothing_of_this_link() -> None:
-    assert heard(words.dhcp("discover", giaddr="10.78.0.1")) == ()
+    assert heard(built_frames.dhcp("discover", giaddr="10.78.0.1")) == ()
 
 
 def test_dhcp_in_the_name_of_another_keeps_no_presence() -> None:
     """Starving a server takes a thousand made-up clients, all from one station."""
-    (seen,) = heard(words.dhcp("discover", source="52:54:00:00:00:99"))
+    (seen,) = heard(built_frames.dhcp("discover", source="52:54:00:00:00:99"))
     assert (seen.mac, seen.evidence) == (PHONE, Evidence.PROXIED)
 
 
 def test_a_name_without_option_12_is_that_of_option_81() -> None:
     plain = ("client_FQDN", b"\0\0\0laptop.example.org")
-    (seen,) = heard(words.dhcp("discover", plain))
+    (seen,) = heard(built_frames.dhcp("discover", plain))
     assert seen.name == "laptop.example.org"
     encoded = ("client_FQDN", b"\x04\0\0\x06laptop\x07example\x03org\0")
-    (seen,) = heard(words.dhcp("discover", encoded))
+    (seen,) = heard(built_frames.dhcp("discover", encoded))
     assert seen.name == "laptop.example.org"
 
 
 def test_what_a_client_calls_itself_is_one_line() -> None:
     """FAULTS T8: option 60."""
-    (seen,) = heard(words.dhcp("discover", ("vendor_class_id", b"\x1b[2Judhcp 1.36.1\n" + b"x" * 100)))
+    (seen,) = heard(built_frames.dhcp("discover", ("vendor_class_id", b"\x1b[2Judhcp 1.36.1\n" + b"x" * 100)))
     assert seen.vendor_class == "[2Judhcp 1.36.1 " + "x" * 47
 
 
 def test_an_option_in_two_parts_is_one() -> None:
-    (seen,) = heard(words.dhcp("discover", ("hostname", b"janes-"), ("hostname", b"phone")))
+    (seen,) = heard(built_frames.dhcp("discover", ("hostname", b"janes-"), ("hostname", b"phone")))
     assert seen.name == "janes-phone"
 
 
@@ -149,25 +148,25 @@ def test_an_option_in_two_parts_is_one() -> None:
 
 def test_a_name_is_that_of_who_holds_the_address_it_came_from() -> None:
     """A responder that answers for others, or a reflector, names nobody."""
-    (seen,) = heard(words.mdns(("other.local.", "A", "10.77.0.10")))
+    (seen,) = heard(built_frames.mdns(("other.local.", "A", "10.77.0.10")))
     assert (seen.mac, seen.name) == (PHONE, None)
-    (seen,) = heard(words.mdns(("other.local.", "A", "10.77.0.10"), ("own.local.", "A", "10.77.0.9")))
+    (seen,) = heard(built_frames.mdns(("other.local.", "A", "10.77.0.10"), ("own.local.", "A", "10.77.0.9")))
     assert seen.name == "own"
 
 
 @pytest.mark.parametrize("hops", [1, 64, 254])
 def test_what_a_router_may_have_passed_on_says_nothing(hops: int) -> None:
-    assert heard(words.mdns(("own.local.", "A", "10.77.0.9"), hops=hops)) == ()
-    assert heard(words.solicitation("fe80::9", "fe80::1", hops=hops)) == ()
+    assert heard(built_frames.mdns(("own.local.", "A", "10.77.0.9"), hops=hops)) == ()
+    assert heard(built_frames.solicitation("fe80::9", "fe80::1", hops=hops)) == ()
 
 
 def test_a_name_outside_of_local_is_nobodys() -> None:
-    (seen,) = heard(words.mdns(("www.example.org.", "A", "10.77.0.9")))
+    (seen,) = heard(built_frames.mdns(("www.example.org.", "A", "10.77.0.9")))
     assert seen.name is None
 
 
 def test_mdns_from_a_global_ipv6_address_is_not_believed() -> None:
-    assert heard(words.mdns(("own.local.", "AAAA", "2001:db8::9"), source="2001:db8::9")) == ()
+    assert heard(built_frames.mdns(("own.local.", "AAAA", "2001:db8::9"), source="2001:db8::9")) == ()
 
 
 def encoded(name: bytes, suffix: int) -> bytes:
@@ -221,27 +220,29 @@ def test_the_status_of_a_node_has_its_own_name_among_others() -> None:
 def test_who_speaks_for_another_station_is_a_proxy() -> None:
     other = Mac(bytes.fromhex("525400000099"))
     for frame in (
-        words.solicitation("fe80::9", "fe80::1", told="52:54:00:00:00:99"),
-        words.advertisement("fe80::9", told="52:54:00:00:00:99"),
+        built_frames.solicitation("fe80::9", "fe80::1", told="52:54:00:00:00:99"),
+        built_frames.advertisement("fe80::9", told="52:54:00:00:00:99"),
     ):
         assert heard(frame) == (says(other, "fe80::9", Evidence.PROXIED, via=PHONE),)
 
 
 def test_an_advertisement_nobody_asked_for_is_an_announcement() -> None:
-    (seen,) = heard(words.advertisement("2001:db8::9", solicited=False, to="ff02::1"))
+    (seen,) = heard(built_frames.advertisement("2001:db8::9", solicited=False, to="ff02::1"))
     assert (seen.ip, seen.joining, seen.solicited) == (ip("2001:db8::9"), True, False)
 
 
 def test_an_address_that_is_still_probed_for_is_not_held() -> None:
-    (seen,) = heard(words.dad("fe80::9"))
+    (seen,) = heard(built_frames.dad("fe80::9"))
     assert (seen.mac, seen.ip, seen.joining) == (PHONE, None, True)
 
 
 @pytest.mark.parametrize("lifetime", [0, 1800])
 def test_a_router_says_whether_it_is_one(lifetime: int) -> None:
-    over = words.IPv6(src="fe80::9", dst="ff02::1", hlim=255)
+    over = built_frames.IPv6(src="fe80::9", dst="ff02::1", hlim=255)
     frame = (
-        words.Ether(src=words.MAC, dst="33:33:00:00:00:01") / over / words.inet6.ICMPv6ND_RA(routerlifetime=lifetime)
+        built_frames.Ether(src=built_frames.MAC, dst="33:33:00:00:00:01")
+        / over
+        / built_frames.inet6.ICMPv6ND_RA(routerlifetime=lifetime)
     )
     assert heard(bytes(frame)) == (says(PHONE, "fe80::9", NDP, router=lifetime > 0),)
 
