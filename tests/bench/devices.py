@@ -45,6 +45,6 @@ def whole(argv: list[str]) -> float:
     return time.monotonic() - begun
 
 
-NOTES = ("60 devices, the daemon's host among them; output to /dev/null; the modules' bytecode is on the disk",)
+NOTES = ("60 devices, this host included; output to /dev/null; the bytecode of the modules is cached",)
 
 ROW = Row("devices", f"netscanctl devices, {DEVICES} devices, the whole process", run)

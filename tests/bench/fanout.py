@@ -59,7 +59,7 @@ def run(options: Options, say: Callable[[str], None]) -> Result:
     figures, samples, notes = (
         [],
         {},
-        ["every client in one process, which reads them one after another, beside the daemon"],
+        ["all clients are in one process, which reads them one after another, on the same machine as the daemon"],
     )
     for clients, most in (CLIENTS | (LONG if options.long else {})).items():
         if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < clients + OURS:
@@ -67,7 +67,7 @@ def run(options: Options, say: Callable[[str], None]) -> Result:
             continue
         took = measure(clients, options.times(EVENTS))
         samples[f"{clients} clients, ms to the last"] = [round(value, 3) for value in took]
-        figures.append(Figure(f"{clients:,} clients, the last hears it, median", median(took), "ms", most=most))
+        figures.append(Figure(f"{clients:,} clients, until the last one has it, median", median(took), "ms", most=most))
         figures.append(Figure(f"{clients:,} clients, worst of {len(took)} events", max(took), "ms"))
         say(f"{clients} clients: median {median(took):.1f} ms, worst {max(took):.1f} ms")
     return Result(figures, samples, tuple(notes))

@@ -42,7 +42,7 @@ def run(options: Options, say: Callable[[str], None]) -> Result:
         Figure("arp-scan every 2 min, broadcast frames a minute", 254 * 2 / 2),
         Figure("arp-scan --retry=6 every 5 min (NetAlertX), broadcast frames a minute", 254 * 6 / 5),
     ]
-    notes = ("the peers' frames are counted from their tries at a silent /24", f"{DEVICES} devices, default settings")
+    notes = ("frames of the peers are counted from their tries at a silent /24", f"{DEVICES} devices, default settings")
     return Result(figures, {}, notes)
 
 

@@ -187,11 +187,11 @@ def run(options: Options, say: Callable[[str], None]) -> Result:
         Figure("scan, baseline, median of 2", scan[1], "s"),
         Figure("scan, netscand (scan_now), median", scan[0], "s"),
         Figure("scan, netscand / baseline", scan[0] / scan[1], "×"),
-        Figure("a device comes, until the last client is told, baseline, median of 3", median(old["join"]), "s"),
+        Figure("a device joins, until the last client gets the event, baseline, median of 3", median(old["join"]), "s"),
         Figure("the same, baseline, worst", max(old["join"], default=float("nan")), "s"),
         Figure("the same, netscand, it announces itself, median", median(new["join"]), "s"),
-        Figure("the same, netscand, it says nothing, median of 3", median(new["silent"]), "s"),
-        Figure("the same, netscand, it says nothing, worst", max(new["silent"]), "s"),
+        Figure("the same, netscand, it sends nothing, median of 3", median(new["silent"]), "s"),
+        Figure("the same, netscand, it sends nothing, worst", max(new["silent"]), "s"),
         Figure(f"sent → a client's clock, {CLIENTS} clients, baseline, p50", median(old["update"]), "ms"),
         Figure("the same, baseline, p99", quantile(old["update"], 0.99), "ms"),
         Figure("the same, baseline, the last client, median of 2", median(old["last"]), "ms"),
@@ -209,10 +209,10 @@ def run(options: Options, say: Callable[[str], None]) -> Result:
 
 NOTES = (
     "baseline: srp, timeout=3, retry=3, over the /24 in a thread; the whole list to each client in turn; 30 s of sleep",
-    "its newcomers come 2, 12 and 22 s after a scan ended; one at an even moment waits about (30 + scan) / 2 + scan",
-    "netscand's silent newcomers are met by its scans of every 30 s; after ten quiet minutes it may be five minutes",
+    "its new devices join 2, 12 and 22 s after the end of a scan; on average, a device waits (30 + scan) / 2 + scan",
+    "netscand finds silent new devices by its scans, every 30 s; after ten quiet minutes, that may take five minutes",
 )
 
 ROW = Row(
-    "baseline", f"the push document's own design, written small, beside netscand; {ALIVE} of 254 alive, 5 % loss", run
+    "baseline", f"the push document's own design, in a small program, beside netscand; {ALIVE} of 254 alive, 5 % loss", run
 )

@@ -106,7 +106,7 @@ def run(options: Options, say: Callable[[str], None]) -> Result:
             f" barest p50 {median(least):.3f} ms, p99 {quantile(least, 0.99):.3f} ms"
         )
     notes = (
-        "clients share two things with the daemon: the machine, and nothing else",
+        "clients run in processes of their own, on the same machine as the daemon",
         "the barest push (tests/bench/barest_push.py): ring, struct, one row committed, one frame to each client",
     )
     return Result(figures, samples, notes)

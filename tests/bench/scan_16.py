@@ -80,7 +80,7 @@ def figures(samples: dict[str, list[float]]) -> list[Figure]:
     """Medians, except where the worst is asked for."""
     ours, theirs = median(samples["seconds"]), median(samples["arp_scan_seconds"])
     return [
-        Figure("netscand, to the last device told, median", ours, "s"),
+        Figure("netscand, until the last device is published, median", ours, "s"),
         Figure("netscand, to its scan_update, median", median(samples["ended"]), "s"),
         Figure("processor that the daemon used for it, median", median(samples["processor"]), "s"),
         Figure("arp-scan, median", theirs, "s"),
@@ -99,10 +99,10 @@ def figures(samples: dict[str, list[float]]) -> list[Figure]:
 def notes(speed: str) -> tuple[str, ...]:
     """What was done."""
     return (
-        "cold: a new daemon each round, rate = 0, tries = 4, background_rate = 0.1 (nobody is asked before the wish)",
+        "cold: a new daemon each round, rate = 0, tries = 4, background_rate = 0.1 (hardly any address is scanned before the request)",
         f"arp-scan --retry=4 --bandwidth={speed} --timeout={TIMEOUT} -g: the fastest that found ≥ 99.99 % here",
-        "the barest Python (tests/bench/barest.py) asks, hears, stores and tells: no presence, no rules, no rooms",
-        "told: a `changes` client in a process of its own has read the event; events are stored before they are told",
+        "the barest Python (tests/bench/barest.py) scans, receives, stores and publishes, without presence and rules",
+        "published: a `changes` client in a process of its own has read the event, which is stored before it is sent",
     )
 
 

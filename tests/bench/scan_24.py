@@ -138,9 +138,9 @@ def figures(samples: dict[str, list[float]], missed: dict[str, list[float]]) -> 
 
 
 NOTES = (
-    "netscand: from the wish at a WebSocket client to its scan_update; peers: the seconds they report, without start",
-    "5 % loss: each request is left unanswered with that probability; peers run at another host of the same lab",
-    "cold: the daemon had not heard of 33 of the 34 before",
+    "netscand: from the request of a WebSocket client to its scan_update; peers: the seconds that they report, without start-up",
+    "5 % loss: each request stays unanswered with that probability; peers run on another host of the same lab",
+    "cold: 33 of the 34 devices are new to the daemon",
 )
 
 ROW = Row("scan-24", f"scan_now on a /24, {ALIVE} of 254 alive, 5 % loss, default settings", run)

@@ -39,16 +39,16 @@ def run(options: Options, say: Callable[[str], None]) -> Result:
         Figure("bytes", median(sizes) / 1e6, "MB"),
         Figure("/healthz meanwhile, the slowest of each, median", median(held), "ms", most=20),
         Figure("/healthz meanwhile, the slowest of all", max(held), "ms"),
-        Figure("/healthz before, nobody else, p99", quantile(idle, 0.99), "ms"),
-        Figure("/healthz before, nobody else, the slowest", max(idle), "ms"),
+        Figure("/healthz before, without other clients, p99", quantile(idle, 0.99), "ms"),
+        Figure("/healthz before, without other clients, the slowest", max(idle), "ms"),
     ]
     samples = {"seconds": seconds, "healthz slowest, ms": held, "healthz before, ms": idle}
     return Result(figures, samples, NOTES)
 
 
 NOTES = (
-    "the client counts and does not understand; it runs beside the daemon, in a process of its own",
-    "/healthz 20 ms after each answer: what held the loop longer than that was met, and its answer took as long",
+    "the client counts devices without parsing them; it runs in a process of its own, on the same machine",
+    "a request of /healthz 20 ms after each response, so that one of them meets every turn of the loop that is longer",
 )
 
 ROW = Row("snapshot", f"the snapshot of {ALIVE:,} devices, to a new `changes` client", run)
