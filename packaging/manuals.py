@@ -1,7 +1,7 @@
-"""Writes the manual pages netscand(8), netscanctl(1) and netscand.toml(5) into the folder named on the command line.
+"""Write the manual pages netscand(8), netscanctl(1) and netscand.toml(5) into the folder named on the command line.
 
-What the code knows comes out of the code: options, commands, keys, defaults, bounds. What only a person knows stands
-here and in packaging/netscand.toml. `tests/system/test_manuals.py` finds every one of them in the pages.
+Options, commands, keys, defaults and bounds come from the code; descriptions are here and in packaging/netscand.toml.
+`tests/system/test_manuals.py` checks that the pages have all of them.
 """
 
 import sys
@@ -21,12 +21,12 @@ from netscand import __version__, config  # noqa: E402
 CONFIGURATION = ROOT / "packaging" / "netscand.toml"
 
 DAEMON_EXITS = {
-    0: "It was told to end (SIGTERM, SIGINT), or did what an option asked for.",
-    2: "The command line is wrong.",
-    daemon.EX_UNAVAILABLE: "It lost a room: a part of it ended unexpectedly, and the log says which.",
-    daemon.EX_TEMPFAIL: "Another netscand is running already, and is named.",
-    daemon.EX_NOPERM: "Not permitted: it needs the capability CAP_NET_RAW and sockets of AF_PACKET.",
-    daemon.EX_CONFIG: "The configuration cannot be used; the message names the file, the key and what was expected.",
+    0: "Ended by SIGTERM or SIGINT, or an option such as --once succeeded.",
+    2: "Usage error.",
+    daemon.EX_UNAVAILABLE: "A component failed; the log names it.",
+    daemon.EX_TEMPFAIL: "Another netscand is running; the message names it.",
+    daemon.EX_NOPERM: "Not permitted: it needs the capability CAP_NET_RAW and AF_PACKET sockets.",
+    daemon.EX_CONFIG: "The configuration is invalid; the message names the file, the key and what was expected.",
 }
 
 CLIENT_EXITS = {
@@ -45,12 +45,12 @@ JOURNAL = {
     "NETSCAND_MAC": "the device",
     "NETSCAND_IP": "the address that the event is about",
     "NETSCAND_NAME": "the device's label or host name",
-    "NETSCAND_STATUS": "what the device is now: online, offline or unknown",
+    "NETSCAND_STATUS": "the status of the device after the event: online, offline or unknown",
     "NETSCAND_NETWORK": "the network, such as 192.168.1.0/24@eth0",
-    "NETSCAND_OTHER": "a second MAC, of a conflict",
-    "NETSCAND_REASON": "why it is so",
+    "NETSCAND_OTHER": "a second MAC, for example in a conflict",
+    "NETSCAND_REASON": "the reason of the event",
     "NETSCAND_CURSOR": "the cursor of the event",
-    "NETSCAND_ROOM": "the part of netscand that speaks; every entry has it",
+    "NETSCAND_ROOM": "the component of netscand that wrote the entry; every entry has it",
 }
 
 
@@ -58,14 +58,14 @@ JOURNAL = {
 
 
 def text(words: str) -> str:
-    """Words as they are, whatever they hold."""
+    """Escape text for roff."""
     safe = words.replace("\\", r"\e").replace("-", r"\-").replace("'", r"\(aq").replace("`", r"\(ga")
     safe = "".join(char if char.isascii() else rf"\[u{ord(char):04X}]" for char in safe)
     return "\n".join(rf"\&{line}" if line.startswith((".", r"\(aq")) else line for line in safe.splitlines())
 
 
 def head(name: str, section: int, what: str) -> list[str]:
-    """The first lines of a page."""
+    """Return the first lines of a page."""
     return [
         rf'.TH {name.upper()} {section} "" "netscand {__version__}"',
         ".SH NAME",
@@ -73,19 +73,19 @@ def head(name: str, section: int, what: str) -> list[str]:
     ]
 
 
-def tagged(tag: str, *said: str) -> list[str]:
-    """A term in bold, and what is said of it."""
-    return [".TP", rf"\fB{text(tag)}\fR", *[text(line) for line in said if line]]
+def tagged(tag: str, *description: str) -> list[str]:
+    """Return a term in bold, and its description."""
+    return [".TP", rf"\fB{text(tag)}\fR", *[text(line) for line in description if line]]
 
 
 def paragraphs(words: str) -> list[str]:
-    """Paragraphs; click's backspace marks are its own business."""
+    """Return paragraphs, without click's backspace marks."""
     found = [" ".join(part.split()) for part in words.replace("\b", "").split("\n\n")]
     return [line for part in found if part for line in (".PP", text(part))]
 
 
 def example(*lines: str) -> list[str]:
-    """Lines as they are typed."""
+    """Return an example of commands."""
     return [".PP", ".in +4n", ".EX", *[text(line) for line in lines], ".EE", ".in"]
 
 
@@ -93,47 +93,45 @@ def example(*lines: str) -> list[str]:
 
 
 def netscand() -> list[str]:
-    """The page of the daemon."""
-    asked = daemon.parser()
-    page = head("netscand", 8, "know which devices are on the local networks")
+    """Return the page of the daemon."""
+    parser = daemon.parser()
+    page = head("netscand", 8, "monitor which devices are on the local networks")
     page += [".SH SYNOPSIS", r"\fBnetscand\fR [\fIOPTION\fR]..."]
     page += [".SH DESCRIPTION"]
     page += paragraphs(
-        "netscand listens to the local networks, asks sparingly (ARP), and tells every client the instant that a "
-        "device comes, goes, or changes its address. It follows interfaces as they come, go and change. Its clients "
-        "are netscanctl(1), browsers and programs: a WebSocket at /ws, HTTP at /api, on a Unix socket and loopback.\n\n"
-        "It runs as the service netscand.service, as the user netscan, with the capability CAP_NET_RAW and no other. "
-        "The Unix socket belongs to netscand.socket, so that a restart refuses nobody."
+        "netscand listens to the local networks, sends few ARP requests, and informs every client at once when a "
+        "device joins, leaves, or changes its address. It follows changes of network interfaces. Its clients are "
+        "netscanctl(1), browsers and programs: a WebSocket at /ws, HTTP at /api, on a Unix socket and on loopback.\n\n"
+        "It runs as the service netscand.service, as the user netscan, with CAP_NET_RAW as its only capability. "
+        "The Unix socket belongs to netscand.socket, so that clients wait during a restart instead of being refused."
     )
     page += [".SH OPTIONS"]
-    for action in asked._actions:
+    for action in parser._actions:
         names = ", ".join(action.option_strings) + (f" {action.metavar}" if action.metavar else "")
         page += tagged(names, f"{str(action.help)[:1].upper()}{str(action.help)[1:]}.")
     page += [".SH SIGNALS"]
-    page += tagged(
-        "SIGHUP", "Read the configuration anew. A file that cannot be used is told in the log, and changes nothing."
-    )
-    page += tagged("SIGTERM, SIGINT", "End, within two seconds.")
+    page += tagged("SIGHUP", "Read the configuration again. If it is invalid, log the errors and keep the old one.")
+    page += tagged("SIGTERM, SIGINT", "Exit within two seconds.")
     page += [".SH EXIT STATUS"]
     for code, meaning in DAEMON_EXITS.items():
         page += tagged(str(code), meaning)
     page += [".SH ACCESS"]
     page += paragraphs(
-        "There are three roles: read (see everything), scan (and ask for scans), admin (and change what is kept of a "
-        "device). On the Unix socket root and the members of the group netscan have the role admin, every other user "
-        "that of [access] others in netscand.toml(5). To join the group:"
+        "There are three roles: read (see everything), scan (also request scans), admin (also annotate and forget "
+        "devices). On the Unix socket, root and the members of the group netscan have the role admin; all other users "
+        "have that of [access] others in netscand.toml(5). To join the group:"
     )
     page += example("usermod -aG netscan USER")
     page += [".SH JOURNAL"]
-    page += paragraphs("Every event is one entry in the journal, with these fields beside its message:")
+    page += paragraphs("Every event is one entry in the journal, with these fields:")
     for name, what in JOURNAL.items():
         page += tagged(name, what)
-    page += paragraphs("All that happened to one device, and every warning:")
+    page += paragraphs("To list all events of one device, and all warnings:")
     page += example("journalctl -u netscand NETSCAND_MAC=00:11:22:33:44:55", "journalctl -u netscand -p warning")
     page += [".SH FILES"]
     page += tagged("/etc/netscand/netscand.toml", "The configuration, see netscand.toml(5).")
     page += tagged("/run/netscand/netscand.sock", "The Unix socket.")
-    page += tagged("/var/lib/netscand", "The history. It tells who is at home when: only netscand may read it.")
+    page += tagged("/var/lib/netscand", "The history. It shows who is at home when, so only netscand may read it.")
     page += tagged(
         "/usr/share/doc/netscand/examples/addresses.conf",
         "A drop-in that limits the addresses netscand may exchange packets with.",
@@ -143,7 +141,7 @@ def netscand() -> list[str]:
 
 
 def netscanctl() -> list[str]:
-    """The page of the client."""
+    """Return the page of the client."""
     context = click.Context(cli, info_name="netscanctl")
     page = head("netscanctl", 1, "list and watch the devices on the local networks, as seen by netscand")
     page += [".SH SYNOPSIS", r"\fBnetscanctl\fR [\fIOPTION\fR]... \fICOMMAND\fR [\fIARGUMENT\fR]..."]
@@ -182,23 +180,23 @@ def _options(command: click.Command, context: click.Context) -> list[str]:
     page: list[str] = []
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None and isinstance(parameter, click.Option):  # arguments stand in the headline
+        if record is not None and isinstance(parameter, click.Option):  # arguments are in the heading
             page += tagged(" ".join(record[0].split()), " ".join(record[1].split()))
     return page
 
 
 def netscand_toml() -> list[str]:
-    """The page of the configuration."""
+    """Return the page of the configuration."""
     page = head("netscand.toml", 5, "the configuration of netscand")
     page += [".SH SYNOPSIS", r"\fI/etc/netscand/netscand.toml\fR", ".SH DESCRIPTION"]
     page += paragraphs(
-        "The file is TOML. Every key is optional, and a key that netscand does not know is an error. Times are in "
-        "seconds. netscand(8) reads it when it starts and at systemctl reload netscand; [listen] and [history] path "
-        "are taken at the next restart. To check a file:"
+        "The file is TOML. Every key is optional; unknown keys are errors. Times are in seconds. netscand(8) reads the "
+        "file at its start and at systemctl reload netscand; changes of [listen] and [history] path take effect at the "
+        "next restart. To check a file:"
     )
     page += example("netscand --check-config /etc/netscand/netscand.toml")
-    for table, said, keys in tables():
-        page += [f'.SH "{text(table)}"', *paragraphs(" ".join(said))]
+    for table, description, keys in tables():
+        page += [f'.SH "{text(table)}"', *paragraphs(" ".join(description))]
         for key, words, shown in keys:
             page += tagged(f"{key} = {shown}", words or "", bounds(table, key))
     page += [".SH SEE ALSO", r"\fBnetscand\fR(8), \fBnetscanctl\fR(1)"]
@@ -206,26 +204,26 @@ def netscand_toml() -> list[str]:
 
 
 def tables() -> Iterator[tuple[str, list[str], list[tuple[str, str, str]]]]:
-    """Each table of packaging/netscand.toml: its name, what is said of it, and its keys with what is said of them."""
-    name, about, said = "", list[str](), list[str]()
+    """Yield each table of packaging/netscand.toml: name, description, and its keys with their descriptions."""
+    name, about, comment = "", list[str](), list[str]()
     keys: list[tuple[str, str, str]] = []
     for line in [*CONFIGURATION.read_text().splitlines(), "[end]"]:
         if line.startswith("# "):
-            said.append(line[2:].strip())
+            comment.append(line[2:].strip())
         elif line.startswith(("[", "#[")):
             if name:
                 yield name, about, keys
-            name, about, said, keys = line.lstrip("#"), said if line.startswith("#") else [], [], []
+            name, about, comment, keys = line.lstrip("#"), comment if line.startswith("#") else [], [], []
         elif line.startswith("#"):
             key, _, shown = line[1:].partition(" = ")
-            keys.append((key, " ".join(said), shown))
-            said = []
+            keys.append((key, " ".join(comment), shown))
+            comment = []
         elif not name:
-            said = []
+            comment = []
 
 
 def bounds(table: str, key: str) -> str:
-    """What a key of a number must lie between, out of the types in netscand/config.py."""
+    """Return the bounds of a numeric key, from the types in netscand/config.py."""
     name = table.strip("[]")
     struct = (
         config.NetworkRule
@@ -248,7 +246,7 @@ PAGES = {"netscand.8": netscand, "netscanctl.1": netscanctl, "netscand.toml.5": 
 
 
 def main() -> None:
-    """Write them."""
+    """Write all pages."""
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for name, page in PAGES.items():

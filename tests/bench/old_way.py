@@ -214,5 +214,7 @@ NOTES = (
 )
 
 ROW = Row(
-    "baseline", f"the push document's own design, in a small program, beside netscand; {ALIVE} of 254 alive, 5 % loss", run
+    "baseline",
+    f"the push document's own design, in a small program, beside netscand; {ALIVE} of 254 alive, 5 % loss",
+    run,
 )

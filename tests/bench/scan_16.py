@@ -99,7 +99,7 @@ def figures(samples: dict[str, list[float]]) -> list[Figure]:
 def notes(speed: str) -> tuple[str, ...]:
     """What was done."""
     return (
-        "cold: a new daemon each round, rate = 0, tries = 4, background_rate = 0.1 (hardly any address is scanned before the request)",
+        "cold: a new daemon each round, rate = 0, tries = 4, background_rate = 0.1 (so it is still cold)",
         f"arp-scan --retry=4 --bandwidth={speed} --timeout={TIMEOUT} -g: the fastest that found ≥ 99.99 % here",
         "the barest Python (tests/bench/barest.py) scans, receives, stores and publishes, without presence and rules",
         "published: a `changes` client in a process of its own has read the event, which is stored before it is sent",

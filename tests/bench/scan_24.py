@@ -138,7 +138,7 @@ def figures(samples: dict[str, list[float]], missed: dict[str, list[float]]) -> 
 
 
 NOTES = (
-    "netscand: from the request of a WebSocket client to its scan_update; peers: the seconds that they report, without start-up",
+    "netscand: from the request of a WebSocket client to its scan_update; peers: seconds that they report",
     "5 % loss: each request stays unanswered with that probability; peers run on another host of the same lab",
     "cold: 33 of the 34 devices are new to the daemon",
 )

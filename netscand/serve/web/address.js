@@ -1,11 +1,11 @@
-// The address bar: ?q= and the filters, #MAC for the open device. So a view can be bookmarked, and Back works.
+// The URL: ?q= and the filters, #MAC for the open device, so that a view can be bookmarked and Back works.
 
 import { SORTABLE } from "./order.js";
 
 const MAC = /^#([0-9a-f]{2}(:[0-9a-f]{2}){5})$/i;
 const STATUS = ["online", "offline", "unknown"];
 
-/** The query that the address asks for. */
+/** Return the query in the URL. */
 export function queried() {
   const given = new URLSearchParams(location.search);
   const sort = given.get("sort") || "";
@@ -16,7 +16,7 @@ export function queried() {
   };
 }
 
-/** Put a query into the address. */
+/** Put a query into the URL. */
 export function remember({ text, status, network, sort, descending }) {
   const given = new URLSearchParams();
   if (text) given.set("q", text);
@@ -27,7 +27,7 @@ export function remember({ text, status, network, sort, descending }) {
   history.replaceState(null, "", `${location.pathname}${query ? `?${query}` : ""}${location.hash}`);
 }
 
-/** The MAC of the device that the address opens, or null. */
+/** Return the MAC in the URL, or null. */
 export const opened = () => MAC.exec(location.hash)?.[1].toLowerCase() || null;
 
 /** Open a device; null: none. */

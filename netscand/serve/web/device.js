@@ -1,4 +1,4 @@
-// One device: what it is, how we know, what happened to it, and what the user knows of it.
+// The pane of one device: its properties, evidence, events, and the user's annotations.
 
 import { el, mark, say } from "./element.js";
 import { item } from "./events.js";
@@ -7,20 +7,20 @@ import { facts } from "./networks.js";
 import { device as path } from "./rest.js";
 import { week } from "./week.js";
 import {
-  age, calledOf, evidenceOf, inFull, kindsOf, sourceOf, span, stamp, troubleOf, vendorOf,
+  age, displayName, evidenceOf, inFull, kindsOf, sourceOf, span, stamp, errorText, vendorOf,
 } from "./words.js";
 
 const NEEDED = "To edit devices, this page needs a token with the role admin.";
 
 export class DevicePane {
   /**
-   * `ask`: REST; `lan`; `now()` in ms by the daemon's clock; `close()`; `notice(words)`; `token(why)` asks for one;
-   * `forget(name)`: a promise of yes or no.
+   * `ask`: REST request; `lan`; `now()` in ms by the daemon's clock; `close()`; `notice(text)`; `token(why)` asks the user
+   * for one; `forget(name)`: a promise of yes or no.
    */
   constructor({ element, lan, ask, now, close, notice, token, forget }) {
     Object.assign(this, { element, lan, ask, now, close, notice, token, forget });
     this.mac = null;
-    this.heard = new Set(); // cursors of the events that are shown
+    this.shown = new Set(); // cursors of the events shown
     this.title = el("h2", { id: "device-title" });
     this.sub = el("p", { class: "sub" });
     this.dot = el("i", { "aria-hidden": "true" });
@@ -30,9 +30,9 @@ export class DevicePane {
     this.addresses = el("tbody");
     this.picture = el("div");
     this.events = el("ol");
-    this.silence = el("p", { class: "why" });
+    this.placeholder = el("p", { class: "why" });
     this.#form();
-    const heads = ["Address", "Evidence", "Last heard"].map((name) => el("th", { scope: "col" }, name));
+    const heads = ["Address", "Evidence", "Last seen"].map((name) => el("th", { scope: "col" }, name));
     element.setAttribute("aria-labelledby", "device-title");
     element.append(
       el("header", {}, el("div", {}, this.title, this.sub),
@@ -43,7 +43,7 @@ export class DevicePane {
       el("table", { class: "plain" }, el("thead", {}, el("tr", {}, ...heads)), this.addresses),
       el("h3", {}, "Last seven days"), this.picture,
       this.form,
-      el("h3", {}, "Events"), this.events, this.silence,
+      el("h3", {}, "Events"), this.events, this.placeholder,
     );
   }
 
@@ -55,41 +55,41 @@ export class DevicePane {
     this.patience = el("input", { id: "d-patience", name: "patience", type: "number", min: 1, max: 86400 });
     this.patience.step = "any";
     this.unlock = button("Enter a token to edit", { onclick: () => this.token(NEEDED) });
-    this.said = el("p", { class: "said", role: "status" });
+    this.result = el("p", { class: "said", role: "status" });
     this.fields = el("fieldset", {},
-      el("legend", {}, "What you know of it"),
+      el("legend", {}, "Your annotations"),
       el("label", { for: "d-label" }, "Label"), this.label,
       el("label", { class: "check" }, this.known, "I know this device"),
       el("label", { for: "d-notes" }, "Notes"), this.notes,
       el("label", { for: "d-patience" }, "Patience, in seconds"),
       el("div", { class: "beside" }, this.patience,
         button("Learn it", { class: "learn", onclick: () => this.#send({ patience: null }) })),
-      el("p", { class: "why" }, "How long it may be silent before it counts as gone."),
+      el("p", { class: "why" }, "How long it may be silent before it is reported offline."),
       el("div", { class: "buttons" }, el("button", { class: "main" }, "Save"),
         button("Forget…", { class: "danger", onclick: () => this.#forget() })));
-    this.form = el("form", { onsubmit: (event) => this.#submit(event) }, this.fields, this.unlock, this.said);
-    this.touched = new Set(); // fields that the user changed: they are left alone
+    this.form = el("form", { onsubmit: (event) => this.#submit(event) }, this.fields, this.unlock, this.result);
+    this.touched = new Set(); // fields that the user changed: they are not overwritten
     this.form.addEventListener("input", (event) => this.touched.add(event.target.name));
   }
 
-  /** Show the device `mac`; null: none. */
+  /** Show a device; null: none. */
   open(mac) {
     this.mac = mac;
     this.element.hidden = !mac;
     if (!mac) return;
     this.touched.clear();
-    this.heard.clear();
+    this.shown.clear();
     this.patience.value = "";
     this.events.replaceChildren();
     this.picture.replaceChildren();
-    say(this.silence, "");
-    say(this.said, "");
+    say(this.placeholder, "");
+    say(this.result, "");
     this.element.scrollTop = 0;
     this.draw();
     this.#fetch(mac);
   }
 
-  /** Ask again what the stream does not tell: when it was last heard. */
+  /** Request `last seen`, which the stream does not update. */
   async refresh() {
     const mac = this.mac;
     if (!this.lan.devices.has(mac)) return;
@@ -99,13 +99,13 @@ export class DevicePane {
     } catch { /* the stream says what is wrong */ }
   }
 
-  /** Events of the stream; those of this device are shown. */
-  hear(events) {
+  /** Show those events of the stream that belong to this device. */
+  addEvents(events) {
     for (const event of events) {
-      if (event.device?.mac !== this.mac || this.heard.has(event.cursor)) continue;
-      this.heard.add(event.cursor);
+      if (event.device?.mac !== this.mac || this.shown.has(event.cursor)) continue;
+      this.shown.add(event.cursor);
       this.events.prepend(item(event, true));
-      say(this.silence, "");
+      say(this.placeholder, "");
     }
   }
 
@@ -115,12 +115,12 @@ export class DevicePane {
     mark(this.element, "data-gone", device ? null : "");
     if (!device) {
       say(this.title, this.mac);
-      say(this.sub, this.lan.whole ? "No such device: it was forgotten, or never here." : "…");
+      say(this.sub, this.lan.whole ? "No such device; it may have been forgotten." : "…");
       return;
     }
     const since = (text) => (this.now() - stamp(text)) / 1000;
     const source = sourceOf({ ...device, label: null });
-    say(this.title, calledOf(device));
+    say(this.title, displayName(device));
     say(this.sub, [...kindsOf(device), device.known ? "known" : ""].filter(Boolean).join(" · "));
     mark(this.dot, "class", `dot ${device.status}`);
     say(this.presence, `${device.status} for ${span(Math.max(0, Math.floor(since(device.status_since))))}`);
@@ -141,12 +141,12 @@ export class DevicePane {
 
   #drawAddresses(device, since) {
     const rows = this.addresses;
-    const held = [...device.addresses].sort((one, other) => (one.last_seen < other.last_seen ? 1 : -1));
-    while (rows.childElementCount > held.length) rows.lastElementChild.remove();
-    while (rows.childElementCount < held.length) {
+    const addresses = [...device.addresses].sort((one, other) => (one.last_seen < other.last_seen ? 1 : -1));
+    while (rows.childElementCount > addresses.length) rows.lastElementChild.remove();
+    while (rows.childElementCount < addresses.length) {
       rows.append(el("tr", {}, el("td", {}, el("b"), el("small", { class: "faint" })), el("td"), el("td")));
     }
-    held.forEach((address, at) => {
+    addresses.forEach((address, at) => {
       const [where, how, when] = rows.children[at].children;
       say(where.firstChild, address.ip);
       say(where.lastChild, address.network);
@@ -168,17 +168,17 @@ export class DevicePane {
   }
 
   async #fetch(mac) {
-    const wishes = [this.ask("GET", path(mac, "/events?last=50")), this.ask("GET", path(mac, "/presence?days=7"))];
-    const [told, presence] = await Promise.allSettled(wishes);
+    const requests = [this.ask("GET", path(mac, "/events?last=50")), this.ask("GET", path(mac, "/presence?days=7"))];
+    const [history, presence] = await Promise.allSettled(requests);
     if (mac !== this.mac) return;
     const first = stamp(this.lan.devices.get(mac)?.first_seen) || 0;
     this.picture.append(presence.status === "fulfilled" ? week(presence.value.days, first, this.now())
-      : el("p", { class: "why" }, troubleOf(presence.reason)));
-    if (told.status !== "fulfilled") return say(this.silence, troubleOf(told.reason));
-    const events = newsIn(told.value.events).filter((event) => !this.heard.has(event.cursor)).reverse();
-    for (const event of events) this.heard.add(event.cursor);
+      : el("p", { class: "why" }, errorText(presence.reason)));
+    if (history.status !== "fulfilled") return say(this.placeholder, errorText(history.reason));
+    const events = newsIn(history.value.events).filter((event) => !this.shown.has(event.cursor)).reverse();
+    for (const event of events) this.shown.add(event.cursor);
     this.events.append(...events.map((event) => item(event, true)));
-    say(this.silence, this.events.childElementCount ? "" : "Nothing is kept of it.");
+    say(this.placeholder, this.events.childElementCount ? "" : "No events are stored.");
   }
 
   #submit(event) {
@@ -188,7 +188,7 @@ export class DevicePane {
     if (this.touched.has("known")) changes.known = this.known.checked;
     if (this.patience.value) changes.patience = Number(this.patience.value);
     if (Object.keys(changes).length) this.#send(changes);
-    else say(this.said, "Nothing was changed.");
+    else say(this.result, "No changes to save.");
   }
 
   async #send(changes) {
@@ -198,7 +198,7 @@ export class DevicePane {
       if (mac !== this.mac) return;
       for (const name of Object.keys(changes)) this.touched.delete(name);
       this.patience.value = "";
-      say(this.said, "Saved.");
+      say(this.result, "Saved.");
       this.draw();
     } catch (failure) {
       this.#failed(failure);
@@ -207,7 +207,7 @@ export class DevicePane {
 
   async #forget() {
     const mac = this.mac;
-    const name = calledOf(this.lan.devices.get(mac));
+    const name = displayName(this.lan.devices.get(mac));
     if (!(await this.forget(name))) return;
     try {
       await this.ask("DELETE", path(mac));
@@ -219,7 +219,7 @@ export class DevicePane {
   }
 
   #failed(failure) {
-    say(this.said, troubleOf(failure));
+    say(this.result, errorText(failure));
     if (failure.code === "forbidden" || failure.code === "unauthorized") this.token(NEEDED);
   }
 }

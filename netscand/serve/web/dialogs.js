@@ -1,18 +1,18 @@
-// The two questions: for a token, and before something is forgotten.
+// The dialogs: for a token, and before a device is forgotten.
 
 import { currentToken } from "./rest.js";
 import { find } from "./element.js";
 
-/** Ask for a token; a promise of it, of "" (use none from now on), or of null (leave it as it is). */
+/** Ask for a token; a promise of it, of "" (remove the current one), or of null (cancelled). */
 export async function askToken(why = "") {
   const text = find("#token-text");
-  find("#token-why").textContent = why || "A token raises what this page may do. It is kept for this tab only.";
+  find("#token-why").textContent = why || "A token gives this page more permissions. It is stored for this tab only.";
   find("#token-drop").hidden = !currentToken();
   text.value = "";
-  const said = await open(find("#ask-token"));
+  const choice = await open(find("#ask-token"));
   const token = text.value.trim();
   text.value = "";
-  return said === "use" && token ? token : said === "drop" ? "" : null;
+  return choice === "use" && token ? token : choice === "drop" ? "" : null;
 }
 
 /** Ask whether to forget a device; a promise of yes or no. */

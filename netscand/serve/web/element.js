@@ -1,11 +1,11 @@
-// Elements, made and changed. Text is always text: nothing here or elsewhere parses markup.
+// Creation and change of elements. Text is always text: nothing here or elsewhere parses markup.
 
-/** An element with these properties (`class`, `data-…`, `aria-…` and `role` as attributes) and children. */
+/** Create an element with properties (`class`, `data-…`, `aria-…` and `role` as attributes) and children. */
 export function el(name, properties = {}, ...children) {
   return dress(document.createElement(name), properties, children);
 }
 
-/** The same of SVG; every property is an attribute. */
+/** Create an SVG element; every property is an attribute. */
 export function svg(name, properties = {}, ...children) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(properties)) made.setAttribute(key, value);
@@ -23,12 +23,12 @@ function dress(made, properties, children) {
   return made;
 }
 
-/** Put text where it differs. */
+/** Set the text if it differs. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Set an attribute where it differs; null takes it away. */
+/** Set an attribute if it differs; null removes it. */
 export function mark(element, name, value) {
   if (value === null) element.removeAttribute(name);
   else if (element.getAttribute(name) !== value) element.setAttribute(name, value);

@@ -1,18 +1,18 @@
-// Events as they happen, the newest first; and the same list for one device.
+// The list of events, newest first, of all devices or of one.
 
 import { el } from "./element.js";
 import { newsIn } from "./lan.js";
-import { calledOf, detailOf, inFull, markOf, moment, stamp, titleOf } from "./words.js";
+import { displayName, detailOf, inFull, markOf, moment, stamp, titleOf } from "./words.js";
 
 const KEPT = 200;
 
-/** One event as a list item; `alone`: in a list that is about its device anyway. */
+/** Return one event as a list item; `alone`: in the list of its device. */
 export function item(event, alone = false) {
   const at = el("time", { dateTime: event.at, title: inFull(event.at) }, moment(event.at));
   const title = el("b", {}, titleOf(event));
   const device = event.device;
-  const whom = device && !alone && el("a", { href: `#${device.mac}`, class: "whom" }, calledOf(device));
-  const what = whom || (!alone && event.network ? el("span", { class: "whom" }, event.network) : "");
+  const subject = device && !alone && el("a", { href: `#${device.mac}`, class: "subject" }, displayName(device));
+  const what = subject || (!alone && event.network ? el("span", { class: "subject" }, event.network) : "");
   const detail = el("span", { class: "why" }, detailOf(event));
   return el("li", { class: markOf(event) }, at, title, " ", what, " ", detail);
 }
@@ -20,12 +20,12 @@ export function item(event, alone = false) {
 export class Events {
   constructor({ list, empty, unread }) {
     Object.assign(this, { list, empty, unread });
-    this.kept = []; // the newest last
-    this.drawn = 0; // how many of them have been shown
+    this.kept = []; // newest last
+    this.drawn = 0; // number of them that have been shown
     this.fresh = 0;
   }
 
-  /** Tell these, oldest first; they appear with `draw`. */
+  /** Add events, oldest first; `draw` shows them. */
   add(events) {
     this.kept.push(...events);
     this.fresh += events.length;
@@ -36,8 +36,8 @@ export class Events {
     }
   }
 
-  /** What history tells of the last time, oldest first: put where it belongs, each event once. */
-  past(events) {
+  /** Insert events of the history, oldest first, each event once. */
+  insertHistory(events) {
     const known = new Set(this.kept.map((event) => event.cursor));
     const missed = newsIn(events).filter((event) => !known.has(event.cursor));
     if (!missed.length) return;
@@ -46,7 +46,7 @@ export class Events {
     this.drawn = 0;
   }
 
-  /** Show what is new; `watched`: somebody looks at the list. */
+  /** Show new events; `watched`: the list is visible. */
   draw(watched) {
     if (this.drawn < this.kept.length) {
       this.list.prepend(...this.kept.slice(this.drawn).reverse().map((event) => item(event)));
@@ -61,8 +61,8 @@ export class Events {
   }
 }
 
-/** What a screen reader is told: what happened in the last seconds, in one sentence. */
-export class Herald {
+/** Live region for screen readers: the events of the last seconds, in one sentence. */
+export class LiveRegion {
   constructor(element) {
     this.element = element;
     this.events = [];
@@ -80,7 +80,7 @@ export class Herald {
     this.events = [];
     if (events.length <= 2) {
       this.element.textContent = events.map((event) =>
-        `${titleOf(event)}: ${event.device ? calledOf(event.device) : event.network || ""}`).join(". ");
+        `${titleOf(event)}: ${event.device ? displayName(event.device) : event.network || ""}`).join(". ");
       return;
     }
     const ways = { in: "came", out: "left", odd: "odd" };

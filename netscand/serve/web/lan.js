@@ -1,8 +1,8 @@
-// What this page knows of the LAN, folded from the stream. Pure: messages in, what changed out. No socket, no clock.
+// The state of the LAN, from the messages of the stream. Pure: messages in, changes out. No socket, no clock.
 //
-// Two things make it more than a dictionary. A network that goes up, down or silent puts its devices in doubt without
-// an event for each, and a device that leaves the doubt as it entered it is no news. And while a snapshot arrives in
-// parts the old picture stays, so that nothing flickers; only the very first one is shown as it comes.
+// It is more than a dictionary in two ways. A network that goes up, down or silent makes its devices `unknown` without
+// an event for each, and a device that later has the same status as before is no change. And while a snapshot arrives in
+// parts, the old state stays visible, so that nothing flickers; only the first snapshot is shown while it arrives.
 
 const STATES = { network_up: "up", network_down: "down", network_silent: "silent", network_recovered: "up" };
 const DOUBT = new Set(["network_up", "network_down", "network_silent"]);
@@ -11,7 +11,7 @@ const VERDICTS = new Set(["discovered", "online", "offline"]);
 /** The newest `protocol` number this page understands. */
 export const PROTOCOL = 1;
 
-/** Of events that are kept, those worth telling: a device that left a doubt as it had entered it is no news. */
+/** Return the events to show: without devices that were `unknown` and have the same status as before. */
 export function newsIn(events) {
   const verdicts = new Map();
   return events.filter((event) => {
@@ -29,24 +29,24 @@ export class Lan {
     this.devices = new Map();
     /** id → network. */
     this.networks = new Map();
-    /** MACs whose device changed, came or went since somebody last looked; `clear()` it then. */
+    /** MACs of devices that were changed, added or removed since the last `clear()`. */
     this.changed = new Set();
-    /** Where to resume; null: nowhere. */
+    /** Cursor to resume from; null: none. */
     this.cursor = null;
-    /** A snapshot arrived to its end, or a stream was resumed. */
+    /** A snapshot is complete, or a stream was resumed. */
     this.whole = false;
     this.interval = null;
     this.role = "none";
     this.version = null;
     this.protocol = null;
-    /** scan_id → {cause, done, total}, of those that run. */
+    /** scan_id → {cause, done, total} of running scans. */
     this.scans = new Map();
-    this.before = new Map(); // MAC → presence before the doubt it is in
+    this.before = new Map(); // MAC → status before it became `unknown`
     this.parts = null;
   }
 
-  /** Fold one message in; the events that are worth telling, in order. */
-  hear(message) {
+  /** Apply one message; return the events to show, in order. */
+  apply(message) {
     switch (message.type) {
       case "initial_state": return this.#begin(message);
       case "devices": return this.#part(message.devices, message.more);
@@ -66,25 +66,25 @@ export class Lan {
     return [];
   }
 
-  /** Take what a fresh list says of when devices were last heard: a repeated observation makes no event. */
+  /** Update `last_seen` from a fresh list: a repeated observation makes no event. */
   refresh(devices) {
-    for (const told of devices) {
-      const held = this.devices.get(told.mac);
-      if (!held || Date.parse(told.last_seen) <= Date.parse(held.last_seen)) continue;
-      held.last_seen = told.last_seen;
-      held.rtt_ms = told.rtt_ms;
-      if (told.addresses.length === held.addresses.length) held.addresses = told.addresses;
-      this.changed.add(told.mac);
+    for (const fresh of devices) {
+      const known = this.devices.get(fresh.mac);
+      if (!known || Date.parse(fresh.last_seen) <= Date.parse(known.last_seen)) continue;
+      known.last_seen = fresh.last_seen;
+      known.rtt_ms = fresh.rtt_ms;
+      if (fresh.addresses.length === known.addresses.length) known.addresses = fresh.addresses;
+      this.changed.add(fresh.mac);
     }
   }
 
-  /** Take one device as REST answered it. */
+  /** Set one device, from REST. */
   put(device) {
     this.devices.set(device.mac, device);
     this.changed.add(device.mac);
   }
 
-  /** Take the networks as REST answered them. */
+  /** Set the networks, from REST. */
   putNetworks(networks) {
     this.networks = new Map(networks.map((network) => [network.id, network]));
   }
@@ -93,12 +93,12 @@ export class Lan {
 
   #begin(message) {
     this.#hello(message);
-    if (!this.whole) { // a first one that broke off
+    if (!this.whole) { // the first one was interrupted
       for (const mac of this.devices.keys()) this.changed.add(mac);
       this.devices.clear();
     }
     this.parts = [];
-    this.cursor = null; // half a snapshot is nowhere to resume from
+    this.cursor = null; // an incomplete snapshot cannot be resumed
     this.beginsAt = message.cursor;
     return this.#part(message.devices, message.more);
   }
@@ -143,7 +143,7 @@ export class Lan {
     this.putNetworks(message.networks);
   }
 
-  // ---- what happens
+  // ---- events
 
   #event(event) {
     if (!this.parts) this.cursor = event.cursor;
@@ -169,16 +169,16 @@ export class Lan {
 
   #doubt(event) {
     for (const device of this.devices.values()) {
-      const others = new Set(device.addresses.map((held) => held.network));
+      const others = new Set(device.addresses.map((known) => known.network));
       if (!others.delete(event.network)) continue;
       if (device.kinds.includes("self") && event.kind === "network_up") {
-        device.status = "online"; // this host needs nobody's verdict
+        device.status = "online"; // this host is online while its interface is up
         this.changed.add(device.mac);
       } else if (device.status === "online" && ![...others].some((id) => this.networks.get(id)?.state === "up")) {
         this.before.set(device.mac, device.status);
         device.status = "unknown";
         device.status_since = event.at;
-        device.reason = event.reason || "its network is in doubt";
+        device.reason = event.reason || "its network is down or silent";
         this.changed.add(device.mac);
       }
     }

@@ -1,7 +1,7 @@
 // The networks with their coverage, the interval, and the health of the daemon.
 
 import { el, mark, say } from "./element.js";
-import { age, count, coverageOf, inFull, span, stamp, troubleOf } from "./words.js";
+import { age, count, coverageOf, inFull, span, stamp, errorText } from "./words.js";
 
 const LEASES = [1, 2, 5, 10, 15];
 
@@ -48,7 +48,7 @@ export function facts(list, pairs) {
 }
 
 export class Networks {
-  /** `ask(method, path)`: REST; `stream`; `scan(targets)`; `now()` in ms by the daemon's clock. */
+  /** `ask(method, path)`: REST request; `stream`; `scan(targets)`; `now()` in ms by the daemon's clock. */
   constructor({ element, ailing, lan, stream, ask, scan, now, notice, token }) {
     Object.assign(this, { element, ailing, lan, stream, ask, scan, now, notice });
     this.cards = new Map();
@@ -74,14 +74,14 @@ export class Networks {
     );
   }
 
-  /** The stream stands again: take the lease anew, which ended with the connection. */
+  /** Request the interval again after a reconnect: the lease ended with the connection. */
   async connected() {
     this.usual = Math.max(this.usual || 0, this.lan.interval);
-    if (this.leased) await this.#wish(this.leased);
+    if (this.leased) await this.#requestInterval(this.leased);
     await this.refresh();
   }
 
-  /** Ask how the daemon is. */
+  /** Request the status of the daemon. */
   async refresh() {
     try {
       this.status = await this.ask("GET", "api/status");
@@ -89,7 +89,7 @@ export class Networks {
       say(this.absent, "");
     } catch (failure) {
       this.status = null;
-      say(this.absent, troubleOf(failure));
+      say(this.absent, errorText(failure));
     }
     this.draw();
   }
@@ -134,7 +134,7 @@ export class Networks {
     if (document.activeElement !== this.lease) this.lease.value = String(this.leased || 0);
     this.lease.disabled = !this.stream.live;
     const force = span(this.lan.interval || usual);
-    say(this.force, `In force: ${force}. A faster one holds for everybody, while this page is open.`);
+    say(this.force, `In force: ${force}. A faster interval applies to all clients while this page is open.`);
   }
 
   #drawHealth(now) {
@@ -142,15 +142,15 @@ export class Networks {
     const problems = status ? status.problems : [];
     this.ailing.hidden = !problems.length;
     this.problems.hidden = !problems.length;
-    const said = problems.join("\n");
-    if (said !== this.said) this.problems.replaceChildren(...problems.map((problem) => el("li", {}, problem)));
-    this.said = said;
+    const text = problems.join("\n");
+    if (text !== this.shownProblems) this.problems.replaceChildren(...problems.map((problem) => el("li", {}, problem)));
+    this.shownProblems = text;
     if (!status) return facts(this.health, []);
     const { frames, budget, devices } = status;
     facts(this.health, [
-      ["State", status.status === "ok" ? "well" : status.status],
+      ["State", status.status],
       ["Devices", `${devices.online} online, ${devices.offline} offline, ${devices.unknown} unknown`],
-      ["Heard", `${count(frames.received, "frame")}, ${frames.dropped.toLocaleString()} dropped`],
+      ["Received", `${count(frames.received, "frame")}, ${frames.dropped.toLocaleString()} dropped`],
       ["Sent", `${count(frames.broadcast, "broadcast")}, ${count(frames.unicast, "probe")}`],
       ["Refused", `${count(frames.send_errors, "frame")} by an interface`],
       ["Budget", `${budget.used} of ${budget.rate || "unlimited"} frames/s in use`],
@@ -164,15 +164,15 @@ export class Networks {
   async #lease() {
     const seconds = Number(this.lease.value) || null;
     this.leased = seconds;
-    await this.#wish(seconds);
+    await this.#requestInterval(seconds);
   }
 
-  async #wish(seconds) {
+  async #requestInterval(seconds) {
     try {
       await this.stream.ask({ type: "set_interval", seconds });
     } catch (failure) {
       this.leased = null;
-      if (failure.code !== "unreachable") this.notice(troubleOf(failure));
+      if (failure.code !== "unreachable") this.notice(errorText(failure));
     }
     this.lease.blur();
     this.draw();

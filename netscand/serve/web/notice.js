@@ -1,25 +1,25 @@
-// One line above the list: what went wrong, or what came of something. What is urgent is not talked over.
+// The notice line above the list: errors and results. The connection status never replaces another notice.
 
 import { find, say } from "./element.js";
 
 let timer = 0;
 let taken = false;
 
-/** Say something for `lasts` ms (0: until `hush`), with a button or none. */
+/** Show a notice for `lasts` ms (0: until `clearNotice`), with a button or none. */
 export function notice(words, { lasts = 8000, act = "", acts = null } = {}) {
   clearTimeout(timer);
   taken = true;
-  if (lasts) timer = setTimeout(hush, lasts);
+  if (lasts) timer = setTimeout(clearNotice, lasts);
   show(words, act, acts);
 }
 
-/** Say how the connection is, unless something else is being said. */
-export function murmur(words) {
+/** Show the status of the connection, unless a notice is shown. */
+export function showStatus(words) {
   if (!taken) show(words, "", null);
 }
 
-/** Say nothing. */
-export function hush() {
+/** Clear the line. */
+export function clearNotice() {
   clearTimeout(timer);
   taken = false;
   find("#notice").hidden = true;

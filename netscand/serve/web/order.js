@@ -1,4 +1,4 @@
-// Which devices are shown, and in what order. Pure.
+// Filter and order of the devices. Pure.
 
 import { nameOf, vendorOf } from "./words.js";
 
@@ -7,7 +7,7 @@ const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "bas
 const byText = (one, other) => collator.compare(one, other);
 const byNumber = (one, other) => one - other;
 
-/** column → [the key of a device (null: it has none, and goes last), how two keys compare]. */
+/** column → [sort key of a device (null: none, sorted last), comparison of two keys]. */
 const COLUMNS = {
   status: [(device) => RANK[device.status] ?? 3, byNumber],
   name: [(device) => nameOf(device) || null, byText],
@@ -21,13 +21,13 @@ const COLUMNS = {
 
 export const SORTABLE = Object.keys(COLUMNS);
 
-/** The network of the address it is shown with. */
+/** Return the network of the address that is shown. */
 export function networkOf(device) {
-  const held = device.addresses.find((address) => address.ip === device.ip) || device.addresses[0];
-  return held ? held.network : "";
+  const address = device.addresses.find((address) => address.ip === device.ip) || device.addresses[0];
+  return address ? address.network : "";
 }
 
-/** IPv4 in the order of numbers, then IPv6 by its first 48 bits. */
+/** Return the sort key: IPv4 by number, then IPv6 by its first 48 bits. */
 function ipKey(device) {
   const ip = device.ip;
   if (!ip) return null;
@@ -38,37 +38,37 @@ function ipKey(device) {
   return ip.split(".").reduce((sum, part) => sum * 256 + Number(part), 0);
 }
 
-/** The words of a search, as they are looked for. */
+/** Return the normalised words of a search. */
 export function words(text) {
   return text.toLowerCase().split(/\s+/).filter(Boolean)
     .map((word) => (/^[0-9a-f]{2}(-[0-9a-f]{2})+$/.test(word) ? word.replaceAll("-", ":") : word));
 }
 
-/** All that a search looks into. */
+/** Return the text that a search looks in. */
 function haystack(device) {
-  const said = [device.mac, device.hostname, device.label, device.notes, vendorOf(device), device.kinds.join(" ")];
-  for (const held of device.addresses) said.push(held.ip);
-  return said.filter(Boolean).join("\n").toLowerCase();
+  const parts = [device.mac, device.hostname, device.label, device.notes, vendorOf(device), device.kinds.join(" ")];
+  for (const address of device.addresses) parts.push(address.ip);
+  return parts.filter(Boolean).join("\n").toLowerCase();
 }
 
-/** The list as it is looked at. Keeps what it worked out of each device until that one changes. */
+/** The filtered and sorted list. Caches the search text and sort key of each device until it changes. */
 export class View {
   constructor() {
     this.query = { text: "", status: "", network: "", sort: "ip", descending: false };
     /** The devices to show, in order. */
     this.rows = [];
-    /** How many there are by presence, among those that fit the rest of the query; this host is left out. */
+    /** Number of devices by status that match the rest of the query, without this host. */
     this.counts = { online: 0, offline: 0, unknown: 0 };
     this.notes = new Map(); // MAC → {device, text, key, order}
     this.sort = null;
   }
 
-  /** Forget what was worked out of these. */
+  /** Drop the cached values of these devices. */
   stale(macs) {
     for (const mac of macs) this.notes.delete(mac);
   }
 
-  /** Make `rows` anew of all devices. */
+  /** Update `rows` and `counts`. */
   make(devices) {
     const { text, status, network, sort, descending } = this.query;
     const [keyOf, compare] = COLUMNS[sort];
@@ -83,7 +83,7 @@ export class View {
         note = { device, text: haystack(device), key: keyOf(device), order: ipKey(device) ?? Infinity };
         this.notes.set(device.mac, note);
       }
-      if (network && !device.addresses.some((held) => held.network === network)) continue;
+      if (network && !device.addresses.some((address) => address.network === network)) continue;
       if (!wanted.every((word) => note.text.includes(word))) continue;
       if (!device.kinds.includes("self")) counts[device.status] = (counts[device.status] || 0) + 1;
       if (!status || device.status === status) shown.push(note);

@@ -1,36 +1,36 @@
-// The whole page, from top to bottom. Messages change the picture at once, the screen a few times a second.
+// The main module. Messages change the data at once; the screen is updated a few times a second.
 
 import { open, opened, queried, remember } from "./address.js";
 import { DevicePane } from "./device.js";
 import { askForget, askToken } from "./dialogs.js";
 import { find, mark, say } from "./element.js";
-import { Events, Herald } from "./events.js";
+import { Events, LiveRegion } from "./events.js";
 import { Lan, PROTOCOL } from "./lan.js";
 import { Networks } from "./networks.js";
-import { hush, murmur, notice } from "./notice.js";
+import { clearNotice, showStatus, notice } from "./notice.js";
 import { View } from "./order.js";
 import { ask, currentToken, useToken } from "./rest.js";
 import { ScanNow } from "./scan.js";
 import { Stream } from "./stream.js";
 import { COLUMNS, Table } from "./table.js";
-import { age, stamp, troubleOf } from "./words.js";
+import { age, stamp, errorText } from "./words.js";
 
-const PAINTED_AGAIN = 100; // ms between two paintings, at least: what comes faster is shown together
-const SORTED_AGAIN = 200; // the same of two sortings
-const REFRESHED = 10_000; // ms between two refreshments of `last seen`, at least
-const REFRESHED_UP_TO = 2000; // devices: more would be megabytes
+const PAINTED_AGAIN = 100; // minimum ms between two paints: faster changes are painted together
+const SORTED_AGAIN = 200; // minimum ms between two sorts
+const REFRESHED = 10_000; // minimum ms between two requests for `last seen`
+const REFRESHED_UP_TO = 2000; // maximum devices for these requests: more would be megabytes
 
 const lan = new Lan();
 const view = new View();
-let skew = 0; // the daemon's clock minus ours, in ms: ages are told by its clock
+let skew = 0; // the daemon's clock minus ours, in ms: ages are shown by its clock
 const now = () => Date.now() + skew;
 
-const stream = new Stream({ since: () => lan.cursor, token: currentToken, hear, state: linkIs, why });
+const stream = new Stream({ since: () => lan.cursor, token: currentToken, hear: onMessage, state: onConnectionState, why: connectionError });
 const table = new Table({
   scroll: find("#scroll"), table: find("#table"), now, open, latest: (mac) => lan.devices.get(mac),
 });
 const events = new Events({ list: find("#event-list"), empty: find("#no-events"), unread: find("#unread") });
-const herald = new Herald(find("#herald"));
+const liveRegion = new LiveRegion(find("#herald"));
 const scan = new ScanNow({ stream, lan, notice, token });
 const networks = new Networks({
   element: find("#networks"), ailing: find("#ailing"), lan, stream, ask, now, notice, token,
@@ -43,61 +43,61 @@ const pane = new DevicePane({
 // ---- the stream
 
 let link = "connecting"; // connecting, live, waiting
-let failure = null; // why it is not live
-let version = null; // of the daemon that this page came from
-let asked = false; // whether a token was asked for, because nothing can be seen without
+let failure = null; // the reason why it is not live
+let version = null; // version of the daemon that this page came from
+let tokenAsked = false; // the user was asked for a token, because nothing is visible without one
 
-function linkIs(name, why = null) {
+function onConnectionState(name, why = null) {
   link = name;
   if (why || name === "live") failure = why;
   if (name !== "live") scan.lost();
   if (why?.code === "unauthorized" && currentToken()) {
     useToken(null);
-    token(troubleOf(why));
-  } else if (!asked && (why?.code === "unauthorized" || why?.code === "forbidden")) {
-    asked = true;
-    token("This netscand shows the network only to who has a token.");
+    token(errorText(why));
+  } else if (!tokenAsked && (why?.code === "unauthorized" || why?.code === "forbidden")) {
+    tokenAsked = true;
+    token("This netscand requires a token to show the network.");
   }
   mark(document.body, "data-link", name);
   draw();
 }
 
-function hear(message) {
-  const told = lan.hear(message);
-  scan.hear(message);
-  if (told.length) {
-    events.add(told);
-    herald.add(told);
-    pane.hear(told);
-    for (const event of told) if (event.device) glowing.add(event.device.mac);
+function onMessage(message) {
+  const news = lan.apply(message);
+  scan.onMessage(message);
+  if (news.length) {
+    events.add(news);
+    liveRegion.add(news);
+    pane.addEvents(news);
+    for (const event of news) if (event.device) glowing.add(event.device.mac);
   }
   switch (message.type) {
-    case "initial_state": past(); // falls through
-    case "resumed": greeted(message); break;
+    case "initial_state": loadHistory(); // falls through
+    case "resumed": onHello(message); break;
     case "scan_update": refresh(); break;
     case "event": if (!message.device) askNetworks(); break;
   }
   draw();
 }
 
-async function greeted(message) {
+async function onHello(message) {
   const reload = { lasts: 0, act: "Reload the page", acts: () => location.reload() };
   version ??= message.version;
   if (message.protocol > PROTOCOL) notice("netscand is newer than this page, which may misread it.", reload);
   else if (version !== message.version) notice(`netscand is now ${message.version}.`, reload);
-  else hush();
+  else clearNotice();
   await networks.connected();
   if (networks.status) skew = stamp(networks.status.now) - Date.now();
 }
 
-/** What a WebSocket that failed cannot tell: the same asked by plain HTTP. */
-async function why() {
+/** Return why the WebSocket failed, by requesting the same over plain HTTP: browsers do not report it. */
+async function connectionError() {
   try {
     await ask("GET", "ws?updates=changes");
   } catch (failure) {
     if (failure.code !== "bad_request") return failure;
   }
-  return { code: "refused", message: "netscand answers, but no WebSocket comes through; is there a proxy between" };
+  return { code: "refused", message: "netscand answers, but the WebSocket fails; does a proxy block it" };
 }
 
 /** Ask for a token, with the reason, and use it. */
@@ -108,25 +108,25 @@ async function token(reason = "") {
   stream.connect();
 }
 
-// ---- what the stream does not tell
+// ---- data that the stream does not have
 
-/** Events from before this page was opened, or that a lost cursor hid from it. */
-async function past() {
+/** Load the events from before this page was opened, or missed because a cursor expired. */
+async function loadHistory() {
   try {
-    events.past((await ask("GET", "api/events?last=200")).events);
-  } catch { /* no history: then only what happens from now on */ }
+    events.insertHistory((await ask("GET", "api/events?last=200")).events);
+  } catch { /* no history: only new events are shown */ }
   draw();
 }
 
 let refreshedAt = -Infinity;
-/** A repeated observation makes no event: when everybody was last heard is asked after a scan. */
+/** Request `last seen` of all devices after a scan: a repeated observation makes no event. */
 async function refresh() {
   if (document.hidden || performance.now() - refreshedAt < REFRESHED) return;
   refreshedAt = performance.now();
   try {
     lan.putNetworks((await ask("GET", "api/networks")).networks);
     if (lan.devices.size <= REFRESHED_UP_TO) lan.refresh((await ask("GET", "api/devices?status=online")).devices);
-  } catch { /* the stream says what is wrong */ }
+  } catch { /* the stream reports the error */ }
   draw();
 }
 
@@ -136,15 +136,15 @@ function askNetworks() {
     asking = 0;
     try {
       lan.putNetworks((await ask("GET", "api/networks")).networks);
-    } catch { /* the stream says what is wrong */ }
-    drawAnew();
+    } catch { /* the stream reports the error */ }
+    redraw();
   }, 500);
 }
 
 // ---- drawing: only what changed
 
 const glowing = new Set();
-let frame = 0, rest = 0, paintedAt = 0, sortedAt = 0, sortTook = 0, again = 0, anew = true;
+let frame = 0, rest = 0, paintedAt = 0, sortedAt = 0, sortTook = 0, again = 0, dirty = true;
 
 function draw() {
   if (frame || rest) return;
@@ -153,20 +153,20 @@ function draw() {
   else frame = requestAnimationFrame(() => { frame = 0; paint(); });
 }
 
-/** Filter and sort anew, whatever was sorted just now. */
-function drawAnew() {
-  anew = true;
+/** Filter and sort again at once. */
+function redraw() {
+  dirty = true;
   paintedAt = 0;
   draw();
 }
 
 function paint() {
   paintedAt = performance.now();
-  if (lan.changed.size || anew) {
+  if (lan.changed.size || dirty) {
     const wait = Math.max(SORTED_AGAIN, 10 * sortTook) - (paintedAt - sortedAt);
     view.stale(lan.changed);
-    if (anew || wait <= 0) sort();
-    else again ||= setTimeout(() => { again = 0; drawAnew(); }, wait);
+    if (dirty || wait <= 0) sort();
+    else again ||= setTimeout(() => { again = 0; redraw(); }, wait);
     if (lan.changed.has(pane.mac)) pane.draw();
     lan.changed.clear();
     table.draw();
@@ -185,7 +185,7 @@ function sort() {
   table.devices = view.rows;
   paintNetworks();
   paintCounts();
-  anew = false;
+  dirty = false;
   sortedAt = performance.now();
   sortTook = sortedAt - started;
 }
@@ -199,9 +199,9 @@ function paintCounts() {
   empty.hidden = view.rows.length > 0;
   if (empty.hidden) return;
   say(empty, !lan.whole ? "Looking…"
-    : lan.devices.size ? "No device fits the search and the filters."
-    : [...lan.networks.values()].some((network) => network.state === "up") ? "No device has been heard yet."
-    : "No network is scanned: Networks says why.");
+    : lan.devices.size ? "No device matches the search and the filters."
+    : [...lan.networks.values()].some((network) => network.state === "up") ? "No device has been seen yet."
+    : "No network is scanned; see Networks for the reasons.");
 }
 
 function paintNetworks() {
@@ -215,12 +215,12 @@ function paintNetworks() {
 }
 
 function paintLink() {
-  const ago = stream.heardAt ? ` · last update ${age((Date.now() - stream.heardAt) / 1000)}` : "";
+  const ago = stream.receivedAt ? ` · last update ${age((Date.now() - stream.receivedAt) / 1000)}` : "";
   say(find("#link-words"), (link === "live" ? "live" : "connecting…") + ago);
   say(find("#token"), `role: ${lan.role}`);
   find("#token").hidden = !lan.version;
   if (link === "live" || !failure) return;
-  murmur(`${troubleOf(failure)} Trying again every 3 s.`);
+  showStatus(`${errorText(failure)} Trying again every 3 s.`);
 }
 
 function paintSort() {
@@ -231,11 +231,11 @@ function paintSort() {
   find("#sort").value = sort;
 }
 
-// ---- which part is in sight
+// ---- views
 
 const narrow = matchMedia("(max-width: 959px)");
 
-/** Side by side, the events stand beside the devices. */
+/** On a wide screen, the events are beside the devices. */
 const besides = (name) => (name === "devices" && !narrow.matches ? "events" : name);
 const shows = (name) => pane.mac === null && besides(document.body.dataset.view) === name;
 
@@ -258,14 +258,14 @@ function openByAddress() {
   else if (!find("#search").matches(":focus")) table.focus(was);
 }
 
-// ---- hands
+// ---- input
 
 function query(changes) {
   Object.assign(view.query, changes);
   remember(view.query);
   paintSort();
   find("#scroll").scrollTop = 0;
-  drawAnew();
+  redraw();
 }
 
 find("#tools").addEventListener("submit", (event) => event.preventDefault());
@@ -294,7 +294,7 @@ addEventListener("keydown", (event) => {
     event.preventDefault();
     search.focus();
   } else if (event.key === "Escape") {
-    if (typing?.closest("#device")) typing.blur(); // what was typed is not to be lost by one key
+    if (typing?.closest("#device")) typing.blur(); // keeps the text that was typed
     else if (pane.mac && typing !== search) open(null);
     else if (view.query.text) {
       search.value = "";
@@ -308,9 +308,9 @@ addEventListener("keydown", (event) => {
 
 addEventListener("hashchange", openByAddress);
 narrow.addEventListener("change", () => show(document.body.dataset.view));
-document.addEventListener("visibilitychange", () => { if (!document.hidden) drawAnew(); });
+document.addEventListener("visibilitychange", () => { if (!document.hidden) redraw(); });
 
-setInterval(() => { // the ages pass
+setInterval(() => { // update the ages
   if (document.hidden) return;
   table.tick();
   paintLink();
@@ -323,7 +323,7 @@ setInterval(() => {
   if (shows("networks")) networks.refresh();
 }, 5000);
 
-// ---- go
+// ---- start
 
 Object.assign(view.query, queried());
 find("#sort").append(...Object.entries(COLUMNS).map(([name, title]) => new Option(`by ${title}`, name)));

@@ -1,12 +1,12 @@
-// Scan now, and how far it is.
+// The scan button and its progress.
 
-import { count, span, stamp, troubleOf } from "./words.js";
+import { count, span, stamp, errorText } from "./words.js";
 import { find } from "./element.js";
 
-const SAID = 6000; // ms that the result stands
+const NOTICE_FOR = 6000; // ms that the result is shown
 
 export class ScanNow {
-  /** `stream` asks; `lan` knows what runs; `notice(words)` is shown; `token(why)` asks for one. */
+  /** `stream` sends the request; `lan` has the running scans; `notice(text)`; `token(why)` asks the user for one. */
   constructor({ stream, lan, notice, token }) {
     Object.assign(this, { stream, lan, notice, token });
     this.button = find("#scan");
@@ -15,7 +15,7 @@ export class ScanNow {
     this.last = new Map(); // scan_id → found
   }
 
-  /** Scan these networks; none: all. */
+  /** Request a scan of these networks; none: all. */
   async start(targets = []) {
     try {
       const { scan_id } = await this.stream.ask({ type: "scan_now", targets });
@@ -23,41 +23,41 @@ export class ScanNow {
       this.draw();
     } catch (failure) {
       if (failure.code === "forbidden" || failure.code === "unauthorized") this.token("To scan, this page needs a token with the role scan.");
-      else this.notice(troubleOf(failure));
+      else this.notice(errorText(failure));
     }
   }
 
-  /** A message of the stream. */
-  hear(message) {
+  /** Handle a message of the stream. */
+  onMessage(message) {
     if (message.type === "scan_progress") this.last.set(message.scan_id, message.found);
     if (message.type === "scan_update" && this.ours.delete(message.scan_id)) {
       const found = this.last.get(message.scan_id) ?? message.online;
       const took = (stamp(message.finished_at) - stamp(message.started_at)) / 1000;
-      const said = `Scanned ${message.networks.join(", ")} in ${span(took)}: ${count(found, "device")} answered.`;
-      this.notice(said, { lasts: SAID });
+      const text = `Scanned ${message.networks.join(", ")} in ${span(took)}: ${count(found, "device")} answered.`;
+      this.notice(text, { lasts: NOTICE_FOR });
     }
     if (message.type === "scan_update") this.last.delete(message.scan_id);
     if (message.type === "scan_error") this.notice(`${message.network} could not be scanned: ${message.message}.`);
   }
 
-  /** The connection is gone: so are our requests. */
+  /** Drop our requests: the connection was lost. */
   lost() {
     this.ours.clear();
     this.last.clear();
   }
 
   draw() {
-    const wished = [...this.lan.scans.values()].filter((scan) => scan.cause === "client");
-    const busy = wished.length > 0 || this.ours.size > 0;
+    const requested = [...this.lan.scans.values()].filter((scan) => scan.cause === "client");
+    const busy = requested.length > 0 || this.ours.size > 0;
     this.button.disabled = !this.stream.live || this.ours.size > 0;
     this.bar.hidden = !busy;
     if (!busy) return this.#label("Scan now");
-    const done = wished.reduce((sum, scan) => sum + scan.done, 0);
-    const total = wished.reduce((sum, scan) => sum + scan.total, 0);
+    const done = requested.reduce((sum, scan) => sum + scan.done, 0);
+    const total = requested.reduce((sum, scan) => sum + scan.total, 0);
     if (total) this.bar.value = done / total;
     else this.bar.removeAttribute("value");
     const way = total ? ` ${Math.floor((100 * done) / total)} %` : "…";
-    this.#label(wished.length ? `Scanning${way}` : "Scan is next…");
+    this.#label(requested.length ? `Scanning${way}` : "Scan is next…");
   }
 
   #label(text) {

@@ -1,8 +1,8 @@
-// The connection: made, kept, made again after 3 s, resumed where it broke off. It knows nothing of devices.
+// The connection: opened, reopened after 3 s, resumed by cursor. Independent of devices.
 
 const AGAIN = 3000; // ms until the next attempt
-const HANDSHAKE = 10_000; // ms that an attempt may take
-const SILENCE = 90_000; // ms without a word (a scan ends every 30 s) after which a line counts as dead
+const HANDSHAKE = 10_000; // maximum ms of an attempt
+const SILENCE = 90_000; // ms without a message after which the connection counts as dead (a scan ends every 30 s)
 
 export class Stream {
   #socket = null;
@@ -11,20 +11,20 @@ export class Stream {
   #number = 0;
 
   /**
-   * `since()`: the cursor to resume from, or null. `token()`: or null. `hear(message)`, `state(name, failure)`: told.
-   * `why()`: asks by HTTP what a WebSocket cannot say; a promise of a failure {code, message}, or null.
+   * `since()`: the cursor to resume from, or null. `token()`: or null. `hear(message)`, `state(name, failure)`: callbacks.
+   * `why()`: requests the reason of a failure over HTTP; a promise of {code, message}, or null.
    */
   constructor({ since, token, hear, state, why }) {
     Object.assign(this, { since, token, hear, state, why });
     this.live = false;
-    this.heardAt = 0;
+    this.receivedAt = 0;
     this.protocol = null;
     addEventListener("online", () => this.hurry());
     document.addEventListener("visibilitychange", () => document.hidden || this.hurry());
     setInterval(() => this.#look(), 5000);
   }
 
-  /** Connect now; a connection that stands is given up for it. */
+  /** Connect now; closes an open connection. */
   connect() {
     clearTimeout(this.#timer);
     this.#timer = 0;
@@ -35,26 +35,26 @@ export class Stream {
     const since = this.since();
     if (since) url.searchParams.set("since", since);
     const token = this.token();
-    // The token is a subprotocol of its own: a browser's WebSocket can send no header, and a URL ends in logs.
+    // The token is a subprotocol: a browser's WebSocket cannot send headers, and URLs appear in logs.
     const protocols = token ? ["netscand", `netscand.token.${base64url(token)}`] : [];
     const socket = new WebSocket(url, protocols);
     this.#socket = socket;
     this.startedAt = Date.now();
-    let heard = false;
+    let received = false;
     socket.onmessage = ({ data }) => {
       const message = JSON.parse(data);
-      this.heardAt = Date.now();
-      if (!heard) {
-        heard = this.live = true;
+      this.receivedAt = Date.now();
+      if (!received) {
+        received = this.live = true;
         this.state("live");
       }
       this.#answer(message);
       this.hear(message);
     };
-    socket.onclose = ({ code }) => this.#lost(heard, code);
+    socket.onclose = ({ code }) => this.#lost(received, code);
   }
 
-  /** A request over the stream: a promise of its answer; rejected with {code, message}. */
+  /** Send a request over the stream; a promise of its response, rejected with {code, message}. */
   ask(message) {
     return new Promise((resolve, reject) => {
       if (!this.live) return reject({ code: "unreachable", message: "not connected" });
@@ -64,7 +64,7 @@ export class Stream {
     });
   }
 
-  /** Do not wait for the rest of the 3 s. */
+  /** Reconnect at once if a reconnect is pending. */
   hurry() {
     if (this.#timer) this.connect();
   }
@@ -76,12 +76,12 @@ export class Stream {
     message.type === "error" ? waiting.reject(message) : waiting.resolve(message);
   }
 
-  async #lost(heard, code) {
+  async #lost(received, code) {
     this.#drop();
     this.#timer = setTimeout(() => this.connect(), AGAIN);
     const timer = this.#timer;
-    this.state("waiting", heard ? { code: code === 4000 ? "lagged" : "lost" } : null);
-    if (heard) return;
+    this.state("waiting", received ? { code: code === 4000 ? "lagged" : "lost" } : null);
+    if (received) return;
     const failure = await this.why();
     if (this.#timer === timer && failure) this.state("waiting", failure);
   }
@@ -98,9 +98,9 @@ export class Stream {
     this.#waiting.clear();
   }
 
-  /** A line may be dead without a word: a laptop that slept, a router that forgot. */
+  /** Detect a dead connection, for example after a suspend or a restart of a router. */
   #look() {
-    const silent = Date.now() - (this.live ? this.heardAt : this.startedAt);
+    const silent = Date.now() - (this.live ? this.receivedAt : this.startedAt);
     if (this.#socket && silent > (this.live ? SILENCE : HANDSHAKE)) this.#lost(this.live, 0);
   }
 }

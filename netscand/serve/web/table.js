@@ -1,18 +1,18 @@
-// The table. Only the rows in sight exist: 65,000 devices cost no more than 40. Rows are changed in place, each only
-// where its text differs, so that nothing flickers.
+// The table. Only visible rows exist, so 65,000 devices cost no more than 40. Rows are updated in place, and only where
+// their text differs, so that nothing flickers.
 
 import { el, mark, say } from "./element.js";
 import { networkOf } from "./order.js";
 import { age, inFull, kindsOf, nameOf, sourceOf, vendorOf } from "./words.js";
 
-/** Columns: what they are sorted by, and what they are called. */
+/** Sort key → title of a column. */
 export const COLUMNS = {
   status: "Presence", name: "Name", ip: "IP", vendor: "Vendor", mac: "MAC", network: "Network",
   last_seen: "Last seen", first_seen: "First seen",
 };
 
-const MARGIN = 8; // rows beyond the edges, so that a slow hand sees none appear
-const GLOWS = 6, STEP = 220; // a change glows in so many steps of so many ms
+const MARGIN = 8; // extra rows beyond the edges, so that scrolling shows no gaps
+const GLOWS = 6, STEP = 220; // a change is highlighted in so many steps of so many ms
 
 class Row {
   constructor() {
@@ -61,7 +61,7 @@ class Row {
     say(this.first, age((now - this.firstAt) / 1000));
   }
 
-  /** Full times, only when somebody points at them. */
+  /** Set the full times as a tooltip, only on hover. */
   explain() {
     this.last.title = inFull(this.device.last_seen);
     this.first.title = inFull(this.device.first_seen);
@@ -80,7 +80,7 @@ class Row {
     this.tags.replaceChildren(...tags);
   }
 
-  /** A soft mark that something changed, stronger or weaker. */
+  /** Set the strength of the highlight of a change. */
   warm(heat) {
     if (heat === this.heat) return;
     this.heat = heat;
@@ -96,7 +96,7 @@ function put(cell, text, kind) {
 }
 
 export class Table {
-  /** `latest(mac)`: the device as it is now, or nothing; `open(mac)`; `now()` in ms by the daemon's clock. */
+  /** `latest(mac)`: the current device, or undefined; `open(mac)`; `now()` in ms by the daemon's clock. */
   constructor({ scroll, table, now, latest, open }) {
     const body = table.tBodies[0];
     Object.assign(this, { scroll, table, body, now, latest, open });
@@ -104,10 +104,10 @@ export class Table {
       const about = { class: `c-${name}`, role: "columnheader", scope: "col", "data-sort": name };
       table.tHead.rows[0].append(el("th", about, el("button", { type: "button" }, title)));
     }
-    this.devices = []; // to be shown with the next `draw`, in this order
+    this.devices = []; // for the next `draw`, in this order
     this.rows = new Map();
-    this.active = null; // the device that the keyboard is at
-    this.current = null; // the device that is open
+    this.active = null; // device with the keyboard focus
+    this.current = null; // open device
     this.above = pad();
     this.below = pad();
     body.append(this.above, this.below);
@@ -122,7 +122,7 @@ export class Table {
     scroll.addEventListener("keydown", (event) => this.#key(event));
   }
 
-  /** Mark these softly, where they are in sight. All cool together: few paints a second, however many glow. */
+  /** Highlight visible rows. All fade together, so that there are few paints a second, however many glow. */
   glow(macs) {
     for (const mac of macs) this.rows.get(mac)?.warm(GLOWS);
     if (macs.size) this.cooling ||= setInterval(() => this.#cool(), STEP);
@@ -137,20 +137,20 @@ export class Table {
     if (!warm) this.cooling = clearInterval(this.cooling);
   }
 
-  /** Let the ages pass. */
+  /** Update the ages. */
   tick() {
     const now = this.now();
     for (const row of this.rows.values()) row.tick(now);
   }
 
-  /** Mark the device that is open; null: none. */
+  /** Mark the open device; null: none. */
   mark(mac) {
     this.current = mac;
     if (mac) this.active = mac;
     this.draw();
   }
 
-  /** Put the keyboard at a device. */
+  /** Focus the row of a device. */
   focus(mac) {
     const index = this.devices.findIndex((device) => device.mac === mac);
     if (index < 0) return;
@@ -159,7 +159,7 @@ export class Table {
     this.rows.get(mac)?.link.focus({ preventScroll: true });
   }
 
-  /** Make the rows in sight be those that should be. */
+  /** Update the visible rows. */
   draw() {
     const { height, top, room } = this;
     if (!room) return;

@@ -1,4 +1,4 @@
-// The presence of the last seven days as a picture: one bar a day, from midnight UTC below to midnight above.
+// The presence of the last seven days as a chart: one bar for each day, from midnight UTC (bottom) to midnight (top).
 
 import { svg } from "./element.js";
 import { span } from "./words.js";
@@ -8,18 +8,18 @@ const WIDTH = 36, GAP = 8, HEIGHT = 64, FOOT = 16;
 
 const weekday = new Intl.DateTimeFormat(undefined, { weekday: "short", timeZone: "UTC" });
 
-/** `days` as /api/devices/MAC/presence tells them, of a device first seen at `first`; `first` and `now` in ms. */
+/** Return the chart for `days` of /api/devices/MAC/presence; the device was first seen at `first`; times in ms. */
 export function week(days, first, now) {
-  const told = new Map(days.map((day) => [day.date, day]));
+  const byDate = new Map(days.map((day) => [day.date, day]));
   const wide = 7 * (WIDTH + GAP) - GAP;
   const picture = svg("svg", { viewBox: `0 0 ${wide} ${HEIGHT + FOOT}`, class: "week", role: "img" });
-  const said = [];
+  const texts = [];
   for (let back = 6; back >= 0; back--) {
     const at = new Date(now - back * DAY * 1000);
     const date = at.toISOString().slice(0, 10);
     const dawn = Date.parse(date);
-    const passed = (Math.min(dawn + DAY * 1000, now) - Math.max(dawn, first)) / 1000; // of it, since it was first seen
-    const day = passed > 0 && told.get(date);
+    const passed = (Math.min(dawn + DAY * 1000, now) - Math.max(dawn, first)) / 1000; // seconds of this day since it was first seen
+    const day = passed > 0 && byDate.get(date);
     const online = day ? Math.min(day.online_seconds, passed) : 0;
     const unknown = day ? Math.min(day.unknown_seconds, passed - online) : 0;
     const x = (6 - back) * (WIDTH + GAP);
@@ -37,8 +37,8 @@ export function week(days, first, now) {
     part("was-unknown", online, unknown);
     const place = { x: x + WIDTH / 2, y: HEIGHT + FOOT - 3, "text-anchor": "middle" };
     picture.append(bar, svg("text", place, back ? name : "today"));
-    said.push(text);
+    texts.push(text);
   }
-  picture.setAttribute("aria-label", `Presence of the last seven days. ${said.join("; ")}`);
+  picture.setAttribute("aria-label", `Presence of the last seven days. ${texts.join("; ")}`);
   return picture;
 }

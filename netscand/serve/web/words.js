@@ -1,8 +1,8 @@
-// Values as people read them. Pure: what comes in is plain text from the LAN, and leaves as plain text.
+// Values as text for people. Pure: plain text in, plain text out.
 
 const MINUTE = 60, HOUR = 3600, DAY = 86400;
 
-/** Seconds as people say them: `0.4 s`, `12 s`, `5 min`, `3 h 20 min`, `4 d 2 h`. */
+/** Format seconds: `0.4 s`, `12 s`, `5 min`, `3 h 20 min`, `4 d 2 h`. */
 export function span(seconds) {
   if (seconds < MINUTE) return `${seconds < 10 && seconds % 1 ? seconds.toFixed(1) : Math.round(seconds)} s`;
   const minutes = Math.round(seconds / MINUTE);
@@ -13,7 +13,7 @@ export function span(seconds) {
   return small ? `${big} ${one} ${small} ${other}` : `${big} ${one}`;
 }
 
-/** How long ago, in one unit: `now`, `12 s ago`, `5 min ago`, `3 h ago`, `4 d ago`. Seconds in. */
+/** Format an age in seconds, in one unit: `now`, `12 s ago`, `5 min ago`, `3 h ago`, `4 d ago`. */
 export function age(seconds) {
   if (!Number.isFinite(seconds)) return "";
   if (seconds < 2) return "now";
@@ -23,7 +23,7 @@ export function age(seconds) {
   return `${Math.floor(seconds / DAY)} d ago`;
 }
 
-/** Milliseconds since 1970 of a time of the wire; NaN where there is none. */
+/** Return a wire time in milliseconds since 1970; NaN if there is none. */
 export const stamp = (text) => (text ? Date.parse(text) : NaN);
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -32,14 +32,14 @@ const dayAndClock = new Intl.DateTimeFormat(undefined, {
 });
 const whole = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
 
-/** A time as local time, as short as today allows. */
+/** Format a wire time as local time; without the date if it is today. */
 export function moment(text, now = Date.now()) {
   const at = stamp(text);
   if (Number.isNaN(at)) return "";
   return new Date(at).toDateString() === new Date(now).toDateString() ? clock.format(at) : dayAndClock.format(at);
 }
 
-/** A time in full, for a tooltip. */
+/** Format a wire time in full, for a tooltip. */
 export function inFull(text) {
   const at = stamp(text);
   return Number.isNaN(at) ? "" : whole.format(at);
@@ -48,18 +48,18 @@ export function inFull(text) {
 /** `1 device`, `2 devices`. */
 export const count = (number, one, many = `${one}s`) => `${number.toLocaleString()} ${number === 1 ? one : many}`;
 
-/** What a person calls it. */
+/** Return the label or host name. */
 export const nameOf = (device) => device.label || device.hostname || "";
 
-/** The same, or what else tells it from others. */
-export const calledOf = (device) => nameOf(device) || device.ip || device.mac;
+/** Return the label, host name, address or MAC. */
+export const displayName = (device) => nameOf(device) || device.ip || device.mac;
 
-/** Who made it; a randomised MAC tells nobody. */
+/** Return the vendor; a randomised MAC has none. */
 export const vendorOf = (device) => device.vendor || (device.randomized_mac ? "private address" : "");
 
 const SOURCES = { dhcp: "DHCP", mdns: "mDNS", dns: "DNS", nbns: "NBNS" };
 
-/** Where the name comes from. */
+/** Return the source of the name. */
 export const sourceOf = (device) =>
   device.label ? "label" : device.hostname ? SOURCES[device.hostname_source] || device.hostname_source || "" : "";
 
@@ -67,7 +67,7 @@ const KINDS = {
   self: "this host", gateway: "gateway", router_redundancy: "virtual router", proxy_arp: "answers for others",
 };
 
-/** What it is besides a device. */
+/** Return the kinds of the device. */
 export const kindsOf = (device) => device.kinds.map((kind) => KINDS[kind] || kind);
 
 const EVIDENCE = {
@@ -76,7 +76,7 @@ const EVIDENCE = {
   proxied: "answered by an access point",
 };
 
-/** How we know. */
+/** Return the evidence as text. */
 export const evidenceOf = (evidence) => EVIDENCE[evidence] || evidence || "";
 
 /** How much of a network one scan asks. */
@@ -94,7 +94,7 @@ const TITLES = {
   network_silent: "Network silent", network_recovered: "Network answers again", flood: "Flood of MACs",
 };
 
-/** What an event is called. */
+/** Return the title of an event. */
 export const titleOf = (event) => TITLES[event.kind] || event.kind.replaceAll("_", " ");
 
 const MARKS = {
@@ -102,13 +102,13 @@ const MARKS = {
   dhcp_server_seen: "odd", network_down: "odd", network_silent: "odd", flood: "odd",
 };
 
-/** Which way it went: `in`, `out`, `odd`, or `""`. */
+/** Return the CSS class of an event: `in`, `out`, `odd`, or `""`. */
 export const markOf = (event) => MARKS[event.kind] || "";
 
 const PLAIN = new Map([[null, "empty"], ["", "empty"], [true, "yes"], [false, "no"]]);
 const plain = (said) => PLAIN.get(said) ?? said;
 
-/** What exactly changed, and why. */
+/** Return the details and the reason of an event. */
 export function detailOf(event) {
   const was = event.previous || {};
   const address = event.address || "an address";
@@ -126,8 +126,8 @@ export function detailOf(event) {
   }
 }
 
-/** A problem of a request or of the stream, in words for a person. */
-export function troubleOf(failure) {
+/** Return the error text of a request or of the stream. */
+export function errorText(failure) {
   switch (failure.code) {
     case "unreachable": return "netscand does not answer.";
     case "lost": return "The connection was lost.";
