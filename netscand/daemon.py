@@ -109,7 +109,7 @@ class Daemon:
             },
         )
         if self.watchdog.allowed is not None:
-            self.server.asks_itself = min(SELF_TEST_EVERY, self.watchdog.allowed / 8)
+            self.server.self_test_interval = min(SELF_TEST_EVERY, self.watchdog.allowed / 8)
 
     async def run(self) -> None:
         """Open the components, report readiness, and run until SIGTERM or SIGINT. Raises what a component raised."""

@@ -34,18 +34,18 @@ def not_readable(wrong: Exception, raw: bytes | str, kind: object) -> str:
     what, _, where = str(wrong).partition(" - at `$")
     steps: list[Step] = [int(at) if at else key for key, at in re.findall(r"\.([^.\[`]+)|\[(\d+)\]", where)]
     if missing := re.fullmatch(r"Object missing required field `(.+)`", what):
-        return f"{_place([*steps, missing[1]])} is missing"
+        return f"{_location([*steps, missing[1]])} is missing"
     try:
         value = msgspec.json.decode(raw)
         found = inspect.type_info(kind)
         for step in steps:
             found, value = _within(found, step, value), value[step]
     except (LookupError, TypeError, ValueError, RecursionError, msgspec.MsgspecError):
-        return f"{_place(steps)}: unexpected value"
-    return f"{_place(steps)}: expected {_described(found, null=True)}, not {shown(value)}"
+        return f"{_location(steps)}: unexpected value"
+    return f"{_location(steps)}: expected {_described(found, null=True)}, not {shown(value)}"
 
 
-def _place(steps: Iterable[Step]) -> str:
+def _location(steps: Iterable[Step]) -> str:
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
     return text.removeprefix(".") or "the message"
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tell Home Assistant who is at home, from `netscanctl watch --json`, by mosquitto_pub (see home-assistant.md)."""
+"""Publish presence to Home Assistant: `netscanctl watch --json` in, mosquitto_pub out (see home-assistant.md)."""
 
 import argparse
 import json
@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable
 
 Publish = Callable[[str, str], None]
-"""(topic, payload): retained; an empty payload takes the topic away."""
+"""(topic, payload): retained; an empty payload deletes the topic."""
 
 
 class HomeAssistant:
-    """Devices as entities of MQTT discovery; what is the same as before is not sent again."""
+    """Devices as entities of MQTT discovery; unchanged payloads are not sent again."""
 
     def __init__(self, publish: Publish, *, everyone: bool, state_topic: bool) -> None:
         self._publish = publish
@@ -21,23 +21,23 @@ class HomeAssistant:
         self._sent: dict[str, str] = {}
         self._entities: set[str] = set()
 
-    def hear(self, message: dict) -> None:
-        """Take one message of the stream."""
+    def on_message(self, message: dict) -> None:
+        """Process one message of the stream."""
         if message.get("kind") == "forgotten":
             self._remove(_id(message["device"]))
             return
         for device in [*message.get("devices", ()), *filter(None, [message.get("device")])]:
             if device["known"] or self._everyone:
-                self._tell(device)
+                self._publish_device(device)
             else:
                 self._remove(_id(device))
 
-    def _tell(self, device: dict) -> None:
+    def _publish_device(self, device: dict) -> None:
         id_ = _id(device)
         self._entities.add(id_)
         config = {
             "unique_id": f"netscand_{id_}",
-            "name": None,  # that of the device
+            "name": None,  # the name of the device
             "device": {"connections": [["mac", device["mac"]]], "name": device["label"] or device["hostname"] or id_},
             "source_type": "router",
             "json_attributes_topic": f"netscand/{id_}",
@@ -46,10 +46,10 @@ class HomeAssistant:
             config["state_topic"] = f"netscand/{id_}/state"
         self._send(f"homeassistant/device_tracker/netscand_{id_}/config", json.dumps(config))
         if device["status"] == "unknown":
-            return  # we cannot tell: what was so stays so
+            return  # keep the previous state
         home = device["status"] == "online"
-        told = {key: device[key] for key in ("mac", "ip", "hostname", "vendor", "reason", "status_since")}
-        self._send(f"netscand/{id_}", json.dumps({"in_zones": ["zone.home"] if home else [], **told}))
+        attributes = {key: device[key] for key in ("mac", "ip", "hostname", "vendor", "reason", "status_since")}
+        self._send(f"netscand/{id_}", json.dumps({"in_zones": ["zone.home"] if home else [], **attributes}))
         if self._state_topic:
             self._send(f"netscand/{id_}/state", "home" if home else "not_home")
 
@@ -86,7 +86,7 @@ def main() -> int:
     home = HomeAssistant(publish, everyone=options.all, state_topic=options.state_topic)
     try:
         for line in sys.stdin:
-            home.hear(json.loads(line))
+            home.on_message(json.loads(line))
     except subprocess.CalledProcessError as failed:
         print(f"home_assistant.py: mosquitto_pub ended with {failed.returncode}", file=sys.stderr)
         return 1

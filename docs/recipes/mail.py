@@ -10,16 +10,16 @@ from email.message import EmailMessage
 from pathlib import Path
 
 PAUSES = (0, 5, 20)
-"""Seconds before each attempt; all of it must be over in the 60 s that a run may take."""
+"""Seconds before each attempt; in all, less than the 60 s that a run may take."""
 
 
 def line(text: object) -> str:
-    """One visible line: a device may call itself what it likes."""
+    """Return text as one visible line, because a device chooses its name itself."""
     return "".join(char for char in " ".join(str(text).split()) if char.isprintable())
 
 
 def letter(event: dict, sender: str, to: list[str]) -> EmailMessage:
-    """What to say of a device."""
+    """Return the mail about a device."""
     device = event["device"]
     name = line(device["label"] or device["hostname"] or device["mac"])
     vendor = line(device["vendor"] or ("a randomized MAC" if device["randomized_mac"] else "unknown vendor"))
@@ -37,7 +37,7 @@ def letter(event: dict, sender: str, to: list[str]) -> EmailMessage:
 
 
 def send(mail: EmailMessage, options: argparse.Namespace) -> None:
-    """Hand it to the server. Raises OSError, of which every SMTPException is one."""
+    """Send a mail. Raises OSError, the base of every SMTPException."""
     host, _, port = options.smtp.partition(":")
     with smtplib.SMTP(host, int(port or 25), timeout=8) as server:
         if options.starttls:

@@ -352,7 +352,7 @@ class Addresses:
         old = self.holder(network.id, ip)
         dispute = self._dispute(device, seen, network, ip, old) if old else None
         is_first = not device.addresses and device.first_seen == seen.at  # part of `discovered`
-        if dispute and dispute.asked and not is_first:
+        if dispute and dispute.probes_holder and not is_first:
             return ()  # added when the dispute is settled
         if not (dispute and dispute.reason) and not is_first and not self._may_add(device, seen.at):
             return ()  # added when it is seen there again
@@ -403,7 +403,7 @@ class Addresses:
         if may_be_there and (not in_conflict or self.disputes.is_handover(network, ip, device.mac, old, at)):
             can_probe = network.own6 is not None if len(ip) == 16 else not network.excludes(ip)
             if can_probe and self.disputes.open_question(seen, ip, network, device, old):
-                return Dispute(in_conflict=True, takes=False, reason=None, asked=True)
+                return Dispute(in_conflict=True, takes=False, reason=None, probes_holder=True)
             in_conflict = in_conflict or _is_online(old, at)
         since = f"was last seen there {silent:.0f} s before" if claim else "held it before"
         return self._judge_claim(device, seen, network, ip, old, guard, in_conflict, since)

@@ -198,7 +198,7 @@ class Dispute(NamedTuple):
     """The claimant becomes the holder."""
     reason: str | None
     """Reason of the event; None: no event."""
-    asked: bool = False
+    probes_holder: bool = False
     """The holder is probed first."""
 
 

@@ -70,13 +70,13 @@ def mark_unknown(
     for device in devices:
         if device.status is not Status.ONLINE or device.is_self:
             continue
-        held = device.addresses
-        alone = len(held) == 1
-        if held[0].network != network if alone else not is_on(device, network, interface):
+        bindings = device.addresses
+        alone = len(bindings) == 1
+        if bindings[0].network != network if alone else not is_on(device, network, interface):
             continue
         if device.last_seen >= seen_since and may_stay(device):
             stay.append(device)
-        elif alone or not table.is_heard(device, now):
+        elif alone or not table.has_recent_address(device, now):
             device.status, device.status_since, device.reason = Status.UNKNOWN, now, reason
     return stay
 
@@ -89,12 +89,12 @@ def report_still_online(
     For clients, the event of the network makes all of its devices `unknown` (docs/protocol.md).
     """
     left = {device.mac: device for device in devices}
-    doubted: Mapping[str, object] = {"status": Status.UNKNOWN, "status_since": now, "reason": reason}
+    unknown: Mapping[str, object] = {"status": Status.UNKNOWN, "status_since": now, "reason": reason}
 
     def publish(device: Device) -> Event | None:
         if left.pop(device.mac, None) is not device or device.status is not Status.ONLINE:
             return None
-        return Event(EventKind.ONLINE, now, network, device, device.ip, reason=device.reason, previous=doubted)
+        return Event(EventKind.ONLINE, now, network, device, device.ip, reason=device.reason, previous=unknown)
 
     return publish
 
@@ -114,16 +114,16 @@ def update_self(
     for device in devices.values():
         if device.is_self and device.mac not in ours and device.status is Status.ONLINE:
             device.status, device.status_since, device.reason = Status.UNKNOWN, now, "the interface is down"
-    for mac, held_in in ours.items():
+    for mac, networks_of_mac in ours.items():
         device = devices.get(mac) or devices.setdefault(mac, Device(mac, now, now, Presence(now, rules)))
         if device.status is not Status.ONLINE or not device.is_self:
             device.status, device.status_since, device.reason = Status.ONLINE, now, "this host"
-        device.is_self, device.interface, device.last_seen, device.next_check = True, held_in[0].index, now, inf
-        held = {(address.network, address.ip): address for address in device.addresses}
+        device.is_self, device.interface, device.last_seen, device.next_check = True, networks_of_mac[0].index, now, inf
+        bindings = {(address.network, address.ip): address for address in device.addresses}
         for address in tuple(device.addresses):
             addresses.drop(device, address)
-        for network in held_in:
-            kept = held.get((network.id, network.own))
+        for network in networks_of_mac:
+            kept = bindings.get((network.id, network.own))
             new = Address(network.own, network.id, network.interface, Evidence.NEIGHBOUR, now, now)
             addresses.put(device, kept or new)
 
@@ -288,7 +288,8 @@ class DueChecks:
         """Drop the addresses that a device has given up, after a probe where it had answered."""
         dropped, to_probe = self.addresses.drop_stale(device, now, self.network_table.probe_network)
         self._probe_additional(
-            device, [(network, held) for held in to_probe if (network := self.network_table.probe_network(held))]
+            device,
+            [(network, bindings) for bindings in to_probe if (network := self.network_table.probe_network(bindings))],
         )
         return tuple(dropped)
 

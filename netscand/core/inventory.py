@@ -87,7 +87,7 @@ class Inventory(DueChecks):
         device, where = self.devices.get(mac), self.networks.get(network)
         if device is None or where is None:
             return None
-        held = (
+        candidates = (
             each
             for each in device.addresses
             if each.network == network
@@ -95,7 +95,9 @@ class Inventory(DueChecks):
             and (where.is_ours(each.ip) or not by_dns)
             and self.may_take_name(mac, network, each.ip, now, by_dns=by_dns)
         )
-        best = max(held, key=lambda each: (len(each.ip) == 4, is_link_local(each.ip), each.last_seen), default=None)
+        best = max(
+            candidates, key=lambda each: (len(each.ip) == 4, is_link_local(each.ip), each.last_seen), default=None
+        )
         return best.ip if best else None
 
     def may_take_name(self, mac: Mac, network: str, ip: Ip, now: float, *, by_dns: bool) -> bool:
@@ -132,8 +134,8 @@ class Inventory(DueChecks):
         else:
             device.presence.record_activity(at, joined=seen.joining or seen.evidence in JOINING)
         recovered = evicted_events + self._end_outage(network, seen)
-        doubted = device.status is Status.UNKNOWN and self.outage.outage_began_at(device.status_since)
-        if device.status is Status.ONLINE or (doubted and not self._may_return(device, at)):
+        in_outage = device.status is Status.UNKNOWN and self.outage.outage_began_at(device.status_since)
+        if device.status is Status.ONLINE or (in_outage and not self._may_return(device, at)):
             disputed = self.addresses.observe(device, seen, network, answers=rtt is not None)
             if disputed:  # its probe target may have changed
                 self._schedule(device)
@@ -199,10 +201,10 @@ class Inventory(DueChecks):
         """Delete a device. Raises KeyError."""
         device = self.devices.pop(mac)
         self._batches.apply_pending(device)  # nothing is published of it afterwards
-        held = list(device.addresses)
-        for address in held:
+        addresses = list(device.addresses)
+        for address in addresses:
             self.addresses.drop(device, address)
-        device.addresses = held  # published with the event
+        device.addresses = addresses  # published with the event
         self._limits.remove(device)
         self.addresses.disputes.forget(device)
         device.next_check, device.is_router = inf, False
@@ -214,14 +216,14 @@ class Inventory(DueChecks):
         known, left_out = restore_devices(devices, self.addresses, self._limits, interfaces, now)
         self.devices.update(known)
         for device in known.values():
-            for held in device.addresses:
-                if self.addresses.holder(held.network, held.ip) is not device:
-                    self.claims.disputes.add(held.network, held.ip, None, now)
+            for address in device.addresses:
+                if self.addresses.holder(address.network, address.ip) is not device:
+                    self.claims.disputes.add(address.network, address.ip, None, now)
         strangers = [device for device in known.values() if not is_resident(device, now)]
         for device in sorted(strangers, key=lambda device: device.first_seen):
             grant_share(self.budgets, device, now)
-        doubted = (device for device in known.values() if device.status is Status.UNKNOWN)
-        self._restored_networks.update(held.network for device in doubted for held in device.addresses)
+        unknown = (device for device in known.values() if device.status is Status.UNKNOWN)
+        self._restored_networks.update(address.network for device in unknown for address in device.addresses)
         return left_out
 
     def label(self, mac: Mac, changes: Mapping[str, object], now: float) -> tuple[Event, ...]:

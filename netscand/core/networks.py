@@ -54,7 +54,7 @@ class NetworkTable:
                     return network
         return networks[0][2]
 
-    def is_heard(self, device: Device, now: float) -> bool:
+    def has_recent_address(self, device: Device, now: float) -> bool:
         """Return whether a network is up on which the device was seen within its patience."""
         for address in device.addresses:
             network = self._networks.get(address.network)
@@ -91,8 +91,12 @@ class NetworkTable:
         Another station can fake this only if it receives our requests.
         """
         best = max(
-            (held for held in device.addresses if held.network == on or (on is None and self.probe_network(held))),
-            key=lambda held: held.answered,
+            (
+                address
+                for address in device.addresses
+                if address.network == on or (on is None and self.probe_network(address))
+            ),
+            key=lambda address: address.answered,
             default=None,
         )
         if best is None or best.answered == -inf:
@@ -104,9 +108,9 @@ class NetworkTable:
         """Return where a device with several addresses answered us within a day."""
         if len(device.addresses) < 2:
             return []
-        held = [each for each in device.addresses if now - each.answered <= ANSWERED_WITHIN]
-        held = sorted(held, key=lambda each: each.first_seen)
-        return [(network, each) for each in held if (network := self.probe_network(each)) is not None][:MOST_FURTHER]
+        address = [each for each in device.addresses if now - each.answered <= ANSWERED_WITHIN]
+        address = sorted(address, key=lambda each: each.first_seen)
+        return [(network, each) for each in address if (network := self.probe_network(each)) is not None][:MOST_FURTHER]
 
     def can_observe(self, device: Device) -> bool:
         """Return whether the silence of a device that cannot be probed counts: not while its interface is down."""
@@ -153,9 +157,9 @@ def addresses_by_interface(networks: Iterable[Network]) -> dict[Hashable, int]:
 
 def record_probe(device: Device, probe: Probe, now: float) -> None:
     """Note that presence probed a device at an address."""
-    for held in device.addresses:
-        if held.ip == probe.ip and held.network == probe.network.id:
-            held.probed_at = now
+    for address in device.addresses:
+        if address.ip == probe.ip and address.network == probe.network.id:
+            address.probed_at = now
 
 
 # ---- rules ---------------------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ LONGEST_OUTAGE = 600.0
 def network_problems(networks: Iterable[Network]) -> list[str]:
     """Return the problems of the networks, one sentence each: a silent network, none that is up, or none scanned."""
     scanned = [network for network in networks if network.state is not NetworkState.EXCLUDED]
-    told = [
+    problems = [
         f"{each.id} is silent: the status of its devices is unknown"
         for each in scanned
         if each.state is NetworkState.SILENT
@@ -74,7 +74,7 @@ def network_problems(networks: Iterable[Network]) -> list[str]:
         return ["no network is scanned: no device can be seen; to list the reasons: netscanctl networks"]
     if all(each.state is NetworkState.DOWN for each in scanned):
         return [f"no network is up ({', '.join(each.id for each in scanned)}): no device can be seen"]
-    return told
+    return problems
 
 
 class Verdict(Enum):
@@ -135,7 +135,7 @@ class _Inquiry:
     def gateway_answered(self) -> bool:
         """Return whether the gateway answered a request since; its broadcasts alone do not prove that we reach it."""
         addresses = self.gateway.addresses if self.gateway is not None else ()
-        return any(held.answered >= self.at for held in addresses)
+        return any(each.answered >= self.at for each in addresses)
 
 
 class OutageDetector:
@@ -196,12 +196,12 @@ class OutageDetector:
         if gateway is not None and gateway.is_self:
             gateway = None
         witnesses = {each.mac: each for each in eligible}
-        to_ask = {each.mac: each for each in (*([gateway] if gateway else ()), *witnesses.values())}
-        to_ask.pop(device.mac, None)
+        to_probe = {each.mac: each for each in (*([gateway] if gateway else ()), *witnesses.values())}
+        to_probe.pop(device.mac, None)
         self._inquiries[network] = _Inquiry(
-            now, witnesses, {device.mac: device}, sampled, gateway, unsent=set(to_ask), sent_at=now
+            now, witnesses, {device.mac: device}, sampled, gateway, unsent=set(to_probe), sent_at=now
         )
-        return list(to_ask.values())
+        return list(to_probe.values())
 
     def _chosen(self, devices: list[Device], now: float) -> list[Device]:
         """Choose WITNESSES devices, first those known for longest."""
@@ -246,8 +246,8 @@ class OutageDetector:
             presence.restart_silence(overflow_at)
             return Verdict.WAIT, max(presence.next_at, now + 0.1), ""
         recovered = self._recovered.get(network, -LONGEST_OUTAGE)
-        doubted_at = max(device.status_since, device.last_seen)
-        if device.status is Status.UNKNOWN and doubted_at < recovered and now - recovered < LONGEST_OUTAGE:
+        unknown_since = max(device.status_since, device.last_seen)
+        if device.status is Status.UNKNOWN and unknown_since < recovered and now - recovered < LONGEST_OUTAGE:
             return Verdict.GONE, now, ""  # `unknown` since the outage that is over: its own silence counts now
         inquiry = self._inquiries.get(network)
         if inquiry is None or inquiry.is_over(now):

@@ -278,10 +278,10 @@ class Planner:
             return None
         rtt = None
         answers = seen.solicited or seen.evidence is Evidence.ARP_REPLY
-        asked = schedule.outstanding.get(seen.ip) if answers else None
-        if asked is not None and asked.mac in (None, seen.mac):  # a probe of another device confirms nothing
-            rtt = asked.answer(seen.mac, seen.at)
-            if rtt is not None and len(asked.answered) == 1:
+        probe = schedule.outstanding.get(seen.ip) if answers else None
+        if probe is not None and probe.mac in (None, seen.mac):  # a probe of another device confirms nothing
+            rtt = probe.answer(seen.mac, seen.at)
+            if rtt is not None and len(probe.answered) == 1:
                 schedule.sample(rtt)
             if rtt is not None and len(seen.ip) == 4:  # an unsolicited frame ends no scan: it is easily faked
                 self.next_at = min(self.next_at, self._running.record_reply(network.id, seen.ip, seen.mac, seen.at))

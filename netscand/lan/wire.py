@@ -243,7 +243,9 @@ class Wire:
         """Return the socket bound to an interface; close the sockets of deleted interfaces."""
         sender = self._send_sockets.get(index)
         if sender is None:
-            for closed in [known for known, held in self._send_sockets.items() if not held.getsockname()[0]]:
+            for closed in [
+                known for known, send_socket in self._send_sockets.items() if not send_socket.getsockname()[0]
+            ]:
                 self._close_send_socket(closed)
             sender = bpf.packet_socket()
             try:

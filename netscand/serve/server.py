@@ -120,7 +120,7 @@ class Server:
             ]
         )
         self.itself = SelfTest(self._take_ourselves)
-        self.asks_itself: float | None = None
+        self.self_test_interval: float | None = None
         """Seconds between two questions of its own; None: nobody wants to know that it answers."""
         self._runner = web.AppRunner(self._app, handler_cancellation=True, shutdown_timeout=0.1)
         self._unix: UnixSocket | None = None
@@ -189,7 +189,7 @@ class Server:
             tasks.create_task(self._lobby.watch_over(), name="what is not read")
             tasks.create_task(self._measures.run(), name="loop lag")
             tasks.create_task(self._bind_again(), name="listen again")
-            tasks.create_task(self.itself.run(self.asks_itself), name="self-test")
+            tasks.create_task(self.itself.run(self.self_test_interval), name="self-test")
 
     def reload(self, access: config.Access) -> None:
         """Take `[access]`, the tokens and the certificate anew, and judge who is connected by them.

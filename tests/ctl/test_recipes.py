@@ -207,7 +207,7 @@ def home(**options: bool) -> Iterator[tuple[Callable[..., list[str]], Sent]]:
     def receive(*messages: object) -> list[str]:
         sent.clear()
         for message in messages:
-            made.hear(json.loads(encode(message)))
+            made.on_message(json.loads(encode(message)))
         return sent.topics()
 
     yield receive, sent

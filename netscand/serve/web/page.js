@@ -25,7 +25,7 @@ const view = new View();
 let skew = 0; // the daemon's clock minus ours, in ms: ages are shown by its clock
 const now = () => Date.now() + skew;
 
-const stream = new Stream({ since: () => lan.cursor, token: currentToken, hear: onMessage, state: onConnectionState, why: connectionError });
+const stream = new Stream({ since: () => lan.cursor, token: currentToken, onMessage, state: onConnectionState, why: connectionError });
 const table = new Table({
   scroll: find("#scroll"), table: find("#table"), now, open, latest: (mac) => lan.devices.get(mac),
 });

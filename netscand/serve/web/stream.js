@@ -11,11 +11,11 @@ export class Stream {
   #number = 0;
 
   /**
-   * `since()`: the cursor to resume from, or null. `token()`: or null. `hear(message)`, `state(name, failure)`: callbacks.
+   * `since()`: the cursor to resume from, or null. `token()`: or null. `onMessage(message)`, `state(name, failure)`: callbacks.
    * `why()`: requests the reason of a failure over HTTP; a promise of {code, message}, or null.
    */
-  constructor({ since, token, hear, state, why }) {
-    Object.assign(this, { since, token, hear, state, why });
+  constructor({ since, token, onMessage, state, why }) {
+    Object.assign(this, { since, token, onMessage, state, why });
     this.live = false;
     this.receivedAt = 0;
     this.protocol = null;
@@ -49,7 +49,7 @@ export class Stream {
         this.state("live");
       }
       this.#answer(message);
-      this.hear(message);
+      this.onMessage(message);
     };
     socket.onclose = ({ code }) => this.#lost(received, code);
   }
