@@ -121,7 +121,8 @@ def test_any_bytes_are_an_observation_or_nothing(frame: bytes) -> None:
     ],
     ids=["request", "reply", "probe", "announcement", "announcing reply", "proxied", "proxied announcement"],
 )
-def test_each_kind_of_arp_is_told_apart(frame: bytes, ip: Ip | None, evidence: Evidence) -> None:
+def test_each_kind_of_arp_is_recognised(frame: bytes, ip: Ip | None, evidence: Evidence) -> None:
+    """Requests, replies, probes and announcements each get their evidence."""
     via = OURS if evidence is Evidence.PROXIED else None
     assert arp_module.decode(frame, 1.0, 2) == Observation(1.0, 2, OTHER, ip, evidence, via=via)
 
@@ -166,13 +167,15 @@ def test_a_request_is_what_scapy_would_build(mac: Mac, ip: Ip, to: Mac | None) -
     assert arp_module.request(mac, OWN).to(ip, to) == bytes(expected)
 
 
-def test_a_request_is_heard_by_others_as_a_request_of_ours() -> None:
+def test_other_decoders_read_our_request() -> None:
+    """Another decoder, scapy's, reads our frame as an ARP request with our addresses."""
     for to in (None, OTHER):
         frame = arp_module.request(OURS, OWN).to(IP, to)
         assert len(frame) == arp_module.ARP_LENGTH
         assert arp_module.decode(frame, 1.0, 2) == Observation(1.0, 2, OURS, OWN, Evidence.ARP_REQUEST)
 
 
-def test_no_request_ever_has_the_sender_0_0_0_0() -> None:
+def test_no_request_has_the_sender_0_0_0_0() -> None:
+    """A request from 0.0.0.0 would poison proxies, so it raises ValueError."""
     with pytest.raises(ValueError, match=r"0\.0\.0\.0"):
         arp_module.request(OURS, arp_module.NO_IP)

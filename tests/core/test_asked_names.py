@@ -45,8 +45,8 @@ def home() -> World:
 # ---- whose name it is -----------------------------------------------------------------------------------------------
 
 
-def test_who_claims_an_address_is_not_asked_for_there() -> None:
-    """A name server knows the phone there, and a stranger said once that it is there, too."""
+def test_a_claimant_is_not_looked_up_at_a_disputed_address() -> None:
+    """A name server knows the phone there, and a stranger claimed the address once."""
     world = home()
     say(world, STRANGER, AT)
     assert world.of(EventKind.ADDRESS_CONFLICT)
@@ -59,7 +59,8 @@ def test_who_claims_an_address_is_not_asked_for_there() -> None:
     assert asked_at(world, STRANGER) is None
 
 
-def test_who_takes_the_address_of_one_that_sleeps_does_not_get_its_name() -> None:
+def test_the_taker_of_a_sleepers_address_gets_no_name() -> None:
+    """A stranger that takes the address of a sleeping device does not get its name by reverse DNS."""
     world = home()
     del world.hosts[2, AT]
     world.run(3600)
@@ -74,8 +75,8 @@ def test_who_takes_the_address_of_one_that_sleeps_does_not_get_its_name() -> Non
     assert asked_at(world, STRANGER) == AT, "it keeps the address"
 
 
-def test_a_newcomer_is_no_better_known_than_who_claims_its_address() -> None:
-    """Of two strangers at one address, nobody can say whose the name is."""
+def test_of_two_strangers_at_one_address_neither_gets_a_name() -> None:
+    """Of two strangers at one address, neither is known to own the name."""
     world = with_gateway()
     for who in (STRANGER, mac(0x667), STRANGER):
         say(world, who, "10.0.0.99")
@@ -83,7 +84,8 @@ def test_a_newcomer_is_no_better_known_than_who_claims_its_address() -> None:
     assert asked_at(world, STRANGER) is asked_at(world, mac(0x667)) is None
 
 
-def test_one_that_moved_is_asked_for_where_it_is_and_what_was_asked_there_is_void() -> None:
+def test_a_moved_device_is_queried_at_its_new_address() -> None:
+    """An answer about the old address is void."""
     world = home()
     say(world, PHONE, "10.0.0.90", Evidence.ARP_ANNOUNCEMENT, joining=True)
     assert asked_at(world, PHONE) == ip("10.0.0.90")
@@ -92,8 +94,8 @@ def test_one_that_moved_is_asked_for_where_it_is_and_what_was_asked_there_is_voi
     assert world.inventory.may_take_name(PHONE, HOME, ip("10.0.0.90"), world.now, by_dns=True)
 
 
-def test_two_that_had_one_address_before_a_restart_get_no_name_by_it() -> None:
-    """Which of them was first is not known any more."""
+def test_a_shared_address_gives_no_name_after_a_restart() -> None:
+    """Which of the two devices held it first is no longer known."""
     world = home()
     say(world, STRANGER, AT)
     after = with_gateway(alive=0)
@@ -113,8 +115,8 @@ def test_the_disputes_that_are_remembered_are_bounded(monkeypatch: pytest.Monkey
     assert len(disputes._known) == 3
 
 
-def test_a_name_server_is_asked_for_addresses_of_our_own_prefixes_alone() -> None:
-    """Whoever could choose the address would choose the name server that has to be asked."""
+def test_only_own_prefixes_are_looked_up_in_dns() -> None:
+    """Otherwise a device that chooses its address would choose the name server that gets the query."""
     world = World([replace(NET, id=HOME, prefixes6=(IPv6Network("fd77::/64"),))])
     for number, address in enumerate(("2001:db8:bad::1", "fd77::9", "fe80::9")):
         say(world, mac(number), Ip(ip_address(address).packed))
@@ -124,7 +126,8 @@ def test_a_name_server_is_asked_for_addresses_of_our_own_prefixes_alone() -> Non
     assert asked_at(world, mac(0)) == ip("10.0.0.9")
 
 
-def test_by_mdns_the_link_local_address_is_asked_which_the_answer_comes_from() -> None:
+def test_mdns_queries_the_link_local_address() -> None:
+    """Responders answer from their link-local address."""
     world = World([replace(NET, id=HOME, prefixes6=(IPv6Network("fd77::/64"),))])
     for address in ("fe80::9", "fd77::9"):
         world.now += 1
@@ -133,8 +136,8 @@ def test_by_mdns_the_link_local_address_is_asked_which_the_answer_comes_from() -
     assert asked_at(world, mac(9), by_dns=False) == Ip(ip_address("fe80::9").packed)
 
 
-def test_an_answer_is_taken_only_for_who_has_the_address_now() -> None:
-    """As the daemon is wired."""
+def test_an_answer_counts_only_for_the_current_holder() -> None:
+    """A name goes to a device only while it holds the address, as the daemon is wired."""
     world = home()
     engine = Engine(world.inventory, world.planner, Cable(), Numbers("x"), Tape(), lambda: world.now)
     say(world, STRANGER, AT)
@@ -217,7 +220,8 @@ def test_addresses_that_no_server_answers_for_delay_no_newcomer(loop: VirtualLoo
     assert len([at for at, address in server.asked if at < 1000 + 100]) > 256, "the others are asked for, too"
 
 
-def test_a_device_is_asked_for_once_however_many_addresses_it_has(loop: VirtualLoop) -> None:
+def test_a_device_is_looked_up_once_for_all_addresses(loop: VirtualLoop) -> None:
+    """Many addresses cause no further queries."""
     lan, server = with_server(loop)
 
     def script() -> Iterator[float]:
@@ -231,8 +235,8 @@ def test_a_device_is_asked_for_once_however_many_addresses_it_has(loop: VirtualL
     assert [port for _, _, port in lan.frames] == [5353, 137]
 
 
-def test_an_hour_later_it_is_asked_for_where_it_is_then(loop: VirtualLoop) -> None:
-    """And not at both addresses: the one that it left is another's, and so is the name."""
+def test_the_next_round_uses_the_current_address(loop: VirtualLoop) -> None:
+    """An hour later, only the address that the device holds by then is queried, not the one that it left."""
     lan, server = with_server(loop)
     lan.lacking = ("dns",)
 
@@ -245,8 +249,8 @@ def test_an_hour_later_it_is_asked_for_where_it_is_then(loop: VirtualLoop) -> No
     assert {address for at, address in server.asked if at > 1000 + ROUND / 2} == {ip("10.0.1.90")}
 
 
-def test_one_that_cannot_be_asked_now_is_asked_later(loop: VirtualLoop) -> None:
-    """While its address is disputed."""
+def test_a_lookup_waits_while_the_address_is_disputed(loop: VirtualLoop) -> None:
+    """A device whose address is disputed is looked up later."""
     lan, server = with_server(loop)
 
     def script() -> Iterator[float]:
@@ -262,8 +266,8 @@ def test_one_that_cannot_be_asked_now_is_asked_later(loop: VirtualLoop) -> None:
     assert [port for _, _, port in lan.frames] == [5353, 137]
 
 
-def test_a_dead_name_server_is_asked_less_and_less(loop: VirtualLoop, caplog: pytest.LogCaptureFixture) -> None:
-    """F17. Each device is asked for at least every 15 minutes, so that it gets its name when the server is back."""
+def test_a_dead_name_server_is_queried_less_and_less(loop: VirtualLoop, caplog: pytest.LogCaptureFixture) -> None:
+    """F17. Each device is queried at least every 15 minutes, so that it gets its name when the server is back."""
     caplog.set_level("INFO")
     lan, server = with_server(loop, dead=True)
 
@@ -283,8 +287,8 @@ def test_a_dead_name_server_is_asked_less_and_less(loop: VirtualLoop, caplog: py
     assert 1 <= caplog.text.count("no name server answers") <= 3
 
 
-def test_a_slow_name_server_is_asked_again_with_patience(loop: VirtualLoop) -> None:
-    """Not at first, for the next device waits meanwhile."""
+def test_a_slow_name_server_is_queried_again_for_longer(loop: VirtualLoop) -> None:
+    """The first query is brief, because the next device waits meanwhile."""
     lan, server = with_server(loop, slow=True)
 
     def script() -> Iterator[float]:

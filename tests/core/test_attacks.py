@@ -78,8 +78,8 @@ def kinds(world: World) -> list[EventKind]:
 # ---- H2: what strangers cause ---------------------------------------------------------------------------------------
 
 
-def test_hours_of_made_up_devices_cost_few_events_and_the_household_keeps_its_own() -> None:
-    """Devices that answer and never did, with addresses and names without end, that come, go and come back."""
+def test_hours_of_made_up_devices_cause_few_events() -> None:
+    """Made-up devices that answer or not, with endless names and addresses, suppress no event of the household."""
     world = World([network(interval=600.0)], rules=QUICK)
     world.alive(10)
     world.run(600)
@@ -109,8 +109,8 @@ def test_hours_of_made_up_devices_cost_few_events_and_the_household_keeps_its_ow
     assert [event.kind for event in real] == [K.OFFLINE, K.ONLINE] * 12
 
 
-def test_who_comes_and_goes_all_the_time_is_published_a_few_times_an_hour() -> None:
-    """And the last verdict is right, a minute late."""
+def test_a_flapping_device_is_published_a_few_times_an_hour() -> None:
+    """The last verdict is right, at most a minute late."""
     world = World(rules=Rules(5.0, 10.0, 10.0))
     world.alive(8)
     world.run(60)
@@ -127,7 +127,8 @@ def test_who_comes_and_goes_all_the_time_is_published_a_few_times_an_hour() -> N
     assert world.inventory.devices[mac(1)].status is Status.OFFLINE
 
 
-def test_who_changes_its_name_for_hours_is_published_a_few_times_an_hour() -> None:
+def test_endless_renames_are_published_a_few_times_an_hour() -> None:
+    """A device that changes its name for hours causes few events."""
     world = World(rules=QUICK)
     world.alive(3)
     world.run(60)
@@ -151,7 +152,8 @@ def test_a_phone_has_its_privacy_addresses() -> None:
     assert world.inventory.devices[mac(1)].ip == ip("10.0.0.10")
 
 
-def test_what_a_user_labelled_is_published_while_strangers_spend_all_there_is() -> None:
+def test_a_labelled_device_is_published_during_a_flood() -> None:
+    """Strangers that use up their budgets do not suppress events of a labelled device."""
     world = World(rules=QUICK)
     world.alive(3)
     world.run(60)
@@ -183,8 +185,8 @@ class Flooded(World):
         super()._send(probe)
 
 
-def test_who_leaves_is_published_while_strangers_spend_all_there_is() -> None:
-    """Also one that came today, as they did: what it does first, no other can spend."""
+def test_a_leaving_device_is_published_during_a_flood() -> None:
+    """Even of a device that joined today: no other device can spend its first changes."""
     world = World(rules=QUICK)
     world.alive(10)
     world.run(120)
@@ -235,7 +237,8 @@ def test_a_flood_keeps_no_newcomer_out_that_answers() -> None:
 # ---- M1: the gateway's address, and L1: our own ----------------------------------------------------------------------
 
 
-def test_who_answers_for_many_addresses_takes_the_gateways_in_nobodys_silence() -> None:
+def test_a_proxy_cannot_take_the_gateways_address_unseen() -> None:
+    """A device that answers for many addresses is reported when it claims the gateway's."""
     world = with_gateway()
     for number in range(70):
         answer(world, mac(99), f"10.0.0.{100 + number}")
@@ -246,7 +249,8 @@ def test_who_answers_for_many_addresses_takes_the_gateways_in_nobodys_silence() 
     assert (told.kind, told.device and told.device.mac, told.other) == (K.GATEWAY_CHANGED, mac(99), mac(1))
 
 
-def test_nobody_is_a_proxy_by_announcements_and_no_longer_than_it_answers() -> None:
+def test_only_answers_make_a_proxy() -> None:
+    """Announcements make no proxy, and the mark ends with the answers."""
     world = with_gateway()
     for number in range(70):
         world.hear(mac(98), f"10.0.0.{100 + number}", Evidence.ARP_ANNOUNCEMENT)
@@ -267,7 +271,7 @@ def test_nobody_is_a_proxy_by_announcements_and_no_longer_than_it_answers() -> N
 
 
 def test_each_claimant_of_the_gateways_address_is_published_at_once() -> None:
-    """One that was published hides no other; nor does the gateway's defence, nor a flood of strangers."""
+    """A published claimant hides no other one; nor does the gateway's defence, nor a flood of strangers."""
     world = with_gateway()
     for number in range(5_000):
         world.now += 0.001
@@ -299,8 +303,8 @@ def test_ten_thousand_claimants_are_counted() -> None:
 
 
 @pytest.mark.parametrize("claimed", [mac(99), mac(3)])
-def test_what_another_station_says_of_the_gateways_address_is_published(claimed: Mac) -> None:
-    """An ARP reply with its own Ethernet source, and another's MAC in it, takes the address as well."""
+def test_a_claim_to_the_gateway_for_another_mac_is_published(claimed: Mac) -> None:
+    """An ARP reply with another station's MAC in it takes the address as well."""
     world = with_gateway()
     for _ in range(3):
         say(world, claimed, GATEWAY, Evidence.PROXIED, via=mac(98))
@@ -317,8 +321,8 @@ def test_what_another_station_says_of_the_gateways_address_is_published(claimed:
     "evidence", [Evidence.ARP_REPLY, Evidence.ARP_ANNOUNCEMENT, Evidence.DHCP, Evidence.ARP_REQUEST]
 )
 @pytest.mark.parametrize("who", ["labelled", "resident", "answered today", "gone"])
-def test_a_proxy_that_claims_the_address_of_a_known_device_is_reported(who: str, evidence: Evidence) -> None:
-    """A station that answers for 100 unused addresses is exempt there, and only there; once a day for each address."""
+def test_a_proxy_at_a_known_devices_address_is_reported(who: str, evidence: Evidence) -> None:
+    """A station that answers for 100 unused addresses is exempt only there; else it is one report a day and address."""
     world = with_gateway()
     proxy, victim = mac(99), world.inventory.devices[mac(2)]
     for number in range(100):
@@ -348,8 +352,8 @@ def test_a_proxy_that_claims_the_address_of_a_known_device_is_reported(who: str,
         assert len(world.of(K.ADDRESS_CONFLICT)) == 2
 
 
-def test_what_another_station_says_of_the_address_of_a_known_device_is_reported() -> None:
-    """Its own Ethernet source and another's MAC in an ARP reply: caches take it, and no device is there to see."""
+def test_a_claim_for_another_mac_is_reported() -> None:
+    """An ARP reply with its own Ethernet source and another MAC inside changes caches, so it is reported."""
     world = with_gateway()
     world.inventory.label(mac(2), {"label": "printer"}, world.now)
     say(world, mac(98), "10.0.0.10", Evidence.PROXIED, via=mac(97))
@@ -363,8 +367,8 @@ def test_what_another_station_says_of_the_address_of_a_known_device_is_reported(
     ]
 
 
-def test_a_known_proxy_does_not_lose_its_own_address_without_a_report() -> None:
-    """What it answered for goes to who holds it; the address that it came with is its own."""
+def test_a_proxys_own_address_is_not_taken_unseen() -> None:
+    """Addresses that it answers for move to their holders; its first address is its own."""
     world = with_gateway()
     for number in range(100):
         world.hosts[2, ip(f"10.0.0.{100 + number}")] = mac(2)
@@ -388,7 +392,8 @@ def test_our_own_mac_at_the_gateways_address_is_published() -> None:
     assert kinds(world) == [K.GATEWAY_CHANGED]
 
 
-def test_nobody_becomes_the_gateway_by_what_a_packet_says_of_itself() -> None:
+def test_weak_evidence_makes_no_gateway() -> None:
+    """The source address of an mDNS or NBNS packet makes no device the gateway."""
     world = World([network(gateway=GATEWAY)])
     say(world, mac(9), GATEWAY, Evidence.MDNS, name="gateway", name_source="mdns")
     device = world.inventory.devices[mac(9)]
@@ -431,8 +436,8 @@ FURTHER = ip("10.0.0.3"), ip("172.16.0.3"), v6(3)
 
 @pytest.mark.parametrize("claimed", FURTHER)
 @pytest.mark.parametrize("heard_before", [False, True])
-def test_a_claim_to_a_further_address_of_ours_is_a_conflict_at_once(claimed: Ip, heard_before: bool) -> None:
-    """Also by a device that was heard there before we had it."""
+def test_a_claim_to_our_other_addresses_is_a_conflict(claimed: Ip, heard_before: bool) -> None:
+    """Also by a device that was seen there before this host had the address."""
     world = with_gateway()
     if heard_before:
         say(world, mac(3), claimed, Evidence.NDP)
@@ -460,8 +465,8 @@ def test_a_third_claimant_of_an_address_is_published_too() -> None:
     assert [event.device and event.device.mac for event in world.of(K.ADDRESS_CONFLICT)] == [mac(91), mac(92)]
 
 
-def test_a_phone_that_sleeps_does_not_lose_its_address_to_a_claim() -> None:
-    """It had no address to be asked at then, and was called offline."""
+def test_a_sleeping_phone_keeps_its_address() -> None:
+    """Otherwise it had no address to probe, and was reported offline."""
     world = World(rules=Rules(10.0, 600.0, 900.0))
     world.alive(4)
     world.run(HOUR)
@@ -474,8 +479,8 @@ def test_a_phone_that_sleeps_does_not_lose_its_address_to_a_claim() -> None:
     assert world.of(K.ADDRESS_CONFLICT)
 
 
-def test_a_flood_of_made_up_dhcp_servers_hides_no_impostor_of_a_known_one() -> None:
-    """Neither by the budget of new servers, nor by pushing the known one out of the table."""
+def test_made_up_dhcp_servers_hide_no_impostor() -> None:
+    """They neither use up the budget of impostors nor evict the known server from the table."""
     world = with_gateway()
 
     def serves(sender: Mac, at: str) -> None:
@@ -498,8 +503,8 @@ def test_a_flood_of_made_up_dhcp_servers_hides_no_impostor_of_a_known_one() -> N
 # ---- M2: believed without proof --------------------------------------------------------------------------------------
 
 
-def test_what_the_kernel_knows_is_a_reason_to_ask_and_no_presence() -> None:
-    """Its cache is poisoned by ARP replies that the ring takes for proxied."""
+def test_a_kernel_neighbour_is_probed_and_not_present() -> None:
+    """Forged ARP replies, which count as proxied here, poison the kernel's cache."""
     world = World(rules=QUICK)
     world.alive(4)
     world.run(60)
@@ -514,7 +519,8 @@ def test_what_the_kernel_knows_is_a_reason_to_ask_and_no_presence() -> None:
     assert mac(99) not in world.inventory.devices
 
 
-def test_who_the_kernel_knows_is_found_by_asking() -> None:
+def test_a_kernel_neighbour_is_discovered_by_a_probe() -> None:
+    """A reachable neighbour is probed, and its answer discovers it."""
     world = World([network(interval=86_400)], rules=QUICK)
     world.alive(2)
     world.run(60)
@@ -530,8 +536,8 @@ def test_who_the_kernel_knows_is_found_by_asking() -> None:
     assert world.inventory.devices[mac(99)].addresses[0].evidence is Evidence.ARP_REPLY
 
 
-def test_what_a_dhcp_server_says_of_a_client_is_a_reason_to_ask_and_no_presence() -> None:
-    """An ACK from anybody's own MAC kept a device online that had left, and made another up."""
+def test_a_dhcp_ack_is_a_reason_to_probe_and_no_presence() -> None:
+    """Any host can send an ACK, which must neither keep a device online nor make one up."""
     world = World([network(interval=86_400)], rules=QUICK)
     world.alive(4)
     world.run(60)
@@ -563,8 +569,8 @@ def test_candidates_are_probed_within_a_budget() -> None:
 
 
 @pytest.mark.parametrize("lost", [True, False])
-def test_what_only_speaks_from_an_address_neither_ends_a_scan_nor_swallows_an_answer(lost: bool) -> None:
-    """An mDNS packet with another's address as its source hid that address from a scan whose first try was lost."""
+def test_unsolicited_frames_end_no_scan_of_an_address(lost: bool) -> None:
+    """An mDNS packet with a forged source address hid that address from a scan whose first try was lost."""
     world = World([network("10.0.0.0/28", interval=DAY)], rules=QUICK, delay=0.01)
     world.alive(1)
     world.run(60)
@@ -606,10 +612,8 @@ def crowd(world: World, count: int = 150) -> Callable[[Probe], bool]:
         (6, 0.0, 0.0, True),
     ],
 )  # fmt: skip
-def test_made_up_devices_that_answered_hide_nobody_who_leaves(
-    real: int, residents: float, made_up: float, gateway: bool
-) -> None:
-    """150 of them answer, for days perhaps, and fall silent at once: the others answer all the same."""
+def test_made_up_devices_hide_no_device_that_leaves(real: int, residents: float, made_up: float, gateway: bool) -> None:
+    """150 of them answer for days and fall silent at once; the devices that still answer prevent an outage."""
     world = World([network(gateway="10.0.0.10" if gateway else None)], rules=QUICK)
     world.alive(real)
     world.run(600)
@@ -642,8 +646,8 @@ def test_while_the_gateway_answers_no_network_is_silent() -> None:
     assert kinds(world) == [K.OFFLINE] * 29
 
 
-def test_a_gateway_that_is_only_heard_does_not_answer() -> None:
-    """Law 8: what we ask does not leave, and the gateway's broadcasts still arrive: that is our blindness."""
+def test_broadcasts_of_the_gateway_are_no_answer() -> None:
+    """Law 8: if our probes are lost while its broadcasts still arrive, we are blind."""
     world = World([network(gateway="10.0.0.10")], rules=QUICK)
     world.alive(30)
     world.run(600)
@@ -656,8 +660,8 @@ def test_a_gateway_that_is_only_heard_does_not_answer() -> None:
     assert not world.of(K.OFFLINE)
 
 
-def test_a_candidate_whose_probe_was_refused_may_come_again() -> None:
-    """An interface that takes nothing makes no MAC unaskable."""
+def test_a_candidate_whose_probe_failed_is_probed_again() -> None:
+    """An interface that refuses to send blocks no MAC for later."""
     world = World(rules=QUICK)
     seen = Observation(world.now, 2, mac(9), ip("10.0.0.9"), Evidence.NEIGHBOUR)
     net = next(iter(world.inventory.networks.values()))
@@ -667,8 +671,8 @@ def test_a_candidate_whose_probe_was_refused_may_come_again() -> None:
     assert world.inventory._candidates.add(seen, net, None)
 
 
-def test_whom_we_cannot_ask_makes_no_network_silent() -> None:
-    """We lost our address of IPv6, and they have no other."""
+def test_devices_that_cannot_be_probed_make_no_outage() -> None:
+    """They have only IPv6 addresses, and this host lost its own."""
     world = World([replace(network(), own6=OWN6)], rules=QUICK)
     world.alive(6)
     for number in range(40):
@@ -685,8 +689,8 @@ def test_whom_we_cannot_ask_makes_no_network_silent() -> None:
     assert [(event.kind, event.device and event.device.mac) for event in world.events] == [(K.OFFLINE, mac(1))]
 
 
-def test_who_answers_while_a_network_falls_silent_stays_online() -> None:
-    """Since when it was, in the words of the contract: its own `online` takes it out of the network's doubt."""
+def test_a_device_that_answers_in_an_outage_stays_online() -> None:
+    """Its own `online` event, with its old time, follows the one of the network."""
     world = World(rules=QUICK)
     world.alive(30)
     world.run(8000)
@@ -704,8 +708,8 @@ def test_who_answers_while_a_network_falls_silent_stays_online() -> None:
     assert [event.previous and event.previous["status"] for event in world.of(K.ONLINE)] == [Status.UNKNOWN] * 4
 
 
-def test_a_network_that_falls_silent_all_the_time_is_published_a_few_times_an_hour() -> None:
-    """All that is known there are devices of one host, which sends them to sleep and wakes them."""
+def test_repeated_outages_are_published_a_few_times_an_hour() -> None:
+    """All devices there belong to one host, which lets them fall silent and answer again."""
     world = World(rules=QUICK)
     world.alive(30)
     world.run(600)
@@ -771,8 +775,8 @@ def test_devices_that_answered_for_an_hour_push_no_resident_out(monkeypatch: pyt
     assert sum(device.confirmed for device in devices.values()) <= 40
 
 
-def test_who_is_not_let_in_pushes_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table is full, and so is the budget of newcomers: nobody goes for one who does not come."""
+def test_a_refused_device_evicts_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a full table and no budget for new devices, none is evicted."""
     monkeypatch.setattr(limits, "MOST_CONFIRMED", 5)
     world = World([network(interval=DAY)], rules=QUICK)
     world.alive(5)

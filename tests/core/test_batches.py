@@ -57,8 +57,8 @@ def test_other_rules_reach_everybody(crowd: World) -> None:
     assert crowd.inventory.devices[mac(1)].presence.patience >= 40.0
 
 
-def test_wishes_that_an_interface_refuses_are_given_up_a_few_at_a_time(crowd: World) -> None:
-    """All of them within the chore, and each device is asked again a second later."""
+def test_refused_probes_are_dropped_in_batches(crowd: World) -> None:
+    """All of them within the batches, and each device is probed again a second later."""
     (lan,) = crowd.networks
     asks = [Probe(lan, device.addresses[0].ip, mac, mac) for mac, device in crowd.inventory.devices.items()]
     for ask in asks:
@@ -73,8 +73,8 @@ def test_wishes_that_an_interface_refuses_are_given_up_a_few_at_a_time(crowd: Wo
 
 
 @pytest.mark.slow
-def test_who_is_still_there_is_published_a_few_at_a_time(crowd: World) -> None:
-    """As a network falls silent: 10,000 events in one turn held the loop for 170 ms. Each is published once."""
+def test_devices_still_online_are_published_in_batches(crowd: World) -> None:
+    """In an outage, 10,000 events in one turn blocked the loop for 170 ms; each is published once."""
     talkers = {mac(number) for number in range(20, 26)}
     for number in range(MANY + 1, 40):
         crowd.hosts[2, Ip(inet_aton(f"10.0.0.{100 + number}"))] = mac(number)

@@ -51,7 +51,8 @@ def test_many_names_are_no_way_around_it() -> None:
     assert granted <= 2 * MOST_SPENDERS + ROW.at_once
 
 
-def test_whose_bucket_is_full_again_makes_room() -> None:
+def test_a_full_bucket_makes_room_for_a_new_spender() -> None:
+    """A spender whose bucket is full again is forgotten."""
     budgets = Budgets()
     for number in range(MOST_SPENDERS):
         budgets.take(ROW, number, 0.0)
@@ -139,8 +140,8 @@ def test_every_row_is_named_once_and_grants_something() -> None:
     assert all(row.for_each_address == (0.0, 0.0) or row.spender == "interface" for row in rows)
 
 
-def test_a_device_that_a_user_labelled_pays_for_nobody() -> None:
-    """What strangers and residents spend of their interface's budgets is not its own."""
+def test_a_labelled_device_has_its_own_budget() -> None:
+    """What strangers and residents spend of their interface's budgets does not affect it."""
     budgets = Budgets()
     made = [Device(Mac(bytes([0, number])), 0.0, 0.0, Presence(0.0, Rules()), interface=2) for number in range(4)]
     labelled, resident, stranger, late = made
@@ -163,7 +164,7 @@ def test_a_device_that_a_user_labelled_pays_for_nobody() -> None:
     assert set(budgets.limiting(DAY)) == {"strangers", "residents", "addresses"}
 
 
-def test_a_large_network_of_phones_with_new_macs_each_day_is_no_attack() -> None:
+def test_20_000_phones_a_day_on_a_16_are_all_published() -> None:
     """20,000 within 12 hours on a /16, each with a name, four addresses and 8 absences; on a /24, 30 are."""
     for addresses, phones in ((65_534, 20_000), (254, 30)):
         budgets = Budgets()
@@ -209,8 +210,8 @@ def test_an_address_pays_for_its_removal() -> None:
     assert not may_change(budgets, ADDRESSES, device, 0.0)
 
 
-def test_the_first_devices_of_an_interface_have_changes_of_their_own() -> None:
-    """And a few an hour after them: made-up MACs without number bring none along."""
+def test_the_first_strangers_have_changes_of_their_own() -> None:
+    """And a few more each hour; endless made-up MACs get none."""
     budgets = Budgets()
     devices = [
         Device(Mac(number.to_bytes(6)), now, now, Presence(now, Rules()), interface=2)
@@ -225,7 +226,8 @@ def test_the_first_devices_of_an_interface_have_changes_of_their_own() -> None:
     assert not budgets.refused
 
 
-def test_after_a_restart_those_known_for_longest_have_changes_of_their_own() -> None:
+def test_after_a_restart_the_oldest_strangers_have_shares() -> None:
+    """Strangers known for longest get changes of their own first."""
     inventory = Inventory(Rules(), Random(1))
     devices = [
         Device(Mac(number.to_bytes(6)), float(number), 1_000.0, Presence(1_000.0, Rules())) for number in range(400)

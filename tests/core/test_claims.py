@@ -46,7 +46,8 @@ def test_a_name_follows_the_device_that_says_it() -> None:
 
 @pytest.mark.parametrize("first", claims.TRUST)
 @pytest.mark.parametrize("second", claims.TRUST)
-def test_a_less_trusted_source_never_takes_the_place_of_a_better_one(first: str, second: str) -> None:
+def test_a_less_trusted_source_replaces_no_better_one(first: str, second: str) -> None:
+    """A name of DHCP is not replaced by one of NBNS."""
     world = World()
     world.hear(mac(9), "10.0.0.9")
     for number, source in enumerate((first, second)):
@@ -56,7 +57,8 @@ def test_a_less_trusted_source_never_takes_the_place_of_a_better_one(first: str,
     assert len(world.of(EventKind.RENAMED)) == 1 + better
 
 
-def test_the_same_name_from_a_better_source_is_no_change_to_tell() -> None:
+def test_the_same_name_from_a_better_source_is_no_event() -> None:
+    """Only the source changes."""
     world = World()
     named(world, mac(9), "janes-phone", "nbns")
     named(world, mac(9), "janes-phone", "dhcp")
@@ -64,7 +66,8 @@ def test_the_same_name_from_a_better_source_is_no_change_to_tell() -> None:
     assert len(world.of(EventKind.RENAMED)) == 1
 
 
-def test_a_source_that_is_not_wanted_names_nobody() -> None:
+def test_a_source_that_is_not_configured_sets_no_name() -> None:
+    """`[names] sources` excludes it."""
     world = World()
     world.inventory.claims.host_names.sources = frozenset(["dhcp"])
     named(world, mac(9), "janes-phone", "mdns")
@@ -73,8 +76,8 @@ def test_a_source_that_is_not_wanted_names_nobody() -> None:
     assert name_of(world, mac(9)) == ("janes-phone", "dhcp")
 
 
-def test_who_changes_its_name_all_the_time_is_told_a_few_times_an_hour() -> None:
-    """Law 6: the stream of events is not a device's to fill."""
+def test_a_device_is_renamed_a_few_times_an_hour() -> None:
+    """Law 6: a device cannot fill the stream of events with its names."""
     world = World()
     for number in range(1000):
         world.now += 0.1
@@ -85,8 +88,8 @@ def test_who_changes_its_name_all_the_time_is_told_a_few_times_an_hour() -> None
     assert name_of(world, mac(9)) == ("at last", "mdns")
 
 
-def test_many_made_up_names_are_told_within_a_bound_and_the_rest_when_heard_again() -> None:
-    """Of 2,000 devices that came today: what strangers may, and then some of each."""
+def test_many_made_up_names_are_published_within_a_bound() -> None:
+    """Of 2,000 devices that joined today: the budget of strangers, then the own changes of some; the rest later."""
     world = World([network("10.0.0.0/20")])
     for number in range(2000):
         world._tell(
@@ -118,7 +121,8 @@ def test_what_is_lacked_is_what_would_be_better() -> None:
     assert naming.missing_sources(device) == ("nbns",)
 
 
-def test_a_name_for_somebody_unknown_is_nothing() -> None:
+def test_a_name_for_an_unknown_device_is_ignored() -> None:
+    """A lookup may end after the device was forgotten."""
     assert World().inventory.rename(mac(9), "nobody", "dns", 1.0) == ()
 
 
@@ -136,7 +140,8 @@ def test_what_a_dhcp_client_calls_itself_is_kept_and_no_event() -> None:
     assert [kind for _, kind, _ in world.kinds] == [EventKind.NETWORK_UP, EventKind.DISCOVERED]
 
 
-def test_a_dhcp_server_is_told_once() -> None:
+def test_a_dhcp_server_is_reported_once() -> None:
+    """Further offers of the same server cause no event."""
     world = World()
     for _ in range(3):
         say(world, mac(1), "10.0.0.1", Evidence.DHCP, dhcp_server=ip("10.0.0.1"))
@@ -145,8 +150,8 @@ def test_a_dhcp_server_is_told_once() -> None:
     assert event.device is world.inventory.devices[mac(1)]
 
 
-def test_a_second_dhcp_server_is_told_by_the_word_of_a_client() -> None:
-    """Option 54 of a broadcast request; its own answer went to the client alone."""
+def test_a_dhcp_server_that_a_client_names_is_reported() -> None:
+    """Option 54 of a broadcast request; the server's own answer went to the client only."""
     world = World()
     say(world, mac(1), "10.0.0.1", Evidence.DHCP, dhcp_server=ip("10.0.0.1"))
     say(world, mac(9), None, Evidence.DHCP, joining=True, dhcp_server=ip("10.0.0.66"))
@@ -155,8 +160,8 @@ def test_a_second_dhcp_server_is_told_by_the_word_of_a_client() -> None:
     assert event.reason == f"named as a DHCP server by {mac(9).hex(':')}"
 
 
-def test_a_station_that_serves_with_the_address_of_a_server_is_told() -> None:
-    """M2's kind: who serves is known by its Ethernet source, not by an address that it may have from another."""
+def test_a_station_with_a_known_servers_address_is_reported() -> None:
+    """A server is known by its Ethernet source, not by its address."""
     world = World()
     server, rogue = mac(1), mac(66)
     for sender in (server, rogue, server, rogue):
@@ -170,7 +175,8 @@ def test_a_station_that_serves_with_the_address_of_a_server_is_told() -> None:
     assert (third.address, third.other) == (ip("10.0.0.1"), mac(67)), "an answer in the name of the other server"
 
 
-def test_a_server_that_a_client_named_and_that_serves_is_told_once() -> None:
+def test_a_named_server_that_serves_is_reported_once() -> None:
+    """A client named it first; then it serves itself."""
     world = World()
     for _ in range(2):
         say(world, mac(9), None, Evidence.DHCP, joining=True, dhcp_server=ip("10.0.0.1"))
@@ -178,15 +184,16 @@ def test_a_server_that_a_client_named_and_that_serves_is_told_once() -> None:
     assert len(world.of(EventKind.DHCP_SERVER_SEEN)) == 1
 
 
-def test_what_another_station_says_of_a_clients_server_accuses_nobody() -> None:
-    """A request with another's MAC in it named that one as the witness."""
+def test_a_forged_request_names_no_server() -> None:
+    """A request with another station's MAC in it is no report of that station."""
     world = World()
     world.hear(mac(9), "10.0.0.9")
     say(world, mac(9), None, Evidence.PROXIED, joining=True, dhcp_server=ip("10.0.0.66"))
     assert not world.of(EventKind.DHCP_SERVER_SEEN)
 
 
-def test_made_up_dhcp_servers_are_told_one_a_minute_and_remembered_within_a_bound() -> None:
+def test_made_up_dhcp_servers_are_bounded() -> None:
+    """They are reported once a minute, and remembered within a limit."""
     world = World()
     for number in range(3000):
         world.now += 0.1
@@ -205,14 +212,15 @@ def test_made_up_dhcp_servers_are_told_one_a_minute_and_remembered_within_a_boun
 # ---- hearsay --------------------------------------------------------------------------------------------------------
 
 
-def test_a_packet_from_another_lan_tells_nothing_of_the_router_that_passed_it_on() -> None:
+def test_a_forwarded_packet_proves_nothing_of_its_router() -> None:
+    """The source address of an IP packet from another LAN is not that of its Ethernet source."""
     world = World()
     named(world, mac(1), "far-away", "nbns", "192.168.7.7")
     assert mac(1) not in world.inventory.devices
 
 
-def test_a_station_that_repeats_what_others_said_does_not_take_their_address_or_name() -> None:
-    """Some extenders of Wi-Fi put their own MAC to their stations' packets."""
+def test_a_repeating_station_takes_no_address_or_name() -> None:
+    """Some Wi-Fi extenders insert their own MAC into the packets of their stations."""
     world = World()
     world.hear(mac(9), "10.0.0.9")
     named(world, mac(50), "janes-phone", "mdns", "10.0.0.9")
@@ -222,8 +230,8 @@ def test_a_station_that_repeats_what_others_said_does_not_take_their_address_or_
     assert not world.of(EventKind.ADDRESS_CONFLICT)
 
 
-def test_a_goodbye_is_a_reason_to_ask_and_never_a_verdict() -> None:
-    """systemd-networkd releases its lease on a mere restart."""
+def test_a_goodbye_is_a_reason_to_probe_and_no_verdict() -> None:
+    """systemd-networkd releases its lease at a mere restart."""
     world = World()
     world.alive(1)
     world.run(5)
@@ -246,7 +254,8 @@ def v6(number: int) -> Ip:
     return Ip(b"\xfe\x80" + bytes(13) + bytes([number]))
 
 
-def test_all_nodes_are_asked_for_an_echo_at_once_and_seldom_after() -> None:
+def test_an_echo_of_all_nodes_is_requested_at_once_then_rarely() -> None:
+    """The first echo request is sent at once, the next ones after 10 to 30 minutes."""
     world = with_ipv6()
     world.run(3600)
     echoes = [at for at, ask in world.frames if ask.ip == ALL_NODES]
@@ -255,13 +264,15 @@ def test_all_nodes_are_asked_for_an_echo_at_once_and_seldom_after() -> None:
     assert all(600 <= after - before <= 1801 for before, after in pairwise(echoes))
 
 
-def test_one_interface_with_two_networks_is_asked_for_one_echo() -> None:
+def test_two_networks_of_an_interface_get_one_echo_request() -> None:
+    """The echo request is sent for each interface, not for each network."""
     world = World([replace(network(), own6=LINK_LOCAL), replace(network("10.0.1.0/24"), own6=LINK_LOCAL)])
     world.run(60)
     assert sum(ask.ip == ALL_NODES for _, ask in world.frames) == 1
 
 
-def test_without_an_ipv6_address_of_ours_nobody_is_asked_by_it() -> None:
+def test_without_own_ipv6_address_no_ipv6_probe_is_sent() -> None:
+    """The sender of an IPv6 probe is a link-local address of this host."""
     world = World()
     world._hear(Observation(world.now, 2, mac(9), v6(9), Evidence.NDP))
     world.run(400)
@@ -270,7 +281,8 @@ def test_without_an_ipv6_address_of_ours_nobody_is_asked_by_it() -> None:
     assert "no address to probe" in event.reason
 
 
-def test_who_has_ipv6_only_is_asked_by_it_and_its_answer_has_a_round_trip() -> None:
+def test_an_ipv6_only_device_is_probed_over_ipv6() -> None:
+    """Its answer has a round trip."""
     world = with_ipv6()
     world.hosts[2, v6(9)] = mac(9)
     world._hear(Observation(world.now, 2, mac(9), v6(9), Evidence.NDP))
@@ -286,7 +298,8 @@ def test_who_has_ipv6_only_is_asked_by_it_and_its_answer_has_a_round_trip() -> N
     assert any(ask == ask._replace(ip=v6(9), mac=None) for _, ask in world.frames)
 
 
-def test_who_gave_up_its_ipv4_address_is_asked_at_the_one_it_speaks_from() -> None:
+def test_a_device_without_ipv4_is_probed_at_its_ipv6_address() -> None:
+    """A device that no longer uses its IPv4 address is probed at the address that it uses."""
     world = with_ipv6()
     world.hosts[2, v6(9)] = mac(9)
     world.hear(mac(9), "10.0.0.9")
@@ -298,7 +311,8 @@ def test_who_gave_up_its_ipv4_address_is_asked_at_the_one_it_speaks_from() -> No
     assert not world.of(EventKind.OFFLINE)
 
 
-def test_addresses_of_ipv6_are_not_given_up_for_being_silent_for_hours() -> None:
+def test_silent_ipv6_addresses_are_kept_for_hours() -> None:
+    """Hosts have several IPv6 addresses, and rarely use some of them."""
     world = with_ipv6()
     world.hosts[2, v6(9)] = mac(9)
     other = Ip(bytes.fromhex("20010db8000000000000000000000009"))
@@ -320,8 +334,8 @@ def test_frames_of_other_rooms_count_in_the_budget() -> None:
     assert not world.planner.spend("10.0.0.0/24@eth0", world.now, to_all=False)
 
 
-def test_who_comes_without_an_address_is_asked_as_soon_as_it_has_one() -> None:
-    """DHCP first, then ARP; not five minutes later, when it would count as gone."""
+def test_a_device_is_probed_once_it_has_an_address() -> None:
+    """DHCP first, then ARP; not five minutes later, when it would be reported offline."""
     world = World([network(interval=86_400)])
     world.run(10)
     say(world, mac(9), None, Evidence.DHCP, joining=True)
@@ -331,7 +345,8 @@ def test_who_comes_without_an_address_is_asked_as_soon_as_it_has_one() -> None:
     assert any(ask.mac == mac(9) for _, ask in world.frames)
 
 
-def test_who_has_ipv6_only_is_asked_as_soon_as_we_have_it_too() -> None:
+def test_ipv6_probes_start_when_this_host_gets_ipv6() -> None:
+    """An IPv6-only device is probed as soon as this host has an IPv6 address."""
     world = World()
     world._hear(Observation(world.now, 2, mac(9), v6(9), Evidence.NDP))
     world.run(5)
@@ -340,7 +355,8 @@ def test_who_has_ipv6_only_is_asked_as_soon_as_we_have_it_too() -> None:
     assert any(ask.ip == v6(9) for _, ask in world.frames)
 
 
-def test_who_advertises_itself_as_a_router_is_one_until_it_takes_that_back() -> None:
+def test_a_router_is_one_until_it_withdraws_its_advertisement() -> None:
+    """A lifetime of zero ends it."""
     world = with_ipv6()
     for router in (True, None, False):
         world._hear(Observation(world.now, 2, mac(1), v6(1), Evidence.NDP, router=router))

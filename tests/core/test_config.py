@@ -54,7 +54,8 @@ def loaded(tmp_path: Path, text: str) -> Config:
         ('[access]\nallowed_origins = ["dash.lan"]', "expected one such as https://dash.lan"),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, said: str) -> None:
+def test_an_error_names_table_and_key(tmp_path: Path, text: str, said: str) -> None:
+    """An error names the table, the key, the expected value and the value found."""
     with pytest.raises(ConfigError) as wrong:
         loaded(tmp_path, text)
     assert str(wrong.value).startswith(f"{tmp_path}/netscand.toml: ")
@@ -97,8 +98,8 @@ def test_of_many_errors_the_first_are_in_the_message(tmp_path: Path) -> None:
     assert str(wrong.value).endswith("; and 4980 more")
 
 
-def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
-    """In the order of the file, each with its own place."""
+def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
+    """In the order of the file, each with its table and key."""
     text = """
 [scan]
 interval = 0.5

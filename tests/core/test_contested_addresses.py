@@ -81,8 +81,8 @@ def test_a_flood_does_not_hide_an_address_from_scans() -> None:
 
 
 @pytest.mark.parametrize("timer", [True, False])
-def test_who_speaks_from_an_address_hides_nobody_there_from_a_scan(timer: bool) -> None:
-    """One station with a MAC of its own says all the time that it is there; a device that is silent joins."""
+def test_unsolicited_frames_hide_no_device_from_a_scan(timer: bool) -> None:
+    """A station claims the address all the time with a MAC of its own, while a silent device joins."""
     world = World(rules=Rules(5.0, 10.0, 20.0))
     world.alive(3)
     world.run(120)
@@ -126,8 +126,8 @@ def test_the_interval_between_two_answers() -> None:
     assert answer(places, 1, ANSWERS_APART)
 
 
-def test_who_answered_first_is_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """MACs that come later delay none; those that were there before do, one share each; those that went do not."""
+def test_macs_are_admitted_in_the_order_of_first_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MACs that answer later delay none; those before do, one share each; those that left do not."""
     monkeypatch.setattr(limits, "NEWCOMERS_AT", SMALL)
     places, period = new(), 1 / SMALL.per_second
     now = 0.0
@@ -176,7 +176,8 @@ def test_a_mac_that_is_gone_waits_no_more(monkeypatch: pytest.MonkeyPatch) -> No
     assert answer(places, 9, later)
 
 
-def test_an_address_is_asked_until_a_scan_has_asked_it() -> None:
+def test_a_contested_address_is_probed_by_the_next_scan() -> None:
+    """It stays contested until a scan has sent a broadcast there."""
     places = new()
     assert not places
     places.add(NET, ip(AT))

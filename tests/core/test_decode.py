@@ -87,8 +87,8 @@ def test_every_captured_frame_is_tested() -> None:
 # ---- DHCP -----------------------------------------------------------------------------------------------------------
 
 
-def test_an_address_that_is_only_asked_for_is_not_held() -> None:
-    """INIT-REBOOT and SELECTING; what a server acknowledges is, by its word: no presence follows from that."""
+def test_a_requested_address_is_not_yet_held() -> None:
+    """INIT-REBOOT and SELECTING; an acknowledgement comes from the server and proves no presence."""
     (seen,) = heard(built_frames.dhcp("request", ("requested_addr", "10.77.0.9")))
     assert (seen.ip, seen.joining) == (None, True)
     _, seen = heard(built_frames.dhcp_answer("ack", "10.77.0.1", yiaddr="10.77.0.9"))
@@ -146,8 +146,8 @@ def test_an_option_in_two_parts_is_one() -> None:
 # ---- mDNS, NBNS -----------------------------------------------------------------------------------------------------
 
 
-def test_a_name_is_that_of_who_holds_the_address_it_came_from() -> None:
-    """A responder that answers for others, or a reflector, names nobody."""
+def test_an_mdns_name_needs_the_senders_address() -> None:
+    """A responder that answers for others, or a reflector, sets no name."""
     (seen,) = heard(built_frames.mdns(("other.local.", "A", "10.77.0.10")))
     assert (seen.mac, seen.name) == (PHONE, None)
     (seen,) = heard(built_frames.mdns(("other.local.", "A", "10.77.0.10"), ("own.local.", "A", "10.77.0.9")))
@@ -217,7 +217,8 @@ def test_the_status_of_a_node_has_its_own_name_among_others() -> None:
 # ---- neighbour discovery --------------------------------------------------------------------------------------------
 
 
-def test_who_speaks_for_another_station_is_a_proxy() -> None:
+def test_evidence_from_another_station_is_proxied() -> None:
+    """The Ethernet source and the MAC in the frame differ."""
     other = Mac(bytes.fromhex("525400000099"))
     for frame in (
         built_frames.solicitation("fe80::9", "fe80::1", told="52:54:00:00:00:99"),
@@ -226,12 +227,14 @@ def test_who_speaks_for_another_station_is_a_proxy() -> None:
         assert heard(frame) == (says(other, "fe80::9", Evidence.PROXIED, via=PHONE),)
 
 
-def test_an_advertisement_nobody_asked_for_is_an_announcement() -> None:
+def test_an_unsolicited_advertisement_is_an_announcement() -> None:
+    """A device that joins announces its address."""
     (seen,) = heard(built_frames.advertisement("2001:db8::9", solicited=False, to="ff02::1"))
     assert (seen.ip, seen.joining, seen.solicited) == (ip("2001:db8::9"), True, False)
 
 
-def test_an_address_that_is_still_probed_for_is_not_held() -> None:
+def test_an_address_in_duplicate_detection_is_not_held() -> None:
+    """A solicitation from the unspecified address claims nothing yet."""
     (seen,) = heard(built_frames.dad("fe80::9"))
     assert (seen.mac, seen.ip, seen.joining) == (PHONE, None, True)
 

@@ -193,8 +193,8 @@ def made_anew(checkout: Checkout) -> bool:
 
 
 @pytest.mark.parametrize("start", ["#!{}/bin/python3\n", '#!/bin/sh\n\'\'\'exec\' "{}/bin/python3" "$0" "$@"\n'])
-def test_an_environment_that_was_moved_is_made_anew(checkout: Checkout, start: str) -> None:
-    """The programs in it name the old place: moved, copied, and copied where the old one is still there."""
+def test_a_moved_environment_is_created_again(checkout: Checkout, start: str) -> None:
+    """Its programs name the old path: moved, copied, and copied while the old one still exists."""
     place = checkout.environment()
     (place / "bin/pip").write_text(start.format(place))
     assert not made_anew(checkout)

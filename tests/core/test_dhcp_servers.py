@@ -49,8 +49,8 @@ def test_one_that_names_servers_without_end_hides_none() -> None:
 
 
 @pytest.mark.parametrize("by_a_client", [False, True], ids=["served", "named"])
-def test_many_that_name_servers_without_end_hide_none_of_a_device_that_answered(by_a_client: bool) -> None:
-    """Anybody can make up MACs; the allowance of a device that answered us is its own."""
+def test_endless_reports_hide_none_of_a_confirmed_device(by_a_client: bool) -> None:
+    """An attacker can make up MACs, but a device that answered us has a budget of its own."""
     world = World()
     answer(world, ROGUE, "10.0.0.66")
     answer(world, CLIENT, "10.0.0.9")
@@ -64,7 +64,8 @@ def test_many_that_name_servers_without_end_hide_none_of_a_device_that_answered(
     assert len(reported(world, "10.0.0.66")) == 1
 
 
-def test_a_device_that_answered_reports_a_few_and_spends_nothing_of_others() -> None:
+def test_a_confirmed_device_spends_only_its_own_budget() -> None:
+    """It may report a few servers, and takes nothing from other sources."""
     world = World()
     answer(world, ROGUE, "10.0.0.66")
     for number in range(1000):
@@ -98,8 +99,8 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(len(each.named), len(each.serving)) for each in tables] == [(8, 8), (4, 4)]
 
 
-def test_who_serves_with_an_address_that_was_only_named_is_reported() -> None:
-    """Where another holds it. A client's broadcast names the real server, whose own answers we may never hear."""
+def test_a_server_with_an_only_named_address_is_reported() -> None:
+    """If another device holds it: clients name the real server, whose own answers netscand may not receive."""
     world = World()
     answer(world, SERVER, "10.0.0.1")
     name(world, CLIENT, ip("10.0.0.1"))

@@ -56,8 +56,8 @@ def test_a_device_that_speaks_by_ipv6_keeps_its_ipv4_address(rules: Rules, after
 
 
 @pytest.mark.parametrize("deaf", [1, 2])
-def test_it_is_asked_twice_and_the_second_time_by_broadcast(deaf: int) -> None:
-    """Some answer broadcast alone. Who answers neither holds the address no more."""
+def test_the_holder_is_probed_twice_then_by_broadcast(deaf: int) -> None:
+    """Some devices answer only broadcasts; a device that answers neither no longer holds the address."""
     world = talking()
     probes = []
 
@@ -74,8 +74,8 @@ def test_it_is_asked_twice_and_the_second_time_by_broadcast(deaf: int) -> None:
         assert "did not answer there" in world.of(K.ADDRESS_MOVED)[0].reason
 
 
-def test_an_address_that_its_holder_gave_up_moves_without_an_alarm() -> None:
-    """It has another one now, and DHCP gave the old one to somebody else."""
+def test_a_released_address_moves_without_a_conflict() -> None:
+    """Its holder has another address now, and DHCP leased the old one to another device."""
     world = with_gateway()
     del world.hosts[2, AT]
     world.hosts[2, ip("10.0.0.77")] = PC
@@ -115,8 +115,8 @@ def test_a_phone_that_left_and_dhcp_gave_its_address_to_another(how: str, there:
     assert told(world) == ([K.ADDRESS_REMOVED, K.ADDRESS_MOVED] if handed_over and not there else [K.ADDRESS_CONFLICT])
 
 
-def test_many_claims_cost_few_asks_and_are_conflicts() -> None:
-    """200 addresses of IPv6 whose holders are online by IPv4; those who cannot be asked now are taken for present."""
+def test_many_claims_cost_few_probes_and_are_conflicts() -> None:
+    """200 IPv6 addresses whose holders are online over IPv4; those that cannot be probed now count as present."""
     world = with_gateway(alive=100)
     for number in range(2, 102):
         for each in range(2):
@@ -136,7 +136,7 @@ def test_many_claims_cost_few_asks_and_are_conflicts() -> None:
 
 
 @pytest.mark.parametrize("why", ["no IPv6 of ours", "deaf", "not sent"])
-def test_a_holder_that_could_not_be_asked_is_taken_for_present(why: str) -> None:
+def test_a_holder_that_cannot_be_probed_counts_as_present(why: str) -> None:
     """Law 8."""
     world = with_gateway()
     say(world, PC, v6(5), Evidence.NDP)
@@ -180,8 +180,8 @@ def test_a_question_ends_with_its_devices_and_tables_are_bounded() -> None:
     assert len(disputes._leases) == len(disputes._released) == MOST
 
 
-def test_after_a_restart_nobody_loses_an_address_before_it_was_asked() -> None:
-    """Everybody is unknown then."""
+def test_after_a_restart_a_holder_is_probed_before_a_move() -> None:
+    """All devices are `unknown` then."""
     world = talking()
     again = World([replace(network(gateway="10.0.0.1"), own6=OWN6)], rules=QUICK, now=world.now)
     devices = [each for each in world.inventory.devices.values() if not each.is_self]

@@ -115,7 +115,8 @@ def test_one_timeline_one_sequence() -> None:
     assert house.engine.cursor == house.tape.cursors[-1]
 
 
-def test_what_the_interface_did_not_take_is_sent_later_and_counts_then() -> None:
+def test_probes_left_by_a_full_queue_are_sent_later() -> None:
+    """They count when they are sent."""
     house = EngineView()
     house.cable.room = 3
     house.turn(3)
@@ -123,7 +124,8 @@ def test_what_the_interface_did_not_take_is_sent_later_and_counts_then() -> None
     assert house.engine.load().broadcast == len(house.cable.frames)
 
 
-def test_an_interface_that_refuses_is_told_as_scan_error_and_the_next_scan_runs() -> None:
+def test_an_interface_that_refuses_gives_a_scan_error() -> None:
+    """The next scan still runs."""
     house = EngineView()
     house.cable.refuses = True
     house.turn(1)
@@ -136,8 +138,8 @@ def test_an_interface_that_refuses_is_told_as_scan_error_and_the_next_scan_runs(
     assert house.engine.problems() == ()
 
 
-def test_a_network_that_is_silent_and_none_that_is_up_are_problems() -> None:
-    """While nobody can be heard, nothing is well."""
+def test_silent_networks_and_no_network_are_problems() -> None:
+    """While no device can be seen, `status` is degraded."""
     house = EngineView()
     assert house.engine.problems() == ()
     house.engine.set_networks([network(state=NetworkState.DOWN)])
@@ -152,8 +154,8 @@ def test_a_network_that_is_silent_and_none_that_is_up_are_problems() -> None:
     assert network_problems(silent) == ["10.0.0.0/24@eth0 is silent: the status of its devices is unknown"]
 
 
-def test_where_somebody_comes_or_goes_silent_addresses_are_asked_more() -> None:
-    """And where nobody does for ten minutes, in five minutes once."""
+def test_changes_make_scans_cover_more_addresses() -> None:
+    """Without a change for ten minutes, all silent addresses are scanned once in five minutes."""
     house = EngineView()
     seconds = []
     for number in (1, 2):
@@ -195,8 +197,8 @@ def test_what_was_lost_on_its_way_to_us_is_not_their_absence(at: str) -> None:
     assert 90 <= gone.at - spoken - flood < 180
 
 
-def test_a_flood_hides_nobody_for_ever() -> None:
-    """Ten minutes beyond its patience, silence is taken for what it is, as with any other doubt."""
+def test_a_flood_delays_offline_by_ten_minutes_at_most() -> None:
+    """Ten minutes beyond its patience, silence counts, as in an outage."""
     house = EngineView()
     house.engine.observe([house.seen(1, "10.0.0.11")])
     spoken = house.now
@@ -215,8 +217,8 @@ def test_the_fastest_lease_is_in_force_and_ends_with_its_client() -> None:
     assert house.engine.lease("a", None) == 30
 
 
-def test_the_running_engine_wakes_for_a_wish_at_once() -> None:
-    """A wish is not kept waiting for what was due next."""
+def test_a_scan_request_wakes_the_engine_at_once() -> None:
+    """A request does not wait for the next due time."""
 
     async def story() -> int:
         house = EngineView()
@@ -261,8 +263,8 @@ def test_after_a_sleep_there_is_a_scan_before_any_verdict(way: str) -> None:
     assert any(isinstance(news, ScanStarted) and news.cause is Cause.INTERFACE for news in house.tape.news)
 
 
-def test_what_was_unsent_when_the_networks_changed_is_asked_again() -> None:
-    """Or a device would be off the agenda for ever."""
+def test_probes_unsent_at_a_network_change_are_repeated() -> None:
+    """Otherwise a device would never be checked again."""
     house = EngineView()
     house.engine.observe([house.seen(1, "10.0.0.11")])
     house.turn(2)
@@ -275,7 +277,7 @@ def test_what_was_unsent_when_the_networks_changed_is_asked_again() -> None:
 
 
 @pytest.mark.slow
-def test_an_interface_whose_queue_is_full_holds_no_other_up() -> None:
+def test_a_full_queue_of_one_interface_delays_no_other() -> None:
     """Neither a scan of the other network nor the probes of its devices."""
     house = EngineView()
     house.engine.set_networks([network(), network("10.1.0.0/24", "eth1", 3)])
@@ -293,10 +295,10 @@ def test_an_interface_whose_queue_is_full_holds_no_other_up() -> None:
     assert known[mac(1)].status is Status.OFFLINE
 
 
-def test_who_comes_while_too_many_wait_for_a_name_is_wanted_when_it_is_heard_anew(
+def test_a_lookup_dropped_from_a_full_queue_comes_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As in the first scan of a large LAN: it is not taken for one that was asked for within the hour."""
+    """As in the first scan of a large LAN: it does not count as looked up within the hour."""
     monkeypatch.setattr(names_module, "MOST_STRANGERS", 3)
     house = EngineView()
     asker = house.engine.names = names.Names(house.engine, lambda mac: 2, lambda network, frame: None)

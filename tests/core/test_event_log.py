@@ -135,10 +135,8 @@ def test_clients_come_before_the_journal(caplog: pytest.LogCaptureFixture) -> No
 
 
 @pytest.mark.parametrize("kind", list(EventKind))
-def test_every_kind_can_be_told_with_and_without_a_device(
-    kind: EventKind, journald: Journald, log: logging.Logger
-) -> None:
-    """No kind of event is too odd for the log."""
+def test_every_kind_of_event_can_be_logged(kind: EventKind, journald: Journald, log: logging.Logger) -> None:
+    """With and without a device."""
     logged = LoggedEvents(Nobody(), mac_text, ip_text)
     logged.publish("e-1", event(kind, other=Mac(bytes(6))))
     logged.publish("e-2", event(kind, device=None, address=None))
@@ -181,8 +179,8 @@ def test_a_traceback_is_one_entry(journald: Journald, log: logging.Logger) -> No
     assert entry["PRIORITY"] == "3"
 
 
-def test_a_journald_that_restarts_hears_us_again(journald: Journald, log: logging.Logger) -> None:
-    """What it missed is counted and told; nothing raises (FAULTS F17)."""
+def test_a_restarted_journald_gets_entries_again(journald: Journald, log: logging.Logger) -> None:
+    """Missed entries are counted and reported; nothing raises (FAULTS F17)."""
     journald.stop()
     log.info("one")
     log.info("two")

@@ -61,7 +61,7 @@ def test_ten_thousand_claimants_of_a_routers_address_are_counted() -> None:
     assert told.reason.endswith("9992 more claims by other MACs since the last event")
 
 
-def test_a_router_that_is_silent_by_ipv6_does_not_lose_its_address() -> None:
+def test_a_router_silent_over_ipv6_keeps_its_address() -> None:
     """Unless it is offline."""
     world = with_router()
     world.run(300)
@@ -86,7 +86,7 @@ def test_no_proxy_is_exempt_at_a_routers_address() -> None:
 
 
 @pytest.mark.parametrize("claimed", [mac(0x555), mac(3)])
-def test_what_another_station_says_of_a_routers_address_is_published(claimed: Mac) -> None:
+def test_a_claim_to_a_router_for_another_mac_is_published(claimed: Mac) -> None:
     """An advertisement with another link-layer address in it."""
     world = with_router(QUIET)
     say(world, QUIET, ROUTER, Evidence.PROXIED, via=TAKER)
@@ -97,8 +97,8 @@ def test_what_another_station_says_of_a_routers_address_is_published(claimed: Ma
     assert told.reason.startswith(f"{TAKER.hex(':')} claims it for {claimed.hex(':')}; ")
 
 
-def test_made_up_routers_take_no_guard_from_the_real_one_and_cause_few_events() -> None:
-    """Each claims the addresses of all others, too."""
+def test_made_up_routers_do_not_displace_the_real_one() -> None:
+    """Each claims the addresses of all others, and they cause few events."""
     world = with_router()
     for number in range(60):
         for _ in range(2):
@@ -113,7 +113,8 @@ def test_made_up_routers_take_no_guard_from_the_real_one_and_cause_few_events() 
     assert conflicts(world)[-1] == TAKER
 
 
-def test_who_is_no_router_any_more_is_guarded_no_more() -> None:
+def test_a_former_router_is_no_longer_guarded() -> None:
+    """A lifetime of zero ends the guard."""
     world = with_router()
     advertise(world, router_still=False)
     for number in range(6):

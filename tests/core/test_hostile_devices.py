@@ -32,8 +32,8 @@ def test_made_up_devices_do_not_silence_a_network() -> None:
     assert all(world.inventory.devices[mac(number)].status is Status.ONLINE for number in range(2, 9))
 
 
-def test_a_thousand_prefixes_of_a_large_network_cost_what_its_addresses_do() -> None:
-    """A wish of 64 KiB held the loop for 12 s, and the watchdog killed the daemon."""
+def test_a_thousand_prefixes_cost_what_they_name() -> None:
+    """A request of 64 KiB blocked the loop for 12 s, and the watchdog killed the daemon."""
     large = network("10.0.0.0/16")
     halves = ["10.0.0.0/17", "10.0.128.0/17"] * 512
     quarters = [f"10.0.{64 * number}.0/18" for number in range(4)] * 4
@@ -46,8 +46,8 @@ def test_a_thousand_prefixes_of_a_large_network_cost_what_its_addresses_do() -> 
     assert resolve([*halves, large.id], [large]) == {large.id: None}
 
 
-def test_what_others_say_of_a_devices_address_does_not_make_it_offline() -> None:
-    """One ARP frame, its Ethernet source not even forged, had a quiet device asked where it is not, and called gone."""
+def test_proxied_evidence_makes_no_device_offline() -> None:
+    """One ARP frame, its Ethernet source not forged, had a quiet device probed elsewhere and reported offline."""
     world = World(rules=Rules(5.0, 10.0, 20.0))
     world.alive(6)
     world.run(60)
@@ -57,8 +57,8 @@ def test_what_others_say_of_a_devices_address_does_not_make_it_offline() -> None
     assert [held.ip for held in world.inventory.devices[mac(1)].addresses] == [ip("10.0.0.10")]
 
 
-def test_a_third_of_a_large_network_that_leaves_at_once_is_gone_and_no_silence() -> None:
-    """Whoever is about to be called gone is silent: beside a sample of the others, 200 of them made the network so."""
+def test_a_third_of_a_network_that_leaves_is_no_outage() -> None:
+    """The suspects are silent anyway: counted beside a sample of the others, 200 of them made an outage."""
     world = World([network("10.0.0.0/22")], rules=Rules(5.0, 10.0, 20.0))
     world.alive(600)
     world.run(60)
@@ -79,16 +79,16 @@ class Answering(World):
         self._air.append((self.now + 0.001, Observation(self.now + 0.001, 2, made_up, probe.ip, Evidence.ARP_REPLY)))
 
 
-def test_who_answers_what_another_was_asked_confirms_nothing() -> None:
-    """FAULTS T11: each answer brought a probe, whose answer brought another: 34,000 devices in a minute."""
+def test_an_answer_to_a_probe_of_another_confirms_nothing() -> None:
+    """FAULTS T11: each answer caused a probe, whose answer caused another: 34,000 devices in a minute."""
     world = Answering([network("10.0.0.0/26")])
     world.run(60)
     confirmed = [device for device in world.inventory.devices.values() if device.confirmed and not device.is_self]
     assert 60 <= len(confirmed) <= 160
 
 
-def test_where_no_room_is_left_who_is_gone_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """But nobody of whom a user said a word; and who is there stays."""
+def test_offline_devices_make_room_in_a_full_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Annotated devices and devices that are present stay."""
     monkeypatch.setattr(limits, "MOST_CONFIRMED", 10)
     world = World([network("10.0.0.0/28")], rules=Rules(5.0, 10.0, 20.0))
     world.hosts = {(2, ip(f"10.0.0.{number}")): mac(number) for number in range(3, 13)}
@@ -109,8 +109,8 @@ def test_where_no_room_is_left_who_is_gone_makes_it(monkeypatch: pytest.MonkeyPa
     assert world.of(K.FLOOD)
 
 
-def test_a_forged_frame_does_not_have_a_device_asked_where_it_is_not() -> None:
-    """Its Ethernet source forged as well: it is asked where it last answered, too, and answers there."""
+def test_a_forged_frame_does_not_misdirect_probes() -> None:
+    """Even with a forged Ethernet source: the device is also probed where it last answered, and answers there."""
     world = World(rules=Rules(5.0, 10.0, 20.0))
     world.alive(6)
     world.run(60)
@@ -120,7 +120,8 @@ def test_a_forged_frame_does_not_have_a_device_asked_where_it_is_not() -> None:
     assert not world.of(K.OFFLINE)
 
 
-def test_who_claimed_to_be_the_gateway_and_left_is_no_gateway() -> None:
+def test_a_former_claimant_is_no_gateway() -> None:
+    """A device that claimed the gateway's address and left is not marked as the gateway."""
     world = World([network(gateway="10.0.0.1")], rules=Rules(5.0, 10.0, 20.0))
     world.hosts[2, ip("10.0.0.1")] = mac(1)
     world.alive(6)
@@ -133,8 +134,8 @@ def test_who_claimed_to_be_the_gateway_and_left_is_no_gateway() -> None:
     assert world.inventory.devices[mac(1)].is_gateway
 
 
-def test_a_flood_hides_no_claim_to_the_address_of_who_answers_us() -> None:
-    """Nor by somebody who is known already, never answered, and holds an address of its own."""
+def test_a_flood_hides_no_claim_to_a_confirmed_device() -> None:
+    """Nor by a device that is known already, never answered, and holds an address of its own."""
     world = World()
     world.alive(6)
     world.run(60)
@@ -146,7 +147,8 @@ def test_a_flood_hides_no_claim_to_the_address_of_who_answers_us() -> None:
     assert (told.device and told.device.mac, told.other) == (mac(99), mac(1))
 
 
-def test_who_speaks_before_it_answers_has_the_room_of_who_is_gone_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_seen_before_its_answer_gets_room_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It replaces an offline device when it answers."""
     monkeypatch.setattr(limits, "MOST_CONFIRMED", 6)
     world = World(rules=Rules(5.0, 10.0, 20.0))
     world.alive(6)

@@ -63,8 +63,8 @@ def imports(path: Path, *, top: bool = False) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", sorted(modules()), ids=lambda path: str(path.relative_to(ROOT)))
-def test_who_may_import_whom(path: Path) -> None:
-    """The walls of the house, each with its reason."""
+def test_imports_keep_to_the_allowed_modules(path: Path) -> None:
+    """The import rules of each folder, each with its reason."""
     name = str(path.relative_to(ROOT))
     room = next((room for room in MAY if name.startswith(room)), None)
     if room is None:
@@ -96,8 +96,8 @@ def test_the_client_imports_what_is_slow_only_where_it_is_needed() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(modules("netscand/core")), ids=lambda path: path.name)
-def test_the_core_asks_neither_the_clock_nor_the_loop(path: Path) -> None:
-    """It is told the time (law 7), and decides without doing."""
+def test_the_core_uses_neither_clock_nor_loop(path: Path) -> None:
+    """It gets the time as an argument (law 7), and decides without acting."""
     for imported in imports(path):
         assert imported.split(".")[0] not in {"time", "datetime", "asyncio", "socket", "logging", "threading", "os"}
 

@@ -13,8 +13,8 @@ from tests.core.world import World, ip, mac, network
 K = EventKind
 
 
-def test_a_newcomer_is_told_at_its_first_frame() -> None:
-    """A gratuitous ARP alone is enough, without any scan; no `online` follows `discovered`."""
+def test_a_new_device_is_published_at_its_first_frame() -> None:
+    """A gratuitous ARP is enough, without a scan; no `online` follows `discovered`."""
     world = World()
     world.hear(mac(1), "10.0.0.77", Evidence.ARP_ANNOUNCEMENT)
     (event,) = world.of(K.DISCOVERED)
@@ -26,8 +26,8 @@ def test_a_newcomer_is_told_at_its_first_frame() -> None:
     assert not world.of(K.ONLINE)
 
 
-def test_a_repeated_observation_moves_last_seen_and_makes_no_event() -> None:
-    """Law 5."""
+def test_a_repeated_observation_makes_no_event() -> None:
+    """Law 5: it moves `last_seen`."""
     world = World()
     world.hear(mac(1), "10.0.0.77")
     told = len(world.events)
@@ -38,8 +38,8 @@ def test_a_repeated_observation_moves_last_seen_and_makes_no_event() -> None:
     assert world.inventory.devices[mac(1)].last_seen == world.now
 
 
-def test_what_is_heard_on_an_interface_that_is_not_scanned_is_not_ours_to_judge() -> None:
-    """The same frame is heard on a bridge and on its port; it belongs to the bridge."""
+def test_frames_of_unscanned_interfaces_are_ignored() -> None:
+    """The same frame arrives on a bridge and on its port; it belongs to the bridge."""
     world = World()
     world.hear(mac(1), "10.0.0.77", index=9)
     assert not world.inventory.devices.keys() - {network().mac}
@@ -96,8 +96,8 @@ def test_offline_needs_three_probes_a_request_and_patience() -> None:
     assert event.previous["status"] is Status.ONLINE
 
 
-def test_asks_that_the_budget_did_not_let_out_make_nobody_offline() -> None:
-    """`asked` is told of frames that left, and of no others."""
+def test_unsent_probes_make_no_device_offline() -> None:
+    """Only probes that were really sent count."""
     world = World()
     world.alive(1)
     world.run(10)
@@ -130,7 +130,8 @@ def test_our_own_blindness_is_not_their_absence() -> None:
     assert {event.previous["status"] for event in world.of(K.ONLINE) if event.previous} == {Status.UNKNOWN}
 
 
-def test_a_device_on_two_networks_stays_online_when_one_goes_down() -> None:
+def test_a_device_on_two_networks_survives_one_going_down() -> None:
+    """It stays online by its other network."""
     both = [network(), network("10.1.0.0/24", "eth1", 3)]
     world = World(both)
     world.hosts = {(2, ip("10.0.0.10")): mac(1), (3, ip("10.1.0.10")): mac(1)}
@@ -139,7 +140,8 @@ def test_a_device_on_two_networks_stays_online_when_one_goes_down() -> None:
     assert world.inventory.devices[mac(1)].status is Status.ONLINE
 
 
-def test_this_host_is_online_while_its_interface_is_up_and_is_never_asked() -> None:
+def test_this_host_is_online_and_never_probed() -> None:
+    """It is online while its interface is up."""
     world = World()
     world.run(120)
     ourselves = world.inventory.devices[network().mac]
@@ -195,8 +197,8 @@ def test_a_flood_is_one_event_and_the_real_devices_stay() -> None:
     assert all(mac(i) in world.inventory.devices for i in range(1, 51))
 
 
-def test_addresses_are_bounded_and_the_one_not_heard_for_longest_goes() -> None:
-    """Of IPv6 before any of IPv4, by which a host is known."""
+def test_addresses_of_a_device_are_bounded() -> None:
+    """The oldest is dropped, IPv6 before IPv4, by which a host is known."""
     world = World([network("10.0.0.0/16")])
     world.hosts[2, ip("10.0.1.1")] = mac(1)
     world.planner.request_scan(["10.0.1.1"], world.now)
@@ -229,7 +231,8 @@ def test_a_renamed_interface_does_not_double_the_addresses() -> None:
     assert not world.of(K.ADDRESS_ADDED)
 
 
-def test_a_device_without_an_address_to_ask_is_gone_after_a_long_silence() -> None:
+def test_a_device_without_an_address_goes_offline_late() -> None:
+    """It cannot be probed, so a long silence is needed."""
     world = World()
     world.hear(mac(1), None, Evidence.ARP_PROBE)
     world.run(due.UNPROBEABLE_PATIENCE - 1)
@@ -238,7 +241,8 @@ def test_a_device_without_an_address_to_ask_is_gone_after_a_long_silence() -> No
     assert len(world.of(K.OFFLINE)) == 1
 
 
-def test_a_device_without_an_address_to_ask_has_the_patience_that_a_user_gave_it() -> None:
+def test_a_device_without_an_address_has_its_set_patience() -> None:
+    """The patience that a user set applies to it, too."""
     world = World()
     world.hear(mac(1), None, Evidence.ARP_PROBE)
     world.inventory.label(mac(1), {"patience": 3600.0}, world.now)
@@ -248,7 +252,8 @@ def test_a_device_without_an_address_to_ask_has_the_patience_that_a_user_gave_it
     assert [event.reason for event in world.of(K.OFFLINE)] == ["silent for 3600 s, and no address to probe"]
 
 
-def test_a_late_frame_does_not_move_time_back() -> None:
+def test_a_frame_out_of_order_does_not_move_time_back() -> None:
+    """Timestamps of several sockets may be out of order."""
     world = World()
     world.hear(mac(1), "10.0.0.77")
     place = world.inventory.network_table.lookup(2, ip("10.0.0.77"))
@@ -257,7 +262,8 @@ def test_a_late_frame_does_not_move_time_back() -> None:
     assert world.inventory.devices[mac(1)].last_seen == world.now
 
 
-def test_one_address_claimed_by_two_within_a_minute_is_a_conflict_told_once() -> None:
+def test_two_claims_within_a_minute_are_one_conflict() -> None:
+    """The conflict is published once."""
     world = World()
     world.hear(mac(1), "10.0.0.77")
     for _ in range(20):
@@ -287,8 +293,8 @@ def test_an_address_that_another_device_has_later_has_moved() -> None:
 
 
 @pytest.mark.parametrize("apart", [0.001, 0.2])
-def test_made_up_devices_that_claim_each_others_addresses_cost_few_events(apart: float) -> None:
-    """FAULTS T11: an event for each frame would flood every client, and push the past out of the history."""
+def test_made_up_claims_cost_few_events(apart: float) -> None:
+    """FAULTS T11: an event for each frame would flood every client and the history."""
     world = World([network("10.0.0.0/16", gateway="10.0.0.1")])
     world.alive(1)
     world.hear(mac(2), "10.0.0.1")
@@ -310,7 +316,8 @@ def test_made_up_devices_that_claim_each_others_addresses_cost_few_events(apart:
     assert {event.other for event in world.events[-4:]} >= {mac(1), mac(2)}
 
 
-def test_an_address_whose_move_could_not_be_told_moves_later() -> None:
+def test_a_move_beyond_the_budget_happens_later() -> None:
+    """The address moves when its event may be published."""
     world = World()
     world.hear(mac(1), "10.0.0.77")
     world.now += 3600
@@ -328,7 +335,8 @@ def test_an_address_whose_move_could_not_be_told_moves_later() -> None:
     assert world.inventory.devices[mac(1)].addresses == []
 
 
-def test_another_mac_at_the_gateways_address_is_told_as_such() -> None:
+def test_another_mac_at_the_gateway_is_gateway_changed() -> None:
+    """It is no ordinary move or conflict."""
     world = World([network(gateway="10.0.0.1")])
     world.hear(mac(1), "10.0.0.1")
     world.now += 10
@@ -340,7 +348,8 @@ def test_another_mac_at_the_gateways_address_is_told_as_such() -> None:
     assert not world.of(K.ADDRESS_CONFLICT)
 
 
-def test_a_mac_with_more_addresses_than_a_host_has_is_proxy_arp_and_quiet() -> None:
+def test_a_mac_with_65_addresses_is_a_proxy_and_quiet() -> None:
+    """It causes no event for each address."""
     world = World()
     for last in range(10, 250):
         world.hosts[2, ip(f"10.0.0.{last}")] = mac(1)
@@ -366,7 +375,7 @@ def test_an_address_given_up_is_removed_after_a_while() -> None:
 
 
 @pytest.mark.slow
-def test_a_network_that_falls_silent_at_once_is_doubted() -> None:
+def test_a_network_silent_at_once_is_an_outage() -> None:
     """Law 8: one `network_silent`, all `unknown`; the first answer ends it; each returns by its own `online`."""
     world = World()
     world.alive(30)
@@ -383,7 +392,8 @@ def test_a_network_that_falls_silent_at_once_is_doubted() -> None:
 
 
 @pytest.mark.slow
-def test_after_ten_minutes_of_doubt_silence_is_taken_for_what_it_is() -> None:
+def test_after_ten_minutes_an_outage_ends_in_offline() -> None:
+    """Silent devices are reported offline then."""
     world = World()
     world.alive(30)
     world.run(8000)
@@ -397,8 +407,8 @@ def test_after_ten_minutes_of_doubt_silence_is_taken_for_what_it_is() -> None:
     assert all(600 <= event.at - silent.at < 605 for event in offline)
 
 
-def test_who_was_about_to_leave_as_its_network_fell_silent_is_no_longer_doubted_than_others() -> None:
-    """Its own verdict was forgotten: `unknown` until it was heard again."""
+def test_the_first_suspect_is_unknown_no_longer_than_others() -> None:
+    """Its own verdict was lost: it stayed `unknown` until it was seen again."""
     world = World([network(interval=86_400)])
     world.alive(5)
     world.run(60)
@@ -408,8 +418,8 @@ def test_who_was_about_to_leave_as_its_network_fell_silent_is_no_longer_doubted_
 
 
 @pytest.mark.slow
-def test_four_of_five_that_leave_at_once_are_doubted_too() -> None:
-    """An access point perhaps; the others go on. The doubt lasts until one of the silent is heard, or ten minutes."""
+def test_four_of_five_silent_devices_are_an_outage() -> None:
+    """Perhaps an access point failed; the outage lasts until one of the silent devices is seen, or ten minutes."""
     world = World()
     world.alive(30)
     world.run(8000)
@@ -447,7 +457,8 @@ def test_one_that_leaves_alone_is_not_taken_for_the_network() -> None:
     assert [event.kind for event in world.events] == [K.OFFLINE]
 
 
-def test_the_gateway_and_half_of_a_network_are_a_network_that_fell_silent() -> None:
+def test_the_gateway_and_half_a_network_are_an_outage() -> None:
+    """With the gateway among them, half of the devices are enough."""
     world = World([network(gateway="10.0.0.10")])
     world.alive(8)
     world.run(8000)
@@ -459,7 +470,7 @@ def test_the_gateway_and_half_of_a_network_are_a_network_that_fell_silent() -> N
     assert "gateway" in world.events[0].reason
 
 
-def test_after_a_suspend_nobody_is_gone_for_our_sleep() -> None:
+def test_after_a_suspend_no_device_is_reported_offline() -> None:
     """FAULTS F13: a grace period and a scan before any verdict."""
     world = World()
     world.alive(5)
@@ -471,8 +482,8 @@ def test_after_a_suspend_nobody_is_gone_for_our_sleep() -> None:
     assert not world.events
 
 
-def test_who_lost_its_address_to_another_is_asked_by_its_own_mac_and_called_gone() -> None:
-    """The probe is credited to whom it was meant for, not to who holds the address by now."""
+def test_a_device_without_its_address_is_probed_by_its_mac() -> None:
+    """The probe counts for the device that it was sent to, not for the current holder of the address."""
     world = World()
     world.hosts[2, ip("10.0.0.50")] = mac(1)
     world.run(8000)
@@ -483,7 +494,8 @@ def test_who_lost_its_address_to_another_is_asked_by_its_own_mac_and_called_gone
     assert str(world.inventory.devices[mac(2)].status) == "online"
 
 
-def test_a_device_without_an_address_is_unknown_too_while_its_interface_is_down() -> None:
+def test_a_device_without_an_address_is_unknown_when_down() -> None:
+    """A device without an address is `unknown` while its interface is down."""
     world = World()
     world.hear(mac(1), None, Evidence.ARP_PROBE)
     world.set_networks([network(state=NetworkState.DOWN)])
@@ -492,7 +504,8 @@ def test_a_device_without_an_address_is_unknown_too_while_its_interface_is_down(
     assert not world.of(K.OFFLINE)
 
 
-def test_after_a_suspend_a_device_without_an_address_has_its_grace_too() -> None:
+def test_a_device_without_an_address_has_its_grace_too() -> None:
+    """Its silence restarts after a suspend."""
     world = World()
     world.hear(mac(1), None, Evidence.ARP_PROBE)
     world.now += 8 * 3600
@@ -501,7 +514,8 @@ def test_after_a_suspend_a_device_without_an_address_has_its_grace_too() -> None
     assert not world.of(K.OFFLINE)
 
 
-def test_the_patience_of_a_network_is_taken_by_who_is_known_already() -> None:
+def test_known_devices_get_the_patience_of_a_network() -> None:
+    """A change of `[[network]] patience` applies to them."""
     world = World()
     world.alive(1)
     world.run(10)

@@ -94,7 +94,8 @@ def node(name: bytes, number: int) -> bytes:
 # ---- what leaves ----------------------------------------------------------------------------------------------------
 
 
-def test_several_are_asked_by_one_frame_to_all(cable: Cable) -> None:
+def test_one_mdns_frame_queries_several_devices(cable: Cable) -> None:
+    """It is sent to the multicast group."""
     cable.questions.by_mdns(NET, [(ASKED, WHERE), (OTHER, ip("10.0.0.66"))])
     (frame,) = cable.sent
     seen = Ether(frame)
@@ -105,13 +106,15 @@ def test_several_are_asked_by_one_frame_to_all(cable: Cable) -> None:
     assert {(question.kind, question.klass) for question in message.questions} == {(dns.PTR, 0x8001)}  # answer us alone
 
 
-def test_one_is_asked_for_its_node_by_a_frame_to_it_alone(cable: Cable) -> None:
+def test_an_nbns_query_goes_to_one_device(cable: Cable) -> None:
+    """It is a unicast frame."""
     cable.questions.by_nbns(NET, ASKED, WHERE)
     (frame,) = cable.sent
     assert (frame[:6], frame[30:34], frame[36:38]) == (ASKED, WHERE, b"\0\x89")
 
 
-def test_by_ipv6_those_are_asked_that_we_can_ask(cable: Cable) -> None:
+def test_ipv6_queries_need_an_ipv6_address_of_ours(cable: Cable) -> None:
+    """Without one, none is sent."""
     cable.questions.by_mdns(network(), [(ASKED, WHERE6)])
     assert not cable.sent
     cable.questions.by_mdns(NET, [(ASKED, WHERE6)])
@@ -155,7 +158,8 @@ def test_groups_have_macs_of_their_own() -> None:
 # ---- whose answer counts --------------------------------------------------------------------------------------------
 
 
-def test_the_station_that_was_asked_names_itself(cable: Cable) -> None:
+def test_the_queried_station_names_itself(cable: Cable) -> None:
+    """Its answer is accepted."""
     cable.questions.by_mdns(NET, [(ASKED, WHERE)])
     assert cable.hear(pointing("printer.local")) == (ASKED, "printer", "mdns")
     assert cable.hear(pointing("printer2.local")) is None, "it has answered"
@@ -167,8 +171,8 @@ def test_the_station_that_was_asked_names_itself(cable: Cable) -> None:
     assert cable.hear(node(b"JANES-PC", number), from_port=137) == (ASKED, "JANES-PC", "nbns")
 
 
-def test_whoever_takes_the_address_of_the_one_that_was_asked_names_nobody(cable: Cable) -> None:
-    """M2: by IP alone every host of the LAN could name any other."""
+def test_another_station_cannot_answer_a_query(cable: Cable) -> None:
+    """M2: by the IP address alone, every host of the LAN could name any other."""
     cable.questions.by_mdns(NET, [(ASKED, WHERE), (OTHER, ip("10.0.0.66"))])
     assert cable.hear(pointing("hacked-name.local"), sender=OTHER) is None, VICTIMS_IP
     assert cable.hear(pointing("printer.local")) == (ASKED, "printer", "mdns")
@@ -196,7 +200,8 @@ def test_an_answer_to_something_else_is_none(cable: Cable, how: dict[str, int]) 
     ],
     ids=["nothing", "short", "cut", "not under local", "a role", "another's name", "a question"],
 )  # fmt: skip
-def test_an_answer_that_names_nobody_is_none(cable: Cable, content: bytes) -> None:
+def test_an_answer_without_a_name_is_ignored(cable: Cable, content: bytes) -> None:
+    """Errors, other names and malformed answers set no name."""
     cable.questions.by_mdns(NET, [(ASKED, WHERE)])
     assert cable.hear(content) is None
 
@@ -210,7 +215,8 @@ def test_a_question_costs_a_bounded_amount_of_work(cable: Cable) -> None:
     assert not cable.questions._open
 
 
-def test_an_answer_that_comes_late_is_none_and_nothing_is_kept_of_what_was_asked(cable: Cable) -> None:
+def test_a_late_answer_is_ignored_and_queries_expire(cable: Cable) -> None:
+    """No query is kept after its time."""
     cable.questions.by_mdns(NET, [(ASKED, WHERE)])
     cable.now += name_lookup.ANSWERED_WITHIN + 0.1
     assert cable.hear(pointing("printer.local")) is None

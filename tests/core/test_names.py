@@ -111,8 +111,8 @@ def made_up(number: int) -> tuple[Mac, Ip]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("answering", [False, True], ids=["never answer", "answer ARP"])
-def test_a_flood_of_newcomers_keeps_no_real_one_waiting_for_its_name(loop: VirtualLoop, answering: bool) -> None:
-    """At 4 a second, which is what admission lets through for ever; before, a real one waited for hours."""
+def test_a_flood_of_new_devices_delays_no_real_name(loop: VirtualLoop, answering: bool) -> None:
+    """At 4 a second, which admission allows permanently; before, a real device waited for hours."""
     lan = Lan(loop)
     came: dict[Ip, float] = {}
 
@@ -138,7 +138,8 @@ def test_a_flood_of_newcomers_keeps_no_real_one_waiting_for_its_name(loop: Virtu
     assert max(waited[137]) < 90
 
 
-def test_those_that_a_user_described_come_first_then_those_that_answered(loop: VirtualLoop) -> None:
+def test_annotated_devices_first_then_confirmed_ones(loop: VirtualLoop) -> None:
+    """Then strangers."""
     lan = Lan(loop)
 
     def crowd() -> Iterator[float]:
@@ -154,7 +155,8 @@ def test_those_that_a_user_described_come_first_then_those_that_answered(loop: V
     assert len(order) == 300
 
 
-def test_one_frame_a_second_asks_for_several_and_each_network_has_its_own(loop: VirtualLoop) -> None:
+def test_one_mdns_frame_a_second_on_each_network(loop: VirtualLoop) -> None:
+    """One frame asks for several devices."""
     lan = Lan(loop)
 
     def crowd() -> Iterator[float]:
@@ -177,7 +179,8 @@ def test_one_frame_a_second_asks_for_several_and_each_network_has_its_own(loop: 
     assert all(sum(each <= when < each + 1 for when in to_one) <= 2 / names.NBNS_APART for each in to_one)
 
 
-def test_one_without_a_name_is_asked_for_once_more_and_then_left_alone(loop: VirtualLoop) -> None:
+def test_a_device_without_a_name_is_queried_twice(loop: VirtualLoop) -> None:
+    """Then it waits for the next round."""
     lan = Lan(loop)
 
     def one() -> Iterator[float]:
@@ -188,7 +191,8 @@ def test_one_without_a_name_is_asked_for_once_more_and_then_left_alone(loop: Vir
     assert [port for _, _, port in lan.frames] == [5353, 137] * 2
 
 
-def test_one_that_is_named_in_between_is_not_asked_in_the_next_way(loop: VirtualLoop) -> None:
+def test_a_device_named_meanwhile_is_not_queried_again(loop: VirtualLoop) -> None:
+    """The next protocol is not tried."""
     lan = Lan(loop)
 
     def one() -> Iterator[float]:
@@ -233,8 +237,8 @@ def test_questions_come_from_the_address_that_we_have_now(loop: VirtualLoop) -> 
     assert [frame[26:30] for frame in sent] == [ip("10.0.0.77")] * 2
 
 
-def test_who_loses_its_place_in_a_queue_is_counted(loop: VirtualLoop) -> None:
-    """The `name_queue` budget limits, and says so."""
+def test_a_dropped_lookup_is_counted(loop: VirtualLoop) -> None:
+    """The `name_queue` budget reports it."""
     lan = Lan(loop)
 
     def crowd() -> Iterator[float]:
@@ -248,8 +252,8 @@ def test_who_loses_its_place_in_a_queue_is_counted(loop: VirtualLoop) -> None:
     run(loop, lan.run(crowd, 1))
 
 
-def test_thousands_that_lack_no_name_hold_nobody_up(loop: VirtualLoop) -> None:
-    """A turn of the loop after each piece."""
+def test_thousands_of_named_devices_block_no_turn(loop: VirtualLoop) -> None:
+    """The loop gets a turn after each piece."""
     lan = Lan(loop)
     lan.lacking = ()
     turns = 0
@@ -276,7 +280,8 @@ def wanted(number: int, where: Network = NET, *, is_first: bool = True) -> Looku
     return Lookup(*made_up(number), where.id, is_first)
 
 
-def test_a_queue_is_bounded_and_says_who_had_to_go(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_is_bounded_and_returns_the_dropped_one(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stranger that has waited longest is dropped."""
     monkeypatch.setattr(names_module, "MOST_WAITING", 4)
     monkeypatch.setattr(names_module, "MOST_STRANGERS", 2)
     urgent: set[Mac] = set()
@@ -297,7 +302,8 @@ def test_a_queue_is_bounded_and_says_who_had_to_go(loop: VirtualLoop, monkeypatc
 
 @pytest.mark.parametrize("due", [(1010.0, 1100.0), (1100.0, 1010.0)])
 @pytest.mark.parametrize("urgency", [ANSWERED, STRANGER])
-def test_a_device_has_one_place_the_earlier_one(loop: VirtualLoop, due: tuple[float, float], urgency: int) -> None:
+def test_a_device_has_one_entry_the_earlier_one(loop: VirtualLoop, due: tuple[float, float], urgency: int) -> None:
+    """A second request does not delay the first."""
     queue = NameQueue(lambda mac: urgency)
     for each in due:
         queue.put(each, wanted(1))
@@ -310,9 +316,8 @@ def test_a_device_has_one_place_the_earlier_one(loop: VirtualLoop, due: tuple[fl
     assert run(loop, take()) == [(1010, made_up(1)[0]), (1200, made_up(2)[0])]
 
 
-def test_a_full_queue_has_room_again_when_places_became_void(
-    loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_void_entries_make_room_in_a_full_queue(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Void entries are removed when the queue is full."""
     monkeypatch.setattr(names_module, "MOST_WAITING", 4)
     queue = NameQueue(lambda mac: ANSWERED)
     for number in range(4):
@@ -365,7 +370,8 @@ def pointed(*records: bytes) -> str | None:
     return pointed_to(message, ASKED)
 
 
-def test_a_pointer_of_another_name_than_the_asked_one_is_nothing() -> None:
+def test_a_pointer_of_another_name_is_ignored() -> None:
+    """The owner of the record must be the queried name."""
     assert pointed(record(reverse(ip("10.0.0.8")), dns.PTR, (b"other", b"lan"))) is None
     assert pointed(record(tuple(map(bytes.upper, ASKED)), dns.PTR, (b"own", b"lan"))) == "own.lan"
     assert pointed(record(ASKED, dns.PTR, (b"own", b"lan"), klass=3)) is None

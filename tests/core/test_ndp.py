@@ -37,6 +37,7 @@ def test_an_echo_is_what_scapy_would_build(mac: Mac, own: Ip) -> None:
 
 
 @pytest.mark.parametrize("to", [None, Mac(bytes.fromhex("a483e7123456"))])
-def test_a_solicitation_is_heard_by_others_as_neighbour_discovery_of_ours(to: Mac | None) -> None:
+def test_other_decoders_read_our_solicitation(to: Mac | None) -> None:
+    """Another decoder, scapy's, reads our frame as a neighbour solicitation with our addresses."""
     frame = solicitation(OURS, OWN, Ip(bytes.fromhex("fe80" + 27 * "0" + "9")), to)
     assert decode.decode(frame, 1.0, 2) == (Observation(1.0, 2, OURS, OWN, Evidence.NDP),)

@@ -100,7 +100,8 @@ def test_every_ordinary_lan_is_scanned(name: str, kind: str, said: str) -> None:
      "virbr0", "lxcbr0", "lxdbr0", "cni0", "cali123", "flannel.1", "podman1", "tap0", "tun3", "wg0", "ztabc",
      "tailscale0"],
 )  # fmt: skip
-def test_the_hosts_end_of_a_container_or_tunnel_is_told_by_its_name(name: str) -> None:
+def test_the_host_side_of_a_container_is_excluded_by_name(name: str) -> None:
+    """Interfaces of containers, virtual machines and tunnels are recognised by their names."""
     network = one(link(name, kind="bridge"))
     assert network.state is NetworkState.EXCLUDED
     assert f"{name} is probably the host side" in network.why
@@ -125,7 +126,8 @@ def test_what_is_no_lan_is_excluded_with_the_reason(of: Link, why: str) -> None:
     assert why in network.why
 
 
-def test_a_port_is_excluded_and_names_its_bridge_but_a_member_of_a_vrf_is_a_lan() -> None:
+def test_a_port_is_excluded_and_a_member_of_a_vrf_is_not() -> None:
+    """The reason names the bridge of the port."""
     port = link("eth0", master=9)
     assert one(port, others=(link("br0", 9, kind="bridge"),)).why.startswith("eth0 is a port of br0")
     assert one(port, others=(link("red", 9, kind="vrf"),)).state is NetworkState.UP
@@ -153,16 +155,19 @@ def test_a_point_to_point_address_makes_no_lan() -> None:
     ],
 )
 def test_a_network_whose_link_is_down_keeps_its_id(flags: int, state: NetworkState, why: str) -> None:
+    """It is reported as down, not as gone."""
     network = one(link(flags=flags))
     assert (network.id, network.state, network.why) == ("192.168.1.0/24@eth0", state, why)
 
 
-def test_an_excluded_network_is_excluded_whether_its_link_is_up_or_down() -> None:
+def test_an_excluded_network_is_excluded_up_or_down() -> None:
+    """The state of the link does not matter."""
     for flags in (UP, IFF_UP, 0):
         assert one(link("docker0", flags=flags)).state is NetworkState.EXCLUDED
 
 
-def test_further_addresses_in_one_prefix_are_one_network_asked_from_the_primary() -> None:
+def test_several_addresses_in_a_prefix_are_one_network() -> None:
+    """Requests are sent from the primary address."""
     kernel = Kernel(
         (link(),),
         (holding("192.168.1.9/24", secondary=True), holding("192.168.1.5/24"), holding("10.0.0.1/24")),
@@ -176,14 +181,16 @@ def test_one_prefix_on_two_interfaces_is_two_networks() -> None:
     assert [network.id for network in decide(kernel, Scan(), ())] == ["192.168.1.0/24@eth0", "192.168.1.0/24@eth1"]
 
 
-def test_an_address_whose_link_is_gone_is_no_network() -> None:
+def test_an_address_without_a_link_is_no_network() -> None:
+    """The link was deleted between two dumps."""
     assert decide(Kernel((), (holding(),)), Scan(), ()) == ()
 
 
 # ---- the gateway --------------------------------------------------------------------------------------------------
 
 
-def test_the_gateway_is_that_of_the_best_default_route_within_the_prefix() -> None:
+def test_the_gateway_is_that_of_the_best_default_route() -> None:
+    """The route with the lowest metric and a gateway in the prefix counts."""
     routes = (
         DefaultRoute(2, ip("192.168.1.254"), 100),
         DefaultRoute(2, ip("192.168.1.1"), 50),
@@ -230,7 +237,8 @@ def test_a_named_prefix_is_used_wherever_it_is(of: Link, address: str) -> None:
     assert "named in [[network]], address 10.1.2.3" in network.why
 
 
-def test_a_name_gives_no_ethernet_to_what_has_none_and_no_neighbour_to_a_32() -> None:
+def test_a_rule_cannot_include_what_cannot_be_scanned() -> None:
+    """Links without Ethernet addresses and /32 prefixes stay excluded."""
     named = Scan(interfaces=("*",))
     assert one(replace(link("wg0"), hardware=ARPHRD_NONE, mac=None), scan=named).state is NetworkState.EXCLUDED
     assert one(at=holding("10.1.2.3/32"), rules=(NetworkRule(cidr="10.1.2.3/32"),)).state is NetworkState.EXCLUDED
@@ -260,7 +268,8 @@ def test_a_prefix_within_a_network_spares_that_part_of_it() -> None:
     assert many.why.endswith("without 192.168.1.10, 192.168.1.12, 192.168.1.14, 192.168.1.16, 6 more")
 
 
-def test_a_network_all_of_whose_parts_are_excluded_is() -> None:
+def test_a_network_with_all_parts_excluded_is_excluded() -> None:
+    """The reason names the parts."""
     network = one(scan=Scan(exclude=("192.168.1.0/25", "192.168.1.128/25")))
     assert network.state is NetworkState.EXCLUDED
     assert network.why == "excluded by '192.168.1.0/25, 192.168.1.128/25' in [scan] exclude"
@@ -293,7 +302,8 @@ def test_of_two_rules_the_one_that_names_the_interface_wins() -> None:
 # ---- IPv6 ------------------------------------------------------------------------------------------------------------
 
 
-def test_our_ipv6_prefixes_are_those_of_our_addresses_there_but_for_link_local_ones() -> None:
+def test_own_ipv6_prefixes_omit_link_local_ones() -> None:
+    """They are the prefixes of this host's addresses on the interface."""
     held = [IPv6Interface(text) for text in ("2001:db8::2/64", "fd77::2/64", "2001:db8::3/64", "fe80::2/64")]
     here = [HostAddress6(2, Ip(each.ip.packed), each.network) for each in held]
     elsewhere = HostAddress6(3, Ip(held[0].ip.packed), IPv6Interface("2001:db8:9::2/64").network)
@@ -323,9 +333,10 @@ HOLDINGS = st.builds(
     st.lists(HOLDINGS, max_size=6),
     st.sampled_from([(), ("eth0",), ("*",)]),
 )
-def test_every_network_is_told_once_and_says_why(
+def test_every_network_is_listed_once_with_a_reason(
     links: list[Link], addresses: list[HostAddress], interfaces: tuple[str, ...]
 ) -> None:
+    """In any state of the kernel."""
     found = decide(Kernel(tuple(links), tuple(addresses)), Scan(interfaces=interfaces), ())
     expected = {(held.index, held.cidr) for held in addresses if any(of.index == held.index for of in links)}
     assert sorted((network.index, network.cidr) for network in found) == sorted(expected)

@@ -7,8 +7,8 @@ from netscand.once import nothing_to_scan
 from tests.core.world import network
 
 
-def test_with_nothing_to_scan_it_says_of_each_network_why_without_a_service() -> None:
-    """Nobody who uses it needs a daemon, so `netscanctl` could not tell."""
+def test_once_without_a_network_prints_the_reasons() -> None:
+    """No daemon runs then, so netscanctl could not print them."""
     tunnel = replace(network("10.8.0.0/24", "wg0", state=NetworkState.EXCLUDED), why="wg0 is a tunnel (wireguard)")
     away = replace(network(state=NetworkState.DOWN), why="no carrier")
     said = "10.8.0.0/24@wg0 (excluded: wg0 is a tunnel (wireguard)), 10.0.0.0/24@eth0 (down: no carrier)"

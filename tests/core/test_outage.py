@@ -64,8 +64,8 @@ def test_a_crowd_that_falls_silent_makes_no_network_silent(seed: int, aged: floa
 
 
 @pytest.mark.parametrize("first", list(ProbeClass))
-def test_what_waits_for_others_holds_nobody_up(first: ProbeClass) -> None:
-    """A thousand requests of strangers take the broadcasts of twenty seconds: probes leave, and others' requests."""
+def test_requests_of_strangers_delay_no_probe(first: ProbeClass) -> None:
+    """A thousand requests of strangers use the broadcasts of twenty seconds; probes and requests of others are sent."""
     lan = network()
     world = World([lan], pace=Pace(1_000.0, 50.0, 3))
     world.run(40)
@@ -89,8 +89,8 @@ def devices(count: int, now: float) -> list[Device]:
     return crowd
 
 
-def test_who_was_not_asked_yet_is_not_silent() -> None:
-    """The verdict waits for the asks of all witnesses to leave, and for their answers, however long that takes."""
+def test_an_unprobed_witness_is_not_silent() -> None:
+    """The verdict waits until all witnesses were probed and had time to answer, however long that takes."""
     judge, crowd, now = OutageDetector(Random(1), Budgets()), devices(10, 0.0), 20.0
     suspect = crowd[0]
     witnesses = judge.start_inquiry(NET, suspect, crowd, None, now)
@@ -107,7 +107,8 @@ def test_who_was_not_asked_yet_is_not_silent() -> None:
     assert judge.verdict(NET, suspect, now + ANSWER_WITHIN)[0] is Verdict.NETWORK_SILENT
 
 
-def test_an_ask_that_never_leaves_ends_the_inquiry() -> None:
+def test_a_probe_that_is_never_sent_ends_the_inquiry() -> None:
+    """The verdict does not wait indefinitely."""
     judge, crowd = OutageDetector(Random(1), Budgets()), devices(10, 0.0)
     assert judge.start_inquiry(NET, crowd[0], crowd, None, 20.0)
     assert not judge.start_inquiry(NET, crowd[1], crowd, None, 20.0 + INQUIRY_LASTS - 0.1)

@@ -38,8 +38,8 @@ def test_an_order_visits_every_address_once(n: int) -> None:
 
 
 @pytest.mark.parametrize("n", [253, 254, 65_533])
-def test_an_order_is_another_each_time_and_no_walk_up_or_down_the_numbers(n: int) -> None:
-    """Nobody is always the last, and nobody's neighbour is asked right after it."""
+def test_each_order_is_random_and_not_sequential(n: int) -> None:
+    """No address is always the last, and no neighbour is probed right after it."""
     begins = []
     for seed in range(300):
         order = Order(n, Random(seed))
@@ -67,7 +67,8 @@ def test_scans_start_on_schedule() -> None:
     assert starts == pytest.approx([1000 + 30 * i for i in range(7)], abs=0.01)
 
 
-def test_never_the_network_nor_the_broadcast_address_nor_ourselves() -> None:
+def test_network_broadcast_and_own_address_are_skipped() -> None:
+    """They are never probed."""
     world = World()
     world.run(100)
     asked = {ask.ip for _, ask in world.frames}
@@ -78,8 +79,8 @@ def test_never_the_network_nor_the_broadcast_address_nor_ourselves() -> None:
 UPPER = (IPv4Network("10.0.0.128/25"),)
 
 
-def test_what_is_excluded_within_a_network_is_never_asked_by_anybody() -> None:
-    """Not by scans, not by wishes, not by presence: who is heard there is believed by its own words alone."""
+def test_excluded_addresses_are_never_probed() -> None:
+    """Not by scans, requests or presence; a device there is known only by its own frames."""
     world = World(networks=[replace(network(), excluded=UPPER)])
     world.alive(200)
     world.hear(mac(190), "10.0.0.199")
@@ -98,8 +99,8 @@ def test_what_is_excluded_within_a_network_is_never_asked_by_anybody() -> None:
     world.planner.request_scan(("10.0.0.127", "10.0.0.120/29"), world.now)
 
 
-def test_what_is_excluded_later_is_asked_no_more_and_what_is_not_any_more_at_once() -> None:
-    """As a reload brings it, whatever was under way or waited."""
+def test_a_reload_changes_the_excluded_addresses_at_once() -> None:
+    """Running scans and queued probes follow it, too."""
     world = World(networks=[network()], pace=Pace(rate=100, background_rate=100))
     world.alive(254)
     world.run(1)
@@ -115,7 +116,7 @@ def test_what_is_excluded_later_is_asked_no_more_and_what_is_not_any_more_at_onc
     assert {ask.ip[3] for _, ask in world.frames} > {*range(128, 255)}
 
 
-def test_a_network_in_which_nobody_may_be_asked_is_only_heard() -> None:
+def test_a_fully_excluded_network_is_only_observed() -> None:
     """10.0.0.0/30 without its two hosts."""
     excluded = (IPv4Network("10.0.0.1/32"), IPv4Network("10.0.0.2/32"))
     world = World(networks=[replace(network("10.0.0.0/30"), excluded=excluded)])
@@ -127,7 +128,8 @@ def test_a_network_in_which_nobody_may_be_asked_is_only_heard() -> None:
     assert finished(world)
 
 
-def test_the_known_are_asked_by_unicast_and_the_silent_by_broadcast() -> None:
+def test_known_devices_get_unicast_silent_ones_broadcast() -> None:
+    """Known devices are probed by unicast, silent addresses by broadcast."""
     world = World()
     world.alive(10)
     world.run(29)
@@ -150,8 +152,8 @@ def test_a_timers_scan_leaves_the_online_to_presence() -> None:
 
 
 @pytest.mark.slow
-def test_a_quiet_network_is_asked_less() -> None:
-    """After ten minutes without a change one coverage takes five minutes; a change brings the old pace back."""
+def test_a_quiet_network_is_scanned_less() -> None:
+    """After ten minutes without a change, one coverage takes five minutes; a change restores the old pace."""
     world = World()
     world.alive(60)
     world.run(700)
@@ -181,7 +183,8 @@ def test_no_second_has_more_frames_than_the_rates_allow(rate: float) -> None:
         assert sum(first <= at < first + 1 for at in quiet) <= 50
 
 
-def test_a_wish_tries_each_silent_address_as_often_as_asked() -> None:
+def test_a_request_tries_each_silent_address_tries_times() -> None:
+    """`[scan] tries` applies."""
     world = World(pace=Pace(tries=4))
     world.run(10)
     world.frames.clear()
@@ -192,7 +195,7 @@ def test_a_wish_tries_each_silent_address_as_often_as_asked() -> None:
     assert set(tries.values()) == {4}
 
 
-def test_a_wish_misses_nobody_for_a_few_lost_frames() -> None:
+def test_a_request_finds_all_despite_lost_frames() -> None:
     """20 scans, 34 of 254 alive, 5 % loss: all found in each."""
     world = World(loss=0.05)
     world.alive(34)
@@ -205,8 +208,8 @@ def test_a_wish_misses_nobody_for_a_few_lost_frames() -> None:
     assert [len(news.found) for news in ends[-20:]] == [34] * 20
 
 
-def test_a_wish_ends_soon_after_its_last_frame() -> None:
-    """The wait adapts to the round trips seen: 50 ms at the least."""
+def test_a_requested_scan_ends_soon_after_its_last_frame() -> None:
+    """The wait adapts to the round trips seen: at least 50 ms."""
     world = World()
     world.alive(34)
     world.run(6)
@@ -227,16 +230,16 @@ def test_a_slow_lan_is_waited_for() -> None:
     assert len(end.found) == 34
 
 
-def test_ten_wishes_at_once_are_one_scan() -> None:
-    """A wish joins a running one none of whose targets has been passed."""
+def test_ten_requests_at_once_are_one_scan() -> None:
+    """A request joins a running scan that will still probe all its targets."""
     world = World()
     world.alive(5)
     world.run(10)
     assert len({world.planner.request_scan((), world.now) for _ in range(10)}) == 1
 
 
-def test_a_wish_that_comes_too_late_waits_for_the_one_next_scan() -> None:
-    """And a whole network is asked at the full rate at most once in 5 s."""
+def test_a_late_request_waits_for_the_next_scan() -> None:
+    """And a whole network is scanned at the full rate at most once in 5 s."""
     world = World()
     world.alive(5)
     world.run(10)
@@ -250,7 +253,8 @@ def test_a_wish_that_comes_too_late_waits_for_the_one_next_scan() -> None:
     assert begun[later.pop()] - begun[first] >= 5
 
 
-def test_a_wish_for_one_address_joins_if_it_has_not_been_passed() -> None:
+def test_a_request_joins_a_scan_that_will_reach_its_address() -> None:
+    """Otherwise it waits for the next scan."""
     world = World()
     world.alive(3)
     world.run(10)
@@ -261,7 +265,8 @@ def test_a_wish_for_one_address_joins_if_it_has_not_been_passed() -> None:
     assert world.planner.request_scan(["10.0.0.99"], world.now) != running
 
 
-def test_wishes_that_wait_become_one_union() -> None:
+def test_waiting_requests_are_merged() -> None:
+    """The next scan probes the union of their targets."""
     world = World([network(), network("10.1.0.0/24", "eth1", 3)])
     world.alive(3)
     world.alive(3, 3, "10.1.0.0")
@@ -279,7 +284,8 @@ def test_wishes_that_wait_become_one_union() -> None:
     assert ended.broadcast + ended.unicast > 700
 
 
-def test_a_target_in_two_networks_is_asked_on_both() -> None:
+def test_a_target_in_two_networks_is_probed_on_both() -> None:
+    """The same prefix may exist on two interfaces."""
     world = World([network(), network("10.0.0.0/24", "eth1", 3)])
     world.run(10)
     world.frames.clear()
@@ -308,13 +314,15 @@ def test_a_target_that_is_excluded_is_refused_as_that(target: str, why: str) -> 
         world.planner.request_scan([target], world.now)
 
 
-def test_with_nothing_to_scan_a_wish_is_refused() -> None:
+def test_without_a_network_a_request_is_refused() -> None:
+    """BadTarget says that no network is scanned."""
     world = World([])
     with pytest.raises(BadTarget, match="no network"):
         world.planner.request_scan((), world.now)
 
 
-def test_a_timers_scan_gives_way_to_a_wish() -> None:
+def test_a_scheduled_scan_yields_to_a_request() -> None:
+    """A requested scan of the same network ends it."""
     world = World()
     world.run(31)
     assert world.planner.scanning
@@ -326,7 +334,8 @@ def test_a_timers_scan_gives_way_to_a_wish() -> None:
     assert causes[-4:] == [(2, "ScanStarted"), (2, "ScanFinished"), (scan_id, "ScanStarted"), (scan_id, "ScanFinished")]
 
 
-def test_progress_is_told_with_the_first_find_and_then_ten_times_a_second_at_most() -> None:
+def test_progress_is_published_at_most_ten_times_a_second() -> None:
+    """The first device found is published at once."""
     world = World()
     world.alive(34)
     world.run(10)
@@ -367,8 +376,8 @@ def test_a_large_network_is_walked_in_turns_and_says_so() -> None:
     assert len(asked) >= 5 * 1199
 
 
-def test_an_interface_that_comes_back_is_scanned_at_once_but_not_at_the_full_rate_within_5_s() -> None:
-    """A link that flaps is no reason for a storm."""
+def test_a_flapping_interface_gets_no_storm_of_scans() -> None:
+    """It is scanned at once, but not at the full rate within 5 s."""
     world = World()
     world.run(2)
     for _ in range(3):
@@ -380,8 +389,8 @@ def test_an_interface_that_comes_back_is_scanned_at_once_but_not_at_the_full_rat
         assert 0 < len(world.frames) <= 50
 
 
-def test_a_wish_whose_network_vanishes_ends_with_a_scan_error() -> None:
-    """And nothing breaks: whoever waits for it is answered."""
+def test_a_request_whose_network_vanishes_gets_a_scan_error() -> None:
+    """The waiting client gets a response."""
     world = World()
     world.run(2)
     scan_id = world.planner.request_scan((), world.now)
@@ -415,8 +424,8 @@ def test_a_lease_quickens_the_schedule_and_its_end_slows_it() -> None:
     assert 3 <= len(started(world)) <= 4
 
 
-def test_a_new_holder_of_an_address_is_found_by_a_wish() -> None:
-    """The old one's MAC does not answer: every second try goes to broadcast."""
+def test_a_request_finds_the_new_holder_of_an_address() -> None:
+    """The old MAC does not answer: every second try is a broadcast."""
     world = World()
     world.alive(1)
     world.run(10)

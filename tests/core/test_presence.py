@@ -97,16 +97,16 @@ def test_offline_is_a_verdict_with_its_reason() -> None:
     )
 
 
-def test_an_ask_is_due_until_it_left() -> None:
-    """What the budget did not let out never counts, however long it takes."""
+def test_a_probe_is_due_until_it_is_sent() -> None:
+    """A probe that the budget delays does not count, however long it takes."""
     life = known()
     for later in (11, 100, 10_000):
         assert life.presence.step(1000 + later) is Step.PROBE
     assert life.presence.next_at < 1011
 
 
-def test_the_last_ask_has_its_time_to_be_answered() -> None:
-    """No verdict in the second after an ask, even where asks left late."""
+def test_the_last_probe_has_time_for_an_answer() -> None:
+    """No verdict in the second after a probe, even if probes were sent late."""
     life = known()
     at = 5000.0
     while (step := life.presence.step(at)) is not Step.OFFLINE:
@@ -125,8 +125,8 @@ def test_broadcasts_are_no_probes() -> None:
     assert presence.step(1100) is Step.PROBE
 
 
-def test_a_verdict_stands_until_it_is_heard() -> None:
-    """Offline: nothing is due, asks of scans count nothing, any frame revives it."""
+def test_a_verdict_stands_until_the_device_is_seen() -> None:
+    """Offline: nothing is due, probes of scans do not count, any frame revives it."""
     life = known()
     life.leave()
     life.presence.set_offline(life.now)
@@ -140,8 +140,8 @@ def test_a_verdict_stands_until_it_is_heard() -> None:
     assert life.presence.offline_reason(life.now).startswith("0 probes and 0 requests")
 
 
-def test_a_frame_stamped_before_the_last_changes_nothing_but_revives_the_lost() -> None:
-    """Kernel stamps of several sockets come out of order."""
+def test_an_older_frame_only_revives_an_offline_device() -> None:
+    """Kernel timestamps of several sockets may be out of order."""
     life = known()
     life.hear(1005)
     life.run(1016.5)
@@ -189,8 +189,8 @@ def test_our_own_blindness_teaches_nothing_and_counts_nothing() -> None:
 # ---- asking --------------------------------------------------------------------------------------------------------
 
 
-def test_a_goodbye_is_a_reason_to_ask_at_once_and_no_verdict() -> None:
-    """Then the least patience is enough, and an answer takes it all back."""
+def test_a_goodbye_is_probed_at_once_and_is_no_verdict() -> None:
+    """Then the minimum patience is enough, and an answer restores the old one."""
     life = known()
     for _ in range(6):
         life.silence(20)
@@ -208,7 +208,8 @@ def test_a_goodbye_is_a_reason_to_ask_at_once_and_no_verdict() -> None:
     assert life.presence.patience == usual
 
 
-def test_a_sleepers_goodbye_is_not_worth_an_ask() -> None:
+def test_a_goodbye_of_a_sleeper_causes_no_probe() -> None:
+    """Its patience is too long for that."""
     life = known()
     for _ in range(6):
         life.silence(200)
@@ -217,8 +218,8 @@ def test_a_sleepers_goodbye_is_not_worth_an_ask() -> None:
     assert life.presence.next_at >= due
 
 
-def test_the_patient_are_asked_seldom() -> None:
-    """Where patience is above 15 min: at most 30 unicasts an hour, in every hour of its silence."""
+def test_patient_devices_are_probed_rarely() -> None:
+    """With a patience above 15 min: at most 30 unicasts in every hour of its silence."""
     life = known()
     life.presence.chosen = 3 * HOUR
     life.leave()
@@ -226,8 +227,8 @@ def test_the_patient_are_asked_seldom() -> None:
     assert _most_within_an_hour(life.probes) <= 30
 
 
-def test_who_answers_broadcast_alone_is_asked_by_broadcast_once_a_minute() -> None:
-    """It is found out, is asked by broadcast from then on, and four requests are its verdict."""
+def test_a_broadcast_only_device_gets_broadcasts() -> None:
+    """After that is known, it is probed by broadcast once a minute, and four requests are its verdict."""
     life = known()
 
     def by_broadcast(at: float, broadcast: bool) -> float | None:
@@ -244,8 +245,8 @@ def test_who_answers_broadcast_alone_is_asked_by_broadcast_once_a_minute() -> No
     assert len(life.requests) >= 4
 
 
-def test_who_answers_a_probe_at_times_is_probed() -> None:
-    """Three silences *in a row* that a request ended: an access point that loses probes for a while is not enough."""
+def test_a_device_that_sometimes_answers_probes_is_probed() -> None:
+    """Only three silences *in a row* that a request ended make it broadcast-only."""
     life = known()
     life.presence.chosen = 30.0
     for turn in range(9):
@@ -259,8 +260,8 @@ def test_who_answers_a_probe_at_times_is_probed() -> None:
         assert life.probes
 
 
-def test_a_silence_that_ends_before_its_verdict_costs_no_broadcast() -> None:
-    """The one request leaves in the last three seconds; until then a sleeper is asked every half a minute at least."""
+def test_a_silence_before_the_verdict_costs_no_broadcast() -> None:
+    """The one request is sent in the last three seconds; until then a sleeper is probed at least every half minute."""
     life = known()
     for _ in range(6):
         life.silence(200)
@@ -278,10 +279,8 @@ def test_a_silence_that_ends_before_its_verdict_costs_no_broadcast() -> None:
     st.lists(st.floats(10, 300), max_size=8),
 )
 @settings(max_examples=40)
-def test_nobody_is_probed_more_than_360_times_an_hour(
-    pattern: list[int], goodbyes: bool, silences: list[float]
-) -> None:
-    """Whatever it answers, and whoever spoofs its goodbyes: in no hour more often than each ten seconds."""
+def test_no_device_is_probed_over_360_times_an_hour(pattern: list[int], goodbyes: bool, silences: list[float]) -> None:
+    """Whatever it answers, and even with spoofed goodbyes: on average at most every ten seconds."""
     life = known()
     for seconds in silences:
         life.silence(seconds)
@@ -369,7 +368,7 @@ def test_our_own_slowness_teaches_nothing() -> None:
     assert life.presence.patience < 20
 
 
-def test_a_silence_that_nobody_asked_into_teaches_nothing() -> None:
+def test_a_silence_without_probes_teaches_nothing() -> None:
     """Nor does one whose only probe was answered."""
     life = known()
     for _ in range(20):
@@ -398,8 +397,8 @@ def test_what_takes_longer_than_patience_may_be_is_an_absence() -> None:
     assert life.presence.patience == RULES.least
 
 
-def test_a_join_told_a_moment_after_the_return_still_tells_an_absence() -> None:
-    """IPv6 and mDNS speak before DHCP has its answer."""
+def test_a_join_soon_after_a_return_shows_an_absence() -> None:
+    """IPv6 and mDNS send frames before DHCP has its answer."""
     life = known()
     for _ in range(5):
         life.silence(300)
@@ -470,10 +469,8 @@ def _play(presence: Presence, now: float, script: list[tuple[str, float, bool]])
 
 @given(st.lists(moves, max_size=40), st.sampled_from([None, 3.0, 90.0, 2000.0]))
 @settings(max_examples=200)
-def test_never_offline_without_the_asks_and_the_patience(
-    script: list[tuple[str, float, bool]], chosen: float | None
-) -> None:
-    """Three probes and a request unanswered (or four requests, where only those are answered), silent for patience.
+def test_never_offline_without_probes_and_patience(script: list[tuple[str, float, bool]], chosen: float | None) -> None:
+    """Three probes and a request unanswered (or four requests, if only those are answered), silent for its patience.
 
     And `next_at` never promises what `step` does not keep, patience stays within the rules, and it all ends.
     """
@@ -555,8 +552,8 @@ def test_65536_devices_fit() -> None:
     assert size * 8 < 30 * 2**20
 
 
-def test_first_asks_wait_for_each_other_and_no_more_than_half_a_second() -> None:
-    """So that a quiet house of 60 devices is woken twice a second, not twelve times. What follows is on time."""
+def test_first_probes_are_aligned_to_half_seconds() -> None:
+    """So a quiet house of 60 devices causes two wake-ups a second, not twelve; later probes are on time."""
     lives = [Presence(1000 + number * 0.013, Rules()) for number in range(100)]
     due = {life.next_at for life in lives}
     assert len(due) <= 4

@@ -8,8 +8,8 @@ from netscand.core.scan import SKIPS
 from tests.core.world import World, ip, mac, network
 
 
-def test_a_full_network_with_thousands_of_wishes_holds_no_other_up() -> None:
-    """And is looked at once a turn, not wish by wish."""
+def test_a_congested_network_delays_no_other() -> None:
+    """Its thousands of probes are checked once a turn, not one by one."""
     slow, quick = network(rate=1.0), network("10.1.0.0/24", "eth1", 3)
     world = World([slow, quick])
     world.run(40)
@@ -35,7 +35,7 @@ def test_a_full_network_with_thousands_of_wishes_holds_no_other_up() -> None:
     assert len(world.inventory.probe_queue[Lane(slow.id, ProbeClass.STRANGER, True)]) >= 4999
 
 
-def test_networks_have_their_turns_where_there_is_little_to_share() -> None:
+def test_networks_take_turns_under_a_low_rate() -> None:
     """The first of them is not always the same."""
     networks = [replace(network(f"10.{number}.0.0/24", f"eth{number}", number + 2)) for number in range(3)]
     world = World(networks)
@@ -53,8 +53,8 @@ def test_networks_have_their_turns_where_there_is_little_to_share() -> None:
     assert {first.count(each.id) for each in networks} == {3}
 
 
-def test_thousands_of_wishes_that_no_longer_stand_are_passed_over_some_at_a_time() -> None:
-    """As after a suspend; and what still stands behind them is asked."""
+def test_thousands_of_void_probes_are_skipped_in_batches() -> None:
+    """As after a suspend; the valid ones after them are sent."""
     lan = network()
     world = World([lan])
     world.run(40)

@@ -55,8 +55,8 @@ def held(world: World, text: str) -> Address:
     return next(each for each in world.inventory.devices[mac(1)].addresses if each.ip == ip(text))
 
 
-def test_who_gave_its_ipv4_up_is_asked_by_ipv6_alone() -> None:
-    """By the asks that count: or half of those that prove it gone would have gone to nobody."""
+def test_a_device_without_ipv4_is_probed_over_ipv6_only() -> None:
+    """Of the probes that count, half would otherwise go to an unused address."""
     world = World([replace(network(), own6=OWN6)], rules=QUICK)
     world.alive(1)
     world.run(60)
@@ -95,7 +95,9 @@ def test_no_frame_in_its_name_makes_a_present_device_offline(
     assert {world.inventory.devices[mac(number)].status for number in range(1, 8)} == {Status.ONLINE}
 
 
-def test_who_leaves_is_reported_as_early_however_many_addresses_others_made_for_it() -> None:
+def test_forged_addresses_do_not_delay_offline() -> None:
+    """However many addresses others claim in its name, it is reported as early."""
+
     def delay(forged: int) -> float:
         world = two_lans()
         for number in range(forged):
@@ -125,8 +127,8 @@ def test_devices_lured_to_another_lan_make_it_not_silent() -> None:
                                                                                  (K.OFFLINE, mac(20))}  # fmt: skip
 
 
-def test_whose_network_fell_silent_is_not_judged_by_the_lan_where_others_put_it() -> None:
-    """Law 8."""
+def test_an_outage_counts_for_devices_forged_elsewhere() -> None:
+    """Law 8: frames on another LAN do not move a device there."""
     world = two_lans()
     for number in range(1, 8):
         forge(world, number, f"10.9.0.{100 + number}", 3)
@@ -136,8 +138,8 @@ def test_whose_network_fell_silent_is_not_judged_by_the_lan_where_others_put_it(
     assert [event.network for event in world.of(K.NETWORK_SILENT)] == ["10.0.0.0/24@eth0"]
 
 
-def test_a_device_keeps_the_address_where_it_answers_whatever_is_said_in_its_name() -> None:
-    """Not heard there for half an hour, or one of more than 64: it is asked before."""
+def test_a_device_keeps_the_address_where_it_answers() -> None:
+    """Even if it was not seen there for half an hour, or has more than 64 addresses: it is probed there first."""
     world = two_lans()
     begun, number = world.now, 0
     while world.now < begun + 4000:
@@ -161,7 +163,8 @@ def test_a_host_with_two_addresses_that_speaks_by_one_keeps_both() -> None:
     assert [event.address for event in world.of(K.ADDRESS_REMOVED)] == [ip("10.0.0.200")]
 
 
-def test_nobody_is_asked_in_a_part_that_was_excluded_since() -> None:
+def test_newly_excluded_addresses_are_not_probed() -> None:
+    """A reload may exclude the address where a device answered."""
     world = World(rules=QUICK)
     world.hosts = {(2, ip("10.0.0.10")): mac(1), (2, ip("10.0.0.200")): mac(1)}
     world.run(60)
@@ -174,7 +177,8 @@ def test_nobody_is_asked_in_a_part_that_was_excluded_since() -> None:
     assert asked(world, since) == {ip("10.0.0.10")}
 
 
-def test_where_it_answers_is_known_from_the_answer_that_found_it_and_that_brought_it_back() -> None:
+def test_the_first_answer_records_where_a_device_answers() -> None:
+    """So does the answer that makes it online again."""
     world = World(rules=QUICK)
     world.alive(1)
     world.run(5)

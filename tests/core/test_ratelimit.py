@@ -27,8 +27,8 @@ def test_no_second_holds_more_frames_than_the_rate(rate: float, naps: list[float
     assert all(early <= late for early, late in pairwise(sent))
 
 
-def test_no_second_is_let_off_by_another_rate_or_the_same_told_again() -> None:
-    """Every word of netlink and each reload tells it again."""
+def test_setting_the_rate_again_grants_no_extra_frames() -> None:
+    """Every netlink change and each reload sets it again."""
     now, sent = 100.0, []
     bucket = TokenBucket(100.0, now)
     for turn in range(4000):

@@ -33,8 +33,8 @@ def scanned(world: World) -> ScanFinished:
 
 @pytest.mark.parametrize("evidence", [Evidence.ARP_REQUEST, Evidence.ARP_ANNOUNCEMENT, Evidence.ARP_REPLY])
 @pytest.mark.parametrize("requested", [True, False])
-def test_what_nobody_asked_for_ends_no_scan(requested: bool, evidence: Evidence) -> None:
-    """One MAC claims all addresses, each twelve times a second; a host that only answers is found all the same."""
+def test_unsolicited_frames_end_no_scan(requested: bool, evidence: Evidence) -> None:
+    """One MAC claims all addresses, each twelve times a second; a host that only answers is still found."""
     world = World()
     world.alive(8)
     world.run(300)
@@ -78,8 +78,8 @@ def test_what_is_no_device_counts_for_no_address() -> None:
     assert scanned(world).found == (SILENT,)
 
 
-def test_who_answers_first_does_not_end_the_asking_for_who_is_known_there() -> None:
-    """The first asks for it are lost on their way, and a liar answers those by broadcast."""
+def test_a_first_answer_does_not_end_the_tries_for_a_known_one() -> None:
+    """The first probes are lost, and a forger answers those by broadcast."""
     world = Lied()
     world.alive(1)
     world.run(60)

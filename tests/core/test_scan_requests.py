@@ -62,8 +62,8 @@ def test_what_accounts_spend_is_not_taken_from_another(hostile: int) -> None:
 
 
 @pytest.mark.slow
-def test_many_accounts_together_are_held_by_the_networks_own_budget() -> None:
-    """Requests are served, at a slower pace: three times the background rate."""
+def test_all_accounts_share_the_budget_of_a_network() -> None:
+    """Requests are served at a slower pace: three times the background rate."""
     seconds = 60.0
     world = World()
     accounts: list[object] = [f"account {number}" for number in range(40)]

@@ -13,8 +13,8 @@ from tests.core.world import network
 
 
 @pytest.mark.parametrize(("length", "count"), [(30, 2), (24, 254), (16, 65_534), (31, 2), (32, 1), (8, 2**24 - 2)])
-def test_a_network_and_its_broadcast_address_are_never_asked(length: int, count: int) -> None:
-    """Where it has such (RFC 919, RFC 3021)."""
+def test_network_and_broadcast_address_are_not_scannable(length: int, count: int) -> None:
+    """If the network has them (RFC 919, RFC 3021)."""
     found = offsets(IPv4Network(f"10.0.0.0/{length}"))
     assert len(found) == count
     assert (0 in found) == (length > 30)

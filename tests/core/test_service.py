@@ -75,8 +75,8 @@ def test_it_looks_in_time() -> None:
         ({"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": "1"}, None),
     ],
 )
-def test_it_is_what_systemd_asked_of_this_process(environment: dict[str, str], allowed: float | None) -> None:
-    """sd_watchdog_enabled(3); without a wish it waits and tells nothing."""
+def test_the_watchdog_follows_the_environment(environment: dict[str, str], allowed: float | None) -> None:
+    """sd_watchdog_enabled(3); without it, the watchdog waits and notifies nothing."""
     assert Watchdog(lambda _: None, {}, environment).allowed == allowed
 
 
@@ -109,10 +109,8 @@ def test_a_receive_path_that_tries_again_does_not_hang() -> None:
     asyncio.run(live())
 
 
-def test_a_service_manager_that_does_not_listen_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Or eleven unread words would stop the loop."""
+def test_an_unresponsive_service_manager_blocks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise eleven unread messages would stop the loop."""
     from netscand.daemon import _notifier
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

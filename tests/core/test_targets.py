@@ -26,8 +26,8 @@ def written(prefix: IPv4Network) -> str:
 
 
 @given(st.lists(PREFIX, min_size=1, max_size=6), st.lists(PREFIX, max_size=3))
-def test_what_is_named_is_asked_and_nothing_else(named: list[IPv4Network], excluded: list[IPv4Network]) -> None:
-    """Targets that overlap, touch or repeat are each address once, without what is excluded."""
+def test_exactly_the_named_targets_are_scanned(named: list[IPv4Network], excluded: list[IPv4Network]) -> None:
+    """Targets that overlap, touch or repeat give each address once, without excluded ones."""
     upper, lower = network("10.0.1.0/24", "eth1", 3), network()
     lower = replace(lower, excluded=tuple(collapse_addresses(p for p in excluded if p.subnet_of(lower.cidr))))
     expected: dict[str, set[int]] = {}
@@ -88,8 +88,8 @@ def test_half_of_a_large_network_costs_no_more_than_an_address() -> None:
 
 
 @pytest.mark.slow
-def test_a_request_that_joins_a_running_scan_costs_no_more_than_its_targets() -> None:
-    """ATTACKED H3: each address was looked at, eight million of them, by every further request."""
+def test_joining_a_scan_costs_no_more_than_the_targets() -> None:
+    """ATTACKED H3: each address, eight million of them, was examined by every further request."""
     world = World([network("10.0.0.0/8")])
     world.run(1)
     scan_id = world.planner.request_scan(["10.0.0.0/9"], world.now)

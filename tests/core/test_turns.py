@@ -73,7 +73,8 @@ class Overrun:
         raise OSError(errno.ENOBUFS, "no buffer space available")
 
 
-def test_a_socket_that_loses_all_the_time_holds_nobody_up() -> None:
+def test_a_socket_with_endless_losses_blocks_no_turn() -> None:
+    """The number of reads is limited."""
     assert list(turns.waiting(Overrun(), 10, 4)) == [None] * 4  # type: ignore[arg-type]
 
 

@@ -27,7 +27,8 @@ TEXT = "text of at most 128 characters"
         ('{"label": ', protocol.DeviceUpdate, "invalid JSON (Input data was truncated)"),
     ],
 )  # fmt: skip
-def test_a_message_that_cannot_be_read_says_where_and_what_was_expected(raw: str, kind: object, said: str) -> None:
+def test_an_invalid_message_names_key_and_expected_value(raw: str, kind: object, said: str) -> None:
+    """The error names the position, the expected value and the value found."""
     with pytest.raises(msgspec.MsgspecError) as wrong:
         msgspec.json.decode(raw, type=kind)
     told = not_readable(wrong.value, raw, kind)

@@ -50,7 +50,8 @@ def vendors() -> Vendors:
         ("00035f000000", "Prüftechnik Condition Monitoring GmbH & Co. KG"),
     ],
 )
-def test_the_narrowest_block_that_holds_an_address_names_its_owner(vendors: Vendors, mac: str, vendor: str) -> None:
+def test_the_longest_prefix_names_the_vendor(vendors: Vendors, mac: str, vendor: str) -> None:
+    """MA-S wins over MA-M, and MA-M over MA-L."""
     assert vendors.of(Mac(bytes.fromhex(mac))) == vendor
 
 
@@ -65,7 +66,8 @@ def test_an_unknown_prefix_has_no_vendor(vendors: Vendors) -> None:
     assert vendors.of(Mac(b"\xff" * 6)) is None
 
 
-def test_every_line_of_the_table_is_found_again_from_its_first_to_its_last_address(vendors: Vendors) -> None:
+def test_every_line_of_the_table_is_found(vendors: Vendors) -> None:
+    """From the first to the last address of its block."""
     found = 0
     for line in libraries.vendor_table().splitlines():
         prefix, *names = line.split("\t")
@@ -81,8 +83,8 @@ def test_every_line_of_the_table_is_found_again_from_its_first_to_its_last_addre
 
 
 @pytest.mark.parametrize("home", ["", "none"], ids=["a HOME", "no HOME"])
-def test_the_libraries_cost_a_third_of_what_they_would_and_leave_nothing_in_home(tmp_path: Path, home: str) -> None:
-    """With or without a HOME to write to, both are imported, and cost less than 22 MiB, with the vendors (of 60)."""
+def test_partial_imports_save_memory_and_leave_home_alone(tmp_path: Path, home: str) -> None:
+    """With or without a writable HOME, both libraries and the vendors cost less than 22 MiB (of 60)."""
     root = str(Path(__file__).parents[2])
     environment = {"HOME": str(tmp_path / home), "PATH": "/usr/bin:/bin", "PYTHONPATH": root}
     done = subprocess.run(
