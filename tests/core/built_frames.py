@@ -1,4 +1,4 @@
-"""Frames beside ARP, as tests put them on the air: built by scapy, which shares nothing with our decoders."""
+"""Frames other than ARP for tests, built by scapy, independently of our decoders."""
 
 from typing import Any
 
@@ -51,7 +51,9 @@ def mdns(
     *records: tuple[str, str, str], source: str = "10.77.0.9", mac: str = MAC, ttl: int = 120, hops: int = 255
 ) -> bytes:
     """A response that holds records (name, type, address)."""
-    answers = [DNSRR(rrname=name, type=kind, rdata=told, ttl=ttl, rclass=0x8001) for name, kind, told in records]
+    answers = [
+        DNSRR(rrname=name, type=kind, rdata=link_layer, ttl=ttl, rclass=0x8001) for name, kind, link_layer in records
+    ]
     message = DNS(qr=1, aa=1, qd=[], an=answers)
     if ":" in source:
         over: Any = IPv6(src=source, dst="ff02::fb", hlim=hops)
@@ -69,17 +71,17 @@ def dad(target: str, mac: str = MAC) -> bytes:
     return bytes(head / inet6.ICMPv6ND_NS(tgt=target))
 
 
-def solicitation(source: str, target: str, mac: str = MAC, told: str | None = None, hops: int = 255) -> bytes:
-    """Who has `target`? `told`: the link-layer address in the option."""
+def solicitation(source: str, target: str, mac: str = MAC, link_layer: str | None = None, hops: int = 255) -> bytes:
+    """Return a neighbour solicitation for `target`; `link_layer`: the link-layer address in the option."""
     head = Ether(src=mac, dst="33:33:ff:00:00:01") / IPv6(src=source, dst="ff02::1:ff00:1", hlim=hops)
-    return bytes(head / inet6.ICMPv6ND_NS(tgt=target) / inet6.ICMPv6NDOptSrcLLAddr(lladdr=told or mac))
+    return bytes(head / inet6.ICMPv6ND_NS(tgt=target) / inet6.ICMPv6NDOptSrcLLAddr(lladdr=link_layer or mac))
 
 
 def advertisement(
-    target: str, mac: str = MAC, told: str | None = None, *, solicited: bool = True, to: str = "fe80::1"
+    target: str, mac: str = MAC, link_layer: str | None = None, *, solicited: bool = True, to: str = "fe80::1"
 ) -> bytes:
     """`target` is here."""
     head = Ether(src=mac, dst="33:33:00:00:00:01") / IPv6(src=target, dst=to, hlim=255)
     return bytes(
-        head / inet6.ICMPv6ND_NA(tgt=target, S=int(solicited)) / inet6.ICMPv6NDOptDstLLAddr(lladdr=told or mac)
+        head / inet6.ICMPv6ND_NA(tgt=target, S=int(solicited)) / inet6.ICMPv6NDOptDstLLAddr(lladdr=link_layer or mac)
     )

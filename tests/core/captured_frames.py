@@ -1,4 +1,4 @@
-"""What real devices say beside ARP, byte for byte: one comment line a frame. `n*00` stands for n zero bytes."""
+"""Captured frames of real devices, other than ARP: one comment line for each; `n*00` stands for n zero bytes."""
 
 
 def frame(text: str) -> bytes:
@@ -68,7 +68,7 @@ WINDOWS_REBINDING = _dhcp(
     " 3c084d53465420352e30 370e010306 0f1f212b2c2e2f7779f9fc ff",
     ciaddr="0a4d0040",
 )
-# avahi 0.8 as it probes for its names (RFC 6762, 8.1): they are in the authority section, and nobody's yet.
+# avahi 0.8 probing for its names (RFC 6762, 8.1): they are in the authority section, and not owned yet.
 AVAHI_PROBE = frame(
     "01005e0000fb5254007700040800450000eaccc94000ff11c2b40a4d003ce00000fb14e914e900d6ec6b000000000003000000040000"
     " 01340130013001300137013701650166016601660130013001340135013001350130013001300130013001300130013001300130013001"

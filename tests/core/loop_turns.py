@@ -1,4 +1,4 @@
-"""How long a loop is held: the longest of its turns, in seconds of work, whatever else the machine does meanwhile."""
+"""Measurement of the longest turn of an event loop, in seconds of work, independent of other load on the machine."""
 
 import asyncio
 from collections.abc import Iterator

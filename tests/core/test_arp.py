@@ -1,4 +1,4 @@
-"""ARP: what the `struct` decoder understands, held against scapy; and the requests that go out."""
+"""ARP: the `struct` decoder compared with scapy; the requests that are sent."""
 
 import struct
 from ipaddress import IPv4Address
@@ -67,25 +67,25 @@ def judged_by_scapy(frame: bytes) -> tuple[Mac, Ip | None, Evidence] | None:
     seen = Ether(frame)
     if not isinstance(seen, Ether) or seen.type != 0x0806 or not isinstance(seen.payload, ARP):
         return None
-    heard = seen.payload
-    if (heard.hwtype, heard.ptype, heard.hwlen, heard.plen) != (1, 0x0800, 6, 4) or heard.op not in (1, 2):
+    decoded = seen.payload
+    if (decoded.hwtype, decoded.ptype, decoded.hwlen, decoded.plen) != (1, 0x0800, 6, 4) or decoded.op not in (1, 2):
         return None
-    mac = Mac(bytes.fromhex(heard.hwsrc.replace(":", "")))
-    if heard.hwsrc == "00:00:00:00:00:00":
+    mac = Mac(bytes.fromhex(decoded.hwsrc.replace(":", "")))
+    if decoded.hwsrc == "00:00:00:00:00:00":
         return None
-    sender, is_group = IPv4Address(heard.psrc), bool(mac[0] & 1)
+    sender, is_group = IPv4Address(decoded.psrc), bool(mac[0] & 1)
     if sender == IPv4Address("0.0.0.0"):
-        is_probe = heard.op == 1 and seen.src == heard.hwsrc and not is_group
+        is_probe = decoded.op == 1 and seen.src == decoded.hwsrc and not is_group
         return (mac, None, Evidence.ARP_PROBE) if is_probe else None
-    nobody = sender.is_multicast or sender.is_loopback or str(sender) == "255.255.255.255" or heard.psrc[:2] == "0."
-    if nobody:
+    nothing = sender.is_multicast or sender.is_loopback or str(sender) == "255.255.255.255" or decoded.psrc[:2] == "0."
+    if nothing:
         return None
-    if seen.src != heard.hwsrc or is_group:
+    if seen.src != decoded.hwsrc or is_group:
         evidence = Evidence.PROXIED
-    elif heard.psrc == heard.pdst:
+    elif decoded.psrc == decoded.pdst:
         evidence = Evidence.ARP_ANNOUNCEMENT
     else:
-        evidence = {1: Evidence.ARP_REQUEST, 2: Evidence.ARP_REPLY}[heard.op]
+        evidence = {1: Evidence.ARP_REQUEST, 2: Evidence.ARP_REPLY}[decoded.op]
     return mac, Ip(sender.packed), evidence
 
 
@@ -128,7 +128,7 @@ def test_each_kind_of_arp_is_recognised(frame: bytes, ip: Ip | None, evidence: E
 
 
 def test_a_groups_mac_is_no_station_and_yet_a_claim() -> None:
-    """Who believes it sends to everybody what was meant for one: so the gateway's address is taken, too."""
+    """Caches accept a broadcast frame that was meant for one station: so the gateway's address is taken, too."""
     seen = arp_module.decode(arp(2, source=arp_module.BROADCAST, sha=arp_module.BROADCAST), 1.0, 2)
     assert seen == Observation(1.0, 2, arp_module.BROADCAST, IP, Evidence.PROXIED, via=arp_module.BROADCAST)
 

@@ -1,4 +1,4 @@
-"""Names that are asked for by an address: whose they are, and when strangers claim, leave or fill addresses."""
+"""Names looked up at an address that strangers claim, leave or take over."""
 
 import asyncio
 from collections import Counter
@@ -29,7 +29,7 @@ AT = ip("10.0.0.11")
 """The phone's, in `with_gateway`."""
 
 
-def asked_at(world: World, who: Mac, *, by_dns: bool = True) -> Ip | None:
+def queried_at(world: World, who: Mac, *, by_dns: bool = True) -> Ip | None:
     return world.inventory.query_address(who, HOME, world.now, by_dns=by_dns)
 
 
@@ -38,7 +38,7 @@ def home() -> World:
     world = with_gateway()
     age(world)
     world.run(1)
-    assert asked_at(world, PHONE) == AT
+    assert queried_at(world, PHONE) == AT
     return world
 
 
@@ -50,13 +50,13 @@ def test_a_claimant_is_not_looked_up_at_a_disputed_address() -> None:
     world = home()
     say(world, STRANGER, AT)
     assert world.of(EventKind.ADDRESS_CONFLICT)
-    assert asked_at(world, STRANGER) is asked_at(world, STRANGER, by_dns=False) is None
+    assert queried_at(world, STRANGER) is queried_at(world, STRANGER, by_dns=False) is None
     say(world, PHONE, AT)
-    assert asked_at(world, PHONE) == AT, "it had the address before"
+    assert queried_at(world, PHONE) == AT, "it had the address before"
     assert not world.inventory.may_take_name(STRANGER, HOME, AT, world.now, by_dns=True)
     world.now += APART
     say(world, STRANGER, AT)
-    assert asked_at(world, STRANGER) is None
+    assert queried_at(world, STRANGER) is None
 
 
 def test_the_taker_of_a_sleepers_address_gets_no_name() -> None:
@@ -69,10 +69,10 @@ def test_the_taker_of_a_sleepers_address_gets_no_name() -> None:
     assert world.of(EventKind.ADDRESS_MOVED)
     world.hosts[2, AT] = STRANGER
     world.run(APART + 60)
-    assert (asked_at(world, STRANGER), asked_at(world, STRANGER, by_dns=False)) == (None, AT)
+    assert (queried_at(world, STRANGER), queried_at(world, STRANGER, by_dns=False)) == (None, AT)
     world.now += DAY
     say(world, STRANGER, AT)
-    assert asked_at(world, STRANGER) == AT, "it keeps the address"
+    assert queried_at(world, STRANGER) == AT, "it keeps the address"
 
 
 def test_of_two_strangers_at_one_address_neither_gets_a_name() -> None:
@@ -81,14 +81,14 @@ def test_of_two_strangers_at_one_address_neither_gets_a_name() -> None:
     for who in (STRANGER, mac(0x667), STRANGER):
         say(world, who, "10.0.0.99")
         world.now += 1
-    assert asked_at(world, STRANGER) is asked_at(world, mac(0x667)) is None
+    assert queried_at(world, STRANGER) is queried_at(world, mac(0x667)) is None
 
 
 def test_a_moved_device_is_queried_at_its_new_address() -> None:
     """An answer about the old address is void."""
     world = home()
     say(world, PHONE, "10.0.0.90", Evidence.ARP_ANNOUNCEMENT, joining=True)
-    assert asked_at(world, PHONE) == ip("10.0.0.90")
+    assert queried_at(world, PHONE) == ip("10.0.0.90")
     say(world, STRANGER, AT)
     assert not world.inventory.may_take_name(PHONE, HOME, AT, world.now, by_dns=True)
     assert world.inventory.may_take_name(PHONE, HOME, ip("10.0.0.90"), world.now, by_dns=True)
@@ -101,7 +101,7 @@ def test_a_shared_address_gives_no_name_after_a_restart() -> None:
     after = with_gateway(alive=0)
     known = [world.inventory.devices[each] for each in (PHONE, STRANGER)]
     after.inventory.restore(known, {"eth0": 2}, after.now)
-    assert asked_at(after, PHONE) is asked_at(after, STRANGER) is None
+    assert queried_at(after, PHONE) is queried_at(after, STRANGER) is None
 
 
 def test_the_disputes_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,10 +120,10 @@ def test_only_own_prefixes_are_looked_up_in_dns() -> None:
     world = World([replace(NET, id=HOME, prefixes6=(IPv6Network("fd77::/64"),))])
     for number, address in enumerate(("2001:db8:bad::1", "fd77::9", "fe80::9")):
         say(world, mac(number), Ip(ip_address(address).packed))
-    assert [asked_at(world, mac(number)) for number in range(3)] == [None, Ip(ip_address("fd77::9").packed), None]
-    assert all(asked_at(world, mac(number), by_dns=False) for number in range(3)), "its answer names itself"
+    assert [queried_at(world, mac(number)) for number in range(3)] == [None, Ip(ip_address("fd77::9").packed), None]
+    assert all(queried_at(world, mac(number), by_dns=False) for number in range(3)), "its answer names itself"
     say(world, mac(0), "10.0.0.9")
-    assert asked_at(world, mac(0)) == ip("10.0.0.9")
+    assert queried_at(world, mac(0)) == ip("10.0.0.9")
 
 
 def test_mdns_queries_the_link_local_address() -> None:
@@ -132,8 +132,8 @@ def test_mdns_queries_the_link_local_address() -> None:
     for address in ("fe80::9", "fd77::9"):
         world.now += 1
         say(world, mac(9), Ip(ip_address(address).packed))
-    assert asked_at(world, mac(9)) == Ip(ip_address("fd77::9").packed)
-    assert asked_at(world, mac(9), by_dns=False) == Ip(ip_address("fe80::9").packed)
+    assert queried_at(world, mac(9)) == Ip(ip_address("fd77::9").packed)
+    assert queried_at(world, mac(9), by_dns=False) == Ip(ip_address("fe80::9").packed)
 
 
 def test_an_answer_counts_only_for_the_current_holder() -> None:
@@ -168,10 +168,10 @@ class Server(Resolver):
         self.loop = loop
         self.slow = slow
         self.dead = dead
-        self.asked: list[tuple[float, Ip]] = []
+        self.queried: list[tuple[float, Ip]] = []
 
     async def name_of(self, ip: Ip, effort: Effort) -> str | None:
-        self.asked.append((self.loop.time(), ip))
+        self.queried.append((self.loop.time(), ip))
         if self.dead or ip[:3] != b"\x0a\x00\x01":
             await asyncio.sleep(effort.wait * effort.tries)
             raise Unanswered("no answer")
@@ -210,14 +210,14 @@ def test_addresses_that_no_server_answers_for_delay_no_newcomer(loop: VirtualLoo
             yield 300.0
 
     run(loop, lan.run(script, 1700))
-    first = {address: at for at, address in reversed(server.asked)}
+    first = {address: at for at, address in reversed(server.queried)}
     by_dns = [first.get(address, 1e9) - at for address, at in came.items()]
-    by_mdns = [lan.asked.get((5353, address), 1e9) - at for address, at in came.items()]
+    by_mdns = [lan.queried.get((5353, address), 1e9) - at for address, at in came.items()]
     print(max(by_dns), max(by_mdns))
     assert len(came) == 5
     assert max(by_dns) < 4
     assert max(by_mdns) < 4
-    assert len([at for at, address in server.asked if at < 1000 + 100]) > 256, "the others are asked for, too"
+    assert len([at for at, address in server.queried if at < 1000 + 100]) > 256, "the others are asked for, too"
 
 
 def test_a_device_is_looked_up_once_for_all_addresses(loop: VirtualLoop) -> None:
@@ -231,7 +231,7 @@ def test_a_device_is_looked_up_once_for_all_addresses(loop: VirtualLoop) -> None
         yield 0
 
     run(loop, lan.run(script, 20))
-    assert [address for _, address in server.asked] == [ip("10.0.1.9")]
+    assert [address for _, address in server.queried] == [ip("10.0.1.9")]
     assert [port for _, _, port in lan.frames] == [5353, 137]
 
 
@@ -246,7 +246,7 @@ def test_the_next_round_uses_the_current_address(loop: VirtualLoop) -> None:
         lan.want(mac(1), ip("10.0.1.90"), NET)
 
     run(loop, lan.run(script, 4 * ROUND))
-    assert {address for at, address in server.asked if at > 1000 + ROUND / 2} == {ip("10.0.1.90")}
+    assert {address for at, address in server.queried if at > 1000 + ROUND / 2} == {ip("10.0.1.90")}
 
 
 def test_a_lookup_waits_while_the_address_is_disputed(loop: VirtualLoop) -> None:
@@ -257,12 +257,12 @@ def test_a_lookup_waits_while_the_address_is_disputed(loop: VirtualLoop) -> None
         lan.want(mac(1), ip("10.0.1.11"), NET)
         del lan.places[mac(1), NET.id]
         yield 20
-        assert not server.asked
+        assert not server.queried
         assert not lan.frames
         lan.places[mac(1), NET.id] = ip("10.0.1.11")
 
     run(loop, lan.run(script, 60))
-    assert [address for _, address in server.asked] == [ip("10.0.1.11")]
+    assert [address for _, address in server.queried] == [ip("10.0.1.11")]
     assert [port for _, _, port in lan.frames] == [5353, 137]
 
 
@@ -278,11 +278,11 @@ def test_a_dead_name_server_is_queried_less_and_less(loop: VirtualLoop, caplog: 
         yield 0
 
     run(loop, lan.run(script, 3 * 3600))
-    hours = Counter(int(at - 1000) // 3600 for at, _ in server.asked)
+    hours = Counter(int(at - 1000) // 3600 for at, _ in server.queried)
     print(hours)
     assert max(hours.values()) <= 60 * 9
     assert hours[2] <= 60 * (3600 / LONGEST_RETRY)
-    last = {address: at for at, address in server.asked}
+    last = {address: at for at, address in server.queried}
     assert min(last.values()) > 1000 + 3 * 3600 - LONGEST_RETRY - 60 * PATIENT.wait * PATIENT.tries
     assert 1 <= caplog.text.count("no name server answers") <= 3
 
@@ -297,9 +297,9 @@ def test_a_slow_name_server_is_queried_again_for_longer(loop: VirtualLoop) -> No
 
     run(loop, lan.run(script, 1000))
     assert lan.found == [(mac(1), "slow.lan", "dns", NET.id, ip("10.0.1.9"))]
-    assert len(server.asked) == 2
+    assert len(server.queried) == 2
 
 
 def test_what_is_tried_at_first_is_short() -> None:
-    """Three servers, and all of AT_ONCE ask for what nobody answers: the next one still waits for seconds alone."""
+    """Three servers, and all of PARALLEL queries unanswered: the next one still waits only for seconds."""
     assert 3 * QUICK.wait * QUICK.tries < 3

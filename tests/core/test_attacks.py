@@ -1,6 +1,6 @@
-"""What one host on the LAN can cause: observations in, events out, by a fake clock (issue 11).
+"""Effects that one host on the LAN can cause: observations in, events out, with a fake clock (issue 11).
 
-Each kind of attack has its budget (core/ratelimit.py), and what is said without proof is a reason to ask, no more.
+Each kind of attack has its budget (core/ratelimit.py), and unproven evidence is only a reason to probe.
 """
 
 from collections import Counter
@@ -166,14 +166,14 @@ def test_a_labelled_device_is_published_during_a_flood() -> None:
         answer(world, mac(1_001), v6(200_000 + number))
     del world.hosts[2, ip("10.0.0.10")]
     world.run(60)
-    told = [event.kind for event in world.events if event.device and event.device.mac == mac(1)]
-    assert told == [K.ADDRESS_ADDED] * 4 + [K.OFFLINE]
+    published = [event.kind for event in world.events if event.device and event.device.mac == mac(1)]
+    assert published == [K.ADDRESS_ADDED] * 4 + [K.OFFLINE]
     assert not [event for event in world.events if event.device and event.device.mac == mac(1_001)
                 and event.kind is K.ADDRESS_ADDED]  # fmt: skip
 
 
 class Flooded(World):
-    """Each request by broadcast is answered by a MAC never heard before, a moment before who is there."""
+    """Each broadcast request is answered by a new MAC, a moment before the real device answers."""
 
     made = 0
 
@@ -203,14 +203,14 @@ def test_a_leaving_device_is_published_during_a_flood() -> None:
     for _ in range(60):
         world.run(1)
         spend()
-    told = {(event.kind, event.device.mac) for event in world.events if event.device}
-    assert told >= {
+    published = {(event.kind, event.device.mac) for event in world.events if event.device}
+    assert published >= {
         (K.OFFLINE, mac(1)), (K.ADDRESS_ADDED, mac(2)), (K.RENAMED, mac(2)), (K.ADDRESS_CONFLICT, mac(3)),
     }  # fmt: skip
 
 
 def test_a_flood_that_answers_keeps_no_newcomer_out() -> None:
-    """Made-up MACs are heard once; who was refused and is still there later is let in."""
+    """Made-up MACs are seen once; a refused device that is still there later is admitted."""
     world = Flooded(rules=QUICK)
     world.run(HOUR)
     answered = sum(device.confirmed for device in world.inventory.devices.values())
@@ -245,8 +245,12 @@ def test_a_proxy_cannot_take_the_gateways_address_unseen() -> None:
     assert world.inventory.devices[mac(99)].is_proxy
     world.events.clear()
     world.hear(mac(99), GATEWAY, Evidence.ARP_REPLY)
-    (told,) = world.events
-    assert (told.kind, told.device and told.device.mac, told.other) == (K.GATEWAY_CHANGED, mac(99), mac(1))
+    (published,) = world.events
+    assert (published.kind, published.device and published.device.mac, published.other) == (
+        K.GATEWAY_CHANGED,
+        mac(99),
+        mac(1),
+    )
 
 
 def test_only_answers_make_a_proxy() -> None:
@@ -282,8 +286,8 @@ def test_each_claimant_of_the_gateways_address_is_published_at_once() -> None:
             world.now += 1
             world.hear(claimant, GATEWAY, Evidence.ARP_REPLY)
             world.hear(mac(1), GATEWAY)
-    told = [event.device.mac for event in world.of(K.GATEWAY_CHANGED) if event.device]
-    assert told == [mac(91), mac(92), mac(0x100001), mac(93)]
+    published = [event.device.mac for event in world.of(K.GATEWAY_CHANGED) if event.device]
+    assert published == [mac(91), mac(92), mac(0x100001), mac(93)]
     assert mac(92) in world.inventory.devices
 
 
@@ -295,10 +299,10 @@ def test_ten_thousand_claimants_are_counted() -> None:
     assert len(world.of(K.GATEWAY_CHANGED)) == 8
     world.now += 60
     world.hear(mac(99), GATEWAY, Evidence.ARP_REPLY)
-    told = world.of(K.GATEWAY_CHANGED)[-1]
-    assert told.device
-    assert told.device.mac == mac(99)
-    assert told.reason.endswith("9992 more claims by other MACs since the last event")
+    published = world.of(K.GATEWAY_CHANGED)[-1]
+    assert published.device
+    assert published.device.mac == mac(99)
+    assert published.reason.endswith("9992 more claims by other MACs since the last event")
     assert world.inventory.budgets.refused["gateway_claims"] == 9_992
 
 
@@ -308,10 +312,10 @@ def test_a_claim_to_the_gateway_for_another_mac_is_published(claimed: Mac) -> No
     world = with_gateway()
     for _ in range(3):
         say(world, claimed, GATEWAY, Evidence.PROXIED, via=mac(98))
-    (told,) = world.of(K.GATEWAY_CHANGED)
-    assert told.reason.startswith(f"{mac(98).hex(':')} claims it for {claimed.hex(':')}; ")
-    assert (told.address, told.other) == (ip(GATEWAY), mac(1))
-    assert told.device is world.inventory.devices.get(claimed)
+    (published,) = world.of(K.GATEWAY_CHANGED)
+    assert published.reason.startswith(f"{mac(98).hex(':')} claims it for {claimed.hex(':')}; ")
+    assert (published.address, published.other) == (ip(GATEWAY), mac(1))
+    assert published.device is world.inventory.devices.get(claimed)
     assert world.inventory.addresses.holder(network().id, ip(GATEWAY)) is world.inventory.devices[mac(1)]
     world.hear(mac(1), GATEWAY, Evidence.PROXIED)  # an access point that answers for the gateway
     assert len(world.of(K.GATEWAY_CHANGED)) == 1
@@ -341,11 +345,13 @@ def test_a_proxy_at_a_known_devices_address_is_reported(who: str, evidence: Evid
     for _ in range(20):
         world.hear(proxy, "10.0.0.10", evidence)
         world.run(60)
-    told = [(event.device and event.device.mac, event.address, event.other) for event in world.of(K.ADDRESS_CONFLICT)]
-    assert told == ([(proxy, ip("10.0.0.10"), victim.mac)] if who != "gone" else [])
+    published = [
+        (event.device and event.device.mac, event.address, event.other) for event in world.of(K.ADDRESS_CONFLICT)
+    ]
+    assert published == ([(proxy, ip("10.0.0.10"), victim.mac)] if who != "gone" else [])
     if who != "gone":
         assert world.inventory.addresses.holder(network().id, ip("10.0.0.10")) is victim
-    if told:
+    if published:
         world.now += DAY
         world.hear(victim.mac, "10.0.0.10")
         world.hear(proxy, "10.0.0.10", Evidence.ARP_REPLY)
@@ -360,8 +366,8 @@ def test_a_claim_for_another_mac_is_reported() -> None:
     say(world, mac(3), "10.0.0.10", Evidence.PROXIED, via=mac(97))
     say(world, mac(2), "10.0.0.10", Evidence.PROXIED, via=mac(97))
     say(world, mac(96), "10.0.0.10", Evidence.PROXIED, joining=True)  # a DHCP server, of a lease
-    told = [(event.device and event.device.mac, event.reason) for event in world.of(K.ADDRESS_CONFLICT)]
-    assert told == [
+    published = [(event.device and event.device.mac, event.reason) for event in world.of(K.ADDRESS_CONFLICT)]
+    assert published == [
         (claimed, f"{mac(97).hex(':')} claims it for {said.hex(':')}; it is the address of {mac(2).hex(':')}")
         for claimed, said in ((None, mac(98)), (mac(3), mac(3)))
     ]
@@ -385,7 +391,7 @@ def test_a_proxys_own_address_is_not_taken_unseen() -> None:
 
 
 def test_our_own_mac_at_the_gateways_address_is_published() -> None:
-    """Somebody forges it; what we say ourselves is not heard."""
+    """A forged frame is reported; our own frames are not received."""
     world = with_gateway()
     world.hear(network().mac, GATEWAY, Evidence.ARP_REPLY)
     world.hear(network().mac, "10.0.0.2")
@@ -404,19 +410,19 @@ def test_weak_evidence_makes_no_gateway() -> None:
 @pytest.mark.parametrize("evidence", [Evidence.ARP_ANNOUNCEMENT, Evidence.ARP_REPLY, Evidence.PROXIED, Evidence.DHCP])
 @pytest.mark.parametrize("who", [mac(99), mac(3)])
 def test_a_claim_to_our_own_address_is_a_conflict_at_once(after: float, evidence: Evidence, who: Mac) -> None:
-    """Whoever makes it, and however long we hold it; once in ten minutes for each claimant."""
+    """From any claimant, and however long we hold it; once in ten minutes for each claimant."""
     world = with_gateway()
     world.run(after)
     world.events.clear()
     for _ in range(20):
         world.hear(who, "10.0.0.2", evidence)
-    told = [event for event in world.events if event.kind is not K.DISCOVERED]
-    assert [(event.kind, event.other) for event in told] == [(K.ADDRESS_CONFLICT, network().mac)]
+    published = [event for event in world.events if event.kind is not K.DISCOVERED]
+    assert [(event.kind, event.other) for event in published] == [(K.ADDRESS_CONFLICT, network().mac)]
     holder = world.inventory.addresses.holder(network().id, ip("10.0.0.2"))
     assert holder is not None
     assert holder.is_self
     world.run(120)
-    assert not any(probe.ip == ip("10.0.0.2") for _, probe in world.frames), "nobody is asked at our own address"
+    assert not any(probe.ip == ip("10.0.0.2") for _, probe in world.frames), "our own address is never probed"
     world.hear(mac(4), "10.0.0.2", evidence)
     world.now += 600
     world.hear(who, "10.0.0.2", evidence)
@@ -435,11 +441,11 @@ FURTHER = ip("10.0.0.3"), ip("172.16.0.3"), v6(3)
 
 
 @pytest.mark.parametrize("claimed", FURTHER)
-@pytest.mark.parametrize("heard_before", [False, True])
-def test_a_claim_to_our_other_addresses_is_a_conflict(claimed: Ip, heard_before: bool) -> None:
+@pytest.mark.parametrize("seen_before", [False, True])
+def test_a_claim_to_our_other_addresses_is_a_conflict(claimed: Ip, seen_before: bool) -> None:
     """Also by a device that was seen there before this host had the address."""
     world = with_gateway()
-    if heard_before:
+    if seen_before:
         say(world, mac(3), claimed, Evidence.NDP)
     world.set_networks([replace(network(gateway=GATEWAY), own6=OWN6, further=frozenset(FURTHER))])
     world.run(120)
@@ -447,15 +453,17 @@ def test_a_claim_to_our_other_addresses_is_a_conflict(claimed: Ip, heard_before:
     for number, evidence in ((3, Evidence.NDP), (4, Evidence.PROXIED), (99, Evidence.NDP)):
         for _ in range(5):
             say(world, mac(number), claimed, evidence)
-    told = [(event.kind, event.device and event.device.mac) for event in world.events if event.kind is not K.DISCOVERED]
-    assert told == [(K.ADDRESS_CONFLICT, mac(number)) for number in (3, 4, 99)]
+    published = [
+        (event.kind, event.device and event.device.mac) for event in world.events if event.kind is not K.DISCOVERED
+    ]
+    assert published == [(K.ADDRESS_CONFLICT, mac(number)) for number in (3, 4, 99)]
     assert all(event.other == network().mac for event in world.of(K.ADDRESS_CONFLICT))
     say(world, network().mac, claimed, Evidence.NDP)  # we ourselves
     assert len(world.of(K.ADDRESS_CONFLICT)) == 3
 
 
 def test_a_third_claimant_of_an_address_is_published_too() -> None:
-    """One conflict was published: nobody else had one within ten minutes."""
+    """One conflict was published, and suppressed all others for ten minutes."""
     world = with_gateway()
     for claimant in (mac(91), mac(92)):
         for _ in range(3):
@@ -470,7 +478,7 @@ def test_a_sleeping_phone_keeps_its_address() -> None:
     world = World(rules=Rules(10.0, 600.0, 900.0))
     world.alive(4)
     world.run(HOUR)
-    world.deaf = lambda probe: probe.ip == ip("10.0.0.10")
+    world.unreachable = lambda probe: probe.ip == ip("10.0.0.10")
     world.run(120)
     world.hear(mac(99), "10.0.0.10", Evidence.ARP_ANNOUNCEMENT)
     world.run(400)
@@ -494,8 +502,8 @@ def test_made_up_dhcp_servers_hide_no_impostor() -> None:
     world.events.clear()
     for _ in range(3):
         serves(mac(99), GATEWAY)
-    told = [(event.device and event.device.mac, event.other) for event in world.of(K.DHCP_SERVER_SEEN)]
-    assert told == [(mac(99), mac(1))]
+    published = [(event.device and event.device.mac, event.other) for event in world.of(K.DHCP_SERVER_SEEN)]
+    assert published == [(mac(99), mac(1))]
     serves(mac(1), GATEWAY)
     assert len(world.of(K.DHCP_SERVER_SEEN)) == 1, "a server that was reported is not new again"
 
@@ -587,7 +595,7 @@ def test_unsolicited_frames_end_no_scan_of_an_address(lost: bool) -> None:
             return lost
         return False
 
-    world.deaf = spoof
+    world.unreachable = spoof
     world.inventory.devices[away].rtt = None
     world.planner.request_scan(["10.0.0.10"], world.now)
     world.run(5)
@@ -618,19 +626,19 @@ def test_made_up_devices_hide_no_device_that_leaves(real: int, residents: float,
     world.alive(real)
     world.run(600)
     age(world, residents - made_up)
-    deaf = crowd(world)
+    unreachable = crowd(world)
     world.run(300)
     age(world, made_up)
     assert world.inventory.devices[mac(1_149)].confirmed
     world.events.clear()
     others = [world.inventory.devices[mac(number)] for number in range(1, real)]
     since = [device.status_since for device in others]
-    world.deaf = deaf
+    world.unreachable = unreachable
     del world.hosts[2, ip(f"10.0.0.{9 + real}")]
     left = world.now
     world.run(60)
-    (told,) = [event for event in world.of(K.OFFLINE) if event.device and event.device.mac == mac(real)]
-    assert told.at < left + 30
+    (published,) = [event for event in world.of(K.OFFLINE) if event.device and event.device.mac == mac(real)]
+    assert published.at < left + 30
     assert not world.of(K.NETWORK_SILENT)
     assert {device.status for device in others} == {Status.ONLINE}
     assert [device.status_since for device in others] == since
@@ -641,7 +649,7 @@ def test_while_the_gateway_answers_no_network_is_silent() -> None:
     world.alive(30)
     world.run(600)
     world.events.clear()
-    world.deaf = lambda probe: probe.ip != ip("10.0.0.10")
+    world.unreachable = lambda probe: probe.ip != ip("10.0.0.10")
     world.run(60)
     assert kinds(world) == [K.OFFLINE] * 29
 
@@ -652,7 +660,7 @@ def test_broadcasts_of_the_gateway_are_no_answer() -> None:
     world.alive(30)
     world.run(600)
     world.events.clear()
-    world.deaf = lambda probe: True
+    world.unreachable = lambda probe: True
     for _ in range(120):
         world.hear(mac(1), "10.0.0.10")
         world.run(0.5)
@@ -715,9 +723,9 @@ def test_repeated_outages_are_published_a_few_times_an_hour() -> None:
     world.run(600)
     begun = world.now
     for _ in range(200):
-        world.deaf = lambda probe: True
+        world.unreachable = lambda probe: True
         world.run(40)
-        world.deaf = lambda probe: False
+        world.unreachable = lambda probe: False
         for number in range(30):
             world.hear(mac(number + 1), f"10.0.0.{10 + number}")
         world.run(20)
@@ -753,7 +761,7 @@ def test_a_flood_forgets_nothing_that_a_user_said(monkeypatch: pytest.MonkeyPatc
 
 
 def test_devices_that_answered_for_an_hour_push_no_resident_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody who is away stays in the book; made-up ones that are gone make room for each other."""
+    """A device that is away stays in the inventory; made-up ones that are offline make room for each other."""
     monkeypatch.setattr(limits, "MOST_CONFIRMED", 40)
     world = World([network(interval=86_400)], rules=QUICK)
     world.alive(10)

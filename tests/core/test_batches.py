@@ -1,4 +1,4 @@
-"""What concerns every device of a large network is done a few at a time, and nobody is judged before it is done."""
+"""Work on every device of a large network runs in batches, before any verdict."""
 
 from socket import inet_aton, inet_ntoa
 
@@ -27,7 +27,7 @@ def crowd(monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def test_after_a_suspend_many_have_their_grace_a_few_at_a_time(crowd: World) -> None:
-    """FAULTS F13. Who is heard before its turn has it at once: its silence teaches nothing either."""
+    """FAULTS F13. A device seen before its turn gets it at once: its silence teaches nothing either."""
     devices = [device for device in crowd.inventory.devices.values() if not device.is_self]
     now = crowd.now = crowd.now + 400
     crowd.inventory.on_resume(now)
@@ -60,8 +60,8 @@ def test_other_rules_reach_everybody(crowd: World) -> None:
 def test_refused_probes_are_dropped_in_batches(crowd: World) -> None:
     """All of them within the batches, and each device is probed again a second later."""
     (lan,) = crowd.networks
-    asks = [Probe(lan, device.addresses[0].ip, mac, mac) for mac, device in crowd.inventory.devices.items()]
-    for ask in asks:
+    probes = [Probe(lan, device.addresses[0].ip, mac, mac) for mac, device in crowd.inventory.devices.items()]
+    for ask in probes:
         crowd.inventory._queue_probe(ask, ProbeClass.STRANGER)
     crowd.planner.failed(lan.id, "Network is down", crowd.now)
     again = [device for device in crowd.inventory.devices.values() if device.next_check == crowd.now + 1.0]

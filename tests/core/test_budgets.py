@@ -1,4 +1,4 @@
-"""Budgets: each spender has its own, many names share one, and what is refused is reported."""
+"""Budgets: each spender has its own bucket, very many share one, and refusals are reported."""
 
 import re
 from random import Random
@@ -61,11 +61,11 @@ def test_a_full_bucket_makes_room_for_a_new_spender() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 60)), max_size=80))
-def test_no_spender_takes_more_than_its_row_allows(asked: list[tuple[int, float]]) -> None:
-    """Law 6: at_once, and per_second after that, whoever else asks."""
+def test_no_spender_takes_more_than_its_row_allows(probed: list[tuple[int, float]]) -> None:
+    """Law 6: at_once, and per_second after that, whatever other spenders do."""
     budgets = Budgets()
     granted: dict[int, int] = {}
-    for spender, at in sorted(asked, key=lambda each: each[1]):
+    for spender, at in sorted(probed, key=lambda each: each[1]):
         granted[spender] = granted.get(spender, 0) + budgets.take(ROW, spender, at)
     assert all(count <= ROW.at_once + 60 * ROW.per_second for count in granted.values())
 
@@ -117,8 +117,8 @@ def test_the_room_that_is_left_is_known() -> None:
 def test_an_earlier_time_grants_nothing() -> None:
     budgets = Budgets()
     row = ROW._replace(at_once=1, per_second=1)
-    asked = (10, 5, 10.5, 6, 10.9)
-    assert [budgets.take(row, "a", at) for at in asked] == [True, False, False, False, False]
+    probed = (10, 5, 10.5, 6, 10.9)
+    assert [budgets.take(row, "a", at) for at in probed] == [True, False, False, False, False]
     assert budgets.take(row, "a", 11)
 
 

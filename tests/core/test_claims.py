@@ -1,4 +1,4 @@
-"""Names by order of trust, DHCP servers told once, and hearsay: what the core makes of what devices say."""
+"""Claims of devices: host names by trust, DHCP servers reported once, routers; weak evidence."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -123,7 +123,7 @@ def test_what_is_lacked_is_what_would_be_better() -> None:
 
 def test_a_name_for_an_unknown_device_is_ignored() -> None:
     """A lookup may end after the device was forgotten."""
-    assert World().inventory.rename(mac(9), "nobody", "dns", 1.0) == ()
+    assert World().inventory.rename(mac(9), "unknown", "dns", 1.0) == ()
 
 
 # ---- servers --------------------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def test_what_a_dhcp_client_calls_itself_is_kept_and_no_event() -> None:
     world = World()
     say(world, mac(9), None, Evidence.DHCP, vendor_class="android-dhcp-14")
     say(world, mac(9), None, Evidence.DHCP)
-    say(world, mac(9), "10.0.0.9", Evidence.PROXIED, vendor_class="somebody else's word")
+    say(world, mac(9), "10.0.0.9", Evidence.PROXIED, vendor_class="another station's class")
     assert world.inventory.devices[mac(9)].dhcp_vendor_class == "android-dhcp-14"
     say(world, mac(9), None, Evidence.DHCP, vendor_class="dhcpcd-10.0.6")
     assert world.inventory.devices[mac(9)].dhcp_vendor_class == "dhcpcd-10.0.6"
@@ -199,9 +199,9 @@ def test_made_up_dhcp_servers_are_bounded() -> None:
         world.now += 0.1
         made_up = Ip(bytes([10, 0, 1 + number // 250, number % 250]))
         say(world, mac(9 + number), None, Evidence.DHCP, dhcp_server=made_up)
-    told = len(world.of(EventKind.DHCP_SERVER_SEEN))
+    published = len(world.of(EventKind.DHCP_SERVER_SEEN))
     row = DHCP_SERVERS
-    assert row.at_once <= told <= row.at_once + 300 * row.per_second + 1
+    assert row.at_once <= published <= row.at_once + 300 * row.per_second + 1
     assert all(
         len(known.named) <= claims.MOST
         for tables in world.inventory.claims._servers._known.values()
@@ -209,7 +209,7 @@ def test_made_up_dhcp_servers_are_bounded() -> None:
     )
 
 
-# ---- hearsay --------------------------------------------------------------------------------------------------------
+# ---- weak evidence --------------------------------------------------------------------------------------------------
 
 
 def test_a_forwarded_packet_proves_nothing_of_its_router() -> None:
@@ -325,12 +325,12 @@ def test_silent_ipv6_addresses_are_kept_for_hours() -> None:
 
 def test_frames_of_other_rooms_count_in_the_budget() -> None:
     world = World()
-    asked = sum(world.planner.spend("10.0.0.0/24@eth0", world.now) for _ in range(1000))
-    assert 0 < asked <= 50
+    probed = sum(world.planner.spend("10.0.0.0/24@eth0", world.now) for _ in range(1000))
+    assert 0 < probed <= 50
     assert not world.planner.spend("no such network", world.now)
     assert not world.planner.spend("10.0.0.0/24@eth0", world.now)
     to_one = sum(world.planner.spend("10.0.0.0/24@eth0", world.now, to_all=False) for _ in range(2000))
-    assert asked < to_one + asked <= 1000 * BURST_S
+    assert probed < to_one + probed <= 1000 * BURST_S
     assert not world.planner.spend("10.0.0.0/24@eth0", world.now, to_all=False)
 
 

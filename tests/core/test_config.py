@@ -1,4 +1,4 @@
-"""The configuration: what is wrong is told with the file, the key and what was expected."""
+"""Configuration: an error names the file, the key and the expected value."""
 
 import os
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_an_error_names_table_and_key(tmp_path: Path, text: str, said: str) -> N
 
 
 def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
-    """FAULTS F27: a FIFO that nobody writes to, a device without end, a folder."""
+    """FAULTS F27: a FIFO without a writer, an endless device, a folder."""
     path = tmp_path / "netscand.toml"
     os.mkfifo(path)
     descriptors = len(os.listdir("/proc/self/fd"))
@@ -133,7 +133,7 @@ level = "loud"
 
 
 def test_a_table_that_is_made_of_what_fits_nothing_is_refused() -> None:
-    """Whoever makes it, and not of a file."""
+    """From any caller, not only from a file."""
     with pytest.raises(ValueError, match=r"interfaces 'a/b': .*; exclude ''"):
         Scan(interfaces=("a/b",), exclude=("",))
     with pytest.raises(ValueError, match="cidr"):

@@ -17,7 +17,7 @@ SMALL = NEWCOMERS_AT._replace(at_once=2, per_second=1 / 7_200)
 
 
 class Flood(World):
-    """100 frames a second of made-up MACs at every address, heard again and again; some of them answer, too."""
+    """100 frames a second of made-up MACs at every address, seen repeatedly; some of them answer, too."""
 
     answers = 0
     """MACs, each used once, that answer a request by broadcast before the real device does."""
@@ -67,17 +67,17 @@ def test_a_flood_does_not_hide_an_address_from_scans() -> None:
     """A frame with that address as its sender counted as an answer of whom the scan looks for."""
     world = Flood(rules=Rules(5.0, 10.0, 20.0))
     world.flood(300)
-    asked = set()
+    probed = set()
     send = world._send
 
     def note(probe: Probe) -> None:
         if probe.mac is None:
-            asked.add(probe.ip)
+            probed.add(probe.ip)
         send(probe)
 
     world._send = note  # type: ignore[method-assign]
     world.flood(60)
-    assert len(asked) >= 250
+    assert len(probed) >= 250
 
 
 @pytest.mark.parametrize("timer", [True, False])

@@ -1,4 +1,4 @@
-"""What is heard beside ARP: frames of real devices, what they say of whom, and what is not believed."""
+"""Decoding of frames other than ARP: captured frames, and evidence that is not accepted."""
 
 import struct
 from ipaddress import ip_address
@@ -21,7 +21,7 @@ def ip(text: str) -> Ip:
     return Ip(ip_address(text).packed)
 
 
-def heard(frame: bytes) -> tuple[Observation, ...]:
+def decoded(frame: bytes) -> tuple[Observation, ...]:
     return decode.decode(frame, 12.5, 3)
 
 
@@ -76,7 +76,7 @@ def says(
     }.items(),
 )  # fmt: skip
 def test_what_real_devices_say_is_understood(name: str, expected: list[Observation]) -> None:
-    assert heard(captured_frames.ALL[name]) == tuple(expected)
+    assert decoded(captured_frames.ALL[name]) == tuple(expected)
 
 
 def test_every_captured_frame_is_tested() -> None:
@@ -89,57 +89,57 @@ def test_every_captured_frame_is_tested() -> None:
 
 def test_a_requested_address_is_not_yet_held() -> None:
     """INIT-REBOOT and SELECTING; an acknowledgement comes from the server and proves no presence."""
-    (seen,) = heard(built_frames.dhcp("request", ("requested_addr", "10.77.0.9")))
+    (seen,) = decoded(built_frames.dhcp("request", ("requested_addr", "10.77.0.9")))
     assert (seen.ip, seen.joining) == (None, True)
-    _, seen = heard(built_frames.dhcp_answer("ack", "10.77.0.1", yiaddr="10.77.0.9"))
+    _, seen = decoded(built_frames.dhcp_answer("ack", "10.77.0.1", yiaddr="10.77.0.9"))
     assert (seen.mac, seen.ip, seen.evidence) == (PHONE, ip("10.77.0.9"), Evidence.PROXIED)
 
 
 def test_a_lease_renewed_is_no_joining() -> None:
-    (seen,) = heard(built_frames.dhcp("request", ciaddr="10.77.0.9"))
+    (seen,) = decoded(built_frames.dhcp("request", ciaddr="10.77.0.9"))
     assert (seen.ip, seen.joining) == (ip("10.77.0.9"), False)
 
 
 def test_a_client_names_a_server_only_as_it_takes_an_offer() -> None:
-    """RFC 2131, 4.3.2; whoever renews a lease would be taken for the server that it names."""
-    (taking,) = heard(built_frames.dhcp("request", ("server_id", "10.77.0.1")))
-    (renewing,) = heard(built_frames.dhcp("request", ("server_id", "10.77.0.1"), ciaddr="10.77.0.9"))
+    """RFC 2131, 4.3.2; else a client that renews a lease would count as the server that it names."""
+    (taking,) = decoded(built_frames.dhcp("request", ("server_id", "10.77.0.1")))
+    (renewing,) = decoded(built_frames.dhcp("request", ("server_id", "10.77.0.1"), ciaddr="10.77.0.9"))
     assert (taking.dhcp_server, renewing.dhcp_server) == (ip("10.77.0.1"), None)
 
 
 def test_an_offer_is_not_the_clients_address() -> None:
-    assert [seen.mac for seen in heard(built_frames.dhcp_answer("offer", "10.77.0.1", yiaddr="10.77.0.9"))] == [
+    assert [seen.mac for seen in decoded(built_frames.dhcp_answer("offer", "10.77.0.1", yiaddr="10.77.0.9"))] == [
         Mac(bytes.fromhex("525400000001"))
     ]
 
 
 def test_what_a_relay_passes_on_says_nothing_of_this_link() -> None:
-    assert heard(built_frames.dhcp("discover", giaddr="10.78.0.1")) == ()
+    assert decoded(built_frames.dhcp("discover", giaddr="10.78.0.1")) == ()
 
 
 def test_dhcp_in_the_name_of_another_keeps_no_presence() -> None:
     """Starving a server takes a thousand made-up clients, all from one station."""
-    (seen,) = heard(built_frames.dhcp("discover", source="52:54:00:00:00:99"))
+    (seen,) = decoded(built_frames.dhcp("discover", source="52:54:00:00:00:99"))
     assert (seen.mac, seen.evidence) == (PHONE, Evidence.PROXIED)
 
 
 def test_a_name_without_option_12_is_that_of_option_81() -> None:
     plain = ("client_FQDN", b"\0\0\0laptop.example.org")
-    (seen,) = heard(built_frames.dhcp("discover", plain))
+    (seen,) = decoded(built_frames.dhcp("discover", plain))
     assert seen.name == "laptop.example.org"
     encoded = ("client_FQDN", b"\x04\0\0\x06laptop\x07example\x03org\0")
-    (seen,) = heard(built_frames.dhcp("discover", encoded))
+    (seen,) = decoded(built_frames.dhcp("discover", encoded))
     assert seen.name == "laptop.example.org"
 
 
 def test_what_a_client_calls_itself_is_one_line() -> None:
     """FAULTS T8: option 60."""
-    (seen,) = heard(built_frames.dhcp("discover", ("vendor_class_id", b"\x1b[2Judhcp 1.36.1\n" + b"x" * 100)))
+    (seen,) = decoded(built_frames.dhcp("discover", ("vendor_class_id", b"\x1b[2Judhcp 1.36.1\n" + b"x" * 100)))
     assert seen.vendor_class == "[2Judhcp 1.36.1 " + "x" * 47
 
 
 def test_an_option_in_two_parts_is_one() -> None:
-    (seen,) = heard(built_frames.dhcp("discover", ("hostname", b"janes-"), ("hostname", b"phone")))
+    (seen,) = decoded(built_frames.dhcp("discover", ("hostname", b"janes-"), ("hostname", b"phone")))
     assert seen.name == "janes-phone"
 
 
@@ -148,25 +148,25 @@ def test_an_option_in_two_parts_is_one() -> None:
 
 def test_an_mdns_name_needs_the_senders_address() -> None:
     """A responder that answers for others, or a reflector, sets no name."""
-    (seen,) = heard(built_frames.mdns(("other.local.", "A", "10.77.0.10")))
+    (seen,) = decoded(built_frames.mdns(("other.local.", "A", "10.77.0.10")))
     assert (seen.mac, seen.name) == (PHONE, None)
-    (seen,) = heard(built_frames.mdns(("other.local.", "A", "10.77.0.10"), ("own.local.", "A", "10.77.0.9")))
+    (seen,) = decoded(built_frames.mdns(("other.local.", "A", "10.77.0.10"), ("own.local.", "A", "10.77.0.9")))
     assert seen.name == "own"
 
 
 @pytest.mark.parametrize("hops", [1, 64, 254])
 def test_what_a_router_may_have_passed_on_says_nothing(hops: int) -> None:
-    assert heard(built_frames.mdns(("own.local.", "A", "10.77.0.9"), hops=hops)) == ()
-    assert heard(built_frames.solicitation("fe80::9", "fe80::1", hops=hops)) == ()
+    assert decoded(built_frames.mdns(("own.local.", "A", "10.77.0.9"), hops=hops)) == ()
+    assert decoded(built_frames.solicitation("fe80::9", "fe80::1", hops=hops)) == ()
 
 
 def test_a_name_outside_of_local_is_nobodys() -> None:
-    (seen,) = heard(built_frames.mdns(("www.example.org.", "A", "10.77.0.9")))
+    (seen,) = decoded(built_frames.mdns(("www.example.org.", "A", "10.77.0.9")))
     assert seen.name is None
 
 
 def test_mdns_from_a_global_ipv6_address_is_not_believed() -> None:
-    assert heard(built_frames.mdns(("own.local.", "AAAA", "2001:db8::9"), source="2001:db8::9")) == ()
+    assert decoded(built_frames.mdns(("own.local.", "AAAA", "2001:db8::9"), source="2001:db8::9")) == ()
 
 
 def encoded(name: bytes, suffix: int) -> bytes:
@@ -199,7 +199,7 @@ def netbios(flags: int, name: bytes, suffix: int, address: str = "10.77.0.9", nb
     ids=["workstation", "server", "refresh", "release", "group", "browser", "another's", "query"],
 )
 def test_netbios_names_hosts_by_what_they_register(frame: bytes, name: str | None, goodbye: bool) -> None:
-    (seen,) = heard(frame)
+    (seen,) = decoded(frame)
     assert (seen.ip, seen.evidence, seen.name, seen.goodbye) == (ip("10.77.0.9"), Evidence.NBNS, name, goodbye)
 
 
@@ -221,21 +221,21 @@ def test_evidence_from_another_station_is_proxied() -> None:
     """The Ethernet source and the MAC in the frame differ."""
     other = Mac(bytes.fromhex("525400000099"))
     for frame in (
-        built_frames.solicitation("fe80::9", "fe80::1", told="52:54:00:00:00:99"),
-        built_frames.advertisement("fe80::9", told="52:54:00:00:00:99"),
+        built_frames.solicitation("fe80::9", "fe80::1", link_layer="52:54:00:00:00:99"),
+        built_frames.advertisement("fe80::9", link_layer="52:54:00:00:00:99"),
     ):
-        assert heard(frame) == (says(other, "fe80::9", Evidence.PROXIED, via=PHONE),)
+        assert decoded(frame) == (says(other, "fe80::9", Evidence.PROXIED, via=PHONE),)
 
 
 def test_an_unsolicited_advertisement_is_an_announcement() -> None:
     """A device that joins announces its address."""
-    (seen,) = heard(built_frames.advertisement("2001:db8::9", solicited=False, to="ff02::1"))
+    (seen,) = decoded(built_frames.advertisement("2001:db8::9", solicited=False, to="ff02::1"))
     assert (seen.ip, seen.joining, seen.solicited) == (ip("2001:db8::9"), True, False)
 
 
 def test_an_address_in_duplicate_detection_is_not_held() -> None:
     """A solicitation from the unspecified address claims nothing yet."""
-    (seen,) = heard(built_frames.dad("fe80::9"))
+    (seen,) = decoded(built_frames.dad("fe80::9"))
     assert (seen.mac, seen.ip, seen.joining) == (PHONE, None, True)
 
 
@@ -247,7 +247,7 @@ def test_a_router_says_whether_it_is_one(lifetime: int) -> None:
         / over
         / built_frames.inet6.ICMPv6ND_RA(routerlifetime=lifetime)
     )
-    assert heard(bytes(frame)) == (says(PHONE, "fe80::9", NDP, router=lifetime > 0),)
+    assert decoded(bytes(frame)) == (says(PHONE, "fe80::9", NDP, router=lifetime > 0),)
 
 
 def test_an_answer_to_an_echo_counts_where_the_echo_was_ours() -> None:
@@ -256,6 +256,6 @@ def test_an_answer_to_an_echo_counts_where_the_echo_was_ours() -> None:
         head = struct.pack("!IHBB", 6 << 28, len(body), 58, 64) + ip(source) + ip("fe80::1")
         return b"\x52\x54\0\0\0\1" + PHONE + b"\x86\xdd" + head + body
 
-    assert heard(answer(0x6E73)) == (says(PHONE, "fe80::9", NDP, solicited=True),)
-    assert heard(answer(0x1234)) == ()
-    assert heard(answer(0x6E73, "2001:db8::9")) == ()
+    assert decoded(answer(0x6E73)) == (says(PHONE, "fe80::9", NDP, solicited=True),)
+    assert decoded(answer(0x1234)) == ()
+    assert decoded(answer(0x6E73, "2001:db8::9")) == ()

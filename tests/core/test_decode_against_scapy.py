@@ -1,4 +1,4 @@
-"""The decoders of what is heard beside ARP, judged: by scapy where frames are well made, by their silence where not."""
+"""The decoders compared with scapy on valid frames; on malformed ones they give nothing."""
 
 import logging
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from netscand.lan.text import clean_bytes, clean_name
 from tests.core import built_frames, captured_frames
 from tests.core.built_frames import BOOTP, DHCP, DNS, DNSRR, IP, UDP, Ether, IPv6, inet6
 
-Told = tuple[str, str | None, Evidence, bool, bool, str | None, str | None]
+Read = tuple[str, str | None, Evidence, bool, bool, str | None, str | None]
 """MAC, address, evidence, joining, goodbye, name, DHCP server: what an observation says, as text."""
 
 MACS = st.sampled_from(["a4:83:e7:12:34:56", "52:54:00:00:00:01", "00:00:00:00:00:00", "01:00:5e:00:00:fb"])
@@ -30,15 +30,15 @@ LABELS = st.text(
 NAMES = st.lists(LABELS, min_size=1, max_size=3)
 
 
-def told(seen: Observation) -> Told:
+def published(seen: Observation) -> Read:
     return (
         seen.mac.hex(":"), str(ip_address(seen.ip)) if seen.ip else None, seen.evidence, seen.joining, seen.goodbye,
         seen.name, str(ip_address(seen.dhcp_server)) if seen.dhcp_server else None,
     )  # fmt: skip
 
 
-def heard(frame: bytes) -> list[Told]:
-    return [told(seen) for seen in decode.decode(frame, 1.0, 2)]
+def decoded(frame: bytes) -> list[Read]:
+    return [published(seen) for seen in decode.decode(frame, 1.0, 2)]
 
 
 def host(text: str) -> bool:
@@ -77,7 +77,7 @@ def dhcp_frames(draw: st.DrawFn) -> bytes:
     return bytes(Ether(src=source, dst="ff:ff:ff:ff:ff:ff") / over / fixed / DHCP(options=[*options, "end"]))
 
 
-def dhcp_by_scapy(frame: bytes) -> list[Told]:
+def dhcp_by_scapy(frame: bytes) -> list[Read]:
     seen = Ether(frame)
     fixed = seen[BOOTP]
     options = {option[0]: option[1] for option in seen[DHCP].options if isinstance(option, tuple)}
@@ -95,7 +95,7 @@ def dhcp_by_scapy(frame: bytes) -> list[Told]:
         return [(client, address, evidence, joining, kind == 7, name, server if kind == 3 and joining else None)]
     if fixed.op == 2 and kind in (2, 5, 6):
         address = seen[IP].src if host(seen[IP].src) else None
-        said: list[Told] = [(seen.src, address, Evidence.DHCP, False, False, None, server or address)]
+        said: list[Read] = [(seen.src, address, Evidence.DHCP, False, False, None, server or address)]
         if kind == 5 and host(fixed.yiaddr) and client != seen.src:
             said.append((client, fixed.yiaddr, Evidence.PROXIED, True, False, None, None))
         return said
@@ -104,7 +104,7 @@ def dhcp_by_scapy(frame: bytes) -> list[Told]:
 
 @given(dhcp_frames())
 def test_dhcp_is_read_as_scapy_reads_it(frame: bytes) -> None:
-    assert heard(frame) == dhcp_by_scapy(frame)
+    assert decoded(frame) == dhcp_by_scapy(frame)
 
 
 # ---- mDNS -----------------------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ def mdns_frames(draw: st.DrawFn) -> bytes:
     return bytes(frame.compress()) if draw(st.booleans()) and hasattr(frame, "compress") else bytes(frame)
 
 
-def mdns_by_scapy(frame: bytes) -> list[Told]:
+def mdns_by_scapy(frame: bytes) -> list[Read]:
     seen = Ether(frame)
     over = seen[IPv6] if IPv6 in seen else seen[IP]
     message = seen[DNS]
@@ -164,7 +164,7 @@ def mdns_by_scapy(frame: bytes) -> list[Told]:
 
 @given(mdns_frames())
 def test_mdns_is_read_as_scapy_reads_it(frame: bytes) -> None:
-    assert heard(frame) == mdns_by_scapy(frame)
+    assert decoded(frame) == mdns_by_scapy(frame)
 
 
 @given(st.lists(NAMES, min_size=1, max_size=4), st.booleans())
@@ -206,7 +206,7 @@ def ndp_frames(draw: st.DrawFn) -> bytes:
     return bytes(Ether(src=draw(st.just(built_frames.MAC) | MACS), dst="33:33:00:00:00:01") / over / message)
 
 
-def ndp_by_scapy(frame: bytes) -> list[Told]:
+def ndp_by_scapy(frame: bytes) -> list[Read]:
     seen = Ether(frame)
     over = seen[IPv6]
     if not station(seen.src) or over.hlim != 255:
@@ -215,7 +215,7 @@ def ndp_by_scapy(frame: bytes) -> list[Told]:
     def linked(kind: type) -> str | None:
         return str(seen[kind].lladdr) if kind in seen else None
 
-    def said(address: str | None, mac: str | None, joining: bool = False) -> list[Told]:
+    def said(address: str | None, mac: str | None, joining: bool = False) -> list[Read]:
         if mac and mac != seen.src:
             return [(mac, address, Evidence.PROXIED, False, False, None, None)] if station(mac) else []
         return [(seen.src, address, Evidence.NDP, joining, False, None, None)]
@@ -241,7 +241,7 @@ def ndp_by_scapy(frame: bytes) -> list[Told]:
 
 @given(ndp_frames())
 def test_neighbour_discovery_is_read_as_scapy_reads_it(frame: bytes) -> None:
-    assert heard(frame) == ndp_by_scapy(frame)
+    assert decoded(frame) == ndp_by_scapy(frame)
 
 
 # ---- whatever comes -------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def node(content: bytes) -> Work:
 
 
 def pointers(owner: bytes, target: bytes, kind: int = dns.PTR) -> Work:
-    """An answer of records that point to one name that is nobody's."""
+    """An answer of records that point to one name without an owner."""
     first = record(owner, kind, target)
     at = 12 + len(first) - len(target)
     again = record(owner if len(owner) < 3 else struct.pack("!H", MARK | 12), kind, struct.pack("!H", MARK | at))
@@ -101,7 +101,7 @@ def encoded(*labels: bytes) -> bytes:
     return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
 
 
-ASKED = encoded(*reverse(Ip(OWN)))
+QUERIED = encoded(*reverse(Ip(OWN)))
 FRAMES: dict[str, bytes] = {
     "mDNS, tiny records": udp(filled(TINY, TINY, 0x8400, 1), 5353),
     "mDNS, questions": udp(message(292, 0, 0, 0, flags=0) + QUESTION * 292, 5353),
@@ -132,9 +132,9 @@ FRAMES: dict[str, bytes] = {
 ANSWERS: dict[str, Work] = {
     "no names in a node": node(b"\xff"),
     "names of a node that are none": node(bytes([79]) + (b"\2" * 15 + b"\0\4\0") * 79),
-    "PTR of the name asked, to nobody": pointers(ASKED, encoded(*[b"_" + b"a" * 5] * 35)),
+    "PTR of the queried name, to no device": pointers(QUERIED, encoded(*[b"_" + b"a" * 5] * 35)),
     "PTR of another name": pointers(encoded(*[b"a"] * 39), encoded(*[b"_" + b"a" * 5] * 35)),
-    "aliases in a circle": pointers(ASKED, ASKED, dns.CNAME),
+    "aliases in a circle": pointers(QUERIED, QUERIED, dns.CNAME),
 }
 
 
@@ -175,7 +175,7 @@ NODE = b"\2" * 15 + b"\0\4\0"
 
 
 def in_message(counts: tuple[int, int, int, int], content: bytes, port: int = 5353, flags: int = 0x8400) -> str | None:
-    """The name of whoever sends that; None where there is none, or nothing at all to be read."""
+    """Return the name of the sender; None if there is none, or nothing can be decoded."""
     return next((seen.name for seen in decode.decode(udp(message(*counts, flags=flags) + content, port), 1.0, 2)), None)
 
 
@@ -190,7 +190,7 @@ def of_node(names: bytes) -> str | None:
 
 
 def in_advertisement(options: bytes) -> bool:
-    """Whether it is taken for another station's."""
+    """Return whether it counts as another station's."""
     return decode.decode(ndp(ADVERTISEMENT + options), 1.0, 2)[0].mac != MAC
 
 

@@ -1,4 +1,4 @@
-"""`./dev` itself, in a made-up checkout: programs that install or test are stand-ins that note how they were called."""
+"""`./dev` in an artificial checkout: installers and test runners are stand-ins that record their calls."""
 
 import fcntl
 import os
@@ -44,7 +44,7 @@ time.sleep(0.3 * len(got))  # tidying up takes a while
 
 
 DEFAULT_SIGNALS = "/usr/bin/env", "--default-signal=INT,QUIT,TERM,HUP"
-"""Whoever runs these tests may ignore some, and a shell cannot trap a signal that was ignored when it started."""
+"""The caller of these tests may ignore some signals, and a shell cannot trap a signal that was ignored at its start."""
 
 
 class Checkout:
@@ -53,8 +53,8 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.root, self.programs, self.notes = folder / "checkout", folder / "programs", folder / "notes"
         self.cache = folder / "cache"
-        for place in (self.root, self.programs, self.notes, folder / "keyrings"):
-            place.mkdir()
+        for path in (self.root, self.programs, self.notes, folder / "keyrings"):
+            path.mkdir()
         text = (ROOT / "dev").read_text()
         for ours, made_up in ((CACHE, self.cache), (KEYRINGS, f"{folder}/keyrings/"), (":/usr/sbin:/sbin", "")):
             assert ours in text
@@ -71,28 +71,28 @@ class Checkout:
 
     def program(self, name: str, script: str = "") -> None:
         """Put a stand-in on PATH; it notes its arguments."""
-        place = self.programs / name
-        place.unlink(missing_ok=True)
-        place.write_text(f'#!/bin/sh\necho "$@" >>"{self.notes}/{name}"\n{script}\n')
-        place.chmod(0o755)
+        path = self.programs / name
+        path.unlink(missing_ok=True)
+        path.write_text(f'#!/bin/sh\necho "$@" >>"{self.notes}/{name}"\n{script}\n')
+        path.chmod(0o755)
 
-    def asked(self, name: str) -> str:
+    def calls(self, name: str) -> str:
         """What a stand-in was called with."""
         note = self.notes / name
         return note.read_text() if note.exists() else ""
 
     def environment(self) -> Path:
         """Make .venv, as `./dev` and pip leave it."""
-        place = self.root / ".venv"
-        venv.create(place, with_pip=False, symlinks=True)
-        (packages,) = place.glob("lib/python*/site-packages")
+        path = self.root / ".venv"
+        venv.create(path, with_pip=False, symlinks=True)
+        (packages,) = path.glob("lib/python*/site-packages")
         (packages / "pip").mkdir()
         (packages / "pip/__init__.py").touch()
         for module in ("pip/__main__", "ruff", "mypy", "check_jsonschema"):
             (packages / f"{module}.py").touch()
         (packages / "pytest.py").write_text(PYTEST)
-        (place / "bin/pip").write_text(PIP.format(place))
-        return place
+        (path / "bin/pip").write_text(PIP.format(path))
+        return path
 
     def everything(self) -> None:
         """Have all the programs that tests want, as root, through sudo."""
@@ -170,7 +170,7 @@ def test_what_would_be_ignored_is_an_error(checkout: Checkout, words: str, wrong
     done = checkout.run(*words.split())
     assert (done.returncode, done.stdout) == (2, "")
     assert f'"{wrong}"' in done.stderr.splitlines()[0]
-    assert not checkout.asked("python3")
+    assert not checkout.calls("python3")
 
 
 # ---- setting up -----------------------------------------------------------------------------------------------------
@@ -189,14 +189,14 @@ def made_anew(checkout: Checkout) -> bool:
     checkout.program("python3", '[ "$1 $2" != "-m venv" ]')
     (checkout.notes / "python3").unlink(missing_ok=True)
     checkout.run("test", "fast")
-    return "-m venv --clear .venv\n" in checkout.asked("python3")
+    return "-m venv --clear .venv\n" in checkout.calls("python3")
 
 
 @pytest.mark.parametrize("start", ["#!{}/bin/python3\n", '#!/bin/sh\n\'\'\'exec\' "{}/bin/python3" "$0" "$@"\n'])
 def test_a_moved_environment_is_created_again(checkout: Checkout, start: str) -> None:
     """Its programs name the old path: moved, copied, and copied while the old one still exists."""
-    place = checkout.environment()
-    (place / "bin/pip").write_text(start.format(place))
+    path = checkout.environment()
+    (path / "bin/pip").write_text(start.format(path))
     assert not made_anew(checkout)
     old = checkout.root
     checkout.root = old.with_name("a copy")
@@ -208,9 +208,9 @@ def test_a_moved_environment_is_created_again(checkout: Checkout, start: str) ->
 
 def test_an_environment_that_is_a_link_is_used(checkout: Checkout) -> None:
     """Several worktrees may share one."""
-    place = checkout.environment()
-    place.rename(shared := place.with_name("shared"))
-    place.symlink_to(shared)
+    path = checkout.environment()
+    path.rename(shared := path.with_name("shared"))
+    path.symlink_to(shared)
     (shared / "bin/pip").write_text(PIP.format(shared))
     assert not made_anew(checkout)
 
@@ -224,7 +224,7 @@ def test_lint_wants_only_what_it_uses(checkout: Checkout) -> None:
     assert done.stderr.startswith("dev: missing Debian packages: shellcheck; ")
     checkout.program("shellcheck")
     assert checkout.run("lint").returncode == 0
-    assert "packaging/install" in checkout.asked("shellcheck")
+    assert "packaging/install" in checkout.calls("shellcheck")
 
 
 def test_setup_says_every_size(checkout: Checkout) -> None:
@@ -256,15 +256,15 @@ def test_avahi_is_never_to_be_installed(checkout: Checkout) -> None:
 
 
 def test_what_tests_borrow_is_found_by_every_user(checkout: Checkout) -> None:
-    """`sudo` drops XDG_CACHE_HOME, so the place must not depend on it."""
+    """`sudo` drops XDG_CACHE_HOME, so the path must not depend on it."""
     checkout.everything()
     (checkout.programs / "avahi-daemon").unlink()
-    place = checkout.cache / "avahi-daemon/bin"
-    place.mkdir(parents=True)
-    shutil.copy(checkout.programs / "shellcheck", place / "avahi-daemon")
+    path = checkout.cache / "avahi-daemon/bin"
+    path.mkdir(parents=True)
+    shutil.copy(checkout.programs / "shellcheck", path / "avahi-daemon")
     done = checkout.run("test", "tests/x", XDG_CACHE_HOME=str(checkout.notes))
     assert done.returncode == 0, done.stderr
-    assert str(place) in checkout.asked("path").split(":")
+    assert str(path) in checkout.calls("path").split(":")
 
 
 def test_a_list_of_packages_is_named_where_there_is_no_apt(checkout: Checkout) -> None:
@@ -289,8 +289,8 @@ def test_a_signal_ends_the_tests_and_gives_the_caches_back(
     process.send_signal(signal.Signals[number])
     said, _ = process.communicate(timeout=DEADLINE)
     assert process.returncode == code, said
-    assert checkout.asked("signals") == str(signal.Signals[number])
-    assert "4242 .pytest_cache .mypy_cache" in checkout.asked("chown")
+    assert checkout.calls("signals") == str(signal.Signals[number])
+    assert "4242 .pytest_cache .mypy_cache" in checkout.calls("chown")
 
 
 def test_ctrl_c_reaches_the_tests_once(checkout: Checkout) -> None:
@@ -298,12 +298,12 @@ def test_ctrl_c_reaches_the_tests_once(checkout: Checkout) -> None:
     checkout.everything()
     ours, theirs = pty.openpty()
     process = checkout.popen("test", "fast", stdin=theirs, terminal=True)
-    assert checkout.asked("stdin") == os.ttyname(theirs), "pytest --pdb needs the terminal"
+    assert checkout.calls("stdin") == os.ttyname(theirs), "pytest --pdb needs the terminal"
     os.write(ours, b"\x03")
     said, _ = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130, said
-    assert checkout.asked("signals") == str(signal.SIGINT)
-    assert "4242 .pytest_cache" in checkout.asked("chown")
+    assert checkout.calls("signals") == str(signal.SIGINT)
+    assert "4242 .pytest_cache" in checkout.calls("chown")
     os.close(ours)
     os.close(theirs)
 

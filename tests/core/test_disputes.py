@@ -1,4 +1,4 @@
-"""Who is online does not lose an address, where it was not heard of late, to a stranger's word: it is asked there."""
+"""The holder of an address is probed before a stranger's claim to it succeeds."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def talking(rules: Rules = QUICK) -> World:
     return world
 
 
-def told(world: World) -> list[EventKind]:
+def published(world: World) -> list[EventKind]:
     return [event.kind for event in world.events if event.kind in ABOUT_ADDRESSES]
 
 
@@ -55,22 +55,22 @@ def test_a_device_that_speaks_by_ipv6_keeps_its_ipv4_address(rules: Rules, after
     assert len([probe for _, probe in world.frames if probe.ip == AT and probe.presence_of == PC]) == 1
 
 
-@pytest.mark.parametrize("deaf", [1, 2])
-def test_the_holder_is_probed_twice_then_by_broadcast(deaf: int) -> None:
+@pytest.mark.parametrize("unreachable", [1, 2])
+def test_the_holder_is_probed_twice_then_by_broadcast(unreachable: int) -> None:
     """Some devices answer only broadcasts; a device that answers neither no longer holds the address."""
     world = talking()
     probes = []
 
     def lost(probe: object) -> bool:
         probes.append(probe)
-        return len(probes) <= deaf
+        return len(probes) <= unreachable
 
-    world.deaf = lost
+    world.unreachable = lost
     say(world, STRANGER, AT)
     talk(world, 4)
     assert [probe.mac for _, probe in world.frames if probe.ip == AT and probe.presence_of == PC][-2:] == [PC, None]
-    assert told(world) == ([K.ADDRESS_CONFLICT] if deaf == 1 else [K.ADDRESS_REMOVED, K.ADDRESS_MOVED])
-    if deaf == 2:
+    assert published(world) == ([K.ADDRESS_CONFLICT] if unreachable == 1 else [K.ADDRESS_REMOVED, K.ADDRESS_MOVED])
+    if unreachable == 2:
         assert "did not answer there" in world.of(K.ADDRESS_MOVED)[0].reason
 
 
@@ -85,7 +85,7 @@ def test_a_released_address_moves_without_a_conflict() -> None:
     world.hosts[2, AT] = STRANGER
     world.hear(STRANGER, "10.0.0.11", Evidence.ARP_ANNOUNCEMENT)
     world.run(5)
-    assert told(world) == [K.ADDRESS_REMOVED, K.ADDRESS_MOVED]
+    assert published(world) == [K.ADDRESS_REMOVED, K.ADDRESS_MOVED]
     assert [held.ip for held in world.inventory.devices[PC].addresses] == [ip("10.0.0.77")]
     assert world.inventory.addresses.holder(network().id, AT) is world.inventory.devices[STRANGER]
 
@@ -106,13 +106,15 @@ def test_a_phone_that_left_and_dhcp_gave_its_address_to_another(how: str, there:
         say(world, client, AT, Evidence.PROXIED, joining=True, via=mac(1))
     world.run(1)
     if how == "release" and there:
-        return  # it was heard since
+        return  # it was seen since
     world.hear(STRANGER, "10.0.0.11", Evidence.ARP_ANNOUNCEMENT)
-    now = told(world)
+    now = published(world)
     world.run(5)
     handed_over = how in ("ack", "release")
     assert now == ([] if handed_over else [K.ADDRESS_CONFLICT])
-    assert told(world) == ([K.ADDRESS_REMOVED, K.ADDRESS_MOVED] if handed_over and not there else [K.ADDRESS_CONFLICT])
+    assert published(world) == (
+        [K.ADDRESS_REMOVED, K.ADDRESS_MOVED] if handed_over and not there else [K.ADDRESS_CONFLICT]
+    )
 
 
 def test_many_claims_cost_few_probes_and_are_conflicts() -> None:
@@ -128,14 +130,14 @@ def test_many_claims_cost_few_probes_and_are_conflicts() -> None:
     for number in range(2, 102):
         for each in range(2):
             say(world, STRANGER, v6(number * 10 + each), Evidence.NDP)
-    asked = len(world.inventory.addresses.disputes.open)
-    assert asked == 32
+    probed = len(world.inventory.addresses.disputes.open)
+    assert probed == 32
     world.run(5)
     assert not world.of(K.ADDRESS_MOVED)
     assert len(world.of(K.ADDRESS_CONFLICT)) == 200
 
 
-@pytest.mark.parametrize("why", ["no IPv6 of ours", "deaf", "not sent"])
+@pytest.mark.parametrize("why", ["no IPv6 of ours", "unreachable", "not sent"])
 def test_a_holder_that_cannot_be_probed_counts_as_present(why: str) -> None:
     """Law 8."""
     world = with_gateway()
@@ -145,12 +147,12 @@ def test_a_holder_that_cannot_be_probed_counts_as_present(why: str) -> None:
     world.run(100)
     world.events.clear()
     say(world, STRANGER, v6(5), Evidence.NDP)
-    if why == "deaf":
+    if why == "unreachable":
         world.inventory.outage.overflow_at = world.now, world.now + 0.1
     if why == "not sent":
         world.inventory.is_due = lambda probe, now: not probe.additional  # type: ignore[method-assign]
     world.run(5)
-    assert told(world) == [K.ADDRESS_CONFLICT]
+    assert published(world) == [K.ADDRESS_CONFLICT]
 
 
 def test_claims_of_many_macs_to_one_address_open_one_question() -> None:
@@ -160,7 +162,7 @@ def test_claims_of_many_macs_to_one_address_open_one_question() -> None:
         say(world, mac(0x1000 + number), AT)
     assert len(world.inventory.addresses.disputes.open) == 1
     talk(world, 4)
-    assert K.ADDRESS_MOVED not in told(world)
+    assert K.ADDRESS_MOVED not in published(world)
     assert len([probe for _, probe in world.frames if probe.ip == AT and probe.presence_of == PC]) == 1
     say(world, STRANGER, AT)
     assert world.of(K.ADDRESS_CONFLICT)[-1].device is world.inventory.devices[STRANGER]
@@ -171,7 +173,7 @@ def test_a_question_ends_with_its_devices_and_tables_are_bounded() -> None:
     say(world, STRANGER, AT)
     world.inventory.forget(STRANGER, world.now, "a test's")
     talk(world, 4)
-    assert told(world) == []
+    assert published(world) == []
     assert world.inventory.devices[PC].status is Status.ONLINE
     disputes = world.inventory.addresses.disputes
     for number in range(3 * MOST):
@@ -193,5 +195,5 @@ def test_after_a_restart_a_holder_is_probed_before_a_move() -> None:
     fresh.set_networks(again.networks)
     say(fresh, STRANGER, AT)
     fresh.run(5)
-    assert K.ADDRESS_MOVED not in told(fresh)
-    assert K.ADDRESS_CONFLICT in told(fresh)
+    assert K.ADDRESS_MOVED not in published(fresh)
+    assert K.ADDRESS_CONFLICT in published(fresh)

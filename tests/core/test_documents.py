@@ -1,4 +1,4 @@
-"""Documents that cannot lie: every key, message, kind and code stands in them."""
+"""The documentation is complete: every key, message, kind and code is in it."""
 
 import re
 import tomllib

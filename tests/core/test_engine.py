@@ -1,4 +1,4 @@
-"""The one writer: order, sequence, and what happens when the wire refuses."""
+"""The engine: order, sequence, and interfaces that refuse to send."""
 
 import asyncio
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ from tests.core.world import ip, mac, network
 
 
 class Tape:
-    """An audience that writes down what it is told."""
+    """A sink that records the events."""
 
     def __init__(self) -> None:
         self.cursors: list[str] = []
@@ -65,12 +65,12 @@ class Cable:
         """Interfaces whose queue is."""
         self.refuses = False
 
-    def send(self, asks: Sequence[Probe]) -> list[Probe]:
+    def send(self, probes: Sequence[Probe]) -> list[Probe]:
         if self.refuses:
-            raise SendFailed(asks[0].network.id, "Network is down")
-        fits = [ask for ask in asks if ask.network.index not in self.full]
+            raise SendFailed(probes[0].network.id, "Network is down")
+        fits = [ask for ask in probes if ask.network.index not in self.full]
         self.frames += fits[: self.room]
-        return [ask for ask in asks if ask not in fits[: self.room]]
+        return [ask for ask in probes if ask not in fits[: self.room]]
 
 
 def ip6(text: str) -> Ip:
@@ -171,7 +171,7 @@ def test_changes_make_scans_cover_more_addresses() -> None:
 
 
 def test_send_errors_are_not_their_absence() -> None:
-    """Law 8: while nothing leaves, nobody is called offline."""
+    """Law 8: while no probe is sent, no device is reported offline."""
     house = EngineView()
     house.engine.observe([house.seen(1, "10.0.0.11")])
     house.cable.refuses = True
@@ -181,7 +181,7 @@ def test_send_errors_are_not_their_absence() -> None:
 
 @pytest.mark.parametrize("at", ["10.0.0.11", "fe80::11"])
 def test_what_was_lost_on_its_way_to_us_is_not_their_absence(at: str) -> None:
-    """Law 8, FAULTS T10: who was asked into a flood that we could not hear through is asked again after it."""
+    """Law 8, FAULTS T10: a device probed during a flood that lost frames is probed again after it."""
     house = EngineView()
     if at.startswith("fe80"):
         house.engine.set_networks([replace(network(), own6=ip6("fe80::2"))])

@@ -1,4 +1,4 @@
-"""The log: one entry an event with its fields; nothing from the LAN can forge one; journald may come and go."""
+"""The event log: one entry for each event; nothing from the LAN forges one; journald may restart."""
 
 import contextlib
 import logging
@@ -77,13 +77,13 @@ def log(journald: Journald) -> Iterator[logging.Logger]:
 class Nobody:
     """An audience that only counts."""
 
-    told = 0
+    published = 0
 
     def publish(self, cursor: str, event: Event) -> None:
-        self.told += 1
+        self.published += 1
 
     def publish_scan(self, news: ScanNews) -> None:
-        self.told += 1
+        self.published += 1
 
 
 def event(kind: EventKind = EventKind.ONLINE, hostname: str | None = "nas", **more: object) -> Event:
@@ -98,7 +98,7 @@ def test_an_event_is_one_entry_with_its_fields(journald: Journald, log: logging.
     audience = Nobody()
     LoggedEvents(audience, mac_text, ip_text).publish("e-7", event(reason="answered a probe"))
     (entry,) = journald.entries()
-    assert audience.told == 1
+    assert audience.published == 1
     assert entry["MESSAGE"] == "nas 10.0.0.5 00:01:02:03:04:05: online (answered a probe)"
     assert entry["MESSAGE_ID"] == EVENT_ID
     assert entry["PRIORITY"] == "6"
@@ -116,16 +116,16 @@ def test_an_event_is_one_entry_with_its_fields(journald: Journald, log: logging.
 
 
 def test_clients_come_before_the_journal(caplog: pytest.LogCaptureFixture) -> None:
-    """An event is told at once, and written down later, as it was; many do not hold everybody up."""
+    """An event is published at once, and logged later, as it was; many do not block the loop."""
     caplog.set_level(logging.INFO)
     audience, waiting = Nobody(), list[Callable[[], None]]()
     logged = LoggedEvents(audience, mac_text, ip_text, waiting.append)
     for number in range(BATCH + 5):
-        told = event()
-        logged.publish(f"e-{number}", told)
-        assert told.device
-        told.device.hostname = "another by now"
-    assert (audience.told, len(waiting), caplog.messages) == (BATCH + 5, 1, [])
+        published = event()
+        logged.publish(f"e-{number}", published)
+        assert published.device
+        published.device.hostname = "another by now"
+    assert (audience.published, len(waiting), caplog.messages) == (BATCH + 5, 1, [])
     waiting.pop()()
     assert len(caplog.messages) == BATCH
     assert all(message.startswith("nas ") for message in caplog.messages)
@@ -203,7 +203,7 @@ def test_a_journald_that_hangs_is_not_waited_for(journald: Journald, log: loggin
 
 
 def test_without_a_journal_stderr_is_the_log(journald: Journald) -> None:
-    """Where JOURNAL_STREAM does not name our stderr (somebody redirected it), it is written to (systemd.exec(5))."""
+    """If JOURNAL_STREAM does not name our stderr (it was redirected), stderr is used (systemd.exec(5))."""
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     try:
@@ -256,7 +256,7 @@ def test_tens_of_thousands_of_events_leave_room_for_other_words(journald: Journa
         written.clear()
         logged.publish("e-20000", event()._replace(at=200.0))
         assert "events were not logged" in written[0].getMessage()
-        assert audience.told == 20_001
+        assert audience.published == 20_001
         for number in range(20_000):
             logged.publish(f"e-{number}", event()._replace(at=300.0))
         written.clear()

@@ -51,7 +51,7 @@ def test_many_new_devices_are_left_out(old: "weakref.ref[Knot]") -> None:
 
 
 def test_devices_that_come_and_go_are_left_out_once(old: "weakref.ref[Knot]") -> None:
-    """Objects are frozen only for more devices than ever before: nobody has garbage frozen again and again."""
+    """Objects are frozen only for more devices than ever before, so that no garbage is frozen repeatedly."""
     there = FEW + 1
     collector = Collector(lambda: there)
     collector.collect()

@@ -55,10 +55,10 @@ def test_ten_thousand_claimants_of_a_routers_address_are_counted() -> None:
     assert len(conflicts(world)) == 8
     world.now += 60
     say(world, TAKER, ROUTER, Evidence.NDP)
-    told = world.of(K.ADDRESS_CONFLICT)[-1]
-    assert told.device
-    assert told.device.mac == TAKER
-    assert told.reason.endswith("9992 more claims by other MACs since the last event")
+    published = world.of(K.ADDRESS_CONFLICT)[-1]
+    assert published.device
+    assert published.device.mac == TAKER
+    assert published.reason.endswith("9992 more claims by other MACs since the last event")
 
 
 def test_a_router_silent_over_ipv6_keeps_its_address() -> None:
@@ -93,8 +93,8 @@ def test_a_claim_to_a_router_for_another_mac_is_published(claimed: Mac) -> None:
     assert not world.events
     for _ in range(3):
         see(world, Observation(world.now, 2, claimed, ROUTER, Evidence.PROXIED, via=TAKER))
-    (told,) = world.of(K.ADDRESS_CONFLICT)
-    assert told.reason.startswith(f"{TAKER.hex(':')} claims it for {claimed.hex(':')}; ")
+    (published,) = world.of(K.ADDRESS_CONFLICT)
+    assert published.reason.startswith(f"{TAKER.hex(':')} claims it for {claimed.hex(':')}; ")
 
 
 def test_made_up_routers_do_not_displace_the_real_one() -> None:
@@ -107,7 +107,7 @@ def test_made_up_routers_do_not_displace_the_real_one() -> None:
         for other in range(60):
             world.now += 0.01
             say(world, mac(0x900 + other), link_local(0x800 + number), Evidence.NDP)
-    assert len(conflicts(world)) <= 3 * 8 + 57 * 4 + 60, "three of them are guarded, the others as anybody"
+    assert len(conflicts(world)) <= 3 * 8 + 57 * 4 + 60, "three of them are guarded, the others are ordinary"
     for claimant in (mac(0xA00), mac(0xA01), mac(0xA02), mac(0xA03), TAKER):
         say(world, claimant, ROUTER, Evidence.NDP)
     assert conflicts(world)[-1] == TAKER

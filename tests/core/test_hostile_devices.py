@@ -1,4 +1,4 @@
-"""Who means it ill, a host of the LAN or a client: what the others are told, and when, must not suffer."""
+"""Hostile hosts and clients: events about other devices stay correct and on time."""
 
 from time import process_time
 
@@ -15,7 +15,7 @@ K = EventKind
 
 
 def test_made_up_devices_do_not_silence_a_network() -> None:
-    """FAULTS T11: 80 that spoke once and never answered are gone, and whoever else leaves is told in time."""
+    """FAULTS T11: 80 devices that never answered leave, and any other that leaves is published in time."""
     world = World(rules=Rules(5.0, 10.0, 20.0))
     world.alive(8)
     world.run(60)
@@ -38,10 +38,10 @@ def test_a_thousand_prefixes_cost_what_they_name() -> None:
     halves = ["10.0.0.0/17", "10.0.128.0/17"] * 512
     quarters = [f"10.0.{64 * number}.0/18" for number in range(4)] * 4
     begun = process_time()
-    wish = resolve([*halves, *quarters], [large])
+    request = resolve([*halves, *quarters], [large])
     assert process_time() - begun < 2
-    assert wish.keys() == {large.id}
-    assert (found := wish[large.id]) is not None
+    assert request.keys() == {large.id}
+    assert (found := request[large.id]) is not None
     assert found.ranges == [range(1, 65_535)]
     assert resolve([*halves, large.id], [large]) == {large.id: None}
 
@@ -70,7 +70,7 @@ def test_a_third_of_a_network_that_leaves_is_no_outage() -> None:
 
 
 class Answering(World):
-    """Whatever is asked, a MAC never heard before answers it."""
+    """A new MAC answers every probe."""
 
     def _send(self, probe: Probe) -> None:
         self.frames.append((self.now, probe))
@@ -105,7 +105,7 @@ def test_offline_devices_make_room_in_a_full_table(monkeypatch: pytest.MonkeyPat
     assert known >= {mac(3), mac(33), mac(34)}
     assert not known & {mac(4), mac(5)}
     assert {event.device.mac for event in world.of(K.FORGOTTEN) if event.device} == {mac(4), mac(5)}
-    assert mac(23) not in known, "there is no more room, and nobody to go for it"
+    assert mac(23) not in known, "there is no more room, and no device to evict"
     assert world.of(K.FLOOD)
 
 
@@ -143,8 +143,8 @@ def test_a_flood_hides_no_claim_to_a_confirmed_device() -> None:
     while world.inventory.budgets.take(CLAIMS_ON_STRANGERS, 2, world.now):
         pass
     world.hear(mac(99), "10.0.0.10", Evidence.ARP_ANNOUNCEMENT)
-    (told,) = world.of(K.ADDRESS_CONFLICT)
-    assert (told.device and told.device.mac, told.other) == (mac(99), mac(1))
+    (published,) = world.of(K.ADDRESS_CONFLICT)
+    assert (published.device and published.device.mac, published.other) == (mac(99), mac(1))
 
 
 def test_a_device_seen_before_its_answer_gets_room_too(monkeypatch: pytest.MonkeyPatch) -> None:

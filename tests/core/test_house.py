@@ -1,4 +1,4 @@
-"""The house itself: who may import whom, the words, and rooms that are not too large."""
+"""House rules: allowed imports, names, and sizes of files."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The picture of the LAN: observations and ticks in, events out."""
+"""The inventory: observations and ticks in, events out."""
 
 from dataclasses import replace
 from math import inf
@@ -30,11 +30,11 @@ def test_a_repeated_observation_makes_no_event() -> None:
     """Law 5: it moves `last_seen`."""
     world = World()
     world.hear(mac(1), "10.0.0.77")
-    told = len(world.events)
+    published = len(world.events)
     for _ in range(50):
         world.now += 1.0
         world.hear(mac(1), "10.0.0.77")
-    assert len(world.events) == told
+    assert len(world.events) == published
     assert world.inventory.devices[mac(1)].last_seen == world.now
 
 
@@ -77,7 +77,7 @@ def test_a_proxied_reply_keeps_an_address_not_presence() -> None:
 
 
 def test_offline_needs_three_probes_a_request_and_patience() -> None:
-    """And the reason is told."""
+    """And the reason is published."""
     world = World()
     world.alive(1)
     world.run(8000)
@@ -88,9 +88,9 @@ def test_offline_needs_three_probes_a_request_and_patience() -> None:
     world.run(200)
     (event,) = world.of(K.OFFLINE)
     assert event.at - gone_at >= patience
-    asked = [probe for at, probe in world.frames if probe.ip == ip("10.0.0.10") and gone_at < at <= event.at]
-    assert sum(probe.mac is not None for probe in asked) >= 3
-    assert any(probe.mac is None for probe in asked)
+    probed = [probe for at, probe in world.frames if probe.ip == ip("10.0.0.10") and gone_at < at <= event.at]
+    assert sum(probe.mac is not None for probe in probed) >= 3
+    assert any(probe.mac is None for probe in probed)
     assert "unanswered, silent for" in event.reason
     assert event.previous is not None
     assert event.previous["status"] is Status.ONLINE
@@ -112,13 +112,13 @@ def test_unsent_probes_make_no_device_offline() -> None:
 
 
 def test_our_own_blindness_is_not_their_absence() -> None:
-    """Law 8: interface down → unknown, told by one event of the network; each leaves it by its own verdict."""
+    """Law 8: interface down → unknown, by one event of the network; each leaves it by its own verdict."""
     world = World()
     world.alive(5)
     world.run(60)
-    told = len(world.events)
+    published = len(world.events)
     world.set_networks([network(state=NetworkState.DOWN)])
-    assert [event.kind for event in world.events[told:]] == [K.NETWORK_DOWN]
+    assert [event.kind for event in world.events[published:]] == [K.NETWORK_DOWN]
     assert {world.inventory.devices[mac(i)].status for i in range(1, 6)} == {Status.UNKNOWN}
     world.run(600)
     assert not world.of(K.OFFLINE)
@@ -181,7 +181,7 @@ def test_unconfirmed_devices_are_bounded_and_the_oldest_go_first(monkeypatch: py
 
 @pytest.mark.slow
 def test_a_flood_is_one_event_and_the_real_devices_stay() -> None:
-    """FAULTS T11: new MACs are told by token bucket, then one `flood` a minute; who answers us is told all the same."""
+    """FAULTS T11: new MACs are published by token bucket, then one `flood` a minute; devices that answer still are."""
     world = World()
     world.alive(50)
     world.run(10)
@@ -307,10 +307,10 @@ def test_made_up_claims_cost_few_events(apart: float) -> None:
     for turn in range(20_000):
         world.now += apart
         world.hear(*claims[turn % len(claims)])
-    told = [event for event in world.events[before:] if event.kind is not K.ADDRESS_REMOVED]  # told with the move
+    published = [event for event in world.events[before:] if event.kind is not K.ADDRESS_REMOVED]  # part of the move
     many, each = CLAIMS_ON_STRANGERS, FIRST_CLAIMS
     most = 80 * 8 + many.at_once + (world.now - begun) * many.per_second + len(claims) * each.at_once
-    assert len(told) <= most
+    assert len(published) <= most
     world.hear(mac(3), "10.0.0.10")
     world.hear(mac(3), "10.0.0.1")
     assert {event.other for event in world.events[-4:]} >= {mac(1), mac(2)}
@@ -354,15 +354,15 @@ def test_a_mac_with_65_addresses_is_a_proxy_and_quiet() -> None:
     for last in range(10, 250):
         world.hosts[2, ip(f"10.0.0.{last}")] = mac(1)
     world.run(120)
-    told = len(world.events)
-    assert told < 20
+    published = len(world.events)
+    assert published < 20
     assert world.inventory.devices[mac(1)].is_proxy
     world.run(300)
-    assert len(world.events) == told
+    assert len(world.events) == published
 
 
 def test_an_address_given_up_is_removed_after_a_while() -> None:
-    """Its device is heard at another one meanwhile."""
+    """Its device is seen at another one meanwhile."""
     world = World()
     world.hosts[2, ip("10.0.0.10")] = mac(1)
     world.run(60)
@@ -381,12 +381,12 @@ def test_a_network_silent_at_once_is_an_outage() -> None:
     world.alive(30)
     world.run(8000)
     world.events.clear()
-    world.deaf = lambda probe: True
+    world.unreachable = lambda probe: True
     world.run(300)
     assert [event.kind for event in world.events] == [K.NETWORK_SILENT]
     assert {world.inventory.devices[mac(i)].status for i in range(1, 31)} == {Status.UNKNOWN}
     assert world.inventory.devices[network().mac].status is Status.ONLINE, "of ourselves there is no doubt"
-    world.deaf = lambda probe: False
+    world.unreachable = lambda probe: False
     world.run(120)
     assert [event.kind for event in world.events[1:]] == [K.NETWORK_RECOVERED] + [K.ONLINE] * 30
 
@@ -524,7 +524,7 @@ def test_known_devices_get_the_patience_of_a_network() -> None:
 
 
 def test_confirmed_devices_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Law 6: a host that answers our scans with made-up MACs fills no table, and is told as a flood."""
+    """Law 6: a host that answers our scans with made-up MACs fills no table, and is published as a flood."""
     monkeypatch.setattr(limits, "MOST_CONFIRMED", 20)
     world = World()
     world.alive(100)

@@ -1,4 +1,4 @@
-"""What is needed of libraries beyond their manuals, each by its name; and what becomes of netscand without it.
+"""Undocumented parts of libraries that netscand uses, each by its name; and netscand without them.
 
 aiohttp's part is in serve/test_library.py.
 """
@@ -57,22 +57,22 @@ def altered(folder: Path, changes: Mapping[str, Change | None]) -> None:
         spec = find_spec(file.partition("/")[0])
         assert spec is not None
         assert spec.submodule_search_locations
-        source, place = Path(spec.submodule_search_locations[0]).parent, folder
+        source, path = Path(spec.submodule_search_locations[0]).parent, folder
         *parents, name = file.split("/")
         for parent in parents:
-            source, place = source / parent, place / parent
-            if place.is_symlink():
-                place.unlink()
-            if not place.exists():
-                place.mkdir()
+            source, path = source / parent, path / parent
+            if path.is_symlink():
+                path.unlink()
+            if not path.exists():
+                path.mkdir()
                 for entry in source.iterdir():
                     if entry.name != "__pycache__":
-                        (place / entry.name).symlink_to(entry)
-        (place / name).unlink()
+                        (path / entry.name).symlink_to(entry)
+        (path / name).unlink()
         if change is not None:
             text = (source / name).read_text()
             assert change(text) != text, f"{file} has another text now: adapt this test"
-            (place / name).write_text(change(text))
+            (path / name).write_text(change(text))
 
 
 def work(folder: Path) -> dict[str, object]:
@@ -209,7 +209,7 @@ def test_msgspec_words_its_errors_as_we_read_them(raw: str, said: str) -> None:
 
 
 def test_asyncio_listens_by_readers_of_the_loop() -> None:
-    """A canary: a Server's sockets are readers of the loop, and accept nobody more once these are removed.
+    """A canary: a Server's sockets are readers of the loop, and accept no more connections once these are removed.
 
     serve/server.py does so at its end: who comes from then on waits for the next netscand, and is not lost.
     """
@@ -251,9 +251,9 @@ def declared(needs: list[str]) -> set[str]:
     return {re.match(r"[\w.-]+", need)[0].replace("-", "_").lower() for need in needs}  # type: ignore[index]
 
 
-def imported(*places: str) -> set[str]:
+def imported(*folders: str) -> set[str]:
     """Return the modules that files import, but for the standard library and our own."""
-    texts = [path.read_text() for place in places for path in (ROOT / place).rglob("*.py")]
+    texts = [path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py")]
     pattern = re.compile(r"^ *(?:from ([a-z]\w*)[\w.]* import |import ([a-z]\w*)[\w.]*(?: as \w+)?$)", re.MULTILINE)
     names = {first or second for text in texts for first, second in pattern.findall(text)}
     return names - set(sys.stdlib_module_names) - {"netscand", "netscanctl", "tests"}

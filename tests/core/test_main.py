@@ -1,4 +1,4 @@
-"""Before anything runs: Ctrl-C while it is still being imported."""
+"""Ctrl-C during the imports at start."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What asks a device for its name, and whose answer names it: the station's that was asked, and nobody else's."""
+"""Name queries by mDNS and NBNS: only the queried station can answer."""
 
 import socket
 import struct
@@ -18,7 +18,7 @@ from tests.core.world import ip, mac, network
 
 OWN6 = Ip(ip_address("fe80::2").packed)
 NET = replace(network(), own6=OWN6)
-ASKED, OTHER = mac(9), mac(66)
+QUERIED, OTHER = mac(9), mac(66)
 WHERE = ip("10.0.0.9")
 WHERE6 = Ip(ip_address("fe80::9").packed)
 VICTIMS_IP = "the asked one's address, and another station's MAC: any host can send that"
@@ -51,13 +51,13 @@ class Cable:
         self,
         content: bytes,
         *,
-        sender: Mac = ASKED,
+        sender: Mac = QUERIED,
         at: Ip = WHERE,
         from_port: int = 5353,
         port: int | None = None,
         interface: int = 2,
     ) -> tuple[Mac, str, str] | None:
-        """The name in an answer from the asked device, or with whatever is said otherwise."""
+        """Return the name in an answer of the queried device, with the fields given here."""
         own = NET.own if len(at) == 4 else OWN6
         frame = datagram(sender, NET.mac, at, own, (from_port, port or self.port), content)
         answer = decode.answer(frame, self.now, interface)
@@ -96,7 +96,7 @@ def node(name: bytes, number: int) -> bytes:
 
 def test_one_mdns_frame_queries_several_devices(cable: Cable) -> None:
     """It is sent to the multicast group."""
-    cable.questions.by_mdns(NET, [(ASKED, WHERE), (OTHER, ip("10.0.0.66"))])
+    cable.questions.by_mdns(NET, [(QUERIED, WHERE), (OTHER, ip("10.0.0.66"))])
     (frame,) = cable.sent
     seen = Ether(frame)
     assert (seen.dst, seen[IP].dst, seen[IP].ttl, seen[UDP].dport) == ("01:00:5e:00:00:fb", "224.0.0.251", 255, 5353)
@@ -108,16 +108,16 @@ def test_one_mdns_frame_queries_several_devices(cable: Cable) -> None:
 
 def test_an_nbns_query_goes_to_one_device(cable: Cable) -> None:
     """It is a unicast frame."""
-    cable.questions.by_nbns(NET, ASKED, WHERE)
+    cable.questions.by_nbns(NET, QUERIED, WHERE)
     (frame,) = cable.sent
-    assert (frame[:6], frame[30:34], frame[36:38]) == (ASKED, WHERE, b"\0\x89")
+    assert (frame[:6], frame[30:34], frame[36:38]) == (QUERIED, WHERE, b"\0\x89")
 
 
 def test_ipv6_queries_need_an_ipv6_address_of_ours(cable: Cable) -> None:
     """Without one, none is sent."""
-    cable.questions.by_mdns(network(), [(ASKED, WHERE6)])
+    cable.questions.by_mdns(network(), [(QUERIED, WHERE6)])
     assert not cable.sent
-    cable.questions.by_mdns(NET, [(ASKED, WHERE6)])
+    cable.questions.by_mdns(NET, [(QUERIED, WHERE6)])
     seen = Ether(cable.sent[0])
     assert (seen.dst, seen[IPv6].src, seen[IPv6].dst, seen[IPv6].hlim) == (
         "33:33:00:00:00:fb", "fe80::2", "ff02::fb", 255,
@@ -144,9 +144,9 @@ def test_a_datagram_is_what_scapy_would_build(addresses: tuple[bytes, bytes], po
         if len(addresses[0]) == 4
         else IPv6(src=str(own), dst=str(to), hlim=255)
     )
-    head = Ether(src=ASKED.hex(":"), dst=OTHER.hex(":"))
+    head = Ether(src=QUERIED.hex(":"), dst=OTHER.hex(":"))
     built = bytes(head / over / UDP(sport=port, dport=5353) / content)
-    assert datagram(ASKED, OTHER, Ip(addresses[0]), Ip(addresses[1]), (port, 5353), content) == built
+    assert datagram(QUERIED, OTHER, Ip(addresses[0]), Ip(addresses[1]), (port, 5353), content) == built
 
 
 def test_groups_have_macs_of_their_own() -> None:
@@ -160,23 +160,23 @@ def test_groups_have_macs_of_their_own() -> None:
 
 def test_the_queried_station_names_itself(cable: Cable) -> None:
     """Its answer is accepted."""
-    cable.questions.by_mdns(NET, [(ASKED, WHERE)])
-    assert cable.hear(pointing("printer.local")) == (ASKED, "printer", "mdns")
+    cable.questions.by_mdns(NET, [(QUERIED, WHERE)])
+    assert cable.hear(pointing("printer.local")) == (QUERIED, "printer", "mdns")
     assert cable.hear(pointing("printer2.local")) is None, "it has answered"
-    cable.questions.by_mdns(NET, [(ASKED, WHERE6)])
-    assert cable.hear(pointing("printer.local", WHERE6), at=WHERE6) == (ASKED, "printer", "mdns")
-    cable.questions.by_nbns(NET, ASKED, WHERE)
+    cable.questions.by_mdns(NET, [(QUERIED, WHERE6)])
+    assert cable.hear(pointing("printer.local", WHERE6), at=WHERE6) == (QUERIED, "printer", "mdns")
+    cable.questions.by_nbns(NET, QUERIED, WHERE)
     number = int.from_bytes(cable.content[:2])
     assert cable.hear(node(b"EVIL", number ^ 1), from_port=137) is None
-    assert cable.hear(node(b"JANES-PC", number), from_port=137) == (ASKED, "JANES-PC", "nbns")
+    assert cable.hear(node(b"JANES-PC", number), from_port=137) == (QUERIED, "JANES-PC", "nbns")
 
 
 def test_another_station_cannot_answer_a_query(cable: Cable) -> None:
     """M2: by the IP address alone, every host of the LAN could name any other."""
-    cable.questions.by_mdns(NET, [(ASKED, WHERE), (OTHER, ip("10.0.0.66"))])
+    cable.questions.by_mdns(NET, [(QUERIED, WHERE), (OTHER, ip("10.0.0.66"))])
     assert cable.hear(pointing("hacked-name.local"), sender=OTHER) is None, VICTIMS_IP
-    assert cable.hear(pointing("printer.local")) == (ASKED, "printer", "mdns")
-    cable.questions.by_nbns(NET, ASKED, WHERE)
+    assert cable.hear(pointing("printer.local")) == (QUERIED, "printer", "mdns")
+    cable.questions.by_nbns(NET, QUERIED, WHERE)
     number = int.from_bytes(cable.content[:2])
     assert cable.hear(node(b"HACKED", number), sender=OTHER, from_port=137) is None, VICTIMS_IP
 
@@ -187,7 +187,7 @@ def test_another_station_cannot_answer_a_query(cable: Cable) -> None:
     ids=["another address", "another port of its", "another port of ours", "another interface"],
 )
 def test_an_answer_to_something_else_is_none(cable: Cable, how: dict[str, int]) -> None:
-    cable.questions.by_mdns(NET, [(ASKED, WHERE)])
+    cable.questions.by_mdns(NET, [(QUERIED, WHERE)])
     assert cable.hear(pointing("printer.local"), **how) is None  # type: ignore[arg-type]
     assert cable.hear(pointing("printer.local")) is not None
 
@@ -202,13 +202,13 @@ def test_an_answer_to_something_else_is_none(cable: Cable, how: dict[str, int]) 
 )  # fmt: skip
 def test_an_answer_without_a_name_is_ignored(cable: Cable, content: bytes) -> None:
     """Errors, other names and malformed answers set no name."""
-    cable.questions.by_mdns(NET, [(ASKED, WHERE)])
+    cable.questions.by_mdns(NET, [(QUERIED, WHERE)])
     assert cable.hear(content) is None
 
 
 def test_a_question_costs_a_bounded_amount_of_work(cable: Cable) -> None:
     """H1: whatever the one sends that was asked."""
-    cable.questions.by_mdns(NET, [(ASKED, WHERE)])
+    cable.questions.by_mdns(NET, [(QUERIED, WHERE)])
     for _ in range(name_lookup.ANSWERS_A_DEVICE):
         assert cable.hear(pointing("_role.local")) is None
     assert cable.hear(pointing("printer.local")) is None
@@ -217,7 +217,7 @@ def test_a_question_costs_a_bounded_amount_of_work(cable: Cable) -> None:
 
 def test_a_late_answer_is_ignored_and_queries_expire(cable: Cable) -> None:
     """No query is kept after its time."""
-    cable.questions.by_mdns(NET, [(ASKED, WHERE)])
+    cable.questions.by_mdns(NET, [(QUERIED, WHERE)])
     cable.now += name_lookup.ANSWERED_WITHIN + 0.1
     assert cable.hear(pointing("printer.local")) is None
     cable.questions.by_mdns(NET, [(OTHER, ip("10.0.0.66"))])
@@ -230,7 +230,7 @@ def test_without_a_question_an_answer_is_none(cable: Cable) -> None:
 
 def test_our_port_takes_nothing_in_and_refuses_nothing(cable: Cable) -> None:
     """A refusal would be an ICMP message to each device that answers."""
-    cable.questions.by_mdns(NET, [(ASKED, WHERE)])
+    cable.questions.by_mdns(NET, [(QUERIED, WHERE)])
     held = cable.questions._port_socket
     assert held is not None
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
@@ -247,12 +247,12 @@ def test_what_cannot_be_sent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) 
 
     questions = Queries(refuse)
     with pytest.raises(OSError, match="no such device"):
-        questions.by_mdns(NET, [(ASKED, WHERE)])
+        questions.by_mdns(NET, [(QUERIED, WHERE)])
     assert not questions._open
     questions.close()
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"\x08\x00", b"\x86\xdd", b"\x08\x06"]))
 def test_any_bytes_are_an_answer_or_none(content: bytes, kind: bytes) -> None:
-    decode.answer(OTHER + ASKED + kind + content, 1.0, 2)
+    decode.answer(OTHER + QUERIED + kind + content, 1.0, 2)
     decode.answer(content, 1.0, 2)

@@ -1,4 +1,4 @@
-"""Who is asked for its name, and when: in virtual time, with a crowd of made-up devices before the real ones."""
+"""Order and pace of name lookups, in virtual time, with a crowd of made-up devices before the real ones."""
 
 import asyncio
 import struct
@@ -33,7 +33,7 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualLoop]:
 
 
 class Nobody(Resolver):
-    """A name server that knows nobody."""
+    """A name server that knows no device."""
 
     async def name_of(self, ip: Ip, effort: Effort) -> str | None:
         await asyncio.sleep(0.01)
@@ -47,7 +47,7 @@ class Lan:
         self.loop = loop
         self.frames: list[tuple[float, str, int]] = []
         """When, on which network, from which port's protocol."""
-        self.asked: dict[tuple[int, Ip], float] = {}
+        self.queried: dict[tuple[int, Ip], float] = {}
         self.urgency: dict[Mac, int] = {}
         self.places: dict[tuple[Mac, str], Ip] = {}
         self.room = True
@@ -82,14 +82,14 @@ class Lan:
         port = int.from_bytes(frame[36:38])
         self.frames.append((self.loop.time(), network.id, port))
         if port == 137:
-            self.asked.setdefault((port, Ip(frame[30:34])), self.loop.time())
+            self.queried.setdefault((port, Ip(frame[30:34])), self.loop.time())
             return
         message = dns.read(frame[42:])
         assert message is not None
         for question in message.questions:
             labels = dns.labels(message.raw, question.name_at)
             assert labels is not None
-            self.asked.setdefault((port, Ip(bytes(map(int, reversed(labels[:4]))))), self.loop.time())
+            self.queried.setdefault((port, Ip(bytes(map(int, reversed(labels[:4]))))), self.loop.time())
 
     async def run(self, script: Callable[[], Iterator[float]], seconds: float) -> None:
         """Let `script` work, that says after how many seconds it goes on, and end everything then."""
@@ -131,7 +131,7 @@ def test_a_flood_of_new_devices_delays_no_real_name(loop: VirtualLoop, answering
             yield 1.0
 
     run(loop, lan.run(flood, 1700))
-    waited = {port: [lan.asked.get((port, who), 1e9) - at for who, at in came.items()] for port in (5353, 137)}
+    waited = {port: [lan.queried.get((port, who), 1e9) - at for who, at in came.items()] for port in (5353, 137)}
     print({port: max(each) for port, each in waited.items()})
     assert len(came) == 5
     assert max(waited[5353]) < 40
@@ -150,7 +150,7 @@ def test_annotated_devices_first_then_confirmed_ones(loop: VirtualLoop) -> None:
         yield 0
 
     run(loop, lan.run(crowd, 120))
-    order = [who for port, who in lan.asked if port == 5353]
+    order = [who for port, who in lan.queried if port == 5353]
     assert [order.index(made_up(number)[1]) for number in (100, 200)] == [0, 1]
     assert len(order) == 300
 
@@ -173,7 +173,7 @@ def test_one_mdns_frame_a_second_on_each_network(loop: VirtualLoop) -> None:
     at = [when for when, where in to_all if where == NET.id]
     assert len(at) == 10
     assert all(after - before >= names.MDNS_APART for before, after in pairwise(at))
-    assert lan.asked[5353, ip("10.9.0.9")] - 1000 < 3, "it waits behind another network's"
+    assert lan.queried[5353, ip("10.9.0.9")] - 1000 < 3, "it waits behind another network's"
     to_one = [when for when, where, port in lan.frames if port == 137]
     assert len(to_one) == 81
     assert all(sum(each <= when < each + 1 for when in to_one) <= 2 / names.NBNS_APART for each in to_one)
@@ -219,7 +219,7 @@ def test_what_there_is_no_room_for_waits(loop: VirtualLoop) -> None:
 
 
 def test_questions_come_from_the_address_that_we_have_now(loop: VirtualLoop) -> None:
-    """And on a network that is gone or down nobody is asked for, now or later."""
+    """And on a network that is gone or down no device is looked up, now or later."""
     lan = Lan(loop)
     sent: list[bytes] = []
     lan.names._queries._send = lambda network, frame: sent.append(frame)
@@ -333,7 +333,7 @@ def test_a_stranger_that_answered_meanwhile_is_no_stranger(loop: VirtualLoop) ->
     urgent.add(made_up(3)[0])
 
     async def take() -> list[list[Lookup]]:
-        return [wishes for _ in range(5) for wishes in await queue.get()]
+        return [requests for _ in range(5) for requests in await queue.get()]
 
     assert [one.mac for (one,) in run(loop, take())] == [made_up(number)[0] for number in (3, 0, 1, 2, 4)]
 
@@ -352,7 +352,7 @@ def test_urgency_is_that_of_what_is_known_of_a_device() -> None:
 
 # ---- what an answer points to ---------------------------------------------------------------------------------------
 
-ASKED = reverse(ip("10.0.0.9"))
+QUERIED = reverse(ip("10.0.0.9"))
 
 
 def encoded(*labels: bytes) -> bytes:
@@ -367,24 +367,24 @@ def record(owner: tuple[bytes, ...], kind: int, to: tuple[bytes, ...], klass: in
 def pointed(*records: bytes) -> str | None:
     message = dns.read(struct.pack("!HHHHHH", 1, 0x8180, 0, len(records), 0, 0) + b"".join(records))
     assert message is not None
-    return pointed_to(message, ASKED)
+    return pointed_to(message, QUERIED)
 
 
 def test_a_pointer_of_another_name_is_ignored() -> None:
     """The owner of the record must be the queried name."""
     assert pointed(record(reverse(ip("10.0.0.8")), dns.PTR, (b"other", b"lan"))) is None
-    assert pointed(record(tuple(map(bytes.upper, ASKED)), dns.PTR, (b"own", b"lan"))) == "own.lan"
-    assert pointed(record(ASKED, dns.PTR, (b"own", b"lan"), klass=3)) is None
+    assert pointed(record(tuple(map(bytes.upper, QUERIED)), dns.PTR, (b"own", b"lan"))) == "own.lan"
+    assert pointed(record(QUERIED, dns.PTR, (b"own", b"lan"), klass=3)) is None
 
 
 def test_aliases_on_the_way_are_followed() -> None:
-    """RFC 2317: a part of a /24 is somebody else's to name."""
-    alias = (b"9", b"0-25", *ASKED[1:])
-    assert pointed(record(ASKED, dns.CNAME, alias), record(alias, dns.PTR, (b"own", b"lan"))) == "own.lan"
-    assert pointed(record(ASKED, dns.CNAME, ASKED), record(alias, dns.PTR, (b"own", b"lan"))) is None
+    """RFC 2317: a part of a /24 may be delegated."""
+    alias = (b"9", b"0-25", *QUERIED[1:])
+    assert pointed(record(QUERIED, dns.CNAME, alias), record(alias, dns.PTR, (b"own", b"lan"))) == "own.lan"
+    assert pointed(record(QUERIED, dns.CNAME, QUERIED), record(alias, dns.PTR, (b"own", b"lan"))) is None
 
 
 def test_the_first_records_alone_are_read() -> None:
-    roles = [record(ASKED, dns.PTR, (b"_role", b"lan"))] * name_lookup.LOOKED_AT
-    assert pointed(*roles[1:], record(ASKED, dns.PTR, (b"own", b"lan"))) == "own.lan"
-    assert pointed(*roles, record(ASKED, dns.PTR, (b"own", b"lan"))) is None
+    roles = [record(QUERIED, dns.PTR, (b"_role", b"lan"))] * name_lookup.LOOKED_AT
+    assert pointed(*roles[1:], record(QUERIED, dns.PTR, (b"own", b"lan"))) == "own.lan"
+    assert pointed(*roles, record(QUERIED, dns.PTR, (b"own", b"lan"))) is None

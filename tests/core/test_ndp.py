@@ -1,4 +1,4 @@
-"""What is asked by IPv6, held against what scapy would build."""
+"""IPv6 solicitations and echo requests, compared with those of scapy."""
 
 import pytest
 from hypothesis import given
@@ -26,8 +26,8 @@ def test_a_solicitation_is_what_scapy_would_build(mac: Mac, target: Ip, to: Mac 
     group = f"ff02::1:ff{target[13]:02x}:{target[14]:02x}{target[15]:02x}"
     ethernet = (to or b"\x33\x33\xff" + target[13:]).hex(":")
     head = Ether(dst=ethernet, src=mac.hex(":")) / IPv6(src=text(OWN), dst=text(target) if to else group, hlim=255)
-    told = inet6.ICMPv6NDOptSrcLLAddr(lladdr=mac.hex(":"))
-    assert solicitation(mac, OWN, target, to) == bytes(head / inet6.ICMPv6ND_NS(tgt=text(target)) / told)
+    published = inet6.ICMPv6NDOptSrcLLAddr(lladdr=mac.hex(":"))
+    assert solicitation(mac, OWN, target, to) == bytes(head / inet6.ICMPv6ND_NS(tgt=text(target)) / published)
 
 
 @given(MACS, TARGETS)

@@ -1,4 +1,4 @@
-"""Which networks are scanned, and why: DESIGN, "Which networks", case by case."""
+"""The choice of networks to scan, case by case."""
 
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_address
@@ -83,7 +83,7 @@ def test_a_lan_is_scanned_and_says_why() -> None:
         ("br-lan", "bridge", "bridge"),  # OpenWrt's LAN
         ("bond0", "bond", "bond"),
         ("eth0.7", "vlan", "VLAN"),
-        ("eth0", "veth", "virtual Ethernet"),  # within a container, told by name and never by kind
+        ("eth0", "veth", "virtual Ethernet"),  # within a container, recognised by name and never by kind
         ("host0", "veth", "virtual Ethernet"),
         ("s0", "veth", "virtual Ethernet"),
         ("mv0", "macvlan", "Ethernet"),
@@ -131,7 +131,7 @@ def test_a_port_is_excluded_and_a_member_of_a_vrf_is_not() -> None:
     port = link("eth0", master=9)
     assert one(port, others=(link("br0", 9, kind="bridge"),)).why.startswith("eth0 is a port of br0")
     assert one(port, others=(link("red", 9, kind="vrf"),)).state is NetworkState.UP
-    assert one(port).state is NetworkState.EXCLUDED  # its master was not told yet
+    assert one(port).state is NetworkState.EXCLUDED  # its master is not known yet
 
 
 @pytest.mark.parametrize("length", range(33))

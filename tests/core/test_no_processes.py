@@ -1,4 +1,4 @@
-"""FAULTS T1, by reading: the daemon holds nothing that could run what a client sends."""
+"""FAULTS T1: the source of the daemon contains nothing that could run a client's input."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`netscand --once`: what it says where there is nobody to ask. What it finds on a LAN: tests/lab/test_daemon.py."""
+"""`netscand --once` without a network to scan; for its results on a LAN see tests/lab/test_daemon.py."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Whether it is they who fell silent, or us: who was asked, and had time to answer, says so (FAULTS T53)."""
+"""Detection of an outage by witnesses that were probed and had time to answer (FAULTS T53)."""
 
 from collections.abc import Callable
 from random import Random
@@ -20,7 +20,7 @@ LEAVER = mac(4)
 
 
 def made_up(world: World, count: int, spoke_only: Callable[[int], bool]) -> None:
-    """Hear so many within half a second; some answer an ask of ours once."""
+    """See so many devices within half a second; some answer a probe of ours once."""
     (where,) = world.inventory.networks.values()
     for number in range(count):
         at = ip(f"10.0.0.{40 + number % 200}")
@@ -51,12 +51,12 @@ def test_a_crowd_that_falls_silent_makes_no_network_silent(seed: int, aged: floa
     made_up(world, 512, order.__getitem__)
     world.run(85)
     world.hosts.pop((2, ip("10.0.0.13")))
-    left, doubted = world.now, set()
+    left, unknown = world.now, set()
     while world.now < left + 120:
         world.run(0.5)
-        doubted |= {each for each in household if world.inventory.devices[each].status is Status.UNKNOWN}
+        unknown |= {each for each in household if world.inventory.devices[each].status is Status.UNKNOWN}
     assert not world.of(EventKind.NETWORK_SILENT)
-    assert not doubted
+    assert not unknown
     (gone,) = [event for event in world.of(EventKind.OFFLINE) if event.device and event.device.mac in household]
     assert gone.device is not None
     assert gone.device.mac == LEAVER
@@ -149,9 +149,9 @@ def test_strangers_return_within_a_budget(monkeypatch: pytest.MonkeyPatch, resid
     for device in world.inventory.devices.values():
         device.first_seen -= DAY * resident
     for _ in range(3):
-        world.deaf = lambda probe: probe.ip < ip("10.0.0.36")
+        world.unreachable = lambda probe: probe.ip < ip("10.0.0.36")
         world.run(60)
-        world.deaf = lambda probe: False
+        world.unreachable = lambda probe: False
         world.run(100)
         returned = len(world.of(EventKind.ONLINE))
     assert len(world.of(EventKind.NETWORK_SILENT)) == 3

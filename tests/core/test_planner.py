@@ -1,4 +1,4 @@
-"""What is asked, and when."""
+"""The planner: which addresses are probed, and when."""
 
 from collections import Counter
 from dataclasses import replace
@@ -71,9 +71,9 @@ def test_network_broadcast_and_own_address_are_skipped() -> None:
     """They are never probed."""
     world = World()
     world.run(100)
-    asked = {ask.ip for _, ask in world.frames}
-    assert len(asked) == 253
-    assert not asked & {ip("10.0.0.0"), ip("10.0.0.255"), ip("10.0.0.2")}
+    probed = {ask.ip for _, ask in world.frames}
+    assert len(probed) == 253
+    assert not probed & {ip("10.0.0.0"), ip("10.0.0.255"), ip("10.0.0.2")}
 
 
 UPPER = (IPv4Network("10.0.0.128/25"),)
@@ -169,7 +169,7 @@ def test_a_quiet_network_is_scanned_less() -> None:
 
 @pytest.mark.parametrize("rate", [200.0, 1000.0])
 def test_no_second_has_more_frames_than_the_rates_allow(rate: float) -> None:
-    """FAULTS T20, in simulated time, wishes included; between scans broadcast keeps to the background rate."""
+    """FAULTS T20, in simulated time, requests included; between scans broadcast keeps to the background rate."""
     world = World(pace=Pace(rate=rate))
     world.alive(60)
     world.run(40)
@@ -213,11 +213,11 @@ def test_a_requested_scan_ends_soon_after_its_last_frame() -> None:
     world = World()
     world.alive(34)
     world.run(6)
-    wished = world.now
-    scan_id = world.planner.request_scan((), wished)
+    requested = world.now
+    scan_id = world.planner.request_scan((), requested)
     world.run(2)
     (end,) = (at for at, news in finished(world) if news.scan_id == scan_id)
-    assert end - wished < 0.85
+    assert end - requested < 0.85
 
 
 def test_a_slow_lan_is_waited_for() -> None:
@@ -340,15 +340,15 @@ def test_progress_is_published_at_most_ten_times_a_second() -> None:
     world.alive(34)
     world.run(10)
     world.news.clear()
-    wished = world.now
-    world.planner.request_scan((), wished)
+    requested = world.now
+    world.planner.request_scan((), requested)
     world.run(2)
-    told = [(at, news) for at, news in world.news if isinstance(news, ScanProgress)]
-    assert told[0][0] - wished <= 0.02
-    assert told[0][1].found > 0
-    assert all(later - early >= 0.099 for (early, _), (later, _) in pairwise(told[:-1]))
-    assert told[-1][1].done == told[-1][1].total == 254
-    assert told[-1][1].found == 34
+    published = [(at, news) for at, news in world.news if isinstance(news, ScanProgress)]
+    assert published[0][0] - requested <= 0.02
+    assert published[0][1].found > 0
+    assert all(later - early >= 0.099 for (early, _), (later, _) in pairwise(published[:-1]))
+    assert published[-1][1].done == published[-1][1].total == 254
+    assert published[-1][1].found == 34
 
 
 def test_a_scan_that_fails_says_so_ends_and_the_next_one_runs() -> None:
@@ -371,9 +371,9 @@ def test_a_large_network_is_walked_in_turns_and_says_so() -> None:
     coverage = world.planner.coverage("10.0.0.0/16@eth0", world.now)
     assert coverage.fraction == pytest.approx(1200 / 65_534)
     assert coverage.seconds == pytest.approx(30 * 65_534 / 1200)
-    asked = [ask.ip for _, ask in world.frames]
-    assert len(asked) == len(set(asked))
-    assert len(asked) >= 5 * 1199
+    probed = [ask.ip for _, ask in world.frames]
+    assert len(probed) == len(set(probed))
+    assert len(probed) >= 5 * 1199
 
 
 def test_a_flapping_interface_gets_no_storm_of_scans() -> None:
@@ -396,8 +396,8 @@ def test_a_request_whose_network_vanishes_gets_a_scan_error() -> None:
     scan_id = world.planner.request_scan((), world.now)
     world.set_networks([])
     world.run(10)
-    told = [type(news) for _, news in world.news if not isinstance(news, ScanProgress) and news.scan_id == scan_id]
-    assert told == [ScanStarted, ScanFailed, ScanFinished]
+    published = [type(news) for _, news in world.news if not isinstance(news, ScanProgress) and news.scan_id == scan_id]
+    assert published == [ScanStarted, ScanFailed, ScanFinished]
 
 
 def test_a_shorter_interval_is_taken_at_once() -> None:

@@ -1,4 +1,4 @@
-"""Presence, as scripts of what was heard and asked, and as properties."""
+"""Presence: scripts of observations and probes, and properties."""
 
 import struct
 import tracemalloc
@@ -29,7 +29,7 @@ class Life:
             self.presence.record_activity(now + 1e-6)
         self.probes: list[float] = []
         self.requests: list[float] = []
-        self.heard_at = now
+        self.seen_at = now
 
     def run(self, until: float, answers: Answers = lambda at, broadcast: None) -> bool:
         """Whether the verdict came."""
@@ -55,11 +55,11 @@ class Life:
     def hear(self, at: float, *, joined: bool = False) -> None:
         self.now = max(self.now, at)
         self.presence.record_activity(at, joined=joined)
-        self.heard_at = at
+        self.seen_at = at
 
     def silence(self, seconds: float, *, joined: bool = False) -> None:
-        """Fall silent, and come back to stay for a minute, whatever was said of it meanwhile."""
-        back = self.heard_at + seconds
+        """Fall silent, and come back for a minute, whatever others claimed meanwhile."""
+        back = self.seen_at + seconds
         if self.run(back):
             self.presence.set_offline(self.now)
         self.hear(back, joined=joined)
@@ -70,7 +70,7 @@ class Life:
         self.probes.clear()
         self.requests.clear()
         assert self.run(inf)
-        return self.now - self.heard_at
+        return self.now - self.seen_at
 
 
 def promptly(at: float, broadcast: bool) -> float:
@@ -171,7 +171,7 @@ def test_the_users_patience_wins() -> None:
 
 
 def test_our_own_blindness_teaches_nothing_and_counts_nothing() -> None:
-    """The silence starts anew, and the one that follows is not believed: it began before we could hear."""
+    """The silence restarts, and the next one does not count: it began before we could see."""
     life = known()
     for _ in range(10):
         life.run(life.now + 13)
@@ -198,9 +198,9 @@ def test_a_goodbye_is_probed_at_once_and_is_no_verdict() -> None:
     usual = life.presence.patience
     assert usual > 25
     life.presence.goodbye(life.now + 1)
-    life.heard_at = life.now + 1
+    life.seen_at = life.now + 1
     asked_at = life.presence.next_at
-    assert asked_at - life.heard_at < 2
+    assert asked_at - life.seen_at < 2
     assert 10 <= life.leave() < 12
     assert len(life.probes) >= 3
     life.presence.goodbye(life.now + 1)
@@ -285,20 +285,20 @@ def test_no_device_is_probed_over_360_times_an_hour(pattern: list[int], goodbyes
     for seconds in silences:
         life.silence(seconds)
     life.probes.clear()
-    started, turn, asks = life.now, 0, 0
+    started, turn, probes = life.now, 0, 0
 
     def now_and_then(at: float, broadcast: bool) -> float | None:
-        nonlocal turn, asks
-        asks += 1
-        if asks < pattern[turn % len(pattern)]:
+        nonlocal turn, probes
+        probes += 1
+        if probes < pattern[turn % len(pattern)]:
             return None
-        turn, asks = turn + 1, 0
+        turn, probes = turn + 1, 0
         return at + 0.001
 
     while life.now < started + 2 * HOUR:
         if life.run(life.now + 30, now_and_then):
             life.hear(life.now + 0.001)
-            asks = 0
+            probes = 0
         if goodbyes:
             life.presence.goodbye(life.now)
     assert _most_within_an_hour(life.probes) <= 360
@@ -355,12 +355,12 @@ def test_our_own_slowness_teaches_nothing() -> None:
     for _ in range(6):
         life.silence(400)
     assert life.presence.patience > 400
-    asks = 0
+    probes = 0
 
     def the_second_time(at: float, broadcast: bool) -> float | None:
-        nonlocal asks
-        asks += 1
-        return at + 0.001 if asks % 2 == 0 else None
+        nonlocal probes
+        probes += 1
+        return at + 0.001 if probes % 2 == 0 else None
 
     life.run(life.now + HOUR, the_second_time)
     for _ in range(30):
@@ -402,11 +402,11 @@ def test_a_join_soon_after_a_return_shows_an_absence() -> None:
     life = known()
     for _ in range(5):
         life.silence(300)
-        life.presence.record_activity(life.heard_at + 0.5)
+        life.presence.record_activity(life.seen_at + 0.5)
     assert life.presence.patience > 300
     life = known()
     for _ in range(5):
-        back = life.heard_at + 300
+        back = life.seen_at + 300
         life.run(back)
         life.hear(back)
         life.hear(back + 2, joined=True)
@@ -434,26 +434,26 @@ def test_new_rules_hold_at_once() -> None:
 # ---- properties ----------------------------------------------------------------------------------------------------
 
 moves = st.one_of(
-    st.tuples(st.just("hear"), st.floats(-5, 4000), st.booleans()),
+    st.tuples(st.just("frame"), st.floats(-5, 4000), st.booleans()),
     st.tuples(st.just("goodbye"), st.floats(0, 100), st.booleans()),
-    st.tuples(st.just("excuse"), st.floats(0, 4000), st.booleans()),
-    st.tuples(st.just("ask"), st.floats(0, 100), st.booleans()),
+    st.tuples(st.just("restart"), st.floats(0, 4000), st.booleans()),
+    st.tuples(st.just("probe"), st.floats(0, 100), st.booleans()),
     st.tuples(st.just("follow"), st.floats(0, 8000), st.booleans()),
 )
 
 
 def _play(presence: Presence, now: float, script: list[tuple[str, float, bool]]) -> Iterator[tuple[float, Step, str]]:
-    """Play any story, and tell each step on the way with what `why` said then."""
+    """Play any story, and yield each step with its reason."""
     for what, seconds, flag in script:
         at = now + seconds
         now = max(now, at)
-        if what == "hear":
+        if what == "frame":
             presence.record_activity(at, joined=flag)
         elif what == "goodbye":
             presence.goodbye(at)
-        elif what == "excuse":
+        elif what == "restart":
             presence.restart_silence(at)
-        elif what == "ask":
+        elif what == "probe":
             presence.record_sent(at, broadcast=flag)
         else:
             end, due = now, now - seconds

@@ -1,4 +1,4 @@
-"""The wishes of presence: a network that is full holds none up, and costs nothing."""
+"""Probes of presence: a congested network delays no other, and costs nothing."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Beside each ask into a silence a device is asked where it last answered; never where it is not to be asked.
+"""A silent device is also probed where it last answered, but never at excluded addresses.
 
 Whatever others say in its name, on whatever network and by whatever protocol, no device that is there is called
 offline: before that it is asked wherever it answered.
@@ -23,7 +23,7 @@ K = EventKind
 V6 = Ip(IPv6Address("2001:db8::77").packed)
 
 
-def asked(world: World, since: float) -> set[Ip]:
+def probed(world: World, since: float) -> set[Ip]:
     """Where presence asked for the first device, by asks that count."""
     return {
         probe.ip for at, probe in world.frames if at > since and probe.presence_of == mac(1) and not probe.additional
@@ -69,7 +69,7 @@ def test_a_device_without_ipv4_is_probed_over_ipv6_only() -> None:
     world.hosts.clear()
     world.run(60)
     assert world.inventory.devices[mac(1)].status is Status.OFFLINE
-    assert asked(world, since) == {HOST6}
+    assert probed(world, since) == {HOST6}
     beside = [at - since for at, probe in world.frames if at > since and probe.additional]
     assert 4 <= len(beside) <= 10, "it answered by IPv4 today, so it is asked there as well, with the last asks"
 
@@ -106,24 +106,24 @@ def test_forged_addresses_do_not_delay_offline() -> None:
         del world.hosts[2, ip("10.0.0.10")]
         left = world.now
         world.run(60)
-        (told,) = world.of(K.OFFLINE)
+        (published,) = world.of(K.OFFLINE)
         beside = [probe for at, probe in world.frames if at > left and probe.additional]
         assert len(beside) <= 2 * 4 + 4
-        return told.at - world.inventory.devices[mac(1)].last_seen
+        return published.at - world.inventory.devices[mac(1)].last_seen
 
     assert delay(8) <= delay(0)
 
 
 def test_devices_lured_to_another_lan_make_it_not_silent() -> None:
-    """They are asked where they answered: their silence where somebody else put them says nothing of that LAN."""
+    """They are probed where they answered: silence where others placed them proves nothing about that LAN."""
     world = two_lans()
     for number in range(1, 8):
         forge(world, number, f"10.9.0.{100 + number}", 3)
     del world.hosts[2, ip("10.0.0.10")]
     del world.hosts[3, ip("10.9.0.20")]
     world.run(60)
-    told = {(event.kind, event.device and event.device.mac) for event in world.events}
-    assert told == {(K.ADDRESS_ADDED, mac(number)) for number in range(1, 8)} | {(K.OFFLINE, mac(1)),
+    published = {(event.kind, event.device and event.device.mac) for event in world.events}
+    assert published == {(K.ADDRESS_ADDED, mac(number)) for number in range(1, 8)} | {(K.OFFLINE, mac(1)),
                                                                                  (K.OFFLINE, mac(20))}  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def test_an_outage_counts_for_devices_forged_elsewhere() -> None:
     world = two_lans()
     for number in range(1, 8):
         forge(world, number, f"10.9.0.{100 + number}", 3)
-    world.deaf = lambda probe: probe.network.index == 2
+    world.unreachable = lambda probe: probe.network.index == 2
     world.run(60)
     assert not world.of(K.OFFLINE)
     assert [event.network for event in world.of(K.NETWORK_SILENT)] == ["10.0.0.0/24@eth0"]
@@ -147,8 +147,8 @@ def test_a_device_keeps_the_address_where_it_answers() -> None:
         forge(world, 1, f"10.0.0.{100 + number // 20 % 100}")
         world.run(4)
     world.run(120)
-    told = [event for event in world.events if event.device and event.device.mac == mac(1)]
-    assert not [event for event in told if event.address == ip("10.0.0.10")]
+    published = [event for event in world.events if event.device and event.device.mac == mac(1)]
+    assert not [event for event in published if event.address == ip("10.0.0.10")]
     assert not world.of(K.OFFLINE)
     assert world.inventory.devices[mac(1)].status is Status.ONLINE
 
@@ -174,7 +174,7 @@ def test_newly_excluded_addresses_are_not_probed() -> None:
     world.hosts.clear()
     world.run(60)
     assert world.inventory.devices[mac(1)].status is Status.OFFLINE
-    assert asked(world, since) == {ip("10.0.0.10")}
+    assert probed(world, since) == {ip("10.0.0.10")}
 
 
 def test_the_first_answer_records_where_a_device_answers() -> None:

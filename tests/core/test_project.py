@@ -1,4 +1,4 @@
-"""What others expect of a project that they pick up: decisions, forms, versions and a wheel that are what they say."""
+"""Project files: decisions, forms, versions and the wheel are consistent."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The budget bounds every second, not the average (FAULTS T20)."""
+"""The rate limit holds in every second, not on average (FAULTS T20)."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""What `./dev` installs is locked, the lock fits pyproject.toml, and GitHub's checks run what `.ci/run` runs."""
+"""Requirements are locked, fit pyproject.toml, and GitHub's checks run what `.ci/run` runs."""
 
 import re
 import subprocess
@@ -28,7 +28,7 @@ def numbers(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)][:3]
 
 
-def asked(name: str) -> list[str]:
+def calls(name: str) -> list[str]:
     """What pyproject.toml asks for in that set."""
     project, groups = PROJECT["project"], PROJECT["dependency-groups"]
     run, test = project["dependencies"], project["optional-dependencies"]["test"]
@@ -45,7 +45,7 @@ def asked(name: str) -> list[str]:
 def test_the_lock_fits_pyproject(name: str) -> None:
     """`./dev lock` was run after the last change of a dependency."""
     there = locked(name)
-    for need in asked(name):
+    for need in calls(name):
         package, rule = re.fullmatch(r"([\w.-]+)(.*)", need).groups()  # type: ignore[union-attr]
         assert package in there, f"{need} is not locked: run ./dev lock"
         for sign, bound in re.findall(r"(==|>=|<)([\d.]+)", rule):
@@ -62,7 +62,7 @@ def test_a_run_and_a_test_use_the_same_versions() -> None:
 def test_the_oldest_are_what_pyproject_allows() -> None:
     """`./dev test --oldest` tries the lower bounds themselves."""
     there = locked("oldest")
-    for need in asked("run"):
+    for need in calls("run"):
         package, bound = re.match(r"([\w.-]+)>=([\d.]+)", need).groups()  # type: ignore[union-attr]
         assert numbers(there[package])[: len(numbers(bound))] == numbers(bound), need
 
@@ -78,7 +78,7 @@ def unexplained(pyproject: str) -> list[str]:
 
 
 def test_an_upper_bound_has_its_reason_beside_it() -> None:
-    """Nobody is kept from a newer library without a word: whatever the sign, and not by a comment about anything."""
+    """An upper bound needs a reason: with any operator, and not by an unrelated comment."""
     text = (ROOT / "pyproject.toml").read_text()
     assert unexplained(text) == []
     why = re.search(r'^    "(aiohttp.*<.*)",(\s*#.*)$', text, re.MULTILINE)
@@ -104,10 +104,10 @@ def steps(job: str) -> list[str]:
 
 def pythons(job: str) -> list[str]:
     """Return the Pythons that a job sets up."""
-    asked = re.search(r"^ +python-version: (.*)$", job, re.MULTILINE)
+    calls = re.search(r"^ +python-version: (.*)$", job, re.MULTILINE)
     matrix = re.search(r"^ +python: \[(.*)\]$", job, re.MULTILINE)
-    assert asked is not None
-    where = matrix[1] if asked[1] == "${{ matrix.python }}" and matrix else asked[1]
+    assert calls is not None
+    where = matrix[1] if calls[1] == "${{ matrix.python }}" and matrix else calls[1]
     return re.findall(r"3\.\d+", where)
 
 
@@ -160,14 +160,14 @@ def test_the_packages_that_break_a_test_are_named_together(
 ) -> None:
     """All without which it passes; else each that breaks it alone; no other."""
 
-    def trial(new: set[Differs], asked: Sequence[str]) -> list[str]:
-        return list(asked) if breaks(new) else []
+    def trial(new: set[Differs], calls: Sequence[str]) -> list[str]:
+        return list(calls) if breaks(new) else []
 
     found = blame(
         [A, B, C],
         ["mypy"],
-        lambda each, asked: trial({A, B, C} - {each}, asked),
-        lambda each, asked: trial({each}, asked),
+        lambda each, calls: trial({A, B, C} - {each}, calls),
+        lambda each, calls: trial({each}, calls),
     )
     assert found == {named: ["mypy"]}
 
@@ -175,14 +175,14 @@ def test_the_packages_that_break_a_test_are_named_together(
 def test_what_fails_once_is_nobodys_fault() -> None:
     """A test is blamed on a library only if it fails again: each run has its races."""
     runs = iter([["race", "broken"], ["broken"]])
-    asked = []
+    calls = []
 
     def run(tests: Sequence[str]) -> list[str]:
-        asked.append(list(tests))
+        calls.append(list(tests))
         return next(runs)
 
     assert fail_twice(run, ["race", "broken", "good"]) == ["broken"]
-    assert asked == [["race", "broken", "good"], ["race", "broken"]]
+    assert calls == [["race", "broken", "good"], ["race", "broken"]]
     assert fail_twice(run, []) == []
 
 

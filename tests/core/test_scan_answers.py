@@ -1,4 +1,4 @@
-"""What counts as an answer to a scan: nothing that nobody asked for, and one MAC for each address (FAULTS T52)."""
+"""Answers to a scan: only solicited ones count, and one MAC for each address (FAULTS T52)."""
 
 import pytest
 
@@ -64,7 +64,7 @@ def test_one_mac_for_each_address_counts_as_found() -> None:
 
 
 def test_what_is_no_device_counts_for_no_address() -> None:
-    """A MAC that was refused takes the place of no device, though it answers first."""
+    """A refused MAC displaces no device, even if it answers first."""
     world = Lied()
     world.run(60)
     for number in range(2_000):
@@ -73,7 +73,7 @@ def test_what_is_no_device_counts_for_no_address() -> None:
     world.run(5)
     assert SILENT in world.inventory.devices
     world.hosts = {(2, ip("10.0.0.151")): SILENT}
-    world.inventory.observe = lambda *seen: ()  # type: ignore[method-assign]  # nobody is let in any more
+    world.inventory.observe = lambda *seen: ()  # type: ignore[method-assign]  # no device is admitted any more
     world.liars = 1
     assert scanned(world).found == (SILENT,)
 
@@ -86,12 +86,12 @@ def test_a_first_answer_does_not_end_the_tries_for_a_known_one() -> None:
     world.liars = 1
     lost = 0
 
-    def deaf(probe: Probe) -> bool:
+    def unreachable(probe: Probe) -> bool:
         nonlocal lost
         lost += probe.ip == ip("10.0.0.10")
         return lost <= 3
 
-    world.deaf = deaf
+    world.unreachable = unreachable
     assert mac(1) in scanned(world).found
     assert lost == 4
 

@@ -1,4 +1,4 @@
-"""Scan requests keep no LAN busy: an account, and a network, have a budget of the broadcasts that they cause."""
+"""Budgets of requested scans for each account and each network."""
 
 from collections.abc import Sequence
 
@@ -55,10 +55,10 @@ def test_what_accounts_spend_is_not_taken_from_another(hostile: int) -> None:
     world.frames.clear()
     world.planner.request_scan([], world.now, "alice")
     world.run(6)
-    asked = [(at, ask) for at, ask in world.frames if ask.mac is None]
-    assert len(asked) >= 253 * 3
-    first = asked[0][0]
-    assert sum(at < first + 1.5 for at, _ in asked) >= 253 * 3
+    probed = [(at, ask) for at, ask in world.frames if ask.mac is None]
+    assert len(probed) >= 253 * 3
+    first = probed[0][0]
+    assert sum(at < first + 1.5 for at, _ in probed) >= 253 * 3
 
 
 @pytest.mark.slow

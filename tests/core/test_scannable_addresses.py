@@ -1,4 +1,4 @@
-"""Which addresses of a network may be asked."""
+"""Scannable addresses of a network."""
 
 from dataclasses import replace
 from ipaddress import IPv4Network, collapse_addresses

@@ -1,4 +1,4 @@
-"""The watchdog: systemd hears of us only while every room lives."""
+"""The watchdog is fed only while every component runs."""
 
 import asyncio
 import logging
@@ -15,32 +15,32 @@ ASKED = {"WATCHDOG_USEC": "10000000"}
 
 
 def watchdog(**ticks: float) -> tuple[Watchdog, list[str]]:
-    """One that systemd gave 10 s, and what it tells."""
-    told: list[str] = []
-    return Watchdog(told.append, {name: lambda at=at: at for name, at in ticks.items()}, ASKED), told  # type: ignore[misc]
+    """A watchdog with 10 s, and its notifications."""
+    published: list[str] = []
+    return Watchdog(published.append, {name: lambda at=at: at for name, at in ticks.items()}, ASKED), published  # type: ignore[misc]
 
 
 def test_it_is_fed_while_every_room_ticks() -> None:
     """All ticked within half of what systemd allows."""
-    dog, told = watchdog(engine=96.0, wire=95.0, history=99.9)
+    dog, published = watchdog(engine=96.0, wire=95.0, history=99.9)
     dog.check(100.0)
-    assert told == ["WATCHDOG=1"]
+    assert published == ["WATCHDOG=1"]
 
 
 @pytest.mark.parametrize("hung", ["engine", "wire", "history"])
 def test_one_room_that_hangs_is_enough_to_be_silent(hung: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Any of them; the log says once which, and again when it came back and hung anew (FAULTS F3)."""
+    """Any of them; the log names it once, and again if it recovered and hung again (FAULTS F3)."""
     ticks = dict.fromkeys(("engine", "wire", "history"), 100.0) | {hung: 94.9}
-    told: list[str] = []
-    dog = Watchdog(told.append, {name: lambda name=name: ticks[name] for name in ticks}, ASKED)  # type: ignore[misc]
+    published: list[str] = []
+    dog = Watchdog(published.append, {name: lambda name=name: ticks[name] for name in ticks}, ASKED)  # type: ignore[misc]
     with caplog.at_level(logging.CRITICAL):
         dog.check(100.0)
         dog.check(101.0)
-        assert told == []
+        assert published == []
         assert [record.getMessage().split()[0] for record in caplog.records] == [hung]
         ticks.update(dict.fromkeys(ticks, 101.5))
         dog.check(102.0)
-        assert told == ["WATCHDOG=1"]
+        assert published == ["WATCHDOG=1"]
         ticks[hung] = 0.0
         dog.check(103.0)
     assert len(caplog.records) == 2
@@ -48,20 +48,20 @@ def test_one_room_that_hangs_is_enough_to_be_silent(hung: str, caplog: pytest.Lo
 
 def test_it_looks_in_time() -> None:
     """Fed at least twice within what systemd allows, from the first moment on."""
-    told: list[float] = []
+    published: list[float] = []
 
     async def live() -> None:
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        dog = Watchdog(lambda _: told.append(loop.time() - begun), {}, {"WATCHDOG_USEC": "200000"})
+        dog = Watchdog(lambda _: published.append(loop.time() - begun), {}, {"WATCHDOG_USEC": "200000"})
         async with asyncio.TaskGroup() as tasks:
             feeding = tasks.create_task(dog.run())
-            while len(told) < 3:
+            while len(published) < 3:
                 await asyncio.sleep(0.01)
             feeding.cancel()
 
     asyncio.run(live())
-    assert told[0] < told[1] < told[2]
+    assert published[0] < published[1] < published[2]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_watchdog_follows_the_environment(environment: dict[str, str], allow
 
 
 class Deaf(Wire):
-    """A receive path that cannot be made anew, as when there are no descriptors left."""
+    """A receive path that cannot be opened again, as when there are no descriptors left."""
 
     tries = 0
 
@@ -116,8 +116,8 @@ def test_an_unresponsive_service_manager_blocks_nothing(tmp_path: Path, monkeypa
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        tell = _notifier()
+        notify = _notifier()
         for _ in range(5000):
-            tell("STATUS=busy")
+            notify("STATUS=busy")
         assert manager.recv(100) == b"STATUS=busy"
-        tell.__self__.socket.close()  # type: ignore[attr-defined]
+        notify.__self__.socket.close()  # type: ignore[attr-defined]

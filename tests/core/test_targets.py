@@ -1,4 +1,4 @@
-"""What a client may name to be scanned, and what it costs: what it names, not what that contains."""
+"""Targets of scan requests; the cost depends on what is named, not on its size."""
 
 import tracemalloc
 from collections.abc import Callable
@@ -37,13 +37,13 @@ def test_exactly_the_named_targets_are_scanned(named: list[IPv4Network], exclude
         if inside and (hosts or any(prefix == place.cidr for prefix in inside)):
             expected[place.id] = hosts
     try:
-        wish = resolve([written(prefix) for prefix in named], [lower, upper])
+        request = resolve([written(prefix) for prefix in named], [lower, upper])
     except BadTarget:
         assert not all(any(asked_on(prefix, place, expected) for place in (lower, upper)) for prefix in named)
         return
     found = {
         name: set(place.offsets if runs is None else runs)
-        for name, runs in wish.items()
+        for name, runs in request.items()
         for place in (lower, upper)
         if place.id == name
     }
@@ -109,19 +109,19 @@ def test_a_thousand_targets_cost_some_milliseconds() -> None:
 
 def test_what_waits_is_no_endless_list_of_single_addresses() -> None:
     """A /8 has room for millions that do not touch."""
-    wish: ScanRequest = {}
+    request: ScanRequest = {}
     with pytest.raises(Busy, match="separate targets"):
         for number in range(100):
             some = [range(each, each + 1) for each in range(number * 2048, (number + 1) * 2048, 2)]
-            wish = merge(wish, {"10.0.0.0/8@eth0": Runs(some)})
-    runs = wish["10.0.0.0/8@eth0"]
+            request = merge(request, {"10.0.0.0/8@eth0": Runs(some)})
+    runs = request["10.0.0.0/8@eth0"]
     assert runs is not None
     assert len(runs.ranges) <= MOST_RUNS
 
 
 def test_what_waits_is_the_union() -> None:
     lan = "10.0.0.0/24@eth0"
-    wish = merge({lan: Runs([range(1, 10)])}, {lan: Runs([range(5, 20), range(30, 31)])})
-    assert {name: list(runs or ()) for name, runs in wish.items()} == {lan: [*range(1, 20), 30]}
-    assert merge(wish, {lan: None}) == {lan: None}
-    assert merge({lan: None}, wish) == {lan: None}
+    request = merge({lan: Runs([range(1, 10)])}, {lan: Runs([range(5, 20), range(30, 31)])})
+    assert {name: list(runs or ()) for name, runs in request.items()} == {lan: [*range(1, 20), 30]}
+    assert merge(request, {lan: None}) == {lan: None}
+    assert merge({lan: None}, request) == {lan: None}

@@ -1,4 +1,4 @@
-"""Names as they are kept: nothing in them that hides, moves or repaints what stands beside them (FAULTS T8)."""
+"""Sanitised names contain nothing that hides, moves or repaints other text (FAULTS T8)."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""docs/threats.md cannot lie: each number that is cited has its row, and each test that a row names exists."""
+"""docs/threats.md is complete: each cited number has its row, and each named test exists."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""The rule of receiving: a bounded piece, then a turn of the loop; and that nothing receives in any other way."""
+"""Receiving takes a bounded piece, then yields to the loop; no code in lan/ receives otherwise."""
 
 import ast
 import asyncio
@@ -33,7 +33,7 @@ def receiving(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", sorted(modules("netscand")), ids=lambda path: str(path.relative_to(ROOT)))
 def test_all_that_is_received_is_received_by_the_rule(path: Path) -> None:
-    """lan/turns.py: whatever awaits datagrams until the right one comes stands still while somebody sends others."""
+    """lan/turns.py: code that awaits datagrams until the right one arrives is blocked while others are sent."""
     name = str(path.relative_to(ROOT))
     found = list(receiving(path))
     if name == "netscand/lan/turns.py":

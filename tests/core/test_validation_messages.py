@@ -1,4 +1,4 @@
-"""What is wrong with a value from outside, in words for people: none of them Python's."""
+"""Validation messages name no Python types."""
 
 import msgspec
 import pytest
@@ -31,9 +31,9 @@ def test_an_invalid_message_names_key_and_expected_value(raw: str, kind: object,
     """The error names the position, the expected value and the value found."""
     with pytest.raises(msgspec.MsgspecError) as wrong:
         msgspec.json.decode(raw, type=kind)
-    told = not_readable(wrong.value, raw, kind)
-    assert told == said
-    words = told.replace("interval", "").replace("printed", "")
+    published = not_readable(wrong.value, raw, kind)
+    assert published == said
+    words = published.replace("interval", "").replace("printed", "")
     assert not [word for word in PYTHON if word in words]
 
 

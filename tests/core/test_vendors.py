@@ -1,4 +1,4 @@
-"""MAC prefix → vendor; and what the libraries behind it may cost."""
+"""Vendor lookup, and the memory of the libraries behind it."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Hours of asyncio in a moment: a loop whose clock jumps to what is due next."""
+"""An event loop whose clock jumps to the next timer: hours of asyncio in a moment."""
 
 import asyncio
 import selectors

@@ -1,4 +1,4 @@
-"""A LAN in simulated time: the core's rooms, a clock that is moved by hand, and hosts that answer or do not."""
+"""A LAN in simulated time: inventory and planner, a manual clock, and hosts that answer or do not."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -67,7 +67,7 @@ class World:
         self.planner = Planner(self.inventory, self.pace, self.now, Random(self.seed))
         self.hosts: dict[tuple[int, Ip], Mac] = {}
         """Who answers, by interface and address."""
-        self.deaf: Callable[[Probe], bool] = lambda probe: False
+        self.unreachable: Callable[[Probe], bool] = lambda probe: False
         self.events: list[Event] = []
         self.kinds: list[tuple[float, EventKind, Mac | None]] = []
         self.news: list[tuple[float, ScanNews]] = []
@@ -86,7 +86,7 @@ class World:
             self.hosts[index, Ip((first + i).to_bytes(4))] = mac(i + 1)
 
     def hear(self, sender: Mac, at: str | None, evidence: Evidence = Evidence.ARP_REQUEST, index: int = 2) -> None:
-        """Put a frame on the air that nobody asked for."""
+        """Put an unsolicited frame on the air."""
         joining = evidence in (Evidence.DHCP, Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT)
         self._hear(Observation(self.now, index, sender, ip(at) if at else None, evidence, joining=joining))
 
@@ -115,7 +115,12 @@ class World:
         self.frames.append((self.now, probe))
         self.inventory.record_sent(probe, self.now)
         holder = self.hosts.get((probe.network.index, probe.ip))
-        if holder is None or probe.mac not in (None, holder) or self.deaf(probe) or self.random.random() < self.loss:
+        if (
+            holder is None
+            or probe.mac not in (None, holder)
+            or self.unreachable(probe)
+            or self.random.random() < self.loss
+        ):
             return
         at = self.now + self.delay
         evidence = Evidence.ARP_REPLY if len(probe.ip) == 4 else Evidence.NDP
