@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT = Path("/etc/netscand/netscand.toml")
 
+EX_CHECK_FAILED = 1
 EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 69, 75, 77, 78
 """sysexits.h: lost a room; already running; not permitted; configuration."""
 INTERRUPTED = 130
@@ -37,7 +38,9 @@ def _run() -> None:
 
     try:
         if arguments.check_config:
-            sys.exit(_check(arguments.check_config))
+            sys.exit(_check_config(arguments.check_config))
+        if arguments.check:
+            sys.exit(_check(arguments))
         config = load(arguments.config or DEFAULT, required=arguments.config is not None)
     except ConfigError as wrong:
         sys.exit(_say("\nnetscand: ".join(wrong.faults), EX_CONFIG))
@@ -99,22 +102,14 @@ def _lacking(wrong: ImportError | AttributeError) -> str | None:
         return library or None
 
 
-def _check(path: Path) -> int:
-    """Say what a start would say of the file, and of the files that it names; and what is odd in it."""
-    from netscand.config import Access, Listen, read
+def _check_config(path: Path) -> int:
+    """Print all errors in a configuration, and in the files that it names, and warnings; return the exit code."""
+    from netscand.check import file_errors
+    from netscand.config import read
     from netscand.config_lint import oddities
-    from netscand.serve.auth import TokensRefused
-    from netscand.serve.listen import ListenError
-    from netscand.serve.server import check
 
     reading = read(path)
-    faults = list(reading.faults)
-    listen, access = reading.table(Listen), reading.table(Access)
-    if listen and access:
-        try:
-            check(listen, access)
-        except (ListenError, TokensRefused) as wrong:
-            faults.append(str(wrong))
+    faults = [*reading.faults, *map(str, file_errors(reading))]
     for fault in faults:
         _say(f"{path}: {fault}", EX_CONFIG)
     for oddity in oddities(reading):
@@ -125,11 +120,26 @@ def _check(path: Path) -> int:
     return 0
 
 
+def _check(arguments: argparse.Namespace) -> int:
+    """Print the results of all checks as JSON; return the exit code."""
+    from netscand import check, protocol
+
+    logging.disable()  # stderr is for errors of the check itself
+    report = check.run(arguments.config or DEFAULT, required=arguments.config is not None)
+    sys.stdout.write(protocol.encode(report).decode() + "\n")
+    return 0 if report.ok else EX_CHECK_FAILED
+
+
 def parser() -> argparse.ArgumentParser:
     """What the command line may hold; the manual page is made of it."""
     parser = argparse.ArgumentParser("netscand", description="Knows which devices are on the local networks.")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help=f"configuration (default {DEFAULT}, if it is there)"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="check whether netscand can start here, print the results as JSON, and exit",
     )
     parser.add_argument("--check-config", type=Path, metavar="FILE", help="say what is wrong or odd in FILE, and exit")
     parser.add_argument("--once", action="store_true", help="scan, print the devices, and exit")

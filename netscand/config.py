@@ -241,7 +241,7 @@ class Written(NamedTuple):
     whole: bool
 
 
-T = TypeVar("T", Listen, Access)
+T = TypeVar("T", bound=Table)
 
 
 class Reading(NamedTuple):

@@ -22,6 +22,7 @@ CONFIGURATION = ROOT / "packaging" / "netscand.toml"
 
 DAEMON_EXITS = {
     0: "It was told to end (SIGTERM, SIGINT), or did what an option asked for.",
+    daemon.EX_CHECK_FAILED: "With --check: a check failed.",
     2: "The command line is wrong.",
     daemon.EX_UNAVAILABLE: "It lost a room: a part of it ended unexpectedly, and the log says which.",
     daemon.EX_TEMPFAIL: "Another netscand is running already, and is named.",

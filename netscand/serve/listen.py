@@ -70,19 +70,40 @@ def tcp_addresses(text: str) -> tuple[TcpAddress, ...]:
     return (TcpAddress(str(ip), int(port)),)
 
 
-def tcp_socket(address: TcpAddress) -> socket.socket:
-    """Listen there. Raises OSError."""
+def bound_socket(address: TcpAddress) -> socket.socket:
+    """Return a socket bound to an address that does not listen yet. Raises OSError."""
     sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if address.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((address.host, address.port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def tcp_socket(address: TcpAddress) -> socket.socket:
+    """Return a socket that listens on an address. Raises OSError."""
+    sock = bound_socket(address)
+    try:
         sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def is_socket(path: Path) -> bool:
+    """Return whether there is a socket at a path; False if nothing is. Raises ListenError for another file, OSError."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISSOCK(mode):
+        raise ListenError(f"[listen] unix: {path} exists, but is not a socket: remove it, or use another path")
+    return True
 
 
 def place_of(path: Path | str) -> tuple[int, int] | None:
@@ -180,12 +201,8 @@ class UnixSocket:
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     def _clear_way(self) -> None:
-        try:
-            found = self.path.lstat().st_mode
-        except FileNotFoundError:
+        if not is_socket(self.path):
             return
-        if not stat.S_ISSOCK(found):
-            raise ListenError(f"[listen] unix: {self.path} is there, and is no socket; it is left alone")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as caller:
             refused = caller.connect_ex(str(self.path))
         if refused not in (errno.ECONNREFUSED, errno.ENOENT):  # EAGAIN: alive, with no time for us

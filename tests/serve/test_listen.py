@@ -217,7 +217,7 @@ def test_what_is_no_socket_is_left_alone(tmp_path: Path, kind: str) -> None:
         case "folder":
             path.mkdir()
     before = path.lstat()
-    with pytest.raises(ListenError, match="is no socket"):
+    with pytest.raises(ListenError, match="exists, but is not a socket"):
         UnixSocket(path).open(0o666, None)
     assert path.lstat() == before
     assert not target.exists() or target.read_text() == "precious"
