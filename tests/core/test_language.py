@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 DONE = (
     "netscanctl",
+    "netscand/check.py",
     "README.md",
     "docs/commands.md",
     "docs/configuration.md",
@@ -42,7 +43,7 @@ STANDARD = {
 """Pattern → term to use instead."""
 PATTERN = re.compile(rf"\b({'|'.join(STANDARD)})\b", re.IGNORECASE)
 
-PROMISED = {("netscanctl/doctor/result.py", "mend"): "a field of `doctor --json`, which docs/commands.md promises"}
+PROMISED = {("netscand/protocol.py", "mend"): "a field of `doctor --json`, which docs/commands.md promises"}
 """(file, whole string) → reason why it stays."""
 
 
@@ -103,7 +104,7 @@ def test_a_wrong_word_is_found_with_file_and_line(name: str, source: str, expect
 @pytest.mark.parametrize(
     ("name", "source"),
     [
-        ("netscanctl/doctor/result.py", 'rename = {"hint": "mend"}\n'),
+        ("netscand/protocol.py", 'rename = {"hint": "mend"}\n'),
         ("a.py", "told = wishes\n"),
         ("a.md", "A field `mend`; foretold, in the place of it, take the place of it.\n"),
     ],
