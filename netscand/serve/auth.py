@@ -23,7 +23,6 @@ from typing import NamedTuple, Protocol
 from netscand import config
 from netscand.serve.fair_turns import Account
 from netscand.serve.http import Refused
-from netscand.serve.page import PATHS
 
 # ---- whose ---------------------------------------------------------------------------------------------------------
 # Whose socket is at the other end of a connection on loopback? TCP does not say; the kernel does, by sock_diag(7).
@@ -161,8 +160,8 @@ def _lines(path: Path, fields: int) -> Iterator[list[str]]:
             yield found
 
 
-# ---- rights --------------------------------------------------------------------------------------------------------
-# The one table of rights: which role each route and each message needs.
+# ---- roles ---------------------------------------------------------------------------------------------------------
+# The role of each route stands in routes.py.
 
 
 class Role(IntEnum):
@@ -179,49 +178,27 @@ class Role(IntEnum):
         return self.name.lower()
 
 
-RIGHTS: Mapping[str, Role] = {
-    **{f"GET {path}": Role.NONE for path in PATHS},
-    "GET /healthz": Role.NONE,
-    "GET /metrics": Role.READ,
-    "GET /ws": Role.READ,
-    "GET /api/openapi.json": Role.READ,
-    "GET /api/devices": Role.READ,
-    "GET /api/devices/{mac}": Role.READ,
-    "GET /api/devices/{mac}/events": Role.READ,
-    "GET /api/devices/{mac}/presence": Role.READ,
-    "GET /api/events": Role.READ,
-    "GET /api/networks": Role.READ,
-    "GET /api/status": Role.READ,
-    "POST /api/scan": Role.SCAN,
-    "PATCH /api/devices/{mac}": Role.ADMIN,
-    "DELETE /api/devices/{mac}": Role.ADMIN,
-    "GET /api/backup": Role.ADMIN,
-    "scan_now": Role.SCAN,
-    "set_interval": Role.SCAN,
+MESSAGES: Mapping[str, tuple[Role, str]] = {
+    "scan_now": (Role.SCAN, "scanning"),
+    "set_interval": (Role.SCAN, "changing the scan interval"),
 }
-"""Every route and every message: the least role. What has no entry is refused, and fails a test (FAULTS T1)."""
-
-DEEDS: Mapping[str, str] = {
-    "GET /api/backup": "saving a copy of the history",
-    "POST /api/scan": "asking for a scan",
-    "scan_now": "asking for a scan",
-    "set_interval": "asking for another interval",
-    "PATCH /api/devices/{mac}": "changing what is said of a device",
-    "DELETE /api/devices/{mac}": "forgetting a device",
-}
-"""What a route or a message does, for a person; all others read."""
+"""Message of a WebSocket client → lowest role that may send it, and what it does."""
 
 
-def need(what: str, role: Role, *, ask_for_token: bool = False) -> None:
-    """Refuse what this role may not do; `ask_for_token`: with a token it could be another."""
-    least = RIGHTS.get(what)
-    if least is not None and role >= least:
+def require(action: str, lowest: Role, role: Role, *, suggest_token: bool = False) -> None:
+    """Refuse a role below the lowest one; `suggest_token`: ask for a token by 401, for the client sent none."""
+    if role >= lowest:
         return
-    deed = DEEDS.get(what, "reading") if least is not None else what
-    sentence = f"{deed} needs the role {least.on_wire if least is not None else 'of nobody'}, not {role.on_wire}"
-    if ask_for_token and least is not None:
-        raise Refused("unauthorized", f"{sentence}; a token may have it", headers={"WWW-Authenticate": "Bearer"})
-    raise Refused("forbidden", sentence)
+    message = f'{action} requires role "{lowest.on_wire}" (you have "{role.on_wire}"); send a token with that role'
+    if suggest_token:
+        raise Refused("unauthorized", message, headers={"WWW-Authenticate": "Bearer"})
+    raise Refused("forbidden", message)
+
+
+def need(message: str, role: Role) -> None:
+    """Refuse a message of a WebSocket client whose role is too low."""
+    lowest, action = MESSAGES[message]
+    require(action, lowest, role)
 
 
 # ---- tokens --------------------------------------------------------------------------------------------------------
@@ -401,7 +378,7 @@ def unknown() -> Refused:
 
 
 # ---- access --------------------------------------------------------------------------------------------------------
-# Who is it, and may they? Peers, Host, Origin and tokens; what each role may do is in rights.py.
+# Who is it, and may they? Peers, Host, Origin and tokens.
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,6 @@ from netscand.serve.histograms import Histogram
 from netscand.serve.http import HEADERS, connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.ports import HistoryPort, Scanner
-from netscand.serve.query import parameters
 from netscand.serve.summary import NOBODY, Summary
 from netscand.serve.websocket import WebSocketEndpoint
 
@@ -67,13 +66,8 @@ class Metrics:
         self._stored: _Stored | None = None
         self._registry: CollectorRegistry | None = None
 
-    def routes(self) -> list[web.RouteDef]:
-        """Every route; rights.RIGHTS says who may."""
-        return [web.get("/metrics", self.respond)]
-
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """Measurements, for Prometheus."""
-        parameters(request)
         if self._archive is not None:
             size = await asyncio.to_thread(self._archive.size)
             self._stored = _Stored(size, bool(self._archive.problems()))

@@ -7,7 +7,6 @@ from typing import NamedTuple
 from aiohttp import web
 
 from netscand.serve.http import HEADERS
-from netscand.serve.query import parameters
 
 TYPES = {
     "html": "text/html; charset=utf-8",
@@ -41,7 +40,7 @@ class Content(NamedTuple):
 
 
 class Page:
-    """The page's files and routes."""
+    """Files of the page."""
 
     def __init__(self) -> None:
         folder = files("netscand.serve") / "web"
@@ -49,18 +48,10 @@ class Page:
             path: _content(name, (folder / name).read_bytes()) for path, name in zip(PATHS, FILES, strict=True)
         }
 
-    def routes(self) -> list[web.RouteDef]:
-        """One route a file; rights.RIGHTS says who may."""
-        return [web.get(path, self.send) for path in PATHS]
-
     async def send(self, request: web.Request) -> web.StreamResponse:
         """Answer with the file of the route, or 304 where the browser has it."""
         route = request.match_info.route.resource
         assert route is not None
-        if route.canonical != "/":
-            parameters(request)
-        elif "token" in request.query:
-            parameters(request, *request.query)  # refuses it: a token in an address ends in logs (FAULTS T18)
         content = self._contents[route.canonical]
         if request.headers.get("If-None-Match") == content.headers["ETag"]:
             return web.Response(status=304, headers=content.headers)

@@ -4,14 +4,17 @@ import asyncio
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Annotated, TypeVar
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from netscand import protocol
 from netscand.core.model import Mac
 from netscand.protocol import MAX_MESSAGE
 from netscand.serve.http import JSON, Refused, connection_of
+from netscand.validation_messages import not_readable
 
 # ---- query ---------------------------------------------------------------------------------------------------------
 # Query parameters: known, given once, and of the kind expected.
@@ -28,19 +31,32 @@ OF_A_FORM = frozenset(("application/x-www-form-urlencoded", "multipart/form-data
 MAC = re.compile(r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}", re.IGNORECASE)
 
 
-def parameters(request: web.Request, *known: str) -> dict[str, str]:
-    """The query; refuses what is unknown, or given twice."""
-    given: dict[str, str] = {}
-    for name, value in request.query.items():
-        if name == "token":
-            raise Refused("bad_request", "token: not in the address; send Authorization: Bearer")
+MAC_PATTERN = "^(?:(?:[0-9A-Fa-f]{2}:){5}|(?:[0-9A-Fa-f]{2}-){5})[0-9A-Fa-f]{2}$"
+"""The same for JSON Schema, which knows no back reference."""
+MacText = Annotated[str, Meta(pattern=MAC_PATTERN, examples=["a4:83:e7:12:34:56"])]
+
+TOKEN_NAMES = frozenset(("token", "access_token"))
+"""Query parameters that no request may have (FAULTS T18; RFC 6750, section 2.3)."""
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+
+def refuse_token(query: Mapping[str, str]) -> None:
+    """Refuse a token in the address."""
+    if any(name.lower() in TOKEN_NAMES for name in query):
+        raise Refused("bad_request", "a token in the address ends in logs: send Authorization: Bearer instead")
+
+
+def check_query(query: Mapping[str, str], known: Collection[str]) -> None:
+    """Refuse unknown parameters, and those given twice."""
+    given: set[str] = set()
+    for name, _ in query.items():  # noqa: PERF102 - keys() of a multidict yields each once
         if name not in known:
-            expected = ", ".join(known) or "none"
-            raise Refused("bad_request", f"unknown query parameter {name[:64]!r}; known here: {expected}")
+            expected = ", ".join(sorted(known)) or "none"
+            raise Refused("bad_request", f"unknown query parameter {name[:64]!r}; known: {expected}")
         if name in given:
             raise Refused("bad_request", f"{name}: given twice")
-        given[name] = value
-    return given
+        given.add(name)
 
 
 def mac_of(text: str) -> Mac:
@@ -50,7 +66,7 @@ def mac_of(text: str) -> Mac:
     return Mac(bytes.fromhex(text.replace(text[2], "")))
 
 
-def number_of(given: dict[str, str], name: str, default: int = 0, most: int = 10**9) -> int:
+def number_of(given: Mapping[str, str], name: str, default: int = 0, most: int = 10**9) -> int:
     """A parameter that is a number from 1 to `most`; refuses anything else."""
     text = given.get(name)
     if text is None:
@@ -74,6 +90,17 @@ async def json_of(request: web.Request) -> bytes:
     if request.content_type != JSON and (body or request.content_type in OF_A_FORM):
         raise Refused("unsupported_media_type", f"expected Content-Type: {JSON}")
     return body
+
+
+async def struct_of(request: web.Request, kind: type[Body], what: str, *, required: bool = True) -> Body:
+    """Return the JSON of the body as a struct; the struct's defaults for no body if none is required."""
+    body = await json_of(request)
+    if not body and not required:
+        return kind()
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except NOT_READABLE as error:
+        raise Refused("bad_request", f"invalid {what}: {not_readable(error, body, kind)}") from None
 
 
 # ---- filters -------------------------------------------------------------------------------------------------------

@@ -20,10 +20,9 @@ from netscand.serve.fair_turns import Account, FairTurns, Shares
 from netscand.serve.http import HEADERS, JSON, Refused, answer, connection_of
 from netscand.serve.hub import Hub, scan_update
 from netscand.serve.ports import Scanner, request_scan
-from netscand.serve.query import EVERYTHING, NOT_READABLE, SLOW, filter_of, json_of, mac_of, number_of, parameters
+from netscand.serve.query import EVERYTHING, SLOW, filter_of, mac_of, number_of, struct_of
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.summary import Summary, around_devices
-from netscand.validation_messages import not_readable
 
 
 class Targets:
@@ -74,32 +73,19 @@ async def at_targets(
 # ---- changes -------------------------------------------------------------------------------------------------------
 # What clients may change: the user's words of a device, and that it is known at all.
 
-decode_words = msgspec.json.Decoder(protocol.DeviceWords).decode
-
 
 class DeviceChanges:
-    """The handlers; rights.RIGHTS says who may."""
+    """Handlers that change devices."""
 
     def __init__(self, scanner: Scanner, hub: Hub, translator: Encoder) -> None:
         self._scanner = scanner
         self._hub = hub
         self._translator = translator
 
-    def routes(self) -> list[web.RouteDef]:
-        """Every route."""
-        return [web.patch("/api/devices/{mac}", self.label), web.delete("/api/devices/{mac}", self.forget)]
-
     async def label(self, request: web.Request) -> web.StreamResponse:
         """Take label, known, notes, patience; answer with the device."""
-        parameters(request)
         mac = mac_of(request.match_info["mac"])
-        body = await json_of(request)
-        try:
-            words = decode_words(body)
-        except NOT_READABLE as wrong:
-            raise Refused(
-                "bad_request", f"invalid device update: {not_readable(wrong, body, protocol.DeviceWords)}"
-            ) from None
+        words = await struct_of(request, protocol.DeviceWords, "device update")
         changes = {name: value for name, value in msgspec.structs.asdict(words).items() if value is not msgspec.UNSET}
         for name in ("label", "notes"):
             if isinstance(text := changes.get(name), str):
@@ -125,7 +111,6 @@ class DeviceChanges:
 
     async def forget(self, request: web.Request) -> web.StreamResponse:
         """Strike a device out; heard again, it is new."""
-        parameters(request)
         mac = mac_of(request.match_info["mac"])
         try:
             self._scanner.forget(mac)
@@ -153,8 +138,6 @@ LARGE, LISTS = 4096, 8
 """Devices from which on a list counts as large, and how many of these are made at once for an account: each keeps the
 order of its MACs until it is read."""
 
-decode_wish = msgspec.json.Decoder(protocol.ScanWish).decode
-
 
 class Rest:
     """The handlers. `clients` and `problems` tell what the server knows, `serving` whether it is in service."""
@@ -178,27 +161,15 @@ class Rest:
         self._serving = serving
         self._lists = Shares(LISTS)
 
-    def routes(self) -> list[web.RouteDef]:
-        """Every route; rights.RIGHTS says who may."""
-        return [
-            web.get("/healthz", self.health),
-            web.get("/api/devices", self.devices),
-            web.get("/api/devices/{mac}", self.device),
-            web.get("/api/networks", self.networks),
-            web.get("/api/status", self.status),
-            web.post("/api/scan", self.scan),
-        ]
-
     async def health(self, request: web.Request) -> web.StreamResponse:
         """Whether it is in service; needs no role."""
-        parameters(request)
         if not self._serving():
             raise Refused("busy", "netscand is starting or stopping")
         return answer(protocol.Health(status="degraded" if self._problems() else "ok"))
 
     async def devices(self, request: web.Request) -> web.StreamResponse:
         """Devices by MAC."""
-        given = parameters(request, "status", "network", "q", "limit", "after")
+        given = request.query
         status = given.get("status")
         if status not in (None, "online", "offline", "unknown"):
             raise Refused("bad_request", f"status={status[:64]}: expected online, offline or unknown")
@@ -212,7 +183,6 @@ class Rest:
 
     async def device(self, request: web.Request) -> web.StreamResponse:
         """One device."""
-        parameters(request)
         mac = mac_of(request.match_info["mac"])
         device = self._scanner.devices.get(mac)
         if device is None:
@@ -224,12 +194,10 @@ class Rest:
 
     async def networks(self, request: web.Request) -> web.StreamResponse:
         """Networks, excluded ones too."""
-        parameters(request)
         return answer(protocol.NetworkList(networks=self._overview.networks(EVERYTHING)))
 
     async def status(self, request: web.Request) -> web.StreamResponse:
         """Health, load, coverage, drops, version."""
-        parameters(request)
         scanner, load, problems = self._scanner, self._scanner.load(), self._problems()
         networks = self._overview.networks(EVERYTHING)
         told = answer(
@@ -266,11 +234,10 @@ class Rest:
 
     async def scan(self, request: web.Request) -> web.StreamResponse:
         """Scan now; with `wait=1`, answer with what was found when it ended."""
-        given = parameters(request, "wait")
-        wait = given.get("wait", "0")
+        wait = request.query.get("wait", "0")
         if wait not in ("0", "1"):
             raise Refused("bad_request", f"wait={wait[:64]}: expected 1 or 0")
-        wanted = await _scan_request(request)
+        wanted = await struct_of(request, protocol.ScanWish, "scan request", required=False)
         scan_id = request_scan(self._scanner, wanted.targets, connection_of(request))
         if wait == "0":
             return answer(protocol.ScanTicket(scan_id=scan_id), 202)
@@ -325,15 +292,6 @@ class Rest:
             text = b"".join(b"," + device for device in part)
         await response.write(after)
         return response
-
-
-async def _scan_request(request: web.Request) -> protocol.ScanWish:
-    """Return the scan request in a body, or one for everything where there is none."""
-    body = await json_of(request)
-    try:
-        return decode_wish(body) if body else protocol.ScanWish()
-    except NOT_READABLE as wrong:
-        raise Refused("bad_request", f"invalid scan request: {not_readable(wrong, body, protocol.ScanWish)}") from None
 
 
 def _memory_mib() -> float:

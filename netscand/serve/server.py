@@ -13,7 +13,7 @@ from aiohttp import web
 
 from netscand import config, protocol
 from netscand.serve.accept import Acceptor
-from netscand.serve.auth import Guard, need
+from netscand.serve.auth import Guard
 from netscand.serve.connection import Connection
 from netscand.serve.connection_limits import ConnectionLimiter
 from netscand.serve.encode import Encoder
@@ -34,7 +34,9 @@ from netscand.serve.metrics import Metrics
 from netscand.serve.openapi import Description
 from netscand.serve.page import Page
 from netscand.serve.ports import HistoryPort, Scanner
+from netscand.serve.query import check_query, refuse_token
 from netscand.serve.rest import DeviceChanges, Rest
+from netscand.serve.routes import API, route_of, router
 from netscand.serve.selftest import OURSELVES, SelfTest
 from netscand.serve.selftest import check as check_library
 from netscand.serve.summary import Summary
@@ -52,9 +54,6 @@ OURS = 64
 
 WANTED = 1024
 """Connections beside the WebSockets, where the system allows as many."""
-
-TOKEN_NAMES = frozenset(("token", "access_token"))
-"""Query parameters that nobody may have (FAULTS T18; RFC 6750, section 2.3)."""
 
 log = logging.getLogger(__name__)
 
@@ -106,19 +105,11 @@ class Server:
         most = _connections(listen.max_clients)
         self._lobby = ConnectionLimiter(self._guard, most, listen.max_per_peer, hub.turns, scanner.budgets)
         self._measures = hub.measures
-        self._app.add_routes(
-            [
-                *self._live.routes(),
-                *Rest(
-                    scanner, hub, overview, translator, lambda: self.clients, self.problems, lambda: self.serving
-                ).routes(),
-                *DeviceChanges(scanner, hub, translator).routes(),
-                *(past.routes() if past else ()),
-                *Metrics(scanner, hub, overview, translator, archive, self._live, self._lobby, self.problems).routes(),
-                *Description(self._said).routes(),
-                *Page().routes(),
-            ]
-        )
+        rest = Rest(scanner, hub, overview, translator, lambda: self.clients, self.problems, lambda: self.serving)
+        changes = DeviceChanges(scanner, hub, translator)
+        metrics = Metrics(scanner, hub, overview, translator, archive, self._live, self._lobby, self.problems)
+        parts = (self._live, rest, changes, past, metrics, Description(API), Page())
+        self._app.add_routes(router(parts))
         self.itself = SelfTest(self._take_ourselves)
         self.asks_itself: float | None = None
         """Seconds between two questions of its own; None: nobody wants to know that it answers."""
@@ -244,14 +235,6 @@ class Server:
                 return
             await asyncio.sleep(GOODBYE / 40)
 
-    def _said(self) -> dict[str, str]:
-        """What each route says of itself."""
-        return {
-            f"{route.method} {route.resource.canonical}": (route.handler.__doc__ or "").partition("\n")[0]
-            for route in self._app.router.routes()
-            if route.resource is not None and route.method != "HEAD"
-        }
-
     async def _judge(self, request: web.Request) -> None:
         try:
             self._judge_it(request)
@@ -262,13 +245,16 @@ class Server:
     def _judge_it(self, request: web.Request) -> None:
         connection = connection_of(request)
         connection.authorize(request.headers)
-        if any(name.lower() in TOKEN_NAMES for name in request.query):
-            raise Refused("bad_request", "a token stands in the address, and so in logs: send Authorization: Bearer")
-        resource = request.match_info.route.resource
-        if resource is not None:  # else no such route, which the handler will say
-            method = "GET" if request.method == "HEAD" else request.method
-            helps = bool(self._guard.tokens) and not connection.peer.unix and "Authorization" not in request.headers
-            need(f"{method} {resource.canonical}", connection.role, ask_for_token=helps)
+        refuse_token(request.query)
+        route = route_of(request)
+        if route is None:
+            return  # the handler answers 404 or 405
+        sent_none = "Authorization" not in request.headers
+        route.require(
+            connection.role, suggest_token=bool(self._guard.tokens) and not connection.peer.unix and sent_none
+        )
+        if route.parameters is not None:
+            check_query(request.query, route.parameters)
 
     async def _take_ourselves(self, sock: socket.socket) -> None:
         server = self._runner.server

@@ -23,7 +23,7 @@ from netscand.serve.history_api import HistoryApi
 from netscand.serve.http import HEADERS, Refused, connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.ports import Scanner, request_scan
-from netscand.serve.query import NOT_READABLE, Filter, filter_of, parameters
+from netscand.serve.query import NOT_READABLE, Filter, filter_of
 from netscand.serve.snapshot import PastView, Snapshot
 from netscand.serve.subscriber import Subscriber
 from netscand.serve.summary import Summary
@@ -70,13 +70,9 @@ class WebSocketEndpoint:
 
     # ---- one client -----------------------------------------------------------------------------------------------
 
-    def routes(self) -> list[web.RouteDef]:
-        """Every route; rights.RIGHTS says who may."""
-        return [web.get("/ws", self.connect, allow_head=False)]
-
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """The stream: a WebSocket, until the client is gone."""
-        given = parameters(request, "updates", "since", "network", "q")
+        given = request.query
         updates = given.get("updates", "full")
         if updates not in ("full", "changes"):
             raise Refused("bad_request", f"updates={updates[:64]}: expected full or changes")

@@ -13,11 +13,10 @@ import pytest
 
 from netscand import protocol
 from netscand.core.model import BadTarget
-from netscand.serve.auth import RIGHTS
-from netscand.serve.openapi import CALLS, MAC_PATTERN, document
-from netscand.serve.page import PATHS
 from netscand.serve.query import MAC as TAKEN
-from tests.serve.house import TOKENS, FakeScanner, Forgetful, House, house, mac, token_file
+from netscand.serve.query import MAC_PATTERN
+from netscand.serve.routes import API, BY_NAME
+from tests.serve.house import TOKENS, FakeScanner, Forgetful, House, house, token_file
 
 pytestmark = pytest.mark.slow
 
@@ -42,10 +41,6 @@ async def told(lan: House) -> dict[str, Any]:
     return body
 
 
-def test_every_route_is_described_and_nothing_else() -> None:
-    assert set(CALLS) == {what for what in RIGHTS if " " in what and what.removeprefix("GET ") not in PATHS}
-
-
 def test_it_names_each_call_with_its_role_and_what_it_does(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -56,9 +51,9 @@ def test_it_names_each_call_with_its_role_and_what_it_does(tmp_path: Path) -> No
                 for path, methods in found["paths"].items()
                 for method, call in methods.items()
             }
-            assert set(calls) == set(CALLS)
+            assert set(calls) == {route.name for route in API}
             for name, call in calls.items():
-                assert call["x-role"] == RIGHTS[name].on_wire
+                assert call["x-role"] == BY_NAME[name].role.on_wire
                 assert re.fullmatch(r"[A-Z].*\.", call["summary"]), name
                 assert ("security" in call) is (call["x-role"] != "none")
             assert len({call["operationId"] for call in calls.values()}) == len(calls)
@@ -79,32 +74,10 @@ def test_every_reference_leads_somewhere_and_every_message_is_there(tmp_path: Pa
     asyncio.run(play())
 
 
-def test_the_parameters_are_those_that_each_call_knows(tmp_path: Path) -> None:
-    """Asked for one that nobody knows, the call itself says which it does."""
-
-    async def play() -> None:
-        async with house(tmp_path, archive=Keeping(tmp_path)) as lan:
-            for name, call in CALLS.items():
-                method, path = name.split(" ")
-                path = path.replace("{mac}", mac(1).hex(":"))
-                if method in ("DELETE", "PATCH"):
-                    assert not call.query
-                status, _, body = await lan.ask(method, f"{path}?nobody=1")
-                assert status == 400, name
-                known = body["error"]["message"].partition("known here: ")[2]
-                assert set(known.split(", ")) - {"none"} == {query.name for query in call.query}, name
-
-    asyncio.run(play())
-
-
 def test_a_mac_of_the_description_is_one_that_is_taken() -> None:
     pattern = re.compile(MAC_PATTERN)
     for text in ("a4:83:e7:12:34:56", "A4-83-E7-12-34-56", "a4:83:e7-12-34-56", "a483e7123456", "a4:83:e7:12:34:5", ""):
         assert bool(pattern.fullmatch(text)) is bool(TAKEN.fullmatch(text)), text
-
-
-def test_it_is_written_once(tmp_path: Path) -> None:
-    assert document({"GET /healthz": "x"}) == document({"GET /healthz": "x"})
 
 
 # ---- schemathesis: somebody else reads it, and tries -----------------------------------------------------------------
