@@ -59,7 +59,7 @@ def _start(arguments: argparse.Namespace, config: "Config") -> None:
     from netscand.lan.wire import WireError
     from netscand.serve.auth import TokensRefused
     from netscand.serve.listen import AlreadyRunning, ListenError
-    from netscand.serve.selftest import Unfit
+    from netscand.serve.selftest import LibraryError
     from netscand.store.paths import HistoryInUse, HistoryRefused
 
     open_log(config.log.level)
@@ -75,7 +75,7 @@ def _start(arguments: argparse.Namespace, config: "Config") -> None:
         run(config, arguments.config or DEFAULT)
     except WireError as wrong:
         sys.exit(_say(str(wrong), EX_NOPERM if wrong.not_permitted else EX_UNAVAILABLE))
-    except (NetlinkError, Unfit) as wrong:
+    except (NetlinkError, LibraryError) as wrong:
         sys.exit(_say(str(wrong), EX_UNAVAILABLE))
     except (AlreadyRunning, HistoryInUse) as wrong:
         sys.exit(_say(str(wrong), EX_TEMPFAIL))
@@ -83,7 +83,7 @@ def _start(arguments: argparse.Namespace, config: "Config") -> None:
         sys.exit(_say(str(wrong), EX_CONFIG))
     except ExceptionGroup as lost:
         (first, *others) = lost.exceptions
-        if isinstance(first, Unfit) and not others:
+        if isinstance(first, LibraryError) and not others:
             sys.exit(_say(str(first), EX_UNAVAILABLE))
         logging.getLogger(__name__).critical("lost a room", exc_info=lost)
         sys.exit(EX_UNAVAILABLE)

@@ -362,12 +362,12 @@ def _is_listening(path: Path) -> bool:
 
 def _bind_error(address: "TcpAddress") -> OSError | None:
     """Bind without listening, which takes nothing from a netscand that starts meanwhile."""
-    from netscand.serve.listen import NEVER, bound_socket
+    from netscand.serve.listen import UNAVAILABLE, bound_socket
 
     try:
         bound_socket(address).close()
     except OSError as error:
-        return None if error.errno in NEVER and address.loopback else error
+        return None if error.errno in UNAVAILABLE and address.loopback else error
     return None
 
 

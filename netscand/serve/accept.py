@@ -22,7 +22,7 @@ from netscand.serve.fair_turns import HOLD
 from netscand.serve.listen import BACKLOG
 from netscand.serve.tls import TlsTransport
 
-A_TURN = 4
+STARTS_PER_TURN = 4
 """Connections that begin in one turn of the loop: each costs some tenths of a millisecond."""
 
 NO_ROOM = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -37,17 +37,17 @@ log = logging.getLogger(__name__)
 class Acceptor:
     """Accepts the connections of all listeners."""
 
-    def __init__(self, lobby: ConnectionLimiter, server: web.Server, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, limiter: ConnectionLimiter, server: web.Server, tls: ssl.SSLContext | None) -> None:
         self.listeners: list[socket.socket] = []
-        self._lobby = lobby
+        self._limiter = limiter
         self._server = server
         self._tls = tls
         self._waiting: FairQueue[Connection] = FairQueue()
-        self._due = False
-        """`_begin_some` is called in the next turn of the loop."""
-        self._beginning: set[asyncio.Task[None]] = set()
+        self._scheduled = False
+        """`_start_some` is called in the next turn of the loop."""
+        self._starting: set[asyncio.Task[None]] = set()
         """Ours, and some turns long each: connections begin also after `Server.run`, until it is closed."""
-        self._hangs_up = select.poll()
+        self._hangup_poll = select.poll()
         self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
 
     def listen(self, sock: socket.socket) -> None:
@@ -78,28 +78,28 @@ class Acceptor:
                     raise
                 self._pause(listener, wrong)
                 return
-            if self._is_gone(sock) or not self._take(sock):
+            if self._is_closed(sock) or not self._admit(sock):
                 sock.close()
             if perf_counter() >= until:
                 return
 
-    def _take(self, sock: socket.socket) -> bool:
+    def _admit(self, sock: socket.socket) -> bool:
         """Count a connection, and let it wait for its beginning. False: it is over a limit."""
-        connection = Connection(self._lobby, self._server)
-        if not connection.enter(sock, tls=self._tls is not None and sock.family != socket.AF_UNIX):
+        connection = Connection(self._limiter, self._server)
+        if not connection.accept(sock, tls=self._tls is not None and sock.family != socket.AF_UNIX):
             return False
         self._waiting.push(connection.account, connection)
-        self._begin_soon()
+        self._schedule_start()
         return True
 
-    def _is_gone(self, sock: socket.socket) -> bool:
+    def _is_closed(self, sock: socket.socket) -> bool:
         """Return whether the client closed its end: nobody reads an answer, or no request will come."""
         if sock.family == socket.AF_UNIX:
-            self._hangs_up.register(sock, 0)
+            self._hangup_poll.register(sock, 0)
             try:
-                return bool(self._hangs_up.poll(0))
+                return bool(self._hangup_poll.poll(0))
             finally:
-                self._hangs_up.unregister(sock)
+                self._hangup_poll.unregister(sock)
         try:
             return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -119,30 +119,30 @@ class Acceptor:
 
         self._paused[listener] = loop.call_later(PAUSE, resume)
 
-    def _begin_soon(self) -> None:
-        if not self._due:
-            self._due = True
-            asyncio.get_running_loop().call_soon(self._begin_some)
+    def _schedule_start(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._start_some)
 
-    def _begin_some(self) -> None:
+    def _start_some(self) -> None:
         """Begin the connections that are next, accounts in turn."""
-        self._due = False
+        self._scheduled = False
         begun = 0
-        while self._waiting and begun < A_TURN:
+        while self._waiting and begun < STARTS_PER_TURN:
             connection = self._waiting.pop()
             if connection.accepted is not None:  # else it was cut meanwhile
                 begun += 1
-                task = asyncio.get_running_loop().create_task(self._begin(connection, connection.accepted))
-                self._beginning.add(task)
-                task.add_done_callback(self._beginning.discard)
+                task = asyncio.get_running_loop().create_task(self._start(connection, connection.accepted))
+                self._starting.add(task)
+                task.add_done_callback(self._starting.discard)
         if self._waiting:
-            self._begin_soon()
+            self._schedule_start()
 
-    async def _begin(self, connection: Connection, sock: socket.socket) -> None:
+    async def _start(self, connection: Connection, sock: socket.socket) -> None:
         def made() -> asyncio.BaseProtocol:
             connection.accepted = None  # its transport's, from now on
             if self._tls is not None and sock.family != socket.AF_UNIX:
-                return TlsTransport(self._tls, connection, self._lobby.turns)
+                return TlsTransport(self._tls, connection, self._limiter.turns)
             return connection
 
         try:

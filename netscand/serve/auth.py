@@ -55,7 +55,7 @@ EVERY_STATE = 0xFFFFFFFF
 CLOSED = "closed by the other end"
 
 
-def owner(sock: socket.socket) -> int | None:
+def peer_uid(sock: socket.socket) -> int | None:
     """Return the uid that made the socket at the other end of this one, on this host.
 
     None where the kernel does not tell, because it has no sock_diag. Raises ConnectionError where that socket is
@@ -97,7 +97,7 @@ SUBUID, PASSWD = Path("/etc/subuid"), Path("/etc/passwd")
 LARGEST = 1 << 20
 """Bytes of each file that are read."""
 
-MOST_LINES = 4096
+MAX_LINES = 4096
 """Lines of each file that are read."""
 
 FIRST = 1 << 16
@@ -107,7 +107,7 @@ FIRST = 1 << 16
 class _Range(NamedTuple):
     start: int
     stop: int
-    owner: Hashable
+    peer_uid: Hashable
 
 
 class Subordinates:
@@ -122,7 +122,7 @@ class Subordinates:
         """Whom connections of this uid are counted for."""
         number = bisect_right(self._starts, uid) - 1
         if number >= 0 and uid < self._ranges[number].stop:
-            return self._ranges[number].owner
+            return self._ranges[number].peer_uid
         return "uid", uid
 
 
@@ -143,8 +143,8 @@ def _ranges(path: Path, uids: dict[str, int]) -> Iterator[_Range]:
             continue
         uid = int(name) if name.isascii() and name.isdigit() and len(name) <= 10 else uids.get(name)
         # Root's are those of its containers, which is no reason to count them with root itself.
-        owner = ("subordinates of", name) if uid in (0, None) else ("uid", uid)
-        yield _Range(int(start), min(int(start) + int(count), 1 << 32), owner)
+        peer_uid = ("subordinates of", name) if uid in (0, None) else ("uid", uid)
+        yield _Range(int(start), min(int(start) + int(count), 1 << 32), peer_uid)
 
 
 def _lines(path: Path, fields: int) -> Iterator[list[str]]:
@@ -154,7 +154,7 @@ def _lines(path: Path, fields: int) -> Iterator[list[str]]:
             text = file.read(LARGEST).decode("utf-8", "replace")
     except OSError:
         return
-    for line in islice(text.split("\n"), MOST_LINES):
+    for line in islice(text.split("\n"), MAX_LINES):
         found = line.strip().split(":")
         if len(found) == fields and found[0]:
             yield found
@@ -209,7 +209,7 @@ def need(message: str, role: Role) -> None:
 SHORTEST, LONGEST = 32, 512
 """Characters of a token. 32 of them, made at random, are not found by trying."""
 
-MOST_TOKENS = 1024
+MAX_TOKENS = 1024
 """Tokens; each request is compared with every one."""
 
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -221,7 +221,7 @@ CREDENTIAL = "tokens"
 SUBPROTOCOL = "netscand"
 """What a WebSocket's client may ask for, and is answered (RFC 6455, section 1.9)."""
 
-CARRIER = f"{SUBPROTOCOL}.token."
+TOKEN_SUBPROTOCOL = f"{SUBPROTOCOL}.token."
 """Followed by a token in base64url: a browser's WebSocket can send no other header."""
 
 
@@ -239,8 +239,8 @@ class Token(NamedTuple):
 class Tokens:
     """Who holds one of these has its role."""
 
-    def __init__(self, held: tuple[Token, ...] = ()) -> None:
-        self._held = held
+    def __init__(self, tokens: tuple[Token, ...] = ()) -> None:
+        self._held = tokens
 
     def __bool__(self) -> bool:
         """Whether there is any."""
@@ -250,44 +250,44 @@ class Tokens:
         """The token, if it is one of ours. Takes as long for one as for the other."""
         digest = sha256(token.encode()).digest()
         found: Token | None = None
-        for held in self._held:
-            if hmac.compare_digest(held.digest, digest):
-                found = held
+        for tokens in self._held:
+            if hmac.compare_digest(tokens.digest, digest):
+                found = tokens
         return found
 
 
 def read_tokens(file: str | None, environment: Mapping[str, str] = os.environ) -> Tokens:
     """The tokens of `[access] token_file` and of the systemd credential. Raises TokensRefused."""
-    held: list[Token] = []
+    tokens: list[Token] = []
     if file is not None:
-        held += _parsed(Path(file), f"[access] token_file: {file}")
+        tokens += _parsed(Path(file), f"[access] token_file: {file}")
     if folder := environment.get("CREDENTIALS_DIRECTORY"):
         credential = Path(folder, CREDENTIAL)
         if credential.exists():
-            held += _parsed(credential, f"credential {CREDENTIAL}")
-    if len({token.digest for token in held}) < len(held):
+            tokens += _parsed(credential, f"credential {CREDENTIAL}")
+    if len({token.digest for token in tokens}) < len(tokens):
         raise TokensRefused(f"{file or f'credential {CREDENTIAL}'}: a token is given twice")
-    if len(held) > MOST_TOKENS:
-        raise TokensRefused(f"{file}: more than {MOST_TOKENS} tokens")
-    return Tokens(tuple(held))
+    if len(tokens) > MAX_TOKENS:
+        raise TokensRefused(f"{file}: more than {MAX_TOKENS} tokens")
+    return Tokens(tuple(tokens))
 
 
 def _parsed(path: Path, place: str) -> list[Token]:
-    held = []
+    tokens = []
     for number, line in enumerate(_text(path, place).splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        wrong = _what_is_wrong(words)
+        wrong = _line_error(words)
         if wrong:
             raise TokensRefused(f"{place}: line {number}: {wrong}")
-        held.append(Token(sha256(words[1].encode()).digest(), Role[words[0].upper()]))
-    if not held:
+        tokens.append(Token(sha256(words[1].encode()).digest(), Role[words[0].upper()]))
+    if not tokens:
         raise TokensRefused(f"{place}: no token in it; expected lines of a role and a token")
-    return held
+    return tokens
 
 
-def _what_is_wrong(words: list[str]) -> str:
+def _line_error(words: list[str]) -> str:
     if len(words) != 2:
         return "expected a role and a token, with a blank between them"
     role, token = words
@@ -340,35 +340,35 @@ class Headers(Protocol):
 
 def token_in(headers: Headers) -> str | None:
     """The token that a request carries; None where it carries none. Refuses one that is carried otherwise."""
-    carried = [_of_header(text) for text in headers.getall("Authorization", ())]
+    found = [_of_header(text) for text in headers.getall("Authorization", ())]
     protocols = headers.getall("Sec-WebSocket-Protocol", ())
     if len(protocols) > 1:  # aiohttp reads the first, and would tell its log of it
         raise Refused("bad_request", "Sec-WebSocket-Protocol: given twice")
     offered = [name.strip() for line in protocols for name in line.split(",")]
     if offered and SUBPROTOCOL not in offered:
         raise Refused("bad_request", f"Sec-WebSocket-Protocol: expected {SUBPROTOCOL}, or none")
-    carried += [_of_subprotocol(name) for name in offered if name.startswith(CARRIER)]
-    if len(carried) > 1:
+    found += [_of_subprotocol(name) for name in offered if name.startswith(TOKEN_SUBPROTOCOL)]
+    if len(found) > 1:
         raise Refused("bad_request", "a token is given twice")
-    return carried[0] if carried else None
+    return found[0] if found else None
 
 
 def _of_header(text: str) -> str:
     scheme, _, token = text.strip().partition(" ")
     if scheme.lower() != "bearer" or not TOKEN.fullmatch(token.strip()):
-        raise unknown()
+        raise rejected_token()
     return token.strip()
 
 
 def _of_subprotocol(name: str) -> str:
-    code = name.removeprefix(CARRIER)
+    code = name.removeprefix(TOKEN_SUBPROTOCOL)
     try:
         return base64.b64decode(code + "=" * (-len(code) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, UnicodeDecodeError, ValueError):
-        raise unknown() from None
+        raise rejected_token() from None
 
 
-def unknown() -> Refused:
+def rejected_token() -> Refused:
     """The answer to a token that is none of ours."""
     return Refused(
         "unauthorized",
@@ -385,7 +385,7 @@ log = logging.getLogger(__name__)
 SO_PEERGROUPS = 59
 """linux/socket.h; Python has no name for it."""
 
-MOST_GROUPS = 256
+MAX_GROUPS = 256
 """Groups that one getsockopt of Python can give; who has more is judged by the primary group alone."""
 
 
@@ -413,7 +413,7 @@ class Admitted(NamedTuple):
     account: Account
 
 
-UNAUTHENTICATED: Account = "strangers"
+UNAUTHENTICATED: Account = "unauthenticated"
 """Whoever has no role: they share one account."""
 
 ORIGIN = re.compile(r"(https?)://((?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)")
@@ -443,12 +443,12 @@ class Guard:
             privileged = uid == 0 or (self.group is not None and self.group in (gid, *_groups(sock)))
             key = self._subordinates.account(uid)
             return Peer(key, Role.ADMIN if privileged else self._others, True, privileged)
-        ours, theirs = _plain(sock.getsockname()[0]), _plain(sock.getpeername()[0])
+        ours, theirs = _normalized(sock.getsockname()[0]), _normalized(sock.getpeername()[0])
         local = _is_loopback(ours) and _is_loopback(theirs)
         role = self._others if local else Role.NONE
         key = theirs
         if local:  # an account may connect from each of the 16 million addresses of 127.0.0.0/8
-            uid = owner(sock)
+            uid = peer_uid(sock)
             key = self._subordinates.account(uid) if uid is not None else "loopback"
         return Peer(key, role, False, False, ours, int(sock.getsockname()[1]), tls)
 
@@ -459,9 +459,9 @@ class Guard:
         """
         hosts = [host.strip().lower() for host in headers.getall("Host", ())]
         if not peer.unix:
-            self._judge_host(peer, hosts)
+            self._check_host(peer, hosts)
         origins = headers.getall("Origin", ())
-        if origins and not (len(origins) == 1 and self._own(peer, origins[0].strip().lower(), hosts)):
+        if origins and not (len(origins) == 1 and self._is_own_origin(peer, origins[0].strip().lower(), hosts)):
             raise Refused("forbidden", "pages of this origin may not use netscand ([access] allowed_origins)")
         if (
             not origins
@@ -473,13 +473,13 @@ class Guard:
         token = token_in(headers)
         if token is None:
             return Admitted(peer.role, peer.key if peer.role > Role.NONE else UNAUTHENTICATED)
-        held = self.tokens.find(token)
-        if held is None:
-            raise unknown()
+        tokens = self.tokens.find(token)
+        if tokens is None:
+            raise rejected_token()
         # Another host has as many addresses as it likes, but no more tokens than it was given.
-        return Admitted(max(held.role, peer.role), peer.key if peer.role > Role.NONE else ("token", held.digest))
+        return Admitted(max(tokens.role, peer.role), peer.key if peer.role > Role.NONE else ("token", tokens.digest))
 
-    def _judge_host(self, peer: Peer, hosts: list[str]) -> None:
+    def _check_host(self, peer: Peer, hosts: list[str]) -> None:
         found = HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
         if found is None:
             raise Refused("bad_request", "expected one Host header")
@@ -492,7 +492,7 @@ class Guard:
         if not ours and hosts[0] not in self._hosts:
             raise Refused("bad_request", "this host is not served here ([access] allowed_hosts)", 421)
 
-    def _own(self, peer: Peer, origin: str, hosts: list[str]) -> bool:
+    def _is_own_origin(self, peer: Peer, origin: str, hosts: list[str]) -> bool:
         if origin in self._origins:
             return True
         found = ORIGIN.fullmatch(origin)
@@ -519,13 +519,13 @@ def _gid(group: str) -> int | None:
 
 def _groups(sock: socket.socket) -> tuple[int, ...]:
     try:
-        raw = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, MOST_GROUPS * 4)
+        raw = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, MAX_GROUPS * 4)
     except OSError:
         return ()
     return struct.unpack(f"{len(raw) // 4}I", raw)
 
 
-def _plain(address: str) -> str:
+def _normalized(address: str) -> str:
     """An address without zone, and as IPv4 where it is a mapped one."""
     ip: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
     mapped = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None

@@ -19,8 +19,8 @@ from netscand.protocol import MAX_MESSAGE
 from netscand.serve.auth import UNAUTHENTICATED, Headers, Peer, Role
 from netscand.serve.connection_limits import ConnectionLimiter
 from netscand.serve.fair_turns import Account
-from netscand.serve.framing import MOST_BODY, Framing, TooManyFields, TooMuch
-from netscand.serve.http import TOO_MANY_FIELDS, Gate, Http, Refused
+from netscand.serve.framing import MAX_BODY, Framing, TooLarge, TooManyFields
+from netscand.serve.http import TOO_MANY_FIELDS, Http, Refused, TransportProxy
 from netscand.serve.query import SLOW
 from netscand.serve.subscriber import Subscriber
 
@@ -39,7 +39,7 @@ READ = 16 * 1024
 PIECE = 2 * 1024
 """Bytes that aiohttp is given in one turn: some hundred frames at most."""
 
-GOODBYE = 1.0
+CLOSE_TIMEOUT = 1.0
 """Seconds that a client has to read why it is cut."""
 
 ANSWER = 600.0
@@ -54,7 +54,7 @@ SETTLES = 4
 UNDECRYPTED = "netscand.undecrypted"
 """Under this name a transport's extra information holds how many bytes it has read and not given us: TLS."""
 
-NOBODY = Peer(None, Role.NONE, False, False)
+NO_PEER = Peer(None, Role.NONE, False, False)
 _read = memoryview(bytearray(READ))
 """Filled and emptied within one call of the loop, so all connections share it."""
 
@@ -62,8 +62,8 @@ _read = memoryview(bytearray(READ))
 class Connection(asyncio.BufferedProtocol):
     """Protocol between the socket and aiohttp."""
 
-    def __init__(self, lobby: ConnectionLimiter, server: web.Server) -> None:
-        self.peer = NOBODY
+    def __init__(self, limiter: ConnectionLimiter, server: web.Server) -> None:
+        self.peer = NO_PEER
         self.role = Role.NONE
         """That of the request in hand: its peer's, raised by its token."""
         self.account: Account = UNAUTHENTICATED
@@ -75,10 +75,10 @@ class Connection(asyncio.BufferedProtocol):
         self.transport: asyncio.Transport | None = None
         self.subscriber: Subscriber | None = None
         """From the handshake of a WebSocket on."""
-        self.heard_at = 0.0
+        self.active_at = 0.0
         self.written = 0
         """Writes of aiohttp so far."""
-        self.lobby = lobby
+        self.limiter = limiter
         self._server = server
         self._http: Http | None = None
         self._plain: asyncio.Transport | None = None
@@ -89,17 +89,17 @@ class Connection(asyncio.BufferedProtocol):
         self._queued = self._reading_paused = False
         self._full = self._slow = False
         """aiohttp wants no more for the moment; the client reads slowly."""
-        self._in_hand = False
+        self._answering = False
         """A request is being answered."""
         self._framing = Framing()
         self._reads_body = False
         """A handler takes that of the request in hand as it comes."""
-        self._discards: int | None = None
+        self._to_discard: int | None = None
         """So many bytes are read still and dropped, so that a client that sends before it reads gets our answer."""
-        self._unbegun = False
+        self._head_given = False
         """It was given a head, and no request has begun since."""
         self._settling = False
-        self._listens = False
+        self._expects_message = False
         self._written_before = 0
         self._unread_since: float | None = None
         """Since when it has taken nothing, but for what the kernel has room for."""
@@ -110,33 +110,33 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, unless it was cut meanwhile."""
         assert isinstance(transport, asyncio.Transport)
-        if not self.arrive(transport):
+        if not self.attach(transport):
             return
         loop = asyncio.get_running_loop()
         self.transport = transport
-        self.heard_at = loop.time()
+        self.active_at = loop.time()
         transport.set_write_buffer_limits(high=HIGH_WATER)
         self._first = loop.call_later(FIRST_REQUEST, transport.abort)
         self._http = Http(self._server, loop, KEEP_ALIVE)
-        self._http.connection_made(cast(asyncio.Transport, Gate(self, transport)))
-        self._let_on()
+        self._http.connection_made(cast(asyncio.Transport, TransportProxy(self, transport)))
+        self._schedule()
 
-    def enter(self, sock: socket.socket, *, tls: bool = False) -> bool:
+    def accept(self, sock: socket.socket, *, tls: bool = False) -> bool:
         """Return whether it is let in; from then on it is counted."""
         try:
-            peer = self.lobby.guard.peer(sock, tls=tls)
+            peer = self.limiter.guard.peer(sock, tls=tls)
         except OSError:
             return False
-        if not self.lobby.admit(self, peer):
+        if not self.limiter.admit(self, peer):
             return False
         self.peer, self.accepted = peer, sock
         if peer.role > Role.NONE:
             self.account = peer.key
         return True
 
-    def arrive(self, transport: asyncio.Transport) -> bool:
+    def attach(self, transport: asyncio.Transport) -> bool:
         """Take its transport, with TLS the one beneath first. False: it was cut meanwhile, and is closed."""
-        if self.peer is NOBODY:
+        if self.peer is NO_PEER:
             transport.abort()
             return False
         self._plain = self._plain or transport
@@ -144,16 +144,16 @@ class Connection(asyncio.BufferedProtocol):
 
     def leave(self) -> None:
         """It is counted no more."""
-        self.lobby.leave(self, self.peer)
-        self.peer = NOBODY
+        self.limiter.leave(self, self.peer)
+        self.peer = NO_PEER
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
-        if self.peer is NOBODY:
+        if self.peer is NO_PEER:
             return
-        self.spoke()
+        self.request_began()
         self._waiting = b""
-        self.lobby.leave(self, self.peer)
+        self.limiter.leave(self, self.peer)
         if self.subscriber is not None:
             self.subscriber.on_disconnect()
         if self._http is not None:
@@ -172,7 +172,7 @@ class Connection(asyncio.BufferedProtocol):
                 self.accepted = None
             self.leave()
 
-    def spoke(self) -> None:
+    def request_began(self) -> None:
         """The first request came."""
         if self._first is not None:
             self._first.cancel()
@@ -184,17 +184,17 @@ class Connection(asyncio.BufferedProtocol):
         """A request of these headers: learn its role. Raises Refused."""
         self.headers = headers
         self.role = Role.NONE
-        self.role, self.account = self.lobby.guard.admit(self.peer, headers)
+        self.role, self.account = self.limiter.guard.admit(self.peer, headers)
         if self.role > Role.NONE:
-            self.lobby.know(self)
+            self.limiter.mark_authenticated(self)
 
-    def judge_again(self) -> None:
+    def reauthorize(self) -> None:
         """The guard changed: judge by the new one who it is, and what it may."""
         if self.transport is None or self.headers is None:  # lost, but its handler has not ended yet; or asked nothing
             self.role = Role.NONE
             return
         try:
-            peer = self.lobby.guard.peer(self.transport.get_extra_info("socket"), tls=self.peer.tls)
+            peer = self.limiter.guard.peer(self.transport.get_extra_info("socket"), tls=self.peer.tls)
             self.peer = replace(peer, key=self.peer.key)  # it is counted by that one
             self.authorize(self.headers)
         except (OSError, Refused):
@@ -208,19 +208,19 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read."""
-        if self.peer is NOBODY:
+        if self.peer is NO_PEER:
             return
         if self.subscriber is not None and not self.subscriber.ended:
             # Else it has until its heartbeat ends to read our goodbye.
-            self.heard_at = asyncio.get_running_loop().time()
-        if self._discards is None:
+            self.active_at = asyncio.get_running_loop().time()
+        if self._to_discard is None:
             self._waiting += _read[:nbytes]
-            self.lobby.count(nbytes)
-        elif nbytes <= self._discards:
-            self._discards -= nbytes
+            self.limiter.count(nbytes)
+        elif nbytes <= self._to_discard:
+            self._to_discard -= nbytes
         else:
             self._full = True
-        self._let_on()
+        self._schedule()
 
     def eof_received(self) -> None:
         """Nothing more will come; the transport closes itself."""
@@ -229,98 +229,98 @@ class Connection(asyncio.BufferedProtocol):
 
     def begin(self, request: web.BaseRequest) -> None:
         """A request came, whole but for its body: nothing more is taken until it is answered."""
-        self.spoke()
-        self._in_hand, self._unbegun, self._reads_body = True, False, False
+        self.request_began()
+        self._answering, self._head_given, self._reads_body = True, False, False
         self._framing.begin(None if "Transfer-Encoding" in request.headers else request.content_length or 0)
         self._written_before = self.written
 
     def read_body(self) -> None:
         """A handler takes the body of the request in hand, as it comes: aiohttp keeps what nobody takes."""
         self._reads_body = True
-        self._let_on(at_once=False)
+        self._schedule(at_once=False)
 
     def end(self) -> None:
         """The request was answered, but for what aiohttp still has to write."""
-        self._in_hand = False
+        self._answering = False
         self._framing.end()
         if self._framing.in_chunks:
             self._discard()  # aiohttp closes soon; of a body with a length it reads the rest first
-        self._let_on(at_once=False)
+        self._schedule(at_once=False)
 
     def listen(self) -> None:
         """All messages that came were taken: take more. To be called before the WebSocket waits for the next."""
-        self._listens = True
-        self._let_on(at_once=False)
+        self._expects_message = True
+        self._schedule(at_once=False)
 
-    def heard(self) -> None:
+    def message_taken(self) -> None:
         """A message was taken."""
-        self._listens = False
+        self._expects_message = False
         self._framing.given = 0
 
     @property
-    def half_answered(self) -> bool:
+    def partly_answered(self) -> bool:
         """Whether any of the answer to the request in hand has been written."""
         return self.written != self._written_before
 
-    def _let_on(self, *, at_once: bool = True) -> None:
+    def _schedule(self, *, at_once: bool = True) -> None:
         """Give aiohttp what waits, in a fair turn."""
         if self._waiting and not self._queued:
             self._queued = True
-            turns = self.lobby.turns
-            (turns.do if at_once else turns.later)(self.account, self._give)
+            turns = self.limiter.turns
+            (turns.do if at_once else turns.later)(self.account, self._feed_parser)
         if (paused := bool(self._waiting) or self._full) != self._reading_paused and self.transport is not None:
             self._reading_paused = paused
             (self.transport.pause_reading if paused else self.transport.resume_reading)()
 
-    def _give(self) -> bool:
+    def _feed_parser(self) -> bool:
         """Give aiohttp a piece of what waits, unless there is something that it has to do first."""
         self._queued = False
-        if self._http is None or not self._waiting or not self._may_give():
+        if self._http is None or not self._waiting or not self._may_feed():
             return False
         try:
             size = self._framing.take(self._waiting[:PIECE], frames=self.subscriber is not None)
-        except TooMuch as found:
-            self._too_much(found)
+        except TooLarge as found:
+            self._reject(found)
             return True
-        self._unbegun = self._framing.head_ended
+        self._head_given = self._framing.head_ended
         piece, self._waiting = self._waiting[:size], self._waiting[size:]
         try:
             self._http.data_received(piece)
         except ValueError:  # aiohttp 3.11 lets an address escape that it cannot read
             self.abort()
-        self._let_on(at_once=False)
+        self._schedule(at_once=False)
         return True
 
-    def _may_give(self) -> bool:
+    def _may_feed(self) -> bool:
         if self._full:
             return False
         if self.subscriber is not None:
-            return self._listens
+            return self._expects_message
         if self._slow:
             return False
         if self._framing.in_body:
-            return self._reads_body or not self._in_hand
-        if self._in_hand:
+            return self._reads_body or not self._answering
+        if self._answering:
             return False
-        if self._unbegun and not self._settling:
+        if self._head_given and not self._settling:
             self._settling = True
             self._settle(SETTLES)
         return not self._settling
 
     def _settle(self, turns: int) -> None:
         """Wait for aiohttp to begin the request that it was given; if it does not, it was none."""
-        if turns and self._unbegun:
+        if turns and self._head_given:
             asyncio.get_running_loop().call_soon(self._settle, turns - 1)
         else:
-            self._settling = self._unbegun = False
-            self._let_on(at_once=False)
+            self._settling = self._head_given = False
+            self._schedule(at_once=False)
 
-    def _too_much(self, found: TooMuch) -> None:
+    def _reject(self, found: TooLarge) -> None:
         """Cut who fills our memory with what never becomes whole."""
         if self.subscriber is not None:
             self.subscriber.close(WSCloseCode.MESSAGE_TOO_BIG, f"more than {MAX_MESSAGE} bytes")
-            self._listens = False  # so that nothing more is read
-        elif self._framing.in_body and not self._in_hand:
+            self._expects_message = False  # so that nothing more is read
+        elif self._framing.in_body and not self._answering:
             self._discard()  # it was answered already, and aiohttp closes soon
             return
         elif isinstance(found, TooManyFields) and self.transport is not None:
@@ -328,11 +328,11 @@ class Connection(asyncio.BufferedProtocol):
             self.transport.write(TOO_MANY_FIELDS)
         else:
             self.abort()
-        asyncio.get_running_loop().call_later(GOODBYE, self.abort)
+        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self.abort)
 
     def _discard(self) -> None:
-        self._discards, self._waiting = MOST_BODY, b""
-        self._let_on(at_once=False)
+        self._to_discard, self._waiting = MAX_BODY, b""
+        self._schedule(at_once=False)
 
     # ---- what it is sent ------------------------------------------------------------------------------------------
 
@@ -352,12 +352,12 @@ class Connection(asyncio.BufferedProtocol):
         self._http.resume_writing()
         if self.subscriber is not None:
             self.subscriber.resume()
-        self._let_on(at_once=False)
+        self._schedule(at_once=False)
 
-    def flood(self, full: bool) -> None:
+    def set_full(self, full: bool) -> None:
         """Note whether aiohttp wants no more for the moment."""
         self._full = full
-        self._let_on(at_once=False)
+        self._schedule(at_once=False)
 
     @asynccontextmanager
     async def answering(self, keeps: Callable[[], int], size: int = 0) -> AsyncIterator[None]:
@@ -395,8 +395,8 @@ class Connection(asyncio.BufferedProtocol):
     def awaited(self) -> bool:
         """Whether a client waits for an answer of ours, or came just now and has not said what it wants."""
         if self.transport is None:
-            return self._plain is None and self.peer is not NOBODY  # accepted, and not begun yet
+            return self._plain is None and self.peer is not NO_PEER  # accepted, and not begun yet
         if self.subscriber is not None or self.transport.is_closing():
             return False
-        asked = self._first is not None or self._in_hand or self._framing.given > 0 or bool(self._waiting)
+        asked = self._first is not None or self._answering or self._framing.given > 0 or bool(self._waiting)
         return asked or self.transport.get_write_buffer_size() > 0

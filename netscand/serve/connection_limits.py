@@ -14,18 +14,18 @@ from netscand.serve.histograms import until_next
 if TYPE_CHECKING:
     from netscand.serve.connection import Connection
 
-KEPT_BACK = 32
+RESERVED = 32
 """Connections that only root and the group may still make."""
 
-STRANGERS = 4
+UNAUTHENTICATED_PART = 4
 """Strangers have this part of all connections."""
 
-LOOK_AFTER = 4 * 2**20
+CHECK_AFTER = 4 * 2**20
 """Bytes that come and go until it is looked again who holds how much: a second may bring many times that."""
 
 
 class ConnectionLimiter:
-    """Counts connections: `most` in all, `most_per_peer` of one peer.
+    """Counts connections: `most` in all, `max_per_peer` of one peer.
 
     Who has no role yet is a stranger, and may be many: another host has as many addresses as it likes. They have a part
     of the room, and where it is full, whoever has stood there longest makes way. Where the whole room is full, an
@@ -36,38 +36,38 @@ class ConnectionLimiter:
         self,
         guard: Guard,
         most: int,
-        most_per_peer: int,
+        max_per_peer: int,
         turns: FairTurns | None = None,
         budgets: Budgets | None = None,
     ) -> None:
         self.guard = guard
         self.turns = turns or FairTurns()
         self._budgets = budgets or Budgets()
-        self.inside: set[Connection] = set()
+        self.connections: set[Connection] = set()
         self.refused: Counter[str] = Counter()
         """By which limit."""
-        self._moved = 0
+        self._transferred = 0
         """Bytes since the last look."""
-        self._most = most
-        self._most_per_peer = most_per_peer
+        self._max = most
+        self._max_per_peer = max_per_peer
         self._of_peer: Counter[Hashable] = Counter()
-        self._strangers: dict[Connection, None] = {}
+        self._unauthenticated: dict[Connection, None] = {}
         """In the order in which they came."""
         self._account_of: dict[Connection, Account] = {}
         """Whom each is counted for where the room is full; in the order in which they came."""
 
     def admit(self, connection: "Connection", peer: Peer) -> bool:
         """Count it in, unless there are too many."""
-        most = self._most if peer.privileged else self._most - KEPT_BACK
+        most = self._max if peer.privileged else self._max - RESERVED
         account = peer.key if peer.role > Role.NONE else UNAUTHENTICATED
-        if not peer.privileged and self._of_peer[peer.key] >= self._most_per_peer:
+        if not peer.privileged and self._of_peer[peer.key] >= self._max_per_peer:
             self.refused["peer"] += 1
-        elif len(self.inside) >= most and (peer.privileged or not self._make_room(account)):
+        elif len(self.connections) >= most and (peer.privileged or not self._make_room(account)):
             self.refused["all"] += 1
         else:
             if peer.role is Role.NONE:
-                self._take_stranger(connection)
-            self.inside.add(connection)
+                self._add_unauthenticated(connection)
+            self.connections.add(connection)
             self._of_peer[peer.key] += 1
             self._account_of[connection] = account
             return True
@@ -83,31 +83,31 @@ class ConnectionLimiter:
         most = max(held, key=held.__getitem__, default=None)
         if most is None or held[most] <= held[account] + 1:
             return False
-        rival = next(each for each in reversed(there) if self._account_of[each] == most)
+        newest = next(each for each in reversed(there) if self._account_of[each] == most)
         self.refused["account"] += 1
-        rival.abort()
-        self.leave(rival, rival.peer)  # its place is free now, not only when its transport has closed
+        newest.abort()
+        self.leave(newest, newest.peer)  # its place is free now, not only when its transport has closed
         return True
 
-    def _take_stranger(self, connection: "Connection") -> None:
-        if len(self._strangers) >= max(1, self._most // STRANGERS):
-            longest = next(iter(self._strangers))
-            del self._strangers[longest]
+    def _add_unauthenticated(self, connection: "Connection") -> None:
+        if len(self._unauthenticated) >= max(1, self._max // UNAUTHENTICATED_PART):
+            longest = next(iter(self._unauthenticated))
+            del self._unauthenticated[longest]
             self.refused["strangers"] += 1
             longest.abort()
-        self._strangers[connection] = None
+        self._unauthenticated[connection] = None
 
-    def know(self, connection: "Connection") -> None:
+    def mark_authenticated(self, connection: "Connection") -> None:
         """It showed that it has a role: from now on it is counted for its account, too."""
-        self._strangers.pop(connection, None)
+        self._unauthenticated.pop(connection, None)
         if connection in self._account_of:
             self._account_of[connection] = connection.account
 
     def leave(self, connection: "Connection", peer: Peer) -> None:
         """Count it out."""
-        self._strangers.pop(connection, None)
-        if connection in self.inside:
-            self.inside.discard(connection)
+        self._unauthenticated.pop(connection, None)
+        if connection in self.connections:
+            self.connections.discard(connection)
             self._of_peer[peer.key] -= 1
             if not self._of_peer[peer.key]:
                 del self._of_peer[peer.key]
@@ -115,17 +115,17 @@ class ConnectionLimiter:
 
     # ---- what they do not read ------------------------------------------------------------------------------------
 
-    async def watch_over(self) -> None:
+    async def run(self) -> None:
         """Cut who does not read, every second; until cancelled."""
         while True:
             await asyncio.sleep(until_next(1.0))
-            self.look(monotonic())
+            self.check_unread(monotonic())
 
-    def look(self, now: float) -> None:
+    def check_unread(self, now: float) -> None:
         """Cut what takes nothing of an answer for too long, and the largest of the account that holds the most."""
-        self._moved = 0
+        self._transferred = 0
         held: defaultdict[Account, dict[Connection, int]] = defaultdict(dict)
-        for connection in tuple(self.inside):
+        for connection in tuple(self.connections):
             if connection.is_stalled(now):
                 connection.abort()
             elif not connection.peer.privileged and (size := connection.bytes_kept):
@@ -143,7 +143,7 @@ class ConnectionLimiter:
 
     def count(self, size: int) -> None:
         """Count bytes that a client sent or is sent, and look again when they are many."""
-        before = self._moved
-        self._moved += size
-        if before <= LOOK_AFTER < self._moved:
-            asyncio.get_running_loop().call_soon(lambda: self.look(monotonic()))
+        before = self._transferred
+        self._transferred += size
+        if before <= CHECK_AFTER < self._transferred:
+            asyncio.get_running_loop().call_soon(lambda: self.check_unread(monotonic()))

@@ -8,20 +8,20 @@ import re
 
 from netscand.protocol import MAX_MESSAGE
 
-MOST_HEAD = MAX_MESSAGE
+MAX_HEAD = MAX_MESSAGE
 """Bytes that a connection may send without one whole request among them."""
 
-MOST_FIELDS = 128
+MAX_FIELDS = 128
 """Lines of a head, and of the trailers of a body."""
 
-MOST_FRAMES = 2 * MAX_MESSAGE
+MAX_FRAMES = 2 * MAX_MESSAGE
 """Bytes that a WebSocket may send without one whole message among them: aiohttp before 3.14 reads a frame of any length
 to its end before it looks at the limit."""
 
-MOST_BODY = 4 * MAX_MESSAGE
+MAX_BODY = 4 * MAX_MESSAGE
 """Bytes of a request's body, with what chunks and trailers add."""
 
-MOST_LINE = 256
+MAX_LINE = 256
 """Bytes of the line that begins a chunk, with its extensions."""
 
 SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(;.*)?\r\n")
@@ -30,11 +30,11 @@ SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(;.*)?\r\n")
 _ENDS = b"\r\n\r\n"
 
 
-class TooMuch(Exception):
+class TooLarge(Exception):
     """More than a request, or a message, may have."""
 
 
-class TooManyFields(TooMuch):
+class TooManyFields(TooLarge):
     """A head of more lines than MOST_FIELDS."""
 
 
@@ -67,16 +67,16 @@ class Framing:
         """Return how many of these bytes are to be given: not what follows a head or a body. Raises TooMuch."""
         self.head_ended = False
         if frames:
-            size, most = len(data), MOST_FRAMES
+            size, most = len(data), MAX_FRAMES
         elif self.in_body:
             size = self._body.take(data)
             self._kept += size
             return size
         else:
-            size, most = self._take_head(data), MOST_HEAD
+            size, most = self._take_head(data), MAX_HEAD
         self.given += size
         if self.given > most:
-            raise TooMuch
+            raise TooLarge
         return size
 
     def _take_head(self, data: bytes) -> int:
@@ -87,7 +87,7 @@ class Framing:
         size = end + len(_ENDS) - known if end >= 0 else len(data)
         self._last = (self._last + data)[1 - len(_ENDS) :]
         self._lines += data.count(b"\n", 0, size)
-        if self._lines > MOST_FIELDS:
+        if self._lines > MAX_FIELDS:
             raise TooManyFields
         return size
 
@@ -134,14 +134,14 @@ class Body:
                 end = data.find(b"\n", at) + 1 or len(data)
                 self._line += data[at:end]
                 at = end
-                if len(self._line) > (MAX_MESSAGE if self._chunks_ended else MOST_LINE):
-                    raise TooMuch
+                if len(self._line) > (MAX_MESSAGE if self._chunks_ended else MAX_LINE):
+                    raise TooLarge
                 if self._line.endswith(b"\n"):
                     line, self._line = self._line, b""
                     self._take_line(line)
         self._size += at
-        if self._size > MOST_BODY:
-            raise TooMuch
+        if self._size > MAX_BODY:
+            raise TooLarge
         return at
 
     def _take_line(self, line: bytes) -> None:
@@ -149,12 +149,12 @@ class Body:
         if self._chunks_ended:
             self._trailers += 1
             self.ended = line == b"\r\n"
-            if self._trailers > MOST_FIELDS:
-                raise TooMuch
+            if self._trailers > MAX_FIELDS:
+                raise TooLarge
             return
         found = SIZE.fullmatch(line)
         if found is None:
-            raise TooMuch  # it is no chunk, which aiohttp would say, too
+            raise TooLarge  # it is no chunk, which aiohttp would say, too
         size = int(found[1], 16)
         self._left = size + 2 if size else 0
         self._chunks_ended = not size

@@ -51,12 +51,12 @@ class Turns:
         self.lengths = Histogram(self.BOUNDS)
         self.longest = 0.0
 
-    def note(self, seconds: float) -> None:
+    def record(self, seconds: float) -> None:
         """Count a turn."""
         self.lengths.record(seconds)
         self.longest = max(self.longest, seconds)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Leave out the turns so far: at the start, nobody waits to be served."""
         self.lengths = Histogram(self.BOUNDS)
         self.longest = 0.0
@@ -74,7 +74,7 @@ class TimedSelector(EpollSelector):
         """Wait for descriptors, as asyncio does once a turn."""
         held = monotonic() - self._woke_at
         if held >= LONG_TURN:
-            self._turns.note(held)
+            self._turns.record(held)
         ready = super().select(timeout)
         self._woke_at = monotonic()
         return ready

@@ -12,7 +12,7 @@ from aiohttp.typedefs import Handler
 from netscand import protocol
 from netscand.core.restore import Unreadable
 from netscand.serve.fair_turns import FairTurns
-from netscand.serve.framing import MOST_FIELDS
+from netscand.serve.framing import MAX_FIELDS
 
 # ---- answers -------------------------------------------------------------------------------------------------------
 # HTTP answers: JSON, with the headers that every answer carries; every refusal in one shape.
@@ -75,7 +75,7 @@ if TYPE_CHECKING:
 CONNECTION = "netscand"
 """Under this name a transport's extra information holds its connection."""
 
-_TOO_MANY = f'{{"error":{{"code":"bad_request","message":"more than {MOST_FIELDS} header fields"}}}}'
+_TOO_MANY = f'{{"error":{{"code":"bad_request","message":"more than {MAX_FIELDS} header fields"}}}}'
 
 TOO_MANY_FIELDS = "\r\n".join((
     "HTTP/1.1 431 Request Header Fields Too Large",
@@ -118,8 +118,8 @@ class Http(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer what is no HTTP in our shape, and keep it out of the log."""
         connection = connection_of(request)
-        connection.spoke()
-        if isinstance(exc, ConnectionError) or (status >= 500 and connection.half_answered):
+        connection.request_began()
+        if isinstance(exc, ConnectionError) or (status >= 500 and connection.partly_answered):
             raise ConnectionResetError("gone, or half answered already")  # aiohttp closes it
         if isinstance(exc, UnicodeError):  # aiohttp repeats an Expect that is no UTF-8, and fails at that
             status = 400
@@ -130,7 +130,7 @@ class Http(web.RequestHandler):
         return answer
 
 
-class Gate:
+class TransportProxy:
     """What aiohttp takes for its transport: that of the connection, which decides itself when it reads."""
 
     def __init__(self, connection: "Connection", transport: asyncio.Transport) -> None:
@@ -147,30 +147,30 @@ class Gate:
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write, and note it."""
         self._connection.written += 1
-        self._connection.lobby.count(len(data))
+        self._connection.limiter.count(len(data))
         self._transport.write(data)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """The same, in pieces."""
         pieces = tuple(list_of_data)
         self._connection.written += 1
-        self._connection.lobby.count(sum(map(len, pieces)))
+        self._connection.limiter.count(sum(map(len, pieces)))
         self._transport.writelines(pieces)
 
     def pause_reading(self) -> None:
         """Want no more for the moment."""
-        self._connection.flood(True)
+        self._connection.set_full(True)
 
     def resume_reading(self) -> None:
         """Want more again."""
-        self._connection.flood(False)
+        self._connection.set_full(False)
 
 
 # ---- middleware ----------------------------------------------------------------------------------------------------
 # The outermost middleware: each request in a fair turn, judged, and whatever goes wrong told in one shape.
 
 
-def in_our_shape(
+def error_middleware(
     judge: Callable[[web.Request], Awaitable[None]], turns: FairTurns
 ) -> Callable[..., Awaitable[web.StreamResponse]]:
     """Make it: `judge` may refuse a request."""
@@ -193,7 +193,7 @@ def in_our_shape(
             connection.abort()  # a mere close would wait for it to read
             raise ConnectionResetError("the client is gone, or too slow") from None
         except Exception:
-            if connection.half_answered:
+            if connection.partly_answered:
                 raise  # too late for another answer
             log.exception("%s %s failed", request.method, request.rel_url.raw_path)
             return refusal(Refused("internal", "netscand failed at this; its log says more", 500))

@@ -15,7 +15,7 @@ BACKLOG = 4096
 """Connections that may wait to be accepted, as many as net.core.somaxconn usually allows: all clients come back at once
 after a restart, and nobody fills it between two turns of the loop."""
 
-FIRST_HANDED_IN = 3
+FIRST_INHERITED = 3
 """sd_listen_fds(3)"""
 
 
@@ -106,7 +106,7 @@ def is_socket(path: Path) -> bool:
     return True
 
 
-def place_of(path: Path | str) -> tuple[int, int] | None:
+def inode_of(path: Path | str) -> tuple[int, int] | None:
     """Return the device and inode of a path; None where there is nothing."""
     try:
         found = os.lstat(path)
@@ -163,7 +163,7 @@ class UnixSocket:
     @property
     def in_place(self) -> bool:
         """Whether the path is still that of this socket."""
-        return place_of(self.path) == self._ours
+        return inode_of(self.path) == self._ours
 
     def renew(self, mode: int, gid: int | None) -> None:
         """Listen by another socket, because the path was removed. Raises OSError, also where another file is there."""
@@ -220,14 +220,14 @@ class UnixSocket:
             raise
 
 
-def handed_in(environment: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
+def inherited_sockets(environment: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
     """Sockets that systemd opened for us (sd_listen_fds); the variables are taken away, so that no child sees them."""
     pid, count = environment.pop("LISTEN_PID", ""), environment.pop("LISTEN_FDS", "")
     environment.pop("LISTEN_FDNAMES", None)
     if pid != str(os.getpid()) or not count.isdigit():
         return []
     found = []
-    for number in range(FIRST_HANDED_IN, FIRST_HANDED_IN + int(count)):
+    for number in range(FIRST_INHERITED, FIRST_INHERITED + int(count)):
         os.set_inheritable(number, False)
         sock = socket.socket(fileno=number)
         sock.setblocking(False)
@@ -235,5 +235,5 @@ def handed_in(environment: MutableMapping[str, str] = os.environ) -> list[socket
     return found
 
 
-NEVER: Mapping[int, str] = {errno.EADDRNOTAVAIL: "no such address here", errno.EAFNOSUPPORT: "no IPv6 here"}
+UNAVAILABLE: Mapping[int, str] = {errno.EADDRNOTAVAIL: "no such address here", errno.EAFNOSUPPORT: "no IPv6 here"}
 """Reasons that are no fault on loopback: a host without IPv6 has no ::1, and lacks nothing."""

@@ -54,7 +54,7 @@ class Targets:
         return False
 
 
-async def at_targets(
+async def filter_by_targets(
     macs: Sequence[Mac], devices: Mapping[Mac, Device], targets: Sequence[str], turns: FairTurns, account: Account
 ) -> Sequence[Mac]:
     """Those of `macs` that are at one of the targets; all where there is none. In turns of `account`."""
@@ -77,10 +77,10 @@ async def at_targets(
 class DeviceChanges:
     """Handlers that change devices."""
 
-    def __init__(self, scanner: Scanner, hub: Hub, translator: Encoder) -> None:
+    def __init__(self, scanner: Scanner, hub: Hub, encoder: Encoder) -> None:
         self._scanner = scanner
         self._hub = hub
-        self._translator = translator
+        self._encoder = encoder
 
     async def label(self, request: web.Request) -> web.StreamResponse:
         """Take label, known, notes, patience; answer with the device."""
@@ -104,8 +104,8 @@ class DeviceChanges:
         scanner.label(mac, changes)
         if scanner.cursor != cursor:  # what changes nothing costs nothing
             scanner.budgets.take(ANNOTATIONS, spender, now)
-        self._translator.sync()
-        told = answer(self._translator.wholly(self._scanner.devices[mac]))
+        self._encoder.sync()
+        told = answer(self._encoder.wholly(self._scanner.devices[mac]))
         await self._hub.settled()
         return told
 
@@ -146,16 +146,16 @@ class Rest:
         self,
         scanner: Scanner,
         hub: Hub,
-        overview: Summary,
-        translator: Encoder,
+        summary: Summary,
+        encoder: Encoder,
         clients: Callable[[], int],
         problems: Callable[[], tuple[str, ...]],
         serving: Callable[[], bool],
     ) -> None:
         self._scanner = scanner
         self._hub = hub
-        self._overview = overview
-        self._translator = translator
+        self._summary = summary
+        self._encoder = encoder
         self._clients = clients
         self._server_problems = problems
         self._serving = serving
@@ -178,7 +178,7 @@ class Rest:
         fits, account = filter_of(given, status), connection_of(request).account
         async with self._may_list(account):
             with self._hub.snapshot(fits, after=after, account=account) as snapshot:
-                head = protocol.DeviceList(cursor=snapshot.cursor, last_scan=self._overview.last_scan(), devices=[])
+                head = protocol.DeviceList(cursor=snapshot.cursor, last_scan=self._summary.last_scan(), devices=[])
                 return await self._stream(request, head, snapshot, limit)
 
     async def device(self, request: web.Request) -> web.StreamResponse:
@@ -187,19 +187,19 @@ class Rest:
         device = self._scanner.devices.get(mac)
         if device is None:
             raise Refused("not_found", f"no device {mac_text(mac)}")
-        self._translator.sync()
-        told = answer(self._translator.wholly(device))
+        self._encoder.sync()
+        told = answer(self._encoder.wholly(device))
         await self._hub.settled()
         return told
 
     async def networks(self, request: web.Request) -> web.StreamResponse:
         """Networks, excluded ones too."""
-        return answer(protocol.NetworkList(networks=self._overview.networks(EVERYTHING)))
+        return answer(protocol.NetworkList(networks=self._summary.networks(EVERYTHING)))
 
     async def status(self, request: web.Request) -> web.StreamResponse:
         """Health, load, coverage, drops, version."""
         scanner, load, problems = self._scanner, self._scanner.load(), self._problems()
-        networks = self._overview.networks(EVERYTHING)
+        networks = self._summary.networks(EVERYTHING)
         told = answer(
             protocol.DaemonStatus(
                 version=__version__,
@@ -207,13 +207,13 @@ class Rest:
                 status="degraded" if problems else "ok",
                 problems=list(problems),
                 role=connection_of(request).role.on_wire,
-                started_at=self._translator.time(scanner.started_at),
-                now=self._translator.now(),
+                started_at=self._encoder.time(scanner.started_at),
+                now=self._encoder.now(),
                 cursor=scanner.cursor,
                 scanning=scanner.scanning,
                 interval=scanner.interval,
-                last_scan=self._overview.last_scan(),
-                devices=self._overview.counts(),
+                last_scan=self._summary.last_scan(),
+                devices=self._summary.counts(),
                 networks=networks,
                 clients=self._clients(),
                 frames=protocol.Traffic(
@@ -226,7 +226,7 @@ class Rest:
                 ),
                 budget=protocol.Budget(rate=load.rate, background_rate=load.background_rate, used=load.used),
                 memory_mib=_memory_mib(),
-                limits=self._overview.limits(),
+                limits=self._summary.limits(),
             )
         )
         await self._hub.settled()
@@ -245,12 +245,12 @@ class Rest:
             finish = await ended
         account, turns = connection_of(request).account, self._hub.turns
         # The end of a scan wakes everybody who waits for it in one turn of the loop.
-        found = await at_targets(finish.scan.found, self._scanner.devices, wanted.targets, turns, account)
+        found = await filter_by_targets(finish.scan.found, self._scanner.devices, wanted.targets, turns, account)
         async with self._may_list(account):
             await turns.turn(account)
             with self._hub.snapshot(macs=found, account=account) as snapshot:
                 head = scan_update(
-                    finish._replace(cursor=snapshot.cursor), self._overview.counts().online, self._translator
+                    finish._replace(cursor=snapshot.cursor), self._summary.counts().online, self._encoder
                 )
                 return await self._stream(request, head, snapshot, None)
 
@@ -267,9 +267,9 @@ class Rest:
     ) -> web.StreamResponse:
         """Answer with `head` and, in its `devices`, those of the snapshot."""
         async with connection_of(request).answering(lambda: snapshot.bytes_kept):
-            return await self._respond_device(request, head, snapshot, limit)
+            return await self._send_list(request, head, snapshot, limit)
 
-    async def _respond_device(
+    async def _send_list(
         self, request: web.Request, head: msgspec.Struct, snapshot: Snapshot, limit: int | None
     ) -> web.StreamResponse:
         before, after = around_devices(head)

@@ -21,11 +21,11 @@ SUPPORTED = "aiohttp>=3.11.16,<3.15"
 """As in pyproject.toml."""
 
 
-class Unfit(Exception):
+class LibraryError(Exception):
     """A library that netscand cannot work with; the text is one sentence that names it."""
 
 
-class Need(NamedTuple):
+class Requirement(NamedTuple):
     """Something by its path in aiohttp, called with these keywords."""
 
     path: str
@@ -33,34 +33,36 @@ class Need(NamedTuple):
     """None: it need only be there."""
 
 
-NEEDS = (
-    Need("web.RequestHandler", ("loop", "keepalive_timeout", "access_log", "auto_decompress", "lingering_time")),
-    Need("web.RequestHandler.connection_made", ("transport",)),
-    Need("web.RequestHandler.connection_lost", ("exc",)),
-    Need("web.RequestHandler.data_received", ("data",)),
-    Need("web.RequestHandler.eof_received", ()),
-    Need("web.RequestHandler.pause_writing", ()),
-    Need("web.RequestHandler.resume_writing", ()),
-    Need("web.RequestHandler.handle_error", ("request", "status", "exc", "message")),
-    Need("web.AppRunner.server"),
-    Need("web.BaseRequest.get_extra_info", ("name",)),
-    Need("web.WebSocketResponse", ("protocols", "compress", "autoclose", "autoping", "max_msg_size", "timeout")),
+REQUIRED = (
+    Requirement("web.RequestHandler", ("loop", "keepalive_timeout", "access_log", "auto_decompress", "lingering_time")),
+    Requirement("web.RequestHandler.connection_made", ("transport",)),
+    Requirement("web.RequestHandler.connection_lost", ("exc",)),
+    Requirement("web.RequestHandler.data_received", ("data",)),
+    Requirement("web.RequestHandler.eof_received", ()),
+    Requirement("web.RequestHandler.pause_writing", ()),
+    Requirement("web.RequestHandler.resume_writing", ()),
+    Requirement("web.RequestHandler.handle_error", ("request", "status", "exc", "message")),
+    Requirement("web.AppRunner.server"),
+    Requirement("web.BaseRequest.get_extra_info", ("name",)),
+    Requirement("web.WebSocketResponse", ("protocols", "compress", "autoclose", "autoping", "max_msg_size", "timeout")),
 )
 
 
 def check() -> None:
     """Look for everything that is needed. Raises Unfit."""
-    for need in NEEDS:
-        if not _is_there(need):
-            arguments = "" if need.keywords is None else f"({', '.join(need.keywords)})"
-            raise Unfit(f"aiohttp {version('aiohttp')} has no {need.path}{arguments}: install {SUPPORTED}")
+    for requirement in REQUIRED:
+        if not _exists(requirement):
+            arguments = "" if requirement.keywords is None else f"({', '.join(requirement.keywords)})"
+            raise LibraryError(
+                f"aiohttp {version('aiohttp')} has no {requirement.path}{arguments}: install {SUPPORTED}"
+            )
 
 
-def _is_there(need: Need) -> bool:
+def _exists(requirement: Requirement) -> bool:
     try:
-        found = attrgetter(need.path)(aiohttp)
-        if need.keywords is not None:
-            inspect.signature(found).bind_partial(**dict.fromkeys(need.keywords))
+        found = attrgetter(requirement.path)(aiohttp)
+        if requirement.keywords is not None:
+            inspect.signature(found).bind_partial(**dict.fromkeys(requirement.keywords))
     except (AttributeError, TypeError, ValueError):
         return False
     return True
@@ -69,10 +71,10 @@ def _is_there(need: Need) -> bool:
 # ---- selftest ------------------------------------------------------------------------------------------------------
 # Does the server answer? It asks itself over a socket pair: before it is ready, and again for the watchdog.
 
-ANSWERS = 10.0
+TIMEOUT = 10.0
 """Seconds to an answer, on a machine that is very busy."""
 
-OURSELVES = Peer("netscand itself", Role.READ, True, True)
+SELF = Peer("netscand itself", Role.READ, True, True)
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -98,28 +100,28 @@ class SelfTest:
         while every is not None:
             await asyncio.sleep(every)
             try:
-                await self.ask()
-            except (Unfit, OSError):  # the watchdog says it, if it goes on
+                await self.check_health()
+            except (LibraryError, OSError):  # the watchdog says it, if it goes on
                 continue
         await asyncio.Event().wait()
 
-    async def ask(self) -> None:
+    async def check_health(self) -> None:
         """Ask /healthz. Raises Unfit, OSError."""
-        answer = await self._asked("GET /healthz", HEALTH)
+        answer = await self._request("GET /healthz", HEALTH)
         if answer.split(b" ", 2)[1:2] not in ([b"200"], [b"503"]):  # that of starting and stopping is an answer
-            raise _unfit("GET /healthz", f"answered {answer[:60]!r}")
+            raise _error("GET /healthz", f"answered {answer[:60]!r}")
         self.answered_at = monotonic()
 
-    async def ask_everything(self) -> None:
+    async def check_all(self) -> None:
         """Ask /healthz, and open a stream that answers a ping. Raises Unfit, OSError."""
-        await self.ask()
+        await self.check_health()
         pong = frames.pong(b"netscand")
-        answer = await self._asked("GET /ws", STREAM + PING, pong, CLOSE)
+        answer = await self._request("GET /ws", STREAM + PING, pong, CLOSE)
         if not answer.startswith(b"HTTP/1.1 101 ") or pong not in answer:
-            raise _unfit("GET /ws", f"answered {answer[:60]!r}")
+            raise _error("GET /ws", f"answered {answer[:60]!r}")
 
-    async def _asked(self, what: str, request: bytes, until: bytes = b"", then: bytes = b"") -> bytes:
-        """The whole answer to a request, to which `then` is said once it holds `until`."""
+    async def _request(self, what: str, request: bytes, until: bytes = b"", last: bytes = b"") -> bytes:
+        """The whole answer to a request, to which `last` is said once it holds `until`."""
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -127,23 +129,23 @@ class SelfTest:
         answer = b""
         with ours:
             try:
-                async with asyncio.timeout(ANSWERS):
+                async with asyncio.timeout(TIMEOUT):
                     await self._connect(theirs)
                     await loop.sock_sendall(ours, request)
                     while piece := await loop.sock_recv(ours, 1 << 16):
                         answer += piece
-                        if then and until in answer:
-                            await loop.sock_sendall(ours, then)
-                            then = b""
+                        if last and until in answer:
+                            await loop.sock_sendall(ours, last)
+                            last = b""
             except TimeoutError:
-                raise _unfit(what, f"no answer within {ANSWERS:g} s") from None
+                raise _error(what, f"no answer within {TIMEOUT:g} s") from None
             except ConnectionError as wrong:
-                raise _unfit(what, str(wrong)) from None
+                raise _error(what, str(wrong)) from None
         return answer
 
 
-def _unfit(what: str, why: str) -> Unfit:
-    return Unfit(
+def _error(what: str, why: str) -> LibraryError:
+    return LibraryError(
         f"the server does not answer itself ({what}: {why}); netscand works with {SUPPORTED}, and this is aiohttp "
         f"{version('aiohttp')}"
     )

@@ -15,7 +15,7 @@ from netscand.serve.connection import PIECE, UNDECRYPTED, Connection
 from netscand.serve.fair_turns import FairTurns
 from netscand.serve.listen import ListenError
 
-HANDSHAKE = 5.0
+HANDSHAKE_TIMEOUT = 5.0
 """Seconds until the first bytes of a client, and again until its handshake is complete."""
 
 LARGEST = 1 << 20
@@ -141,11 +141,11 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._connection = connection
         self._turns = turns
         self._raw: asyncio.Transport
-        self._late: asyncio.TimerHandle | None = None
+        self._timeout: asyncio.TimerHandle | None = None
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._ssl: ssl.SSLObject | None = None
         """From the first bytes on."""
-        self._shaken = False
+        self._established = False
         """The handshake is complete."""
         self._hello = True
         """The client has to send a ClientHello next."""
@@ -163,20 +163,20 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         """Begin, unless it was cut meanwhile."""
         assert isinstance(transport, asyncio.Transport)
         self._raw = transport
-        if self._connection.arrive(transport):
+        if self._connection.attach(transport):
             self._expect_handshake()
 
     def _expect_handshake(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-        self._late = asyncio.get_running_loop().call_later(HANDSHAKE, self._raw.abort)
+        if self._timeout is not None:
+            self._timeout.cancel()
+        self._timeout = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT, self._raw.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it. Nothing refers in a cycle to what it held: memory is free at once, without a collection."""
-        if self._late is not None:
-            self._late.cancel()
+        if self._timeout is not None:
+            self._timeout.cancel()
         self._waiting, self._ssl = b"", None
-        if self._shaken:
+        if self._established:
             self._connection.connection_lost(exc)
         else:
             self._connection.leave()
@@ -188,30 +188,30 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read, in a fair turn."""
         self._waiting += _ciphertext[:nbytes]
-        self._go_on(at_once=True)
+        self._schedule_next(at_once=True)
 
     def eof_received(self) -> None:
         """Close: nothing more will come. Like a plain connection, with or without the client's close_notify."""
-        if self._shaken:
+        if self._established:
             self._connection.eof_received()
         self.close()
 
     def pause_writing(self) -> None:
         """Stop reading, too: what TLS itself answers (key updates) must not pile up either."""
         self._slow = True
-        if self._shaken:
+        if self._established:
             self._connection.pause_writing()
 
     def resume_writing(self) -> None:
         """Go on."""
         self._slow = False
-        if self._shaken:
+        if self._established:
             self._connection.resume_writing()
-        self._go_on()
+        self._schedule_next()
 
     # ---- ciphertext to plaintext ------------------------------------------------------------------------------------
 
-    def _go_on(self, *, at_once: bool = False) -> None:
+    def _schedule_next(self, *, at_once: bool = False) -> None:
         """Queue the next piece, if there is one, and read more only where there is none."""
         if self._raw.is_closing():
             return
@@ -245,28 +245,28 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         piece, self._waiting = self._waiting[:size], self._waiting[size:]
         if self._hello:
             self._left -= len(piece)
-        self._undecrypted = len(piece) + (self._undecrypted if self._shaken else 0)
+        self._undecrypted = len(piece) + (self._undecrypted if self._established else 0)
         self._incoming.write(piece)
         try:
-            if not self._shaken:
-                self._shake_hands(self._ssl)
-            if self._shaken:
+            if not self._established:
+                self._handshake(self._ssl)
+            if self._established:
                 self._read(self._ssl)
         except ssl.SSLError:  # of its own that a client made wrong; OpenSSL has written an alert
             self._flush()
             self._raw.close()
-        self._go_on()
+        self._schedule_next()
         return True
 
-    def _shake_hands(self, tls: ssl.SSLObject) -> None:
+    def _handshake(self, tls: ssl.SSLObject) -> None:
         with suppress(ssl.SSLWantReadError):
             tls.do_handshake()
-            self._shaken = True
+            self._established = True
         if answer := self._outgoing.read():
             self._hello = answer[11:43] == RETRY
             self._raw.write(answer)
-        if self._shaken and self._late is not None:
-            self._late.cancel()
+        if self._established and self._timeout is not None:
+            self._timeout.cancel()
             self._connection.connection_made(self)
 
     def _read(self, tls: ssl.SSLObject) -> None:
@@ -313,12 +313,12 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     def pause_reading(self) -> None:
         """Give the connection nothing more for the moment."""
         self._reading_paused = True
-        self._go_on()
+        self._schedule_next()
 
     def resume_reading(self) -> None:
         """Give it more again."""
         self._reading_paused = False
-        self._go_on()
+        self._schedule_next()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Encrypt, record by record: OpenSSL's buffer keeps the size of the most that it ever held."""
@@ -360,7 +360,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     def close(self) -> None:
         """Send close_notify behind what was written; the client's own is not waited for (RFC 8446, section 6.1)."""
-        if self._shaken and self._ssl is not None and not self._raw.is_closing():
+        if self._established and self._ssl is not None and not self._raw.is_closing():
             with suppress(ssl.SSLError):  # it wants to read the client's, or finds data instead
                 self._ssl.unwrap()
             self._flush()

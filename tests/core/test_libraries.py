@@ -1,6 +1,6 @@
 """What is needed of libraries beyond their manuals, each by its name; and what becomes of netscand without it.
 
-aiohttp's part is in serve/test_library.py.
+aiohttp's part is in serve/test_selftest_library.py.
 """
 
 import asyncio

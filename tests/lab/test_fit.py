@@ -10,7 +10,7 @@ from tests.lab.lan import Lab
 from tests.lab.spaces import DEADLINE, ROOT
 from tests.lab.test_daemon import wait_for
 
-QUICK = "import netscand.serve.selftest as selftest\nselftest.ANSWERS = 2.0\n"
+QUICK = "import netscand.serve.selftest as selftest\nselftest.TIMEOUT = 2.0\n"
 SWALLOWS = f"{QUICK}import aiohttp.web as web\nweb.RequestHandler.data_received = lambda self, data: None\n"
 
 

@@ -14,7 +14,7 @@ from netscand.serve import accept
 from netscand.serve.auth import Peer
 from netscand.serve.connection import Connection
 from tests.serve.house import House, house
-from tests.serve.test_access import acting_as
+from tests.serve.test_auth import acting_as
 from tests.serve.test_connection import open_path, settled
 
 __all__ = ["open_path"]
@@ -90,11 +90,11 @@ def test_connections_over_a_limit_are_refused_before_they_begin(
                 many = knock(lan, 1234, 500, says=b"")
                 await settled(lambda: len(peers) == 64)
                 await asyncio.sleep(0.1)
-                assert len(peers) == len(lan.server._lobby.inside) == 64
-                assert lan.server._lobby.refused["peer"] == 436
+                assert len(peers) == len(lan.server._limiter.connections) == 64
+                assert lan.server._limiter.refused["peer"] == 436
                 for sock in many:
                     sock.close()
-            await settled(lambda: not lan.server._lobby.inside)
+            await settled(lambda: not lan.server._limiter.connections)
 
     asyncio.run(play())
 
@@ -128,7 +128,7 @@ def test_a_turn_of_the_loop_accepts_for_its_share_of_time(
                 socks = knock(lan, 1234, 10)
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
-                assert len(lan.server._lobby.inside) < 10
+                assert len(lan.server._limiter.connections) < 10
                 await settled(lambda: len(peers) == 10)
             for sock in socks:
                 sock.close()
@@ -141,20 +141,20 @@ def test_a_connection_that_is_cut_before_it_begins_is_counted_out(root: None, op
 
     async def play() -> None:
         async with house(open_path) as lan:
-            lobby = lan.server._lobby
+            limiter = lan.server._limiter
             before = len(os.listdir("/proc/self/fd"))
             with begun() as peers:
                 socks = knock(lan, 1234, 20)
-                while not lobby.inside:
+                while not limiter.connections:
                     await asyncio.sleep(0)
-                waiting = [each for each in lobby.inside if each.accepted is not None]
+                waiting = [each for each in limiter.connections if each.accepted is not None]
                 assert waiting
                 for each in waiting:
                     each.abort()
-                assert not any(each in lobby.inside for each in waiting)
+                assert not any(each in limiter.connections for each in waiting)
                 for sock in socks:
                     sock.close()
-                await settled(lambda: not lobby.inside and len(os.listdir("/proc/self/fd")) <= before)
+                await settled(lambda: not limiter.connections and len(os.listdir("/proc/self/fd")) <= before)
             assert len(peers) < 20
             assert (await lan.ask("GET", "/healthz"))[0] == 200
 
@@ -207,7 +207,7 @@ def test_connections_that_wait_to_begin_are_answered_when_the_server_closes(
     async def play() -> None:
         async with house(open_path) as lan:
             socks = knock(lan, 1234, 20)
-            while not any(each.accepted for each in lan.server._lobby.inside):
+            while not any(each.accepted for each in lan.server._limiter.connections):
                 await asyncio.sleep(0)
             await lan.server.close()
             answers = [sock.recv(100) for sock in socks]

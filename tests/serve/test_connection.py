@@ -16,13 +16,13 @@ from websockets.asyncio.client import connect
 from netscand import config
 from netscand.serve import connection, connection_limits, query
 from netscand.serve.auth import UNAUTHENTICATED, Guard, Peer, Role
-from netscand.serve.connection_limits import KEPT_BACK, ConnectionLimiter
+from netscand.serve.connection_limits import RESERVED, ConnectionLimiter
 from netscand.serve.fair_turns import Account
 from netscand.serve.http import Http
-from netscand.serve.tls import HANDSHAKE
+from netscand.serve.tls import HANDSHAKE_TIMEOUT
 from tests.serve.certificate import CERTIFICATE, certificate
 from tests.serve.house import TOKENS, House, handshake, hear, house, mac, token_file
-from tests.serve.test_access import acting_as
+from tests.serve.test_auth import acting_as
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_500_idle_connections_of_one_address_and_one_user_keep_nobody_else_out(
                 idle = await connected(lan, 500, tcp=False)
             remote = await connected(lan, 500, tcp=True)
             await settled(lambda: (still_open(idle), still_open(remote)) == (64, 64))
-            assert len(lan.server._lobby.inside) == 128
+            assert len(lan.server._limiter.connections) == 128
             async with asyncio.timeout(30):
                 with acting_as(1235, 1235):
                     (other,) = await connected(lan, 1, tcp=False)
@@ -85,7 +85,7 @@ def test_500_idle_connections_of_one_address_and_one_user_keep_nobody_else_out(
                 assert (await loop.sock_recv(other, 100)).startswith(b"HTTP/1.1 200")
                 assert (await lan.ask("GET", "/api/status"))[0] == 200
             idle.pop(0).close()
-            await settled(lambda: len(lan.server._lobby.inside) == 128)
+            await settled(lambda: len(lan.server._limiter.connections) == 128)
             with acting_as(1234, 1234):
                 again = await connected(lan, 2, tcp=False)
             await settled(lambda: still_open(again) == 1)
@@ -121,8 +121,8 @@ def test_the_addresses_of_loopback_are_one_peer_for_each_user(root: None, tmp_pa
             lan.server.reload(config.Access())
             for sock in (*many, *others):
                 sock.close()
-            await settled(lambda: not lan.server._lobby.inside)
-            assert not lan.server._lobby._of_peer
+            await settled(lambda: not lan.server._limiter.connections)
+            assert not lan.server._limiter._of_peer
 
     asyncio.run(play())
 
@@ -140,7 +140,7 @@ def test_root_has_no_cap_of_its_own(root: None, tmp_path: Path) -> None:
 
 
 def test_the_last_connections_are_kept_back_for_root_and_the_group() -> None:
-    connection_limits = ConnectionLimiter(Guard(config.Access()), KEPT_BACK + 8, 64)
+    connection_limits = ConnectionLimiter(Guard(config.Access()), RESERVED + 8, 64)
 
     def admitted(peer: Peer, tries: int) -> int:
         comers = [Standing(connection_limits, number, peer) for number in range(tries)]
@@ -148,7 +148,7 @@ def test_the_last_connections_are_kept_back_for_root_and_the_group() -> None:
 
     assert admitted(Peer("a", Role.SCAN, False, False), 4) == 4
     assert admitted(Peer("b", Role.SCAN, False, False), 6) == 4
-    assert admitted(Peer(("uid", 0), Role.ADMIN, True, True), 100) == KEPT_BACK
+    assert admitted(Peer(("uid", 0), Role.ADMIN, True, True), 100) == RESERVED
 
 
 class Standing:
@@ -161,14 +161,14 @@ class Standing:
         peer: Peer | None = None,
         account: Account = UNAUTHENTICATED,
     ) -> None:
-        self.lobby = connection_limits
+        self.limiter = connection_limits
         self.peer = peer or Peer(f"10.0.{number >> 8}.{number & 255}", Role.NONE, False, False)
         self.account = account
         self.gone = False
 
     def abort(self) -> None:
         self.gone = True
-        self.lobby.leave(self, self.peer)  # type: ignore[arg-type]
+        self.limiter.leave(self, self.peer)  # type: ignore[arg-type]
 
 
 def test_strangers_of_many_addresses_leave_room_for_everybody_else() -> None:
@@ -178,15 +178,15 @@ def test_strangers_of_many_addresses_leave_room_for_everybody_else() -> None:
     for number, one in enumerate(crowd):
         assert connection_limits.admit(one, one.peer)  # type: ignore[arg-type]
         if number == 50:
-            connection_limits.know(one)  # type: ignore[arg-type]
+            connection_limits.mark_authenticated(one)  # type: ignore[arg-type]
     assert [number for number, one in enumerate(crowd) if not one.gone] == [50, *range(900, 1000)]
     assert connection_limits.refused["strangers"] == 899
-    assert len(connection_limits.inside) == 101
+    assert len(connection_limits.connections) == 101
 
 
 def test_a_token_from_many_addresses_does_not_take_every_connection() -> None:
     """It was counted by address alone: 20 of IPv6 held all places, and nobody else came in."""
-    connection_limits = ConnectionLimiter(Guard(config.Access()), 400 + KEPT_BACK, 64)
+    connection_limits = ConnectionLimiter(Guard(config.Access()), 400 + RESERVED, 64)
 
     def come(count: int, token: str, since: int = 0) -> list[Standing]:
         found = [
@@ -194,7 +194,7 @@ def test_a_token_from_many_addresses_does_not_take_every_connection() -> None:
         ]
         for each in found:
             if connection_limits.admit(each, each.peer):  # type: ignore[arg-type]
-                connection_limits.know(each)  # type: ignore[arg-type]
+                connection_limits.mark_authenticated(each)  # type: ignore[arg-type]
             else:
                 each.gone = True
         return [each for each in found if not each.gone]
@@ -210,29 +210,29 @@ def test_a_token_from_many_addresses_does_not_take_every_connection() -> None:
     assert all(connection_limits.admit(each, each.peer) for each in local)  # type: ignore[arg-type]
     come(1000, "mallory", 3000)
     assert not any(each.gone for each in (*few, *local))
-    assert len(connection_limits.inside) == 400
-    for each in tuple(connection_limits.inside):
+    assert len(connection_limits.connections) == 400
+    for each in tuple(connection_limits.connections):
         connection_limits.leave(each, each.peer)
     assert not connection_limits._account_of
 
 
 def test_who_shows_a_token_is_a_stranger_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And one who stays a stranger is cut for the next, in a handshake too."""
-    monkeypatch.setattr(connection_limits, "STRANGERS", 10**9)  # room for one
+    monkeypatch.setattr(connection_limits, "UNAUTHENTICATED_PART", 10**9)  # room for one
 
     async def play() -> None:
         access = {"others": "none", "token_file": token_file(tmp_path)}
         async with house(tmp_path, access=access, listen=certificate(tmp_path)) as lan:
-            connection_limits = lan.server._lobby
+            connection_limits = lan.server._limiter
             stranger, writer = await asyncio.open_connection("127.0.0.1", lan.port)
-            await settled(lambda: len(connection_limits._strangers) == 1)
+            await settled(lambda: len(connection_limits._unauthenticated) == 1)
             bearer = ("Authorization", f"Bearer {TOKENS['read']}")
             context = ssl.create_default_context(cadata=CERTIFICATE)
             url = f"wss://localhost:{lan.port}/ws"
             async with connect(url, ssl=context, additional_headers=[bearer], proxy=None) as client:
                 await hear(client)
-                assert not connection_limits._strangers
-                async with asyncio.timeout(HANDSHAKE / 2):
+                assert not connection_limits._unauthenticated
+                async with asyncio.timeout(HANDSHAKE_TIMEOUT / 2):
                     with suppress(ConnectionResetError):
                         assert await stranger.read() == b""
             writer.close()
@@ -247,7 +247,7 @@ def test_what_is_counted_in_is_counted_out() -> None:
         assert connection_limits.admit("one", peer)  # type: ignore[arg-type]
         connection_limits.leave("one", peer)  # type: ignore[arg-type]
         connection_limits.leave("one", peer)  # type: ignore[arg-type]
-    assert not connection_limits.inside
+    assert not connection_limits.connections
     assert not connection_limits._of_peer
 
 
@@ -383,7 +383,7 @@ def test_what_is_sent_behind_a_request_waits_unread(tmp_path: Path, begin: bytes
         async with house(tmp_path) as lan:
             writer = await lan.connection(begin)
             await settled(lambda: bool(lan.scanner.wishes))
-            (mine,) = lan.server._lobby.inside
+            (mine,) = lan.server._limiter.connections
             with given_to_aiohttp() as given, suppress(ConnectionError, TimeoutError):
                 async with asyncio.timeout(1):
                     for _ in range(100):
@@ -458,21 +458,21 @@ def test_messages_that_wait_are_not_given_to_aiohttp(tmp_path: Path, opcode: int
             reader, writer = await asyncio.open_unix_connection(str(lan.path), limit=2**24)
             writer.write(handshake("/ws?updates=changes"))
             await reader.readuntil(b'"more":false}')
-            (mine,) = lan.server._lobby.inside
-            heard = 0
-            hear_it, most = type(mine).heard, 0
+            (mine,) = lan.server._limiter.connections
+            message_taken = 0
+            hear_it, most = type(mine).message_taken, 0
 
             def noting(self: connection.Connection) -> None:
-                nonlocal heard, most
-                heard += 1
-                most = max(most, sum(given) - 6 * heard)
+                nonlocal message_taken, most
+                message_taken += 1
+                most = max(most, sum(given) - 6 * message_taken)
                 hear_it(self)
 
             with given_to_aiohttp() as given, pytest.MonkeyPatch.context() as patch:
-                patch.setattr(connection.Connection, "heard", noting)
+                patch.setattr(connection.Connection, "message_taken", noting)
                 writer.write(frames(b"", opcode, 20_000))
                 async with asyncio.timeout(60):
-                    while heard < 20_000:
+                    while message_taken < 20_000:
                         if opcode != 0xA:
                             await reader.read(2**20)
                         await asyncio.sleep(0)
@@ -491,7 +491,7 @@ def test_who_does_not_read_its_pongs_is_not_heard(tmp_path: Path) -> None:
         async with house(tmp_path) as lan:
             writer = await lan.connection(handshake("/ws?updates=changes"))
             await settled(lambda: bool(lan.server.clients))
-            (mine,) = lan.server._lobby.inside
+            (mine,) = lan.server._limiter.connections
             with suppress(TimeoutError):
                 async with asyncio.timeout(2):
                     while True:
@@ -539,25 +539,27 @@ def test_another_account_waits_for_a_piece_of_one_that_floods(root: None, open_p
                 writer.write(handshake("/ws?updates=changes") + blocks[number % 3] * 5)
                 writers.append(writer)
             await settled(lambda: lan.server.clients == 30)
-            heard = [0]
-            hear_it = connection.Connection.heard
+            message_taken = [0]
+            hear_it = connection.Connection.message_taken
 
             def noting(self: connection.Connection) -> None:
-                heard[0] += 1
+                message_taken[0] += 1
                 hear_it(self)
 
             with given_to_aiohttp() as given, pytest.MonkeyPatch.context() as patch:
-                patch.setattr(connection.Connection, "heard", noting)
+                patch.setattr(connection.Connection, "message_taken", noting)
                 for _ in range(20):
                     with acting_as(1235, 1235):
                         (other,) = await connected(lan, 1, tcp=False)
                     given.clear()
-                    heard[0] = 0
+                    message_taken[0] = 0
                     await loop.sock_sendall(other, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
                     assert (await loop.sock_recv(other, 100)).startswith(b"HTTP/1.1 200")
-                    assert heard[0] + len(given) < 30, (heard, given)
+                    assert message_taken[0] + len(given) < 30, (message_taken, given)
                     other.close()
-            assert any(each._waiting for each in lan.server._lobby.inside), "the flood is over: this proves nothing"
+            assert any(each._waiting for each in lan.server._limiter.connections), (
+                "the flood is over: this proves nothing"
+            )
             for writer in writers:
                 writer.transport.abort()
 

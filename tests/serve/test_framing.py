@@ -8,13 +8,13 @@ import pytest
 from netscand.core.restore import Page, Question
 from netscand.serve import connection
 from netscand.serve.framing import (
-    MOST_BODY,
-    MOST_FIELDS,
-    MOST_HEAD,
-    MOST_LINE,
+    MAX_BODY,
+    MAX_FIELDS,
+    MAX_HEAD,
+    MAX_LINE,
     Framing,
+    TooLarge,
     TooManyFields,
-    TooMuch,
 )
 from tests.serve.house import Forgetful, House, house
 from tests.serve.test_connection import CHUNKED, given_to_aiohttp, settled
@@ -68,12 +68,12 @@ def test_a_body_of_a_length_has_that_length(piece: int) -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"a:\r\n" * MOST_FIELDS + b"\r\n", TooManyFields),
-        (b"x" * (MOST_HEAD + 1), TooMuch),
+        (b"a:\r\n" * MAX_FIELDS + b"\r\n", TooManyFields),
+        (b"x" * (MAX_HEAD + 1), TooLarge),
     ],
     ids=["fields", "bytes"],
 )
-def test_a_head_that_is_too_much(data: bytes, why: type[TooMuch]) -> None:
+def test_a_head_that_is_too_much(data: bytes, why: type[TooLarge]) -> None:
     """16,000 fields of a 64 KiB head took 4 MB in aiohttp 3.11."""
     with pytest.raises(why):
         given(Framing(), data, 2048)
@@ -82,10 +82,10 @@ def test_a_head_that_is_too_much(data: bytes, why: type[TooMuch]) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"0\r\n" + b"a:\r\n" * (MOST_FIELDS + 1),
-        b"1;" + b"x" * MOST_LINE,
-        b"1" * (MOST_BODY + 1),
-        b"1\r\nx\r\n" * (MOST_BODY // 6 + 1),
+        b"0\r\n" + b"a:\r\n" * (MAX_FIELDS + 1),
+        b"1;" + b"x" * MAX_LINE,
+        b"1" * (MAX_BODY + 1),
+        b"1\r\nx\r\n" * (MAX_BODY // 6 + 1),
         *(text + b"\r\n" for text in (b"", b"-1", b"+1", b"0x1", b"1_0", b" 1", b"1 1", b"123456789", b"x")),
         b"1\nx\r\n",
     ],
@@ -94,7 +94,7 @@ def test_a_body_in_chunks_that_is_too_much(data: bytes) -> None:
     """50,000 trailers of four bytes took 7 MB in aiohttp 3.11; what a parser could read in two ways is nothing."""
     framing = Framing()
     framing.begin(None)
-    with pytest.raises(TooMuch):
+    with pytest.raises(TooLarge):
         given(framing, data, 2048)
 
 
@@ -136,7 +136,7 @@ def test_a_head_of_many_fields_is_431(tmp_path: Path) -> None:
             head, _, body = answer.partition(b"\r\n\r\n")
             assert b"Content-Length: %d" % len(body) in head
             assert b'"error"' in body
-            fields = b"".join(b"x%d: y\r\n" % number for number in range(MOST_FIELDS - 4))
+            fields = b"".join(b"x%d: y\r\n" % number for number in range(MAX_FIELDS - 4))
             asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + fields + b"\r\n"
             assert (await answered(lan, asked)).startswith(b"HTTP/1.1 200 ")
 
@@ -157,7 +157,7 @@ def test_a_body_in_chunks_that_nobody_reads_is_not_given_to_aiohttp(tmp_path: Pa
                 asked = (get + b"\r\n") * unread + get + b"Transfer-Encoding: chunked\r\n\r\n"
                 writer = await lan.connection(asked + TWO_BYTES * 20_000)
                 writer.transport.pause_reading()  # type: ignore[attr-defined]
-                await settled(lambda: bool(lan.server._lobby.inside))
+                await settled(lambda: bool(lan.server._limiter.connections))
                 await asyncio.sleep(0.5)
                 assert sum(sizes) <= len(asked)
                 writer.close()
@@ -239,7 +239,7 @@ def test_half_a_body_counts_for_what_its_account_holds(tmp_path: Path) -> None:
         async with house(tmp_path) as lan:
             head = b"POST /api/scan HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             writer = await lan.connection(head + b"Content-Length: 65000\r\n\r\n" + b"x" * 60_000)
-            await settled(lambda: any(each.bytes_kept >= 60_000 for each in lan.server._lobby.inside))
+            await settled(lambda: any(each.bytes_kept >= 60_000 for each in lan.server._limiter.connections))
             writer.close()
 
     asyncio.run(play())

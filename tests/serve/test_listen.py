@@ -13,7 +13,7 @@ from netscand.serve.listen import (
     ListenError,
     TcpAddress,
     UnixSocket,
-    handed_in,
+    inherited_sockets,
     tcp_addresses,
     tcp_socket,
 )
@@ -245,13 +245,13 @@ def test_a_path_too_long_for_a_socket_is_told_in_one_line(tmp_path: Path) -> Non
 def test_sockets_of_systemd_are_taken_once_and_only_if_they_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         number = os.dup(listener.fileno())
-        monkeypatch.setattr("netscand.serve.listen.FIRST_HANDED_IN", number)
+        monkeypatch.setattr("netscand.serve.listen.FIRST_INHERITED", number)
         environment = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "x", "HOME": "/"}
-        (taken,) = handed_in(environment)
+        (taken,) = inherited_sockets(environment)
         assert environment == {"HOME": "/"}
         assert taken.family == socket.AF_UNIX
         assert not taken.getblocking()
         assert not os.get_inheritable(taken.fileno())
         taken.close()
     for strange in ({}, {"LISTEN_PID": "1", "LISTEN_FDS": "1"}, {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "x"}):
-        assert handed_in(dict(strange)) == []
+        assert inherited_sockets(dict(strange)) == []

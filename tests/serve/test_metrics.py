@@ -143,7 +143,7 @@ def test_an_events_lag_is_counted_from_its_frame_while_somebody_listens(tmp_path
 
 
 def test_refusals_are_counted_by_their_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket, "KEPT_BACK", 0)  # root would find a place
+    monkeypatch.setattr(websocket, "RESERVED", 0)  # root would find a place
 
     async def play() -> None:
         access = {"others": "none", "token_file": token_file(tmp_path)}
@@ -157,7 +157,7 @@ def test_refusals_are_counted_by_their_reason(tmp_path: Path, monkeypatch: pytes
             ):
                 await lan.head(f"GET /api/status HTTP/1.1\r\n{header}\r\n".encode())
             async with asyncio.timeout(30):
-                while lan.server._lobby.inside:
+                while lan.server._limiter.connections:
                     await asyncio.sleep(0.01)
             two = [await asyncio.open_connection("127.0.0.1", lan.port) for _ in range(2)]
             third, writer = await asyncio.open_connection("127.0.0.1", lan.port)
@@ -202,7 +202,7 @@ def test_each_long_turn_of_the_loop_is_measured(tmp_path: Path) -> None:
     async def play() -> None:
         time.sleep(0.4)
         await asyncio.sleep(0)
-        turns.forget()
+        turns.reset()
         for seconds in (0.15, 0.03, 0.0):
             time.sleep(seconds)
             await asyncio.sleep(0)

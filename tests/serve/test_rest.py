@@ -131,7 +131,7 @@ def test_a_list_that_is_cut_off_ends_quietly(tmp_path: Path, caplog: pytest.LogC
             await reader.readexactly(1000)
             writer.transport.abort()
             async with asyncio.timeout(30):
-                while lan.hub._snapshots or lan.server._lobby.inside:
+                while lan.hub._snapshots or lan.server._limiter.connections:
                     await asyncio.sleep(0.01)
 
     asyncio.run(play())
@@ -148,7 +148,7 @@ def test_a_client_that_does_not_take_its_list_is_cut_off(tmp_path: Path, monkeyp
             writer.write(b"GET /api/devices HTTP/1.1\r\nHost: x\r\n\r\n")
             await reader.readexactly(10)
             async with asyncio.timeout(30):
-                while lan.server._lobby.inside:
+                while lan.server._limiter.connections:
                     await asyncio.sleep(0.01)
             writer.close()
 

@@ -16,20 +16,20 @@ from netscand.serve import server as server_module
 from netscand.serve.encode import Encoder
 from netscand.serve.hub import Hub
 from netscand.serve.listen import AlreadyRunning, BadAddress, TcpAddress, tcp_socket
-from netscand.serve.server import OURS, Server
+from netscand.serve.server import RESERVED_DESCRIPTORS, Server
 from tests.serve.house import BOOT, FakeScanner, Forgetful, hear, house, read_out
 
 
 def a_server(
-    listen: config.Listen, access: config.Access | None = None, handed_in: tuple[socket.socket, ...] = ()
+    listen: config.Listen, access: config.Access | None = None, inherited_sockets: tuple[socket.socket, ...] = ()
 ) -> Server:
     translator = Encoder(lambda: BOOT, lambda _: None)
     hub = Hub(translator)
-    return Server(FakeScanner(hub), hub, listen, access or config.Access(), translator, handed_in, Forgetful())
+    return Server(FakeScanner(hub), hub, listen, access or config.Access(), translator, inherited_sockets, Forgetful())
 
 
 def test_closing_says_goodbye_to_everyone_and_is_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "GOODBYE", 1.0)  # the polite are to hear it on a busy machine too
+    monkeypatch.setattr(server_module, "CLOSE_TIMEOUT", 1.0)  # the polite are to hear it on a busy machine too
 
     async def play() -> None:
         async with house(tmp_path, devices=3000) as lan, AsyncExitStack() as clients:
@@ -43,7 +43,7 @@ def test_closing_says_goodbye_to_everyone_and_is_quick(tmp_path: Path, monkeypat
             async with asyncio.timeout(10):
                 await lan.server.close()
             assert lan.server.clients == 0
-            assert not lan.server._lobby.inside
+            assert not lan.server._limiter.connections
             assert not lan.path.exists()
             for client in polite:
                 await read_out(client)
@@ -64,7 +64,7 @@ def test_who_comes_while_it_closes_is_answered_or_left_to_the_next(tmp_path: Pat
             given.bind(str(tmp_path / "given"))
             given.listen()
             given.setblocking(False)
-            server = a_server(config.Listen(tcp=()), handed_in=(given.dup(),))
+            server = a_server(config.Listen(tcp=()), inherited_sockets=(given.dup(),))
             await server.open()
             client.connect(str(tmp_path / "given"))
             for _ in range(turns):
@@ -134,11 +134,11 @@ def test_a_socket_of_systemd_that_others_reach_needs_a_token_too(tmp_path: Path)
     async def play() -> None:
         with socket.socket() as given:  # it never listens
             given.bind(("0.0.0.0", 0))
-            refused = a_server(config.Listen(unix=str(tmp_path / "s"), tcp=()), handed_in=(given.dup(),))
+            refused = a_server(config.Listen(unix=str(tmp_path / "s"), tcp=()), inherited_sockets=(given.dup(),))
             with pytest.raises(BadAddress, match="there is no token"):
                 await refused.open()
             await refused.close()
-            refused._handed_in[0].close()
+            refused._inherited[0].close()
 
     asyncio.run(play())
 
@@ -146,7 +146,7 @@ def test_a_socket_of_systemd_that_others_reach_needs_a_token_too(tmp_path: Path)
 def test_a_port_that_is_taken_is_told_and_tried_again_while_the_rest_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(server_module, "AGAIN", 0.05)
+    monkeypatch.setattr(server_module, "RETRY_INTERVAL", 0.05)
     caplog.set_level(logging.INFO)
 
     async def play() -> None:
@@ -202,7 +202,7 @@ def test_a_socket_of_systemd_is_served_and_its_path_left_in_place(tmp_path: Path
         with socket.socket(socket.AF_UNIX) as given:
             given.bind(str(path))
             given.listen()
-            server = a_server(config.Listen(unix=str(tmp_path / "own"), tcp=()), handed_in=(given.dup(),))
+            server = a_server(config.Listen(unix=str(tmp_path / "own"), tcp=()), inherited_sockets=(given.dup(),))
             await server.open()
             reader, writer = await asyncio.open_unix_connection(str(path))
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -224,7 +224,7 @@ async def become(server: Server, problem: str | None) -> None:
 
 def test_a_unix_socket_that_was_removed_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T17: the daemon ran on, healthy by its own word, and no client found it. Who is connected stays so."""
-    monkeypatch.setattr(server_module, "AGAIN", 0.05)
+    monkeypatch.setattr(server_module, "RETRY_INTERVAL", 0.05)
 
     async def play() -> None:
         async with house(tmp_path, access={"others": "none"}) as lan, lan.ws() as client:
@@ -249,7 +249,7 @@ def test_what_took_the_place_of_the_unix_socket_is_reported_and_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Until it is removed."""
-    monkeypatch.setattr(server_module, "AGAIN", 0.05)
+    monkeypatch.setattr(server_module, "RETRY_INTERVAL", 0.05)
 
     async def play() -> None:
         with socket.socket(socket.AF_UNIX) as other:
@@ -272,14 +272,14 @@ def test_what_took_the_place_of_the_unix_socket_is_reported_and_left_alone(
 
 def test_a_socket_of_systemd_that_was_removed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Systemd alone can make it anew."""
-    monkeypatch.setattr(server_module, "AGAIN", 0.05)
+    monkeypatch.setattr(server_module, "RETRY_INTERVAL", 0.05)
 
     async def play() -> None:
         path = tmp_path / "given"
         with socket.socket(socket.AF_UNIX) as given:
             given.bind(str(path))
             given.listen()
-            server = a_server(config.Listen(tcp=()), handed_in=(given.dup(),))
+            server = a_server(config.Listen(tcp=()), inherited_sockets=(given.dup(),))
             await server.open()
             async with asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(server.run())
@@ -301,7 +301,7 @@ def test_descriptors_are_kept_back_for_ourselves() -> None:
     most = server_module._connections(256)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert before[0] <= soft <= hard == before[1]
-    assert most == soft - OURS
+    assert most == soft - RESERVED_DESCRIPTORS
 
 
 def test_nothing_but_this_room_and_its_neighbours_is_imported() -> None:

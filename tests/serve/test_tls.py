@@ -55,7 +55,7 @@ def test_questions_and_streams_are_encrypted(tmp_path: Path) -> None:
                 assert isinstance(first, protocol.InitialState)
                 lan.scanner.join(9999)
             async with asyncio.timeout(30):
-                while lan.server._lobby.inside:
+                while lan.server._limiter.connections:
                     await asyncio.sleep(0.01)
 
     asyncio.run(play())
@@ -75,7 +75,7 @@ def test_nothing_is_served_in_the_clear_beside_it(tmp_path: Path) -> None:
             answer = await lan.raw(f"GET /healthz HTTP/1.1\r\nHost: localhost:{lan.port}\r\n\r\n".encode())
             assert b"HTTP" not in answer
             async with asyncio.timeout(30):
-                while lan.server._lobby.inside:
+                while lan.server._limiter.connections:
                     await asyncio.sleep(0.01)
 
     asyncio.run(play())
@@ -83,7 +83,7 @@ def test_nothing_is_served_in_the_clear_beside_it(tmp_path: Path) -> None:
 
 def test_who_hides_in_a_handshake_is_counted_and_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T16: the caps hold before TLS, and a handshake that does not come is not waited for."""
-    monkeypatch.setattr(tls, "HANDSHAKE", 0.5)
+    monkeypatch.setattr(tls, "HANDSHAKE_TIMEOUT", 0.5)
 
     async def play() -> None:
         async with house(tmp_path, listen={**certificate(tmp_path), "max_per_peer": 3}) as lan:
@@ -93,9 +93,9 @@ def test_who_hides_in_a_handshake_is_counted_and_cut(tmp_path: Path, monkeypatch
                 async with within:
                     assert await reader.read() == b""
                 writer.close()
-            assert not lan.server._lobby.inside
-            assert not lan.server._lobby._of_peer
-            monkeypatch.setattr(tls, "HANDSHAKE", 30.0)
+            assert not lan.server._limiter.connections
+            assert not lan.server._limiter._of_peer
+            monkeypatch.setattr(tls, "HANDSHAKE_TIMEOUT", 30.0)
             assert (await get(lan, "/healthz"))[0] == 200
 
     asyncio.run(play())
@@ -104,7 +104,7 @@ def test_who_hides_in_a_handshake_is_counted_and_cut(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("said", [1, 200, None])
 def test_a_handshake_that_is_not_completed_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: int) -> None:
     """Whether part of a ClientHello came, or all of it and nothing after."""
-    monkeypatch.setattr(tls, "HANDSHAKE", 0.5)
+    monkeypatch.setattr(tls, "HANDSHAKE_TIMEOUT", 0.5)
 
     async def play() -> None:
         async with house(tmp_path, listen=certificate(tmp_path)) as lan:
@@ -113,7 +113,7 @@ def test_a_handshake_that_is_not_completed_is_cut(tmp_path: Path, monkeypatch: p
             async with asyncio.timeout(20):
                 with suppress(ConnectionError):
                     await reader.read()
-                while lan.server._lobby.inside:
+                while lan.server._limiter.connections:
                     await asyncio.sleep(0.01)
             writer.close()
 
@@ -125,10 +125,10 @@ def test_the_fourth_of_one_peer_is_closed_at_once(tmp_path: Path) -> None:
         async with house(tmp_path, listen={**certificate(tmp_path), "max_per_peer": 3}) as lan:
             hiding = [await asyncio.open_connection("127.0.0.1", lan.port) for _ in range(3)]
             async with asyncio.timeout(30):
-                while len(lan.server._lobby.inside) < 3:
+                while len(lan.server._limiter.connections) < 3:
                     await asyncio.sleep(0.01)
             reader, writer = await asyncio.open_connection("127.0.0.1", lan.port)
-            async with asyncio.timeout(tls.HANDSHAKE / 2):
+            async with asyncio.timeout(tls.HANDSHAKE_TIMEOUT / 2):
                 with pytest.raises(ConnectionError):
                     assert await reader.read() == b""
                     raise ConnectionResetError

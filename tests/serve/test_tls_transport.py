@@ -63,7 +63,7 @@ def to_the_end(client: ssl.SSLSocket) -> bytes:
 
 async def emptied(lan: House) -> None:
     async with asyncio.timeout(20):
-        while lan.server._lobby.inside:
+        while lan.server._limiter.connections:
             await asyncio.sleep(0.01)
 
 
@@ -127,7 +127,7 @@ def test_what_is_not_read_stays_in_the_kernel(tmp_path: Path) -> None:
         with suppress(TimeoutError, ssl.SSLWantWriteError):
             for _ in range(200):  # 10 MiB, with as many answers of some 100 KiB
                 await asyncio.to_thread(client.sendall, asked(lan, "/web/page.js", "") * 500)
-        (connection,) = lan.server._lobby.inside
+        (connection,) = lan.server._limiter.connections
         transport = connection.transport
         assert isinstance(transport, tls.TlsTransport)
         assert len(transport._waiting) <= PIECE
@@ -144,7 +144,7 @@ def test_who_reads_nothing_is_not_read(tmp_path: Path) -> None:
 
     async def act(lan: House) -> None:
         client = await asyncio.to_thread(dial, lan)
-        (connection,) = lan.server._lobby.inside
+        (connection,) = lan.server._limiter.connections
         transport = connection.transport
         assert isinstance(transport, tls.TlsTransport)
         transport.pause_writing()
@@ -179,7 +179,7 @@ def test_part_of_a_record_is_counted(tmp_path: Path) -> None:
         client.write(b"G" * tls.RECORD)
         writer.write(outward.read()[:-1])
         async with asyncio.timeout(20):
-            while not (held := [each.bytes_kept for each in lan.server._lobby.inside]) or held[0] < tls.RECORD:
+            while not (held := [each.bytes_kept for each in lan.server._limiter.connections]) or held[0] < tls.RECORD:
                 await asyncio.sleep(0.01)
         writer.close()
 
@@ -299,7 +299,7 @@ def test_a_second_hello_is_no_larger(tmp_path: Path, at_once: bool) -> None:
 
 async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """The server ends it, without waiting for anything."""
-    async with asyncio.timeout(tls.HANDSHAKE / 2):
+    async with asyncio.timeout(tls.HANDSHAKE_TIMEOUT / 2):
         with suppress(ConnectionError):
             await reader.read()
     writer.close()

@@ -16,7 +16,7 @@ from netscand.core.ratelimit import UNREAD, Budgets
 from netscand.core.restore import Page, Question
 from netscand.serve import connection, full_mode, subscriber
 from netscand.serve.auth import Guard, Peer, Role
-from netscand.serve.connection_limits import LOOK_AFTER, ConnectionLimiter
+from netscand.serve.connection_limits import CHECK_AFTER, ConnectionLimiter
 from tests.serve.house import Forgetful, House, handshake, hear, hear_all, house, mac, read_out
 
 pytestmark = pytest.mark.slow
@@ -76,7 +76,7 @@ def test_a_list_that_is_not_read_is_not_made(tmp_path: Path, request_: bytes) ->
                         before = made[0]
                         await asyncio.sleep(0.3)
                 assert made[0] < 10 * MANY / 4
-            held = [each.bytes_kept for each in lan.server._lobby.inside]
+            held = [each.bytes_kept for each in lan.server._limiter.connections]
             assert len(held) == 10
             assert max(held) < 256 * 1024
             for sock in socks:
@@ -104,7 +104,7 @@ def test_later_lists_are_made_as_they_are_read_too(tmp_path: Path) -> None:
                     lan.scanner.turn(number, Status.ONLINE)
                     await asyncio.sleep(1.1)
                 assert made[0] < 5 * MANY
-            held = [each.bytes_kept for each in lan.server._lobby.inside]
+            held = [each.bytes_kept for each in lan.server._limiter.connections]
             assert max(held) < 256 * 1024
             for _, writer in streams:
                 writer.close()
@@ -185,22 +185,24 @@ def test_who_does_not_read_an_answer_is_cut(
 ) -> None:
     """ATTACKED L2: answers in one piece had no time-out; and one that is closed waits for its reader for ever."""
     monkeypatch.setattr(connection, "SLOW", 2.0)
-    enter = connection.Connection.enter
+    accept = connection.Connection.accept
 
     def narrowly(self: connection.Connection, sock: socket.socket, *, tls: bool = False) -> bool:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        return enter(self, sock, tls=tls)
+        return accept(self, sock, tls=tls)
 
-    monkeypatch.setattr(connection.Connection, "enter", narrowly)  # or the kernel would have room for the answers
+    monkeypatch.setattr(connection.Connection, "accept", narrowly)  # or the kernel would have room for the answers
 
     async def play() -> None:
         async with house(tmp_path, devices=50) as lan:
             socks = await silent(lan, f"GET {path} HTTP/1.1\r\nHost: x\r\n{closes}\r\n".encode(), 3)
-            inside = lan.server._lobby.inside
+            connections = lan.server._limiter.connections
             async with asyncio.timeout(30):
-                while len([each for each in inside if each.transport and each.transport.get_write_buffer_size()]) < 3:
+                while (
+                    len([each for each in connections if each.transport and each.transport.get_write_buffer_size()]) < 3
+                ):
                     await asyncio.sleep(0.01)
-                while inside:
+                while connections:
                     await asyncio.sleep(0.05)
             for sock in socks:
                 sock.close()
@@ -219,9 +221,9 @@ def test_what_changes_behind_an_answer_is_counted_and_the_answer_has_an_end(
             (sock,) = await silent(lan, get("/api/devices"), 1)
             loop = asyncio.get_running_loop()
             async with asyncio.timeout(30):
-                while not (lan.hub._snapshots and lan.server._lobby.inside):
+                while not (lan.hub._snapshots and lan.server._limiter.connections):
                     await asyncio.sleep(0.01)
-                (mine,) = lan.server._lobby.inside
+                (mine,) = lan.server._limiter.connections
                 assert mine.transport is not None
                 while not mine.transport.get_write_buffer_size():
                     await asyncio.sleep(0.01)
@@ -231,7 +233,7 @@ def test_what_changes_behind_an_answer_is_counted_and_the_answer_has_an_end(
             assert kept > 64_000
             assert mine.bytes_kept == mine.transport.get_write_buffer_size() + mine._framing.bytes_kept + kept
             async with asyncio.timeout(20):
-                while lan.server._lobby.inside:
+                while lan.server._limiter.connections:
                     await loop.sock_recv(sock, 512)  # some of it, always in time
                     await asyncio.sleep(0.05)
             assert not lan.hub._snapshots
@@ -254,16 +256,16 @@ def test_a_backup_has_an_end_and_is_one_of_an_account(tmp_path: Path, monkeypatc
             loop = asyncio.get_running_loop()
             begun = loop.time()
             (sock,) = await silent(lan, get("/api/backup"), 1)
-            while not lan.server._lobby.inside:
+            while not lan.server._limiter.connections:
                 await asyncio.sleep(0.01)
-            (mine,) = lan.server._lobby.inside
+            (mine,) = lan.server._limiter.connections
             while mine.transport is None or not mine.transport.get_write_buffer_size():
                 await asyncio.sleep(0.01)
             assert mine.bytes_kept == mine.transport.get_write_buffer_size() + mine._framing.bytes_kept + 64 * 1024
             busy = await lan.raw(get("/api/backup").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), tcp=False)
             assert busy.startswith(b"HTTP/1.1 503")
             async with asyncio.timeout(20):
-                while mine in lan.server._lobby.inside:
+                while mine in lan.server._limiter.connections:
                     await loop.sock_recv(sock, 4096)  # some of it, always in time
                     await asyncio.sleep(0.05)
             assert 4.5 < loop.time() - begun < 8
@@ -291,7 +293,7 @@ def test_what_changes_behind_a_list_of_events_is_counted(tmp_path: Path) -> None
                 await asked.wait()
             for number in range(100):
                 lan.scanner.turn(number, Status.OFFLINE)
-            (mine,) = lan.server._lobby.inside
+            (mine,) = lan.server._limiter.connections
             assert mine.bytes_kept - mine._framing.bytes_kept == sum(each.bytes_kept for each in lan.hub._moments) > 0
             sock.close()
 
@@ -301,12 +303,12 @@ def test_what_changes_behind_a_list_of_events_is_counted(tmp_path: Path) -> None
 class Holding:
     """A connection that holds so much."""
 
-    def __init__(self, lobby: ConnectionLimiter, key: str, kept: int, *, privileged: bool = False) -> None:
+    def __init__(self, limiter: ConnectionLimiter, key: str, kept: int, *, privileged: bool = False) -> None:
         self.peer = Peer(key, Role.SCAN, True, privileged)
         self.account = key
         self.bytes_kept = kept
         self.gone = False
-        lobby.inside.add(self)  # type: ignore[arg-type]
+        limiter.connections.add(self)  # type: ignore[arg-type]
 
     def is_stalled(self, now: float) -> bool:
         return False
@@ -321,20 +323,20 @@ MIB = 2**20
 def test_the_account_that_holds_the_most_loses_what_holds_the_most() -> None:
     """One sum over queues, lists, answers and what waits to be parsed; others, and root, keep theirs."""
     budgets = Budgets()
-    lobby = ConnectionLimiter(Guard(config.Access()), 1000, 64, budgets=budgets)
-    theirs = [Holding(lobby, "mallory", size * MIB) for size in (1, 9, 3, 7, 2)]
-    others = [Holding(lobby, "alice", 10 * MIB), Holding(lobby, "root", 500 * MIB, privileged=True)]
-    lobby.look(100.0)
+    limiter = ConnectionLimiter(Guard(config.Access()), 1000, 64, budgets=budgets)
+    theirs = [Holding(limiter, "mallory", size * MIB) for size in (1, 9, 3, 7, 2)]
+    others = [Holding(limiter, "alice", 10 * MIB), Holding(limiter, "root", 500 * MIB, privileged=True)]
+    limiter.check_unread(100.0)
     assert [each.gone for each in (*theirs, *others)] == [False, True, *[False] * 5]
     assert budgets.limiting(100.0) == (UNREAD.name,)
 
 
 def test_many_accounts_together_hold_no_more_than_one_may() -> None:
     """However many uids somebody has: those that hold the most give way."""
-    lobby = ConnectionLimiter(Guard(config.Access()), 1000, 64)
-    many = [Holding(lobby, f"uid {number // 4}", 5 * MIB) for number in range(80)]
-    small = Holding(lobby, "alice", MIB)
-    lobby.look(100.0)
+    limiter = ConnectionLimiter(Guard(config.Access()), 1000, 64)
+    many = [Holding(limiter, f"uid {number // 4}", 5 * MIB) for number in range(80)]
+    small = Holding(limiter, "alice", MIB)
+    limiter.check_unread(100.0)
     assert UNREAD.at_once / 2 < sum(each.bytes_kept for each in (*many, small) if not each.gone) <= UNREAD.at_once
     assert not small.gone
 
@@ -343,13 +345,13 @@ def test_it_is_looked_who_holds_how_much_as_soon_as_much_has_moved() -> None:
     """A second was enough for 100 MiB."""
 
     async def play() -> None:
-        lobby = ConnectionLimiter(Guard(config.Access()), 1000, 64)
-        large = Holding(lobby, "mallory", 2 * int(UNREAD.at_once))
+        limiter = ConnectionLimiter(Guard(config.Access()), 1000, 64)
+        large = Holding(limiter, "mallory", 2 * int(UNREAD.at_once))
         for _ in range(64):
-            lobby.count(LOOK_AFTER // 64)
+            limiter.count(CHECK_AFTER // 64)
         await asyncio.sleep(0)
         assert not large.gone
-        lobby.count(1)
+        limiter.count(1)
         await asyncio.sleep(0)
         assert large.gone
 

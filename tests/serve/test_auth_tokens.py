@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from netscand.serve.auth import LARGEST, LONGEST, MOST_TOKENS, Role, Tokens, TokensRefused, read_tokens, token_in
+from netscand.serve.auth import LARGEST, LONGEST, MAX_TOKENS, Role, Tokens, TokensRefused, read_tokens, token_in
 from netscand.serve.http import Refused
 from tests.serve.house import TOKENS, handshake, house, token_file
 
@@ -99,7 +99,7 @@ def test_a_file_of_its_owner_and_group_alone_is_taken(tmp_path: Path, mode: int)
         ("", "no token in it"),
         (f"admin {LONG}ä\n", "expected letters of ASCII only"),
         ("#" * (LARGEST + 1), "larger than"),
-        ("".join(f"read {number:032}\n" for number in range(MOST_TOKENS + 1)), "more than"),
+        ("".join(f"read {number:032}\n" for number in range(MAX_TOKENS + 1)), "more than"),
     ],
 )
 def test_what_cannot_be_used_is_told_without_the_token(tmp_path: Path, text: str, why: str) -> None:

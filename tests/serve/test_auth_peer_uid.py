@@ -39,8 +39,8 @@ def met(host: str, uid: int) -> Iterator[tuple[socket.socket, socket.socket]]:
 def test_it_is_whose_that_made_the_other_end(root: None, host: str) -> None:
     """Whatever user the listener is, and by whichever of the addresses of loopback."""
     with met(host, STRANGER) as (accepted, client):
-        assert auth.owner(accepted) == STRANGER
-        assert auth.owner(client) == 0
+        assert auth.peer_uid(accepted) == STRANGER
+        assert auth.peer_uid(client) == 0
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -50,24 +50,24 @@ def test_a_closed_end_is_nobodys(root: None, host: str) -> None:
         client.send(b"GET / HTTP/1.1")
         client.close()
         with pytest.raises(ConnectionResetError):
-            auth.owner(accepted)
+            auth.peer_uid(accepted)
     with met(host, STRANGER) as (accepted, client):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset
         client.close()
         with pytest.raises(OSError, match=r"not connected|closed"):
-            auth.owner(accepted)
+            auth.peer_uid(accepted)
     with met(host, STRANGER) as (accepted, client):
         ours, theirs = accepted.getsockname(), accepted.getpeername()
         client.close()  # and the kernel remembers it for a minute
         with pytest.raises(ConnectionResetError), _Was(accepted, ours, (theirs[0], 1)) as gone:
-            auth.owner(gone)
+            auth.peer_uid(gone)
 
 
 def test_an_end_that_only_sends_no_more_is_its_owners(root: None) -> None:
     """It reads the answer still."""
     with met("127.0.0.1", STRANGER) as (accepted, client):
         client.shutdown(socket.SHUT_WR)
-        assert auth.owner(accepted) == STRANGER
+        assert auth.peer_uid(accepted) == STRANGER
 
 
 class _Was(socket.socket):
@@ -82,4 +82,4 @@ class _Was(socket.socket):
 def test_a_kernel_without_sock_diag_tells_nothing(root: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "SOCK_DIAG", 31)  # a family of netlink that no kernel has
     with met("127.0.0.1", STRANGER) as (accepted, _):
-        assert auth.owner(accepted) is None
+        assert auth.peer_uid(accepted) is None

@@ -124,7 +124,7 @@ def test_a_client_that_is_lost_in_this_very_moment_stops_no_reload(tmp_path: Pat
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws() as client:
             await hear(client)
-            (mine,) = lan.server._lobby.inside
+            (mine,) = lan.server._limiter.connections
             assert mine.transport is not None
             mine.connection_lost(None)
             assert lan.server.clients == 1

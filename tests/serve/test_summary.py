@@ -41,7 +41,7 @@ def test_a_device_counts_once_in_each_network_it_has_addresses_in() -> None:
 
 def test_a_large_inventory_is_counted_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overview_module, "SMALL", 10)
-    monkeypatch.setattr(overview_module, "COUNTED_ANEW", 0.01)
+    monkeypatch.setattr(overview_module, "COUNT_INTERVAL", 0.01)
 
     async def run() -> None:
         scanner, overview = made(100)

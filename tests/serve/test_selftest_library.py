@@ -9,19 +9,19 @@ import pytest
 from aiohttp import web
 
 from netscand.serve import http, selftest
-from netscand.serve.selftest import NEEDS, SUPPORTED, Need, Unfit, check
+from netscand.serve.selftest import REQUIRED, SUPPORTED, LibraryError, Requirement, check
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("need", NEEDS, ids=lambda need: need.path)
-def test_it_is_there(need: Need) -> None:
+@pytest.mark.parametrize("need", REQUIRED, ids=lambda need: need.path)
+def test_it_is_there(need: Requirement) -> None:
     """A canary: aiohttp does not promise this name in its manual, and netscand needs it."""
-    assert selftest._is_there(need), f"aiohttp {aiohttp.__version__} has no {need.path} as netscand needs it"
+    assert selftest._exists(need), f"aiohttp {aiohttp.__version__} has no {need.path} as netscand needs it"
 
 
-@pytest.mark.parametrize("need", [need for need in NEEDS if "." in need.path[4:]], ids=lambda need: need.path)
-def test_one_that_is_gone_is_named_at_the_start(need: Need, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("need", [need for need in REQUIRED if "." in need.path[4:]], ids=lambda need: need.path)
+def test_one_that_is_gone_is_named_at_the_start(need: Requirement, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a sentence with the library, its version, the name and what to install."""
     owner, _, name = need.path.rpartition(".")
     found = aiohttp
@@ -32,7 +32,7 @@ def test_one_that_is_gone_is_named_at_the_start(need: Need, monkeypatch: pytest.
             monkeypatch.delattr(each, name)
     if hasattr(found, name):  # object has one
         return
-    with pytest.raises(Unfit) as wrong:
+    with pytest.raises(LibraryError) as wrong:
         check()
     assert need.path in str(wrong.value)
     assert aiohttp.__version__ in str(wrong.value)
@@ -41,7 +41,7 @@ def test_one_that_is_gone_is_named_at_the_start(need: Need, monkeypatch: pytest.
 
 def test_another_signature_is_named_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(web.RequestHandler, "handle_error", lambda self, request, status: None)
-    with pytest.raises(Unfit, match=re.escape("handle_error(request, status, exc, message)")):
+    with pytest.raises(LibraryError, match=re.escape("handle_error(request, status, exc, message)")):
         check()
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.serve.house import House, handshake, house
-from tests.serve.test_access import acting_as
+from tests.serve.test_auth import acting_as
 from tests.serve.test_connection import settled
 
 TRY_AGAIN_LATER = b"\x03\xf5"

@@ -12,7 +12,7 @@ from netscand import config
 from netscand.serve import auth
 from netscand.serve.auth import Guard, Peer, Role, Subordinates, read_subordinates
 from tests.serve.house import TOKENS, house, token_file
-from tests.serve.test_access import acting_as
+from tests.serve.test_auth import acting_as
 from tests.serve.test_connection import connected, open_path, settled, still_open
 
 __all__ = ["open_path"]
@@ -86,7 +86,7 @@ def test_any_bytes_are_read(tmp_path: Path, text: bytes) -> None:
 
 def test_a_huge_file_costs_little_and_a_missing_one_nothing(tmp_path: Path) -> None:
     found = read(tmp_path, "".join(f"mallory:{100_000 + 10 * n}:5\n" for n in range(1_000_000)))
-    assert len(found._ranges) <= auth.MOST_LINES
+    assert len(found._ranges) <= auth.MAX_LINES
     assert read_subordinates(tmp_path / "nowhere", tmp_path / "nowhere").account(100_000) == ("uid", 100_000)
     assert read_subordinates(tmp_path, tmp_path).account(100_000) == ("uid", 100_000)
 
@@ -113,7 +113,7 @@ def test_a_user_and_its_subordinates_have_one_cap(
                 await settled(lambda: (still_open(mine), still_open(others)) == (6, 3))  # noqa: B023
                 for sock in (*mine, *others):
                     sock.close()
-                await settled(lambda: not lan.server._lobby.inside)
+                await settled(lambda: not lan.server._limiter.connections)
                 if not again:
                     lan.server.reload(config.Access())
 

@@ -74,7 +74,7 @@ def test_root_and_the_group_are_admin_and_others_have_what_the_configuration_say
     assert met(guard, 1234, 1234) == Peer(("uid", 1234), Role.READ, True, False)
     assert met(guard, 1234, 4242) == Peer(("uid", 1234), Role.ADMIN, True, True)
     assert met(guard, 1234, 1234, (7, 4242, 9)) == Peer(("uid", 1234), Role.ADMIN, True, True)
-    assert met(guard, 1234, 1234, tuple(range(5000, 5000 + auth.MOST_GROUPS + 1))).role is Role.READ
+    assert met(guard, 1234, 1234, tuple(range(5000, 5000 + auth.MAX_GROUPS + 1))).role is Role.READ
     for others in ("scan", "none"):
         assert met(Guard(config.Access(others=others)), 1234, 1234).role.on_wire == others
 
@@ -86,8 +86,8 @@ def test_a_group_that_does_not_exist_leaves_root_alone_with_admin() -> None:
 
 
 def test_a_tcp_peer_is_its_address_whatever_the_notation() -> None:
-    assert auth._plain("::ffff:127.0.0.1") == "127.0.0.1"
-    assert auth._plain("fe80::1%eth0") == "fe80::1"
+    assert auth._normalized("::ffff:127.0.0.1") == "127.0.0.1"
+    assert auth._normalized("fe80::1%eth0") == "fe80::1"
 
 
 class Elsewhere(socket.socket):

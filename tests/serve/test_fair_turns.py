@@ -162,15 +162,15 @@ def test_who_waits_and_is_cancelled_holds_up_no_other() -> None:
 def test_an_account_has_so_many_at_once_and_nothing_is_kept_of_it() -> None:
     async def play() -> None:
         shares = Shares(3)
-        inside: Counter[str] = Counter()
+        connections: Counter[str] = Counter()
         most: Counter[str] = Counter()
 
         async def be(account: str) -> None:
             async with shares.hold(account):
-                inside[account] += 1
-                most[account] = max(most[account], inside[account])
+                connections[account] += 1
+                most[account] = max(most[account], connections[account])
                 await asyncio.sleep(0)
-                inside[account] -= 1
+                connections[account] -= 1
 
         async with asyncio.TaskGroup() as tasks:
             for number in range(30):
