@@ -315,7 +315,7 @@ def check_socket(listen: Listen | None, daemon: int | None, caller: Caller) -> C
         addresses = [address for text in listen.tcp for address in tcp_addresses(text)]
     except BadAddress:  # `check_configuration` reports it
         addresses = []
-    errors = {str(address): wrong for address in addresses if (wrong := _bind_error(address)) is not None}
+    errors = {str(address): failure for address in addresses if (failure := _bind_error(address)) is not None}
     if in_use := [address for address, error in errors.items() if error.errno == errno.EADDRINUSE and not daemon]:
         text = f"another process listens on {', '.join(in_use)}"
         return _result("socket", "warning", text, "stop it (to find it: ss -ltnp), or change [listen] tcp")

@@ -1,4 +1,4 @@
-"""The lobby: how many connections there may be, in all and of one peer, and who makes way where there are too many."""
+"""Limits on the number of connections, in all and for each peer, and on the memory kept for slow readers."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -15,21 +15,22 @@ if TYPE_CHECKING:
     from netscand.serve.connection import Connection
 
 RESERVED = 32
-"""Connections that only root and the group may still make."""
+"""Connections reserved for root and the group."""
 
 UNAUTHENTICATED_PART = 4
-"""Strangers have this part of all connections."""
+"""Unauthenticated connections may be this part (1/N) of all."""
 
 CHECK_AFTER = 4 * 2**20
-"""Bytes that come and go until it is looked again who holds how much: a second may bring many times that."""
+"""Bytes transferred until memory is checked again before the second ends."""
 
 
 class ConnectionLimiter:
-    """Counts connections: `most` in all, `max_per_peer` of one peer.
+    """Limits for connections: `most` in all, `max_per_peer` of one peer.
 
-    Who has no role yet is a stranger, and may be many: another host has as many addresses as it likes. They have a part
-    of the room, and where it is full, whoever has stood there longest makes way. Where the whole room is full, an
-    account that holds more than the one who comes would gives up its newest: a token may come from many addresses.
+    A connection without a role is unauthenticated; there may be many peers of this kind, because another host can use
+    any number of addresses. They share a part of all connections; when it is full, the oldest one is closed. When all
+    connections are in use, the account with the most loses its newest one to an account with fewer: one token may come
+    from many addresses.
     """
 
     def __init__(
@@ -45,19 +46,19 @@ class ConnectionLimiter:
         self._budgets = budgets or Budgets()
         self.connections: set[Connection] = set()
         self.refused: Counter[str] = Counter()
-        """By which limit."""
+        """Number of refusals by limit."""
         self._transferred = 0
-        """Bytes since the last look."""
+        """Bytes since the last check."""
         self._max = most
         self._max_per_peer = max_per_peer
         self._of_peer: Counter[Hashable] = Counter()
         self._unauthenticated: dict[Connection, None] = {}
-        """In the order in which they came."""
+        """Oldest first."""
         self._account_of: dict[Connection, Account] = {}
-        """Whom each is counted for where the room is full; in the order in which they came."""
+        """Account that each connection counts for when all are in use; oldest first."""
 
     def admit(self, connection: "Connection", peer: Peer) -> bool:
-        """Count it in, unless there are too many."""
+        """Count a connection; return False if there are too many."""
         most = self._max if peer.privileged else self._max - RESERVED
         account = peer.key if peer.role > Role.NONE else UNAUTHENTICATED
         if not peer.privileged and self._of_peer[peer.key] >= self._max_per_peer:
@@ -74,9 +75,9 @@ class ConnectionLimiter:
         return False
 
     def _make_room(self, account: Account) -> bool:
-        """Cut the newest of the account that holds the most, if one of `account` would still hold fewer.
+        """Close the newest connection of the account that has the most, if `account` would still have fewer.
 
-        Root and the group give way to nobody, and their connections count for nobody.
+        Connections of root and of the group are never closed, and not counted.
         """
         there = [each for each in self._account_of if not each.peer.privileged]
         held = Counter(self._account_of[each] for each in there)
@@ -86,7 +87,7 @@ class ConnectionLimiter:
         newest = next(each for each in reversed(there) if self._account_of[each] == most)
         self.refused["account"] += 1
         newest.abort()
-        self.leave(newest, newest.peer)  # its place is free now, not only when its transport has closed
+        self.leave(newest, newest.peer)  # free at once, not only when its transport has closed
         return True
 
     def _add_unauthenticated(self, connection: "Connection") -> None:
@@ -98,13 +99,13 @@ class ConnectionLimiter:
         self._unauthenticated[connection] = None
 
     def mark_authenticated(self, connection: "Connection") -> None:
-        """It showed that it has a role: from now on it is counted for its account, too."""
+        """Count a connection for its account, now that it has a role."""
         self._unauthenticated.pop(connection, None)
         if connection in self._account_of:
             self._account_of[connection] = connection.account
 
     def leave(self, connection: "Connection", peer: Peer) -> None:
-        """Count it out."""
+        """Remove a connection."""
         self._unauthenticated.pop(connection, None)
         if connection in self.connections:
             self.connections.discard(connection)
@@ -116,13 +117,13 @@ class ConnectionLimiter:
     # ---- what they do not read ------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Cut who does not read, every second; until cancelled."""
+        """Close connections that are not read, every second, until cancelled."""
         while True:
             await asyncio.sleep(until_next(1.0))
             self.check_unread(monotonic())
 
     def check_unread(self, now: float) -> None:
-        """Cut what takes nothing of an answer for too long, and the largest of the account that holds the most."""
+        """Close stalled connections and, over the memory limit, the largest one of the account that uses the most."""
         self._transferred = 0
         held: defaultdict[Account, dict[Connection, int]] = defaultdict(dict)
         for connection in tuple(self.connections):
@@ -142,7 +143,7 @@ class ConnectionLimiter:
             self._budgets.refuse(UNREAD, now)
 
     def count(self, size: int) -> None:
-        """Count bytes that a client sent or is sent, and look again when they are many."""
+        """Count bytes to or from a client; check memory early if there are many."""
         before = self._transferred
         self._transferred += size
         if before <= CHECK_AFTER < self._transferred:

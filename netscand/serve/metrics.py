@@ -1,7 +1,7 @@
-"""`GET /metrics`, for Prometheus: what docs/metrics.md lists, and a test holds both equal.
+"""`GET /metrics` for Prometheus; a test compares it with docs/metrics.md.
 
-prometheus-client is imported at the first scrape, in a thread: whoever has no Prometheus does not pay for it (measured:
-1.2 MiB), and the loop goes on meanwhile. The registry is our own; the library's global one stays empty.
+prometheus-client is imported at the first scrape, in a thread: without Prometheus it costs nothing (measured: 1.2 MiB),
+and the loop goes on meanwhile. The registry is our own; the library's global one stays empty.
 """
 
 import asyncio
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 
 class _Stored(NamedTuple):
-    """What was asked of the history before the scrape, for that may wait for the disk."""
+    """Values of the history, read before the scrape because they may wait for the disk."""
 
     size: int
     degraded: bool
 
 
 class Metrics:
-    """The handler. `problems` tells what is wrong with the server."""
+    """Handler of the metrics. `problems` returns the problems of the server."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Metrics:
         self._registry: CollectorRegistry | None = None
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
-        """Measurements, for Prometheus."""
+        """Return metrics for Prometheus."""
         if self._history is not None:
             size = await asyncio.to_thread(self._history.size)
             self._stored = _Stored(size, bool(self._history.problems()))
@@ -84,11 +84,13 @@ class Metrics:
         from prometheus_client import CollectorRegistry
 
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(cast("Collector", self))  # it has all of one; as a subclass it would cost an import at start
+        registry.register(
+            cast("Collector", self)
+        )  # it has all methods of a Collector; a subclass would cost an import at start
         return registry
 
     def collect(self) -> "Iterator[Metric]":
-        """Every metric, as it is at this moment."""
+        """Yield all metrics."""
         yield from self._of_the_daemon()
         yield from self._of_networks()
         yield from self._of_frames()
@@ -117,7 +119,7 @@ class Metrics:
         yield GaugeMetricFamily("netscand_loop_held_longest_seconds", "Its longest turn.", value=turns.longest)
 
     def _of_the_process(self) -> "Iterator[Metric]":
-        """By the names that every exporter gives them; the library's own collector reads files that our unit hides."""
+        """Yield the usual metrics of a process; the library's collector reads files that our unit hides."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         started = self._encoder.milliseconds(self._scanner.started_at) / 1000

@@ -1,4 +1,4 @@
-"""Query parameters: known, given once, of the kind expected; and the filters they make."""
+"""Parameters and bodies of requests: known, given once, and valid; and the filters that they make."""
 
 import asyncio
 import re
@@ -17,16 +17,16 @@ from netscand.serve.http import JSON, Refused, connection_of
 from netscand.validation_messages import not_readable
 
 # ---- query ---------------------------------------------------------------------------------------------------------
-# Query parameters: known, given once, and of the kind expected.
+# Query parameters and bodies.
 
 NOT_READABLE = (msgspec.MsgspecError, RecursionError, ValueError, OverflowError)
-"""What decoding raises for text that is not what it should be: too deep, too long a number, half a surrogate."""
+"""Exceptions of decoding invalid text: too deep, a number that is too long, half a surrogate pair."""
 
 SLOW = 30.0
-"""Seconds within which a client must take a part, or send its body."""
+"""Seconds within which a client must read a part of an answer, or send its body."""
 
 OF_A_FORM = frozenset(("application/x-www-form-urlencoded", "multipart/form-data", "text/plain"))
-"""What a page of another site can send without asking us first, and without a body too (Fetch, "CORS-safelisted")."""
+"""Types that a page of another site can send without a preflight request (Fetch, "CORS-safelisted")."""
 
 MAC = re.compile(r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}", re.IGNORECASE)
 
@@ -60,14 +60,14 @@ def check_query(query: Mapping[str, str], known: Collection[str]) -> None:
 
 
 def mac_of(text: str) -> Mac:
-    """Six bytes of `aa:bb:cc:dd:ee:ff`, or with dashes; refuses anything else."""
+    """Return the MAC of `aa:bb:cc:dd:ee:ff`, also with dashes. Raises Refused for anything else."""
     if not MAC.fullmatch(text):
         raise Refused("bad_request", f"{text[:64]!r}: expected a MAC such as aa:bb:cc:dd:ee:ff")
     return Mac(bytes.fromhex(text.replace(text[2], "")))
 
 
 def number_of(given: Mapping[str, str], name: str, default: int = 0, most: int = 10**9) -> int:
-    """A parameter that is a number from 1 to `most`; refuses anything else."""
+    """Return a parameter that is a number from 1 to `most`. Raises Refused for anything else."""
     text = given.get(name)
     if text is None:
         return default
@@ -78,13 +78,13 @@ def number_of(given: Mapping[str, str], name: str, default: int = 0, most: int =
 
 
 async def json_of(request: web.Request) -> bytes:
-    """The body, which must be called JSON; empty where there is none."""
+    """Return the body, whose type must be JSON; empty if there is none. Raises Refused."""
     connection_of(request).read_body()
     try:
         async with asyncio.timeout(SLOW):
             body = await request.read()
     except TimeoutError:
-        raise Refused("bad_request", "the body did not come", 408, {"Connection": "close"}) from None
+        raise Refused("bad_request", f"no complete body within {SLOW:g} s", 408, {"Connection": "close"}) from None
     if len(body) > MAX_MESSAGE:  # aiohttp's own limit is one byte off in some versions
         raise Refused("too_large", f"more than {MAX_MESSAGE} bytes")
     if request.content_type != JSON and (body or request.content_type in OF_A_FORM):
@@ -104,17 +104,17 @@ async def struct_of(request: web.Request, kind: type[Body], what: str, *, requir
 
 
 # ---- filters -------------------------------------------------------------------------------------------------------
-# `network=`, `q=` and `status=`: which devices, events and scans a client asked for.
+# Filters: `network=`, `q=` and `status=`.
 
 LONGEST = 128
-"""Characters of `q`. Every event is searched for it, for each client."""
+"""Maximum characters of `q`. Every event is searched for it, for each client."""
 
 BETWEEN, NEVER = "\0", "\1"
-"""Stands between the words of a device; replaces it in `q`. Words have neither: control characters are removed."""
+"""Separates the texts of a device; replaces it in `q`. The texts contain neither: control characters are removed."""
 
 
 class Searched:
-    """A device that filters look at. Its words are casefolded once, when the first filter needs them."""
+    """Device for filters. Its texts are casefolded once, when the first filter needs them."""
 
     __slots__ = ("_words", "device")
 
@@ -124,7 +124,7 @@ class Searched:
 
     @property
     def words(self) -> str:
-        """MAC, names, label, notes, vendor and addresses, in one text: only what searches for BETWEEN finds two."""
+        """MAC, names, label, notes, vendor and addresses as one text, separated by BETWEEN."""
         if self._words is None:
             device = self.device
             said = (device.mac, device.hostname, device.label, device.notes, device.vendor)
@@ -134,7 +134,7 @@ class Searched:
 
 
 class Change:
-    """An event that filters look at: its device as it is and as it was before."""
+    """Event for filters: its device as it is, and as it was before."""
 
     __slots__ = ("devices", "network")
 
@@ -145,7 +145,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """All must fit. `text` is looked for, whatever its case, in MAC, addresses, names, label, notes and vendor."""
+    """Filter; all fields must match. `text` is searched in MAC, addresses, names, label, notes and vendor."""
 
     network: str | None = None
     text: str | None = None
@@ -159,7 +159,7 @@ class Filter:
         return self.network is not None or self.text is not None or self.status is not None
 
     def fits(self, searched: Searched) -> bool:
-        """Return whether a device has an address in the network, the text and the presence."""
+        """Return whether a device matches: an address in the network, the text, and the status."""
         device = searched.device
         if self.status is not None and device.status != self.status:
             return False
@@ -168,21 +168,21 @@ class Filter:
         return self.text is None or self.text in searched.words
 
     def device(self, device: protocol.Device) -> bool:
-        """Return the same for a device that no other filter looks at."""
+        """Return the same for a device that no other filter checks."""
         return self.fits(Searched(device))
 
     def scan(self, networks: Collection[str]) -> bool:
-        """Whether a scan of these networks, or an event of them, is wanted."""
+        """Return whether a scan or an event of these networks matches."""
         return self.network is None or self.network in networks
 
     def change(self, change: Change) -> bool:
-        """Whether the device fits, or did before the event: a client must hear what leaves its sight."""
+        """Return whether the device matches, or did before the event: a client must learn that it left the filter."""
         if not change.devices:
             return change.network is None or self.scan((change.network,))
         return any(map(self.fits, change.devices))
 
     def event(self, told: protocol.Event, before: protocol.Device | None) -> bool:
-        """Return the same for an event that no other filter looks at."""
+        """Return the same for an event that no other filter checks."""
         return self.change(Change(told, before))
 
 
@@ -190,7 +190,7 @@ EVERYTHING = Filter()
 
 
 def filter_of(given: Mapping[str, str], status: str | None = None) -> Filter:
-    """Return the filter of a request's parameters; refuses a `q` that is too long."""
+    """Return the filter of a request's parameters. Raises Refused if `q` is too long."""
     text = given.get("q")
     if text is not None and len(text) > LONGEST:
         raise Refused("bad_request", f"q: expected up to {LONGEST} characters, not {len(text)}")

@@ -1,4 +1,4 @@
-"""The devices at the targets of a scan request: the scan that served it may have been somebody else's too."""
+"""Handlers of `/api` and `/healthz`: devices, networks, status, scan requests, and changes of devices."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -26,15 +26,15 @@ from netscand.serve.summary import Summary, around_devices
 
 
 class Targets:
-    """The targets of a request, each an IPv4 address, a prefix or the id of a network, as scan_now took them."""
+    """Targets of a scan request: IPv4 addresses, prefixes, or ids of networks."""
 
     def __init__(self) -> None:
         self._ids: set[str] = set()
         self._prefixes: dict[int, set[int]] = {}
-        """Bits → the prefixes of that length, so that each address is looked up 33 times at most."""
+        """Length → prefixes of that length, so that an address needs 33 lookups at most."""
 
     def add(self, target: str) -> None:
-        """Take one of them."""
+        """Add a target."""
         if "@" in target:
             self._ids.add(target)
         else:
@@ -42,7 +42,7 @@ class Targets:
             self._prefixes.setdefault(prefix.prefixlen, set()).add(int(prefix.network_address))
 
     def name(self, device: Device) -> bool:
-        """Whether a device is at one of them; this host, which nobody asks, only at its very own address."""
+        """Return whether a device is at a target; for this host, which is not scanned, only its own address counts."""
         lengths = [32] if device.is_self else self._prefixes
         for held in device.addresses:
             if held.network in self._ids and not device.is_self:
@@ -57,7 +57,7 @@ class Targets:
 async def filter_by_targets(
     macs: Sequence[Mac], devices: Mapping[Mac, Device], targets: Sequence[str], turns: FairTurns, account: Account
 ) -> Sequence[Mac]:
-    """Those of `macs` that are at one of the targets; all where there is none. In turns of `account`."""
+    """Return those of `macs` that are at a target; all if there is none. In turns of `account`."""
     if not targets:
         return macs
     wanted, kept = Targets(), []
@@ -71,7 +71,7 @@ async def filter_by_targets(
 
 
 # ---- changes -------------------------------------------------------------------------------------------------------
-# What clients may change: the user's words of a device, and that it is known at all.
+# PATCH and DELETE of a device.
 
 
 class DeviceChanges:
@@ -83,7 +83,7 @@ class DeviceChanges:
         self._encoder = encoder
 
     async def label(self, request: web.Request) -> web.StreamResponse:
-        """Take label, known, notes, patience; answer with the device."""
+        """Set label, known, notes, patience; return the device."""
         mac = mac_of(request.match_info["mac"])
         words = await struct_of(request, protocol.DeviceWords, "device update")
         changes = {name: value for name, value in msgspec.structs.asdict(words).items() if value is not msgspec.UNSET}
@@ -102,7 +102,7 @@ class DeviceChanges:
             )
         cursor = scanner.cursor
         scanner.label(mac, changes)
-        if scanner.cursor != cursor:  # what changes nothing costs nothing
+        if scanner.cursor != cursor:  # a request that changes nothing is not charged
             scanner.budgets.take(ANNOTATIONS, spender, now)
         self._encoder.sync()
         told = answer(self._encoder.wholly(self._scanner.devices[mac]))
@@ -110,37 +110,37 @@ class DeviceChanges:
         return told
 
     async def forget(self, request: web.Request) -> web.StreamResponse:
-        """Strike a device out; heard again, it is new."""
+        """Delete a device; if it is seen again, it is new."""
         mac = mac_of(request.match_info["mac"])
         try:
             self._scanner.forget(mac)
         except KeyError:
             raise Refused("not_found", f"no device {mac_text(mac)}") from None
-        except ValueError as wrong:
-            raise Refused("bad_request", f"{mac_text(mac)}: {wrong}") from None
+        except ValueError as error:
+            raise Refused("bad_request", f"{mac_text(mac)}: {error}") from None
         await self._hub.settled()
         return web.Response(status=204, headers=HEADERS)
 
 
 def cleaned(text: str, *, lines: bool = False) -> str | None:
-    """The text without control, bidi and zero-width characters (FAULTS T8), in NFC; None where nothing is left."""
+    """Return a text without control, bidi and zero-width characters (FAULTS T8), in NFC; None if nothing is left."""
     kept = "".join(char for char in normalize("NFC", text) if char.isprintable() or (lines and char == "\n"))
     return kept.strip() or None
 
 
 # ---- rest ----------------------------------------------------------------------------------------------------------
-# `/api` and `/healthz`: one-off requests, with the structs of the WebSocket.
+# `/api` and `/healthz`: single requests, with the structs of the WebSocket.
 
 PART = 100
-"""Devices that are streamed at a time."""
+"""Devices in one part of a streamed list."""
 
 LARGE, LISTS = 4096, 8
-"""Devices from which on a list counts as large, and how many of these are made at once for an account: each keeps the
-order of its MACs until it is read."""
+"""Devices from which on a list is large, and the number of large lists of an account at a time: each keeps the order of
+its MACs until it is read."""
 
 
 class Rest:
-    """The handlers. `clients` and `problems` tell what the server knows, `serving` whether it is in service."""
+    """Handlers. `clients`, `problems` and `serving` return what the server knows."""
 
     def __init__(
         self,
@@ -162,13 +162,13 @@ class Rest:
         self._lists = Shares(LISTS)
 
     async def health(self, request: web.Request) -> web.StreamResponse:
-        """Whether it is in service; needs no role."""
+        """Return whether the daemon serves clients; needs no role."""
         if not self._serving():
             raise Refused("busy", "netscand is starting or stopping")
         return answer(protocol.Health(status="degraded" if self._problems() else "ok"))
 
     async def devices(self, request: web.Request) -> web.StreamResponse:
-        """Devices by MAC."""
+        """List devices by MAC."""
         given = request.query
         status = given.get("status")
         if status not in (None, "online", "offline", "unknown"):
@@ -182,7 +182,7 @@ class Rest:
                 return await self._stream(request, head, snapshot, limit)
 
     async def device(self, request: web.Request) -> web.StreamResponse:
-        """One device."""
+        """Return a device."""
         mac = mac_of(request.match_info["mac"])
         device = self._scanner.devices.get(mac)
         if device is None:
@@ -193,11 +193,11 @@ class Rest:
         return told
 
     async def networks(self, request: web.Request) -> web.StreamResponse:
-        """Networks, excluded ones too."""
+        """List networks, including excluded ones."""
         return answer(protocol.NetworkList(networks=self._summary.networks(EVERYTHING)))
 
     async def status(self, request: web.Request) -> web.StreamResponse:
-        """Health, load, coverage, drops, version."""
+        """Return health, load, coverage, drops and version."""
         scanner, load, problems = self._scanner, self._scanner.load(), self._problems()
         networks = self._summary.networks(EVERYTHING)
         told = answer(
@@ -233,7 +233,7 @@ class Rest:
         return told
 
     async def scan(self, request: web.Request) -> web.StreamResponse:
-        """Scan now; with `wait=1`, answer with what was found when it ended."""
+        """Request a scan; with `wait=1`, return the devices that it found when it has ended."""
         wait = request.query.get("wait", "0")
         if wait not in ("0", "1"):
             raise Refused("bad_request", f"wait={wait[:64]}: expected 1 or 0")
@@ -244,7 +244,7 @@ class Rest:
         with self._hub.waiting_for(scan_id) as ended:
             finish = await ended
         account, turns = connection_of(request).account, self._hub.turns
-        # The end of a scan wakes everybody who waits for it in one turn of the loop.
+        # The end of a scan wakes all clients that wait for it in the same turn of the loop.
         found = await filter_by_targets(finish.scan.found, self._scanner.devices, wanted.targets, turns, account)
         async with self._may_list(account):
             await turns.turn(account)
@@ -265,7 +265,7 @@ class Rest:
     async def _stream(
         self, request: web.Request, head: msgspec.Struct, snapshot: Snapshot, limit: int | None
     ) -> web.StreamResponse:
-        """Answer with `head` and, in its `devices`, those of the snapshot."""
+        """Stream `head` with the devices of the snapshot."""
         async with connection_of(request).answering(lambda: snapshot.bytes_kept):
             return await self._send_list(request, head, snapshot, limit)
 
@@ -295,6 +295,6 @@ class Rest:
 
 
 def _memory_mib() -> float:
-    """Resident memory of this process."""
+    """Return the resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return round(pages * getpagesize() / 2**20, 1)

@@ -1,6 +1,6 @@
-"""Names that netscand needs of aiohttp beyond its documented API, so that a release that lacks one is named at start.
+"""Check of the server at the start: the names that it needs of aiohttp, and requests to itself.
 
-Each of these is public by its name, but not promised by aiohttp's manual. `serve/selftest.py` tries the whole.
+These names are public, but not part of aiohttp's documented API: a release that lacks one is reported at the start.
 """
 
 import asyncio
@@ -22,15 +22,15 @@ SUPPORTED = "aiohttp>=3.11.16,<3.15"
 
 
 class LibraryError(Exception):
-    """A library that netscand cannot work with; the text is one sentence that names it."""
+    """Library that netscand cannot work with; the message names it."""
 
 
 class Requirement(NamedTuple):
-    """Something by its path in aiohttp, called with these keywords."""
+    """Name in aiohttp that must accept these keywords."""
 
     path: str
     keywords: Sequence[str] | None = None
-    """None: it need only be there."""
+    """None: it only has to exist."""
 
 
 REQUIRED = (
@@ -49,7 +49,7 @@ REQUIRED = (
 
 
 def check() -> None:
-    """Look for everything that is needed. Raises Unfit."""
+    """Check all requirements. Raises LibraryError."""
     for requirement in REQUIRED:
         if not _exists(requirement):
             arguments = "" if requirement.keywords is None else f"({', '.join(requirement.keywords)})"
@@ -69,12 +69,12 @@ def _exists(requirement: Requirement) -> bool:
 
 
 # ---- selftest ------------------------------------------------------------------------------------------------------
-# Does the server answer? It asks itself over a socket pair: before it is ready, and again for the watchdog.
+# The server sends requests to itself over a socket pair: before it is ready, and again for the watchdog.
 
 TIMEOUT = 10.0
-"""Seconds to an answer, on a machine that is very busy."""
+"""Seconds to wait for an answer, on a very busy machine."""
 
-SELF = Peer("netscand itself", Role.READ, True, True)
+SELF = Peer("self-test", Role.READ, True, True)
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -84,36 +84,36 @@ STREAM = (
 )
 
 PING, CLOSE = b"\x89\x88\0\0\0\0netscand", b"\x88\x82\0\0\0\0\x03\xe8"
-"""Masked with zeros, as a client's frames have to be (RFC 6455, section 5.3)."""
+"""Masked with zeros, because a client's frames must have a mask (RFC 6455, section 5.3)."""
 
 
 class SelfTest:
-    """Asks by `connect`, which takes the other end of a socket pair as a client's connection."""
+    """Sends requests by `connect`, which takes the other end of a socket pair as a client's connection."""
 
     def __init__(self, connect: Callable[[socket.socket], Awaitable[None]]) -> None:
         self.answered_at = monotonic()
-        """When it last answered itself, for the watchdog."""
+        """When it last got an answer, for the watchdog."""
         self._connect = connect
 
     async def run(self, every: float | None) -> None:
-        """Ask /healthz again and again, until cancelled; None: there is no watchdog that wants to know."""
+        """Request /healthz again and again, until cancelled; do nothing if `every` is None (no watchdog)."""
         while every is not None:
             await asyncio.sleep(every)
             try:
                 await self.check_health()
-            except (LibraryError, OSError):  # the watchdog says it, if it goes on
+            except (LibraryError, OSError):  # the watchdog reports it if it persists
                 continue
         await asyncio.Event().wait()
 
     async def check_health(self) -> None:
-        """Ask /healthz. Raises Unfit, OSError."""
+        """Request /healthz. Raises LibraryError, OSError."""
         answer = await self._request("GET /healthz", HEALTH)
-        if answer.split(b" ", 2)[1:2] not in ([b"200"], [b"503"]):  # that of starting and stopping is an answer
+        if answer.split(b" ", 2)[1:2] not in ([b"200"], [b"503"]):  # 503: starting or stopping
             raise _error("GET /healthz", f"answered {answer[:60]!r}")
         self.answered_at = monotonic()
 
     async def check_all(self) -> None:
-        """Ask /healthz, and open a stream that answers a ping. Raises Unfit, OSError."""
+        """Request /healthz, and open a stream that answers a ping. Raises LibraryError, OSError."""
         await self.check_health()
         pong = frames.pong(b"netscand")
         answer = await self._request("GET /ws", STREAM + PING, pong, CLOSE)
@@ -121,7 +121,7 @@ class SelfTest:
             raise _error("GET /ws", f"answered {answer[:60]!r}")
 
     async def _request(self, what: str, request: bytes, until: bytes = b"", last: bytes = b"") -> bytes:
-        """The whole answer to a request, to which `last` is said once it holds `until`."""
+        """Return the whole answer to a request; `last` is sent once it contains `until`."""
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -139,13 +139,13 @@ class SelfTest:
                             last = b""
             except TimeoutError:
                 raise _error(what, f"no answer within {TIMEOUT:g} s") from None
-            except ConnectionError as wrong:
-                raise _error(what, str(wrong)) from None
+            except ConnectionError as error:
+                raise _error(what, str(error)) from None
         return answer
 
 
 def _error(what: str, why: str) -> LibraryError:
     return LibraryError(
-        f"the server does not answer itself ({what}: {why}); netscand works with {SUPPORTED}, and this is aiohttp "
+        f"the self-test of the server failed ({what}: {why}); netscand needs {SUPPORTED}, and this is aiohttp "
         f"{version('aiohttp')}"
     )

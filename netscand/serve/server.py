@@ -1,4 +1,4 @@
-"""The room as a whole: sockets, routes, and the tasks behind them."""
+"""Server: sockets, routes, and its tasks."""
 
 import asyncio
 import errno
@@ -44,22 +44,22 @@ from netscand.serve.tls import load_certificate, tls_context
 from netscand.serve.websocket import WebSocketEndpoint
 
 RETRY_INTERVAL = 2.0
-"""Seconds between two tries to listen on an address, and two looks at the path of the Unix socket."""
+"""Seconds between two attempts to listen on an address, and two checks of the path of the Unix socket."""
 
 CLOSE_TIMEOUT = 0.4
-"""Seconds that clients have to answer our goodbye."""
+"""Seconds that clients have to answer our close frame."""
 
 RESERVED_DESCRIPTORS = 64
-"""Descriptors kept back for ourselves: history, raw sockets, listeners, what a look-up needs (FAULTS T16)."""
+"""Descriptors reserved for the daemon: history, raw sockets, listeners, name lookups (FAULTS T16)."""
 
 EXTRA_CONNECTIONS = 1024
-"""Connections beside the WebSockets, where the system allows as many."""
+"""Connections in addition to the WebSockets, if the system permits as many."""
 
 log = logging.getLogger(__name__)
 
 
 def check(listen: config.Listen, access: config.Access) -> None:
-    """Refuse what a start would refuse. Raises TokensRefused, BadAddress, BadCertificate."""
+    """Check what a start checks. Raises TokensRefused, BadAddress, BadCertificate."""
     tls_context(listen)
     _check_reach([address for text in listen.tcp for address in tcp_addresses(text)], Guard(access))
 
@@ -68,8 +68,8 @@ def _check_reach(addresses: Sequence[TcpAddress], guard: Guard) -> None:
     for address in addresses:
         if not address.loopback and not guard.tokens:
             raise BadAddress(
-                f"[listen] tcp: {address}: other hosts can reach netscand there, and there is no token to tell "
-                "them apart: set [access] token_file, or use 127.0.0.1 or [::1]"
+                f"[listen] tcp: {address}: reachable from other hosts, but there is no token: "
+                "set [access] token_file, or use 127.0.0.1 or [::1]"
             )
 
 
@@ -88,7 +88,7 @@ class Server:
     ) -> None:
         hub.attach(scanner)
         self.serving = False
-        """Whether /healthz says so: from the start of `run` to that of `close`."""
+        """Whether /healthz answers 200: from the start of `run` to that of `close`."""
         self._listen = listen
         self._access = access
         self._inherited = inherited_sockets
@@ -99,7 +99,7 @@ class Server:
         self._lists = FullMode(hub, summary, encoder)
         self._live = WebSocketEndpoint(scanner, hub, summary, self._lists, past, listen.max_clients)
         self._app = web.Application(
-            client_max_size=protocol.MAX_MESSAGE + 1,  # aiohttp refuses what is as long as this
+            client_max_size=protocol.MAX_MESSAGE + 1,  # aiohttp refuses exactly this size
             middlewares=[error_middleware(self._authorize_counted, hub.turns)],
         )
         most = _connections(listen.max_clients)
@@ -112,33 +112,33 @@ class Server:
         self._app.add_routes(router(parts))
         self.self_test = SelfTest(self._connect_self_test)
         self.self_test_interval: float | None = None
-        """Seconds between two questions of its own; None: nobody wants to know that it answers."""
+        """Seconds between two self-tests; None without a watchdog."""
         self._runner = web.AppRunner(self._app, handler_cancellation=True, shutdown_timeout=0.1)
         self._unix: UnixSocket | None = None
         self._acceptor: Acceptor | None = None
         self._unbound: dict[TcpAddress, OSError] = {}
         self._inherited_paths: dict[str, tuple[int, int] | None] = {}
-        """Paths of sockets that systemd made, with what was there at the start."""
+        """Paths of sockets that systemd opened, with device and inode at the start."""
         self._unreachable: str | None = None
-        """Why nobody can connect to the Unix socket."""
+        """Why no client can connect to the Unix socket."""
 
     @property
     def clients(self) -> int:
-        """WebSockets that are open."""
+        """Number of open WebSockets."""
         return self._live.clients
 
     @property
     def addresses(self) -> list[str]:
-        """Where it listens on TCP, as `HOST:PORT`."""
+        """TCP addresses that it listens on, as `HOST:PORT`."""
         return [str(TcpAddress(*sock.getsockname()[:2])) for sock in self.listeners if sock.family != socket.AF_UNIX]
 
     @property
     def listeners(self) -> list[socket.socket]:
-        """The sockets on which it listens."""
+        """Sockets that it listens on."""
         return self._acceptor.listeners if self._acceptor is not None else []
 
     def problems(self) -> tuple[str, ...]:
-        """Addresses that cannot be listened on."""
+        """Return the addresses that it cannot listen on."""
         unix = () if self._unreachable is None else (self._unreachable,)
         return unix + tuple(
             f"cannot listen on {address}: {why.strerror}"
@@ -149,12 +149,12 @@ class Server:
     # ---- life -----------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Listen. Raises BadAddress (a configuration that must not be served), AlreadyRunning, ListenError, Unfit."""
+        """Listen. Raises BadAddress, AlreadyRunning, ListenError, LibraryError."""
         check_library()
         addresses = self._addresses()
         self._check_reach(self._guard)
         if self._tls is None and any(not address.loopback for address in addresses):
-            log.warning("tokens travel in the clear beyond this host: set [listen] tls_certificate and tls_key")
+            log.warning("other hosts send tokens unencrypted: set [listen] tls_certificate and tls_key")
         await self._runner.setup()
         assert self._runner.server is not None
         self._acceptor = Acceptor(self._limiter, self._runner.server, self._tls)
@@ -183,9 +183,9 @@ class Server:
             tasks.create_task(self.self_test.run(self.self_test_interval), name="self-test")
 
     def reload(self, access: config.Access) -> None:
-        """Take `[access]`, the tokens and the certificate anew, and judge who is connected by them.
+        """Read tokens and certificate again, and apply them with `[access]` to all connections.
 
-        Raises TokensRefused, BadAddress, BadCertificate, and leaves everything as it was.
+        Raises TokensRefused, BadAddress, BadCertificate; then nothing has changed.
         """
         guard = Guard(access)
         self._check_reach(guard)
@@ -196,14 +196,14 @@ class Server:
         if self._unix is not None:
             try:
                 self._unix.permit(*self._unix_mode())
-            except OSError as wrong:  # the path is a mere door: who comes through is judged all the same
-                log.warning("[listen] unix: %s: %s", self._listen.unix, wrong.strerror)
+            except OSError as error:  # each client that connects is checked anyway
+                log.warning("[listen] unix: %s: %s", self._listen.unix, error.strerror)
         self._live.reauthorize()
 
     async def close(self) -> None:
-        """Accept nobody more, say goodbye, and be gone within a second."""
+        """Stop accepting, close all connections, and return within a second."""
         self.serving = False
-        if self._acceptor is not None:  # systemd leaves those who come from now on to the next netscand
+        if self._acceptor is not None:  # systemd keeps later connections for the next netscand
             for sock in tuple(self._acceptor.listeners):
                 self._acceptor.stop(sock)
         if self._unix is not None:
@@ -220,7 +220,7 @@ class Server:
         return [address for text in self._listen.tcp for address in tcp_addresses(text)]
 
     def _check_reach(self, guard: Guard) -> None:
-        """Other hosts may come only where tokens tell them apart. Raises BadAddress."""
+        """Check that there are tokens if other hosts can connect. Raises BadAddress."""
         inherited_sockets = [
             TcpAddress(*sock.getsockname()[:2]) for sock in self._inherited if sock.family != socket.AF_UNIX
         ]
@@ -231,7 +231,7 @@ class Server:
         return 0o660 if closed else 0o666, self._guard.group if closed else None
 
     async def _finish_answers(self) -> None:
-        """Who came before we stopped listening is answered still: a restart refuses nobody (FAULTS F2)."""
+        """Wait until requests that came before are answered: a restart refuses none (FAULTS F2)."""
         for _ in range(40):
             if not any(connection.awaited for connection in self._limiter.connections):
                 return
@@ -262,24 +262,24 @@ class Server:
         server = self._runner.server
         assert server is not None
         connection = Connection(self._limiter, server)
-        connection.peer = SELF  # in no lobby: it has its place, however many there are
-        connection.account = SELF.key  # from its first byte on: behind no stranger
+        connection.peer = SELF  # not counted: it always gets a connection
+        connection.account = SELF.key  # from its first byte on: not behind unauthenticated clients
         await asyncio.get_running_loop().connect_accepted_socket(lambda: cast(Any, connection), sock)
 
     def _bind(self, address: TcpAddress) -> None:
         try:
             sock = tcp_socket(address)
-        except OSError as wrong:
+        except OSError as error:
             known = self._unbound.get(address)
-            if known is None or known.errno != wrong.errno:
-                level = logging.INFO if wrong.errno in UNAVAILABLE and address.loopback else logging.WARNING
+            if known is None or known.errno != error.errno:
+                level = logging.INFO if error.errno in UNAVAILABLE and address.loopback else logging.WARNING
                 log.log(
-                    level, "cannot listen on %s: %s; tried again every %g s", address, wrong.strerror, RETRY_INTERVAL
+                    level, "cannot listen on %s: %s; tried again every %g s", address, error.strerror, RETRY_INTERVAL
                 )
-            self._unbound[address] = wrong
+            self._unbound[address] = error
             return
         if self._unbound.pop(address, None) is not None:
-            log.info("listening on %s now", address)
+            log.info("now listening on %s", address)
         assert self._acceptor is not None
         self._acceptor.listen(sock)
 
@@ -292,7 +292,7 @@ class Server:
                     self._bind(address)
 
     def _check_unix_path(self) -> None:
-        """Listen anew where the path of the Unix socket was removed; where that cannot be, report it."""
+        """Listen again if the path of the Unix socket was removed; if that is not possible, report it."""
         before, self._unreachable = self._unreachable, None
         for path, place in self._inherited_paths.items():
             if inode_of(path) != place:
@@ -302,11 +302,11 @@ class Server:
             old = self._unix.sock
             try:
                 self._unix.renew(*self._unix_mode())
-            except OSError as wrong:
-                why = "another file is in its place, remove it" if wrong.errno == errno.EADDRINUSE else wrong.strerror
+            except OSError as error:
+                why = "another file was created there; remove it" if error.errno == errno.EADDRINUSE else error.strerror
                 self._unreachable = f"[listen] unix: {self._unix.path} was removed: {why}"
             else:
-                log.warning("[listen] unix: %s was removed: made anew", self._unix.path)
+                log.warning("[listen] unix: %s was removed; created again", self._unix.path)
                 self._acceptor.listen(self._unix.sock)
                 self._acceptor.stop(old)
         if self._unreachable not in (None, before):
@@ -314,7 +314,7 @@ class Server:
 
 
 def _connections(max_clients: int) -> int:
-    """Connections that the descriptors allow, ours kept back; the soft limit is raised where the hard one lets us."""
+    """Return how many connections the descriptors permit; the soft limit is raised as far as the hard one permits."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = max_clients + EXTRA_CONNECTIONS + RESERVED_DESCRIPTORS
     if hard == resource.RLIM_INFINITY or soft < wanted <= hard:

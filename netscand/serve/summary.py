@@ -1,4 +1,4 @@
-"""The scanner as a whole: networks, counts, and the messages that begin with them."""
+"""Networks, counts, and the messages that begin with them."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -20,23 +20,23 @@ COUNT_INTERVAL = 1.0
 NO_DEVICES = (0, 0, 0)
 
 SMALL = 4096
-"""Devices up to which each change is counted at once."""
+"""Number of devices up to which each change is counted at once."""
 
 
 class _PresenceCounts:
-    """Devices by presence, this host left out, and those online by network."""
+    """Number of devices by status, without this host."""
 
     def __init__(self, cursor: str) -> None:
         self.cursor = cursor
         self.devices = self.online = self.offline = self.unknown = 0
         self.by_network: dict[str, list[int]] = {}
-        """Online, offline and unknown in each."""
+        """Online, offline and unknown in each network."""
 
     def add(self, devices: Collection[Device]) -> None:
-        """Count some more."""
+        """Count devices."""
         self.devices += len(devices)
         by_network = self.by_network
-        for device in devices:  # compared by identity: an enum's hash is Python's work, and these may be 65,533
+        for device in devices:  # compared by identity: the hash of an enum is slow, and there may be 65,533 devices
             status = device.status
             if device.is_self:
                 continue
@@ -58,7 +58,7 @@ class _PresenceCounts:
 
 
 class Summary:
-    """What is told besides devices."""
+    """Everything that is published beside devices and events."""
 
     def __init__(self, scanner: Scanner, encoder: Encoder, clock: Callable[[], float] = monotonic) -> None:
         self._scanner = scanner
@@ -68,25 +68,25 @@ class Summary:
 
     @property
     def devices(self) -> int:
-        """How many devices there are."""
+        """Number of devices."""
         return len(self._scanner.devices)
 
     def counts(self) -> protocol.Counts:
-        """Devices by presence, this host left out."""
+        """Return the number of devices by status, without this host."""
         counted = self._count()
         return protocol.Counts(online=counted.online, offline=counted.offline, unknown=counted.unknown)
 
     def presence(self) -> Mapping[str, Sequence[int]]:
-        """Devices online, offline and unknown in each network that has any, this host left out."""
+        """Return the devices online, offline and unknown in each network that has any, without this host."""
         return self._count().by_network
 
     def limits(self) -> list[protocol.Limit]:
-        """What budgets refused, by their names."""
+        """Return what budgets refused, by name."""
         found = self._scanner.budgets.report(self._clock())
         return [protocol.Limit(name=name, refused=count, limiting=limiting) for name, count, limiting in found]
 
     def networks(self, fits: Filter) -> list[protocol.Network]:
-        """Networks in the order of their ids."""
+        """Return the networks by id."""
         by_network = self._count().by_network
         scanner, encoder = self._scanner, self._encoder
         encoder.sync()
@@ -99,12 +99,12 @@ class Summary:
         ]
 
     def last_scan(self) -> str | None:
-        """When the last scan ended."""
+        """Return when the last scan ended."""
         ended = self._scanner.last_scan
         return None if ended is None else self._encoder.time(ended)
 
     def initial_state(self, cursor: str, role: Role, fits: Filter) -> protocol.InitialState:
-        """The first message, with no devices yet."""
+        """Return the first message, without devices."""
         return protocol.InitialState(
             protocol=protocol.PROTOCOL,
             version=__version__,
@@ -118,7 +118,7 @@ class Summary:
         )
 
     async def run(self) -> None:
-        """Count a large inventory once a second, in slices; until cancelled."""
+        """Count a large inventory once a second, in slices, until cancelled."""
         while True:
             await asyncio.sleep(until_next(COUNT_INTERVAL))
             devices = self._scanner.devices
@@ -131,7 +131,7 @@ class Summary:
                 self._counted = counted
 
     def _count(self) -> _PresenceCounts:
-        """Count now, or for a large inventory take the last count."""
+        """Count now; for a large inventory, return the last count."""
         scanner, counted = self._scanner, self._counted
         if scanner.cursor != counted.cursor and (len(scanner.devices) <= SMALL or counted.devices <= SMALL):
             counted = self._counted = _PresenceCounts(scanner.cursor)
@@ -140,9 +140,9 @@ class Summary:
 
 
 def around_devices(message: msgspec.Struct) -> tuple[bytes, bytes]:
-    """The JSON of a message with no devices, cut where they stand: `… "devices":[` and `] …`.
+    """Return the JSON of a message without devices, split where they belong: `… "devices":[` and `] …`.
 
-    No text within can look like the place: its quotes would be escaped.
+    No text within can look the same: its quotes would be escaped.
     """
     before, _, after = protocol.encode(message).partition(b'"devices":[]')
     return before + b'"devices":[', b"]" + after

@@ -117,7 +117,7 @@ def test_a_reload_changes_the_mode_of_its_own_socket_alone(tmp_path: Path, kind:
         elif kind != "nothing":
             secret.rename(path)
             secret = path
-        with pytest.raises(OSError, match=r"taken|No such file|Too many levels"):
+        with pytest.raises(OSError, match=r"replaced|No such file|Too many levels"):
             made.permit(0o666, None)
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
         assert kind == "nothing" or os.path.lexists(path)

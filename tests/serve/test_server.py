@@ -260,7 +260,7 @@ def test_what_took_the_place_of_the_unix_socket_is_reported_and_left_alone(
                 else:
                     lan.path.write_text("precious")
                 inode = lan.path.stat().st_ino
-                await become(lan.server, "another file is in its place")
+                await become(lan.server, "another file was created there")
                 await asyncio.sleep(0.2)
                 assert lan.path.stat().st_ino == inode
                 lan.path.unlink()

@@ -229,7 +229,7 @@ def test_a_key_of_another_certificate_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", LOCKED_KEYS, ids=["old", "new"])
 def test_a_key_with_a_password_is_refused_and_nobody_is_asked(tmp_path: Path, key: str) -> None:
-    assert "has a password" in refused(**certificate(tmp_path, key))
+    assert "is encrypted; provide an unencrypted key" in refused(**certificate(tmp_path, key))
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o602, 0o660, 0o620, 0o601])
