@@ -52,7 +52,7 @@ def knock(lan: House, uid: int, count: int, *, tcp: bool = False, says: bytes = 
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["unix", "loopback"])
-def test_closed_connections_of_an_account_keep_nobody_waiting(
+def test_closed_connections_of_an_account_delay_no_other(
     root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch, tcp: bool
 ) -> None:
     """Two processes that connected and closed kept root out: the queue was full, and four left it in a turn."""
@@ -78,7 +78,7 @@ def test_closed_connections_of_an_account_keep_nobody_waiting(
     asyncio.run(play())
 
 
-def test_connections_over_a_limit_are_refused_before_they_begin(
+def test_connections_over_a_limit_are_refused_before_they_start(
     root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A transport and a parser for each took more than the refusal itself."""
@@ -99,7 +99,7 @@ def test_connections_over_a_limit_are_refused_before_they_begin(
     asyncio.run(play())
 
 
-def test_connections_begin_accounts_in_turn(root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_start_accounts_in_turn(root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another account's connection is among the first that begin, however many came before it."""
     monkeypatch.setattr(accept, "HOLD", 60.0)
 
@@ -136,7 +136,7 @@ def test_a_turn_of_the_loop_accepts_for_its_share_of_time(
     asyncio.run(play())
 
 
-def test_a_connection_that_is_cut_before_it_begins_is_counted_out(root: None, open_path: Path) -> None:
+def test_a_connection_aborted_before_it_starts_is_not_counted(root: None, open_path: Path) -> None:
     """Its place and its descriptor are free at once."""
 
     async def play() -> None:
@@ -198,7 +198,7 @@ def test_without_descriptors_connections_wait(
     assert caplog.text.count("cannot accept a connection: Too many open files") == 2
 
 
-def test_connections_that_wait_to_begin_are_answered_when_the_server_closes(
+def test_connections_waiting_at_close_are_answered(
     root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FAULTS F2: a restart refuses nobody whom it accepted."""

@@ -67,7 +67,7 @@ def met(guard: Guard, uid: int, gid: int, groups: tuple[int, ...] = ()) -> Peer:
 # ---- roles ----------------------------------------------------------------------------------------------------------
 
 
-def test_root_and_the_group_are_admin_and_others_have_what_the_configuration_says(root: None) -> None:
+def test_root_and_the_group_are_admin_others_as_configured(root: None) -> None:
     guard = Guard(config.Access(others="read"))
     guard.group = 4242
     assert met(guard, 0, 0) == Peer(("uid", 0), Role.ADMIN, True, True)
@@ -79,7 +79,7 @@ def test_root_and_the_group_are_admin_and_others_have_what_the_configuration_say
         assert met(Guard(config.Access(others=others)), 1234, 1234).role.on_wire == others
 
 
-def test_a_group_that_does_not_exist_leaves_root_alone_with_admin() -> None:
+def test_without_the_group_only_root_is_admin() -> None:
     assert Guard(config.Access(group="no-such-group-here")).group is None
     some = grp.getgrall()[0]
     assert Guard(config.Access(group=some.gr_name)).group == some.gr_gid
@@ -105,7 +105,7 @@ class Elsewhere(socket.socket):
      ("192.168.1.2", "192.168.1.2", Role.NONE), ("127.0.0.1", "192.168.1.9", Role.NONE),
      ("::ffff:127.0.0.1", "::ffff:192.168.1.9", Role.NONE), ("fe80::1%eth0", "fe80::2%eth0", Role.NONE)],
 )  # fmt: skip
-def test_beyond_loopback_nobody_has_a_role_without_a_token(ours: str, theirs: str, role: Role) -> None:
+def test_beyond_loopback_a_role_needs_a_token(ours: str, theirs: str, role: Role) -> None:
     with Elsewhere(ours, theirs) as sock:
         assert Guard(config.Access(others="scan")).peer(sock).role is role
 
@@ -193,7 +193,7 @@ def test_pages_of_other_sites_are_refused(peer: Peer, origins: list[str], status
     assert judge(peer, [("Host", host), *(("Origin", origin) for origin in origins)]) == status
 
 
-def test_behind_a_proxy_a_page_is_our_own_only_by_a_name_that_is_listed() -> None:
+def test_behind_a_proxy_only_listed_names_are_our_own_origin() -> None:
     """On the Unix socket nobody judges Host: a proxy that passes it on made any site that is rebound our own."""
     for origin, host, status in (
         ("https://scan.lan", "scan.lan", 200),
@@ -209,7 +209,7 @@ def test_behind_a_proxy_a_page_is_our_own_only_by_a_name_that_is_listed() -> Non
     assert judge(UNIX, [("Host", "scan.lan"), ("Origin", "https://scan.lan")]) == 200, "nothing is listed"
 
 
-def test_another_sites_page_does_not_make_us_answer_its_images_and_scripts() -> None:
+def test_images_and_scripts_of_other_sites_are_refused() -> None:
     """FAULTS T5: browsers send no Origin with those, but say that another site asks."""
     host, cross = ("Host", "localhost:8000"), ("Sec-Fetch-Site", "cross-site")
     for mode, status in (("no-cors", 403), ("cors", 403), ("navigate", 200)):
@@ -219,7 +219,7 @@ def test_another_sites_page_does_not_make_us_answer_its_images_and_scripts() -> 
     assert judge(LOOPBACK, [host, cross, listed], allowed_origins=("https://dash.lan",)) == 200
 
 
-def test_origins_of_the_configuration_are_let_in() -> None:
+def test_configured_origins_are_allowed() -> None:
     headers = [("Host", "localhost:8000"), ("Origin", "https://Dash.example")]
     assert judge(LOOPBACK, headers, allowed_origins=("https://dash.example/",)) == 200
     assert judge(LOOPBACK, headers, allowed_origins=("http://dash.example",)) == 403

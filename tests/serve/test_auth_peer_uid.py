@@ -36,7 +36,7 @@ def met(host: str, uid: int) -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.1"])
-def test_it_is_whose_that_made_the_other_end(root: None, host: str) -> None:
+def test_the_uid_is_that_of_the_creator_of_the_other_end(root: None, host: str) -> None:
     """Whatever user the listener is, and by whichever of the addresses of loopback."""
     with met(host, STRANGER) as (accepted, client):
         assert auth.peer_uid(accepted) == STRANGER
@@ -44,7 +44,7 @@ def test_it_is_whose_that_made_the_other_end(root: None, host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_a_closed_end_is_nobodys(root: None, host: str) -> None:
+def test_a_closed_end_has_no_uid(root: None, host: str) -> None:
     """The kernel shows it as root's, and what an account closed was counted for root."""
     with met(host, STRANGER) as (accepted, client):
         client.send(b"GET / HTTP/1.1")
@@ -63,7 +63,7 @@ def test_a_closed_end_is_nobodys(root: None, host: str) -> None:
             auth.peer_uid(gone)
 
 
-def test_an_end_that_only_sends_no_more_is_its_owners(root: None) -> None:
+def test_a_half_closed_end_keeps_its_uid(root: None) -> None:
     """It reads the answer still."""
     with met("127.0.0.1", STRANGER) as (accepted, client):
         client.shutdown(socket.SHUT_WR)
@@ -79,7 +79,7 @@ class _Was(socket.socket):
         self.getpeername = lambda: theirs  # type: ignore[method-assign]
 
 
-def test_a_kernel_without_sock_diag_tells_nothing(root: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_without_sock_diag_gives_no_uid(root: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "SOCK_DIAG", 31)  # a family of netlink that no kernel has
     with met("127.0.0.1", STRANGER) as (accepted, _):
         assert auth.peer_uid(accepted) is None

@@ -42,7 +42,7 @@ def test_roots_ranges_are_no_part_of_root(tmp_path: Path) -> None:
     assert found.account(1_000_000) == found.account(900_000_000) != ("uid", 0)
 
 
-def test_an_owner_whom_passwd_does_not_know_is_one_account_all_the_same(tmp_path: Path) -> None:
+def test_an_owner_missing_from_passwd_is_one_account(tmp_path: Path) -> None:
     """Such as one of a directory service."""
     found = read(tmp_path, "carol@example.org:500000:65536\n")
     assert found.account(500_000) == found.account(565_535)
@@ -91,7 +91,7 @@ def test_a_huge_file_costs_little_and_a_missing_one_nothing(tmp_path: Path) -> N
     assert read_subordinates(tmp_path, tmp_path).account(100_000) == ("uid", 100_000)
 
 
-def test_a_user_and_its_subordinates_have_one_cap(
+def test_a_user_and_its_subordinates_have_one_limit(
     root: None, open_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the Unix socket and on loopback, from start and after a reload."""
@@ -124,7 +124,7 @@ def headers(given: dict[str, str]) -> CIMultiDictProxy[str]:
     return CIMultiDictProxy(CIMultiDict(given))
 
 
-def test_a_token_is_one_account_from_however_many_addresses(tmp_path: Path) -> None:
+def test_a_token_is_one_account_from_any_number_of_addresses(tmp_path: Path) -> None:
     """A host has 2^64 addresses of IPv6, and the tokens that it was given."""
     guard = Guard(config.Access(token_file=token_file(tmp_path)))
     accounts = set()

@@ -102,7 +102,7 @@ def test_a_file_of_its_owner_and_group_alone_is_taken(tmp_path: Path, mode: int)
         ("".join(f"read {number:032}\n" for number in range(MAX_TOKENS + 1)), "more than"),
     ],
 )
-def test_what_cannot_be_used_is_told_without_the_token(tmp_path: Path, text: str, why: str) -> None:
+def test_an_error_in_a_token_file_does_not_show_the_token(tmp_path: Path, text: str, why: str) -> None:
     """FAULTS T2: at least 32 characters; and no error repeats a token (T18)."""
     with pytest.raises(TokensRefused) as refused:
         read_tokens(written(tmp_path / "tokens", text), {})
@@ -111,7 +111,7 @@ def test_what_cannot_be_used_is_told_without_the_token(tmp_path: Path, text: str
     assert "\n" not in str(refused.value)
 
 
-def test_a_file_that_is_none_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_token_file_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(TokensRefused, match="No such file"):
         read_tokens(str(tmp_path / "none"), {})
     with pytest.raises(TokensRefused, match=r"directory|not a file"):
@@ -169,12 +169,12 @@ OTHERWISE: list[tuple[list[tuple[str, str]], object]] = [
 
 
 @pytest.mark.parametrize(("headers", "status"), OTHERWISE)
-def test_carried_otherwise_it_is_refused_or_does_not_count(headers: list[tuple[str, str]], status: object) -> None:
+def test_a_token_sent_in_another_way_is_refused_or_ignored(headers: list[tuple[str, str]], status: object) -> None:
     assert carried(*headers) == status
 
 
 @given(st.text(st.characters(codec="latin-1")), st.text(st.characters(codec="latin-1")))
-def test_no_header_leads_to_anything_but_a_token_or_a_refusal(authorization: str, protocols: str) -> None:
+def test_any_header_gives_a_token_or_a_refusal(authorization: str, protocols: str) -> None:
     for headers in ([("Authorization", authorization)], [("Sec-WebSocket-Protocol", protocols)]):
         found = carried(*headers)
         assert found is None or isinstance(found, str) or found in (400, 401)
@@ -184,7 +184,7 @@ def test_no_header_leads_to_anything_but_a_token_or_a_refusal(authorization: str
 
 
 @given(st.sampled_from(sorted(TOKENS.values())), st.integers(0, 40), st.characters(max_codepoint=127))
-def test_a_token_that_differs_in_one_letter_is_none(token: str, at: int, letter: str) -> None:
+def test_a_token_that_differs_in_one_letter_is_unknown(token: str, at: int, letter: str) -> None:
     """FAULTS T2."""
     with TemporaryDirectory() as folder:
         held = read_tokens(token_file(Path(folder)), {})
@@ -200,7 +200,7 @@ MUTATIONS = (
 )  # fmt: skip
 
 
-def test_a_wrong_token_is_refused_everywhere_whoever_carries_it(tmp_path: Path) -> None:
+def test_an_unknown_token_is_refused_for_every_role(tmp_path: Path) -> None:
     """FAULTS T2: on routes for everybody, to root on the Unix socket, by header and by subprotocol."""
 
     async def play() -> None:
@@ -222,7 +222,7 @@ def test_a_wrong_token_is_refused_everywhere_whoever_carries_it(tmp_path: Path) 
     asyncio.run(play())
 
 
-def test_a_token_is_not_taken_where_none_is_held(tmp_path: Path) -> None:
+def test_a_token_is_refused_if_there_are_none(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             assert (await lan.ask("GET", "/api/status", headers={"Authorization": f"Bearer {ADMIN}"}))[0] == 401

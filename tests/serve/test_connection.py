@@ -65,7 +65,7 @@ async def settled(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_500_idle_connections_of_one_address_and_one_user_keep_nobody_else_out(
+def test_500_idle_connections_of_a_peer_lock_no_other_out(
     root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "FIRST_REQUEST", 1000.0)  # none of them is to go by itself
@@ -127,7 +127,7 @@ def test_the_addresses_of_loopback_are_one_peer_for_each_user(root: None, tmp_pa
     asyncio.run(play())
 
 
-def test_root_has_no_cap_of_its_own(root: None, tmp_path: Path) -> None:
+def test_root_has_no_limit_of_its_own(root: None, tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, listen={"max_per_peer": 2}) as lan:
             idle = await connected(lan, 10, tcp=False)
@@ -139,7 +139,7 @@ def test_root_has_no_cap_of_its_own(root: None, tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_the_last_connections_are_kept_back_for_root_and_the_group() -> None:
+def test_the_last_connections_are_reserved_for_root_and_group() -> None:
     connection_limits = ConnectionLimiter(Guard(config.Access()), RESERVED + 8, 64)
 
     def admitted(peer: Peer, tries: int) -> int:
@@ -171,7 +171,7 @@ class Standing:
         self.limiter.leave(self, self.peer)  # type: ignore[arg-type]
 
 
-def test_strangers_of_many_addresses_leave_room_for_everybody_else() -> None:
+def test_unauthenticated_peers_leave_room_for_all_others() -> None:
     """FAULTS T16, from a LAN: the one who stood there longest makes way, so that who has a token comes through."""
     connection_limits = ConnectionLimiter(Guard(config.Access()), 400, 64)
     crowd = [Standing(connection_limits, number) for number in range(1000)]
@@ -184,7 +184,7 @@ def test_strangers_of_many_addresses_leave_room_for_everybody_else() -> None:
     assert len(connection_limits.connections) == 101
 
 
-def test_a_token_from_many_addresses_does_not_take_every_connection() -> None:
+def test_a_token_from_many_addresses_gets_not_every_connection() -> None:
     """It was counted by address alone: 20 of IPv6 held all places, and nobody else came in."""
     connection_limits = ConnectionLimiter(Guard(config.Access()), 400 + RESERVED, 64)
 
@@ -216,7 +216,7 @@ def test_a_token_from_many_addresses_does_not_take_every_connection() -> None:
     assert not connection_limits._account_of
 
 
-def test_who_shows_a_token_is_a_stranger_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_with_a_token_is_not_unauthenticated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And one who stays a stranger is cut for the next, in a handshake too."""
     monkeypatch.setattr(connection_limits, "UNAUTHENTICATED_PART", 10**9)  # room for one
 
@@ -240,7 +240,7 @@ def test_who_shows_a_token_is_a_stranger_no_more(tmp_path: Path, monkeypatch: py
     asyncio.run(play())
 
 
-def test_what_is_counted_in_is_counted_out() -> None:
+def test_every_counted_connection_is_removed_at_its_end() -> None:
     connection_limits = ConnectionLimiter(Guard(config.Access()), 1000, 2)
     peer = Peer("a", Role.SCAN, False, False)
     for _ in range(10):
@@ -252,7 +252,7 @@ def test_what_is_counted_in_is_counted_out() -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b"GET /", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: "])
-def test_a_first_request_that_does_not_come_whole_ends_the_connection(
+def test_an_incomplete_first_request_ends_the_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
     """FAULTS T16: slow loris, however it dribbles."""
@@ -280,7 +280,7 @@ def test_a_first_request_that_does_not_come_whole_ends_the_connection(
 
 
 @pytest.mark.parametrize("dribbles", [False, True])
-def test_an_idle_connection_ends_after_keep_alive_even_if_it_dribbles(
+def test_an_idle_connection_ends_even_if_bytes_trickle_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dribbles: bool
 ) -> None:
     monkeypatch.setattr(connection, "KEEP_ALIVE", 0.3)
@@ -300,7 +300,7 @@ def test_an_idle_connection_ends_after_keep_alive_even_if_it_dribbles(
     asyncio.run(play())
 
 
-def test_a_request_that_takes_long_is_no_idle_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_request_is_not_an_idle_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "KEEP_ALIVE", 0.5)
     monkeypatch.setattr(connection, "FIRST_REQUEST", 0.5)
 
@@ -332,7 +332,7 @@ CHUNKED = WISH + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\
     ],
     ids=["headers", "the size of a chunk", "trailers"],
 )
-def test_who_never_ends_a_request_is_cut(
+def test_a_request_that_never_ends_is_aborted(
     tmp_path: Path, begin: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """FAULTS T16: anybody could fill the memory by it; 64 KiB is more than a request has beside its body."""
@@ -376,7 +376,7 @@ def given_to_aiohttp() -> Iterator[list[int]]:
     ],
     ids=["requests", "headers", "behind an upgrade"],
 )
-def test_what_is_sent_behind_a_request_waits_unread(tmp_path: Path, begin: bytes, more: bytes) -> None:
+def test_bytes_after_a_request_wait_unread(tmp_path: Path, begin: bytes, more: bytes) -> None:
     """FAULTS T16: what is sent behind a request that takes long is not kept, however small each of it is."""
 
     async def play() -> None:
@@ -450,7 +450,7 @@ def frames(payload: bytes, opcode: int, count: int) -> bytes:
 
 
 @pytest.mark.parametrize("opcode", [0x1, 0x2, 0x9, 0xA], ids=["texts", "binaries", "pings", "pongs"])
-def test_messages_that_wait_are_not_given_to_aiohttp(tmp_path: Path, opcode: int) -> None:
+def test_waiting_messages_are_not_passed_to_aiohttp(tmp_path: Path, opcode: int) -> None:
     """ATTACKED H4: aiohttp before 3.13 takes empty ones without end; 16 sockets filled 1.5 GiB in 8 s."""
 
     async def play() -> None:
@@ -484,7 +484,7 @@ def test_messages_that_wait_are_not_given_to_aiohttp(tmp_path: Path, opcode: int
 
 
 @pytest.mark.slow
-def test_who_does_not_read_its_pongs_is_not_heard(tmp_path: Path) -> None:
+def test_a_client_that_reads_no_pongs_is_not_read(tmp_path: Path) -> None:
     """ATTACKED H4: pings were answered within aiohttp, as many as came, and whoever else waited."""
 
     async def play() -> None:
@@ -519,7 +519,7 @@ def test_a_pong_holds_what_its_ping_held(tmp_path: Path, payload: bytes) -> None
     asyncio.run(play())
 
 
-def test_another_account_waits_for_a_piece_of_one_that_floods(root: None, open_path: Path) -> None:
+def test_another_account_waits_for_one_piece_of_a_flood(root: None, open_path: Path) -> None:
     """ATTACKED H3, H4: 60 sockets of one account made another's /healthz wait for 21 s.
 
     Counted in pieces and messages, so that a busy machine does not matter.

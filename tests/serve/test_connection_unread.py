@@ -63,7 +63,7 @@ def counted(lan: House) -> Iterator[list[int]]:
     [handshake("/ws"), handshake("/ws?updates=changes"), get("/api/devices")],
     ids=["full", "changes", "REST"],
 )
-def test_a_list_that_is_not_read_is_not_made(tmp_path: Path, request_: bytes) -> None:
+def test_a_list_that_is_not_read_is_not_built(tmp_path: Path, request_: bytes) -> None:
     """60 unread streams of 65,000 devices took 1.4 GiB: each had a whole list of its own before a byte was read."""
 
     async def play() -> None:
@@ -85,7 +85,7 @@ def test_a_list_that_is_not_read_is_not_made(tmp_path: Path, request_: bytes) ->
     asyncio.run(play())
 
 
-def test_later_lists_are_made_as_they_are_read_too(tmp_path: Path) -> None:
+def test_later_lists_are_built_as_they_are_read_too(tmp_path: Path) -> None:
     """Clients that read the first list, and stop at different times, would each keep another one."""
 
     async def play() -> None:
@@ -112,7 +112,7 @@ def test_later_lists_are_made_as_they_are_read_too(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_large_lists_say_what_small_ones_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_lists_equal_small_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Changes, the ends of scans, the filter: whichever way a list is made."""
     monkeypatch.setattr(full_mode, "SHARED", 2)
 
@@ -159,9 +159,7 @@ def test_snapshots_share_the_order_of_the_devices(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_stream_that_takes_no_part_of_its_snapshot_has_lagged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stream_that_reads_no_part_of_its_snapshot_lagged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What changes meanwhile is kept for it: that has an end."""
     monkeypatch.setattr(subscriber, "SLOW", 0.5)
 
@@ -180,7 +178,7 @@ def test_a_stream_that_takes_no_part_of_its_snapshot_has_lagged(
 
 @pytest.mark.parametrize("path", ["/api/devices", "/api/openapi.json", "/metrics", "/"])
 @pytest.mark.parametrize("closes", ["", "Connection: close\r\n"], ids=["stays", "closes"])
-def test_who_does_not_read_an_answer_is_cut(
+def test_a_client_that_does_not_read_an_answer_is_aborted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, closes: str
 ) -> None:
     """ATTACKED L2: answers in one piece had no time-out; and one that is closed waits for its reader for ever."""
@@ -210,9 +208,7 @@ def test_who_does_not_read_an_answer_is_cut(
     asyncio.run(play())
 
 
-def test_what_changes_behind_an_answer_is_counted_and_the_answer_has_an_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unread_answer_counts_changes_and_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each part had a limit, the whole had none: a list at a part in 29 s stayed open for hours, and nobody counted."""
     monkeypatch.setattr(connection, "ANSWER", 4.0, raising=False)
 
@@ -242,7 +238,7 @@ def test_what_changes_behind_an_answer_is_counted_and_the_answer_has_an_end(
     asyncio.run(play())
 
 
-def test_a_backup_has_an_end_and_is_one_of_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backup_times_out_and_is_one_per_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read at a byte a minute it stayed open for ever, and each one takes its size of the disk."""
     monkeypatch.setattr(connection, "ANSWER", 1.0)
     monkeypatch.setattr(connection, "LEAST_RATE", 2**20, raising=False)
@@ -276,7 +272,7 @@ def test_a_backup_has_an_end_and_is_one_of_an_account(tmp_path: Path, monkeypatc
     asyncio.run(play())
 
 
-def test_what_changes_behind_a_list_of_events_is_counted(tmp_path: Path) -> None:
+def test_changes_during_a_list_of_events_are_counted(tmp_path: Path) -> None:
     """Devices as they were: as for a stream that is resumed."""
     asked = asyncio.Event()
 
@@ -320,7 +316,7 @@ class Holding:
 MIB = 2**20
 
 
-def test_the_account_that_holds_the_most_loses_what_holds_the_most() -> None:
+def test_the_largest_account_loses_its_largest_connection() -> None:
     """One sum over queues, lists, answers and what waits to be parsed; others, and root, keep theirs."""
     budgets = Budgets()
     limiter = ConnectionLimiter(Guard(config.Access()), 1000, 64, budgets=budgets)
@@ -331,7 +327,7 @@ def test_the_account_that_holds_the_most_loses_what_holds_the_most() -> None:
     assert budgets.limiting(100.0) == (UNREAD.name,)
 
 
-def test_many_accounts_together_hold_no_more_than_one_may() -> None:
+def test_many_accounts_together_use_no_more_than_one_may() -> None:
     """However many uids somebody has: those that hold the most give way."""
     limiter = ConnectionLimiter(Guard(config.Access()), 1000, 64)
     many = [Holding(limiter, f"uid {number // 4}", 5 * MIB) for number in range(80)]
@@ -341,7 +337,7 @@ def test_many_accounts_together_hold_no_more_than_one_may() -> None:
     assert not small.gone
 
 
-def test_it_is_looked_who_holds_how_much_as_soon_as_much_has_moved() -> None:
+def test_memory_is_checked_early_after_large_transfers() -> None:
     """A second was enough for 100 MiB."""
 
     async def play() -> None:
@@ -358,7 +354,7 @@ def test_it_is_looked_who_holds_how_much_as_soon_as_much_has_moved() -> None:
     asyncio.run(play())
 
 
-def test_a_filtered_queue_is_its_clients_own_and_one_without_is_everybodys(tmp_path: Path) -> None:
+def test_a_filtered_queue_counts_for_its_client_alone(tmp_path: Path) -> None:
     """Frames of the one stream are kept once, whoever is behind; those that a filter lets through, for its client."""
 
     async def play() -> None:

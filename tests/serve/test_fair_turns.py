@@ -61,7 +61,7 @@ async def done_by_turn(turns: FairTurns, work: dict[str, int]) -> list[list[str]
     return by_turn
 
 
-def test_each_turn_of_the_loop_has_one_piece_whoever_has_the_most() -> None:
+def test_each_turn_of_the_loop_runs_one_piece() -> None:
     """An account that has a thousand waiting is one account."""
 
     async def play() -> None:
@@ -96,7 +96,7 @@ def test_a_piece_that_has_more_to_do_waits_for_its_next_turn() -> None:
     asyncio.run(play())
 
 
-def test_what_comes_alone_is_done_at_once() -> None:
+def test_a_single_piece_is_run_at_once() -> None:
     async def play() -> None:
         turns = FairTurns()
         done: list[int] = []
@@ -125,7 +125,7 @@ def test_a_piece_with_nothing_to_do_takes_no_turn() -> None:
     asyncio.run(play())
 
 
-def test_a_piece_that_fails_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_piece_that_fails_delays_no_other(caplog: pytest.LogCaptureFixture) -> None:
     async def play() -> None:
         turns = FairTurns()
         done: list[int] = []
@@ -140,7 +140,7 @@ def test_a_piece_that_fails_holds_up_no_other(caplog: pytest.LogCaptureFixture) 
     asyncio.run(play())
 
 
-def test_who_waits_and_is_cancelled_holds_up_no_other() -> None:
+def test_a_cancelled_wait_delays_no_other() -> None:
     async def play() -> None:
         turns = FairTurns()
         done = []
@@ -159,7 +159,7 @@ def test_who_waits_and_is_cancelled_holds_up_no_other() -> None:
     asyncio.run(play())
 
 
-def test_an_account_has_so_many_at_once_and_nothing_is_kept_of_it() -> None:
+def test_shares_of_an_account_are_limited_and_released() -> None:
     async def play() -> None:
         shares = Shares(3)
         connections: Counter[str] = Counter()
@@ -181,7 +181,7 @@ def test_an_account_has_so_many_at_once_and_nothing_is_kept_of_it() -> None:
     asyncio.run(play())
 
 
-def test_an_account_reads_or_translates_one_part_of_the_past_at_a_time(tmp_path: Path) -> None:
+def test_an_account_reads_one_part_of_the_history_at_a_time(tmp_path: Path) -> None:
     """Both at once, for two of its requests, took two shares: another account waited 3.7 times as long, not 2.3."""
     under_way = peak = asked = 0
 

@@ -30,14 +30,14 @@ def test_a_text_of_any_size_arrives_as_it_was(size: int) -> None:
 
 
 @given(st.lists(st.binary(max_size=FRAGMENT), max_size=5))
-def test_a_long_text_is_the_sum_of_what_was_added_in_frames_of_bounded_size(parts: list[bytes]) -> None:
+def test_a_long_text_is_complete_in_frames_of_bounded_size(parts: list[bytes]) -> None:
     long = LongText()
     frames = [frame for part in parts for frame in long.add(part)] + [long.end()]
     assert all(len(frame) <= FRAGMENT + 10 for frame in frames)
     assert b"".join(frame.data for frame in parsed(b"".join(frames))) == b"".join(parts)
 
 
-def test_pings_and_closes_pass_between_two_fragments() -> None:
+def test_pings_and_closes_fit_between_two_fragments() -> None:
     first, *rest = frames_module.text(b"x" * (2 * FRAGMENT))
     frames = parsed(first + frames_module.ping() + b"".join(rest) + frames_module.close(4000, "lagged"))
     assert [frame.opcode for frame in frames] == [Opcode.TEXT, Opcode.PING, Opcode.CONT, Opcode.CLOSE]

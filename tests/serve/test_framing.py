@@ -35,7 +35,7 @@ def given(framing: Framing, data: bytes, piece: int) -> bytes:
 
 
 @pytest.mark.parametrize("piece", [*range(1, 40), 2048])
-def test_a_head_ends_where_it_ends_however_it_is_cut(piece: int) -> None:
+def test_a_head_ends_at_the_same_byte_however_it_is_split(piece: int) -> None:
     """It was looked for within a piece alone: behind an end that lay in two, a body was taken for a head."""
     framing = Framing()
     assert given(framing, HEAD + HEAD, piece) == HEAD
@@ -47,7 +47,7 @@ CHUNKS = b"4\r\nWiki\r\nA;name=value\r\n{}\r\n{}\r\n{}\r\n0\r\n"
 
 @pytest.mark.parametrize("piece", [*range(1, 20), 2048])
 @pytest.mark.parametrize("trailers", [b"\r\n", b"X: y\r\nZ: a\r\n\r\n"], ids=["none", "trailers"])
-def test_a_body_in_chunks_ends_where_it_ends(piece: int, trailers: bytes) -> None:
+def test_a_chunked_body_ends_at_its_last_byte(piece: int, trailers: bytes) -> None:
     """RFC 9112, section 7.1: with extensions and trailers; what follows is the next request."""
     framing = Framing()
     framing.begin(None)
@@ -56,7 +56,7 @@ def test_a_body_in_chunks_ends_where_it_ends(piece: int, trailers: bytes) -> Non
 
 
 @pytest.mark.parametrize("piece", [1, 3, 2048])
-def test_a_body_of_a_length_has_that_length(piece: int) -> None:
+def test_a_body_with_a_length_has_that_length(piece: int) -> None:
     framing = Framing()
     framing.begin(7)
     assert given(framing, b"1234567" + HEAD, piece) == b"1234567"
@@ -73,7 +73,7 @@ def test_a_body_of_a_length_has_that_length(piece: int) -> None:
     ],
     ids=["fields", "bytes"],
 )
-def test_a_head_that_is_too_much(data: bytes, why: type[TooLarge]) -> None:
+def test_a_head_that_is_too_large_is_refused(data: bytes, why: type[TooLarge]) -> None:
     """16,000 fields of a 64 KiB head took 4 MB in aiohttp 3.11."""
     with pytest.raises(why):
         given(Framing(), data, 2048)
@@ -90,7 +90,7 @@ def test_a_head_that_is_too_much(data: bytes, why: type[TooLarge]) -> None:
         b"1\nx\r\n",
     ],
 )
-def test_a_body_in_chunks_that_is_too_much(data: bytes) -> None:
+def test_a_chunked_body_that_is_too_large_is_refused(data: bytes) -> None:
     """50,000 trailers of four bytes took 7 MB in aiohttp 3.11; what a parser could read in two ways is nothing."""
     framing = Framing()
     framing.begin(None)
@@ -98,7 +98,7 @@ def test_a_body_in_chunks_that_is_too_much(data: bytes) -> None:
         given(framing, data, 2048)
 
 
-def test_what_is_kept_of_a_request_is_counted_until_it_is_answered() -> None:
+def test_a_request_is_counted_until_it_is_answered() -> None:
     framing = Framing()
     given(framing, HEAD, 2048)
     assert framing.bytes_kept == 2 * len(HEAD)
@@ -147,7 +147,7 @@ TWO_BYTES = b"2\r\nxx\r\n"
 
 
 @pytest.mark.parametrize("unread", [60, 0], ids=["behind answers", "at once"])
-def test_a_body_in_chunks_that_nobody_reads_is_not_given_to_aiohttp(tmp_path: Path, unread: int) -> None:
+def test_an_unread_chunked_body_is_not_passed_to_aiohttp(tmp_path: Path, unread: int) -> None:
     """Each chunk was kept apart while an answer was not read: 40 bytes a byte."""
 
     async def play() -> None:
@@ -165,7 +165,7 @@ def test_a_body_in_chunks_that_nobody_reads_is_not_given_to_aiohttp(tmp_path: Pa
     asyncio.run(play())
 
 
-def test_a_body_is_not_given_to_aiohttp_before_its_handler_reads_it(tmp_path: Path) -> None:
+def test_a_body_is_passed_to_aiohttp_only_when_it_is_read(tmp_path: Path) -> None:
     """One that waits for the history, and wants no body at all."""
     asked = asyncio.Event()
 
@@ -189,7 +189,7 @@ def test_a_body_is_not_given_to_aiohttp_before_its_handler_reads_it(tmp_path: Pa
     asyncio.run(play())
 
 
-def test_an_answer_to_a_request_whose_body_nobody_reads_is_read(tmp_path: Path) -> None:
+def test_a_client_with_an_unread_body_gets_its_answer(tmp_path: Path) -> None:
     """The rest is taken for as long as it needs to be: a client that sends it all reads the answer."""
 
     async def play() -> None:
@@ -202,7 +202,7 @@ def test_an_answer_to_a_request_whose_body_nobody_reads_is_read(tmp_path: Path) 
     asyncio.run(play())
 
 
-def test_a_body_of_a_length_that_nobody_reads_is_left_out(tmp_path: Path) -> None:
+def test_an_unread_body_with_a_length_is_skipped(tmp_path: Path) -> None:
     """The next request on the connection is answered."""
 
     async def play() -> None:
@@ -216,7 +216,7 @@ def test_a_body_of_a_length_that_nobody_reads_is_left_out(tmp_path: Path) -> Non
     asyncio.run(play())
 
 
-def test_a_body_in_chunks_is_read(tmp_path: Path) -> None:
+def test_a_chunked_body_is_read(tmp_path: Path) -> None:
     """By the handler that wants it, and the request behind it is answered, too."""
 
     async def play() -> None:
@@ -232,7 +232,7 @@ def test_a_body_in_chunks_is_read(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_half_a_body_counts_for_what_its_account_holds(tmp_path: Path) -> None:
+def test_half_a_body_counts_for_its_account(tmp_path: Path) -> None:
     """18 accounts held 90 MiB by that, and no budget said so."""
 
     async def play() -> None:

@@ -82,7 +82,7 @@ def test_only_lists_and_answers_to_requests_are_sent(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_burst_of_events_is_one_list_and_the_next_comes_when_a_second_is_over(tmp_path: Path) -> None:
+def test_a_burst_of_events_is_one_list_then_one_a_second(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws("") as client:
             await hear(client)
@@ -115,7 +115,7 @@ class Leaping(SelectSelector):
         return found
 
 
-def test_a_list_leaves_within_100_ms_of_an_event_and_the_next_when_a_second_is_over(
+def test_a_list_is_sent_within_100_ms_then_one_a_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     selector = Leaping()
@@ -152,7 +152,7 @@ def test_a_list_leaves_within_100_ms_of_an_event_and_the_next_when_a_second_is_o
     assert 15.6 <= third <= 15.7
 
 
-def test_the_end_of_each_scan_is_told_at_once(tmp_path: Path) -> None:
+def test_the_end_of_each_scan_is_sent_at_once(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws("") as client:
             await hear(client)
@@ -189,7 +189,7 @@ def test_one_list_serves_all_with_the_same_filter(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_lists_with_a_filter_delay_none_without_and_come_account_by_account(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filtered_lists_delay_no_others_and_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T56: one account with many filters; another with one; and clients without any."""
     made: list[tuple[Account, str | None]] = []
 
@@ -250,7 +250,7 @@ def test_a_client_that_left_is_not_kept_for_its_list(monkeypatch: pytest.MonkeyP
     asyncio.run(play())
 
 
-def test_a_scan_of_another_network_is_told_only_to_who_asked_for_it(tmp_path: Path) -> None:
+def test_a_scan_of_another_network_is_sent_to_its_client_only(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws(f"?network={OTHER}") as client:
             await hear(client)
@@ -292,7 +292,7 @@ async def raw_client(lan: House) -> tuple[asyncio.StreamReader, asyncio.StreamWr
     return reader, writer
 
 
-def test_lists_hold_what_happened_while_the_first_was_on_its_way(tmp_path: Path) -> None:
+def test_lists_include_changes_since_the_first_was_sent(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, devices=3000) as lan, lan.ws("") as client:
             lan.scanner.turn(2999, Status.OFFLINE)

@@ -42,7 +42,7 @@ def test_loopback_addresses_are_read(text: str, addresses: list[str]) -> None:
     ["", "8000", ":8000", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:-1", "::1:8000",
      "[::1]", "example.org:8000", "127.1:8000", "[127.0.0.1:8000", "127.0.0.1:٣"],
 )  # fmt: skip
-def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_address_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(BadAddress, match=r"\[listen\] tcp: .*such as 127\.0\.0\.1:8000"):
         tcp_addresses(text)
 
@@ -55,7 +55,7 @@ def test_an_address_says_whether_other_hosts_reach_it(text: str, loopback: bool)
     assert [address.loopback for address in tcp_addresses(text)] == [loopback]
 
 
-def test_a_tcp_socket_can_be_had_again_at_once_but_never_twice() -> None:
+def test_a_tcp_address_is_free_again_at_once_and_never_shared() -> None:
     first = tcp_socket(TcpAddress("127.0.0.1", 0))
     port = first.getsockname()[1]
     with pytest.raises(OSError, match="in use"):
@@ -66,7 +66,7 @@ def test_a_tcp_socket_can_be_had_again_at_once_but_never_twice() -> None:
     tcp_socket(TcpAddress("127.0.0.1", port)).close()
 
 
-def test_the_unix_socket_has_the_mode_it_is_given_whatever_the_umask(tmp_path: Path) -> None:
+def test_the_mode_of_the_unix_socket_ignores_the_umask(tmp_path: Path) -> None:
     """FAULTS T17."""
     before = os.umask(0o077)
     try:
@@ -82,7 +82,7 @@ def test_the_unix_socket_has_the_mode_it_is_given_whatever_the_umask(tmp_path: P
         os.umask(before)
 
 
-def test_closing_takes_the_path_away_but_never_that_of_another(tmp_path: Path) -> None:
+def test_closing_removes_only_its_own_path(tmp_path: Path) -> None:
     path = tmp_path / "s"
     made = UnixSocket(path)
     made.open(0o666, None)
@@ -125,9 +125,7 @@ def test_a_reload_changes_the_mode_of_its_own_socket_alone(tmp_path: Path, kind:
         assert kind == "nothing" or os.path.lexists(path), "what is not ours stays"
 
 
-def test_a_link_that_comes_between_look_and_change_leads_nowhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_link_planted_between_check_and_chmod_has_no_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is changed is what was looked at, not what has the name by then."""
     path, secret = tmp_path / "s", tmp_path / "secret"
     made = UnixSocket(path)
@@ -185,7 +183,7 @@ def test_a_live_socket_is_never_stolen(tmp_path: Path) -> None:
     second.close()
 
 
-def test_a_live_socket_of_someone_without_our_lock_is_never_stolen_either(tmp_path: Path) -> None:
+def test_a_live_socket_without_our_lock_is_never_stolen(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as live:
         live.bind(str(path))
@@ -203,7 +201,7 @@ def test_a_live_socket_of_someone_without_our_lock_is_never_stolen_either(tmp_pa
 
 
 @pytest.mark.parametrize("kind", ["symlink", "dangling symlink", "file", "folder"])
-def test_what_is_no_socket_is_left_alone(tmp_path: Path, kind: str) -> None:
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path, kind: str) -> None:
     """FAULTS T17: a planted symlink leads nowhere."""
     path, target = tmp_path / "s", tmp_path / "target"
     match kind:
@@ -232,17 +230,17 @@ def test_a_planted_lock_is_not_followed(tmp_path: Path) -> None:
     assert target.read_text() == "precious"
 
 
-def test_a_folder_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ListenError, match=r"^\[listen\] unix: .*/nowhere/s: No such file or directory$"):
         UnixSocket(tmp_path / "nowhere" / "s").open(0o666, None)
 
 
-def test_a_path_too_long_for_a_socket_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_path_too_long_for_a_socket_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ListenError, match="unix: "):
         UnixSocket(tmp_path / ("x" * 120)).open(0o666, None)
 
 
-def test_sockets_of_systemd_are_taken_once_and_only_if_they_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sockets_of_systemd_are_inherited_once_if_for_us(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         number = os.dup(listener.fileno())
         monkeypatch.setattr("netscand.serve.listen.FIRST_INHERITED", number)

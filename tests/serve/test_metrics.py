@@ -45,7 +45,7 @@ def value(found: Found, name: str, **labels: str) -> float:
     return float(sample.value)
 
 
-def test_it_tells_devices_networks_frames_and_clients(tmp_path: Path) -> None:
+def test_it_has_devices_networks_frames_and_clients(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, devices=4) as lan, lan.ws() as client:
             await hear(client)
@@ -85,7 +85,7 @@ def test_it_tells_devices_networks_frames_and_clients(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_every_budget_tells_what_it_refused(tmp_path: Path) -> None:
+def test_every_budget_reports_what_it_refused(tmp_path: Path) -> None:
     """From 0 on, so that a first refusal is an increase."""
 
     async def play() -> None:
@@ -102,7 +102,7 @@ def test_every_budget_tells_what_it_refused(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_network_that_is_excluded_or_gone_is_not_told(tmp_path: Path) -> None:
+def test_an_excluded_or_removed_network_is_not_reported(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             lan.scanner.networks[OTHER] = replace(lan.scanner.networks[OTHER], state=NetworkState.EXCLUDED)
@@ -112,7 +112,7 @@ def test_a_network_that_is_excluded_or_gone_is_not_told(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_degraded_and_no_limit_are_told(tmp_path: Path) -> None:
+def test_degraded_and_unlimited_are_reported(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             lan.scanner.troubles = ("the disk is full",)
@@ -125,7 +125,7 @@ def test_degraded_and_no_limit_are_told(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_an_events_lag_is_counted_from_its_frame_while_somebody_listens(tmp_path: Path) -> None:
+def test_the_lag_of_an_event_is_counted_from_its_frame(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             lan.scanner.join(50)
@@ -178,7 +178,7 @@ def test_refusals_are_counted_by_their_reason(tmp_path: Path, monkeypatch: pytes
     asyncio.run(play())
 
 
-def test_a_loop_that_is_held_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blocked_loop_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(histograms, "LOOK", 0.01)
 
     async def play() -> None:
@@ -216,7 +216,7 @@ def test_each_long_turn_of_the_loop_is_measured(tmp_path: Path) -> None:
     assert turns.lengths.sum >= 0.18
 
 
-def test_a_value_is_in_the_bucket_of_its_bound_and_all_larger_ones() -> None:
+def test_a_value_is_in_the_buckets_from_its_bound_on() -> None:
     found = Histogram((1.0, 2.0))
     for one in (0.5, 1.0, 1.5, 7.0):
         found.record(one)
@@ -305,7 +305,7 @@ def test_words_of_the_page_are_those_of_the_labels(tmp_path: Path) -> None:
 # ---- what it costs --------------------------------------------------------------------------------------------------
 
 
-def test_nobody_pays_for_it_before_the_first_scrape_and_the_librarys_registry_stays_out() -> None:
+def test_the_library_is_imported_at_the_first_scrape() -> None:
     program = """if True:
         import sys
         import netscand.daemon

@@ -41,7 +41,7 @@ async def told(lan: House) -> dict[str, Any]:
     return body
 
 
-def test_it_names_each_call_with_its_role_and_what_it_does(tmp_path: Path) -> None:
+def test_it_describes_each_route_with_its_role_and_summary(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             found = await told(lan)
@@ -61,7 +61,7 @@ def test_it_names_each_call_with_its_role_and_what_it_does(tmp_path: Path) -> No
     asyncio.run(play())
 
 
-def test_every_reference_leads_somewhere_and_every_message_is_there(tmp_path: Path) -> None:
+def test_every_reference_resolves_and_every_message_is_there(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             found = await told(lan)
@@ -74,7 +74,7 @@ def test_every_reference_leads_somewhere_and_every_message_is_there(tmp_path: Pa
     asyncio.run(play())
 
 
-def test_a_mac_of_the_description_is_one_that_is_taken() -> None:
+def test_the_pattern_of_a_mac_accepts_what_the_server_does() -> None:
     pattern = re.compile(MAC_PATTERN)
     for text in ("a4:83:e7:12:34:56", "A4-83-E7-12-34-56", "a4:83:e7-12-34-56", "a483e7123456", "a4:83:e7:12:34:5", ""):
         assert bool(pattern.fullmatch(text)) is bool(TAKEN.fullmatch(text)), text

@@ -23,7 +23,7 @@ def test_macs_are_read_with_colons_or_dashes_in_any_case() -> None:
         "a4:83:e7:12:34:56\n",
     ],
 )
-def test_what_is_no_mac_is_refused(text: str) -> None:
+def test_an_invalid_mac_is_refused(text: str) -> None:
     with pytest.raises(Refused, match="expected a MAC"):
         mac_of(text)
 

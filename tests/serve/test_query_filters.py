@@ -24,7 +24,7 @@ def test_no_filter_is_false_and_fits_everything() -> None:
     assert not Filter(None, "")
 
 
-def test_text_is_looked_for_in_what_names_a_device_whatever_its_case() -> None:
+def test_text_is_searched_case_insensitively() -> None:
     device = told()
     device.hostname, device.label, device.notes = "Janes-Phone", "Küche", "by the window"
     for text in ("a4:83", "A4:83", "janes", "KÜCHE", "WINDOW", "10.0.0.11", "apple"):

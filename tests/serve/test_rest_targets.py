@@ -40,9 +40,7 @@ async def found_by(lan: House, *targets: str) -> list[str]:
     ],
     ids=str,
 )
-def test_a_scan_that_joined_anothers_tells_its_own_targets_alone(
-    tmp_path: Path, targets: tuple[str, ...], found: list[str]
-) -> None:
+def test_a_shared_scan_returns_only_the_own_targets(tmp_path: Path, targets: tuple[str, ...], found: list[str]) -> None:
     """The host itself, whom nobody asks, counts only where its own address was named."""
 
     async def play() -> None:
@@ -54,7 +52,7 @@ def test_a_scan_that_joined_anothers_tells_its_own_targets_alone(
     asyncio.run(play())
 
 
-def test_who_waits_for_a_scan_is_served_in_fair_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_that_wait_for_a_scan_are_served_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its end wakes them all in one turn of the loop; each looked through a thousand devices at a time."""
     turn = 0
     looked: Counter[int] = Counter()
@@ -91,7 +89,7 @@ def test_who_waits_for_a_scan_is_served_in_fair_turns(tmp_path: Path, monkeypatc
     assert max(map(len, of.values())) == 1
 
 
-def test_a_plain_request_for_the_websocket_is_told_what_it_is(tmp_path: Path) -> None:
+def test_a_plain_request_for_the_websocket_is_explained(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             status, headers, body = await lan.ask("GET", "/ws")
@@ -102,7 +100,7 @@ def test_a_plain_request_for_the_websocket_is_told_what_it_is(tmp_path: Path) ->
     asyncio.run(play())
 
 
-def test_what_is_wrong_with_a_body_is_told_in_words(tmp_path: Path) -> None:
+def test_an_invalid_body_is_explained(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             _, _, body = await lan.ask("POST", "/api/scan", body=b'{"targets": 5}', headers=JSON)

@@ -100,7 +100,7 @@ def test_unknown_and_repeated_parameters_are_refused_by_name(tmp_path: Path) -> 
     asyncio.run(play())
 
 
-def test_what_a_route_serves_is_in_the_log_of_no_proxy(tmp_path: Path) -> None:
+def test_no_route_accepts_a_token_in_its_address(tmp_path: Path) -> None:
     """FAULTS T18: no route takes a token in its address."""
 
     async def play() -> None:
@@ -141,7 +141,7 @@ def test_every_route_is_open_to_its_role_and_those_above(tmp_path: Path, others:
     asyncio.run(play())
 
 
-def test_messages_ask_for_their_role(tmp_path: Path) -> None:
+def test_messages_need_their_role(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, access={"others": "read"}) as lan, lan.ws(tcp=True) as client:
             first = await hear(client)
@@ -161,7 +161,7 @@ def test_messages_ask_for_their_role(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_token_raises_the_role_of_a_websocket_and_never_lowers_it(tmp_path: Path) -> None:
+def test_a_token_never_lowers_the_role_of_a_websocket(tmp_path: Path) -> None:
     async def play() -> None:
         access = {"others": "scan", "token_file": token_file(tmp_path)}
         async with house(tmp_path, access=access) as lan:

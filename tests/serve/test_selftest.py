@@ -17,7 +17,7 @@ from tests.serve.house import house
 
 
 @pytest.mark.slow
-def test_a_server_that_works_answers_itself(tmp_path: Path) -> None:
+def test_a_working_server_passes_its_self_test(tmp_path: Path) -> None:
     """Also where all places are taken: it needs none."""
 
     async def play() -> None:
@@ -36,7 +36,7 @@ def test_a_server_that_works_answers_itself(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_it_waits_for_a_piece_of_strangers_and_no_more(tmp_path: Path) -> None:
+def test_it_waits_for_one_piece_of_unauthenticated_clients(tmp_path: Path) -> None:
     """Before its request was judged, it stood behind all that they had sent: with hundreds, until the watchdog acts."""
 
     async def play() -> None:
@@ -56,7 +56,7 @@ def test_it_waits_for_a_piece_of_strangers_and_no_more(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_one_that_starts_or_stops_answers_too(tmp_path: Path) -> None:
+def test_a_server_that_starts_or_stops_passes_too(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             lan.server.serving = False
@@ -91,7 +91,7 @@ async def refuse(self: web.WebSocketResponse, request: web.BaseRequest) -> None:
         (web.WebSocketResponse, "receive", never, "GET /ws"),
     ],
 )
-def test_one_that_does_not_says_so_in_a_sentence(
+def test_a_server_that_does_not_answer_is_reported(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     of: type,
@@ -118,7 +118,7 @@ def test_one_that_does_not_says_so_in_a_sentence(
     asyncio.run(play())
 
 
-def test_it_asks_again_and_again_and_bad_answers_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_repeats_and_bad_answers_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the watchdog goes by; when it answers again, it lives again."""
     monkeypatch.setattr(selftest, "TIMEOUT", 0.3)
 

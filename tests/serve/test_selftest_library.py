@@ -15,13 +15,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("need", REQUIRED, ids=lambda need: need.path)
-def test_it_is_there(need: Requirement) -> None:
+def test_each_requirement_exists(need: Requirement) -> None:
     """A canary: aiohttp does not promise this name in its manual, and netscand needs it."""
     assert selftest._exists(need), f"aiohttp {aiohttp.__version__} has no {need.path} as netscand needs it"
 
 
 @pytest.mark.parametrize("need", [need for need in REQUIRED if "." in need.path[4:]], ids=lambda need: need.path)
-def test_one_that_is_gone_is_named_at_the_start(need: Requirement, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_requirement_is_named_at_the_start(need: Requirement, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a sentence with the library, its version, the name and what to install."""
     owner, _, name = need.path.rpartition(".")
     found = aiohttp
@@ -56,7 +56,7 @@ def test_no_private_name_of_a_library_is_used() -> None:
     assert not {name for name in used if name.startswith("_") and not name.startswith("__")} - own - {"_replace"}
 
 
-def test_what_is_put_upon_aiohttps_protocol_hides_nothing_of_it() -> None:
+def test_our_protocol_hides_no_attribute_of_aiohttps() -> None:
     """A slot or a method of ours could be the namesake of one that a new version has."""
     assert not http.Http.__slots__
     assert {name for name in vars(http.Http) if not name.startswith("__")} == {"handle_error"}

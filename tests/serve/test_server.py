@@ -28,7 +28,7 @@ def a_server(
     return Server(FakeScanner(hub), hub, listen, access or config.Access(), translator, inherited_sockets, Forgetful())
 
 
-def test_closing_says_goodbye_to_everyone_and_is_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_closes_all_clients_quickly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server_module, "CLOSE_TIMEOUT", 1.0)  # the polite are to hear it on a busy machine too
 
     async def play() -> None:
@@ -56,7 +56,7 @@ def test_closing_says_goodbye_to_everyone_and_is_quick(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("turns", range(6))
-def test_who_comes_while_it_closes_is_answered_or_left_to_the_next(tmp_path: Path, turns: int) -> None:
+def test_connections_during_close_are_answered_or_kept(tmp_path: Path, turns: int) -> None:
     """FAULTS F2: in whichever turn of the loop, where systemd holds the socket."""
 
     async def play() -> None:
@@ -83,7 +83,7 @@ def test_who_comes_while_it_closes_is_answered_or_left_to_the_next(tmp_path: Pat
     asyncio.run(play())
 
 
-def test_closing_with_nobody_there_takes_no_time(tmp_path: Path) -> None:
+def test_closing_without_clients_takes_no_time(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             await lan.server.close()
@@ -104,7 +104,7 @@ def test_it_can_be_opened_again_at_once(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_second_server_on_the_same_socket_is_told_so(tmp_path: Path) -> None:
+def test_a_second_server_on_the_same_socket_is_refused(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             second = a_server(config.Listen(unix=str(lan.path), tcp=()))
@@ -143,7 +143,7 @@ def test_a_socket_of_systemd_that_others_reach_needs_a_token_too(tmp_path: Path)
     asyncio.run(play())
 
 
-def test_a_port_that_is_taken_is_told_and_tried_again_while_the_rest_runs(
+def test_a_port_in_use_is_reported_and_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(server_module, "RETRY_INTERVAL", 0.05)
@@ -169,7 +169,7 @@ def test_a_port_that_is_taken_is_told_and_tried_again_while_the_rest_runs(
     asyncio.run(play())
 
 
-def test_a_host_without_ipv6_lacks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_without_ipv6_has_no_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def without_ipv6(address: TcpAddress) -> socket.socket:
         if address.family == socket.AF_INET6:
             raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
@@ -196,7 +196,7 @@ def test_the_socket_is_open_to_those_who_may_use_it(tmp_path: Path, others: str,
     asyncio.run(play())
 
 
-def test_a_socket_of_systemd_is_served_and_its_path_left_in_place(tmp_path: Path) -> None:
+def test_a_socket_of_systemd_is_served_and_its_path_kept(tmp_path: Path) -> None:
     async def play() -> None:
         path = tmp_path / "given"
         with socket.socket(socket.AF_UNIX) as given:
@@ -222,7 +222,7 @@ async def become(server: Server, problem: str | None) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_a_unix_socket_that_was_removed_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removed_unix_socket_is_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T17: the daemon ran on, healthy by its own word, and no client found it. Who is connected stays so."""
     monkeypatch.setattr(server_module, "RETRY_INTERVAL", 0.05)
 
@@ -245,7 +245,7 @@ def test_a_unix_socket_that_was_removed_is_made_anew(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("kind", ["file", "socket"])
-def test_what_took_the_place_of_the_unix_socket_is_reported_and_left_alone(
+def test_a_file_instead_of_the_unix_socket_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Until it is removed."""
@@ -295,7 +295,7 @@ def test_a_socket_of_systemd_that_was_removed_is_reported(tmp_path: Path, monkey
     asyncio.run(play())
 
 
-def test_descriptors_are_kept_back_for_ourselves() -> None:
+def test_descriptors_are_reserved_for_the_daemon() -> None:
     """FAULTS T16, F14."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = server_module._connections(256)
@@ -304,7 +304,7 @@ def test_descriptors_are_kept_back_for_ourselves() -> None:
     assert most == soft - RESERVED_DESCRIPTORS
 
 
-def test_nothing_but_this_room_and_its_neighbours_is_imported() -> None:
+def test_the_server_imports_only_what_it_may() -> None:
     """`serve` imports its own libraries, the words of the core and the contract, and no other room."""
     for source in (Path(__file__).parents[2] / "netscand" / "serve").glob("*.py"):
         for line in source.read_text().splitlines():

@@ -14,7 +14,7 @@ from netscand.serve.listen import BadAddress
 from tests.serve.house import TOKENS, allowed, hear, house, token_file
 
 
-def test_a_token_that_is_gone_ends_what_it_opened(tmp_path: Path) -> None:
+def test_a_removed_token_ends_its_connections(tmp_path: Path) -> None:
     """The stream of one that stays goes on; so does that of whoever needs none."""
 
     async def play() -> None:
@@ -42,7 +42,7 @@ def test_a_token_that_is_gone_ends_what_it_opened(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_role_that_shrinks_ends_the_lease_and_the_right_to_scan_but_not_the_stream(tmp_path: Path) -> None:
+def test_a_lower_role_ends_the_lease_but_not_the_stream(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws(tcp=True) as stream:
             await hear(stream)
@@ -62,7 +62,7 @@ def test_a_role_that_shrinks_ends_the_lease_and_the_right_to_scan_but_not_the_st
     asyncio.run(play())
 
 
-def test_an_origin_that_is_allowed_no_more_is_cut(tmp_path: Path) -> None:
+def test_an_origin_that_is_not_allowed_any_more_is_closed(tmp_path: Path) -> None:
     async def play() -> None:
         access: dict[str, Any] = {"allowed_origins": ("https://dash.example",)}
         async with (
@@ -94,7 +94,7 @@ def test_tokens_that_cannot_be_used_leave_everything_as_it_was(tmp_path: Path) -
     asyncio.run(play())
 
 
-def test_the_last_token_cannot_go_while_other_hosts_may_come(tmp_path: Path) -> None:
+def test_the_last_token_cannot_be_removed_beyond_loopback(tmp_path: Path) -> None:
     async def play() -> None:
         access: dict[str, Any] = {"token_file": token_file(tmp_path)}
         # 192.0.2.1 is nobody's (RFC 5737): it cannot be bound here, and nobody is let in.
@@ -107,7 +107,7 @@ def test_the_last_token_cannot_go_while_other_hosts_may_come(tmp_path: Path) -> 
     asyncio.run(play())
 
 
-def test_the_unix_socket_is_closed_to_whom_has_nothing_to_find_there(tmp_path: Path) -> None:
+def test_the_unix_socket_is_closed_to_users_without_a_role(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             modes: list[tuple[Literal["none", "read"], int]] = [("none", 0o660), ("read", 0o666)]
@@ -118,7 +118,7 @@ def test_the_unix_socket_is_closed_to_whom_has_nothing_to_find_there(tmp_path: P
     asyncio.run(play())
 
 
-def test_a_client_that_is_lost_in_this_very_moment_stops_no_reload(tmp_path: Path) -> None:
+def test_a_client_lost_at_that_moment_stops_no_reload(tmp_path: Path) -> None:
     """Its connection is gone, and its handler has not ended yet."""
 
     async def play() -> None:

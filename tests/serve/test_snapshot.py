@@ -76,7 +76,7 @@ def test_addresses_are_as_they_were_too() -> None:
     asyncio.run(run())
 
 
-def test_a_device_that_came_back_under_the_same_mac_is_another_one() -> None:
+def test_a_forgotten_device_that_returns_is_another_one() -> None:
     async def run() -> None:
         with taken(1) as (scanner, snapshot):
             old = scanner.devices[mac(0)]
@@ -89,7 +89,7 @@ def test_a_device_that_came_back_under_the_same_mac_is_another_one() -> None:
     asyncio.run(run())
 
 
-def test_only_what_fits_is_told_and_counted() -> None:
+def test_only_matching_devices_are_sent_and_counted() -> None:
     async def run() -> None:
         with taken(30, Filter(None, "a4:83:00:00:00:0")) as (_, snapshot):
             assert len(await snapshot.part(7)) == 7
@@ -117,7 +117,7 @@ def test_an_event_waits_for_no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(run())
 
 
-def test_the_loop_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_snapshot_yields_to_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is never held longer than a slice takes, however many devices and clients there are."""
 
     async def run() -> None:
@@ -140,7 +140,7 @@ def test_the_loop_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch)
     asyncio.run(run())
 
 
-def test_only_one_snapshot_is_told_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_snapshot_is_sent_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred clients that come at once hold the loop no longer than one."""
 
     async def run() -> None:

@@ -40,7 +40,7 @@ async def get(lan: House, path: str, **headers: str) -> tuple[int, Any]:
         return answer.status, json.loads(await answer.read())
 
 
-def test_questions_and_streams_are_encrypted(tmp_path: Path) -> None:
+def test_requests_and_streams_are_encrypted(tmp_path: Path) -> None:
     """A long answer, both ways of HTTP, a WebSocket with events; and a lost connection is counted out."""
 
     async def play() -> None:
@@ -69,7 +69,7 @@ def test_the_unix_socket_stays_plain(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_nothing_is_served_in_the_clear_beside_it(tmp_path: Path) -> None:
+def test_nothing_is_served_unencrypted_beside_it(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, listen=certificate(tmp_path)) as lan:
             answer = await lan.raw(f"GET /healthz HTTP/1.1\r\nHost: localhost:{lan.port}\r\n\r\n".encode())
@@ -81,7 +81,7 @@ def test_nothing_is_served_in_the_clear_beside_it(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_who_hides_in_a_handshake_is_counted_and_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_in_its_handshake_is_counted_and_aborted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T16: the caps hold before TLS, and a handshake that does not come is not waited for."""
     monkeypatch.setattr(tls, "HANDSHAKE_TIMEOUT", 0.5)
 
@@ -102,7 +102,7 @@ def test_who_hides_in_a_handshake_is_counted_and_cut(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("said", [1, 200, None])
-def test_a_handshake_that_is_not_completed_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: int) -> None:
+def test_an_incomplete_handshake_is_aborted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: int) -> None:
     """Whether part of a ClientHello came, or all of it and nothing after."""
     monkeypatch.setattr(tls, "HANDSHAKE_TIMEOUT", 0.5)
 
@@ -169,7 +169,7 @@ def test_handshakes_begin_one_in_a_turn(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("origin", "status"), [("https://localhost", 200), ("http://localhost", 403)])
-def test_a_page_in_the_clear_is_another_origin(tmp_path: Path, origin: str, status: int) -> None:
+def test_an_unencrypted_page_is_another_origin(tmp_path: Path, origin: str, status: int) -> None:
     """FAULTS T5: whoever can change plain HTTP on the way could else speak for the page."""
 
     async def play() -> None:
@@ -179,7 +179,7 @@ def test_a_page_in_the_clear_is_another_origin(tmp_path: Path, origin: str, stat
     asyncio.run(play())
 
 
-def test_a_new_certificate_is_taken_at_reload_and_a_bad_one_is_not(tmp_path: Path) -> None:
+def test_a_reload_loads_a_new_certificate_unless_it_is_bad(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, listen=certificate(tmp_path)) as lan:
             (tmp_path / "key.pem").write_text(ANOTHER_KEY)
@@ -223,12 +223,12 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         assert "expected PEM" in refused(**{**given, name: str(tmp_path / "no")})
 
 
-def test_a_key_of_another_certificate_is_told(tmp_path: Path) -> None:
+def test_a_key_of_another_certificate_is_reported(tmp_path: Path) -> None:
     assert "is not the key of" in refused(**certificate(tmp_path, ANOTHER_KEY))
 
 
 @pytest.mark.parametrize("key", LOCKED_KEYS, ids=["old", "new"])
-def test_a_key_with_a_password_is_refused_and_nobody_is_asked(tmp_path: Path, key: str) -> None:
+def test_an_encrypted_key_is_refused_without_a_prompt(tmp_path: Path, key: str) -> None:
     assert "is encrypted; provide an unencrypted key" in refused(**certificate(tmp_path, key))
 
 
@@ -239,12 +239,12 @@ def test_a_key_that_others_can_read_or_change_is_refused(tmp_path: Path, mode: i
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o600, 0o440, 0o400])
-def test_a_key_of_which_its_group_reads_is_taken(tmp_path: Path, mode: int) -> None:
+def test_a_key_that_its_group_can_read_is_accepted(tmp_path: Path, mode: int) -> None:
     given: dict[str, Any] = certificate(tmp_path, mode=mode)
     assert tls_context(config.Listen(**given)) is not None
 
 
-def test_what_is_loaded_is_what_was_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_files_that_were_checked_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The paths were opened twice: between, a link could lead to a key that others can read."""
     given: dict[str, Any] = certificate(tmp_path)
     bad = tmp_path / "bad"
@@ -262,7 +262,7 @@ def test_what_is_loaded_is_what_was_looked_at(tmp_path: Path, monkeypatch: pytes
     assert not Path(other["tls_key"]).exists()
 
 
-def test_a_broken_certificate_is_told(tmp_path: Path) -> None:
+def test_a_broken_certificate_is_reported(tmp_path: Path) -> None:
     given = certificate(tmp_path)
     (tmp_path / "certificate.pem").write_text(CERTIFICATE.replace("MIIB", "XXXX"))
     assert refused(**given).startswith("[listen] tls_certificate: ")

@@ -76,7 +76,7 @@ LATE = 10.0
 """Seconds for a busy machine to end what was aborted."""
 
 
-def test_what_never_shook_hands_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_handshake_leaves_nothing(tmp_path: Path) -> None:
     """No cycle holds what a lost connection had: 256 KiB each stayed, because old cycles were never collected."""
 
     async def act(lan: House) -> None:
@@ -118,7 +118,7 @@ def test_an_idle_connection_is_cheap(tmp_path: Path) -> None:
     play(tmp_path, act)
 
 
-def test_what_is_not_read_stays_in_the_kernel(tmp_path: Path) -> None:
+def test_unread_bytes_stay_in_the_kernel(tmp_path: Path) -> None:
     """A client that pipelines and does not read has one piece of ciphertext with us, and what is counted."""
 
     async def act(lan: House) -> None:
@@ -139,7 +139,7 @@ def test_what_is_not_read_stays_in_the_kernel(tmp_path: Path) -> None:
     play(tmp_path, act)
 
 
-def test_who_reads_nothing_is_not_read(tmp_path: Path) -> None:
+def test_a_client_that_reads_nothing_is_not_read(tmp_path: Path) -> None:
     """While the client does not take what it was sent, OpenSSL gets nothing: it could be asked for key updates."""
 
     async def act(lan: House) -> None:
@@ -501,7 +501,7 @@ def test_a_slow_reader_gets_all_of_an_answer_and_a_close_notify(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("size", [1, 2_000, 16_384, 60_000])
-def test_bodies_come_whole(tmp_path: Path, size: int) -> None:
+def test_bodies_arrive_complete(tmp_path: Path, size: int) -> None:
     """In records of any size."""
 
     async def act(lan: House) -> None:
@@ -520,7 +520,7 @@ def test_bodies_come_whole(tmp_path: Path, size: int) -> None:
     play(tmp_path, act)
 
 
-def test_the_end_of_tcp_without_a_farewell_is_an_end(tmp_path: Path) -> None:
+def test_the_end_of_tcp_without_close_notify_is_an_end(tmp_path: Path) -> None:
     """Some clients close without close_notify; some send it, and wait for ours."""
 
     async def act(lan: House) -> None:

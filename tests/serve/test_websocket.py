@@ -48,7 +48,7 @@ async def refused(lan: House, query: str, subprotocols: Sequence[Subprotocol] | 
     return wrong.value.response.status_code
 
 
-def test_the_first_message_says_where_the_client_stands(tmp_path: Path) -> None:
+def test_the_first_message_has_the_state_and_the_role(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws() as client:
             first, devices = await snapshot(client)
@@ -76,7 +76,7 @@ def test_a_large_snapshot_comes_in_parts_of_500(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_snapshot_and_events_make_the_present_with_none_lost_and_none_twice(tmp_path: Path) -> None:
+def test_snapshot_and_events_together_are_exact(tmp_path: Path) -> None:
     """Law 3, while things happen all the time and clients come at any moment."""
 
     async def play() -> None:
@@ -120,7 +120,7 @@ def test_snapshot_and_events_make_the_present_with_none_lost_and_none_twice(tmp_
     asyncio.run(play())
 
 
-def test_an_event_carries_the_device_and_how_it_was_and_when_it_was_seen_and_sent(tmp_path: Path) -> None:
+def test_an_event_has_the_device_before_and_after_and_times(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws() as client:
             await snapshot(client)
@@ -139,7 +139,7 @@ def test_an_event_carries_the_device_and_how_it_was_and_when_it_was_seen_and_sen
     asyncio.run(play())
 
 
-def test_a_scan_is_told_from_its_wish_to_its_end(tmp_path: Path) -> None:
+def test_a_scan_is_reported_from_its_request_to_its_end(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws() as client:
             await snapshot(client)
@@ -183,7 +183,7 @@ def test_a_lease_ends_with_its_connection(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_wish_for_what_is_not_scanned_is_refused_with_its_sentence(tmp_path: Path) -> None:
+def test_a_scan_of_an_unscanned_target_is_refused(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws() as client:
             await snapshot(client)
@@ -219,7 +219,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize(("text", "request_named"), HOSTILE.values(), ids=HOSTILE.keys())
-def test_what_is_no_message_is_answered_quickly_and_the_connection_stays(
+def test_an_invalid_message_is_answered_and_the_stream_stays(
     tmp_path: Path, text: str, request_named: str | None
 ) -> None:
     """FAULTS T15."""
@@ -277,7 +277,7 @@ def test_binary_messages_are_refused_and_the_connection_stays(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("size", "closed"), [(protocol.MAX_MESSAGE, False), (protocol.MAX_MESSAGE + 1, True)])
-def test_a_message_of_64_kib_is_heard_and_one_byte_more_is_1009(tmp_path: Path, size: int, closed: bool) -> None:
+def test_a_message_of_64_kib_is_read_and_one_byte_more_is_1009(tmp_path: Path, size: int, closed: bool) -> None:
     """FAULTS T14."""
 
     async def play() -> None:
@@ -295,7 +295,7 @@ def test_a_message_of_64_kib_is_heard_and_one_byte_more_is_1009(tmp_path: Path, 
     asyncio.run(play())
 
 
-def test_a_frame_that_never_ends_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frame_that_never_ends_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T14: nobody makes us keep a gigabyte; the client is told why, and has some time to read it."""
     monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 20.0)  # this machine may be busy
 
@@ -332,7 +332,7 @@ def test_compression_is_never_negotiated(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_the_subprotocol_is_answered_and_no_other_is_taken(tmp_path: Path) -> None:
+def test_only_our_subprotocol_is_accepted(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             async with lan.ws(subprotocols=[Subprotocol("chat"), Subprotocol("netscand")]) as client:
@@ -345,7 +345,7 @@ def test_the_subprotocol_is_answered_and_no_other_is_taken(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "query", ["?updates=some", "?update=full", "?token=x", "?network=a&network=b", "?updates=full&x"]
 )
-def test_queries_that_are_not_known_are_400(tmp_path: Path, query: str) -> None:
+def test_unknown_query_parameters_are_400(tmp_path: Path, query: str) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             assert await refused(lan, query) == 400
@@ -437,9 +437,7 @@ class Reader(asyncio.Protocol):
             self.done.set()
 
 
-def test_a_stalled_client_disturbs_nobody_and_finds_lagged_and_4000_when_it_reads_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stalled_client_delays_no_other_and_then_gets_lagged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law 4 and FAULTS T13: 1 stalled and 50 good clients, 10,000 events."""
     monkeypatch.setattr(websocket, "GONE", 1000.0)  # the good ones say nothing, and answer no ping
     events = 10_000
@@ -477,7 +475,7 @@ def test_a_stalled_client_disturbs_nobody_and_finds_lagged_and_4000_when_it_read
 
 
 @pytest.mark.slow
-def test_a_silent_client_is_pinged_and_then_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_client_is_pinged_and_then_aborted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T16: a WebSocket that answers pings is never idle; one that does not is gone."""
     monkeypatch.setattr(websocket, "PING", 0.5)
     monkeypatch.setattr(websocket, "GONE", 6.0)  # a machine that keeps us waiting is no silence of theirs
@@ -498,7 +496,7 @@ def test_a_silent_client_is_pinged_and_then_cut(tmp_path: Path, monkeypatch: pyt
     asyncio.run(play())
 
 
-def test_pings_of_a_client_are_answered_even_while_its_snapshot_is_on_the_way(tmp_path: Path) -> None:
+def test_pings_are_answered_during_the_snapshot(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, devices=3000) as lan, lan.ws() as client:
             async with asyncio.timeout(30):
@@ -508,7 +506,7 @@ def test_pings_of_a_client_are_answered_even_while_its_snapshot_is_on_the_way(tm
     asyncio.run(play())
 
 
-def test_who_does_not_read_its_answers_is_not_heard_until_it_does(tmp_path: Path) -> None:
+def test_a_client_that_reads_no_answers_is_not_read(tmp_path: Path) -> None:
     """FAULTS T13: answers are one client's own, and could fill the memory; none of them is lost."""
     wish = b'{"type": "none", "request": "' + b"r" * 120 + b'"}'
     frame = bytes((0x81, 0x80 | 126)) + len(wish).to_bytes(2) + bytes(4) + wish  # masked with zeros
@@ -535,7 +533,7 @@ def test_who_does_not_read_its_answers_is_not_heard_until_it_does(tmp_path: Path
     asyncio.run(play())
 
 
-def test_one_client_that_talks_without_end_leaves_the_others_their_turn(tmp_path: Path) -> None:
+def test_a_client_that_sends_without_end_leaves_others_turns(tmp_path: Path) -> None:
     """However much comes in one read, one message is heard a turn."""
 
     async def play() -> None:
@@ -569,7 +567,7 @@ def test_one_client_that_talks_without_end_leaves_the_others_their_turn(tmp_path
     asyncio.run(play())
 
 
-def test_a_client_that_goes_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_client_that_leaves_leaves_no_state(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, devices=2000) as lan:
             for _ in range(5):

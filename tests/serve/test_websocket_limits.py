@@ -37,7 +37,7 @@ def held(lan: House) -> Counter[object]:
     return Counter(connection.peer.key[1] for connection in lan.server._live._open)  # type: ignore[index]
 
 
-def test_a_few_accounts_do_not_hold_every_place(root: None, tmp_path: Path) -> None:
+def test_a_few_accounts_do_not_take_all_websockets(root: None, tmp_path: Path) -> None:
     """Who holds the most gives its newest up to who holds fewer, until they hold as many: coming back gains nothing."""
 
     async def play() -> None:
