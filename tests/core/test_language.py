@@ -35,6 +35,7 @@ DONE = (
     "netscand/serve/server.py",
     "netscand/serve/summary.py",
     "netscand/serve/tls.py",
+    "tests/serve",
     "README.md",
     "docs/commands.md",
     "docs/configuration.md",

@@ -1,4 +1,4 @@
-"""The queue of a listener is shared by all accounts: it is emptied at once, and those in it begin in fair turns."""
+"""The queue of a listener is shared by all accounts: it is emptied at once, and connections start in fair turns."""
 
 import asyncio
 import errno
@@ -24,7 +24,7 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n
 
 @contextmanager
 def begun() -> Iterator[list[Peer]]:
-    """The peers of the connections that begin within the block."""
+    """Yield the peers of the connections that start within the block."""
     peers: list[Peer] = []
     begin = Connection.connection_made
 
@@ -38,7 +38,7 @@ def begun() -> Iterator[list[Peer]]:
 
 
 def knock(lan: House, uid: int, count: int, *, tcp: bool = False, says: bytes = HEALTH) -> list[socket.socket]:
-    """So many connections of an account, while the daemon has no turn."""
+    """Open connections of an account while the daemon has no turn."""
     where = ("127.0.0.1", lan.port) if tcp else str(lan.path)
     found = []
     with acting_as(uid, uid):
@@ -55,7 +55,7 @@ def knock(lan: House, uid: int, count: int, *, tcp: bool = False, says: bytes = 
 def test_closed_connections_of_an_account_delay_no_other(
     root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch, tcp: bool
 ) -> None:
-    """Two processes that connected and closed kept root out: the queue was full, and four left it in a turn."""
+    """Two processes that connected and closed locked root out: the queue was full, and four left it in a turn."""
     monkeypatch.setattr(accept, "HOLD", 60.0)  # however busy this machine is
 
     async def play() -> None:
@@ -81,7 +81,7 @@ def test_closed_connections_of_an_account_delay_no_other(
 def test_connections_over_a_limit_are_refused_before_they_start(
     root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A transport and a parser for each took more than the refusal itself."""
+    """A transport and a parser for each took longer than the refusal itself."""
     monkeypatch.setattr(accept, "HOLD", 60.0)
 
     async def play() -> None:
@@ -100,7 +100,7 @@ def test_connections_over_a_limit_are_refused_before_they_start(
 
 
 def test_connections_start_accounts_in_turn(root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another account's connection is among the first that begin, however many came before it."""
+    """A connection of another account is among the first that start, however many came before it."""
     monkeypatch.setattr(accept, "HOLD", 60.0)
 
     async def play() -> None:
@@ -119,7 +119,7 @@ def test_connections_start_accounts_in_turn(root: None, open_path: Path, monkeyp
 def test_a_turn_of_the_loop_accepts_for_its_share_of_time(
     root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is left of the queue is for the next turn."""
+    """The rest of the queue is left for the next turn."""
     monkeypatch.setattr(accept, "HOLD", 0.0)
 
     async def play() -> None:
@@ -137,7 +137,7 @@ def test_a_turn_of_the_loop_accepts_for_its_share_of_time(
 
 
 def test_a_connection_aborted_before_it_starts_is_not_counted(root: None, open_path: Path) -> None:
-    """Its place and its descriptor are free at once."""
+    """It no longer counts, and its descriptor is free at once."""
 
     async def play() -> None:
         async with house(open_path) as lan:
@@ -162,7 +162,7 @@ def test_a_connection_aborted_before_it_starts_is_not_counted(root: None, open_p
 
 
 class Exhausted(socket.socket):
-    """A listener on a system without a descriptor to spare, the first two times."""
+    """Listener on a system that has no free descriptor, the first two times."""
 
     tries = 0
 
@@ -176,7 +176,7 @@ class Exhausted(socket.socket):
 def test_without_descriptors_connections_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """FAULTS F14: they are answered as soon as there is one, and the loop is not held by trying."""
+    """FAULTS F14: they are answered as soon as there is one, and retries do not hold the loop."""
     monkeypatch.setattr(accept, "PAUSE", 0.05)
 
     async def play() -> None:
@@ -201,7 +201,7 @@ def test_without_descriptors_connections_wait(
 def test_connections_waiting_at_close_are_answered(
     root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FAULTS F2: a restart refuses nobody whom it accepted."""
+    """FAULTS F2: a restart refuses no connection that was accepted."""
     monkeypatch.setattr(accept, "HOLD", 60.0)
 
     async def play() -> None:

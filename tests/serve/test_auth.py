@@ -1,4 +1,4 @@
-"""Who may do what."""
+"""Peers, Host, Origin and roles."""
 
 import asyncio
 import grp
@@ -25,7 +25,7 @@ ELSEWHERE = Peer("192.168.1.9", Role.SCAN, False, False, "192.168.1.2", 8000)
 
 
 def judge(peer: Peer, headers: list[tuple[str, str]], **settings: tuple[str, ...]) -> int:
-    """The status that the headers lead to; 200 where they pass."""
+    """Return the status for the headers; 200 if they pass."""
     guard = Guard(config.Access(**settings))  # type: ignore[arg-type]
     try:
         guard.admit(peer, CIMultiDictProxy(CIMultiDict(headers)))
@@ -36,7 +36,7 @@ def judge(peer: Peer, headers: list[tuple[str, str]], **settings: tuple[str, ...
 
 @contextmanager
 def acting_as(uid: int, gid: int, groups: tuple[int, ...] = ()) -> Iterator[None]:
-    """Connect as another user: the kernel notes who connects at that moment."""
+    """Connect as another user: the kernel notes the user at that moment."""
     before = os.getgroups()
     os.setgroups(groups)
     os.setegid(gid)
@@ -50,7 +50,7 @@ def acting_as(uid: int, gid: int, groups: tuple[int, ...] = ()) -> Iterator[None
 
 
 def met(guard: Guard, uid: int, gid: int, groups: tuple[int, ...] = ()) -> Peer:
-    """Whom the guard sees in a user who connects."""
+    """Return the peer that the guard sees if a user connects."""
     with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
         os.chmod(folder, 0o755)
         listener.bind(f"{folder}/s")
@@ -91,7 +91,7 @@ def test_a_tcp_peer_is_its_address_whatever_the_notation() -> None:
 
 
 class Elsewhere(socket.socket):
-    """A connection between these two addresses."""
+    """Connection between two addresses."""
 
     def __init__(self, ours: str, theirs: str) -> None:
         super().__init__()
@@ -194,7 +194,7 @@ def test_pages_of_other_sites_are_refused(peer: Peer, origins: list[str], status
 
 
 def test_behind_a_proxy_only_listed_names_are_our_own_origin() -> None:
-    """On the Unix socket nobody judges Host: a proxy that passes it on made any site that is rebound our own."""
+    """Host is not checked on the Unix socket: behind a proxy, a rebound name would be our own origin."""
     for origin, host, status in (
         ("https://scan.lan", "scan.lan", 200),
         ("https://scan.lan:8443", "scan.lan:8443", 200),
@@ -210,7 +210,7 @@ def test_behind_a_proxy_only_listed_names_are_our_own_origin() -> None:
 
 
 def test_images_and_scripts_of_other_sites_are_refused() -> None:
-    """FAULTS T5: browsers send no Origin with those, but say that another site asks."""
+    """FAULTS T5: browsers send no Origin with those, but Sec-Fetch-Site."""
     host, cross = ("Host", "localhost:8000"), ("Sec-Fetch-Site", "cross-site")
     for mode, status in (("no-cors", 403), ("cors", 403), ("navigate", 200)):
         assert judge(LOOPBACK, [host, cross, ("Sec-Fetch-Mode", mode)]) == status
@@ -226,7 +226,7 @@ def test_configured_origins_are_allowed() -> None:
 
 
 def test_the_checks_hold_on_the_wire(tmp_path: Path) -> None:
-    """FAULTS T5 and T6, on the WebSocket and on changes; and no CORS header, ever."""
+    """FAULTS T5 and T6, for the WebSocket and for changes; and there is no CORS header, ever."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -255,6 +255,6 @@ def test_the_checks_hold_on_the_wire(tmp_path: Path) -> None:
                 assert b"access-control" not in head.lower()
             two = "Origin: http://localhost:3000\r\nOrigin: http://localhost:3000\r\n"
             assert (await lan.head(handshake("/ws", host, two))).split(b" ", 2)[1] in (b"400", b"403")
-            assert len(lan.scanner.wishes) == 1
+            assert len(lan.scanner.requested) == 1
 
     asyncio.run(play())

@@ -1,4 +1,4 @@
-"""Tokens: kept, carried, compared (FAULTS T2, T18)."""
+"""Tokens: storage, transport, comparison (FAULTS T2, T18)."""
 
 import asyncio
 import base64
@@ -57,7 +57,7 @@ def test_a_systemd_credential_is_read_too(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_user_is_refused(root: None, tmp_path: Path) -> None:
-    """FAULTS T2: whoever owns it makes himself an admin, whatever its mode."""
+    """FAULTS T2: its owner could become admin, whatever its mode."""
     file = token_file(tmp_path)
     os.chown(file, 1234, 0)
     with pytest.raises(TokensRefused, match="owned by user 1234, who could add a token: chown root"):
@@ -72,7 +72,7 @@ def test_without_file_and_credential_there_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o604, 0o641, 0o601, 0o666, 0o740, 0o650, 0o4600])
 def test_a_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
-    """FAULTS T2; and the sentence says how to mend it."""
+    """FAULTS T2; the message says how to fix it."""
     with pytest.raises(TokensRefused, match=r"lets other users use its tokens: chmod 0640 "):
         read_tokens(token_file(tmp_path, mode), {})
 
@@ -201,7 +201,7 @@ MUTATIONS = (
 
 
 def test_an_unknown_token_is_refused_for_every_role(tmp_path: Path) -> None:
-    """FAULTS T2: on routes for everybody, to root on the Unix socket, by header and by subprotocol."""
+    """FAULTS T2: on routes without a role, for root on the Unix socket, by header and by subprotocol."""
 
     async def play() -> None:
         async with house(tmp_path, access={"token_file": token_file(tmp_path)}) as lan:

@@ -1,4 +1,4 @@
-"""Caps and time-outs of connections (FAULTS T16)."""
+"""Limits and timeouts of connections (FAULTS T16)."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from netscand.serve.fair_turns import Account
 from netscand.serve.http import Http
 from netscand.serve.tls import HANDSHAKE_TIMEOUT
 from tests.serve.certificate import CERTIFICATE, certificate
-from tests.serve.house import TOKENS, House, handshake, hear, house, mac, token_file
+from tests.serve.house import TOKENS, House, handshake, house, mac, receive, token_file
 from tests.serve.test_auth import acting_as
 
 
@@ -34,7 +34,7 @@ def open_path() -> Iterator[Path]:
 
 
 async def connected(lan: House, count: int, *, tcp: bool) -> list[socket.socket]:
-    """So many connections that say nothing."""
+    """Open connections that send nothing."""
     loop = asyncio.get_running_loop()
     found = []
     for _ in range(count):
@@ -68,7 +68,7 @@ async def settled(condition: Callable[[], bool]) -> None:
 def test_500_idle_connections_of_a_peer_lock_no_other_out(
     root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "FIRST_REQUEST", 1000.0)  # none of them is to go by itself
+    monkeypatch.setattr(connection, "FIRST_REQUEST", 1000.0)  # none of them may time out
 
     async def play() -> None:
         async with house(open_path) as lan:
@@ -97,7 +97,7 @@ def test_500_idle_connections_of_a_peer_lock_no_other_out(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_the_addresses_of_loopback_are_one_peer_for_each_user(root: None, tmp_path: Path, host: str) -> None:
-    """FAULTS T16: 127.0.0.0/8 has 16 million of them; and what one account holds is not taken from the others."""
+    """FAULTS T16: 127.0.0.0/8 has 16 million of them; and an account's connections do not count for others."""
 
     async def play() -> None:
         async with house(tmp_path, listen={"max_per_peer": 3, "tcp": (f"[{host}]:0",)}) as lan:
@@ -152,7 +152,7 @@ def test_the_last_connections_are_reserved_for_root_and_group() -> None:
 
 
 class Standing:
-    """A connection as far as the lobby knows it."""
+    """Connection as the limiter knows it."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class Standing:
 
 
 def test_unauthenticated_peers_leave_room_for_all_others() -> None:
-    """FAULTS T16, from a LAN: the one who stood there longest makes way, so that who has a token comes through."""
+    """FAULTS T16, from a LAN: the oldest is closed, so that a client with a token gets a connection."""
     connection_limits = ConnectionLimiter(Guard(config.Access()), 400, 64)
     crowd = [Standing(connection_limits, number) for number in range(1000)]
     for number, one in enumerate(crowd):
@@ -185,7 +185,7 @@ def test_unauthenticated_peers_leave_room_for_all_others() -> None:
 
 
 def test_a_token_from_many_addresses_gets_not_every_connection() -> None:
-    """It was counted by address alone: 20 of IPv6 held all places, and nobody else came in."""
+    """They were counted by address alone: 20 IPv6 addresses took all connections."""
     connection_limits = ConnectionLimiter(Guard(config.Access()), 400 + RESERVED, 64)
 
     def come(count: int, token: str, since: int = 0) -> list[Standing]:
@@ -217,8 +217,8 @@ def test_a_token_from_many_addresses_gets_not_every_connection() -> None:
 
 
 def test_a_client_with_a_token_is_not_unauthenticated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And one who stays a stranger is cut for the next, in a handshake too."""
-    monkeypatch.setattr(connection_limits, "UNAUTHENTICATED_PART", 10**9)  # room for one
+    """A connection that stays unauthenticated is closed for the next one, during a handshake too."""
+    monkeypatch.setattr(connection_limits, "UNAUTHENTICATED_PART", 10**9)  # for one
 
     async def play() -> None:
         access = {"others": "none", "token_file": token_file(tmp_path)}
@@ -230,7 +230,7 @@ def test_a_client_with_a_token_is_not_unauthenticated(tmp_path: Path, monkeypatc
             context = ssl.create_default_context(cadata=CERTIFICATE)
             url = f"wss://localhost:{lan.port}/ws"
             async with connect(url, ssl=context, additional_headers=[bearer], proxy=None) as client:
-                await hear(client)
+                await receive(client)
                 assert not connection_limits._unauthenticated
                 async with asyncio.timeout(HANDSHAKE_TIMEOUT / 2):
                     with suppress(ConnectionResetError):
@@ -255,7 +255,7 @@ def test_every_counted_connection_is_removed_at_its_end() -> None:
 def test_an_incomplete_first_request_ends_the_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
-    """FAULTS T16: slow loris, however it dribbles."""
+    """FAULTS T16: slow loris, also if bytes trickle in."""
     monkeypatch.setattr(connection, "FIRST_REQUEST", 0.3)
 
     async def play() -> None:
@@ -308,7 +308,7 @@ def test_a_long_request_is_not_an_idle_connection(tmp_path: Path, monkeypatch: p
         async with house(tmp_path) as lan, lan.ws() as client, asyncio.TaskGroup() as tasks:
             await client.recv()
             asking = tasks.create_task(lan.ask("POST", "/api/scan?wait=1"))
-            await settled(lambda: bool(lan.scanner.wishes))
+            await settled(lambda: bool(lan.scanner.requested))
             await asyncio.sleep(1.0)
             lan.scanner.finish(42)
             assert (await asking)[0] == 200
@@ -335,8 +335,8 @@ CHUNKED = WISH + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\
 def test_a_request_that_never_ends_is_aborted(
     tmp_path: Path, begin: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FAULTS T16: anybody could fill the memory by it; 64 KiB is more than a request has beside its body."""
-    monkeypatch.setattr(query, "SLOW", 1.0)  # some versions of aiohttp stop reading: then it is the body that is late
+    """FAULTS T16: any user could fill the memory; 64 KiB is more than a request has beside its body."""
+    monkeypatch.setattr(query, "SLOW", 1.0)  # some versions of aiohttp stop reading: then the body times out
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -354,7 +354,7 @@ def test_a_request_that_never_ends_is_aborted(
 
 @contextmanager
 def given_to_aiohttp() -> Iterator[list[int]]:
-    """The sizes of what aiohttp is given within the block."""
+    """Yield the sizes of the pieces that aiohttp gets within the block."""
     given: list[int] = []
     take = Http.data_received
 
@@ -377,12 +377,12 @@ def given_to_aiohttp() -> Iterator[list[int]]:
     ids=["requests", "headers", "behind an upgrade"],
 )
 def test_bytes_after_a_request_wait_unread(tmp_path: Path, begin: bytes, more: bytes) -> None:
-    """FAULTS T16: what is sent behind a request that takes long is not kept, however small each of it is."""
+    """FAULTS T16: bytes after a long request are not kept, however small the requests are."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
             writer = await lan.connection(begin)
-            await settled(lambda: bool(lan.scanner.wishes))
+            await settled(lambda: bool(lan.scanner.requested))
             (mine,) = lan.server._limiter.connections
             with given_to_aiohttp() as given, suppress(ConnectionError, TimeoutError):
                 async with asyncio.timeout(1):
@@ -397,7 +397,7 @@ def test_bytes_after_a_request_wait_unread(tmp_path: Path, begin: bytes, more: b
 
 
 def test_requests_in_one_write_are_answered_in_their_order(tmp_path: Path) -> None:
-    """Pipelining (RFC 9112, section 9.3.2), and blank lines between them."""
+    """Pipelining (RFC 9112, section 9.3.2), with blank lines between requests."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -418,7 +418,7 @@ def test_requests_in_one_write_are_answered_in_their_order(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_that_looks_like_heads_is_a_body(tmp_path: Path, chunked: bool) -> None:
-    """A note full of blank lines is kept whole, however it is cut on its way."""
+    """A note full of blank lines is kept whole, however it is split on its way."""
     notes = "\r\n\r\nGET / HTTP/1.1\r\n\r\n" * 150
     body = json.dumps({"notes": notes}).replace("\\r\\n", "\r\n").encode()
     wrong = len(body)  # JSON allows no bare line ends in text: it is refused, once, and as a whole
@@ -445,13 +445,13 @@ def test_a_body_that_looks_like_heads_is_a_body(tmp_path: Path, chunked: bool) -
 
 
 def frames(payload: bytes, opcode: int, count: int) -> bytes:
-    """Frames of a client, masked with zeros."""
+    """Return frames of a client, masked with zeros."""
     return (bytes((0x80 | opcode, 0x80 | len(payload))) + bytes(4) + payload) * count
 
 
 @pytest.mark.parametrize("opcode", [0x1, 0x2, 0x9, 0xA], ids=["texts", "binaries", "pings", "pongs"])
 def test_waiting_messages_are_not_passed_to_aiohttp(tmp_path: Path, opcode: int) -> None:
-    """ATTACKED H4: aiohttp before 3.13 takes empty ones without end; 16 sockets filled 1.5 GiB in 8 s."""
+    """ATTACKED H4: aiohttp before 3.13 takes empty ones without limit; 16 sockets filled 1.5 GiB in 8 s."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -485,7 +485,7 @@ def test_waiting_messages_are_not_passed_to_aiohttp(tmp_path: Path, opcode: int)
 
 @pytest.mark.slow
 def test_a_client_that_reads_no_pongs_is_not_read(tmp_path: Path) -> None:
-    """ATTACKED H4: pings were answered within aiohttp, as many as came, and whoever else waited."""
+    """ATTACKED H4: pings were answered within aiohttp, as many as came, while others waited."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -507,20 +507,20 @@ def test_a_client_that_reads_no_pongs_is_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"x", b"p" * 125])
 def test_a_pong_holds_what_its_ping_held(tmp_path: Path, payload: bytes) -> None:
-    """RFC 6455, section 5.5.3, between the parts of a snapshot too."""
+    """RFC 6455, section 5.5.3, also between the parts of a snapshot."""
 
     async def play() -> None:
         async with house(tmp_path, devices=3000) as lan, lan.ws() as client:
             async with asyncio.timeout(30):
                 await (await client.ping(payload or None))
-                await hear(client)
+                await receive(client)
                 await (await client.ping(payload or b"again"))
 
     asyncio.run(play())
 
 
 def test_another_account_waits_for_one_piece_of_a_flood(root: None, open_path: Path) -> None:
-    """ATTACKED H3, H4: 60 sockets of one account made another's /healthz wait for 21 s.
+    """ATTACKED H3, H4: 60 sockets of one account delayed another's /healthz by 21 s.
 
     Counted in pieces and messages, so that a busy machine does not matter.
     """

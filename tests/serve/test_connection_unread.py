@@ -1,4 +1,4 @@
-"""What is kept for clients that do not read is bounded: per connection, per account, and in all (ATTACKED M6, L2)."""
+"""Memory for clients that do not read is bounded: for a connection, an account, and in all (ATTACKED M6, L2)."""
 
 import asyncio
 import io
@@ -17,7 +17,7 @@ from netscand.core.restore import Page, Question
 from netscand.serve import connection, full_mode, subscriber
 from netscand.serve.auth import Guard, Peer, Role
 from netscand.serve.connection_limits import CHECK_AFTER, ConnectionLimiter
-from tests.serve.house import Forgetful, House, handshake, hear, hear_all, house, mac, read_out
+from tests.serve.house import EmptyHistory, House, handshake, house, mac, read_out, receive, receive_all
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ MANY = 5000
 
 
 async def silent(lan: House, request: bytes, count: int) -> list[socket.socket]:
-    """So many clients that ask, and read nothing."""
+    """Open clients that send a request, and read nothing."""
     loop = asyncio.get_running_loop()
     found = []
     for _ in range(count):
@@ -44,7 +44,7 @@ def get(path: str) -> bytes:
 
 @contextmanager
 def counted(lan: House) -> Iterator[list[int]]:
-    """Devices that are translated within the block."""
+    """Yield the number of devices encoded within the block."""
     made = [0]
     translator = lan.hub._translator
     translate = translator.device
@@ -64,7 +64,7 @@ def counted(lan: House) -> Iterator[list[int]]:
     ids=["full", "changes", "REST"],
 )
 def test_a_list_that_is_not_read_is_not_built(tmp_path: Path, request_: bytes) -> None:
-    """60 unread streams of 65,000 devices took 1.4 GiB: each had a whole list of its own before a byte was read."""
+    """60 unread streams of 65,000 devices took 1.4 GiB: each had a whole list before a byte was read."""
 
     async def play() -> None:
         async with house(tmp_path, devices=MANY) as lan:
@@ -113,35 +113,35 @@ def test_later_lists_are_built_as_they_are_read_too(tmp_path: Path) -> None:
 
 
 def test_large_lists_equal_small_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Changes, the ends of scans, the filter: whichever way a list is made."""
+    """Changes, ends of scans, the filter: in whichever way a list is built."""
     monkeypatch.setattr(full_mode, "SHARED", 2)
 
     async def play() -> None:
         async with house(tmp_path, devices=400) as lan, lan.ws("") as client, lan.ws(f"?q={mac(1).hex(':')}") as named:
-            first = await hear(client)
+            first = await receive(client)
             assert isinstance(first, protocol.InitialState)
             assert len(first.devices) == 400
-            await hear(named)
+            await receive(named)
             lan.scanner.turn(1, Status.OFFLINE)
             for each, count in ((client, 400), (named, 1)):
-                update = await hear(each)
+                update = await receive(each)
                 assert isinstance(update, protocol.ScanUpdate)
                 assert (update.scan_id, update.cursor, len(update.devices)) == (None, "k3f9-1", count)
                 found = {device.mac: device.status for device in update.devices}
                 assert found[mac(1).hex(":")] == "offline"
             lan.scanner.finish(7)
-            update = await hear(client)
+            update = await receive(client)
             assert isinstance(update, protocol.ScanUpdate)
             assert (update.scan_id, len(update.devices)) == (7, 400)
             await client.send('{"type": "scan_now", "request": "r"}')
-            answers = await hear_all(client, least=1)
+            answers = await receive_all(client, least=1)
             assert [answer.request for answer in answers if isinstance(answer, protocol.ScanAccepted)] == ["r"]
 
     asyncio.run(play())
 
 
 def test_snapshots_share_the_order_of_the_devices(tmp_path: Path) -> None:
-    """Half a megabyte each on a large LAN, until somebody comes or goes."""
+    """Half a megabyte each on a large LAN, until a device is added or removed."""
 
     async def play() -> None:
         async with house(tmp_path, devices=10) as lan:
@@ -160,7 +160,7 @@ def test_snapshots_share_the_order_of_the_devices(tmp_path: Path) -> None:
 
 
 def test_a_stream_that_reads_no_part_of_its_snapshot_lagged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What changes meanwhile is kept for it: that has an end."""
+    """Changes meanwhile are kept for it, with a limit."""
     monkeypatch.setattr(subscriber, "SLOW", 0.5)
 
     async def play() -> None:
@@ -181,7 +181,7 @@ def test_a_stream_that_reads_no_part_of_its_snapshot_lagged(tmp_path: Path, monk
 def test_a_client_that_does_not_read_an_answer_is_aborted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, closes: str
 ) -> None:
-    """ATTACKED L2: answers in one piece had no time-out; and one that is closed waits for its reader for ever."""
+    """ATTACKED L2: answers in one piece had no timeout; a closed one waits for its reader indefinitely."""
     monkeypatch.setattr(connection, "SLOW", 2.0)
     accept = connection.Connection.accept
 
@@ -189,7 +189,7 @@ def test_a_client_that_does_not_read_an_answer_is_aborted(
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         return accept(self, sock, tls=tls)
 
-    monkeypatch.setattr(connection.Connection, "accept", narrowly)  # or the kernel would have room for the answers
+    monkeypatch.setattr(connection.Connection, "accept", narrowly)  # otherwise the kernel has room for the answers
 
     async def play() -> None:
         async with house(tmp_path, devices=50) as lan:
@@ -209,7 +209,7 @@ def test_a_client_that_does_not_read_an_answer_is_aborted(
 
 
 def test_an_unread_answer_counts_changes_and_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each part had a limit, the whole had none: a list at a part in 29 s stayed open for hours, and nobody counted."""
+    """Each part had a limit, the whole had none: a list with a part every 29 s stayed open for hours, uncounted."""
     monkeypatch.setattr(connection, "ANSWER", 4.0, raising=False)
 
     async def play() -> None:
@@ -230,7 +230,7 @@ def test_an_unread_answer_counts_changes_and_times_out(tmp_path: Path, monkeypat
             assert mine.bytes_kept == mine.transport.get_write_buffer_size() + mine._framing.bytes_kept + kept
             async with asyncio.timeout(20):
                 while lan.server._limiter.connections:
-                    await loop.sock_recv(sock, 512)  # some of it, always in time
+                    await loop.sock_recv(sock, 512)  # read some of it, always in time
                     await asyncio.sleep(0.05)
             assert not lan.hub._snapshots
             sock.close()
@@ -239,11 +239,11 @@ def test_an_unread_answer_counts_changes_and_times_out(tmp_path: Path, monkeypat
 
 
 def test_a_backup_times_out_and_is_one_per_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read at a byte a minute it stayed open for ever, and each one takes its size of the disk."""
+    """Read at a byte a minute, it stayed open indefinitely, and each takes its size on the disk."""
     monkeypatch.setattr(connection, "ANSWER", 1.0)
     monkeypatch.setattr(connection, "LEAST_RATE", 2**20, raising=False)
 
-    class Whole(Forgetful):
+    class Whole(EmptyHistory):
         async def backup(self) -> BinaryIO:
             return io.BytesIO(bytes(4 * 2**20))
 
@@ -262,7 +262,7 @@ def test_a_backup_times_out_and_is_one_per_account(tmp_path: Path, monkeypatch: 
             assert busy.startswith(b"HTTP/1.1 503")
             async with asyncio.timeout(20):
                 while mine in lan.server._limiter.connections:
-                    await loop.sock_recv(sock, 4096)  # some of it, always in time
+                    await loop.sock_recv(sock, 4096)  # read some of it, always in time
                     await asyncio.sleep(0.05)
             assert 4.5 < loop.time() - begun < 8
             sock.close()
@@ -276,7 +276,7 @@ def test_changes_during_a_list_of_events_are_counted(tmp_path: Path) -> None:
     """Devices as they were: as for a stream that is resumed."""
     asked = asyncio.Event()
 
-    class Slow(Forgetful):
+    class Slow(EmptyHistory):
         async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
             asked.set()
             await asyncio.Event().wait()
@@ -297,7 +297,7 @@ def test_changes_during_a_list_of_events_are_counted(tmp_path: Path) -> None:
 
 
 class Holding:
-    """A connection that holds so much."""
+    """Connection that keeps a number of bytes."""
 
     def __init__(self, limiter: ConnectionLimiter, key: str, kept: int, *, privileged: bool = False) -> None:
         self.peer = Peer(key, Role.SCAN, True, privileged)
@@ -317,7 +317,7 @@ MIB = 2**20
 
 
 def test_the_largest_account_loses_its_largest_connection() -> None:
-    """One sum over queues, lists, answers and what waits to be parsed; others, and root, keep theirs."""
+    """One sum of queues, lists, answers and unparsed bytes; other connections, and root's, stay."""
     budgets = Budgets()
     limiter = ConnectionLimiter(Guard(config.Access()), 1000, 64, budgets=budgets)
     theirs = [Holding(limiter, "mallory", size * MIB) for size in (1, 9, 3, 7, 2)]
@@ -328,7 +328,7 @@ def test_the_largest_account_loses_its_largest_connection() -> None:
 
 
 def test_many_accounts_together_use_no_more_than_one_may() -> None:
-    """However many uids somebody has: those that hold the most give way."""
+    """With any number of uids: the accounts that use the most are closed."""
     limiter = ConnectionLimiter(Guard(config.Access()), 1000, 64)
     many = [Holding(limiter, f"uid {number // 4}", 5 * MIB) for number in range(80)]
     small = Holding(limiter, "alice", MIB)
@@ -355,7 +355,7 @@ def test_memory_is_checked_early_after_large_transfers() -> None:
 
 
 def test_a_filtered_queue_counts_for_its_client_alone(tmp_path: Path) -> None:
-    """Frames of the one stream are kept once, whoever is behind; those that a filter lets through, for its client."""
+    """Frames of the common stream are kept once; those that a filter selects count for its client."""
 
     async def play() -> None:
         async with (
@@ -364,7 +364,7 @@ def test_a_filtered_queue_counts_for_its_client_alone(tmp_path: Path) -> None:
             lan.ws("?updates=changes&q=10.0", max_queue=1) as own,
         ):
             for each in (plain, own):
-                await hear(each)
+                await receive(each)
                 each.transport.pause_reading()
             for number in range(3000):
                 lan.scanner.turn(number % 3, (Status.OFFLINE, Status.ONLINE)[number & 1])

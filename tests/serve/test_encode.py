@@ -1,4 +1,4 @@
-"""The domain as the wire contract tells it."""
+"""The domain as JSON of the wire contract."""
 
 import re
 import time
@@ -16,7 +16,7 @@ from tests.serve.house import BOOT, LAN, FakeScanner, mac
 
 
 class Clock:
-    """An offset that a test may set."""
+    """Offset that a test can set."""
 
     def __init__(self) -> None:
         self.offset = BOOT
@@ -165,7 +165,7 @@ def test_networks_count_the_addresses_that_can_be_scanned(translator: Encoder, s
 
 
 def test_the_encoder_reads_no_wall_clock() -> None:
-    """Law 7: wall time comes in at one place, and is injected."""
+    """Law 7: wall time enters at one point, and is injected."""
     for source in (Path(__file__).parents[2] / "netscand" / "serve").glob("*.py"):
         clock = r"time\.time\b|datetime\.(now|utcnow|today)\b|import time$"
         assert not re.search(clock, source.read_text(), re.MULTILINE), source

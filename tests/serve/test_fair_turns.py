@@ -1,4 +1,4 @@
-"""Fair turns: a piece of work in each turn of the loop, and accounts in turn."""
+"""Fair turns: a piece of work in each turn of the loop, accounts in turn."""
 
 import asyncio
 from collections import Counter
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from netscand.core.fairness import FairQueue
 from netscand.core.restore import Page, Question
 from netscand.serve.fair_turns import FairTurns, Shares
-from tests.serve.house import Forgetful, house
+from tests.serve.house import EmptyHistory, house
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ def test_accounts_come_in_turn_and_each_in_its_own_order(pushed: list[tuple[int,
     for account in range(4):
         assert [each for each in taken if each[0] == account] == [each for each in pushed if each[0] == account]
     left = Counter(account for account, _ in pushed)
-    since = dict.fromkeys(left, 0)  # others' turns since its own last one
+    since = dict.fromkeys(left, 0)  # turns of others since its own last one
     for account, _ in taken:
         assert since[account] < len(left)
         left[account] -= 1
@@ -38,7 +38,7 @@ def test_accounts_come_in_turn_and_each_in_its_own_order(pushed: list[tuple[int,
 
 
 def noting(done: list[T], item: T, *, busy: bool = True) -> Callable[[], bool]:
-    """A piece of work that notes that it was done."""
+    """Return a piece of work that records that it was run."""
 
     def piece() -> bool:
         done.append(item)
@@ -48,7 +48,7 @@ def noting(done: list[T], item: T, *, busy: bool = True) -> Callable[[], bool]:
 
 
 async def done_by_turn(turns: FairTurns, work: dict[str, int]) -> list[list[str]]:
-    """So many pieces of each account, as they are done in each turn of the loop."""
+    """Return the pieces that are run in each turn of the loop."""
     done: list[str] = []
     by_turn: list[list[str]] = []
     for account, count in work.items():
@@ -62,7 +62,7 @@ async def done_by_turn(turns: FairTurns, work: dict[str, int]) -> list[list[str]
 
 
 def test_each_turn_of_the_loop_runs_one_piece() -> None:
-    """An account that has a thousand waiting is one account."""
+    """An account with a thousand waiting pieces is one account."""
 
     async def play() -> None:
         done = await done_by_turn(FairTurns(), {"mallory": 1000, "alice": 2, "bob": 1})
@@ -74,7 +74,7 @@ def test_each_turn_of_the_loop_runs_one_piece() -> None:
 
 
 def test_a_piece_that_has_more_to_do_waits_for_its_next_turn() -> None:
-    """As a connection does, that gives aiohttp what it has piece by piece: one piece a turn, however many there are."""
+    """Like a connection that passes its bytes to aiohttp piece by piece: one piece a turn, with any number of them."""
 
     async def play() -> None:
         turns = FairTurns()
@@ -182,10 +182,10 @@ def test_shares_of_an_account_are_limited_and_released() -> None:
 
 
 def test_an_account_reads_one_part_of_the_history_at_a_time(tmp_path: Path) -> None:
-    """Both at once, for two of its requests, took two shares: another account waited 3.7 times as long, not 2.3."""
+    """Two requests of it took both shares at once: another account waited 3.7 times as long, not 2.3."""
     under_way = peak = asked = 0
 
-    class Counting(Forgetful):
+    class Counting(EmptyHistory):
         async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
             nonlocal under_way, peak, asked
             under_way, asked = under_way + 1, asked + 1

@@ -1,4 +1,4 @@
-"""Clients with a filter, however many and however slow to judge: nobody else waits for them."""
+"""Clients with a filter, in any number and however slow: no other client waits for them."""
 
 import asyncio
 

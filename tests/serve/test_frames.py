@@ -1,4 +1,4 @@
-"""Frames, judged by another library's parser."""
+"""Frames, checked by the parser of another library."""
 
 import pytest
 from hypothesis import given

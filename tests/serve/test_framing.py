@@ -1,4 +1,4 @@
-"""Heads and bodies end where RFC 9112 says; what aiohttp would keep apart is counted before it is given it."""
+"""Heads and bodies end where RFC 9112 says; what aiohttp keeps as objects is counted before it is passed on."""
 
 import asyncio
 from pathlib import Path
@@ -16,14 +16,14 @@ from netscand.serve.framing import (
     TooLarge,
     TooManyFields,
 )
-from tests.serve.house import Forgetful, House, house
+from tests.serve.house import EmptyHistory, House, house
 from tests.serve.test_connection import CHUNKED, given_to_aiohttp, settled
 
 HEAD = b"POST /api/scan HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def given(framing: Framing, data: bytes, piece: int) -> bytes:
-    """What of `data` belongs to this head or body, if it comes in pieces of so many bytes."""
+    """Return the part of `data` that belongs to this head or body, if it comes in pieces."""
     found, body = b"", framing.in_body
     for at in range(0, len(data), piece):
         part = data[at : at + piece]
@@ -36,7 +36,7 @@ def given(framing: Framing, data: bytes, piece: int) -> bytes:
 
 @pytest.mark.parametrize("piece", [*range(1, 40), 2048])
 def test_a_head_ends_at_the_same_byte_however_it_is_split(piece: int) -> None:
-    """It was looked for within a piece alone: behind an end that lay in two, a body was taken for a head."""
+    """It was searched in each piece alone: after an end that was split, a body was taken for a head."""
     framing = Framing()
     assert given(framing, HEAD + HEAD, piece) == HEAD
     assert framing.head_ended
@@ -48,7 +48,7 @@ CHUNKS = b"4\r\nWiki\r\nA;name=value\r\n{}\r\n{}\r\n{}\r\n0\r\n"
 @pytest.mark.parametrize("piece", [*range(1, 20), 2048])
 @pytest.mark.parametrize("trailers", [b"\r\n", b"X: y\r\nZ: a\r\n\r\n"], ids=["none", "trailers"])
 def test_a_chunked_body_ends_at_its_last_byte(piece: int, trailers: bytes) -> None:
-    """RFC 9112, section 7.1: with extensions and trailers; what follows is the next request."""
+    """RFC 9112, section 7.1: with extensions and trailers; then the next request begins."""
     framing = Framing()
     framing.begin(None)
     assert given(framing, CHUNKS + trailers + HEAD, piece) == CHUNKS + trailers
@@ -91,7 +91,7 @@ def test_a_head_that_is_too_large_is_refused(data: bytes, why: type[TooLarge]) -
     ],
 )
 def test_a_chunked_body_that_is_too_large_is_refused(data: bytes) -> None:
-    """50,000 trailers of four bytes took 7 MB in aiohttp 3.11; what a parser could read in two ways is nothing."""
+    """50,000 trailers of four bytes took 7 MB in aiohttp 3.11; ambiguous bodies are refused."""
     framing = Framing()
     framing.begin(None)
     with pytest.raises(TooLarge):
@@ -113,7 +113,7 @@ def test_a_request_is_counted_until_it_is_answered() -> None:
 
 
 async def answered(lan: House, request: bytes) -> bytes:
-    """All that is answered to a request, until the connection is closed."""
+    """Return the answer to a request, until the connection is closed."""
     reader, writer = await asyncio.open_unix_connection(str(lan.path))
     writer.write(request)
     try:
@@ -124,7 +124,7 @@ async def answered(lan: House, request: bytes) -> bytes:
 
 
 def test_a_head_of_many_fields_is_431(tmp_path: Path) -> None:
-    """RFC 6585, section 5; and aiohttp is not given it."""
+    """RFC 6585, section 5; aiohttp does not get it."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -148,7 +148,7 @@ TWO_BYTES = b"2\r\nxx\r\n"
 
 @pytest.mark.parametrize("unread", [60, 0], ids=["behind answers", "at once"])
 def test_an_unread_chunked_body_is_not_passed_to_aiohttp(tmp_path: Path, unread: int) -> None:
-    """Each chunk was kept apart while an answer was not read: 40 bytes a byte."""
+    """Each chunk was kept as an object while an answer was not read: 40 bytes a byte."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -166,10 +166,10 @@ def test_an_unread_chunked_body_is_not_passed_to_aiohttp(tmp_path: Path, unread:
 
 
 def test_a_body_is_passed_to_aiohttp_only_when_it_is_read(tmp_path: Path) -> None:
-    """One that waits for the history, and wants no body at all."""
+    """A request that waits for the history, and takes no body at all."""
     asked = asyncio.Event()
 
-    class Slow(Forgetful):
+    class Slow(EmptyHistory):
         async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
             asked.set()
             await asyncio.Event().wait()
@@ -190,7 +190,7 @@ def test_a_body_is_passed_to_aiohttp_only_when_it_is_read(tmp_path: Path) -> Non
 
 
 def test_a_client_with_an_unread_body_gets_its_answer(tmp_path: Path) -> None:
-    """The rest is taken for as long as it needs to be: a client that sends it all reads the answer."""
+    """The rest is read for as long as needed: a client that sends all of it gets the answer."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -217,7 +217,7 @@ def test_an_unread_body_with_a_length_is_skipped(tmp_path: Path) -> None:
 
 
 def test_a_chunked_body_is_read(tmp_path: Path) -> None:
-    """By the handler that wants it, and the request behind it is answered, too."""
+    """By a handler that takes it; the next request is answered, too."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -227,13 +227,13 @@ def test_a_chunked_body_is_read(tmp_path: Path) -> None:
             answer = await answered(lan, CHUNKED.replace(b"?wait=1", b"") + chunks + last)
             assert answer.startswith(b"HTTP/1.1 20"), answer
             assert answer.count(b"HTTP/1.1 2") == 2
-            assert lan.scanner.wishes == [("10.0.0.12",)]
+            assert lan.scanner.requested == [("10.0.0.12",)]
 
     asyncio.run(play())
 
 
 def test_half_a_body_counts_for_its_account(tmp_path: Path) -> None:
-    """18 accounts held 90 MiB by that, and no budget said so."""
+    """18 accounts kept 90 MiB in that way, unnoticed by any budget."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:

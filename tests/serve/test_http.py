@@ -1,4 +1,4 @@
-"""Every refusal has one shape."""
+"""All refusals have the same form."""
 
 import msgspec
 import pytest

@@ -1,4 +1,4 @@
-"""Fan-out: who is told what, once, and in which order."""
+"""Fan-out: every client gets its events once, and in order."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,12 +20,12 @@ from tests.serve.test_subscriber import Pipe
 
 @pytest.fixture(autouse=True)
 def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A turn sends to everybody, however long the machine keeps us waiting in its midst."""
+    """One turn sends to all clients, however slow the machine is."""
     monkeypatch.setattr(hub_module, "HOLD", 60.0)
 
 
 class Audience:
-    """A hub with its scanner, and clients that read at once."""
+    """Hub with its scanner, and clients that read at once."""
 
     def __init__(self) -> None:
         self.hub = Hub(Encoder(lambda: BOOT, lambda _: None))
@@ -68,7 +68,7 @@ def test_every_client_gets_each_event_once_and_in_order() -> None:
 
 
 def test_publishing_waits_for_no_client() -> None:
-    """Law 4: a client that does not read disturbs no other, and is told so once."""
+    """Law 4: a client that does not read delays no other, and gets one `lagged`."""
 
     async def play(audience: Audience) -> None:
         stalled, slow = audience.client(room=0)
@@ -213,7 +213,7 @@ def test_a_wait_for_a_scan_ends_with_it() -> None:
 def test_a_hub_without_clients_encodes_nothing() -> None:
     async def play(audience: Audience) -> None:
         def never() -> float:
-            raise AssertionError("translated for nobody")
+            raise AssertionError("encoded without a client")
 
         audience.hub._translator._offset = never
         audience.scanner.turn(0, Status.OFFLINE)

@@ -1,4 +1,4 @@
-"""What waits for the history: told in order, and never so much at once that others wait."""
+"""Events that wait for the history: published in order, and in bounded pieces."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from netscand.serve.hub import DurabilityGate
 
 
 def test_a_commit_of_thousands_is_published_in_turns_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where another commit comes meanwhile; and what waits behind the events comes behind them."""
+    """Also if another commit comes meanwhile; and what was queued after the events follows them."""
     clock = iter(range(10**6))
     monkeypatch.setattr(held_module, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(held_module, "HOLD", 101)

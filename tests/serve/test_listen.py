@@ -1,4 +1,4 @@
-"""The sockets that clients connect to."""
+"""Sockets that clients connect to."""
 
 import os
 import socket
@@ -99,7 +99,7 @@ def test_closing_removes_only_its_own_path(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["symlink", "file", "another socket", "hard link to another socket", "nothing"])
 def test_a_reload_changes_the_mode_of_its_own_socket_alone(tmp_path: Path, kind: str) -> None:
-    """ATTACKED L3: a link in its place, in a folder that others may write to, opened a secret to everybody."""
+    """ATTACKED L3: a link in a folder that others can write to made a secret readable for all users."""
     path, secret = tmp_path / "s", tmp_path / "secret"
     made = UnixSocket(path)
     made.open(0o660, None)
@@ -126,7 +126,7 @@ def test_a_reload_changes_the_mode_of_its_own_socket_alone(tmp_path: Path, kind:
 
 
 def test_a_link_planted_between_check_and_chmod_has_no_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is changed is what was looked at, not what has the name by then."""
+    """The file that was checked is changed, not the one that has its name later."""
     path, secret = tmp_path / "s", tmp_path / "secret"
     made = UnixSocket(path)
     made.open(0o660, None)
@@ -158,7 +158,7 @@ def test_a_socket_that_was_moved_and_put_back_is_ours_still(tmp_path: Path) -> N
 
 
 def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
-    """FAULTS T17, F1: what a killed daemon left behind stops nobody."""
+    """FAULTS T17, F1: the socket of a killed daemon stops no start."""
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
@@ -170,7 +170,7 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_live_socket_is_never_stolen(tmp_path: Path) -> None:
-    """FAULTS T17, F21: the second says who the first is."""
+    """FAULTS T17, F21: the second process names the first."""
     path = tmp_path / "s"
     first = UnixSocket(path)
     first.open(0o666, None)
@@ -189,7 +189,7 @@ def test_a_live_socket_without_our_lock_is_never_stolen(tmp_path: Path) -> None:
         live.bind(str(path))
         live.listen(0)
         busy = [socket.socket(socket.AF_UNIX) for _ in range(4)]
-        for caller in busy:  # its backlog full, it is alive all the same
+        for caller in busy:  # with a full backlog it is still alive
             caller.setblocking(False)
             caller.connect_ex(str(path))
         inode = path.stat().st_ino

@@ -1,4 +1,4 @@
-"""The API's description: it says what is so, and nothing else."""
+"""The OpenAPI document describes the server exactly."""
 
 import asyncio
 import json
@@ -16,15 +16,15 @@ from netscand.core.model import BadTarget
 from netscand.serve.query import MAC as TAKEN
 from netscand.serve.query import MAC_PATTERN
 from netscand.serve.routes import API, BY_NAME
-from tests.serve.house import TOKENS, FakeScanner, Forgetful, House, house, token_file
+from tests.serve.house import TOKENS, EmptyHistory, FakeScanner, House, house, token_file
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 
 
-class Keeping(Forgetful):
-    """A history that has something to copy."""
+class Keeping(EmptyHistory):
+    """History that has something to copy."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "copy"
@@ -97,7 +97,7 @@ checks.positive_data_acceptance.enabled = false
 
 @pytest.mark.parametrize("examples", [10, pytest.param(300, marks=pytest.mark.long)])
 def test_schemathesis_finds_nothing(tmp_path: Path, examples: int) -> None:
-    """What the description allows is answered as it says, what it forbids is refused, and nothing is a 500."""
+    """What the document allows is answered as it says, what it forbids is refused, and nothing is a 500."""
     (tmp_path / "schemathesis.toml").write_text(SETTINGS)
 
     async def play() -> None:
@@ -120,7 +120,7 @@ def test_schemathesis_finds_nothing(tmp_path: Path, examples: int) -> None:
 
 
 def finish_at_once(scanner: FakeScanner) -> None:
-    """Let each scan find its end, however many are requested: `busy` counts as a fault there."""
+    """Let each scan end, with any number of requests: `busy` counts as an error there."""
     begin = scanner.scan_now
     scanner.budgets.take = lambda *_, **__: True  # type: ignore[method-assign]
 
@@ -129,7 +129,7 @@ def finish_at_once(scanner: FakeScanner) -> None:
             if "@" not in target:
                 try:
                     IPv4Network(target)
-                except ValueError as wrong:  # as the engine, which takes none of these
+                except ValueError as wrong:  # the engine accepts none of these
                     raise BadTarget(f"{target}: {wrong}") from None
         scan_id = begin(targets)
         asyncio.get_running_loop().call_soon(scanner.finish, scan_id)

@@ -1,4 +1,4 @@
-"""What stands in addresses."""
+"""Query parameters."""
 
 import pytest
 from aiohttp.test_utils import make_mocked_request

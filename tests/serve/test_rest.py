@@ -22,7 +22,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def ask(tmp_path: Path, method: str, path: str, **more: Any) -> tuple[int, Any]:  # noqa: ANN401
-    """One request of a fresh house."""
+    """Send a request to a new server."""
 
     async def play() -> tuple[int, Any]:
         async with house(tmp_path) as lan:
@@ -56,7 +56,7 @@ def test_devices_are_listed_by_mac_with_a_cursor(tmp_path: Path) -> None:
 
 
 def test_only_a_single_device_shows_its_dhcp_client(tmp_path: Path) -> None:
-    """A list of 65,533 does without."""
+    """A list of 65,533 devices omits it."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -219,7 +219,7 @@ def test_a_scan_that_is_waited_for_answers_with_what_it_found(tmp_path: Path) ->
         async with house(tmp_path, devices=5) as lan, asyncio.TaskGroup() as tasks:
             wish = json.dumps({"targets": ["10.0.0.0/24"]}).encode()
             asking = [tasks.create_task(lan.ask("POST", "/api/scan?wait=1", body=wish, headers=JSON)) for _ in range(2)]
-            while len(lan.scanner.wishes) < 2:
+            while len(lan.scanner.requested) < 2:
                 await asyncio.sleep(0.01)
             lan.scanner.finish(42, [mac(4), mac(1), mac(99)])
             lan.scanner.finish(43)
@@ -231,7 +231,7 @@ def test_a_scan_that_is_waited_for_answers_with_what_it_found(tmp_path: Path) ->
             assert first["frames"] == {"broadcast": 237, "unicast": 17}
             assert macs(first) == [mac(1).hex(":"), mac(4).hex(":")]
             assert second["devices"] == []
-            assert lan.scanner.wishes == [("10.0.0.0/24",)] * 2
+            assert lan.scanner.requested == [("10.0.0.0/24",)] * 2
 
     asyncio.run(play())
 
@@ -258,7 +258,7 @@ def test_a_target_that_is_not_scanned_is_400_with_a_reason(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None])
 def test_a_body_that_is_not_json_is_415(tmp_path: Path, kind: str | None) -> None:
-    """FAULTS T4: what a form of another site's page can send changes nothing."""
+    """FAULTS T4: a form of another site's page can change nothing."""
     headers = {"Content-Type": kind} if kind else None
     for body in (b'{"targets": []}', b"") if kind else (b'{"targets": []}',):
         assert ask(tmp_path, "POST", "/api/scan", body=body, headers=headers)[0] == 415
@@ -266,7 +266,7 @@ def test_a_body_that_is_not_json_is_415(tmp_path: Path, kind: str | None) -> Non
 
 
 def test_changes_of_a_device_are_limited_for_each_account(tmp_path: Path) -> None:
-    """FAULTS T57: then once a minute; what changes nothing costs nothing, and other devices have their own."""
+    """FAULTS T57: then once a minute; a request without a change is not counted; each device has its own limit."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -317,7 +317,7 @@ def test_a_body_of_64_kib_is_read_and_one_byte_more_is_413(tmp_path: Path, size:
 
 
 def test_a_compressed_body_is_not_unpacked(tmp_path: Path) -> None:
-    """FAULTS T14: no zip bombs."""
+    """FAULTS T14: no decompression bombs."""
     packed = bytes.fromhex("1f8b0800000000000003abae05004 3bfa6a3 02000000".replace(" ", ""))
     headers = {**JSON, "Content-Encoding": "gzip"}
     assert ask(tmp_path, "POST", "/api/scan", body=packed, headers=headers)[0] == 400
@@ -380,7 +380,7 @@ def test_get_and_head_change_nothing(tmp_path: Path) -> None:
                 assert int(headers["Content-Length"]) > 2
                 _, _, again = await lan.ask("GET", path)
                 assert set(first) == set(again)
-            assert lan.scanner.wishes == []
+            assert lan.scanner.requested == []
             assert lan.scanner.sequence == 0
 
     asyncio.run(play())
@@ -463,7 +463,7 @@ def test_invalid_http_gets_our_error_and_no_log_entry(
 
 
 async def stubborn(lan: House, raw: bytes) -> bytes:
-    """What is answered to bytes, and to the end of them."""
+    """Return the answer to bytes that are then closed."""
     reader, writer = await asyncio.open_unix_connection(str(lan.path))
     writer.write(raw)
     writer.write_eof()

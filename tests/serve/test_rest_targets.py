@@ -1,4 +1,4 @@
-"""Whose answers a wish for a scan gets: those of its own targets, though the scan was others' too."""
+"""A scan request returns the devices at its own targets, although the scan served other clients too."""
 
 import asyncio
 import json
@@ -16,11 +16,11 @@ JSON = {"Content-Type": "application/json"}
 
 
 async def found_by(lan: House, *targets: str) -> list[str]:
-    """What is told to who waits for a scan that found everybody."""
+    """Return what a client gets that waits for a scan which found all devices."""
     async with asyncio.TaskGroup() as tasks:
-        body, before = json.dumps({"targets": targets}).encode(), len(lan.scanner.wishes)
+        body, before = json.dumps({"targets": targets}).encode(), len(lan.scanner.requested)
         asking = tasks.create_task(lan.ask("POST", "/api/scan?wait=1", body=body, headers=JSON))
-        while len(lan.scanner.wishes) == before:
+        while len(lan.scanner.requested) == before:
             await asyncio.sleep(0.01)
         lan.scanner.finish(lan.scanner.scan_id, list(lan.scanner.devices))
     return [device["ip"] for device in asking.result()[2]["devices"]]
@@ -41,7 +41,7 @@ async def found_by(lan: House, *targets: str) -> list[str]:
     ids=str,
 )
 def test_a_shared_scan_returns_only_the_own_targets(tmp_path: Path, targets: tuple[str, ...], found: list[str]) -> None:
-    """The host itself, whom nobody asks, counts only where its own address was named."""
+    """The own host, which is not scanned, counts only if its own address was a target."""
 
     async def play() -> None:
         async with house(tmp_path, devices=3) as lan:
@@ -53,14 +53,14 @@ def test_a_shared_scan_returns_only_the_own_targets(tmp_path: Path, targets: tup
 
 
 def test_clients_that_wait_for_a_scan_are_served_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its end wakes them all in one turn of the loop; each looked through a thousand devices at a time."""
+    """The end of a scan wakes them all in one turn of the loop; each looked through a thousand devices at a time."""
     turn = 0
     looked: Counter[int] = Counter()
     of: dict[int, set[Targets]] = {}
     name = Targets.name
 
     def slowly(self: Targets, device: Device) -> bool:
-        time.sleep(0.001)  # what it costs with many prefixes
+        time.sleep(0.001)  # as slow as with many prefixes
         looked[turn] += 1
         of.setdefault(turn, set()).add(self)
         return name(self, device)

@@ -9,11 +9,11 @@ from netscand import config, protocol
 from netscand.serve.auth import MESSAGES, Role, need
 from netscand.serve.http import Refused
 from netscand.serve.routes import BY_NAME, PAGE, ROUTES, Route
-from tests.serve.house import TOKENS, hear, house, mac, token_file
+from tests.serve.house import TOKENS, house, mac, receive, token_file
 from tests.serve.test_server import a_server
 
 ROLES = ["none", "read", "scan", "admin"]
-GET_ROOT = b"GET /?nobody=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+GET_ROOT = b"GET /?colour=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 def test_roles_are_ordered() -> None:
@@ -80,18 +80,18 @@ def test_each_message_of_a_client_needs_a_role() -> None:
 
 
 def test_unknown_and_repeated_parameters_are_refused_by_name(tmp_path: Path) -> None:
-    """Each route refuses them, with status 400 and the parameters that it has; a link to the page may have any."""
+    """Each route refuses them with status 400, and names its own; a link to the page may have any."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
             for route in ROUTES:
                 path = route.path.replace("{mac}", mac(1).hex(":"))
-                status, _, body = await lan.ask(route.method, f"{path}?nobody=1") if route.path != "/" else (0, {}, {})
+                status, _, body = await lan.ask(route.method, f"{path}?colour=1") if route.path != "/" else (0, {}, {})
                 if route.parameters is None:
                     assert (await lan.raw(GET_ROOT, tcp=False)).split()[1] == b"200"
                     continue
                 known = ", ".join(sorted(route.parameters)) or "none"
-                message = f"unknown query parameter 'nobody'; known: {known}"
+                message = f"unknown query parameter 'colour'; known: {known}"
                 assert (status, body["error"]["message"]) == (400, message), route.name
                 for name in route.parameters:
                     status, _, body = await lan.ask(route.method, f"{path}?{name}=1&{name}=2")
@@ -118,7 +118,7 @@ def test_no_route_accepts_a_token_in_its_address(tmp_path: Path) -> None:
 @pytest.mark.parametrize("others", ROLES[:-1])
 @pytest.mark.parametrize("carried", [None, *TOKENS], ids=str)
 def test_every_route_is_open_to_its_role_and_those_above(tmp_path: Path, others: str, carried: str | None) -> None:
-    """FAULTS T1: with what everybody has, raised by a token of each role, on TCP, with every method of the table."""
+    """FAULTS T1: with the role of all users, raised by a token of each role, on TCP, with every method of the table."""
     role = max(others, carried or "none", key=ROLES.index)
 
     async def play() -> None:
@@ -133,7 +133,7 @@ def test_every_route_is_open_to_its_role_and_those_above(tmp_path: Path, others:
                     status = int(answer.split(b" ", 2)[1])
                     if ROLES.index(role) >= route.role:
                         assert status not in (401, 403), route.name
-                        assert status < 500 or route.path == "/api/backup"  # 503: this house has nothing to copy
+                        assert status < 500 or route.path == "/api/backup"  # 503: there is no history to copy
                     elif (sent, path) not in (("HEAD", "/ws"), ("HEAD", "/api/backup")):
                         assert status == (403 if carried else 401), route.name
                         assert (b"WWW-Authenticate: Bearer" in answer) is not bool(carried)
@@ -144,7 +144,7 @@ def test_every_route_is_open_to_its_role_and_those_above(tmp_path: Path, others:
 def test_messages_need_their_role(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, access={"others": "read"}) as lan, lan.ws(tcp=True) as client:
-            first = await hear(client)
+            first = await receive(client)
             assert isinstance(first, protocol.InitialState)
             assert first.role == "read"
             for text in (
@@ -152,10 +152,10 @@ def test_messages_need_their_role(tmp_path: Path) -> None:
                 '{"type": "set_interval", "seconds": 5, "request": "r"}',
             ):
                 await client.send(text)
-                refused = await hear(client)
+                refused = await receive(client)
                 assert isinstance(refused, protocol.Error)
                 assert (refused.code, refused.request) == ("forbidden", "r")
-            assert lan.scanner.wishes == []
+            assert lan.scanner.requested == []
             assert not lan.scanner.leases
 
     asyncio.run(play())
@@ -168,7 +168,7 @@ def test_a_token_never_lowers_the_role_of_a_websocket(tmp_path: Path) -> None:
             for name, role in (("read", "scan"), ("scan", "scan"), ("admin", "admin")):
                 bearer = ("Authorization", f"Bearer {TOKENS[name]}")
                 async with lan.ws(tcp=True, headers=[bearer]) as client:
-                    first = await hear(client)
+                    first = await receive(client)
                     assert isinstance(first, protocol.InitialState)
                     assert first.role == role
 

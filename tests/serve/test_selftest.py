@@ -1,4 +1,4 @@
-"""The server asks itself: before it is ready, and for the watchdog (ATTACKED M10: READY, and every client closed)."""
+"""The server sends requests to itself: before it is ready, and for the watchdog (ATTACKED M10)."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from tests.serve.house import house
 
 @pytest.mark.slow
 def test_a_working_server_passes_its_self_test(tmp_path: Path) -> None:
-    """Also where all places are taken: it needs none."""
+    """Also if all connections are in use: it needs none."""
 
     async def play() -> None:
         async with house(tmp_path, devices=2000, listen={"max_clients": 1, "max_per_peer": 1}) as lan, lan.ws():
@@ -37,7 +37,7 @@ def test_a_working_server_passes_its_self_test(tmp_path: Path) -> None:
 
 
 def test_it_waits_for_one_piece_of_unauthenticated_clients(tmp_path: Path) -> None:
-    """Before its request was judged, it stood behind all that they had sent: with hundreds, until the watchdog acts."""
+    """It waited for all that unauthenticated clients had sent: with hundreds, until the watchdog acts."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -66,7 +66,7 @@ def test_a_server_that_starts_or_stops_passes_too(tmp_path: Path) -> None:
 
 
 def swallow(self: Http, data: bytes) -> None:
-    """As if a new aiohttp took its bytes elsewhere."""
+    """As if a new aiohttp received its bytes elsewhere."""
 
 
 def fail(self: Http, data: bytes) -> None:
@@ -99,7 +99,7 @@ def test_a_server_that_does_not_answer_is_reported(
     instead: Callable[..., object],
     what: str,
 ) -> None:
-    """And the daemon that raises it is never ready."""
+    """A daemon that raises it is never ready."""
     monkeypatch.setattr(selftest, "TIMEOUT", 0.5)
     monkeypatch.setattr(connection, "FIRST_REQUEST", 2.0)
 
@@ -119,7 +119,7 @@ def test_a_server_that_does_not_answer_is_reported(
 
 
 def test_it_repeats_and_bad_answers_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the watchdog goes by; when it answers again, it lives again."""
+    """The watchdog acts on it; after the next answer all is well."""
     monkeypatch.setattr(selftest, "TIMEOUT", 0.3)
 
     async def play() -> None:

@@ -1,4 +1,4 @@
-"""The room as a whole."""
+"""The server: sockets, start and close."""
 
 import asyncio
 import errno
@@ -17,7 +17,7 @@ from netscand.serve.encode import Encoder
 from netscand.serve.hub import Hub
 from netscand.serve.listen import AlreadyRunning, BadAddress, TcpAddress, tcp_socket
 from netscand.serve.server import RESERVED_DESCRIPTORS, Server
-from tests.serve.house import BOOT, FakeScanner, Forgetful, hear, house, read_out
+from tests.serve.house import BOOT, EmptyHistory, FakeScanner, house, read_out, receive
 
 
 def a_server(
@@ -25,11 +25,13 @@ def a_server(
 ) -> Server:
     translator = Encoder(lambda: BOOT, lambda _: None)
     hub = Hub(translator)
-    return Server(FakeScanner(hub), hub, listen, access or config.Access(), translator, inherited_sockets, Forgetful())
+    return Server(
+        FakeScanner(hub), hub, listen, access or config.Access(), translator, inherited_sockets, EmptyHistory()
+    )
 
 
 def test_closing_closes_all_clients_quickly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "CLOSE_TIMEOUT", 1.0)  # the polite are to hear it on a busy machine too
+    monkeypatch.setattr(server_module, "CLOSE_TIMEOUT", 1.0)  # clients get it on a busy machine too
 
     async def play() -> None:
         async with house(tmp_path, devices=3000) as lan, AsyncExitStack() as clients:
@@ -57,7 +59,7 @@ def test_closing_closes_all_clients_quickly(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("turns", range(6))
 def test_connections_during_close_are_answered_or_kept(tmp_path: Path, turns: int) -> None:
-    """FAULTS F2: in whichever turn of the loop, where systemd holds the socket."""
+    """FAULTS F2: in whichever turn of the loop, if systemd keeps the socket."""
 
     async def play() -> None:
         with socket.socket(socket.AF_UNIX) as given, socket.socket(socket.AF_UNIX) as client:
@@ -71,7 +73,7 @@ def test_connections_during_close_are_answered_or_kept(tmp_path: Path, turns: in
                 await asyncio.sleep(0)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(server.close())
-                for _ in range(4):  # it has begun: whoever is inside by now has not said yet what it wants
+                for _ in range(4):  # started: clients have not sent their request yet
                     await asyncio.sleep(0)
                 client.sendall(b"GET /api/networks HTTP/1.1\r\nHost: x\r\n\r\n")
             try:
@@ -129,7 +131,7 @@ def test_an_address_beyond_loopback_keeps_it_from_starting(tmp_path: Path) -> No
 
 
 def test_a_socket_of_systemd_that_others_reach_needs_a_token_too(tmp_path: Path) -> None:
-    """Whoever opened it."""
+    """Whichever process opened it."""
 
     async def play() -> None:
         with socket.socket() as given:  # it never listens
@@ -206,7 +208,7 @@ def test_a_socket_of_systemd_is_served_and_its_path_kept(tmp_path: Path) -> None
             await server.open()
             reader, writer = await asyncio.open_unix_connection(str(path))
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert (await reader.readline()).startswith(b"HTTP/1.1 503")  # starting, as nobody runs it
+            assert (await reader.readline()).startswith(b"HTTP/1.1 503")  # starting: `run` was not called
             writer.close()
             await server.close()
             assert path.exists()
@@ -216,19 +218,19 @@ def test_a_socket_of_systemd_is_served_and_its_path_kept(tmp_path: Path) -> None
 
 
 async def become(server: Server, problem: str | None) -> None:
-    """Wait until this is its problem, or none is."""
+    """Wait until the server has this problem, or none."""
     async with asyncio.timeout(30):
         while not (problem in server.problems()[0] if problem and server.problems() else server.problems() == ()):
             await asyncio.sleep(0.01)
 
 
 def test_a_removed_unix_socket_is_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FAULTS T17: the daemon ran on, healthy by its own word, and no client found it. Who is connected stays so."""
+    """FAULTS T17: the daemon went on, healthy, and no client found it. Open connections stay."""
     monkeypatch.setattr(server_module, "RETRY_INTERVAL", 0.05)
 
     async def play() -> None:
         async with house(tmp_path, access={"others": "none"}) as lan, lan.ws() as client:
-            await hear(client)
+            await receive(client)
             for _ in range(2):
                 lan.path.unlink()
                 async with asyncio.timeout(30):
@@ -238,7 +240,7 @@ def test_a_removed_unix_socket_is_created_again(tmp_path: Path, monkeypatch: pyt
                 assert (await lan.ask("GET", "/healthz"))[0] == 200
             assert lan.server.problems() == ()
             lan.scanner.join(9)
-            await hear(client)
+            await receive(client)
         assert not lan.path.exists()
 
     asyncio.run(play())
@@ -271,7 +273,7 @@ def test_a_file_instead_of_the_unix_socket_is_reported(
 
 
 def test_a_socket_of_systemd_that_was_removed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Systemd alone can make it anew."""
+    """Only systemd can create it again."""
     monkeypatch.setattr(server_module, "RETRY_INTERVAL", 0.05)
 
     async def play() -> None:
@@ -305,7 +307,7 @@ def test_descriptors_are_reserved_for_the_daemon() -> None:
 
 
 def test_the_server_imports_only_what_it_may() -> None:
-    """`serve` imports its own libraries, the words of the core and the contract, and no other room."""
+    """`serve` imports its own libraries, the core and the contract, and no other room."""
     for source in (Path(__file__).parents[2] / "netscand" / "serve").glob("*.py"):
         for line in source.read_text().splitlines():
             words = line.split()

@@ -1,4 +1,4 @@
-"""One client's queue: its order, its bounds, its end."""
+"""Queue of a client: its order, its bounds, its end."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ NARROW = Bounds(8, 800)
 
 
 class Pipe(asyncio.WriteTransport):
-    """A transport that takes `room` bytes, and then says so, as asyncio's do."""
+    """Transport that accepts `room` bytes, then pauses, as asyncio's do."""
 
     def __init__(self, room: int) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ def test_lagged_never_comes_between_the_frames_of_a_message() -> None:
 
 
 def test_a_streamed_message_is_ended_before_lagged() -> None:
-    """Law 4; a list's next frame is made only when the last was taken."""
+    """Law 4; the next frame of a list is built only when the last one was accepted."""
 
     async def run() -> None:
         pipe, subscriber = client(begun=False)
@@ -176,7 +176,7 @@ def test_a_streamed_message_is_ended_before_lagged() -> None:
 
 
 def test_an_unread_message_is_cut_short_by_the_close_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody makes the rest of it for a client that reads nothing."""
+    """The rest is not built for a client that reads nothing."""
     monkeypatch.setattr(subscriber_module, "SLOW", 0.05)
 
     async def run() -> None:

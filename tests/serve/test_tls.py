@@ -17,7 +17,7 @@ from netscand import config, protocol
 from netscand.serve import tls
 from netscand.serve.tls import BadCertificate, tls_context
 from tests.serve.certificate import ANOTHER_KEY, CERTIFICATE, LOCKED_KEYS, certificate
-from tests.serve.house import House, hear, house
+from tests.serve.house import House, house, receive
 
 
 def trusting() -> ssl.SSLContext:
@@ -25,7 +25,7 @@ def trusting() -> ssl.SSLContext:
 
 
 def hello() -> bytes:
-    """The first bytes of a client."""
+    """Return the first bytes of a client."""
     out = ssl.MemoryBIO()
     with suppress(ssl.SSLWantReadError):
         trusting().wrap_bio(ssl.MemoryBIO(), out, server_hostname="localhost").do_handshake()
@@ -41,7 +41,7 @@ async def get(lan: House, path: str, **headers: str) -> tuple[int, Any]:
 
 
 def test_requests_and_streams_are_encrypted(tmp_path: Path) -> None:
-    """A long answer, both ways of HTTP, a WebSocket with events; and a lost connection is counted out."""
+    """A long answer, both forms of HTTP, a WebSocket with events; a lost connection is no longer counted."""
 
     async def play() -> None:
         async with house(tmp_path, devices=2000, listen=certificate(tmp_path)) as lan:
@@ -49,9 +49,9 @@ def test_requests_and_streams_are_encrypted(tmp_path: Path) -> None:
             status, body = await get(lan, "/api/devices")
             assert (status, len(body["devices"])) == (200, 2000)
             async with connect(
-                f"wss://localhost:{lan.port}/ws?updates=changes&q=nobody", ssl=trusting(), proxy=None
+                f"wss://localhost:{lan.port}/ws?updates=changes&q=none", ssl=trusting(), proxy=None
             ) as stream:
-                first = await hear(stream)
+                first = await receive(stream)
                 assert isinstance(first, protocol.InitialState)
                 lan.scanner.join(9999)
             async with asyncio.timeout(30):
@@ -82,7 +82,7 @@ def test_nothing_is_served_unencrypted_beside_it(tmp_path: Path) -> None:
 
 
 def test_a_connection_in_its_handshake_is_counted_and_aborted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FAULTS T16: the caps hold before TLS, and a handshake that does not come is not waited for."""
+    """FAULTS T16: limits apply before TLS, and a handshake has a timeout."""
     monkeypatch.setattr(tls, "HANDSHAKE_TIMEOUT", 0.5)
 
     async def play() -> None:
@@ -103,7 +103,7 @@ def test_a_connection_in_its_handshake_is_counted_and_aborted(tmp_path: Path, mo
 
 @pytest.mark.parametrize("said", [1, 200, None])
 def test_an_incomplete_handshake_is_aborted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: int) -> None:
-    """Whether part of a ClientHello came, or all of it and nothing after."""
+    """After part of a ClientHello, and after all of it."""
     monkeypatch.setattr(tls, "HANDSHAKE_TIMEOUT", 0.5)
 
     async def play() -> None:
@@ -139,7 +139,7 @@ def test_the_fourth_of_one_peer_is_closed_at_once(tmp_path: Path) -> None:
 
 
 def test_handshakes_begin_one_in_a_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each costs a third of a millisecond: hundreds that say hello at once held the loop for a tenth of a second."""
+    """Each costs a third of a millisecond: hundreds at once held the loop for a tenth of a second."""
     turn, known = 0, Counter[int]()
     step = ssl.SSLObject.do_handshake
 
@@ -170,7 +170,7 @@ def test_handshakes_begin_one_in_a_turn(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(("origin", "status"), [("https://localhost", 200), ("http://localhost", 403)])
 def test_an_unencrypted_page_is_another_origin(tmp_path: Path, origin: str, status: int) -> None:
-    """FAULTS T5: whoever can change plain HTTP on the way could else speak for the page."""
+    """FAULTS T5: plain HTTP can be changed on its way, and must not count as our page."""
 
     async def play() -> None:
         async with house(tmp_path, listen=certificate(tmp_path)) as lan:
@@ -245,7 +245,7 @@ def test_a_key_that_its_group_can_read_is_accepted(tmp_path: Path, mode: int) ->
 
 
 def test_the_files_that_were_checked_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The paths were opened twice: between, a link could lead to a key that others can read."""
+    """The paths were opened twice: in between, a link could lead to a key that others can read."""
     given: dict[str, Any] = certificate(tmp_path)
     bad = tmp_path / "bad"
     bad.mkdir()

@@ -1,4 +1,4 @@
-"""The transport that encrypts: what it holds, what it refuses, and that real clients get along with it."""
+"""The TLS transport: what it keeps, what it refuses, and that real clients work with it."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ from tests.serve.test_tls import hello, trusting
 pytestmark = pytest.mark.slow
 
 MOST_HELLO = 131_396
-"""Bytes that OpenSSL allows a ClientHello."""
+"""Bytes that OpenSSL permits for a ClientHello."""
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
@@ -45,7 +45,7 @@ def asked(lan: House, path: str = "/healthz", more: str = "Connection: close\r\n
 
 
 def dial(lan: House, receive: int | None = None) -> ssl.SSLSocket:
-    """A client of the standard library, which blocks; a missing close_notify is an error to it."""
+    """Return a blocking client of the standard library; a missing close_notify is an error for it."""
     raw = socket.socket()
     raw.settimeout(20)
     if receive is not None:
@@ -77,7 +77,7 @@ LATE = 10.0
 
 
 def test_a_failed_handshake_leaves_nothing(tmp_path: Path) -> None:
-    """No cycle holds what a lost connection had: 256 KiB each stayed, because old cycles were never collected."""
+    """No cycle keeps what a lost connection had: 256 KiB each stayed, because old cycles were never collected."""
 
     async def act(lan: House) -> None:
         for said in (b"", hello()[:100], hello(), b"GET / HTTP/1.1\r\n\r\n", hello() + b"\x17\x03\x03\x00\x05wrong"):
@@ -119,7 +119,7 @@ def test_an_idle_connection_is_cheap(tmp_path: Path) -> None:
 
 
 def test_unread_bytes_stay_in_the_kernel(tmp_path: Path) -> None:
-    """A client that pipelines and does not read has one piece of ciphertext with us, and what is counted."""
+    """Of a client that pipelines and does not read, we keep one piece of ciphertext, and count it."""
 
     async def act(lan: House) -> None:
         client = await asyncio.to_thread(dial, lan)
@@ -140,7 +140,7 @@ def test_unread_bytes_stay_in_the_kernel(tmp_path: Path) -> None:
 
 
 def test_a_client_that_reads_nothing_is_not_read(tmp_path: Path) -> None:
-    """While the client does not take what it was sent, OpenSSL gets nothing: it could be asked for key updates."""
+    """While the client does not read, OpenSSL gets nothing: it could have to answer key updates."""
 
     async def act(lan: House) -> None:
         client = await asyncio.to_thread(dial, lan)
@@ -190,7 +190,7 @@ def test_part_of_a_record_is_counted(tmp_path: Path) -> None:
 
 
 def test_tiny_records_are_decrypted_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """10,000 records of one byte that come at once: 2 KiB of them are decrypted in a turn of the loop."""
+    """Of 10,000 records of one byte at once, 2 KiB are decrypted in a turn of the loop."""
     turn, known = 0, Counter[int]()
     read = ssl.SSLObject.read
 
@@ -262,7 +262,7 @@ def test_no_record_of_a_hello(wrong: bytes, rest: int) -> None:
 
 
 CLAIM = b"\x16\x03\x01\x00\x04\x01" + MOST_HELLO.to_bytes(3)
-"""The beginning of a ClientHello of 128 KiB, for which OpenSSL makes room at once."""
+"""Beginning of a ClientHello of 128 KiB, which OpenSSL would allocate at once."""
 
 
 @pytest.mark.parametrize("first", [b"", b"\x14\x03\x03\x00\x01\x01"], ids=["at once", "behind another record"])
@@ -282,7 +282,7 @@ def test_a_hello_that_claims_to_be_large_is_refused(tmp_path: Path, first: bytes
 @needs_openssl
 @pytest.mark.parametrize("at_once", [False, True])
 def test_a_second_hello_is_no_larger(tmp_path: Path, at_once: bool) -> None:
-    """A client that is asked for another ClientHello may not claim a larger one; also where it does not wait."""
+    """A second ClientHello may not claim a larger size; also if the client does not wait for the request."""
 
     async def act(lan: House) -> None:
         first = await hello_of_openssl("X25519:P-256")
@@ -298,7 +298,7 @@ def test_a_second_hello_is_no_larger(tmp_path: Path, at_once: bool) -> None:
 
 
 async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """The server ends it, without waiting for anything."""
+    """Wait until the server closes the connection, without other reasons."""
     async with asyncio.timeout(tls.HANDSHAKE_TIMEOUT / 2):
         with suppress(ConnectionError):
             await reader.read()
@@ -306,7 +306,7 @@ async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Non
 
 
 async def hello_of_openssl(groups: str) -> bytes:
-    """What `openssl s_client` sends first."""
+    """Return the first bytes of `openssl s_client`."""
     caught: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -403,7 +403,7 @@ def test_a_client_does_not_renegotiate(tmp_path: Path) -> None:
 
 @needs_openssl
 def test_keys_are_updated(tmp_path: Path) -> None:
-    """TLS 1.3: a client may ask for new keys, both ways, at any time."""
+    """TLS 1.3: a client may request new keys, in both directions, at any time."""
 
     async def act(lan: House) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -427,7 +427,7 @@ def test_keys_are_updated(tmp_path: Path) -> None:
     "options", [(), ("--tls-max", "1.2"), ("--http2",), ("--curves", "X25519:P-256")], ids=" ".join
 )
 def test_curl(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """Two requests by one connection; a large answer."""
+    """Two requests on one connection; a large answer."""
 
     async def act(lan: House) -> None:
         urls = [f"https://localhost:{lan.port}{path}" for path in ("/healthz", "/api/devices")]
@@ -443,7 +443,7 @@ def test_curl(tmp_path: Path, options: tuple[str, ...]) -> None:
 
 
 def test_a_hello_may_come_byte_by_byte(tmp_path: Path) -> None:
-    """In one record, in as many segments as it likes."""
+    """In one record, in any number of segments."""
 
     async def act(lan: House) -> None:
         inward, outward = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -473,7 +473,7 @@ def test_a_hello_may_come_byte_by_byte(tmp_path: Path) -> None:
 
 
 def test_a_slow_reader_gets_all_of_an_answer_and_a_close_notify(tmp_path: Path) -> None:
-    """It pauses before the end of an answer for longer than asyncio's own transport waits, which cut such answers."""
+    """It pauses before the end of an answer for longer than the timeout of asyncio's own transport."""
 
     async def act(lan: House) -> None:
         for sock in lan.server.listeners:

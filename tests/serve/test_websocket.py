@@ -1,4 +1,4 @@
-"""`/ws` in `changes` mode, and what holds for both."""
+"""`/ws` in `changes` mode, and what both modes share."""
 
 import asyncio
 import json
@@ -22,16 +22,16 @@ from netscand.serve.connection import PIECE
 from netscand.serve.framing import MAX_FRAMES
 from netscand.serve.hub import Hub
 from netscand.serve.subscriber import FEW, Bounds
-from tests.serve.house import LAN, OTHER, House, handshake, hear, hear_all, house, mac, read_out
+from tests.serve.house import LAN, OTHER, House, handshake, house, mac, read_out, receive, receive_all
 
 
 async def snapshot(client: ClientConnection) -> tuple[protocol.InitialState, dict[str, protocol.Device]]:
-    first = await hear(client)
+    first = await receive(client)
     assert isinstance(first, protocol.InitialState)
     devices = list(first.devices)
     more = first.more
     while more:
-        part = await hear(client)
+        part = await receive(client)
         assert isinstance(part, protocol.Devices)
         devices += part.devices
         more = part.more
@@ -63,7 +63,7 @@ def test_the_first_message_has_the_state_and_the_role(tmp_path: Path) -> None:
 def test_a_large_snapshot_comes_in_parts_of_500(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, devices=1201) as lan, lan.ws() as client:
-            first, second, third = [await hear(client) for _ in range(3)]
+            first, second, third = [await receive(client) for _ in range(3)]
             assert isinstance(first, protocol.InitialState)
             assert isinstance(second, protocol.Devices)
             assert isinstance(third, protocol.Devices)
@@ -77,7 +77,7 @@ def test_a_large_snapshot_comes_in_parts_of_500(tmp_path: Path) -> None:
 
 
 def test_snapshot_and_events_together_are_exact(tmp_path: Path) -> None:
-    """Law 3, while things happen all the time and clients come at any moment."""
+    """Law 3, under constant changes, for clients that connect at any moment."""
 
     async def play() -> None:
         async with house(tmp_path, devices=1500) as lan:
@@ -101,7 +101,7 @@ def test_snapshot_and_events_together_are_exact(tmp_path: Path) -> None:
                         assert {m: d.status for m, d in devices.items()} == truth[first.cursor]
                     expected = int(first.cursor.rpartition("-")[2])
                     for _ in range(200):
-                        event = await hear(client)
+                        event = await receive(client)
                         assert isinstance(event, protocol.Event)
                         expected += 1
                         assert event.cursor == f"k3f9-{expected}"
@@ -125,7 +125,7 @@ def test_an_event_has_the_device_before_and_after_and_times(tmp_path: Path) -> N
         async with house(tmp_path) as lan, lan.ws() as client:
             await snapshot(client)
             lan.scanner.turn(1, Status.OFFLINE)
-            event = await hear(client)
+            event = await receive(client)
             assert isinstance(event, protocol.Event)
             assert (event.cursor, event.kind, event.network) == ("k3f9-1", "offline", LAN)
             assert event.device is not None
@@ -144,11 +144,11 @@ def test_a_scan_is_reported_from_its_request_to_its_end(tmp_path: Path) -> None:
         async with house(tmp_path) as lan, lan.ws() as client:
             await snapshot(client)
             await client.send('{"type": "scan_now", "targets": ["10.0.0.7"], "request": "r1"}')
-            heard = [await hear(client), await hear(client)]
+            heard = [await receive(client), await receive(client)]
             assert {type(message).__name__ for message in heard} == {"ScanStarted", "ScanAccepted"}
-            assert lan.scanner.wishes == [("10.0.0.7",)]
+            assert lan.scanner.requested == [("10.0.0.7",)]
             lan.scanner.finish(lan.scanner.scan_id)
-            update = await hear(client)
+            update = await receive(client)
             assert isinstance(update, protocol.ScanUpdate)
             assert (update.scan_id, update.devices, update.online) == (lan.scanner.scan_id, [], 3)
 
@@ -161,9 +161,9 @@ def test_a_lease_ends_with_its_connection(tmp_path: Path) -> None:
             async with lan.ws() as client:
                 await snapshot(client)
                 await client.send('{"type": "set_interval", "seconds": 5, "request": "r2"}')
-                assert await hear(client) == protocol.Interval(request="r2", seconds=5)
+                assert await receive(client) == protocol.Interval(request="r2", seconds=5)
                 await client.send('{"type": "set_interval", "seconds": 0.5, "request": "r3"}')
-                wrong = await hear(client)
+                wrong = await receive(client)
                 assert isinstance(wrong, protocol.Error)
                 assert (wrong.code, wrong.request) == ("bad_request", "r3")
                 assert len(lan.scanner.leases) == 1
@@ -176,7 +176,7 @@ def test_a_lease_ends_with_its_connection(tmp_path: Path) -> None:
                 await client.send('{"type": "set_interval", "seconds": null}')
                 assert [
                     message.seconds
-                    for message in await hear_all(client, least=2)
+                    for message in await receive_all(client, least=2)
                     if isinstance(message, protocol.Interval)
                 ] == [5, 30]
 
@@ -188,7 +188,7 @@ def test_a_scan_of_an_unscanned_target_is_refused(tmp_path: Path) -> None:
         async with house(tmp_path) as lan, lan.ws() as client:
             await snapshot(client)
             await client.send('{"type": "scan_now", "targets": ["203.0.113.1"], "request": "r"}')
-            assert await hear(client) == protocol.Error(
+            assert await receive(client) == protocol.Error(
                 code="bad_request", message="203.0.113.1: not within a scanned network", request="r"
             )
 
@@ -229,12 +229,12 @@ def test_an_invalid_message_is_answered_and_the_stream_stays(
             await snapshot(client)
             began = time.process_time()
             await client.send(text)
-            wrong = await hear(client)
+            wrong = await receive(client)
             assert time.process_time() - began < 0.5
             assert isinstance(wrong, protocol.Error)
             assert (wrong.code, wrong.request) == ("bad_request", request_named)
             await client.send('{"type": "scan_now", "request": "still here"}')
-            heard = [await hear(client), await hear(client)]
+            heard = [await receive(client), await receive(client)]
             assert any(isinstance(message, protocol.ScanAccepted) for message in heard)
 
     asyncio.run(play())
@@ -258,7 +258,7 @@ def test_any_text_is_answered(tmp_path: Path, texts: list[str]) -> None:
             await snapshot(client)
             for text in texts:
                 await client.send(text)
-                assert isinstance(await hear(client), protocol.Error)
+                assert isinstance(await receive(client), protocol.Error)
 
     asyncio.run(play())
 
@@ -268,9 +268,9 @@ def test_binary_messages_are_refused_and_the_connection_stays(tmp_path: Path) ->
         async with house(tmp_path) as lan, lan.ws() as client:
             await snapshot(client)
             await client.send(b'{"type": "scan_now"}')
-            wrong = await hear(client)
+            wrong = await receive(client)
             assert isinstance(wrong, protocol.Error)
-            assert lan.scanner.wishes == []
+            assert lan.scanner.requested == []
             assert lan.server.clients == 1
 
     asyncio.run(play())
@@ -286,17 +286,17 @@ def test_a_message_of_64_kib_is_read_and_one_byte_more_is_1009(tmp_path: Path, s
             await client.send("x" * size)
             if closed:
                 with pytest.raises(ConnectionClosed) as wrong:
-                    await hear(client)
+                    await receive(client)
                 assert wrong.value.rcvd is not None
                 assert wrong.value.rcvd.code == 1009
             else:
-                assert isinstance(await hear(client), protocol.Error)
+                assert isinstance(await receive(client), protocol.Error)
 
     asyncio.run(play())
 
 
 def test_a_frame_that_never_ends_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FAULTS T14: nobody makes us keep a gigabyte; the client is told why, and has some time to read it."""
+    """FAULTS T14: no client makes us keep a gigabyte; it gets the reason, and has some time to read it."""
     monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 20.0)  # this machine may be busy
 
     async def play() -> None:
@@ -309,7 +309,7 @@ def test_a_frame_that_never_ends_is_closed(tmp_path: Path, monkeypatch: pytest.M
                 await asyncio.sleep(0.001)
             assert mine._framing.given <= MAX_FRAMES + PIECE
             with pytest.raises(ConnectionClosed) as wrong:
-                await hear(client)
+                await receive(client)
             assert wrong.value.rcvd is not None
             assert wrong.value.rcvd.code == 1009
             async with asyncio.timeout(30):
@@ -320,7 +320,7 @@ def test_a_frame_that_never_ends_is_closed(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_compression_is_never_negotiated(tmp_path: Path) -> None:
-    """FAULTS T14: no zip bombs."""
+    """FAULTS T14: no decompression bombs."""
 
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws() as client:
@@ -377,10 +377,10 @@ def test_filters_hold_for_the_snapshot_and_for_what_follows(tmp_path: Path) -> N
                 assert list(devices) == [mac(1).hex(":")]
                 for number in (0, 1, 100):
                     lan.scanner.turn(number, Status.OFFLINE)
-                assert [e.address for e in await hear_all(other, least=1) if isinstance(e, protocol.Event)] == [
+                assert [e.address for e in await receive_all(other, least=1) if isinstance(e, protocol.Event)] == [
                     "192.168.7.110"
                 ]
-                assert [e.address for e in await hear_all(named, least=1) if isinstance(e, protocol.Event)] == [
+                assert [e.address for e in await receive_all(named, least=1) if isinstance(e, protocol.Event)] == [
                     "10.0.0.11"
                 ]
 
@@ -388,7 +388,7 @@ def test_filters_hold_for_the_snapshot_and_for_what_follows(tmp_path: Path) -> N
 
 
 def test_one_client_more_than_max_clients_is_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FAULTS T16; and a few places more are kept back for root and the group."""
+    """FAULTS T16; and a few more are reserved for root and the group."""
     monkeypatch.setattr(websocket, "RESERVED", 1)
 
     async def play() -> None:
@@ -410,7 +410,7 @@ def test_one_client_more_than_max_clients_is_503(tmp_path: Path, monkeypatch: py
 
 
 class Reader(asyncio.Protocol):
-    """A client that reads cheaply: it looks at cursors alone."""
+    """Client that reads cheaply: it only looks at cursors."""
 
     def __init__(self, until: int) -> None:
         self.begun = asyncio.Event()
@@ -439,7 +439,7 @@ class Reader(asyncio.Protocol):
 
 def test_a_stalled_client_delays_no_other_and_then_gets_lagged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Law 4 and FAULTS T13: 1 stalled and 50 good clients, 10,000 events."""
-    monkeypatch.setattr(websocket, "GONE", 1000.0)  # the good ones say nothing, and answer no ping
+    monkeypatch.setattr(websocket, "GONE", 1000.0)  # the good ones send nothing, and answer no ping
     events = 10_000
 
     async def play() -> None:
@@ -478,7 +478,7 @@ def test_a_stalled_client_delays_no_other_and_then_gets_lagged(tmp_path: Path, m
 def test_a_silent_client_is_pinged_and_then_aborted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T16: a WebSocket that answers pings is never idle; one that does not is gone."""
     monkeypatch.setattr(websocket, "PING", 0.5)
-    monkeypatch.setattr(websocket, "GONE", 6.0)  # a machine that keeps us waiting is no silence of theirs
+    monkeypatch.setattr(websocket, "GONE", 6.0)  # a slow machine must not look like a silent client
 
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws() as answers, lan.ws() as silent:
@@ -491,7 +491,7 @@ def test_a_silent_client_is_pinged_and_then_aborted(tmp_path: Path, monkeypatch:
             await asyncio.sleep(1.5)
             assert lan.server.clients == 1
             lan.scanner.turn(1, Status.OFFLINE)
-            assert isinstance(await hear(answers), protocol.Event)
+            assert isinstance(await receive(answers), protocol.Event)
 
     asyncio.run(play())
 
@@ -507,7 +507,7 @@ def test_pings_are_answered_during_the_snapshot(tmp_path: Path) -> None:
 
 
 def test_a_client_that_reads_no_answers_is_not_read(tmp_path: Path) -> None:
-    """FAULTS T13: answers are one client's own, and could fill the memory; none of them is lost."""
+    """FAULTS T13: answers are kept for one client alone, and could fill the memory; none of them is lost."""
     wish = b'{"type": "none", "request": "' + b"r" * 120 + b'"}'
     frame = bytes((0x81, 0x80 | 126)) + len(wish).to_bytes(2) + bytes(4) + wish  # masked with zeros
     count = 4000
@@ -534,7 +534,7 @@ def test_a_client_that_reads_no_answers_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_client_that_sends_without_end_leaves_others_turns(tmp_path: Path) -> None:
-    """However much comes in one read, one message is heard a turn."""
+    """However much comes in one read, one message is handled a turn."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
