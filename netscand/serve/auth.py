@@ -24,7 +24,7 @@ from netscand import config
 from netscand.serve.fair_turns import Account
 from netscand.serve.http import Refused
 
-# ---- whose ---------------------------------------------------------------------------------------------------------
+# ---- peer uid ------------------------------------------------------------------------------------------------------
 # The uid of the peer of a connection on loopback: TCP does not know it, but the kernel does (sock_diag(7)).
 
 SOCK_DIAG = 4

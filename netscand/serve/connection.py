@@ -398,5 +398,5 @@ class Connection(asyncio.BufferedProtocol):
             return self._plain is None and self.peer is not NO_PEER  # accepted, and not started yet
         if self.subscriber is not None or self.transport.is_closing():
             return False
-        asked = self._first is not None or self._answering or self._framing.given > 0 or bool(self._waiting)
-        return asked or self.transport.get_write_buffer_size() > 0
+        expects_answer = self._first is not None or self._answering or self._framing.given > 0 or bool(self._waiting)
+        return expects_answer or self.transport.get_write_buffer_size() > 0

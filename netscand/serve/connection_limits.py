@@ -79,12 +79,12 @@ class ConnectionLimiter:
 
         Connections of root and of the group are never closed, and not counted.
         """
-        there = [each for each in self._account_of if not each.peer.privileged]
-        held = Counter(self._account_of[each] for each in there)
-        most = max(held, key=held.__getitem__, default=None)
-        if most is None or held[most] <= held[account] + 1:
+        connections = [each for each in self._account_of if not each.peer.privileged]
+        counts = Counter(self._account_of[each] for each in connections)
+        most = max(counts, key=counts.__getitem__, default=None)
+        if most is None or counts[most] <= counts[account] + 1:
             return False
-        newest = next(each for each in reversed(there) if self._account_of[each] == most)
+        newest = next(each for each in reversed(connections) if self._account_of[each] == most)
         self.refused["account"] += 1
         newest.abort()
         self.leave(newest, newest.peer)  # free at once, not only when its transport has closed
@@ -125,18 +125,18 @@ class ConnectionLimiter:
     def check_unread(self, now: float) -> None:
         """Close stalled connections and, over the memory limit, the largest one of the account that uses the most."""
         self._transferred = 0
-        held: defaultdict[Account, dict[Connection, int]] = defaultdict(dict)
+        kept: defaultdict[Account, dict[Connection, int]] = defaultdict(dict)
         for connection in tuple(self.connections):
             if connection.is_stalled(now):
                 connection.abort()
             elif not connection.peer.privileged and (size := connection.bytes_kept):
-                held[connection.account][connection] = size
-        of_account = {account: sum(sizes.values()) for account, sizes in held.items()}
+                kept[connection.account][connection] = size
+        of_account = {account: sum(sizes.values()) for account, sizes in kept.items()}
         in_all = sum(of_account.values())
         while in_all > UNREAD.at_once:
             account = max(of_account, key=of_account.__getitem__)
-            largest = max(held[account], key=held[account].__getitem__)
-            size = held[account].pop(largest)
+            largest = max(kept[account], key=kept[account].__getitem__)
+            size = kept[account].pop(largest)
             of_account[account] -= size
             in_all -= size
             largest.abort()

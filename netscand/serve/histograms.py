@@ -72,9 +72,9 @@ class TimedSelector(EpollSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
         """Wait for descriptors, as asyncio does once a turn."""
-        held = monotonic() - self._woke_at
-        if held >= LONG_TURN:
-            self._turns.record(held)
+        seconds = monotonic() - self._woke_at
+        if seconds >= LONG_TURN:
+            self._turns.record(seconds)
         ready = super().select(timeout)
         self._woke_at = monotonic()
         return ready

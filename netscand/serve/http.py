@@ -62,8 +62,8 @@ CODES = {status: code for code, status in protocol.ERROR_STATUS.items()}
 def from_aiohttp(error: web.HTTPException) -> Refused:
     """Return the refusal for an error of aiohttp itself."""
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-    said = {404: "no such resource", 413: f"more than {protocol.MAX_MESSAGE} bytes"}.get(error.status)
-    return Refused(CODES.get(error.status, "bad_request"), said or error.reason.lower(), error.status, headers)
+    message = {404: "no such resource", 413: f"more than {protocol.MAX_MESSAGE} bytes"}.get(error.status)
+    return Refused(CODES.get(error.status, "bad_request"), message or error.reason.lower(), error.status, headers)
 
 
 # ---- http ----------------------------------------------------------------------------------------------------------

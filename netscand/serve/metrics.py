@@ -236,8 +236,8 @@ class Metrics:
             )
 
 
-def _histogram(name: str, said: str, found: Histogram) -> "Metric":
+def _histogram(name: str, description: str, found: Histogram) -> "Metric":
     from prometheus_client.core import HistogramMetricFamily
 
     buckets = [("+Inf" if bound == inf else str(float(bound)), count) for bound, count in found.buckets()]
-    return HistogramMetricFamily(name, said, buckets=buckets, sum_value=found.sum)
+    return HistogramMetricFamily(name, description, buckets=buckets, sum_value=found.sum)

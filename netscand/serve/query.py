@@ -127,9 +127,9 @@ class Searched:
         """MAC, names, label, notes, vendor and addresses as one text, separated by BETWEEN."""
         if self._words is None:
             device = self.device
-            said = (device.mac, device.hostname, device.label, device.notes, device.vendor)
-            ips = [held.ip for held in device.addresses]
-            self._words = BETWEEN.join([*(word.casefold() for word in said if word), *ips])
+            texts = (device.mac, device.hostname, device.label, device.notes, device.vendor)
+            ips = [address.ip for address in device.addresses]
+            self._words = BETWEEN.join([*(word.casefold() for word in texts if word), *ips])
         return self._words
 
 
@@ -138,9 +138,9 @@ class Change:
 
     __slots__ = ("devices", "network")
 
-    def __init__(self, told: protocol.Event, before: protocol.Device | None) -> None:
-        self.network = told.network
-        self.devices = tuple(Searched(device) for device in (told.device, before) if device is not None)
+    def __init__(self, event: protocol.Event, before: protocol.Device | None) -> None:
+        self.network = event.network
+        self.devices = tuple(Searched(device) for device in (event.device, before) if device is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ class Filter:
         device = searched.device
         if self.status is not None and device.status != self.status:
             return False
-        if self.network is not None and all(held.network != self.network for held in device.addresses):
+        if self.network is not None and all(address.network != self.network for address in device.addresses):
             return False
         return self.text is None or self.text in searched.words
 
@@ -181,9 +181,9 @@ class Filter:
             return change.network is None or self.scan((change.network,))
         return any(map(self.fits, change.devices))
 
-    def event(self, told: protocol.Event, before: protocol.Device | None) -> bool:
+    def event(self, event: protocol.Event, before: protocol.Device | None) -> bool:
         """Return the same for an event that no other filter checks."""
-        return self.change(Change(told, before))
+        return self.change(Change(event, before))
 
 
 EVERYTHING = Filter()

@@ -41,14 +41,14 @@ class Targets:
             prefix = IPv4Network(target)
             self._prefixes.setdefault(prefix.prefixlen, set()).add(int(prefix.network_address))
 
-    def name(self, device: Device) -> bool:
+    def contain(self, device: Device) -> bool:
         """Return whether a device is at a target; for this host, which is not scanned, only its own address counts."""
         lengths = [32] if device.is_self else self._prefixes
-        for held in device.addresses:
-            if held.network in self._ids and not device.is_self:
+        for address in device.addresses:
+            if address.network in self._ids and not device.is_self:
                 return True
-            if len(held.ip) == 4:
-                number = int.from_bytes(held.ip)
+            if len(address.ip) == 4:
+                number = int.from_bytes(address.ip)
                 if any(number >> 32 - bits << 32 - bits in self._prefixes.get(bits, ()) for bits in lengths):
                     return True
         return False
@@ -65,7 +65,7 @@ async def filter_by_targets(
         wanted.add(target)
     async for mac in turns.over(account, macs):
         device = devices.get(mac)
-        if device is not None and wanted.name(device):
+        if device is not None and wanted.contain(device):
             kept.append(mac)
     return kept
 
@@ -105,9 +105,9 @@ class DeviceChanges:
         if scanner.cursor != cursor:  # a request that changes nothing is not charged
             scanner.budgets.take(ANNOTATIONS, spender, now)
         self._encoder.sync()
-        told = answer(self._encoder.wholly(self._scanner.devices[mac]))
+        response = answer(self._encoder.wholly(self._scanner.devices[mac]))
         await self._hub.settled()
-        return told
+        return response
 
     async def forget(self, request: web.Request) -> web.StreamResponse:
         """Delete a device; if it is seen again, it is new."""
@@ -188,9 +188,9 @@ class Rest:
         if device is None:
             raise Refused("not_found", f"no device {mac_text(mac)}")
         self._encoder.sync()
-        told = answer(self._encoder.wholly(device))
+        response = answer(self._encoder.wholly(device))
         await self._hub.settled()
-        return told
+        return response
 
     async def networks(self, request: web.Request) -> web.StreamResponse:
         """List networks, including excluded ones."""
@@ -200,7 +200,7 @@ class Rest:
         """Return health, load, coverage, drops and version."""
         scanner, load, problems = self._scanner, self._scanner.load(), self._problems()
         networks = self._summary.networks(EVERYTHING)
-        told = answer(
+        response = answer(
             protocol.DaemonStatus(
                 version=__version__,
                 protocol=protocol.PROTOCOL,
@@ -230,22 +230,22 @@ class Rest:
             )
         )
         await self._hub.settled()
-        return told
+        return response
 
     async def scan(self, request: web.Request) -> web.StreamResponse:
         """Request a scan; with `wait=1`, return the devices that it found when it has ended."""
         wait = request.query.get("wait", "0")
         if wait not in ("0", "1"):
             raise Refused("bad_request", f"wait={wait[:64]}: expected 1 or 0")
-        wanted = await struct_of(request, protocol.ScanWish, "scan request", required=False)
-        scan_id = request_scan(self._scanner, wanted.targets, connection_of(request))
+        scan_request = await struct_of(request, protocol.ScanWish, "scan request", required=False)
+        scan_id = request_scan(self._scanner, scan_request.targets, connection_of(request))
         if wait == "0":
             return answer(protocol.ScanTicket(scan_id=scan_id), 202)
         with self._hub.waiting_for(scan_id) as ended:
             finish = await ended
         account, turns = connection_of(request).account, self._hub.turns
         # The end of a scan wakes all clients that wait for it in the same turn of the loop.
-        found = await filter_by_targets(finish.scan.found, self._scanner.devices, wanted.targets, turns, account)
+        found = await filter_by_targets(finish.scan.found, self._scanner.devices, scan_request.targets, turns, account)
         async with self._may_list(account):
             await turns.turn(account)
             with self._hub.snapshot(macs=found, account=account) as snapshot:

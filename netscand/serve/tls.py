@@ -66,21 +66,21 @@ def load_certificate(context: ssl.SSLContext, listen: config.Listen) -> None:
         missing = "tls_key" if key is None else "tls_certificate"
         raise BadCertificate(f"[listen] {missing}: missing; tls_certificate and tls_key go together")
     with ExitStack() as open_files:
-        held = _open("tls_certificate", Path(certificate), b"-----BEGIN CERTIFICATE-----", open_files)
-        held_key = _open("tls_key", Path(key), b"PRIVATE KEY-----", open_files)
-        pem = os.pread(held_key, LARGEST, 0)
+        certificate_file = _open("tls_certificate", Path(certificate), b"-----BEGIN CERTIFICATE-----", open_files)
+        key_file = _open("tls_key", Path(key), b"PRIVATE KEY-----", open_files)
+        pem = os.pread(key_file, LARGEST, 0)
         if b"ENCRYPTED" in pem:
             raise BadCertificate(f"[listen] tls_key: {key}: is encrypted; provide an unencrypted key")
         # By their descriptors: the files that were checked are loaded, even if the paths were replaced.
-        pair = f"/proc/self/fd/{held}", f"/proc/self/fd/{held_key}", ""
+        pair = f"/proc/self/fd/{certificate_file}", f"/proc/self/fd/{key_file}", ""
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*pair)  # a bad pair must not be loaded in part
             context.load_cert_chain(*pair)
         except ssl.SSLError as error:
             if error.reason == "KEY_VALUES_MISMATCH":
                 raise BadCertificate(f"[listen] tls_key: {key}: is not the key of {certificate}") from None
-            said = (error.reason or "not understood").lower().replace("_", " ")
-            raise BadCertificate(f"[listen] tls_certificate: {certificate}, or tls_key: {key}: {said}") from None
+            reason = (error.reason or "not understood").lower().replace("_", " ")
+            raise BadCertificate(f"[listen] tls_certificate: {certificate}, or tls_key: {key}: {reason}") from None
         except OSError as error:
             raise BadCertificate(f"[listen] tls_certificate: {certificate}: {error.strerror}") from None
 

@@ -57,7 +57,7 @@ def test_clients_that_wait_for_a_scan_are_served_in_turn(tmp_path: Path, monkeyp
     turn = 0
     looked: Counter[int] = Counter()
     of: dict[int, set[Targets]] = {}
-    name = Targets.name
+    name = Targets.contain
 
     def slowly(self: Targets, device: Device) -> bool:
         time.sleep(0.001)  # as slow as with many prefixes
@@ -65,7 +65,7 @@ def test_clients_that_wait_for_a_scan_are_served_in_turn(tmp_path: Path, monkeyp
         of.setdefault(turn, set()).add(self)
         return name(self, device)
 
-    monkeypatch.setattr(Targets, "name", slowly)
+    monkeypatch.setattr(Targets, "contain", slowly)
 
     async def play() -> None:
         nonlocal turn
