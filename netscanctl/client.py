@@ -325,7 +325,7 @@ def http_failure(daemon: Daemon, status: int, content: bytes = b"") -> Failure:
         return NotPermitted(message or "not permitted", hint)
     if status == 403:
         hint = "use --socket on the daemon's host" if daemon.url else JOIN_GROUP
-        return NotPermitted(message or "not permitted", f"{hint}, or send a token with that role: --token-file FILE")
+        return NotPermitted(message or "not permitted", f"use --token-file FILE, or {hint}")
     if not message and (status == 404 or status not in protocol.ERROR_STATUS.values()):
         return not_netscand(daemon)
     return Failure(message or f"the daemon at {daemon.address} refused the request ({http.client.responses[status]})")

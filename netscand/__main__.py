@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT = Path("/etc/netscand/netscand.toml")
 
+EX_CHECK_FAILED = 1
 EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 69, 75, 77, 78
 """sysexits.h: a component failed; already running; not permitted; configuration."""
 INTERRUPTED = 130
@@ -37,7 +38,9 @@ def _run() -> None:
 
     try:
         if arguments.check_config:
-            sys.exit(_check(arguments.check_config))
+            sys.exit(_check_config(arguments.check_config))
+        if arguments.check:
+            sys.exit(_check(arguments))
         config = load(arguments.config or DEFAULT, required=arguments.config is not None)
     except ConfigError as wrong:
         sys.exit(_print_error("\nnetscand: ".join(wrong.faults), EX_CONFIG))
@@ -58,7 +61,7 @@ def _start(arguments: argparse.Namespace, config: "Config") -> None:
     from netscand.lan.wire import WireError
     from netscand.serve.auth import TokensRefused
     from netscand.serve.listen import AlreadyRunning, ListenError
-    from netscand.serve.selftest import Unfit
+    from netscand.serve.selftest import LibraryError
     from netscand.store.paths import HistoryInUse, HistoryRefused
 
     open_log(config.log.level)
@@ -74,7 +77,7 @@ def _start(arguments: argparse.Namespace, config: "Config") -> None:
         run(config, arguments.config or DEFAULT)
     except WireError as wrong:
         sys.exit(_print_error(str(wrong), EX_NOPERM if wrong.not_permitted else EX_UNAVAILABLE))
-    except (NetlinkError, Unfit) as wrong:
+    except (NetlinkError, LibraryError) as wrong:
         sys.exit(_print_error(str(wrong), EX_UNAVAILABLE))
     except (AlreadyRunning, HistoryInUse) as wrong:
         sys.exit(_print_error(str(wrong), EX_TEMPFAIL))
@@ -82,7 +85,7 @@ def _start(arguments: argparse.Namespace, config: "Config") -> None:
         sys.exit(_print_error(str(wrong), EX_CONFIG))
     except ExceptionGroup as lost:
         (first, *others) = lost.exceptions
-        if isinstance(first, Unfit) and not others:
+        if isinstance(first, LibraryError) and not others:
             sys.exit(_print_error(str(first), EX_UNAVAILABLE))
         logging.getLogger(__name__).critical("a component failed; the traceback says which", exc_info=lost)
         sys.exit(EX_UNAVAILABLE)
@@ -101,22 +104,14 @@ def _incompatible_library(wrong: ImportError | AttributeError) -> str | None:
         return library or None
 
 
-def _check(path: Path) -> int:
-    """Print the errors that a start would report about a configuration and its files, and the warnings; exit code."""
-    from netscand.config import Access, Listen, read
+def _check_config(path: Path) -> int:
+    """Print all errors in a configuration, and in the files that it names, and warnings; return the exit code."""
+    from netscand.check import file_errors
+    from netscand.config import read
     from netscand.config_lint import config_warnings
-    from netscand.serve.auth import TokensRefused
-    from netscand.serve.listen import ListenError
-    from netscand.serve.server import check
 
     reading = read(path)
-    faults = list(reading.faults)
-    listen, access = reading.table(Listen), reading.table(Access)
-    if listen and access:
-        try:
-            check(listen, access)
-        except (ListenError, TokensRefused) as wrong:
-            faults.append(str(wrong))
+    faults = [*reading.faults, *map(str, file_errors(reading))]
     for fault in faults:
         _print_error(f"{path}: {fault}", EX_CONFIG)
     for warning in config_warnings(reading):
@@ -127,6 +122,16 @@ def _check(path: Path) -> int:
     return 0
 
 
+def _check(arguments: argparse.Namespace) -> int:
+    """Print the results of all checks as JSON; return the exit code."""
+    from netscand import check, protocol
+
+    logging.disable()  # stderr is for errors of the check itself
+    report = check.run(arguments.config or DEFAULT, required=arguments.config is not None)
+    sys.stdout.write(protocol.encode(report).decode() + "\n")
+    return 0 if report.ok else EX_CHECK_FAILED
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line; packaging/manuals.py makes the manual page from it."""
     parser = argparse.ArgumentParser("netscand", description="Monitor which devices are on the local networks.")
@@ -135,6 +140,11 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--check-config", type=Path, metavar="FILE", help="print errors and probable mistakes in FILE, and exit"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="check whether netscand can start here, print the results as JSON, and exit",
     )
     parser.add_argument("--once", action="store_true", help="scan, print the devices, and exit")
     parser.add_argument("--json", action="store_true", help="with --once: print JSON")

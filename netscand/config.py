@@ -241,7 +241,7 @@ class ParsedTable(NamedTuple):
     is_valid: bool
 
 
-T = TypeVar("T", Listen, Access)
+T = TypeVar("T", bound=Table)
 
 
 class Reading(NamedTuple):

@@ -35,7 +35,7 @@ from netscand.serve.auth import TokensRefused
 from netscand.serve.encode import Encoder, ip_text, mac_text
 from netscand.serve.histograms import TimedSelector
 from netscand.serve.hub import Hub
-from netscand.serve.listen import ListenError, handed_in
+from netscand.serve.listen import ListenError, inherited_sockets
 from netscand.serve.server import Server
 from netscand.service import Watchdog
 from netscand.store.history import History
@@ -97,7 +97,7 @@ class Daemon:
         self.groups = MulticastMembership()
         self.interfaces = Interfaces(self._follow, config.scan, config.network)
         self.server = Server(
-            self.engine, self.hub, config.listen, config.access, self.translator, handed_in(), self.history
+            self.engine, self.hub, config.listen, config.access, self.translator, inherited_sockets(), self.history
         )
         self.watchdog = Watchdog(
             self._notify,
@@ -105,7 +105,7 @@ class Daemon:
                 "engine": lambda: self.engine.turned_at,
                 "receive path": lambda: self.wire.ticked_at,
                 "history": lambda: self.history.turned_at,
-                "server": lambda: self.server.itself.answered_at,
+                "server": lambda: self.server.self_test.answered_at,
             },
         )
         if self.watchdog.allowed is not None:
@@ -157,8 +157,8 @@ class Daemon:
                     "watchdog": self.watchdog.run,
                 }
                 running = [rooms.create_task(_room(name, run), name=name) for name, run in work.items()]
-                await self.server.itself.ask_everything()
-                self.hub.measures.turns.forget()
+                await self.server.self_test.check_all()
+                self.hub.measures.turns.reset()
                 self._notify("READY=1")
                 log.info("ready: %s", self._status_line())
                 await stopping.wait()

@@ -33,6 +33,7 @@ EventKind = Literal[
     "network_silent", "network_recovered", "flood",
 ]  # fmt: skip
 Cause = Literal["timer", "client", "interface", "start"]
+Verdict = Literal["ok", "warning", "failed", "unknown"]
 
 
 class Address(Struct, kw_only=True):
@@ -382,6 +383,25 @@ class ErrorAnswer(Struct, kw_only=True):
     """Body of every response with a status above 399."""
 
     error: Refusal
+
+
+class CheckResult(Struct, kw_only=True, rename={"hint": "mend"}):
+    """Result of one check of `netscand --check` or `netscanctl doctor`: what was found, and what to do about it.
+
+    `warning`: netscand works, with restrictions. `failed`: it cannot work. `unknown`: the check was not possible.
+    """
+
+    check: str
+    verdict: Verdict
+    found: str
+    hint: str | None = None
+
+
+class CheckReport(Struct, kw_only=True):
+    """Output of `netscand --check` and of `netscanctl doctor --json`; `ok` unless a check failed."""
+
+    ok: bool
+    checks: list[CheckResult]
 
 
 ERROR_STATUS = {

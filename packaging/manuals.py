@@ -22,6 +22,7 @@ CONFIGURATION = ROOT / "packaging" / "netscand.toml"
 
 DAEMON_EXITS = {
     0: "Ended by SIGTERM or SIGINT, or an option such as --once succeeded.",
+    daemon.EX_CHECK_FAILED: "With --check: a check failed.",
     2: "Usage error.",
     daemon.EX_UNAVAILABLE: "A component failed; the log names it.",
     daemon.EX_TEMPFAIL: "Another netscand is running; the message names it.",
@@ -32,6 +33,7 @@ DAEMON_EXITS = {
 CLIENT_EXITS = {
     0: "Success, also with an empty list.",
     1: "The daemon refused, DEVICE matched no device or several, no TARGET answered, or output could not be written.",
+    daemon.EX_CHECK_FAILED: "With --check: a check failed.",
     2: "Usage error.",
     3: "No daemon answers; the message says how to start it.",
     4: "Not permitted; the message says what to do.",

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from netscanctl.client import JOIN_GROUP, Client, Failure, scan_request
-from netscanctl.doctor.result import Finding, failed, ok, unknown, warning
+from netscanctl.doctor.result import failed, ok, unknown, warning
 from netscanctl.render import span
 from netscand import __version__
-from netscand.protocol import DaemonStatus, DeviceList, Network, ScanUpdate
+from netscand.protocol import CheckResult, DaemonStatus, DeviceList, Network, ScanUpdate
 
 GATEWAY_TIMEOUT = 15.0
 """Seconds to wait for a scan of a gateway; the daemon may have to finish another scan first."""
@@ -20,7 +20,7 @@ MAX_LOSS = 0.01
 """Fraction of frames that the kernel may drop."""
 
 
-def check_running(client: Client, status: DaemonStatus) -> Iterator[Finding]:
+def check_running(client: Client, status: DaemonStatus) -> Iterator[CheckResult]:
     """Run all checks, in the order in which a frame passes through the daemon."""
     yield check_daemon(status)
     yield check_versions(status)
@@ -31,13 +31,13 @@ def check_running(client: Client, status: DaemonStatus) -> Iterator[Finding]:
     yield check_database(status)
 
 
-def check_daemon(status: DaemonStatus) -> Finding:
+def check_daemon(status: DaemonStatus) -> CheckResult:
     """Report the version and uptime of the daemon."""
     uptime = _seconds(status.started_at, status.now)
     return ok("daemon", f"netscand {status.version} has been running for {span(uptime)}")
 
 
-def check_versions(status: DaemonStatus) -> Finding:
+def check_versions(status: DaemonStatus) -> CheckResult:
     """Compare the versions of both programs; the client has already checked the protocol."""
     if status.version != __version__:
         return warning(
@@ -48,7 +48,7 @@ def check_versions(status: DaemonStatus) -> Finding:
     return ok("versions", f"both are {__version__}, protocol {status.protocol}")
 
 
-def check_receiving(status: DaemonStatus) -> Iterator[Finding]:
+def check_receiving(status: DaemonStatus) -> Iterator[CheckResult]:
     """Check that frames arrive. A daemon without raw sockets or packet filter would not have started."""
     frames, uptime = status.frames, _seconds(status.started_at, status.now)
     yield ok("capability", "raw sockets are open")
@@ -68,7 +68,7 @@ def check_receiving(status: DaemonStatus) -> Iterator[Finding]:
         yield ok("filter", f"{frames.received} frames received, {frames.dropped} dropped")
 
 
-def check_interfaces(status: DaemonStatus) -> Finding:
+def check_interfaces(status: DaemonStatus) -> CheckResult:
     """Check that at least one network can be scanned."""
     errors = _starting_with(status.problems, "cannot send on ")
     if errors:
@@ -90,7 +90,7 @@ def check_interfaces(status: DaemonStatus) -> Finding:
     return ok("interfaces", ", ".join(network.id for network in scanned))
 
 
-def check_gateways(client: Client, status: DaemonStatus) -> Iterator[Finding]:
+def check_gateways(client: Client, status: DaemonStatus) -> Iterator[CheckResult]:
     """Check each gateway: requests leave this host, and replies arrive."""
     networks = [network for network in status.networks if network.state == "up" and network.gateway]
     for network in networks:
@@ -102,7 +102,7 @@ def check_gateways(client: Client, status: DaemonStatus) -> Iterator[Finding]:
         yield unknown("gateway", "no scanned network has a default gateway")
 
 
-def check_gateway(client: Client, role: str, network: Network) -> Finding:
+def check_gateway(client: Client, role: str, network: Network) -> CheckResult:
     """Scan the gateway, or with the role read, look it up. Raises Failure."""
     ip = network.gateway or ""
     hint = (
@@ -126,7 +126,7 @@ def check_gateway(client: Client, role: str, network: Network) -> Finding:
     return failed("gateway", f"{ip} is not online: {found[0].reason if found else 'never seen'}", hint)
 
 
-def check_socket(status: DaemonStatus) -> Finding:
+def check_socket(status: DaemonStatus) -> CheckResult:
     """Check that the daemon listens everywhere it should, and report the user's role."""
     errors = _starting_with(status.problems, "cannot listen on ")
     if errors:
@@ -138,7 +138,7 @@ def check_socket(status: DaemonStatus) -> Finding:
     return ok("socket", f"your role is {status.role}", f"for the role admin, {JOIN_GROUP}")
 
 
-def check_database(status: DaemonStatus) -> Finding:
+def check_database(status: DaemonStatus) -> CheckResult:
     """Check that the history is stored."""
     errors = [problem for problem in status.problems if _is_about_history(problem)]
     if not errors:
@@ -150,7 +150,7 @@ def check_database(status: DaemonStatus) -> Finding:
     return failed("database", "; ".join(errors), hint)
 
 
-def check_clock(status: DaemonStatus) -> Finding | None:
+def check_clock(status: DaemonStatus) -> CheckResult | None:
     """Compare the clock of a remote daemon with ours; None if they agree."""
     skew = abs(datetime.fromisoformat(status.now).timestamp() - time.time())
     if skew > MAX_CLOCK_SKEW:

@@ -1,4 +1,4 @@
-"""Authentication and roles: peers, tokens, Host and Origin, and what each role may do."""
+"""Authentication and roles: peers, tokens, Host and Origin."""
 
 import base64
 import binascii
@@ -23,10 +23,9 @@ from typing import NamedTuple, Protocol
 from netscand import config
 from netscand.serve.fair_turns import Account
 from netscand.serve.http import Refused
-from netscand.serve.page import PATHS
 
-# ---- whose ---------------------------------------------------------------------------------------------------------
-# Whose socket is at the other end of a connection on loopback? TCP does not say; the kernel does, by sock_diag(7).
+# ---- peer uid ------------------------------------------------------------------------------------------------------
+# The uid of the peer of a connection on loopback: TCP does not know it, but the kernel does (sock_diag(7)).
 
 SOCK_DIAG = 4
 """NETLINK_SOCK_DIAG, linux/netlink.h; Python has no name for it."""
@@ -39,13 +38,13 @@ _QUESTION = struct.Struct("=BBBBI")
 """inet_diag_req_v2: family, protocol, extensions, padding, states."""
 
 _SOCKET = struct.Struct("!HH16s16s4sQ")
-"""inet_diag_sockid: ports, addresses, interface, and a cookie of ones where it is not known."""
+"""inet_diag_sockid: ports, addresses, interface, and a cookie of ones, for unknown."""
 
 _OWNER = struct.Struct("=II")
-"""Uid and inode; no program has a socket without an inode."""
+"""Uid and inode; the socket of a program always has an inode."""
 
 _OWNER_AT = _HEADER.size + 4 + _SOCKET.size + 12
-"""In inet_diag_msg: behind family and states, the socket, the timer and the two queues."""
+"""Offset in inet_diag_msg: after family, states, socket, timer and both queues."""
 
 CLOSE_WAIT = 8
 """TCP_CLOSE_WAIT, linux/tcp_states.h"""
@@ -56,11 +55,11 @@ EVERY_STATE = 0xFFFFFFFF
 CLOSED = "closed by the other end"
 
 
-def owner(sock: socket.socket) -> int | None:
-    """Return the uid that made the socket at the other end of this one, on this host.
+def peer_uid(sock: socket.socket) -> int | None:
+    """Return the uid that created the socket at the other end of a connection on this host.
 
-    None where the kernel does not tell, because it has no sock_diag. Raises ConnectionError where that socket is
-    closed: it belongs to nobody any more, and most kernels show it as root's.
+    None if the kernel has no sock_diag. Raises ConnectionError if that socket is closed: it has no user any more, and
+    most kernels show it as root's.
     """
     ours, theirs = sock.getsockname(), sock.getpeername()
     side = _SOCKET.pack(
@@ -76,7 +75,7 @@ def owner(sock: socket.socket) -> int | None:
     except OSError:
         return None
     if len(answer) < _OWNER_AT + _OWNER.size or _HEADER.unpack_from(answer)[1] != BY_FAMILY:
-        if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == CLOSE_WAIT:  # and its other end is not there
+        if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == CLOSE_WAIT:  # the other end is closed
             raise ConnectionResetError(CLOSED)
         return None
     uid, inode = _OWNER.unpack_from(answer, _OWNER_AT)
@@ -86,20 +85,20 @@ def owner(sock: socket.socket) -> int | None:
 
 
 # ---- subordinates --------------------------------------------------------------------------------------------------
-# Whose are the subordinate uids (subuid(5))? An account of this host may be each of them, by newuidmap(1).
+# Accounts of subordinate uids (subuid(5)): a user of this host can use all of them (newuidmap(1)).
 #
-# Only what /etc/subuid says counts. Other uids above 65,535 are accounts of their own: directories (LDAP, AD) give
-# such to people, and a container has them only if root lets it in. So are those of DynamicUser= (61184 to 65519),
-# which only root hands out, one to each service. Groups do not matter here: connections are counted by uid, and a
-# subordinate gid is never that of `[access] group`.
+# Only /etc/subuid counts. Other uids above 65,535 are accounts of their own: directories (LDAP, AD) give them to
+# people, and a container has them only if root permits it. So are those of DynamicUser= (61184 to 65519), which only
+# root gives out, one to each service. Groups do not matter here: connections are counted by uid, and a subordinate
+# gid is never that of `[access] group`.
 
 SUBUID, PASSWD = Path("/etc/subuid"), Path("/etc/passwd")
 
 LARGEST = 1 << 20
-"""Bytes of each file that are read."""
+"""Maximum bytes read of each file."""
 
-MOST_LINES = 4096
-"""Lines of each file that are read."""
+MAX_LINES = 4096
+"""Maximum lines read of each file."""
 
 FIRST = 1 << 16
 """Uids below this are real accounts, whatever the file says."""
@@ -108,27 +107,27 @@ FIRST = 1 << 16
 class _Range(NamedTuple):
     start: int
     stop: int
-    owner: Hashable
+    account: Hashable
 
 
 class Subordinates:
-    """The uids that belong to the account of another one."""
+    """Subordinate uids, each with the account that it belongs to."""
 
     def __init__(self, ranges: tuple[_Range, ...] = ()) -> None:
         self._ranges = ranges
-        """Ascending and apart."""
+        """Ascending, not overlapping."""
         self._starts = [each.start for each in ranges]
 
     def account(self, uid: int) -> Hashable:
-        """Whom connections of this uid are counted for."""
+        """Return the account that connections of a uid are counted for."""
         number = bisect_right(self._starts, uid) - 1
         if number >= 0 and uid < self._ranges[number].stop:
-            return self._ranges[number].owner
+            return self._ranges[number].account
         return "uid", uid
 
 
 def read_subordinates(subuid: Path = SUBUID, passwd: Path = PASSWD) -> Subordinates:
-    """Read the ranges of all users. What cannot be read is left out: a bad line takes nobody's connections away."""
+    """Read the ranges of all users. Lines that cannot be read are left out: a bad line takes no connection away."""
     uids = {name: int(uid) for name, _, uid, *_ in _lines(passwd, 7) if uid.isascii() and uid.isdigit()}
     ranges: list[_Range] = []
     for found in sorted(_ranges(subuid, uids), key=lambda each: each.start):
@@ -143,30 +142,30 @@ def _ranges(path: Path, uids: dict[str, int]) -> Iterator[_Range]:
         if not all(text.isascii() and text.isdigit() and len(text) <= 10 for text in (start, count)):
             continue
         uid = int(name) if name.isascii() and name.isdigit() and len(name) <= 10 else uids.get(name)
-        # Root's are those of its containers, which is no reason to count them with root itself.
-        owner = ("subordinates of", name) if uid in (0, None) else ("uid", uid)
-        yield _Range(int(start), min(int(start) + int(count), 1 << 32), owner)
+        # Root's are those of its containers, which are not counted with root itself.
+        account = ("subordinates of", name) if uid in (0, None) else ("uid", uid)
+        yield _Range(int(start), min(int(start) + int(count), 1 << 32), account)
 
 
 def _lines(path: Path, fields: int) -> Iterator[list[str]]:
-    """The lines of so many fields."""
+    """Yield the lines with the given number of fields."""
     try:
         with path.open("rb") as file:
             text = file.read(LARGEST).decode("utf-8", "replace")
     except OSError:
         return
-    for line in islice(text.split("\n"), MOST_LINES):
+    for line in islice(text.split("\n"), MAX_LINES):
         found = line.strip().split(":")
         if len(found) == fields and found[0]:
             yield found
 
 
-# ---- rights --------------------------------------------------------------------------------------------------------
-# The one table of rights: which role each route and each message needs.
+# ---- roles ---------------------------------------------------------------------------------------------------------
+# The role of each route is in routes.py.
 
 
 class Role(IntEnum):
-    """Each may do what the ones before may."""
+    """Role; each may do what the lower ones may."""
 
     NONE = 0
     READ = 1
@@ -175,158 +174,135 @@ class Role(IntEnum):
 
     @property
     def on_wire(self) -> str:
-        """As it stands on the wire."""
+        """Name in the wire contract."""
         return self.name.lower()
 
 
-RIGHTS: Mapping[str, Role] = {
-    **{f"GET {path}": Role.NONE for path in PATHS},
-    "GET /healthz": Role.NONE,
-    "GET /metrics": Role.READ,
-    "GET /ws": Role.READ,
-    "GET /api/openapi.json": Role.READ,
-    "GET /api/devices": Role.READ,
-    "GET /api/devices/{mac}": Role.READ,
-    "GET /api/devices/{mac}/events": Role.READ,
-    "GET /api/devices/{mac}/presence": Role.READ,
-    "GET /api/events": Role.READ,
-    "GET /api/networks": Role.READ,
-    "GET /api/status": Role.READ,
-    "POST /api/scan": Role.SCAN,
-    "PATCH /api/devices/{mac}": Role.ADMIN,
-    "DELETE /api/devices/{mac}": Role.ADMIN,
-    "GET /api/backup": Role.ADMIN,
-    "scan_now": Role.SCAN,
-    "set_interval": Role.SCAN,
+MESSAGES: Mapping[str, tuple[Role, str]] = {
+    "scan_now": (Role.SCAN, "scanning"),
+    "set_interval": (Role.SCAN, "changing the scan interval"),
 }
-"""Every route and every message: the least role. What has no entry is refused, and fails a test (FAULTS T1)."""
-
-DEEDS: Mapping[str, str] = {
-    "GET /api/backup": "saving a copy of the history",
-    "POST /api/scan": "asking for a scan",
-    "scan_now": "asking for a scan",
-    "set_interval": "asking for another interval",
-    "PATCH /api/devices/{mac}": "changing what is said of a device",
-    "DELETE /api/devices/{mac}": "forgetting a device",
-}
-"""What a route or a message does, for a person; all others read."""
+"""Message of a WebSocket client → lowest role that may send it, and what it does."""
 
 
-def need(what: str, role: Role, *, ask_for_token: bool = False) -> None:
-    """Refuse what this role may not do; `ask_for_token`: with a token it could be another."""
-    least = RIGHTS.get(what)
-    if least is not None and role >= least:
+def require(action: str, lowest: Role, role: Role, *, suggest_token: bool = False) -> None:
+    """Refuse a role below the lowest one; `suggest_token`: by 401, because the client has sent no token."""
+    if role >= lowest:
         return
-    deed = DEEDS.get(what, "reading") if least is not None else what
-    sentence = f"{deed} needs the role {least.on_wire if least is not None else 'of nobody'}, not {role.on_wire}"
-    if ask_for_token and least is not None:
-        raise Refused("unauthorized", f"{sentence}; a token may have it", headers={"WWW-Authenticate": "Bearer"})
-    raise Refused("forbidden", sentence)
+    message = f'{action} requires role "{lowest.on_wire}" (you have "{role.on_wire}"); send a token with that role'
+    if suggest_token:
+        raise Refused("unauthorized", message, headers={"WWW-Authenticate": "Bearer"})
+    raise Refused("forbidden", message)
+
+
+def need(message: str, role: Role) -> None:
+    """Refuse a message of a WebSocket client whose role is too low."""
+    lowest, action = MESSAGES[message]
+    require(action, lowest, role)
 
 
 # ---- tokens --------------------------------------------------------------------------------------------------------
-# Tokens: where they are kept, how they travel, how they are compared (FAULTS T2, T18).
+# Tokens: storage, transport, comparison (FAULTS T2, T18).
 #
-# Only their digests are kept here. A token never stands in a message, an error or the log.
+# Only their digests are kept. No message, error or log entry contains a token.
 
 SHORTEST, LONGEST = 32, 512
-"""Characters of a token. 32 of them, made at random, are not found by trying."""
+"""Characters of a token. 32 random ones cannot be guessed."""
 
-MOST_TOKENS = 1024
-"""Tokens; each request is compared with every one."""
+MAX_TOKENS = 1024
+"""Maximum number of tokens; each request is compared with all of them."""
 
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-"""What may follow `Bearer` (RFC 6750, section 2.1)."""
+"""Syntax after `Bearer` (RFC 6750, section 2.1)."""
 
 CREDENTIAL = "tokens"
-"""The systemd credential (systemd.exec(5), LoadCredential=)."""
+"""Name of the systemd credential (systemd.exec(5), LoadCredential=)."""
 
 SUBPROTOCOL = "netscand"
-"""What a WebSocket's client may ask for, and is answered (RFC 6455, section 1.9)."""
+"""Subprotocol that a WebSocket client may request, and then gets (RFC 6455, section 1.9)."""
 
-CARRIER = f"{SUBPROTOCOL}.token."
-"""Followed by a token in base64url: a browser's WebSocket can send no other header."""
+TOKEN_SUBPROTOCOL = f"{SUBPROTOCOL}.token."
+"""Prefix of a token in base64url: a browser's WebSocket can send no other header."""
 
 
 class TokensRefused(Exception):
-    """Tokens that cannot be used; one line that names the file and the remedy, and no token."""
+    """Tokens that cannot be used; the message names the file and the remedy, and contains no token."""
 
 
 class Token(NamedTuple):
-    """As much of a token as is kept."""
+    """Digest and role of a token."""
 
     digest: bytes
     role: Role
 
 
 class Tokens:
-    """Who holds one of these has its role."""
+    """Set of tokens."""
 
-    def __init__(self, held: tuple[Token, ...] = ()) -> None:
-        self._held = held
+    def __init__(self, tokens: tuple[Token, ...] = ()) -> None:
+        self._held = tokens
 
     def __bool__(self) -> bool:
-        """Whether there is any."""
+        """Return whether there are any."""
         return bool(self._held)
 
     def find(self, token: str) -> Token | None:
-        """The token, if it is one of ours. Takes as long for one as for the other."""
+        """Return the token, or None. Takes the same time for each token."""
         digest = sha256(token.encode()).digest()
         found: Token | None = None
-        for held in self._held:
-            if hmac.compare_digest(held.digest, digest):
-                found = held
+        for tokens in self._held:
+            if hmac.compare_digest(tokens.digest, digest):
+                found = tokens
         return found
 
 
 def read_tokens(file: str | None, environment: Mapping[str, str] = os.environ) -> Tokens:
-    """The tokens of `[access] token_file` and of the systemd credential. Raises TokensRefused."""
-    held: list[Token] = []
+    """Return the tokens of `[access] token_file` and of the systemd credential. Raises TokensRefused."""
+    tokens: list[Token] = []
     if file is not None:
-        held += _parsed(Path(file), f"[access] token_file: {file}")
+        tokens += _parsed(Path(file), f"[access] token_file: {file}")
     if folder := environment.get("CREDENTIALS_DIRECTORY"):
         credential = Path(folder, CREDENTIAL)
         if credential.exists():
-            held += _parsed(credential, f"credential {CREDENTIAL}")
-    if len({token.digest for token in held}) < len(held):
-        raise TokensRefused(f"{file or f'credential {CREDENTIAL}'}: a token is given twice")
-    if len(held) > MOST_TOKENS:
-        raise TokensRefused(f"{file}: more than {MOST_TOKENS} tokens")
-    return Tokens(tuple(held))
+            tokens += _parsed(credential, f"credential {CREDENTIAL}")
+    if len({token.digest for token in tokens}) < len(tokens):
+        raise TokensRefused(f"{file or f'credential {CREDENTIAL}'}: the same token is in it twice")
+    if len(tokens) > MAX_TOKENS:
+        raise TokensRefused(f"{file}: more than {MAX_TOKENS} tokens")
+    return Tokens(tuple(tokens))
 
 
 def _parsed(path: Path, place: str) -> list[Token]:
-    held = []
+    tokens = []
     for number, line in enumerate(_text(path, place).splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        wrong = _what_is_wrong(words)
-        if wrong:
-            raise TokensRefused(f"{place}: line {number}: {wrong}")
-        held.append(Token(sha256(words[1].encode()).digest(), Role[words[0].upper()]))
-    if not held:
-        raise TokensRefused(f"{place}: no token in it; expected lines of a role and a token")
-    return held
+        error = _line_error(words)
+        if error:
+            raise TokensRefused(f"{place}: line {number}: {error}")
+        tokens.append(Token(sha256(words[1].encode()).digest(), Role[words[0].upper()]))
+    if not tokens:
+        raise TokensRefused(f"{place}: contains no token; expected lines `ROLE TOKEN`")
+    return tokens
 
 
-def _what_is_wrong(words: list[str]) -> str:
+def _line_error(words: list[str]) -> str:
     if len(words) != 2:
-        return "expected a role and a token, with a blank between them"
+        return "expected `ROLE TOKEN`, separated by a space"
     role, token = words
     if role not in ("read", "scan", "admin"):
-        return "expected the role read, scan or admin at its beginning"
+        return "expected the role read, scan or admin"
     if not SHORTEST <= len(token) <= LONGEST:
-        return (
-            f"the token has {len(token)} characters, expected {SHORTEST} to {LONGEST}: make one by openssl rand -hex 32"
-        )
+        expected = f"expected {SHORTEST} to {LONGEST}"
+        return f"the token has {len(token)} characters, {expected}; to create one: openssl rand -hex 32"
     if not TOKEN.fullmatch(token):
-        return "the token may hold letters, digits and . _ ~ + / - only, and = at its end"
+        return "invalid character in the token; expected letters, digits, . _ ~ + / -, and = at its end"
     return ""
 
 
 def _text(path: Path, place: str) -> str:
-    """The file, if nobody else may read or change it."""
+    """Return the content of a file that no other user may read or change. Raises TokensRefused."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             found = os.fstat(file.fileno())
@@ -334,113 +310,110 @@ def _text(path: Path, place: str) -> str:
                 raise TokensRefused(f"{place}: not a file")
             if stat.S_IMODE(found.st_mode) & ~0o640:
                 mode = f"{stat.S_IMODE(found.st_mode):04o}"
-                raise TokensRefused(f"{place}: its mode is {mode}, so others may use its tokens: chmod 0640 {path}")
+                raise TokensRefused(f"{place}: mode {mode} lets other users use its tokens: chmod 0640 {path}")
             if found.st_uid not in (0, os.geteuid()):
-                raise TokensRefused(
-                    f"{place}: it belongs to the user {found.st_uid}, who may add a token: chown root {path}"
-                )
+                raise TokensRefused(f"{place}: owned by user {found.st_uid}, who could add a token: chown root {path}")
             if found.st_size > LARGEST:
                 raise TokensRefused(f"{place}: larger than {LARGEST} bytes")
             return file.read(LARGEST).decode("ascii")
-    except OSError as wrong:
-        raise TokensRefused(f"{place}: {wrong.strerror}") from None
+    except OSError as error:
+        raise TokensRefused(f"{place}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise TokensRefused(f"{place}: expected letters of ASCII only") from None
+        raise TokensRefused(f"{place}: expected ASCII text") from None
 
 
 # ---- on their way ---------------------------------------------------------------------------------------------------
 
 
 class Headers(Protocol):
-    """Headers of a request, by name in whatever case: what is used of aiohttp's type, which is another package's."""
+    """Headers of a request, case-insensitive: the part of aiohttp's type (of package multidict) that is used here."""
 
     def get(self, key: str, /) -> str | None:
-        """The first of that name."""
+        """Return the first one of a name."""
 
     def getall(self, key: str, default: tuple[()], /) -> Sequence[str]:
-        """All of that name, in order."""
+        """Return all of a name, in order."""
 
 
 def token_in(headers: Headers) -> str | None:
-    """The token that a request carries; None where it carries none. Refuses one that is carried otherwise."""
-    carried = [_of_header(text) for text in headers.getall("Authorization", ())]
+    """Return the token of a request, or None. Raises Refused for one that is sent in another way."""
+    found = [_of_header(text) for text in headers.getall("Authorization", ())]
     protocols = headers.getall("Sec-WebSocket-Protocol", ())
-    if len(protocols) > 1:  # aiohttp reads the first, and would tell its log of it
+    if len(protocols) > 1:  # aiohttp uses the first, and logs a warning
         raise Refused("bad_request", "Sec-WebSocket-Protocol: given twice")
     offered = [name.strip() for line in protocols for name in line.split(",")]
     if offered and SUBPROTOCOL not in offered:
         raise Refused("bad_request", f"Sec-WebSocket-Protocol: expected {SUBPROTOCOL}, or none")
-    carried += [_of_subprotocol(name) for name in offered if name.startswith(CARRIER)]
-    if len(carried) > 1:
-        raise Refused("bad_request", "a token is given twice")
-    return carried[0] if carried else None
+    found += [_of_subprotocol(name) for name in offered if name.startswith(TOKEN_SUBPROTOCOL)]
+    if len(found) > 1:
+        raise Refused("bad_request", "more than one token in the request")
+    return found[0] if found else None
 
 
 def _of_header(text: str) -> str:
     scheme, _, token = text.strip().partition(" ")
     if scheme.lower() != "bearer" or not TOKEN.fullmatch(token.strip()):
-        raise unknown()
+        raise rejected_token()
     return token.strip()
 
 
 def _of_subprotocol(name: str) -> str:
-    code = name.removeprefix(CARRIER)
+    code = name.removeprefix(TOKEN_SUBPROTOCOL)
     try:
         return base64.b64decode(code + "=" * (-len(code) % 4), altchars=b"-_", validate=True).decode("ascii")
     except (binascii.Error, UnicodeDecodeError, ValueError):
-        raise unknown() from None
+        raise rejected_token() from None
 
 
-def unknown() -> Refused:
-    """The answer to a token that is none of ours."""
+def rejected_token() -> Refused:
+    """Return the refusal of an unknown token."""
     return Refused(
         "unauthorized",
-        "this token is not accepted here",
+        "unknown token",
         headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
     )
 
 
 # ---- access --------------------------------------------------------------------------------------------------------
-# Who is it, and may they? Peers, Host, Origin and tokens; what each role may do is in rights.py.
+# Peers, Host, Origin and tokens of a request.
 
 log = logging.getLogger(__name__)
 
 SO_PEERGROUPS = 59
 """linux/socket.h; Python has no name for it."""
 
-MOST_GROUPS = 256
-"""Groups that one getsockopt of Python can give; who has more is judged by the primary group alone."""
+MAX_GROUPS = 256
+"""Groups that Python's getsockopt can return; of a user with more, only the primary group counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end of a connection."""
+    """Peer of a connection."""
 
     key: Hashable
-    """Whom its connections are counted for: a uid with its subordinates, by the Unix socket or on loopback, or a TCP
-    address."""
+    """What its connections are counted for: a uid with its subordinates (Unix socket, loopback), or a TCP address."""
     role: Role
     unix: bool
     privileged: bool
-    """Root or the group, on the Unix socket: no cap of its own, and the last descriptors."""
+    """Root or the group, on the Unix socket: no limit of its own, and reserved descriptors."""
     address: str = ""
-    """Ours, that a TCP client connected to."""
+    """Our address that a TCP client connected to."""
     port: int = 0
     tls: bool = False
 
 
 class Admitted(NamedTuple):
-    """What a request may, and whose turns and budgets it takes."""
+    """Role of a request, and the account that its turns and budgets are charged to."""
 
     role: Role
     account: Account
 
 
-UNAUTHENTICATED: Account = "strangers"
-"""Whoever has no role: they share one account."""
+UNAUTHENTICATED: Account = "unauthenticated"
+"""Account shared by all connections without a role."""
 
 ORIGIN = re.compile(r"(https?)://((?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?)")
-"""RFC 6454, section 6.2, and nothing that a lenient parser could take for another host."""
+"""RFC 6454, section 6.2, without anything that a lenient parser could take for another host."""
 
 HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 
@@ -448,7 +421,7 @@ LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "[::1]"))
 
 
 class Guard:
-    """Judges connections and requests by `[access]`. Raises TokensRefused where its tokens cannot be used."""
+    """Checks connections and requests by `[access]`. Raises TokensRefused if its tokens cannot be used."""
 
     def __init__(self, access: config.Access) -> None:
         self.tokens = read_tokens(access.token_file)
@@ -457,55 +430,55 @@ class Guard:
         self._origins = frozenset(origin.lower().rstrip("/") for origin in access.allowed_origins)
         self._subordinates = read_subordinates()
         self.group = _gid(access.group)
-        """The gid of `[access] group`; None where the system has no such group."""
+        """Gid of `[access] group`; None if there is no such group."""
 
     def peer(self, sock: socket.socket, *, tls: bool = False) -> Peer:
-        """Tell who connected. Raises OSError where it is gone already."""
+        """Return the peer of a connection. Raises OSError if it is closed already."""
         if sock.family == socket.AF_UNIX:
             _, uid, gid = struct.unpack("3I", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
             privileged = uid == 0 or (self.group is not None and self.group in (gid, *_groups(sock)))
             key = self._subordinates.account(uid)
             return Peer(key, Role.ADMIN if privileged else self._others, True, privileged)
-        ours, theirs = _plain(sock.getsockname()[0]), _plain(sock.getpeername()[0])
+        ours, theirs = _normalized(sock.getsockname()[0]), _normalized(sock.getpeername()[0])
         local = _is_loopback(ours) and _is_loopback(theirs)
         role = self._others if local else Role.NONE
         key = theirs
-        if local:  # an account may connect from each of the 16 million addresses of 127.0.0.0/8
-            uid = owner(sock)
+        if local:  # a user can connect from 16 million addresses of 127.0.0.0/8
+            uid = peer_uid(sock)
             key = self._subordinates.account(uid) if uid is not None else "loopback"
         return Peer(key, role, False, False, ours, int(sock.getsockname()[1]), tls)
 
     def admit(self, peer: Peer, headers: Headers) -> Admitted:
-        """The role of a request: its peer's, raised by its token; and whose it is.
+        """Return the role of a request (that of its peer, raised by its token) and its account.
 
-        Refuses what a page of another site made (FAULTS T5, T6), and a token that is none of ours.
+        Refuses requests from a page of another site (FAULTS T5, T6), and unknown tokens.
         """
         hosts = [host.strip().lower() for host in headers.getall("Host", ())]
         if not peer.unix:
-            self._judge_host(peer, hosts)
+            self._check_host(peer, hosts)
         origins = headers.getall("Origin", ())
-        if origins and not (len(origins) == 1 and self._own(peer, origins[0].strip().lower(), hosts)):
-            raise Refused("forbidden", "pages of this origin may not use netscand ([access] allowed_origins)")
+        if origins and not (len(origins) == 1 and self._is_own_origin(peer, origins[0].strip().lower(), hosts)):
+            raise Refused("forbidden", "this origin is not allowed ([access] allowed_origins)")
         if (
             not origins
             and headers.get("Sec-Fetch-Site") == "cross-site"
             and headers.get("Sec-Fetch-Mode") != "navigate"
         ):
-            # An image or a script of another site's page: it reads no answer, but made us give one (Fetch Metadata).
-            raise Refused("forbidden", "pages of other sites may not use netscand")
+            # An image or script of another site's page: it can read no answer, but causes one (Fetch Metadata).
+            raise Refused("forbidden", "cross-site requests are not allowed")
         token = token_in(headers)
         if token is None:
             return Admitted(peer.role, peer.key if peer.role > Role.NONE else UNAUTHENTICATED)
-        held = self.tokens.find(token)
-        if held is None:
-            raise unknown()
-        # Another host has as many addresses as it likes, but no more tokens than it was given.
-        return Admitted(max(held.role, peer.role), peer.key if peer.role > Role.NONE else ("token", held.digest))
+        tokens = self.tokens.find(token)
+        if tokens is None:
+            raise rejected_token()
+        # Another host can use any number of addresses, but only the tokens that it was given.
+        return Admitted(max(tokens.role, peer.role), peer.key if peer.role > Role.NONE else ("token", tokens.digest))
 
-    def _judge_host(self, peer: Peer, hosts: list[str]) -> None:
+    def _check_host(self, peer: Peer, hosts: list[str]) -> None:
         found = HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
         if found is None:
-            raise Refused("bad_request", "expected one Host header")
+            raise Refused("bad_request", "expected one valid Host header")
         name, port = found[1], int(found[2] or (443 if peer.tls else 80))
         ours = port == peer.port and (
             name == _bracketed(peer.address)
@@ -513,9 +486,9 @@ class Guard:
             or (_is_loopback(peer.address) and name in LOOPBACK_NAMES)
         )
         if not ours and hosts[0] not in self._hosts:
-            raise Refused("bad_request", "this host is not served here ([access] allowed_hosts)", 421)
+            raise Refused("bad_request", "unknown host name in the Host header ([access] allowed_hosts)", 421)
 
-    def _own(self, peer: Peer, origin: str, hosts: list[str]) -> bool:
+    def _is_own_origin(self, peer: Peer, origin: str, hosts: list[str]) -> bool:
         if origin in self._origins:
             return True
         found = ORIGIN.fullmatch(origin)
@@ -528,7 +501,7 @@ class Guard:
             return local and _is_loopback(peer.address)
         if not peer.unix or not self._hosts or local:
             return True
-        # Host is not judged on the Unix socket, and a reverse proxy may pass on whatever it was sent.
+        # Host is not checked on the Unix socket, and a reverse proxy may pass on any value.
         return authority in self._hosts or (name is not None and name[1] in self._hosts)
 
 
@@ -536,20 +509,20 @@ def _gid(group: str) -> int | None:
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
-        log.info("there is no group %s: only root has the role admin", group)
+        log.info("no group %s: only root has the role admin", group)
         return None
 
 
 def _groups(sock: socket.socket) -> tuple[int, ...]:
     try:
-        raw = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, MOST_GROUPS * 4)
+        raw = sock.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, MAX_GROUPS * 4)
     except OSError:
         return ()
     return struct.unpack(f"{len(raw) // 4}I", raw)
 
 
-def _plain(address: str) -> str:
-    """An address without zone, and as IPv4 where it is a mapped one."""
+def _normalized(address: str) -> str:
+    """Return an address without a zone, and a mapped one as IPv4."""
     ip: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
     mapped = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
     return str(mapped or ip)

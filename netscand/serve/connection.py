@@ -1,9 +1,9 @@
-"""One connection of a client: who it is, its time-outs, and how much of what it sends goes to aiohttp, and when.
+"""Connection of a client: its peer and role, its timeouts, and when its bytes are passed to aiohttp.
 
-aiohttp parses at once whatever it is given, and keeps what nobody takes yet. So it is given little at a time: a piece
-in a fair turn, and nothing while a request is answered or a message waits to be read. What it is not given stays in the
-kernel's buffer, because the transport is paused. This does not depend on how much any version of aiohttp keeps, and
-touches nothing of what it holds inside.
+aiohttp parses at once whatever it is given, and buffers what no handler reads. So it is given little at a time: a piece
+in a fair turn, and nothing while a request is answered or a message waits to be read. The rest stays in the kernel's
+buffer, because the transport is paused. This depends neither on how much a version of aiohttp buffers nor on its
+internals.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ from netscand.protocol import MAX_MESSAGE
 from netscand.serve.auth import UNAUTHENTICATED, Headers, Peer, Role
 from netscand.serve.connection_limits import ConnectionLimiter
 from netscand.serve.fair_turns import Account
-from netscand.serve.framing import MOST_BODY, Framing, TooManyFields, TooMuch
-from netscand.serve.http import TOO_MANY_FIELDS, Gate, Http, Refused
+from netscand.serve.framing import MAX_BODY, Framing, TooLarge, TooManyFields
+from netscand.serve.http import TOO_MANY_FIELDS, Http, Refused, TransportProxy
 from netscand.serve.query import SLOW
 from netscand.serve.subscriber import Subscriber
 
@@ -28,132 +28,132 @@ KEEP_ALIVE = 30.0
 """Seconds that a connection may idle between two requests."""
 
 FIRST_REQUEST = 10.0
-"""Seconds within which the first request must have come, whole (slow loris, FAULTS T16)."""
+"""Seconds within which the first request must arrive completely (slow loris, FAULTS T16)."""
 
 HIGH_WATER = 64 * 1024
-"""Bytes that wait in a transport before its client counts as slow."""
+"""Bytes queued in a transport from which on its client counts as slow."""
 
 READ = 16 * 1024
-"""Bytes that are read of one connection at once, and kept until it is their turn."""
+"""Maximum bytes read from one connection at once, and buffered until its turn."""
 
 PIECE = 2 * 1024
-"""Bytes that aiohttp is given in one turn: some hundred frames at most."""
+"""Bytes passed to aiohttp in one turn: at most some hundred WebSocket frames."""
 
-GOODBYE = 1.0
-"""Seconds that a client has to read why it is cut."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds that a client has to read the reason before its connection is aborted."""
 
 ANSWER = 600.0
-"""Seconds that a client has to take a whole list: what changes meanwhile is kept as it was."""
+"""Seconds that a client has to read a whole list; the list is kept as of its beginning meanwhile."""
 
 LEAST_RATE = 2**20
-"""Bytes a second at which a client has to take a copy of the history, beside ANSWER."""
+"""Minimum bytes a second at which a client must read a copy of the history, in addition to ANSWER."""
 
 SETTLES = 4
 """Turns of the loop within which aiohttp begins a request that it was given."""
 
 UNDECRYPTED = "netscand.undecrypted"
-"""Under this name a transport's extra information holds how many bytes it has read and not given us: TLS."""
+"""Key of a transport's extra information: bytes that it has read but not decrypted yet (TLS)."""
 
-NOBODY = Peer(None, Role.NONE, False, False)
+NO_PEER = Peer(None, Role.NONE, False, False)
 _read = memoryview(bytearray(READ))
-"""Filled and emptied within one call of the loop, so all connections share it."""
+"""Filled and emptied within one call from the loop, so all connections share it."""
 
 
 class Connection(asyncio.BufferedProtocol):
     """Protocol between the socket and aiohttp."""
 
-    def __init__(self, lobby: ConnectionLimiter, server: web.Server) -> None:
-        self.peer = NOBODY
+    def __init__(self, limiter: ConnectionLimiter, server: web.Server) -> None:
+        self.peer = NO_PEER
         self.role = Role.NONE
-        """That of the request in hand: its peer's, raised by its token."""
+        """Role of the current request: that of the peer, raised by a token."""
         self.account: Account = UNAUTHENTICATED
-        """Whose turns and budgets it takes."""
+        """Account that turns and budgets are charged to."""
         self.headers: Headers | None = None
-        """Those of the request in hand."""
+        """Headers of the current request."""
         self.accepted: socket.socket | None = None
-        """Its socket, until it has a transport."""
+        """Socket, until there is a transport."""
         self.transport: asyncio.Transport | None = None
         self.subscriber: Subscriber | None = None
-        """From the handshake of a WebSocket on."""
-        self.heard_at = 0.0
+        """Set from the handshake of a WebSocket on."""
+        self.active_at = 0.0
         self.written = 0
-        """Writes of aiohttp so far."""
-        self.lobby = lobby
+        """Number of writes by aiohttp."""
+        self.limiter = limiter
         self._server = server
         self._http: Http | None = None
         self._plain: asyncio.Transport | None = None
-        """What it came by; beneath TLS, where there is that."""
+        """TCP or Unix transport; with TLS, the one beneath."""
         self._first: asyncio.TimerHandle | None = None
         self._waiting = b""
-        """Read, and not given to aiohttp yet."""
+        """Bytes read, and not passed to aiohttp yet."""
         self._queued = self._reading_paused = False
         self._full = self._slow = False
-        """aiohttp wants no more for the moment; the client reads slowly."""
-        self._in_hand = False
+        """aiohttp has paused reading; the client reads slowly."""
+        self._answering = False
         """A request is being answered."""
         self._framing = Framing()
         self._reads_body = False
-        """A handler takes that of the request in hand as it comes."""
-        self._discards: int | None = None
-        """So many bytes are read still and dropped, so that a client that sends before it reads gets our answer."""
-        self._unbegun = False
-        """It was given a head, and no request has begun since."""
+        """A handler reads the body of the current request as it arrives."""
+        self._to_discard: int | None = None
+        """Bytes still to be read and dropped, so that a client that sends before it reads gets our answer."""
+        self._head_given = False
+        """aiohttp was given a head, and has not begun the request yet."""
         self._settling = False
-        self._listens = False
+        self._expects_message = False
         self._written_before = 0
         self._unread_since: float | None = None
-        """Since when it has taken nothing, but for what the kernel has room for."""
+        """Since when the client has read nothing beyond the kernel's buffer."""
         self._keeps: Callable[[], int] = int
 
     # ---- it comes and goes ----------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, unless it was cut meanwhile."""
+        """Start, unless the connection was aborted meanwhile."""
         assert isinstance(transport, asyncio.Transport)
-        if not self.arrive(transport):
+        if not self.attach(transport):
             return
         loop = asyncio.get_running_loop()
         self.transport = transport
-        self.heard_at = loop.time()
+        self.active_at = loop.time()
         transport.set_write_buffer_limits(high=HIGH_WATER)
         self._first = loop.call_later(FIRST_REQUEST, transport.abort)
         self._http = Http(self._server, loop, KEEP_ALIVE)
-        self._http.connection_made(cast(asyncio.Transport, Gate(self, transport)))
-        self._let_on()
+        self._http.connection_made(cast(asyncio.Transport, TransportProxy(self, transport)))
+        self._schedule()
 
-    def enter(self, sock: socket.socket, *, tls: bool = False) -> bool:
-        """Return whether it is let in; from then on it is counted."""
+    def accept(self, sock: socket.socket, *, tls: bool = False) -> bool:
+        """Count the connection; return False if it is over a limit, or closed already."""
         try:
-            peer = self.lobby.guard.peer(sock, tls=tls)
+            peer = self.limiter.guard.peer(sock, tls=tls)
         except OSError:
             return False
-        if not self.lobby.admit(self, peer):
+        if not self.limiter.admit(self, peer):
             return False
         self.peer, self.accepted = peer, sock
         if peer.role > Role.NONE:
             self.account = peer.key
         return True
 
-    def arrive(self, transport: asyncio.Transport) -> bool:
-        """Take its transport, with TLS the one beneath first. False: it was cut meanwhile, and is closed."""
-        if self.peer is NOBODY:
+    def attach(self, transport: asyncio.Transport) -> bool:
+        """Set the transport (with TLS, first the one beneath); return False if the connection was aborted meanwhile."""
+        if self.peer is NO_PEER:
             transport.abort()
             return False
         self._plain = self._plain or transport
         return True
 
     def leave(self) -> None:
-        """It is counted no more."""
-        self.lobby.leave(self, self.peer)
-        self.peer = NOBODY
+        """Remove the connection from the limits."""
+        self.limiter.leave(self, self.peer)
+        self.peer = NO_PEER
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
-        if self.peer is NOBODY:
+        """Release all resources."""
+        if self.peer is NO_PEER:
             return
-        self.spoke()
+        self.request_began()
         self._waiting = b""
-        self.lobby.leave(self, self.peer)
+        self.limiter.leave(self, self.peer)
         if self.subscriber is not None:
             self.subscriber.on_disconnect()
         if self._http is not None:
@@ -161,9 +161,9 @@ class Connection(asyncio.BufferedProtocol):
         self.transport = None
 
     def abort(self) -> None:
-        """Cut it."""
+        """Close the connection at once."""
         self._waiting = b""
-        transport = self.transport or self._plain  # none yet while it shakes hands
+        transport = self.transport or self._plain  # none yet during a TLS handshake
         if transport is not None:
             transport.abort()
         else:
@@ -172,8 +172,8 @@ class Connection(asyncio.BufferedProtocol):
                 self.accepted = None
             self.leave()
 
-    def spoke(self) -> None:
-        """The first request came."""
+    def request_began(self) -> None:
+        """Stop the timeout of the first request."""
         if self._first is not None:
             self._first.cancel()
             self._first = None
@@ -181,21 +181,21 @@ class Connection(asyncio.BufferedProtocol):
     # ---- who it is ------------------------------------------------------------------------------------------------
 
     def authorize(self, headers: Headers) -> None:
-        """A request of these headers: learn its role. Raises Refused."""
+        """Determine the role of a request from its headers. Raises Refused."""
         self.headers = headers
         self.role = Role.NONE
-        self.role, self.account = self.lobby.guard.admit(self.peer, headers)
+        self.role, self.account = self.limiter.guard.admit(self.peer, headers)
         if self.role > Role.NONE:
-            self.lobby.know(self)
+            self.limiter.mark_authenticated(self)
 
-    def judge_again(self) -> None:
-        """The guard changed: judge by the new one who it is, and what it may."""
-        if self.transport is None or self.headers is None:  # lost, but its handler has not ended yet; or asked nothing
+    def reauthorize(self) -> None:
+        """Determine peer and role again after a change of `[access]`."""
+        if self.transport is None or self.headers is None:  # closed while its handler still runs, or without a request
             self.role = Role.NONE
             return
         try:
-            peer = self.lobby.guard.peer(self.transport.get_extra_info("socket"), tls=self.peer.tls)
-            self.peer = replace(peer, key=self.peer.key)  # it is counted by that one
+            peer = self.limiter.guard.peer(self.transport.get_extra_info("socket"), tls=self.peer.tls)
+            self.peer = replace(peer, key=self.peer.key)  # it stays counted by that key
             self.authorize(self.headers)
         except (OSError, Refused):
             self.role = Role.NONE
@@ -203,141 +203,141 @@ class Connection(asyncio.BufferedProtocol):
     # ---- what it sends --------------------------------------------------------------------------------------------
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the transport reads to."""
+        """Return the buffer for the transport."""
         return _read
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what was read."""
-        if self.peer is NOBODY:
+        """Take the bytes that were read."""
+        if self.peer is NO_PEER:
             return
         if self.subscriber is not None and not self.subscriber.ended:
-            # Else it has until its heartbeat ends to read our goodbye.
-            self.heard_at = asyncio.get_running_loop().time()
-        if self._discards is None:
+            # Otherwise the client has until its heartbeat expires to read our close frame.
+            self.active_at = asyncio.get_running_loop().time()
+        if self._to_discard is None:
             self._waiting += _read[:nbytes]
-            self.lobby.count(nbytes)
-        elif nbytes <= self._discards:
-            self._discards -= nbytes
+            self.limiter.count(nbytes)
+        elif nbytes <= self._to_discard:
+            self._to_discard -= nbytes
         else:
             self._full = True
-        self._let_on()
+        self._schedule()
 
     def eof_received(self) -> None:
-        """Nothing more will come; the transport closes itself."""
+        """Pass on the end of the stream; the transport closes itself."""
         if self._http is not None:
             self._http.eof_received()
 
     def begin(self, request: web.BaseRequest) -> None:
-        """A request came, whole but for its body: nothing more is taken until it is answered."""
-        self.spoke()
-        self._in_hand, self._unbegun, self._reads_body = True, False, False
+        """Note that a request has arrived, except for its body; nothing more is passed on until it is answered."""
+        self.request_began()
+        self._answering, self._head_given, self._reads_body = True, False, False
         self._framing.begin(None if "Transfer-Encoding" in request.headers else request.content_length or 0)
         self._written_before = self.written
 
     def read_body(self) -> None:
-        """A handler takes the body of the request in hand, as it comes: aiohttp keeps what nobody takes."""
+        """Note that a handler reads the body as it arrives; otherwise aiohttp would buffer it."""
         self._reads_body = True
-        self._let_on(at_once=False)
+        self._schedule(at_once=False)
 
     def end(self) -> None:
-        """The request was answered, but for what aiohttp still has to write."""
-        self._in_hand = False
+        """Note that the request is answered, except for what aiohttp still has to write."""
+        self._answering = False
         self._framing.end()
         if self._framing.in_chunks:
-            self._discard()  # aiohttp closes soon; of a body with a length it reads the rest first
-        self._let_on(at_once=False)
+            self._discard()  # aiohttp closes soon; of a body with a length, it reads the rest first
+        self._schedule(at_once=False)
 
     def listen(self) -> None:
-        """All messages that came were taken: take more. To be called before the WebSocket waits for the next."""
-        self._listens = True
-        self._let_on(at_once=False)
+        """Pass on more messages. To be called before the WebSocket waits for the next one."""
+        self._expects_message = True
+        self._schedule(at_once=False)
 
-    def heard(self) -> None:
-        """A message was taken."""
-        self._listens = False
+    def message_taken(self) -> None:
+        """Note that a message was read by its handler."""
+        self._expects_message = False
         self._framing.given = 0
 
     @property
-    def half_answered(self) -> bool:
-        """Whether any of the answer to the request in hand has been written."""
+    def partly_answered(self) -> bool:
+        """Return whether part of the answer to the current request has been written."""
         return self.written != self._written_before
 
-    def _let_on(self, *, at_once: bool = True) -> None:
-        """Give aiohttp what waits, in a fair turn."""
+    def _schedule(self, *, at_once: bool = True) -> None:
+        """Schedule the next piece for aiohttp in a fair turn; pause reading while bytes wait."""
         if self._waiting and not self._queued:
             self._queued = True
-            turns = self.lobby.turns
-            (turns.do if at_once else turns.later)(self.account, self._give)
+            turns = self.limiter.turns
+            (turns.do if at_once else turns.later)(self.account, self._feed_parser)
         if (paused := bool(self._waiting) or self._full) != self._reading_paused and self.transport is not None:
             self._reading_paused = paused
             (self.transport.pause_reading if paused else self.transport.resume_reading)()
 
-    def _give(self) -> bool:
-        """Give aiohttp a piece of what waits, unless there is something that it has to do first."""
+    def _feed_parser(self) -> bool:
+        """Pass a piece to aiohttp, unless it has to finish something first; return whether there was one."""
         self._queued = False
-        if self._http is None or not self._waiting or not self._may_give():
+        if self._http is None or not self._waiting or not self._may_feed():
             return False
         try:
             size = self._framing.take(self._waiting[:PIECE], frames=self.subscriber is not None)
-        except TooMuch as found:
-            self._too_much(found)
+        except TooLarge as found:
+            self._reject(found)
             return True
-        self._unbegun = self._framing.head_ended
+        self._head_given = self._framing.head_ended
         piece, self._waiting = self._waiting[:size], self._waiting[size:]
         try:
             self._http.data_received(piece)
-        except ValueError:  # aiohttp 3.11 lets an address escape that it cannot read
+        except ValueError:  # aiohttp 3.11 lets the exception for an invalid URL escape
             self.abort()
-        self._let_on(at_once=False)
+        self._schedule(at_once=False)
         return True
 
-    def _may_give(self) -> bool:
+    def _may_feed(self) -> bool:
         if self._full:
             return False
         if self.subscriber is not None:
-            return self._listens
+            return self._expects_message
         if self._slow:
             return False
         if self._framing.in_body:
-            return self._reads_body or not self._in_hand
-        if self._in_hand:
+            return self._reads_body or not self._answering
+        if self._answering:
             return False
-        if self._unbegun and not self._settling:
+        if self._head_given and not self._settling:
             self._settling = True
             self._settle(SETTLES)
         return not self._settling
 
     def _settle(self, turns: int) -> None:
-        """Wait for aiohttp to begin the request that it was given; if it does not, it was none."""
-        if turns and self._unbegun:
+        """Wait until aiohttp begins the request that it was given; if it does not, it was none."""
+        if turns and self._head_given:
             asyncio.get_running_loop().call_soon(self._settle, turns - 1)
         else:
-            self._settling = self._unbegun = False
-            self._let_on(at_once=False)
+            self._settling = self._head_given = False
+            self._schedule(at_once=False)
 
-    def _too_much(self, found: TooMuch) -> None:
-        """Cut who fills our memory with what never becomes whole."""
+    def _reject(self, found: TooLarge) -> None:
+        """Close a connection whose request or message is too large."""
         if self.subscriber is not None:
             self.subscriber.close(WSCloseCode.MESSAGE_TOO_BIG, f"more than {MAX_MESSAGE} bytes")
-            self._listens = False  # so that nothing more is read
-        elif self._framing.in_body and not self._in_hand:
-            self._discard()  # it was answered already, and aiohttp closes soon
+            self._expects_message = False  # so that nothing more is read
+        elif self._framing.in_body and not self._answering:
+            self._discard()  # it is answered already, and aiohttp closes soon
             return
         elif isinstance(found, TooManyFields) and self.transport is not None:
             self._discard()
             self.transport.write(TOO_MANY_FIELDS)
         else:
             self.abort()
-        asyncio.get_running_loop().call_later(GOODBYE, self.abort)
+        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self.abort)
 
     def _discard(self) -> None:
-        self._discards, self._waiting = MOST_BODY, b""
-        self._let_on(at_once=False)
+        self._to_discard, self._waiting = MAX_BODY, b""
+        self._schedule(at_once=False)
 
     # ---- what it is sent ------------------------------------------------------------------------------------------
 
     def pause_writing(self) -> None:
-        """The client reads slowly."""
+        """Note that the client reads slowly."""
         self._slow = True
         assert self._http is not None
         self._http.pause_writing()
@@ -345,26 +345,26 @@ class Connection(asyncio.BufferedProtocol):
             self.subscriber.pause()
 
     def resume_writing(self) -> None:
-        """It reads again."""
+        """Note that the client reads again."""
         self._slow = False
         self._unread_since = None
         assert self._http is not None
         self._http.resume_writing()
         if self.subscriber is not None:
             self.subscriber.resume()
-        self._let_on(at_once=False)
+        self._schedule(at_once=False)
 
-    def flood(self, full: bool) -> None:
-        """Note whether aiohttp wants no more for the moment."""
+    def set_full(self, full: bool) -> None:
+        """Note whether aiohttp has paused reading."""
         self._full = full
-        self._let_on(at_once=False)
+        self._schedule(at_once=False)
 
     @asynccontextmanager
     async def answering(self, keeps: Callable[[], int], size: int = 0) -> AsyncIterator[None]:
-        """Have the answer that the block sends taken in ANSWER; `keeps` tells how many bytes are kept meanwhile.
+        """Limit the time of the answer that the block sends to ANSWER; `keeps` returns the bytes kept meanwhile.
 
-        `size`: bytes of an answer that is long by nature; the client has the time for them at LEAST_RATE, too.
-        Raises TimeoutError.
+        `size`: bytes of an answer that is long by nature; the client has additional time for them at LEAST_RATE. Raises
+        TimeoutError.
         """
         self._keeps = keeps
         try:
@@ -375,7 +375,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def bytes_kept(self) -> int:
-        """Bytes that are kept for this client: what it has not read, and what it sent that nobody took."""
+        """Bytes kept for this client: what it has not read, and what it sent and no handler has read."""
         unread = 0
         if (transport := self.transport) is not None:
             unread = transport.get_write_buffer_size() + transport.get_extra_info(UNDECRYPTED, 0)
@@ -383,7 +383,7 @@ class Connection(asyncio.BufferedProtocol):
         return unread + len(self._waiting) + self._framing.bytes_kept + kept
 
     def is_stalled(self, now: float) -> bool:
-        """Whether it takes none of an answer for too long. To be asked every second; a stream has bounds of its own."""
+        """Return whether the client has read nothing of an answer for too long. Streams have limits of their own."""
         unread = self.transport.get_write_buffer_size() if self.transport is not None else 0
         if not unread or (self.subscriber is not None and not self.subscriber.ended):
             self._unread_since = None
@@ -393,10 +393,10 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def awaited(self) -> bool:
-        """Whether a client waits for an answer of ours, or came just now and has not said what it wants."""
+        """Return whether a client waits for an answer, or has just connected and not sent its request yet."""
         if self.transport is None:
-            return self._plain is None and self.peer is not NOBODY  # accepted, and not begun yet
+            return self._plain is None and self.peer is not NO_PEER  # accepted, and not started yet
         if self.subscriber is not None or self.transport.is_closing():
             return False
-        asked = self._first is not None or self._in_hand or self._framing.given > 0 or bool(self._waiting)
-        return asked or self.transport.get_write_buffer_size() > 0
+        expects_answer = self._first is not None or self._answering or self._framing.given > 0 or bool(self._waiting)
+        return expects_answer or self.transport.get_write_buffer_size() > 0

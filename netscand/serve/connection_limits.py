@@ -1,4 +1,4 @@
-"""The lobby: how many connections there may be, in all and of one peer, and who makes way where there are too many."""
+"""Limits on the number of connections, in all and for each peer, and on the memory kept for slow readers."""
 
 import asyncio
 from collections import Counter, defaultdict
@@ -14,100 +14,101 @@ from netscand.serve.histograms import until_next
 if TYPE_CHECKING:
     from netscand.serve.connection import Connection
 
-KEPT_BACK = 32
-"""Connections that only root and the group may still make."""
+RESERVED = 32
+"""Connections reserved for root and the group."""
 
-STRANGERS = 4
-"""Strangers have this part of all connections."""
+UNAUTHENTICATED_PART = 4
+"""Unauthenticated connections may be this part (1/N) of all."""
 
-LOOK_AFTER = 4 * 2**20
-"""Bytes that come and go until it is looked again who holds how much: a second may bring many times that."""
+CHECK_AFTER = 4 * 2**20
+"""Bytes transferred until memory is checked again before the second ends."""
 
 
 class ConnectionLimiter:
-    """Counts connections: `most` in all, `most_per_peer` of one peer.
+    """Limits for connections: `most` in all, `max_per_peer` of one peer.
 
-    Who has no role yet is a stranger, and may be many: another host has as many addresses as it likes. They have a part
-    of the room, and where it is full, whoever has stood there longest makes way. Where the whole room is full, an
-    account that holds more than the one who comes would gives up its newest: a token may come from many addresses.
+    A connection without a role is unauthenticated; there may be many peers of this kind, because another host can use
+    any number of addresses. They share a part of all connections; when it is full, the oldest one is closed. When all
+    connections are in use, the account with the most loses its newest one to an account with fewer: one token may come
+    from many addresses.
     """
 
     def __init__(
         self,
         guard: Guard,
         most: int,
-        most_per_peer: int,
+        max_per_peer: int,
         turns: FairTurns | None = None,
         budgets: Budgets | None = None,
     ) -> None:
         self.guard = guard
         self.turns = turns or FairTurns()
         self._budgets = budgets or Budgets()
-        self.inside: set[Connection] = set()
+        self.connections: set[Connection] = set()
         self.refused: Counter[str] = Counter()
-        """By which limit."""
-        self._moved = 0
-        """Bytes since the last look."""
-        self._most = most
-        self._most_per_peer = most_per_peer
+        """Number of refusals by limit."""
+        self._transferred = 0
+        """Bytes since the last check."""
+        self._max = most
+        self._max_per_peer = max_per_peer
         self._of_peer: Counter[Hashable] = Counter()
-        self._strangers: dict[Connection, None] = {}
-        """In the order in which they came."""
+        self._unauthenticated: dict[Connection, None] = {}
+        """Oldest first."""
         self._account_of: dict[Connection, Account] = {}
-        """Whom each is counted for where the room is full; in the order in which they came."""
+        """Account that each connection counts for when all are in use; oldest first."""
 
     def admit(self, connection: "Connection", peer: Peer) -> bool:
-        """Count it in, unless there are too many."""
-        most = self._most if peer.privileged else self._most - KEPT_BACK
+        """Count a connection; return False if there are too many."""
+        most = self._max if peer.privileged else self._max - RESERVED
         account = peer.key if peer.role > Role.NONE else UNAUTHENTICATED
-        if not peer.privileged and self._of_peer[peer.key] >= self._most_per_peer:
+        if not peer.privileged and self._of_peer[peer.key] >= self._max_per_peer:
             self.refused["peer"] += 1
-        elif len(self.inside) >= most and (peer.privileged or not self._make_room(account)):
+        elif len(self.connections) >= most and (peer.privileged or not self._make_room(account)):
             self.refused["all"] += 1
         else:
             if peer.role is Role.NONE:
-                self._take_stranger(connection)
-            self.inside.add(connection)
+                self._add_unauthenticated(connection)
+            self.connections.add(connection)
             self._of_peer[peer.key] += 1
             self._account_of[connection] = account
             return True
         return False
 
     def _make_room(self, account: Account) -> bool:
-        """Cut the newest of the account that holds the most, if one of `account` would still hold fewer.
+        """Close the newest connection of the account that has the most, if `account` would still have fewer.
 
-        Root and the group give way to nobody, and their connections count for nobody.
+        Connections of root and of the group are never closed, and not counted.
         """
-        there = [each for each in self._account_of if not each.peer.privileged]
-        held = Counter(self._account_of[each] for each in there)
-        most = max(held, key=held.__getitem__, default=None)
-        if most is None or held[most] <= held[account] + 1:
+        connections = [each for each in self._account_of if not each.peer.privileged]
+        counts = Counter(self._account_of[each] for each in connections)
+        most = max(counts, key=counts.__getitem__, default=None)
+        if most is None or counts[most] <= counts[account] + 1:
             return False
-        rival = next(each for each in reversed(there) if self._account_of[each] == most)
+        newest = next(each for each in reversed(connections) if self._account_of[each] == most)
         self.refused["account"] += 1
-        rival.abort()
-        self.leave(rival, rival.peer)  # its place is free now, not only when its transport has closed
+        newest.abort()
+        self.leave(newest, newest.peer)  # free at once, not only when its transport has closed
         return True
 
-    def _take_stranger(self, connection: "Connection") -> None:
-        if len(self._strangers) >= max(1, self._most // STRANGERS):
-            longest = next(iter(self._strangers))
-            del self._strangers[longest]
+    def _add_unauthenticated(self, connection: "Connection") -> None:
+        if len(self._unauthenticated) >= max(1, self._max // UNAUTHENTICATED_PART):
+            longest = next(iter(self._unauthenticated))
+            del self._unauthenticated[longest]
             self.refused["strangers"] += 1
             longest.abort()
-        self._strangers[connection] = None
+        self._unauthenticated[connection] = None
 
-    def know(self, connection: "Connection") -> None:
-        """It showed that it has a role: from now on it is counted for its account, too."""
-        self._strangers.pop(connection, None)
+    def mark_authenticated(self, connection: "Connection") -> None:
+        """Count a connection for its account, now that it has a role."""
+        self._unauthenticated.pop(connection, None)
         if connection in self._account_of:
             self._account_of[connection] = connection.account
 
     def leave(self, connection: "Connection", peer: Peer) -> None:
-        """Count it out."""
-        self._strangers.pop(connection, None)
-        if connection in self.inside:
-            self.inside.discard(connection)
+        """Remove a connection."""
+        self._unauthenticated.pop(connection, None)
+        if connection in self.connections:
+            self.connections.discard(connection)
             self._of_peer[peer.key] -= 1
             if not self._of_peer[peer.key]:
                 del self._of_peer[peer.key]
@@ -115,35 +116,35 @@ class ConnectionLimiter:
 
     # ---- what they do not read ------------------------------------------------------------------------------------
 
-    async def watch_over(self) -> None:
-        """Cut who does not read, every second; until cancelled."""
+    async def run(self) -> None:
+        """Close connections that are not read, every second, until cancelled."""
         while True:
             await asyncio.sleep(until_next(1.0))
-            self.look(monotonic())
+            self.check_unread(monotonic())
 
-    def look(self, now: float) -> None:
-        """Cut what takes nothing of an answer for too long, and the largest of the account that holds the most."""
-        self._moved = 0
-        held: defaultdict[Account, dict[Connection, int]] = defaultdict(dict)
-        for connection in tuple(self.inside):
+    def check_unread(self, now: float) -> None:
+        """Close stalled connections and, over the memory limit, the largest one of the account that uses the most."""
+        self._transferred = 0
+        kept: defaultdict[Account, dict[Connection, int]] = defaultdict(dict)
+        for connection in tuple(self.connections):
             if connection.is_stalled(now):
                 connection.abort()
             elif not connection.peer.privileged and (size := connection.bytes_kept):
-                held[connection.account][connection] = size
-        of_account = {account: sum(sizes.values()) for account, sizes in held.items()}
+                kept[connection.account][connection] = size
+        of_account = {account: sum(sizes.values()) for account, sizes in kept.items()}
         in_all = sum(of_account.values())
         while in_all > UNREAD.at_once:
             account = max(of_account, key=of_account.__getitem__)
-            largest = max(held[account], key=held[account].__getitem__)
-            size = held[account].pop(largest)
+            largest = max(kept[account], key=kept[account].__getitem__)
+            size = kept[account].pop(largest)
             of_account[account] -= size
             in_all -= size
             largest.abort()
             self._budgets.refuse(UNREAD, now)
 
     def count(self, size: int) -> None:
-        """Count bytes that a client sent or is sent, and look again when they are many."""
-        before = self._moved
-        self._moved += size
-        if before <= LOOK_AFTER < self._moved:
-            asyncio.get_running_loop().call_soon(lambda: self.look(monotonic()))
+        """Count bytes to or from a client; check memory early if there are many."""
+        before = self._transferred
+        self._transferred += size
+        if before <= CHECK_AFTER < self._transferred:
+            asyncio.get_running_loop().call_soon(lambda: self.check_unread(monotonic()))

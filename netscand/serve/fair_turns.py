@@ -1,8 +1,8 @@
-"""Fair turns: what clients cause is done piece by piece, one piece in a turn of the loop, and accounts in turn.
+"""Fair turns: work for clients is done in pieces, one in each turn of the loop, accounts in turn.
 
-An account is whom connections are counted for (`Peer.key`). However many connections it has, and however much it sends,
-another account waits for one piece of it. A piece is some milliseconds at most: some bytes parsed, a message or a
-request begun, a slice of a snapshot, a part of the history.
+An account is what connections are counted for (`Peer.key`). Whatever number of connections it has and whatever it
+sends, another account waits for one piece of it. A piece takes a few milliseconds at most: some bytes parsed, a message
+or request started, a slice of a snapshot, a part of the history.
 """
 
 import asyncio
@@ -18,38 +18,38 @@ T = TypeVar("T")
 Account = Hashable
 
 OURS: Account = "netscand"
-"""Whose turns are taken by what no client asked for alone."""
+"""Account of work that no single client has requested."""
 
 HOLD = 0.002
-"""Seconds that a slice of a long piece of work may hold the loop."""
+"""Seconds that a slice of long work may hold the loop."""
 
 Piece = Callable[[], bool]
 """Does a piece of work; returns whether there was any."""
 
 
 class FairTurns:
-    """One piece in each turn of the loop, for all clients together."""
+    """Queue that runs one piece in each turn of the loop, for all clients together."""
 
     def __init__(self) -> None:
         self._waiting: FairQueue[Piece] = FairQueue()
         self._taken = self._due = False
-        """This turn of the loop has had its piece; `_next` is called in the next one."""
+        """A piece was run in this turn of the loop; `_next` will be called in the next one."""
 
     def do(self, account: Account, piece: Piece) -> None:
-        """Do a piece when it is its turn: at once, if nothing waits and this turn has had none."""
+        """Run a piece when it is its turn: at once, if none waits and none was run in this turn."""
         if self._taken or self._waiting:
             self._waiting.push(account, piece)
         elif piece():
             self._take()
 
     def later(self, account: Account, piece: Piece) -> None:
-        """Do a piece when it is its turn, but not at once."""
+        """Run a piece when it is its turn, but not at once."""
         self._waiting.push(account, piece)
         if not self._taken:
             self._take()
 
     async def turn(self, account: Account) -> None:
-        """Wait for a turn; the piece is what the caller does from now to its next await."""
+        """Wait for a turn; the piece is what the caller does until its next await."""
         if not self._taken and not self._waiting:
             self._take()
             return
@@ -58,7 +58,7 @@ class FairTurns:
         await turn
 
     async def over(self, account: Account, items: Iterable[T]) -> AsyncIterator[T]:
-        """Go through `items` slice by slice, each in a turn; the caller awaits nothing between two of them."""
+        """Yield `items` slice by slice, each in a turn; the caller awaits nothing between two of them."""
         until = 0.0
         for item in items:
             if perf_counter() >= until:
@@ -80,28 +80,28 @@ class FairTurns:
                 if self._waiting.pop()():
                     self._take()
         finally:
-            if self._waiting and not self._taken:  # one has failed, and the others go on
+            if self._waiting and not self._taken:  # a piece has failed, and the others go on
                 self._take()
 
 
 def _granted(turn: "asyncio.Future[None]") -> bool:
-    if turn.done():  # who waited was cancelled
+    if turn.done():  # the caller was cancelled
         return False
     turn.set_result(None)
     return True
 
 
 class Shares:
-    """So many at once of each account; what is more waits."""
+    """Semaphores, one for each account."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._of: dict[Account, tuple[asyncio.Semaphore, list[None]]] = {}
-        """With who holds or waits, so that it can be forgotten."""
+        """Each with its users, so that it can be deleted."""
 
     @asynccontextmanager
     async def hold(self, account: Account) -> AsyncIterator[None]:
-        """Be one of them while the block lasts."""
+        """Hold the semaphore of an account during the block."""
         share, users = self._of.setdefault(account, (asyncio.Semaphore(self._most), []))
         users.append(None)
         try:

@@ -1,13 +1,13 @@
-"""Frames of a WebSocket server (RFC 6455, section 5.2). They carry no mask, so one is made for all clients.
+"""Frames of a WebSocket server (RFC 6455, section 5.2). They have no mask, so one frame is built for all clients.
 
-A long message is cut into fragments (section 5.4): no client makes us keep more than one of them in its transport,
-and pings pass between two.
+A long message is split into fragments (section 5.4): a client's transport holds one of them at most, and pings are sent
+between two of them.
 """
 
 from struct import pack
 
 FRAGMENT = 64 * 1024
-"""Bytes of payload in one frame, at most."""
+"""Maximum payload bytes in a frame."""
 
 FINAL = 0x80
 CONTINUATION, TEXT, CLOSE, PING, PONG = 0x0, 0x1, 0x8, 0x9, 0xA
@@ -23,14 +23,14 @@ def _frame(first: int, payload: bytes) -> bytes:
 
 
 class LongText:
-    """A text message that is made bit by bit; its frames are to be sent in order, with no other message between."""
+    """Text message built in parts; its frames must be sent in order, with no other message between them."""
 
     def __init__(self) -> None:
         self._opcode = TEXT
         self._rest = bytearray()
 
     def add(self, payload: bytes) -> list[bytes]:
-        """Append to the message; give the frames that are complete now."""
+        """Append to the message; return the frames that are now complete."""
         rest = self._rest
         rest += payload
         frames = []
@@ -40,7 +40,7 @@ class LongText:
         return frames
 
     def end(self) -> bytes:
-        """Give the last frame."""
+        """Return the last frame."""
         return self._cut(FINAL, bytes(self._rest))
 
     def _cut(self, final: int, payload: bytes) -> bytes:
@@ -49,7 +49,7 @@ class LongText:
 
 
 def text(payload: bytes) -> tuple[bytes, ...]:
-    """A text message, as frames to be sent in this order with no other message between them."""
+    """Return the frames of a text message, to be sent in this order with no other message between them."""
     if len(payload) <= FRAGMENT:
         return (_frame(FINAL | TEXT, payload),)
     long = LongText()
@@ -57,20 +57,20 @@ def text(payload: bytes) -> tuple[bytes, ...]:
 
 
 def whole(payload: bytes) -> bytes:
-    """A text message, for where it is written at once."""
+    """Return a text message for a caller that writes it at once."""
     return b"".join(text(payload))
 
 
 def ping() -> bytes:
-    """A ping; it may go between the frames of a message."""
+    """Return a ping frame; it may be sent between the frames of a message."""
     return _frame(FINAL | PING, b"")
 
 
 def pong(payload: bytes) -> bytes:
-    """The answer to a ping of `payload`, of at most 125 bytes."""
+    """Return the answer to a ping of `payload` (at most 125 bytes)."""
     return _frame(FINAL | PONG, payload)
 
 
 def close(code: int, reason: str = "") -> bytes:
-    """A close frame; `reason` of at most 123 bytes. It may go between the frames of a message."""
+    """Return a close frame; `reason` has at most 123 bytes. It may be sent between the frames of a message."""
     return _frame(FINAL | CLOSE, pack("!H", code) + reason.encode())

@@ -1,82 +1,82 @@
-"""Where a request's head and body end, and what of them is too much: aiohttp keeps each field and each chunk apart.
+"""Ends of the heads and bodies of requests, and their limits: aiohttp keeps each field and each chunk as an object.
 
-A field of four bytes takes some hundred in aiohttp before 3.14, and a chunk of two bytes some eighty. So the fields of
-a head and of a body's trailers are counted before it is given them.
+A field of four bytes takes some hundred bytes in aiohttp before 3.14, and a chunk of two bytes some eighty. So the
+fields of a head and of the trailers are counted before they are passed on.
 """
 
 import re
 
 from netscand.protocol import MAX_MESSAGE
 
-MOST_HEAD = MAX_MESSAGE
-"""Bytes that a connection may send without one whole request among them."""
+MAX_HEAD = MAX_MESSAGE
+"""Bytes that a connection may send without a complete request among them."""
 
-MOST_FIELDS = 128
-"""Lines of a head, and of the trailers of a body."""
+MAX_FIELDS = 128
+"""Maximum lines of a head, and of the trailers of a body."""
 
-MOST_FRAMES = 2 * MAX_MESSAGE
-"""Bytes that a WebSocket may send without one whole message among them: aiohttp before 3.14 reads a frame of any length
-to its end before it looks at the limit."""
+MAX_FRAMES = 2 * MAX_MESSAGE
+"""Bytes that a WebSocket may send without a complete message among them: aiohttp before 3.14 reads a frame to its end
+before it checks the limit."""
 
-MOST_BODY = 4 * MAX_MESSAGE
-"""Bytes of a request's body, with what chunks and trailers add."""
+MAX_BODY = 4 * MAX_MESSAGE
+"""Maximum bytes of a body, including chunk lines and trailers."""
 
-MOST_LINE = 256
-"""Bytes of the line that begins a chunk, with its extensions."""
+MAX_LINE = 256
+"""Maximum bytes of the first line of a chunk, including its extensions."""
 
 SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(;.*)?\r\n")
-"""The line that begins a chunk (RFC 9112, section 7.1)."""
+"""First line of a chunk (RFC 9112, section 7.1)."""
 
 _ENDS = b"\r\n\r\n"
 
 
-class TooMuch(Exception):
-    """More than a request, or a message, may have."""
+class TooLarge(Exception):
+    """Request or message that is too large."""
 
 
-class TooManyFields(TooMuch):
-    """A head of more lines than MOST_FIELDS."""
+class TooManyFields(TooLarge):
+    """Head with more lines than MAX_FIELDS."""
 
 
 class Framing:
-    """Follows one request after another, or the messages of a WebSocket, as they are given to aiohttp."""
+    """Follows the requests, or the messages of a WebSocket, that are passed to aiohttp."""
 
     def __init__(self) -> None:
         self.given = 0
-        """Bytes of a request that has not begun, or a message that was not taken."""
+        """Bytes of a request that has not begun, or of a message that was not read."""
         self.head_ended = False
-        """What was taken last was the end of a head."""
+        """The last bytes were the end of a head."""
         self._kept = 0
-        """Bytes of the request in hand."""
+        """Bytes of the current request."""
         self._body = Body(0)
         self._lines = 0
         self._last = b""
-        """The last bytes of a head so far: one piece may hold a part of its end."""
+        """Last bytes of a head so far: its end may be split between two pieces."""
 
     def begin(self, length: int | None) -> None:
-        """Expect a body of `length` bytes, or in chunks; then the next head."""
+        """Expect a body of `length` bytes (None: in chunks), then the next head."""
         self._body = Body(length)
         self.given, self._kept = 0, self.given
         self._lines, self._last = 0, b""
 
     def end(self) -> None:
-        """The request in hand was answered."""
+        """Note that the current request is answered."""
         self._kept = 0
 
     def take(self, data: bytes, *, frames: bool) -> int:
-        """Return how many of these bytes are to be given: not what follows a head or a body. Raises TooMuch."""
+        """Return how many of these bytes to pass on: none after the end of a head or body. Raises TooLarge."""
         self.head_ended = False
         if frames:
-            size, most = len(data), MOST_FRAMES
+            size, most = len(data), MAX_FRAMES
         elif self.in_body:
             size = self._body.take(data)
             self._kept += size
             return size
         else:
-            size, most = self._take_head(data), MOST_HEAD
+            size, most = self._take_head(data), MAX_HEAD
         self.given += size
         if self.given > most:
-            raise TooMuch
+            raise TooLarge
         return size
 
     def _take_head(self, data: bytes) -> int:
@@ -87,42 +87,42 @@ class Framing:
         size = end + len(_ENDS) - known if end >= 0 else len(data)
         self._last = (self._last + data)[1 - len(_ENDS) :]
         self._lines += data.count(b"\n", 0, size)
-        if self._lines > MOST_FIELDS:
+        if self._lines > MAX_FIELDS:
             raise TooManyFields
         return size
 
     @property
     def in_body(self) -> bool:
-        """Whether more of the last request's body is to come."""
+        """Return whether more of the body of the last request will come."""
         return not self._body.ended
 
     @property
     def in_chunks(self) -> bool:
-        """Whether that is so, and nobody knows how much."""
+        """Return whether more chunks will come, of unknown size."""
         return self.in_body and self._body.is_chunked
 
     @property
     def bytes_kept(self) -> int:
-        """Bytes that are kept because of what was given: it is kept twice, as it came and as what it says."""
+        """Bytes that aiohttp keeps: both the raw bytes and what it has parsed."""
         return 2 * (self.given + self._kept)
 
 
 class Body:
-    """Follows a body as it is given: `length` bytes, or with None in chunks (RFC 9112, section 7.1)."""
+    """Follows a body of `length` bytes, or of chunks with None (RFC 9112, section 7.1)."""
 
     def __init__(self, length: int | None) -> None:
         self.ended = length == 0
         self.is_chunked = length is None
         self._left = length or 0
-        """Bytes of the body, or of the chunk and the end of its line, to come."""
+        """Remaining bytes of the body, or of the chunk and its line end."""
         self._size = 0
         self._line = b""
         self._trailers = 0
-        """Lines behind the last chunk."""
+        """Lines after the last chunk."""
         self._chunks_ended = False
 
     def take(self, data: bytes) -> int:
-        """Return how many bytes of `data` belong to it. Raises TooMuch."""
+        """Return how many bytes of `data` belong to the body. Raises TooLarge."""
         at = 0
         while at < len(data) and not self.ended:
             if self._left:
@@ -134,27 +134,27 @@ class Body:
                 end = data.find(b"\n", at) + 1 or len(data)
                 self._line += data[at:end]
                 at = end
-                if len(self._line) > (MAX_MESSAGE if self._chunks_ended else MOST_LINE):
-                    raise TooMuch
+                if len(self._line) > (MAX_MESSAGE if self._chunks_ended else MAX_LINE):
+                    raise TooLarge
                 if self._line.endswith(b"\n"):
                     line, self._line = self._line, b""
                     self._take_line(line)
         self._size += at
-        if self._size > MOST_BODY:
-            raise TooMuch
+        if self._size > MAX_BODY:
+            raise TooLarge
         return at
 
     def _take_line(self, line: bytes) -> None:
-        """Take the line that begins a chunk, or one behind the last chunk."""
+        """Take the first line of a chunk, or a line after the last one."""
         if self._chunks_ended:
             self._trailers += 1
             self.ended = line == b"\r\n"
-            if self._trailers > MOST_FIELDS:
-                raise TooMuch
+            if self._trailers > MAX_FIELDS:
+                raise TooLarge
             return
         found = SIZE.fullmatch(line)
         if found is None:
-            raise TooMuch  # it is no chunk, which aiohttp would say, too
+            raise TooLarge  # not a chunk, which aiohttp would refuse, too
         size = int(found[1], 16)
         self._left = size + 2 if size else 0
         self._chunks_ended = not size

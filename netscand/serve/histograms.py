@@ -1,4 +1,4 @@
-"""What this room measures of itself as it works, for `/metrics`. Counting costs nothing until somebody asks."""
+"""Measurements of the server for `/metrics`, collected at almost no cost."""
 
 import asyncio
 from bisect import bisect_left
@@ -9,19 +9,19 @@ from selectors import EpollSelector, SelectorKey
 from time import monotonic
 
 LOOK = 1.0
-"""Seconds between two looks at the loop."""
+"""Seconds between two measurements of the loop's lag."""
 
 LONG_TURN = 0.01
-"""Seconds of one turn of the loop from which it is counted: nobody else is served meanwhile."""
+"""Seconds from which on a turn of the loop is counted: no client is served meanwhile."""
 
 
 def until_next(seconds: float) -> float:
-    """How long to sleep between two looks: to a multiple of that, where others look too: one waking does for all."""
+    """Return the time until the next multiple of `seconds`: all periodic work shares one wake-up."""
     return seconds - monotonic() % seconds
 
 
 class Histogram:
-    """Values by size, as Prometheus counts them: in buckets that hold what is at most their bound."""
+    """Prometheus histogram: buckets of values up to their bounds."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = (*bounds, inf)
@@ -34,7 +34,7 @@ class Histogram:
         self.sum += value
 
     def buckets(self) -> list[tuple[float, int]]:
-        """Each bound, and how many were at most that."""
+        """Return each bound, with the number of values up to it."""
         found, so_far = [], 0
         for bound, count in zip(self.bounds, self.counts, strict=True):
             so_far += count
@@ -43,7 +43,7 @@ class Histogram:
 
 
 class Turns:
-    """How long the turns of the loop took that were LONG_TURN and longer."""
+    """Durations of the turns of the loop that took LONG_TURN or longer."""
 
     BOUNDS = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -51,19 +51,19 @@ class Turns:
         self.lengths = Histogram(self.BOUNDS)
         self.longest = 0.0
 
-    def note(self, seconds: float) -> None:
+    def record(self, seconds: float) -> None:
         """Count a turn."""
         self.lengths.record(seconds)
         self.longest = max(self.longest, seconds)
 
-    def forget(self) -> None:
-        """Leave out the turns so far: at the start, nobody waits to be served."""
+    def reset(self) -> None:
+        """Remove all turns so far: no client is served during the start."""
         self.lengths = Histogram(self.BOUNDS)
         self.longest = 0.0
 
 
 class TimedSelector(EpollSelector):
-    """A selector for the loop that measures its turns: from the end of one wait to the beginning of the next."""
+    """Selector that measures the turns of the loop, from the end of one wait to the beginning of the next."""
 
     def __init__(self, turns: Turns) -> None:
         super().__init__()
@@ -72,29 +72,29 @@ class TimedSelector(EpollSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
         """Wait for descriptors, as asyncio does once a turn."""
-        held = monotonic() - self._woke_at
-        if held >= LONG_TURN:
-            self._turns.note(held)
+        seconds = monotonic() - self._woke_at
+        if seconds >= LONG_TURN:
+            self._turns.record(seconds)
         ready = super().select(timeout)
         self._woke_at = monotonic()
         return ready
 
 
 class Measurements:
-    """Of the whole room."""
+    """Measurements of the server."""
 
     def __init__(self) -> None:
         self.event_lag = Histogram((0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0))
-        """Seconds from a frame to the event that it made being sent."""
+        """Seconds from a frame to the sending of the event that it caused."""
         self.loop_lag = Histogram((0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0))
-        """Seconds by which the loop came late to what was due."""
+        """Seconds by which the loop is late."""
         self.turns = Turns()
-        """Of the loop, where it has a TimedSelector."""
+        """Turns of the loop, if it has a TimedSelector."""
         self.refused_requests: Counter[str] = Counter({"bad_request": 0, "unauthorized": 0, "forbidden": 0})
-        """At the door: by code."""
+        """Refused requests by code."""
 
     async def run(self) -> None:
-        """Look at the loop, until cancelled."""
+        """Measure the lag of the loop, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             wait = until_next(LOOK)

@@ -1,7 +1,7 @@
 """What happened before: `/api/events`, a device's events and days, the backup; and the past of a resumed stream."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
@@ -17,7 +17,7 @@ from netscand.serve.fair_turns import OURS, Account, Shares
 from netscand.serve.http import HEADERS, JSON, Refused, answer, connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.ports import HistoryPort, Scanner
-from netscand.serve.query import EVERYTHING, SLOW, Filter, mac_of, number_of, parameters
+from netscand.serve.query import EVERYTHING, SLOW, Filter, mac_of, number_of
 from netscand.serve.snapshot import PastView
 
 PART = 50
@@ -57,15 +57,6 @@ class HistoryApi:
         """One part of an account is read or translated at a time: with both at once, an account has two shares."""
         self._copying: set[Account] = set()
         """Accounts for which a copy is made or sent."""
-
-    def routes(self) -> list[web.RouteDef]:
-        """Every route; rights.RIGHTS says who may."""
-        return [
-            web.get("/api/events", self.events),
-            web.get("/api/devices/{mac}/events", self.events),
-            web.get("/api/devices/{mac}/presence", self.presence),
-            web.get("/api/backup", self.backup, allow_head=False),
-        ]
 
     # ---- the stream -----------------------------------------------------------------------------------------------
 
@@ -146,7 +137,7 @@ class HistoryApi:
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Events, oldest first; of one device, where the path names one."""
         of_one = "mac" in request.match_info
-        given = parameters(request, "since", "kind", "limit", "last", *(() if of_one else ("mac",)))
+        given = request.query
         mac_given = request.match_info["mac"] if of_one else given.get("mac")
         mac = mac_of(mac_given) if mac_given is not None else None
         if of_one:
@@ -162,7 +153,7 @@ class HistoryApi:
         except CursorGone as gone:
             raise Refused("cursor_gone", str(gone)) from None
 
-    def _query(self, given: dict[str, str], mac: Mac | None) -> "_Query":
+    def _query(self, given: Mapping[str, str], mac: Mac | None) -> "_Query":
         if "last" in given and ("since" in given or "limit" in given):
             raise Refused("bad_request", "last: goes with neither since nor limit")
         name = "last" if "last" in given else "limit"
@@ -218,7 +209,7 @@ class HistoryApi:
 
     async def presence(self, request: web.Request) -> web.StreamResponse:
         """How long a device was online on each of the last days."""
-        given = parameters(request, "days")
+        given = request.query
         mac = mac_of(request.match_info["mac"])
         device = self._known(mac)
         days = number_of(given, "days", 7, most=MOST_DAYS)
@@ -242,7 +233,6 @@ class HistoryApi:
 
     async def backup(self, request: web.Request) -> web.StreamResponse:
         """A consistent copy of the database."""
-        parameters(request)
         connection = connection_of(request)
         account = connection.account
         if account in self._copying or len(self._copying) >= MOST_COPIES:

@@ -1,4 +1,4 @@
-"""HTTP: aiohttp's side of a connection, the answers, and the outermost middleware."""
+"""HTTP: aiohttp's side of a connection, answers, and the outermost middleware."""
 
 import asyncio
 import logging
@@ -12,10 +12,10 @@ from aiohttp.typedefs import Handler
 from netscand import protocol
 from netscand.core.restore import Unreadable
 from netscand.serve.fair_turns import FairTurns
-from netscand.serve.framing import MOST_FIELDS
+from netscand.serve.framing import MAX_FIELDS
 
 # ---- answers -------------------------------------------------------------------------------------------------------
-# HTTP answers: JSON, with the headers that every answer carries; every refusal in one shape.
+# JSON answers with the headers that all of them have; all refusals have the same form.
 
 HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
@@ -25,13 +25,13 @@ HEADERS: Mapping[str, str] = {
     "Server": "netscand",
     "X-Content-Type-Options": "nosniff",
 }
-"""Never Access-Control-*: no page of another origin reads an answer (FAULTS T5)."""
+"""Never Access-Control-*: no page of another origin can read an answer (FAULTS T5)."""
 
 JSON = "application/json"
 
 
 class Refused(Exception):
-    """A refused request: a code of the wire contract, a sentence, and the status where the code's own is wrong."""
+    """Refused request: a code of the wire contract, a message, and the status if it is not that of the code."""
 
     def __init__(
         self, code: str, message: str, status: int | None = None, headers: Mapping[str, str] | None = None
@@ -44,12 +44,12 @@ class Refused(Exception):
 
 
 def answer(body: msgspec.Struct, status: int = 200) -> web.Response:
-    """A short answer."""
+    """Return a JSON answer."""
     return web.Response(body=protocol.encode(body), status=status, content_type=JSON, headers=HEADERS)
 
 
 def refusal(refused: Refused) -> web.Response:
-    """The answer to what is refused."""
+    """Return the answer to a refused request."""
     body = protocol.ErrorAnswer(error=protocol.Refusal(code=refused.code, message=refused.message))
     response = answer(body, refused.status)
     response.headers.update(refused.headers)
@@ -59,44 +59,44 @@ def refusal(refused: Refused) -> web.Response:
 CODES = {status: code for code, status in protocol.ERROR_STATUS.items()}
 
 
-def from_aiohttp(wrong: web.HTTPException) -> Refused:
-    """What aiohttp itself refuses, in our shape."""
-    headers = {"Allow": wrong.headers["Allow"]} if "Allow" in wrong.headers else None
-    said = {404: "no such resource", 413: f"more than {protocol.MAX_MESSAGE} bytes"}.get(wrong.status)
-    return Refused(CODES.get(wrong.status, "bad_request"), said or wrong.reason.lower(), wrong.status, headers)
+def from_aiohttp(error: web.HTTPException) -> Refused:
+    """Return the refusal for an error of aiohttp itself."""
+    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
+    message = {404: "no such resource", 413: f"more than {protocol.MAX_MESSAGE} bytes"}.get(error.status)
+    return Refused(CODES.get(error.status, "bad_request"), message or error.reason.lower(), error.status, headers)
 
 
 # ---- http ----------------------------------------------------------------------------------------------------------
-# aiohttp's side of a connection: its protocol, and what it takes for its transport.
+# aiohttp's protocol for a connection, and the transport that it sees.
 
 if TYPE_CHECKING:
     from netscand.serve.connection import Connection
 
 CONNECTION = "netscand"
-"""Under this name a transport's extra information holds its connection."""
+"""Key of a transport's extra information: its connection."""
 
-_TOO_MANY = f'{{"error":{{"code":"bad_request","message":"more than {MOST_FIELDS} header fields"}}}}'
+_TOO_MANY = f'{{"error":{{"code":"bad_request","message":"more than {MAX_FIELDS} header fields"}}}}'
 
 TOO_MANY_FIELDS = "\r\n".join((
     "HTTP/1.1 431 Request Header Fields Too Large",
     *(f"{name}: {value}" for name, value in HEADERS.items()),
     f"Content-Type: {JSON}", f"Content-Length: {len(_TOO_MANY)}", "Connection: close", "", _TOO_MANY,
 )).encode()  # fmt: skip
-"""The answer to a head that aiohttp is not given (RFC 6585, section 5)."""
+"""Answer to a head that is not passed to aiohttp (RFC 6585, section 5)."""
 
 log = logging.getLogger(__name__)
 
 
 def connection_of(request: web.BaseRequest) -> "Connection":
-    """The connection of a request. Raises ConnectionResetError where it is lost."""
+    """Return the connection of a request. Raises ConnectionResetError if it is lost."""
     connection: Connection | None = request.get_extra_info(CONNECTION)
     if connection is None:
-        raise ConnectionResetError("gone already")
+        raise ConnectionResetError("connection lost")
     return connection
 
 
 class Http(web.RequestHandler):
-    """aiohttp's protocol, with answers in our shape where aiohttp itself refuses."""
+    """aiohttp's protocol, with error answers in our form."""
 
     __slots__ = ()
 
@@ -104,7 +104,7 @@ class Http(web.RequestHandler):
         settings: dict[str, Any] = {  # as documented for AppRunner
             "keepalive_timeout": keep_alive,
             "access_log": None,
-            "auto_decompress": False,  # no zip bombs (FAULTS T14)
+            "auto_decompress": False,  # no decompression bombs (FAULTS T14)
             "lingering_time": 1.0,
         }
         super().__init__(server, loop=loop, **settings)
@@ -116,22 +116,22 @@ class Http(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is no HTTP in our shape, and keep it out of the log."""
+        """Answer what is not HTTP in our form, without a log entry."""
         connection = connection_of(request)
-        connection.spoke()
-        if isinstance(exc, ConnectionError) or (status >= 500 and connection.half_answered):
-            raise ConnectionResetError("gone, or half answered already")  # aiohttp closes it
-        if isinstance(exc, UnicodeError):  # aiohttp repeats an Expect that is no UTF-8, and fails at that
+        connection.request_began()
+        if isinstance(exc, ConnectionError) or (status >= 500 and connection.partly_answered):
+            raise ConnectionResetError("connection lost, or answered in part")  # aiohttp closes the connection
+        if isinstance(exc, UnicodeError):  # aiohttp repeats an Expect header that is not UTF-8, and fails
             status = 400
         if status >= 500:
             log.error("a request failed", exc_info=exc)
-        answer = refusal(Refused(CODES.get(status, "bad_request"), "not a request of HTTP/1.1", status))
+        answer = refusal(Refused(CODES.get(status, "bad_request"), "not a valid HTTP/1.1 request", status))
         answer.force_close()
         return answer
 
 
-class Gate:
-    """What aiohttp takes for its transport: that of the connection, which decides itself when it reads."""
+class TransportProxy:
+    """Transport as aiohttp sees it: the connection itself decides when to read."""
 
     def __init__(self, connection: "Connection", transport: asyncio.Transport) -> None:
         self._connection = connection
@@ -141,39 +141,39 @@ class Gate:
         return getattr(self._transport, name)
 
     def get_extra_info(self, name: str, default: object = None) -> object:
-        """That of the transport, and the connection itself."""
+        """Return the connection for CONNECTION, else the information of the transport."""
         return self._connection if name == CONNECTION else self._transport.get_extra_info(name, default)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write, and note it."""
+        """Write, and count it."""
         self._connection.written += 1
-        self._connection.lobby.count(len(data))
+        self._connection.limiter.count(len(data))
         self._transport.write(data)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """The same, in pieces."""
+        """Write several pieces, and count them."""
         pieces = tuple(list_of_data)
         self._connection.written += 1
-        self._connection.lobby.count(sum(map(len, pieces)))
+        self._connection.limiter.count(sum(map(len, pieces)))
         self._transport.writelines(pieces)
 
     def pause_reading(self) -> None:
-        """Want no more for the moment."""
-        self._connection.flood(True)
+        """Stop passing bytes to aiohttp."""
+        self._connection.set_full(True)
 
     def resume_reading(self) -> None:
-        """Want more again."""
-        self._connection.flood(False)
+        """Pass bytes to aiohttp again."""
+        self._connection.set_full(False)
 
 
 # ---- middleware ----------------------------------------------------------------------------------------------------
-# The outermost middleware: each request in a fair turn, judged, and whatever goes wrong told in one shape.
+# The outermost middleware: it gives each request a fair turn and checks it; all errors get the same form.
 
 
-def in_our_shape(
+def error_middleware(
     judge: Callable[[web.Request], Awaitable[None]], turns: FairTurns
 ) -> Callable[..., Awaitable[web.StreamResponse]]:
-    """Make it: `judge` may refuse a request."""
+    """Return the middleware; `judge` may refuse a request."""
 
     @web.middleware
     async def outermost(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -185,18 +185,18 @@ def in_our_shape(
             return await handler(request)
         except Refused as refused:
             return refusal(refused)
-        except Unreadable as wrong:
-            return refusal(Refused("busy", str(wrong)))
-        except web.HTTPException as wrong:
-            return refusal(from_aiohttp(wrong))
+        except Unreadable as error:
+            return refusal(Refused("busy", str(error)))
+        except web.HTTPException as error:
+            return refusal(from_aiohttp(error))
         except (ConnectionError, TimeoutError):
-            connection.abort()  # a mere close would wait for it to read
-            raise ConnectionResetError("the client is gone, or too slow") from None
+            connection.abort()  # close() would wait until the client reads
+            raise ConnectionResetError("connection lost, or client too slow") from None
         except Exception:
-            if connection.half_answered:
+            if connection.partly_answered:
                 raise  # too late for another answer
             log.exception("%s %s failed", request.method, request.rel_url.raw_path)
-            return refusal(Refused("internal", "netscand failed at this; its log says more", 500))
+            return refusal(Refused("internal", "internal error: see the log of netscand", 500))
         finally:
             connection.end()
 

@@ -1,4 +1,4 @@
-"""The sockets that clients connect to: opened here and nowhere else, or handed in by systemd."""
+"""Sockets that clients connect to: opened here, or inherited from systemd."""
 
 import errno
 import fcntl
@@ -12,27 +12,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 BACKLOG = 4096
-"""Connections that may wait to be accepted, as many as net.core.somaxconn usually allows: all clients come back at once
-after a restart, and nobody fills it between two turns of the loop."""
+"""Connections that may wait to be accepted, as many as net.core.somaxconn usually allows: after a restart, all clients
+reconnect at once, and no client can fill it between two turns of the loop."""
 
-FIRST_HANDED_IN = 3
+FIRST_INHERITED = 3
 """sd_listen_fds(3)"""
 
 
 class ListenError(Exception):
-    """A socket that cannot be had; the text is one line that says which, and why."""
+    """Socket that cannot be opened; the message says which one, and why."""
 
 
 class AlreadyRunning(ListenError):
-    """Another netscand listens there."""
+    """Another netscand listens on the address."""
 
 
 class BadAddress(ListenError):
-    """An address in `[listen]` that must not be served, or is none."""
+    """Address in `[listen]` that is invalid, or must not be served."""
 
 
 class TcpAddress(NamedTuple):
-    """A literal address to listen on."""
+    """IP address and port to listen on."""
 
     host: str
     port: int
@@ -42,7 +42,7 @@ class TcpAddress(NamedTuple):
 
     @property
     def loopback(self) -> bool:
-        """Whether only this host reaches it."""
+        """Return whether only this host can reach it."""
         return ip_address(self.host).is_loopback
 
     @property
@@ -52,32 +52,42 @@ class TcpAddress(NamedTuple):
 
 
 def tcp_addresses(text: str) -> tuple[TcpAddress, ...]:
-    """The addresses that `HOST:PORT` names. Raises BadAddress."""
+    """Return the addresses of `HOST:PORT`. Raises BadAddress."""
     host, _, port = text.rpartition(":")
-    wrong = BadAddress(f"[listen] tcp: {text!r}: expected an address and a port such as 127.0.0.1:8000 or [::1]:8000")
+    error = BadAddress(f"[listen] tcp: {text!r}: expected an address and a port such as 127.0.0.1:8000 or [::1]:8000")
     if not (port.isascii() and port.isdigit() and int(port) < 65536):
-        raise wrong
+        raise error
     if host == "localhost":
         return TcpAddress("127.0.0.1", int(port)), TcpAddress("::1", int(port))
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
     elif ":" in host:
-        raise wrong
+        raise error
     try:
         ip = ip_address(host)
     except ValueError:
-        raise wrong from None
+        raise error from None
     return (TcpAddress(str(ip), int(port)),)
 
 
-def tcp_socket(address: TcpAddress) -> socket.socket:
-    """Listen there. Raises OSError."""
+def bound_socket(address: TcpAddress) -> socket.socket:
+    """Return a socket bound to an address that does not listen yet. Raises OSError."""
     sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if address.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind((address.host, address.port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def tcp_socket(address: TcpAddress) -> socket.socket:
+    """Return a socket that listens on an address. Raises OSError."""
+    sock = bound_socket(address)
+    try:
         sock.listen(BACKLOG)
     except OSError:
         sock.close()
@@ -85,8 +95,19 @@ def tcp_socket(address: TcpAddress) -> socket.socket:
     return sock
 
 
-def place_of(path: Path | str) -> tuple[int, int] | None:
-    """Return the device and inode of a path; None where there is nothing."""
+def is_socket(path: Path) -> bool:
+    """Return whether there is a socket at a path; False if nothing is. Raises ListenError for another file, OSError."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISSOCK(mode):
+        raise ListenError(f"[listen] unix: {path} exists, but is not a socket: remove it, or use another path")
+    return True
+
+
+def inode_of(path: Path | str) -> tuple[int, int] | None:
+    """Return device and inode of a path; None if nothing is there."""
     try:
         found = os.lstat(path)
     except OSError:
@@ -96,44 +117,44 @@ def place_of(path: Path | str) -> tuple[int, int] | None:
 
 @dataclass
 class UnixSocket:
-    """Our Unix socket at a path; a lock beside it tells two starters apart."""
+    """Unix socket at a path; a lock file beside it excludes a second process."""
 
     path: Path
     sock: socket.socket = field(init=False)
     _lock: int = -1
     _ours: tuple[int, int] | None = None
-    """Device and inode of the path that we made."""
+    """Device and inode of the path that we created."""
 
     def open(self, mode: int, gid: int | None) -> None:
-        """Listen at the path, replacing a socket that nobody listens on.
+        """Listen at the path, replacing a socket that no process listens on.
 
-        Raises AlreadyRunning where somebody does, ListenError where it cannot be.
+        Raises AlreadyRunning if a process does, ListenError if the socket cannot be created.
         """
         try:
             self._take_lock()
             self._clear_way()
             self._listen(mode, gid)
-        except OSError as wrong:
+        except OSError as error:
             self.close()
-            raise ListenError(f"[listen] unix: {self.path}: {wrong.strerror}") from None
+            raise ListenError(f"[listen] unix: {self.path}: {error.strerror}") from None
         except ListenError:
             self.close()
             raise
 
     def permit(self, mode: int, gid: int | None) -> None:
-        """Let others connect. Raises OSError, also where the path is not the socket that we made.
+        """Set the permissions. Raises OSError, also if the path is not the socket that we created.
 
-        Others may write to its folder, and put a link in its place: what is changed is what was looked at.
+        Other users may be able to write to its folder, and replace it by a link: the file that was checked is changed.
         """
         file = os.open(self.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             found = os.fstat(file)
             if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
-                raise OSError(errno.ESTALE, "another file has taken the place of the socket")
+                raise OSError(errno.ESTALE, "another file replaced the socket")
             if self._ours is None:
                 self._ours = found.st_dev, found.st_ino
             elif self._ours != (found.st_dev, found.st_ino):
-                raise OSError(errno.ESTALE, "another socket has taken its place")
+                raise OSError(errno.ESTALE, "another socket replaced it")
             os.chown(f"/proc/self/fd/{file}", -1, -1 if gid is None else gid)
             os.chmod(f"/proc/self/fd/{file}", mode)
         finally:
@@ -141,11 +162,11 @@ class UnixSocket:
 
     @property
     def in_place(self) -> bool:
-        """Whether the path is still that of this socket."""
-        return place_of(self.path) == self._ours
+        """Return whether the path is still that of this socket."""
+        return inode_of(self.path) == self._ours
 
     def renew(self, mode: int, gid: int | None) -> None:
-        """Listen by another socket, because the path was removed. Raises OSError, also where another file is there."""
+        """Listen by another socket, because the path was removed. Raises OSError, also if another file is there."""
         before = self.sock, self._ours
         self._ours = None
         try:
@@ -155,7 +176,7 @@ class UnixSocket:
             raise
 
     def close(self) -> None:
-        """Take the path away, if it is still ours, and the lock."""
+        """Remove the path, if it is still ours, and release the lock."""
         if self._ours is not None:
             try:
                 if self.in_place:
@@ -180,15 +201,11 @@ class UnixSocket:
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     def _clear_way(self) -> None:
-        try:
-            found = self.path.lstat().st_mode
-        except FileNotFoundError:
+        if not is_socket(self.path):
             return
-        if not stat.S_ISSOCK(found):
-            raise ListenError(f"[listen] unix: {self.path} is there, and is no socket; it is left alone")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as caller:
             refused = caller.connect_ex(str(self.path))
-        if refused not in (errno.ECONNREFUSED, errno.ENOENT):  # EAGAIN: alive, with no time for us
+        if refused not in (errno.ECONNREFUSED, errno.ENOENT):  # EAGAIN: a process listens, and is busy
             raise AlreadyRunning(f"another process listens on {self.path}")
         self.path.unlink(missing_ok=True)
 
@@ -197,20 +214,20 @@ class UnixSocket:
         try:
             self.sock.bind(str(self.path))
             self.permit(mode, gid)
-            self.sock.listen(BACKLOG)  # only now can anyone connect
+            self.sock.listen(BACKLOG)  # from now on clients can connect
         except OSError:
             self.sock.close()
             raise
 
 
-def handed_in(environment: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
-    """Sockets that systemd opened for us (sd_listen_fds); the variables are taken away, so that no child sees them."""
+def inherited_sockets(environment: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
+    """Return the sockets that systemd has opened (sd_listen_fds); the variables are removed, for child processes."""
     pid, count = environment.pop("LISTEN_PID", ""), environment.pop("LISTEN_FDS", "")
     environment.pop("LISTEN_FDNAMES", None)
     if pid != str(os.getpid()) or not count.isdigit():
         return []
     found = []
-    for number in range(FIRST_HANDED_IN, FIRST_HANDED_IN + int(count)):
+    for number in range(FIRST_INHERITED, FIRST_INHERITED + int(count)):
         os.set_inheritable(number, False)
         sock = socket.socket(fileno=number)
         sock.setblocking(False)
@@ -218,5 +235,8 @@ def handed_in(environment: MutableMapping[str, str] = os.environ) -> list[socket
     return found
 
 
-NEVER: Mapping[int, str] = {errno.EADDRNOTAVAIL: "no such address here", errno.EAFNOSUPPORT: "no IPv6 here"}
-"""Reasons that are no fault on loopback: a host without IPv6 has no ::1, and lacks nothing."""
+UNAVAILABLE: Mapping[int, str] = {
+    errno.EADDRNOTAVAIL: "no such address on this host",
+    errno.EAFNOSUPPORT: "no IPv6 on this host",
+}
+"""Errors that are no fault on loopback: a host without IPv6 has no ::1."""

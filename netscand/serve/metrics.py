@@ -1,7 +1,7 @@
-"""`GET /metrics`, for Prometheus: what docs/metrics.md lists, and a test holds both equal.
+"""`GET /metrics` for Prometheus; a test compares it with docs/metrics.md.
 
-prometheus-client is imported at the first scrape, in a thread: whoever has no Prometheus does not pay for it (measured:
-1.2 MiB), and the loop goes on meanwhile. The registry is our own; the library's global one stays empty.
+prometheus-client is imported at the first scrape, in a thread: without Prometheus it costs nothing (measured: 1.2 MiB),
+and the loop goes on meanwhile. The registry is our own; the library's global one stays empty.
 """
 
 import asyncio
@@ -24,8 +24,7 @@ from netscand.serve.histograms import Histogram
 from netscand.serve.http import HEADERS, connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.ports import HistoryPort, Scanner
-from netscand.serve.query import parameters
-from netscand.serve.summary import NOBODY, Summary
+from netscand.serve.summary import NO_DEVICES, Summary
 from netscand.serve.websocket import WebSocketEndpoint
 
 if TYPE_CHECKING:
@@ -35,48 +34,43 @@ if TYPE_CHECKING:
 
 
 class _Stored(NamedTuple):
-    """What was asked of the history before the scrape, for that may wait for the disk."""
+    """Values of the history, read before the scrape because they may wait for the disk."""
 
     size: int
     degraded: bool
 
 
 class Metrics:
-    """The handler. `problems` tells what is wrong with the server."""
+    """Handler of the metrics. `problems` returns the problems of the server."""
 
     def __init__(
         self,
         scanner: Scanner,
         hub: Hub,
-        overview: Summary,
-        translator: Encoder,
-        archive: HistoryPort | None,
+        summary: Summary,
+        encoder: Encoder,
+        history: HistoryPort | None,
         live: WebSocketEndpoint,
-        lobby: ConnectionLimiter,
+        limiter: ConnectionLimiter,
         problems: Callable[[], tuple[str, ...]],
     ) -> None:
         self._scanner = scanner
         self._hub = hub
-        self._overview = overview
-        self._translator = translator
+        self._summary = summary
+        self._encoder = encoder
         self._measures = hub.measures
-        self._archive = archive
+        self._history = history
         self._live = live
-        self._lobby = lobby
+        self._limiter = limiter
         self._problems = problems
         self._stored: _Stored | None = None
         self._registry: CollectorRegistry | None = None
 
-    def routes(self) -> list[web.RouteDef]:
-        """Every route; rights.RIGHTS says who may."""
-        return [web.get("/metrics", self.respond)]
-
     async def respond(self, request: web.Request) -> web.StreamResponse:
-        """Measurements, for Prometheus."""
-        parameters(request)
-        if self._archive is not None:
-            size = await asyncio.to_thread(self._archive.size)
-            self._stored = _Stored(size, bool(self._archive.problems()))
+        """Return metrics for Prometheus."""
+        if self._history is not None:
+            size = await asyncio.to_thread(self._history.size)
+            self._stored = _Stored(size, bool(self._history.problems()))
         if self._registry is None:
             self._registry = await asyncio.to_thread(self._registered)
         from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -90,11 +84,13 @@ class Metrics:
         from prometheus_client import CollectorRegistry
 
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(cast("Collector", self))  # it has all of one; as a subclass it would cost an import at start
+        registry.register(
+            cast("Collector", self)
+        )  # it has all methods of a Collector; a subclass would cost an import at start
         return registry
 
     def collect(self) -> "Iterator[Metric]":
-        """Every metric, as it is at this moment."""
+        """Yield all metrics."""
         yield from self._of_the_daemon()
         yield from self._of_networks()
         yield from self._of_frames()
@@ -123,10 +119,10 @@ class Metrics:
         yield GaugeMetricFamily("netscand_loop_held_longest_seconds", "Its longest turn.", value=turns.longest)
 
     def _of_the_process(self) -> "Iterator[Metric]":
-        """By the names that every exporter gives them; the library's own collector reads files that our unit hides."""
+        """Yield the usual metrics of a process; the library's collector reads files that our unit hides."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        started = self._translator.milliseconds(self._scanner.started_at) / 1000
+        started = self._encoder.milliseconds(self._scanner.started_at) / 1000
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         yield GaugeMetricFamily("process_start_time_seconds", "When netscand started.", value=started)
         yield CounterMetricFamily("process_cpu_seconds", "Processor time that it took.", value=process_time())
@@ -136,8 +132,8 @@ class Metrics:
     def _of_networks(self) -> "Iterator[Metric]":
         from prometheus_client.core import GaugeMetricFamily
 
-        scanner, translator = self._scanner, self._translator
-        translator.sync()
+        scanner, encoder = self._scanner, self._encoder
+        encoder.sync()
         devices = GaugeMetricFamily(
             "netscand_devices", "Devices by network and presence, this host left out.", labels=["network", "status"]
         )
@@ -148,17 +144,17 @@ class Metrics:
         covered = GaugeMetricFamily(
             "netscand_coverage_ratio", "The part of the network that one scan asks.", labels=["network"]
         )
-        present = self._overview.presence()
+        present = self._summary.presence()
         words = (Status.ONLINE, Status.OFFLINE, Status.UNKNOWN)
         for name, network in sorted(scanner.networks.items()):
             if network.state is NetworkState.EXCLUDED:
                 continue
-            for status, count in zip(words, present.get(name, NOBODY), strict=True):
+            for status, count in zip(words, present.get(name, NO_DEVICES), strict=True):
                 devices.add_metric([name, status], count)
             up.add_metric([name], network.state is NetworkState.UP)
             covered.add_metric([name], scanner.coverage(name).fraction)
             if (last := scanner.last_scan_of(name)) is not None:
-                ended.add_metric([name], translator.milliseconds(last) / 1000)
+                ended.add_metric([name], encoder.milliseconds(last) / 1000)
         yield from (devices, up, ended, covered)
 
     def _of_frames(self) -> "Iterator[Metric]":
@@ -207,12 +203,14 @@ class Metrics:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         yield GaugeMetricFamily("netscand_clients", "WebSockets that are open.", value=self._live.clients)
-        yield GaugeMetricFamily("netscand_connections", "Connections of every kind.", value=len(self._lobby.inside))
+        yield GaugeMetricFamily(
+            "netscand_connections", "Connections of every kind.", value=len(self._limiter.connections)
+        )
         turned_away = CounterMetricFamily(
             "netscand_connections_refused", "Connections refused, by the limit that was met.", labels=["limit"]
         )
         for limit, count in (
-            *((limit, self._lobby.refused[limit]) for limit in ("all", "peer", "strangers", "account")),
+            *((limit, self._limiter.refused[limit]) for limit in ("all", "peer", "strangers", "account")),
             ("clients", self._live.refused),
         ):
             turned_away.add_metric([limit], count)
@@ -238,8 +236,8 @@ class Metrics:
             )
 
 
-def _histogram(name: str, said: str, found: Histogram) -> "Metric":
+def _histogram(name: str, description: str, found: Histogram) -> "Metric":
     from prometheus_client.core import HistogramMetricFamily
 
     buckets = [("+Inf" if bound == inf else str(float(bound)), count) for bound, count in found.buckets()]
-    return HistogramMetricFamily(name, said, buckets=buckets, sum_value=found.sum)
+    return HistogramMetricFamily(name, description, buckets=buckets, sum_value=found.sum)

@@ -1,4 +1,4 @@
-"""The page at `/`: a fixed list of files, read once. No parameter of a request reaches a file system (FAULTS T3)."""
+"""Page at `/`: a fixed list of files, read once. No parameter of a request reaches a file system (FAULTS T3)."""
 
 from hashlib import sha256
 from importlib.resources import files
@@ -7,7 +7,6 @@ from typing import NamedTuple
 from aiohttp import web
 
 from netscand.serve.http import HEADERS
-from netscand.serve.query import parameters
 
 TYPES = {
     "html": "text/html; charset=utf-8",
@@ -21,10 +20,10 @@ FILES = (
     "table.js", "events.js", "device.js", "week.js", "networks.js", "scan.js", "dialogs.js", "element.js",
     "notice.js", "address.js",
 )  # fmt: skip
-"""All there are, in netscand/serve/web."""
+"""All files in netscand/serve/web."""
 
 PATHS = tuple("/" if name == "index.html" else f"/web/{name}" for name in FILES)
-"""Where they are served. They need no role: they show nothing of the LAN."""
+"""Their paths on the server. They need no role: they reveal nothing of the LAN."""
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; "
@@ -34,14 +33,14 @@ POLICY = (
 
 
 class Content(NamedTuple):
-    """One file, ready to send."""
+    """File, ready to send."""
 
     body: bytes
     headers: dict[str, str]
 
 
 class Page:
-    """The page's files and routes."""
+    """Handler of the page's files."""
 
     def __init__(self) -> None:
         folder = files("netscand.serve") / "web"
@@ -49,18 +48,10 @@ class Page:
             path: _content(name, (folder / name).read_bytes()) for path, name in zip(PATHS, FILES, strict=True)
         }
 
-    def routes(self) -> list[web.RouteDef]:
-        """One route a file; rights.RIGHTS says who may."""
-        return [web.get(path, self.send) for path in PATHS]
-
     async def send(self, request: web.Request) -> web.StreamResponse:
-        """Answer with the file of the route, or 304 where the browser has it."""
+        """Return the file of the route, or 304 if the browser has it."""
         route = request.match_info.route.resource
         assert route is not None
-        if route.canonical != "/":
-            parameters(request)
-        elif "token" in request.query:
-            parameters(request, *request.query)  # refuses it: a token in an address ends in logs (FAULTS T18)
         content = self._contents[route.canonical]
         if request.headers.get("If-None-Match") == content.headers["ETag"]:
             return web.Response(status=304, headers=content.headers)
@@ -72,9 +63,9 @@ def _content(name: str, body: bytes) -> Content:
         body,
         {
             **HEADERS,
-            "Cache-Control": "no-cache",  # asked again each time: all files come from one netscand
+            "Cache-Control": "no-cache",  # validated each time: all files come from the same netscand
             "Content-Security-Policy": POLICY,
-            "Cross-Origin-Opener-Policy": "same-origin",  # a page that opens ours holds no handle on it
+            "Cross-Origin-Opener-Policy": "same-origin",  # a page that opens ours gets no handle on it
             "Content-Type": TYPES[name.rpartition(".")[2]],
             "ETag": f'"{sha256(body).hexdigest()[:32]}"',
         },

@@ -1,4 +1,4 @@
-"""What the server needs of the engine and of the history."""
+"""Interfaces of the engine and the history that the server uses."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from time import monotonic
@@ -10,60 +10,60 @@ from netscand.core.restore import Page, PresenceOfDay, Question, Standing
 from netscand.serve.http import Refused
 
 # ---- archive -------------------------------------------------------------------------------------------------------
-# What this room needs of the history.
+# The history.
 
 
 class HistoryPort(Protocol):
-    """Events of the past, by number. Nothing here holds the loop; each may raise Unreadable."""
+    """Stored events. No method blocks the loop; each may raise Unreadable."""
 
     def problems(self) -> tuple[str, ...]:
-        """Why what happens now may be lost, or something was."""
+        """Return why events may be lost, or were."""
 
     def size(self) -> int:
-        """Bytes on the disk. May wait for it: not to be called on the loop."""
+        """Return the bytes on the disk. May wait for it: not to be called on the loop."""
 
     def sequence_of(self, cursor: str) -> int:
-        """The number of a cursor. Raises CursorGone where it is of another epoch, ValueError where it is none."""
+        """Return the number of a cursor. Raises CursorGone if it is of another epoch, ValueError if it is invalid."""
 
     def cursor_of(self, number: int) -> str:
-        """The cursor of a number."""
+        """Return the cursor of a number."""
 
     async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
-        """Events in order; `whole`: all of them, no more than `most`, or none. Raises CursorGone."""
+        """Return events in order; `whole`: all of them, at most `most`, or none. Raises CursorGone."""
 
     async def begin_of_last(self, question: Question) -> int:
-        """The number after which the last `limit` events begin that fit."""
+        """Return the number after which the last `limit` matching events begin."""
 
     async def presence(
         self, mac: Mac, days: int, standing: Standing | None, now: float, *, account: Hashable = None
     ) -> Sequence[PresenceOfDay]:
-        """How long a device was online on each of the last UTC days; times in unix seconds. `account`: who asks."""
+        """Return how long a device was online on each of the last UTC days; times in unix seconds."""
 
     async def backup(self) -> BinaryIO:
-        """A consistent copy of the database, open to be read, without a name."""
+        """Return a consistent copy of the database, open for reading and without a name."""
 
 
 # ---- scanner -------------------------------------------------------------------------------------------------------
-# What this room needs of the engine.
+# The engine.
 
 if TYPE_CHECKING:
     from netscand.serve.connection import Connection
 
 
 class Scanner(Protocol):
-    """The engine as clients see it. Times are monotonic seconds; everything is read on the loop's thread."""
+    """The engine as clients see it. Times are monotonic seconds; all is read on the loop's thread."""
 
     @property
     def devices(self) -> Mapping[Mac, Device]:
-        """Every device; living objects that the engine changes between two turns of the loop."""
+        """All devices; the engine changes them between two turns of the loop."""
 
     @property
     def networks(self) -> Mapping[str, Network]:
-        """Every network, excluded ones too, by id."""
+        """All networks, including excluded ones, by id."""
 
     @property
     def cursor(self) -> str:
-        """The place of the last event that was told."""
+        """Cursor of the last published event."""
 
     @property
     def observations(self) -> Mapping[str, int]:
@@ -71,7 +71,7 @@ class Scanner(Protocol):
 
     @property
     def budgets(self) -> Budgets:
-        """What others may cause, and what of it was refused."""
+        """Budgets, with what they refused."""
 
     @property
     def interval(self) -> float:
@@ -90,35 +90,35 @@ class Scanner(Protocol):
         """When the daemon started."""
 
     def last_scan_of(self, network: str) -> float | None:
-        """When the last scan of that network ended."""
+        """Return when the last scan of a network ended."""
 
     def coverage(self, network: str) -> Coverage:
-        """How much of that network one scan asks."""
+        """Return the part of a network that one scan covers."""
 
     def load(self) -> Load:
-        """Counters since the start."""
+        """Return the counters since the start."""
 
     def problems(self) -> tuple[str, ...]:
-        """Why the daemon is degraded, one sentence each."""
+        """Return why the daemon is degraded, one sentence each."""
 
     def label(self, mac: Mac, changes: Mapping[str, object]) -> None:
-        """Take what a user knows of a device: `label`, `known`, `notes`, `patience`. Raises KeyError."""
+        """Set the user's annotations: `label`, `known`, `notes`, `patience`. Raises KeyError."""
 
     def forget(self, mac: Mac) -> None:
-        """Strike a device out. Raises KeyError, ValueError where it cannot be."""
+        """Delete a device. Raises KeyError, or ValueError if it cannot be deleted."""
 
     def scan_now(self, targets: Sequence[str], account: Hashable = None) -> int:
-        """Request a scan (no targets: every scanned network); return its id. `account` pays for it, None: nobody does.
+        """Request a scan (no targets: all scanned networks); return its id. `account` is charged for it, if any.
 
         Raises BadTarget, Busy, with a sentence.
         """
 
     def lease(self, client: object, seconds: float | None) -> float:
-        """Hold a faster interval for `client`, or None to let it go; what is in force. Raises ValueError."""
+        """Set a shorter interval for `client`, or None to end it; return the interval in force. Raises ValueError."""
 
 
 def request_scan(scanner: Scanner, targets: Sequence[str], connection: "Connection") -> int:
-    """Let a client request a scan, if its account may; the id of the scan. Raises Refused."""
+    """Request a scan for a client, if its account may; return the id. Raises Refused."""
     account = connection.account
     if not scanner.budgets.take(SCAN_REQUESTS, account, monotonic()):
         raise Refused(
@@ -126,7 +126,7 @@ def request_scan(scanner: Scanner, targets: Sequence[str], connection: "Connecti
         )
     try:
         return scanner.scan_now(targets, None if connection.peer.privileged else account)
-    except BadTarget as wrong:
-        raise Refused("bad_request", str(wrong)) from None
+    except BadTarget as error:
+        raise Refused("bad_request", str(error)) from None
     except Busy as busy:
         raise Refused("busy", str(busy)) from None

@@ -1,57 +1,73 @@
-"""Query parameters: known, given once, of the kind expected; and the filters they make."""
+"""Parameters and bodies of requests: known, given once, and valid; and the filters that they make."""
 
 import asyncio
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Annotated, TypeVar
 
 import msgspec
 from aiohttp import web
+from msgspec import Meta
 
 from netscand import protocol
 from netscand.core.model import Mac
 from netscand.protocol import MAX_MESSAGE
 from netscand.serve.http import JSON, Refused, connection_of
+from netscand.validation_messages import not_readable
 
 # ---- query ---------------------------------------------------------------------------------------------------------
-# Query parameters: known, given once, and of the kind expected.
+# Query parameters and bodies.
 
 NOT_READABLE = (msgspec.MsgspecError, RecursionError, ValueError, OverflowError)
-"""What decoding raises for text that is not what it should be: too deep, too long a number, half a surrogate."""
+"""Exceptions of decoding invalid text: too deep, a number that is too long, half a surrogate pair."""
 
 SLOW = 30.0
-"""Seconds within which a client must take a part, or send its body."""
+"""Seconds within which a client must read a part of an answer, or send its body."""
 
 OF_A_FORM = frozenset(("application/x-www-form-urlencoded", "multipart/form-data", "text/plain"))
-"""What a page of another site can send without asking us first, and without a body too (Fetch, "CORS-safelisted")."""
+"""Types that a page of another site can send without a preflight request (Fetch, "CORS-safelisted")."""
 
 MAC = re.compile(r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}", re.IGNORECASE)
 
 
-def parameters(request: web.Request, *known: str) -> dict[str, str]:
-    """The query; refuses what is unknown, or given twice."""
-    given: dict[str, str] = {}
-    for name, value in request.query.items():
-        if name == "token":
-            raise Refused("bad_request", "token: not in the address; send Authorization: Bearer")
+MAC_PATTERN = "^(?:(?:[0-9A-Fa-f]{2}:){5}|(?:[0-9A-Fa-f]{2}-){5})[0-9A-Fa-f]{2}$"
+"""The same for JSON Schema, which knows no back reference."""
+MacText = Annotated[str, Meta(pattern=MAC_PATTERN, examples=["a4:83:e7:12:34:56"])]
+
+TOKEN_NAMES = frozenset(("token", "access_token"))
+"""Query parameters that no request may have (FAULTS T18; RFC 6750, section 2.3)."""
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+
+def refuse_token(query: Mapping[str, str]) -> None:
+    """Refuse a token in the address."""
+    if any(name.lower() in TOKEN_NAMES for name in query):
+        raise Refused("bad_request", "a token in the address ends in logs: send Authorization: Bearer instead")
+
+
+def check_query(query: Mapping[str, str], known: Collection[str]) -> None:
+    """Refuse unknown parameters, and those given twice."""
+    given: set[str] = set()
+    for name, _ in query.items():  # noqa: PERF102 - keys() of a multidict yields each once
         if name not in known:
-            expected = ", ".join(known) or "none"
-            raise Refused("bad_request", f"unknown query parameter {name[:64]!r}; known here: {expected}")
+            expected = ", ".join(sorted(known)) or "none"
+            raise Refused("bad_request", f"unknown query parameter {name[:64]!r}; known: {expected}")
         if name in given:
             raise Refused("bad_request", f"{name}: given twice")
-        given[name] = value
-    return given
+        given.add(name)
 
 
 def mac_of(text: str) -> Mac:
-    """Six bytes of `aa:bb:cc:dd:ee:ff`, or with dashes; refuses anything else."""
+    """Return the MAC of `aa:bb:cc:dd:ee:ff`, also with dashes. Raises Refused for anything else."""
     if not MAC.fullmatch(text):
         raise Refused("bad_request", f"{text[:64]!r}: expected a MAC such as aa:bb:cc:dd:ee:ff")
     return Mac(bytes.fromhex(text.replace(text[2], "")))
 
 
-def number_of(given: dict[str, str], name: str, default: int = 0, most: int = 10**9) -> int:
-    """A parameter that is a number from 1 to `most`; refuses anything else."""
+def number_of(given: Mapping[str, str], name: str, default: int = 0, most: int = 10**9) -> int:
+    """Return a parameter that is a number from 1 to `most`. Raises Refused for anything else."""
     text = given.get(name)
     if text is None:
         return default
@@ -62,13 +78,13 @@ def number_of(given: dict[str, str], name: str, default: int = 0, most: int = 10
 
 
 async def json_of(request: web.Request) -> bytes:
-    """The body, which must be called JSON; empty where there is none."""
+    """Return the body, whose type must be JSON; empty if there is none. Raises Refused."""
     connection_of(request).read_body()
     try:
         async with asyncio.timeout(SLOW):
             body = await request.read()
     except TimeoutError:
-        raise Refused("bad_request", "the body did not come", 408, {"Connection": "close"}) from None
+        raise Refused("bad_request", f"no complete body within {SLOW:g} s", 408, {"Connection": "close"}) from None
     if len(body) > MAX_MESSAGE:  # aiohttp's own limit is one byte off in some versions
         raise Refused("too_large", f"more than {MAX_MESSAGE} bytes")
     if request.content_type != JSON and (body or request.content_type in OF_A_FORM):
@@ -76,18 +92,29 @@ async def json_of(request: web.Request) -> bytes:
     return body
 
 
+async def struct_of(request: web.Request, kind: type[Body], what: str, *, required: bool = True) -> Body:
+    """Return the JSON of the body as a struct; the struct's defaults for no body if none is required."""
+    body = await json_of(request)
+    if not body and not required:
+        return kind()
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except NOT_READABLE as error:
+        raise Refused("bad_request", f"invalid {what}: {not_readable(error, body, kind)}") from None
+
+
 # ---- filters -------------------------------------------------------------------------------------------------------
-# `network=`, `q=` and `status=`: which devices, events and scans a client asked for.
+# Filters: `network=`, `q=` and `status=`.
 
 LONGEST = 128
-"""Characters of `q`. Every event is searched for it, for each client."""
+"""Maximum characters of `q`. Every event is searched for it, for each client."""
 
 BETWEEN, NEVER = "\0", "\1"
-"""Stands between the words of a device; replaces it in `q`. Words have neither: control characters are removed."""
+"""Separates the texts of a device; replaces it in `q`. The texts contain neither: control characters are removed."""
 
 
 class Searched:
-    """A device that filters look at. Its words are casefolded once, when the first filter needs them."""
+    """Device for filters. Its texts are casefolded once, when the first filter needs them."""
 
     __slots__ = ("_words", "device")
 
@@ -97,28 +124,28 @@ class Searched:
 
     @property
     def words(self) -> str:
-        """MAC, names, label, notes, vendor and addresses, in one text: only what searches for BETWEEN finds two."""
+        """MAC, names, label, notes, vendor and addresses as one text, separated by BETWEEN."""
         if self._words is None:
             device = self.device
-            said = (device.mac, device.hostname, device.label, device.notes, device.vendor)
-            ips = [held.ip for held in device.addresses]
-            self._words = BETWEEN.join([*(word.casefold() for word in said if word), *ips])
+            texts = (device.mac, device.hostname, device.label, device.notes, device.vendor)
+            ips = [address.ip for address in device.addresses]
+            self._words = BETWEEN.join([*(word.casefold() for word in texts if word), *ips])
         return self._words
 
 
 class Change:
-    """An event that filters look at: its device as it is and as it was before."""
+    """Event for filters: its device as it is, and as it was before."""
 
     __slots__ = ("devices", "network")
 
-    def __init__(self, told: protocol.Event, before: protocol.Device | None) -> None:
-        self.network = told.network
-        self.devices = tuple(Searched(device) for device in (told.device, before) if device is not None)
+    def __init__(self, event: protocol.Event, before: protocol.Device | None) -> None:
+        self.network = event.network
+        self.devices = tuple(Searched(device) for device in (event.device, before) if device is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """All must fit. `text` is looked for, whatever its case, in MAC, addresses, names, label, notes and vendor."""
+    """Filter; all fields must match. `text` is searched in MAC, addresses, names, label, notes and vendor."""
 
     network: str | None = None
     text: str | None = None
@@ -132,38 +159,38 @@ class Filter:
         return self.network is not None or self.text is not None or self.status is not None
 
     def fits(self, searched: Searched) -> bool:
-        """Return whether a device has an address in the network, the text and the presence."""
+        """Return whether a device matches: an address in the network, the text, and the status."""
         device = searched.device
         if self.status is not None and device.status != self.status:
             return False
-        if self.network is not None and all(held.network != self.network for held in device.addresses):
+        if self.network is not None and all(address.network != self.network for address in device.addresses):
             return False
         return self.text is None or self.text in searched.words
 
     def device(self, device: protocol.Device) -> bool:
-        """Return the same for a device that no other filter looks at."""
+        """Return the same for a device that no other filter checks."""
         return self.fits(Searched(device))
 
     def scan(self, networks: Collection[str]) -> bool:
-        """Whether a scan of these networks, or an event of them, is wanted."""
+        """Return whether a scan or an event of these networks matches."""
         return self.network is None or self.network in networks
 
     def change(self, change: Change) -> bool:
-        """Whether the device fits, or did before the event: a client must hear what leaves its sight."""
+        """Return whether the device matches, or did before the event: a client must learn that it left the filter."""
         if not change.devices:
             return change.network is None or self.scan((change.network,))
         return any(map(self.fits, change.devices))
 
-    def event(self, told: protocol.Event, before: protocol.Device | None) -> bool:
-        """Return the same for an event that no other filter looks at."""
-        return self.change(Change(told, before))
+    def event(self, event: protocol.Event, before: protocol.Device | None) -> bool:
+        """Return the same for an event that no other filter checks."""
+        return self.change(Change(event, before))
 
 
 EVERYTHING = Filter()
 
 
 def filter_of(given: Mapping[str, str], status: str | None = None) -> Filter:
-    """Return the filter of a request's parameters; refuses a `q` that is too long."""
+    """Return the filter of a request's parameters. Raises Refused if `q` is too long."""
     text = given.get("q")
     if text is not None and len(text) > LONGEST:
         raise Refused("bad_request", f"q: expected up to {LONGEST} characters, not {len(text)}")

@@ -1,4 +1,4 @@
-"""The devices at the targets of a scan request: the scan that served it may have been somebody else's too."""
+"""Handlers of `/api` and `/healthz`: devices, networks, status, scan requests, and changes of devices."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -20,45 +20,44 @@ from netscand.serve.fair_turns import Account, FairTurns, Shares
 from netscand.serve.http import HEADERS, JSON, Refused, answer, connection_of
 from netscand.serve.hub import Hub, scan_update
 from netscand.serve.ports import Scanner, request_scan
-from netscand.serve.query import EVERYTHING, NOT_READABLE, SLOW, filter_of, json_of, mac_of, number_of, parameters
+from netscand.serve.query import EVERYTHING, SLOW, filter_of, mac_of, number_of, struct_of
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.summary import Summary, around_devices
-from netscand.validation_messages import not_readable
 
 
 class Targets:
-    """The targets of a request, each an IPv4 address, a prefix or the id of a network, as scan_now took them."""
+    """Targets of a scan request: IPv4 addresses, prefixes, or ids of networks."""
 
     def __init__(self) -> None:
         self._ids: set[str] = set()
         self._prefixes: dict[int, set[int]] = {}
-        """Bits → the prefixes of that length, so that each address is looked up 33 times at most."""
+        """Length → prefixes of that length, so that an address needs 33 lookups at most."""
 
     def add(self, target: str) -> None:
-        """Take one of them."""
+        """Add a target."""
         if "@" in target:
             self._ids.add(target)
         else:
             prefix = IPv4Network(target)
             self._prefixes.setdefault(prefix.prefixlen, set()).add(int(prefix.network_address))
 
-    def name(self, device: Device) -> bool:
-        """Whether a device is at one of them; this host, which nobody asks, only at its very own address."""
+    def contain(self, device: Device) -> bool:
+        """Return whether a device is at a target; for this host, which is not scanned, only its own address counts."""
         lengths = [32] if device.is_self else self._prefixes
-        for held in device.addresses:
-            if held.network in self._ids and not device.is_self:
+        for address in device.addresses:
+            if address.network in self._ids and not device.is_self:
                 return True
-            if len(held.ip) == 4:
-                number = int.from_bytes(held.ip)
+            if len(address.ip) == 4:
+                number = int.from_bytes(address.ip)
                 if any(number >> 32 - bits << 32 - bits in self._prefixes.get(bits, ()) for bits in lengths):
                     return True
         return False
 
 
-async def at_targets(
+async def filter_by_targets(
     macs: Sequence[Mac], devices: Mapping[Mac, Device], targets: Sequence[str], turns: FairTurns, account: Account
 ) -> Sequence[Mac]:
-    """Those of `macs` that are at one of the targets; all where there is none. In turns of `account`."""
+    """Return those of `macs` that are at a target; all if there is none. In turns of `account`."""
     if not targets:
         return macs
     wanted, kept = Targets(), []
@@ -66,40 +65,27 @@ async def at_targets(
         wanted.add(target)
     async for mac in turns.over(account, macs):
         device = devices.get(mac)
-        if device is not None and wanted.name(device):
+        if device is not None and wanted.contain(device):
             kept.append(mac)
     return kept
 
 
 # ---- changes -------------------------------------------------------------------------------------------------------
-# What clients may change: the user's words of a device, and that it is known at all.
-
-decode_words = msgspec.json.Decoder(protocol.DeviceUpdate).decode
+# PATCH and DELETE of a device.
 
 
 class DeviceChanges:
-    """The handlers; rights.RIGHTS says who may."""
+    """Handlers that change devices."""
 
-    def __init__(self, scanner: Scanner, hub: Hub, translator: Encoder) -> None:
+    def __init__(self, scanner: Scanner, hub: Hub, encoder: Encoder) -> None:
         self._scanner = scanner
         self._hub = hub
-        self._translator = translator
-
-    def routes(self) -> list[web.RouteDef]:
-        """Every route."""
-        return [web.patch("/api/devices/{mac}", self.label), web.delete("/api/devices/{mac}", self.forget)]
+        self._encoder = encoder
 
     async def label(self, request: web.Request) -> web.StreamResponse:
-        """Take label, known, notes, patience; answer with the device."""
-        parameters(request)
+        """Set label, known, notes, patience; return the device."""
         mac = mac_of(request.match_info["mac"])
-        body = await json_of(request)
-        try:
-            words = decode_words(body)
-        except NOT_READABLE as wrong:
-            raise Refused(
-                "bad_request", f"invalid device update: {not_readable(wrong, body, protocol.DeviceUpdate)}"
-            ) from None
+        words = await struct_of(request, protocol.DeviceUpdate, "device update")
         changes = {name: value for name, value in msgspec.structs.asdict(words).items() if value is not msgspec.UNSET}
         for name in ("label", "notes"):
             if isinstance(text := changes.get(name), str):
@@ -116,89 +102,74 @@ class DeviceChanges:
             )
         cursor = scanner.cursor
         scanner.label(mac, changes)
-        if scanner.cursor != cursor:  # what changes nothing costs nothing
+        if scanner.cursor != cursor:  # a request that changes nothing is not charged
             scanner.budgets.take(ANNOTATIONS, spender, now)
-        self._translator.sync()
-        told = answer(self._translator.wholly(self._scanner.devices[mac]))
+        self._encoder.sync()
+        response = answer(self._encoder.wholly(self._scanner.devices[mac]))
         await self._hub.settled()
-        return told
+        return response
 
     async def forget(self, request: web.Request) -> web.StreamResponse:
-        """Strike a device out; heard again, it is new."""
-        parameters(request)
+        """Delete a device; if it is seen again, it is new."""
         mac = mac_of(request.match_info["mac"])
         try:
             self._scanner.forget(mac)
         except KeyError:
             raise Refused("not_found", f"no device {mac_text(mac)}") from None
-        except ValueError as wrong:
-            raise Refused("bad_request", f"{mac_text(mac)}: {wrong}") from None
+        except ValueError as error:
+            raise Refused("bad_request", f"{mac_text(mac)}: {error}") from None
         await self._hub.settled()
         return web.Response(status=204, headers=HEADERS)
 
 
 def cleaned(text: str, *, lines: bool = False) -> str | None:
-    """The text without control, bidi and zero-width characters (FAULTS T8), in NFC; None where nothing is left."""
+    """Return a text without control, bidi and zero-width characters (FAULTS T8), in NFC; None if nothing is left."""
     kept = "".join(char for char in normalize("NFC", text) if char.isprintable() or (lines and char == "\n"))
     return kept.strip() or None
 
 
 # ---- rest ----------------------------------------------------------------------------------------------------------
-# `/api` and `/healthz`: one-off requests, with the structs of the WebSocket.
+# `/api` and `/healthz`: single requests, with the structs of the WebSocket.
 
 PART = 100
-"""Devices that are streamed at a time."""
+"""Devices in one part of a streamed list."""
 
 LARGE, LISTS = 4096, 8
-"""Devices from which on a list counts as large, and how many of these are made at once for an account: each keeps the
-order of its MACs until it is read."""
-
-decode_wish = msgspec.json.Decoder(protocol.ScanRequest).decode
+"""Devices from which on a list is large, and the number of large lists of an account at a time: each keeps the order of
+its MACs until it is read."""
 
 
 class Rest:
-    """The handlers. `clients` and `problems` tell what the server knows, `serving` whether it is in service."""
+    """Handlers. `clients`, `problems` and `serving` return what the server knows."""
 
     def __init__(
         self,
         scanner: Scanner,
         hub: Hub,
-        overview: Summary,
-        translator: Encoder,
+        summary: Summary,
+        encoder: Encoder,
         clients: Callable[[], int],
         problems: Callable[[], tuple[str, ...]],
         serving: Callable[[], bool],
     ) -> None:
         self._scanner = scanner
         self._hub = hub
-        self._overview = overview
-        self._translator = translator
+        self._summary = summary
+        self._encoder = encoder
         self._clients = clients
         self._server_problems = problems
         self._serving = serving
         self._lists = Shares(LISTS)
 
-    def routes(self) -> list[web.RouteDef]:
-        """Every route; rights.RIGHTS says who may."""
-        return [
-            web.get("/healthz", self.health),
-            web.get("/api/devices", self.devices),
-            web.get("/api/devices/{mac}", self.device),
-            web.get("/api/networks", self.networks),
-            web.get("/api/status", self.status),
-            web.post("/api/scan", self.scan),
-        ]
-
     async def health(self, request: web.Request) -> web.StreamResponse:
-        """Whether it is in service; needs no role."""
-        parameters(request)
+        """Return whether the daemon serves clients; needs no role."""
         if not self._serving():
             raise Refused("busy", "netscand is starting or stopping")
         return answer(protocol.Health(status="degraded" if self._problems() else "ok"))
 
     async def devices(self, request: web.Request) -> web.StreamResponse:
-        """Devices by MAC."""
-        given = parameters(request, "status", "network", "q", "limit", "after")
+        """List devices by MAC."""
+        given = request.query
         status = given.get("status")
         if status not in (None, "online", "offline", "unknown"):
             raise Refused("bad_request", f"status={status[:64]}: expected online, offline or unknown")
@@ -207,45 +178,42 @@ class Rest:
         fits, account = filter_of(given, status), connection_of(request).account
         async with self._may_list(account):
             with self._hub.snapshot(fits, after=after, account=account) as snapshot:
-                head = protocol.DeviceList(cursor=snapshot.cursor, last_scan=self._overview.last_scan(), devices=[])
+                head = protocol.DeviceList(cursor=snapshot.cursor, last_scan=self._summary.last_scan(), devices=[])
                 return await self._stream(request, head, snapshot, limit)
 
     async def device(self, request: web.Request) -> web.StreamResponse:
-        """One device."""
-        parameters(request)
+        """Return a device."""
         mac = mac_of(request.match_info["mac"])
         device = self._scanner.devices.get(mac)
         if device is None:
             raise Refused("not_found", f"no device {mac_text(mac)}")
-        self._translator.sync()
-        told = answer(self._translator.wholly(device))
+        self._encoder.sync()
+        response = answer(self._encoder.wholly(device))
         await self._hub.settled()
-        return told
+        return response
 
     async def networks(self, request: web.Request) -> web.StreamResponse:
-        """Networks, excluded ones too."""
-        parameters(request)
-        return answer(protocol.NetworkList(networks=self._overview.networks(EVERYTHING)))
+        """List networks, including excluded ones."""
+        return answer(protocol.NetworkList(networks=self._summary.networks(EVERYTHING)))
 
     async def status(self, request: web.Request) -> web.StreamResponse:
-        """Health, load, coverage, drops, version."""
-        parameters(request)
+        """Return health, load, coverage, drops and version."""
         scanner, load, problems = self._scanner, self._scanner.load(), self._problems()
-        networks = self._overview.networks(EVERYTHING)
-        told = answer(
+        networks = self._summary.networks(EVERYTHING)
+        response = answer(
             protocol.DaemonStatus(
                 version=__version__,
                 protocol=protocol.PROTOCOL,
                 status="degraded" if problems else "ok",
                 problems=list(problems),
                 role=connection_of(request).role.on_wire,
-                started_at=self._translator.time(scanner.started_at),
-                now=self._translator.now(),
+                started_at=self._encoder.time(scanner.started_at),
+                now=self._encoder.now(),
                 cursor=scanner.cursor,
                 scanning=scanner.scanning,
                 interval=scanner.interval,
-                last_scan=self._overview.last_scan(),
-                devices=self._overview.counts(),
+                last_scan=self._summary.last_scan(),
+                devices=self._summary.counts(),
                 networks=networks,
                 clients=self._clients(),
                 frames=protocol.Traffic(
@@ -258,32 +226,31 @@ class Rest:
                 ),
                 budget=protocol.Budget(rate=load.rate, background_rate=load.background_rate, used=load.used),
                 memory_mib=_memory_mib(),
-                limits=self._overview.limits(),
+                limits=self._summary.limits(),
             )
         )
         await self._hub.settled()
-        return told
+        return response
 
     async def scan(self, request: web.Request) -> web.StreamResponse:
-        """Scan now; with `wait=1`, answer with what was found when it ended."""
-        given = parameters(request, "wait")
-        wait = given.get("wait", "0")
+        """Request a scan; with `wait=1`, return the devices that it found when it has ended."""
+        wait = request.query.get("wait", "0")
         if wait not in ("0", "1"):
             raise Refused("bad_request", f"wait={wait[:64]}: expected 1 or 0")
-        wanted = await _scan_request(request)
-        scan_id = request_scan(self._scanner, wanted.targets, connection_of(request))
+        scan_request = await struct_of(request, protocol.ScanRequest, "scan request", required=False)
+        scan_id = request_scan(self._scanner, scan_request.targets, connection_of(request))
         if wait == "0":
             return answer(protocol.ScanTicket(scan_id=scan_id), 202)
         with self._hub.waiting_for(scan_id) as ended:
             finish = await ended
         account, turns = connection_of(request).account, self._hub.turns
-        # The end of a scan wakes everybody who waits for it in one turn of the loop.
-        found = await at_targets(finish.scan.found, self._scanner.devices, wanted.targets, turns, account)
+        # The end of a scan wakes all clients that wait for it in the same turn of the loop.
+        found = await filter_by_targets(finish.scan.found, self._scanner.devices, scan_request.targets, turns, account)
         async with self._may_list(account):
             await turns.turn(account)
             with self._hub.snapshot(macs=found, account=account) as snapshot:
                 head = scan_update(
-                    finish._replace(cursor=snapshot.cursor), self._overview.counts().online, self._translator
+                    finish._replace(cursor=snapshot.cursor), self._summary.counts().online, self._encoder
                 )
                 return await self._stream(request, head, snapshot, None)
 
@@ -298,11 +265,11 @@ class Rest:
     async def _stream(
         self, request: web.Request, head: msgspec.Struct, snapshot: Snapshot, limit: int | None
     ) -> web.StreamResponse:
-        """Answer with `head` and, in its `devices`, those of the snapshot."""
+        """Stream `head` with the devices of the snapshot."""
         async with connection_of(request).answering(lambda: snapshot.bytes_kept):
-            return await self._respond_device(request, head, snapshot, limit)
+            return await self._send_list(request, head, snapshot, limit)
 
-    async def _respond_device(
+    async def _send_list(
         self, request: web.Request, head: msgspec.Struct, snapshot: Snapshot, limit: int | None
     ) -> web.StreamResponse:
         before, after = around_devices(head)
@@ -327,18 +294,7 @@ class Rest:
         return response
 
 
-async def _scan_request(request: web.Request) -> protocol.ScanRequest:
-    """Return the scan request in a body, or one for everything where there is none."""
-    body = await json_of(request)
-    try:
-        return decode_wish(body) if body else protocol.ScanRequest()
-    except NOT_READABLE as wrong:
-        raise Refused(
-            "bad_request", f"invalid scan request: {not_readable(wrong, body, protocol.ScanRequest)}"
-        ) from None
-
-
 def _memory_mib() -> float:
-    """Resident memory of this process."""
+    """Return the resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return round(pages * getpagesize() / 2**20, 1)

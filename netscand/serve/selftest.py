@@ -1,6 +1,6 @@
-"""Names that netscand needs of aiohttp beyond its documented API, so that a release that lacks one is named at start.
+"""Check of the server at the start: the names that it needs of aiohttp, and requests to itself.
 
-Each of these is public by its name, but not promised by aiohttp's manual. `serve/selftest.py` tries the whole.
+These names are public, but not part of aiohttp's documented API: a release that lacks one is reported at the start.
 """
 
 import asyncio
@@ -21,58 +21,60 @@ SUPPORTED = "aiohttp>=3.11.16,<3.15"
 """As in pyproject.toml."""
 
 
-class Unfit(Exception):
-    """A library that netscand cannot work with; the text is one sentence that names it."""
+class LibraryError(Exception):
+    """Library that netscand cannot work with; the message names it."""
 
 
-class Need(NamedTuple):
-    """Something by its path in aiohttp, called with these keywords."""
+class Requirement(NamedTuple):
+    """Name in aiohttp that must accept these keywords."""
 
     path: str
     keywords: Sequence[str] | None = None
-    """None: it need only be there."""
+    """None: it only has to exist."""
 
 
-NEEDS = (
-    Need("web.RequestHandler", ("loop", "keepalive_timeout", "access_log", "auto_decompress", "lingering_time")),
-    Need("web.RequestHandler.connection_made", ("transport",)),
-    Need("web.RequestHandler.connection_lost", ("exc",)),
-    Need("web.RequestHandler.data_received", ("data",)),
-    Need("web.RequestHandler.eof_received", ()),
-    Need("web.RequestHandler.pause_writing", ()),
-    Need("web.RequestHandler.resume_writing", ()),
-    Need("web.RequestHandler.handle_error", ("request", "status", "exc", "message")),
-    Need("web.AppRunner.server"),
-    Need("web.BaseRequest.get_extra_info", ("name",)),
-    Need("web.WebSocketResponse", ("protocols", "compress", "autoclose", "autoping", "max_msg_size", "timeout")),
+REQUIRED = (
+    Requirement("web.RequestHandler", ("loop", "keepalive_timeout", "access_log", "auto_decompress", "lingering_time")),
+    Requirement("web.RequestHandler.connection_made", ("transport",)),
+    Requirement("web.RequestHandler.connection_lost", ("exc",)),
+    Requirement("web.RequestHandler.data_received", ("data",)),
+    Requirement("web.RequestHandler.eof_received", ()),
+    Requirement("web.RequestHandler.pause_writing", ()),
+    Requirement("web.RequestHandler.resume_writing", ()),
+    Requirement("web.RequestHandler.handle_error", ("request", "status", "exc", "message")),
+    Requirement("web.AppRunner.server"),
+    Requirement("web.BaseRequest.get_extra_info", ("name",)),
+    Requirement("web.WebSocketResponse", ("protocols", "compress", "autoclose", "autoping", "max_msg_size", "timeout")),
 )
 
 
 def check() -> None:
-    """Look for everything that is needed. Raises Unfit."""
-    for need in NEEDS:
-        if not _is_there(need):
-            arguments = "" if need.keywords is None else f"({', '.join(need.keywords)})"
-            raise Unfit(f"aiohttp {version('aiohttp')} has no {need.path}{arguments}: install {SUPPORTED}")
+    """Check all requirements. Raises LibraryError."""
+    for requirement in REQUIRED:
+        if not _exists(requirement):
+            arguments = "" if requirement.keywords is None else f"({', '.join(requirement.keywords)})"
+            raise LibraryError(
+                f"aiohttp {version('aiohttp')} has no {requirement.path}{arguments}: install {SUPPORTED}"
+            )
 
 
-def _is_there(need: Need) -> bool:
+def _exists(requirement: Requirement) -> bool:
     try:
-        found = attrgetter(need.path)(aiohttp)
-        if need.keywords is not None:
-            inspect.signature(found).bind_partial(**dict.fromkeys(need.keywords))
+        found = attrgetter(requirement.path)(aiohttp)
+        if requirement.keywords is not None:
+            inspect.signature(found).bind_partial(**dict.fromkeys(requirement.keywords))
     except (AttributeError, TypeError, ValueError):
         return False
     return True
 
 
 # ---- selftest ------------------------------------------------------------------------------------------------------
-# Does the server answer? It asks itself over a socket pair: before it is ready, and again for the watchdog.
+# The server sends requests to itself over a socket pair: before it is ready, and again for the watchdog.
 
-ANSWERS = 10.0
-"""Seconds to an answer, on a machine that is very busy."""
+TIMEOUT = 10.0
+"""Seconds to wait for an answer, on a very busy machine."""
 
-OURSELVES = Peer("netscand itself", Role.READ, True, True)
+SELF = Peer("self-test", Role.READ, True, True)
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -82,44 +84,44 @@ STREAM = (
 )
 
 PING, CLOSE = b"\x89\x88\0\0\0\0netscand", b"\x88\x82\0\0\0\0\x03\xe8"
-"""Masked with zeros, as a client's frames have to be (RFC 6455, section 5.3)."""
+"""Masked with zeros, because a client's frames must have a mask (RFC 6455, section 5.3)."""
 
 
 class SelfTest:
-    """Asks by `connect`, which takes the other end of a socket pair as a client's connection."""
+    """Sends requests by `connect`, which takes the other end of a socket pair as a client's connection."""
 
     def __init__(self, connect: Callable[[socket.socket], Awaitable[None]]) -> None:
         self.answered_at = monotonic()
-        """When it last answered itself, for the watchdog."""
+        """When it last got an answer, for the watchdog."""
         self._connect = connect
 
     async def run(self, every: float | None) -> None:
-        """Ask /healthz again and again, until cancelled; None: there is no watchdog that wants to know."""
+        """Request /healthz again and again, until cancelled; do nothing if `every` is None (no watchdog)."""
         while every is not None:
             await asyncio.sleep(every)
             try:
-                await self.ask()
-            except (Unfit, OSError):  # the watchdog says it, if it goes on
+                await self.check_health()
+            except (LibraryError, OSError):  # the watchdog reports it if it persists
                 continue
         await asyncio.Event().wait()
 
-    async def ask(self) -> None:
-        """Ask /healthz. Raises Unfit, OSError."""
-        answer = await self._asked("GET /healthz", HEALTH)
-        if answer.split(b" ", 2)[1:2] not in ([b"200"], [b"503"]):  # that of starting and stopping is an answer
-            raise _unfit("GET /healthz", f"answered {answer[:60]!r}")
+    async def check_health(self) -> None:
+        """Request /healthz. Raises LibraryError, OSError."""
+        answer = await self._request("GET /healthz", HEALTH)
+        if answer.split(b" ", 2)[1:2] not in ([b"200"], [b"503"]):  # 503: starting or stopping
+            raise _error("GET /healthz", f"answered {answer[:60]!r}")
         self.answered_at = monotonic()
 
-    async def ask_everything(self) -> None:
-        """Ask /healthz, and open a stream that answers a ping. Raises Unfit, OSError."""
-        await self.ask()
+    async def check_all(self) -> None:
+        """Request /healthz, and open a stream that answers a ping. Raises LibraryError, OSError."""
+        await self.check_health()
         pong = frames.pong(b"netscand")
-        answer = await self._asked("GET /ws", STREAM + PING, pong, CLOSE)
+        answer = await self._request("GET /ws", STREAM + PING, pong, CLOSE)
         if not answer.startswith(b"HTTP/1.1 101 ") or pong not in answer:
-            raise _unfit("GET /ws", f"answered {answer[:60]!r}")
+            raise _error("GET /ws", f"answered {answer[:60]!r}")
 
-    async def _asked(self, what: str, request: bytes, until: bytes = b"", then: bytes = b"") -> bytes:
-        """The whole answer to a request, to which `then` is said once it holds `until`."""
+    async def _request(self, what: str, request: bytes, until: bytes = b"", last: bytes = b"") -> bytes:
+        """Return the whole answer to a request; `last` is sent once it contains `until`."""
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -127,23 +129,23 @@ class SelfTest:
         answer = b""
         with ours:
             try:
-                async with asyncio.timeout(ANSWERS):
+                async with asyncio.timeout(TIMEOUT):
                     await self._connect(theirs)
                     await loop.sock_sendall(ours, request)
                     while piece := await loop.sock_recv(ours, 1 << 16):
                         answer += piece
-                        if then and until in answer:
-                            await loop.sock_sendall(ours, then)
-                            then = b""
+                        if last and until in answer:
+                            await loop.sock_sendall(ours, last)
+                            last = b""
             except TimeoutError:
-                raise _unfit(what, f"no answer within {ANSWERS:g} s") from None
-            except ConnectionError as wrong:
-                raise _unfit(what, str(wrong)) from None
+                raise _error(what, f"no answer within {TIMEOUT:g} s") from None
+            except ConnectionError as error:
+                raise _error(what, str(error)) from None
         return answer
 
 
-def _unfit(what: str, why: str) -> Unfit:
-    return Unfit(
-        f"the server does not answer itself ({what}: {why}); netscand works with {SUPPORTED}, and this is aiohttp "
+def _error(what: str, why: str) -> LibraryError:
+    return LibraryError(
+        f"the self-test of the server failed ({what}: {why}); netscand needs {SUPPORTED}, and this is aiohttp "
         f"{version('aiohttp')}"
     )

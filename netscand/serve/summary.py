@@ -1,4 +1,4 @@
-"""The scanner as a whole: networks, counts, and the messages that begin with them."""
+"""Networks, counts, and the messages that begin with them."""
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,29 +14,29 @@ from netscand.serve.histograms import until_next
 from netscand.serve.ports import Scanner
 from netscand.serve.query import Filter
 
-COUNTED_ANEW = 1.0
+COUNT_INTERVAL = 1.0
 """Seconds between two counts of a large inventory; one takes some 20 ms for 65,533 devices."""
 
-NOBODY = (0, 0, 0)
+NO_DEVICES = (0, 0, 0)
 
 SMALL = 4096
-"""Devices up to which each change is counted at once."""
+"""Number of devices up to which each change is counted at once."""
 
 
-class _Tally:
-    """Devices by presence, this host left out, and those online by network."""
+class _PresenceCounts:
+    """Number of devices by status, without this host."""
 
     def __init__(self, cursor: str) -> None:
         self.cursor = cursor
         self.devices = self.online = self.offline = self.unknown = 0
         self.by_network: dict[str, list[int]] = {}
-        """Online, offline and unknown in each."""
+        """Online, offline and unknown in each network."""
 
     def add(self, devices: Collection[Device]) -> None:
-        """Count some more."""
+        """Count devices."""
         self.devices += len(devices)
         by_network = self.by_network
-        for device in devices:  # compared by identity: an enum's hash is Python's work, and these may be 65,533
+        for device in devices:  # compared by identity: the hash of an enum is slow, and there may be 65,533 devices
             status = device.status
             if device.is_self:
                 continue
@@ -58,53 +58,53 @@ class _Tally:
 
 
 class Summary:
-    """What is told besides devices."""
+    """Everything that is published beside devices and events."""
 
-    def __init__(self, scanner: Scanner, translator: Encoder, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, scanner: Scanner, encoder: Encoder, clock: Callable[[], float] = monotonic) -> None:
         self._scanner = scanner
-        self._translator = translator
+        self._encoder = encoder
         self._clock = clock
-        self._tally = _Tally("")
+        self._counted = _PresenceCounts("")
 
     @property
     def devices(self) -> int:
-        """How many devices there are."""
+        """Number of devices."""
         return len(self._scanner.devices)
 
     def counts(self) -> protocol.Counts:
-        """Devices by presence, this host left out."""
-        tally = self._count()
-        return protocol.Counts(online=tally.online, offline=tally.offline, unknown=tally.unknown)
+        """Return the number of devices by status, without this host."""
+        counted = self._count()
+        return protocol.Counts(online=counted.online, offline=counted.offline, unknown=counted.unknown)
 
     def presence(self) -> Mapping[str, Sequence[int]]:
-        """Devices online, offline and unknown in each network that has any, this host left out."""
+        """Return the devices online, offline and unknown in each network that has any, without this host."""
         return self._count().by_network
 
     def limits(self) -> list[protocol.Limit]:
-        """What budgets refused, by their names."""
+        """Return what budgets refused, by name."""
         found = self._scanner.budgets.report(self._clock())
         return [protocol.Limit(name=name, refused=count, limiting=limiting) for name, count, limiting in found]
 
     def networks(self, fits: Filter) -> list[protocol.Network]:
-        """Networks in the order of their ids."""
+        """Return the networks by id."""
         by_network = self._count().by_network
-        scanner, translator = self._scanner, self._translator
-        translator.sync()
+        scanner, encoder = self._scanner, self._encoder
+        encoder.sync()
         return [
-            translator.network(
-                network, scanner.coverage(name), by_network.get(name, NOBODY)[0], scanner.last_scan_of(name)
+            encoder.network(
+                network, scanner.coverage(name), by_network.get(name, NO_DEVICES)[0], scanner.last_scan_of(name)
             )
             for name, network in sorted(scanner.networks.items())
             if fits.scan((name,))
         ]
 
     def last_scan(self) -> str | None:
-        """When the last scan ended."""
+        """Return when the last scan ended."""
         ended = self._scanner.last_scan
-        return None if ended is None else self._translator.time(ended)
+        return None if ended is None else self._encoder.time(ended)
 
     def initial_state(self, cursor: str, role: Role, fits: Filter) -> protocol.InitialState:
-        """The first message, with no devices yet."""
+        """Return the first message, without devices."""
         return protocol.InitialState(
             protocol=protocol.PROTOCOL,
             version=__version__,
@@ -118,31 +118,31 @@ class Summary:
         )
 
     async def run(self) -> None:
-        """Count a large inventory once a second, in slices; until cancelled."""
+        """Count a large inventory once a second, in slices, until cancelled."""
         while True:
-            await asyncio.sleep(until_next(COUNTED_ANEW))
+            await asyncio.sleep(until_next(COUNT_INTERVAL))
             devices = self._scanner.devices
-            if len(devices) > SMALL and self._scanner.cursor != self._tally.cursor:
-                tally = _Tally(self._scanner.cursor)
+            if len(devices) > SMALL and self._scanner.cursor != self._counted.cursor:
+                counted = _PresenceCounts(self._scanner.cursor)
                 everyone = list(devices.values())
                 for start in range(0, len(everyone), SMALL):
-                    tally.add(everyone[start : start + SMALL])
+                    counted.add(everyone[start : start + SMALL])
                     await asyncio.sleep(0)
-                self._tally = tally
+                self._counted = counted
 
-    def _count(self) -> _Tally:
-        """Count now, or for a large inventory take the last count."""
-        scanner, tally = self._scanner, self._tally
-        if scanner.cursor != tally.cursor and (len(scanner.devices) <= SMALL or tally.devices <= SMALL):
-            tally = self._tally = _Tally(scanner.cursor)
-            tally.add(scanner.devices.values())
-        return tally
+    def _count(self) -> _PresenceCounts:
+        """Count now; for a large inventory, return the last count."""
+        scanner, counted = self._scanner, self._counted
+        if scanner.cursor != counted.cursor and (len(scanner.devices) <= SMALL or counted.devices <= SMALL):
+            counted = self._counted = _PresenceCounts(scanner.cursor)
+            counted.add(scanner.devices.values())
+        return counted
 
 
 def around_devices(message: msgspec.Struct) -> tuple[bytes, bytes]:
-    """The JSON of a message with no devices, cut where they stand: `… "devices":[` and `] …`.
+    """Return the JSON of a message without devices, split where they belong: `… "devices":[` and `] …`.
 
-    No text within can look like the place: its quotes would be escaped.
+    No text within can look the same: its quotes would be escaped.
     """
     before, _, after = protocol.encode(message).partition(b'"devices":[]')
     return before + b'"devices":[', b"]" + after

@@ -15,39 +15,39 @@ from netscand.serve.connection import PIECE, UNDECRYPTED, Connection
 from netscand.serve.fair_turns import FairTurns
 from netscand.serve.listen import ListenError
 
-HANDSHAKE = 5.0
+HANDSHAKE_TIMEOUT = 5.0
 """Seconds until the first bytes of a client, and again until its handshake is complete."""
 
 LARGEST = 1 << 20
-"""Bytes of a certificate or key that are looked at."""
+"""Maximum bytes read of a certificate or key."""
 
 GROUP = "prime256v1"
 """The group for key exchange: each TLS 1.3 client has it (RFC 8446, section 9.1). OpenSSL's own list has ffdhe8192,
 which costs 100 ms for each handshake of a client that asks for it; Python before 3.15 can set one group or all."""
 
 RECORD = 16 * 1024
-"""Bytes of plaintext in a record, at most (RFC 8446, section 5.1)."""
+"""Maximum plaintext bytes in a record (RFC 8446, section 5.1)."""
 
 FRAGMENT = 64
-"""Bytes of each part of a ClientHello that is split into several records, at least, but for the last: what the smallest
-clients send (RFC 8449, section 4). Smaller ones would cost a turn each."""
+"""Minimum bytes of each part but the last of a ClientHello that is split into records: what the smallest clients send
+(RFC 8449, section 4). Smaller ones would cost a turn each."""
 
 CHANGE_CIPHER_SPEC, HANDSHAKE_RECORD = 20, 22
 CLIENT_HELLO = 1
 
 RETRY = sha256(b"HelloRetryRequest").digest()
-"""The random value of a ServerHello that asks for another ClientHello (RFC 8446, section 4.1.3)."""
+"""Random value of a ServerHello that requests another ClientHello (RFC 8446, section 4.1.3)."""
 
 _ciphertext = memoryview(bytearray(PIECE))
-"""Filled and emptied within one call of the loop, so all connections share it."""
+"""Filled and emptied within one call from the loop, so all connections share it."""
 
 
 class BadCertificate(ListenError):
-    """A certificate or key that cannot be used."""
+    """Certificate or key that cannot be used."""
 
 
 def tls_context(listen: config.Listen) -> ssl.SSLContext | None:
-    """TLS as `[listen]` wants it; None where it wants none. Raises BadCertificate."""
+    """Return the TLS settings of `[listen]`; None without TLS. Raises BadCertificate."""
     if listen.tls_certificate is None and listen.tls_key is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -60,56 +60,54 @@ def tls_context(listen: config.Listen) -> ssl.SSLContext | None:
 
 
 def load_certificate(context: ssl.SSLContext, listen: config.Listen) -> None:
-    """Take certificate and key; connections that come from now on get them. Raises BadCertificate."""
+    """Load certificate and key for connections from now on. Raises BadCertificate."""
     certificate, key = listen.tls_certificate, listen.tls_key
     if certificate is None or key is None:
         missing = "tls_key" if key is None else "tls_certificate"
         raise BadCertificate(f"[listen] {missing}: missing; tls_certificate and tls_key go together")
     with ExitStack() as open_files:
-        held = _open("tls_certificate", Path(certificate), b"-----BEGIN CERTIFICATE-----", open_files)
-        held_key = _open("tls_key", Path(key), b"PRIVATE KEY-----", open_files)
-        pem = os.pread(held_key, LARGEST, 0)
+        certificate_file = _open("tls_certificate", Path(certificate), b"-----BEGIN CERTIFICATE-----", open_files)
+        key_file = _open("tls_key", Path(key), b"PRIVATE KEY-----", open_files)
+        pem = os.pread(key_file, LARGEST, 0)
         if b"ENCRYPTED" in pem:
-            raise BadCertificate(
-                f"[listen] tls_key: {key}: has a password, and a daemon cannot type it: store it without"
-            )
-        # By their descriptors: what is loaded is what was looked at, whatever the paths lead to by now.
-        pair = f"/proc/self/fd/{held}", f"/proc/self/fd/{held_key}", ""
+            raise BadCertificate(f"[listen] tls_key: {key}: is encrypted; provide an unencrypted key")
+        # By their descriptors: the files that were checked are loaded, even if the paths were replaced.
+        pair = f"/proc/self/fd/{certificate_file}", f"/proc/self/fd/{key_file}", ""
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*pair)  # a bad pair must not stay half
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*pair)  # a bad pair must not be loaded in part
             context.load_cert_chain(*pair)
-        except ssl.SSLError as wrong:
-            if wrong.reason == "KEY_VALUES_MISMATCH":
+        except ssl.SSLError as error:
+            if error.reason == "KEY_VALUES_MISMATCH":
                 raise BadCertificate(f"[listen] tls_key: {key}: is not the key of {certificate}") from None
-            said = (wrong.reason or "not understood").lower().replace("_", " ")
-            raise BadCertificate(f"[listen] tls_certificate: {certificate}, or tls_key: {key}: {said}") from None
-        except OSError as wrong:
-            raise BadCertificate(f"[listen] tls_certificate: {certificate}: {wrong.strerror}") from None
+            reason = (error.reason or "not understood").lower().replace("_", " ")
+            raise BadCertificate(f"[listen] tls_certificate: {certificate}, or tls_key: {key}: {reason}") from None
+        except OSError as error:
+            raise BadCertificate(f"[listen] tls_certificate: {certificate}: {error.strerror}") from None
 
 
 def _open(name: str, path: Path, mark: bytes, open_files: ExitStack) -> int:
-    """A descriptor of a file that holds what it should, and that others may not use."""
+    """Return a descriptor of a PEM file that other users may not use. Raises BadCertificate."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         open_files.callback(os.close, file)
         found = os.fstat(file)
         pem = os.pread(file, LARGEST, 0) if stat.S_ISREG(found.st_mode) else b""
-    except OSError as wrong:
-        raise BadCertificate(f"[listen] {name}: {path}: {wrong.strerror}") from None
+    except OSError as error:
+        raise BadCertificate(f"[listen] {name}: {path}: {error.strerror}") from None
     if mark not in pem:
-        raise BadCertificate(f"[listen] {name}: {path}: expected PEM, with a line {mark.decode()}")
+        raise BadCertificate(f"[listen] {name}: {path}: expected PEM with a line {mark.decode()}")
     mode = stat.S_IMODE(found.st_mode)
     if name == "tls_key" and mode & (stat.S_IWGRP | stat.S_IRWXO):
-        raise BadCertificate(f"[listen] tls_key: {path}: its mode is {mode:04o}, others may use it: chmod 0640 {path}")
+        raise BadCertificate(f"[listen] tls_key: {path}: mode {mode:04o} lets other users use it: chmod 0640 {path}")
     return file
 
 
 def hello_record(start: bytes, rest: int) -> tuple[int, int]:
     """Return the size of the record that `start` begins, and how many bytes of the ClientHello follow it.
 
-    `rest`: bytes of the ClientHello that the records before it left over; 0: it begins here, or another record stands
-    before it. A size of 0: too few bytes to tell. OpenSSL allocates what a ClientHello claims as its size, up to
-    128 KiB, before the rest has come; so it may claim 16 KiB. Raises ValueError for that, and for anything else.
+    `rest`: bytes of the ClientHello that the records before it left over; 0: it begins here, or another record comes
+    before it. A size of 0: too few bytes to decide. OpenSSL allocates the size that a ClientHello claims, up to 128
+    KiB, before the rest has come; so it may claim 16 KiB. Raises ValueError for more, and for anything else.
     """
     kind, size = start[0], int.from_bytes(start[3:5])
     if kind == CHANGE_CIPHER_SPEC and not rest:
@@ -130,9 +128,9 @@ def hello_record(start: bytes, rest: int) -> tuple[int, int]:
 class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     """TLS over a TCP transport, of which it is the protocol; it is the transport of a Connection.
 
-    The connection is counted from its beginning: no client hides in a handshake (FAULTS T16). Whatever OpenSSL is
-    given, handshake or data, is a piece of at most PIECE bytes in a fair turn. Until then, and while the connection
-    reads nothing or the client does not take what it was sent, the rest waits in the kernel.
+    The connection is counted from its beginning, including the handshake (FAULTS T16). OpenSSL gets a piece of at most
+    PIECE bytes in a fair turn, of the handshake as of data. Until then, and while the connection does not read or the
+    client does not take what it was sent, the rest waits in the kernel.
     """
 
     def __init__(self, context: ssl.SSLContext, connection: Connection, turns: FairTurns) -> None:
@@ -141,78 +139,78 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         self._connection = connection
         self._turns = turns
         self._raw: asyncio.Transport
-        self._late: asyncio.TimerHandle | None = None
+        self._timeout: asyncio.TimerHandle | None = None
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._ssl: ssl.SSLObject | None = None
-        """From the first bytes on."""
-        self._shaken = False
+        """Set from the first bytes on."""
+        self._established = False
         """The handshake is complete."""
         self._hello = True
         """The client has to send a ClientHello next."""
         self._left = self._rest = 0
-        """Bytes of its record that OpenSSL has not been given; and those in records that follow."""
+        """Bytes of its record that OpenSSL has not got; and those in records that follow."""
         self._waiting = b""
-        """Ciphertext that OpenSSL has not been given."""
+        """Ciphertext that OpenSSL has not got."""
         self._undecrypted = 0
-        """Bytes that it was given since it last returned plaintext: part of a record."""
+        """Bytes that OpenSSL got since it last returned plaintext: part of a record."""
         self._queued = self._raw_paused = self._reading_paused = self._slow = False
 
     # ---- protocol of the TCP transport ------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, unless it was cut meanwhile."""
+        """Start, unless the connection was aborted meanwhile."""
         assert isinstance(transport, asyncio.Transport)
         self._raw = transport
-        if self._connection.arrive(transport):
+        if self._connection.attach(transport):
             self._expect_handshake()
 
     def _expect_handshake(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-        self._late = asyncio.get_running_loop().call_later(HANDSHAKE, self._raw.abort)
+        if self._timeout is not None:
+            self._timeout.cancel()
+        self._timeout = asyncio.get_running_loop().call_later(HANDSHAKE_TIMEOUT, self._raw.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it. Nothing refers in a cycle to what it held: memory is free at once, without a collection."""
-        if self._late is not None:
-            self._late.cancel()
+        """Release everything, without a reference cycle: memory is free at once."""
+        if self._timeout is not None:
+            self._timeout.cancel()
         self._waiting, self._ssl = b"", None
-        if self._shaken:
+        if self._established:
             self._connection.connection_lost(exc)
         else:
             self._connection.leave()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return where the TCP transport reads to."""
+        """Return the buffer for the TCP transport."""
         return _ciphertext
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take what was read, in a fair turn."""
+        """Take the bytes that were read, in a fair turn."""
         self._waiting += _ciphertext[:nbytes]
-        self._go_on(at_once=True)
+        self._schedule_next(at_once=True)
 
     def eof_received(self) -> None:
-        """Close: nothing more will come. Like a plain connection, with or without the client's close_notify."""
-        if self._shaken:
+        """Close, like a plain connection, with or without the client's close_notify."""
+        if self._established:
             self._connection.eof_received()
         self.close()
 
     def pause_writing(self) -> None:
-        """Stop reading, too: what TLS itself answers (key updates) must not pile up either."""
+        """Stop reading, too: the answers of TLS itself (key updates) must not pile up either."""
         self._slow = True
-        if self._shaken:
+        if self._established:
             self._connection.pause_writing()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Read again."""
         self._slow = False
-        if self._shaken:
+        if self._established:
             self._connection.resume_writing()
-        self._go_on()
+        self._schedule_next()
 
     # ---- ciphertext to plaintext ------------------------------------------------------------------------------------
 
-    def _go_on(self, *, at_once: bool = False) -> None:
-        """Queue the next piece, if there is one, and read more only where there is none."""
+    def _schedule_next(self, *, at_once: bool = False) -> None:
+        """Queue the next piece if there is one; read more only if there is none."""
         if self._raw.is_closing():
             return
         if self._hello and self._waiting and not self._left:
@@ -230,11 +228,11 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
 
     @property
     def _is_ready(self) -> bool:
-        """Whether there is a piece for OpenSSL."""
+        """Return whether there is a piece for OpenSSL."""
         return bool(self._waiting) and (self._left > 0 or not self._hello)
 
     def _feed(self) -> bool:
-        """Give OpenSSL a piece, and the connection what comes of it."""
+        """Pass a piece to OpenSSL, and its plaintext to the connection."""
         self._queued = False
         if self._raw.is_closing() or self._reading_paused or self._slow:
             return False
@@ -245,32 +243,32 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         piece, self._waiting = self._waiting[:size], self._waiting[size:]
         if self._hello:
             self._left -= len(piece)
-        self._undecrypted = len(piece) + (self._undecrypted if self._shaken else 0)
+        self._undecrypted = len(piece) + (self._undecrypted if self._established else 0)
         self._incoming.write(piece)
         try:
-            if not self._shaken:
-                self._shake_hands(self._ssl)
-            if self._shaken:
+            if not self._established:
+                self._handshake(self._ssl)
+            if self._established:
                 self._read(self._ssl)
-        except ssl.SSLError:  # of its own that a client made wrong; OpenSSL has written an alert
+        except ssl.SSLError:  # caused by the client; OpenSSL has written an alert
             self._flush()
             self._raw.close()
-        self._go_on()
+        self._schedule_next()
         return True
 
-    def _shake_hands(self, tls: ssl.SSLObject) -> None:
+    def _handshake(self, tls: ssl.SSLObject) -> None:
         with suppress(ssl.SSLWantReadError):
             tls.do_handshake()
-            self._shaken = True
+            self._established = True
         if answer := self._outgoing.read():
             self._hello = answer[11:43] == RETRY
             self._raw.write(answer)
-        if self._shaken and self._late is not None:
-            self._late.cancel()
+        if self._established and self._timeout is not None:
+            self._timeout.cancel()
             self._connection.connection_made(self)
 
     def _read(self, tls: ssl.SSLObject) -> None:
-        """Decrypt all that is there: a piece, and the record that it completes."""
+        """Decrypt everything: a piece, and the record that it completes."""
         pieces, ended = [], False
         try:
             while not ended:
@@ -298,7 +296,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
     # ---- transport of the connection --------------------------------------------------------------------------------
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as asyncio has it
-        """Return that of the TCP transport, or of TLS."""
+        """Return the information of TLS, or of the TCP transport."""
         ours = {
             "sslcontext": self._context,
             "ssl_object": self._ssl,
@@ -307,21 +305,21 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         return ours[name] if name in ours else self._raw.get_extra_info(name, default)
 
     def is_reading(self) -> bool:
-        """Return whether the connection wants to be given what comes."""
+        """Return whether the connection reads."""
         return not (self._reading_paused or self._raw.is_closing())
 
     def pause_reading(self) -> None:
-        """Give the connection nothing more for the moment."""
+        """Pass nothing more to the connection."""
         self._reading_paused = True
-        self._go_on()
+        self._schedule_next()
 
     def resume_reading(self) -> None:
-        """Give it more again."""
+        """Pass bytes to the connection again."""
         self._reading_paused = False
-        self._go_on()
+        self._schedule_next()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Encrypt, record by record: OpenSSL's buffer keeps the size of the most that it ever held."""
+        """Encrypt, record by record: OpenSSL's buffer never shrinks."""
         if self._ssl is None or self._raw.is_closing():
             return
         records = []
@@ -335,11 +333,11 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
             self._raw.write(records[0] if len(records) == 1 else b"".join(records))
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
-        """Write all of them."""
+        """Write several pieces."""
         self.write(b"".join(list_of_data))
 
     def can_write_eof(self) -> bool:
-        """Return False: HTTP has no use for half a connection."""
+        """Return False: HTTP does not use half-closed connections."""
         return False
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
@@ -351,7 +349,7 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         return self._raw.get_write_buffer_limits()
 
     def get_write_buffer_size(self) -> int:
-        """Return how much the client has not taken, encrypted."""
+        """Return the encrypted bytes that the client has not taken."""
         return self._raw.get_write_buffer_size()
 
     def is_closing(self) -> bool:
@@ -359,13 +357,13 @@ class TlsTransport(asyncio.Transport, asyncio.BufferedProtocol):
         return self._raw.is_closing()
 
     def close(self) -> None:
-        """Send close_notify behind what was written; the client's own is not waited for (RFC 8446, section 6.1)."""
-        if self._shaken and self._ssl is not None and not self._raw.is_closing():
+        """Send close_notify after what was written; the client's own is not awaited (RFC 8446, section 6.1)."""
+        if self._established and self._ssl is not None and not self._raw.is_closing():
             with suppress(ssl.SSLError):  # it wants to read the client's, or finds data instead
                 self._ssl.unwrap()
             self._flush()
         self._raw.close()
 
     def abort(self) -> None:
-        """Close it at once."""
+        """Close at once."""
         self._raw.abort()

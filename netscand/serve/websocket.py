@@ -15,7 +15,7 @@ from netscand.core.restore import CursorGone, Unreadable
 from netscand.serve import frames
 from netscand.serve.auth import SUBPROTOCOL, Role, need
 from netscand.serve.connection import Connection
-from netscand.serve.connection_limits import KEPT_BACK
+from netscand.serve.connection_limits import RESERVED
 from netscand.serve.fair_turns import Account
 from netscand.serve.full_mode import FullMode, send_list
 from netscand.serve.histograms import until_next
@@ -23,7 +23,7 @@ from netscand.serve.history_api import HistoryApi
 from netscand.serve.http import HEADERS, Refused, connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.ports import Scanner, request_scan
-from netscand.serve.query import NOT_READABLE, Filter, filter_of, parameters
+from netscand.serve.query import NOT_READABLE, Filter, filter_of
 from netscand.serve.snapshot import PastView, Snapshot
 from netscand.serve.subscriber import Subscriber
 from netscand.serve.summary import Summary
@@ -70,13 +70,9 @@ class WebSocketEndpoint:
 
     # ---- one client -----------------------------------------------------------------------------------------------
 
-    def routes(self) -> list[web.RouteDef]:
-        """Every route; rights.RIGHTS says who may."""
-        return [web.get("/ws", self.connect, allow_head=False)]
-
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """The stream: a WebSocket, until the client is gone."""
-        given = parameters(request, "updates", "since", "network", "q")
+        given = request.query
         updates = given.get("updates", "full")
         if updates not in ("full", "changes"):
             raise Refused("bad_request", f"updates={updates[:64]}: expected full or changes")
@@ -84,7 +80,7 @@ class WebSocketEndpoint:
         connection = connection_of(request)
         handshake = request.headers.get("Upgrade", "").lower() == "websocket"
         # Before 426: a browser is not told why its WebSocket was refused, and asks so.
-        if self._taken >= self._max_clients + (KEPT_BACK if connection.peer.privileged else 0):
+        if self._taken >= self._max_clients + (RESERVED if connection.peer.privileged else 0):
             self.refused += handshake
             rival = self._rival(connection.account)
             if rival is None:
@@ -166,7 +162,7 @@ class WebSocketEndpoint:
             now = asyncio.get_running_loop().time()
             pinged = {client: at for client, at in pinged.items() if client in self._open}
             for connection, subscriber in tuple(self._open.items()):
-                silent = now - connection.heard_at
+                silent = now - connection.active_at
                 if silent >= GONE:
                     connection.abort()
                 elif silent >= PING and not subscriber.ended and pinged.get(connection, 0.0) < now - PING:
@@ -174,10 +170,10 @@ class WebSocketEndpoint:
                     if connection.transport is not None and not connection.transport.is_closing():
                         connection.transport.write(ping)
 
-    def judge_again(self) -> None:
+    def reauthorize(self) -> None:
         """The rights changed: close who may no longer listen, and end what they hold who may no longer scan."""
         for connection, subscriber in tuple(self._open.items()):
-            connection.judge_again()
+            connection.reauthorize()
             if connection.role < Role.SCAN:
                 self._scanner.lease(subscriber, None)
             if connection.role < Role.READ:
@@ -296,7 +292,7 @@ class _Client:
                 said = await self._socket.receive()
             except ConnectionError:
                 return
-            connection.heard()
+            connection.message_taken()
             await turns.turn(connection.account)
             if said.type is WSMsgType.TEXT:
                 if not self._subscriber.ended:

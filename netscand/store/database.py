@@ -104,7 +104,7 @@ def open_database(path: Path) -> sqlite3.Connection:
 
     Raises HistoryRefused (a newer schema, or another program's file), HistoryBroken, sqlite3.Error, OSError.
     """
-    _look(path)
+    check_header(path)
     connection = connect(path)
     try:
         _settle(connection, path)
@@ -149,7 +149,7 @@ def is_older(path: Path) -> bool:
     return header.startswith(MAGIC) and 0 < int.from_bytes(header[60:64]) < VERSION
 
 
-def _look(path: Path) -> None:
+def check_header(path: Path) -> None:
     """Judge by the header (sqlite.org/fileformat2.html, section 1.3), before SQLite itself touches a file."""
     with path.open("rb") as file:
         header = file.read(100)

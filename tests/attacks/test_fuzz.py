@@ -93,9 +93,9 @@ def served(
                     pytest.fail(keep(kind, name, case), pytrace=True)
             with suppress(TimeoutError):
                 async with asyncio.timeout(10):
-                    while lan.server._lobby.inside:
+                    while lan.server._limiter.connections:
                         await asyncio.sleep(0.01)
-            assert not lan.server._lobby.inside, "connections are left"
+            assert not lan.server._limiter.connections, "connections are left"
             assert not lan.scanner.leases
             gc.collect()
             assert len(os.listdir("/proc/self/fd")) <= descriptors + 2

@@ -1,6 +1,6 @@
 """Undocumented parts of libraries that netscand uses, each by its name; and netscand without them.
 
-aiohttp's part is in serve/test_library.py.
+aiohttp's part is in serve/test_selftest_library.py.
 """
 
 import asyncio

@@ -1,28 +1,18 @@
 """`netscanctl doctor`, beside a running daemon and without one."""
 
-import ctypes
 import json
 import os
 import socket
 import subprocess
 import sys
-import threading
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from netscanctl.commands import doctor
-from netscanctl.doctor import host_checks
-from netscanctl.doctor.host_checks import (
-    Interface,
-    check_database,
-    check_gateway,
-    check_interfaces,
-    check_raw_sockets,
-)
-from netscanctl.doctor.result import Finding, collect, failed, format_findings, ok, unknown
+from netscanctl.doctor import local_checks
+from netscanctl.doctor.result import collect, failed, format_results, ok, unknown
 from netscanctl.render import plain
 from netscand import __version__
 from netscand.protocol import PROTOCOL, Traffic, encode
@@ -210,29 +200,49 @@ def test_doctor_reports_why_a_daemon_cannot_start(tmp_path: Path) -> None:
     assert absent(tmp_path, "--config", str(config))["configuration"]["verdict"] == "ok"
 
 
-def test_an_explicit_configuration_must_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As for `netscand --config`; the default file may be missing."""
-    nope = tmp_path / "nope.toml"
-    assert (doctor.check_configuration(nope).verdict, str(nope) in doctor.check_configuration(nope).found) == (
-        "failed",
-        True,
-    )
-    monkeypatch.setattr(doctor, "CONFIGURATION", str(nope))
-    assert doctor.check_configuration(nope).verdict == "ok"
-
-
 def test_obstacles_for_the_socket_are_reported(tmp_path: Path) -> None:
-    (tmp_path / "none.sock").write_text("")
-    assert absent(tmp_path)["socket"]["verdict"] == "failed"
-    (tmp_path / "none.sock").unlink()
+    config, path = tmp_path / "netscand.toml", tmp_path / "netscand.sock"
+
+    def found(tcp: str = "") -> dict[str, Any]:
+        config.write_text(f'[listen]\nunix = "{path}"\ntcp = [{tcp}]\n')
+        return absent(tmp_path, "--config", str(config))["socket"]
+
+    path.write_text("")
+    assert (found()["verdict"], found()["mend"]) == ("failed", f"rm {path}")
+    path.unlink()
     with socket.create_server(("127.77.0.1", 0)) as other:  # where nobody else takes the port once it is free
-        port = other.getsockname()[1]
-        config = tmp_path / "netscand.toml"
-        config.write_text(f'[listen]\ntcp = ["127.77.0.1:{port}", "[::1]:0"]\n')
-        assert f"listens on 127.77.0.1:{port}" in absent(tmp_path, "--config", str(config))["socket"]["found"]
-    assert absent(tmp_path, "--config", str(config))["socket"]["verdict"] == "ok"
+        tcp = f"127.77.0.1:{other.getsockname()[1]}"
+        assert f"another process listens on {tcp}" in found(f'"{tcp}", "[::1]:0"')["found"]
+    assert found(f'"{tcp}", "[::1]:0"')["verdict"] == "ok"
     tmp_path.chmod(0o777)
-    assert "every user can write to" in absent(tmp_path)["socket"]["found"]
+    assert "every user can write to" in found()["found"]
+
+
+def test_netscand_of_the_same_installation_is_run(tmp_path: Path) -> None:
+    """Not one in the current folder, which another user may have put there for root."""
+    (tmp_path / "netscand").mkdir()
+    (tmp_path / "netscand" / "__init__.py").write_text('raise RuntimeError("another netscand")')
+    program = [sys.executable, "-P", "-m", "netscanctl", "--socket", str(tmp_path / "none.sock"), "doctor", "--json"]
+    done = subprocess.run(
+        program, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    versions = next(one for one in json.loads(done.stdout)["checks"] if one["check"] == "versions")
+    assert (versions["verdict"], versions["found"]) == ("ok", f"netscand {__version__}: all libraries are installed")
+
+
+def test_doctor_says_so_if_it_cannot_run_netscand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package with the client only, or a daemon that fails to run at all."""
+    monkeypatch.setattr(local_checks, "INSTALLATION", tmp_path)
+    (tmp_path / "netscand").mkdir()
+    (tmp_path / "netscand" / "__init__.py").touch()
+    for program, reason in ((None, "No module named netscand.__main__"), ('raise SystemExit("broken")', "broken")):
+        if program is not None:
+            (tmp_path / "netscand" / "__main__.py").write_text(program)
+        (found,) = local_checks.run_checks(None)
+        assert (found.check, found.verdict) == ("versions", "unknown")
+        assert found.found.startswith("cannot run netscand --check, so this host was not checked: ")
+        assert reason in found.found
+        assert str(tmp_path) in (found.hint or "")
 
 
 def test_doctor_imports_nothing_slow(tmp_path: Path) -> None:
@@ -252,119 +262,12 @@ def test_doctor_imports_nothing_slow(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("requirement", "verdict"),
-    [("click>=8", "ok"), ("click<999,>=8.1", "ok"), ("click>=999,<1000", "failed"), ("click<8", "failed"),
-     ("no-such-library<3,>=2", "failed"), ("no-such-library==1; extra == 'test'", "ok")],
-)  # fmt: skip
-def test_libraries_are_compared_with_version_ranges(
-    monkeypatch: pytest.MonkeyPatch, requirement: str, verdict: str
-) -> None:
-    """A requirement may have an upper bound, in any order: `aiohttp<3.15,>=3.11.16`."""
-    monkeypatch.setattr(metadata, "requires", lambda _name: [requirement])
-    found = host_checks.check_libraries()
-    assert found.verdict == verdict
-    assert ("missing" in found.found) is ("no-such" in requirement and verdict == "failed")
-
-
-# ---- probes ---------------------------------------------------------------------------------------------------------
-
-
-def verdicts(found: list[Finding]) -> dict[str, str]:
-    return {one.check: one.verdict for one in found}
-
-
-def without(capability: int, *, bounding: bool) -> list[Finding]:
-    """What the probe finds on a thread that gave this up (capabilities are a thread's own)."""
-    found: list[Finding] = []
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def probe() -> None:
-        if bounding:
-            assert libc.prctl(24, capability, 0, 0, 0) == 0  # PR_CAPBSET_DROP
-        header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
-        assert libc.capget(header, sets) == 0
-        sets[0] &= ~(1 << capability)
-        sets[1] &= ~(1 << capability)
-        assert libc.capset(header, sets) == 0
-        found.extend(check_raw_sockets())
-
-    thread = threading.Thread(target=probe)
-    thread.start()
-    thread.join()
-    return found
-
-
-def test_raw_sockets_and_the_filter_are_checked(root: None) -> None:
-    assert verdicts(list(check_raw_sockets())) == {"capability": "ok", "filter": "ok"}
-
-
-def test_a_missing_capability_is_named(root: None) -> None:
-    """FAULTS F18: in a container that withholds it, or for root without it."""
-    found = without(host_checks.CAP_NET_RAW, bounding=False)
-    assert verdicts(found) == {"capability": "failed", "filter": "unknown"}
-    assert "CAP_NET_RAW" in found[0].found
-    assert "--cap-add NET_RAW" in (found[0].hint or "")
-
-
-def test_an_unprivileged_check_is_unknown(root: None) -> None:
-    ours, theirs = os.pipe()
-    child = os.fork()  # a program of its own might lie where an ordinary user cannot go
-    if not child:
-        try:
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
-            os.write(theirs, repr(verdicts(list(check_raw_sockets()))).encode())
-        finally:
-            os._exit(0)
-    os.close(theirs)
-    with open(ours) as pipe:
-        assert pipe.read() == "{'capability': 'unknown', 'filter': 'unknown'}"
-    os.waitpid(child, 0)
-
-
-ROUTES = """Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
-wlan0\t00000000\t0101A8C0\t0003\t0\t0\t600\t00000000\t0\t0\t0
-eth0\t00000000\tFE01A8C0\t0003\t0\t0\t100\t00000000\t0\t0\t0
-eth0\t0001A8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0
-"""
-ARP = """IP address       HW type     Flags       HW address            Mask     Device
-192.168.1.254    0x1         0x{flags:x}         3c:a6:2f:00:00:01     *        {interface}
-"""
-
-
-@pytest.mark.parametrize(
-    ("flags", "interface", "verdict"), [(2, "eth0", "ok"), (0, "eth0", "unknown"), (2, "wlan0", "unknown")]
-)
-def test_the_gateway_is_looked_up_in_the_arp_table(tmp_path: Path, flags: int, interface: str, verdict: str) -> None:
-    (tmp_path / "route").write_text(ROUTES)
-    (tmp_path / "arp").write_text(ARP.format(flags=flags, interface=interface))
-    found = check_gateway(tmp_path)
-    assert (found.verdict, "192.168.1.254 on eth0" in found.found) == (verdict, True)
-    (tmp_path / "route").write_text(ROUTES.splitlines()[0])
-    assert check_gateway(tmp_path).verdict == "unknown"
-
-
-def test_a_usable_interface_is_ethernet_with_a_carrier() -> None:
-    eth = Interface("eth0", "192.168.1.2/24", True, True)
-    tunnel = Interface("tun0", "10.8.0.2/24", True, False)
-    assert check_interfaces([eth, tunnel]).found == "eth0 192.168.1.2/24"
-    assert "no carrier" in check_interfaces([eth._replace(running=False)]).found
-    assert check_interfaces([tunnel]).verdict == check_interfaces([]).verdict == "failed"
-
-
-def test_an_unusable_database_is_reported(tmp_path: Path) -> None:
-    path = tmp_path / "netscand.db"
-    assert check_database(path).verdict == "ok"
-    path.write_bytes(b"garbage, and not a database")
-    assert check_database(path).verdict == "warning"
-    assert check_database(tmp_path / "no" / "netscand.db").verdict == "warning"
+# ---- output ----------------------------------------------------------------------------------------------------------
 
 
 def test_hostile_text_stays_on_its_line() -> None:
     """FAULTS T8."""
-    text = format_findings([ok("a", "x\x1b[31m\n\u202ey", "z\nw"), failed("bcd", "f", "m"), unknown("e", "f")], plain)
+    text = format_results([ok("a", "x\x1b[31m\n\u202ey", "z\nw"), failed("bcd", "f", "m"), unknown("e", "f")], plain)
     assert len(text.splitlines()) == 5
     assert "\x1b" not in text
     assert "\u202e" not in text

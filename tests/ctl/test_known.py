@@ -66,7 +66,7 @@ def test_a_403_suggests_the_group(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.answers[f"/api/devices/{SEVEN}"] = (403, answer.body)
     done = ctl.run("known", SEVEN)
     assert done.returncode == 4
-    assert "this needs the role admin; join the group netscan" in done.stderr
+    assert "this needs the role admin; use --token-file FILE, or join the group netscan" in done.stderr
 
 
 def test_over_tcp_a_403_does_not_suggest_the_group(ctl: Ctl) -> None:
@@ -80,7 +80,7 @@ def test_over_tcp_a_403_does_not_suggest_the_group(ctl: Ctl) -> None:
     finally:
         far.stop()
     assert (done.returncode, "group" in done.stderr) == (4, False)
-    hint = "use --socket on the daemon's host, or send a token with that role: --token-file FILE"
+    hint = "use --token-file FILE, or use --socket on the daemon's host"
     assert done.stderr == f"netscanctl: this needs the role admin; {hint}\n"
 
 

@@ -14,7 +14,7 @@ from tests.lab.macs import pack_mac
 from tests.lab.spaces import DEADLINE
 from tests.lab.test_daemon import wait_for
 from tests.serve.house import handshake
-from tests.serve.test_access import acting_as
+from tests.serve.test_auth import acting_as
 
 QUICK = {"presence": {"probe_interval": 1, "patience": [3, 6]}, "names": {"sources": []}}
 PRINTER = "a4:83:e7:00:00:50"

@@ -1,6 +1,7 @@
 """`netscanctl doctor` on a real LAN: beside a daemon, and where none runs."""
 
 import json
+import sys
 from typing import Any
 
 from tests.lab.lan import Lab
@@ -41,6 +42,22 @@ def test_where_no_daemon_runs_it_sends_nothing_and_says_what_is_there(lab: Lab) 
     found = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
     assert found["daemon"]["verdict"] == "failed"
     assert "[scan] rate" in found["configuration"]["found"]
-    assert found["interfaces"] == {"check": "interfaces", "verdict": "ok", "found": "eth0 10.77.0.2/24", "mend": None}
+    assert found["interfaces"] == {"check": "interfaces", "verdict": "ok", "found": "10.77.0.0/24@eth0", "mend": None}
     assert found["gateway"]["found"].startswith("10.77.0.1 on eth0: no recent ARP entry")
     assert (found["capability"]["verdict"], found["filter"]["verdict"]) == ("ok", "ok")
+
+
+def test_netscand_check_beside_a_running_daemon_finds_it(lab: Lab) -> None:
+    """FAULTS F21: it says which process runs, and that one goes on."""
+    daemon = lab.daemon()
+    wait_for("the first scan", lambda: daemon.get("/api/status")["last_scan"])
+    cursor = daemon.get("/api/status")["cursor"]
+    argv = [sys.executable, "-m", "netscand", "--check", "--config", str(daemon.config)]
+    done = lab.watcher.run(argv, check=False)
+    found = {one["check"]: one for one in json.loads(done.stdout)["checks"]}
+    assert done.returncode == 0, found
+    assert {one["verdict"] for name, one in found.items() if name != "gateway"} == {"ok"}, found
+    assert "netscand (process " in found["socket"]["found"]
+    assert "netscand (process " in found["database"]["found"]
+    assert daemon.get("/api/status")["cursor"].partition("-")[0] == cursor.partition("-")[0]
+    assert daemon.healthy()

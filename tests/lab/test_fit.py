@@ -10,7 +10,7 @@ from tests.lab.lan import Lab
 from tests.lab.spaces import DEADLINE, ROOT
 from tests.lab.test_daemon import wait_for
 
-QUICK = "import netscand.serve.selftest as selftest\nselftest.ANSWERS = 2.0\n"
+QUICK = "import netscand.serve.selftest as selftest\nselftest.TIMEOUT = 2.0\n"
 SWALLOWS = f"{QUICK}import aiohttp.web as web\nweb.RequestHandler.data_received = lambda self, data: None\n"
 
 
@@ -26,7 +26,7 @@ def altered(folder: Path, program: str) -> dict[str, str]:
         ("import aiohttp.web as web\ndel web.RequestHandler.handle_error\n", "has no web.RequestHandler.handle_error"),
         ("import aiohttp\ndel aiohttp.WSCloseCode\n", "cannot import name 'WSCloseCode' from 'aiohttp'"),
         ("import aiohttp.web as web\ndel web.RequestHandler\n", "has no attribute 'RequestHandler'"),
-        (SWALLOWS, "the server does not answer itself (GET /healthz: no answer within 2 s)"),
+        (SWALLOWS, "the self-test of the server failed (GET /healthz: no answer within 2 s)"),
     ],
     ids=["a method is gone", "a name is gone", "a class is gone", "bytes go elsewhere"],
 )

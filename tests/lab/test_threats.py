@@ -15,9 +15,8 @@ from typing import Any
 
 import pytest
 
-from netscand.serve.auth import RIGHTS
-from netscand.serve.openapi import CALLS
 from netscand.serve.page import PATHS
+from netscand.serve.routes import API, ROUTES
 from tests.bench.crowded import asked, memory
 from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
@@ -91,11 +90,11 @@ def barrage() -> Iterator[tuple[str, bytes, str, tuple[int, ...]]]:
         for page in PATHS[1:3]:
             yield f"{page}/{nasty}", b"", "GET", no
             yield f"{page}?v={nasty}", b"", "GET", no
-        for name, call in CALLS.items():
-            method, path = name.split(" ")
+        for route in API:
+            method, path = route.method, route.path
             if "{mac}" in path:
                 yield path.replace("{mac}", nasty), b"", method, no
-            for query in call.query if method == "GET" and path != "/ws" else ():
+            for query in route.query or () if method == "GET" and path != "/ws" else ():
                 right = (200, 400) if query.name in FREE else (400,)
                 yield f"{on_the_phone(path)}?{query.name}={nasty}", b"", method, right
             yield f"{on_the_phone(path)}?{nasty}=1", b"", method, no
@@ -107,8 +106,7 @@ def barrage() -> Iterator[tuple[str, bytes, str, tuple[int, ...]]]:
 
 def test_nothing_a_client_sends_starts_a_process_or_opens_a_file(daemon: Daemon, lab: Lab) -> None:
     """FAULTS T1, T3: not over the API, not by a name on the LAN, not by a reload."""
-    for name in RIGHTS:  # once each, so that what is read late is read
-        method, _, path = name.partition(" ")
+    for method, path, *_ in ROUTES:  # once each, so that what is read late is read
         if method == "GET" and path != "/ws":
             assert ask(daemon, "GET", on_the_phone(path))[0] == 200, path
     with Trace(daemon.pid, lab.folder / "trace") as trace:
@@ -154,8 +152,7 @@ def test_no_get_changes_anything(daemon: Daemon) -> None:
     before = content(daemon)
     assert before["event"]
     words = "label=x&known=1&_method=DELETE"
-    for name in RIGHTS:
-        method, _, path = name.partition(" ")
+    for method, path, *_ in ROUTES:
         if method != "GET":
             continue
         for sent in ("GET", "GET", "HEAD"):

@@ -1,4 +1,4 @@
-"""A certificate that signs for itself, of `localhost`, 127.0.0.1 and 10.77.0.2, until 2126. It guards nothing."""
+"""A self-signed certificate for `localhost`, 127.0.0.1 and 10.77.0.2, valid until 2126. It protects nothing."""
 
 from pathlib import Path
 
@@ -53,11 +53,11 @@ abgOCyhnh06bfu0i+vGqOoDf1I424bSHJ1r2jeHBRMtiwRbelOxYsie96pTE14s=
 -----END ENCRYPTED PRIVATE KEY-----
 """,
 )
-"""With the password `secret`, in both forms."""
+"""Encrypted with the password `secret`, in both forms."""
 
 
 def certificate(folder: Path, key: str = KEY, mode: int = 0o640) -> dict[str, str]:
-    """Both in files, as `[listen]` names them."""
+    """Write both to files; return the keys of `[listen]`."""
     paths = folder / "certificate.pem", folder / "key.pem"
     for path, text in zip(paths, (CERTIFICATE, key), strict=True):
         path.write_text(text)

@@ -1,4 +1,4 @@
-"""A small real scanner, and the server around it on a Unix socket and on loopback."""
+"""A fake scanner, and the real server around it on a Unix socket and on loopback."""
 
 import asyncio
 import grp
@@ -66,7 +66,7 @@ def mac(number: int) -> Mac:
 
 
 class FakeScanner:
-    """What the engine is to this room: devices that change, and word of it to the hub."""
+    """Stands for the engine: devices that change, and events that go to the hub."""
 
     def __init__(self, hub: Hub, devices: int = 3) -> None:
         self.hub = hub
@@ -80,7 +80,7 @@ class FakeScanner:
         self.started_at = time.monotonic()
         self.last_scan: float | None = None
         self.troubles: tuple[str, ...] = ()
-        self.wishes: list[tuple[str, ...]] = []
+        self.requested: list[tuple[str, ...]] = []
         self.leases: dict[object, float] = {}
         self.scan_id = 41
         self.budgets = Budgets()
@@ -123,7 +123,7 @@ class FakeScanner:
         )
 
     def turn(self, number: int, status: Status) -> str:
-        """Let a device go offline, or come back."""
+        """Turn a device online or offline."""
         device = self.devices[mac(number)]
         now = time.monotonic()
         previous = {"status": device.status, "status_since": device.status_since, "reason": device.reason}
@@ -132,8 +132,8 @@ class FakeScanner:
         name = device.addresses[0].network
         return self.publish(Event(kind, now, name, device, device.ip, None, None, device.reason, previous, now))
 
-    def label(self, mac: Mac, wishes: Mapping[str, object]) -> None:
-        if event := annotate(self.devices[mac], wishes, time.monotonic()):
+    def label(self, mac: Mac, requested: Mapping[str, object]) -> None:
+        if event := annotate(self.devices[mac], requested, time.monotonic()):
             self.publish(event)
 
     def forget(self, mac: Mac) -> None:
@@ -142,7 +142,7 @@ class FakeScanner:
     def scan_now(self, targets: Sequence[str], account: Hashable = None) -> int:
         if "203.0.113.1" in targets:
             raise BadTarget("203.0.113.1: not within a scanned network")
-        self.wishes.append(tuple(targets))
+        self.requested.append(tuple(targets))
         self.scan_id += 1
         self.scanning = True
         self.hub.publish_scan(ScanStarted(self.scan_id, (LAN,), Cause.CLIENT))
@@ -176,8 +176,8 @@ class FakeScanner:
         return self.troubles
 
 
-class Forgetful:
-    """A history that keeps nothing."""
+class EmptyHistory:
+    """History that stores nothing."""
 
     def sequence_of(self, cursor: str) -> int:
         epoch, _, number = cursor.rpartition("-")
@@ -214,7 +214,7 @@ class Forgetful:
 
 
 class House:
-    """A server that runs, and ways to speak to it."""
+    """Running server, and ways to talk to it."""
 
     def __init__(self, server: Server, scanner: FakeScanner, path: Path) -> None:
         self.server = server
@@ -235,7 +235,7 @@ class House:
         subprotocols: Sequence[Subprotocol] | None = None,
         max_queue: int | None = 16,
     ) -> connect:
-        """A WebSocket client, by another library than the server's."""
+        """Return a WebSocket client of another library than the server's."""
         common: dict[str, Any] = {
             "additional_headers": list(headers),
             "subprotocols": subprotocols,
@@ -250,7 +250,7 @@ class House:
     async def ask(
         self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Mapping[str, str], Any]:
-        """One request on the Unix socket: status, headers, JSON."""
+        """Send a request on the Unix socket; return status, headers and JSON."""
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self.path))) as session,
             session.request(method, URL(f"http://localhost{path}", encoded=True), data=body, headers=headers) as answer,
@@ -259,13 +259,13 @@ class House:
             return answer.status, answer.headers, json.loads(text) if text else None
 
     async def connection(self, said: bytes) -> asyncio.StreamWriter:
-        """A connection on the Unix socket that said something and now waits."""
+        """Open a connection on the Unix socket, and send bytes."""
         _, writer = await asyncio.open_unix_connection(str(self.path))
         writer.write(said)
         return writer
 
     async def head(self, request: bytes) -> bytes:
-        """The head of the answer to bytes on a TCP connection of their own."""
+        """Return the head of the answer to bytes on a TCP connection of their own."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(request)
         try:
@@ -275,7 +275,7 @@ class House:
             writer.close()
 
     async def raw(self, request: bytes, *, tcp: bool = True) -> bytes:
-        """Bytes there and back, on a connection of their own, until the server closes it."""
+        """Return the answer to bytes on a connection of their own, until the server closes it."""
         if tcp:
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         else:
@@ -289,7 +289,7 @@ class House:
 
 
 def allowed(**access: Any) -> config.Access:  # noqa: ANN401
-    """Return `[access]` in which this process is admin, whoever runs the tests: root is, and others by their group."""
+    """Return `[access]` that makes this process admin: as root, or by its group."""
     mine = {"group": grp.getgrgid(os.getegid()).gr_name} if os.geteuid() else {}
     return config.Access(**(mine | access))
 
@@ -304,13 +304,13 @@ async def house(
     bounds: Bounds | None = None,
     archive: HistoryPort | None = None,
 ) -> AsyncIterator[House]:
-    """A server on `path`/s and on a port of loopback; gone afterwards."""
+    """Run a server on `path`/s and on a port of loopback, during the block."""
     translator = Encoder(lambda: BOOT, lambda of: "Apple, Inc." if of[:2] == b"\xa4\x83" else None)
     hub = Hub(translator, bounds or Bounds())
     scanner = FakeScanner(hub, devices)
     socket_path = path / "s"
     chosen = {"unix": str(socket_path), "tcp": ("127.0.0.1:0",), **(listen or {})}
-    kept = archive or Forgetful()
+    kept = archive or EmptyHistory()
     server = Server(scanner, hub, config.Listen(**chosen), allowed(**(access or {})), translator, (), kept)
     await server.open()
     try:
@@ -324,26 +324,26 @@ async def house(
 
 
 TOKENS = {role: f"{role}-{'0123456789abcdef' * 2}~" for role in ("read", "scan", "admin")}
-"""One of each role."""
+"""One token of each role."""
 
 
 def token_file(folder: Path, mode: int = 0o640) -> str:
-    """A file of these."""
+    """Write a token file; return its path."""
     path = folder / "tokens"
     path.write_text("# who may what\n\n" + "".join(f"{role}  {token}\n" for role, token in TOKENS.items()))
     path.chmod(mode)
     return str(path)
 
 
-async def hear(client: ClientConnection) -> protocol.ServerMessage:
-    """The next message, as a struct."""
+async def receive(client: ClientConnection) -> protocol.ServerMessage:
+    """Return the next message, as a struct."""
     async with asyncio.timeout(30):
         return protocol.decode_server(await client.recv())
 
 
-async def hear_all(client: ClientConnection, quiet: float = 0.2, least: int = 0) -> list[protocol.ServerMessage]:
-    """What comes until nothing does for so many seconds; the first `least` may take as long as they need."""
-    heard = [await hear(client) for _ in range(least)]
+async def receive_all(client: ClientConnection, quiet: float = 0.2, least: int = 0) -> list[protocol.ServerMessage]:
+    """Return the messages until none comes for `quiet` seconds; wait for the first `least` as long as needed."""
+    heard = [await receive(client) for _ in range(least)]
     while True:
         try:
             async with asyncio.timeout(quiet):
@@ -353,7 +353,7 @@ async def hear_all(client: ClientConnection, quiet: float = 0.2, least: int = 0)
 
 
 def handshake(path: str, host: str = "localhost", extra: str = "") -> bytes:
-    """The request of a client that speaks for itself."""
+    """Return the handshake of a WebSocket client."""
     return (
         f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{extra}\r\n"
@@ -361,7 +361,7 @@ def handshake(path: str, host: str = "localhost", extra: str = "") -> bytes:
 
 
 async def read_out(client: ClientConnection) -> list[str | bytes]:
-    """Every message until the server closes."""
+    """Return every message until the server closes."""
     heard: list[str | bytes] = []
     async with asyncio.timeout(30):
         with suppress(ConnectionClosed):

@@ -1,4 +1,4 @@
-"""The queue of a listener is shared by all accounts: it is emptied at once, and those in it begin in fair turns."""
+"""The queue of a listener is shared by all accounts: it is emptied at once, and connections start in fair turns."""
 
 import asyncio
 import errno
@@ -14,7 +14,7 @@ from netscand.serve import accept
 from netscand.serve.auth import Peer
 from netscand.serve.connection import Connection
 from tests.serve.house import House, house
-from tests.serve.test_access import acting_as
+from tests.serve.test_auth import acting_as
 from tests.serve.test_connection import open_path, settled
 
 __all__ = ["open_path"]
@@ -24,7 +24,7 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n
 
 @contextmanager
 def begun() -> Iterator[list[Peer]]:
-    """The peers of the connections that begin within the block."""
+    """Yield the peers of the connections that start within the block."""
     peers: list[Peer] = []
     begin = Connection.connection_made
 
@@ -38,7 +38,7 @@ def begun() -> Iterator[list[Peer]]:
 
 
 def knock(lan: House, uid: int, count: int, *, tcp: bool = False, says: bytes = HEALTH) -> list[socket.socket]:
-    """So many connections of an account, while the daemon has no turn."""
+    """Open connections of an account while the daemon has no turn."""
     where = ("127.0.0.1", lan.port) if tcp else str(lan.path)
     found = []
     with acting_as(uid, uid):
@@ -52,10 +52,10 @@ def knock(lan: House, uid: int, count: int, *, tcp: bool = False, says: bytes = 
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["unix", "loopback"])
-def test_closed_connections_of_an_account_keep_nobody_waiting(
+def test_closed_connections_of_an_account_delay_no_other(
     root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch, tcp: bool
 ) -> None:
-    """Two processes that connected and closed kept root out: the queue was full, and four left it in a turn."""
+    """Two processes that connected and closed locked root out: the queue was full, and four left it in a turn."""
     monkeypatch.setattr(accept, "HOLD", 60.0)  # however busy this machine is
 
     async def play() -> None:
@@ -78,10 +78,10 @@ def test_closed_connections_of_an_account_keep_nobody_waiting(
     asyncio.run(play())
 
 
-def test_connections_over_a_limit_are_refused_before_they_begin(
+def test_connections_over_a_limit_are_refused_before_they_start(
     root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A transport and a parser for each took more than the refusal itself."""
+    """A transport and a parser for each took longer than the refusal itself."""
     monkeypatch.setattr(accept, "HOLD", 60.0)
 
     async def play() -> None:
@@ -90,17 +90,17 @@ def test_connections_over_a_limit_are_refused_before_they_begin(
                 many = knock(lan, 1234, 500, says=b"")
                 await settled(lambda: len(peers) == 64)
                 await asyncio.sleep(0.1)
-                assert len(peers) == len(lan.server._lobby.inside) == 64
-                assert lan.server._lobby.refused["peer"] == 436
+                assert len(peers) == len(lan.server._limiter.connections) == 64
+                assert lan.server._limiter.refused["peer"] == 436
                 for sock in many:
                     sock.close()
-            await settled(lambda: not lan.server._lobby.inside)
+            await settled(lambda: not lan.server._limiter.connections)
 
     asyncio.run(play())
 
 
-def test_connections_begin_accounts_in_turn(root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another account's connection is among the first that begin, however many came before it."""
+def test_connections_start_accounts_in_turn(root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection of another account is among the first that start, however many came before it."""
     monkeypatch.setattr(accept, "HOLD", 60.0)
 
     async def play() -> None:
@@ -119,7 +119,7 @@ def test_connections_begin_accounts_in_turn(root: None, open_path: Path, monkeyp
 def test_a_turn_of_the_loop_accepts_for_its_share_of_time(
     root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is left of the queue is for the next turn."""
+    """The rest of the queue is left for the next turn."""
     monkeypatch.setattr(accept, "HOLD", 0.0)
 
     async def play() -> None:
@@ -128,7 +128,7 @@ def test_a_turn_of_the_loop_accepts_for_its_share_of_time(
                 socks = knock(lan, 1234, 10)
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
-                assert len(lan.server._lobby.inside) < 10
+                assert len(lan.server._limiter.connections) < 10
                 await settled(lambda: len(peers) == 10)
             for sock in socks:
                 sock.close()
@@ -136,25 +136,25 @@ def test_a_turn_of_the_loop_accepts_for_its_share_of_time(
     asyncio.run(play())
 
 
-def test_a_connection_that_is_cut_before_it_begins_is_counted_out(root: None, open_path: Path) -> None:
-    """Its place and its descriptor are free at once."""
+def test_a_connection_aborted_before_it_starts_is_not_counted(root: None, open_path: Path) -> None:
+    """It no longer counts, and its descriptor is free at once."""
 
     async def play() -> None:
         async with house(open_path) as lan:
-            lobby = lan.server._lobby
+            limiter = lan.server._limiter
             before = len(os.listdir("/proc/self/fd"))
             with begun() as peers:
                 socks = knock(lan, 1234, 20)
-                while not lobby.inside:
+                while not limiter.connections:
                     await asyncio.sleep(0)
-                waiting = [each for each in lobby.inside if each.accepted is not None]
+                waiting = [each for each in limiter.connections if each.accepted is not None]
                 assert waiting
                 for each in waiting:
                     each.abort()
-                assert not any(each in lobby.inside for each in waiting)
+                assert not any(each in limiter.connections for each in waiting)
                 for sock in socks:
                     sock.close()
-                await settled(lambda: not lobby.inside and len(os.listdir("/proc/self/fd")) <= before)
+                await settled(lambda: not limiter.connections and len(os.listdir("/proc/self/fd")) <= before)
             assert len(peers) < 20
             assert (await lan.ask("GET", "/healthz"))[0] == 200
 
@@ -162,7 +162,7 @@ def test_a_connection_that_is_cut_before_it_begins_is_counted_out(root: None, op
 
 
 class Exhausted(socket.socket):
-    """A listener on a system without a descriptor to spare, the first two times."""
+    """Listener on a system that has no free descriptor, the first two times."""
 
     tries = 0
 
@@ -176,7 +176,7 @@ class Exhausted(socket.socket):
 def test_without_descriptors_connections_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """FAULTS F14: they are answered as soon as there is one, and the loop is not held by trying."""
+    """FAULTS F14: they are answered as soon as there is one, and retries do not hold the loop."""
     monkeypatch.setattr(accept, "PAUSE", 0.05)
 
     async def play() -> None:
@@ -198,16 +198,16 @@ def test_without_descriptors_connections_wait(
     assert caplog.text.count("cannot accept a connection: Too many open files") == 2
 
 
-def test_connections_that_wait_to_begin_are_answered_when_the_server_closes(
+def test_connections_waiting_at_close_are_answered(
     root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FAULTS F2: a restart refuses nobody whom it accepted."""
+    """FAULTS F2: a restart refuses no connection that was accepted."""
     monkeypatch.setattr(accept, "HOLD", 60.0)
 
     async def play() -> None:
         async with house(open_path) as lan:
             socks = knock(lan, 1234, 20)
-            while not any(each.accepted for each in lan.server._lobby.inside):
+            while not any(each.accepted for each in lan.server._limiter.connections):
                 await asyncio.sleep(0)
             await lan.server.close()
             answers = [sock.recv(100) for sock in socks]

@@ -1,4 +1,4 @@
-"""Caps and time-outs of connections (FAULTS T16)."""
+"""Limits and timeouts of connections (FAULTS T16)."""
 
 import asyncio
 import json
@@ -16,13 +16,13 @@ from websockets.asyncio.client import connect
 from netscand import config
 from netscand.serve import connection, connection_limits, query
 from netscand.serve.auth import UNAUTHENTICATED, Guard, Peer, Role
-from netscand.serve.connection_limits import KEPT_BACK, ConnectionLimiter
+from netscand.serve.connection_limits import RESERVED, ConnectionLimiter
 from netscand.serve.fair_turns import Account
 from netscand.serve.http import Http
-from netscand.serve.tls import HANDSHAKE
+from netscand.serve.tls import HANDSHAKE_TIMEOUT
 from tests.serve.certificate import CERTIFICATE, certificate
-from tests.serve.house import TOKENS, House, handshake, hear, house, mac, token_file
-from tests.serve.test_access import acting_as
+from tests.serve.house import TOKENS, House, handshake, house, mac, receive, token_file
+from tests.serve.test_auth import acting_as
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def open_path() -> Iterator[Path]:
 
 
 async def connected(lan: House, count: int, *, tcp: bool) -> list[socket.socket]:
-    """So many connections that say nothing."""
+    """Open connections that send nothing."""
     loop = asyncio.get_running_loop()
     found = []
     for _ in range(count):
@@ -65,10 +65,10 @@ async def settled(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_500_idle_connections_of_one_address_and_one_user_keep_nobody_else_out(
+def test_500_idle_connections_of_a_peer_lock_no_other_out(
     root: None, open_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "FIRST_REQUEST", 1000.0)  # none of them is to go by itself
+    monkeypatch.setattr(connection, "FIRST_REQUEST", 1000.0)  # none of them may time out
 
     async def play() -> None:
         async with house(open_path) as lan:
@@ -76,7 +76,7 @@ def test_500_idle_connections_of_one_address_and_one_user_keep_nobody_else_out(
                 idle = await connected(lan, 500, tcp=False)
             remote = await connected(lan, 500, tcp=True)
             await settled(lambda: (still_open(idle), still_open(remote)) == (64, 64))
-            assert len(lan.server._lobby.inside) == 128
+            assert len(lan.server._limiter.connections) == 128
             async with asyncio.timeout(30):
                 with acting_as(1235, 1235):
                     (other,) = await connected(lan, 1, tcp=False)
@@ -85,7 +85,7 @@ def test_500_idle_connections_of_one_address_and_one_user_keep_nobody_else_out(
                 assert (await loop.sock_recv(other, 100)).startswith(b"HTTP/1.1 200")
                 assert (await lan.ask("GET", "/api/status"))[0] == 200
             idle.pop(0).close()
-            await settled(lambda: len(lan.server._lobby.inside) == 128)
+            await settled(lambda: len(lan.server._limiter.connections) == 128)
             with acting_as(1234, 1234):
                 again = await connected(lan, 2, tcp=False)
             await settled(lambda: still_open(again) == 1)
@@ -97,7 +97,7 @@ def test_500_idle_connections_of_one_address_and_one_user_keep_nobody_else_out(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_the_addresses_of_loopback_are_one_peer_for_each_user(root: None, tmp_path: Path, host: str) -> None:
-    """FAULTS T16: 127.0.0.0/8 has 16 million of them; and what one account holds is not taken from the others."""
+    """FAULTS T16: 127.0.0.0/8 has 16 million of them; and an account's connections do not count for others."""
 
     async def play() -> None:
         async with house(tmp_path, listen={"max_per_peer": 3, "tcp": (f"[{host}]:0",)}) as lan:
@@ -121,13 +121,13 @@ def test_the_addresses_of_loopback_are_one_peer_for_each_user(root: None, tmp_pa
             lan.server.reload(config.Access())
             for sock in (*many, *others):
                 sock.close()
-            await settled(lambda: not lan.server._lobby.inside)
-            assert not lan.server._lobby._of_peer
+            await settled(lambda: not lan.server._limiter.connections)
+            assert not lan.server._limiter._of_peer
 
     asyncio.run(play())
 
 
-def test_root_has_no_cap_of_its_own(root: None, tmp_path: Path) -> None:
+def test_root_has_no_limit_of_its_own(root: None, tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, listen={"max_per_peer": 2}) as lan:
             idle = await connected(lan, 10, tcp=False)
@@ -139,8 +139,8 @@ def test_root_has_no_cap_of_its_own(root: None, tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_the_last_connections_are_kept_back_for_root_and_the_group() -> None:
-    connection_limits = ConnectionLimiter(Guard(config.Access()), KEPT_BACK + 8, 64)
+def test_the_last_connections_are_reserved_for_root_and_group() -> None:
+    connection_limits = ConnectionLimiter(Guard(config.Access()), RESERVED + 8, 64)
 
     def admitted(peer: Peer, tries: int) -> int:
         comers = [Standing(connection_limits, number, peer) for number in range(tries)]
@@ -148,11 +148,11 @@ def test_the_last_connections_are_kept_back_for_root_and_the_group() -> None:
 
     assert admitted(Peer("a", Role.SCAN, False, False), 4) == 4
     assert admitted(Peer("b", Role.SCAN, False, False), 6) == 4
-    assert admitted(Peer(("uid", 0), Role.ADMIN, True, True), 100) == KEPT_BACK
+    assert admitted(Peer(("uid", 0), Role.ADMIN, True, True), 100) == RESERVED
 
 
 class Standing:
-    """A connection as far as the lobby knows it."""
+    """Connection as the limiter knows it."""
 
     def __init__(
         self,
@@ -161,32 +161,32 @@ class Standing:
         peer: Peer | None = None,
         account: Account = UNAUTHENTICATED,
     ) -> None:
-        self.lobby = connection_limits
+        self.limiter = connection_limits
         self.peer = peer or Peer(f"10.0.{number >> 8}.{number & 255}", Role.NONE, False, False)
         self.account = account
         self.gone = False
 
     def abort(self) -> None:
         self.gone = True
-        self.lobby.leave(self, self.peer)  # type: ignore[arg-type]
+        self.limiter.leave(self, self.peer)  # type: ignore[arg-type]
 
 
-def test_strangers_of_many_addresses_leave_room_for_everybody_else() -> None:
-    """FAULTS T16, from a LAN: the one who stood there longest makes way, so that who has a token comes through."""
+def test_unauthenticated_peers_leave_room_for_all_others() -> None:
+    """FAULTS T16, from a LAN: the oldest is closed, so that a client with a token gets a connection."""
     connection_limits = ConnectionLimiter(Guard(config.Access()), 400, 64)
     crowd = [Standing(connection_limits, number) for number in range(1000)]
     for number, one in enumerate(crowd):
         assert connection_limits.admit(one, one.peer)  # type: ignore[arg-type]
         if number == 50:
-            connection_limits.know(one)  # type: ignore[arg-type]
+            connection_limits.mark_authenticated(one)  # type: ignore[arg-type]
     assert [number for number, one in enumerate(crowd) if not one.gone] == [50, *range(900, 1000)]
     assert connection_limits.refused["strangers"] == 899
-    assert len(connection_limits.inside) == 101
+    assert len(connection_limits.connections) == 101
 
 
-def test_a_token_from_many_addresses_does_not_take_every_connection() -> None:
-    """It was counted by address alone: 20 of IPv6 held all places, and nobody else came in."""
-    connection_limits = ConnectionLimiter(Guard(config.Access()), 400 + KEPT_BACK, 64)
+def test_a_token_from_many_addresses_gets_not_every_connection() -> None:
+    """They were counted by address alone: 20 IPv6 addresses took all connections."""
+    connection_limits = ConnectionLimiter(Guard(config.Access()), 400 + RESERVED, 64)
 
     def come(count: int, token: str, since: int = 0) -> list[Standing]:
         found = [
@@ -194,7 +194,7 @@ def test_a_token_from_many_addresses_does_not_take_every_connection() -> None:
         ]
         for each in found:
             if connection_limits.admit(each, each.peer):  # type: ignore[arg-type]
-                connection_limits.know(each)  # type: ignore[arg-type]
+                connection_limits.mark_authenticated(each)  # type: ignore[arg-type]
             else:
                 each.gone = True
         return [each for each in found if not each.gone]
@@ -210,29 +210,29 @@ def test_a_token_from_many_addresses_does_not_take_every_connection() -> None:
     assert all(connection_limits.admit(each, each.peer) for each in local)  # type: ignore[arg-type]
     come(1000, "mallory", 3000)
     assert not any(each.gone for each in (*few, *local))
-    assert len(connection_limits.inside) == 400
-    for each in tuple(connection_limits.inside):
+    assert len(connection_limits.connections) == 400
+    for each in tuple(connection_limits.connections):
         connection_limits.leave(each, each.peer)
     assert not connection_limits._account_of
 
 
-def test_who_shows_a_token_is_a_stranger_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And one who stays a stranger is cut for the next, in a handshake too."""
-    monkeypatch.setattr(connection_limits, "STRANGERS", 10**9)  # room for one
+def test_a_client_with_a_token_is_not_unauthenticated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that stays unauthenticated is closed for the next one, during a handshake too."""
+    monkeypatch.setattr(connection_limits, "UNAUTHENTICATED_PART", 10**9)  # for one
 
     async def play() -> None:
         access = {"others": "none", "token_file": token_file(tmp_path)}
         async with house(tmp_path, access=access, listen=certificate(tmp_path)) as lan:
-            connection_limits = lan.server._lobby
+            connection_limits = lan.server._limiter
             stranger, writer = await asyncio.open_connection("127.0.0.1", lan.port)
-            await settled(lambda: len(connection_limits._strangers) == 1)
+            await settled(lambda: len(connection_limits._unauthenticated) == 1)
             bearer = ("Authorization", f"Bearer {TOKENS['read']}")
             context = ssl.create_default_context(cadata=CERTIFICATE)
             url = f"wss://localhost:{lan.port}/ws"
             async with connect(url, ssl=context, additional_headers=[bearer], proxy=None) as client:
-                await hear(client)
-                assert not connection_limits._strangers
-                async with asyncio.timeout(HANDSHAKE / 2):
+                await receive(client)
+                assert not connection_limits._unauthenticated
+                async with asyncio.timeout(HANDSHAKE_TIMEOUT / 2):
                     with suppress(ConnectionResetError):
                         assert await stranger.read() == b""
             writer.close()
@@ -240,22 +240,22 @@ def test_who_shows_a_token_is_a_stranger_no_more(tmp_path: Path, monkeypatch: py
     asyncio.run(play())
 
 
-def test_what_is_counted_in_is_counted_out() -> None:
+def test_every_counted_connection_is_removed_at_its_end() -> None:
     connection_limits = ConnectionLimiter(Guard(config.Access()), 1000, 2)
     peer = Peer("a", Role.SCAN, False, False)
     for _ in range(10):
         assert connection_limits.admit("one", peer)  # type: ignore[arg-type]
         connection_limits.leave("one", peer)  # type: ignore[arg-type]
         connection_limits.leave("one", peer)  # type: ignore[arg-type]
-    assert not connection_limits.inside
+    assert not connection_limits.connections
     assert not connection_limits._of_peer
 
 
 @pytest.mark.parametrize("said", [b"", b"GET /", b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: "])
-def test_a_first_request_that_does_not_come_whole_ends_the_connection(
+def test_an_incomplete_first_request_ends_the_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
-    """FAULTS T16: slow loris, however it dribbles."""
+    """FAULTS T16: slow loris, also if bytes trickle in."""
     monkeypatch.setattr(connection, "FIRST_REQUEST", 0.3)
 
     async def play() -> None:
@@ -280,7 +280,7 @@ def test_a_first_request_that_does_not_come_whole_ends_the_connection(
 
 
 @pytest.mark.parametrize("dribbles", [False, True])
-def test_an_idle_connection_ends_after_keep_alive_even_if_it_dribbles(
+def test_an_idle_connection_ends_even_if_bytes_trickle_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dribbles: bool
 ) -> None:
     monkeypatch.setattr(connection, "KEEP_ALIVE", 0.3)
@@ -300,7 +300,7 @@ def test_an_idle_connection_ends_after_keep_alive_even_if_it_dribbles(
     asyncio.run(play())
 
 
-def test_a_request_that_takes_long_is_no_idle_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_request_is_not_an_idle_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "KEEP_ALIVE", 0.5)
     monkeypatch.setattr(connection, "FIRST_REQUEST", 0.5)
 
@@ -308,7 +308,7 @@ def test_a_request_that_takes_long_is_no_idle_connection(tmp_path: Path, monkeyp
         async with house(tmp_path) as lan, lan.ws() as client, asyncio.TaskGroup() as tasks:
             await client.recv()
             asking = tasks.create_task(lan.ask("POST", "/api/scan?wait=1"))
-            await settled(lambda: bool(lan.scanner.wishes))
+            await settled(lambda: bool(lan.scanner.requested))
             await asyncio.sleep(1.0)
             lan.scanner.finish(42)
             assert (await asking)[0] == 200
@@ -332,11 +332,11 @@ CHUNKED = WISH + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\
     ],
     ids=["headers", "the size of a chunk", "trailers"],
 )
-def test_who_never_ends_a_request_is_cut(
+def test_a_request_that_never_ends_is_aborted(
     tmp_path: Path, begin: bytes, more: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FAULTS T16: anybody could fill the memory by it; 64 KiB is more than a request has beside its body."""
-    monkeypatch.setattr(query, "SLOW", 1.0)  # some versions of aiohttp stop reading: then it is the body that is late
+    """FAULTS T16: any user could fill the memory; 64 KiB is more than a request has beside its body."""
+    monkeypatch.setattr(query, "SLOW", 1.0)  # some versions of aiohttp stop reading: then the body times out
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -354,7 +354,7 @@ def test_who_never_ends_a_request_is_cut(
 
 @contextmanager
 def given_to_aiohttp() -> Iterator[list[int]]:
-    """The sizes of what aiohttp is given within the block."""
+    """Yield the sizes of the pieces that aiohttp gets within the block."""
     given: list[int] = []
     take = Http.data_received
 
@@ -376,14 +376,14 @@ def given_to_aiohttp() -> Iterator[list[int]]:
     ],
     ids=["requests", "headers", "behind an upgrade"],
 )
-def test_what_is_sent_behind_a_request_waits_unread(tmp_path: Path, begin: bytes, more: bytes) -> None:
-    """FAULTS T16: what is sent behind a request that takes long is not kept, however small each of it is."""
+def test_bytes_after_a_request_wait_unread(tmp_path: Path, begin: bytes, more: bytes) -> None:
+    """FAULTS T16: bytes after a long request are not kept, however small the requests are."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
             writer = await lan.connection(begin)
-            await settled(lambda: bool(lan.scanner.wishes))
-            (mine,) = lan.server._lobby.inside
+            await settled(lambda: bool(lan.scanner.requested))
+            (mine,) = lan.server._limiter.connections
             with given_to_aiohttp() as given, suppress(ConnectionError, TimeoutError):
                 async with asyncio.timeout(1):
                     for _ in range(100):
@@ -397,7 +397,7 @@ def test_what_is_sent_behind_a_request_waits_unread(tmp_path: Path, begin: bytes
 
 
 def test_requests_in_one_write_are_answered_in_their_order(tmp_path: Path) -> None:
-    """Pipelining (RFC 9112, section 9.3.2), and blank lines between them."""
+    """Pipelining (RFC 9112, section 9.3.2), with blank lines between requests."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -418,7 +418,7 @@ def test_requests_in_one_write_are_answered_in_their_order(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_body_that_looks_like_heads_is_a_body(tmp_path: Path, chunked: bool) -> None:
-    """A note full of blank lines is kept whole, however it is cut on its way."""
+    """A note full of blank lines is kept whole, however it is split on its way."""
     notes = "\r\n\r\nGET / HTTP/1.1\r\n\r\n" * 150
     body = json.dumps({"notes": notes}).replace("\\r\\n", "\r\n").encode()
     wrong = len(body)  # JSON allows no bare line ends in text: it is refused, once, and as a whole
@@ -445,34 +445,34 @@ def test_a_body_that_looks_like_heads_is_a_body(tmp_path: Path, chunked: bool) -
 
 
 def frames(payload: bytes, opcode: int, count: int) -> bytes:
-    """Frames of a client, masked with zeros."""
+    """Return frames of a client, masked with zeros."""
     return (bytes((0x80 | opcode, 0x80 | len(payload))) + bytes(4) + payload) * count
 
 
 @pytest.mark.parametrize("opcode", [0x1, 0x2, 0x9, 0xA], ids=["texts", "binaries", "pings", "pongs"])
-def test_messages_that_wait_are_not_given_to_aiohttp(tmp_path: Path, opcode: int) -> None:
-    """ATTACKED H4: aiohttp before 3.13 takes empty ones without end; 16 sockets filled 1.5 GiB in 8 s."""
+def test_waiting_messages_are_not_passed_to_aiohttp(tmp_path: Path, opcode: int) -> None:
+    """ATTACKED H4: aiohttp before 3.13 takes empty ones without limit; 16 sockets filled 1.5 GiB in 8 s."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
             reader, writer = await asyncio.open_unix_connection(str(lan.path), limit=2**24)
             writer.write(handshake("/ws?updates=changes"))
             await reader.readuntil(b'"more":false}')
-            (mine,) = lan.server._lobby.inside
-            heard = 0
-            hear_it, most = type(mine).heard, 0
+            (mine,) = lan.server._limiter.connections
+            message_taken = 0
+            hear_it, most = type(mine).message_taken, 0
 
             def noting(self: connection.Connection) -> None:
-                nonlocal heard, most
-                heard += 1
-                most = max(most, sum(given) - 6 * heard)
+                nonlocal message_taken, most
+                message_taken += 1
+                most = max(most, sum(given) - 6 * message_taken)
                 hear_it(self)
 
             with given_to_aiohttp() as given, pytest.MonkeyPatch.context() as patch:
-                patch.setattr(connection.Connection, "heard", noting)
+                patch.setattr(connection.Connection, "message_taken", noting)
                 writer.write(frames(b"", opcode, 20_000))
                 async with asyncio.timeout(60):
-                    while heard < 20_000:
+                    while message_taken < 20_000:
                         if opcode != 0xA:
                             await reader.read(2**20)
                         await asyncio.sleep(0)
@@ -484,14 +484,14 @@ def test_messages_that_wait_are_not_given_to_aiohttp(tmp_path: Path, opcode: int
 
 
 @pytest.mark.slow
-def test_who_does_not_read_its_pongs_is_not_heard(tmp_path: Path) -> None:
-    """ATTACKED H4: pings were answered within aiohttp, as many as came, and whoever else waited."""
+def test_a_client_that_reads_no_pongs_is_not_read(tmp_path: Path) -> None:
+    """ATTACKED H4: pings were answered within aiohttp, as many as came, while others waited."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
             writer = await lan.connection(handshake("/ws?updates=changes"))
             await settled(lambda: bool(lan.server.clients))
-            (mine,) = lan.server._lobby.inside
+            (mine,) = lan.server._limiter.connections
             with suppress(TimeoutError):
                 async with asyncio.timeout(2):
                     while True:
@@ -507,20 +507,20 @@ def test_who_does_not_read_its_pongs_is_not_heard(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("payload", [b"", b"x", b"p" * 125])
 def test_a_pong_holds_what_its_ping_held(tmp_path: Path, payload: bytes) -> None:
-    """RFC 6455, section 5.5.3, between the parts of a snapshot too."""
+    """RFC 6455, section 5.5.3, also between the parts of a snapshot."""
 
     async def play() -> None:
         async with house(tmp_path, devices=3000) as lan, lan.ws() as client:
             async with asyncio.timeout(30):
                 await (await client.ping(payload or None))
-                await hear(client)
+                await receive(client)
                 await (await client.ping(payload or b"again"))
 
     asyncio.run(play())
 
 
-def test_another_account_waits_for_a_piece_of_one_that_floods(root: None, open_path: Path) -> None:
-    """ATTACKED H3, H4: 60 sockets of one account made another's /healthz wait for 21 s.
+def test_another_account_waits_for_one_piece_of_a_flood(root: None, open_path: Path) -> None:
+    """ATTACKED H3, H4: 60 sockets of one account delayed another's /healthz by 21 s.
 
     Counted in pieces and messages, so that a busy machine does not matter.
     """
@@ -539,25 +539,27 @@ def test_another_account_waits_for_a_piece_of_one_that_floods(root: None, open_p
                 writer.write(handshake("/ws?updates=changes") + blocks[number % 3] * 5)
                 writers.append(writer)
             await settled(lambda: lan.server.clients == 30)
-            heard = [0]
-            hear_it = connection.Connection.heard
+            message_taken = [0]
+            hear_it = connection.Connection.message_taken
 
             def noting(self: connection.Connection) -> None:
-                heard[0] += 1
+                message_taken[0] += 1
                 hear_it(self)
 
             with given_to_aiohttp() as given, pytest.MonkeyPatch.context() as patch:
-                patch.setattr(connection.Connection, "heard", noting)
+                patch.setattr(connection.Connection, "message_taken", noting)
                 for _ in range(20):
                     with acting_as(1235, 1235):
                         (other,) = await connected(lan, 1, tcp=False)
                     given.clear()
-                    heard[0] = 0
+                    message_taken[0] = 0
                     await loop.sock_sendall(other, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
                     assert (await loop.sock_recv(other, 100)).startswith(b"HTTP/1.1 200")
-                    assert heard[0] + len(given) < 30, (heard, given)
+                    assert message_taken[0] + len(given) < 30, (message_taken, given)
                     other.close()
-            assert any(each._waiting for each in lan.server._lobby.inside), "the flood is over: this proves nothing"
+            assert any(each._waiting for each in lan.server._limiter.connections), (
+                "the flood is over: this proves nothing"
+            )
             for writer in writers:
                 writer.transport.abort()
 

@@ -1,4 +1,4 @@
-"""Clients with a filter, however many and however slow to judge: nobody else waits for them."""
+"""Clients with a filter, in any number and however slow: no other client waits for them."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ slow = pytest.fixture(lambda monkeypatch: monkeypatch.setattr(filtered, "HOLD", 
 """One filter a turn of the loop."""
 
 
-def test_equal_filters_are_judged_once_for_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_filters_are_evaluated_once_for_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
     judged: list[Filter] = []
     change = Filter.change
 
@@ -36,7 +36,7 @@ def test_equal_filters_are_judged_once_for_an_event(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("slow")
-def test_nobody_waits_for_the_filters_of_others() -> None:
+def test_no_client_waits_for_the_filters_of_others() -> None:
     async def play(audience: Audience) -> None:
         plain, _ = audience.client()
         with_filter = [audience.client(Filter(None, f"0{number}"))[0] for number in range(6)]
@@ -53,7 +53,7 @@ def test_nobody_waits_for_the_filters_of_others() -> None:
 
 
 @pytest.mark.usefixtures("slow")
-def test_events_and_scans_come_in_order_and_none_to_who_came_later() -> None:
+def test_events_and_scans_are_in_order_and_never_too_early() -> None:
     async def play(audience: Audience) -> None:
         first, _ = audience.client(Filter(None, "a4:83"))
         left = audience.client(Filter(None, "a4:8"))
@@ -72,7 +72,7 @@ def test_events_and_scans_come_in_order_and_none_to_who_came_later() -> None:
     played(play)
 
 
-def test_one_that_fails_does_not_silence_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_filter_that_fails_stops_no_other_client(monkeypatch: pytest.MonkeyPatch) -> None:
     async def play(audience: Audience) -> None:
         pipe, _ = audience.client(Filter(None, "a4:83"))
         with monkeypatch.context() as patched:

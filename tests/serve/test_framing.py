@@ -1,4 +1,4 @@
-"""Heads and bodies end where RFC 9112 says; what aiohttp would keep apart is counted before it is given it."""
+"""Heads and bodies end where RFC 9112 says; what aiohttp keeps as objects is counted before it is passed on."""
 
 import asyncio
 from pathlib import Path
@@ -8,22 +8,22 @@ import pytest
 from netscand.core.restore import Page, Question
 from netscand.serve import connection
 from netscand.serve.framing import (
-    MOST_BODY,
-    MOST_FIELDS,
-    MOST_HEAD,
-    MOST_LINE,
+    MAX_BODY,
+    MAX_FIELDS,
+    MAX_HEAD,
+    MAX_LINE,
     Framing,
+    TooLarge,
     TooManyFields,
-    TooMuch,
 )
-from tests.serve.house import Forgetful, House, house
+from tests.serve.house import EmptyHistory, House, house
 from tests.serve.test_connection import CHUNKED, given_to_aiohttp, settled
 
 HEAD = b"POST /api/scan HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def given(framing: Framing, data: bytes, piece: int) -> bytes:
-    """What of `data` belongs to this head or body, if it comes in pieces of so many bytes."""
+    """Return the part of `data` that belongs to this head or body, if it comes in pieces."""
     found, body = b"", framing.in_body
     for at in range(0, len(data), piece):
         part = data[at : at + piece]
@@ -35,8 +35,8 @@ def given(framing: Framing, data: bytes, piece: int) -> bytes:
 
 
 @pytest.mark.parametrize("piece", [*range(1, 40), 2048])
-def test_a_head_ends_where_it_ends_however_it_is_cut(piece: int) -> None:
-    """It was looked for within a piece alone: behind an end that lay in two, a body was taken for a head."""
+def test_a_head_ends_at_the_same_byte_however_it_is_split(piece: int) -> None:
+    """It was searched in each piece alone: after an end that was split, a body was taken for a head."""
     framing = Framing()
     assert given(framing, HEAD + HEAD, piece) == HEAD
     assert framing.head_ended
@@ -47,8 +47,8 @@ CHUNKS = b"4\r\nWiki\r\nA;name=value\r\n{}\r\n{}\r\n{}\r\n0\r\n"
 
 @pytest.mark.parametrize("piece", [*range(1, 20), 2048])
 @pytest.mark.parametrize("trailers", [b"\r\n", b"X: y\r\nZ: a\r\n\r\n"], ids=["none", "trailers"])
-def test_a_body_in_chunks_ends_where_it_ends(piece: int, trailers: bytes) -> None:
-    """RFC 9112, section 7.1: with extensions and trailers; what follows is the next request."""
+def test_a_chunked_body_ends_at_its_last_byte(piece: int, trailers: bytes) -> None:
+    """RFC 9112, section 7.1: with extensions and trailers; then the next request begins."""
     framing = Framing()
     framing.begin(None)
     assert given(framing, CHUNKS + trailers + HEAD, piece) == CHUNKS + trailers
@@ -56,7 +56,7 @@ def test_a_body_in_chunks_ends_where_it_ends(piece: int, trailers: bytes) -> Non
 
 
 @pytest.mark.parametrize("piece", [1, 3, 2048])
-def test_a_body_of_a_length_has_that_length(piece: int) -> None:
+def test_a_body_with_a_length_has_that_length(piece: int) -> None:
     framing = Framing()
     framing.begin(7)
     assert given(framing, b"1234567" + HEAD, piece) == b"1234567"
@@ -68,12 +68,12 @@ def test_a_body_of_a_length_has_that_length(piece: int) -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"a:\r\n" * MOST_FIELDS + b"\r\n", TooManyFields),
-        (b"x" * (MOST_HEAD + 1), TooMuch),
+        (b"a:\r\n" * MAX_FIELDS + b"\r\n", TooManyFields),
+        (b"x" * (MAX_HEAD + 1), TooLarge),
     ],
     ids=["fields", "bytes"],
 )
-def test_a_head_that_is_too_much(data: bytes, why: type[TooMuch]) -> None:
+def test_a_head_that_is_too_large_is_refused(data: bytes, why: type[TooLarge]) -> None:
     """16,000 fields of a 64 KiB head took 4 MB in aiohttp 3.11."""
     with pytest.raises(why):
         given(Framing(), data, 2048)
@@ -82,23 +82,23 @@ def test_a_head_that_is_too_much(data: bytes, why: type[TooMuch]) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"0\r\n" + b"a:\r\n" * (MOST_FIELDS + 1),
-        b"1;" + b"x" * MOST_LINE,
-        b"1" * (MOST_BODY + 1),
-        b"1\r\nx\r\n" * (MOST_BODY // 6 + 1),
+        b"0\r\n" + b"a:\r\n" * (MAX_FIELDS + 1),
+        b"1;" + b"x" * MAX_LINE,
+        b"1" * (MAX_BODY + 1),
+        b"1\r\nx\r\n" * (MAX_BODY // 6 + 1),
         *(text + b"\r\n" for text in (b"", b"-1", b"+1", b"0x1", b"1_0", b" 1", b"1 1", b"123456789", b"x")),
         b"1\nx\r\n",
     ],
 )
-def test_a_body_in_chunks_that_is_too_much(data: bytes) -> None:
-    """50,000 trailers of four bytes took 7 MB in aiohttp 3.11; what a parser could read in two ways is nothing."""
+def test_a_chunked_body_that_is_too_large_is_refused(data: bytes) -> None:
+    """50,000 trailers of four bytes took 7 MB in aiohttp 3.11; ambiguous bodies are refused."""
     framing = Framing()
     framing.begin(None)
-    with pytest.raises(TooMuch):
+    with pytest.raises(TooLarge):
         given(framing, data, 2048)
 
 
-def test_what_is_kept_of_a_request_is_counted_until_it_is_answered() -> None:
+def test_a_request_is_counted_until_it_is_answered() -> None:
     framing = Framing()
     given(framing, HEAD, 2048)
     assert framing.bytes_kept == 2 * len(HEAD)
@@ -113,7 +113,7 @@ def test_what_is_kept_of_a_request_is_counted_until_it_is_answered() -> None:
 
 
 async def answered(lan: House, request: bytes) -> bytes:
-    """All that is answered to a request, until the connection is closed."""
+    """Return the answer to a request, until the connection is closed."""
     reader, writer = await asyncio.open_unix_connection(str(lan.path))
     writer.write(request)
     try:
@@ -124,7 +124,7 @@ async def answered(lan: House, request: bytes) -> bytes:
 
 
 def test_a_head_of_many_fields_is_431(tmp_path: Path) -> None:
-    """RFC 6585, section 5; and aiohttp is not given it."""
+    """RFC 6585, section 5; aiohttp does not get it."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -136,7 +136,7 @@ def test_a_head_of_many_fields_is_431(tmp_path: Path) -> None:
             head, _, body = answer.partition(b"\r\n\r\n")
             assert b"Content-Length: %d" % len(body) in head
             assert b'"error"' in body
-            fields = b"".join(b"x%d: y\r\n" % number for number in range(MOST_FIELDS - 4))
+            fields = b"".join(b"x%d: y\r\n" % number for number in range(MAX_FIELDS - 4))
             asked = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + fields + b"\r\n"
             assert (await answered(lan, asked)).startswith(b"HTTP/1.1 200 ")
 
@@ -147,8 +147,8 @@ TWO_BYTES = b"2\r\nxx\r\n"
 
 
 @pytest.mark.parametrize("unread", [60, 0], ids=["behind answers", "at once"])
-def test_a_body_in_chunks_that_nobody_reads_is_not_given_to_aiohttp(tmp_path: Path, unread: int) -> None:
-    """Each chunk was kept apart while an answer was not read: 40 bytes a byte."""
+def test_an_unread_chunked_body_is_not_passed_to_aiohttp(tmp_path: Path, unread: int) -> None:
+    """Each chunk was kept as an object while an answer was not read: 40 bytes a byte."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -157,7 +157,7 @@ def test_a_body_in_chunks_that_nobody_reads_is_not_given_to_aiohttp(tmp_path: Pa
                 asked = (get + b"\r\n") * unread + get + b"Transfer-Encoding: chunked\r\n\r\n"
                 writer = await lan.connection(asked + TWO_BYTES * 20_000)
                 writer.transport.pause_reading()  # type: ignore[attr-defined]
-                await settled(lambda: bool(lan.server._lobby.inside))
+                await settled(lambda: bool(lan.server._limiter.connections))
                 await asyncio.sleep(0.5)
                 assert sum(sizes) <= len(asked)
                 writer.close()
@@ -165,11 +165,11 @@ def test_a_body_in_chunks_that_nobody_reads_is_not_given_to_aiohttp(tmp_path: Pa
     asyncio.run(play())
 
 
-def test_a_body_is_not_given_to_aiohttp_before_its_handler_reads_it(tmp_path: Path) -> None:
-    """One that waits for the history, and wants no body at all."""
+def test_a_body_is_passed_to_aiohttp_only_when_it_is_read(tmp_path: Path) -> None:
+    """A request that waits for the history, and takes no body at all."""
     asked = asyncio.Event()
 
-    class Slow(Forgetful):
+    class Slow(EmptyHistory):
         async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
             asked.set()
             await asyncio.Event().wait()
@@ -189,8 +189,8 @@ def test_a_body_is_not_given_to_aiohttp_before_its_handler_reads_it(tmp_path: Pa
     asyncio.run(play())
 
 
-def test_an_answer_to_a_request_whose_body_nobody_reads_is_read(tmp_path: Path) -> None:
-    """The rest is taken for as long as it needs to be: a client that sends it all reads the answer."""
+def test_a_client_with_an_unread_body_gets_its_answer(tmp_path: Path) -> None:
+    """The rest is read for as long as needed: a client that sends all of it gets the answer."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -202,7 +202,7 @@ def test_an_answer_to_a_request_whose_body_nobody_reads_is_read(tmp_path: Path) 
     asyncio.run(play())
 
 
-def test_a_body_of_a_length_that_nobody_reads_is_left_out(tmp_path: Path) -> None:
+def test_an_unread_body_with_a_length_is_skipped(tmp_path: Path) -> None:
     """The next request on the connection is answered."""
 
     async def play() -> None:
@@ -216,8 +216,8 @@ def test_a_body_of_a_length_that_nobody_reads_is_left_out(tmp_path: Path) -> Non
     asyncio.run(play())
 
 
-def test_a_body_in_chunks_is_read(tmp_path: Path) -> None:
-    """By the handler that wants it, and the request behind it is answered, too."""
+def test_a_chunked_body_is_read(tmp_path: Path) -> None:
+    """By a handler that takes it; the next request is answered, too."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -227,19 +227,19 @@ def test_a_body_in_chunks_is_read(tmp_path: Path) -> None:
             answer = await answered(lan, CHUNKED.replace(b"?wait=1", b"") + chunks + last)
             assert answer.startswith(b"HTTP/1.1 20"), answer
             assert answer.count(b"HTTP/1.1 2") == 2
-            assert lan.scanner.wishes == [("10.0.0.12",)]
+            assert lan.scanner.requested == [("10.0.0.12",)]
 
     asyncio.run(play())
 
 
-def test_half_a_body_counts_for_what_its_account_holds(tmp_path: Path) -> None:
-    """18 accounts held 90 MiB by that, and no budget said so."""
+def test_half_a_body_counts_for_its_account(tmp_path: Path) -> None:
+    """18 accounts kept 90 MiB in that way, unnoticed by any budget."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
             head = b"POST /api/scan HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             writer = await lan.connection(head + b"Content-Length: 65000\r\n\r\n" + b"x" * 60_000)
-            await settled(lambda: any(each.bytes_kept >= 60_000 for each in lan.server._lobby.inside))
+            await settled(lambda: any(each.bytes_kept >= 60_000 for each in lan.server._limiter.connections))
             writer.close()
 
     asyncio.run(play())

@@ -1,4 +1,4 @@
-"""Fan-out: who is told what, once, and in which order."""
+"""Fan-out: every client gets its events once, and in order."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,18 +14,18 @@ from netscand.serve.hub import Hub
 from netscand.serve.query import EVERYTHING, Filter
 from netscand.serve.subscriber import Bounds, Subscriber
 from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, mac
+from tests.serve.test_frames import parsed
 from tests.serve.test_subscriber import Pipe
-from tests.serve.test_websocket import parsed
 
 
 @pytest.fixture(autouse=True)
 def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A turn sends to everybody, however long the machine keeps us waiting in its midst."""
+    """One turn sends to all clients, however slow the machine is."""
     monkeypatch.setattr(hub_module, "HOLD", 60.0)
 
 
 class Audience:
-    """A hub with its scanner, and clients that read at once."""
+    """Hub with its scanner, and clients that read at once."""
 
     def __init__(self) -> None:
         self.hub = Hub(Encoder(lambda: BOOT, lambda _: None))
@@ -56,7 +56,7 @@ def played(play: Callable[[Audience], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-def test_everyone_hears_each_event_once_and_in_order() -> None:
+def test_every_client_gets_each_event_once_and_in_order() -> None:
     async def play(audience: Audience) -> None:
         clients = [audience.client() for _ in range(5)]
         expected = [audience.scanner.turn(n % 3, Status.OFFLINE) for n in range(4)]
@@ -67,8 +67,8 @@ def test_everyone_hears_each_event_once_and_in_order() -> None:
     played(play)
 
 
-def test_publishing_waits_for_nobody() -> None:
-    """Law 4: a client that does not read disturbs no other, and is told so once."""
+def test_publishing_waits_for_no_client() -> None:
+    """Law 4: a client that does not read delays no other, and gets one `lagged`."""
 
     async def play(audience: Audience) -> None:
         stalled, slow = audience.client(room=0)
@@ -85,7 +85,7 @@ def test_publishing_waits_for_nobody() -> None:
     played(play)
 
 
-def test_who_left_is_told_nothing_more() -> None:
+def test_an_unsubscribed_client_gets_nothing_more() -> None:
     async def play(audience: Audience) -> None:
         pipe, subscriber = audience.client()
         audience.hub.unsubscribe(subscriber)
@@ -96,7 +96,7 @@ def test_who_left_is_told_nothing_more() -> None:
     played(play)
 
 
-def test_sending_to_many_is_cut_into_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sending_to_many_is_split_into_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "HOLD", 1e-6)
 
     async def play(audience: Audience) -> None:
@@ -123,7 +123,7 @@ def test_a_burst_that_takes_long_is_sent_as_it_goes() -> None:
     played(play)
 
 
-def test_what_happens_together_leaves_in_one_write() -> None:
+def test_events_of_one_turn_are_one_write() -> None:
     async def play(audience: Audience) -> None:
         pipe, _ = audience.client()
         audience.hub._send_takes = 10.0
@@ -150,7 +150,7 @@ def test_filters_hold_for_events_and_scans() -> None:
     played(play)
 
 
-def test_a_client_hears_of_the_scan_it_asked_for_whatever_its_filter() -> None:
+def test_a_client_gets_its_own_scan_whatever_its_filter() -> None:
     async def play(audience: Audience) -> None:
         other, subscriber = audience.client(Filter(OTHER))
         subscriber.requested.add(7)
@@ -162,7 +162,7 @@ def test_a_client_hears_of_the_scan_it_asked_for_whatever_its_filter() -> None:
     played(play)
 
 
-def test_each_news_of_a_scan_has_its_message() -> None:
+def test_each_step_of_a_scan_has_its_message() -> None:
     async def play(audience: Audience) -> None:
         pipe, _ = audience.client()
         audience.hub.publish_scan(ScanStarted(7, (LAN,), Cause.START))
@@ -195,7 +195,7 @@ def test_this_host_is_left_out_of_counts() -> None:
     played(play)
 
 
-def test_who_waits_for_a_scan_is_told_its_end_and_forgotten() -> None:
+def test_a_wait_for_a_scan_ends_with_it() -> None:
     async def play(audience: Audience) -> None:
         with (
             audience.hub.waiting_for(7) as one,
@@ -210,10 +210,10 @@ def test_who_waits_for_a_scan_is_told_its_end_and_forgotten() -> None:
     played(play)
 
 
-def test_a_hub_that_nobody_listens_to_translates_nothing() -> None:
+def test_a_hub_without_clients_encodes_nothing() -> None:
     async def play(audience: Audience) -> None:
         def never() -> float:
-            raise AssertionError("translated for nobody")
+            raise AssertionError("encoded without a client")
 
         audience.hub._translator._offset = never
         audience.scanner.turn(0, Status.OFFLINE)

@@ -1,4 +1,4 @@
-"""The sockets that clients connect to."""
+"""Sockets that clients connect to."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ from netscand.serve.listen import (
     ListenError,
     TcpAddress,
     UnixSocket,
-    handed_in,
+    inherited_sockets,
     tcp_addresses,
     tcp_socket,
 )
@@ -42,7 +42,7 @@ def test_loopback_addresses_are_read(text: str, addresses: list[str]) -> None:
     ["", "8000", ":8000", "127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:65536", "127.0.0.1:-1", "::1:8000",
      "[::1]", "example.org:8000", "127.1:8000", "[127.0.0.1:8000", "127.0.0.1:٣"],
 )  # fmt: skip
-def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_address_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(BadAddress, match=r"\[listen\] tcp: .*such as 127\.0\.0\.1:8000"):
         tcp_addresses(text)
 
@@ -55,7 +55,7 @@ def test_an_address_says_whether_other_hosts_reach_it(text: str, loopback: bool)
     assert [address.loopback for address in tcp_addresses(text)] == [loopback]
 
 
-def test_a_tcp_socket_can_be_had_again_at_once_but_never_twice() -> None:
+def test_a_tcp_address_is_free_again_at_once_and_never_shared() -> None:
     first = tcp_socket(TcpAddress("127.0.0.1", 0))
     port = first.getsockname()[1]
     with pytest.raises(OSError, match="in use"):
@@ -66,7 +66,7 @@ def test_a_tcp_socket_can_be_had_again_at_once_but_never_twice() -> None:
     tcp_socket(TcpAddress("127.0.0.1", port)).close()
 
 
-def test_the_unix_socket_has_the_mode_it_is_given_whatever_the_umask(tmp_path: Path) -> None:
+def test_the_mode_of_the_unix_socket_ignores_the_umask(tmp_path: Path) -> None:
     """FAULTS T17."""
     before = os.umask(0o077)
     try:
@@ -82,7 +82,7 @@ def test_the_unix_socket_has_the_mode_it_is_given_whatever_the_umask(tmp_path: P
         os.umask(before)
 
 
-def test_closing_takes_the_path_away_but_never_that_of_another(tmp_path: Path) -> None:
+def test_closing_removes_only_its_own_path(tmp_path: Path) -> None:
     path = tmp_path / "s"
     made = UnixSocket(path)
     made.open(0o666, None)
@@ -99,7 +99,7 @@ def test_closing_takes_the_path_away_but_never_that_of_another(tmp_path: Path) -
 
 @pytest.mark.parametrize("kind", ["symlink", "file", "another socket", "hard link to another socket", "nothing"])
 def test_a_reload_changes_the_mode_of_its_own_socket_alone(tmp_path: Path, kind: str) -> None:
-    """ATTACKED L3: a link in its place, in a folder that others may write to, opened a secret to everybody."""
+    """ATTACKED L3: a link in a folder that others can write to made a secret readable for all users."""
     path, secret = tmp_path / "s", tmp_path / "secret"
     made = UnixSocket(path)
     made.open(0o660, None)
@@ -117,7 +117,7 @@ def test_a_reload_changes_the_mode_of_its_own_socket_alone(tmp_path: Path, kind:
         elif kind != "nothing":
             secret.rename(path)
             secret = path
-        with pytest.raises(OSError, match=r"taken|No such file|Too many levels"):
+        with pytest.raises(OSError, match=r"replaced|No such file|Too many levels"):
             made.permit(0o666, None)
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
         assert kind == "nothing" or os.path.lexists(path)
@@ -125,10 +125,8 @@ def test_a_reload_changes_the_mode_of_its_own_socket_alone(tmp_path: Path, kind:
         assert kind == "nothing" or os.path.lexists(path), "what is not ours stays"
 
 
-def test_a_link_that_comes_between_look_and_change_leads_nowhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is changed is what was looked at, not what has the name by then."""
+def test_a_link_planted_between_check_and_chmod_has_no_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that was checked is changed, not the one that has its name later."""
     path, secret = tmp_path / "s", tmp_path / "secret"
     made = UnixSocket(path)
     made.open(0o660, None)
@@ -160,7 +158,7 @@ def test_a_socket_that_was_moved_and_put_back_is_ours_still(tmp_path: Path) -> N
 
 
 def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
-    """FAULTS T17, F1: what a killed daemon left behind stops nobody."""
+    """FAULTS T17, F1: the socket of a killed daemon stops no start."""
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
@@ -172,7 +170,7 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_live_socket_is_never_stolen(tmp_path: Path) -> None:
-    """FAULTS T17, F21: the second says who the first is."""
+    """FAULTS T17, F21: the second process names the first."""
     path = tmp_path / "s"
     first = UnixSocket(path)
     first.open(0o666, None)
@@ -185,13 +183,13 @@ def test_a_live_socket_is_never_stolen(tmp_path: Path) -> None:
     second.close()
 
 
-def test_a_live_socket_of_someone_without_our_lock_is_never_stolen_either(tmp_path: Path) -> None:
+def test_a_live_socket_without_our_lock_is_never_stolen(tmp_path: Path) -> None:
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as live:
         live.bind(str(path))
         live.listen(0)
         busy = [socket.socket(socket.AF_UNIX) for _ in range(4)]
-        for caller in busy:  # its backlog full, it is alive all the same
+        for caller in busy:  # with a full backlog it is still alive
             caller.setblocking(False)
             caller.connect_ex(str(path))
         inode = path.stat().st_ino
@@ -203,7 +201,7 @@ def test_a_live_socket_of_someone_without_our_lock_is_never_stolen_either(tmp_pa
 
 
 @pytest.mark.parametrize("kind", ["symlink", "dangling symlink", "file", "folder"])
-def test_what_is_no_socket_is_left_alone(tmp_path: Path, kind: str) -> None:
+def test_a_file_that_is_no_socket_is_left_alone(tmp_path: Path, kind: str) -> None:
     """FAULTS T17: a planted symlink leads nowhere."""
     path, target = tmp_path / "s", tmp_path / "target"
     match kind:
@@ -217,7 +215,7 @@ def test_what_is_no_socket_is_left_alone(tmp_path: Path, kind: str) -> None:
         case "folder":
             path.mkdir()
     before = path.lstat()
-    with pytest.raises(ListenError, match="is no socket"):
+    with pytest.raises(ListenError, match="exists, but is not a socket"):
         UnixSocket(path).open(0o666, None)
     assert path.lstat() == before
     assert not target.exists() or target.read_text() == "precious"
@@ -232,26 +230,26 @@ def test_a_planted_lock_is_not_followed(tmp_path: Path) -> None:
     assert target.read_text() == "precious"
 
 
-def test_a_folder_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ListenError, match=r"^\[listen\] unix: .*/nowhere/s: No such file or directory$"):
         UnixSocket(tmp_path / "nowhere" / "s").open(0o666, None)
 
 
-def test_a_path_too_long_for_a_socket_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_path_too_long_for_a_socket_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ListenError, match="unix: "):
         UnixSocket(tmp_path / ("x" * 120)).open(0o666, None)
 
 
-def test_sockets_of_systemd_are_taken_once_and_only_if_they_are_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sockets_of_systemd_are_inherited_once_if_for_us(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         number = os.dup(listener.fileno())
-        monkeypatch.setattr("netscand.serve.listen.FIRST_HANDED_IN", number)
+        monkeypatch.setattr("netscand.serve.listen.FIRST_INHERITED", number)
         environment = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "x", "HOME": "/"}
-        (taken,) = handed_in(environment)
+        (taken,) = inherited_sockets(environment)
         assert environment == {"HOME": "/"}
         assert taken.family == socket.AF_UNIX
         assert not taken.getblocking()
         assert not os.get_inheritable(taken.fileno())
         taken.close()
     for strange in ({}, {"LISTEN_PID": "1", "LISTEN_FDS": "1"}, {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "x"}):
-        assert handed_in(dict(strange)) == []
+        assert inherited_sockets(dict(strange)) == []

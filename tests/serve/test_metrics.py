@@ -1,4 +1,4 @@
-"""`/metrics`: what it tells, by Prometheus' rules, and as docs/metrics.md lists it."""
+"""`/metrics`, by Prometheus' rules, and as docs/metrics.md lists it."""
 
 import asyncio
 import re
@@ -20,14 +20,14 @@ from netscand.core.model import Evidence, NetworkState, Status
 from netscand.core.ratelimit import NEWCOMERS, table
 from netscand.serve import histograms, websocket
 from netscand.serve.histograms import Histogram, TimedSelector, Turns
-from tests.serve.house import BOOT, LAN, OTHER, TOKENS, House, hear, house, token_file
+from tests.serve.house import BOOT, LAN, OTHER, TOKENS, House, house, receive, token_file
 
 ROOT = Path(__file__).parents[2]
 Found = dict[str, Metric]
 
 
 async def scrape(lan: House) -> tuple[str, Found]:
-    """What Prometheus would see: families by name, counters without their ending."""
+    """Return what Prometheus sees: families by name, counters without their suffix."""
     answer = await lan.raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", tcp=False)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 "), head
@@ -35,7 +35,7 @@ async def scrape(lan: House) -> tuple[str, Found]:
 
 
 def value(found: Found, name: str, **labels: str) -> float:
-    """The one sample of that name and these labels."""
+    """Return the one sample with this name and these labels."""
     (sample,) = [
         sample
         for family in found.values()
@@ -45,10 +45,10 @@ def value(found: Found, name: str, **labels: str) -> float:
     return float(sample.value)
 
 
-def test_it_tells_devices_networks_frames_and_clients(tmp_path: Path) -> None:
+def test_it_has_devices_networks_frames_and_clients(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, devices=4) as lan, lan.ws() as client:
-            await hear(client)
+            await receive(client)
             lan.scanner.add(9, OTHER)
             lan.scanner.turn(1, Status.OFFLINE)
             lan.scanner.turn(2, Status.UNKNOWN)
@@ -85,7 +85,7 @@ def test_it_tells_devices_networks_frames_and_clients(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_every_budget_tells_what_it_refused(tmp_path: Path) -> None:
+def test_every_budget_reports_what_it_refused(tmp_path: Path) -> None:
     """From 0 on, so that a first refusal is an increase."""
 
     async def play() -> None:
@@ -102,7 +102,7 @@ def test_every_budget_tells_what_it_refused(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_network_that_is_excluded_or_gone_is_not_told(tmp_path: Path) -> None:
+def test_an_excluded_or_removed_network_is_not_reported(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             lan.scanner.networks[OTHER] = replace(lan.scanner.networks[OTHER], state=NetworkState.EXCLUDED)
@@ -112,7 +112,7 @@ def test_a_network_that_is_excluded_or_gone_is_not_told(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_degraded_and_no_limit_are_told(tmp_path: Path) -> None:
+def test_degraded_and_unlimited_are_reported(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             lan.scanner.troubles = ("the disk is full",)
@@ -125,13 +125,13 @@ def test_degraded_and_no_limit_are_told(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_an_events_lag_is_counted_from_its_frame_while_somebody_listens(tmp_path: Path) -> None:
+def test_the_lag_of_an_event_is_counted_from_its_frame(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             lan.scanner.join(50)
             assert value((await scrape(lan))[1], "netscand_event_lag_seconds_count") == 0
             async with lan.ws() as client:
-                await hear(client)
+                await receive(client)
                 for number in (51, 52, 53):
                     lan.scanner.join(number)
                 _, found = await scrape(lan)
@@ -143,7 +143,7 @@ def test_an_events_lag_is_counted_from_its_frame_while_somebody_listens(tmp_path
 
 
 def test_refusals_are_counted_by_their_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(websocket, "KEPT_BACK", 0)  # root would find a place
+    monkeypatch.setattr(websocket, "RESERVED", 0)  # otherwise root gets a reserved one
 
     async def play() -> None:
         access = {"others": "none", "token_file": token_file(tmp_path)}
@@ -157,7 +157,7 @@ def test_refusals_are_counted_by_their_reason(tmp_path: Path, monkeypatch: pytes
             ):
                 await lan.head(f"GET /api/status HTTP/1.1\r\n{header}\r\n".encode())
             async with asyncio.timeout(30):
-                while lan.server._lobby.inside:
+                while lan.server._limiter.connections:
                     await asyncio.sleep(0.01)
             two = [await asyncio.open_connection("127.0.0.1", lan.port) for _ in range(2)]
             third, writer = await asyncio.open_connection("127.0.0.1", lan.port)
@@ -178,13 +178,13 @@ def test_refusals_are_counted_by_their_reason(tmp_path: Path, monkeypatch: pytes
     asyncio.run(play())
 
 
-def test_a_loop_that_is_held_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blocked_loop_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(histograms, "LOOK", 0.01)
 
     async def play() -> None:
         async with house(tmp_path) as lan:
             await asyncio.sleep(0.02)
-            subprocess.run(["sleep", "0.3"], check=True)  # holds it, as nothing may
+            subprocess.run(["sleep", "0.3"], check=True)  # blocks it, as nothing may
             await asyncio.sleep(0.05)
             _, found = await scrape(lan)
             late = value(found, "netscand_loop_lag_seconds_bucket", le="+Inf") - value(
@@ -196,13 +196,13 @@ def test_a_loop_that_is_held_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_each_long_turn_of_the_loop_is_measured(tmp_path: Path) -> None:
-    """One that holds it is met by no sample once a second, and still counted; what was before `forget` is not."""
+    """A sample a second misses it, but it is counted; turns before `reset` are not."""
     turns = Turns()
 
     async def play() -> None:
         time.sleep(0.4)
         await asyncio.sleep(0)
-        turns.forget()
+        turns.reset()
         for seconds in (0.15, 0.03, 0.0):
             time.sleep(seconds)
             await asyncio.sleep(0)
@@ -216,7 +216,7 @@ def test_each_long_turn_of_the_loop_is_measured(tmp_path: Path) -> None:
     assert turns.lengths.sum >= 0.18
 
 
-def test_a_value_is_in_the_bucket_of_its_bound_and_all_larger_ones() -> None:
+def test_a_value_is_in_the_buckets_from_its_bound_on() -> None:
     found = Histogram((1.0, 2.0))
     for one in (0.5, 1.0, 1.5, 7.0):
         found.record(one)
@@ -288,7 +288,7 @@ def test_the_page_lists_every_metric_with_its_type_and_labels(tmp_path: Path) ->
 
 def test_words_of_the_page_are_those_of_the_labels(tmp_path: Path) -> None:
     pages = [(ROOT / "docs" / name).read_text() for name in ("metrics.md", "security.md")]
-    page = pages[0] + pages[1].partition("## Budgets")[2]  # of these it is the page
+    page = pages[0] + pages[1].partition("## Budgets")[2]  # the page lists these
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -305,7 +305,7 @@ def test_words_of_the_page_are_those_of_the_labels(tmp_path: Path) -> None:
 # ---- what it costs --------------------------------------------------------------------------------------------------
 
 
-def test_nobody_pays_for_it_before_the_first_scrape_and_the_librarys_registry_stays_out() -> None:
+def test_the_library_is_imported_at_the_first_scrape() -> None:
     program = """if True:
         import sys
         import netscand.daemon

@@ -22,7 +22,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def ask(tmp_path: Path, method: str, path: str, **more: Any) -> tuple[int, Any]:  # noqa: ANN401
-    """One request of a fresh house."""
+    """Send a request to a new server."""
 
     async def play() -> tuple[int, Any]:
         async with house(tmp_path) as lan:
@@ -42,7 +42,7 @@ def macs(answer: dict[str, Any]) -> list[str]:
     return [device["mac"] for device in answer["devices"]]
 
 
-def test_devices_come_by_mac_with_the_cursor_they_stand_at(tmp_path: Path) -> None:
+def test_devices_are_listed_by_mac_with_a_cursor(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, devices=0) as lan:
             for number in (7, 3, 5):
@@ -55,8 +55,8 @@ def test_devices_come_by_mac_with_the_cursor_they_stand_at(tmp_path: Path) -> No
     asyncio.run(play())
 
 
-def test_an_answer_about_one_device_tells_its_dhcp_client_and_a_list_does_not(tmp_path: Path) -> None:
-    """A list of 65,533 does without."""
+def test_only_a_single_device_shows_its_dhcp_client(tmp_path: Path) -> None:
+    """A list of 65,533 devices omits it."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -123,7 +123,7 @@ def test_a_long_list_is_streamed_and_whole(tmp_path: Path, limit: str) -> None:
     asyncio.run(play())
 
 
-def test_a_list_that_is_cut_off_ends_quietly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_list_whose_client_disconnects_ends_quietly(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def play() -> None:
         async with house(tmp_path, devices=5000) as lan:
             reader, writer = await asyncio.open_unix_connection(str(lan.path))
@@ -131,14 +131,14 @@ def test_a_list_that_is_cut_off_ends_quietly(tmp_path: Path, caplog: pytest.LogC
             await reader.readexactly(1000)
             writer.transport.abort()
             async with asyncio.timeout(30):
-                while lan.hub._snapshots or lan.server._lobby.inside:
+                while lan.hub._snapshots or lan.server._limiter.connections:
                     await asyncio.sleep(0.01)
 
     asyncio.run(play())
     assert not caplog.records
 
 
-def test_a_client_that_does_not_take_its_list_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_does_not_read_its_list_is_aborted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T16."""
     monkeypatch.setattr(rest, "SLOW", 0.3)
 
@@ -148,7 +148,7 @@ def test_a_client_that_does_not_take_its_list_is_cut_off(tmp_path: Path, monkeyp
             writer.write(b"GET /api/devices HTTP/1.1\r\nHost: x\r\n\r\n")
             await reader.readexactly(10)
             async with asyncio.timeout(30):
-                while lan.server._lobby.inside:
+                while lan.server._limiter.connections:
                     await asyncio.sleep(0.01)
             writer.close()
 
@@ -161,7 +161,7 @@ def test_one_device_is_found_by_its_mac(tmp_path: Path) -> None:
     assert (status, body["error"]) == (404, {"code": "not_found", "message": "no device aa:bb:cc:dd:ee:ff"})
 
 
-def test_networks_say_why_and_how_they_are_scanned(tmp_path: Path) -> None:
+def test_networks_show_why_and_how_they_are_scanned(tmp_path: Path) -> None:
     status, body = ask(tmp_path, "GET", "/api/networks")
     assert status == 200
     first = body["networks"][0]
@@ -169,7 +169,7 @@ def test_networks_say_why_and_how_they_are_scanned(tmp_path: Path) -> None:
     assert (first["id"], first["gateway"], first["why"], first["online"]) == (LAN, "10.0.0.1", "Ethernet", 3)
 
 
-def test_status_tells_health_load_and_version(tmp_path: Path) -> None:
+def test_status_has_health_load_and_version(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws():
             status, _, body = await lan.ask("GET", "/api/status")
@@ -219,7 +219,7 @@ def test_a_scan_that_is_waited_for_answers_with_what_it_found(tmp_path: Path) ->
         async with house(tmp_path, devices=5) as lan, asyncio.TaskGroup() as tasks:
             wish = json.dumps({"targets": ["10.0.0.0/24"]}).encode()
             asking = [tasks.create_task(lan.ask("POST", "/api/scan?wait=1", body=wish, headers=JSON)) for _ in range(2)]
-            while len(lan.scanner.wishes) < 2:
+            while len(lan.scanner.requested) < 2:
                 await asyncio.sleep(0.01)
             lan.scanner.finish(42, [mac(4), mac(1), mac(99)])
             lan.scanner.finish(43)
@@ -231,12 +231,12 @@ def test_a_scan_that_is_waited_for_answers_with_what_it_found(tmp_path: Path) ->
             assert first["frames"] == {"broadcast": 237, "unicast": 17}
             assert macs(first) == [mac(1).hex(":"), mac(4).hex(":")]
             assert second["devices"] == []
-            assert lan.scanner.wishes == [("10.0.0.0/24",)] * 2
+            assert lan.scanner.requested == [("10.0.0.0/24",)] * 2
 
     asyncio.run(play())
 
 
-def test_who_goes_while_waiting_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_client_that_leaves_while_waiting_leaves_no_state(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             _, writer = await asyncio.open_unix_connection(str(lan.path))
@@ -251,22 +251,22 @@ def test_who_goes_while_waiting_leaves_nothing_behind(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_target_that_is_not_scanned_is_400_with_its_sentence(tmp_path: Path) -> None:
+def test_a_target_that_is_not_scanned_is_400_with_a_reason(tmp_path: Path) -> None:
     status, body = ask(tmp_path, "POST", "/api/scan", body=b'{"targets": ["203.0.113.1"]}', headers=JSON)
     assert (status, body["error"]["message"]) == (400, "203.0.113.1: not within a scanned network")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None])
 def test_a_body_that_is_not_json_is_415(tmp_path: Path, kind: str | None) -> None:
-    """FAULTS T4: what a form of another site's page can send changes nothing."""
+    """FAULTS T4: a form of another site's page can change nothing."""
     headers = {"Content-Type": kind} if kind else None
     for body in (b'{"targets": []}', b"") if kind else (b'{"targets": []}',):
         assert ask(tmp_path, "POST", "/api/scan", body=body, headers=headers)[0] == 415
     assert ask(tmp_path, "PATCH", f"/api/devices/{mac(1).hex(':')}", body=b'{"label": "x"}', headers=headers)[0] == 415
 
 
-def test_an_account_changes_the_words_of_a_device_so_often(tmp_path: Path) -> None:
-    """FAULTS T57: then once a minute; what changes nothing costs nothing, and other devices have their own."""
+def test_changes_of_a_device_are_limited_for_each_account(tmp_path: Path) -> None:
+    """FAULTS T57: then once a minute; a request without a change is not counted; each device has its own limit."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -317,13 +317,13 @@ def test_a_body_of_64_kib_is_read_and_one_byte_more_is_413(tmp_path: Path, size:
 
 
 def test_a_compressed_body_is_not_unpacked(tmp_path: Path) -> None:
-    """FAULTS T14: no zip bombs."""
+    """FAULTS T14: no decompression bombs."""
     packed = bytes.fromhex("1f8b0800000000000003abae05004 3bfa6a3 02000000".replace(" ", ""))
     headers = {**JSON, "Content-Encoding": "gzip"}
     assert ask(tmp_path, "POST", "/api/scan", body=packed, headers=headers)[0] == 400
 
 
-def test_a_body_that_does_not_come_is_408(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_does_not_arrive_is_408(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T16."""
     monkeypatch.setattr(query, "SLOW", 0.2)
 
@@ -346,12 +346,12 @@ def test_a_body_that_does_not_come_is_408(tmp_path: Path, monkeypatch: pytest.Mo
         "/api/devices/x", "/api/devices?status=online&status=online",
     ],
 )  # fmt: skip
-def test_what_is_asked_wrongly_is_400(tmp_path: Path, path: str) -> None:
+def test_an_invalid_request_is_400(tmp_path: Path, path: str) -> None:
     assert ask(tmp_path, "GET", path)[0] == 400
 
 
 @pytest.mark.parametrize("path", ["/api", "/nope", "/api/devices/", "/ws/", "/api/devices/a/b"])
-def test_what_is_not_there_is_404(tmp_path: Path, path: str) -> None:
+def test_an_unknown_device_or_path_is_404(tmp_path: Path, path: str) -> None:
     assert ask(tmp_path, "GET", path)[0] == 404
 
 
@@ -380,7 +380,7 @@ def test_get_and_head_change_nothing(tmp_path: Path) -> None:
                 assert int(headers["Content-Length"]) > 2
                 _, _, again = await lan.ask("GET", path)
                 assert set(first) == set(again)
-            assert lan.scanner.wishes == []
+            assert lan.scanner.requested == []
             assert lan.scanner.sequence == 0
 
     asyncio.run(play())
@@ -444,7 +444,7 @@ def test_nothing_a_client_sends_is_a_500(tmp_path: Path, target: bytes, query: d
         b"GET /healthz HTTP/1.1\r\nHost: x\r\nExpect: \xff\xfe\r\n\r\n",
     ],
 )  # fmt: skip
-def test_what_is_no_http_is_answered_in_our_shape_and_not_logged(
+def test_invalid_http_gets_our_error_and_no_log_entry(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, raw: bytes
 ) -> None:
     async def play() -> None:
@@ -463,7 +463,7 @@ def test_what_is_no_http_is_answered_in_our_shape_and_not_logged(
 
 
 async def stubborn(lan: House, raw: bytes) -> bytes:
-    """What is answered to bytes, and to the end of them."""
+    """Return the answer to bytes that are then closed."""
     reader, writer = await asyncio.open_unix_connection(str(lan.path))
     writer.write(raw)
     writer.write_eof()

@@ -1,4 +1,4 @@
-"""The server asks itself: before it is ready, and for the watchdog (ATTACKED M10: READY, and every client closed)."""
+"""The server sends requests to itself: before it is ready, and for the watchdog (ATTACKED M10)."""
 
 import asyncio
 import os
@@ -12,32 +12,32 @@ from aiohttp import web
 from netscand.serve import connection, selftest
 from netscand.serve.auth import UNAUTHENTICATED
 from netscand.serve.http import Http
-from netscand.serve.selftest import Unfit
+from netscand.serve.selftest import LibraryError
 from tests.serve.house import house
 
 
 @pytest.mark.slow
-def test_a_server_that_works_answers_itself(tmp_path: Path) -> None:
-    """Also where all places are taken: it needs none."""
+def test_a_working_server_passes_its_self_test(tmp_path: Path) -> None:
+    """Also if all connections are in use: it needs none."""
 
     async def play() -> None:
         async with house(tmp_path, devices=2000, listen={"max_clients": 1, "max_per_peer": 1}) as lan, lan.ws():
             before = len(os.listdir("/proc/self/fd"))
-            lan.server.itself.answered_at = 0.0
+            lan.server.self_test.answered_at = 0.0
             for _ in range(3):
-                await lan.server.itself.ask_everything()
+                await lan.server.self_test.check_all()
                 assert lan.server.clients == 1, "it is over when it returns"
-            assert monotonic() - lan.server.itself.answered_at < 30
+            assert monotonic() - lan.server.self_test.answered_at < 30
             async with asyncio.timeout(30):
                 while len(os.listdir("/proc/self/fd")) > before:
                     await asyncio.sleep(0.01)
-            assert len(lan.server._lobby.inside) == 1
+            assert len(lan.server._limiter.connections) == 1
 
     asyncio.run(play())
 
 
-def test_it_waits_for_a_piece_of_strangers_and_no_more(tmp_path: Path) -> None:
-    """Before its request was judged, it stood behind all that they had sent: with hundreds, until the watchdog acts."""
+def test_it_waits_for_one_piece_of_unauthenticated_clients(tmp_path: Path) -> None:
+    """It waited for all that unauthenticated clients had sent: with hundreds, until the watchdog acts."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -50,23 +50,23 @@ def test_it_waits_for_a_piece_of_strangers_and_no_more(tmp_path: Path) -> None:
 
             for _ in range(2000):
                 lan.hub.turns.later(UNAUTHENTICATED, piece)
-            await lan.server.itself.ask()
+            await lan.server.self_test.check_health()
             assert done < 100
 
     asyncio.run(play())
 
 
-def test_one_that_starts_or_stops_answers_too(tmp_path: Path) -> None:
+def test_a_server_that_starts_or_stops_passes_too(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             lan.server.serving = False
-            await lan.server.itself.ask()
+            await lan.server.self_test.check_health()
 
     asyncio.run(play())
 
 
 def swallow(self: Http, data: bytes) -> None:
-    """As if a new aiohttp took its bytes elsewhere."""
+    """As if a new aiohttp received its bytes elsewhere."""
 
 
 def fail(self: Http, data: bytes) -> None:
@@ -91,7 +91,7 @@ async def refuse(self: web.WebSocketResponse, request: web.BaseRequest) -> None:
         (web.WebSocketResponse, "receive", never, "GET /ws"),
     ],
 )
-def test_one_that_does_not_says_so_in_a_sentence(
+def test_a_server_that_does_not_answer_is_reported(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     of: type,
@@ -99,47 +99,47 @@ def test_one_that_does_not_says_so_in_a_sentence(
     instead: Callable[..., object],
     what: str,
 ) -> None:
-    """And the daemon that raises it is never ready."""
-    monkeypatch.setattr(selftest, "ANSWERS", 0.5)
+    """A daemon that raises it is never ready."""
+    monkeypatch.setattr(selftest, "TIMEOUT", 0.5)
     monkeypatch.setattr(connection, "FIRST_REQUEST", 2.0)
 
     async def play() -> None:
         async with house(tmp_path) as lan:
             asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-            before = lan.server.itself.answered_at
+            before = lan.server.self_test.answered_at
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(of, name, instead)
-                with pytest.raises(Unfit, match="does not answer itself") as wrong:
-                    await lan.server.itself.ask_everything()
+                with pytest.raises(LibraryError, match="self-test of the server failed") as wrong:
+                    await lan.server.self_test.check_all()
                 assert what in str(wrong.value)
                 assert "aiohttp>=" in str(wrong.value)
-            assert (lan.server.itself.answered_at == before) == (what == "GET /healthz")
+            assert (lan.server.self_test.answered_at == before) == (what == "GET /healthz")
 
     asyncio.run(play())
 
 
-def test_it_asks_again_and_again_and_bad_answers_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the watchdog goes by; when it answers again, it lives again."""
-    monkeypatch.setattr(selftest, "ANSWERS", 0.3)
+def test_it_repeats_and_bad_answers_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The watchdog acts on it; after the next answer all is well."""
+    monkeypatch.setattr(selftest, "TIMEOUT", 0.3)
 
     async def play() -> None:
         async with house(tmp_path) as lan, asyncio.TaskGroup() as tasks:
-            asking = tasks.create_task(lan.server.itself.run(0.05))
-            itself = lan.server.itself
+            asking = tasks.create_task(lan.server.self_test.run(0.05))
+            self_test = lan.server.self_test
 
             async def answers_anew() -> None:
-                before = itself.answered_at
+                before = self_test.answered_at
                 async with asyncio.timeout(30):
-                    while itself.answered_at == before:
+                    while self_test.answered_at == before:
                         await asyncio.sleep(0.01)
 
             await answers_anew()
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(Http, "data_received", swallow)
                 await asyncio.sleep(0.5)
-                before = itself.answered_at
+                before = self_test.answered_at
                 await asyncio.sleep(0.5)
-                assert itself.answered_at == before
+                assert self_test.answered_at == before
             await answers_anew()
             asking.cancel()
 

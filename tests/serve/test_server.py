@@ -1,4 +1,4 @@
-"""The room as a whole."""
+"""The server: sockets, start and close."""
 
 import asyncio
 import errno
@@ -16,20 +16,22 @@ from netscand.serve import server as server_module
 from netscand.serve.encode import Encoder
 from netscand.serve.hub import Hub
 from netscand.serve.listen import AlreadyRunning, BadAddress, TcpAddress, tcp_socket
-from netscand.serve.server import OURS, Server
-from tests.serve.house import BOOT, FakeScanner, Forgetful, hear, house, read_out
+from netscand.serve.server import RESERVED_DESCRIPTORS, Server
+from tests.serve.house import BOOT, EmptyHistory, FakeScanner, house, read_out, receive
 
 
 def a_server(
-    listen: config.Listen, access: config.Access | None = None, handed_in: tuple[socket.socket, ...] = ()
+    listen: config.Listen, access: config.Access | None = None, inherited_sockets: tuple[socket.socket, ...] = ()
 ) -> Server:
     translator = Encoder(lambda: BOOT, lambda _: None)
     hub = Hub(translator)
-    return Server(FakeScanner(hub), hub, listen, access or config.Access(), translator, handed_in, Forgetful())
+    return Server(
+        FakeScanner(hub), hub, listen, access or config.Access(), translator, inherited_sockets, EmptyHistory()
+    )
 
 
-def test_closing_says_goodbye_to_everyone_and_is_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "GOODBYE", 1.0)  # the polite are to hear it on a busy machine too
+def test_closing_closes_all_clients_quickly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "CLOSE_TIMEOUT", 1.0)  # clients get it on a busy machine too
 
     async def play() -> None:
         async with house(tmp_path, devices=3000) as lan, AsyncExitStack() as clients:
@@ -43,7 +45,7 @@ def test_closing_says_goodbye_to_everyone_and_is_quick(tmp_path: Path, monkeypat
             async with asyncio.timeout(10):
                 await lan.server.close()
             assert lan.server.clients == 0
-            assert not lan.server._lobby.inside
+            assert not lan.server._limiter.connections
             assert not lan.path.exists()
             for client in polite:
                 await read_out(client)
@@ -56,22 +58,22 @@ def test_closing_says_goodbye_to_everyone_and_is_quick(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("turns", range(6))
-def test_who_comes_while_it_closes_is_answered_or_left_to_the_next(tmp_path: Path, turns: int) -> None:
-    """FAULTS F2: in whichever turn of the loop, where systemd holds the socket."""
+def test_connections_during_close_are_answered_or_kept(tmp_path: Path, turns: int) -> None:
+    """FAULTS F2: in whichever turn of the loop, if systemd keeps the socket."""
 
     async def play() -> None:
         with socket.socket(socket.AF_UNIX) as given, socket.socket(socket.AF_UNIX) as client:
             given.bind(str(tmp_path / "given"))
             given.listen()
             given.setblocking(False)
-            server = a_server(config.Listen(tcp=()), handed_in=(given.dup(),))
+            server = a_server(config.Listen(tcp=()), inherited_sockets=(given.dup(),))
             await server.open()
             client.connect(str(tmp_path / "given"))
             for _ in range(turns):
                 await asyncio.sleep(0)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(server.close())
-                for _ in range(4):  # it has begun: whoever is inside by now has not said yet what it wants
+                for _ in range(4):  # started: clients have not sent their request yet
                     await asyncio.sleep(0)
                 client.sendall(b"GET /api/networks HTTP/1.1\r\nHost: x\r\n\r\n")
             try:
@@ -83,7 +85,7 @@ def test_who_comes_while_it_closes_is_answered_or_left_to_the_next(tmp_path: Pat
     asyncio.run(play())
 
 
-def test_closing_with_nobody_there_takes_no_time(tmp_path: Path) -> None:
+def test_closing_without_clients_takes_no_time(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             await lan.server.close()
@@ -104,7 +106,7 @@ def test_it_can_be_opened_again_at_once(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_second_server_on_the_same_socket_is_told_so(tmp_path: Path) -> None:
+def test_a_second_server_on_the_same_socket_is_refused(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             second = a_server(config.Listen(unix=str(lan.path), tcp=()))
@@ -129,24 +131,24 @@ def test_an_address_beyond_loopback_keeps_it_from_starting(tmp_path: Path) -> No
 
 
 def test_a_socket_of_systemd_that_others_reach_needs_a_token_too(tmp_path: Path) -> None:
-    """Whoever opened it."""
+    """Whichever process opened it."""
 
     async def play() -> None:
         with socket.socket() as given:  # it never listens
             given.bind(("0.0.0.0", 0))
-            refused = a_server(config.Listen(unix=str(tmp_path / "s"), tcp=()), handed_in=(given.dup(),))
+            refused = a_server(config.Listen(unix=str(tmp_path / "s"), tcp=()), inherited_sockets=(given.dup(),))
             with pytest.raises(BadAddress, match="there is no token"):
                 await refused.open()
             await refused.close()
-            refused._handed_in[0].close()
+            refused._inherited[0].close()
 
     asyncio.run(play())
 
 
-def test_a_port_that_is_taken_is_told_and_tried_again_while_the_rest_runs(
+def test_a_port_in_use_is_reported_and_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(server_module, "AGAIN", 0.05)
+    monkeypatch.setattr(server_module, "RETRY_INTERVAL", 0.05)
     caplog.set_level(logging.INFO)
 
     async def play() -> None:
@@ -169,7 +171,7 @@ def test_a_port_that_is_taken_is_told_and_tried_again_while_the_rest_runs(
     asyncio.run(play())
 
 
-def test_a_host_without_ipv6_lacks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_without_ipv6_has_no_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def without_ipv6(address: TcpAddress) -> socket.socket:
         if address.family == socket.AF_INET6:
             raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
@@ -196,17 +198,17 @@ def test_the_socket_is_open_to_those_who_may_use_it(tmp_path: Path, others: str,
     asyncio.run(play())
 
 
-def test_a_socket_of_systemd_is_served_and_its_path_left_in_place(tmp_path: Path) -> None:
+def test_a_socket_of_systemd_is_served_and_its_path_kept(tmp_path: Path) -> None:
     async def play() -> None:
         path = tmp_path / "given"
         with socket.socket(socket.AF_UNIX) as given:
             given.bind(str(path))
             given.listen()
-            server = a_server(config.Listen(unix=str(tmp_path / "own"), tcp=()), handed_in=(given.dup(),))
+            server = a_server(config.Listen(unix=str(tmp_path / "own"), tcp=()), inherited_sockets=(given.dup(),))
             await server.open()
             reader, writer = await asyncio.open_unix_connection(str(path))
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert (await reader.readline()).startswith(b"HTTP/1.1 503")  # starting, as nobody runs it
+            assert (await reader.readline()).startswith(b"HTTP/1.1 503")  # starting: `run` was not called
             writer.close()
             await server.close()
             assert path.exists()
@@ -216,19 +218,19 @@ def test_a_socket_of_systemd_is_served_and_its_path_left_in_place(tmp_path: Path
 
 
 async def become(server: Server, problem: str | None) -> None:
-    """Wait until this is its problem, or none is."""
+    """Wait until the server has this problem, or none."""
     async with asyncio.timeout(30):
         while not (problem in server.problems()[0] if problem and server.problems() else server.problems() == ()):
             await asyncio.sleep(0.01)
 
 
-def test_a_unix_socket_that_was_removed_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FAULTS T17: the daemon ran on, healthy by its own word, and no client found it. Who is connected stays so."""
-    monkeypatch.setattr(server_module, "AGAIN", 0.05)
+def test_a_removed_unix_socket_is_created_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS T17: the daemon went on, healthy, and no client found it. Open connections stay."""
+    monkeypatch.setattr(server_module, "RETRY_INTERVAL", 0.05)
 
     async def play() -> None:
         async with house(tmp_path, access={"others": "none"}) as lan, lan.ws() as client:
-            await hear(client)
+            await receive(client)
             for _ in range(2):
                 lan.path.unlink()
                 async with asyncio.timeout(30):
@@ -238,18 +240,18 @@ def test_a_unix_socket_that_was_removed_is_made_anew(tmp_path: Path, monkeypatch
                 assert (await lan.ask("GET", "/healthz"))[0] == 200
             assert lan.server.problems() == ()
             lan.scanner.join(9)
-            await hear(client)
+            await receive(client)
         assert not lan.path.exists()
 
     asyncio.run(play())
 
 
 @pytest.mark.parametrize("kind", ["file", "socket"])
-def test_what_took_the_place_of_the_unix_socket_is_reported_and_left_alone(
+def test_a_file_instead_of_the_unix_socket_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """Until it is removed."""
-    monkeypatch.setattr(server_module, "AGAIN", 0.05)
+    monkeypatch.setattr(server_module, "RETRY_INTERVAL", 0.05)
 
     async def play() -> None:
         with socket.socket(socket.AF_UNIX) as other:
@@ -260,7 +262,7 @@ def test_what_took_the_place_of_the_unix_socket_is_reported_and_left_alone(
                 else:
                     lan.path.write_text("precious")
                 inode = lan.path.stat().st_ino
-                await become(lan.server, "another file is in its place")
+                await become(lan.server, "another file was created there")
                 await asyncio.sleep(0.2)
                 assert lan.path.stat().st_ino == inode
                 lan.path.unlink()
@@ -271,15 +273,15 @@ def test_what_took_the_place_of_the_unix_socket_is_reported_and_left_alone(
 
 
 def test_a_socket_of_systemd_that_was_removed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Systemd alone can make it anew."""
-    monkeypatch.setattr(server_module, "AGAIN", 0.05)
+    """Only systemd can create it again."""
+    monkeypatch.setattr(server_module, "RETRY_INTERVAL", 0.05)
 
     async def play() -> None:
         path = tmp_path / "given"
         with socket.socket(socket.AF_UNIX) as given:
             given.bind(str(path))
             given.listen()
-            server = a_server(config.Listen(tcp=()), handed_in=(given.dup(),))
+            server = a_server(config.Listen(tcp=()), inherited_sockets=(given.dup(),))
             await server.open()
             async with asyncio.TaskGroup() as tasks:
                 running = tasks.create_task(server.run())
@@ -295,17 +297,17 @@ def test_a_socket_of_systemd_that_was_removed_is_reported(tmp_path: Path, monkey
     asyncio.run(play())
 
 
-def test_descriptors_are_kept_back_for_ourselves() -> None:
+def test_descriptors_are_reserved_for_the_daemon() -> None:
     """FAULTS T16, F14."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = server_module._connections(256)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert before[0] <= soft <= hard == before[1]
-    assert most == soft - OURS
+    assert most == soft - RESERVED_DESCRIPTORS
 
 
-def test_nothing_but_this_room_and_its_neighbours_is_imported() -> None:
-    """`serve` imports its own libraries, the words of the core and the contract, and no other room."""
+def test_the_server_imports_only_what_it_may() -> None:
+    """`serve` imports its own libraries, the core and the contract, and no other room."""
     for source in (Path(__file__).parents[2] / "netscand" / "serve").glob("*.py"):
         for line in source.read_text().splitlines():
             words = line.split()

@@ -1,4 +1,4 @@
-"""Law 3: the devices as they are at one cursor, however long the telling takes."""
+"""Law 3: the devices as they are at one cursor, however long it takes to send them."""
 
 import asyncio
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def test_an_event_does_not_show_in_a_snapshot_taken_before_it() -> None:
     async def run() -> None:
         with taken(6) as (scanner, snapshot):
             told = await snapshot.part(2)
-            scanner.turn(1, Status.OFFLINE)  # told already
+            scanner.turn(1, Status.OFFLINE)  # sent already
             scanner.turn(4, Status.OFFLINE)
             scanner.turn(4, Status.UNKNOWN)  # twice
             scanner.join(77)
@@ -76,7 +76,7 @@ def test_addresses_are_as_they_were_too() -> None:
     asyncio.run(run())
 
 
-def test_a_device_that_came_back_under_the_same_mac_is_another_one() -> None:
+def test_a_forgotten_device_that_returns_is_another_one() -> None:
     async def run() -> None:
         with taken(1) as (scanner, snapshot):
             old = scanner.devices[mac(0)]
@@ -89,7 +89,7 @@ def test_a_device_that_came_back_under_the_same_mac_is_another_one() -> None:
     asyncio.run(run())
 
 
-def test_only_what_fits_is_told_and_counted() -> None:
+def test_only_matching_devices_are_sent_and_counted() -> None:
     async def run() -> None:
         with taken(30, Filter(None, "a4:83:00:00:00:0")) as (_, snapshot):
             assert len(await snapshot.part(7)) == 7
@@ -100,7 +100,7 @@ def test_only_what_fits_is_told_and_counted() -> None:
 
 
 def test_an_event_waits_for_no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FAULTS T55: what changed is judged when the list goes on, not when it changes."""
+    """FAULTS T55: a change is compared with filters when the list goes on, not at once."""
 
     def judged(self: Filter, device: object) -> bool:
         raise AssertionError("judged at once")
@@ -117,8 +117,8 @@ def test_an_event_waits_for_no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(run())
 
 
-def test_the_loop_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is never held longer than a slice takes, however many devices and clients there are."""
+def test_a_snapshot_yields_to_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice is the longest time that it holds the loop, with any number of devices and clients."""
 
     async def run() -> None:
         turns = 0
@@ -140,8 +140,8 @@ def test_the_loop_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch)
     asyncio.run(run())
 
 
-def test_only_one_snapshot_is_told_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred clients that come at once hold the loop no longer than one."""
+def test_only_one_snapshot_is_sent_in_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred clients at once hold the loop no longer than one."""
 
     async def run() -> None:
         hub = Hub(Encoder(lambda: BOOT, lambda _: None))
@@ -154,5 +154,5 @@ def test_only_one_snapshot_is_told_in_a_turn(monkeypatch: pytest.MonkeyPatch) ->
                 await asyncio.sleep(0)
                 assert (len(one), len(other)) == (0, 100)
 
-    monkeypatch.setattr(snapshot_module, "HOLD", 60.0)  # a slice is all, however busy the machine is
+    monkeypatch.setattr(snapshot_module, "HOLD", 60.0)  # one slice, however busy the machine is
     asyncio.run(run())

@@ -1,4 +1,4 @@
-"""One client's queue: its order, its bounds, its end."""
+"""Queue of a client: its order, its bounds, its end."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ NARROW = Bounds(8, 800)
 
 
 class Pipe(asyncio.WriteTransport):
-    """A transport that takes `room` bytes, and then says so, as asyncio's do."""
+    """Transport that accepts `room` bytes, then pauses, as asyncio's do."""
 
     def __init__(self, room: int) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ def goodbye(cursor: str) -> bytes:
     return lagged + frames.close(protocol.CLOSE_LAGGED, "lagged")
 
 
-def test_what_the_transport_takes_goes_out_in_order_and_in_one_write() -> None:
+def test_messages_are_sent_in_order_and_in_one_write() -> None:
     pipe, subscriber = client()
     for number in range(5):
         subscriber.offer(message(number))
@@ -69,7 +69,7 @@ def test_what_the_transport_takes_goes_out_in_order_and_in_one_write() -> None:
     assert subscriber.cursor == "c-4"
 
 
-def test_the_cursor_is_that_of_the_last_message_put_on_its_way() -> None:
+def test_the_cursor_is_that_of_the_last_message_sent() -> None:
     pipe, subscriber = client(room=1)
     subscriber.offer(message(1))
     subscriber.drain()
@@ -80,7 +80,7 @@ def test_the_cursor_is_that_of_the_last_message_put_on_its_way() -> None:
     assert subscriber.cursor == "c-2"
 
 
-def test_too_many_messages_end_with_lagged_and_the_last_good_cursor() -> None:
+def test_too_many_messages_end_with_lagged_and_a_cursor() -> None:
     """Law 4."""
     pipe, subscriber = client(room=1)
     subscriber.offer(message(1))
@@ -102,7 +102,7 @@ def test_too_many_bytes_end_with_lagged_too() -> None:
     assert subscriber.lagged
 
 
-def test_a_client_that_reads_does_not_lag_however_much_comes_in_one_turn() -> None:
+def test_a_client_that_reads_does_not_lag_in_a_large_turn() -> None:
     pipe, subscriber = client()
     for number in range(1000):
         subscriber.offer(message(number))
@@ -111,7 +111,7 @@ def test_a_client_that_reads_does_not_lag_however_much_comes_in_one_turn() -> No
     assert pipe.taken == b"".join(message(number)[0] for number in range(1000))
 
 
-def test_what_happens_during_the_snapshot_follows_its_last_part() -> None:
+def test_events_during_the_snapshot_follow_its_last_part() -> None:
     """Law 3."""
 
     async def run() -> None:
@@ -129,7 +129,7 @@ def test_what_happens_during_the_snapshot_follows_its_last_part() -> None:
     asyncio.run(run())
 
 
-def test_a_client_may_fall_further_behind_while_its_snapshot_is_on_the_way() -> None:
+def test_during_its_snapshot_a_client_may_lag_further() -> None:
     _, subscriber = client(begun=False)
     for number in range(9):
         subscriber.offer(message(number))
@@ -156,8 +156,8 @@ def test_lagged_never_comes_between_the_frames_of_a_message() -> None:
     asyncio.run(run())
 
 
-def test_a_message_that_is_made_as_it_is_read_is_ended_before_lagged() -> None:
-    """Law 4; a list's next frame is made only when the last was taken."""
+def test_a_streamed_message_is_ended_before_lagged() -> None:
+    """Law 4; the next frame of a list is built only when the last one was accepted."""
 
     async def run() -> None:
         pipe, subscriber = client(begun=False)
@@ -175,8 +175,8 @@ def test_a_message_that_is_made_as_it_is_read_is_ended_before_lagged() -> None:
     asyncio.run(run())
 
 
-def test_a_message_that_is_not_taken_is_cut_short_by_the_close_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody makes the rest of it for a client that reads nothing."""
+def test_an_unread_message_is_cut_short_by_the_close_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is not built for a client that reads nothing."""
     monkeypatch.setattr(subscriber_module, "SLOW", 0.05)
 
     async def run() -> None:
@@ -192,7 +192,7 @@ def test_a_message_that_is_not_taken_is_cut_short_by_the_close_frame(monkeypatch
     asyncio.run(run())
 
 
-def test_what_waits_does_not_come_between_the_frames_of_a_list() -> None:
+def test_no_message_comes_between_the_frames_of_a_list() -> None:
     async def run() -> None:
         pipe, subscriber = client(full=True)
         subscriber.hold()
@@ -207,7 +207,7 @@ def test_what_waits_does_not_come_between_the_frames_of_a_list() -> None:
     asyncio.run(run())
 
 
-def test_a_waiting_list_is_replaced_by_the_newer_but_one_on_its_way_is_finished() -> None:
+def test_a_waiting_list_is_replaced_a_started_one_finished() -> None:
     pipe, subscriber = client(room=1, full=True)
     subscriber.replace((b"a1 ", b"a2 "))
     subscriber.drain()
@@ -217,7 +217,7 @@ def test_a_waiting_list_is_replaced_by_the_newer_but_one_on_its_way_is_finished(
     assert pipe.taken == b"a1 a2 c "
 
 
-def test_a_full_client_that_lags_hears_no_lagged_only_close_4000() -> None:
+def test_a_full_client_that_lags_gets_only_close_4000() -> None:
     pipe, subscriber = client(room=1, full=True)
     subscriber.replace((b"a1 ", b"a2 "))
     subscriber.drain()
@@ -227,7 +227,7 @@ def test_a_full_client_that_lags_hears_no_lagged_only_close_4000() -> None:
     assert pipe.taken == b"a1 " + frames.close(protocol.CLOSE_LAGGED, "lagged")
 
 
-def test_goodbye_is_the_last_that_is_sent() -> None:
+def test_the_close_frame_is_the_last_message() -> None:
     pipe, subscriber = client(room=1)
     subscriber.offer(message(1))
     subscriber.drain()
@@ -250,7 +250,7 @@ def test_nothing_is_written_after_a_close_frame_of_aiohttp() -> None:
     assert pipe.taken == b""
 
 
-def test_who_is_gone_keeps_nobody_waiting() -> None:
+def test_a_lost_client_delays_no_other() -> None:
     async def run() -> None:
         _, subscriber = client(room=1, begun=False)
         async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:

@@ -1,4 +1,4 @@
-"""The transport that encrypts: what it holds, what it refuses, and that real clients get along with it."""
+"""The TLS transport: what it keeps, what it refuses, and that real clients work with it."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ from tests.serve.test_tls import hello, trusting
 pytestmark = pytest.mark.slow
 
 MOST_HELLO = 131_396
-"""Bytes that OpenSSL allows a ClientHello."""
+"""Bytes that OpenSSL permits for a ClientHello."""
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
@@ -45,7 +45,7 @@ def asked(lan: House, path: str = "/healthz", more: str = "Connection: close\r\n
 
 
 def dial(lan: House, receive: int | None = None) -> ssl.SSLSocket:
-    """A client of the standard library, which blocks; a missing close_notify is an error to it."""
+    """Return a blocking client of the standard library; a missing close_notify is an error for it."""
     raw = socket.socket()
     raw.settimeout(20)
     if receive is not None:
@@ -63,7 +63,7 @@ def to_the_end(client: ssl.SSLSocket) -> bytes:
 
 async def emptied(lan: House) -> None:
     async with asyncio.timeout(20):
-        while lan.server._lobby.inside:
+        while lan.server._limiter.connections:
             await asyncio.sleep(0.01)
 
 
@@ -76,8 +76,8 @@ LATE = 10.0
 """Seconds for a busy machine to end what was aborted."""
 
 
-def test_what_never_shook_hands_leaves_nothing(tmp_path: Path) -> None:
-    """No cycle holds what a lost connection had: 256 KiB each stayed, because old cycles were never collected."""
+def test_a_failed_handshake_leaves_nothing(tmp_path: Path) -> None:
+    """No cycle keeps what a lost connection had: 256 KiB each stayed, because old cycles were never collected."""
 
     async def act(lan: House) -> None:
         for said in (b"", hello()[:100], hello(), b"GET / HTTP/1.1\r\n\r\n", hello() + b"\x17\x03\x03\x00\x05wrong"):
@@ -118,8 +118,8 @@ def test_an_idle_connection_is_cheap(tmp_path: Path) -> None:
     play(tmp_path, act)
 
 
-def test_what_is_not_read_stays_in_the_kernel(tmp_path: Path) -> None:
-    """A client that pipelines and does not read has one piece of ciphertext with us, and what is counted."""
+def test_unread_bytes_stay_in_the_kernel(tmp_path: Path) -> None:
+    """Of a client that pipelines and does not read, we keep one piece of ciphertext, and count it."""
 
     async def act(lan: House) -> None:
         client = await asyncio.to_thread(dial, lan)
@@ -127,7 +127,7 @@ def test_what_is_not_read_stays_in_the_kernel(tmp_path: Path) -> None:
         with suppress(TimeoutError, ssl.SSLWantWriteError):
             for _ in range(200):  # 10 MiB, with as many answers of some 100 KiB
                 await asyncio.to_thread(client.sendall, asked(lan, "/web/page.js", "") * 500)
-        (connection,) = lan.server._lobby.inside
+        (connection,) = lan.server._limiter.connections
         transport = connection.transport
         assert isinstance(transport, tls.TlsTransport)
         assert len(transport._waiting) <= PIECE
@@ -139,12 +139,12 @@ def test_what_is_not_read_stays_in_the_kernel(tmp_path: Path) -> None:
     play(tmp_path, act)
 
 
-def test_who_reads_nothing_is_not_read(tmp_path: Path) -> None:
-    """While the client does not take what it was sent, OpenSSL gets nothing: it could be asked for key updates."""
+def test_a_client_that_reads_nothing_is_not_read(tmp_path: Path) -> None:
+    """While the client does not read, OpenSSL gets nothing: it could have to answer key updates."""
 
     async def act(lan: House) -> None:
         client = await asyncio.to_thread(dial, lan)
-        (connection,) = lan.server._lobby.inside
+        (connection,) = lan.server._limiter.connections
         transport = connection.transport
         assert isinstance(transport, tls.TlsTransport)
         transport.pause_writing()
@@ -179,7 +179,7 @@ def test_part_of_a_record_is_counted(tmp_path: Path) -> None:
         client.write(b"G" * tls.RECORD)
         writer.write(outward.read()[:-1])
         async with asyncio.timeout(20):
-            while not (held := [each.bytes_kept for each in lan.server._lobby.inside]) or held[0] < tls.RECORD:
+            while not (held := [each.bytes_kept for each in lan.server._limiter.connections]) or held[0] < tls.RECORD:
                 await asyncio.sleep(0.01)
         writer.close()
 
@@ -190,7 +190,7 @@ def test_part_of_a_record_is_counted(tmp_path: Path) -> None:
 
 
 def test_tiny_records_are_decrypted_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """10,000 records of one byte that come at once: 2 KiB of them are decrypted in a turn of the loop."""
+    """Of 10,000 records of one byte at once, 2 KiB are decrypted in a turn of the loop."""
     turn, known = 0, Counter[int]()
     read = ssl.SSLObject.read
 
@@ -262,7 +262,7 @@ def test_no_record_of_a_hello(wrong: bytes, rest: int) -> None:
 
 
 CLAIM = b"\x16\x03\x01\x00\x04\x01" + MOST_HELLO.to_bytes(3)
-"""The beginning of a ClientHello of 128 KiB, for which OpenSSL makes room at once."""
+"""Beginning of a ClientHello of 128 KiB, which OpenSSL would allocate at once."""
 
 
 @pytest.mark.parametrize("first", [b"", b"\x14\x03\x03\x00\x01\x01"], ids=["at once", "behind another record"])
@@ -282,7 +282,7 @@ def test_a_hello_that_claims_to_be_large_is_refused(tmp_path: Path, first: bytes
 @needs_openssl
 @pytest.mark.parametrize("at_once", [False, True])
 def test_a_second_hello_is_no_larger(tmp_path: Path, at_once: bool) -> None:
-    """A client that is asked for another ClientHello may not claim a larger one; also where it does not wait."""
+    """A second ClientHello may not claim a larger size; also if the client does not wait for the request."""
 
     async def act(lan: House) -> None:
         first = await hello_of_openssl("X25519:P-256")
@@ -298,15 +298,15 @@ def test_a_second_hello_is_no_larger(tmp_path: Path, at_once: bool) -> None:
 
 
 async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """The server ends it, without waiting for anything."""
-    async with asyncio.timeout(tls.HANDSHAKE / 2):
+    """Wait until the server closes the connection, without other reasons."""
+    async with asyncio.timeout(tls.HANDSHAKE_TIMEOUT / 2):
         with suppress(ConnectionError):
             await reader.read()
     writer.close()
 
 
 async def hello_of_openssl(groups: str) -> bytes:
-    """What `openssl s_client` sends first."""
+    """Return the first bytes of `openssl s_client`."""
     caught: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -403,7 +403,7 @@ def test_a_client_does_not_renegotiate(tmp_path: Path) -> None:
 
 @needs_openssl
 def test_keys_are_updated(tmp_path: Path) -> None:
-    """TLS 1.3: a client may ask for new keys, both ways, at any time."""
+    """TLS 1.3: a client may request new keys, in both directions, at any time."""
 
     async def act(lan: House) -> None:
         process = await asyncio.create_subprocess_exec(
@@ -427,7 +427,7 @@ def test_keys_are_updated(tmp_path: Path) -> None:
     "options", [(), ("--tls-max", "1.2"), ("--http2",), ("--curves", "X25519:P-256")], ids=" ".join
 )
 def test_curl(tmp_path: Path, options: tuple[str, ...]) -> None:
-    """Two requests by one connection; a large answer."""
+    """Two requests on one connection; a large answer."""
 
     async def act(lan: House) -> None:
         urls = [f"https://localhost:{lan.port}{path}" for path in ("/healthz", "/api/devices")]
@@ -443,7 +443,7 @@ def test_curl(tmp_path: Path, options: tuple[str, ...]) -> None:
 
 
 def test_a_hello_may_come_byte_by_byte(tmp_path: Path) -> None:
-    """In one record, in as many segments as it likes."""
+    """In one record, in any number of segments."""
 
     async def act(lan: House) -> None:
         inward, outward = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -473,7 +473,7 @@ def test_a_hello_may_come_byte_by_byte(tmp_path: Path) -> None:
 
 
 def test_a_slow_reader_gets_all_of_an_answer_and_a_close_notify(tmp_path: Path) -> None:
-    """It pauses before the end of an answer for longer than asyncio's own transport waits, which cut such answers."""
+    """It pauses before the end of an answer for longer than the timeout of asyncio's own transport."""
 
     async def act(lan: House) -> None:
         for sock in lan.server.listeners:
@@ -501,7 +501,7 @@ def test_a_slow_reader_gets_all_of_an_answer_and_a_close_notify(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("size", [1, 2_000, 16_384, 60_000])
-def test_bodies_come_whole(tmp_path: Path, size: int) -> None:
+def test_bodies_arrive_complete(tmp_path: Path, size: int) -> None:
     """In records of any size."""
 
     async def act(lan: House) -> None:
@@ -520,7 +520,7 @@ def test_bodies_come_whole(tmp_path: Path, size: int) -> None:
     play(tmp_path, act)
 
 
-def test_the_end_of_tcp_without_a_farewell_is_an_end(tmp_path: Path) -> None:
+def test_the_end_of_tcp_without_close_notify_is_an_end(tmp_path: Path) -> None:
     """Some clients close without close_notify; some send it, and wait for ours."""
 
     async def act(lan: House) -> None:

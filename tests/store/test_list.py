@@ -7,7 +7,7 @@ from typing import Any
 from netscand import protocol
 from netscand.core.model import Status
 from netscand.store.database import connect
-from tests.serve.house import House, hear, mac
+from tests.serve.house import House, mac, receive
 from tests.store.kept import Kept, kept_house
 
 
@@ -74,13 +74,13 @@ def test_who_resumes_over_what_is_missing_is_told(tmp_path: Path) -> None:
                 assert (status, answer["error"]["code"]) == (410, "cursor_gone")
                 for since in (gone, gone.replace("-", "~")):
                     async with lan.ws(f"?updates=changes&since={since}") as client:
-                        assert isinstance(await hear(client), protocol.InitialState)
+                        assert isinstance(await receive(client), protocol.InitialState)
             for good in (cursors[19], cursors[20], cursors[38]):
                 status, answer = await ask(lan, f"since={good}&limit=2")
                 assert status == 200
                 assert "~" not in answer["cursor"], "who resumes goes on so"
                 async with lan.ws(f"?updates=changes&since={good.replace('-', '~')}") as client:
-                    assert isinstance(await hear(client), protocol.Resumed)
+                    assert isinstance(await receive(client), protocol.Resumed)
                     client.transport.abort()
             for wrong in ("~", "k3f9~", "~7", f"{cursors[0]}~1"):
                 assert (await ask(lan, f"since={wrong}"))[0] in (400, 410)

@@ -14,7 +14,7 @@ from netscand.core.model import Event, EventKind, Status
 from netscand.core.restore import CursorGone, Page, Question, Unreadable
 from netscand.serve import history_api
 from netscand.store.database import connect
-from tests.serve.house import LAN, OTHER, House, hear, hear_all, mac
+from tests.serve.house import LAN, OTHER, House, mac, receive, receive_all
 from tests.store.kept import Kept, kept_house
 
 pytestmark = pytest.mark.slow
@@ -58,7 +58,7 @@ def test_neither_events_nor_snapshots_show_what_is_not_stored(tmp_path: Path) ->
 
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner), lan.ws() as early:
-            assert isinstance(await hear(early), protocol.InitialState)
+            assert isinstance(await receive(early), protocol.InitialState)
             stall = Stall(scanner)
             cursor = scanner.join(1)
             await asyncio.sleep(0.05)
@@ -66,16 +66,16 @@ def test_neither_events_nor_snapshots_show_what_is_not_stored(tmp_path: Path) ->
                 asked = [tasks.create_task(lan.ask("GET", path)) for path in paths]
                 await asyncio.sleep(0.2)
                 for client in (early, late, full):
-                    assert await hear_all(client, 0.05) == []
+                    assert await receive_all(client, 0.05) == []
                 assert not any(task.done() for task in asked)
                 stall.end()
-                (event,) = await hear_all(early, least=1)
-                (first,) = await hear_all(late, least=1)
+                (event,) = await receive_all(early, least=1)
+                (first,) = await receive_all(late, least=1)
                 assert isinstance(event, protocol.Event)
                 assert isinstance(first, protocol.InitialState)
                 assert event.cursor == first.cursor == cursor
                 assert len(first.devices) == 1
-                assert isinstance(await hear(full), protocol.InitialState)
+                assert isinstance(await receive(full), protocol.InitialState)
             assert all(task.result()[0] == 200 for task in asked)
             assert asked[0].result()[2]["cursor"] == asked[2].result()[2]["cursor"] == cursor
 
@@ -87,13 +87,13 @@ def test_the_end_of_a_scan_does_not_overtake_the_events_before_it(tmp_path: Path
 
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner), lan.ws() as client:
-            await hear(client)
+            await receive(client)
             stall = Stall(scanner)
             cursor = scanner.join(1)
             scanner.finish(scanner.scan_now(()))
-            assert await hear_all(client, 0.2) == []
+            assert await receive_all(client, 0.2) == []
             stall.end()
-            heard = await hear_all(client, least=3)
+            heard = await receive_all(client, least=3)
             assert [type(message).__name__ for message in heard] == ["Event", "ScanStarted", "ScanUpdate"]
             assert isinstance(heard[2], protocol.ScanUpdate)
             assert heard[2].cursor == cursor
@@ -137,11 +137,11 @@ def lose_connections(tmp_path: Path, times: int, seed: int) -> None:
                 tasks.create_task(change())
                 for _ in range(times):
                     client = await lan.ws(f"?updates=changes&since={cursor}")
-                    first = await hear(client)
+                    first = await receive(client)
                     assert isinstance(first, protocol.Resumed)
                     assert first.cursor == cursor
                     for _ in range(chance.randrange(12)):
-                        event = await hear(client)
+                        event = await receive(client)
                         assert isinstance(event, protocol.Event)
                         told.append(plain(event))
                         cursor = event.cursor
@@ -149,13 +149,13 @@ def lose_connections(tmp_path: Path, times: int, seed: int) -> None:
                 ends.set()
             await scanner.hub.settled()
             async with lan.ws(f"?updates=changes&since={cursor}") as client:
-                assert isinstance(await hear(client), protocol.Resumed)
+                assert isinstance(await receive(client), protocol.Resumed)
                 while cursor != scanner.cursor:
-                    event = await hear(client)
+                    event = await receive(client)
                     assert isinstance(event, protocol.Event)
                     told.append(plain(event))
                     cursor = event.cursor
-                assert await hear_all(client) == []
+                assert await receive_all(client) == []
             assert len(told) > times
             kept: list[dict[str, Any]] = []
             while len(kept) < len(told):
@@ -188,7 +188,7 @@ def test_who_comes_back_while_events_wait_hears_each_once(tmp_path: Path) -> Non
                 await asyncio.sleep(0.1)
                 waiting.append(scanner.turn(1, Status.ONLINE))
                 stall.end()
-                resumed, *rest = await hear_all(client, least=4)
+                resumed, *rest = await receive_all(client, least=4)
                 assert isinstance(resumed, protocol.Resumed)
                 assert [event.cursor for event in events_of(rest)] == waiting
                 devices = [event.device for event in events_of(rest)]
@@ -218,7 +218,7 @@ def test_what_happens_while_the_past_is_told_does_not_colour_it(
 
             async with lan.ws(f"?updates=changes&since={start}") as client, asyncio.TaskGroup() as tasks:
                 tasks.create_task(meddle())
-                heard = events_of(await hear_all(client, least=62))
+                heard = events_of(await receive_all(client, least=62))
             assert [event.device and event.device.label for event in heard] == [
                 None,
                 *(f"name {i}" for i in range(60)),
@@ -237,10 +237,10 @@ def test_who_comes_back_filtered_hears_what_fits_and_what_leaves_its_sight(tmp_p
             scanner.label(mac(2), {"label": None})
             scanner.publish(Event(EventKind.NETWORK_DOWN, 1.0, OTHER))
             async with lan.ws(f"?updates=changes&since={start}&network={OTHER}") as client:
-                kinds = [event.kind for event in events_of(await hear_all(client, least=5))]
+                kinds = [event.kind for event in events_of(await receive_all(client, least=5))]
                 assert kinds == ["discovered", "labelled", "labelled", "network_down"]
             async with lan.ws(f"?updates=changes&since={start}&q=printer") as client:
-                kinds = [event.kind for event in events_of(await hear_all(client, least=4))]
+                kinds = [event.kind for event in events_of(await receive_all(client, least=4))]
                 assert kinds == ["labelled", "labelled", "network_down"]
 
     asyncio.run(play())
@@ -252,7 +252,7 @@ def test_a_cursor_that_is_none_of_ours_gets_a_fresh_snapshot(tmp_path: Path, sin
         async with kept_house(tmp_path) as (lan, scanner):
             scanner.join(1)
             async with lan.ws(f"?updates=changes&since={since}") as client:
-                first = await hear(client)
+                first = await receive(client)
                 assert isinstance(first, protocol.InitialState)
                 assert first.cursor == scanner.cursor
 
@@ -264,7 +264,7 @@ def test_a_number_that_was_never_stored_gets_a_fresh_snapshot(tmp_path: Path) ->
         async with kept_house(tmp_path) as (lan, scanner):
             epoch, _, number = scanner.join(1).rpartition("-")
             async with lan.ws(f"?updates=changes&since={epoch}-{int(number) + 5}") as client:
-                assert isinstance(await hear(client), protocol.InitialState)
+                assert isinstance(await receive(client), protocol.InitialState)
 
     asyncio.run(play())
 
@@ -278,7 +278,7 @@ def test_who_missed_more_than_a_snapshot_holds_gets_one(tmp_path: Path, monkeypa
             for i in range(20):
                 scanner.turn(1, (Status.OFFLINE, Status.ONLINE)[i % 2])
             async with lan.ws(f"?updates=changes&since={start}") as client:
-                assert isinstance(await hear(client), protocol.InitialState)
+                assert isinstance(await receive(client), protocol.InitialState)
 
     asyncio.run(play())
 
@@ -291,7 +291,7 @@ def test_full_clients_get_the_whole_list_whatever_they_name(tmp_path: Path) -> N
             start = scanner.join(1)
             scanner.join(2)
             async with lan.ws(f"?since={start}") as client:
-                first = await hear(client)
+                first = await receive(client)
                 assert isinstance(first, protocol.InitialState)
                 assert len(first.devices) == 2
 
@@ -305,8 +305,8 @@ def test_a_client_that_stays_holds_nothing_of_the_past(tmp_path: Path) -> None:
         async with kept_house(tmp_path) as (lan, scanner):
             start = scanner.join(1)
             async with lan.ws(f"?updates=changes&since={start}") as back, lan.ws() as fresh:
-                assert isinstance(await hear(back), protocol.Resumed)
-                assert isinstance(await hear(fresh), protocol.InitialState)
+                assert isinstance(await receive(back), protocol.Resumed)
+                assert isinstance(await receive(fresh), protocol.InitialState)
                 async with asyncio.timeout(30):
                     while scanner.hub._moments or scanner.hub._snapshots:
                         await asyncio.sleep(0.01)
@@ -448,7 +448,7 @@ def test_what_a_user_says_of_a_device_is_told_to_all_and_kept(tmp_path: Path) ->
     async def play() -> None:
         path = f"/api/devices/{mac(1).hex(':')}"
         async with kept_house(tmp_path) as (lan, scanner), lan.ws() as client:
-            await hear(client)
+            await receive(client)
             scanner.join(1)
             said = (
                 '{"label": " T\\u202eV\\u001b[31m ", "known": true, "notes": "in the hall\\nat home", "patience": 77}'
@@ -457,7 +457,7 @@ def test_what_a_user_says_of_a_device_is_told_to_all_and_kept(tmp_path: Path) ->
             assert status == 200
             assert (answer["label"], answer["known"], answer["patience"]) == ("TV[31m", True, 77)
             assert answer["notes"] == "in the hall\nat home"
-            (_, event) = events_of(await hear_all(client, least=2))
+            (_, event) = events_of(await receive_all(client, least=2))
             assert event.kind == "labelled"
             assert event.device
             assert event.device.label == "TV[31m"
@@ -553,11 +553,11 @@ def test_a_wish_is_answered_though_events_wait(tmp_path: Path) -> None:
 
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner), lan.ws() as client:
-            await hear(client)
+            await receive(client)
             stall = Stall(scanner)
             scanner.join(1)
             await client.send(json.dumps({"type": "set_interval", "seconds": 5, "request": "r"}))
-            assert isinstance(await hear(client), protocol.Interval)
+            assert isinstance(await receive(client), protocol.Interval)
             stall.end()
 
     asyncio.run(play())

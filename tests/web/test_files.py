@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from netscand.serve.auth import RIGHTS, Role
+from netscand.serve.auth import Role
 from netscand.serve.page import FILES, PATHS, POLICY
+from netscand.serve.routes import BY_NAME
 from tests.serve.house import House, house
 
 WEB = files("netscand.serve") / "web"
@@ -30,7 +31,7 @@ def test_every_file_is_listed_and_all_are_small() -> None:
     """What lies in the folder is served, and the page is under 100 kB in all."""
     assert sorted(FILES) == sorted(entry.name for entry in WEB.iterdir())
     assert sum(len(text.encode()) for text in TEXTS.values()) < 100_000
-    assert all(RIGHTS[f"GET {path}"] is Role.NONE for path in PATHS)
+    assert all(BY_NAME[f"GET {path}"].role is Role.NONE for path in PATHS)
 
 
 def test_each_file_has_its_type_and_the_strict_headers(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Tokens: kept, carried, compared (FAULTS T2, T18)."""
+"""Tokens: storage, transport, comparison (FAULTS T2, T18)."""
 
 import asyncio
 import base64
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from netscand.serve.auth import LARGEST, LONGEST, MOST_TOKENS, Role, Tokens, TokensRefused, read_tokens, token_in
+from netscand.serve.auth import LARGEST, LONGEST, MAX_TOKENS, Role, Tokens, TokensRefused, read_tokens, token_in
 from netscand.serve.http import Refused
 from tests.serve.house import TOKENS, handshake, house, token_file
 
@@ -57,10 +57,10 @@ def test_a_systemd_credential_is_read_too(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_user_is_refused(root: None, tmp_path: Path) -> None:
-    """FAULTS T2: whoever owns it makes himself an admin, whatever its mode."""
+    """FAULTS T2: its owner could become admin, whatever its mode."""
     file = token_file(tmp_path)
     os.chown(file, 1234, 0)
-    with pytest.raises(TokensRefused, match="belongs to the user 1234, who may add a token: chown root"):
+    with pytest.raises(TokensRefused, match="owned by user 1234, who could add a token: chown root"):
         read_tokens(file, {})
 
 
@@ -72,8 +72,8 @@ def test_without_file_and_credential_there_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o604, 0o641, 0o601, 0o666, 0o740, 0o650, 0o4600])
 def test_a_file_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
-    """FAULTS T2; and the sentence says how to mend it."""
-    with pytest.raises(TokensRefused, match=r"others may use its tokens: chmod 0640 "):
+    """FAULTS T2; the message says how to fix it."""
+    with pytest.raises(TokensRefused, match=r"lets other users use its tokens: chmod 0640 "):
         read_tokens(token_file(tmp_path, mode), {})
 
 
@@ -90,19 +90,19 @@ def test_a_file_of_its_owner_and_group_alone_is_taken(tmp_path: Path, mode: int)
         (f"\n# note\nroot {LONG}\n", "line 3: expected the role read, scan or admin"),
         (f"none {LONG}\n", "expected the role read, scan or admin"),
         (f"ADMIN {LONG}\n", "expected the role read, scan or admin"),
-        (f"{LONG}\n", "expected a role and a token"),
-        (f"admin {LONG} of the dashboard\n", "expected a role and a token"),
-        (f'admin "{LONG}"\n', "may hold letters, digits and"),
-        (f"admin {LONG}=x\n", "may hold letters, digits and"),
-        (f"admin {LONG}\nread {LONG}\n", "a token is given twice"),
-        ("# nothing\n", "no token in it"),
-        ("", "no token in it"),
-        (f"admin {LONG}ä\n", "expected letters of ASCII only"),
+        (f"{LONG}\n", "expected `ROLE TOKEN`"),
+        (f"admin {LONG} of the dashboard\n", "expected `ROLE TOKEN`"),
+        (f'admin "{LONG}"\n', "invalid character in the token"),
+        (f"admin {LONG}=x\n", "invalid character in the token"),
+        (f"admin {LONG}\nread {LONG}\n", "the same token is in it twice"),
+        ("# nothing\n", "contains no token"),
+        ("", "contains no token"),
+        (f"admin {LONG}ä\n", "expected ASCII text"),
         ("#" * (LARGEST + 1), "larger than"),
-        ("".join(f"read {number:032}\n" for number in range(MOST_TOKENS + 1)), "more than"),
+        ("".join(f"read {number:032}\n" for number in range(MAX_TOKENS + 1)), "more than"),
     ],
 )
-def test_what_cannot_be_used_is_told_without_the_token(tmp_path: Path, text: str, why: str) -> None:
+def test_an_error_in_a_token_file_does_not_show_the_token(tmp_path: Path, text: str, why: str) -> None:
     """FAULTS T2: at least 32 characters; and no error repeats a token (T18)."""
     with pytest.raises(TokensRefused) as refused:
         read_tokens(written(tmp_path / "tokens", text), {})
@@ -111,7 +111,7 @@ def test_what_cannot_be_used_is_told_without_the_token(tmp_path: Path, text: str
     assert "\n" not in str(refused.value)
 
 
-def test_a_file_that_is_none_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_token_file_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(TokensRefused, match="No such file"):
         read_tokens(str(tmp_path / "none"), {})
     with pytest.raises(TokensRefused, match=r"directory|not a file"):
@@ -169,12 +169,12 @@ OTHERWISE: list[tuple[list[tuple[str, str]], object]] = [
 
 
 @pytest.mark.parametrize(("headers", "status"), OTHERWISE)
-def test_carried_otherwise_it_is_refused_or_does_not_count(headers: list[tuple[str, str]], status: object) -> None:
+def test_a_token_sent_in_another_way_is_refused_or_ignored(headers: list[tuple[str, str]], status: object) -> None:
     assert carried(*headers) == status
 
 
 @given(st.text(st.characters(codec="latin-1")), st.text(st.characters(codec="latin-1")))
-def test_no_header_leads_to_anything_but_a_token_or_a_refusal(authorization: str, protocols: str) -> None:
+def test_any_header_gives_a_token_or_a_refusal(authorization: str, protocols: str) -> None:
     for headers in ([("Authorization", authorization)], [("Sec-WebSocket-Protocol", protocols)]):
         found = carried(*headers)
         assert found is None or isinstance(found, str) or found in (400, 401)
@@ -184,7 +184,7 @@ def test_no_header_leads_to_anything_but_a_token_or_a_refusal(authorization: str
 
 
 @given(st.sampled_from(sorted(TOKENS.values())), st.integers(0, 40), st.characters(max_codepoint=127))
-def test_a_token_that_differs_in_one_letter_is_none(token: str, at: int, letter: str) -> None:
+def test_a_token_that_differs_in_one_letter_is_unknown(token: str, at: int, letter: str) -> None:
     """FAULTS T2."""
     with TemporaryDirectory() as folder:
         held = read_tokens(token_file(Path(folder)), {})
@@ -200,8 +200,8 @@ MUTATIONS = (
 )  # fmt: skip
 
 
-def test_a_wrong_token_is_refused_everywhere_whoever_carries_it(tmp_path: Path) -> None:
-    """FAULTS T2: on routes for everybody, to root on the Unix socket, by header and by subprotocol."""
+def test_an_unknown_token_is_refused_for_every_role(tmp_path: Path) -> None:
+    """FAULTS T2: on routes without a role, for root on the Unix socket, by header and by subprotocol."""
 
     async def play() -> None:
         async with house(tmp_path, access={"token_file": token_file(tmp_path)}) as lan:
@@ -222,7 +222,7 @@ def test_a_wrong_token_is_refused_everywhere_whoever_carries_it(tmp_path: Path) 
     asyncio.run(play())
 
 
-def test_a_token_is_not_taken_where_none_is_held(tmp_path: Path) -> None:
+def test_a_token_is_refused_if_there_are_none(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             assert (await lan.ask("GET", "/api/status", headers={"Authorization": f"Bearer {ADMIN}"}))[0] == 401

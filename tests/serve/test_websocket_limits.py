@@ -1,22 +1,22 @@
-"""Whose are the places of WebSockets, when more are wanted than there are (FAULTS T16)."""
+"""The account that loses a WebSocket when `max_clients` is reached (FAULTS T16)."""
 
 import asyncio
 from collections import Counter
 from pathlib import Path
 
 from tests.serve.house import House, handshake, house
-from tests.serve.test_access import acting_as
+from tests.serve.test_auth import acting_as
 from tests.serve.test_connection import settled
 
 TRY_AGAIN_LATER = b"\x03\xf5"
-"""1013, as it stands in a close frame."""
+"""1013, as in a close frame."""
 
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def came(lan: House, uid: int, count: int) -> list[Connection]:
-    """So many WebSockets of that user on loopback: those that found a place."""
+    """Open WebSockets of a user on loopback; return those that were accepted."""
     found = []
     for _ in range(count):
         with acting_as(uid, uid):
@@ -33,12 +33,12 @@ async def came(lan: House, uid: int, count: int) -> list[Connection]:
 
 
 def held(lan: House) -> Counter[object]:
-    """Places by uid."""
+    """Return the number of WebSockets by uid."""
     return Counter(connection.peer.key[1] for connection in lan.server._live._open)  # type: ignore[index]
 
 
-def test_a_few_accounts_do_not_hold_every_place(root: None, tmp_path: Path) -> None:
-    """Who holds the most gives its newest up to who holds fewer, until they hold as many: coming back gains nothing."""
+def test_a_few_accounts_do_not_take_all_websockets(root: None, tmp_path: Path) -> None:
+    """The account with the most loses its newest to one with fewer, until they are equal."""
 
     async def play() -> None:
         async with house(tmp_path, listen={"max_clients": 8}) as lan:

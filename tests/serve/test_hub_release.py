@@ -1,4 +1,4 @@
-"""What waits for the history: told in order, and never so much at once that others wait."""
+"""Events that wait for the history: published in order, and in bounded pieces."""
 
 import asyncio
 
@@ -8,8 +8,8 @@ from netscand.serve import hub as held_module
 from netscand.serve.hub import DurabilityGate
 
 
-def test_a_commit_of_thousands_is_told_in_turns_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where another commit comes meanwhile; and what waits behind the events comes behind them."""
+def test_a_commit_of_thousands_is_published_in_turns_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if another commit comes meanwhile; and what was queued after the events follows them."""
     clock = iter(range(10**6))
     monkeypatch.setattr(held_module, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(held_module, "HOLD", 101)
@@ -39,7 +39,7 @@ def test_a_commit_of_thousands_is_told_in_turns_and_in_order(monkeypatch: pytest
     asyncio.run(play())
 
 
-def test_what_waits_for_nothing_is_done_at_once() -> None:
+def test_an_event_that_waits_for_nothing_is_published_at_once() -> None:
     async def play() -> None:
         held, told = DurabilityGate(), list[str]()
         held.after(lambda: told.append("news"))
@@ -49,7 +49,7 @@ def test_what_waits_for_nothing_is_done_at_once() -> None:
     asyncio.run(play())
 
 
-def test_what_goes_wrong_with_one_event_does_not_silence_the_others() -> None:
+def test_an_event_that_fails_stops_no_others() -> None:
     async def play() -> None:
         held, told = DurabilityGate(), list[str]()
 

@@ -20,7 +20,7 @@ def made(devices: int) -> tuple[FakeScanner, Summary]:
     return scanner, Summary(scanner, translator)
 
 
-def test_counts_follow_every_event_and_leave_this_host_out() -> None:
+def test_counts_follow_every_event_without_this_host() -> None:
     scanner, overview = made(5)
     scanner.devices[mac(0)].is_self = True
     assert overview.counts() == protocol.Counts(online=4, offline=0, unknown=0)
@@ -29,7 +29,7 @@ def test_counts_follow_every_event_and_leave_this_host_out() -> None:
     assert overview.counts() == protocol.Counts(online=2, offline=1, unknown=1)
 
 
-def test_a_device_counts_once_in_each_network_it_has_addresses_in() -> None:
+def test_a_device_counts_once_in_each_of_its_networks() -> None:
     scanner, overview = made(3)
     first, second = scanner.devices[mac(0)], scanner.devices[mac(1)]
     first.addresses = first.addresses * 2
@@ -41,7 +41,7 @@ def test_a_device_counts_once_in_each_network_it_has_addresses_in() -> None:
 
 def test_a_large_inventory_is_counted_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overview_module, "SMALL", 10)
-    monkeypatch.setattr(overview_module, "COUNTED_ANEW", 0.01)
+    monkeypatch.setattr(overview_module, "COUNT_INTERVAL", 0.01)
 
     async def run() -> None:
         scanner, overview = made(100)
@@ -57,7 +57,7 @@ def test_a_large_inventory_is_counted_in_slices(monkeypatch: pytest.MonkeyPatch)
     asyncio.run(run())
 
 
-def test_no_text_in_a_message_is_taken_for_the_place_of_its_devices() -> None:
+def test_no_text_in_a_message_is_taken_for_its_devices() -> None:
     hostile = '"devices":[]'
     message = protocol.ScanUpdate(
         scan_id=None, cursor=hostile, networks=[hostile], started_at=None, finished_at=None,

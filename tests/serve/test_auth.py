@@ -1,4 +1,4 @@
-"""Who may do what."""
+"""Peers, Host, Origin and roles."""
 
 import asyncio
 import grp
@@ -25,7 +25,7 @@ ELSEWHERE = Peer("192.168.1.9", Role.SCAN, False, False, "192.168.1.2", 8000)
 
 
 def judge(peer: Peer, headers: list[tuple[str, str]], **settings: tuple[str, ...]) -> int:
-    """The status that the headers lead to; 200 where they pass."""
+    """Return the status for the headers; 200 if they pass."""
     guard = Guard(config.Access(**settings))  # type: ignore[arg-type]
     try:
         guard.admit(peer, CIMultiDictProxy(CIMultiDict(headers)))
@@ -36,7 +36,7 @@ def judge(peer: Peer, headers: list[tuple[str, str]], **settings: tuple[str, ...
 
 @contextmanager
 def acting_as(uid: int, gid: int, groups: tuple[int, ...] = ()) -> Iterator[None]:
-    """Connect as another user: the kernel notes who connects at that moment."""
+    """Connect as another user: the kernel notes the user at that moment."""
     before = os.getgroups()
     os.setgroups(groups)
     os.setegid(gid)
@@ -50,7 +50,7 @@ def acting_as(uid: int, gid: int, groups: tuple[int, ...] = ()) -> Iterator[None
 
 
 def met(guard: Guard, uid: int, gid: int, groups: tuple[int, ...] = ()) -> Peer:
-    """Whom the guard sees in a user who connects."""
+    """Return the peer that the guard sees if a user connects."""
     with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
         os.chmod(folder, 0o755)
         listener.bind(f"{folder}/s")
@@ -67,31 +67,31 @@ def met(guard: Guard, uid: int, gid: int, groups: tuple[int, ...] = ()) -> Peer:
 # ---- roles ----------------------------------------------------------------------------------------------------------
 
 
-def test_root_and_the_group_are_admin_and_others_have_what_the_configuration_says(root: None) -> None:
+def test_root_and_the_group_are_admin_others_as_configured(root: None) -> None:
     guard = Guard(config.Access(others="read"))
     guard.group = 4242
     assert met(guard, 0, 0) == Peer(("uid", 0), Role.ADMIN, True, True)
     assert met(guard, 1234, 1234) == Peer(("uid", 1234), Role.READ, True, False)
     assert met(guard, 1234, 4242) == Peer(("uid", 1234), Role.ADMIN, True, True)
     assert met(guard, 1234, 1234, (7, 4242, 9)) == Peer(("uid", 1234), Role.ADMIN, True, True)
-    assert met(guard, 1234, 1234, tuple(range(5000, 5000 + auth.MOST_GROUPS + 1))).role is Role.READ
+    assert met(guard, 1234, 1234, tuple(range(5000, 5000 + auth.MAX_GROUPS + 1))).role is Role.READ
     for others in ("scan", "none"):
         assert met(Guard(config.Access(others=others)), 1234, 1234).role.on_wire == others
 
 
-def test_a_group_that_does_not_exist_leaves_root_alone_with_admin() -> None:
+def test_without_the_group_only_root_is_admin() -> None:
     assert Guard(config.Access(group="no-such-group-here")).group is None
     some = grp.getgrall()[0]
     assert Guard(config.Access(group=some.gr_name)).group == some.gr_gid
 
 
 def test_a_tcp_peer_is_its_address_whatever_the_notation() -> None:
-    assert auth._plain("::ffff:127.0.0.1") == "127.0.0.1"
-    assert auth._plain("fe80::1%eth0") == "fe80::1"
+    assert auth._normalized("::ffff:127.0.0.1") == "127.0.0.1"
+    assert auth._normalized("fe80::1%eth0") == "fe80::1"
 
 
 class Elsewhere(socket.socket):
-    """A connection between these two addresses."""
+    """Connection between two addresses."""
 
     def __init__(self, ours: str, theirs: str) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class Elsewhere(socket.socket):
      ("192.168.1.2", "192.168.1.2", Role.NONE), ("127.0.0.1", "192.168.1.9", Role.NONE),
      ("::ffff:127.0.0.1", "::ffff:192.168.1.9", Role.NONE), ("fe80::1%eth0", "fe80::2%eth0", Role.NONE)],
 )  # fmt: skip
-def test_beyond_loopback_nobody_has_a_role_without_a_token(ours: str, theirs: str, role: Role) -> None:
+def test_beyond_loopback_a_role_needs_a_token(ours: str, theirs: str, role: Role) -> None:
     with Elsewhere(ours, theirs) as sock:
         assert Guard(config.Access(others="scan")).peer(sock).role is role
 
@@ -193,8 +193,8 @@ def test_pages_of_other_sites_are_refused(peer: Peer, origins: list[str], status
     assert judge(peer, [("Host", host), *(("Origin", origin) for origin in origins)]) == status
 
 
-def test_behind_a_proxy_a_page_is_our_own_only_by_a_name_that_is_listed() -> None:
-    """On the Unix socket nobody judges Host: a proxy that passes it on made any site that is rebound our own."""
+def test_behind_a_proxy_only_listed_names_are_our_own_origin() -> None:
+    """Host is not checked on the Unix socket: behind a proxy, a rebound name would be our own origin."""
     for origin, host, status in (
         ("https://scan.lan", "scan.lan", 200),
         ("https://scan.lan:8443", "scan.lan:8443", 200),
@@ -209,8 +209,8 @@ def test_behind_a_proxy_a_page_is_our_own_only_by_a_name_that_is_listed() -> Non
     assert judge(UNIX, [("Host", "scan.lan"), ("Origin", "https://scan.lan")]) == 200, "nothing is listed"
 
 
-def test_another_sites_page_does_not_make_us_answer_its_images_and_scripts() -> None:
-    """FAULTS T5: browsers send no Origin with those, but say that another site asks."""
+def test_images_and_scripts_of_other_sites_are_refused() -> None:
+    """FAULTS T5: browsers send no Origin with those, but Sec-Fetch-Site."""
     host, cross = ("Host", "localhost:8000"), ("Sec-Fetch-Site", "cross-site")
     for mode, status in (("no-cors", 403), ("cors", 403), ("navigate", 200)):
         assert judge(LOOPBACK, [host, cross, ("Sec-Fetch-Mode", mode)]) == status
@@ -219,14 +219,14 @@ def test_another_sites_page_does_not_make_us_answer_its_images_and_scripts() -> 
     assert judge(LOOPBACK, [host, cross, listed], allowed_origins=("https://dash.lan",)) == 200
 
 
-def test_origins_of_the_configuration_are_let_in() -> None:
+def test_configured_origins_are_allowed() -> None:
     headers = [("Host", "localhost:8000"), ("Origin", "https://Dash.example")]
     assert judge(LOOPBACK, headers, allowed_origins=("https://dash.example/",)) == 200
     assert judge(LOOPBACK, headers, allowed_origins=("http://dash.example",)) == 403
 
 
 def test_the_checks_hold_on_the_wire(tmp_path: Path) -> None:
-    """FAULTS T5 and T6, on the WebSocket and on changes; and no CORS header, ever."""
+    """FAULTS T5 and T6, for the WebSocket and for changes; and there is no CORS header, ever."""
 
     async def play() -> None:
         async with house(tmp_path) as lan:
@@ -255,6 +255,6 @@ def test_the_checks_hold_on_the_wire(tmp_path: Path) -> None:
                 assert b"access-control" not in head.lower()
             two = "Origin: http://localhost:3000\r\nOrigin: http://localhost:3000\r\n"
             assert (await lan.head(handshake("/ws", host, two))).split(b" ", 2)[1] in (b"400", b"403")
-            assert len(lan.scanner.wishes) == 1
+            assert len(lan.scanner.requested) == 1
 
     asyncio.run(play())

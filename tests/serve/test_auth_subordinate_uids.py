@@ -1,4 +1,4 @@
-"""Subordinate uids count as their owner's (ATTACKED M8: one account took 256 of 256 places, one each by 256 uids)."""
+"""Subordinate uids count as their owner's (ATTACKED M8: one account took 256 of 256 WebSockets, one for each uid)."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ from netscand import config
 from netscand.serve import auth
 from netscand.serve.auth import Guard, Peer, Role, Subordinates, read_subordinates
 from tests.serve.house import TOKENS, house, token_file
-from tests.serve.test_access import acting_as
+from tests.serve.test_auth import acting_as
 from tests.serve.test_connection import connected, open_path, settled, still_open
 
 __all__ = ["open_path"]
@@ -37,13 +37,13 @@ def test_a_range_counts_as_its_owner(tmp_path: Path) -> None:
 
 
 def test_roots_ranges_are_no_part_of_root(tmp_path: Path) -> None:
-    """They are its containers': those have a cap, as root has not, and take nothing of what root holds."""
+    """They are its containers': those have a limit, root has none, and root's connections stay free."""
     found = read(tmp_path, "root:1000000:1000000000\n")
     assert found.account(1_000_000) == found.account(900_000_000) != ("uid", 0)
 
 
-def test_an_owner_whom_passwd_does_not_know_is_one_account_all_the_same(tmp_path: Path) -> None:
-    """Such as one of a directory service."""
+def test_an_owner_missing_from_passwd_is_one_account(tmp_path: Path) -> None:
+    """For example, a user of a directory service."""
     found = read(tmp_path, "carol@example.org:500000:65536\n")
     assert found.account(500_000) == found.account(565_535)
     assert found.account(500_000) != ("uid", 500_000)
@@ -58,7 +58,7 @@ def test_an_owner_whom_passwd_does_not_know_is_one_account_all_the_same(tmp_path
     ],
 )  # fmt: skip
 def test_no_line_takes_another_accounts_uid(tmp_path: Path, line: str) -> None:
-    """Whatever stands there, the uids of people and services stay their own."""
+    """Whatever the file says, the uids of users and services stay their own."""
     found = read(tmp_path, f"{line}\nalice:200000:10\n")
     for uid in (0, 1, 999, 1000, 1501, 61_184, 65_519, 65_534, 65_535):
         assert found.account(uid) == ("uid", uid)
@@ -77,7 +77,7 @@ def test_of_ranges_that_overlap_each_uid_has_one_owner(tmp_path: Path) -> None:
     | st.lists(st.sampled_from([b"mallory", b":", b"\n", b"70000", b"9", b"\0", b"\xff"])).map(b"".join)
 )
 def test_any_bytes_are_read(tmp_path: Path, text: bytes) -> None:
-    """The file is root's, but nothing that it holds may stop a start or a reload."""
+    """The file is root's, but no content may stop a start or a reload."""
     found = read(tmp_path, text, text.decode("latin-1"))
     assert found.account(1000) == ("uid", 1000)
     for uid in (70_000, 4_294_967_295):
@@ -86,15 +86,15 @@ def test_any_bytes_are_read(tmp_path: Path, text: bytes) -> None:
 
 def test_a_huge_file_costs_little_and_a_missing_one_nothing(tmp_path: Path) -> None:
     found = read(tmp_path, "".join(f"mallory:{100_000 + 10 * n}:5\n" for n in range(1_000_000)))
-    assert len(found._ranges) <= auth.MOST_LINES
+    assert len(found._ranges) <= auth.MAX_LINES
     assert read_subordinates(tmp_path / "nowhere", tmp_path / "nowhere").account(100_000) == ("uid", 100_000)
     assert read_subordinates(tmp_path, tmp_path).account(100_000) == ("uid", 100_000)
 
 
-def test_a_user_and_its_subordinates_have_one_cap(
+def test_a_user_and_its_subordinates_have_one_limit(
     root: None, open_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the Unix socket and on loopback, from start and after a reload."""
+    """On the Unix socket and on loopback, from the start and after a reload."""
     found = read(tmp_path, "mallory:100000:65536\n")
     monkeypatch.setattr(auth, "read_subordinates", lambda: found)
 
@@ -113,7 +113,7 @@ def test_a_user_and_its_subordinates_have_one_cap(
                 await settled(lambda: (still_open(mine), still_open(others)) == (6, 3))  # noqa: B023
                 for sock in (*mine, *others):
                     sock.close()
-                await settled(lambda: not lan.server._lobby.inside)
+                await settled(lambda: not lan.server._limiter.connections)
                 if not again:
                     lan.server.reload(config.Access())
 
@@ -124,8 +124,8 @@ def headers(given: dict[str, str]) -> CIMultiDictProxy[str]:
     return CIMultiDictProxy(CIMultiDict(given))
 
 
-def test_a_token_is_one_account_from_however_many_addresses(tmp_path: Path) -> None:
-    """A host has 2^64 addresses of IPv6, and the tokens that it was given."""
+def test_a_token_is_one_account_from_any_number_of_addresses(tmp_path: Path) -> None:
+    """A host has 2^64 IPv6 addresses, but only the tokens that it was given."""
     guard = Guard(config.Access(token_file=token_file(tmp_path)))
     accounts = set()
     for number in range(5):

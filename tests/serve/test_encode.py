@@ -1,4 +1,4 @@
-"""The domain as the wire contract tells it."""
+"""The domain as JSON of the wire contract."""
 
 import re
 import time
@@ -16,7 +16,7 @@ from tests.serve.house import BOOT, LAN, FakeScanner, mac
 
 
 class Clock:
-    """An offset that a test may set."""
+    """Offset that a test can set."""
 
     def __init__(self) -> None:
         self.offset = BOOT
@@ -50,14 +50,14 @@ def test_stamps_of_frames_have_microseconds(translator: Encoder) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", translator.now())
 
 
-def test_one_stamp_is_told_the_same_while_the_clocks_drift_a_little(clock: Clock, translator: Encoder) -> None:
+def test_a_stamp_stays_the_same_while_the_clocks_drift_a_little(clock: Clock, translator: Encoder) -> None:
     first = translator.time(1.0)
     clock.offset -= STEADY / 2
     translator.sync()
     assert translator.time(1.0) == first
 
 
-def test_a_clock_that_was_set_moves_every_time_that_is_told(clock: Clock, translator: Encoder) -> None:
+def test_a_clock_that_was_set_moves_every_published_time(clock: Clock, translator: Encoder) -> None:
     """Law 7: wall time is attached at the edge."""
     translator.time(1.0)
     clock.offset += 3600
@@ -65,7 +65,7 @@ def test_a_clock_that_was_set_moves_every_time_that_is_told(clock: Clock, transl
     assert translator.time(1.0) == "2023-11-14T23:13:21.000Z"
 
 
-def test_what_is_remembered_of_times_is_bounded(translator: Encoder) -> None:
+def test_the_cache_of_times_is_bounded(translator: Encoder) -> None:
     for number in range(20_000):
         translator.time(number + 0.5)
     assert len(translator._texts) <= 8192
@@ -94,7 +94,7 @@ def test_a_device_has_every_field_of_the_contract(translator: Encoder, scanner: 
     ("mac_hex", "randomized"),
     [("da1119000001", True), ("02a1b2c3d4e5", True), ("525400123456", False), ("0242ac110002", False)],
 )
-def test_a_randomised_mac_is_told_from_that_of_a_machine(
+def test_a_randomised_mac_is_recognised(
     translator: Encoder, scanner: FakeScanner, mac_hex: str, randomized: bool
 ) -> None:
     """All four are locally administered."""
@@ -114,7 +114,7 @@ def test_a_randomised_mac_is_told_from_that_of_a_machine(
         ("a483e7123456", []),
     ],
 )
-def test_virtual_routers_are_told_by_their_mac(scanner: FakeScanner, mac_hex: str, expected: list[str]) -> None:
+def test_virtual_routers_are_recognised_by_their_mac(scanner: FakeScanner, mac_hex: str, expected: list[str]) -> None:
     assert kinds(replace(scanner.devices[mac(1)], mac=Mac(bytes.fromhex(mac_hex)))) == expected
 
 
@@ -124,7 +124,7 @@ def test_kinds_say_self_gateway_and_proxy_arp(scanner: FakeScanner) -> None:
     assert kinds(device) == ["self", "gateway", "proxy_arp"]
 
 
-def test_previous_is_told_in_words_of_the_wire(translator: Encoder, scanner: FakeScanner) -> None:
+def test_previous_uses_the_words_of_the_contract(translator: Encoder, scanner: FakeScanner) -> None:
     device = scanner.devices[mac(1)]
     old = Address(Ip(bytes([10, 0, 9, 9])), LAN, "eth0", Evidence.ARP_REPLY, 1.0, 2.0)
     event = Event(
@@ -142,7 +142,7 @@ def test_previous_is_told_in_words_of_the_wire(translator: Encoder, scanner: Fak
     assert previous["ip"] == previous["addresses"][0]["ip"] == "10.0.9.9"
 
 
-def test_a_device_is_told_as_it_was_before_an_event(translator: Encoder, scanner: FakeScanner) -> None:
+def test_a_device_before_an_event_can_be_encoded(translator: Encoder, scanner: FakeScanner) -> None:
     device = scanner.devices[mac(1)]
     before = protocol.encode(translator.device(device))
     previous = {
@@ -156,7 +156,7 @@ def test_a_device_is_told_as_it_was_before_an_event(translator: Encoder, scanner
     assert device.label == "x"
 
 
-def test_networks_count_the_addresses_that_can_be_asked(translator: Encoder, scanner: FakeScanner) -> None:
+def test_networks_count_the_addresses_that_can_be_scanned(translator: Encoder, scanner: FakeScanner) -> None:
     sizes = {
         name: translator.network(held, scanner.coverage(name), 0, None).addresses
         for name, held in scanner.networks.items()
@@ -164,8 +164,8 @@ def test_networks_count_the_addresses_that_can_be_asked(translator: Encoder, sca
     assert sizes == {LAN: 65534, "192.168.7.0/24@wlan0": 254}
 
 
-def test_this_room_reads_no_wall_clock() -> None:
-    """Law 7: wall time comes in at one place, and is injected."""
+def test_the_encoder_reads_no_wall_clock() -> None:
+    """Law 7: wall time enters at one point, and is injected."""
     for source in (Path(__file__).parents[2] / "netscand" / "serve").glob("*.py"):
         clock = r"time\.time\b|datetime\.(now|utcnow|today)\b|import time$"
         assert not re.search(clock, source.read_text(), re.MULTILINE), source

@@ -1,4 +1,4 @@
-"""Every refusal has one shape."""
+"""All refusals have the same form."""
 
 import msgspec
 import pytest
@@ -17,13 +17,13 @@ def test_each_code_has_its_status(code: str) -> None:
     assert all(answer.headers[name] == value for name, value in HEADERS.items())
 
 
-def test_what_aiohttp_refuses_is_told_in_our_words() -> None:
+def test_refusals_of_aiohttp_have_our_messages() -> None:
     assert from_aiohttp(web.HTTPNotFound()).code == "not_found"
     assert from_aiohttp(web.HTTPRequestEntityTooLarge(1, 2)).code == "too_large"
     not_allowed = from_aiohttp(web.HTTPMethodNotAllowed("PUT", ["GET"]))
     assert (not_allowed.status, not_allowed.code, not_allowed.headers) == (405, "bad_request", {"Allow": "GET"})
 
 
-def test_no_answer_ever_opens_itself_to_pages_of_others() -> None:
+def test_no_answer_can_be_read_by_other_origins() -> None:
     assert not [name for name in HEADERS if name.lower().startswith("access-control")]
     assert HEADERS["X-Content-Type-Options"] == "nosniff"

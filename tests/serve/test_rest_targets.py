@@ -1,4 +1,4 @@
-"""Whose answers a wish for a scan gets: those of its own targets, though the scan was others' too."""
+"""A scan request returns the devices at its own targets, although the scan served other clients too."""
 
 import asyncio
 import json
@@ -16,11 +16,11 @@ JSON = {"Content-Type": "application/json"}
 
 
 async def found_by(lan: House, *targets: str) -> list[str]:
-    """What is told to who waits for a scan that found everybody."""
+    """Return what a client gets that waits for a scan which found all devices."""
     async with asyncio.TaskGroup() as tasks:
-        body, before = json.dumps({"targets": targets}).encode(), len(lan.scanner.wishes)
+        body, before = json.dumps({"targets": targets}).encode(), len(lan.scanner.requested)
         asking = tasks.create_task(lan.ask("POST", "/api/scan?wait=1", body=body, headers=JSON))
-        while len(lan.scanner.wishes) == before:
+        while len(lan.scanner.requested) == before:
             await asyncio.sleep(0.01)
         lan.scanner.finish(lan.scanner.scan_id, list(lan.scanner.devices))
     return [device["ip"] for device in asking.result()[2]["devices"]]
@@ -40,10 +40,8 @@ async def found_by(lan: House, *targets: str) -> list[str]:
     ],
     ids=str,
 )
-def test_a_scan_that_joined_anothers_tells_its_own_targets_alone(
-    tmp_path: Path, targets: tuple[str, ...], found: list[str]
-) -> None:
-    """The host itself, whom nobody asks, counts only where its own address was named."""
+def test_a_shared_scan_returns_only_the_own_targets(tmp_path: Path, targets: tuple[str, ...], found: list[str]) -> None:
+    """The own host, which is not scanned, counts only if its own address was a target."""
 
     async def play() -> None:
         async with house(tmp_path, devices=3) as lan:
@@ -54,20 +52,20 @@ def test_a_scan_that_joined_anothers_tells_its_own_targets_alone(
     asyncio.run(play())
 
 
-def test_who_waits_for_a_scan_is_served_in_fair_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its end wakes them all in one turn of the loop; each looked through a thousand devices at a time."""
+def test_clients_that_wait_for_a_scan_are_served_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a scan wakes them all in one turn of the loop; each looked through a thousand devices at a time."""
     turn = 0
     looked: Counter[int] = Counter()
     of: dict[int, set[Targets]] = {}
-    name = Targets.name
+    name = Targets.contain
 
     def slowly(self: Targets, device: Device) -> bool:
-        time.sleep(0.001)  # what it costs with many prefixes
+        time.sleep(0.001)  # as slow as with many prefixes
         looked[turn] += 1
         of.setdefault(turn, set()).add(self)
         return name(self, device)
 
-    monkeypatch.setattr(Targets, "name", slowly)
+    monkeypatch.setattr(Targets, "contain", slowly)
 
     async def play() -> None:
         nonlocal turn
@@ -91,7 +89,7 @@ def test_who_waits_for_a_scan_is_served_in_fair_turns(tmp_path: Path, monkeypatc
     assert max(map(len, of.values())) == 1
 
 
-def test_a_plain_request_for_the_websocket_is_told_what_it_is(tmp_path: Path) -> None:
+def test_a_plain_request_for_the_websocket_is_explained(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             status, headers, body = await lan.ask("GET", "/ws")
@@ -102,7 +100,7 @@ def test_a_plain_request_for_the_websocket_is_told_what_it_is(tmp_path: Path) ->
     asyncio.run(play())
 
 
-def test_what_is_wrong_with_a_body_is_told_in_words(tmp_path: Path) -> None:
+def test_an_invalid_body_is_explained(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             _, _, body = await lan.ask("POST", "/api/scan", body=b'{"targets": 5}', headers=JSON)

@@ -1,4 +1,4 @@
-"""Whose is a connection on loopback? The kernel says it, of the socket at the other end."""
+"""The uid of a connection on loopback is that of the socket at the other end, as the kernel knows it."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ STRANGER = 54321
 
 @contextmanager
 def met(host: str, uid: int) -> Iterator[tuple[socket.socket, socket.socket]]:
-    """What a listener accepted of a client that this user made, and the client."""
+    """Yield a connection that a listener accepted, and its client of this user."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
         if family == socket.AF_INET6:
@@ -36,42 +36,42 @@ def met(host: str, uid: int) -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.1"])
-def test_it_is_whose_that_made_the_other_end(root: None, host: str) -> None:
-    """Whatever user the listener is, and by whichever of the addresses of loopback."""
+def test_the_uid_is_that_of_the_creator_of_the_other_end(root: None, host: str) -> None:
+    """Whatever the user of the listener, and for all addresses of loopback."""
     with met(host, STRANGER) as (accepted, client):
-        assert auth.owner(accepted) == STRANGER
-        assert auth.owner(client) == 0
+        assert auth.peer_uid(accepted) == STRANGER
+        assert auth.peer_uid(client) == 0
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_a_closed_end_is_nobodys(root: None, host: str) -> None:
-    """The kernel shows it as root's, and what an account closed was counted for root."""
+def test_a_closed_end_has_no_uid(root: None, host: str) -> None:
+    """The kernel shows it as root's: closed connections of an account were counted for root."""
     with met(host, STRANGER) as (accepted, client):
         client.send(b"GET / HTTP/1.1")
         client.close()
         with pytest.raises(ConnectionResetError):
-            auth.owner(accepted)
+            auth.peer_uid(accepted)
     with met(host, STRANGER) as (accepted, client):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset
         client.close()
         with pytest.raises(OSError, match=r"not connected|closed"):
-            auth.owner(accepted)
+            auth.peer_uid(accepted)
     with met(host, STRANGER) as (accepted, client):
         ours, theirs = accepted.getsockname(), accepted.getpeername()
-        client.close()  # and the kernel remembers it for a minute
+        client.close()  # the kernel remembers it for a minute
         with pytest.raises(ConnectionResetError), _Was(accepted, ours, (theirs[0], 1)) as gone:
-            auth.owner(gone)
+            auth.peer_uid(gone)
 
 
-def test_an_end_that_only_sends_no_more_is_its_owners(root: None) -> None:
-    """It reads the answer still."""
+def test_a_half_closed_end_keeps_its_uid(root: None) -> None:
+    """It still reads the answer."""
     with met("127.0.0.1", STRANGER) as (accepted, client):
         client.shutdown(socket.SHUT_WR)
-        assert auth.owner(accepted) == STRANGER
+        assert auth.peer_uid(accepted) == STRANGER
 
 
 class _Was(socket.socket):
-    """A connection that the kernel does not know any more."""
+    """Connection that the kernel does not know any more."""
 
     def __init__(self, sock: socket.socket, ours: tuple[str, int], theirs: tuple[str, int]) -> None:
         super().__init__(fileno=os.dup(sock.fileno()))
@@ -79,7 +79,7 @@ class _Was(socket.socket):
         self.getpeername = lambda: theirs  # type: ignore[method-assign]
 
 
-def test_a_kernel_without_sock_diag_tells_nothing(root: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "SOCK_DIAG", 31)  # a family of netlink that no kernel has
+def test_a_kernel_without_sock_diag_gives_no_uid(root: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "SOCK_DIAG", 31)  # a netlink family that no kernel has
     with met("127.0.0.1", STRANGER) as (accepted, _):
-        assert auth.owner(accepted) is None
+        assert auth.peer_uid(accepted) is None

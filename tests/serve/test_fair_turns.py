@@ -1,4 +1,4 @@
-"""Fair turns: a piece of work in each turn of the loop, and accounts in turn."""
+"""Fair turns: a piece of work in each turn of the loop, accounts in turn."""
 
 import asyncio
 from collections import Counter
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from netscand.core.fairness import FairQueue
 from netscand.core.restore import Page, Question
 from netscand.serve.fair_turns import FairTurns, Shares
-from tests.serve.house import Forgetful, house
+from tests.serve.house import EmptyHistory, house
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ def test_accounts_come_in_turn_and_each_in_its_own_order(pushed: list[tuple[int,
     for account in range(4):
         assert [each for each in taken if each[0] == account] == [each for each in pushed if each[0] == account]
     left = Counter(account for account, _ in pushed)
-    since = dict.fromkeys(left, 0)  # others' turns since its own last one
+    since = dict.fromkeys(left, 0)  # turns of others since its own last one
     for account, _ in taken:
         assert since[account] < len(left)
         left[account] -= 1
@@ -38,7 +38,7 @@ def test_accounts_come_in_turn_and_each_in_its_own_order(pushed: list[tuple[int,
 
 
 def noting(done: list[T], item: T, *, busy: bool = True) -> Callable[[], bool]:
-    """A piece of work that notes that it was done."""
+    """Return a piece of work that records that it was run."""
 
     def piece() -> bool:
         done.append(item)
@@ -48,7 +48,7 @@ def noting(done: list[T], item: T, *, busy: bool = True) -> Callable[[], bool]:
 
 
 async def done_by_turn(turns: FairTurns, work: dict[str, int]) -> list[list[str]]:
-    """So many pieces of each account, as they are done in each turn of the loop."""
+    """Return the pieces that are run in each turn of the loop."""
     done: list[str] = []
     by_turn: list[list[str]] = []
     for account, count in work.items():
@@ -61,8 +61,8 @@ async def done_by_turn(turns: FairTurns, work: dict[str, int]) -> list[list[str]
     return by_turn
 
 
-def test_each_turn_of_the_loop_has_one_piece_whoever_has_the_most() -> None:
-    """An account that has a thousand waiting is one account."""
+def test_each_turn_of_the_loop_runs_one_piece() -> None:
+    """An account with a thousand waiting pieces is one account."""
 
     async def play() -> None:
         done = await done_by_turn(FairTurns(), {"mallory": 1000, "alice": 2, "bob": 1})
@@ -74,7 +74,7 @@ def test_each_turn_of_the_loop_has_one_piece_whoever_has_the_most() -> None:
 
 
 def test_a_piece_that_has_more_to_do_waits_for_its_next_turn() -> None:
-    """As a connection does, that gives aiohttp what it has piece by piece: one piece a turn, however many there are."""
+    """Like a connection that passes its bytes to aiohttp piece by piece: one piece a turn, with any number of them."""
 
     async def play() -> None:
         turns = FairTurns()
@@ -96,7 +96,7 @@ def test_a_piece_that_has_more_to_do_waits_for_its_next_turn() -> None:
     asyncio.run(play())
 
 
-def test_what_comes_alone_is_done_at_once() -> None:
+def test_a_single_piece_is_run_at_once() -> None:
     async def play() -> None:
         turns = FairTurns()
         done: list[int] = []
@@ -125,7 +125,7 @@ def test_a_piece_with_nothing_to_do_takes_no_turn() -> None:
     asyncio.run(play())
 
 
-def test_a_piece_that_fails_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_piece_that_fails_delays_no_other(caplog: pytest.LogCaptureFixture) -> None:
     async def play() -> None:
         turns = FairTurns()
         done: list[int] = []
@@ -140,7 +140,7 @@ def test_a_piece_that_fails_holds_up_no_other(caplog: pytest.LogCaptureFixture) 
     asyncio.run(play())
 
 
-def test_who_waits_and_is_cancelled_holds_up_no_other() -> None:
+def test_a_cancelled_wait_delays_no_other() -> None:
     async def play() -> None:
         turns = FairTurns()
         done = []
@@ -159,18 +159,18 @@ def test_who_waits_and_is_cancelled_holds_up_no_other() -> None:
     asyncio.run(play())
 
 
-def test_an_account_has_so_many_at_once_and_nothing_is_kept_of_it() -> None:
+def test_shares_of_an_account_are_limited_and_released() -> None:
     async def play() -> None:
         shares = Shares(3)
-        inside: Counter[str] = Counter()
+        connections: Counter[str] = Counter()
         most: Counter[str] = Counter()
 
         async def be(account: str) -> None:
             async with shares.hold(account):
-                inside[account] += 1
-                most[account] = max(most[account], inside[account])
+                connections[account] += 1
+                most[account] = max(most[account], connections[account])
                 await asyncio.sleep(0)
-                inside[account] -= 1
+                connections[account] -= 1
 
         async with asyncio.TaskGroup() as tasks:
             for number in range(30):
@@ -181,11 +181,11 @@ def test_an_account_has_so_many_at_once_and_nothing_is_kept_of_it() -> None:
     asyncio.run(play())
 
 
-def test_an_account_reads_or_translates_one_part_of_the_past_at_a_time(tmp_path: Path) -> None:
-    """Both at once, for two of its requests, took two shares: another account waited 3.7 times as long, not 2.3."""
+def test_an_account_reads_one_part_of_the_history_at_a_time(tmp_path: Path) -> None:
+    """Two requests of it took both shares at once: another account waited 3.7 times as long, not 2.3."""
     under_way = peak = asked = 0
 
-    class Counting(Forgetful):
+    class Counting(EmptyHistory):
         async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
             nonlocal under_way, peak, asked
             under_way, asked = under_way + 1, asked + 1

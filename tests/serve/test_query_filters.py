@@ -24,7 +24,7 @@ def test_no_filter_is_false_and_fits_everything() -> None:
     assert not Filter(None, "")
 
 
-def test_text_is_looked_for_in_what_names_a_device_whatever_its_case() -> None:
+def test_text_is_searched_case_insensitively() -> None:
     device = told()
     device.hostname, device.label, device.notes = "Janes-Phone", "Küche", "by the window"
     for text in ("a4:83", "A4:83", "janes", "KÜCHE", "WINDOW", "10.0.0.11", "apple"):
@@ -40,7 +40,7 @@ def test_no_text_is_found_across_two_words() -> None:
 
 
 def test_filters_that_differ_in_case_are_equal() -> None:
-    """So that they are judged once."""
+    """So that they are evaluated once."""
     assert Filter(LAN, "Küche") == Filter(LAN, "KÜCHE")
 
 
@@ -74,7 +74,7 @@ def test_a_device_fits_the_networks_it_has_an_address_in() -> None:
 
 
 def test_an_event_fits_by_how_the_device_is_or_was() -> None:
-    """A client must hear what leaves its sight."""
+    """A client must learn that a device left its filter."""
     event = translator.event("c", Event(EventKind.RENAMED, 0.0, LAN, scanner.devices[mac(1)]))
     before = told()
     before.hostname = "printer"

@@ -1,4 +1,4 @@
-"""SIGHUP: `[access]` and the tokens are read anew, and hold for who is connected already."""
+"""SIGHUP: `[access]` and the tokens are read again, and apply to open connections."""
 
 import asyncio
 import stat
@@ -11,11 +11,11 @@ from websockets.exceptions import ConnectionClosed
 from netscand import config, protocol
 from netscand.serve.auth import Role, TokensRefused
 from netscand.serve.listen import BadAddress
-from tests.serve.house import TOKENS, allowed, hear, house, token_file
+from tests.serve.house import TOKENS, allowed, house, receive, token_file
 
 
-def test_a_token_that_is_gone_ends_what_it_opened(tmp_path: Path) -> None:
-    """The stream of one that stays goes on; so does that of whoever needs none."""
+def test_a_removed_token_ends_its_connections(tmp_path: Path) -> None:
+    """The streams of other tokens, and of clients that need none, go on."""
 
     async def play() -> None:
         access: dict[str, Any] = {"others": "none", "token_file": token_file(tmp_path)}
@@ -23,18 +23,18 @@ def test_a_token_that_is_gone_ends_what_it_opened(tmp_path: Path) -> None:
             streams = {}
             for name in ("read", "admin"):
                 stream = await lan.ws(tcp=True, headers=[("Authorization", f"Bearer {TOKENS[name]}")])
-                await hear(stream)
+                await receive(stream)
                 streams[name] = stream
             root = await lan.ws()
-            await hear(root)
+            await receive(root)
             (tmp_path / "tokens").write_text(f"admin {TOKENS['admin']}\n")
             lan.server.reload(allowed(**access))
             lan.scanner.join(77)
             with pytest.raises(ConnectionClosed):
-                await hear(streams["read"])
+                await receive(streams["read"])
             assert streams["read"].close_code == 1008
             for stream in (streams["admin"], root):
-                assert isinstance(await hear(stream), protocol.Event)
+                assert isinstance(await receive(stream), protocol.Event)
                 await stream.close()
             bearer = {"Authorization": f"Bearer {TOKENS['read']}"}
             assert (await lan.ask("GET", "/api/status", headers=bearer))[0] == 401
@@ -42,37 +42,37 @@ def test_a_token_that_is_gone_ends_what_it_opened(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_role_that_shrinks_ends_the_lease_and_the_right_to_scan_but_not_the_stream(tmp_path: Path) -> None:
+def test_a_lower_role_ends_the_lease_but_not_the_stream(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws(tcp=True) as stream:
-            await hear(stream)
+            await receive(stream)
             await stream.send('{"type": "set_interval", "seconds": 5}')
-            assert isinstance(await hear(stream), protocol.Interval)
+            assert isinstance(await receive(stream), protocol.Interval)
             assert lan.scanner.leases
             lan.server.reload(config.Access(others="read"))
             assert not lan.scanner.leases
             await stream.send('{"type": "scan_now"}')
-            refused = await hear(stream)
+            refused = await receive(stream)
             assert isinstance(refused, protocol.Error)
             assert refused.code == "forbidden"
             lan.server.reload(config.Access(others="scan"))
             await stream.send('{"type": "scan_now"}')
-            assert isinstance(await hear(stream), protocol.ScanStarted | protocol.ScanAccepted)
+            assert isinstance(await receive(stream), protocol.ScanStarted | protocol.ScanAccepted)
 
     asyncio.run(play())
 
 
-def test_an_origin_that_is_allowed_no_more_is_cut(tmp_path: Path) -> None:
+def test_an_origin_that_is_not_allowed_any_more_is_closed(tmp_path: Path) -> None:
     async def play() -> None:
         access: dict[str, Any] = {"allowed_origins": ("https://dash.example",)}
         async with (
             house(tmp_path, access=access) as lan,
             lan.ws(tcp=True, headers=[("Origin", "https://dash.example")]) as stream,
         ):
-            await hear(stream)
+            await receive(stream)
             lan.server.reload(config.Access())
             with pytest.raises(ConnectionClosed):
-                await hear(stream)
+                await receive(stream)
 
     asyncio.run(play())
 
@@ -94,10 +94,10 @@ def test_tokens_that_cannot_be_used_leave_everything_as_it_was(tmp_path: Path) -
     asyncio.run(play())
 
 
-def test_the_last_token_cannot_go_while_other_hosts_may_come(tmp_path: Path) -> None:
+def test_the_last_token_cannot_be_removed_beyond_loopback(tmp_path: Path) -> None:
     async def play() -> None:
         access: dict[str, Any] = {"token_file": token_file(tmp_path)}
-        # 192.0.2.1 is nobody's (RFC 5737): it cannot be bound here, and nobody is let in.
+        # 192.0.2.1 is for documentation (RFC 5737): it cannot be bound here.
         async with house(tmp_path, access=access, listen={"tcp": ("127.0.0.1:0", "192.0.2.1:8000")}) as lan:
             assert lan.server.problems() == ("cannot listen on 192.0.2.1:8000: Cannot assign requested address",)
             with pytest.raises(BadAddress, match="there is no token"):
@@ -107,7 +107,7 @@ def test_the_last_token_cannot_go_while_other_hosts_may_come(tmp_path: Path) -> 
     asyncio.run(play())
 
 
-def test_the_unix_socket_is_closed_to_whom_has_nothing_to_find_there(tmp_path: Path) -> None:
+def test_the_unix_socket_is_closed_to_users_without_a_role(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             modes: list[tuple[Literal["none", "read"], int]] = [("none", 0o660), ("read", 0o666)]
@@ -118,13 +118,13 @@ def test_the_unix_socket_is_closed_to_whom_has_nothing_to_find_there(tmp_path: P
     asyncio.run(play())
 
 
-def test_a_client_that_is_lost_in_this_very_moment_stops_no_reload(tmp_path: Path) -> None:
-    """Its connection is gone, and its handler has not ended yet."""
+def test_a_client_lost_at_that_moment_stops_no_reload(tmp_path: Path) -> None:
+    """Its connection is lost, and its handler has not ended yet."""
 
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws() as client:
-            await hear(client)
-            (mine,) = lan.server._lobby.inside
+            await receive(client)
+            (mine,) = lan.server._limiter.connections
             assert mine.transport is not None
             mine.connection_lost(None)
             assert lan.server.clients == 1

@@ -20,12 +20,12 @@ from netscand.serve.hub import Hub
 from netscand.serve.query import EVERYTHING, Filter
 from netscand.serve.subscriber import Bounds, Subscriber
 from netscand.serve.summary import Summary
-from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, House, handshake, hear, hear_all, house
+from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, House, handshake, house, receive, receive_all
 from tests.serve.test_subscriber import Pipe
 
 
 async def updates(client: ClientConnection, quiet: float = 0.3, least: int = 0) -> list[protocol.ScanUpdate]:
-    heard = await hear_all(client, quiet, least)
+    heard = await receive_all(client, quiet, least)
     assert all(isinstance(message, protocol.ScanUpdate) for message in heard), heard
     return [message for message in heard if isinstance(message, protocol.ScanUpdate)]
 
@@ -54,7 +54,7 @@ def test_the_push_documents_client_works_unchanged(tmp_path: Path) -> None:
             await onmessage()
             assert [device["status"] for device in shown[-1]].count("offline") == 1
             await ws.send(json.dumps({"type": "scan_now"}))
-            while not lan.scanner.wishes:
+            while not lan.scanner.requested:
                 await asyncio.sleep(0.01)
             lan.scanner.finish(lan.scanner.scan_id)
             await onmessage()
@@ -66,7 +66,7 @@ def test_the_push_documents_client_works_unchanged(tmp_path: Path) -> None:
 def test_only_lists_and_answers_to_requests_are_sent(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws("") as client:
-            assert isinstance(await hear(client), protocol.InitialState)
+            assert isinstance(await receive(client), protocol.InitialState)
             await client.send('{"type": "scan_now"}')
             await client.send('{"type": "nonsense"}')
             await client.send("{")
@@ -74,7 +74,7 @@ def test_only_lists_and_answers_to_requests_are_sent(tmp_path: Path) -> None:
             await client.send('{"type": "scan_now", "request": "r1"}')
             await client.send('{"type": "nonsense", "request": "r2"}')
             lan.scanner.turn(1, Status.OFFLINE)
-            heard = await hear_all(client, least=3)
+            heard = await receive_all(client, least=3)
             kinds = [type(message).__name__ for message in heard]
             assert sorted(kinds) == ["Error", "ScanAccepted", "ScanUpdate"]
             assert {getattr(message, "request", None) for message in heard} == {"r1", "r2", None}
@@ -82,19 +82,19 @@ def test_only_lists_and_answers_to_requests_are_sent(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_burst_of_events_is_one_list_and_the_next_comes_when_a_second_is_over(tmp_path: Path) -> None:
+def test_a_burst_of_events_is_one_list_then_one_a_second(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws("") as client:
-            await hear(client)
+            await receive(client)
             began = time.monotonic()
             for number in range(20):
                 lan.scanner.turn(number % 3, Status.OFFLINE)
-            first = await hear(client)
+            first = await receive(client)
             assert isinstance(first, protocol.ScanUpdate)
             assert (first.scan_id, first.cursor, first.online) == (None, "k3f9-20", 0)
             lan.scanner.turn(1, Status.ONLINE)
             lan.scanner.turn(2, Status.ONLINE)
-            second = await hear(client)
+            second = await receive(client)
             assert isinstance(second, protocol.ScanUpdate)
             assert second.cursor == "k3f9-22"
             assert time.monotonic() - began >= 1.0
@@ -104,7 +104,7 @@ def test_a_burst_of_events_is_one_list_and_the_next_comes_when_a_second_is_over(
 
 
 class Leaping(SelectSelector):
-    """Where nothing happens, it does not wait: the loop's clock leaps to what is due next."""
+    """Selector that does not wait: the loop's clock jumps to the next timer."""
 
     now = 0.0
 
@@ -115,7 +115,7 @@ class Leaping(SelectSelector):
         return found
 
 
-def test_a_list_leaves_within_100_ms_of_an_event_and_the_next_when_a_second_is_over(
+def test_a_list_is_sent_within_100_ms_then_one_a_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     selector = Leaping()
@@ -152,12 +152,12 @@ def test_a_list_leaves_within_100_ms_of_an_event_and_the_next_when_a_second_is_o
     assert 15.6 <= third <= 15.7
 
 
-def test_the_end_of_each_scan_is_told_at_once(tmp_path: Path) -> None:
+def test_the_end_of_each_scan_is_sent_at_once(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws("") as client:
-            await hear(client)
+            await receive(client)
             lan.scanner.turn(1, Status.OFFLINE)
-            await hear(client)
+            await receive(client)
             lan.scanner.turn(1, Status.ONLINE)
             for scan_id in (7, 8):
                 lan.scanner.finish(scan_id)
@@ -171,7 +171,7 @@ def test_one_list_serves_all_with_the_same_filter(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws("") as one, lan.ws("") as two, lan.ws(f"?network={OTHER}") as other:
             for client in (one, two, other):
-                await hear(client)
+                await receive(client)
             made = 0
             translate = lan.hub._translator.device
 
@@ -182,14 +182,14 @@ def test_one_list_serves_all_with_the_same_filter(tmp_path: Path) -> None:
 
             lan.hub._translator.device = counting  # type: ignore[method-assign]
             lan.scanner.turn(1, Status.OFFLINE)
-            lists = [await hear(client) for client in (one, two, other)]
+            lists = [await receive(client) for client in (one, two, other)]
             assert made == 3 + 3
             assert [len(update.devices) for update in lists if isinstance(update, protocol.ScanUpdate)] == [3, 3, 0]
 
     asyncio.run(play())
 
 
-def test_lists_with_a_filter_delay_none_without_and_come_account_by_account(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filtered_lists_delay_no_others_and_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T56: one account with many filters; another with one; and clients without any."""
     made: list[tuple[Account, str | None]] = []
 
@@ -230,7 +230,7 @@ def test_lists_with_a_filter_delay_none_without_and_come_account_by_account(monk
 
 
 def test_a_client_that_left_is_not_kept_for_its_list(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where it left before it had its first one."""
+    """Also if it left before its first one."""
     monkeypatch.setattr(full_mode, "SHARED", 2)
 
     async def play() -> None:
@@ -250,14 +250,14 @@ def test_a_client_that_left_is_not_kept_for_its_list(monkeypatch: pytest.MonkeyP
     asyncio.run(play())
 
 
-def test_a_scan_of_another_network_is_told_only_to_who_asked_for_it(tmp_path: Path) -> None:
+def test_a_scan_of_another_network_is_sent_to_its_client_only(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan, lan.ws(f"?network={OTHER}") as client:
-            await hear(client)
+            await receive(client)
             lan.scanner.finish(7)
             assert await updates(client) == []
             await client.send('{"type": "scan_now", "request": "r"}')
-            assert isinstance(await hear(client), protocol.ScanAccepted)
+            assert isinstance(await receive(client), protocol.ScanAccepted)
             lan.scanner.finish(lan.scanner.scan_id)
             assert len(await updates(client, least=1)) == 1
 
@@ -286,17 +286,17 @@ def test_a_slow_client_gets_only_the_newest_list(tmp_path: Path) -> None:
 
 
 async def raw_client(lan: House) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A client that reads nothing unless told to."""
+    """Open a client that reads nothing by itself."""
     reader, writer = await asyncio.open_unix_connection(str(lan.path), limit=2**12)
     writer.write(handshake("/ws"))
     return reader, writer
 
 
-def test_lists_hold_what_happened_while_the_first_was_on_its_way(tmp_path: Path) -> None:
+def test_lists_include_changes_since_the_first_was_sent(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path, devices=3000) as lan, lan.ws("") as client:
             lan.scanner.turn(2999, Status.OFFLINE)
-            first, second = await hear(client), await hear(client)
+            first, second = await receive(client), await receive(client)
             assert isinstance(first, protocol.InitialState)
             assert isinstance(second, protocol.ScanUpdate)
             assert len(first.devices) == len(second.devices) == 3000

@@ -1,4 +1,4 @@
-"""What is kept for clients that do not read is bounded: per connection, per account, and in all (ATTACKED M6, L2)."""
+"""Memory for clients that do not read is bounded: for a connection, an account, and in all (ATTACKED M6, L2)."""
 
 import asyncio
 import io
@@ -16,8 +16,8 @@ from netscand.core.ratelimit import UNREAD, Budgets
 from netscand.core.restore import Page, Question
 from netscand.serve import connection, full_mode, subscriber
 from netscand.serve.auth import Guard, Peer, Role
-from netscand.serve.connection_limits import LOOK_AFTER, ConnectionLimiter
-from tests.serve.house import Forgetful, House, handshake, hear, hear_all, house, mac, read_out
+from netscand.serve.connection_limits import CHECK_AFTER, ConnectionLimiter
+from tests.serve.house import EmptyHistory, House, handshake, house, mac, read_out, receive, receive_all
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ MANY = 5000
 
 
 async def silent(lan: House, request: bytes, count: int) -> list[socket.socket]:
-    """So many clients that ask, and read nothing."""
+    """Open clients that send a request, and read nothing."""
     loop = asyncio.get_running_loop()
     found = []
     for _ in range(count):
@@ -44,7 +44,7 @@ def get(path: str) -> bytes:
 
 @contextmanager
 def counted(lan: House) -> Iterator[list[int]]:
-    """Devices that are translated within the block."""
+    """Yield the number of devices encoded within the block."""
     made = [0]
     translator = lan.hub._translator
     translate = translator.device
@@ -63,8 +63,8 @@ def counted(lan: House) -> Iterator[list[int]]:
     [handshake("/ws"), handshake("/ws?updates=changes"), get("/api/devices")],
     ids=["full", "changes", "REST"],
 )
-def test_a_list_that_is_not_read_is_not_made(tmp_path: Path, request_: bytes) -> None:
-    """60 unread streams of 65,000 devices took 1.4 GiB: each had a whole list of its own before a byte was read."""
+def test_a_list_that_is_not_read_is_not_built(tmp_path: Path, request_: bytes) -> None:
+    """60 unread streams of 65,000 devices took 1.4 GiB: each had a whole list before a byte was read."""
 
     async def play() -> None:
         async with house(tmp_path, devices=MANY) as lan:
@@ -76,7 +76,7 @@ def test_a_list_that_is_not_read_is_not_made(tmp_path: Path, request_: bytes) ->
                         before = made[0]
                         await asyncio.sleep(0.3)
                 assert made[0] < 10 * MANY / 4
-            held = [each.bytes_kept for each in lan.server._lobby.inside]
+            held = [each.bytes_kept for each in lan.server._limiter.connections]
             assert len(held) == 10
             assert max(held) < 256 * 1024
             for sock in socks:
@@ -85,7 +85,7 @@ def test_a_list_that_is_not_read_is_not_made(tmp_path: Path, request_: bytes) ->
     asyncio.run(play())
 
 
-def test_later_lists_are_made_as_they_are_read_too(tmp_path: Path) -> None:
+def test_later_lists_are_built_as_they_are_read_too(tmp_path: Path) -> None:
     """Clients that read the first list, and stop at different times, would each keep another one."""
 
     async def play() -> None:
@@ -104,7 +104,7 @@ def test_later_lists_are_made_as_they_are_read_too(tmp_path: Path) -> None:
                     lan.scanner.turn(number, Status.ONLINE)
                     await asyncio.sleep(1.1)
                 assert made[0] < 5 * MANY
-            held = [each.bytes_kept for each in lan.server._lobby.inside]
+            held = [each.bytes_kept for each in lan.server._limiter.connections]
             assert max(held) < 256 * 1024
             for _, writer in streams:
                 writer.close()
@@ -112,36 +112,36 @@ def test_later_lists_are_made_as_they_are_read_too(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_large_lists_say_what_small_ones_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Changes, the ends of scans, the filter: whichever way a list is made."""
+def test_large_lists_equal_small_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes, ends of scans, the filter: in whichever way a list is built."""
     monkeypatch.setattr(full_mode, "SHARED", 2)
 
     async def play() -> None:
         async with house(tmp_path, devices=400) as lan, lan.ws("") as client, lan.ws(f"?q={mac(1).hex(':')}") as named:
-            first = await hear(client)
+            first = await receive(client)
             assert isinstance(first, protocol.InitialState)
             assert len(first.devices) == 400
-            await hear(named)
+            await receive(named)
             lan.scanner.turn(1, Status.OFFLINE)
             for each, count in ((client, 400), (named, 1)):
-                update = await hear(each)
+                update = await receive(each)
                 assert isinstance(update, protocol.ScanUpdate)
                 assert (update.scan_id, update.cursor, len(update.devices)) == (None, "k3f9-1", count)
                 found = {device.mac: device.status for device in update.devices}
                 assert found[mac(1).hex(":")] == "offline"
             lan.scanner.finish(7)
-            update = await hear(client)
+            update = await receive(client)
             assert isinstance(update, protocol.ScanUpdate)
             assert (update.scan_id, len(update.devices)) == (7, 400)
             await client.send('{"type": "scan_now", "request": "r"}')
-            answers = await hear_all(client, least=1)
+            answers = await receive_all(client, least=1)
             assert [answer.request for answer in answers if isinstance(answer, protocol.ScanAccepted)] == ["r"]
 
     asyncio.run(play())
 
 
 def test_snapshots_share_the_order_of_the_devices(tmp_path: Path) -> None:
-    """Half a megabyte each on a large LAN, until somebody comes or goes."""
+    """Half a megabyte each on a large LAN, until a device is added or removed."""
 
     async def play() -> None:
         async with house(tmp_path, devices=10) as lan:
@@ -159,10 +159,8 @@ def test_snapshots_share_the_order_of_the_devices(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_stream_that_takes_no_part_of_its_snapshot_has_lagged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What changes meanwhile is kept for it: that has an end."""
+def test_a_stream_that_reads_no_part_of_its_snapshot_lagged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes meanwhile are kept for it, with a limit."""
     monkeypatch.setattr(subscriber, "SLOW", 0.5)
 
     async def play() -> None:
@@ -180,27 +178,29 @@ def test_a_stream_that_takes_no_part_of_its_snapshot_has_lagged(
 
 @pytest.mark.parametrize("path", ["/api/devices", "/api/openapi.json", "/metrics", "/"])
 @pytest.mark.parametrize("closes", ["", "Connection: close\r\n"], ids=["stays", "closes"])
-def test_who_does_not_read_an_answer_is_cut(
+def test_a_client_that_does_not_read_an_answer_is_aborted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, closes: str
 ) -> None:
-    """ATTACKED L2: answers in one piece had no time-out; and one that is closed waits for its reader for ever."""
+    """ATTACKED L2: answers in one piece had no timeout; a closed one waits for its reader indefinitely."""
     monkeypatch.setattr(connection, "SLOW", 2.0)
-    enter = connection.Connection.enter
+    accept = connection.Connection.accept
 
     def narrowly(self: connection.Connection, sock: socket.socket, *, tls: bool = False) -> bool:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        return enter(self, sock, tls=tls)
+        return accept(self, sock, tls=tls)
 
-    monkeypatch.setattr(connection.Connection, "enter", narrowly)  # or the kernel would have room for the answers
+    monkeypatch.setattr(connection.Connection, "accept", narrowly)  # otherwise the kernel has room for the answers
 
     async def play() -> None:
         async with house(tmp_path, devices=50) as lan:
             socks = await silent(lan, f"GET {path} HTTP/1.1\r\nHost: x\r\n{closes}\r\n".encode(), 3)
-            inside = lan.server._lobby.inside
+            connections = lan.server._limiter.connections
             async with asyncio.timeout(30):
-                while len([each for each in inside if each.transport and each.transport.get_write_buffer_size()]) < 3:
+                while (
+                    len([each for each in connections if each.transport and each.transport.get_write_buffer_size()]) < 3
+                ):
                     await asyncio.sleep(0.01)
-                while inside:
+                while connections:
                     await asyncio.sleep(0.05)
             for sock in socks:
                 sock.close()
@@ -208,10 +208,8 @@ def test_who_does_not_read_an_answer_is_cut(
     asyncio.run(play())
 
 
-def test_what_changes_behind_an_answer_is_counted_and_the_answer_has_an_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each part had a limit, the whole had none: a list at a part in 29 s stayed open for hours, and nobody counted."""
+def test_an_unread_answer_counts_changes_and_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each part had a limit, the whole had none: a list with a part every 29 s stayed open for hours, uncounted."""
     monkeypatch.setattr(connection, "ANSWER", 4.0, raising=False)
 
     async def play() -> None:
@@ -219,9 +217,9 @@ def test_what_changes_behind_an_answer_is_counted_and_the_answer_has_an_end(
             (sock,) = await silent(lan, get("/api/devices"), 1)
             loop = asyncio.get_running_loop()
             async with asyncio.timeout(30):
-                while not (lan.hub._snapshots and lan.server._lobby.inside):
+                while not (lan.hub._snapshots and lan.server._limiter.connections):
                     await asyncio.sleep(0.01)
-                (mine,) = lan.server._lobby.inside
+                (mine,) = lan.server._limiter.connections
                 assert mine.transport is not None
                 while not mine.transport.get_write_buffer_size():
                     await asyncio.sleep(0.01)
@@ -231,8 +229,8 @@ def test_what_changes_behind_an_answer_is_counted_and_the_answer_has_an_end(
             assert kept > 64_000
             assert mine.bytes_kept == mine.transport.get_write_buffer_size() + mine._framing.bytes_kept + kept
             async with asyncio.timeout(20):
-                while lan.server._lobby.inside:
-                    await loop.sock_recv(sock, 512)  # some of it, always in time
+                while lan.server._limiter.connections:
+                    await loop.sock_recv(sock, 512)  # read some of it, always in time
                     await asyncio.sleep(0.05)
             assert not lan.hub._snapshots
             sock.close()
@@ -240,12 +238,12 @@ def test_what_changes_behind_an_answer_is_counted_and_the_answer_has_an_end(
     asyncio.run(play())
 
 
-def test_a_backup_has_an_end_and_is_one_of_an_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read at a byte a minute it stayed open for ever, and each one takes its size of the disk."""
+def test_a_backup_times_out_and_is_one_per_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read at a byte a minute, it stayed open indefinitely, and each takes its size on the disk."""
     monkeypatch.setattr(connection, "ANSWER", 1.0)
     monkeypatch.setattr(connection, "LEAST_RATE", 2**20, raising=False)
 
-    class Whole(Forgetful):
+    class Whole(EmptyHistory):
         async def backup(self) -> BinaryIO:
             return io.BytesIO(bytes(4 * 2**20))
 
@@ -254,17 +252,17 @@ def test_a_backup_has_an_end_and_is_one_of_an_account(tmp_path: Path, monkeypatc
             loop = asyncio.get_running_loop()
             begun = loop.time()
             (sock,) = await silent(lan, get("/api/backup"), 1)
-            while not lan.server._lobby.inside:
+            while not lan.server._limiter.connections:
                 await asyncio.sleep(0.01)
-            (mine,) = lan.server._lobby.inside
+            (mine,) = lan.server._limiter.connections
             while mine.transport is None or not mine.transport.get_write_buffer_size():
                 await asyncio.sleep(0.01)
             assert mine.bytes_kept == mine.transport.get_write_buffer_size() + mine._framing.bytes_kept + 64 * 1024
             busy = await lan.raw(get("/api/backup").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), tcp=False)
             assert busy.startswith(b"HTTP/1.1 503")
             async with asyncio.timeout(20):
-                while mine in lan.server._lobby.inside:
-                    await loop.sock_recv(sock, 4096)  # some of it, always in time
+                while mine in lan.server._limiter.connections:
+                    await loop.sock_recv(sock, 4096)  # read some of it, always in time
                     await asyncio.sleep(0.05)
             assert 4.5 < loop.time() - begun < 8
             sock.close()
@@ -274,11 +272,11 @@ def test_a_backup_has_an_end_and_is_one_of_an_account(tmp_path: Path, monkeypatc
     asyncio.run(play())
 
 
-def test_what_changes_behind_a_list_of_events_is_counted(tmp_path: Path) -> None:
+def test_changes_during_a_list_of_events_are_counted(tmp_path: Path) -> None:
     """Devices as they were: as for a stream that is resumed."""
     asked = asyncio.Event()
 
-    class Slow(Forgetful):
+    class Slow(EmptyHistory):
         async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
             asked.set()
             await asyncio.Event().wait()
@@ -291,22 +289,22 @@ def test_what_changes_behind_a_list_of_events_is_counted(tmp_path: Path) -> None
                 await asked.wait()
             for number in range(100):
                 lan.scanner.turn(number, Status.OFFLINE)
-            (mine,) = lan.server._lobby.inside
+            (mine,) = lan.server._limiter.connections
             assert mine.bytes_kept - mine._framing.bytes_kept == sum(each.bytes_kept for each in lan.hub._moments) > 0
             sock.close()
 
     asyncio.run(play())
 
 
-class HostAddress:
-    """A connection that holds so much."""
+class Holding:
+    """Connection that keeps a number of bytes."""
 
-    def __init__(self, lobby: ConnectionLimiter, key: str, kept: int, *, privileged: bool = False) -> None:
+    def __init__(self, limiter: ConnectionLimiter, key: str, kept: int, *, privileged: bool = False) -> None:
         self.peer = Peer(key, Role.SCAN, True, privileged)
         self.account = key
         self.bytes_kept = kept
         self.gone = False
-        lobby.inside.add(self)  # type: ignore[arg-type]
+        limiter.connections.add(self)  # type: ignore[arg-type]
 
     def is_stalled(self, now: float) -> bool:
         return False
@@ -318,46 +316,46 @@ class HostAddress:
 MIB = 2**20
 
 
-def test_the_account_that_holds_the_most_loses_what_holds_the_most() -> None:
-    """One sum over queues, lists, answers and what waits to be parsed; others, and root, keep theirs."""
+def test_the_largest_account_loses_its_largest_connection() -> None:
+    """One sum of queues, lists, answers and unparsed bytes; other connections, and root's, stay."""
     budgets = Budgets()
-    lobby = ConnectionLimiter(Guard(config.Access()), 1000, 64, budgets=budgets)
-    theirs = [HostAddress(lobby, "mallory", size * MIB) for size in (1, 9, 3, 7, 2)]
-    others = [HostAddress(lobby, "alice", 10 * MIB), HostAddress(lobby, "root", 500 * MIB, privileged=True)]
-    lobby.look(100.0)
+    limiter = ConnectionLimiter(Guard(config.Access()), 1000, 64, budgets=budgets)
+    theirs = [Holding(limiter, "mallory", size * MIB) for size in (1, 9, 3, 7, 2)]
+    others = [Holding(limiter, "alice", 10 * MIB), Holding(limiter, "root", 500 * MIB, privileged=True)]
+    limiter.check_unread(100.0)
     assert [each.gone for each in (*theirs, *others)] == [False, True, *[False] * 5]
     assert budgets.limiting(100.0) == (UNREAD.name,)
 
 
-def test_many_accounts_together_hold_no_more_than_one_may() -> None:
-    """However many uids somebody has: those that hold the most give way."""
-    lobby = ConnectionLimiter(Guard(config.Access()), 1000, 64)
-    many = [HostAddress(lobby, f"uid {number // 4}", 5 * MIB) for number in range(80)]
-    small = HostAddress(lobby, "alice", MIB)
-    lobby.look(100.0)
+def test_many_accounts_together_use_no_more_than_one_may() -> None:
+    """With any number of uids: the accounts that use the most are closed."""
+    limiter = ConnectionLimiter(Guard(config.Access()), 1000, 64)
+    many = [Holding(limiter, f"uid {number // 4}", 5 * MIB) for number in range(80)]
+    small = Holding(limiter, "alice", MIB)
+    limiter.check_unread(100.0)
     assert UNREAD.at_once / 2 < sum(each.bytes_kept for each in (*many, small) if not each.gone) <= UNREAD.at_once
     assert not small.gone
 
 
-def test_it_is_looked_who_holds_how_much_as_soon_as_much_has_moved() -> None:
+def test_memory_is_checked_early_after_large_transfers() -> None:
     """A second was enough for 100 MiB."""
 
     async def play() -> None:
-        lobby = ConnectionLimiter(Guard(config.Access()), 1000, 64)
-        large = HostAddress(lobby, "mallory", 2 * int(UNREAD.at_once))
+        limiter = ConnectionLimiter(Guard(config.Access()), 1000, 64)
+        large = Holding(limiter, "mallory", 2 * int(UNREAD.at_once))
         for _ in range(64):
-            lobby.count(LOOK_AFTER // 64)
+            limiter.count(CHECK_AFTER // 64)
         await asyncio.sleep(0)
         assert not large.gone
-        lobby.count(1)
+        limiter.count(1)
         await asyncio.sleep(0)
         assert large.gone
 
     asyncio.run(play())
 
 
-def test_a_filtered_queue_is_its_clients_own_and_one_without_is_everybodys(tmp_path: Path) -> None:
-    """Frames of the one stream are kept once, whoever is behind; those that a filter lets through, for its client."""
+def test_a_filtered_queue_counts_for_its_client_alone(tmp_path: Path) -> None:
+    """Frames of the common stream are kept once; those that a filter selects count for its client."""
 
     async def play() -> None:
         async with (
@@ -366,7 +364,7 @@ def test_a_filtered_queue_is_its_clients_own_and_one_without_is_everybodys(tmp_p
             lan.ws("?updates=changes&q=10.0", max_queue=1) as own,
         ):
             for each in (plain, own):
-                await hear(each)
+                await receive(each)
                 each.transport.pause_reading()
             for number in range(3000):
                 lan.scanner.turn(number % 3, (Status.OFFLINE, Status.ONLINE)[number & 1])
