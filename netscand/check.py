@@ -245,7 +245,7 @@ def check_networks(reading: Reading) -> Iterator[CheckResult]:
     from netscand.lan.interfaces import Interfaces
     from netscand.lan.netlink import NetlinkError
 
-    written = [table for table in reading.tables if table.kind is NetworkRule and table.whole]
+    written = [table for table in reading.tables if table.kind is NetworkRule and table.is_valid]
     rules = tuple(msgspec.convert(table.keys, NetworkRule) for table in written)
     interfaces = Interfaces(lambda networks: None, reading.table(Scan) or Scan(), rules)
     try:
