@@ -162,8 +162,8 @@ def _stream() -> str | None:
 class Audience(Protocol):
     """Who is told events (serve/hub)."""
 
-    def publish(self, cursor: str, event: Event) -> None:
-        """Tell an event."""
+    def publish(self, cursor: str, event: Event, body: bytes) -> None:
+        """Publish an event; `body` is what clients get."""
 
     def publish_scan(self, news: ScanNews) -> None:
         """Tell what becomes of a scan."""
@@ -198,9 +198,9 @@ class LoggedEvents:
         self._budgets = budgets or Budgets()
         self._left_out = 0
 
-    def publish(self, cursor: str, event: Event) -> None:
-        """Tell it, and write it down."""
-        self._audience.publish(cursor, event)
+    def publish(self, cursor: str, event: Event, body: bytes) -> None:
+        """Publish an event, and log it."""
+        self._audience.publish(cursor, event, body)
         if event.kind not in ODD and not self._has_room(event.at):  # what is odd has budgets (core/ratelimit.py)
             return
         level = logging.WARNING if event.kind in ODD else logging.INFO

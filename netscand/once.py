@@ -33,7 +33,7 @@ class _Listener:
         self.found: tuple[Mac, ...] = ()
         self.errors: list[str] = []
 
-    def publish(self, cursor: str, event: Event) -> None:
+    def publish(self, cursor: str, event: Event, body: bytes) -> None:
         """Nobody follows the events."""
 
     def publish_scan(self, news: ScanNews) -> None:

@@ -210,13 +210,12 @@ def test_who_waits_for_a_scan_is_told_its_end_and_forgotten() -> None:
     played(play)
 
 
-def test_a_hub_that_nobody_listens_to_translates_nothing() -> None:
+def test_no_message_of_a_scan_is_made_without_clients() -> None:
     async def play(audience: Audience) -> None:
         def never() -> float:
-            raise AssertionError("translated for nobody")
+            raise AssertionError("encoded for no client")
 
-        audience.hub._translator._offset = never
-        audience.scanner.turn(0, Status.OFFLINE)
+        audience.hub._encoder.time = never  # type: ignore[assignment, method-assign]
         audience.hub.publish_scan(ScanFinished(7, (LAN,), 0.0, 1.0, 0, 0, ()))
 
     played(play)
