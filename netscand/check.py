@@ -428,11 +428,11 @@ def _check_file(path: Path) -> None:
         check_header,
         is_broken,
         is_older,
-        refuse_stranger,
+        refuse_foreign,
         what_is_missing,
     )
 
-    refuse_stranger(path)
+    refuse_foreign(path)
     check_header(path)
     log = _stat(Path(f"{path}-wal"))
     if not path.stat().st_size or is_older(path) or (log is not None and log.st_size):

@@ -32,7 +32,7 @@ from netscand.lan.netlink import Neighbours
 from netscand.lan.vendors import Vendors
 from netscand.lan.wire import Wire
 from netscand.serve.auth import TokensRefused
-from netscand.serve.encode import Encoder, ip_text, mac_text
+from netscand.serve.encode import Encoder, ip_text, mac_text, remembered
 from netscand.serve.histograms import TimedSelector
 from netscand.serve.hub import Hub
 from netscand.serve.listen import ListenError, inherited_sockets
@@ -76,8 +76,8 @@ class Daemon:
         self.hub = Hub(self.translator)
         self.hub.holds = True
         self.history = History(
-            config.history, self.inventory.devices, self.translator, self.hub.release,
-            lambda mac: self.engine.forget(mac, "not seen for as long as events are kept ([history] keep_days)"),
+            config.history, self.inventory.devices, self.translator, remembered, self.hub.release,
+            lambda mac: self.engine.forget(mac, "not heard for as long as events are kept"),
             lambda events: budgets.refuse(HISTORY_SIZE, time.monotonic(), events),
         )  # fmt: skip
         audience = self._journal = LoggedEvents(
@@ -87,7 +87,10 @@ class Daemon:
             lambda write: asyncio.get_running_loop().call_later(JOURNAL_DELAY, write),
             budgets,
         )
-        self.engine = Engine(self.inventory, self.planner, self.wire, self.history, audience, clock=time.monotonic)
+        self.engine = Engine(
+            self.inventory, self.planner, self.wire, self.history, audience, time.monotonic,
+            encode=self.translator.event,
+        )  # fmt: skip
         self.engine.interval = config.scan.interval
         self.names = self.engine.names = Names(
             self.engine, lambda mac: urgency(self.engine.devices.get(mac)), self.wire.send_frame,

@@ -1,6 +1,6 @@
 """The one writer: observations and ticks in; inventory, then history, then hub; sends what is due (laws 1, 2).
 
-Everything here is synchronous and on the loop's thread, so what a client sees is one timeline with one sequence.
+Everything here is synchronous and on the loop's thread, so all clients see one timeline with one sequence.
 """
 
 import asyncio
@@ -32,16 +32,16 @@ from netscand.core.outage import network_problems
 from netscand.core.planner import BUSY_FOR, Planner
 
 ASLEEP = 5.0
-"""Seconds between two turns after which we must have been stopped: nobody's silence in them counts (FAULTS F13)."""
+"""Seconds between two turns after which the process must have been stopped: silence in them does not count (F13)."""
 
 PROBES_A_TURN, PROBES_WHEN_BEHIND = 256, 32
 """Frames planned at once, some milliseconds; and while there is more to hear than we can: no faster than we hear."""
 
 EVIDENCE = attrgetter("evidence._value_")
-"""As a plain text: an enum's hash is Python's work, and this is done for every frame."""
+"""As plain text: the hash of an enum is computed in Python, and this is done for every frame."""
 
 NAMED_AT = frozenset([EventKind.DISCOVERED, EventKind.ONLINE, EventKind.ADDRESS_ADDED, EventKind.ADDRESS_MOVED])
-"""When a device may have a name to be asked for."""
+"""Events after which a device may have a name to look up."""
 
 log = logging.getLogger(__name__)
 
@@ -53,23 +53,23 @@ class Sender(Protocol):
 
     @property
     def received(self) -> int:
-        """Frames heard since the start."""
+        """Return the frames received since the start."""
 
     @property
     def dropped(self) -> int:
-        """Frames that the kernel had no room for."""
+        """Return the frames for which the kernel had no room."""
 
     @property
     def ignored(self) -> int:
-        """Frames heard, but too many to be looked at."""
+        """Return the frames received, but not decoded because there were too many."""
 
     @property
     def behind(self) -> bool:
-        """More waits to be heard than could be: ask less."""
+        """Return whether frames wait to be decoded: send less."""
 
     @property
     def overflow_at(self) -> tuple[float, float]:
-        """When last answers may have been lost on their way to us: of ARP, and of all else."""
+        """Return when answers may have been lost last: of ARP, and of everything else."""
 
     def send(self, probes: Sequence[Probe]) -> list[Probe]:
         """Send what goes; those that stay behind, in their order. Raises SendFailed."""
@@ -80,17 +80,17 @@ class EventLog(Protocol):
 
     @property
     def cursor(self) -> str:
-        """The place of the last event in the stream: `EPOCH-SEQ`."""
+        """Return the cursor of the last event: `EPOCH-SEQ`."""
 
-    def append(self, event: Event) -> str:
-        """Number an event and send it on its way to the disk; its cursor."""
+    def append(self, event: Event, body: bytes) -> str:
+        """Number an event, and store its body; return its cursor."""
 
     def problems(self) -> tuple[str, ...]:
-        """Why what happens now may be lost."""
+        """Return why what happens now may be lost."""
 
 
 class Numbers:
-    """A chronicle that only counts, where nothing is kept."""
+    """An event log that only counts: nothing is stored."""
 
     def __init__(self, epoch: str) -> None:
         self._epoch = epoch
@@ -98,27 +98,27 @@ class Numbers:
 
     @property
     def cursor(self) -> str:
-        """The place of the last event."""
+        """Return the cursor of the last event."""
         return f"{self._epoch}-{self._sequence}"
 
-    def append(self, event: Event) -> str:
-        """Number it."""
+    def append(self, event: Event, body: bytes) -> str:
+        """Number an event."""
         self._sequence += 1
         return self.cursor
 
     def problems(self) -> tuple[str, ...]:
-        """None: nobody expects it to be kept."""
+        """Return none: nothing is expected to be stored."""
         return ()
 
 
 class Audience(Protocol):
     """What the engine needs of serve/hub."""
 
-    def publish(self, cursor: str, event: Event) -> None:
-        """Tell an event."""
+    def publish(self, cursor: str, event: Event, body: bytes) -> None:
+        """Publish an event; `body` is what clients get."""
 
     def publish_scan(self, news: ScanNews) -> None:
-        """Tell what becomes of a scan."""
+        """Publish how a scan goes."""
 
 
 class NameResolver(Protocol):
@@ -140,14 +140,15 @@ class Engine:
         hub: Audience,
         clock: Callable[[], float],
         suspended: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic(),
+        encode: Callable[[Event], bytes] = lambda event: b"",
     ) -> None:
         self.started_at = clock()
         self.turned_at = self.started_at
-        """When `run` last came round, for the watchdog."""
+        """When the loop of `run` last ran, for the watchdog."""
         self.interval = inf
         """The configuration's, in seconds."""
         self.names: NameResolver | None = None
-        """Who is told of devices that may have a name to be asked for."""
+        """Looks up the names of devices."""
         self.not_reloaded = ""
         """Why the configuration file was refused at the last reload."""
         self._inventory, self.budgets = inventory, inventory.budgets
@@ -158,6 +159,8 @@ class Engine:
         self._clock = clock
         self._suspended = suspended
         """Seconds that this machine slept since it was booted."""
+        self._encode = encode
+        """Encodes an event, once, for the history and for all clients."""
         self.observations: Counter[str] = Counter()
         """Observations since the start, by evidence."""
         self._unsent: list[Probe] = []
@@ -172,7 +175,7 @@ class Engine:
     # ---- in -----------------------------------------------------------------------------------------------------
 
     def observe(self, batch: Sequence[Observation]) -> None:
-        """Fold in what the wire heard."""
+        """Take the observations of received frames."""
         inventory, planner, names = self._inventory, self._planner, self.names
         self.observations.update(map(EVIDENCE, batch))
         for seen in batch:
@@ -194,7 +197,7 @@ class Engine:
             names.request_name(device.mac, device.ip, network)
 
     def missing_sources(self, mac: Mac) -> tuple[str, ...]:
-        """The sources that a device's name may still be asked of."""
+        """Return the sources in which a device's name may still be looked up."""
         device = self._inventory.devices.get(mac)
         return self._inventory.claims.host_names.missing_sources(device) if device is not None else ()
 
@@ -209,7 +212,7 @@ class Engine:
                 self._publish(event)
 
     def may_probe(self, network: str, to_all: bool) -> bool:
-        """Whether one more frame, to all or to a name server, may leave on a network now; its budget counts it then."""
+        """Return whether one more frame may leave on a network now; if so, it counts against the budget."""
         room = self._planner.spend(network, self._clock(), to_all=to_all)
         self._broadcast += room and to_all
         return room
@@ -233,15 +236,15 @@ class Engine:
             self._publish(event)
 
     def label(self, mac: Mac, changes: Mapping[str, object]) -> None:
-        """Take what a user knows of a device (core/model.py). Raises KeyError."""
+        """Take a user's annotations of a device (core/model.py). Raises KeyError."""
         for event in self._inventory.label(mac, changes, self._clock()):
             self._publish(event)
         self._look_again()
 
     def forget(self, mac: Mac, reason: str = "forgotten by a user") -> None:
-        """Strike a device out; heard again, it is new. Raises KeyError, ValueError for this host."""
+        """Forget a device; if it is seen again, it is new. Raises KeyError, ValueError for this host."""
         if self.devices[mac].is_self:
-            raise ValueError("this host is always there")
+            raise ValueError("this host cannot be forgotten")
         self._publish(self._inventory.forget(mac, self._clock(), reason))
 
     def scan_now(self, targets: Sequence[str], account: Hashable = None) -> int:
@@ -250,7 +253,7 @@ class Engine:
         return self._planner.request_scan(targets, self._clock(), account)
 
     def lease(self, client: object, seconds: float | None) -> float:
-        """Let a client hold a faster interval, or (None) hold it no more; the interval in force.
+        """Let a client hold a shorter interval, or (None) release it; return the interval in force.
 
         Raises ValueError where it is not between 1 s and the configuration's interval.
         """
@@ -287,12 +290,12 @@ class Engine:
                 continue
             self._kicked.clear()
             with suppress(TimeoutError):
-                # No longer than to the next second, where other rooms have their looks: one waking does for all.
+                # No longer than to the next second, when other rooms have work too: one wake-up serves all.
                 async with asyncio.timeout(min(delay, 1.0 - self._clock() % 1.0)):
                     await self._kicked.wait()
 
     def _turn(self, now: float) -> float:
-        """One turn; when the next is due."""
+        """Do one turn; return when the next is due."""
         self._inventory.outage.overflow_at = self._wire.overflow_at
         for event in self._inventory.tick(now):
             self._publish(event)
@@ -338,53 +341,53 @@ class Engine:
         return sent == 0
 
     def _look_again(self) -> None:
-        """Wake `run` where something is due earlier than it knew."""
+        """Wake `run` if something is due earlier than it expects."""
         if min(self._planner.next_at, self._inventory.next_at) < self._wake_at:
             self._kicked.set()
 
     def _publish(self, event: Event) -> None:
         self._planner.on_event(event)
-        cursor = self._history.append(event)
-        self._hub.publish(cursor, event)
+        body = self._encode(event)
+        self._hub.publish(self._history.append(event, body), event, body)
 
-    # ---- what clients ask (serve/ports.py) ----------------------------------------------------------------------
+    # ---- what clients get (serve/ports.py) ----------------------------------------------------------------------
 
     @property
     def devices(self) -> Mapping[Mac, Device]:
-        """Every device, by MAC."""
+        """Return every device, by MAC."""
         return self._inventory.devices
 
     @property
     def networks(self) -> Mapping[str, Network]:
-        """Every network, excluded ones too, by id."""
+        """Return every network, including excluded ones, by id."""
         return self._inventory.networks
 
     @property
     def cursor(self) -> str:
-        """The place in the stream of events: `EPOCH-SEQ`."""
+        """Return the cursor of the last event: `EPOCH-SEQ`."""
         return self._history.cursor
 
     @property
     def scanning(self) -> bool:
-        """Whether a scan is running."""
+        """Return whether a scan is running."""
         return self._planner.scanning
 
     @property
     def last_scan(self) -> float | None:
-        """When the last scan of any network ended."""
+        """Return when the last scan of any network ended."""
         ends = [end for network in self.networks if (end := self._planner.last_scan_of(network)) is not None]
         return max(ends, default=None)
 
     def last_scan_of(self, network: str) -> float | None:
-        """When the last scan of a network ended."""
+        """Return when the last scan of a network ended."""
         return self._planner.last_scan_of(network)
 
     def coverage(self, network: str) -> Coverage:
-        """What one timer's scan asks of a network."""
+        """Return how much of a network a scan by timer covers."""
         return self._planner.coverage(network, self._clock())
 
     def load(self) -> Load:
-        """Counters since the start."""
+        """Return counters since the start."""
         pace, wire = self._planner.pace, self._wire
         second, count, before = self._second
         used = before if int(self._clock()) == second else count if int(self._clock()) == second + 1 else 0
@@ -394,7 +397,7 @@ class Engine:
         )  # fmt: skip
 
     def problems(self) -> tuple[str, ...]:
-        """Why the daemon is degraded; empty when it is not."""
+        """Return why the daemon is degraded; nothing if it is not."""
         refused = (f"cannot send on {network}: {message}" for network, message in self._refused.items())
         return (*refused, *network_problems(self.networks.values()), *self._history.problems(),
                 *([self.not_reloaded] if self.not_reloaded else []))  # fmt: skip

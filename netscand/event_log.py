@@ -164,8 +164,8 @@ def _stream() -> str | None:
 class EventSink(Protocol):
     """Receiver of events (serve/hub)."""
 
-    def publish(self, cursor: str, event: Event) -> None:
-        """Publish an event."""
+    def publish(self, cursor: str, event: Event, body: bytes) -> None:
+        """Publish an event; `body` is what clients get."""
 
     def publish_scan(self, news: ScanNews) -> None:
         """Publish a message about a scan."""
@@ -200,9 +200,9 @@ class LoggedEvents:
         self._budgets = budgets or Budgets()
         self._skipped = 0
 
-    def publish(self, cursor: str, event: Event) -> None:
+    def publish(self, cursor: str, event: Event, body: bytes) -> None:
         """Publish an event, and log it."""
-        self._sink.publish(cursor, event)
+        self._sink.publish(cursor, event, body)
         if event.kind not in WARNINGS and not self._has_room(event.at):  # warnings have budgets of their own
             return
         level = logging.WARNING if event.kind in WARNINGS else logging.INFO

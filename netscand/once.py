@@ -33,8 +33,8 @@ class _ScanListener:
         self.found: tuple[Mac, ...] = ()
         self.errors: list[str] = []
 
-    def publish(self, cursor: str, event: Event) -> None:
-        """Ignore events."""
+    def publish(self, cursor: str, event: Event, body: bytes) -> None:
+        """Nobody follows the events."""
 
     def publish_scan(self, news: ScanNews) -> None:
         """Note errors and the end of the scan."""

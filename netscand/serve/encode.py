@@ -1,30 +1,37 @@
-"""The domain as the wire contract tells it: bytes become text, monotonic seconds become RFC 3339 in UTC (law 7).
+"""The domain in terms of the wire contract: bytes become text, monotonic seconds become RFC 3339 in UTC (law 7).
 
-A snapshot may hold 65,533 devices, so texts that repeat (a second's prefix, one stamp in several fields, the address
+A snapshot may have 65,533 devices, so texts that repeat (a second's prefix, one stamp in several fields, the address
 of a network) are made once.
+
+An event is encoded once, here: its body is what the history stores and what every client gets, live, after a resume and
+by REST. A message adds what the body cannot know: the cursor, and when it is sent.
 """
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from socket import AF_INET6, inet_ntoa, inet_ntop
+from datetime import datetime
+from socket import AF_INET, AF_INET6, inet_ntoa, inet_ntop, inet_pton
 from time import gmtime, monotonic, strftime
 from typing import cast
 
+import msgspec
+
 from netscand import protocol
-from netscand.core.model import Address, Coverage, Device, Event, Ip, Mac, Network
+from netscand.core.model import Address, Coverage, Device, Event, Evidence, Ip, Mac, Network, Status
+from netscand.core.restore import Remembered
 
 REMEMBERED = 8192
-"""Texts of stamps that are kept, at most; then all are forgotten at once."""
+"""Texts of stamps that are cached, at most; then the cache is emptied."""
 
 STEADY = 0.0005
-"""Seconds the clocks may drift apart before stamps are told by the new offset: else one `first_seen` would flicker
-between two milliseconds from telling to telling."""
+"""Seconds that the clocks may drift apart before stamps use the new offset: otherwise one `first_seen` would alternate
+between two milliseconds."""
 
 REDUNDANCY = (b"\x00\x00\x5e\x00\x01", b"\x00\x00\x5e\x00\x02", b"\x00\x00\x0c\x07\xac", b"\x00\x00\x0c\x9f")
 """MAC prefixes of virtual routers: VRRP and CARP (RFC 9568, section 7.3), HSRP, HSRP version 2."""
 
 MACHINES = (b"\x52\x54\x00", b"\x02\x42")
-"""MAC prefixes that are locally administered and yet no phone's disguise: QEMU and KVM guests, Docker containers."""
+"""MAC prefixes that are locally administered, and not randomized by a phone: QEMU and KVM guests, Docker containers."""
 
 TIMES = frozenset(("status_since", "first_seen", "last_seen"))
 
@@ -40,9 +47,9 @@ def ip_text(ip: Ip) -> str:
 
 
 class Encoder:
-    """Turns what the core holds into protocol structs.
+    """Converts values of the core into protocol structs.
 
-    `offset` gives unix seconds minus monotonic seconds at this moment, `vendor` the vendor of a MAC.
+    `offset` returns unix seconds minus monotonic seconds at this moment, `vendor` the vendor of a MAC.
     """
 
     def __init__(
@@ -58,29 +65,21 @@ class Encoder:
         self._seconds: dict[int, str] = {}
         self._texts: dict[float, str] = {}
 
-    def of_unix_time(self) -> "Encoder":
-        """One for what the history tells: stamps that are unix seconds already."""
-        return Encoder(lambda: 0.0, self._vendor, lambda: monotonic() + self._offset())
-
     # ---- times ----------------------------------------------------------------------------------------------------
 
     def sync(self) -> None:
-        """Notice a clock that was set. To be called once before a run of translations."""
+        """Take a clock that was set into account. Call it once before a run of conversions."""
         self._fresh = offset = self._offset()
         if abs(offset - self._steady) > STEADY:
             self._steady = offset
             self._texts.clear()
 
     def milliseconds(self, at: float) -> int:
-        """A monotonic stamp as unix time."""
+        """Return a monotonic stamp as unix time."""
         return int((at + self._steady) * 1000)
 
-    def microseconds(self, at: float) -> int:
-        """A monotonic stamp as unix time, by the offset of the last `sync`."""
-        return int((at + self._fresh) * 1_000_000)
-
     def time(self, at: float) -> str:
-        """A monotonic stamp, to the millisecond."""
+        """Return a monotonic stamp as text, to the millisecond."""
         text = self._texts.get(at)
         if text is None:
             second, rest = divmod(self.milliseconds(at), 1000)
@@ -91,12 +90,12 @@ class Encoder:
         return text
 
     def stamp(self, at: float) -> str:
-        """A monotonic stamp, to the microsecond, by the offset of the last `sync`."""
+        """Return a monotonic stamp as text, to the microsecond, by the offset of the last `sync`."""
         second, rest = divmod(int((at + self._fresh) * 1_000_000), 1_000_000)
         return f"{self._second(second)}.{rest:06d}Z"
 
     def now(self) -> str:
-        """Tell this moment, to the microsecond."""
+        """Return the time, to the microsecond."""
         return self.stamp(self._clock())
 
     def _second(self, second: int) -> str:
@@ -110,10 +109,10 @@ class Encoder:
     def _maybe(self, at: float | None) -> str | None:
         return None if at is None else self.time(at)
 
-    # ---- what is told of ------------------------------------------------------------------------------------------
+    # ---- values ---------------------------------------------------------------------------------------------------
 
     def address(self, held: Address) -> protocol.Address:
-        """One address of a device."""
+        """Return one address of a device."""
         return protocol.Address(
             ip=ip_text(held.ip),
             network=held.network,
@@ -124,7 +123,7 @@ class Encoder:
         )
 
     def device(self, device: Device) -> protocol.Device:
-        """A device as it is now."""
+        """Return a device as it is now."""
         mac, ip, rtt = device.mac, device.ip, device.rtt
         return protocol.Device(
             mac=mac.hex(":"),
@@ -148,28 +147,13 @@ class Encoder:
         )
 
     def wholly(self, device: Device) -> protocol.Device:
-        """The same for an answer about this one alone: with what lists and events do without."""
-        told = self.device(device)
-        told.dhcp_vendor_class = device.dhcp_vendor_class
-        return told
-
-    def device_before(self, event: Event) -> protocol.Device | None:
-        """The device of an event as it was before it; None where the event is about none."""
-        if event.device is None:
-            return None
-        previous = event.previous or {}
-        was = copy(event.device)
-        for name, value in previous.items():
-            if name not in ("ip", "patience", "kinds") and hasattr(was, name):
-                setattr(was, name, value)
-        told = self.device(was)
-        for name in ("patience", "kinds"):
-            if name in previous:
-                setattr(told, name, previous[name])
-        return told
+        """Return the same with the fields that only the answer about a single device has."""
+        shown = self.device(device)
+        shown.dhcp_vendor_class = device.dhcp_vendor_class
+        return shown
 
     def network(self, network: Network, coverage: Coverage, online: int, last_scan: float | None) -> protocol.Network:
-        """A network, with what the planner and the inventory say of it."""
+        """Return a network, with the figures of the planner and the inventory."""
         return protocol.Network(
             id=network.id,
             cidr=str(network.cidr),
@@ -184,40 +168,43 @@ class Encoder:
             last_scan=self._maybe(last_scan),
         )
 
-    def event(self, cursor: str, event: Event) -> protocol.Event:
-        """An event. Whoever sends it says when it leaves: `sent_at`."""
+    def event(self, event: Event) -> bytes:
+        """Return the body of an event: the JSON of protocol.Event, without its cursor and the time of sending."""
         self.sync()
-        return protocol.Event(
-            cursor=cursor,
-            kind=event.kind,
-            at=self.time(event.at),
-            network=event.network,
-            address=ip_text(event.address) if event.address else None,
-            other=mac_text(event.other) if event.other else None,
-            evidence=event.evidence,
-            reason=event.reason,
-            device=self.device(event.device) if event.device else None,
-            previous=self._previous(event.previous) if event.previous else None,
-            seen_at=self.stamp(event.seen_at) if event.seen_at is not None else None,
+        text = protocol.encode(
+            protocol.Event(
+                cursor="",
+                kind=event.kind,
+                at=self.time(event.at),
+                network=event.network,
+                address=ip_text(event.address) if event.address else None,
+                other=mac_text(event.other) if event.other else None,
+                evidence=event.evidence,
+                reason=event.reason,
+                device=self.device(event.device) if event.device else None,
+                previous=self._previous(event.previous) if event.previous else None,
+                seen_at=self.stamp(event.seen_at) if event.seen_at is not None else None,
+            )
         )
+        return b"{" + text[BEFORE:-AFTER] + b"}"
 
     def _previous(self, fields: Mapping[str, object]) -> dict[str, object]:
-        """Wire names with domain values, as wire names with wire values."""
-        told: dict[str, object] = {}
+        """Convert domain values under wire names into wire values."""
+        shown: dict[str, object] = {}
         for name, value in fields.items():
             if name in TIMES and value is not None:
-                told[name] = self.time(cast(float, value))
+                shown[name] = self.time(cast(float, value))
             elif name == "addresses":
-                told[name] = [self.address(held) for held in cast("list[Address]", value)]
+                shown[name] = [self.address(held) for held in cast("list[Address]", value)]
             elif isinstance(value, bytes):
-                told[name] = mac_text(Mac(value)) if len(value) == 6 else ip_text(Ip(value))
+                shown[name] = mac_text(Mac(value)) if len(value) == 6 else ip_text(Ip(value))
             else:
-                told[name] = value
-        return told
+                shown[name] = value
+        return shown
 
 
 def kinds(device: Device) -> list[str]:
-    """What a device is besides a device."""
+    """Return what a device is, besides a device."""
     found = []
     if device.is_self:
         found.append("self")
@@ -228,3 +215,69 @@ def kinds(device: Device) -> list[str]:
     if device.is_proxy:
         found.append("proxy_arp")
     return found
+
+
+# ---- messages ------------------------------------------------------------------------------------------------------
+
+BEFORE, AFTER = len(b'{"type":"event","cursor":"",'), len(b',"sent_at":null}')
+"""Bytes of an encoded event before and after what its body has."""
+
+_decode = msgspec.json.Decoder(protocol.Event).decode
+_addresses = list[protocol.Address]
+
+
+def event_message(cursor: str, body: bytes, sent_at: str | None = None) -> bytes:
+    """Return an event as clients get it."""
+    sent = f'"{sent_at}"' if sent_at else "null"
+    return b'{"type":"event","cursor":"%b",%b,"sent_at":%b}' % (cursor.encode(), body[1:-1], sent.encode())
+
+
+def decoded(body: bytes) -> protocol.Event:
+    """Return the event of a body, without its cursor. Raises ValueError."""
+    return _decode(event_message("", body))
+
+
+def device_before(event: protocol.Event) -> protocol.Device | None:
+    """Return the device of an event as it was before it; None if the event is about none."""
+    if event.device is None:
+        return None
+    was = copy(event.device)
+    for name, value in (event.previous or {}).items():
+        if name in protocol.Device.__struct_fields__:
+            setattr(was, name, msgspec.convert(value, _addresses) if name == "addresses" else value)
+    return was
+
+
+# ---- back into the domain -------------------------------------------------------------------------------------------
+
+
+def remembered(body: bytes) -> Remembered | None:
+    """Return the device of an event as the event shows it; None if it is about none. Raises ValueError.
+
+    It does not show whether the device has answered us, a patience that a user chose, and what presence learned.
+    """
+    device = decoded(body).device
+    if device is None:
+        return None
+    return Remembered(
+        Mac(bytes.fromhex(device.mac.replace(":", ""))), _unix(device.first_seen), _unix(device.last_seen),
+        Status(device.status), _unix(device.status_since), device.reason, hostname=device.hostname,
+        hostname_source=device.hostname_source, label=device.label, known=device.known, notes=device.notes,
+        addresses=tuple(
+            Address(_ip(held.ip), held.network, held.interface, Evidence(held.evidence), _unix(held.first_seen),
+                    _unix(held.last_seen))
+            for held in device.addresses
+        ),
+    )  # fmt: skip
+
+
+def _ip(text: str) -> Ip:
+    try:
+        return Ip(inet_pton(AF_INET6 if ":" in text else AF_INET, text))
+    except OSError:
+        raise ValueError(f"{text!r} is not an IP address") from None
+
+
+def _unix(text: str) -> float:
+    """Return the middle of that millisecond, so that it is the same one again however it is rounded."""
+    return datetime.fromisoformat(text).timestamp() + 0.0005

@@ -1,6 +1,6 @@
-"""Clients of `changes` that have a filter: what they get is judged in slices, in order, and nobody else waits for it.
+"""Clients of `changes` that have a filter: it is applied in slices, in order, and no other client waits for it.
 
-Equal filters are judged once. Judging each of many for each of many events takes longer than the loop may be held.
+Equal filters are applied once. Applying each of many to each of many events takes longer than the loop may be held.
 """
 
 import asyncio
@@ -9,16 +9,16 @@ from collections.abc import Callable, Collection, Iterator
 from time import perf_counter
 
 from netscand.serve.query import Change, Filter
-from netscand.serve.subscriber import Subscriber, Told
+from netscand.serve.subscriber import Outgoing, Subscriber
 
 HOLD = 0.002
 """Seconds that a slice may hold the loop."""
 
 
 class Filtered:
-    """Clients by filter, and the events and news of scans that are not judged yet."""
+    """Clients by filter, and the events and news of scans that wait for it."""
 
-    def __init__(self, offer: Callable[[Subscriber, Told], None]) -> None:
+    def __init__(self, offer: Callable[[Subscriber, Outgoing], None]) -> None:
         self._offer = offer
         self._clients: dict[Filter, set[Subscriber]] = {}
         self._works: deque[Iterator[None]] = deque()
@@ -29,7 +29,7 @@ class Filtered:
         return bool(self._clients)
 
     def add(self, subscriber: Subscriber) -> None:
-        """Send it what happens from now on."""
+        """Send it everything from now on."""
         self._clients.setdefault(subscriber.fits, set()).add(subscriber)
 
     def discard(self, subscriber: Subscriber) -> None:
@@ -39,15 +39,15 @@ class Filtered:
             if not clients:
                 del self._clients[subscriber.fits]
 
-    def event(self, number: int, change: Change, message: Told) -> None:
-        """Send an event to whom it fits."""
+    def event(self, number: int, change: Change, message: Outgoing) -> None:
+        """Send an event to the clients that it fits."""
         self._do(self._event(number, change, message))
 
     def each(self, send: Callable[[Collection[Subscriber]], None]) -> None:
         """Call `send` with the clients of each filter, after the events before."""
         self._do(self._each(send))
 
-    def _event(self, number: int, change: Change, message: Told) -> Iterator[None]:
+    def _event(self, number: int, change: Change, message: Outgoing) -> Iterator[None]:
         for fits, clients in tuple(self._clients.items()):
             if fits.change(change):
                 for subscriber in clients:
@@ -67,7 +67,7 @@ class Filtered:
                 self._slice()
 
     def _slice(self) -> None:
-        """Work on until it has taken HOLD; the rest in the next turn."""
+        """Work for up to HOLD; do the rest in the next turn."""
         self._due = False
         until = perf_counter() + HOLD
         try:
@@ -76,7 +76,7 @@ class Filtered:
                     self._works.popleft()
                 elif perf_counter() > until:
                     break
-        finally:  # a work that has failed is at its end
+        finally:  # a work that failed has ended
             if self._works:
                 self._due = True
                 asyncio.get_running_loop().call_soon(self._slice)

@@ -1,9 +1,9 @@
-"""The push document's contract: the whole list in every message, at the end of each scan and after changes.
+"""The `full` mode: the whole list in every message, at the end of each scan and after changes.
 
-A list goes out within 100 ms of an event; where one went out less than a second ago, when that second is over. The
-list without a filter is made once for all clients, and waits for no other. Those with a filter are made one after the
-other, accounts in turn, each once for all clients of the account that have this filter. Only the newest list waits for
-a client that is slow.
+A list is sent within 100 ms of an event; if one was sent less than a second ago, when that second is over. The list
+without a filter is made once for all clients, and waits for no other. Those with a filter are made one after the other,
+accounts in turn, each once for all clients of the account that have this filter. Only the newest list waits for a slow
+client.
 """
 
 import asyncio
@@ -24,35 +24,35 @@ from netscand.serve.subscriber import Subscriber
 from netscand.serve.summary import Summary, around_devices
 
 SOON = 0.02
-"""Seconds after an event until its list is made: what comes in a burst goes in one."""
+"""Seconds after an event until its list is made: a burst of events makes one list."""
 
 APART = 1.0
-"""Seconds between two lists that no scan's end asked for."""
+"""Seconds between two lists, unless a scan ended."""
 
 PART = 100
-"""Devices translated at a time."""
+"""Devices encoded at a time."""
 
 SHARED = 1000
 """Devices up to which a list is made once for several clients, and kept until each has read it; a larger one is made
-for each as it reads."""
+for each client as it reads."""
 
 
 class FullMode:
-    """Makes and sends `scan_update` to the clients of the `full` mode."""
+    """Sender of `scan_update` to the clients of the `full` mode."""
 
-    def __init__(self, hub: Hub, overview: Summary, translator: Encoder) -> None:
+    def __init__(self, hub: Hub, overview: Summary, encoder: Encoder) -> None:
         self._hub = hub
         self._overview = overview
-        self._translator = translator
+        self._encoder = encoder
         self._sent_at = -inf
         self._due: dict[Subscriber, Finish | None] = {}
-        """Who is to be sent a large list, or one with a filter: for the end of which scan, None: for what changed."""
+        """Clients that get a large list or one with a filter, with the scan that ended; None: something changed."""
         self._with_filter: FairQueue[Subscriber] = FairQueue()
-        """Who is to be sent a list with a filter."""
+        """Clients that get a list with a filter."""
         self._some_wait = asyncio.Event()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         async with asyncio.TaskGroup() as both:
             both.create_task(self._make_with_filter())
             await self._run()
@@ -94,14 +94,14 @@ class FullMode:
             await self._make(EVERYTHING, OURS, finish, alike)
 
     async def _make_with_filter(self) -> None:
-        """Make the lists with a filter: one filter of an account, then one of the next account."""
+        """Make the lists with a filter: one of an account, then one of the next account."""
         while True:
             await self._some_wait.wait()
             self._some_wait.clear()
             while self._with_filter:
                 began = monotonic()
                 client = self._with_filter.pop()
-                if client not in self._due:  # it is gone, or had its list together with another one
+                if client not in self._due:  # it has gone, or got its list together with another one
                     continue
                 of, finish = (client.account, client.fits), self._due[client]
                 alike = [each for each, its in self._due.items() if its is finish and (each.account, each.fits) == of]
@@ -119,7 +119,7 @@ class FullMode:
             client.drain()
 
     async def follow(self, client: Subscriber, account: Account) -> None:
-        """Send a client that has its first list the next ones, where they are large: each is made as it is read."""
+        """Send a client the lists after its first one, if they are large: each is made as it is read."""
         try:
             while not client.ended:
                 await client.list_due.wait()
@@ -139,7 +139,7 @@ class FullMode:
     def _update(self, fits: Filter, finish: Finish | None, cursor: str) -> ScanUpdate:
         online = self._overview.counts().online
         if finish is not None:
-            return scan_update(finish._replace(cursor=cursor), online, self._translator)
+            return scan_update(finish._replace(cursor=cursor), online, self._encoder)
         return ScanUpdate(
             scan_id=None,
             cursor=cursor,
@@ -155,7 +155,7 @@ class FullMode:
 async def with_devices(
     message: ScanUpdate | InitialState | Devices, snapshot: Snapshot, most: int | None = None
 ) -> AsyncIterator[bytes]:
-    """The frames of a message whose `devices` are the next of the snapshot, `most` of them; made as they are asked for.
+    """Yield the frames of a message whose `devices` are the next of the snapshot, at most `most`; made on demand.
 
     Nothing of the message is kept but the frame that is not full yet.
     """
@@ -184,7 +184,7 @@ async def with_devices(
 async def send_list(
     client: Subscriber, message: ScanUpdate | InitialState | Devices, snapshot: Snapshot, most: int | None = None
 ) -> None:
-    """Send such a message as it is read."""
+    """Send such a message as the client reads it."""
     async for frame in with_devices(message, snapshot, most):
         await client.send(frame, more=not frame[0] & frames_module.FINAL)
         if client.ended and not client.finishing:
@@ -192,6 +192,6 @@ async def send_list(
 
 
 def _wants(client: Subscriber, finish: Finish) -> bool:
-    asked = finish.scan.scan_id in client.requested
+    requested = finish.scan.scan_id in client.requested
     client.requested.discard(finish.scan.scan_id)
-    return asked or client.fits.scan(finish.scan.networks)
+    return requested or client.fits.scan(finish.scan.networks)

@@ -1,7 +1,7 @@
-"""One WebSocket's queue: bounded in messages and in bytes; nobody waits for it (law 4).
+"""The queue of one WebSocket: bounded in messages and in bytes; no other client waits for it (law 4).
 
 What the client's transport takes goes out at once; the rest waits here. A queue that overflows ends the
-subscription: the client is told `lagged` with its last good cursor, and close code 4000, for the day it reads again.
+subscription: the client gets `lagged` with its last good cursor, and close code 4000, when it reads again.
 """
 
 import asyncio
@@ -19,31 +19,31 @@ BATCH = 64 * 1024
 """Bytes that are joined for one write."""
 
 
-Told = tuple[bytes, str | None]
-"""A message as it goes out, and the cursor where a client stands that has it. Made once, for all clients."""
+Outgoing = tuple[bytes, str | None]
+"""A message as it is sent, and the cursor of a client that has it. Made once, for all clients."""
 
 
 FEW = 64
-"""Messages that may wait for a client before what it says waits, too."""
+"""Messages queued for a client before its own messages wait, too."""
 
 
 DELIVERY = 300.0
-"""Seconds that a snapshot, a whole list or what was missed may take: what changes meanwhile is kept as it was."""
+"""Seconds that sending a snapshot, a list or missed events may take: what changes meanwhile is kept as it was."""
 
 
 class Bounds(NamedTuple):
-    """What may wait for one client. Frames are shared by all clients, so the bytes are not a client's own."""
+    """Bounds of what may wait for one client. All clients share the frames, so the bytes are not a client's own."""
 
     messages: int = 8192
     size: int = 4 * 2**20
 
     def widened(self) -> "Bounds":
-        """What may wait while a snapshot is on its way."""
+        """Return the bounds while a snapshot is being sent."""
         return Bounds(self.messages * 4, self.size * 4)
 
 
 class Subscriber:
-    """What one client is to be sent, in order. Everything but `sent` is synchronous and never waits."""
+    """What is to be sent to one client, in order. Only `send`, `read` and `delivery` wait."""
 
     def __init__(
         self,
@@ -57,36 +57,36 @@ class Subscriber:
     ) -> None:
         self.fits = fits
         self.account = account
-        """Pays for lists of its own."""
+        """The account that pays for lists of its own."""
         self.full = full
         self.requested: set[int] = set()
-        """Scans that this client asked for; it hears of them whatever its filter says."""
+        """Scans that this client requested; it gets their messages whatever its filter."""
         self.since = 0
-        """What had happened when it came (the hub's count): its snapshot shows that."""
+        """The hub's count when it came: its snapshot shows everything up to that."""
         self.cursor = ""
-        """The last one that was put on its way; empty while the snapshot is."""
+        """The cursor of the last event that was sent; empty while the snapshot is being sent."""
         self.ended = False
-        """Takes nothing more: it lagged, was closed or is gone."""
+        """It takes nothing more: it lagged, was closed or has gone."""
         self.lagged = False
         self.queued = False
-        """The hub has it on its list of queues to empty."""
+        """The hub is about to empty its queue."""
         self._transport = transport
         self._closed = closed
-        """Whether aiohttp sent a close frame: nothing may follow it (RFC 6455, section 5.5.1)."""
+        """Returns whether aiohttp sent a close frame: nothing may follow it (RFC 6455, section 5.5.1)."""
         self._bounds = bounds
         self._most = bounds.widened()
         self._paused = False
         self._held = True
         self._unfinished = False
-        """The message on its way has frames that were not made yet."""
+        """The message that is being sent has frames that were not made yet."""
         self._frames: deque[bytes] = deque()
-        """The rest of a message on its way: no other message may come between."""
-        self._queue: deque[Told] = deque()
+        """The rest of the message that is being sent: no other message may come between."""
+        self._queue: deque[Outgoing] = deque()
         self._size = 0
         self._update: tuple[bytes, ...] = ()
-        """The newest whole list, where lists are small and shared."""
+        """The newest list, if lists are small and shared."""
         self.list_due = asyncio.Event()
-        """It is to be sent a list of its own, where they are large."""
+        """A list of its own is to be sent, because lists are large."""
         self._keeps: Callable[[], int] = _nothing
         self._farewell = b""
         self._waiter: asyncio.Future[None] | None = None
@@ -94,24 +94,24 @@ class Subscriber:
 
     # ---- in -------------------------------------------------------------------------------------------------------
 
-    def offer(self, told: Told) -> None:
+    def offer(self, message: Outgoing) -> None:
         """Queue a message."""
         if self.ended:
             return
-        self._queue.append(told)
-        self._size += len(told[0])
+        self._queue.append(message)
+        self._size += len(message[0])
         if len(self._queue) > self._most.messages or self._size > self._most.size:
             self.drain()
             if len(self._queue) > self._most.messages or self._size > self._most.size:
                 self.lag()
 
     def replace(self, frames: tuple[bytes, ...]) -> None:
-        """Queue a whole list; one that still waits is forgotten for it."""
+        """Queue a list, in place of one that still waits."""
         if not self.ended:
             self._update = frames
 
     async def send(self, *frames: bytes, more: bool = False) -> None:
-        """Send a part of a snapshot, past the queue; returns when the transport has taken it.
+        """Send a part of a snapshot, past the queue; return when the transport has taken it.
 
         `more`: the message has further frames. A client that does not take a part in time has lagged.
         """
@@ -130,12 +130,12 @@ class Subscriber:
 
     @property
     def finishing(self) -> bool:
-        """It has lagged, and is to be told so behind the message that is on its way."""
+        """Return whether it has lagged and gets `lagged` after the message that is being sent."""
         return bool(self._farewell) and self._unfinished
 
     @asynccontextmanager
     async def delivery(self, keeps: Callable[[], int]) -> AsyncIterator[None]:
-        """Have what is sent within the block taken in DELIVERY; `keeps` tells how many bytes it keeps meanwhile."""
+        """Limit what is sent within the block to DELIVERY; `keeps` returns how many bytes are kept meanwhile."""
         self._keeps = keeps
         try:
             async with asyncio.timeout(DELIVERY):
@@ -146,7 +146,7 @@ class Subscriber:
             self._keeps = _nothing
 
     def hold(self) -> None:
-        """Keep what is queued until the message that is sent now, part by part, has its end: until `release`."""
+        """Keep what is queued until the message that is sent part by part is complete: until `release`."""
         self._held = True
 
     def pong(self, payload: bytes) -> None:
@@ -155,7 +155,7 @@ class Subscriber:
             self._transport.write(frames_module.pong(payload))
 
     async def read(self) -> None:
-        """Until the client has read what it was sent, but for a little: answers to it are kept for nobody else."""
+        """Wait until the client has read nearly everything: answers are kept for this client alone."""
         while self._backed_up:
             if self._listener is None:
                 self._listener = asyncio.get_running_loop().create_future()
@@ -163,7 +163,7 @@ class Subscriber:
 
     @property
     def bytes_kept(self) -> int:
-        """Bytes that are kept for this client alone. Events without a filter are one stream that all clients share."""
+        """Return the bytes kept for this client alone. Without a filter, all clients share the events."""
         lists = sum(map(len, self._frames)) + sum(map(len, self._update))
         return lists + self._keeps() + (self._size if self.fits else 0)
 
@@ -172,14 +172,14 @@ class Subscriber:
         return not self.ended and (self._paused or len(self._queue) > FEW)
 
     def release(self, cursor: str) -> None:
-        """The snapshot at `cursor`, or the list, is on its way: let what happened since follow."""
+        """Continue with what happened since: the snapshot at `cursor`, or the list, was sent."""
         self.cursor = cursor
         self._held = False
         self._most = self._bounds
         self.drain()
 
     def close(self, code: int, reason: str = "") -> None:
-        """Take nothing more, forget what waits, and say goodbye."""
+        """Take nothing more, drop what waits, and send a close frame."""
         if not self.ended:
             self._end()
             self._frames.clear()
@@ -187,7 +187,7 @@ class Subscriber:
                 self._transport.write(frames_module.close(code, reason))
 
     def on_disconnect(self) -> None:
-        """The connection is lost."""
+        """Drop everything: the connection is lost."""
         self._end()
         self._frames.clear()
         self._farewell = b""
@@ -195,11 +195,11 @@ class Subscriber:
     # ---- out ------------------------------------------------------------------------------------------------------
 
     def pause(self) -> None:
-        """The transport takes no more."""
+        """Stop sending: the transport takes no more."""
         self._paused = True
 
     def resume(self) -> None:
-        """The transport takes more."""
+        """Continue: the transport takes more."""
         self._paused = False
         self.drain()
 
@@ -244,14 +244,14 @@ class Subscriber:
     # ---- the end --------------------------------------------------------------------------------------------------
 
     def lag(self, *, at_once: bool = False) -> None:
-        """Tell it that it does not keep up, and no more; `at_once`: it reads nothing, so no message is ended first."""
+        """End it with `lagged`; with `at_once`, no message is completed first: the client reads nothing."""
         if self.ended and not self._farewell:
             return
         self._end()
         self.lagged = True
         goodbye = frames_module.close(protocol.CLOSE_LAGGED, "lagged")
         if self.full or (at_once and self._unfinished):
-            # `full` knows no such message; and a close frame may cut a message short (RFC 6455, section 5.4).
+            # `full` has no such message; and a close frame may interrupt a message (RFC 6455, section 5.4).
             self._frames.clear()
             self._farewell, self._unfinished = b"", False
         else:

@@ -24,7 +24,7 @@ from netscand.serve.http import HEADERS, Refused, connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.ports import Scanner, request_scan
 from netscand.serve.query import NOT_READABLE, Filter, filter_of
-from netscand.serve.snapshot import PastView, Snapshot
+from netscand.serve.snapshot import Snapshot
 from netscand.serve.subscriber import Subscriber
 from netscand.serve.summary import Summary
 from netscand.validation_messages import not_readable
@@ -56,22 +56,22 @@ class WebSocketEndpoint:
         self._hub = hub
         self._overview = overview
         self.refused = 0
-        """WebSockets for which there was no place, and those that gave theirs up."""
+        """WebSockets that were refused or closed because of `max_clients`."""
         self._max_clients = max_clients
         self._open: dict[Connection, Subscriber] = {}
         self._last_left = asyncio.Event()
         self._taken = 0
-        """Places, from before the handshake: what waits for it counts too."""
+        """WebSockets, including those that wait for the handshake."""
 
     @property
     def clients(self) -> int:
-        """WebSockets that are open."""
+        """Return the number of WebSockets that are open."""
         return len(self._open)
 
     # ---- one client -----------------------------------------------------------------------------------------------
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
-        """The stream: a WebSocket, until the client is gone."""
+        """Serve a WebSocket until the client has gone."""
         given = request.query
         updates = given.get("updates", "full")
         if updates not in ("full", "changes"):
@@ -79,18 +79,19 @@ class WebSocketEndpoint:
         fits = filter_of(given)
         connection = connection_of(request)
         handshake = request.headers.get("Upgrade", "").lower() == "websocket"
-        # Before 426: a browser is not told why its WebSocket was refused, and asks so.
+        # Before 426: a browser gets no reason for a refused WebSocket, and asks with a plain request.
         if self._taken >= self._max_clients + (RESERVED if connection.peer.privileged else 0):
             self.refused += handshake
             rival = self._rival(connection.account)
             if rival is None:
                 raise Refused("busy", f"{self._taken} WebSockets are open ([listen] max_clients)")
             if handshake:
-                self._open.pop(rival).close(WSCloseCode.TRY_AGAIN_LATER, "all places are taken, and others hold fewer")
+                why = "max_clients is reached, and other peers have fewer"
+                self._open.pop(rival).close(WSCloseCode.TRY_AGAIN_LATER, why)
                 rival.abort()
         if not handshake:
-            said = "this is a WebSocket: connect to it as one (ws://… or wss://…); /api answers plain requests"
-            raise Refused("bad_request", said, 426, {"Upgrade": "websocket", "Connection": "Upgrade"})
+            why = "this is a WebSocket: connect with ws://… or wss://…; for plain requests use /api"
+            raise Refused("bad_request", why, 426, {"Upgrade": "websocket", "Connection": "Upgrade"})
         self._taken += 1
         try:
             return await self._serve(request, updates == "full", fits, given.get("since"))
@@ -98,10 +99,10 @@ class WebSocketEndpoint:
             self._taken -= 1
 
     def _rival(self, account: Account) -> Connection | None:
-        """Where all places are taken: whose WebSocket gives way to one of `account`, the newest of who holds the most.
+        """Return the connection to close for a new one of `account`: the newest of the account that has the most.
 
-        None where nobody holds more than `account` would. By `max_per_peer` alone a few accounts of this host could
-        hold all of them, and nobody else would hear a thing.
+        None if no account has more than `account` would. With `max_per_peer` alone, a few accounts of this host could
+        take all connections.
         """
         there = [each for each in self._open if not each.peer.privileged]
         held = Counter(each.account for each in there)
@@ -117,15 +118,15 @@ class WebSocketEndpoint:
             protocols=(SUBPROTOCOL,) if offered else (),
             compress=False,
             autoclose=False,
-            autoping=False,  # pings have their fair turn, as all messages have
-            max_msg_size=protocol.MAX_MESSAGE + 1,  # aiohttp refuses what is as long as this
+            autoping=False,  # pings wait for their turn, as all messages do
+            max_msg_size=protocol.MAX_MESSAGE + 1,  # aiohttp refuses a message of this length
             timeout=1.0,
         )
         socket.headers.update(HEADERS)
         await socket.prepare(request)
         transport = connection.transport
         if transport is None:
-            raise ConnectionResetError("gone already")
+            raise ConnectionResetError("the client has gone")
         subscriber = Subscriber(
             transport, fits, self._hub.bounds, full=full, closed=lambda: socket.closed, account=connection.account
         )
@@ -142,7 +143,7 @@ class WebSocketEndpoint:
         finally:
             self._hub.unsubscribe(subscriber)
             self._scanner.lease(subscriber, None)
-            if subscriber.ended:  # we said goodbye: aiohttp, which does not know, must not say it again
+            if subscriber.ended:  # a close frame was sent; aiohttp, which does not know, must not send another
                 transport.close()
             subscriber.on_disconnect()
             self._open.pop(connection, None)
@@ -151,10 +152,10 @@ class WebSocketEndpoint:
             connection.subscriber = None
         return socket
 
-    # ---- all of them ----------------------------------------------------------------------------------------------
+    # ---- all clients ----------------------------------------------------------------------------------------------
 
     async def watch_over(self) -> None:
-        """Ping who is silent, cut who is gone; until cancelled."""
+        """Ping silent clients, and cut those that do not answer; until cancelled."""
         ping = frames.ping()
         pinged: dict[Connection, float] = {}
         while True:
@@ -171,17 +172,17 @@ class WebSocketEndpoint:
                         connection.transport.write(ping)
 
     def reauthorize(self) -> None:
-        """The rights changed: close who may no longer listen, and end what they hold who may no longer scan."""
+        """Apply changed rights: close clients that may no longer read, end leases of those that may no longer scan."""
         for connection, subscriber in tuple(self._open.items()):
             connection.reauthorize()
             if connection.role < Role.SCAN:
                 self._scanner.lease(subscriber, None)
             if connection.role < Role.READ:
                 self._hub.unsubscribe(subscriber)
-                subscriber.close(WSCloseCode.POLICY_VIOLATION, "the right to listen was taken away")
+                subscriber.close(WSCloseCode.POLICY_VIOLATION, "the right to read was withdrawn")
 
     async def close(self, within: float) -> None:
-        """Say goodbye to everyone, and cut who does not answer within so many seconds."""
+        """Close all clients; cut those that do not answer within so many seconds."""
         for subscriber in tuple(self._open.values()):
             self._hub.unsubscribe(subscriber)
             subscriber.close(WSCloseCode.GOING_AWAY, "netscand stops")
@@ -195,7 +196,7 @@ class WebSocketEndpoint:
 
 
 class _Client:
-    """One WebSocket while it lasts."""
+    """One WebSocket while it is open."""
 
     def __init__(
         self,
@@ -218,21 +219,18 @@ class _Client:
         self._socket = socket
 
     async def serve(self, since: str | None) -> None:
-        """Send the snapshot, or what was missed, then what happens; take what the client says; until it is gone."""
+        """Send the snapshot, or what was missed, then what happens; take messages; until the client has gone."""
         subscriber, overview = self._subscriber, self._overview
         self._hub.subscribe(subscriber)
         account = self._connection.account
         with ExitStack() as held:
-            moment = held.enter_context(self._hub.moment()) if since is not None else None
-            taken = held.enter_context(ExitStack())
-            snapshot = taken.enter_context(self._hub.snapshot(subscriber.fits, account=account))
+            snapshot = held.enter_context(self._hub.snapshot(subscriber.fits, account=account))
             first = overview.initial_state(snapshot.cursor, self._connection.role, subscriber.fits)
 
             async def begin() -> None:
-                keeps = lambda: snapshot.bytes_kept + (moment.bytes_kept if moment else 0)  # noqa: E731
-                with held.pop_all():  # not for as long as the client stays
-                    async with subscriber.delivery(keeps):
-                        if not (since and moment and await self._resume(first, since, moment, taken.close)):
+                with held.pop_all() as taken:  # not for as long as the client stays
+                    async with subscriber.delivery(lambda: snapshot.bytes_kept):
+                        if not (since and await self._resume(first, since, snapshot.cursor, taken.close)):
                             await self._begin(first, snapshot)
                 if subscriber.full:
                     await self._lists.follow(subscriber, account)
@@ -253,15 +251,15 @@ class _Client:
             subscriber.release(snapshot.cursor)
 
     async def _resume(
-        self, first: protocol.InitialState, since: str, moment: PastView, succeeds: Callable[[], None]
+        self, first: protocol.InitialState, since: str, through: str, succeeds: Callable[[], None]
     ) -> bool:
-        """Send what was missed; False, and nothing, where that cannot be told. `succeeds` is called where it can."""
+        """Send what was missed; return False, and send nothing, if that is not possible. Else call `succeeds` first."""
         if self._past is None:
             return False
         subscriber = self._subscriber
-        missed = self._past.missed(since, moment, subscriber.fits, account=self._connection.account)
+        missed = self._past.missed(since, through, subscriber.fits, account=self._connection.account)
         try:
-            told = await anext(missed, None)
+            part = await anext(missed, None)
         except (CursorGone, Unreadable, ValueError) as gone:
             log.debug("not resumed: %s", gone)
             return False
@@ -276,12 +274,17 @@ class _Client:
             networks=first.networks,
         )
         await subscriber.send(*frames.text(protocol.encode(resumed)))
-        while told is not None and not subscriber.ended:
-            subscriber.cursor = told.cursor
-            await subscriber.send(*frames.text(protocol.encode(told)))
-            told = await anext(missed, None)
+        try:
+            while part is not None and not subscriber.ended:
+                for cursor, message in part:
+                    subscriber.cursor = cursor
+                    await subscriber.send(*frames.text(message))
+                part = await anext(missed, None)
+        except (CursorGone, Unreadable) as gone:  # removed or damaged: the client gets a fresh list when it comes back
+            log.info("a stream could not be resumed completely: %s", gone)
+            subscriber.close(WSCloseCode.INTERNAL_ERROR, "the history changed; connect again")
         if not subscriber.ended:
-            subscriber.release(moment.cursor)
+            subscriber.release(through)
         return True
 
     async def _listen(self) -> None:
@@ -289,62 +292,62 @@ class _Client:
         while True:
             connection.listen()
             try:
-                said = await self._socket.receive()
+                message = await self._socket.receive()
             except ConnectionError:
                 return
             connection.message_taken()
             await turns.turn(connection.account)
-            if said.type is WSMsgType.TEXT:
+            if message.type is WSMsgType.TEXT:
                 if not self._subscriber.ended:
-                    self._on_message(said.data)
-            elif said.type is WSMsgType.PING:
-                self._subscriber.pong(said.data)
-            elif said.type is WSMsgType.BINARY:
+                    self._on_message(message.data)
+            elif message.type is WSMsgType.PING:
+                self._subscriber.pong(message.data)
+            elif message.type is WSMsgType.BINARY:
                 self._refuse("bad_request", "expected a text message", None)
-            elif said.type is not WSMsgType.PONG:
+            elif message.type is not WSMsgType.PONG:
                 return
             await self._subscriber.read()
 
     def _on_message(self, text: str) -> None:
         try:
-            asked = protocol.decode_client(text)
+            request = protocol.decode_client(text)
         except NOT_READABLE as wrong:
             why = not_readable(wrong, text, protocol.ClientMessage)
-            self._refuse("bad_request", f"not a message that is known here: {why}", _request_of(text))
+            self._refuse("bad_request", f"invalid message: {why}", _request_of(text))
             return
         try:
-            if isinstance(asked, protocol.ScanNow):
+            if isinstance(request, protocol.ScanNow):
                 need("scan_now", self._connection.role)
-                scan_id = request_scan(self._scanner, asked.targets, self._connection)
+                scan_id = request_scan(self._scanner, request.targets, self._connection)
                 self._subscriber.requested.add(scan_id)
-                self._answer(protocol.ScanAccepted(request=asked.request, scan_id=scan_id), asked.request)
+                self._answer(protocol.ScanAccepted(request=request.request, scan_id=scan_id), request.request)
             else:
                 need("set_interval", self._connection.role)
-                seconds = self._scanner.lease(self._subscriber, asked.seconds)
-                self._answer(protocol.Interval(request=asked.request, seconds=seconds), asked.request)
+                seconds = self._scanner.lease(self._subscriber, request.seconds)
+                self._answer(protocol.Interval(request=request.request, seconds=seconds), request.request)
         except Refused as refused:
-            self._refuse(refused.code, refused.message, asked.request)
+            self._refuse(refused.code, refused.message, request.request)
         except ValueError as wrong:  # an interval out of range
-            self._refuse("bad_request", str(wrong), asked.request)
+            self._refuse("bad_request", str(wrong), request.request)
 
     def _refuse(self, code: str, message: str, request: str | None) -> None:
         self._answer(protocol.Error(code=code, message=message, request=request), request)
 
     def _answer(self, message: protocol.Message, request: str | None) -> None:
-        """Answer; the push document's clients hear only what they named a request for."""
+        """Answer; clients of the `full` mode get only answers to messages with a `request`."""
         if not self._subscriber.full or request is not None:
             self._hub.answer(self._subscriber, message)
 
 
-class _Asked(msgspec.Struct):
-    """What can be read of a message that is wrong otherwise."""
+class _WithRequest(msgspec.Struct):
+    """The readable part of an invalid message."""
 
     request: Any = None
 
 
 def _request_of(text: str) -> str | None:
     try:
-        request = msgspec.json.decode(text, type=_Asked).request
+        request = msgspec.json.decode(text, type=_WithRequest).request
     except NOT_READABLE:
         return None
     return request if isinstance(request, str) and len(request) <= 128 else None

@@ -1,14 +1,11 @@
 """The database: its tables, its versions, and how it is opened.
 
-Version 1
-    event   a transition a row, by sequence number (store/rows.py)
-    device  a device a row, as of some event; `seen` when it was heard last, apart, because that alone changes always
-    word    texts that stand in many rows
+Versions 1 and 2 are from before the first release; their events are in columns that this version does not read.
+Version 3
+    event   an event a row, by sequence number (store/rows.py)
+    device  a device a row, as of some event; `seen`: when it was last seen, apart, because that changes all the time
+    shift   the event from which on the wall clock was set to another time (store/retention.py)
     state   one row: what belongs to the database as a whole
-Version 2
-    shift   from which event on the wall clock was set otherwise (store/retention.py)
-    event   two more indexes, for what a question about the past looks up (store/reader.py)
-    state   the history's own clock, and what was removed by age and by size (store/retention.py)
 """
 
 import logging
@@ -23,38 +20,36 @@ from pathlib import Path
 from netscand.store.paths import HistoryRefused
 from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, KINDS, RARE_KINDS, Row
 
-VERSION = 2
+VERSION = 3
 
 PAGE = 4096
 
 MAGIC = b"SQLite format 3\0"
 
 APPLICATION = 0x6E736364
-"""PRAGMA application_id: "nscd"; file(1) and we know the file by it."""
+"""PRAGMA application_id: "nscd"; file(1) and netscand recognise the file by it."""
 
 PATIENCE = 5.0
-"""Seconds to wait for another connection of ours to finish."""
+"""Seconds to wait for another connection of netscand."""
 
 RARE = f"kind IN ({', '.join(str(KINDS[kind]) for kind in RARE_KINDS)})"
-"""Which events have an index by kind, in the words of that index: SQLite takes it for a question that has them too."""
+"""The condition of the index by kind; SQLite uses that index for a query that contains the same condition."""
 
-INDEXES = f"""
-CREATE INDEX event_changed ON event (mac, kind) WHERE more IS NOT NULL;
-CREATE INDEX event_rare ON event (kind) WHERE {RARE};
-"""
+EVENT = f"CREATE TABLE event ({EVENT_COLUMNS[0]} INTEGER PRIMARY KEY, {', '.join(EVENT_COLUMNS[1:])})"
+
+INDEX = f"CREATE INDEX event_rare ON event (kind) WHERE {RARE}"
 
 SHIFT = "CREATE TABLE shift (sequence INTEGER PRIMARY KEY, lived INTEGER NOT NULL, ahead INTEGER NOT NULL)"
 
 SIZES = (256, 64, 16, 4, 1)
-"""Rows in one statement; five statements are prepared, whatever the number of rows."""
+"""Rows in one statement: whatever the number of rows, five statements are prepared."""
 
 TABLES = f"""
-CREATE TABLE event ({EVENT_COLUMNS[0]} INTEGER PRIMARY KEY, {", ".join(EVENT_COLUMNS[1:])});
-{INDEXES}
+{EVENT};
+{INDEX};
 CREATE TABLE device ({DEVICE_COLUMNS[0]} INTEGER PRIMARY KEY, {", ".join(DEVICE_COLUMNS[1:])});
 CREATE TABLE seen (mac INTEGER PRIMARY KEY, at INTEGER NOT NULL, confirmed INTEGER NOT NULL);
-CREATE TABLE word (number INTEGER PRIMARY KEY, text TEXT NOT NULL);
-{SHIFT};
+CREATE TABLE shift (sequence INTEGER PRIMARY KEY, lived INTEGER NOT NULL, ahead INTEGER NOT NULL);
 CREATE TABLE state (
     epoch TEXT NOT NULL,      -- names the numbering: cursors are EPOCH-SEQUENCE
     reserved INTEGER NOT NULL,-- numbers up to this one may have been given out
@@ -64,32 +59,33 @@ CREATE TABLE state (
     lived INTEGER NOT NULL DEFAULT 0,   -- the history's own clock, milliseconds; 0: it never ran
     boot_at INTEGER NOT NULL DEFAULT 0, -- how long the machine had been on then, milliseconds
     aged INTEGER NOT NULL DEFAULT 0,    -- every event up to this one is older than its days
-    hole INTEGER NOT NULL DEFAULT 0,    -- the last event that was removed by size: who stands before it missed some
+    hole INTEGER NOT NULL DEFAULT 0,    -- the last event that was removed by size: cursors before it have expired
     sized_at INTEGER NOT NULL DEFAULT 0 -- when the last event was removed by size, by the history's clock
 );
 """
 
 
-def _to_2(database: sqlite3.Connection) -> None:
-    for column in ("lived", "boot_at", "aged", "hole", "sized_at"):
-        database.execute(f"ALTER TABLE state ADD COLUMN {column} INTEGER NOT NULL DEFAULT 0")
-    database.execute("DROP INDEX event_changed")
-    for statement in (SHIFT, *INDEXES.strip().split(";\n")):
+def _to_3(database: sqlite3.Connection) -> None:
+    """Keep the devices. The events are removed; the copy made before has them."""
+    last = "max(floor, hole, (SELECT ifnull(max(sequence), 0) FROM event))"
+    database.execute(f"UPDATE state SET floor = {last}, shown = {last}")  # noqa: S608 - a constant
+    for statement in ("DROP TABLE event", "DROP TABLE word", EVENT, INDEX):
         database.execute(statement)
 
 
-MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _to_2}
-"""From this version to the next, statement by statement: `executescript` would commit in between."""
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {2: _to_3}
+"""From this version to the next, statement by statement: `executescript` would commit in between. A database older
+than the oldest of them is set aside."""
 
 log = logging.getLogger(__name__)
 
 
 class HistoryBroken(Exception):
-    """A file that is no database of ours, or a damaged one."""
+    """A file that is not a database of netscand, or a damaged one."""
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection that any one thread may use at a time. Raises sqlite3.Error."""
+    """Return a connection that any thread may use, one at a time. Raises sqlite3.Error."""
     options = "?mode=ro" if read_only else "?mode=rw"
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}{options}", uri=True, timeout=PATIENCE, isolation_level=None,
@@ -100,14 +96,14 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open it to write, made or migrated where needed.
+    """Open a database to write; create or migrate it if necessary.
 
     Raises HistoryRefused (a newer schema, or another program's file), HistoryBroken, sqlite3.Error, OSError.
     """
     check_header(path)
     connection = connect(path)
     try:
-        _settle(connection, path)
+        _prepare(connection, path)
         for setting in ("synchronous = NORMAL", "wal_autocheckpoint = 0", f"journal_size_limit = {4 * 2**20}"):
             connection.execute(f"PRAGMA {setting}")
     except sqlite3.DatabaseError as wrong:
@@ -121,26 +117,26 @@ def open_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def refuse_stranger(path: Path) -> None:
-    """Refuse a file that is no history and never was in our hands, before anything is touched. Raises HistoryRefused.
+def refuse_foreign(path: Path) -> None:
+    """Refuse a file that is no history and was never opened as one. Changes nothing. Raises HistoryRefused.
 
-    A lock beside it says that it was: then it is a history, or what became of one. With a log, what it is may stand
-    there; SQLite will say.
+    A lock file beside it means that it was opened as one: it is a history, or a damaged one. If there is a log, the
+    content may be in the log; SQLite decides then.
     """
     if Path(f"{path}.lock").exists() or Path(f"{path}-wal").exists():
         return
     try:
         with path.open("rb") as file:
             header = file.read(100)
-    except OSError:  # none yet; or who opens it meets that again, and says so
+    except OSError:  # there is none yet; any other error occurs again when it is opened
         return
     if header and not (header.startswith(MAGIC) and int.from_bytes(header[68:72]) == APPLICATION):
         kind = "the database of another program" if header.startswith(MAGIC) else "a file of another kind"
-        raise HistoryRefused(f"[history] path: {path} is {kind}; it is left as it is: name another path")
+        raise HistoryRefused(f"[history] path: {path} is {kind} and is left unchanged; name another path")
 
 
 def is_older(path: Path) -> bool:
-    """Whether a history is to be migrated at its next opening, which takes as long as to copy it."""
+    """Return whether the next opening migrates a history, which takes as long as copying it."""
     try:
         with path.open("rb") as file:
             header = file.read(100)
@@ -157,33 +153,33 @@ def check_header(path: Path) -> None:
         return
     whole = len(header) == 100 and header.startswith(MAGIC)
     if not whole or header[21:24] != bytes((64, 32, 32)) or header[18] not in (1, 2) or header[19] not in (1, 2):
-        raise HistoryBroken("it is no database")
-    _judge(path, int.from_bytes(header[68:72]), int.from_bytes(header[60:64]))
+        raise HistoryBroken("it is not a database")
+    _check_identity(path, int.from_bytes(header[68:72]), int.from_bytes(header[60:64]))
 
 
-def _judge(path: Path, application: int, version: int) -> None:
+def _check_identity(path: Path, application: int, version: int) -> None:
     if application not in (0, APPLICATION):
         raise HistoryRefused(f"[history] path: {path} is the database of another program; name another path")
     if version > VERSION:
         raise HistoryRefused(
-            f"[history] path: {path} was written by a newer netscand (schema {version}, this one knows {VERSION}); "
-            "install that one again, or name another path: the data stays untouched"
+            f"[history] path: {path} was written by a newer netscand (schema {version}; this one supports {VERSION}); "
+            "install the newer one, or name another path; the data is left unchanged"
         )
 
 
 def is_broken(wrong: sqlite3.Error) -> bool:
-    """Whether the file is damaged, as against a disk that is full, read-only or gone."""
+    """Return whether the file is damaged (not: the disk is full, read-only or missing)."""
     code = getattr(wrong, "sqlite_errorcode", None)
     if code is None:
         return False
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def _settle(connection: sqlite3.Connection, path: Path) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    _judge(path, application, version)
+    _check_identity(path, application, version)
     if tables and application == 0:
         raise HistoryRefused(f"[history] path: {path} is the database of another program; name another path")
     if not tables:
@@ -201,13 +197,13 @@ def _settle(connection: sqlite3.Connection, path: Path) -> None:
     for name, statement in _indexes().items():
         if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (name,)).fetchone():
             connection.execute(statement)
-            log.warning("%s: its index %s was missing, and is made again", path, name)
+            log.warning("%s: its index %s was missing and has been recreated", path, name)
 
 
 def what_is_missing(database: sqlite3.Connection, *, indexes: bool = False) -> str:
-    """Return which table, column or row of state is not there, or index, if these count; or nothing.
+    """Return the first table, column, row of `state` or (with `indexes`) index that is missing, as a message; or "".
 
-    Somebody else removed it: SQLite takes such a file for a good one. Raises sqlite3.Error.
+    SQLite does not notice if another process removed one. Raises sqlite3.Error.
     """
     for name, columns in _tables().items():
         found = {row[1] for row in database.execute(f"PRAGMA table_info({name})")}
@@ -225,7 +221,7 @@ def what_is_missing(database: sqlite3.Connection, *, indexes: bool = False) -> s
 
 @cache
 def _tables() -> Mapping[str, frozenset[str]]:
-    """The columns of each table."""
+    """Return the columns of each table."""
     with closing(sqlite3.connect(":memory:")) as model:
         model.executescript(TABLES)
         names = [name for (name,) in model.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
@@ -234,7 +230,7 @@ def _tables() -> Mapping[str, frozenset[str]]:
 
 @cache
 def _indexes() -> Mapping[str, str]:
-    """The statement that makes each index."""
+    """Return the statement that creates each index."""
     with closing(sqlite3.connect(":memory:")) as model:
         model.executescript(TABLES)
         return dict(model.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'index'"))
@@ -251,11 +247,12 @@ def _create(connection: sqlite3.Connection) -> None:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, version: int) -> None:
-    """Bring an older schema up to date, with a copy of what was (FAULTS F20)."""
+    """Bring an older schema up to date, after a copy of the whole database (FAULTS F20)."""
+    if version < min(MIGRATIONS):
+        raise HistoryBroken(f"its schema {version} is older than any that this netscand can migrate")
     copy = path.with_name(f"{path.name}.before-{VERSION}")
     back_up(connection, copy)
-    log.warning("%s: migrating from schema %d to %d; what was is kept as %s", path, version, VERSION, copy.name)
-
+    log.warning("%s: migrating from schema %d to %d; %s is a copy of the old one", path, version, VERSION, copy.name)
     with transaction(connection):
         for step in range(version, VERSION):
             MIGRATIONS[step](connection)
@@ -264,7 +261,7 @@ def _migrate(connection: sqlite3.Connection, path: Path, version: int) -> None:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Write all that the block does, or nothing. Raises sqlite3.Error."""
+    """Commit everything that the block writes, or nothing. Raises sqlite3.Error."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -276,10 +273,10 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def back_up(connection: sqlite3.Connection, target: Path, alive: Callable[[], object] | None = None) -> None:
-    """Copy the whole database, consistent however much is written meanwhile (sqlite.org/backup.html), mode 0600.
+    """Make a consistent copy of the database while it is written to (sqlite.org/backup.html), with mode 0600.
 
-    `alive` is called now and then, where nobody else writes: between two steps, a writer would make it begin anew.
-    Raises sqlite3.Error, OSError; then there is no copy.
+    With `alive`, the copy is made in steps, and `alive` is called after each: only where no other connection writes, or
+    the copy would begin again. Raises sqlite3.Error, OSError; then there is no copy.
     """
     target.unlink(missing_ok=True)
     os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -313,7 +310,7 @@ def insert(
 
 
 def sync(path: Path) -> None:
-    """Put what was committed on the disk. Raises OSError."""
+    """Write everything that was committed to the disk. Raises OSError."""
     file = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)  # SQLite takes no POSIX locks on this one
     try:
         os.fdatasync(file)
@@ -322,5 +319,5 @@ def sync(path: Path) -> None:
 
 
 def new_epoch() -> str:
-    """Six characters that no other database is likely to have."""
+    """Return six characters that no other database is likely to have."""
     return os.urandom(3).hex()

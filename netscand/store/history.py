@@ -1,10 +1,10 @@
-"""The history as the engine and the server know it: events go in and are numbered, and come out again.
+"""The history as the engine and the server use it: events go in, are numbered and stored, and can be queried.
 
-    append → a row → the writer → its report → `told(cursor)`: only then may clients hear of an event (law 2)
+    append → a row → the writer → its report → `publish(cursor)`: only then may clients get an event (law 2)
 
-The writer is a thread; a few events, while it idles, are written by the loop itself. Nothing here waits for the disk.
-One that refuses, or takes longer than a second, holds no event back: they are told, and `problems()` says that a
-restart would lose them.
+The writer is a thread; while it is idle, the loop writes a few events itself. Nothing here waits for the disk. If the
+disk refuses, or takes longer than a second, events are published all the same, and `problems()` says that a restart
+would lose them.
 """
 
 import asyncio
@@ -25,18 +25,20 @@ from netscand.store.devices import DeviceRows
 from netscand.store.maintenance import Maintenance
 from netscand.store.opening import Opened, open_history
 from netscand.store.paths import Lock, refuse_open
-from netscand.store.reader import Answers, Reader
+from netscand.store.reader import Answers, Decode, Reader
 from netscand.store.retention import SET
-from netscand.store.rows import EventCodec, Row, WallClock, Words
-from netscand.store.writer import Adopt, Alive, Devices, Events, Found, Noticed, Report, Say, Stop, Trimmed, Writer
+from netscand.store.rows import Row, WallClock, event_row
+from netscand.store.writer import Adopt, Alive, Devices, Events, Found, Noticed, Ping, Report, Stop, Trimmed, Writer
 
 LATE = 1.0
 """Seconds that an event waits for the disk, at most."""
 
+SLOW = f"the disk takes longer than {LATE:g} s: events are published before they are stored"
+
 DAY = 86_400.0
 
 CLOSE = 10.0
-"""Seconds that the end waits for the disk; what was told is safe without it."""
+"""Seconds that the end waits for the disk; what was published is safe without it."""
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +46,9 @@ log = logging.getLogger(__name__)
 class History(Answers):
     """`open`, then `run`, then `close`.
 
-    `devices` are the inventory's; `told` is called on the loop with the last cursor that clients may now hear, `forget`
-    with a device that was not heard for as long as events are kept. While size is what removes events, `removed` is
-    called every half minute with how many went since.
+    `devices` are the inventory's. These are called on the loop: `publish` with the last cursor that may be published
+    now; `forget` with a device that was not seen for as long as events are kept; `removed`, while events are removed by
+    size, every half minute with their number. `decode`: see store/reader.py.
     """
 
     def __init__(
@@ -54,7 +56,8 @@ class History(Answers):
         settings: config.History,
         devices: Mapping[Mac, Device],
         clock: WallClock,
-        told: Callable[[str], None],
+        decode: Decode,
+        publish: Callable[[str], None],
         forget: Callable[[Mac], None],
         removed: Callable[[int], None] = lambda count: None,
     ) -> None:
@@ -63,77 +66,75 @@ class History(Answers):
         self._clock = clock
         self._ahead = self._shifted = 0
         """By how much the wall clock is ahead of the history's, and when it was last set: both in milliseconds."""
-        self._told = told
+        self._decode = decode
+        self._publish = publish
         self._removed = removed
         self._lock = Lock(self.path)
-        self._words = Words()
-        self._codec = EventCodec(self._words)
         self._sequence = self._skip = 0
-        """The last event's number; the number up to which none is given out."""
-        self._astray = 0
-        """The first number of an epoch that is not stored until this event is."""
+        """The last event's number; the number up to which none may be given out."""
+        self._epoch_from = 0
+        """The last number before an epoch that was begun without the disk."""
         self._fresh_epoch = ""
-        """The same epoch, that the writer has not heard of yet."""
+        """That epoch, until the writer has it."""
         self._trouble = self._notice = ""
-        self._late = False
+        self._slow = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rows: list[Row] = []
         self._shifts: list[Row] = []
         self._through = 0
-        self._handing_over = False
+        self._handover_due = False
         self._pending: deque[tuple[int, str]] = deque()
         """Events that wait for their commit, with their cursors."""
         self._timer: asyncio.TimerHandle | None = None
-        self._awaited: dict[object, asyncio.Future[None]] = {}
-        self._rounds = DeviceRows(
+        self._pings: dict[object, asyncio.Future[None]] = {}
+        self._device_rows = DeviceRows(
             devices, clock, self._put_devices, lambda: self._sequence, forget, self._alive,
             lambda: self._writer.trimmed.aged,
         )  # fmt: skip
         self._writer: Writer
-        self._keeper: Maintenance
+        self._maintenance: Maintenance
 
     # ---- life -----------------------------------------------------------------------------------------------------
 
     @property
     def takes_long(self) -> bool:
-        """Whether `open` has to copy the whole history first."""
+        """Return whether `open` has to copy the whole history first."""
         return is_older(self.path)
 
     def open(self) -> Memory:
-        """Open the database, made, migrated or replaced where needed; what it remembers.
+        """Open the database; create, migrate or replace it if necessary; return what it remembers.
 
         Raises HistoryRefused, HistoryInUse. A disk that refuses is no reason not to start.
         """
         if (named := Path(self._settings.path)).is_symlink():
             refuse_open(named)
-        found: Opened = open_history(self.path, self._lock, self._clock.milliseconds(monotonic()))
+        found: Opened = open_history(self.path, self._lock, self._clock.milliseconds(monotonic()), self._decode)
         self._loop = asyncio.get_running_loop()
         self._epoch, self._sequence, self._skip = found.epoch, found.last, found.reserved
         self._stored = found.last
-        self._blind, self._trouble, self._notice = found.database is None, found.trouble, found.notice
-        self._words.learn(found.words)
+        self._detached, self._trouble, self._notice = found.database is None, found.trouble, found.notice
         self._age.open(found.clock.lived, found.clock.boot_at)
         self._ahead, self._shifted = found.clock.ahead, 0
-        self._rounds.begin(found.memory)
+        self._device_rows.begin(found.memory)
         self._writer = Writer(
-            self.path, self._lock, found.database, self._age, self._rounds.stay, self._report, found.trouble
+            self.path, self._lock, found.database, self._age, self._device_rows.stay, self._report, found.trouble
         )
-        self._keeper = Maintenance(self.path, self._writer)
+        self._maintenance = Maintenance(self.path, self._writer)
         self._reader = Reader(self.path, lambda: self._writer.generation)
         self.keep(self._settings)
         self._writer.start()
-        self._keeper.start()
+        self._maintenance.start()
         return found.memory
 
     async def run(self) -> None:
-        """Write the devices down in their own time, until cancelled."""
-        await self._rounds.run()
+        """Write the rows of devices from time to time, until cancelled."""
+        await self._device_rows.run()
 
     def keep(self, settings: config.History) -> None:
-        """Take other days and another size; the path stays."""
+        """Take new values of `keep_days` and `max_mib`; the path stays."""
         self._settings = settings
         self._writer.most = settings.max_mib * 2**20
-        self._writer.keep = self._rounds.keep = settings.keep_days * DAY
+        self._writer.keep = self._device_rows.keep = settings.keep_days * DAY
 
     def _alive(self) -> Alive:
         return Alive(self._clock.milliseconds(monotonic()), self._age.now(), self._age.boot_at())
@@ -142,7 +143,7 @@ class History(Answers):
         """Write the rest, and end the threads."""
         if self._loop is None:
             return
-        self._rounds.show_at_once()
+        self._device_rows.show_at_once()
         self._writer.put(Stop(self._sequence, self._alive()))
         await asyncio.to_thread(self._join)
         if self._timer is not None:
@@ -150,47 +151,46 @@ class History(Answers):
         self._lock.release()
 
     def _join(self) -> None:
-        self._keeper.stop()
-        self._ask_no_more()
+        self._maintenance.stop()
+        self._stop_answering()
         self._writer.join(CLOSE)
 
     # ---- in -------------------------------------------------------------------------------------------------------
 
     @property
     def cursor(self) -> str:
-        """The place of the last event in the stream: `EPOCH-SEQ`."""
+        """Return the cursor of the last event: `EPOCH-SEQ`."""
         return f"{self._epoch}-{self._sequence}"
 
     @property
     def turned_at(self) -> float:
-        """When the writer's thread last came round, for the watchdog."""
+        """Return when the writer's loop last ran, for the watchdog."""
         return self._writer.turned_at
 
-    def append(self, event: Event) -> str:
-        """Number an event that happens now and send it on its way; its cursor."""
+    def append(self, event: Event, body: bytes) -> str:
+        """Number an event that happens now, and store it; return its cursor. `body`: its JSON, encoded just before."""
         self._sequence = max(self._sequence, self._skip) + 1
-        if self._sequence > self._writer.durable and (self._trouble or self._late):
+        if self._sequence > self._writer.durable and (self._trouble or self._slow):
             self._start_new_epoch()
-        if not self._blind:
-            self._clock.sync()
-            row = self._codec.row(self._sequence, event, self._clock)
+        if not self._detached:
+            row = event_row(self._sequence, event, body, self._clock)
             self._rows.append(row)
             ahead = cast(int, row[1]) - int(event.at * 1000) - self._age.of_monotonic
             if abs(ahead - self._ahead) > SET:
-                self._look_at_the_clock(event)
+                self._check_clock(event)
             if event.device is not None:
-                self._rounds.note(event.kind, event.device.mac)
+                self._device_rows.note(event.kind, event.device.mac)
         cursor = self.cursor
         self._pending.append((self._sequence, cursor))
         self._through = self._sequence
-        if not self._handing_over:
-            self._handing_over = True
+        if not self._handover_due:
+            self._handover_due = True
             assert self._loop is not None
             self._loop.call_soon(self._hand_over)
         return cursor
 
-    def _look_at_the_clock(self, event: Event) -> None:
-        """Note that the wall clock was set, if it was so and we did not only sleep."""
+    def _check_clock(self, event: Event) -> None:
+        """Record that the wall clock was set, unless the machine only slept."""
         self._age.sync()
         lived = int(event.at * 1000) + self._age.of_monotonic
         ahead = self._clock.milliseconds(event.at) - lived
@@ -199,50 +199,49 @@ class History(Answers):
             self._shifts.append((self._sequence, self._shifted, ahead))
 
     def _start_new_epoch(self) -> None:
-        """Give out no number that the next start would give out again: go on under a name that it does not know.
+        """Continue under a new epoch: the reserved numbers have run out, and the disk accepts no reservation.
 
-        What is reserved has run out, and the disk does not let us reserve more. When it does, the name is written down.
+        The next start would give out the same numbers again. The epoch is stored when the disk accepts it.
         """
-        if self._astray <= self._stored and not self._blind:
+        if self._epoch_from <= self._stored and not self._detached:
             self._hand_over()
             self._epoch = self._fresh_epoch = new_epoch()
-            self._astray = self._sequence
+            self._epoch_from = self._sequence
 
     def _hand_over(self) -> None:
-        """What happened in one turn of the loop is one batch."""
-        if not self._handing_over:
+        """Give the writer what happened in one turn of the loop, as one batch."""
+        if not self._handover_due:
             return
-        self._handing_over = False
+        self._handover_due = False
         rows, self._rows = self._rows, []
-        words, self._words.fresh = self._words.fresh, []
         shifts, self._shifts = self._shifts, []
-        events = Events(rows, words, self._through, self._fresh_epoch, shifts)
+        events = Events(rows, self._through, self._fresh_epoch, shifts)
         self._fresh_epoch = ""
-        if len(self._pending) == len(rows) and not self._late and (report := self._writer.at_once(events)):
+        if len(self._pending) == len(rows) and not self._slow and (report := self._writer.at_once(events)):
             self._on_report(report)
             return
         self._writer.put(events)
-        if self._late:
+        if self._slow:
             self._release(self._through)
         elif self._timer is None:
-            self._wait()
+            self._start_timer()
 
     def _put_devices(self, work: Devices) -> None:
-        self._hand_over()  # a row must not show what is not stored
-        if not self._blind:
+        self._hand_over()  # a row must not show an event that is not stored
+        if not self._detached:
             self._writer.put(work)
 
-    def _wait(self) -> None:
-        """Give the writer so long to store the next ones."""
+    def _start_timer(self) -> None:
+        """Wait up to LATE for the next events to be stored."""
         assert self._loop is not None
-        self._timer = self._loop.call_later(LATE, self._look)
+        self._timer = self._loop.call_later(LATE, self._publish_late)
 
-    def _look(self) -> None:
-        """Let go of what waits for too long, until the disk comes back."""
+    def _publish_late(self) -> None:
+        """Publish what has waited for too long, and everything until the disk keeps up again."""
         self._timer = None
         if self._pending:
-            self._late = True
-            log.error("the disk takes longer than %g s: events are told before they are stored", LATE)
+            self._slow = True
+            log.error("%s", SLOW)
             self._release(self._through)
 
     def _release(self, through: int) -> None:
@@ -252,66 +251,63 @@ class History(Answers):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._pending and not self._late:
-            self._wait()
+        if self._pending and not self._slow:
+            self._start_timer()
         if last:
-            self._told(last)
+            self._publish(last)
 
-    # ---- what the writer says -------------------------------------------------------------------------------------
+    # ---- reports of the writer ------------------------------------------------------------------------------------
 
-    def _report(self, said: Report | Found | Noticed | Trimmed | Say) -> None:
-        """From the writer's thread to the loop."""
+    def _report(self, report: Report | Found | Noticed | Trimmed | Ping) -> None:
+        """Pass a report from the writer's thread to the loop."""
         assert self._loop is not None
-        with suppress(RuntimeError):  # the loop is over
-            self._loop.call_soon_threadsafe(self._on_report, said)
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._on_report, report)
 
-    def _on_report(self, said: Report | Found | Noticed | Trimmed | Say) -> None:
-        if isinstance(said, Say):
-            if future := self._awaited.pop(said.token, None):
+    def _on_report(self, report: Report | Found | Noticed | Trimmed | Ping) -> None:
+        if isinstance(report, Ping):
+            if future := self._pings.pop(report.token, None):
                 future.set_result(None)
-        elif isinstance(said, Found):
-            self._adopt(said)
-        elif isinstance(said, Noticed):
-            self._notice = said.notice
-        elif isinstance(said, Trimmed):
-            self._removed(said.removed)
+        elif isinstance(report, Found):
+            self._adopt(report)
+        elif isinstance(report, Noticed):
+            self._notice = report.notice
+        elif isinstance(report, Trimmed):
+            self._removed(report.removed)
         else:
-            if self._trouble and not said.trouble:
-                self._keeper.trouble = ""  # what it saw is over, or it will see it again
-            self._trouble = said.trouble
-            self._stored = max(self._stored, said.stored)  # the loop itself may have stored more meanwhile
-            if said.losses > self._rounds.losses:
-                self._rounds.losses = said.losses
-                self._rounds.note_all()
-            if self._late and said.stored >= self._through:
-                self._late = False
-                log.info("the disk is back in time")
-            self._release(said.through)
+            if self._trouble and not report.trouble:
+                self._maintenance.trouble = ""  # that has ended, or it will find it again
+            self._trouble = report.trouble
+            self._stored = max(self._stored, report.stored)  # the loop itself may have stored more meanwhile
+            if report.losses > self._device_rows.losses:
+                self._device_rows.losses = report.losses
+                self._device_rows.note_all()
+            if self._slow and report.stored >= self._through:
+                self._slow = False
+                log.info("the disk is fast enough again")
+            self._release(report.through)
 
     def _adopt(self, found: Found) -> None:
-        """A database was found while running: go on in it, under a numbering that no client knows."""
+        """Continue in a database that was opened while running, under a new epoch."""
         self._hand_over()
         self._epoch = new_epoch()
         self._sequence = self._through = max(self._sequence, found.reserved)
         self._skip = 0
-        self._words.learn(found.words)
         self._age.open(found.clock.lived, found.clock.boot_at)
         self._ahead, self._shifted, self._shifts = found.clock.ahead, 0, []
-        self._blind = False
+        self._detached = False
         self._notice = found.notice or self._notice
         self._writer.put(Adopt(self._epoch, self._sequence))
-        self._rounds.note_all()
+        self._device_rows.note_all()
 
     def problems(self) -> tuple[str, ...]:
-        """Why what happens now may be lost, or something was."""
-        late = f"the disk takes longer than {LATE:g} s: events are told before they are stored" if self._late else ""
-        kept = self._trouble or self._keeper.trouble
-        return tuple(
-            problem for problem in (kept, late, *self._unreadable(), self._notice, self._keeper.notice) if problem
-        )
+        """Return why what happens now may be lost, or what was lost."""
+        trouble, slow = self._trouble or self._maintenance.trouble, SLOW if self._slow else ""
+        found = (trouble, slow, *self._unreadable(), self._notice, self._maintenance.notice)
+        return tuple(problem for problem in found if problem)
 
     def size(self) -> int:
-        """Bytes of the database's files. May wait for the disk: not to be called on the loop."""
+        """Return the bytes of the database's files. May wait for the disk: do not call it on the loop."""
         found = 0
         for end in ("", "-wal", "-shm"):
             with suppress(OSError):
@@ -319,17 +315,17 @@ class History(Answers):
         return found
 
     async def settled(self) -> None:
-        """Until the writer has dealt with everything up to now."""
+        """Wait until the writer has processed everything up to now."""
         self._hand_over()
         token = object()
         assert self._loop is not None
-        future = self._awaited[token] = self._loop.create_future()
-        self._writer.put(Say(token))
+        future = self._pings[token] = self._loop.create_future()
+        self._writer.put(Ping(token))
         await future
 
-    def _broken(self) -> None:
-        self._keeper.suspect()
+    def _on_damage(self) -> None:
+        self._maintenance.suspect()
 
-    async def _written(self) -> None:
-        await self._rounds.show()
+    async def _all_stored(self) -> None:
+        await self._device_rows.show()
         await self.settled()

@@ -1,8 +1,8 @@
-"""Slow disk work, away from the writer: syncing, checkpoints, the check of a whole file, a look at the files.
+"""Slow disk work, apart from the writer: syncs, checkpoints, the check of the whole file, comparing the files.
 
-SQLite syncs at a checkpoint, and when the next commit after a whole one begins the log anew (in WAL mode with
-`synchronous = NORMAL`). Both happen here, on a connection of its own, at a moment when nobody writes; and the log is
-synced every few seconds, so that a power loss takes no more than those.
+SQLite syncs at a checkpoint, and when the first commit after a complete one restarts the log (in WAL mode with
+`synchronous = NORMAL`). Both happen here, on a connection of its own, while nothing is written; and the log is synced
+every few seconds, so that a power loss costs no more than those.
 """
 
 import logging
@@ -21,78 +21,78 @@ from netscand.store.paths import HistoryInUse
 from netscand.store.writer import Lost, Writer
 
 SYNC_EVERY = 5.0
-"""Seconds of events that a power loss may take."""
+"""Seconds of events that a power loss may cost."""
 
 CHECKPOINT_AFTER = 512
 """Transactions until the log is copied into the database: some 4 MiB."""
 
 TIGHT, TIGHT_AFTER = 8 * 2**20, 16
-"""Bytes: a disk with less room gets no log that could fill it, for then even a checkpoint finds no room; the log is
-copied after so many transactions there."""
+"""Bytes, transactions: on a disk with less room, the log is copied this often. If the log filled the disk, not even a
+checkpoint would find room."""
 
 CHECKPOINT_EVERY = 900.0
-"""Seconds until it is, however few they were."""
+"""Seconds until it is copied, however few transactions it has."""
 
 QUIET = 0.2
-"""Seconds without a write: a moment for what would make the writer wait."""
+"""Seconds without a write, before work that would make the writer wait."""
 
 CHECK_AFTER = 2.0
 """Seconds from the start until the whole file is checked."""
 
 CHECK_APART = 600.0
-"""Seconds between two checks that questions cause: what a check does not find, a new file does not repair."""
+"""Seconds between two checks that questions cause: a new file does not repair what a check does not find."""
 
 LOOK_EVERY = 2.0
-"""Seconds between two looks at the files: whether they are there, and still ours."""
+"""Seconds between two comparisons of the files with those that were opened."""
 
-WRITTEN = "another process wrote into the history; it is whole, but what was changed is not known"
+WRITTEN = "another process wrote into the history: it is not damaged, but what was changed is unknown"
 
 TURN, IDLE = 0.25, 2.0
-"""Seconds between two looks: while there is something to do, and while there is not."""
+"""Seconds between two turns: while there is something to do, and while there is not."""
 
 log = logging.getLogger(__name__)
 
 
 class Maintenance(threading.Thread):
-    """Keeps the writer's database; `stop` ends it."""
+    """The thread; `stop` ends it."""
 
     def __init__(self, path: Path, writer: Writer) -> None:
-        super().__init__(name="history keeper", daemon=True)
+        super().__init__(name="history maintenance", daemon=True)
         self._path = path
         self._writer = writer
         self._jobs: SimpleQueue[Callable[[sqlite3.Connection], None] | None] = SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._generation = 0
         self._synced = self._copied = self._seen = 0
-        self._begun_anew = True
+        self._restarted = True
         self.trouble = ""
-        """What keeps the history from being written or read anew, as it was when we looked last."""
+        """Why the history cannot be synced or opened again, as of the last turn."""
         self.notice = ""
-        """What somebody should know until the next start."""
+        """What the user should know until the next start."""
         self._lost = 0
-        """The generation whose files are not those that were opened: nothing is to be done to it."""
+        """The generation whose files were lost or damaged: it is left alone."""
         now = time.monotonic()
         self._synced_at = self._copied_at = self._changed_at = now
         self._check_at, self._look_at = now + CHECK_AFTER, now
         self._suspected_at = -inf
         self._suspected = False
         self._version = self._version_of = 0
-        """SQLite's count of what others committed, and the writer's transactions at that time."""
+        """SQLite's count of other connections' commits, and the writer's transactions at that time."""
 
     def suspect(self) -> None:
-        """A question met damage: check the file soon, if that was not done lately."""
+        """Check the file soon, unless that was done recently: a question found damage."""
         now = time.monotonic()
         if now >= self._suspected_at + CHECK_APART:
             self._suspected_at = now
             self._suspected = True
 
     def stop(self) -> None:
-        """End it, and wait."""
+        """End the thread; wait for it."""
         self._jobs.put(None)
         self.join(5.0)
 
     def run(self) -> None:
-        """Until stopped."""
+        """Run until stopped."""
         while True:
             try:
                 job = self._jobs.get(timeout=TURN if self._busy else IDLE)
@@ -107,10 +107,10 @@ class Maintenance(threading.Thread):
                 if is_broken(wrong):
                     self._give_up(str(wrong))
                 else:
-                    log.debug("keeping the history: %s", wrong)
+                    log.debug("maintenance of the history: %s", wrong)
             except OSError as wrong:
                 self._note(wrong.strerror or str(wrong))
-            except HistoryInUse as wrong:  # our lock was removed, and it has taken its own
+            except HistoryInUse as wrong:  # the lock file was removed, and another process locked a new one
                 self._note(str(wrong))
         if self._connection is not None:
             self._connection.close()
@@ -121,13 +121,13 @@ class Maintenance(threading.Thread):
             return
         if writer.generation != self._generation:
             self._reopen(now)
-        if self._lost == self._generation or (now >= self._look_at and not self._look(now)):
+        if self._lost == self._generation or (now >= self._look_at and not self._files_are_ours(now)):
             return
         written, reserved = writer.written, writer.reserved
         if written != self._seen:
             self._seen, self._changed_at = written, now
         if reserved > writer.durable or (written != self._synced and now >= self._synced_at + SYNC_EVERY):
-            if not self._look(now):
+            if not self._files_are_ours(now):
                 return
             writer.disk_is_busy = True
             sync(self._path)
@@ -139,21 +139,21 @@ class Maintenance(threading.Thread):
             or (behind and now >= self._copied_at + CHECKPOINT_EVERY)
             or (behind >= TIGHT_AFTER and self._free() < TIGHT)
         ):
-            if not self._look(now):
+            if not self._files_are_ours(now):
                 return
             writer.disk_is_busy = True
             self._copy(written, now)
-        if not self._begun_anew and (now >= self._changed_at + QUIET or behind > 8 * CHECKPOINT_AFTER):
+        if not self._restarted and (now >= self._changed_at + QUIET or behind > 8 * CHECKPOINT_AFTER):
             writer.disk_is_busy = True
             self._restart()
-        writer.disk_is_busy = not self._begun_anew  # else the next commit would sync
+        writer.disk_is_busy = not self._restarted  # the next commit would sync
         if self._suspected or (now >= self._check_at and now >= self._changed_at + QUIET):
             self._check_at, self._suspected = inf, False
             if damage := self._check():
                 self._give_up(damage)
 
-    def _look(self, now: float) -> bool:
-        """Look at the files, before anything is written into them; whether they are the right ones. Raises OSError."""
+    def _files_are_ours(self, now: float) -> bool:
+        """Compare the files before anything is written into them; return whether all is well. Raises OSError."""
         self._look_at = now + LOOK_EVERY
         self._writer.lock.hold()
         files = self._writer.files
@@ -162,7 +162,7 @@ class Maintenance(threading.Thread):
         damage = gone or files.log_damage(self._writer.resting) or files.was_cut()
         committed = not damage and self._was_committed()
         if not damage and (committed or files.was_written()):
-            log.warning("%s was written by another process; it is checked", self._path)
+            log.warning("%s was written by another process; checking it", self._path)
             damage = self._check()
             files.wrote()
             if committed and not damage:
@@ -174,7 +174,7 @@ class Maintenance(threading.Thread):
         return True
 
     def _was_committed(self) -> bool:
-        """Return whether another process committed something while the writer did not."""
+        """Return whether another process committed while the writer did not."""
         if self._connection is None:
             return False
         with self._writer.resting:
@@ -185,20 +185,20 @@ class Maintenance(threading.Thread):
         return changed
 
     def _give_up(self, why: str, *, gone: bool = False) -> None:
-        """Leave this database to the writer, and touch it no more."""
+        """Report this database to the writer, and leave it alone from now on."""
         self._lost = self._generation
         self._writer.put(Lost(why, self._generation, gone))
 
     def _note(self, trouble: str) -> None:
-        told = f"the history cannot be kept: {trouble}" if trouble else ""
-        if told and told != self.trouble:
-            log.error("%s", told)
-        self.trouble = told
+        problem = f"the history cannot be kept: {trouble}" if trouble else ""
+        if problem and problem != self.trouble:
+            log.error("%s", problem)
+        self.trouble = problem
 
     @property
     def _busy(self) -> bool:
-        """Whether something is to be done soon. A commit while we rest is seen within IDLE, and synced then."""
-        return self._writer.written != self._synced or not self._begun_anew or self._check_at < inf or self._suspected
+        """Return whether something is to be done soon. A commit during IDLE is noticed at its end, and synced then."""
+        return self._writer.written != self._synced or not self._restarted or self._check_at < inf or self._suspected
 
     def _free(self) -> int:
         disk = os.statvfs(self._path.parent)
@@ -216,24 +216,24 @@ class Maintenance(threading.Thread):
         self._check_at, self._look_at = now + CHECK_AFTER, now
 
     def _copy(self, written: int, now: float) -> None:
-        """Copy the log into the database; the writer goes on meanwhile."""
+        """Copy the log into the database; the writer continues meanwhile."""
         busy, frames, copied = self._checkpoint()
         self._copied_at = now
         if not busy and frames == copied:
             self._copied = written
-            self._begun_anew = False
+            self._restarted = False
 
     def _restart(self) -> None:
-        """Write the first page of a log that is wholly copied: SQLite syncs there, and the writer need not."""
+        """Restart a log that is completely copied, by a write: SQLite syncs then, and the writer need not."""
         assert self._connection is not None
         busy, frames, copied = self._checkpoint()
         if not busy and frames == copied:
-            # A value that is no other than before would write nothing.
+            # Writing the value that is there already would write nothing.
             self._connection.execute("UPDATE state SET alive_at = ?", (int(time.time() * 1000),))
-            self._begun_anew = True
+            self._restarted = True
 
     def _checkpoint(self) -> tuple[int, int, int]:
-        """Let SQLite do it; whether it was busy, the log's frames, and how many of them are copied."""
+        """Run a checkpoint; return whether it was blocked, the log's frames, and how many of them are copied."""
         assert self._connection is not None
         busy, frames, copied = self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         if self._writer.files is not None and self._writer.generation == self._generation:
@@ -241,7 +241,7 @@ class Maintenance(threading.Thread):
         return busy, frames, copied
 
     def _check(self) -> str:
-        """Read the whole file, by a connection that holds none of its pages yet; what is wrong with it, or nothing."""
+        """Read the whole file, on a connection without cached pages; return what is wrong with it, or nothing."""
         try:
             with closing(connect(self._path)) as database:
                 (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()

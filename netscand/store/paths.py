@@ -1,4 +1,4 @@
-"""Where the history may live: a folder of our own, on a disk of this machine, for one daemon at a time."""
+"""Paths of the history: a folder of netscand's own, on a disk of this machine, for one daemon at a time."""
 
 import fcntl
 import logging
@@ -16,16 +16,15 @@ REMOTE = frozenset((
     "fuse.s3fs", "fuse.sshfs", "gfs2", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "smb3",
     "smbfs",
 ))  # fmt: skip
-"""File systems that other machines share: WAL needs memory that all who open the file share (sqlite.org/wal.html), and
-their locks are not to be relied on."""
-
+"""File systems that other machines share: WAL needs memory shared by all processes that open the file
+(sqlite.org/wal.html), and their locks are unreliable."""
 
 KNOWN = b"a history was written\n"
-"""In the lock's file, behind the process."""
+"""In the lock file, after the process."""
 
 
 class HistoryRefused(Exception):
-    """A history that must not be used as it is; the text is one line that says why, and the remedy."""
+    """A history that must not be used; the text is one line with the reason and the remedy."""
 
 
 class HistoryInUse(HistoryRefused):
@@ -33,16 +32,16 @@ class HistoryInUse(HistoryRefused):
 
 
 class Lock:
-    """Tells two daemons on one database apart; held while the process lives, whatever becomes of it."""
+    """Lock file that keeps a second daemon from the same database; held while the process lives."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = -1
         self.known = False
-        """A history was written here once: the file says so, whatever becomes of the database."""
+        """A history was written here: the lock file says so, whatever happens to the database."""
 
     def take(self) -> None:
-        """Hold it. Raises HistoryInUse, naming who does; OSError."""
+        """Take the lock. Raises HistoryInUse, with the process that has it; OSError."""
         if self._file >= 0:
             return
         make_folder(self._path)
@@ -63,13 +62,13 @@ class Lock:
         os.pwrite(file, f"{os.getpid()}\n".encode() + (KNOWN if self.known else b""), 0)
 
     def mark(self) -> None:
-        """Note that a history is written here. Raises OSError."""
+        """Record that a history is written here. Raises OSError."""
         if not self.known and self._file >= 0:
             os.pwrite(self._file, KNOWN, len(f"{os.getpid()}\n"))
             self.known = True
 
     def hold(self) -> None:
-        """Hold the file that has the name now: somebody may have removed the one that we hold. Raises as `take`."""
+        """Take the lock again if its file was removed or replaced. Raises as `take`."""
         if self._file >= 0:
             with suppress(OSError):
                 if os.path.samestat(os.fstat(self._file), os.stat(f"{self._path}.lock")):
@@ -78,14 +77,14 @@ class Lock:
         self.take()
 
     def release(self) -> None:
-        """Let it go. The file stays: taking it away would let two hold what each takes for the lock."""
+        """Release the lock. The file stays: if it were removed, two processes could each lock a file of that name."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
 
 
 def prepare(path: Path) -> None:
-    """Make the folder, and the file that SQLite would make with the umask's mode, for our eyes only (FAULTS T19).
+    """Create the folder and the file with modes 0700 and 0600; SQLite would use the umask (FAULTS T19).
 
     Raises HistoryRefused, OSError.
     """
@@ -100,13 +99,13 @@ def prepare(path: Path) -> None:
 
 
 def refuse_open(path: Path) -> None:
-    """Refuse a place where others plant a file, or a file that another user owns. Raises HistoryRefused, OSError."""
+    """Refuse a folder that others may write to, and a file of another user. Raises HistoryRefused, OSError."""
     for named in dict.fromkeys((path, Path(os.path.realpath(path)))):
         for folder in named.parents:
             if who := _writers(folder, above=folder != named.parent):
                 raise HistoryRefused(
-                    f"[history] path: {who} may write to {folder}, and could read the history or put another in its "
-                    "place; name a path in a folder of its own"
+                    f"[history] path: {who} may write to {folder}, and could read or replace the history; "
+                    "name a path in a folder of its own"
                 )
     owner = path.stat().st_uid if path.exists() else 0
     if owner not in (0, os.geteuid()):
@@ -114,7 +113,7 @@ def refuse_open(path: Path) -> None:
 
 
 def _writers(folder: Path, *, above: bool) -> str:
-    """Who else may put a file into a folder; `above`: or another folder in the place of one in it."""
+    """Return who else may put a file into a folder; with `above`: or replace a folder in it."""
     found = folder.stat()
     if found.st_mode & stat.S_IWOTH and not (above and found.st_mode & stat.S_ISVTX):
         return "everybody"
@@ -124,7 +123,7 @@ def _writers(folder: Path, *, above: bool) -> str:
 
 
 def make_folder(path: Path) -> None:
-    """The folder of a database, for our eyes only where it is made here. Raises OSError."""
+    """Create the folder of a database, if it is missing, with mode 0700. Raises OSError."""
     if not path.parent.exists():
         path.parent.mkdir(mode=0o700, parents=True)
 
@@ -135,7 +134,7 @@ def refuse_remote(path: Path, mounts: str | None = None) -> None:
     Raises HistoryRefused.
     """
     text = Path("/proc/self/mountinfo").read_text() if mounts is None else mounts
-    place = os.path.realpath(path)
+    real = os.path.realpath(path)
     kind, longest = "", -1
     for line in text.splitlines():
         left, _, right = line.partition(" - ")
@@ -143,7 +142,7 @@ def refuse_remote(path: Path, mounts: str | None = None) -> None:
         if len(fields) < 5 or not rest:
             continue
         point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4])
-        inside = place == point or place.startswith(point.rstrip("/") + "/")
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= longest:  # of two mounts at one point the later covers the earlier
             kind, longest = rest[0], len(point)
     if kind in REMOTE:
@@ -154,7 +153,7 @@ def refuse_remote(path: Path, mounts: str | None = None) -> None:
 
 
 def aside_name(path: Path, why: str) -> Path:
-    """A name for what is not to be there any more, that nothing has yet."""
+    """Return an unused name for a file that is set aside."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     target = path.with_name(f"{path.name}.{why}-{stamp}")
     count = 1
@@ -165,10 +164,10 @@ def aside_name(path: Path, why: str) -> Path:
 
 
 def set_aside(path: Path, why: str) -> str:
-    """Rename a broken database and what belongs to it; its new name. Raises OSError."""
+    """Rename a damaged database and its other files; return its new name. Raises OSError."""
     target = aside_name(path, "corrupt")
     for end in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             os.rename(f"{path}{end}", f"{target}{end}")
-    log.error("the history %s is broken (%s); it is set aside as %s", path, why, target.name)
+    log.error("the history %s is damaged (%s); it is set aside as %s", path, why, target.name)
     return target.name

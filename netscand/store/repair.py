@@ -13,7 +13,7 @@ from netscand.store.paths import aside_name
 # ---- files ---------------------------------------------------------------------------------------------------------
 # The files of an open database: whether they are still those that were opened, and what was written into them.
 #
-# SQLite does not notice: it goes on in a file that has no name any more, and reads what others wrote into its pages.
+# SQLite does not notice: it continues in a file that has no name any more, and reads what others wrote into its pages.
 
 ENDS = ("", "-wal", "-shm")
 
@@ -22,16 +22,16 @@ PAGE, LOG_HEADER, FRAME_HEADER = 4096, 32, 24
 
 MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 SALTS = slice(16, 24)
-"""Of the log's header; each frame that belongs to it repeats them, as its third and fourth number."""
+"""Position in the log's header; each frame of this log repeats them, as its third and fourth number."""
 
 ROOM = 4 * PAGE
-"""Bytes that must be free for anything to be written."""
+"""Bytes that must be free for a write to succeed."""
 
 
 class Files:
-    """Made when a database was opened, and has a log.
+    """The files of a database that is open and has a log.
 
-    Never opens the database or its `-shm`: to close them would take SQLite's locks away
+    The database and its `-shm` are never opened here: closing them would release SQLite's locks
     (sqlite.org/howtocorrupt.html, section 2.2). It has none on the log.
     """
 
@@ -45,7 +45,7 @@ class Files:
         self.wrote()
 
     def wrote(self) -> None:
-        """Take the database as it is: we ourselves wrote into it."""
+        """Take the database as it is: netscand wrote into it."""
         self._main = _written(os.stat(self._path))
 
     def was_written(self) -> bool:
@@ -77,8 +77,8 @@ class Files:
     def log_damage(self, resting: AbstractContextManager[object]) -> str:
         """Return what is wrong with frames that the log had at the last call; or nothing. Raises OSError.
 
-        While `resting` is held nobody writes. A log that began anew keeps its size, so a frame within it may be half
-        written when its header is found. It is complete once nobody writes.
+        While `resting` is held, the writer does not write. A log that was restarted keeps its size, so a frame in it
+        may be incomplete when its header is found. It is complete once the writer rests.
         """
         name = f"{self._path}-wal"
         with resting:
@@ -92,7 +92,7 @@ class Files:
                 pass
             frames = _checksums(log.fileno(), count)
             if os.pread(log.fileno(), LOG_HEADER, 0) != header:
-                return ""  # it began anew meanwhile: next time
+                return ""  # it was restarted meanwhile: next time
         if header[:4] not in MAGIC:
             harmed = bool(self._frames or state.st_size)
         else:
@@ -103,14 +103,14 @@ class Files:
         return ""
 
     def trouble(self) -> str:
-        """Why nothing could be written or read anew; or nothing. Raises OSError."""
+        """Return why the files could not be written or opened again; or nothing. Raises OSError."""
         folder = self._path.parent
-        for place, rights in ((folder, os.R_OK | os.W_OK | os.X_OK), (self._path, os.R_OK | os.W_OK)):
-            disk = os.statvfs(place)
+        for path, rights in ((folder, os.R_OK | os.W_OK | os.X_OK), (self._path, os.R_OK | os.W_OK)):
+            disk = os.statvfs(path)
             if disk.f_flag & os.ST_RDONLY:
-                return f"the file system of {place} is read-only"
-            if not os.access(place, rights, effective_ids=True):
-                return f"no right to read and write {place}"
+                return f"the file system of {path} is read-only"
+            if not os.access(path, rights, effective_ids=True):
+                return f"no permission to read and write {path}"
         free = disk.f_bavail if os.geteuid() else disk.f_bfree
         if disk.f_blocks and free * disk.f_frsize < ROOM:
             return f"the disk of {folder} is full"
@@ -126,9 +126,9 @@ def _written(found: os.stat_result) -> tuple[int, int]:
 
 
 def _committed(log: int, salts: bytes, size: int) -> int:
-    """Return how many frames at the beginning belong to the log as it was begun last, up to the last commit.
+    """Return how many frames at the beginning belong to the current log, up to the last commit.
 
-    What follows a commit may be overwritten: SQLite gave it up.
+    SQLite may overwrite what follows a commit.
     """
     committed, step = 0, FRAME_HEADER + PAGE
     for number in range((size - LOG_HEADER) // step):
@@ -146,20 +146,20 @@ def _checksums(log: int, count: int) -> list[int]:
 
 
 # ---- salvage -------------------------------------------------------------------------------------------------------
-# Saves what can be saved where the files of an open database were taken away, replaced or damaged (FAULTS F8).
+# Saves what can be saved when the files of an open database were removed, replaced or damaged (FAULTS F8).
 #
-# Either the open connection has everything still, in files without a name; or what a start would find is taken: the
-# database, and of its log whatever is whole. A copy takes the old one's place only when it was checked.
+# Either the open connection still has everything, in files without a name; or a copy is made of what a start would
+# find: the database, and the undamaged part of its log. A copy replaces the old database only after it was checked.
 
 PIECE = 4 * 2**20
-"""Bytes copied between two signs of life."""
+"""Bytes copied between two calls of `alive`."""
 
 STEPS = 1_000_000
-"""Steps of SQLite between two signs of life."""
+"""Steps of SQLite between two calls of `alive`."""
 
 
 def copy_of_open(database: sqlite3.Connection, path: Path, alive: Callable[[], object]) -> Path | None:
-    """Copy what an open connection has, to a file beside `path`; None where it has nothing whole. Raises OSError."""
+    """Copy what an open connection has to a file beside `path`; None if that is damaged. Raises OSError."""
     draft = _new_draft(path)
     try:
         back_up(database, draft, alive)
@@ -171,7 +171,7 @@ def copy_of_open(database: sqlite3.Connection, path: Path, alive: Callable[[], o
 
 
 def copy_of_files(path: Path, alive: Callable[[], object]) -> Path | None:
-    """Copy what a start would find, to a file beside `path`; None where that is nothing whole. Raises OSError."""
+    """Copy what a start would find to a file beside `path`; None if that is damaged. Raises OSError."""
     draft = _new_draft(path)
     try:
         _copy(path, draft, alive)
@@ -187,7 +187,7 @@ def copy_of_files(path: Path, alive: Callable[[], object]) -> Path | None:
 
 
 def put_in_place(draft: Path, path: Path, files: Files) -> None:
-    """Give a copy its place. What is there and is not ours gets another name; ours is in the copy. Raises OSError."""
+    """Move a copy to its path; files there that are not netscand's are renamed. Raises OSError."""
     aside = aside_name(path, "replaced")
     for end in ENDS:
         if os.path.lexists(f"{path}{end}") and not files.is_ours(end):
@@ -199,7 +199,7 @@ def put_in_place(draft: Path, path: Path, files: Files) -> None:
 
 
 def is_empty(path: Path) -> bool:
-    """Return whether there is no database, or one with nothing in it, in its log neither. Raises OSError."""
+    """Return whether there is no database, or an empty one with an empty log. Raises OSError."""
     if not path.exists():
         return True
     if path.stat().st_size:
@@ -210,7 +210,7 @@ def is_empty(path: Path) -> bool:
 
 
 def take_draft(path: Path) -> bool:
-    """Give the copy that a kill left the place of an empty database, if it is whole; return whether. Raises OSError."""
+    """Replace an empty database by the copy that a kill left, if it is undamaged; return whether. Raises OSError."""
     draft = _draft(path)
     with suppress(sqlite3.Error):
         if draft.exists() and _is_whole(draft, lambda: None):
@@ -222,7 +222,7 @@ def take_draft(path: Path) -> bool:
 
 
 def _draft(path: Path) -> Path:
-    """Where a copy is made; the next start takes it or removes it, where a kill left it (store/opening.py)."""
+    """Return the path of a copy; if a kill left one, the next start uses or removes it (store/opening.py)."""
     return path.with_name(f"{path.name}.copy-saved")
 
 
@@ -235,7 +235,7 @@ def _new_draft(path: Path) -> Path:
 
 
 def _is_whole(draft: Path, alive: Callable[[], object]) -> bool:
-    """Check a copy, and leave it as one file; whether it is a database, with all of its tables."""
+    """Return whether a copy is an undamaged database with all tables; make it a single file."""
     with closing(connect(draft)) as database:
         database.set_progress_handler(lambda: bool(alive()) and False, STEPS)
         (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
@@ -253,5 +253,5 @@ def _copy(source: Path, target: Path, alive: Callable[[], object]) -> None:
 
 
 def _is_about_room(wrong: sqlite3.Error) -> bool:
-    """Return whether the copy found no room, which says nothing about the file that is copied."""
+    """Return whether there was no room for the copy: the file that is copied may be undamaged."""
     return getattr(wrong, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN)

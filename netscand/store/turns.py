@@ -1,7 +1,7 @@
-"""A thread that takes the questions of many accounts in turn, so that none waits for all those of another.
+"""A thread that answers the questions of accounts in turn, so that none waits for all those of another.
 
-A question is a generator: it does a bounded piece of work up to each `yield`, and returns its answer. Of each account
-one question is worked on, a piece at a time; after each piece it is the next account's turn.
+A question is a generator: it does a bounded piece of work up to each `yield`, and returns its answer. One question of
+each account is in work, a piece at a time; after each piece it is the next account's turn.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class _Asked(NamedTuple):
 
 
 class Turns:
-    """`ask` from the loop; `close` ends the thread, and every question that waits."""
+    """The thread. Call `ask` on the loop; `close` ends it, and cancels every question that waits."""
 
     def __init__(self, name: str) -> None:
         self._waiting: FairQueue[_Asked] = FairQueue()
@@ -36,7 +36,7 @@ class Turns:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def ask(self, account: Hashable, steps: Steps[T]) -> "asyncio.Future[T]":
-        """Line a question up; a future of its answer, or of what it raised. Cancelled, it is dropped."""
+        """Queue a question; return a future of its answer or error. A question whose future is cancelled is dropped."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         with self._bell:
@@ -50,7 +50,7 @@ class Turns:
         return answer
 
     def close(self) -> None:
-        """End, and wait for the piece under way."""
+        """End the thread; wait for the piece in work."""
         with self._bell:
             self._ends = True
             self._bell.notify()

@@ -1,4 +1,4 @@
-"""What the loop and the writer's thread say to each other."""
+"""Work for the writer's thread, its reports, and the thread that writes the database."""
 
 import logging
 import os
@@ -37,19 +37,18 @@ class Alive(NamedTuple):
 
 
 class Events(NamedTuple):
-    """Rows of events up to the number `through`, with the words that they are the first to use."""
+    """Rows of events up to the number `through`."""
 
     rows: Sequence[Row]
-    words: Sequence[Row]
     through: int
     epoch: str = ""
-    """Of the numbering from here on, where it is another one."""
+    """The name of the numbering from here on, if it is a new one."""
     shifts: Sequence[Row] = ()
-    """Where the wall clock was found to be set."""
+    """Events at which the wall clock was found to have been set."""
 
 
 class Devices(NamedTuple):
-    """Rows of devices and of when they were heard, MACs whose rows go, and what the rows show now, where it is told."""
+    """Rows of devices and of when they were last seen, MACs whose rows go, and what the rows show now, if known."""
 
     rows: Sequence[Row] = ()
     seen: Sequence[Row] = ()
@@ -57,24 +56,24 @@ class Devices(NamedTuple):
     shown: int | None = None
     alive: Alive | None = None
     losses: int = 0
-    """As of the last report: `shown` holds only if no rows were lost that it counts on."""
+    """As of the last report: `shown` holds only if no rows were lost since."""
 
 
 class Adopt(NamedTuple):
-    """A database that was found while running: its numbering from now on."""
+    """The numbering, from now on, of a database that was opened while running."""
 
     epoch: str
     floor: int
 
 
-class Say(NamedTuple):
-    """Asks for word when everything before it was dealt with."""
+class Ping(NamedTuple):
+    """A request to report back when everything before it was processed."""
 
     token: object
 
 
 class Lost(NamedTuple):
-    """The `generation`th database is damaged; or its files are `gone`, and whole under no name."""
+    """The `generation`th database is damaged; or its files are `gone`, undamaged but without a name."""
 
     why: str
     generation: int
@@ -88,95 +87,91 @@ class Stop(NamedTuple):
     alive: Alive
 
 
-Work = Events | Devices | Adopt | Lost | Say | Stop
+Work = Events | Devices | Adopt | Lost | Ping | Stop
 
 
 class Report(NamedTuple):
-    """Events may be told up to `through`; they are `stored` up to there. `trouble` says why the rest is not."""
+    """Events up to `through` may be published; those up to `stored` are stored. `trouble` says why the rest is not."""
 
     through: int
     stored: int
     trouble: str
     losses: int = 0
-    """How often rows of devices were dropped: they must come again."""
+    """How often rows of devices were dropped: they must be written again."""
 
 
 class Found(NamedTuple):
     """A database was opened while running; events are stored once it is adopted."""
 
     reserved: int
-    words: list[tuple[int, str]]
     clock: Clock
     notice: str
-    """What somebody should know of it until the next start; or nothing."""
+    """What the user should know of it until the next start; or nothing."""
 
 
 class Noticed(NamedTuple):
-    """Something that somebody should know until the next start."""
+    """What the user should know until the next start."""
 
     notice: str
 
 
 class Trimmed(NamedTuple):
-    """Size, not age, is what removes events: so many since this was said last."""
+    """Events are removed by size, not by age: the number since the last such report."""
 
     removed: int
 
 
 # ---- backlog -------------------------------------------------------------------------------------------------------
-# Events that wait to be written, in one transaction; bounded, where a disk refuses for long.
+# Events that wait to be written, in one transaction; bounded, for a disk that refuses writes for long.
 
 BACKLOG = 20_000
 """Events that wait for such a disk, at most: some 10 MB."""
 
 
 class Backlog:
-    """Rows of events, with the words and shifts that they need."""
+    """Rows of events, with the shifts that belong to them."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
-        self._words: list[Row] = []
         self._shifts: list[Row] = []
         self._dropped = 0
         """The last event that found no room."""
         self._epoch = ""
-        """Of the numbering that these go on in, where the database does not say so yet."""
+        """The name of the numbering of these events, if the database does not have it yet."""
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
     def through(self) -> int:
-        """The number of the last event."""
+        """Return the number of the last event."""
         return cast(int, self.rows[-1][0])
 
     def add(self, events: Events) -> None:
         """Take more events."""
         self.rows += events.rows
-        self._words += events.words
         self._shifts += events.shifts
         self._epoch = events.epoch or self._epoch
 
     def clear(self, *, dropped: bool = False) -> None:
-        """Forget them; `dropped`: what found no room, too."""
-        self.rows, self._words, self._shifts, self._epoch = [], [], [], ""
+        """Forget them; with `dropped`, also which found no room."""
+        self.rows, self._shifts, self._epoch = [], [], ""
         if dropped:
             self._dropped = 0
 
     def overflow(self) -> None:
-        """Drop the oldest, where there are too many: who resumes from before them gets a fresh snapshot."""
+        """Drop the oldest if there are too many: a client that resumes from before them gets a fresh snapshot."""
         if len(self.rows) > BACKLOG:
             spare = len(self.rows) - BACKLOG // 2
             self._dropped = cast(int, self.rows[spare - 1][0])
             del self.rows[:spare]
 
     def write(self, database: sqlite3.Connection, reserved: int) -> None:
-        """Write them, and (not 0) which numbers are reserved from now on. Raises sqlite3.Error; then nothing is."""
-        if not (self._words or self._shifts or self._dropped or self._epoch or reserved) and len(self.rows) in SIZES:
+        """Write them, and (if not 0) the new reservation of numbers. Raises sqlite3.Error; then nothing is written."""
+        if not (self._shifts or self._dropped or self._epoch or reserved) and len(self.rows) in SIZES:
             insert(database, "event", EVENT_COLUMNS, self.rows)  # one statement is a transaction of its own
         else:
             with transaction(database):
-                insert(database, "word", ("number", "text"), self._words, replace=True)
                 insert(database, "event", EVENT_COLUMNS, self.rows)
                 insert(database, "shift", ("sequence", "lived", "ahead"), self._shifts, replace=True)
                 if self._dropped:
@@ -189,42 +184,42 @@ class Backlog:
 
 
 # ---- writer --------------------------------------------------------------------------------------------------------
-# The one writer: a thread that puts batches of rows into the database, and reports what it stored.
+# The one writer: a thread that writes batches of rows into the database, and reports what it stored.
 #
-# A batch is whatever came since the last one, in one transaction; where it holds events alone that is one statement,
-# for between two statements this thread would have to wait for the interpreter while the loop is busy. A commit is a
-# write to the page cache: store/maintenance.py syncs it to the disk, so that no event ever waits for a disk to turn.
+# A batch is everything that came since the last one, in one transaction. If it has only events, it is one statement:
+# between two statements this thread would have to wait for the interpreter while the loop is busy. A commit is a write
+# to the page cache; store/maintenance.py syncs it to the disk, so that no event waits for a disk to turn.
 #
-# To wake this thread and be woken by it takes longer (0.6 ms) than to write a few rows (0.1 ms): while nothing else is
-# to be done and the disk answers at once, the loop writes them itself, by `at_once`.
+# Waking this thread and being woken by it takes longer (0.6 ms) than writing a few rows (0.1 ms): while it is idle and
+# the disk answers at once, the loop writes them itself, with `at_once`.
 #
-# When the disk refuses, events are reported as told all the same, and wait in a bounded backlog to be written when it
-# takes them again; who resumes across what was dropped meanwhile gets a fresh snapshot (`floor`).
+# When the disk refuses, events are reported as ready to publish all the same, and wait in a bounded backlog until it
+# accepts them again. Clients that resume from before what was dropped meanwhile get a fresh snapshot (`floor`).
 
 RESERVED = 2**16
 """Sequence numbers that are reserved ahead, with a synced write: after a power loss none is given out twice. Half of
-them are more than a large network's events of a second: so long it takes to notice that a disk hangs."""
+them are more than the events of a large network in a second, which is how long it takes to notice that a disk hangs."""
 
 AGAIN = 5.0
-"""Seconds between two tries to write to a disk that refused."""
+"""Seconds between two attempts to write to a disk that refused."""
 
 MOST_ROWS = 2_000
 """Events in one transaction."""
 
 TRIM_EVERY, TRIM_AGAIN = 30.0, 0.01
-"""Seconds between two looks at age and size, and where there is more to do."""
+"""Seconds between two checks of age and size, and while there is more to remove."""
 
 FEW = 8
-"""Events that the loop may write itself."""
+"""Events that the loop may write itself, at most."""
 
 QUICK, LET_BE = 0.003, 60.0
-"""Seconds that this may take; and for how long the loop leaves it to the thread after one that took longer."""
+"""Seconds that such a write may take; and for how long the thread does it after one that took longer."""
 
 log = logging.getLogger(__name__)
 
 
 class Writer(threading.Thread):
-    """`tell` is called on this thread. `database`: an open one, or None where the start could have none."""
+    """`report` is called on this thread. `database`: an open one, or None if the start could not open one."""
 
     def __init__(
         self,
@@ -233,19 +228,19 @@ class Writer(threading.Thread):
         database: sqlite3.Connection | None,
         age: AgeClock,
         stay: Callable[[int], float],
-        tell: Callable[[Report | Found | Noticed | Trimmed | Say], None],
+        report: Callable[[Report | Found | Noticed | Trimmed | Ping], None],
         trouble: str = "",
     ) -> None:
         super().__init__(name="history", daemon=True)
         self.turned_at = time.monotonic()
-        """When it last came round, for the watchdog."""
+        """When its loop last ran, for the watchdog."""
         self.durable = 0
-        """Numbers up to here may be given out: their reservation is on the disk. Set by the keeper."""
+        """Numbers up to here may be given out: their reservation is on the disk. Maintenance sets it too."""
         self.written = 0
-        """Transactions so far, for the keeper."""
+        """Transactions so far, for store/maintenance.py."""
         self.reserved = 0
         self.generation = 0
-        """Raised with every database that is opened: connections to the one before are to be closed."""
+        """Incremented with every database that is opened: connections to the one before are to be closed."""
         self._path = path
         self.lock = lock
         self._database = database
@@ -254,18 +249,18 @@ class Writer(threading.Thread):
         """Seconds that events are kept, and bytes that the database may take."""
         self.trimmed = Retention(stay)
         self.files: Files | None = None
-        """Those of the database."""
+        """The files of the database."""
         self._lost: Lost | None = None
-        """They are to be replaced."""
+        """Set while they are to be replaced."""
         self._age = age
-        self._tell = tell
+        self._report = report
         self.disk_is_busy = False
-        """The keeper syncs, or left it to the next commit to do so: none for the loop."""
+        """Maintenance syncs, or the next commit will: the loop leaves it to the thread."""
         self._works: deque[Work] = deque()
         self._bell = threading.Event()
         """There is work."""
         self._turn = self.resting = threading.Lock()
-        """Held by who takes works and does them, so that they are done in their order; or needs that nobody writes."""
+        """Held while work is taken and done, so that it is done in order; or to keep others from writing."""
         self._not_before = 0.0
         self._waits = PATIENCE
         self._backlog = Backlog()
@@ -281,12 +276,12 @@ class Writer(threading.Thread):
             self.durable = self.reserved
 
     def put(self, work: Work) -> None:
-        """Hand it over; never waits."""
+        """Hand work over; never waits."""
         self._works.append(work)
         self._bell.set()
 
     def at_once(self, events: Events) -> Report | None:
-        """Store a few events here and now, on the caller's thread; None: not now, `put` them."""
+        """Store a few events on the caller's thread; None: not possible now, `put` them."""
         if len(events.rows) > FEW or events.epoch or time.monotonic() < self._not_before:
             return None
         if not self._turn.acquire(blocking=False):
@@ -303,20 +298,20 @@ class Writer(threading.Thread):
         began = time.monotonic()
         self._backlog.add(events)
         try:
-            self._wait_for_others(0.0)  # whoever holds the database must not hold the loop
+            self._wait_for_others(0.0)  # another process that locks the database must not hold the loop
             self._write_events()
-        except (sqlite3.Error, OSError):  # the thread meets it again, and says what it is
+        except (sqlite3.Error, OSError):  # it occurs again in the thread, which reports it
             self._backlog.clear()
             return None
         finally:
             if time.monotonic() > began + QUICK:
                 self._not_before = began + LET_BE
         self._through = events.through
-        self._reported = self._report()
+        self._reported = self._state()
         return self._reported
 
     def _wait_for_others(self, seconds: float) -> None:
-        """Let a statement wait so long for who else writes. To say so again takes as long as to write a row."""
+        """Set how long a statement waits for another writer. Setting it takes as long as writing a row."""
         if self._waits != seconds:
             assert self._database is not None
             self._database.execute(f"PRAGMA busy_timeout = {seconds * 1000:.0f}")
@@ -325,7 +320,7 @@ class Writer(threading.Thread):
     # ---- the thread -----------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Until told to stop."""
+        """Run until Stop."""
         while True:
             self.turned_at = now = time.monotonic()
             wait = min(1.0, max(0.0, (self._again_at if self._trouble else self._trim_at) - now))
@@ -339,8 +334,8 @@ class Writer(threading.Thread):
                 self._guarded(works)
 
     def _take(self) -> list[Work]:
-        """What is there, in one batch."""
-        self._bell.clear()  # first: what comes from here on rings it anew
+        """Return the next batch."""
+        self._bell.clear()  # first: work that comes from here on sets it again
         works: list[Work] = []
         rows = 0
         while self._works and rows < MOST_ROWS and not (works and isinstance(works[-1], Stop)):
@@ -352,7 +347,7 @@ class Writer(threading.Thread):
         return works
 
     def _guarded(self, works: Sequence[Work]) -> None:
-        """Do it; turn what goes wrong into a state that is told and mended."""
+        """Do the work; an error becomes a state that is reported, and that later attempts end."""
         self._sort_in(works)
         due = not self._trouble or time.monotonic() >= self._again_at
         if due:
@@ -363,19 +358,19 @@ class Writer(threading.Thread):
         if not due or self._trouble:
             self._losses += any(isinstance(work, Devices) for work in works)
             self._backlog.overflow()
-        report = self._report()
+        report = self._state()
         if report != self._reported:
             self._reported = report
-            self._tell(report)
+            self._report(report)
         for work in works:
-            if isinstance(work, Say):
-                self._tell(work)
+            if isinstance(work, Ping):
+                self._report(work)
 
-    def _report(self) -> Report:
+    def _state(self) -> Report:
         return Report(self._through, self._stored, self._trouble, self._losses)
 
     def _sort_in(self, works: Sequence[Work]) -> None:
-        """Events go through the backlog, which is empty while all is well."""
+        """Put events into the backlog, which is empty while the disk accepts them."""
         for work in works:
             if isinstance(work, Events):
                 self._through = work.through
@@ -407,7 +402,7 @@ class Writer(threading.Thread):
             if isinstance(work, Devices):
                 self._write_devices(work)
         if self._trouble:
-            log.info("the history is written again")
+            log.info("the history can be written again")
             self._trouble = ""
         if trim_is_due:
             self._trim()
@@ -424,7 +419,7 @@ class Writer(threading.Thread):
         self._since_trim += count
         self._stored = through
         self.written += 1
-        if through > self.durable:  # faster than the keeper: a number must not be told that could come again
+        if through > self.durable:  # faster than maintenance: no published number may be given out again
             sync(self._path)
             self.durable = self.reserved
 
@@ -450,38 +445,37 @@ class Writer(threading.Thread):
         worth = trimmed.turn(self._database, now, self.keep * 1000, self.most)
         self.written += worth
         if not worth and trimmed.sized_at and now - trimmed.sized_at < self.keep * 1000:
-            self._tell(Trimmed(trimmed.removed_by_size - self._removed))
+            self._report(Trimmed(trimmed.removed_by_size - self._removed))
             self._removed = trimmed.removed_by_size
         self._trim_at = time.monotonic() + (TRIM_AGAIN if worth else TRIM_EVERY)
 
     # ---- trouble --------------------------------------------------------------------------------------------------
 
     def _refused(self, wrong: Exception) -> None:
-        said = wrong.strerror if isinstance(wrong, OSError) else str(wrong)
-        trouble = f"the history cannot be written ({said}): events are told, and lost at a restart"
+        trouble = cannot_be_written(wrong)
         if trouble != self._trouble:
-            log.error("%s; tried again every %g s", trouble, AGAIN)
+            log.error("%s; trying again every %g s", trouble, AGAIN)
         self._trouble = trouble
         self._again_at = time.monotonic() + AGAIN
 
     def _met(self, wrong: Exception) -> None:
-        """Take what went wrong: a damaged database is saved, or set aside; a disk that refuses is tried again."""
+        """Handle an error: a damaged database is saved, or set aside; a disk that refuses is tried again."""
         try:
-            if not _says_broken(wrong):
+            if not _is_damage(wrong):
                 raise wrong
             self._save(Lost(str(wrong), self.generation))
         except (sqlite3.Error, OSError, HistoryRefused, HistoryBroken) as wrong:
             self._refused(wrong)
 
     def _save(self, lost: Lost) -> None:
-        """Bring a database back whose files were removed, replaced or damaged, as far as it can be (FAULTS F8).
+        """Restore a database whose files were removed, replaced or damaged, as far as possible (FAULTS F8).
 
-        Raises what says that it cannot be now.
+        Raises sqlite3.Error, OSError, HistoryRefused or HistoryBroken if that is not possible now.
         """
         log.error("the history %s: %s", self._path, lost.why)
         self.lock.hold()
         copy = None
-        with suppress(*(() if lost.gone else (sqlite3.Error, OSError))):  # to set it aside needs no room
+        with suppress(*(() if lost.gone else (sqlite3.Error, OSError))):  # setting it aside needs no room
             if self._database is not None and (copy := copy_of_open(self._database, self._path, self._is_alive)):
                 self._put_in_place(copy, lost.why)
                 return
@@ -494,8 +488,8 @@ class Writer(threading.Thread):
         name = set_aside(self._path, lost.why)
         if copy is not None:
             os.rename(copy, self._path)
-        left = "the last events before may be missing" if copy is not None else "a new one began"
-        self._open_again(f"the history was broken ({lost.why}): it is set aside as {name}, and {left}")
+        left = "the last events before may be missing" if copy is not None else "a new one was created"
+        self._open_again(f"the history was damaged ({lost.why}) and set aside as {name}; {left}")
 
     def _put_in_place(self, copy: Path, why: str) -> None:
         assert self._database is not None
@@ -504,8 +498,8 @@ class Writer(threading.Thread):
         self._database.close()
         self._take_up(open_database(self._path))
         self._lost = None
-        log.warning("the history %s was written anew; nothing is missing", self._path)
-        self._tell(Noticed(f"{why}: the history was written anew, and nothing is missing"))
+        log.warning("the history %s was rewritten; nothing is missing", self._path)
+        self._report(Noticed(f"{why}: the history was rewritten; nothing is missing"))
 
     def _is_alive(self) -> None:
         self.turned_at = time.monotonic()
@@ -515,9 +509,8 @@ class Writer(threading.Thread):
         prepare(self._path)
         database = open_database(self._path)
         clock = clock_of(database, int(time.time() * 1000))
-        words = database.execute("SELECT number, text FROM word").fetchall()
         self._take_up(database)
-        self._tell(Found(self.reserved, words, clock, notice))
+        self._report(Found(self.reserved, clock, notice))
 
     def _take_up(self, database: sqlite3.Connection) -> None:
         trimmed, state = self.trimmed, database.execute("SELECT reserved, aged, sized_at FROM state").fetchone()
@@ -539,7 +532,7 @@ class Writer(threading.Thread):
         self._stored = self._through = max(self._through, work.floor)
 
     def _end(self, work: Stop) -> None:
-        """Leave a database that has nothing to skip or to repeat at the next start."""
+        """Leave a database in which the next start has nothing to skip or to repeat."""
         if self._database is not None:
             with suppress(sqlite3.Error, OSError):
                 if self._adopted and not self._backlog:
@@ -553,5 +546,11 @@ class Writer(threading.Thread):
                 self._database.close()
 
 
-def _says_broken(wrong: Exception) -> bool:
+def _is_damage(wrong: Exception) -> bool:
     return isinstance(wrong, HistoryBroken) or (isinstance(wrong, sqlite3.Error) and is_broken(wrong))
+
+
+def cannot_be_written(wrong: Exception) -> str:
+    """Return the problem that `status` shows for an error."""
+    reason = wrong.strerror if isinstance(wrong, OSError) else str(wrong)
+    return f"the history cannot be written ({reason}): events are still published, but will be lost on restart"

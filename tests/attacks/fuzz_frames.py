@@ -17,8 +17,8 @@ from netscand.core.model import Event, Network, Observation
 from netscand.core.presence import Rules
 from netscand.lan import arp as arp_module
 from netscand.lan import decode
-from netscand.serve.encode import Encoder
-from netscand.store.rows import EventCodec, Words
+from netscand.serve.encode import Encoder, event_message, remembered
+from netscand.store.rows import event_row, unpack
 from tests.attacks.fuzz import INTERESTING, broken, joined, parted
 from tests.core import captured_frames
 from tests.core.world import World, ip, network
@@ -199,8 +199,6 @@ class Lan(World):
     """A LAN that checks each event as it is published."""
 
     def __init__(self) -> None:
-        self.words = Words()
-        self.codec = EventCodec(self.words)
         self.wire = Encoder(lambda: BOOT, lambda _: None)
         self.clock = FakeClock()
         self.sequence = 0
@@ -214,22 +212,25 @@ class Lan(World):
         for event in events:
             self.sequence += 1
             self.planner.on_event(event)
-            self._stored(event)
-            self._sent(event)
+            body = self.wire.event(event)
+            self._stored(event, body)
+            self._sent(body)
 
-    def _stored(self, event: Event) -> None:
-        """There and back: nothing is lost (tests/store/test_rows.py checks what is kept of the device)."""
-        recorded = self.codec.event(self.codec.row(self.sequence, event, self.clock))
-        again = recorded.event
-        assert recorded.mac == (event.device.mac if event.device else None)
-        assert (again.kind, again.network, again.address, again.other, again.evidence, again.reason) == (
-            event.kind, event.network, event.address, event.other, event.evidence, event.reason,
-        )  # fmt: skip
-        assert set(again.previous or ()) == set(event.previous or ())
+    def _stored(self, event: Event, body: bytes) -> None:
+        """Store it and read it back; nothing is lost, and a start restores the device."""
+        stored = event_row(self.sequence, event, body, self.clock)[-1]
+        assert isinstance(stored, bytes)
+        assert unpack(stored) == body
+        back, device = remembered(body), event.device
+        assert (back and (back.mac, back.status, back.reason, back.hostname)) == (
+            device and (device.mac, device.status, device.reason, device.hostname)
+        )
+        held = [(each.ip, each.network) for each in device.addresses] if device else []
+        assert [(each.ip, each.network) for each in (back.addresses if back else ())] == held
 
-    def _sent(self, event: Event) -> None:
-        """As a client reads it: one line of JSON, every name of it fit for a terminal."""
-        text = protocol.encode(self.wire.event(f"fuzz-{self.sequence}", event))
+    def _sent(self, body: bytes) -> None:
+        """Decode it as a client does: one line of JSON, every text fit for a terminal."""
+        text = event_message(f"fuzz-{self.sequence}", body, self.wire.now())
         again = protocol.encode(protocol.decode_server(text))
         assert msgspec.json.decode(again) == msgspec.json.decode(text), (again, text)
         assert b"\n" not in text

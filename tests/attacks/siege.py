@@ -65,7 +65,7 @@ class Siege(World):
         for event in events:
             self.planner.on_event(event)
             self.published[event.kind] += 1
-            self.book.history.append(event)
+            self.book.append(event)
 
     def minute(self) -> None:
         """Sixty seconds of it."""

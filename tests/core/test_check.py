@@ -22,6 +22,7 @@ from netscand.check import AS_ROOT, Caller, check_database, check_gateway, check
 from netscand.config import Reading
 from netscand.core.model import Ip, Mac, Network, NetworkState
 from netscand.protocol import CheckResult
+from netscand.serve.encode import remembered
 from netscand.serve.listen import TcpAddress, UnixSocket, bound_socket, tcp_socket
 from netscand.store.database import open_database
 from netscand.store.opening import open_history
@@ -288,7 +289,7 @@ def test_a_history_that_a_start_refuses_has_failed(tmp_path: Path) -> None:
     path.write_bytes(b"notes of somebody, no database at all")
     found = check_database(path, None, NETSCAND)
     with pytest.raises(HistoryRefused) as refused:
-        open_history(path, Lock(path), 0)
+        open_history(path, Lock(path), 0, remembered)
     assert (found.verdict, found.found) == ("failed", str(refused.value))
     path.unlink()
     prepare(path)

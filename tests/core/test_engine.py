@@ -43,7 +43,7 @@ class Tape:
         self.events: list[Event] = []
         self.news: list[ScanNews] = []
 
-    def publish(self, cursor: str, event: Event) -> None:
+    def publish(self, cursor: str, event: Event, body: bytes) -> None:
         self.cursors.append(cursor)
         self.events.append(event)
 

@@ -79,7 +79,7 @@ class Nobody:
 
     published = 0
 
-    def publish(self, cursor: str, event: Event) -> None:
+    def publish(self, cursor: str, event: Event, body: bytes) -> None:
         self.published += 1
 
     def publish_scan(self, news: ScanNews) -> None:
@@ -96,7 +96,7 @@ def event(kind: EventKind = EventKind.ONLINE, hostname: str | None = "nas", **mo
 def test_an_event_is_one_entry_with_its_fields(journald: Journald, log: logging.Logger) -> None:
     """`journalctl NETSCAND_MAC=…` finds it, and a person can read it."""
     audience = Nobody()
-    LoggedEvents(audience, mac_text, ip_text).publish("e-7", event(reason="answered a probe"))
+    LoggedEvents(audience, mac_text, ip_text).publish("e-7", event(reason="answered a probe"), b"")
     (entry,) = journald.entries()
     assert audience.published == 1
     assert entry["MESSAGE"] == "nas 10.0.0.5 00:01:02:03:04:05: online (answered a probe)"
@@ -122,7 +122,7 @@ def test_clients_come_before_the_journal(caplog: pytest.LogCaptureFixture) -> No
     logged = LoggedEvents(audience, mac_text, ip_text, waiting.append)
     for number in range(BATCH + 5):
         published = event()
-        logged.publish(f"e-{number}", published)
+        logged.publish(f"e-{number}", published, b"")
         assert published.device
         published.device.hostname = "another by now"
     assert (audience.published, len(waiting), caplog.messages) == (BATCH + 5, 1, [])
@@ -138,8 +138,8 @@ def test_clients_come_before_the_journal(caplog: pytest.LogCaptureFixture) -> No
 def test_every_kind_of_event_can_be_logged(kind: EventKind, journald: Journald, log: logging.Logger) -> None:
     """With and without a device."""
     logged = LoggedEvents(Nobody(), mac_text, ip_text)
-    logged.publish("e-1", event(kind, other=Mac(bytes(6))))
-    logged.publish("e-2", event(kind, device=None, address=None))
+    logged.publish("e-1", event(kind, other=Mac(bytes(6))), b"")
+    logged.publish("e-2", event(kind, device=None, address=None), b"")
     assert [entry["NETSCAND_KIND"] for entry in journald.entries()] == [kind, kind]
 
 
@@ -148,7 +148,7 @@ def test_every_kind_of_event_can_be_logged(kind: EventKind, journald: Journald, 
 )
 def test_a_name_forges_nothing(name: str, journald: Journald, log: logging.Logger) -> None:
     """Newlines, escapes, bidi and length stay within their field: one entry, every field once (FAULTS T8, T9)."""
-    LoggedEvents(Nobody(), mac_text, ip_text).publish("e-1", event(hostname=name))
+    LoggedEvents(Nobody(), mac_text, ip_text).publish("e-1", event(hostname=name), b"")
     (entry,) = journald.entries()
     assert entry["PRIORITY"] == "6"
     assert all(value.isprintable() and len(value) <= 2100 for value in entry.values())
@@ -250,17 +250,17 @@ def test_tens_of_thousands_of_events_leave_room_for_other_words(journald: Journa
     events.addHandler(count)
     try:
         for number in range(20_000):
-            logged.publish(f"e-{number}", event()._replace(at=100.0 + number * 0.0001))
+            logged.publish(f"e-{number}", event()._replace(at=100.0 + number * 0.0001), b"")
         assert 1000 <= len(written) < 1100
         assert budgets.refused == {"journal": 20_000 - len(written)}
         written.clear()
-        logged.publish("e-20000", event()._replace(at=200.0))
+        logged.publish("e-20000", event()._replace(at=200.0), b"")
         assert "events were not logged" in written[0].getMessage()
         assert audience.published == 20_001
         for number in range(20_000):
-            logged.publish(f"e-{number}", event()._replace(at=300.0))
+            logged.publish(f"e-{number}", event()._replace(at=300.0), b"")
         written.clear()
-        logged.publish("e-40001", event()._replace(at=300.0, kind=EventKind.GATEWAY_CHANGED))
+        logged.publish("e-40001", event()._replace(at=300.0, kind=EventKind.GATEWAY_CHANGED), b"")
         assert "gateway_changed" in written[0].getMessage(), "no flood of others hides it"
     finally:
         events.removeHandler(count)

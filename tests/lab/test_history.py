@@ -19,7 +19,7 @@ from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
 from tests.store.share import share
-from tests.store.test_schema import VERSION_1
+from tests.store.test_database import VERSION_2
 
 QUICK = {
     "scan": {"interval": 3600},
@@ -324,7 +324,7 @@ def test_systemd_waits_for_a_history_of_an_older_netscand(lab: Lab) -> None:
     """FAULTS F20: to copy 256 MiB to a slow card takes longer than a start may."""
     daemon = lab.daemon(QUICK, start=False)
     with closing(sqlite3.connect(daemon.history)) as database:
-        database.executescript(VERSION_1)
+        database.executescript(VERSION_2)
     daemon.start()
     (before, after) = [said for said in daemon.notified if "EXTEND_TIMEOUT_USEC=600000000" in said or "READY=1" in said]
     assert "EXTEND" in before

@@ -110,7 +110,7 @@ class FakeScanner:
 
     def publish(self, event: Event) -> str:
         self.sequence += 1
-        self.hub.publish(self.cursor, event)
+        self.hub.publish(self.cursor, event, self.hub._encoder.event(event))
         return self.cursor
 
     def join(self, number: int, name: str = LAN) -> str:
@@ -193,7 +193,7 @@ class EmptyHistory:
     async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
         if whole or question.since is not None:
             raise CursorGone("nothing is kept")
-        return Page((), (), question.through)
+        return Page((), question.through)
 
     async def begin_of_last(self, question: Question) -> int:
         return 0

@@ -13,7 +13,6 @@ import pytest
 from netscand import config, protocol
 from netscand.core.model import Status
 from netscand.core.ratelimit import UNREAD, Budgets
-from netscand.core.restore import Page, Question
 from netscand.serve import connection, full_mode, subscriber
 from netscand.serve.auth import Guard, Peer, Role
 from netscand.serve.connection_limits import CHECK_AFTER, ConnectionLimiter
@@ -46,7 +45,7 @@ def get(path: str) -> bytes:
 def counted(lan: House) -> Iterator[list[int]]:
     """Yield the number of devices encoded within the block."""
     made = [0]
-    translator = lan.hub._translator
+    translator = lan.hub._encoder
     translate = translator.device
 
     def counting(device: Any) -> protocol.Device:  # noqa: ANN401
@@ -268,30 +267,6 @@ def test_a_backup_times_out_and_is_one_per_account(tmp_path: Path, monkeypatch: 
             sock.close()
             whole = await lan.raw(get("/api/backup").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), tcp=False)
             assert len(whole) > 4 * 2**20
-
-    asyncio.run(play())
-
-
-def test_changes_during_a_list_of_events_are_counted(tmp_path: Path) -> None:
-    """Devices as they were: as for a stream that is resumed."""
-    asked = asyncio.Event()
-
-    class Slow(EmptyHistory):
-        async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
-            asked.set()
-            await asyncio.Event().wait()
-            raise AssertionError
-
-    async def play() -> None:
-        async with house(tmp_path, devices=200, archive=Slow()) as lan:
-            (sock,) = await silent(lan, get("/api/events"), 1)
-            async with asyncio.timeout(30):
-                await asked.wait()
-            for number in range(100):
-                lan.scanner.turn(number, Status.OFFLINE)
-            (mine,) = lan.server._limiter.connections
-            assert mine.bytes_kept - mine._framing.bytes_kept == sum(each.bytes_kept for each in lan.hub._moments) > 0
-            sock.close()
 
     asyncio.run(play())
 

@@ -192,7 +192,7 @@ def test_an_account_reads_one_part_of_the_history_at_a_time(tmp_path: Path) -> N
             peak = max(peak, under_way)
             await asyncio.sleep(0.02)
             under_way -= 1
-            return Page((), (), question.through)
+            return Page((), question.through)
 
     async def play() -> None:
         async with house(tmp_path, devices=3, archive=Counting()) as lan:

@@ -173,17 +173,17 @@ def test_one_list_serves_all_with_the_same_filter(tmp_path: Path) -> None:
             for client in (one, two, other):
                 await receive(client)
             made = 0
-            translate = lan.hub._translator.device
+            translate = lan.hub._encoder.device
 
             def counting(device: Any) -> protocol.Device:  # noqa: ANN401
                 nonlocal made
                 made += 1
                 return translate(device)
 
-            lan.hub._translator.device = counting  # type: ignore[method-assign]
+            lan.hub._encoder.device = counting  # type: ignore[method-assign]
             lan.scanner.turn(1, Status.OFFLINE)
             lists = [await receive(client) for client in (one, two, other)]
-            assert made == 3 + 3
+            assert made == 3 + 3 + 1  # two lists, and the event for the history
             assert [len(update.devices) for update in lists if isinstance(update, protocol.ScanUpdate)] == [3, 3, 0]
 
     asyncio.run(play())
@@ -197,7 +197,7 @@ def test_filtered_lists_delay_no_others_and_take_turns(monkeypatch: pytest.Monke
         hub = Hub(Encoder(lambda: BOOT, lambda _: None))
         scanner = FakeScanner(hub)
         hub.attach(scanner)
-        lists = FullMode(hub, Summary(scanner, hub._translator), hub._translator)
+        lists = FullMode(hub, Summary(scanner, hub._encoder), hub._encoder)
         take = hub.snapshot
 
         def noted(fits: Filter = EVERYTHING, **how: Any) -> Any:  # noqa: ANN401
@@ -237,7 +237,7 @@ def test_a_client_that_left_is_not_kept_for_its_list(monkeypatch: pytest.MonkeyP
         hub = Hub(Encoder(lambda: BOOT, lambda _: None))
         scanner = FakeScanner(hub)
         hub.attach(scanner)
-        lists = FullMode(hub, Summary(scanner, hub._translator), hub._translator)
+        lists = FullMode(hub, Summary(scanner, hub._encoder), hub._encoder)
         client = Subscriber(Pipe(10**9), EVERYTHING, Bounds(), full=True, closed=lambda: False)
         hub.subscribe(client)
         await lists._send(None)

@@ -210,13 +210,12 @@ def test_a_wait_for_a_scan_ends_with_it() -> None:
     played(play)
 
 
-def test_a_hub_without_clients_encodes_nothing() -> None:
+def test_no_message_of_a_scan_is_made_without_clients() -> None:
     async def play(audience: Audience) -> None:
         def never() -> float:
-            raise AssertionError("encoded without a client")
+            raise AssertionError("encoded for no client")
 
-        audience.hub._translator._offset = never
-        audience.scanner.turn(0, Status.OFFLINE)
+        audience.hub._encoder.time = never  # type: ignore[assignment, method-assign]
         audience.hub.publish_scan(ScanFinished(7, (LAN,), 0.0, 1.0, 0, 0, ()))
 
     played(play)

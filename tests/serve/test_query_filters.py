@@ -4,7 +4,7 @@ import pytest
 
 from netscand import protocol
 from netscand.core.model import Event, EventKind
-from netscand.serve.encode import Encoder
+from netscand.serve.encode import Encoder, decoded
 from netscand.serve.http import Refused
 from netscand.serve.hub import Hub
 from netscand.serve.query import EVERYTHING, LONGEST, Change, Filter, filter_of
@@ -53,7 +53,7 @@ def test_a_device_is_casefolded_once_for_all_filters() -> None:
             Counted.folded += 1
             return super().casefold()
 
-    event = translator.event("c", Event(EventKind.RENAMED, 0.0, LAN, scanner.devices[mac(1)]))
+    event = decoded(translator.event(Event(EventKind.RENAMED, 0.0, LAN, scanner.devices[mac(1)])))
     assert event.device is not None
     event.device.notes = Counted("notes")
     change = Change(event, None)
@@ -75,7 +75,7 @@ def test_a_device_fits_the_networks_it_has_an_address_in() -> None:
 
 def test_an_event_fits_by_how_the_device_is_or_was() -> None:
     """A client must learn that a device left its filter."""
-    event = translator.event("c", Event(EventKind.RENAMED, 0.0, LAN, scanner.devices[mac(1)]))
+    event = decoded(translator.event(Event(EventKind.RENAMED, 0.0, LAN, scanner.devices[mac(1)])))
     before = told()
     before.hostname = "printer"
     assert Filter(None, "printer").event(event, before)
@@ -83,7 +83,7 @@ def test_an_event_fits_by_how_the_device_is_or_was() -> None:
 
 
 def test_an_event_of_a_network_fits_every_text() -> None:
-    event = translator.event("c", Event(EventKind.NETWORK_DOWN, 0.0, LAN))
+    event = decoded(translator.event(Event(EventKind.NETWORK_DOWN, 0.0, LAN)))
     assert Filter(None, "printer").event(event, None)
     assert Filter(LAN).event(event, None)
     assert not Filter(OTHER).event(event, None)

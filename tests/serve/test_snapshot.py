@@ -65,7 +65,7 @@ def test_addresses_are_as_they_were_too() -> None:
     async def run() -> None:
         with taken(1) as (scanner, snapshot):
             device = scanner.devices[mac(0)]
-            previous = {"addresses": device.addresses, "hostname": None}
+            previous = {"ip": device.ip, "addresses": device.addresses, "hostname": None}
             device.addresses, device.hostname = [], "late"
             scanner.publish(
                 Event(EventKind.ADDRESS_REMOVED, 0.0, LAN, device, Ip(b"\x0a\x00\x00\x0a"), previous=previous)

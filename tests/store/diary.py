@@ -2,15 +2,16 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from netscand import config
+from netscand import config, protocol
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Status
 from netscand.core.presence import Presence, Rules
-from netscand.core.restore import Memory, Page, Question, as_published
+from netscand.core.restore import Memory, Page, Question
+from netscand.serve.encode import Encoder, decoded, remembered
 from netscand.store.history import History
 
 BOOT = 1_700_000_000.0
@@ -20,19 +21,16 @@ LAN = "10.0.0.0/24@eth0"
 
 
 class FakeClock:
-    """A translator's clocks, without drift."""
+    """The clocks of an encoder, without drift."""
 
     def __init__(self, boot: float = BOOT) -> None:
         self.boot = boot
 
-    def sync(self) -> None:
-        pass
-
     def milliseconds(self, at: float) -> int:
         return int((at + self.boot) * 1000)
 
-    def microseconds(self, at: float) -> int:
-        return int((at + self.boot) * 1_000_000)
+    def encode(self, event: Event) -> bytes:
+        return Encoder(lambda: self.boot, lambda of: None, lambda: 1.0).event(event)
 
 
 def mac(number: int) -> Mac:
@@ -52,7 +50,7 @@ def discovered(of: Device, at: float = 100.0) -> Event:
 
 
 def turned(of: Device, status: Status, at: float, reason: str | None = None) -> Event:
-    """The device becomes that, as the inventory does it."""
+    """Change the status of a device, as the inventory does it; return the event."""
     previous = {"status": of.status, "status_since": of.status_since, "reason": of.reason}
     silent = f"3 probes and 1 request unanswered, silent for {at - of.last_seen:.1f} s"
     reason = reason or ("announced its address" if status is Status.ONLINE else silent)
@@ -72,40 +70,45 @@ class Diary:
         self,
         history: History,
         memory: Memory,
-        told: list[str],
+        clock: FakeClock,
+        published: list[str],
         devices: dict[Mac, Device],
         forgotten: list[Mac],
         removed: list[int],
     ) -> None:
         self.history = history
+        self.clock = clock
         self.removed = removed
-        """How many events were removed by size, each time that it was said."""
+        """Numbers of events that were removed by size, as reported."""
         self.forgotten = forgotten
         self.devices = devices
         self.memory = memory
-        self.told = told
-        """Cursors, as clients heard of them."""
+        self.published = published
+        """Cursors that may be published, as reported: each stands for all events before it."""
         self._first = max(history._sequence, history._skip) + 1
 
-    async def until_told(self, cursor: str) -> None:
+    def append(self, event: Event) -> str:
+        return self.history.append(event, self.clock.encode(event))
+
+    async def until_published(self, cursor: str) -> None:
         number = int(cursor.rpartition("-")[2])
         async with asyncio.timeout(30):
-            while not self.told or int(self.told[-1].rpartition("-")[2]) < number:
+            while not self.published or int(self.published[-1].rpartition("-")[2]) < number:
                 await asyncio.sleep(0.001)
 
     async def write(self, *events: Event) -> str:
-        """Append these; return when the last is told."""
+        """Append these; return when the last may be published."""
         cursor = ""
         for event in events:
             if event.device and event.kind is not EventKind.FORGOTTEN:
                 self.devices[event.device.mac] = event.device
-            cursor = self.history.append(event)
-        await self.until_told(cursor)
+            cursor = self.append(event)
+        await self.until_published(cursor)
         return cursor
 
-    def told_each(self) -> list[str]:
-        """Every event's cursor up to the last that was told: a report may be about many."""
-        first, last = self._first, int(self.told[-1].rpartition("-")[2]) if self.told else 0
+    def all_published(self) -> list[str]:
+        """Return the cursor of every event that may be published."""
+        first, last = self._first, int(self.published[-1].rpartition("-")[2]) if self.published else 0
         return [self.history.cursor_of(number) for number in range(first, last + 1)]
 
     async def page(self, **question: Any) -> Page:  # noqa: ANN401
@@ -113,16 +116,11 @@ class Diary:
         through = self.history.sequence_of(self.history.cursor)
         return await self.history.events(Question(**{"through": through, **question}))
 
-    async def events(
-        self,
-        current: Callable[[Mac], Device | None] = lambda of: None,
-        **question: Any,  # noqa: ANN401
-    ) -> list[Event]:
-        page = await self.page(**question)
-        return [as_published(*each, current) for each in zip(page.events, page.later, strict=True)]
+    async def events(self, **question: Any) -> list[protocol.Event]:  # noqa: ANN401
+        return [decoded(body) for _, body in (await self.page(**question)).events]
 
     def killed(self, into: Path) -> Path:
-        """What kill -9 would leave at this moment: the files as they are in the page cache."""
+        """Copy what kill -9 would leave at this moment: the files as they are in the page cache."""
         into.mkdir()
         path = self.history.path
         for end in ("", "-wal"):
@@ -137,19 +135,20 @@ async def diary(
     clock: FakeClock | None = None,
     **settings: Any,  # noqa: ANN401
 ) -> AsyncIterator[Diary]:
-    """Open it, and close it as a daemon that is told to stop does."""
-    told: list[str] = []
+    """Open a history, and close it as a daemon that stops does."""
+    published: list[str] = []
     devices: dict[Mac, Device] = {}
     forgotten: list[Mac] = []
     removed: list[int] = []
+    clock = clock or FakeClock()
     kept = config.History(path=str(path), **settings)
-    history = History(kept, devices, clock or FakeClock(), told.append, forgotten.append, removed.append)
+    history = History(kept, devices, clock, remembered, published.append, forgotten.append, removed.append)
     memory = history.open()
     try:
-        yield Diary(history, memory, told, devices, forgotten, removed)
+        yield Diary(history, memory, clock, published, devices, forgotten, removed)
     finally:
         await history.close()
 
 
 def sequences(page: Page) -> Sequence[int]:
-    return [recorded.sequence for recorded in page.events]
+    return [number for number, _ in page.events]

@@ -1,4 +1,4 @@
-"""A server over a real history: the scanner is small, what it tells is kept."""
+"""A server over a real history, with a small scanner whose events are stored."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from typing import Any
 
 from netscand import config
 from netscand.core.model import Device, Event, Mac
-from netscand.serve.encode import Encoder
+from netscand.serve.encode import Encoder, remembered
 from netscand.serve.hub import Hub
 from netscand.serve.server import Server
 from netscand.store.history import History
@@ -29,8 +29,9 @@ class Kept(FakeScanner):
         return self.history.cursor
 
     def publish(self, event: Event) -> str:
-        cursor = self.history.append(event)
-        self.hub.publish(cursor, event)
+        body = self.hub._encoder.event(event)
+        cursor = self.history.append(event, body)
+        self.hub.publish(cursor, event, body)
         return cursor
 
     def problems(self) -> tuple[str, ...]:
@@ -40,12 +41,13 @@ class Kept(FakeScanner):
 @asynccontextmanager
 async def kept_house(path: Path, **access: Any) -> AsyncIterator[tuple[House, Kept]]:  # noqa: ANN401
     """The server on `path`/s, its history `path`/h.db."""
-    boot = time.time() - time.monotonic()  # the real one: what is old is trimmed
+    boot = time.time() - time.monotonic()  # the real one: old events are removed
     translator = Encoder(lambda: boot, lambda _: "Apple, Inc.")
     hub = Hub(translator)
     hub.holds = True
     devices: dict[Mac, Device] = {}
-    history = History(config.History(path=str(path / "h.db")), devices, translator, hub.release, lambda mac: None)
+    kept = config.History(path=str(path / "h.db"))
+    history = History(kept, devices, translator, remembered, hub.release, lambda mac: None)
     scanner = Kept(hub, history, devices)
     listen = config.Listen(unix=str(path / "s"), tcp=("127.0.0.1:0",))
     server = Server(scanner, hub, listen, allowed(**access), translator, (), history)

@@ -1,4 +1,4 @@
-"""A machine in simulated time: it is on, asleep or off, and its wall clock says what somebody set it to."""
+"""A machine in simulated time: it is on, asleep or off, and its wall clock can be set."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

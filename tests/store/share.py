@@ -1,4 +1,4 @@
-"""A folder that the kernel takes for one of another machine: a file system in user space (fuse(4)) that is empty."""
+"""A folder that the kernel takes for one of another machine: an empty file system in user space (fuse(4))."""
 
 import ctypes
 import errno
@@ -41,7 +41,7 @@ def share(place: Path, kind: str = "fuse.sshfs") -> Iterator[Path]:
 
 
 def _serve(device: int) -> None:
-    with suppress(OSError), os.fdopen(device, "r+b", buffering=0):  # closed at its end, so that nobody waits for us
+    with suppress(OSError), os.fdopen(device, "r+b", buffering=0):  # closed at the end, so that no process waits for us
         while True:  # ENODEV: unmounted
             asked = os.read(device, BUFFER)
             _, what, number, *_ = IN.unpack_from(asked)

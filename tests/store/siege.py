@@ -11,7 +11,7 @@ from netscand.core.model import EventKind
 from netscand.store.database import insert, open_database, transaction
 from netscand.store.maintenance import CHECKPOINT_AFTER
 from netscand.store.retention import Retention
-from netscand.store.rows import EVENT_COLUMNS, KINDS, Row
+from netscand.store.rows import EVENT_COLUMNS, KINDS, Row, pack
 
 BEGIN = 1_700_000_000_000
 """When the household's history begins, unix milliseconds."""
@@ -22,10 +22,10 @@ HOUSEHOLD, STRANGERS = 1 << 40, 2 << 40
 """MACs from these on, as numbers."""
 
 PRESENT = 4_096
-"""Devices of the attacker's that are there at a time: core/limits.py keeps no more that never answered."""
+"""Devices of the attacker at a time: core/limits.py admits no more that never answered."""
 
-SIZE = {EventKind.ONLINE: 0, EventKind.OFFLINE: 0, EventKind.DISCOVERED: 0}
-"""Bytes of `more`; else 120 to 300."""
+PLAIN = 150
+"""Bytes of an event that changes nothing but the status."""
 
 
 class Siege:
@@ -43,24 +43,23 @@ class Siege:
         self.meanwhile: Callable[[], object] = lambda: None
         """What happens between two turns."""
         self.pieces: list[float] = []
-        """Seconds that each turn of trimming took."""
+        """Seconds that each turn of removal took."""
         self.log = 0
         """Bytes that the log took at most."""
         self._wal = Path(f"{path}-wal")
         self._written = 0
         self._chance = Random(2)
+        self._bodies: dict[int, bytes] = {}
         self.waiting: list[Row] = []
         self._strangers: dict[int, int] = {}
         """Who is there: MAC and first seen."""
 
     def event(self, kind: EventKind, mac: int | None, size: int = 0) -> int:
-        """One event, now."""
+        """Add an event, now."""
         self.sequence += 1
-        more = b"z" + self._chance.randbytes(size) if size else None
-        was = (None, None, None) if kind is EventKind.DISCOVERED else (1, 3_600_000, 3)
-        values = (
-            self.sequence, self.now, KINDS[kind], mac, 1, 0x0A000001, 2, 1001, 2, "3 1 14.2", *was, None, more,
-        )  # fmt: skip
+        was = (None, None) if kind is EventKind.DISCOVERED else (1, 3_600_000)
+        body = self._bodies.get(size) or self._bodies.setdefault(size, pack(self._chance.randbytes(PLAIN + size)))
+        values = (self.sequence, self.now, KINDS[kind], mac, *was, 1, None, body)
         assert len(values) == len(EVENT_COLUMNS)
         self.waiting.append(values)
         if len(self.waiting) >= 2_000:
@@ -68,7 +67,7 @@ class Siege:
         return self.sequence
 
     def write(self, *, trim: bool = True) -> None:
-        """What the writer does with a batch, and its trimming after it."""
+        """Do what the writer does with a batch, and its removal after it."""
         with transaction(self.database):
             insert(self.database, "event", EVENT_COLUMNS, self.waiting)
         self._checkpoint(1 + len(self.waiting) // 32)
@@ -93,7 +92,7 @@ class Siege:
         return worth
 
     def _checkpoint(self, worth: int) -> None:
-        """What the keeper does, in a thread of its own."""
+        """Do what maintenance does in its thread."""
         self._written += worth
         if self._written >= CHECKPOINT_AFTER:
             self._written = 0
@@ -101,7 +100,7 @@ class Siege:
             self.database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def household(self, devices: int, events_a_day: int, days: float) -> list[int]:
-        """Devices that come and go; the numbers of their events."""
+        """Write devices that come and go; return the numbers of their events."""
         count = int(devices * events_a_day * days)
         numbers = []
         for number in range(count):
@@ -112,7 +111,7 @@ class Siege:
         return numbers
 
     def answering(self, hosts: int, rate: float, seconds: float) -> Iterator[None]:
-        """Made-up MACs that answered, and take address after address."""
+        """Write made-up MACs that answered, and take address after address."""
         for number in range(hosts):
             self._strangers[STRANGERS + number] = self.now
         begin = self.now
@@ -123,7 +122,7 @@ class Siege:
         self.write()
 
     def passing(self, rate: float, seconds: float) -> Iterator[None]:
-        """New MACs: each is discovered, renamed, offline, and forgotten when newer ones need the room."""
+        """Write new MACs: each is discovered, renamed, offline, and forgotten when newer ones need the room."""
         begin = self.now
         queue = [mac for mac in self._strangers if mac >= STRANGERS]
         for number in range(int(rate * seconds / 4)):
@@ -143,11 +142,11 @@ class Siege:
         self.write()
 
     def kept(self) -> set[int]:
-        """The numbers of all events."""
+        """Return the numbers of all events."""
         return {number for (number,) in self.database.execute("SELECT sequence FROM event")}
 
     def size(self) -> int:
-        """Bytes of pages that are in use."""
+        """Return the bytes of pages in use."""
         (pages,) = self.database.execute("PRAGMA page_count").fetchone()
         (free,) = self.database.execute("PRAGMA freelist_count").fetchone()
         return int((pages - free) * 4096)

@@ -29,14 +29,14 @@ SETTLED = 3
 """Days after which there is as much as is ever kept."""
 
 A_DEVICE = 20
-"""Blocks of memory, roughly: of guests there are some more on one day than on another."""
+"""Blocks of memory, roughly: there are more guests on one day than on another."""
 
 RESIDENTS = [(mac(number), f"10.0.0.{9 + number}") for number in range(1, 13)]
 GUESTS_A_DAY = 40
 
 
 class Household(World):
-    """Residents come and go, guests come with a MAC that nobody saw before, the link fails, users say a word."""
+    """Residents come and go, guests come with new MACs, the link fails, users annotate devices."""
 
     def __init__(self, book: Diary) -> None:
         self.book = book
@@ -46,7 +46,7 @@ class Household(World):
 
     def _tell(self, events: Iterable[Event]) -> None:
         for event in events:
-            self.book.history.append(event)
+            self.book.append(event)
 
     def say(self, sender: Mac, at: str, evidence: Evidence, name: str | None = None) -> None:
         source = "dhcp" if name else None
@@ -65,15 +65,15 @@ class Household(World):
                 self.run(20)
                 self.set_networks([network("10.0.0.0/26", interval=900.0)])
             if self.chance.random() < 0.05:
-                said = {"label": f"label {self.chance.randrange(5)}"}
-                self._tell(self.inventory.label(self.chance.choice(RESIDENTS)[0], said, self.now))
+                changes = {"label": f"label {self.chance.randrange(5)}"}
+                self._tell(self.inventory.label(self.chance.choice(RESIDENTS)[0], changes, self.now))
             self.run(600)
         self.frames.clear()
         self.news.clear()
-        self.book.told.clear()
+        self.book.published.clear()
 
     def move(self, who: Mac, at: str, name: str) -> None:
-        """Leave, or come back, sometimes at somebody else's address."""
+        """Leave, or come back, sometimes at the address of another device."""
         if self.hosts.pop((2, ip(at)), None) != who:
             self.hosts[2, ip(at)] = who
             self.say(who, at, Evidence.DHCP, name)
@@ -96,7 +96,7 @@ def live(days: int, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.
         async with diary(path, FakeClock(time.time() - 1000.0), keep_days=KEEP, max_mib=1) as book:
             world = Household(book)
             monkeypatch.setattr(devices, "monotonic", lambda: world.now)
-            keeping = book.history._rounds
+            keeping = book.history._device_rows
             keeping._devices, keeping._forget = world.inventory.devices, world.forget
             for who, at in RESIDENTS:
                 world.move(who, at, "resident")
@@ -119,21 +119,21 @@ def live(days: int, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.
     assert not caplog.records
     (settled, files, threads), *later = grown[SETTLED:]
     print(f"{days} days, {grown[SETTLED]} to {later[-1]}")
-    # Of some 60 bytes; less than one for each guest of 90 days. A day may end with a batch under way: not the next too.
+    # Of some 60 bytes; less than one for each guest of 90 days. A day may end with a batch in work, not the next too.
     assert min(blocks for blocks, _, _ in later[-2:]) < settled + 2000 + 20 * days
-    assert min(files for _, files, _ in later[-2:]) <= files + 1  # the keeper may be syncing at the end of a day
+    assert min(files for _, files, _ in later[-2:]) <= files + 1  # maintenance may be syncing at the end of a day
     assert {threads for _, _, threads in later} == {threads}
 
 
-def test_days_of_life_leave_memory_and_descriptors_as_they_are(
+def test_days_leave_memory_and_descriptors_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Once there is as much as is kept, nothing grows, and nothing is said."""
+    """Once as much is stored as is kept, nothing grows, and nothing is logged."""
     live(8, tmp_path / "h.db", monkeypatch, caplog)
 
 
 @pytest.mark.long
-def test_90_days_of_life_leave_memory_and_descriptors_as_they_are(
+def test_90_days_leave_memory_and_descriptors_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     live(90, tmp_path / "h.db", monkeypatch, caplog)

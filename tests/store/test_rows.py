@@ -1,180 +1,83 @@
-"""Events ↔ rows: nothing of an event is lost, and it stays small."""
+"""Rows: what is stored of an event is what was published, and it stays small."""
 
-import asyncio
 import sqlite3
 import zlib
-from contextlib import closing
 from pathlib import Path
 from random import Random
-from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Status
-from netscand.core.presence import Presence, Rules
-from netscand.serve.encode import ip_text
-from netscand.store import opening, rows
-from netscand.store.database import connect, insert, open_database
-from netscand.store.rows import EVENT_COLUMNS, EventCodec, Words, mac_number, mac_of
-from tests.store.diary import BOOT, LAN, FakeClock, device, diary, discovered, turned
+from netscand.store import rows
+from netscand.store.database import insert, open_database
+from netscand.store.rows import EVENT_COLUMNS, event_row, mac_number, mac_of, pack, unpack
+from tests.store.diary import LAN, FakeClock, device, discovered, turned
 
 CLOCK = FakeClock()
 
-macs = st.binary(min_size=6, max_size=6).map(Mac)
-ips = st.one_of(st.binary(min_size=4, max_size=4), st.binary(min_size=16, max_size=16)).map(Ip)
-times = st.floats(0, 1e6).map(lambda at: round(at, 6))
-texts = st.text(max_size=40)
+
+def row_of(event: Event) -> dict[str, object]:
+    return dict(zip(EVENT_COLUMNS, event_row(7, event, CLOCK.encode(event), CLOCK), strict=True))
 
 
-@st.composite
-def events(draw: Any) -> Event:  # noqa: ANN401 - hypothesis gives no type for it
-    kind = draw(st.sampled_from(EventKind))
-    about_a_device = draw(st.booleans()) or kind is EventKind.FORGOTTEN
-    held = Device(draw(macs), draw(times), draw(times), Presence(0, Rules()), draw(st.sampled_from(Status)))
-    held.status_since, held.reason, held.label = draw(times), draw(texts), draw(st.none() | texts)
-    held.addresses = [Address(draw(ips), LAN, "eth0", Evidence.NDP, draw(times), draw(times))]
-    previous: dict[str, object] | None = None
-    if about_a_device and kind in rows.VERDICTS:
-        previous = {"status": draw(st.sampled_from(Status)), "status_since": draw(times), "reason": draw(texts)}
-    elif about_a_device and draw(st.booleans()):
-        before = (Address(draw(ips), LAN, "eth0", Evidence.MDNS, draw(times), draw(times)),)
-        previous = {
-            "label": draw(st.none() | texts),
-            "known": draw(st.booleans()),
-            "ip": draw(ips),
-            "addresses": before,
-        }
-    return Event(
-        kind, draw(times), draw(st.none() | st.just(LAN)), held if about_a_device else None, draw(st.none() | ips),
-        draw(st.none() | macs), draw(st.none() | st.sampled_from(Evidence)), draw(texts), previous,
-        draw(st.none() | times),
-    )  # fmt: skip
+@given(st.binary(max_size=3000))
+def test_what_is_unpacked_is_what_was_packed(body: bytes) -> None:
+    """Whatever the bytes: a client gets exactly those that were published."""
+    assert unpack(pack(body)) == body
 
 
-def as_told(value: object) -> object:
-    """As clients would be told it: times to the millisecond."""
-    if isinstance(value, Address):
-        return (
-            value.ip,
-            value.network,
-            value.interface,
-            value.evidence,
-            *map(milliseconds, (value.first_seen, value.last_seen)),
-        )
-    if isinstance(value, tuple):
-        return tuple(map(as_told, value))
-    return milliseconds(value) if isinstance(value, float) else value
+def test_a_damaged_event_is_never_unpacked() -> None:
+    """SQLite has no checksum: a flipped bit must not reach a client."""
+    body = CLOCK.encode(discovered(device(1)))
+    stored = pack(body)
+    for at in range(len(stored)):
+        for bit in (1, 16):
+            flipped = stored[:at] + bytes([stored[at] ^ bit]) + stored[at + 1 :]
+            with pytest.raises(ValueError, match=r"."):
+                unpack(flipped)
+        with pytest.raises(ValueError, match=r"."):
+            unpack(stored[:at])
+    for other in (b"", body, None, 7, "text"):
+        with pytest.raises(ValueError, match=r"."):
+            unpack(other)  # type: ignore[arg-type]
 
 
-def milliseconds(at: float) -> int:
-    return int(at * 1000) if at > BOOT / 2 else CLOCK.milliseconds(at)
+def test_the_dictionary_never_changes() -> None:
+    """One changed byte, and no stored event could be read."""
+    assert zlib.crc32(rows.DICTIONARY) == CHECKSUM
 
 
-@given(events())
-def test_nothing_of_an_event_is_lost(event: Event) -> None:
-    """But its device, which is told as it was by core/restore.py."""
-    words = Words()
-    recorded = EventCodec(words).event(EventCodec(words).row(7, event, CLOCK))
-    again = recorded.event
-    assert recorded.sequence == 7
-    assert recorded.mac == (event.device.mac if event.device else None)
-    assert (again.kind, again.network, again.address, again.other, again.evidence, again.reason) == (
-        event.kind, event.network, event.address, event.other, event.evidence, event.reason,
-    )  # fmt: skip
-    assert milliseconds(again.at) == CLOCK.milliseconds(event.at)
-    if event.seen_at is None:
-        assert again.seen_at is None
-    else:
-        assert again.seen_at is not None
-        assert int(again.seen_at * 1_000_000) == CLOCK.microseconds(event.seen_at)
-    assert {name: as_told(value) for name, value in (again.previous or {}).items()} == {
-        name: as_told(value) for name, value in (event.previous or {}).items()
-    }
-    if event.device is not None:
-        assert recorded.last_seen is not None
-        assert milliseconds(recorded.last_seen) == CLOCK.milliseconds(event.device.last_seen)
+CHECKSUM = 3376930256
 
 
-@given(texts, texts)
-def test_a_sentence_is_said_again_word_for_word(first: str, second: str) -> None:
-    words = Words()
-    for text in (first, second, "", "3 probes and 1 request unanswered, silent for 11.2 s", "{} of 7", "1.2.3.4"):
-        assert words.said(*words.sentence(text)) == text
+def test_a_row_has_what_queries_and_a_start_need() -> None:
+    """The columns beside the body: the status that ended, and what the body does not show."""
+    one = device(1)
+    one.confirmed, one.presence.chosen = True, 99.0
+    first = row_of(discovered(one))
+    assert (first["sequence"], first["at"], first["kind"]) == (7, 1_700_000_100_000, 1)
+    assert (first["mac"], first["was"], first["was_since"]) == (mac_number(one.mac), None, None)
+    assert (first["confirmed"], first["chosen"]) == (1, 99.0)
+    gone = row_of(turned(one, Status.OFFLINE, 150.0))
+    assert (gone["kind"], gone["was"], gone["was_since"]) == (3, rows.STATUS[Status.ONLINE], 50_000)
+    forgotten = row_of(Event(EventKind.FORGOTTEN, 170.0, None, one))
+    assert (forgotten["was"], forgotten["was_since"]) == (rows.STATUS[Status.OFFLINE], 20_000)
+    labelled = row_of(Event(EventKind.LABELLED, 180.0, None, one, previous={"label": None}))
+    assert (labelled["was"], labelled["was_since"]) == (None, None)
+    network = row_of(Event(EventKind.NETWORK_UP, 1.0, LAN))
+    assert [network[name] for name in EVENT_COLUMNS[3:-1]] == [None] * 5
 
 
-def test_sentences_that_differ_in_their_figures_share_a_number() -> None:
-    words = Words()
-    first = words.sentence("3 probes and 1 request unanswered, silent for 11.2 s")
-    assert words.sentence("5 probes and 2 request unanswered, silent for 640.0 s")[0] == first[0]
-    assert len(words.fresh) == 1
-
-
-def strangers_sentences(count: int) -> list[str]:
-    """What the core says of MACs and addresses that somebody made up."""
-    chance = Random(3)
-    said = []
-    for number in range(count):
-        mac, ip = chance.randbytes(6).hex(":"), ip_text(Ip(b"\xfe\x80" + bytes(6) + chance.randbytes(8)))
-        said += [
-            f"{mac} holds it now",
-            f"announced its address; {mac} was heard there {number} s before",
-            f"{number} more MACs than a LAN can have; the last: {mac}",
-            f"{ip} is a default router, and {mac} said so",
-        ]
-    return said
-
-
-def test_made_up_macs_and_addresses_make_no_words() -> None:
-    """Law 6: else a stranger fills the table for good, and every event takes 160 bytes instead of 60."""
-    words = Words()
-    for text in strangers_sentences(5_000):
-        assert words.said(*words.sentence(text)) == text
-    assert len(words.fresh) == 4
-
-
-def test_words_that_no_event_uses_are_freed_at_a_start(tmp_path: Path, monkeypatch: Any) -> None:  # noqa: ANN401
-    """Once all have gone with their events, a table that was full has room again; what is kept says the same."""
-    for module in (rows, opening):
-        monkeypatch.setattr(module, "MOST_WORDS", 20)
-
-    async def play() -> None:
-        async with diary(tmp_path / "h.db") as book:
-            said = [f"made up {'abcdefghijklmnopqrstuvwxyz'[number]}" for number in range(26)]
-            await book.write(*(Event(EventKind.NETWORK_UP, 1.0, LAN, reason=text) for text in said))
-        with closing(connect(tmp_path / "h.db")) as database:
-            assert database.execute("SELECT count(*) FROM word").fetchone() == (20,)
-            database.execute("DELETE FROM event WHERE sequence % 2")
-        async with diary(tmp_path / "h.db") as book:
-            assert len(book.history._words._text) == 10
-            await book.write(Event(EventKind.NETWORK_UP, 1.0, LAN, reason="heard again"))
-            events = await book.events()
-            assert [event.reason for event in events] == [*said[1::2], "heard again"]
-            assert {event.network for event in events} == {LAN}
-        with closing(connect(tmp_path / "h.db")) as database:
-            (number,) = database.execute("SELECT reason FROM event ORDER BY sequence DESC LIMIT 1").fetchone()
-            assert number is not None
-
-    asyncio.run(play())
-
-
-def test_words_are_bounded(monkeypatch: Any) -> None:  # noqa: ANN401
-    """Law 6: what comes when there are too many is written out."""
-    monkeypatch.setattr(rows, "MOST_WORDS", 3)
-    words = Words()
-    texts = [chr(ord("a") + number) * 3 for number in range(10)]
-    assert [words.said(*words.sentence(text)) for text in texts] == texts
-    assert len(words.fresh) == 3
-
-
-@given(macs)
+@given(st.binary(min_size=6, max_size=6).map(Mac))
 def test_a_mac_is_a_number_and_back(of: Mac) -> None:
     assert mac_of(mac_number(of)) == of
     assert -(2**47) <= mac_number(of) < 2**47  # six bytes in SQLite
 
 
-def test_every_word_of_the_domain_has_its_number() -> None:
-    """A new kind without one would fail at its first event, in somebody's house."""
+def test_every_value_of_the_domain_has_a_number() -> None:
+    """A new kind without one would fail at its first event, in production."""
     assert set(rows.KINDS) == set(EventKind)
     assert set(rows.EVIDENCE) == set(Evidence)
     assert set(rows.STATUS) == set(Status)
@@ -182,66 +85,48 @@ def test_every_word_of_the_domain_has_its_number() -> None:
         assert len(set(numbers.values())) == len(numbers)
 
 
-def test_ninety_days_of_250_devices_take_less_than_32_mib(tmp_path: Path) -> None:
-    """20 events a device a day, as phones make them: 450,000, of which a thirtieth is written and counted."""
-    path = tmp_path / "h.db"
-    path.touch()
-    database, words, chance = open_database(path), Words(), Random(1)
-    codec, share = EventCodec(words), 15_000
-    held = [device(number) for number in range(250)]
-    written = [codec.row(number, discovered(each), CLOCK) for number, each in enumerate(held, 1)]
-    at = 100.0
-    for number in range(251, share + 1):
-        at += chance.expovariate(1 / 17)
-        one = chance.choice(held)
-        status = Status.OFFLINE if one.status is Status.ONLINE else Status.ONLINE
-        one.last_seen = at - chance.uniform(10, 900) if status is Status.OFFLINE else at
-        written.append(codec.row(number, turned(one, status, at), CLOCK))
-    insert(database, "word", ("number", "text"), words.fresh)
-    insert(database, "event", EVENT_COLUMNS, written)
-    database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    database.close()
-    an_event = path.stat().st_size / share
-    assert an_event < 64
-    assert an_event * 450_000 < 32 * 2**20
-
-
-def test_a_new_address_beside_five_is_a_small_row() -> None:
-    """Hosts with IPv6 take a new one every day: 1,200 bytes each would fill the 90 days of 250 devices on their own."""
-    chance = Random(1)
-    one = device(1)
+def of_ipv6(number: int, chance: Random) -> Device:
+    """Return a device as many are: with five IPv6 addresses beside one of IPv4."""
+    one = device(number)
     for _ in range(5):
         ip = Ip(bytes.fromhex("20010db812345678") + chance.randbytes(8))
         seen = one.last_seen + chance.uniform(0, 80_000)
         one.addresses.append(Address(ip, LAN, "eth0", Evidence.NDP, seen - chance.uniform(0, 500_000), seen))
-    before = {"ip": one.ip, "addresses": tuple(one.addresses[:-1])}
-    event = Event(
-        EventKind.ADDRESS_ADDED, 9e5, LAN, one, ip, None, Evidence.NDP, "sent neighbour discovery", before, 9e5
-    )
-    words = Words()
-    row = EventCodec(words).row(1, event, CLOCK)
-    assert isinstance(row[-1], bytes)
-    assert len(row[-1]) < 200
-    again = EventCodec(words).event(row)
-    assert as_told((again.event.previous or {})["addresses"]) == as_told(before["addresses"])
-    assert as_told(again.after["addresses"]) == as_told(tuple(one.addresses))
+    return one
 
 
-def test_a_row_that_was_written_as_it_is_is_still_read() -> None:
-    assert rows.plain(b'{"other":"020000000001"}') == b'{"other":"020000000001"}'
-
-
-def test_what_rows_were_made_smaller_by_never_changes() -> None:
-    """One byte, and no such row of anybody's history could be read again."""
-    assert zlib.crc32(rows.USUAL) == 0x4D33AF22
-
-
-def test_a_row_is_what_any_sqlite_reads(tmp_path: Path) -> None:
-    """No extension, no function of ours: the file outlives the program."""
+@pytest.mark.parametrize(("share_of_ipv6", "mib"), [(0.0, 100), (0.3, 185)])
+def test_90_days_of_250_devices_fit_into_the_history(tmp_path: Path, share_of_ipv6: float, mib: int) -> None:
+    """20 events a device a day, as phones make them: 450,000, of which a thirtieth is written and measured."""
     path = tmp_path / "h.db"
     path.touch()
-    database = open_database(path)
-    insert(database, "event", EVENT_COLUMNS, [EventCodec(Words()).row(1, discovered(device(1)), CLOCK)])
+    database, chance, share = open_database(path), Random(1), 15_000
+    devices = [of_ipv6(n, chance) if n < 250 * share_of_ipv6 else device(n) for n in range(250)]
+    written = []
+    at = 100.0
+    for number in range(1, share + 1):
+        at += chance.expovariate(1 / 17)
+        one = chance.choice(devices)
+        one.presence.chosen, one.rtt = None, chance.uniform(0.0002, 0.2)
+        status = Status.OFFLINE if one.status is Status.ONLINE else Status.ONLINE
+        one.last_seen = at - chance.uniform(10, 900) if status is Status.OFFLINE else at
+        one.addresses[0].last_seen = one.last_seen
+        event = turned(one, status, at)
+        written.append(event_row(number, event, CLOCK.encode(event), CLOCK))
+    insert(database, "event", EVENT_COLUMNS, written)
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    database.close()
+    size = path.stat().st_size / share
+    print(f"{size:.0f} bytes an event: {size * 450_000 / 2**20:.0f} MiB")
+    assert size * 450_000 < mib * 2**20
+
+
+def test_any_sqlite_reads_a_row(tmp_path: Path) -> None:
+    """No extension and no function of netscand: the file outlives the program."""
+    path = tmp_path / "h.db"
+    path.touch()
+    database, event = open_database(path), discovered(device(1))
+    insert(database, "event", EVENT_COLUMNS, [event_row(1, event, CLOCK.encode(event), CLOCK)])
     database.close()
     plain = sqlite3.connect(path)
     (at, number) = plain.execute("SELECT datetime(at / 1000, 'unixepoch'), kind FROM event").fetchone()

@@ -17,7 +17,7 @@ def turns() -> Iterator[Turns]:
 
 
 class Asked:
-    """Questions that write down when each of their pieces was done."""
+    """Questions that record when each of their pieces was done."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
@@ -33,7 +33,7 @@ class Asked:
 
 
 def test_accounts_take_turns_piece_by_piece(turns: Turns) -> None:
-    """Whoever asks much waits for himself: another's three pieces wait for three of his at most."""
+    """An account waits for itself: another's three pieces wait for three of its pieces at most."""
 
     async def play() -> None:
         asked = Asked()
@@ -49,7 +49,7 @@ def test_accounts_take_turns_piece_by_piece(turns: Turns) -> None:
     asyncio.run(play())
 
 
-def test_who_asks_again_and_again_is_not_served_before_who_waits(turns: Turns) -> None:
+def test_a_frequent_questioner_is_not_served_first(turns: Turns) -> None:
     async def play() -> None:
         asked = Asked()
         first = turns.ask("greedy", asked.question("a", 1))
@@ -64,7 +64,7 @@ def test_who_asks_again_and_again_is_not_served_before_who_waits(turns: Turns) -
     asyncio.run(play())
 
 
-def test_what_a_question_raises_is_its_askers_and_the_rest_goes_on(turns: Turns) -> None:
+def test_an_error_of_a_question_affects_no_other(turns: Turns) -> None:
     def fails() -> Steps[None]:
         yield
         raise ValueError("no")
@@ -81,7 +81,7 @@ def test_what_a_question_raises_is_its_askers_and_the_rest_goes_on(turns: Turns)
     asyncio.run(play())
 
 
-def test_a_question_that_nobody_waits_for_any_more_is_dropped(turns: Turns) -> None:
+def test_a_cancelled_question_is_dropped(turns: Turns) -> None:
     async def play() -> None:
         asked = Asked()
         first = turns.ask("a", asked.question("a", 3))
@@ -98,7 +98,7 @@ def test_a_question_that_nobody_waits_for_any_more_is_dropped(turns: Turns) -> N
     asyncio.run(play())
 
 
-def test_the_end_leaves_nobody_waiting() -> None:
+def test_the_end_cancels_every_question() -> None:
     async def play() -> None:
         turns, asked = Turns("a test's reader"), Asked()
         waiting = [turns.ask(name, asked.question(name, 3)) for name in "ab"]

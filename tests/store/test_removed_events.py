@@ -1,4 +1,4 @@
-"""A list of events goes on over what is no longer kept; who resumes is told that something is missing."""
+"""A list of events continues over removed events; a client that resumes over them gets a fresh list."""
 
 import asyncio
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.store.kept import Kept, kept_house
 
 
 def make_hole(scanner: Kept, first: int, last: int) -> None:
-    """What trimming by size does (store/retention.py)."""
+    """Do what removal by size does (store/retention.py)."""
     database = connect(scanner.history.path)
     database.execute("DELETE FROM event WHERE sequence BETWEEN ? AND ?", (first, last))
     database.execute("UPDATE state SET hole = ?", (last,))
@@ -20,7 +20,7 @@ def make_hole(scanner: Kept, first: int, last: int) -> None:
 
 
 async def with_a_hole(scanner: Kept) -> list[str]:
-    """Forty events, of which ten are missing; the cursors of all."""
+    """Make forty events, of which ten are missing; return the cursors of all."""
     cursors = [scanner.join(1)]
     cursors += [scanner.turn(1, (Status.OFFLINE, Status.ONLINE)[i % 2]) for i in range(39)]
     await scanner.hub.settled()
@@ -33,8 +33,8 @@ async def ask(lan: House, query: str) -> tuple[int, Any]:
     return status, answer
 
 
-def test_a_list_goes_on_page_by_page(tmp_path: Path) -> None:
-    """From the beginning, from a time, and the last: over whatever was removed before or while it is read."""
+def test_a_list_continues_over_removed_events(tmp_path: Path) -> None:
+    """From the beginning, from a time, and the last ones: over whatever was removed before or while it is read."""
 
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner):
@@ -51,7 +51,7 @@ def test_a_list_goes_on_page_by_page(tmp_path: Path) -> None:
                     assert "~" in answer["cursor"]
                     cursor = f"&since={answer['cursor']}"
                 assert found == kept
-                assert answer["cursor"] == cursors[-1], "the end of the list is a place to resume from"
+                assert answer["cursor"] == cursors[-1], "the end of the list is a cursor to resume from"
             status, answer = await ask(lan, "last=35&kind=online,offline")
             assert status == 200
             assert len(answer["events"]) == 29
@@ -63,8 +63,8 @@ def test_a_list_goes_on_page_by_page(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_who_resumes_over_what_is_missing_is_told(tmp_path: Path) -> None:
-    """410 of REST, and a fresh list of the stream, whichever way the cursor is written."""
+def test_no_client_resumes_over_a_gap(tmp_path: Path) -> None:
+    """REST answers 410, the stream sends a fresh list, whichever way the cursor is written."""
 
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner):

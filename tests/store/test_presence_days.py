@@ -1,4 +1,4 @@
-"""How long a device was online on each day, by what its events tell."""
+"""How long a device was online on each day, by its events."""
 
 import asyncio
 import tempfile
@@ -22,12 +22,12 @@ MIDNIGHT = (BOOT // 86_400 + 1) * 86_400 - BOOT
 
 
 def hours(found: Sequence[PresenceOfDay]) -> list[tuple[float, float]]:
-    """Online and unknown of each day."""
+    """Return the hours online and unknown of each day."""
     return [(round(day.online / HOUR, 3), round(day.unknown / HOUR, 3)) for day in found]
 
 
-async def asked(book: Diary, at: float, days: int, now_is: tuple[Status, float] | None = None) -> Any:  # noqa: ANN401
-    """The days of device 1 up to `at`; it stands as it does."""
+async def days_of(book: Diary, at: float, days: int, now_is: tuple[Status, float] | None = None) -> Any:  # noqa: ANN401
+    """Return the days of device 1 up to `at`, with its present status."""
     await book.history.settled()
     one = book.devices[device(1).mac]
     status, since = now_is or (one.status, one.status_since)
@@ -36,12 +36,12 @@ async def asked(book: Diary, at: float, days: int, now_is: tuple[Status, float] 
 
 
 def back_online(of: Any, at: float, was: Status, since: float) -> Event:  # noqa: ANN401
-    """Its own verdict after a doubt, which no event told."""
+    """Return the event of a device after a doubt, for which there was no event."""
     of.status, of.status_since = was, since
     return turned(of, Status.ONLINE, at)
 
 
-def test_online_and_offline_are_counted_by_the_day_they_fall_into(tmp_path: Path) -> None:
+def test_online_and_offline_are_counted_by_day(tmp_path: Path) -> None:
     """A span over midnight counts for both days; before the device was first seen nothing does."""
 
     async def play() -> None:
@@ -50,25 +50,25 @@ def test_online_and_offline_are_counted_by_the_day_they_fall_into(tmp_path: Path
             await book.write(discovered(one, at))
             await book.write(turned(one, Status.OFFLINE, MIDNIGHT + 26 * HOUR))
             await book.write(turned(one, Status.ONLINE, MIDNIGHT + 40 * HOUR))
-            assert await asked(book, MIDNIGHT + 45 * HOUR, 3) == [(0, 0), (4, 0), (7, 0)]
-            assert await asked(book, MIDNIGHT + 45 * HOUR, 1) == [(7, 0)]
-            assert await asked(book, MIDNIGHT + 100 * HOUR, 2) == [(24, 0), (4, 0)]
+            assert await days_of(book, MIDNIGHT + 45 * HOUR, 3) == [(0, 0), (4, 0), (7, 0)]
+            assert await days_of(book, MIDNIGHT + 45 * HOUR, 1) == [(7, 0)]
+            assert await days_of(book, MIDNIGHT + 100 * HOUR, 2) == [(24, 0), (4, 0)]
 
     asyncio.run(play())
 
 
-def test_who_was_there_all_the_time_and_made_no_event_counts_whole(tmp_path: Path) -> None:
+def test_a_device_without_events_counts_whole_days(tmp_path: Path) -> None:
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
             one = device(1, MIDNIGHT)
             await book.write(discovered(one, MIDNIGHT))
-            assert await asked(book, MIDNIGHT + 5 * 24 * HOUR + HOUR, 2) == [(24, 0), (1, 0)]
+            assert await days_of(book, MIDNIGHT + 5 * 24 * HOUR + HOUR, 2) == [(24, 0), (1, 0)]
 
     asyncio.run(play())
 
 
-def test_what_a_doubt_hid_is_unknown_from_its_beginning_to_the_verdict(tmp_path: Path) -> None:
-    """A network that was down, or a daemon that did not run: no event of the device tells when it began."""
+def test_a_doubt_counts_as_unknown(tmp_path: Path) -> None:
+    """A network that was down, or a daemon that did not run: no event of the device shows when it began."""
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
@@ -76,30 +76,30 @@ def test_what_a_doubt_hid_is_unknown_from_its_beginning_to_the_verdict(tmp_path:
             await book.write(discovered(one, MIDNIGHT))
             await book.write(back_online(one, MIDNIGHT + 14 * HOUR, Status.UNKNOWN, MIDNIGHT + 10 * HOUR))
             now = MIDNIGHT + 20 * HOUR
-            assert await asked(book, now, 1) == [(16, 4)]
-            assert await asked(book, now, 1, (Status.UNKNOWN, MIDNIGHT + 17 * HOUR)) == [(13, 7)]
+            assert await days_of(book, now, 1) == [(16, 4)]
+            assert await days_of(book, now, 1, (Status.UNKNOWN, MIDNIGHT + 17 * HOUR)) == [(13, 7)]
 
     asyncio.run(play())
 
 
-def test_who_was_there_for_long_counts_before_a_doubt_too(tmp_path: Path) -> None:
-    """A restart tells of each that it is online again: that it was, an event of weeks ago tells."""
+def test_a_device_online_for_long_counts_before_a_doubt(tmp_path: Path) -> None:
+    """After a restart each device is online again; that it was before, an event of weeks ago shows."""
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
             one = device(1, MIDNIGHT)
             await book.write(discovered(one, MIDNIGHT))
             begun = MIDNIGHT + 240 * HOUR
-            assert await asked(book, begun + 12 * HOUR, 2, (Status.UNKNOWN, begun + 9 * HOUR)) == [(24, 0), (9, 3)]
+            assert await days_of(book, begun + 12 * HOUR, 2, (Status.UNKNOWN, begun + 9 * HOUR)) == [(24, 0), (9, 3)]
             await book.write(back_online(one, begun + 14 * HOUR, Status.UNKNOWN, begun + 13 * HOUR))
-            assert await asked(book, begun + 20 * HOUR, 3) == [(24, 0), (24, 0), (19, 1)]
+            assert await days_of(book, begun + 20 * HOUR, 3) == [(24, 0), (24, 0), (19, 1)]
 
     asyncio.run(play())
 
 
 @pytest.mark.parametrize("verdict", [True, False])
-def test_of_whom_no_verdict_is_kept_it_was_online_before_a_doubt(tmp_path: Path, verdict: bool) -> None:
-    """For only who is online becomes unknown; but of what lies before all that is kept nothing is said."""
+def test_a_device_without_a_change_was_online_before_a_doubt(tmp_path: Path, verdict: bool) -> None:
+    """Only a device that is online becomes unknown; the time before the oldest event does not count."""
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
@@ -109,29 +109,29 @@ def test_of_whom_no_verdict_is_kept_it_was_online_before_a_doubt(tmp_path: Path,
             doubt = Status.UNKNOWN, MIDNIGHT + 10 * HOUR
             if verdict:
                 await book.write(back_online(one, MIDNIGHT + 12 * HOUR, *doubt))
-            found = await asked(book, MIDNIGHT + 12 * HOUR, 3, None if verdict else doubt)
+            found = await days_of(book, MIDNIGHT + 12 * HOUR, 3, None if verdict else doubt)
             assert found == [(0, 0), (6, 0), (10, 2)]
 
     asyncio.run(play())
 
 
 @pytest.mark.parametrize("doubted", [0.0, 5.0])
-def test_a_verdict_of_the_window_tells_what_was_before_it(tmp_path: Path, doubted: float) -> None:
-    """The event that began it lies before the days that are asked for, or is kept no more."""
+def test_a_change_shows_the_status_before_it(tmp_path: Path, doubted: float) -> None:
+    """The event that began it is older than the requested days, or was removed."""
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
             one = device(1, MIDNIGHT - 90 * 24 * HOUR)
             was, since = (Status.UNKNOWN, MIDNIGHT + doubted * HOUR) if doubted else (Status.OFFLINE, MIDNIGHT - HOUR)
             await book.write(back_online(one, MIDNIGHT + 9 * HOUR, was, since))
-            (found,) = await asked(book, MIDNIGHT + 12 * HOUR, 1)
+            (found,) = await days_of(book, MIDNIGHT + 12 * HOUR, 1)
             assert found == ((3, 4) if doubted else (3, 0))
 
     asyncio.run(play())
 
 
-def test_who_was_forgotten_begins_anew(tmp_path: Path) -> None:
-    """Until then it was as it stood; from then on nobody is there to be online."""
+def test_a_forgotten_device_begins_again(tmp_path: Path) -> None:
+    """Until then it counts; from then on there is no device."""
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
@@ -140,7 +140,7 @@ def test_who_was_forgotten_begins_anew(tmp_path: Path) -> None:
             await book.write(Event(EventKind.FORGOTTEN, MIDNIGHT + 2 * HOUR, None, one, reason="forgotten by a user"))
             again = device(1, MIDNIGHT + 8 * HOUR)
             await book.write(discovered(again, MIDNIGHT + 8 * HOUR))
-            assert await asked(book, MIDNIGHT + 9 * HOUR, 1) == [(3, 0)]
+            assert await days_of(book, MIDNIGHT + 9 * HOUR, 1) == [(3, 0)]
 
     asyncio.run(play())
 
@@ -149,7 +149,7 @@ YEAR = 365 * 24 * HOUR
 
 
 @pytest.mark.parametrize("jump", [10 * YEAR, -10 * YEAR, HOUR])
-def test_a_clock_that_was_wrong_makes_no_day_longer_or_shorter(tmp_path: Path, jump: float) -> None:
+def test_a_wrong_clock_changes_no_day(tmp_path: Path, jump: float) -> None:
     """FAULTS F12: by when it happened, not by what the clock showed."""
 
     async def play() -> None:
@@ -161,14 +161,14 @@ def test_a_clock_that_was_wrong_makes_no_day_longer_or_shorter(tmp_path: Path, j
             await book.write(turned(one, Status.OFFLINE, MIDNIGHT + 6 * HOUR))
             clock.boot -= jump
             await book.write(turned(one, Status.ONLINE, MIDNIGHT + 10 * HOUR))
-            assert await asked(book, MIDNIGHT + 30 * HOUR, 2) == [(20, 0), (6, 0)]
+            assert await days_of(book, MIDNIGHT + 30 * HOUR, 2) == [(20, 0), (6, 0)]
 
     with sleepless():
         asyncio.run(play())
 
 
-def test_days_in_which_the_machine_was_off_are_where_they_were(tmp_path: Path) -> None:
-    """Its clock goes on while the history's stands still: that is no error."""
+def test_days_with_the_machine_off_do_not_move(tmp_path: Path) -> None:
+    """The wall clock runs on while the history's clock stands still: that is no error."""
 
     async def play() -> None:
         clock = FakeClock()
@@ -178,7 +178,7 @@ def test_days_in_which_the_machine_was_off_are_where_they_were(tmp_path: Path) -
             clock.boot += 48 * HOUR
             await book.write(back_online(one, MIDNIGHT + 10 * HOUR, Status.OFFLINE, MIDNIGHT - 42 * HOUR))
             now = MIDNIGHT + 20 * HOUR + 48 * HOUR
-            assert await asked(book, now, 3, (Status.ONLINE, now - 10 * HOUR)) == [(6, 0), (0, 0), (10, 0)]
+            assert await days_of(book, now, 3, (Status.ONLINE, now - 10 * HOUR)) == [(6, 0), (0, 0), (10, 0)]
 
     with sleepless():
         asyncio.run(play())
@@ -210,7 +210,7 @@ def test_no_day_has_more_than_24_hours(turns: list[tuple[Status, float, float]])
                     one.status, one.status_since = status, MIDNIGHT + at
                 else:
                     await book.write(turned(one, status, MIDNIGHT + at))
-            for online, unknown in await asked(book, MIDNIGHT + 5 * 24 * HOUR, 30):
+            for online, unknown in await days_of(book, MIDNIGHT + 5 * 24 * HOUR, 30):
                 assert online >= 0
                 assert unknown >= 0
                 assert online + unknown <= 24.001
@@ -221,7 +221,7 @@ def test_no_day_has_more_than_24_hours(turns: list[tuple[Status, float, float]])
 
 @contextmanager
 def sleepless() -> Iterator[None]:
-    """The monotonic clock of these tests is the one that the history's goes by."""
+    """Let the history's clock use the monotonic clock of these tests."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (retention, history):
             patch.setattr(module, "monotonic", lambda: MIDNIGHT)

@@ -1,4 +1,4 @@
-"""Files that vanish, are replaced, cut or overwritten while netscand runs: noticed, shown, and repaired (FAULTS F8)."""
+"""Files deleted, replaced, truncated or overwritten while netscand runs: noticed, reported, repaired (FAULTS F8)."""
 
 import asyncio
 import errno
@@ -23,7 +23,7 @@ from netscand.store.paths import HistoryInUse, Lock
 from netscand.store.repair import Files
 from netscand.store.writer import Lost
 from tests.store.diary import LAN, Diary, device, diary, discovered, sequences, turned
-from tests.store.test_trouble import number, until_well
+from tests.store.test_writer import number, until_well
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def household(folder: Path) -> AsyncIterator[Diary]:
-    """A history that runs, with ten devices, and more events than one page and the log's first frames hold."""
+    """Open a history with ten devices, and more events than one page and the log's first frames hold."""
     folder.mkdir()
     async with diary(folder / "h.db") as book, asyncio.TaskGroup() as tasks:
         running = tasks.create_task(book.history.run())
@@ -49,9 +49,9 @@ async def household(folder: Path) -> AsyncIterator[Diary]:
         await book.write(*map(discovered, made))
         for i in range(EVENTS - 10):
             await book.write(turned(made[i % 10], (Status.OFFLINE, Status.ONLINE)[i // 10 % 2], 200.0 + i))
-        await book.history._rounds.show()
+        await book.history._device_rows.show()
         await book.history.settled()
-        await asyncio.sleep(0.1)  # the keeper has seen it
+        await asyncio.sleep(0.1)  # maintenance has seen it
         assert not book.history.problems()
         yield book
         running.cancel()
@@ -81,7 +81,7 @@ def delete_with_lock(path: Path) -> None:
 
 
 def replace(path: Path) -> None:
-    """Put something else in its place, that is a database even."""
+    """Replace it by another database."""
     with closing(sqlite3.connect(path.with_name("other"))) as other:
         other.execute("CREATE TABLE theirs (x)")
     path.with_name("other").replace(path)
@@ -106,19 +106,19 @@ TAKEN = {
     "log replaced": replace_log,
     "folder moved": move,
 }
-"""After these the open files have everything still."""
+"""After these the open files still have everything."""
 
 
 @pytest.mark.parametrize("how", TAKEN)
-def test_what_is_taken_from_its_name_is_written_anew_and_nothing_is_lost(tmp_path: Path, how: str) -> None:
-    """Noticed, shown until a restart; the same numbering, every event and device; and kill -9 loses nothing of it."""
+def test_removed_files_are_rewritten_without_loss(tmp_path: Path, how: str) -> None:
+    """Noticed, reported until a restart; the same epoch, every event and device; and kill -9 loses nothing of it."""
 
     async def play() -> None:
         async with household(tmp_path / "state") as book:
             path, before = book.history.path, book.history.cursor
             TAKEN[how](path)
             await until(book.history.problems)
-            assert any("the history was written anew" in problem for problem in book.history.problems())
+            assert any("the history was rewritten" in problem for problem in book.history.problems())
             assert sequences(await book.page(since=0, limit=5000)) == list(range(1, EVENTS + 1))
             cursor = await book.write(turned(book.devices[device(3).mac], Status.OFFLINE, 2000.0))
             assert number(cursor) == number(before) + 1
@@ -182,15 +182,13 @@ DAMAGED = {
 
 @pytest.mark.parametrize("how", DAMAGED)
 @pytest.mark.parametrize(("copied", "cold"), [(False, False), (True, False), (True, True)])
-def test_what_is_damaged_is_saved_or_set_aside_and_every_device_is_written_again(
-    tmp_path: Path, how: str, copied: bool, cold: bool
-) -> None:
-    """Noticed, and shown until a restart; where events are lost, under another numbering; and kill -9 loses no more."""
+def test_damaged_files_are_saved_or_set_aside(tmp_path: Path, how: str, copied: bool, cold: bool) -> None:
+    """Noticed, and reported until a restart; if events are lost, under a new epoch; and kill -9 loses no more."""
 
     async def play() -> None:
         async with household(tmp_path / "state") as book:
             path, before = book.history.path, book.history.cursor
-            if copied:  # what happened is in the database, the log begins anew
+            if copied:  # everything is in the database, the log is restarted
                 with closing(connect(path)) as other:
                     other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 await asyncio.sleep(0.1)
@@ -233,8 +231,8 @@ def test_what_is_damaged_is_saved_or_set_aside_and_every_device_is_written_again
     asyncio.run(play())
 
 
-def test_a_word_about_a_database_that_is_no_more_is_no_harm_to_the_next(tmp_path: Path) -> None:
-    """Several may notice, and the last of them when it is mended."""
+def test_an_old_report_does_not_affect_a_new_database(tmp_path: Path) -> None:
+    """Several may notice it, the last of them when it has been repaired."""
 
     async def play() -> None:
         async with household(tmp_path / "state") as book:
@@ -257,10 +255,8 @@ def devices_in(path: Path) -> int:
         return -1
 
 
-def test_it_is_noticed_within_seconds_at_the_pace_of_the_product(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ten are promised; nothing happens meanwhile that would meet it."""
+def test_loss_and_damage_are_noticed_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten are promised; and no write or question happens meanwhile that would notice it."""
     monkeypatch.undo()
 
     async def play() -> None:
@@ -279,8 +275,8 @@ def others(book: Diary, known: tuple[str, ...]) -> bool:
     return book.history.problems() != known
 
 
-def test_a_lock_that_is_removed_is_taken_anew(tmp_path: Path) -> None:
-    """Else a second daemon would write to the same files; where one does, both say so."""
+def test_a_removed_lock_file_is_locked_again(tmp_path: Path) -> None:
+    """Otherwise a second daemon would write to the same files; if one does, both report it."""
 
     async def play() -> None:
         async with household(tmp_path / "state") as book:
@@ -305,8 +301,8 @@ def test_a_lock_that_is_removed_is_taken_anew(tmp_path: Path) -> None:
 # ---- what keeps it from being read or written -----------------------------------------------------------------------
 
 
-def test_what_cannot_be_read_is_a_problem_until_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody need ask again: it is tried."""
+def test_an_unreadable_history_is_a_problem_until_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No client need ask again: netscand does."""
 
     async def play() -> None:
         async with household(tmp_path / "state") as book:
@@ -326,8 +322,8 @@ def test_what_cannot_be_read_is_a_problem_until_it_can(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("which", ["state", "state/h.db"])
-def test_rights_that_were_taken_away_are_a_problem_until_they_are_back(root: None, which: str) -> None:
-    """What is open goes on; nothing can be opened anew."""
+def test_missing_permissions_are_a_problem_until_restored(root: None, which: str) -> None:
+    """Open files stay usable; nothing can be opened again."""
 
     async def play(folder: Path) -> None:
         async with household(folder / "state") as book:
@@ -351,8 +347,8 @@ def test_rights_that_were_taken_away_are_a_problem_until_they_are_back(root: Non
             os.seteuid(0)
 
 
-def test_a_disk_that_does_not_sync_is_a_problem_until_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was said in the log at most."""
+def test_a_failing_sync_is_a_problem_until_it_succeeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was only in the log before."""
     monkeypatch.setattr(maintenance, "SYNC_EVERY", 0.02)
 
     async def play() -> None:
@@ -374,7 +370,7 @@ def test_a_disk_that_does_not_sync_is_a_problem_until_it_does(tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("flag", "free", "said"), [(os.ST_RDONLY, 1000, "read-only"), (0, 2, "is full"), (0, 1000, "")]
 )
-def test_a_disk_that_takes_nothing_is_noticed_though_nothing_is_written(
+def test_an_unwritable_disk_is_noticed_without_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: int, free: int, said: str
 ) -> None:
     real = os.statvfs(tmp_path)
@@ -399,8 +395,8 @@ def test_a_disk_that_takes_nothing_is_noticed_though_nothing_is_written(
     asyncio.run(play())
 
 
-def test_a_folder_that_takes_no_copy_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Meanwhile events are told, and none of them is lost when it succeeds."""
+def test_a_failed_copy_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meanwhile events are published, and none of them is lost when it succeeds."""
     failures = iter(range(3))
 
     def refuses(*given: object) -> None:
@@ -417,13 +413,13 @@ def test_a_folder_that_takes_no_copy_is_tried_again(tmp_path: Path, monkeypatch:
             await book.write(Event(EventKind.NETWORK_UP, 1.0, LAN))
             await until_well(book)
             assert sequences(await book.page(since=0, limit=5000)) == list(range(1, EVENTS + 2))
-            assert "written anew" in book.history.problems()[0]
+            assert "was rewritten" in book.history.problems()[0]
 
     asyncio.run(play())
 
 
-def test_a_database_that_somebody_else_writes_to_is_checked_and_goes_on(tmp_path: Path) -> None:
-    """As who looks into it with sqlite3 may do: no harm; `status` names it, for nobody knows what was changed."""
+def test_writes_of_another_process_are_reported(tmp_path: Path) -> None:
+    """A user of sqlite3 may do so: `status` names it, because what was changed is unknown."""
 
     async def play() -> None:
         async with household(tmp_path / "state") as book:
@@ -437,8 +433,8 @@ def test_a_database_that_somebody_else_writes_to_is_checked_and_goes_on(tmp_path
     asyncio.run(play())
 
 
-def test_the_log_is_ours_however_often_it_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writes, checkpoints and new logs, thousands of them, are never taken for damage."""
+def test_a_restarted_log_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes, checkpoints and restarted logs, thousands of them, are never taken for damage."""
     monkeypatch.setattr(maintenance, "CHECKPOINT_AFTER", 20)
     monkeypatch.setattr(maintenance, "TURN", 0.001)
     monkeypatch.setattr(maintenance, "LOOK_EVERY", 0.0)
@@ -465,7 +461,7 @@ def test_the_log_is_ours_however_often_it_begins_anew(tmp_path: Path, monkeypatc
     shutil.rmtree(tmp_path / "state")
 
 
-def test_a_frame_that_is_half_written_when_it_is_found_is_not_damaged(tmp_path: Path) -> None:
+def test_a_frame_being_written_is_not_damaged(tmp_path: Path) -> None:
     """Its header is there before its page. What was begun is complete once the writer rests."""
     path = tmp_path / "h.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
@@ -500,9 +496,7 @@ def test_a_frame_that_is_half_written_when_it_is_found_is_not_damaged(tmp_path: 
         assert ours.log_damage(nullcontext())
 
 
-def test_a_log_that_begins_anew_while_it_is_looked_at_is_not_damaged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_log_restarted_during_a_check_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Right after its header was read."""
     path = tmp_path / "h.db"
     with closing(sqlite3.connect(path, isolation_level=None)) as database:

@@ -1,4 +1,4 @@
-"""The history on a disk that refuses, and with a file that is broken: told, lived with, mended by itself."""
+"""The history on a disk that refuses, and with a damaged file: reported, survived, repaired."""
 
 import asyncio
 import errno
@@ -51,12 +51,12 @@ def flicker(of: Device, times: int, at: float = 200.0) -> list[Event]:
 
 async def until_well(book: Diary) -> None:
     async with asyncio.timeout(30):
-        while book.history._trouble or book.history._late or book.history._stored < book.history._through:
+        while book.history._trouble or book.history._slow or book.history._stored < book.history._through:
             await asyncio.sleep(0.01)
 
 
 def fill(place: Path) -> Path:
-    """Take all the room that is left."""
+    """Use all the room that is left."""
     ballast = place / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:
@@ -69,7 +69,7 @@ def fill(place: Path) -> Path:
 # ---- F6: the disk is full -----------------------------------------------------------------------------------------
 
 
-def test_on_a_full_disk_events_are_told_and_written_when_there_is_room(small_disk: Path) -> None:
+def test_a_full_disk_gets_the_events_when_it_has_room(small_disk: Path) -> None:
     """FAULTS F6: nothing is lost while the backlog holds it, and streams that resume miss nothing."""
 
     async def play() -> None:
@@ -92,7 +92,7 @@ def test_on_a_full_disk_events_are_told_and_written_when_there_is_room(small_dis
 
 
 @pytest.mark.slow
-def test_on_a_small_disk_the_log_does_not_take_the_room_of_the_history(small_disk: Path) -> None:
+def test_the_log_does_not_fill_a_small_disk(small_disk: Path) -> None:
     """It holds each page many times over; once it fills the disk, even a checkpoint finds no room."""
 
     async def play() -> None:
@@ -106,10 +106,8 @@ def test_on_a_small_disk_the_log_does_not_take_the_room_of_the_history(small_dis
     asyncio.run(play())
 
 
-def test_what_a_full_disk_made_us_drop_leaves_no_gap_that_is_not_told(
-    small_disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """More than the backlog holds: who stood before the gap gets a fresh snapshot."""
+def test_no_client_resumes_over_dropped_events(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than the backlog holds: a client with a cursor before the gap gets a fresh snapshot."""
     monkeypatch.setattr(writer_module, "BACKLOG", 50)
 
     async def play() -> None:
@@ -131,8 +129,8 @@ def test_what_a_full_disk_made_us_drop_leaves_no_gap_that_is_not_told(
     asyncio.run(play())
 
 
-def test_devices_that_a_full_disk_kept_out_are_written_later(small_disk: Path) -> None:
-    """Else a start would fold events into rows that never were."""
+def test_devices_are_written_when_a_full_disk_has_room(small_disk: Path) -> None:
+    """Otherwise a start would rely on rows that were never written."""
 
     async def play() -> None:
         async with diary(small_disk / "h.db") as book:
@@ -141,12 +139,12 @@ def test_devices_that_a_full_disk_kept_out_are_written_later(small_disk: Path) -
             ballast = fill(small_disk)
             for event in flicker(many[0], 400):
                 await book.write(event)
-            await book.history._rounds.show()
+            await book.history._device_rows.show()
             await book.history.settled()
             ballast.unlink()
             await until_well(book)
             await asyncio.sleep(0.05)
-            await book.history._rounds.show()
+            await book.history._device_rows.show()
             await book.history.settled()
             with closing(connect(book.history.path)) as other:
                 assert other.execute("SELECT count(*) FROM device").fetchone() == (50,)
@@ -155,8 +153,8 @@ def test_devices_that_a_full_disk_kept_out_are_written_later(small_disk: Path) -
     asyncio.run(play())
 
 
-def test_rows_count_as_written_only_if_none_before_them_was_lost(small_disk: Path) -> None:
-    """The word that the rows show everything may be on its way while the ones before it are dropped."""
+def test_rows_count_as_written_only_if_none_was_lost(small_disk: Path) -> None:
+    """The mark that the rows show everything may be queued while rows before it are dropped."""
 
     async def play() -> None:
         async with diary(small_disk / "h.db") as book:
@@ -165,7 +163,7 @@ def test_rows_count_as_written_only_if_none_before_them_was_lost(small_disk: Pat
             while not book.history._writer._losses:
                 for event in flicker(one, 400):
                     await book.write(event)
-                await book.history._rounds.show()
+                await book.history._device_rows.show()
             ballast.unlink()
             await until_well(book)
             book.history._writer.put(Devices(shown=999, losses=0))
@@ -176,10 +174,8 @@ def test_rows_count_as_written_only_if_none_before_them_was_lost(small_disk: Pat
     asyncio.run(play())
 
 
-def test_no_number_comes_twice_though_more_were_told_on_a_full_disk_than_are_reserved(
-    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither after a kill on it, which knows of no more than was reserved, nor when there is room again."""
+def test_a_full_disk_reuses_no_number(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither after a kill, when only what was reserved is known, nor when there is room again."""
     for module in (writer, opening):
         monkeypatch.setattr(module, "RESERVED", 64)
 
@@ -188,23 +184,23 @@ def test_no_number_comes_twice_though_more_were_told_on_a_full_disk_than_are_res
             one = device(1)
             first = await book.write(discovered(one))
             ballast = fill(small_disk)
-            told: list[str] = [await book.write(event) for event in flicker(one, 400)]
-            assert [number(cursor) for cursor in told] == list(range(2, 402))
+            published: list[str] = [await book.write(event) for event in flicker(one, 400)]
+            assert [number(cursor) for cursor in published] == list(range(2, 402))
             killed = book.killed(tmp_path / "killed")
             ballast.unlink()
             await until_well(book)
             assert sequences(await book.page(limit=5000)) == list(range(1, 402))
-            assert sequences(await book.page(since=book.history.sequence_of(told[-3]))) == [400, 401]
+            assert sequences(await book.page(since=book.history.sequence_of(published[-3]))) == [400, 401]
             with pytest.raises(CursorGone):
                 book.history.sequence_of(first)
-            told.append(await book.write(NETWORK_UP))
-            epochs = [cursor.partition("-")[0] for cursor in told]
+            published.append(await book.write(NETWORK_UP))
+            epochs = [cursor.partition("-")[0] for cursor in published]
             assert len(set(epochs)) == 2
             well = book.killed(tmp_path / "well")
         for path in (killed, well):
             async with diary(path) as book:
-                assert await book.write(NETWORK_UP) not in told
-                for cursor in told:
+                assert await book.write(NETWORK_UP) not in published
+                for cursor in published:
                     here = cursor.partition("-")[0] == book.history.cursor.partition("-")[0]
                     assert not here or number(cursor) < number(book.history.cursor)
             assert book.history.cursor.partition("-")[0] == epochs[0 if path == killed else -1]
@@ -212,10 +208,8 @@ def test_no_number_comes_twice_though_more_were_told_on_a_full_disk_than_are_res
     asyncio.run(play())
 
 
-def test_a_disk_that_stores_and_does_not_sync_gets_no_event_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It would refuse the second for ever."""
+def test_a_failing_sync_stores_no_event_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk would refuse the second one always."""
     for module in (writer, opening):
         monkeypatch.setattr(module, "RESERVED", 64)
     refusals = iter(range(2))
@@ -246,7 +240,7 @@ def test_a_disk_that_stores_and_does_not_sync_gets_no_event_twice(
 
 
 def test_a_read_only_disk_is_no_reason_not_to_start(small_disk: Path) -> None:
-    """FAULTS F7: with what can be read; under a new numbering; and all well when it can be written again."""
+    """FAULTS F7: with what can be read, under a new epoch; and all is well when it can be written again."""
 
     async def play() -> None:
         async with diary(small_disk / "h.db") as book:
@@ -288,8 +282,8 @@ def test_a_read_only_disk_is_no_reason_not_to_start(small_disk: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_folder_that_cannot_be_made_is_made_later(tmp_path: Path) -> None:
-    """A state folder whose mount comes late."""
+def test_a_missing_folder_is_created_when_possible(tmp_path: Path) -> None:
+    """A state folder that is mounted late."""
     (tmp_path / "state").write_text("in the way")
 
     async def play() -> None:
@@ -308,7 +302,7 @@ def test_a_folder_that_cannot_be_made_is_made_later(tmp_path: Path) -> None:
 
 
 def written(path: Path, events: int = 3000) -> Path:
-    """A good history, closed."""
+    """Write a good history, and close it."""
 
     async def play() -> None:
         async with diary(path) as book:
@@ -328,7 +322,7 @@ def set_aside(folder: Path) -> list[str]:
 def test_garbage_is_set_aside_and_never_deleted(
     tmp_path: Path, garbage: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """FAULTS F8: one loud word, a problem that stays, and a new history that works."""
+    """FAULTS F8: one error in the log, a problem that stays, and a new history that works."""
     path = tmp_path / "h.db"
     path.write_bytes(garbage)
     (tmp_path / "h.db.lock").touch()  # it was a history once
@@ -347,8 +341,8 @@ def test_garbage_is_set_aside_and_never_deleted(
     assert "set aside" in loud[0].getMessage()
 
 
-def test_a_page_that_was_overwritten_is_found_while_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FAULTS F8: the keeper looks at the whole file; what is known of the devices is in memory, and kept."""
+def test_an_overwritten_page_is_found_while_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS F8: maintenance checks the whole file; devices are in memory, and written again."""
     monkeypatch.setattr(maintenance, "CHECK_AFTER", 0.0)
     monkeypatch.setattr(maintenance, "QUIET", 0.0)
     path = written(tmp_path / "h.db")
@@ -372,7 +366,7 @@ def test_a_page_that_was_overwritten_is_found_while_running(tmp_path: Path, monk
                 book.history.sequence_of(before)
             assert sequences(await book.page()) == [number(cursor)]
             assert "set aside" in book.history.problems()[0]
-            await book.history._rounds.show()
+            await book.history._device_rows.show()
         async with diary(path) as book:
             assert [back.label for back in book.memory.devices] == ["TV"]
 
@@ -380,7 +374,7 @@ def test_a_page_that_was_overwritten_is_found_while_running(tmp_path: Path, monk
     assert len([name for name in set_aside(tmp_path) if name.endswith("Z")]) == 1
 
 
-def test_a_broken_table_of_devices_is_found_at_the_start(tmp_path: Path) -> None:
+def test_a_damaged_device_table_is_found_at_the_start(tmp_path: Path) -> None:
     path = written(tmp_path / "h.db", events=1)
     with closing(connect(path)) as database:
         (page,) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'device'").fetchone()
@@ -397,9 +391,7 @@ def test_a_broken_table_of_devices_is_found_at_the_start(tmp_path: Path) -> None
     asyncio.run(play())
 
 
-def test_a_question_that_meets_damage_is_refused_and_the_file_set_aside(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damage_found_by_a_question_sets_the_file_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "CHECK_AFTER", 1e9)
     path = written(tmp_path / "h.db")
     with path.open("r+b") as file:
@@ -417,35 +409,15 @@ def test_a_question_that_meets_damage_is_refused_and_the_file_set_aside(
     asyncio.run(play())
 
 
-def test_a_row_whose_bits_fell_over_stops_no_start_and_no_question(tmp_path: Path) -> None:
-    """SQLite has no checksum. What is told besides is lost; the event is not."""
-    path = written(tmp_path / "h.db", events=3)
-    with closing(connect(path)) as database:
-        database.execute("UPDATE event SET more = ? WHERE sequence = 1", (b"z" + os.urandom(40),))
-        database.execute("UPDATE event SET more = ? WHERE sequence = 2", (b'{"before": {"label": 1}',))
-        database.execute("UPDATE state SET shown = 0")
-
-    async def play() -> None:
-        async with diary(path) as book:
-            assert len(book.memory.events) == 4
-            assert [event.kind for event in await book.events()] == ["discovered", "online", "offline", "online"]
-            assert not book.history.problems()
-
-    asyncio.run(play())
-
-
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE event SET kind = 99 WHERE sequence = 2",
-        "UPDATE event SET was = 'x' WHERE sequence = 2",
-        "UPDATE event SET mac = 1e300 WHERE sequence = 2",
         "UPDATE device SET addresses = '[[1,2'",
         "UPDATE device SET status = 77",
     ],
 )
-def test_a_row_that_says_nothing_is_damage(tmp_path: Path, damage: str) -> None:
-    """At a start it is set aside (FAULTS F8), as a page that SQLite itself cannot read."""
+def test_a_start_sets_a_file_with_a_damaged_device_aside(tmp_path: Path, damage: str) -> None:
+    """FAULTS F8: like a page that SQLite itself cannot read."""
     path = written(tmp_path / "h.db", events=3)
     with closing(connect(path)) as database:
         database.execute(damage)
@@ -455,6 +427,25 @@ def test_a_row_that_says_nothing_is_damage(tmp_path: Path, damage: str) -> None:
         async with diary(path) as book:
             assert set_aside(tmp_path)
             assert "set aside" in book.history.problems()[0]
+            await book.write(NETWORK_UP)
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("damage", ["kind = 99", "was = 'x'", "mac = 1e300", "at = 'x'", "body = 'x'", "body = NULL"])
+def test_a_start_leaves_a_damaged_event_out(tmp_path: Path, damage: str) -> None:
+    """SQLite has no checksum: a damaged event costs no device and no other event."""
+    path = written(tmp_path / "h.db", events=3)
+    with closing(connect(path)) as database:
+        database.execute(f"UPDATE event SET {damage} WHERE sequence = 2")
+        database.execute("UPDATE state SET shown = 0")
+        database.execute("UPDATE device SET sequence = 0")
+
+    async def play() -> None:
+        async with diary(path) as book:
+            assert [back.label for back in book.memory.devices] == ["TV"]
+            assert not set_aside(tmp_path)
+            assert not book.history.problems()
             await book.write(NETWORK_UP)
 
     asyncio.run(play())

@@ -1,4 +1,4 @@
-"""Where a history may live."""
+"""Paths, folders and the lock of the history."""
 
 import asyncio
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from netscand.serve.encode import remembered
 from netscand.store.opening import open_history
 from netscand.store.paths import HistoryInUse, HistoryRefused, Lock, prepare, refuse_remote
 from tests.store.diary import device, diary, discovered
@@ -35,29 +36,29 @@ def test_a_network_file_system_is_refused_with_a_sentence(path: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/var/lib/h.db", "/mnt/nas/local/h.db", "/mnt/nasty/h.db", "/home/h.db", "/over/h.db"]
 )
-def test_a_disk_of_this_machine_is_not(path: str) -> None:
-    """Not its mounts below a network's, nor what only begins with the same letters, nor what covers one."""
+def test_a_local_disk_is_accepted(path: str) -> None:
+    """Also a local mount below a network one, a similar name, and a local mount that covers a network one."""
     refuse_remote(Path(path), MOUNTS)
 
 
-def test_what_the_kernel_says_of_a_share_is_understood(tmp_path: Path, root: None) -> None:
-    """A real mount, refused before anything is made on it, and before a lock is asked for."""
+def test_a_mounted_network_file_system_is_refused(tmp_path: Path, root: None) -> None:
+    """A real mount is refused before anything is created on it, and before the lock is taken."""
     with share(tmp_path / "nas") as place:
         lock = Lock(place / "h.db")
         with pytest.raises(HistoryRefused, match=r"fuse\.sshfs, a network file system"):
-            open_history(place / "h.db", lock, 1)
+            open_history(place / "h.db", lock, 1, remembered)
         assert lock._file == -1
         (tmp_path / "link").symlink_to(place)
         with pytest.raises(HistoryRefused):
             refuse_remote(tmp_path / "link" / "h.db")
 
 
-def test_the_disk_of_this_test_will_do(tmp_path: Path) -> None:
+def test_the_disk_of_this_test_is_accepted(tmp_path: Path) -> None:
     refuse_remote(tmp_path / "h.db")
 
 
-def test_the_second_who_takes_the_lock_is_told_who_has_it(tmp_path: Path) -> None:
-    """FAULTS F21."""
+def test_a_second_process_gets_the_holder_of_the_lock(tmp_path: Path) -> None:
+    """FAULTS F21: the message has its process number."""
     first, second = Lock(tmp_path / "h.db"), Lock(tmp_path / "h.db")
     first.take()
     with pytest.raises(HistoryInUse, match=f"process {os.getpid()}"):
@@ -67,8 +68,8 @@ def test_the_second_who_takes_the_lock_is_told_who_has_it(tmp_path: Path) -> Non
     second.release()
 
 
-def test_a_second_history_on_one_file_is_refused_before_it_touches_it(tmp_path: Path) -> None:
-    """FAULTS F21; the first goes on."""
+def test_a_second_history_is_refused_before_any_change(tmp_path: Path) -> None:
+    """FAULTS F21: the first continues."""
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
@@ -76,7 +77,7 @@ def test_a_second_history_on_one_file_is_refused_before_it_touches_it(tmp_path: 
             copy = tmp_path / "h.db.copy-1"
             copy.write_bytes(b"a backup that the first is making")
             with pytest.raises(HistoryInUse, match=f"process {os.getpid()}"):
-                open_history(tmp_path / "h.db", Lock(tmp_path / "h.db"), 1)
+                open_history(tmp_path / "h.db", Lock(tmp_path / "h.db"), 1, remembered)
             assert copy.exists()
             cursor = await book.write(discovered(device(2)))
             assert cursor.endswith("-2")
@@ -84,7 +85,7 @@ def test_a_second_history_on_one_file_is_refused_before_it_touches_it(tmp_path: 
     asyncio.run(play())
 
 
-def test_the_lock_of_one_who_was_killed_is_free(tmp_path: Path) -> None:
+def test_a_kill_releases_the_lock(tmp_path: Path) -> None:
     program = f"""if True:
         import os, signal
         from pathlib import Path
@@ -100,7 +101,7 @@ def test_the_lock_of_one_who_was_killed_is_free(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_user_is_refused(tmp_path: Path, root: None) -> None:
-    """FAULTS T19: who owns the file reads who is at home when, whatever its mode."""
+    """FAULTS T19: its owner could read it, whatever its mode."""
     path = tmp_path / "planted.db"
     path.touch()
     os.chown(path, 1234, 1234)
@@ -110,7 +111,7 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path, root: None) -> None:
 
 
 def test_a_folder_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:
-    """FAULTS T19: there, others plant files, and links to files of ours."""
+    """FAULTS T19: others could create files there, and links to files of netscand."""
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o1777)
     with pytest.raises(HistoryRefused, match="everybody may write"):
@@ -128,7 +129,7 @@ def test_a_folder_that_another_group_may_write_to_is_refused(tmp_path: Path, roo
 
 
 def test_a_folder_that_anybody_may_replace_is_refused(tmp_path: Path) -> None:
-    """Above it, where no sticky bit keeps others from renaming it."""
+    """A folder above it, without a sticky bit that keeps others from renaming it."""
     (tmp_path / "open" / "own").mkdir(parents=True)
     (tmp_path / "open").chmod(0o1777)
     prepare(tmp_path / "open" / "own" / "netscand.db")
@@ -137,8 +138,8 @@ def test_a_folder_that_anybody_may_replace_is_refused(tmp_path: Path) -> None:
         prepare(tmp_path / "open" / "own" / "netscand.db")
 
 
-def test_a_link_leads_to_the_file_and_what_stands_beside_it(tmp_path: Path) -> None:
-    """An administrator's own: the log, the lock and what is watched are the file's; in an open folder it is refused."""
+def test_a_symbolic_link_leads_to_all_files(tmp_path: Path) -> None:
+    """The log and the lock are beside the file it leads to; in a folder open to others, the link is refused."""
     (tmp_path / "disk").mkdir()
     (link := tmp_path / "netscand.db").symlink_to(tmp_path / "disk" / "h.db")
 

@@ -1,4 +1,4 @@
-"""A history that another process changed, so that SQLite finds no fault; and one that was emptied (FAULTS F28, F29)."""
+"""A history that another process changed without SQLite noticing; and one that was emptied (FAULTS F28, F29)."""
 
 import asyncio
 import os
@@ -15,8 +15,8 @@ from netscand.core.restore import Unreadable
 from netscand.store import maintenance, reader, writer
 from netscand.store.database import connect, what_is_missing
 from tests.store.diary import Diary, device, diary, turned
-from tests.store.test_files import EVENTS, devices_in, household, until
-from tests.store.test_trouble import set_aside, written
+from tests.store.test_repair import EVENTS, devices_in, household, until
+from tests.store.test_writer import set_aside, written
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ TABLES = ("event", "device", "seen", "shift", "state")
 # ---- while running --------------------------------------------------------------------------------------------------
 
 
-def test_an_index_that_was_dropped_is_made_again_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_a_dropped_index_is_recreated_without_loss(tmp_path: Path) -> None:
     async def play() -> None:
         async with household(tmp_path / "state") as book:
             done_to(book.history.path, "DROP INDEX event_rare")
@@ -59,13 +59,13 @@ def test_an_index_that_was_dropped_is_made_again_and_nothing_is_lost(tmp_path: P
 
 
 @pytest.mark.parametrize("statement", [*(f"DROP TABLE {name}" for name in TABLES), "DELETE FROM state"])
-def test_a_table_that_was_dropped_costs_no_device(tmp_path: Path, statement: str) -> None:
-    """The file is set aside, a new one begins, and every device is written into it."""
+def test_a_dropped_table_costs_no_device(tmp_path: Path, statement: str) -> None:
+    """The file is set aside, a new one is created, and every device is written into it."""
 
     async def play() -> None:
         async with household(tmp_path / "state") as book:
             done_to(book.history.path, statement)
-            await until(lambda: "is set aside" in str(book.history.problems()))
+            await until(lambda: "set aside" in str(book.history.problems()))
             assert any(f"its {name} is missing" in str(book.history.problems()) for name in ("state", *TABLES_NAMED))
             await until(lambda: devices_in(book.history.path) == 10)
             await book.write(turned(book.devices[device(4).mac], Status.OFFLINE, 2000.0))
@@ -90,13 +90,13 @@ def test_rows_that_another_process_deleted_are_noticed(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_what_netscand_itself_writes_is_no_other_process(tmp_path: Path) -> None:
+def test_own_writes_are_not_taken_for_another_process(tmp_path: Path) -> None:
     async def play() -> None:
         async with household(tmp_path / "state") as book:
             for number in range(300):
                 await book.write(turned(book.devices[device(number % 10).mac], Status.OFFLINE, 2000.0 + number))
                 if not number % 20:
-                    await book.history._rounds.show()
+                    await book.history._device_rows.show()
                     await asyncio.sleep(0.03)
             with await book.history.backup():
                 await asyncio.sleep(0.2)
@@ -111,7 +111,7 @@ def test_what_netscand_itself_writes_is_no_other_process(tmp_path: Path) -> None
 async def failing(book: Diary, monkeypatch: pytest.MonkeyPatch, why: Exception) -> None:
     """Let questions for events fail."""
 
-    def events(*_: object) -> object:
+    def events(*_: object, **how: object) -> object:
         raise why
         yield
 
@@ -135,10 +135,8 @@ def test_an_answer_to_another_question_hides_no_trouble(tmp_path: Path, monkeypa
     asyncio.run(play())
 
 
-def test_questions_that_meet_damage_cause_one_check_in_ten_minutes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And no new file, where the check finds nothing: to write the same again heals no row."""
+def test_damage_causes_one_check_in_ten_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no new file if the check finds nothing: writing the same again repairs no row."""
     checks: list[int] = []
     check = maintenance.Maintenance._check
 
@@ -181,14 +179,14 @@ def test_a_start_makes_an_index_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_start_takes_no_history_without_one_of_its_tables(tmp_path: Path, name: str) -> None:
+def test_a_start_sets_a_file_without_a_table_aside(tmp_path: Path, name: str) -> None:
     path = written(tmp_path / "h.db", events=10)
     done_to(path, f"DROP TABLE {name}")
 
     async def play() -> None:
         async with diary(path) as book:
             assert set_aside(tmp_path)
-            assert "is set aside" in book.history.problems()[0]
+            assert "set aside" in book.history.problems()[0]
 
     asyncio.run(play())
 
@@ -200,8 +198,8 @@ def emptied(path: Path) -> None:
 
 
 @pytest.mark.parametrize("lose", [emptied, Path.unlink], ids=["emptied", "removed"])
-def test_a_history_that_is_empty_is_no_new_one(tmp_path: Path, lose: Callable[[Path], None]) -> None:
-    """The lock's file says that there was one."""
+def test_an_emptied_history_is_not_taken_for_a_new_one(tmp_path: Path, lose: Callable[[Path], None]) -> None:
+    """The lock file says that there was one."""
     path = written(tmp_path / "h.db", events=10)
     lose(path)
 
@@ -209,7 +207,7 @@ def test_a_history_that_is_empty_is_no_new_one(tmp_path: Path, lose: Callable[[P
         async with diary(path) as book:
             assert not book.memory.devices
             (notice,) = book.history.problems()
-            assert notice == "the history h.db was empty or gone, though it had been written: a new one began"
+            assert notice == "the history h.db was empty or missing, though it had been written; a new one was created"
         async with diary(path) as book:
             assert not book.history.problems()
 
@@ -226,8 +224,8 @@ def test_a_new_history_is_no_problem(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_copy_that_a_kill_left_takes_the_place_of_an_empty_history(tmp_path: Path, whole: bool) -> None:
-    """If it is whole; else it goes."""
+def test_a_copy_left_by_a_kill_replaces_an_empty_history(tmp_path: Path, whole: bool) -> None:
+    """If it is undamaged; otherwise it is removed."""
     path = written(tmp_path / "h.db", events=10)
     shutil.copy(path, tmp_path / "h.db.copy-saved")
     emptied(path)
@@ -237,14 +235,14 @@ def test_a_copy_that_a_kill_left_takes_the_place_of_an_empty_history(tmp_path: P
     async def play() -> None:
         async with diary(path) as book:
             (notice,) = book.history.problems()
-            assert ("a copy that netscand had made took its place" in notice) is whole
+            assert ("a copy that netscand had made replaces it" in notice) is whole
             assert [each.label for each in book.memory.devices] == ["TV"] * whole
 
     asyncio.run(play())
     assert not (tmp_path / "h.db.copy-saved").exists()
 
 
-def test_no_copy_takes_the_place_of_a_history_that_holds_something(tmp_path: Path) -> None:
+def test_no_copy_replaces_a_history_that_is_not_empty(tmp_path: Path) -> None:
     path = written(tmp_path / "h.db", events=10)
     (tmp_path / "other").mkdir()
     shutil.copy(written(tmp_path / "other" / "h.db", events=3), tmp_path / "h.db.copy-saved")

@@ -1,4 +1,4 @@
-"""Streams over a real history: what is told is stored, and who comes back misses nothing (laws 2 and 3)."""
+"""Streams and REST over a real history: what is published is stored, and a resume misses nothing (laws 2 and 3)."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 class Stall:
-    """Nothing can be stored until `end`."""
+    """Lock on the database: nothing can be stored until `end`."""
 
     def __init__(self, scanner: Kept) -> None:
         self._other = connect(scanner.history.path)
@@ -34,9 +34,9 @@ class Stall:
 
 
 def plain(event: protocol.Event | dict[str, Any]) -> dict[str, Any]:
-    """An event as JSON, but for when it left."""
-    told: dict[str, Any] = json.loads(protocol.encode(event)) if isinstance(event, protocol.Event) else event
-    return {name: value for name, value in told.items() if name not in ("sent_at", "type")}
+    """Return an event as JSON, without the time of sending."""
+    found: dict[str, Any] = json.loads(protocol.encode(event)) if isinstance(event, protocol.Event) else event
+    return {name: value for name, value in found.items() if name not in ("sent_at", "type")}
 
 
 def events_of(messages: list[protocol.ServerMessage]) -> list[protocol.Event]:
@@ -53,7 +53,7 @@ async def all_events(lan: House, query: str = "limit=5000") -> list[dict[str, An
 
 
 def test_neither_events_nor_snapshots_show_what_is_not_stored(tmp_path: Path) -> None:
-    """Law 2: no way leads around the history. Law 3: an event that waited is told once to each."""
+    """Law 2: nothing is shown before it is stored. Law 3: each client gets an event that waited once."""
     paths = ("/api/devices", f"/api/devices/{mac(1).hex(':')}", "/api/status", "/api/events")
 
     async def play() -> None:
@@ -63,11 +63,11 @@ def test_neither_events_nor_snapshots_show_what_is_not_stored(tmp_path: Path) ->
             cursor = scanner.join(1)
             await asyncio.sleep(0.05)
             async with lan.ws() as late, lan.ws("") as full, asyncio.TaskGroup() as tasks:
-                asked = [tasks.create_task(lan.ask("GET", path)) for path in paths]
+                requests = [tasks.create_task(lan.ask("GET", path)) for path in paths]
                 await asyncio.sleep(0.2)
                 for client in (early, late, full):
                     assert await receive_all(client, 0.05) == []
-                assert not any(task.done() for task in asked)
+                assert not any(task.done() for task in requests)
                 stall.end()
                 (event,) = await receive_all(early, least=1)
                 (first,) = await receive_all(late, least=1)
@@ -76,14 +76,14 @@ def test_neither_events_nor_snapshots_show_what_is_not_stored(tmp_path: Path) ->
                 assert event.cursor == first.cursor == cursor
                 assert len(first.devices) == 1
                 assert isinstance(await receive(full), protocol.InitialState)
-            assert all(task.result()[0] == 200 for task in asked)
-            assert asked[0].result()[2]["cursor"] == asked[2].result()[2]["cursor"] == cursor
+            assert all(task.result()[0] == 200 for task in requests)
+            assert requests[0].result()[2]["cursor"] == requests[2].result()[2]["cursor"] == cursor
 
     asyncio.run(play())
 
 
-def test_the_end_of_a_scan_does_not_overtake_the_events_before_it(tmp_path: Path) -> None:
-    """Its cursor says that they were told: who resumed from it would miss them."""
+def test_a_scans_end_does_not_overtake_events(tmp_path: Path) -> None:
+    """Its cursor covers them: a client that resumed from it would miss them."""
 
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner), lan.ws() as client:
@@ -101,11 +101,11 @@ def test_the_end_of_a_scan_does_not_overtake_the_events_before_it(tmp_path: Path
     asyncio.run(play())
 
 
-# ---- coming back ---------------------------------------------------------------------------------------------------
+# ---- resume --------------------------------------------------------------------------------------------------------
 
 
 def something_happens(scanner: Kept, chance: Random) -> None:
-    """One change of the kinds that there are."""
+    """Make one change, of any kind."""
     number = chance.randrange(12)
     device = scanner.devices.get(mac(number))
     draw = chance.random()
@@ -123,7 +123,7 @@ def lose_connections(tmp_path: Path, times: int, seed: int) -> None:
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner):
             chance = Random(seed)
-            told: list[dict[str, Any]] = []
+            received: list[dict[str, Any]] = []
             cursor = scanner.cursor
             ends = asyncio.Event()
 
@@ -143,7 +143,7 @@ def lose_connections(tmp_path: Path, times: int, seed: int) -> None:
                     for _ in range(chance.randrange(12)):
                         event = await receive(client)
                         assert isinstance(event, protocol.Event)
-                        told.append(plain(event))
+                        received.append(plain(event))
                         cursor = event.cursor
                     client.transport.abort()
                 ends.set()
@@ -153,30 +153,30 @@ def lose_connections(tmp_path: Path, times: int, seed: int) -> None:
                 while cursor != scanner.cursor:
                     event = await receive(client)
                     assert isinstance(event, protocol.Event)
-                    told.append(plain(event))
+                    received.append(plain(event))
                     cursor = event.cursor
                 assert await receive_all(client) == []
-            assert len(told) > times
+            assert len(received) > times
             kept: list[dict[str, Any]] = []
-            while len(kept) < len(told):
+            while len(kept) < len(received):
                 kept += await all_events(lan, f"limit=5000&since={kept[-1]['cursor']}" if kept else "limit=5000")
-            assert [event["cursor"] for event in told] == [event["cursor"] for event in kept]
-            assert told == kept
+            assert [event["cursor"] for event in received] == [event["cursor"] for event in kept]
+            assert received == kept
 
     asyncio.run(play())
 
 
-def test_who_loses_its_connection_50_times_has_exactly_the_daemons_list(tmp_path: Path) -> None:
-    """Laws 2 and 3: no event is lost, none told twice, each as it was: live, resumed and in REST."""
+def test_50_resumes_are_exact(tmp_path: Path) -> None:
+    """Laws 2 and 3: no event is lost or repeated, and each has the same bytes live, resumed and by REST."""
     lose_connections(tmp_path, 50, 1)
 
 
 @pytest.mark.long
-def test_who_loses_its_connection_1000_times_has_exactly_the_daemons_list(tmp_path: Path) -> None:
+def test_1000_resumes_are_exact(tmp_path: Path) -> None:
     lose_connections(tmp_path, 1000, 2)
 
 
-def test_who_comes_back_while_events_wait_hears_each_once(tmp_path: Path) -> None:
+def test_a_resumed_client_gets_waiting_events_once(tmp_path: Path) -> None:
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner):
             before = scanner.join(1)
@@ -197,9 +197,7 @@ def test_who_comes_back_while_events_wait_hears_each_once(tmp_path: Path) -> Non
     asyncio.run(play())
 
 
-def test_what_happens_while_the_past_is_told_does_not_colour_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_changes_during_a_resume_do_not_alter_past_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device changes between two parts: earlier events still show it as it was."""
     monkeypatch.setattr(history_api, "PART", 3)
 
@@ -227,7 +225,7 @@ def test_what_happens_while_the_past_is_told_does_not_colour_it(
     asyncio.run(play())
 
 
-def test_who_comes_back_filtered_hears_what_fits_and_what_leaves_its_sight(tmp_path: Path) -> None:
+def test_a_filtered_resume_shows_what_fits_or_did(tmp_path: Path) -> None:
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner):
             start = scanner.cursor
@@ -247,7 +245,7 @@ def test_who_comes_back_filtered_hears_what_fits_and_what_leaves_its_sight(tmp_p
 
 
 @pytest.mark.parametrize("since", ["abc-1", "99", "", "x" * 5000, "2026-11-23T10:00:00Z"])
-def test_a_cursor_that_is_none_of_ours_gets_a_fresh_snapshot(tmp_path: Path, since: str) -> None:
+def test_a_foreign_cursor_gets_a_fresh_snapshot(tmp_path: Path, since: str) -> None:
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner):
             scanner.join(1)
@@ -269,7 +267,7 @@ def test_a_number_that_was_never_stored_gets_a_fresh_snapshot(tmp_path: Path) ->
     asyncio.run(play())
 
 
-def test_who_missed_more_than_a_snapshot_holds_gets_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_missed_events_get_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history_api, "MISSED", 10)
 
     async def play() -> None:
@@ -283,8 +281,8 @@ def test_who_missed_more_than_a_snapshot_holds_gets_one(tmp_path: Path, monkeypa
     asyncio.run(play())
 
 
-def test_full_clients_get_the_whole_list_whatever_they_name(tmp_path: Path) -> None:
-    """The push document's contract knows no cursor."""
+def test_full_clients_get_the_list_whatever_their_cursor(tmp_path: Path) -> None:
+    """The `full` mode knows no cursor."""
 
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner):
@@ -298,8 +296,8 @@ def test_full_clients_get_the_whole_list_whatever_they_name(tmp_path: Path) -> N
     asyncio.run(play())
 
 
-def test_a_client_that_stays_holds_nothing_of_the_past(tmp_path: Path) -> None:
-    """Else every device that changes would be kept as it was, once a client."""
+def test_an_open_stream_keeps_no_snapshot(tmp_path: Path) -> None:
+    """Otherwise every device that changes would be kept as it was, for each client."""
 
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner):
@@ -308,7 +306,7 @@ def test_a_client_that_stays_holds_nothing_of_the_past(tmp_path: Path) -> None:
                 assert isinstance(await receive(back), protocol.Resumed)
                 assert isinstance(await receive(fresh), protocol.InitialState)
                 async with asyncio.timeout(30):
-                    while scanner.hub._moments or scanner.hub._snapshots:
+                    while scanner.hub._snapshots:
                         await asyncio.sleep(0.01)
 
     asyncio.run(play())
@@ -395,30 +393,30 @@ def test_wrong_questions_are_refused(tmp_path: Path, path: str, status: int) -> 
     asyncio.run(play())
 
 
-def test_a_history_that_begins_anew_while_it_is_asked_refuses_and_does_not_fail(tmp_path: Path) -> None:
-    """The numbers that the question meant are of another numbering now."""
+def test_a_new_epoch_during_a_request_gives_cursor_gone(tmp_path: Path) -> None:
+    """The numbers in the question belong to another epoch now."""
 
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner), asyncio.TaskGroup() as tasks:
             stall = Stall(scanner)
             scanner.join(1)
-            asked = tasks.create_task(lan.ask("GET", "/api/events"))
+            requests = tasks.create_task(lan.ask("GET", "/api/events"))
             async with asyncio.timeout(30):
-                while not scanner.hub._moments:
+                while len(scanner.hub._gate._queue) < 2:  # the event, and the request behind it
                     await asyncio.sleep(0.01)
             scanner.history._epoch = "other"
             stall.end()
-            status, _, answer = await asked
+            status, _, answer = await requests
             assert (status, answer["error"]["code"]) == (410, "cursor_gone")
 
     asyncio.run(play())
 
 
 @pytest.mark.parametrize("wrong", [Unreadable, CursorGone])
-def test_what_goes_wrong_in_the_middle_of_an_answer_ends_it(
+def test_an_error_in_the_middle_of_an_answer_cuts_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: type[Exception]
 ) -> None:
-    """It is cut, so that nobody takes it for whole, or a refusal for a part of it."""
+    """It is cut, so that no client takes it for complete, or an error for a part of it."""
     monkeypatch.setattr(history_api, "PART", 3)
     monkeypatch.setattr(history_api, "PIECE", 1)
 
@@ -442,18 +440,18 @@ def test_what_goes_wrong_in_the_middle_of_an_answer_ends_it(
     asyncio.run(play())
 
 
-def test_what_a_user_says_of_a_device_is_told_to_all_and_kept(tmp_path: Path) -> None:
-    """With what could harm a terminal or a page taken out (FAULTS T8)."""
+def test_annotations_are_published_and_stored(tmp_path: Path) -> None:
+    """Without what could harm a terminal or a page (FAULTS T8)."""
 
     async def play() -> None:
         path = f"/api/devices/{mac(1).hex(':')}"
         async with kept_house(tmp_path) as (lan, scanner), lan.ws() as client:
             await receive(client)
             scanner.join(1)
-            said = (
+            annotations = (
                 '{"label": " T\\u202eV\\u001b[31m ", "known": true, "notes": "in the hall\\nat home", "patience": 77}'
             )
-            status, _, answer = await lan.ask("PATCH", path, body=said.encode(), headers=JSON)
+            status, _, answer = await lan.ask("PATCH", path, body=annotations.encode(), headers=JSON)
             assert status == 200
             assert (answer["label"], answer["known"], answer["patience"]) == ("TV[31m", True, 77)
             assert answer["notes"] == "in the hall\nat home"
@@ -487,7 +485,7 @@ def test_what_a_user_says_of_a_device_is_told_to_all_and_kept(tmp_path: Path) ->
         (b'{"something": "else"}', 200),
     ],
 )
-def test_wrong_words_are_refused(tmp_path: Path, body: bytes, status: int) -> None:
+def test_invalid_annotations_are_refused(tmp_path: Path, body: bytes, status: int) -> None:
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner):
             scanner.join(1)
@@ -497,7 +495,7 @@ def test_wrong_words_are_refused(tmp_path: Path, body: bytes, status: int) -> No
 
 
 def test_changes_need_json_a_device_and_the_right(tmp_path: Path) -> None:
-    """FAULTS T4; and by TCP nobody is more than `others` says."""
+    """FAULTS T4; and by TCP every client has at most the role `others`."""
     one, nobody = f"/api/devices/{mac(1).hex(':')}", "/api/devices/aa:bb:cc:dd:ee:ff"
 
     async def play() -> None:
@@ -515,7 +513,7 @@ def test_changes_need_json_a_device_and_the_right(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_device_that_is_forgotten_is_told_whole_and_stays_in_the_past(tmp_path: Path) -> None:
+def test_a_forgotten_device_stays_in_past_events(tmp_path: Path) -> None:
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner):
             scanner.join(1)
@@ -548,7 +546,7 @@ def test_a_backup_comes_as_a_database(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_wish_is_answered_though_events_wait(tmp_path: Path) -> None:
+def test_a_request_is_answered_while_events_wait(tmp_path: Path) -> None:
     """An answer shows nothing that could be lost."""
 
     async def play() -> None:
