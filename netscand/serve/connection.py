@@ -318,16 +318,23 @@ class Connection(asyncio.BufferedProtocol):
     def _reject(self, found: TooLarge) -> None:
         """Close a connection whose request or message is too large."""
         if self.subscriber is not None:
-            self.subscriber.close(WSCloseCode.MESSAGE_TOO_BIG, f"more than {MAX_MESSAGE} bytes")
-            self._expects_message = False  # so that nothing more is read
-        elif self._framing.in_body and not self._answering:
+            self.reject_message()
+            return
+        if self._framing.in_body and not self._answering:
             self._discard()  # it is answered already, and aiohttp closes soon
             return
-        elif isinstance(found, TooManyFields) and self.transport is not None:
+        if isinstance(found, TooManyFields) and self.transport is not None:
             self._discard()
             self.transport.write(TOO_MANY_FIELDS)
         else:
             self.abort()
+        asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self.abort)
+
+    def reject_message(self) -> None:
+        """Close a stream whose message is too large; read nothing more, and leave the client time to read why."""
+        if self.subscriber is not None:
+            self.subscriber.close(WSCloseCode.MESSAGE_TOO_BIG, f"more than {MAX_MESSAGE} bytes")
+        self._expects_message = False
         asyncio.get_running_loop().call_later(CLOSE_TIMEOUT, self.abort)
 
     def _discard(self) -> None:

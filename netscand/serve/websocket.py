@@ -35,6 +35,8 @@ PING = 20.0
 GONE = 40.0
 """Seconds of silence after which it is gone."""
 
+DATA = WSMsgType.TEXT, WSMsgType.BINARY
+
 log = logging.getLogger(__name__)
 
 
@@ -119,7 +121,7 @@ class WebSocketEndpoint:
             compress=False,
             autoclose=False,
             autoping=False,  # pings wait for their turn, as all messages do
-            max_msg_size=protocol.MAX_MESSAGE + 1,  # aiohttp refuses a message of this length
+            max_msg_size=0,  # `_listen` and Connection check the size: aiohttp would close before the client reads why
             timeout=1.0,
         )
         socket.headers.update(HEADERS)
@@ -289,15 +291,19 @@ class _Client:
 
     async def _listen(self) -> None:
         connection, turns = self._connection, self._hub.turns
+        too_large = False
         while True:
-            connection.listen()
+            if not too_large:
+                connection.listen()
             try:
                 message = await self._socket.receive()
             except ConnectionError:
                 return
             connection.message_taken()
             await turns.turn(connection.account)
-            if message.type is WSMsgType.TEXT:
+            if too_large := message.type in DATA and _size_of(message.data) > protocol.MAX_MESSAGE:
+                connection.reject_message()
+            elif message.type is WSMsgType.TEXT:
                 if not self._subscriber.ended:
                     self._on_message(message.data)
             elif message.type is WSMsgType.PING:
@@ -337,6 +343,11 @@ class _Client:
         """Answer; clients of the `full` mode get only answers to messages with a `request`."""
         if not self._subscriber.full or request is not None:
             self._hub.answer(self._subscriber, message)
+
+
+def _size_of(data: str | bytes) -> int:
+    """Return the bytes of a message."""
+    return len(data.encode() if isinstance(data, str) else data)
 
 
 class _WithRequest(msgspec.Struct):

@@ -94,7 +94,7 @@ def test_a_plain_request_for_the_websocket_is_explained(tmp_path: Path) -> None:
         async with house(tmp_path) as lan:
             status, headers, body = await lan.ask("GET", "/ws")
             assert (status, headers["Upgrade"]) == (426, "websocket")
-            assert "connect to it as one" in body["error"]["message"]
+            assert "connect with ws://" in body["error"]["message"]
             assert (await lan.ask("GET", "/ws?updates=all"))[0] == 400
 
     asyncio.run(play())
