@@ -77,7 +77,7 @@ class Daemon:
         self.hub.holds = True
         self.history = History(
             config.history, self.inventory.devices, self.translator, remembered, self.hub.release,
-            lambda mac: self.engine.forget(mac, "not heard for as long as events are kept"),
+            lambda mac: self.engine.forget(mac, "not seen for as long as events are kept ([history] keep_days)"),
             lambda events: budgets.refuse(HISTORY_SIZE, time.monotonic(), events),
         )  # fmt: skip
         audience = self._journal = LoggedEvents(

@@ -35,7 +35,7 @@ ASLEEP = 5.0
 """Seconds between two turns after which the process must have been stopped: silence in them does not count (F13)."""
 
 PROBES_A_TURN, PROBES_WHEN_BEHIND = 256, 32
-"""Frames planned at once, some milliseconds; and while there is more to hear than we can: no faster than we hear."""
+"""Frames planned at once, some milliseconds; and while the receive path is behind, no more than it can take."""
 
 EVIDENCE = attrgetter("evidence._value_")
 """As plain text: the hash of an enum is computed in Python, and this is done for every frame."""
@@ -72,7 +72,7 @@ class Sender(Protocol):
         """Return when answers may have been lost last: of ARP, and of everything else."""
 
     def send(self, probes: Sequence[Probe]) -> list[Probe]:
-        """Send what goes; those that stay behind, in their order. Raises SendFailed."""
+        """Send what the interface takes; return the rest, in order. Raises SendFailed."""
 
 
 class EventLog(Protocol):
@@ -125,7 +125,7 @@ class NameResolver(Protocol):
     """What the engine needs of lan/names."""
 
     def request_name(self, mac: Mac, ip: Ip, network: Network) -> None:
-        """Find out, some time, how the device at that address is called."""
+        """Look up the name of the device at that address, some time."""
 
 
 class Engine:
@@ -202,11 +202,11 @@ class Engine:
         return self._inventory.claims.host_names.missing_sources(device) if device is not None else ()
 
     def query_address(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
-        """The address at which a device may be asked for its name now."""
+        """Return the address at which a device may be asked for its name now."""
         return self._inventory.query_address(mac, network, self._clock(), by_dns=by_dns)
 
     def named(self, mac: Mac, name: str, source: str, at: float, network: str, ip: Ip) -> None:
-        """Take a name that was asked for at an address, if that is still the device's alone."""
+        """Take a name that was looked up at an address, if only this device holds it still."""
         if self._inventory.may_take_name(mac, network, ip, at, by_dns=source == "dns"):
             for event in self._inventory.rename(mac, name, source, at):
                 self._publish(event)
@@ -230,7 +230,7 @@ class Engine:
         self._kicked.set()
 
     def restore(self, devices: Iterable[Device], networks: Iterable[Network]) -> None:
-        """Take back who was known before this start; then `set_networks` with these."""
+        """Restore the devices known before this start; call `set_networks` with these networks next."""
         interfaces = {network.interface: network.index for network in networks}
         for event in self._inventory.restore(devices, interfaces, self._clock()):
             self._publish(event)
@@ -300,7 +300,7 @@ class Engine:
         for event in self._inventory.tick(now):
             self._publish(event)
         most = PROBES_WHEN_BEHIND if self._wire.behind else PROBES_A_TURN
-        waiting = {probe.network.id for probe in self._unsent}  # whose interface is busy: no reason for others to wait
+        waiting = {probe.network.id for probe in self._unsent}  # their interface is busy; others need not wait
         probes = self._unsent + self._planner.due(now, max(1, most - len(self._unsent)), waiting)
         stuck = self._send(probes, now) if probes else False
         for news in self._planner.news():
@@ -309,7 +309,7 @@ class Engine:
         return min(planned, self._inventory.next_at)
 
     def _send(self, probes: list[Probe], now: float) -> bool:
-        """Send; whether the interface takes no more for the moment."""
+        """Send; return whether the interface takes no more for the moment."""
         try:
             behind = self._wire.send(probes)
         except SendFailed as refused:

@@ -34,7 +34,7 @@ class _ScanListener:
         self.errors: list[str] = []
 
     def publish(self, cursor: str, event: Event, body: bytes) -> None:
-        """Nobody follows the events."""
+        """Ignore events."""
 
     def publish_scan(self, news: ScanNews) -> None:
         """Note errors and the end of the scan."""

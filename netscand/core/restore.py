@@ -17,7 +17,7 @@ from netscand.core.presence import Presence, Rules
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class EventQuery:
     """Which events: those after number `since`, or after the time `after` (unix seconds), up to number `through`."""
 
     through: int
@@ -29,7 +29,7 @@ class Question:
     gaps: bool = False
     """Whether some of the events after `since` may be missing, because they are no longer kept."""
     account: Hashable = None
-    """Who asks: the questions of one account wait for one another, and accounts take turns."""
+    """Who asks: the queries of one account wait for one another, and accounts take turns."""
 
 
 class Page(NamedTuple):
@@ -50,7 +50,7 @@ class Unreadable(Exception):
 
 
 class TooLong(Unreadable):
-    """A question that was ended because it took too long; nothing is wrong with the history."""
+    """A query that was ended because it took too long; nothing is wrong with the history."""
 
 
 class Standing(NamedTuple):
@@ -146,15 +146,15 @@ def recalled(memory: Memory, rules: Rules, offset: float, now: float) -> list[De
             device.status, device.reason = Status.UNKNOWN, NOT_RUNNING
             device.status_since = min(max(alive, was.status_since) - offset, now)
         device.addresses = list(was.addresses)  # not shared with any other device
-        for held in device.addresses:
-            held.first_seen = min(held.first_seen - offset, now)
-            held.last_seen = min(held.last_seen - offset, now)
+        for address in device.addresses:
+            address.first_seen = min(address.first_seen - offset, now)
+            address.last_seen = min(address.last_seen - offset, now)
         devices.append(device)
     return devices
 
 
 def restore_devices(
-    devices: Iterable[Device], addresses: Addresses, census: AdmissionLimits, interfaces: Mapping[str, int], now: float
+    devices: Iterable[Device], addresses: Addresses, limits: AdmissionLimits, interfaces: Mapping[str, int], now: float
 ) -> tuple[dict[Mac, Device], tuple[Event, ...]]:
     """Enter devices into the tables; return those that find room, and an event for each of the others.
 
@@ -163,17 +163,17 @@ def restore_devices(
     # In the order in which they were made: a random order takes twice as long, for the memory's sake.
     known = list(devices)
     for device in known:
-        held, device.addresses = device.addresses, []
-        for address in held:
+        stored, device.addresses = device.addresses, []
+        for address in stored:
             addresses.put_back(device, address)
-        newest = max(held, key=lambda each: each.last_seen, default=None)
+        newest = max(stored, key=lambda each: each.last_seen, default=None)
         device.interface = interfaces.get(newest.interface, 0) if newest else 0
         if device.status is Status.OFFLINE:
             device.presence.set_offline(now)
         if device.confirmed:
-            census.confirm(device)
+            limits.confirm(device)
     oldest_first = sorted((each for each in known if not each.confirmed), key=lambda each: each.last_seen)
-    evicted = {gone for device in oldest_first if (gone := census.add(device))}
+    evicted = {gone for device in oldest_first if (gone := limits.add(device))}
     left_out = []
     for device in known:
         if device.mac in evicted:

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from netscand import protocol
 from netscand.core.model import Device, EventKind, Mac
-from netscand.core.restore import CursorGone, Question, Standing, Unreadable
+from netscand.core.restore import CursorGone, EventQuery, Standing, Unreadable
 from netscand.serve.encode import Encoder, decoded, device_before, event_message, mac_text
 from netscand.serve.fair_turns import OURS, Account, Shares
 from netscand.serve.http import HEADERS, JSON, Refused, answer, connection_of
@@ -67,13 +67,13 @@ class HistoryApi:
         """
         await self._hub.settled()
         most = max(MISSED, MISSED_A_DEVICE * len(self._scanner.devices))
-        question = Question(self._archive.sequence_of(cursor), since=self._number(since), limit=PART, account=account)
+        question = EventQuery(self._archive.sequence_of(cursor), since=self._number(since), limit=PART, account=account)
         async for part in self._respond(question, whole=True, most=most):
             now = self._encoder.now()
             yield [(of, event_message(of, body, now)) for of, body in part if not fits or _matches(fits, body)]
 
     async def _respond(
-        self, question: Question, *, whole: bool = False, most: int | None = None
+        self, question: EventQuery, *, whole: bool = False, most: int | None = None
     ) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
         """Yield cursors and bodies of events, a part at a time."""
         left = question.limit if not whole else None
@@ -118,9 +118,9 @@ class HistoryApi:
         limit = number_of(given, name, EVENTS, most=MOST_EVENTS)
         return _Query(given.get("since"), _kinds(given.get("kind")), mac, limit, "last" in given)
 
-    async def _question(self, query: "_Query", cursor: str, account: Account) -> Question:
+    async def _question(self, query: "_Query", cursor: str, account: Account) -> EventQuery:
         through = self._archive.sequence_of(cursor)
-        question = Question(through, None, None, query.kinds, query.mac, query.limit, gaps=True, account=account)
+        question = EventQuery(through, None, None, query.kinds, query.mac, query.limit, gaps=True, account=account)
         if query.last:
             return replace(question, since=await self._archive.begin_of_last(question))
         if query.since is None:
@@ -136,7 +136,7 @@ class HistoryApi:
         """Return the number of a cursor, also of a list that continues. Raises CursorGone, ValueError."""
         return self._archive.sequence_of(cursor.replace(LIST, "-"))
 
-    async def _stream(self, request: web.Request, question: Question, through: str) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, question: EventQuery, through: str) -> web.StreamResponse:
         """Answer with the events, and at the end the cursor for the next request."""
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": JSON})
         parts: list[bytes] = []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from netscand.core.model import BadTarget, Busy, Coverage, Device, Load, Mac, Network
 from netscand.core.ratelimit import SCAN_REQUESTS, Budgets
-from netscand.core.restore import Page, PresenceOfDay, Question, Standing
+from netscand.core.restore import EventQuery, Page, PresenceOfDay, Standing
 from netscand.serve.http import Refused
 
 # ---- archive -------------------------------------------------------------------------------------------------------
@@ -28,10 +28,10 @@ class HistoryPort(Protocol):
     def cursor_of(self, number: int) -> str:
         """Return the cursor of a number."""
 
-    async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
+    async def events(self, question: EventQuery, *, whole: bool = False, most: int | None = None) -> Page:
         """Return events in order; `whole`: all of them, at most `most`, or none. Raises CursorGone."""
 
-    async def begin_of_last(self, question: Question) -> int:
+    async def begin_of_last(self, question: EventQuery) -> int:
         """Return the number after which the last `limit` matching events begin."""
 
     async def presence(

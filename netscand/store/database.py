@@ -146,7 +146,7 @@ def is_older(path: Path) -> bool:
 
 
 def check_header(path: Path) -> None:
-    """Judge by the header (sqlite.org/fileformat2.html, section 1.3), before SQLite itself touches a file."""
+    """Check the header (sqlite.org/fileformat2.html, section 1.3) before SQLite opens the file."""
     with path.open("rb") as file:
         header = file.read(100)
     if not header:

@@ -40,7 +40,7 @@ CHECK_AFTER = 2.0
 """Seconds from the start until the whole file is checked."""
 
 CHECK_APART = 600.0
-"""Seconds between two checks that questions cause: a new file does not repair what a check does not find."""
+"""Seconds between two checks that queries cause: a new file does not repair what a check does not find."""
 
 LOOK_EVERY = 2.0
 """Seconds between two comparisons of the files with those that were opened."""
@@ -80,7 +80,7 @@ class Maintenance(threading.Thread):
         """SQLite's count of other connections' commits, and the writer's transactions at that time."""
 
     def suspect(self) -> None:
-        """Check the file soon, unless that was done recently: a question found damage."""
+        """Check the file soon, unless that was done recently: a query found damage."""
         now = time.monotonic()
         if now >= self._suspected_at + CHECK_APART:
             self._suspected_at = now

@@ -116,7 +116,7 @@ def _writers(folder: Path, *, above: bool) -> str:
     """Return who else may put a file into a folder; with `above`: or replace a folder in it."""
     found = folder.stat()
     if found.st_mode & stat.S_IWOTH and not (above and found.st_mode & stat.S_ISVTX):
-        return "everybody"
+        return "every user"
     if found.st_mode & stat.S_IWGRP and not above and found.st_gid not in (0, os.getegid()):
         return f"the group {found.st_gid}"
     return ""

@@ -15,10 +15,10 @@ from typing import Any, BinaryIO, TypeVar
 from netscand.core.model import EventKind, Mac, Status
 from netscand.core.restore import (
     CursorGone,
+    EventQuery,
     Memory,
     Page,
     PresenceOfDay,
-    Question,
     Remembered,
     Standing,
     TooLong,
@@ -123,7 +123,7 @@ Decode = Callable[[bytes], Remembered | None]
 """Returns the device that an event shows, of its JSON; None if it is about none. Raises ValueError."""
 
 LOOKED_AT, FOUND = 10_000, 200
-"""Numbers of events that one piece of a question examines, and events that it finds: some milliseconds."""
+"""Numbers of events that one piece of a query examines, and events that it finds: some milliseconds."""
 
 TAKES = 1.0
 """Seconds of processor time after which a piece is ended: none should take a fiftieth of it."""
@@ -136,7 +136,7 @@ LOGGED = 100
 
 
 class Reader:
-    """Answers to questions; for one thread, which reads for all."""
+    """Answers to queries; for one thread, which reads for all."""
 
     def __init__(self, path: Path, generation: Callable[[], int]) -> None:
         self._path = path
@@ -151,24 +151,24 @@ class Reader:
         """Ends the piece in work."""
 
     def close(self) -> None:
-        """Close the connection, after the last question."""
+        """Close the connection, after the last query."""
         if self._connection is not None:
             self._connection.close()
 
-    def events(self, question: Question, most: int | None = None, *, whole: bool = False) -> Steps[Page]:
+    def events(self, query: EventQuery, most: int | None = None, *, whole: bool = False) -> Steps[Page]:
         """Return events that fit. Raises CursorGone, sqlite3.Error.
 
         More than `most` is an error, and with `whole` so is one that is damaged; otherwise it is left out.
         """
         found: list[tuple[int, bytes]] = []
-        at = question.since or 0
-        if question.since is not None and not question.gaps:
-            self._check_cursor(self._database(), question.since)
-        if most is not None and self._count(question, most) > most:
+        at = query.since or 0
+        if query.since is not None and not query.gaps:
+            self._check_cursor(self._database(), query.since)
+        if most is not None and self._count(query, most) > most:
             raise CursorGone("a snapshot is shorter than all that happened since")
         while True:
-            limit = min(question.limit - len(found), FOUND)
-            rows, at = _piece(self._database(), replace(question, since=at, limit=limit))
+            limit = min(query.limit - len(found), FOUND)
+            rows, at = _piece(self._database(), replace(query, since=at, limit=limit))
             for number, stored in rows:
                 try:
                     found.append((number, unpack(stored)))
@@ -176,21 +176,21 @@ class Reader:
                     self._leave_out(number, wrong)
                     if whole:
                         raise CursorGone(f"event {number} cannot be decoded") from None
-            if len(found) == question.limit or at >= question.through:
+            if len(found) == query.limit or at >= query.through:
                 return Page(found, at)
             yield
 
-    def begin_of_last(self, question: Question) -> Steps[int]:
+    def begin_of_last(self, query: EventQuery) -> Steps[int]:
         """Return the number after which the last `limit` events begin that fit. Raises sqlite3.Error."""
-        left, through = question.limit + 1, question.through
+        left, through = query.limit + 1, query.through
         while through > 0:
             database = self._database()
             top = "SELECT max(sequence) FROM event WHERE sequence <= ?"
             (through,) = database.execute(top, (through,)).fetchone()
             if through is None:
                 break
-            since = 0 if _is_quick(question) else max(0, through - LOOKED_AT)
-            where, given = _where(replace(question, since=since, through=through))
+            since = 0 if _is_quick(query) else max(0, through - LOOKED_AT)
+            where, given = _where(replace(query, since=since, through=through))
             text = f"SELECT sequence FROM {where} ORDER BY sequence DESC LIMIT ?"  # noqa: S608
             rows = database.execute(text, (*given, left)).fetchall()
             left -= len(rows)
@@ -273,9 +273,9 @@ class Reader:
             self.damaged.add(number)
             log.error("stored event %d is damaged (%s); it is left out", number, wrong)
 
-    def _count(self, question: Question, most: int) -> int:
+    def _count(self, query: EventQuery, most: int) -> int:
         """Return how many events fit; `most` + 1 if they are more than `most`."""
-        where, given = _where(question)
+        where, given = _where(query)
         text = f"SELECT count(*) FROM (SELECT 1 FROM {where} LIMIT ?)"  # noqa: S608
         (found,) = self._database().execute(text, (*given, most + 1)).fetchone()
         return int(found)
@@ -296,18 +296,18 @@ def too_long(wrong: sqlite3.Error) -> bool:
     return getattr(wrong, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
 
 
-def _where(question: Question) -> tuple[str, list[int]]:
+def _where(query: EventQuery) -> tuple[str, list[int]]:
     """Return the table and the conditions, as SQL."""
-    where, given = ["sequence > ?", "sequence <= ?"], [question.since or 0, question.through]
-    if question.after is not None:
+    where, given = ["sequence > ?", "sequence <= ?"], [query.since or 0, query.through]
+    if query.after is not None:
         where.append("at > ?")
-        given.append(int(question.after * 1000))
-    if question.kinds:
-        where.append(f"kind IN ({', '.join(str(KINDS[kind]) for kind in question.kinds)})")
-    if question.mac is not None:
+        given.append(int(query.after * 1000))
+    if query.kinds:
+        where.append(f"kind IN ({', '.join(str(KINDS[kind]) for kind in query.kinds)})")
+    if query.mac is not None:
         where.append("mac = ?")
-        given.append(mac_number(question.mac))
-    table = f"event INDEXED BY event_rare WHERE {RARE}" if _are_rare(question.kinds) else "event WHERE 1"
+        given.append(mac_number(query.mac))
+    table = f"event INDEXED BY event_rare WHERE {RARE}" if _are_rare(query.kinds) else "event WHERE 1"
     return f"{table} AND {' AND '.join(where)}", given
 
 
@@ -315,24 +315,24 @@ def _are_rare(kinds: Sequence[EventKind]) -> bool:
     return bool(kinds) and set(RARE_KINDS).issuperset(kinds)
 
 
-def _is_quick(question: Question) -> bool:
+def _is_quick(query: EventQuery) -> bool:
     """Return whether what fits is found without examining what does not."""
-    return _are_rare(question.kinds) or (not question.kinds and question.mac is None and question.after is None)
+    return _are_rare(query.kinds) or (not query.kinds and query.mac is None and query.after is None)
 
 
-def _piece(database: sqlite3.Connection, question: Question) -> tuple[list[tuple[int, Any]], int]:
+def _piece(database: sqlite3.Connection, query: EventQuery) -> tuple[list[tuple[int, Any]], int]:
     """Return the next events that fit, at most `limit`, and the last number that was examined."""
-    through = question.through
-    if not _is_quick(question):
+    through = query.through
+    if not _is_quick(query):
         first = "SELECT min(sequence) FROM event WHERE sequence > ?"
-        (start,) = database.execute(first, (question.since,)).fetchone()
+        (start,) = database.execute(first, (query.since,)).fetchone()
         if start is None:
             return [], through
         through = min(through, start - 1 + LOOKED_AT)
-    where, given = _where(replace(question, through=through))
+    where, given = _where(replace(query, through=through))
     text = f"SELECT sequence, body FROM {where} ORDER BY sequence LIMIT ?"  # noqa: S608 - constants
-    rows = database.execute(text, (*given, question.limit)).fetchall()
-    return rows, int(rows[-1][0]) if len(rows) == question.limit else through
+    rows = database.execute(text, (*given, query.limit)).fetchall()
+    return rows, int(rows[-1][0]) if len(rows) == query.limit else through
 
 
 # ---- what a start finds ----------------------------------------------------------------------------------------------
@@ -401,9 +401,9 @@ def _joined(device: Remembered, row: Remembered | None) -> Remembered:
 
 
 # ---- answers -------------------------------------------------------------------------------------------------------
-# The questions of clients: cursors, events, presence by day, copies. None of them holds the loop.
+# The queries of clients: cursors, events, presence by day, copies. None of them holds the loop.
 #
-# The questions of one account wait for one another; accounts take turns (store/turns.py).
+# The queries of one account wait for one another; accounts take turns (store/turns.py).
 
 T = TypeVar("T")
 
@@ -426,14 +426,14 @@ class Answers:
         self._detached = False
         """There is no database: nothing is stored until one can be opened."""
         self._failed: dict[str, tuple[str, Callable[[], Steps[object]]]] = {}
-        """By kind of question: why the last one failed, and the same question again."""
+        """By kind of query: why the last one failed, and the same query again."""
         self._trying: asyncio.TimerHandle | None = None
         self._turns = Turns("history reader")
         self._copies = 0
         self._reader: Reader
 
     def _on_damage(self) -> None:
-        """Take note that a question found damage."""
+        """Take note that a query found damage."""
         raise NotImplementedError
 
     async def _all_stored(self) -> None:
@@ -441,7 +441,7 @@ class Answers:
         raise NotImplementedError
 
     def _stop_answering(self) -> None:
-        """Cancel all questions; end the thread. Waits for the piece in work."""
+        """Cancel all queries; end the thread. Waits for the piece in work."""
         self._reader.ends = True
         self._turns.close()
         self._reader.close()
@@ -461,25 +461,25 @@ class Answers:
         """Return the cursor of a number."""
         return f"{self._epoch}-{number}"
 
-    # ---- questions ------------------------------------------------------------------------------------------------
+    # ---- queries ------------------------------------------------------------------------------------------------
 
-    async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
+    async def events(self, query: EventQuery, *, whole: bool = False, most: int | None = None) -> Page:
         """Return events; with `whole`, all of them up to `through`, no more than `most`, or none.
 
         Raises CursorGone, Unreadable.
         """
-        behind = self._detached or self._stored < question.through
-        if behind and (whole or (self._detached and question.since is not None)):
+        behind = self._detached or self._stored < query.through
+        if behind and (whole or (self._detached and query.since is not None)):
             raise CursorGone("the history has a gap there")
         if self._detached:
-            return Page((), question.through)
-        return await self._ask("events", question.account, lambda: self._reader.events(question, most, whole=whole))
+            return Page((), query.through)
+        return await self._run("events", query.account, lambda: self._reader.events(query, most, whole=whole))
 
-    async def begin_of_last(self, question: Question) -> int:
+    async def begin_of_last(self, query: EventQuery) -> int:
         """Return the number after which the last `limit` events begin that fit. Raises Unreadable."""
         if self._detached:
             return 0
-        return await self._ask("cursors", question.account, lambda: self._reader.begin_of_last(question))
+        return await self._run("cursors", query.account, lambda: self._reader.begin_of_last(query))
 
     async def presence(
         self, mac: Mac, days: int, standing: Standing | None, now: float, *, account: Hashable = None
@@ -488,7 +488,7 @@ class Answers:
         if self._detached:
             return ()
         lived = self._age.now()
-        return await self._ask("days", account, lambda: self._reader.presence(mac, now, days, standing, lived))
+        return await self._run("days", account, lambda: self._reader.presence(mac, now, days, standing, lived))
 
     async def backup(self) -> BinaryIO:
         """Return a consistent copy of the database, open for reading, without a name. Raises Unreadable."""
@@ -506,28 +506,28 @@ class Answers:
 
         return await self._watched("copies", self._reader.look, asyncio.to_thread(copy))
 
-    async def _ask(self, kind: str, account: Hashable, ask: Callable[[], Steps[T]]) -> T:
-        return await self._watched(kind, ask, self._turns.ask(account, ask()))
+    async def _run(self, kind: str, account: Hashable, repeat: Callable[[], Steps[T]]) -> T:
+        return await self._watched(kind, repeat, self._turns.submit(account, repeat()))
 
     async def _watched(
-        self, kind: str, ask: Callable[[], Steps[object]], answer: "asyncio.Future[T] | Coroutine[None, None, T]"
+        self, kind: str, repeat: Callable[[], Steps[object]], answer: "asyncio.Future[T] | Coroutine[None, None, T]"
     ) -> T:
-        """Wait for an answer; if it fails, that is a problem until `ask` succeeds. Raises Unreadable, CursorGone."""
+        """Wait for an answer; if it fails, that is a problem until `repeat` succeeds. Raises Unreadable, CursorGone."""
         try:
             return await answer
         except (sqlite3.Error, OSError) as wrong:
             if isinstance(wrong, sqlite3.Error) and too_long(wrong):
                 raise TooLong("reading the history took too long; ask for less") from None
-            raise Unreadable(self._note(kind, ask, wrong)) from None
+            raise Unreadable(self._note(kind, repeat, wrong)) from None
 
-    def _note(self, kind: str, ask: Callable[[], Steps[object]], wrong: sqlite3.Error | OSError) -> str:
-        """Record a question that failed, and repeat it soon: the answer to another question would prove nothing."""
+    def _note(self, kind: str, repeat: Callable[[], Steps[object]], wrong: sqlite3.Error | OSError) -> str:
+        """Record a query that failed, and repeat it soon: the answer to another query would prove nothing."""
         if isinstance(wrong, sqlite3.Error) and is_broken(wrong):
             self._reader.opened = 0  # perhaps only its connection is damaged
             self._on_damage()
         reason = (wrong.strerror if isinstance(wrong, OSError) else None) or str(wrong)
         why = f"the history cannot be read: {reason}"
-        self._failed[kind] = why, ask
+        self._failed[kind] = why, repeat
         if self._trying is None:
             self._trying = asyncio.get_running_loop().call_later(TRY_AGAIN, self._try)
         return why
@@ -537,15 +537,15 @@ class Answers:
 
     def _try(self) -> None:
         self._trying = None
-        for kind, (_, ask) in tuple(self._failed.items()):
-            again = self._turns.ask(None, ask())
-            again.add_done_callback(partial(self._tried, kind, ask))
+        for kind, (_, repeat) in tuple(self._failed.items()):
+            again = self._turns.submit(None, repeat())
+            again.add_done_callback(partial(self._tried, kind, repeat))
 
-    def _tried(self, kind: str, ask: Callable[[], Steps[object]], answer: "asyncio.Future[object]") -> None:
+    def _tried(self, kind: str, repeat: Callable[[], Steps[object]], answer: "asyncio.Future[object]") -> None:
         if answer.cancelled():
             return
         wrong = answer.exception()
         if isinstance(wrong, sqlite3.Error | OSError) and not (isinstance(wrong, sqlite3.Error) and too_long(wrong)):
-            self._note(kind, ask, wrong)
-        elif kind in self._failed and self._failed[kind][1] is ask:
+            self._note(kind, repeat, wrong)
+        elif kind in self._failed and self._failed[kind][1] is repeat:
             del self._failed[kind]

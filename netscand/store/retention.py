@@ -35,7 +35,7 @@ SET = 1_000
 """Milliseconds by which the wall clock moves when it is set; less is a reading error, or NTP's adjustment."""
 
 OFF = 60 * 86_400_000
-"""Milliseconds for which a machine may have been off; a longer time is taken for a wrong clock."""
+"""Milliseconds for which a machine may have been off; a longer time counts as a wrong clock."""
 
 
 class Shift(NamedTuple):

@@ -1,6 +1,6 @@
-"""A thread that answers the questions of accounts in turn, so that none waits for all those of another.
+"""A thread that answers the queries of accounts in turn, so that none waits for all those of another.
 
-A question is a generator: it does a bounded piece of work up to each `yield`, and returns its answer. One question of
+A query is a generator: it does a bounded piece of work up to each `yield`, and returns its answer. One query of
 each account is in work, a piece at a time; after each piece it is the next account's turn.
 """
 
@@ -16,10 +16,10 @@ from netscand.core.fairness import FairQueue
 T = TypeVar("T")
 
 Steps = Generator[None, None, T]
-"""A question: pieces of work, and the answer."""
+"""A query: pieces of work, and the answer."""
 
 
-class _Asked(NamedTuple):
+class _Query(NamedTuple):
     account: Hashable
     steps: Steps[Any]
     answer: "asyncio.Future[Any]"
@@ -27,16 +27,16 @@ class _Asked(NamedTuple):
 
 
 class Turns:
-    """The thread. Call `ask` on the loop; `close` ends it, and cancels every question that waits."""
+    """The thread. Call `submit` on the loop; `close` ends it, and cancels every query that waits."""
 
     def __init__(self, name: str) -> None:
-        self._waiting: FairQueue[_Asked] = FairQueue()
+        self._waiting: FairQueue[_Query] = FairQueue()
         self._bell = threading.Condition()
         self._ends = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def ask(self, account: Hashable, steps: Steps[T]) -> "asyncio.Future[T]":
-        """Queue a question; return a future of its answer or error. A question whose future is cancelled is dropped."""
+    def submit(self, account: Hashable, steps: Steps[T]) -> "asyncio.Future[T]":
+        """Queue a query; return a future of its answer or error. A query whose future is cancelled is dropped."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         with self._bell:
@@ -45,7 +45,7 @@ class Turns:
                 return answer
             if not self._thread.is_alive():
                 self._thread.start()
-            self._waiting.push(account, _Asked(account, steps, answer, loop))
+            self._waiting.push(account, _Query(account, steps, answer, loop))
             self._bell.notify()
         return answer
 
@@ -64,32 +64,32 @@ class Turns:
                     self._bell.wait()
                 if self._ends:
                     while self._waiting:
-                        asked = self._waiting.pop()
-                        _deliver(asked, asked.answer.cancel)
+                        query = self._waiting.pop()
+                        _deliver(query, query.answer.cancel)
                     return
-                asked = self._waiting.pop()
-            if not (asked.answer.cancelled() or _step(asked)):
+                query = self._waiting.pop()
+            if not (query.answer.cancelled() or _step(query)):
                 with self._bell:
-                    self._waiting.push_back(asked.account, asked)
+                    self._waiting.push_back(query.account, query)
 
 
-def _step(asked: _Asked) -> bool:
+def _step(query: _Query) -> bool:
     """Do one piece; return whether that was the last."""
     try:
-        next(asked.steps)
+        next(query.steps)
     except StopIteration as end:
-        _deliver(asked, partial(asked.answer.set_result, end.value))
+        _deliver(query, partial(query.answer.set_result, end.value))
     except Exception as wrong:
-        _deliver(asked, partial(asked.answer.set_exception, wrong))
+        _deliver(query, partial(query.answer.set_exception, wrong))
     else:
         return False
     return True
 
 
-def _deliver(asked: _Asked, how: Callable[[], object]) -> None:
+def _deliver(query: _Query, how: Callable[[], object]) -> None:
     def deliver() -> None:
-        if not asked.answer.done():
+        if not query.answer.done():
             how()
 
     with suppress(RuntimeError):  # the loop is over
-        asked.loop.call_soon_threadsafe(deliver)
+        query.loop.call_soon_threadsafe(deliver)

@@ -39,7 +39,7 @@ from netscand.core.model import (
 )
 from netscand.core.presence import Presence, Rules
 from netscand.core.ratelimit import Budgets
-from netscand.core.restore import CursorGone, Page, PresenceOfDay, Question, Standing, Unreadable
+from netscand.core.restore import CursorGone, EventQuery, Page, PresenceOfDay, Standing, Unreadable
 from netscand.serve.encode import Encoder
 from netscand.serve.hub import Hub
 from netscand.serve.ports import HistoryPort
@@ -190,12 +190,12 @@ class EmptyHistory:
     def cursor_of(self, number: int) -> str:
         return f"k3f9-{number}"
 
-    async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
+    async def events(self, question: EventQuery, *, whole: bool = False, most: int | None = None) -> Page:
         if whole or question.since is not None:
             raise CursorGone("nothing is kept")
         return Page((), question.through)
 
-    async def begin_of_last(self, question: Question) -> int:
+    async def begin_of_last(self, question: EventQuery) -> int:
         return 0
 
     async def presence(

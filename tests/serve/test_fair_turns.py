@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netscand.core.fairness import FairQueue
-from netscand.core.restore import Page, Question
+from netscand.core.restore import EventQuery, Page
 from netscand.serve.fair_turns import FairTurns, Shares
 from tests.serve.house import EmptyHistory, house
 
@@ -186,7 +186,7 @@ def test_an_account_reads_one_part_of_the_history_at_a_time(tmp_path: Path) -> N
     under_way = peak = asked = 0
 
     class Counting(EmptyHistory):
-        async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
+        async def events(self, question: EventQuery, *, whole: bool = False, most: int | None = None) -> Page:
             nonlocal under_way, peak, asked
             under_way, asked = under_way + 1, asked + 1
             peak = max(peak, under_way)

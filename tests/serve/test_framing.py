@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from netscand.core.restore import Page, Question
+from netscand.core.restore import EventQuery, Page
 from netscand.serve import connection
 from netscand.serve.framing import (
     MAX_BODY,
@@ -170,7 +170,7 @@ def test_a_body_is_passed_to_aiohttp_only_when_it_is_read(tmp_path: Path) -> Non
     asked = asyncio.Event()
 
     class Slow(EmptyHistory):
-        async def events(self, question: Question, *, whole: bool = False, most: int | None = None) -> Page:
+        async def events(self, question: EventQuery, *, whole: bool = False, most: int | None = None) -> Page:
             asked.set()
             await asyncio.Event().wait()
             raise AssertionError

@@ -10,7 +10,7 @@ from typing import Any
 from netscand import config, protocol
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Status
 from netscand.core.presence import Presence, Rules
-from netscand.core.restore import Memory, Page, Question
+from netscand.core.restore import EventQuery, Memory, Page
 from netscand.serve.encode import Encoder, decoded, remembered
 from netscand.store.history import History
 
@@ -111,13 +111,13 @@ class Diary:
         first, last = self._first, int(self.published[-1].rpartition("-")[2]) if self.published else 0
         return [self.history.cursor_of(number) for number in range(first, last + 1)]
 
-    async def page(self, **question: Any) -> Page:  # noqa: ANN401
+    async def page(self, **query: Any) -> Page:  # noqa: ANN401
         await self.history.settled()
         through = self.history.sequence_of(self.history.cursor)
-        return await self.history.events(Question(**{"through": through, **question}))
+        return await self.history.events(EventQuery(**{"through": through, **query}))
 
-    async def events(self, **question: Any) -> list[protocol.Event]:  # noqa: ANN401
-        return [decoded(body) for _, body in (await self.page(**question)).events]
+    async def events(self, **query: Any) -> list[protocol.Event]:  # noqa: ANN401
+        return [decoded(body) for _, body in (await self.page(**query)).events]
 
     def killed(self, into: Path) -> Path:
         """Copy what kill -9 would leave at this moment: the files as they are in the page cache."""

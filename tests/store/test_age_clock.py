@@ -127,7 +127,7 @@ def test_no_device_is_new_when_the_clock_is_in_the_past(tmp_path: Path, behind: 
 
 
 def test_a_start_after_a_run_in_2036_ages_nobody(tmp_path: Path) -> None:
-    """The time of that run is not taken for the true time."""
+    """The time of that run does not count as the true time."""
 
     async def play() -> None:
         machine = Machine()

@@ -141,8 +141,7 @@ def test_files_of_netscand_have_its_application_id(tmp_path: Path) -> None:
 
 
 VERSION_2 = """
-CREATE TABLE event (sequence INTEGER PRIMARY KEY, at, kind, mac, network, address, evidence, heard, reason, figures,
-    was, was_since, was_reason, was_figures, more);
+CREATE TABLE event (sequence INTEGER PRIMARY KEY, at, kind, mac, network, address, evidence, reason, figures, more);
 CREATE INDEX event_changed ON event (mac, kind) WHERE more IS NOT NULL;
 CREATE INDEX event_rare ON event (kind) WHERE kind IN (7, 9, 11, 12, 13, 14, 15, 16, 17);
 CREATE TABLE device (mac INTEGER PRIMARY KEY, sequence, first_seen, status, status_since, reason, known, hostname,

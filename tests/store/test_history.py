@@ -14,7 +14,7 @@ import pytest
 
 from netscand import config
 from netscand.core.model import Device, Event, EventKind, Status
-from netscand.core.restore import CursorGone, Question
+from netscand.core.restore import CursorGone, EventQuery
 from netscand.serve.encode import remembered
 from netscand.store import database as database_module
 from netscand.store import devices, maintenance, opening, retention, writer
@@ -125,7 +125,7 @@ def test_a_late_report_undoes_nothing(tmp_path: Path) -> None:
             first = await book.write(NETWORK_UP)
             last = await book.write(discovered(device(1)))
             book.history._on_report(Report(number(first), number(first), ""))
-            page = await book.history.events(Question(number(last), since=0), whole=True)
+            page = await book.history.events(EventQuery(number(last), since=0), whole=True)
             assert sequences(page) == [1, 2]
 
     asyncio.run(play())
@@ -146,7 +146,7 @@ def test_a_hanging_disk_delays_events_only_shortly(tmp_path: Path, monkeypatch: 
                 second = book.append(turned(one, Status.OFFLINE, 120.0))
                 await book.until_published(second)
                 with pytest.raises(CursorGone):
-                    await book.history.events(Question(number(second), since=number(first)), whole=True)
+                    await book.history.events(EventQuery(number(second), since=number(first)), whole=True)
                 other.rollback()
             await book.history.settled()
             await asyncio.sleep(0)
@@ -631,7 +631,7 @@ def test_maintenance_copies_and_restarts_the_log(tmp_path: Path, monkeypatch: py
     asyncio.run(play())
 
 
-def test_questions_find_by_number_time_kind_and_device(tmp_path: Path) -> None:
+def test_queries_find_by_number_time_kind_and_device(tmp_path: Path) -> None:
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
             one, two = device(1), device(2)
@@ -643,8 +643,8 @@ def test_questions_find_by_number_time_kind_and_device(tmp_path: Path) -> None:
             assert sequences(await book.page(after=1_700_000_301.5)) == [9, 10]
             assert (await book.page(limit=2)).through == 2
             assert (await book.page(mac=one.mac, limit=50)).through == 10
-            question = Question(10, mac=one.mac, limit=2)
-            assert sequences(await book.page(mac=one.mac, since=await book.history.begin_of_last(question))) == [5, 6]
+            query = EventQuery(10, mac=one.mac, limit=2)
+            assert sequences(await book.page(mac=one.mac, since=await book.history.begin_of_last(query))) == [5, 6]
 
     asyncio.run(play())
 

@@ -11,7 +11,7 @@ import pytest
 
 from netscand import protocol
 from netscand.core.model import Event, EventKind, Status
-from netscand.core.restore import CursorGone, Page, Question, Unreadable
+from netscand.core.restore import CursorGone, EventQuery, Page, Unreadable
 from netscand.serve import history_api
 from netscand.store.database import connect
 from tests.serve.house import LAN, OTHER, House, mac, receive, receive_all
@@ -384,7 +384,7 @@ def test_events_are_found_by_kind_device_and_time(tmp_path: Path) -> None:
         (f"/api/devices/{mac(1).hex(':')}/presence?days=91", 400),
     ],
 )
-def test_wrong_questions_are_refused(tmp_path: Path, path: str, status: int) -> None:
+def test_wrong_queries_are_refused(tmp_path: Path, path: str, status: int) -> None:
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner):
             scanner.join(1)
@@ -394,7 +394,7 @@ def test_wrong_questions_are_refused(tmp_path: Path, path: str, status: int) -> 
 
 
 def test_a_new_epoch_during_a_request_gives_cursor_gone(tmp_path: Path) -> None:
-    """The numbers in the question belong to another epoch now."""
+    """The numbers in the query belong to another epoch now."""
 
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner), asyncio.TaskGroup() as tasks:
@@ -426,10 +426,10 @@ def test_an_error_in_the_middle_of_an_answer_cuts_it(
                 scanner.join(number)
             read, parts = scanner.history.events, iter(range(2))
 
-            async def breaks(question: Question, **how: Any) -> Page:  # noqa: ANN401
+            async def breaks(query: EventQuery, **how: Any) -> Page:  # noqa: ANN401
                 if next(parts, None) is None:
                     raise wrong("the disk is gone")
-                return await read(question, **how)
+                return await read(query, **how)
 
             monkeypatch.setattr(scanner.history, "events", breaks)
             answer = await lan.raw(b"GET /api/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", tcp=False)

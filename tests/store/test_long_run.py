@@ -80,7 +80,7 @@ class Household(World):
             self.say(who, at, Evidence.ARP_ANNOUNCEMENT)
 
     def forget(self, who: Mac) -> None:
-        self._tell([self.inventory.forget(who, self.now, "not heard for long")])
+        self._tell([self.inventory.forget(who, self.now, "not seen for long")])
 
 
 def live(days: int, path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

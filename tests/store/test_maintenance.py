@@ -105,11 +105,11 @@ def test_own_writes_are_not_taken_for_another_process(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-# ---- questions ------------------------------------------------------------------------------------------------------
+# ---- queries ------------------------------------------------------------------------------------------------------
 
 
 async def failing(book: Diary, monkeypatch: pytest.MonkeyPatch, why: Exception) -> None:
-    """Let questions for events fail."""
+    """Let queries for events fail."""
 
     def events(*_: object, **how: object) -> object:
         raise why
@@ -120,8 +120,8 @@ async def failing(book: Diary, monkeypatch: pytest.MonkeyPatch, why: Exception) 
         await book.page(limit=5)
 
 
-def test_an_answer_to_another_question_hides_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until the same question is answered again: netscand asks it itself."""
+def test_an_answer_to_another_query_hides_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the same query is answered again: netscand asks it itself."""
 
     async def play() -> None:
         async with household(tmp_path / "state") as book:

@@ -110,11 +110,11 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path, root: None) -> None:
     assert path.stat().st_size == 0
 
 
-def test_a_folder_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:
+def test_a_world_writable_folder_is_refused(tmp_path: Path) -> None:
     """FAULTS T19: others could create files there, and links to files of netscand."""
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o1777)
-    with pytest.raises(HistoryRefused, match="everybody may write"):
+    with pytest.raises(HistoryRefused, match="every user may write"):
         prepare(tmp_path / "shared" / "netscand.db")
     assert not list((tmp_path / "shared").iterdir())
 
@@ -134,7 +134,7 @@ def test_a_folder_that_anybody_may_replace_is_refused(tmp_path: Path) -> None:
     (tmp_path / "open").chmod(0o1777)
     prepare(tmp_path / "open" / "own" / "netscand.db")
     (tmp_path / "open").chmod(0o777)
-    with pytest.raises(HistoryRefused, match=r"everybody may write to .*/open,"):
+    with pytest.raises(HistoryRefused, match=r"every user may write to .*/open,"):
         prepare(tmp_path / "open" / "own" / "netscand.db")
 
 
@@ -157,7 +157,7 @@ def test_a_symbolic_link_leads_to_all_files(tmp_path: Path) -> None:
         (tmp_path / "shared").mkdir()
         (tmp_path / "shared").chmod(0o1777)
         (tmp_path / "shared" / "netscand.db").symlink_to(tmp_path / "disk" / "h.db")
-        with pytest.raises(HistoryRefused, match="everybody may write"):
+        with pytest.raises(HistoryRefused, match="every user may write"):
             async with diary(tmp_path / "shared" / "netscand.db"):
                 pass
 

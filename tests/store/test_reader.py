@@ -1,4 +1,4 @@
-"""Questions about a long past are cheap, and bounded: a piece at a time, and no more than it takes."""
+"""Queries about a long past are cheap, and bounded: a piece at a time, and no more than it takes."""
 
 import asyncio
 import sqlite3
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netscand.core.model import Event, EventKind, Status
-from netscand.core.restore import CursorGone, Question, TooLong
+from netscand.core.restore import CursorGone, EventQuery, TooLong
 from netscand.store import reader
 from netscand.store.database import connect
 from netscand.store.reader import Reader
@@ -38,8 +38,8 @@ def test_a_damaged_event_is_left_out_but_no_stream_has_a_gap(
             for _ in range(3):
                 if whole:
                     with pytest.raises(CursorGone, match="event 3 cannot be decoded"):
-                        await book.history.events(Question(5, since=1), whole=True)
-                    page = await book.history.events(Question(5, since=3), whole=True)
+                        await book.history.events(EventQuery(5, since=1), whole=True)
+                    page = await book.history.events(EventQuery(5, since=3), whole=True)
                     assert sequences(page) == [4, 5]
                 else:
                     assert sequences(await book.page(since=1)) == [2, 4, 5]
@@ -52,8 +52,8 @@ def test_a_damaged_event_is_left_out_but_no_stream_has_a_gap(
 
 
 @pytest.mark.parametrize("damage", ["was = 'x'", "was = 77", "was_since = 'x'", "at = 'x'", "kind = 99"])
-def test_damaged_columns_fail_no_question(tmp_path: Path, damage: str) -> None:
-    """Whatever is in a column, the other events count, and no question fails for good."""
+def test_damaged_columns_fail_no_query(tmp_path: Path, damage: str) -> None:
+    """Whatever is in a column, the other events count, and no query fails for good."""
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
@@ -71,7 +71,7 @@ def test_damaged_columns_fail_no_question(tmp_path: Path, damage: str) -> None:
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Count how often a hundred steps of SQLite were done, in each piece of a question."""
+    """Count how often a hundred steps of SQLite were done, in each piece of a query."""
     counts: list[int] = []
 
     def counted(self: Reader) -> bool:
@@ -106,8 +106,8 @@ def test_rare_events_are_found_without_reading_others(tmp_path: Path, steps: lis
             assert sequences(await book.page(kinds=(EventKind.FLOOD,))) == floods
             many = (EventKind.FLOOD, EventKind.NETWORK_UP, EventKind.GATEWAY_CHANGED)
             assert sequences(await book.page(kinds=many)) == floods
-            question = Question(siege.sequence, kinds=many, limit=2)
-            assert await book.history.begin_of_last(question) == floods[0]
+            query = EventQuery(siege.sequence, kinds=many, limit=2)
+            assert await book.history.begin_of_last(query) == floods[0]
             assert sum(steps) < 20
             steps.clear()
             await book.page(kinds=(EventKind.ONLINE,), mac=device(77).mac)
@@ -117,8 +117,8 @@ def test_rare_events_are_found_without_reading_others(tmp_path: Path, steps: lis
     asyncio.run(play())
 
 
-def test_a_question_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that hangs must not block the questions of others, nor the end."""
+def test_a_query_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that hangs must not block the queries of others, nor the end."""
     monkeypatch.setattr(reader, "TAKES", -1.0)
     monkeypatch.setattr(reader, "CHECKED_EVERY", 1)
 
@@ -140,7 +140,7 @@ KINDS = [EventKind.ONLINE, EventKind.OFFLINE, EventKind.NETWORK_UP, EventKind.FL
 @settings(max_examples=40)
 @given(st.integers(0, 2**32), st.integers(1, 7), st.integers(1, 12))
 def test_pieces_give_the_same_result_as_one_query(seed: int, piece: int, limit: int) -> None:
-    """Whatever the question, and where numbers are missing, as kills leave them."""
+    """Whatever the query, and where numbers are missing, as kills leave them."""
     chance = Random(seed)
 
     async def play(folder: Path) -> None:
@@ -169,14 +169,14 @@ def test_pieces_give_the_same_result_as_one_query(seed: int, piece: int, limit: 
             found: list[int] = []
             since = 0
             clock = 1_700_000_000.0
-            question: dict[str, Any] = {"kinds": kinds, "mac": mac, "after": after and after + clock, "limit": limit}
+            query: dict[str, Any] = {"kinds": kinds, "mac": mac, "after": after and after + clock, "limit": limit}
             while since < through:
-                page = await book.page(since=since, gaps=True, **question)
+                page = await book.page(since=since, gaps=True, **query)
                 assert len(page.events) == limit or page.through == through
                 found += sequences(page)
                 since = page.through
             assert found == fits
-            last = await book.history.begin_of_last(Question(through, **question))
+            last = await book.history.begin_of_last(EventQuery(through, **query))
             assert [number for number in fits if number > last] == fits[-limit:]
 
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
@@ -186,7 +186,7 @@ def test_pieces_give_the_same_result_as_one_query(seed: int, piece: int, limit: 
 
 
 def test_a_resume_does_not_wait_for_another_account(tmp_path: Path) -> None:
-    """ATTACKED M5: 60 questions that look through all of a long history, again and again; alone, and beside them."""
+    """ATTACKED M5: 60 queries that look through all of a long history, again and again; alone, and beside them."""
     siege = Siege(tmp_path / "h.db", 2**30)
     siege.household(250, 20, 60)
     siege.database.execute("UPDATE state SET reserved = ?", (siege.sequence,))
@@ -199,12 +199,12 @@ def test_a_resume_does_not_wait_for_another_account(tmp_path: Path) -> None:
             async def resume() -> float:
                 began, since = time.perf_counter(), last - 1_000
                 while since < last:
-                    page = await book.history.events(Question(last, since, limit=50, account="other"), whole=True)
+                    page = await book.history.events(EventQuery(last, since, limit=50, account="other"), whole=True)
                     since = page.through
                 return time.perf_counter() - began
 
             async def ask() -> None:
-                dear = Question(last, kinds=(EventKind.FORGOTTEN,), account="much")
+                dear = EventQuery(last, kinds=(EventKind.FORGOTTEN,), account="much")
                 while True:
                     await book.history.events(dear)
 

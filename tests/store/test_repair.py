@@ -256,7 +256,7 @@ def devices_in(path: Path) -> int:
 
 
 def test_loss_and_damage_are_noticed_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten are promised; and no write or question happens meanwhile that would notice it."""
+    """Ten are promised; and no write or query happens meanwhile that would notice it."""
     monkeypatch.undo()
 
     async def play() -> None:
@@ -434,7 +434,7 @@ def test_writes_of_another_process_are_reported(tmp_path: Path) -> None:
 
 
 def test_a_restarted_log_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writes, checkpoints and restarted logs, thousands of them, are never taken for damage."""
+    """Writes, checkpoints and restarted logs, thousands of them, never count as damage."""
     monkeypatch.setattr(maintenance, "CHECKPOINT_AFTER", 20)
     monkeypatch.setattr(maintenance, "TURN", 0.001)
     monkeypatch.setattr(maintenance, "LOOK_EVERY", 0.0)

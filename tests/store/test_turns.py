@@ -1,4 +1,4 @@
-"""Questions of many accounts: one of each at a time, and accounts in turn."""
+"""Queries of many accounts: one of each at a time, and accounts in turn."""
 
 import asyncio
 import threading
@@ -17,13 +17,13 @@ def turns() -> Iterator[Turns]:
 
 
 class Asked:
-    """Questions that record when each of their pieces was done."""
+    """Queries that record when each of their pieces was done."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
         self.may_go = threading.Event()
 
-    def question(self, name: str, pieces: int) -> Steps[str]:
+    def query(self, name: str, pieces: int) -> Steps[str]:
         for piece in range(pieces):
             self.may_go.wait()
             self.done.append(f"{name}{piece}")
@@ -37,8 +37,8 @@ def test_accounts_take_turns_piece_by_piece(turns: Turns) -> None:
 
     async def play() -> None:
         asked = Asked()
-        much = [turns.ask("much", asked.question(name, 4)) for name in "abcdef"]
-        other = turns.ask("other", asked.question("x", 3))
+        much = [turns.submit("much", asked.query(name, 4)) for name in "abcdef"]
+        other = turns.submit("other", asked.query("x", 3))
         asked.may_go.set()
         assert await other == "x"
         assert asked.done.index("x2") <= 6
@@ -52,11 +52,11 @@ def test_accounts_take_turns_piece_by_piece(turns: Turns) -> None:
 def test_a_frequent_questioner_is_not_served_first(turns: Turns) -> None:
     async def play() -> None:
         asked = Asked()
-        first = turns.ask("greedy", asked.question("a", 1))
-        others = [turns.ask(name, asked.question(name, 1)) for name in "xyz"]
+        first = turns.submit("greedy", asked.query("a", 1))
+        others = [turns.submit(name, asked.query(name, 1)) for name in "xyz"]
         asked.may_go.set()
         await first
-        again = turns.ask("greedy", asked.question("b", 1))
+        again = turns.submit("greedy", asked.query("b", 1))
         await again
         assert asked.done == ["a0", "x0", "y0", "z0", "b0"]
         assert [await each for each in others] == list("xyz")
@@ -64,7 +64,7 @@ def test_a_frequent_questioner_is_not_served_first(turns: Turns) -> None:
     asyncio.run(play())
 
 
-def test_an_error_of_a_question_affects_no_other(turns: Turns) -> None:
+def test_an_error_of_a_query_affects_no_other(turns: Turns) -> None:
     def fails() -> Steps[None]:
         yield
         raise ValueError("no")
@@ -72,8 +72,8 @@ def test_an_error_of_a_question_affects_no_other(turns: Turns) -> None:
     async def play() -> None:
         asked = Asked()
         asked.may_go.set()
-        wrong = turns.ask("a", fails())
-        right = turns.ask("a", asked.question("x", 2))
+        wrong = turns.submit("a", fails())
+        right = turns.submit("a", asked.query("x", 2))
         with pytest.raises(ValueError, match="no"):
             await wrong
         assert await right == "x"
@@ -81,12 +81,12 @@ def test_an_error_of_a_question_affects_no_other(turns: Turns) -> None:
     asyncio.run(play())
 
 
-def test_a_cancelled_question_is_dropped(turns: Turns) -> None:
+def test_a_cancelled_query_is_dropped(turns: Turns) -> None:
     async def play() -> None:
         asked = Asked()
-        first = turns.ask("a", asked.question("a", 3))
-        gone = turns.ask("a", asked.question("b", 3))
-        last = turns.ask("a", asked.question("c", 1))
+        first = turns.submit("a", asked.query("a", 3))
+        gone = turns.submit("a", asked.query("b", 3))
+        last = turns.submit("a", asked.query("c", 1))
         gone.cancel()
         asked.may_go.set()
         assert await first == "a"
@@ -98,15 +98,15 @@ def test_a_cancelled_question_is_dropped(turns: Turns) -> None:
     asyncio.run(play())
 
 
-def test_the_end_cancels_every_question() -> None:
+def test_the_end_cancels_every_query() -> None:
     async def play() -> None:
         turns, asked = Turns("a test's reader"), Asked()
-        waiting = [turns.ask(name, asked.question(name, 3)) for name in "ab"]
+        waiting = [turns.submit(name, asked.query(name, 3)) for name in "ab"]
         asked.may_go.set()
         await asyncio.to_thread(turns.close)
         await asyncio.sleep(0.01)
         assert all(each.done() for each in waiting)
-        assert turns.ask("a", asked.question("c", 1)).cancelled()
+        assert turns.submit("a", asked.query("c", 1)).cancelled()
         assert not turns._thread.is_alive()
 
     asyncio.run(play())

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from netscand.core.model import Device, Event, EventKind, Status
-from netscand.core.restore import CursorGone, Question, Unreadable
+from netscand.core.restore import CursorGone, EventQuery, Unreadable
 from netscand.store import maintenance, opening, writer
 from netscand.store import writer as writer_module
 from netscand.store.database import connect, sync
@@ -81,7 +81,7 @@ def test_a_full_disk_gets_the_events_when_it_has_room(small_disk: Path) -> None:
             assert any("cannot be written" in problem for problem in book.history.problems())
             with pytest.raises(CursorGone):  # not all of it can be read
                 through = number(book.history.cursor)
-                await book.history.events(Question(through, since=number(first)), whole=True)
+                await book.history.events(EventQuery(through, since=number(first)), whole=True)
             ballast.unlink()
             await until_well(book)
             assert book.history.problems() == ()
@@ -391,7 +391,7 @@ def test_a_damaged_device_table_is_found_at_the_start(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_damage_found_by_a_question_sets_the_file_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damage_found_by_a_query_sets_the_file_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "CHECK_AFTER", 1e9)
     path = written(tmp_path / "h.db")
     with path.open("r+b") as file:
