@@ -1,8 +1,12 @@
-"""One-shot commands as real processes: their output and exit codes."""
+"""One-shot commands: their output and exit codes."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
 
 import pytest
 
@@ -10,8 +14,8 @@ from netscanctl.cli import COMMANDS
 from netscand import __version__
 from netscand.protocol import PROTOCOL, NetworkList, PresenceDay, ScanRequest, encode
 from tests.ctl.conftest import ROOT, Ctl
-from tests.ctl.fake import FakeDaemon, refusal
-from tests.ctl.words import AT, HOME, OFFICE, device, network, scanned
+from tests.ctl.fake_daemon import DEADLINE, FakeDaemon
+from tests.ctl.messages import AT, HOME, OFFICE, device, network, scanned
 
 
 def test_devices_are_a_plain_table_in_a_pipe(ctl: Ctl) -> None:
@@ -55,10 +59,7 @@ def test_devices_are_filtered_and_sorted(ctl: Ctl, args: list[str], found: list[
 def test_json_is_the_exact_answer_of_the_daemon(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
     odd = b'{ "cursor":"x",  "new":"\\u00e4\xc3\xa4", "devices":[] }'
     daemon.answers["/api/devices"] = (200, odd)
-    done = subprocess.run(
-        [sys.executable, "-m", "netscanctl", "devices", *args], env=ctl.env(), cwd=ROOT, capture_output=True, check=True
-    )
-    assert done.stdout == odd + b"\n"
+    assert ctl.process("devices", *args).stdout == odd + b"\n"
 
 
 @pytest.mark.parametrize(
@@ -83,29 +84,20 @@ def test_show_finds_a_device_by_mac_address_name_and_label(ctl: Ctl, daemon: Fak
     assert "192.168.1.7  192.168.1.0/24@eth0  arp_reply" in done.stdout
 
 
-def test_show_json_is_the_answer_of_the_daemon(ctl: Ctl, daemon: FakeDaemon) -> None:
-    assert ctl.run("show", "host7", "--json").stdout.encode() == encode(daemon.devices[0]) + b"\n"
-
-
 @pytest.mark.parametrize("who", ["nobody", "192.168.1.99", "aa:bb:cc:dd:ee:ff"])
 def test_show_of_an_unknown_device_fails(ctl: Ctl, who: str) -> None:
-    done = ctl.run("show", who)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "no device" in done.stderr
+    assert "no device" in ctl.fails(1, "show", who)
 
 
 def test_show_of_an_ambiguous_name_fails_and_lists_the_macs(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.devices[1].hostname = "host7"
-    done = ctl.run("show", "host7")
-    assert done.returncode == 1
-    assert "a4:83:e7:00:00:07, a4:83:e7:00:00:08" in done.stderr
+    assert "a4:83:e7:00:00:07, a4:83:e7:00:00:08" in ctl.fails(1, "show", "host7")
 
 
 @pytest.mark.parametrize("form", [[], ["--json"], ["--format", "csv"]], ids=str)
 def test_an_unknown_network_is_refused_with_the_existing_ones(ctl: Ctl, form: list[str]) -> None:
-    done = ctl.run("devices", "--network", "foo", *form)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f'netscanctl: unknown network "foo"; expected an id or prefix: {HOME}\n'
+    failure = ctl.fails(1, "devices", "--network", "foo", *form)
+    assert failure == f'unknown network "foo"; expected an id or prefix: {HOME}'
 
 
 def test_a_prefix_selects_all_networks_that_have_it(ctl: Ctl, daemon: FakeDaemon) -> None:
@@ -117,9 +109,8 @@ def test_a_prefix_selects_all_networks_that_have_it(ctl: Ctl, daemon: FakeDaemon
     daemon.devices.append(device(9, network=twin))
     rows = ctl.run("devices", "--network", "192.168.1.0/24").stdout.splitlines()[1:]
     assert [row.split()[4][-2:] for row in rows] == ["07", "08", "09", "14"]
-    done = ctl.run("devices", "--network", "192.168.1.0/24", "--json")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f'netscanctl: "192.168.1.0/24" matches 2 networks; use one of {HOME}, {twin}\n'
+    failure = ctl.fails(1, "devices", "--network", "192.168.1.0/24", "--json")
+    assert failure == f'"192.168.1.0/24" matches 2 networks; use one of {HOME}, {twin}'
 
 
 def test_an_empty_or_removed_network_is_accepted(ctl: Ctl, daemon: FakeDaemon) -> None:
@@ -168,11 +159,6 @@ def test_a_scan_lists_devices_with_a_summary_on_stderr(ctl: Ctl, daemon: FakeDae
     assert daemon.received == [ScanRequest(targets=[])]
 
 
-def test_a_full_scan_without_devices_is_a_success(ctl: Ctl, daemon: FakeDaemon) -> None:
-    daemon.found = scanned()
-    assert ctl.run("scan-now").returncode == 0
-
-
 def test_a_scan_of_targets_lists_the_devices_there(ctl: Ctl) -> None:
     done = ctl.run("scan-now", "192.168.1.7", "192.168.1.9")
     assert done.returncode == 0
@@ -181,10 +167,11 @@ def test_a_scan_of_targets_lists_the_devices_there(ctl: Ctl) -> None:
 
 
 def test_targets_without_an_answer_are_exit_code_1(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """A scan of all networks without one is a success."""
     daemon.found = scanned()
+    assert ctl.run("scan-now").returncode == 0
     done = ctl.run("scan-now", "192.168.1.9", "192.168.1.10")
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "netscanctl: no target answered"
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "netscanctl: no target answered")
     assert ctl.run("scan-now", "192.168.1.9", "--json").returncode == 1
 
 
@@ -201,13 +188,10 @@ def test_no_wait_prints_the_scan_id_on_stderr(ctl: Ctl) -> None:
 
 
 def test_a_refused_target_shows_the_message_of_the_daemon(ctl: Ctl, daemon: FakeDaemon) -> None:
-    body = refusal(400, "bad_request", "10.9.0.0/24 is not within a scanned network").body
-    assert isinstance(body, bytes)
-    daemon.answers["/api/scan"] = (400, body)
+    daemon.refuse(400, "bad_request", "10.9.0.0/24 is not within a scanned network", "/api/scan")
     for more in ([], ["--no-wait"], ["--json"]):
-        done = ctl.run("scan-now", "10.9.0.0/24", *more)
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == "netscanctl: 10.9.0.0/24 is not within a scanned network\n"
+        failure = ctl.fails(1, "scan-now", "10.9.0.0/24", *more)
+        assert failure == "10.9.0.0/24 is not within a scanned network"
 
 
 # ---- the whole
@@ -231,9 +215,6 @@ def test_help_lists_every_command_and_exit_code(ctl: Ctl) -> None:
     text = ctl.run("--help").stdout
     assert all(f"\n  {command} " in text for command in COMMANDS)
     assert "6 timed out" in text
-
-
-def test_the_version_includes_the_protocol(ctl: Ctl) -> None:
     assert ctl.run("--version").stdout == f"netscanctl {__version__} (protocol {PROTOCOL})\n"
 
 
@@ -252,28 +233,33 @@ def test_one_shot_commands_import_nothing_slow(ctl: Ctl, args: list[str]) -> Non
         assert not [name for name in loaded if name == slow or name.startswith(f"{slow}.")]
 
 
+@contextmanager
+def closed_early(ctl: Ctl, *args: str) -> Iterator[tuple["subprocess.Popen[bytes]", IO[bytes]]]:
+    """A process whose stdout is closed after its first bytes, and its stderr."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(ctl.argv(*args), env=ctl.env(), cwd=ROOT, stdout=pipe, stderr=pipe) as running:
+        assert running.stdout
+        assert running.stderr
+        assert os.read(running.stdout.fileno(), 10)
+        running.stdout.close()
+        try:
+            yield running, running.stderr
+        finally:
+            running.kill()
+
+
 def test_a_closed_pipe_ends_quietly(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.devices = [device(number % 256, mac=f"mac{number}") for number in range(5000)]
     for args in (["devices"], ["devices", "--json"], ["devices", "--format", "csv"]):
-        running = subprocess.Popen(
-            [sys.executable, "-m", "netscanctl", *args], env=ctl.env(), cwd=ROOT, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
-        assert running.stdout
-        assert running.stderr
-        assert running.stdout.read(10)
-        running.stdout.close()
-        assert running.stderr.read() == b""
-        running.stderr.close()
-        assert running.wait(20) == 0
+        with closed_early(ctl, *args) as (running, stderr):
+            assert (stderr.read(), running.wait(DEADLINE)) == (b"", 0)
 
 
 def test_a_full_disk_is_one_line_on_stderr(ctl: Ctl) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "netscanctl", "devices"], env=ctl.env(), cwd=ROOT, stdout=full,
-            stderr=subprocess.PIPE, text=True, check=False,
-        )  # fmt: skip
+            ctl.argv("devices"), env=ctl.env(), cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
     assert (done.returncode, done.stderr) == (1, "netscanctl: cannot write to stdout: No space left on device\n")
 
 
@@ -287,23 +273,19 @@ def test_a_closed_stdout_or_stderr_is_no_error(ctl: Ctl, closed: int) -> None:
     assert "Traceback" not in done.stderr
 
 
+ASCII = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+
+
 def test_letters_outside_the_locale_are_replaced(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.devices = [device(7, hostname="客厅")]
-    done = subprocess.run(
-        [sys.executable, "-m", "netscanctl", "devices"], env=ctl.env(PYTHONIOENCODING="ascii", PYTHONUTF8="0"),
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0
-    assert "??" in done.stdout
+    done = ctl.process("devices", **ASCII)
+    assert (done.returncode, b"??" in done.stdout) == (0, True)
 
 
 def test_presence_is_ascii_in_an_ascii_locale(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.devices = [device(7, first_seen="2026-01-01T00:00:00.000Z")]
     daemon.days = [PresenceDay(date=f"2026-02-0{day}", online_seconds=on, unknown_seconds=0)
                    for day, on in ((1, 86_400), (2, 43_200), (3, 0))]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", "netscanctl", "show", "host7"], env=ctl.env(PYTHONIOENCODING="ascii", PYTHONUTF8="0"),
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert "\npresence    85_  online 50 % of the last 3 d\n" in done.stdout
+    shown = ctl.process("show", "host7", **ASCII).stdout.decode()
+    assert "\npresence    85_  online 50 % of the last 3 d\n" in shown
     assert "\npresence    █▅_  online" in ctl.run("show", "host7").stdout

@@ -4,18 +4,15 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from netscand.protocol import Resumed, encode
+from netscand.protocol import encode
 from tests.ctl.conftest import Ctl, Running
-from tests.ctl.fake import DEADLINE, FakeDaemon
-from tests.ctl.words import came, device, event, left, network, snapshot
-
-RESUMED = Resumed(
-    cursor="k3f9-2", version="0.1.0", protocol=1, interval=30, scanning=False, role="scan", networks=[network()]
-)
+from tests.ctl.fake_daemon import DEADLINE, FakeDaemon
+from tests.ctl.messages import came, device, event, left, resumed, snapshot
 
 
 @pytest.fixture
@@ -27,11 +24,22 @@ def noting(tmp_path: Path) -> str:
 
 def logged(folder: Path, count: int) -> list[str]:
     """Return the log, once it has `count` lines."""
-    file, ends = folder / "log", time.monotonic() + DEADLINE
-    while not file.exists() or file.read_text().count("\n") < count:
+    file = folder / "log"
+    until(lambda: file.exists() and file.read_text().count("\n") >= count, file)
+    return file.read_text().splitlines()
+
+
+def until(true: Callable[[], object], file: Path) -> None:
+    """Wait until it is true of the file."""
+    ends = time.monotonic() + DEADLINE
+    while not true():
         assert time.monotonic() < ends, file.exists() and file.read_text()
         time.sleep(0.01)
-    return file.read_text().splitlines()
+
+
+def holds(file: Path, text: str) -> None:
+    """Wait until the file has this content."""
+    until(lambda: file.exists() and file.read_text() == text, file)
 
 
 def executing(ctl: Ctl, command: str, *args: str) -> Running:
@@ -89,17 +97,6 @@ def test_a_failed_run_is_reported_on_stderr(ctl: Ctl) -> None:
     assert running.notice() == "netscanctl: false failed for discovered [2J: exit code 1"
 
 
-@pytest.mark.parametrize(
-    "args", [["--exec", ""], ["--exec", "no-such-command"], ["--exec", "'"], ["--exec", "true", "--json"], ["--table"],
-             ["--table", "--json"]], ids=" ".join,
-)  # fmt: skip
-def test_invalid_arguments_are_a_usage_error(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
-    done = ctl.run("watch", *args)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "Traceback" not in done.stderr
-    assert daemon.requests == []
-
-
 # ---- --cursor-file
 
 
@@ -108,29 +105,22 @@ def test_the_next_run_resumes_after_the_last_event(ctl: Ctl, daemon: FakeDaemon,
     running = executing(ctl, noting, "--cursor-file", str(file))
     daemon.send(event("discovered", device(9), cursor="k3f9-2"))
     logged(tmp_path, 1)
-    until(file, "k3f9-2\n")
+    holds(file, "k3f9-2\n")
     assert running.end() == 130
-    daemon.resumed = [RESUMED, left(device(7, "offline"), cursor="k3f9-3")]
+    daemon.resumed = [resumed("k3f9-2"), left(device(7, "offline"), cursor="k3f9-3")]
     executing(ctl, noting, "--cursor-file", str(file), "--since", "k3f9-0")
     assert json.loads(logged(tmp_path, 2)[1])["cursor"] == "k3f9-3"
     assert daemon.requests[-1][2] == {"updates": "changes", "since": "k3f9-2"}
-    until(file, "k3f9-3\n")
-
-
-def until(file: Path, text: str) -> None:
-    ends = time.monotonic() + DEADLINE
-    while not file.exists() or file.read_text() != text:
-        assert time.monotonic() < ends, file.exists() and file.read_text()
-        time.sleep(0.01)
+    holds(file, "k3f9-3\n")
 
 
 def test_the_cursor_is_saved_after_the_command_has_ended(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path) -> None:
     """If we are killed during the command, its event is passed again: twice is better than never."""
     file = tmp_path / "cursor"
     running = executing(ctl, f"sh -c 'touch {tmp_path}/runs; exec sleep 1000'", "--cursor-file", str(file))
-    until(file, "k3f9-1\n")
+    holds(file, "k3f9-1\n")
     daemon.send(event("discovered", device(9), cursor="k3f9-2"))
-    until(tmp_path / "runs", "")
+    holds(tmp_path / "runs", "")
     assert running.end() == 130
     assert file.read_text() == "k3f9-1\n"
 
@@ -140,32 +130,29 @@ def test_lines_and_json_save_the_cursor(ctl: Ctl, daemon: FakeDaemon, tmp_path: 
     file = tmp_path / "cursor"
     ctl.start("watch", *args, "--kind", "offline", "--cursor-file", str(file))
     daemon.until_watched()
-    until(file, "k3f9-1\n")
+    holds(file, "k3f9-1\n")
     daemon.send(event("discovered", device(9), cursor="k3f9-2"))
-    until(file, "k3f9-2\n")
+    holds(file, "k3f9-2\n")
 
 
 def test_an_expired_cursor_is_reported(ctl: Ctl, tmp_path: Path) -> None:
     (tmp_path / "cursor").write_text("old-7\n")
     running = ctl.start("watch", "--cursor-file", str(tmp_path / "cursor"))
-    assert (
-        running.notice()
-        == "netscanctl: cursor old-7 has expired; showing the current list instead (changes since then are lost)"
-    )
+    reason = "cursor old-7 has expired; showing the current list instead (changes since then are lost)"
+    assert running.notice() == f"netscanctl: {reason}"
     assert running.line().startswith("STATUS")
-    until(tmp_path / "cursor", "k3f9-1\n")
+    holds(tmp_path / "cursor", "k3f9-1\n")
 
 
 @pytest.mark.parametrize("content", [b"two words", b"\xff\xfe", b"a\nb", b"x" * 200])
 def test_a_file_without_a_cursor_is_not_overwritten(ctl: Ctl, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "cursor").write_bytes(content)
-    done = ctl.run("watch", "--cursor-file", str(tmp_path / "cursor"))
-    assert done.returncode == 2
+    assert ctl.fails(2, "watch", "--cursor-file", str(tmp_path / "cursor"))
     assert (tmp_path / "cursor").read_bytes() == content
 
 
 def test_an_unwritable_cursor_file_fails_at_once(ctl: Ctl, tmp_path: Path) -> None:
     """Nothing is sent to the daemon before."""
-    done = ctl.run("watch", "--cursor-file", str(tmp_path / "none/cursor"))
-    assert (done.returncode, done.stdout, ctl.daemon.requests) == (2, "", [])
-    assert done.stderr == f"netscanctl: --cursor-file: {tmp_path}/none/cursor: No such file or directory\n"
+    failure = ctl.fails(2, "watch", "--cursor-file", f"{tmp_path}/none/cursor")
+    assert failure == f"--cursor-file: {tmp_path}/none/cursor: No such file or directory"
+    assert ctl.daemon.requests == []

@@ -8,7 +8,7 @@ import pytest
 from netscanctl.event_lines import format_event, format_events
 from netscanctl.render import plain
 from netscanctl.text import width
-from tests.ctl.words import came, device, event, left
+from tests.ctl.messages import came, device, event, left
 
 pytestmark = pytest.mark.usefixtures("in_tokyo")
 

@@ -6,8 +6,8 @@ import io
 import pytest
 
 from netscanctl.export import as_csv, as_ethers, as_hosts
+from tests.ctl.messages import device
 from tests.ctl.test_text import HOSTILE
-from tests.ctl.words import device
 
 
 def rows(*devices: object) -> list[list[str]]:

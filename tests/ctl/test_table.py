@@ -9,9 +9,9 @@ import pytest
 
 from netscanctl.table_view import ENTER, LEAVE
 from tests.ctl.conftest import Ctl, OnTerminal, bare
-from tests.ctl.fake import DEADLINE, FakeDaemon
+from tests.ctl.fake_daemon import DEADLINE, FakeDaemon
+from tests.ctl.messages import came, device, event, left, network, snapshot
 from tests.ctl.test_terminal import hostile, obeyed
-from tests.ctl.words import came, device, event, left, network, snapshot
 
 __all__ = ["hostile"]  # a fixture
 

@@ -10,9 +10,9 @@ import pytest
 
 from netscanctl.atomic_file import resolve_links, write_atomically
 from tests.ctl.conftest import Ctl
-from tests.ctl.fake import FakeDaemon
-from tests.ctl.test_exec import until
-from tests.ctl.words import device, event
+from tests.ctl.fake_daemon import FakeDaemon
+from tests.ctl.messages import device, event
+from tests.ctl.test_watch_exec import holds
 
 OTHER = 12_345
 """A user's uid."""
@@ -53,9 +53,9 @@ def test_the_temporary_name_cannot_be_planted(
         (shared / name).symlink_to(victim)
     ctl.start("watch", "--cursor-file", str(shared / "cursor"))
     daemon.until_watched()
-    until(shared / "cursor", "k3f9-1\n")
+    holds(shared / "cursor", "k3f9-1\n")
     daemon.send(event("discovered", device(9), cursor="k3f9-2"))
-    until(shared / "cursor", "k3f9-2\n")
+    holds(shared / "cursor", "k3f9-2\n")
     assert not (shared / "cursor").is_symlink()
 
 
@@ -98,7 +98,7 @@ def test_a_cursor_keeps_the_mode_of_its_file(ctl: Ctl, daemon: FakeDaemon, tmp_p
     file.write_text("")
     file.chmod(mode)
     ctl.start("watch", "--cursor-file", str(file))
-    until(file, "k3f9-1\n")
+    holds(file, "k3f9-1\n")
     assert stat.S_IMODE(file.stat().st_mode) == mode
 
 
@@ -134,7 +134,7 @@ def test_the_cursor_is_written_at_most_once_a_second(ctl: Ctl, daemon: FakeDaemo
     file, inodes = tmp_path / "cursor", []
     running = ctl.start("watch", "--cursor-file", str(file))
     daemon.until_watched()
-    until(file, "k3f9-1\n")
+    holds(file, "k3f9-1\n")
     running.lines(1 + len(daemon.devices))
     for number in range(2, 502):
         daemon.send(event("online", device(9), cursor=f"k3f9-{number}"))

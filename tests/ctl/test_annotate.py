@@ -7,7 +7,7 @@ import pytest
 
 from netscand.protocol import DeviceUpdate, encode
 from tests.ctl.conftest import Ctl, bare
-from tests.ctl.fake import FakeDaemon, refusal
+from tests.ctl.fake_daemon import FakeDaemon
 
 SEVEN = "a4:83:e7:00:00:07"
 
@@ -22,6 +22,9 @@ SEVEN = "a4:83:e7:00:00:07"
      (["patience", "host7", "900"], DeviceUpdate(patience=900), f"host7 ({SEVEN}): patience set to 15 min"),
      (["patience", "host7", "30m"], DeviceUpdate(patience=1800), f"host7 ({SEVEN}): patience set to 30 min"),
      (["patience", "host7", "1d"], DeviceUpdate(patience=86_400), f"host7 ({SEVEN}): patience set to 1 d"),
+     # A device is offline only after three probes and a request have failed.
+     (["patience", "host7", "2"], DeviceUpdate(patience=2), f"host7 ({SEVEN}): patience set to 2 s; "
+      "with the default probe_interval, unanswered probes take at least 14 s"),
      (["patience", "host7", "learned"], DeviceUpdate(patience=None),
       f"host7 ({SEVEN}): patience is learned automatically (60 s now)")],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -43,10 +46,8 @@ def test_json_prints_the_changed_device(ctl: Ctl, daemon: FakeDaemon) -> None:
 @pytest.mark.parametrize("seconds", ["0", "0.9", "-1", "nan", "inf", "soon", "", "2d", "86401", "5y"])
 def test_an_invalid_patience_is_refused_with_the_limits(ctl: Ctl, daemon: FakeDaemon, seconds: str) -> None:
     done = ctl.run("patience", "host7", "--", seconds)
-    assert done.returncode == 2
-    assert 'expected 1 to 86400 seconds, optionally with a unit (90s, 30m, 2h), or "learned"' in " ".join(
-        done.stderr.split()
-    )
+    expected = 'expected 1 to 86400 seconds, optionally with a unit (90s, 30m, 2h), or "learned"'
+    assert (done.returncode, expected in " ".join(done.stderr.split())) == (2, True)
     assert "S is 1 to 86400" in " ".join(ctl.run("patience", "--help").stdout.split())
     assert daemon.requests == []
 
@@ -55,39 +56,19 @@ def test_an_invalid_patience_is_refused_with_the_limits(ctl: Ctl, daemon: FakeDa
     "args", [["label", "nobody", "x"], ["known", "aa:bb:cc:dd:ee:ff"], ["forget", "nobody"]], ids=str
 )
 def test_annotating_an_unknown_device_fails(ctl: Ctl, args: list[str]) -> None:
-    done = ctl.run(*args)
-    assert done.returncode == 1
-    assert "no device" in done.stderr
+    assert "no device" in ctl.fails(1, *args)
 
 
 def test_a_403_suggests_the_group(ctl: Ctl, daemon: FakeDaemon) -> None:
-    answer = refusal(403, "forbidden", "this needs the role admin")
-    assert isinstance(answer.body, bytes)
-    daemon.answers[f"/api/devices/{SEVEN}"] = (403, answer.body)
-    done = ctl.run("known", SEVEN)
-    assert done.returncode == 4
-    assert "this needs the role admin; join the group netscan" in done.stderr
+    daemon.refuse(403, "forbidden", "this needs the role admin", f"/api/devices/{SEVEN}")
+    assert "this needs the role admin; join the group netscan" in ctl.fails(4, "known", SEVEN)
 
 
-def test_over_tcp_a_403_does_not_suggest_the_group(ctl: Ctl) -> None:
-    far = FakeDaemon()
-    answer = refusal(403, "forbidden", "this needs the role admin")
-    assert isinstance(answer.body, bytes)
-    far.answers[f"/api/devices/{SEVEN}"] = (403, answer.body)
-    far.start()
-    try:
-        done = ctl.run("--url", f"http://127.0.0.1:{far.port}", "known", SEVEN, NETSCANCTL_SOCKET="")
-    finally:
-        far.stop()
-    assert (done.returncode, "group" in done.stderr) == (4, False)
+def test_over_tcp_a_403_does_not_suggest_the_group(ctl: Ctl, far: FakeDaemon) -> None:
+    far.refuse(403, "forbidden", "this needs the role admin", f"/api/devices/{SEVEN}")
     hint = "use --socket on the daemon's host, or send a token with that role: --token-file FILE"
-    assert done.stderr == f"netscanctl: this needs the role admin; {hint}\n"
-
-
-def test_a_patience_shorter_than_the_probes_is_explained(ctl: Ctl) -> None:
-    """A device is offline only after three probes and a request have failed."""
-    text = "patience set to 2 s; with the default probe_interval, unanswered probes take at least 14 s"
-    assert ctl.run("patience", "host7", "2").stderr == f"netscanctl: host7 ({SEVEN}): {text}\n"
+    failure = ctl.fails(4, "--url", far.url, "known", SEVEN, NETSCANCTL_SOCKET="")
+    assert failure == f"this needs the role admin; {hint}"
 
 
 # ---- forget
@@ -100,26 +81,18 @@ def test_forget_does_not_ask_in_a_script(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert [one.mac[-2:] for one in daemon.devices] == ["08", "14"]
 
 
-def test_forget_asks_on_a_terminal(ctl: Ctl, daemon: FakeDaemon) -> None:
+@pytest.mark.parametrize(("answer", "code", "message"), [("\n", 1, "cancelled"), ("y\n", 0, "forgotten")])
+def test_forget_asks_on_a_terminal(ctl: Ctl, daemon: FakeDaemon, answer: str, code: int, message: str) -> None:
     shown = ctl.terminal("forget", "host7")
     shown.until(f"Forget host7 ({SEVEN})? [y/N]:")
-    shown.type("\n")
-    code, written = shown.end()
-    assert code == 1
-    assert "cancelled" in written
-    assert len(daemon.devices) == 3
-    shown = ctl.terminal("forget", "host7")
-    shown.until("[y/N]:")
-    shown.type("y\n")
-    assert shown.end()[0] == 0
-    assert len(daemon.devices) == 2
+    shown.type(answer)
+    ended, written = shown.end()
+    assert (ended, message in written, len(daemon.devices)) == (code, True, 2 + code)
 
 
 def test_forget_yes_does_not_ask(ctl: Ctl, daemon: FakeDaemon) -> None:
     code, written = ctl.terminal("forget", "host7", "--yes").end()
-    assert code == 0
-    assert "?" not in bare(written)
-    assert len(daemon.devices) == 2
+    assert (code, "?" in bare(written), len(daemon.devices)) == (0, False, 2)
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x04"])
@@ -132,6 +105,5 @@ def test_ctrl_c_at_the_prompt_cancels(ctl: Ctl, daemon: FakeDaemon, key: str) ->
         with suppress(subprocess.TimeoutExpired):
             ended = shown.process.wait(3.0)
     code, written = shown.end()
-    assert code == 130
+    assert (code, len(daemon.devices)) == (130, 3)
     assert set(bare(written).split("[y/N]:")[-1]) <= set("^C \r\n")
-    assert len(daemon.devices) == 3

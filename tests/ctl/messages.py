@@ -14,6 +14,7 @@ from netscand.protocol import (
     Frames,
     InitialState,
     Network,
+    Resumed,
     ScanUpdate,
     Traffic,
 )
@@ -63,6 +64,13 @@ def snapshot(*devices: Device, networks: list[Network] | None = None, **more: ob
     }  # fmt: skip
     fields.update(more)
     return InitialState(**fields)
+
+
+def resumed(cursor: str = "k3f9-1") -> Resumed:
+    return Resumed(
+        cursor=cursor, version="0.1.0", protocol=PROTOCOL, interval=30, scanning=False, role="scan",
+        networks=[network()],
+    )  # fmt: skip
 
 
 def event(kind: str, about: Device | None = None, cursor: str = "k3f9-2", **more: object) -> Event:

@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler
 
 from netscand import protocol
 from netscand.protocol import Device, DeviceList, Message, Network, NetworkList, ScanTicket, encode
-from tests.ctl import words
+from tests.ctl import messages
 
 DEADLINE = 60.0
 """Seconds that a test waits for what must come; the machine may be busy."""
@@ -25,9 +25,9 @@ class FakeDaemon:
     def __init__(self, socket: Path | None = None) -> None:
         self.socket = socket
         self.port = 0
-        self.devices: list[Device] = [words.device(7), words.device(8, "offline"), words.device(20)]
-        self.networks: list[Network] = [words.network()]
-        self.status = words.status()
+        self.devices: list[Device] = [messages.device(7), messages.device(8, "offline"), messages.device(20)]
+        self.networks: list[Network] = [messages.network()]
+        self.status = messages.status()
         self.snapshot: list[Message] | None = None
         """First messages to a watcher; None: `initial_state` of `devices`, whole."""
         self.resumed: list[Message] | None = None
@@ -47,7 +47,7 @@ class FakeDaemon:
         """Do not answer pings, like a stopped process."""
         self.hold = False
         """Never answer a scan."""
-        self.found = words.scanned(words.device(7))
+        self.found = messages.scanned(messages.device(7))
         """Result of a scan."""
         self.received: list[protocol.ClientMessage | protocol.ScanRequest | protocol.DeviceUpdate] = []
         """Messages and bodies from clients, decoded."""
@@ -82,25 +82,22 @@ class FakeDaemon:
     async def _live(self, ready: "Future[None]") -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         app = web.Application(middlewares=[self._note])
-        app.router.add_get("/ws", self._stream)
-        app.router.add_get("/api/devices", self._list)
-        app.router.add_get("/api/devices/{mac}", self._one)
+        for path, answer in {
+            "/ws": self._stream, "/api/devices": self._list, "/api/devices/{mac}": self._one,
+            "/api/devices/{mac}/events": self._past, "/api/devices/{mac}/presence": self._presence,
+            "/api/events": self._past, "/api/backup": self._backup, "/api/networks": self._list_networks,
+            "/api/status": self._get_status,
+        }.items():  # fmt: skip
+            app.router.add_get(path, answer)
         app.router.add_patch("/api/devices/{mac}", self._change)
         app.router.add_delete("/api/devices/{mac}", self._forget)
-        app.router.add_get("/api/devices/{mac}/events", self._past)
-        app.router.add_get("/api/devices/{mac}/presence", self._presence)
-        app.router.add_get("/api/events", self._past)
-        app.router.add_get("/api/backup", self._backup)
-        app.router.add_get("/api/networks", self._list_networks)
-        app.router.add_get("/api/status", self._get_status)
         app.router.add_post("/api/scan", self._scan)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         if self.socket:
             await web.UnixSite(runner, str(self.socket)).start()
         else:
-            site = web.TCPSite(runner, "127.0.0.1", self.port)
-            await site.start()
+            await web.TCPSite(runner, "127.0.0.1", self.port).start()
             self.port = runner.addresses[0][1]
         ready.set_result(None)
         await self._stopping.wait()
@@ -122,6 +119,16 @@ class FakeDaemon:
                 await watcher.close(code=code)
 
         self._run(close())
+
+    @property
+    def url(self) -> str:
+        """Its address on TCP."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def refuse(self, code: int, word: str, message: str, *paths: str) -> None:
+        """Answer requests for these paths with an error."""
+        body = encode(protocol.ErrorAnswer(error=protocol.Refusal(code=word, message=message)))
+        self.answers |= dict.fromkeys(paths, (code, body))
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition is true; it is checked whenever a client does something."""
@@ -162,7 +169,7 @@ class FakeDaemon:
             and ("network" not in query or any(address.network == query["network"] for address in one.addresses))
             and query.get("q", "").casefold() in f"{one.mac} {one.ip} {one.hostname} {one.label}".casefold()
         ]
-        return _json(DeviceList(cursor="k3f9-1", last_scan=words.AT, devices=fits))
+        return _json(DeviceList(cursor="k3f9-1", last_scan=messages.AT, devices=fits))
 
     async def _list_networks(self, _request: web.Request) -> web.Response:
         return _json(NetworkList(networks=self.networks))
@@ -177,7 +184,8 @@ class FakeDaemon:
     def _found(self, request: web.Request) -> Device | web.Response:
         mac = request.match_info["mac"]
         known = (one for one in self.devices if one.mac == mac)
-        return next(known, None) or refusal(404, "not_found", f"no device {mac}")
+        error = protocol.Refusal(code="not_found", message=f"no device {mac}")
+        return next(known, None) or _json(protocol.ErrorAnswer(error=error), 404)
 
     async def _change(self, request: web.Request) -> web.Response:
         assert request.content_type == "application/json"
@@ -234,7 +242,7 @@ class FakeDaemon:
         self.received.append(msgspec.json.decode(await request.read(), type=protocol.ScanRequest))
         self._notify()
         if "wait" not in request.query:
-            return web.Response(status=202, body=encode(ScanTicket(scan_id=42)), content_type="application/json")
+            return _json(ScanTicket(scan_id=42), 202)
         await self._send_all(self.scan)
         if self.hold:
             await self._stopping.wait()
@@ -245,7 +253,9 @@ class FakeDaemon:
     async def _stream(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(compress=False, autoping=not self.ignores_pings)
         await socket.prepare(request)
-        first = self.snapshot if self.snapshot is not None else [words.snapshot(*self.devices, networks=self.networks)]
+        first = (
+            self.snapshot if self.snapshot is not None else [messages.snapshot(*self.devices, networks=self.networks)]
+        )
         if "since" in request.query and self.resumed is not None:
             first = self.resumed
         for message in first:
@@ -280,11 +290,5 @@ class FakeDaemon:
                 await watcher.send_str(raw.decode())
 
 
-def _json(value: msgspec.Struct) -> web.Response:
-    return web.Response(body=encode(value), content_type="application/json")
-
-
-def refusal(code: int, word: str, message: str) -> web.Response:
-    """Return an error of the API."""
-    body = encode(protocol.ErrorAnswer(error=protocol.Refusal(code=word, message=message)))
-    return web.Response(status=code, body=body, content_type="application/json")
+def _json(value: msgspec.Struct, status: int = 200) -> web.Response:
+    return web.Response(status=status, body=encode(value), content_type="application/json")
