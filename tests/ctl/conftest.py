@@ -3,7 +3,6 @@
 import fcntl
 import os
 import pty
-import queue
 import re
 import select
 import signal
@@ -12,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import termios
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -47,25 +45,40 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "LANG": "C.UTF-8", "TERM": "xterm-256color", "TZ": ZONE, **more}
 
 
+class Lines:
+    """Lines of a pipe."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._text = b""
+
+    def next(self) -> str | None:
+        """The next line; None at the end."""
+        ends = time.monotonic() + DEADLINE
+        while b"\n" not in self._text:
+            assert select.select([self._fd], [], [], max(0.0, ends - time.monotonic()))[0], f"timeout: {self._text!r}"
+            if not (piece := os.read(self._fd, 65536)):
+                return None
+            self._text += piece
+        line, _, self._text = self._text.partition(b"\n")
+        return line.decode()
+
+
 class Running:
     """Running netscanctl, with its lines of output."""
 
     def __init__(self, args: tuple[str, ...], env: dict[str, str], *, fast: bool) -> None:
-        self.out: queue.Queue[str | None] = queue.Queue()
-        self.err: queue.Queue[str | None] = queue.Queue()
-        readers, writers = zip(os.pipe(), os.pipe(), strict=True)
+        self._readers, writers = zip(os.pipe(), os.pipe(), strict=True)
+        self.out, self.err = map(Lines, self._readers)
         self.process = Child(args, env, (NOTHING, *writers), fast=fast)
         for writer in writers:
             os.close(writer)
-        self._readers = [
-            threading.Thread(target=_read, args=pair) for pair in zip(readers, (self.out, self.err), strict=True)
-        ]
-        for reader in self._readers:
-            reader.start()
 
     def line(self) -> str:
         """The next line of stdout."""
-        return _next(self.out, self.err)
+        line = self.out.next()
+        assert line is not None, f"stdout has ended; stderr: {self.err.next()}"
+        return line
 
     def lines(self, count: int) -> list[str]:
         """The next `count` lines of stdout."""
@@ -73,43 +86,25 @@ class Running:
 
     def notice(self) -> str:
         """The next line of stderr."""
-        return _next(self.err, self.out)
-
-    def quiet(self) -> bool:
-        """Whether nothing more was printed on stdout."""
-        return self.out.empty()
+        line = self.err.next()
+        assert line is not None, f"stderr has ended; stdout: {self.out.next()}"
+        return line
 
     def end(self, number: int | None = signal.SIGINT) -> int:
         """Send a signal (None: none) and give the exit code."""
-        if number is not None and self.process.poll() is None:
+        if number is not None:
             self.process.send_signal(number)
-        code = self.process.wait(DEADLINE)
-        for reader in self._readers:
-            reader.join(DEADLINE)
-        return code
+        return self.process.wait(DEADLINE)
 
-    def rest(self, lines: "queue.Queue[str | None]") -> list[str]:
+    def rest(self, lines: Lines) -> list[str]:
         """What was printed and not read; after `end`."""
-        found = []
-        while (line := lines.get(timeout=DEADLINE)) is not None:
-            found.append(line)
-        return found
+        return list(iter(lines.next, None))
 
-
-def _read(fd: int, lines: "queue.Queue[str | None]") -> None:
-    with open(fd) as stream:
-        for line in stream:
-            lines.put(line.rstrip("\n"))
-    lines.put(None)
-
-
-def _next(lines: "queue.Queue[str | None]", other: "queue.Queue[str | None]") -> str:
-    try:
-        line = lines.get(timeout=DEADLINE)
-    except queue.Empty:
-        line = None
-    assert line is not None, f"no line came; the other stream has {list(other.queue)}"
-    return line
+    def close(self) -> None:
+        """Kill it."""
+        self.end(signal.SIGKILL)
+        for reader in self._readers:
+            os.close(reader)
 
 
 class OnTerminal:
@@ -151,7 +146,7 @@ class OnTerminal:
             assert ready, f"it never came: {self.written!r}"
             try:
                 more = os.read(self._ours, 65536)
-            except OSError:  # EIO: nobody holds the other end any more
+            except OSError:  # EIO: the other end is closed
                 break
             if not more:
                 break
@@ -229,7 +224,7 @@ class Ctl:
     def end(self) -> None:
         """Stop all processes."""
         for running in self._watching:
-            running.end(signal.SIGKILL)
+            running.close()
         for shown in self._terminals:
             shown.process.kill()
             shown.process.wait(DEADLINE)

@@ -2,22 +2,8 @@
 
 from typing import Any
 
-from netscand.protocol import (
-    PROTOCOL,
-    Address,
-    Budget,
-    Counts,
-    Coverage,
-    DaemonStatus,
-    Device,
-    Event,
-    Frames,
-    InitialState,
-    Network,
-    Resumed,
-    ScanUpdate,
-    Traffic,
-)
+from netscand import protocol
+from netscand.protocol import Device, Event, Network
 
 AT = "2026-11-23T22:02:11.042Z"
 LATER = "2026-11-23T22:05:00.000Z"
@@ -25,8 +11,8 @@ HOME = "192.168.1.0/24@eth0"
 OFFICE = "10.0.0.0/24@eth1"
 
 
-def address(ip: str, network: str = HOME) -> Address:
-    return Address(
+def address(ip: str, network: str = HOME) -> protocol.Address:
+    return protocol.Address(
         ip=ip, network=network, interface=network.partition("@")[2], evidence="arp_reply", first_seen=AT, last_seen=AT
     )
 
@@ -49,26 +35,26 @@ def network(id_: str = HOME, state: str = "up", **more: object) -> Network:
     cidr, _, interface = id_.partition("@")
     fields: dict[str, Any] = {
         "id": id_, "cidr": cidr, "interface": interface, "state": state, "why": "Ethernet, address 192.168.1.2",
-        "gateway": "192.168.1.1", "interval": 30, "addresses": 254, "coverage": Coverage(fraction=1.0, seconds=30),
-        "online": 2, "last_scan": AT,
+        "gateway": "192.168.1.1", "interval": 30, "addresses": 254,
+        "coverage": protocol.Coverage(fraction=1.0, seconds=30), "online": 2, "last_scan": AT,
     }  # fmt: skip
     fields.update(more)
     return Network(**fields)
 
 
-def snapshot(*devices: Device, networks: list[Network] | None = None, **more: object) -> InitialState:
+def snapshot(*devices: Device, networks: list[Network] | None = None, **more: object) -> protocol.InitialState:
     fields: dict[str, Any] = {
-        "protocol": PROTOCOL, "version": "0.1.0", "cursor": "k3f9-1", "interval": 30, "scanning": False,
+        "protocol": protocol.PROTOCOL, "version": "0.1.0", "cursor": "k3f9-1", "interval": 30, "scanning": False,
         "last_scan": AT, "role": "scan", "networks": [network()] if networks is None else networks,
         "devices": list(devices), "more": False,
     }  # fmt: skip
     fields.update(more)
-    return InitialState(**fields)
+    return protocol.InitialState(**fields)
 
 
-def resumed(cursor: str = "k3f9-1") -> Resumed:
-    return Resumed(
-        cursor=cursor, version="0.1.0", protocol=PROTOCOL, interval=30, scanning=False, role="scan",
+def resumed(cursor: str = "k3f9-1") -> protocol.Resumed:
+    return protocol.Resumed(
+        cursor=cursor, version="0.1.0", protocol=protocol.PROTOCOL, interval=30, scanning=False, role="scan",
         networks=[network()],
     )  # fmt: skip
 
@@ -91,21 +77,21 @@ def came(about: Device, was: str = "offline", cursor: str = "k3f9-2") -> Event:
     return event("online", about, cursor, previous={"status": was})
 
 
-def scanned(*found: Device, networks: tuple[str, ...] = (HOME,), scan_id: int | None = 42) -> ScanUpdate:
-    return ScanUpdate(
+def scanned(*found: Device, networks: tuple[str, ...] = (HOME,), scan_id: int | None = 42) -> protocol.ScanUpdate:
+    return protocol.ScanUpdate(
         scan_id=scan_id, cursor="k3f9-9", networks=list(networks), started_at=AT,
-        finished_at="2026-11-23T22:02:11.942Z", online=len(found), frames=Frames(broadcast=237, unicast=17),
+        finished_at="2026-11-23T22:02:11.942Z", online=len(found), frames=protocol.Frames(broadcast=237, unicast=17),
         devices=list(found),
     )  # fmt: skip
 
 
-def status(**more: object) -> DaemonStatus:
+def status(**more: object) -> protocol.DaemonStatus:
     fields: dict[str, Any] = {
-        "version": "0.1.0", "protocol": PROTOCOL, "status": "ok", "problems": [], "role": "scan", "started_at": AT,
-        "now": LATER, "cursor": "k3f9-1", "scanning": False, "interval": 30, "last_scan": AT,
-        "devices": Counts(online=2, offline=1, unknown=0), "networks": [network()], "clients": 1,
-        "frames": Traffic(received=1000, dropped=0, broadcast=254, unicast=40, send_errors=0),
-        "budget": Budget(rate=1000, background_rate=50, used=3), "memory_mib": 48.2,
+        "version": "0.1.0", "protocol": protocol.PROTOCOL, "status": "ok", "problems": [], "role": "scan",
+        "started_at": AT, "now": LATER, "cursor": "k3f9-1", "scanning": False, "interval": 30, "last_scan": AT,
+        "devices": protocol.Counts(online=2, offline=1, unknown=0), "networks": [network()], "clients": 1,
+        "frames": protocol.Traffic(received=1000, dropped=0, broadcast=254, unicast=40, send_errors=0),
+        "budget": protocol.Budget(rate=1000, background_rate=50, used=3), "memory_mib": 48.2,
     }  # fmt: skip
     fields.update(more)
-    return DaemonStatus(**fields)
+    return protocol.DaemonStatus(**fields)

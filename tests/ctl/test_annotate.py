@@ -53,7 +53,7 @@ def test_an_invalid_patience_is_refused_with_the_limits(ctl: Ctl, daemon: FakeDa
 
 
 @pytest.mark.parametrize(
-    "args", [["label", "nobody", "x"], ["known", "aa:bb:cc:dd:ee:ff"], ["forget", "nobody"]], ids=str
+    "args", [["label", "unknown", "x"], ["known", "aa:bb:cc:dd:ee:ff"], ["forget", "unknown"]], ids=str
 )
 def test_annotating_an_unknown_device_fails(ctl: Ctl, args: list[str]) -> None:
     assert "no device" in ctl.fails(1, *args)

@@ -145,7 +145,7 @@ def test_a_stale_socket_is_exit_code_3(ctl: Ctl, args: list[str], tmp_path: Path
 
 @BOTH
 def test_a_refused_tcp_connection_is_exit_code_3(ctl: Ctl, args: list[str]) -> None:
-    with socket.socket() as bound:  # bound, so that nobody else takes it, and not listening
+    with socket.socket() as bound:  # bound, so that no process takes it, and not listening
         bound.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{bound.getsockname()[1]}"
         failure = ctl.fails(3, "--url", url, *args, NETSCANCTL_SOCKET="")
@@ -213,7 +213,7 @@ def test_a_socket_without_permission_is_exit_code_4(daemon: FakeDaemon, args: li
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
     daemon.socket.chmod(0o600)
-    # All is imported before: the interpreter itself may lie where nobody else may read.
+    # All is imported before: the interpreter itself may lie where no other user may read.
     run = "import os, aiohttp; from netscanctl.__main__ import main; from netscanctl.commands import devices, watch; "
     run += "os.setgroups([]); os.setgid(65534); os.setuid(65534); main()"
     done = subprocess.run(
@@ -311,7 +311,7 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
 
 @contextmanager
 def busy(path: Path, seconds: float) -> Iterator[Daemon]:
-    """A daemon whose queue is full; after so many seconds it answers whoever is in it, until the end of the block."""
+    """A daemon whose queue is full; after so many seconds it answers the queue, until the end of the block."""
     over = threading.Event()
 
     def answer() -> None:

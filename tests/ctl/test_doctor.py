@@ -15,13 +15,6 @@ import pytest
 
 from netscanctl.commands import doctor
 from netscanctl.doctor import host_checks
-from netscanctl.doctor.host_checks import (
-    Interface,
-    check_database,
-    check_gateway,
-    check_interfaces,
-    check_raw_sockets,
-)
 from netscanctl.doctor.result import Finding, collect, failed, format_findings, ok, unknown
 from netscanctl.render import plain
 from netscand import __version__
@@ -199,7 +192,7 @@ def test_obstacles_for_the_socket_are_reported(tmp_path: Path) -> None:
     (tmp_path / "none.sock").write_text("")
     assert absent(tmp_path)["socket"]["verdict"] == "failed"
     (tmp_path / "none.sock").unlink()
-    with socket.create_server(("127.77.0.1", 0)) as other:  # where nobody else takes the port once it is free
+    with socket.create_server(("127.77.0.1", 0)) as other:  # where no process takes the port once it is free
         port = other.getsockname()[1]
         config = tmp_path / "netscand.toml"
         config.write_text(f'[listen]\ntcp = ["127.77.0.1:{port}", "[::1]:0"]\n')
@@ -261,7 +254,7 @@ def without(capability: int, *, bounding: bool) -> list[Finding]:
         sets[0] &= ~(1 << capability)
         sets[1] &= ~(1 << capability)
         assert libc.capset(header, sets) == 0
-        found.extend(check_raw_sockets())
+        found.extend(host_checks.check_raw_sockets())
 
     thread = threading.Thread(target=probe)
     thread.start()
@@ -270,7 +263,7 @@ def without(capability: int, *, bounding: bool) -> list[Finding]:
 
 
 def test_raw_sockets_and_the_filter_are_checked(root: None) -> None:
-    assert verdicts(list(check_raw_sockets())) == {"capability": "ok", "filter": "ok"}
+    assert verdicts(list(host_checks.check_raw_sockets())) == {"capability": "ok", "filter": "ok"}
 
 
 def test_a_missing_capability_is_named(root: None) -> None:
@@ -289,7 +282,7 @@ def test_an_unprivileged_check_is_unknown(root: None) -> None:
             os.setgroups([])
             os.setgid(65534)
             os.setuid(65534)
-            os.write(theirs, repr(verdicts(list(check_raw_sockets()))).encode())
+            os.write(theirs, repr(verdicts(list(host_checks.check_raw_sockets()))).encode())
         finally:
             os._exit(0)
     os.close(theirs)
@@ -314,26 +307,26 @@ ARP = """IP address       HW type     Flags       HW address            Mask    
 def test_the_gateway_is_looked_up_in_the_arp_table(tmp_path: Path, flags: int, interface: str, verdict: str) -> None:
     (tmp_path / "route").write_text(ROUTES)
     (tmp_path / "arp").write_text(ARP.format(flags=flags, interface=interface))
-    found = check_gateway(tmp_path)
+    found = host_checks.check_gateway(tmp_path)
     assert (found.verdict, "192.168.1.254 on eth0" in found.found) == (verdict, True)
     (tmp_path / "route").write_text(ROUTES.splitlines()[0])
-    assert check_gateway(tmp_path).verdict == "unknown"
+    assert host_checks.check_gateway(tmp_path).verdict == "unknown"
 
 
 def test_a_usable_interface_is_ethernet_with_a_carrier() -> None:
-    eth = Interface("eth0", "192.168.1.2/24", True, True)
-    tunnel = Interface("tun0", "10.8.0.2/24", True, False)
-    assert check_interfaces([eth, tunnel]).found == "eth0 192.168.1.2/24"
-    assert "no carrier" in check_interfaces([eth._replace(running=False)]).found
-    assert check_interfaces([tunnel]).verdict == check_interfaces([]).verdict == "failed"
+    eth = host_checks.Interface("eth0", "192.168.1.2/24", True, True)
+    tunnel = host_checks.Interface("tun0", "10.8.0.2/24", True, False)
+    assert host_checks.check_interfaces([eth, tunnel]).found == "eth0 192.168.1.2/24"
+    assert "no carrier" in host_checks.check_interfaces([eth._replace(running=False)]).found
+    assert host_checks.check_interfaces([tunnel]).verdict == host_checks.check_interfaces([]).verdict == "failed"
 
 
 def test_an_unusable_database_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "netscand.db"
-    assert check_database(path).verdict == "ok"
+    assert host_checks.check_database(path).verdict == "ok"
     path.write_bytes(b"garbage, and not a database")
-    assert check_database(path).verdict == "warning"
-    assert check_database(tmp_path / "no" / "netscand.db").verdict == "warning"
+    assert host_checks.check_database(path).verdict == "warning"
+    assert host_checks.check_database(tmp_path / "no" / "netscand.db").verdict == "warning"
 
 
 def test_hostile_text_stays_on_its_line() -> None:

@@ -43,7 +43,7 @@ class Trial:
         await self._stack.__aexit__(*how)
 
     async def submit(self, *numbers: int, until: int | None = None) -> None:
-        """Submit jobs of these numbers, and wait until so many are done (all, unless told)."""
+        """Submit jobs of these numbers, and wait until so many are done (by default all)."""
         for number in numbers:
             await self.runner.submit(job(number))
         await self.until(lambda: len(self.done) >= (len(numbers) if until is None else until))

@@ -84,7 +84,7 @@ def test_show_finds_a_device_by_mac_address_name_and_label(ctl: Ctl, daemon: Fak
     assert "192.168.1.7  192.168.1.0/24@eth0  arp_reply" in done.stdout
 
 
-@pytest.mark.parametrize("who", ["nobody", "192.168.1.99", "aa:bb:cc:dd:ee:ff"])
+@pytest.mark.parametrize("who", ["unknown", "192.168.1.99", "aa:bb:cc:dd:ee:ff"])
 def test_show_of_an_unknown_device_fails(ctl: Ctl, who: str) -> None:
     assert "no device" in ctl.fails(1, "show", who)
 

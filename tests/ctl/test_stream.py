@@ -68,7 +68,7 @@ def there(daemon: FakeDaemon) -> Daemon:
 
 
 class Collected:
-    """The first messages of the stream, with a short pause before connecting anew."""
+    """The first messages of the stream, with a short pause before connecting again."""
 
     def __init__(self) -> None:
         self.messages: list[Received] = []

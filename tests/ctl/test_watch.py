@@ -235,7 +235,7 @@ def test_wait_for_ends_when_its_device_is_there_or_gone(ctl: Ctl, args: list[str
 
 
 def test_wait_for_refuses_an_unknown_or_ambiguous_name(ctl: Ctl, daemon: FakeDaemon) -> None:
-    assert 'no device matches "nobody"' in ctl.fails(1, "wait-for", "nobody")
+    assert 'no device matches "unknown"' in ctl.fails(1, "wait-for", "unknown")
     daemon.devices[1].hostname = "host7"
     assert '"host7" matches 2 devices' in ctl.fails(1, "wait-for", "host7")
 
