@@ -1,4 +1,4 @@
-"""What is heard beside ARP, on real links: each kind alone tells a device at once, without any scan."""
+"""What is heard beside ARP, on real links: each kind alone reveals a device at once, without any scan."""
 
 import shutil
 import subprocess
@@ -23,7 +23,7 @@ NO_SCANS = {"scan": {"interval": 86400}, "names": {"sources": ["dhcp", "mdns", "
 
 
 def told(daemon: Daemon, lab: Lab, *frames: bytes) -> dict[str, Any]:
-    """Put frames on a LAN that is not scanned; how the device of `words.MAC` is told."""
+    """Put frames on a LAN that is not scanned; return the event of the device `words.MAC`."""
     crowd = lab.crowd()
     with daemon.websocket() as stream:
         until(stream, "initial_state")
@@ -120,7 +120,7 @@ def dhclient(host: Host, name: str) -> None:
 AVAHI = """
 mount -t tmpfs tmpfs /run
 mkdir /run/avahi-daemon
-for file in passwd group; do  # it wants its user, whoever it runs as; where it was only unpacked there is none
+for file in passwd group; do  # it wants its user, as any user; where it was only unpacked there is none
     { grep -v ^avahi: /etc/$file; echo avahi:x:65533:65533::/:/bin/false; } >/run/$file
     mount --bind /run/$file /etc/$file
 done
@@ -138,7 +138,7 @@ def avahi(host: Host, name: str) -> subprocess.Popen[Any]:
     return host.popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def test_a_lease_taken_by_dhclient_gives_address_name_and_server_and_a_second_server_is_told(lab: Lab) -> None:
+def test_a_lease_gives_address_name_and_dhcp_server(lab: Lab) -> None:
     daemon = lab.daemon(NO_SCANS)
     server = lab.host("10.77.0.1")
     dnsmasq(server, "--dhcp-range=10.77.0.100,10.77.0.110,1h")
@@ -161,7 +161,7 @@ def test_a_lease_taken_by_dhclient_gives_address_name_and_server_and_a_second_se
     assert told <= {"network_up", "discovered", "renamed", "address_added", "dhcp_server_seen"}
 
 
-def test_avahi_is_heard_with_its_name_and_its_goodbye_is_no_verdict(lab: Lab) -> None:
+def test_avahi_is_heard_and_its_goodbye_is_no_verdict(lab: Lab) -> None:
     daemon = lab.daemon(NO_SCANS)
     host = lab.host("10.77.0.60")
     with daemon.websocket() as stream:
@@ -264,7 +264,7 @@ def test_a_host_with_ipv4_and_ipv6_is_one_device(lab6: Lab) -> None:
 
     wait_for("its IPv4 address", lambda: "10.77.0.50" in addresses())
     wait_for("its link-local address", lambda: any(ip.startswith("fe80::") for ip in addresses()))
-    ping = ["ping", "-c", "1", "-W", "5", "fd77::50"]  # not before both addresses are known to be nobody else's
+    ping = ["ping", "-c", "1", "-W", "5", "fd77::50"]  # not before both addresses are known to be unique
     wait_for("an answer", lambda: lab6.watcher.run(ping, check=False).returncode == 0)
     wait_for("its global address", lambda: "fd77::50" in addresses())
     assert {device["mac"] for device in daemon.get("/api/devices")["devices"]} == {lab6.watcher.mac, host.mac}

@@ -1,4 +1,4 @@
-"""What happens to us is not told of them (law 8): a clock that jumps, a process that was stopped, another name."""
+"""Our own troubles are not reported of others (law 8): a clock that jumps, a stopped process, another name."""
 
 import signal
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.lab.lan import Lab
 from tests.lab.test_daemon import until, until_scanned
-from tests.lab.test_odd import events, kinds
+from tests.lab.test_lan_events import events, kinds
 
 PATIENT = {"presence": {"probe_interval": 1, "patience": [5, 5]}, "names": {"sources": []}}
 
@@ -77,7 +77,7 @@ def test_who_was_silent_while_we_were_stopped_is_not_gone(lab: Lab) -> None:
         assert not [event for event in events(stream, 8) if event["kind"] == "offline"]
 
 
-def test_an_interface_with_another_name_is_another_network_and_nobody_is_gone(lab: Lab) -> None:
+def test_a_renamed_interface_reports_nobody_gone(lab: Lab) -> None:
     """FAULTS F10."""
     lab.crowd().populate(lab.addresses(10, start=100))
     daemon = lab.daemon(PATIENT)

@@ -1,18 +1,22 @@
-"""A day of a hostile host in simulated time, through the core and into a history on a disk (FAULTS T23).
+"""Histories as hostile hosts leave them.
 
-It makes up devices that answer every request for them, and lets each frame be one that was worth an event: a newcomer,
+A day of two of them in simulated time, through the core and into a history on a disk (FAULTS T23).
+
+They make up devices that answer every request for them, and let each frame be one that was worth an event: a newcomer,
 one more address, another name, a move, a claim to what another holds, somebody who leaves.
 """
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from random import Random
 
 from netscand.core.model import Event, EventKind, Evidence, Ip, Mac, Observation, Status
 from netscand.core.presence import Rules
 from tests.core.world import World, ip, mac, network
-from tests.store.diary import Diary, FakeClock, device, discovered, turned
+from tests.store.diary import Diary, FakeClock, device, diary, discovered, turned
 
 DAY, HOUR = 86_400.0, 3600.0
 DAYS = 88
@@ -48,7 +52,7 @@ async def live(book: Diary, residents: int) -> int:
     return events
 
 
-class Siege(World):
+class HostileHosts(World):
     """Two hosts that make `rate` frames a second each."""
 
     def __init__(self, book: Diary, rate: float) -> None:
@@ -111,3 +115,30 @@ class Siege(World):
         joining = evidence is Evidence.ARP_ANNOUNCEMENT
         source = "mdns" if name else None
         self._hear(Observation(self.now, 2, who, at, evidence, joining=joining, name=name, name_source=source))
+
+
+RENAMED = 240
+"""Devices, each of them renamed in every round."""
+
+
+def write_past(path: Path, rounds: int) -> int:
+    """Write the history of `rounds` renamings of `RENAMED` made-up devices into `path`; the number of events."""
+
+    async def write() -> None:
+        now = time.monotonic()
+        began = now - 6 * 86_400
+        async with diary(path, FakeClock(time.time() - now)) as book:
+            made = [device(number, began) for number in range(RENAMED)]
+            await book.write(*(discovered(each, began) for each in made))
+            for turn in range(rounds):
+                at = began + 60 * turn
+                events = []
+                for number, each in enumerate(made):
+                    before = {"hostname": each.hostname, "hostname_source": each.hostname_source}
+                    each.hostname, each.hostname_source = f"name-{turn % 7}-{number}", "mdns"
+                    renamed = Event(EventKind.RENAMED, at, None, each, reason="named by mdns", previous=before)
+                    events.append(renamed._replace(seen_at=at))
+                await book.write(*events)
+
+    asyncio.run(write())
+    return RENAMED * (rounds + 1)

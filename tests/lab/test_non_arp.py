@@ -19,8 +19,8 @@ from netscand.lan.wire import Wire
 from tests.core import built_frames, captured_frames
 from tests.core.built_frames import IP, UDP, Ether, IPv6, inet6
 from tests.lab.lan import Host, Lab
-from tests.lab.rooms import Send, index_of, network_of, until
-from tests.lab.test_wire import listen, reply, tagged
+from tests.lab.rooms import Send, index_of, inside, network_of, until
+from tests.lab.test_wire import listening, reply, tagged
 
 
 @pytest.fixture
@@ -88,8 +88,9 @@ def test_a_frame_of_full_size_is_kept_whole(send: Send, ring: Ring) -> None:
     assert frame.frame == long
 
 
-def test_what_is_heard_comes_with_its_interface_and_its_moment(shared_lab: Lab, send: Send) -> None:
-    async def script(made: Wire, heard: list[Observation]) -> None:
+@inside
+async def test_what_is_heard_comes_with_its_interface_and_its_moment(shared_lab: Lab, send: Send) -> None:
+    async with listening() as (made, heard):
         send(captured_frames.DHCLIENT_DISCOVER)
         await until(lambda: heard)
         (seen,) = heard
@@ -98,13 +99,11 @@ def test_what_is_heard_comes_with_its_interface_and_its_moment(shared_lab: Lab, 
         )  # fmt: skip
         assert made.received == 1
 
-    listen(shared_lab.watcher.space, script)
 
-
-def test_talk_on_interfaces_that_are_not_followed_is_not_decoded(shared_lab: Lab, send: Send) -> None:
+@inside
+async def test_talk_on_interfaces_that_are_not_followed_is_not_decoded(shared_lab: Lab, send: Send) -> None:
     """The ports of a bridge of containers say everything once more."""
-
-    async def script(made: Wire, heard: list[Observation]) -> None:
+    async with listening() as (made, heard):
         made.follow({999})
         send(captured_frames.DHCLIENT_DISCOVER)
         await until(lambda: made.received)
@@ -113,8 +112,6 @@ def test_talk_on_interfaces_that_are_not_followed_is_not_decoded(shared_lab: Lab
         await until(lambda: heard)
         assert [seen.evidence for seen in heard] == [Evidence.NDP]
         assert made.ignored == 0
-
-    listen(shared_lab.watcher.space, script)
 
 
 def test_a_flood_is_decoded_within_a_budget_and_the_rest_counted(
@@ -146,13 +143,14 @@ def test_a_flood_is_decoded_within_a_budget_and_the_rest_counted(
     ear.close()
 
 
-def test_after_a_flood_talk_is_heard_again_and_arp_was_all_along(
+@inside
+async def test_after_a_flood_talk_is_heard_again_and_arp_was_all_along(
     shared_lab: Lab, send: Send, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wire, "TALK_BUDGET", 50)
     monkeypatch.setattr(wire, "PAUSE", 3.0)
 
-    async def script(made: Wire, heard: list[Observation]) -> None:
+    async with listening() as (made, heard):
         for _ in range(100):
             send(captured_frames.LINUX_DAD)
         await until(lambda: made.ignored)
@@ -164,16 +162,15 @@ def test_after_a_flood_talk_is_heard_again_and_arp_was_all_along(
         send(captured_frames.ANDROID_DISCOVER)
         await until(lambda: any(seen.name == "Pixel-7" for seen in heard))
 
-    listen(shared_lab.watcher.space, script)
 
-
-def test_hostile_talk_is_counted_and_fills_no_log(
+@inside
+async def test_hostile_talk_is_counted_and_fills_no_log(
     shared_lab: Lab, send: Send, caplog: pytest.LogCaptureFixture
 ) -> None:
     """T12, through the ring."""
     caplog.set_level(logging.DEBUG, "netscand")
 
-    async def script(made: Wire, heard: list[Observation]) -> None:
+    async with listening() as (made, heard):
         sent = 0
         for whole in captured_frames.ALL.values():
             for length in range(60, len(whole), 7):
@@ -182,8 +179,6 @@ def test_hostile_talk_is_counted_and_fills_no_log(
         await until(lambda: made.received >= sent * 0.9)
         send(captured_frames.ANDROID_DISCOVER)
         await until(lambda: any(seen.name == "Pixel-7" for seen in heard))
-
-    listen(shared_lab.watcher.space, script)
     assert not caplog.records
 
 
@@ -215,14 +210,15 @@ def test_without_an_address_of_ours_an_ask_by_ipv6_is_refused(shared_lab: Lab) -
     made.close()
 
 
-def test_a_broken_ring_of_talk_is_made_anew_too(
+@inside
+async def test_a_broken_ring_of_talk_is_made_anew_too(
     shared_lab: Lab, send: Send, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(wire, "BACK_OFF", (0.05, 0.2))
     monkeypatch.setattr("netscand.lan.capture.EMPTY_READS", 100)
     caplog.set_level(logging.INFO, "netscand.lan.wire")
 
-    async def script(made: Wire, heard: list[Observation]) -> None:
+    async with listening() as (made, heard):
         await asyncio.sleep(0)
         assert made._talk._ring
         made._talk._ring._next = 100 * 2048
@@ -230,8 +226,6 @@ def test_a_broken_ring_of_talk_is_made_anew_too(
         await until(lambda: "receiving again" in caplog.text)
         send(captured_frames.ANDROID_DISCOVER)
         await until(lambda: any(seen.name == "Pixel-7" for seen in heard))
-
-    listen(shared_lab.watcher.space, script)
 
 
 def test_the_filter_is_a_program_that_ends() -> None:

@@ -1,19 +1,16 @@
 """What must not suffer while netscand is attacked, measured during the attack from another account.
 
-    with judged(daemon) as verdict:
+    with monitored(daemon) as measured:
         attack()
-    verdict.check()
+    measured.check()
 
 Wall times on a busy machine mean little, so no bound depends on them: the kernel counts how long it kept the daemon's
 thread, though ready to run, without a processor, and that much is subtracted. What remains is the daemon's own doing.
 """
 
 import bisect
-import json
 import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.daemon import Daemon
+from tests.lab.program import Program
 from tests.lab.spaces import DEADLINE
 
-WITNESS, NICE = 1999, -5
-"""The uid of the witness; its priority, so that attackers who share our processors do not slow it."""
+MONITOR, NICE = 1999, -5
+"""The uid of the monitor; its priority, so that attackers who share our processors do not slow it."""
 
 ANSWERED = 0.25
 """Seconds to the slowest answer of /healthz."""
@@ -49,13 +47,13 @@ WORDS = ("label", "known", "notes")
 """Annotations of a user."""
 
 
-class Verdict:
-    """The measurements; complete after the block of `judged`."""
+class Measured:
+    """The measurements; complete after the block of `monitored`."""
 
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
         self.cursor = ""
-        """The place in the stream at which the attack began."""
+        """The cursor at which the attack began."""
         self.began_at = self.ended_at = 0.0
         self.slowest = 0.0
         """Seconds to the slowest answer of /healthz, waits for a processor taken off; `wall`: not taken off."""
@@ -73,12 +71,12 @@ class Verdict:
         self.descriptors = (0, 0)
         """Before, and when the attack was over."""
         self.events: list[dict[str, Any]] = []
-        """The events that the witness received."""
+        """The events that the monitor received."""
         self.missing: list[str] = []
         """Cursors of events that it did not receive, or not in order."""
         self.words: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
         self.still = 0.0
-        self._witness: _Witness | None = None
+        self._monitor: _Monitor | None = None
 
     def check(
         self,
@@ -103,9 +101,9 @@ class Verdict:
         assert not lost, f"annotations were lost: {lost}"
 
     def received(self) -> list[dict[str, Any]]:
-        """Return the events that the witness received so far; also while the attack goes on."""
-        if self._witness is not None:
-            self.events = self._witness.do("events")["events"]
+        """Return the events that the monitor received so far; also while the attack goes on."""
+        if self._monitor is not None:
+            self.events = self._monitor.do("events")["events"]
         return self.events
 
     def event(self, kind: str, *, seconds: float = DEADLINE / 2, **fields: object) -> dict[str, Any]:
@@ -128,103 +126,87 @@ class Verdict:
 
 
 @contextmanager
-def judged(daemon: Daemon, quiet: float = QUIET) -> Iterator[Verdict]:
+def monitored(daemon: Daemon, quiet: float = QUIET) -> Iterator[Measured]:
     """Measure while the block lasts. The daemon should run with the environment WATCHED."""
-    verdict = Verdict(daemon)
-    verdict.still = int(daemon.environment.get("WATCHDOG_USEC", "0")) / 1e6
-    witness = verdict._witness = _Witness(daemon)
+    measured = Measured(daemon)
+    measured.still = int(daemon.environment.get("WATCHDOG_USEC", "0")) / 1e6
+    monitor = measured._monitor = _Monitor(daemon)
     try:
         _metrics(daemon)  # the first scrape imports a library, and the first question opens the history
         daemon.get("/api/events?limit=1")
-        witness.do("begin")
+        monitor.do("begin")
         time.sleep(quiet)
         before = _metrics(daemon)
-        verdict.words = _words(daemon), {}
+        measured.words = _words(daemon), {}
         descriptors = _descriptors(daemon.pid)
-        verdict.cursor = witness.do("begin")["cursor"]
+        measured.cursor = monitor.do("begin")["cursor"]
         memory = _reset_peak(daemon.pid)
-        begun = verdict.began_at = time.monotonic()
-        yield verdict
-        verdict.ended_at = time.monotonic()
-        measured = witness.do("end")
-        verdict.grown = _peak(daemon.pid) - memory
-        _answers(verdict, measured)
-        _turns(verdict, measured["waits"], before, _metrics(daemon))
+        begun = measured.began_at = time.monotonic()
+        yield measured
+        measured.ended_at = time.monotonic()
+        found = monitor.do("end")
+        measured.grown = _peak(daemon.pid) - memory
+        _answers(measured, found)
+        _turns(measured, found["waits"], before, _metrics(daemon))
         fed = [at for at, sent in zip(daemon.notified_at, tuple(daemon.notified), strict=False) if "WATCHDOG=1" in sent]
         if fed:
-            around = [at for at in fed if begun - verdict.still / 4 <= at <= verdict.ended_at]
-            stamps = [*around, verdict.ended_at] if around else [begun, verdict.ended_at]
+            around = [at for at in fed if begun - measured.still / 4 <= at <= measured.ended_at]
+            stamps = [*around, measured.ended_at] if around else [begun, measured.ended_at]
             pause = max(later - at for at, later in pairwise(stamps))
-            verdict.pause = pause - _Waits(measured["waits"]).most(pause)
-        verdict.events = measured["events"]
-        verdict.words = verdict.words[0], _words(daemon)
-        verdict.missing = [*measured["lost"], *_missing(daemon, witness, verdict.cursor)]
-        verdict.descriptors = descriptors, _settled(daemon.pid, descriptors)
+            measured.pause = pause - _Waits(found["waits"]).most(pause)
+        measured.events = found["events"]
+        measured.words = measured.words[0], _words(daemon)
+        measured.missing = [*found["lost"], *_missing(daemon, monitor, measured.cursor)]
+        measured.descriptors = descriptors, _settled(daemon.pid, descriptors)
     finally:
-        verdict._witness = None
-        witness.close()
+        measured._monitor = None
+        monitor.close()
 
 
-class _Witness:
-    """tests/attacks/witness.py, which runs beside the daemon."""
+class _Monitor(Program):
+    """tests/attacks/monitor_process.py, which runs beside the daemon."""
 
     def __init__(self, daemon: Daemon) -> None:
-        argv = [sys.executable, "-m", "tests.attacks.witness"]
-        self._space = daemon.space
-        self._process = daemon.space.popen(
-            [*argv, str(daemon.socket), str(daemon.pid), str(WITNESS), str(NICE)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        self._read()
+        super().__init__(daemon.space, "tests.attacks.monitor_process", daemon.socket, daemon.pid, MONITOR, NICE)
+        self.read()
 
     def do(self, command: str) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{command}\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def close(self) -> None:
-        self._space.end(self._process, now=True)
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the witness has died"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        self.say(command)
+        found: dict[str, Any] = self.result()
+        return found
 
 
 # ---- what is measured -----------------------------------------------------------------------------------------------
 
 
-def _answers(verdict: Verdict, measured: dict[str, Any]) -> None:
-    waits = _Waits(measured["waits"])
-    for begun, took, own in measured["answers"]:
-        verdict.wall = max(verdict.wall, took)
-        verdict.slowest = max(verdict.slowest, took - own - waits.within(begun, begun + took))
-    verdict.asked = len(measured["answers"])
-    verdict.failures = measured["failures"]
+def _answers(measured: Measured, found: dict[str, Any]) -> None:
+    waits = _Waits(found["waits"])
+    for begun, took, own in found["answers"]:
+        measured.wall = max(measured.wall, took)
+        measured.slowest = max(measured.slowest, took - own - waits.within(begun, begun + took))
+    measured.asked = len(found["answers"])
+    measured.failures = found["failures"]
 
 
 def _turns(
-    verdict: Verdict, samples: list[tuple[float, float]], before: dict[str, float], after: dict[str, float]
+    measured: Measured, samples: list[tuple[float, float]], before: dict[str, float], after: dict[str, float]
 ) -> None:
     """The longest turn: the gauge, where it rose during the attack; else the bucket of the longest new one."""
     name = "netscand_loop_held_seconds_bucket"
     new = {
         float(bound): after[key] - before.get(key, 0.0)
         for key in after
-        if (found := re.fullmatch(name + r'\{le="([^"]+)"\}', key)) and (bound := found[1])
+        if (label := re.fullmatch(name + r'\{le="([^"]+)"\}', key)) and (bound := label[1])
     }
     if not new:
         return  # a daemon that does not measure it
     bounds = sorted(new)
-    verdict.long_turns = int(new[bounds[-1]] - new[HELD])
+    measured.long_turns = int(new[bounds[-1]] - new[HELD])
     longest = after["netscand_loop_held_longest_seconds"]
     if longest <= before["netscand_loop_held_longest_seconds"]:
         reached = next((bound for bound in bounds if new[bound] == new[bounds[-1]]), 0.0) if new[bounds[-1]] else 0.0
         longest = min(reached, longest)
-    verdict.held = max(0.0, longest - _Waits(samples).most(longest))
+    measured.held = max(0.0, longest - _Waits(samples).most(longest))
 
 
 class _Waits:
@@ -260,7 +242,7 @@ def _metrics(daemon: Daemon) -> dict[str, float]:
 
 
 def _reset_peak(pid: int) -> float:
-    """Let the kernel begin anew with the peak; MiB held now (proc(5), clear_refs)."""
+    """Let the kernel measure the peak from now on; MiB held now (proc(5), clear_refs)."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
     return _status(pid, "VmRSS")
 
@@ -294,12 +276,12 @@ def _words(daemon: Daemon) -> dict[str, Any]:
     return {mac: words for mac, words in found.items() if any(words.values())}
 
 
-def _missing(daemon: Daemon, witness: _Witness, cursor: str) -> list[str]:
-    """Return the cursors that the history has and the witness did not receive, or why its order is wrong."""
+def _missing(daemon: Daemon, monitor: _Monitor, cursor: str) -> list[str]:
+    """Return the cursors that the history has and the monitor did not receive, or why its order is wrong."""
     last = daemon.get("/api/status")["cursor"]
     ends = time.monotonic() + 5
     while True:
-        seen = [event["cursor"] for event in witness.do("events")["events"]]
+        seen = [event["cursor"] for event in monitor.do("events")["events"]]
         if (seen and _number(seen[-1]) >= _number(last)) or last == cursor or time.monotonic() > ends:
             break
         time.sleep(0.05)

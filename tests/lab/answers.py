@@ -1,7 +1,7 @@
 """A host of the LAN that answers a question for its name without end, by mDNS; or any question, as a name server.
 
-Run by `Answers` in the host's namespace: prints `ready`; from the first question on it sends datagrams to the port that
-asked, at a steady rate, for so many seconds; then prints a JSON object.
+Run by `answering_without_end` in the host's namespace: prints `ready`; from the first question on it sends datagrams to
+the port that asked, at a steady rate, for so many seconds; then prints a JSON object.
 """
 
 import contextlib
@@ -9,12 +9,12 @@ import json
 import os
 import select
 import socket
-import subprocess
 import sys
 import time
 from typing import NamedTuple
 
 from tests.lab.lan import Host
+from tests.lab.program import Program
 
 SIZE = 1472
 """Bytes of a datagram that fills a frame."""
@@ -49,20 +49,12 @@ def many_records(number: int) -> bytes:
     return number.to_bytes(2) + b"\x84\0\0\0" + count.to_bytes(2) + bytes(4) + record * count
 
 
-class Answers:
-    """What `host` does: `port` 5353 or 53, `rate` datagrams a second, for `seconds` from the first question on."""
+def answering_without_end(host: Host, port: int, rate: float, seconds: float) -> Program:
+    """Let `host` answer at `port` (5353, 137 or 53), `rate` a second, for `seconds` from the first question on.
 
-    def __init__(self, host: Host, port: int, rate: float, seconds: float) -> None:
-        argv = [sys.executable, "-m", "tests.attacks.answers", host.ip, str(port), str(rate), str(seconds)]
-        self._process = host.popen(argv, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
-
-    def wait(self) -> dict[str, float]:
-        """Until all is sent: datagrams `sent`, `questions` seen, `seconds` from the first question."""
-        output, _ = self._process.communicate(timeout=120)
-        found: dict[str, float] = json.loads(output)
-        return found
+    Its result: datagrams `sent`, `questions` seen, `seconds` from the first question.
+    """
+    return Program(host.space, "tests.lab.answers", host.ip, port, rate, seconds).ready()
 
 
 class Question(NamedTuple):

@@ -1,54 +1,30 @@
-"""A torrent of ARP: made-up devices announce themselves, faster than the crowd can (FAULTS T10).
+"""A flood of ARP: made-up devices announce themselves, faster than the crowd can (FAULTS T10).
 
-Run by `Source` in the namespace of a host: says `ready`, waits for a line, sends for so many seconds, and prints a
+Run by `arp_flood` in the namespace of a host: says `ready`, waits for a line, sends for so many seconds, and prints a
 JSON object: how many frames went, and in how many seconds. They are gratuitous replies, which cost the crowd nothing.
 """
 
 import json
 import socket
-import subprocess
 import sys
 import time
 from ipaddress import IPv4Network
-from typing import NamedTuple
 
 from tests.lab.crowd_device import BROADCAST, PADDING, Device
 from tests.lab.lan import Lab
+from tests.lab.program import Program
 from tests.lab.ring import BATCH, FRAME, Sender
 
 ROUND = 1024 * BATCH
 """Frames that are made beforehand, and sent round and round: 60 MiB."""
 
 
-class Torrent(NamedTuple):
-    """What went."""
-
-    frames: int
-    seconds: float
-
-
-class Source:
+def arp_flood(lab: Lab, rate: float, seconds: float, macs: int, prefix: str) -> Program:
     """A host of the lab that is ready to send `rate` frames a second (0: as fast as it can) for so many `seconds`.
 
     They come from `macs` MACs, and claim the addresses of `prefix` in turn.
     """
-
-    def __init__(self, lab: Lab, rate: float, seconds: float, macs: int, prefix: str) -> None:
-        argv = [sys.executable, "-m", "tests.lab.torrent", *map(str, (rate, seconds, macs)), prefix]
-        self._process = lab.host().popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
-
-    def open(self) -> None:
-        """Let it begin."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-
-    def wait(self) -> Torrent:
-        """Until all is sent; what went."""
-        said, _ = self._process.communicate()
-        return Torrent(**json.loads(said))
+    return Program(lab.host().space, "tests.lab.arp_flood", rate, seconds, macs, prefix).ready()
 
 
 def batches(macs: int, prefix: str) -> list[bytes]:

@@ -11,15 +11,15 @@ import pytest
 
 from netscand.serve.query import LONGEST
 from tests.attacks.account import FIRST, SECOND, Account, connected, requests, websockets
-from tests.attacks.conftest import Scene, household
-from tests.attacks.frames import Frames
-from tests.attacks.judge import judged
+from tests.attacks.conftest import Scene, attacked, household
+from tests.attacks.frames import sender
+from tests.attacks.monitor import monitored
 from tests.core import built_frames
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
 from tests.lab.ordinary import NOBODY
-from tests.lab.test_audit import claim, raw
 from tests.lab.test_daemon import wait_for
+from tests.lab.test_hostile_peers import claim, raw
 from tests.serve.house import TOKENS, handshake, token_file
 
 SOCKETS = 60
@@ -40,11 +40,8 @@ ROUTES = (
 def test_a_flood_of_requests(shared: Scene, attack_seconds: float, routes: tuple[str, ...]) -> None:
     """FAULTS T39: 120 connections of two accounts ask as soon as they are answered."""
     attackers = [requests(shared.daemon, uid, SOCKETS, *routes) for uid in (FIRST, SECOND)]
-    with judged(shared.daemon) as verdict, connected(attack_seconds, *attackers) as fire:
-        outcomes = fire()
-    print(*outcomes, sep="\n")
+    outcomes = attacked(shared.daemon, attack_seconds, *attackers)
     assert sum(outcome.finished for outcome in outcomes) > 10 * attack_seconds
-    verdict.check()
 
 
 def test_streams_with_a_filter_each(shared: Scene, attack_seconds: float) -> None:
@@ -55,11 +52,11 @@ def test_streams_with_a_filter_each(shared: Scene, attack_seconds: float) -> Non
         for number in range(4)
     ]
     more = [websockets(shared.daemon, uid, 56, b"", f"updates=full&q={uid}") for uid in (FIRST, SECOND)]
-    with connected(attack_seconds, *attackers, *more) as fire, judged(shared.daemon) as verdict:
+    with connected(attack_seconds, *attackers, *more) as fire, monitored(shared.daemon) as measured:
         for address in (201, 202, 203):
             shared.crowd.join(f"10.77.0.{address}")
         fire()
-    verdict.check()
+    measured.check()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +81,7 @@ def test_whole_lists_with_a_filter_each_delay_no_other_account(
         ]  # fmt: skip
         took = []
         with (
-            judged(scene.daemon) as verdict,
+            monitored(scene.daemon) as measured,
             connected(8.0, *attackers) as fire,
             scene.daemon.websocket(updates) as stream,
             ThreadPoolExecutor(1) as beside,
@@ -101,7 +98,7 @@ def test_whole_lists_with_a_filter_each_delay_no_other_account(
             assert [outcome.still_open for outcome in firing.result()] == [opened, opened]
     print(took)
     assert max(took) <= 1.5
-    verdict.check()
+    measured.check()
 
 
 AMBIGUOUS = {
@@ -186,12 +183,9 @@ def test_strangers_of_many_addresses(
             scene.daemon, 1504, 1, (status + "Connection: close\r\n\r\n").encode(), again=True, where=where,
             space=holder.space,
         )  # fmt: skip
-        with judged(scene.daemon) as verdict, connected(attack_seconds, served, *attackers) as fire:
-            outcome, *outcomes = fire()
-    print(outcome, *outcomes, sep="\n")
+        outcome, *outcomes = attacked(scene.daemon, attack_seconds, served, *attackers)
     assert sum(each.opened for each in outcomes) > 200
     assert outcome.finished >= 3, "a token holder is not served"
-    verdict.check()
 
 
 # ---- the LAN --------------------------------------------------------------------------------------------------------
@@ -218,31 +212,31 @@ def talk(count: int, seed: int) -> list[bytes]:
 def test_a_flood_of_talk(shared: Scene, attack_seconds: float) -> None:
     """Two hosts talk as fast as they can in the names of made-up devices; a real one leaves, and is reported."""
     hosts = [shared.lab.host(None) for _ in range(2)]
-    floods = [Frames(host, talk(6000, seed), 0, attack_seconds) for seed, host in enumerate(hosts)]
+    floods = [sender(host, talk(6000, seed), 0, attack_seconds) for seed, host in enumerate(hosts)]
     leaving = shared.crowd.join("10.77.0.210")
     wait_for("it to be known", lambda: heard_of(shared.daemon, leaving))
-    with judged(shared.daemon) as verdict:
+    with monitored(shared.daemon) as measured:
         for flood in floods:
-            flood.open()
+            flood.go()
         shared.crowd.leave(leaving)
         begun = time.monotonic()
-        sent = [flood.wait() for flood in floods]
-        verdict.event("offline", mac=leaving)
+        sent = [flood.result() for flood in floods]
+        measured.event("offline", mac=leaving)
         took = time.monotonic() - begun
     print(sent, f"reported offline after {took:.1f} s")
     real = set(shared.macs.values())
-    assert not [event for event in verdict.events if event["kind"] == "offline" and event["mac"] in real]
+    assert not [event for event in measured.events if event["kind"] == "offline" and event["mac"] in real]
     assert sum(each["sent"] for each in sent) > 1000 * attack_seconds
     limits = {limit["name"]: limit for limit in shared.daemon.get("/api/status")["limits"]}
     assert limits["talk"]["limiting"]
     assert limits["talk"]["refused"] > 0
-    verdict.check()
+    measured.check()
     for host in hosts:
         host.delete()
 
 
 def test_changes_of_addresses_and_links(root: None, attack_seconds: float) -> None:
-    """FAULTS F25: thousands of addresses and links come and go on this host: nobody is reported offline for it."""
+    """FAULTS F25: thousands of addresses and links come and go on this host: no device is reported offline for it."""
     count = 60 if attack_seconds > 5 else 20
     many = [f"10.{60 + number // 200}.{number % 200}.1/24" for number in range(16 * count)]
     links = [f"link add extra{number} type bridge" for number in range(count)]
@@ -250,7 +244,7 @@ def test_changes_of_addresses_and_links(root: None, attack_seconds: float) -> No
     back = [f"addr del {address} dev extra0" for address in many]
     with household() as scene:
         space = scene.lab.watcher.space
-        with judged(scene.daemon) as verdict:
+        with monitored(scene.daemon) as measured:
             ends = time.monotonic() + attack_seconds
             space.ip(*links)
             while time.monotonic() < ends:
@@ -259,12 +253,12 @@ def test_changes_of_addresses_and_links(root: None, attack_seconds: float) -> No
             space.ip("link set eth0 mtu 1400", "link set eth0 mtu 1500")
             space.ip(*(f"link del extra{number}" for number in range(count)))
             time.sleep(1)
-    assert not [event for event in verdict.events if event["kind"] == "offline"]
-    verdict.check(slowest=0.5, held=0.25)  # who may do that needs no attack: it was 1.05 s at the worst
+    assert not [event for event in measured.events if event["kind"] == "offline"]
+    measured.check(slowest=0.5, held=0.25)  # who may do that needs no attack: it was 1.05 s at the worst
 
 
 def test_no_frame_of_ours_answers_a_claim_to_our_own_address(shared: Scene) -> None:
-    """25 claims of two hosts, by ARP: we ask nobody for our own address, and answer none of it ourselves."""
+    """25 claims of two hosts, by ARP: we do not ask for our own address, and do not answer."""
     hosts = [shared.lab.host(None) for _ in range(2)]
     own = shared.lab.watcher.ip
     with shared.lab.capture() as capture:

@@ -1,4 +1,4 @@
-"""What happens on real LANs, with real kernel hosts: each tells what it should, and nothing else."""
+"""What happens on real LANs, with real kernel hosts: each causes its events, and no other."""
 
 import time
 from collections import Counter
@@ -17,7 +17,7 @@ def events(stream: Any, seconds: float) -> list[dict[str, Any]]:  # noqa: ANN401
 
 
 def told_now(stream: Any, count: int, then: float = 1.0) -> list[dict[str, Any]]:  # noqa: ANN401 - a websocket
-    """The next `count` events, whenever they come, and those of `then` seconds more: nothing else should be told."""
+    """The next `count` events, whenever they come, and those of `then` seconds more: there should be no other."""
     return [until(stream, "event") for _ in range(count)] + events(stream, then)
 
 
@@ -82,7 +82,7 @@ def test_the_gateway_has_another_mac(lab: Lab) -> None:
 
 @pytest.mark.parametrize("times", [20, pytest.param(100, marks=pytest.mark.long)])
 def test_our_own_interface_goes_down_and_up_many_times(lab: Lab, times: int) -> None:
-    """FAULTS F9: nobody is declared gone for it, and it is scanned again within 2 s of up."""
+    """FAULTS F9: no device is reported offline for it, and it is scanned again within 2 s of up."""
     crowd = lab.crowd()
     crowd.populate(lab.addresses(30, start=100))
     daemon = lab.daemon(IMPATIENT | {"presence": {"probe_interval": 1, "patience": [5, 5]}})

@@ -1,4 +1,4 @@
-"""A process of another account that measures the daemon while it is attacked; tests/attacks/judge.py reads it.
+"""A process of another account that measures the daemon while it is attacked; tests/attacks/monitor.py reads it.
 
 It asks /healthz, every second time on a connection of its own; reads the stream of changes, and resumes by cursor where
 it was cut; and samples how long the kernel made the daemon wait for a processor, which is the machine's fault and not

@@ -42,7 +42,7 @@ def kinds_since(daemon: Daemon, cursor: str) -> list[str]:
 
 
 def watching(lab: Lab, others: int) -> tuple[Daemon, str]:
-    """A daemon that knows them, this host and whoever else the crowd has; and where its stream stands."""
+    """A daemon that knows them, this host and the rest of the crowd; and its cursor."""
     daemon = lab.daemon(QUICK, as_user=True)
     wait_for("the others", lambda: len(daemon.devices()) >= others)
     return daemon, daemon.get("/api/status")["cursor"]
@@ -66,7 +66,7 @@ def test_one_frame_of_a_stranger_makes_no_quiet_device_offline(lab: Lab) -> None
 
 
 def test_frames_of_80_made_up_devices_hide_nobodys_leaving(lab: Lab) -> None:
-    """Their silence had the network called silent: for ten minutes nobody was told gone."""
+    """Their silence had the network called silent: for ten minutes no device was reported offline."""
     crowd, evil = lab.crowd(), lab.host()
     crowd.populate(f"10.77.0.{number}" for number in range(60, 68))
     daemon, cursor = watching(lab, 9)
@@ -104,7 +104,7 @@ def came_by_unix(daemon: Daemon, count: int, said: bytes, uid: int) -> list[sock
 
 
 def test_an_ordinary_account_fills_no_memory(lab: Lab) -> None:
-    """FAULTS T16, by what never ends, what waits behind it, and answers that nobody reads."""
+    """FAULTS T16, by what never ends, what waits behind it, and answers that are not read."""
     daemon = lab.daemon({"names": {"sources": []}}, as_user=True)
     wish = b"POST /api/scan?wait=1 HTTP/1.1\r\nHost: x\r\n"
     chunked = wish + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
@@ -131,7 +131,7 @@ def test_an_ordinary_account_fills_no_memory(lab: Lab) -> None:
         assert memory(daemon) < before + 128
 
 
-def test_an_ordinary_account_leaves_everybody_else_their_connections(lab: Lab) -> None:
+def test_an_ordinary_account_leaves_others_their_connections(lab: Lab) -> None:
     """FAULTS T16, from 24 addresses of loopback: each was a peer of its own."""
     daemon = lab.daemon({"listen": {"tcp": ["127.0.0.1:8000"]}, "names": {"sources": []}}, as_user=True)
 
