@@ -1,4 +1,4 @@
-"""`python -m tests.web.shots [FOLDER]`: the pictures of the page in docs/, from a made-up LAN. Then look at them.
+"""`python -m tests.web.screenshots [FOLDER]`: the pictures of the page in docs/, from a made-up LAN. Then look at them.
 
 They show the sans-serif of this machine: with fonts-inter installed, what it looks like at most people's. Where
 pngquant is installed, they are made small.

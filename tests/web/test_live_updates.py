@@ -9,7 +9,7 @@ import pytest
 from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
-from tests.web import eye
+from tests.web import selectors
 from tests.web.chromium import Chromium, Page
 from tests.web.conftest import SENT, URL
 
@@ -61,31 +61,29 @@ def shown(browser: Chromium, script: str = "") -> Iterator[Page]:
 def test_of_ten_thousand_devices_only_the_rows_in_sight_exist(browser: Chromium, crowd: Crowd) -> None:
     """They are counted, searched and walked through, and who comes is shown, with no more than a screen of rows."""
     with shown(browser, CROWDED) as page:
-        page.until(f"{eye.COUNT} > {MANY}")
-        page.until(eye.row("10.9.0.0"))
-        assert page.js(f"{eye.ROWS}.length") < 100
+        page.until(f"{selectors.COUNT} > {MANY}")
+        page.until(selectors.row("10.9.0.0"))
+        assert page.js(f"{selectors.ROWS}.length") < 100
         page.js("document.querySelector('#search').focus()")
         page.type("made 9999")
-        page.until(f"JSON.stringify({eye.column('ip')}) === JSON.stringify(['10.9.39.15'])")
+        page.until(f"JSON.stringify({selectors.column('ip')}) === JSON.stringify(['10.9.39.15'])")
         page.key("Escape")
-        page.until(eye.row("10.9.0.0"))
+        page.until(selectors.row("10.9.0.0"))
         page.js("document.querySelector('#table [data-mac] a').focus()")
         page.key("End")
-        page.until(eye.row("10.77.0.123"))
-        assert not page.js(eye.row("10.9.0.0"))
+        page.until(selectors.row("10.77.0.123"))
+        assert not page.js(selectors.row("10.9.0.0"))
         mac = crowd.join("10.77.0.70")
-        page.until(eye.row("10.77.0.70"))
-        assert page.js(f"{eye.ROWS}.length") < 100
+        page.until(selectors.row("10.77.0.70"))
+        assert page.js(f"{selectors.ROWS}.length") < 100
         crowd.leave(mac)
 
 
-def test_a_row_that_changes_stays_the_same_row_glows_and_leaves_the_others_alone(
-    browser: Chromium, crowd: Crowd
-) -> None:
+def test_a_change_touches_its_own_row_only(browser: Chromium, crowd: Crowd) -> None:
     """No flicker: cells are changed in place, and nothing of another row is touched but its ages."""
     with shown(browser) as page:
-        page.until(f"{eye.row('10.77.0.21')} && {eye.row('10.77.0.123')}")
-        page.until(f"{eye.ROWS}.every(row => !parseInt(row.style.getPropertyValue('--heat')))")  # of who came before
+        page.until(f"{selectors.row('10.77.0.21')} && {selectors.row('10.77.0.123')}")
+        page.until(f"{selectors.ROWS}.every(row => !parseInt(row.style.getPropertyValue('--heat')))")
         page.js(f"""
         window.row = mac => document.querySelector(`[data-mac="${{mac}}"]`);
         window.watched = row('{APPLE}'); window.heats = []; window.touched = [];
@@ -97,7 +95,7 @@ def test_a_row_that_changes_stays_the_same_row_glows_and_leaves_the_others_alone
           .observe(row('{PI}'), {{attributes: true, childList: true, characterData: true, subtree: true}})
         """)
         crowd.move(APPLE, "10.77.0.24")
-        page.until(eye.row("10.77.0.24"))
+        page.until(selectors.row("10.77.0.24"))
         assert page.js(f"row('{APPLE}') === watched")
         page.until("heats.length > 3 && heats.at(-1) === 0")
         heats = page.js("heats")
@@ -112,22 +110,22 @@ def test_with_two_networks_one_can_be_looked_at_alone(browser: Chromium, shared_
     other, ours = "10.88.0.0/24@lan1", "02:88:00:00:00:01"
     space = shared_lab.watcher.space
     with shown(browser) as page:
-        page.until(eye.row("10.77.0.21"))
+        page.until(selectors.row("10.77.0.21"))
         assert not page.js("document.querySelector('#network').checkVisibility()")
         space.ip(f"link add lan1 address {ours} type veth peer name end1", "addr add 10.88.0.1/24 dev lan1")
         space.ip("link set end1 up", "link set lan1 up")
         page.until("document.querySelector('#network').checkVisibility()")
         page.choose("#network", other)
-        page.until(f"!{eye.row('10.77.0.21')}")
+        page.until(f"!{selectors.row('10.77.0.21')}")
         again = page.js("location.href")
         page.choose("#network", "")
-        page.until(eye.row("10.77.0.21"))
+        page.until(selectors.row("10.77.0.21"))
         page.go(again)
-        page.until(f"JSON.stringify({eye.column('mac')}) === JSON.stringify(['{ours}'])")
+        page.until(f"JSON.stringify({selectors.column('mac')}) === JSON.stringify(['{ours}'])")
     space.ip("link delete lan1")
 
 
-def test_a_scan_of_one_network_asks_for_that_one_and_shows_how_far_it_is(browser: Chromium, crowd: Crowd) -> None:
+def test_a_scan_of_one_network_shows_its_progress(browser: Chromium, crowd: Crowd) -> None:
     """The button of its card; the bar above moves, and a sentence says what came of it."""
     with shown(browser, SENT) as page:
         page.js(
@@ -154,7 +152,7 @@ def test_a_screen_reader_is_told_what_happened(browser: Chromium, crowd: Crowd) 
 
 
 def test_a_netscand_that_is_newer_than_the_page_is_told_in_words(browser: Chromium, crowd: Crowd) -> None:
-    """With a button that mends it."""
+    """With a button to reload."""
     with shown(browser, NEWER) as page:
         page.until("/newer than this page/.test(document.querySelector('#notice').innerText)")
         assert page.js("document.querySelector('#notice-act').innerText") == "Reload the page"

@@ -1,4 +1,4 @@
-"""What the user knows of a device: said on the page, by who has a token for it."""
+"""User annotations on the page, with tokens of each role."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,17 +8,18 @@ import pytest
 from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
-from tests.web import eye
+from tests.web import selectors
 from tests.web.chromium import Chromium, Page
 from tests.web.conftest import CONFIG, URL
 
 TOKENS = {role: f"{role}-0123456789+/~abcdefghijklmnopqrstuvwxyz==" for role in ("read", "scan", "admin")}
+"""With every character that a header may carry and a subprotocol may not."""
 MAC = "a4:83:e7:00:00:21"
 
 
 @pytest.fixture(scope="module")
 def guarded(shared_lab: Lab, chromium_is_there: None) -> Daemon:
-    """A daemon that tells nothing to who has no token."""
+    """A daemon that serves nothing without a token."""
     file = shared_lab.folder / "tokens"
     file.write_text("".join(f"{role} {token}\n" for role, token in TOKENS.items()))
     file.chmod(0o640)
@@ -60,11 +61,11 @@ def edit(page: Page, **changes: Any) -> None:  # noqa: ANN401
 def test_who_has_no_token_is_asked_for_one_and_sees_nothing(stranger: Page, guarded: Daemon) -> None:
     """Then a wrong one is refused in words, and a right one opens the page, without a reload."""
     stranger.until("document.querySelector('#ask-token').open")
-    assert stranger.js(f"{eye.ROWS}.length") == 0
+    assert stranger.js(f"{selectors.ROWS}.length") == 0
     enter(stranger, "wrong-0123456789-abcdefghijklmnopqrst")
     stranger.until("/not accepted/.test(document.querySelector('#token-why').innerText)")
     enter(stranger, TOKENS["read"])
-    stranger.until(eye.row("10.77.0.21"))
+    stranger.until(selectors.row("10.77.0.21"))
     assert stranger.js("document.querySelector('#token').innerText") == "role: read"
     assert stranger.js("sessionStorage.length") == 1
     assert stranger.js("document.cookie + localStorage.length") == "0"
@@ -79,7 +80,7 @@ def test_a_right_that_is_missing_is_asked_for_where_it_is_needed(stranger: Page)
     stranger.until("/role scan/.test(document.querySelector('#token-why').innerText)")
     enter(stranger, TOKENS["scan"])
     stranger.until("document.querySelector('#token').innerText === 'role: scan'")
-    stranger.until(eye.row("10.77.0.21"))
+    stranger.until(selectors.row("10.77.0.21"))
     stranger.js(f"location.hash = '{MAC}'")
     stranger.until("document.querySelector('#device fieldset')?.disabled")
     stranger.js("[...document.querySelectorAll('#device button')].find(it => /to edit/.test(it.textContent)).click()")
@@ -91,7 +92,7 @@ def test_a_right_that_is_missing_is_asked_for_where_it_is_needed(stranger: Page)
 def admin(stranger: Page) -> Page:
     """The page with every right."""
     enter(stranger, TOKENS["admin"])
-    stranger.until(eye.row("10.77.0.21"))
+    stranger.until(selectors.row("10.77.0.21"))
     stranger.js(f"location.hash = '{MAC}'")
     stranger.until("document.querySelector('#device').checkVisibility()")
     return stranger
@@ -101,7 +102,7 @@ def test_a_device_is_labelled_known_noted(admin: Page, guarded: Daemon) -> None:
     """It is shown at once, here and to everyone; patience is set, and returned to the learned one."""
     before = guarded.get(f"/api/devices/{MAC}")
     edit(admin, label="Jane's laptop", notes="on the desk", patience="33")
-    admin.until(f"/Jane's laptop/.test({eye.row('10.77.0.21')})")
+    admin.until(f"/Jane's laptop/.test({selectors.row('10.77.0.21')})")
     device = guarded.get(f"/api/devices/{MAC}")
     assert (device["label"], device["notes"], device["patience"]) == ("Jane's laptop", "on the desk", 33)
     edit(admin, known=True)
@@ -117,7 +118,7 @@ def test_a_label_of_markup_is_letters(admin: Page, guarded: Daemon) -> None:
     """What one user writes is shown to another as text (T7)."""
     evil = "<img src=x onerror=\"window.hacked='it ran'\">"
     assert guarded.request("PATCH", f"/api/devices/{MAC}", {"label": evil, "notes": evil})[0] == 200
-    admin.until(f"{eye.row('10.77.0.21')}.includes('<img src=x onerror=')")
+    admin.until(f"{selectors.row('10.77.0.21')}.includes('<img src=x onerror=')")
     admin.until("document.querySelector('#device h2').innerText.includes('<img')")
     assert admin.js("document.querySelector('#d-notes').value") == evil
     assert admin.js("document.querySelectorAll('img[src=x]').length") == 0
@@ -139,7 +140,7 @@ def test_a_device_is_forgotten_after_a_question(admin: Page, guarded: Daemon, sh
     """Keep it: nothing happens. Forget it: it is gone here and there."""
     crowd: Crowd = shared_lab.crowds[0]
     mac = crowd.join("10.77.0.60", "3c:d9:2b:00:00:60")
-    admin.until(eye.row("10.77.0.60"))
+    admin.until(selectors.row("10.77.0.60"))
     crowd.leave(mac)
     admin.js(f"location.hash = '{mac}'")
     admin.until("/10.77.0.60/.test(document.querySelector('#device h2').innerText)")
@@ -149,7 +150,7 @@ def test_a_device_is_forgotten_after_a_question(admin: Page, guarded: Daemon, sh
         admin.until("document.querySelector('#ask-forget').open")
         assert "10.77.0.60" in admin.js("document.querySelector('#forget-why').innerText")
         admin.click(f"#ask-forget [value={button}]")
-        admin.until(f"!!{eye.row('10.77.0.60')} === {str(left).lower()}")
+        admin.until(f"!!{selectors.row('10.77.0.60')} === {str(left).lower()}")
     assert guarded.request("GET", f"/api/devices/{mac}")[0] == 404
     admin.until("!document.querySelector('#device').checkVisibility()")
 
