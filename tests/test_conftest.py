@@ -25,6 +25,18 @@ import pytest
 def test_skips():
     pytest.skip("for no good reason")
 """
+FAILS_LATE = """
+import asyncio
+import pytest
+
+@pytest.fixture
+def one():
+    return 1
+
+async def test_runs(one):
+    await asyncio.sleep(0)
+    assert one == 2
+"""
 SKIPS_WHOLLY = 'import pytest\npytest.skip("all of it", allow_module_level=True)\n'
 
 
@@ -63,3 +75,11 @@ def test_a_closing_line_is_printed(tmp_path: Path, args: list[str]) -> None:
     """Whatever was asked for, the last line counts the tests."""
     _, said = outcome(tmp_path, ONE_OF_EACH, *args)
     assert "passed in" in said or "deselected in" in said
+
+
+def test_an_async_test_runs_to_its_end(tmp_path: Path) -> None:
+    """With its fixtures: what is wrong in it is seen."""
+    code, said = outcome(tmp_path, FAILS_LATE)
+    assert (code, "1 failed" in said) == (1, True), said
+    code, said = outcome(tmp_path, FAILS_LATE.replace("== 2", "== 1"))
+    assert (code, "1 passed" in said) == (0, True), said

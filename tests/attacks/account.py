@@ -1,13 +1,11 @@
 """A hostile account of this host: connections to the daemon, all of one uid, that ask for too much."""
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from tests.lab.daemon import Daemon
+from tests.lab.program import Program
 from tests.lab.spaces import Space
 from tests.serve.house import handshake
 
@@ -39,7 +37,7 @@ class Account:
 
     Each sends one of `begin` first, in turn (where it `upgrades`, the answer has to be 101); then `more`, again and
     again: `rate` times a second over all connections, or, with 0, as often as the daemon takes it. `reads`: whether
-    answers are read. `again`: connect anew whenever a connection ends. `where`: (host, port), instead of the daemon's
+    answers are read. `again`: connect again whenever a connection ends. `where`: (host, port), instead of the daemon's
     Unix socket, from the address `source`, in the namespace `space`. `spread`: each connection by the next uid.
     `knocks`: connect, send `begin` and close, over and over, instead.
     """
@@ -70,40 +68,27 @@ class Account:
             "knocks": knocks,
         }  # fmt: skip
         self._space = space or daemon.space
-        self._process: subprocess.Popen[str] | None = None
+        self._program: Program | None = None
 
     def connect(self, seconds: float) -> None:
         """Open the connections, for an attack of so many seconds."""
-        argv = [sys.executable, "-m", "tests.attacks.account_process"]
-        self._process = self._space.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._say(json.dumps(self._options | {"seconds": seconds}))
-        assert self._read() == "ready"
+        options = self._options | {"seconds": seconds}
+        self._program = Program(self._space, "tests.attacks.account_process", options=options).ready()
 
     def open_fire(self) -> None:
         """Begin."""
-        self._say("go")
+        assert self._program is not None
+        self._program.go()
 
     def outcome(self) -> Outcome:
         """Wait until it is over; the connections stay open."""
-        return Outcome(**json.loads(self._read()))
+        assert self._program is not None
+        return Outcome(**self._program.result())
 
     def close(self) -> None:
         """End it."""
-        if self._process is not None:
-            self._space.end(self._process, now=True)
-
-    def _say(self, line: str) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{line}\n")
-        self._process.stdin.flush()
-
-    def _read(self) -> str:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        line: str = self._process.stdout.readline()
-        assert line, "the attacker has died"
-        return line.strip()
+        if self._program is not None:
+            self._program.close()
 
 
 def websockets(

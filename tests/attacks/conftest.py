@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.attacks.judge import WATCHED
+from tests.attacks.account import Account, Outcome, connected
+from tests.attacks.monitor import WATCHED, monitored
 from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Host, Lab
 from tests.lab.test_daemon import wait_for
-from tests.lab.test_ourselves import jump_to
+from tests.lab.test_own_faults import jump_to
 
 REAL = 20
 """Devices of the household."""
@@ -73,6 +74,15 @@ def household(
             words = {"label": f"label {number}", "known": True, "notes": f"notes {number}"}
             assert daemon.request("PATCH", f"/api/devices/{mac}", words)[0] == 200
         yield scene
+
+
+def attacked(daemon: Daemon, seconds: float, *accounts: Account, **bounds: float) -> list[Outcome]:
+    """Let them all talk for so many seconds, and check that no harm is done; what each came to."""
+    with monitored(daemon) as measured, connected(seconds, *accounts) as fire:
+        outcomes = fire()
+    print(*outcomes, sep="\n")
+    measured.check(**bounds)  # type: ignore[arg-type]
+    return outcomes
 
 
 @pytest.fixture(scope="module")

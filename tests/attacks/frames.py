@@ -1,6 +1,6 @@
 """A host of the LAN that sends frames round and round, at a rate or as fast as it can.
 
-Run by `Frames` in its namespace: prints `ready`, sends from the next line of stdin on, and prints a JSON object: how
+Run by `sender` in its namespace: prints `ready`, sends from the next line of stdin on, and prints a JSON object: how
 many, in how many seconds.
 """
 
@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,31 +15,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.lab.lan import Host
+from tests.lab.program import Program
 
 
-class Frames:
+def sender(host: Host, frames: Sequence[bytes], rate: float, seconds: float) -> Program:
     """A host that is ready to send these, `rate` a second (0: as fast as it can), for so many `seconds`."""
-
-    def __init__(self, host: Host, frames: Sequence[bytes], rate: float, seconds: float) -> None:
-        with tempfile.NamedTemporaryFile("w", suffix=".frames", delete=False) as file:
-            file.write("\n".join(frame.hex() for frame in frames))
-        argv = [sys.executable, "-m", "tests.attacks.frames", file.name, str(rate), str(seconds)]
-        self._process = host.popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline() == "ready\n"
-        Path(file.name).unlink()
-
-    def open(self) -> None:
-        """Begin."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("go\n")
-        self._process.stdin.flush()
-
-    def wait(self) -> dict[str, float]:
-        """Until all is sent: how many frames were `sent`, in how many `seconds`."""
-        output, _ = self._process.communicate(timeout=120)
-        found: dict[str, float] = json.loads(output)
-        return found
+    with tempfile.NamedTemporaryFile("w", suffix=".frames") as file:
+        file.write("\n".join(frame.hex() for frame in frames))
+        file.flush()
+        return Program(host.space, "tests.attacks.frames", file.name, rate, seconds).ready()
 
 
 def main() -> None:

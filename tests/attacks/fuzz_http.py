@@ -20,44 +20,11 @@ PATHS = (
     b"/api/networks", b"/api/scan", b"/api/openapi.json", b"/ws", b"/nowhere", b"*", b"http://x/healthz", b"//healthz",
     b"/api/devices/%00", b"/%2e%2e/", b"/api/devices/a4:83:00:00:00:01/events", b"/page.css",
 )  # fmt: skip
-QUERIES = (
-    b"",
-    b"",
-    b"",
-    b"?limit=5",
-    b"?limit=-1",
-    b"?q=%ff%00",
-    b"?wait=1",
-    b"?since=x",
-    b"?token=t",
-    b"?" + b"a=b&" * 300,
-)
-METHODS = (
-    b"GET",
-    b"GET",
-    b"GET",
-    b"POST",
-    b"POST",
-    b"PATCH",
-    b"DELETE",
-    b"HEAD",
-    b"OPTIONS",
-    b"TRACE",
-    b"CONNECT",
-    b"get",
-    b"G\0T",
-)
-VERSIONS = (
-    b"HTTP/1.1",
-    b"HTTP/1.1",
-    b"HTTP/1.1",
-    b"HTTP/1.0",
-    b"HTTP/2.0",
-    b"HTTP/1.1 ",
-    b"http/1.1",
-    b"HTTP/0.9",
-    b"HTTP/9",
-)
+QUERIES = (b"", b"", b"", b"?limit=5", b"?limit=-1", b"?q=%ff%00", b"?wait=1", b"?since=x", b"?token=t",
+           b"?" + b"a=b&" * 300)  # fmt: skip
+METHODS = (*b"GET GET GET POST POST PATCH DELETE HEAD OPTIONS TRACE CONNECT get".split(), b"G\0T")
+VERSIONS = (b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0", b"HTTP/1.1 ", b"http/1.1", b"HTTP/0.9",
+            b"HTTP/9")  # fmt: skip
 FIELDS = (
     b"Host: x", b"Connection: close", b"Connection: keep-alive", b"Content-Length: 0", b"Content-Length: 2",
     b"Content-Length: 999999999999", b"Content-Length: -1", b"Content-Length: 2, 2", b"Content-Length: 0x2",

@@ -74,10 +74,10 @@ async def run(lan: House, case: bytes) -> int:
     if not end:
         return 0  # cut, and the kernel has thrown away what was sent before
     assert head.startswith(b"HTTP/1.1 101 "), head
-    return _judge(rest)
+    return _check(rest)
 
 
-def _judge(answer: bytes) -> int:
+def _check(answer: bytes) -> int:
     """Whole frames, as a server may send them; how many messages they hold."""
     place = messages = 0
     text = b""

@@ -10,17 +10,17 @@ from functools import partial
 import pytest
 
 from netscand.core.model import EventKind, Evidence
-from tests.attacks.answers import asked
 from tests.attacks.conftest import Scene, household
-from tests.attacks.judge import judged
+from tests.attacks.monitor import monitored
 from tests.core import built_frames
 from tests.core.world import World, ip, mac, network
 from tests.lab.crowd_device import PADDING, Device
 from tests.lab.daemon import Daemon
+from tests.lab.impostor import NAME, impostor
 from tests.lab.lan import Host
 from tests.lab.macs import pack_mac
-from tests.lab.test_audit import claim, raw
 from tests.lab.test_daemon import wait_for
+from tests.lab.test_hostile_peers import claim, raw
 
 GATEWAY, WATCHER = "10.77.0.1", "10.77.0.2"
 SOON = 3.0
@@ -68,7 +68,7 @@ def test_each_taking_of_the_gateways_address_is_reported(shared: Scene) -> None:
         host.announce()
         wait_for("its answer", partial(answered, shared.daemon, host.ip))
     try:
-        with judged(shared.daemon) as verdict:
+        with monitored(shared.daemon) as measured:
             for host, base in ((first, 100), (second, 175)):
                 with raw(host) as sock:
                     for number in range(70):
@@ -78,10 +78,10 @@ def test_each_taking_of_the_gateways_address_is_reported(shared: Scene) -> None:
                     host, [claim(host.mac, GATEWAY), reply(host.mac, GATEWAY, shared.lab.watcher, host.mac)], 0.2
                 ):
                     begun = time.monotonic()
-                    changed = verdict.event("gateway_changed", mac=host.mac)
+                    changed = measured.event("gateway_changed", mac=host.mac)
                 assert changed["address"] == GATEWAY
                 assert changed["at"] - begun < SOON
-        verdict.check()
+        measured.check()
     finally:
         for host in (first, second):
             host.delete()
@@ -100,12 +100,12 @@ def test_an_answer_of_a_dhcp_server_makes_nobody_present(shared: Scene) -> None:
     """FAULTS T27: two hosts acknowledge leases of one that has left, and of one that never was; by their own MACs."""
     liars = [shared.lab.host("10.77.0.131"), shared.lab.host("10.77.0.132")]
     made_up = "a4:83:e7:99:99:99"
-    with judged(shared.daemon) as verdict:
+    with monitored(shared.daemon) as measured:
         mac = shared.crowd.join("10.77.0.130")
-        verdict.event("discovered", mac=mac)
+        measured.event("discovered", mac=mac)
         shared.crowd.leave(mac)
-        verdict.event("offline", mac=mac)
-        before = len(verdict.received())
+        measured.event("offline", mac=mac)
+        before = len(measured.received())
         acks = [
             built_frames.dhcp_answer(kind, liar.ip, client, mac=liar.mac, yiaddr=yiaddr)
             for liar in liars
@@ -116,11 +116,11 @@ def test_an_answer_of_a_dhcp_server_makes_nobody_present(shared: Scene) -> None:
             for liar in liars:
                 both.enter_context(sending(liar, [ack for ack in acks if pack_mac(liar.mac) == ack[6:12]], 0.05))
             time.sleep(2.5)
-        after = verdict.received()[before:]
+        after = measured.received()[before:]
     assert not [event for event in after if event["mac"] in (mac, made_up)], after
     assert shared.daemon.get(f"/api/devices/{mac}")["status"] == "offline"
     assert shared.daemon.request("GET", f"/api/devices/{made_up}")[0] == 404
-    verdict.check()
+    measured.check()
     for liar in liars:
         liar.delete()
 
@@ -144,8 +144,8 @@ def test_replies_in_anothers_name_keep_nobody_present(shared: Scene) -> None:
 
     watcher.space.within(touch)
     wait_for("the kernel's entries", lambda: watcher.run(["ip", "neigh"]).stdout.count(mac) == 2)
-    with judged(shared.daemon) as verdict:
-        verdict.event("discovered", mac=mac) if shared.daemon.request("GET", f"/api/devices/{mac}")[0] != 200 else None
+    with monitored(shared.daemon) as measured:
+        measured.event("discovered", mac=mac) if shared.daemon.request("GET", f"/api/devices/{mac}")[0] != 200 else None
         with ExitStack() as both:
             for liar, address in zip(liars, held, strict=True):
                 decoy = "06:00:00:00:00:01"
@@ -158,7 +158,7 @@ def test_replies_in_anothers_name_keep_nobody_present(shared: Scene) -> None:
             took = time.monotonic() - begun
     assert offline(shared, mac), "the device that was unplugged is online still"
     print(f"reported offline after {took:.1f} s")
-    verdict.check()
+    measured.check()
     for liar in liars:
         liar.delete()
 
@@ -172,58 +172,29 @@ def offline(scene: Scene, mac: str) -> bool:
 
 
 def test_who_answers_in_anothers_name_names_nobody(root: None) -> None:
-    """FAULTS T27: every host receives the mDNS question; two answer it from the victim's IP, by their own MACs."""
-    from scapy.layers.dns import DNS, DNSRR
-    from scapy.layers.inet import IP, UDP
-    from scapy.layers.l2 import Ether
-
+    """FAULTS T27: two hosts answer from the victim's IP, by their own MACs; each names itself alone."""
     victim = "10.77.0.20"
     with household({"names": {"sources": ["mdns"]}}, count=1) as scene:
-        liars = [scene.lab.host("10.77.0.150"), scene.lab.host("10.77.0.151")]
-        over = threading.Event()
-        answers = [0, 0]
+        liars = [scene.lab.host(f"10.77.0.{number}") for number in (150, 151)]
+        for liar in liars:
+            impostor(liar, victim)
+            liar.announce()
+        scene.crowd.leave(victim)
+        scene.crowd.join(victim)
 
-        def answer(number: int, liar: Host) -> None:
-            with raw(liar) as sock, scene.lab.watcher.space.socket(socket.AF_UNIX, socket.SOCK_DGRAM):
-                ear = liar.space.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-                ear.bind((liar.interface, 0))
-                ear.settimeout(0.1)
-                while not over.is_set():
-                    try:
-                        question = asked(ear.recv(2048), 5353)
-                    except TimeoutError:
-                        continue
-                    if question is None or question.address != WATCHER:
-                        continue
-                    record = DNSRR(rrname="20.0.77.10.in-addr.arpa.", type="PTR", ttl=120, rdata="hacked-name.local.")
-                    message = DNS(id=question.number, qr=1, aa=1, qd=[], an=[record])
-                    for to, there in ((WATCHER, scene.lab.watcher.mac), ("224.0.0.251", "01:00:5e:00:00:fb")):
-                        head = Ether(src=liar.mac, dst=there) / IP(src=victim, dst=to, ttl=255)
-                        port = question.port if to == WATCHER else 5353
-                        sock.send(bytes(head / UDP(sport=5353, dport=port) / message))
-                    answers[number] += 1
-                ear.close()
+        def name_of(address: str) -> str | None:
+            name: str | None = scene.daemon.devices().get(address, {}).get("hostname")
+            return name
 
-        threads = [threading.Thread(target=answer, args=pair) for pair in enumerate(liars)]
-        for thread in threads:
-            thread.start()
-        try:
-            scene.crowd.leave(victim)
-            scene.crowd.join(victim)
-            wait_for("the questions", lambda: min(answers) >= 2)
-            time.sleep(1.5)
-        finally:
-            over.set()
-            for thread in threads:
-                thread.join()
-        named = scene.daemon.devices()[victim]["hostname"]
-        assert named is None, f"a stranger named it {named}"
+        wait_for("their own names", lambda: [name_of(liar.ip) for liar in liars] == [NAME, NAME])
+        time.sleep(1.5)
+        assert name_of(victim) is None
 
 
 # ---- our own address (T34) ------------------------------------------------------------------------------------------
 
 
-def test_a_claim_to_our_own_address_is_a_conflict_however_long_we_have_it() -> None:
+def test_a_claim_to_our_own_address_is_always_a_conflict() -> None:
     """FAULTS T34: we hold it now, not when netlink last reported it."""
     world = World([network()])
     world.alive(4)
@@ -242,17 +213,17 @@ def test_a_claim_to_our_own_address_is_a_conflict_on_the_wire(shared: Scene) -> 
     """FAULTS T34, a minute after the last message of netlink."""
     time.sleep(70)
     liar = shared.lab.host(None)
-    with judged(shared.daemon) as verdict, sending(liar, [claim(liar.mac, WATCHER)], 0.5):
-        assert verdict.event("address_conflict", mac=liar.mac)["address"] == WATCHER
+    with monitored(shared.daemon) as measured, sending(liar, [claim(liar.mac, WATCHER)], 0.5):
+        assert measured.event("address_conflict", mac=liar.mac)["address"] == WATCHER
     liar.delete()
 
 
-def test_a_claim_to_a_second_address_of_ours_is_a_conflict_on_the_wire(shared: Scene) -> None:
+def test_a_claim_to_our_second_address_is_a_conflict_on_the_wire(shared: Scene) -> None:
     """FAULTS T34."""
     liar = shared.lab.host(None)
     shared.lab.watcher.space.ip("addr add 10.77.0.3/24 dev eth0")
     time.sleep(2)
-    with judged(shared.daemon) as verdict, sending(liar, [claim(liar.mac, "10.77.0.3")], 0.5):
-        assert verdict.event("address_conflict", mac=liar.mac)["address"] == "10.77.0.3"
+    with monitored(shared.daemon) as measured, sending(liar, [claim(liar.mac, "10.77.0.3")], 0.5):
+        assert measured.event("address_conflict", mac=liar.mac)["address"] == "10.77.0.3"
     shared.lab.watcher.space.ip("addr del 10.77.0.3/24 dev eth0")
     liar.delete()

@@ -14,10 +14,10 @@ import pytest
 from netscand.core.model import EventKind, Status
 from netscand.store import devices, writer
 from netscand.store.rows import mac_number
-from tests.attacks import siege
+from tests.attacks import hostile_history
 from tests.attacks.account import FIRST, SECOND, THIRD, connected, frame, websockets
 from tests.attacks.conftest import Scene, household
-from tests.attacks.judge import judged
+from tests.attacks.monitor import monitored
 from tests.core.world import World, mac
 from tests.lab.test_daemon import wait_for
 from tests.store.diary import diary
@@ -35,7 +35,7 @@ K = EventKind
         pytest.param(24.0, 256.0, 250, id="a day", marks=pytest.mark.long),
     ],
 )
-def test_a_hostile_host_pushes_nobodys_past_out(
+async def test_a_hostile_host_pushes_nobodys_past_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: float, mib: float, residents: int
 ) -> None:
     """FAULTS T23: 88 days of a household, of 90, are all there after a day of it, and the file is within its size.
@@ -45,25 +45,20 @@ def test_a_hostile_host_pushes_nobodys_past_out(
     monkeypatch.setattr(writer, "TRIM_EVERY", 0.05)
     path = tmp_path / "h.db"
 
-    async def play() -> int:
-        """Live through it; return how many events the household had before."""
-        async with diary(path, siege.clock(hours), max_mib=mib) as book:
-            lived = await siege.live(book, residents)
-            begun = Path(path).stat().st_size
-            attack = siege.Siege(book, RATE)
-            monkeypatch.setattr(devices, "monotonic", lambda: attack.now)
-            for _ in range(round(60 * hours)):
-                attack.minute()
-                await book.history.settled()
-            ends = time.monotonic() + LATE
-            while size(path) > mib * 2**20 and time.monotonic() < ends:
-                await asyncio.sleep(0.1)  # what is too much goes in slices
-            events = sum(attack.published.values())
-            print(f"{attack.count} frames, {events} events: {dict(attack.published)}; {begun / 2**20:.1f} MiB before")
-            print(f"{path.stat().st_size / 2**20:.1f} MiB after, of {mib:.1f}")
-        return lived + residents
-
-    lived = asyncio.run(play())
+    async with diary(path, hostile_history.clock(hours), max_mib=mib) as book:
+        lived = residents + await hostile_history.live(book, residents)
+        begun = path.stat().st_size
+        attack = hostile_history.HostileHosts(book, RATE)
+        monkeypatch.setattr(devices, "monotonic", lambda: attack.now)
+        for _ in range(round(60 * hours)):
+            attack.minute()
+            await book.history.settled()
+        ends = time.monotonic() + LATE
+        while size(path) > mib * 2**20 and time.monotonic() < ends:
+            await asyncio.sleep(0.1)  # what is too much goes in slices
+        events = sum(attack.published.values())
+        print(f"{attack.count} frames, {events} events: {dict(attack.published)}; {begun / 2**20:.1f} MiB before")
+        print(f"{path.stat().st_size / 2**20:.1f} MiB after, of {mib:.1f}")
     with closing(sqlite3.connect(path)) as database:
         kept = dict(database.execute("SELECT mac, count(*) FROM event GROUP BY mac"))
     left = sum(kept.get(mac_number(resident(number)), 0) for number in range(residents))
@@ -101,7 +96,7 @@ def test_scans_of_parts_keep_no_lan_busy(root: None, attack_seconds: float) -> N
     with household({"scan": {"interval": 3600, "tries": 2}}) as scene:
         attackers = [websockets(scene.daemon, uid, 2, more, rate=20) for uid in (FIRST, SECOND)]
         seconds = BURST + attack_seconds
-        with connected(seconds, *attackers) as fire, judged(scene.daemon) as verdict:
+        with connected(seconds, *attackers) as fire, monitored(scene.daemon) as measured:
             begun = time.time()
             with scene.lab.capture() as capture:
                 fire()
@@ -109,7 +104,7 @@ def test_scans_of_parts_keep_no_lan_busy(root: None, attack_seconds: float) -> N
     late = [at for at in sent if BURST <= at < seconds]
     print(f"{len(sent)} broadcasts, {len(late) / attack_seconds:.0f}/s after {BURST:g} s")
     assert len(late) / attack_seconds <= 150
-    verdict.check()
+    measured.check()
 
 
 # ---- places (T32) ---------------------------------------------------------------------------------------------------
@@ -155,7 +150,7 @@ def test_made_up_devices_that_answered_hide_nobodys_leaving(root: None) -> None:
         crowds = [scene.lab.crowd(seed) for seed in (50, 51)]
         addresses = iter(scene.lab.addresses(600, start=300))
         made_up: set[str] = set()
-        with judged(scene.daemon) as verdict:
+        with monitored(scene.daemon) as measured:
             for crowd in crowds:
                 for _ in range(150):
                     made_up.add(crowd.join(next(addresses)))
@@ -165,15 +160,15 @@ def test_made_up_devices_that_answered_hide_nobodys_leaving(root: None) -> None:
             gone = next(iter(scene.macs))
             scene.crowd.leave(gone)
             left_at = time.monotonic()
-            verdict.event("offline", mac=scene.macs[gone])
+            measured.event("offline", mac=scene.macs[gone])
             took = time.monotonic() - left_at
-    print(f"reported after {took:.1f} s; {Counter(event['kind'] for event in verdict.events)}")
+    print(f"reported after {took:.1f} s; {Counter(event['kind'] for event in measured.events)}")
     assert took < 12
-    assert not [event for event in verdict.events if event["kind"] == "network_silent"]
+    assert not [event for event in measured.events if event["kind"] == "network_silent"]
     real = set(scene.macs.values())
-    wrong = [event for event in verdict.events if event["mac"] in real and event["mac"] != scene.macs[gone]]
+    wrong = [event for event in measured.events if event["mac"] in real and event["mac"] != scene.macs[gone]]
     assert not wrong, f"of real devices that were there all along: {wrong[:3]}"
-    verdict.check()
+    measured.check()
 
 
 def confirmed(scene: Scene, macs: set[str]) -> int:

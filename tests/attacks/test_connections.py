@@ -7,8 +7,8 @@ import time
 import pytest
 
 from tests.attacks.account import FIRST, SECOND, Account, connected
-from tests.attacks.conftest import Scene, household
-from tests.attacks.judge import judged
+from tests.attacks.conftest import Scene, attacked, household
+from tests.attacks.monitor import monitored
 
 ASKS = b"GET /healthz HTTP/1.1\r\nHost: localhost:8000\r\nConnection: close\r\n\r\n"
 
@@ -37,7 +37,7 @@ def test_two_accounts_that_connect_and_close(shared: Scene, attack_seconds: floa
     """FAULTS T16: the queue of the Unix socket was full of them, and root's netscanctl found no daemon."""
     attackers = [Account(shared.daemon, uid, 0, says, knocks=True) for uid in (FIRST, SECOND) * 2]
     failed = []
-    with judged(shared.daemon) as verdict, connected(attack_seconds, *attackers) as fire:
+    with monitored(shared.daemon) as measured, connected(attack_seconds, *attackers) as fire:
         for attacker in attackers:
             attacker.open_fire()
         ends = time.monotonic() + attack_seconds
@@ -50,7 +50,7 @@ def test_two_accounts_that_connect_and_close(shared: Scene, attack_seconds: floa
     print(*outcomes, sep="\n")
     assert sum(each.opened for each in outcomes) > 1000 * attack_seconds
     assert not failed
-    verdict.check()
+    measured.check()
 
 
 def test_closed_connections_on_loopback_are_not_roots(root: None, attack_seconds: float) -> None:
@@ -61,7 +61,7 @@ def test_closed_connections_on_loopback_are_not_roots(root: None, attack_seconds
             Account(scene.daemon, uid, 0, many, knocks=True, where=("127.0.0.1", 8000)) for uid in (FIRST, SECOND)
         ]
         asks = ROOT_ASKS.format(seconds=attack_seconds, asks=ASKS)
-        with judged(scene.daemon) as verdict, connected(attack_seconds, *attackers) as fire:
+        with monitored(scene.daemon) as measured, connected(attack_seconds, *attackers) as fire:
             asking = scene.daemon.space.popen([sys.executable, "-c", asks], stdout=subprocess.PIPE, text=True)
             outcomes = fire()
             said, _ = asking.communicate(timeout=60)
@@ -69,7 +69,7 @@ def test_closed_connections_on_loopback_are_not_roots(root: None, attack_seconds
     assert sum(each.opened for each in outcomes) > 100 * attack_seconds
     assert said.endswith(", []]\n"), said
     assert not said.startswith("[0,")
-    verdict.check()
+    measured.check()
 
 
 # ---- requests that hold memory ---------------------------------------------------------------------------------------
@@ -91,11 +91,9 @@ MANY_PARTS: dict[str, tuple[bytes, bytes]] = {
 def test_requests_of_many_small_parts(shared: Scene, attack_seconds: float, begin: bytes, more: bytes) -> None:
     """FAULTS T31: what some versions of aiohttp keep apart, from 120 connections that read no answer."""
     attackers = [Account(shared.daemon, uid, 60, begin, more, reads=False) for uid in (FIRST, SECOND)]
-    with judged(shared.daemon) as verdict, connected(max(attack_seconds, 4.0), *attackers) as fire:
-        outcomes = fire()
-    print(*outcomes, sep="\n")
+    # What the kernel took of them has its turns still.
+    outcomes = attacked(shared.daemon, max(attack_seconds, 4.0), *attackers, descriptors=130)
     assert all(outcome.opened == 60 for outcome in outcomes)
-    verdict.check(descriptors=130)  # what the kernel took of them has its turns still
 
 
 ACCOUNTS = 18
@@ -113,10 +111,10 @@ def test_many_accounts_that_hold_a_little_each(root: None, attack_seconds: float
     """FAULTS T31: 1,080 connections of 18 accounts send half a request, or read no answer."""
     with household(count=4) as scene:
         attackers = [Account(scene.daemon, 3000 + number, 60, begin, reads=False) for number in range(ACCOUNTS)]
-        with judged(scene.daemon) as verdict, connected(max(attack_seconds, 4.0), *attackers) as fire:
+        with monitored(scene.daemon) as measured, connected(max(attack_seconds, 4.0), *attackers) as fire:
             outcomes = fire()
         limits = {limit["name"]: limit for limit in scene.daemon.get("/api/status")["limits"]}
-    print(sum(outcome.opened for outcome in outcomes), limits.get("unread_bytes"), verdict, sep="\n")
+    print(sum(outcome.opened for outcome in outcomes), limits.get("unread_bytes"), measured, sep="\n")
     assert sum(outcome.opened for outcome in outcomes) > 900
     assert limits["unread_bytes"]["refused"] > 0
-    verdict.check(grown=64.0 + 14.0)  # what so many connections need that send nothing
+    measured.check(grown=64.0 + 14.0)  # what so many connections need that send nothing

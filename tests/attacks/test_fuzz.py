@@ -68,7 +68,7 @@ class Resolving(FakeScanner):
         return self.scan_id
 
 
-def served(
+async def served(
     kind: str,
     folder: Path,
     seconds: float,
@@ -77,44 +77,40 @@ def served(
     run: Callable[[House, bytes], Awaitable[int]],
 ) -> int:
     """Send every case to one server; how many answers there were."""
-
-    async def play() -> int:
-        answers = 0
-        async with house(folder) as lan:
-            lan.scanner.__class__ = Resolving
-            await fuzz_http.healthy(lan)
-            descriptors = len(os.listdir("/proc/self/fd"))
-            for number, (name, case) in enumerate(cases(kind, seconds, seed, make)):
-                try:
-                    answers += await run(lan, case)
-                    if number % TURN == 0:
-                        await fuzz_http.healthy(lan)
-                except Exception:
-                    pytest.fail(keep(kind, name, case), pytrace=True)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(10):
-                    while lan.server._limiter.connections:
-                        await asyncio.sleep(0.01)
-            assert not lan.server._limiter.connections, "connections are left"
-            assert not lan.scanner.leases
-            gc.collect()
-            assert len(os.listdir("/proc/self/fd")) <= descriptors + 2
-        return answers
-
-    return asyncio.run(play())
+    answers = 0
+    async with house(folder) as lan:
+        lan.scanner.__class__ = Resolving
+        await fuzz_http.healthy(lan)
+        descriptors = len(os.listdir("/proc/self/fd"))
+        for number, (name, case) in enumerate(cases(kind, seconds, seed, make)):
+            try:
+                answers += await run(lan, case)
+                if number % TURN == 0:
+                    await fuzz_http.healthy(lan)
+            except Exception:
+                pytest.fail(keep(kind, name, case), pytrace=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                while lan.server._limiter.connections:
+                    await asyncio.sleep(0.01)
+        assert not lan.server._limiter.connections, "connections are left"
+        assert not lan.scanner.leases
+        gc.collect()
+        assert len(os.listdir("/proc/self/fd")) <= descriptors + 2
+    return answers
 
 
-def test_http(tmp_path: Path, seconds: float, seed: int, caplog: pytest.LogCaptureFixture) -> None:
+async def test_http(tmp_path: Path, seconds: float, seed: int, caplog: pytest.LogCaptureFixture) -> None:
     """FAULTS T3, T15: whatever a connection sends."""
-    answers = served("http", tmp_path, seconds, seed, fuzz_http.make, fuzz_http.run)
+    answers = await served("http", tmp_path, seconds, seed, fuzz_http.make, fuzz_http.run)
     print(f"{answers} answers")
     assert answers > 20 * seconds
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_websocket(tmp_path: Path, seconds: float, seed: int, caplog: pytest.LogCaptureFixture) -> None:
+async def test_websocket(tmp_path: Path, seconds: float, seed: int, caplog: pytest.LogCaptureFixture) -> None:
     """FAULTS T14, T15: whatever a client sends behind its handshake."""
-    messages = served("websocket", tmp_path, seconds, seed, fuzz_websocket.make, fuzz_websocket.run)
+    messages = await served("websocket", tmp_path, seconds, seed, fuzz_websocket.make, fuzz_websocket.run)
     print(f"{messages} messages")
     assert messages > 20 * seconds
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -10,7 +10,8 @@ import pytest
 
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
-from tests.lab.spaces import DEADLINE
+from tests.lab.spaces import DEADLINE, ROOT
+from tests.lab.test_daemon import wait_for
 
 HANDLER = "web_protocol.py"
 """Where aiohttp has its connections."""
@@ -75,12 +76,44 @@ def test_a_server_that_stops_answering_is_restarted(lab: Lab) -> None:
     trigger = lab.folder / "deaf"
     pattern = r"(    def data_received\(self, data: bytes\) -> None:\n)"
     daemon = lab.daemon(as_user=True, env=changed(lab, pattern, DEAF.format(str(trigger))))
-    ends = time.monotonic() + DEADLINE
-    while "WATCHDOG=1" not in daemon.notified and time.monotonic() < ends:
-        time.sleep(0.02)
+    wait_for("a sign of life", lambda: "WATCHDOG=1" in daemon.notified)
+    assert daemon.healthy()
     trigger.touch()
-    at = time.monotonic()
-    time.sleep(7)
-    late = [fed for fed, sent in zip(daemon.notified_at, daemon.notified, strict=False) if sent == "WATCHDOG=1"]
-    assert max(late) < at + 4, "it goes on feeding the watchdog"
-    assert "server" in daemon.log(100)
+    wait_for("the reason", lambda: "server hangs" in daemon.log(100))
+    fed = daemon.notified.count("WATCHDOG=1")
+    time.sleep(3)
+    assert daemon.notified.count("WATCHDOG=1") == fed, "it goes on feeding the watchdog"
+    assert "engine hangs" not in daemon.log(100)
+    assert daemon.process is not None
+    assert daemon.process.poll() is None
+
+
+SWALLOWS = """
+import netscand.serve.selftest as selftest
+selftest.ANSWERS = 2.0
+import aiohttp.web as web
+web.RequestHandler.data_received = lambda self, data: None
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [("import aiohttp.web as web\ndel web.RequestHandler.handle_error\n", "has no web.RequestHandler.handle_error"),
+     ("import aiohttp\ndel aiohttp.WSCloseCode\n", "cannot import name 'WSCloseCode' from 'aiohttp'"),
+     ("import aiohttp.web as web\ndel web.RequestHandler\n", "has no attribute 'RequestHandler'"),
+     (SWALLOWS, "the server does not answer itself (GET /healthz: no answer within 2 s)")],
+    ids=["a method is gone", "a name is gone", "a class is gone", "bytes go elsewhere"],
+)  # fmt: skip
+def test_the_daemon_says_what_does_not_fit(lab: Lab, tmp_path: Path, program: str, message: str) -> None:
+    """ATTACKED M10: exit 69, one line with the library and its version, no traceback, and never READY."""
+    (tmp_path / "sitecustomize.py").write_text(program)
+    env = {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    daemon = lab.daemon({"names": {"sources": []}}, start=False, env=env)
+    daemon.start(wait=False)
+    assert daemon.process is not None
+    assert daemon.process.wait(DEADLINE) == 69, daemon.log()
+    (line,) = [line for line in daemon.log().splitlines() if line.startswith("netscand: ")]
+    assert message in line
+    assert "aiohttp 3." in line
+    assert "Traceback" not in daemon.log()
+    assert not ready(daemon)

@@ -4,9 +4,7 @@ import os
 import shutil
 import signal
 import stat
-import time
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -45,27 +43,3 @@ def test_a_reload_changes_the_mode_of_its_own_socket_alone(lab: Lab, kind: str) 
 
 def reloaded(daemon: Daemon, times: int) -> bool:
     return daemon.log(1000).count("configuration reloaded") >= times
-
-
-def test_a_cursor_is_not_written_through_a_link(lab: Lab) -> None:
-    """FAULTS T37: `watch --cursor-file`, where others have planted the name under which it is first written."""
-    daemon = lab.daemon(QUICK)
-    (folder := lab.folder / "shared").mkdir()
-    folder.chmod(0o1777)
-    victim = lab.folder / "victim"
-    victim.write_text("mine")
-    for name in (".place.new", "place.new", ".place.tmp", "place.tmp"):
-        (folder / name).symlink_to(victim)
-    watching = daemon.space.popen(daemon.ctl_argv("watch", "--cursor-file", str(folder / "place")), stdout=-3)
-    place: Path = folder / "place"
-    wait_for("the cursor", place.exists)
-    assert victim.read_text() == "mine"
-    lab.crowd().join("10.77.0.99")
-    before = place.read_text()
-    wait_for("the next cursor", lambda: place.read_text() != before)
-    watching.send_signal(signal.SIGINT)
-    watching.wait(10)
-    time.sleep(0.1)
-    assert victim.read_text() == "mine"
-    assert place.read_text().strip()
-    assert not place.is_symlink()

@@ -1,4 +1,4 @@
-"""Work that is not bounded by a turn of the loop: nobody waits for what an account or a host of the LAN asks for."""
+"""Work that is not bounded by a turn of the loop: no client waits for what an account or a host of the LAN asks for."""
 
 import json
 import os
@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.attacks.account import FIRST, SECOND, THIRD, Account, connected, frame, requests, websockets
-from tests.attacks.answers import Answers
-from tests.attacks.conftest import QUICK, Scene, household
-from tests.attacks.frames import Frames
-from tests.attacks.judge import WATCHED, judged
-from tests.attacks.past import write_past
+from tests.attacks.conftest import QUICK, Scene, attacked, household
+from tests.attacks.frames import sender
+from tests.attacks.hostile_history import write_past
+from tests.attacks.monitor import WATCHED, monitored
+from tests.lab.answers import answering_without_end
 from tests.lab.lan import Lab
 from tests.lab.ordinary import NOBODY
-from tests.lab.test_audit import claim
+from tests.lab.test_hostile_peers import claim
 from tests.serve.house import handshake
 
 SOCKETS = 60
@@ -46,12 +46,8 @@ NOISE = json.dumps({"type": "none", "more": [{"key": number} for number in range
 def test_what_two_accounts_send_holds_nobody_up(shared: Scene, attack_seconds: float, more: bytes) -> None:
     """FAULTS T24, T25: 120 WebSockets of two uids, as fast as they are taken."""
     attackers = [websockets(shared.daemon, uid, SOCKETS, more) for uid in (FIRST, SECOND)]
-    with connected(attack_seconds, *attackers) as fire, judged(shared.daemon) as verdict:
-        outcomes = fire()
-    for outcome in outcomes:
-        print(outcome)
-        assert outcome.opened >= SOCKETS
-    verdict.check()
+    outcomes = attacked(shared.daemon, attack_seconds, *attackers)
+    assert all(outcome.opened >= SOCKETS for outcome in outcomes)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +68,13 @@ def test_filters_of_two_accounts_hold_nobody_up(root: None, attack_seconds: floa
             for uid in (FIRST, SECOND)
         ]  # fmt: skip
         claims = [claim(f"06:fe:00:00:{number:02x}:01", f"10.77.0.{30 + number}") for number in range(180)]
-        frames = Frames(host, claims, 0, 0.05)
-        with judged(scene.daemon) as verdict, connected(attack_seconds, *attackers) as fire:
-            frames.open()
+        frames = sender(host, claims, 0, 0.05)
+        with monitored(scene.daemon) as measured, connected(attack_seconds, *attackers) as fire:
+            frames.go()
             outcomes = fire()
-            frames.wait()
-    assert sum(event["kind"] == "discovered" for event in verdict.events) >= 150
-    verdict.check()
+            frames.result()
+    assert sum(event["kind"] == "discovered" for event in measured.events) >= 150
+    measured.check()
     assert [outcome.still_open for outcome in outcomes] == [opened, opened]
 
 
@@ -101,18 +97,18 @@ def test_answers_without_end_hold_nobody_up(
     files = {"/etc/resolv.conf": "".join(f"nameserver {ip}\n" for ip in liars)}
     with household({"names": {"sources": [source]}}, count=1, files=files) as scene:
         hosts = [scene.lab.host(None) for _ in liars]
-        with judged(scene.daemon) as verdict:
+        with monitored(scene.daemon) as measured:
             attacks = []
             for host, ip in zip(hosts, liars, strict=True):
                 host.set_address(ip)
-                attacks.append(Answers(host, port, rate, attack_seconds))
+                attacks.append(answering_without_end(host, port, rate, attack_seconds))
                 host.announce()
-            outcomes = [attack.wait() for attack in attacks]
+            outcomes = [attack.result() for attack in attacks]
     for outcome in outcomes:
         print(outcome)
         assert outcome["questions"] >= 1
         assert outcome["sent"] >= 0.1 * rate * attack_seconds, "too weak an attack: it proves nothing"
-    verdict.check()
+    measured.check()
 
 
 def test_a_long_past_is_no_way_to_keep_others_waiting(
@@ -141,12 +137,12 @@ def test_a_long_past_is_no_way_to_keep_others_waiting(
             requests(daemon, SECOND, SOCKETS, "/api/events?kind=flood"),
         ]
         with connected(attack_seconds, *attackers, requests(daemon, THIRD, 1, away)) as fire:
-            with judged(daemon) as verdict:
+            with monitored(daemon) as measured:
                 *outcomes, beside = fire()
             print(alone, *outcomes, beside, sep="\n")
     assert beside.finished, "the third account had no answer at all"
     assert beside.took[-1] <= 10 * alone.took[-1] + 1.0
-    verdict.check()
+    measured.check()
 
 
 def test_a_request_costs_what_it_says_and_not_what_it_names(root: None, attack_seconds: float) -> None:
@@ -156,8 +152,4 @@ def test_a_request_costs_what_it_says_and_not_what_it_names(root: None, attack_s
     with Lab("10.0.0.0/8") as lab:
         daemon = lab.daemon(QUICK | {"network": [{"cidr": "10.0.0.0/8"}]}, as_user=True, env=WATCHED)
         attackers = [websockets(daemon, uid, 2, more, rate=2) for uid in (FIRST, SECOND)]
-        with connected(attack_seconds, *attackers) as fire, judged(daemon) as verdict:
-            outcomes = fire()
-    print(*outcomes, sep="\n")
-    assert all(outcome.sent for outcome in outcomes)
-    verdict.check()
+        assert all(outcome.sent for outcome in attacked(daemon, attack_seconds, *attackers))

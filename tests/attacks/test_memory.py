@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.attacks.account import FIRST, SECOND, Account, connected, requests, websockets
-from tests.attacks.conftest import Scene, household
-from tests.attacks.judge import judged
+from tests.attacks.account import FIRST, SECOND, Account, requests, websockets
+from tests.attacks.conftest import Scene, attacked, household
 
 SOCKETS = 60
 DEVICES = 8000
@@ -25,13 +24,10 @@ def large(root: None) -> Iterator[Scene]:
 
 @pytest.mark.parametrize("query", ["updates=full", "updates=changes"])
 def test_streams_that_are_not_read(large: Scene, attack_seconds: float, query: str) -> None:
-    """FAULTS T31: 120 streams of two accounts, of which nobody reads a byte; each had a list of its own made."""
+    """FAULTS T31: 120 streams of two accounts, of which no byte is read; each had a list of its own made."""
     attackers = [websockets(large.daemon, uid, SOCKETS, b"", query, reads=False) for uid in (FIRST, SECOND)]
-    with judged(large.daemon) as verdict, connected(attack_seconds, *attackers) as fire:
-        outcomes = fire()
-    print(*outcomes, sep="\n")
+    outcomes = attacked(large.daemon, attack_seconds, *attackers, descriptors=6)
     assert all(outcome.opened == SOCKETS for outcome in outcomes)
-    verdict.check(descriptors=6)
 
 
 def test_answers_that_are_not_read(large: Scene, request: pytest.FixtureRequest) -> None:
@@ -41,13 +37,9 @@ def test_answers_that_are_not_read(large: Scene, request: pytest.FixtureRequest)
         requests(large.daemon, uid, SOCKETS, target, again=False, reads=False)
         for uid, target in ((FIRST, "/api/devices"), (SECOND, "/api/events?limit=5000"))
     ]
-    with judged(large.daemon) as verdict, connected(SLOW if long else 1.5, *attackers) as fire:
-        outcomes = fire()
-    print(*outcomes, sep="\n")
+    outcomes = attacked(large.daemon, SLOW if long else 1.5, *attackers, descriptors=6)
     assert all(outcome.opened == SOCKETS for outcome in outcomes)
-    if long:
-        assert not [outcome for outcome in outcomes if outcome.still_open]
-    verdict.check(descriptors=6)
+    assert not long or not [outcome for outcome in outcomes if outcome.still_open]
 
 
 @pytest.mark.long
@@ -58,8 +50,5 @@ def test_small_answers_that_are_not_read(shared: Scene) -> None:
     """
     many = b"GET /api/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 40
     attackers = [Account(shared.daemon, uid, SOCKETS, many, reads=False) for uid in (FIRST, SECOND)]
-    with judged(shared.daemon) as verdict, connected(SLOW, *attackers) as fire:
-        outcomes = fire()
-    print(*outcomes, sep="\n")
+    outcomes = attacked(shared.daemon, SLOW, *attackers)
     assert not [outcome for outcome in outcomes if outcome.still_open]
-    verdict.check()

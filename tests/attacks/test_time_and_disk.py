@@ -16,12 +16,12 @@ import pytest
 from netscand.store import writer
 from netscand.store.maintenance import SYNC_EVERY
 from tests.attacks.conftest import QUICK, household
-from tests.attacks.judge import judged
+from tests.attacks.monitor import monitored
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
 from tests.lab.spaces import DEADLINE
 from tests.lab.test_daemon import wait_for
-from tests.lab.test_ourselves import CLOCK, YEARS, jump_to
+from tests.lab.test_own_faults import CLOCK, YEARS, jump_to
 
 # ---- the clock (F22) ------------------------------------------------------------------------------------------------
 
@@ -260,9 +260,9 @@ def test_a_truncated_wal_index_ends_the_daemon_and_loses_nothing(root: None) -> 
 
 
 @pytest.mark.long
-def test_a_clock_that_was_wrong_is_survived_at_the_pace_of_the_product(root: None) -> None:
+def test_a_wrong_clock_is_survived_with_nothing_patched(root: None) -> None:
     """FAULTS F22, with nothing patched but the clock."""
-    with household(site=CLOCK) as scene, judged(scene.daemon) as verdict:
+    with household(site=CLOCK) as scene, monitored(scene.daemon) as measured:
         jump_to(scene.lab.folder / "site", -YEARS)
         scene.crowd.join("10.77.0.99")
         time.sleep(4)
@@ -271,7 +271,7 @@ def test_a_clock_that_was_wrong_is_survived_at_the_pace_of_the_product(root: Non
         time.sleep(70)
         after = kept(scene.daemon)
     assert not set(cursors(before)) - set(cursors(after))
-    verdict.check()
+    measured.check()
 
 
 # ---- the configuration (F27) ----------------------------------------------------------------------------------------
@@ -291,11 +291,11 @@ def test_a_configuration_without_end_holds_nobody_up(root: None, kind: str) -> N
         else:
             tables = "".join(f'[[network]]\ncidr = "10.{i >> 8}.{i & 255}.0/24"\n' for i in range(30_000))
             daemon.config.write_text((good + tables)[: 1 << 20].rpartition("[[")[0])
-        with judged(daemon) as verdict:
+        with monitored(daemon) as measured:
             daemon.signal(signal.SIGHUP)
             time.sleep(1.5)
             wait_for("the refusal", lambda: any("not reloaded" in each for each in problems(daemon)))
-        verdict.check()
+        measured.check()
         if kind == "a FIFO":
             daemon.config.unlink()
         daemon.config.write_text(good)

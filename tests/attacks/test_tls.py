@@ -1,9 +1,7 @@
 """Strangers of other hosts that have no token, and speak TLS."""
 
-import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,9 +9,10 @@ import pytest
 
 from tests.attacks.account import NICE
 from tests.attacks.conftest import Scene, household
-from tests.attacks.judge import judged
+from tests.attacks.monitor import monitored
 from tests.lab.lan import Host, Lab
 from tests.lab.ordinary import NOBODY
+from tests.lab.program import Program
 from tests.lab.test_daemon import wait_for
 from tests.serve.house import token_file
 
@@ -63,55 +62,30 @@ def guarded(root: None) -> Iterator[tuple[Scene, list[Host]]]:
         yield scene, hosts
 
 
-class Strangers:
-    """tests/attacks/tls_process.py on one host."""
-
-    def __init__(self, host: Host, first: int, **options: object) -> None:
-        self._space = host.space
-        self._process = host.space.popen(
-            [sys.executable, "-m", "tests.attacks.tls_process"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        sources = [f"10.77.0.{first + more}" for more in range(ADDRESSES)]
-        self.say(json.dumps({"where": ("10.77.0.2", 8000), "sources": sources, "nice": NICE, **options}))
-
-    def say(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{line}\n")
-        self._process.stdin.flush()
-
-    def read(self) -> str:
-        assert self._process.stdout is not None
-        line: str = self._process.stdout.readline()
-        assert line, "the attacker has died"
-        return line.strip()
-
-    def close(self) -> None:
-        self._space.end(self._process, now=True)
-
-
 @pytest.mark.parametrize(("mode", "count"), [("half", 160), ("late", 100), ("idle", 160), ("full", 160), ("tiny", 60)])
 def test_strangers(guarded: tuple[Scene, list[Host]], attack_seconds: float, mode: str, count: int) -> None:
     """FAULTS T50: they shake hands or do not, and send requests that they do not read, or byte by byte."""
     scene, hosts = guarded
-    with judged(scene.daemon) as verdict:
-        strangers = [
-            Strangers(host, first, mode=mode, count=count, seconds=attack_seconds)
-            for host, first in zip(hosts, HOSTS, strict=True)
-        ]
+    with monitored(scene.daemon) as measured:
+        strangers = []
         try:
+            for host, first in zip(hosts, HOSTS, strict=True):
+                sources = [f"10.77.0.{first + more}" for more in range(ADDRESSES)]
+                options = {"where": ("10.77.0.2", 8000), "sources": sources, "nice": NICE, "mode": mode, "count": count}
+                options["seconds"] = attack_seconds
+                strangers.append(Program(host.space, "tests.attacks.tls_process", options=options))
             for each in strangers:
-                assert each.read() == "ready"
+                each.ready()
             for each in strangers:
-                each.say("go")
-            outcomes = [json.loads(each.read()) for each in strangers]
+                each.go()
+            outcomes = [each.result() for each in strangers]
         finally:
             for each in strangers:
                 each.close()
     print(*outcomes, sep="\n")
     assert all(outcome["connections"] >= count for outcome in outcomes)
     assert mode not in ("full", "tiny") or all(outcome["sent"] > 100_000 for outcome in outcomes)
-    verdict.check()
+    measured.check()
 
 
 def test_old_cycles_are_collected(root: None) -> None:

@@ -76,7 +76,7 @@ class Client:
 
 
 def again(options: Options) -> dict[str, int]:
-    """Connect anew without end; the handshakes never come to theirs."""
+    """Connect again without end; the handshakes never come to theirs."""
     ends, total = time.monotonic() + options["seconds"], 0
     late = options["mode"] == "late"
     while time.monotonic() < ends:

@@ -9,11 +9,15 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench.page_of_figures import write
-from tests.bench.row import Options, Result, as_json, table
-from tests.bench.rows import ROWS
-from tests.bench.surroundings import surroundings
+from tests.bench import devices, idle, memory, old_way, page, presence, push, scan_16, scan_24, snapshot
+from tests.bench.report import Options, Result, as_json, surroundings, table, write
 from tests.lab.spaces import ROOT, sweep
+
+ROWS = (
+    scan_24.ROW, scan_16.ROW, push.ROW, push.FANOUT, snapshot.ROW, memory.ROW, devices.ROW, old_way.ROW, page.ROW,
+    presence.ROW, idle.ROW,
+)  # fmt: skip
+"""In the order in which they run."""
 
 
 def main() -> int:
@@ -33,7 +37,7 @@ def main() -> int:
     about = surroundings()
     print("  ".join(f"{name} {value}" for name, value in about.items()), flush=True)
     if os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1):
-        print("  this machine is busy with other things: figures of milliseconds will tell of those", file=sys.stderr)
+        print("  this machine is busy with other things: figures of milliseconds will show it", file=sys.stderr)
     results: dict[str, Result] = {}
     for row in ROWS:
         if not asked.rows or row.name in asked.rows:

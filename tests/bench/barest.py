@@ -1,4 +1,4 @@
-"""The least that Python can do for scan16: ask, hear, store and tell, and think nothing of it.
+"""The least that Python can do for scan16: ask, receive, store and send, and decide nothing.
 
 No presence, no rules, no rooms: a dict, one text with holes, two tables, one listener. What it takes is the part of the
 bound that no better daemon in this language gives back. It uses our ring and our template, which cost what any would.
@@ -40,7 +40,7 @@ Found = list[tuple[int, float, Mac, Ip]]
 
 
 def holed_text() -> bytes:
-    """A `discovered` event as clients are told it, with holes for number, address, MAC, MAC, address, address."""
+    """A `discovered` event as clients receive it, with holes for number, address, MAC, MAC, address, address."""
     at = "2026-01-01T00:00:00.000Z"
     address = protocol.Address(
         ip="ADDRESS", network="10.77.0.0/16@eth0", interface="eth0", evidence="arp_reply", first_seen=at, last_seen=at
@@ -60,7 +60,7 @@ def holed_text() -> bytes:
 
 
 def store_and_tell(found: "queue.SimpleQueue[Found]", path: Path, listener: socket.socket) -> None:
-    """What comes, batch by batch: first stored, then told. An empty batch ends it."""
+    """What comes, batch by batch: first stored, then sent. An empty batch ends it."""
     database = sqlite3.connect(path, isolation_level=None)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")

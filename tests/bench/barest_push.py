@@ -2,7 +2,7 @@
 
 It decides nothing: each MAC that is new is an event, stored in a transaction of its own and then sent. Run at a lab's
 host as `python -m tests.bench.barest_push INTERFACE SOCKET DATABASE`; prints `ready` when clients can connect, and ends
-with its stdin. Clients are those of tests/bench/listeners.py.
+with its stdin. Clients are those of tests/bench/clients.py.
 """
 
 import os

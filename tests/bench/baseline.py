@@ -2,7 +2,7 @@
 
 Run as `python -m tests.bench.baseline INTERFACE NETWORK SOCKET`: serves `/ws` on the Unix socket, so that the same
 clients can listen to it as to netscand. scapy's `srp` with timeout=3 and retry=3 in a thread, every 30 s after each,
-`send_json` in turn; `scan_now` scans at once. Each `scan_update` is also told when its sending began (`sent_at`), and
+`send_json` in turn; `scan_now` scans at once. Each `scan_update` has when its sending began (`sent_at`), and
 how long its scan took (`took`).
 """
 
@@ -36,7 +36,7 @@ class ScannerState:
         return [{"ip": reply.psrc, "mac": reply.hwsrc, "status": "online"} for _, reply in answered]
 
     async def scan_and_tell(self) -> None:
-        """One scan at a time; whoever is connected hears of it."""
+        """One scan at a time; each client gets its result."""
         async with self.lock:
             begun = time.monotonic()
             self.devices = await asyncio.to_thread(self.scan)
@@ -52,7 +52,7 @@ class ScannerState:
                 self.connections.remove(connection)
 
     async def continuous(self) -> None:
-        """Scan, tell, sleep."""
+        """Scan, send, sleep."""
         while True:
             await self.scan_and_tell()
             await asyncio.sleep(INTERVAL)

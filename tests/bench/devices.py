@@ -5,8 +5,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.bench.crowded import settle
-from tests.bench.row import Figure, Options, Result, Row, median, quantile
+from tests.bench.measure import settle
+from tests.bench.report import Figure, Options, Result, Row, median, quantile
 from tests.lab.lan import Lab
 
 DEVICES = 60

@@ -4,9 +4,8 @@ import os
 import time
 from collections.abc import Callable
 
-from tests.bench.crowded import processor
-from tests.bench.peers import arp_scan
-from tests.bench.row import Figure, Options, Result, Row
+from tests.bench.measure import arp_scan, processor
+from tests.bench.report import Figure, Options, Result, Row
 from tests.lab.lan import Lab
 
 DEVICES = 60

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable
 
-from tests.bench.crowded import ALIVE, CONFIG, counted_scan, crowded, memory, settle
-from tests.bench.row import Figure, Options, Result, Row
+from tests.bench.measure import ALIVE, CONFIG, counted_scan, crowded, memory, settle
+from tests.bench.report import Figure, Options, Result, Row
 from tests.lab.lan import Lab
 
 SMALL = 253

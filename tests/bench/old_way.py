@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.bench.crowded import settle
-from tests.bench.listeners import PONG, PONG_EVERY, connect, texts, unix
-from tests.bench.row import Figure, Options, Result, Row, median, quantile
+from tests.bench.clients import PONG, PONG_EVERY, connect, texts, unix
+from tests.bench.measure import settle
+from tests.bench.report import Figure, Options, Result, Row, median, quantile
 from tests.bench.scan_24 import APART, scan_now
 from tests.lab.lan import Lab
 

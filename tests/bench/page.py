@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
 
-from tests.bench.row import Figure, Options, Result, Row, median, quantile
+from tests.bench.report import Figure, Options, Result, Row, median, quantile
 from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
@@ -86,7 +86,7 @@ def events(daemon: Daemon) -> int:
 
 
 def loads(browser: Chromium, times: int) -> tuple[list[float], list[float], int]:
-    """Milliseconds from the wish to the first content and to the whole list, each with an empty cache; bytes."""
+    """Milliseconds from the request to the first content and to the whole list, each with an empty cache; bytes."""
     painted, shown, size = [], [], 0
     for _ in range(times):
         page = browser.page(width=1440, height=900)
@@ -129,7 +129,7 @@ def cost(browser: Chromium, page: Page, seconds: float) -> dict[str, float]:
 
 
 def free_besides(addresses: list[str]) -> list[str]:
-    """Addresses of the network that nobody has."""
+    """Addresses of the network that no device has."""
     return sorted({str(ip) for ip in list(ip_network(NETWORK).hosts())[16:]} - set(addresses))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from math import isnan
 from pathlib import Path
 
-from tests.bench.row import Figure, Options, Result, Row
+from tests.bench.report import Figure, Options, Result, Row
 from tests.lab.spaces import ROOT
 
 SEEDS = "501-504"

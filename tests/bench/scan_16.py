@@ -1,13 +1,12 @@
-"""`scan_now` on a /16 where all are alive, 5 % loss, by a daemon that knows nobody, beside arp-scan at its fastest."""
+"""`scan_now` on a /16 where all are alive, 5 % loss, by a new daemon, beside arp-scan at its fastest."""
 
 import json
 import sys
 from collections.abc import Callable
 from tempfile import TemporaryDirectory
 
-from tests.bench.crowded import ALIVE, CONFIG, NETWORK, counted_scan, crowded, memory, processor, stop
-from tests.bench.peers import arp_scan
-from tests.bench.row import Figure, Options, Result, Row, median, quantile
+from tests.bench.measure import ALIVE, CONFIG, NETWORK, arp_scan, counted_scan, crowded, memory, processor, stop
+from tests.bench.report import Figure, Options, Result, Row, median, quantile
 from tests.lab.lan import Lab
 
 LOSS = 0.05

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from websockets.sync.client import ClientConnection
 
-from tests.bench.peers import PEERS
-from tests.bench.row import Figure, Options, Result, Row, median
+from tests.bench.measure import PEERS
+from tests.bench.report import Figure, Options, Result, Row, median
 from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
@@ -21,21 +21,21 @@ LOSS = 0.05
 SCANS = 20
 COLD_SCANS = 5
 APART = 5.5
-"""Seconds between two wishes: a whole network is asked at `rate` at most once in 5 s, and the wait is not counted."""
+"""Seconds between two requests: a whole network is asked at `rate` at most once in 5 s, and the wait is not counted."""
 
 
 class Scan(NamedTuple):
     """One `scan_now`, seen from its client."""
 
     seconds: float
-    """From the wish to its `scan_update`."""
+    """From the request to its `scan_update`."""
     first: float
     """To the first event, or the first progress with something found."""
     found: int
 
 
 def scan_now(stream: ClientConnection) -> Scan:
-    """Wish for a scan of everything; what came of it."""
+    """Request a scan of everything; what came of it."""
     with suppress(TimeoutError):  # what waits is of before
         while True:
             stream.recv(timeout=0)

@@ -5,8 +5,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.bench.crowded import ALIVE, CONFIG, asked, counted_scan, crowded
-from tests.bench.row import Figure, Options, Result, Row, median, quantile
+from tests.bench.measure import ALIVE, CONFIG, asked, counted_scan, crowded
+from tests.bench.report import Figure, Options, Result, Row, median, quantile
 
 TIMES = 7
 
@@ -23,7 +23,7 @@ def run(options: Options, say: Callable[[str], None]) -> Result:
         time.sleep(2)  # what the scan left to be done is done
         with asked(daemon) as idle:
             time.sleep(2)
-        argv = [sys.executable, "-m", "tests.bench.counter", str(daemon.socket), "snapshot"]
+        argv = [sys.executable, "-m", "tests.bench.clients", str(daemon.socket), "snapshot"]
         for number in range(options.times(TIMES)):
             with asked(daemon) as took:
                 told = json.loads(lab.watcher.run(argv).stdout)

@@ -6,9 +6,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench.counter import Count, payloads
-from tests.bench.page_of_figures import write
-from tests.bench.row import Figure, Options, Result, Row, table
+from tests.bench.clients import Count, payloads
+from tests.bench.report import Figure, Options, Result, Row, table, write
 
 
 def _frame(code: int, payload: bytes) -> bytes:

@@ -27,7 +27,7 @@ def short(name: str) -> Figures:
 
 @pytest.mark.parametrize("name", BOUNDED)
 def test_the_owners_bounds_hold_in_short(name: str) -> None:
-    """The few that a few device-days can tell: delays, frames, the first day, and no more than a false word or two."""
+    """The few that a few device-days can show: delays, frames, the first day, and no more than a false word or two."""
     figures, bounds, every = summary(short(name)), PARAMETERS.bounds[name], PARAMETERS.bounds["every"]
     assert figures["device_days"] > 3
     assert figures["false"] <= max(1, 2 * bounds["false_a_day"] * figures["device_days"])
@@ -119,7 +119,7 @@ def test_an_absence_that_nobody_notices_is_no_short_delay() -> None:
     ("NetAlertX", (0, 320), (0, 12)), ("WatchYourLAN", (0, 190), (0, 24)), ("Home Assistant", (240, 370), (0, 30)),
     ("houserat", (55, 85), (180, 0)), ("LanLens", (600, 905), (0, 12)),
 ])  # fmt: skip
-def test_the_rules_of_others_take_the_time_and_the_frames_that_they_say(
+def test_the_rules_of_others_take_their_time_and_frames(
     name: str, delay: tuple[float, float], frames: tuple[int, int]
 ) -> None:
     """PEERS has how each decides. The frames are the unicasts and broadcasts an hour to one that always answers."""

@@ -37,7 +37,8 @@ def cited() -> dict[str, Path]:
 
 @cache
 def functions_of(path: Path) -> frozenset[str]:
-    return frozenset(node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.FunctionDef))
+    tree = ast.walk(ast.parse(path.read_text()))
+    return frozenset(node.name for node in tree if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def test_every_number_that_is_cited_has_its_row() -> None:

@@ -1,25 +1,27 @@
-"""netscanctl as a real process, beside a fake daemon on a real socket."""
+"""netscanctl in this process, or as a real process, beside a fake daemon on a real socket."""
 
 import fcntl
 import os
 import pty
-import queue
 import re
 import select
 import signal
 import struct
 import subprocess
+import sys
+import tempfile
 import termios
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from tests.ctl.fake import DEADLINE, FakeDaemon
-from tests.ctl.nursery import Nursery
+from netscanctl import cli, params
+from netscanctl.client import Client
+from tests.ctl.fake_daemon import DEADLINE, FakeDaemon
+from tests.ctl.processes import Child
 
 ROOT = Path(__file__).parents[2]
 NOTHING = os.open(os.devnull, os.O_RDWR)
@@ -43,50 +45,40 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "LANG": "C.UTF-8", "TERM": "xterm-256color", "TZ": ZONE, **more}
 
 
-@contextmanager
-def pipes(count: int) -> Iterator[tuple[list[int], list[int]]]:
-    """Yield the read and write ends of pipes; the write ends are closed at the end of the block."""
-    readers, writers = zip(*(os.pipe() for _ in range(count)), strict=True)
-    try:
-        yield list(readers), list(writers)
-    finally:
-        for end in writers:
-            os.close(end)
+class Lines:
+    """Lines of a pipe."""
 
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._text = b""
 
-def drained(*fds: int) -> list[str]:
-    """Return the output of each pipe, up to its end."""
-    output = dict.fromkeys(fds, b"")
-    left, ends = set(fds), time.monotonic() + DEADLINE
-    while left:
-        ready, _, _ = select.select(left, [], [], max(0.0, ends - time.monotonic()))
-        assert ready, f"timeout: {output}"
-        for fd in ready:
-            piece = os.read(fd, 65536)
-            output[fd] += piece
-            if not piece:
-                os.close(fd)
-                left.remove(fd)
-    return [text.decode() for text in output.values()]
+    def next(self) -> str | None:
+        """The next line; None at the end."""
+        ends = time.monotonic() + DEADLINE
+        while b"\n" not in self._text:
+            assert select.select([self._fd], [], [], max(0.0, ends - time.monotonic()))[0], f"timeout: {self._text!r}"
+            if not (piece := os.read(self._fd, 65536)):
+                return None
+            self._text += piece
+        line, _, self._text = self._text.partition(b"\n")
+        return line.decode()
 
 
 class Running:
     """Running netscanctl, with its lines of output."""
 
-    def __init__(self, nursery: Nursery, args: tuple[str, ...], env: dict[str, str], *, fast: bool) -> None:
-        self.out: queue.Queue[str | None] = queue.Queue()
-        self.err: queue.Queue[str | None] = queue.Queue()
-        with pipes(2) as (readers, writers):
-            self.process = nursery.start(args, env, NOTHING, *writers, fast=fast)
-        self._readers = [
-            threading.Thread(target=_read, args=pair) for pair in zip(readers, (self.out, self.err), strict=True)
-        ]
-        for reader in self._readers:
-            reader.start()
+    def __init__(self, args: tuple[str, ...], env: dict[str, str], *, fast: bool) -> None:
+        self._readers, writers = zip(os.pipe(), os.pipe(), strict=True)
+        self.out, self.err = map(Lines, self._readers)
+        self.process = Child(args, env, (NOTHING, *writers), fast=fast)
+        for writer in writers:
+            os.close(writer)
 
     def line(self) -> str:
         """The next line of stdout."""
-        return _next(self.out, self.err)
+        line = self.out.next()
+        assert line is not None, f"stdout has ended; stderr: {self.err.next()}"
+        return line
 
     def lines(self, count: int) -> list[str]:
         """The next `count` lines of stdout."""
@@ -94,53 +86,35 @@ class Running:
 
     def notice(self) -> str:
         """The next line of stderr."""
-        return _next(self.err, self.out)
-
-    def quiet(self) -> bool:
-        """Whether nothing more was printed on stdout."""
-        return self.out.empty()
+        line = self.err.next()
+        assert line is not None, f"stderr has ended; stdout: {self.out.next()}"
+        return line
 
     def end(self, number: int | None = signal.SIGINT) -> int:
         """Send a signal (None: none) and give the exit code."""
-        if number is not None and self.process.poll() is None:
+        if number is not None:
             self.process.send_signal(number)
-        code = self.process.wait(DEADLINE)
-        for reader in self._readers:
-            reader.join(DEADLINE)
-        return code
+        return self.process.wait(DEADLINE)
 
-    def rest(self, lines: "queue.Queue[str | None]") -> list[str]:
+    def rest(self, lines: Lines) -> list[str]:
         """What was printed and not read; after `end`."""
-        found = []
-        while (line := lines.get(timeout=DEADLINE)) is not None:
-            found.append(line)
-        return found
+        return list(iter(lines.next, None))
 
-
-def _read(fd: int, lines: "queue.Queue[str | None]") -> None:
-    with open(fd) as stream:
-        for line in stream:
-            lines.put(line.rstrip("\n"))
-    lines.put(None)
-
-
-def _next(lines: "queue.Queue[str | None]", other: "queue.Queue[str | None]") -> str:
-    try:
-        line = lines.get(timeout=DEADLINE)
-    except queue.Empty:
-        line = None
-    assert line is not None, f"no line came; the other stream has {list(other.queue)}"
-    return line
+    def close(self) -> None:
+        """Kill it."""
+        self.end(signal.SIGKILL)
+        for reader in self._readers:
+            os.close(reader)
 
 
 class OnTerminal:
     """Running netscanctl on a terminal (pty(7)) of `columns`, with all its output."""
 
-    def __init__(self, nursery: Nursery, args: tuple[str, ...], env: dict[str, str], columns: int) -> None:
+    def __init__(self, args: tuple[str, ...], env: dict[str, str], columns: int) -> None:
         self.written = b""
         self._ours, theirs = pty.openpty()
         self.resize(24, columns)
-        self.process = nursery.start(args, env, theirs, theirs, theirs, fast=True, terminal=True)
+        self.process = Child(args, env, (theirs,) * 3, fast=True, terminal=True)
         os.close(theirs)
 
     def until(self, wanted: str | Callable[[], bool]) -> str:
@@ -172,7 +146,7 @@ class OnTerminal:
             assert ready, f"it never came: {self.written!r}"
             try:
                 more = os.read(self._ours, 65536)
-            except OSError:  # EIO: nobody holds the other end any more
+            except OSError:  # EIO: the other end is closed
                 break
             if not more:
                 break
@@ -188,9 +162,8 @@ def bare(text: str) -> str:
 class Ctl:
     """Runs netscanctl, by default against the fake daemon."""
 
-    def __init__(self, daemon: FakeDaemon, nursery: Nursery) -> None:
+    def __init__(self, daemon: FakeDaemon) -> None:
         self.daemon = daemon
-        self._nursery = nursery
         self._watching: list[Running] = []
         self._terminals: list[OnTerminal] = []
 
@@ -199,36 +172,62 @@ class Ctl:
         return environment(**({"NETSCANCTL_SOCKET": str(self.daemon.socket)} | more))
 
     def run(self, *args: str, **env: str) -> "subprocess.CompletedProcess[str]":
-        """Run netscanctl to its end."""
-        with pipes(2) as (readers, writers):
-            process = self._nursery.start(args, self.env(**env), NOTHING, *writers)
-        try:
-            out, err = drained(*readers)
-            return subprocess.CompletedProcess(args, process.wait(DEADLINE), out, err)
-        finally:
-            process.kill()
+        """Run netscanctl in this process, to its end."""
+        code = 0
+        with ExitStack() as stack:
+            streams = [stack.enter_context(tempfile.TemporaryFile("w+", newline="")) for _ in range(2)]
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            for name in [name for name in os.environ if name.startswith(("NETSCANCTL_", "_NETSCANCTL"))]:
+                patch.delenv(name)
+            for name, value in self.env(**env).items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "stdout", streams[0])
+            patch.setattr(sys, "stderr", streams[1])
+            for module in (cli, params):
+                patch.setattr(module, "Client", lambda daemon: stack.enter_context(closing(Client(daemon))))
+            try:
+                cli.cli.main(args, prog_name="netscanctl")
+            except SystemExit as end:
+                code = end.code if isinstance(end.code, int) else 0
+            for stream in streams:
+                stream.seek(0)
+            out, err = (stream.read() for stream in streams)
+        return subprocess.CompletedProcess(args, code, out, err)
+
+    def fails(self, code: int, *args: str, **env: str) -> str:
+        """Run it; it prints nothing, ends with this exit code, and with one message on stderr: return that."""
+        done = self.run(*args, **env)
+        assert (done.returncode, done.stdout) == (code, "")
+        assert done.stderr.startswith("netscanctl: ")
+        assert done.stderr.find("\n") == len(done.stderr) - 1
+        return done.stderr[len("netscanctl: ") : -1]
+
+    def process(self, *args: str, **env: str) -> "subprocess.CompletedProcess[bytes]":
+        """Run it as users do, in a process of its own."""
+        return subprocess.run(self.argv(*args), env=self.env(**env), cwd=ROOT, capture_output=True, timeout=DEADLINE)
+
+    @staticmethod
+    def argv(*args: str) -> list[str]:
+        """Return its command line."""
+        return [sys.executable, "-m", "netscanctl", *args]
 
     def start(self, *args: str, fast: bool = True, **env: str) -> Running:
         """Start it; unless `fast` is False, it reconnects without the delay of 3 s."""
-        running = Running(self._nursery, args, self.env(**env), fast=fast)
-        self._watching.append(running)
+        self._watching.append(running := Running(args, self.env(**env), fast=fast))
         return running
 
     def terminal(self, *args: str, columns: int = 120, **env: str) -> OnTerminal:
         """Start it on a terminal, also without the delay."""
-        shown = OnTerminal(self._nursery, args, self.env(**env), columns)
-        self._terminals.append(shown)
+        self._terminals.append(shown := OnTerminal(args, self.env(**env), columns))
         return shown
 
     def end(self) -> None:
         """Stop all processes."""
         for running in self._watching:
-            if running.process.poll() is None:
-                running.end(signal.SIGKILL)
+            running.close()
         for shown in self._terminals:
-            if shown.process.poll() is None:
-                shown.process.kill()
-                shown.process.wait(DEADLINE)
+            shown.process.kill()
+            shown.process.wait(DEADLINE)
 
 
 @pytest.fixture
@@ -240,17 +239,18 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
     made.stop()
 
 
-@pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    """Parent process of all netscanctl processes."""
-    made = Nursery()
+@pytest.fixture
+def far() -> Iterator[FakeDaemon]:
+    """The same on TCP."""
+    made = FakeDaemon()
+    made.start()
     yield made
-    made.close()
+    made.stop()
 
 
 @pytest.fixture
-def ctl(daemon: FakeDaemon, nursery: Nursery) -> Iterator[Ctl]:
-    """Give netscanctl, with that daemon."""
-    made = Ctl(daemon, nursery)
+def ctl(daemon: FakeDaemon, in_tokyo: None) -> Iterator[Ctl]:
+    """netscanctl, with that daemon."""
+    made = Ctl(daemon)
     yield made
     made.end()

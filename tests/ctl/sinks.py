@@ -1,11 +1,8 @@
 """Where recipes send to: a mail server, a web server and an MQTT broker, on loopback, that record what they receive."""
 
 import queue
-import socket
 import socketserver
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
@@ -13,10 +10,9 @@ from email.message import EmailMessage, Message
 from email.policy import default
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from io import BufferedIOBase
-from pathlib import Path
 from typing import NamedTuple
 
-from tests.ctl.fake import DEADLINE
+from tests.ctl.fake_daemon import DEADLINE
 
 
 @contextmanager
@@ -114,19 +110,13 @@ def packet_of(stream: BufferedIOBase) -> tuple[int, bytes] | None:
     return head[0], stream.read(length)
 
 
-def published(flags: int, body: bytes) -> tuple[str, bytes, bytes]:
-    """Topic, payload and packet identifier (empty where none is to be acknowledged) of a PUBLISH (3.3)."""
-    end = 2 + int.from_bytes(body[:2])
-    start = end + (2 if flags >> 1 & 3 else 0)
-    return body[2:end].decode(), body[start:], body[end:start]
-
-
 class Broker:
     """A small MQTT broker (OASIS MQTT 3.1.1) that only listens."""
 
     def __init__(self) -> None:
         self.came: queue.Queue[tuple[str, bytes]] = queue.Queue()
-        self._retained: dict[str, bytes] = {}
+        self.retained: dict[str, bytes] = {}
+        """The messages for a new client."""
         broker = self
 
         class Session(socketserver.StreamRequestHandler):
@@ -142,13 +132,16 @@ class Broker:
                         return
 
             def _publish(self, flags: int, body: bytes) -> None:
-                topic, payload, identifier = published(flags, body)
+                """A PUBLISH (3.3): topic, packet identifier where it is to be acknowledged, payload."""
+                end = 2 + int.from_bytes(body[:2])
+                start = end + (2 if flags >> 1 & 3 else 0)
+                topic, payload, identifier = body[2:end].decode(), body[start:], body[end:start]
                 if identifier:  # QoS 1 → PUBACK
                     self.wfile.write(b"\x40\x02" + identifier)
                 if flags & 1:
-                    broker._retained.pop(topic, None)
+                    broker.retained.pop(topic, None)
                     if payload:
-                        broker._retained[topic] = payload
+                        broker.retained[topic] = payload
                 broker.came.put((topic, payload))
 
         self.session = Session
@@ -156,92 +149,3 @@ class Broker:
     def messages(self, count: int) -> dict[str, bytes]:
         """The next `count`, by topic."""
         return dict(self.came.get(timeout=DEADLINE) for _ in range(count))
-
-    def retained(self) -> dict[str, bytes]:
-        """Return the messages for a new client."""
-        return dict(self._retained)
-
-
-class Subscriber:
-    """One connection that receives everything, once and in order: QoS 0 and a clean session, so nothing comes again.
-
-    mosquitto_sub, called anew for each message, cannot promise that: what it counted last it may leave before the
-    broker has read its PUBACK, and the session then delivers that message a second time.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), DEADLINE)
-        self._stream = self._socket.makefile("rb")
-        self._say(b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00", 2)  # CONNECT → CONNACK
-        self._messages: list[tuple[str, bytes]] = []
-        self._say(b"\x82\x06\x00\x01\x00\x01#\x00", 9)  # SUBSCRIBE → SUBACK
-
-    def _say(self, packet: bytes, answer: int) -> None:
-        """Send; keep what is published until the answer."""
-        self._socket.sendall(packet)
-        while (kind := self._receive()) != answer:
-            assert kind == 3, kind
-
-    def _receive(self) -> int:
-        packet = packet_of(self._stream)
-        assert packet, "the broker closed the connection"
-        first, body = packet
-        if first >> 4 == 3:
-            topic, payload, _ = published(first, body)
-            self._messages.append((topic, payload))
-        return first >> 4
-
-    def next(self, count: int) -> dict[str, bytes]:
-        """The next `count`, by topic."""
-        while len(self._messages) < count:
-            self._receive()
-        messages, self._messages = self._messages[:count], self._messages[count:]
-        return dict(messages)
-
-    def until_now(self) -> dict[str, bytes]:
-        """All that the broker sent before it receives this, by topic."""
-        self._say(b"\xc0\x00", 13)  # PINGREQ → PINGRESP
-        return self.next(len(self._messages))
-
-    def close(self) -> None:
-        """End it."""
-        self._stream.close()
-        self._socket.close()
-
-
-class Mosquitto:
-    """The real broker, where it is installed."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        config = folder / "mosquitto.conf"
-        config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
-        self._process = subprocess.Popen(["mosquitto", "-c", str(config)], stderr=subprocess.DEVNULL)
-        ends = time.monotonic() + DEADLINE
-        while not self._answers():
-            assert time.monotonic() < ends
-            time.sleep(0.02)
-        self._subscriber = Subscriber(self.port)
-
-    def _answers(self) -> bool:
-        with socket.socket() as knock:
-            return knock.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def messages(self, count: int) -> dict[str, bytes]:
-        """The next `count`, by topic."""
-        return self._subscriber.next(count)
-
-    def retained(self) -> dict[str, bytes]:
-        """Return the messages for a new client."""
-        newcomer = Subscriber(self.port)
-        messages = newcomer.until_now()
-        newcomer.close()
-        return messages
-
-    def close(self) -> None:
-        """End it."""
-        self._subscriber.close()
-        self._process.terminate()
-        self._process.wait(DEADLINE)

@@ -2,14 +2,12 @@
 
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.ctl.conftest import ROOT, Ctl
-from tests.ctl.fake import FakeDaemon, refusal
+from tests.ctl.conftest import Ctl
+from tests.ctl.fake_daemon import FakeDaemon
 
 
 def test_a_backup_is_exact_and_private(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path) -> None:
@@ -34,32 +32,25 @@ def test_an_interrupted_backup_keeps_the_old_copy(ctl: Ctl, daemon: FakeDaemon, 
     (tmp_path / "here").mkdir()
     (tmp_path / "here/copy.db").write_bytes(b"old")
     daemon.breaks_off = True
-    done = ctl.run("backup", str(tmp_path / "here/copy.db"))
-    assert done.returncode == 3
-    assert done.stderr.endswith("closed the connection before it answered\n")
+    assert ctl.fails(3, "backup", f"{tmp_path}/here/copy.db").endswith("closed the connection before it answered")
     assert [file.read_bytes() for file in (tmp_path / "here").iterdir()] == [b"old"]
 
 
 @pytest.mark.parametrize("sent", [b"", b"{}", b"<html>" * 10])
 def test_an_answer_that_is_not_a_database_is_refused(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path, sent: bytes) -> None:
     daemon.backup = sent
-    done = ctl.run("backup", str(tmp_path / "copy.db"))
-    assert done.returncode == 1
-    assert done.stderr == "netscanctl: the daemon sent invalid data: not an SQLite database\n"
+    assert ctl.fails(1, "backup", f"{tmp_path}/copy.db") == "the daemon sent invalid data: not an SQLite database"
     assert not (tmp_path / "copy.db").exists()
 
 
 def test_a_backup_can_go_to_stdout(ctl: Ctl, daemon: FakeDaemon) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "netscanctl", "backup", "-"], env=ctl.env(), cwd=ROOT, capture_output=True, check=True
-    )
-    assert (done.stdout, done.stderr) == (daemon.backup, b"")
+    done = ctl.process("backup", "-")
+    assert (done.returncode, done.stdout, done.stderr) == (0, daemon.backup, b"")
 
 
 def test_a_backup_is_not_written_to_a_terminal(ctl: Ctl) -> None:
     code, written = ctl.terminal("backup", "-").end()
-    assert code == 2
-    assert "give a file name" in written
+    assert (code, "give a file name" in written) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -68,15 +59,10 @@ def test_a_backup_is_not_written_to_a_terminal(ctl: Ctl) -> None:
 )
 def test_an_unwritable_file_is_one_line_on_stderr(ctl: Ctl, tmp_path: Path, file: str, why: str) -> None:
     os.mkfifo(tmp_path / "fifo")
-    done = ctl.run("backup", str(tmp_path / file))
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert why in done.stderr
+    assert why in ctl.fails(1, "backup", str(tmp_path / file))
 
 
 def test_missing_permission_is_exit_code_4(ctl: Ctl, daemon: FakeDaemon, tmp_path: Path) -> None:
-    answer = refusal(403, "forbidden", "this needs the role admin")
-    assert isinstance(answer.body, bytes)
-    daemon.answers["/api/backup"] = (403, answer.body)
-    assert ctl.run("backup", str(tmp_path / "copy.db")).returncode == 4
+    daemon.refuse(403, "forbidden", "this needs the role admin", "/api/backup")
+    assert ctl.fails(4, "backup", f"{tmp_path}/copy.db")
     assert not (tmp_path / "copy.db").exists()

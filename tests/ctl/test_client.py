@@ -1,41 +1,30 @@
 """Options for the daemon, and every exit code with its message."""
 
+import asyncio
 import os
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from netscanctl import client, stream
 from netscanctl.client import Daemon, NotPermitted, Usage, find_daemon
 from netscanctl.connect_hint import start_hint
-from tests.ctl.conftest import Ctl, environment
-from tests.ctl.fake import FakeDaemon, refusal
-from tests.ctl.words import snapshot, status
+from tests.ctl.conftest import ROOT, Ctl, environment
+from tests.ctl.fake_daemon import FakeDaemon
+from tests.ctl.messages import snapshot, status
 
-ONE_SHOTS = (
-    ["devices"],
-    ["networks"],
-    ["status"],
-    ["show", "host7"],
-    ["scan-now", "--no-wait"],
-    ["scan-now", "--json"],
-)
-STREAMS = (["watch"], ["watch", "--json"], ["wait-for", "host7"])
-ALL = (*ONE_SHOTS, *STREAMS)
-EACH = pytest.mark.parametrize("args", ALL, ids=" ".join)
+EACH = pytest.mark.parametrize(
+    "args", [["devices"], ["networks"], ["status"], ["show", "host7"], ["scan-now", "--no-wait"],
+             ["scan-now", "--json"], ["watch"], ["watch", "--json"], ["wait-for", "host7"]], ids=" ".join,
+)  # fmt: skip
 BOTH = pytest.mark.parametrize("args", [["devices"], ["watch"]], ids=" ".join)
 """A request and a stream: the two kinds of connections."""
-
-
-def one_line(text: str) -> str:
-    """Return the message on stderr, which must be one line."""
-    assert text.startswith("netscanctl: ")
-    assert text.count("\n") == 1
-    assert text.endswith("\n")
-    return text.removeprefix("netscanctl: ").rstrip("\n")
 
 
 # ---- the options
@@ -72,9 +61,8 @@ def test_a_token_file_contains_only_a_token(tmp_path: Path, content: bytes) -> N
     file.write_bytes(content)
     with pytest.raises(Usage, match="only a token") as failure:
         find_daemon(None, None, str(file))
-    assert (
-        content.decode().strip() not in str(failure.value).removeprefix(f"--token-file: {file}") or not content.strip()
-    )
+    text = content.decode().strip()
+    assert not text or text not in str(failure.value).removeprefix(f"--token-file: {file}")
 
 
 def test_a_token_is_read_without_the_line_feed(tmp_path: Path) -> None:
@@ -94,45 +82,39 @@ def test_a_missing_token_file_is_a_usage_error(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "args",
-    [[], ["devices", "--bogus"], ["nonsense"], ["devices", "--sort", "luck"], ["watch", "--kind", "luck"],
-     ["watch", "--interval", "0"], ["watch", "--since", "soon"],
-     ["watch", "--since", ""], ["show"], ["wait-for", "x", "--timeout", "soon"], ["completion", "tcsh"],
-     ["--socket", "/a", "--url", "http://b:1", "devices"], ["--url", "b:1", "devices"],
-     ["--token-file", "/none", "status"], ["devices", "--online", "--format", "xml"]],
+    [[], ["devices", "--bogus"], ["nonsense"], ["devices", "--sort", "luck"], ["devices", "--format", "xml"], ["show"],
+     ["completion", "tcsh"], ["--socket", "/a", "--url", "http://b:1", "devices"], ["--url", "b:1", "devices"],
+     ["--token-file", "/none", "status"], ["wait-for", "x", "--timeout", "soon"], ["watch", "--kind", "luck"],
+     ["watch", "--interval", "0"], ["watch", "--since", "soon"], ["watch", "--since", ""], ["watch", "--exec", ""],
+     ["watch", "--exec", "no-such-command"], ["watch", "--exec", "'"], ["watch", "--exec", "true", "--json"],
+     ["watch", "--table"], ["watch", "--table", "--json"], ["events", "--since", "soon"], ["events", "--since", ""],
+     ["events", "--limit", "0"], ["events", "--kind", "luck"], ["events", "--kind", "online,luck"]],
     ids=" ".join,
 )  # fmt: skip
-def test_invalid_arguments_are_a_usage_error(ctl: Ctl, args: list[str]) -> None:
+def test_invalid_arguments_are_a_usage_error(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
+    """Nothing is sent to the daemon before."""
     done = ctl.run(*args)
-    assert done.returncode == 2
-    assert done.stdout == ""
+    assert (done.returncode, done.stdout, daemon.requests) == (2, "", [])
     assert done.stderr
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
     ("typed", "hint"),
-    [
-        ("devcies", 'did you mean "devices"?'),
-        ("scan_now", 'did you mean "scan-now"?'),
-        ("Status", 'did you mean "status"?'),
-        ("xyzzy", "the commands are watch, scan-now, devices,"),
-    ],
-)
+    [("devcies", 'did you mean "devices"?'), ("scan_now", 'did you mean "scan-now"?'),
+     ("Status", 'did you mean "status"?'), ("xyzzy", "the commands are watch, scan-now, devices,")],
+)  # fmt: skip
 def test_an_unknown_command_gets_a_suggestion(ctl: Ctl, typed: str, hint: str) -> None:
     done = ctl.run(typed)
     assert (done.returncode, done.stdout) == (2, "")
     assert f'unknown command "{typed}"; {hint}' in " ".join(done.stderr.split())
 
 
-def test_socket_and_url_together_are_a_usage_error(ctl: Ctl) -> None:
-    assert ctl.run("devices", NETSCANCTL_URL="http://localhost:1").returncode == 2
-
-
 def test_options_take_precedence_over_the_environment(ctl: Ctl, daemon: FakeDaemon) -> None:
-    done = ctl.run(
-        "--socket", str(daemon.socket), "status", NETSCANCTL_URL="http://localhost:1", NETSCANCTL_SOCKET="/none"
-    )
-    assert done.returncode == 0
+    """Two addresses in the environment are an error."""
+    both = {"NETSCANCTL_URL": "http://localhost:1", "NETSCANCTL_SOCKET": "/none"}
+    assert ctl.run("status", **both).returncode == 2
+    assert ctl.run("--socket", str(daemon.socket), "status", **both).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -148,10 +130,8 @@ def test_help_and_version_need_no_daemon(ctl: Ctl, args: list[str]) -> None:
 
 @EACH
 def test_a_missing_socket_is_exit_code_3(ctl: Ctl, args: list[str], tmp_path: Path) -> None:
-    done = ctl.run(*args, NETSCANCTL_SOCKET=str(tmp_path / "none.sock"))
-    assert done.returncode == 3
-    assert done.stdout == ""
-    assert one_line(done.stderr) == f"netscand is not running (no socket {tmp_path}/none.sock); {start_hint()}"
+    failure = ctl.fails(3, *args, NETSCANCTL_SOCKET=f"{tmp_path}/none.sock")
+    assert failure == f"netscand is not running (no socket {tmp_path}/none.sock); {start_hint()}"
 
 
 @BOTH
@@ -159,34 +139,25 @@ def test_a_stale_socket_is_exit_code_3(ctl: Ctl, args: list[str], tmp_path: Path
     stale = tmp_path / "stale.sock"
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(str(stale))
-    done = ctl.run(*args, NETSCANCTL_SOCKET=str(stale))
-    assert done.returncode == 3
-    assert one_line(done.stderr) == f"netscand is not running (nothing listens on the socket {stale}); {start_hint()}"
+    failure = ctl.fails(3, *args, NETSCANCTL_SOCKET=str(stale))
+    assert failure == f"netscand is not running (nothing listens on the socket {stale}); {start_hint()}"
 
 
 @BOTH
 def test_a_refused_tcp_connection_is_exit_code_3(ctl: Ctl, args: list[str]) -> None:
-    with socket.socket() as bound:  # bound, so that nobody else takes it, and not listening
+    with socket.socket() as bound:  # bound, so that no process takes it, and not listening
         bound.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{bound.getsockname()[1]}"
-        done = ctl.run("--url", url, *args)
-    assert done.returncode == 3
-    assert one_line(done.stderr) == (
+        failure = ctl.fails(3, "--url", url, *args, NETSCANCTL_SOCKET="")
+    assert failure == (
         f"netscand does not answer at {url} (connection refused); {start_hint()}; or check its [listen] tcp"
     )
 
 
 @BOTH
-def test_tls_to_a_plain_port_is_explained(ctl: Ctl, args: list[str]) -> None:
-    there = FakeDaemon()
-    there.start()
-    try:
-        address = f"127.0.0.1:{there.port}"
-        done = ctl.run("--url", f"https://{address}", *args)
-    finally:
-        there.stop()
-    assert done.returncode == 3
-    assert one_line(done.stderr) == f"the server at https://{address} does not use TLS; use http://{address}"
+def test_tls_to_a_plain_port_is_explained(ctl: Ctl, far: FakeDaemon, args: list[str]) -> None:
+    https = far.url.replace("http", "https")
+    assert ctl.fails(3, "--url", https, *args) == f"the server at {https} does not use TLS; use {far.url}"
 
 
 @BOTH
@@ -204,20 +175,17 @@ def test_https_is_suggested_if_plain_http_is_closed(ctl: Ctl, args: list[str]) -
 
         thread = threading.Thread(target=hang_up)
         thread.start()
-        done = ctl.run("--url", f"http://{address}", *args)
+        failure = ctl.fails(3, "--url", f"http://{address}", *args)
         socket.create_connection(there.getsockname()).close()
         thread.join()
-    assert done.returncode == 3
-    assert one_line(done.stderr).endswith(f"; if it uses TLS, try https://{address}")
+    assert failure.endswith(f"; if it uses TLS, try https://{address}")
 
 
 @BOTH
 def test_another_server_is_exit_code_3(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
     for path in ("/ws", "/api/status", "/api/devices", "/api/scan"):
         daemon.answers[path] = (404, b"<h1>nginx</h1>")
-    done = ctl.run(*args)
-    assert done.returncode == 3
-    assert "is not netscand" in one_line(done.stderr)
+    assert "is not netscand" in ctl.fails(3, *args)
 
 
 # ---- exit 4
@@ -226,24 +194,16 @@ def test_another_server_is_exit_code_3(ctl: Ctl, daemon: FakeDaemon, args: list[
 @BOTH
 @pytest.mark.parametrize(("code", "word"), [(401, "unauthorized"), (403, "forbidden")])
 def test_missing_permission_is_exit_code_4(ctl: Ctl, daemon: FakeDaemon, args: list[str], code: int, word: str) -> None:
-    body = refusal(code, word, "this needs the role scan").body
-    assert isinstance(body, bytes)
-    for path in ("/ws", "/api/status"):
-        daemon.answers[path] = (code, body)
-    done = ctl.run(*args)
-    assert done.returncode == 4
-    assert "--token-file FILE" in one_line(done.stderr)
+    daemon.refuse(code, word, "this needs the role scan", "/ws", "/api/status")
+    assert "--token-file FILE" in ctl.fails(4, *args)
 
 
 @BOTH
 def test_a_rejected_token_is_exit_code_4(ctl: Ctl, daemon: FakeDaemon, args: list[str], tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cret-s3cret-s3cret-s3cret-s3cret")
-    for path in ("/ws", "/api/status"):
-        daemon.answers[path] = (401, b"")
-    done = ctl.run("--token-file", str(tmp_path / "token"), *args)
-    assert done.returncode == 4
-    assert "is not accepted" in one_line(done.stderr)
-    assert "s3cret" not in done.stderr
+    daemon.answers |= dict.fromkeys(("/ws", "/api/status"), (401, b""))
+    failure = ctl.fails(4, "--token-file", f"{tmp_path}/token", *args)
+    assert ("is not accepted" in failure, "s3cret" in failure) == (True, False)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -253,15 +213,14 @@ def test_a_socket_without_permission_is_exit_code_4(daemon: FakeDaemon, args: li
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
     daemon.socket.chmod(0o600)
-    # All is imported before: the interpreter itself may lie where nobody else may read.
+    # All is imported before: the interpreter itself may lie where no other user may read.
     run = "import os, aiohttp; from netscanctl.__main__ import main; from netscanctl.commands import devices, watch; "
     run += "os.setgroups([]); os.setgid(65534); os.setuid(65534); main()"
     done = subprocess.run(
         [sys.executable, "-c", run, "--socket", str(daemon.socket), *args], env=environment(), capture_output=True,
-        text=True, timeout=20, check=False, cwd=Path(__file__).parents[2],
+        text=True, timeout=20, check=False, cwd=ROOT,
     )  # fmt: skip
-    assert done.returncode == 4
-    assert "usermod -aG netscan USER" in one_line(done.stderr)
+    assert (done.returncode, done.stderr.count("\n"), "usermod -aG netscan USER" in done.stderr) == (4, 1, True)
 
 
 def test_an_unreadable_token_file_is_not_permitted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,21 +239,15 @@ def test_an_unreadable_token_file_is_not_permitted(monkeypatch: pytest.MonkeyPat
 def test_another_protocol_is_exit_code_5(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
     daemon.status = status(protocol=2, version="9.1")
     daemon.snapshot = [snapshot(protocol=2, version="9.1")]
-    done = ctl.run(*args)
-    assert done.returncode == 5
-    assert done.stdout == ""
-    assert "netscand 9.1 at" in one_line(done.stderr)
-    assert "uses protocol 2" in done.stderr
-    assert "upgrade netscanctl" in done.stderr
+    failure = ctl.fails(5, *args)
+    assert [each for each in ("netscand 9.1 at", "uses protocol 2", "upgrade netscanctl") if each not in failure] == []
 
 
 @pytest.mark.parametrize("args", [["devices"], ["networks"], ["show", "a4:83:e7:00:00:07"], ["scan-now"]], ids=" ".join)
 def test_an_invalid_answer_is_exit_code_5(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
     for path in ("/api/devices", "/api/networks", "/api/devices/a4:83:e7:00:00:07", "/api/scan"):
         daemon.answers[path] = (200, b'{"devices":7,"networks":7}')
-    done = ctl.run(*args)
-    assert done.returncode == 5
-    assert "invalid message" in one_line(done.stderr)
+    assert "invalid message" in ctl.fails(5, *args)
 
 
 # ---- exit 1
@@ -302,72 +255,122 @@ def test_an_invalid_answer_is_exit_code_5(ctl: Ctl, daemon: FakeDaemon, args: li
 
 @pytest.mark.parametrize("args", [["devices"], ["status"], ["scan-now"], ["watch"]], ids=" ".join)
 def test_a_refusal_of_a_busy_daemon_is_exit_code_1(ctl: Ctl, daemon: FakeDaemon, args: list[str]) -> None:
-    body = refusal(503, "busy", "256 clients are connected").body
-    assert isinstance(body, bytes)
-    for path in ("/ws", "/api/status"):
-        daemon.answers[path] = (503, body)
-    done = ctl.run(*args)
-    assert done.returncode == 1
-    assert one_line(done.stderr) == "256 clients are connected"
+    daemon.refuse(503, "busy", "256 clients are connected", "/ws", "/api/status")
+    assert ctl.fails(1, *args) == "256 clients are connected"
 
 
 def test_a_refused_handshake_keeps_its_message(ctl: Ctl, daemon: FakeDaemon) -> None:
-    body = refusal(400, "bad_request", "since: given twice").body
-    assert isinstance(body, bytes)
-    daemon.answers["/ws"] = (400, body)
-    done = ctl.run("watch")
-    assert (done.returncode, one_line(done.stderr)) == (1, "since: given twice")
+    daemon.refuse(400, "bad_request", "since: given twice", "/ws")
+    assert ctl.fails(1, "watch") == "since: given twice"
 
 
 # ---- exit 6, and the rest
 
 
-def test_a_hanging_daemon_is_a_timeout(tmp_path: Path) -> None:
-    from netscanctl import client
-
-    path = str(tmp_path / "hung.sock")
-    with socket.socket(socket.AF_UNIX) as hung:
-        hung.bind(path)
-        hung.listen()
-        client_ = client.Client(Daemon(path))
-        with pytest.raises(client.TimedOut, match="did not answer in time"):
-            client_._request("GET", "/api/status", timeout=0.05)
-        client_.close()
+def read_and_close(listener: socket.socket) -> None:
+    connection, _ = listener.accept()
+    connection.recv(65536)
+    connection.close()
 
 
-def test_a_closed_connection_is_reported(tmp_path: Path) -> None:
-    from netscanctl import client
-
-    path = str(tmp_path / "dying.sock")
-    with socket.socket(socket.AF_UNIX) as dying:
-        dying.bind(path)
-        dying.listen()
-
-        def die() -> None:
-            connection, _ = dying.accept()
-            connection.recv(65536)
-            connection.close()
-
-        thread = threading.Thread(target=die)
+@pytest.mark.parametrize(
+    ("peer", "error", "message"),
+    [(lambda listener: None, client.TimedOut, "did not answer in time"),
+     (read_and_close, client.NoDaemon, "closed the connection")], ids=["hangs", "closes"],
+)  # fmt: skip
+def test_a_daemon_that_never_answers_is_reported(
+    tmp_path: Path, peer: Callable[[socket.socket], None], error: type[Exception], message: str
+) -> None:
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        thread = threading.Thread(target=peer, args=[listener])
         thread.start()
-        client_ = client.Client(Daemon(path))
-        with pytest.raises(client.NoDaemon, match="closed the connection"):
-            client_.get("/api/devices")
+        made = client.Client(Daemon(path))
+        with pytest.raises(error, match=message):
+            made._request("GET", "/api/status", timeout=0.05 if error is client.TimedOut else 20.0)
+        made.close()
         thread.join()
-        client_.close()
 
 
-def test_tcp_works_like_the_unix_socket(ctl: Ctl, tmp_path: Path) -> None:
-    there = FakeDaemon()
-    there.start()
-    try:
-        url = f"http://127.0.0.1:{there.port}"
-        assert ctl.run("--url", url, "devices").stdout == ctl.run("devices").stdout
-        assert ctl.run("wait-for", "host7", NETSCANCTL_URL=url, NETSCANCTL_SOCKET="").returncode == 0
-    finally:
-        there.stop()
+def test_tcp_works_like_the_unix_socket(ctl: Ctl, far: FakeDaemon) -> None:
+    assert ctl.run("--url", far.url, "devices").stdout == ctl.run("devices").stdout
+    assert ctl.run("wait-for", "host7", NETSCANCTL_URL=far.url, NETSCANCTL_SOCKET="").returncode == 0
 
 
 def test_the_protocol_is_checked_once_per_connection(ctl: Ctl, daemon: FakeDaemon) -> None:
     ctl.run("devices")
     assert [path for _, path, _, _ in daemon.requests] == ["/api/status", "/api/devices"]
+
+
+# ---- a full queue of connections
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+
+
+@contextmanager
+def busy(path: Path, seconds: float) -> Iterator[Daemon]:
+    """A daemon whose queue is full; after so many seconds it answers the queue, until the end of the block."""
+    over = threading.Event()
+
+    def answer() -> None:
+        over.wait(seconds)
+        while not over.is_set():
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            with connection:
+                connection.settimeout(0.2)
+                try:
+                    if connection.recv(65536):
+                        connection.sendall(ANSWER)
+                except OSError:
+                    pass  # one of those that fill the queue
+
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as waiting:
+        listener.bind(str(path))
+        listener.listen(0)
+        listener.settimeout(0.05)
+        waiting.connect(str(path))
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            yield Daemon(str(path))
+        finally:
+            over.set()
+            thread.join()
+
+
+def by_request(daemon: Daemon) -> bytes:
+    made = client.Client(daemon)
+    try:
+        return made._request("GET", "/api/status")
+    finally:
+        made.close()
+
+
+def by_stream(daemon: Daemon) -> bytes:
+    return asyncio.run(stream.post(daemon, "/api/scan", b"{}"))
+
+
+@pytest.mark.parametrize("ask", [by_request, by_stream])
+def test_a_full_queue_is_tried_again(tmp_path: Path, ask: Callable[[Daemon], bytes]) -> None:
+    """connect(2) fails with EAGAIN, which asyncio takes for success."""
+    with busy(tmp_path / "s", 0.3) as daemon:
+        assert ask(daemon) == b"{}"
+
+
+@pytest.mark.parametrize("ask", [by_request, by_stream])
+def test_a_queue_that_stays_full_is_reported(
+    tmp_path: Path, ask: Callable[[Daemon], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With exit code 3, and the reason."""
+    for module in (client, stream):
+        monkeypatch.setattr(module, "CONNECT", 0.1)
+    with (
+        busy(tmp_path / "s", 60.0) as daemon,
+        pytest.raises(client.NoDaemon, match="too many connections wait"),
+    ):
+        ask(daemon)

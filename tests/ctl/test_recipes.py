@@ -15,9 +15,9 @@ import pytest
 
 from netscand.protocol import encode
 from tests.ctl.conftest import ROOT, environment
-from tests.ctl.fake import DEADLINE, FakeDaemon
-from tests.ctl.sinks import Broker, Hooks, Mails, Mosquitto, listening
-from tests.ctl.words import HOME, came, device, event, left, network, snapshot
+from tests.ctl.fake_daemon import DEADLINE, FakeDaemon
+from tests.ctl.messages import HOME, came, device, event, left, network, snapshot
+from tests.ctl.sinks import Broker, Hooks, Mails, listening
 
 PAGES = sorted(path for path in (ROOT / "docs/recipes").glob("*.md") if path.name != "README.md")
 Recipe = Callable[..., None]
@@ -133,21 +133,16 @@ def test_a_webhook(recipe: Recipe, daemon: FakeDaemon) -> None:
 # ---- MQTT
 
 
-@pytest.fixture(params=["a sink", *(["mosquitto"] if shutil.which("mosquitto") else [])])
-def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Broker | Mosquitto, str]]:
+@pytest.fixture
+def broker() -> Iterator[tuple[Broker, str]]:
     """A broker, and the options of mosquitto_pub for it."""
-    if request.param == "mosquitto":
-        real = Mosquitto(tmp_path)
-        yield real, f"127.0.0.1 -p {real.port}"
-        real.close()
-        return
     made = Broker()
     with listening(made.session) as port:
         yield made, f"127.0.0.1 -p {port}"
 
 
 @needs("mosquitto_pub")
-def test_an_mqtt_message(recipe: Recipe, daemon: FakeDaemon, broker: tuple[Broker | Mosquitto, str]) -> None:
+def test_an_mqtt_message(recipe: Recipe, daemon: FakeDaemon, broker: tuple[Broker, str]) -> None:
     made, address = broker
     sent = came(device(8))
     recipe("mqtt", **{"broker.example.org": address})
@@ -162,7 +157,7 @@ PHONE, ATTRIBUTES = "homeassistant/device_tracker/netscand_a483e7000007/config",
 
 
 @needs("mosquitto_pub")
-def test_presence_in_home_assistant(recipe: Recipe, daemon: FakeDaemon, broker: tuple[Broker | Mosquitto, str]) -> None:
+def test_presence_in_home_assistant(recipe: Recipe, daemon: FakeDaemon, broker: tuple[Broker, str]) -> None:
     made, address = broker
     daemon.devices[0].known = True
     daemon.devices[0].label = "Jane's phone"
@@ -178,10 +173,10 @@ def test_presence_in_home_assistant(recipe: Recipe, daemon: FakeDaemon, broker: 
     daemon.send(event("network_silent"), event("discovered", device(9)), gone)
     away = json.loads(made.messages(1)[ATTRIBUTES])
     assert (away["in_zones"], away["mac"], away["reason"]) == ([], "a4:83:e7:00:00:07", "answered a probe")
-    assert set(made.retained()) == {PHONE, ATTRIBUTES}
+    assert set(made.retained) == {PHONE, ATTRIBUTES}
     daemon.send(event("labelled", device(7, "offline", label="Jane's phone"), previous={"known": True}))
     assert made.messages(2) == {PHONE: b"", ATTRIBUTES: b""}
-    assert made.retained() == {}
+    assert made.retained == {}
 
 
 class Sent(list[tuple[str, str]]):

@@ -1,15 +1,15 @@
 """Messages as lines and tables, for people."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from netscanctl import render
 from netscanctl.event_lines import format_event
 from netscanctl.text import width
-from netscand.protocol import Coverage, Limit, Traffic
+from netscand.protocol import Coverage, Limit, PresenceDay, Traffic
+from tests.ctl.messages import AT, LATER, device, event, network, scanned, status
 from tests.ctl.test_text import HOSTILE
-from tests.ctl.words import AT, LATER, device, event, network, scanned, status
 
 pytestmark = pytest.mark.usefixtures("in_tokyo")
 
@@ -35,22 +35,9 @@ def test_times_are_local_and_short_on_a_terminal() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [
-        (0.012, "12 ms"),
-        (0.4, "0.4 s"),
-        (3, "3 s"),
-        (59, "59 s"),
-        (90, "90 s"),
-        (120, "2 min"),
-        (149.6, "2 min 30 s"),
-        (300, "5 min"),
-        (599.7, "10 min"),
-        (900, "15 min"),
-        (12_000, "3 h 20 min"),
-        (86_400, "1 d"),
-        (180_000, "2 d 2 h"),
-    ],
-)
+    [(0.012, "12 ms"), (0.4, "0.4 s"), (3, "3 s"), (59, "59 s"), (90, "90 s"), (120, "2 min"), (149.6, "2 min 30 s"),
+     (300, "5 min"), (599.7, "10 min"), (900, "15 min"), (12_000, "3 h 20 min"), (86_400, "1 d"), (180_000, "2 d 2 h")],
+)  # fmt: skip
 def test_durations_are_readable(seconds: float, text: str) -> None:
     assert render.span(seconds) == text
 
@@ -204,3 +191,55 @@ def test_a_scan_summary_is_one_sentence() -> None:
     assert render.scan_summary(scanned(device(1)), 1) == (
         "1 device answered in 0.9 s, 237 broadcast and 17 unicast frames (192.168.1.0/24@eth0)"
     )
+
+
+# ---- the last days as a small bar
+
+NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+LONG_AGO = "2026-01-01T00:00:00.000Z"
+
+
+def day(number: int, online: float, unknown: float = 0.0) -> PresenceDay:
+    """One of November, in hours."""
+    return PresenceDay(date=f"2026-11-{number}", online_seconds=online * 3600, unknown_seconds=unknown * 3600)
+
+
+def test_the_bar_has_a_character_per_day_and_a_summary() -> None:
+    bar = render.presence_bar([day(22, 24), day(23, 12), day(24, 0)], LONG_AGO, NOON)
+    assert bar == f"█▅{render.NEVER}  online 60 % of the last 2 d 12 h"
+
+
+def test_today_counts_until_now() -> None:
+    assert render.presence_bar([day(24, 12)], LONG_AGO, NOON) == "█  online 100 % of the last 12 h"
+
+
+def test_time_before_first_seen_does_not_count() -> None:
+    bar = render.presence_bar([day(22, 0), day(23, 6), day(24, 12)], "2026-11-23T18:00:00.000Z", NOON)
+    assert bar == f"{render.BEFORE}██  online 100 % of the last 18 h"
+
+
+def test_a_mostly_unknown_day_is_a_question_mark() -> None:
+    assert (
+        render.presence_bar([day(23, 4, 20)], LONG_AGO, NOON)
+        == f"{render.UNKNOWN}  online 17 %, unknown 83 % of the last 1 d"
+    )
+    assert render.presence_bar([day(23, 20, 4)], LONG_AGO, NOON)[0] in render.LEVELS
+
+
+@pytest.mark.parametrize(("hours", "sign"), [(0.01, "▁"), (3, "▂"), (12, "▅"), (23.7, "▇"), (23.8, "█"), (30, "█")])
+def test_only_a_whole_day_is_a_full_bar(hours: float, sign: str) -> None:
+    assert render.presence_bar([day(23, hours)], LONG_AGO, NOON)[0] == sign
+
+
+def test_every_character_has_an_ascii_form() -> None:
+    days = [day(21, 0), *(day(22, hours) for hours in range(0, 25, 2)), day(23, 0, 24)]
+    bar = render.presence_bar(days, "2026-11-22T00:00:00.000Z", NOON, plain=True)
+    assert bar.partition(" ")[0] == "-_123345567778?"
+    assert bar.isascii()
+
+
+def test_no_data_yields_no_bar() -> None:
+    assert render.presence_bar([], LONG_AGO, NOON) == ""
+    assert render.presence_bar([day(23, 0)], "2026-11-24T13:00:00.000Z", NOON) == ""
+    assert render.presence_bar([day(23, 1)], "\x1b[2J", NOON) == ""
+    assert render.presence_bar([PresenceDay(date="\x1b[2J", online_seconds=1, unknown_seconds=0)], LONG_AGO, NOON) == ""

@@ -9,9 +9,9 @@ import pytest
 from netscanctl.text import width
 from netscand.protocol import ScanError, ScanProgress, ScanStarted
 from tests.ctl.conftest import Ctl, OnTerminal, bare
-from tests.ctl.fake import FakeDaemon
+from tests.ctl.fake_daemon import FakeDaemon
+from tests.ctl.messages import HOME, came, device, event, left, network, scanned, snapshot, status
 from tests.ctl.test_text import HOSTILE
-from tests.ctl.words import HOME, came, device, event, left, network, scanned, snapshot, status
 
 EVIL = list(HOSTILE.values())
 EVIL_ONE = "a4:83:e7:00:00:01"

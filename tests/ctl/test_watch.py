@@ -1,19 +1,19 @@
-"""`watch` and `wait-for`, as real processes: what is printed when, and how they end."""
+"""`watch` and `wait-for`: what is printed when, and how they end."""
 
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from netscanctl.stream import RECONNECT_DELAY
-from netscand.protocol import Devices, Lagged, Resumed, ScanError, ScanProgress, SetInterval, encode
+from netscand.protocol import Devices, Event, Lagged, ScanError, SetInterval, encode
 from tests.ctl.conftest import ROOT, Ctl, Running
-from tests.ctl.fake import DEADLINE, FakeDaemon
-from tests.ctl.words import HOME, OFFICE, came, device, event, left, network, snapshot
+from tests.ctl.fake_daemon import DEADLINE, FakeDaemon
+from tests.ctl.messages import HOME, OFFICE, came, device, event, left, resumed, snapshot
+from tests.ctl.test_one_shot import closed_early
 
 TABLE = 4
 """Lines of the first table: a head, and the fake daemon's three devices."""
@@ -49,12 +49,6 @@ def test_a_snapshot_in_parts_is_one_table(ctl: Ctl, daemon: FakeDaemon) -> None:
     running = ctl.start("watch")
     rows = [line.split()[3] for line in running.lines(TABLE)[1:]]
     assert rows == ["192.168.1.7", "192.168.1.8", "192.168.1.20"]
-
-
-def test_scans_without_changes_print_nothing(ctl: Ctl) -> None:
-    running = watching(ctl)
-    ctl.daemon.send(ScanProgress(scan_id=1, done=1, total=2, found=1), b'{"type":"weather"}', event("flood"))
-    assert brief(running.lines(1)) == [f"! flood {HOME}"]
 
 
 def test_an_outage_is_one_line_and_then_the_differences(ctl: Ctl) -> None:
@@ -102,11 +96,7 @@ def test_json_omits_only_events_of_other_kinds(ctl: Ctl) -> None:
 
 def test_a_lost_connection_is_resumed_after_3_seconds(ctl: Ctl, daemon: FakeDaemon) -> None:
     """The loss is reported, and no event is missing."""
-    daemon.resumed = [
-        Resumed(cursor="k3f9-2", version="0.1.0", protocol=1, interval=30, scanning=False, role="scan",
-                networks=[network()]),
-        left(device(20, "offline"), cursor="k3f9-3"),
-    ]  # fmt: skip
+    daemon.resumed = [resumed("k3f9-2"), left(device(20, "offline"), cursor="k3f9-3")]
     running = watching(ctl, fast=False)
     daemon.send(left(device(7, "offline"), cursor="k3f9-2"))
     assert brief(running.lines(1)) == ["- offline host7"]
@@ -121,29 +111,11 @@ def test_a_lost_connection_is_resumed_after_3_seconds(ctl: Ctl, daemon: FakeDaem
     assert running.end() == 130
 
 
-def test_after_a_restart_only_the_differences_are_printed(ctl: Ctl, daemon: FakeDaemon) -> None:
-    running = watching(ctl)
-    daemon.stop()
-    running.notice()
-    daemon.snapshot = [snapshot(device(7), device(8), device(9))]
-    daemon.start()
-    running.notice()
-    assert brief(running.lines(3)) == ["+ online host8", "+ online host9", "- forgotten host20"]
-
-
 def test_since_resumes_without_the_list(ctl: Ctl, daemon: FakeDaemon) -> None:
-    daemon.resumed = [
-        Resumed(cursor="k3f9-5", version="0.1.0", protocol=1, interval=30, scanning=False, role="scan",
-                networks=[network()]),
-        left(device(7, "offline"), cursor="k3f9-6"),
-    ]  # fmt: skip
+    daemon.resumed = [resumed("k3f9-5"), left(device(7, "offline"), cursor="k3f9-6")]
     running = ctl.start("watch", "--since", "k3f9-5")
     assert brief(running.lines(1)) == ["- offline host7"]
     assert daemon.requests[-1][2] == {"updates": "changes", "since": "k3f9-5"}
-
-
-def test_since_an_expired_cursor_prints_the_list(ctl: Ctl) -> None:
-    assert ctl.start("watch", "--since", "gone-1").line().startswith("STATUS")
 
 
 def test_the_interval_is_requested_on_every_connection(ctl: Ctl, daemon: FakeDaemon) -> None:
@@ -167,9 +139,8 @@ def test_a_prefix_selects_its_network_or_is_refused(ctl: Ctl, daemon: FakeDaemon
     ctl.start("watch", "--network", "192.168.1.0/24")
     daemon.until_watched()
     assert [query["network"] for _, path, query, _ in daemon.requests if path == "/ws"] == [HOME]
-    done = ctl.run("watch", "--network", "10.1.0.0/16")
-    assert done.returncode == 1
-    assert done.stderr == f'netscanctl: unknown network "10.1.0.0/16"; expected an id or prefix: {HOME}\n'
+    failure = ctl.fails(1, "watch", "--network", "10.1.0.0/16")
+    assert failure == f'unknown network "10.1.0.0/16"; expected an id or prefix: {HOME}'
 
 
 @pytest.mark.parametrize("form", [[], ["--json"], ["--exec", "cat"]], ids=str)
@@ -210,26 +181,13 @@ def test_a_lagged_stream_is_reported_and_resumed(ctl: Ctl, daemon: FakeDaemon) -
 @pytest.mark.parametrize("args", [["watch"], ["watch", "--json"]], ids=" ".join)
 def test_a_closed_pipe_ends_watch_at_once(ctl: Ctl, args: list[str]) -> None:
     """Also while nothing changes: the next line may be hours away."""
-    running = subprocess.Popen(
-        [sys.executable, "-m", "netscanctl", *args], env=ctl.env(), cwd=ROOT, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )  # fmt: skip
-    assert running.stdout
-    assert running.stderr
-    assert running.stdout.readline()
-    running.stdout.close()
-    try:
-        assert running.wait(DEADLINE) == 0
-        assert running.stderr.read() == b""
-    finally:
-        running.kill()
-        running.wait()
-        running.stderr.close()
+    with closed_early(ctl, *args) as (running, stderr):
+        assert (running.wait(DEADLINE), stderr.read()) == (0, b"")
 
 
 def test_lines_are_written_to_a_file_at_once(ctl: Ctl, tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as log:
-        running = subprocess.Popen([sys.executable, "-m", "netscanctl", "watch"], env=ctl.env(), cwd=ROOT, stdout=log)
+        running = subprocess.Popen(ctl.argv("watch"), env=ctl.env(), cwd=ROOT, stdout=log)
     ctl.daemon.until_watched()
     ctl.daemon.send(event("discovered", device(9)))
     try:
@@ -261,53 +219,29 @@ def test_wait_for_ends_when_the_device_is_online(ctl: Ctl, who: str) -> None:
     assert running.rest(running.err) == ["netscanctl: host8 is online"]
 
 
-def test_wait_for_offline_ends_when_the_device_is_offline(ctl: Ctl) -> None:
-    running = ctl.start("wait-for", "host7", "--offline")
+@pytest.mark.parametrize(
+    ("args", "changes"),
+    [(["host7", "--offline"], [event("network_down"), left(device(7, "offline"), "unknown")]),  # in doubt: not offline
+     (["192.168.1.9"], [event("discovered", device(9))]), (["a4:83:e7:00:00:09"], [event("discovered", device(9))]),
+     (["host8"], [event("renamed", device(8, "offline", hostname="nas")), came(device(8, hostname="nas"))]),
+     (["192.168.1.8"], [event("discovered", device(9, ip="192.168.1.8"))])],
+    ids=["offline", "an unseen address", "an unseen mac", "renamed", "an address with a new device"],
+)  # fmt: skip
+def test_wait_for_ends_when_its_device_is_there_or_gone(ctl: Ctl, args: list[str], changes: list[Event]) -> None:
+    running = ctl.start("wait-for", *args)
     ctl.daemon.until_watched()
-    ctl.daemon.send(event("network_down"))  # in doubt is not offline
-    ctl.daemon.send(left(device(7, "offline"), "unknown"))
+    ctl.daemon.send(*changes)
     assert running.end(None) == 0
 
 
-@pytest.mark.parametrize("who", ["192.168.1.9", "a4:83:e7:00:00:09"])
-def test_wait_for_accepts_an_unseen_mac_or_address(ctl: Ctl, who: str) -> None:
-    running = ctl.start("wait-for", who)
-    ctl.daemon.until_watched()
-    ctl.daemon.send(event("discovered", device(9)))
-    assert running.end(None) == 0
-
-
-def test_wait_for_refuses_an_unknown_name(ctl: Ctl) -> None:
-    done = ctl.run("wait-for", "nobody")
-    assert done.returncode == 1
-    assert 'no device matches "nobody"' in done.stderr
-
-
-def test_wait_for_refuses_an_ambiguous_name(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_wait_for_refuses_an_unknown_or_ambiguous_name(ctl: Ctl, daemon: FakeDaemon) -> None:
+    assert 'no device matches "unknown"' in ctl.fails(1, "wait-for", "unknown")
     daemon.devices[1].hostname = "host7"
-    done = ctl.run("wait-for", "host7")
-    assert done.returncode == 1
-    assert '"host7" matches 2 devices' in done.stderr
-
-
-def test_wait_for_follows_a_renamed_device(ctl: Ctl) -> None:
-    running = ctl.start("wait-for", "host8")
-    ctl.daemon.until_watched()
-    ctl.daemon.send(event("renamed", device(8, "offline", hostname="nas")), came(device(8, hostname="nas")))
-    assert running.end(None) == 0
-
-
-def test_wait_for_follows_an_address_to_its_new_device(ctl: Ctl) -> None:
-    running = ctl.start("wait-for", "192.168.1.8")
-    ctl.daemon.until_watched()
-    ctl.daemon.send(event("discovered", device(9, ip="192.168.1.8")))
-    assert running.end(None) == 0
+    assert '"host7" matches 2 devices' in ctl.fails(1, "wait-for", "host7")
 
 
 def test_wait_for_times_out(ctl: Ctl) -> None:
-    done = ctl.run("wait-for", "host8", "--timeout", "0.2")
-    assert (done.returncode, done.stdout) == (6, "")
-    assert done.stderr == 'netscanctl: "host8" is not online after 0.2 s\n'
+    assert ctl.fails(6, "wait-for", "host8", "--timeout", "0.2") == '"host8" is not online after 0.2 s'
 
 
 def test_wait_for_survives_a_restart_of_the_daemon(ctl: Ctl, daemon: FakeDaemon) -> None:

@@ -26,7 +26,7 @@ def ask(lab: Lab, ip: str, *how: str, seconds: float = 20.0) -> str | None:
 
 
 def silent(lab: Lab, ip: str, *how: str) -> bool:
-    """Whether nobody answers one request for `ip`, within half a second."""
+    """Whether there is no answer to one request for `ip`, within half a second."""
     return ask(lab, ip, *how, seconds=0.5) is None
 
 

@@ -1,4 +1,4 @@
-"""What was on a wire: a receive ring that nobody needs to read while the test runs."""
+"""What was on a wire: a receive ring that need not be read while the test runs."""
 
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The crowd, from outside: what a test tells it (tests/lab/crowd_process.py does it, and documents the commands)."""
+"""The crowd, from outside: the commands of a test (tests/lab/crowd_process.py does it, and documents the commands)."""
 
 import json
 import subprocess

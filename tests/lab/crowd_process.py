@@ -1,4 +1,4 @@
-"""The crowd: one process that answers ARP for thousands of devices, and has them come and go as it is told.
+"""The crowd: one process that answers ARP for thousands of devices, and has them come and go at a command.
 
 Run in its own namespace by `tests.lab.crowd.Crowd`. A command is a JSON object on one line of stdin, its answer one
 line on stdout: `{"ok": true, "at": …}` (unix seconds at which its frames had gone out) or `{"ok": false, "error": …}`.
@@ -20,7 +20,7 @@ WHO is an address or a MAC of the crowd. The commands:
                                     loss and delay of everyone who has none of his own
     send      frames                these bytes (hex), as they are
     flood     rate seconds macs     made-up devices: gratuitous requests from `macs` MACs at `rate` a second; answered
-                                    at once, `counts` tells how far it is
+                                    at once, `counts` shows how far it is
     counts                          asked, answered, lost, flooded, dropped (by the ring)
 
 With the same seed, the same commands and the same order of requests, the same requests are lost.
@@ -238,7 +238,7 @@ class Crowd:
         else:
             device = next(iter(self.holders.get(IPv4Address(who).packed, ())), None)
         if device is None:
-            raise ValueError(f"nobody is {who}")
+            raise ValueError(f"no device is {who}")
         return device
 
     def _enter(self, ip: str, mac: str | None) -> Device:
@@ -289,7 +289,7 @@ def obey(crowd: Crowd, line: bytes) -> dict[str, object]:
     try:
         wish = json.loads(line)
         answer = verbs[wish.pop("do")](**wish)
-    except Exception as wrong:  # whoever commands is told, whatever it is
+    except Exception as wrong:  # reported to the test, whatever it is
         return {"ok": False, "error": f"{type(wrong).__name__}: {wrong}"}
     return {"ok": True, "at": time.time()} | (answer or {})
 

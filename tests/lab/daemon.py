@@ -51,13 +51,11 @@ class Daemon:
         self.socket = folder / "netscand.sock"
         self.history = folder / "netscand.db"
         self.log_file = folder / "log"
-        self.started_after: float | None = None
-        """Seconds from the start of the process until it was ready."""
         self.notified: list[str] = []
-        """What it told the service manager, in order; `notified_at`: when (monotonic seconds)."""
+        """Its messages to the service manager, in order; `notified_at`: when (monotonic seconds)."""
         self.notified_at: list[float] = []
         self.process: subprocess.Popen[Any] | None = None
-        self._told = self._told_before = 0
+        self._told_before = 0
         self._as_user = as_user
         self.environment = dict(env or {})
         self._files = dict(files or {})
@@ -84,23 +82,15 @@ class Daemon:
         argv = [sys.executable, "-m", "netscand", "--config", str(self.config)]
         environment = self.environment | {"NOTIFY_SOCKET": str(self.folder / "notify"), "HOME": str(self.folder)}
         self._told_before = len(self.notified)
-        begun = time.monotonic()
         argv = ordinary(argv, self.folder / "hold") if self._as_user else argv
         for number, (path, text) in enumerate(self._files.items()):  # mounts of this process alone: ip-netns(8), exec
             (mine := self.folder / f"file{number}").write_text(text)
-            argv = [
-                "sh",
-                "-c",
-                'mount --bind "$0" "$1" && shift && exec "$@"',
-                str(mine),
-                os.path.realpath(path),
-                *argv,
-            ]
+            mount = 'mount --bind "$0" "$1" && shift && exec "$@"'
+            argv = ["sh", "-c", mount, str(mine), os.path.realpath(path), *argv]
         with self.log_file.open("ab") as log:
             self.process = self.space.popen(argv, env=environment, stdout=log, stderr=log)
         if wait:
             self.wait_ready()
-            self.started_after = time.monotonic() - begun
 
     def wait_ready(self, timeout: float = START) -> None:
         """Until it has said READY. Raises DaemonFailed."""
@@ -117,15 +107,6 @@ class Daemon:
         while said := self._notify.recv(4096):
             self.notified_at.append(time.monotonic())
             self.notified.append(said.decode())
-
-    def hear_notified(self, timeout: float = 0.0) -> list[str]:
-        """What it told the service manager since the last call; waits up to `timeout` seconds for the first."""
-        ends = time.monotonic() + timeout
-        while len(self.notified) == self._told and time.monotonic() < ends:
-            time.sleep(0.005)
-        fresh = self.notified[self._told :]
-        self._told += len(fresh)
-        return fresh
 
     def stop(self) -> int:
         """SIGTERM; the exit code. Raises DaemonFailed if it has to be killed."""

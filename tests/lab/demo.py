@@ -18,7 +18,7 @@ interval = 10
 [presence]
 patience = [10, 10]
 """
-"""Impatient, since nobody wants to watch a demo for an hour."""
+"""Impatient: a demo is not watched for an hour."""
 
 LASTS = 75.0
 """Seconds of the story."""
@@ -61,7 +61,7 @@ def story(crowd: Crowd, computer: Host) -> Iterator[Step]:
     computer.unplug()
     yield Step(33, "the laptop is opened again")
     crowd.wake("10.77.0.101")
-    yield Step(38, "the cable is back, and nobody says so: the next scan finds it")
+    yield Step(38, "the cable is back, without an announcement: the next scan finds it")
     computer.replug()
     yield Step(46, "a second device claims the printer's address")
     crowd.join("10.77.0.30", "02:42:0a:4d:00:1e")
@@ -72,7 +72,7 @@ def story(crowd: Crowd, computer: Host) -> Iterator[Step]:
 
 
 def demo(seconds: float) -> None:
-    """Build, watch, tell the story for `seconds` or until Ctrl-C, tidy up."""
+    """Build, watch, play the story for `seconds` or until Ctrl-C, tidy up."""
     sweep()
     with Lab() as lab:
         lab.gateway()

@@ -10,15 +10,14 @@ from ipaddress import ip_address
 
 from tests.core.built_frames import DNS, DNSRR, IP, UDP, Ether
 from tests.lab.lan import Host
+from tests.lab.program import Program
 
 NAME = "hacked-name"
 
 
 def impostor(host: Host, victim: str) -> None:
     """Let `host` answer in the name of `victim`, an address, until the lab ends."""
-    process = host.popen([sys.executable, "-m", "tests.lab.impostor", victim, host.ip], stdout=-1, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
+    Program(host.space, "tests.lab.impostor", victim, host.ip).ready()
 
 
 def by_mdns(number: int, at: str) -> bytes:

@@ -90,11 +90,11 @@ class Host:
         self.space.ip(f"link set {self.interface} up")
 
     def remove_interface(self) -> None:
-        """Delete the interface, as when a USB adapter is pulled; `plug` makes it anew."""
+        """Delete the interface, as when a USB adapter is pulled; `plug` makes it again."""
         self.space.ip(f"link delete {self.interface}")
 
     def plug(self) -> None:
-        """Make the interface anew, with the same MAC and address."""
+        """Make the interface again, with the same MAC and address."""
         self._lab._connect(self.space, self.port, self.interface, self.mac)
         if self.address:
             self.set_address(str(self.address))
@@ -107,7 +107,7 @@ class Host:
 
 
 class Lab:
-    """The LAN `network` (a prefix), with the watcher at `watcher_ip` (the second address unless told).
+    """The LAN `network` (a prefix), with the watcher at `watcher_ip` (by default the second address).
 
     `snooping` turns the switch's multicast snooping on; `ipv6` gives every interface IPv6.
     """
@@ -184,13 +184,13 @@ class Lab:
         return host
 
     def gateway(self, ip: str | None = None) -> Host:
-        """A kernel host at `ip` (the LAN's first address unless told) that the watcher's default route leads to."""
+        """A kernel host at `ip` (by default the LAN's first address) that the watcher's default route leads to."""
         host = self.host(ip or str(self.network[1]), name="gateway")
         self.watcher.space.ip(f"route add default via {host.ip}")
         return host
 
     def crowd(self, seed: int = 1) -> Crowd:
-        """A crowd, nobody in it yet, at its own port of the switch."""
+        """An empty crowd at its own port of the switch."""
         number = next(self._ports)
         space = self._space(f"crowd{number}")
         self._connect(space, f"port{number}", "crowd0", f"52:54:00:77:{number >> 8:02x}:{number & 255:02x}")
@@ -223,7 +223,7 @@ class Lab:
         return daemon
 
     def capture(self, host: Host | None = None, *, slots: int = 65_536, size: int = 256) -> Capture:
-        """Every frame of `host`'s interface (the watcher's unless told), both ways, from now on, with kernel stamps."""
+        """Every frame of `host`'s interface (by default the watcher's), both ways, from now on, with kernel stamps."""
         host = host or self.watcher
         return Capture(host.space, host.interface, slots=slots, size=size)
 
@@ -256,7 +256,7 @@ class Lab:
         self.switch.until_up(port)
 
     def _end_on_sigterm(self) -> None:
-        """Let SIGTERM unwind the stack like Ctrl-C does, where nobody else has a say in it."""
+        """Let SIGTERM unwind the stack like Ctrl-C does, unless it has a handler already."""
         if threading.current_thread() is not threading.main_thread():
             return
         if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:

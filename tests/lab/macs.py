@@ -25,7 +25,7 @@ def pack_mac(text: str) -> bytes:
 
 
 def mac_of(ip: IPv4Address, seed: int = 0) -> bytes:
-    """The MAC of whoever holds `ip`, unless told otherwise: no two of a /16 are the same."""
+    """The default MAC of the device at `ip`: no two of a /16 are the same."""
     number = int(ip)
     block = BLOCKS[((number + seed) * 2_654_435_761 >> 13) % len(BLOCKS)]
     if block:

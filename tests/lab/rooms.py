@@ -1,7 +1,9 @@
 """Rooms of the daemon in a namespace, in this process: run beside a script, and what a test asks of the namespace."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import wraps
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Protocol
 
@@ -13,7 +15,7 @@ Send = Callable[[bytes], object]
 
 
 class Room(Protocol):
-    """What `beside` runs."""
+    """What `running` runs."""
 
     def run(self) -> Coroutine[Any, Any, None]:
         """Until cancelled."""
@@ -22,15 +24,28 @@ class Room(Protocol):
         """Give back what it holds."""
 
 
-async def beside(room: Room, script: Awaitable[None]) -> None:
-    """Await `script` while `room` runs; then end and close the room."""
+@asynccontextmanager
+async def running(room: Room) -> AsyncIterator[None]:
+    """Run the room while the block lasts; then end and close it."""
     try:
         async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(room.run())
-            await script
-            running.cancel()
+            task = tasks.create_task(room.run())
+            yield
+            task.cancel()
     finally:
         room.close()
+
+
+def inside(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run an async test within a namespace: its `space`, or that of the watcher of its lab."""
+
+    @wraps(test)
+    def run(**fixtures: Any) -> None:  # noqa: ANN401
+        lab = fixtures.get("shared_lab") or fixtures.get("lab")
+        space: Space = fixtures["space"] if lab is None else lab.watcher.space
+        space.within(lambda: asyncio.run(test(**fixtures)))
+
+    return run
 
 
 async def until(true: Callable[[], object], seconds: float = DEADLINE) -> None:

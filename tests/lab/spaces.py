@@ -186,7 +186,7 @@ class Space:
             return process.wait()
 
     def socket(self, family: int, kind: int, protocol: int = 0) -> socket.socket:
-        """A socket of this namespace: it stays here whoever uses it."""
+        """A socket of this namespace: it stays here wherever it is used."""
         return self.within(lambda: socket.socket(family, kind, protocol))
 
     def within(self, work: Callable[[], T]) -> T:
@@ -218,7 +218,7 @@ class Space:
         for process in self._running:
             self.end(process)
         _clear(self.name)
-        # Only now: whoever reads a pipe in a thread would hold us here while somebody's child still has its other end.
+        # Only now: a thread that reads a pipe would hold us here while a child still has its other end.
         for process in self._running:
             for pipe in (process.stdin, process.stdout, process.stderr):
                 if pipe:

@@ -107,9 +107,9 @@ def test_an_ordinary_user_may_look_and_not_change(lab: Lab, daemon: Daemon, tmp_
 
 @pytest.fixture
 def noting(tmp_path: Path) -> str:
-    """A command that notes kind and place of each event, a line a run."""
+    """A command that notes kind and cursor of each event, a line a run."""
     program = "import json, sys; e = json.load(sys.stdin); print(e['kind'], e['cursor'], file=open(sys.argv[1], 'a'))"
-    return shlex.join([sys.executable, "-S", "-c", program, str(tmp_path / "told")])
+    return shlex.join([sys.executable, "-S", "-c", program, str(tmp_path / "received")])
 
 
 @pytest.fixture
@@ -120,19 +120,19 @@ def executing(daemon: Daemon, noting: str, tmp_path: Path) -> Iterator["Executin
 
 
 class Executing:
-    """A `watch --exec` that keeps its place in a file."""
+    """A `watch --exec` with a cursor file."""
 
     def __init__(self, daemon: Daemon, command: str, folder: Path) -> None:
         self._argv = daemon.ctl_argv("watch", "--exec", command, "--cursor-file", str(folder / "place"), MAC)
         self._daemon = daemon
-        self._told = folder / "told"
+        self._told = folder / "received"
         self._place = folder / "place"
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Until it stands somewhere."""
+        """Until it has a cursor."""
         self.process = self._daemon.space.popen(self._argv)
-        wait_for("a place", self._place.exists)
+        wait_for("a cursor", self._place.exists)
 
     def stop(self, number: int = signal.SIGINT) -> None:
         if self.process and self.process.poll() is None:
@@ -140,12 +140,12 @@ class Executing:
             self.process.wait(20)
 
     def told(self, *kinds: str) -> None:
-        """Wait until the command was told these, in order, each place once, and has ended: or it may be told again."""
+        """Wait until the command received these, in order, each cursor once, and has ended."""
         wait_for(f"{kinds}", lambda: [line.split()[0] for line in self._lines()] == list(kinds))
         places = [line.split()[1] for line in self._lines()]
         assert len(set(places)) == len(places)
         last = _number(places[-1])
-        wait_for("its place in the file", lambda: _number(self._place.read_text()) >= last)
+        wait_for("its cursor in the file", lambda: _number(self._place.read_text()) >= last)
 
     def _lines(self) -> list[str]:
         return self._told.read_text().splitlines() if self._told.exists() else []
@@ -155,8 +155,8 @@ def _number(cursor: str) -> int:
     return int(cursor.rpartition("-")[2])
 
 
-def test_a_command_for_each_change_misses_nothing_while_either_is_away(daemon: Daemon, executing: Executing) -> None:
-    """The command line is ended and started, then the daemon is killed and started: every change is told, and once."""
+def test_a_command_for_each_change_misses_nothing(daemon: Daemon, executing: Executing) -> None:
+    """The command line is ended and started, then the daemon is killed and started: every change is passed on, once."""
     executing.start()
     good(daemon, "label", MAC, "one")
     executing.told("labelled")

@@ -119,8 +119,8 @@ def test_dev_run_says_why_the_daemon_died(lab: Lab) -> None:
         shown.until("ready:")
 
 
-def test_dev_run_says_where_its_things_are_even_where_there_is_no_network(lab: Lab) -> None:
-    """Page, log and socket, in one line; each of them is there. And why nobody is seen."""
+def test_dev_run_names_its_files_even_without_a_network(lab: Lab) -> None:
+    """Page, log and socket, in one line; each of them is there. And why no device is seen."""
     lab.watcher.set_address(None)
     state = lab.folder / "state"
     with dev_run(lab) as process:

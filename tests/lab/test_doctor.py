@@ -14,7 +14,7 @@ def findings(lab: Lab, *argv: str, code: int) -> dict[str, Any]:
     return {one["check"]: one for one in json.loads(done.stdout)["checks"]}
 
 
-def test_a_gateway_that_answers_is_well_and_one_that_does_not_is_told(lab: Lab) -> None:
+def test_a_gateway_that_does_not_answer_is_reported(lab: Lab) -> None:
     gateway = lab.gateway()
     daemon = lab.daemon()
     wait_for("the first scan", lambda: daemon.get("/api/status")["last_scan"])
@@ -30,7 +30,7 @@ def test_a_gateway_that_answers_is_well_and_one_that_does_not_is_told(lab: Lab) 
     assert findings(lab, *ctl, code=1)["interfaces"]["verdict"] == "failed"
 
 
-def test_where_no_daemon_runs_it_sends_nothing_and_says_what_is_there(lab: Lab) -> None:
+def test_without_a_daemon_it_sends_nothing(lab: Lab) -> None:
     lab.gateway()
     daemon = lab.daemon(start=False)
     daemon.config.write_text("[scan]\nrate = -1\n")

@@ -1,4 +1,4 @@
-"""Interfaces and networks, as the kernel really tells them, and every change of them."""
+"""Interfaces and networks, as the kernel really reports them, with every change."""
 
 import asyncio
 import itertools
@@ -7,7 +7,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,10 @@ from netscand.lan.interfaces import Interfaces
 from netscand.lan.netlink import Netlink, NetlinkError
 from netscand.lan.networks import Kernel
 from netscand.lan.turns import Work, run_now
-from tests.lab.rooms import beside, ip, until
+from tests.lab.rooms import inside, ip, running, until
 from tests.lab.spaces import Space
 
 Told = list[dict[str, Network]]
-Script = Callable[[Interfaces, Told], Awaitable[None]]
 
 NETWORK = "10.77.0.0/24@eth0"
 
@@ -60,20 +60,18 @@ def far(space: Space, *lines: str) -> None:
     space.run(["ip", "-n", f"{space.name}-far", "-batch", "-"], input="\n".join(lines))
 
 
-def follow(space: Space, script: Script, scan: Scan | None = None) -> None:
-    """Run `script` beside Interfaces in that namespace; the list holds what was told, first what `open` gave."""
+@asynccontextmanager
+async def following() -> AsyncIterator[tuple[Interfaces, Told]]:
+    """Interfaces that run; the list holds what was reported, first what `open` gave."""
+    told: Told = []
 
-    async def both() -> None:
-        told: Told = []
+    def changed(networks: tuple[Network, ...]) -> None:
+        told.append({network.id: network for network in networks if network.interface != "lo"})
 
-        def changed(networks: tuple[Network, ...]) -> None:
-            told.append({network.id: network for network in networks if network.interface != "lo"})
-
-        made = Interfaces(changed, scan or Scan(), ())
-        changed(made.open())
-        await beside(made, script(made, told))
-
-    space.within(lambda: asyncio.run(both()))
+    made = Interfaces(changed, Scan(), ())
+    changed(made.open())
+    async with running(made):
+        yield made, told
 
 
 def by_iproute2(space: Space) -> tuple[set[Any], set[Any], set[Any]]:
@@ -119,10 +117,11 @@ def as_iproute2_says(kernel: Kernel) -> tuple[set[Any], set[Any], set[Any]]:
 # ---- at the start -------------------------------------------------------------------------------------------------
 
 
-def test_the_first_look_finds_every_network_and_its_gateway(space: Space) -> None:
+@inside
+async def test_the_first_look_finds_every_network_and_its_gateway(space: Space) -> None:
     space.ip("route add default via 10.77.0.1", "addr add 10.78.0.2/20 dev eth0", "addr add 10.79.0.2/31 dev eth0")
 
-    async def script(made: Interfaces, told: Told) -> None:
+    async with following() as (_, told):
         index = int(space.run(["cat", "/sys/class/net/eth0/ifindex"]).stdout)
         mac = space.run(["cat", "/sys/class/net/eth0/address"]).stdout.strip()
         lan = told[0][NETWORK]
@@ -131,8 +130,6 @@ def test_the_first_look_finds_every_network_and_its_gateway(space: Space) -> Non
         assert lan.gateway == ip("10.77.0.1")
         assert told[0]["10.78.0.0/20@eth0"].gateway is None
         assert told[0]["10.79.0.2/31@eth0"].state is NetworkState.EXCLUDED
-
-    follow(space, script)
 
 
 def test_loopback_is_told_and_excluded(space: Space) -> None:
@@ -151,23 +148,21 @@ def test_loopback_is_told_and_excluded(space: Space) -> None:
     ],
     ids=["bridge", "vxlan", "macvlan"],
 )
-def test_the_kind_of_a_link_is_read(space: Space, link: str, why: str) -> None:
+@inside
+async def test_the_kind_of_a_link_is_read(space: Space, link: str, why: str) -> None:
     space.ip(f"link add {link}", "addr add 10.80.0.1/24 dev new0", "link set new0 up")
 
-    async def script(made: Interfaces, told: Told) -> None:
+    async with following() as (_, told):
         assert why in told[0]["10.80.0.0/24@new0"].why
 
-    follow(space, script)
 
-
-def test_a_port_of_a_bridge_is_told_from_a_lan(space: Space) -> None:
+@inside
+async def test_a_port_of_a_bridge_is_told_from_a_lan(space: Space) -> None:
     space.ip("link add br0 type bridge", "link set br0 up", "link set eth0 master br0", "addr add 10.80.0.1/24 dev br0")
 
-    async def script(made: Interfaces, told: Told) -> None:
+    async with following() as (_, told):
         assert told[0][NETWORK].why.startswith("eth0 is a port of br0")
         assert told[0]["10.80.0.0/24@br0"].state is NetworkState.UP
-
-    follow(space, script)
 
 
 def test_every_next_hop_of_a_default_route_is_read(space: Space) -> None:
@@ -188,8 +183,9 @@ def test_every_next_hop_of_a_default_route_is_read(space: Space) -> None:
 # ---- changes ------------------------------------------------------------------------------------------------------
 
 
-def test_an_interface_that_appears_is_told(space: Space) -> None:
-    async def script(made: Interfaces, told: Told) -> None:
+@inside
+async def test_an_interface_that_appears_is_told(space: Space) -> None:
+    async with following() as (_, told):
         space.ip(
             "link add eth1 type veth peer name far1",
             "link set far1 up",
@@ -199,11 +195,10 @@ def test_an_interface_that_appears_is_told(space: Space) -> None:
         await until(lambda: "10.81.0.0/24@eth1" in told[-1] and told[-1]["10.81.0.0/24@eth1"].state is NetworkState.UP)
         assert set(told[-1]) == {NETWORK, "10.81.0.0/24@eth1"}
 
-    follow(space, script)
 
-
-def test_a_change_of_address_is_told(space: Space) -> None:
-    async def script(made: Interfaces, told: Told) -> None:
+@inside
+async def test_a_change_of_address_is_told(space: Space) -> None:
+    async with following() as (_, told):
         space.ip("addr add 10.77.0.3/24 dev eth0")
         space.ip("addr del 10.77.0.2/24 dev eth0")  # with it goes its secondary, unless promoted
         await until(lambda: NETWORK not in told[-1])
@@ -215,25 +210,23 @@ def test_a_change_of_address_is_told(space: Space) -> None:
         await until(lambda: told[-1]["10.90.0.0/16@eth0"].further == further)
         assert told[-1]["10.91.0.0/24@eth0"].further == {ip("10.90.0.2"), ip("10.90.0.3")}
 
-    follow(space, script)
 
-
-def test_what_comes_together_is_told_at_once(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+@inside
+async def test_what_comes_together_is_told_at_once(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change is waited out: a renumbering is one change, not one without any network and another."""
-    monkeypatch.setattr(interfaces, "SETTLE", 2.0)  # whoever makes the change may lose his turn in the middle of it
+    monkeypatch.setattr(interfaces, "SETTLE", 2.0)  # the process that makes the change may lose its turn in the middle
 
-    async def script(made: Interfaces, told: Told) -> None:
+    async with following() as (_, told):
         for line in ("addr flush dev eth0", "addr add 10.91.0.2/24 dev eth0", "route add default via 10.91.0.1"):
             await asyncio.to_thread(space.ip, line)
         await until(lambda: len(told) > 1)
         assert set(told[1]) == {"10.91.0.0/24@eth0"}
         assert told[1]["10.91.0.0/24@eth0"].gateway == ip("10.91.0.1")
 
-    follow(space, script)
 
-
-def test_down_and_up_keep_the_network_and_its_id(space: Space) -> None:
-    async def script(made: Interfaces, told: Told) -> None:
+@inside
+async def test_down_and_up_keep_the_network_and_its_id(space: Space) -> None:
+    async with following() as (_, told):
         for _ in range(2):
             space.ip("link set eth0 down")
             await until(lambda: told[-1][NETWORK].state is NetworkState.DOWN)
@@ -242,22 +235,20 @@ def test_down_and_up_keep_the_network_and_its_id(space: Space) -> None:
             await until(lambda: told[-1][NETWORK].state is NetworkState.UP)
         assert all(set(networks) == {NETWORK} for networks in told)
 
-    follow(space, script)
 
-
-def test_a_pulled_cable_is_told(space: Space) -> None:
-    async def script(made: Interfaces, told: Told) -> None:
+@inside
+async def test_a_pulled_cable_is_told(space: Space) -> None:
+    async with following() as (_, told):
         far(space, "link set far down")
         await until(lambda: told[-1][NETWORK].state is NetworkState.DOWN)
         assert told[-1][NETWORK].why.endswith("the link has no carrier")
         far(space, "link set far up")
         await until(lambda: told[-1][NETWORK].state is NetworkState.UP)
 
-    follow(space, script)
 
-
-def test_a_gateway_that_comes_changes_or_goes_silently_is_told(space: Space) -> None:
-    async def script(made: Interfaces, told: Told) -> None:
+@inside
+async def test_a_gateway_that_comes_changes_or_goes_silently_is_told(space: Space) -> None:
+    async with following() as (_, told):
         assert told[0][NETWORK].gateway is None
         space.ip("route add default via 10.77.0.1")
         await until(lambda: told[-1][NETWORK].gateway == ip("10.77.0.1"))
@@ -270,13 +261,11 @@ def test_a_gateway_that_comes_changes_or_goes_silently_is_told(space: Space) -> 
         await until(lambda: told[-1][NETWORK].state is NetworkState.UP)
         assert told[-1][NETWORK].gateway is None
 
-    follow(space, script)
 
-
-def test_our_ipv6_addresses_are_told_once_they_may_be_used_and_when_they_go(space: Space) -> None:
-    """Not while it is still probed for: whoever answered us then would answer nobody."""
-
-    async def script(made: Interfaces, told: Told) -> None:
+@inside
+async def test_our_ipv6_addresses_are_told_while_they_may_be_used(space: Space) -> None:
+    """Not while it is still probed for: an answer to us would go nowhere."""
+    async with following() as (_, told):
         assert told[0][NETWORK].own6 is None
         space.sysctl("ipv6.conf.eth0.dad_transmits", 0)
         space.sysctl("ipv6.conf.eth0.disable_ipv6", 0)
@@ -296,41 +285,37 @@ def test_our_ipv6_addresses_are_told_once_they_may_be_used_and_when_they_go(spac
         await until(lambda: "10.77.9.0/24@eth0" in told[-1])
         assert told[-1][NETWORK].own6 is None
 
-    follow(space, script)
 
-
-def test_a_rename_is_another_network(space: Space) -> None:
-    async def script(made: Interfaces, told: Told) -> None:
+@inside
+async def test_a_rename_is_another_network(space: Space) -> None:
+    async with following() as (_, told):
         space.ip("link set eth0 down", "link set eth0 name lan0", "link set lan0 up")
         await until(lambda: "10.77.0.0/24@lan0" in told[-1])
         await until(lambda: told[-1]["10.77.0.0/24@lan0"].state is NetworkState.UP)
         assert set(told[-1]) == {"10.77.0.0/24@lan0"}
         assert told[-1]["10.77.0.0/24@lan0"].index == told[0][NETWORK].index
 
-    follow(space, script)
 
-
-def test_another_mac_is_told(space: Space) -> None:
-    async def script(made: Interfaces, told: Told) -> None:
+@inside
+async def test_another_mac_is_told(space: Space) -> None:
+    async with following() as (_, told):
         space.ip("link set eth0 address 52:54:00:00:00:07")
         await until(lambda: told[-1][NETWORK].mac == bytes.fromhex("525400000007"))
 
-    follow(space, script)
 
-
-def test_an_interface_that_is_deleted_and_made_anew_is_followed(space: Space) -> None:
-    async def script(made: Interfaces, told: Told) -> None:
+@inside
+async def test_an_interface_that_is_deleted_and_made_anew_is_followed(space: Space) -> None:
+    async with following() as (_, told):
         space.ip("link delete eth0")
         await until(lambda: told[-1] == {})
         plug(space)
         await until(lambda: NETWORK in told[-1] and told[-1][NETWORK].state is NetworkState.UP)
         assert told[-1][NETWORK].index != told[0][NETWORK].index
 
-    follow(space, script)
 
-
-def test_what_makes_no_difference_is_not_told(space: Space) -> None:
-    async def script(made: Interfaces, told: Told) -> None:
+@inside
+async def test_what_makes_no_difference_is_not_told(space: Space) -> None:
+    async with following() as (_, told):
         space.ip(
             "link set eth0 mtu 1400",
             "route add 10.99.0.0/16 via 10.77.0.1",
@@ -340,19 +325,16 @@ def test_what_makes_no_difference_is_not_told(space: Space) -> None:
         await asyncio.sleep(0.2)
         assert len(told) == 1
 
-    follow(space, script)
 
-
-def test_a_new_configuration_is_taken_at_once(space: Space) -> None:
-    async def script(made: Interfaces, told: Told) -> None:
+@inside
+async def test_a_new_configuration_is_taken_at_once(space: Space) -> None:
+    async with following() as (made, told):
         made.reload(Scan(exclude=("eth0",)), ())
         assert told[-1][NETWORK].state is NetworkState.EXCLUDED
         made.reload(Scan(), (NetworkRule(cidr="10.77.0.0/24", interval=5),))
         assert (told[-1][NETWORK].state, told[-1][NETWORK].interval) == (NetworkState.UP, 5)
         made.reload(Scan(), (NetworkRule(cidr="10.77.0.0/24", interval=5),))
         assert len(told) == 3
-
-    follow(space, script)
 
 
 # ---- when much happens, and when it breaks ------------------------------------------------------------------------
@@ -388,13 +370,14 @@ def drops(space: Space, of: Netlink) -> int:
     return sum(int(words[column]) for words in map(str.split, lines) if words[2] == port)
 
 
-def test_an_overrun_ends_in_what_ip_says(
+@inside
+async def test_an_overrun_ends_in_what_ip_says(
     space: Space, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """F11: a tiny buffer, 300 changes while nobody reads; then the state equals `ip -j`, and it is still followed."""
+    """F11: a tiny buffer, 300 changes, nothing is read; then the state equals `ip -j`, and it is still followed."""
     monkeypatch.setattr(interfaces, "Netlink", lambda: Netlink(receive_buffer=2048))
 
-    async def script(made: Interfaces, told: Told) -> None:
+    async with following() as (made, told):
         lines = storm(250)
         assert len(lines) >= 300
         space.ip(*lines)  # the loop stands still meanwhile
@@ -412,31 +395,28 @@ def test_an_overrun_ends_in_what_ip_says(
         assert as_iproute2_says(made._kernel) == by_iproute2(space)
         space.ip("addr add 10.77.9.2/24 dev eth0")
         await until(lambda: "10.77.9.0/24@eth0" in told[-1])
-
-    follow(space, script)
     assert not caplog.records
 
 
-def test_a_storm_is_followed_to_its_end(space: Space) -> None:
+@inside
+async def test_a_storm_is_followed_to_its_end(space: Space) -> None:
     """While changes come, and are read in between; what was decoded before is not mistaken for what is now."""
-
-    async def script(made: Interfaces, told: Told) -> None:
+    async with following() as (made, _):
         lines = storm(100)
         for start in range(0, len(lines), 7):
             space.ip(*lines[start : start + 7])
             await asyncio.sleep(0.01)
         await until(lambda: as_iproute2_says(made._kernel) == by_iproute2(space))
 
-    follow(space, script)
 
-
-def test_a_broken_socket_is_made_anew_and_what_was_missed_is_told(
+@inside
+async def test_after_a_broken_socket_what_was_missed_is_told(
     space: Space, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(interfaces, "BACK_OFF", (0.05, 0.2))
     caplog.set_level(logging.ERROR, "netscand.lan.interfaces")
 
-    async def script(made: Interfaces, told: Told) -> None:
+    async with following() as (made, told):
         await asyncio.sleep(0)
         assert made._netlink
         broken = made._netlink
@@ -445,8 +425,6 @@ def test_a_broken_socket_is_made_anew_and_what_was_missed_is_told(
         space.ip("addr add 10.92.0.2/24 dev eth0")
         await until(lambda: "10.92.0.0/24@eth0" in told[-1])
         assert made._netlink is not broken
-
-    follow(space, script)
     assert [record.message for record in caplog.records] == [
         "cannot read the interfaces: netlink: Socket operation on non-socket; trying again"
     ]
@@ -513,11 +491,10 @@ def test_without_netlink_one_sentence_says_so(space: Space, monkeypatch: pytest.
         Interfaces(lambda _: None, Scan(), ()).open()
 
 
-def test_reading_and_following_show_that_they_live(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+@inside
+async def test_reading_and_following_show_that_they_live(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interfaces, "TICK", 0.02)
 
-    async def script(made: Interfaces, told: Told) -> None:
+    async with following() as (made, _):
         before = time.monotonic()
         await until(lambda: made.ticked_at > before)
-
-    follow(space, script)

@@ -1,4 +1,4 @@
-"""Names that are asked for: of real name servers and responders, within bounds, and in nobody's way."""
+"""Names that are asked for: of real name servers and responders, within bounds, and without delaying others."""
 
 import asyncio
 import contextlib
@@ -27,7 +27,7 @@ from tests.lab.lan import Host, Lab
 from tests.lab.rooms import until
 from tests.lab.spaces import DEADLINE, Space
 from tests.lab.test_daemon import wait_for
-from tests.lab.test_hearing import NO_SCANS, avahi, dnsmasq
+from tests.lab.test_passive import NO_SCANS, avahi, dnsmasq
 
 T = TypeVar("T")
 ICMP, UDP = 1, 17
@@ -76,7 +76,7 @@ def test_a_name_server_is_asked_for_both_kinds_of_address(lab: Lab, tmp_path: Pa
 
 
 class Server:
-    """A name server on loopback that answers as it is told, and notes what it is asked."""
+    """A name server on loopback that gives the answers of a test, and keeps the questions."""
 
     def __init__(self, answer: Callable[[bytes], list[bytes]]) -> None:
         self.asked: list[bytes] = []
@@ -144,7 +144,7 @@ def test_an_answer_to_another_question_is_no_answer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("lies", "name"), [(name_lookup.MOST_ANSWERS - 1, "good"), (name_lookup.MOST_ANSWERS, None)])
 def test_a_question_costs_a_bounded_amount_of_work(tmp_path: Path, lies: int, name: str | None) -> None:
-    """H1; and whoever has to guess the number of a question has few guesses."""
+    """H1; and an attacker who guesses the number of a question has few guesses."""
 
     def answer(question: bytes) -> list[bytes]:
         wrong = answered(question, b"evil", number=question[:1] + bytes([question[1] ^ 1]))
@@ -154,7 +154,7 @@ def test_a_question_costs_a_bounded_amount_of_work(tmp_path: Path, lies: int, na
         assert asked_of(server, tmp_path) == name
 
 
-def test_a_server_that_fails_has_no_answer_and_the_next_one_is_asked(tmp_path: Path) -> None:
+def test_after_a_server_that_fails_the_next_one_is_asked(tmp_path: Path) -> None:
     rcodes = iter([2, 5, 0])
     with serving(lambda question: [answered(question, b"third", rcode=next(rcodes))]) as server:
         assert asked_of(server, tmp_path, "nameserver 127.0.0.1\n" * 3) == "third"
@@ -166,14 +166,10 @@ def test_a_server_that_fails_has_no_answer_and_the_next_one_is_asked(tmp_path: P
 
 @pytest.mark.parametrize(
     ("labels", "kept"),
-    [
-        ((b"\x1b[2Jpc", b"lan"), "[2Jpc.lan"),
-        ((b"_gateway",), None),
-        ((b"9", b"0", b"77", b"10", b"in-addr", b"arpa"), None),
-        ((b"\xe2\x80\xae",), None),
-    ],
+    [((b"\x1b[2Jpc", b"lan"), "[2Jpc.lan"), ((b"_gateway",), None),
+     ((b"9", b"0", b"77", b"10", b"in-addr", b"arpa"), None), ((b"\xe2\x80\xae",), None)],
     ids=["hostile", "a role", "the address again", "invisible"],
-)
+)  # fmt: skip
 def test_what_a_name_server_says_is_cleaned(tmp_path: Path, labels: tuple[bytes, ...], kept: str | None) -> None:
     with serving(lambda question: [answered(question, *labels)]) as server:
         assert asked_of(server, tmp_path) == kept
@@ -209,11 +205,11 @@ while True:
     assert asked[12:46] == b"\\x20CK" + b"A" * 30 + b"\\0" and asked[46:50] == b"\\0\\x21\\0\\1", asked
     for number, name in (bytes([asked[0] ^ 1, asked[1]]), b"EVIL"), (asked[:2], b"JANES-PC"):
         names = [(b"WORKGROUP", 0, 0x84), (name, 0, 4), (name, 0x20, 4)]
-        told = bytes([3]) + b"".join(n.ljust(15) + bytes([x, f, 0]) for n, x, f in names) + bytes(46)
+        names = bytes([3]) + b"".join(n.ljust(15) + bytes([x, f, 0]) for n, x, f in names) + bytes(46)
         s.sendto(number + struct.pack("!HHHHH", 0x8400, 0, 1, 0, 0) + asked[12:46]
-                 + struct.pack("!HHIH", 33, 1, 0, len(told)) + told, client)
+                 + struct.pack("!HHIH", 33, 1, 0, len(names)) + names, client)
 """
-"""Answers the status of a node as Windows does, after an answer to what nobody asked."""
+"""Answers the status of a node as Windows does, after an answer without a question."""
 
 
 def responder(host: Host, name: str, *, settle: float = 5.0) -> None:
@@ -267,7 +263,7 @@ class Room:
         self.found.append((mac, name, source))
 
     def run(self, seconds: float, *wants: tuple[Mac, Ip, Network], awaited: int = 0, asked: int = 0) -> Names:
-        """Until so many names are told and so many questions were asked, and for some seconds more."""
+        """Until so many names are reported and so many questions were asked, and for some seconds more."""
         self.networks = {network.id: network for _, _, network in wants}
         self.places = {(mac, network.id): ip for mac, ip, network in wants}
 
@@ -300,7 +296,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(name_lookup, "ANSWERED_WITHIN", DEADLINE)
 
 
-def test_responders_that_say_nothing_by_themselves_are_asked_by_one_frame(tmp_path: Path, quick: None) -> None:
+def test_quiet_responders_are_asked_by_one_frame(tmp_path: Path, quick: None) -> None:
     with Lab(ipv6=True) as lab:
         hosts = [lab.host(f"10.77.0.{60 + number}") for number in range(3)]
         for number, host in enumerate(hosts):
@@ -327,7 +323,7 @@ def link_local(mac: Mac) -> Ip:
 
 
 def test_a_responder_of_our_own_host_keeps_its_port_for_itself(lab: Lab, tmp_path: Path, quick: None) -> None:
-    """We ask beside one that shares port 5353 with nobody."""
+    """We ask beside one that does not share port 5353."""
     host = lab.host("10.77.0.60")
     responder(host, "printer")
     with lab.watcher.space.socket(socket.AF_INET, socket.SOCK_DGRAM) as ours:
@@ -337,22 +333,17 @@ def test_a_responder_of_our_own_host_keeps_its_port_for_itself(lab: Lab, tmp_pat
     assert room.found == [(mac_of(host), "printer", "mdns")]
 
 
-@pytest.mark.parametrize("source", ["mdns", "nbns"])
-def test_who_answers_from_the_address_of_another_names_nobody(
-    lab: Lab, tmp_path: Path, quick: None, source: str
-) -> None:
-    """M2: the Ethernet source is the answerer's own, as on Wi-Fi it has to be."""
+def test_an_nbns_answer_from_anothers_address_names_none(lab: Lab, tmp_path: Path, quick: None) -> None:
+    """M2: the Ethernet source is the answerer's own, as on Wi-Fi it has to be (mDNS: tests/attacks/test_belief.py)."""
     victim, attacker = lab.host("10.77.0.60"), lab.host("10.77.0.66")
     impostor(attacker, victim.ip)
-    room = Room(lab.watcher.space, tmp_path / "none", (source,))
+    room = Room(lab.watcher.space, tmp_path / "none", ("nbns",))
     wants = [(mac_of(host), ip(host.ip), network_of(lab.watcher)) for host in (victim, attacker)]
     room.run(2, *wants, awaited=1)
-    assert room.found == [(mac_of(attacker), NAME, source)], "it may name itself, by its own address"
+    assert room.found == [(mac_of(attacker), NAME, "nbns")], "it may name itself, by its own address"
 
 
-def test_each_source_is_asked_and_the_least_trusted_only_where_the_others_are_silent(
-    lab: Lab, tmp_path: Path, quick: None
-) -> None:
+def test_nbns_is_asked_only_where_dns_and_mdns_are_silent(lab: Lab, tmp_path: Path, quick: None) -> None:
     server = lab.host("10.77.0.1")
     dnsmasq(server, "--host-record=by-dns.lan,10.77.0.64")
     netbios(host := lab.host("10.77.0.64"))
@@ -404,7 +395,7 @@ def test_a_network_that_is_gone_stops_nothing(lab: Lab, tmp_path: Path, quick: N
     assert room.found == [(mac_of(host), "JANES-PC", "nbns")]
 
 
-def test_a_daemon_without_a_resolver_goes_on_and_finds_names_on_the_lan(lab: Lab) -> None:
+def test_without_a_resolver_names_are_found_on_the_lan(lab: Lab) -> None:
     """F17, and the whole way: scanned, asked, named."""
     host = lab.host("10.77.0.60")
     responder(host, "printer")

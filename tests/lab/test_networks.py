@@ -156,7 +156,7 @@ def test_a_wish_may_name_addresses_parts_and_networks(lab: Lab, second: Lab) -> 
     assert nobody.returncode == 1
 
 
-def test_the_fastest_lease_is_in_force_and_ends_with_its_connection(lab: Lab) -> None:
+def test_the_fastest_lease_ends_with_its_connection(lab: Lab) -> None:
     daemon = lab.daemon({"scan": {"interval": 20}})
     with daemon.websocket() as slow:
         until(slow, "initial_state")

@@ -1,4 +1,4 @@
-"""What a real daemon tells the service manager: signs of life while every room lives, and one clean line."""
+"""What a real daemon sends to the service manager: signs of life while every room lives, and one clean line."""
 
 import signal
 import time
@@ -14,7 +14,7 @@ HANGS = {
     "receive path": ("netscand.lan.wire", "Wire", "_listen", "asyncio.Event().wait()"),
     "history": ("netscand.store.writer", "Writer", "_take", "threading.Event().wait()"),
 }
-"""Rooms, and how each is made to hang by itself, whatever the others do: module, class, method, and for ever."""
+"""Rooms, and how each is made to hang by itself, whatever the others do: module, class, method, and an endless wait."""
 
 PATCH = """
 import asyncio, sys, threading

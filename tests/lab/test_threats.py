@@ -17,13 +17,13 @@ import pytest
 
 from netscand.serve.page import PATHS
 from netscand.serve.routes import API, ROUTES
-from tests.bench.crowded import asked, memory
+from tests.bench.measure import asked, memory
+from tests.lab.arp_flood import arp_flood
 from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
 from tests.lab.spaces import DEADLINE
 from tests.lab.test_daemon import wait_for
-from tests.lab.torrent import Source
 from tests.lab.trace import Trace
 from tests.serve.certificate import CERTIFICATE, certificate
 from tests.serve.house import TOKENS, token_file
@@ -37,7 +37,7 @@ NASTY = (
 )  # fmt: skip
 """FAULTS T3, and what template and shell engines fall for."""
 FREE = ("network", "q")
-"""Parameters that take any text: whoever searches for `../` finds nothing."""
+"""Parameters that take any text: a search for `../` finds nothing."""
 
 
 def exchange(daemon: Daemon, request: bytes, then: Callable[[], object] = lambda: None) -> tuple[int, bytes]:
@@ -193,7 +193,7 @@ def test_it_does_not_start_with_what_would_not_protect(shared_lab: Lab, tmp_path
     assert "chmod 0640" in refused(lab, {"listen": certificate(tmp_path, mode=0o644)})
 
 
-def test_another_host_needs_a_token_and_gets_no_more_than_its_role(lab: Lab, tmp_path: Path) -> None:
+def test_another_host_needs_a_token_with_the_role(lab: Lab, tmp_path: Path) -> None:
     """Over TLS, from a machine of the LAN, with what a stranger there can send."""
     access = {"token_file": token_file(tmp_path), "allowed_hosts": ["scan.lan"]}
     listen = {"tcp": ["10.77.0.2:8443"], **certificate(tmp_path)}
@@ -236,11 +236,11 @@ def test_another_host_needs_a_token_and_gets_no_more_than_its_role(lab: Lab, tmp
 @pytest.mark.parametrize(
     ("seconds", "quantile", "bound"), [(4, 0.5, 250.0), pytest.param(60, 0.99, 100.0, marks=pytest.mark.long)]
 )
-def test_a_torrent_of_arp_holds_nobody_up(lab: Lab, seconds: int, quantile: float, bound: float) -> None:
+def test_a_flood_of_arp_holds_nobody_up(lab: Lab, seconds: int, quantile: float, bound: float) -> None:
     """FAULTS T10, T11: 100,000 frames a second from a million MACs, or as many as this machine can send.
 
     Who asks meanwhile is answered (`bound` in milliseconds: far from what is so, but with --long), the watchdog is
-    content, the real devices stay, memory too, and the next newcomer is told by its own word.
+    content, the real devices stay, memory too, and the next newcomer is published for its own announcement.
     """
     crowd = lab.crowd()
     real = crowd.populate(lab.addresses(200, start=50))
@@ -249,10 +249,10 @@ def test_a_torrent_of_arp_holds_nobody_up(lab: Lab, seconds: int, quantile: floa
         env={"WATCHDOG_USEC": "10000000"},
     )  # fmt: skip
     wait_for("all of them", lambda: real.keys() <= daemon.devices().keys())
-    source = Source(lab, 100_000, seconds, 1_000_000, "10.0.0.0/8")
+    source = arp_flood(lab, 100_000, seconds, 1_000_000, "10.0.0.0/8")
     before, _ = memory(daemon)
     daemon.signal(signal.SIGSTOP)
-    source.open()
+    source.go()
     time.sleep(1)
     wish = b"GET /api/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     _, answer = exchange(daemon, wish, lambda: daemon.signal(signal.SIGCONT))  # asked before it reads anything
@@ -260,11 +260,11 @@ def test_a_torrent_of_arp_holds_nobody_up(lab: Lab, seconds: int, quantile: floa
     assert first["received"] < 10_000, "the ring was read to its end before the answer"
     fed = daemon.notified.count("WATCHDOG=1")
     with asked(daemon) as took:
-        torrent = source.wait()
+        flood = source.result()
     slowest = sorted(took)[int(len(took) * quantile)]
-    print(f"{torrent.frames / torrent.seconds:.0f} frames/s, /healthz {quantile:.0%}: {slowest:.1f} ms")
-    assert torrent.frames * 0.9 > 9000 * seconds
-    wait_for("what came", lambda: came(daemon) > torrent.frames * 0.9)  # some of it is in the ring still
+    print(f"{flood['frames'] / flood['seconds']:.0f} frames/s, /healthz {quantile:.0%}: {slowest:.1f} ms")
+    assert flood["frames"] * 0.9 > 9000 * seconds
+    wait_for("what came", lambda: came(daemon) > flood["frames"] * 0.9)  # some of it is in the ring still
     assert slowest < bound
     assert daemon.notified.count("WATCHDOG=1") - fed >= seconds // 4
     assert "hangs" not in daemon.log(10_000)
@@ -326,7 +326,7 @@ def test_a_token_is_nowhere_to_be_found(lab: Lab, tmp_path: Path) -> None:
             for head in heads:
                 request = f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{head}\r\n"
                 _, answer = exchange(daemon, request.encode())
-                answers += answer if target not in told_back else b""  # whoever sends it there gets it back
+                answers += answer if target not in told_back else b""  # there it is sent back
         for broken in (f"{token}\r\n\r\n", f"GET / HTTP/{token}\r\n\r\n", f"GET {token} HTTP/1.1\r\nHost: x\r\n\r\n"):
             answers += exchange(daemon, broken.encode())[1]
     with daemon.websocket(additional_headers={"Authorization": f"Bearer {admin}"}) as stream:

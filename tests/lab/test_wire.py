@@ -6,9 +6,9 @@ import logging
 import os
 import socket
 import struct
-import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import IPv4Network
 
@@ -19,10 +19,8 @@ from netscand.lan import arp, bpf, capture, wire
 from netscand.lan.capture import Ring
 from netscand.lan.wire import Wire
 from tests.lab.lan import Host, Lab
-from tests.lab.rooms import Send, beside, index_of, ip, network_of, until
-from tests.lab.spaces import Space
+from tests.lab.rooms import Send, index_of, inside, ip, network_of, running, until
 
-Script = Callable[[Wire, list[Observation]], Awaitable[None]]
 Program = Callable[[int], Sequence[bpf.Instruction]]
 
 
@@ -49,23 +47,22 @@ def ring(shared_lab: Lab) -> Iterator[Ring]:
     made.close()
 
 
-def listen(space: Space, script: Script) -> None:
-    """Run `script` beside a wire in that namespace."""
-
-    async def both() -> None:
-        heard: list[Observation] = []
-        made = Wire(heard.extend)
-        made.open()
-        await beside(made, script(made, heard))
-
-    space.within(lambda: asyncio.run(both()))
+@asynccontextmanager
+async def listening() -> AsyncIterator[tuple[Wire, list[Observation]]]:
+    """A wire that runs, and what it hears."""
+    heard: list[Observation] = []
+    made = Wire(heard.extend)
+    made.open()
+    async with running(made):
+        yield made, heard
 
 
 # ---- hearing ------------------------------------------------------------------------------------------------------
 
 
-def test_a_frame_is_heard_with_its_interface_and_the_moment_it_came(shared_lab: Lab, send: Send) -> None:
-    async def script(made: Wire, heard: list[Observation]) -> None:
+@inside
+async def test_a_frame_is_heard_with_its_interface_and_time(shared_lab: Lab, send: Send) -> None:
+    async with listening() as (made, heard):
         before = time.monotonic()
         send(reply())
         after = time.monotonic()
@@ -76,29 +73,21 @@ def test_a_frame_is_heard_with_its_interface_and_the_moment_it_came(shared_lab: 
         assert before - 0.1 <= seen.at <= after + 0.1  # the two clocks are not read at one instant
         assert made.received == 1
 
-    listen(shared_lab.watcher.space, script)
 
-
-def test_what_comes_before_the_loop_listens_waits_in_the_ring(shared_lab: Lab, send: Send) -> None:
+@inside
+async def test_what_comes_before_the_loop_listens_waits_in_the_ring(shared_lab: Lab, send: Send) -> None:
     heard: list[Observation] = []
     made = Wire(heard.extend)
-    shared_lab.watcher.space.within(made.open)
+    made.open()
     send(reply())
     time.sleep(0.05)
     later = time.monotonic()
-
-    async def run() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(made.run())
-            await until(lambda: heard)
-            running.cancel()
-
-    asyncio.run(run())
-    made.close()
+    async with running(made):
+        await until(lambda: heard)
     assert heard[0].at < later
 
 
-def test_a_tagged_frame_is_another_lans_but_a_priority_tag_is_none(shared_lab: Lab, send: Send, ring: Ring) -> None:
+def test_a_vlan_tag_is_another_lan_and_a_priority_tag_is_none(shared_lab: Lab, send: Send, ring: Ring) -> None:
     for number, tci in enumerate([5, 1, 0xFFF, 0x6005, 0x6000, 0]):  # the last two: priority 3, or 0, and no VLAN
         send(tagged(reply(numbered(number)), tci))
     send(reply(numbered(99)))
@@ -113,7 +102,7 @@ def test_what_is_not_arp_does_not_come_in(send: Send, ring: Ring) -> None:
 
 
 def test_a_link_without_ethernet_addresses_is_not_heard(shared_lab: Lab, send: Send, ring: Ring) -> None:
-    """Loopback carries Ethernet headers, but its addresses are nobody's."""
+    """Loopback carries Ethernet headers, but its addresses belong to no device."""
     with shared_lab.watcher.space.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
         sock.bind(("lo", 0))
         sock.send(reply(numbered(1)))
@@ -121,18 +110,17 @@ def test_a_link_without_ethernet_addresses_is_not_heard(shared_lab: Lab, send: S
     assert [Mac(frame.frame[6:12]) for frame in ring.read(100)] == [numbered(2)]
 
 
-def test_our_own_frames_are_not_heard(shared_lab: Lab, send: Send) -> None:
-    async def script(made: Wire, heard: list[Observation]) -> None:
+@inside
+async def test_our_own_frames_are_not_heard(shared_lab: Lab, send: Send) -> None:
+    async with listening() as (made, heard):
         network = network_of(shared_lab.watcher)
         assert not made.send([Probe(network, ip("10.77.0.200"), None)])
         send(reply())
         await until(lambda: heard)
         assert [seen.mac for seen in heard] == [numbered(1)]
 
-    listen(shared_lab.watcher.space, script)
 
-
-def test_ten_thousand_replies_to_a_sleeping_reader_are_kept_in_order(send: Send, ring: Ring) -> None:
+def test_ten_thousand_replies_are_kept_in_order(send: Send, ring: Ring) -> None:
     for number in range(10_000):
         send(reply(numbered(number)))
     frames = []
@@ -144,12 +132,12 @@ def test_ten_thousand_replies_to_a_sleeping_reader_are_kept_in_order(send: Send,
     assert ring.drops() == 0
 
 
-def test_every_frame_of_a_burst_is_handed_on_in_turns(shared_lab: Lab, send: Send) -> None:
+@inside
+async def test_every_frame_of_a_burst_is_handed_on_in_turns(shared_lab: Lab, send: Send) -> None:
     """More than one turn's worth: none is lost between two turns, and the loop is free in between."""
     turns = 0
 
-    async def script(made: Wire, heard: list[Observation]) -> None:
-        nonlocal turns
+    async with listening() as (_, heard):
         for number in range(1000):
             send(reply(numbered(number)))
         while len(heard) < 1000:
@@ -158,8 +146,6 @@ def test_every_frame_of_a_burst_is_handed_on_in_turns(shared_lab: Lab, send: Sen
             assert len(heard) - before <= wire.BATCH
             turns += len(heard) > before
         assert [seen.mac for seen in heard] == [numbered(number) for number in range(1000)]
-
-    listen(shared_lab.watcher.space, script)
     assert turns == -(-1000 // wire.BATCH)
 
 
@@ -174,7 +160,7 @@ def test_a_ring_goes_round(send: Send, shared_lab: Lab) -> None:
     small.close()
 
 
-def test_what_finds_the_ring_full_is_counted_and_the_rest_is_whole(send: Send, shared_lab: Lab) -> None:
+def test_what_finds_the_ring_full_is_counted(send: Send, shared_lab: Lab) -> None:
     small = shared_lab.watcher.space.within(lambda: Ring(bpf.arp, size=64 * 1024))
     for number in range(600):
         send(reply(numbered(number)))
@@ -186,11 +172,12 @@ def test_what_finds_the_ring_full_is_counted_and_the_rest_is_whole(send: Send, s
     small.close()
 
 
-def test_drops_are_told(shared_lab: Lab, send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
+@inside
+async def test_drops_are_told(shared_lab: Lab, send: Send, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capture, "Ring", lambda program, slot, size: Ring(program, slot, size=64 * 1024))
     monkeypatch.setattr(wire, "TICK", 0.05)
 
-    async def script(made: Wire, heard: list[Observation]) -> None:
+    async with listening() as (made, _):
         for number in range(600):  # the loop does not come round meanwhile
             send(reply(numbered(number)))
         await until(lambda: (made.received, made.dropped) == (512, 88))
@@ -198,11 +185,10 @@ def test_drops_are_told(shared_lab: Lab, send: Send, monkeypatch: pytest.MonkeyP
             send(reply(numbered(number)))
         await until(lambda: (made.received, made.dropped) == (1024, 176))
 
-    listen(shared_lab.watcher.space, script)
 
-
-def test_hostile_frames_are_counted_and_do_no_harm(shared_lab: Lab, send: Send) -> None:
-    async def script(made: Wire, heard: list[Observation]) -> None:
+@inside
+async def test_hostile_frames_are_counted_and_do_no_harm(shared_lab: Lab, send: Send) -> None:
+    async with listening() as (made, heard):
         good = reply()
         for length in range(22, len(good)):  # shorter ones do not pass the switch
             send(good[:length])
@@ -211,13 +197,9 @@ def test_hostile_frames_are_counted_and_do_no_harm(shared_lab: Lab, send: Send) 
         await until(lambda: heard and made.received == 40)
         assert {seen.mac for seen in heard} == {numbered(1)}
 
-    listen(shared_lab.watcher.space, script)
-
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0, 3.2e8, -3.2e8])
-def test_a_clock_that_jumps_makes_no_stamp_from_the_future_or_the_past(
-    shared_lab: Lab, send: Send, jump: float
-) -> None:
+def test_a_clock_that_jumps_changes_no_stamp(shared_lab: Lab, send: Send, jump: float) -> None:
     """The wall clock jumps between the kernel's stamp and our reading: stamps stay in order and near."""
     wall = [0.0]
     opened = time.monotonic()
@@ -237,11 +219,13 @@ def test_a_clock_that_jumps_makes_no_stamp_from_the_future_or_the_past(
 # ---- links that come and go ---------------------------------------------------------------------------------------
 
 
-def test_a_link_that_is_deleted_and_made_anew_is_heard_and_asked_again(lab: Lab) -> None:
-    """The ring is bound to no interface; the socket that asks is made anew after the first refusal (F9, F10)."""
+@inside
+async def test_a_link_that_is_made_anew_is_heard_and_asked_again(lab: Lab) -> None:
+    """The ring is bound to no interface; the socket that asks is made again after the first refusal (F9, F10)."""
     neighbour = lab.host("10.77.0.50")
 
-    async def script(made: Wire, heard: list[Observation]) -> None:
+    async with listening() as (made, heard):
+
         async def is_answered(asks: list[Probe]) -> None:
             """Soon: for a moment after its link is up, the kernel throws away what an interface sends."""
             heard.clear()
@@ -268,11 +252,9 @@ def test_a_link_that_is_deleted_and_made_anew_is_heard_and_asked_again(lab: Lab)
         await is_answered([Probe(network_of(lab.watcher), ip("10.77.0.50"), None)])
         assert len(made._send_sockets) == 1  # those of the deleted interfaces were given back
 
-    listen(lab.watcher.space, script)
 
-
-def test_an_interface_made_anew_with_the_same_index_is_asked_again(lab: Lab) -> None:
-    """A socket whose interface was deleted is dead for ever: it refuses once, and its place is taken by another."""
+def test_an_interface_with_the_same_index_is_asked_again(lab: Lab) -> None:
+    """A socket whose interface was deleted stays dead: it refuses once, and is replaced by another."""
     network = network_of(lab.watcher)
     made = Wire(lambda _: None)
     ask = [Probe(network, ip("10.77.0.50"), None)]
@@ -291,7 +273,8 @@ def test_an_interface_made_anew_with_the_same_index_is_asked_again(lab: Lab) -> 
     made.close()
 
 
-def test_a_receive_path_that_breaks_is_made_anew_and_said_once(
+@inside
+async def test_a_receive_path_that_breaks_is_made_anew_and_said_once(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The ring's socket is broken in earnest: bound to one interface, which then goes down (ENETDOWN).
@@ -310,7 +293,7 @@ def test_a_receive_path_that_breaks_is_made_anew_and_said_once(
     monkeypatch.setattr(capture, "Ring", made_or_not)
     caplog.set_level(logging.INFO, "netscand.lan.wire")
 
-    async def script(made: Wire, heard: list[Observation]) -> None:
+    async with listening() as (made, heard):
         await asyncio.sleep(0)  # until it listens
         assert made._arp._ring
         bpf.bind(made._arp._ring._socket, index_of(lab.watcher.space), bpf.ETH_P_ALL)
@@ -319,21 +302,20 @@ def test_a_receive_path_that_breaks_is_made_anew_and_said_once(
         lab.watcher.up()
         ask = [Probe(network_of(lab.watcher), ip(neighbour.ip), None)]
         await until(lambda: heard or made.send(ask))
-
-    listen(lab.watcher.space, script)
     errors = [record.message for record in caplog.records if record.levelno >= logging.ERROR]
     assert errors == ["cannot receive from the LAN; trying again: Network is down"]
 
 
-def test_a_lost_place_in_the_ring_is_noticed(
+@inside
+async def test_a_lost_place_in_the_ring_is_noticed(
     shared_lab: Lab, send: Send, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Readable for ever, and never a frame: the ring is made anew instead of turning in circles."""
+    """Always readable, and never a frame: the ring is made again instead of turning in circles."""
     monkeypatch.setattr(wire, "BACK_OFF", (0.05, 0.2))
     monkeypatch.setattr(capture, "EMPTY_READS", 100)
     caplog.set_level(logging.INFO, "netscand.lan.wire")
 
-    async def script(made: Wire, heard: list[Observation]) -> None:
+    async with listening() as (made, heard):
         assert made._arp._ring
         made._arp._ring._next = 100 * 128
         send(reply())
@@ -342,11 +324,9 @@ def test_a_lost_place_in_the_ring_is_noticed(
         await until(lambda: heard)
         assert heard[0].mac == numbered(2)
 
-    listen(shared_lab.watcher.space, script)
-
 
 def test_what_the_engine_raises_ends_the_room(shared_lab: Lab, send: Send) -> None:
-    """Law 9: a receive path is made anew, an engine is not."""
+    """Law 9: a receive path is made again, an engine is not."""
 
     def hear(_: list[Observation]) -> None:
         raise OSError("the engine's own")
@@ -357,20 +337,6 @@ def test_what_the_engine_raises_ends_the_room(shared_lab: Lab, send: Send) -> No
     with pytest.raises(OSError, match="the engine's own"):
         asyncio.run(made.run())
     made.close()
-
-
-def test_without_the_right_one_sentence_says_which(shared_lab: Lab) -> None:
-    """F18: as an ordinary user."""
-    script = (
-        "from netscand.lan.wire import Wire, WireError\n"
-        "try:\n    Wire(print).open()\n"
-        "except WireError as refused:\n    print(refused.not_permitted, refused)"
-    )
-    without = ["setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw"]
-    done = shared_lab.watcher.run([*without, sys.executable, "-c", script])
-    assert done.stdout == (
-        "True not permitted to open a raw socket (Operation not permitted): run as root, or give CAP_NET_RAW\n"
-    )
 
 
 def test_without_a_filter_nothing_is_heard_at_all(shared_lab: Lab) -> None:
@@ -400,7 +366,7 @@ def test_requests_go_to_everyone_and_probes_to_one(shared_lab: Lab, neighbour: H
     made.close()
 
 
-def test_a_slice_ends_before_the_asks_do_and_nothing_is_lost_or_sent_twice(shared_lab: Lab, neighbour: Host) -> None:
+def test_slices_of_requests_lose_nothing_and_send_nothing_twice(shared_lab: Lab, neighbour: Host) -> None:
     network = network_of(shared_lab.watcher)
     there = neighbour.space.within(lambda: Ring(bpf.arp, size=8 << 20))
     made = Wire(lambda _: None)

@@ -72,7 +72,7 @@ class Installed:
         self.machine.run("sh", "-c", f"kill -{name} {pid}")
 
     def drop_in(self, text: str) -> None:
-        """Change the unit ('' puts it back) and start it anew."""
+        """Change the unit ('' puts it back) and restart it."""
         place = self.machine.path("/run/systemd/system/netscand.service.d")
         shutil.rmtree(place, ignore_errors=True)
         if text:
@@ -182,7 +182,7 @@ def populated(machine: Machine, lab: Lab) -> Installed:
 
 
 def seen_by_ann(made: Installed) -> float:
-    """Seconds until `netscanctl watch`, by an ordinary user, has told every device; nothing else is done for it."""
+    """Seconds until `netscanctl watch`, by an ordinary user, has shown every device; nothing else is done for it."""
     begun = time.monotonic()
     left = set(made.people.values())
     watch = made.machine.popen("netscanctl", "watch", user="ann")

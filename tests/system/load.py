@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class Asking:
-    """Eight clients on the Unix socket, each request on a connection of its own, until told to stop."""
+    """Eight clients on the Unix socket, each request on a connection of its own, until the block ends."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -26,7 +26,7 @@ class Asking:
             outcome = self._ask()
             self.outcomes[outcome] += 1
             self.slowest = max(self.slowest, time.monotonic() - begun)
-            time.sleep(0.02)  # who shares a processor with us wants to start anew meanwhile
+            time.sleep(0.02)  # who shares a processor with us wants to start meanwhile
 
     def _ask(self) -> str:
         try:

@@ -107,20 +107,10 @@ class Machine:
         """The command line that runs `argv` in the machine, as root or as `user`."""
         inside = ["nsenter", "--target", str(self._init), "--mount", "--uts", "--ipc", "--net", "--pid", "--"]
         path = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        clean = {
-            "PATH": path,
-            "HOME": f"/home/{user}" if user else "/root",
-            "LC_ALL": "C.UTF-8",
-            "TERM": "dumb",
-        } | dict(env or {})
-        # nsenter stays outside, and waits; what it started goes with it.
-        become = [
-            "setpriv",
-            "--pdeathsig",
-            "KILL",
-            *(["--reuid", user, "--regid", user, "--init-groups"] if user else []),
-            "--",
-        ]
+        clean = {"PATH": path, "HOME": f"/home/{user}" if user else "/root", "LC_ALL": "C.UTF-8", "TERM": "dumb"}
+        clean |= env or {}
+        other = ["--reuid", user, "--regid", user, "--init-groups"] if user else []
+        become = ["setpriv", "--pdeathsig", "KILL", *other, "--"]  # nsenter stays outside; what it started goes with it
         return [*inside, "env", "-i", *(f"{name}={value}" for name, value in clean.items()), *become, *map(str, argv)]
 
     def run(

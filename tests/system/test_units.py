@@ -77,7 +77,7 @@ def test_both_understand_every_line(offline: Offline) -> None:
     assert said == ""
 
 
-def test_the_daemon_has_one_capability_and_no_restart_loop_without_it() -> None:
+def test_the_daemon_has_one_capability_and_no_restart_loop() -> None:
     """What the exposure does not count."""
     service = (UNITS / "netscand.service").read_text()
     assert re.findall(r"(?m)^(?:Ambient|CapabilityBounding).*=(.*)$", service) == ["CAP_NET_RAW", "CAP_NET_RAW"]

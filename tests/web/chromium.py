@@ -1,4 +1,4 @@
-"""A headless Chromium in a namespace, told what to do over its debugging pipe (Chrome DevTools Protocol).
+"""A headless Chromium in a namespace, controlled by its debugging pipe (Chrome DevTools Protocol).
 
 The pipe (two descriptors, JSON between NULs) needs no port that a page or a neighbour could reach. The namespace has
 no way out, so the browser reaches the daemon and nothing else.

@@ -1,6 +1,5 @@
 """The page's files, as the daemon serves them: a fixed list, small, strict, and nothing else."""
 
-import asyncio
 import re
 from collections.abc import Mapping
 from importlib.resources import files
@@ -34,29 +33,25 @@ def test_every_file_is_listed_and_all_are_small() -> None:
     assert all(BY_NAME[f"GET {path}"].role is Role.NONE for path in PATHS)
 
 
-def test_each_file_has_its_type_and_the_strict_headers(tmp_path: Path) -> None:
+async def test_each_file_has_its_type_and_the_strict_headers(tmp_path: Path) -> None:
     """Policy, nosniff, no referrer, no CORS; revalidated by ETag, so that all files come from one netscand."""
-
-    async def visit() -> None:
-        async with house(tmp_path) as room:
-            for path, name in zip(PATHS, FILES, strict=True):
-                status, headers, body = await get(room, path)
-                assert status == 200
-                assert body == TEXTS[name].encode()
-                kind = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-                assert headers["content-type"].startswith(kind[name.rpartition(".")[2]])
-                assert headers["content-security-policy"] == POLICY
-                assert headers["x-content-type-options"] == "nosniff"
-                assert headers["cross-origin-opener-policy"] == "same-origin"
-                assert headers["referrer-policy"] == "no-referrer"
-                assert headers["cache-control"] == "no-cache"
-                assert not [name for name in headers if name.startswith("access-control")]
-                status, _, body = await get(room, path, f"If-None-Match: {headers['etag']}")
-                assert (status, body) == (304, b"")
-                status, again, body = await get(room, path, method="HEAD")
-                assert (status, body, again["etag"]) == (200, b"", headers["etag"])
-
-    asyncio.run(visit())
+    async with house(tmp_path) as room:
+        for path, name in zip(PATHS, FILES, strict=True):
+            status, headers, body = await get(room, path)
+            assert status == 200
+            assert body == TEXTS[name].encode()
+            kind = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+            assert headers["content-type"].startswith(kind[name.rpartition(".")[2]])
+            assert headers["content-security-policy"] == POLICY
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["cross-origin-opener-policy"] == "same-origin"
+            assert headers["referrer-policy"] == "no-referrer"
+            assert headers["cache-control"] == "no-cache"
+            assert not [name for name in headers if name.startswith("access-control")]
+            status, _, body = await get(room, path, f"If-None-Match: {headers['etag']}")
+            assert (status, body) == (304, b"")
+            status, again, body = await get(room, path, method="HEAD")
+            assert (status, body, again["etag"]) == (200, b"", headers["etag"])
 
 
 @pytest.mark.parametrize(
@@ -78,39 +73,27 @@ def test_the_policy_begins_with_nothing(need: str) -> None:
         "/%2e%2e/%2e%2e/etc/passwd", "/web/page.js?file=../../etc/passwd", "/?token=abcdefghijklmnopqrstuvwxyzabcdefgh",
     ],
 )  # fmt: skip
-def test_no_other_path_leads_anywhere(tmp_path: Path, path: str) -> None:
+async def test_no_other_path_leads_anywhere(tmp_path: Path, path: str) -> None:
     """400 or 404, whatever the path says (T3); a token in an address is refused (T18)."""
-
-    async def visit() -> None:
-        async with house(tmp_path) as room:
-            status, _, body = await get(room, path)
-            assert status in (400, 404)
-            assert body.startswith(b'{"error":')
-
-    asyncio.run(visit())
+    async with house(tmp_path) as room:
+        status, _, body = await get(room, path)
+        assert status in (400, 404)
+        assert body.startswith(b'{"error":')
 
 
-def test_a_query_of_ones_own_is_let_alone(tmp_path: Path) -> None:
+async def test_a_query_of_ones_own_is_let_alone(tmp_path: Path) -> None:
     """?q= is for the page's script, and reaches nothing here."""
-
-    async def visit() -> None:
-        async with house(tmp_path) as room:
-            assert (await get(room, "/?q=%3Cscript%3E&sort=-mac"))[0] == 200
-            assert (await get(room, "/", method="POST"))[0] == 405
-
-    asyncio.run(visit())
+    async with house(tmp_path) as room:
+        assert (await get(room, "/?q=%3Cscript%3E&sort=-mac"))[0] == 200
+        assert (await get(room, "/", method="POST"))[0] == 405
 
 
-def test_whoever_has_no_role_still_gets_the_page(tmp_path: Path) -> None:
+async def test_whoever_has_no_role_still_gets_the_page(tmp_path: Path) -> None:
     """It is what asks for the token; the devices stay closed."""
-
-    async def visit() -> None:
-        async with house(tmp_path, access={"others": "none"}) as room:
-            assert (await get(room, "/"))[0] == 200
-            assert (await get(room, "/web/page.js"))[0] == 200
-            assert (await get(room, "/api/devices"))[0] in (401, 403)
-
-    asyncio.run(visit())
+    async with house(tmp_path, access={"others": "none"}) as room:
+        assert (await get(room, "/"))[0] == 200
+        assert (await get(room, "/web/page.js"))[0] == 200
+        assert (await get(room, "/api/devices"))[0] in (401, 403)
 
 
 def test_nothing_in_the_markup_runs_or_comes_from_outside() -> None:

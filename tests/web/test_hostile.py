@@ -14,7 +14,7 @@ import pytest
 from tests.core.built_frames import dhcp, mdns
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
-from tests.web import eye
+from tests.web import selectors
 from tests.web.chromium import BrowserFailed, Chromium, Page
 from tests.web.conftest import URL
 
@@ -34,7 +34,7 @@ JSON.parse = text => {{
   return told;
 }};
 """
-"""The daemon cleans names where they enter. This takes its place after a daemon that does not."""
+"""The daemon cleans names where they enter. This acts as one that does not."""
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_script_in_a_name_is_letters(browser: Chromium, lan: Lab) -> None:
     page = browser.page(width=1440, height=900)
     page.call("Page.addScriptToEvaluateOnNewDocument", {"source": REWRITE})
     page.go(URL)
-    page.until(eye.row("10.77.0.21"))
+    page.until(selectors.row("10.77.0.21"))
     mac = lan.crowds[0].join("10.77.0.60")
     page.until("document.querySelectorAll('#event-list li').length")
     for view in ("networks", "events"):
@@ -57,7 +57,7 @@ def test_a_script_in_a_name_is_letters(browser: Chromium, lan: Lab) -> None:
         page.until(f"document.querySelector('#{view}').innerText.includes('<img src=x')")
     page.js(f"location.hash = '{mac}'")
     page.until("document.querySelector('#device').innerText.includes('<script>')")
-    assert page.js(eye.row("10.77.0.21")).count("<img src=x") >= 2
+    assert page.js(selectors.row("10.77.0.21")).count("<img src=x") >= 2
     assert page.js("document.querySelectorAll('[onerror], img[src=x], body script').length") == 0
     assert page.js("window.hacked ?? null") is None
     lan.crowds[0].leave(mac)
@@ -72,12 +72,12 @@ def test_a_device_that_names_itself_a_script_shows_letters(browser: Chromium, la
     page = browser.page(width=1440, height=900)
     page.go(URL)
     lan.crowds[0].join(ip, mac)
-    page.until(eye.row(ip))
+    page.until(selectors.row(ip))
     if way == "dhcp":
         lan.crowds[0].send(dhcp("request", ("requested_addr", ip), ("hostname", said), mac=mac))
     else:
         lan.crowds[0].send(mdns((f"{said}.local.", "A", ip), source=ip, mac=mac))
-    page.until(f"({eye.row(ip)}).includes('<img src=x')")
+    page.until(f"({selectors.row(ip)}).includes('<img src=x')")
     assert page.js("document.querySelectorAll('[onerror], img[src=x]').length") == 0
     assert not page.errors
     lan.crowds[0].leave(mac)

@@ -55,7 +55,7 @@ def test_a_network_in_doubt_takes_its_devices_with_it(page: Page, kind: str) -> 
 
 
 def test_a_doubt_that_ends_as_it_began_is_no_news(page: Page) -> None:
-    """Back to online: shown, not told. Offline after a doubt: told."""
+    """Back to online: shown, without an event. Offline after a doubt: an event."""
     body = """
     hear(begin([device(1), device(2)]));
     hear(event('network_silent'));
@@ -163,18 +163,9 @@ def test_the_counts_leave_this_host_out_and_follow_the_filters(page: Page) -> No
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [
-        ("jane", [1]),
-        ("PRINTER", [2]),
-        ("attic", [3]),
-        ("gateway", [4]),
-        ("10.0.0.3", [3]),
-        ("00:00:02", [2]),
-        ("jane apple", [1]),
-        ("jane printer", []),
-        ("apple", [1, 2, 3, 4]),
-    ],
-)
+    [("jane", [1]), ("PRINTER", [2]), ("attic", [3]), ("gateway", [4]), ("10.0.0.3", [3]), ("00:00:02", [2]),
+     ("jane apple", [1]), ("jane printer", []), ("apple", [1, 2, 3, 4])],
+)  # fmt: skip
 def test_a_search_looks_into_all_that_names_a_device(page: Page, text: str, found: list[int]) -> None:
     """Label, host name, notes, what it is, address, MAC and vendor; of several words each must be there."""
     body = f"""
@@ -190,18 +181,11 @@ def test_a_search_looks_into_all_that_names_a_device(page: Page, text: str, foun
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [
-        (-5, "now"),
-        (1, "now"),
-        (12.9, "12 s ago"),
-        (60, "1 min ago"),
-        (3599, "59 min ago"),
-        (7300, "2 h ago"),
-        (86400 * 3, "3 d ago"),
-    ],
-)
+    [(-5, "now"), (1, "now"), (12.9, "12 s ago"), (60, "1 min ago"), (3599, "59 min ago"), (7300, "2 h ago"),
+     (86400 * 3, "3 d ago")],
+)  # fmt: skip
 def test_ages_in_one_unit(page: Page, seconds: float, said: str) -> None:
-    """Rounded down: nothing is said to be older than it is."""
+    """Rounded down: nothing is shown as older than it is."""
     assert run(page, f"return words.age({json.dumps(seconds)});") == said
 
 

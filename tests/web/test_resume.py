@@ -7,7 +7,7 @@ import pytest
 from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
-from tests.web import eye
+from tests.web import selectors
 from tests.web.chromium import Chromium, Page
 from tests.web.conftest import CONFIG, SENT, URL
 
@@ -26,7 +26,7 @@ def world(lab: Lab, chromium_is_there: None) -> Iterator[tuple[Daemon, Crowd, Pa
     daemon = lab.daemon(CONFIG)
     with Chromium(lab.watcher.space) as browser:
         page = browser.page(URL, width=1440, height=900)
-        page.until(f"{eye.row('10.77.0.21')} && {eye.row('10.77.0.22')}")
+        page.until(f"{selectors.row('10.77.0.21')} && {selectors.row('10.77.0.22')}")
         yield daemon, crowd, page
         assert not page.errors, page.errors
 
@@ -39,17 +39,17 @@ def test_a_daemon_that_is_killed_and_started(world: tuple[Daemon, Crowd, Page]) 
     daemon.kill()
     page.until("/connecting…/.test(document.querySelector('#link-words').innerText)")
     page.until("/does not answer.*every 3 s/.test(document.querySelector('#notice').innerText)")
-    assert page.js(eye.row("10.77.0.21")), "what was known stays in sight"
+    assert page.js(selectors.row("10.77.0.21")), "what was known stays in sight"
     page.until("tries.length > 1")
     assert page.js("tries[1] - tries[0]") >= 2990
     crowd.join("10.77.0.77", say="none")
     daemon.start()
     page.until("document.body.dataset.link === 'live'")
-    page.until(f"{eye.row('10.77.0.77')}.includes('online')")
-    page.until(f"{eye.row('10.77.0.21')}.includes('online')")
+    page.until(f"{selectors.row('10.77.0.77')}.includes('online')")
+    page.until(f"{selectors.row('10.77.0.21')}.includes('online')")
     assert not page.js("document.querySelector('#notice').checkVisibility()")
     crowd.join("10.77.0.78")
-    page.until(eye.row("10.77.0.78"))
+    page.until(selectors.row("10.77.0.78"))
     assert page.js("window.stays") == "not loaded again"
 
 
@@ -61,8 +61,8 @@ def test_a_restart_under_way_loses_no_event(world: tuple[Daemon, Crowd, Page]) -
         crowd.join(f"10.77.0.{number}")
     page.until("document.body.dataset.link === 'live'")
     for number in range(80, 90):
-        page.until(eye.row(f"10.77.0.{number}"))
-        page.until(f"{eye.events()}.filter(text => text.includes('New 10.77.0.{number}')).length === 1")
+        page.until(selectors.row(f"10.77.0.{number}"))
+        page.until(f"{selectors.events()}.filter(text => text.includes('New 10.77.0.{number}')).length === 1")
     assert any("since=" in url for url in page.requested if url.startswith("ws:"))
 
 
@@ -80,22 +80,23 @@ def test_a_faster_interval_is_wished_for_again(world: tuple[Daemon, Crowd, Page]
 
 
 def test_a_network_that_goes_down_puts_its_devices_in_doubt(lab: Lab, world: tuple[Daemon, Crowd, Page]) -> None:
-    """No event a device tells it: the page applies it, says so in the networks, and takes it back by each verdict."""
+    """There is no event for each device: the page applies it, shows it in the networks, and ends it by each verdict."""
     _, _, page = world
     assert not page.js("document.querySelector('#chip-unknown').checkVisibility()")
     lab.watcher.unplug()
-    page.until(f"{eye.row('10.77.0.21')}.includes('unknown') && {eye.row('10.77.0.22')}.includes('unknown')")
-    page.until(f"{eye.events()}[0].includes('Network down')")
+    for ip in ("10.77.0.21", "10.77.0.22"):
+        page.until(f"{selectors.row(ip)}.includes('unknown')")
+    page.until(f"{selectors.events()}[0].includes('Network down')")
     page.until("document.querySelector('#count-unknown').innerText === '2'")
     page.click(".views [data-view=networks]")
     page.until("document.querySelector('.card .state').innerText === 'down'")
     lab.watcher.replug()
     page.until("document.querySelector('.card .state').innerText === 'up'")
-    page.until(f"{eye.row('10.77.0.21')}.includes('online') && {eye.row('10.77.0.22')}.includes('online')")
+    page.until(f"{selectors.row('10.77.0.21')}.includes('online') && {selectors.row('10.77.0.22')}.includes('online')")
 
 
 def test_a_daemon_that_takes_nobody_more_says_so(lab: Lab, chromium_is_there: None) -> None:
-    """A WebSocket that is refused tells a browser nothing: the page asks again by HTTP, and has it in words."""
+    """A WebSocket that is refused gives a browser no reason: the page asks again by HTTP, and has it in words."""
     lab.daemon(f"{CONFIG}\n[listen]\nmax_clients = 1\n")
     with Chromium(lab.watcher.space) as browser:
         first = browser.page(URL)
@@ -117,5 +118,5 @@ def test_ages_are_told_by_the_daemons_clock(lab: Lab, chromium_is_there: None) -
         fast = "const now = Date.now; Date.now = () => now() + 7200e3"
         page.call("Page.addScriptToEvaluateOnNewDocument", {"source": fast})
         page.go(URL)
-        page.until(eye.row("10.77.0.21"))
-        page.until(f"{eye.column('first_seen')}.every(text => / s ago|now/.test(text))")
+        page.until(selectors.row("10.77.0.21"))
+        page.until(f"{selectors.column('first_seen')}.every(text => / s ago|now/.test(text))")

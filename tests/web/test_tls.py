@@ -6,7 +6,7 @@ import pytest
 
 from tests.lab.lan import Lab
 from tests.serve.certificate import certificate
-from tests.web import eye
+from tests.web import selectors
 from tests.web.chromium import Chromium
 
 
@@ -19,6 +19,6 @@ def test_the_page_is_live_over_tls(lab: Lab, tmp_path: Path) -> None:
         page = browser.page("https://localhost:8443/", width=1440, height=900)
         page.until("document.body.dataset.link === 'live'")
         lab.crowd().join("10.77.0.50", "3c:d9:2b:00:00:50")
-        page.until(eye.row("10.77.0.50"))
+        page.until(selectors.row("10.77.0.50"))
         page.close()
         assert not page.errors, page.errors

@@ -8,16 +8,16 @@ rules       who listens and asks: the real Presence, and the rules of others, on
 figures     what came of it: false words, delays, frames
 __main__    the table, the bounds, pass or fail
 
-Tuned on seeds 1 to 40. What it taught, so that nobody learns it twice:
+Tuned on seeds 1 to 40. What it taught:
 
 - Returns: the first frame of a device that comes back is often no DHCP (IPv6, mDNS). Judged by that frame alone,
-  absences were believed to be silences, and a phone's patience grew to an hour. A join within 5 s tells.
+  absences were believed to be silences, and a phone's patience grew to an hour. A join within 5 s decides.
 - The most a memory of *the longest silences* holds is from one day: when that day is forgotten, nothing is left, and
   the patience collapses. Counts that fade have no such cliff.
 - Asking slowly makes silences long, which makes asking slower. So the second probe follows in a second, and the time
   that we let pass before the first is not taught where it was answered.
 - To ask a sleeping sensor every 30 s, 125 s or 300 s makes no difference to its false words or delays: it is asked
-  every 300 s. (It answers none of them; what tells is its own wake.)
+  every 300 s. (It answers none of them; its own wake decides.)
 - Whether a probe wakes a sleeping phone matters more than any rule (`--woken 0.3`): half the delay or a tenth of it. It
   also makes the phone's silences heavy-tailed: then the rule is false 0.1 to 0.15 times a day, above the bound.
 """

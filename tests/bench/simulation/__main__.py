@@ -32,7 +32,7 @@ def trial(parameters: Parameters, kind: str, seed: int, days: float, others: boo
 
 
 def summary(figures: Figures) -> dict[str, float]:
-    """The figures as they are told. Rates a day are of device-days present, delays in seconds."""
+    """The figures as they are reported. Rates a day are of device-days present, delays in seconds."""
     days = figures.days or float("nan")
     hours = figures.hours or float("nan")
     return {

@@ -9,7 +9,7 @@ from tests.bench.simulation.life import DAY, HOUR, Span, Trace, within
 from tests.bench.simulation.rules import QUIET, Said
 
 LEARNT = 3 * DAY
-"""What comes sooner is the learner's apprenticeship, and told apart."""
+"""What comes sooner is the time of learning, and counted apart."""
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Figures:
     broadcast_worst: int = 0
     patient_worst: int = 0
     silences: list[float] = field(default_factory=list)
-    """Those it was reachable all through, sorted by nobody yet."""
+    """Those it was reachable all through, not sorted yet."""
     torn: list[tuple[Span, list[Span]]] = field(default_factory=list)
     """The others: from one sign of life to the next, and when it was reachable meanwhile."""
     last_heard: list[float] = field(default_factory=list)

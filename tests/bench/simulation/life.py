@@ -204,7 +204,7 @@ def live(kind: Kind, site: Site, seed: int, number: int, days: float) -> Trace:
         length = sum(kind.burst) / 2
         deaf += scattered(random, DAY * kind.burst_share / length / (1 - kind.burst_share), kind.burst, trace.end)
     trace.could = without(trace.reachable, merged(deaf))
-    # Whoever announces itself is awake.
+    # A device that announces itself is awake.
     awake = merged([*awake, *((one.at - 0.1, one.at + 3) for one in said if one.says is Says.JOIN)])
     trace.hears = _common(trace.could, awake)
     trace.frames = [one for one in sorted(said) if random.random() >= kind.loss and within(trace.could, one.at)]

@@ -94,7 +94,7 @@ class Ear:
         return at < self._woken_until
 
     def proxied(self, at: float) -> bool:
-        """Whether somebody answers a request for it: to those who cannot tell, it is there."""
+        """Whether somebody answers a request for it: for rules that cannot distinguish, it is there."""
         if not self.kind.proxy:
             return False
         visits = self.trace.visits

@@ -1,0 +1,109 @@
+"""User annotations: label, known, patience; and forget."""
+
+import subprocess
+from contextlib import suppress
+
+import pytest
+
+from netscand.protocol import DeviceUpdate, encode
+from tests.ctl.conftest import Ctl, bare
+from tests.ctl.fake_daemon import FakeDaemon
+
+SEVEN = "a4:83:e7:00:00:07"
+
+
+@pytest.mark.parametrize(
+    ("args", "update", "message"),
+    [(["label", "host7", "Jane's phone"], DeviceUpdate(label="Jane's phone"),
+      f"Jane's phone ({SEVEN}): label set to \"Jane's phone\""),
+     (["label", "192.168.1.7", ""], DeviceUpdate(label=None), f"host7 ({SEVEN}): label removed"),
+     (["known", SEVEN], DeviceUpdate(known=True), f"host7 ({SEVEN}): marked as known"),
+     (["known", "--not", "HOST7"], DeviceUpdate(known=False), f"host7 ({SEVEN}): not marked as known"),
+     (["patience", "host7", "900"], DeviceUpdate(patience=900), f"host7 ({SEVEN}): patience set to 15 min"),
+     (["patience", "host7", "30m"], DeviceUpdate(patience=1800), f"host7 ({SEVEN}): patience set to 30 min"),
+     (["patience", "host7", "1d"], DeviceUpdate(patience=86_400), f"host7 ({SEVEN}): patience set to 1 d"),
+     # A device is offline only after three probes and a request have failed.
+     (["patience", "host7", "2"], DeviceUpdate(patience=2), f"host7 ({SEVEN}): patience set to 2 s; "
+      "with the default probe_interval, unanswered probes take at least 14 s"),
+     (["patience", "host7", "learned"], DeviceUpdate(patience=None),
+      f"host7 ({SEVEN}): patience is learned automatically (60 s now)")],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_only_the_given_annotation_is_sent(
+    ctl: Ctl, daemon: FakeDaemon, args: list[str], update: DeviceUpdate, message: str
+) -> None:
+    done = ctl.run(*args)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"netscanctl: {message}\n")
+    assert daemon.received == [update]
+    assert ("PATCH", f"/api/devices/{SEVEN}") == daemon.requests[-1][:2]
+
+
+def test_json_prints_the_changed_device(ctl: Ctl, daemon: FakeDaemon) -> None:
+    assert ctl.run("label", SEVEN, "x", "--json").stdout.encode() == encode(daemon.devices[0]) + b"\n"
+    assert daemon.devices[0].label == "x"
+
+
+@pytest.mark.parametrize("seconds", ["0", "0.9", "-1", "nan", "inf", "soon", "", "2d", "86401", "5y"])
+def test_an_invalid_patience_is_refused_with_the_limits(ctl: Ctl, daemon: FakeDaemon, seconds: str) -> None:
+    done = ctl.run("patience", "host7", "--", seconds)
+    expected = 'expected 1 to 86400 seconds, optionally with a unit (90s, 30m, 2h), or "learned"'
+    assert (done.returncode, expected in " ".join(done.stderr.split())) == (2, True)
+    assert "S is 1 to 86400" in " ".join(ctl.run("patience", "--help").stdout.split())
+    assert daemon.requests == []
+
+
+@pytest.mark.parametrize(
+    "args", [["label", "unknown", "x"], ["known", "aa:bb:cc:dd:ee:ff"], ["forget", "unknown"]], ids=str
+)
+def test_annotating_an_unknown_device_fails(ctl: Ctl, args: list[str]) -> None:
+    assert "no device" in ctl.fails(1, *args)
+
+
+def test_a_403_suggests_the_group(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.refuse(403, "forbidden", "this needs the role admin", f"/api/devices/{SEVEN}")
+    assert "this needs the role admin; use --token-file FILE, or join the group netscan" in ctl.fails(4, "known", SEVEN)
+
+
+def test_over_tcp_a_403_does_not_suggest_the_group(ctl: Ctl, far: FakeDaemon) -> None:
+    far.refuse(403, "forbidden", "this needs the role admin", f"/api/devices/{SEVEN}")
+    hint = "use --token-file FILE, or use --socket on the daemon's host"
+    failure = ctl.fails(4, "--url", far.url, "known", SEVEN, NETSCANCTL_SOCKET="")
+    assert failure == f"this needs the role admin; {hint}"
+
+
+# ---- forget
+
+
+def test_forget_does_not_ask_in_a_script(ctl: Ctl, daemon: FakeDaemon) -> None:
+    done = ctl.run("forget", "host7")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"netscanctl: host7 ({SEVEN}): forgotten\n"
+    assert [one.mac[-2:] for one in daemon.devices] == ["08", "14"]
+
+
+@pytest.mark.parametrize(("answer", "code", "message"), [("\n", 1, "cancelled"), ("y\n", 0, "forgotten")])
+def test_forget_asks_on_a_terminal(ctl: Ctl, daemon: FakeDaemon, answer: str, code: int, message: str) -> None:
+    shown = ctl.terminal("forget", "host7")
+    shown.until(f"Forget host7 ({SEVEN})? [y/N]:")
+    shown.type(answer)
+    ended, written = shown.end()
+    assert (ended, message in written, len(daemon.devices)) == (code, True, 2 + code)
+
+
+def test_forget_yes_does_not_ask(ctl: Ctl, daemon: FakeDaemon) -> None:
+    code, written = ctl.terminal("forget", "host7", "--yes").end()
+    assert (code, "?" in bare(written), len(daemon.devices)) == (0, False, 2)
+
+
+@pytest.mark.parametrize("key", ["\x03", "\x04"])
+def test_ctrl_c_at_the_prompt_cancels(ctl: Ctl, daemon: FakeDaemon, key: str) -> None:
+    shown = ctl.terminal("forget", "host7")
+    shown.until("[y/N]: ")
+    ended = None
+    while ended is None:  # one that comes just before it begins to read is lost, as at any prompt
+        shown.type(key)
+        with suppress(subprocess.TimeoutExpired):
+            ended = shown.process.wait(3.0)
+    code, written = shown.end()
+    assert (code, len(daemon.devices)) == (130, 3)
+    assert set(bare(written).split("[y/N]:")[-1]) <= set("^C \r\n")

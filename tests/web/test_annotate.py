@@ -1,0 +1,162 @@
+"""User annotations on the page, with tokens of each role."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.lab.crowd import Crowd
+from tests.lab.daemon import Daemon
+from tests.lab.lan import Lab
+from tests.web import selectors
+from tests.web.chromium import Chromium, Page
+from tests.web.conftest import CONFIG, URL
+
+TOKENS = {role: f"{role}-0123456789+/~abcdefghijklmnopqrstuvwxyz==" for role in ("read", "scan", "admin")}
+"""With every character that a header may carry and a subprotocol may not."""
+MAC = "a4:83:e7:00:00:21"
+
+
+@pytest.fixture(scope="module")
+def guarded(shared_lab: Lab, chromium_is_there: None) -> Daemon:
+    """A daemon that serves nothing without a token."""
+    file = shared_lab.folder / "tokens"
+    file.write_text("".join(f"{role} {token}\n" for role, token in TOKENS.items()))
+    file.chmod(0o640)
+    shared_lab.crowd().populate(["10.77.0.21", "10.77.0.22"], [MAC, "5c:aa:fd:00:00:22"])
+    return shared_lab.daemon(f'{CONFIG}\n[access]\nothers = "none"\ntoken_file = "{file}"\n')
+
+
+@pytest.fixture
+def stranger(browser: Chromium, guarded: Daemon) -> Iterator[Page]:
+    """The page in a tab of its own, that has no token yet."""
+    made = browser.page(URL, width=1440, height=900)
+    yield made
+    made.js("sessionStorage.clear()")
+    made.close()
+    assert not made.errors, made.errors
+
+
+def enter(page: Page, token: str) -> None:
+    page.until("document.querySelector('#ask-token').open")
+    page.js("document.querySelector('#token-text').focus()")
+    page.type(token)
+    page.key("Enter")
+
+
+def edit(page: Page, **changes: Any) -> None:  # noqa: ANN401
+    """Put values into the fields, as a hand would, and save."""
+    for name, value in changes.items():
+        if name == "known":
+            page.click(".check input")
+        else:
+            page.js(f"document.querySelector('#d-{name}').select()")
+            page.type(value)
+    page.js("document.querySelector('.said').textContent = ''")  # of what was saved before
+    page.js("document.querySelector('#device form .main').scrollIntoView()")
+    page.click("#device form .main")
+    page.until("document.querySelector('.said').innerText === 'Saved.'")
+
+
+def test_who_has_no_token_is_asked_for_one_and_sees_nothing(stranger: Page, guarded: Daemon) -> None:
+    """Then a wrong one is refused in words, and a right one opens the page, without a reload."""
+    stranger.until("document.querySelector('#ask-token').open")
+    assert stranger.js(f"{selectors.ROWS}.length") == 0
+    enter(stranger, "wrong-0123456789-abcdefghijklmnopqrst")
+    stranger.until("/not accepted/.test(document.querySelector('#token-why').innerText)")
+    enter(stranger, TOKENS["read"])
+    stranger.until(selectors.row("10.77.0.21"))
+    assert stranger.js("document.querySelector('#token').innerText") == "role: read"
+    assert stranger.js("sessionStorage.length") == 1
+    assert stranger.js("document.cookie + localStorage.length") == "0"
+    assert not any(TOKENS["read"][:20] in url for url in stranger.requested)
+
+
+def test_a_right_that_is_missing_is_asked_for_where_it_is_needed(stranger: Page) -> None:
+    """Scanning with a token to read, editing with a token to scan."""
+    enter(stranger, TOKENS["read"])
+    stranger.until("!document.querySelector('#scan').disabled")
+    stranger.click("#scan")
+    stranger.until("/role scan/.test(document.querySelector('#token-why').innerText)")
+    enter(stranger, TOKENS["scan"])
+    stranger.until("document.querySelector('#token').innerText === 'role: scan'")
+    stranger.until(selectors.row("10.77.0.21"))
+    stranger.js(f"location.hash = '{MAC}'")
+    stranger.until("document.querySelector('#device fieldset')?.disabled")
+    stranger.js("[...document.querySelectorAll('#device button')].find(it => /to edit/.test(it.textContent)).click()")
+    enter(stranger, TOKENS["admin"])
+    stranger.until("document.querySelector('#device fieldset').disabled === false")
+
+
+@pytest.fixture
+def admin(stranger: Page) -> Page:
+    """The page with every right."""
+    enter(stranger, TOKENS["admin"])
+    stranger.until(selectors.row("10.77.0.21"))
+    stranger.js(f"location.hash = '{MAC}'")
+    stranger.until("document.querySelector('#device').checkVisibility()")
+    return stranger
+
+
+def test_a_device_is_labelled_known_noted(admin: Page, guarded: Daemon) -> None:
+    """It is shown at once, here and to everyone; patience is set, and returned to the learned one."""
+    before = guarded.get(f"/api/devices/{MAC}")
+    edit(admin, label="Jane's laptop", notes="on the desk", patience="33")
+    admin.until(f"/Jane's laptop/.test({selectors.row('10.77.0.21')})")
+    device = guarded.get(f"/api/devices/{MAC}")
+    assert (device["label"], device["notes"], device["patience"]) == ("Jane's laptop", "on the desk", 33)
+    edit(admin, known=True)
+    assert guarded.get(f"/api/devices/{MAC}")["known"] is not before["known"]
+    admin.click("#device .learn")
+    admin.until("/^(?!33 )/.test(document.querySelector('#d-patience').placeholder)")
+    assert guarded.get(f"/api/devices/{MAC}")["patience"] != 33
+    admin.until("/Edited/.test(document.querySelector('#device ol').innerText)")
+    admin.until("/label .+ → Jane's laptop/.test(document.querySelector('#device ol').innerText)")
+
+
+def test_a_label_of_markup_is_letters(admin: Page, guarded: Daemon) -> None:
+    """What one user writes is shown to another as text (T7)."""
+    evil = "<img src=x onerror=\"window.hacked='it ran'\">"
+    assert guarded.request("PATCH", f"/api/devices/{MAC}", {"label": evil, "notes": evil})[0] == 200
+    admin.until(f"{selectors.row('10.77.0.21')}.includes('<img src=x onerror=')")
+    admin.until("document.querySelector('#device h2').innerText.includes('<img')")
+    assert admin.js("document.querySelector('#d-notes').value") == evil
+    assert admin.js("document.querySelectorAll('img[src=x]').length") == 0
+    assert admin.js("window.hacked ?? null") is None
+
+
+def test_what_is_being_typed_is_not_overwritten(admin: Page, guarded: Daemon) -> None:
+    """Somebody else edits the same device meanwhile: the field in hand stays, the others follow."""
+    admin.js("document.querySelector('#d-label').select()")
+    admin.type("half a lab")
+    guarded.request("PATCH", f"/api/devices/{MAC}", {"label": "from elsewhere", "notes": "new notes"})
+    admin.until("document.querySelector('#d-notes').value === 'new notes'")
+    assert admin.js("document.querySelector('#d-label').value") == "half a lab"
+    admin.key("Escape")
+    assert admin.js("document.querySelector('#device').checkVisibility()"), "one key does not throw it away"
+
+
+def test_a_device_is_forgotten_after_a_question(admin: Page, guarded: Daemon, shared_lab: Lab) -> None:
+    """Keep it: nothing happens. Forget it: it is gone here and there."""
+    crowd: Crowd = shared_lab.crowds[0]
+    mac = crowd.join("10.77.0.60", "3c:d9:2b:00:00:60")
+    admin.until(selectors.row("10.77.0.60"))
+    crowd.leave(mac)
+    admin.js(f"location.hash = '{mac}'")
+    admin.until("/10.77.0.60/.test(document.querySelector('#device h2').innerText)")
+    for button, left in (("cancel", True), ("forget", False)):
+        admin.js("document.querySelector('#device .danger').scrollIntoView()")
+        admin.click("#device .danger")
+        admin.until("document.querySelector('#ask-forget').open")
+        assert "10.77.0.60" in admin.js("document.querySelector('#forget-why').innerText")
+        admin.click(f"#ask-forget [value={button}]")
+        admin.until(f"!!{selectors.row('10.77.0.60')} === {str(left).lower()}")
+    assert guarded.request("GET", f"/api/devices/{mac}")[0] == 404
+    admin.until("!document.querySelector('#device').checkVisibility()")
+
+
+def test_the_days_of_a_device_are_drawn(admin: Page) -> None:
+    """A bar a day, with a sentence for who cannot see it; and its events."""
+    admin.until("document.querySelectorAll('#device .week g').length === 7")
+    assert "online" in admin.js("document.querySelector('#device .week').getAttribute('aria-label')")
+    admin.until("/New/.test(document.querySelector('#device ol').innerText)")
