@@ -68,10 +68,10 @@ def peer_uid(sock: socket.socket) -> int | None:
     question = _QUESTION.pack(sock.family, socket.IPPROTO_TCP, 0, 0, EVERY_STATE) + side
     header = _HEADER.pack(_HEADER.size + len(question), BY_FAMILY, REQUEST, 1, 0)
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, SOCK_DIAG) as asking:
-            asking.setblocking(False)  # the kernel has answered when sendto returns
-            asking.sendto(header + question, (0, 0))
-            answer = asking.recv(4096)
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, SOCK_DIAG) as diag:
+            diag.setblocking(False)  # the kernel has answered when sendto returns
+            diag.sendto(header + question, (0, 0))
+            answer = diag.recv(4096)
     except OSError:
         return None
     if len(answer) < _OWNER_AT + _OWNER.size or _HEADER.unpack_from(answer)[1] != BY_FAMILY:
@@ -240,19 +240,19 @@ class Tokens:
     """Set of tokens."""
 
     def __init__(self, tokens: tuple[Token, ...] = ()) -> None:
-        self._held = tokens
+        self._tokens = tokens
 
     def __bool__(self) -> bool:
         """Return whether there are any."""
-        return bool(self._held)
+        return bool(self._tokens)
 
     def find(self, token: str) -> Token | None:
         """Return the token, or None. Takes the same time for each token."""
         digest = sha256(token.encode()).digest()
         found: Token | None = None
-        for tokens in self._held:
-            if hmac.compare_digest(tokens.digest, digest):
-                found = tokens
+        for each in self._tokens:
+            if hmac.compare_digest(each.digest, digest):
+                found = each
         return found
 
 

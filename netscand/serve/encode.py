@@ -111,15 +111,15 @@ class Encoder:
 
     # ---- values ---------------------------------------------------------------------------------------------------
 
-    def address(self, held: Address) -> protocol.Address:
+    def address(self, address: Address) -> protocol.Address:
         """Return one address of a device."""
         return protocol.Address(
-            ip=ip_text(held.ip),
-            network=held.network,
-            interface=held.interface,
-            evidence=held.evidence,
-            first_seen=self.time(held.first_seen),
-            last_seen=self.time(held.last_seen),
+            ip=ip_text(address.ip),
+            network=address.network,
+            interface=address.interface,
+            evidence=address.evidence,
+            first_seen=self.time(address.first_seen),
+            last_seen=self.time(address.last_seen),
         )
 
     def device(self, device: Device) -> protocol.Device:
@@ -143,7 +143,7 @@ class Encoder:
             first_seen=self.time(device.first_seen),
             last_seen=self.time(device.last_seen),
             rtt_ms=round(rtt * 1000, 3) if rtt is not None else None,
-            addresses=[self.address(held) for held in device.addresses],
+            addresses=[self.address(address) for address in device.addresses],
         )
 
     def wholly(self, device: Device) -> protocol.Device:
@@ -195,7 +195,7 @@ class Encoder:
             if name in TIMES and value is not None:
                 shown[name] = self.time(cast(float, value))
             elif name == "addresses":
-                shown[name] = [self.address(held) for held in cast("list[Address]", value)]
+                shown[name] = [self.address(address) for address in cast("list[Address]", value)]
             elif isinstance(value, bytes):
                 shown[name] = mac_text(Mac(value)) if len(value) == 6 else ip_text(Ip(value))
             else:
@@ -264,9 +264,9 @@ def remembered(body: bytes) -> Remembered | None:
         Status(device.status), _unix(device.status_since), device.reason, hostname=device.hostname,
         hostname_source=device.hostname_source, label=device.label, known=device.known, notes=device.notes,
         addresses=tuple(
-            Address(_ip(held.ip), held.network, held.interface, Evidence(held.evidence), _unix(held.first_seen),
-                    _unix(held.last_seen))
-            for held in device.addresses
+            Address(_ip(address.ip), address.network, address.interface, Evidence(address.evidence),
+                    _unix(address.first_seen), _unix(address.last_seen))
+            for address in device.addresses
         ),
     )  # fmt: skip
 

@@ -155,7 +155,7 @@ class HistoryApi:
                     size = 0
         except (CursorGone, Unreadable):
             if response.prepared:
-                raise ConnectionResetError("the answer is half sent: an error would be taken for the rest") from None
+                raise ConnectionResetError("the answer is partly sent: an error now would look like its rest") from None
             raise
         cursor = through
         if count == question.limit:  # the list continues as it began

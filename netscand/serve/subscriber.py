@@ -76,7 +76,7 @@ class Subscriber:
         self._bounds = bounds
         self._most = bounds.widened()
         self._paused = False
-        self._held = True
+        self._holds = True
         self._unfinished = False
         """The message that is being sent has frames that were not made yet."""
         self._frames: deque[bytes] = deque()
@@ -147,7 +147,7 @@ class Subscriber:
 
     def hold(self) -> None:
         """Keep what is queued until the message that is sent part by part is complete: until `release`."""
-        self._held = True
+        self._holds = True
 
     def pong(self, payload: bytes) -> None:
         """Answer a ping; that may go between the frames of a message."""
@@ -174,7 +174,7 @@ class Subscriber:
     def release(self, cursor: str) -> None:
         """Continue with what happened since: the snapshot at `cursor`, or the list, was sent."""
         self.cursor = cursor
-        self._held = False
+        self._holds = False
         self._most = self._bounds
         self.drain()
 
@@ -223,7 +223,7 @@ class Subscriber:
 
     def _has_more(self) -> bool:
         farewell = self._farewell and not self._unfinished
-        return bool(self._frames or farewell or (not self._held and (self._queue or self._update)))
+        return bool(self._frames or farewell or (not self._holds and (self._queue or self._update)))
 
     def _batch(self) -> bytes:
         if len(self._queue) == 1:

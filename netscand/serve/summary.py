@@ -49,8 +49,8 @@ class _PresenceCounts:
             else:
                 self.unknown += 1
                 column = 2
-            held = device.addresses
-            for name in (held[0].network,) if len(held) == 1 else {address.network for address in held}:
+            addresses = device.addresses
+            for name in (addresses[0].network,) if len(addresses) == 1 else {address.network for address in addresses}:
                 row = by_network.get(name)
                 if row is None:
                     row = by_network[name] = [0, 0, 0]

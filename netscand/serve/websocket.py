@@ -107,9 +107,9 @@ class WebSocketEndpoint:
         take all connections.
         """
         there = [each for each in self._open if not each.peer.privileged]
-        held = Counter(each.account for each in there)
-        most = max(held, key=held.__getitem__, default=None)
-        if held[most] <= held[account] + 1:
+        counts = Counter(each.account for each in there)
+        most = max(counts, key=counts.__getitem__, default=None)
+        if counts[most] <= counts[account] + 1:
             return None
         return next(each for each in reversed(there) if each.account == most)
 
@@ -225,12 +225,12 @@ class _Client:
         subscriber, overview = self._subscriber, self._overview
         self._hub.subscribe(subscriber)
         account = self._connection.account
-        with ExitStack() as held:
-            snapshot = held.enter_context(self._hub.snapshot(subscriber.fits, account=account))
+        with ExitStack() as resources:
+            snapshot = resources.enter_context(self._hub.snapshot(subscriber.fits, account=account))
             first = overview.initial_state(snapshot.cursor, self._connection.role, subscriber.fits)
 
             async def begin() -> None:
-                with held.pop_all() as taken:  # not for as long as the client stays
+                with resources.pop_all() as taken:  # not for as long as the client stays
                     async with subscriber.delivery(lambda: snapshot.bytes_kept):
                         if not (since and await self._resume(first, since, snapshot.cursor, taken.close)):
                             await self._begin(first, snapshot)

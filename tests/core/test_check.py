@@ -183,7 +183,7 @@ def test_a_missing_capability_is_named(root: None) -> None:
 
 
 def test_what_only_the_service_may_is_unknown(tmp_path: Path, root: None) -> None:
-    """Somebody without its rights learns that nothing can be said, not that something is wrong."""
+    """A user without its rights gets `unknown`, not a failure."""
     tmp_path.chmod(0o700)
     path = write(tmp_path, '[access]\ntoken_file = "/etc/shadow"\n')
 
@@ -298,7 +298,7 @@ def test_a_history_that_a_start_refuses_has_failed(tmp_path: Path) -> None:
     found = check_database(path, None, NETSCAND)
     assert (found.verdict, "newer netscand" in found.found) == ("failed", True)
     tmp_path.chmod(0o777)
-    assert "everybody may write to" in check_database(path, None, NETSCAND).found
+    assert "every user may write to" in check_database(path, None, NETSCAND).found
 
 
 def test_a_history_that_a_start_replaces_is_a_warning(tmp_path: Path) -> None:

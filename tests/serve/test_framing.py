@@ -36,7 +36,7 @@ def given(framing: Framing, data: bytes, piece: int) -> bytes:
 
 @pytest.mark.parametrize("piece", [*range(1, 40), 2048])
 def test_a_head_ends_at_the_same_byte_however_it_is_split(piece: int) -> None:
-    """It was searched in each piece alone: after an end that was split, a body was taken for a head."""
+    """It was searched in each piece alone: after an end that was split, a body was parsed as a head."""
     framing = Framing()
     assert given(framing, HEAD + HEAD, piece) == HEAD
     assert framing.head_ended

@@ -80,7 +80,7 @@ def test_the_pattern_of_a_mac_accepts_what_the_server_does() -> None:
         assert bool(pattern.fullmatch(text)) is bool(TAKEN.fullmatch(text)), text
 
 
-# ---- schemathesis: somebody else reads it, and tries -----------------------------------------------------------------
+# ---- schemathesis: an independent client generated from the document ------------------------------------------------
 
 
 SETTINGS = """
