@@ -265,8 +265,13 @@ class Hub:
             snapshot.keep(event.device.mac, kept)
 
     def release(self, cursor: str) -> None:
-        """Publish the events up to this one: the history has stored them."""
+        """Publish the events up to this one, which the history has stored, and send them without waiting for a turn.
+
+        What was stored together leaves together. At the turn's end, the engine's own turn would come first.
+        """
         self._gate.release(cursor)
+        if self._behind:
+            self._send_now()
 
     def _publish_event(self, number: int, cursor: str, body: bytes, seen_at: float | None) -> None:
         if seen_at is not None:
