@@ -82,17 +82,20 @@ class Inventory(DueChecks):
         Over IPv6, an mDNS responder answers from its link-local address, so that one is preferred.
 
         A name server is only asked about addresses in this host's own prefixes: otherwise a device that claims an
-        address could choose the server that gets the query.
+        address could choose the server that gets the query. Any host can advertise a prefix, and so choose one for all
+        devices: a device with an IPv4 address is not looked up by IPv6.
         """
         device, where = self.devices.get(mac), self.networks.get(network)
         if device is None or where is None:
             return None
+        no_ipv6 = by_dns and any(len(each.ip) == 4 for each in device.addresses)
         candidates = (
             each
             for each in device.addresses
             if each.network == network
             and not where.excludes(each.ip)
             and (where.is_ours(each.ip) or not by_dns)
+            and not (no_ipv6 and len(each.ip) == 16)
             and self.may_take_name(mac, network, each.ip, now, by_dns=by_dns)
         )
         best = max(
