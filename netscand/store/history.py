@@ -2,7 +2,7 @@
 
     append → a row → the writer → its report → `told(cursor)`: only then may clients hear of an event (law 2)
 
-The writer is a thread; a few events, while it idles, are written by the loop itself. Nothing here waits for the disk.
+The writer is a thread; for a few events, while it idles, the loop waits 3 ms at most. Nothing else waits for the disk.
 One that refuses, or takes longer than a second, holds no event back: they are told, and `problems()` says that a
 restart would lose them.
 """
@@ -218,10 +218,11 @@ class History(Answers):
         shifts, self._shifts = self._shifts, []
         events = Events(rows, words, self._through, self._fresh_epoch, shifts)
         self._fresh_epoch = ""
-        if len(self._pending) == len(rows) and not self._late and (report := self._writer.at_once(events)):
+        if self._late or len(self._pending) > len(rows):
+            self._writer.put(events)
+        elif report := self._writer.at_once(events):
             self._on_report(report)
             return
-        self._writer.put(events)
         if self._late:
             self._release(self._through)
         elif self._timer is None:
@@ -279,7 +280,7 @@ class History(Answers):
             if self._trouble and not said.trouble:
                 self._keeper.trouble = ""  # what it saw is over, or it will see it again
             self._trouble = said.trouble
-            self._stored = max(self._stored, said.stored)  # the loop itself may have stored more meanwhile
+            self._stored = max(self._stored, said.stored)  # the loop itself may know of more already
             if said.losses > self._rounds.losses:
                 self._rounds.losses = said.losses
                 self._rounds.note_all()

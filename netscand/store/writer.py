@@ -195,8 +195,9 @@ class Backlog:
 # for between two statements this thread would have to wait for the interpreter while the loop is busy. A commit is a
 # write to the page cache: store/maintenance.py syncs it to the disk, so that no event ever waits for a disk to turn.
 #
-# To wake this thread and be woken by it takes longer (0.6 ms) than to write a few rows (0.1 ms): while nothing else is
-# to be done and the disk answers at once, the loop writes them itself, by `at_once`.
+# To be woken by this thread through the loop's selector takes longer (0.6 ms) than to write a few rows (0.1 ms): while
+# nothing else is to be done and the disk answers at once, the loop waits for them, by `at_once`, for 3 ms at most: a
+# file system may be frozen for as long as somebody copies it.
 #
 # When the disk refuses, events are reported as told all the same, and wait in a bounded backlog to be written when it
 # takes them again; who resumes across what was dropped meanwhile gets a fresh snapshot (`floor`).
@@ -215,10 +216,10 @@ TRIM_EVERY, TRIM_AGAIN = 30.0, 0.01
 """Seconds between two looks at age and size, and where there is more to do."""
 
 FEW = 8
-"""Events that the loop may write itself."""
+"""Events that the loop may wait for."""
 
 QUICK, LET_BE = 0.003, 60.0
-"""Seconds that this may take; and for how long the loop leaves it to the thread after one that took longer."""
+"""Seconds that the loop waits for that; and for how long it waits for none after one that took longer."""
 
 log = logging.getLogger(__name__)
 
@@ -237,8 +238,9 @@ class Writer(threading.Thread):
         trouble: str = "",
     ) -> None:
         super().__init__(name="history", daemon=True)
-        self.turned_at = time.monotonic()
-        """When it last came round, for the watchdog."""
+        self._turned_at = time.monotonic()
+        """When it last came round."""
+        self._is_writing = False
         self.durable = 0
         """Numbers up to here may be given out: their reservation is on the disk. Set by the keeper."""
         self.written = 0
@@ -264,6 +266,9 @@ class Writer(threading.Thread):
         self._works: deque[Work] = deque()
         self._bell = threading.Event()
         """There is work."""
+        self._stored_some = threading.Condition()
+        self._awaited = 0
+        """The last event that somebody waits for, within that condition."""
         self._turn = self.resting = threading.Lock()
         """Held by who takes works and does them, so that they are done in their order; or needs that nobody writes."""
         self._not_before = 0.0
@@ -280,40 +285,32 @@ class Writer(threading.Thread):
             self._take_up(database)
             self.durable = self.reserved
 
+    @property
+    def turned_at(self) -> float:
+        """When it last came round, for the watchdog: now, while it waits for the disk, which no restart would mend."""
+        return time.monotonic() if self._is_writing else self._turned_at
+
     def put(self, work: Work) -> None:
         """Hand it over; never waits."""
         self._works.append(work)
         self._bell.set()
 
     def at_once(self, events: Events) -> Report | None:
-        """Store a few events here and now, on the caller's thread; None: not now, `put` them."""
-        if len(events.rows) > FEW or events.epoch or time.monotonic() < self._not_before:
-            return None
-        if not self._turn.acquire(blocking=False):
-            return None
-        try:
-            idle = not (self._works or self._backlog or self._trouble or self.disk_is_busy)
-            if not idle or not self._adopted or events.through > self.durable:
-                return None
-            return self._write_now(events)
-        finally:
-            self._turn.release()
-
-    def _write_now(self, events: Events) -> Report | None:
+        """Hand a few events over, and wait for a moment until they are stored; None: they are not yet."""
         began = time.monotonic()
-        self._backlog.add(events)
-        try:
-            self._wait_for_others(0.0)  # whoever holds the database must not hold the loop
-            self._write_events()
-        except (sqlite3.Error, OSError):  # the thread meets it again, and says what it is
-            self._backlog.clear()
+        idle = not (self._works or self._backlog or self._trouble or self.disk_is_busy or self._turn.locked())
+        small = len(events.rows) <= FEW and not events.epoch and self._adopted and events.through <= self.durable
+        if not (idle and small) or began < self._not_before:
+            self.put(events)
             return None
-        finally:
-            if time.monotonic() > began + QUICK:
-                self._not_before = began + LET_BE
-        self._through = events.through
-        self._reported = self._report()
-        return self._reported
+        with self._stored_some:
+            self._awaited = events.through
+            self.put(events)
+            in_time = self._stored_some.wait_for(lambda: self._reported.through >= events.through, QUICK)
+            self._awaited = 0
+        if not in_time:
+            self._not_before = began + LET_BE
+        return self._reported if in_time else None
 
     def _wait_for_others(self, seconds: float) -> None:
         """Let a statement wait so long for who else writes. To say so again takes as long as to write a row."""
@@ -327,7 +324,7 @@ class Writer(threading.Thread):
     def run(self) -> None:
         """Until told to stop."""
         while True:
-            self.turned_at = now = time.monotonic()
+            self._turned_at = now = time.monotonic()
             wait = min(1.0, max(0.0, (self._again_at if self._trouble else self._trim_at) - now))
             self._bell.wait(wait)
             with self._turn:
@@ -356,17 +353,24 @@ class Writer(threading.Thread):
         self._sort_in(works)
         due = not self._trouble or time.monotonic() >= self._again_at
         if due:
+            self._is_writing = True
             try:
                 self._work(works)
             except (sqlite3.Error, OSError, HistoryRefused, HistoryBroken) as wrong:
                 self._met(wrong)
+            finally:
+                self._is_writing = False
         if not due or self._trouble:
             self._losses += any(isinstance(work, Devices) for work in works)
             self._backlog.overflow()
         report = self._report()
         if report != self._reported:
-            self._reported = report
-            self._tell(report)
+            with self._stored_some:
+                self._reported = report
+                if awaited := 0 < self._awaited <= report.through:
+                    self._stored_some.notify()
+            if not awaited:
+                self._tell(report)
         for work in works:
             if isinstance(work, Say):
                 self._tell(work)
@@ -508,7 +512,7 @@ class Writer(threading.Thread):
         self._tell(Noticed(f"{why}: the history was written anew, and nothing is missing"))
 
     def _is_alive(self) -> None:
-        self.turned_at = time.monotonic()
+        self._turned_at = time.monotonic()
 
     def _open_again(self, notice: str = "") -> None:
         self.lock.hold()

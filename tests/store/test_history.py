@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -20,7 +21,7 @@ from netscand.store import devices, maintenance, opening, retention, writer
 from netscand.store import history as room
 from netscand.store.database import connect
 from netscand.store.paths import Lock
-from netscand.store.writer import Report, Work
+from netscand.store.writer import Events, Report
 from tests.store.diary import LAN, Diary, FakeClock, device, diary, discovered, sequences, turned
 
 NETWORK_UP = Event(EventKind.NETWORK_UP, 1.0, LAN, reason="Ethernet, address 10.0.0.2")
@@ -67,27 +68,28 @@ def test_nobody_is_told_what_is_not_stored(tmp_path: Path) -> None:
 
 
 def at_rest(book: Diary) -> None:
-    """Return when the writer's thread is done with what it told us last: until then the loop writes nothing."""
+    """Return when the writer's thread is done with what it told us last: until then the loop waits for nothing."""
     with book.history._writer._turn:
         pass
 
 
-def handed_over(book: Diary, monkeypatch: pytest.MonkeyPatch) -> list[Work]:
-    """What the loop leaves to the writer's thread from now on."""
-    put, given = book.history._writer.put, []
+def waited_for(book: Diary, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each batch from now on was stored while the loop waited for it."""
+    at_once, found = book.history._writer.at_once, []
 
-    def note(work: Work) -> None:
-        given.append(work)
-        put(work)
+    def note(events: Events) -> Report | None:
+        report = at_once(events)
+        found.append(report is not None)
+        return report
 
-    monkeypatch.setattr(book.history._writer, "put", note)
-    return given
+    monkeypatch.setattr(book.history._writer, "at_once", note)
+    return found
 
 
-def test_the_loop_itself_writes_a_few_events_while_the_disk_is_quick(
+def test_the_loop_waits_for_a_few_events_while_the_disk_is_quick(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No thread has to be woken for them; but a crowd, a slow disk or one that syncs is the thread's."""
+    """They are told in the same turn; but for a crowd, or a disk that syncs or was slow of late, it does not wait."""
     monkeypatch.setattr(writer, "QUICK", 10.0)
     monkeypatch.setattr(maintenance, "TURN", 3600.0)
 
@@ -95,31 +97,71 @@ def test_the_loop_itself_writes_a_few_events_while_the_disk_is_quick(
         async with diary(tmp_path / "h.db") as book:
             await book.write(NETWORK_UP)
             one = device(1)
-            given = handed_over(book, monkeypatch)
+            found = waited_for(book, monkeypatch)
             at_rest(book)
             cursor = await book.write(discovered(one))
             with closing(connect(book.killed(tmp_path / "k"))) as killed:
                 assert killed.execute("SELECT max(sequence) FROM event").fetchone() == (number(cursor),)
-            assert given == []
+            assert found.pop()
             await book.write(*back_and_forth(one, 100))
-            assert len(given) == 1
+            assert not found.pop()
+            at_rest(book)
             book.history._writer.disk_is_busy = True
             await book.write(*back_and_forth(one, 2))
-            assert len(given) == 2
-            book.history._writer.disk_is_busy = False
-            monkeypatch.setattr(writer, "QUICK", -1.0)
+            assert not found.pop()
             at_rest(book)
+            book.history._writer.disk_is_busy = False
+            monkeypatch.setattr(writer, "QUICK", 0.0)
             await book.write(*back_and_forth(one, 2))
-            assert len(given) == 2
+            assert not found.pop(), "the thread cannot be that quick"
+            at_rest(book)
+            monkeypatch.setattr(writer, "QUICK", 10.0)
             await book.write(*back_and_forth(one, 2))
-            assert len(given) == 3
+            assert not found.pop(), "for a minute"
             assert sequences(await book.page(limit=5000)) == list(range(1, 109))
 
     asyncio.run(play())
 
 
+def test_a_disk_that_is_frozen_holds_the_loop_for_no_more_than_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FAULTS T64: nor does the writer's thread count as hung while it waits for the disk."""
+    frozen, thaw = threading.Event(), threading.Event()
+    write = writer.Backlog.write
+
+    def wait(*given: object) -> None:
+        frozen.set()
+        thaw.wait(10)
+        write(*given)  # type: ignore[arg-type]
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            await book.write(NETWORK_UP)
+            at_rest(book)
+            monkeypatch.setattr(writer.Backlog, "write", wait)
+            monkeypatch.setattr(room, "LATE", 0.05)
+            cursor = book.history.append(discovered(device(1)))
+            begun = time.monotonic()
+            book.history._hand_over()
+            assert time.monotonic() - begun < 1.0
+            assert frozen.wait(10)
+            await book.until_told(cursor)
+            assert "before they are stored" in book.history.problems()[0]
+            assert time.monotonic() - book.history.turned_at < 0.05 < time.monotonic() - begun
+            thaw.set()
+            await book.history.settled()
+            assert book.history.problems() == ()
+            assert sequences(await book.page()) == [1, 2]
+
+    try:
+        asyncio.run(play())
+    finally:
+        thaw.set()
+
+
 def test_a_report_that_comes_late_takes_nothing_back(tmp_path: Path) -> None:
-    """The loop may have stored more by itself; a client that resumes must not be told of a gap."""
+    """The loop may know of more already; a client that resumes must not be told of a gap."""
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
