@@ -6,6 +6,7 @@ import stat
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, TypeVar, get_type_hints
@@ -51,6 +52,10 @@ class ConfigError(Exception):
         more = [f"and {len(faults) - FAULTS_SHOWN} more"] if len(faults) > FAULTS_SHOWN else []
         super().__init__("; ".join([*faults[:FAULTS_SHOWN], *more]))
         self.faults = faults
+
+
+_network = lru_cache(maxsize=MOST)(IPv4Network)
+"""A prefix, parsed once: each rule is compared with each network whenever an interface changes."""
 
 
 def is_prefix(text: str) -> bool:
@@ -164,7 +169,7 @@ class NetworkRule(Table, frozen=True):
 
     def fits(self, cidr: IPv4Network, interface: str) -> bool:
         """Return whether this rule applies to a network."""
-        return IPv4Network(self.cidr) == cidr and (self.interface is None or fnmatchcase(interface, self.interface))
+        return _network(self.cidr) == cidr and (self.interface is None or fnmatchcase(interface, self.interface))
 
 
 class Presence(Table, frozen=True):

@@ -64,6 +64,8 @@ class Daemon:
     def __init__(self, config: Config, path: Path) -> None:
         self.config = config
         self._path = path
+        self._has_file = path.exists()
+        """The configuration was read from a file, not made of the defaults."""
         self._notify = _notifier()
         self._reloads = asyncio.Event()
         now = time.monotonic()
@@ -187,7 +189,7 @@ class Daemon:
         """Read the configuration again (SIGHUP), off the loop; with errors, keep the old one and report them."""
         self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
-            new = await asyncio.to_thread(load, self._path, required=False)
+            new = await asyncio.to_thread(self._load)
             self.server.reload(new.access)
         except (ConfigError, ListenError, TokensRefused) as wrong:
             log.error("the configuration was not reloaded, the old one stays in force: %s", wrong)
@@ -195,6 +197,13 @@ class Daemon:
         else:
             self._apply(new)
         self._notify("READY=1")
+
+    def _load(self) -> Config:
+        """Read the file again. Raises ConfigError, also if it existed and is gone, or empty, as after a full disk."""
+        new = load(self._path, required=self._has_file)
+        if self._has_file and not self._path.stat().st_size:
+            raise ConfigError(f"{self._path}: empty; to go back to the defaults, write a comment into it")
+        return new
 
     def _apply(self, new: Config) -> None:
         for key, old, wanted in (
@@ -204,6 +213,7 @@ class Daemon:
             if old != wanted:
                 log.warning("%s changed: takes effect at the next restart", key)
         self.engine.not_reloaded = ""
+        self._has_file = self._path.exists()
         self.history.keep(new.history)
         self.config = new
         now = time.monotonic()

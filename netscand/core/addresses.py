@@ -377,6 +377,7 @@ class Addresses:
                 ),
             )
         device.addresses.append(Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at))
+        device.lost = None
         return bool(renamed)
 
     def _may_add(self, device: Device, now: float) -> bool:
@@ -463,6 +464,7 @@ class Addresses:
         if not dispute.in_conflict and claim is not None:
             had = {"ip": old.ip, "addresses": tuple(old.addresses)}
             self.drop(old, claim)
+            old.lost = claim if claim.answered > -inf else old.lost
             why = f"{device.mac.hex(':')} holds it now"
             removed = EventKind.ADDRESS_REMOVED
             left = (Event(removed, seen.at, network.id, old, ip, device.mac, reason=why, previous=had),)

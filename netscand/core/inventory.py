@@ -29,10 +29,14 @@ from netscand.core.model import (
 )
 from netscand.core.networks import SCANNED, PresenceRules, addresses_by_interface
 from netscand.core.presence import Presence, Rules
+from netscand.core.ratelimit import FLAPS
 from netscand.core.restore import restore_devices
 
 JOINING = (Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT)
 """Frames that hosts send when they join a link (RFC 5227)."""
+
+UNSETTLED = 300.0
+"""Seconds for which the devices of a network that goes down too often stay `unknown` after it did."""
 
 
 class Inventory(DueChecks):
@@ -46,6 +50,8 @@ class Inventory(DueChecks):
         self.contested = ContestedAddresses(self.budgets, rng)
         self._restored_networks: set[str] = set()
         """Networks whose devices were online before this start, until the first `set_networks`."""
+        self._unsettled: dict[str, float] = {}
+        """Networks that went down too often, and until when their devices stay `unknown`."""
 
     # ---- observations -------------------------------------------------------------------------------------------
 
@@ -82,17 +88,20 @@ class Inventory(DueChecks):
         Over IPv6, an mDNS responder answers from its link-local address, so that one is preferred.
 
         A name server is only asked about addresses in this host's own prefixes: otherwise a device that claims an
-        address could choose the server that gets the query.
+        address could choose the server that gets the query. Any host can advertise a prefix, and so choose one for all
+        devices: a device with an IPv4 address is not looked up by IPv6.
         """
         device, where = self.devices.get(mac), self.networks.get(network)
         if device is None or where is None:
             return None
+        no_ipv6 = by_dns and any(len(each.ip) == 4 for each in device.addresses)
         candidates = (
             each
             for each in device.addresses
             if each.network == network
             and not where.excludes(each.ip)
             and (where.is_ours(each.ip) or not by_dns)
+            and not (no_ipv6 and len(each.ip) == 16)
             and self.may_take_name(mac, network, each.ip, now, by_dns=by_dns)
         )
         best = max(
@@ -134,8 +143,8 @@ class Inventory(DueChecks):
         else:
             device.presence.record_activity(at, joined=seen.joining or seen.evidence in JOINING)
         recovered = evicted_events + self._end_outage(network, seen)
-        in_outage = device.status is Status.UNKNOWN and self.outage.outage_began_at(device.status_since)
-        if device.status is Status.ONLINE or (in_outage and not self._may_return(device, at)):
+        is_unknown = device.status is Status.UNKNOWN
+        if device.status is Status.ONLINE or (is_unknown and self._stays_unknown(device, network, at)):
             disputed = self.addresses.observe(device, seen, network, answers=rtt is not None)
             if disputed:  # its probe target may have changed
                 self._schedule(device)
@@ -143,6 +152,13 @@ class Inventory(DueChecks):
         event = set_status(device, Status.ONLINE, at, EVIDENCE_TEXT[seen.evidence], network.id, seen)
         self._schedule(device)
         return (*recovered, event, *self.addresses.observe(device, seen, network, answers=rtt is not None))
+
+    def _stays_unknown(self, device: Device, network: Network, at: float) -> bool:
+        """Return whether a device that is seen again stays `unknown`: other hosts can bring about many returns."""
+        if at < self._unsettled.get(network.id, -inf):
+            self.budgets.refuse(FLAPS, at, 0)
+            return True
+        return self.outage.outage_began_at(device.status_since) and not self._may_return(device, at)
 
     def _confirm(self, device: Device, at: float) -> tuple[Event, ...]:
         """Count a device as confirmed at its first answer, if there is room or another one can be evicted."""
@@ -260,6 +276,9 @@ class Inventory(DueChecks):
             elif (was or network_id in self._restored_networks) and not is_up:
                 self.outage.end(network_id, now)
                 reason = new.why if new else "the address or the interface is gone"
+                if was and not self.budgets.take(FLAPS, network_id, now):
+                    self._unsettled = {name: until for name, until in self._unsettled.items() if until > now}
+                    self._unsettled[network_id] = now + UNSETTLED
                 events.append(Event(EventKind.NETWORK_DOWN, now, network_id, reason=reason))
                 self._suspect_outage(network_id, reason, now)
             elif old and new and (old.own6, old.excluded) != (new.own6, new.excluded):

@@ -202,6 +202,8 @@ class Device:
     status_since: float = 0.0
     reason: str = ""
     addresses: list[Address] = field(default_factory=list)
+    lost: Address | None = None
+    """Where it answered us, and another device holds the address now: probed there while it has no other."""
     interface: int = 0
     """Interface on which it was last seen (ifindex)."""
     confirmed: bool = False

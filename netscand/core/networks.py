@@ -64,7 +64,10 @@ class NetworkTable:
         return False
 
     def probe_target(self, device: Device) -> ProbeTarget | None:
-        """Return where a device was seen last, preferably at its IPv4 address. Other stations can fake this."""
+        """Return where a device was seen last, preferably at its IPv4 address. Other stations can fake this.
+
+        A device without an address is probed where it answered until another device took that address.
+        """
         best: ProbeTarget | None = None
         rank = (False, -inf)
         for address in device.addresses:
@@ -74,6 +77,8 @@ class NetworkTable:
             candidate = len(address.ip) == 4 and device.last_seen - address.last_seen <= V4_FIRST, address.last_seen
             if best is None or candidate > rank:
                 best, rank = (network, address), candidate
+        if best is None and device.lost is not None and (network := self.probe_network(device.lost)) is not None:
+            return network, device.lost
         return best
 
     def probe_network(self, address: Address) -> Network | None:

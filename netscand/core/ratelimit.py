@@ -272,6 +272,10 @@ RETURNS = Budget(
     "returns", "interface", "`online` events of strangers after `network_silent`; the device stays `unknown`",
     1_024, 0.15, (1.0, 12 / DAY),
 )  # fmt: skip
+FLAPS = Budget(
+    "flaps", "network", "times that a network of this host goes down; then its devices stay `unknown` for 5 minutes",
+    128, 12 / HOUR,
+)  # fmt: skip
 HINTS = Budget("hints", "interface", "probes of devices that are probably present", 16, 2.0)
 NAME_QUEUE = Budget("name_queue", "network", "devices that wait for a name lookup: 512 strangers", 0, 0.0)
 HISTORY_SIZE = Budget("history_size", "history", "events removed before their `keep_days`", 0, 0.0)

@@ -22,10 +22,12 @@ _ETHERNET_ARP = struct.Struct("6x6s10s6s4s6x4s")
 """Ethernet source; EtherType to operation; sender MAC and IP; target IP."""
 
 _IS_REPLY = {
-    b"\x08\x06\x00\x01\x08\x00\x06\x04\x00\x01": False,
-    b"\x08\x06\x00\x01\x08\x00\x06\x04\x00\x02": True,
+    b"\x08\x06\x00" + hardware + b"\x08\x00\x06\x04\x00" + operation: operation == b"\x02"
+    for hardware in (b"\x01", b"\x06")
+    for operation in (b"\x01", b"\x02")
 }
-"""EtherType ARP, hardware Ethernet, protocol IPv4, lengths 6 and 4, operation; other values are ignored."""
+"""EtherType ARP, hardware Ethernet or IEEE 802 (hosts accept both: RFC 2625), protocol IPv4, lengths 6 and 4,
+operation; other values are ignored."""
 
 _NO_HOST = frozenset([0, 127, *range(224, 240)])
 """First bytes that no host's address has: this network, loopback, multicast (RFC 6890)."""
@@ -42,15 +44,15 @@ def decode(frame: bytes, at: float, interface: int) -> Observation | None:
         return None
     source, kind, mac, ip, target = _ETHERNET_ARP.unpack_from(frame)
     reply = _IS_REPLY.get(kind)
-    if reply is None or mac == NO_MAC:
+    if reply is None:
         return None
     if ip[0] in _NO_HOST or ip == _BROADCAST_IP:
         # An ARP probe claims no address: it asks whether any host holds `target` (RFC 5227, 2.1.1). Other frames with
         # such a sender address are invalid.
-        if reply or ip != NO_IP or source != mac or mac[0] & 1:
+        if reply or ip != NO_IP or source != mac or mac[0] & 1 or mac == NO_MAC:
             return None
         return Observation(at, interface, mac, None, Evidence.ARP_PROBE)
-    if source != mac or mac[0] & 1:  # no station has a group MAC, but other hosts may accept it
+    if source != mac or mac[0] & 1 or mac == NO_MAC:  # no station has a group MAC, or none, but hosts may accept it
         return Observation(at, interface, mac, ip, Evidence.PROXIED, via=Mac(source))
     spoken = Evidence.ARP_REPLY if reply else Evidence.ARP_REQUEST
     evidence = Evidence.ARP_ANNOUNCEMENT if ip == target else spoken

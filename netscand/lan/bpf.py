@@ -17,7 +17,13 @@ from netscand.lan import ndp
 ETHERTYPE_ARP = 0x0806
 ETHERTYPE_IPV4 = 0x0800
 ETHERTYPE_IPV6 = 0x86DD
+TAGS = (0x8100, 0x88A8)
+"""EtherTypes of tags (IEEE 802.1Q). Behind one that the kernel removed: it removes all those of VLAN 0."""
+
 UDP, ICMPV6 = 17, 58
+EXTENSIONS = (0, 43, 60)
+"""IPv6 headers that may precede ICMPv6 (RFC 8200, section 4); hosts read what follows them."""
+
 MDNS = 5353
 NBNS = 137
 PORTS = (67, 68, MDNS, NBNS)
@@ -99,14 +105,19 @@ def talk(room: int) -> tuple[Instruction, ...]:
             *((_IF_EQUAL, port, "port", "") for port in PORTS[:-1]),
             (_IF_EQUAL, PORTS[-1], "port", "reject"),
             "no IPv4",
+            *((_IF_EQUAL, tag, "port", "") for tag in TAGS),
             (_IF_EQUAL, ETHERTYPE_IPV6, "", "reject"),
             (_LOAD_BYTE, 14 + 6),
             (_IF_EQUAL, ICMPV6, "ICMPv6", ""),
+            *((_IF_EQUAL, header, "extended", "") for header in EXTENSIONS),
             (_IF_EQUAL, UDP, "", "reject"),
             (_LOAD_HALF, 54),
             (_IF_EQUAL, MDNS, "port", ""),
             (_LOAD_HALF, 54 + 2),
             (_IF_EQUAL, MDNS, "port", "reject"),
+            "extended",
+            (_LOAD_BYTE, 14 + 7),
+            (_IF_EQUAL, ndp.LINK_HOP_LIMIT, "port", "reject"),
             "ICMPv6",
             (_LOAD_BYTE, 54),
             (_IF_LESS_NOT, ndp.ROUTER_SOLICITATION, "", "echo"),

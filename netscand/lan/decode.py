@@ -4,7 +4,7 @@ import struct
 from typing import NamedTuple
 
 from netscand.core.model import Ip, Mac, Observation
-from netscand.lan import dhcp, mdns, nbns, ndp
+from netscand.lan import arp, dhcp, mdns, nbns, ndp
 from netscand.lan.senders import Sender, is_station
 
 UDP, ICMPV6 = 17, 58
@@ -15,6 +15,13 @@ _ETHERNET = struct.Struct("!6x6s2s")
 _IPV4 = struct.Struct("!BxH2xHBB2x4s4s")
 _IPV6 = struct.Struct("!BxxxHBB16s16s")
 _UDP = struct.Struct("!HHHxx")
+
+ARP, IPV4, IPV6 = b"\x08\x06", b"\x08\x00", b"\x86\xdd"
+TAGS = (b"\x81\x00", b"\x88\xa8")
+"""EtherTypes (IEEE 802.1Q)."""
+
+EXTENSIONS = (0, 43, 60)
+"""IPv6 headers that may precede ICMPv6: hop-by-hop and destination options, routing (RFC 8200, section 4)."""
 
 NOTHING: tuple[Observation, ...] = ()
 
@@ -43,6 +50,10 @@ def decode(frame: bytes, at: float, interface: int) -> tuple[Observation, ...]:
 
     `at` (monotonic seconds) and `interface` (ifindex) are copied into the observations.
     """
+    frame = _untagged(frame)
+    if frame[12:14] == ARP:
+        seen = arp.decode(frame, at, interface)
+        return NOTHING if seen is None else (seen,)
     packet = _packet(frame, at, interface)
     if packet is None:
         return NOTHING
@@ -62,6 +73,14 @@ def answer(frame: bytes, at: float, interface: int) -> Answer | None:
     return Answer(packet.sender, from_port, port, packet.content[8:length])
 
 
+def _untagged(frame: bytes) -> bytes:
+    """Return a frame without its tags of VLAN 0: hosts remove all of them."""
+    position = 12
+    while frame[position : position + 2] in TAGS and not int.from_bytes(frame[position + 2 : position + 4]) & 0x0FFF:
+        position += 4
+    return frame[:12] + frame[position:] if position > 12 else frame
+
+
 def _packet(frame: bytes, at: float, interface: int) -> _Packet | None:
     if len(frame) < 34:
         return None
@@ -69,18 +88,21 @@ def _packet(frame: bytes, at: float, interface: int) -> _Packet | None:
     mac = Mac(source)
     if not is_station(mac):
         return None
-    if kind == b"\x08\x00":
+    if kind == IPV4:
         first, length, fragment, ttl, protocol, ip, to = _IPV4.unpack_from(frame, 14)
         header = 4 * (first & 0xF)
         if first >> 4 != 4 or header < 20 or length < header or fragment & 0x3FFF or protocol != UDP:
             return None
         return _Packet(UDP, Sender(mac, Ip(ip), at, interface), Ip(to), ttl, frame[14 + header : 14 + length])
-    if kind != b"\x86\xdd" or len(frame) < 54:
+    if kind != IPV6 or len(frame) < 54:
         return None
     first, length, protocol, ttl, ip, to = _IPV6.unpack_from(frame, 14)
     if first >> 4 != 6:
         return None
-    return _Packet(protocol, Sender(mac, Ip(ip), at, interface), Ip(to), ttl, frame[54 : 54 + length])
+    start = 54
+    while protocol in EXTENSIONS and start + 2 <= len(frame):
+        protocol, start = frame[start], start + 8 * (frame[start + 1] + 1)
+    return _Packet(protocol, Sender(mac, Ip(ip), at, interface), Ip(to), ttl, frame[start : 54 + length])
 
 
 def _udp(datagram: bytes, sender: Sender, ttl: int) -> tuple[Observation, ...]:

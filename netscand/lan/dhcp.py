@@ -10,13 +10,14 @@ from netscand.lan.dns import MOST_LABELS
 from netscand.lan.senders import NO_IP, Sender, is_host, is_station
 from netscand.lan.text import clean_bytes, clean_name, clean_text
 
-DISCOVER, OFFER, REQUEST, ACK, NAK, RELEASE = 1, 2, 3, 5, 6, 7
+DISCOVER, REQUEST, ACK, RELEASE = 1, 3, 5, 7
 """Option 53."""
 
-HOST_NAME, SERVER_ID, MESSAGE_TYPE, VENDOR_CLASS, FQDN = 12, 54, 53, 60, 81
+HOST_NAME, OVERLOAD, MESSAGE_TYPE, SERVER_ID, VENDOR_CLASS, FQDN = 12, 52, 53, 54, 60, 81
+READ = frozenset([HOST_NAME, OVERLOAD, MESSAGE_TYPE, SERVER_ID, VENDOR_CLASS, FQDN])
 PAD, END = 0, 255
-MOST_OPTIONS = 128
-"""Maximum options read of one message, PAD included; a client sends ten to twenty."""
+FILE, SNAME = slice(108, 236), slice(44, 108)
+"""Fields that hold more options if the first, or the second, bit of OVERLOAD is set."""
 
 FQDN_ENCODED = 0x04
 """E bit of option 81: the name is encoded in labels, as in DNS."""
@@ -35,20 +36,18 @@ def decode(message: bytes, sender: Sender) -> tuple[Observation, ...]:
     if len(message) < _FIXED.size:
         return ()
     op, htype, hlen, ciaddr, yiaddr, giaddr, chaddr, cookie = _FIXED.unpack_from(message)
-    client = Mac(chaddr)
-    if cookie != _COOKIE or (htype, hlen) != _ETHERNET or not is_station(client):
+    if cookie != _COOKIE:
         return ()
+    client = Mac(chaddr) if (htype, hlen) == _ETHERNET and is_station(Mac(chaddr)) else None
     options = _options(message)
-    kind = options.get(MESSAGE_TYPE, b"\0")[:1]
-    server = options.get(SERVER_ID, b"")
+    kind = options[MESSAGE_TYPE][:1]
+    server = options.get(SERVER_ID, b"")[:4]
     served_by = Ip(server) if len(server) == 4 and is_host(Ip(server)) else None
-    if op == _CLIENT:
-        if giaddr != NO_IP:  # a relay forwards for a client on another link
-            return ()
-        return _of_client(kind, client, Ip(ciaddr), served_by, options, sender)
-    if op == _SERVER:
+    if op == _SERVER:  # of any type: clients differ in what they accept
         return _of_server(kind, client, Ip(yiaddr), served_by, sender)
-    return ()
+    if op != _CLIENT or client is None or giaddr != NO_IP:  # a relay forwards for a client on another link
+        return ()
+    return _of_client(kind, client, Ip(ciaddr), served_by, options, sender)
 
 
 def _of_client(
@@ -70,40 +69,48 @@ def _of_client(
     return (seen,)
 
 
-def _of_server(kind: bytes, client: Mac, yiaddr: Ip, served_by: Ip | None, sender: Sender) -> tuple[Observation, ...]:
-    if kind[0] not in (OFFER, ACK, NAK):
-        return ()
+def _of_server(
+    kind: bytes, client: Mac | None, yiaddr: Ip, served_by: Ip | None, sender: Sender
+) -> tuple[Observation, ...]:
     ip = sender.ip if is_host(sender.ip) else None
     at, interface = sender.at, sender.interface
     seen = Observation(at, interface, sender.mac, ip, Evidence.DHCP, dhcp_server=served_by or ip)
-    if kind[0] == ACK and is_host(yiaddr) and client != sender.mac:
+    if kind[0] == ACK and is_host(yiaddr) and client is not None and client != sender.mac:
         # Evidence from the server, not from the client: a reason to probe the client.
         return seen, Observation(at, interface, client, yiaddr, Evidence.PROXIED, joining=True, via=sender.mac)
     return (seen,)
 
 
 def _options(message: bytes) -> dict[int, bytes]:
-    """Return the options by number; repeated ones are concatenated (RFC 3396)."""
+    """Return the options by number; repeated ones are concatenated (RFC 3396).
+
+    All of them are read, as clients do: no server hides behind fillers, or in another field.
+    """
     options: dict[int, bytes] = {}
-    position, end = _FIXED.size, len(message)
-    for _ in range(MOST_OPTIONS):
-        if position + 1 >= end:
-            break
-        number = message[position]
-        if number == PAD:
-            position += 1
-            continue
-        if number == END:
-            break
-        length = message[position + 1]
-        value = message[position + 2 : position + 2 + length]
-        if len(value) < length:
-            break
-        options[number] = options.get(number, b"") + value
-        position += 2 + length
+    _read(message[_FIXED.size :], options)
+    overload = options.get(OVERLOAD) or b"\0"
+    if overload[0] & 1:
+        _read(message[FILE], options)
+    if overload[0] & 2:
+        _read(message[SNAME], options)
     if not options.get(MESSAGE_TYPE):
         options[MESSAGE_TYPE] = b"\0"
     return options
+
+
+def _read(field: bytes, options: dict[int, bytes]) -> None:
+    position, end = 0, len(field)
+    while position + 1 < end:
+        number = field[position]
+        if number == PAD:
+            position += 1
+            continue
+        after = position + 2 + field[position + 1]
+        if number == END or after > end:
+            break
+        if number in READ:
+            options[number] = options.get(number, b"") + field[position + 2 : after]
+        position = after
 
 
 def _name(options: dict[int, bytes]) -> str | None:

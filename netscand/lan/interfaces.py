@@ -16,8 +16,9 @@ log = logging.getLogger(__name__)
 SETTLE = 0.02
 """Seconds to wait for further changes: one `ip` command or DHCP lease makes several."""
 
-SHARE = 0.1
-"""Maximum part of the time for reading while changes are continuous (hundreds of containers start and stop)."""
+SHARE, LONGEST = 0.1, 0.5
+"""Maximum part of the time for reading while changes are continuous (hundreds of containers start and stop); maximum
+seconds to wait for that: reading takes long as well while the loop has much else to do, as during a flood."""
 
 TICK = 1.0
 """Seconds between updates of `ticked_at`."""
@@ -92,7 +93,7 @@ class Interfaces:
                     await asyncio.wait_for(changes.wait(), TICK)
                 except TimeoutError:
                     continue
-                await asyncio.sleep(max(SETTLE, cost / SHARE))
+                await asyncio.sleep(min(max(SETTLE, cost / SHARE), LONGEST))
                 if broken:
                     raise broken[0]
                 changes.clear()

@@ -66,6 +66,8 @@ class _NetworkQueue:
         self._by_urgency = tuple(_UrgencyQueue([], []) for _ in range(2 * STRANGER))
         """By urgency; within the same urgency, first queries before repeated ones."""
 
+        self._full: set[int] = set()
+        """Queues without room, from which no entry was removed since that was counted."""
         self._strangers: deque[_Waiting] = deque()
         self._entries: dict[Mac, _Waiting] = {}
         """MAC → its current entry; other entries in the lists are void."""
@@ -78,6 +80,8 @@ class _NetworkQueue:
         current = self._entries.get(lookup.mac)
         if current is not None and current.due <= waiting.due and current.lookup.is_first >= lookup.is_first:
             return None
+        if current is not None:
+            self._full.clear()
         urgency = self._urgency(lookup.mac)
         if urgency >= STRANGER:
             self._strangers.append(waiting)
@@ -86,12 +90,16 @@ class _NetworkQueue:
                 return None
             oldest = self._strangers.popleft()
             return self._remove(oldest)
-        later, due = self._by_urgency[2 * urgency + (not lookup.is_first)]
+        number = 2 * urgency + (not lookup.is_first)
+        later, due = self._by_urgency[number]
+        if number in self._full:
+            return lookup
         if len(later) + len(due) >= MOST_WAITING:
             later[:] = filter(self._is_current, later)
             due[:] = filter(self._is_current, due)
             heapify(later)
             if len(later) + len(due) >= MOST_WAITING:
+                self._full.add(number)
                 return lookup
         heappush(later, waiting)
         self._entries[lookup.mac] = waiting
@@ -132,6 +140,7 @@ class _NetworkQueue:
         """Remove an entry; None if it is void."""
         if not self._is_current(waiting):
             return None
+        self._full.clear()
         del self._entries[waiting.lookup.mac]
         return waiting.lookup
 

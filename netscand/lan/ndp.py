@@ -17,9 +17,6 @@ SOLICITED = 0x40
 ECHO_ID = 0x6E73
 """Identifier of our echo requests; the BPF program accepts only replies to these."""
 
-MOST_OPTIONS = 32
-"""Maximum options read of one message; a router advertisement has ten."""
-
 LINK_HOP_LIMIT = 255
 """Hop limit of packets that no router forwarded."""
 
@@ -79,17 +76,16 @@ def _seen(
 
 
 def _options(message: bytes, position: int) -> dict[int, Mac] | None:
-    """Return option → link-layer address; None if the options are malformed (RFC 4861, 4.6)."""
+    """Return option → link-layer address; None if the options are malformed (RFC 4861, 4.6).
+
+    All are read, as hosts do; of a frame that is larger than a slot of the ring, those in the slot.
+    """
     found: dict[int, Mac] = {}
-    for _ in range(MOST_OPTIONS):
-        if position >= len(message):
-            break
-        if position + 2 > len(message):
-            return None
+    while position + 2 <= len(message):
         length = 8 * message[position + 1]
-        if not length or position + length > len(message):
+        if not length:
             return None
-        if message[position] in (SOURCE_ADDRESS, TARGET_ADDRESS) and length == 8:
+        if message[position] in (SOURCE_ADDRESS, TARGET_ADDRESS) and length == 8 and position + 8 <= len(message):
             found.setdefault(message[position], Mac(message[position + 2 : position + 8]))
         position += length
     return found

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from netscand.config import NetworkRule, Scan
@@ -239,6 +240,7 @@ def _without_text(excluded: Sequence[IPv4Network]) -> str:
     return f", without {', '.join(words + more)}" if words else ""
 
 
+@lru_cache(maxsize=1024)  # each network is compared with each entry whenever an interface changes
 def _prefix(entry: str) -> IPv4Network | None:
     """Return the prefix of an entry; None for a name or glob."""
     try:

@@ -2,9 +2,9 @@
 
     append → a row → the writer → its report → `publish(cursor)`: only then may clients get an event (law 2)
 
-The writer is a thread; while it is idle, the loop writes a few events itself. Nothing here waits for the disk. If the
-disk refuses, or takes longer than a second, events are published all the same, and `problems()` says that a restart
-would lose them.
+The writer is a thread; while it is idle, the loop waits up to 3 ms for a few events. Nothing else waits for the disk.
+If the disk refuses, or takes longer than a second, events are published all the same, and `problems()` says that a
+restart would lose them.
 """
 
 import asyncio
@@ -217,10 +217,11 @@ class History(Answers):
         shifts, self._shifts = self._shifts, []
         events = Events(rows, self._through, self._fresh_epoch, shifts)
         self._fresh_epoch = ""
-        if len(self._pending) == len(rows) and not self._slow and (report := self._writer.at_once(events)):
+        if self._slow or len(self._pending) > len(rows):
+            self._writer.put(events)
+        elif report := self._writer.put_and_wait(events):
             self._on_report(report)
             return
-        self._writer.put(events)
         if self._slow:
             self._release(self._through)
         elif self._timer is None:
@@ -278,7 +279,7 @@ class History(Answers):
             if self._trouble and not report.trouble:
                 self._maintenance.trouble = ""  # that has ended, or it will find it again
             self._trouble = report.trouble
-            self._stored = max(self._stored, report.stored)  # the loop itself may have stored more meanwhile
+            self._stored = max(self._stored, report.stored)  # the loop may know of more already
             if report.losses > self._device_rows.losses:
                 self._device_rows.losses = report.losses
                 self._device_rows.note_all()

@@ -190,8 +190,9 @@ class Backlog:
 # between two statements this thread would have to wait for the interpreter while the loop is busy. A commit is a write
 # to the page cache; store/maintenance.py syncs it to the disk, so that no event waits for a disk to turn.
 #
-# Waking this thread and being woken by it takes longer (0.6 ms) than writing a few rows (0.1 ms): while it is idle and
-# the disk answers at once, the loop writes them itself, with `at_once`.
+# Being woken by this thread through the selector of the loop takes longer (0.6 ms) than writing a few rows (0.1 ms):
+# while it is idle and the disk answers at once, the loop waits for them in `put_and_wait`, for 3 ms at most: a file
+# system may be frozen for as long as its copy takes.
 #
 # When the disk refuses, events are reported as ready to publish all the same, and wait in a bounded backlog until it
 # accepts them again. Clients that resume from before what was dropped meanwhile get a fresh snapshot (`floor`).
@@ -210,10 +211,10 @@ TRIM_EVERY, TRIM_AGAIN = 30.0, 0.01
 """Seconds between two checks of age and size, and while there is more to remove."""
 
 FEW = 8
-"""Events that the loop may write itself, at most."""
+"""Events that the loop may wait for, at most."""
 
 QUICK, LET_BE = 0.003, 60.0
-"""Seconds that such a write may take; and for how long the thread does it after one that took longer."""
+"""Seconds that the loop waits for them; and for how long it waits for none after some that took longer."""
 
 log = logging.getLogger(__name__)
 
@@ -232,8 +233,9 @@ class Writer(threading.Thread):
         trouble: str = "",
     ) -> None:
         super().__init__(name="history", daemon=True)
-        self.turned_at = time.monotonic()
-        """When its loop last ran, for the watchdog."""
+        self._turned_at = time.monotonic()
+        """When its loop last ran."""
+        self._is_writing = False
         self.durable = 0
         """Numbers up to here may be given out: their reservation is on the disk. Maintenance sets it too."""
         self.written = 0
@@ -259,6 +261,9 @@ class Writer(threading.Thread):
         self._works: deque[Work] = deque()
         self._bell = threading.Event()
         """There is work."""
+        self._stored_some = threading.Condition()
+        self._awaited = 0
+        """The last event that somebody waits for, within that condition."""
         self._turn = self.resting = threading.Lock()
         """Held while work is taken and done, so that it is done in order; or to keep others from writing."""
         self._not_before = 0.0
@@ -275,40 +280,32 @@ class Writer(threading.Thread):
             self._take_up(database)
             self.durable = self.reserved
 
+    @property
+    def turned_at(self) -> float:
+        """Return when its loop last ran, for the watchdog: now, while it waits for the disk, which no restart fixes."""
+        return time.monotonic() if self._is_writing else self._turned_at
+
     def put(self, work: Work) -> None:
         """Hand work over; never waits."""
         self._works.append(work)
         self._bell.set()
 
-    def at_once(self, events: Events) -> Report | None:
-        """Store a few events on the caller's thread; None: not possible now, `put` them."""
-        if len(events.rows) > FEW or events.epoch or time.monotonic() < self._not_before:
-            return None
-        if not self._turn.acquire(blocking=False):
-            return None
-        try:
-            idle = not (self._works or self._backlog or self._trouble or self.disk_is_busy)
-            if not idle or not self._adopted or events.through > self.durable:
-                return None
-            return self._write_now(events)
-        finally:
-            self._turn.release()
-
-    def _write_now(self, events: Events) -> Report | None:
+    def put_and_wait(self, events: Events) -> Report | None:
+        """Hand a few events over, and wait up to QUICK until they are stored; None: they are not stored yet."""
         began = time.monotonic()
-        self._backlog.add(events)
-        try:
-            self._wait_for_others(0.0)  # another process that locks the database must not hold the loop
-            self._write_events()
-        except (sqlite3.Error, OSError):  # it occurs again in the thread, which reports it
-            self._backlog.clear()
+        idle = not (self._works or self._backlog or self._trouble or self.disk_is_busy or self._turn.locked())
+        small = len(events.rows) <= FEW and not events.epoch and self._adopted and events.through <= self.durable
+        if not (idle and small) or began < self._not_before:
+            self.put(events)
             return None
-        finally:
-            if time.monotonic() > began + QUICK:
-                self._not_before = began + LET_BE
-        self._through = events.through
-        self._reported = self._state()
-        return self._reported
+        with self._stored_some:
+            self._awaited = events.through
+            self.put(events)
+            in_time = self._stored_some.wait_for(lambda: self._reported.through >= events.through, QUICK)
+            self._awaited = 0
+        if not in_time:
+            self._not_before = began + LET_BE
+        return self._reported if in_time else None
 
     def _wait_for_others(self, seconds: float) -> None:
         """Set how long a statement waits for another writer. Setting it takes as long as writing a row."""
@@ -322,7 +319,7 @@ class Writer(threading.Thread):
     def run(self) -> None:
         """Run until Stop."""
         while True:
-            self.turned_at = now = time.monotonic()
+            self._turned_at = now = time.monotonic()
             wait = min(1.0, max(0.0, (self._again_at if self._trouble else self._trim_at) - now))
             self._bell.wait(wait)
             with self._turn:
@@ -351,17 +348,24 @@ class Writer(threading.Thread):
         self._sort_in(works)
         due = not self._trouble or time.monotonic() >= self._again_at
         if due:
+            self._is_writing = True
             try:
                 self._work(works)
             except (sqlite3.Error, OSError, HistoryRefused, HistoryBroken) as wrong:
                 self._met(wrong)
+            finally:
+                self._is_writing = False
         if not due or self._trouble:
             self._losses += any(isinstance(work, Devices) for work in works)
             self._backlog.overflow()
         report = self._state()
         if report != self._reported:
-            self._reported = report
-            self._report(report)
+            with self._stored_some:
+                self._reported = report
+                if awaited := 0 < self._awaited <= report.through:
+                    self._stored_some.notify()
+            if not awaited:
+                self._report(report)
         for work in works:
             if isinstance(work, Ping):
                 self._report(work)
@@ -502,7 +506,7 @@ class Writer(threading.Thread):
         self._report(Noticed(f"{why}: the history was rewritten; nothing is missing"))
 
     def _is_alive(self) -> None:
-        self.turned_at = time.monotonic()
+        self._turned_at = time.monotonic()
 
     def _open_again(self, notice: str = "") -> None:
         self.lock.hold()

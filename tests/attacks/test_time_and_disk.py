@@ -4,9 +4,10 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from tests.attacks.conftest import QUICK, household
 from tests.attacks.monitor import monitored
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
-from tests.lab.spaces import DEADLINE
+from tests.lab.ordinary import NOBODY
+from tests.lab.spaces import DEADLINE, temporary_folder
 from tests.lab.test_daemon import wait_for
 from tests.lab.test_own_faults import CLOCK, YEARS, jump_to
 
@@ -302,3 +304,47 @@ def test_a_configuration_without_end_holds_nobody_up(root: None, kind: str) -> N
         os.chmod(daemon.config, 0o644)
         daemon.signal(signal.SIGHUP)
         wait_for("the reload", lambda: not problems(daemon))
+
+
+# ---- a disk that stands still (T64) ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def freezable() -> Iterator[Path]:
+    """A file system of its own, which fsfreeze(8) can stop."""
+    there = temporary_folder("frozen")
+    there.chmod(0o755)
+    image, folder = there / "image", there / "disk"
+    folder.mkdir()
+    image.write_bytes(b"")
+    os.truncate(image, 64 * 2**20)
+    for argv in (["mkfs.ext4", "-q", str(image)], ["mount", "-o", "loop", str(image), str(folder)]):
+        subprocess.run(argv, check=True, timeout=DEADLINE)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["fsfreeze", "--unfreeze", str(folder)], stderr=subprocess.DEVNULL, timeout=DEADLINE)
+        subprocess.run(["umount", str(folder)], check=True, timeout=DEADLINE)
+        shutil.rmtree(there)
+
+
+def test_a_frozen_file_system_holds_nobody_up(root: None, attack_seconds: float) -> None:
+    """FAULTS T64: for as long as it takes to copy a machine; who comes and leaves meanwhile is published, and kept."""
+    with freezable() as disk:
+        (state := disk / "netscand").mkdir(mode=0o700)
+        os.chown(state, NOBODY, NOBODY)
+        with household({"history": {"path": str(state / "netscand.db")}}) as scene, monitored(scene.daemon) as measured:
+            subprocess.run(["fsfreeze", "--freeze", str(disk)], check=True, timeout=DEADLINE)
+            begun = time.monotonic()
+            newcomer = scene.crowd.join("10.77.0.150")
+            measured.event("discovered", mac=newcomer)
+            leaver = next(iter(scene.macs.values()))
+            scene.crowd.leave(leaver)
+            measured.event("offline", mac=leaver)
+            problems = scene.daemon.get("/api/status")["problems"]
+            assert any("the disk takes longer" in problem for problem in problems), problems
+            time.sleep(max(0.0, begun + 4 * attack_seconds - time.monotonic()))
+            subprocess.run(["fsfreeze", "--unfreeze", str(disk)], check=True, timeout=DEADLINE)
+            wait_for("its return", lambda: not scene.daemon.get("/api/status")["problems"])
+        measured.check()
+        assert [event["kind"] for event in measured.received] == ["discovered", "offline"]

@@ -17,6 +17,8 @@ __all__ = ["BOOTP", "DHCP", "DNS", "DNSRR", "IP", "UDP", "Ether", "IPv6", "inet6
 IPv6 = inet6.IPv6
 MAC = "a4:83:e7:12:34:56"
 EVERYONE = "ff:ff:ff:ff:ff:ff"
+CLAIM = bytes.fromhex("ffffffffffffa483e712345608060001080006040002a483e71234560a4d00090000000000000a4d0009")
+"""An ARP announcement of MAC and 10.77.0.9."""
 
 
 def dhcp(
@@ -85,3 +87,16 @@ def advertisement(
     return bytes(
         head / inet6.ICMPv6ND_NA(tgt=target, S=int(solicited)) / inet6.ICMPv6NDOptDstLLAddr(lladdr=link_layer or mac)
     )
+
+
+def extended(frame: bytes, *headers: int) -> bytes:
+    """A frame of IPv6 with such headers, which say nothing, before what it carries (RFC 8200, section 4)."""
+    kinds = [*headers, frame[20]]
+    more = b"".join(bytes([following, 0, 1, 4, 0, 0, 0, 0]) for following in kinds[1:])
+    length = int.from_bytes(frame[18:20]) + len(more)
+    return frame[:18] + length.to_bytes(2) + bytes([kinds[0]]) + frame[21:54] + more + frame[54:]
+
+
+def tagged(frame: bytes, *tags: tuple[int, int]) -> bytes:
+    """A frame behind tags, the outermost first: each its EtherType, and priority and VLAN (IEEE 802.1Q)."""
+    return frame[:12] + b"".join(kind.to_bytes(2) + tci.to_bytes(2) for kind, tci in tags) + frame[12:]

@@ -68,19 +68,20 @@ def judged_by_scapy(frame: bytes) -> tuple[Mac, Ip | None, Evidence] | None:
     if not isinstance(seen, Ether) or seen.type != 0x0806 or not isinstance(seen.payload, ARP):
         return None
     decoded = seen.payload
-    if (decoded.hwtype, decoded.ptype, decoded.hwlen, decoded.plen) != (1, 0x0800, 6, 4) or decoded.op not in (1, 2):
+    if decoded.hwtype not in (1, 6) or (decoded.ptype, decoded.hwlen, decoded.plen) != (0x0800, 6, 4):
         return None
-    mac = Mac(bytes.fromhex(decoded.hwsrc.replace(":", "")))
-    if decoded.hwsrc == "00:00:00:00:00:00":
+    if decoded.op not in (1, 2):
         return None
-    sender, is_group = IPv4Address(decoded.psrc), bool(mac[0] & 1)
+    said = decoded.hwsrc if isinstance(decoded.hwsrc, str) else decoded.hwsrc.hex(":")  # bytes for IEEE 802
+    mac = Mac(bytes.fromhex(said.replace(":", "")))
+    sender, is_no_station = IPv4Address(decoded.psrc), bool(mac[0] & 1) or mac == bytes(6)
     if sender == IPv4Address("0.0.0.0"):
-        is_probe = decoded.op == 1 and seen.src == decoded.hwsrc and not is_group
+        is_probe = decoded.op == 1 and seen.src == said and not is_no_station
         return (mac, None, Evidence.ARP_PROBE) if is_probe else None
     nothing = sender.is_multicast or sender.is_loopback or str(sender) == "255.255.255.255" or decoded.psrc[:2] == "0."
     if nothing:
         return None
-    if seen.src != decoded.hwsrc or is_group:
+    if seen.src != said or is_no_station:
         evidence = Evidence.PROXIED
     elif decoded.psrc == decoded.pdst:
         evidence = Evidence.ARP_ANNOUNCEMENT
@@ -133,24 +134,35 @@ def test_a_groups_mac_is_no_station_and_yet_a_claim() -> None:
     assert seen == Observation(1.0, 2, arp_module.BROADCAST, IP, Evidence.PROXIED, via=arp_module.BROADCAST)
 
 
+def test_a_claim_for_no_mac_is_a_claim() -> None:
+    """FAULTS T58: a host that accepts it reaches no device at that address."""
+    seen = arp_module.decode(arp(2, sha=bytes(6)), 1.0, 2)
+    assert seen == Observation(1.0, 2, Mac(bytes(6)), IP, Evidence.PROXIED, via=OTHER)
+
+
+def test_hardware_of_ieee_802_is_ethernet() -> None:
+    """FAULTS T58: hosts take both (Linux: arp_process), so a claim must not hide behind the other number."""
+    seen = arp_module.decode(arp(2, head=(0x0806, 6, 0x0800, 6, 4)), 1.0, 2)
+    assert seen == Observation(1.0, 2, OTHER, IP, Evidence.ARP_REPLY)
+
+
 @pytest.mark.parametrize(
     "frame",
     [
         arp(1, sha=arp_module.BROADCAST, source=arp_module.BROADCAST, spa=bytes(4)),
-        arp(sha=bytes(6), source=bytes(6)),
         arp(spa=bytes([127, 0, 0, 1])),
         arp(spa=bytes([224, 0, 0, 251])),
         arp(spa=bytes([255] * 4)),
         arp(2, spa=bytes(4)),
         arp(1, spa=bytes(4), source=OURS),
         arp(3),
-        arp(head=(0x0806, 6, 0x0800, 6, 4)),
+        arp(head=(0x0806, 257, 0x0800, 6, 4)),
         arp(head=(0x0806, 1, 0x86DD, 6, 4)),
         arp(head=(0x0806, 1, 0x0800, 6, 16)),
         arp()[:12] + b"\x81\x00\x00\x05" + arp()[12:],
     ],
     ids=[
-        "broadcast's probe", "sender zero", "loopback", "multicast", "limited broadcast", "reply from nowhere",
+        "broadcast's probe", "loopback", "multicast", "limited broadcast", "reply from nowhere",
         "probe in another's name", "reverse ARP", "not Ethernet", "not IPv4", "wrong lengths", "tagged",
     ],
 )  # fmt: skip

@@ -126,6 +126,19 @@ def test_only_own_prefixes_are_looked_up_in_dns() -> None:
     assert queried_at(world, mac(0)) == ip("10.0.0.9")
 
 
+def test_no_router_chooses_who_names_a_device_that_has_ipv4() -> None:
+    """FAULTS T59: any host may advertise a prefix; all take addresses of it, and its zone is the advertiser's."""
+    world = World([replace(NET, id=HOME, prefixes6=(IPv6Network("2001:db8:bad::/64"),))])
+    for address in (ip("10.0.0.9"), Ip(ip_address("2001:db8:bad::9").packed)):
+        world.now += 1
+        say(world, mac(9), address)
+    assert queried_at(world, mac(9)) == ip("10.0.0.9")
+    say(world, STRANGER, ip("10.0.0.9"))
+    assert world.of(EventKind.ADDRESS_CONFLICT), "now it may not be asked for by IPv4"
+    assert queried_at(world, mac(9)) is None
+    assert queried_at(world, mac(9), by_dns=False) is not None
+
+
 def test_mdns_queries_the_link_local_address() -> None:
     """Responders answer from their link-local address."""
     world = World([replace(NET, id=HOME, prefixes6=(IPv6Network("fd77::/64"),))])

@@ -143,6 +143,46 @@ def test_an_option_in_two_parts_is_one() -> None:
     assert seen.name == "janes-phone"
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        b"\0" * 600 + b"\x35\1\2\x36\4\x0a\x4d\0\1\xff",
+        b"\xe0\0" * 600 + b"\x35\1\2\x36\4\x0a\x4d\0\1\xff",
+        b"\x35\1\1\x35\1\2\x36\4\x0a\x4d\0\1\xff",
+        b"\xff",
+    ],
+    ids=["fillers", "many options", "two types", "none"],
+)
+def test_no_server_hides_its_message(options: bytes) -> None:
+    """FAULTS T58: clients read every option, and differ in which of two they take."""
+    plain = built_frames.dhcp_answer("offer", "10.77.0.1")
+    head = plain[: plain.index(b"\x63\x82\x53\x63") + 4]
+    size = len(head) - 14 + len(options)
+    frame = head[:16] + size.to_bytes(2) + head[18:38] + (size - 20).to_bytes(2) + head[40:] + options
+    (seen,) = decoded(frame)
+    assert seen == says(Mac(bytes.fromhex("525400000001")), "10.77.0.1", DHCP, dhcp_server=ip("10.77.0.1"))
+
+
+@pytest.mark.parametrize(("bits", "at"), [(1, 108), (2, 44), (3, 44)], ids=["file", "name", "both"])
+def test_options_in_another_field_are_read(bits: int, at: int) -> None:
+    """FAULTS T58: RFC 2132, 9.3."""
+    frame = bytearray(built_frames.dhcp_answer("offer", "10.77.0.1"))
+    start = frame.index(b"\x63\x82\x53\x63")
+    said = frame[start + 4 :]
+    frame[start + 4 :] = bytes([52, 1, bits, 255]).ljust(len(said), b"\0")
+    frame[start - 236 + at : start - 236 + at + len(said)] = said
+    (seen,) = decoded(bytes(frame))
+    assert (seen.ip, seen.dhcp_server) == (ip("10.77.0.1"), ip("10.77.0.1"))
+
+
+def test_a_server_is_one_whatever_client_it_speaks_to() -> None:
+    """FAULTS T58: some clients look at neither the type nor the address of their hardware."""
+    frame = bytearray(built_frames.dhcp_answer("offer", "10.77.0.1", yiaddr="10.77.0.9"))
+    frame[frame.index(b"\x63\x82\x53\x63") - 235] = 7
+    (seen,) = decoded(bytes(frame))
+    assert (seen.ip, seen.dhcp_server) == (ip("10.77.0.1"), ip("10.77.0.1"))
+
+
 # ---- mDNS, NBNS -----------------------------------------------------------------------------------------------------
 
 
@@ -176,7 +216,7 @@ def encoded(name: bytes, suffix: int) -> bytes:
 
 
 def netbios(flags: int, name: bytes, suffix: int, address: str = "10.77.0.9", nb_flags: int = 0) -> bytes:
-    """A message about one name, from `words.MAC` at 10.77.0.9."""
+    """A message about one name, from `built_frames.MAC` at 10.77.0.9."""
     message = struct.pack("!HHHHHH", 7, flags, 1, 0, 0, 1) + encoded(name, suffix) + struct.pack("!HH", 32, 1)
     message += b"\xc0\x0c" + struct.pack("!HHIHH", 32, 1, 300000, 6, nb_flags) + ip(address)
     udp = struct.pack("!HHHH", 137, 137, 8 + len(message), 0) + message
@@ -227,8 +267,43 @@ def test_evidence_from_another_station_is_proxied() -> None:
         assert decoded(frame) == (says(other, "fe80::9", Evidence.PROXIED, via=PHONE),)
 
 
-def test_an_unsolicited_advertisement_is_an_announcement() -> None:
-    """A device that joins announces its address."""
+@pytest.mark.parametrize("headers", [(0,), (60,), (43,), (0, 60, 43, 60), (60,) * 100])
+def test_headers_of_ipv6_hide_no_claim(headers: tuple[int, ...]) -> None:
+    """FAULTS T58: hosts read neighbour discovery behind them."""
+    frame = built_frames.advertisement("fe80::9", solicited=False)
+    assert decoded(built_frames.extended(frame, *headers)) == decoded(frame) != ()
+    assert decoded(built_frames.extended(frame, *headers)[:-9]) in (decoded(frame), (), decoded(frame[:-8]))
+
+
+@pytest.mark.parametrize("tags", [[0x8100], [0x88A8], [0x8100, 0x88A8, 0x8100], [0x8100] * 300])
+def test_tags_without_a_vlan_hide_nothing(tags: list[int]) -> None:
+    """FAULTS T58: hosts take all of them off, the kernel one before we are given the frame."""
+    for frame in (built_frames.CLAIM, built_frames.advertisement("fe80::9"), captured_frames.DHCLIENT_DISCOVER):
+        bare = decoded(frame)
+        assert bare
+        assert decoded(built_frames.tagged(frame, *((kind, 0xE000) for kind in tags))) == bare
+        assert decoded(built_frames.tagged(frame, *((kind, 0) for kind in tags), (0x8100, 5))) == ()
+
+
+def test_the_last_option_of_many_says_who_is_meant() -> None:
+    """FAULTS T58: hosts read all of them."""
+    frame = built_frames.advertisement("fe80::9")
+    told = b"\2\1\x52\x54\0\0\0\x99"
+    body = frame[54:78] + (b"\5\1" + bytes(6)) * 150 + told
+    (seen,) = decoded(frame[:18] + len(body).to_bytes(2) + frame[20:54] + body)
+    assert (seen.mac, seen.evidence, seen.via) == (Mac(bytes.fromhex("525400000099")), Evidence.PROXIED, PHONE)
+
+
+def test_a_large_frame_that_the_ring_cuts_hides_no_claim() -> None:
+    """FAULTS T58: on a LAN of jumbo frames, hosts read all of it."""
+    frame = built_frames.advertisement("fe80::9", solicited=False)
+    body = frame[54:] + (b"\5\1" + bytes(6)) * 400
+    large = frame[:18] + len(body).to_bytes(2) + frame[20:54] + body
+    for cut in (1982, 1983, 1979):
+        assert decoded(large[:cut]) == decoded(frame) != ()
+
+
+def test_an_advertisement_nobody_asked_for_is_an_announcement() -> None:
     (seen,) = decoded(built_frames.advertisement("2001:db8::9", solicited=False, to="ff02::1"))
     assert (seen.ip, seen.joining, seen.solicited) == (ip("2001:db8::9"), True, False)
 

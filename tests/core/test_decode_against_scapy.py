@@ -82,21 +82,22 @@ def dhcp_by_scapy(frame: bytes) -> list[Read]:
     fixed = seen[BOOTP]
     options = {option[0]: option[1] for option in seen[DHCP].options if isinstance(option, tuple)}
     client = fixed.chaddr[:6].hex(":")
-    if not station(seen.src) or not station(client) or (fixed.htype, fixed.hlen) != (1, 6):
+    if not station(seen.src):
         return []
+    of_ethernet = station(client) and (fixed.htype, fixed.hlen) == (1, 6)
     kind = options["message-type"]
     server = options.get("server_id")
     server = server if server and host(server) else None
-    if fixed.op == 1 and fixed.giaddr == "0.0.0.0" and kind in (1, 3, 4, 7, 8):
+    if fixed.op == 1 and of_ethernet and fixed.giaddr == "0.0.0.0" and kind in (1, 3, 4, 7, 8):
         name = clean_bytes(options.get("hostname", b"")) or clean_bytes(options.get("client_FQDN", b"")[3:])
         address = fixed.ciaddr if host(fixed.ciaddr) and kind != 7 else None
         evidence = Evidence.DHCP if client == seen.src else Evidence.PROXIED
         joining = kind in (1, 3) and fixed.ciaddr == "0.0.0.0"
         return [(client, address, evidence, joining, kind == 7, name, server if kind == 3 and joining else None)]
-    if fixed.op == 2 and kind in (2, 5, 6):
+    if fixed.op == 2:
         address = seen[IP].src if host(seen[IP].src) else None
         said: list[Read] = [(seen.src, address, Evidence.DHCP, False, False, None, server or address)]
-        if kind == 5 and host(fixed.yiaddr) and client != seen.src:
+        if kind == 5 and of_ethernet and host(fixed.yiaddr) and client != seen.src:
             said.append((client, fixed.yiaddr, Evidence.PROXIED, True, False, None, None))
         return said
     return []

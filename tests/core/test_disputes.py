@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from netscand.core.disputes import MOST
-from netscand.core.model import EventKind, Evidence, Ip, Status
+from netscand.core.model import EventKind, Evidence, Ip, Observation, Status
 from netscand.core.presence import Rules
 from tests.core.test_attacks import OWN6, QUICK, say, v6, with_gateway
 from tests.core.world import World, ip, mac, network
@@ -197,3 +197,30 @@ def test_after_a_restart_a_holder_is_probed_before_a_move() -> None:
     fresh.run(5)
     assert K.ADDRESS_MOVED not in published(fresh)
     assert K.ADDRESS_CONFLICT in published(fresh)
+
+
+def test_who_lost_its_address_to_a_claim_is_asked_there_still() -> None:
+    """FAULTS T61: any host can send a server's ACK, and two probes are easily lost: the device had no address left.
+
+    It answers, and is not offline.
+    """
+    world = World([network(gateway="10.0.0.1")])
+    world.alive(5)
+    world.run(1200)
+    victim, liar, at = mac(1), mac(0x666), ip("10.0.0.10")
+    world.unreachable = lambda ask: ask.ip == at
+    lease = Observation(world.now, 2, STRANGER, at, Evidence.PROXIED, joining=True, via=liar)
+    world._hear(lease)
+    world.hear(STRANGER, "10.0.0.10", Evidence.ARP_ANNOUNCEMENT)
+    world.run(4)
+    assert K.ADDRESS_MOVED in published(world)
+    assert not world.inventory.devices[victim].addresses
+    world.unreachable = lambda ask: False
+    for _ in range(100):
+        world.hear(STRANGER, "10.0.0.10", Evidence.ARP_REPLY)
+        world.run(10)
+    assert victim not in {event.device.mac for event in world.of(K.OFFLINE) if event.device}
+    assert at in {held.ip for held in world.inventory.devices[victim].addresses}
+    del world.hosts[2, at]
+    world.run(300)
+    assert world.inventory.devices[victim].status is Status.OFFLINE

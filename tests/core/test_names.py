@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -323,6 +324,29 @@ def test_void_entries_make_room_in_a_full_queue(loop: VirtualLoop, monkeypatch: 
     for number in range(4):
         assert queue.put(2000.0 - number, wanted(1)) is None
     assert [queue.put(1500.0, wanted(number)) for number in range(2, 6)] == [None] * 3 + [wanted(5)]
+
+
+def test_who_finds_a_full_queue_costs_nothing(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS T62: thousands of devices a second may come to a large LAN; places are counted once, not for each."""
+    monkeypatch.setattr(names, "MOST_WAITING", 100)
+    looks = Counter[str]()
+    there = names._NetworkQueue._is_current
+
+    def is_there(line: names._NetworkQueue, waiting: names._Waiting) -> bool:
+        looks["looks"] += 1
+        return there(line, waiting)
+
+    monkeypatch.setattr(names._NetworkQueue, "_is_current", is_there)
+    queue = NameQueue(lambda mac: ANSWERED)
+    for number in range(100):
+        assert queue.put(1.0, Lookup(mac(number), ip("10.0.0.1"), "net")) is None
+    refused = [queue.put(1.0, Lookup(mac(number), ip("10.0.0.1"), "net")) for number in range(1000, 1500)]
+    assert None not in refused
+    assert looks["looks"] <= 200
+    (taken,) = loop.run_until_complete(queue.get(10))
+    assert len(taken) == 10
+    placed = [queue.put(2.0, Lookup(mac(number), ip("10.0.0.1"), "net")) for number in range(1000, 1020)]
+    assert placed.count(None) == 10, "what was given up is given away"
 
 
 def test_a_stranger_that_answered_meanwhile_is_no_stranger(loop: VirtualLoop) -> None:

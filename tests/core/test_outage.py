@@ -1,17 +1,18 @@
 """Detection of an outage by witnesses that were probed and had time to answer (FAULTS T53)."""
 
+from collections import Counter
 from collections.abc import Callable
 from random import Random
 
 import pytest
 
-from netscand.core import due, outage
+from netscand.core import due, inventory, outage
 from netscand.core.due import ProbeClass
 from netscand.core.model import Device, EventKind, Evidence, NetworkState, Observation, Probe, Status
 from netscand.core.outage import ANSWER_WITHIN, INQUIRY_LASTS, MOST_SUSPECTS, WITNESSES, OutageDetector, Verdict
 from netscand.core.planner import Pace
 from netscand.core.presence import Presence, Rules
-from netscand.core.ratelimit import RETURNS, Budgets
+from netscand.core.ratelimit import FLAPS, RETURNS, Budgets
 from tests.core.world import World, ip, mac, network
 
 NET = "10.0.0.0/24@eth0"
@@ -168,7 +169,7 @@ def test_strangers_return_within_a_budget(monkeypatch: pytest.MonkeyPatch, resid
 
 
 def test_our_own_network_that_was_down_costs_no_returns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No stranger can bring that about."""
+    """Another budget limits them: `flaps`."""
     monkeypatch.setattr(due, "RETURNS", RETURNS._replace(at_once=1, per_second=0.01, for_each_address=(0.0, 0.0)))
     world = World()
     world.alive(30)
@@ -178,3 +179,25 @@ def test_our_own_network_that_was_down_costs_no_returns(monkeypatch: pytest.Monk
     world.set_networks([network()])
     world.run(60)
     assert len(world.of(EventKind.ONLINE)) == 30
+
+
+def test_a_network_that_goes_down_again_and_again_costs_few_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS T60: a DHCP server that takes its leases back brings that about, or frames that end a Wi-Fi connection."""
+    monkeypatch.setattr(inventory, "FLAPS", FLAPS._replace(at_once=5))
+    world = World()
+    world.alive(12)
+    world.run(60)
+    for _ in range(60):
+        world.set_networks([network(state=NetworkState.DOWN)])
+        world.run(0.5)
+        world.set_networks([network()])
+        world.run(5.5)
+    assert len(world.of(EventKind.ONLINE)) <= 12 * (5 + 2)
+    assert "flaps" in world.inventory.budgets.limiting(world.now)
+    real = [device for device in world.inventory.devices.values() if not device.is_self]
+    assert {device.status for device in real} == {Status.UNKNOWN}
+    world.hosts.pop((2, ip("10.0.0.10")))
+    world.run(inventory.UNSETTLED)
+    assert [event.device.mac for event in world.of(EventKind.OFFLINE) if event.device] == [mac(1)]
+    world.run(60)
+    assert Counter(device.status for device in real) == {Status.ONLINE: 11, Status.OFFLINE: 1}

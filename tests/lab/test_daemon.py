@@ -339,3 +339,22 @@ def test_sighup_with_a_bad_file_keeps_the_old_configuration(lab: Lab) -> None:
     wait_for("the new interval", lambda: daemon.get("/api/status")["interval"] == 7)
     assert daemon.get("/api/status")["problems"] == []
     wait_for("the network's", lambda: daemon.get("/api/networks")["networks"][0]["interval"] == 7)
+
+
+@pytest.mark.parametrize("fate", ["gone", "empty"])
+def test_a_reload_without_its_file_takes_no_defaults(lab: Lab, fate: str) -> None:
+    """FAULTS T63: by them, everybody on this host may listen, and what is excluded is scanned."""
+    daemon = lab.daemon({"scan": {"interval": 20}, "access": {"others": "none"}})
+    good = daemon.config.read_text()
+    if fate == "gone":
+        daemon.config.unlink()
+    else:
+        daemon.config.write_text("")  # what a full disk leaves of a file that is saved
+    daemon.signal(signal.SIGHUP)
+    wait_for("the refusal", lambda: daemon.get("/api/status")["problems"])
+    assert str(daemon.config) in daemon.get("/api/status")["problems"][0]
+    assert daemon.get("/api/status")["interval"] == 20
+    assert daemon.socket.stat().st_mode & 0o777 == 0o660
+    daemon.config.write_text(good)
+    daemon.signal(signal.SIGHUP)
+    wait_for("its return", lambda: not daemon.get("/api/status")["problems"])

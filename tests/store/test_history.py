@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import stat
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +22,7 @@ from netscand.store import devices, maintenance, opening, retention, writer
 from netscand.store import history as room
 from netscand.store.database import connect
 from netscand.store.paths import Lock
-from netscand.store.writer import Report, Work
+from netscand.store.writer import Events, Report
 from tests.store.diary import LAN, Diary, FakeClock, device, diary, discovered, sequences, turned
 
 NETWORK_UP = Event(EventKind.NETWORK_UP, 1.0, LAN, reason="Ethernet, address 10.0.0.2")
@@ -68,25 +69,26 @@ def test_no_event_is_published_before_it_is_stored(tmp_path: Path) -> None:
 
 
 def at_rest(book: Diary) -> None:
-    """Wait until the writer's thread has finished its turn: until then the loop writes nothing itself."""
+    """Wait until the writer's thread has finished its turn: until then the loop waits for nothing."""
     with book.history._writer._turn:
         pass
 
 
-def handed_over(book: Diary, monkeypatch: pytest.MonkeyPatch) -> list[Work]:
-    """Return what the loop hands to the writer's thread from now on."""
-    put, given = book.history._writer.put, []
+def waited_for(book: Diary, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Return, for each batch from now on, whether it was stored while the loop waited for it."""
+    put_and_wait, found = book.history._writer.put_and_wait, []
 
-    def note(work: Work) -> None:
-        given.append(work)
-        put(work)
+    def note(events: Events) -> Report | None:
+        report = put_and_wait(events)
+        found.append(report is not None)
+        return report
 
-    monkeypatch.setattr(book.history._writer, "put", note)
-    return given
+    monkeypatch.setattr(book.history._writer, "put_and_wait", note)
+    return found
 
 
-def test_the_loop_writes_a_few_events_on_a_quick_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No thread has to be woken for them; many events, a slow disk or one that syncs are the thread's work."""
+def test_the_loop_waits_for_a_few_events_on_a_quick_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are published in the same turn; it does not wait for many, or for a disk that syncs or was slow recently."""
     monkeypatch.setattr(writer, "QUICK", 10.0)
     monkeypatch.setattr(maintenance, "TURN", 3600.0)
 
@@ -94,31 +96,69 @@ def test_the_loop_writes_a_few_events_on_a_quick_disk(tmp_path: Path, monkeypatc
         async with diary(tmp_path / "h.db") as book:
             await book.write(NETWORK_UP)
             one = device(1)
-            given = handed_over(book, monkeypatch)
+            found = waited_for(book, monkeypatch)
             at_rest(book)
             cursor = await book.write(discovered(one))
             with closing(connect(book.killed(tmp_path / "k"))) as killed:
                 assert killed.execute("SELECT max(sequence) FROM event").fetchone() == (number(cursor),)
-            assert given == []
+            assert found.pop()
             await book.write(*back_and_forth(one, 100))
-            assert len(given) == 1
+            assert not found.pop()
+            at_rest(book)
             book.history._writer.disk_is_busy = True
             await book.write(*back_and_forth(one, 2))
-            assert len(given) == 2
-            book.history._writer.disk_is_busy = False
-            monkeypatch.setattr(writer, "QUICK", -1.0)
+            assert not found.pop()
             at_rest(book)
+            book.history._writer.disk_is_busy = False
+            monkeypatch.setattr(writer, "QUICK", 0.0)
             await book.write(*back_and_forth(one, 2))
-            assert len(given) == 2
+            assert not found.pop(), "the thread cannot be that quick"
+            at_rest(book)
+            monkeypatch.setattr(writer, "QUICK", 10.0)
             await book.write(*back_and_forth(one, 2))
-            assert len(given) == 3
+            assert not found.pop(), "for a minute"
             assert sequences(await book.page(limit=5000)) == list(range(1, 109))
 
     asyncio.run(play())
 
 
+def test_a_frozen_disk_holds_the_loop_no_longer_than_it_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAULTS T64: nor does the writer's thread count as hung while it waits for the disk."""
+    frozen, thaw = threading.Event(), threading.Event()
+    write = writer.Backlog.write
+
+    def wait(*given: object) -> None:
+        frozen.set()
+        thaw.wait(10)
+        write(*given)  # type: ignore[arg-type]
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            await book.write(NETWORK_UP)
+            at_rest(book)
+            monkeypatch.setattr(writer.Backlog, "write", wait)
+            monkeypatch.setattr(room, "LATE", 0.05)
+            cursor = book.append(discovered(device(1)))
+            begun = time.monotonic()
+            book.history._hand_over()
+            assert time.monotonic() - begun < 1.0
+            assert frozen.wait(10)
+            await book.until_published(cursor)
+            assert "before they are stored" in book.history.problems()[0]
+            assert time.monotonic() - book.history.turned_at < 0.05 < time.monotonic() - begun
+            thaw.set()
+            await book.history.settled()
+            assert book.history.problems() == ()
+            assert sequences(await book.page()) == [1, 2]
+
+    try:
+        asyncio.run(play())
+    finally:
+        thaw.set()
+
+
 def test_a_late_report_undoes_nothing(tmp_path: Path) -> None:
-    """The loop may have stored more by itself; a client that resumes must not find a gap."""
+    """The loop may know of more already; a client that resumes must not find a gap."""
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:
