@@ -263,7 +263,7 @@ class Writer(threading.Thread):
         """There is work."""
         self._stored_some = threading.Condition()
         self._awaited = 0
-        """The last event that somebody waits for, within that condition."""
+        """The last event that the loop waits for, within that condition."""
         self._turn = self.resting = threading.Lock()
         """Held while work is taken and done, so that it is done in order; or to keep others from writing."""
         self._not_before = 0.0

@@ -18,8 +18,8 @@ from tests.core import built_frames as words
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Host, Lab
 from tests.lab.macs import pack_mac
-from tests.lab.test_hostile_peers import claim
 from tests.lab.test_daemon import wait_for
+from tests.lab.test_hostile_peers import claim
 
 NOBODY = "00:00:00:00:00:00"
 PRIORITY = 0xE000

@@ -347,4 +347,4 @@ def test_a_frozen_file_system_holds_nobody_up(root: None, attack_seconds: float)
             subprocess.run(["fsfreeze", "--unfreeze", str(disk)], check=True, timeout=DEADLINE)
             wait_for("its return", lambda: not scene.daemon.get("/api/status")["problems"])
         measured.check()
-        assert [event["kind"] for event in measured.received] == ["discovered", "offline"]
+        assert [event["kind"] for event in measured.events] == ["discovered", "offline"]

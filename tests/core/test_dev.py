@@ -98,7 +98,7 @@ class Checkout:
         """Have all the programs that tests want, as root, through sudo."""
         self.environment()
         self.program("id", "echo 0")
-        for name in re.findall(r"\b([\w-]+)=[\w-]+", re.sub(r"/\S+", "", _lists(self.root / "dev"))):
+        for name in re.findall(r"\b([\w.-]+)=[\w-]+", re.sub(r"/\S+", "", _lists(self.root / "dev"))):
             self.program(name)
         for name in ("chromium", "chromium-browser", "shellcheck", "avahi-daemon"):
             self.program(name)
