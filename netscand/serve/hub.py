@@ -28,7 +28,7 @@ from netscand.serve.fair_turns import OURS, Account, FairTurns
 from netscand.serve.filtered import Filtered
 from netscand.serve.histograms import Measurements
 from netscand.serve.ports import Scanner
-from netscand.serve.query import EVERYTHING, Change, Filter, Searched
+from netscand.serve.query import EVERYTHING, Change, Filter
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.subscriber import Bounds, Outgoing, Subscriber
 
@@ -260,9 +260,9 @@ class Hub:
         before = device_before(decoded(body))
         assert event.device is not None
         assert before is not None
-        kept = Searched(before), protocol.encode(before)
+        text = protocol.encode(before)
         for snapshot in snapshots:
-            snapshot.keep(event.device.mac, kept)
+            snapshot.keep(event.device.mac, text, len(snapshots))
 
     def release(self, cursor: str) -> None:
         """Publish the events up to this one, which the history has stored, and send them without waiting for a turn.

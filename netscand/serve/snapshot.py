@@ -8,6 +8,8 @@ not read, no list of devices is kept, only what changed since.
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from time import perf_counter
 
+import msgspec
+
 from netscand import protocol
 from netscand.core.model import Device, Event, EventKind, Mac
 from netscand.serve.encode import Encoder
@@ -17,11 +19,13 @@ from netscand.serve.query import Filter, Searched
 HOLD = 0.002
 """Seconds that one slice may hold the loop."""
 
-ENTRY = 128
-"""Bytes for a device that is kept as it was, without its JSON, which all snapshots share."""
+ENTRY, TEXT = 192, 33
+"""Bytes of an entry for a device that is kept as it was; and of its JSON besides its length."""
 
-Kept = tuple[Searched, bytes]
-"""A device as it was, and its JSON."""
+Kept = tuple[bytes, int]
+"""The JSON of a device as it was, and the bytes charged for it."""
+
+_decode = msgspec.json.Decoder(protocol.Device).decode
 
 
 class Snapshot:
@@ -55,6 +59,7 @@ class Snapshot:
         self._settled = settled
         """Returns when what it shows is stored: nothing is sent before (law 2)."""
         self._is_settled = False
+        self._bytes_kept = 0
 
     @property
     def left(self) -> bool:
@@ -64,16 +69,18 @@ class Snapshot:
     @property
     def bytes_kept(self) -> int:
         """Return the bytes that it keeps."""
-        return ENTRY * len(self._before)
+        return self._bytes_kept
 
     def needs(self, event: Event) -> bool:
         """Return whether the event, which is later than the snapshot, changed a device that is not kept yet."""
         device = event.device
         return device is not None and event.kind is not EventKind.DISCOVERED and device.mac not in self._before
 
-    def keep(self, mac: Mac, kept: Kept) -> None:
-        """Keep a device as it was."""
-        self._before[mac] = kept
+    def keep(self, mac: Mac, text: bytes, shared: int) -> None:
+        """Keep the JSON of a device as it was; `shared`: snapshots that keep the same one, each charged its part."""
+        charged = ENTRY + (TEXT + len(text)) // shared
+        self._before[mac] = text, charged
+        self._bytes_kept += charged
 
     async def part(self, size: int) -> list[bytes]:
         """Return the JSON of the next devices that fit, at most `size`; fewer only if nothing is left."""
@@ -96,8 +103,9 @@ class Snapshot:
             self._left -= 1
             mac = next(self._order)
             if mac in before:
-                was, text = before.pop(mac)
-                if fits is None or fits(was):
+                text, charged = before.pop(mac)
+                self._bytes_kept -= charged
+                if fits is None or fits(Searched(_decode(text))):
                     found.append(text)
             elif (device := devices.get(mac)) is not None:
                 shown = convert(device)
