@@ -25,5 +25,5 @@ const event = (kind, more = {}) => ({
   ...more,
 });
 const lan = new Lan();
-const hear = (...messages) => messages.flatMap((message) => lan.hear(message)).map((told) => told.kind);
+const hear = (...messages) => messages.flatMap((message) => lan.apply(message)).map((told) => told.kind);
 const statuses = () => Object.fromEntries([...lan.devices.values()].map((held) => [held.ip, held.status]));

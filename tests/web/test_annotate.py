@@ -63,7 +63,7 @@ def test_who_has_no_token_is_asked_for_one_and_sees_nothing(stranger: Page, guar
     stranger.until("document.querySelector('#ask-token').open")
     assert stranger.js(f"{selectors.ROWS}.length") == 0
     enter(stranger, "wrong-0123456789-abcdefghijklmnopqrst")
-    stranger.until("/not accepted/.test(document.querySelector('#token-why').innerText)")
+    stranger.until("/nknown token/.test(document.querySelector('#token-why').innerText)")
     enter(stranger, TOKENS["read"])
     stranger.until(selectors.row("10.77.0.21"))
     assert stranger.js("document.querySelector('#token').innerText") == "role: read"
