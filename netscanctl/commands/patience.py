@@ -25,8 +25,8 @@ def command(session: Session, device: str, seconds: float | None, as_json: bool)
     """Set the patience of a DEVICE (its MAC, address, name or label): S seconds of silence before it is offline.
 
     S is 1 to 86400, optionally with a unit: 90s, 30m, 2h, 1d. With `learned` instead, netscand learns the patience
-    from the device's own silences. A device is reported offline only after three probes and a request have failed,
-    the first one after [presence] probe_interval: by default not before 14 s, even if S is less.
+    from the device's own silences. netscand sends the first probe after a silence of [presence] probe_interval, and
+    reports a device offline only after three probes and a request have failed: by default, after at least 14 s.
     """
 
     def message(now: Device) -> str:

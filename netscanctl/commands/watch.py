@@ -31,7 +31,7 @@ INSTEAD = "showing the current list instead (changes since then are lost)"
 @click.option("--cursor-file", metavar="FILE", type=click.Path(dir_okay=False),
               help="Resume from the cursor in FILE, and save progress there.")  # fmt: skip
 @click.option("--interval", metavar="SECONDS", callback=duration(1),
-              help="Scan interval while watching (1 to [scan] interval).")  # fmt: skip
+              help="Scan interval while watching: 1 to that of the daemon.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the messages of the stream as received, one per line.")
 @click.option("--table", "as_table", is_flag=True, help="Full-screen live table; press q to quit.")
 @click.option("--exec", "program", metavar="CMD", help="Run CMD for each change, with its JSON on stdin.")
@@ -42,7 +42,7 @@ def command(
 ) -> None:  # fmt: skip
     """Print the devices (or those that contain TEXT), then one line per change until interrupted.
 
-    If the connection drops, reconnects after 3 s and resumes. A network that does not exist yet is waited for.
+    If the connection drops, reconnects after 3 s and resumes. Waits for a network that does not exist yet.
     """
     if as_json + as_table + (program is not None) > 1:
         raise click.UsageError("--json, --table and --exec exclude each other")

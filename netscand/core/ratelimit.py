@@ -234,7 +234,7 @@ RESIDENTS = Budget(
     1_024, 0.1, (4.0, 80 / DAY),
 )  # fmt: skip
 OWN_SHARES = Budget(
-    "own_shares", "interface", "new devices that get changes of their own, the next two rows", 256, 12 / HOUR,
+    "own_shares", "interface", "new devices that may use the next two budgets", 256, 12 / HOUR,
 )  # fmt: skip
 FIRST_CHANGES = Budget(
     "first_changes", "device", "changes while `strangers` or `residents` is used up", 11, 4 / DAY,
@@ -259,11 +259,13 @@ ROUTER_CLAIMS = Budget(
     8, 1 / MINUTE,
 )  # fmt: skip
 DHCP_SERVERS_OF_A_DEVICE = Budget(
-    "dhcp_servers_of_a_device", "device", "DHCP servers not seen before, by a device that answered a request",
+    "dhcp_servers_of_a_device", "device", "new DHCP servers that a device reports which has answered a request",
     2, 2 / DAY,
 )  # fmt: skip
-DHCP_SERVERS = Budget("dhcp_servers", "network", "the same, by all other sources", 8, 1 / MINUTE)
-DHCP_SERVERS_OF_A_SOURCE = Budget("dhcp_servers_of_a_source", "source", "the same, by one of these", 2, 2 / DAY)
+DHCP_SERVERS = Budget("dhcp_servers", "network", "new DHCP servers that all other sources report", 8, 1 / MINUTE)
+DHCP_SERVERS_OF_A_SOURCE = Budget(
+    "dhcp_servers_of_a_source", "source", "new DHCP servers that one such source reports", 2, 2 / DAY,
+)  # fmt: skip
 DHCP_IMPOSTORS = Budget(
     "dhcp_impostors", "address", "further MACs that serve DHCP with a known server's address", 4, 1 / MINUTE,
 )  # fmt: skip
@@ -273,11 +275,11 @@ RETURNS = Budget(
     1_024, 0.15, (1.0, 12 / DAY),
 )  # fmt: skip
 FLAPS = Budget(
-    "flaps", "network", "times that a network of this host goes down; then its devices stay `unknown` for 5 minutes",
+    "flaps", "network", "times that a network of this host goes down; beyond, its devices stay `unknown` for 5 minutes",
     128, 12 / HOUR,
 )  # fmt: skip
 HINTS = Budget("hints", "interface", "probes of devices that are probably present", 16, 2.0)
-NAME_QUEUE = Budget("name_queue", "network", "devices that wait for a name lookup: 512 strangers", 0, 0.0)
+NAME_QUEUE = Budget("name_queue", "network", "strangers that wait for a name lookup: at most 512", 0, 0.0)
 HISTORY_SIZE = Budget("history_size", "history", "events removed before their `keep_days`", 0, 0.0)
 
 TALK = Budget("talk", "daemon", "frames decoded that are not ARP", 1_000, 1_000.0)
@@ -286,7 +288,7 @@ JOURNAL = Budget("journal", "daemon", "events written to the log, without warnin
 ANNOTATIONS = Budget(
     "annotations", "device", "changes that one account makes to the annotations of a device", 20, 1 / MINUTE,
 )  # fmt: skip
-SCAN_REQUESTS = Budget("scan_requests", "account", "scan requests of an account, whatever they name", 10, 2.0)
+SCAN_REQUESTS = Budget("scan_requests", "account", "scan requests of an account, with any targets", 10, 2.0)
 
 ACCOUNT_BROADCASTS = Budget(
     "account_broadcasts", "account", "broadcast frames that scan requests of an account may cause", 0.0, 0.0
@@ -301,5 +303,5 @@ NETWORK_BROADCASTS = Budget(
 WHOLE_SCANS, ACCOUNTS = 2, 3
 """Scans of all networks that an account may request at once; accounts that may do so on one network."""
 
-UNREAD = Budget("unread_bytes", "daemon", "bytes kept for clients, or of what they sent", 24 * 2**20, 0.0)
+UNREAD = Budget("unread_bytes", "daemon", "bytes kept to send to clients, or received from them", 24 * 2**20, 0.0)
 """Counted, not taken from a bucket: bytes that are read become free again."""
