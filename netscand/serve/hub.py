@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from time import monotonic, perf_counter
+from time import perf_counter
 from typing import NamedTuple
 
 from netscand import protocol
@@ -23,12 +23,12 @@ from netscand.core.model import (
     Status,
 )
 from netscand.serve import frames
-from netscand.serve.encode import Encoder, decoded, device_before, event_message
+from netscand.serve.changes_mode import ChangesMode
+from netscand.serve.encode import Encoder, decoded, device_before
 from netscand.serve.fair_turns import OURS, Account, FairTurns
-from netscand.serve.filtered import Filtered
 from netscand.serve.histograms import Measurements
 from netscand.serve.ports import Scanner
-from netscand.serve.query import EVERYTHING, Change, Filter
+from netscand.serve.query import EVERYTHING, Filter
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.subscriber import Bounds, Outgoing, Subscriber
 
@@ -140,9 +140,7 @@ class Hub:
         self._gate = DurabilityGate()
         self._happened = 0
         """Number of events and messages so far, released or not."""
-        self._changes: set[Subscriber] = set()
-        """Without a filter."""
-        self._filtered = Filtered(self._offer)
+        self._changes = ChangesMode(self._offer, encoder, self.measures)
         self._full: set[Subscriber] = set()
         self._snapshots: set[Snapshot] = set()
         self.turns = FairTurns()
@@ -166,8 +164,6 @@ class Hub:
         subscriber.since = self._happened
         if subscriber.full:
             self._full.add(subscriber)
-        elif subscriber.fits:
-            self._filtered.add(subscriber)
         else:
             self._changes.add(subscriber)
 
@@ -175,7 +171,6 @@ class Hub:
         """Send it nothing more."""
         self._full.discard(subscriber)
         self._changes.discard(subscriber)
-        self._filtered.discard(subscriber)
 
     def full_clients(self) -> Iterable[Subscriber]:
         """Return the clients of the `full` mode."""
@@ -247,7 +242,7 @@ class Hub:
         if self._full:
             self.stirred.set()
         self._happened += 1
-        if self._changes or self._filtered:
+        if self._changes.without_filter or self._changes.by_filter:
             self._gate.event(partial(self._publish_event, self._happened, cursor, body, event.seen_at), cursor)
         else:  # a later client has it in its snapshot
             self._gate.event(lambda: None, cursor)
@@ -274,14 +269,7 @@ class Hub:
             self._send_now()
 
     def _publish_event(self, number: int, cursor: str, body: bytes, seen_at: float | None) -> None:
-        if seen_at is not None:
-            self.measures.event_lag.record(monotonic() - seen_at)
-        message = frames.whole(event_message(cursor, body, self._encoder.now())), cursor
-        for subscriber in self._changes:
-            if number > subscriber.since:
-                self._offer(subscriber, message)
-        if self._filtered:
-            self._filtered.event(number, Change(event := decoded(body), device_before(event)), message)
+        self._changes.publish_event(number, cursor, body, seen_at)
         if self._behind and perf_counter() > self._behind_since + self._send_takes:
             self._send_now()
 
@@ -297,24 +285,8 @@ class Hub:
                 self.scan_ended.set()
                 self.stirred.set()
         self._happened += 1
-        if self._changes or self._filtered:
-            self._gate.after(partial(self._publish_news, self._happened, news, self._message(news)))
-
-    def _publish_news(self, number: int, news: ScanNews, content: protocol.Message) -> None:
-        message = frames.whole(protocol.encode(content)), None
-        networks = (news.network,) if isinstance(news, ScanFailed) else news.networks
-
-        def send(subscribers: Collection[Subscriber]) -> None:
-            for subscriber in subscribers:
-                if number <= subscriber.since:
-                    continue
-                if subscriber.fits.scan(networks) or news.scan_id in subscriber.requested:
-                    self._offer(subscriber, message)
-                if isinstance(news, ScanFinished):
-                    subscriber.requested.discard(news.scan_id)
-
-        send(self._changes)
-        self._filtered.each(send)
+        if self._changes.without_filter or self._changes.by_filter:
+            self._gate.after(partial(self._changes.publish_news, self._happened, news, self._message(news)))
 
     def _message(self, news: ScanNews) -> protocol.Message:
         if isinstance(news, ScanStarted):

@@ -577,7 +577,7 @@ def test_a_client_that_leaves_leaves_no_state(tmp_path: Path) -> None:
                 while lan.server.clients or lan.server._limiter.connections:
                     await asyncio.sleep(0.01)
             hub: Hub = lan.hub
-            assert not hub._changes
+            assert not hub._changes.without_filter
             assert not hub._full
             assert not hub._snapshots
 

@@ -1,16 +1,16 @@
-"""Clients with a filter, in any number and however slow: no other client waits for them."""
+"""The `changes` mode: filters, in any number and however slow, delay no other client."""
 
 import asyncio
 
 import pytest
 
 from netscand.core.model import Cause, ScanFinished, ScanStarted, Status
-from netscand.serve import filtered
+from netscand.serve import changes_mode
 from netscand.serve.query import Change, Filter
 from tests.serve.house import LAN
 from tests.serve.test_hub import Audience, cursors, heard, played
 
-slow = pytest.fixture(lambda monkeypatch: monkeypatch.setattr(filtered, "HOLD", -1.0))
+slow = pytest.fixture(lambda monkeypatch: monkeypatch.setattr(changes_mode, "HOLD", -1.0))
 """One filter a turn of the loop."""
 
 
