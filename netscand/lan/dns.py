@@ -9,6 +9,8 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from netscand.core.model import Ip
+
 A, NS, CNAME, PTR, AAAA, NB, NBSTAT = 1, 2, 5, 12, 28, 32, 33
 """Types of records (RFC 1035, 3596, 1002)."""
 
@@ -136,6 +138,13 @@ def labels(raw: bytes, position: int) -> tuple[bytes, ...] | None:
         found.append(raw[position + 1 : position + 1 + length])
         position += 1 + length
     return None
+
+
+def reverse(ip: Ip) -> tuple[bytes, ...]:
+    """Return the labels of the reverse name of an address (RFC 1035, 3.5; RFC 3596, 2.5)."""
+    if len(ip) == 4:
+        return (*(str(byte).encode() for byte in reversed(ip)), b"in-addr", b"arpa")
+    return (*(digit.encode() for digit in reversed(ip.hex())), b"ip6", b"arpa")
 
 
 def questions(

@@ -1,16 +1,30 @@
-"""mDNS decoder: devices and their names (RFC 6762)."""
+"""mDNS: the decoder of devices and their names, and the query for names (RFC 6762).
 
+lan/name_lookup.py sends the query, and reads its answers.
+"""
+
+import secrets
+from collections.abc import Sequence
 from itertools import islice
 
-from netscand.core.model import Evidence, Observation, is_link_local
+from netscand.core.model import Evidence, Ip, Observation, is_link_local
 from netscand.lan import dns
 from netscand.lan.senders import Sender, is_host
 from netscand.lan.text import clean_name
 
 PORT = 5353
+GROUPS = {4: Ip(b"\xe0\0\0\xfb"), 16: Ip(b"\xff\x02" + bytes(13) + b"\xfb")}
+"""Bytes of an address → multicast group."""
+
 LOCAL = b"local"
 FEW = 8
 """Maximum records about the sender's own address whose names are read."""
+
+QUERIES_PER_FRAME = {4: 8, 16: 3}
+"""Bytes of an address → queries in one frame (about 300 bytes). Avahi allows 512 for the queries and its answer."""
+
+UNICAST_RESPONSE = 0x8000
+"""Flag in the class of a question that requests a unicast answer (RFC 6762, 5.4)."""
 
 
 def decode(raw: bytes, sender: Sender, *, from_port: int) -> tuple[Observation, ...]:
@@ -50,3 +64,8 @@ def own_name(message: dns.Message, ip: bytes) -> tuple[str | None, bool]:
             name = clean_name(".".join(label.decode("utf-8", "replace") for label in labels[:-1]))
             return (None, True) if not record.ttl else (name, False)
     return None, False
+
+
+def query(ips: Sequence[Ip]) -> bytes:
+    """Encode a query for the names of addresses of one family, at most QUERIES_PER_FRAME."""
+    return dns.questions(secrets.randbits(16), [dns.reverse(ip) for ip in ips], dns.PTR, 1 | UNICAST_RESPONSE)

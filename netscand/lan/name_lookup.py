@@ -51,7 +51,7 @@ def datagram(
 # ---- resolver ------------------------------------------------------------------------------------------------------
 # Reverse DNS with the name servers of this host, over UDP on the loop, without threads.
 #
-# Sources: RFC 1035, RFC 3596 (ip6.arpa), resolv.conf(5).
+# Sources: RFC 1035, resolv.conf(5).
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 MOST_SERVERS = 3
@@ -92,7 +92,7 @@ class Resolver:
 
     async def name_of(self, ip: Ip, effort: Effort) -> str | None:
         """Return the sanitised name of an address; None if it has none. Raises Unanswered if no server answers."""
-        reverse_name = reverse(ip)
+        reverse_name = dns.reverse(ip)
         question = dns.questions(secrets.randbits(16), [reverse_name], dns.PTR, flags=RECURSION_DESIRED)
         why = f"no server in {self._path}"
         refused = False
@@ -123,13 +123,6 @@ class Resolver:
         except OSError:
             self._servers, self._stamp = (), None
         return self._servers
-
-
-def reverse(ip: Ip) -> tuple[bytes, ...]:
-    """Return the labels of the reverse name of an address."""
-    if len(ip) == 4:
-        return (*(str(byte).encode() for byte in reversed(ip)), b"in-addr", b"arpa")
-    return (*(digit.encode() for digit in reversed(ip.hex())), b"ip6", b"arpa")
 
 
 def pointed_to(message: dns.Message, reverse_name: tuple[bytes, ...]) -> str | None:
@@ -180,7 +173,7 @@ def _socket_address(server: str, port: int) -> tuple[int, tuple[str, int] | tupl
 
 
 # ---- LAN queries ---------------------------------------------------------------------------------------------------
-# Queries to devices for their names: by mDNS (multicast), and by NBNS (unicast, RFC 1002).
+# Queries to devices for their names: by mDNS (multicast, lan/mdns.py), and by NBNS (unicast, lan/nbns.py).
 #
 # Answers are read from the ring, with their Ethernet source, never from a socket: only the queried station can name
 # itself. With the IP address alone, any host could forge an answer; on Wi-Fi, access points do not let a station send
@@ -197,17 +190,6 @@ ANSWERED_WITHIN = 5.0
 
 ANSWERS_A_DEVICE = 4
 """Maximum answers of one device to one query that are examined."""
-
-QUERIES_PER_FRAME = {4: 8, 16: 3}
-"""Bytes of an address → queries in one frame (about 300 bytes). Avahi allows 512 for the queries and its answer."""
-
-GROUPS = {4: Ip(b"\xe0\0\0\xfb"), 16: Ip(b"\xff\x02" + bytes(13) + b"\xfb")}
-
-UNICAST_RESPONSE = 0x8000
-"""Flag in the class of a question that requests a unicast answer (RFC 6762, 5.4)."""
-
-NODE_STATUS = (b"CK" + b"A" * 30,)
-"""`*` and fifteen zeros, first-level encoded: any node (RFC 1002, 4.2.17)."""
 
 
 @dataclass(slots=True)
@@ -231,19 +213,17 @@ class Queries:
         """By port, MAC and address of the expected answer, oldest first."""
 
     def by_mdns(self, network: Network, targets: Sequence[tuple[Mac, Ip]]) -> None:
-        """Query devices at addresses of one family, at most QUERIES_PER_FRAME, by multicast. Raises OSError."""
+        """Query devices at addresses of one family, at most mdns.QUERIES_PER_FRAME, by multicast. Raises OSError."""
         length = len(targets[0][1])
         own = network.own if length == 4 else network.own6
         if own is None:
             return
-        names = [reverse(ip) for _, ip in targets]
-        content = dns.questions(secrets.randbits(16), names, dns.PTR, 1 | UNICAST_RESPONSE)
-        self._query(network, mdns.PORT, own, targets, content, group_mac(GROUPS[length]), GROUPS[length])
+        content, group = mdns.query([ip for _, ip in targets]), mdns.GROUPS[length]
+        self._query(network, mdns.PORT, own, targets, content, group_mac(group), group)
 
     def by_nbns(self, network: Network, mac: Mac, ip: Ip) -> None:
         """Query one device at an IPv4 address by unicast. Raises OSError."""
-        content = dns.questions(secrets.randbits(16), [NODE_STATUS], dns.NBSTAT)
-        self._query(network, nbns.PORT, network.own, [(mac, ip)], content, mac, ip)
+        self._query(network, nbns.PORT, network.own, [(mac, ip)], nbns.query(), mac, ip)
 
     def _query(
         self,
@@ -314,5 +294,5 @@ def _name(message: dns.Message, port: int, ip: Ip, number: int) -> str | None:
         return None
     if port == nbns.PORT:  # the id is repeated (RFC 1002, 4.2.1.1)
         return nbns.node_name(message) if message.id == number else None
-    name = pointed_to(message, reverse(ip))  # any id: some responders use 0, as for multicast
+    name = pointed_to(message, dns.reverse(ip))  # any id: some responders use 0, as for multicast
     return name[: -len(".local")] if name and name.lower().endswith(".local") else None

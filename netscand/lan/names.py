@@ -12,7 +12,8 @@ from typing import NamedTuple, Protocol
 
 from netscand.core.model import Ip, Mac, Network, NetworkState, is_link_local
 from netscand.lan.decode import Answer
-from netscand.lan.name_lookup import LAN_WAIT, QUERIES_PER_FRAME, Effort, Queries, Resolver, Unanswered
+from netscand.lan.mdns import QUERIES_PER_FRAME
+from netscand.lan.name_lookup import LAN_WAIT, Effort, Queries, Resolver, Unanswered
 
 # ---- name queue ----------------------------------------------------------------------------------------------------
 # Queue of lookups: for each network, the most urgent first; a crowd of devices does not delay others.

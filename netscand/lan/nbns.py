@@ -1,4 +1,9 @@
-"""NBNS decoder: names registered, refreshed and released by broadcast (RFC 1002, section 4.2)."""
+"""NBNS: the decoder of names registered, refreshed and released by broadcast, and the query (RFC 1002, section 4.2).
+
+lan/name_lookup.py sends the query, and reads its answers.
+"""
+
+import secrets
 
 from netscand.core.model import Evidence, Observation
 from netscand.lan import dns
@@ -18,6 +23,9 @@ MOST_NAMES = 32
 
 HOST_SUFFIXES = (0x00, 0x20)
 """The sixteenth byte of a host's own name: workstation, file server."""
+
+NODE_STATUS = (b"CK" + b"A" * 30,)
+"""`*` and fifteen zeros, first-level encoded: any node (RFC 1002, 4.2.17)."""
 
 
 def decode(raw: bytes, sender: Sender) -> tuple[Observation, ...]:
@@ -54,6 +62,11 @@ def host_name(name: bytes | None) -> str | None:
     if name is None or len(name) != 16 or name[15] not in HOST_SUFFIXES or name[0] in b"*\x01\x00 ":
         return None
     return clean_name(name[:15].rstrip(b" \0").decode("cp437", "replace"))
+
+
+def query() -> bytes:
+    """Encode a query for the names of the node that receives it (RFC 1002, 4.2.17)."""
+    return dns.questions(secrets.randbits(16), [NODE_STATUS], dns.NBSTAT)
 
 
 def node_name(message: dns.Message) -> str | None:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from netscand.core.model import Ip
 from netscand.lan import decode, dns, mdns, nbns
-from netscand.lan.name_lookup import pointed_to, reverse
+from netscand.lan.dns import reverse
+from netscand.lan.name_lookup import pointed_to
 from tests.core import built_frames, captured_frames
 
 MAC = bytes.fromhex(built_frames.MAC.replace(":", ""))

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netscand.core.model import Ip, Mac, Network
-from netscand.lan import decode, dns, name_lookup
-from netscand.lan.name_lookup import GROUPS, Queries, datagram, group_mac, reverse
+from netscand.lan import decode, dns, mdns, name_lookup, nbns
+from netscand.lan.dns import reverse
+from netscand.lan.mdns import GROUPS
+from netscand.lan.name_lookup import Queries, datagram, group_mac
 from tests.core.built_frames import DNS, IP, UDP, Ether, IPv6
 from tests.core.world import ip, mac, network
 
@@ -87,7 +89,7 @@ def pointing(to: str, at: Ip = WHERE, number: int = 0) -> bytes:
 
 def node(name: bytes, number: int) -> bytes:
     content = b"\1" + name.ljust(15) + b"\0\4\0"
-    record = encoded(*name_lookup.NODE_STATUS) + struct.pack("!HHIH", dns.NBSTAT, 1, 0, len(content)) + content
+    record = encoded(*nbns.NODE_STATUS) + struct.pack("!HHIH", dns.NBSTAT, 1, 0, len(content)) + content
     return struct.pack("!HHHHHH", number, 0x8400, 0, 1, 0, 0) + record
 
 
@@ -126,9 +128,8 @@ def test_ipv6_queries_need_an_ipv6_address_of_ours(cable: Cable) -> None:
 
 def test_one_frame_leaves_room_for_an_answer() -> None:
     """Avahi answers a port of ours in 512 bytes, the questions included."""
-    for length, most in name_lookup.QUERIES_PER_FRAME.items():
-        names = [reverse(Ip(b"\xff" * length))] * most
-        assert len(dns.questions(0, names, dns.PTR)) < 330
+    for length, most in mdns.QUERIES_PER_FRAME.items():
+        assert len(mdns.query([Ip(b"\xff" * length)] * most)) < 330
 
 
 ADDRESSES = st.tuples(st.binary(min_size=4, max_size=4), st.binary(min_size=4, max_size=4)) | st.tuples(

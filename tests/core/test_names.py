@@ -14,7 +14,8 @@ from netscand.core.claims import urgency
 from netscand.core.model import Ip, Mac, Network, NetworkState
 from netscand.lan import dns, name_lookup, names
 from netscand.lan import names as names_module
-from netscand.lan.name_lookup import Effort, Resolver, pointed_to, reverse
+from netscand.lan.dns import reverse
+from netscand.lan.name_lookup import Effort, Resolver, pointed_to
 from netscand.lan.names import MOST_STRANGERS, Lookup, NameQueue, Names
 from tests.core.virtual_loop import VirtualLoop, run
 from tests.core.world import World, ip, mac, network

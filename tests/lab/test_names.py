@@ -18,8 +18,9 @@ import pytest
 from netscand.core.model import Ip, Mac, Network
 from netscand.lan import dns, name_lookup, names
 from netscand.lan import names as names_module
+from netscand.lan.dns import reverse
 from netscand.lan.interfaces import Interfaces
-from netscand.lan.name_lookup import Effort, Resolver, Unanswered, reverse
+from netscand.lan.name_lookup import Effort, Resolver, Unanswered
 from netscand.lan.names import PATIENT, Names
 from netscand.lan.wire import Wire
 from tests.lab.impostor import NAME, impostor
