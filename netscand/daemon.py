@@ -27,7 +27,7 @@ from netscand.event_log import LoggedEvents, one_line
 from netscand.garbage import Collector
 from netscand.lan.interfaces import Interfaces
 from netscand.lan.multicast import MulticastMembership
-from netscand.lan.names import Names
+from netscand.lan.name_queue import Names
 from netscand.lan.netlink import Neighbours
 from netscand.lan.vendors import Vendors
 from netscand.lan.wire import Wire

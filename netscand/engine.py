@@ -122,7 +122,7 @@ class Audience(Protocol):
 
 
 class NameResolver(Protocol):
-    """What the engine needs of lan/names."""
+    """What the engine needs of lan/name_queue."""
 
     def request_name(self, mac: Mac, ip: Ip, network: Network) -> None:
         """Look up the name of the device at that address, some time."""

@@ -12,14 +12,13 @@ from netscand.core.disputes import APART
 from netscand.core.model import EventKind, Evidence, Ip, Mac
 from netscand.core.ratelimit import DAY
 from netscand.engine import Engine, Numbers
-from netscand.lan import name_lookup, names
-from netscand.lan import names as names_module
+from netscand.lan import name_lookup, name_queue
 from netscand.lan.name_lookup import Effort, Resolver, Unanswered
-from netscand.lan.names import LONGEST_RETRY, PATIENT, QUICK
-from netscand.lan.names import ROUND_APART as ROUND
+from netscand.lan.name_queue import LONGEST_RETRY, PATIENT, QUICK
+from netscand.lan.name_queue import ROUND_APART as ROUND
 from tests.core.test_attacks import age, say, with_gateway
 from tests.core.test_engine import Cable, Tape
-from tests.core.test_names import ANSWERED, NET, Lan
+from tests.core.test_name_queue import ANSWERED, NET, Lan
 from tests.core.virtual_loop import VirtualLoop, run
 from tests.core.world import World, ip, mac
 
@@ -168,7 +167,7 @@ def test_an_answer_counts_only_for_the_current_holder() -> None:
 @pytest.fixture
 def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualLoop]:
     made = VirtualLoop()
-    for module in (names, names_module, name_lookup):
+    for module in (name_queue, name_lookup):
         monkeypatch.setattr(module, "monotonic", made.time)
     yield made
     made.close()

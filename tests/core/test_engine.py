@@ -30,8 +30,7 @@ from netscand.core.outage import network_problems
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
 from netscand.engine import Engine, Numbers
-from netscand.lan import names
-from netscand.lan import names as names_module
+from netscand.lan import name_queue
 from tests.core.world import ip, mac, network
 
 
@@ -299,9 +298,9 @@ def test_a_lookup_dropped_from_a_full_queue_comes_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As in the first scan of a large LAN: it does not count as looked up within the hour."""
-    monkeypatch.setattr(names_module, "MOST_STRANGERS", 3)
+    monkeypatch.setattr(name_queue, "MOST_STRANGERS", 3)
     house = EngineView()
-    asker = house.engine.names = names.Names(house.engine, lambda mac: 2, lambda network, frame: None)
+    asker = house.engine.names = name_queue.Names(house.engine, lambda mac: 2, lambda network, frame: None)
     house.engine.observe([house.seen(i, f"10.0.0.{10 + i}") for i in range(5)])
     assert {key[0] for key in asker._next_round} == {mac(2), mac(3), mac(4)}
     house.inventory.devices[mac(0)].status = Status.OFFLINE

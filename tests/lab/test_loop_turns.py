@@ -15,7 +15,7 @@ from netscand.config import Scan
 from netscand.core.model import Observation
 from netscand.lan.interfaces import Interfaces
 from netscand.lan.name_lookup import Resolver
-from netscand.lan.names import Names
+from netscand.lan.name_queue import Names
 from netscand.lan.netlink import Neighbours
 from netscand.lan.wire import Wire
 from tests.core.loop_turns import longest_turn

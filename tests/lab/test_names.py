@@ -16,12 +16,11 @@ from typing import TypeVar
 import pytest
 
 from netscand.core.model import Ip, Mac, Network
-from netscand.lan import dns, name_lookup, names
-from netscand.lan import names as names_module
+from netscand.lan import dns, name_lookup, name_queue
 from netscand.lan.dns import reverse
 from netscand.lan.interfaces import Interfaces
 from netscand.lan.name_lookup import Effort, Resolver, Unanswered
-from netscand.lan.names import PATIENT, Names
+from netscand.lan.name_queue import PATIENT, Names
 from netscand.lan.wire import Wire
 from tests.lab.impostor import NAME, impostor
 from tests.lab.lan import Host, Lab
@@ -291,9 +290,9 @@ class Room:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """As fast as a test may be, with patience for a busy machine: LAN_WAIT decides what is asked next."""
-    monkeypatch.setattr(names, "SETTLE", 0.0)
-    monkeypatch.setattr(names, "MDNS_APART", 0.2)
-    monkeypatch.setattr(names, "LAN_WAIT", 3.0)
+    monkeypatch.setattr(name_queue, "SETTLE", 0.0)
+    monkeypatch.setattr(name_queue, "MDNS_APART", 0.2)
+    monkeypatch.setattr(name_queue, "LAN_WAIT", 3.0)
     monkeypatch.setattr(name_lookup, "ANSWERED_WITHIN", DEADLINE)
 
 
@@ -382,9 +381,9 @@ def test_what_waits_and_what_is_remembered_is_bounded(lab: Lab, tmp_path: Path) 
         (mac, Ip(bytes([10, 77]) + (n * 4 + k).to_bytes(2)), network) for n, mac in enumerate(MACS) for k in range(4)
     ]
     made = Room(lab.watcher.space, tmp_path / "none").run(0.01, *wants)
-    assert len(made._for_dns) <= names_module.MOST_WAITING
-    assert len(made._for_mdns) <= names_module.MOST_WAITING
-    assert len(made._next_round) <= names.MOST_REMEMBERED
+    assert len(made._for_dns) <= name_queue.MOST_WAITING
+    assert len(made._for_mdns) <= name_queue.MOST_WAITING
+    assert len(made._next_round) <= name_queue.MOST_REMEMBERED
 
 
 def test_a_network_that_is_gone_stops_nothing(lab: Lab, tmp_path: Path, quick: None) -> None:

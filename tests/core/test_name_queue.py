@@ -12,11 +12,10 @@ import pytest
 
 from netscand.core.claims import urgency
 from netscand.core.model import Ip, Mac, Network, NetworkState
-from netscand.lan import dns, name_lookup, names
-from netscand.lan import names as names_module
+from netscand.lan import dns, name_lookup, name_queue
 from netscand.lan.dns import reverse
 from netscand.lan.name_lookup import Effort, Resolver, pointed_to
-from netscand.lan.names import MOST_STRANGERS, Lookup, NameQueue, Names
+from netscand.lan.name_queue import MOST_STRANGERS, Lookup, NameQueue, Names
 from tests.core.virtual_loop import VirtualLoop, run
 from tests.core.world import World, ip, mac, network
 
@@ -28,7 +27,7 @@ DESCRIBED, ANSWERED, STRANGER = range(3)
 @pytest.fixture
 def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualLoop]:
     made = VirtualLoop()
-    for module in (names, names_module, name_lookup):
+    for module in (name_queue, name_lookup):
         monkeypatch.setattr(module, "monotonic", made.time)
     yield made
     made.close()
@@ -174,11 +173,11 @@ def test_one_mdns_frame_a_second_on_each_network(loop: VirtualLoop) -> None:
     to_all = [(at, where) for at, where, port in lan.frames if port == 5353]
     at = [when for when, where in to_all if where == NET.id]
     assert len(at) == 10
-    assert all(after - before >= names.MDNS_APART for before, after in pairwise(at))
+    assert all(after - before >= name_queue.MDNS_APART for before, after in pairwise(at))
     assert lan.queried[5353, ip("10.9.0.9")] - 1000 < 3, "it waits behind another network's"
     to_one = [when for when, where, port in lan.frames if port == 137]
     assert len(to_one) == 81
-    assert all(sum(each <= when < each + 1 for when in to_one) <= 2 / names.NBNS_APART for each in to_one)
+    assert all(sum(each <= when < each + 1 for when in to_one) <= 2 / name_queue.NBNS_APART for each in to_one)
 
 
 def test_a_device_without_a_name_is_queried_twice(loop: VirtualLoop) -> None:
@@ -199,7 +198,7 @@ def test_a_device_named_meanwhile_is_not_queried_again(loop: VirtualLoop) -> Non
 
     def one() -> Iterator[float]:
         lan.want(mac(1), ip("10.0.0.9"), NET)
-        yield names.SETTLE + name_lookup.LAN_WAIT / 2
+        yield name_queue.SETTLE + name_lookup.LAN_WAIT / 2
         lan.lacking = ()
 
     run(loop, lan.run(one, 300))
@@ -265,7 +264,7 @@ def test_thousands_of_named_devices_block_no_turn(loop: VirtualLoop) -> None:
         for number in range(2000):
             lan.urgency[made_up(number)[0]] = ANSWERED
             lan.want(*made_up(number), NET)
-        yield names.SETTLE
+        yield name_queue.SETTLE
         while any(len(queue) for queue in (lan.names._for_mdns, lan.names._for_dns, lan.names._for_nbns)):
             turns += 1
             yield 0
@@ -284,8 +283,8 @@ def wanted(number: int, where: Network = NET, *, is_first: bool = True) -> Looku
 
 def test_a_queue_is_bounded_and_returns_the_dropped_one(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stranger that has waited longest is dropped."""
-    monkeypatch.setattr(names_module, "MOST_WAITING", 4)
-    monkeypatch.setattr(names_module, "MOST_STRANGERS", 2)
+    monkeypatch.setattr(name_queue, "MOST_WAITING", 4)
+    monkeypatch.setattr(name_queue, "MOST_STRANGERS", 2)
     urgent: set[Mac] = set()
     queue = NameQueue(lambda mac: ANSWERED if mac in urgent else STRANGER)
     gone = [queue.put(0.0, wanted(number)) for number in range(4)]
@@ -320,7 +319,7 @@ def test_a_device_has_one_entry_the_earlier_one(loop: VirtualLoop, due: tuple[fl
 
 def test_void_entries_make_room_in_a_full_queue(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Void entries are removed when the queue is full."""
-    monkeypatch.setattr(names_module, "MOST_WAITING", 4)
+    monkeypatch.setattr(name_queue, "MOST_WAITING", 4)
     queue = NameQueue(lambda mac: ANSWERED)
     for number in range(4):
         assert queue.put(2000.0 - number, wanted(1)) is None
@@ -329,15 +328,15 @@ def test_void_entries_make_room_in_a_full_queue(loop: VirtualLoop, monkeypatch: 
 
 def test_who_finds_a_full_queue_costs_nothing(loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T62: thousands of devices a second may come to a large LAN; places are counted once, not for each."""
-    monkeypatch.setattr(names, "MOST_WAITING", 100)
+    monkeypatch.setattr(name_queue, "MOST_WAITING", 100)
     looks = Counter[str]()
-    there = names._NetworkQueue._is_current
+    there = name_queue._NetworkQueue._is_current
 
-    def is_there(line: names._NetworkQueue, waiting: names._Waiting) -> bool:
+    def is_there(line: name_queue._NetworkQueue, waiting: name_queue._Waiting) -> bool:
         looks["looks"] += 1
         return there(line, waiting)
 
-    monkeypatch.setattr(names._NetworkQueue, "_is_current", is_there)
+    monkeypatch.setattr(name_queue._NetworkQueue, "_is_current", is_there)
     queue = NameQueue(lambda mac: ANSWERED)
     for number in range(100):
         assert queue.put(1.0, Lookup(mac(number), ip("10.0.0.1"), "net")) is None
@@ -367,7 +366,7 @@ def test_urgency_is_that_of_what_is_known_of_a_device() -> None:
     world = World()
     world.hear(mac(9), "10.0.0.9")
     device = world.inventory.devices[mac(9)]
-    assert urgency(None) == urgency(device) == names_module.STRANGER
+    assert urgency(None) == urgency(device) == name_queue.STRANGER
     device.confirmed = True
     assert urgency(device) == ANSWERED
     device.confirmed = False
