@@ -62,7 +62,8 @@ def _start(arguments: argparse.Namespace, config: "Config") -> None:
     from netscand.serve.auth import TokensRefused
     from netscand.serve.listen import AlreadyRunning, ListenError
     from netscand.serve.selftest import LibraryError
-    from netscand.store.paths import HistoryInUse, HistoryRefused
+    from netscand.store.lock import HistoryInUse
+    from netscand.store.paths import HistoryRefused
 
     open_log(config.log.level)
     try:

@@ -117,7 +117,10 @@ def inode_of(path: Path | str) -> tuple[int, int] | None:
 
 @dataclass
 class UnixSocket:
-    """Unix socket at a path; a lock file beside it excludes a second process."""
+    """Unix socket at a path; a lock file beside it excludes a second process.
+
+    The history has a lock of its own (store/lock.py).
+    """
 
     path: Path
     sock: socket.socket = field(init=False)

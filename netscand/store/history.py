@@ -22,9 +22,10 @@ from netscand.core.model import Device, Event, Mac
 from netscand.core.restore import Memory
 from netscand.store.database import is_older, new_epoch
 from netscand.store.devices import DeviceRows
+from netscand.store.lock import Lock
 from netscand.store.maintenance import Maintenance
 from netscand.store.opening import Opened, open_history
-from netscand.store.paths import Lock, refuse_open
+from netscand.store.paths import refuse_open
 from netscand.store.reader import Answers, Decode, Reader
 from netscand.store.retention import SET
 from netscand.store.rows import Row, WallClock, event_row

@@ -17,7 +17,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from netscand.store.database import connect, is_broken, sync, what_is_missing
-from netscand.store.paths import HistoryInUse
+from netscand.store.lock import HistoryInUse
 from netscand.store.writer import Lost, Writer
 
 SYNC_EVERY = 5.0

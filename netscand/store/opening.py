@@ -14,7 +14,8 @@ from netscand.store.database import (
     open_database,
     refuse_foreign,
 )
-from netscand.store.paths import Lock, prepare, refuse_remote, set_aside
+from netscand.store.lock import Lock
+from netscand.store.paths import prepare, refuse_remote, set_aside
 from netscand.store.reader import Decode, remember
 from netscand.store.repair import is_empty, take_draft
 from netscand.store.retention import Clock, clock_of

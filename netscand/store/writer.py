@@ -22,7 +22,8 @@ from netscand.store.database import (
     sync,
     transaction,
 )
-from netscand.store.paths import HistoryRefused, Lock, prepare, set_aside
+from netscand.store.lock import Lock
+from netscand.store.paths import HistoryRefused, prepare, set_aside
 from netscand.store.repair import Files, copy_of_files, copy_of_open, put_in_place
 from netscand.store.retention import AgeClock, Clock, Retention, clock_of
 from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, Row

@@ -25,8 +25,9 @@ from netscand.protocol import CheckResult
 from netscand.serve.encode import remembered
 from netscand.serve.listen import TcpAddress, UnixSocket, bound_socket, tcp_socket
 from netscand.store.database import open_database
+from netscand.store.lock import Lock
 from netscand.store.opening import open_history
-from netscand.store.paths import HistoryRefused, Lock, prepare
+from netscand.store.paths import HistoryRefused, prepare
 
 ROOT = Path(__file__).parents[2]
 NETSCAND, VISITOR = Caller(True), Caller(False)

@@ -21,7 +21,7 @@ from netscand.store import database as database_module
 from netscand.store import devices, maintenance, opening, retention, writer
 from netscand.store import history as room
 from netscand.store.database import connect
-from netscand.store.paths import Lock
+from netscand.store.lock import Lock
 from netscand.store.writer import Events, Report
 from tests.store.diary import LAN, Diary, FakeClock, device, diary, discovered, sequences, turned
 

@@ -1,17 +1,15 @@
-"""Paths, folders and the lock of the history."""
+"""Paths and folders of the history."""
 
 import asyncio
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from netscand.serve.encode import remembered
+from netscand.store.lock import Lock
 from netscand.store.opening import open_history
-from netscand.store.paths import HistoryInUse, HistoryRefused, Lock, prepare, refuse_remote
+from netscand.store.paths import HistoryRefused, prepare, refuse_remote
 from tests.store.diary import device, diary, discovered
 from tests.store.share import share
 
@@ -55,49 +53,6 @@ def test_a_mounted_network_file_system_is_refused(tmp_path: Path, root: None) ->
 
 def test_the_disk_of_this_test_is_accepted(tmp_path: Path) -> None:
     refuse_remote(tmp_path / "h.db")
-
-
-def test_a_second_process_gets_the_holder_of_the_lock(tmp_path: Path) -> None:
-    """FAULTS F21: the message has its process number."""
-    first, second = Lock(tmp_path / "h.db"), Lock(tmp_path / "h.db")
-    first.take()
-    with pytest.raises(HistoryInUse, match=f"process {os.getpid()}"):
-        second.take()
-    first.release()
-    second.take()
-    second.release()
-
-
-def test_a_second_history_is_refused_before_any_change(tmp_path: Path) -> None:
-    """FAULTS F21: the first continues."""
-
-    async def play() -> None:
-        async with diary(tmp_path / "h.db") as book:
-            await book.write(discovered(device(1)))
-            copy = tmp_path / "h.db.copy-1"
-            copy.write_bytes(b"a backup that the first is making")
-            with pytest.raises(HistoryInUse, match=f"process {os.getpid()}"):
-                open_history(tmp_path / "h.db", Lock(tmp_path / "h.db"), 1, remembered)
-            assert copy.exists()
-            cursor = await book.write(discovered(device(2)))
-            assert cursor.endswith("-2")
-
-    asyncio.run(play())
-
-
-def test_a_kill_releases_the_lock(tmp_path: Path) -> None:
-    program = f"""if True:
-        import os, signal
-        from pathlib import Path
-        from netscand.store.paths import Lock
-        lock = Lock(Path({str(tmp_path / "h.db")!r}))
-        lock.take()
-        os.kill(os.getpid(), signal.SIGKILL)
-    """
-    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
-    lock = Lock(tmp_path / "h.db")
-    lock.take()
-    lock.release()
 
 
 def test_a_file_of_another_user_is_refused(tmp_path: Path, root: None) -> None:

@@ -19,7 +19,7 @@ from netscand.core.model import Event, EventKind, Status
 from netscand.core.restore import Unreadable
 from netscand.store import maintenance, reader, repair, writer
 from netscand.store.database import back_up, connect
-from netscand.store.paths import HistoryInUse, Lock
+from netscand.store.lock import HistoryInUse, Lock
 from netscand.store.repair import Files
 from netscand.store.writer import Lost
 from tests.store.diary import LAN, Diary, device, diary, discovered, sequences, turned
