@@ -2,7 +2,8 @@
 
 SQLite syncs at a checkpoint, and when the first commit after a complete one restarts the log (in WAL mode with
 `synchronous = NORMAL`). Both happen here, on a connection of its own, while nothing is written; and the log is synced
-every few seconds, so that a power loss costs no more than those.
+every few seconds, so that a power loss costs no more than those. The call that syncs it is `sync` in store/database.py;
+the writer calls it too, where numbers that are about to be published are not reserved on the disk yet.
 """
 
 import logging

@@ -1,4 +1,8 @@
-"""The files of an open database: their loss and damage detected, and what can be saved."""
+"""The files of an open database: their loss and damage detected, and what can be saved.
+
+store/maintenance.py looks for loss and damage. `Writer._repair` in store/writer.py saves, sets aside and opens again,
+because only the writer's thread may replace its connection. Damage found at a start: store/opening.py.
+"""
 
 import os
 import sqlite3

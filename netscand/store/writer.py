@@ -398,7 +398,7 @@ class Writer(threading.Thread):
             if isinstance(work, Adopt):
                 self._adopt(work)
         if self._lost is not None:
-            self._save(self._lost)
+            self._repair(self._lost)
         if not self._adopted:
             return
         if self._backlog:
@@ -468,11 +468,11 @@ class Writer(threading.Thread):
         try:
             if not _is_damage(wrong):
                 raise wrong
-            self._save(Lost(str(wrong), self.generation))
+            self._repair(Lost(str(wrong), self.generation))
         except (sqlite3.Error, OSError, HistoryRefused, HistoryBroken) as wrong:
             self._refused(wrong)
 
-    def _save(self, lost: Lost) -> None:
+    def _repair(self, lost: Lost) -> None:
         """Restore a database whose files were removed, replaced or damaged, as far as possible (FAULTS F8).
 
         Raises sqlite3.Error, OSError, HistoryRefused or HistoryBroken if that is not possible now.
