@@ -117,8 +117,7 @@ def test_removed_files_are_rewritten_without_loss(tmp_path: Path, how: str) -> N
         async with household(tmp_path / "state") as book:
             path, before = book.history.path, book.history.cursor
             TAKEN[how](path)
-            await until(book.history.problems)
-            assert any("the history was rewritten" in problem for problem in book.history.problems())
+            await until(lambda: any("the history was rewritten" in each for each in book.history.problems()))
             assert sequences(await book.page(since=0, limit=5000)) == list(range(1, EVENTS + 1))
             cursor = await book.write(turned(book.devices[device(3).mac], Status.OFFLINE, 2000.0))
             assert number(cursor) == number(before) + 1
