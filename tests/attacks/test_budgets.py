@@ -31,7 +31,7 @@ K = EventKind
 @pytest.mark.parametrize(
     ("hours", "mib", "residents"),
     [
-        pytest.param(1 / 12, 256 / 288, 10, id="5 minutes"),
+        pytest.param(1 / 12, 256 / 96, 10, id="5 minutes"),
         pytest.param(24.0, 256.0, 250, id="a day", marks=pytest.mark.long),
     ],
 )
@@ -40,7 +40,7 @@ async def test_a_hostile_host_pushes_nobodys_past_out(
 ) -> None:
     """FAULTS T23: 88 days of a household, of 90, are all there after a day of it, and the file is within its size.
 
-    In short: five minutes, against the part of `max_mib` that five minutes of a day have.
+    In short: five minutes and a small household, against a hundredth of `max_mib`.
     """
     monkeypatch.setattr(writer, "TRIM_EVERY", 0.05)
     path = tmp_path / "h.db"
