@@ -114,6 +114,35 @@ def test_one_timeline_one_sequence() -> None:
     assert house.engine.cursor == house.tape.cursors[-1]
 
 
+def test_an_event_is_encoded_once_for_the_history_and_all_clients() -> None:
+    """The history stores the same bytes that are published."""
+    encoded: list[bytes] = []
+    stored: list[bytes] = []
+    published: list[bytes] = []
+
+    def encode(event: Event) -> bytes:
+        encoded.append(f"{len(encoded)}".encode())
+        return encoded[-1]
+
+    class Kept(Numbers):
+        def append(self, event: Event, body: bytes) -> str:
+            stored.append(body)
+            return super().append(event, body)
+
+    class Sent(Tape):
+        def publish(self, cursor: str, event: Event, body: bytes) -> None:
+            published.append(body)
+            assert len(stored) == len(published), "law 2: inventory, then history, then hub"
+
+    inventory = Inventory(Rules(), Random(1))
+    planner = Planner(inventory, Pace(), 50.0, Random(1))
+    engine = Engine(inventory, planner, Cable(), Kept("e"), Sent(), lambda: 50.0, lambda: 0.0, encode)
+    engine.set_networks([network()])
+    engine.observe([Observation(50.0, 2, mac(1), ip("10.0.0.10"), Evidence.ARP_ANNOUNCEMENT)])
+    assert encoded == stored == published
+    assert len(encoded) >= 2
+
+
 def test_probes_left_by_a_full_queue_are_sent_later() -> None:
     """They count when they are sent."""
     house = EngineView()

@@ -10,7 +10,17 @@ import pytest
 
 from netscand import protocol
 from netscand.core.model import Address, Event, EventKind, Evidence, Ip, Mac, Status
-from netscand.serve.encode import STEADY, Encoder, decoded, device_before, event_message, ip_text, kinds, mac_text
+from netscand.serve.encode import (
+    STEADY,
+    Encoder,
+    decoded,
+    device_before,
+    event_message,
+    ip_text,
+    kinds,
+    mac_text,
+    remembered,
+)
 from netscand.serve.hub import Hub
 from tests.serve.house import BOOT, LAN, FakeScanner, mac
 
@@ -153,6 +163,51 @@ def test_a_device_before_an_event_can_be_encoded(translator: Encoder, scanner: F
     device.addresses = []
     was = device_before(decoded(translator.event(Event(EventKind.OFFLINE, 0.0, LAN, device, previous=previous))))
     assert protocol.encode(was) == before
+
+
+def test_a_message_of_an_event_is_what_the_contract_encodes(translator: Encoder, scanner: FakeScanner) -> None:
+    """Splicing cursor and time of sending into a body gives the same bytes as encoding the whole message."""
+    device = scanner.devices[mac(1)]
+    device.label, device.notes = 'a "quoted", tv}', "né\n"
+    for event in (Event(EventKind.RENAMED, 1.0, LAN, device, seen_at=2.5), Event(EventKind.NETWORK_UP, 1.0)):
+        body = translator.event(event)
+        assert isinstance(msgspec.json.decode(body), dict)
+        message = event_message("k3f9-7", body, "2023-11-14T22:13:22.500000Z")
+        whole = protocol.decode_server(message)
+        assert isinstance(whole, protocol.Event)
+        assert (whole.cursor, whole.sent_at) == ("k3f9-7", "2023-11-14T22:13:22.500000Z")
+        assert protocol.encode(whole) == message
+        whole.sent_at = None
+        assert protocol.encode(whole) == event_message("k3f9-7", body)
+
+
+def test_a_device_is_restored_from_the_event_that_shows_it(translator: Encoder, scanner: FakeScanner) -> None:
+    """Field by field, times to the millisecond: a start relies on it."""
+    device = scanner.devices[mac(1)]
+    device.addresses.append(Address(Ip(b"\xfe\x80" + bytes(13) + b"\x01"), LAN, "eth0", Evidence.NDP, 5.25, 6.125))
+    device.status, device.status_since, device.reason = Status.OFFLINE, 7.5, "silent"
+    device.hostname, device.hostname_source, device.label, device.known, device.notes = "tv", "dhcp", "TV", True, "x"
+    back = remembered(translator.event(Event(EventKind.OFFLINE, 7.5, LAN, device)))
+    assert back is not None
+    for name in ("mac", "status", "reason", "hostname", "hostname_source", "label", "known", "notes"):
+        assert getattr(back, name) == getattr(device, name), name
+    for name in ("first_seen", "last_seen", "status_since"):
+        assert int(getattr(back, name) * 1000) == translator.milliseconds(getattr(device, name)), name
+    stamps = [(each.ip, each.network, each.interface, each.evidence) for each in device.addresses]
+    assert [(each.ip, each.network, each.interface, each.evidence) for each in back.addresses] == stamps
+    assert int(back.addresses[1].last_seen * 1000) == translator.milliseconds(6.125)
+    for drift in (-0.0004, 0.0004):  # of the clocks, over a restart: the stamp stays in its millisecond
+        assert int((back.status_since + drift) * 1000) == translator.milliseconds(7.5)
+    assert remembered(translator.event(Event(EventKind.NETWORK_UP, 1.0, LAN))) is None
+
+
+@pytest.mark.parametrize("wrong", [b"", b"{}", b"[]", b'{"kind":1,"at":""}', b"\xff" * 40])
+def test_a_body_that_is_no_event_is_an_error(translator: Encoder, scanner: FakeScanner, wrong: bytes) -> None:
+    """One kind of error, whatever is wrong with a body."""
+    body = translator.event(Event(EventKind.RENAMED, 1.0, LAN, scanner.devices[mac(1)]))
+    for broken in (wrong, body.replace(b'"online"', b'"asleep"'), body.replace(b"10.0.0.11", b"10.0.0")):
+        with pytest.raises(ValueError, match=r"."):
+            remembered(broken)
 
 
 def test_networks_count_the_addresses_that_can_be_scanned(translator: Encoder, scanner: FakeScanner) -> None:

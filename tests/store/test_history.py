@@ -380,6 +380,28 @@ def test_devices_known_from_events_get_rows(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
+def test_a_forgotten_device_stays_forgotten_after_kills(tmp_path: Path) -> None:
+    """Its row may outlive the first kill; the next run deletes it, before it writes that the rows show everything."""
+
+    async def play() -> None:
+        one = device(1)
+        async with diary(tmp_path / "h.db") as book:
+            await book.write(discovered(one))
+            await book.history._device_rows.show()
+            await book.write(Event(EventKind.FORGOTTEN, 200.0, None, one, reason="forgotten by a user"))
+            killed = book.killed(tmp_path / "k1")
+        async with diary(killed) as book:
+            assert not book.memory.devices
+            await book.write(discovered(device(2)))
+            await book.history._device_rows.show()
+            await book.history.settled()
+            killed = book.killed(tmp_path / "k2")
+        async with diary(killed) as book:
+            assert [back.mac for back in book.memory.devices] == [device(2).mac]
+
+    asyncio.run(play())
+
+
 def test_frequent_kills_do_not_slow_the_next_start(tmp_path: Path) -> None:
     """The next start writes rows for the events of the last run, before it ends."""
 

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from netscand import protocol
 from netscand.core.model import Event, EventKind, Status
@@ -253,6 +254,34 @@ def test_a_foreign_cursor_gets_a_fresh_snapshot(tmp_path: Path, since: str) -> N
                 first = await receive(client)
                 assert isinstance(first, protocol.InitialState)
                 assert first.cursor == scanner.cursor
+
+    asyncio.run(play())
+
+
+def test_a_damaged_event_is_never_sent_and_ends_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The events before it arrive; then the stream is closed; the next resume gets a fresh list."""
+    monkeypatch.setattr(history_api, "PART", 3)
+
+    async def play() -> None:
+        async with kept_house(tmp_path) as (lan, scanner):
+            start = scanner.cursor
+            cursors = [scanner.join(number) for number in range(10)]
+            await scanner.hub.settled()
+            other = connect(scanner.history.path)
+            other.execute("UPDATE event SET body = zeroblob(90) WHERE sequence = 8")
+            other.close()
+            async with lan.ws(f"?updates=changes&since={start}") as client:
+                resumed, *rest = [await receive(client) for _ in range(7)]
+                assert isinstance(resumed, protocol.Resumed)
+                assert [event.cursor for event in events_of(rest)] == cursors[:6]
+                with pytest.raises(ConnectionClosed):
+                    await client.recv()
+                assert client.close_code == 1011
+            async with lan.ws(f"?updates=changes&since={cursors[5]}") as client:
+                assert isinstance(await receive(client), protocol.InitialState)
+            listed = [event["cursor"] for event in await all_events(lan)]
+            assert listed == cursors[:7] + cursors[8:]
+            assert scanner.problems() == ()
 
     asyncio.run(play())
 
