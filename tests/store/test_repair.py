@@ -57,7 +57,7 @@ async def household(folder: Path) -> AsyncIterator[Diary]:
         running.cancel()
 
 
-async def until(what: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(what: Callable[[], object], seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while not what():
             await asyncio.sleep(0.01)
