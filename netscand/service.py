@@ -11,6 +11,9 @@ log = logging.getLogger(__name__)
 LOOKS = 4
 """Checks within the time that systemd allows."""
 
+SETTLE = 0.2
+"""Seconds that the components have for their turn after the whole process stood still."""
+
 
 class Watchdog:
     """Feeder of systemd's watchdog, if the unit has WatchdogSec.
@@ -38,7 +41,10 @@ class Watchdog:
             return
         while True:
             self.check(monotonic())
+            late = monotonic() + 2 * self.allowed / LOOKS
             await asyncio.sleep(self.allowed / LOOKS)
+            if monotonic() > late:  # the whole process stood still: the components need a turn before they are judged
+                await asyncio.sleep(SETTLE)
 
     def check(self, now: float) -> None:
         """Feed the watchdog if every component runs; else log once which one hangs."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,29 @@ def test_one_room_that_hangs_is_enough_to_be_silent(hung: str, caplog: pytest.Lo
         ticks[hung] = 0.0
         dog.check(103.0)
     assert len(caplog.records) == 2
+
+
+def test_after_a_stop_of_the_process_components_get_a_turn_first(caplog: pytest.LogCaptureFixture) -> None:
+    """SIGSTOP, or a frozen machine: what stood still together with the watchdog does not hang."""
+    fed: list[str] = []
+
+    async def live() -> None:
+        ticked_at = time.monotonic()
+        dog = Watchdog(fed.append, {"engine": lambda: ticked_at}, {"WATCHDOG_USEC": "2000000"})
+        async with asyncio.TaskGroup() as tasks:
+            feeding = tasks.create_task(dog.run())
+            await asyncio.sleep(0.05)
+            before = len(fed)
+            time.sleep(2.5)
+            await asyncio.sleep(0.1)
+            ticked_at = time.monotonic()
+            while len(fed) == before:
+                await asyncio.sleep(0.01)
+            feeding.cancel()
+
+    with caplog.at_level(logging.CRITICAL):
+        asyncio.run(live())
+    assert not caplog.records
 
 
 def test_it_looks_in_time() -> None:
