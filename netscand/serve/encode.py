@@ -234,7 +234,10 @@ def event_message(cursor: str, body: bytes, sent_at: str | None = None) -> bytes
 
 def decoded(body: bytes) -> protocol.Event:
     """Return the event of a body, without its cursor. Raises ValueError."""
-    return _decode(event_message("", body))
+    try:
+        return _decode(event_message("", body))
+    except msgspec.MsgspecError as wrong:  # a ValueError only from msgspec 0.20 on
+        raise ValueError(str(wrong)) from None
 
 
 def device_before(event: protocol.Event) -> protocol.Device | None:

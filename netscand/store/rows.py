@@ -47,8 +47,8 @@ STATUS_OF = {number: status for status, number in STATUS.items()}
 ENDS_A_STATUS = frozenset((EventKind.ONLINE, EventKind.OFFLINE, EventKind.FORGOTTEN))
 """Events that end a status: which, and since when it was, has columns, so that presence by day decodes no JSON."""
 
-WRONG = (KeyError, ValueError, TypeError, IndexError, OverflowError, AttributeError)
-"""What decoding raises for values that netscand did not write (msgspec.DecodeError is a ValueError)."""
+WRONG = (KeyError, ValueError, TypeError, IndexError, OverflowError, AttributeError, msgspec.MsgspecError)
+"""What decoding raises for values that netscand did not write."""
 
 
 class WallClock(Protocol):
