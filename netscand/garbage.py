@@ -32,7 +32,7 @@ class Collector:
         """Number of devices when objects were last frozen."""
 
     async def run(self) -> None:
-        """Collect every APART seconds, until cancelled."""
+        """Collect once in EVERY, until cancelled."""
         while True:
             await asyncio.sleep(EVERY)
             self.collect()

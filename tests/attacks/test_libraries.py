@@ -90,7 +90,7 @@ def test_a_server_that_stops_answering_is_restarted(lab: Lab) -> None:
 
 SWALLOWS = """
 import netscand.serve.selftest as selftest
-selftest.ANSWERS = 2.0
+selftest.TIMEOUT = 2.0
 import aiohttp.web as web
 web.RequestHandler.data_received = lambda self, data: None
 """
@@ -101,7 +101,7 @@ web.RequestHandler.data_received = lambda self, data: None
     [("import aiohttp.web as web\ndel web.RequestHandler.handle_error\n", "has no web.RequestHandler.handle_error"),
      ("import aiohttp\ndel aiohttp.WSCloseCode\n", "cannot import name 'WSCloseCode' from 'aiohttp'"),
      ("import aiohttp.web as web\ndel web.RequestHandler\n", "has no attribute 'RequestHandler'"),
-     (SWALLOWS, "the server does not answer itself (GET /healthz: no answer within 2 s)")],
+     (SWALLOWS, "the self-test of the server failed (GET /healthz: no answer within 2 s)")],
     ids=["a method is gone", "a name is gone", "a class is gone", "bytes go elsewhere"],
 )  # fmt: skip
 def test_the_daemon_says_what_does_not_fit(lab: Lab, tmp_path: Path, program: str, message: str) -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 def watch():
     while not hasattr(sys.modules.get("netscand.garbage"), "Collector"):  # it has run to its end
         time.sleep(0.001)
-    sys.modules["netscand.garbage"].APART = 0.5
+    sys.modules["netscand.garbage"].EVERY = 0.5
 
 def note(phase, found):
     if phase == "stop" and found["generation"] == 2 and gc.get_freeze_count():
