@@ -209,7 +209,7 @@ def test_a_client_that_does_not_read_an_answer_is_aborted(
 
 def test_an_unread_answer_counts_changes_and_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each part had a limit, the whole had none: a list with a part every 29 s stayed open for hours, uncounted."""
-    monkeypatch.setattr(connection, "ANSWER", 4.0, raising=False)
+    monkeypatch.setattr(connection, "ANSWER", 4.0)
 
     async def play() -> None:
         async with house(tmp_path, devices=MANY) as lan:
@@ -240,7 +240,7 @@ def test_an_unread_answer_counts_changes_and_times_out(tmp_path: Path, monkeypat
 def test_a_backup_times_out_and_is_one_per_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read at a byte a minute, it stayed open indefinitely, and each takes its size on the disk."""
     monkeypatch.setattr(connection, "ANSWER", 1.0)
-    monkeypatch.setattr(connection, "LEAST_RATE", 2**20, raising=False)
+    monkeypatch.setattr(connection, "LEAST_RATE", 2**20)
 
     class Whole(EmptyHistory):
         async def backup(self) -> BinaryIO:
