@@ -144,7 +144,7 @@ def netscand() -> list[str]:
 
 def netscanctl() -> list[str]:
     """Return the page of the client."""
-    context = click.Context(cli, info_name="netscanctl")
+    context = click.Context(cli, info_name="netscanctl", **cli.context_settings)
     page = head("netscanctl", 1, "list and watch the devices on the local networks, as seen by netscand")
     page += [".SH SYNOPSIS", r"\fBnetscanctl\fR [\fIOPTION\fR]... \fICOMMAND\fR [\fIARGUMENT\fR]..."]
     page += [".SH DESCRIPTION"]

@@ -86,7 +86,7 @@ def test_commands_that_forms_and_pages_name_exist() -> None:
     pattern = re.compile(r"`(netscanctl|netscand) (.*?)`")
     named = [(page.name, *found) for page in FORMS for found in pattern.findall(page.read_text())]
     assert len(named) > 20
-    context = click.Context(cli)
+    context = click.Context(cli, **cli.context_settings)
     for page, program, words in named:
         first, options = words.split()[0], re.findall(r"--[a-z-]+", words)
         if program == "netscand":

@@ -38,7 +38,7 @@ def options(text: str) -> set[str]:
 
 @pytest.mark.parametrize("verb", COMMANDS)
 def test_every_command_is_documented_with_its_options(verb: str) -> None:
-    command = cli.get_command(click.Context(cli), verb)
+    command = cli.get_command(click.Context(cli, **cli.context_settings), verb)
     assert command is not None
     arguments, text = section(f"netscanctl {verb}")
     assert arguments == " ".join(_shown(param) for param in command.params if isinstance(param, click.Argument))

@@ -53,7 +53,7 @@ def keys() -> Iterator[tuple[str, str, Any]]:
 
 def commands() -> Iterator[tuple[str, click.Command]]:
     """Every command of netscanctl."""
-    context = click.Context(cli)
+    context = click.Context(cli, **cli.context_settings)
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
         assert command is not None
