@@ -103,10 +103,10 @@ class DurabilityGate:
 # ---- hub -----------------------------------------------------------------------------------------------------------
 # Fan-out: one bounded queue a client; none waits for the slowest (laws 3 and 4).
 #
-# Publishing puts one frame, made once, into each client's queue. The queues are emptied at the end of the turn, so
-# that what happens together leaves in one write, and in slices, so that thousands of clients do not hold the loop.
-# (Measured: for a single event this is as quick as writing at once. In a burst the first event would wait for the
-# last; so a burst that takes long is sent as it goes, for at most half of the time.)
+# Publishing puts one frame, made once, into each client's queue. What a commit of the history released is sent at once;
+# else the queues are emptied at the end of the turn, so that what happens together leaves in one write. Both go in
+# slices, so that thousands of clients do not hold the loop. In a burst the first event would wait for the last; so a
+# burst that takes long is sent as it goes, for at most half of the time.
 
 SOON = 0.001
 """Seconds that the first event of a burst waits for the rest; or as long as sending takes, if that is longer."""

@@ -301,7 +301,8 @@ class _Client:
                 return
             connection.message_taken()
             await turns.turn(connection.account)
-            if too_large := message.type in DATA and _size_of(message.data) > protocol.MAX_MESSAGE:
+            if message.type in DATA and _size_of(message.data) > protocol.MAX_MESSAGE:
+                too_large = True
                 connection.reject_message()
             elif message.type is WSMsgType.TEXT:
                 if not self._subscriber.ended:
