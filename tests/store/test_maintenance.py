@@ -12,21 +12,13 @@ import pytest
 
 from netscand.core.model import Status
 from netscand.core.restore import Unreadable
-from netscand.store import maintenance, reader, writer
+from netscand.store import maintenance
 from netscand.store.database import connect, what_is_missing
 from tests.store.diary import Diary, device, diary, turned
-from tests.store.test_repair import EVENTS, devices_in, household, until
+from tests.store.test_repair import EVENTS, _soon, devices_in, household, until  # noqa: F401 - a fixture
 from tests.store.test_writer import set_aside, written
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "AGAIN", 0.05)
-    monkeypatch.setattr(reader, "TRY_AGAIN", 0.05)
-    for name, value in (("TURN", 0.02), ("IDLE", 0.02), ("LOOK_EVERY", 0.02), ("CHECK_AFTER", 1e9)):
-        monkeypatch.setattr(maintenance, name, value)
 
 
 def done_to(path: Path, statement: str) -> None:

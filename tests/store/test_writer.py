@@ -49,6 +49,12 @@ def flicker(of: Device, times: int, at: float = 200.0) -> list[Event]:
     return [turned(of, (Status.ONLINE, Status.OFFLINE)[i % 2], at + i) for i in range(times)]
 
 
+def overwrite_page(path: Path, page: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(page * 4096)
+        file.write(os.urandom(4096))
+
+
 async def until_well(book: Diary) -> None:
     async with asyncio.timeout(30):
         while book.history._trouble or book.history._slow or book.history._stored < book.history._through:
@@ -346,9 +352,7 @@ def test_an_overwritten_page_is_found_while_running(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(maintenance, "CHECK_AFTER", 0.0)
     monkeypatch.setattr(maintenance, "QUIET", 0.0)
     path = written(tmp_path / "h.db")
-    with path.open("r+b") as file:
-        file.seek(20 * 4096)
-        file.write(os.urandom(4096))
+    overwrite_page(path, 20)
 
     async def play() -> None:
         async with diary(path) as book:
@@ -378,9 +382,7 @@ def test_a_damaged_device_table_is_found_at_the_start(tmp_path: Path) -> None:
     path = written(tmp_path / "h.db", events=1)
     with closing(connect(path)) as database:
         (page,) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'device'").fetchone()
-    with path.open("r+b") as file:
-        file.seek((page - 1) * 4096)
-        file.write(os.urandom(4096))
+    overwrite_page(path, page - 1)
 
     async def play() -> None:
         async with diary(path) as book:
@@ -394,9 +396,7 @@ def test_a_damaged_device_table_is_found_at_the_start(tmp_path: Path) -> None:
 def test_damage_found_by_a_query_sets_the_file_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "CHECK_AFTER", 1e9)
     path = written(tmp_path / "h.db")
-    with path.open("r+b") as file:
-        file.seek(20 * 4096)
-        file.write(os.urandom(4096))
+    overwrite_page(path, 20)
 
     async def play() -> None:
         async with diary(path) as book:
