@@ -26,7 +26,7 @@ KEYRINGS, CACHE = "/usr/share/keyrings/", "/var/cache/netscand-tests"
 
 PIP = "#!{}/bin/python3\n"
 PYTEST = """
-import os, pathlib, signal, sys, time
+import json, os, pathlib, signal, sys, time
 got = []
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     assert signal.getsignal(number) != signal.SIG_IGN
@@ -40,6 +40,15 @@ while os.environ.get("HANGS") and not got and time.monotonic() < ends:
     time.sleep(0.01)
 time.sleep(0.3 * len(got))  # tidying up takes a while
 (notes / "signals").write_text(" ".join(map(str, got)))
+if "FAILED" in os.environ and "tests/lab" in sys.argv:
+    first = "--last-failed" not in sys.argv
+    with (notes / "attempts").open("a") as attempts:
+        print(*sys.argv[1:], file=attempts)
+    cache = pathlib.Path(next(word for word in sys.argv if word.startswith("cache_dir=")).removeprefix("cache_dir="))
+    (cache / "v/cache").mkdir(parents=True, exist_ok=True)
+    failed = dict.fromkeys([f"tests/lab/test_x.py::test_{n}[a b]" for n in range(int(os.environ["FAILED"]))], True)
+    (cache / "v/cache/lastfailed").write_text(json.dumps(failed, indent=2))
+    sys.exit(int(os.environ["CODE"]) if first else int(os.environ["AGAIN"]))
 """
 
 
@@ -317,3 +326,21 @@ def test_the_exit_code_says_whether_something_failed(checkout: Checkout) -> None
     )
     done = checkout.run("test", "fast")
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("failed", "code", "again", "attempts", "exit_code"),
+    [(1, 1, 0, 2, 0), (3, 1, 0, 2, 0), (1, 1, 1, 2, 1), (4, 1, 0, 1, 1), (1, 2, 0, 1, 1), (0, 3, 0, 1, 1)],
+)
+def test_up_to_three_failed_tests_are_tried_once_more(
+    checkout: Checkout, failed: int, code: int, again: int, attempts: int, exit_code: int
+) -> None:
+    """And named, if they pass then. Neither many failures nor an error of pytest itself is tried again."""
+    checkout.everything()
+    done = checkout.run("test", FAILED=str(failed), CODE=str(code), AGAIN=str(again))
+    assert done.returncode == exit_code, done.stderr
+    assert len(checkout.calls("attempts").splitlines()) == attempts
+    passed = "WARNING: passed only at the second attempt" in done.stderr
+    assert passed == (exit_code == 0)
+    if passed:
+        assert done.stderr.rstrip().endswith(f"tests/lab/test_x.py::test_{failed - 1}[a b]")

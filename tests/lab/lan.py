@@ -150,6 +150,8 @@ class Lab:
                 "link set br0 up",
             )
             self.watcher = self.host(self._watcher_ip, name="watcher")
+            if self._ipv6:
+                self.watcher.space.until_usable(self.watcher.interface)
             undo.pop_all()
         return self
 

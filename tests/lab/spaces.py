@@ -123,6 +123,13 @@ class Space:
             assert time.monotonic() < ends, f"{interface} of {self.name} does not come up"
             time.sleep(0.01)
 
+    def until_usable(self, interface: str) -> None:
+        """Wait for its link-local IPv6 address: the kernel sends from none that it still checks (RFC 4862, 5.4)."""
+        ends = time.monotonic() + DEADLINE
+        while not command("ip", "-n", self.name, "-6", "-o", "address", "show", "dev", interface, "-tentative"):
+            assert time.monotonic() < ends, f"{interface} of {self.name} gets no IPv6 address"
+            time.sleep(0.05)
+
     def sysctl(self, key: str, value: int) -> None:
         """Set `net.KEY` here."""
         path = "/proc/sys/net/" + key.replace(".", "/")
