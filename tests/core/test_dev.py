@@ -55,6 +55,9 @@ if "FAILED" in os.environ and "tests/lab" in sys.argv:
 DEFAULT_SIGNALS = "/usr/bin/env", "--default-signal=INT,QUIT,TERM,HUP"
 """The caller of these tests may ignore some signals, and a shell cannot trap a signal that was ignored at its start."""
 
+SERVICES = ("avahi-daemon", "caddy", "haproxy", "nginx")
+"""Programs that are unpacked and not installed."""
+
 
 class Checkout:
     """A checkout with `dev`, a PATH of its own, and a virtual environment whose pip and pytest are stand-ins."""
@@ -109,7 +112,7 @@ class Checkout:
         self.program("id", "echo 0")
         for name in re.findall(r"\b([\w.-]+)=[\w-]+", re.sub(r"/\S+", "", _lists(self.root / "dev"))):
             self.program(name)
-        for name in ("chromium", "chromium-browser", "shellcheck", "avahi-daemon"):
+        for name in ("chromium", "chromium-browser", "shellcheck", *SERVICES):
             self.program(name)
 
     def options(self, **env: str) -> dict[str, object]:
@@ -250,27 +253,29 @@ def test_setup_says_every_size(checkout: Checkout) -> None:
     assert checkout.run("setup", "--test").stderr == ""
 
 
-def test_avahi_is_never_to_be_installed(checkout: Checkout) -> None:
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_is_never_to_be_installed(checkout: Checkout, service: str) -> None:
     """Where it can be neither fetched nor found: apt would start it, so it is copied."""
     checkout.everything()
-    (checkout.programs / "avahi-daemon").unlink()
-    checkout.program("apt-get", "echo 'E: Failed to fetch http://nowhere/avahi.deb'; exit 100")
+    (checkout.programs / service).unlink()
+    checkout.program("apt-get", "echo 'E: Failed to fetch http://nowhere/it.deb'; exit 100")
     done = checkout.run("setup", "--test")
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert f"Copy {checkout.cache}/avahi-daemon from a machine" in last
+    assert f"Copy {checkout.cache}/{service} from a machine" in last
     assert "nstall" not in last
-    assert f"copy {checkout.cache}/avahi-daemon" in checkout.run("setup", "--help").stdout
-    assert " install avahi-daemon" not in checkout.run("setup", "--help").stdout.replace("Do not install", "")
+    assert "--download-only" in checkout.calls("apt-get")
+    assert f"{checkout.cache}/{service}\n" in checkout.run("setup", "--help").stdout.partition("Do not install")[2]
 
 
-def test_what_tests_borrow_is_found_by_every_user(checkout: Checkout) -> None:
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_tests_borrow_is_found_by_every_user(checkout: Checkout, service: str) -> None:
     """`sudo` drops XDG_CACHE_HOME, so the path must not depend on it."""
     checkout.everything()
-    (checkout.programs / "avahi-daemon").unlink()
-    path = checkout.cache / "avahi-daemon/bin"
+    (checkout.programs / service).unlink()
+    path = checkout.cache / service / "bin"
     path.mkdir(parents=True)
-    shutil.copy(checkout.programs / "shellcheck", path / "avahi-daemon")
+    shutil.copy(checkout.programs / "shellcheck", path / service)
     done = checkout.run("test", "tests/x", XDG_CACHE_HOME=str(checkout.notes))
     assert done.returncode == 0, done.stderr
     assert str(path) in checkout.calls("path").split(":")
