@@ -98,7 +98,11 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--socket", metavar="PATH", help="Unix socket of the daemon. [env: NETSCANCTL_SOCKET]")
-@click.option("--url", metavar="URL", help="Connect over TCP, to http://HOST:PORT. [env: NETSCANCTL_URL]")
+@click.option(
+    "--url",
+    metavar="URL",
+    help="Connect over TCP, to http://HOST:PORT, or https://HOST/PATH of a proxy. [env: NETSCANCTL_URL]",
+)
 @click.option("--token-file", metavar="FILE", help="File that contains only a token.")
 @click.version_option(
     message=f"netscanctl {__version__} (protocol {PROTOCOL})", version=__version__, help="Print the version and exit."

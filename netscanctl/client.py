@@ -6,6 +6,7 @@ Errors are translated once, here, into a `Failure`: one line that says what to d
 import http.client
 import os
 import random
+import re
 import socket
 import ssl
 import time
@@ -31,6 +32,8 @@ CHUNK = 64 * 1024
 NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
 """Errors of OpenSSL for an answer in plain HTTP; its versions differ."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+URL_PATH = re.compile(r"(?:/[\w.~!$&'()*+,;=:@%-]+)*/?", re.ASCII)
+"""Path of a URL (RFC 3986, section 3.3) without empty segments."""
 PATH_LIMIT = 107
 """Bytes of the path of a Unix socket (`sun_path` in unix(7), without its NUL)."""
 
@@ -82,7 +85,7 @@ class TimedOut(Failure):
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """Address of the daemon: its Unix socket, or TCP with `url` (http or https, host and port)."""
+    """Address of the daemon: its Unix socket, or TCP with `url` (http or https, host, port, path of a proxy)."""
 
     socket: str = DEFAULT_SOCKET
     url: str | None = None
@@ -97,6 +100,11 @@ class Daemon:
     def origin(self) -> str:
         """Return the URL prefix of requests; over the Unix socket the host name has no meaning."""
         return self.url or "http://localhost"
+
+    @property
+    def prefix(self) -> str:
+        """Return the part of the URL before the path of a request: that of a proxy, without a slash at its end."""
+        return urlsplit(self.url).path if self.url else ""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -125,7 +133,7 @@ def find_daemon(socket_path: str | None, url: str | None, token_file: str | None
 
 
 def _check_url(url: str) -> str:
-    expected = "--url: expected http://HOST:PORT or https://HOST:PORT"
+    expected = "--url: expected http://HOST:PORT or https://HOST:PORT, with the path of a proxy if there is one"
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
@@ -133,9 +141,9 @@ def _check_url(url: str) -> str:
         raise Usage(f"{expected} ({error})") from None
     if not valid:
         raise Usage(expected)
-    if parts.username is not None or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise Usage(f"{expected} and nothing else; pass a token with --token-file")
-    return f"{parts.scheme}://{parts.netloc}"
+    if parts.username is not None or not URL_PATH.fullmatch(parts.path) or parts.query or parts.fragment:
+        raise Usage(f"{expected}, and nothing else; pass a token with --token-file")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
 def _read_token(path: Path) -> str:
@@ -227,10 +235,10 @@ class Client:
         if body is not None:
             headers["Content-Type"] = "application/json"
         with self._translate_errors():
-            connection.request(method, target, body, headers)
+            connection.request(method, self.daemon.prefix + target, body, headers)
             answer = connection.getresponse()
-            content = answer.read() if answer.status >= 400 else b""
-        if answer.status >= 400:
+            content = answer.read() if answer.status >= 300 else b""
+        if answer.status >= 300:
             raise http_failure(self.daemon, answer.status, content)
         return answer
 
@@ -283,7 +291,7 @@ def connection_failure(daemon: Daemon, error: OSError) -> Failure:
         return TimedOut(f"the daemon at {daemon.address} did not answer in time")
     if daemon.url:
         if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
-            return NoDaemon(f"the server at {daemon.url} does not use TLS", f"use http://{urlsplit(daemon.url).netloc}")
+            return NoDaemon(f"the server at {daemon.url} does not use TLS", f"use {_with_scheme(daemon.url, 'http')}")
         reason = "connection refused" if isinstance(error, ConnectionRefusedError) else _reason(error)
         is_local = urlsplit(daemon.url).hostname in LOOPBACK
         start = start_hint() if is_local else "to start it: systemctl start netscand"
@@ -302,7 +310,11 @@ def connection_failure(daemon: Daemon, error: OSError) -> Failure:
 def https_hint(daemon: Daemon) -> str:
     """Return the URL to try if a request in plain HTTP over TCP got no answer."""
     plain = daemon.url is not None and daemon.url.startswith("http://")
-    return f"if it uses TLS, try https://{urlsplit(daemon.url or '').netloc}" if plain else ""
+    return f"if it uses TLS, try {_with_scheme(daemon.url or '', 'https')}" if plain else ""
+
+
+def _with_scheme(url: str, scheme: str) -> str:
+    return urlsplit(url)._replace(scheme=scheme).geturl()
 
 
 def _reason(error: OSError) -> str:
@@ -315,11 +327,16 @@ def not_netscand(daemon: Daemon) -> Failure:
 
 
 def http_failure(daemon: Daemon, status: int, content: bytes = b"") -> Failure:
-    """Return the failure for an HTTP status above 399; `content` is the body of the answer."""
+    """Return the failure for an HTTP status above 299; `content` is the body of the answer."""
     try:
         message = msgspec.json.decode(content, type=protocol.ErrorAnswer).error.message
     except msgspec.DecodeError:
         message = ""
+    if 300 <= status < 400:
+        return NoDaemon(f"the server at {daemon.address} redirects requests", "use the URL to which it redirects")
+    if status == 401 and daemon.url and not message:
+        hint = "netscanctl sends only tokens; use --socket on the daemon's host"
+        return NotPermitted(f"a proxy at {daemon.url} requires a login", hint)
     if status == 401:
         hint = "the token in --token-file is not accepted" if daemon.token else "send a token: --token-file FILE"
         return NotPermitted(message or "not permitted", hint)

@@ -6,7 +6,7 @@ Devices choose their own names, so these are not trusted: a spreadsheet could ru
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
 from netscanctl.text import SENTENCE_LIMIT, clean
@@ -38,30 +38,42 @@ def _cell(value: str | None) -> str:
     return FORMULA.sub(r"\1\2'", clean(value or "", SENTENCE_LIMIT))
 
 
-def as_ethers(devices: Iterable[Device]) -> str:
+def as_ethers(devices: Sequence[Device], everyone: Sequence[Device] = ()) -> str:
     """Return `mac ip` lines, or `mac name` for devices without IPv4; devices with neither are omitted."""
+    names = _names(devices, everyone)
     lines = []
     for device in devices:
-        host = device.ip if device.ip and _version(device.ip) == 4 else _host_name(device)
+        host = device.ip if device.ip and _version(device.ip) == 4 else names.get(device.mac)
         if host:
             lines.append(f"{clean(device.mac)} {clean(host)}\n")
     return "".join(lines)
 
 
-def as_hosts(devices: Iterable[Device]) -> str:
-    """Return `ip name` lines; a name used by several devices belongs to the most trusted one."""
-    named = [(device, name) for device in devices if device.ip and _version(device.ip) and (name := _host_name(device))]
-    best: dict[str, Device] = {}
-    for device, name in named:
-        other = best.get(name.lower())
-        if other is None or _trust(device) < _trust(other):
-            best[name.lower()] = device
-    return "".join(f"{device.ip} {name}\n" for device, name in named if best[name.lower()] is device)
+def as_hosts(devices: Sequence[Device], everyone: Sequence[Device] = ()) -> str:
+    """Return `ip name` lines."""
+    reachable = [device for device in devices if device.ip and _version(device.ip)]
+    names = _names(reachable, everyone or devices)
+    return "".join(f"{device.ip} {names[device.mac]}\n" for device in reachable if device.mac in names)
 
 
-def _trust(device: Device) -> tuple[int, bool, str]:
+def _names(devices: Iterable[Device], everyone: Iterable[Device]) -> dict[str, str]:
+    """Return MAC → name. A name of several devices belongs to the most trusted one; one that a user gave, to no other.
+
+    `everyone`: all devices, of which `devices` may be only some.
+    """
+    given = {name.lower() for device in everyone if (name := _host_name(device)) and name == device.label}
+    best: dict[str, tuple[tuple[int, bool, str], str, str]] = {}
+    for device in devices:
+        name = _host_name(device)
+        if name and (name == device.label or name.lower() not in given):
+            found = (_trust(device, name), device.mac, name)
+            best[name.lower()] = min(found, best.get(name.lower(), found))
+    return {mac: name for _, mac, name in best.values()}
+
+
+def _trust(device: Device, name: str) -> tuple[int, bool, str]:
     """Return a sort key, most trusted first."""
-    source = 0 if device.label else _TRUST.get(device.hostname_source or "", 2)
+    source = 0 if name == device.label else _TRUST.get(device.hostname_source or "", 2)
     return source, device.status != "online", device.first_seen
 
 

@@ -59,5 +59,9 @@ def command(
         return
     from netscanctl import export
 
-    formatter = {"csv": export.as_csv, "ethers": export.as_ethers, "hosts": export.as_hosts}[form]
-    terminal.write(formatter(devices))
+    if form == "csv":
+        terminal.write(export.as_csv(devices))
+        return
+    is_part = online or offline or network or text  # then a device that is not in it may own a name
+    everyone = client.read(client.get("/api/devices"), DeviceList).devices if is_part else devices
+    terminal.write({"ethers": export.as_ethers, "hosts": export.as_hosts}[str(form)](devices, everyone))

@@ -37,16 +37,22 @@ def test_the_default_is_the_socket_of_the_service() -> None:
 @pytest.mark.parametrize(
     "url",
     ["ftp://a:1", "localhost:8000", "http://", "http://a:99999", "http://a:x", "http://user:pass@a:1", "http://a:1/?token=x",
-     "http://a:1/path", "http://a:1/#x", "http://[::1", ""],
+     "http://a:1//path", "http://a:1/a b", "http://a:1/ä", "http://a:1/#x", "http://[::1", ""],
 )  # fmt: skip
-def test_a_url_has_only_a_host_and_a_port(url: str) -> None:
+def test_a_url_has_only_a_host_a_port_and_a_path(url: str) -> None:
     with pytest.raises(Usage, match="--url: expected"):
         find_daemon(None, url or " ", None)
 
 
-@pytest.mark.parametrize("url", ["http://localhost:8000", "https://nas.lan", "http://[::1]:8000/"])
-def test_a_url_selects_tcp(url: str) -> None:
-    assert find_daemon(None, url, None).origin == url.rstrip("/")
+@pytest.mark.parametrize(
+    ("url", "prefix"),
+    [("http://localhost:8000", ""), ("https://nas.lan", ""), ("http://[::1]:8000/", ""), ("http://nas/lan", "/lan"),
+     ("https://nas.lan:8443/tools/lan/", "/tools/lan"), ("http://nas/~lan;v=%201", "/~lan;v=%201")],
+)  # fmt: skip
+def test_a_url_selects_tcp(url: str, prefix: str) -> None:
+    """FIELD case 27: with the path at which a proxy serves netscand."""
+    found = find_daemon(None, url, None)
+    assert (found.origin, found.prefix) == (url.rstrip("/"), prefix)
 
 
 def test_a_socket_path_that_is_too_long_is_a_usage_error() -> None:
@@ -186,6 +192,20 @@ def test_another_server_is_exit_code_3(ctl: Ctl, daemon: FakeDaemon, args: list[
     for path in ("/ws", "/api/status", "/api/devices", "/api/scan"):
         daemon.answers[path] = (404, b"<h1>nginx</h1>")
     assert "is not netscand" in ctl.fails(3, *args)
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "words"),
+    [((302, b""), 3, "redirects requests"), ((308, b"<h1>moved</h1>"), 3, "redirects requests"),
+     ((401, b"<h1>who are you</h1>"), 4, "a proxy at http://127.0.0.1:")],
+    ids=["302", "308", "401"],
+)  # fmt: skip
+def test_a_proxy_that_answers_itself_is_named(
+    ctl: Ctl, far: FakeDaemon, answer: tuple[int, bytes], code: int, words: str
+) -> None:
+    """FIELD case 27: netscanctl cannot log in, and follows no redirect with a token."""
+    far.answers["/api/status"] = answer
+    assert words in ctl.fails(code, "--url", far.url, "devices", NETSCANCTL_SOCKET="")
 
 
 # ---- exit 4

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,25 @@ def test_a_shared_name_belongs_to_the_most_trusted_device() -> None:
     labelled = device(3, label="NAS")
     assert as_hosts([thief, named]) == "192.168.1.2 nas\n"
     assert as_hosts([thief, named, labelled]) == "192.168.1.3 NAS\n"
+
+
+def test_a_label_that_is_no_name_adds_no_trust() -> None:
+    """FIELD case 27, surprise 6: `Dad's NAS` calls itself what the user called another device."""
+    claims = device(50, label="Dad's NAS", hostname="nas-2", first_seen="2020-01-01T00:00:00.000Z")
+    given = device(53, label="nas-2", hostname="printer", status="offline")
+    unlabelled = device(54, hostname="NAS-2", hostname_source="dns")
+    assert as_hosts([claims, given, unlabelled]) == "192.168.1.53 nas-2\n"
+    assert as_hosts([claims, unlabelled]) == "192.168.1.54 NAS-2\n"
+
+
+@pytest.mark.parametrize("gone", [{"ip": None}, {"ip": "fe80::1%eth0"}, None])
+def test_a_name_that_a_user_gave_belongs_to_no_other(gone: dict[str, Any] | None) -> None:
+    """The device that has it may have no address now, or may not be among those that are printed."""
+    claims = device(50, hostname="nas-2", hostname_source="dns")
+    named = device(53, label="nas-2", status="offline", **(gone or {}))
+    printed = [claims, named] if gone else [claims]
+    assert as_hosts(printed, [claims, named]) == ""
+    assert as_ethers([device(50, ip="fe80::2", hostname="nas-2")], [claims, named]) == ""
 
 
 @pytest.mark.parametrize("ip", ["fe80::1%eth0 bank.example", "1.2.3.4\n5.6.7.8 x", "\x1b[1m", "none"])

@@ -71,6 +71,15 @@ def test_devices_are_printed_in_each_format(ctl: Ctl, form: str, line: str) -> N
     assert line in ctl.run("devices", "--format", form).stdout.splitlines()
 
 
+@pytest.mark.parametrize("only", [["--online"], ["host7"], ["--network", HOME]], ids=str)
+def test_hosts_gives_no_device_a_name_of_another(ctl: Ctl, daemon: FakeDaemon, only: list[str]) -> None:
+    """FIELD case 27, surprise 6: also if the device that a user gave the name to is not printed."""
+    daemon.devices[1].label, daemon.devices[1].addresses = "HOST7", []
+    for form, line in (("hosts", "192.168.1.7 host7"), ("ethers", "a4:83:e7:00:00:07 192.168.1.7")):
+        printed = ctl.run("devices", *only, "--format", form).stdout.splitlines()
+        assert (line in printed) is (form == "ethers"), printed
+
+
 @pytest.mark.parametrize(
     "who", ["host7", "HOST7", "192.168.1.7", "a4:83:e7:00:00:07", "A4-83-E7-00-00-07", "Jane's phone"]
 )
