@@ -13,7 +13,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import islice
@@ -336,8 +336,11 @@ class Headers(Protocol):
 
 
 def token_in(headers: Headers) -> str | None:
-    """Return the token of a request, or None. Raises Refused for one that is sent in another way."""
-    found = [_of_header(text) for text in headers.getall("Authorization", ())]
+    """Return the token of a request, or None. Raises Refused for one that is sent in another way.
+
+    Credentials of another scheme are none of ours: a proxy passes on those that it has checked itself (Basic).
+    """
+    found = [_of_header(text) for text in headers.getall("Authorization", ()) if _is_bearer(text)]
     protocols = headers.getall("Sec-WebSocket-Protocol", ())
     if len(protocols) > 1:  # aiohttp uses the first, and logs a warning
         raise Refused("bad_request", "Sec-WebSocket-Protocol: given twice")
@@ -350,11 +353,15 @@ def token_in(headers: Headers) -> str | None:
     return found[0] if found else None
 
 
+def _is_bearer(text: str) -> bool:
+    return text.lower().split(maxsplit=1)[:1] == ["bearer"]
+
+
 def _of_header(text: str) -> str:
-    scheme, _, token = text.strip().partition(" ")
-    if scheme.lower() != "bearer" or not TOKEN.fullmatch(token.strip()):
+    token = text.strip()[len("bearer") :].strip()
+    if not TOKEN.fullmatch(token):
         raise rejected_token()
-    return token.strip()
+    return token
 
 
 def _of_subprotocol(name: str) -> str:
@@ -400,6 +407,16 @@ class Peer:
     """Our address that a TCP client connected to."""
     port: int = 0
     tls: bool = False
+
+
+class Checks(Enum):
+    """What is checked of a request, apart from its role."""
+
+    NONE = "none"
+    """Programs that check the health of a service send any Host, or none (HTTP/1.0)."""
+    HOST = "host"
+    """Browsers send Origin with the page's own scripts, and a proxy may change Host; then the page must say so."""
+    ALL = "all"
 
 
 class Admitted(NamedTuple):
@@ -448,17 +465,32 @@ class Guard:
             key = self._subordinates.account(uid) if uid is not None else "loopback"
         return Peer(key, role, False, False, ours, int(sock.getsockname()[1]), tls)
 
-    def admit(self, peer: Peer, headers: Headers) -> Admitted:
-        """Return the role of a request (that of its peer, raised by its token) and its account.
+    def admit(self, peer: Peer, headers: Headers, checks: Checks = Checks.ALL) -> Admitted:
+        """Return the role of a request (that of its token; without one, that of its peer) and its account.
 
-        Refuses requests from a page of another site (FAULTS T5, T6), and unknown tokens.
+        Refuses requests from a page of another site (FAULTS T5, T6), and unknown tokens. Without ALL checks, a token is
+        not read.
         """
         hosts = [host.strip().lower() for host in headers.getall("Host", ())]
-        if not peer.unix:
+        if not peer.unix and checks is not Checks.NONE:
             self._check_host(peer, hosts)
+        of_peer = Admitted(peer.role, peer.key if peer.role > Role.NONE else UNAUTHENTICATED)
+        if checks is not Checks.ALL:
+            return of_peer
+        self._check_origin(peer, headers, hosts)
+        token = token_in(headers)
+        if token is None:
+            return of_peer
+        tokens = self.tokens.find(token)
+        if tokens is None:
+            raise rejected_token()
+        # Another host can use any number of addresses, but only the tokens that it was given.
+        return Admitted(tokens.role, peer.key if peer.role > Role.NONE else ("token", tokens.digest))
+
+    def _check_origin(self, peer: Peer, headers: Headers, hosts: list[str]) -> None:
         origins = headers.getall("Origin", ())
         if origins and not (len(origins) == 1 and self._is_own_origin(peer, origins[0].strip().lower(), hosts)):
-            raise Refused("forbidden", "this origin is not allowed ([access] allowed_origins)")
+            raise Refused("forbidden", _foreign_origin(origins[0].strip().lower(), hosts))
         if (
             not origins
             and headers.get("Sec-Fetch-Site") == "cross-site"
@@ -466,14 +498,6 @@ class Guard:
         ):
             # An image or script of another site's page: it can read no answer, but causes one (Fetch Metadata).
             raise Refused("forbidden", "cross-site requests are not allowed")
-        token = token_in(headers)
-        if token is None:
-            return Admitted(peer.role, peer.key if peer.role > Role.NONE else UNAUTHENTICATED)
-        tokens = self.tokens.find(token)
-        if tokens is None:
-            raise rejected_token()
-        # Another host can use any number of addresses, but only the tokens that it was given.
-        return Admitted(max(tokens.role, peer.role), peer.key if peer.role > Role.NONE else ("token", tokens.digest))
 
     def _check_host(self, peer: Peer, hosts: list[str]) -> None:
         found = HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
@@ -503,6 +527,15 @@ class Guard:
             return True
         # Host is not checked on the Unix socket, and a reverse proxy may pass on any value.
         return authority in self._hosts or (name is not None and name[1] in self._hosts)
+
+
+def _foreign_origin(origin: str, hosts: list[str]) -> str:
+    if origin.partition("://")[2] in hosts:
+        return f"this origin is not allowed: {origin[:64]!r} is not listed in [access] allowed_hosts or allowed_origins"
+    return (
+        f"this origin is not allowed: {origin[:64]!r} differs from the Host header {', '.join(hosts)[:64]!r}; a proxy "
+        "must pass on Host unchanged; else add the origin to [access] allowed_origins"
+    )
 
 
 def _gid(group: str) -> int | None:

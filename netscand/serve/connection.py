@@ -16,7 +16,7 @@ from typing import cast
 from aiohttp import WSCloseCode, web
 
 from netscand.protocol import MAX_MESSAGE
-from netscand.serve.auth import UNAUTHENTICATED, Headers, Peer, Role
+from netscand.serve.auth import UNAUTHENTICATED, Checks, Headers, Peer, Role
 from netscand.serve.connection_limits import ConnectionLimiter
 from netscand.serve.fair_turns import Account
 from netscand.serve.framing import MAX_BODY, Framing, TooLarge, TooManyFields
@@ -65,7 +65,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, limiter: ConnectionLimiter, server: web.Server) -> None:
         self.peer = NO_PEER
         self.role = Role.NONE
-        """Role of the current request: that of the peer, raised by a token."""
+        """Role of the current request: that of its token; without one, that of the peer."""
         self.account: Account = UNAUTHENTICATED
         """Account that turns and budgets are charged to."""
         self.headers: Headers | None = None
@@ -180,11 +180,11 @@ class Connection(asyncio.BufferedProtocol):
 
     # ---- who it is ------------------------------------------------------------------------------------------------
 
-    def authorize(self, headers: Headers) -> None:
+    def authorize(self, headers: Headers, checks: Checks = Checks.ALL) -> None:
         """Determine the role of a request from its headers. Raises Refused."""
         self.headers = headers
         self.role = Role.NONE
-        self.role, self.account = self.limiter.guard.admit(self.peer, headers)
+        self.role, self.account = self.limiter.guard.admit(self.peer, headers, checks)
         if self.role > Role.NONE:
             self.limiter.mark_authenticated(self)
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from msgspec import Meta
 
 from netscand import protocol
-from netscand.serve.auth import Role, require
+from netscand.serve.auth import Checks, Role, require
 from netscand.serve.history_api import HistoryApi
 from netscand.serve.http import JSON
 from netscand.serve.metrics import Metrics
@@ -52,6 +52,7 @@ class Route(NamedTuple):
     action: str = "reading"
     """For the message of a refusal: `forgetting a device requires role "admin"`."""
     allow_head: bool = True
+    checks: Checks = Checks.ALL
 
     @property
     def name(self) -> str:
@@ -83,7 +84,7 @@ LIMIT = Query("limit", EVENTS, "maximum number of events (default 500)")
 LAST = Query("last", EVENTS, "number of latest events, instead of `since` and `limit`")
 
 API = (
-    Route("GET", "/healthz", Role.NONE, Rest.health, {200: protocol.Health}, refusals=(503,)),
+    Route("GET", "/healthz", Role.NONE, Rest.health, {200: protocol.Health}, refusals=(503,), checks=Checks.NONE),
     Route("GET", "/metrics", Role.READ, Metrics.respond, {200: "text/plain"}),
     Route(
         "GET", "/ws", Role.READ, WebSocketEndpoint.connect, {101: None},
@@ -137,7 +138,10 @@ API = (
 """All routes but those of the page."""
 
 PAGE = tuple(
-    Route("GET", path, Role.NONE, Page.send, {200: None, 304: None}, query=None if path == "/" else ())
+    Route(
+        "GET", path, Role.NONE, Page.send, {200: None, 304: None}, query=None if path == "/" else (),
+        checks=Checks.HOST,
+    )
     for path in PATHS
 )  # fmt: skip
 """Files that reveal nothing of the LAN; a link to the page may have any parameters."""

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from netscand import config, protocol
 from netscand.serve.accept import Acceptor
-from netscand.serve.auth import Guard
+from netscand.serve.auth import Checks, Guard, token_in
 from netscand.serve.connection import Connection
 from netscand.serve.connection_limits import ConnectionLimiter
 from netscand.serve.encode import Encoder
@@ -246,15 +246,14 @@ class Server:
 
     def _authorize(self, request: web.Request) -> None:
         connection = connection_of(request)
-        connection.authorize(request.headers)
-        refuse_token(request.query)
         route = route_of(request)
+        connection.authorize(request.headers, route.checks if route is not None else Checks.ALL)
+        refuse_token(request.query)
         if route is None:
             return  # the handler answers 404 or 405
-        sent_none = "Authorization" not in request.headers
-        route.require(
-            connection.role, suggest_token=bool(self._guard.tokens) and not connection.peer.unix and sent_none
-        )
+        if connection.role < route.role:
+            may_have_one = bool(self._guard.tokens) and not connection.peer.unix
+            route.require(connection.role, suggest_token=may_have_one and token_in(request.headers) is None)
         if route.parameters is not None:
             check_query(request.query, route.parameters)
 

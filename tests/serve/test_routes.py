@@ -13,6 +13,7 @@ from tests.serve.house import TOKENS, house, mac, receive, token_file
 from tests.serve.test_server import a_server
 
 ROLES = ["none", "read", "scan", "admin"]
+JSON_BODY = {"Content-Type": "application/json"}
 GET_ROOT = b"GET /?colour=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
@@ -118,8 +119,8 @@ def test_no_route_accepts_a_token_in_its_address(tmp_path: Path) -> None:
 @pytest.mark.parametrize("others", ROLES[:-1])
 @pytest.mark.parametrize("carried", [None, *TOKENS], ids=str)
 def test_every_route_is_open_to_its_role_and_those_above(tmp_path: Path, others: str, carried: str | None) -> None:
-    """FAULTS T1: with the role of all users, raised by a token of each role, on TCP, with every method of the table."""
-    role = max(others, carried or "none", key=ROLES.index)
+    """FAULTS T1: with the role of all users, or that of a token, on TCP, with every method of the table."""
+    role = carried or others
 
     async def play() -> None:
         async with house(tmp_path, access={"others": others, "token_file": token_file(tmp_path)}) as lan:
@@ -161,15 +162,81 @@ def test_messages_need_their_role(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-def test_a_token_never_lowers_the_role_of_a_websocket(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tcp", [True, False])
+def test_a_request_with_a_token_has_the_role_of_the_token(tmp_path: Path, tcp: bool) -> None:
+    """FIELD case 27: no more than that, for an administrator on the Unix socket too: a proxy can lessen its clients."""
+
     async def play() -> None:
-        access = {"others": "scan", "token_file": token_file(tmp_path)}
-        async with house(tmp_path, access=access) as lan:
-            for name, role in (("read", "scan"), ("scan", "scan"), ("admin", "admin")):
-                bearer = ("Authorization", f"Bearer {TOKENS[name]}")
-                async with lan.ws(tcp=True, headers=[bearer]) as client:
+        async with house(tmp_path, access={"others": "scan", "token_file": token_file(tmp_path)}) as lan:
+            for role in TOKENS:
+                bearer = {"Authorization": f"Bearer {TOKENS[role]}"}
+                async with lan.ws(tcp=tcp, headers=list(bearer.items())) as client:
                     first = await receive(client)
                     assert isinstance(first, protocol.InitialState)
                     assert first.role == role
+                path = f"/api/devices/{mac(1).hex(':')}"
+                changes = [
+                    await lan.ask("POST", "/api/scan", headers=bearer),
+                    await lan.ask("PATCH", path, headers=bearer | JSON_BODY, body=b'{"known": true}'),
+                ]
+                allowed = [status < 400 for status, _, _ in changes]
+                assert allowed == [role != "read", role == "admin"], changes
+
+    asyncio.run(play())
+
+
+# ---- what is checked ------------------------------------------------------------------------------------------------
+
+ODD = [
+    "GET {} HTTP/1.0\r\n",
+    "HEAD {} HTTP/1.0\r\nHost: a1b2c3d4e5f6\r\n",
+    "GET {} HTTP/1.1\r\nConnection: close\r\nHost: 10.42.0.7\r\n",
+    "GET {} HTTP/1.1\r\nConnection: close\r\nHost:\r\n",
+    "GET {} HTTP/1.1\r\nConnection: close\r\nHost: evil.example\r\nOrigin: null\r\nSec-Fetch-Site: cross-site\r\n",
+    "GET {} HTTP/1.1\r\nConnection: close\r\nHost: x\r\nAuthorization: Bearer of something else\r\n",
+    "GET {} HTTP/1.1\r\nConnection: close\r\nHost: x\r\nAuthorization: Basic dTpw\r\nAuthorization: Bearer x\r\n",
+]
+"""Requests of programs that check whether a service is up. (HTTP/1.1 without one Host is invalid: RFC 9112, 3.2.)"""
+
+
+@pytest.mark.parametrize("request_", ODD)
+@pytest.mark.parametrize("others", ["scan", "none"])
+def test_health_is_answered_whatever_the_headers(tmp_path: Path, request_: str, others: str) -> None:
+    """FIELD case 28: HTTP/1.0 needs no Host (RFC 9112, 3.2); a container is asked by any name. Nothing else is."""
+
+    async def play() -> None:
+        async with house(tmp_path, access={"others": others, "token_file": token_file(tmp_path)}) as lan:
+            for path, allowed in (("/healthz", True), ("/api/status", False)):
+                said = request_.format(path) + "\r\n"
+                status = int((await lan.raw(said.encode())).split(b" ", 2)[1])
+                assert (status == 200) is allowed, (path, status)
+
+    asyncio.run(play())
+
+
+FOREIGN = {
+    "a proxy that rewrites Host": "Origin: https://scan.lan\r\n",
+    "an opaque origin": "Origin: null\r\n",
+    "a login on another site": "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: cors\r\n",
+    "basic auth": "Authorization: Basic dTpw\r\n",
+    "a token of something else": "Authorization: Bearer x\r\n",
+}
+
+
+@pytest.mark.parametrize("headers", FOREIGN.values(), ids=FOREIGN.keys())
+def test_the_files_of_the_page_are_served_to_all_origins(tmp_path: Path, headers: str) -> None:
+    """FIELD case 27: else no script of the page runs that could say what is wrong. Host is checked still (T6)."""
+
+    async def play() -> None:
+        async with house(tmp_path, access={"others": "none", "token_file": token_file(tmp_path)}) as lan:
+            for route in ROUTES:
+                if route.method != "GET" or route.path == "/healthz":
+                    continue
+                path = route.path.replace("{mac}", mac(1).hex(":"))
+                for host, served in ((f"localhost:{lan.port}", route in PAGE), ("evil.example", False)):
+                    said = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"
+                    head, _, _ = (await lan.raw(said.encode())).partition(b"\r\n\r\n")
+                    assert (head.split(b" ", 2)[1] == b"200") is served, (path, host)
+                    assert b"access-control" not in head.lower()
 
     asyncio.run(play())

@@ -92,12 +92,18 @@ async function onHello(message) {
 
 /** Return why the WebSocket failed, by requesting the same over plain HTTP: browsers do not report it. */
 async function connectionError() {
-  try {
-    await ask("GET", "ws?updates=changes");
-  } catch (failure) {
-    if (failure.code !== "bad_request") return failure;
+  const expected = { GET: 426, POST: 405 }; // with GET, a browser sends no Origin
+  for (const [method, status] of Object.entries(expected)) {
+    try {
+      await ask(method, "ws?updates=changes");
+    } catch (failure) {
+      if (failure.status !== status) return method === "GET" ? failure : { ...failure, code: "refused" };
+    }
   }
-  return { code: "refused", message: "netscand answers, but the WebSocket fails; does a proxy block it" };
+  const hint = currentToken() ? "; if it sends a token, forget the one entered here" : "";
+  const message = "netscand answers, but a proxy does not pass the WebSocket on: it must use HTTP/1.1 and pass Upgrade "
+    + `and Connection on${hint}`;
+  return { code: "refused", message };
 }
 
 /** Ask for a token, with the reason, and use it. */
@@ -325,6 +331,7 @@ setInterval(() => {
 
 // ---- start
 
+find("#unloaded").remove();
 Object.assign(view.query, queried());
 find("#sort").append(...Object.entries(COLUMNS).map(([name, title]) => new Option(`by ${title}`, name)));
 find("#search").value = view.query.text;

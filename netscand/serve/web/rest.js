@@ -17,15 +17,19 @@ export function useToken(text) {
   } catch { /* then it lasts until the page is closed */ }
 }
 
-/** Send a request; a promise of the JSON of the response, rejected with {code, message}. */
+/** Send a request; a promise of the JSON of the response, rejected with {code, message, status}. */
 export async function ask(method, path, body) {
   const headers = {};
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body) headers["Content-Type"] = "application/json";
+  const url = new URL(path, document.baseURI);
+  url.username = url.password = ""; // of http://USER:PASSWORD@…, which fetch refuses; the browser sends them by itself
   let answer, content = null;
   try {
-    answer = await fetch(new URL(path, document.baseURI), {
-      method, headers, body: body && JSON.stringify(body), cache: "no-store", credentials: "omit",
+    answer = await fetch(url, {
+      method, headers, body: body && JSON.stringify(body), cache: "no-store",
+      credentials: "same-origin", // a proxy may require a login; netscand itself uses no cookies
+      redirect: "manual", // only a proxy redirects
     });
   } catch {
     throw { code: "unreachable", message: "netscand does not answer" };
@@ -33,8 +37,24 @@ export async function ask(method, path, body) {
   try {
     content = await answer.json();
   } catch { /* no JSON, as from a proxy; or empty, as after DELETE */ }
-  if (answer.ok) return content;
-  throw content?.error || { code: "refused", message: `the answer was HTTP ${answer.status}` };
+  if (answer.ok && (content || answer.status === 204)) return content;
+  throw { ...(content?.error?.code ? content.error : ofProxy(answer)), ...ofForeignToken(answer), status: answer.status };
+}
+
+/** Return the error for a response that is not netscand's. */
+function ofProxy({ type, status }) {
+  if (type === "opaqueredirect" || status === 401) {
+    return { code: "login", message: "a proxy requires a login: reload this page" };
+  }
+  const hint = status < 300 ? ": does it require a login, or serve another path"
+    : status >= 502 ? ": is netscand running, and is [listen] max_per_peer large enough" : "";
+  return { code: "proxy", message: `a proxy answered instead of netscand, with HTTP ${status}${hint}` };
+}
+
+/** Return the error for a token that netscand rejects and that this page did not send. */
+function ofForeignToken({ status, headers }) {
+  if (token || status !== 401 || !headers.get("WWW-Authenticate")?.includes("invalid_token")) return null;
+  return { code: "proxy", message: "a proxy sends a token that netscand does not know, in the header Authorization" };
 }
 
 /** Return the path of a device. */
