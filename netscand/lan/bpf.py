@@ -47,6 +47,7 @@ _IF_ANY = 0x45  #   BPF_JMP | BPF_JSET | BPF_K
 _RETURN = 0x06  #    BPF_RET | BPF_K
 
 _ANCILLARY = 0xFFFFF000  # SKF_AD_OFF: from here on, metadata of the kernel instead of bytes of the frame
+_PACKET_TYPE = _ANCILLARY + 4  # SKF_AD_PKTTYPE
 _HARDWARE = _ANCILLARY + 28  # SKF_AD_HATYPE
 _VLAN_TAG = _ANCILLARY + 44
 _VLAN_PRESENT = _ANCILLARY + 48
@@ -160,6 +161,16 @@ def arp(room: int) -> tuple[Instruction, ...]:
         Instruction(_IF_EQUAL, 0, 1, 0),
         Instruction(_RETURN, 0, 0, room),
         Instruction(_RETURN, 0, 0, 0),
+    )
+
+
+def incoming(program: Sequence[Instruction]) -> tuple[Instruction, ...]:
+    """Return a program that also rejects frames that this host sends: for kernels without PACKET_IGNORE_OUTGOING."""
+    return (
+        Instruction(_LOAD_WORD, 0, 0, _PACKET_TYPE),
+        Instruction(_IF_EQUAL, 0, 1, socket.PACKET_OUTGOING),
+        Instruction(_RETURN, 0, 0, 0),
+        *program,
     )
 
 

@@ -25,6 +25,7 @@ PACKET_RX_RING = 5
 PACKET_STATISTICS = 6
 PACKET_VERSION = 10
 PACKET_IGNORE_OUTGOING = 23
+"""Since Linux 4.20."""
 TPACKET_V2 = 1
 TP_STATUS_USER = 1
 
@@ -46,6 +47,15 @@ class Frame(NamedTuple):
     """Timestamp of the kernel, in monotonic seconds."""
     interface: int
     """ifindex"""
+
+
+def _ignores_outgoing(sock: socket.socket) -> bool:
+    """Exclude the frames that this host sends; return False where that is not possible: the filter can do it, too."""
+    try:
+        sock.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+    except OSError:  # ENOPROTOOPT on an older kernel; emulations of Linux have other errors
+        return False
+    return True
 
 
 class Ring:
@@ -70,9 +80,9 @@ class Ring:
         self._socket = bpf.packet_socket()
         try:
             # Bound last, without a protocol before, so that no frame enters unfiltered.
-            bpf.attach(self._socket, program(slot - FRAME_AT))
+            code = program(slot - FRAME_AT)
+            bpf.attach(self._socket, code if _ignores_outgoing(self._socket) else bpf.incoming(code))
             self._socket.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V2)
-            self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
             shape = struct.pack("=IIII", BLOCK, size // BLOCK, slot, size // slot)
             self._socket.setsockopt(SOL_PACKET, PACKET_RX_RING, shape)
             self._map = mmap.mmap(self._socket.fileno(), size)

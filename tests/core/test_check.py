@@ -21,6 +21,7 @@ from netscand import check, config
 from netscand.check import AS_ROOT, Caller, check_database, check_gateway, check_interfaces, check_raw_sockets
 from netscand.config import Reading
 from netscand.core.model import Ip, Mac, Network, NetworkState
+from netscand.lan import capture
 from netscand.protocol import CheckResult
 from netscand.serve.encode import remembered
 from netscand.serve.listen import TcpAddress, UnixSocket, bound_socket, tcp_socket
@@ -171,7 +172,10 @@ def without(capability: int, *, bounding: bool) -> list[CheckResult]:
     return found
 
 
-def test_raw_sockets_and_the_filter_are_checked(root: None) -> None:
+@pytest.mark.parametrize("option", [capture.PACKET_IGNORE_OUTGOING, 99], ids=["kernel-now", "kernel-4.15"])
+def test_raw_sockets_and_the_filter_are_checked(root: None, monkeypatch: pytest.MonkeyPatch, option: int) -> None:
+    """FIELD case 19: by the calls of a start, so an older kernel is judged as the daemon finds it."""
+    monkeypatch.setattr(capture, "PACKET_IGNORE_OUTGOING", option)
     assert verdicts(list(check_raw_sockets())) == {"capability": "ok", "filter": "ok"}
 
 

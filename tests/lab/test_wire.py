@@ -94,6 +94,31 @@ def test_a_vlan_tag_is_another_lan_and_a_priority_tag_is_none(shared_lab: Lab, s
     assert [Mac(frame.frame[6:12]) for frame in ring.read(100)] == [numbered(4), numbered(5), numbered(99)]
 
 
+def test_a_tag_behind_a_tag_is_another_lan(send: Send, ring: Ring) -> None:
+    """FIELD R2: other VLANs of a trunk, QinQ and 802.1ad are rejected; they arrive on the VLAN's own interface."""
+    frame = reply(numbered(1))
+    for tags in (
+        [(0x8100, 10)],
+        [(0x8100, 4094)],
+        [(0x8100, 0), (0x8100, 20)],
+        [(0x88A8, 10)],
+        [(0x88A8, 10), (0x8100, 0)],
+    ):
+        send(frame[:12] + b"".join(struct.pack(">HH", *tag) for tag in tags) + frame[12:])
+    send(reply(numbered(99)))
+    assert [Mac(frame.frame[6:12]) for frame in ring.read(100)] == [numbered(99)]
+
+
+@pytest.mark.parametrize("padding", [b"", bytes(18), b"\xde\xad\xbe\xef" * 5, bytes(1280)], ids=len)
+@inside
+async def test_the_padding_of_a_frame_is_not_looked_at(shared_lab: Lab, send: Send, padding: bytes) -> None:
+    """FIELD R3: none, zeros, remains of another frame, and 1,322 bytes."""
+    async with listening() as (_, heard):
+        send(reply()[:42] + padding)
+        await until(lambda: heard)
+        assert [(seen.mac, seen.ip) for seen in heard] == [(numbered(1), ip("10.77.0.50"))]
+
+
 def test_what_is_not_arp_does_not_come_in(send: Send, ring: Ring) -> None:
     for ethertype in (0x0805, 0x0807, 0x88B5):  # not IP: the switch drops what is malformed of it
         send(reply()[:12] + ethertype.to_bytes(2) + reply()[14:])
@@ -110,8 +135,13 @@ def test_a_link_without_ethernet_addresses_is_not_heard(shared_lab: Lab, send: S
     assert [Mac(frame.frame[6:12]) for frame in ring.read(100)] == [numbered(2)]
 
 
+@pytest.mark.parametrize("option", [capture.PACKET_IGNORE_OUTGOING, 99], ids=["kernel-now", "kernel-4.15"])
 @inside
-async def test_our_own_frames_are_not_heard(shared_lab: Lab, send: Send) -> None:
+async def test_our_own_frames_are_not_heard(
+    shared_lab: Lab, send: Send, monkeypatch: pytest.MonkeyPatch, option: int
+) -> None:
+    """FIELD case 19: kernels before 4.20 lack the option, as this one lacks 99; then the filter does it."""
+    monkeypatch.setattr(capture, "PACKET_IGNORE_OUTGOING", option)
     async with listening() as (made, heard):
         network = network_of(shared_lab.watcher)
         assert not made.send([Probe(network, ip("10.77.0.200"), None)])
