@@ -44,7 +44,8 @@ def rtnetlink() -> Any:  # noqa: ANN401 neither library has types
             raise ImportError("MarshalRtnl has no parse", name="pyroute2")
         return MarshalRtnl
 
-    return _partly_or_whole("pyroute2", _package_without_its_init("pyroute2"), load)
+    with _without_warnings("pyroute2"):  # of traffic control, which needs a file that the unit hides (ProcSubset=pid)
+        return _partly_or_whole("pyroute2", _package_without_its_init("pyroute2"), load)
 
 
 @cache
@@ -158,6 +159,18 @@ def _package_without_its_init(name: str) -> ModuleType | None:
     package.__spec__ = spec
     package.__path__ = list(spec.submodule_search_locations)
     return package
+
+
+@contextmanager
+def _without_warnings(library: str) -> Iterator[None]:
+    """Log only errors of a library."""
+    logger = logging.getLogger(library)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 @contextmanager

@@ -81,6 +81,7 @@ def work(folder: Path) -> dict[str, object]:
     done = subprocess.run([sys.executable, "-c", WORK], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+    assert "tcmsg" not in done.stderr
     found: dict[str, object] = json.loads(done.stdout)
     return found
 
@@ -112,6 +113,7 @@ NO_LOADER = {
 }
 NEEDS_ALL = {"pyroute2/netlink/rtnl/marshal.py": lambda text: "import pyroute2\npyroute2.__file__\n" + text}
 MOVED = {"pyroute2/netlink/rtnl/marshal.py": replaced("class MarshalRtnl", "class Moved")}
+HIDDEN = {"pyroute2/netlink/rtnl/tcmsg/common.py": replaced("/proc/net/psched", "/proc/none")}
 RENAMED = {"pyroute2/netlink/rtnl/marshal.py": lambda text: text + "\nMarshalRtnl.parse = None\n"}
 
 
@@ -129,6 +131,12 @@ def test_another_table_of_vendors_stops_nothing(
     release = f"scapy {importlib.metadata.version('scapy')}: "
     assert found["said"]
     assert all(str(line).startswith(release) for line in found["said"])  # type: ignore[attr-defined]
+
+
+def test_a_hidden_file_of_traffic_control_is_not_logged(tmp_path: Path) -> None:
+    """As in the unit (ProcSubset=pid): two lines of pyroute2 at every start said nothing about netscand (FIELD)."""
+    altered(tmp_path, HIDDEN)
+    assert work(tmp_path)["said"] == []
 
 
 def test_a_pyroute2_that_wants_to_be_whole_is(tmp_path: Path) -> None:
