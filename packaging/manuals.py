@@ -138,6 +138,10 @@ def netscand() -> list[str]:
         "/usr/share/doc/netscand/examples/addresses.conf",
         "A drop-in that limits the addresses netscand may exchange packets with.",
     )
+    page += tagged(
+        "/usr/share/doc/netscand/examples/container.conf",
+        "A drop-in for a container in which the service ends with 226/NAMESPACE, such as LXC without nesting.",
+    )
     page += [".SH SEE ALSO", r"\fBnetscanctl\fR(1), \fBnetscand.toml\fR(5), \fBjournalctl\fR(1)"]
     return page
 

@@ -1,29 +1,17 @@
 """`netscanctl doctor`: checks what the daemon needs, and says how to fix it."""
 
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 import msgspec
 
 from netscanctl.cli import Session
 from netscanctl.client import JOIN_GROUP, Failure, Incompatible, NotPermitted
-from netscanctl.connect_hint import start_hint
+from netscanctl.connect_hint import service_state, start_hint
 from netscanctl.doctor import daemon_checks, local_checks
 from netscanctl.doctor.result import collect, failed, format_results
 from netscand.protocol import CheckResult, DaemonStatus
-
-RESTART = "systemctl restart netscand, then journalctl -u netscand -n 20"
-EXIT_CODES = {
-    "69": "a component failed",
-    "75": "already running",
-    "77": "a permission is missing",
-    "78": "invalid configuration",
-}
-"""Exit codes of netscand."""
 
 
 @click.command("doctor", short_help="Check the daemon and this host.")
@@ -57,28 +45,11 @@ def examine(session: Session, config: str | None) -> Iterator[CheckResult]:
     except NotPermitted as failure:
         yield failed("socket", failure.cause, f"{JOIN_GROUP}, set [access] others to scan, or use --token-file")
     except Failure as failure:
-        yield failed("daemon", failure.cause, _service() or start_hint())
+        state = service_state()
+        yield failed("daemon", failure.cause, f"{state}; {state.fix()}" if state else start_hint())
         if daemon.url is None:
             yield from local_checks.run_checks(config)
             yield local_checks.check_clock()
     else:
         yield from daemon_checks.check_running(client, status)
         yield (daemon_checks.check_clock(status) if daemon.url else None) or local_checks.check_clock()
-
-
-def _service() -> str | None:
-    """Return the state of the service and a hint; None without systemd or the unit."""
-    systemctl = shutil.which("systemctl")
-    if systemctl is None or not Path("/run/systemd/system").is_dir():
-        return None
-    show = [systemctl, "show", "netscand.service", "--property=LoadState,ActiveState,ExecMainStatus"]
-    try:
-        output = subprocess.run(show, capture_output=True, text=True, timeout=5, check=False).stdout  # noqa: S603 - fixed
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    properties = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
-    if properties.get("LoadState") != "loaded":
-        return None
-    code = properties.get("ExecMainStatus", "0")
-    reason = f" (exit code {code}: {EXIT_CODES[code]})" if code in EXIT_CODES else ""
-    return f"netscand.service is {properties.get('ActiveState', 'unknown')}{reason}; {RESTART}"

@@ -202,6 +202,43 @@ def test_no_right_is_one_sentence_and_no_loop(installed: Installed) -> None:
     installed.ready()
 
 
+def test_a_sandbox_that_fails_is_one_try_with_its_fix(installed: Installed) -> None:
+    """FIELD case 18: 226/NAMESPACE, as in LXC without nesting: one try, one more if a client asks, and the fix."""
+    machine = installed.machine
+    since = machine.out("date", "+%s")
+    machine.run("netscanctl", "status", user="ann")
+
+    def is_closed() -> bool:
+        return machine.show("netscand.socket", "ActiveState")["ActiveState"] == "inactive"
+
+    try:
+        installed.drop_in("[Service]\nBindPaths=/none:/mnt\n")
+        assert soon(lambda: machine.show("netscand", "ActiveState")["ActiveState"] == "failed")
+        shown = machine.show("netscand", "ExecMainStatus", "NRestarts")
+        assert shown == {"ExecMainStatus": "226", "NRestarts": "0"}
+        assert soon(is_closed)
+        machine.run("systemctl", "start", "netscand.socket")
+        asked = machine.run("netscanctl", "devices", user="ann", check=False)  # connecting starts it
+        assert asked.returncode == 3
+        assert soon(is_closed)
+        asked = machine.run("netscanctl", "devices", check=False)  # root's systemctl needs no D-Bus
+        assert "exit code 226: systemd cannot set up the sandbox here" in asked.stderr
+        example = re.findall(r"copy (\S+/container.conf) to /etc/systemd/system/netscand.service.d/", asked.stderr)
+        assert "nesting=1" in asked.stderr
+        doctor = machine.run("netscanctl", "doctor", check=False).stdout
+        assert example[0] in doctor
+        tries = machine.journal("UNIT=netscand.service", f"--since=@{since}", "EXIT_STATUS=226")
+        assert len([entry for entry in tries if entry.get("EXIT_CODE")]) == 2, tries
+        installed.drop_in(machine.path(example[0]).read_text())
+        pid = installed.ready()
+        spaces = [machine.out("readlink", f"/proc/{process}/ns/mnt") for process in (1, pid)]
+        assert spaces[0] == spaces[1], "it mounts, which such a container forbids"
+        assert status(installed)["status"] == "ok"
+    finally:
+        installed.drop_in("")
+    installed.ready()
+
+
 def test_it_needs_neither_bus_nor_resolver_nor_journald(installed: Installed) -> None:
     """The machine has no D-Bus and no resolver; journald hangs and is restarted: the daemon goes on (FAULTS F17)."""
     machine = installed.machine

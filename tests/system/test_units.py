@@ -28,7 +28,7 @@ class Offline:
         self.root = root
         self.units.mkdir(parents=True)
         self.own.mkdir(parents=True)
-        for unit in ("netscand.service", "netscand.socket"):
+        for unit in ("netscand.service", "netscand.socket", "netscand-failed.target"):
             shutil.copy(UNITS / unit, self.units)
 
     def analyze(self, verb: str, *words: str) -> str:
@@ -81,7 +81,10 @@ def test_the_daemon_has_one_capability_and_no_restart_loop() -> None:
     """What the exposure does not count."""
     service = (UNITS / "netscand.service").read_text()
     assert re.findall(r"(?m)^(?:Ambient|CapabilityBounding).*=(.*)$", service) == ["CAP_NET_RAW", "CAP_NET_RAW"]
-    assert "RestartPreventExitStatus=77 78" in service
+    (prevented,) = re.findall(r"(?m)^RestartPreventExitStatus=(.*)$", service)
+    assert {"77", "78", "217", "218", "226", "228", "243"} <= set(prevented.split())
+    assert "OnFailure=netscand-failed.target" in service
+    assert "Conflicts=netscand.socket" in (UNITS / "netscand-failed.target").read_text()
     assert "Type=notify\nNotifyAccess=main" in service
 
 
