@@ -236,7 +236,7 @@ class Engine:
             self._publish(event)
 
     def label(self, mac: Mac, changes: Mapping[str, object]) -> None:
-        """Take a user's annotations of a device (core/model.py). Raises KeyError."""
+        """Take a user's annotations of a device, seen or not (core/model.py). Raises KeyError, Busy."""
         for event in self._inventory.label(mac, changes, self._clock()):
             self._publish(event)
         self._look_again()

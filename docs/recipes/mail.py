@@ -58,6 +58,8 @@ def main() -> int:
     parser.add_argument("--password-file", metavar="FILE")
     options = parser.parse_args()
     event = json.load(sys.stdin)
+    if event["kind"] == "discovered" and event["device"]["known"]:  # marked as known before it was seen
+        return 0
     if event.get("device") is None:
         return 0  # of a network, not of a device
     mail = letter(event, options.sender, options.to)

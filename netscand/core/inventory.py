@@ -12,8 +12,18 @@ from netscand.core import due
 from netscand.core.addresses import EVIDENCE_TEXT, WEAK_EVIDENCE, filter_weak_evidence
 from netscand.core.claims import ClaimTracker
 from netscand.core.due import DueChecks, set_status
-from netscand.core.limits import EVICTED, NO_ROOM, AdmissionLimits, ContestedAddresses, grant_share, is_resident
+from netscand.core.limits import (
+    EVICTED,
+    MOST_NEVER_SEEN,
+    NO_ROOM,
+    AdmissionLimits,
+    ContestedAddresses,
+    grant_share,
+    is_resident,
+)
 from netscand.core.model import (
+    NEVER_SEEN,
+    Busy,
     Device,
     Event,
     EventKind,
@@ -26,6 +36,7 @@ from netscand.core.model import (
     Status,
     annotate,
     is_link_local,
+    would_annotate,
 )
 from netscand.core.networks import SCANNED, PresenceRules, addresses_by_interface
 from netscand.core.presence import Presence, Rules
@@ -50,6 +61,8 @@ class Inventory(DueChecks):
         self.contested = ContestedAddresses(self.budgets, rng)
         self._restored_networks: set[str] = set()
         """Networks whose devices were online before this start, until the first `set_networks`."""
+        self._never_seen: set[Mac] = set()
+        """Devices that a user annotated before they were seen, and some that were seen since."""
         self._unsettled: dict[str, float] = {}
         """Networks that went down too often, and until when their devices stay `unknown`."""
 
@@ -118,8 +131,8 @@ class Inventory(DueChecks):
 
     def _fold(self, seen: Observation, network: Network, rtt: float | None) -> tuple[Event, ...]:
         device = self.devices.get(seen.mac)
-        if device is None:
-            return self._discover(seen, network, rtt)
+        if device is None or device.never_seen:
+            return self._discover(seen, network, rtt, device)
         if device.is_self:  # another station uses our own MAC
             return () if seen.ip in network.ours else self.addresses.report_claim(seen, network, device)
         if self._batches and (first := self._batches.apply_pending(device)):
@@ -167,7 +180,10 @@ class Inventory(DueChecks):
         self._limits.confirm(device)
         return evicted_events
 
-    def _discover(self, seen: Observation, network: Network, rtt: float | None) -> tuple[Event, ...]:
+    def _discover(
+        self, seen: Observation, network: Network, rtt: float | None, annotated: Device | None
+    ) -> tuple[Event, ...]:
+        """Enter a new device. `annotated`: its entry until now, if a user annotated it before it was seen."""
         if seen.evidence is Evidence.PROXIED:
             if seen.joining:
                 self._probe(seen, network)
@@ -181,7 +197,8 @@ class Inventory(DueChecks):
             has_room = absent is not None
         urgent = self.addresses.is_urgent(seen, network)
         if (
-            not urgent
+            annotated is None
+            and not urgent
             and not self._limits.admit(seen, confirmed=answers, has_room=has_room)
             and not (has_room and self.contested.may_enter(network.id, seen.ip, seen.mac, seen.at))
         ):
@@ -194,6 +211,7 @@ class Inventory(DueChecks):
         )
         device.reason = EVIDENCE_TEXT[seen.evidence]
         device.interface = seen.interface
+        previous = self._take_annotations(annotated, device) if annotated is not None else None
         grant_share(self.budgets, device, seen.at)
         self.devices[seen.mac] = device
         evicted = None
@@ -206,16 +224,29 @@ class Inventory(DueChecks):
         self._schedule(device)
         found = Event(
             EventKind.DISCOVERED, seen.at, network.id, device, seen.ip, None, seen.evidence, device.reason,
-            seen_at=seen.at,
+            previous, seen.at,
         )  # fmt: skip
         recovered = self._end_outage(network, seen)
         if evicted:
             evicted_events.append(self.forget(evicted, seen.at, NO_ROOM))
         return (*recovered, *evicted_events, found, *disputed)
 
+    def _take_annotations(self, annotated: Device, device: Device) -> Mapping[str, object]:
+        """Give a device the annotations of its entry from before it was seen; return what changes by its discovery."""
+        self._limits.remove(annotated)
+        self._never_seen.discard(device.mac)
+        device.label, device.known, device.notes = annotated.label, annotated.known, annotated.notes
+        device.presence.chosen = annotated.presence.chosen
+        return {
+            "status": annotated.status, "status_since": annotated.status_since, "reason": annotated.reason,
+            "patience": annotated.presence.patience, "first_seen": annotated.first_seen,
+            "last_seen": annotated.last_seen, "ip": None, "addresses": [], "kinds": ["never_seen"],
+        }  # fmt: skip
+
     def forget(self, mac: Mac, now: float, reason: str) -> Event:
         """Delete a device. Raises KeyError."""
         device = self.devices.pop(mac)
+        self._never_seen.discard(mac)
         self._batches.apply_pending(device)  # nothing is published of it afterwards
         addresses = list(device.addresses)
         for address in addresses:
@@ -231,6 +262,7 @@ class Inventory(DueChecks):
         """Restore the devices of before a restart; call it before `set_networks`. `interfaces`: name → ifindex."""
         known, left_out = restore_devices(devices, self.addresses, self._limits, interfaces, now)
         self.devices.update(known)
+        self._never_seen.update(device.mac for device in known.values() if device.never_seen)
         for device in known.values():
             for address in device.addresses:
                 if self.addresses.holder(address.network, address.ip) is not device:
@@ -243,11 +275,29 @@ class Inventory(DueChecks):
         return left_out
 
     def label(self, mac: Mac, changes: Mapping[str, object], now: float) -> tuple[Event, ...]:
-        """Set a user's annotations of a device (core/model.py); return what changed. Raises KeyError."""
-        device = self.devices[mac]
+        """Set a user's annotations of a device (core/model.py); return what changed.
+
+        The device need not have been seen. Raises KeyError if there is nothing to annotate: the MAC is none that a
+        device can have, or `changes` only remove annotations; Busy if too many devices were annotated and never seen.
+        """
+        device = self.devices.get(mac)
+        if device is None:
+            device = self._add_never_seen(mac, changes, now)
         event = annotate(device, changes, now)
         self._schedule(device)
         return (event,) if event else ()
+
+    def _add_never_seen(self, mac: Mac, changes: Mapping[str, object], now: float) -> Device:
+        if mac[0] & 1 or not any(mac) or not would_annotate(changes):
+            raise KeyError(mac)
+        if len(self._never_seen) >= MOST_NEVER_SEEN:
+            self._never_seen = {mac for mac in self._never_seen if mac in self.devices and self.devices[mac].never_seen}
+        if len(self._never_seen) >= MOST_NEVER_SEEN:
+            raise Busy(f"{MOST_NEVER_SEEN:,} devices were annotated and never seen; forget some of them first")
+        device = Device(mac, now, now, Presence(now, self.rules), Status.UNKNOWN, now, NEVER_SEEN)
+        self._never_seen.add(mac)
+        self.devices[mac] = device
+        return device
 
     # ---- networks -----------------------------------------------------------------------------------------------
 

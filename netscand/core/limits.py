@@ -224,6 +224,9 @@ READMIT_AFTER = 20.0
 MOST_WAITING, WAITING_FOR = 4_096, 60.0
 """Maximum refused MACs remembered of an interface, each for at least so many seconds, so that a flood evicts none."""
 
+MOST_NEVER_SEEN = 4_096
+"""Maximum devices that a user annotated before they were seen."""
+
 LONG_OFFLINE = 30 * DAY
 """Seconds offline after which a device that stayed for more than a day may be evicted for one that answered us."""
 

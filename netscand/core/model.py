@@ -174,6 +174,10 @@ class Observation(NamedTuple):
     """For `proxied`: the Ethernet source, which speaks for the device."""
 
 
+NEVER_SEEN = "annotated by a user, and not seen yet"
+"""Reason of the status of a device that was annotated by its MAC before it was seen. It is stored: never change it."""
+
+
 @dataclass(slots=True)
 class Address:
     """Address at which a device was seen."""
@@ -227,6 +231,11 @@ class Device:
     notes: str | None = None
     next_check: float = inf
     """When the inventory checks it next."""
+
+    @property
+    def never_seen(self) -> bool:
+        """Return whether it was annotated, and not seen yet: it is `unknown`; its times are of the annotation."""
+        return self.status is Status.UNKNOWN and self.reason == NEVER_SEEN
 
     @property
     def ip(self) -> Ip | None:
@@ -374,6 +383,11 @@ def annotate(device: Device, changes: Mapping[str, object], now: float) -> Event
         return None
     changed = ", ".join(previous)
     return Event(EventKind.LABELLED, now, None, device, reason=f"{changed} changed by a user", previous=previous)
+
+
+def would_annotate(changes: Mapping[str, object]) -> bool:
+    """Return whether changes set an annotation, instead of only removing some."""
+    return any(value is not None and value is not False for value in changes.values())
 
 
 def is_annotated(device: Device) -> bool:

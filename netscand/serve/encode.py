@@ -214,6 +214,8 @@ def kinds(device: Device) -> list[str]:
         found.append("router_redundancy")
     if device.is_proxy:
         found.append("proxy_arp")
+    if device.never_seen:
+        found.append("never_seen")
     return found
 
 

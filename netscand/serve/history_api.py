@@ -174,7 +174,9 @@ class HistoryApi:
         device = self._known(mac)
         days = number_of(given, "days", 7, most=MOST_DAYS)
         self._encoder.sync()
-        standing = Standing(device.status, self._unix(device.status_since), device.reason)
+        standing = None  # never seen: its status says nothing about any day
+        if not device.never_seen:
+            standing = Standing(device.status, self._unix(device.status_since), device.reason)
         await self._hub.settled()
         account = connection_of(request).account
         found = await self._archive.presence(mac, days, standing, self._unix(monotonic()), account=account)

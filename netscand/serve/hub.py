@@ -111,6 +111,9 @@ class DurabilityGate:
 SOON = 0.001
 """Seconds that the first event of a burst waits for the rest; or as long as sending takes, if that is longer."""
 
+CHANGES_OF_LIST = frozenset([EventKind.DISCOVERED, EventKind.FORGOTTEN, EventKind.LABELLED])
+"""Events with which a device enters or leaves the list; a device may be labelled before it is seen."""
+
 log = logging.getLogger(__name__)
 
 
@@ -235,7 +238,7 @@ class Hub:
 
     def publish(self, cursor: str, event: Event, body: bytes) -> None:
         """Publish an event; `body` is its JSON, encoded once (serve/encode.py)."""
-        if event.kind in (EventKind.DISCOVERED, EventKind.FORGOTTEN):
+        if event.kind in CHANGES_OF_LIST:
             self._roster = None
         if snapshots := [snapshot for snapshot in self._snapshots if snapshot.needs(event)]:
             self._keep_before(event, body, snapshots)

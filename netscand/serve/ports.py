@@ -102,7 +102,10 @@ class Scanner(Protocol):
         """Return why the daemon is degraded, one sentence each."""
 
     def label(self, mac: Mac, changes: Mapping[str, object]) -> None:
-        """Set the user's annotations: `label`, `known`, `notes`, `patience`. Raises KeyError."""
+        """Set the user's annotations: `label`, `known`, `notes`, `patience`, of a device that was seen or not.
+
+        Raises KeyError, or Busy with a sentence.
+        """
 
     def forget(self, mac: Mac) -> None:
         """Delete a device. Raises KeyError, or ValueError if it cannot be deleted."""

@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from netscand import __version__, protocol
-from netscand.core.model import Device, Mac
+from netscand.core.model import Busy, Device, Mac
 from netscand.core.ratelimit import ANNOTATIONS
 from netscand.serve.encode import Encoder, mac_text
 from netscand.serve.fair_turns import Account, FairTurns, Shares
@@ -91,8 +91,6 @@ class DeviceChanges:
             if isinstance(text := changes.get(name), str):
                 changes[name] = cleaned(text, lines=name == "notes")
         scanner, spender, now = self._scanner, (connection_of(request).account, mac), monotonic()
-        if mac not in scanner.devices:
-            raise Refused("not_found", f"no device {mac_text(mac)}")
         if not scanner.budgets.has(ANNOTATIONS, spender, now):
             scanner.budgets.refuse(ANNOTATIONS, now)
             raise Refused(
@@ -101,7 +99,12 @@ class DeviceChanges:
                 "try again in 60 s",
             )
         cursor = scanner.cursor
-        scanner.label(mac, changes)
+        try:
+            scanner.label(mac, changes)
+        except KeyError:
+            raise Refused("not_found", f"no device {mac_text(mac)}") from None
+        except Busy as full:
+            raise Refused("busy", str(full)) from None
         if scanner.cursor != cursor:  # a request that changes nothing is not charged
             scanner.budgets.take(ANNOTATIONS, spender, now)
         self._encoder.sync()

@@ -74,7 +74,8 @@ class Snapshot:
     def needs(self, event: Event) -> bool:
         """Return whether the event, which is later than the snapshot, changed a device that is not kept yet."""
         device = event.device
-        return device is not None and event.kind is not EventKind.DISCOVERED and device.mac not in self._before
+        is_new = event.kind is EventKind.DISCOVERED and event.previous is None
+        return device is not None and not is_new and device.mac not in self._before
 
     def keep(self, mac: Mac, text: bytes, shared: int) -> None:
         """Keep the JSON of a device as it was; `shared`: snapshots that keep the same one, each charged its part."""

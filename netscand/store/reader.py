@@ -12,7 +12,7 @@ from pathlib import Path
 from time import thread_time
 from typing import Any, BinaryIO, TypeVar
 
-from netscand.core.model import EventKind, Mac, Status
+from netscand.core.model import NEVER_SEEN, EventKind, Mac, Status
 from netscand.core.restore import (
     CursorGone,
     EventQuery,
@@ -393,7 +393,7 @@ def _last_events(
 
 def _joined(device: Remembered, row: Remembered | None) -> Remembered:
     """Return a device as an event shows it, with what only its older row has."""
-    if row is not None:
+    if row is not None and row.reason != NEVER_SEEN:
         device.first_seen, device.last_seen = row.first_seen, max(device.last_seen, row.last_seen)
         device.confirmed = device.confirmed or row.confirmed
         device.learned, device.learned_at = row.learned, row.learned_at

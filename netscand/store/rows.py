@@ -67,7 +67,7 @@ def event_row(sequence: int, event: Event, body: bytes, clock: WallClock) -> Row
     if device is None:
         return sequence, at, kind, None, None, None, None, None, pack(body)
     was = was_since = None
-    if event.kind in ENDS_A_STATUS:
+    if event.kind in ENDS_A_STATUS and not device.never_seen:
         previous = cast("Mapping[str, Any]", event.previous or {})
         was = STATUS[previous.get("status", device.status)]
         was_since = at - clock.milliseconds(previous.get("status_since", device.status_since))

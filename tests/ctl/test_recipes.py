@@ -113,6 +113,11 @@ def test_an_event_of_a_network_sends_no_mail() -> None:
     assert mail_of(encode(event("network_down")), 1).returncode == 0
 
 
+def test_a_device_known_before_it_was_seen_sends_no_mail() -> None:
+    """FIELD case 26."""
+    assert mail_of(encode(event("discovered", device(1, known=True))), 1).returncode == 0
+
+
 # ---- a webhook
 
 

@@ -16,7 +16,7 @@ from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
 from tests.lab.lan import Lab
 from tests.lab.ordinary import ordinary
-from tests.lab.test_daemon import IMPATIENT, wait_for
+from tests.lab.test_daemon import IMPATIENT, until, wait_for
 
 PHONE, MAC = "10.77.0.99", "a4:83:e7:12:34:56"
 
@@ -55,6 +55,43 @@ def test_what_the_user_knows_is_kept_over_a_restart(daemon: Daemon) -> None:
     good(daemon, "known", MAC, "--not")
     told = json.loads(good(daemon, "show", MAC, "--json"))
     assert (told["label"], told["known"]) == (None, False)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_device_is_known_before_it_is_seen(daemon: Daemon, crowd: Crowd, restarted: bool) -> None:
+    """FIELD case 26: label, mark and note a MAC that nobody has seen; its discovery has them, also after a restart."""
+    mac = "00:00:5e:00:53:99"
+    good(daemon, "label", "00-00-5E-00-53-99", "Freezer sensor")
+    good(daemon, "known", mac)
+    told = json.loads(good(daemon, "show", mac, "--json"))
+    assert (told["status"], told["kinds"], told["ip"], told["addresses"]) == ("unknown", ["never_seen"], None, [])
+    assert told["label"] == "Freezer sensor"
+    assert mac in good(daemon, "devices", "Freezer")
+    if restarted:
+        daemon.restart()
+        assert json.loads(good(daemon, "show", mac, "--json")) == told
+    days = daemon.get(f"/api/devices/{mac}/presence?days=2")["days"]
+    assert {(day["online_seconds"], day["unknown_seconds"]) for day in days} == {(0, 0)}
+    with daemon.websocket() as stream:
+        crowd.join("10.77.0.98", mac)
+        found = until(stream, "event", kind="discovered")
+    assert (found["device"]["mac"], found["device"]["label"], found["device"]["known"]) == (mac, "Freezer sensor", True)
+    assert (found["device"]["status"], found["device"]["kinds"]) == ("online", [])
+    assert found["device"]["first_seen"] == found["at"]
+    assert found["previous"]["status"] == "unknown"
+    kinds = [line.split()[3] for line in good(daemon, "events", "--device", mac).splitlines()]
+    assert kinds == ["labelled", "labelled", "discovered"]
+
+
+def test_a_device_that_was_never_seen_is_forgotten(daemon: Daemon) -> None:
+    mac = "00:00:5e:00:53:98"
+    good(daemon, "label", mac, "a typing error")
+    good(daemon, "forget", mac)
+    assert daemon.ctl("show", mac).returncode == 1
+    daemon.restart()
+    assert daemon.ctl("show", mac).returncode == 1
+    for nothing in (["label", mac, ""], ["known", mac, "--not"], ["label", "01:00:5e:00:00:01", "a group"]):
+        assert daemon.ctl(*nothing).returncode == 1, nothing
 
 
 def test_what_happened_is_told_by_kind_device_and_time(daemon: Daemon, crowd: Crowd) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from netscand import protocol
-from netscand.core.model import Event, EventKind, Ip, Status
+from netscand.core.model import NEVER_SEEN, Event, EventKind, Ip, Status
 from netscand.serve import snapshot as snapshot_module
 from netscand.serve.encode import Encoder
 from netscand.serve.hub import Hub
@@ -59,6 +59,20 @@ def test_an_event_does_not_show_in_a_snapshot_taken_before_it() -> None:
             assert {device.status for device in devices.values()} == {"online"}
             assert {device.reason for device in devices.values()} == {"answered a request"}
             assert snapshot.cursor == "k3f9-0"
+
+    asyncio.run(run())
+
+
+def test_a_device_known_before_it_was_seen_is_as_it_was() -> None:
+    """Its discovery is a change of a device in the list, not a new one (FIELD case 26)."""
+
+    async def run() -> None:
+        with taken(1) as (scanner, snapshot):
+            device = scanner.devices[mac(0)]
+            was = {"status": Status.UNKNOWN, "reason": NEVER_SEEN, "ip": None, "addresses": [], "kinds": ["never_seen"]}
+            scanner.publish(Event(EventKind.DISCOVERED, 0.0, LAN, device, device.ip, previous=was))
+            (told,) = decoded(await snapshot.part(1)).values()
+            assert (told.status, told.ip, told.addresses, told.kinds) == ("unknown", None, [], ["never_seen"])
 
     asyncio.run(run())
 

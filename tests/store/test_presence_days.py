@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netscand.core.model import Event, EventKind, Status
+from netscand.core.model import NEVER_SEEN, Event, EventKind, Status
 from netscand.core.restore import PresenceOfDay, Standing
 from netscand.store import history, retention
 from tests.store.diary import BOOT, LAN, Diary, FakeClock, device, diary, discovered, turned
@@ -53,6 +53,25 @@ def test_online_and_offline_are_counted_by_day(tmp_path: Path) -> None:
             assert await days_of(book, MIDNIGHT + 45 * HOUR, 3) == [(0, 0), (4, 0), (7, 0)]
             assert await days_of(book, MIDNIGHT + 45 * HOUR, 1) == [(7, 0)]
             assert await days_of(book, MIDNIGHT + 100 * HOUR, 2) == [(24, 0), (4, 0)]
+
+    asyncio.run(play())
+
+
+def test_before_it_was_seen_no_second_counts(tmp_path: Path) -> None:
+    """FIELD case 26: annotated before it was seen, forgotten, or seen later: nothing is known of the time before."""
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            other = device(2, at := MIDNIGHT + 1 * HOUR)
+            await book.write(discovered(other, at))
+            one = device(1, at)
+            one.status, one.reason, one.addresses = Status.UNKNOWN, NEVER_SEEN, []
+            await book.write(Event(EventKind.LABELLED, at, None, one, previous={"label": None}))
+            await book.write(Event(EventKind.FORGOTTEN, MIDNIGHT + 3 * HOUR, None, one))
+            await book.write(Event(EventKind.LABELLED, MIDNIGHT + 4 * HOUR, None, one, previous={"label": None}))
+            one = device(1, at := MIDNIGHT + 20 * HOUR)
+            await book.write(discovered(one, at))
+            assert await days_of(book, MIDNIGHT + 23 * HOUR, 1) == [(3, 0)]
 
     asyncio.run(play())
 

@@ -109,9 +109,10 @@ def test_history_tells_only_news(page: Page) -> None:
     return newsIn([event('discovered', { device: device(1) }), event('network_up'),
       event('online', { device: device(1), previous }),
       event('offline', { device: gone, previous: { status: 'online' } }),
-      event('online', { device: device(2), previous })]).map((told) => told.kind);
+      event('online', { device: device(2), previous }),
+      event('discovered', { device: device(3), previous })]).map((told) => told.kind);  // annotated before it was seen
     """
-    assert run(page, body) == ["discovered", "network_up", "offline", "online"]
+    assert run(page, body) == ["discovered", "network_up", "offline", "online", "discovered"]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ export function newsIn(events) {
     if (!mac || !VERDICTS.has(event.kind)) return true;
     const was = verdicts.get(mac) ?? event.device.status;
     verdicts.set(mac, event.device.status);
+    if (event.kind === "discovered") return true; // annotated before it was seen
     return event.previous?.status !== "unknown" || was !== event.device.status;
   });
 }

@@ -65,6 +65,7 @@ export const sourceOf = (device) =>
 
 const KINDS = {
   self: "this host", gateway: "gateway", router_redundancy: "virtual router", proxy_arp: "answers for others",
+  never_seen: "never seen",
 };
 
 /** Return the kinds of the device. */
