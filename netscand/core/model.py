@@ -25,6 +25,16 @@ ALL_NODES = Ip(b"\xff\x02" + bytes(13) + b"\x01")
 """ff02::1, the group of all IPv6 nodes: a probe of it is an echo request."""
 
 
+class StoredTime(float):
+    """Monotonic time of an earlier run, with the unix time that was stored: clients get that, whatever the clock says.
+
+    As a number it is as good as the clock was at the start.
+    """
+
+    __slots__ = ("unix",)
+    unix: float
+
+
 class Evidence(StrEnum):
     """Kind of frame that shows a device."""
 

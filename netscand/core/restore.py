@@ -6,11 +6,12 @@ ended with its boot.
 
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
 from netscand.core.addresses import Addresses
 from netscand.core.limits import NO_ROOM, AdmissionLimits
-from netscand.core.model import Address, Device, Event, EventKind, Mac, Status
+from netscand.core.model import Address, Device, Event, EventKind, Mac, Status, StoredTime
 from netscand.core.presence import Presence, Rules
 
 # ---- what the history is asked -------------------------------------------------------------------------------------
@@ -111,6 +112,10 @@ class Memory(NamedTuple):
     The first alone is wrong permanently in a history that was created while the wall clock was ahead, the second after
     a run in which it was.
     """
+    lived: float = 0.0
+    """The history's own clock, in unix seconds; it lags by the time for which the machine was off."""
+    booted_at: float = inf
+    """When this machine was booted, by its wall clock, if the last run was in the same boot: later times follow it."""
     unwritten: Collection[Mac] = ()
     """Devices whose rows do not show their last event."""
     gone: Collection[Mac] = ()
@@ -119,6 +124,12 @@ class Memory(NamedTuple):
 
 NOT_RUNNING = "netscand was not running"
 
+LEAST_TIME = 1_672_531_200.0
+"""2023-01-01: there was no netscand before, so a clock that shows an earlier time is wrong."""
+
+MOST_OFF = 60 * 86_400.0
+"""Seconds for which a machine may have been off; a longer time counts as a wrong clock."""
+
 NEW = Presence(0.0, Rules()).learned()
 """For a device without a stored row: nothing was learned, but it has been known since it was first seen."""
 
@@ -126,29 +137,49 @@ NEW = Presence(0.0, Rules()).learned()
 def recalled(memory: Memory, rules: Rules, offset: float, now: float) -> list[Device]:
     """Return the devices for a start at `now`, in monotonic seconds; `offset` is unix time minus those.
 
-    A device that was online is `unknown`, since the daemon was last known to run. Times in the future, after a clock
-    that was wrong, become `now`. But if the clock is behind the time that the history knows, as before NTP answers on a
-    machine without a real-time clock, the history's time is used: otherwise every device would be new.
+    A device that was online is `unknown`, since the daemon was last known to run. A time of an earlier boot is shown as
+    it was stored, because the clock may be wrong at a start, as before NTP answers on a machine without a real-time
+    clock: a time in the future and the clock are then equally credible. Only a time that is ahead by more than a
+    machine is ever off, of a clock that may be right, becomes `now`. As numbers, times are no later than `now`; if the
+    clock is behind the time that the history knows, that time is used for them: otherwise every device would be new.
     """
+    wall = now + offset
+    is_behind = wall < max(memory.lived, LEAST_TIME)
     offset = max(offset, memory.known_time - now)
     alive = memory.alive_until
+
+    same: dict[float, float] = {}  # a device and its address were often seen first at the same time
+
+    def restored(unix: float) -> float:
+        if (found := same.get(unix)) is not None:
+            return found
+        at = unix - offset
+        if memory.booted_at <= unix <= wall:
+            shown = now - (wall - unix)
+        elif at > now + MOST_OFF and not is_behind:
+            shown = now
+        else:
+            shown = stored = StoredTime(at if at < now else now)
+            stored.unix = unix
+        same[unix] = shown
+        return shown
+
     devices = []
     for was in memory.devices:
         learned, at = (was.learned, was.learned_at) if was.learned else (NEW, was.first_seen)
         presence = Presence.restored(now, rules, learned, max(0.0, now + offset - at))
         presence.chosen = was.chosen
         device = Device(
-            was.mac, min(was.first_seen - offset, now), min(was.last_seen - offset, now), presence, was.status,
-            min(was.status_since - offset, now), was.reason, confirmed=was.confirmed, hostname=was.hostname,
+            was.mac, restored(was.first_seen), restored(was.last_seen), presence, was.status,
+            restored(was.status_since), was.reason, confirmed=was.confirmed, hostname=was.hostname,
             hostname_source=was.hostname_source, label=was.label, known=was.known, notes=was.notes,
         )  # fmt: skip
         if was.status is Status.ONLINE:
             device.status, device.reason = Status.UNKNOWN, NOT_RUNNING
-            device.status_since = min(max(alive, was.status_since) - offset, now)
+            device.status_since = restored(max(alive, was.status_since))
         device.addresses = list(was.addresses)  # not shared with any other device
         for address in device.addresses:
-            address.first_seen = min(address.first_seen - offset, now)
-            address.last_seen = min(address.last_seen - offset, now)
+            address.first_seen, address.last_seen = restored(address.first_seen), restored(address.last_seen)
         devices.append(device)
     return devices
 

@@ -17,11 +17,14 @@ from typing import cast
 import msgspec
 
 from netscand import protocol
-from netscand.core.model import Address, Coverage, Device, Event, Evidence, Ip, Mac, Network, Status
+from netscand.core.model import Address, Coverage, Device, Event, Evidence, Ip, Mac, Network, Status, StoredTime
 from netscand.core.restore import Remembered
 
 REMEMBERED = 8192
 """Texts of stamps that are cached, at most; then the cache is emptied."""
+
+APART = 1e12
+"""Added to the unix times among the keys of that cache; the others are monotonic."""
 
 STEADY = 0.0005
 """Seconds that the clocks may drift apart before stamps use the new offset: otherwise one `first_seen` would alternate
@@ -75,18 +78,19 @@ class Encoder:
             self._texts.clear()
 
     def milliseconds(self, at: float) -> int:
-        """Return a monotonic stamp as unix time."""
-        return int((at + self._steady) * 1000)
+        """Return a monotonic stamp as unix time; one of an earlier run as it was stored."""
+        return int((at.unix if type(at) is StoredTime else at + self._steady) * 1000)
 
     def time(self, at: float) -> str:
         """Return a monotonic stamp as text, to the millisecond."""
-        text = self._texts.get(at)
+        key = at.unix + APART if type(at) is StoredTime else at
+        text = self._texts.get(key)
         if text is None:
             second, rest = divmod(self.milliseconds(at), 1000)
             text = f"{self._second(second)}.{rest:03d}Z"
             if len(self._texts) >= REMEMBERED:
                 self._texts.clear()
-            self._texts[at] = text
+            self._texts[key] = text
         return text
 
     def stamp(self, at: float) -> str:

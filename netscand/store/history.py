@@ -19,7 +19,7 @@ from typing import cast
 
 from netscand import config
 from netscand.core.model import Device, Event, Mac
-from netscand.core.restore import Memory
+from netscand.core.restore import LEAST_TIME, Memory
 from netscand.store.database import is_older, new_epoch
 from netscand.store.devices import DeviceRows
 from netscand.store.lock import Lock
@@ -27,6 +27,7 @@ from netscand.store.maintenance import Maintenance
 from netscand.store.opening import Opened, open_history
 from netscand.store.paths import refuse_open
 from netscand.store.reader import Answers, Decode, Reader
+from netscand.store.restamp import Restamp
 from netscand.store.retention import SET
 from netscand.store.rows import Row, WallClock, event_row
 from netscand.store.writer import Adopt, Alive, Devices, Events, Found, Noticed, Ping, Report, Stop, Trimmed, Writer
@@ -37,6 +38,16 @@ LATE = 1.0
 SLOW = f"the disk takes longer than {LATE:g} s: events are published before they are stored"
 
 DAY = 86_400.0
+
+WRONG, UNSURE_FOR = 60_000, 3_600_000
+"""Milliseconds by which the wall clock must be set for new stamps; and for how long from the start of a run it is taken
+as having been wrong then. Later, only if it was behind the last run: a virtual machine may have been paused."""
+
+SAME_CLOCK = 2_000
+"""Milliseconds by which the wall clock and the time since the boot may differ from one run to the next in a boot."""
+
+CLOCK_EVERY = 5.0
+"""Seconds between two looks at the wall clock while there is no event."""
 
 CLOSE = 10.0
 """Seconds that the end waits for the disk; what was published is safe without it."""
@@ -67,6 +78,12 @@ class History(Answers):
         self._clock = clock
         self._ahead = self._shifted = 0
         """By how much the wall clock is ahead of the history's, and when it was last set: both in milliseconds."""
+        self._began = monotonic()
+        """When this run began, or the boot if the last run was in it; once open, in milliseconds by the history."""
+        self._first = 0
+        """The number of the first event since; 0: there was none."""
+        self._was_behind = False
+        """At the start, the wall clock was behind the end of the last run, or impossible."""
         self._decode = decode
         self._publish = publish
         self._removed = removed
@@ -116,6 +133,10 @@ class History(Answers):
         self._detached, self._trouble, self._notice = found.database is None, found.trouble, found.notice
         self._age.open(found.clock.lived, found.clock.boot_at)
         self._ahead, self._shifted = found.clock.ahead, 0
+        least = max(found.memory.alive_until, LEAST_TIME)
+        self._was_behind = self._clock.milliseconds(monotonic()) < least * 1000
+        self._began = self._age.now() - (monotonic() - self._began) * 1000
+        memory = self._continue_boot(found)
         self._device_rows.begin(found.memory)
         self._writer = Writer(
             self.path, self._lock, found.database, self._age, self._device_rows.stay, self._report, found.trouble
@@ -125,11 +146,32 @@ class History(Answers):
         self.keep(self._settings)
         self._writer.start()
         self._maintenance.start()
-        return found.memory
+        self._writer.put(Devices(alive=self._alive()))  # so that the next run knows this boot
+        return memory
+
+    def _continue_boot(self, found: Opened) -> Memory:
+        """If the last run was in this boot, by the same wall clock, include its events; return what is remembered."""
+        wall, on_for = self._clock.milliseconds(monotonic()), self._age.boot_at()
+        passed = on_for - found.clock.boot_at
+        if passed < 0 or abs(wall - found.clock.wall - passed) > SAME_CLOCK or found.database is None:
+            return found.memory
+        if on_for < UNSURE_FOR or self._was_behind:
+            self._began = self._age.now() - on_for
+            self._first = found.clock.set_before if found.clock.set_at >= self._began else 0
+        return found.memory._replace(booted_at=(wall - on_for) / 1000)
 
     async def run(self) -> None:
-        """Write the rows of devices from time to time, until cancelled."""
-        await self._device_rows.run()
+        """Write the rows of devices from time to time, and look at the clock, until cancelled."""
+        async with asyncio.TaskGroup() as beside:
+            beside.create_task(self._watch_clock())
+            await self._device_rows.run()
+
+    async def _watch_clock(self) -> None:
+        while True:
+            await asyncio.sleep(CLOCK_EVERY)
+            self._clock.sync()
+            if not self._detached:
+                self._check_clock(monotonic(), max(self._sequence, self._skip) + 1)
 
     def keep(self, settings: config.History) -> None:
         """Take new values of `keep_days` and `max_mib`; the path stays."""
@@ -174,11 +216,12 @@ class History(Answers):
         if self._sequence > self._writer.durable and (self._trouble or self._slow):
             self._start_new_epoch()
         if not self._detached:
+            self._first = self._first or self._sequence
             row = event_row(self._sequence, event, body, self._clock)
             self._rows.append(row)
             ahead = cast(int, row[1]) - int(event.at * 1000) - self._age.of_monotonic
             if abs(ahead - self._ahead) > SET:
-                self._check_clock(event)
+                self._check_clock(event.at, self._sequence)
             if event.device is not None:
                 self._device_rows.note(event.kind, event.device.mac)
         cursor = self.cursor
@@ -190,14 +233,32 @@ class History(Answers):
             self._loop.call_soon(self._hand_over)
         return cursor
 
-    def _check_clock(self, event: Event) -> None:
-        """Record that the wall clock was set, unless the machine only slept."""
+    def _check_clock(self, now: float, sequence: int) -> None:
+        """Record that the wall clock was set before event `sequence`, unless the machine only slept."""
         self._age.sync()
-        lived = int(event.at * 1000) + self._age.of_monotonic
-        ahead = self._clock.milliseconds(event.at) - lived
-        if abs(ahead - self._ahead) > SET:
+        lived = int(now * 1000) + self._age.of_monotonic
+        ahead, was = self._clock.milliseconds(now) - lived, self._ahead
+        if abs(ahead - was) > SET:
             self._ahead, self._shifted = ahead, max(lived, self._shifted)
-            self._shifts.append((self._sequence, self._shifted, ahead))
+            self._shifts.append((sequence, self._shifted, ahead))
+            if abs(ahead - was) >= WRONG and self._first and self._first < sequence:
+                self._correct(sequence, lived, was)
+
+    def _correct(self, sequence: int, lived: int, was: int) -> None:
+        """Move the stamps of this run's events before `sequence` by as much as the wall clock was set, if it was wrong.
+
+        The rows of devices are written again: their times follow the clock.
+        """
+        if lived - self._began < UNSURE_FOR or self._was_behind:
+            self._was_behind = False
+            began = int(self._began) + was
+            log.warning(
+                "the clock was wrong by %.0f s: the events of this run get new stamps", (self._ahead - was) / 1000
+            )
+            work = Restamp(self._first, sequence, began, self._ahead - was, self._ahead)
+            assert self._loop is not None
+            self._loop.call_soon(self._writer.put, work)  # after the events before it
+        self._device_rows.note_all()
 
     def _start_new_epoch(self) -> None:
         """Continue under a new epoch: the reserved numbers have run out, and the disk accepts no reservation.
@@ -296,7 +357,7 @@ class History(Answers):
         self._sequence = self._through = max(self._sequence, found.reserved)
         self._skip = 0
         self._age.open(found.clock.lived, found.clock.boot_at)
-        self._ahead, self._shifted, self._shifts = found.clock.ahead, 0, []
+        self._ahead, self._shifted, self._shifts, self._first = found.clock.ahead, 0, [], 0
         self._detached = False
         self._notice = found.notice or self._notice
         self._writer.put(Adopt(self._epoch, self._sequence))

@@ -361,7 +361,14 @@ def remember(database: sqlite3.Connection, decode: Decode) -> Memory:
         log.error("stored event %d is damaged (of %d); its device is restored without it", damaged[0], len(damaged))
     alive_until = max(seconds(alive_at) if alive_at else 0.0, latest)
     known_time = min(lived / 1000, alive_until)
-    return Memory(tuple(devices.values()), alive_until, known_time, {mac_of(mac) for mac in last}, gone)
+    return Memory(
+        tuple(devices.values()),
+        alive_until,
+        known_time,
+        lived / 1000,
+        unwritten={mac_of(mac) for mac in last},
+        gone=gone,
+    )
 
 
 def _last_events(

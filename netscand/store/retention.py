@@ -29,6 +29,12 @@ class Clock(NamedTuple):
     lived: int
     boot_at: int
     ahead: int
+    wall: int = 0
+    """The wall clock, when the first two were read last."""
+    set_before: int = 0
+    """The event before which the wall clock was last set, or the machine off; 0: none."""
+    set_at: int = 0
+    """When that event happened, by the history's clock."""
 
 
 SET = 1_000
@@ -120,12 +126,13 @@ class TrueTimes:
 
 def clock_of(database: sqlite3.Connection, wall: int) -> Clock:
     """Return the state of a history's clock; one that never ran begins now, at `wall`. Raises sqlite3.Error."""
-    lived, boot_at = database.execute("SELECT lived, boot_at FROM state").fetchone()
+    lived, boot_at, at = database.execute("SELECT lived, boot_at, alive_at FROM state").fetchone()
     if not lived:
-        lived, boot_at = wall, AgeClock().boot_at()
+        lived, boot_at, at = wall, AgeClock().boot_at(), 0
         database.execute("UPDATE state SET lived = ?, boot_at = ?", (lived, boot_at))
-    last = database.execute("SELECT ahead FROM shift ORDER BY sequence DESC LIMIT 1").fetchone()
-    return Clock(lived, boot_at, last[0] if last else 0)
+    last = database.execute("SELECT ahead, sequence, lived FROM shift ORDER BY sequence DESC LIMIT 1").fetchone()
+    ahead, set_before, set_at = last or (0, 0, 0)
+    return Clock(lived, boot_at, ahead, at, set_before, set_at)
 
 
 # ---- removal -------------------------------------------------------------------------------------------------------

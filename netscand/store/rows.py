@@ -54,6 +54,9 @@ WRONG = (KeyError, ValueError, TypeError, IndexError, OverflowError, AttributeEr
 class WallClock(Protocol):
     """Monotonic seconds as unix time, by the same rule as in what clients get."""
 
+    def sync(self) -> None:
+        """Take a clock that was set into account."""
+
     def milliseconds(self, at: float) -> int:
         """Convert a time stamp; steady against small drifts of the clocks."""
 

@@ -25,6 +25,7 @@ from netscand.store.database import (
 from netscand.store.lock import Lock
 from netscand.store.paths import HistoryRefused, prepare, set_aside
 from netscand.store.repair import Files, copy_of_files, copy_of_open, put_in_place
+from netscand.store.restamp import Restamp
 from netscand.store.retention import AgeClock, Clock, Retention, clock_of
 from netscand.store.rows import DEVICE_COLUMNS, EVENT_COLUMNS, Row
 
@@ -88,7 +89,7 @@ class Stop(NamedTuple):
     alive: Alive
 
 
-Work = Events | Devices | Adopt | Lost | Ping | Stop
+Work = Events | Devices | Restamp | Adopt | Lost | Ping | Stop
 
 
 class Report(NamedTuple):
@@ -270,6 +271,8 @@ class Writer(threading.Thread):
         self._not_before = 0.0
         self._waits = PATIENCE
         self._backlog = Backlog()
+        self._restamps: deque[Restamp] = deque()
+        """Events whose stamps are to be moved, in this order."""
         self._losses = 0
         self._through = self._stored = 0
         self._trouble = trouble
@@ -321,7 +324,8 @@ class Writer(threading.Thread):
         """Run until Stop."""
         while True:
             self._turned_at = now = time.monotonic()
-            wait = min(1.0, max(0.0, (self._again_at if self._trouble else self._trim_at) - now))
+            again_at = self._again_at if self._trouble else self._trim_at
+            wait = min(1.0, max(0.0, again_at - now), TRIM_AGAIN if self._restamps and not self._trouble else 1.0)
             self._bell.wait(wait)
             with self._turn:
                 works = self._take()
@@ -381,6 +385,8 @@ class Writer(threading.Thread):
                 self._through = work.through
                 if self._adopted:
                     self._backlog.add(work)
+            elif isinstance(work, Restamp):
+                self._restamps.append(work)
             elif isinstance(work, Adopt):
                 self._backlog.clear(dropped=True)
                 self._adopted = True
@@ -409,6 +415,8 @@ class Writer(threading.Thread):
         if self._trouble:
             log.info("the history can be written again")
             self._trouble = ""
+        if self._restamps:
+            self._restamp()
         if trim_is_due:
             self._trim()
 
@@ -442,6 +450,15 @@ class Writer(threading.Thread):
             if work.alive is not None:
                 database.execute("UPDATE state SET alive_at = ?, lived = ?, boot_at = ?", work.alive)
         self.written += 1
+
+    def _restamp(self) -> None:
+        assert self._database is not None
+        left = self._restamps[0].turn(self._database)
+        self.written += 1
+        if left is None:
+            self._restamps.popleft()
+        else:
+            self._restamps[0] = left
 
     def _trim(self) -> None:
         assert self._database is not None
@@ -521,6 +538,7 @@ class Writer(threading.Thread):
         trimmed, state = self.trimmed, database.execute("SELECT reserved, aged, sized_at FROM state").fetchone()
         self.reserved, trimmed.aged, trimmed.sized_at = state
         self._database, self._waits = database, PATIENCE
+        self._restamps.clear()  # numbers of another database
         self.files = Files(self._path)
         self.generation += 1
 

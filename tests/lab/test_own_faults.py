@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.lab.lan import Lab
-from tests.lab.test_daemon import until, until_scanned
+from tests.lab.test_daemon import until, until_scanned, wait_for
 from tests.lab.test_lan_events import events, kinds
 
 PATIENT = {"presence": {"probe_interval": 1, "patience": [5, 5]}, "names": {"sources": []}}
@@ -94,3 +94,48 @@ def test_a_renamed_interface_reports_nobody_gone(lab: Lab) -> None:
         "10.77.0.0/24@lan0",
         "127.0.0.0/8@lo",
     ]
+
+
+def test_without_a_clock_what_was_stored_stays(lab: Lab, tmp_path: Path) -> None:
+    """FIELD case 12: the clock of a Raspberry Pi is 5 h behind at the boot, and right a minute later."""
+    (tmp_path / "sitecustomize.py").write_text(CLOCK)
+    jump_to(tmp_path, 0)
+    crowd = lab.crowd()
+    printer, phone = "10.77.0.50", "10.77.0.51"
+    daemon = lab.daemon(PATIENT, env={"PYTHONPATH": str(tmp_path)})
+
+    def stamps() -> tuple[str, ...]:
+        told = daemon.devices()[printer]
+        return told["first_seen"], told["last_seen"], told["status_since"], told["status"]
+
+    with daemon.websocket() as stream:
+        until_scanned(stream)
+        crowd.join(printer)
+        until(stream, "event", kind="discovered")
+        crowd.leave(printer)
+        until(stream, "event", kind="offline")
+    stored = stamps()
+    daemon.stop()
+    jump_to(tmp_path, -5 * 3600)
+    daemon.start()
+    assert stamps() == stored
+    with daemon.websocket() as stream:
+        until_scanned(stream)
+        crowd.join(phone)
+        wrong = until(stream, "event", kind="discovered")
+        assert wrong["at"] < stored[1]
+        jump_to(tmp_path, 0)
+        crowd.join("10.77.0.52")
+        right = until(stream, "event", kind="discovered")
+
+    def when() -> dict[str, str]:
+        return {event["cursor"]: event["at"] for event in daemon.get("/api/events?kind=discovered")["events"]}
+
+    wait_for("the right time", lambda: stored[1] < when()[wrong["cursor"]] < right["at"])
+    assert when()[right["cursor"]] == right["at"]
+    listed = daemon.get(f"/api/events?kind=discovered&since={stored[1]}")["events"]
+    assert [event["cursor"] for event in listed] == [wrong["cursor"], right["cursor"]]
+    assert stamps() == stored
+    daemon.restart()
+    assert stamps() == stored
+    assert stored[1] < daemon.devices()[phone]["first_seen"] < right["at"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from netscand import config, protocol
-from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Status
+from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Status, StoredTime
 from netscand.core.presence import Presence, Rules
 from netscand.core.restore import EventQuery, Memory, Page
 from netscand.serve.encode import Encoder, decoded, remembered
@@ -26,8 +26,11 @@ class FakeClock:
     def __init__(self, boot: float = BOOT) -> None:
         self.boot = boot
 
+    def sync(self) -> None:
+        pass
+
     def milliseconds(self, at: float) -> int:
-        return int((at + self.boot) * 1000)
+        return int((at.unix if isinstance(at, StoredTime) else at + self.boot) * 1000)
 
     def encode(self, event: Event) -> bytes:
         return Encoder(lambda: self.boot, lambda of: None, lambda: 1.0).event(event)
