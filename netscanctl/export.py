@@ -39,10 +39,13 @@ def _cell(value: str | None) -> str:
 
 
 def as_ethers(devices: Sequence[Device], everyone: Sequence[Device] = ()) -> str:
-    """Return `mac ip` lines, or `mac name` for devices without IPv4; devices with neither are omitted."""
+    """Return `mac ip` lines, or `mac name` for devices without IPv4; devices with neither are omitted.
+
+    An address that several devices have, because one left and another came, is that of the one that is there now.
+    """
     names = _names(devices, everyone)
     lines = []
-    for device in devices:
+    for device in _holders(devices):
         host = device.ip if device.ip and _version(device.ip) == 4 else names.get(device.mac)
         if host:
             lines.append(f"{clean(device.mac)} {clean(host)}\n")
@@ -50,10 +53,25 @@ def as_ethers(devices: Sequence[Device], everyone: Sequence[Device] = ()) -> str
 
 
 def as_hosts(devices: Sequence[Device], everyone: Sequence[Device] = ()) -> str:
-    """Return `ip name` lines."""
-    reachable = [device for device in devices if device.ip and _version(device.ip)]
+    """Return `ip name` lines; an address that several devices have is that of the one that is there now."""
+    reachable = [device for device in _holders(devices) if device.ip and _version(device.ip)]
     names = _names(reachable, everyone or devices)
     return "".join(f"{device.ip} {names[device.mac]}\n" for device in reachable if device.mac in names)
+
+
+def _holders(devices: Iterable[Device]) -> list[Device]:
+    """Return the devices without those whose address another one has that is online, or was seen later."""
+    listed = list(devices)
+    holders: dict[str | None, Device] = {}
+    for device in listed:
+        other = holders.get(device.ip)
+        if other is None or _presence(device) > _presence(other):
+            holders[device.ip] = device
+    return [device for device in listed if device.ip is None or holders[device.ip] is device]
+
+
+def _presence(device: Device) -> tuple[bool, str]:
+    return device.status == "online", device.last_seen
 
 
 def _names(devices: Iterable[Device], everyone: Iterable[Device]) -> dict[str, str]:

@@ -132,6 +132,13 @@ def test_a_name_without_option_12_is_that_of_option_81() -> None:
     assert seen.name == "laptop.example.org"
 
 
+@pytest.mark.parametrize(("option", "name"), [(bytes(8), None), (b"nas-2\0", "nas-2"), (b"nas-2\0\0\0", "nas-2")])
+def test_a_name_ends_before_its_zeros(option: bytes, name: str | None) -> None:
+    """FIELD R4 (W4, W5): clients that send their whole buffer."""
+    (seen,) = decoded(built_frames.dhcp("discover", ("hostname", option)))
+    assert seen.name == name
+
+
 def test_what_a_client_calls_itself_is_one_line() -> None:
     """FAULTS T8: option 60."""
     (seen,) = decoded(built_frames.dhcp("discover", ("vendor_class_id", b"\x1b[2Judhcp 1.36.1\n" + b"x" * 100)))
@@ -191,6 +198,31 @@ def test_an_mdns_name_needs_the_senders_address() -> None:
     (seen,) = decoded(built_frames.mdns(("other.local.", "A", "10.77.0.10")))
     assert (seen.mac, seen.name) == (PHONE, None)
     (seen,) = decoded(built_frames.mdns(("other.local.", "A", "10.77.0.10"), ("own.local.", "A", "10.77.0.9")))
+    assert seen.name == "own"
+
+
+QUESTION, OWN_NAME = b"\x05_http\x04_tcp\x05local\0\0\x0c\0\1", b"\x03own\x05local\0"
+ADDRESS, SERVICE = b"\0\1%b\0\0\0\x78\0\4\x0a\x4d\0\x09", b"\x05_http\x04_tcp\x05local\0\0\x0c\0\1\0\0\0\x78"
+
+
+@pytest.mark.parametrize(
+    ("flags", "counts", "records"),
+    [
+        (0x8400, (1, 1, 0, 0), QUESTION + OWN_NAME + ADDRESS % b"\x80\1"),  # with the question
+        (0x8000, (0, 1, 0, 0), OWN_NAME + ADDRESS % b"\x80\1"),  # no AA
+        (0x8600, (0, 1, 0, 0), OWN_NAME + ADDRESS % b"\x80\1"),  # TC
+        (0x8400, (0, 1, 0, 0), OWN_NAME + ADDRESS % b"\0\1"),  # no cache-flush
+        (0x8400, (0, 1, 0, 0), OWN_NAME.replace(b"local", b"LOCAL") + ADDRESS % b"\x80\1"),
+        (0x8400, (1, 1, 0, 0), QUESTION + b"\x03own\xc0\x17" + ADDRESS % b"\x80\1"),  # compressed: the question's local
+        (0x8400, (0, 1, 0, 1), SERVICE + b"\0\x05\x02my\xc0\x0c" + OWN_NAME + ADDRESS % b"\x80\1"),  # an additional
+    ],
+)
+def test_an_mdns_answer_in_any_form_has_its_name(flags: int, counts: tuple[int, ...], records: bytes) -> None:
+    """FIELD R7: what responders send that are not Apple's."""
+    message = struct.pack(">HH4H", 0, flags, *counts) + records
+    head = built_frames.Ether(src=built_frames.MAC, dst="01:00:5e:00:00:fb")
+    over = built_frames.IP(src="10.77.0.9", dst="224.0.0.251", ttl=255) / built_frames.UDP(sport=5353, dport=5353)
+    (seen,) = decoded(bytes(head / over / message))
     assert seen.name == "own"
 
 

@@ -68,7 +68,7 @@ def test_scans_start_on_schedule() -> None:
 
 
 def test_network_broadcast_and_own_address_are_skipped() -> None:
-    """They are never probed."""
+    """They are never probed (FIELD R9: a Google Nest answers at .255)."""
     world = World()
     world.run(100)
     probed = {ask.ip for _, ask in world.frames}

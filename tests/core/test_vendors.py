@@ -51,7 +51,7 @@ def vendors() -> Vendors:
     ],
 )
 def test_the_longest_prefix_names_the_vendor(vendors: Vendors, mac: str, vendor: str) -> None:
-    """MA-S wins over MA-M, and MA-M over MA-L."""
+    """MA-S wins over MA-M, and MA-M over MA-L (FIELD R5)."""
     assert vendors.of(Mac(bytes.fromhex(mac))) == vendor
 
 

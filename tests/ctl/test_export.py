@@ -64,6 +64,16 @@ def test_hosts_has_address_and_name() -> None:
     )
 
 
+def test_an_address_is_that_of_the_device_that_is_there() -> None:
+    """A lease that was used again: dnsmasq must not give both devices the address, nor the old one's name."""
+    gone = device(1, "offline", hostname="old", last_seen="2026-11-01T00:00:00.000Z")
+    here = device(2, ip=gone.ip, hostname="new", last_seen="2026-10-01T00:00:00.000Z")
+    earlier = device(3, "offline", ip=gone.ip, hostname="older", last_seen="2026-10-01T00:00:00.000Z")
+    assert as_ethers([gone, here, earlier]) == f"{here.mac} {gone.ip}\n"
+    assert as_hosts([here, gone, earlier]) == f"{gone.ip} new\n"
+    assert as_ethers([earlier, gone]) == f"{gone.mac} {gone.ip}\n"
+
+
 @pytest.mark.parametrize(
     ("hostname", "name"),
     [("www.bank.example", "www"), ("localhost", None), ("LOCALHOST.localdomain", None), ("8.8.8.8", None), ("8", None),

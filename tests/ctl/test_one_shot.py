@@ -258,6 +258,7 @@ def closed_early(ctl: Ctl, *args: str) -> Iterator[tuple["subprocess.Popen[bytes
 
 
 def test_a_closed_pipe_ends_quietly(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """FIELD R6: `netscanctl devices | head -1` under pipefail."""
     daemon.devices = [device(number % 256, mac=f"mac{number}") for number in range(5000)]
     for args in (["devices"], ["devices", "--json"], ["devices", "--format", "csv"]):
         with closed_early(ctl, *args) as (running, stderr):

@@ -61,3 +61,23 @@ def test_netscand_check_beside_a_running_daemon_finds_it(lab: Lab) -> None:
     assert "netscand (process " in found["database"]["found"]
     assert daemon.get("/api/status")["cursor"].partition("-")[0] == cursor.partition("-")[0]
     assert daemon.healthy()
+
+
+CONTAINER = """
+ip link add eth0 type veth peer name p0
+ip addr add 10.78.0.2/24 dev eth0
+ip link set eth0 up
+ip link set p0 up
+"$1" -m netscand --check || true  # no folder of the service is there
+"$1" -m netscand --once
+"""
+
+
+def test_root_of_a_user_namespace_is_enough(lab: Lab) -> None:
+    """FIELD case 18b: an unprivileged container has users of its own, and its root no right outside of it."""
+    argv = ["unshare", "--user", "--map-root-user", "--net", "sh", "-euc", CONTAINER, "sh", sys.executable]
+    done = lab.watcher.run(argv, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {one["check"]: one for one in json.loads(done.stdout.splitlines()[0])["checks"]}
+    assert {found[name]["verdict"] for name in ("capability", "filter", "interfaces")} == {"ok"}, found
+    assert "10.78.0.0/24@eth0" in found["interfaces"]["found"]

@@ -251,7 +251,7 @@ def test_a_kill_loses_no_published_event(tmp_path: Path, seed: int) -> None:
 
 
 def test_a_power_loss_reuses_no_number(tmp_path: Path) -> None:
-    """FAULTS F5: whatever of the log reached the disk, the history is consistent; later cursors have expired."""
+    """FAULTS F5, FIELD R10: whatever of the log reached the disk is consistent; later cursors have expired."""
 
     async def play() -> None:
         log = tmp_path / "h.db-wal"
