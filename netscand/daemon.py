@@ -177,7 +177,7 @@ class Daemon:
         """Use the networks as they are now."""
         self.wire.follow({network.index for network in networks if network.state in SCANNED})
         self.groups.follow(networks)
-        self.engine.set_networks(networks)
+        self.engine.set_networks(networks, self.interfaces.macs)
 
     async def _reload_on_request(self) -> None:
         while True:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from math import inf
 from operator import attrgetter
@@ -217,10 +217,10 @@ class Engine:
         self._broadcast += room and to_all
         return room
 
-    def set_networks(self, networks: Iterable[Network]) -> None:
-        """Take all networks as netlink and the configuration have them now."""
+    def set_networks(self, networks: Iterable[Network], macs: Set[Mac] | None = None) -> None:
+        """Take all networks as netlink and the configuration have them now, and the MACs of this host's interfaces."""
         now = self._clock()
-        events = self._inventory.set_networks(networks, now)
+        events = self._inventory.set_networks(networks, now, macs)
         self._inventory.drop_probes(self._unsent, now)
         self._unsent = []
         for event in events:

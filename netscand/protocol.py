@@ -93,6 +93,8 @@ class Network(Struct, kw_only=True):
     coverage: Coverage
     online: int
     last_scan: str | None
+    same_lan_as: str | UnsetType = UNSET
+    """Network on another interface that is the same LAN, and is scanned instead."""
 
 
 # ---- server → client --------------------------------------------------------------------------------------------

@@ -87,12 +87,18 @@ def check_interfaces(status: DaemonStatus) -> CheckResult:
     if not_up:
         verdict = warning if len(not_up) < len(scanned) else failed
         return verdict("interfaces", ", ".join(not_up), "check the cable, switch or Wi-Fi; see `ip link`")
-    return ok("interfaces", ", ".join(network.id for network in scanned))
+    return ok("interfaces", ", ".join(network.id + _stands_by(network) for network in scanned))
+
+
+def _stands_by(network: Network) -> str:
+    """Return the note about a network that is not scanned because another one is the same LAN."""
+    return f" (on the same LAN as {network.same_lan_as}, which is scanned instead)" if network.same_lan_as else ""
 
 
 def check_gateways(client: Client, status: DaemonStatus) -> Iterator[CheckResult]:
     """Check each gateway: requests leave this host, and replies arrive."""
-    networks = [network for network in status.networks if network.state == "up" and network.gateway]
+    up = [network for network in status.networks if network.state == "up" and network.gateway]
+    networks = [network for network in up if not network.same_lan_as]
     for network in networks:
         try:
             yield check_gateway(client, status.role, network)

@@ -13,7 +13,6 @@ from netscand.core.addresses import Addresses, ProbeCandidates, has_answered
 from netscand.core.batches import DeferredBatches
 from netscand.core.limits import could_change, is_resident, may_change
 from netscand.core.model import (
-    Address,
     Device,
     Event,
     EventKind,
@@ -27,8 +26,9 @@ from netscand.core.model import (
 )
 from netscand.core.networks import SCANNED, NetworkTable, ProbeTarget, is_on, record_probe
 from netscand.core.outage import OutageDetector, Verdict
-from netscand.core.presence import ANSWER_WAIT, Presence, Rules, Step
+from netscand.core.presence import ANSWER_WAIT, Step
 from netscand.core.ratelimit import ABSENCES, RETURNS, Budgets
+from netscand.core.shared_lan import SharedLans
 
 # ---- status --------------------------------------------------------------------------------------------------------
 # The only functions that change the status of a device.
@@ -99,35 +99,6 @@ def report_still_online(
     return publish
 
 
-# ---- this host -----------------------------------------------------------------------------------------------------
-# This host is a device, too: online while its interface is up, and never probed.
-
-
-def update_self(
-    devices: dict[Mac, Device], networks: Iterable[Network], addresses: Addresses, rules: Rules, now: float
-) -> None:
-    """Update the entries of this host in `devices`, from the networks that are up."""
-    ours: dict[Mac, list[Network]] = {}
-    for network in networks:
-        if network.state in SCANNED:
-            ours.setdefault(network.mac, []).append(network)
-    for device in devices.values():
-        if device.is_self and device.mac not in ours and device.status is Status.ONLINE:
-            device.status, device.status_since, device.reason = Status.UNKNOWN, now, "the interface is down"
-    for mac, networks_of_mac in ours.items():
-        device = devices.get(mac) or devices.setdefault(mac, Device(mac, now, now, Presence(now, rules)))
-        if device.status is not Status.ONLINE or not device.is_self:
-            device.status, device.status_since, device.reason = Status.ONLINE, now, "this host"
-        device.is_self, device.interface, device.last_seen, device.next_check = True, networks_of_mac[0].index, now, inf
-        bindings = {(address.network, address.ip): address for address in device.addresses}
-        for address in tuple(device.addresses):
-            addresses.drop(device, address)
-        for network in networks_of_mac:
-            kept = bindings.get((network.id, network.own))
-            new = Address(network.own, network.id, network.interface, Evidence.NEIGHBOUR, now, now)
-            addresses.put(device, kept or new)
-
-
 # ---- checks --------------------------------------------------------------------------------------------------------
 # The part of the inventory that time drives; core/inventory.py is the part that frames, users and netlink drive.
 
@@ -173,6 +144,7 @@ class DueChecks:
         self.network_table = NetworkTable(self.networks)
         self.outage = OutageDetector(rng, self.budgets)
         self._candidates = ProbeCandidates(self.budgets)
+        self.shared_lans = SharedLans(rng)
         self._due_heap: list[tuple[float, Mac]] = []
         self._batches = DeferredBatches()
 
@@ -181,13 +153,16 @@ class DueChecks:
         """When to call `tick` next."""
         if self._batches:
             return 0.0
-        return min(self._due_heap[0][0] if self._due_heap else inf, self.addresses.disputes.next_at)
+        due = self._due_heap[0][0] if self._due_heap else inf
+        return min(due, self.addresses.disputes.next_at, self.shared_lans.next_at)
 
     def tick(self, now: float, limit: int = 128) -> tuple[Event, ...]:
         """Run the checks that are due, at most `limit`: return the events, and queue probes of silent devices."""
         if self._batches:  # no check runs before these are applied
             return tuple(self._batches.run_some())
         events: list[Event] = self._settle_disputes(now) if self.addresses.disputes.open else []
+        if self.shared_lans:
+            self._check_shared_lans(now)
         next_check = self._due_heap
         for _ in range(limit):
             if not next_check or next_check[0][0] > now:
@@ -353,7 +328,7 @@ class DueChecks:
 
     def is_due(self, probe: Probe, now: float) -> bool:
         """Return whether a queued probe is still due; if not, schedule the device again."""
-        if probe.presence_of is None and probe.mac in self._candidates:
+        if probe.presence_of is None and (probe.mac in self._candidates or self.shared_lans.is_due(probe)):
             return True
         device = self._target_of(probe)
         if device is None:
@@ -371,6 +346,8 @@ class DueChecks:
     def record_sent(self, probe: Probe, now: float) -> None:
         """Note that a probe was really sent."""
         self._candidates.record_sent(probe.mac)
+        if self.shared_lans:
+            self.shared_lans.record_sent(probe, now)
         device = self._target_of(probe)
         if device is not None and probe.presence_of is not None:
             record_probe(device, probe, now)
@@ -381,7 +358,7 @@ class DueChecks:
             return  # a scan looks for any device: silence at an address that this one may have left proves nothing
         if device is not None and not device.is_self:
             self.outage.record_probe_sent(probe.network.id, device.mac, now)
-            device.presence.record_sent(now, broadcast=probe.mac is None)
+            device.presence.record_sent(now, broadcast=probe.mac is None or probe.as_request)
             self._schedule(device)
 
     def drop_all_probes(self, network: str, now: float) -> None:
@@ -422,6 +399,51 @@ class DueChecks:
     def _push(self, device: Device, at: float) -> None:
         device.next_check = at
         heappush(self._due_heap, (at, device.mac))
+
+    # ---- shared LANs ---------------------------------------------------------------------------------------------
+
+    def _check_shared_lans(self, now: float) -> None:
+        probes, parted = self.shared_lans.due(now)
+        for probe in probes:
+            self._queue_probe(probe, ProbeClass.RESIDENT)
+        for other in parted:
+            self._mark_shared_lan(other)
+
+    def _mark_shared_lan(self, other: str) -> None:
+        """Apply that a network is, or is no longer, one LAN with the one that is scanned instead."""
+        for network in self.shared_lans.marked(other, self.networks):
+            self.network_table.change(network)
+        self.addresses.open(network for network in self.networks.values() if network.state in SCANNED)
+
+    def _join_lans(self, other: str | None) -> list[Event]:
+        """Apply the proof that a network is one LAN with another: its devices are probed from there."""
+        main = self.shared_lans.main_of(other) if other is not None else None
+        if other is None or main is None:
+            return []
+        self._mark_shared_lan(other)
+        target = self.networks[main]
+
+        def rehome(device: Device) -> None:
+            if self.addresses.rehome(device, other, target):
+                self._schedule(device)
+
+        return self._batches.add(list(self.devices.values()), rehome)
+
+    def _hand_over(self, gone: str, to: str, reason: str, now: float, *, settled: bool) -> list[Event]:
+        """Probe the devices of a network that went down from another one on the same LAN; return events.
+
+        For clients, the event of the network makes its devices `unknown`. `settled`: it went down seldom enough.
+        """
+        target, stay = self.networks[to], []
+        for device in self.devices.values():
+            if device.is_self or not self.addresses.rehome(device, gone, target):
+                continue
+            if device.status is Status.ONLINE and settled and self._may_return(device, now):
+                stay.append(device)
+            elif device.status is Status.ONLINE:
+                device.status, device.status_since, device.reason = Status.UNKNOWN, now, reason
+            self._restart_silence(device, now)
+        return self._batches.add(stay, report_still_online(stay, to, reason, now))
 
     # ---- outages -------------------------------------------------------------------------------------------------
 

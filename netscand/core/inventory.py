@@ -3,12 +3,11 @@
 Pure: it gets the time as an argument and returns what changed. Only the engine changes it (law 1).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from math import inf
 from random import Random
 
-from netscand.core import due
 from netscand.core.addresses import EVIDENCE_TEXT, WEAK_EVIDENCE, filter_weak_evidence
 from netscand.core.claims import ClaimTracker
 from netscand.core.due import DueChecks, set_status
@@ -39,6 +38,7 @@ from netscand.core.model import (
     would_annotate,
 )
 from netscand.core.networks import SCANNED, PresenceRules, addresses_by_interface
+from netscand.core.own_devices import OwnDevices
 from netscand.core.presence import Presence, Rules
 from netscand.core.ratelimit import FLAPS
 from netscand.core.restore import restore_devices
@@ -58,6 +58,7 @@ class Inventory(DueChecks):
         self._presence_rules = PresenceRules(rules, self.network_table)
         self.claims = ClaimTracker(self.budgets)
         self._limits = AdmissionLimits(self.budgets)
+        self._own_devices = OwnDevices(self.devices, self.addresses)
         self.contested = ContestedAddresses(self.budgets, rng)
         self._restored_networks: set[str] = set()
         """Networks whose devices were online before this start, until the first `set_networks`."""
@@ -70,6 +71,10 @@ class Inventory(DueChecks):
 
     def observe(self, seen: Observation, network: Network, rtt: float | None = None) -> tuple[Event, ...]:
         """Apply one observation; return what changed. `rtt`: it answers a request of ours, after so many seconds."""
+        if self.shared_lans:
+            joined, network = self._on_shared_lan(seen, network, rtt)
+            if joined:
+                return (*joined, *self.observe(seen, network, rtt))
         if seen.evidence is Evidence.NEIGHBOUR:
             self._probe(seen, network)
             return ()
@@ -88,6 +93,16 @@ class Inventory(DueChecks):
             if seen.router is not None and device is not None:
                 self.addresses.guards.update_router(device)
         return events
+
+    def _on_shared_lan(self, seen: Observation, network: Network, rtt: float | None) -> tuple[list[Event], Network]:
+        """Return the network that an observation belongs to, and the events if it proves two networks one LAN."""
+        device, joins = self.devices.get(seen.mac), None
+        if device is not None and device.is_self and seen.target is not None:
+            joins = self.shared_lans.record_echo(seen)
+        elif device is not None and rtt is not None:
+            joins = self.shared_lans.record_answer(seen, network, device)
+        events = self._join_lans(joins)
+        return events, self.networks[self.shared_lans.where(seen, network, device)]
 
     def rename(self, mac: Mac, name: str, source: str, at: float) -> tuple[Event, ...]:
         """Set a name that was looked up, if its source is trusted enough; return what changed."""
@@ -301,14 +316,19 @@ class Inventory(DueChecks):
 
     # ---- networks -----------------------------------------------------------------------------------------------
 
-    def set_networks(self, networks: Iterable[Network], now: float) -> tuple[Event, ...]:
-        """Set all networks; return what changed. A network that is down makes its devices `unknown` (law 8)."""
+    def set_networks(self, networks: Iterable[Network], now: float, macs: Set[Mac] | None = None) -> tuple[Event, ...]:
+        """Set all networks; return what changed. A network that is down makes its devices `unknown` (law 8).
+
+        `macs`: those of all interfaces of this host; None: those of the networks.
+        """
         before = dict(self.networks)
+        stand_ins = {network_id: self.shared_lans.stand_ins(network_id) for network_id in before}
+        given = self.shared_lans.open(networks, now)
         self.network_table.set(
             replace(network, state=NetworkState.SILENT)
             if network.state is NetworkState.UP and self.outage.silent(network.id)
             else network
-            for network in networks
+            for network in given
         )
         self.addresses.open(network for network in self.networks.values() if network.state in SCANNED)
         events: list[Event] = []
@@ -330,6 +350,8 @@ class Inventory(DueChecks):
                     self._unsettled = {name: until for name, until in self._unsettled.items() if until > now}
                     self._unsettled[network_id] = now + UNSETTLED
                 events.append(Event(EventKind.NETWORK_DOWN, now, network_id, reason=reason))
+                if to := next((each for each in stand_ins.get(network_id, ()) if each in up), None):
+                    events += self._hand_over(network_id, to, reason, now, settled=network_id not in self._unsettled)
                 self._suspect_outage(network_id, reason, now)
             elif old and new and (old.own6, old.excluded) != (new.own6, new.excluded):
                 for device in self.addresses.devices(network_id):
@@ -338,7 +360,10 @@ class Inventory(DueChecks):
         self.set_rules(self.rules)
         self._interfaces = {network.id: network.index for network in self.networks.values()}
         self.budgets.addresses = addresses_by_interface(self.networks.values())
-        due.update_self(self.devices, self.networks.values(), self.addresses, self.rules, now)
+        macs = {network.mac for network in given} if macs is None else macs
+        ours, retired = self._own_devices.update(self.networks.values(), macs, self.rules, now)
+        evicted = [mac for device in retired if (mac := self._limits.add(device)) is not None]
+        events += [*ours, *(self.forget(mac, now, NO_ROOM) for mac in evicted)]
         self.addresses.mark_gateways(self.devices.values())
         return tuple(events)
 

@@ -21,6 +21,9 @@ Ip = NewType("Ip", bytes)
 """Four bytes (IPv4) or sixteen (IPv6), network order."""
 
 
+NO_ROUTE = 1 << 32
+"""Instead of the metric of a default route, for an interface without one: more than any."""
+
 ALL_NODES = Ip(b"\xff\x02" + bytes(13) + b"\x01")
 """ff02::1, the group of all IPv6 nodes: a probe of it is an echo request."""
 
@@ -131,6 +134,16 @@ class Network:
     """Prefixes of this host's other IPv6 addresses on that interface, ascending."""
     excluded: tuple[IPv4Network, ...] = ()
     """Parts that are never scanned (prefixes in `[scan] exclude`), ascending, not overlapping."""
+    not_foreign: tuple[IPv4Network, ...] = ()
+    """Prefixes outside `cidr` whose addresses are no foreign ones: this host's other prefixes on the interface, and
+    those in `[scan] exclude`."""
+    rank: tuple[int, bool] = (NO_ROUTE, False)
+    """Order among networks on one LAN, the first is scanned: metric of the default route, and whether it is Wi-Fi."""
+    same_lan_as: str | None = None
+    """Network on another interface that is the same LAN, and is scanned instead."""
+    children: frozenset[Mac] = frozenset()
+    """MACs of macvlan and macvtap interfaces on this one, in containers and virtual machines of this host: they receive
+    nothing that this host sends."""
 
     @property
     def ours(self) -> frozenset[Ip]:
@@ -146,6 +159,14 @@ class Network:
         """Return whether an address is excluded from scans and probes."""
         number = int.from_bytes(ip)
         return len(ip) == 4 and any(number & int(part.netmask) == int(part.network_address) for part in self.excluded)
+
+    def is_foreign(self, ip: Ip) -> bool:
+        """Return whether an address is one of IPv4 that belongs to no network of this host on the interface."""
+        if len(ip) != 4:
+            return False
+        number = int.from_bytes(ip)
+        own = (self.cidr, *self.not_foreign)
+        return all(number & int(each.netmask) != int(each.network_address) for each in own)
 
     def is_ours(self, ip: Ip) -> bool:
         """Return whether an address lies in a prefix of this host's own addresses; link-local ones do not count."""
@@ -182,6 +203,10 @@ class Observation(NamedTuple):
     """Vendor class of its DHCP client (option 60), sanitised."""
     via: Mac | None = None
     """For `proxied`: the Ethernet source, which speaks for the device."""
+    target: Ip | None = None
+    """Address of 127.0.0.0/8 that an ARP request asks for (core/shared_lan.py)."""
+    client_id: bytes | None = None
+    """Identifier of its DHCP client (option 61), if it is not the MAC."""
 
 
 NEVER_SEEN = "annotated by a user, and not seen yet"
@@ -202,6 +227,8 @@ class Address:
     """When it last answered a request there; another station can fake this only if it receives the requests."""
     probed_at: float = -inf
     """When presence last probed it there."""
+    foreign: bool = False
+    """It belongs to no network of this host on that interface: the device is probed there, and that is all."""
 
 
 @dataclass(slots=True)
@@ -236,6 +263,12 @@ class Device:
     hostname_source: str | None = None
     dhcp_vendor_class: str | None = None
     """Latest vendor class of its DHCP client: at most 63 bytes."""
+    dhcp_client_id: bytes | None = None
+    """Latest identifier of its DHCP client, if it is not the MAC: at most 64 bytes."""
+    last_unsolicited: float | None = None
+    """When it last sent a frame that answers no request; None: not since the start."""
+    took_from: Mac | None = None
+    """Device that held an address of this one before."""
     label: str | None = None
     known: bool = False
     notes: str | None = None
@@ -249,10 +282,10 @@ class Device:
 
     @property
     def ip(self) -> Ip | None:
-        """Return the IPv4 address seen last, else an IPv6 address, else None."""
+        """Return the IPv4 address seen last, one of this host's networks first; else an IPv6 address, else None."""
         if len(self.addresses) == 1:
             return self.addresses[0].ip
-        best = max(self.addresses, key=lambda each: (len(each.ip) == 4, each.last_seen), default=None)
+        best = max(self.addresses, key=lambda each: (len(each.ip) == 4, not each.foreign, each.last_seen), default=None)
         return best.ip if best else None
 
 
@@ -284,6 +317,8 @@ class Probe(NamedTuple):
     """Device whose presence is checked; None: the probe belongs to a scan."""
     additional: bool = False
     """Sent to another address of that device: silence there does not prove its absence."""
+    as_request: bool = False
+    """Sent by unicast in place of a request: only the device itself may answer for a foreign address."""
 
 
 class ScanStarted(NamedTuple):
@@ -398,6 +433,17 @@ def annotate(device: Device, changes: Mapping[str, object], now: float) -> Event
 def would_annotate(changes: Mapping[str, object]) -> bool:
     """Return whether changes set an annotation, instead of only removing some."""
     return any(value is not None and value is not False for value in changes.values())
+
+
+def move_annotations(old: Device, new: Device, now: float) -> list[Event]:
+    """Move a user's annotations from one device to another, which is the same one under another MAC.
+
+    What `old` does not have stays as it is at `new`. Return the events, that of `old` first.
+    """
+    found = {"label": old.label, "known": old.known, "notes": old.notes, "patience": old.presence.chosen}
+    cleared = annotate(old, {"label": None, "known": False, "notes": None, "patience": None}, now)
+    taken = annotate(new, {name: value for name, value in found.items() if value}, now)
+    return [event for event in (cleared, taken) if event is not None]
 
 
 def is_annotated(device: Device) -> bool:

@@ -172,7 +172,7 @@ class Planner:
     def coverage(self, network: str, now: float) -> Coverage:
         """Return the part of a network that one scheduled scan covers, and how long the whole takes."""
         schedule = self._schedules.get(network)
-        if schedule is None or not schedule.offsets:
+        if schedule is None or not schedule.offsets or self._inventory.shared_lans.main_of(network):
             return Coverage(0.0, 0.0)
         fraction = self._window(schedule, now) / len(schedule.offsets)
         return Coverage(fraction, self._interval(schedule) / fraction)
@@ -195,7 +195,9 @@ class Planner:
                         old.changed_at,
                     )
                 schedule.cause = Cause.START if self._first else Cause.INTERFACE
-            elif (schedule.network.index, schedule.network.own) != (network.index, network.own):
+            elif (schedule.network.index, schedule.network.own) != (network.index, network.own) or (
+                schedule.stands_by and network.same_lan_as is None
+            ):
                 schedule.due, schedule.cause = now, Cause.INTERFACE
             schedule.network = network
             schedule.due = min(schedule.due, now + self._interval(schedule))  # the interval may be shorter now
@@ -259,7 +261,12 @@ class Planner:
         It joins a running scan if that still covers all its targets, else the next one, which serves all waiting
         requests. `account` pays for the broadcasts that it adds; None: free of charge.
         """
-        request = resolve(targets, [schedule.network for schedule in self._schedules.values()])
+        scanned = [
+            schedule.network
+            for name, schedule in self._schedules.items()
+            if name in targets or self._inventory.shared_lans.main_of(name) is None
+        ]
+        request = resolve(targets, scanned)
         for scan in self._running.scans:
             if scan.cause is Cause.CLIENT and scan.serves(request):
                 return scan.id
@@ -334,7 +341,7 @@ class Planner:
         done = set()
         for schedule in self._schedules.values():
             network = schedule.network
-            if network.own6 is None or network.index in done:
+            if network.own6 is None or network.index in done or schedule.stands_by:
                 continue
             done.add(network.index)
             if schedule.echo_at <= now and len(probes) < limit:
@@ -390,6 +397,12 @@ class Planner:
             self._start_requested(now)
         busy = {network for scan in self._running.scans for network in scan.networks}
         for schedule in self._schedules.values():
+            idle_until = self._inventory.shared_lans.idle_until(schedule.network.id)
+            schedule.stands_by = idle_until == inf
+            if schedule.stands_by:
+                continue
+            if schedule.due <= now < idle_until:
+                schedule.due = idle_until
             if schedule.due <= now:
                 if schedule.network.id not in busy:
                     self._start_timer(schedule, now)

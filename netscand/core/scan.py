@@ -315,6 +315,8 @@ class NetworkSchedule:
         self.cause = Cause.INTERFACE
         self.echo_at = now
         """When to send the next echo request to all nodes."""
+        self.stands_by = False
+        """Another network on the same LAN is scanned instead."""
         self.last_scan: float | None = None
         self.last_fast = -inf
         self.changed_at = now

@@ -32,6 +32,9 @@ operation; other values are ignored."""
 _NO_HOST = frozenset([0, 127, *range(224, 240)])
 """First bytes that no host's address has: this network, loopback, multicast (RFC 6890)."""
 
+LOOPBACK = 127
+"""First byte of the addresses that only our own requests ask for (core/shared_lan.py)."""
+
 _BROADCAST_IP = Ip(b"\xff" * 4)
 
 
@@ -56,6 +59,8 @@ def decode(frame: bytes, at: float, interface: int) -> Observation | None:
         return Observation(at, interface, mac, ip, Evidence.PROXIED, via=Mac(source))
     spoken = Evidence.ARP_REPLY if reply else Evidence.ARP_REQUEST
     evidence = Evidence.ARP_ANNOUNCEMENT if ip == target else spoken
+    if target[0] == LOOPBACK and evidence is Evidence.ARP_REQUEST:
+        return Observation(at, interface, mac, ip, evidence, target=Ip(target))
     return Observation(at, interface, mac, ip, evidence)
 
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 
 from netscand.config import NetworkRule, Scan
-from netscand.core.model import Network
+from netscand.core.model import Mac, Network
 from netscand.lan import turns
 from netscand.lan.netlink import Netlink, NetlinkError
 from netscand.lan.networks import Kernel, decide
@@ -28,7 +28,10 @@ BACK_OFF = (1.0, 30.0)
 
 
 class Interfaces:
-    """Follower of the kernel's interfaces; `on_change` gets all networks, excluded ones too, when any has changed."""
+    """Follower of the kernel's interfaces.
+
+    `on_change` gets all networks, excluded ones too, when any has changed, or an interface has lost its MAC.
+    """
 
     def __init__(
         self, on_change: Callable[[tuple[Network, ...]], None], scan: Scan, rules: tuple[NetworkRule, ...]
@@ -39,6 +42,10 @@ class Interfaces:
         self._netlink: Netlink | None = None
         self._kernel = Kernel()
         self._networks: tuple[Network, ...] = ()
+        self.macs: frozenset[Mac] = frozenset()
+        """MACs of all interfaces of this host."""
+        self._own: frozenset[Mac] = frozenset()
+        """Those that a network has, or had."""
         self.ticked_at = monotonic()
         """When `run` last showed that it runs (monotonic; every second)."""
 
@@ -47,6 +54,7 @@ class Interfaces:
         self._netlink = Netlink()
         self._kernel = turns.run_now(self._netlink.read())
         self._networks = decide(self._kernel, self._scan, self._rules)
+        self._update_macs(self._networks)
         return self._networks
 
     async def run(self) -> None:
@@ -110,9 +118,17 @@ class Interfaces:
 
     def _decide(self) -> None:
         networks = decide(self._kernel, self._scan, self._rules)
-        if networks != self._networks:
+        lost = self._update_macs(networks)
+        if lost or networks != self._networks:
             self._networks = networks
             self._on_change(networks)
+
+    def _update_macs(self, networks: Iterable[Network]) -> bool:
+        """Note the MACs of the interfaces; return whether one that a network had is gone."""
+        self.macs = frozenset(link.mac for link in self._kernel.links if link.mac is not None)
+        lost = not self.macs >= self._own
+        self._own = (self._own | {network.mac for network in networks}) & self.macs
+        return lost
 
     def reload(self, scan: Scan, rules: tuple[NetworkRule, ...]) -> None:
         """Apply a new configuration; call `on_change` before returning if the networks differ."""

@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from netscand.config import NetworkRule, Scan
-from netscand.core.model import Ip, Mac, Network, NetworkState
+from netscand.core.model import NO_ROUTE, Ip, Mac, Network, NetworkState
 
 IFF_UP = 0x1
 IFF_LOOPBACK = 0x8
@@ -41,6 +41,7 @@ TUNNELS = frozenset(["vxlan", "geneve", "gretap", "ip6gretap", "erspan", "ip6ers
 MOST_NAMED = 4
 """Maximum excluded parts named in a sentence."""
 
+WI_FI = "Wi-Fi"
 _KINDS = {"bridge": "bridge", "bond": "bond", "team": "team", "vlan": "VLAN", "veth": "virtual Ethernet"}
 
 
@@ -155,7 +156,19 @@ def _network(
         further=frozenset(ours - {address.own, own6}),
         prefixes6=tuple(sorted({each.cidr for each in addresses6 if not each.cidr.is_link_local})),
         excluded=excluded,
+        not_foreign=_not_foreign(link, address.cidr, kernel, scan),
+        rank=(
+            min((route.metric for route in kernel.routes if route.index == link.index), default=NO_ROUTE),
+            _kind(link) == WI_FI,
+        ),
     )
+
+
+def _not_foreign(link: Link, cidr: IPv4Network, kernel: Kernel, scan: Scan) -> tuple[IPv4Network, ...]:
+    """Return the prefixes outside a network whose addresses are not to be probed from it."""
+    here = (each.cidr for each in kernel.addresses if each.index == link.index)
+    excluded = (prefix for entry in scan.exclude if (prefix := _prefix(entry)))
+    return tuple(sorted({each for each in (*here, *excluded) if not each.subnet_of(cidr)}))
 
 
 def _rule(cidr: IPv4Network, interface: str, rules: Sequence[NetworkRule]) -> NetworkRule | None:
@@ -249,9 +262,13 @@ def _prefix(entry: str) -> IPv4Network | None:
         return None
 
 
+def _kind(link: Link) -> str:
+    return _KINDS.get(link.kind) or (WI_FI if re.match(r"wl|ath\d|ra\d", link.name) else "Ethernet")
+
+
 def _named(link: Link, scan: Scan, rule: NetworkRule | None) -> str:
     """Return the kind of interface, and whether the user named it."""
-    kind = _KINDS.get(link.kind) or ("Wi-Fi" if re.match(r"wl|ath\d|ra\d", link.name) else "Ethernet")
+    kind = _kind(link)
     if rule:
         return f"{kind}, named in [[network]]"
     return f"{kind}, named in [scan] interfaces" if scan.interfaces else kind

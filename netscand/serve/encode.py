@@ -170,6 +170,7 @@ class Encoder:
             coverage=protocol.Coverage(fraction=coverage.fraction, seconds=coverage.seconds),
             online=online,
             last_scan=self._maybe(last_scan),
+            same_lan_as=network.same_lan_as or msgspec.UNSET,
         )
 
     def event(self, event: Event) -> bytes:

@@ -1,0 +1,113 @@
+"""Own devices: those of this host, online while their interface is up, and never probed."""
+
+from collections.abc import Iterable, Set
+
+from netscand.core.addresses import Addresses
+from netscand.core.model import (
+    Address,
+    Device,
+    Event,
+    EventKind,
+    Evidence,
+    Ip,
+    Mac,
+    Network,
+    Status,
+    is_annotated,
+    move_annotations,
+)
+from netscand.core.networks import SCANNED
+from netscand.core.presence import Presence, Rules
+
+
+class OwnDevices:
+    """The devices of this host, one for each MAC of its interfaces."""
+
+    def __init__(self, devices: dict[Mac, Device], addresses: Addresses) -> None:
+        self._devices = devices
+        self._addresses = addresses
+        self._former: dict[int, Device] = {}
+        """ifindex → device of the MAC that the interface had before, until it has another one."""
+        self._own: frozenset[tuple[str, Ip]] = frozenset()
+        """Network and address of each address of this host."""
+
+    def update(
+        self, networks: Iterable[Network], macs: Set[Mac], rules: Rules, now: float
+    ) -> tuple[list[Event], list[Device]]:
+        """Follow the networks that are up, and the `macs` of all interfaces of this host.
+
+        Return the events, and the devices that are no longer this host.
+        """
+        ours: dict[Mac, list[Network]] = {}
+        scanned = [network for network in networks if network.state in SCANNED]
+        for network in scanned:
+            ours.setdefault(network.mac, []).append(network)
+        events, retired = self._take_addresses(scanned, now), []
+        for device in self._devices.values():
+            if not device.is_self or device.mac in ours:
+                continue
+            if device.mac not in macs:
+                events.append(self._retire(device, now))
+                retired.append(device)
+            elif device.status is Status.ONLINE:
+                device.status, device.status_since, device.reason = Status.UNKNOWN, now, "the interface is down"
+        for mac, networks_of_mac in ours.items():
+            events += self._update(mac, networks_of_mac, rules, now)
+        return events, retired
+
+    def _take_addresses(self, networks: Iterable[Network], now: float) -> list[Event]:
+        """Take the addresses of this host from all other devices."""
+        own = frozenset((network.id, ip) for network in networks for ip in network.ours)
+        fresh, self._own = own - self._own, own
+        events = []
+        for device in self._devices.values() if fresh else ():
+            for address in () if device.is_self else tuple(device.addresses):
+                if (address.network, address.ip) in fresh:
+                    had = {"ip": device.ip, "addresses": tuple(device.addresses)}
+                    self._addresses.drop(device, address)
+                    reason = "it is this host's own address now"
+                    events.append(Event(EventKind.ADDRESS_REMOVED, now, address.network, device, address.ip,
+                                        reason=reason, previous=had))  # fmt: skip
+        return events
+
+    def _retire(self, device: Device, now: float) -> Event:
+        """Take a MAC that no interface has any more: it is offline, and may be forgotten."""
+        previous = {
+            "status": device.status, "status_since": device.status_since, "reason": device.reason, "ip": device.ip,
+            "addresses": tuple(device.addresses),
+        }  # fmt: skip
+        for address in tuple(device.addresses):
+            self._addresses.drop(device, address)
+        device.is_self = device.is_gateway = False
+        device.status, device.status_since, device.reason = Status.OFFLINE, now, "this host no longer has this MAC"
+        device.presence.set_offline(now)
+        self._former[device.interface] = device
+        return Event(EventKind.OFFLINE, now, None, device, reason=device.reason, previous=previous)
+
+    def _update(self, mac: Mac, networks: list[Network], rules: Rules, now: float) -> list[Event]:
+        index = networks[0].index
+        known, former = self._devices.get(mac), self._former.pop(index, None)
+        device = known or self._devices.setdefault(mac, Device(mac, now, now, Presence(now, rules)))
+        # A new device of this host is part of the snapshot; one that clients know as another's, or replaces, is not.
+        changed = (known is not None and not known.is_self) or (former is not None and former is not device)
+        previous = {"status": device.status, "status_since": device.status_since, "reason": device.reason}
+        if device.status is not Status.ONLINE or not device.is_self:
+            device.status, device.status_since, device.reason = Status.ONLINE, now, "this host"
+        device.is_self, device.interface, device.last_seen, device.next_check = True, index, now, float("inf")
+        self._bind(device, networks, now)
+        events = []
+        if changed:
+            events.append(Event(EventKind.ONLINE, now, networks[0].id, device, device.ip, None, None, "this host",
+                                previous))  # fmt: skip
+        if former is not None and former is not device and is_annotated(former) and not is_annotated(device):
+            events += move_annotations(former, device, now)
+        return events
+
+    def _bind(self, device: Device, networks: list[Network], now: float) -> None:
+        bindings = {(address.network, address.ip): address for address in device.addresses}
+        for address in tuple(device.addresses):
+            self._addresses.drop(device, address)
+        for network in networks:
+            kept = bindings.get((network.id, network.own))
+            new = Address(network.own, network.id, network.interface, Evidence.NEIGHBOUR, now, now)
+            self._addresses.put(device, kept or new)
