@@ -46,7 +46,8 @@ def as_ethers(devices: Sequence[Device], everyone: Sequence[Device] = ()) -> str
     names = _names(devices, everyone)
     lines = []
     for device in _holders(devices):
-        host = device.ip if device.ip and _version(device.ip) == 4 else names.get(device.mac)
+        ip = own_ip(device)
+        host = ip if ip and _version(ip) == 4 else names.get(device.mac)
         if host:
             lines.append(f"{clean(device.mac)} {clean(host)}\n")
     return "".join(lines)
@@ -54,9 +55,14 @@ def as_ethers(devices: Sequence[Device], everyone: Sequence[Device] = ()) -> str
 
 def as_hosts(devices: Sequence[Device], everyone: Sequence[Device] = ()) -> str:
     """Return `ip name` lines; an address that several devices have is that of the one that is there now."""
-    reachable = [device for device in _holders(devices) if device.ip and _version(device.ip)]
-    names = _names(reachable, everyone or devices)
-    return "".join(f"{device.ip} {names[device.mac]}\n" for device in reachable if device.mac in names)
+    reachable = [(ip, device) for device in _holders(devices) if (ip := own_ip(device)) and _version(ip)]
+    names = _names((device for _, device in reachable), everyone or devices)
+    return "".join(f"{ip} {names[device.mac]}\n" for ip, device in reachable if device.mac in names)
+
+
+def own_ip(device: Device) -> str | None:
+    """Return the address of a device, unless it is a foreign one: others may have it, and no router leads there."""
+    return None if any(each.foreign and each.ip == device.ip for each in device.addresses) else device.ip
 
 
 def _holders(devices: Iterable[Device]) -> list[Device]:

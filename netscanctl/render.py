@@ -9,7 +9,16 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 from netscanctl.text import SENTENCE_LIMIT, clean, fit, width
-from netscand.protocol import DaemonStatus, Device, Network, PresenceDay, ScanError, ScanUpdate
+from netscand.protocol import (
+    Address,
+    DaemonStatus,
+    Device,
+    Network,
+    PresenceDay,
+    SameDevice,
+    ScanError,
+    ScanUpdate,
+)
 
 COLOURS = {"+": "32", "-": "31", "!": "1;33", "~": "36", "online": "32", "offline": "31", "unknown": "33", "up": "32",
            "down": "31", "silent": "33", "ok": "32", "degraded": "1;33"}  # fmt: skip
@@ -158,7 +167,7 @@ def coverage(network: Network) -> str:
     """Return the share of a network that one scan covers; a dash if it is not scanned."""
     part = network.coverage.fraction
     if network.same_lan_as:
-        return f"as {clean(network.same_lan_as)}, the same LAN"
+        return f"none, on the same LAN as {clean(network.same_lan_as)}"
     if network.state == "excluded" or not part:
         return NONE
     return f"{part:.0%}" if part >= 1 else f"{part:.1%} per scan, all in {span(network.coverage.seconds)}"
@@ -186,10 +195,11 @@ def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime
         ("status", f"{paint(clean(device.status), device.status)} {since}"),
         ("reason", clean(device.reason, SENTENCE_LIMIT) or NONE),
         ("mac", clean(device.mac) + (" (randomized)" if device.randomized_mac else "")),
-        ("vendor", clean(device.vendor or NONE)),
+        ("vendor", _vendor(device)),
         ("ip", clean(device.ip or NONE)),
         ("hostname", hostname),
         *([("dhcp client", clean(device.dhcp_vendor_class))] if device.dhcp_vendor_class else []),
+        *([("probably", _same_as(device.mac, device.probably_same_as))] if device.probably_same_as else []),
         ("label", clean(device.label or NONE)),
         ("known", "yes" if device.known else "no"),
         ("notes", clean(device.notes or NONE, SENTENCE_LIMIT)),
@@ -199,14 +209,35 @@ def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime
         *([("presence", presence)] if presence else []),
         ("first seen", moment(device.first_seen, today)),
         ("last seen", moment(device.last_seen, today)),
+        *([("last own frame", moment(device.last_unsolicited, today))] if device.last_unsolicited else []),
     ]
     rows = [
-        (clean(one.ip), clean(one.network), clean(one.evidence), moment(one.first_seen, today),
+        (clean(one.ip), clean(one.network) + _foreign(one), clean(one.evidence), moment(one.first_seen, today),
          moment(one.last_seen, today))
         for one in device.addresses
     ]  # fmt: skip
     head = ("ADDRESS", "NETWORK", "EVIDENCE", "FIRST SEEN", "LAST SEEN")
     return facts(pairs) + ("\n" + table(head, rows) if rows else "")
+
+
+def _vendor(device: Device) -> str:
+    if device.vendor is None and device.vendor_hint:
+        return f"probably {clean(device.vendor_hint)} (a device with that prefix is on the LAN)"
+    return clean(device.vendor or NONE)
+
+
+def _same_as(mac: str, other: SameDevice) -> str:
+    """Return the suggestion that a device is an earlier one, and how to follow it."""
+    name = f"{clean(other.label)} ({clean(other.mac)})" if other.label else clean(other.mac)
+    command = f"netscanctl label {clean(mac)} --from {clean(other.mac)}"
+    return f"the same as {name}: {clean(other.reason)}; to take over its annotations: {command}"
+
+
+def _foreign(address: Address) -> str:
+    """Return the note about an address that belongs to no network of the daemon's host."""
+    if not address.foreign:
+        return ""
+    return " (foreign, without DHCP)" if address.ip.startswith("169.254.") else " (foreign)"
 
 
 def status_facts(status: DaemonStatus, *, paint: Paint, today: datetime | None) -> str:

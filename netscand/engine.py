@@ -193,6 +193,8 @@ class Engine:
         network = self.networks.get(event.network or "")
         if device is None or device.ip is None or network is None or network.excludes(device.ip):
             return
+        if network.is_foreign(device.ip):
+            return
         if self.missing_sources(device.mac):
             names.request_name(device.mac, device.ip, network)
 

@@ -45,6 +45,8 @@ class Address(Struct, kw_only=True):
     evidence: str
     first_seen: str
     last_seen: str
+    foreign: bool | UnsetType = UNSET
+    """It belongs to no network of this host; not set: it does."""
 
 
 class Device(Struct, kw_only=True):
@@ -59,6 +61,7 @@ class Device(Struct, kw_only=True):
     notes: str | None
     vendor: str | None
     randomized_mac: bool
+    """Its MAC is locally administered (IEEE 802c), but no QEMU, KVM or Docker one; it may be stable all the same."""
     kinds: list[str]
     status: str
     reason: str
@@ -69,7 +72,21 @@ class Device(Struct, kw_only=True):
     rtt_ms: float | None
     addresses: list[Address]
     dhcp_vendor_class: str | UnsetType | None = UNSET
-    """Vendor class of its DHCP client (option 60); only in the REST response about one device."""
+    """Vendor class of its DHCP client (option 60); only in the REST response about one device, as the next three."""
+    last_unsolicited: str | UnsetType | None = UNSET
+    """When it last sent a frame that answers no request; null: not since the start of the daemon."""
+    vendor_hint: str | UnsetType | None = UNSET
+    """Probable vendor of a locally administered MAC: that of a device on the LAN with its prefix without the bit."""
+    probably_same_as: "SameDevice | UnsetType | None" = UNSET
+    """Offline device that this one probably was before, under another MAC."""
+
+
+class SameDevice(Struct, kw_only=True):
+    """A device that is probably the same, and why."""
+
+    mac: str
+    label: str | None
+    reason: str
 
 
 class Coverage(Struct, kw_only=True):
@@ -93,7 +110,7 @@ class Network(Struct, kw_only=True):
     coverage: Coverage
     online: int
     last_scan: str | None
-    same_lan_as: str | UnsetType = UNSET
+    same_lan_as: str | None = None
     """Network on another interface that is the same LAN, and is scanned instead."""
 
 
@@ -276,6 +293,8 @@ class DeviceUpdate(Struct, kw_only=True):
     known: bool | UnsetType = UNSET
     notes: Annotated[str, Meta(max_length=4096)] | UnsetType | None = UNSET
     patience: Annotated[float, Meta(ge=1, le=86_400)] | UnsetType | None = UNSET
+    take_from: Annotated[str, Meta(max_length=17)] | UnsetType = UNSET
+    """MAC of a device whose label, known, notes and patience move to this one, before the other fields are set."""
 
 
 class PresenceDay(Struct, kw_only=True):

@@ -2,6 +2,8 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import lru_cache
+from ipaddress import IPv4Network
 from math import inf
 
 from netscand.core.disputes import APART, APART_UNCHANGED, Dispute, DisputeReports, Disputes, Guard, Guards, Question
@@ -154,12 +156,16 @@ def stale(device: Device, can_probe: Callable[[Address], object]) -> tuple[list[
         if behind <= silent:
             continue
         unproven = behind <= silent + PROBED_BEFORE_DROP or old.probed_at <= old.last_seen
-        (to_probe if unproven and old.answered > -inf and can_probe(old) else to_drop).append(old)
+        provable = (old.answered > -inf or old.foreign) and can_probe(old)  # no scan looks for foreign ones
+        (to_probe if unproven and provable else to_drop).append(old)
     return to_drop, to_probe
 
 
 # ---- addresses -----------------------------------------------------------------------------------------------------
 # The device that holds each address of each network; conflicts, moves and other events about that.
+
+MOST_FOREIGN = 2
+"""Maximum foreign addresses of a device."""
 
 FEW = 8
 """Maximum addresses of a device that never answered (made-up devices stay cheap), or that answers for others."""
@@ -235,6 +241,9 @@ class Addresses:
     def put_back(self, device: Device, address: Address) -> None:
         """Bind an address of before a restart: of several devices, the one seen last holds it."""
         device.addresses.append(address)
+        address.foreign = _is_outside(address.network, address.ip)
+        if address.foreign:
+            return
         holders = self._holders.setdefault(address.network, {})
         if holders.setdefault(address.ip, device).last_seen <= device.last_seen:
             holders[address.ip] = device
@@ -348,9 +357,9 @@ class Addresses:
                 if seen.at > address.last_seen and (alone or not proxied):
                     address.evidence = seen.evidence
                     address.last_seen = seen.at
-                old = self._holders[network.id].get(ip)
-                if proxied:
+                if proxied or address.foreign:
                     return ()
+                old = self._holders[network.id].get(ip)
                 if old is device:
                     return self._answered(device, seen, ip, network) if self.disputes.open else ()
                 if self.guards.is_ours(network, ip):
@@ -364,7 +373,7 @@ class Addresses:
         if self.guards.is_ours(network, ip):
             return self.report_claim(seen, network, device)
         if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
-            return ()  # an address of another LAN
+            return self._add_foreign(device, ip, seen, network)
         old = self.holder(network.id, ip)
         dispute = self._dispute(device, seen, network, ip, old) if old else None
         is_first = not device.addresses and device.first_seen == seen.at  # part of `discovered`
@@ -379,9 +388,31 @@ class Addresses:
             return disputed
         return (self._event(EventKind.ADDRESS_ADDED, device, seen, network, previous=before),)
 
+    def _add_foreign(self, device: Device, ip: Ip, seen: Observation, network: Network) -> tuple[Event, ...]:
+        """Add an address of none of our networks: a fixed one from the factory, or a link-local one without DHCP.
+
+        Others may have the same one, so it has no holder, and there is no conflict about it.
+        """
+        full = sum(address.foreign for address in device.addresses) >= MOST_FOREIGN
+        if full or len(device.addresses) >= MOST_ADDRESSES or device.is_proxy or not network.is_foreign(ip):
+            return ()
+        if seen.evidence is Evidence.PROXIED:
+            return ()
+        is_first = not device.addresses and device.first_seen == seen.at
+        if not is_first and not self._may_add(device, seen.at):
+            return ()
+        before = _before(device)
+        entry = Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at, foreign=True)
+        device.addresses.append(entry)
+        return () if is_first else (self._event(EventKind.ADDRESS_ADDED, device, seen, network, previous=before),)
+
     def _append(self, device: Device, ip: Ip, seen: Observation, network: Network) -> bool:
         """Add an address to a device; return whether it had the same one on a network that was renamed."""
-        renamed = [address for address in device.addresses if address.ip == ip and address.network not in self.networks]
+        renamed = [
+            address
+            for address in device.addresses
+            if address.ip == ip and (address.network not in self.networks or address.foreign)
+        ]
         for address in renamed:
             self.drop(device, address)
         if len(device.addresses) >= MOST_ADDRESSES:  # first those without an answer; IPv6 before IPv4
@@ -538,6 +569,26 @@ def _entry(device: Device, network: Network, ip: Ip) -> Address | None:
 def _before(device: Device) -> Mapping[str, object]:
     """Return the `previous` addresses of a device for an event, before they change."""
     return {"ip": device.ip, "addresses": tuple(device.addresses)} if device.addresses else NO_ADDRESS
+
+
+@lru_cache(maxsize=256)
+def _prefix_of(network: str) -> tuple[int, int]:
+    """Return the address and the mask of a network's id (`10.0.0.0/24@eth0`)."""
+    prefix = IPv4Network(network.partition("@")[0])
+    return int(prefix.network_address), int(prefix.netmask)
+
+
+def _is_outside(network: str, ip: Ip) -> bool:
+    """Return whether an IPv4 address is not one of the network with this id."""
+    address, mask = _prefix_of(network)
+    return len(ip) == 4 and int.from_bytes(ip) & mask != address
+
+
+def is_known_foreign(device: Device | None, network: str, ip: Ip | None) -> bool:
+    """Return whether a device has this foreign address."""
+    return device is not None and any(
+        address.foreign and address.ip == ip and address.network == network for address in device.addresses
+    )
 
 
 def has_answered(device: Device, network: str, ip: Ip) -> bool:

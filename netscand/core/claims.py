@@ -224,6 +224,7 @@ class ClaimTracker:
             if seen.router is not None:
                 device.is_router = seen.router
             device.dhcp_vendor_class = seen.vendor_class or device.dhcp_vendor_class
+            device.dhcp_client_id = seen.client_id or device.dhcp_client_id
         served = self._server(seen, network, device, server)
         return tuple(event for event in (named, served) if event is not None)
 

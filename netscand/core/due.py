@@ -203,9 +203,9 @@ class DueChecks:
         answered = self.network_table.last_answered(device) or where
         if step is Step.REQUEST:
             self._probe_witnesses(device, answered[0], now)
-        self._queue_probe(Probe(where[0], where[1].ip, mac, device.mac))
+        self._probe_at(device, where, mac)
         if answered[1] is not where[1]:
-            self._queue_probe(Probe(answered[0], answered[1].ip, mac, device.mac, additional=True))
+            self._probe_at(device, answered, mac, additional=True)
         if device.presence.is_last(step):
             others = (
                 each
@@ -216,8 +216,14 @@ class DueChecks:
 
     def _probe_additional(self, device: Device, table: Iterable[ProbeTarget]) -> None:
         mac = None if device.presence.broadcast_only else device.mac
-        for network, address in table:
-            self._queue_probe(Probe(network, address.ip, mac, device.mac, additional=True))
+        for where in table:
+            self._probe_at(device, where, mac, additional=True)
+
+    def _probe_at(self, device: Device, where: ProbeTarget, mac: Mac | None, *, additional: bool = False) -> None:
+        """Probe a device by unicast, or by broadcast; at a foreign address, which others may have, never by that."""
+        network, address = where
+        to, as_request = (device.mac, mac is None) if address.foreign else (mac, False)
+        self._queue_probe(Probe(network, address.ip, to, device.mac, additional, as_request))
 
     def _check_offline(self, device: Device, network: Network, now: float) -> tuple[Event, ...]:
         if not self._may_report_offline(device, now):
@@ -477,5 +483,7 @@ class DueChecks:
         def restart(device: Device) -> None:
             if is_on(device, network.id, network.index):
                 self._restart_silence(device, now)
+                if device.next_check == inf and any(address.foreign for address in device.addresses):
+                    self._schedule(device)  # no scan finds it
 
         self._batches.add(list(self.devices.values()), restart)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import inf
 from random import Random
 
-from netscand.core.addresses import EVIDENCE_TEXT, WEAK_EVIDENCE, filter_weak_evidence
+from netscand.core.addresses import EVIDENCE_TEXT, WEAK_EVIDENCE, filter_weak_evidence, is_known_foreign
 from netscand.core.claims import ClaimTracker
 from netscand.core.due import DueChecks, set_status
 from netscand.core.limits import (
@@ -46,6 +46,12 @@ from netscand.core.restore import restore_devices
 JOINING = (Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT)
 """Frames that hosts send when they join a link (RFC 5227)."""
 
+
+def is_unsolicited(seen: Observation) -> bool:
+    """Return whether a frame is no answer, which a sleeping PC's network card or a proxy may send as well."""
+    return seen.evidence is not Evidence.ARP_REPLY and not seen.solicited
+
+
 UNSETTLED = 300.0
 """Seconds for which the devices of a network that goes down too often stay `unknown` after it did."""
 
@@ -78,7 +84,7 @@ class Inventory(DueChecks):
         if seen.evidence is Evidence.NEIGHBOUR:
             self._probe(seen, network)
             return ()
-        if seen.evidence in WEAK_EVIDENCE:
+        if seen.evidence in WEAK_EVIDENCE and not is_known_foreign(self.devices.get(seen.mac), network.id, seen.ip):
             worth = filter_weak_evidence(seen, network, self.addresses.holder(network.id, seen.ip))
             if worth is None:
                 return ()
@@ -86,7 +92,7 @@ class Inventory(DueChecks):
         events = self._fold(seen, network, rtt)
         for event in events:
             self.claims.disputes.note(event)
-        if seen.name or seen.dhcp_server or seen.vendor_class or seen.router is not None:
+        if seen.name or seen.dhcp_server or seen.vendor_class or seen.client_id or seen.router is not None:
             server = self.addresses.holder(network.id, seen.dhcp_server)
             device = self.devices.get(seen.mac)
             events = (*events, *self.claims.observe(seen, network, device, server))
@@ -160,6 +166,8 @@ class Inventory(DueChecks):
         if at > device.last_seen:
             device.last_seen = at
         device.interface = seen.interface
+        if is_unsolicited(seen):
+            device.last_unsolicited = at
         if rtt is not None:
             device.rtt = rtt
         evicted_events = self._confirm(device, at) if rtt is not None and not device.confirmed else ()
@@ -231,6 +239,8 @@ class Inventory(DueChecks):
         self.devices[seen.mac] = device
         evicted = None
         device.rtt = rtt
+        if is_unsolicited(seen):
+            device.last_unsolicited = seen.at
         if has_room:
             self._limits.confirm(device)
         else:

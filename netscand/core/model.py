@@ -267,8 +267,6 @@ class Device:
     """Latest identifier of its DHCP client, if it is not the MAC: at most 64 bytes."""
     last_unsolicited: float | None = None
     """When it last sent a frame that answers no request; None: not since the start."""
-    took_from: Mac | None = None
-    """Device that held an address of this one before."""
     label: str | None = None
     known: bool = False
     notes: str | None = None
@@ -435,14 +433,22 @@ def would_annotate(changes: Mapping[str, object]) -> bool:
     return any(value is not None and value is not False for value in changes.values())
 
 
+NO_ANNOTATIONS: Mapping[str, object] = {"label": None, "known": False, "notes": None, "patience": None}
+
+
+def annotations(device: Device) -> dict[str, object]:
+    """Return a user's annotations of a device, by their wire names; those that are not set are left out."""
+    values = {"label": device.label, "known": device.known, "notes": device.notes, "patience": device.presence.chosen}
+    return {name: value for name, value in values.items() if value}
+
+
 def move_annotations(old: Device, new: Device, now: float) -> list[Event]:
     """Move a user's annotations from one device to another, which is the same one under another MAC.
 
     What `old` does not have stays as it is at `new`. Return the events, that of `old` first.
     """
-    found = {"label": old.label, "known": old.known, "notes": old.notes, "patience": old.presence.chosen}
-    cleared = annotate(old, {"label": None, "known": False, "notes": None, "patience": None}, now)
-    taken = annotate(new, {name: value for name, value in found.items() if value}, now)
+    found = annotations(old)
+    cleared, taken = annotate(old, NO_ANNOTATIONS, now), annotate(new, found, now)
     return [event for event in (cleared, taken) if event is not None]
 
 

@@ -13,8 +13,8 @@ from netscand.lan.text import clean_bytes, clean_name, clean_text
 DISCOVER, REQUEST, ACK, RELEASE = 1, 3, 5, 7
 """Option 53."""
 
-HOST_NAME, OVERLOAD, MESSAGE_TYPE, SERVER_ID, VENDOR_CLASS, FQDN = 12, 52, 53, 54, 60, 81
-READ = frozenset([HOST_NAME, OVERLOAD, MESSAGE_TYPE, SERVER_ID, VENDOR_CLASS, FQDN])
+HOST_NAME, OVERLOAD, MESSAGE_TYPE, SERVER_ID, VENDOR_CLASS, CLIENT_ID, FQDN = 12, 52, 53, 54, 60, 61, 81
+READ = frozenset([HOST_NAME, OVERLOAD, MESSAGE_TYPE, SERVER_ID, VENDOR_CLASS, CLIENT_ID, FQDN])
 PAD, END = 0, 255
 FILE, SNAME = slice(108, 236), slice(44, 108)
 """Fields that hold more options if the first, or the second, bit of OVERLOAD is set."""
@@ -24,6 +24,12 @@ FQDN_ENCODED = 0x04
 
 _FIXED = struct.Struct("!BBBx8x4s4s4x4s6s10x192x4s")
 """op, htype, hlen; ciaddr, yiaddr, giaddr, chaddr; cookie."""
+
+DUID_FOLLOWS, DUID_AT = b"\xff", 5
+"""Type of a client identifier with a DUID, and where that begins (RFC 4361, 6.1)."""
+
+MOST_OF_ID = 64
+"""Maximum bytes of a client identifier that is kept."""
 
 _COOKIE = bytes([99, 130, 83, 99])
 _ETHERNET = (1, 6)
@@ -65,6 +71,7 @@ def _of_client(
         sender.at, sender.interface, client, ciaddr if is_host(ciaddr) and not leaving else None, evidence, joining,
         leaving, name, "dhcp" if name else None, served_by if joining and kind[0] == REQUEST else None,
         vendor_class=clean_text(options.get(VENDOR_CLASS, b"")), via=None if client == sender.mac else sender.mac,
+        client_id=_client_id(options, client),
     )  # fmt: skip
     return (seen,)
 
@@ -79,6 +86,16 @@ def _of_server(
         # Evidence from the server, not from the client: a reason to probe the client.
         return seen, Observation(at, interface, client, yiaddr, Evidence.PROXIED, joining=True, via=sender.mac)
     return (seen,)
+
+
+def _client_id(options: dict[int, bytes], client: Mac) -> bytes | None:
+    """Return the client identifier (RFC 2132, 9.14), unless it is made of the MAC, or too long; of a DUID, only that.
+
+    Before the DUID is a number of the interface, which some clients make of the MAC (RFC 4361, 6.1).
+    """
+    found = options.get(CLIENT_ID, b"")
+    found = found[DUID_AT:] if found[:1] == DUID_FOLLOWS else found
+    return found if 2 <= len(found) <= MOST_OF_ID and bytes(client) not in found else None
 
 
 def _options(message: bytes) -> dict[int, bytes]:

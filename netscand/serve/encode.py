@@ -19,6 +19,7 @@ import msgspec
 from netscand import protocol
 from netscand.core.model import Address, Coverage, Device, Event, Evidence, Ip, Mac, Network, Status, StoredTime
 from netscand.core.restore import Remembered
+from netscand.serve.related import Related
 
 REMEMBERED = 8192
 """Texts of stamps that are cached, at most; then the cache is emptied."""
@@ -35,6 +36,8 @@ REDUNDANCY = (b"\x00\x00\x5e\x00\x01", b"\x00\x00\x5e\x00\x02", b"\x00\x00\x0c\x
 
 MACHINES = (b"\x52\x54\x00", b"\x02\x42")
 """MAC prefixes that are locally administered, and not randomized by a phone: QEMU and KVM guests, Docker containers."""
+
+NOTHING_RELATED = Related()
 
 TIMES = frozenset(("status_since", "first_seen", "last_seen"))
 
@@ -124,6 +127,7 @@ class Encoder:
             evidence=address.evidence,
             first_seen=self.time(address.first_seen),
             last_seen=self.time(address.last_seen),
+            foreign=address.foreign or msgspec.UNSET,
         )
 
     def device(self, device: Device) -> protocol.Device:
@@ -150,11 +154,21 @@ class Encoder:
             addresses=[self.address(address) for address in device.addresses],
         )
 
-    def wholly(self, device: Device) -> protocol.Device:
+    def wholly(self, device: Device, others: Related = NOTHING_RELATED) -> protocol.Device:
         """Return the same with the fields that only the answer about a single device has."""
         shown = self.device(device)
         shown.dhcp_vendor_class = device.dhcp_vendor_class
+        shown.last_unsolicited = self._maybe(device.last_unsolicited)
+        shown.vendor_hint = others.vendor
+        shown.probably_same_as = None
+        if others.predecessor is not None:
+            before, reason = others.predecessor
+            shown.probably_same_as = protocol.SameDevice(mac=mac_text(before.mac), label=before.label, reason=reason)
         return shown
+
+    def vendor(self, mac: Mac) -> str | None:
+        """Return the vendor of a MAC."""
+        return self._vendor(mac)
 
     def network(self, network: Network, coverage: Coverage, online: int, last_scan: float | None) -> protocol.Network:
         """Return a network, with the figures of the planner and the inventory."""
@@ -170,7 +184,7 @@ class Encoder:
             coverage=protocol.Coverage(fraction=coverage.fraction, seconds=coverage.seconds),
             online=online,
             last_scan=self._maybe(last_scan),
-            same_lan_as=network.same_lan_as or msgspec.UNSET,
+            same_lan_as=network.same_lan_as,
         )
 
     def event(self, event: Event) -> bytes:

@@ -13,7 +13,7 @@ import msgspec
 from aiohttp import web
 
 from netscand import __version__, protocol
-from netscand.core.model import Busy, Device, Mac
+from netscand.core.model import NO_ANNOTATIONS, Busy, Device, Mac, annotations
 from netscand.core.ratelimit import ANNOTATIONS
 from netscand.serve.encode import Encoder, mac_text
 from netscand.serve.fair_turns import Account, FairTurns, Shares
@@ -21,6 +21,7 @@ from netscand.serve.http import HEADERS, JSON, Refused, answer, connection_of
 from netscand.serve.hub import Hub, scan_update
 from netscand.serve.ports import Scanner, request_scan
 from netscand.serve.query import EVERYTHING, SLOW, filter_of, mac_of, number_of, struct_of
+from netscand.serve.related import related
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.summary import Summary, around_devices
 
@@ -70,6 +71,16 @@ async def filter_by_targets(
     return kept
 
 
+async def shown_wholly(
+    device: Device, scanner: Scanner, hub: Hub, encoder: Encoder, request: web.Request
+) -> protocol.Device:
+    """Return a device as the answer about a single one shows it."""
+    account = connection_of(request).account
+    others = await related(device, scanner.devices, encoder.vendor, hub.turns, account)
+    encoder.sync()
+    return encoder.wholly(device, others)
+
+
 # ---- changes -------------------------------------------------------------------------------------------------------
 # PATCH and DELETE of a device.
 
@@ -91,6 +102,11 @@ class DeviceChanges:
             if isinstance(text := changes.get(name), str):
                 changes[name] = cleaned(text, lines=name == "notes")
         scanner, spender, now = self._scanner, (connection_of(request).account, mac), monotonic()
+        old = mac_of(str(changes.pop("take_from"))) if "take_from" in changes else None
+        if old == mac:
+            raise Refused("bad_request", f"take_from: {mac_text(mac)} is the device itself")
+        if old is not None and old not in scanner.devices:
+            raise Refused("not_found", f"no device {mac_text(old)}")
         if not scanner.budgets.has(ANNOTATIONS, spender, now):
             scanner.budgets.refuse(ANNOTATIONS, now)
             raise Refused(
@@ -99,16 +115,19 @@ class DeviceChanges:
                 "try again in 60 s",
             )
         cursor = scanner.cursor
+        if old is not None:
+            changes = annotations(scanner.devices[old]) | changes
         try:
             scanner.label(mac, changes)
         except KeyError:
             raise Refused("not_found", f"no device {mac_text(mac)}") from None
         except Busy as full:
             raise Refused("busy", str(full)) from None
+        if old is not None:
+            scanner.label(old, NO_ANNOTATIONS)
         if scanner.cursor != cursor:  # a request that changes nothing is not charged
             scanner.budgets.take(ANNOTATIONS, spender, now)
-        self._encoder.sync()
-        response = answer(self._encoder.wholly(self._scanner.devices[mac]))
+        response = answer(await shown_wholly(scanner.devices[mac], scanner, self._hub, self._encoder, request))
         await self._hub.settled()
         return response
 
@@ -190,8 +209,7 @@ class Rest:
         device = self._scanner.devices.get(mac)
         if device is None:
             raise Refused("not_found", f"no device {mac_text(mac)}")
-        self._encoder.sync()
-        response = answer(self._encoder.wholly(device))
+        response = answer(await shown_wholly(device, self._scanner, self._hub, self._encoder, request))
         await self._hub.settled()
         return response
 

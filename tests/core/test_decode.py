@@ -39,6 +39,9 @@ def says(
     return seen._replace(**more)
 
 
+DUID = bytes.fromhex("00020000ab11a1b2c3d4e5f60718")
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     {
@@ -51,8 +54,8 @@ def says(
             says(SERVER, "10.77.0.1", DHCP, dhcp_server=ip("10.77.0.1")),
             says(CLIENT, "10.77.0.102", Evidence.PROXIED, joining=True, via=SERVER),
         ],
-        "NETWORKD_DISCOVER": [says(Mac(bytes.fromhex("525400770005")), None, DHCP, "server", joining=True)],
-        "NETWORKD_RELEASE": [says(Mac(bytes.fromhex("525400770005")), None, DHCP, goodbye=True)],
+        "NETWORKD_DISCOVER": [says(Mac(bytes.fromhex("525400770005")), None, DHCP, "server", joining=True, client_id=DUID)],
+        "NETWORKD_RELEASE": [says(Mac(bytes.fromhex("525400770005")), None, DHCP, goodbye=True, client_id=DUID)],
         "ANDROID_DISCOVER": [
             says(
                 Mac(bytes.fromhex("02a1b2c3d4e5")), None, DHCP, "Pixel-7", joining=True, vendor_class="android-dhcp-14"
@@ -143,6 +146,24 @@ def test_what_a_client_calls_itself_is_one_line() -> None:
     """FAULTS T8: option 60."""
     (seen,) = decoded(built_frames.dhcp("discover", ("vendor_class_id", b"\x1b[2Judhcp 1.36.1\n" + b"x" * 100)))
     assert seen.vendor_class == "[2Judhcp 1.36.1 " + "x" * 47
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (b"\xff\x12\x34\x56\x78" + DUID, DUID),
+        (b"\x00kitchen", b"\x00kitchen"),
+        (b"\x01" + bytes.fromhex(built_frames.MAC.replace(":", "")), None),
+        (b"\xff\x00\x03\x00\x01" + bytes.fromhex(built_frames.MAC.replace(":", "")), None),
+        (b"x", None),
+        (b"x" * 65, None),
+    ],
+    ids=["DUID", "name", "MAC", "DUID of the MAC", "too short", "too long"],
+)
+def test_a_client_identifier_that_is_not_the_mac_is_kept(sent: bytes, kept: bytes | None) -> None:
+    """FIELD case 13: option 61 (RFC 2132, 9.14; RFC 4361); it shows a device under another MAC."""
+    (seen,) = decoded(built_frames.dhcp("discover", ("client_id", sent)))
+    assert seen.client_id == kept
 
 
 def test_an_option_in_two_parts_is_one() -> None:

@@ -45,12 +45,6 @@ def test_frames_of_unscanned_interfaces_are_ignored() -> None:
     assert not world.inventory.devices.keys() - {network().mac}
 
 
-def test_an_address_of_another_lan_is_not_taken() -> None:
-    world = World()
-    world.hear(mac(1), "172.16.0.9")
-    assert world.inventory.devices[mac(1)].addresses == []
-
-
 def test_an_arp_probe_is_life_but_no_claim() -> None:
     """RFC 5227: its sender address is 0.0.0.0."""
     world = World()

@@ -195,7 +195,7 @@ class FakeDaemon:
         if isinstance(found, web.Response):
             return found
         for name, value in msgspec.structs.asdict(update).items():
-            if value is not msgspec.UNSET:
+            if value is not msgspec.UNSET and name != "take_from":
                 setattr(found, name, 60.0 if name == "patience" and value is None else value)
         return _json(found)
 

@@ -17,6 +17,11 @@ SEVEN = "a4:83:e7:00:00:07"
     [(["label", "host7", "Jane's phone"], DeviceUpdate(label="Jane's phone"),
       f"Jane's phone ({SEVEN}): label set to \"Jane's phone\""),
      (["label", "192.168.1.7", ""], DeviceUpdate(label=None), f"host7 ({SEVEN}): label removed"),
+     # FIELD case 13: the same device under another MAC.
+     (["label", "host7", "--from", "a4:83:e7:00:00:08"], DeviceUpdate(take_from="a4:83:e7:00:00:08"),
+      f"host7 ({SEVEN}): has the annotations of a4:83:e7:00:00:08; no label"),
+     (["label", "host7", "new", "--from", "host8"], DeviceUpdate(label="new", take_from="a4:83:e7:00:00:08"),
+      f'new ({SEVEN}): has the annotations of host8; label set to "new"'),
      (["known", SEVEN], DeviceUpdate(known=True), f"host7 ({SEVEN}): marked as known"),
      (["known", "--not", "HOST7"], DeviceUpdate(known=False), f"host7 ({SEVEN}): not marked as known"),
      (["patience", "host7", "900"], DeviceUpdate(patience=900), f"host7 ({SEVEN}): patience set to 15 min"),

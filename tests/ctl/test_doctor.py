@@ -108,6 +108,16 @@ def test_the_role_read_looks_up_the_gateway(ctl: Ctl, daemon: FakeDaemon) -> Non
     assert not [request for request in daemon.received if hasattr(request, "targets")]
 
 
+def test_of_two_networks_on_one_lan_one_is_checked(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """FIELD case 30."""
+    other = network("192.168.1.0/24@wlan0", same_lan_as="192.168.1.0/24@eth0")
+    daemon.status = status(version=__version__, networks=[network(), other])
+    found = examined(ctl, code=0)
+    note = "192.168.1.0/24@wlan0 (on the same LAN as 192.168.1.0/24@eth0, which is scanned instead)"
+    assert found["interfaces"]["found"] == f"192.168.1.0/24@eth0, {note}"
+    assert [request.targets for request in daemon.received if hasattr(request, "targets")] == [["192.168.1.1"]]
+
+
 def test_drops_and_silence_are_reported(ctl: Ctl, daemon: FakeDaemon) -> None:
     def received(frames: int, dropped: int, now: str = LATER) -> dict[str, Any]:
         traffic = Traffic(received=frames, dropped=dropped, broadcast=0, unicast=0, send_errors=0)

@@ -55,6 +55,14 @@ def test_ethers_has_mac_and_address_or_name() -> None:
     assert as_ethers([device(1), v6, nobody]) == "a4:83:e7:00:00:01 192.168.1.1\na4:83:e7:00:00:02 host2\n"
 
 
+def test_foreign_addresses_are_not_exported() -> None:
+    """FIELD case 6: a name server or DHCP server that reads the file must not give them out."""
+    camera = device(2, ip="192.168.0.64")
+    camera.addresses[0].ip, camera.addresses[0].foreign = "192.168.0.64", True
+    assert as_ethers([camera]) == "a4:83:e7:00:00:02 host2\n"
+    assert as_hosts([camera]) == ""
+
+
 def test_hosts_has_address_and_name() -> None:
     labelled = device(2, label="nas")
     prose = device(3, label="Jane's phone", hostname="janes-phone")

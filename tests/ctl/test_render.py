@@ -1,13 +1,16 @@
 """Messages as lines and tables, for people."""
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
+import msgspec
 import pytest
 
 from netscanctl import render
 from netscanctl.event_lines import format_event
 from netscanctl.text import width
-from netscand.protocol import Coverage, Limit, PresenceDay, Traffic
+from netscand.protocol import Coverage, Limit, PresenceDay, SameDevice, Traffic
 from tests.ctl.messages import AT, LATER, device, event, network, scanned, status
 from tests.ctl.test_text import HOSTILE
 
@@ -243,3 +246,44 @@ def test_no_data_yields_no_bar() -> None:
     assert render.presence_bar([day(23, 0)], "2026-11-24T13:00:00.000Z", NOON) == ""
     assert render.presence_bar([day(23, 1)], "\x1b[2J", NOON) == ""
     assert render.presence_bar([PresenceDay(date="\x1b[2J", online_seconds=1, unknown_seconds=0)], LONG_AGO, NOON) == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        (
+            {"vendor": None, "vendor_hint": "AVM"},
+            "vendor         probably AVM (a device with that prefix is on the LAN)",
+        ),
+        ({"last_unsolicited": LONG_AGO}, "last own frame  2026-01-01 09:00:00"),
+        (
+            {"probably_same_as": SameDevice(mac="a4:83:e7:00:00:02", label="NAS", reason="same host name")},
+            "probably      the same as NAS (a4:83:e7:00:00:02): same host name; to take over its annotations: "
+            "netscanctl label a4:83:e7:00:00:01 --from a4:83:e7:00:00:02",
+        ),
+    ],
+    ids=["vendor", "own frame", "same device"],
+)
+def test_what_other_devices_show_is_shown(fields: dict[str, Any], line: str) -> None:
+    """FIELD cases 13, 14 and 20; nothing of it where it is unknown."""
+    shown, without = (
+        render.device_facts(device(1, **more), paint=render.plain, now=NOW, today=None, presence="")
+        for more in (fields, {})
+    )
+    assert re.sub(" {2,}", "  ", line) in re.sub(" {2,}", "  ", shown)
+    assert line.split()[0] == "vendor" or f"\n{line.split('  ')[0]}  " not in without
+
+
+def test_a_foreign_address_is_marked() -> None:
+    """FIELD case 6."""
+    camera = device(1)
+    for ip, note in (("192.168.0.64", " (foreign)  "), ("169.254.33.7", " (foreign, without DHCP)  ")):
+        camera.addresses = [msgspec.structs.replace(camera.addresses[0], ip=ip, foreign=True)]
+        assert note in render.device_facts(camera, paint=render.plain, now=NOW, today=None, presence="")
+
+
+def test_a_network_that_stands_by_is_marked() -> None:
+    """FIELD case 30."""
+    other = network("192.168.1.0/24@wlan0", same_lan_as="192.168.1.0/24@eth0", coverage=Coverage(fraction=0, seconds=0))
+    shown = render.status_facts(status(networks=[network(), other]), paint=render.plain, today=None)
+    assert "coverage none, on the same LAN as 192.168.1.0/24@eth0\n" in shown

@@ -4,20 +4,24 @@ import asyncio
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from netscand import protocol
-from netscand.core.model import Status
+from netscand.core.model import Mac, Status, annotations
 from netscand.core.ratelimit import LIMITING_FOR, NEWCOMERS, RENAMES
 from netscand.serve import query, rest
 from netscand.serve.http import HEADERS
 from tests.serve.house import LAN, OTHER, House, house, mac
 
+FROM_OTHERS = ("vendor_hint", "last_unsolicited", "probably_same_as")
+MISSING = "00:00:5e:00:53:01"
 JSON = {"Content-Type": "application/json"}
 
 
@@ -68,6 +72,59 @@ def test_only_a_single_device_shows_its_dhcp_client(tmp_path: Path) -> None:
                     assert (status, device["dhcp_vendor_class"]) == (200, told)
             _, _, listed = await lan.ask("GET", "/api/devices")
             assert not [device for device in listed["devices"] if "dhcp_vendor_class" in device]
+
+    asyncio.run(play())
+
+
+def test_a_single_device_shows_what_others_show_about_it(tmp_path: Path) -> None:
+    """FIELD cases 13, 14 and 20: when it last sent by itself, a probable vendor, and what it probably was before."""
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            devices, path = lan.scanner.devices, "/api/devices/3e:a6:2f:00:53:10"
+            repeater, box = Mac(bytes.fromhex("3ea62f005310")), Mac(bytes.fromhex("3ca62f005301"))
+            for number, other in ((5, repeater), (6, box)):
+                lan.scanner.join(number)
+                devices[other] = replace(devices[mac(number)], mac=other)
+            lan.hub._encoder._vendor = lambda mac: "AVM" if mac[0] == 0x3C else None
+            device = (await lan.ask("GET", path))[2]
+            assert [device[name] for name in FROM_OTHERS] == [None, None, None]
+            assert (device["randomized_mac"], device["vendor"]) == (True, None)
+            devices[box].confirmed = True
+            devices[repeater].last_unsolicited = devices[repeater].first_seen
+            for number in (5, 1):
+                devices[mac(number)].hostname = "unifi"
+            devices[repeater].hostname = "unifi"
+            lan.scanner.turn(5, Status.OFFLINE)
+            device = (await lan.ask("GET", path))[2]
+            assert device["vendor_hint"] == "AVM"
+            assert device["last_unsolicited"] == device["first_seen"]
+            reason = "same host name, and it has the address of that device"
+            assert device["probably_same_as"] == {"mac": mac(5).hex(":"), "label": None, "reason": reason}
+            _, _, listed = await lan.ask("GET", "/api/devices")
+            assert not [each for each in listed["devices"] if FROM_OTHERS[0] in each]
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("take_from", "code"), [(MISSING, 404), (mac(1).hex(":"), 400), ("nonsense", 400), (None, 400)]
+)
+def test_annotations_are_taken_from_another_device(tmp_path: Path, take_from: str | None, code: int) -> None:
+    """FIELD case 13: on a user's request only, and never half."""
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            old, path = lan.scanner.devices[mac(2)], f"/api/devices/{mac(1).hex(':')}"
+            lan.scanner.label(mac(2), {"label": "Unifi", "known": True, "patience": 99.0})
+            bad = msgspec.json.encode({"take_from": take_from, "notes": "x"})
+            assert (await lan.ask("PATCH", path, body=bad, headers=JSON))[0] == code
+            assert old.label == "Unifi"
+            good = msgspec.json.encode({"take_from": mac(2).hex("-"), "notes": "x"})
+            status, _, device = await lan.ask("PATCH", path, body=good, headers=JSON)
+            assert status == 200
+            assert (device["label"], device["known"], device["notes"], device["patience"]) == ("Unifi", True, "x", 99)
+            assert annotations(old) == {}
 
     asyncio.run(play())
 

@@ -85,8 +85,10 @@ export class DevicePane {
     say(this.placeholder, "");
     say(this.result, "");
     this.element.scrollTop = 0;
+    this.single = null;
     this.draw();
     this.#fetch(mac);
+    this.refresh();
   }
 
   /** Request `last seen`, which the stream does not update. */
@@ -94,8 +96,11 @@ export class DevicePane {
     const mac = this.mac;
     if (!this.lan.devices.has(mac)) return;
     try {
-      this.lan.refresh([await this.ask("GET", path(mac))]);
-      if (mac === this.mac) this.draw();
+      const device = await this.ask("GET", path(mac));
+      this.lan.refresh([device]);
+      if (mac !== this.mac) return;
+      this.single = device;
+      this.draw();
     } catch { /* the stream says what is wrong */ }
   }
 
@@ -120,6 +125,8 @@ export class DevicePane {
     }
     const since = (text) => (this.now() - stamp(text)) / 1000;
     const source = sourceOf({ ...device, label: null });
+    const single = this.single; // what only the request for one device shows
+    const [same, unsolicited] = [single?.probably_same_as, single?.last_unsolicited];
     say(this.title, displayName(device));
     say(this.sub, [...kindsOf(device), device.known ? "known" : ""].filter(Boolean).join(" · "));
     mark(this.dot, "class", `dot ${device.status}`);
@@ -128,9 +135,11 @@ export class DevicePane {
     facts(this.facts, [
       ["IP", device.ip || "none"],
       ["MAC", device.mac + (device.randomized_mac ? " (randomised)" : "")],
-      ["Vendor", vendorOf(device) || "unknown"],
+      ["Vendor", single?.vendor_hint ? `probably ${single.vendor_hint}` : vendorOf(device) || "unknown"],
       ...(device.hostname ? [["Host name", device.hostname + (source && ` (${source})`)]] : []),
+      ...(same ? [["Probably", `the same as ${same.label || same.mac} (${same.reason})`]] : []),
       ["Last seen", age(since(device.last_seen)), inFull(device.last_seen)],
+      ...(unsolicited ? [["Last own frame", age(since(unsolicited)), inFull(unsolicited)]] : []),
       ["First seen", age(since(device.first_seen)), inFull(device.first_seen)],
       ["Round trip", device.rtt_ms === null ? "not measured" : `${device.rtt_ms} ms`],
       ["Patience", span(device.patience)],
@@ -149,7 +158,7 @@ export class DevicePane {
     addresses.forEach((address, at) => {
       const [where, how, when] = rows.children[at].children;
       say(where.firstChild, address.ip);
-      say(where.lastChild, address.network);
+      say(where.lastChild, address.foreign ? `foreign to ${address.network}` : address.network);
       say(how, evidenceOf(address.evidence));
       say(when, age(since(address.last_seen)));
     });

@@ -1,0 +1,44 @@
+"""Related devices: what one was before under another MAC, and those of the same vendor; by a look at all devices."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from netscand.core.model import Device, Mac, Status
+from netscand.core.predecessor import Predecessor, has_evidence, may_matter, predecessor
+from netscand.serve.fair_turns import Account, FairTurns
+
+LOCAL = 0x02
+"""Flag in the first byte of a MAC: locally administered (IEEE 802c)."""
+
+
+class Related(NamedTuple):
+    """What other devices show about one."""
+
+    predecessor: Predecessor | None = None
+    vendor: str | None = None
+    """Probable vendor of a locally administered MAC."""
+
+
+async def related(
+    device: Device,
+    devices: Mapping[Mac, Device],
+    vendor: Callable[[Mac], str | None],
+    turns: FairTurns,
+    account: Account,
+) -> Related:
+    """Return what other devices show about one; in turns of `account`, because there may be 65,533.
+
+    Access points, repeaters and their further radios use the vendor's prefix with the local bit set. So do 0.8 % of all
+    random MACs by chance: a device of that prefix must be on the LAN.
+    """
+    mac = Mac(bytes([device.mac[0] & ~LOCAL]) + device.mac[1:])
+    probable = vendor(mac) if mac != device.mac and not device.is_self else None
+    has_name = has_evidence(device)
+    pool, found = [], None
+    if probable is not None or has_name:
+        async for other in turns.over(account, tuple(devices.values())):
+            if has_name and may_matter(device, other):
+                pool.append(other)
+            if probable is not None and other.mac[:3] == mac[:3] and other.status is Status.ONLINE and other.confirmed:
+                found = probable if vendor(other.mac) == probable else found
+    return Related(predecessor(device, pool), found)
