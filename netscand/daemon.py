@@ -175,7 +175,9 @@ class Daemon:
 
     def _follow(self, networks: tuple[Network, ...]) -> None:
         """Use the networks as they are now."""
-        self.wire.follow({network.index for network in networks if network.state in SCANNED})
+        scanned = [network for network in networks if network.state in SCANNED]
+        children = frozenset(bytes(mac) for network in scanned for mac in network.children)
+        self.wire.follow({network.index for network in scanned}, children)
         self.groups.follow(networks)
         self.engine.set_networks(networks, self.interfaces.macs)
 

@@ -37,12 +37,12 @@ from netscand.core.shared_lan import SharedLans
 def set_status(
     device: Device, status: Status, at: float, reason: str, network: str | None, seen: Observation | None = None
 ) -> Event:
-    """Set a device online or offline; return the event. `seen`: the observation that caused it."""
+    """Set the status of a device; return the event. `seen`: the observation that caused it."""
     previous: Mapping[str, object] = {
         "status": device.status, "status_since": device.status_since, "reason": device.reason,
     }  # fmt: skip
     device.status, device.status_since, device.reason = status, at, reason
-    kind = EventKind.ONLINE if status is Status.ONLINE else EventKind.OFFLINE
+    kind = EventKind(status.value)
     return Event(
         kind, at, network, device, seen.ip if seen else device.ip, None, seen.evidence if seen else None,
         reason, previous, seen.at if seen else None,
@@ -175,15 +175,7 @@ class DueChecks:
             where = self.network_table.probe_target(device)
             step = device.presence.step(now)
             if where is None:
-                silence = now - device.presence.since
-                if silence < max(UNPROBEABLE_PATIENCE, device.presence.patience) or not self.network_table.can_observe(
-                    device
-                ):
-                    self._schedule(device)
-                elif self._may_report_offline(device, now):
-                    events.append(
-                        self._report_offline(device, now, f"silent for {silence:.0f} s, and no address to probe")
-                    )
+                events += self._check_unprobeable(device, now)
             elif step is Step.OFFLINE:
                 events += self._check_offline(device, (self.network_table.last_answered(device) or where)[0], now)
             elif step is Step.NOTHING:
@@ -192,6 +184,18 @@ class DueChecks:
             else:  # not scheduled until the planner has sent the probe or dropped it
                 self._probe_silence(device, where, step, now)
         return tuple(events)
+
+    def _check_unprobeable(self, device: Device, now: float) -> tuple[Event, ...]:
+        silence = now - device.presence.since
+        patience = max(UNPROBEABLE_PATIENCE, device.presence.patience)
+        if silence < patience or not self.network_table.can_observe(device):
+            self._schedule(device)
+            return ()
+        if not self._may_report_offline(device, now):
+            return ()
+        if self.network_table.is_child(device):
+            return (self._report_unknown(device, now, silence),)
+        return (self._report_offline(device, now, f"silent for {silence:.0f} s, and no address to probe"),)
 
     def _probe_silence(self, device: Device, where: ProbeTarget, step: Step, now: float) -> None:
         """Probe a silent device at the address where it was seen last, and at the one where it last answered.
@@ -289,6 +293,12 @@ class DueChecks:
         if device.is_gateway:  # another device may hold that address now
             self.addresses.mark_gateways((device,))
         return set_status(device, Status.OFFLINE, now, reason, network)
+
+    def _report_unknown(self, device: Device, now: float, silence: float) -> Event:
+        """Set a silent device of this host to `unknown`: it cannot be probed, so its silence proves no absence."""
+        may_change(self.budgets, ABSENCES, device, now)
+        reason = f"silent for {silence:.0f} s; it is on this host by macvlan, and cannot be probed from here"
+        return set_status(device, Status.UNKNOWN, now, reason, device.addresses[0].network)
 
     def _probe_witnesses(self, device: Device, network: Network, now: float) -> None:
         holders, gateway = self.addresses.devices(network.id), self.addresses.holder(network.id, network.gateway)

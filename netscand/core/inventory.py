@@ -177,7 +177,8 @@ class Inventory(DueChecks):
                 self.addresses.disputes.record_release(device.mac, at)
             self._schedule(device)
         else:
-            device.presence.record_activity(at, joined=seen.joining or seen.evidence in JOINING)
+            joined, unprobed = seen.joining or seen.evidence in JOINING, device.mac in network.children
+            device.presence.record_activity(at, joined=joined, unprobed=unprobed)
         recovered = evicted_events + self._end_outage(network, seen)
         is_unknown = device.status is Status.UNKNOWN
         if device.status is Status.ONLINE or (is_unknown and self._stays_unknown(device, network, at)):
@@ -363,7 +364,7 @@ class Inventory(DueChecks):
                 if to := next((each for each in stand_ins.get(network_id, ()) if each in up), None):
                     events += self._hand_over(network_id, to, reason, now, settled=network_id not in self._unsettled)
                 self._suspect_outage(network_id, reason, now)
-            elif old and new and (old.own6, old.excluded) != (new.own6, new.excluded):
+            elif old and new and (old.own6, old.excluded, old.children) != (new.own6, new.excluded, new.children):
                 for device in self.addresses.devices(network_id):
                     self._schedule(device)
         self._restored_networks.clear()

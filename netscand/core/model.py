@@ -81,6 +81,7 @@ class EventKind(StrEnum):
     NETWORK_SILENT = "network_silent"
     NETWORK_RECOVERED = "network_recovered"
     FLOOD = "flood"
+    UNKNOWN = "unknown"
 
 
 class Cause(StrEnum):

@@ -72,7 +72,7 @@ class NetworkTable:
         rank = (False, -inf)
         for address in device.addresses:
             network = self.probe_network(address)
-            if network is None:
+            if network is None or device.mac in network.children:
                 continue
             candidate = len(address.ip) == 4 and device.last_seen - address.last_seen <= V4_FIRST, address.last_seen
             if best is None or candidate > rank:
@@ -116,6 +116,11 @@ class NetworkTable:
         address = [each for each in device.addresses if now - each.answered <= ANSWERED_WITHIN]
         address = sorted(address, key=lambda each: each.first_seen)
         return [(network, each) for each in address if (network := self.probe_network(each)) is not None][:MOST_FURTHER]
+
+    def is_child(self, device: Device) -> bool:
+        """Return whether a device is a macvlan interface on this host, which receives nothing that this host sends."""
+        networks = (self._networks.get(address.network) for address in device.addresses)
+        return any(network is not None and device.mac in network.children for network in networks)
 
     def can_observe(self, device: Device) -> bool:
         """Return whether the silence of a device that cannot be probed counts: not while its interface is down."""

@@ -300,13 +300,18 @@ class Presence:
 
     # ---- reports ------------------------------------------------------------------------------------------------
 
-    def record_activity(self, at: float, *, joined: bool = False) -> None:
-        """Note any evidence but `proxied`; `joined`: DHCP or an announcement. Evidence in the past is ignored."""
+    def record_activity(self, at: float, *, joined: bool = False, unprobed: bool = False) -> None:
+        """Note any evidence but `proxied`; `joined`: DHCP or an announcement. Evidence in the past is ignored.
+
+        `unprobed`: the device cannot be probed, so its silence is its own, and is learned.
+        """
         if at <= self._since and not self._offline:
             return
         self._silences.record_activity(at, joined=joined)
         if self._unicast + self._broadcast:
             self._end_silence(at, joined)
+        elif unprobed and not self._restarted:
+            self._silences.record_silence(at - self._since, at, joined=joined, most=self.rules.most)
         self._since = max(at, self._since)
         self._restarted = self._offline = self._goodbye = False
 

@@ -35,8 +35,11 @@ BLOCK = 64 * 1024
 FRAME_AT = 66
 """Offset of a frame in its slot: after tpacket2_hdr and sockaddr_ll, padded so that the *network* header is aligned."""
 
-_HEADER = struct.Struct("=8xIH2xII12xi")
-"""tpacket2_hdr: (status, len,) snaplen, mac, (net,) sec, nsec, (vlan…); sockaddr_ll: (family, protocol,) ifindex."""
+PACKET_OUTGOING = 4
+
+_HEADER = struct.Struct("=8xIH2xII12xi2xB")
+"""tpacket2_hdr: (status, len,) snaplen, mac, (net,) sec, nsec, (vlan…); sockaddr_ll: (family, protocol,) ifindex,
+(hatype,) pkttype."""
 
 
 class Frame(NamedTuple):
@@ -77,6 +80,9 @@ class Ring:
         self._size = size
         self._wall = wall
         self._next = 0
+        self._children: frozenset[bytes] = frozenset()
+        self.own = 0
+        """Frames of this host itself that the last `read` skipped."""
         self._socket = bpf.packet_socket()
         try:
             # Bound last, without a protocol before, so that no frame enters unfiltered.
@@ -104,6 +110,7 @@ class Ring:
         are limited: a frame arrived after the ring was last empty and after the previous frame, and before now.
         """
         frames: list[Frame] = []
+        self.own = 0
         words, ring, slot, size = self._words, self._map, self._slot, self._size
         position, floor = self._next, self._floor
         now = started = monotonic()
@@ -112,7 +119,7 @@ class Ring:
             if not words[position >> 2] & TP_STATUS_USER:  # read first: the kernel writes the status last
                 floor = max(floor, started)
                 break
-            length, start, seconds, nanoseconds, interface = _HEADER.unpack_from(ring, position)
+            length, start, seconds, nanoseconds, interface, kind = _HEADER.unpack_from(ring, position)
             start += position
             frame = ring[start : start + length]
             words[position >> 2] = 0  # written last: it returns the slot to the kernel
@@ -124,9 +131,17 @@ class Ring:
                 now = monotonic()
                 at = min(at, now)
             floor = max(at, floor)
+            if kind == PACKET_OUTGOING and frame[6:12] not in self._children:
+                self.own += 1
+                continue
             frames.append(Frame(frame, floor, interface))
         self._next, self._floor = position, floor
         return frames
+
+    def follow_children(self, macs: frozenset[bytes]) -> None:
+        """Receive what these MACs send through this host, too: those of macvlan interfaces. Raises OSError."""
+        self._children = macs
+        self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 0 if macs else 1)
 
     def drops(self) -> int:
         """Return the frames dropped by a full ring since the last call."""
@@ -195,12 +210,15 @@ class CaptureReader:
         """The last turn left frames unread; used up the budget."""
         self.overflow_at = -inf
         """When (monotonic) so much was last lost that answers may be among it."""
+        self._children: frozenset[bytes] = frozenset()
         self._counted = 0, 0
         """Frames that arrived, and those not decoded, at the last count."""
 
     def open(self) -> None:
         """Open the ring; frames wait there until the first `read`. Raises OSError."""
         self._ring = Ring(self._program, *self._shape)
+        if self._children:
+            self._ring.follow_children(self._children)
         self._empty_reads = 0
 
     def fileno(self) -> int:
@@ -215,7 +233,8 @@ class CaptureReader:
         self.behind = len(frames) == self._batch
         self.over_budget = False
         if not frames:
-            self._check_empty(self._ring)
+            if not self._ring.own:
+                self._check_empty(self._ring)
             return []
         self._empty_reads = 0
         self.received += len(frames)
@@ -241,6 +260,12 @@ class CaptureReader:
         self._empty_reads += 1
         if self._empty_reads > EMPTY_READS:
             raise Broken("the ring is readable but has no frames")
+
+    def follow_children(self, macs: frozenset[bytes]) -> None:
+        """Receive what these MACs send through this host, too."""
+        changed, self._children = macs != self._children, macs
+        if changed and self._ring is not None:
+            self._ring.follow_children(macs)
 
     def count(self) -> None:
         """Update the drop counters; without a ring, everything is lost."""

@@ -23,6 +23,9 @@ seconds to wait for that: reading takes long as well while the loop has much els
 TICK = 1.0
 """Seconds between updates of `ticked_at`."""
 
+CHILDREN_EVERY = 5.0
+"""Seconds between looks at macvlan interfaces."""
+
 BACK_OFF = (1.0, 30.0)
 """Seconds before a failed socket is opened again: the first time, and at most."""
 
@@ -46,6 +49,7 @@ class Interfaces:
         """MACs of all interfaces of this host."""
         self._own: frozenset[Mac] = frozenset()
         """Those that a network has, or had."""
+        self._children_at = 0.0
         self.ticked_at = monotonic()
         """When `run` last showed that it runs (monotonic; every second)."""
 
@@ -100,7 +104,8 @@ class Interfaces:
                 try:
                     await asyncio.wait_for(changes.wait(), TICK)
                 except TimeoutError:
-                    continue
+                    if not await self._children_changed(netlink):
+                        continue
                 await asyncio.sleep(min(max(SETTLE, cost / SHARE), LONGEST))
                 if broken:
                     raise broken[0]
@@ -110,6 +115,13 @@ class Interfaces:
                 cost = monotonic() - began
         finally:
             loop.remove_reader(netlink)
+
+    async def _children_changed(self, netlink: Netlink) -> bool:
+        """Return, every few seconds, whether macvlan interfaces differ: the kernel does not report those changes."""
+        if monotonic() < self._children_at:
+            return False
+        self._children_at = monotonic() + CHILDREN_EVERY
+        return await turns.run_in_turns(netlink.read_children()) != netlink.children
 
     async def _read_state(self, netlink: Netlink) -> None:
         """Read the kernel's state; call `on_change` if the networks differ."""

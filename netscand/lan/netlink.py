@@ -33,7 +33,7 @@ GROUPS = 0x1 | 0x10 | 0x40 | 0x100
 """RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_IFADDR"""
 
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE = 18, 22, 26
+RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE, RTM_GETNEIGH = 18, 22, 26, 30
 _ROUTE_NEWS = (24, 25)
 """RTM_NEWROUTE, RTM_DELROUTE"""
 NLM_F_REQUEST, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x300, 0x10
@@ -112,6 +112,8 @@ class Netlink:
         self._addresses6: Known[HostAddress6] = {}
         self._routes: Known[DefaultRoute] = {}
         self._routes_changed = True
+        self.children: frozenset[tuple[int, Mac]] = frozenset()
+        """Result of the last `read`."""
         with ExitStack() as undo, _as_netlink_error("cannot follow the interfaces"):
             self._notifications = undo.enter_context(_socket(GROUPS))
             self._notifications.setblocking(False)
@@ -153,12 +155,36 @@ class Netlink:
                 self._routes = yield from self._dump(_ROUTES, self._routes)
                 self._routes_changed = False
             self._links, self._addresses = links, addresses
+        self.children = yield from self.read_children()
         return Kernel(
             tuple(chain.from_iterable(links.values())),
             tuple(chain.from_iterable(addresses.values())),
             tuple(chain.from_iterable(self._routes.values())),
             tuple(chain.from_iterable(self._addresses6.values())),
+            self.children,
         )
+
+    def read_children(self) -> Work[frozenset[tuple[int, Mac]]]:
+        """Return the macvlan and macvtap interfaces on interfaces with an IPv4 address: ifindex and MAC.
+
+        They may be in other namespaces, where no dump of links shows them; but while one is up, its MAC is a unicast
+        address of the lower interface (`bridge fdb show dev eth0`: self, permanent). Not supported: none.
+        """
+        found: set[tuple[int, Mac]] = set()
+        for index in sorted({address.index for address in chain.from_iterable(self._addresses.values())}):
+            selection = bytes([AF_BRIDGE]).ljust(4, b"\0") + struct.pack("=i", index).ljust(12, b"\0")  # ifinfomsg
+            try:
+                messages, _ = yield from self._request(
+                    _Table(RTM_GETNEIGH, selection, _NEIGHBOUR.size, _LLADDR, _no_value)
+                )
+            except OSError:
+                continue
+            for message in messages:
+                _, interface, state, flags, _ = _NEIGHBOUR.unpack_from(message, _HEAD.size)
+                mac = message[_HEAD.size + _NEIGHBOUR.size + _ATTRIBUTE.size :][:6]
+                if (interface, state, flags & NTF_SELF) == (index, NUD_PERMANENT, NTF_SELF) and is_station(Mac(mac)):
+                    found.add((index, Mac(mac)))
+        return frozenset(sorted(found)[:MOST_CHILDREN])
 
     def _dump(self, table: _Table[Value], known: Known[Value]) -> Work[Known[Value]]:
         """Return all values of a dump; unchanged messages are taken from `known`."""
@@ -341,6 +367,10 @@ _ROUTES = _Table(
 )
 
 
+def _no_value(message: Message) -> tuple[Link, ...]:
+    return ()
+
+
 # ---- neighbours ----------------------------------------------------------------------------------------------------
 # The kernel's neighbours when they become reachable: a reason to probe them, no evidence (core/addresses.py).
 #
@@ -350,8 +380,14 @@ _ROUTES = _Table(
 RTMGRP_NEIGH = 0x4
 RTM_NEWNEIGH = 28
 NUD_REACHABLE = 0x02
-NTF_PROXY = 0x08
+NUD_PERMANENT = 0x80
+NTF_SELF, NTF_PROXY = 0x02, 0x08
 NDA_DST, NDA_LLADDR = 1, 2
+_LLADDR: _Wanted = {NDA_LLADDR: {}}
+AF_BRIDGE = 7
+
+MOST_CHILDREN = 1_024
+"""Maximum macvlan and macvtap interfaces that are followed."""
 
 MOST = 64
 """Maximum datagrams read in one turn of the loop."""

@@ -99,6 +99,8 @@ class Kernel:
     addresses: tuple[HostAddress, ...] = ()
     routes: tuple[DefaultRoute, ...] = ()
     addresses6: tuple[HostAddress6, ...] = ()
+    children: frozenset[tuple[int, Mac]] = frozenset()
+    """ifindex and MAC of each macvlan or macvtap interface on an interface with an address, in any namespace."""
 
 
 def decide(kernel: Kernel, scan: Scan, rules: Sequence[NetworkRule]) -> tuple[Network, ...]:
@@ -156,12 +158,19 @@ def _network(
         further=frozenset(ours - {address.own, own6}),
         prefixes6=tuple(sorted({each.cidr for each in addresses6 if not each.cidr.is_link_local})),
         excluded=excluded,
+        children=_children(link, kernel),
         not_foreign=_not_foreign(link, address.cidr, kernel, scan),
         rank=(
             min((route.metric for route in kernel.routes if route.index == link.index), default=NO_ROUTE),
             _kind(link) == WI_FI,
         ),
     )
+
+
+def _children(link: Link, kernel: Kernel) -> frozenset[Mac]:
+    """Return the MACs of the macvlan and macvtap interfaces on a link that are not this host's own."""
+    ours = {each.mac for each in kernel.links if each.kind != "macvtap"}  # that of a macvtap is a virtual machine's
+    return frozenset(mac for index, mac in kernel.children if index == link.index and mac not in ours)
 
 
 def _not_foreign(link: Link, cidr: IPv4Network, kernel: Kernel, scan: Scan) -> tuple[IPv4Network, ...]:

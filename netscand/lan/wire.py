@@ -99,9 +99,14 @@ class Wire:
         """Return when (monotonic) so much was last lost that answers may be among it: of ARP, and of other frames."""
         return self._arp.overflow_at, self._talk.overflow_at
 
-    def follow(self, interfaces: Container[int]) -> None:
-        """Decode frames other than ARP only on these interfaces (ifindexes); before the first call, on all."""
+    def follow(self, interfaces: Container[int], children: frozenset[bytes] = frozenset()) -> None:
+        """Decode frames other than ARP only on these interfaces (ifindexes); before the first call, on all.
+
+        `children`: MACs of macvlan interfaces on this host, whose frames it sends and does not receive.
+        """
         self._talk.interfaces = interfaces
+        for reader in self._readers:
+            reader.follow_children(children)
 
     def open(self) -> None:
         """Open the rings; frames wait there until `run`. Raises WireError."""

@@ -39,6 +39,7 @@ def says(
     return seen._replace(**more)
 
 
+NETWORKD = Mac(bytes.fromhex("525400770005"))
 DUID = bytes.fromhex("00020000ab11a1b2c3d4e5f60718")
 
 
@@ -54,8 +55,8 @@ DUID = bytes.fromhex("00020000ab11a1b2c3d4e5f60718")
             says(SERVER, "10.77.0.1", DHCP, dhcp_server=ip("10.77.0.1")),
             says(CLIENT, "10.77.0.102", Evidence.PROXIED, joining=True, via=SERVER),
         ],
-        "NETWORKD_DISCOVER": [says(Mac(bytes.fromhex("525400770005")), None, DHCP, "server", joining=True, client_id=DUID)],
-        "NETWORKD_RELEASE": [says(Mac(bytes.fromhex("525400770005")), None, DHCP, goodbye=True, client_id=DUID)],
+        "NETWORKD_DISCOVER": [says(NETWORKD, None, DHCP, "server", joining=True, client_id=DUID)],
+        "NETWORKD_RELEASE": [says(NETWORKD, None, DHCP, goodbye=True, client_id=DUID)],
         "ANDROID_DISCOVER": [
             says(
                 Mac(bytes.fromhex("02a1b2c3d4e5")), None, DHCP, "Pixel-7", joining=True, vendor_class="android-dhcp-14"

@@ -93,6 +93,7 @@ const TITLES = {
   renamed: "Renamed", labelled: "Edited", forgotten: "Forgotten", gateway_changed: "Gateway changed",
   dhcp_server_seen: "DHCP server", network_up: "Network up", network_down: "Network down",
   network_silent: "Network silent", network_recovered: "Network answers again", flood: "Flood of MACs",
+  unknown: "Unknown",
 };
 
 /** Return the title of an event. */
