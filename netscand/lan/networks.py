@@ -41,7 +41,6 @@ TUNNELS = frozenset(["vxlan", "geneve", "gretap", "ip6gretap", "erspan", "ip6ers
 MOST_NAMED = 4
 """Maximum excluded parts named in a sentence."""
 
-WI_FI = "Wi-Fi"
 _KINDS = {"bridge": "bridge", "bond": "bond", "team": "team", "vlan": "VLAN", "veth": "virtual Ethernet"}
 
 
@@ -162,7 +161,7 @@ def _network(
         not_foreign=_not_foreign(link, address.cidr, kernel, scan),
         rank=(
             min((route.metric for route in kernel.routes if route.index == link.index), default=NO_ROUTE),
-            _kind(link) == WI_FI,
+            _is_wifi(link.name),
         ),
     )
 
@@ -271,13 +270,13 @@ def _prefix(entry: str) -> IPv4Network | None:
         return None
 
 
-def _kind(link: Link) -> str:
-    return _KINDS.get(link.kind) or (WI_FI if re.match(r"wl|ath\d|ra\d", link.name) else "Ethernet")
+def _is_wifi(name: str) -> bool:
+    return re.match(r"wl|ath\d|ra\d", name) is not None
 
 
 def _named(link: Link, scan: Scan, rule: NetworkRule | None) -> str:
     """Return the kind of interface, and whether the user named it."""
-    kind = _kind(link)
+    kind = _KINDS.get(link.kind) or ("Wi-Fi" if _is_wifi(link.name) else "Ethernet")
     if rule:
         return f"{kind}, named in [[network]]"
     return f"{kind}, named in [scan] interfaces" if scan.interfaces else kind

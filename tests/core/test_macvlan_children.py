@@ -69,10 +69,11 @@ def test_a_child_that_moves_to_another_host_is_probed(world: World) -> None:
     assert len(world.of(K.OFFLINE)) == 1
     world.hosts[2, ip(AT)] = CHILD
     world.run(300)
-    assert device.status is Status.ONLINE
+    assert [event.device for event in world.of(K.ONLINE)] == [device]
     world.set_networks([parent(CHILD)])
     world.hosts.clear()
     world.run(3600)
+    assert len(world.of(K.OFFLINE)) == 1
     assert device.status is Status.UNKNOWN
 
 
