@@ -22,6 +22,9 @@ MAX_MESSAGE = 64 * 1024
 SNAPSHOT_PART = 500
 """Devices in one message of a `changes` snapshot."""
 
+MAC_PATTERN = "^(?:(?:[0-9A-Fa-f]{2}:){5}|(?:[0-9A-Fa-f]{2}-){5})[0-9A-Fa-f]{2}$"
+"""MAC with colons or dashes."""
+
 CLOSE_LAGGED = 4000
 """WebSocket close code: the client did not read fast enough."""
 
@@ -293,7 +296,7 @@ class DeviceUpdate(Struct, kw_only=True):
     known: bool | UnsetType = UNSET
     notes: Annotated[str, Meta(max_length=4096)] | UnsetType | None = UNSET
     patience: Annotated[float, Meta(ge=1, le=86_400)] | UnsetType | None = UNSET
-    take_from: Annotated[str, Meta(max_length=17)] | UnsetType = UNSET
+    take_from: Annotated[str, Meta(pattern=MAC_PATTERN, max_length=17)] | UnsetType = UNSET
     """MAC of a device whose label, known, notes and patience move to this one, before the other fields are set."""
 
 

@@ -2,11 +2,10 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import lru_cache
-from ipaddress import IPv4Network
 from math import inf
 
 from netscand.core.disputes import APART, APART_UNCHANGED, Dispute, DisputeReports, Disputes, Guard, Guards, Question
+from netscand.core.foreign_addresses import is_outside, may_have_foreign
 from netscand.core.limits import is_resident, may_change
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Network, Observation, Status
 from netscand.core.ratelimit import ADDRESSES, HINTS, Budgets
@@ -164,9 +163,6 @@ def stale(device: Device, can_probe: Callable[[Address], object]) -> tuple[list[
 # ---- addresses -----------------------------------------------------------------------------------------------------
 # The device that holds each address of each network; conflicts, moves and other events about that.
 
-MOST_FOREIGN = 2
-"""Maximum foreign addresses of a device."""
-
 FEW = 8
 """Maximum addresses of a device that never answered (made-up devices stay cheap), or that answers for others."""
 
@@ -241,7 +237,7 @@ class Addresses:
     def put_back(self, device: Device, address: Address) -> None:
         """Bind an address of before a restart: of several devices, the one seen last holds it."""
         device.addresses.append(address)
-        address.foreign = _is_outside(address.network, address.ip)
+        address.foreign = is_outside(address.network, address.ip)
         if address.foreign:
             return
         holders = self._holders.setdefault(address.network, {})
@@ -393,10 +389,7 @@ class Addresses:
 
         Others may have the same one, so it has no holder, and there is no conflict about it.
         """
-        full = sum(address.foreign for address in device.addresses) >= MOST_FOREIGN
-        if full or len(device.addresses) >= MOST_ADDRESSES or device.is_proxy or not network.is_foreign(ip):
-            return ()
-        if seen.evidence is Evidence.PROXIED:
+        if not may_have_foreign(device, seen, network) or len(device.addresses) >= MOST_ADDRESSES:
             return ()
         is_first = not device.addresses and device.first_seen == seen.at
         if not is_first and not self._may_add(device, seen.at):
@@ -569,26 +562,6 @@ def _entry(device: Device, network: Network, ip: Ip) -> Address | None:
 def _before(device: Device) -> Mapping[str, object]:
     """Return the `previous` addresses of a device for an event, before they change."""
     return {"ip": device.ip, "addresses": tuple(device.addresses)} if device.addresses else NO_ADDRESS
-
-
-@lru_cache(maxsize=256)
-def _prefix_of(network: str) -> tuple[int, int]:
-    """Return the address and the mask of a network's id (`10.0.0.0/24@eth0`)."""
-    prefix = IPv4Network(network.partition("@")[0])
-    return int(prefix.network_address), int(prefix.netmask)
-
-
-def _is_outside(network: str, ip: Ip) -> bool:
-    """Return whether an IPv4 address is not one of the network with this id."""
-    address, mask = _prefix_of(network)
-    return len(ip) == 4 and int.from_bytes(ip) & mask != address
-
-
-def is_known_foreign(device: Device | None, network: str, ip: Ip | None) -> bool:
-    """Return whether a device has this foreign address."""
-    return device is not None and any(
-        address.foreign and address.ip == ip and address.network == network for address in device.addresses
-    )
 
 
 def has_answered(device: Device, network: str, ip: Ip) -> bool:

@@ -8,9 +8,10 @@ from dataclasses import replace
 from math import inf
 from random import Random
 
-from netscand.core.addresses import EVIDENCE_TEXT, WEAK_EVIDENCE, filter_weak_evidence, is_known_foreign
+from netscand.core.addresses import EVIDENCE_TEXT, WEAK_EVIDENCE, filter_weak_evidence
 from netscand.core.claims import ClaimTracker
 from netscand.core.due import DueChecks, set_status
+from netscand.core.foreign_addresses import is_known_foreign
 from netscand.core.limits import (
     EVICTED,
     MOST_NEVER_SEEN,

@@ -1,5 +1,6 @@
 """Receive rings shared with the kernel, and the reader that decodes their frames within a budget."""
 
+import errno
 import mmap
 import os
 import socket
@@ -141,7 +142,11 @@ class Ring:
     def follow_children(self, macs: frozenset[bytes]) -> None:
         """Receive what these MACs send through this host, too: those of macvlan interfaces. Raises OSError."""
         self._children = macs
-        self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 0 if macs else 1)
+        try:
+            self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 0 if macs else 1)
+        except OSError as refused:
+            if refused.errno != errno.ENOPROTOOPT:  # before Linux 4.20
+                raise
 
     def drops(self) -> int:
         """Return the frames dropped by a full ring since the last call."""

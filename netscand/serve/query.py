@@ -31,7 +31,7 @@ OF_A_FORM = frozenset(("application/x-www-form-urlencoded", "multipart/form-data
 MAC = re.compile(r"[0-9a-f]{2}([:-])(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}", re.IGNORECASE)
 
 
-MAC_PATTERN = "^(?:(?:[0-9A-Fa-f]{2}:){5}|(?:[0-9A-Fa-f]{2}-){5})[0-9A-Fa-f]{2}$"
+MAC_PATTERN = protocol.MAC_PATTERN
 """The same for JSON Schema, which knows no back reference."""
 MacText = Annotated[str, Meta(pattern=MAC_PATTERN, examples=["a4:83:e7:12:34:56"])]
 

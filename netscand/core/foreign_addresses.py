@@ -1,0 +1,40 @@
+"""Foreign addresses: of IPv4, and of none of this host's networks on the interface.
+
+Cameras and switches have a fixed one from the factory, and hosts without DHCP a link-local one (RFC 3927). Several
+devices may have the same one.
+"""
+
+from functools import lru_cache
+from ipaddress import IPv4Network
+
+from netscand.core.model import Device, Evidence, Ip, Network, Observation
+
+MOST_FOREIGN = 2
+"""Maximum foreign addresses of a device."""
+
+
+def may_have_foreign(device: Device, seen: Observation, network: Network) -> bool:
+    """Return whether a device may get the foreign address at which it was seen."""
+    if seen.ip is None or seen.evidence is Evidence.PROXIED or device.is_proxy or not network.is_foreign(seen.ip):
+        return False
+    return sum(address.foreign for address in device.addresses) < MOST_FOREIGN
+
+
+def is_known_foreign(device: Device | None, network: str, ip: Ip | None) -> bool:
+    """Return whether a device has this foreign address."""
+    return device is not None and any(
+        address.foreign and address.ip == ip and address.network == network for address in device.addresses
+    )
+
+
+def is_outside(network: str, ip: Ip) -> bool:
+    """Return whether an IPv4 address is not one of the network with this id."""
+    address, mask = _prefix_of(network)
+    return len(ip) == 4 and int.from_bytes(ip) & mask != address
+
+
+@lru_cache(maxsize=256)
+def _prefix_of(network: str) -> tuple[int, int]:
+    """Return the address and the mask of a network, from its id (`10.0.0.0/24@eth0`)."""
+    prefix = IPv4Network(network.partition("@")[0])
+    return int(prefix.network_address), int(prefix.netmask)
