@@ -212,7 +212,7 @@ def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime
         *([("last own frame", moment(device.last_unsolicited, today))] if device.last_unsolicited else []),
     ]
     rows = [
-        (clean(one.ip), clean(one.network) + _foreign(one), clean(one.evidence), moment(one.first_seen, today),
+        (clean(one.ip), clean(one.network) + _note(one), clean(one.evidence), moment(one.first_seen, today),
          moment(one.last_seen, today))
         for one in device.addresses
     ]  # fmt: skip
@@ -233,8 +233,10 @@ def _same_as(mac: str, other: SameDevice) -> str:
     return f"the same as {name}: {clean(other.reason)}; to take over its annotations: {command}"
 
 
-def _foreign(address: Address) -> str:
-    """Return the note about an address that belongs to no network of the daemon's host."""
+def _note(address: Address) -> str:
+    """Return the note about an address: of a device behind this one, or of no network of the daemon's host."""
+    if address.hostname:
+        return f" ({clean(address.hostname)}, behind this device)"
     if not address.foreign:
         return ""
     return " (foreign, without DHCP)" if address.ip.startswith("169.254.") else " (foreign)"

@@ -50,6 +50,8 @@ class Address(Struct, kw_only=True):
     last_seen: str
     foreign: bool | UnsetType = UNSET
     """It belongs to no network of this host; not set: it does."""
+    hostname: str | UnsetType = UNSET
+    """Name of the device that has it, behind one that puts its own MAC into frames (a Wi-Fi extender)."""
 
 
 class Device(Struct, kw_only=True):

@@ -42,6 +42,7 @@ from netscand.core.networks import SCANNED, PresenceRules, addresses_by_interfac
 from netscand.core.own_devices import OwnDevices
 from netscand.core.presence import Presence, Rules
 from netscand.core.ratelimit import FLAPS
+from netscand.core.relayed_names import RelayedNames
 from netscand.core.restore import restore_devices
 
 JOINING = (Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT)
@@ -65,6 +66,7 @@ class Inventory(DueChecks):
         self._presence_rules = PresenceRules(rules, self.network_table)
         self.claims = ClaimTracker(self.budgets)
         self._limits = AdmissionLimits(self.budgets)
+        self._relayed_names = RelayedNames()
         self._own_devices = OwnDevices(self.devices, self.addresses)
         self.contested = ContestedAddresses(self.budgets, rng)
         self._restored_networks: set[str] = set()
@@ -90,7 +92,11 @@ class Inventory(DueChecks):
             if worth is None:
                 return ()
             seen = worth
+        if seen.evidence is Evidence.PROXIED:
+            self._relayed_names.note(seen, network)
         events = self._fold(seen, network, rtt)
+        if self._relayed_names and seen.ip is not None and (named := self.devices.get(seen.mac)) is not None:
+            self._relayed_names.apply(named, network, seen.ip)
         for event in events:
             self.claims.disputes.note(event)
         if seen.name or seen.dhcp_server or seen.vendor_class or seen.client_id or seen.router is not None:

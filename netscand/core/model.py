@@ -228,6 +228,8 @@ class Address:
     """When it last answered a request there; another station can fake this only if it receives the requests."""
     probed_at: float = -inf
     """When presence last probed it there."""
+    hostname: str | None = None
+    """Name of the device behind this one that has it (core/relayed_names.py)."""
     foreign: bool = False
     """It belongs to no network of this host on that interface: the device is probed there, and that is all."""
 

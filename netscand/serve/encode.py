@@ -128,6 +128,7 @@ class Encoder:
             first_seen=self.time(address.first_seen),
             last_seen=self.time(address.last_seen),
             foreign=address.foreign or msgspec.UNSET,
+            hostname=address.hostname or msgspec.UNSET,
         )
 
     def device(self, device: Device) -> protocol.Device:

@@ -158,7 +158,7 @@ export class DevicePane {
     addresses.forEach((address, at) => {
       const [where, how, when] = rows.children[at].children;
       say(where.firstChild, address.ip);
-      say(where.lastChild, address.foreign ? `foreign to ${address.network}` : address.network);
+      say(where.lastChild, address.hostname || (address.foreign ? `foreign to ${address.network}` : address.network));
       say(how, evidenceOf(address.evidence));
       say(when, age(since(address.last_seen)));
     });
