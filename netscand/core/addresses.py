@@ -166,10 +166,6 @@ def stale(device: Device, can_probe: Callable[[Address], object]) -> tuple[list[
 FEW = 8
 """Maximum addresses of a device that never answered (made-up devices stay cheap), or that answers for others."""
 
-MANY, REFRESH = 4, 60.0
-"""IPv4 addresses of a device from which on each is probed, and seconds between two probes of one: the device may be a
-Wi-Fi extender, which answers with its own MAC as long as the device behind it is there."""
-
 CONFLICT_WITHIN = 60.0
 """Seconds within which two devices that claim one address are in conflict; after that, the address has moved. It has
 not moved while its holder is online by its own patience: a sleeping phone does not lose its address to a claimant."""
@@ -537,13 +533,6 @@ class Addresses:
                 Event(EventKind.ADDRESS_REMOVED, now, old.network, device, old.ip, reason=reason, previous=before)
             )
         return events, to_probe
-
-    def to_refresh(self, device: Device, now: float) -> list[Address]:
-        """Return the addresses to probe of a device that has many: each may be one of a device behind it."""
-        ipv4 = [address for address in device.addresses if len(address.ip) == 4 and not address.foreign]
-        if len(ipv4) < MANY or device.is_self:
-            return []
-        return [each for each in ipv4 if each.answered > -inf and now - max(each.last_seen, each.probed_at) >= REFRESH]
 
     @staticmethod
     def _event(

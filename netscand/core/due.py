@@ -28,6 +28,7 @@ from netscand.core.networks import SCANNED, NetworkTable, ProbeTarget, is_on, re
 from netscand.core.outage import OutageDetector, Verdict
 from netscand.core.presence import ANSWER_WAIT, Step
 from netscand.core.ratelimit import ABSENCES, RETURNS, Budgets
+from netscand.core.relayed_names import to_refresh
 from netscand.core.shared_lan import SharedLans
 
 # ---- status --------------------------------------------------------------------------------------------------------
@@ -272,7 +273,7 @@ class DueChecks:
     def _drop_stale(self, device: Device, now: float) -> tuple[Event, ...]:
         """Drop the addresses that a device has given up, after a probe where it had answered."""
         dropped, to_probe = self.addresses.drop_stale(device, now, self.network_table.probe_network)
-        to_probe += [each for each in self.addresses.to_refresh(device, now) if each not in to_probe]
+        to_probe += [each for each in to_refresh(device, now) if each not in to_probe]
         self._probe_additional(
             device,
             [(network, bindings) for bindings in to_probe if (network := self.network_table.probe_network(bindings))],

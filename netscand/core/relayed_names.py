@@ -1,15 +1,28 @@
-"""Names of devices behind a station that puts its own MAC into their frames (Wi-Fi extenders), by DHCP.
+"""Devices behind a station that puts its own MAC into their frames (Wi-Fi extenders): their names, by DHCP.
 
 The client's request has the true MAC and the name, and the server's answer the address. The name belongs to that
 address of the station, if the station sent the request: it can name only addresses that it has itself.
 """
 
 from collections import OrderedDict
+from math import inf
 
-from netscand.core.model import Device, Ip, Mac, Network, Observation
+from netscand.core.model import Address, Device, Ip, Mac, Network, Observation
+
+MANY, REFRESH = 4, 60.0
+"""IPv4 addresses of a device from which on each is probed, and seconds between two probes of one: an extender answers
+there as long as the device behind it is there."""
 
 MOST, WITHIN = 256, 60.0
 """Maximum clients and addresses remembered; seconds between the request and the server's answer."""
+
+
+def to_refresh(device: Device, now: float) -> list[Address]:
+    """Return the addresses to probe of a device that has many: each may be one of a device behind it."""
+    ipv4 = [address for address in device.addresses if len(address.ip) == 4 and not address.foreign]
+    if len(ipv4) < MANY or device.is_self:
+        return []
+    return [each for each in ipv4 if each.answered > -inf and now - max(each.last_seen, each.probed_at) >= REFRESH]
 
 
 class RelayedNames:

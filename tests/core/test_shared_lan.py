@@ -39,7 +39,10 @@ class OneLan(World):
             self.hear(mac(number), at, evidence, index)
 
     def frames_of(self, index: int, since: float) -> int:
-        return sum(probe.mac is None and probe.network.index == index for at, probe in self.frames if at >= since)
+        """Count the requests of scans."""
+        own = {cable().own, wifi().own}
+        sent = [probe for at, probe in self.frames if at >= since and probe.ip not in own]
+        return sum(probe.mac is None and probe.network.index == index for probe in sent)
 
     def addresses(self, number: int) -> list[tuple[str, Ip]]:
         return [(each.network, each.ip) for each in self.inventory.devices[mac(number)].addresses]
