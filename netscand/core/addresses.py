@@ -251,22 +251,6 @@ class Addresses:
         if holders.get(address.ip) is device:
             del holders[address.ip]
 
-    def rehome(self, device: Device, source: str, target: Network) -> bool:
-        """Move a device's addresses to another network on the same LAN, without an event; return whether it has any."""
-        moved = [address for address in device.addresses if address.network == source]
-        for address in moved:
-            self.drop(device, address)
-            if _entry(device, target, address.ip) is None:
-                address.network, address.interface = target.id, target.interface
-                device.addresses.append(address)
-                if not address.foreign:
-                    self._holders.setdefault(target.id, {}).setdefault(address.ip, device)
-        if device.lost is not None and device.lost.network == source:
-            device.lost.network, device.lost.interface = target.id, target.interface
-        if moved:
-            device.interface = target.index
-        return bool(moved)
-
     # ---- observations -------------------------------------------------------------------------------------------
 
     def observe(

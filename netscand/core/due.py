@@ -29,7 +29,7 @@ from netscand.core.outage import OutageDetector, Verdict
 from netscand.core.presence import ANSWER_WAIT, Step
 from netscand.core.ratelimit import ABSENCES, RETURNS, Budgets
 from netscand.core.relayed_names import to_refresh
-from netscand.core.shared_lan import SharedLans
+from netscand.core.shared_lan import SharedLans, rehome
 
 # ---- status --------------------------------------------------------------------------------------------------------
 # The only functions that change the status of a device.
@@ -441,11 +441,11 @@ class DueChecks:
         self._mark_shared_lan(other)
         target = self.networks[main]
 
-        def rehome(device: Device) -> None:
-            if self.addresses.rehome(device, other, target):
+        def move(device: Device) -> None:
+            if rehome(device, self.addresses, other, target):
                 self._schedule(device)
 
-        return self._batches.add(list(self.devices.values()), rehome)
+        return self._batches.add(list(self.devices.values()), move)
 
     def _hand_over(self, gone: str, to: str, reason: str, now: float, *, settled: bool) -> list[Event]:
         """Probe the devices of a network that went down from another one on the same LAN; return events.
@@ -454,7 +454,7 @@ class DueChecks:
         """
         target, stay = self.networks[to], []
         for device in self.devices.values():
-            if device.is_self or not self.addresses.rehome(device, gone, target):
+            if device.is_self or not rehome(device, self.addresses, gone, target):
                 continue
             if device.status is Status.ONLINE and settled and self._may_return(device, now):
                 stay.append(device)

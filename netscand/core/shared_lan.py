@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from random import Random
 
+from netscand.core.addresses import Addresses
 from netscand.core.model import Device, Ip, Mac, Network, Observation, Probe
 from netscand.core.networks import SCANNED
 
@@ -196,3 +197,23 @@ def _preference(main: Network, other: Network) -> str:
     if main.rank != other.rank:
         return f"{main.interface} is not Wi-Fi"
     return f"{main.interface} is the first interface"
+
+
+def rehome(device: Device, addresses: Addresses, source: str, target: Network) -> bool:
+    """Move a device's addresses to another network on the same LAN, without an event; return whether it has any."""
+    moved = [address for address in device.addresses if address.network == source]
+    had = {address.ip for address in device.addresses if address.network == target.id}
+    for address in moved:
+        addresses.drop(device, address)
+        if address.ip in had:
+            continue
+        address.network, address.interface = target.id, target.interface
+        if address.foreign or addresses.holder(target.id, address.ip) is not None:
+            device.addresses.append(address)
+        else:
+            addresses.put(device, address)
+    if device.lost is not None and device.lost.network == source:
+        device.lost.network, device.lost.interface = target.id, target.interface
+    if moved:
+        device.interface = target.index
+    return bool(moved)
