@@ -25,15 +25,15 @@ LARGEST, SMALLEST = 16, 30
 """Prefix lengths that are scanned without being configured."""
 
 HOST_SIDE = (
-    "veth*", "ve-*", "vb-*", "vz-*", "vnet*", "docker*", "br-*", "virbr*", "lxc*", "lxdbr*", "incusbr*", "cni*",
+    "veth*", "ve-*", "vb-*", "vz-*", "vnet*", "docker*", "virbr*", "lxc*", "lxdbr*", "incusbr*", "cni*",
     "cali*", "cilium*", "flannel*", "kube*", "podman*", "cbr*", "weave*", "vmnet*", "vboxnet*", "tap*", "tun*", "wg*",
     "zt*", "tailscale*", "nebula*", "fwbr*", "fwpr*", "fwln*",
 )  # fmt: skip
 """Names of the host side of containers, virtual machines and tunnels. The kind of link is not enough: a veth named
 `eth0` is the LAN of its container."""
 
-LAN_BRIDGES = ("br-lan",)
-"""Exception to `br-*` (Docker): OpenWrt's bridge of LAN ports."""
+DOCKER_BRIDGE = re.compile(r"br-[0-9a-f]{12}")
+"""Name that Docker gives to the bridge of a network: the first 12 digits of its id. Other bridges `br-…` are LANs."""
 
 TUNNELS = frozenset(["vxlan", "geneve", "gretap", "ip6gretap", "erspan", "ip6erspan", "bareudp", "l2tp", "openvpn"])
 """Kinds of links that look like Ethernet but are tunnels."""
@@ -202,7 +202,7 @@ def _not_a_lan(link: Link, address: HostAddress, master: Link | None) -> str:
         return f"{link.name} is a tunnel ({link.kind})"
     if link.master and not (master and master.kind == "vrf"):  # members of a VRF are LANs of their own
         return f"{link.name} is a port of {master.name if master else 'another interface'}"
-    if link.name not in LAN_BRIDGES and (pattern := _matches(link.name, HOST_SIDE)):
+    if pattern := "br-ID of Docker" if DOCKER_BRIDGE.fullmatch(link.name) else _matches(link.name, HOST_SIDE):
         return (
             f"{link.name} is probably the host side of a container, virtual machine or tunnel (name matches {pattern})"
         )

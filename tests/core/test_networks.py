@@ -57,6 +57,12 @@ def one(
     return found
 
 
+USERS_BRIDGES = (
+    "br-iot", "br-guest", "br-ex", "br-eth0", "br-lan.20", "br-3f9c01d2ab4", "br-3F9C01D2AB44",
+    "br-guest-wlan1",
+)  # fmt: skip
+"""FIELD case 17: only `br-` and 12 hexadecimal digits is Docker's."""
+
 # ---- by itself ----------------------------------------------------------------------------------------------------
 
 
@@ -81,6 +87,7 @@ def test_a_lan_is_scanned_and_says_why() -> None:
         ("wlan0", "", "Wi-Fi"),
         ("br0", "bridge", "bridge"),
         ("br-lan", "bridge", "bridge"),  # OpenWrt's LAN
+        *((name, "bridge", "bridge") for name in USERS_BRIDGES),
         ("bond0", "bond", "bond"),
         ("eth0.7", "vlan", "VLAN"),
         ("eth0", "veth", "virtual Ethernet"),  # within a container, recognised by name and never by kind
@@ -96,7 +103,7 @@ def test_every_ordinary_lan_is_scanned(name: str, kind: str, said: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["veth1a2b3c", "ve-web", "vb-web", "vnet3", "docker0", "docker_gwbridge", "br-0123456789ab", "br-frontend",
+    ["veth1a2b3c", "ve-web", "vb-web", "vnet3", "docker0", "docker_gwbridge", "br-0123456789ab", "br-3f9c01d2ab44",
      "virbr0", "lxcbr0", "lxdbr0", "cni0", "cali123", "flannel.1", "podman1", "tap0", "tun3", "wg0", "ztabc",
      "tailscale0"],
 )  # fmt: skip
