@@ -27,6 +27,7 @@ from netscand.core.model import (
     Probe,
     ScanNews,
     SendFailed,
+    Status,
 )
 from netscand.core.outage import network_problems
 from netscand.core.planner import BUSY_FOR, Planner
@@ -127,6 +128,9 @@ class NameResolver(Protocol):
     def request_name(self, mac: Mac, ip: Ip, network: Network) -> None:
         """Look up the name of the device at that address, some time."""
 
+    def restart_rounds(self) -> None:
+        """Forget when names were looked up."""
+
 
 class Engine:
     """Owns the inventory; the only one to change it."""
@@ -189,17 +193,33 @@ class Engine:
         self._look_again()
 
     def _request_name(self, event: Event, names: NameResolver) -> None:
-        device = event.device
         network = self.networks.get(event.network or "")
-        if device is None or device.ip is None or network is None or network.excludes(device.ip):
-            return
-        if self.missing_sources(device.mac):
+        if event.device is not None and network is not None:
+            self._look_up(event.device, network, names)
+
+    def _look_up(self, device: Device, network: Network, names: NameResolver) -> None:
+        if device.ip is not None and not network.excludes(device.ip) and self.missing_sources(device.mac):
             names.request_name(device.mac, device.ip, network)
 
     def missing_sources(self, mac: Mac) -> tuple[str, ...]:
         """Return the sources in which a device's name may still be looked up."""
         device = self._inventory.devices.get(mac)
         return self._inventory.claims.host_names.missing_sources(device) if device is not None else ()
+
+    def set_name_sources(self, sources: Iterable[str]) -> None:
+        """Set the sources of names, most trusted first, and look names up again in those that are better now."""
+        if self.names is not None:
+            self.names.restart_rounds()
+        for event in self._inventory.set_name_sources(sources, self._clock(), self._look_up_again):
+            self._publish(event)
+        self._kicked.set()
+
+    def _look_up_again(self, device: Device) -> None:
+        if self.names is None or device.status is not Status.ONLINE or not device.addresses:
+            return
+        where = max(device.addresses, key=attrgetter("last_seen"))
+        if (network := self.networks.get(where.network)) is not None:
+            self._look_up(device, network, self.names)
 
     def query_address(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
         """Return the address at which a device may be asked for its name now."""

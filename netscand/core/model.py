@@ -21,6 +21,8 @@ Ip = NewType("Ip", bytes)
 """Four bytes (IPv4) or sixteen (IPv6), network order."""
 
 
+NO_NAMES: Mapping[str, str] = {}
+
 ALL_NODES = Ip(b"\xff\x02" + bytes(13) + b"\x01")
 """ff02::1, the group of all IPv6 nodes: a probe of it is an echo request."""
 
@@ -234,6 +236,8 @@ class Device:
     """It answers for more addresses than a host has (proxy ARP)."""
     hostname: str | None = None
     hostname_source: str | None = None
+    other_names: Mapping[str, str] = field(default_factory=lambda: NO_NAMES)
+    """Source → latest name from it, of the sources other than `hostname_source`, if it answered us."""
     dhcp_vendor_class: str | None = None
     """Latest vendor class of its DHCP client: at most 63 bytes."""
     label: str | None = None

@@ -296,6 +296,10 @@ class Names:
             self._wait(self._for_dns, now + SETTLE, lookup)
         self._wait(self._for_mdns, now + SETTLE, lookup)
 
+    def restart_rounds(self) -> None:
+        """Forget when devices were looked up, so that `request_name` looks all of them up."""
+        self._next_round.clear()
+
     def _wait(self, queue: NameQueue, due: float, lookup: Lookup) -> None:
         dropped = queue.put(due, lookup)
         if dropped is not None:  # it is looked up when it is seen again
