@@ -239,7 +239,8 @@ class Planner:
     def on_event(self, event: Event) -> None:
         """Note an event: a network whose devices change is scanned more often."""
         schedule = self._schedules.get(event.network or "")
-        if schedule is not None and event.kind in CHANGES:
+        is_ipv6 = event.kind is EventKind.ADDRESS_ADDED and len(event.address or b"") == 16  # hosts make new ones
+        if schedule is not None and event.kind in CHANGES and not is_ipv6:
             schedule.changed_at = event.at
 
     def _window(self, schedule: NetworkSchedule, now: float) -> int:

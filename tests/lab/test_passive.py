@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection
 
+from netscand.core.addresses import FEW
 from netscand.lan import bpf
 from netscand.lan.capture import CaptureReader
 from tests.core import built_frames, captured_frames
@@ -67,6 +68,24 @@ def test_mdns_alone_tells_who_is_there_and_its_name(lab: Lab) -> None:
     event = told(daemon, lab, built_frames.mdns(("janes-phone.local.", "A", "10.77.0.9")))
     assert (event["evidence"], event["address"]) == ("mdns", "10.77.0.9")
     assert (device(daemon)["hostname"], device(daemon)["hostname_source"]) == ("janes-phone", "mdns")
+
+
+def test_new_ipv6_addresses_of_a_phone_are_listed_and_no_events(lab: Lab) -> None:
+    """FIELD case 9: 70 solicitations, each from another address of one prefix."""
+    daemon = lab.daemon(NO_SCANS)
+    crowd = lab.crowd()
+    phone = crowd.join("10.77.0.71")
+    sources = [f"2001:db8:77:0:9c1e:44b0:7d2a:{number:x}" for number in range(0x1101, 0x1101 + 70)]
+    for source in sources:
+        crowd.send(built_frames.solicitation(source, "fe80::1", mac=phone))
+
+    def found() -> dict[str, Any]:
+        return dict(daemon.get(f"/api/devices/{phone}"))
+
+    wait_for("the last one", lambda: sources[-1] in {address["ip"] for address in found()["addresses"]})
+    assert (found()["ip"], found()["kinds"], len(found()["addresses"])) == ("10.77.0.71", [], FEW)
+    kinds = [event["kind"] for event in daemon.get("/api/events")["events"] if event["device"]]
+    assert sorted(kinds) == ["address_added", "discovered"]
 
 
 # ---- real programs --------------------------------------------------------------------------------------------------
