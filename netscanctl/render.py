@@ -157,8 +157,10 @@ def networks_table(networks: Iterable[Network], *, columns: int | None, paint: P
 def coverage(network: Network) -> str:
     """Return the share of a network that one scan covers; a dash if it is not scanned."""
     part = network.coverage.fraction
-    if network.state == "excluded" or not part:
+    if network.state in ("excluded", "down"):
         return NONE
+    if not part:
+        return "seen addresses"
     return f"{part:.0%}" if part >= 1 else f"{part:.1%} per scan, all in {span(network.coverage.seconds)}"
 
 

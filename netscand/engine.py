@@ -267,10 +267,18 @@ class Engine:
             raise ValueError("this host cannot be forgotten")
         self._publish(self._inventory.forget(mac, self._clock(), reason))
 
-    def scan_now(self, targets: Sequence[str], account: Hashable = None) -> int:
-        """Take a request; return the id of the scan that serves it. `account` pays for it. Raises BadTarget, Busy."""
+    def scan_now(self, targets: Sequence[str], account: Hashable = None, client: object = None) -> int:
+        """Take a request; return the id of the scan that serves it. `account` pays for it. Raises BadTarget, Busy.
+
+        A scan that takes long ends when all its clients have left it (`leave_scans`); None never leaves.
+        """
         self._kicked.set()
-        return self._planner.request_scan(targets, self._clock(), account)
+        return self._planner.request_scan(targets, self._clock(), account, client)
+
+    def leave_scans(self, client: object) -> None:
+        """End the long scans that only this client requested."""
+        self._planner.leave_scans(client, self._clock())
+        self._kicked.set()
 
     def lease(self, client: object, seconds: float | None) -> float:
         """Let a client hold a shorter interval, or (None) release it; return the interval in force.

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import islice
 from math import inf
 
 from netscand.core.disputes import APART, APART_UNCHANGED, Dispute, DisputeReports, Disputes, Guard, Guards, Question
@@ -19,6 +20,7 @@ from netscand.core.model import (
     Status,
     is_link_local,
 )
+from netscand.core.ranges import Runs, spans
 from netscand.core.ratelimit import ADDRESSES, HINTS, Budgets
 
 # ---- weak evidence -------------------------------------------------------------------------------------------------
@@ -237,6 +239,17 @@ class Addresses:
     def devices(self, network: str) -> Collection[Device]:
         """Return the holders of all addresses of a network; a device with several addresses appears several times."""
         return self._holders.get(network, {}).values()
+
+    def count(self, network: str) -> int:
+        """Return the number of addresses of a network where a device was seen, of both families."""
+        return len(self._holders.get(network, ()))
+
+    def seen_at(self, network: Network, start: int, most: int) -> Runs:
+        """Return the offsets of some of those that may be scanned: `most`, from the one with the number `start` on."""
+        first, ours = int(network.cidr.network_address), network.ours
+        some = islice(self._holders.get(network.id, ()), start, start + most)
+        found = (int.from_bytes(ip) - first for ip in some if len(ip) == 4 and ip not in ours)
+        return Runs.united(range(each, each + 1) for each in found).clipped(spans(network.cidr, network.excluded))
 
     def mark_gateways(self, devices: Iterable[Device]) -> None:
         """Mark as gateways those `devices` that hold a gateway's address."""

@@ -133,6 +133,8 @@ class Network:
     """Prefixes of this host's other IPv6 addresses on that interface, ascending."""
     excluded: tuple[IPv4Network, ...] = ()
     """Parts that are never scanned (prefixes in `[scan] exclude`), ascending, not overlapping."""
+    swept: bool = True
+    """All addresses are scanned; else only those where a device was seen, as in a prefix larger than a /16."""
 
     @property
     def ours(self) -> frozenset[Ip]:

@@ -241,6 +241,10 @@ class Scan:
     started_at: float
     broadcast: int = 0
     unicast: int = 0
+    large: bool = False
+    """It was requested, and takes more than a few seconds: small ones run beside it."""
+    clients: set[object] = field(default_factory=set)
+    """Clients that requested it; a large scan ends with the last one. None: a request that no connection waits for."""
     next_progress_at: float = 0.0
     """Earliest time of the next progress message."""
     published_progress: tuple[int, int] = (0, 0)
@@ -307,7 +311,8 @@ class NetworkSchedule:
 
     def __init__(self, network: Network, now: float, rng: Random) -> None:
         self.network = network
-        self.offsets = network.offsets
+        self.offsets = network.offsets if network.swept else ()
+        """Addresses that scheduled scans cover; of a network that is not swept, see Addresses.seen_at."""
         self.order = Order(len(self.offsets), rng)
         self.walked = 0
         """Position in the order where the next scheduled scan continues."""
@@ -440,7 +445,7 @@ class ActiveScans:
     def advance(self, probes: list[Probe], now: float, limit: int) -> None:
         """Add the probes to send now to `probes`, up to `limit` in all."""
         self.next_at = inf
-        for scan in tuple(self.scans):
+        for scan in sorted(self.scans, key=lambda scan: scan.large):  # a small scan does not wait for a large one
             self._advance(scan, probes, now, limit)
             self._publish(scan, now)
 
