@@ -175,8 +175,11 @@ def test_a_quiet_16_gets_a_tenth_of_the_frames_of_a_busy_one() -> None:
     assert len(broadcasts(world, since)) / 60 == pytest.approx(40, rel=0.1)
 
 
-def lans(*cidrs: str, interval: float, **more: float) -> list[Network]:
-    return [network(cidr, f"eth{n}", n + 2, interval=interval, **more) for n, cidr in enumerate(cidrs)]
+def lans(*cidrs: str, interval: float) -> list[Network]:
+    return [network(cidr, f"eth{n}", n + 2, interval=interval) for n, cidr in enumerate(cidrs)]
+
+
+OWN_BUDGET = network("10.2.0.0/24", "eth9", 9, interval=5, background_rate=20)
 
 
 def others(lan: Network) -> set[bytes]:
@@ -191,7 +194,7 @@ def others(lan: Network) -> set[bytes]:
         lans("10.0.0.0/24", "10.1.0.0/24", "10.2.0.0/25", interval=5),
         lans("10.0.0.0/24", "10.1.0.0/21", interval=30),
         lans("10.0.0.0/22", "10.1.0.0/22", "10.2.0.0/22", interval=30),
-        [*lans("10.0.0.0/24", "10.1.0.0/24", interval=5), network("10.2.0.0/24", "e", 9, interval=5, rate=9)],
+        [*lans("10.0.0.0/24", "10.1.0.0/24", interval=5), OWN_BUDGET],
         [network("10.0.0.0/24", interval=60), network("10.1.0.0/23", "eth1", 3, interval=5)],
         [LINK_LOCAL, network("10.1.0.0/24", "eth1", 3, interval=5)],
     ],
