@@ -35,6 +35,9 @@ from netscand.core.planner import BUSY_FOR, Planner
 ASLEEP = 5.0
 """Seconds between two turns after which the process must have been stopped: silence in them does not count (F13)."""
 
+LOGGED_APART = 3600.0
+"""Seconds between two log lines about a network that cannot be sent on: a firewall may refuse some of the frames."""
+
 PROBES_A_TURN, PROBES_WHEN_BEHIND = 256, 32
 """Frames planned at once, some milliseconds; and while the receive path is behind, no more than it can take."""
 
@@ -172,6 +175,8 @@ class Engine:
         self._wake_at = self.started_at
         self._leases: dict[object, float] = {}
         self._refused: dict[str, str] = {}
+        self._refusals_logged: dict[str, float] = {}
+        """Network → when the log last reported that it cannot be sent on."""
         self._broadcast = self._unicast = 0
         self._second = (0, 0, 0)
         """The running second, frames sent in it, and in the one before."""
@@ -246,6 +251,7 @@ class Engine:
         for event in events:
             self._publish(event)
         self._refused = {network: why for network, why in self._refused.items() if network in self.networks}
+        self._refusals_logged = {name: at for name, at in self._refusals_logged.items() if name in self.networks}
         self._planner.set_networks(now)
         self._kicked.set()
 
@@ -343,7 +349,8 @@ class Engine:
         except SendFailed as refused:
             self._unsent = [probe for probe in probes if probe.network.id != refused.network]
             self._inventory.drop_probes([probe for probe in probes if probe.network.id == refused.network], now)
-            if refused.network not in self._refused:
+            if now - self._refusals_logged.get(refused.network, -inf) >= LOGGED_APART:
+                self._refusals_logged[refused.network] = now
                 log.warning("cannot send: %s", refused)
             self._refused[refused.network] = refused.message
             self._planner.failed(refused.network, refused.message, now)

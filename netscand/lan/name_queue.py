@@ -228,7 +228,7 @@ ROUND_APART = 3600.0
 NO_ROOM = 1.0
 """Seconds after which a query that the budget refused is tried again."""
 
-FAILURES, REPORTED_APART = 3, 3600.0
+FAILURES, REPORTED_APART = 3, 86_400.0
 """Unanswered queries in a row that are logged, and minimum seconds between two such log lines."""
 
 MOST_REMEMBERED = 16_384

@@ -166,6 +166,19 @@ def test_an_interface_that_refuses_gives_a_scan_error() -> None:
     assert house.engine.problems() == ()
 
 
+def test_an_interface_that_refuses_in_turn_is_logged_hourly(caplog: pytest.LogCaptureFixture) -> None:
+    """A firewall that drops some of the frames does not fill the log; `status` shows it while it lasts."""
+    house = EngineView()
+    for number in range(60):
+        house.cable.refuses = number % 2 == 0
+        house.turn(31)
+    assert caplog.text.count("cannot send: 10.0.0.0/24@eth0") == 1
+    house.now += 3600
+    house.cable.refuses = True
+    house.turn(31)
+    assert caplog.text.count("cannot send: 10.0.0.0/24@eth0") == 2
+
+
 def test_silent_networks_and_no_network_are_problems() -> None:
     """While no device can be seen, `status` is degraded."""
     house = EngineView()
