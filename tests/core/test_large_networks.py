@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from netscand.core.model import BadTarget, Busy, Cause, EventKind, Network, ScanFinished, ScanStarted, Status
+from netscand.core.networks import MOST_NOT_SWEPT, addresses_by_interface
 from netscand.core.outage import network_problems
 from netscand.core.planner import QUIET_AFTER, Pace
 from netscand.core.targets import MOST_REQUESTED
@@ -113,6 +114,13 @@ def test_a_large_scan_delays_no_small_one() -> None:
     end = ended(world, large)
     assert end and end[1].found == (mac(3),)
     assert any(isinstance(news, ScanStarted) and news.scan_id == later for _, news in world.news)
+
+
+def test_budgets_do_not_grow_with_addresses_that_are_not_scanned() -> None:
+    """An address of IPv4LL beside a /24 would give strangers the budgets of a /16."""
+    beside = [network(), LINK_LOCAL]
+    assert addresses_by_interface(beside) == {2: 253 + 1 + MOST_NOT_SWEPT}
+    assert addresses_by_interface([replace(each, swept=True) for each in beside]) == {2: 65_536}
 
 
 @pytest.mark.parametrize("waiting", [False, True])
