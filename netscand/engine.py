@@ -89,6 +89,9 @@ class EventLog(Protocol):
     def append(self, event: Event, body: bytes) -> str:
         """Number an event, and store its body; return its cursor."""
 
+    def flush(self) -> None:
+        """Store the appended events now, and not at the end of the turn of the loop."""
+
     def problems(self) -> tuple[str, ...]:
         """Return why what happens now may be lost."""
 
@@ -109,6 +112,9 @@ class Numbers:
         """Number an event."""
         self._sequence += 1
         return self.cursor
+
+    def flush(self) -> None:
+        """Do nothing: nothing is stored."""
 
     def problems(self) -> tuple[str, ...]:
         """Return none: nothing is expected to be stored."""
@@ -185,16 +191,22 @@ class Engine:
 
     def observe(self, batch: Sequence[Observation]) -> None:
         """Take the observations of received frames."""
-        inventory, planner, names = self._inventory, self._planner, self.names
-        self.observations.update(map(EVIDENCE, batch))
+        inventory, planner = self._inventory, self._planner
+        published: list[Event] = []
         for seen in batch:
             network = inventory.network_table.lookup(seen.interface, seen.ip)
             if network is not None:
                 rtt = planner.record_reply(seen, network)
                 for event in inventory.observe(seen, network, rtt):
                     self._publish(event)
-                    if names is not None and event.kind in NAMED_AT:
+                    published.append(event)
+        if published:
+            self._history.flush()  # clients come first
+            if names := self.names:
+                for event in published:
+                    if event.kind in NAMED_AT:
                         self._request_name(event, names)
+        self.observations.update(map(EVIDENCE, batch))
         self._look_again()
 
     def _request_name(self, event: Event, names: NameResolver) -> None:

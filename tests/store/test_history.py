@@ -140,7 +140,7 @@ def test_a_frozen_disk_holds_the_loop_no_longer_than_it_waits(tmp_path: Path, mo
             monkeypatch.setattr(room, "LATE", 0.05)
             cursor = book.append(discovered(device(1)))
             begun = time.monotonic()
-            book.history._hand_over()
+            book.history.flush()
             assert time.monotonic() - begun < 1.0
             assert frozen.wait(10)
             await book.until_published(cursor)
