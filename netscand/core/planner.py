@@ -373,7 +373,7 @@ class Planner:
         probe = schedule.outstanding.get(seen.ip) if answers else None
         if probe is not None and probe.mac in (None, seen.mac):  # a probe of another device confirms nothing
             rtt = probe.answer(seen.mac, seen.at)
-            if rtt is not None and len(probe.answered) == 1:
+            if rtt is not None and probe.others is None:
                 schedule.sample(rtt)
             if rtt is not None and len(seen.ip) == 4:  # an unsolicited frame ends no scan: it is easily faked
                 self.next_at = min(self.next_at, self._running.record_reply(network.id, seen.ip, seen.mac, seen.at))
@@ -472,7 +472,7 @@ class Planner:
         for bucket in buckets:
             bucket.take()
         schedule.outstanding.pop(probe.ip, None)
-        schedule.outstanding[probe.ip] = Outstanding(now, probe.mac, set())
+        schedule.outstanding[probe.ip] = Outstanding(now, probe.mac)
         return None
 
     # ---- scans --------------------------------------------------------------------------------------------------

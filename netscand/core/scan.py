@@ -1,11 +1,10 @@
 """Scans: order and number of probes, the schedule of each network, the probe queue, and the active scans."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import gcd, inf
 from random import Random
-from typing import NamedTuple
 
 from netscand.core.addresses import has_answered
 from netscand.core.inventory import Inventory
@@ -288,21 +287,30 @@ MOST_ANSWERS = 256
 """Maximum devices that may answer one probe."""
 
 
-class Outstanding(NamedTuple):
+@dataclass(slots=True)
+class Outstanding:
     """A probe that may still be answered."""
 
     at: float
     mac: Mac | None
     """The device probed; None: a broadcast, which several may answer, so that a fast forger cannot suppress others."""
-    answered: set[Mac]
-    """Devices that answered, at most MOST_ANSWERS."""
+    first: Mac | None = None
+    """The device that answered first."""
+    others: set[Mac] | None = None
+    """Devices that answered after it, at most MOST_ANSWERS - 1; None: none, as nearly always."""
 
     def answer(self, mac: Mac, at: float) -> float | None:
         """Note the answer of a device; return its round trip in seconds, None if it is late or not its first."""
         rtt = max(0.0, at - self.at)
-        if rtt > ANSWER_WITHIN or mac in self.answered or len(self.answered) >= MOST_ANSWERS:
+        others = self.others or ()
+        if rtt > ANSWER_WITHIN or mac == self.first or mac in others or len(others) >= MOST_ANSWERS - 1:
             return None
-        self.answered.add(mac)
+        if self.first is None:
+            self.first = mac
+        elif self.others is None:
+            self.others = {mac}
+        else:
+            self.others.add(mac)
         return rtt
 
 
@@ -324,8 +332,9 @@ class NetworkSchedule:
         self.last_fast = -inf
         self.changed_at = now
         """When a device last came or went."""
-        self.outstanding: dict[Ip, Outstanding] = {}
-        """Probes that may still be answered, oldest first."""
+        self.outstanding: OrderedDict[Ip, Outstanding] = OrderedDict()
+        """Probes that may still be answered, oldest first. A dict takes longer for its first item with each deletion:
+        1.3 s for those of a /16 in place of 11 ms."""
         self.rate: TokenBucket | None = None
         self.background: TokenBucket | None = None
         self.requested: Allowance | None = None
