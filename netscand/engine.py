@@ -41,9 +41,6 @@ LOGGED_APART = 3600.0
 PROBES_A_TURN, PROBES_WHEN_BEHIND = 256, 32
 """Frames planned at once, some milliseconds; and while the receive path is behind, no more than it can take."""
 
-EVIDENCE = attrgetter("evidence._value_")
-"""As plain text: the hash of an enum is computed in Python, and this is done for every frame."""
-
 NAMED_AT = frozenset([EventKind.DISCOVERED, EventKind.ONLINE, EventKind.ADDRESS_ADDED, EventKind.ADDRESS_MOVED])
 """Events after which a device may have a name to look up."""
 
@@ -206,7 +203,7 @@ class Engine:
                 for event in published:
                     if event.kind in NAMED_AT:
                         self._request_name(event, names)
-        self.observations.update(map(EVIDENCE, batch))
+        self.observations.update(map(attrgetter("evidence"), batch))
         self._look_again()
 
     def _request_name(self, event: Event, names: NameResolver) -> None:
