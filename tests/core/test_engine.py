@@ -16,6 +16,8 @@ from netscand.core.model import (
     EventKind,
     Evidence,
     Ip,
+    Mac,
+    Network,
     NetworkState,
     Observation,
     Probe,
@@ -141,6 +143,35 @@ def test_an_event_is_encoded_once_for_the_history_and_all_clients() -> None:
     engine.observe([Observation(50.0, 2, mac(1), ip("10.0.0.10"), Evidence.ARP_ANNOUNCEMENT)])
     assert encoded == stored == published
     assert len(encoded) >= 2
+
+
+def test_a_batch_is_stored_before_names_are_looked_up() -> None:
+    """Clients come first: the history publishes what it has stored."""
+    done: list[str] = []
+
+    class Kept(Numbers):
+        def append(self, event: Event, body: bytes) -> str:
+            done.append(event.kind)
+            return super().append(event, body)
+
+        def flush(self) -> None:
+            done.append("flush")
+
+    class Names:
+        def request_name(self, mac: Mac, ip: Ip, network: Network) -> None:
+            done.append("name")
+
+    inventory = Inventory(Rules(), Random(1))
+    planner = Planner(inventory, Pace(), 50.0, Random(1))
+    engine = Engine(inventory, planner, Cable(), Kept("e"), Tape(), lambda: 50.0, lambda: 0.0)
+    engine.names = Names()
+    engine.set_networks([network()])
+    done.clear()
+    seen = [Observation(50.0, 2, mac(n), ip(f"10.0.0.{n}"), Evidence.ARP_ANNOUNCEMENT) for n in (11, 12)]
+    engine.observe(seen)
+    assert done == ["discovered", "discovered", "flush", "name", "name"]
+    engine.observe(seen)
+    assert len(done) == 5, "no event, nothing to store"
 
 
 def test_probes_left_by_a_full_queue_are_sent_later() -> None:
