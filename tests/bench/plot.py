@@ -7,7 +7,7 @@ from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 720, 400
-LEFT, RIGHT, TOP, BOTTOM = 64, 190, 40, 48
+LEFT, RIGHT, TOP, BOTTOM = 64, 190, 48, 48
 """Pixels around the curves: for the labels of the axes, and for the names at the ends of the lines."""
 
 COLORS = ("#0b6bcb", "#c2410c", "#15803d", "#7e22ce")
