@@ -168,8 +168,10 @@ def coverage(network: Network) -> str:
     part = network.coverage.fraction
     if network.same_lan_as:
         return f"none, on the same LAN as {clean(network.same_lan_as)}"
-    if network.state == "excluded" or not part:
+    if network.state in ("excluded", "down"):
         return NONE
+    if not part:
+        return "seen addresses"
     return f"{part:.0%}" if part >= 1 else f"{part:.1%} per scan, all in {span(network.coverage.seconds)}"
 
 

@@ -8,6 +8,7 @@ Two rules make this more than a dictionary:
 """
 
 from netscand.protocol import (
+    Address,
     Device,
     Devices,
     Event,
@@ -166,13 +167,13 @@ class ClientState:
             self._status_before.pop(now.mac, None)
             if now.status != shown:
                 events.append(_event(now.status, now.status_since, now, previous={"status": before.status}))
-        old, new = {address.ip for address in before.addresses}, {address.ip: address for address in now.addresses}
+        old, new = _by_scope(before), _by_scope(now)
         events += [
-            _event("address_added", address.first_seen, now, address=ip, network=address.network)
-            for ip, address in new.items()
-            if ip not in old
+            _event("address_added", address.first_seen, now, address=address.ip, network=address.network)
+            for key, address in new.items()
+            if key not in old
         ]
-        events += [_event("address_removed", "", now, address=ip) for ip in sorted(old - new.keys())]
+        events += [_event("address_removed", "", now, address=old[key].ip) for key in sorted(old.keys() - new.keys())]
         if before.hostname != now.hostname:
             events.append(_event("renamed", "", now, previous={"hostname": before.hostname}))
         annotations = {key: getattr(before, key) for key in ANNOTATIONS if getattr(before, key) != getattr(now, key)}
@@ -191,6 +192,15 @@ class ClientState:
     def _was_scanned_for(self, device: Device) -> bool:
         networks = [self.networks.get(address.network) for address in device.addresses]
         return all(network is None or network.last_scan is not None for network in networks)
+
+
+def _by_scope(device: Device) -> dict[str, Address]:
+    """Return one address for each key whose changes are events: hosts make new IPv6 addresses at any time."""
+
+    def key(ip: str) -> str:
+        return ip if ":" not in ip else "link-local" if ip.startswith(("fe8", "fe9", "fea", "feb")) else "IPv6"
+
+    return {key(address.ip): address for address in device.addresses}
 
 
 def _network_event(before: Network | None, now: Network) -> str | None:

@@ -108,7 +108,7 @@ def _incompatible_library(wrong: ImportError | AttributeError) -> str | None:
 def _check_config(path: Path) -> int:
     """Print all errors in a configuration, and in the files that it names, and warnings; return the exit code."""
     from netscand.check import file_errors
-    from netscand.config import read
+    from netscand.config import Names, read
     from netscand.config_lint import config_warnings
 
     reading = read(path)
@@ -120,6 +120,9 @@ def _check_config(path: Path) -> int:
     if faults:
         return EX_CONFIG
     sys.stdout.write(f"{path}: good\n")
+    if (sources := reading.config().names.sources) != Names().sources:
+        order = f"a name from {', '.join(sources)}, in this order" if sources else "no names"
+        sys.stdout.write(f"{path}: [names] sources: {order}\n")
     return 0
 
 

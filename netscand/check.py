@@ -36,6 +36,7 @@ SO_ACCEPTCON = 0x10000
 """Flag in /proc/net/unix: the socket listens."""
 MIN_FREE = 16 * 2**20
 """Bytes required on the disk of the history."""
+HOW_TO_SCAN = "name the LAN in the configuration: a [[network]] table with its cidr; see `ip address`"
 AS_ROOT = "to check it: sudo netscanctl doctor"
 ADD_CAPABILITY = "in the unit: AmbientCapabilities=CAP_NET_RAW; in a container: --cap-add NET_RAW"
 NO_RAW_SOCKET = "cannot test without a raw socket"
@@ -267,7 +268,7 @@ def check_interfaces(networks: Iterable[Network]) -> CheckResult:
     if not scanned:
         reasons = "; ".join(f"{network.id}: {network.why}" for network in networks)
         found = f"no network is scanned ({reasons or 'no interface has an IPv4 address'})"
-        return _result("interfaces", "failed", found, "set the interface in [scan] interfaces; see `ip address`")
+        return _result("interfaces", "failed", found, HOW_TO_SCAN)
     not_up = [f"{network.id}: {network.why}" for network in scanned if network.state != "up"]
     if not_up:
         verdict: Verdict = "warning" if len(not_up) < len(scanned) else "failed"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import PurePath
 
-from netscand.config import Access, History, Listen, NetworkRule, ParsedTable, Reading, Scan
+from netscand.config import Access, History, Listen, Names, NetworkRule, ParsedTable, Reading, Scan
 from netscand.serve.listen import BadAddress, TcpAddress, tcp_addresses
 
 
@@ -21,6 +21,8 @@ def config_warnings(reading: Reading) -> Iterator[str]:
         match table.keys:
             case {"tcp": tuple(tcp)} if table.kind is Listen:
                 yield from _duplicate_addresses(tcp)
+            case {"sources": tuple(sources)} if table.kind is Names:
+                yield from _duplicate_sources(sources)
             case {"group": str(group)} if table.kind is Access:
                 yield from _group(group)
         yield from _relative(table)
@@ -50,6 +52,13 @@ def _duplicate_rules(rules: list[ParsedTable]) -> Iterator[str]:
                 if used != rule.heading:
                     where = f" on {interface}" if interface else ""
                     yield f"{rule.heading} cidr {cidr!r}{where}: duplicate of {used} and ignored; merge them"
+
+
+def _duplicate_sources(sources: tuple[str, ...]) -> Iterator[str]:
+    """Warn about a source of names that is listed twice: their order is that of trust, so only the first one counts."""
+    for source in dict.fromkeys(sources):
+        if sources.count(source) > 1:
+            yield f"[names] sources {source!r}: listed twice, and only the first one counts: remove the other"
 
 
 def _duplicate_addresses(tcp: tuple[str, ...]) -> Iterator[str]:

@@ -72,7 +72,7 @@ class Daemon:
         self.inventory = Inventory(_rules(config), SystemRandom())
         budgets = self.inventory.budgets
         self.wire = Wire(lambda batch: self.engine.observe(batch), lambda answer: self.names.answered(answer), budgets)
-        self.inventory.claims.host_names.sources = frozenset(config.names.sources)
+        self.inventory.set_name_sources(config.names.sources, now)
         self.planner = Planner(self.inventory, _pace(config), now, SystemRandom())
         self.translator = Encoder(offset=Offset(), vendor=Vendors().of)
         self.hub = Hub(self.translator)
@@ -217,10 +217,12 @@ class Daemon:
         self.engine.not_reloaded = ""
         self._has_file = self._path.exists()
         self.history.keep(new.history)
+        sources_changed = self.config.names.sources != new.names.sources
         self.config = new
         now = time.monotonic()
         self.inventory.set_rules(_rules(new))
-        self.inventory.claims.host_names.sources = frozenset(new.names.sources)
+        if sources_changed:
+            self.engine.set_name_sources(new.names.sources)
         self.planner.set_pace(_pace(new), now)
         self.engine.interval = new.scan.interval
         self.interfaces.reload(new.scan, new.network)

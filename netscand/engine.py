@@ -27,6 +27,7 @@ from netscand.core.model import (
     Probe,
     ScanNews,
     SendFailed,
+    Status,
 )
 from netscand.core.outage import network_problems
 from netscand.core.planner import BUSY_FOR, Planner
@@ -34,11 +35,11 @@ from netscand.core.planner import BUSY_FOR, Planner
 ASLEEP = 5.0
 """Seconds between two turns after which the process must have been stopped: silence in them does not count (F13)."""
 
+LOGGED_APART = 3600.0
+"""Seconds between two log lines about a network that cannot be sent on: a firewall may refuse some of the frames."""
+
 PROBES_A_TURN, PROBES_WHEN_BEHIND = 256, 32
 """Frames planned at once, some milliseconds; and while the receive path is behind, no more than it can take."""
-
-EVIDENCE = attrgetter("evidence._value_")
-"""As plain text: the hash of an enum is computed in Python, and this is done for every frame."""
 
 NAMED_AT = frozenset([EventKind.DISCOVERED, EventKind.ONLINE, EventKind.ADDRESS_ADDED, EventKind.ADDRESS_MOVED])
 """Events after which a device may have a name to look up."""
@@ -85,6 +86,9 @@ class EventLog(Protocol):
     def append(self, event: Event, body: bytes) -> str:
         """Number an event, and store its body; return its cursor."""
 
+    def flush(self) -> None:
+        """Store the appended events now, and not at the end of the turn of the loop."""
+
     def problems(self) -> tuple[str, ...]:
         """Return why what happens now may be lost."""
 
@@ -106,6 +110,9 @@ class Numbers:
         self._sequence += 1
         return self.cursor
 
+    def flush(self) -> None:
+        """Do nothing: nothing is stored."""
+
     def problems(self) -> tuple[str, ...]:
         """Return none: nothing is expected to be stored."""
         return ()
@@ -126,6 +133,9 @@ class NameResolver(Protocol):
 
     def request_name(self, mac: Mac, ip: Ip, network: Network) -> None:
         """Look up the name of the device at that address, some time."""
+
+    def restart_rounds(self) -> None:
+        """Forget when names were looked up."""
 
 
 class Engine:
@@ -168,6 +178,8 @@ class Engine:
         self._wake_at = self.started_at
         self._leases: dict[object, float] = {}
         self._refused: dict[str, str] = {}
+        self._refusals_logged: dict[str, float] = {}
+        """Network → when the log last reported that it cannot be sent on."""
         self._broadcast = self._unicast = 0
         self._second = (0, 0, 0)
         """The running second, frames sent in it, and in the one before."""
@@ -176,24 +188,31 @@ class Engine:
 
     def observe(self, batch: Sequence[Observation]) -> None:
         """Take the observations of received frames."""
-        inventory, planner, names = self._inventory, self._planner, self.names
-        self.observations.update(map(EVIDENCE, batch))
+        inventory, planner = self._inventory, self._planner
+        published: list[Event] = []
         for seen in batch:
             network = inventory.network_table.lookup(seen.interface, seen.ip)
             if network is not None:
                 rtt = planner.record_reply(seen, network)
                 for event in inventory.observe(seen, network, rtt):
                     self._publish(event)
-                    if names is not None and event.kind in NAMED_AT:
+                    published.append(event)
+        if published:
+            self._history.flush()  # clients come first
+            if names := self.names:
+                for event in published:
+                    if event.kind in NAMED_AT:
                         self._request_name(event, names)
+        self.observations.update(map(attrgetter("evidence"), batch))
         self._look_again()
 
     def _request_name(self, event: Event, names: NameResolver) -> None:
-        device = event.device
         network = self.networks.get(event.network or "")
-        if device is None or device.ip is None or network is None or network.excludes(device.ip):
-            return
-        if network.is_foreign(device.ip):
+        if event.device is not None and network is not None:
+            self._look_up(event.device, network, names)
+
+    def _look_up(self, device: Device, network: Network, names: NameResolver) -> None:
+        if device.ip is None or network.excludes(device.ip) or network.is_foreign(device.ip):
             return
         if self.missing_sources(device.mac):
             names.request_name(device.mac, device.ip, network)
@@ -202,6 +221,21 @@ class Engine:
         """Return the sources in which a device's name may still be looked up."""
         device = self._inventory.devices.get(mac)
         return self._inventory.claims.host_names.missing_sources(device) if device is not None else ()
+
+    def set_name_sources(self, sources: Iterable[str]) -> None:
+        """Set the sources of names, most trusted first, and look names up again in those that are better now."""
+        if self.names is not None:
+            self.names.restart_rounds()
+        for event in self._inventory.set_name_sources(sources, self._clock(), self._look_up_again):
+            self._publish(event)
+        self._kicked.set()
+
+    def _look_up_again(self, device: Device) -> None:
+        if self.names is None or device.status is not Status.ONLINE or not device.addresses:
+            return
+        where = max(device.addresses, key=attrgetter("last_seen"))
+        if (network := self.networks.get(where.network)) is not None:
+            self._look_up(device, network, self.names)
 
     def query_address(self, mac: Mac, network: str, *, by_dns: bool) -> Ip | None:
         """Return the address at which a device may be asked for its name now."""
@@ -228,6 +262,7 @@ class Engine:
         for event in events:
             self._publish(event)
         self._refused = {network: why for network, why in self._refused.items() if network in self.networks}
+        self._refusals_logged = {name: at for name, at in self._refusals_logged.items() if name in self.networks}
         self._planner.set_networks(now)
         self._kicked.set()
 
@@ -249,10 +284,18 @@ class Engine:
             raise ValueError("this host cannot be forgotten")
         self._publish(self._inventory.forget(mac, self._clock(), reason))
 
-    def scan_now(self, targets: Sequence[str], account: Hashable = None) -> int:
-        """Take a request; return the id of the scan that serves it. `account` pays for it. Raises BadTarget, Busy."""
+    def scan_now(self, targets: Sequence[str], account: Hashable = None, client: object = None) -> int:
+        """Take a request; return the id of the scan that serves it. `account` pays for it. Raises BadTarget, Busy.
+
+        A scan that takes long ends when all its clients have left it (`leave_scans`); None never leaves.
+        """
         self._kicked.set()
-        return self._planner.request_scan(targets, self._clock(), account)
+        return self._planner.request_scan(targets, self._clock(), account, client)
+
+    def leave_scans(self, client: object) -> None:
+        """End the long scans that only this client requested."""
+        self._planner.leave_scans(client, self._clock())
+        self._kicked.set()
 
     def lease(self, client: object, seconds: float | None) -> float:
         """Let a client hold a shorter interval, or (None) release it; return the interval in force.
@@ -317,7 +360,8 @@ class Engine:
         except SendFailed as refused:
             self._unsent = [probe for probe in probes if probe.network.id != refused.network]
             self._inventory.drop_probes([probe for probe in probes if probe.network.id == refused.network], now)
-            if refused.network not in self._refused:
+            if now - self._refusals_logged.get(refused.network, -inf) >= LOGGED_APART:
+                self._refusals_logged[refused.network] = now
                 log.warning("cannot send: %s", refused)
             self._refused[refused.network] = refused.message
             self._planner.failed(refused.network, refused.message, now)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from netscand.core.model import Device, Event, EventKind, Ip, Mac, ScanNews
+from netscand.core.model import Event, EventKind, Ip, Mac, ScanNews
 from netscand.core.ratelimit import JOURNAL, Budgets
 
 SOCKET = "/run/systemd/journal/socket"
@@ -173,8 +173,11 @@ class EventSink(Protocol):
 
 class _Entry(NamedTuple):
     level: int
-    sentence: str
-    fields: dict[str, object]
+    cursor: str
+    event: Event
+    name: str | None
+    ip: Ip | None
+    status: str | None
 
 
 class LoggedEvents:
@@ -207,7 +210,9 @@ class LoggedEvents:
             return
         level = logging.WARNING if event.kind in WARNINGS else logging.INFO
         if log.isEnabledFor(level):
-            self._entries.append(_Entry(level, self._sentence(event), self._journal_fields(cursor, event)))
+            device = event.device  # as it is now: it will have changed when the entry is written
+            shown = (device.label or device.hostname, device.ip, device.status) if device else (None, None, None)
+            self._entries.append(_Entry(level, cursor, event, *shown))
             if len(self._entries) == 1:
                 self._later(self.write)
 
@@ -215,7 +220,7 @@ class LoggedEvents:
         """Write up to `most` entries, and schedule the rest."""
         entries, self._entries = self._entries[:most], self._entries[most:]
         for entry in entries:
-            log.log(entry.level, "%s", entry.sentence, extra={"fields": entry.fields})
+            log.log(entry.level, "%s", self._sentence(entry), extra={"fields": self._journal_fields(entry)})
         if self._entries:
             self._later(self.write)
 
@@ -232,30 +237,29 @@ class LoggedEvents:
             self._skipped = 0
         return True
 
-    def _sentence(self, event: Event) -> str:
-        device = event.device
+    def _sentence(self, entry: _Entry) -> str:
+        event = entry.event
         line = event.network or "netscand"
-        if device is not None:
-            ip = event.address or device.ip
-            names = [device.label or device.hostname, self._address(ip) if ip else None, self._mac(device.mac)]
+        if event.device is not None:
+            ip = event.address or entry.ip
+            names = [entry.name, self._address(ip) if ip else None, self._mac(event.device.mac)]
             line = " ".join(name for name in names if name)
         line = f"{line}: {event.kind}"
         if event.other:
             line += f", also {self._mac(event.other)}"
         return f"{line} ({event.reason})" if event.reason else line
 
-    def _journal_fields(self, cursor: str, event: Event) -> dict[str, object]:
-        device: Device | None = event.device
-        address = event.address or (device.ip if device else None)
+    def _journal_fields(self, entry: _Entry) -> dict[str, object]:
+        event, address = entry.event, entry.event.address or entry.ip
         return {
             "MESSAGE_ID": EVENT_ID,
             "NETSCAND_KIND": str(event.kind),
-            "NETSCAND_CURSOR": cursor,
+            "NETSCAND_CURSOR": entry.cursor,
             "NETSCAND_NETWORK": event.network,
-            "NETSCAND_MAC": self._mac(device.mac) if device else None,
+            "NETSCAND_MAC": self._mac(event.device.mac) if event.device else None,
             "NETSCAND_IP": self._address(address) if address else None,
-            "NETSCAND_NAME": (device.label or device.hostname) if device else None,
-            "NETSCAND_STATUS": str(device.status) if device else None,
+            "NETSCAND_NAME": entry.name,
+            "NETSCAND_STATUS": entry.status and str(entry.status),
             "NETSCAND_OTHER": self._mac(event.other) if event.other else None,
             "NETSCAND_REASON": event.reason or None,
         }

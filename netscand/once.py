@@ -74,7 +74,7 @@ async def _once(config: Config, *, as_json: bool) -> int:
     wire.open()
     try:
         engine.set_networks(interfaces.open())
-        if not any(network.state == "up" for network in engine.networks.values()):
+        if not any(network.state == "up" and network.swept for network in engine.networks.values()):
             sys.stderr.write(f"netscand: {nothing_to_scan(engine.networks.values())}\n")
             return 69
         listener.scan_id = engine.scan_now(())

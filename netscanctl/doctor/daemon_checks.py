@@ -16,6 +16,7 @@ MAX_CLOCK_SKEW = 5.0
 """Seconds by which two clocks may differ."""
 QUIET_AFTER = 300.0
 """Seconds after which a daemon on a LAN in use has received frames."""
+HOW_TO_SCAN = "name the LAN in the configuration: a [[network]] table with its cidr; then systemctl reload netscand"
 MAX_LOSS = 0.01
 """Fraction of frames that the kernel may drop."""
 
@@ -81,7 +82,7 @@ def check_interfaces(status: DaemonStatus) -> CheckResult:
         return failed(
             "interfaces",
             f"no network is scanned ({reasons or 'no interface has an IPv4 address'})",
-            "set the interface in [scan] interfaces",
+            HOW_TO_SCAN,
         )
     not_up = [f"{network.id} is {network.state}" for network in scanned if network.state != "up"]
     if not_up:

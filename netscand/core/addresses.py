@@ -2,12 +2,26 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import islice
 from math import inf
 
 from netscand.core.disputes import APART, APART_UNCHANGED, Dispute, DisputeReports, Disputes, Guard, Guards, Question
 from netscand.core.foreign_addresses import is_outside, may_have_foreign
 from netscand.core.limits import is_resident, may_change
-from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Network, Observation, Status
+from netscand.core.model import (
+    Address,
+    Device,
+    Event,
+    EventKind,
+    Evidence,
+    Ip,
+    Mac,
+    Network,
+    Observation,
+    Status,
+    is_link_local,
+)
+from netscand.core.ranges import Runs, spans
 from netscand.core.ratelimit import ADDRESSES, HINTS, Budgets
 
 # ---- weak evidence -------------------------------------------------------------------------------------------------
@@ -139,16 +153,24 @@ PROBED_BEFORE_DROP = 60.0
 """Seconds after that in which the device is probed at an address where it answered before."""
 
 
+def scope(ip: Ip) -> int:
+    """Return 4 for IPv4; for IPv6, whether the address is link-local. Hosts change addresses within it at any time."""
+    return 4 if len(ip) == 4 else int(is_link_local(ip))
+
+
 def stale(device: Device, can_probe: Callable[[Address], object]) -> tuple[list[Address], list[Address]]:
     """Return the addresses to drop, and those to probe for a minute first.
 
-    The latter are those where the device answered: another station can make it appear elsewhere.
+    The latter are those where the device answered: another station can make it appear elsewhere. Of each scope of IPv6,
+    the latest address stays.
     """
     to_drop: list[Address] = []
     to_probe: list[Address] = []
     for old in device.addresses:
         same = (
-            address for address in device.addresses if address.network == old.network and len(address.ip) == len(old.ip)
+            address
+            for address in device.addresses
+            if address.network == old.network and scope(address.ip) == scope(old.ip)
         )
         behind = max(address.last_seen for address in same) - old.last_seen
         silent = STALE if len(old.ip) == 4 else STALE_V6
@@ -219,6 +241,17 @@ class Addresses:
     def devices(self, network: str) -> Collection[Device]:
         """Return the holders of all addresses of a network; a device with several addresses appears several times."""
         return self._holders.get(network, {}).values()
+
+    def count(self, network: str) -> int:
+        """Return the number of addresses of a network where a device was seen, of both families."""
+        return len(self._holders.get(network, ()))
+
+    def seen_at(self, network: Network, start: int, most: int) -> Runs:
+        """Return the offsets of some of those that may be scanned: `most`, from the one with the number `start` on."""
+        first, ours = int(network.cidr.network_address), network.ours
+        some = islice(self._holders.get(network.id, ()), start, start + most)
+        found = (int.from_bytes(ip) - first for ip in some if len(ip) == 4 and ip not in ours)
+        return Runs.united(range(each, each + 1) for each in found).clipped(spans(network.cidr, network.excluded))
 
     def mark_gateways(self, devices: Iterable[Device]) -> None:
         """Mark as gateways those `devices` that hold a gateway's address."""
@@ -359,12 +392,17 @@ class Addresses:
         is_first = not device.addresses and device.first_seen == seen.at  # part of `discovered`
         if dispute and dispute.probes_holder and not is_first:
             return ()  # added when the dispute is settled
-        if not (dispute and dispute.reason) and not is_first and not self._may_add(device, seen.at):
+        is_temporary = _is_temporary(device, network, ip)
+        if (
+            not (dispute and dispute.reason)
+            and not is_first
+            and not self._may_add(device, ip, seen.at, is_temporary=is_temporary)
+        ):
             return ()  # added when it is seen there again
         before = _before(device)
         renamed = self._append(device, ip, seen, network)
         disputed = self._settle(device, seen, network, ip, dispute, before)
-        if disputed or renamed or is_first:
+        if disputed or renamed or is_first or is_temporary:
             return disputed
         return (self._event(EventKind.ADDRESS_ADDED, device, seen, network, previous=before),)
 
@@ -376,7 +414,7 @@ class Addresses:
         if not may_have_foreign(device, seen, network) or len(device.addresses) >= MOST_ADDRESSES:
             return ()
         is_first = not device.addresses and device.first_seen == seen.at
-        if not is_first and not self._may_add(device, seen.at):
+        if not is_first and not self._may_add(device, ip, seen.at, is_temporary=False):
             return ()
         before = _before(device)
         entry = Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at, foreign=True)
@@ -392,23 +430,24 @@ class Addresses:
         ]
         for address in renamed:
             self.drop(device, address)
-        if len(device.addresses) >= MOST_ADDRESSES:  # first those without an answer; IPv6 before IPv4
-            self.drop(
-                device,
-                min(
-                    device.addresses,
-                    key=lambda address: (address.answered > -inf, len(address.ip) == 4, address.last_seen),
-                ),
-            )
+        if len(device.addresses) >= self._room(device):
+            evictable = [address for address in device.addresses if len(address.ip) >= len(ip)]  # IPv6 evicts no IPv4
+            if evictable:  # IPv6 first; then those without an answer
+                self.drop(device, min(evictable, key=_value))
         device.addresses.append(Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at))
         device.lost = None
         return bool(renamed)
 
-    def _may_add(self, device: Device, now: float) -> bool:
-        """Return whether a device may get one more address; if so, take it from the budget."""
-        if (device.is_proxy or not device.confirmed) and len(device.addresses) >= FEW:
+    def _may_add(self, device: Device, ip: Ip, now: float, *, is_temporary: bool) -> bool:
+        """Return whether a device may get one more address; if so, take it from the budget, unless it is no event."""
+        room, ipv4 = self._room(device), sum(len(address.ip) == 4 for address in device.addresses)
+        if ipv4 >= room and (len(ip) == 16 or room == FEW):
             return False
-        return may_change(self._budgets, ADDRESSES, device, now)
+        return is_temporary or may_change(self._budgets, ADDRESSES, device, now)
+
+    @staticmethod
+    def _room(device: Device) -> int:
+        return FEW if device.is_proxy or not device.confirmed else MOST_ADDRESSES
 
     def _dispute(self, device: Device, seen: Observation, network: Network, ip: Ip, old: Device) -> Dispute | None:
         """Judge a claim to an address that `old` holds. None: it is no claim, and changes nothing."""
@@ -512,6 +551,8 @@ class Addresses:
         for old in to_drop:
             before = {"ip": device.ip, "addresses": tuple(device.addresses)}
             self.drop(device, old)
+            if len(old.ip) == 16:
+                continue  # its successor was no event, either
             reason = f"not seen there for {now - old.last_seen:.0f} s, but at another address"
             events.append(
                 Event(EventKind.ADDRESS_REMOVED, now, old.network, device, old.ip, reason=reason, previous=before)
@@ -541,6 +582,21 @@ def _entry(device: Device, network: Network, ip: Ip) -> Address | None:
         if address.ip == ip and address.network == network.id:
             return address
     return None
+
+
+def _is_temporary(device: Device, network: Network, ip: Ip) -> bool:
+    """Return whether an address of IPv6 is one more of its scope: no event, because hosts make new ones all the time.
+
+    Phones do so daily and with each connection (RFC 8981), and a new prefix gives all hosts new ones.
+    """
+    return len(ip) == 16 and any(
+        scope(address.ip) == scope(ip) and address.network == network.id for address in device.addresses
+    )
+
+
+def _value(address: Address) -> tuple[bool, bool, float]:
+    """Return the sort key of addresses to evict."""
+    return len(address.ip) == 4, address.answered > -inf, address.last_seen
 
 
 def _before(device: Device) -> Mapping[str, object]:

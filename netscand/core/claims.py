@@ -1,28 +1,47 @@
 """Claims of devices other than addresses: host names, DHCP servers, IPv6 routers."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from netscand.core.disputes import APART
 from netscand.core.limits import is_resident, may_change
-from netscand.core.model import Device, Event, EventKind, Evidence, Ip, Mac, Network, Observation, is_annotated
+from netscand.core.model import (
+    NO_NAMES,
+    Device,
+    Event,
+    EventKind,
+    Evidence,
+    Ip,
+    Mac,
+    Network,
+    Observation,
+    is_annotated,
+)
 from netscand.core.ratelimit import (
     DAY,
     DHCP_IMPOSTORS,
     DHCP_SERVERS,
     DHCP_SERVERS_OF_A_DEVICE,
     DHCP_SERVERS_OF_A_SOURCE,
+    HOUR,
     RENAMES,
     Budget,
     Budgets,
 )
 
 # ---- names ---------------------------------------------------------------------------------------------------------
-# The name of a device: sources by trust, and a limit on how often a hostile device may change it.
+# The name of a device: sources by their order in `[names] sources`, and limits on how often a device may change it.
 
 TRUST = ("dhcp", "mdns", "dns", "nbns")
-"""Sources of host names, most trusted first; the user's label is separate, and shown instead of any of them."""
+"""Default sources of host names, most trusted first; the user's label is separate, and shown instead of any of them."""
 
+MOST_FORMER, MOST_RETURNS, RETURN_AFTER = 4, 2, 6 * HOUR
+"""Former names of a device that are remembered; times it may return to one of them at once; after that, seconds for
+which the current name must not be seen. Two responders on one host announce two names in turn, day after day."""
+
+MOST_ALTERNATING = 4_096
+"""Maximum devices whose former names are remembered."""
 
 DISPUTE_KINDS = frozenset([EventKind.ADDRESS_CONFLICT, EventKind.ADDRESS_MOVED, EventKind.GATEWAY_CHANGED])
 DISPUTED_FOR, DISPUTED_FOR_DNS = APART, DAY
@@ -69,19 +88,30 @@ def urgency(device: Device | None) -> int:
     return 0 if is_annotated(device) else 1
 
 
+@dataclass(slots=True)
+class _Former:
+    """Former names of a device."""
+
+    seen_at: float
+    """When its current name was last seen."""
+    names: tuple[str, ...] = ()
+    returns: int = 0
+    """Times it returned to one of them."""
+
+
 class HostNames:
     """Assignment of host names, by `[names] sources`."""
 
     def __init__(self, budgets: Budgets, sources: Iterable[str] = TRUST) -> None:
-        self.sources = frozenset(sources)
+        self.sources: Sequence[str] = tuple(sources)
+        """Most trusted first."""
         self._budgets = budgets
+        self._former: OrderedDict[Mac, _Former] = OrderedDict()
 
     def missing_sources(self, device: Device) -> tuple[str, ...]:
         """Return the sources to look a device's name up in: those above its current one, and DNS again."""
-        current = TRUST.index(device.hostname_source) if device.hostname_source in TRUST else len(TRUST)
-        if device.hostname_source == "dns":
-            current += 1
-        return () if device.is_self else tuple(source for source in TRUST[:current] if source in self.sources)
+        current = self._rank(device.hostname_source) + (device.hostname_source == "dns")
+        return () if device.is_self else tuple(self.sources[:current])
 
     def observe(self, device: Device, seen: Observation, network: str) -> Event | None:
         """Apply the name that a device claims; return what changed."""
@@ -97,22 +127,64 @@ class HostNames:
 
         A name that the budget refuses is set when it is seen or looked up again.
         """
-        if not self._fits(device, source):
+        if source not in self.sources or device.is_self:
             return None
         was = device.hostname
-        if name != was and not may_change(self._budgets, RENAMES, device, at):
+        if was is not None and self._rank(source) > self._rank(device.hostname_source):
+            if device.confirmed:
+                device.other_names = {**device.other_names, source: name}
             return None
-        previous: Mapping[str, object] = {"hostname": was, "hostname_source": device.hostname_source}
+        if name != was and not (self._may_return(device, name, at) and may_change(self._budgets, RENAMES, device, at)):
+            return None
+        self._remember(device, name, at)
+        return self._set(device, name, source, at)
+
+    def reassign(self, device: Device, at: float) -> Event | None:
+        """Set the best of the names that a device is known by, after a change of `sources`; return what changed."""
+        best = min((device.hostname_source or "", *device.other_names), key=self._rank)
+        name = device.other_names.get(best)
+        return self._set(device, name, best, at) if name is not None and best != device.hostname_source else None
+
+    def _set(self, device: Device, name: str, source: str, at: float) -> Event | None:
+        was, was_source = device.hostname, device.hostname_source
+        if was_source != source and device.confirmed:
+            others = dict(device.other_names)
+            others.pop(source, None)
+            if was is not None and was_source is not None:
+                others[was_source] = was
+            device.other_names = others or NO_NAMES
         device.hostname, device.hostname_source = name, source
         if name == was:
             return None
+        previous: Mapping[str, object] = {"hostname": was, "hostname_source": was_source}
         return Event(EventKind.RENAMED, at, None, device, reason=f"named by {source}", previous=previous)
 
-    def _fits(self, device: Device, source: str) -> bool:
-        if source not in self.sources or device.is_self:
-            return False
-        current = device.hostname_source
-        return current not in TRUST or TRUST.index(source) <= TRUST.index(current)
+    def _rank(self, source: str | None) -> int:
+        return self.sources.index(source) if source in self.sources else len(self.sources)
+
+    def _may_return(self, device: Device, name: str, at: float) -> bool:
+        """Return whether a device may have a name; if it alternates between names, it keeps the current one."""
+        former = self._former.get(device.mac)
+        if former is None or name not in former.names or former.returns < MOST_RETURNS:
+            return True
+        return at - former.seen_at >= RETURN_AFTER
+
+    def _remember(self, device: Device, name: str, at: float) -> None:
+        """Note that a name was seen, and the one that it replaces."""
+        former, was = self._former.get(device.mac), device.hostname
+        if former is None:
+            if was is None or name == was:
+                return
+            former = self._former[device.mac] = _Former(at)
+            if len(self._former) > MOST_ALTERNATING:
+                self._former.popitem(last=False)
+        if name != was and was is not None:
+            if at - former.seen_at >= DAY:
+                former.names, former.returns = (), 0
+            former.returns += name in former.names
+            former.names = (was, *(each for each in former.names if each != was))[:MOST_FORMER]
+            self._former.move_to_end(device.mac)
+        former.seen_at = at
 
 
 # ---- servers -------------------------------------------------------------------------------------------------------

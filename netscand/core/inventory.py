@@ -3,7 +3,7 @@
 Pure: it gets the time as an argument and returns what changed. Only the engine changes it (law 1).
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import replace
 from math import inf
 from random import Random
@@ -122,6 +122,20 @@ class Inventory(DueChecks):
         device = self.devices.get(mac)
         event = self.claims.host_names.assign(device, name, source, at) if device is not None else None
         return (event,) if event else ()
+
+    def set_name_sources(
+        self, sources: Iterable[str], now: float, then: Callable[[Device], None] = lambda _: None
+    ) -> tuple[Event, ...]:
+        """Set the sources of names, most trusted first; return what changed. `then` is called with each device."""
+        names = self.claims.host_names
+        names.sources = tuple(dict.fromkeys(sources))
+
+        def reassign(device: Device) -> Event | None:
+            event = names.reassign(device, now)
+            then(device)
+            return event
+
+        return tuple(self._batches.add(list(self.devices.values()), reassign))
 
     def query_address(self, mac: Mac, network: str, now: float, *, by_dns: bool) -> Ip | None:
         """Return the address to look a device's name up at: IPv4 if it has any, the latest; None: none.

@@ -24,6 +24,8 @@ Ip = NewType("Ip", bytes)
 NO_ROUTE = 1 << 32
 """Instead of the metric of a default route, for an interface without one: more than any."""
 
+NO_NAMES: Mapping[str, str] = {}
+
 ALL_NODES = Ip(b"\xff\x02" + bytes(13) + b"\x01")
 """ff02::1, the group of all IPv6 nodes: a probe of it is an echo request."""
 
@@ -145,6 +147,8 @@ class Network:
     children: frozenset[Mac] = frozenset()
     """MACs of macvlan and macvtap interfaces on this one, in containers and virtual machines of this host: they receive
     nothing that this host sends."""
+    swept: bool = True
+    """All addresses are scanned; else only those where a device was seen, as in a prefix larger than a /16."""
 
     @property
     def ours(self) -> frozenset[Ip]:
@@ -264,6 +268,8 @@ class Device:
     """It answers for more addresses than a host has (proxy ARP)."""
     hostname: str | None = None
     hostname_source: str | None = None
+    other_names: Mapping[str, str] = field(default_factory=lambda: NO_NAMES)
+    """Source → latest name from it, of the sources other than `hostname_source`, if it answered us."""
     dhcp_vendor_class: str | None = None
     """Latest vendor class of its DHCP client: at most 63 bytes."""
     dhcp_client_id: bytes | None = None

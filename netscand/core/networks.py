@@ -16,6 +16,9 @@ SCANNED = (NetworkState.UP, NetworkState.SILENT)
 MOST_COUNTED = 65_536
 """Maximum addresses of an interface that its budgets grow with: a /8 has no more devices than a /16."""
 
+MOST_NOT_SWEPT = 1_024
+"""The same for a network whose addresses are not all scanned: beside a /24, 169.254.0.0/16 brings hardly any device."""
+
 V4_FIRST = 120.0
 """Seconds for which the IPv4 address is preferred; after that without it, the device may use IPv6 only."""
 
@@ -161,7 +164,8 @@ def addresses_by_interface(networks: Iterable[Network]) -> dict[Hashable, int]:
     count: Counter[Hashable] = Counter()
     for network in networks:
         if network.state in SCANNED:
-            count[network.index] += len(network.offsets)
+            addresses = len(network.offsets)
+            count[network.index] += addresses if network.swept else min(addresses, MOST_NOT_SWEPT)
     return {index: min(addresses, MOST_COUNTED) for index, addresses in count.items()}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import ceil, inf
+from operator import itemgetter
 from random import Random
 
 from netscand.core.inventory import Inventory
@@ -32,27 +33,30 @@ from netscand.core.ratelimit import (
     own_bucket,
 )
 from netscand.core.scan import ANSWER_WITHIN, ActiveScans, NetworkSchedule, Order, Outstanding, Part, ProbeQueue, Scan
-from netscand.core.targets import ScanRequest, merge, resolve
+from netscand.core.targets import MOST_REQUESTED, MOST_RUNS, ScanRequest, merge, resolve
 
 
 class RequestedScan:
-    """The next requested scan: its id, and the union of all requests for it."""
+    """The next requested scan of one size: its id, and the union of all requests for it."""
 
     def __init__(self, schedules: Mapping[str, NetworkSchedule], budgets: Budgets) -> None:
         self.scan_id: int | None = None
         """None: no request waits."""
         self.request: ScanRequest = {}
+        self.clients: set[object] = set()
         self._schedules = schedules
         self._budgets = budgets
 
-    def start(self) -> tuple[int, ScanRequest]:
-        """Return the waiting scan, and clear it."""
+    def start(self) -> tuple[int, set[object]]:
+        """Return id and clients of the waiting scan, and clear it."""
         assert self.scan_id is not None
-        taken = self.scan_id, self.request
-        self.scan_id, self.request = None, {}
+        taken = self.scan_id, self.clients
+        self.scan_id, self.request, self.clients = None, {}, set()
         return taken
 
-    def add(self, request: ScanRequest, scan_id: int, account: Hashable, rate: float, tries: int, now: float) -> int:
+    def add(
+        self, request: ScanRequest, scan_id: int, account: Hashable, client: object, rate: float, tries: int, now: float
+    ) -> int:
         """Add a request; return the id of the waiting scan: `scan_id`, if there was none.
 
         `account` pays for the broadcasts that it adds, at `rate` a second and `tries` for each address; None: free of
@@ -60,18 +64,19 @@ class RequestedScan:
         """
         merged = merge(self.request, request)
         if account is not None and rate:
-            frames = (self._count(merged) - self._count(self.request)) * tries
-            everything = sum(len(schedule.offsets) for schedule in self._schedules.values()) * tries
+            frames = (self.count(merged) - self.count(self.request)) * tries
+            everything = sum(map(_most_requested, self._schedules.values())) * tries
             budget = ACCOUNT_BROADCASTS._replace(at_once=WHOLE_SCANS * everything, per_second=rate)
             if not self._budgets.take(budget, account, now, frames):
                 wait = ceil(frames / rate)
                 raise Busy(f"this account has requested the scan of too many addresses; try again in {wait} s")
         self.request = merged
+        self.clients.add(client)
         if self.scan_id is None:
             self.scan_id = scan_id
         return self.scan_id
 
-    def _count(self, request: ScanRequest) -> int:
+    def count(self, request: ScanRequest) -> int:
         """Return the number of addresses in a request."""
         return sum(self._size(network, runs) for network, runs in request.items())
 
@@ -80,6 +85,16 @@ class RequestedScan:
             return len(runs)
         schedule = self._schedules.get(network)
         return len(schedule.offsets) if schedule is not None else 0
+
+
+def _addresses_differ(one: Network, other: Network) -> bool:
+    """Return whether two states of a network differ in the addresses that scheduled scans cover."""
+    return (one.excluded, one.swept) != (other.excluded, other.swept)
+
+
+def _most_requested(schedule: NetworkSchedule) -> int:
+    """Return the maximum number of addresses of a network in one requested scan."""
+    return min(len(schedule.network.offsets), MOST_REQUESTED)
 
 
 # ---- planner -------------------------------------------------------------------------------------------------------
@@ -94,13 +109,16 @@ FLAPS_REMEMBERED = 256
 """Maximum networks that went down whose last scan is remembered."""
 
 FIRST_SCAN_FAST = 1024
-"""Maximum addresses of a network whose first scan uses the full rate."""
+"""Maximum addresses of a network whose first scan uses the full rate, and of a requested scan that is not large."""
 
 SCAN_SHARE = 0.8
 """Part of an interval's background frames that a scheduled scan may use."""
 
 QUIET_AFTER, QUIET_COVERAGE = 600.0, 300.0
 """Seconds without a change after which a network counts as quiet, and seconds for a full scan of a quiet network."""
+
+QUIET_SHARE = 0.1
+"""Part of the frames of scheduled scans that a quiet network may use: for a /16, a tenth of those when it is busy."""
 
 CHANGES = frozenset([
     EventKind.DISCOVERED, EventKind.ONLINE, EventKind.OFFLINE, EventKind.ADDRESS_ADDED, EventKind.ADDRESS_MOVED,
@@ -115,6 +133,13 @@ SLICE = 0.005
 
 BUSY_FOR = 0.002
 """Seconds to wait for an interface whose queue was full."""
+
+
+WINDOWS_FOR = 1.0
+"""Seconds for which computed windows are used, unless something changes."""
+
+ROUNDING = 1e-6
+"""Tolerance for floating-point products, in addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +163,10 @@ class Planner:
         self._schedules: dict[str, NetworkSchedule] = {}
         self._running = ActiveScans(inventory, self._schedules, self._reserve)
         self._probes = ProbeQueue(inventory, self._schedules, self._reserve)
-        self._requested = RequestedScan(self._schedules, inventory.budgets)
+        self._requested = {large: RequestedScan(self._schedules, inventory.budgets) for large in (False, True)}
+        """Large or not → the next requested scan."""
+        self._windows: tuple[float, dict[str, int]] = -inf, {}
+        """When the windows of all networks were computed, and the windows."""
         self._scans_first = False
         self._last_fast: dict[str, float] = {}
         """Networks that went down → their last scan at the full rate; they may be up again within 5 s."""
@@ -151,6 +179,7 @@ class Planner:
     def set_pace(self, pace: Pace, now: float) -> None:
         """Set the limits of the configuration."""
         self.pace = pace
+        self._windows = -inf, {}
         self._rate = self._rate.at(pace.rate, now)
         self._background = self._background.at(pace.background_rate, now)
         self._probes.set_rate(pace.rate, now)
@@ -174,18 +203,19 @@ class Planner:
         schedule = self._schedules.get(network)
         if schedule is None or not schedule.offsets or self._inventory.shared_lans.main_of(network):
             return Coverage(0.0, 0.0)
-        fraction = self._window(schedule, now) / len(schedule.offsets)
+        fraction = min(1.0, self._window(schedule, now) / len(schedule.offsets))
         return Coverage(fraction, self._interval(schedule) / fraction)
 
     def set_networks(self, now: float) -> None:
         """Follow the inventory's networks; one that is new or up again is scanned at once."""
         before = dict(self._schedules)
+        self._windows = -inf, {}
         self._schedules.clear()  # not replaced: ActiveScans and ProbeQueue share this table
         for network in self._inventory.networks.values():
             if network.state not in SCANNED:
                 continue
             schedule = before.get(network.id)
-            if schedule is None or schedule.network.excluded != network.excluded:
+            if schedule is None or _addresses_differ(schedule.network, network):
                 old, schedule = schedule, NetworkSchedule(network, now, self._rng)
                 schedule.last_fast = self._last_fast.get(network.id, -inf)
                 if old is not None:  # the same network with other excluded addresses
@@ -225,12 +255,13 @@ class Planner:
         schedule.rate = own_bucket(schedule.rate, network.rate, now)
         schedule.background = own_bucket(schedule.background, network.background_rate, now)
         rate = ACCOUNTS * (schedule.background or self._background).rate
-        depth = ACCOUNTS * WHOLE_SCANS * len(schedule.offsets) * self.pace.tries
+        depth = ACCOUNTS * WHOLE_SCANS * _most_requested(schedule) * self.pace.tries
         schedule.requested = Allowance(depth, rate, now, schedule.requested) if rate else None
 
     def set_lease(self, seconds: float | None, now: float) -> None:
         """Set the fastest interval that a client leases; None: that of the configuration."""
         self.lease = seconds
+        self._windows = -inf, {}
         for schedule in self._schedules.values():
             schedule.due = min(schedule.due, now + self._interval(schedule))
         self.next_at = now
@@ -241,25 +272,64 @@ class Planner:
     def on_event(self, event: Event) -> None:
         """Note an event: a network whose devices change is scanned more often."""
         schedule = self._schedules.get(event.network or "")
-        if schedule is not None and event.kind in CHANGES:
+        if schedule is not None and event.kind in CHANGES and not self._is_expected(event, schedule):
+            if event.at - schedule.changed_at > QUIET_AFTER:
+                self._windows = -inf, {}
             schedule.changed_at = event.at
+
+    @staticmethod
+    def _is_expected(event: Event, schedule: NetworkSchedule) -> bool:
+        """Return whether an event shows no change of the network.
+
+        Hosts make new IPv6 addresses at any time. The first scan of a large network takes long: a device that it finds
+        was there before.
+        """
+        if event.kind is EventKind.ADDRESS_ADDED:
+            return event.address is not None and len(event.address) == 16
+        found = event.kind is EventKind.DISCOVERED and event.evidence is Evidence.ARP_REPLY
+        return found and len(schedule.offsets) > FIRST_SCAN_FAST
 
     def _window(self, schedule: NetworkSchedule, now: float) -> int:
         """Return the number of addresses of a scheduled scan: what the limits allow, and fewer of a quiet network."""
-        interval, count = self._interval(schedule), len(schedule.offsets)
-        rate = (schedule.background or self._background).rate
-        room = int(rate * interval * SCAN_SHARE) if rate else count
+        at, windows = self._windows
+        if not at <= now < at + WINDOWS_FOR:
+            self._windows = now, windows = now, self._shared_windows(now)
+        return windows.get(schedule.network.id, 1)
+
+    def _shared_windows(self, now: float) -> dict[str, int]:
+        """Return the windows of all networks.
+
+        Those without a limit of their own share one: each gets what it needs or, if that is too much, an equal part.
+        """
+        windows = {}
+        room = self._background.rate * SCAN_SHARE or inf
+        wanted = sorted(((self._wanted(each, now), each) for each in self._schedules.values()), key=itemgetter(0))
+        left = sum(each.background is None for _, each in wanted)
+        for rate, schedule in wanted:
+            if schedule.background is None:
+                rate = min(rate, room / left)
+                room, left = room - rate, left - 1
+            addresses = rate * self._interval(schedule)
+            windows[schedule.network.id] = max(1, int(addresses + ROUNDING))
+        return windows
+
+    def _wanted(self, schedule: NetworkSchedule, now: float) -> float:
+        """Return the addresses a second that scheduled scans of a network need, within its own limit."""
+        network, interval = schedule.network, self._interval(schedule)
+        count = len(schedule.offsets) if network.swept else self._inventory.addresses.count(network.id)
+        room = (schedule.background or self._background).rate * SCAN_SHARE or inf
+        rate = min(count / interval, room)
         if now - schedule.changed_at > QUIET_AFTER and not self._inventory.contested:
-            room = min(room, ceil(count * interval / QUIET_COVERAGE))
-        return min(count, max(1, room))
+            rate = min(ceil(count * interval / QUIET_COVERAGE) / interval, rate if room == inf else QUIET_SHARE * room)
+        return rate
 
     # ---- requests -----------------------------------------------------------------------------------------------
 
-    def request_scan(self, targets: Sequence[str], now: float, account: Hashable = None) -> int:
+    def request_scan(self, targets: Sequence[str], now: float, account: Hashable = None, client: object = None) -> int:
         """Accept a `scan_now`; return the id of the scan that serves it. Raises BadTarget, Busy.
 
         It joins a running scan if that still covers all its targets, else the next one, which serves all waiting
-        requests. `account` pays for the broadcasts that it adds; None: free of charge.
+        requests. `account` pays for the broadcasts that it adds; None: free of charge. `client`: see `leave_scans`.
         """
         scanned = [
             schedule.network
@@ -267,14 +337,36 @@ class Planner:
             if name in targets or self._inventory.shared_lans.main_of(name) is None
         ]
         request = resolve(targets, scanned)
+        for network, runs in request.items():
+            count = len(runs if runs is not None else self._schedules[network].offsets)
+            if (runs is None and not count) or count > MOST_REQUESTED:
+                seen = self._inventory.addresses.seen_at(self._schedules[network].network, 0, MOST_RUNS)
+                request[network] = seen if runs is None else seen.clipped(runs.ranges)
+        large = self._requested[True].count(request) > FIRST_SCAN_FAST
         for scan in self._running.scans:
-            if scan.cause is Cause.CLIENT and scan.serves(request):
+            if scan.cause is Cause.CLIENT and scan.large == large and scan.serves(request):
+                scan.clients.add(client)
                 return scan.id
+        waiting = self._requested[large]
         rate, tries = self.pace.background_rate, self.pace.tries
-        scan_id = self._requested.add(request, self._last_id + 1, account, rate, tries, now)
+        scan_id = waiting.add(request, self._last_id + 1, account, client, rate, tries, now)
         self._last_id = max(self._last_id, scan_id)
         self.next_at = now
         return scan_id
+
+    def leave_scans(self, client: object, now: float) -> None:
+        """End the large scans, running or waiting, that only this client requested."""
+        for scan in tuple(self._running.scans):
+            if scan.large and client in scan.clients:
+                scan.clients.remove(client)
+                if not scan.clients:
+                    self._running.finish(scan, now)
+        waiting = self._requested[True]
+        if client in waiting.clients:
+            waiting.clients.remove(client)
+            if not waiting.clients:
+                waiting.start()
+        self.next_at = now
 
     # ---- replies ------------------------------------------------------------------------------------------------
 
@@ -288,7 +380,7 @@ class Planner:
         probe = schedule.outstanding.get(seen.ip) if answers else None
         if probe is not None and probe.mac in (None, seen.mac):  # a probe of another device confirms nothing
             rtt = probe.answer(seen.mac, seen.at)
-            if rtt is not None and len(probe.answered) == 1:
+            if rtt is not None and probe.others is None:
                 schedule.sample(rtt)
             if rtt is not None and len(seen.ip) == 4:  # an unsolicited frame ends no scan: it is easily faked
                 self.next_at = min(self.next_at, self._running.record_reply(network.id, seen.ip, seen.mac, seen.at))
@@ -387,14 +479,16 @@ class Planner:
         for bucket in buckets:
             bucket.take()
         schedule.outstanding.pop(probe.ip, None)
-        schedule.outstanding[probe.ip] = Outstanding(now, probe.mac, set())
+        schedule.outstanding[probe.ip] = Outstanding(now, probe.mac)
         return None
 
     # ---- scans --------------------------------------------------------------------------------------------------
 
     def _start(self, now: float) -> None:
-        if self._requested.request and not any(scan.cause is Cause.CLIENT for scan in self._running.scans):
-            self._start_requested(now)
+        running = {scan.large for scan in self._running.scans if scan.cause is Cause.CLIENT}
+        for large, waiting in self._requested.items():
+            if waiting.scan_id is not None and large not in running:
+                self._start_requested(waiting, large, now)
         busy = {network for scan in self._running.scans for network in scan.networks}
         for schedule in self._schedules.values():
             idle_until = self._inventory.shared_lans.idle_until(schedule.network.id)
@@ -413,28 +507,33 @@ class Planner:
 
     def _start_timer(self, schedule: NetworkSchedule, now: float) -> None:
         first = schedule.cause is not Cause.TIMER
-        fast = first and len(schedule.offsets) <= FIRST_SCAN_FAST and now - schedule.last_fast >= FULL_RATE_APART
-        count = len(schedule.offsets) if fast else self._window(schedule, now)
+        network, offsets, order = schedule.network, schedule.offsets, schedule.order
+        total = len(offsets) if network.swept else self._inventory.addresses.count(network.id)
+        fast = first and total <= FIRST_SCAN_FAST and now - schedule.last_fast >= FULL_RATE_APART
+        count = total if fast else min(total, self._window(schedule, now))
         window = range(schedule.walked, schedule.walked + count)
-        schedule.walked = (schedule.walked + count) % max(len(schedule.offsets), 1)
+        if not network.swept:
+            offsets = self._inventory.addresses.seen_at(network, schedule.walked, count)
+            order, window = Order(len(offsets), self._rng), range(len(offsets))
+        schedule.walked = (schedule.walked + count) % max(total, 1)
         if fast:
             schedule.last_fast = now
         tries = self.pace.tries if fast else 1
-        part = Part(schedule.network, schedule.offsets, schedule.order, window, tries=tries, thorough=False, fast=fast)
+        part = Part(network, offsets, order, window, tries=tries, thorough=False, fast=fast)
         self._last_id += 1
         self._running.begin(Scan(self._last_id, schedule.cause, [part], now))
 
-    def _start_requested(self, now: float) -> None:
-        wanted = self._requested.request
+    def _start_requested(self, waiting: RequestedScan, large: bool, now: float) -> None:
+        wanted = waiting.request
         request = {network: runs for network, runs in wanted.items() if network in self._schedules}
         for network, runs in request.items():
             ready = self._schedules[network].last_fast + FULL_RATE_APART
             if runs is None and ready > now:
                 self.next_at = min(self.next_at, ready)
                 return
-        scan_id, _ = self._requested.start()
+        scan_id, clients = waiting.start()
         for scan in tuple(self._running.scans):  # a scheduled scan yields to it
-            if any(network in request for network in scan.networks):
+            if scan.cause is not Cause.CLIENT and any(network in request for network in scan.networks):
                 self._running.finish(scan, now)
         parts = []
         for network, runs in request.items():
@@ -453,4 +552,4 @@ class Planner:
                 )
             )
         vanished = [network for network in wanted if network not in self._schedules]
-        self._running.begin(Scan(scan_id, Cause.CLIENT, parts, now), vanished)
+        self._running.begin(Scan(scan_id, Cause.CLIENT, parts, now, large=large, clients=clients), vanished)

@@ -1,11 +1,10 @@
 """Scans: order and number of probes, the schedule of each network, the probe queue, and the active scans."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import gcd, inf
 from random import Random
-from typing import NamedTuple
 
 from netscand.core.addresses import has_answered
 from netscand.core.inventory import Inventory
@@ -241,6 +240,10 @@ class Scan:
     started_at: float
     broadcast: int = 0
     unicast: int = 0
+    large: bool = False
+    """It was requested, and takes more than a few seconds: small ones run beside it."""
+    clients: set[object] = field(default_factory=set)
+    """Clients that requested it; a large scan ends with the last one. None: a request that no connection waits for."""
     next_progress_at: float = 0.0
     """Earliest time of the next progress message."""
     published_progress: tuple[int, int] = (0, 0)
@@ -284,21 +287,30 @@ MOST_ANSWERS = 256
 """Maximum devices that may answer one probe."""
 
 
-class Outstanding(NamedTuple):
+@dataclass(slots=True)
+class Outstanding:
     """A probe that may still be answered."""
 
     at: float
     mac: Mac | None
     """The device probed; None: a broadcast, which several may answer, so that a fast forger cannot suppress others."""
-    answered: set[Mac]
-    """Devices that answered, at most MOST_ANSWERS."""
+    first: Mac | None = None
+    """The device that answered first."""
+    others: set[Mac] | None = None
+    """Devices that answered after it, at most MOST_ANSWERS - 1; None: none, as nearly always."""
 
     def answer(self, mac: Mac, at: float) -> float | None:
         """Note the answer of a device; return its round trip in seconds, None if it is late or not its first."""
         rtt = max(0.0, at - self.at)
-        if rtt > ANSWER_WITHIN or mac in self.answered or len(self.answered) >= MOST_ANSWERS:
+        others = self.others or ()
+        if rtt > ANSWER_WITHIN or mac == self.first or mac in others or len(others) >= MOST_ANSWERS - 1:
             return None
-        self.answered.add(mac)
+        if self.first is None:
+            self.first = mac
+        elif self.others is None:
+            self.others = {mac}
+        else:
+            self.others.add(mac)
         return rtt
 
 
@@ -307,7 +319,8 @@ class NetworkSchedule:
 
     def __init__(self, network: Network, now: float, rng: Random) -> None:
         self.network = network
-        self.offsets = network.offsets
+        self.offsets = network.offsets if network.swept else ()
+        """Addresses that scheduled scans cover; of a network that is not swept, see Addresses.seen_at."""
         self.order = Order(len(self.offsets), rng)
         self.walked = 0
         """Position in the order where the next scheduled scan continues."""
@@ -321,8 +334,9 @@ class NetworkSchedule:
         self.last_fast = -inf
         self.changed_at = now
         """When a device last came or went."""
-        self.outstanding: dict[Ip, Outstanding] = {}
-        """Probes that may still be answered, oldest first."""
+        self.outstanding: OrderedDict[Ip, Outstanding] = OrderedDict()
+        """Probes that may still be answered, oldest first. A dict takes longer for its first item with each deletion:
+        1.3 s for those of a /16 in place of 11 ms."""
         self.rate: TokenBucket | None = None
         self.background: TokenBucket | None = None
         self.requested: Allowance | None = None
@@ -442,7 +456,7 @@ class ActiveScans:
     def advance(self, probes: list[Probe], now: float, limit: int) -> None:
         """Add the probes to send now to `probes`, up to `limit` in all."""
         self.next_at = inf
-        for scan in tuple(self.scans):
+        for scan in sorted(self.scans, key=lambda scan: scan.large):  # a small scan does not wait for a large one
             self._advance(scan, probes, now, limit)
             self._publish(scan, now)
 

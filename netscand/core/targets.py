@@ -9,6 +9,10 @@ from netscand.core.ranges import Runs, spans
 ScanRequest = dict[str, Runs | None]
 """Network → requested offsets; None: all."""
 
+MOST_REQUESTED = 65_536
+"""Maximum addresses of one network in a requested scan: those of a /16. A request for more probes only those of them
+where devices were seen."""
+
 MOST_RUNS = 16_384
 """Maximum separate runs of addresses of one network that may wait for a scan; they use memory until it begins."""
 
@@ -98,4 +102,6 @@ def merge(request: ScanRequest, more: ScanRequest) -> ScanRequest:
         merged[network] = runs = None if have is None or want is None else Runs.united((*have.ranges, *want.ranges))
         if runs is not None and len(runs.ranges) > MOST_RUNS:
             raise Busy(f"{len(runs.ranges)} separate targets wait for a scan of {network}; try again when it has begun")
+        if runs is not None and len(runs) > MOST_REQUESTED:
+            raise Busy(f"{len(runs)} addresses of {network} would wait for a scan; try again when it has begun")
     return merged

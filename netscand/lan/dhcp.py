@@ -8,7 +8,7 @@ import struct
 from netscand.core.model import Evidence, Ip, Mac, Observation
 from netscand.lan.dns import MOST_LABELS
 from netscand.lan.senders import NO_IP, Sender, is_host, is_station
-from netscand.lan.text import clean_bytes, clean_name, clean_text
+from netscand.lan.text import clean_bytes, clean_labels, clean_text
 
 DISCOVER, REQUEST, ACK, RELEASE = 1, 3, 5, 7
 """Option 53."""
@@ -134,12 +134,23 @@ def _name(options: dict[int, bytes]) -> str | None:
     """Return the name of option 12, else of option 81 (three bytes of flags, then the name)."""
     if name := clean_bytes(options.get(HOST_NAME, b"")):
         return name
-    fqdn = options.get(FQDN, b"")
-    if not fqdn[:1] or not fqdn[0] & FQDN_ENCODED:
-        return clean_bytes(fqdn[3:])
-    labels: list[str] = []
-    position = 3
-    while position < len(fqdn) and 0 < fqdn[position] < 64 and len(labels) < MOST_LABELS:
-        labels.append(fqdn[position + 1 : position + 1 + fqdn[position]].decode("utf-8", "replace"))
-        position += 1 + fqdn[position]
-    return clean_name(".".join(labels))
+    flags, fqdn = options.get(FQDN, b"")[:1], options.get(FQDN, b"")[3:]
+    # Some clients set the flag and send plain text, or the reverse; a plain name begins with no control character.
+    is_encoded = bool(flags and flags[0] & FQDN_ENCODED) or fqdn[:1] < b" "
+    return (clean_labels(_labels(fqdn)) if is_encoded else None) or clean_bytes(fqdn)
+
+
+def _labels(encoded: bytes) -> list[bytes]:
+    """Return the labels of a name as DNS encodes it, up to the first one that does not fit. Compression is not allowed.
+
+    Source: RFC 4702, section 2.3.1.
+    """
+    labels: list[bytes] = []
+    position = 0
+    while position < len(encoded) and 0 < encoded[position] < 64 and len(labels) < MOST_LABELS:
+        after = position + 1 + encoded[position]
+        if after > len(encoded):
+            break
+        labels.append(encoded[position + 1 : after])
+        position = after
+    return labels

@@ -10,7 +10,7 @@ from itertools import islice
 from netscand.core.model import Evidence, Ip, Observation, is_link_local
 from netscand.lan import dns
 from netscand.lan.senders import Sender, is_host
-from netscand.lan.text import clean_name
+from netscand.lan.text import clean_labels
 
 PORT = 5353
 GROUPS = {4: Ip(b"\xe0\0\0\xfb"), 16: Ip(b"\xff\x02" + bytes(13) + b"\xfb")}
@@ -61,7 +61,7 @@ def own_name(message: dns.Message, ip: bytes) -> tuple[str | None, bool]:
     for record in islice(own, FEW):
         labels = dns.labels(message.raw, record.name_at)
         if labels and len(labels) > 1 and labels[-1].lower() == LOCAL:
-            name = clean_name(".".join(label.decode("utf-8", "replace") for label in labels[:-1]))
+            name = clean_labels(labels[:-1])
             return (None, True) if not record.ttl else (name, False)
     return None, False
 

@@ -15,7 +15,7 @@ from netscand.lan import bpf, dns, mdns, nbns, turns
 from netscand.lan.bpf import NOTHING
 from netscand.lan.decode import Answer
 from netscand.lan.ndp import checksum
-from netscand.lan.text import clean_name
+from netscand.lan.text import clean_labels
 
 # ---- datagrams -----------------------------------------------------------------------------------------------------
 # UDP datagrams as complete frames for a raw socket: the MAC of the receiver is known, so no ARP request is needed.
@@ -139,7 +139,7 @@ def pointed_to(message: dns.Message, reverse_name: tuple[bytes, ...]) -> str | N
         if record.kind == dns.CNAME:
             reverse_name = tuple(map(bytes.lower, labels))
         elif labels[-1].lower() != b"arpa" and not labels[0].startswith(b"_"):
-            return clean_name(".".join(label.decode("utf-8", "replace") for label in labels))
+            return clean_labels(labels)
     return None
 
 

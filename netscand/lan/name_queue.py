@@ -228,7 +228,7 @@ ROUND_APART = 3600.0
 NO_ROOM = 1.0
 """Seconds after which a query that the budget refused is tried again."""
 
-FAILURES, REPORTED_APART = 3, 3600.0
+FAILURES, REPORTED_APART = 3, 86_400.0
 """Unanswered queries in a row that are logged, and minimum seconds between two such log lines."""
 
 MOST_REMEMBERED = 16_384
@@ -295,6 +295,10 @@ class Names:
         if not is_link_local(ip):
             self._wait(self._for_dns, now + SETTLE, lookup)
         self._wait(self._for_mdns, now + SETTLE, lookup)
+
+    def restart_rounds(self) -> None:
+        """Forget when devices were looked up, so that `request_name` looks all of them up."""
+        self._next_round.clear()
 
     def _wait(self, queue: NameQueue, due: float, lookup: Lookup) -> None:
         dropped = queue.put(due, lookup)

@@ -9,6 +9,7 @@ from netscand.core.model import Evidence, Observation
 from netscand.lan import dns
 from netscand.lan.senders import Sender, is_host
 from netscand.lan.text import clean_name
+from netscand.lan.text import decode as decode_text
 
 PORT = 137
 REGISTRATION, RELEASE, REFRESH, REFRESH_TOO = 0x2800, 0x3000, 0x4000, 0x4800
@@ -61,7 +62,7 @@ def host_name(name: bytes | None) -> str | None:
     """Return the host name in a NetBIOS name (fifteen characters and a suffix); None if it is not a host's."""
     if name is None or len(name) != 16 or name[15] not in HOST_SUFFIXES or name[0] in b"*\x01\x00 ":
         return None
-    return clean_name(name[:15].rstrip(b" \0").decode("cp437", "replace"))
+    return clean_name(decode_text(name[:15].rstrip(b" \0"), oem=True))
 
 
 def query() -> bytes:

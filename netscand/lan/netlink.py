@@ -222,7 +222,7 @@ class Netlink:
                 if kind == NLMSG_ERROR:
                     number = -struct.unpack_from("=i", message, _HEAD.size)[0]
                     raise OSError(number, os.strerror(number))
-                if _matters(kind, message):
+                if _matters(kind, message) and _is_requested(message, table):
                     found.append(_reduced(message, kind, table))
             yield
 
@@ -261,6 +261,15 @@ def _messages(chunk: bytes) -> Iterator[tuple[int, int, bytes]]:
 def _matters(kind: int, message: bytes) -> bool:
     """Return whether a notification matters: all do, except those of routes that are not default routes."""
     return kind not in _ROUTE_NEWS or message[_HEAD.size + 1] == 0
+
+
+def _is_requested(message: bytes, table: _Table[Value]) -> bool:
+    """Return whether a message of a dump is of the requested address family.
+
+    A kernel without IPv6 answers a dump of AF_INET6 with the addresses of all other families (rtnetlink_rcv_msg falls
+    back to PF_UNSPEC).
+    """
+    return table.selection[0] in (socket.AF_UNSPEC, message[_HEAD.size])
 
 
 def _reduced(message: bytes, kind: int, table: _Table[Value]) -> bytes:

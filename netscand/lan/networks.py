@@ -22,18 +22,22 @@ IFF_NOARP = 0x80
 ARPHRD_ETHER = 1
 
 LARGEST, SMALLEST = 16, 30
-"""Prefix lengths that are scanned without being configured."""
+"""Prefix lengths whose addresses are all scanned without being configured. In a larger prefix, devices are received and
+probed where they were seen; a smaller one has no other host."""
+
+LINK_LOCAL = IPv4Network("169.254.0.0/16")
+"""Hosts choose addresses at random in it (RFC 3927), so that a scan of all of it finds next to none."""
 
 HOST_SIDE = (
-    "veth*", "ve-*", "vb-*", "vz-*", "vnet*", "docker*", "br-*", "virbr*", "lxc*", "lxdbr*", "incusbr*", "cni*",
+    "veth*", "ve-*", "vb-*", "vz-*", "vnet*", "docker*", "virbr*", "lxc*", "lxdbr*", "incusbr*", "cni*",
     "cali*", "cilium*", "flannel*", "kube*", "podman*", "cbr*", "weave*", "vmnet*", "vboxnet*", "tap*", "tun*", "wg*",
     "zt*", "tailscale*", "nebula*", "fwbr*", "fwpr*", "fwln*",
 )  # fmt: skip
 """Names of the host side of containers, virtual machines and tunnels. The kind of link is not enough: a veth named
 `eth0` is the LAN of its container."""
 
-LAN_BRIDGES = ("br-lan",)
-"""Exception to `br-*` (Docker): OpenWrt's bridge of LAN ports."""
+DOCKER_BRIDGE = re.compile(r"br-[0-9a-f]{12}")
+"""Name that Docker gives to the bridge of a network: the first 12 digits of its id. Other bridges `br-…` are LANs."""
 
 TUNNELS = frozenset(["vxlan", "geneve", "gretap", "ip6gretap", "erspan", "ip6erspan", "bareudp", "l2tp", "openvpn"])
 """Kinds of links that look like Ethernet but are tunnels."""
@@ -128,9 +132,11 @@ def _network(
     rule = _rule(address.cidr, link.name, rules)
     why_not = _why_not(link, address, master, scan, rule)
     excluded = _excluded_parts(address.cidr, scan.exclude)
-    state, why = NetworkState.EXCLUDED, why_not
+    state, why, not_swept = NetworkState.EXCLUDED, why_not, ""
     if not why_not:
-        state, why = _state(link, f"{_named(link, scan, rule)}, address {_text(address.own)}{_without_text(excluded)}")
+        not_swept = "" if rule else _why_not_swept(address.cidr)
+        text = f"{_named(link, scan, rule)}, address {_text(address.own)}{_without_text(excluded)}{not_swept}"
+        state, why = _state(link, text)
     gateways = sorted(
         (route.metric, route.gateway)
         for route in kernel.routes
@@ -163,6 +169,7 @@ def _network(
             min((route.metric for route in kernel.routes if route.index == link.index), default=NO_ROUTE),
             _is_wifi(link.name),
         ),
+        swept=not not_swept,
     )
 
 
@@ -206,11 +213,20 @@ def _why_not(link: Link, address: HostAddress, master: Link | None, scan: Scan, 
             return f"{link.name} is not named in [scan] interfaces"
     elif reason := _not_a_lan(link, address, master):
         return f"{reason}; name {cidr} in a [[network]] to scan it"  # naming the interface would exclude all others
-    if not LARGEST <= cidr.prefixlen <= SMALLEST:
-        size = "larger" if cidr.prefixlen < LARGEST else "smaller"
-        limit = LARGEST if cidr.prefixlen < LARGEST else SMALLEST
-        return f"{size} than a /{limit}; name {cidr} in a [[network]] to scan it"
+    if cidr.prefixlen > SMALLEST:
+        return f"smaller than a /{SMALLEST}; name {cidr} in a [[network]] to scan it"
     return ""
+
+
+def _why_not_swept(cidr: IPv4Network) -> str:
+    """Return the text about a network that is not scanned as a whole; empty if it is."""
+    if cidr.prefixlen < LARGEST:
+        size = f"larger than a /{LARGEST}"
+    elif cidr.prefixlen < 24 and cidr.subnet_of(LINK_LOCAL):
+        size = "link-local"
+    else:
+        return ""
+    return f"; {size}: addresses are probed where a device was seen; name {cidr} in a [[network]] to scan all"
 
 
 def _not_a_lan(link: Link, address: HostAddress, master: Link | None) -> str:
@@ -223,7 +239,7 @@ def _not_a_lan(link: Link, address: HostAddress, master: Link | None) -> str:
         return f"{link.name} is a tunnel ({link.kind})"
     if link.master and not (master and master.kind == "vrf"):  # members of a VRF are LANs of their own
         return f"{link.name} is a port of {master.name if master else 'another interface'}"
-    if link.name not in LAN_BRIDGES and (pattern := _matches(link.name, HOST_SIDE)):
+    if pattern := "br-ID of Docker" if DOCKER_BRIDGE.fullmatch(link.name) else _matches(link.name, HOST_SIDE):
         return (
             f"{link.name} is probably the host side of a container, virtual machine or tunnel (name matches {pattern})"
         )

@@ -304,7 +304,8 @@ class Hub:
     def online(self) -> int:
         """Return the number of devices online, without this host."""
         assert self._scanner is not None
-        return sum(device.status is Status.ONLINE and not device.is_self for device in self._scanner.devices.values())
+        online = Status.ONLINE
+        return sum(device.status is online and not device.is_self for device in self._scanner.devices.values())
 
     # ---- sending --------------------------------------------------------------------------------------------------
 

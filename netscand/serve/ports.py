@@ -110,17 +110,20 @@ class Scanner(Protocol):
     def forget(self, mac: Mac) -> None:
         """Delete a device. Raises KeyError, or ValueError if it cannot be deleted."""
 
-    def scan_now(self, targets: Sequence[str], account: Hashable = None) -> int:
+    def scan_now(self, targets: Sequence[str], account: Hashable = None, client: object = None) -> int:
         """Request a scan (no targets: all scanned networks); return its id. `account` is charged for it, if any.
 
-        Raises BadTarget, Busy, with a sentence.
+        Raises BadTarget, Busy, with a sentence. `client`: see `leave_scans`; None never leaves.
         """
+
+    def leave_scans(self, client: object) -> None:
+        """End the long scans that only this client requested."""
 
     def lease(self, client: object, seconds: float | None) -> float:
         """Set a shorter interval for `client`, or None to end it; return the interval in force. Raises ValueError."""
 
 
-def request_scan(scanner: Scanner, targets: Sequence[str], connection: "Connection") -> int:
+def request_scan(scanner: Scanner, targets: Sequence[str], connection: "Connection", client: object = None) -> int:
     """Request a scan for a client, if its account may; return the id. Raises Refused."""
     account = connection.account
     if not scanner.budgets.take(SCAN_REQUESTS, account, monotonic()):
@@ -128,7 +131,7 @@ def request_scan(scanner: Scanner, targets: Sequence[str], connection: "Connecti
             "busy", f"more than {SCAN_REQUESTS.per_second:g} scan requests a second from this account; try again in 1 s"
         )
     try:
-        return scanner.scan_now(targets, None if connection.peer.privileged else account)
+        return scanner.scan_now(targets, None if connection.peer.privileged else account, client)
     except BadTarget as error:
         raise Refused("bad_request", str(error)) from None
     except Busy as busy:

@@ -259,11 +259,15 @@ class Rest:
         if wait not in ("0", "1"):
             raise Refused("bad_request", f"wait={wait[:64]}: expected 1 or 0")
         scan_request = await struct_of(request, protocol.ScanRequest, "scan request", required=False)
-        scan_id = request_scan(self._scanner, scan_request.targets, connection_of(request))
+        client = object() if wait == "1" else None
+        scan_id = request_scan(self._scanner, scan_request.targets, connection_of(request), client)
         if wait == "0":
             return answer(protocol.ScanTicket(scan_id=scan_id), 202)
-        with self._hub.waiting_for(scan_id) as ended:
-            finish = await ended
+        try:
+            with self._hub.waiting_for(scan_id) as ended:
+                finish = await ended
+        finally:
+            self._scanner.leave_scans(client)
         account, turns = connection_of(request).account, self._hub.turns
         # The end of a scan wakes all clients that wait for it in the same turn of the loop.
         found = await filter_by_targets(finish.scan.found, self._scanner.devices, scan_request.targets, turns, account)

@@ -36,14 +36,15 @@ class _PresenceCounts:
         """Count devices."""
         self.devices += len(devices)
         by_network = self.by_network
+        online, offline = Status.ONLINE, Status.OFFLINE
         for device in devices:  # compared by identity: the hash of an enum is slow, and there may be 65,533 devices
             status = device.status
             if device.is_self:
                 continue
-            if status is Status.ONLINE:
+            if status is online:
                 self.online += 1
                 column = 0
-            elif status is Status.OFFLINE:
+            elif status is offline:
                 self.offline += 1
                 column = 1
             else:

@@ -145,6 +145,7 @@ class WebSocketEndpoint:
         finally:
             self._hub.unsubscribe(subscriber)
             self._scanner.lease(subscriber, None)
+            self._scanner.leave_scans(subscriber)
             if subscriber.ended:  # a close frame was sent; aiohttp, which does not know, must not send another
                 transport.close()
             subscriber.on_disconnect()
@@ -325,7 +326,7 @@ class _Client:
         try:
             if isinstance(request, protocol.ScanNow):
                 need("scan_now", self._connection.role)
-                scan_id = request_scan(self._scanner, request.targets, self._connection)
+                scan_id = request_scan(self._scanner, request.targets, self._connection, self._subscriber)
                 self._subscriber.requested.add(scan_id)
                 self._answer(protocol.ScanAccepted(request=request.request, scan_id=scan_id), request.request)
             else:

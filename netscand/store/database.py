@@ -299,14 +299,19 @@ def insert(
     database: sqlite3.Connection, table: str, columns: Sequence[str], rows: Sequence[Row], *, replace: bool = False
 ) -> None:
     """Insert rows in few statements, each of many rows."""
-    verb = "REPLACE" if replace else "INSERT"
-    marks = "(" + ",".join("?" * len(columns)) + ")"
     start = 0
     for size in SIZES:
         while len(rows) - start >= size:
-            text = f"{verb} INTO {table} ({','.join(columns)}) VALUES {','.join([marks] * size)}"
-            database.execute(text, tuple(chain.from_iterable(rows[start : start + size])))
+            values = tuple(chain.from_iterable(rows[start : start + size]))
+            database.execute(_insertion(table, columns, size, replace), values)
             start += size
+
+
+@cache
+def _insertion(table: str, columns: Sequence[str], rows: int, replace: bool) -> str:
+    marks = "(" + ",".join("?" * len(columns)) + ")"
+    verb = "REPLACE" if replace else "INSERT"
+    return f"{verb} INTO {table} ({','.join(columns)}) VALUES {','.join([marks] * rows)}"
 
 
 def sync(path: Path) -> None:

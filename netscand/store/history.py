@@ -230,7 +230,7 @@ class History(Answers):
         if not self._handover_due:
             self._handover_due = True
             assert self._loop is not None
-            self._loop.call_soon(self._hand_over)
+            self._loop.call_soon(self.flush)
         return cursor
 
     def _check_clock(self, now: float, sequence: int) -> None:
@@ -266,12 +266,12 @@ class History(Answers):
         The next start would give out the same numbers again. The epoch is stored when the disk accepts it.
         """
         if self._epoch_from <= self._stored and not self._detached:
-            self._hand_over()
+            self.flush()
             self._epoch = self._fresh_epoch = new_epoch()
             self._epoch_from = self._sequence
 
-    def _hand_over(self) -> None:
-        """Give the writer what happened in one turn of the loop, as one batch."""
+    def flush(self) -> None:
+        """Give the writer what was appended, as one batch: at the end of the turn, or before, by the engine."""
         if not self._handover_due:
             return
         self._handover_due = False
@@ -290,7 +290,7 @@ class History(Answers):
             self._start_timer()
 
     def _put_devices(self, work: Devices) -> None:
-        self._hand_over()  # a row must not show an event that is not stored
+        self.flush()  # a row must not show an event that is not stored
         if not self._detached:
             self._writer.put(work)
 
@@ -352,7 +352,7 @@ class History(Answers):
 
     def _adopt(self, found: Found) -> None:
         """Continue in a database that was opened while running, under a new epoch."""
-        self._hand_over()
+        self.flush()
         self._epoch = new_epoch()
         self._sequence = self._through = max(self._sequence, found.reserved)
         self._skip = 0
@@ -379,7 +379,7 @@ class History(Answers):
 
     async def settled(self) -> None:
         """Wait until the writer has processed everything up to now."""
-        self._hand_over()
+        self.flush()
         token = object()
         assert self._loop is not None
         future = self._pings[token] = self._loop.create_future()

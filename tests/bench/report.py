@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from tests.bench.plot import Plot, svg
 from tests.lab.spaces import ROOT
 
 
@@ -57,6 +58,7 @@ class Result:
     figures: Sequence[Figure]
     samples: dict[str, list[float]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    plots: Sequence[Plot] = ()
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ END = "<!-- end -->"
 
 
 def write(row: Row, result: Result, surroundings: Mapping[str, str], page: Path = PAGE) -> None:
-    """Put this row's figures in place of the last ones; at the end of the page where there were none.
+    """Put this row's figures in place of the last ones; at the end of the page where there were none. Plots beside it.
 
     Of a row that was left out the last ones stay.
     """
@@ -128,12 +130,20 @@ def write(row: Row, result: Result, surroundings: Mapping[str, str], page: Path 
     block = f"{mark}\n{section(row, result, surroundings)}\n{END}"
     found = re.compile(f"{re.escape(mark)}.*?{END}", re.DOTALL)
     page.write_text(found.sub(lambda _: block, text) if found.search(text) else f"{text.rstrip()}\n\n{block}\n")
+    for plot in result.plots:
+        page.with_name(_file_of(row, plot)).write_text(svg(plot))
+
+
+def _file_of(row: Row, plot: Plot) -> str:
+    return f"{row.name}-{plot.name}.svg"
 
 
 def section(row: Row, result: Result, surroundings: Mapping[str, str]) -> str:
     """A heading, a table, the notes, and on what it was made."""
     lines = [f"### {row.name}", "", f"{row.title}.", "", "| | | bound | |", "|---|---:|---|---|"]
     lines += [line(figure) for figure in result.figures]
+    lines += [""] if result.plots else []
+    lines += [f"![{plot.title}]({_file_of(row, plot)})" for plot in result.plots]
     lines += ["", *(f"- {note}" for note in result.notes)]
     made = ", ".join(f"{name} {value}" for name, value in surroundings.items())
     return "\n".join([*lines, f"- {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {made}"])

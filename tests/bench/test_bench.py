@@ -1,12 +1,15 @@
 """What the bench itself must be trusted in: counting, and the page it writes."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.bench.clients import Count, payloads
+from tests.bench.plot import HEIGHT, WIDTH, Plot, svg
 from tests.bench.report import Figure, Options, Result, Row, table, write
 
 
@@ -67,3 +70,32 @@ def test_a_row_that_was_left_out_leaves_the_page_as_it_was(tmp_path: Path) -> No
         write(each, left_out, {}, page)
         assert "left out" in table(each, left_out)
     assert page.read_text() == before
+
+
+numbers = st.floats(1e-3, 1e6)
+
+
+@given(st.dictionaries(st.text("ab<&", min_size=1), st.lists(st.tuples(numbers, numbers), min_size=1), min_size=1))
+def test_a_plot_shows_each_point_inside_and_larger_ones_higher(series: dict[str, list[tuple[float, float]]]) -> None:
+    series = dict(list(series.items())[:4])
+    root = ElementTree.fromstring(svg(Plot("p", "a < b", "x", "y", series)))
+    dots = [(float(dot.attrib["cx"]), float(dot.attrib["cy"])) for dot in root.iter() if dot.tag.endswith("circle")]
+    values = [point for points in series.values() for point in points]
+    assert len(dots) == len(values)
+    assert all(0 < x < WIDTH and 0 < y < HEIGHT for x, y in dots)
+    for column, direction in ((0, 1), (1, -1)):
+        places = [
+            direction * dot[column]
+            for _, dot in sorted(zip(values, dots, strict=True), key=lambda each: each[0][column])
+        ]
+        assert all(after >= before - 0.1 for before, after in itertools.pairwise(places))
+    assert {*series, "a < b"} <= {text.text for text in root.iter() if text.tag.endswith("text")}
+
+
+def test_the_page_shows_the_plots_of_a_row(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# Words\n")
+    plot = Plot("size", "Size by age", "years", "m", {"tree": [(1, 1), (10, 8)]})
+    write(Row("a", "this", _run), Result([Figure("took", 1.0, "s")], {}, (), (plot,)), {}, page)
+    assert "![Size by age](a-size.svg)" in page.read_text()
+    assert (tmp_path / "a-size.svg").read_text() == svg(plot)

@@ -28,9 +28,12 @@ def dhcp(
     source: str | None = None,
     ciaddr: str = "0.0.0.0",
     giaddr: str = "0.0.0.0",
+    sname: bytes = b"",
+    file: bytes = b"",
 ) -> bytes:
     """From a client."""
-    fixed = BOOTP(chaddr=bytes.fromhex(mac.replace(":", "")), ciaddr=ciaddr, giaddr=giaddr, xid=0x1234)
+    chaddr = bytes.fromhex(mac.replace(":", ""))
+    fixed = BOOTP(chaddr=chaddr, ciaddr=ciaddr, giaddr=giaddr, sname=sname, file=file, xid=0x1234)
     head = Ether(src=source or mac, dst=EVERYONE) / IP(src=ciaddr, dst="255.255.255.255") / UDP(sport=68, dport=67)
     return bytes(head / fixed / DHCP(options=[("message-type", kind), *options, "end"]))
 

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from netscand.core import limits
+from netscand.core.addresses import FEW, MOST_ADDRESSES
 from netscand.core.model import EventKind, Evidence, Ip, Mac, Observation, Probe, Status
+from netscand.core.planner import QUIET_COVERAGE
 from netscand.core.presence import Rules
 from netscand.core.ratelimit import NEWCOMERS_THAT_ANSWER, STRANGERS
 from tests.core.world import World, ip, mac, network
@@ -139,31 +141,83 @@ def test_endless_renames_are_published_a_few_times_an_hour() -> None:
     assert len(world.of(K.RENAMED)) <= 2 * (5 + 6 * 10_000 / HOUR)
 
 
-def test_a_phone_has_its_privacy_addresses() -> None:
-    """A few an hour, all day long; and the address of IPv4 that it is known by is never pushed out by them."""
-    world = World([replace(network(interval=DAY), own6=OWN6)], rules=Rules(60.0, 60.0, 600.0))
+def test_privacy_addresses_are_no_events_and_no_change() -> None:
+    """FIELD case 9: four new IPv6 addresses an hour, all day long, on a LAN that stays quiet; IPv4 is never evicted."""
+    world = World([replace(network(interval=600.0), own6=OWN6)], rules=Rules(60.0, 60.0, 600.0))
     world.alive(3)
     world.run(60)
-    for number in range(24 * 4):
+    for number in range(24 * 8):
         say(world, mac(1), v6(number + 1), Evidence.NDP)
         world.run(900)
-    added = [event for event in world.of(K.ADDRESS_ADDED) if event.device and event.device.mac == mac(1)]
-    assert len(added) == 24 * 4
-    assert world.inventory.devices[mac(1)].ip == ip("10.0.0.10")
+    changes = [event.kind for event in world.events if event.kind in (K.ADDRESS_ADDED, K.ADDRESS_REMOVED)]
+    assert changes == [K.ADDRESS_ADDED], "the first one"
+    device = world.inventory.devices[mac(1)]
+    assert device.ip == ip("10.0.0.10")
+    assert v6(24 * 8) in {address.ip for address in device.addresses}
+    assert len(device.addresses) <= 1 + MOST_ADDRESSES
+    assert not device.is_proxy
+    quiet = [
+        probe for at, probe in world.frames if at > world.now - 6 * HOUR and probe.mac is None and len(probe.ip) == 4
+    ]
+    assert len(quiet) <= 6 * HOUR / QUIET_COVERAGE * 254
+    world.inventory.devices[mac(1)].first_seen -= DAY
+    say(world, mac(9), "10.0.0.10")
+    assert [event.kind for event in world.events[-2:]] == [K.DISCOVERED, K.ADDRESS_CONFLICT]
+
+
+@pytest.mark.parametrize("solicited", [True, False])
+def test_solicitations_disable_no_alarm(solicited: bool) -> None:
+    """FIELD x2: 66 IPv6 addresses, answered or not, then claims to the addresses of the gateway, a resident and us."""
+    world = with_gateway()
+    age(world)
+    thief = mac(0x666)
+    say(world, thief, "10.0.0.99")
+    for number in range(66):
+        (answer if solicited else say)(world, thief, v6(number + 1), *(() if solicited else (Evidence.NDP,)))
+    assert not world.inventory.devices[thief].is_proxy
+    for at, kind in [(GATEWAY, K.GATEWAY_CHANGED), ("10.0.0.11", K.ADDRESS_CONFLICT), ("10.0.0.2", K.ADDRESS_CONFLICT)]:
+        world.events.clear()
+        say(world, thief, at, Evidence.ARP_REPLY)
+        world.run(5)
+        assert kind in kinds(world)
+    assert ip("10.0.0.99") in {address.ip for address in world.inventory.devices[thief].addresses}
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_ipv6_never_evicts_ipv4(confirmed: bool) -> None:
+    """FIELD case 9: an IPv4 address that never answered stays beside any number of IPv6 addresses that did."""
+    world = World()
+    see_at = answer if confirmed else say
+    say(world, mac(9), "10.0.0.9")
+    for number in range(200):
+        see_at(world, mac(9), v6(number + 1))
+        if number % 50 == 49:
+            world.now += 120
+            see_at(world, mac(9), f"10.0.0.{20 + number}")
+    device = world.inventory.devices[mac(9)]
+    assert {address.ip for address in device.addresses if len(address.ip) == 4} == {
+        ip(f"10.0.0.{number}") for number in (9, 69, 119, 169, 219)
+    }  # fmt: skip
+    assert len(device.addresses) <= (MOST_ADDRESSES if confirmed else FEW)
+    for number in range(MOST_ADDRESSES * 3):
+        world.now += 120
+        see_at(world, mac(9), f"10.0.0.{number + 20}")
+        see_at(world, mac(9), v6(1_000 + number))
+    assert sum(len(address.ip) == 4 for address in device.addresses) == (MOST_ADDRESSES if confirmed else FEW)
 
 
 def test_a_labelled_device_is_published_during_a_flood() -> None:
     """Strangers that use up their budgets do not suppress events of a labelled device."""
-    world = World(rules=QUICK)
+    world = World([network("10.0.0.0/20", interval=600.0)], rules=QUICK)
     world.alive(3)
     world.run(60)
     world.inventory.label(mac(1), {"label": "printer"}, world.now)
-    for number in range(4_000):
-        answer(world, mac(1_000 + number % 250), v6(number))
+    for number in range(3_500):
+        answer(world, mac(1_000 + number % 250), f"10.0.{1 + number // 250}.{number % 250 + 1}")
     world.events.clear()
     for number in range(4):
-        say(world, mac(1), v6(100_000 + number), Evidence.NDP)
-        answer(world, mac(1_001), v6(200_000 + number))
+        say(world, mac(1), f"10.0.15.{number + 1}")
+        answer(world, mac(1_001), f"10.0.15.{number + 101}")
     del world.hosts[2, ip("10.0.0.10")]
     world.run(60)
     published = [event.kind for event in world.events if event.device and event.device.mac == mac(1)]

@@ -57,6 +57,83 @@ def test_a_less_trusted_source_replaces_no_better_one(first: str, second: str) -
     assert len(world.of(EventKind.RENAMED)) == 1 + better
 
 
+@pytest.mark.parametrize("dhcp_first", [True, False])
+@pytest.mark.parametrize(
+    ("sources", "name"),
+    [
+        (("dns", "dhcp", "mdns"), ("kitchen-tv.lan", "dns")),
+        (("mdns", "dns", "dhcp"), ("kitchen-tv.lan", "dns")),
+        (("dhcp", "mdns", "dns", "nbns"), ("android-dhcp-13", "dhcp")),
+        (("dhcp", "dns"), ("android-dhcp-13", "dhcp")),
+        (("mdns", "dhcp"), ("android-dhcp-13", "dhcp")),
+        (("dns",), ("kitchen-tv.lan", "dns")),
+        ((), (None, None)),
+    ],
+)
+def test_the_order_of_the_sources_is_that_of_trust(
+    sources: tuple[str, ...], name: tuple[str | None, str | None], dhcp_first: bool
+) -> None:
+    """FIELD case 2: `[names] sources`, whichever name comes first; the worse one is no event afterwards."""
+    world = World()
+    world._tell(world.inventory.set_name_sources(sources, world.now))
+    world.hear(mac(9), "10.0.0.9")
+    for by_dhcp in (dhcp_first, not dhcp_first) * 3:
+        if by_dhcp:
+            named(world, mac(9), "android-dhcp-13", "dhcp")
+        else:
+            world._tell(world.inventory.rename(mac(9), "kitchen-tv.lan", "dns", world.now))
+    assert name_of(world, mac(9)) == name
+    assert len(world.of(EventKind.RENAMED)) <= 2
+    assert ("dns" in world.inventory.claims.host_names.missing_sources(world.inventory.devices[mac(9)])) == (
+        name[1] == "dns" or bool(sources and sources[0] == "dns")
+    )
+
+
+def test_names_are_judged_again_when_the_order_changes() -> None:
+    """FIELD case 2: a reload needs no new frame of the device, and no further event follows."""
+    world = World()
+    world.alive(1)
+    world.run(5)
+    who = mac(1)
+    named(world, who, "android-dhcp-13", "dhcp", "10.0.0.10")
+    named(world, who, "tv", "mdns", "10.0.0.10")
+    world._tell(world.inventory.rename(who, "kitchen-tv.lan", "dns", world.now))
+    assert name_of(world, who) == ("android-dhcp-13", "dhcp")
+    for sources, name in [
+        (("dns", "mdns", "dhcp"), "kitchen-tv.lan"), (("mdns", "dns"), "tv"), (claims.TRUST, "android-dhcp-13"),
+        (("nbns",), "android-dhcp-13"),
+    ]:  # fmt: skip
+        world._tell(world.inventory.set_name_sources(sources, world.now))
+        world._tell(world.inventory.set_name_sources(sources, world.now))
+        assert name_of(world, who)[0] == name
+    assert [event.reason for event in world.of(EventKind.RENAMED)] == [
+        "named by dhcp", "named by dns", "named by mdns", "named by dhcp",
+    ]  # fmt: skip
+
+
+def test_two_responders_of_one_host_do_not_fill_the_history() -> None:
+    """A host that announces two names in turn, each ten minutes for a week, keeps the last one that was published."""
+    world = World()
+    for round_ in range(7 * 144):
+        world.now += 600
+        named(world, mac(9), ("printer", "printer-2")[round_ % 2], "mdns")
+    assert len(world.of(EventKind.RENAMED)) <= 4
+    kept, _ = name_of(world, mac(9))
+    other = {"printer": "printer-2", "printer-2": "printer"}[str(kept)]
+    world.now += claims.RETURN_AFTER
+    named(world, mac(9), other, "mdns")
+    assert name_of(world, mac(9))[0] == other, "the name that is used alone now"
+
+
+def test_a_name_that_returns_at_once_is_followed() -> None:
+    """A user renames a device, and changes their mind."""
+    world = World()
+    for name in ("printer", "office", "printer"):
+        world.now += 60
+        named(world, mac(9), name, "mdns")
+    assert name_of(world, mac(9))[0] == "printer"
+
+
 def test_the_same_name_from_a_better_source_is_no_event() -> None:
     """Only the source changes."""
     world = World()
@@ -69,7 +146,7 @@ def test_the_same_name_from_a_better_source_is_no_event() -> None:
 def test_a_source_that_is_not_configured_sets_no_name() -> None:
     """`[names] sources` excludes it."""
     world = World()
-    world.inventory.claims.host_names.sources = frozenset(["dhcp"])
+    world.inventory.claims.host_names.sources = ("dhcp",)
     named(world, mac(9), "janes-phone", "mdns")
     assert name_of(world, mac(9)) == (None, None)
     named(world, mac(9), "janes-phone", "dhcp")
@@ -116,7 +193,7 @@ def test_what_is_lacked_is_what_would_be_better() -> None:
     for source, lacked in (lacks | {"dhcp": ()}).items():
         device.hostname_source = source
         assert naming.missing_sources(device) == lacked
-    naming.sources = frozenset(["nbns"])
+    naming.sources = ("nbns",)
     device.hostname_source = None
     assert naming.missing_sources(device) == ("nbns",)
 

@@ -30,6 +30,7 @@ def warnings_of(tmp_path: Path, text: str) -> list[str]:
         ('[listen]\ntcp = ["127.0.0.1:80", "127.0.0.1:80"]', "[listen] tcp '127.0.0.1:80': '127.0.0.1:80'", "remove"),
         ('[listen]\ntcp = ["localhost:80", "[::1]:80"]', "[listen] tcp '[::1]:80': 'localhost:80' already", "remove"),
         ('[listen]\ntcp = ["0.0.0.0:80", "10.0.0.1:80"]', "[listen] tcp '10.0.0.1:80': '0.0.0.0:80' already", "remove"),
+        ('[names]\nsources = ["dns", "dhcp", "dns"]', "[names] sources 'dns': listed twice", "remove the other"),
         ('[access]\ngroup = "no such group"', "[access] group 'no such group': no such group", "groupadd"),
         ('[history]\npath = "history.db"', "[history] path 'history.db': relative path", "absolute"),
         ('[listen]\nunix = "./sock"', "[listen] unix './sock': relative path", "absolute"),
@@ -58,6 +59,7 @@ def test_a_probable_mistake_is_one_line_with_its_remedy(tmp_path: Path, text: st
         '[listen]\ntcp = ["0.0.0.0:80", "[::]:80"]',
         '[listen]\nunix = ""\ntcp = []',
         '[access]\ngroup = "root"',
+        '[names]\nsources = ["dns", "dhcp", "mdns"]',
     ],
 )
 def test_an_intended_value_is_not_warned_about(tmp_path: Path, text: str) -> None:
@@ -94,3 +96,21 @@ def test_check_config_prints_warnings_beside_errors(tmp_path: Path, more: str, c
     assert bool(wrong) == bool(code)
     assert error in done.stderr
     assert all(line.startswith(f"netscand: {path}: [") for line in wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('sources = ["dns", "dhcp", "mdns"]', "[names] sources: a name from dns, dhcp, mdns, in this order"),
+        ("sources = []", "[names] sources: no names"),
+        ('sources = ["dhcp", "mdns", "dns", "nbns"]', None),
+    ],
+)
+def test_check_config_prints_the_order_of_names(tmp_path: Path, text: str, line: str | None) -> None:
+    """FIELD case 2: the order is what was written, if it is not the default one."""
+    path = tmp_path / "netscand.toml"
+    path.write_text(f"[names]\n{text}\n")
+    argv = [sys.executable, "-m", "netscand", "--check-config", str(path)]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"{path}: good", *([f"{path}: {line}"] if line else [])]
+    assert done.stderr == ""

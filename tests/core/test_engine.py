@@ -16,6 +16,8 @@ from netscand.core.model import (
     EventKind,
     Evidence,
     Ip,
+    Mac,
+    Network,
     NetworkState,
     Observation,
     Probe,
@@ -143,6 +145,38 @@ def test_an_event_is_encoded_once_for_the_history_and_all_clients() -> None:
     assert len(encoded) >= 2
 
 
+def test_a_batch_is_stored_before_names_are_looked_up() -> None:
+    """Clients come first: the history publishes what it has stored."""
+    done: list[str] = []
+
+    class Kept(Numbers):
+        def append(self, event: Event, body: bytes) -> str:
+            done.append(event.kind)
+            return super().append(event, body)
+
+        def flush(self) -> None:
+            done.append("flush")
+
+    class Names:
+        def request_name(self, mac: Mac, ip: Ip, network: Network) -> None:
+            done.append("name")
+
+        def restart_rounds(self) -> None:
+            raise AssertionError("its sources stay as they are")
+
+    inventory = Inventory(Rules(), Random(1))
+    planner = Planner(inventory, Pace(), 50.0, Random(1))
+    engine = Engine(inventory, planner, Cable(), Kept("e"), Tape(), lambda: 50.0, lambda: 0.0)
+    engine.names = Names()
+    engine.set_networks([network()])
+    done.clear()
+    seen = [Observation(50.0, 2, mac(n), ip(f"10.0.0.{n}"), Evidence.ARP_ANNOUNCEMENT) for n in (11, 12)]
+    engine.observe(seen)
+    assert done == ["discovered", "discovered", "flush", "name", "name"]
+    engine.observe(seen)
+    assert len(done) == 5, "no event, nothing to store"
+
+
 def test_probes_left_by_a_full_queue_are_sent_later() -> None:
     """They count when they are sent."""
     house = EngineView()
@@ -164,6 +198,19 @@ def test_an_interface_that_refuses_gives_a_scan_error() -> None:
     finished = [news for news in house.tape.news if isinstance(news, ScanFinished)]
     assert finished[-1].broadcast == 253
     assert house.engine.problems() == ()
+
+
+def test_an_interface_that_refuses_in_turn_is_logged_hourly(caplog: pytest.LogCaptureFixture) -> None:
+    """A firewall that drops some of the frames does not fill the log; `status` shows it while it lasts."""
+    house = EngineView()
+    for number in range(60):
+        house.cable.refuses = number % 2 == 0
+        house.turn(31)
+    assert caplog.text.count("cannot send: 10.0.0.0/24@eth0") == 1
+    house.now += 3600
+    house.cable.refuses = True
+    house.turn(31)
+    assert caplog.text.count("cannot send: 10.0.0.0/24@eth0") == 2
 
 
 def test_silent_networks_and_no_network_are_problems() -> None:

@@ -57,6 +57,12 @@ def one(
     return found
 
 
+USERS_BRIDGES = (
+    "br-iot", "br-guest", "br-ex", "br-eth0", "br-lan.20", "br-3f9c01d2ab4", "br-3F9C01D2AB44",
+    "br-guest-wlan1",
+)  # fmt: skip
+"""FIELD case 17: only `br-` and 12 hexadecimal digits is Docker's."""
+
 # ---- by itself ----------------------------------------------------------------------------------------------------
 
 
@@ -81,6 +87,7 @@ def test_a_lan_is_scanned_and_says_why() -> None:
         ("wlan0", "", "Wi-Fi"),
         ("br0", "bridge", "bridge"),
         ("br-lan", "bridge", "bridge"),  # OpenWrt's LAN
+        *((name, "bridge", "bridge") for name in USERS_BRIDGES),
         ("bond0", "bond", "bond"),
         ("eth0.7", "vlan", "VLAN"),
         ("eth0", "veth", "virtual Ethernet"),  # within a container, recognised by name and never by kind
@@ -96,7 +103,7 @@ def test_every_ordinary_lan_is_scanned(name: str, kind: str, said: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["veth1a2b3c", "ve-web", "vb-web", "vnet3", "docker0", "docker_gwbridge", "br-0123456789ab", "br-frontend",
+    ["veth1a2b3c", "ve-web", "vb-web", "vnet3", "docker0", "docker_gwbridge", "br-0123456789ab", "br-3f9c01d2ab44",
      "virbr0", "lxcbr0", "lxdbr0", "cni0", "cali123", "flannel.1", "podman1", "tap0", "tun3", "wg0", "ztabc",
      "tailscale0"],
 )  # fmt: skip
@@ -136,9 +143,11 @@ def test_a_port_is_excluded_and_a_member_of_a_vrf_is_not() -> None:
 
 @pytest.mark.parametrize("length", range(33))
 def test_prefixes_from_30_to_16_bits_are_scanned_and_no_others(length: int) -> None:
+    """FIELD case 16: in a larger one, devices are received, and probed where they were seen."""
     network = one(at=holding(f"10.1.2.3/{length}"))
-    assert (network.state is NetworkState.UP) == (16 <= length <= 30)
-    if network.state is NetworkState.EXCLUDED and length < 32:
+    assert (network.state is NetworkState.UP) == (length <= 30)
+    assert network.swept == (length >= 16)
+    if not (16 <= length <= 30) and length < 32:
         assert f"name {network.cidr} in a [[network]]" in network.why
 
 
@@ -224,8 +233,20 @@ def test_a_named_interface_is_used_whatever_it_is(of: Link) -> None:
 
 def test_a_large_prefix_needs_its_own_name() -> None:
     large = holding("10.1.2.3/8")
-    assert one(at=large, scan=Scan(interfaces=("eth0",))).state is NetworkState.EXCLUDED
-    assert one(at=large, rules=(NetworkRule(cidr="10.0.0.0/8"),)).state is NetworkState.UP
+    assert not one(at=large, scan=Scan(interfaces=("eth0",))).swept
+    assert one(at=large, rules=(NetworkRule(cidr="10.0.0.0/8"),)).swept
+
+
+@pytest.mark.parametrize(
+    ("address", "swept"),
+    [("169.254.7.8/16", False), ("169.254.7.8/20", False), ("169.254.7.8/24", True), ("169.253.7.8/16", True)],
+)
+def test_a_link_local_prefix_is_not_swept(address: str, swept: bool) -> None:
+    """FIELD case 10: hosts choose addresses at random in it; a small part of it was set by hand."""
+    found = one(at=holding(address))
+    assert (found.state, found.swept) == (NetworkState.UP, swept)
+    assert ("link-local: addresses are probed where a device was seen" in found.why) == (not swept)
+    assert one(at=holding(address), rules=(NetworkRule(cidr=str(found.cidr)),)).swept
 
 
 @pytest.mark.parametrize("address", ["10.1.2.3/31", "10.1.2.3/9", "10.1.2.3/24"])

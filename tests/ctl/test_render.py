@@ -164,6 +164,13 @@ def test_a_network_that_is_down_has_no_coverage() -> None:
     assert " down, 2 online, coverage -\n" in shown
 
 
+def test_a_network_that_is_not_swept_shows_what_is_scanned() -> None:
+    """FIELD cases 10 and 16: of a large prefix, the addresses where devices were seen."""
+    large = network("10.0.0.0/8@eth1", coverage=Coverage(fraction=0, seconds=0))
+    rows = render.networks_table([large], columns=None, paint=render.plain, today=None).splitlines()
+    assert "  30 s      seen addresses  2026-" in rows[1]
+
+
 def test_the_dhcp_client_is_shown_if_known() -> None:
     for fields, lines in ({}, 0), ({"dhcp_vendor_class": None}, 0), ({"dhcp_vendor_class": "android-dhcp-14"}, 1):
         shown = render.device_facts(device(1, **fields), paint=render.plain, now=NOW, today=None, presence="")

@@ -236,3 +236,13 @@ def test_a_difference_has_the_time_of_the_new_status() -> None:
     state = watching(device(1))
     (change,) = state.on_message(snapshot(device(1, "offline", status_since=LATER, reason="3 probes unanswered")))
     assert (change.at, change.reason, change.previous) == (LATER, "3 probes unanswered", {"status": "online"})
+
+
+def test_new_ipv6_addresses_are_no_events() -> None:
+    """FIELD case 9: a host makes new ones all the time; the first one of a scope is an event, as from the daemon."""
+    state = watching(device(3, addresses=[address("192.168.1.30")]))
+    seen = []
+    for ips in (["fe80::1"], ["fe80::1", "fd00::1"], ["fe80::2", "fd00::2", "2001:db8::1"], ["fe80::2"]):
+        addresses = [address(ip) for ip in ("192.168.1.30", *ips)]
+        seen.append(shown(state, snapshot(device(3, addresses=addresses))))
+    assert seen == [["address_added 03"], ["address_added 03"], [], ["address_removed 03"]]

@@ -197,6 +197,23 @@ async def test_an_interface_that_appears_is_told(space: Space) -> None:
 
 
 @inside
+async def test_a_kernel_without_ipv6_is_followed(space: Space, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FIELD case 11: such a kernel answers a dump of IPv6 addresses with those of other families, link-local ones too.
+
+    This kernel does the same for a family that it does not know (12).
+    """
+    monkeypatch.setattr(netlink, "_ADDRESSES6", netlink._ADDRESSES6._replace(selection=bytes([12]).ljust(8, b"\0")))
+    space.ip("addr add 169.254.7.8/16 dev eth0 scope link")
+
+    async with following() as (made, told):
+        assert set(told[0]) == {NETWORK, "169.254.0.0/16@eth0"}
+        assert made._kernel.addresses6 == ()
+        space.ip("addr add 169.254.9.9/24 dev eth0 scope link", "addr add 10.81.0.2/24 dev eth0")
+        await until(lambda: {"10.81.0.0/24@eth0", "169.254.9.0/24@eth0"} < set(told[-1]))
+        assert told[-1]["10.81.0.0/24@eth0"].own6 is None
+
+
+@inside
 async def test_a_change_of_address_is_told(space: Space) -> None:
     async with following() as (_, told):
         space.ip("addr add 10.77.0.3/24 dev eth0")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import signal
 import socket
 import struct
 import sys
@@ -22,6 +23,7 @@ from netscand.lan.interfaces import Interfaces
 from netscand.lan.name_lookup import Effort, Resolver, Unanswered
 from netscand.lan.name_queue import PATIENT, Names
 from netscand.lan.wire import Wire
+from tests.core import built_frames
 from tests.lab.impostor import NAME, impostor
 from tests.lab.lan import Host, Lab
 from tests.lab.rooms import until
@@ -407,3 +409,52 @@ def test_without_a_resolver_names_are_found_on_the_lan(lab: Lab) -> None:
 
     wait_for("its name", lambda: named() == ("printer", "mdns"))
     assert daemon.log(100).count("no name server answers") <= 1
+
+
+FIREWALL = (
+    "rule add pref 1 lookup local",
+    "rule del pref 0",
+    "rule add pref 0 iif eth0 ipproto udp sport 5353 blackhole",
+)
+"""Rules that drop what comes in from port 5353, behind the packet sockets, as netfilter does; nft is not everywhere."""
+
+
+def test_a_firewall_hides_no_answer_about_a_name(lab: Lab) -> None:
+    """FIELD case 15: the answer to a question by multicast is unicast, from an address that was not asked."""
+    host = lab.host("10.77.0.60")
+    responder(host, "printer")
+    lab.watcher.space.ip(*FIREWALL)
+    with lab.capture(lab.watcher) as capture:
+        daemon = lab.daemon(NO_SCANS)
+        wait_for("its name", lambda: daemon.devices().get(host.ip, {}).get("hostname") == "printer")
+        answers = [frame.data for frame in capture.frames() if frame.data[34:36] == (5353).to_bytes(2)]
+    assert any(answer[:6] == mac_of(lab.watcher) and answer[36:38] != answer[34:36] for answer in answers)
+
+
+def test_the_order_of_sources_is_the_order_of_names(lab: Lab) -> None:
+    """FIELD case 2: the name server before what the device calls itself, and after a reload the reverse."""
+    dnsmasq(lab.host("10.77.0.1"), "--host-record=kitchen-tv.lan,10.77.0.60")
+    crowd = lab.crowd()
+    mac = crowd.join("10.77.0.60")
+    daemon = lab.daemon(
+        {"names": {"sources": ["dns", "dhcp", "mdns"]}}, files={"/etc/resolv.conf": "nameserver 10.77.0.1\n"}
+    )
+
+    def named() -> tuple[str | None, str | None]:
+        device = daemon.get("/api/devices/" + mac)
+        return device["hostname"], device["hostname_source"]
+
+    wait_for("it answers", lambda: "10.77.0.60" in daemon.devices())
+    crowd.send(built_frames.dhcp("request", ("hostname", b"android-dhcp-13"), mac=mac))
+    wait_for("the name of its router", lambda: named() == ("kitchen-tv.lan", "dns"))
+    crowd.send(built_frames.dhcp("request", ("hostname", b"android-dhcp-14"), mac=mac))
+    for order, name in [
+        (["dhcp", "dns"], ("android-dhcp-14", "dhcp")),
+        (["mdns", "dns", "dhcp"], ("kitchen-tv.lan", "dns")),
+    ]:
+        daemon.configure({"names": {"sources": order}})
+        daemon.signal(signal.SIGHUP)
+        wait_for("the new order", lambda name=name: named() == name)  # type: ignore[misc]
+    renamed = [event["device"]["hostname"] for event in daemon.get("/api/events?kind=renamed")["events"]]
+    assert renamed.count("android-dhcp-14") == 1
+    assert len(renamed) <= 4

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from websockets.sync.client import ClientConnection
 
+from netscand.core.addresses import FEW
 from netscand.lan import bpf
 from netscand.lan.capture import CaptureReader
 from tests.core import built_frames, captured_frames
@@ -67,6 +68,24 @@ def test_mdns_alone_tells_who_is_there_and_its_name(lab: Lab) -> None:
     event = told(daemon, lab, built_frames.mdns(("janes-phone.local.", "A", "10.77.0.9")))
     assert (event["evidence"], event["address"]) == ("mdns", "10.77.0.9")
     assert (device(daemon)["hostname"], device(daemon)["hostname_source"]) == ("janes-phone", "mdns")
+
+
+def test_new_ipv6_addresses_of_a_phone_are_listed_and_no_events(lab: Lab) -> None:
+    """FIELD case 9: 70 solicitations, each from another address of one prefix."""
+    daemon = lab.daemon(NO_SCANS)
+    crowd = lab.crowd()
+    phone = crowd.join("10.77.0.71")
+    sources = [f"2001:db8:77:0:9c1e:44b0:7d2a:{number:x}" for number in range(0x1101, 0x1101 + 70)]
+    for source in sources:
+        crowd.send(built_frames.solicitation(source, "fe80::1", mac=phone))
+
+    def found() -> dict[str, Any]:
+        return dict(daemon.get(f"/api/devices/{phone}"))
+
+    wait_for("the last one", lambda: sources[-1] in {address["ip"] for address in found()["addresses"]})
+    assert (found()["ip"], found()["kinds"], len(found()["addresses"])) == ("10.77.0.71", [], FEW)
+    kinds = [event["kind"] for event in daemon.get("/api/events")["events"] if event["device"]]
+    assert sorted(kinds) == ["address_added", "discovered"]
 
 
 # ---- real programs --------------------------------------------------------------------------------------------------
@@ -181,9 +200,11 @@ def test_hostile_names_are_cleaned_where_they_enter(lab: Lab) -> None:
         "02:00:00:00:00:01": (b"\x1b[2J\x1b]0;owned\x07pc", "[2J]0;ownedpc"),
         "02:00:00:00:00:02": ("gpj\u202egnp".encode(), "gpjgnp"),
         "02:00:00:00:00:03": (b"one\ntwo\tthree", "one two three"),
-        "02:00:00:00:00:04": (b"\xff\xfe\x1b\x00more", "\ufffd\ufffd"),
+        "02:00:00:00:00:04": (b"\xff\xfe\x1b\x00more", None),
         "02:00:00:00:00:05": (b"y" * 255, "y" * 63),
         "02:00:00:00:00:06": ("\u200b\u2066\u2069".encode(), None),
+        "02:00:00:00:00:07": (b"B\xfcro-Drucker", "Büro-Drucker"),  # FIELD case 23
+        "02:00:00:00:00:08": (b"*", None),
     }
     crowd.send(*(built_frames.dhcp("discover", ("hostname", name), mac=mac) for mac, (name, _) in said.items()))
     wait_for("all of them", lambda: len(daemon.get("/api/devices")["devices"]) == 1 + len(said))

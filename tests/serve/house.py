@@ -81,6 +81,9 @@ class FakeScanner:
         self.last_scan: float | None = None
         self.troubles: tuple[str, ...] = ()
         self.requested: list[tuple[str, ...]] = []
+        self.clients: list[object] = []
+        self.left: list[object] = []
+        """Clients that left their scans."""
         self.leases: dict[object, float] = {}
         self.scan_id = 41
         self.budgets = Budgets()
@@ -139,14 +142,18 @@ class FakeScanner:
     def forget(self, mac: Mac) -> None:
         self.publish(Event(EventKind.FORGOTTEN, time.monotonic(), None, self.devices.pop(mac)))
 
-    def scan_now(self, targets: Sequence[str], account: Hashable = None) -> int:
+    def scan_now(self, targets: Sequence[str], account: Hashable = None, client: object = None) -> int:
         if "203.0.113.1" in targets:
             raise BadTarget("203.0.113.1: not within a scanned network")
         self.requested.append(tuple(targets))
+        self.clients.append(client)
         self.scan_id += 1
         self.scanning = True
         self.hub.publish_scan(ScanStarted(self.scan_id, (LAN,), Cause.CLIENT))
         return self.scan_id
+
+    def leave_scans(self, client: object) -> None:
+        self.left.append(client)
 
     def finish(self, scan_id: int, found: Sequence[Mac] = (), networks: tuple[str, ...] = (LAN,)) -> None:
         now = time.monotonic()

@@ -300,10 +300,12 @@ def test_a_client_that_leaves_while_waiting_leaves_no_state(tmp_path: Path) -> N
             writer.write(b"POST /api/scan?wait=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
             while not lan.hub._waiting:
                 await asyncio.sleep(0.01)
+            assert not lan.scanner.left
             writer.close()
             async with asyncio.timeout(30):
-                while lan.hub._waiting:
+                while lan.hub._waiting or not lan.scanner.left:  # FIELD x3: its long scan ends with it
                     await asyncio.sleep(0.01)
+            assert None not in lan.scanner.left
 
     asyncio.run(play())
 

@@ -155,6 +155,24 @@ def test_a_scan_is_reported_from_its_request_to_its_end(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
+def test_a_client_leaves_its_scans_with_its_connection(tmp_path: Path) -> None:
+    """FIELD x3: a long scan ends with the last client that requested it."""
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            async with lan.ws() as client:
+                await snapshot(client)
+                await client.send('{"type": "scan_now", "targets": ["10.0.0.7"]}')
+                await receive(client)
+                assert not lan.scanner.left
+            async with asyncio.timeout(30):
+                while not lan.scanner.left:
+                    await asyncio.sleep(0.01)
+            assert lan.scanner.clients == lan.scanner.left
+
+    asyncio.run(play())
+
+
 def test_a_lease_ends_with_its_connection(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:

@@ -122,6 +122,33 @@ def test_the_loop_waits_for_a_few_events_on_a_quick_disk(tmp_path: Path, monkeyp
     asyncio.run(play())
 
 
+def test_a_thread_that_runs_late_is_no_slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine was busy: the loop waits for the next events again."""
+    take = writer.Writer._take
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            await book.write(NETWORK_UP)
+            at_rest(book)
+            found = waited_for(book, monkeypatch)
+
+            def take_late(self: writer.Writer, work: writer.Work | None) -> list[writer.Work]:
+                if isinstance(work, Events):
+                    while not found:
+                        time.sleep(0.001)
+                    monkeypatch.setattr(writer, "QUICK", 10.0)
+                return take(self, work)
+
+            monkeypatch.setattr(writer.Writer, "_take", take_late)
+            await book.write(discovered(one := device(1)))
+            assert not found[0]
+            at_rest(book)
+            await book.write(*back_and_forth(one, 2))
+            assert found[1:] == [True]
+
+    asyncio.run(play())
+
+
 def test_a_frozen_disk_holds_the_loop_no_longer_than_it_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAULTS T64: nor does the writer's thread count as hung while it waits for the disk."""
     frozen, thaw = threading.Event(), threading.Event()
@@ -140,7 +167,7 @@ def test_a_frozen_disk_holds_the_loop_no_longer_than_it_waits(tmp_path: Path, mo
             monkeypatch.setattr(room, "LATE", 0.05)
             cursor = book.append(discovered(device(1)))
             begun = time.monotonic()
-            book.history._hand_over()
+            book.history.flush()
             assert time.monotonic() - begun < 1.0
             assert frozen.wait(10)
             await book.until_published(cursor)

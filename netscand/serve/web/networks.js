@@ -26,7 +26,8 @@ class Card {
     this.scan.hidden = network.state !== "up";
     const last = network.last_scan;
     facts(this.facts, network.state !== "excluded" ? [
-      ["Online", `${online.toLocaleString()} of ${count(network.addresses, "address", "addresses")}`],
+      ["Online", online.toLocaleString() + (network.coverage.fraction
+        ? ` of ${count(network.addresses, "address", "addresses")}` : "")],
       ["Asked", coverageOf(network)],
       ["Every", span(network.interval)],
       ["Last scan", last ? age((now - stamp(last)) / 1000) : "not yet", inFull(last)],

@@ -83,6 +83,7 @@ export const evidenceOf = (evidence) => EVIDENCE[evidence] || evidence || "";
 /** How much of a network one scan asks. */
 export function coverageOf(network) {
   const { fraction, seconds } = network.coverage;
+  if (!fraction) return "addresses where a device was seen";
   if (fraction >= 1) return "every address in each scan";
   return `${(fraction * 100).toPrecision(2)} % a scan, all in ${span(seconds)}`;
 }
