@@ -62,7 +62,7 @@ def dhcp_frames(draw: st.DrawFn) -> bytes:
             if not any(known[0] == "server_id" for known in options):
                 options.append((option, draw(IPS)))
         elif not any(known[0] == option for known in options):
-            text = draw(st.text(max_size=20)).encode()
+            text = draw(st.text(max_size=20).filter(lambda text: text[:1] >= " ")).encode()  # else: as DNS encodes it
             options.append((option, b"\0\0\0" + text if option == "client_FQDN" else text))
     mac = draw(MACS)
     fixed = BOOTP(
