@@ -9,7 +9,7 @@ from math import inf
 from random import Random
 from typing import NamedTuple
 
-from netscand.core.addresses import Addresses, ProbeCandidates, has_answered
+from netscand.core.addresses import Addresses, has_answered
 from netscand.core.batches import DeferredBatches
 from netscand.core.limits import could_change, is_resident, may_change
 from netscand.core.model import (
@@ -29,6 +29,7 @@ from netscand.core.networks import SCANNED, NetworkTable, ProbeTarget, is_on, re
 from netscand.core.outage import OutageDetector, Verdict
 from netscand.core.presence import ANSWER_WAIT, Presence, Rules, Step
 from netscand.core.ratelimit import ABSENCES, RETURNS, Budgets
+from netscand.core.weak_evidence import ProbeCandidates
 
 # ---- status --------------------------------------------------------------------------------------------------------
 # The only functions that change the status of a device.
@@ -208,9 +209,7 @@ class DueChecks:
                 ):
                     self._schedule(device)
                 elif self._may_report_offline(device, now):
-                    events.append(
-                        self._report_offline(device, now, f"silent for {silence:.0f} s, and no address to probe")
-                    )
+                    events += self._report_offline(device, now, f"silent for {silence:.0f} s, and no address to probe")
             elif step is Step.OFFLINE:
                 events += self._check_offline(device, (self.network_table.last_answered(device) or where)[0], now)
             elif step is Step.NOTHING:
@@ -260,7 +259,7 @@ class DueChecks:
                 each.status is Status.ONLINE and not each.is_self for each in self.addresses.devices(network.id)
             )
             recovered = self._recover(network, now) if over else ()
-            return (*recovered, self._report_offline(device, now, device.presence.offline_reason(now), network.id))
+            return (*recovered, *self._report_offline(device, now, device.presence.offline_reason(now), network.id))
         if verdict is Verdict.NETWORK_SILENT:
             self.network_table.change(replace(network, state=NetworkState.SILENT))
             stay = self._suspect_outage(network.id, reason, now, seen_since=at)
@@ -279,11 +278,12 @@ class DueChecks:
             self._queue_probe(probe, ProbeClass.RESIDENT)
         events: list[Event] = []
         for question in over:
-            ip = question.claim.ip
-            overflow_at = self.outage.overflow_at[ip is not None and len(ip) == 16]
-            events += self.addresses.settle(question, now, there=overflow_at >= question.claim.at)
-            self._schedule(question.claimant)
-            self._schedule(question.holder)
+            overflow_at = self.outage.overflow_at[len(question.ip) == 16]
+            lost = overflow_at >= question.claim.at
+            events += self.addresses.settle(question, self.devices, now, lost=lost)
+            waited = (self.devices[mac] for mac in question.waiting if mac in self.devices)
+            for device in (question.claimant, question.holder, *waited):
+                self._schedule(device)
         return events
 
     def _drop_stale(self, device: Device, now: float) -> tuple[Event, ...]:
@@ -303,13 +303,14 @@ class DueChecks:
         self._push(device, now + OFFLINE_RETRY)
         return False
 
-    def _report_offline(self, device: Device, now: float, reason: str, network: str | None = None) -> Event:
+    def _report_offline(self, device: Device, now: float, reason: str, network: str | None = None) -> tuple[Event, ...]:
         may_change(self.budgets, ABSENCES, device, now)
         device.next_check = inf
         device.presence.set_offline(now)
         if device.is_gateway:  # another device may hold that address now
             self.addresses.mark_gateways((device,))
-        return set_status(device, Status.OFFLINE, now, reason, network)
+        event = set_status(device, Status.OFFLINE, now, reason, network)
+        return (event, *self.addresses.release(device, now))
 
     def _probe_witnesses(self, device: Device, network: Network, now: float) -> None:
         holders, gateway = self.addresses.devices(network.id), self.addresses.holder(network.id, network.gateway)

@@ -328,6 +328,9 @@ class NetworkSchedule:
         self.cause = Cause.INTERFACE
         self.echo_at = now
         """When to send the next echo request to all nodes."""
+        self.own_at = now
+        self.own_left: list[Ip] = []
+        """When to probe this host's own addresses next; those that are still to be probed."""
         self.last_scan: float | None = None
         self.last_fast = -inf
         self.changed_at = now
