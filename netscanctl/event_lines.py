@@ -92,6 +92,8 @@ def detail(event: Event) -> str:
             return f"{address} moved here from {other}" if event.other else f"{address} moved here"
         case "address_conflict":
             return f"{address} is also claimed by {other}"
+        case "same_host":
+            return f"on two interfaces, also {other}"
         case "renamed" if device:
             return f"was {clean(was.get('hostname') or NONE)}"
         case "labelled" if device:

@@ -445,5 +445,6 @@ class Engine:
     def problems(self) -> tuple[str, ...]:
         """Return why the daemon is degraded; nothing if it is not."""
         refused = (f"cannot send on {network}: {message}" for network, message in self._refused.items())
-        return (*refused, *network_problems(self.networks.values()), *self._history.problems(),
+        claims = self._inventory.addresses.own_claims.problems(self.networks, self.devices, self._clock())
+        return (*refused, *network_problems(self.networks.values()), *claims, *self._history.problems(),
                 *([self.not_reloaded] if self.not_reloaded else []))  # fmt: skip

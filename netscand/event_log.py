@@ -37,6 +37,9 @@ WARNINGS = frozenset(
 )
 """Events that are logged as warnings."""
 
+OTHER_IS = {EventKind.ADDRESS_MOVED: "before", EventKind.ADDRESS_REMOVED: "now", EventKind.GATEWAY_CHANGED: "before"}
+"""What `other` is in an event: a former or the new holder of the address; else a device that also is what it says."""
+
 BATCH = 32
 """Entries written in one go: about 3 ms."""
 
@@ -246,7 +249,7 @@ class LoggedEvents:
             line = " ".join(name for name in names if name)
         line = f"{line}: {event.kind}"
         if event.other:
-            line += f", also {self._mac(event.other)}"
+            line += f", {OTHER_IS.get(event.kind, 'also')} {self._mac(event.other)}"
         return f"{line} ({event.reason})" if event.reason else line
 
     def _journal_fields(self, entry: _Entry) -> dict[str, object]:

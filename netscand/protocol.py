@@ -33,7 +33,7 @@ Role = Literal["none", "read", "scan", "admin"]
 EventKind = Literal[
     "discovered", "online", "offline", "address_added", "address_removed", "address_moved", "address_conflict",
     "renamed", "labelled", "forgotten", "gateway_changed", "dhcp_server_seen", "network_up", "network_down",
-    "network_silent", "network_recovered", "flood", "unknown",
+    "network_silent", "network_recovered", "flood", "same_host", "unknown",
 ]  # fmt: skip
 Cause = Literal["timer", "client", "interface", "start"]
 Verdict = Literal["ok", "warning", "failed", "unknown"]

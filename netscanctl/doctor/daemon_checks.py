@@ -17,6 +17,8 @@ MAX_CLOCK_SKEW = 5.0
 QUIET_AFTER = 300.0
 """Seconds after which a daemon on a LAN in use has received frames."""
 HOW_TO_SCAN = "name the LAN in the configuration: a [[network]] table with its cidr; then systemctl reload netscand"
+OWN_ADDRESS = ", an address of this host, is claimed by "
+"""In a problem of the daemon that another device claims one of its addresses."""
 MAX_LOSS = 0.01
 """Fraction of frames that the kernel may drop."""
 
@@ -27,6 +29,7 @@ def check_running(client: Client, status: DaemonStatus) -> Iterator[CheckResult]
     yield check_versions(status)
     yield from check_receiving(status)
     yield check_interfaces(status)
+    yield from check_own_addresses(status)
     yield from check_gateways(client, status)
     yield check_socket(status)
     yield check_database(status)
@@ -94,6 +97,13 @@ def check_interfaces(status: DaemonStatus) -> CheckResult:
 def _stands_by(network: Network) -> str:
     """Return the note about a network that is not scanned because another one is the same LAN."""
     return f" (on the same LAN as {network.same_lan_as}, which is scanned instead)" if network.same_lan_as else ""
+
+
+def check_own_addresses(status: DaemonStatus) -> Iterator[CheckResult]:
+    """Report the devices that claim an address of this host."""
+    claims = [problem for problem in status.problems if OWN_ADDRESS in problem]
+    if claims:
+        yield failed("addresses", "; ".join(claims), "give that device or this host another address")
 
 
 def check_gateways(client: Client, status: DaemonStatus) -> Iterator[CheckResult]:

@@ -1,186 +1,19 @@
-"""Bindings of addresses to devices; filter for weak evidence; detection of proxies and stale addresses."""
+"""Bindings of addresses to devices, and detection of proxies."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from ipaddress import ip_address
 from itertools import islice
 from math import inf
 
 from netscand.core.disputes import APART, APART_UNCHANGED, Dispute, DisputeReports, Disputes, Guard, Guards, Question
 from netscand.core.foreign_addresses import is_outside, may_have_foreign
 from netscand.core.limits import is_resident, may_change
-from netscand.core.model import (
-    Address,
-    Device,
-    Event,
-    EventKind,
-    Evidence,
-    Ip,
-    Mac,
-    Network,
-    Observation,
-    Status,
-    is_link_local,
-)
+from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Network, Observation, Status
+from netscand.core.presence import NEW_PATIENCE
 from netscand.core.ranges import Runs, spans
-from netscand.core.ratelimit import ADDRESSES, HINTS, Budgets
-
-# ---- weak evidence -------------------------------------------------------------------------------------------------
-# IP packets whose source addresses prove little: checked against what ARP, NDP and DHCP have shown.
-
-WEAK_EVIDENCE = frozenset([Evidence.MDNS, Evidence.NBNS])
-"""Evidence from protocols that do not bind MACs to addresses, as ARP, NDP and DHCP do."""
-
-
-def filter_weak_evidence(seen: Observation, network: Network, holder: Device | None) -> Observation | None:
-    """Return the credible part of weak evidence; None: nothing. `holder` was last seen at its address.
-
-    An IP packet from another LAN was forwarded: its Ethernet source is a router. If another device holds the address,
-    the packet was repeated by a station that inserts its own MAC (some Wi-Fi extenders do): the MAC is present, the
-    address and the name are not its own. Weak evidence makes no device the gateway.
-    """
-    if not seen.ip:
-        return seen
-    if len(seen.ip) == 4 and int.from_bytes(seen.ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
-        return None
-    is_foreign = holder.mac != seen.mac if holder is not None else seen.ip == network.gateway
-    if is_foreign:
-        return seen._replace(ip=None, name=None, name_source=None, goodbye=False)
-    return seen
-
-
-# ---- candidates ----------------------------------------------------------------------------------------------------
-# Candidates for a probe: devices that are probably present, without evidence.
-#
-# The kernel lists a neighbour as reachable; a DHCP server names the client of a lease; a new device was refused for
-# lack of budget. Each is probed, and its own answer is the evidence.
-
-MOST_HINTS = 64
-"""Maximum devices waiting for their probe."""
-
-
-class ProbeCandidates:
-    """Devices to probe once, until the probe has left."""
-
-    def __init__(self, budgets: Budgets) -> None:
-        self._budgets = budgets
-        self._waiting: OrderedDict[Mac, None] = OrderedDict()
-
-    def __contains__(self, mac: object) -> bool:
-        """Return whether a device waits for its probe."""
-        return mac in self._waiting
-
-    def add(self, seen: Observation, network: Network, device: Device | None) -> bool:
-        """Add a candidate; return whether to probe it. Devices that are online are probed by presence anyway."""
-        ip = seen.ip
-        if ip is None or seen.mac in self._waiting or (device is not None and device.status is Status.ONLINE):
-            return False
-        if ip in network.ours or network.excludes(ip) or (len(ip) == 16 and network.own6 is None):
-            return False
-        if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
-            return False
-        if not self._budgets.take(HINTS, seen.interface, seen.at):
-            return False
-        self._waiting[seen.mac] = None
-        if len(self._waiting) > MOST_HINTS:
-            self._waiting.popitem(last=False)
-        return True
-
-    def record_sent(self, mac: Mac | None) -> None:
-        """Note that the probe was sent."""
-        if mac is not None:
-            self._waiting.pop(mac, None)
-
-
-# ---- proxies -------------------------------------------------------------------------------------------------------
-# Devices that answer for others (proxy ARP): at more IPv4 addresses than a host has.
-#
-# Only answers to our own requests count, because any station can announce 64 addresses; the mark expires with them.
-
-
-MOST_ADDRESSES = 64
-"""Maximum addresses of a host."""
-
-WINDOW = 1800.0
-"""Seconds within which a proxy answers at more addresses than that."""
-
-MOST_PROXIES = 256
-"""Maximum devices remembered that answered at addresses that they do not hold."""
-
-
-class Proxies:
-    """Devices that answered at addresses that they do not hold, and these addresses."""
-
-    def __init__(self) -> None:
-        self._answered: OrderedDict[Mac, tuple[float, set[Ip]]] = OrderedDict()
-        """Start of the window, and the addresses in it."""
-
-    def answered(self, device: Device, ip: Ip, now: float) -> None:
-        """Note an answer at an IPv4 address that the device does not hold."""
-        since, where = self._answered.get(device.mac, (now, set()))
-        if now - since > WINDOW:
-            device.is_proxy = self._is_proxy(device, where)
-            since, where = now, set()
-        if len(where) <= MOST_ADDRESSES:
-            where.add(ip)
-        device.is_proxy = device.is_proxy or self._is_proxy(device, where)
-        self._answered[device.mac] = since, where
-        self._answered.move_to_end(device.mac)
-        if len(self._answered) > MOST_PROXIES:
-            self._answered.popitem(last=False)
-
-    def expire(self, device: Device, now: float) -> None:
-        """Clear the proxy mark of a device that has stopped answering for others."""
-        since, _ = self._answered.get(device.mac, (now - 3 * WINDOW, None))
-        if now - since > 2 * WINDOW:
-            device.is_proxy = False
-            self._answered.pop(device.mac, None)
-
-    @staticmethod
-    def _is_proxy(device: Device, where: set[Ip]) -> bool:
-        return len(where) + sum(len(address.ip) == 4 for address in device.addresses) > MOST_ADDRESSES
-
-
-# ---- stale ---------------------------------------------------------------------------------------------------------
-# Addresses that a device has probably given up: not seen there for long, while seen at another of the same family.
-
-STALE = 1800.0
-"""Seconds without being seen at an IPv4 address, while seen at another, after which the address is dropped."""
-
-STALE_V6 = 86_400.0
-"""The same for IPv6, where a host has several addresses and may not use some of them for hours."""
-
-PROBED_BEFORE_DROP = 60.0
-"""Seconds after that in which the device is probed at an address where it answered before."""
-
-
-def scope(ip: Ip) -> int:
-    """Return 4 for IPv4; for IPv6, whether the address is link-local. Hosts change addresses within it at any time."""
-    return 4 if len(ip) == 4 else int(is_link_local(ip))
-
-
-def stale(device: Device, can_probe: Callable[[Address], object]) -> tuple[list[Address], list[Address]]:
-    """Return the addresses to drop, and those to probe for a minute first.
-
-    The latter are those where the device answered: another station can make it appear elsewhere. Of each scope of IPv6,
-    the latest address stays.
-    """
-    to_drop: list[Address] = []
-    to_probe: list[Address] = []
-    for old in device.addresses:
-        same = (
-            address
-            for address in device.addresses
-            if address.network == old.network and scope(address.ip) == scope(old.ip)
-        )
-        behind = max(address.last_seen for address in same) - old.last_seen
-        silent = STALE if len(old.ip) == 4 else STALE_V6
-        if behind <= silent:
-            continue
-        unproven = behind <= silent + PROBED_BEFORE_DROP or old.probed_at <= old.last_seen
-        provable = (old.answered > -inf or old.foreign) and can_probe(old)  # no scan looks for foreign ones
-        (to_probe if unproven and provable else to_drop).append(old)
-    return to_drop, to_probe
-
+from netscand.core.ratelimit import ADDRESSES, Budgets
+from netscand.core.shared_addresses import MOST_ADDRESSES, OwnClaims, Proxies, SharedHosts
+from netscand.core.stale_addresses import choose_main, keep_main, scope, stale
 
 # ---- addresses -----------------------------------------------------------------------------------------------------
 # The device that holds each address of each network; conflicts, moves and other events about that.
@@ -189,8 +22,11 @@ FEW = 8
 """Maximum addresses of a device that never answered (made-up devices stay cheap), or that answers for others."""
 
 CONFLICT_WITHIN = 60.0
-"""Seconds within which two devices that claim one address are in conflict; after that, the address has moved. It has
-not moved while its holder is online by its own patience: a sleeping phone does not lose its address to a claimant."""
+"""Seconds after which a guarded address that a silent device held has moved, and no longer is in conflict."""
+
+ASLEEP = NEW_PATIENCE
+"""Patience in seconds above which a silent device that is online may be asleep: its address moves only to a claimant
+that answers there."""
 
 EVIDENCE_TEXT = {
     Evidence.ARP_REQUEST: "sent an ARP request",
@@ -207,6 +43,15 @@ EVIDENCE_TEXT = {
 """Evidence → the `reason` of an event."""
 
 
+ANNOUNCES = frozenset([Evidence.ARP_ANNOUNCEMENT, Evidence.DHCP])
+"""Evidence of a device that announces its address to all others: it becomes its `ip`."""
+
+MANY = 3
+"""IPv4 addresses of a device that announces further ones for others, as an extender does: its `ip` stays."""
+
+MOST_NAMED = 4
+"""Maximum addresses in a reason."""
+
 NO_ADDRESS: Mapping[str, object] = {"ip": None, "addresses": ()}
 
 
@@ -221,6 +66,8 @@ class Addresses:
         self._budgets = budgets
         self._claims = DisputeReports(budgets)
         self.disputes = Disputes(budgets)
+        self.own_claims = OwnClaims()
+        self.shared = SharedHosts()
         self._proxies = Proxies()
 
     def open(self, networks: Iterable[Network]) -> None:
@@ -280,6 +127,7 @@ class Addresses:
     def drop(self, device: Device, address: Address) -> None:
         """Delete the binding of an address to a device."""
         device.addresses.remove(address)
+        choose_main(device)
         holders = self._holders.get(address.network, {})
         if holders.get(address.ip) is device:
             del holders[address.ip]
@@ -315,6 +163,8 @@ class Addresses:
         if holder is None:
             guard, holder = None, self._holder_at(seen, network, ip, device)
         apart = APART if guard is not None else APART_UNCHANGED
+        if holder is not None and holder.is_self:
+            self._note_own_claim(seen, ip, network, device)
         if holder is None or not self._claims.publish(
             network, ip, seen.mac, holder, seen.at, guard=guard, in_conflict=True, apart=apart
         ):
@@ -328,6 +178,12 @@ class Addresses:
             claim = f"{claim} as {seen.mac.hex(':')}"
         reason = f"{claim}; it is {owner}{self._claims.suppressed_text(network, ip)}"
         return (Event(kind, seen.at, network.id, device, ip, holder.mac, seen.evidence, reason, None, seen.at),)
+
+    def _note_own_claim(self, seen: Observation, ip: Ip, network: Network, device: Device | None) -> None:
+        """Note a claim to this host's own address. A claimant without another address is probed there."""
+        self.own_claims.note(network, ip, seen.mac, seen.at)
+        if seen.evidence is not Evidence.PROXIED and device is not None and not device.addresses and ip != network.own6:
+            device.lost = Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at)
 
     def _holder_at(self, seen: Observation, network: Network, ip: Ip, claimant: Device | None) -> Device | None:
         """Return the online device that holds an address claimed for another MAC, if it is trusted enough.
@@ -361,6 +217,8 @@ class Addresses:
 
     def _observe(self, device: Device, seen: Observation, ip: Ip, network: Network) -> tuple[Event, ...]:
         proxied = seen.evidence is Evidence.PROXIED
+        if self.disputes.open and not proxied:
+            self.disputes.record_sight(device, network, ip, seen.at)
         answers_for_all = device.is_proxy and self.guards.at(network, ip) is None
         if (proxied or answers_for_all) and (claimed := self.report_claim(seen, network, device)):
             return claimed
@@ -374,7 +232,9 @@ class Addresses:
                     return ()
                 old = self._holders[network.id].get(ip)
                 if old is device:
-                    return self._answered(device, seen, ip, network) if self.disputes.open else ()
+                    if len(device.addresses) > 1 and len(ip) == 4:
+                        keep_main(device, address)
+                    return ()
                 if self.guards.is_ours(network, ip):
                     return self.report_claim(seen, network, device)
                 dispute = self._dispute(device, seen, network, ip, old) if old else None
@@ -390,7 +250,7 @@ class Addresses:
         old = self.holder(network.id, ip)
         dispute = self._dispute(device, seen, network, ip, old) if old else None
         is_first = not device.addresses and device.first_seen == seen.at  # part of `discovered`
-        if dispute and dispute.probes_holder and not is_first:
+        if dispute and dispute.waits and not is_first:
             return ()  # added when the dispute is settled
         is_temporary = _is_temporary(device, network, ip)
         if (
@@ -421,8 +281,11 @@ class Addresses:
         device.addresses.append(entry)
         return () if is_first else (self._event(EventKind.ADDRESS_ADDED, device, seen, network, previous=before),)
 
-    def _append(self, device: Device, ip: Ip, seen: Observation, network: Network) -> bool:
-        """Add an address to a device; return whether it had the same one on a network that was renamed."""
+    def _append(self, device: Device, ip: Ip, seen: Observation, network: Network, *, keeps_main: bool = False) -> bool:
+        """Add an address to a device; return whether it had the same one on a network that was renamed.
+
+        The first IPv4 address, and one that the device announces, becomes its `ip`, unless it `keeps_main`.
+        """
         renamed = [
             address
             for address in device.addresses
@@ -434,7 +297,12 @@ class Addresses:
             evictable = [address for address in device.addresses if len(address.ip) >= len(ip)]  # IPv6 evicts no IPv4
             if evictable:  # IPv6 first; then those without an answer
                 self.drop(device, min(evictable, key=_value))
-        device.addresses.append(Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at))
+        main, new = device.main_address, Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at)
+        few = sum(len(each.ip) == 4 for each in device.addresses) < MANY
+        announced = few and (seen.joining or seen.evidence in ANNOUNCES)
+        if len(ip) == 4 and (main is None or len(main.ip) == 16 or (announced and not keeps_main)):
+            new.main_since = seen.at
+        device.addresses.append(new)
         device.lost = None
         return bool(renamed)
 
@@ -454,59 +322,122 @@ class Addresses:
         at, guard = seen.at, self.guards.at(network, ip)
         if seen.evidence is Evidence.PROXIED or (device.is_proxy and guard is None):
             return None
-        if guard is None and _is_proxied(old, ip):
-            return Dispute(in_conflict=True, takes=True, reason=None)
         claim = _entry(old, network, ip)
         silent = at - claim.last_seen if claim else inf
-        in_conflict = silent <= CONFLICT_WITHIN or _is_there(old, claim, at)
-        if (
-            guard is not None and guard.router is not None
-        ):  # a router that is not offline defends its address even while silent
-            in_conflict = in_conflict or old.status is not Status.OFFLINE
-        may_be_there = guard is None and claim is not None and old.status is not Status.OFFLINE
-        if may_be_there and (not in_conflict or self.disputes.is_handover(network, ip, device.mac, old, at)):
+        since = f"was last seen there {silent:.0f} s before" if claim else "held it before"
+        if guard is not None:
+            in_conflict = silent <= CONFLICT_WITHIN or _is_there(old, claim, at)
+            if guard.router is not None:  # a router that is not offline defends its address even while silent
+                in_conflict = in_conflict or old.status is not Status.OFFLINE
+            return self._judge_claim(device, seen, network, ip, old, guard, in_conflict, since)
+        if _is_proxied(old, ip):
+            return Dispute(in_conflict=True, takes=True, reason=None)
+        if self._is_settled(device, seen, network, ip, old):
+            return Dispute(in_conflict=True, takes=False, reason=None, waits=True)
+        in_conflict = False
+        if claim is not None and old.status is not Status.OFFLINE:
             can_probe = network.own6 is not None if len(ip) == 16 else not network.excludes(ip)
             if can_probe and self.disputes.open_question(seen, ip, network, device, old):
-                return Dispute(in_conflict=True, takes=False, reason=None, probes_holder=True)
-            in_conflict = in_conflict or _is_online(old, at)
-        since = f"was last seen there {silent:.0f} s before" if claim else "held it before"
-        return self._judge_claim(device, seen, network, ip, old, guard, in_conflict, since)
+                return Dispute(in_conflict=True, takes=False, reason=None, waits=True)
+            in_conflict = silent <= CONFLICT_WITHIN or _is_online(old, at)
+        return self._judge_claim(device, seen, network, ip, old, None, in_conflict, since)
+
+    def _is_settled(self, device: Device, seen: Observation, network: Network, ip: Ip, old: Device) -> bool:
+        """Return whether a claim needs no question: both are one host or one cluster, or the event is published."""
+        return (
+            self.shared.are_one(device.mac, old.mac, seen.at)
+            or self.shared.is_cluster(network.id, ip, seen.via)
+            or self.disputes.was_probed(device, ip)
+            or (old.status is not Status.OFFLINE and self._claims.was_published(network, ip, device.mac, seen.at))
+        )
 
     def _judge_claim(
         self, device: Device, seen: Observation, network: Network, ip: Ip, old: Device, guard: Guard | None,
         in_conflict: bool, since: str,
     ) -> Dispute:  # fmt: skip
         """Return the judgement of a claim, with a reason if it may be published. `since`: text about the holder."""
+        takes = guard is not None or not in_conflict
         if not self._claims.publish(network, ip, device.mac, old, seen.at, guard=guard, in_conflict=in_conflict):
             known = in_conflict and self._claims.was_published(network, ip, device.mac, seen.at)
-            return Dispute(in_conflict, takes=known, reason=None)
+            return Dispute(in_conflict, takes=known and takes, reason=None)
         more = self._claims.suppressed_text(network, ip) if guard is not None else ""
-        return Dispute(in_conflict, True, f"{EVIDENCE_TEXT[seen.evidence]}; {old.mac.hex(':')} {since}{more}")
+        return Dispute(in_conflict, takes, f"{EVIDENCE_TEXT[seen.evidence]}; {old.mac.hex(':')} {since}{more}")
 
-    def _answered(self, device: Device, seen: Observation, ip: Ip, network: Network) -> tuple[Event, ...]:
-        """Note that a device was seen at its address; this settles an open dispute as a conflict."""
-        question = self.disputes.record_answer(network, ip, device, seen.at)
-        return self.settle(question, seen.at, there=True) if question is not None else ()
-
-    def settle(self, question: Question, now: float, *, there: bool) -> tuple[Event, ...]:
-        """Settle a disputed claim; return the events. `there`: the holder answered, or its answer may be lost."""
-        network, device, old, ip = question.network, question.claimant, question.holder, question.claim.ip
-        claim = _entry(old, network, ip) if ip is not None else None
-        if ip is None or claim is None or self.holder(network.id, ip) is not old:
+    def settle(self, question: Question, devices: Mapping[Mac, Device], now: float, *, lost: bool) -> tuple[Event, ...]:
+        """Settle a disputed claim; return the events. `lost`: answers may have been lost."""
+        network, device, old, ip = question.network, question.claimant, question.holder, question.ip
+        claim = _entry(old, network, ip)
+        if claim is None or self.holder(network.id, ip) is not old:
             return ()
-        since = f"did not answer there, and was last seen there {now - claim.last_seen:.0f} s before"
-        in_conflict = there or claim.probed_at < question.claim.at
-        if in_conflict:
-            since = "is still there" if claim.last_seen > question.claim.at else "could not be probed there"
-        seen = question.claim._replace(at=now)
+        if question.is_one_host():
+            return self._join(question, now)
+        in_conflict, since = self._verdict(question, claim, now, lost=lost)
+        events = self._publish(question, device, question.claim, in_conflict, since, now)
+        for mac, seen in question.waiting.items():
+            other, holder = devices.get(mac), self.holder(network.id, ip)
+            if other is None or holder is None or other is holder:
+                continue
+            if in_conflict:
+                events += self._publish(question, other, seen, True, since, now)
+            else:
+                self.disputes.open_question(seen._replace(at=now), ip, network, other, holder)
+        return events
+
+    def _verdict(self, question: Question, claim: Address, now: float, *, lost: bool) -> tuple[bool, str]:
+        """Return whether both devices are there, else the address moved; and the proof, a text about the holder."""
+        old, device, at = question.holder, question.claimant, question.claim.at
+        if question.saw(old):
+            return True, "is still there" + (": both answer" if question.saw(device) else "")
+        if lost or claim.probed_at < at:
+            return True, "could not be probed there"
+        silent = f"did not answer there, and was last seen there {now - claim.last_seen:.0f} s before"
+        elsewhere, answers = question.keeps_another(old) is not None, question.saw(device)
+        handed_over = self.disputes.is_handover(question.network, question.ip, device.mac, old, now)
+        if _is_there(old, claim, now) and old.presence.patience > ASLEEP and not (elsewhere or answers or handed_over):
+            return True, f"{silent}; neither did the claimant"
+        kept = question.keeps_another(device)
+        return False, silent + (f"; the claimant answers at {ip_address(kept)}, too" if kept is not None else "")
+
+    def _publish(
+        self, question: Question, device: Device, claim: Observation, in_conflict: bool, since: str, now: float
+    ) -> tuple[Event, ...]:
+        """Publish the verdict about a claim."""
+        network, ip, old, seen = question.network, question.ip, question.holder, claim._replace(at=now)
         dispute = self._judge_claim(device, seen, network, ip, old, None, in_conflict, since)
-        if _entry(device, network, ip) is not None:
-            return self._settle(device, seen, network, ip, dispute, None)
         if dispute.reason is None:
             return ()
+        if in_conflict:
+            self.shared.part(device.mac, old.mac)
+        if _entry(device, network, ip) is not None:
+            return self._settle(device, seen, network, ip, dispute, None)
         before = _before(device)
-        self._append(device, ip, seen, network)
+        self._append(device, ip, seen, network, keeps_main=in_conflict or question.keeps_another(device) is not None)
         return self._settle(device, seen, network, ip, dispute, before)
+
+    def _join(self, question: Question, now: float) -> tuple[Event, ...]:
+        """Note that two devices are one host: there is one event about each pair, and no conflict."""
+        network, ip, old, device = question.network, question.ip, question.holder, question.claimant
+        seen = question.claim._replace(at=now)
+        if self.shared.are_one(old.mac, device.mac, now):
+            return ()
+        if not self._claims.publish(network, ip, device.mac, old, now, guard=None, in_conflict=False):
+            return ()
+        is_new = self.shared.join(old.mac, device.mac, now)
+        before = _before(device)
+        both = [each for each, macs in question.sights.items() if len(macs) == 2]
+        both = [each for each in both if self.guards.at(network, each) is None]  # claims to these are published
+        for each in both:
+            if _entry(device, network, each) is None:
+                self._append(device, each, seen, network, keeps_main=True)
+        if device.ip == old.ip:
+            main = next((_entry(device, network, each) for each in both if each != old.ip), None)
+            if main is not None:
+                main.main_since = now
+        if not is_new:
+            return ()
+        shared = " and ".join(str(ip_address(each)) for each in both[:MOST_NAMED])
+        reason = f"{old.mac.hex(':')} and {device.mac.hex(':')} both answer at {shared}: one host"
+        return (self._event(EventKind.SAME_HOST, device, seen, network, previous=before, other=old, reason=reason),)
 
     def _settle(
         self, device: Device, seen: Observation, network: Network, ip: Ip, dispute: Dispute | None,
@@ -515,28 +446,47 @@ class Addresses:
         """Bind the address to its new holder, if it moved; return the events."""
         holders = self._holders[network.id]
         old = holders.get(ip)
-        if old is not None and old is not device and not (dispute and dispute.takes):
-            return ()
-        holders[ip] = device
         is_gateway = ip == network.gateway
-        device.is_gateway = device.is_gateway or is_gateway
+        if old is None or old is device or (dispute and dispute.takes):
+            holders[ip] = device
+            device.is_gateway = device.is_gateway or is_gateway
+        if seen.via is not None and holders[ip] is device and seen.evidence is not Evidence.PROXIED:
+            self.shared.note_cluster(network.id, ip, seen.via)
         if old is None or old is device or dispute is None or dispute.reason is None:
             return ()
         left: tuple[Event, ...] = ()
         claim = _entry(old, network, ip)
         if not dispute.in_conflict and claim is not None:
-            had = {"ip": old.ip, "addresses": tuple(old.addresses)}
-            self.drop(old, claim)
-            old.lost = claim if claim.answered > -inf else old.lost
-            why = f"{device.mac.hex(':')} holds it now"
-            removed = EventKind.ADDRESS_REMOVED
-            left = (Event(removed, seen.at, network.id, old, ip, device.mac, reason=why, previous=had),)
+            left = (self._leave(old, claim, device, seen.at),)
         kind = EventKind.ADDRESS_CONFLICT if dispute.in_conflict else EventKind.ADDRESS_MOVED
         if is_gateway:
             old.is_gateway = dispute.in_conflict
             kind = EventKind.GATEWAY_CHANGED
         disputed = self._event(kind, device, seen, network, previous=before, other=old, reason=dispute.reason)
         return (*left, disputed)
+
+    def _leave(self, old: Device, claim: Address, new: Device, now: float) -> Event:
+        """Drop an address of a device that another one holds now; it is probed there while it has no other."""
+        had = {"ip": old.ip, "addresses": tuple(old.addresses)}
+        self.drop(old, claim)
+        old.lost = claim
+        network = self.networks.get(claim.network)
+        if network is not None:  # their next claims are new ones
+            self._claims.clear(network, claim.ip, old.mac)
+            self._claims.clear(network, claim.ip, new.mac)
+        why = f"{new.mac.hex(':')} holds it now"
+        return Event(EventKind.ADDRESS_REMOVED, now, claim.network, old, claim.ip, new.mac, reason=why, previous=had)
+
+    def release(self, device: Device, now: float) -> list[Event]:
+        """Drop the addresses of a device that is offline now, if another device that is online holds them."""
+        events = []
+        for address in tuple(device.addresses):
+            holder = self.holder(address.network, address.ip)
+            if holder is None or holder is device or holder.status is not Status.ONLINE:
+                continue
+            if not self.shared.are_one(device.mac, holder.mac, now):
+                events.append(self._leave(device, address, holder, now))
+        return events
 
     def drop_stale(
         self, device: Device, now: float, can_probe: Callable[[Address], object]

@@ -2,12 +2,12 @@
 
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
 from netscand.core.limits import is_resident
-from netscand.core.model import Device, Ip, Mac, Network, Observation, Probe
+from netscand.core.model import Device, Evidence, Ip, Mac, Network, Observation, Probe
 from netscand.core.ratelimit import (
     CLAIMS,
     CLAIMS_ON_STRANGERS,
@@ -16,6 +16,7 @@ from netscand.core.ratelimit import (
     DISPUTES,
     FIRST_CLAIMS,
     GATEWAY_CLAIMS,
+    MOVES,
     OWN_CLAIMS,
     ROUTER_CLAIMS,
     Budget,
@@ -133,7 +134,7 @@ class DisputeReports:
             if not self._budgets.take(guard.budget, guard.spender, now):
                 self._suppressed[network.id, ip] += 1
                 return False
-        elif not self._take(network, ip, old, now):
+        elif not self._take(CONFLICTS if in_conflict else MOVES, network, ip, old, now):
             return False
         if in_conflict:  # the holder's defence is no second claim to publish
             self._note(network, ip, claimant, now)
@@ -149,6 +150,10 @@ class DisputeReports:
         """Return whether a conflict with this claimant was published within `apart` seconds."""
         return now < self._published.get((network.id, ip, claimant), -inf) + apart
 
+    def clear(self, network: Network, ip: Ip, claimant: Mac) -> None:
+        """Forget that a claim was published: the address has moved since."""
+        self._published.pop((network.id, ip, claimant), None)
+
     def _note(self, network: Network, ip: Ip, claimant: Mac, now: float) -> None:
         key = network.id, ip, claimant
         self._published[key] = now
@@ -156,31 +161,48 @@ class DisputeReports:
         if len(self._published) > MOST_REPORTED:
             self._published.popitem(last=False)
 
-    def _take(self, network: Network, ip: Ip, old: Device, now: float) -> bool:
-        """Take from the budget of the address and the shared one; if the shared one is used up, from FIRST_CLAIMS."""
+    def _take(self, own: Budget, network: Network, ip: Ip, old: Device, now: float) -> bool:
+        """Take from the address's `own` budget and the shared one; if the latter is used up, from FIRST_CLAIMS."""
         budgets, address = self._budgets, (network.id, ip)
         shared = CLAIMS if is_resident(old, now) else CLAIMS_ON_STRANGERS
-        if not budgets.has(CONFLICTS, address, now):
-            budgets.refuse(CONFLICTS, now)
+        if not budgets.has(own, address, now):
+            budgets.refuse(own, now)
             return False
         if budgets.has(shared, network.index, now):
-            return budgets.take(shared, network.index, now) and budgets.take(CONFLICTS, address, now)
+            return budgets.take(shared, network.index, now) and budgets.take(own, address, now)
         if budgets.has(FIRST_CLAIMS, address, now):
-            return budgets.take(FIRST_CLAIMS, address, now) and budgets.take(CONFLICTS, address, now)
+            return budgets.take(FIRST_CLAIMS, address, now) and budgets.take(own, address, now)
         budgets.refuse(shared, now)
         return False
 
 
 # ---- disputes ------------------------------------------------------------------------------------------------------
-# Claims that are decided by probing the holder of the address first.
+# Claims that are decided by probing both devices first, for one to two seconds.
 #
-# A holder that is online but was last seen at another address may have given this one up, or may only use another
-# protocol at the moment. The same is true of a silent holder if DHCP has leased the address to the claimant. An answer
-# makes the claim a conflict; without an answer to two probes, the address moves. A holder that could not be probed
-# counts as present.
+# A holder that does not answer at its address, while the claimant does, has given it up: the address moves. If both
+# answer, they are in conflict, unless they are one host on two interfaces: then each answers for the other's addresses,
+# too. A holder that could not be probed counts as present. A holder that speaks again at an address that moved disputes
+# it again.
 
-PROBES, TRIES_APART = 2, 1.0
-"""Probes of the holder, the second by broadcast, and the seconds in which each may be answered."""
+GAPS = (0.2, 0.3, 0.5, 1.0)
+"""Seconds from each step of a question to the next: the holder is probed, then the claimant and both at their other
+addresses, then what these answers call for, then all that was not answered."""
+
+REPEAT = 3
+"""The step that repeats probes; there may be a verdict before it, and there is one after it."""
+
+LAST_OF_NEWCOMERS = 9
+"""The step with a verdict, after 7 s, if one scan has just found both devices by their answers at one address: the next
+scan, which begins at once, may find them at another one as well."""
+
+NEWCOMER = 5.0
+"""Seconds for which a device is such a newcomer, and within which two devices are seen at an address at once."""
+
+MOST_OTHERS = 2
+"""Maximum other addresses of each device that are probed."""
+
+MOST_SIGHTS, MOST_WAITING = 8, 2
+"""Maximum addresses of a question at which the devices are seen, and further claimants that wait for its verdict."""
 
 HANDOVER = 60.0
 """Seconds after a DHCP server's ACK in which the client is expected to claim the address."""
@@ -198,20 +220,113 @@ class Dispute(NamedTuple):
     """The claimant becomes the holder."""
     reason: str | None
     """Reason of the event; None: no event."""
-    probes_holder: bool = False
-    """The holder is probed first."""
+    waits: bool = False
+    """Nothing changes now: both are probed first, or the claim is already published."""
 
 
 @dataclass(slots=True, eq=False)
 class Question:
-    """A claim whose holder is being probed."""
+    """A claim whose holder and claimant are being probed."""
 
     claim: Observation
+    ip: Ip
     network: Network
     claimant: Device
     holder: Device
     due: float
-    probes_sent: int = 0
+    step: int = 0
+    probed: set[tuple[Mac, Ip]] = field(default_factory=set)
+    sights: dict[Ip, dict[Mac, float]] = field(default_factory=dict)
+    """Address → when each of the two was first seen there since the claim."""
+    waiting: dict[Mac, Observation] = field(default_factory=dict)
+    """Claims of others meanwhile."""
+
+    def saw(self, device: Device, ip: Ip | None = None) -> bool:
+        """Return whether a device was seen at an address since the claim; None: the disputed one."""
+        return device.mac in self.sights.get(self.ip if ip is None else ip, ())
+
+    @property
+    def both_there(self) -> bool:
+        """Return whether both devices were seen at the address since the claim."""
+        return self.saw(self.holder) and self.saw(self.claimant)
+
+    def others(self, device: Device) -> list[Ip]:
+        """Return the other IPv4 addresses at which a device is probed, first that which it is known by."""
+        if len(self.ip) == 16:
+            return []
+        found = [
+            each.ip
+            for each in device.addresses
+            if len(each.ip) == 4
+            and each.network == self.network.id
+            and each.ip != self.ip
+            and each.ip not in self.network.ours
+            and not self.network.excludes(each.ip)
+        ]
+        return sorted(found, key=lambda ip: ip != device.ip)[:MOST_OTHERS]
+
+    def keeps_another(self, device: Device) -> Ip | None:
+        """Return another address where a device was seen since the claim; None: it was not."""
+        return next((ip for ip in self.others(device) if self.saw(device, ip)), None)
+
+    def is_one_host(self) -> bool:
+        """Return whether both answer at two addresses or more, one of which was not first the holder's alone.
+
+        A station that claims each address of another one is in conflict: the other does not answer for its addresses.
+        """
+        both = [ip for ip, macs in self.sights.items() if len(macs) == 2]
+        return (
+            self.both_there
+            and len(both) > 1
+            and any(self._first(self.claimant, ip) <= self._first(self.holder, ip) + NEWCOMER for ip in both)
+        )
+
+    def _first(self, device: Device, ip: Ip) -> float:
+        known = (each.first_seen for each in device.addresses if each.ip == ip and each.network == self.network.id)
+        return min(*known, self.sights[ip][device.mac], self.claim.at if ip == self.ip else inf, inf)
+
+    @property
+    def is_over(self) -> bool:
+        """Return whether there is a verdict at this step."""
+        if self.step < REPEAT:
+            return False
+        if self.step == REPEAT:
+            alone = not (self.others(self.holder) or self.others(self.claimant))
+            return self.saw(self.holder) and (self.is_one_host() or (alone and not self.are_newcomers))
+        return self.step >= LAST_OF_NEWCOMERS or not self.are_newcomers or self.is_one_host()
+
+    @property
+    def are_newcomers(self) -> bool:
+        """Return whether a scan has just found both, at the same address."""
+        both_new = min(self.holder.first_seen, self.claimant.first_seen) > self.claim.at - NEWCOMER
+        return both_new and self.both_there and self.claim.evidence is Evidence.ARP_REPLY
+
+    def probes(self) -> list[Probe]:
+        """Return the probes of this step."""
+        if self.step == 0:
+            return [self._probe(self.holder, self.ip)]
+        pair = (self.claimant, self.holder)
+        targets = [(device, ip) for device in pair for ip in (self.ip, *self.others(device)[:1])]
+        if self.both_there:
+            targets += [(self.holder, ip) for ip in self.others(self.claimant)]
+            targets += [(self.claimant, ip) for ip in self.others(self.holder)]
+        done = set() if self.step == REPEAT else set(self.probed)
+        probes = []
+        for device, ip in targets:
+            if (device.mac, ip) not in done and not self.saw(device, ip):
+                done.add((device.mac, ip))
+                probes.append(self._probe(device, ip))
+        return probes
+
+    def _probe(self, device: Device, ip: Ip) -> Probe:
+        """Return a probe of a device: by unicast; the second one of a holder that may need broadcasts is one.
+
+        Any station may answer a broadcast, and so cause the next question: strangers get none.
+        """
+        self.probed.add((device.mac, ip))
+        may_be_deaf = device.presence.broadcast_only or is_resident(device, self.claim.at)
+        is_last = device is self.holder and ip == self.ip and self.step == REPEAT
+        return Probe(self.network, ip, None if is_last and may_be_deaf else device.mac, device.mac, additional=True)
 
 
 class Disputes:
@@ -219,6 +334,10 @@ class Disputes:
 
     def __init__(self, budgets: Budgets) -> None:
         self.open: dict[tuple[str, Ip], Question] = {}
+        self._of: dict[Mac, list[Question]] = {}
+        """Device → its open questions, as holder or claimant."""
+        self.to_scan: set[str] = set()
+        """Networks to scan now, because newcomers share an address there."""
         self._budgets = budgets
         self._leases: OrderedDict[tuple[str, Ip], tuple[Mac, float]] = OrderedDict()
         self._released: OrderedDict[Mac, float] = OrderedDict()
@@ -250,38 +369,61 @@ class Disputes:
         return leased or self._released.get(holder.mac, -inf) >= holder.last_seen
 
     def open_question(self, claim: Observation, ip: Ip, network: Network, claimant: Device, holder: Device) -> bool:
-        """Return whether the holder is being probed, for this claim or an earlier one."""
-        if (network.id, ip) in self.open:
+        """Return whether the claim is being decided, by a new question or after one that is open."""
+        question = self.open.get((network.id, ip))
+        if question is not None:
+            if claimant is not question.claimant and len(question.waiting) < MOST_WAITING:
+                question.waiting.setdefault(claimant.mac, claim)
             return True
         if not self._budgets.take(DISPUTES, network.index, claim.at):
             return False
-        self.open[network.id, ip] = Question(claim, network, claimant, holder, claim.at)
+        question = self.open[network.id, ip] = Question(claim, ip, network, claimant, holder, claim.at)
+        for device in (claimant, holder):
+            self._of.setdefault(device.mac, []).append(question)
         return True
 
-    def record_answer(self, network: Network, ip: Ip, holder: Device, at: float) -> Question | None:
-        """Note that a device was seen at its address; return the question that this answers."""
-        question = self.open.get((network.id, ip))
-        if question is None or question.holder is not holder or at <= question.claim.at:
-            return None
-        return self.open.pop((network.id, ip))
+    def record_sight(self, device: Device, network: Network, ip: Ip, at: float) -> None:
+        """Note that a device was seen at an address."""
+        for question in self._of.get(device.mac, ()):
+            if at > question.claim.at and question.network.id == network.id:
+                sights = question.sights
+                if ip in sights or ip == question.ip or len(sights) < MOST_SIGHTS:
+                    sights.setdefault(ip, {}).setdefault(device.mac, at)
+
+    def was_probed(self, device: Device, ip: Ip) -> bool:
+        """Return whether a question is open for which a device was probed at an address: its answer is no claim."""
+        return any((device.mac, ip) in question.probed for question in self._of.get(device.mac, ()))
 
     def due(self, now: float) -> tuple[list[Probe], list[Question]]:
-        """Return the probes to send now, and the questions without an answer."""
-        probes, over = [], []
-        for (network, ip), question in tuple(self.open.items()):
+        """Return the probes to send now, and the questions that can be decided."""
+        probes: list[Probe] = []
+        over: list[Question] = []
+        for question in tuple(self.open.values()):
             if question.due > now:
                 continue
-            if question.probes_sent == PROBES:
-                del self.open[network, ip]
+            if question.is_over:
+                self._close(question)
                 over.append(question)
                 continue
-            mac = None if question.probes_sent else question.holder.mac
-            probes.append(Probe(question.network, ip, mac, question.holder.mac, additional=True))
-            question.probes_sent, question.due = question.probes_sent + 1, now + TRIES_APART
+            probes += question.probes()
+            if question.step == REPEAT - 1 and question.are_newcomers:
+                self.to_scan.add(question.network.id)
+            question.due = now + (GAPS[question.step] if question.step < len(GAPS) else GAPS[-1])
+            question.step += 1
         return probes, over
 
     def forget(self, device: Device) -> None:
         """Drop the questions about a device that is forgotten."""
-        for key, question in tuple(self.open.items()):
+        for question in tuple(self.open.values()):
+            question.waiting.pop(device.mac, None)
             if device is question.claimant or device is question.holder:
-                del self.open[key]
+                self._close(question)
+
+    def _close(self, question: Question) -> None:
+        del self.open[question.network.id, question.ip]
+        for device in (question.claimant, question.holder):
+            left = [each for each in self._of[device.mac] if each is not question]
+            if left:
+                self._of[device.mac] = left
+            else:
+                del self._of[device.mac]

@@ -9,7 +9,7 @@ from math import inf
 from random import Random
 from typing import NamedTuple
 
-from netscand.core.addresses import Addresses, ProbeCandidates, has_answered
+from netscand.core.addresses import Addresses, has_answered
 from netscand.core.batches import DeferredBatches
 from netscand.core.limits import could_change, is_resident, may_change
 from netscand.core.model import (
@@ -30,6 +30,7 @@ from netscand.core.presence import ANSWER_WAIT, Step
 from netscand.core.ratelimit import ABSENCES, RETURNS, Budgets
 from netscand.core.relayed_names import to_refresh
 from netscand.core.shared_lan import SharedLans, rehome
+from netscand.core.weak_evidence import ProbeCandidates
 
 # ---- status --------------------------------------------------------------------------------------------------------
 # The only functions that change the status of a device.
@@ -198,7 +199,7 @@ class DueChecks:
             return ()
         if self.network_table.is_child(device):
             return (self._report_unknown(device, now, silence),)
-        return (self._report_offline(device, now, f"silent for {silence:.0f} s, and no address to probe"),)
+        return self._report_offline(device, now, f"silent for {silence:.0f} s, and no address to probe")
 
     def _probe_silence(self, device: Device, where: ProbeTarget, step: Step, now: float) -> None:
         """Probe a silent device at the address where it was seen last, and at the one where it last answered.
@@ -246,7 +247,7 @@ class DueChecks:
                 each.status is Status.ONLINE and not each.is_self for each in self.addresses.devices(network.id)
             )
             recovered = self._recover(network, now) if over else ()
-            return (*recovered, self._report_offline(device, now, device.presence.offline_reason(now), network.id))
+            return (*recovered, *self._report_offline(device, now, device.presence.offline_reason(now), network.id))
         if verdict is Verdict.NETWORK_SILENT:
             self.network_table.change(replace(network, state=NetworkState.SILENT))
             stay = self._suspect_outage(network.id, reason, now, seen_since=at)
@@ -265,11 +266,12 @@ class DueChecks:
             self._queue_probe(probe, ProbeClass.RESIDENT)
         events: list[Event] = []
         for question in over:
-            ip = question.claim.ip
-            overflow_at = self.outage.overflow_at[ip is not None and len(ip) == 16]
-            events += self.addresses.settle(question, now, there=overflow_at >= question.claim.at)
-            self._schedule(question.claimant)
-            self._schedule(question.holder)
+            overflow_at = self.outage.overflow_at[len(question.ip) == 16]
+            lost = overflow_at >= question.claim.at
+            events += self.addresses.settle(question, self.devices, now, lost=lost)
+            waited = (self.devices[mac] for mac in question.waiting if mac in self.devices)
+            for device in (question.claimant, question.holder, *waited):
+                self._schedule(device)
         return events
 
     def _drop_stale(self, device: Device, now: float) -> tuple[Event, ...]:
@@ -290,13 +292,14 @@ class DueChecks:
         self._push(device, now + OFFLINE_RETRY)
         return False
 
-    def _report_offline(self, device: Device, now: float, reason: str, network: str | None = None) -> Event:
+    def _report_offline(self, device: Device, now: float, reason: str, network: str | None = None) -> tuple[Event, ...]:
         may_change(self.budgets, ABSENCES, device, now)
         device.next_check = inf
         device.presence.set_offline(now)
         if device.is_gateway:  # another device may hold that address now
             self.addresses.mark_gateways((device,))
-        return set_status(device, Status.OFFLINE, now, reason, network)
+        event = set_status(device, Status.OFFLINE, now, reason, network)
+        return (event, *self.addresses.release(device, now))
 
     def _report_unknown(self, device: Device, now: float, silence: float) -> Event:
         """Set a silent device of this host to `unknown`: it cannot be probed, so its silence proves no absence."""

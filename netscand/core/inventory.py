@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import inf
 from random import Random
 
-from netscand.core.addresses import EVIDENCE_TEXT, WEAK_EVIDENCE, filter_weak_evidence
+from netscand.core.addresses import EVIDENCE_TEXT
 from netscand.core.claims import ClaimTracker
 from netscand.core.due import DueChecks, set_status
 from netscand.core.foreign_addresses import is_known_foreign
@@ -44,6 +44,7 @@ from netscand.core.presence import Presence, Rules
 from netscand.core.ratelimit import FLAPS
 from netscand.core.relayed_names import RelayedNames
 from netscand.core.restore import restore_devices
+from netscand.core.weak_evidence import WEAK_EVIDENCE, filter_weak_evidence
 
 JOINING = (Evidence.ARP_PROBE, Evidence.ARP_ANNOUNCEMENT)
 """Frames that hosts send when they join a link (RFC 5227)."""
@@ -92,6 +93,10 @@ class Inventory(DueChecks):
             if worth is None:
                 return ()
             seen = worth
+        if rtt is not None and seen.via is not None and seen.evidence is Evidence.PROXIED:
+            # The answer of a virtual router or a cluster, which any station may carry (core/shared_addresses.py).
+            self.addresses.shared.note_carrier(seen.mac, seen.via)
+            seen = seen._replace(evidence=Evidence.ARP_REPLY, via=None)
         if seen.evidence is Evidence.PROXIED:
             self._relayed_names.note(seen, network)
         events = self._fold(seen, network, rtt)
@@ -116,6 +121,13 @@ class Inventory(DueChecks):
             joins = self.shared_lans.record_answer(seen, network, device)
         events = self._join_lans(joins)
         return events, self.networks[self.shared_lans.where(seen, network, device)]
+
+    def tick(self, now: float, limit: int = 128) -> tuple[Event, ...]:
+        """Run the checks that are due, at most `limit`; return the events."""
+        events = super().tick(now, limit)
+        for event in events:
+            self.claims.disputes.note(event)
+        return events
 
     def rename(self, mac: Mac, name: str, source: str, at: float) -> tuple[Event, ...]:
         """Set a name that was looked up, if its source is trusted enough; return what changed."""
@@ -168,6 +180,8 @@ class Inventory(DueChecks):
         """Return whether a name found at an address belongs to a device: it holds the address, undisputed."""
         device = self.devices.get(mac)
         if device is None or self.addresses.holder(network, ip) is not device:
+            return False
+        if (network, ip) in self.addresses.disputes.open and not is_resident(device, now):
             return False
         return self.claims.disputes.allow(device, network, ip, now, by_dns=by_dns)
 

@@ -76,6 +76,7 @@ class EventKind(StrEnum):
     RENAMED = "renamed"
     LABELLED = "labelled"
     FORGOTTEN = "forgotten"
+    SAME_HOST = "same_host"
     GATEWAY_CHANGED = "gateway_changed"
     DHCP_SERVER_SEEN = "dhcp_server_seen"
     NETWORK_UP = "network_up"
@@ -201,13 +202,13 @@ class Observation(NamedTuple):
     dhcp_server: Ip | None = None
     """Address of a DHCP server that sent this frame, or that this frame names."""
     solicited: bool = False
-    """The frame answers a request, of any station."""
+    """The frame answers a request, of any station; for `proxied`: a reply by unicast."""
     router: bool | None = None
     """The device advertises itself as an IPv6 default router (True), or ends that (False)."""
     vendor_class: str | None = None
     """Vendor class of its DHCP client (option 60), sanitised."""
     via: Mac | None = None
-    """For `proxied`: the Ethernet source, which speaks for the device."""
+    """For `proxied`: the Ethernet source, which speaks for the device. Else: the group MAC of its cluster."""
     target: Ip | None = None
     """Address of 127.0.0.0/8 that an ARP request asks for (core/shared_lan.py)."""
     client_id: bytes | None = None
@@ -236,6 +237,8 @@ class Address:
     """Name of the device behind this one that has it (core/relayed_names.py)."""
     foreign: bool = False
     """It belongs to no network of this host on that interface: the device is probed there, and that is all."""
+    main_since: float = -inf
+    """When it became the `ip` of its device; -inf: never. The latest one is."""
 
 
 @dataclass(slots=True)
@@ -251,7 +254,7 @@ class Device:
     reason: str = ""
     addresses: list[Address] = field(default_factory=list)
     lost: Address | None = None
-    """Where it answered us, and another device holds the address now: probed there while it has no other."""
+    """Where it was, and another device holds the address now: probed there while it has no other."""
     interface: int = 0
     """Interface on which it was last seen (ifindex)."""
     confirmed: bool = False
@@ -289,11 +292,23 @@ class Device:
 
     @property
     def ip(self) -> Ip | None:
-        """Return the IPv4 address seen last, one of this host's networks first; else an IPv6 address, else None."""
+        """Return the address that it is known by: an IPv4 address, else an IPv6 address, else None.
+
+        It is no other one while the device answers there, unless the device announces a new one.
+        """
         if len(self.addresses) == 1:
             return self.addresses[0].ip
-        best = max(self.addresses, key=lambda each: (len(each.ip) == 4, not each.foreign, each.last_seen), default=None)
+        best = self.main_address
         return best.ip if best else None
+
+    @property
+    def main_address(self) -> Address | None:
+        """Return the entry of `ip`."""
+        return max(
+            self.addresses,
+            key=lambda each: (len(each.ip) == 4, not each.foreign, each.main_since, each.last_seen),
+            default=None,
+        )
 
 
 class Event(NamedTuple):
@@ -412,6 +427,36 @@ class SendFailed(Exception):
         super().__init__(f"{network}: {message}")
         self.network = network
         self.message = message
+
+
+# ---- MAC ranges ----------------------------------------------------------------------------------------------------
+
+ROUTERS = (
+    b"\x00\x00\x5e\x00\x01", b"\x00\x00\x5e\x00\x02", b"\x00\x00\x0c\x07\xac", b"\x00\x00\x0c\x9f",
+    b"\x00\x05\x73\xa0", b"\x00\x07\xb4\x00",
+)  # fmt: skip
+"""MAC prefixes of virtual routers: VRRP and CARP (RFC 9568, section 7.3); HSRP, HSRP version 2, HSRP for IPv6; GLBP."""
+
+CLUSTER = b"\x02\xbf"
+"""Prefix of the MAC that a Microsoft NLB cluster in unicast mode puts into ARP; its frames have another source."""
+
+CLUSTER_GROUPS = (b"\x03\xbf", b"\x01\x00\x5e\x7f")
+"""Prefixes of the group MAC that an NLB cluster in multicast or IGMP mode puts into ARP."""
+
+
+def is_virtual(mac: Mac) -> bool:
+    """Return whether a MAC belongs to no single machine: any station may rightly carry its frames."""
+    return mac.startswith(ROUTERS) or mac.startswith(CLUSTER)
+
+
+def is_virtual_router(mac: Mac) -> bool:
+    """Return whether a MAC is that of a virtual router."""
+    return mac.startswith(ROUTERS)
+
+
+def is_cluster_group(mac: Mac) -> bool:
+    """Return whether a group MAC is that of a cluster, whose members answer with it for their common address."""
+    return mac.startswith(CLUSTER_GROUPS)
 
 
 # ---- annotations ---------------------------------------------------------------------------------------------------

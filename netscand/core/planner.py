@@ -19,6 +19,7 @@ from netscand.core.model import (
     Observation,
     Probe,
     ScanNews,
+    is_virtual,
 )
 from netscand.core.networks import SCANNED
 from netscand.core.ranges import Runs, spans
@@ -33,6 +34,7 @@ from netscand.core.ratelimit import (
     own_bucket,
 )
 from netscand.core.scan import ANSWER_WITHIN, ActiveScans, NetworkSchedule, Order, Outstanding, Part, ProbeQueue, Scan
+from netscand.core.shared_addresses import PROBED_EVERY
 from netscand.core.targets import MOST_REQUESTED, MOST_RUNS, ScanRequest, merge, resolve
 
 
@@ -373,7 +375,9 @@ class Planner:
     def record_reply(self, seen: Observation, network: Network) -> float | None:
         """Note an observation; return the round trip in seconds, if it answers a probe of ours."""
         schedule = self._schedules.get(network.id)
-        if schedule is None or seen.ip is None or seen.evidence is Evidence.PROXIED:
+        if schedule is None or seen.ip is None:
+            return None
+        if seen.evidence is Evidence.PROXIED and not (seen.solicited and is_virtual(seen.mac)):
             return None
         rtt = None
         answers = seen.solicited or seen.evidence is Evidence.ARP_REPLY
@@ -405,6 +409,7 @@ class Planner:
             self._running.advance(probes, now, limit)
         self.next_at = min(self.next_at, self._running.next_at, self._probes.next_at)
         self._echo(probes, now, limit)
+        self._probe_own(probes, now, limit)
         if len(probes) >= limit:
             self.next_at = now
         return probes
@@ -446,6 +451,24 @@ class Planner:
                     self.next_at = min(self.next_at, room_at)
                     continue
             self.next_at = min(self.next_at, schedule.echo_at)
+
+    def _probe_own(self, probes: list[Probe], now: float, limit: int) -> None:
+        """Probe this host's own addresses once an hour: another host may have one, and be silent (RFC 5227)."""
+        for schedule in self._schedules.values():
+            network = schedule.network
+            if schedule.own_at <= now:
+                schedule.own_at = now + PROBED_EVERY
+                further = sorted(ip for ip in network.further if len(ip) == 4 and network.is_ours(ip))
+                schedule.own_left = [ip for ip in (network.own, *further) if not network.excludes(ip)]
+            while schedule.own_left and len(probes) < limit:
+                probe = Probe(network, schedule.own_left[0], None)
+                room_at = self._reserve(probe, now, False)
+                if room_at is not None:
+                    self.next_at = min(self.next_at, room_at)
+                    break
+                probes.append(probe)
+                del schedule.own_left[0]
+            self.next_at = min(self.next_at, schedule.own_at)
 
     def spend(self, network: str, now: float, *, to_all: bool = True) -> bool:
         """Take a frame of another component from the limits, `to_all` or to one station; return whether it may go."""
@@ -490,6 +513,7 @@ class Planner:
             if waiting.scan_id is not None and large not in running:
                 self._start_requested(waiting, large, now)
         busy = {network for scan in self._running.scans for network in scan.networks}
+        disputes = self._inventory.addresses.disputes
         for schedule in self._schedules.values():
             idle_until = self._inventory.shared_lans.idle_until(schedule.network.id)
             schedule.stands_by = idle_until == inf
@@ -497,6 +521,8 @@ class Planner:
                 continue
             if schedule.due <= now < idle_until:
                 schedule.due = idle_until
+            if disputes.to_scan and schedule.network.id in disputes.to_scan:
+                schedule.due = min(schedule.due, now)
             if schedule.due <= now:
                 if schedule.network.id not in busy:
                     self._start_timer(schedule, now)
@@ -504,6 +530,7 @@ class Planner:
                 schedule.due += interval * ((now - schedule.due) // interval + 1)
                 schedule.cause = Cause.TIMER
             self.next_at = min(self.next_at, schedule.due)
+        disputes.to_scan.clear()
 
     def _start_timer(self, schedule: NetworkSchedule, now: float) -> None:
         first = schedule.cause is not Cause.TIMER

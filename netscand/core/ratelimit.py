@@ -244,6 +244,7 @@ ABSENCES = Budget("absences", "device", "`offline` events; a refused one is trie
 RENAMES = Budget("renames", "device", "names", 4, 6 / HOUR)
 ADDRESSES = Budget("addresses", "device", "further addresses", 8, 1 / MINUTE)
 CONFLICTS = Budget("conflicts", "address", "claims to an address that another device holds", 4, 6 / HOUR)
+MOVES = Budget("moves", "address", "moves of an address whose holder does not answer there", 32, 12 / HOUR)
 CLAIMS = Budget("claims", "interface", "the same, if a resident or an annotated device holds it", 256, 0.05)
 CLAIMS_ON_STRANGERS = Budget("claims_on_strangers", "interface", "the same, if another device holds it", 256, 0.05)
 FIRST_CLAIMS = Budget("first_claims", "address", "the same, while one of these two is used up", 2, 2 / DAY)

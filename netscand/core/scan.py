@@ -330,6 +330,9 @@ class NetworkSchedule:
         """When to send the next echo request to all nodes."""
         self.stands_by = False
         """Another network on the same LAN is scanned instead."""
+        self.own_at = now
+        self.own_left: list[Ip] = []
+        """When to probe this host's own addresses next; those that are still to be probed."""
         self.last_scan: float | None = None
         self.last_fast = -inf
         self.changed_at = now

@@ -8,11 +8,14 @@ from functools import lru_cache
 from socket import inet_ntoa
 from typing import NamedTuple
 
-from netscand.core.model import Evidence, Ip, Mac, Observation
+from netscand.core.model import Evidence, Ip, Mac, Observation, is_cluster_group
 from netscand.lan import libraries
 
 ARP_LENGTH = 42
 """Length of an ARP frame without padding, in bytes: 14 of Ethernet, 28 of ARP."""
+
+SENDER_IP = 22
+"""Offset of the sender's IP address in `Template.head`."""
 
 BROADCAST = Mac(b"\xff" * 6)
 NO_MAC = Mac(bytes(6))
@@ -56,7 +59,10 @@ def decode(frame: bytes, at: float, interface: int) -> Observation | None:
             return None
         return Observation(at, interface, mac, None, Evidence.ARP_PROBE)
     if source != mac or mac[0] & 1 or mac == NO_MAC:  # no station has a group MAC, or none, but hosts may accept it
-        return Observation(at, interface, mac, ip, Evidence.PROXIED, via=Mac(source))
+        if reply and mac[0] & 1 and is_cluster_group(mac) and not source[0] & 1:
+            return Observation(at, interface, Mac(source), ip, Evidence.ARP_REPLY, via=mac)
+        by_unicast = reply and not frame[0] & 1
+        return Observation(at, interface, mac, ip, Evidence.PROXIED, solicited=by_unicast, via=Mac(source))
     spoken = Evidence.ARP_REPLY if reply else Evidence.ARP_REQUEST
     evidence = Evidence.ARP_ANNOUNCEMENT if ip == target else spoken
     if target[0] == LOOPBACK and evidence is Evidence.ARP_REQUEST:
@@ -90,4 +96,15 @@ def request(mac: Mac, own: Ip) -> Template:
         / arp(op="who-has", hwsrc=ours, psrc=inet_ntoa(own), hwdst="00:00:00:00:00:00", pdst="0.0.0.0")  # noqa: S104 a placeholder, not a listener
     )
     head = frame[6 : ARP_LENGTH - 4]
+    return Template(head, BROADCAST + head)
+
+
+@lru_cache(maxsize=256)
+def probe(mac: Mac, own: Ip) -> Template:
+    """Return the template of probes for `own`, an address of this host: their sender is 0.0.0.0 (RFC 5227, 2.1.1).
+
+    A request with our own address as sender and target would be an announcement (RFC 5227, 2.3).
+    """
+    head = request(mac, own).head
+    head = head[:SENDER_IP] + NO_IP + head[SENDER_IP + 4 :]
     return Template(head, BROADCAST + head)

@@ -227,7 +227,10 @@ class Wire:
                     network = probe.network
                     sender = self._send_socket(network.index)
                     template = arp.request(network.mac, network.own)
-                sender.send(template.to(probe.ip, probe.mac) if len(probe.ip) == 4 else _by_ipv6(probe))
+                if probe.ip == probe.network.own:
+                    sender.send(arp.probe(probe.network.mac, probe.ip).to(probe.ip, probe.mac))
+                else:
+                    sender.send(template.to(probe.ip, probe.mac) if len(probe.ip) == 4 else _by_ipv6(probe))
             except OSError as refused:
                 if refused.errno in _FULL:
                     full.add(probe.network.index)

@@ -17,7 +17,19 @@ from typing import cast
 import msgspec
 
 from netscand import protocol
-from netscand.core.model import Address, Coverage, Device, Event, Evidence, Ip, Mac, Network, Status, StoredTime
+from netscand.core.model import (
+    Address,
+    Coverage,
+    Device,
+    Event,
+    Evidence,
+    Ip,
+    Mac,
+    Network,
+    Status,
+    StoredTime,
+    is_virtual_router,
+)
 from netscand.core.restore import Remembered
 from netscand.serve.related import Related
 
@@ -30,9 +42,6 @@ APART = 1e12
 STEADY = 0.0005
 """Seconds that the clocks may drift apart before stamps use the new offset: otherwise one `first_seen` would alternate
 between two milliseconds."""
-
-REDUNDANCY = (b"\x00\x00\x5e\x00\x01", b"\x00\x00\x5e\x00\x02", b"\x00\x00\x0c\x07\xac", b"\x00\x00\x0c\x9f")
-"""MAC prefixes of virtual routers: VRRP and CARP (RFC 9568, section 7.3), HSRP, HSRP version 2."""
 
 MACHINES = (b"\x52\x54\x00", b"\x02\x42")
 """MAC prefixes that are locally administered, and not randomized by a phone: QEMU and KVM guests, Docker containers."""
@@ -230,7 +239,7 @@ def kinds(device: Device) -> list[str]:
         found.append("self")
     if device.is_gateway or device.is_router:
         found.append("gateway")
-    if device.mac.startswith(REDUNDANCY):
+    if is_virtual_router(device.mac):
         found.append("router_redundancy")
     if device.is_proxy:
         found.append("proxy_arp")

@@ -28,7 +28,7 @@ KINDS = {
     EventKind.ADDRESS_REMOVED: 5, EventKind.ADDRESS_MOVED: 6, EventKind.ADDRESS_CONFLICT: 7, EventKind.RENAMED: 8,
     EventKind.LABELLED: 9, EventKind.FORGOTTEN: 10, EventKind.GATEWAY_CHANGED: 11, EventKind.DHCP_SERVER_SEEN: 12,
     EventKind.NETWORK_UP: 13, EventKind.NETWORK_DOWN: 14, EventKind.NETWORK_SILENT: 15,
-    EventKind.NETWORK_RECOVERED: 16, EventKind.FLOOD: 17, EventKind.UNKNOWN: 19,
+    EventKind.NETWORK_RECOVERED: 16, EventKind.FLOOD: 17, EventKind.SAME_HOST: 18, EventKind.UNKNOWN: 19,
 }  # fmt: skip
 RARE_KINDS = (
     EventKind.ADDRESS_CONFLICT, EventKind.LABELLED, EventKind.GATEWAY_CHANGED, EventKind.DHCP_SERVER_SEEN,

@@ -187,6 +187,33 @@ def test_other_decoders_read_our_request() -> None:
         assert arp_module.decode(frame, 1.0, 2) == Observation(1.0, 2, OURS, OWN, Evidence.ARP_REQUEST)
 
 
+@given(MACS.filter(lambda mac: not mac[0] & 1), st.none() | MACS)
+def test_a_probe_for_our_own_address_is_no_announcement(mac: Mac, to: Mac | None) -> None:
+    """FIELD case 1: its sender is 0.0.0.0 (RFC 5227, 2.1.1), as scapy would build it."""
+    ours = mac.hex(":")
+    expected = Ether(dst=(to or arp_module.BROADCAST).hex(":"), src=ours) / ARP(
+        op=1, hwsrc=ours, psrc="0.0.0.0", hwdst="00:00:00:00:00:00", pdst="192.168.1.2"
+    )
+    assert arp_module.probe(mac, OWN).to(OWN, to) == bytes(expected)
+
+
+@pytest.mark.parametrize("group", ["03bf0a4d0050", "01005e7f0050"])
+def test_a_member_of_a_cluster_answers_for_it(group: str) -> None:
+    """FIELD case 22: only replies, and only with such a group; any other group MAC is a claim for another."""
+    cluster = Mac(bytes.fromhex(group))
+    reply = arp_module.decode(arp(2, sha=cluster), 1.0, 2)
+    assert reply == Observation(1.0, 2, OTHER, IP, Evidence.ARP_REPLY, via=cluster)
+    asked = arp_module.decode(arp(1, sha=cluster), 1.0, 2)
+    assert asked == Observation(1.0, 2, cluster, IP, Evidence.PROXIED, via=OTHER)
+
+
+def test_a_reply_by_unicast_for_another_station_is_marked() -> None:
+    """FIELD case 8: an answer to a request of ours is sent to us alone."""
+    for operation, to, solicited in ((2, OURS, True), (2, arp_module.BROADCAST, False), (1, OURS, False)):
+        seen = arp_module.decode(arp(operation, source=OURS, destination=to), 1.0, 2)
+        assert seen == Observation(1.0, 2, OTHER, IP, Evidence.PROXIED, solicited=solicited, via=OURS)
+
+
 def test_no_request_has_the_sender_0_0_0_0() -> None:
     """A request from 0.0.0.0 would poison proxies, so it raises ValueError."""
     with pytest.raises(ValueError, match=r"0\.0\.0\.0"):

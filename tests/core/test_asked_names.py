@@ -48,6 +48,7 @@ def test_a_claimant_is_not_looked_up_at_a_disputed_address() -> None:
     """A name server knows the phone there, and a stranger claimed the address once."""
     world = home()
     say(world, STRANGER, AT)
+    world.run(3)
     assert world.of(EventKind.ADDRESS_CONFLICT)
     assert queried_at(world, STRANGER) is queried_at(world, STRANGER, by_dns=False) is None
     say(world, PHONE, AT)
@@ -79,16 +80,19 @@ def test_of_two_strangers_at_one_address_neither_gets_a_name() -> None:
     world = with_gateway()
     for who in (STRANGER, mac(0x667), STRANGER):
         say(world, who, "10.0.0.99")
-        world.now += 1
+        assert queried_at(world, mac(0x667)) is None
+        world.run(1)
     assert queried_at(world, STRANGER) is queried_at(world, mac(0x667)) is None
 
 
 def test_a_moved_device_is_queried_at_its_new_address() -> None:
     """An answer about the old address is void."""
     world = home()
+    world.hosts[2, ip("10.0.0.90")] = world.hosts.pop((2, AT))
     say(world, PHONE, "10.0.0.90", Evidence.ARP_ANNOUNCEMENT, joining=True)
     assert queried_at(world, PHONE) == ip("10.0.0.90")
     say(world, STRANGER, AT)
+    world.run(3)
     assert not world.inventory.may_take_name(PHONE, HOME, AT, world.now, by_dns=True)
     assert world.inventory.may_take_name(PHONE, HOME, ip("10.0.0.90"), world.now, by_dns=True)
 
@@ -133,6 +137,9 @@ def test_no_router_chooses_who_names_a_device_that_has_ipv4() -> None:
         say(world, mac(9), address)
     assert queried_at(world, mac(9)) == ip("10.0.0.9")
     say(world, STRANGER, ip("10.0.0.9"))
+    world.run(1)
+    say(world, mac(9), ip("10.0.0.9"))
+    world.run(2)
     assert world.of(EventKind.ADDRESS_CONFLICT), "now it may not be asked for by IPv4"
     assert queried_at(world, mac(9)) is None
     assert queried_at(world, mac(9), by_dns=False) is not None

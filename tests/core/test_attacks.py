@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from netscand.core import limits
-from netscand.core.addresses import FEW, MOST_ADDRESSES
+from netscand.core.addresses import FEW
 from netscand.core.model import EventKind, Evidence, Ip, Mac, Observation, Probe, Status
 from netscand.core.planner import QUIET_COVERAGE
 from netscand.core.presence import Rules
 from netscand.core.ratelimit import NEWCOMERS_THAT_ANSWER, STRANGERS
+from netscand.core.shared_addresses import MOST_ADDRESSES
 from tests.core.world import World, ip, mac, network
 
 pytestmark = pytest.mark.slow
@@ -162,6 +163,7 @@ def test_privacy_addresses_are_no_events_and_no_change() -> None:
     assert len(quiet) <= 6 * HOUR / QUIET_COVERAGE * 254
     world.inventory.devices[mac(1)].first_seen -= DAY
     say(world, mac(9), "10.0.0.10")
+    world.run(3)
     assert [event.kind for event in world.events[-2:]] == [K.DISCOVERED, K.ADDRESS_CONFLICT]
 
 
@@ -441,6 +443,7 @@ def test_a_proxys_own_address_is_not_taken_unseen() -> None:
     world.hear(mac(2), "10.0.0.10")
     world.hear(mac(99), "10.0.0.10", Evidence.ARP_REPLY)
     say(world, mac(99), also)
+    world.run(3)
     assert [(event.address, event.other) for event in world.of(K.ADDRESS_CONFLICT)] == [(ip("10.0.0.10"), mac(2))]
 
 
@@ -476,7 +479,9 @@ def test_a_claim_to_our_own_address_is_a_conflict_at_once(after: float, evidence
     assert holder is not None
     assert holder.is_self
     world.run(120)
-    assert not any(probe.ip == ip("10.0.0.2") for _, probe in world.frames), "our own address is never probed"
+    asked = Counter(probe.mac for _, probe in world.frames if probe.ip == ip("10.0.0.2"))
+    assert asked.pop(None) <= 4 + after / HOUR, "only by probes of RFC 5227: once an hour, and the thief itself"
+    assert set(asked) <= {mac(99)}, "the others have an address of their own"
     world.hear(mac(4), "10.0.0.2", evidence)
     world.now += 600
     world.hear(who, "10.0.0.2", evidence)
@@ -521,9 +526,10 @@ def test_a_third_claimant_of_an_address_is_published_too() -> None:
     world = with_gateway()
     for claimant in (mac(91), mac(92)):
         for _ in range(3):
-            world.now += 1
+            world.run(1)
             world.hear(claimant, "10.0.0.10")
             world.hear(mac(2), "10.0.0.10")
+    world.run(2)
     assert [event.device and event.device.mac for event in world.of(K.ADDRESS_CONFLICT)] == [mac(91), mac(92)]
 
 

@@ -93,7 +93,10 @@ def test_a_released_address_moves_without_a_conflict() -> None:
 @pytest.mark.parametrize("how", ["ack", "release", "neither", "ack for another"])
 @pytest.mark.parametrize("there", [False, True])
 def test_a_phone_that_left_and_dhcp_gave_its_address_to_another(how: str, there: bool) -> None:
-    """Within its patience: no alarm where DHCP says so, unless the phone is still there. Else a conflict at once."""
+    """Within its patience: no alarm where DHCP says so, unless the phone is still there.
+
+    Without that, a phone of such patience may be asleep, and the claimant answers as little.
+    """
     world = with_gateway(rules=Rules(10.0, 600.0, 900.0))
     world.events.clear()
     if not there:
@@ -111,7 +114,7 @@ def test_a_phone_that_left_and_dhcp_gave_its_address_to_another(how: str, there:
     now = published(world)
     world.run(5)
     handed_over = how in ("ack", "release")
-    assert now == ([] if handed_over else [K.ADDRESS_CONFLICT])
+    assert now == []
     assert published(world) == (
         [K.ADDRESS_REMOVED, K.ADDRESS_MOVED] if handed_over and not there else [K.ADDRESS_CONFLICT]
     )
@@ -165,6 +168,7 @@ def test_claims_of_many_macs_to_one_address_open_one_question() -> None:
     assert K.ADDRESS_MOVED not in published(world)
     assert len([probe for _, probe in world.frames if probe.ip == AT and probe.presence_of == PC]) == 1
     say(world, STRANGER, AT)
+    talk(world, 4)
     assert world.of(K.ADDRESS_CONFLICT)[-1].device is world.inventory.devices[STRANGER]
 
 

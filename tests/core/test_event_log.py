@@ -238,6 +238,26 @@ def test_with_a_journal_stderr_is_left_alone(journald: Journald, monkeypatch: py
             root.setLevel(level)
 
 
+@pytest.mark.parametrize(
+    ("kind", "other"),
+    [
+        (EventKind.ADDRESS_MOVED, "before 00:10:20:30:40:50"),
+        (EventKind.ADDRESS_REMOVED, "now 00:10:20:30:40:50"),
+        (EventKind.GATEWAY_CHANGED, "before 00:10:20:30:40:50"),
+        (EventKind.ADDRESS_CONFLICT, "also 00:10:20:30:40:50"),
+        (EventKind.SAME_HOST, "also 00:10:20:30:40:50"),
+    ],
+)
+def test_an_entry_says_what_the_other_device_is(
+    journald: Journald, log: logging.Logger, kind: EventKind, other: str
+) -> None:
+    """FIELD: "also" says the contrary of a move."""
+    moved = event(kind, other=Mac(bytes(range(0, 0x60, 0x10))), reason="announced its address")
+    LoggedEvents(Nobody(), mac_text, ip_text).publish("e-7", moved, b"")
+    (entry,) = journald.entries()
+    assert entry["MESSAGE"].endswith(f": {kind}, {other} (announced its address)")
+
+
 def test_tens_of_thousands_of_events_leave_room_for_other_words(journald: Journald, log: logging.Logger) -> None:
     """A first scan of a /16: the journal gets the first thousand, and later how many it did not get."""
     audience = Nobody()

@@ -117,8 +117,10 @@ def test_a_former_router_is_no_longer_guarded() -> None:
     """A lifetime of zero ends the guard."""
     world = with_router()
     advertise(world, router_still=False)
+    world.hosts[2, ROUTER] = GATEWAY
     for number in range(6):
         say(world, mac(0x700 + number), ROUTER, Evidence.NDP)
+        world.run(3)
     assert len(conflicts(world)) == 4
     world = with_router()
     world.inventory.forget(mac(1), world.now, "a test's")

@@ -143,6 +143,7 @@ def test_a_flood_hides_no_claim_to_a_confirmed_device() -> None:
     while world.inventory.budgets.take(CLAIMS_ON_STRANGERS, 2, world.now):
         pass
     world.hear(mac(99), "10.0.0.10", Evidence.ARP_ANNOUNCEMENT)
+    world.run(3)
     (published,) = world.of(K.ADDRESS_CONFLICT)
     assert (published.device and published.device.mac, published.other) == (mac(99), mac(1))
 

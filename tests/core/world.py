@@ -67,6 +67,8 @@ class World:
         self.planner = Planner(self.inventory, self.pace, self.now, Random(self.seed))
         self.hosts: dict[tuple[int, Ip], Mac] = {}
         """Who answers, by interface and address."""
+        self.also: dict[tuple[int, Ip], list[Mac]] = {}
+        """Further devices that answer there."""
         self.unreachable: Callable[[Probe], bool] = lambda probe: False
         self.events: list[Event] = []
         self.kinds: list[tuple[float, EventKind, Mac | None]] = []
@@ -114,14 +116,17 @@ class World:
     def _send(self, probe: Probe) -> None:
         self.frames.append((self.now, probe))
         self.inventory.record_sent(probe, self.now)
-        holder = self.hosts.get((probe.network.index, probe.ip))
-        if (
-            holder is None
-            or probe.mac not in (None, holder)
-            or self.unreachable(probe)
-            or self.random.random() < self.loss
-        ):
-            return
+        place = probe.network.index, probe.ip
+        for holder in (self.hosts.get(place), *self.also.get(place, ())):
+            if (
+                holder is not None
+                and probe.mac in (None, holder)
+                and not self.unreachable(probe)
+                and self.random.random() >= self.loss
+            ):
+                self._answer(probe, holder)
+
+    def _answer(self, probe: Probe, holder: Mac) -> None:
         at = self.now + self.delay
         evidence = Evidence.ARP_REPLY if len(probe.ip) == 4 else Evidence.NDP
         self._air.append(

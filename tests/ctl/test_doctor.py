@@ -68,6 +68,8 @@ def test_doctor_prints_a_line_and_a_hint_per_check(ctl: Ctl, daemon: FakeDaemon)
     ("problem", "check", "verdict"),
     [("cannot send on 192.168.1.0/24@eth0: Operation not permitted", "interfaces", "failed"),
      ("cannot listen on 127.0.0.1:8000: Address already in use", "socket", "warning"),
+     ("10.77.0.2, an address of this host, is claimed by 00:00:5e:00:53:01 too, on 10.77.0.0/24@eth0", "addresses",
+      "failed"),
      ("the disk is full", "database", "failed"),
      ("the history was broken: it is set aside as /x.corrupt-1, and a new one began", "database", "warning"),
      ("no network is up (192.168.1.0/24@eth0): nothing can be received", "", ""),

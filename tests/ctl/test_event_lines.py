@@ -50,6 +50,7 @@ def test_an_event_without_a_time_is_shown_with_the_current_time() -> None:
      (event("address_moved", device(7), other="aa:bb:cc:00:00:01"), "192.168.1.7 moved here from aa:bb:cc:00:00:01"),
      (event("address_conflict", device(7), other="aa:bb:cc:00:00:01"),
       "192.168.1.7 is also claimed by aa:bb:cc:00:00:01"),
+     (event("same_host", device(7), other="aa:bb:cc:00:00:01"), "on two interfaces, also aa:bb:cc:00:00:01"),
      (event("renamed", device(7), previous={"hostname": None}), "was -"),
      (event("labelled", device(7, label="new", known=True), previous={"label": "old", "known": False}),
       "label 'old' → 'new', known no → yes"),

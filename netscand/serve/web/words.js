@@ -91,7 +91,8 @@ export function coverageOf(network) {
 const TITLES = {
   discovered: "New", online: "Online", offline: "Offline", address_added: "New address",
   address_removed: "Address gone", address_moved: "Address moved", address_conflict: "Address conflict",
-  renamed: "Renamed", labelled: "Edited", forgotten: "Forgotten", gateway_changed: "Gateway changed",
+  same_host: "Same host", renamed: "Renamed", labelled: "Edited", forgotten: "Forgotten",
+  gateway_changed: "Gateway changed",
   dhcp_server_seen: "DHCP server", network_up: "Network up", network_down: "Network down",
   network_silent: "Network silent", network_recovered: "Network answers again", flood: "Flood of MACs",
   unknown: "Unknown",
@@ -119,6 +120,7 @@ export function detailOf(event) {
     case "address_added": return `has ${address} too`;
     case "address_removed": return `no longer at ${address}`;
     case "address_moved": return `${address} moved here${event.other ? ` from ${event.other}` : ""}`;
+    case "same_host": return `on two interfaces, also ${event.other || "another MAC"}`;
     case "address_conflict": return `${address} is claimed by ${event.other || "another device"} too`;
     case "renamed": return was.hostname ? `was ${was.hostname}` : event.reason;
     case "gateway_changed": return event.other ? `was ${event.other}` : event.reason;
