@@ -23,5 +23,5 @@ Tuned on seeds 1 to 40. What it taught:
 - To ask a sleeping sensor every 30 s, 125 s or 300 s makes no difference to its false words or delays: it is asked
   every 300 s. (It answers none of them; its own wake decides.)
 - Whether a probe wakes a sleeping phone matters more than any rule (`--woken 0.3`): half the delay or a tenth of it. It
-  also makes the phone's silences heavy-tailed: then the rule is false 0.1 to 0.15 times a day, above the bound.
+  also makes the phone's silences heavy-tailed: then the rule is false 0.07 times a day, above the bound.
 """
