@@ -11,7 +11,7 @@ from netscand.protocol import Device, DeviceUpdate
 LEARNED = "learned"
 MINIMUM, MAXIMUM = 1, 86_400
 """Seconds that the daemon accepts (`DeviceUpdate` in netscand/protocol.py)."""
-SOONEST = 14
+SOONEST = 13
 """Minimum seconds from the last frame to `offline`: three probes and a request, after the default probe_interval (10).
 Clients do not know the probe_interval of their daemon."""
 
@@ -26,7 +26,7 @@ def command(session: Session, device: str, seconds: float | None, as_json: bool)
 
     S is 1 to 86400, optionally with a unit: 90s, 30m, 2h, 1d. With `learned` instead, netscand learns the patience
     from the device's own silences. netscand sends the first probe after a silence of [presence] probe_interval, and
-    reports a device offline only after three probes and a request have failed: by default, after at least 14 s.
+    reports a device offline only after three probes and a request have failed: by default, after at least 13 s.
     """
 
     def message(now: Device) -> str:

@@ -1,9 +1,10 @@
 """Presence: the status of one device, by its own silences.
 
 Patience, the time that a device may be silent, is learned from silences during which it was probed and after which it
-came back. Each counts one, and half as much five days later. Patience is 1.4 times the longest silence that occurred
-four times recently, so a few accidents have no effect. A silence that looks like an absence (it ended in a join, or was
-very long) counts only if it is a habit. `tests/bench/simulation` judges every number here.
+came back. Each counts one, and half as much five days later. What caused the longest silence that occurred four times
+recently may occur twice in a row: patience is up to 1.6 times that silence. A few accidents have no effect. A silence
+that looks like an absence (it ended in a join, or was very long) counts only if it is a habit.
+`tests/bench/simulation` judges every number here.
 """
 
 import struct
@@ -31,8 +32,14 @@ HALF_LIFE = 5 * DAY
 """Seconds after which a silence counts half."""
 
 REPETITIONS = 3.5
-MARGIN = 1.4
-"""Patience is MARGIN times the longest silence that, with all longer ones, counts REPETITIONS: four recent ones."""
+"""Patience is calculated from the longest silence that, with all longer ones, counts REPETITIONS: four recent ones."""
+
+MARGIN = 0.6
+"""What causes a silence may occur twice in a row: two bursts of loss, or two sleeps, and no frame shows the wake
+between them. So the margin, which patience adds to the silence, is the silence again, less SHORTEST, which passes
+before the first probe. For a sleeper, that is too late, and two of its longest sleeps in a row are rare: the margin is
+at most MARGIN of the silence, and at most LONG, since the longest silences of a battery device are several sleeps
+already."""
 
 SETTLED = 5.0
 """Seconds after a return in which a join still shows that the device had left: IPv6 and mDNS often precede DHCP."""
@@ -152,7 +159,8 @@ class SilenceHistogram:
         for bucket, count in sorted((self._counts or {}).items(), reverse=True):
             total += count
             if total >= required:
-                patience = MARGIN * SHORTEST * 2 ** ((bucket + 1) / BUCKETS)
+                longest = SHORTEST * 2 ** ((bucket + 1) / BUCKETS)
+                patience = longest + min(longest - SHORTEST, MARGIN * longest, LONG)
                 break
         if age < DAY and patience > SLEEPER:
             patience = max(patience, SLEEPER_PATIENCE)
@@ -387,7 +395,7 @@ class Presence:
             return (final_probe_at, Step.PROBE) if enough and again > final_probe_at else (again, Step.REQUEST)
         probe = last_probe + self._pause(patience)
         if probes < PROBES:
-            return min(probe, max(last_probe + (probes + 1) / 2, verdict - LAST_REQUEST)), Step.PROBE
+            return min(probe, max(last_probe + ANSWER_WAIT, verdict - LAST_REQUEST)), Step.PROBE
         request = inf if requests else max(last_probe, verdict - LAST_REQUEST)
         probe = min(probe, final_probe_at) if last_probe < final_probe_at else inf
         return (request, Step.REQUEST) if request <= probe else (probe, Step.PROBE)
@@ -402,8 +410,8 @@ class Presence:
         """Return the seconds from the latest probe to the next."""
         if patience > LONG:
             return LONG_PAUSE
-        if self._unicast < 2:  # soon, so that a lost frame makes no long silence
-            return 1.0
+        if self._unicast < PROBES:  # soon, so that lost frames make no long silence
+            return ANSWER_WAIT
         return min((self._unicast + 1) / 2 * max(1.0, patience / 60), MOST_PAUSE)
 
     # ---- learning -----------------------------------------------------------------------------------------------

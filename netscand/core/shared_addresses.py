@@ -1,4 +1,4 @@
-"""Addresses that several MACs use rightly: of hosts on two interfaces, virtual routers, clusters, proxies; of our own."""
+"""Addresses that several MACs use rightly (hosts on two interfaces, virtual routers, clusters, proxies); our own."""
 
 from collections import OrderedDict
 from collections.abc import Mapping

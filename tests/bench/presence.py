@@ -10,6 +10,7 @@ from math import isnan
 from pathlib import Path
 
 from tests.bench.report import Figure, Options, Result, Row
+from tests.bench.simulation.__main__ import GENERATORS
 from tests.lab.spaces import ROOT
 
 SEEDS = "501-504"
@@ -19,20 +20,23 @@ LEFT_OUT = Result([], notes=("left out: it takes minutes of processor; --long ru
 
 
 def run(options: Options, say: Callable[[str], None]) -> Result:
-    """The whole trial of `python -m tests.bench.simulation`."""
+    """The whole trial of `python -m tests.bench.simulation`, on the traces of each generator."""
     if not options.long:
         return LEFT_OUT
-    with tempfile.TemporaryDirectory() as folder:
-        kept = Path(folder) / "trial.json"
-        argv = [sys.executable, "-m", "tests.bench.simulation", "--seeds", SEEDS, "--jobs", str(os.cpu_count() or 1)]
-        done = subprocess.run([*argv, "--json", str(kept)], cwd=ROOT, capture_output=True, text=True, check=False)
-        say("\n".join(done.stdout.splitlines()[-3:]))
-        bounds = json.loads(kept.read_text())["bounds"]
-    figures = [
-        Figure(f"{told['class']}: {told['bound']}", told["figure"], most=told["most"])
-        for told in bounds
-        if not isnan(told["figure"])  # nothing of that kind happened
-    ]
+    figures = []
+    for generator in GENERATORS:
+        with tempfile.TemporaryDirectory() as folder:
+            kept = Path(folder) / "trial.json"
+            argv = [sys.executable, "-m", "tests.bench.simulation", "--seeds", SEEDS, "--generator", generator]
+            argv += ["--jobs", str(os.cpu_count() or 1), "--json", str(kept)]
+            done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+            say("\n".join(done.stdout.splitlines()[-3:]))
+            bounds = json.loads(kept.read_text())["bounds"]
+        figures += [
+            Figure(f"{generator}, {told['class']}: {told['bound']}", told["figure"], most=told["most"])
+            for told in bounds
+            if not isnan(told["figure"])  # nothing of that kind happened
+        ]
     return Result(
         figures, {}, (f"seeds {SEEDS}; `python -m tests.bench.simulation` prints the rules of others beside",)
     )

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from tests.bench.simulation import life
-from tests.bench.simulation.__main__ import checks, main, summary, trial
+from tests.bench.simulation.__main__ import GENERATORS, checks, classes, lives, main, summary, trial
 from tests.bench.simulation.figures import Figures, best_fixed, judge, quantile
 from tests.bench.simulation.life import DAY, Frame, Kind, Says, Trace, merged, within, without
 from tests.bench.simulation.rules import OTHERS, ours
@@ -17,18 +17,19 @@ BOUNDED = [name for name, kind in PARAMETERS.kinds.items() if kind.bounded]
 
 
 @cache
-def short(name: str) -> Figures:
+def short(name: str, generator: str) -> Figures:
     """Two sites of a class, five days each, under our rule."""
     out = Figures()
     for seed in (301, 302):
-        out += trial(PARAMETERS, name, seed, 5.0, others=False)["netscand"]
+        out += trial(PARAMETERS, name, seed, 5.0, others=False, generator=generator)["netscand"]
     return out
 
 
 @pytest.mark.parametrize("name", BOUNDED)
-def test_the_owners_bounds_hold_in_short(name: str) -> None:
+@pytest.mark.parametrize("generator", ["life", "harsher"])
+def test_the_owners_bounds_hold_in_short(name: str, generator: str) -> None:
     """The few that a few device-days can show: delays, frames, the first day, and no more than a false word or two."""
-    figures, bounds, every = summary(short(name)), PARAMETERS.bounds[name], PARAMETERS.bounds["every"]
+    figures, bounds, every = summary(short(name, generator)), PARAMETERS.bounds[name], PARAMETERS.bounds["every"]
     assert figures["device_days"] > 3
     assert figures["false"] <= max(1, 2 * bounds["false_a_day"] * figures["device_days"])
     assert figures["false_first_day"] <= bounds["false_first_day"]
@@ -41,6 +42,15 @@ def test_the_owners_bounds_hold_in_short(name: str) -> None:
         assert figures["delay_p99"] <= bounds["delay_p99"]
 
 
+def test_sleepers_with_silent_wakes_are_seldom_offline() -> None:
+    """Issue 13, item 7: these phones send no frame at 15 to 30 % of their wakes. A margin of 1.4 was false 4 times."""
+    figures = Figures()
+    for seed in (13, 16):
+        figures += trial(PARAMETERS, "phone", seed, 13.0, others=False, generator="harsher")["netscand"]
+    assert figures.days > 50
+    assert figures.false <= PARAMETERS.bounds["phone"]["false_a_day"] * figures.days
+
+
 def test_a_seed_tells_the_same_story_again() -> None:
     """What is reported can be repeated."""
     kind = PARAMETERS.kinds["phone"]
@@ -50,10 +60,14 @@ def test_a_seed_tells_the_same_story_again() -> None:
     assert one != life.live(kind, PARAMETERS.site, 8, 3, 1.0)
 
 
-@pytest.mark.parametrize("kind", PARAMETERS.kinds.values(), ids=lambda kind: kind.name)
-def test_a_trace_keeps_its_own_laws(kind: Kind) -> None:
+@pytest.mark.parametrize(
+    ("generator", "kind"),
+    [(generator, PARAMETERS.kinds[name]) for generator in GENERATORS for name in classes(PARAMETERS, generator)],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_a_trace_keeps_its_own_laws(generator: str, kind: Kind) -> None:
     """Who is heard is there; who hears could; spans are sorted and disjoint."""
-    trace = life.live(kind, PARAMETERS.site, 5, 0, 3.0)
+    trace = lives(generator)(kind, PARAMETERS.site, 5, 0, 3.0)
     for spans in (trace.visits, trace.reachable, trace.hears, trace.could):
         assert all(start < end for start, end in spans)
         assert all(before[1] < after[0] for before, after in pairwise(spans))

@@ -7,12 +7,16 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from math import inf
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netscand.core.presence import ALIGNED_TO, DAY, HOUR, NEW_PATIENCE, Presence, Rules, Step
 
 RULES = Rules()
+
+BUCKET = 2 ** (1 / 8)
+"""A learned silence is rounded up by this factor at most."""
 
 Answers = Callable[[float, bool], float | None]
 """Asked at a time, by broadcast or not: when it answers."""
@@ -153,7 +157,7 @@ def test_an_older_frame_only_revives_an_offline_device() -> None:
     life.leave()
     life.presence.set_offline(life.now)
     life.presence.record_activity(1003)
-    assert life.presence.step(life.now) is Step.PROBE
+    assert life.presence.step(life.now + 1) is Step.PROBE  # a little later: the probes so far are owed
 
 
 def test_the_users_patience_wins() -> None:
@@ -260,6 +264,17 @@ def test_a_device_that_sometimes_answers_probes_is_probed() -> None:
         assert life.probes
 
 
+@pytest.mark.parametrize("usual", [11.5, 300.0])
+def test_three_probes_follow_each_other_in_two_seconds(usual: float) -> None:
+    """So one or two lost frames make a silence of 12 s at most, however patient we are."""
+    life = known()
+    for _ in range(6):
+        life.silence(usual)
+    life.run(life.now + HOUR, promptly)
+    life.leave()
+    assert life.probes[2] - life.probes[0] == 2
+
+
 def test_a_silence_before_the_verdict_costs_no_broadcast() -> None:
     """The one request is sent in the last three seconds; until then a sleeper is probed at least every half minute."""
     life = known()
@@ -327,7 +342,30 @@ def test_silences_that_it_comes_back_from_are_waited_for() -> None:
         life.silence(300)
     assert life.presence.patience == RULES.least
     life.silence(300)
-    assert 300 < life.presence.patience < 300 * 1.6
+    assert 300 < life.presence.patience < 300 * 1.6 * BUCKET
+
+
+@pytest.mark.parametrize("usual", [12.0, 14.2, 17.0, 19.0, 25.0, 60.0, 400.0, 850.0, 1400.0, 2000.0])
+def test_patience_allows_for_the_usual_twice(usual: float) -> None:
+    """Twice a silence, less the 8 s before it counts; from 20 s on it is 1.6 times, from 25 min on 15 min more."""
+    life = known()
+    for _ in range(4 if usual < 900 else 12):  # a longer one must be a habit
+        life.silence(usual)
+        life.run(life.now + HOUR, promptly)  # so that no probes are owed
+
+    def expected(longest: float) -> float:
+        return min(2 * longest - 8, 1.6 * longest, longest + 900)
+
+    assert expected(usual - ALIGNED_TO) <= life.presence.patience <= expected(usual * BUCKET)
+
+
+@pytest.mark.parametrize(("usual", "once"), [(19.0, 29.0), (25.0, 39.0), (400.0, 630.0)])
+def test_two_interruptions_in_a_row_are_no_absence(usual: float, once: float) -> None:
+    """A second burst of loss, or a second sleep where the frame of the wake between was lost (issue 13, item 7)."""
+    life = known()
+    for _ in range(6):
+        life.silence(usual)
+    assert not life.run(life.seen_at + once)
 
 
 def test_the_first_silence_of_a_new_device_is_believed() -> None:

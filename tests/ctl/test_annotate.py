@@ -29,7 +29,7 @@ SEVEN = "a4:83:e7:00:00:07"
      (["patience", "host7", "1d"], DeviceUpdate(patience=86_400), f"host7 ({SEVEN}): patience set to 1 d"),
      # A device is offline only after three probes and a request have failed.
      (["patience", "host7", "2"], DeviceUpdate(patience=2), f"host7 ({SEVEN}): patience set to 2 s; "
-      "with the default probe_interval, unanswered probes take at least 14 s"),
+      "with the default probe_interval, unanswered probes take at least 13 s"),
      (["patience", "host7", "learned"], DeviceUpdate(patience=None),
       f"host7 ({SEVEN}): patience is learned automatically (60 s now)")],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

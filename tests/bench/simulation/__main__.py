@@ -3,29 +3,45 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from math import isnan, sqrt
 from pathlib import Path
 from random import Random
 from time import perf_counter
 from typing import Any
 
-from tests.bench.simulation import life
+from tests.bench.simulation import life, varied
 from tests.bench.simulation.figures import Figures, best_fixed, judge, quantile
-from tests.bench.simulation.life import Parameters
+from tests.bench.simulation.life import Kind, Parameters, Site, Trace
 from tests.bench.simulation.rules import OTHERS, Rule, ours
 
 Results = dict[str, dict[str, Figures]]
 """By class and rule."""
 
+GENERATORS = ("life", *varied.VARIANTS)
 
-def trial(parameters: Parameters, kind: str, seed: int, days: float, others: bool) -> dict[str, Figures]:
+
+def classes(parameters: Parameters, generator: str) -> list[str]:
+    """Return the names of the classes that a generator knows."""
+    return [name for name in parameters.kinds if generator == "life" or name in varied.ranges()["class"]]
+
+
+def lives(generator: str) -> Callable[[Kind, Site, int, int, float], Trace]:
+    """Return the function that makes the traces of a generator."""
+    return life.live if generator == "life" else partial(varied.live, generator)
+
+
+def trial(
+    parameters: Parameters, kind: str, seed: int, days: float, others: bool, generator: str = "life"
+) -> dict[str, Figures]:
     """All devices of a class at one site, under each rule."""
+    live = lives(generator)
     rules: dict[str, Rule] = {"netscand": ours, **(OTHERS if others else {})}
     out = {name: Figures() for name in rules}
     for number in range(parameters.kinds[kind].devices):
-        trace = life.live(parameters.kinds[kind], parameters.site, seed, number, days)
+        trace = live(parameters.kinds[kind], parameters.site, seed, number, days)
         for name, rule in rules.items():
             out[name] += judge(trace, rule(trace, parameters.site, Random(f"{seed} {kind} {number} {name}")))
     return out
@@ -118,6 +134,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", default="501-502", help="one, or FIRST-LAST; tuned on 1-40, so report on others")
     parser.add_argument("--days", type=float, default=17.0)
     parser.add_argument("--classes", default="", help="comma-separated; all by default")
+    parser.add_argument("--generator", choices=GENERATORS, default="life", help="of the traces")
     parser.add_argument("--woken", type=float, help="chance that a probe wakes a sleeper")
     parser.add_argument("--alone", action="store_true", help="without the rules of others")
     parser.add_argument("--jobs", type=int, default=1)
@@ -125,12 +142,14 @@ def main(argv: list[str] | None = None) -> int:
     wish = parser.parse_args(argv)
     first, _, last = wish.seeds.partition("-")
     parameters = life.read(**({} if wish.woken is None else {"woken": wish.woken}))
-    kinds = wish.classes.split(",") if wish.classes else list(parameters.kinds)
+    kinds = wish.classes.split(",") if wish.classes else classes(parameters, wish.generator)
     began = perf_counter()
     results: Results = {kind: {} for kind in kinds}
     work = [(kind, seed) for seed in range(int(first), int(last or first) + 1) for kind in kinds]
     with ProcessPoolExecutor(wish.jobs) as pool:
-        waiting = [pool.submit(trial, parameters, kind, seed, wish.days, not wish.alone) for kind, seed in work]
+        waiting = [
+            pool.submit(trial, parameters, kind, seed, wish.days, not wish.alone, wish.generator) for kind, seed in work
+        ]
         for (kind, _), future in zip(work, waiting, strict=True):
             for name, figures in future.result().items():
                 results[kind][name] = results[kind].get(name, Figures()) + figures
