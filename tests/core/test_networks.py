@@ -363,4 +363,5 @@ def test_every_network_is_listed_once_with_a_reason(
     assert sorted((network.index, network.cidr) for network in found) == sorted(expected)
     for network in found:
         assert network.why
-        assert network.state is NetworkState.EXCLUDED or (16 <= network.cidr.prefixlen <= 30 and network.mac == MAC)
+        assert network.state is NetworkState.EXCLUDED or (network.cidr.prefixlen <= 30 and network.mac == MAC)
+        assert not network.swept or network.cidr.prefixlen >= 16 or network.state is NetworkState.EXCLUDED
