@@ -10,9 +10,9 @@ from scapy.layers import inet6  # noqa: E402
 from scapy.layers.dhcp import BOOTP, DHCP  # noqa: E402
 from scapy.layers.dns import DNS, DNSRR  # noqa: E402
 from scapy.layers.inet import IP, UDP  # noqa: E402
-from scapy.layers.l2 import Ether  # noqa: E402
+from scapy.layers.l2 import ARP, Ether  # noqa: E402
 
-__all__ = ["BOOTP", "DHCP", "DNS", "DNSRR", "IP", "UDP", "Ether", "IPv6", "inet6"]
+__all__ = ["ARP", "BOOTP", "DHCP", "DNS", "DNSRR", "IP", "UDP", "Ether", "IPv6", "inet6"]
 
 IPv6 = inet6.IPv6
 MAC = "a4:83:e7:12:34:56"

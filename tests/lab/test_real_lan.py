@@ -1,0 +1,272 @@
+"""FIELD, all cases at once: forty kernel hosts do for an hour what is ordinary on real LANs (issue 13).
+
+The only `address_conflict`s are the two real ones, only hosts that left are `offline`, and nobody is missing.
+"""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tests.attacks.monitor import Measured, monitored
+from tests.core.built_frames import ARP, Ether
+from tests.lab.daemon import Daemon
+from tests.lab.lan import Host, Lab
+from tests.lab.test_daemon import wait_for
+
+SHORT, HOUR = 100.0, 3600.0
+"""Seconds of the ordinary run, and with --long."""
+
+GATEWAY, SHARED = "10.77.0.1", "10.77.0.40"
+CONFLICTS = {"10.77.0.70", "10.77.0.71"}
+VIRTUAL = "00:00:5e:00:01:0a"
+CARP, CARP_IP = "00:00:5e:00:01:2d", "10.77.0.45"
+ORDINARY = [f"10.77.0.{number}" for number in range(100, 116)]
+EXPECTED_GONE = 1500.0
+"""Seconds after which a host that left must be offline; patience of an unknown device is long in its first hour."""
+
+
+@dataclass
+class Site:
+    """The LAN, and what its people do."""
+
+    lab: Lab
+    seconds: float
+    hosts: dict[str, Host] = field(default_factory=dict)
+    left: dict[str, float] = field(default_factory=dict)
+    """MACs of the hosts that left for good, and when."""
+    was_away: set[str] = field(default_factory=set)
+    """MACs that were unplugged at some time, so that `offline` is true of them."""
+    failures: list[BaseException] = field(default_factory=list)
+    turns: int = 0
+
+    def host(self, name: str, ip: str | None, **options: Any) -> Host:  # noqa: ANN401
+        """Plug a host in, by name."""
+        self.hosts[name] = self.lab.host(ip, **options)
+        return self.hosts[name]
+
+    def announce(self, host: Host, ip: str, mac: str | None = None) -> None:
+        """Announce an address (RFC 5227) by an interface of a host."""
+        with host.space.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+            raw.bind((host.interface, 0))
+            raw.send(bytes(Ether(src=mac or host.mac, dst="ff:ff:ff:ff:ff:ff")
+                           / ARP(op=1, hwsrc=mac or host.mac, psrc=ip, pdst=ip)))  # fmt: skip
+
+    # ---- what happens ---------------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Forty hosts: sixteen ordinary ones, and those of the cases."""
+        for number, ip in enumerate(ORDINARY):
+            self.host(f"ordinary{number}", ip)
+        for number in range(3):
+            self.host(f"leaver{number}", f"10.77.0.{130 + number}")
+        self.host("router a", "10.77.0.8").space.ip(
+            f"link add vrrp link eth0 address {VIRTUAL} type macvlan mode bridge",
+            f"addr add {GATEWAY}/24 dev vrrp", "link set vrrp up",
+        )  # fmt: skip
+        self.host("router b", "10.77.0.9").space.ip(
+            f"link add vrrp link eth0 address {VIRTUAL} type macvlan mode bridge"
+        )
+        self.lab.watcher.space.ip(f"route add default via {GATEWAY}")
+        self.host("carp", "10.77.0.44")
+        self.host("node a", "10.77.0.41").add_address(f"{SHARED}/32")
+        self.host("node b", "10.77.0.42")
+        self.host("mac", "10.77.0.37")
+        self.host("tv", "10.77.0.20")
+        self.host("alias", "10.77.0.50").add_address("10.77.0.51")
+        self.host("floor a", "10.77.0.61", mac="52:54:00:53:00:61")
+        self.host("floor b", None, mac="0e:80:63:53:00:61")
+        self.host("container", "10.77.0.60")
+        for number, ip in enumerate(sorted(CONFLICTS)):
+            self.host(f"first{number}", ip)
+            self.host(f"second{number}", None)
+        self.host("camera", "192.168.0.64/24")
+        self.host("stray", "169.254.33.7/16")
+        self.host("mover", "10.77.0.80")
+        self.host("phone", "10.77.0.90")
+        flux = self.host("flux", "10.77.0.153")
+        self.lab._connect(flux.space, "portflux", "eth1", "52:54:00:78:00:73")
+        flux.space.ip("addr add 10.77.0.173/24 dev eth1")
+        assert len(self.lab.hosts) >= 40
+
+    def sleep_and_wake(self) -> None:
+        """A Mac sleeps, and the TV answers for it; then it wakes (case 3)."""
+        mac, tv = self.hosts["mac"], self.hosts["tv"]
+        self.was_away.add(mac.mac)
+        if self.turns % 2:
+            tv.space.ip("addr del 10.77.0.37/32 dev eth0")
+            mac.replug()
+            self.announce(mac, mac.ip)
+        else:
+            mac.unplug()
+            tv.space.ip("addr add 10.77.0.37/32 dev eth0")
+            self.announce(tv, mac.ip)
+
+    def fail_over(self) -> None:
+        """A shared address goes to the other node (case 7), and the gateway to the other router (VRRP)."""
+        old, new = ("node a", "node b") if self.turns % 2 == 0 else ("node b", "node a")
+        self.hosts[old].space.ip(f"addr del {SHARED}/32 dev eth0")
+        self.hosts[new].space.ip(f"addr add {SHARED}/32 dev eth0")
+        self.announce(self.hosts[new], SHARED)
+        old, new = ("router a", "router b") if self.turns % 2 == 0 else ("router b", "router a")
+        self.hosts[old].space.ip("link set vrrp down", "addr flush dev vrrp")
+        self.hosts[new].space.ip(f"addr add {GATEWAY}/24 dev vrrp", "link set vrrp up")
+        self.announce(self.hosts[new], GATEWAY, VIRTUAL)
+
+    def change_floor(self) -> None:
+        """A phone behind extenders that translate its MAC goes to the other floor (case 5)."""
+        old, new = ("floor a", "floor b") if self.turns % 2 == 0 else ("floor b", "floor a")
+        self.was_away.add(self.hosts[old].mac)
+        self.hosts[old].set_address(None)
+        self.hosts[new].set_address("10.77.0.61")
+        self.hosts[new].announce()
+
+    def recreate(self) -> None:
+        """A container starts again, with another MAC (case 13)."""
+        old = self.hosts["container"]
+        self.left.setdefault(old.mac, time.monotonic())
+        self.was_away.add(old.mac)
+        old.delete()
+        self.host("container", "10.77.0.60").announce()
+
+    def conflict(self) -> None:
+        """Two pairs of hosts have one address each."""
+        for number, ip in enumerate(sorted(CONFLICTS)):
+            if not self.turns:
+                self.hosts[f"second{number}"].set_address(ip)
+            self.hosts[f"first{number}"].announce()
+            self.hosts[f"second{number}"].announce()
+
+    def speak(self) -> None:
+        """Hosts with odd addresses speak by themselves (case 6), and a host with two by one of them (x1)."""
+        self.announce(self.hosts["camera"], "192.168.0.64")
+        self.announce(self.hosts["stray"], "169.254.33.7")
+        self.announce(self.hosts["alias"], "10.77.0.50")
+
+    def renumber(self) -> None:
+        """A phone takes one more temporary IPv6 address, and drops an old one (case 9)."""
+        phone = self.hosts["phone"].space
+        phone.ip(f"addr add fd00:77::{self.turns + 16:x}/64 dev eth0")
+        if self.turns >= 6:
+            phone.ip(f"addr del fd00:77::{self.turns + 10:x}/64 dev eth0")
+        phone.run(["ping", "-6", "-c1", "-W1", "-I", f"fd00:77::{self.turns + 16:x}", "ff02::1%eth0"], check=False)
+
+    def leave(self) -> None:
+        """One of three hosts leaves for good; once, a host changes its address."""
+        if self.turns < 3:
+            host = self.hosts[f"leaver{self.turns}"]
+            self.left[host.mac] = time.monotonic()
+            self.was_away.add(host.mac)
+            host.unplug()
+        elif self.turns == 3:
+            self.hosts["mover"].set_address("10.77.0.81")
+            self.hosts["mover"].announce()
+
+    ACTS: tuple[tuple[Callable[["Site"], None], float, float], ...] = (
+        (conflict, 7, 60), (speak, 11, 120), (renumber, 5, 300), (sleep_and_wake, 20, 420), (fail_over, 25, 300),
+        (change_floor, 22, 240), (recreate, 27, 200), (leave, 18, 240),
+    )  # fmt: skip
+    """What happens, with its period in seconds: in the short run, and in the hour."""
+
+    def play(self, stop: threading.Event) -> None:
+        """Do all that at its time until the end."""
+        begun, done = time.monotonic(), dict.fromkeys(range(len(self.ACTS)), 0)
+        try:
+            while not stop.is_set() and (now := time.monotonic() - begun) < self.seconds:
+                for number, (act, short, hour) in enumerate(self.ACTS):
+                    period = hour if self.seconds == HOUR else short
+                    if now >= period * (done[number] + 1):
+                        self.turns = done[number]
+                        done[number] += 1
+                        act(self)
+                stop.wait(0.2)
+        except BaseException as error:
+            self.failures.append(error)
+
+
+@contextmanager
+def carp(host: Host) -> Iterator[None]:
+    """Answer for CARP_IP as FreeBSD does: a virtual MAC in ARP, the host's own in Ethernet (case 8)."""
+    stop = threading.Event()
+    sock = host.space.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+    sock.bind((host.interface, 0))
+    sock.settimeout(0.2)
+
+    def answer() -> None:
+        while not stop.is_set():
+            try:
+                asked = Ether(sock.recv(2048))
+            except TimeoutError:
+                continue
+            if ARP in asked and asked[ARP].op == 1 and asked[ARP].pdst == CARP_IP and asked[ARP].hwsrc != host.mac:
+                reply = ARP(op=2, hwsrc=CARP, psrc=CARP_IP, hwdst=asked[ARP].hwsrc, pdst=asked[ARP].psrc)
+                sock.send(bytes(Ether(src=host.mac, dst=asked.src) / reply))
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        sock.close()
+
+
+def judge(site: Site, daemon: Daemon, measured: Measured) -> None:
+    """Compare the events, and the devices at the end, with what happened."""
+    events = measured.events
+    found = {event["address"] for event in events if event["kind"] == "address_conflict"}
+    assert found == CONFLICTS, [event for event in events if event["kind"] == "address_conflict"]
+    gone = {event["device"]["mac"] for event in events if event["kind"] == "offline"}
+    assert gone <= site.was_away, [
+        (event["device"]["mac"], event["device"]["ip"], event["reason"]) for event in events
+        if event["kind"] == "offline" and event["device"]["mac"] not in site.was_away
+    ]  # fmt: skip
+    repeated: dict[tuple[str, str], int] = {}
+    for event in events:
+        key = event["kind"], (event["device"] or {}).get("mac")
+        repeated[key] = repeated.get(key, 0) + 1
+    assert not measured.missing
+    listed: dict[str, Any] = {device["mac"]: device for device in daemon.get("/api/devices")["devices"]}
+    present = {host.mac for host in site.lab.hosts if host.mac not in site.left} - {site.hosts["mac"].mac}
+    present -= {site.hosts["floor a"].mac, site.hosts["floor b"].mac}
+    missing = {mac for mac in present if listed.get(mac, {}).get("status") != "online"}
+    assert not missing, [(mac, listed.get(mac)) for mac in missing]
+    now = time.monotonic()
+    late = {mac for mac, at in site.left.items() if now - at > EXPECTED_GONE and listed[mac]["status"] == "online"}
+    assert not late, [listed[mac] for mac in late]
+    for name in ("tv", "alias", "flux", "node a", "node b", "camera", "stray"):
+        host = site.hosts[name]
+        assert listed[host.mac]["ip"] == str(host.ip), (name, listed[host.mac])
+    noisy = {key: count for key, count in repeated.items() if count > site.seconds / 10}
+    assert not noisy, f"events that repeat: {noisy}"
+
+
+@pytest.mark.parametrize("seconds", [SHORT, pytest.param(HOUR, marks=pytest.mark.long)], ids=["short", "an hour"])
+def test_what_is_ordinary_on_real_lans_raises_no_alarm(root: None, seconds: float) -> None:
+    """Issue 13: of all that happens, only the two real conflicts are reported as conflicts."""
+    seconds = float(os.environ.get("REAL_LAN_SECONDS", seconds))
+    with Lab(ipv6=True) as lab:
+        site = Site(lab, seconds)
+        site.build()
+        with carp(site.hosts["carp"]):
+            daemon = lab.daemon(as_user=True)
+            wait_for("the hosts", lambda: len(daemon.devices()) >= 36)
+            stop = threading.Event()
+            with monitored(daemon) as measured:
+                thread = threading.Thread(target=site.play, args=(stop,))
+                thread.start()
+                try:
+                    thread.join()
+                finally:
+                    stop.set()
+                    thread.join()
+                assert not site.failures, site.failures
+                time.sleep(5)
+            judge(site, daemon, measured)
