@@ -30,10 +30,12 @@ VIRTUAL = "00:00:5e:00:01:0a"
 CARP, CARP_IP = "00:00:5e:00:01:2d", "10.77.0.45"
 ORDINARY = [f"10.77.0.{number}" for number in range(100, 116)]
 OWN = {
-    "tv": "10.77.0.20", "alias": "10.77.0.50", "flux": "10.77.0.153", "node a": "10.77.0.41", "node b": "10.77.0.42",
+    "tv": "10.77.0.20", "alias": "10.77.0.50", "node a": "10.77.0.41", "node b": "10.77.0.42",
     "camera": "192.168.0.64", "stray": "169.254.33.7", "router a": "10.77.0.8", "router b": "10.77.0.9",
 }  # fmt: skip
-"""The `ip` of hosts that hold other addresses, too, or for a while."""
+"""The `ip` of hosts that hold other addresses, too, or for a while.
+
+Of the host on two interfaces, each MAC answers for both addresses from the first scan on, so neither is its own."""
 
 EXPECTED_GONE = 1500.0
 """Seconds after which a host that left must be offline; patience of an unknown device is long in its first hour."""
