@@ -430,8 +430,8 @@ def _check_file(path: Path) -> None:
         is_broken,
         is_older,
         refuse_foreign,
-        what_is_missing,
     )
+    from netscand.store.schema import what_is_missing
 
     refuse_foreign(path)
     check_header(path)

@@ -17,8 +17,9 @@ from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from netscand.store.database import connect, is_broken, sync, what_is_missing
+from netscand.store.database import connect, is_broken, sync
 from netscand.store.lock import HistoryInUse
+from netscand.store.schema import what_is_missing
 from netscand.store.writer import Lost, Writer
 
 SYNC_EVERY = 5.0

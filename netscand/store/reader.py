@@ -24,7 +24,7 @@ from netscand.core.restore import (
     TooLong,
     Unreadable,
 )
-from netscand.store.database import RARE, back_up, connect, is_broken, new_epoch
+from netscand.store.database import back_up, connect, is_broken, new_epoch
 from netscand.store.retention import AgeClock, Shift, TrueTimes
 from netscand.store.rows import (
     DEVICE_COLUMNS,
@@ -38,6 +38,7 @@ from netscand.store.rows import (
     seconds,
     unpack,
 )
+from netscand.store.schema import RARE
 from netscand.store.turns import Steps, Turns
 
 log = logging.getLogger(__name__)

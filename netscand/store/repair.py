@@ -11,8 +11,9 @@ from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from zlib import crc32
 
-from netscand.store.database import back_up, connect, what_is_missing
+from netscand.store.database import back_up, connect
 from netscand.store.paths import aside_name
+from netscand.store.schema import what_is_missing
 
 # ---- files ---------------------------------------------------------------------------------------------------------
 # The files of an open database: whether they are still those that were opened, and what was written into them.

@@ -8,8 +8,9 @@ from time import CLOCK_BOOTTIME, clock_gettime, monotonic
 from typing import NamedTuple
 
 from netscand.core.model import EventKind
-from netscand.store.database import PAGE, RARE, transaction
+from netscand.store.database import PAGE, transaction
 from netscand.store.rows import KINDS
+from netscand.store.schema import RARE
 
 # ---- age -----------------------------------------------------------------------------------------------------------
 # The age of events, whatever the clock is set to (FAULTS F12).

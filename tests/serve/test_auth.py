@@ -13,7 +13,7 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from netscand import config
-from netscand.serve import auth
+from netscand.serve import auth, peer_uid
 from netscand.serve.auth import Guard, Peer, Role
 from netscand.serve.http import Refused
 from tests.serve.house import handshake, house
@@ -74,7 +74,7 @@ def test_root_and_the_group_are_admin_others_as_configured(root: None) -> None:
     assert met(guard, 1234, 1234) == Peer(("uid", 1234), Role.READ, True, False)
     assert met(guard, 1234, 4242) == Peer(("uid", 1234), Role.ADMIN, True, True)
     assert met(guard, 1234, 1234, (7, 4242, 9)) == Peer(("uid", 1234), Role.ADMIN, True, True)
-    assert met(guard, 1234, 1234, tuple(range(5000, 5000 + auth.MAX_GROUPS + 1))).role is Role.READ
+    assert met(guard, 1234, 1234, tuple(range(5000, 5000 + peer_uid.MAX_GROUPS + 1))).role is Role.READ
     for others in ("scan", "none"):
         assert met(Guard(config.Access(others=others)), 1234, 1234).role.on_wire == others
 

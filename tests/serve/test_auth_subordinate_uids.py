@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from netscand import config
-from netscand.serve import auth
-from netscand.serve.auth import Guard, Peer, Role, Subordinates, read_subordinates
+from netscand.serve import auth, peer_uid
+from netscand.serve.auth import Guard, Peer, Role
+from netscand.serve.peer_uid import Subordinates, read_subordinates
 from tests.serve.house import TOKENS, house, token_file
 from tests.serve.test_auth import acting_as
 from tests.serve.test_connection import connected, open_path, settled, still_open
@@ -86,7 +87,7 @@ def test_any_bytes_are_read(tmp_path: Path, text: bytes) -> None:
 
 def test_a_huge_file_costs_little_and_a_missing_one_nothing(tmp_path: Path) -> None:
     found = read(tmp_path, "".join(f"mallory:{100_000 + 10 * n}:5\n" for n in range(1_000_000)))
-    assert len(found._ranges) <= auth.MAX_LINES
+    assert len(found._ranges) <= peer_uid.MAX_LINES
     assert read_subordinates(tmp_path / "nowhere", tmp_path / "nowhere").account(100_000) == ("uid", 100_000)
     assert read_subordinates(tmp_path, tmp_path).account(100_000) == ("uid", 100_000)
 

@@ -12,9 +12,11 @@ import pytest
 from netscand.core.model import Event, EventKind, Status
 from netscand.core.restore import CursorGone
 from netscand.store import database as database_module
-from netscand.store.database import APPLICATION, VERSION, connect, insert, is_older, open_database
+from netscand.store import schema
+from netscand.store.database import APPLICATION, connect, insert, is_older, open_database
 from netscand.store.paths import HistoryRefused
 from netscand.store.rows import DEVICE_COLUMNS, device_row
+from netscand.store.schema import VERSION
 from tests.store.diary import LAN, FakeClock, device, diary, discovered, sequences, turned
 
 
@@ -72,7 +74,7 @@ def test_an_older_schema_is_migrated_after_a_backup(tmp_path: Path, monkeypatch:
     """FAULTS F20: the copy has the old version."""
     path = written(tmp_path / "h.db")
     monkeypatch.setattr(database_module, "VERSION", VERSION + 1)
-    monkeypatch.setitem(database_module.MIGRATIONS, VERSION, add_a_column)
+    monkeypatch.setitem(schema.MIGRATIONS, VERSION, add_a_column)
     with closing(open_database(path)) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (VERSION + 1,)
         assert database.execute("SELECT owner FROM device").fetchone() == ("me",)
@@ -92,7 +94,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
 
     path = written(tmp_path / "h.db")
     monkeypatch.setattr(database_module, "VERSION", VERSION + 1)
-    monkeypatch.setitem(database_module.MIGRATIONS, VERSION, fails)
+    monkeypatch.setitem(schema.MIGRATIONS, VERSION, fails)
     with pytest.raises(sqlite3.OperationalError):
         open_database(path)
     monkeypatch.undo()
@@ -107,7 +109,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
 
 
 def test_every_version_since_the_oldest_has_a_migration() -> None:
-    assert set(database_module.MIGRATIONS) == set(range(2, VERSION))
+    assert set(schema.MIGRATIONS) == set(range(2, VERSION))
 
 
 @pytest.mark.parametrize("application", [0, 1234])

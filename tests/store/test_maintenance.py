@@ -13,7 +13,8 @@ import pytest
 from netscand.core.model import Status
 from netscand.core.restore import Unreadable
 from netscand.store import maintenance
-from netscand.store.database import connect, what_is_missing
+from netscand.store.database import connect
+from netscand.store.schema import what_is_missing
 from tests.store.diary import Diary, device, diary, turned
 from tests.store.test_repair import EVENTS, _soon, devices_in, household, until  # noqa: F401 - a fixture
 from tests.store.test_writer import set_aside, written

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from netscand.serve import auth
+from netscand.serve import peer_uid
 
 STRANGER = 54321
 """A uid that need not exist."""
@@ -39,8 +39,8 @@ def met(host: str, uid: int) -> Iterator[tuple[socket.socket, socket.socket]]:
 def test_the_uid_is_that_of_the_creator_of_the_other_end(root: None, host: str) -> None:
     """Whatever the user of the listener, and for all addresses of loopback."""
     with met(host, STRANGER) as (accepted, client):
-        assert auth.peer_uid(accepted) == STRANGER
-        assert auth.peer_uid(client) == 0
+        assert peer_uid.loopback_uid(accepted) == STRANGER
+        assert peer_uid.loopback_uid(client) == 0
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -50,24 +50,24 @@ def test_a_closed_end_has_no_uid(root: None, host: str) -> None:
         client.send(b"GET / HTTP/1.1")
         client.close()
         with pytest.raises(ConnectionResetError):
-            auth.peer_uid(accepted)
+            peer_uid.loopback_uid(accepted)
     with met(host, STRANGER) as (accepted, client):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset
         client.close()
         with pytest.raises(OSError, match=r"not connected|closed"):
-            auth.peer_uid(accepted)
+            peer_uid.loopback_uid(accepted)
     with met(host, STRANGER) as (accepted, client):
         ours, theirs = accepted.getsockname(), accepted.getpeername()
         client.close()  # the kernel remembers it for a minute
         with pytest.raises(ConnectionResetError), _Was(accepted, ours, (theirs[0], 1)) as gone:
-            auth.peer_uid(gone)
+            peer_uid.loopback_uid(gone)
 
 
 def test_a_half_closed_end_keeps_its_uid(root: None) -> None:
     """It still reads the answer."""
     with met("127.0.0.1", STRANGER) as (accepted, client):
         client.shutdown(socket.SHUT_WR)
-        assert auth.peer_uid(accepted) == STRANGER
+        assert peer_uid.loopback_uid(accepted) == STRANGER
 
 
 class _Was(socket.socket):
@@ -80,6 +80,6 @@ class _Was(socket.socket):
 
 
 def test_a_kernel_without_sock_diag_gives_no_uid(root: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth, "SOCK_DIAG", 31)  # a netlink family that no kernel has
+    monkeypatch.setattr(peer_uid, "SOCK_DIAG", 31)  # a netlink family that no kernel has
     with met("127.0.0.1", STRANGER) as (accepted, _):
-        assert auth.peer_uid(accepted) is None
+        assert peer_uid.loopback_uid(accepted) is None
