@@ -130,6 +130,7 @@ def test_dev_run_names_its_files_even_without_a_network(lab: Lab) -> None:
         for name in ("log", "netscand.sock"):
             assert f"{state / name}" in line
             assert (state / name).exists()
+        assert (state / "log").stat().st_mode & 0o777 == 0o600, "it says who was at home when"
         lab.watcher.run(["curl", "--silent", "--fail", "http://localhost:8000/"])
         assert "dev: no network is scanned" in shown.text()
 
