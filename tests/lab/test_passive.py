@@ -149,6 +149,9 @@ exec avahi-daemon --no-drop-root --no-chroot -f "$0"
 
 def avahi(host: Host, name: str) -> subprocess.Popen[Any]:
     """Answer and announce by mDNS at a host, until the lab ends."""
+    assert shutil.which("avahi-daemon"), (
+        "no avahi-daemon on the PATH: ./dev setup --test unpacks it, ./dev test finds it"
+    )
     conf = host._lab.folder / f"{host.port}.avahi"
     conf.write_text(
         f"[server]\nhost-name={name}\nenable-dbus=no\nallow-interfaces=eth0\n[publish]\npublish-workstation=no\n[rlimits]\n"
