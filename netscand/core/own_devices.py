@@ -87,6 +87,8 @@ class OwnDevices:
     def _update(self, mac: Mac, networks: list[Network], rules: Rules, now: float) -> list[Event]:
         index = networks[0].index
         known, former = self._devices.get(mac), self._former.pop(index, None)
+        if former is not None and self._devices.get(former.mac) is not former:
+            former = None  # it was forgotten
         device = known or self._devices.setdefault(mac, Device(mac, now, now, Presence(now, rules)))
         # A new device of this host is part of the snapshot; one that clients know as another's, or replaces, is not.
         changed = (known is not None and not known.is_self) or (former is not None and former is not device)

@@ -77,6 +77,19 @@ def test_annotations_follow_this_host() -> None:
     assert [event.device for event in world.of(K.LABELLED)] == [device, new]
 
 
+def test_annotations_of_a_forgotten_mac_follow_nobody() -> None:
+    """It was unplugged and forgotten: an event about it would list it again."""
+    world = World()
+    (device,) = world.inventory.devices.values()
+    world.inventory.label(device.mac, {"label": "server"}, world.now)
+    world.set_networks([])
+    world.inventory.set_networks([], world.now, set())
+    world.inventory.forget(device.mac, world.now, "forgotten by a user")
+    world.set_networks([replace(network(), mac=own_mac(1))])
+    assert not world.of(K.LABELLED)
+    assert world.inventory.devices[own_mac(1)].label is None
+
+
 def test_an_address_that_this_host_gets_is_no_longer_that_of_others() -> None:
     """Also not of one that has it from before, without being its holder."""
     world = World()
