@@ -299,13 +299,15 @@ class Planner:
         return windows.get(schedule.network.id, 1)
 
     def _shared_windows(self, now: float) -> dict[str, int]:
-        """Return the windows of all networks.
+        """Return the windows of all networks that are scanned.
 
         Those without a limit of their own share one: each gets what it needs or, if that is too much, an equal part.
         """
         windows = {}
         room = self._background.rate * SCAN_SHARE or inf
-        wanted = sorted(((self._wanted(each, now), each) for each in self._schedules.values()), key=itemgetter(0))
+        main_of = self._inventory.shared_lans.main_of
+        scanned = [each for each in self._schedules.values() if main_of(each.network.id) is None]
+        wanted = sorted(((self._wanted(each, now), each) for each in scanned), key=itemgetter(0))
         left = sum(each.background is None for _, each in wanted)
         for rate, schedule in wanted:
             if schedule.background is None:
@@ -516,7 +518,8 @@ class Planner:
         disputes = self._inventory.addresses.disputes
         for schedule in self._schedules.values():
             idle_until = self._inventory.shared_lans.idle_until(schedule.network.id)
-            schedule.stands_by = idle_until == inf
+            if schedule.stands_by != (idle_until == inf):
+                schedule.stands_by, self._windows = not schedule.stands_by, (-inf, {})
             if schedule.stands_by:
                 continue
             if schedule.due <= now < idle_until:

@@ -1,6 +1,7 @@
 """Two interfaces of this host on one LAN: one is scanned, and each device has its address once. FIELD case 30."""
 
 from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
 
 import pytest
 
@@ -65,6 +66,20 @@ def test_one_interface_is_scanned_the_other_is_not(world: OneLan) -> None:
     assert shown.same_lan_as == "10.0.0.0/24@eth0"
     assert shown.why == "a test's; on the same LAN as 10.0.0.0/24@eth0, which is scanned instead: eth0 is not Wi-Fi"
     assert world.planner.coverage("10.0.0.0/24@wlan0", world.now).fraction == 0
+
+
+def test_the_other_interface_takes_no_share_of_the_budget() -> None:
+    """Of 40 requests/s that scheduled scans may send, a /22 every 30 s needs 34."""
+    large = [
+        replace(each, cidr=IPv4Network("10.0.0.0/22"), id=f"10.0.0.0/22@{each.interface}") for each in (cable(), wifi())
+    ]
+    world = OneLan(large)
+    world.run(40)
+    assert [world.inventory.networks[each.id].same_lan_as for each in large] == [None, large[0].id]
+    assert world.planner.coverage(large[0].id, world.now).fraction == 1
+    since = world.now
+    world.run(60)
+    assert world.frames_of(ETH, since) >= 2 * 1020
 
 
 def test_each_device_has_its_address_once(world: OneLan) -> None:
