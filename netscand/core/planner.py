@@ -231,6 +231,8 @@ class Planner:
                 schedule.stands_by and network.same_lan_as is None
             ):
                 schedule.due, schedule.cause = now, Cause.INTERFACE
+            if any(len(ip) == 4 for ip in network.ours - schedule.network.ours):
+                schedule.own_at = now
             schedule.network = network
             schedule.due = min(schedule.due, now + self._interval(schedule))  # the interval may be shorter now
             self._set_buckets(schedule, now)
@@ -455,7 +457,10 @@ class Planner:
             self.next_at = min(self.next_at, schedule.echo_at)
 
     def _probe_own(self, probes: list[Probe], now: float, limit: int) -> None:
-        """Probe this host's own addresses once an hour: another host may have one, and be silent (RFC 5227)."""
+        """Probe this host's own addresses once an hour, all of them at once if one is new.
+
+        Another host may have one, and be silent (RFC 5227).
+        """
         for schedule in self._schedules.values():
             network = schedule.network
             if schedule.own_at <= now:

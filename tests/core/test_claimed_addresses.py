@@ -5,6 +5,7 @@ Cases out of public reports (FIELD). MACs of 00:00:5e:00:53 are those of documen
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -504,6 +505,19 @@ def test_our_further_addresses_are_probed_too() -> None:
     world = World([replace(network("10.77.0.0/24"), further=further)])
     world.run(5)
     assert {probe.ip for _, probe in world.frames if probe.ip in (*further, at(2))} == {at(2), at(3)}
+
+
+@pytest.mark.parametrize("new", [{"own": at(9)}, {"further": frozenset([at(9)])}], ids=["another", "one more"])
+def test_a_new_address_of_ours_is_probed_at_once(new: dict[str, Any]) -> None:
+    """A host that has it already, and is silent, is found when this host gets it, and not up to an hour later."""
+    world = lan()
+    world.run(100)
+    answer_at(world, 9, m(1))
+    world.set_networks([replace(network("10.77.0.0/24"), **new)])
+    since = world.now
+    world.run(5)
+    assert at(9) in {probe.ip for moment, probe in world.frames if moment >= since}
+    assert [event.address for event in world.of(K.ADDRESS_CONFLICT)] == [at(9)]
 
 
 def test_claims_to_our_address_that_are_remembered_are_bounded() -> None:
