@@ -12,6 +12,10 @@ MOST_STEPS = 32
 """Maximum earlier MACs of a device that are examined for annotations."""
 
 
+MOST_CANDIDATES = 256
+"""Maximum devices to choose from, those seen last: thousands of phones may have one name."""
+
+
 class Predecessor(NamedTuple):
     """A device that another one probably was before."""
 
@@ -25,12 +29,13 @@ def has_evidence(device: Device) -> bool:
 
 
 def may_matter(device: Device, other: Device) -> bool:
-    """Return whether `predecessor` needs another device."""
+    """Return whether `predecessor` needs another device: one that was there before it, or a copy that is there now."""
     if other is device or other.is_self:
         return False
-    if device.dhcp_client_id is not None and other.dhcp_client_id == device.dhcp_client_id:
-        return True
-    return other.status is Status.OFFLINE and _same_name(device, other)
+    same_client = device.dhcp_client_id is not None and other.dhcp_client_id == device.dhcp_client_id
+    if other.status is not Status.OFFLINE:
+        return same_client
+    return other.last_seen <= device.first_seen and (same_client or _same_name(device, other))
 
 
 def predecessor(device: Device, others: Iterable[Device]) -> Predecessor | None:

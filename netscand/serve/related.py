@@ -1,10 +1,11 @@
 """Related devices: what one was before under another MAC, and those of the same vendor; by a look at all devices."""
 
 from collections.abc import Callable, Mapping
+from heapq import heappush, heappushpop
 from typing import NamedTuple
 
 from netscand.core.model import Device, Mac, Status
-from netscand.core.predecessor import Predecessor, has_evidence, may_matter, predecessor
+from netscand.core.predecessor import MOST_CANDIDATES, Predecessor, has_evidence, may_matter, predecessor
 from netscand.serve.fair_turns import Account, FairTurns
 
 LOCAL = 0x02
@@ -34,11 +35,12 @@ async def related(
     mac = Mac(bytes([device.mac[0] & ~LOCAL]) + device.mac[1:])
     probable = vendor(mac) if mac != device.mac and not device.is_self else None
     has_name = has_evidence(device)
-    pool, found = [], None
+    found, pool = None, list[tuple[float, Mac, Device]]()
     if probable is not None or has_name:
         async for other in turns.over(account, tuple(devices.values())):
             if has_name and may_matter(device, other):
-                pool.append(other)
+                candidate = other.last_seen, other.mac, other
+                (heappush if len(pool) < MOST_CANDIDATES else heappushpop)(pool, candidate)
             if probable is not None and other.mac[:3] == mac[:3] and other.status is Status.ONLINE and other.confirmed:
                 found = probable if vendor(other.mac) == probable else found
-    return Related(predecessor(device, pool), found)
+    return Related(predecessor(device, [other for _, _, other in pool]), found)

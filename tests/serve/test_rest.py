@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from netscand import protocol
-from netscand.core.model import Mac, Status, annotations
+from netscand.core.model import Device, Mac, Status, annotations
+from netscand.core.predecessor import MOST_CANDIDATES, Predecessor, predecessor
 from netscand.core.ratelimit import LIMITING_FOR, NEWCOMERS, RENAMES
-from netscand.serve import query, rest
+from netscand.serve import query, related, rest
 from netscand.serve.http import HEADERS
 from tests.serve.house import LAN, OTHER, House, house, mac
 
@@ -105,6 +107,30 @@ def test_a_single_device_shows_what_others_show_about_it(tmp_path: Path) -> None
             assert not [each for each in listed["devices"] if FROM_OTHERS[0] in each]
 
     asyncio.run(play())
+
+
+def test_of_thousands_with_one_name_the_latest_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparing 5,000 held the loop for 0.1 s. Those that were there later than the device are none of them."""
+    compared: list[int] = []
+
+    def count(device: Device, others: Iterable[Device]) -> Predecessor | None:
+        compared.append(len(found := list(others)))
+        return predecessor(device, found)
+
+    async def play() -> None:
+        async with house(tmp_path, devices=1) as lan:
+            devices, new = lan.scanner.devices, lan.scanner.devices[mac(0)]
+            new.hostname = "iphone"
+            old = replace(new, status=Status.OFFLINE)
+            for number in range(1_000, 3_000):
+                seen = new.first_seen + 1_500 - number
+                devices[mac(number)] = replace(old, mac=mac(number), first_seen=seen, last_seen=seen)
+            _, _, device = await lan.ask("GET", f"/api/devices/{mac(0).hex(':')}")
+            assert device["probably_same_as"]["mac"] == mac(1_500).hex(":")
+
+    monkeypatch.setattr(related, "predecessor", count)
+    asyncio.run(play())
+    assert compared == [MOST_CANDIDATES]
 
 
 @pytest.mark.parametrize(
