@@ -52,7 +52,7 @@ def predecessor(device: Device, others: Iterable[Device]) -> Predecessor | None:
     latest, step = found, 0
     while latest is not None and not is_annotated(latest.device) and step < MOST_STEPS:
         latest, step = _latest(latest.device, pool, by_id=not clones), step + 1
-    if latest is None or found is None:
+    if latest is None or found is None or not is_annotated(latest.device):
         return found
     return Predecessor(latest.device, found.reason)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from netscand.core.model import Device, Evidence, Mac, Observation, Status, move_annotations
-from netscand.core.predecessor import Predecessor, may_matter, predecessor
+from netscand.core.predecessor import MOST_STEPS, Predecessor, may_matter, predecessor
 from tests.core.world import World, ip
 
 AT = "10.0.0.210"
@@ -57,6 +57,17 @@ def test_a_container_that_starts_ten_times() -> None:
     assert first.label == "Unifi"  # nothing moves by itself
     assert [event.device for event in move_annotations(first, before, world.now)] == [first, before]
     assert [(each.label, each.known) for each in (before, first)] == [("Unifi", True), (None, False)]
+
+
+def test_without_annotations_the_latest_is_suggested() -> None:
+    """However many there were before it."""
+    world = World()
+    for _ in range(MOST_STEPS + 2):
+        before = join(world, private(), name=None, client_id=b"\xff\x12\x34")
+        leave(world, seconds=200)
+    found = suggested(world, join(world, private(), name=None, client_id=b"\xff\x12\x34"))
+    assert found is not None
+    assert found.device is before
 
 
 def test_a_dhcp_client_identifier_is_enough() -> None:
