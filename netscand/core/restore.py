@@ -13,7 +13,7 @@ from netscand.core.addresses import Addresses
 from netscand.core.limits import NO_ROOM, AdmissionLimits
 from netscand.core.model import Address, Device, Event, EventKind, Mac, Status, StoredTime
 from netscand.core.presence import Presence, Rules
-from netscand.core.stale_addresses import choose_main
+from netscand.core.stale_addresses import restore_main
 
 # ---- what the history is asked -------------------------------------------------------------------------------------
 
@@ -88,6 +88,7 @@ class Remembered:
     sequence: int = 0
     """The last event that it shows."""
     addresses: tuple[Address, ...] = ()
+    """First that of its `ip`."""
     confirmed: bool = False
     hostname: str | None = None
     hostname_source: str | None = None
@@ -198,7 +199,7 @@ def restore_devices(
         stored, device.addresses = device.addresses, []
         for address in stored:
             addresses.put_back(device, address)
-        choose_main(device)
+        restore_main(device)
         newest = max(stored, key=lambda each: each.last_seen, default=None)
         device.interface = interfaces.get(newest.interface, 0) if newest else 0
         if device.status is Status.OFFLINE:

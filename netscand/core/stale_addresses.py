@@ -66,6 +66,13 @@ def choose_main(device: Device) -> None:
         main.main_since = main.first_seen
 
 
+def restore_main(device: Device) -> None:
+    """Let the first IPv4 address be the `ip` of a device of before a restart, as it was stored."""
+    main = next((each for each in device.addresses if len(each.ip) == 4 and not each.foreign), None)
+    if main is not None:
+        main.main_since = main.first_seen
+
+
 def keep_main(device: Device, address: Address) -> None:
     """Let an address be the `ip` of a device that was just seen there, if it does not answer at that one any more."""
     main = device.main_address

@@ -300,7 +300,7 @@ def remembered(body: bytes) -> Remembered | None:
         addresses=tuple(
             Address(_ip(address.ip), address.network, address.interface, Evidence(address.evidence),
                     _unix(address.first_seen), _unix(address.last_seen))
-            for address in device.addresses
+            for address in sorted(device.addresses, key=lambda each: each.ip != device.ip)  # as in its row
         ),
     )  # fmt: skip
 

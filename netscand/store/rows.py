@@ -141,7 +141,7 @@ def device_row(device: Device, sequence: int, learned_at: int, clock: WallClock)
         mac_number(device.mac), sequence, milliseconds(device.first_seen), STATUS[device.status],
         milliseconds(device.status_since), device.reason, int(device.known), device.hostname, device.hostname_source,
         device.label, device.notes, device.presence.chosen, device.presence.learned(), learned_at,
-        msgspec.json.encode([_address_values(address, clock) for address in device.addresses]).decode(),
+        msgspec.json.encode([_address_values(address, clock) for address in _main_first(device)]).decode(),
     )  # fmt: skip
 
 
@@ -173,6 +173,12 @@ def _device(row: Row, last_seen: int | None, confirmed: int | None) -> Remembere
         reason, sequence, _addresses(msgspec.json.decode(addresses)), bool(confirmed), hostname, source, label,
         bool(known), notes, patience, learned, seconds(learned_at),
     )  # fmt: skip
+
+
+def _main_first(device: Device) -> list[Address]:
+    """Return the addresses, first that of `ip`: so it is stored, as by the order in an event's body."""
+    main = device.main_address if len(device.addresses) > 1 else None
+    return sorted(device.addresses, key=lambda each: each is not main) if main is not None else device.addresses
 
 
 def _address_values(address: Address, clock: WallClock) -> list[object]:

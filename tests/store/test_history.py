@@ -8,14 +8,18 @@ import stat
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
+from math import inf
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from netscand import config
-from netscand.core.model import Device, Event, EventKind, Status
-from netscand.core.restore import CursorGone, EventQuery
+from netscand.core.inventory import Inventory
+from netscand.core.model import Device, Event, EventKind, Ip, Status
+from netscand.core.presence import Rules
+from netscand.core.restore import CursorGone, EventQuery, recalled
 from netscand.serve.encode import remembered
 from netscand.store import database as database_module
 from netscand.store import devices, maintenance, opening, retention, writer
@@ -23,7 +27,7 @@ from netscand.store import history as room
 from netscand.store.database import connect
 from netscand.store.lock import Lock
 from netscand.store.writer import Events, Report
-from tests.store.diary import LAN, Diary, FakeClock, device, diary, discovered, sequences, turned
+from tests.store.diary import BOOT, LAN, Diary, FakeClock, device, diary, discovered, sequences, turned
 
 NETWORK_UP = Event(EventKind.NETWORK_UP, 1.0, LAN, reason="Ethernet, address 10.0.0.2")
 
@@ -370,6 +374,27 @@ def test_devices_are_restored_with_all_their_fields(tmp_path: Path) -> None:
             assert [held.ip for held in back.addresses] == [one.ip]
             assert back.learned == one.presence.learned()
             assert not book.memory.unwritten  # the rows show every event
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["from its row", "from its event"])
+def test_the_ip_of_a_device_is_restored(tmp_path: Path, killed: bool) -> None:
+    """Not the address where it was seen last, as a sleep proxy or a node with a shared address has several."""
+
+    async def play() -> None:
+        path = tmp_path / "h.db"
+        async with diary(path) as book:
+            one = device(1)
+            (main,) = one.addresses
+            main.main_since = main.first_seen
+            one.addresses.insert(0, replace(main, ip=Ip(b"\x0a\x00\x00\x63"), last_seen=160.0, main_since=-inf))
+            await book.write(discovered(one))
+            path = book.killed(tmp_path / "killed") if killed else path
+        async with diary(path) as book:
+            inventory = Inventory(Rules(), Random(1))
+            inventory.restore(recalled(book.memory, Rules(), BOOT, 200.0), {"eth0": 2}, 200.0)
+            assert inventory.devices[one.mac].ip == main.ip
 
     asyncio.run(play())
 
