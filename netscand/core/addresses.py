@@ -386,11 +386,12 @@ class Addresses:
     def _verdict(self, question: Question, claim: Address, now: float, *, lost: bool) -> tuple[bool, str]:
         """Return whether both devices are there, else the address moved; and the proof, a text about the holder."""
         old, device, at = question.holder, question.claimant, question.claim.at
-        if question.saw(old):
+        if question.holder_stays:
             return True, "is still there" + (": both answer" if question.saw(device) else "")
         if lost or claim.probed_at < at:
             return True, "could not be probed there"
-        silent = f"did not answer there, and was last seen there {now - claim.last_seen:.0f} s before"
+        no_answer = "no longer answers" if question.saw(old) else "did not answer"
+        silent = f"{no_answer} there, and was last seen there {now - claim.last_seen:.0f} s before"
         elsewhere, answers = question.keeps_another(old) is not None, question.saw(device)
         handed_over = self.disputes.is_handover(question.network, question.ip, device.mac, old, now)
         if _is_there(old, claim, now) and old.presence.patience > ASLEEP and not (elsewhere or answers or handed_over):

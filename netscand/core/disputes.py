@@ -184,14 +184,18 @@ class DisputeReports:
 # too. A holder that could not be probed counts as present. A holder that speaks again at an address that moved disputes
 # it again.
 
-GAPS = (0.2, 0.3, 0.5, 1.0)
+GAPS = (0.2, 0.3, 0.5, 0.3, 0.3, 0.4, 1.0)
 """Seconds from each step of a question to the next: the holder is probed, then the claimant and both at their other
-addresses, then what these answers call for, then all that was not answered."""
+addresses, then what these answers call for, then all that was not answered, and the holder again, up to three times."""
 
 REPEAT = 3
-"""The step that repeats probes; there may be a verdict before it, and there is one after it."""
+"""The step that repeats probes, a second after the claim. A holder must answer from then on: one that hands the address
+over (VRRP) may do so some milliseconds after the other one has announced it, and answer the first probe."""
 
-LAST_OF_NEWCOMERS = 9
+VERDICT = 6
+"""The step with a verdict, after 2 s; there may be one before it."""
+
+LAST_OF_NEWCOMERS = 11
 """The step with a verdict, after 7 s, if one scan has just found both devices by their answers at one address: the next
 scan, which begins at once, may find them at another one as well."""
 
@@ -238,12 +242,21 @@ class Question:
     probed: set[tuple[Mac, Ip]] = field(default_factory=set)
     sights: dict[Ip, dict[Mac, float]] = field(default_factory=dict)
     """Address → when each of the two was first seen there since the claim."""
+    repeated_at: float = inf
+    """When the probes were repeated."""
+    holder_at: float = -inf
+    """When the holder was last seen at the address."""
     waiting: dict[Mac, Observation] = field(default_factory=dict)
     """Claims of others meanwhile."""
 
     def saw(self, device: Device, ip: Ip | None = None) -> bool:
         """Return whether a device was seen at an address since the claim; None: the disputed one."""
         return device.mac in self.sights.get(self.ip if ip is None else ip, ())
+
+    @property
+    def holder_stays(self) -> bool:
+        """Return whether the holder was seen at the address since the probes were repeated."""
+        return self.holder_at >= self.repeated_at
 
     @property
     def both_there(self) -> bool:
@@ -288,11 +301,10 @@ class Question:
     @property
     def is_over(self) -> bool:
         """Return whether there is a verdict at this step."""
-        if self.step < REPEAT:
-            return False
-        if self.step == REPEAT:
+        if self.step < VERDICT:
             alone = not (self.others(self.holder) or self.others(self.claimant))
-            return self.saw(self.holder) and (self.is_one_host() or (alone and not self.are_newcomers))
+            in_conflict = self.holder_stays and alone and not self.are_newcomers
+            return self.step >= REPEAT and (in_conflict or self.is_one_host())
         return self.step >= LAST_OF_NEWCOMERS or not self.are_newcomers or self.is_one_host()
 
     @property
@@ -312,6 +324,9 @@ class Question:
             targets += [(self.claimant, ip) for ip in self.others(self.holder)]
         done = set() if self.step == REPEAT else set(self.probed)
         probes = []
+        if REPEAT <= self.step < VERDICT and self.saw(self.holder) and not self.holder_stays:
+            done.add((self.holder.mac, self.ip))
+            probes.append(self._probe(self.holder, self.ip))
         for device, ip in targets:
             if (device.mac, ip) not in done and not self.saw(device, ip):
                 done.add((device.mac, ip))
@@ -325,7 +340,7 @@ class Question:
         """
         self.probed.add((device.mac, ip))
         may_be_deaf = device.presence.broadcast_only or is_resident(device, self.claim.at)
-        is_last = device is self.holder and ip == self.ip and self.step == REPEAT
+        is_last = device is self.holder and ip == self.ip and self.step == REPEAT and not self.saw(device)
         return Probe(self.network, ip, None if is_last and may_be_deaf else device.mac, device.mac, additional=True)
 
 
@@ -387,6 +402,8 @@ class Disputes:
         for question in self._of.get(device.mac, ()):
             if at > question.claim.at and question.network.id == network.id:
                 sights = question.sights
+                if ip == question.ip and device is question.holder:
+                    question.holder_at = at
                 if ip in sights or ip == question.ip or len(sights) < MOST_SIGHTS:
                     sights.setdefault(ip, {}).setdefault(device.mac, at)
 
@@ -405,6 +422,8 @@ class Disputes:
                 self._close(question)
                 over.append(question)
                 continue
+            if question.step == REPEAT:
+                question.repeated_at = now
             probes += question.probes()
             if question.step == REPEAT - 1 and question.are_newcomers:
                 self.to_scan.add(question.network.id)

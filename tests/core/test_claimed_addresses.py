@@ -120,6 +120,30 @@ def test_a_vip_moves_although_the_claimant_answers_nothing() -> None:
     assert published(world)[-2:] == [(K.ADDRESS_REMOVED, 100, 0x0A), (K.ADDRESS_MOVED, 100, 0x0B)]
 
 
+@pytest.mark.parametrize("stays", [False, True])
+@pytest.mark.parametrize("later", [0.001, 0.5, 1.0])
+def test_a_holder_that_hands_over_a_moment_later_is_in_no_conflict(later: float, stays: bool) -> None:
+    """VRRP with preemption: the old master answers a probe before it knows of the new one.
+
+    A holder that stays is in conflict, even if its next two answers are lost.
+    """
+    world = lan()
+    for address, host in ((10, m(0x0A)), (11, m(0x0B)), (100, m(0x0A))):
+        answer_at(world, address, host)
+    world.run(600)
+    world.events.clear()
+    frame(world, E2)
+    answer_at(world, 100, m(0x0A), m(0x0B))
+    world.run(later)
+    lost = iter([True, True] if stays else [])
+    world.unreachable = lambda probe: probe.ip == at(100) and probe.mac == m(0x0A) and next(lost, False)
+    if not stays:
+        answer_at(world, 100, m(0x0B))
+    world.run(5)
+    moved = [(K.ADDRESS_REMOVED, 100, 0x0A), (K.ADDRESS_MOVED, 100, 0x0B)]
+    assert published(world) == ([(K.ADDRESS_CONFLICT, 100, 0x0B)] if stays else moved)
+
+
 def test_asks_of_a_dispute_go_to_both_by_unicast() -> None:
     """Two tries each, where nothing is answered."""
     world = lan()

@@ -52,7 +52,7 @@ def test_a_device_that_speaks_by_ipv6_keeps_its_ipv4_address(rules: Rules, after
     assert conflict.device.mac == STRANGER
     assert conflict.reason == f"sent an ARP request; {PC.hex(':')} is still there"
     assert AT in {held.ip for held in world.inventory.devices[PC].addresses}
-    assert len([probe for _, probe in world.frames if probe.ip == AT and probe.presence_of == PC]) == 1
+    assert len([probe for _, probe in world.frames if probe.ip == AT and probe.presence_of == PC]) == 2
 
 
 @pytest.mark.parametrize("unreachable", [1, 2])
@@ -166,7 +166,7 @@ def test_claims_of_many_macs_to_one_address_open_one_question() -> None:
     assert len(world.inventory.addresses.disputes.open) == 1
     talk(world, 4)
     assert K.ADDRESS_MOVED not in published(world)
-    assert len([probe for _, probe in world.frames if probe.ip == AT and probe.presence_of == PC]) == 1
+    assert len([probe for _, probe in world.frames if probe.ip == AT and probe.presence_of == PC]) == 2
     say(world, STRANGER, AT)
     talk(world, 4)
     assert world.of(K.ADDRESS_CONFLICT)[-1].device is world.inventory.devices[STRANGER]
