@@ -26,12 +26,13 @@ class DeferredBatches:
         return bool(self._pending)
 
     def add(self, devices: Iterable[Device], do: Action) -> list[Event]:
-        """Add an action on each device, and run one batch.
+        """Add an action on each device; return the events of its first batch, which runs at once if no other is pending.
 
         `devices` is iterated later, so it must not change meanwhile. The action may run twice on a device.
         """
+        waits = bool(self._pending)  # the events of the earlier ones are not the caller's
         self._pending.append((iter(devices), do))
-        return self.run_some()
+        return [] if waits else self.run_some()
 
     def run_some(self) -> list[Event]:
         """Run one batch; return its events."""

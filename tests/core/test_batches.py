@@ -9,7 +9,7 @@ from netscand.core.due import ProbeClass
 from netscand.core.model import EventKind, Evidence, Ip, Probe
 from netscand.core.presence import Rules
 from netscand.store.devices import NOTHING_LEARNED
-from tests.core.world import World, mac
+from tests.core.world import World, mac, network
 
 SOME, MANY = 4, 14
 
@@ -55,6 +55,28 @@ def test_other_rules_reach_everybody(crowd: World) -> None:
     crowd.inventory.set_rules(Rules(least=40.0))
     assert crowd.inventory.next_at > crowd.now
     assert crowd.inventory.devices[mac(1)].presence.patience >= 40.0
+
+
+@pytest.mark.parametrize("meanwhile", ["resume", "rules", "refused", "network up"])
+def test_no_event_of_a_pending_action_is_lost(crowd: World, meanwhile: str) -> None:
+    """Work without events that is added before all are published leaves them to the next ticks."""
+    inventory, (lan,) = crowd.inventory, crowd.networks
+    for number in range(MANY):
+        device = inventory.devices[mac(number + 1)]
+        device.hostname, device.hostname_source, device.other_names = "a", "dhcp", {"dns": "b"}
+    crowd._tell(inventory.set_name_sources(["dns", "dhcp"], crowd.now))
+    assert len(crowd.of(EventKind.RENAMED)) < MANY
+    if meanwhile == "resume":
+        inventory.on_resume(crowd.now)
+    elif meanwhile == "rules":
+        inventory.set_rules(Rules(least=30.0))
+    elif meanwhile == "refused":
+        inventory.drop_probes([Probe(lan, Ip(inet_aton("10.0.0.10")), mac(1), mac(1))], crowd.now)
+    else:
+        crowd.set_networks([lan, network("10.1.0.0/24", "eth1", 3)])
+    crowd.run(1)
+    renamed = [event.device.mac for event in crowd.of(EventKind.RENAMED) if event.device]
+    assert sorted(renamed) == [mac(number + 1) for number in range(MANY)]
 
 
 def test_refused_probes_are_dropped_in_batches(crowd: World) -> None:
