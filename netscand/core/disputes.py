@@ -351,8 +351,8 @@ class Disputes:
         self.open: dict[tuple[str, Ip], Question] = {}
         self._of: dict[Mac, list[Question]] = {}
         """Device → its open questions, as holder or claimant."""
-        self.to_scan: set[str] = set()
-        """Networks to scan now, because newcomers share an address there."""
+        self.to_scan: dict[str, float] = {}
+        """Networks to scan now, because newcomers share an address there → until when that can change the verdict."""
         self._budgets = budgets
         self._leases: OrderedDict[tuple[str, Ip], tuple[Mac, float]] = OrderedDict()
         self._released: OrderedDict[Mac, float] = OrderedDict()
@@ -426,7 +426,7 @@ class Disputes:
                 question.repeated_at = now
             probes += question.probes()
             if question.step == REPEAT - 1 and question.are_newcomers:
-                self.to_scan.add(question.network.id)
+                self.to_scan[question.network.id] = now + sum(GAPS) + (LAST_OF_NEWCOMERS - len(GAPS)) * GAPS[-1]
             question.due = now + (GAPS[question.step] if question.step < len(GAPS) else GAPS[-1])
             question.step += 1
         return probes, over

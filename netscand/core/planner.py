@@ -130,6 +130,9 @@ CHANGES = frozenset([
 ECHOES_APART = (600.0, 1800.0)
 """Seconds between two echo requests to all nodes of an interface, which find quiet IPv6 devices."""
 
+NEWCOMERS_RETRY = 0.1
+"""Seconds until a scan for newcomers that share an address (core/disputes.py) is tried again while another one runs."""
+
 SLICE = 0.005
 """Seconds of frames sent in one go."""
 
@@ -529,16 +532,19 @@ class Planner:
                 continue
             if schedule.due <= now < idle_until:
                 schedule.due = idle_until
-            if disputes.to_scan and schedule.network.id in disputes.to_scan:
-                schedule.due = min(schedule.due, now)
+            if disputes.to_scan.get(schedule.network.id, -inf) > now:
+                if schedule.network.id in busy:
+                    self.next_at = min(self.next_at, now + NEWCOMERS_RETRY)
+                else:
+                    schedule.due = min(schedule.due, now)
             if schedule.due <= now:
                 if schedule.network.id not in busy:
                     self._start_timer(schedule, now)
+                    disputes.to_scan.pop(schedule.network.id, None)
                 interval = self._interval(schedule)
                 schedule.due += interval * ((now - schedule.due) // interval + 1)
                 schedule.cause = Cause.TIMER
             self.next_at = min(self.next_at, schedule.due)
-        disputes.to_scan.clear()
 
     def _start_timer(self, schedule: NetworkSchedule, now: float) -> None:
         first = schedule.cause is not Cause.TIMER

@@ -303,6 +303,20 @@ def test_a_host_on_two_interfaces_is_noticed_once(from_the_start: bool, announce
         assert "both answer at 10.77.0." in notice.reason
 
 
+@pytest.mark.parametrize("second", [101, 137])
+def test_a_host_on_two_interfaces_is_found_while_another_scan_runs(second: int) -> None:
+    """The scan that shows its second address begins as soon as that one has ended."""
+    world = World([network("10.77.0.0/24")], seed=3)
+    for number in range(10, 16):
+        answer_at(world, number, m(number))
+    world.run(121)
+    for address in (100, second):
+        answer_at(world, address, m(CABLE), m(WIFI))
+    world.run(40)
+    assert len(world.of(K.SAME_HOST)) == 1
+    assert not world.of(K.ADDRESS_CONFLICT)
+
+
 def test_an_interface_that_was_unplugged_has_its_addresses_again() -> None:
     """FIELD case 4: the other one answers for it meanwhile."""
     world = lan()

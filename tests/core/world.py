@@ -106,7 +106,7 @@ class World:
         while self._air and self._air[0][0] <= self.now:
             self._hear(self._air.popleft()[1])
         self._tell(self.inventory.tick(self.now))
-        if self.inventory.probe_queue:
+        if self.inventory.probe_queue or self.inventory.addresses.disputes.to_scan:
             self.planner.next_at = self.now
         while self.planner.next_at <= self.now:
             for probe in self.planner.due(self.now, 512):
