@@ -13,7 +13,7 @@ from netscand.core.presence import NEW_PATIENCE
 from netscand.core.ranges import Runs, spans
 from netscand.core.ratelimit import ADDRESSES, Budgets
 from netscand.core.shared_addresses import MOST_ADDRESSES, OwnClaims, Proxies, SharedHosts
-from netscand.core.stale_addresses import choose_main, keep_main, scope, stale
+from netscand.core.stale_addresses import STALE, choose_main, keep_main, scope, stale
 
 # ---- addresses -----------------------------------------------------------------------------------------------------
 # The device that holds each address of each network; conflicts, moves and other events about that.
@@ -273,6 +273,8 @@ class Addresses:
         """
         if not may_have_foreign(device, seen, network) or len(device.addresses) >= MOST_ADDRESSES:
             return ()
+        if any(each.ip == ip and seen.at - each.last_seen <= STALE for each in device.addresses):
+            return ()  # another interface of this host is on the same LAN, and its network has the address
         is_first = not device.addresses and device.first_seen == seen.at
         if not is_first and not self._may_add(device, ip, seen.at, is_temporary=False):
             return ()

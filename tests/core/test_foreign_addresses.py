@@ -53,6 +53,23 @@ def test_a_foreign_address_has_no_holder_and_no_conflict() -> None:
     assert [world.inventory.devices[mac(number)].ip for number in (1, 2)] == [ip(FACTORY)] * 2
 
 
+@pytest.mark.parametrize("at", ["10.0.1.9", "10.0.0.9", SELF_ASSIGNED])
+def test_two_interfaces_on_one_lan_with_different_prefixes(at: str) -> None:
+    """Each frame arrives at both: an address is listed once, on the network that has it."""
+    world = World([network(), network("10.0.1.0/24", "eth1", 3)])
+    for index in (2, 3):
+        world.hosts[index, ip(at)] = mac(1)
+    for _ in range(20):
+        for index in (2, 3):
+            world.hear(mac(1), at, index=index)
+        world.run(600)
+    (address,) = world.inventory.devices[mac(1)].addresses
+    assert (address.network == "10.0.1.0/24@eth1") is (at == "10.0.1.9")
+    assert address.foreign is (at == SELF_ASSIGNED)
+    assert not world.of(K.ADDRESS_ADDED)
+    assert not world.of(K.ADDRESS_REMOVED)
+
+
 def test_our_own_addresses_come_first() -> None:
     """A device with both is shown at that of our network, and keeps the foreign one as long as it answers there."""
     world = World()
