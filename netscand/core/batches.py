@@ -26,7 +26,7 @@ class DeferredBatches:
         return bool(self._pending)
 
     def add(self, devices: Iterable[Device], do: Action) -> list[Event]:
-        """Add an action on each device; return the events of its first batch, which runs at once if no other is pending.
+        """Add an action on each device; if no other is pending, run its first batch at once, and return the events.
 
         `devices` is iterated later, so it must not change meanwhile. The action may run twice on a device.
         """
