@@ -43,6 +43,9 @@ which the current name must not be seen. Two responders on one host announce two
 MOST_ALTERNATING = 4_096
 """Maximum devices whose former names are remembered."""
 
+SEPARATORS = str.maketrans("", "", ":-_")
+"""Between the bytes of a MAC."""
+
 DISPUTE_KINDS = frozenset([EventKind.ADDRESS_CONFLICT, EventKind.ADDRESS_MOVED, EventKind.GATEWAY_CHANGED])
 DISPUTED_FOR, DISPUTED_FOR_DNS = APART, DAY
 """Seconds for which an address is disputed after such an event. A name server may still have the name of the previous
@@ -88,6 +91,11 @@ def urgency(device: Device | None) -> int:
     return 0 if is_annotated(device) else 1
 
 
+def _is_mac(name: str, mac: Mac) -> bool:
+    """Return whether a name is only the MAC of its device: that says nothing, and would hide a name that does."""
+    return name.partition(".")[0].translate(SEPARATORS).lower() == mac.hex()
+
+
 @dataclass(slots=True)
 class _Former:
     """Former names of a device."""
@@ -127,7 +135,7 @@ class HostNames:
 
         A name that the budget refuses is set when it is seen or looked up again.
         """
-        if source not in self.sources or device.is_self:
+        if source not in self.sources or device.is_self or _is_mac(name, device.mac):
             return None
         was = device.hostname
         if was is not None and self._rank(source) > self._rank(device.hostname_source):

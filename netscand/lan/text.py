@@ -2,6 +2,8 @@
 
 import unicodedata
 from collections.abc import Iterable
+from contextlib import suppress
+from ipaddress import ip_address
 
 LABEL, NAME = 63, 253
 """Maximum bytes of UTF-8 of a label and of a whole name (RFC 1035, 2.3.4; RFC 1123, 2.1)."""
@@ -21,15 +23,16 @@ _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 
 NON_NAMES = frozenset([
     "localhost", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback", "localdomain", "(none)", "none", "null",
-    "undefined", "unknown",
+    "(null)", "nil", "undefined", "unknown", "n/a",
 ])  # fmt: skip
-"""First labels of names that distinguish no host: hosts without a name send them. `(none)` is Linux's."""
+"""First labels of names that distinguish no host: hosts without a name send them. `(none)` is Linux's, `(null)` C's."""
 
 
 def clean_name(text: str) -> str | None:
     """Sanitise a host name: NFC, labels of bounded length, visible characters only. None if it says nothing.
 
-    That is a name whose first label has no letter or digit, or is in NON_NAMES. The function is idempotent.
+    That is a name whose first label has no letter or digit, or is in NON_NAMES, and an IP address (RFC 1123, 2.1). The
+    function is idempotent.
     """
     parts = unicodedata.normalize("NFC", _visible(text[:MOST])).split(".")
     labels = [label for part in parts if (label := _cut(part.strip(), LABEL).strip())]
@@ -37,7 +40,8 @@ def clean_name(text: str) -> str | None:
         labels.pop()
     if not labels or not any(map(str.isalnum, labels[0])) or labels[0].lower() in NON_NAMES:
         return None
-    return ".".join(labels)
+    name = ".".join(labels)
+    return None if _is_address(name) else name
 
 
 def clean_labels(labels: Iterable[bytes]) -> str | None:
@@ -73,6 +77,12 @@ def decode(raw: bytes, *, oem: bool = False) -> str:
         return ""
     high = {byte for byte in raw if byte >= 0x80}
     return raw.decode("cp850" if oem or min(high) < 0xA0 or high <= OEM_LETTERS else "latin-1")
+
+
+def _is_address(text: str) -> bool:
+    with suppress(ValueError):
+        return text[0] in "0123456789abcdefABCDEF:" and bool(ip_address(text))
+    return False
 
 
 def _visible(text: str) -> str:

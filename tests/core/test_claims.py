@@ -153,6 +153,17 @@ def test_a_source_that_is_not_configured_sets_no_name() -> None:
     assert name_of(world, mac(9)) == ("janes-phone", "dhcp")
 
 
+@pytest.mark.parametrize("said", ["00163e000009", "00:16:3E:00:00:09", "00-16-3e-00-00-09", "00163E000009.lan"])
+def test_its_own_mac_is_no_name(said: str) -> None:
+    """It hides no name of a less trusted source. The MAC of another device is one."""
+    world = World()
+    named(world, mac(9), said, "dhcp")
+    named(world, mac(9), "kitchen-tv", "nbns")
+    assert name_of(world, mac(9)) == ("kitchen-tv", "nbns")
+    named(world, mac(8), said, "dhcp")
+    assert name_of(world, mac(8)) == (said, "dhcp")
+
+
 def test_a_device_is_renamed_a_few_times_an_hour() -> None:
     """Law 6: a device cannot fill the stream of events with its names."""
     world = World()
