@@ -73,7 +73,7 @@ class Inventory(DueChecks):
         self._restored_networks: set[str] = set()
         """Networks whose devices were online before this start, until the first `set_networks`."""
         self._never_seen: set[Mac] = set()
-        """Devices that a user annotated before they were seen, and some that were seen since."""
+        """Devices that a user annotated before they were seen."""
         self._unsettled: dict[str, float] = {}
         """Networks that went down too often, and until when their devices stay `unknown`."""
 
@@ -352,8 +352,6 @@ class Inventory(DueChecks):
         if mac[0] & 1 or not any(mac) or not would_annotate(changes):
             raise KeyError(mac)
         if len(self._never_seen) >= MOST_NEVER_SEEN:
-            self._never_seen = {mac for mac in self._never_seen if mac in self.devices and self.devices[mac].never_seen}
-        if len(self._never_seen) >= MOST_NEVER_SEEN:
             raise Busy(f"{MOST_NEVER_SEEN:,} devices were annotated and never seen; forget some of them first")
         device = Device(mac, now, now, Presence(now, self.rules), Status.UNKNOWN, now, NEVER_SEEN)
         self._never_seen.add(mac)
@@ -408,6 +406,7 @@ class Inventory(DueChecks):
         self.budgets.addresses = addresses_by_interface(self.networks.values())
         macs = {network.mac for network in given} if macs is None else macs
         ours, retired = self._own_devices.update(self.networks.values(), macs, self.rules, now)
+        self._never_seen = {mac for mac in self._never_seen if self.devices[mac].never_seen}  # some are this host now
         evicted = [mac for device in retired if (mac := self._limits.add(device)) is not None]
         events += [*ours, *(self.forget(mac, now, NO_ROOM) for mac in evicted)]
         self.addresses.mark_gateways(self.devices.values())
