@@ -6,7 +6,7 @@ from itertools import islice
 from math import inf
 
 from netscand.core.disputes import APART, APART_UNCHANGED, Dispute, DisputeReports, Disputes, Guard, Guards, Question
-from netscand.core.foreign_addresses import is_outside, may_have_foreign
+from netscand.core.foreign_addresses import is_outside, may_have_foreign, to_replace
 from netscand.core.limits import is_resident, may_change
 from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Network, Observation, Status
 from netscand.core.presence import NEW_PATIENCE
@@ -279,7 +279,11 @@ class Addresses:
         if not is_first and not self._may_add(device, ip, seen.at, is_temporary=False):
             return ()
         before = _before(device)
-        entry = Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at, foreign=True)
+        if old := to_replace(device, seen.at):
+            self.drop(device, old)
+        entry = Address(
+            ip, network.id, network.interface, seen.evidence, seen.at, seen.at, foreign=True, main_since=seen.at
+        )
         device.addresses.append(entry)
         return () if is_first else (self._event(EventKind.ADDRESS_ADDED, device, seen, network, previous=before),)
 

@@ -7,17 +7,27 @@ devices may have the same one.
 from functools import lru_cache
 from ipaddress import IPv4Network
 
-from netscand.core.model import Device, Evidence, Ip, Network, Observation
+from netscand.core.model import Address, Device, Evidence, Ip, Network, Observation
 
-MOST_FOREIGN = 2
-"""Maximum foreign addresses of a device."""
+MOST_FOREIGN, GIVEN_UP = 2, 600.0
+"""Maximum foreign addresses of a device; a further one replaces one at which it was not seen for so many seconds, so
+that a host that makes them up causes 12 events an hour."""
 
 
 def may_have_foreign(device: Device, seen: Observation, network: Network) -> bool:
     """Return whether a device may get the foreign address at which it was seen."""
     if seen.ip is None or seen.evidence is Evidence.PROXIED or device.is_proxy or not network.is_foreign(seen.ip):
         return False
-    return sum(address.foreign for address in device.addresses) < MOST_FOREIGN
+    return sum(address.foreign for address in device.addresses) < MOST_FOREIGN or bool(to_replace(device, seen.at))
+
+
+def to_replace(device: Device, now: float) -> Address | None:
+    """Return the foreign address that a further one replaces; None: there is room, or the device still uses all."""
+    foreign = [address for address in device.addresses if address.foreign]
+    oldest = min(foreign, key=lambda each: each.last_seen, default=None)
+    if oldest is None or len(foreign) < MOST_FOREIGN or now - oldest.last_seen <= GIVEN_UP:
+        return None
+    return oldest
 
 
 def is_known_foreign(device: Device | None, network: str, ip: Ip | None) -> bool:

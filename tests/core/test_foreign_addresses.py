@@ -105,6 +105,33 @@ def test_made_up_foreign_addresses_are_bounded() -> None:
     assert len(world.frames) - sent <= 60 * world.pace.rate
 
 
+@pytest.mark.parametrize("prefix", ["192.168.0", "169.254.33"])
+@pytest.mark.parametrize("apart", [30, 600])
+def test_a_device_that_changes_its_foreign_address_is_probed_at_the_last_one(prefix: str, apart: float) -> None:
+    """A camera that is set up, a host whose link-local address collides. After some minutes, the last one is `ip`."""
+    world = World()
+    for number in range(1, 5):
+        world.hosts = {}
+        present(world, 1, f"{prefix}.{number}")
+        world.run(apart)
+    for _ in range(12):  # it asks for its server
+        world.hear(mac(1), f"{prefix}.4")
+        world.run(60)
+    device = world.inventory.devices[mac(1)]
+    world.run(3600)
+    assert device.status is Status.ONLINE
+    assert device.ip == ip(f"{prefix}.4")
+    assert sum(each.foreign for each in device.addresses) <= 2
+
+
+def test_foreign_addresses_that_change_all_the_time_are_few_events() -> None:
+    world = World()
+    for number in range(720):
+        world.hear(mac(1), f"172.16.{number % 250}.{number // 250 + 1}", Evidence.ARP_ANNOUNCEMENT)
+        world.run(5)
+    assert 2 <= len(world.of(K.ADDRESS_ADDED)) <= 12
+
+
 def test_the_host_joins_the_foreign_network() -> None:
     """Then the address is an ordinary one, without an event."""
     world = World()
