@@ -295,7 +295,10 @@ def test_an_interface_is_followed_without_restart(lab: Lab) -> None:
         until(stream, "event", kind="network_up", network="10.77.0.0/25@eth0")
         until(stream, "event", kind="online", address="10.77.0.50")
         told = [event["kind"] for event in daemon.get("/api/events?limit=5000")["events"]]
-        assert "offline" not in told
+        offline = [event for event in daemon.get("/api/events?limit=5000")["events"] if event["kind"] == "offline"]
+        assert {(event["device"]["mac"], event["reason"]) for event in offline} == {
+            (watcher.mac, "this host no longer has this MAC")
+        }
         assert told.count("discovered") == 2
         lab.watcher.space.ip("link add lan1 type bridge")
         lab.watcher.space.ip("addr add 10.88.0.1/24 dev lan1")
