@@ -139,8 +139,7 @@ class Network:
     excluded: tuple[IPv4Network, ...] = ()
     """Parts that are never scanned (prefixes in `[scan] exclude`), ascending, not overlapping."""
     not_foreign: tuple[IPv4Network, ...] = ()
-    """Prefixes outside `cidr` whose addresses are no foreign ones: this host's other prefixes on the interface, and
-    those in `[scan] exclude`."""
+    """Prefixes without foreign addresses: all of this host on the interface, and those in `[scan] exclude`."""
     rank: tuple[int, bool] = (NO_ROUTE, False)
     """Order among networks on one LAN, the first is scanned: metric of the default route, and whether it is Wi-Fi."""
     same_lan_as: str | None = None
@@ -171,8 +170,9 @@ class Network:
         if len(ip) != 4:
             return False
         number = int.from_bytes(ip)
-        own = (self.cidr, *self.not_foreign)
-        return all(number & int(each.netmask) != int(each.network_address) for each in own)
+        if number & int(self.cidr.netmask) == int(self.cidr.network_address):
+            return False
+        return all(number & int(each.netmask) != int(each.network_address) for each in self.not_foreign)
 
     def is_ours(self, ip: Ip) -> bool:
         """Return whether an address lies in a prefix of this host's own addresses; link-local ones do not count."""

@@ -110,6 +110,7 @@ def decide(kernel: Kernel, scan: Scan, rules: Sequence[NetworkRule]) -> tuple[Ne
     """Return every network of every interface, excluded ones too, by ifindex and prefix."""
     links = {link.index: link for link in kernel.links}
     found: dict[tuple[int, IPv4Network], Network] = {}
+    not_foreign: dict[int, tuple[IPv4Network, ...]] = {}
     for address in sorted(kernel.addresses, key=lambda each: (each.index, each.cidr, each.secondary)):
         link = links.get(address.index)
         if link is None:
@@ -117,7 +118,9 @@ def decide(kernel: Kernel, scan: Scan, rules: Sequence[NetworkRule]) -> tuple[Ne
         # Several addresses in one prefix are one network; the first one, the kernel's choice, is the sender.
         key = (link.index, address.cidr)
         if key not in found:
-            found[key] = _network(link, address, links.get(link.master), kernel, scan, rules)
+            if link.index not in not_foreign:  # once for each interface: it may have thousands of addresses
+                not_foreign[link.index] = _not_foreign(link, kernel, scan)
+            found[key] = _network(link, address, links.get(link.master), kernel, scan, rules, not_foreign[link.index])
     return tuple(found.values())
 
 
@@ -128,6 +131,7 @@ def _network(
     kernel: Kernel,
     scan: Scan,
     rules: Sequence[NetworkRule],
+    not_foreign: tuple[IPv4Network, ...],
 ) -> Network:
     rule = _rule(address.cidr, link.name, rules)
     why_not = _why_not(link, address, master, scan, rule)
@@ -164,7 +168,7 @@ def _network(
         prefixes6=tuple(sorted({each.cidr for each in addresses6 if not each.cidr.is_link_local})),
         excluded=excluded,
         children=_children(link, kernel),
-        not_foreign=_not_foreign(link, address.cidr, kernel, scan),
+        not_foreign=not_foreign,
         rank=(
             min((route.metric for route in kernel.routes if route.index == link.index), default=NO_ROUTE),
             _is_wifi(link.name),
@@ -179,11 +183,11 @@ def _children(link: Link, kernel: Kernel) -> frozenset[Mac]:
     return frozenset(mac for index, mac in kernel.children if index == link.index and mac not in ours)
 
 
-def _not_foreign(link: Link, cidr: IPv4Network, kernel: Kernel, scan: Scan) -> tuple[IPv4Network, ...]:
-    """Return the prefixes outside a network whose addresses are not to be probed from it."""
+def _not_foreign(link: Link, kernel: Kernel, scan: Scan) -> tuple[IPv4Network, ...]:
+    """Return the prefixes whose addresses are never foreign on an interface: its own, and those that are excluded."""
     here = (each.cidr for each in kernel.addresses if each.index == link.index)
     excluded = (prefix for entry in scan.exclude if (prefix := _prefix(entry)))
-    return tuple(sorted({each for each in (*here, *excluded) if not each.subnet_of(cidr)}))
+    return tuple(sorted({*here, *excluded}))
 
 
 def _rule(cidr: IPv4Network, interface: str, rules: Sequence[NetworkRule]) -> NetworkRule | None:

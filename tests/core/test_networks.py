@@ -76,6 +76,7 @@ def test_a_lan_is_scanned_and_says_why() -> None:
         own=ip("192.168.1.2"),
         state=NetworkState.UP,
         why="Ethernet, address 192.168.1.2",
+        not_foreign=(IPv4Interface("192.168.1.0/24").network,),
     )
 
 
