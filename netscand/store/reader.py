@@ -29,9 +29,11 @@ from netscand.store.retention import AgeClock, Shift, TrueTimes
 from netscand.store.rows import (
     DEVICE_COLUMNS,
     KINDS,
+    OTHER_KINDS,
     RARE_KINDS,
     STATUS_OF,
     WRONG,
+    has_other,
     mac_number,
     mac_of,
     remembered,
@@ -124,7 +126,8 @@ Decode = Callable[[bytes], Remembered | None]
 """Returns the device that an event shows, of its JSON; None if it is about none. Raises ValueError."""
 
 LOOKED_AT, FOUND = 10_000, 200
-"""Numbers of events that one piece of a query examines, and events that it finds: some milliseconds."""
+"""Numbers of events that one piece of a query examines, and events that it finds: some milliseconds. Events in which a
+device may be the `other` count as found, because their bodies are read."""
 
 TAKES = 1.0
 """Seconds of processor time after which a piece is ended: none should take a fiftieth of it."""
@@ -191,13 +194,13 @@ class Reader:
             if through is None:
                 break
             since = 0 if _is_quick(query) else max(0, through - LOOKED_AT)
-            where, given = _where(replace(query, since=since, through=through))
-            text = f"SELECT sequence FROM {where} ORDER BY sequence DESC LIMIT ?"  # noqa: S608
-            rows = database.execute(text, (*given, left)).fetchall()
-            left -= len(rows)
-            if left == 0:
-                return int(rows[-1][0])
-            through = since
+            most = left if query.mac is None else FOUND
+            rows = _rows(database, replace(query, since=since, through=through), most, "DESC")
+            found = [row for row in rows if _is_about(query.mac, row)]
+            if len(found) >= left:
+                return int(found[left - 1][0])
+            left -= len(found)
+            through = since if len(rows) < most else int(rows[-1][0]) - 1
             yield
         return 0
 
@@ -298,7 +301,7 @@ def too_long(wrong: sqlite3.Error) -> bool:
 
 
 def _where(query: EventQuery) -> tuple[str, list[int]]:
-    """Return the table and the conditions, as SQL."""
+    """Return the table and the conditions, as SQL. Of the rows, those that `_is_about` rejects do not fit."""
     where, given = ["sequence > ?", "sequence <= ?"], [query.since or 0, query.through]
     if query.after is not None:
         where.append("at > ?")
@@ -306,7 +309,7 @@ def _where(query: EventQuery) -> tuple[str, list[int]]:
     if query.kinds:
         where.append(f"kind IN ({', '.join(str(KINDS[kind]) for kind in query.kinds)})")
     if query.mac is not None:
-        where.append("mac = ?")
+        where.append(f"(mac = ? OR kind IN ({', '.join(str(KINDS[kind]) for kind in OTHER_KINDS)}))")
         given.append(mac_number(query.mac))
     table = f"event INDEXED BY event_rare WHERE {RARE}" if _are_rare(query.kinds) else "event WHERE 1"
     return f"{table} AND {' AND '.join(where)}", given
@@ -317,8 +320,25 @@ def _are_rare(kinds: Sequence[EventKind]) -> bool:
 
 
 def _is_quick(query: EventQuery) -> bool:
-    """Return whether what fits is found without examining what does not."""
-    return _are_rare(query.kinds) or (not query.kinds and query.mac is None and query.after is None)
+    """Return whether what fits is found without examining what does not.
+
+    The index by kind has the events of several kinds in no common order, and those of a device are read piece by piece.
+    """
+    if query.mac is not None:
+        return _are_rare(query.kinds) and len(set(query.kinds)) == 1
+    return _are_rare(query.kinds) or (not query.kinds and query.after is None)
+
+
+def _rows(database: sqlite3.Connection, query: EventQuery, most: int, order: str = "") -> list[tuple[Any, ...]]:
+    """Return number, MAC and body of the next events, at most `most`, for `_is_about`."""
+    where, given = _where(query)
+    text = f"SELECT sequence, mac, body FROM {where} ORDER BY sequence {order} LIMIT ?"  # noqa: S608 - constants
+    return database.execute(text, (*given, most)).fetchall()
+
+
+def _is_about(mac: Mac | None, row: tuple[Any, ...]) -> bool:
+    """Return whether an event is about a device, or the device is its `other`."""
+    return mac is None or row[1] == mac_number(mac) or has_other(row[2], mac)
 
 
 def _piece(database: sqlite3.Connection, query: EventQuery) -> tuple[list[tuple[int, Any]], int]:
@@ -330,10 +350,12 @@ def _piece(database: sqlite3.Connection, query: EventQuery) -> tuple[list[tuple[
         if start is None:
             return [], through
         through = min(through, start - 1 + LOOKED_AT)
-    where, given = _where(replace(query, through=through))
-    text = f"SELECT sequence, body FROM {where} ORDER BY sequence LIMIT ?"  # noqa: S608 - constants
-    rows = database.execute(text, (*given, query.limit)).fetchall()
-    return rows, int(rows[-1][0]) if len(rows) == query.limit else through
+    most = query.limit if query.mac is None else FOUND
+    rows = _rows(database, replace(query, through=through), most)
+    found = [(int(row[0]), row[2]) for row in rows if _is_about(query.mac, row)][: query.limit]
+    if len(found) == query.limit:
+        return found, found[-1][0]
+    return found, int(rows[-1][0]) if len(rows) == most else through
 
 
 # ---- what a start finds ----------------------------------------------------------------------------------------------

@@ -36,6 +36,11 @@ RARE_KINDS = (
     EventKind.FLOOD,
 )  # fmt: skip
 """Events with an index by kind: a search for the few of them among all others takes long. Never change it."""
+OTHER_KINDS = (
+    EventKind.ADDRESS_REMOVED, EventKind.ADDRESS_MOVED, EventKind.ADDRESS_CONFLICT, EventKind.GATEWAY_CHANGED,
+    EventKind.DHCP_SERVER_SEEN, EventKind.SAME_HOST,
+)  # fmt: skip
+"""Events that have an `other` device. It has no column: it is read from the body."""
 EVIDENCE = {
     Evidence.ARP_REQUEST: 1, Evidence.ARP_REPLY: 2, Evidence.ARP_PROBE: 3, Evidence.ARP_ANNOUNCEMENT: 4,
     Evidence.NDP: 5, Evidence.DHCP: 6, Evidence.MDNS: 7, Evidence.NBNS: 8, Evidence.NEIGHBOUR: 9, Evidence.PROXIED: 10,
@@ -129,6 +134,22 @@ def unpack(stored: bytes) -> bytes:
     if not inflate.eof:
         raise ValueError("it is truncated")
     return body
+
+
+HEAD = 512
+"""Bytes of an event that contain its `other`: before it, there are only a kind, a time, a network and an address."""
+
+
+def has_other(stored: bytes, mac: Mac) -> bool:
+    """Return whether a MAC is the `other` of an event; False if the event is damaged.
+
+    Only the beginning is inflated. No text within can look the same: its quotes would be escaped.
+    """
+    try:
+        head = zlib.decompressobj(WINDOW, zdict=DICTIONARY).decompress(stored, HEAD)
+    except (zlib.error, TypeError):
+        return False
+    return b'"other":"%b"' % mac.hex(":").encode() in head
 
 
 # ---- devices ------------------------------------------------------------------------------------------------------

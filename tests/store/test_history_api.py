@@ -375,7 +375,7 @@ def test_events_are_found_by_kind_device_and_time(tmp_path: Path) -> None:
             scanner.join(2)
             scanner.turn(1, Status.OFFLINE)
             scanner.label(mac(2), {"label": "tv"})
-            one = mac(1).hex(":")
+            one, _ = macs = [mac(number).hex(":") for number in (1, 2)]
             assert [event["kind"] for event in await all_events(lan, "kind=offline,labelled")] == [
                 "offline",
                 "labelled",
@@ -388,6 +388,11 @@ def test_events_are_found_by_kind_device_and_time(tmp_path: Path) -> None:
                 event for event in whole if event["at"] > whole[1]["at"]
             ]
             assert await all_events(lan, "since=2001-01-01") == whole
+            conflict = EventKind.ADDRESS_CONFLICT  # it belongs to both devices
+            scanner.publish(Event(conflict, scanner.started_at, LAN, scanner.devices[mac(2)], None, mac(1)))
+            _, _, answer = await lan.ask("GET", f"/api/devices/{one}/events?last=1")
+            for found in (answer["events"], *[await all_events(lan, f"kind={conflict}&mac={each}") for each in macs]):
+                assert [event["kind"] for event in found] == [conflict]
             assert await all_events(lan, "since=2931-01-01T00:00:00%2B02:00") == []
 
     asyncio.run(play())

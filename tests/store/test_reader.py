@@ -117,6 +117,35 @@ def test_rare_events_are_found_without_reading_others(tmp_path: Path, steps: lis
     asyncio.run(play())
 
 
+def test_a_device_that_is_often_the_other_costs_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy makes many conflicts: of all these events, each piece reads a bounded number of bodies."""
+    read: list[int] = []
+    pieces = reader._rows
+
+    def rows(*query: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
+        found = pieces(*query)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(reader, "_rows", rows)
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            one, two = device(1), device(2)
+            about_two = [Event(EventKind.ADDRESS_CONFLICT, 100.0, LAN, two, None, device(3).mac)] * 1000
+            await book.write(discovered(one), *about_two)
+            await book.write(Event(EventKind.ADDRESS_CONFLICT, 100.0, LAN, two, None, one.mac))
+            for kinds, numbers in (((), [1, 1002]), ((EventKind.ADDRESS_CONFLICT,), [1002])):
+                read.clear()
+                assert sequences(await book.page(mac=one.mac, kinds=kinds)) == numbers
+                query = EventQuery(1002, mac=one.mac, kinds=kinds, limit=2)
+                assert await book.history.begin_of_last(query) == 0
+                assert len(read) > 10
+                assert max(read) == reader.FOUND
+
+    asyncio.run(play())
+
+
 def test_a_query_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that hangs must not block the queries of others, nor the end."""
     monkeypatch.setattr(reader, "TAKES", -1.0)
@@ -134,7 +163,10 @@ def test_a_query_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytes
     asyncio.run(play())
 
 
-KINDS = [EventKind.ONLINE, EventKind.OFFLINE, EventKind.NETWORK_UP, EventKind.FLOOD, EventKind.LABELLED]
+KINDS = [
+    EventKind.ONLINE, EventKind.OFFLINE, EventKind.NETWORK_UP, EventKind.FLOOD, EventKind.LABELLED,
+    EventKind.ADDRESS_CONFLICT, EventKind.SAME_HOST,
+]  # fmt: skip
 
 
 @settings(max_examples=40)
@@ -147,24 +179,26 @@ def test_pieces_give_the_same_result_as_one_query(seed: int, piece: int, limit: 
         async with diary(folder / "h.db") as book:
             made = [device(number) for number in range(3)]
             written: dict[int, tuple[EventKind, Any, float]] = {}
+            """Kind, MACs, and time of each."""
             for _ in range(60):
                 kind, one, at = chance.choice(KINDS), chance.choice(made), 100.0 + chance.randrange(50)
                 about = None if kind in (EventKind.NETWORK_UP, EventKind.FLOOD) else one
-                event = Event(kind, at, LAN, about)
+                other = chance.choice(made).mac if kind in KINDS[-2:] else None
+                event = Event(kind, at, LAN, about, None, other)
                 if kind in (EventKind.ONLINE, EventKind.OFFLINE):
                     event = turned(one, Status(kind.value), at)
                 if chance.random() < 0.1:
                     book.history._sequence += chance.randrange(1, 300)
                 number = book.history.sequence_of(await book.write(event))
-                written[number] = (kind, about and about.mac, at)
+                written[number] = (kind, (about and about.mac, other), at)
             through = max(written)
             kinds = tuple(chance.sample(KINDS, chance.randrange(3)))
             mac = chance.choice([None, made[0].mac, made[1].mac])
             after = chance.choice([None, 120.5])
             fits = [
                 number
-                for number, (kind, of, at) in written.items()
-                if (not kinds or kind in kinds) and mac in (None, of) and (after is None or at > after)
+                for number, (kind, macs, at) in written.items()
+                if (not kinds or kind in kinds) and (mac is None or mac in macs) and (after is None or at > after)
             ]
             found: list[int] = []
             since = 0
