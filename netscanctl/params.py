@@ -10,8 +10,9 @@ from typing import TypeVar, get_args
 import click
 
 from netscanctl.client import Client, Failure, Usage, device_path, find_daemon, socket_or_url
+from netscanctl.render import title
 from netscanctl.text import clean
-from netscand.protocol import Device, DeviceList, EventKind, NetworkList
+from netscand.protocol import Conflict, Device, DeviceList, EventKind, NetworkList
 
 # ---- duration ------------------------------------------------------------------------------------------------------
 # Durations on the command line: seconds, or with a unit: `90`, `90s`, `30m`, `1.5 h`, `3d`, `1w`. Pure.
@@ -152,14 +153,22 @@ def _names(device: Device) -> set[str]:
     return {(device.label or "").casefold(), hostname, hostname.partition(".")[0]} - {""}
 
 
-def find_one(devices: Iterable[Device], text: str) -> Device:
-    """Return the device that matches `text`. Raises Failure unless exactly one does."""
+def find_one(devices: Iterable[Device], text: str, conflicts: Iterable[Conflict] = ()) -> Device:
+    """Return the device that matches `text`. Raises Failure unless exactly one does.
+
+    `conflicts`: those of all devices, to say why several match.
+    """
     found = matching(devices, text)
     if not found:
         search = f"netscanctl devices {shlex.quote(clean(text))}"
         raise Failure(f'no device matches "{clean(text)}"', f"to search by part of a name: {search}")
     if len(found) > 1:
         macs = ", ".join(clean(device.mac) for device in found[:8]) + (", …" if len(found) > 8 else "")
+        disputed = {mac for conflict in conflicts if conflict.address == as_ip(text) for mac in conflict.macs}
+        if all(device.mac in disputed for device in found):
+            macs = ", ".join(title(device) for device in found[:8]) + (", …" if len(found) > 8 else "")
+            what = f"{len(found)} devices use the address {clean(text)} at the same time (address conflict)"
+            raise Failure(what, f"use one MAC address instead of it: {macs}")
         raise Failure(f'"{clean(text)}" matches {len(found)} devices', f"use a MAC address: {macs}")
     return found[0]
 
@@ -181,8 +190,8 @@ def device_of(client: Client, text: str) -> Device:
     """Return the device that matches `text`. Raises Failure unless exactly one does."""
     if mac := as_mac(text):
         return client.read(client.get(device_path(mac)), Device)
-    devices = client.read(client.get("/api/devices", {"q": as_ip(text) or text}), DeviceList).devices
-    return find_one(devices, text)
+    listed = client.read(client.get("/api/devices", {"q": as_ip(text) or text}), DeviceList)
+    return find_one(listed.devices, text, listed.conflicts)
 
 
 def networks_of(client: Client, text: str) -> list[str]:

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from netscanctl.text import SENTENCE_LIMIT, clean, fit, width
 from netscand.protocol import (
     Address,
+    Conflict,
     DaemonStatus,
     Device,
     Network,
@@ -140,11 +141,20 @@ def table(head: Sequence[str], rows: Rows, *, columns: int | None = None, paint:
     return "\n".join(lines) + "\n"
 
 
-def devices_table(devices: Iterable[Device], *, columns: int | None, paint: Paint, today: datetime | None) -> str:
-    """Return the table of devices."""
+def devices_table(
+    devices: Iterable[Device],
+    *,
+    columns: int | None,
+    paint: Paint,
+    today: datetime | None,
+    conflicts: Iterable[Conflict] = (),
+) -> str:
+    """Return the table of devices; the kinds of those in `conflicts` end with `conflict`."""
+    disputed = {mac for conflict in conflicts for mac in conflict.macs}
     rows = [
         (clean(device.status), moment(device.status_since, today), clean(device.ip or NONE), clean(device.mac),
-         name_of(device), vendor_of(device), clean(",".join(device.kinds) or NONE))
+         name_of(device), vendor_of(device),
+         clean(",".join([*device.kinds, *(["conflict"] if device.mac in disputed else [])]) or NONE))
         for device in devices
     ]  # fmt: skip
     head = ("STATUS", "SINCE", "IP", "MAC", "NAME", "VENDOR", "KIND")
@@ -196,6 +206,7 @@ def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime
         ("device", name_of(device)),
         ("status", f"{paint(clean(device.status), device.status)} {since}"),
         ("reason", clean(device.reason, SENTENCE_LIMIT) or NONE),
+        *(("conflict", _conflict(one, device.mac, today)) for one in device.conflicts or ()),
         ("mac", clean(device.mac) + (" (randomized)" if device.randomized_mac else "")),
         ("vendor", _vendor(device)),
         ("ip", clean(device.ip or NONE)),
@@ -220,6 +231,24 @@ def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime
     ]  # fmt: skip
     head = ("ADDRESS", "NETWORK", "EVIDENCE", "FIRST SEEN", "LAST SEEN")
     return facts(pairs) + ("\n" + table(head, rows) if rows else "")
+
+
+def _conflict(conflict: Conflict, mac: str, today: datetime | None) -> str:
+    """Return the sentence about a conflict, as the device `mac` sees it."""
+    others = " and ".join(clean(other) for other in conflict.macs if other != mac)
+    since = moment(conflict.since, today)
+    return f"{clean(conflict.address)} is also used by {others}, on {clean(conflict.network)}, since {since}"
+
+
+def conflict_sentences(conflicts: Sequence[Conflict], count: int, today: datetime | None = None) -> list[str]:
+    """Return a sentence for each conflict, and one about those that are not listed."""
+    sentences = [
+        f"{clean(one.address)} is used by {' and '.join(map(clean, one.macs))}, on {clean(one.network)}, "
+        f"since {moment(one.since, today)}"
+        for one in conflicts
+    ]
+    more = count - len(conflicts)
+    return [*sentences, f"{more} more: netscanctl events --kind address_conflict"] if more > 0 else sentences
 
 
 def _vendor(device: Device) -> str:
@@ -252,6 +281,7 @@ def status_facts(status: DaemonStatus, *, paint: Paint, today: datetime | None) 
     pairs = [
         ("status", paint(clean(status.status), status.status)),
         *(("problem", clean(problem, SENTENCE_LIMIT)) for problem in status.problems),
+        *(("conflict", text) for text in conflict_sentences(status.conflicts, status.conflict_count, today)),
         ("version", f"{clean(status.version)} (protocol {status.protocol})"),
         ("started", f"{moment(status.started_at, today)} ({span(_seconds(status.started_at, status.now))} ago)"),
         ("your role", clean(status.role)),

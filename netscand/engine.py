@@ -13,6 +13,7 @@ from math import inf
 from operator import attrgetter
 from typing import Protocol
 
+from netscand.core.conflicts import Conflict
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
     Coverage,
@@ -441,6 +442,10 @@ class Engine:
             wire.received, wire.dropped, self._broadcast, self._unicast, wire.send_errors, pace.rate,
             pace.background_rate, used, wire.ignored,
         )  # fmt: skip
+
+    def conflicts(self) -> Sequence[Conflict]:
+        """Return the conflicts between devices that last."""
+        return self._inventory.addresses.conflicts.lasting()
 
     def problems(self) -> tuple[str, ...]:
         """Return why the daemon is degraded; nothing if it is not."""

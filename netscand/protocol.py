@@ -84,6 +84,18 @@ class Device(Struct, kw_only=True):
     """Probable vendor of a locally administered MAC: that of a device on the LAN with its prefix without the bit."""
     probably_same_as: "SameDevice | UnsetType | None" = UNSET
     """Offline device that this one probably was before, under another MAC."""
+    conflicts: "list[Conflict] | UnsetType" = UNSET
+    """Addresses that another device uses, too; only in the REST response about one device."""
+
+
+class Conflict(Struct, kw_only=True):
+    """Address that two devices use: both are online and were seen there since `since`."""
+
+    address: str
+    network: str
+    macs: list[str]
+    """The device that had the address first, and the one that claims it."""
+    since: str
 
 
 class SameDevice(Struct, kw_only=True):
@@ -282,6 +294,8 @@ class DeviceList(Struct, kw_only=True):
     cursor: str
     last_scan: str | None
     devices: list[Device]
+    conflicts: list[Conflict] = []
+    """Conflicts that last, of all devices."""
 
 
 class EventList(Struct, kw_only=True):
@@ -370,7 +384,10 @@ class Limit(Struct, kw_only=True):
 
 
 class DaemonStatus(Struct, kw_only=True):
-    """`GET /api/status`: version, health and reasons why it is `degraded`, load, coverage, refusals of budgets."""
+    """`GET /api/status`: version, health and reasons why it is `degraded`, load, coverage, refusals of budgets.
+
+    `conflicts`: some of the `conflict_count` conflicts between devices that last; they degrade nothing.
+    """
 
     version: str
     protocol: int
@@ -390,6 +407,8 @@ class DaemonStatus(Struct, kw_only=True):
     budget: Budget
     memory_mib: float
     limits: list[Limit] = []
+    conflicts: list[Conflict] = []
+    conflict_count: int = 0
 
 
 class Health(Struct, kw_only=True):

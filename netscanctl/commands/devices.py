@@ -6,7 +6,7 @@ from netscanctl.cli import Session
 from netscanctl.params import complete_network, networks_instead, networks_of, one_network, unknown_network
 from netscanctl.render import ORDERS, devices_table
 from netscanctl.text import clean
-from netscand.protocol import Device, DeviceList
+from netscand.protocol import Conflict, Device, DeviceList
 
 
 @click.command("devices")
@@ -39,12 +39,14 @@ def command(
     if network:
         ids = [one_network(client, network)] if raw else [*networks_of(client, network)]
     found: dict[str, Device] = {}
+    conflicts: list[Conflict] = []
     for id_ in ids:
         query = {"status": "online" if online else "offline" if offline else None, "network": id_, "q": text}
         answer = client.get("/api/devices", {key: value for key, value in query.items() if value})
         if raw and id_ is None:
             break  # printed as received, without decoding
-        listed = client.read(answer, DeviceList).devices
+        read = client.read(answer, DeviceList)
+        listed, conflicts = read.devices, read.conflicts
         if id_ and not listed and (existing := networks_instead(client, id_)):
             raise unknown_network(id_, existing)
         found |= {device.mac: device for device in listed}
@@ -53,7 +55,11 @@ def command(
         return
     devices = sorted(found.values(), key=ORDERS[sort])
     if form in (None, "table"):
-        terminal.write(devices_table(devices, columns=terminal.columns, paint=terminal.paint, today=terminal.today))
+        terminal.write(
+            devices_table(
+                devices, columns=terminal.columns, paint=terminal.paint, today=terminal.today, conflicts=conflicts
+            )
+        )
         if text and not devices:
             terminal.notice(f'no device matches "{clean(text)}"')
         return

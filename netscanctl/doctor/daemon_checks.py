@@ -6,7 +6,7 @@ from datetime import datetime
 
 from netscanctl.client import JOIN_GROUP, Client, Failure, scan_request
 from netscanctl.doctor.result import failed, ok, unknown, warning
-from netscanctl.render import span
+from netscanctl.render import conflict_sentences, span
 from netscand import __version__
 from netscand.protocol import CheckResult, DaemonStatus, DeviceList, Network, ScanUpdate
 
@@ -30,6 +30,7 @@ def check_running(client: Client, status: DaemonStatus) -> Iterator[CheckResult]
     yield from check_receiving(status)
     yield check_interfaces(status)
     yield from check_own_addresses(status)
+    yield from check_conflicts(status)
     yield from check_gateways(client, status)
     yield check_socket(status)
     yield check_database(status)
@@ -104,6 +105,13 @@ def check_own_addresses(status: DaemonStatus) -> Iterator[CheckResult]:
     claims = [problem for problem in status.problems if OWN_ADDRESS in problem]
     if claims:
         yield failed("addresses", "; ".join(claims), "give that device or this host another address")
+
+
+def check_conflicts(status: DaemonStatus) -> Iterator[CheckResult]:
+    """Report addresses that two devices use: netscand works, but these devices are hardly reachable."""
+    if found := conflict_sentences(status.conflicts, status.conflict_count):
+        hint = "give one of the two devices another address; to see each of them: netscanctl show MAC"
+        yield warning("conflicts", "; ".join(found), hint)
 
 
 def check_gateways(client: Client, status: DaemonStatus) -> Iterator[CheckResult]:

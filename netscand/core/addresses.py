@@ -5,6 +5,7 @@ from ipaddress import ip_address
 from itertools import islice
 from math import inf
 
+from netscand.core.conflicts import Conflicts
 from netscand.core.disputes import APART, APART_UNCHANGED, Dispute, DisputeReports, Disputes, Guard, Guards, Question
 from netscand.core.foreign_addresses import is_outside, may_have_foreign, to_replace
 from netscand.core.limits import is_resident, may_change
@@ -67,6 +68,7 @@ class Addresses:
         self._claims = DisputeReports(budgets)
         self.disputes = Disputes(budgets)
         self.own_claims = OwnClaims()
+        self.conflicts = Conflicts()
         self.shared = SharedHosts()
         self._proxies = Proxies()
 
@@ -413,6 +415,7 @@ class Addresses:
         dispute = self._judge_claim(device, seen, network, ip, old, None, in_conflict, since)
         if dispute.reason is None:
             return ()
+        dispute = dispute._replace(claimed_at=claim.at)
         if in_conflict:
             self.shared.part(device.mac, old.mac)
         if _entry(device, network, ip) is not None:
@@ -430,6 +433,7 @@ class Addresses:
         if not self._claims.publish(network, ip, device.mac, old, now, guard=None, in_conflict=False):
             return ()
         is_new = self.shared.join(old.mac, device.mac, now)
+        self.conflicts.end(old.mac, device.mac)
         before = _before(device)
         both = [each for each, macs in question.sights.items() if len(macs) == 2]
         both = [each for each in both if self.guards.at(network, each) is None]  # claims to these are published
@@ -461,6 +465,8 @@ class Addresses:
             self.shared.note_cluster(network.id, ip, seen.via)
         if old is None or old is device or dispute is None or dispute.reason is None:
             return ()
+        if dispute.in_conflict:
+            self.conflicts.note(network.id, ip, old, device, min(seen.at, dispute.claimed_at))
         left: tuple[Event, ...] = ()
         claim = _entry(old, network, ip)
         if not dispute.in_conflict and claim is not None:

@@ -226,6 +226,8 @@ class Dispute(NamedTuple):
     """Reason of the event; None: no event."""
     waits: bool = False
     """Nothing changes now: both are probed first, or the claim is already published."""
+    claimed_at: float = inf
+    """When the claim was made, if before it was settled."""
 
 
 @dataclass(slots=True, eq=False)

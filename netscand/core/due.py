@@ -277,7 +277,8 @@ class DueChecks:
     def _drop_stale(self, device: Device, now: float) -> tuple[Event, ...]:
         """Drop the addresses that a device has given up, after a probe where it had answered."""
         dropped, to_probe = self.addresses.drop_stale(device, now, self.network_table.probe_network)
-        to_probe += [each for each in to_refresh(device, now) if each not in to_probe]
+        more = (*to_refresh(device, now), *self.addresses.conflicts.to_probe(device))
+        to_probe += [each for each in more if each not in to_probe]
         self._probe_additional(
             device,
             [(network, bindings) for bindings in to_probe if (network := self.network_table.probe_network(bindings))],

@@ -315,6 +315,7 @@ class Inventory(DueChecks):
         device.addresses = addresses  # published with the event
         self._limits.remove(device)
         self.addresses.disputes.forget(device)
+        self.addresses.conflicts.end(mac)
         device.next_check, device.is_router = inf, False
         self.addresses.guards.update_router(device)
         return Event(EventKind.FORGOTTEN, now, None, device, reason=reason)

@@ -17,6 +17,7 @@ from typing import cast
 import msgspec
 
 from netscand import protocol
+from netscand.core.conflicts import Conflict
 from netscand.core.model import (
     Address,
     Coverage,
@@ -175,6 +176,15 @@ class Encoder:
             before, reason = others.predecessor
             shown.probably_same_as = protocol.SameDevice(mac=mac_text(before.mac), label=before.label, reason=reason)
         return shown
+
+    def conflict(self, conflict: Conflict) -> protocol.Conflict:
+        """Return a conflict between two devices."""
+        return protocol.Conflict(
+            address=ip_text(conflict.ip),
+            network=conflict.network,
+            macs=[mac_text(conflict.holder.mac), mac_text(conflict.claimant.mac)],
+            since=self.time(conflict.since),
+        )
 
     def vendor(self, mac: Mac) -> str | None:
         """Return the vendor of a MAC."""

@@ -4,6 +4,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from netscand.core.conflicts import Conflict
 from netscand.core.model import BadTarget, Busy, Coverage, Device, Load, Mac, Network
 from netscand.core.ratelimit import SCAN_REQUESTS, Budgets
 from netscand.core.restore import EventQuery, Page, PresenceOfDay, Standing
@@ -100,6 +101,9 @@ class Scanner(Protocol):
 
     def problems(self) -> tuple[str, ...]:
         """Return why the daemon is degraded, one sentence each."""
+
+    def conflicts(self) -> Sequence[Conflict]:
+        """Return the conflicts between devices that last, the most important first."""
 
     def label(self, mac: Mac, changes: Mapping[str, object]) -> None:
         """Set the user's annotations: `label`, `known`, `notes`, `patience`, of a device that was seen or not.

@@ -78,7 +78,17 @@ async def shown_wholly(
     account = connection_of(request).account
     others = await related(device, scanner.devices, encoder.vendor, hub.turns, account)
     encoder.sync()
-    return encoder.wholly(device, others)
+    shown = encoder.wholly(device, others)
+    shown.conflicts = conflicts_of(scanner, encoder, device)
+    return shown
+
+
+def conflicts_of(scanner: Scanner, encoder: Encoder, device: Device | None = None) -> list[protocol.Conflict]:
+    """Return the conflicts between devices that last; of one device, if it is given."""
+    found = scanner.conflicts()
+    return [
+        encoder.conflict(each) for each in found if device is None or device is each.holder or device is each.claimant
+    ]
 
 
 # ---- changes -------------------------------------------------------------------------------------------------------
@@ -160,6 +170,9 @@ LARGE, LISTS = 4096, 8
 """Devices from which on a list is large, and the number of large lists of an account at a time: each keeps the order of
 its MACs until it is read."""
 
+MOST_CONFLICTS = 4
+"""Conflicts in `status`: a station that makes up MACs can cause many."""
+
 
 class Rest:
     """Handlers. `clients`, `problems` and `serving` return what the server knows."""
@@ -200,7 +213,12 @@ class Rest:
         fits, account = filter_of(given, status), connection_of(request).account
         async with self._may_list(account):
             with self._hub.snapshot(fits, after=after, account=account) as snapshot:
-                head = protocol.DeviceList(cursor=snapshot.cursor, last_scan=self._summary.last_scan(), devices=[])
+                head = protocol.DeviceList(
+                    cursor=snapshot.cursor,
+                    last_scan=self._summary.last_scan(),
+                    devices=[],
+                    conflicts=conflicts_of(self._scanner, self._encoder),
+                )
                 return await self._stream(request, head, snapshot, limit)
 
     async def device(self, request: web.Request) -> web.StreamResponse:
@@ -220,7 +238,7 @@ class Rest:
     async def status(self, request: web.Request) -> web.StreamResponse:
         """Return health, load, coverage, drops and version."""
         scanner, load, problems = self._scanner, self._scanner.load(), self._problems()
-        networks = self._summary.networks(EVERYTHING)
+        networks, conflicts = self._summary.networks(EVERYTHING), conflicts_of(scanner, self._encoder)
         response = answer(
             protocol.DaemonStatus(
                 version=__version__,
@@ -248,6 +266,8 @@ class Rest:
                 budget=protocol.Budget(rate=load.rate, background_rate=load.background_rate, used=load.used),
                 memory_mib=_memory_mib(),
                 limits=self._summary.limits(),
+                conflicts=conflicts[:MOST_CONFLICTS],
+                conflict_count=len(conflicts),
             )
         )
         await self._hub.settled()

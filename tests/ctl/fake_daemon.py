@@ -27,6 +27,7 @@ class FakeDaemon:
         self.port = 0
         self.devices: list[Device] = [messages.device(7), messages.device(8, "offline"), messages.device(20)]
         self.networks: list[Network] = [messages.network()]
+        self.conflicts: list[protocol.Conflict] = []
         self.status = messages.status()
         self.snapshot: list[Message] | None = None
         """First messages to a watcher; None: `initial_state` of `devices`, whole."""
@@ -169,7 +170,7 @@ class FakeDaemon:
             and ("network" not in query or any(address.network == query["network"] for address in one.addresses))
             and query.get("q", "").casefold() in f"{one.mac} {one.ip} {one.hostname} {one.label}".casefold()
         ]
-        return _json(DeviceList(cursor="k3f9-1", last_scan=messages.AT, devices=fits))
+        return _json(DeviceList(cursor="k3f9-1", last_scan=messages.AT, devices=fits, conflicts=self.conflicts))
 
     async def _list_networks(self, _request: web.Request) -> web.Response:
         return _json(NetworkList(networks=self.networks))

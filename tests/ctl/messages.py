@@ -31,6 +31,11 @@ def device(number: int, status: str = "online", network: str = HOME, **more: obj
     return Device(**fields)
 
 
+def conflict(one: int = 7, other: int = 20, ip: str = "192.168.1.7") -> protocol.Conflict:
+    macs = [f"a4:83:e7:00:00:{number:02x}" for number in (one, other)]
+    return protocol.Conflict(address=ip, network=HOME, macs=macs, since=AT)
+
+
 def network(id_: str = HOME, state: str = "up", **more: object) -> Network:
     cidr, _, interface = id_.partition("@")
     fields: dict[str, Any] = {

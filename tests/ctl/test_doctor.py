@@ -18,7 +18,7 @@ from netscand import __version__
 from netscand.protocol import PROTOCOL, Traffic, encode
 from tests.ctl.conftest import ROOT, Ctl
 from tests.ctl.fake_daemon import FakeDaemon
-from tests.ctl.messages import AT, LATER, device, network, scanned, status
+from tests.ctl.messages import AT, LATER, conflict, device, network, scanned, status
 
 
 def examined(ctl: Ctl, *args: str, code: int) -> dict[str, dict[str, Any]]:
@@ -85,6 +85,15 @@ def test_each_problem_is_reported_by_its_check(
         assert (found[check]["verdict"], problem in found[check]["found"]) == (verdict, True)
         assert {one["verdict"] for name, one in found.items() if name not in (check, "clock")} == {"ok"}
     assert check == "database" or found["database"]["verdict"] == "ok"
+
+
+def test_conflicts_between_devices_are_a_warning(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """The daemon is well; the network is not."""
+    daemon.status = status(version=__version__, conflicts=[conflict()], conflict_count=3)
+    found = examined(ctl, code=0)
+    assert found["conflicts"]["verdict"] == "warning"
+    assert found["conflicts"]["found"].startswith("192.168.1.7 is used by a4:83:e7:00:00:07 and a4:83:e7:00:00:14")
+    assert "; 2 more: " in found["conflicts"]["found"]
 
 
 @pytest.mark.parametrize(

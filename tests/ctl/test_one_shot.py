@@ -15,7 +15,7 @@ from netscand import __version__
 from netscand.protocol import PROTOCOL, NetworkList, PresenceDay, ScanRequest, encode
 from tests.ctl.conftest import ROOT, Ctl
 from tests.ctl.fake_daemon import DEADLINE, FakeDaemon
-from tests.ctl.messages import AT, HOME, OFFICE, device, network, scanned
+from tests.ctl.messages import AT, HOME, OFFICE, conflict, device, network, scanned
 
 
 def test_devices_are_a_plain_table_in_a_pipe(ctl: Ctl) -> None:
@@ -101,6 +101,18 @@ def test_show_of_an_unknown_device_fails(ctl: Ctl, who: str) -> None:
 def test_show_of_an_ambiguous_name_fails_and_lists_the_macs(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.devices[1].hostname = "host7"
     assert "a4:83:e7:00:00:07, a4:83:e7:00:00:08" in ctl.fails(1, "show", "host7")
+
+
+def test_an_address_in_conflict_is_explained_and_marked(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """Two devices use it: `show` says so, and names both; the list marks both."""
+    daemon.devices = [device(7), device(20, ip="192.168.1.7", hostname="printer"), device(8)]
+    daemon.conflicts = [conflict()]
+    said = ctl.fails(1, "show", "192.168.1.7")
+    assert "2 devices use the address 192.168.1.7 at the same time (address conflict); use one MAC address" in said
+    assert "host7 (a4:83:e7:00:00:07), printer (a4:83:e7:00:00:14)" in said
+    assert ctl.run("devices").stdout.count(" conflict\n") == 2
+    daemon.conflicts = []
+    assert '"192.168.1.7" matches 2 devices; use a MAC address: ' in ctl.fails(1, "show", "192.168.1.7")
 
 
 @pytest.mark.parametrize("form", [[], ["--json"], ["--format", "csv"]], ids=str)

@@ -11,7 +11,7 @@ from netscanctl import render
 from netscanctl.event_lines import format_event
 from netscanctl.text import width
 from netscand.protocol import Coverage, Limit, PresenceDay, SameDevice, Traffic
-from tests.ctl.messages import AT, LATER, device, event, network, scanned, status
+from tests.ctl.messages import AT, HOME, LATER, conflict, device, event, network, scanned, status
 from tests.ctl.test_text import HOSTILE
 
 pytestmark = pytest.mark.usefixtures("in_tokyo")
@@ -279,6 +279,27 @@ def test_what_other_devices_show_is_shown(fields: dict[str, Any], line: str) -> 
     )
     assert re.sub(" {2,}", "  ", line) in re.sub(" {2,}", "  ", shown)
     assert line.split()[0] == "vendor" or f"\n{line.split('  ')[0]}  " not in without
+
+
+def test_a_conflict_is_shown_in_each_view() -> None:
+    """In both devices, in their rows of the list, and in `status` with a count of those that are not listed."""
+    for number, other in ((7, "14"), (20, "07")):
+        shown = render.device_facts(
+            device(number, conflicts=[conflict()]), paint=render.plain, now=NOW, today=None, presence=""
+        )
+        also = f"192.168.1.7 is also used by a4:83:e7:00:00:{other}, on {HOME}, since 2026-11-24 07:02:11\n"
+        assert re.search(rf"(?m)^conflict +{re.escape(also)}", shown)
+    assert "conflict" not in render.device_facts(
+        device(7, conflicts=[]), paint=render.plain, now=NOW, today=None, presence=""
+    )
+    rows = render.devices_table(
+        [device(7, kinds=["gateway"]), device(8), device(20)],
+        columns=None, paint=render.plain, today=None, conflicts=[conflict()],
+    ).splitlines()[1:]  # fmt: skip
+    assert [row.split()[-1] for row in rows] == ["gateway,conflict", "-", "conflict"]
+    shown = render.status_facts(status(conflicts=[conflict()], conflict_count=9), paint=render.plain, today=None)
+    assert re.search(r"(?m)^conflict +192.168.1.7 is used by a4:83:e7:00:00:07 and a4:83:e7:00:00:14, on 192", shown)
+    assert re.search(r"(?m)^conflict +8 more: netscanctl events --kind address_conflict$", shown)
 
 
 def test_a_foreign_address_is_marked() -> None:

@@ -18,6 +18,7 @@ from websockets.typing import Subprotocol
 from yarl import URL
 
 from netscand import config, protocol
+from netscand.core.conflicts import Conflict
 from netscand.core.model import (
     Address,
     BadTarget,
@@ -80,6 +81,7 @@ class FakeScanner:
         self.started_at = time.monotonic()
         self.last_scan: float | None = None
         self.troubles: tuple[str, ...] = ()
+        self.conflicting: list[Conflict] = []
         self.requested: list[tuple[str, ...]] = []
         self.clients: list[object] = []
         self.left: list[object] = []
@@ -178,6 +180,9 @@ class FakeScanner:
 
     def load(self) -> Load:
         return Load(1, 2, 3, 4, 5, 1000.0, 50.0, 6.0, 8)
+
+    def conflicts(self) -> Sequence[Conflict]:
+        return self.conflicting
 
     def problems(self) -> tuple[str, ...]:
         return self.troubles

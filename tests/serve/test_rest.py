@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from netscand import protocol
+from netscand.core.conflicts import Conflict
 from netscand.core.model import Device, Mac, Status, annotations
 from netscand.core.predecessor import MOST_CANDIDATES, Predecessor, predecessor
 from netscand.core.ratelimit import LIMITING_FOR, NEWCOMERS, RENAMES
@@ -131,6 +132,33 @@ def test_of_thousands_with_one_name_the_latest_are_compared(tmp_path: Path, monk
     monkeypatch.setattr(related, "predecessor", count)
     asyncio.run(play())
     assert compared == [MOST_CANDIDATES]
+
+
+def test_conflicts_are_in_every_view_of_the_state(tmp_path: Path) -> None:
+    """Status, list and both devices; status has a few and a count, and is not degraded: netscand is well."""
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            one, two, other = (lan.scanner.devices[mac(number)] for number in range(3))
+            address = one.addresses[0]
+            lan.scanner.conflicting = [Conflict(address.network, address.ip, one, two, one.first_seen)] * 6
+            found = {
+                "address": "10.0.0.10",
+                "network": LAN,
+                "macs": [one.mac.hex(":"), two.mac.hex(":")],
+                "since": (await lan.ask("GET", f"/api/devices/{one.mac.hex(':')}"))[2]["first_seen"],
+            }
+            _, _, status = await lan.ask("GET", "/api/status")
+            assert (status["status"], status["problems"]) == ("ok", [])
+            assert (status["conflicts"], status["conflict_count"]) == ([found] * 4, 6)
+            _, _, listed = await lan.ask("GET", "/api/devices")
+            assert listed["conflicts"] == [found] * 6
+            assert not [device for device in listed["devices"] if "conflicts" in device]
+            for device, times in ((one, 6), (two, 6), (other, 0)):
+                _, _, shown = await lan.ask("GET", f"/api/devices/{device.mac.hex(':')}")
+                assert shown["conflicts"] == [found] * times
+
+    asyncio.run(play())
 
 
 @pytest.mark.parametrize(

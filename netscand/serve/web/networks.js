@@ -36,6 +36,14 @@ class Card {
   }
 }
 
+/** A sentence for each conflict that lasts, and one about those that are not listed. */
+function conflicts(status) {
+  const listed = status.conflicts || [];
+  const lines = listed.map((one) => `Address conflict: ${one.address} is used by ${one.macs.join(" and ")}.`);
+  const more = (status.conflict_count || 0) - listed.length;
+  return more > 0 ? [...lines, `${count(more, "more address conflict")}.`] : lines;
+}
+
 /** Names and values, changed in place. */
 export function facts(list, pairs) {
   while (list.childElementCount > 2 * pairs.length) list.lastElementChild.remove();
@@ -140,8 +148,8 @@ export class Networks {
 
   #drawHealth(now) {
     const status = this.status;
-    const problems = status ? status.problems : [];
-    this.ailing.hidden = !problems.length;
+    this.ailing.hidden = !status || !status.problems.length;
+    const problems = status ? [...status.problems, ...conflicts(status)] : [];
     this.problems.hidden = !problems.length;
     const text = problems.join("\n");
     if (text !== this.shownProblems) this.problems.replaceChildren(...problems.map((problem) => el("li", {}, problem)));
