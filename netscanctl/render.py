@@ -34,6 +34,8 @@ EXACT = 120
 """Seconds below which a duration is shown in seconds; up to five times as many, in minutes and seconds."""
 NONE = "-"
 """Empty cell: it keeps the number of columns constant."""
+NEVER_SEEN = "never"
+FOREIGN = "this host has no address in that network"
 
 Paint = Callable[[str, str], str]
 """(text, key of COLOURS) → text, coloured or not."""
@@ -104,6 +106,11 @@ def size(count: int) -> str:
     return f"{count} bytes" if unit == "bytes" else f"{amount:.1f} {unit}"
 
 
+def is_never_seen(device: Device) -> bool:
+    """Return whether a device was only annotated: its times are those of the annotation."""
+    return "never_seen" in device.kinds
+
+
 def vendor_of(device: Device) -> str:
     """Return the vendor; a randomized MAC has none."""
     return clean(device.vendor or ("(randomized MAC)" if device.randomized_mac else NONE))
@@ -152,7 +159,8 @@ def devices_table(
     """Return the table of devices; the kinds of those in `conflicts` end with `conflict`."""
     disputed = {mac for conflict in conflicts for mac in conflict.macs}
     rows = [
-        (clean(device.status), moment(device.status_since, today), clean(device.ip or NONE), clean(device.mac),
+        (clean(device.status), NONE if is_never_seen(device) else moment(device.status_since, today),
+         clean(device.ip or NONE), clean(device.mac),
          name_of(device), vendor_of(device),
          clean(",".join([*device.kinds, *(["conflict"] if device.mac in disputed else [])]) or NONE))
         for device in devices
@@ -197,14 +205,15 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
 
 def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime | None, presence: str) -> str:
     """Return all fields of a device; `presence` is the bar of its last days."""
+    never = is_never_seen(device)
     age = span(_seconds(device.status_since, now.isoformat()))
-    since = f"since {moment(device.status_since, today)} ({age})"
+    since = "" if never else f" since {moment(device.status_since, today)} ({age})"
     hostname = clean(device.hostname or NONE) + (
         f" (from {clean(device.hostname_source)})" if device.hostname_source else ""
     )
     pairs = [
         ("device", name_of(device)),
-        ("status", f"{paint(clean(device.status), device.status)} {since}"),
+        ("status", f"{paint(clean(device.status), device.status)}{since}"),
         ("reason", clean(device.reason, SENTENCE_LIMIT) or NONE),
         *(("conflict", _conflict(one, device.mac, today)) for one in device.conflicts or ()),
         ("mac", clean(device.mac) + (" (randomized)" if device.randomized_mac else "")),
@@ -219,9 +228,9 @@ def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime
         ("kinds", clean(", ".join(device.kinds) or NONE)),
         ("patience", span(device.patience)),
         ("round trip", NONE if device.rtt_ms is None else f"{device.rtt_ms:g} ms"),
-        *([("presence", presence)] if presence else []),
-        ("first seen", moment(device.first_seen, today)),
-        ("last seen", moment(device.last_seen, today)),
+        *([("presence", presence)] if presence and not never else []),
+        ("first seen", NEVER_SEEN if never else moment(device.first_seen, today)),
+        ("last seen", NEVER_SEEN if never else moment(device.last_seen, today)),
         *([("last own frame", moment(device.last_unsolicited, today))] if device.last_unsolicited else []),
     ]
     rows = [
@@ -230,7 +239,8 @@ def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime
         for one in device.addresses
     ]  # fmt: skip
     head = ("ADDRESS", "NETWORK", "EVIDENCE", "FIRST SEEN", "LAST SEEN")
-    return facts(pairs) + ("\n" + table(head, rows) if rows else "")
+    foreign = f"\n(foreign): {FOREIGN}\n" if any(one.foreign for one in device.addresses) else ""
+    return facts(pairs) + ("\n" + table(head, rows) if rows else "") + foreign
 
 
 def _conflict(conflict: Conflict, mac: str, today: datetime | None) -> str:
@@ -260,8 +270,10 @@ def _vendor(device: Device) -> str:
 def _same_as(mac: str, other: SameDevice) -> str:
     """Return the suggestion that a device is an earlier one, and how to follow it."""
     name = f"{clean(other.label)} ({clean(other.mac)})" if other.label else clean(other.mac)
-    command = f"netscanctl label {clean(mac)} --from {clean(other.mac)}"
-    return f"the same as {name}: {clean(other.reason)}; to take over its annotations: {command}"
+    hint = f"to take over its annotations: netscanctl label {clean(mac)} --from {clean(other.mac)}"
+    if not other.annotated:
+        hint = f"to remove that one, which has no annotations: netscanctl forget {clean(other.mac)}"
+    return f"the same as {name}: {clean(other.reason)}; {hint}"
 
 
 def _note(address: Address) -> str:

@@ -104,6 +104,8 @@ class SameDevice(Struct, kw_only=True):
     mac: str
     label: str | None
     reason: str
+    annotated: bool = True
+    """It has annotations that `take_from` moves."""
 
 
 class Coverage(Struct, kw_only=True):

@@ -1,14 +1,18 @@
 """`netscanctl scan-now`: scans, shows progress, lists the devices that answered."""
 
+from contextlib import suppress
+
 import click
 
 from netscanctl.cli import Session
-from netscanctl.client import Failure, scan_request
-from netscanctl.params import complete_network
-from netscanctl.render import ORDERS, devices_table, scan_summary
-from netscand.protocol import ScanTicket, ScanUpdate
+from netscanctl.client import Client, Failure, scan_request
+from netscanctl.params import as_ip, complete_network
+from netscanctl.render import FOREIGN, ORDERS, devices_table, scan_summary, title
+from netscand.protocol import DeviceList, ScanTicket, ScanUpdate
 
 WAIT = "/api/scan?wait=1"
+MOST_EXPLAINED = 8
+"""Refused targets that are looked up."""
 
 
 @click.command("scan-now", short_help="Scan now, and list the devices that answered.")
@@ -18,6 +22,17 @@ WAIT = "/api/scan?wait=1"
 @click.pass_obj
 def command(session: Session, targets: tuple[str, ...], no_wait: bool, as_json: bool) -> None:
     """Scan every network, or each TARGET (an address, a prefix, a network id), and list the devices that answered."""
+    try:
+        _scan(session, targets, no_wait, as_json)
+    except Failure as failure:
+        if type(failure) is not Failure:
+            raise
+        with suppress(Failure):
+            failure = _foreign(session.client, targets) or failure
+        raise failure from None
+
+
+def _scan(session: Session, targets: tuple[str, ...], no_wait: bool, as_json: bool) -> None:
     client, terminal = session.client, session.terminal
     if no_wait:
         answer = client.post("/api/scan", scan_request(targets))
@@ -44,3 +59,13 @@ def command(session: Session, targets: tuple[str, ...], no_wait: bool, as_json: 
         terminal.notice(scan_summary(update, len(answered)))
     if targets and not answered:
         raise Failure("no target answered")
+
+
+def _foreign(client: Client, targets: tuple[str, ...]) -> Failure | None:
+    """Return the explanation if a target is the foreign address of a known device, which no scan asks."""
+    for ip in filter(None, map(as_ip, targets[:MOST_EXPLAINED])):
+        for device in client.read(client.get("/api/devices", {"q": ip}), DeviceList).devices:
+            if any(address.ip == ip and address.foreign for address in device.addresses):
+                hint = f"it is probed all the same: netscanctl show {device.mac}"
+                return Failure(f"{ip} is a foreign address of {title(device)}, and not scanned: {FOREIGN}", hint)
+    return None

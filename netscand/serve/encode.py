@@ -29,6 +29,7 @@ from netscand.core.model import (
     Network,
     Status,
     StoredTime,
+    is_annotated,
     is_virtual_router,
 )
 from netscand.core.restore import Remembered
@@ -174,7 +175,9 @@ class Encoder:
         shown.probably_same_as = None
         if others.predecessor is not None:
             before, reason = others.predecessor
-            shown.probably_same_as = protocol.SameDevice(mac=mac_text(before.mac), label=before.label, reason=reason)
+            shown.probably_same_as = protocol.SameDevice(
+                mac=mac_text(before.mac), label=before.label, reason=reason, annotated=is_annotated(before)
+            )
         return shown
 
     def conflict(self, conflict: Conflict) -> protocol.Conflict:

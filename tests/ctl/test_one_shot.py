@@ -15,7 +15,7 @@ from netscand import __version__
 from netscand.protocol import PROTOCOL, NetworkList, PresenceDay, ScanRequest, encode
 from tests.ctl.conftest import ROOT, Ctl
 from tests.ctl.fake_daemon import DEADLINE, FakeDaemon
-from tests.ctl.messages import AT, HOME, OFFICE, conflict, device, network, scanned
+from tests.ctl.messages import AT, HOME, OFFICE, address, conflict, device, network, scanned
 
 
 def test_devices_are_a_plain_table_in_a_pipe(ctl: Ctl) -> None:
@@ -213,6 +213,22 @@ def test_a_refused_target_shows_the_message_of_the_daemon(ctl: Ctl, daemon: Fake
     for more in ([], ["--no-wait"], ["--json"]):
         failure = ctl.fails(1, "scan-now", "10.9.0.0/24", *more)
         assert failure == "10.9.0.0/24 is not within a scanned network"
+
+
+def test_a_foreign_target_is_explained(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """FIELD case 6: the device is known, and probed, but no scan asks for its address."""
+    camera = address("192.168.0.64")
+    camera.foreign = True
+    daemon.devices = [device(7, addresses=[camera], ip="192.168.0.64", hostname="camera")]
+    daemon.refuse(400, "bad_request", "192.168.0.64: not an address within a scanned network", "/api/scan")
+    for more in ([], ["--no-wait"], ["--json"]):
+        assert ctl.fails(1, "scan-now", "192.168.0.64", *more) == (
+            "192.168.0.64 is a foreign address of camera (a4:83:e7:00:00:07), and not scanned: this host has no "
+            "address in that network; it is probed all the same: netscanctl show a4:83:e7:00:00:07"
+        )
+    assert "not an address within" in ctl.fails(1, "scan-now", "192.168.0.65")
+    daemon.devices[0].addresses = [address("192.168.0.64")]
+    assert "not an address within" in ctl.fails(1, "scan-now", "192.168.0.64")
 
 
 # ---- the whole

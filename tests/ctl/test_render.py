@@ -268,8 +268,13 @@ def test_no_data_yields_no_bar() -> None:
             "probably      the same as NAS (a4:83:e7:00:00:02): same host name; to take over its annotations: "
             "netscanctl label a4:83:e7:00:00:01 --from a4:83:e7:00:00:02",
         ),
+        (
+            {"probably_same_as": SameDevice(mac="a4:83:e7:00:00:02", label=None, reason="same name", annotated=False)},
+            "probably      the same as a4:83:e7:00:00:02: same name; to remove that one, which has no annotations: "
+            "netscanctl forget a4:83:e7:00:00:02",
+        ),
     ],
-    ids=["vendor", "own frame", "same device"],
+    ids=["vendor", "own frame", "same device", "nothing to take over"],
 )
 def test_what_other_devices_show_is_shown(fields: dict[str, Any], line: str) -> None:
     """FIELD cases 13, 14 and 20; nothing of it where it is unknown."""
@@ -307,7 +312,21 @@ def test_a_foreign_address_is_marked() -> None:
     camera = device(1)
     for ip, note in (("192.168.0.64", " (foreign)  "), ("169.254.33.7", " (foreign, without DHCP)  ")):
         camera.addresses = [msgspec.structs.replace(camera.addresses[0], ip=ip, foreign=True)]
-        assert note in render.device_facts(camera, paint=render.plain, now=NOW, today=None, presence="")
+        shown = render.device_facts(camera, paint=render.plain, now=NOW, today=None, presence="")
+        assert note in shown
+        assert shown.endswith("\n\n(foreign): this host has no address in that network\n")
+    camera.addresses[0].foreign = msgspec.UNSET
+    assert "foreign" not in render.device_facts(camera, paint=render.plain, now=NOW, today=None, presence="")
+
+
+def test_a_device_that_was_never_seen_has_no_times() -> None:
+    """Its times are those of the annotation, which say nothing about it."""
+    never = device(1, "unknown", kinds=["never_seen"], addresses=[], ip=None)
+    shown = render.device_facts(never, paint=render.plain, now=NOW, today=None, presence="·  online 0 %")
+    assert re.search(r"(?m)^status +unknown$", shown)
+    assert re.search(r"(?m)^first seen +never\nlast seen +never$", shown)
+    assert "online 0 %" not in shown
+    assert listed(never).splitlines()[1].split()[:2] == ["unknown", "-"]
 
 
 def test_a_network_that_stands_by_is_marked() -> None:

@@ -103,7 +103,11 @@ def test_a_single_device_shows_what_others_show_about_it(tmp_path: Path) -> None
             assert device["vendor_hint"] == "AVM"
             assert device["last_unsolicited"] == device["first_seen"]
             reason = "same host name, and it has the address of that device"
-            assert device["probably_same_as"] == {"mac": mac(5).hex(":"), "label": None, "reason": reason}
+            assert device["probably_same_as"] == {
+                "mac": mac(5).hex(":"), "label": None, "reason": reason, "annotated": False,
+            }  # fmt: skip
+            devices[mac(5)].notes = "x"
+            assert (await lan.ask("GET", path))[2]["probably_same_as"]["annotated"] is True
             _, _, listed = await lan.ask("GET", "/api/devices")
             assert not [each for each in listed["devices"] if FROM_OTHERS[0] in each]
 

@@ -127,6 +127,8 @@ export class DevicePane {
     const source = sourceOf({ ...device, label: null });
     const single = this.single; // what only the request for one device shows
     const [same, unsolicited] = [single?.probably_same_as, single?.last_unsolicited];
+    const never = device.kinds.includes("never_seen"); // its times are those of the annotation
+    const seen = (text) => never ? ["never"] : [age(since(text)), inFull(text)];
     say(this.title, displayName(device));
     say(this.sub, [...kindsOf(device), device.known ? "known" : ""].filter(Boolean).join(" · "));
     mark(this.dot, "class", `dot ${device.status}`);
@@ -138,9 +140,9 @@ export class DevicePane {
       ["Vendor", single?.vendor_hint ? `probably ${single.vendor_hint}` : vendorOf(device) || "unknown"],
       ...(device.hostname ? [["Host name", device.hostname + (source && ` (${source})`)]] : []),
       ...(same ? [["Probably", `the same as ${same.label || same.mac} (${same.reason})`]] : []),
-      ["Last seen", age(since(device.last_seen)), inFull(device.last_seen)],
+      ["Last seen", ...seen(device.last_seen)],
       ...(unsolicited ? [["Last own frame", age(since(unsolicited)), inFull(unsolicited)]] : []),
-      ["First seen", age(since(device.first_seen)), inFull(device.first_seen)],
+      ["First seen", ...seen(device.first_seen)],
       ["Round trip", device.rtt_ms === null ? "not measured" : `${device.rtt_ms} ms`],
       ["Patience", span(device.patience)],
     ]);
