@@ -53,7 +53,7 @@ def test_a_host_on_two_interfaces_is_no_conflict(lab: Lab) -> None:
 def test_an_address_that_fails_over_moves(lab: Lab, released: bool) -> None:
     """FIELD case 7: keepalived, MetalLB and the like; the control is a conflict."""
     old, new = lab.host("10.77.0.10"), lab.host("10.77.0.11")
-    daemon = lab.daemon({"scan": {"interval": 3600}})
+    daemon = lab.daemon(IMPATIENT | {"scan": {"interval": 3600}})
     with daemon.websocket() as stream:
         until_scanned(stream)
         old.add_address("10.77.0.100")
@@ -72,6 +72,16 @@ def test_an_address_that_fails_over_moves(lab: Lab, released: bool) -> None:
             assert ip_of(daemon, old.mac) == "10.77.0.10"
         else:
             assert verdict["reason"].endswith("is still there: both answer")
+            pair = [old.mac, new.mac]
+            assert [each["macs"] for each in daemon.get("/api/status")["conflicts"]] == [pair]
+            assert findings(lab, *daemon.ctl_argv(), code=0)["conflicts"]["verdict"] == "warning"
+            for mac in pair:
+                assert daemon.get(f"/api/devices/{mac}")["conflicts"][0]["macs"] == pair
+                kinds = [each["kind"] for each in daemon.get(f"/api/devices/{mac}/events")["events"]]
+                assert "address_conflict" in kinds
+            old.unplug()
+            until(stream, "event", kind="offline", seconds=30)
+            assert not daemon.get("/api/status")["conflicts"]
 
 
 def test_a_thief_of_our_own_address(lab: Lab) -> None:
