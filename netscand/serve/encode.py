@@ -172,7 +172,7 @@ class Encoder:
         shown.dhcp_vendor_class = device.dhcp_vendor_class
         shown.last_unsolicited = self._maybe(device.last_unsolicited)
         shown.vendor_hint = others.vendor
-        shown.probably_same_as = None
+        shown.probably_same_as, shown.conflicts = None, []  # the caller has the conflicts
         if others.predecessor is not None:
             before, reason = others.predecessor
             shown.probably_same_as = protocol.SameDevice(

@@ -20,7 +20,7 @@ ELSEWHERE = {
     "netscand/lan/netlink.py": "a dump of the kernel's, of which each piece is followed by a turn",
     "netscand/serve/accept.py": "one byte, looked at once when a connection is accepted: is its client gone already?",
     "netscand/serve/selftest.py": "our own answer to our own request, over a pair of sockets, within TIMEOUT seconds",
-    "netscand/serve/auth.py": "one answer of the kernel's, to one question",
+    "netscand/serve/peer_uid.py": "one answer of the kernel's, to one question",
 }
 """Where something is received by other means, and why that is bounded."""
 
