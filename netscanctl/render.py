@@ -7,6 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from typing import TypeVar
+
+from msgspec import UnsetType
 
 from netscanctl.text import SENTENCE_LIMIT, clean, fit, width
 from netscand.protocol import (
@@ -20,6 +23,8 @@ from netscand.protocol import (
     ScanError,
     ScanUpdate,
 )
+
+T = TypeVar("T")
 
 COLOURS = {"+": "32", "-": "31", "!": "1;33", "~": "36", "online": "32", "offline": "31", "unknown": "33", "up": "32",
            "down": "31", "silent": "33", "ok": "32", "degraded": "1;33"}  # fmt: skip
@@ -203,6 +208,10 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
     return "".join(f"{name:<{widest}}{value}\n" for name, value in listed)
 
 
+def _given(value: T | UnsetType) -> T | None:
+    return None if isinstance(value, UnsetType) else value
+
+
 def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime | None, presence: str) -> str:
     """Return all fields of a device; `presence` is the bar of its last days."""
     never = is_never_seen(device)
@@ -215,13 +224,13 @@ def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime
         ("device", name_of(device)),
         ("status", f"{paint(clean(device.status), device.status)}{since}"),
         ("reason", clean(device.reason, SENTENCE_LIMIT) or NONE),
-        *(("conflict", _conflict(one, device.mac, today)) for one in device.conflicts or ()),
+        *(("conflict", _conflict(one, device.mac, today)) for one in _given(device.conflicts) or ()),
         ("mac", clean(device.mac) + (" (randomized)" if device.randomized_mac else "")),
         ("vendor", _vendor(device)),
         ("ip", clean(device.ip or NONE)),
         ("hostname", hostname),
         *([("dhcp client", clean(device.dhcp_vendor_class))] if device.dhcp_vendor_class else []),
-        *([("probably", _same_as(device.mac, device.probably_same_as))] if device.probably_same_as else []),
+        *([("probably", _same_as(device.mac, same))] if (same := _given(device.probably_same_as)) else []),
         ("label", clean(device.label or NONE)),
         ("known", "yes" if device.known else "no"),
         ("notes", clean(device.notes or NONE, SENTENCE_LIMIT)),
@@ -231,7 +240,7 @@ def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime
         *([("presence", presence)] if presence and not never else []),
         ("first seen", NEVER_SEEN if never else moment(device.first_seen, today)),
         ("last seen", NEVER_SEEN if never else moment(device.last_seen, today)),
-        *([("last own frame", moment(device.last_unsolicited, today))] if device.last_unsolicited else []),
+        *([("last own frame", moment(sent, today))] if (sent := _given(device.last_unsolicited)) else []),
     ]
     rows = [
         (clean(one.ip), clean(one.network) + _note(one), clean(one.evidence), moment(one.first_seen, today),

@@ -36,7 +36,7 @@ class Card {
   }
 }
 
-/** A sentence for each conflict that lasts, and one about those that are not listed. */
+/** Sentences about lasting conflicts. */
 function conflicts(status) {
   const listed = status.conflicts || [];
   const lines = listed.map((one) => `Address conflict: ${one.address} is used by ${one.macs.join(" and ")}.`);

@@ -106,7 +106,6 @@ async function connectionError() {
   return { code: "refused", message };
 }
 
-/** Ask for a token, with the reason, and use it. */
 async function token(reason = "") {
   const given = await askToken(reason);
   if (given === null) return;
@@ -159,7 +158,6 @@ function draw() {
   else frame = requestAnimationFrame(() => { frame = 0; paint(); });
 }
 
-/** Filter and sort again at once. */
 function redraw() {
   dirty = true;
   paintedAt = 0;

@@ -137,20 +137,17 @@ export class Table {
     if (!warm) this.cooling = clearInterval(this.cooling);
   }
 
-  /** Update the ages. */
   tick() {
     const now = this.now();
     for (const row of this.rows.values()) row.tick(now);
   }
 
-  /** Mark the open device; null: none. */
   mark(mac) {
     this.current = mac;
     if (mac) this.active = mac;
     this.draw();
   }
 
-  /** Focus the row of a device. */
   focus(mac) {
     const index = this.devices.findIndex((device) => device.mac === mac);
     if (index < 0) return;
@@ -159,7 +156,6 @@ export class Table {
     this.rows.get(mac)?.link.focus({ preventScroll: true });
   }
 
-  /** Update the visible rows. */
   draw() {
     const { height, top, room } = this;
     if (!room) return;
