@@ -71,7 +71,7 @@ def proxy(lab: Lab, daemon: Daemon, program: str, text: str | None = None, *, ro
     line = [*([] if root or program == "nginx" else as_user), *(word.format(folder=folder) for word in argv)]
     with (folder / "log").open("wb") as log:
         process = lab.watcher.space.popen(
-            ["sh", "-c", AT_RUN, str(daemon.folder), *line], stdout=log, stderr=log, env={"HOME": str(folder)}
+            ["sh", "-c", AT_RUN, str(daemon.folder), *line], stdout=log, stderr=log, env={"HOME": str(folder)}, cwd="/"
         )
     try:
         ends = time.monotonic() + DEADLINE

@@ -414,7 +414,7 @@ def test_without_a_resolver_names_are_found_on_the_lan(lab: Lab) -> None:
 FIREWALL = (
     "rule add pref 1 lookup local",
     "rule del pref 0",
-    "rule add pref 0 iif eth0 ipproto udp sport 5353 blackhole",
+    "rule add pref 0 iif eth0 ipproto 17 sport 5353 blackhole",
 )
 """Rules that drop what comes in from port 5353, behind the packet sockets, as netfilter does; nft is not everywhere."""
 

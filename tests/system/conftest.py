@@ -71,8 +71,8 @@ class Installed:
         """Send a process of the machine a signal; a small Debian has no kill but the shell's."""
         self.machine.run("sh", "-c", f"kill -{name} {pid}")
 
-    def drop_in(self, text: str) -> None:
-        """Change the unit ('' puts it back) and restart it."""
+    def drop_in(self, text: str, *, wait: bool = True) -> None:
+        """Change the unit ('' puts it back) and restart it. Do not `wait` for a start that fails: it is tried again."""
         place = self.machine.path("/run/systemd/system/netscand.service.d")
         shutil.rmtree(place, ignore_errors=True)
         if text:
@@ -80,7 +80,7 @@ class Installed:
         self.machine.run("systemctl", "daemon-reload")
         self.machine.run("systemctl", "reset-failed", "netscand.service", "netscand.socket", check=False)
         self.machine.run("systemctl", "start", "netscand.socket")
-        self.machine.run("systemctl", "restart", "netscand", check=False)
+        self.machine.run("systemctl", "restart", *([] if wait else ["--no-block"]), "netscand", check=False)
 
 
 @pytest.fixture(scope="session")

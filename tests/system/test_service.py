@@ -70,7 +70,7 @@ def test_the_socket_stands_where_nobody_can_plant_one(installed: Installed) -> N
 def test_nothing_can_be_executed_in_its_sandbox(installed: Installed) -> None:
     """An attacker in the daemon finds no shell: nothing but Python may be executed there."""
     try:
-        installed.drop_in("[Service]\nExecStartPre=/bin/true\n")
+        installed.drop_in("[Service]\nExecStartPre=/bin/true\n", wait=False)
         # Not at once: it is tried again and again.
         assert soon(lambda: "status=203" in installed.machine.show("netscand", "ExecStartPre")["ExecStartPre"])
     finally:

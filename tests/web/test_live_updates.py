@@ -110,16 +110,16 @@ def test_with_two_networks_one_can_be_looked_at_alone(browser: Chromium, shared_
     other, ours = "10.88.0.0/24@lan1", "02:88:00:00:00:01"
     space = shared_lab.watcher.space
     with shown(browser) as page:
-        page.until(selectors.row("10.77.0.21"))
+        page.until(selectors.row("10.77.0.1"))
         assert not page.js("document.querySelector('#network').checkVisibility()")
         space.ip(f"link add lan1 address {ours} type veth peer name end1", "addr add 10.88.0.1/24 dev lan1")
         space.ip("link set end1 up", "link set lan1 up")
         page.until("document.querySelector('#network').checkVisibility()")
         page.choose("#network", other)
-        page.until(f"!{selectors.row('10.77.0.21')}")
+        page.until(f"!{selectors.row('10.77.0.1')}")
         again = page.js("location.href")
         page.choose("#network", "")
-        page.until(selectors.row("10.77.0.21"))
+        page.until(selectors.row("10.77.0.1"))
         page.go(again)
         page.until(f"JSON.stringify({selectors.column('mac')}) === JSON.stringify(['{ours}'])")
     space.ip("link delete lan1")
