@@ -40,8 +40,9 @@ ARGV = {
 
 URLS = {"nginx": "http://scan.lan/lan/", "caddy": "https://scan.lan/lan/", "haproxy": "http://scan.lan/lan/"}
 
-AT_RUN = 'mount -t tmpfs tmpfs /run && mkdir /run/netscand && mount --bind "$0" /run/netscand && exec "$@"'
-"""Let the socket be at the path that the samples name: in this process's mounts alone (ip-netns(8), exec)."""
+AT_RUN = 'mount -t tmpfs tmpfs /run && mkdir /run/netscand && mount --bind "$0" /run/netscand && cd / && exec "$@"'
+"""Let the socket be at the path that the samples name: in this process's mounts alone (ip-netns(8), exec). HAProxy must
+be able to enter its working directory."""
 
 
 def sample(program: str) -> str:
@@ -71,7 +72,7 @@ def proxy(lab: Lab, daemon: Daemon, program: str, text: str | None = None, *, ro
     line = [*([] if root or program == "nginx" else as_user), *(word.format(folder=folder) for word in argv)]
     with (folder / "log").open("wb") as log:
         process = lab.watcher.space.popen(
-            ["sh", "-c", AT_RUN, str(daemon.folder), *line], stdout=log, stderr=log, env={"HOME": str(folder)}, cwd="/"
+            ["sh", "-c", AT_RUN, str(daemon.folder), *line], stdout=log, stderr=log, env={"HOME": str(folder)}
         )
     try:
         ends = time.monotonic() + DEADLINE
