@@ -225,8 +225,8 @@ class Lan(World):
         assert (back and (back.mac, back.status, back.reason, back.hostname)) == (
             device and (device.mac, device.status, device.reason, device.hostname)
         )
-        held = [(each.ip, each.network) for each in device.addresses] if device else []
-        assert [(each.ip, each.network) for each in (back.addresses if back else ())] == held
+        held = {(each.ip, each.network) for each in device.addresses} if device else set()
+        assert {(each.ip, each.network) for each in (back.addresses if back else ())} == held
 
     def _sent(self, body: bytes) -> None:
         """Decode it as a client does: one line of JSON, every text fit for a terminal."""
