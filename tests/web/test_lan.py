@@ -110,9 +110,13 @@ def test_history_tells_only_news(page: Page) -> None:
       event('online', { device: device(1), previous }),
       event('offline', { device: gone, previous: { status: 'online' } }),
       event('online', { device: device(2), previous }),
+      event('unknown', { device: device(4, { status: 'unknown' }), previous: { status: 'online' } }),
+      event('online', { device: device(4), previous }),
       event('discovered', { device: device(3), previous })]).map((told) => told.kind);  // annotated before it was seen
     """
-    assert run(page, body) == ["discovered", "network_up", "offline", "online", "discovered"]
+    assert run(page, body) == [
+        "discovered", "network_up", "offline", "online", "unknown", "online", "discovered",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

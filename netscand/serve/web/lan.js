@@ -6,7 +6,7 @@
 
 const STATES = { network_up: "up", network_down: "down", network_silent: "silent", network_recovered: "up" };
 const DOUBT = new Set(["network_up", "network_down", "network_silent"]);
-const VERDICTS = new Set(["discovered", "online", "offline"]);
+const VERDICTS = new Set(["discovered", "online", "offline", "unknown"]);
 
 /** The newest `protocol` number this page understands. */
 export const PROTOCOL = 1;
