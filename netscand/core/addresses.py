@@ -13,6 +13,7 @@ from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip,
 from netscand.core.presence import NEW_PATIENCE
 from netscand.core.ranges import Runs, spans
 from netscand.core.ratelimit import ADDRESSES, Budgets
+from netscand.core.relayed_names import MANY
 from netscand.core.shared_addresses import MOST_ADDRESSES, OwnClaims, Proxies, SharedHosts
 from netscand.core.stale_addresses import STALE, choose_main, keep_main, scope, stale
 
@@ -46,9 +47,6 @@ EVIDENCE_TEXT = {
 
 ANNOUNCES = frozenset([Evidence.ARP_ANNOUNCEMENT, Evidence.DHCP])
 """Evidence of a device that announces its address to all others: it becomes its `ip`."""
-
-MANY = 3
-"""IPv4 addresses of a device that announces further ones for others, as an extender does: its `ip` stays."""
 
 MOST_NAMED = 4
 """Maximum addresses in a reason."""
@@ -145,7 +143,7 @@ class Addresses:
             return ()
         disputed = self._observe(device, seen, ip, network)
         if answers:
-            address = _entry(device, network, ip)
+            address = device.address_at(network.id, ip)
             if address is not None:
                 address.answered = seen.at
             elif len(ip) == 4:
@@ -247,7 +245,7 @@ class Addresses:
     def _add(self, device: Device, ip: Ip, seen: Observation, network: Network) -> tuple[Event, ...]:
         if self.guards.is_ours(network, ip):
             return self.report_claim(seen, network, device)
-        if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
+        if network.is_outside(ip):
             return self._add_foreign(device, ip, seen, network)
         old = self.holder(network.id, ip)
         dispute = self._dispute(device, seen, network, ip, old) if old else None
@@ -306,7 +304,7 @@ class Addresses:
             if evictable:  # IPv6 first; then those without an answer
                 self.drop(device, min(evictable, key=_value))
         main, new = device.main_address, Address(ip, network.id, network.interface, seen.evidence, seen.at, seen.at)
-        few = sum(len(each.ip) == 4 for each in device.addresses) < MANY
+        few = sum(len(each.ip) == 4 for each in device.addresses) + 1 < MANY  # an extender's `ip` stays
         announced = few and (seen.joining or seen.evidence in ANNOUNCES)
         if len(ip) == 4 and (main is None or len(main.ip) == 16 or (announced and not keeps_main)):
             new.main_since = seen.at
@@ -330,7 +328,7 @@ class Addresses:
         at, guard = seen.at, self.guards.at(network, ip)
         if seen.evidence is Evidence.PROXIED or (device.is_proxy and guard is None):
             return None
-        claim = _entry(old, network, ip)
+        claim = old.address_at(network.id, ip)
         silent = at - claim.last_seen if claim else inf
         since = f"was last seen there {silent:.0f} s before" if claim else "held it before"
         if guard is not None:
@@ -374,7 +372,7 @@ class Addresses:
     def settle(self, question: Question, devices: Mapping[Mac, Device], now: float, *, lost: bool) -> tuple[Event, ...]:
         """Settle a disputed claim; return the events. `lost`: answers may have been lost."""
         network, device, old, ip = question.network, question.claimant, question.holder, question.ip
-        claim = _entry(old, network, ip)
+        claim = old.address_at(network.id, ip)
         if claim is None or self.holder(network.id, ip) is not old:
             return ()
         if question.is_one_host():
@@ -418,7 +416,7 @@ class Addresses:
         dispute = dispute._replace(claimed_at=claim.at)
         if in_conflict:
             self.shared.part(device.mac, old.mac)
-        if _entry(device, network, ip) is not None:
+        if device.address_at(network.id, ip) is not None:
             return self._settle(device, seen, network, ip, dispute, None)
         before = _before(device)
         self._append(device, ip, seen, network, keeps_main=in_conflict or question.keeps_another(device) is not None)
@@ -438,10 +436,10 @@ class Addresses:
         both = [each for each, macs in question.sights.items() if len(macs) == 2]
         both = [each for each in both if self.guards.at(network, each) is None]  # claims to these are published
         for each in both:
-            if _entry(device, network, each) is None:
+            if device.address_at(network.id, each) is None:
                 self._append(device, each, seen, network, keeps_main=True)
         if device.ip == old.ip:
-            main = next((_entry(device, network, each) for each in both if each != old.ip), None)
+            main = next((device.address_at(network.id, each) for each in both if each != old.ip), None)
             if main is not None:
                 main.main_since = now
         if not is_new:
@@ -468,7 +466,7 @@ class Addresses:
         if dispute.in_conflict:
             self.conflicts.note(network.id, ip, old, device, min(seen.at, dispute.claimed_at))
         left: tuple[Event, ...] = ()
-        claim = _entry(old, network, ip)
+        claim = old.address_at(network.id, ip)
         if not dispute.in_conflict and claim is not None:
             left = (self._leave(old, claim, device, seen.at),)
         kind = EventKind.ADDRESS_CONFLICT if dispute.in_conflict else EventKind.ADDRESS_MOVED
@@ -539,14 +537,6 @@ class Addresses:
         )  # fmt: skip
 
 
-def _entry(device: Device, network: Network, ip: Ip) -> Address | None:
-    """Return the device's entry of an address, if it has one."""
-    for address in device.addresses:
-        if address.ip == ip and address.network == network.id:
-            return address
-    return None
-
-
 def _is_temporary(device: Device, network: Network, ip: Ip) -> bool:
     """Return whether an address of IPv6 is one more of its scope: no event, because hosts make new ones all the time.
 
@@ -569,9 +559,8 @@ def _before(device: Device) -> Mapping[str, object]:
 
 def has_answered(device: Device, network: str, ip: Ip) -> bool:
     """Return whether a device answered a request at one of its addresses since the start."""
-    return any(
-        address.answered > -inf for address in device.addresses if address.ip == ip and address.network == network
-    )
+    address = device.address_at(network, ip)
+    return address is not None and address.answered > -inf
 
 
 def _is_there(holder: Device, address: Address | None, now: float) -> bool:

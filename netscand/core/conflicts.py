@@ -34,12 +34,8 @@ class Conflict(NamedTuple):
         """Return the sort key: a station that makes up MACs must not hide conflicts of devices that answered us."""
         return not (self.holder.confirmed and self.claimant.confirmed), self.since
 
-    def address_of(self, device: Device) -> Address | None:
-        """Return the address as one of the two has it; None: it does not have it any more."""
-        return next((each for each in device.addresses if (each.network, each.ip) == (self.network, self.ip)), None)
-
     def _is_used_by(self, device: Device) -> bool:
-        address = self.address_of(device)
+        address = device.address_at(self.network, self.ip)
         if address is None or device.status is not Status.ONLINE:
             return False
         return address.last_seen >= self.since and device.last_seen - address.last_seen <= LASTS
@@ -76,7 +72,9 @@ class Conflicts:
         if device.mac not in self._macs:
             return []
         found = (each for key, each in self._found.items() if device.mac in key[2] and each.lasts)
-        addresses = {each.ip: address for each in found if (address := each.address_of(device)) is not None}
+        addresses = {
+            each.ip: address for each in found if (address := device.address_at(each.network, each.ip)) is not None
+        }
         return [
             each
             for each in addresses.values()

@@ -32,9 +32,8 @@ def to_replace(device: Device, now: float) -> Address | None:
 
 def is_known_foreign(device: Device | None, network: str, ip: Ip | None) -> bool:
     """Return whether a device has this foreign address."""
-    return device is not None and any(
-        address.foreign and address.ip == ip and address.network == network for address in device.addresses
-    )
+    address = device.address_at(network, ip) if device is not None and ip is not None else None
+    return address is not None and address.foreign
 
 
 def is_outside(network: str, ip: Ip) -> bool:

@@ -167,12 +167,14 @@ class Network:
 
     def is_foreign(self, ip: Ip) -> bool:
         """Return whether an address is one of IPv4 that belongs to no network of this host on the interface."""
-        if len(ip) != 4:
+        if not self.is_outside(ip):
             return False
         number = int.from_bytes(ip)
-        if number & int(self.cidr.netmask) == int(self.cidr.network_address):
-            return False
         return all(number & int(each.netmask) != int(each.network_address) for each in self.not_foreign)
+
+    def is_outside(self, ip: Ip) -> bool:
+        """Return whether an address is one of IPv4 and not in `cidr`."""
+        return len(ip) == 4 and int.from_bytes(ip) & int(self.cidr.netmask) != int(self.cidr.network_address)
 
     def is_ours(self, ip: Ip) -> bool:
         """Return whether an address lies in a prefix of this host's own addresses; link-local ones do not count."""
@@ -300,6 +302,13 @@ class Device:
             return self.addresses[0].ip
         best = self.main_address
         return best.ip if best else None
+
+    def address_at(self, network: str, ip: Ip) -> Address | None:
+        """Return the entry of an address on a network; None: the device does not have it."""
+        for address in self.addresses:
+            if address.ip == ip and address.network == network:
+                return address
+        return None
 
     @property
     def main_address(self) -> Address | None:

@@ -53,11 +53,9 @@ class RelayedNames:
         station, name = self._leases.get((network.id, ip), (None, ""))
         if station != device.mac:
             return
-        for address in device.addresses:
-            if address.ip == ip and address.network == network.id:
-                address.hostname = name
-                del self._leases[network.id, ip]
-                return
+        if address := device.address_at(network.id, ip):
+            address.hostname = name
+            del self._leases[network.id, ip]
 
     def __bool__(self) -> bool:
         return bool(self._leases)

@@ -21,7 +21,7 @@ def filter_weak_evidence(seen: Observation, network: Network, holder: Device | N
     """
     if not seen.ip:
         return seen
-    if len(seen.ip) == 4 and int.from_bytes(seen.ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
+    if network.is_outside(seen.ip):
         return None
     is_foreign = holder.mac != seen.mac if holder is not None else seen.ip == network.gateway
     if is_foreign:
@@ -55,9 +55,9 @@ class ProbeCandidates:
         ip = seen.ip
         if ip is None or seen.mac in self._waiting or (device is not None and device.status is Status.ONLINE):
             return False
-        if ip in network.ours or network.excludes(ip) or (len(ip) == 16 and network.own6 is None):
+        if ip in network.ours or network.excludes(ip) or network.is_outside(ip):
             return False
-        if len(ip) == 4 and int.from_bytes(ip) & int(network.cidr.netmask) != int(network.cidr.network_address):
+        if len(ip) == 16 and network.own6 is None:
             return False
         if not self._budgets.take(HINTS, seen.interface, seen.at):
             return False
