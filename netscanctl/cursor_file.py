@@ -1,4 +1,4 @@
-"""`watch --cursor-file`: the stream cursor, saved in a file between runs."""
+"""The stream cursor, saved in a file between runs: of `watch --cursor-file`, and of the services."""
 
 import asyncio
 import errno
@@ -19,10 +19,11 @@ WRITE_INTERVAL = 1.0
 
 
 class CursorFile:
-    """Cursor file; `path` None: nothing is saved."""
+    """Cursor file; `path` None: nothing is saved. Messages name the `option` that gives the path."""
 
-    def __init__(self, path: str | None) -> None:
+    def __init__(self, path: str | None, option: str = "--cursor-file") -> None:
         self._option = path
+        self._name = option
         self._path: Path | None = None
         self._tracker = CursorTracker()
         self._saved: str | None = None
@@ -43,9 +44,9 @@ class CursorFile:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             text = self._path.read_bytes().decode(errors="replace").strip() if self._path.exists() else ""
         except OSError as error:
-            raise Usage(f"--cursor-file: {self._path or self._option}: {error.strerror}") from None
+            raise Usage(f"{self._name}: {self._path or self._option}: {error.strerror}") from None
         if text and not CURSOR.fullmatch(text):
-            raise Usage(f"--cursor-file: {self._path} does not contain a cursor; use another file, or delete this one")
+            raise Usage(f"{self._name}: {self._path} does not contain a cursor; use another file, or delete this one")
         return text or None
 
     def advance(self, message: ServerMessage | None) -> str | None:
@@ -56,7 +57,8 @@ class CursorFile:
     def save(self, cursor: str | None) -> None:
         """Store the cursor now or within WRITE_INTERVAL. Raises Failure, also for an earlier delayed write."""
         if self._failure is not None:
-            raise self._failure
+            failure, self._failure = self._failure, None
+            raise failure
         if self._path is None or cursor is None:
             return
         self._pending = cursor
@@ -83,7 +85,7 @@ class CursorFile:
         try:
             write_atomically(path, lambda out: out.write(f"{cursor}\n".encode()), _mode(path))
         except OSError as error:
-            raise Failure(f"--cursor-file: {path}: {error.strerror}") from None
+            raise Failure(f"{self._name}: {path}: {error.strerror}") from None
         self._saved = cursor
 
 

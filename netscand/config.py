@@ -4,12 +4,12 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, TypeVar, get_type_hints
+from typing import Annotated, Literal, NamedTuple, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -120,7 +120,8 @@ def _allowed_origins(origins: Iterable[str]) -> Iterator[str]:
             yield f"allowed_origins {origin!r}: expected one such as https://dash.lan or http://dash.lan:3000"
 
 
-CHECKS: dict[str, Callable[..., Iterator[str]]] = {
+Checks = Mapping[str, Callable[..., Iterator[str]]]
+CHECKS: Checks = {
     "interfaces": _interfaces,
     "exclude": _exclude,
     "cidr": _cidr,
@@ -138,10 +139,12 @@ CHECKS: dict[str, Callable[..., Iterator[str]]] = {
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Table of the file: frozen; unknown keys are errors."""
 
+    checks = CHECKS  # without a type, for it is no key
+
     def __post_init__(self) -> None:
-        """Raise ValueError with the errors that CHECKS find."""
-        keys = (key for key in self.__struct_fields__ if key in CHECKS)
-        if faults := [fault for key in keys for fault in CHECKS[key](getattr(self, key))]:
+        """Raise ValueError with the errors that its `checks` find."""
+        keys = (key for key in self.__struct_fields__ if key in self.checks)
+        if faults := [fault for key in keys for fault in self.checks[key](getattr(self, key))]:
             raise ValueError("; ".join(faults))
 
 
@@ -277,8 +280,8 @@ def load(path: Path, *, required: bool = True) -> Config:
     return reading.config()
 
 
-def read(path: Path, *, required: bool = True) -> Reading:
-    """Parse `path`, valid or not. Raises ConfigError where it cannot be parsed at all."""
+def read(path: Path, *, required: bool = True, root: type[Table] = Config) -> Reading:
+    """Parse `path` as the tables of `root`, valid or not. Raises ConfigError where it cannot be parsed at all."""
     try:
         text = _read_text(path)
     except FileNotFoundError:
@@ -295,7 +298,7 @@ def read(path: Path, *, required: bool = True) -> Reading:
         raise ConfigError(f"{path}: not TOML: nested too deeply") from None
     tables: list[ParsedTable] = []
     faults: list[str] = []
-    for part in _parts(found):
+    for part in _parts(found, root):
         if isinstance(part, str):
             faults.append(part)
         else:
@@ -319,22 +322,24 @@ def _read_text(path: Path) -> str:
     return text.decode()
 
 
-def _parts(found: dict[str, object]) -> Iterator[tuple[str, type[Table], object] | str]:
+def _parts(found: dict[str, object], root: type[Table]) -> Iterator[tuple[str, type[Table], object] | str]:
     """Yield the tables, each with its heading and kind; an error line for anything else."""
-    known: dict[str, object] = get_type_hints(Config)
+    known: dict[str, object] = get_type_hints(root)
+    headings = {name: f"[{name}]" if isinstance(kind, type) else f"[[{name}]]" for name, kind in known.items()}
     for name, table in found.items():
         kind = known.get(name)
         if kind is None:
-            yield f"[{name}]: unknown table; known tables: [{'], ['.join(known).replace('[network]', '[[network]]')}]"
+            yield f"[{name}]: unknown table; known tables: {', '.join(headings.values())}"
         elif isinstance(kind, type) and issubclass(kind, Table):
-            yield f"[{name}]", kind, table
+            yield headings[name], kind, table
         elif isinstance(table, list) and len(table) > MOST:
-            yield f"[[network]]: expected at most {MOST} tables, not {len(table)}"
+            yield f"{headings[name]}: expected at most {MOST} tables, not {len(table)}"
         elif isinstance(table, list):
-            for number, rule in enumerate(table, 1):
-                yield "[[network]]" if len(table) == 1 else f"[[network]] no. {number}", NetworkRule, rule
+            for number, entry in enumerate(table, 1):
+                heading = headings[name] if len(table) == 1 else f"{headings[name]} no. {number}"
+                yield heading, get_args(kind)[0], entry
         else:
-            yield "[network]: expected [[network]], with two brackets"
+            yield f"[{name}]: expected {headings[name]}, with two brackets"
 
 
 def _faults(table: object, kind: type[Table], heading: str, keys: dict[str, object]) -> Iterator[str]:
@@ -352,7 +357,7 @@ def _faults(table: object, kind: type[Table], heading: str, keys: dict[str, obje
             except msgspec.ValidationError:
                 yield f"{heading} {name}: expected {expected(known[name])}, not {shown(value)}"
                 continue
-            wrong = list(CHECKS[name](taken)) if name in CHECKS else []
+            wrong = list(kind.checks[name](taken)) if name in kind.checks else []
             yield from (f"{heading} {fault}" for fault in wrong)
             keys[name] = None if wrong else taken
     for field in msgspec.structs.fields(kind):
