@@ -4,6 +4,7 @@ import click
 
 from netscanctl.cli import Session
 from netscanctl.render import status_facts
+from netscanctl.service_status import read_statuses, service_line
 from netscand.protocol import DaemonStatus
 
 
@@ -19,3 +20,5 @@ def command(session: Session, as_json: bool) -> None:
         return
     status = session.client.read(answer, DaemonStatus)
     terminal.write(status_facts(status, paint=terminal.paint, today=terminal.today))
+    for service in read_statuses(session.daemon.address):
+        terminal.write(f"service    {service_line(service, terminal.today)}\n")

@@ -39,11 +39,20 @@ MAY = {
         "serve alone translates the domain into protocol; it sees the engine through serve/ports.py",
     ),
     "netscand/engine.py": ({"netscand.core"}, "the engine knows the small interfaces of the rooms, not the rooms"),
+    "netscanctl/services/": (
+        {"netscanctl.atomic_file", "netscanctl.client", "netscanctl.cursor_file", "netscanctl.service_status",
+         "netscanctl.services", "netscanctl.state", "netscanctl.stream", "netscanctl.text", "netscand.config",
+         "netscand.protocol", "netscand.service.Watchdog", "netscand.__version__", "msgspec", "prometheus_client",
+         "aiohttp", "sdnotify", "paho"},
+        "a service follows the stream as any client does (law 10); it shares the reading of TOML and the watchdog",
+    ),
     "netscanctl/": (
         {"netscanctl", "netscand.protocol", "netscand.__version__", "click", "aiohttp", "msgspec"},
         "the client is thin: it starts fast and runs where no scapy is",
     ),
 }  # fmt: skip
+REACH_OUT = {"paho", "nats", "smtplib", "apprise"}
+"""Libraries that connect to other systems."""
 TAKEN = {"data_received", "get_extra_info"}
 """Names that asyncio gives."""
 
@@ -73,10 +82,20 @@ def test_imports_keep_to_the_allowed_modules(path: Path) -> None:
     for imported in imports(path):
         outside = imported.split(".")[0] in {
             "netscand", "netscanctl", "scapy", "pyroute2", "aiohttp", "msgspec", "click", "rich", "sdnotify",
-            "prometheus_client", "multidict", "yarl",
+            "prometheus_client", "multidict", "yarl", "paho",
         }  # fmt: skip
         fits = any(imported == each or imported.startswith(f"{each}.") for each in allowed)
         assert fits or not outside, f"{name} imports {imported}: {reason}"
+
+
+def test_only_a_service_reaches_out() -> None:
+    """Law 10: the daemon imports no client of another system and no service, and the base of the services neither."""
+    for path in modules():
+        name = str(path.relative_to(ROOT))
+        for imported in imports(path):
+            if imported.split(".")[0] in REACH_OUT:
+                assert re.match(r"netscanctl/services/\w+/", name), f"{name} imports {imported}"
+            assert not (name.startswith("netscand/") and imported.startswith("netscanctl")), f"{name}: {imported}"
 
 
 def test_the_client_imports_what_is_slow_only_where_it_is_needed() -> None:
