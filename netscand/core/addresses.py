@@ -9,7 +9,19 @@ from netscand.core.conflicts import Conflicts
 from netscand.core.disputes import APART, APART_UNCHANGED, Dispute, DisputeReports, Disputes, Guard, Guards, Question
 from netscand.core.foreign_addresses import is_outside, may_have_foreign, to_replace
 from netscand.core.limits import is_resident, may_change
-from netscand.core.model import Address, Device, Event, EventKind, Evidence, Ip, Mac, Network, Observation, Status
+from netscand.core.model import (
+    Address,
+    Device,
+    Event,
+    EventKind,
+    Evidence,
+    Ip,
+    Mac,
+    Network,
+    Observation,
+    Status,
+    is_virtual_router,
+)
 from netscand.core.presence import NEW_PATIENCE
 from netscand.core.ranges import Runs, spans
 from netscand.core.ratelimit import ADDRESSES, Budgets
@@ -438,15 +450,25 @@ class Addresses:
         for each in both:
             if device.address_at(network.id, each) is None:
                 self._append(device, each, seen, network, keeps_main=True)
-        if device.ip == old.ip:
-            main = next((device.address_at(network.id, each) for each in both if each != old.ip), None)
-            if main is not None:
-                main.main_since = now
+        self._give_each_its_ip(network, (old, device), both, now)
         if not is_new:
             return ()
         shared = " and ".join(str(ip_address(each)) for each in both[:MOST_NAMED])
         reason = f"{old.mac.hex(':')} and {device.mac.hex(':')} both answer at {shared}: one host"
         return (self._event(EventKind.SAME_HOST, device, seen, network, previous=before, other=old, reason=reason),)
+
+    @staticmethod
+    def _give_each_its_ip(network: Network, pair: tuple[Device, Device], both: list[Ip], now: float) -> None:
+        """Let two devices of one host have different `ip`s: of a gateway, its virtual MAC has the gateway's address."""
+        keeps, yields = pair if not is_virtual_router(pair[1].mac) else pair[::-1]
+        if is_virtual_router(keeps.mac) and network.gateway is not None:
+            gateway = keeps.address_at(network.id, network.gateway)
+            if gateway is not None:
+                gateway.main_since = now
+        if yields.ip == keeps.ip:
+            main = next((yields.address_at(network.id, each) for each in both if each != keeps.ip), None)
+            if main is not None:
+                main.main_since = now
 
     def _settle(
         self, device: Device, seen: Observation, network: Network, ip: Ip, dispute: Dispute | None,

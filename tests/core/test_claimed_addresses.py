@@ -395,6 +395,25 @@ CARP, NIC, OTHER_NIC = Mac(bytes.fromhex("00005e00010a")), m(0xF1), m(0xF2)
 NLB = Mac(bytes.fromhex("02bf0a4d0050"))
 
 
+@pytest.mark.parametrize("gateway", [None, "10.77.0.1"])
+@pytest.mark.parametrize("seed", range(12))
+def test_each_mac_of_a_virtual_router_has_its_own_ip(seed: int, gateway: str | None) -> None:
+    """In whatever order a scan finds the addresses, the virtual one has the gateway's.
+
+    VRRP on a macvlan interface: both MACs of the router answer at both addresses.
+    """
+    world = World([network("10.77.0.0/24", gateway=gateway)], seed=seed)
+    for address in (1, 8):
+        answer_at(world, address, NIC, CARP)
+    world.run(60)
+    assert not world.of(K.ADDRESS_CONFLICT)
+    devices = world.inventory.devices
+    ips = devices[NIC].ip, devices[CARP].ip
+    assert set(ips) == {at(8), at(1)}
+    if gateway:
+        assert ips == (at(8), at(1))
+
+
 class Carried(World):
     """A LAN where one more address is answered by a MAC in frames of another."""
 

@@ -128,7 +128,7 @@ def test_of_thousands_with_one_name_the_latest_are_compared(tmp_path: Path, monk
             new.hostname = "iphone"
             old = replace(new, status=Status.OFFLINE)
             for number in range(1_000, 3_000):
-                seen = new.first_seen + 1_500 - number
+                seen = new.first_seen + (1_500 - number)  # no rounding: one of them is exact
                 devices[mac(number)] = replace(old, mac=mac(number), first_seen=seen, last_seen=seen)
             _, _, device = await lan.ask("GET", f"/api/devices/{mac(0).hex(':')}")
             assert device["probably_same_as"]["mac"] == mac(1_500).hex(":")
