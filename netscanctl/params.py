@@ -12,7 +12,7 @@ import click
 from netscanctl.client import Client, Failure, Usage, device_path, find_daemon, socket_or_url
 from netscanctl.render import title
 from netscanctl.text import clean
-from netscand.protocol import Conflict, Device, DeviceList, EventKind, NetworkList
+from netscand.protocol import Conflict, Device, DeviceList, EventKind, NetworkList, has_name
 
 # ---- duration ------------------------------------------------------------------------------------------------------
 # Durations on the command line: seconds, or with a unit: `90`, `90s`, `30m`, `1.5 h`, `3d`, `1w`. Pure.
@@ -144,13 +144,7 @@ def matching(devices: Iterable[Device], text: str) -> list[Device]:
     if ip := as_ip(text):
         current = [device for device in listed if device.ip == ip]
         return current or [device for device in listed if any(address.ip == ip for address in device.addresses)]
-    name = text.casefold()
-    return [device for device in listed if name in _names(device)]
-
-
-def _names(device: Device) -> set[str]:
-    hostname = (device.hostname or "").casefold()
-    return {(device.label or "").casefold(), hostname, hostname.partition(".")[0]} - {""}
+    return [device for device in listed if has_name(device, text)]
 
 
 def find_one(devices: Iterable[Device], text: str, conflicts: Iterable[Conflict] = ()) -> Device:
@@ -178,6 +172,7 @@ def find_one(devices: Iterable[Device], text: str, conflicts: Iterable[Conflict]
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 """Names that are safe to complete. Devices choose their own names, and a shell executes what it completes."""
+_NETWORK = re.compile(r"[0-9.]+/[0-9]+(@.+)?")
 SAFE_ID = re.compile(r"[0-9.]+/[0-9]+@[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -190,44 +185,29 @@ def device_of(client: Client, text: str) -> Device:
     """Return the device that matches `text`. Raises Failure unless exactly one does."""
     if mac := as_mac(text):
         return client.read(client.get(device_path(mac)), Device)
-    listed = client.read(client.get("/api/devices", {"q": as_ip(text) or text}), DeviceList)
+    ip = as_ip(text)
+    listed = client.read(client.get("/api/devices", {"ip": ip} if ip else {"name": text}), DeviceList)
     return find_one(listed.devices, text, listed.conflicts)
 
 
-def networks_of(client: Client, text: str) -> list[str]:
-    """Return the ids that match `text`: an id itself, or the networks with this prefix on any interface.
+def networks_instead(client: Client, network: str) -> str:
+    """Return the existing ids if no network has this id or prefix; "" if one has, or had devices.
 
-    Raises Failure if no network has this prefix.
+    Raises Failure if the text is neither an id nor a prefix.
     """
-    if "@" in text:
-        return [text]
     networks = client.read(client.get("/api/networks"), NetworkList).networks
-    found = [network.id for network in networks if network.cidr == text]
-    if not found:
-        raise unknown_network(text, ", ".join(clean(network.id) for network in networks) or "none")
-    return found
-
-
-def one_network(client: Client, text: str) -> str:
-    """Return the id that matches `text`. Raises Failure unless exactly one does."""
-    ids = networks_of(client, text)
-    if len(ids) > 1:
-        raise Failure(f'"{clean(text)}" matches {len(ids)} networks; use one of {", ".join(map(clean, ids))}')
-    return ids[0]
+    if any(network in (each.id, each.cidr) for each in networks):
+        return ""
+    ids = ", ".join(clean(each.id) for each in networks) or "none"
+    if not _NETWORK.fullmatch(network):
+        raise unknown_network(network, ids)
+    query = {"network": network, "limit": "1"}
+    return "" if client.read(client.get("/api/devices", query), DeviceList).devices else ids
 
 
 def unknown_network(text: str, existing: str) -> Failure:
     """Return the failure for a network that does not exist; `existing` lists the ids that do."""
     return Failure(f'unknown network "{clean(text)}"; expected an id or prefix: {existing}')
-
-
-def networks_instead(client: Client, network: str) -> str:
-    """Return the existing ids if this one is unknown; "" if it exists or devices were seen on it. Raises Failure."""
-    ids = [existing.id for existing in client.read(client.get("/api/networks"), NetworkList).networks]
-    query = {"network": network, "limit": "1"}
-    if network in ids or client.read(client.get("/api/devices", query), DeviceList).devices:
-        return ""
-    return ", ".join(map(clean, ids)) or "none"
 
 
 def device_argument(command: F) -> F:

@@ -22,6 +22,7 @@ from netscand.protocol import (
     SameDevice,
     ScanError,
     ScanUpdate,
+    is_new,
 )
 
 T = TypeVar("T")
@@ -160,14 +161,19 @@ def devices_table(
     paint: Paint,
     today: datetime | None,
     conflicts: Iterable[Conflict] = (),
+    now: datetime | None = None,
 ) -> str:
-    """Return the table of devices; the kinds of those in `conflicts` end with `conflict`."""
+    """Return the table of devices; `new` and `conflict` follow the kinds of those that are new `now`, in conflict."""
     disputed = {mac for conflict in conflicts for mac in conflict.macs}
+
+    def kinds(device: Device) -> str:
+        marks = ("new", now and is_new(device, now)), ("conflict", device.mac in disputed)
+        return clean(",".join([*device.kinds, *(mark for mark, applies in marks if applies)]) or NONE)
+
     rows = [
         (clean(device.status), NONE if is_never_seen(device) else moment(device.status_since, today),
          clean(device.ip or NONE), clean(device.mac),
-         name_of(device), vendor_of(device),
-         clean(",".join([*device.kinds, *(["conflict"] if device.mac in disputed else [])]) or NONE))
+         name_of(device), vendor_of(device), kinds(device))
         for device in devices
     ]  # fmt: skip
     head = ("STATUS", "SINCE", "IP", "MAC", "NAME", "VENDOR", "KIND")
@@ -232,7 +238,7 @@ def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime
         *([("dhcp client", clean(device.dhcp_vendor_class))] if device.dhcp_vendor_class else []),
         *([("probably", _same_as(device.mac, same))] if (same := _given(device.probably_same_as)) else []),
         ("label", clean(device.label or NONE)),
-        ("known", "yes" if device.known else "no"),
+        ("known", "yes" if device.known else "no (new)" if is_new(device, now) else "no"),
         ("notes", clean(device.notes or NONE, SENTENCE_LIMIT)),
         ("kinds", clean(", ".join(device.kinds) or NONE)),
         ("patience", span(device.patience)),

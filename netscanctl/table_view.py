@@ -209,7 +209,7 @@ class TableView:
         fits = len(devices) < rows
         devices.sort(key=ORDERS["ip"] if fits else lambda one: (one.mac not in self._marks, *ORDERS["status"](one)))
         shown = devices if fits else devices[: rows - 2]
-        table = devices_table(shown, columns=columns - len(NO_MARK), paint=self._paint, today=now).splitlines()
+        table = devices_table(shown, columns=columns - len(NO_MARK), paint=self._paint, today=now, now=now).splitlines()
         marks = [NO_MARK, *(self._mark(device) for device in shown)]
         lines = [mark + line for mark, line in zip(marks, table, strict=True)]
         return lines if fits else [*lines, f"{NO_MARK}… and {len(devices) - len(shown)} more"]

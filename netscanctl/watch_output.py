@@ -96,7 +96,9 @@ class LineOutput(_StderrOutput):
     def _print_table(self) -> None:
         devices = sorted(self._picture.devices.values(), key=ORDERS["ip"])
         terminal = self._terminal
-        terminal.write(devices_table(devices, columns=terminal.columns, paint=terminal.paint, today=terminal.today))
+        now = datetime.now().astimezone()
+        table = devices_table(devices, columns=terminal.columns, paint=terminal.paint, today=terminal.today, now=now)
+        terminal.write(table)
 
     def _print_event(self, event: protocol.Event) -> None:
         line = format_event(event, paint=self._terminal.paint, now=_now(), columns=self._terminal.columns)

@@ -8,6 +8,7 @@ types and kinds that they do not know; within one protocol number fields are onl
 """
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -86,6 +87,28 @@ class Device(Struct, kw_only=True):
     """Offline device that this one probably was before, under another MAC."""
     conflicts: "list[Conflict] | UnsetType" = UNSET
     """Addresses that another device uses, too; only in the REST response about one device."""
+
+
+NEW_FOR = timedelta(days=1)
+"""Time for which a device that is not known counts as new."""
+
+
+def is_new(device: Device, now: datetime) -> bool:
+    """Return whether a device was first seen within a day, and no user marked it as known.
+
+    Each client decides this by itself: a device becomes old without an event.
+    """
+    if device.known or "self" in device.kinds or "never_seen" in device.kinds:
+        return False
+    return abs(now - datetime.fromisoformat(device.first_seen)) < NEW_FOR
+
+
+def has_name(device: Device, name: str) -> bool:
+    """Return whether a name is the label or host name of a device; with or without `.local`, or without its domain."""
+    wanted = name.casefold()
+    hostname = (device.hostname or "").casefold()
+    names = {(device.label or "").casefold(), hostname, hostname.partition(".")[0]} - {""}
+    return wanted in names or wanted.rstrip(".").removesuffix(".local") in names
 
 
 class Conflict(Struct, kw_only=True):

@@ -1,18 +1,22 @@
 """`netscanctl devices`: list of devices, for people and for other programs."""
 
+from datetime import datetime
+
 import click
 
 from netscanctl.cli import Session
-from netscanctl.params import complete_network, networks_instead, networks_of, one_network, unknown_network
+from netscanctl.params import complete_network, networks_instead, unknown_network
 from netscanctl.render import ORDERS, devices_table
 from netscanctl.text import clean
-from netscand.protocol import Conflict, Device, DeviceList
+from netscand.protocol import DeviceList
 
 
 @click.command("devices")
 @click.argument("text", required=False)
 @click.option("--online", is_flag=True, help="Only online devices.")
 @click.option("--offline", is_flag=True, help="Only offline devices.")
+@click.option("--known", is_flag=True, help="Only devices that are marked as known.")
+@click.option("--not-known", is_flag=True, help="Only devices that are not marked as known.")
 @click.option(
     "--network",
     metavar="ID",
@@ -25,39 +29,38 @@ from netscand.protocol import Conflict, Device, DeviceList
 @click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as received; same as --format json.")
 @click.pass_obj
 def command(
-    session: Session, text: str | None, online: bool, offline: bool, network: str | None, sort: str, form: str | None,
-    as_json: bool,
+    session: Session, text: str | None, online: bool, offline: bool, known: bool, not_known: bool, network: str | None,
+    sort: str, form: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """List the devices, or those that contain TEXT."""
     if online and offline:
         raise click.UsageError("--online and --offline exclude each other; use neither to list both")
+    if known and not_known:
+        raise click.UsageError("--known and --not-known exclude each other; use neither to list both")
     if as_json and form not in (None, "json"):
         raise click.UsageError(f"--json and --format {form} exclude each other")
     client, terminal = session.client, session.terminal
-    raw = as_json or form == "json"
-    ids: list[str | None] = [None]
-    if network:
-        ids = [one_network(client, network)] if raw else [*networks_of(client, network)]
-    found: dict[str, Device] = {}
-    conflicts: list[Conflict] = []
-    for id_ in ids:
-        query = {"status": "online" if online else "offline" if offline else None, "network": id_, "q": text}
-        answer = client.get("/api/devices", {key: value for key, value in query.items() if value})
-        if raw and id_ is None:
-            break  # printed as received, without decoding
-        read = client.read(answer, DeviceList)
-        listed, conflicts = read.devices, read.conflicts
-        if id_ and not listed and (existing := networks_instead(client, id_)):
-            raise unknown_network(id_, existing)
-        found |= {device.mac: device for device in listed}
-    if raw:
+    query = {
+        "status": "online" if online else "offline" if offline else None, "network": network, "q": text,
+        "known": "true" if known else "false" if not_known else None,
+    }  # fmt: skip
+    if network and (existing := networks_instead(client, network)):
+        raise unknown_network(network, existing)
+    answer = client.get("/api/devices", {key: value for key, value in query.items() if value})
+    if as_json or form == "json":
         terminal.json(answer)
         return
-    devices = sorted(found.values(), key=ORDERS[sort])
+    read = client.read(answer, DeviceList)
+    devices, conflicts = sorted(read.devices, key=ORDERS[sort]), read.conflicts
     if form in (None, "table"):
         terminal.write(
             devices_table(
-                devices, columns=terminal.columns, paint=terminal.paint, today=terminal.today, conflicts=conflicts
+                devices,
+                columns=terminal.columns,
+                paint=terminal.paint,
+                today=terminal.today,
+                conflicts=conflicts,
+                now=datetime.now().astimezone(),
             )
         )
         if text and not devices:
@@ -68,6 +71,6 @@ def command(
     if form == "csv":
         terminal.write(export.as_csv(devices))
         return
-    is_part = online or offline or network or text  # then a device that is not in it may own a name
+    is_part = any(query.values())  # then a device that is not in it may own a name
     everyone = client.read(client.get("/api/devices"), DeviceList).devices if is_part else devices
     terminal.write({"ethers": export.as_ethers, "hosts": export.as_hosts}[str(form)](devices, everyone))

@@ -1,6 +1,7 @@
 """`netscanctl scan-now`: scans, shows progress, lists the devices that answered."""
 
 from contextlib import suppress
+from datetime import datetime
 
 import click
 
@@ -54,8 +55,9 @@ def _scan(session: Session, targets: tuple[str, ...], no_wait: bool, as_json: bo
     else:
         if answered:
             terminal.write(
-                devices_table(answered, columns=terminal.columns, paint=terminal.paint, today=terminal.today)
-            )
+                devices_table(answered, columns=terminal.columns, paint=terminal.paint, today=terminal.today,
+                              now=datetime.now().astimezone())
+            )  # fmt: skip
         terminal.notice(scan_summary(update, len(answered)))
     if targets and not answered:
         raise Failure("no target answered")
@@ -64,7 +66,7 @@ def _scan(session: Session, targets: tuple[str, ...], no_wait: bool, as_json: bo
 def _foreign(client: Client, targets: tuple[str, ...]) -> Failure | None:
     """Return the explanation if a target is the foreign address of a known device, which no scan asks."""
     for ip in filter(None, map(as_ip, targets[:MOST_EXPLAINED])):
-        for device in client.read(client.get("/api/devices", {"q": ip}), DeviceList).devices:
+        for device in client.read(client.get("/api/devices", {"ip": ip}), DeviceList).devices:
             if any(address.ip == ip and address.foreign for address in device.addresses):
                 hint = f"it is probed all the same: netscanctl show {device.mac}"
                 return Failure(f"{ip} is a foreign address of {title(device)}, and not scanned: {FOREIGN}", hint)

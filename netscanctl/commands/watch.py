@@ -13,7 +13,7 @@ import click
 from netscanctl.cli import Session
 from netscanctl.client import Failure
 from netscanctl.cursor_file import CursorFile
-from netscanctl.params import complete_network, duration, kind_option, networks_instead, one_network, parse_cursor
+from netscanctl.params import complete_network, duration, kind_option, networks_instead, parse_cursor
 from netscanctl.stream import follow
 from netscanctl.terminal import Terminal
 from netscanctl.watch_output import ExecOutput, JsonOutput, KindFilter, LineOutput, Output, TableOutput
@@ -25,7 +25,7 @@ INSTEAD = "showing the current list instead (changes since then are lost)"
 @click.command("watch", short_help="Print the devices, then one line per change.")
 @click.argument("text", required=False)
 @click.option("--network", metavar="ID", shell_complete=complete_network,
-              help="Only one network, such as 192.168.1.0/24@eth0, or its prefix.")  # fmt: skip
+              help="Only one network, such as 192.168.1.0/24@eth0, or all networks with a prefix.")  # fmt: skip
 @kind_option("changes")
 @click.option("--since", metavar="CURSOR", help="Resume after this cursor, without the list.")
 @click.option("--cursor-file", metavar="FILE", type=click.Path(dir_okay=False),
@@ -51,7 +51,6 @@ def command(
     cursor = bookmark.load() or (parse_cursor(since) if since is not None else None)
     existing = ""
     if network:
-        network = one_network(session.client, network)
         existing = networks_instead(session.client, network)
         session.client.close()
     query = {key: value for key, value in {"network": network, "q": text}.items() if value}

@@ -3,8 +3,9 @@
 import asyncio
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, ip_address
+from typing import Annotated, TypeVar, get_args
 
 import msgspec
 from aiohttp import web
@@ -35,6 +36,8 @@ MAC_PATTERN = protocol.MAC_PATTERN
 """The same for JSON Schema, which knows no back reference."""
 MacText = Annotated[str, Meta(pattern=MAC_PATTERN, examples=["a4:83:e7:12:34:56"])]
 
+CURSOR_PATTERN = "^[A-Za-z0-9]{1,32}[-~][0-9]{1,18}$"
+
 TOKEN_NAMES = frozenset(("token", "access_token"))
 """Query parameters that no request may have (FAULTS T18; RFC 6750, section 2.3)."""
 
@@ -64,6 +67,14 @@ def mac_of(text: str) -> Mac:
     if not MAC.fullmatch(text):
         raise Refused("bad_request", f"{text[:64]!r}: expected a MAC such as aa:bb:cc:dd:ee:ff")
     return Mac(bytes.fromhex(text.replace(text[2], "")))
+
+
+def cursor_of(given: Mapping[str, str]) -> str | None:
+    """Return the parameter `since` of a stream. Raises Refused if it is no cursor, valid or expired."""
+    since = given.get("since")
+    if since is not None and not re.match(CURSOR_PATTERN, since, re.ASCII):
+        raise Refused("bad_request", f"since={since[:64]}: expected a cursor such as k3f9-118")
+    return since
 
 
 def number_of(given: Mapping[str, str], name: str, default: int = 0, most: int = 10**9) -> int:
@@ -104,13 +115,21 @@ async def struct_of(request: web.Request, kind: type[Body], what: str, *, requir
 
 
 # ---- filters -------------------------------------------------------------------------------------------------------
-# Filters: `network=`, `q=` and `status=`.
+# Filters: `network=`, `q=`, `status=`, `known=`, `ip=` and `name=`.
 
 LONGEST = 128
-"""Maximum characters of `q`. Every event is searched for it, for each client."""
+"""Maximum characters of `q` and `name`. Every event is searched for it, for each client."""
 
 BETWEEN, NEVER = "\0", "\1"
 """Separates the texts of a device; replaces it in `q`. The texts contain neither: control characters are removed."""
+
+PART_OF_MAC = re.compile(
+    r"[0-9a-f]{4,12}|[0-9a-f]{1,2}(-[0-9a-f]{2})+-?[0-9a-f]?|[0-9a-f]{0,3}(\.?[0-9a-f]{4})+\.?[0-9a-f]{0,3}"
+)
+"""Part of a MAC in another spelling than `aa:bb:cc`: `aabb`, `aa-bb`, `aabb.cc`. No IPv4 address has four digits
+between dots."""
+
+BOOLEANS = {"true": True, "false": False}
 
 
 class Searched:
@@ -145,27 +164,47 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Filter; all fields must match. `text` is searched in MAC, addresses, names, label, notes and vendor."""
+    """Filter; all fields must match. `text` is searched in MAC, addresses, names, label, notes and vendor.
+
+    `network` is an id, or a prefix on any interface; `ip` and `name` must match completely.
+    """
 
     network: str | None = None
     text: str | None = None
     status: str | None = None
+    known: bool | None = None
+    ip: str | None = None
+    name: str | None = None
+    _digits: str | None = field(default=None, init=False)
+    """Digits of the text, if it can be a part of a MAC in another spelling."""
 
     def __post_init__(self) -> None:
         """Casefold the text, once."""
-        object.__setattr__(self, "text", (self.text or "").casefold().replace(BETWEEN, NEVER) or None)
+        text = (self.text or "").casefold().replace(BETWEEN, NEVER) or None
+        object.__setattr__(self, "text", text)
+        if text and PART_OF_MAC.fullmatch(text) and len(digits := re.sub("[-.]", "", text)) >= 4:
+            object.__setattr__(self, "_digits", digits)
 
     def __bool__(self) -> bool:
-        return self.network is not None or self.text is not None or self.status is not None
+        return self != EVERYTHING
 
     def fits(self, searched: Searched) -> bool:
-        """Return whether a device matches: an address in the network, the text, and the status."""
+        """Return whether a device matches."""
         device = searched.device
         if self.status is not None and device.status != self.status:
             return False
-        if self.network is not None and all(address.network != self.network for address in device.addresses):
+        if self.known is not None and device.known is not self.known:
             return False
-        return self.text is None or self.text in searched.words
+        if self.network is not None and not self.scan([address.network for address in device.addresses]):
+            return False
+        if self.ip is not None and all(address.ip != self.ip for address in device.addresses):
+            return False
+        if self.name is not None and not protocol.has_name(device, self.name):
+            return False
+        return self.text is None or self.text in searched.words or self._in_mac(device)
+
+    def _in_mac(self, device: protocol.Device) -> bool:
+        return self._digits is not None and self._digits in device.mac.replace(":", "")
 
     def device(self, device: protocol.Device) -> bool:
         """Return the same for a device that no other filter checks."""
@@ -173,7 +212,10 @@ class Filter:
 
     def scan(self, networks: Collection[str]) -> bool:
         """Return whether a scan or an event of these networks matches."""
-        return self.network is None or self.network in networks
+        wanted = self.network
+        if wanted is None or wanted in networks:
+            return True
+        return "@" not in wanted and any(network.startswith(f"{wanted}@") for network in networks)
 
     def change(self, change: Change) -> bool:
         """Return whether the device matches, or did before the event: a client must learn that it left the filter."""
@@ -189,9 +231,31 @@ class Filter:
 EVERYTHING = Filter()
 
 
-def filter_of(given: Mapping[str, str], status: str | None = None) -> Filter:
-    """Return the filter of a request's parameters. Raises Refused if `q` is too long."""
-    text = given.get("q")
-    if text is not None and len(text) > LONGEST:
-        raise Refused("bad_request", f"q: expected up to {LONGEST} characters, not {len(text)}")
-    return Filter(given.get("network"), text, status)
+def filter_of(given: Mapping[str, str]) -> Filter:
+    """Return the filter of a request's parameters. Raises Refused for a value that is none of its values."""
+    for name in ("q", "name"):
+        if len(text := given.get(name, "")) > LONGEST:
+            raise Refused("bad_request", f"{name}: expected up to {LONGEST} characters, not {len(text)}")
+    status, known, network, ip = map(given.get, ("status", "known", "network", "ip"))
+    if status is not None and status not in get_args(protocol.Status):
+        raise Refused("bad_request", f"status={status[:64]}: expected online, offline or unknown")
+    if known is not None and known not in BOOLEANS:
+        raise Refused("bad_request", f"known={known[:64]}: expected true or false")
+    if network is not None and not _is_network(network):
+        expected = "expected the id of a network (192.168.1.0/24@eth0), or its prefix"
+        raise Refused("bad_request", f"network={network[:64]}: {expected}")
+    if ip is not None:
+        try:
+            ip = str(ip_address(ip))
+        except ValueError:
+            raise Refused("bad_request", f"ip={ip[:64]}: expected an IP address such as 192.168.1.7") from None
+    return Filter(network, given.get("q"), status, BOOLEANS.get(known or ""), ip, given.get("name"))
+
+
+def _is_network(text: str) -> bool:
+    prefix, at, interface = text.partition("@")
+    try:
+        IPv4Network(prefix)
+    except ValueError:
+        return False
+    return bool(interface) or not at

@@ -17,7 +17,7 @@ from netscand.serve.http import JSON
 from netscand.serve.metrics import Metrics
 from netscand.serve.openapi import Description
 from netscand.serve.page import PATHS, Page
-from netscand.serve.query import LONGEST, MacText
+from netscand.serve.query import CURSOR_PATTERN, LONGEST, MacText
 from netscand.serve.rest import DeviceChanges, Rest
 from netscand.serve.websocket import WebSocketEndpoint
 
@@ -73,11 +73,14 @@ NUMBER = Annotated[int, Meta(ge=1, le=999_999_999)]
 EVENTS = Annotated[int, Meta(ge=1, le=5_000)]
 PRESENCE_DAYS = Annotated[int, Meta(ge=1, le=90)]
 TIME = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
-CURSOR = Annotated[str, Meta(pattern="^[A-Za-z0-9]{1,32}[-~][0-9]{1,18}$", examples=["k3f9-118"])]
+CURSOR = Annotated[str, Meta(pattern=CURSOR_PATTERN, examples=["k3f9-118"])]
 TEXT = Annotated[str, Meta(max_length=LONGEST)]
+NETWORK_ID = Annotated[str, Meta(examples=["192.168.1.0/24@eth0", "192.168.1.0/24"])]
+IP = Annotated[str, Meta(examples=["192.168.1.7", "fe80::1"])]
 
-NETWORK = Query("network", str, "id of a network")
-SEARCH = Query("q", TEXT, "text in the name, label, notes, vendor, MAC or an address")
+NETWORK = Query("network", NETWORK_ID, "id of a network, or its prefix on any interface")
+SEARCH = Query("q", TEXT, "text in the name, label, notes, vendor, MAC (in any spelling) or an address")
+KNOWN = Query("known", Literal["true", "false"], "devices that are marked as known, or that are not")
 SINCE = Query("since", (CURSOR, TIME), "events after this cursor or time")
 KIND = Query("kind", protocol.EventKind, "events of these kinds", several=True)
 LIMIT = Query("limit", EVENTS, "maximum number of events (default 500)")
@@ -90,7 +93,7 @@ API = (
         "GET", "/ws", Role.READ, WebSocketEndpoint.connect, {101: None},
         query=(
             Query("updates", Literal["full", "changes"], "the mode"),
-            Query("since", CURSOR, "resume after this cursor (mode `changes`)"), NETWORK, SEARCH,
+            Query("since", CURSOR, "resume after this cursor (mode `changes`)"), NETWORK, SEARCH, KNOWN,
         ),
         refusals=(503,), allow_head=False,
     ),
@@ -98,7 +101,9 @@ API = (
     Route(
         "GET", "/api/devices", Role.READ, Rest.devices, {200: protocol.DeviceList},
         query=(
-            Query("status", protocol.Status, "devices with this status"), NETWORK, SEARCH,
+            Query("status", protocol.Status, "devices with this status"), NETWORK, SEARCH, KNOWN,
+            Query("ip", IP, "devices with this address"),
+            Query("name", TEXT, "devices with this label or host name, with or without its domain or `.local`"),
             Query("limit", NUMBER, "maximum number of devices"), Query("after", MacText, "devices after this MAC"),
         ),
     ),

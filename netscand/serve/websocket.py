@@ -23,7 +23,7 @@ from netscand.serve.history_api import HistoryApi
 from netscand.serve.http import HEADERS, Refused, connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.ports import Scanner, request_scan
-from netscand.serve.query import NOT_READABLE, Filter, filter_of
+from netscand.serve.query import NOT_READABLE, Filter, cursor_of, filter_of
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.subscriber import Subscriber
 from netscand.serve.summary import Summary
@@ -78,7 +78,7 @@ class WebSocketEndpoint:
         updates = given.get("updates", "full")
         if updates not in ("full", "changes"):
             raise Refused("bad_request", f"updates={updates[:64]}: expected full or changes")
-        fits = filter_of(given)
+        fits, since = filter_of(given), cursor_of(given)
         connection = connection_of(request)
         handshake = request.headers.get("Upgrade", "").lower() == "websocket"
         # Before 426: a browser gets no reason for a refused WebSocket, and asks with a plain request.
@@ -96,7 +96,7 @@ class WebSocketEndpoint:
             raise Refused("bad_request", why, 426, {"Upgrade": "websocket", "Connection": "Upgrade"})
         self._taken += 1
         try:
-            return await self._serve(request, updates == "full", fits, given.get("since"))
+            return await self._serve(request, updates == "full", fits, since)
         finally:
             self._taken -= 1
 

@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 
 from netscand import protocol
 from netscand.protocol import Device, DeviceList, Message, Network, NetworkList, ScanTicket, encode
+from netscand.serve.query import filter_of
 from tests.ctl import messages
 
 DEADLINE = 60.0
@@ -162,15 +163,9 @@ class FakeDaemon:
         return await handler(request)
 
     async def _list(self, request: web.Request) -> web.Response:
-        query = request.query
-        fits = [
-            one
-            for one in self.devices
-            if query.get("status", one.status) == one.status
-            and ("network" not in query or any(address.network == query["network"] for address in one.addresses))
-            and query.get("q", "").casefold() in f"{one.mac} {one.ip} {one.hostname} {one.label}".casefold()
-        ]
-        return _json(DeviceList(cursor="k3f9-1", last_scan=messages.AT, devices=fits, conflicts=self.conflicts))
+        fits = filter_of(request.query)
+        found = [one for one in self.devices if fits.device(one)]
+        return _json(DeviceList(cursor="k3f9-1", last_scan=messages.AT, devices=found, conflicts=self.conflicts))
 
     async def _list_networks(self, _request: web.Request) -> web.Response:
         return _json(NetworkList(networks=self.networks))

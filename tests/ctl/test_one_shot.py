@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import IO
 
 import pytest
@@ -105,7 +106,8 @@ def test_show_of_an_ambiguous_name_fails_and_lists_the_macs(ctl: Ctl, daemon: Fa
 
 def test_an_address_in_conflict_is_explained_and_marked(ctl: Ctl, daemon: FakeDaemon) -> None:
     """Two devices use it: `show` says so, and names both; the list marks both."""
-    daemon.devices = [device(7), device(20, ip="192.168.1.7", hostname="printer"), device(8)]
+    printer = device(20, ip="192.168.1.7", addresses=[address("192.168.1.7")], hostname="printer")
+    daemon.devices = [device(7), printer, device(8)]
     daemon.conflicts = [conflict()]
     said = ctl.fails(1, "show", "192.168.1.7")
     assert "2 devices use the address 192.168.1.7 at the same time (address conflict); use one MAC address" in said
@@ -130,8 +132,29 @@ def test_a_prefix_selects_all_networks_that_have_it(ctl: Ctl, daemon: FakeDaemon
     daemon.devices.append(device(9, network=twin))
     rows = ctl.run("devices", "--network", "192.168.1.0/24").stdout.splitlines()[1:]
     assert [row.split()[4][-2:] for row in rows] == ["07", "08", "09", "14"]
-    failure = ctl.fails(1, "devices", "--network", "192.168.1.0/24", "--json")
-    assert failure == f'"192.168.1.0/24" matches 2 networks; use one of {HOME}, {twin}'
+    assert ctl.run("devices", "--network", "192.168.1.0/24", "--json").stdout.count('"status":') == 4
+
+
+def test_known_devices_or_the_others_are_listed(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """`known` is the mark for "mine", so what is not mine must be listable."""
+    daemon.devices[1].known = True
+    assert [row.split()[4][-2:] for row in ctl.run("devices", "--known").stdout.splitlines()[1:]] == ["08"]
+    assert [row.split()[4][-2:] for row in ctl.run("devices", "--not-known").stdout.splitlines()[1:]] == ["07", "14"]
+    assert ctl.run("devices", "--not-known", "--json").stdout.count('"status":') == 2
+
+
+def test_a_new_device_is_marked(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """Not known, and first seen within a day."""
+    now = datetime.now(UTC)
+    for one, hours, known in zip(daemon.devices, (1, 1, 25), (False, True, False), strict=True):
+        one.first_seen, one.known = f"{now - timedelta(hours=hours):%FT%T}.000Z", known
+    assert [row.split()[-1] for row in ctl.run("devices").stdout.splitlines()[1:]] == ["new", "-", "-"]
+    assert "known       no (new)" in ctl.run("show", "host7").stdout
+
+
+@pytest.mark.parametrize("name", ["HOST7.local", "host7.", "host7"])
+def test_a_device_is_found_by_its_mdns_name(ctl: Ctl, name: str) -> None:
+    assert "a4:83:e7:00:00:07" in ctl.run("show", name).stdout
 
 
 def test_an_empty_or_removed_network_is_accepted(ctl: Ctl, daemon: FakeDaemon) -> None:
@@ -145,6 +168,7 @@ def test_an_empty_or_removed_network_is_accepted(ctl: Ctl, daemon: FakeDaemon) -
 @pytest.mark.parametrize(
     ("args", "message"),
     [(["--online", "--offline"], "--online and --offline exclude each other"),
+     (["--known", "--not-known"], "--known and --not-known exclude each other"),
      (["--json", "--format", "csv"], "--json and --format csv exclude each other")],
 )  # fmt: skip
 def test_options_that_exclude_each_other_are_refused(ctl: Ctl, args: list[str], message: str) -> None:

@@ -1,4 +1,4 @@
-"""`network=` and `q=`."""
+"""`network=`, `q=`, `known=`, `ip=` and `name=`."""
 
 import pytest
 
@@ -92,3 +92,60 @@ def test_an_event_of_a_network_fits_every_text() -> None:
 def test_a_scan_fits_where_one_of_its_networks_does() -> None:
     assert Filter(LAN).scan((OTHER, LAN))
     assert not Filter(LAN).scan((OTHER,))
+
+
+def test_a_mac_is_found_in_any_spelling_and_in_part() -> None:
+    """Stickers and switches write it with dashes, with dots, or without anything."""
+    device = told()
+    device.mac, device.addresses = "a4:83:e7:12:34:56", []
+    for text in ("A4-83-E7-12-34-56", "a483.e712.3456", "a483e7123456", "A483E7", "e7-12", "e7-12-3", "3456", "e712.34",
+                 "83.e712", "a483."):  # fmt: skip
+        assert Filter(None, text).device(device), text
+    for text in ("a483e7123457", "12.34", "1-2", "a4-84", "e713.3456", "10.0.0.1", "4-8", "xa483"):
+        assert not Filter(None, text).device(device), text
+
+
+def test_an_ip_or_a_part_of_one_is_no_part_of_a_mac() -> None:
+    device = told()
+    device.mac, device.addresses = "10:77:01:01:00:11", []
+    for text in ("10.77.0.1", "10.77", "101", "192.168.1.1", "::1", "fe80::1"):
+        assert not Filter(None, text).device(device), text
+
+
+def test_known_devices_or_the_others_fit() -> None:
+    device = told()
+    assert not filter_of({"known": "true"}).device(device)
+    assert filter_of({"known": "false"}).device(device)
+    device.known = True
+    assert filter_of({"known": "true"}).device(device)
+    assert not filter_of({"known": "false"}).device(device)
+
+
+def test_an_address_or_a_name_fits_only_completely() -> None:
+    device = told()
+    device.hostname, device.label = "janes-phone.lan", "Jane's phone"
+    assert filter_of({"ip": "10.0.0.11"}).device(device)
+    assert not filter_of({"ip": "10.0.0.1"}).device(device)
+    for name in ("JANE'S PHONE", "janes-phone", "janes-phone.lan", "Janes-Phone.local", "janes-phone.local."):
+        assert filter_of({"name": name}).device(device), name
+    for name in ("jane", "janes-phone.home", ""):
+        assert not filter_of({"name": name}).device(device), name
+
+
+def test_a_prefix_fits_its_networks_on_any_interface() -> None:
+    prefix = LAN.partition("@")[0]
+    assert Filter(prefix).device(told())
+    assert Filter(prefix).scan((OTHER, LAN))
+    assert not Filter(prefix[:-1]).scan((LAN,))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"known": "yes"}, {"known": ""}, {"ip": "10.0.0"}, {"ip": "janes-phone"}, {"status": "on"}, {"network": "lan"},
+     {"network": ""}, {"network": "10.0.0.0/24@"}, {"network": "10.0.0.1/24@eth0"}, {"name": "x" * (LONGEST + 1)}],
+    ids=str,
+)  # fmt: skip
+def test_a_value_that_can_fit_nothing_is_refused(given: dict[str, str]) -> None:
+    (name,) = given
+    with pytest.raises(Refused, match=f"^{name}[=:].*expected"):
+        filter_of(given)

@@ -204,7 +204,11 @@ def test_status_network_text_limit_and_after_narrow_the_list(tmp_path: Path) -> 
             assert await numbers(f"?status=offline&limit=2&after={mac(2).hex('-').upper()}") == [3]
             assert await numbers("?status=unknown") == []
             assert await numbers(f"?network={OTHER}") == [20]
-            assert await numbers("?network=nowhere") == []
+            assert await numbers("?network=10.9.0.0/24@nowhere") == []
+            lan.scanner.devices[mac(3)].known = True
+            assert await numbers("?known=true") == [3]
+            assert await numbers("?known=false&status=offline") == [1, 2]
+            assert await numbers("?ip=10.0.0.15") == [5]
             assert await numbers("?q=10.0.0.15") == [5]
             assert await numbers(f"?network={LAN}&q=a4:83&limit=4&after={mac(5).hex(':')}") == [6, 7, 8, 9]
 
