@@ -29,3 +29,5 @@ def annotate(
     if as_json:
         session.terminal.json(answer)
     session.terminal.notice(f"{title(updated)}: {message(updated)}")
+    for warning in updated.warnings or ():
+        session.terminal.notice(f"warning: {warning}")

@@ -3,8 +3,9 @@
 Version history
     1   the first: `/ws` in the modes `full` and `changes`, REST under `/api`.
 
-Times are RFC 3339 text in UTC: milliseconds, for `seen_at` and `sent_at` microseconds. Receivers ignore fields,
-types and kinds that they do not know; within one protocol number fields are only ever added.
+Times are RFC 3339 text in UTC: milliseconds, for `seen_at` and `sent_at` microseconds. Clients ignore fields,
+types and kinds that they do not know; within one protocol number fields are only ever added. The daemon refuses fields
+that it does not know, as it refuses query parameters: a misspelt one would be ignored in silence.
 """
 
 from collections.abc import Callable
@@ -38,6 +39,8 @@ EventKind = Literal[
 ]  # fmt: skip
 Cause = Literal["timer", "client", "interface", "start"]
 Verdict = Literal["ok", "warning", "failed", "unknown"]
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+"""RFC 3339 in UTC."""
 
 
 class Address(Struct, kw_only=True):
@@ -47,8 +50,8 @@ class Address(Struct, kw_only=True):
     network: str
     interface: str
     evidence: str
-    first_seen: str
-    last_seen: str
+    first_seen: Time
+    last_seen: Time
     foreign: bool | UnsetType = UNSET
     """It belongs to no network of this host; not set: it does."""
     hostname: str | UnsetType = UNSET
@@ -72,14 +75,14 @@ class Device(Struct, kw_only=True):
     status: str
     reason: str
     patience: float
-    status_since: str
-    first_seen: str
-    last_seen: str
+    status_since: Time
+    first_seen: Time
+    last_seen: Time
     rtt_ms: float | None
     addresses: list[Address]
     dhcp_vendor_class: str | UnsetType | None = UNSET
     """Vendor class of its DHCP client (option 60); only in the REST response about one device, as the next three."""
-    last_unsolicited: str | UnsetType | None = UNSET
+    last_unsolicited: Time | UnsetType | None = UNSET
     """When it last sent a frame that answers no request; null: not since the start of the daemon."""
     vendor_hint: str | UnsetType | None = UNSET
     """Probable vendor of a locally administered MAC: that of a device on the LAN with its prefix without the bit."""
@@ -87,6 +90,8 @@ class Device(Struct, kw_only=True):
     """Offline device that this one probably was before, under another MAC."""
     conflicts: "list[Conflict] | UnsetType" = UNSET
     """Addresses that another device uses, too; only in the REST response about one device."""
+    warnings: list[str] | UnsetType = UNSET
+    """What the user should know about a change; only in the response to `PATCH`, if there is something."""
 
 
 NEW_FOR = timedelta(days=1)
@@ -118,7 +123,7 @@ class Conflict(Struct, kw_only=True):
     network: str
     macs: list[str]
     """The device that had the address first, and the one that claims it."""
-    since: str
+    since: Time
 
 
 class SameDevice(Struct, kw_only=True):
@@ -151,7 +156,7 @@ class Network(Struct, kw_only=True):
     addresses: int
     coverage: Coverage
     online: int
-    last_scan: str | None
+    last_scan: Time | None
     same_lan_as: str | None = None
     """Network on another interface that is the same LAN, and is scanned instead."""
 
@@ -171,7 +176,7 @@ class InitialState(Message, tag="initial_state"):
     cursor: str
     interval: float
     scanning: bool
-    last_scan: str | None
+    last_scan: Time | None
     role: str
     networks: list[Network]
     devices: list[Device]
@@ -202,7 +207,7 @@ class Event(Message, tag="event"):
 
     cursor: str
     kind: str
-    at: str
+    at: Time
     network: str | None = None
     address: str | None = None
     other: str | None = None
@@ -210,8 +215,8 @@ class Event(Message, tag="event"):
     reason: str = ""
     device: Device | None = None
     previous: dict[str, Any] | None = None
-    seen_at: str | None = None
-    sent_at: str | None = None
+    seen_at: Time | None = None
+    sent_at: Time | None = None
 
 
 class ScanStarted(Message, tag="scan_started"):
@@ -244,8 +249,8 @@ class ScanUpdate(Message, tag="scan_update"):
     scan_id: int | None
     cursor: str
     networks: list[str]
-    started_at: str | None
-    finished_at: str | None
+    started_at: Time | None
+    finished_at: Time | None
     online: int
     frames: Frames | None
     devices: list[Device]
@@ -296,14 +301,14 @@ ServerMessage = (
 Request = Annotated[str, Meta(max_length=128)]
 
 
-class ScanNow(Message, tag="scan_now"):
+class ScanNow(Message, tag="scan_now", forbid_unknown_fields=True):
     """A scan request; without targets, of every scanned network."""
 
     targets: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(max_length=1024)] = []
     request: Request | None = None
 
 
-class SetInterval(Message, tag="set_interval"):
+class SetInterval(Message, tag="set_interval", forbid_unknown_fields=True):
     """Lease of a faster interval; null, or the end of the connection, ends it."""
 
     seconds: float | None
@@ -317,20 +322,26 @@ class DeviceList(Struct, kw_only=True):
     """`GET /api/devices`, by MAC."""
 
     cursor: str
-    last_scan: str | None
+    last_scan: Time | None
     devices: list[Device]
     conflicts: list[Conflict] = []
     """Conflicts that last, of all devices."""
+    more: bool = False
+    """There are more devices after the last one than `limit` allowed: continue with its MAC as `after`."""
 
 
 class EventList(Struct, kw_only=True):
-    """`GET /api/events`, oldest first; `cursor` is the next `since`."""
+    """`GET /api/events`, oldest first; `cursor` is the next `since`.
+
+    `more`: there are more events than `limit` allowed; not set for `last`.
+    """
 
     cursor: str
     events: list[Event]
+    more: bool = False
 
 
-class DeviceUpdate(Struct, kw_only=True):
+class DeviceUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     """Body of `PATCH /api/devices/MAC`: omitted fields stay; null clears a field, or returns `patience` to learned."""
 
     label: Annotated[str, Meta(max_length=128)] | UnsetType | None = UNSET
@@ -344,7 +355,7 @@ class DeviceUpdate(Struct, kw_only=True):
 class PresenceDay(Struct, kw_only=True):
     """UTC day of one device: seconds online, and seconds with status unknown."""
 
-    date: str
+    date: Annotated[str, Meta(extra_json_schema={"format": "date"})]
     online_seconds: float
     unknown_seconds: float
 
@@ -361,7 +372,7 @@ class NetworkList(Struct, kw_only=True):
     networks: list[Network]
 
 
-class ScanRequest(Struct, kw_only=True):
+class ScanRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /api/scan`."""
 
     targets: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(max_length=1024)] = []
@@ -419,12 +430,12 @@ class DaemonStatus(Struct, kw_only=True):
     status: str
     problems: list[str]
     role: str
-    started_at: str
-    now: str
+    started_at: Time
+    now: Time
     cursor: str
     scanning: bool
     interval: float
-    last_scan: str | None
+    last_scan: Time | None
     devices: Counts
     networks: list[Network]
     clients: int

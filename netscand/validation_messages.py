@@ -35,13 +35,18 @@ def not_readable(wrong: Exception, raw: bytes | str, kind: object) -> str:
     steps: list[Step] = [int(at) if at else key for key, at in re.findall(r"\.([^.\[`]+)|\[(\d+)\]", where)]
     if missing := re.fullmatch(r"Object missing required field `(.+)`", what):
         return f"{_location([*steps, missing[1]])} is missing"
+    unknown = re.fullmatch(r"Object contains unknown field `(.+)`", what)
     try:
         value = msgspec.json.decode(raw)
         found = inspect.type_info(kind)
         for step in steps:
             found, value = _within(found, step, value), value[step]
+        if unknown:
+            return f"unknown field {shown(unknown[1])}; expected {', '.join(_fields(found, value)) or 'none'}"
     except (LookupError, TypeError, ValueError, RecursionError, msgspec.MsgspecError):
         return f"{_location(steps)}: unexpected value"
+    if isinstance(value, str) and (most := _longest(found)) and len(value) > most:
+        return f"{_location(steps)}: expected at most {most} characters, not {len(value)}; shorten {shown(value)}"
     return f"{_location(steps)}: expected {_described(found, null=True)}, not {shown(value)}"
 
 
@@ -64,6 +69,24 @@ def _within(kind: inspect.Type, step: Step, value: object) -> inspect.Type:
         if isinstance(each, inspect.ListType | inspect.VarTupleType) and isinstance(step, int):
             return each.item_type
     raise LookupError(step)
+
+
+def _fields(kind: inspect.Type, value: object) -> list[str]:
+    """Return the names of the fields that an object may have."""
+    kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    structs = [each for each in kinds if isinstance(each, inspect.StructType)]
+    return [
+        field.encode_name
+        for each in structs
+        if not each.tag_field or _tag(value, each) == each.tag
+        for field in each.fields
+    ]
+
+
+def _longest(kind: inspect.Type) -> int:
+    """Return the maximum length of a text; 0: there is none."""
+    kinds = kind.types if isinstance(kind, inspect.UnionType) else (kind,)
+    return max((each.max_length or 0 for each in kinds if isinstance(each, inspect.StrType)), default=0)
 
 
 def _tag(value: object, kind: inspect.StructType) -> object:

@@ -17,7 +17,7 @@ from netscand.core.model import Device, EventKind, Mac
 from netscand.core.restore import CursorGone, EventQuery, Standing, Unreadable
 from netscand.serve.encode import Encoder, decoded, device_before, event_message, mac_text
 from netscand.serve.fair_turns import OURS, Account, Shares
-from netscand.serve.http import HEADERS, JSON, Refused, answer, connection_of
+from netscand.serve.http import BINARY, HEADERS, JSON, Refused, answer, connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.ports import HistoryPort, Scanner
 from netscand.serve.query import EVERYTHING, SLOW, Filter, mac_of, number_of
@@ -141,10 +141,12 @@ class HistoryApi:
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": JSON})
         parts: list[bytes] = []
         size = count = 0
-        last = ""
+        last, more = "", False
         before = b'{"events":['
         try:
-            async for part in self._respond(question):
+            async for found in self._respond(replace(question, limit=question.limit + 1)):  # one more: is there more?
+                part = found[: question.limit - count]
+                more = len(part) < len(found)
                 for last, body in part:
                     parts.append(before + event_message(last, body))
                     before = b","
@@ -160,7 +162,7 @@ class HistoryApi:
         cursor = through
         if count == question.limit:  # the list continues as it began
             cursor = last.replace("-", LIST) if question.gaps else last
-        end = b'],"cursor":' + protocol.encode(cursor) + b"}"
+        end = b'],"cursor":' + protocol.encode(cursor) + b',"more":' + protocol.encode(more) + b"}"
         parts.append(end if count else before + end)
         if not response.prepared:
             return web.Response(body=b"".join(parts), content_type=JSON, headers=HEADERS)
@@ -210,7 +212,7 @@ class HistoryApi:
 
     async def _send_file(self, request: web.Request, file: BinaryIO, size: int) -> web.StreamResponse:
         file.seek(0)
-        named = {"Content-Type": "application/vnd.sqlite3", "Content-Length": str(size)}
+        named = {"Content-Type": BINARY, "Content-Length": str(size)}
         response = web.StreamResponse(headers={**HEADERS, **named})
         await response.prepare(request)
         while piece := await asyncio.to_thread(file.read, PIECE):

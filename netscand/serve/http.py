@@ -28,6 +28,8 @@ HEADERS: Mapping[str, str] = {
 """Never Access-Control-*: no page of another origin can read an answer (FAULTS T5)."""
 
 JSON = "application/json"
+BINARY = "application/octet-stream"
+"""Type of the backup. Generators of clients skip answers of types that they do not know, such as that of SQLite."""
 
 
 class Refused(Exception):

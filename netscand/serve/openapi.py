@@ -13,11 +13,21 @@ from aiohttp import web
 
 from netscand import __version__, protocol
 from netscand.serve.auth import Role
-from netscand.serve.http import HEADERS, JSON
+from netscand.serve.http import BINARY, HEADERS, JSON
 from netscand.serve.query import MacText
 
 if TYPE_CHECKING:
     from netscand.serve.routes import Query, Route
+
+TAGS = {
+    "devices": "Devices, and a user's annotations of them.",
+    "events": "The history, and the stream.",
+    "networks": "Networks, and scans of them.",
+    "daemon": "The daemon itself.",
+}
+
+NAMED = {protocol.Status: "Status", protocol.EventKind: "EventKind"}
+"""Types that are components beside the structs."""
 
 MESSAGES = (*get_args(protocol.ServerMessage), *get_args(protocol.ClientMessage))
 REFERENCE = "#/components/schemas/{name}"
@@ -25,7 +35,8 @@ REFERENCE = "#/components/schemas/{name}"
 ABOUT = """\
 The REST side of netscand's wire contract. `GET /ws` opens the stream: a WebSocket of JSON text messages, each an object
 with a `type`; their schemas stand among the components. Times are RFC 3339 in UTC. Receivers ignore fields, types and
-kinds that they do not know. `x-role` is the least role that a call needs."""
+kinds that they do not know. `x-role` is the least role that a call needs. A call with `x-paging` returns a list that
+`limit` may end: then `more` is true, and the parameter `next` continues it."""
 
 
 class Description:
@@ -33,6 +44,11 @@ class Description:
 
     def __init__(self, routes: "Sequence[Route]") -> None:
         self._routes = routes
+
+    async def redirect(self, request: web.Request) -> web.StreamResponse:
+        """Redirect to the description."""
+        target = "api/openapi.json"  # relative: a proxy may have put /api under a path
+        return web.Response(status=307, headers={**HEADERS, "Location": target})
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
         """Describe the API, for programs."""
@@ -52,6 +68,7 @@ def document(routes: "Sequence[Route]") -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "netscand", "version": __version__, "description": ABOUT},
+        "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
         "components": {
             "schemas": schemas.components,
@@ -69,9 +86,17 @@ class _Schemas:
         _, self.components = msgspec.json.schema_components(
             (*answers, *bodies, *MESSAGES, protocol.ErrorAnswer), ref_template=REFERENCE
         )
+        for schema in self.components.values():
+            tag = schema.get("properties", {}).get("type", {})
+            if "enum" in tag:  # generators make an enumeration, with a class, of each
+                schema["properties"]["type"] = {"const": tag["enum"][0]}
+        for kind, name in NAMED.items():
+            self.components[name] = {"title": name, "type": "string", "enum": list(get_args(kind))}
 
     def of(self, kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a type, or a tuple of types
         """The schema of a type."""
+        if name := NAMED.get(kind):
+            return {"$ref": REFERENCE.format(name=name)}
         if isinstance(kind, tuple):
             return {"anyOf": [self.of(each) for each in kind]}
         found, _ = msgspec.json.schema_components((kind,), ref_template=REFERENCE)
@@ -86,7 +111,8 @@ def _operation(route: "Route", schemas: _Schemas) -> dict[str, Any]:
     path = [{"name": "mac", "in": "path", "required": True, "schema": schemas.of(MacText)}]
     operation: dict[str, Any] = {
         "summary": (route.handler.__doc__ or "").partition("\n")[0],
-        "operationId": route.name.lower().translate({ord("/"): "_"} | {ord(char): None for char in " {}."}),
+        "operationId": route.operation,
+        "tags": [route.tag],
         "parameters": [
             *(path if "{mac}" in route.path else ()),
             *(_parameter(query, schemas) for query in route.query or ()),
@@ -94,6 +120,8 @@ def _operation(route: "Route", schemas: _Schemas) -> dict[str, Any]:
         "responses": {str(status): _answer(status, found, schemas) for status, found in route.answers.items()},
         "x-role": route.role.on_wire,
     }
+    if route.pages_by:
+        operation["x-paging"] = {"limit": "limit", "more": "more", "next": route.pages_by}
     refusals = {400, 401, 421, *route.refusals}
     if route.role > Role.NONE:
         refusals.add(403)
@@ -119,5 +147,6 @@ def _parameter(query: "Query", schemas: _Schemas) -> dict[str, Any]:
 def _answer(status: int, found: Any, schemas: _Schemas) -> dict[str, Any]:  # noqa: ANN401 - as in Route
     answer: dict[str, Any] = {"description": HTTPStatus(status).phrase}
     if isinstance(found, str):
-        return {**answer, "content": {found: {}}}
+        schema = {"schema": {"type": "string", "format": "binary"}} if found == BINARY else {}
+        return {**answer, "content": {found: schema}}
     return answer if found is None else {**answer, **schemas.json(found)}

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, ip_address
+from ipaddress import ip_address
 from typing import Annotated, TypeVar, get_args
 
 import msgspec
@@ -37,6 +37,7 @@ MAC_PATTERN = protocol.MAC_PATTERN
 MacText = Annotated[str, Meta(pattern=MAC_PATTERN, examples=["a4:83:e7:12:34:56"])]
 
 CURSOR_PATTERN = "^[A-Za-z0-9]{1,32}[-~][0-9]{1,18}$"
+NETWORK_PATTERN = "^[0-9]{1,3}([.][0-9]{1,3}){3}/[0-9]{1,2}(@.+)?$"
 
 TOKEN_NAMES = frozenset(("token", "access_token"))
 """Query parameters that no request may have (FAULTS T18; RFC 6750, section 2.3)."""
@@ -70,9 +71,9 @@ def mac_of(text: str) -> Mac:
 
 
 def cursor_of(given: Mapping[str, str]) -> str | None:
-    """Return the parameter `since` of a stream. Raises Refused if it is no cursor, valid or expired."""
-    since = given.get("since")
-    if since is not None and not re.match(CURSOR_PATTERN, since, re.ASCII):
+    """Return the parameter `since` of a stream; None if it is empty. Raises Refused if it can be no cursor."""
+    since = given.get("since") or None
+    if since is not None and not re.fullmatch(CURSOR_PATTERN, since):
         raise Refused("bad_request", f"since={since[:64]}: expected a cursor such as k3f9-118")
     return since
 
@@ -241,7 +242,7 @@ def filter_of(given: Mapping[str, str]) -> Filter:
         raise Refused("bad_request", f"status={status[:64]}: expected online, offline or unknown")
     if known is not None and known not in BOOLEANS:
         raise Refused("bad_request", f"known={known[:64]}: expected true or false")
-    if network is not None and not _is_network(network):
+    if network is not None and not re.fullmatch(NETWORK_PATTERN, network):
         expected = "expected the id of a network (192.168.1.0/24@eth0), or its prefix"
         raise Refused("bad_request", f"network={network[:64]}: {expected}")
     if ip is not None:
@@ -250,12 +251,3 @@ def filter_of(given: Mapping[str, str]) -> Filter:
         except ValueError:
             raise Refused("bad_request", f"ip={ip[:64]}: expected an IP address such as 192.168.1.7") from None
     return Filter(network, given.get("q"), status, BOOLEANS.get(known or ""), ip, given.get("name"))
-
-
-def _is_network(text: str) -> bool:
-    prefix, at, interface = text.partition("@")
-    try:
-        IPv4Network(prefix)
-    except ValueError:
-        return False
-    return bool(interface) or not at

@@ -1,4 +1,4 @@
-"""Related devices: what one was before under another MAC, and those of the same vendor; by a look at all devices."""
+"""Related devices: what one was before under another MAC, those of its vendor or label; by a look at all devices."""
 
 from collections.abc import Callable, Mapping
 from heapq import heappush, heappushpop
@@ -10,6 +10,10 @@ from netscand.serve.fair_turns import Account, FairTurns
 
 LOCAL = 0x02
 """Flag in the first byte of a MAC: locally administered (IEEE 802c)."""
+
+
+A_TURN = 1_000
+"""Labels compared in one turn: less than a millisecond."""
 
 
 class Related(NamedTuple):
@@ -44,3 +48,18 @@ async def related(
             if probable is not None and other.mac[:3] == mac[:3] and other.status is Status.ONLINE and other.confirmed:
                 found = probable if vendor(other.mac) == probable else found
     return Related(predecessor(device, [other for _, _, other in pool]), found)
+
+
+async def with_same_label(
+    device: Device, devices: Mapping[Mac, Device], turns: FairTurns, account: Account
+) -> list[Device]:
+    """Return the other devices with the label of a device, in any case; in turns of `account`."""
+    if not device.label:
+        return []
+    wanted, everyone, found = device.label.casefold(), tuple(devices.values()), list[Device]()
+    for start in range(0, len(everyone), A_TURN):
+        await turns.turn(account)
+        found += [
+            other for other in everyone[start : start + A_TURN] if other.label and other.label.casefold() == wanted
+        ]
+    return [other for other in found if other is not device]

@@ -12,7 +12,7 @@ from unicodedata import normalize
 import msgspec
 from aiohttp import web
 
-from netscand import __version__, protocol
+from netscand import __version__, protocol, validation_messages
 from netscand.core.model import NO_ANNOTATIONS, Busy, Device, Mac, annotations
 from netscand.core.ratelimit import ANNOTATIONS
 from netscand.serve.encode import Encoder, mac_text
@@ -21,7 +21,7 @@ from netscand.serve.http import HEADERS, JSON, Refused, answer, connection_of
 from netscand.serve.hub import Hub, scan_update
 from netscand.serve.ports import Scanner, request_scan
 from netscand.serve.query import EVERYTHING, SLOW, filter_of, mac_of, number_of, struct_of
-from netscand.serve.related import related
+from netscand.serve.related import related, with_same_label
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.summary import Summary, around_devices
 
@@ -95,6 +95,10 @@ def conflicts_of(scanner: Scanner, encoder: Encoder, device: Device | None = Non
 # PATCH and DELETE of a device.
 
 
+MOST_NAMED = 4
+"""Devices in a warning."""
+
+
 class DeviceChanges:
     """Handlers that change devices."""
 
@@ -108,9 +112,7 @@ class DeviceChanges:
         mac = mac_of(request.match_info["mac"])
         words = await struct_of(request, protocol.DeviceUpdate, "device update")
         changes = {name: value for name, value in msgspec.structs.asdict(words).items() if value is not msgspec.UNSET}
-        for name in ("label", "notes"):
-            if isinstance(text := changes.get(name), str):
-                changes[name] = cleaned(text, lines=name == "notes")
+        warnings = clean_texts(changes)
         scanner, spender, now = self._scanner, (connection_of(request).account, mac), monotonic()
         old = mac_of(str(changes.pop("take_from"))) if "take_from" in changes else None
         if old == mac:
@@ -137,7 +139,14 @@ class DeviceChanges:
             scanner.label(old, NO_ANNOTATIONS)
         if scanner.cursor != cursor:  # a request that changes nothing is not charged
             scanner.budgets.take(ANNOTATIONS, spender, now)
-        response = answer(await shown_wholly(scanner.devices[mac], scanner, self._hub, self._encoder, request))
+        device = scanner.devices[mac]
+        shown = await shown_wholly(device, scanner, self._hub, self._encoder, request)
+        if "label" in changes:
+            turns, account = self._hub.turns, connection_of(request).account
+            others = await with_same_label(device, scanner.devices, turns, account)
+            warnings += [_same_label(device, others)] if others else []
+        shown.warnings = warnings or msgspec.UNSET
+        response = answer(shown)
         await self._hub.settled()
         return response
 
@@ -152,6 +161,25 @@ class DeviceChanges:
             raise Refused("bad_request", f"{mac_text(mac)}: {error}") from None
         await self._hub.settled()
         return web.Response(status=204, headers=HEADERS)
+
+
+def clean_texts(changes: dict[str, object]) -> list[str]:
+    """Clean label and notes among the changes of a device; return what a user should know about it."""
+    warnings = []
+    for name in ("label", "notes"):
+        if isinstance(text := changes.get(name), str):
+            changes[name] = kept = cleaned(text, lines=name == "notes")
+            if (kept or "") != normalize("NFC", text).strip():
+                now = f"it is now {validation_messages.shown(kept)}" if kept else "nothing is left, so it was removed"
+                warnings.append(f"{name}: control and invisible characters were removed; {now}")
+    return warnings
+
+
+def _same_label(device: Device, others: Sequence[Device]) -> str:
+    macs = ", ".join(mac_text(other.mac) for other in others[:MOST_NAMED]) + (", …" if len(others) > MOST_NAMED else "")
+    return (
+        f"label: {validation_messages.shown(device.label)} is also the label of {macs}; use MAC addresses in commands"
+    )
 
 
 def cleaned(text: str, *, lines: bool = False) -> str | None:
@@ -314,11 +342,12 @@ class Rest:
     async def _send_list(
         self, request: web.Request, head: msgspec.Struct, snapshot: Snapshot, limit: int | None
     ) -> web.StreamResponse:
-        before, after = around_devices(head)
+        before, _ = around_devices(head)
         left = len(snapshot) if limit is None else limit
         part = await snapshot.part(min(PART, left))
         if not snapshot.left or len(part) == left:
-            return web.Response(body=before + b",".join(part) + after, content_type=JSON, headers=HEADERS)
+            body = before + b",".join(part) + await _end(head, snapshot)
+            return web.Response(body=body, content_type=JSON, headers=HEADERS)
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": JSON})
         await response.prepare(request)
         if request.method == "HEAD":
@@ -332,8 +361,15 @@ class Rest:
                 break
             part = await snapshot.part(min(PART, left))
             text = b"".join(b"," + device for device in part)
-        await response.write(after)
+        await response.write(await _end(head, snapshot))
         return response
+
+
+async def _end(head: msgspec.Struct, snapshot: Snapshot) -> bytes:
+    """Return what follows the devices of a list: that there are more, if another one fits."""
+    if isinstance(head, protocol.DeviceList):
+        head.more = bool(await snapshot.part(1))
+    return around_devices(head)[1]
 
 
 def _memory_mib() -> float:

@@ -13,11 +13,11 @@ from msgspec import Meta
 from netscand import protocol
 from netscand.serve.auth import Checks, Role, require
 from netscand.serve.history_api import HistoryApi
-from netscand.serve.http import JSON
+from netscand.serve.http import BINARY, JSON
 from netscand.serve.metrics import Metrics
 from netscand.serve.openapi import Description
 from netscand.serve.page import PATHS, Page
-from netscand.serve.query import CURSOR_PATTERN, LONGEST, MacText
+from netscand.serve.query import CURSOR_PATTERN, LONGEST, NETWORK_PATTERN, MacText
 from netscand.serve.rest import DeviceChanges, Rest
 from netscand.serve.websocket import WebSocketEndpoint
 
@@ -51,6 +51,12 @@ class Route(NamedTuple):
     """Statuses above 399 beside those that every route has."""
     action: str = "reading"
     """For the message of a refusal: `forgetting a device requires role "admin"`."""
+    operation: str = ""
+    """Name of the method in generated clients."""
+    tag: str = "daemon"
+    """Group of the operation."""
+    pages_by: str = ""
+    """Parameter that continues a list that `limit` ended; then `more` is true in the answer."""
     allow_head: bool = True
     checks: Checks = Checks.ALL
 
@@ -72,23 +78,29 @@ class Route(NamedTuple):
 NUMBER = Annotated[int, Meta(ge=1, le=999_999_999)]
 EVENTS = Annotated[int, Meta(ge=1, le=5_000)]
 PRESENCE_DAYS = Annotated[int, Meta(ge=1, le=90)]
-TIME = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 CURSOR = Annotated[str, Meta(pattern=CURSOR_PATTERN, examples=["k3f9-118"])]
 TEXT = Annotated[str, Meta(max_length=LONGEST)]
-NETWORK_ID = Annotated[str, Meta(examples=["192.168.1.0/24@eth0", "192.168.1.0/24"])]
-IP = Annotated[str, Meta(examples=["192.168.1.7", "fe80::1"])]
+NETWORK_ID = Annotated[str, Meta(pattern=NETWORK_PATTERN, examples=["192.168.1.0/24@eth0", "192.168.1.0/24"])]
+IPV4 = Annotated[str, Meta(extra_json_schema={"format": "ipv4"})]
+IPV6 = Annotated[str, Meta(extra_json_schema={"format": "ipv6"})]
 
 NETWORK = Query("network", NETWORK_ID, "id of a network, or its prefix on any interface")
 SEARCH = Query("q", TEXT, "text in the name, label, notes, vendor, MAC (in any spelling) or an address")
 KNOWN = Query("known", Literal["true", "false"], "devices that are marked as known, or that are not")
-SINCE = Query("since", (CURSOR, TIME), "events after this cursor or time")
+SINCE = Query("since", (CURSOR, protocol.Time), "events after this cursor or time")
 KIND = Query("kind", protocol.EventKind, "events of these kinds", several=True)
 LIMIT = Query("limit", EVENTS, "maximum number of events (default 500)")
 LAST = Query("last", EVENTS, "number of latest events, instead of `since` and `limit`")
 
 API = (
-    Route("GET", "/healthz", Role.NONE, Rest.health, {200: protocol.Health}, refusals=(503,), checks=Checks.NONE),
-    Route("GET", "/metrics", Role.READ, Metrics.respond, {200: "text/plain"}),
+    Route(
+        "GET", "/healthz", Role.NONE, Rest.health, {200: protocol.Health}, refusals=(503,), checks=Checks.NONE,
+        operation="get_health",
+    ),
+    Route(
+        "GET", "/metrics", Role.READ, Metrics.respond, {200: "text/plain"},
+        operation="get_metrics",
+    ),
     Route(
         "GET", "/ws", Role.READ, WebSocketEndpoint.connect, {101: None},
         query=(
@@ -96,52 +108,76 @@ API = (
             Query("since", CURSOR, "resume after this cursor (mode `changes`)"), NETWORK, SEARCH, KNOWN,
         ),
         refusals=(503,), allow_head=False,
+        operation="open_stream", tag="events",
     ),
-    Route("GET", "/api/openapi.json", Role.READ, Description.respond, {200: JSON}),
+    Route(
+        "GET", "/api", Role.READ, Description.redirect, {307: None},
+        operation="get_api",
+    ),
+    Route(
+        "GET", "/api/openapi.json", Role.READ, Description.respond, {200: JSON},
+        operation="get_openapi",
+    ),
     Route(
         "GET", "/api/devices", Role.READ, Rest.devices, {200: protocol.DeviceList},
         query=(
             Query("status", protocol.Status, "devices with this status"), NETWORK, SEARCH, KNOWN,
-            Query("ip", IP, "devices with this address"),
+            Query("ip", (IPV4, IPV6), "devices with this address"),
             Query("name", TEXT, "devices with this label or host name, with or without its domain or `.local`"),
             Query("limit", NUMBER, "maximum number of devices"), Query("after", MacText, "devices after this MAC"),
         ),
+        operation="list_devices", tag="devices", pages_by="after",
     ),
-    Route("GET", "/api/devices/{mac}", Role.READ, Rest.device, {200: protocol.Device}, refusals=(404,)),
+    Route(
+        "GET", "/api/devices/{mac}", Role.READ, Rest.device, {200: protocol.Device}, refusals=(404,),
+        operation="get_device", tag="devices",
+    ),
     Route(
         "PATCH", "/api/devices/{mac}", Role.ADMIN, DeviceChanges.label, {200: protocol.Device},
         body=protocol.DeviceUpdate, refusals=(404, 503), action="changing a device",
+        operation="update_device", tag="devices",
     ),
     Route(
         "DELETE", "/api/devices/{mac}", Role.ADMIN, DeviceChanges.forget, {204: None},
         refusals=(404,), action="forgetting a device",
+        operation="forget_device", tag="devices",
     ),
     Route(
         "GET", "/api/devices/{mac}/events", Role.READ, HistoryApi.events, {200: protocol.EventList},
         query=(SINCE, KIND, LIMIT, LAST), refusals=(404, 410, 503),
+        operation="list_device_events", tag="events", pages_by="since",
     ),
     Route(
         "GET", "/api/devices/{mac}/presence", Role.READ, HistoryApi.presence, {200: protocol.PresenceDays},
         query=(Query("days", PRESENCE_DAYS, "number of days (default 7)"),), refusals=(404, 503),
+        operation="list_device_presence", tag="devices",
     ),
     Route(
         "GET", "/api/events", Role.READ, HistoryApi.events, {200: protocol.EventList},
         query=(SINCE, KIND, Query("mac", MacText, "events of this device"), LIMIT, LAST), refusals=(410, 503),
+        operation="list_events", tag="events", pages_by="since",
     ),
-    Route("GET", "/api/networks", Role.READ, Rest.networks, {200: protocol.NetworkList}),
-    Route("GET", "/api/status", Role.READ, Rest.status, {200: protocol.DaemonStatus}),
+    Route(
+        "GET", "/api/networks", Role.READ, Rest.networks, {200: protocol.NetworkList},
+        operation="list_networks", tag="networks",
+    ),
+    Route(
+        "GET", "/api/status", Role.READ, Rest.status, {200: protocol.DaemonStatus},
+        operation="get_status",
+    ),
     Route(
         "POST", "/api/scan", Role.SCAN, Rest.scan, {202: protocol.ScanTicket, 200: protocol.ScanUpdate},
         query=(Query("wait", Literal["0", "1"], "1: answer when the scan has ended, with status 200"),),
         body=protocol.ScanRequest, body_required=False, refusals=(503,), action="scanning",
+        operation="start_scan", tag="networks",
     ),
     Route(
-        "GET", "/api/backup", Role.ADMIN, HistoryApi.backup, {200: "application/vnd.sqlite3"},
+        "GET", "/api/backup", Role.ADMIN, HistoryApi.backup, {200: BINARY},
         refusals=(503,), action="saving a backup", allow_head=False,
+        operation="get_backup",
     ),
 )  # fmt: skip
 """All routes but those of the page."""
-
 PAGE = tuple(
     Route(
         "GET", path, Role.NONE, Page.send, {200: None, 304: None}, query=None if path == "/" else (),

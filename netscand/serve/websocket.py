@@ -5,7 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import Any
+from typing import Any, cast, get_args
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -320,9 +320,13 @@ class _Client:
         try:
             request = protocol.decode_client(text)
         except NOT_READABLE as wrong:
-            why = not_readable(wrong, text, protocol.ClientMessage)
-            self._refuse("bad_request", f"invalid message: {why}", _request_of(text))
-            return
+            of = _request_of(text)
+            known = _without_unknown_fields(text) if self._subscriber.full and of is None else None
+            if known is None:
+                why = not_readable(wrong, text, protocol.ClientMessage)
+                self._refuse("bad_request", f"invalid message: {why}", of)
+                return
+            request = known
         try:
             if isinstance(request, protocol.ScanNow):
                 need("scan_now", self._connection.role)
@@ -356,6 +360,22 @@ class _WithRequest(msgspec.Struct):
     """The readable part of an invalid message."""
 
     request: Any = None
+
+
+def _without_unknown_fields(text: str) -> protocol.ClientMessage | None:
+    """Return a message without its unknown fields; None if it is invalid all the same.
+
+    So are messages of the `full` mode read that can get no answer: clients of the push document may send more.
+    """
+    try:
+        given = msgspec.json.decode(text)
+        for kind in get_args(protocol.ClientMessage):
+            if given.get("type") == kind.__struct_config__.tag:
+                known = {name: value for name, value in given.items() if name in ("type", *kind.__struct_fields__)}
+                return cast(protocol.ClientMessage, msgspec.convert(known, kind))
+    except (*NOT_READABLE, AttributeError):
+        pass
+    return None
 
 
 def _request_of(text: str) -> str | None:

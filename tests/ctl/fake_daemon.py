@@ -36,6 +36,8 @@ class FakeDaemon:
         """First messages to a watcher with `since=`; None: the snapshot."""
         self.answers: dict[str, tuple[int, bytes]] = {}
         """Path → answer that replaces the usual one."""
+        self.warnings: list[str] = []
+        """Of every change."""
         self.events: list[protocol.Event] = []
         """The history."""
         self.days: list[protocol.PresenceDay] = []
@@ -193,7 +195,7 @@ class FakeDaemon:
         for name, value in msgspec.structs.asdict(update).items():
             if value is not msgspec.UNSET and name != "take_from":
                 setattr(found, name, 60.0 if name == "patience" and value is None else value)
-        return _json(found)
+        return _json(msgspec.structs.replace(found, warnings=self.warnings or msgspec.UNSET))
 
     async def _forget(self, request: web.Request) -> web.Response:
         found = self._found(request)
@@ -232,7 +234,7 @@ class FakeDaemon:
             assert request.transport is not None
             request.transport.close()
             return response
-        return web.Response(body=self.backup, content_type="application/vnd.sqlite3")
+        return web.Response(body=self.backup, content_type="application/octet-stream")
 
     async def _scan(self, request: web.Request) -> web.Response:
         self.received.append(msgspec.json.decode(await request.read(), type=protocol.ScanRequest))

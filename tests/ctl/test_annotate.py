@@ -48,6 +48,13 @@ def test_json_prints_the_changed_device(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert daemon.devices[0].label == "x"
 
 
+def test_warnings_are_printed(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """Two devices with one label, or a label that was cleaned."""
+    daemon.warnings = ['label: "x" is also the label of a4:83:e7:00:00:08']
+    done = ctl.run("label", "host7", "x")
+    assert (done.returncode, done.stderr.splitlines()[1:]) == (0, [f"netscanctl: warning: {daemon.warnings[0]}"])
+
+
 @pytest.mark.parametrize("seconds", ["0", "0.9", "-1", "nan", "inf", "soon", "", "2d", "86401", "5y"])
 def test_an_invalid_patience_is_refused_with_the_limits(ctl: Ctl, daemon: FakeDaemon, seconds: str) -> None:
     done = ctl.run("patience", "host7", "--", seconds)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
+from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from netscand import protocol
 from netscand.core.model import BadTarget
+from netscand.serve.openapi import document
 from netscand.serve.query import MAC as TAKEN
 from netscand.serve.query import MAC_PATTERN
 from netscand.serve.routes import API, BY_NAME
@@ -56,6 +58,8 @@ def test_it_describes_each_route_with_its_role_and_summary(tmp_path: Path) -> No
                 assert call["x-role"] == BY_NAME[name].role.on_wire
                 assert re.fullmatch(r"[A-Z].*\.", call["summary"]), name
                 assert ("security" in call) is (call["x-role"] != "none")
+                assert re.fullmatch(r"[a-z]+(_[a-z]+)+", call["operationId"])
+                assert call["tags"][0] in [tag["name"] for tag in found["tags"]]
             assert len({call["operationId"] for call in calls.values()}) == len(calls)
 
     asyncio.run(play())
@@ -69,7 +73,46 @@ def test_every_reference_resolves_and_every_message_is_there(tmp_path: Path) -> 
             references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(found)))
             assert references <= set(schemas)
             for message in (*protocol.ServerMessage.__args__, *protocol.ClientMessage.__args__):
-                assert schemas[message.__name__]["properties"]["type"] == {"enum": [message.__struct_config__.tag]}
+                assert schemas[message.__name__]["properties"]["type"] == {"const": message.__struct_config__.tag}
+
+    asyncio.run(play())
+
+
+def test_it_is_valid_and_says_what_generators_need() -> None:
+    """OpenAPI's own schema accepts it; times have their format, lists say how they go on, the backup is binary."""
+    found = document(API)
+    OPENAPI_31_VALIDATOR.validate(found)
+    schemas = found["components"]["schemas"]
+    for name, field in (("Device", "first_seen"), ("Event", "at"), ("Address", "last_seen"), ("DaemonStatus", "now")):
+        assert schemas[name]["properties"][field]["format"] == "date-time"
+    untimed = [
+        f"{name}.{field}"
+        for name, schema in schemas.items()
+        for field, kind in schema.get("properties", {}).items()
+        if re.search(r"(^|_)(at|since|seen|now|last_scan)$", field) and "date-time" not in json.dumps(kind)
+    ]
+    assert untimed == []
+    for path in ("/api/devices", "/api/events", "/api/devices/{mac}/events"):
+        call = found["paths"][path]["get"]
+        names = [parameter["name"] for parameter in call["parameters"]]
+        assert {call["x-paging"]["limit"], call["x-paging"]["next"]} <= set(names)
+        answer = call["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        assert call["x-paging"]["more"] in schemas[answer]["properties"]
+    backup = found["paths"]["/api/backup"]["get"]["responses"]["200"]["content"]
+    assert backup == {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    assert schemas["DeviceUpdate"]["additionalProperties"] is False
+
+
+def test_api_leads_to_the_description(tmp_path: Path) -> None:
+    """Also where a proxy has put it under a path."""
+
+    async def play() -> None:
+        async with house(tmp_path) as lan:
+            head = await lan.raw(b"GET /api HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", tcp=False)
+            assert head.startswith(b"HTTP/1.1 307 ")
+            assert b"\r\nLocation: api/openapi.json\r\n" in head
+            status, _, body = await lan.ask("GET", "/api")  # follows it
+            assert (status, body["info"]["title"]) == (200, "netscand")
 
     asyncio.run(play())
 

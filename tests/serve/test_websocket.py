@@ -361,11 +361,9 @@ def test_only_our_subprotocol_is_accepted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "query",
-    ["?updates=some", "?update=full", "?token=x", "?network=a&network=b", "?updates=full&x", "?since=abc", "?since=",
-     "?network=nothere", "?known=yes", "?updates=changes&since=k3f9"],
-)  # fmt: skip
-def test_unknown_or_invalid_query_parameters_are_400(tmp_path: Path, query: str) -> None:
+    "query", ["?updates=some", "?update=full", "?token=x", "?network=a&network=b", "?updates=full&x"]
+)
+def test_unknown_query_parameters_are_400(tmp_path: Path, query: str) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:
             assert await refused(lan, query) == 400

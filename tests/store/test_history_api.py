@@ -245,7 +245,7 @@ def test_a_filtered_resume_shows_what_fits_or_did(tmp_path: Path) -> None:
     asyncio.run(play())
 
 
-@pytest.mark.parametrize("since", ["abc-1", "99", "", "x" * 5000, "2026-11-23T10:00:00Z"])
+@pytest.mark.parametrize("since", ["abc-1", "", "k3f9-999999999999999999", "k3f9~1"])
 def test_a_foreign_cursor_gets_a_fresh_snapshot(tmp_path: Path, since: str) -> None:
     async def play() -> None:
         async with kept_house(tmp_path) as (lan, scanner):
@@ -356,11 +356,12 @@ def test_events_page_by_page_are_the_whole_list(tmp_path: Path) -> None:
             cursor = ""
             while True:
                 _, _, answer = await lan.ask("GET", f"/api/events?limit=7{cursor and f'&since={cursor}'}")
-                if not answer["events"]:
-                    break
                 paged += [plain(event) for event in answer["events"]]
+                assert answer["more"] is (len(paged) < len(whole))
+                if not answer["more"]:
+                    break
                 cursor = answer["cursor"]
-            assert cursor == scanner.cursor
+            assert answer["cursor"] == scanner.cursor
             assert paged == whole
             assert await all_events(lan, "last=5") == whole[-5:]
             assert await all_events(lan, f"since={whole[4]['cursor']}&limit=3") == whole[5:8]
@@ -516,7 +517,7 @@ def test_annotations_are_published_and_stored(tmp_path: Path) -> None:
         (b'{"label": "' + b"x" * 129 + b'"}', 400),
         (b'{"notes": "' + b"x" * 4097 + b'"}', 400),
         (b'{"label": "\\ud800"}', 400),
-        (b'{"something": "else"}', 200),
+        (b'{"something": "else"}', 400),
     ],
 )
 def test_invalid_annotations_are_refused(tmp_path: Path, body: bytes, status: int) -> None:
