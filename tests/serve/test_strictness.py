@@ -178,7 +178,8 @@ def test_a_label_of_two_devices_is_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("label", "now"),
     [("x\ty\nz", 'it is now "xyz"'), ("\u202eevil", 'it is now "evil"'),
-     ("\u200b", "nothing is left, so it was removed"), ("\U0001f468\u200d\U0001f467", 'it is now "\U0001f468\U0001f467"'), (" Ku\u0308che ", None), ("", None)],
+     ("\u200b", "nothing is left, so it was removed"),
+     ("\U0001f468\u200d\U0001f467", 'it is now "\U0001f468\U0001f467"'), (" Ku\u0308che ", None), ("", None)],
 )  # fmt: skip
 def test_a_label_that_is_cleaned_is_a_warning(tmp_path: Path, label: str, now: str | None) -> None:
     async def play() -> None:
