@@ -1,12 +1,13 @@
 """User annotations of a device: changed through the daemon."""
 
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
 import click
 
 from netscanctl.cli import Session
-from netscanctl.client import device_path
+from netscanctl.client import Client, Failure, device_path
 from netscanctl.params import mac_of
 from netscanctl.render import title
 from netscand.protocol import Device, DeviceUpdate, encode
@@ -19,13 +20,24 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print the changed device as JSON.")(command)
 
 
+def confirm(question: str) -> None:
+    """Ask a question if a person can answer it on a terminal. Raises Failure unless the answer is yes."""
+    if sys.stdin.isatty() and sys.stderr.isatty() and not click.confirm(question, err=True):
+        raise Failure("cancelled")
+
+
+def update_device(client: Client, mac: str, update: DeviceUpdate) -> tuple[bytes, Device]:
+    """Update a device; return it, raw and decoded. Raises Failure."""
+    answer = client.patch(device_path(mac), encode(update))
+    return answer, client.read(answer, Device)
+
+
 def annotate(
     session: Session, device: str, update: DeviceUpdate, as_json: bool, message: Callable[[Device], str]
 ) -> None:
     """Update the device that matches `device`, and print `message` about it. Raises Failure."""
     client = session.client
-    answer = client.patch(device_path(mac_of(client, device)), encode(update))
-    updated = client.read(answer, Device)
+    answer, updated = update_device(client, mac_of(client, device), update)
     if as_json:
         session.terminal.json(answer)
     session.terminal.notice(f"{title(updated)}: {message(updated)}")

@@ -6,6 +6,7 @@ Devices choose their own names, so these are not trusted: a spreadsheet could ru
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
@@ -96,20 +97,31 @@ def _names(devices: Iterable[Device], everyone: Iterable[Device]) -> dict[str, s
 
 
 def _trust(device: Device, name: str) -> tuple[int, bool, str]:
-    """Return a sort key, most trusted first."""
+    """Return a sort key, most trusted first; a name that was made valid replaces no other."""
     source = 0 if name == device.label else _TRUST.get(device.hostname_source or "", 2)
-    return source, device.status != "online", device.first_seen
+    made = name != device.label and name.lower() not in (device.hostname or "").lower()
+    return 3 if made else source, device.status != "online", device.first_seen
 
 
 def _host_name(device: Device) -> str | None:
-    """Return a name that is valid for a resolver; names not from DNS lose their domain (`www.example.org`: `www`)."""
+    """Return a name that is valid for a resolver; names not from DNS lose their domain (`www.example.org`: `www`).
+
+    If neither label nor host name is valid, make one of the label, or of the host name: `Jane's phone` → `janes-phone`.
+    """
     hostname = device.hostname or ""
     if device.hostname_source != "dns":
         hostname = hostname.partition(".")[0]
-    for name in (device.label or "", hostname):
+    label = device.label or ""
+    for name in (label, hostname, _slug(label), _slug(hostname.partition(".")[0])):
         if _HOSTNAME.fullmatch(name) and name.lower() not in _RESERVED and not _version(name) and not name.isdigit():
             return name
     return None
+
+
+def _slug(text: str) -> str:
+    """Return a host name like a text: its letters without accents, its digits, and `-` between words."""
+    letters = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower().replace("'", "")
+    return re.sub(r"[^a-z0-9]+", "-", letters)[:63].strip("-")
 
 
 def _version(text: str) -> int:

@@ -1,11 +1,10 @@
 """`netscanctl forget DEVICE`: deletes a device."""
 
-import sys
-
 import click
 
+from netscanctl.annotate import confirm
 from netscanctl.cli import Session
-from netscanctl.client import Failure, device_path
+from netscanctl.client import device_path
 from netscanctl.params import device_argument, device_of
 from netscanctl.render import title
 
@@ -21,7 +20,7 @@ def command(session: Session, device: str, yes: bool) -> None:
     """
     found = device_of(session.client, device)
     name = title(found)
-    if not yes and sys.stdin.isatty() and sys.stderr.isatty() and not click.confirm(f"Forget {name}?", err=True):
-        raise Failure("cancelled")
+    if not yes:
+        confirm(f"Forget {name}?")
     session.client.delete(device_path(found.mac))
     session.terminal.notice(f"{name}: forgotten")

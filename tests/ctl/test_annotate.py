@@ -8,6 +8,7 @@ import pytest
 from netscand.protocol import DeviceUpdate, encode
 from tests.ctl.conftest import Ctl, bare
 from tests.ctl.fake_daemon import FakeDaemon
+from tests.ctl.messages import device
 
 SEVEN = "a4:83:e7:00:00:07"
 
@@ -81,6 +82,39 @@ def test_over_tcp_a_403_does_not_suggest_the_group(ctl: Ctl, far: FakeDaemon) ->
     hint = "use --token-file FILE, or use --socket on the daemon's host"
     failure = ctl.fails(4, "--url", far.url, "known", SEVEN, NETSCANCTL_SOCKET="")
     assert failure == f"this needs the role admin; {hint}"
+
+
+# ---- known --all
+
+
+@pytest.mark.parametrize(("options", "answer"), [((), "y\n"), ((), "\n"), (("--yes",), "")])
+def test_all_that_are_online_become_known(ctl: Ctl, daemon: FakeDaemon, options: tuple[str, ...], answer: str) -> None:
+    """On a terminal, after a question that names them."""
+    daemon.devices.append(device(9, known=True))
+    shown = ctl.terminal("known", "--all", *options)
+    if answer:
+        asked = bare(shown.until("Mark 2 devices as known? [y/N]:"))
+        assert ("host7 (" in asked, "host20 (" in asked, "host8 (" in asked, "host9 (" in asked) == (
+            True,
+            True,
+            False,
+            False,
+        )
+        shown.type(answer)
+    code, written = shown.end()
+    assert code == (1 if answer == "\n" else 0)
+    assert ("2 devices marked as known" in written) is (code == 0)
+    assert [one.known for one in daemon.devices] == [code == 0, False, code == 0, True]
+
+
+def test_known_all_in_a_script_does_not_ask(ctl: Ctl, daemon: FakeDaemon) -> None:
+    assert ctl.run("known", "--all", "--json").stdout.count('"known":true') == 2
+    assert ctl.run("known", "--all").stderr == "netscanctl: all devices that are online are known already\n"
+
+
+@pytest.mark.parametrize("args", [(), ("host7", "--all"), ("--all", "--not")], ids=str)
+def test_known_takes_a_device_or_all(ctl: Ctl, args: tuple[str, ...]) -> None:
+    assert ctl.run("known", *args).returncode == 2
 
 
 # ---- forget

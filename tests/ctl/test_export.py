@@ -85,11 +85,21 @@ def test_an_address_is_that_of_the_device_that_is_there() -> None:
 @pytest.mark.parametrize(
     ("hostname", "name"),
     [("www.bank.example", "www"), ("localhost", None), ("LOCALHOST.localdomain", None), ("8.8.8.8", None), ("8", None),
-     ("a b", None), ("-a", None), ("a_b", None), ("x" * 64, None), ("", None), ("wpad", None), ("tv #", None)],
+     ("a b", "a-b"), ("-a", "a"), ("ESP_813315", "esp-813315"), ("", None), ("wpad", None), ("w_pad #", "w-pad"),
+     ("_wpad", None), ("_", None), ("-8", None), ("x" * 64, "x" * 63)],
 )  # fmt: skip
 def test_a_claimed_name_loses_its_domain(hostname: str, name: str | None) -> None:
     """A name from the device itself cannot replace a host of another domain."""
     assert as_hosts([device(1, hostname=hostname)]) == (f"192.168.1.1 {name}\n" if name else "")
+
+
+def test_a_label_that_is_no_host_name_becomes_one() -> None:
+    """It was dropped without a word. A host name that is valid comes first, and no other device loses its name."""
+    phone = device(1, label="Jane\u2019s phone", hostname=None)
+    kitchen = device(2, label="  Küche / Licht ", hostname="ESP_813315")
+    assert as_hosts([phone, kitchen]) == "192.168.1.1 janes-phone\n192.168.1.2 kuche-licht\n"
+    assert as_hosts([phone, device(3, hostname="janes-phone")]) == "192.168.1.3 janes-phone\n"
+    assert as_hosts([device(4, label="日本", hostname=None)]) == ""
 
 
 def test_a_name_from_dns_keeps_its_domain() -> None:
