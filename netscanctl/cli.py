@@ -16,8 +16,8 @@ from netscand import __version__
 from netscand.protocol import PROTOCOL
 
 COMMANDS = (
-    "watch", "scan-now", "devices", "show", "events", "wait-for", "label", "known", "patience", "forget", "networks",
-    "status", "backup", "doctor", "completion",
+    "watch", "scan-now", "devices", "show", "events", "wait-for", "label", "known", "patience", "forget", "import",
+    "networks", "status", "backup", "doctor", "completion",
 )  # fmt: skip
 """In the order of `--help`. `scan-now` is the `command` of `netscanctl/commands/scan_now.py`."""
 INTERRUPTED = 130
@@ -111,8 +111,8 @@ class Commands(click.Group):
 def cli(ctx: click.Context, socket: str | None, url: str | None, token_file: str | None) -> None:
     """List and watch the devices on the local networks, as seen by netscand.
 
-    Exit codes: 0 success; 1 refused, or DEVICE matches none or several, or no target answered; 2 usage error; 3 no
-    daemon; 4 not permitted; 5 incompatible versions; 6 timed out.
+    Exit codes: 0 success; 1 refused, or DEVICE matches none or several, or no target answered, or a line of FILE was
+    skipped; 2 usage error; 3 no daemon; 4 not permitted; 5 incompatible versions; 6 timed out.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)

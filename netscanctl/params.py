@@ -119,13 +119,17 @@ def _utc(at: datetime) -> str:
 # ---- which ---------------------------------------------------------------------------------------------------------
 # Device lookup by MAC, address, name or label. Pure.
 
-_MAC = re.compile(r"[0-9a-f]{12}")
+_MAC = re.compile(
+    r"[0-9a-f]{2}([:.-]?)(?:[0-9a-f]{2}\1){4}[0-9a-f]{2}|[0-9a-f]{4}([:.-])[0-9a-f]{4}\2[0-9a-f]{4}|[0-9a-f]{6}[:-][0-9a-f]{6}"
+)
+"""Not every 12 digits: without its dots, 192.168.100.200 has as many."""
 
 
 def as_mac(text: str) -> str | None:
     """Return a MAC in any usual notation (`aa:bb:…`, `AA-BB-…`, `aabb.ccdd.eeff`) as the API writes it; else None."""
-    digits = re.sub(r"[:.-]", "", text.lower())
-    return ":".join(digits[at : at + 2] for at in range(0, 12, 2)) if _MAC.fullmatch(digits) else None
+    text = text.lower()
+    digits = re.sub(r"[:.-]", "", text)
+    return ":".join(digits[at : at + 2] for at in range(0, 12, 2)) if _MAC.fullmatch(text) else None
 
 
 def as_ip(text: str) -> str | None:

@@ -36,6 +36,8 @@ class FakeDaemon:
         """First messages to a watcher with `since=`; None: the snapshot."""
         self.answers: dict[str, tuple[int, bytes]] = {}
         """Path → answer that replaces the usual one."""
+        self.accepts_unseen = False
+        """Add a device when it is changed."""
         self.warnings: list[str] = []
         """Of every change."""
         self.events: list[protocol.Event] = []
@@ -190,6 +192,10 @@ class FakeDaemon:
         update = msgspec.json.decode(await request.read(), type=protocol.DeviceUpdate)
         self.received.append(update)
         found = self._found(request)
+        if isinstance(found, web.Response) and self.accepts_unseen:
+            mac = request.match_info["mac"]
+            found = messages.device(0, "unknown", mac=mac, ip=None, hostname=None, addresses=[], kinds=["never_seen"])
+            self.devices.append(found)
         if isinstance(found, web.Response):
             return found
         for name, value in msgspec.structs.asdict(update).items():

@@ -25,8 +25,9 @@ def test_a_mac_is_accepted_in_every_usual_notation(text: str) -> None:
     assert find_one(ALL, text) is PHONE
 
 
-@pytest.mark.parametrize("text", ["a4:83:e7:00:00", "printer", "192.168.1.1", "", "a4:83:e7:00:00:01:02"])
-def test_an_invalid_mac_is_none(text: str) -> None:
+@pytest.mark.parametrize("text", ["a4:83:e7:00:00", "printer", "192.168.1.1", "", "a4:83:e7:00:00:01:02",
+                                  "192.168.100.200", "2001:db8:0:12", "a4-83:e7-00:00-01"])  # fmt: skip
+def test_what_is_no_mac_is_none(text: str) -> None:
     assert as_mac(text) is None
 
 
