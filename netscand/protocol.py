@@ -352,6 +352,12 @@ class DeviceUpdate(Struct, kw_only=True, forbid_unknown_fields=True):
     """MAC of a device whose label, known, notes and patience move to this one, before the other fields are set."""
 
 
+class Erased(Struct, kw_only=True):
+    """Response of `DELETE /api/devices/MAC?history=true`: the number of events that were deleted."""
+
+    events: int
+
+
 class PresenceDay(Struct, kw_only=True):
     """UTC day of one device: seconds online, and seconds with status unknown."""
 

@@ -40,6 +40,9 @@ class HistoryPort(Protocol):
     ) -> Sequence[PresenceOfDay]:
         """Return how long a device was online on each of the last UTC days; times in unix seconds."""
 
+    async def erase(self, mac: Mac) -> int:
+        """Delete all events of a device and those that name it, from the disk; return their number."""
+
     async def backup(self) -> BinaryIO:
         """Return a consistent copy of the database, open for reading and without a name."""
 

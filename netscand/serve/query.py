@@ -39,6 +39,8 @@ MacText = Annotated[str, Meta(pattern=MAC_PATTERN, examples=["a4:83:e7:12:34:56"
 CURSOR_PATTERN = "^[A-Za-z0-9]{1,32}[-~][0-9]{1,18}$"
 NETWORK_PATTERN = "^[0-9]{1,3}([.][0-9]{1,3}){3}/[0-9]{1,2}(@.+)?$"
 
+BOOLEANS = {"true": True, "false": False}
+
 TOKEN_NAMES = frozenset(("token", "access_token"))
 """Query parameters that no request may have (FAULTS T18; RFC 6750, section 2.3)."""
 
@@ -76,6 +78,14 @@ def cursor_of(given: Mapping[str, str]) -> str | None:
     if since is not None and not re.fullmatch(CURSOR_PATTERN, since):
         raise Refused("bad_request", f"since={since[:64]}: expected a cursor such as k3f9-118")
     return since
+
+
+def boolean_of(given: Mapping[str, str], name: str) -> bool | None:
+    """Return a parameter that is `true` or `false`; None if it is not given. Raises Refused for anything else."""
+    text = given.get(name)
+    if text is not None and text not in BOOLEANS:
+        raise Refused("bad_request", f"{name}={text[:64]}: expected true or false")
+    return None if text is None else BOOLEANS[text]
 
 
 def number_of(given: Mapping[str, str], name: str, default: int = 0, most: int = 10**9) -> int:
@@ -129,8 +139,6 @@ PART_OF_MAC = re.compile(
 )
 """Part of a MAC in another spelling than `aa:bb:cc`: `aabb`, `aa-bb`, `aabb.cc`. No IPv4 address has four digits
 between dots."""
-
-BOOLEANS = {"true": True, "false": False}
 
 
 class Searched:
@@ -237,11 +245,9 @@ def filter_of(given: Mapping[str, str]) -> Filter:
     for name in ("q", "name"):
         if len(text := given.get(name, "")) > LONGEST:
             raise Refused("bad_request", f"{name}: expected up to {LONGEST} characters, not {len(text)}")
-    status, known, network, ip = map(given.get, ("status", "known", "network", "ip"))
+    status, network, ip = map(given.get, ("status", "network", "ip"))
     if status is not None and status not in get_args(protocol.Status):
         raise Refused("bad_request", f"status={status[:64]}: expected online, offline or unknown")
-    if known is not None and known not in BOOLEANS:
-        raise Refused("bad_request", f"known={known[:64]}: expected true or false")
     if network is not None and not re.fullmatch(NETWORK_PATTERN, network):
         expected = "expected the id of a network (192.168.1.0/24@eth0), or its prefix"
         raise Refused("bad_request", f"network={network[:64]}: {expected}")
@@ -250,4 +256,4 @@ def filter_of(given: Mapping[str, str]) -> Filter:
             ip = str(ip_address(ip))
         except ValueError:
             raise Refused("bad_request", f"ip={ip[:64]}: expected an IP address such as 192.168.1.7") from None
-    return Filter(network, given.get("q"), status, BOOLEANS.get(known or ""), ip, given.get("name"))
+    return Filter(network, given.get("q"), status, boolean_of(given, "known"), ip, given.get("name"))

@@ -19,8 +19,8 @@ from netscand.serve.encode import Encoder, mac_text
 from netscand.serve.fair_turns import Account, FairTurns, Shares
 from netscand.serve.http import HEADERS, JSON, Refused, answer, connection_of
 from netscand.serve.hub import Hub, scan_update
-from netscand.serve.ports import Scanner, request_scan
-from netscand.serve.query import EVERYTHING, SLOW, filter_of, mac_of, number_of, struct_of
+from netscand.serve.ports import HistoryPort, Scanner, request_scan
+from netscand.serve.query import EVERYTHING, SLOW, boolean_of, filter_of, mac_of, number_of, struct_of
 from netscand.serve.related import related, with_same_label
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.summary import Summary, around_devices
@@ -102,10 +102,11 @@ MOST_NAMED = 4
 class DeviceChanges:
     """Handlers that change devices."""
 
-    def __init__(self, scanner: Scanner, hub: Hub, encoder: Encoder) -> None:
+    def __init__(self, scanner: Scanner, hub: Hub, encoder: Encoder, archive: HistoryPort | None) -> None:
         self._scanner = scanner
         self._hub = hub
         self._encoder = encoder
+        self._archive = archive
 
     async def label(self, request: web.Request) -> web.StreamResponse:
         """Set label, known, notes, patience; return the device."""
@@ -151,16 +152,24 @@ class DeviceChanges:
         return response
 
     async def forget(self, request: web.Request) -> web.StreamResponse:
-        """Delete a device; if it is seen again, it is new."""
+        """Delete a device, and with `history=true` its events; if it is seen again, it is new."""
         mac = mac_of(request.match_info["mac"])
+        archive = self._archive if boolean_of(request.query, "history") else None
+        is_there = mac in self._scanner.devices
         try:
-            self._scanner.forget(mac)
+            if is_there or archive is None:  # the events of a forgotten device can be deleted later
+                self._scanner.forget(mac)
         except KeyError:
             raise Refused("not_found", f"no device {mac_text(mac)}") from None
         except ValueError as error:
             raise Refused("bad_request", f"{mac_text(mac)}: {error}") from None
         await self._hub.settled()
-        return web.Response(status=204, headers=HEADERS)
+        if archive is None:
+            return web.Response(status=204, headers=HEADERS)
+        count = await archive.erase(mac)
+        if not count and not is_there:
+            raise Refused("not_found", f"no device {mac_text(mac)}, and no event of one")
+        return answer(protocol.Erased(events=count))
 
 
 def clean_texts(changes: dict[str, object]) -> list[str]:

@@ -79,6 +79,7 @@ NUMBER = Annotated[int, Meta(ge=1, le=999_999_999)]
 EVENTS = Annotated[int, Meta(ge=1, le=5_000)]
 PRESENCE_DAYS = Annotated[int, Meta(ge=1, le=90)]
 CURSOR = Annotated[str, Meta(pattern=CURSOR_PATTERN, examples=["k3f9-118"])]
+BOOLEAN = Literal["true", "false"]
 TEXT = Annotated[str, Meta(max_length=LONGEST)]
 NETWORK_ID = Annotated[str, Meta(pattern=NETWORK_PATTERN, examples=["192.168.1.0/24@eth0", "192.168.1.0/24"])]
 IPV4 = Annotated[str, Meta(extra_json_schema={"format": "ipv4"})]
@@ -86,7 +87,7 @@ IPV6 = Annotated[str, Meta(extra_json_schema={"format": "ipv6"})]
 
 NETWORK = Query("network", NETWORK_ID, "id of a network, or its prefix on any interface")
 SEARCH = Query("q", TEXT, "text in the name, label, notes, vendor, MAC (in any spelling) or an address")
-KNOWN = Query("known", Literal["true", "false"], "devices that are marked as known, or that are not")
+KNOWN = Query("known", BOOLEAN, "devices that are marked as known, or that are not")
 SINCE = Query("since", (CURSOR, protocol.Time), "events after this cursor or time")
 KIND = Query("kind", protocol.EventKind, "events of these kinds", several=True)
 LIMIT = Query("limit", EVENTS, "maximum number of events (default 500)")
@@ -138,8 +139,9 @@ API = (
         operation="update_device", tag="devices",
     ),
     Route(
-        "DELETE", "/api/devices/{mac}", Role.ADMIN, DeviceChanges.forget, {204: None},
-        refusals=(404,), action="forgetting a device",
+        "DELETE", "/api/devices/{mac}", Role.ADMIN, DeviceChanges.forget, {204: None, 200: protocol.Erased},
+        query=(Query("history", BOOLEAN, "true: delete its events, too, and answer with their number (status 200)"),),
+        refusals=(404, 503), action="forgetting a device",
         operation="forget_device", tag="devices",
     ),
     Route(

@@ -106,7 +106,7 @@ class Server:
         self._limiter = ConnectionLimiter(self._guard, most, listen.max_per_peer, hub.turns, scanner.budgets)
         self._measures = hub.measures
         rest = Rest(scanner, hub, summary, encoder, lambda: self.clients, self.problems, lambda: self.serving)
-        changes = DeviceChanges(scanner, hub, encoder)
+        changes = DeviceChanges(scanner, hub, encoder, history)
         metrics = Metrics(scanner, hub, summary, encoder, history, self._live, self._limiter, self.problems)
         parts = (self._live, rest, changes, past, metrics, Description(API), Page())
         self._app.add_routes(router(parts))

@@ -53,7 +53,10 @@ def open_database(path: Path) -> sqlite3.Connection:
     connection = connect(path)
     try:
         _prepare(connection, path)
-        for setting in ("synchronous = NORMAL", "wal_autocheckpoint = 0", f"journal_size_limit = {4 * 2**20}"):
+        for setting in (
+            "synchronous = NORMAL", "wal_autocheckpoint = 0", f"journal_size_limit = {4 * 2**20}",
+            "secure_delete = FAST",  # no remains of old rows within pages, at no more writes (store/erase.py)
+        ):  # fmt: skip
             connection.execute(f"PRAGMA {setting}")
     except sqlite3.DatabaseError as wrong:
         connection.close()

@@ -19,9 +19,10 @@ from typing import cast
 
 from netscand import config
 from netscand.core.model import Device, Event, Mac
-from netscand.core.restore import LEAST_TIME, Memory
+from netscand.core.restore import LEAST_TIME, Memory, Unreadable
 from netscand.store.database import is_older, new_epoch
 from netscand.store.devices import DeviceRows
+from netscand.store.erase import Erase
 from netscand.store.lock import Lock
 from netscand.store.maintenance import Maintenance
 from netscand.store.opening import Opened, open_history
@@ -51,6 +52,9 @@ CLOCK_EVERY = 5.0
 
 CLOSE = 10.0
 """Seconds that the end waits for the disk; what was published is safe without it."""
+
+ERASE = 60.0
+"""Seconds that a client waits for the deletion of a device's events."""
 
 log = logging.getLogger(__name__)
 
@@ -368,6 +372,32 @@ class History(Answers):
         trouble, slow = self._trouble or self._maintenance.trouble, SLOW if self._slow else ""
         found = (trouble, slow, *self._unreadable(), self._notice, self._maintenance.notice)
         return tuple(problem for problem in found if problem)
+
+    async def erase(self, mac: Mac) -> int:
+        """Delete the events of a device and those that name it, and its row; return the number of events.
+
+        Raises Unreadable if the disk does not accept it soon; it is done then when the disk does.
+        """
+        await self._all_stored()  # no other device depends on a deleted event
+        loop = self._loop
+        assert loop is not None
+        done: asyncio.Future[int] = loop.create_future()
+
+        def finish(count: int) -> None:
+            if not done.done():
+                done.set_result(count)
+
+        def report(count: int) -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(finish, count)
+
+        self._writer.put(Erase(mac, report))
+        try:
+            async with asyncio.timeout(ERASE):
+                return await done
+        except TimeoutError:
+            why = self._trouble or "it takes longer than usual"
+            raise Unreadable(f"the events are not deleted yet: {why}; netscand continues to delete them") from None
 
     def size(self) -> int:
         """Return the bytes of the database's files. May wait for the disk: do not call it on the loop."""

@@ -17,7 +17,7 @@ from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from netscand.store.database import connect, is_broken, sync
+from netscand.store.database import PATIENCE, connect, is_broken, sync
 from netscand.store.lock import HistoryInUse
 from netscand.store.schema import what_is_missing
 from netscand.store.writer import Lost, Writer
@@ -65,7 +65,7 @@ class Maintenance(threading.Thread):
         self._jobs: SimpleQueue[Callable[[sqlite3.Connection], None] | None] = SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._generation = 0
-        self._synced = self._copied = self._seen = 0
+        self._synced = self._copied = self._seen = self._erased = 0
         self._restarted = True
         self.trouble = ""
         """Why the history cannot be synced or opened again, as of the last turn."""
@@ -148,6 +148,8 @@ class Maintenance(threading.Thread):
         if not self._restarted and (now >= self._changed_at + QUIET or behind > 8 * CHECKPOINT_AFTER):
             writer.disk_is_busy = True
             self._restart()
+        if writer.erased != self._erased:
+            self._cut_log()
         writer.disk_is_busy = not self._restarted  # the next commit would sync
         if self._suspected or (now >= self._check_at and now >= self._changed_at + QUIET):
             self._check_at, self._suspected = inf, False
@@ -200,7 +202,9 @@ class Maintenance(threading.Thread):
     @property
     def _busy(self) -> bool:
         """Return whether something is to be done soon. A commit during IDLE is noticed at its end, and synced then."""
-        return self._writer.written != self._synced or not self._restarted or self._check_at < inf or self._suspected
+        writer = self._writer
+        due = writer.written != self._synced or writer.erased != self._erased
+        return due or not self._restarted or self._check_at < inf or self._suspected
 
     def _free(self) -> int:
         disk = os.statvfs(self._path.parent)
@@ -233,6 +237,22 @@ class Maintenance(threading.Thread):
             # Writing the value that is there already would write nothing.
             self._connection.execute("UPDATE state SET alive_at = ?", (int(time.time() * 1000),))
             self._restarted = True
+
+    def _cut_log(self) -> None:
+        """Copy the log, and truncate it: it may have what was erased. If a reader needs it, try again next time."""
+        erased, files = self._writer.erased, self._writer.files
+        self._checkpoint()  # most of it is copied while the writer works
+        assert self._connection is not None
+        assert files is not None
+        with self._writer.resting:
+            written = self._writer.written
+            self._connection.execute("PRAGMA busy_timeout = 50")
+            (busy, *_) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._connection.execute(f"PRAGMA busy_timeout = {PATIENCE * 1000:.0f}")
+            files.wrote()
+            if not busy:
+                files.log_was_cut()
+                self._erased, self._copied = erased, written
 
     def _checkpoint(self) -> tuple[int, int, int]:
         """Run a checkpoint; return whether it was blocked, the log's frames, and how many of them are copied."""

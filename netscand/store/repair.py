@@ -107,6 +107,10 @@ class Files:
         self._log, self._header, self._frames = _written(state), header, frames
         return ""
 
+    def log_was_cut(self) -> None:
+        """Take the log as it is: netscand truncated it."""
+        self._log, self._header, self._frames = _written(os.stat(f"{self._path}-wal")), b"", []
+
     def trouble(self) -> str:
         """Return why the files could not be written or opened again; or nothing. Raises OSError."""
         folder = self._path.parent

@@ -152,6 +152,14 @@ def has_other(stored: bytes, mac: Mac) -> bool:
     return b'"other":"%b"' % mac.hex(":").encode() in head
 
 
+def mentions(stored: bytes, mac: Mac) -> bool:
+    """Return whether an event names a MAC anywhere. One that is damaged counts: what it has is unknown."""
+    try:
+        return mac.hex(":").encode() in unpack(stored)
+    except ValueError:
+        return True
+
+
 # ---- devices ------------------------------------------------------------------------------------------------------
 
 

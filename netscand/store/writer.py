@@ -23,6 +23,7 @@ from netscand.store.database import (
     sync,
     transaction,
 )
+from netscand.store.erase import Erase
 from netscand.store.lock import Lock
 from netscand.store.paths import HistoryRefused, prepare, set_aside
 from netscand.store.repair import Files, copy_of_files, copy_of_open, put_in_place
@@ -90,7 +91,7 @@ class Stop(NamedTuple):
     alive: Alive
 
 
-Work = Events | Devices | Restamp | Adopt | Lost | Ping | Stop
+Work = Events | Devices | Restamp | Erase | Adopt | Lost | Ping | Stop
 
 
 class Report(NamedTuple):
@@ -274,8 +275,10 @@ class Writer(threading.Thread):
         """When the loop may wait again: the disk was slow, not just this thread on a busy machine."""
         self._waits = PATIENCE
         self._backlog = Backlog()
-        self._restamps: deque[Restamp] = deque()
-        """Events whose stamps are to be moved, in this order."""
+        self._slow_works: deque[Restamp | Erase] = deque()
+        """Work that is done in slices, in this order."""
+        self.erased = 0
+        """Erasures whose remains may be in the log."""
         self._losses = 0
         self._through = self._stored = 0
         self._trouble = trouble
@@ -326,7 +329,7 @@ class Writer(threading.Thread):
         while True:
             self._turned_at = now = time.monotonic()
             again_at = self._again_at if self._trouble else self._trim_at
-            wait = min(1.0, max(0.0, again_at - now), TRIM_AGAIN if self._restamps and not self._trouble else 1.0)
+            wait = min(1.0, max(0.0, again_at - now), TRIM_AGAIN if self._slow_works and not self._trouble else 1.0)
             work = None
             with suppress(Empty):
                 work = self._works.get(timeout=wait)
@@ -388,8 +391,8 @@ class Writer(threading.Thread):
                 self._through = work.through
                 if self._adopted:
                     self._backlog.add(work)
-            elif isinstance(work, Restamp):
-                self._restamps.append(work)
+            elif isinstance(work, Restamp | Erase):
+                self._slow_works.append(work)
             elif isinstance(work, Adopt):
                 self._backlog.clear(dropped=True)
                 self._adopted = True
@@ -418,8 +421,8 @@ class Writer(threading.Thread):
         if self._trouble:
             log.info("the history can be written again")
             self._trouble = ""
-        if self._restamps:
-            self._restamp()
+        if self._slow_works:
+            self._do_slice()
         if trim_is_due:
             self._trim()
 
@@ -459,14 +462,14 @@ class Writer(threading.Thread):
                 database.execute("UPDATE state SET alive_at = ?, lived = ?, boot_at = ?", work.alive)
         self.written += 1
 
-    def _restamp(self) -> None:
+    def _do_slice(self) -> None:
         assert self._database is not None
-        left = self._restamps[0].turn(self._database)
+        left = self._slow_works[0].turn(self._database)
         self.written += 1
         if left is None:
-            self._restamps.popleft()
+            self.erased += isinstance(self._slow_works.popleft(), Erase)
         else:
-            self._restamps[0] = left
+            self._slow_works[0] = left
 
     def _trim(self) -> None:
         assert self._database is not None
@@ -546,7 +549,8 @@ class Writer(threading.Thread):
         trimmed, state = self.trimmed, database.execute("SELECT reserved, aged, sized_at FROM state").fetchone()
         self.reserved, trimmed.aged, trimmed.sized_at = state
         self._database, self._waits = database, PATIENCE
-        self._restamps.clear()  # numbers of another database
+        # Numbers of another database.
+        self._slow_works = deque(work.again() for work in self._slow_works if isinstance(work, Erase))
         self.files = Files(self._path)
         self.generation += 1
 

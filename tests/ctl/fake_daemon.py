@@ -205,10 +205,17 @@ class FakeDaemon:
 
     async def _forget(self, request: web.Request) -> web.Response:
         found = self._found(request)
-        if isinstance(found, web.Response):
+        of = request.match_info["mac"]
+        kept = [one for one in self.events if one.device is None or one.device.mac != of]
+        erase = request.query.get("history") == "true"
+        if isinstance(found, web.Response) and not (erase and len(kept) < len(self.events)):
             return found
-        self.devices.remove(found)
-        return web.Response(status=204)
+        if isinstance(found, Device):
+            self.devices.remove(found)
+        if not erase:
+            return web.Response(status=204)
+        erased, self.events = protocol.Erased(events=len(self.events) - len(kept)), kept
+        return _json(erased)
 
     async def _past(self, request: web.Request) -> web.Response:
         """As DESIGN section 4 has it, by cursors alone."""

@@ -8,7 +8,7 @@ import pytest
 from netscand.protocol import DeviceUpdate, encode
 from tests.ctl.conftest import Ctl, bare
 from tests.ctl.fake_daemon import FakeDaemon
-from tests.ctl.messages import device
+from tests.ctl.messages import device, event
 
 SEVEN = "a4:83:e7:00:00:07"
 
@@ -123,7 +123,10 @@ def test_known_takes_a_device_or_all(ctl: Ctl, args: tuple[str, ...]) -> None:
 def test_forget_does_not_ask_in_a_script(ctl: Ctl, daemon: FakeDaemon) -> None:
     done = ctl.run("forget", "host7")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == f"netscanctl: host7 ({SEVEN}): forgotten\n"
+    assert done.stderr == (
+        f"netscanctl: host7 ({SEVEN}): forgotten with its label, notes and learned patience; its events stay in the "
+        f"history; to delete them, too: netscanctl forget --history {SEVEN}\n"
+    )
     assert [one.mac[-2:] for one in daemon.devices] == ["08", "14"]
 
 
@@ -139,6 +142,28 @@ def test_forget_asks_on_a_terminal(ctl: Ctl, daemon: FakeDaemon, answer: str, co
 def test_forget_yes_does_not_ask(ctl: Ctl, daemon: FakeDaemon) -> None:
     code, written = ctl.terminal("forget", "host7", "--yes").end()
     assert (code, "?" in bare(written), len(daemon.devices)) == (0, False, 2)
+
+
+def test_forget_history_deletes_the_events(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """Also of a device that was forgotten before."""
+    daemon.events = [event("offline", daemon.devices[number]) for number in (0, 0, 1)]
+    done = ctl.run("forget", "--history", "host7")
+    deleted = "forgotten; 2 events deleted from the history; backups of it still have them"
+    assert done.stderr == f"netscanctl: host7 ({SEVEN}): {deleted}\n"
+    ctl.run("forget", "host8")
+    eight = "a4:83:e7:00:00:08"
+    done = ctl.run("forget", "--history", eight.replace(":", "-"))
+    assert done.stderr == f"netscanctl: {eight}: {deleted.replace('2 events', '1 events')}\n"
+    assert daemon.events == []
+    assert "no device" in ctl.fails(1, "forget", "--history", eight)
+    assert "no device" in ctl.fails(1, "forget", "--history", "host8")
+
+
+def test_forget_history_asks_for_both(ctl: Ctl, daemon: FakeDaemon) -> None:
+    shown = ctl.terminal("forget", "--history", "host7")
+    shown.until(f"Forget host7 ({SEVEN}), and delete its events from the history? [y/N]:")
+    shown.type("\n")
+    assert (shown.end()[0], len(daemon.devices)) == (1, 3)
 
 
 @pytest.mark.parametrize("key", ["\x03", "\x04"])

@@ -221,6 +221,9 @@ class EmptyHistory:
     def size(self) -> int:
         return 4096
 
+    async def erase(self, mac: Mac) -> int:
+        return 0
+
     async def backup(self) -> BinaryIO:
         raise Unreadable("nothing is kept")
 

@@ -181,7 +181,7 @@ def test_a_restart_before_ntp_answers_is_the_same_boot(tmp_path: Path, error: fl
 async def restamped(book: Diary) -> None:
     async with asyncio.timeout(30):
         await book.history.settled()
-        while book.history._writer._restamps:
+        while book.history._writer._slow_works:
             await asyncio.sleep(0.005)
     await book.history.settled()
 
