@@ -329,10 +329,10 @@ class Inventory(DueChecks):
             for address in device.addresses:
                 if self.addresses.holder(address.network, address.ip) is not device:
                     self.claims.disputes.add(address.network, address.ip, None, now)
-        strangers = [device for device in known.values() if not is_resident(device, now)]
+        strangers = [device for device in known.values() if not is_resident(device, now) and not device.is_self]
         for device in sorted(strangers, key=lambda device: device.first_seen):
             grant_share(self.budgets, device, now)
-        unknown = (device for device in known.values() if device.status is Status.UNKNOWN)
+        unknown = (device for device in known.values() if device.status is Status.UNKNOWN and not device.is_self)
         self._restored_networks.update(address.network for device in unknown for address in device.addresses)
         return left_out
 

@@ -496,6 +496,9 @@ def would_annotate(changes: Mapping[str, object]) -> bool:
     return any(value is not None and value is not False for value in changes.values())
 
 
+THIS_HOST = "this host"
+"""Reason of a device that is this host."""
+
 NO_ANNOTATIONS: Mapping[str, object] = {"label": None, "known": False, "notes": None, "patience": None}
 
 

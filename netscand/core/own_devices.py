@@ -4,6 +4,7 @@ from collections.abc import Iterable, Set
 
 from netscand.core.addresses import Addresses
 from netscand.core.model import (
+    THIS_HOST,
     Address,
     Device,
     Event,
@@ -94,12 +95,12 @@ class OwnDevices:
         changed = (known is not None and not known.is_self) or (former is not None and former is not device)
         previous = {"status": device.status, "status_since": device.status_since, "reason": device.reason}
         if device.status is not Status.ONLINE or not device.is_self:
-            device.status, device.status_since, device.reason = Status.ONLINE, now, "this host"
+            device.status, device.status_since, device.reason = Status.ONLINE, now, THIS_HOST
         device.is_self, device.interface, device.last_seen, device.next_check = True, index, now, float("inf")
         self._bind(device, networks, now)
         events = []
         if changed:
-            events.append(Event(EventKind.ONLINE, now, networks[0].id, device, device.ip, None, None, "this host",
+            events.append(Event(EventKind.ONLINE, now, networks[0].id, device, device.ip, None, None, THIS_HOST,
                                 previous))  # fmt: skip
         if former is not None and former is not device and is_annotated(former) and not is_annotated(device):
             events += move_annotations(former, device, now)

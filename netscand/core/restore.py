@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from netscand.core.addresses import Addresses
 from netscand.core.limits import NO_ROOM, AdmissionLimits
-from netscand.core.model import Address, Device, Event, EventKind, Mac, Status, StoredTime
+from netscand.core.model import THIS_HOST, Address, Device, Event, EventKind, Mac, Status, StoredTime
 from netscand.core.presence import Presence, Rules
 from netscand.core.stale_addresses import restore_main
 
@@ -179,6 +179,7 @@ def recalled(memory: Memory, rules: Rules, offset: float, now: float) -> list[De
         if was.status is Status.ONLINE:
             device.status, device.reason = Status.UNKNOWN, NOT_RUNNING
             device.status_since = restored(max(alive, was.status_since))
+            device.is_self = was.reason == THIS_HOST  # so that its `first_seen` is not the last start
         device.addresses = list(was.addresses)  # not shared with any other device
         for address in device.addresses:
             address.first_seen, address.last_seen = restored(address.first_seen), restored(address.last_seen)
@@ -206,7 +207,8 @@ def restore_devices(
             device.presence.set_offline(now)
         if device.confirmed:
             limits.confirm(device)
-    oldest_first = sorted((each for each in known if not each.confirmed), key=lambda each: each.last_seen)
+    unconfirmed = (each for each in known if not each.confirmed and not each.is_self)
+    oldest_first = sorted(unconfirmed, key=lambda each: each.last_seen)
     evicted = {gone for device in oldest_first if (gone := limits.add(device))}
     left_out = []
     for device in known:

@@ -74,6 +74,8 @@ class DeviceRows:
         """Seconds after which an offline device is forgotten."""
         self._changed: set[Mac] = set()
         self._gone: set[Mac] = set()
+        self._own: set[Mac] = set()
+        """MACs of this host that have a row: it has no `discovered` event."""
         self._soon = asyncio.Event()
         """Rows are to be written at once."""
         self._round_at = self._learned_at = monotonic()
@@ -129,7 +131,7 @@ class DeviceRows:
         through: int | None = self._sequence()
         active = {mac for mac, device in self._devices.items() if device.last_seen > self._round_at}
         if len(active | self._changed) <= AT_THE_END:
-            self._changed.update(mac for mac in active if _has_learned(self._devices[mac]))
+            self._changed.update(mac for mac in active if self._needs_row(self._devices[mac], learned=True))
         else:  # a stop does not wait for thousands: the next start reads the events
             active, through, self._changed = set(), None, set()
         rows = self._rows(sorted(self._changed))
@@ -149,14 +151,21 @@ class DeviceRows:
                 if (old := devices.get(mac)) and self._outdated(old, now - self.keep):
                     self._forget(mac)
             active = [device for mac in macs if (device := devices.get(mac)) and device.last_seen > since]
-            if learned:
-                self._changed.update(device.mac for device in active if _has_learned(device))
+            own = [device for mac in macs if (device := devices.get(mac)) and device.is_self]
+            self._changed.update(device.mac for device in (*active, *own) if self._needs_row(device, learned=learned))
             seen += [seen_row(device, self._clock) for device in active]
             if len(seen) >= AT_ONCE:
                 self._put(Devices(seen=seen))
                 seen = []
             await asyncio.sleep(SLICE / A_SECOND if len(devices) > A_SECOND else 0)
         self._put(Devices(seen=seen, alive=self._alive()))
+
+    def _needs_row(self, device: Device, *, learned: bool) -> bool:
+        """Return whether no event leads to a row of a device: what presence learned; this host, once."""
+        if device.is_self and device.mac not in self._own:
+            self._own.add(device.mac)
+            return True
+        return learned and _has_learned(device)
 
     def stay(self, mac: int) -> float:
         """Return the seconds from the first to the last time that a device was seen.

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from netscand.core.model import EventKind, Evidence, Mac, NetworkState, Status
+from netscand.core.model import Address, EventKind, Evidence, Mac, NetworkState, Status, StoredTime
+from netscand.core.restore import Memory, Remembered, recalled
 from tests.core.world import World, ip, mac, network
 
 K = EventKind
@@ -101,3 +102,39 @@ def test_an_address_that_this_host_gets_is_no_longer_that_of_others() -> None:
     world.hear(mac(1), "10.0.0.9", Evidence.ARP_ANNOUNCEMENT)
     assert world.inventory.devices[mac(1)].addresses == []
     assert len(world.of(K.ADDRESS_CONFLICT)) == 1
+
+
+def unix(at: float) -> float:
+    """Return the unix time of a stored time."""
+    assert isinstance(at, StoredTime)
+    return at.unix
+
+
+def restarted(number: int) -> World:
+    """Start again where the interface has the MAC `number`; it had 1 in the run before."""
+    world = World(networks=[])
+    was = Remembered(
+        own_mac(1), 100.0, 900.0, Status.ONLINE, 800.0, "this host", label="server",
+        addresses=(Address(ip(OWN), network().id, "eth0", Evidence.NEIGHBOUR, 100.0, 900.0),),
+    )  # fmt: skip
+    devices = recalled(Memory([was], 950.0), world.rules, 0.0, world.now)
+    world._tell(world.inventory.restore(devices, {"eth0": network().index}, world.now))
+    world.set_networks([replace(network(), mac=own_mac(number))])
+    return world
+
+
+def test_this_host_is_known_since_it_was_first_seen() -> None:
+    """Not since the last start. It is online since then, and that is no event: it is part of the first list."""
+    world = restarted(1)
+    (device,) = world.inventory.devices.values()
+    assert (device.is_self, device.status, device.label) == (True, Status.ONLINE, "server")
+    assert (unix(device.first_seen), device.status_since) == (100.0, world.now)
+    assert not world.of(K.ONLINE)
+    assert [each.ip for each in device.addresses] == [ip(OWN)]
+
+
+def test_a_mac_of_the_run_before_is_a_former_one() -> None:
+    world = restarted(2)
+    former, new = (world.inventory.devices[own_mac(number)] for number in (1, 2))
+    assert (former.is_self, former.status, former.addresses) == (False, Status.OFFLINE, [])
+    assert (new.is_self, new.label, former.label) == (True, "server", None)

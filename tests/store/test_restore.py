@@ -307,3 +307,27 @@ def test_the_last_unconfirmed_devices_seen_find_room(monkeypatch: pytest.MonkeyP
     known = [device(number, 100.0 + number * 7 % 10) for number in range(10)]
     inventory.restore(known, {"eth0": 2}, 200.0)
     assert sorted(held.last_seen for held in inventory.devices.values()) == [107.0, 108.0, 109.0]
+
+
+@pytest.mark.parametrize("how", ["stop", "round"])
+def test_this_host_has_a_row_without_an_event(tmp_path: Path, how: str) -> None:
+    """It is part of the first list, so nothing else shows a start since when it is known."""
+
+    async def play() -> None:
+        path = tmp_path / "h.db"
+        async with diary(path) as book:
+            own = device(1)
+            own.is_self, own.reason, own.last_seen = True, "this host", book.history._device_rows._round_at + 1
+            book.devices[own.mac] = own
+            if how == "round":
+                own.last_seen = 0.0
+                await book.history._device_rows._round()
+                await book.history._device_rows.show()
+                await book.history.settled()
+                path = book.killed(tmp_path / "killed")
+        (back,) = remembered_in(path).devices
+        assert (back.mac, back.reason, milliseconds(back.first_seen)) == (
+            own.mac, "this host", milliseconds(own.first_seen),
+        )  # fmt: skip
+
+    asyncio.run(play())
