@@ -219,6 +219,13 @@ def device_argument(command: F) -> F:
     return click.argument("device", shell_complete=complete_device)(command)
 
 
+def known_filter(*, known: bool, not_known: bool) -> str | None:
+    """Return the API parameter `known` for the options; None for neither. Raises UsageError for both."""
+    if known and not_known:
+        raise click.UsageError("--known and --not-known exclude each other; use neither to list both")
+    return "true" if known else "false" if not_known else None
+
+
 # ---- shell completion
 
 

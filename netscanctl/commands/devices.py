@@ -5,7 +5,7 @@ from datetime import datetime
 import click
 
 from netscanctl.cli import Session
-from netscanctl.params import complete_network, networks_instead, unknown_network
+from netscanctl.params import complete_network, known_filter, networks_instead, unknown_network
 from netscanctl.render import ORDERS, devices_table
 from netscanctl.text import clean
 from netscand.protocol import DeviceList
@@ -35,14 +35,12 @@ def command(
     """List the devices, or those that contain TEXT."""
     if online and offline:
         raise click.UsageError("--online and --offline exclude each other; use neither to list both")
-    if known and not_known:
-        raise click.UsageError("--known and --not-known exclude each other; use neither to list both")
     if as_json and form not in (None, "json"):
         raise click.UsageError(f"--json and --format {form} exclude each other")
     client, terminal = session.client, session.terminal
     query = {
         "status": "online" if online else "offline" if offline else None, "network": network, "q": text,
-        "known": "true" if known else "false" if not_known else None,
+        "known": known_filter(known=known, not_known=not_known),
     }  # fmt: skip
     if network and (existing := networks_instead(client, network)):
         raise unknown_network(network, existing)

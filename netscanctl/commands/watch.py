@@ -13,7 +13,7 @@ import click
 from netscanctl.cli import Session
 from netscanctl.client import Failure
 from netscanctl.cursor_file import CursorFile
-from netscanctl.params import complete_network, duration, kind_option, networks_instead, parse_cursor
+from netscanctl.params import complete_network, duration, kind_option, known_filter, networks_instead, parse_cursor
 from netscanctl.stream import follow
 from netscanctl.terminal import Terminal
 from netscanctl.watch_output import ExecOutput, JsonOutput, KindFilter, LineOutput, Output, TableOutput
@@ -26,6 +26,8 @@ INSTEAD = "showing the current list instead (changes since then are lost)"
 @click.argument("text", required=False)
 @click.option("--network", metavar="ID", shell_complete=complete_network,
               help="Only one network, such as 192.168.1.0/24@eth0, or all networks with a prefix.")  # fmt: skip
+@click.option("--known", is_flag=True, help="Only devices that are marked as known.")
+@click.option("--not-known", is_flag=True, help="Only devices that are not marked as known.")
 @kind_option("changes")
 @click.option("--since", metavar="CURSOR", help="Resume after this cursor, without the list.")
 @click.option("--cursor-file", metavar="FILE", type=click.Path(dir_okay=False),
@@ -37,8 +39,9 @@ INSTEAD = "showing the current list instead (changes since then are lost)"
 @click.option("--exec", "program", metavar="CMD", help="Run CMD for each change, with its JSON on stdin.")
 @click.pass_obj
 def command(
-    session: Session, text: str | None, network: str | None, kinds: tuple[str, ...], since: str | None,
-    cursor_file: str | None, interval: float | None, as_json: bool, as_table: bool, program: str | None,
+    session: Session, text: str | None, network: str | None, known: bool, not_known: bool, kinds: tuple[str, ...],
+    since: str | None, cursor_file: str | None, interval: float | None, as_json: bool, as_table: bool,
+    program: str | None,
 ) -> None:  # fmt: skip
     """Print the devices (or those that contain TEXT), then one line per change until interrupted.
 
@@ -53,7 +56,8 @@ def command(
     if network:
         existing = networks_instead(session.client, network)
         session.client.close()
-    query = {key: value for key, value in {"network": network, "q": text}.items() if value}
+    mark = known_filter(known=known, not_known=not_known)
+    query = {key: value for key, value in {"network": network, "q": text, "known": mark}.items() if value}
     output = choose_output(session.terminal, KindFilter(kinds), bookmark, as_json, as_table, program)
 
     async def print_stream() -> None:

@@ -141,6 +141,13 @@ def test_a_prefix_selects_all_networks_that_have_it(ctl: Ctl, daemon: FakeDaemon
     assert [query["network"] for _, path, query, _ in daemon.requests if path == "/ws"] == ["192.168.1.0/24"]
 
 
+@pytest.mark.parametrize(("option", "value"), [("--known", "true"), ("--not-known", "false")])
+def test_watch_filters_by_the_mark(ctl: Ctl, daemon: FakeDaemon, option: str, value: str) -> None:
+    ctl.start("watch", option)
+    daemon.until_watched()
+    assert [query["known"] for _, path, query, _ in daemon.requests if path == "/ws"] == [value]
+
+
 def test_what_can_be_no_network_is_refused(ctl: Ctl) -> None:
     failure = ctl.fails(1, "watch", "--network", "10.1.0.0")
     assert failure == f'unknown network "10.1.0.0"; expected an id or prefix: {HOME}'
