@@ -212,6 +212,7 @@ class Access(Table, frozen=True):
 
     group: str = "netscan"
     others: Literal["scan", "read", "none"] = "scan"
+    loopback_admin: bool = False
     token_file: str | None = None
     allowed_hosts: Texts = ()
     allowed_origins: Texts = ()
@@ -277,7 +278,21 @@ def load(path: Path, *, required: bool = True) -> Config:
     reading = read(path, required=required)
     if reading.faults:
         raise ConfigError(*(f"{path}: {fault}" for fault in reading.faults))
-    return reading.config()
+    config = reading.config()
+    return msgspec.structs.replace(config, access=with_token_file(config.access, path))
+
+
+def default_token_file(path: Path) -> Path:
+    """Return the token file of a configuration without `[access] token_file`: the file `tokens` beside it."""
+    return Path(os.path.abspath(path)).parent / "tokens"
+
+
+def with_token_file(access: Access, path: Path) -> Access:
+    """Return `[access]` of the configuration in `path` with the token file that applies: the default, if it exists."""
+    default = default_token_file(path)
+    if access.token_file is not None or not os.path.lexists(default):
+        return access
+    return msgspec.structs.replace(access, token_file=str(default))
 
 
 def read(path: Path, *, required: bool = True, root: type[Table] = Config) -> Reading:

@@ -131,6 +131,10 @@ API = (
         body=protocol.ScanRequest, body_required=False, refusals=(503,), action="scanning",
     ),
     Route(
+        "POST", "/api/reload", Role.ADMIN, Rest.reload, {204: None},
+        refusals=(503,), action="reloading the configuration",
+    ),
+    Route(
         "GET", "/api/backup", Role.ADMIN, HistoryApi.backup, {200: "application/vnd.sqlite3"},
         refusals=(503,), action="saving a backup", allow_head=False,
     ),
