@@ -165,10 +165,7 @@ def netscanctl() -> list[str]:
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
         assert command is not None
-        inner = click.Context(command, info_name=name, parent=context)
-        usage = " ".join(word for word in command.collect_usage_pieces(inner) if word != "[OPTIONS]")
-        page += [f".SS {text(f'{name} {usage}'.strip())}", *paragraphs(command.help or "")[1:]]
-        page += _options(command, inner)
+        page += _command(name, command, click.Context(command, info_name=name, parent=context))
     page += [".SH EXIT STATUS"]
     for code, meaning in CLIENT_EXITS.items():
         page += tagged(str(code), meaning)
@@ -180,6 +177,16 @@ def netscanctl() -> list[str]:
     page += tagged("/run/netscand/netscand.sock", "The Unix socket of the daemon on this host.")
     page += [".SH SEE ALSO", r"\fBnetscand\fR(8), \fBnetscand.toml\fR(5)"]
     return page
+
+
+def _command(name: str, command: click.Command, context: click.Context) -> list[str]:
+    """Return the section of a command; of a group, those of its commands."""
+    if isinstance(command, click.Group):
+        inner = ((f"{name} {key}", each) for key, each in command.commands.items())
+        return [line for key, each in inner for line in _command(key, each, click.Context(each, parent=context))]
+    usage = " ".join(word for word in command.collect_usage_pieces(context) if word != "[OPTIONS]")
+    heading = [f".SS {text(f'{name} {usage}'.strip())}", *paragraphs(command.help or "")[1:]]
+    return heading + _options(command, context)
 
 
 def _options(command: click.Command, context: click.Context) -> list[str]:
