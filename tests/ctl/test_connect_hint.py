@@ -17,7 +17,9 @@ def test_an_installed_service_is_suggested(tmp_path: Path) -> None:
 
 def test_without_a_service_systemctl_is_not_suggested(tmp_path: Path) -> None:
     hint = start_hint([tmp_path], [tmp_path])
-    assert hint.startswith("to start it in a checkout: sudo ./dev run (then use ./dev ctl; its socket is .netscand/netscand.sock)")
+    assert hint.startswith(
+        "to start it in a checkout: sudo ./dev run (then use ./dev ctl; its socket is .netscand/netscand.sock)"
+    )
     assert "systemctl" not in hint
 
 

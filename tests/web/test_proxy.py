@@ -67,7 +67,7 @@ def changed(**changes: str | None) -> str:
 def complete(page: Page, role: str = "scan") -> None:
     """Wait until the stream and REST work: the events of the past, the health, and a scan."""
     page.until(LIVE)
-    page.until(f"document.querySelector('#token').innerText === 'role: {role}'")
+    page.until(f"document.querySelector('#token-role').innerText === 'role: {role}'")
     page.until("document.querySelectorAll('#event-list li').length")
     page.click(".views [data-view=networks]")
     page.until("/frames/.test(document.querySelector('#networks').innerText)")
@@ -207,7 +207,7 @@ def test_a_token_entered_in_the_page(shared_lab: Lab, guarded: Daemon, page: Pag
         page.go(url)
         enter(page, TOKENS["scan"])
         page.until(LIVE)
-        page.until("document.querySelector('#token').innerText === 'role: scan'")
+        page.until("document.querySelector('#token-role').innerText === 'role: scan'")
         page.until("document.querySelectorAll('#event-list li').length")
 
 
