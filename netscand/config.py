@@ -41,6 +41,9 @@ MOST = 256
 
 Texts = Annotated[tuple[str, ...], Meta(max_length=MOST)]
 
+CREDENTIAL = "tokens"
+"""Name of the systemd credential with tokens (systemd.exec(5), LoadCredential=)."""
+
 FAULTS_SHOWN = 20
 """Maximum number of errors in one message."""
 
@@ -288,9 +291,13 @@ def default_token_file(path: Path) -> Path:
 
 
 def with_token_file(access: Access, path: Path) -> Access:
-    """Return `[access]` of the configuration in `path` with the token file that applies: the default, if it exists."""
-    default = default_token_file(path)
-    if access.token_file is not None or not os.path.lexists(default):
+    """Return `[access]` of the configuration in `path` with the token file that applies: the default, if it exists.
+
+    Not if systemd passes tokens as a credential, whose source may be just that file.
+    """
+    default, credentials = default_token_file(path), os.environ.get("CREDENTIALS_DIRECTORY")
+    has_credential = credentials is not None and os.path.lexists(Path(credentials, CREDENTIAL))
+    if access.token_file is not None or has_credential or not os.path.lexists(default):
         return access
     return msgspec.structs.replace(access, token_file=str(default))
 

@@ -388,7 +388,8 @@ class Limit(Struct, kw_only=True):
 class Access(Struct, kw_only=True):
     """How clients reach netscand over TCP: listeners, TLS, names and addresses for URLs, and the number of tokens.
 
-    `token_file`: where `netscanctl token` writes; `uid` and `gid`: those of netscand, which reads it.
+    `token_file`: where `netscanctl token` writes, "" if systemd passes the tokens as a credential; `uid` and `gid`:
+    those of netscand, which reads it.
     """
 
     listening: list[str]

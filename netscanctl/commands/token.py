@@ -99,6 +99,9 @@ def locate(session: Session) -> tuple[TokenFile, bool]:
         if session.daemon.socket != DEFAULT_SOCKET:
             raise
         return token_file_of_config(), False
+    if not access.token_file:
+        hint = "edit its source (LoadCredential= in systemctl cat netscand), then: systemctl restart netscand"
+        raise Failure("systemd passes the tokens of this netscand as a credential", hint)
     return TokenFile(Path(access.token_file), access.uid, access.gid), True
 
 

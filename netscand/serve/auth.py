@@ -84,9 +84,6 @@ TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 """Digest of a token, in place of the token: a copy of the file permits nothing."""
 
-CREDENTIAL = "tokens"
-"""Name of the systemd credential (systemd.exec(5), LoadCredential=)."""
-
 SUBPROTOCOL = "netscand"
 """Subprotocol that a WebSocket client may request, and then gets (RFC 6455, section 1.9)."""
 
@@ -133,12 +130,12 @@ def read_tokens(file: str | None, environment: Mapping[str, str] = os.environ) -
     if file is not None:
         tokens += _parsed(Path(file), f"[access] token_file: {file}")
     if folder := environment.get("CREDENTIALS_DIRECTORY"):
-        credential = Path(folder, CREDENTIAL)
+        credential = Path(folder, config.CREDENTIAL)
         if credential.exists():
             configured = True
-            tokens += _parsed(credential, f"credential {CREDENTIAL}")
+            tokens += _parsed(credential, f"credential {config.CREDENTIAL}")
     if len({token.digest for token in tokens}) < len(tokens):
-        raise TokensRefused(f"{file or f'credential {CREDENTIAL}'}: the same token is in it twice")
+        raise TokensRefused(f"{file or f'credential {config.CREDENTIAL}'}: the same token is in it twice")
     if len(tokens) > MAX_TOKENS:
         raise TokensRefused(f"{file}: more than {MAX_TOKENS} tokens")
     return Tokens(tuple(tokens), configured=configured)

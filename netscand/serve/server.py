@@ -149,11 +149,12 @@ class Server:
 
     def access(self) -> protocol.Access:
         """Return how clients reach this server, and where its tokens are."""
-        default = default_token_file(self.config_file)
+        is_credential = self._access.token_file is None and self._guard.tokens.configured
+        default = "" if is_credential else str(default_token_file(self.config_file))
         return protocol.Access(
             listening=self.addresses, tls=self._tls is not None,
             hosts=self._guard.names, addresses=self._own_addresses(), tokens=len(self._guard.tokens),
-            token_file=self._access.token_file or str(default), uid=os.geteuid(), gid=os.getegid(),
+            token_file=self._access.token_file or default, uid=os.geteuid(), gid=os.getegid(),
         )  # fmt: skip
 
     def _own_addresses(self) -> list[str]:

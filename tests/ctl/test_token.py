@@ -155,6 +155,8 @@ def test_without_permission_it_says_how(ctl: Ctl, daemon: FakeDaemon, path: Path
     if os.geteuid() != 0:
         assert "sudo netscanctl token" in ctl.fails(4, "token", "add", "read")
         assert not path.exists()
+    daemon.status.access.token_file = ""
+    assert "as a credential; edit its source" in ctl.fails(1, "token", "list")
     message = ctl.fails(2, "token", "list", NETSCANCTL_URL="http://127.0.0.1:9", NETSCANCTL_SOCKET="")
     assert "run netscanctl token there" in message
 
