@@ -132,6 +132,7 @@ def netscand() -> list[str]:
     page += example("journalctl -u netscand NETSCAND_MAC=00:11:22:33:44:55", "journalctl -u netscand -p warning")
     page += [".SH FILES"]
     page += tagged("/etc/netscand/netscand.toml", "The configuration, see netscand.toml(5).")
+    page += tagged("/etc/netscand/tokens", "Tokens of other hosts and programs, see netscanctl token in netscanctl(1).")
     page += tagged("/run/netscand/netscand.sock", "The Unix socket.")
     page += tagged("/var/lib/netscand", "The history. It shows who is at home when, so only netscand may read it.")
     page += tagged(
@@ -204,8 +205,8 @@ def netscand_toml() -> list[str]:
     page += [".SH SYNOPSIS", r"\fI/etc/netscand/netscand.toml\fR", ".SH DESCRIPTION"]
     page += paragraphs(
         "The file is TOML. Every key is optional; unknown keys are errors. Times are in seconds. netscand(8) reads the "
-        "file at its start and at systemctl reload netscand; changes of [listen] and [history] path take effect at the "
-        "next restart. To check a file:"
+        "file at its start and at systemctl reload netscand; changes of [listen], except tcp, and of [history] path "
+        "take effect at the next restart. To check a file:"
     )
     page += example("netscand --check-config /etc/netscand/netscand.toml")
     for table, description, keys in tables():
