@@ -14,6 +14,7 @@ from netscanctl.token_file import ROLES, TokenFile, add_token, entries, read_lin
 from netscand.protocol import Access, DaemonStatus
 
 PHONE = "docs/phone.md"
+RELOAD = "correct that, then reload netscand (the service: systemctl reload netscand; else send it SIGHUP)"
 
 
 @click.group("token", short_help="Create, list and revoke tokens for other hosts and programs.")
@@ -47,7 +48,7 @@ def add(session: Session, role: str, name: str | None, as_json: bool) -> None:
         terminal.write("".join(f"link   {link}\n" for link in links) + f"token  {token}\n")
     terminal.notice(f'created the token "{name}" (role {role}) in {file.path}; it cannot be shown again')
     if refused:
-        raise Failure(f"the token is not in force: {refused}", "correct that, then: systemctl reload netscand")
+        raise Failure(f"the token is not in force: {refused}", RELOAD)
     if access is None:
         terminal.notice("netscand is not running; the token is in force when it starts")
     elif not ports_for_others(access):
@@ -80,9 +81,7 @@ def revoke(session: Session, name: str) -> None:
     file, running = locate(session)
     entry, left = revoke_token(file, name)
     if running and (refused := _reload(session)):
-        raise Failure(
-            f"removed from {file.path}, but still in force: {refused}", "correct that, then: systemctl reload netscand"
-        )
+        raise Failure(f"removed from {file.path}, but still in force: {refused}", RELOAD)
     in_force = "it is no longer accepted" if running else "netscand is not running"
     session.terminal.notice(f'revoked the token "{entry.name or entry.id}" (role {entry.role}); {in_force}')
     if not left:

@@ -1,7 +1,9 @@
 """Checks of the way from a phone or another computer to the page, for `netscanctl doctor`."""
 
 import http.client
+import os
 import ssl
+import stat
 from collections.abc import Iterator
 from contextlib import closing
 from urllib.parse import urlsplit
@@ -36,6 +38,10 @@ def check_access(access: Access | None, *, is_local: bool) -> Iterator[CheckResu
         found = f"other hosts can connect on port {', '.join(map(str, ports))}, but there is no token"
         yield warning("access", found, "to create one: sudo netscanctl token add ROLE")
         return
+    if is_local and (error := _file_error(access)):
+        fix = f"chown root:{access.gid} {access.token_file} && chmod 0640 {access.token_file}"
+        yield warning("access", f"netscand could not read its tokens again: {error}", fix)
+        return
     links = origins(access)
     if is_local and (errors := list(_unreachable(access, links, ports))):
         yield failed("access", "; ".join(errors), f"check [listen] tcp and [access] allowed_hosts; see {PHONE}")
@@ -45,6 +51,23 @@ def check_access(access: Access | None, *, is_local: bool) -> Iterator[CheckResu
     found = f"other hosts can open {', '.join(links)}{names}, with {tokens}, unless a firewall blocks it"
     plain = f"tokens are sent unencrypted: set [listen] tls_certificate and tls_key; see {PHONE}"
     yield ok("access", found, None if access.tls else plain)
+
+
+def _file_error(access: Access) -> str:
+    """Return why netscand would refuse its token file at a restart, or "", also if we may not see the file."""
+    try:
+        found = os.stat(access.token_file) if access.token_file else None
+    except FileNotFoundError:
+        return f"no file {access.token_file}"
+    except OSError:
+        return ""
+    if found is None:
+        return ""
+    mode, owner = stat.S_IMODE(found.st_mode), found.st_uid
+    readable = mode & 0o400 if owner == access.uid else mode & 0o040 and found.st_gid == access.gid
+    if mode & ~0o640 or owner not in (0, access.uid) or not (readable or access.uid == 0):
+        return f"{access.token_file} has mode {mode:04o}, owner {owner} and group {found.st_gid}"
+    return ""
 
 
 def _unreachable(access: Access, links: list[str], ports: list[int]) -> Iterator[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from netscanctl.client import admin_hint
 from netscanctl.commands import doctor
-from netscanctl.doctor import local_checks
+from netscanctl.doctor import access_checks, local_checks
 from netscanctl.doctor.result import collect, failed, format_results, ok, unknown
 from netscanctl.render import plain
 from netscand import __version__
@@ -103,6 +103,27 @@ def test_the_way_from_other_hosts_is_checked(
     )
     found = examined(ctl, code=0)["access"]
     assert (found["verdict"], text in found["found"]) == (verdict, True)
+
+
+@pytest.mark.parametrize(("mode", "error"), [(0o644, True), (0o000, True), (0o600, False), (None, True)])
+def test_a_token_file_that_a_restart_would_refuse(
+    ctl: Ctl, daemon: FakeDaemon, tmp_path: Path, mode: int | None, error: bool
+) -> None:
+    """Before it happens; nothing is said of a file that we may not see."""
+    file = tmp_path / "tokens"
+    if mode is not None:
+        file.touch()
+        file.chmod(mode)
+        if mode == 0 and os.geteuid() == 0:
+            os.chown(file, 12_345, 12_345)
+    daemon.status.access = Access(
+        listening=["10.255.0.1:8000"], tls=False, hosts=[], addresses=[], tokens=1, token_file=str(file),
+        uid=12_345 if mode == 0 and os.geteuid() == 0 else os.geteuid(), gid=os.getegid(),
+    )  # fmt: skip
+    assert bool(access_checks._file_error(daemon.status.access)) is error
+    if error:
+        found = examined(ctl, code=0)["access"]
+        assert (found["verdict"], "could not read its tokens" in found["found"]) == ("warning", True)
 
 
 def test_conflicts_between_devices_are_a_warning(ctl: Ctl, daemon: FakeDaemon) -> None:
