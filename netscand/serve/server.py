@@ -73,7 +73,7 @@ def _check_reach(addresses: Sequence[TcpAddress], guard: Guard) -> None:
         if not address.loopback and not guard.tokens.configured:
             raise BadAddress(
                 f"[listen] tcp: {address}: reachable from other hosts, but there is no token: "
-                "to create one: netscanctl token add ROLE; or use 127.0.0.1 or [::1]"
+                "to create one: netscanctl token add ROLE (or set [access] token_file); or use 127.0.0.1 or [::1]"
             )
 
 
