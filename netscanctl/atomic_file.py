@@ -41,8 +41,12 @@ def _resolve(path: Path, links_left: int) -> Path:
     return resolved
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], T], mode: int = 0o600) -> T:
+def write_atomically(
+    path: Path, write: Callable[[BinaryIO], T], mode: int = 0o600, *, owner: tuple[int, int] | None = None
+) -> T:
     """Call `write` with a temporary file, and move it to `path` once it is on the disk; return the result of `write`.
+
+    `owner`: uid and gid of the file.
 
     Raises OSError, and the exceptions of `write`.
     """
@@ -51,6 +55,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], T], mode: int = 0o6
         with open(descriptor, "wb") as out:
             result = write(out)
             out.flush()
+            if owner is not None:
+                os.fchown(descriptor, *owner)
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)
         os.replace(temporary, path)

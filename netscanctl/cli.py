@@ -17,7 +17,7 @@ from netscand.protocol import PROTOCOL
 
 COMMANDS = (
     "watch", "scan-now", "devices", "show", "events", "wait-for", "label", "known", "patience", "forget", "import",
-    "networks", "status", "backup", "doctor", "completion",
+    "networks", "status", "token", "backup", "doctor", "completion",
 )  # fmt: skip
 """In the order of `--help`. `scan-now` is the `command` of `netscanctl/commands/scan_now.py`."""
 INTERRUPTED = 130

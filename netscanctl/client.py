@@ -37,7 +37,8 @@ URL_PATH = re.compile(r"(?:/[\w.~!$&'()*+,;=:@%-]+)*/?", re.ASCII)
 PATH_LIMIT = 107
 """Bytes of the path of a Unix socket (`sun_path` in unix(7), without its NUL)."""
 
-JOIN_GROUP = "join the group netscan (as root: usermod -aG netscan USER; then log in again)"
+GROUP = "netscan"
+"""Group that has the role admin by default."""
 
 Answer = TypeVar("Answer")
 
@@ -297,7 +298,7 @@ def connection_failure(daemon: Daemon, error: OSError) -> Failure:
         start = start_hint() if is_local else "to start it: systemctl start netscand"
         return NoDaemon(f"netscand does not answer at {daemon.url} ({reason})", f"{start}; or check its [listen] tcp")
     if isinstance(error, PermissionError):
-        return NotPermitted(f"no permission to use {daemon.socket}", JOIN_GROUP)
+        return NotPermitted(f"no permission to use {daemon.socket}", admin_hint())
     if isinstance(error, FileNotFoundError):
         return NoDaemon(f"netscand is not running (no socket {daemon.socket})", start_hint())
     if isinstance(error, ConnectionRefusedError):
@@ -305,6 +306,17 @@ def connection_failure(daemon: Daemon, error: OSError) -> Failure:
     if isinstance(error, BlockingIOError):
         return NoDaemon(f"too many connections wait for netscand at {daemon.socket}", "try again, or use --url")
     return NoDaemon(f"cannot connect to netscand at {daemon.socket} ({_reason(error)})", start_hint())
+
+
+def admin_hint() -> str:
+    """Return how a user of this host gets the role admin; there is no group without the service."""
+    import grp  # only needed here
+
+    try:
+        grp.getgrnam(GROUP)
+    except KeyError:
+        return "run it with sudo"
+    return f"join the group {GROUP} (as root: usermod -aG {GROUP} USER; then log in again)"
 
 
 def https_hint(daemon: Daemon) -> str:
@@ -338,10 +350,12 @@ def http_failure(daemon: Daemon, status: int, content: bytes = b"") -> Failure:
         hint = "netscanctl sends only tokens; use --socket on the daemon's host"
         return NotPermitted(f"a proxy at {daemon.url} requires a login", hint)
     if status == 401:
-        hint = "the token in --token-file is not accepted" if daemon.token else "send a token: --token-file FILE"
-        return NotPermitted(message or "not permitted", hint)
+        create = "to create one on its host: sudo netscanctl token add ROLE"
+        if daemon.token:
+            return NotPermitted(f"the token in --token-file is unknown to the daemon at {daemon.address}", create)
+        return NotPermitted(message or "not permitted", f"use --token-file FILE; {create}")
     if status == 403:
-        hint = "use --socket on the daemon's host" if daemon.url else JOIN_GROUP
+        hint = "use --socket on the daemon's host" if daemon.url else admin_hint()
         return NotPermitted(message or "not permitted", f"use --token-file FILE, or {hint}")
     if not message and (status == 404 or status not in protocol.ERROR_STATUS.values()):
         return not_netscand(daemon)

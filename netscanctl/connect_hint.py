@@ -91,14 +91,14 @@ def start_hint(unit_folders: Iterable[Path] = UNIT_FOLDERS, checkouts: Iterable[
     """Return how to reach a daemon of `./dev run` if one is running, else how to start one on this host."""
     for checkout in checkouts:
         if is_listening(checkout / CHECKOUT_SOCKET):
-            return f"to use the netscand of ./dev run: --socket {checkout / CHECKOUT_SOCKET}"
+            return f"to use the netscand of ./dev run: ./dev ctl, or --socket {checkout / CHECKOUT_SOCKET}"
     if any((folder / UNIT).exists() for folder in unit_folders):
         state = service_state()
         if state is not None and state.has_failed:
             return f"{state}; {state.fix()}"
         return "to start it: systemctl start netscand"
     return (
-        f"to start it in a checkout: sudo ./dev run (its socket is {CHECKOUT_SOCKET}); "
+        f"to start it in a checkout: sudo ./dev run (then use ./dev ctl; its socket is {CHECKOUT_SOCKET}); "
         "to install it as a service: apt install ./netscand_*.deb, or packaging/install"
     )
 

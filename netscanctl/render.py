@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from msgspec import UnsetType
 
+from netscanctl.page_links import origins
 from netscanctl.text import SENTENCE_LIMIT, clean, fit, width
 from netscand.protocol import (
     Address,
@@ -312,6 +313,7 @@ def status_facts(status: DaemonStatus, *, paint: Paint, today: datetime | None) 
         ("version", f"{clean(status.version)} (protocol {status.protocol})"),
         ("started", f"{moment(status.started_at, today)} ({span(_seconds(status.started_at, status.now))} ago)"),
         ("your role", clean(status.role)),
+        *(("page", f"{origin}/") for origin in (origins(status.access) if status.access else [])),
         ("devices", f"{counts.online} online, {counts.offline} offline, {counts.unknown} unknown"),
         *(("network", f"{clean(one.id)} {paint(clean(one.state), one.state)}, {one.online} online, "
            f"coverage {coverage(one)}") for one in scanned),

@@ -112,7 +112,7 @@ def _check_config(path: Path) -> int:
     from netscand.config_lint import config_warnings
 
     reading = read(path)
-    faults = [*reading.faults, *map(str, file_errors(reading))]
+    faults = [*reading.faults, *map(str, file_errors(path, reading))]
     for fault in faults:
         _print_error(f"{path}: {fault}", EX_CONFIG)
     for warning in config_warnings(reading):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from netscand import __version__
-from netscand.config import Access, ConfigError, History, Listen, NetworkRule, Reading, Scan, read
+from netscand.config import Access, ConfigError, History, Listen, NetworkRule, Reading, Scan, read, with_token_file
 from netscand.core.model import Ip, Network
 from netscand.protocol import CheckReport, CheckResult, Verdict
 
@@ -150,8 +150,8 @@ def _numbers(version: str) -> list[int]:
 # ---- configuration ---------------------------------------------------------------------------------------------------
 
 
-def file_errors(reading: Reading) -> Iterator[Exception]:
-    """Yield what is wrong with the tokens, the certificate and the addresses that a valid configuration names."""
+def file_errors(path: Path, reading: Reading) -> Iterator[Exception]:
+    """Yield what is wrong with the tokens, the certificate and the addresses that the valid configuration names."""
     from netscand.serve.auth import TokensRefused
     from netscand.serve.listen import ListenError
     from netscand.serve.server import check
@@ -159,7 +159,7 @@ def file_errors(reading: Reading) -> Iterator[Exception]:
     listen, access = reading.table(Listen), reading.table(Access)
     if listen and access:
         try:
-            check(listen, access)
+            check(listen, with_token_file(access, path))
         except (ListenError, TokensRefused) as error:
             yield error
 
@@ -178,7 +178,7 @@ def check_configuration(path: Path, reading: Reading, error: ConfigError | None,
         if _is_denied(error):
             return caller.denied("configuration", f"you may not read {path}", f"chmod 0644 {path}")
         return _result("configuration", "failed", "; ".join(error.faults), hint)
-    errors = [*map(Exception, reading.faults), *file_errors(reading)]
+    errors = [*map(Exception, reading.faults), *file_errors(path, reading)]
     if len(errors) == 1 and _is_denied(errors[0]):
         return caller.denied("configuration", str(errors[0]), "let the user netscan read it")
     if errors:

@@ -41,6 +41,9 @@ MOST = 256
 
 Texts = Annotated[tuple[str, ...], Meta(max_length=MOST)]
 
+CREDENTIAL = "tokens"
+"""Name of the systemd credential with tokens (systemd.exec(5), LoadCredential=)."""
+
 FAULTS_SHOWN = 20
 """Maximum number of errors in one message."""
 
@@ -212,6 +215,7 @@ class Access(Table, frozen=True):
 
     group: str = "netscan"
     others: Literal["scan", "read", "none"] = "scan"
+    loopback_admin: bool = False
     token_file: str | None = None
     allowed_hosts: Texts = ()
     allowed_origins: Texts = ()
@@ -277,7 +281,25 @@ def load(path: Path, *, required: bool = True) -> Config:
     reading = read(path, required=required)
     if reading.faults:
         raise ConfigError(*(f"{path}: {fault}" for fault in reading.faults))
-    return reading.config()
+    config = reading.config()
+    return msgspec.structs.replace(config, access=with_token_file(config.access, path))
+
+
+def default_token_file(path: Path) -> Path:
+    """Return the token file of a configuration without `[access] token_file`: the file `tokens` beside it."""
+    return Path(os.path.abspath(path)).parent / "tokens"
+
+
+def with_token_file(access: Access, path: Path) -> Access:
+    """Return `[access]` of the configuration in `path` with the token file that applies: the default, if it exists.
+
+    Not if systemd passes tokens as a credential, whose source may be just that file.
+    """
+    default, credentials = default_token_file(path), os.environ.get("CREDENTIALS_DIRECTORY")
+    has_credential = credentials is not None and os.path.lexists(Path(credentials, CREDENTIAL))
+    if access.token_file is not None or has_credential or not os.path.lexists(default):
+        return access
+    return msgspec.structs.replace(access, token_file=str(default))
 
 
 def read(path: Path, *, required: bool = True, root: type[Table] = Config) -> Reading:

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from random import SystemRandom
 
+from msgspec import structs
 from sdnotify import SystemdNotifier
 
 from netscand.config import Config, ConfigError, load
@@ -104,6 +105,8 @@ class Daemon:
         self.server = Server(
             self.engine, self.hub, config.listen, config.access, self.translator, inherited_sockets(), self.history
         )
+        self.server.config_file, self.server.reload_configuration = path, self._reload
+        self._reloading = asyncio.Lock()
         self.watchdog = Watchdog(
             self._notify,
             {
@@ -187,18 +190,25 @@ class Daemon:
             self._reloads.clear()
             await self._reload()
 
-    async def _reload(self) -> None:
-        """Read the configuration again (SIGHUP), off the loop; with errors, keep the old one and report them."""
+    async def _reload(self) -> str:
+        """Read the configuration again, off the loop; with an error, keep the old one, and report and return it."""
+        async with self._reloading:
+            return await self._reload_once()
+
+    async def _reload_once(self) -> str:
         self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        error = ""
         try:
             new = await asyncio.to_thread(self._load)
-            self.server.reload(new.access)
+            self.server.reload(new.access, new.listen.tcp)
         except (ConfigError, ListenError, TokensRefused) as wrong:
             log.error("the configuration was not reloaded, the old one stays in force: %s", wrong)
+            error = str(wrong)
             self.engine.not_reloaded = f"the configuration was not reloaded: {wrong}"
         else:
             self._apply(new)
         self._notify("READY=1")
+        return error
 
     def _load(self) -> Config:
         """Read the file again. Raises ConfigError, also if it existed and is gone, or empty, as after a full disk."""
@@ -209,7 +219,7 @@ class Daemon:
 
     def _apply(self, new: Config) -> None:
         for key, old, wanted in (
-            ("[listen]", self.config.listen, new.listen),
+            ("[listen]", structs.replace(self.config.listen, tcp=()), structs.replace(new.listen, tcp=())),
             ("[history] path", self.config.history.path, new.history.path),
         ):
             if old != wanted:

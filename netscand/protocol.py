@@ -425,6 +425,23 @@ class Limit(Struct, kw_only=True):
     limiting: bool
 
 
+class Access(Struct, kw_only=True):
+    """How clients reach netscand over TCP: listeners, TLS, names and addresses for URLs, and the number of tokens.
+
+    `token_file`: where `netscanctl token` writes, "" if systemd passes the tokens as a credential; `uid` and `gid`:
+    those of netscand, which reads it.
+    """
+
+    listening: list[str]
+    tls: bool
+    hosts: list[str]
+    addresses: list[str]
+    tokens: int
+    token_file: str
+    uid: int
+    gid: int
+
+
 class DaemonStatus(Struct, kw_only=True):
     """`GET /api/status`: version, health and reasons why it is `degraded`, load, coverage, refusals of budgets.
 
@@ -451,6 +468,7 @@ class DaemonStatus(Struct, kw_only=True):
     limits: list[Limit] = []
     conflicts: list[Conflict] = []
     conflict_count: int = 0
+    access: Access | None = None
 
 
 class Health(Struct, kw_only=True):

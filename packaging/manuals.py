@@ -132,6 +132,7 @@ def netscand() -> list[str]:
     page += example("journalctl -u netscand NETSCAND_MAC=00:11:22:33:44:55", "journalctl -u netscand -p warning")
     page += [".SH FILES"]
     page += tagged("/etc/netscand/netscand.toml", "The configuration, see netscand.toml(5).")
+    page += tagged("/etc/netscand/tokens", "Tokens of other hosts and programs, see netscanctl token in netscanctl(1).")
     page += tagged("/run/netscand/netscand.sock", "The Unix socket.")
     page += tagged("/var/lib/netscand", "The history. It shows who is at home when, so only netscand may read it.")
     page += tagged(
@@ -165,10 +166,7 @@ def netscanctl() -> list[str]:
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
         assert command is not None
-        inner = click.Context(command, info_name=name, parent=context)
-        usage = " ".join(word for word in command.collect_usage_pieces(inner) if word != "[OPTIONS]")
-        page += [f".SS {text(f'{name} {usage}'.strip())}", *paragraphs(command.help or "")[1:]]
-        page += _options(command, inner)
+        page += _command(name, command, click.Context(command, info_name=name, parent=context))
     page += [".SH EXIT STATUS"]
     for code, meaning in CLIENT_EXITS.items():
         page += tagged(str(code), meaning)
@@ -180,6 +178,16 @@ def netscanctl() -> list[str]:
     page += tagged("/run/netscand/netscand.sock", "The Unix socket of the daemon on this host.")
     page += [".SH SEE ALSO", r"\fBnetscand\fR(8), \fBnetscand.toml\fR(5)"]
     return page
+
+
+def _command(name: str, command: click.Command, context: click.Context) -> list[str]:
+    """Return the section of a command; of a group, those of its commands."""
+    if isinstance(command, click.Group):
+        inner = ((f"{name} {key}", each) for key, each in command.commands.items())
+        return [line for key, each in inner for line in _command(key, each, click.Context(each, parent=context))]
+    usage = " ".join(word for word in command.collect_usage_pieces(context) if word != "[OPTIONS]")
+    heading = [f".SS {text(f'{name} {usage}'.strip())}", *paragraphs(command.help or "")[1:]]
+    return heading + _options(command, context)
 
 
 def _options(command: click.Command, context: click.Context) -> list[str]:
@@ -197,8 +205,8 @@ def netscand_toml() -> list[str]:
     page += [".SH SYNOPSIS", r"\fI/etc/netscand/netscand.toml\fR", ".SH DESCRIPTION"]
     page += paragraphs(
         "The file is TOML. Every key is optional; unknown keys are errors. Times are in seconds. netscand(8) reads the "
-        "file at its start and at systemctl reload netscand; changes of [listen] and [history] path take effect at the "
-        "next restart. To check a file:"
+        "file at its start and at systemctl reload netscand; changes of [listen], except tcp, and of [history] path "
+        "take effect at the next restart. To check a file:"
     )
     page += example("netscand --check-config /etc/netscand/netscand.toml")
     for table, description, keys in tables():

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from netscanctl.cli import Session
-from netscanctl.client import JOIN_GROUP, Failure, Incompatible, NotPermitted
+from netscanctl.client import Failure, Incompatible, NotPermitted, admin_hint
 from netscanctl.connect_hint import service_state, start_hint
 from netscanctl.doctor import daemon_checks, local_checks
 from netscanctl.doctor.result import collect, failed, format_results
@@ -43,7 +43,7 @@ def examine(session: Session, config: str | None) -> Iterator[CheckResult]:
     except Incompatible as failure:
         yield failed("versions", failure.cause, "install both in one version, then: systemctl restart netscand")
     except NotPermitted as failure:
-        yield failed("socket", failure.cause, f"{JOIN_GROUP}, set [access] others to scan, or use --token-file")
+        yield failed("socket", failure.cause, f"{admin_hint()}, set [access] others to scan, or use --token-file")
     except Failure as failure:
         state = service_state()
         yield failed("daemon", failure.cause, f"{state}; {state.fix()}" if state else start_hint())

@@ -4,7 +4,8 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from netscanctl.client import JOIN_GROUP, Client, Failure, scan_request
+from netscanctl.client import Client, Failure, admin_hint, scan_request
+from netscanctl.doctor.access_checks import check_access, check_configuration
 from netscanctl.doctor.result import failed, ok, unknown, warning
 from netscanctl.render import conflict_sentences, span
 from netscand import __version__
@@ -27,12 +28,14 @@ def check_running(client: Client, status: DaemonStatus) -> Iterator[CheckResult]
     """Run all checks, in the order in which a frame passes through the daemon."""
     yield check_daemon(status)
     yield check_versions(status)
+    yield from check_configuration(status)
     yield from check_receiving(status)
     yield check_interfaces(status)
     yield from check_own_addresses(status)
     yield from check_conflicts(status)
     yield from check_gateways(client, status)
     yield check_socket(status)
+    yield from check_access(status.access, is_local=client.daemon.url is None)
     yield check_database(status)
 
 
@@ -160,7 +163,7 @@ def check_socket(status: DaemonStatus) -> CheckResult:
         )
     if status.role == "admin":
         return ok("socket", "your role is admin: all commands are permitted")
-    return ok("socket", f"your role is {status.role}", f"for the role admin, {JOIN_GROUP}")
+    return ok("socket", f"your role is {status.role}", f"for the role admin, {admin_hint()}")
 
 
 def check_database(status: DaemonStatus) -> CheckResult:

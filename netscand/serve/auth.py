@@ -6,6 +6,7 @@ import grp
 import hmac
 import logging
 import os
+import pwd
 import re
 import socket
 import stat
@@ -66,7 +67,7 @@ def need(message: str, role: Role) -> None:
 # ---- tokens --------------------------------------------------------------------------------------------------------
 # Tokens: storage, transport, comparison (FAULTS T2, T18).
 #
-# Only their digests are kept. No message, error or log entry contains a token.
+# Only their digests are kept, and a file may contain only these. No message, error or log entry contains a token.
 
 LARGEST = 1 << 20
 """Maximum bytes of the token file."""
@@ -80,8 +81,8 @@ MAX_TOKENS = 1024
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """Syntax after `Bearer` (RFC 6750, section 2.1)."""
 
-CREDENTIAL = "tokens"
-"""Name of the systemd credential (systemd.exec(5), LoadCredential=)."""
+DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+"""Digest of a token, in place of the token: a copy of the file permits nothing."""
 
 SUBPROTOCOL = "netscand"
 """Subprotocol that a WebSocket client may request, and then gets (RFC 6455, section 1.9)."""
@@ -102,14 +103,15 @@ class Token(NamedTuple):
 
 
 class Tokens:
-    """Set of tokens."""
+    """Set of tokens. `configured`: they have a file, which may be empty, because the last one was revoked."""
 
-    def __init__(self, tokens: tuple[Token, ...] = ()) -> None:
+    def __init__(self, tokens: tuple[Token, ...] = (), *, configured: bool = False) -> None:
         self._tokens = tokens
+        self.configured = configured or bool(tokens)
 
-    def __bool__(self) -> bool:
-        """Return whether there are any."""
-        return bool(self._tokens)
+    def __len__(self) -> int:
+        """Return their number."""
+        return len(self._tokens)
 
     def find(self, token: str) -> Token | None:
         """Return the token, or None. Takes the same time for each token."""
@@ -124,40 +126,47 @@ class Tokens:
 def read_tokens(file: str | None, environment: Mapping[str, str] = os.environ) -> Tokens:
     """Return the tokens of `[access] token_file` and of the systemd credential. Raises TokensRefused."""
     tokens: list[Token] = []
+    configured = file is not None
     if file is not None:
         tokens += _parsed(Path(file), f"[access] token_file: {file}")
     if folder := environment.get("CREDENTIALS_DIRECTORY"):
-        credential = Path(folder, CREDENTIAL)
+        credential = Path(folder, config.CREDENTIAL)
         if credential.exists():
-            tokens += _parsed(credential, f"credential {CREDENTIAL}")
+            configured = True
+            tokens += _parsed(credential, f"credential {config.CREDENTIAL}")
     if len({token.digest for token in tokens}) < len(tokens):
-        raise TokensRefused(f"{file or f'credential {CREDENTIAL}'}: the same token is in it twice")
+        raise TokensRefused(f"{file or f'credential {config.CREDENTIAL}'}: the same token is in it twice")
     if len(tokens) > MAX_TOKENS:
         raise TokensRefused(f"{file}: more than {MAX_TOKENS} tokens")
-    return Tokens(tuple(tokens))
+    return Tokens(tuple(tokens), configured=configured)
 
 
 def _parsed(path: Path, place: str) -> list[Token]:
     tokens = []
-    for number, line in enumerate(_text(path, place).splitlines(), 1):
+    text = _text(path, place)
+    if not text.strip():  # as after a full disk; a comment says that no token is wanted
+        raise TokensRefused(f"{place}: empty; to create a token: netscanctl token add ROLE")
+    for number, line in enumerate(text.splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
         error = _line_error(words)
         if error:
             raise TokensRefused(f"{place}: line {number}: {error}")
-        tokens.append(Token(sha256(words[1].encode()).digest(), Role[words[0].upper()]))
-    if not tokens:
-        raise TokensRefused(f"{place}: contains no token; expected lines `ROLE TOKEN`")
+        digest = DIGEST.fullmatch(words[1])
+        known = bytes.fromhex(digest[1]) if digest else sha256(words[1].encode()).digest()
+        tokens.append(Token(known, Role[words[0].upper()]))
     return tokens
 
 
 def _line_error(words: list[str]) -> str:
-    if len(words) != 2:
-        return "expected `ROLE TOKEN`, separated by a space"
-    role, token = words
+    if len(words) < 2 or not (len(words) == 2 or words[2].startswith("#")):
+        return "expected `ROLE TOKEN`, separated by a space, and a comment after `#` if you like"
+    role, token = words[:2]
     if role not in ("read", "scan", "admin"):
         return "expected the role read, scan or admin"
+    if DIGEST.fullmatch(token):
+        return ""
     if not SHORTEST <= len(token) <= LONGEST:
         expected = f"expected {SHORTEST} to {LONGEST}"
         return f"the token has {len(token)} characters, {expected}; to create one: openssl rand -hex 32"
@@ -180,11 +189,11 @@ def _text(path: Path, place: str) -> str:
                 raise TokensRefused(f"{place}: owned by user {found.st_uid}, who could add a token: chown root {path}")
             if found.st_size > LARGEST:
                 raise TokensRefused(f"{place}: larger than {LARGEST} bytes")
-            return file.read(LARGEST).decode("ascii")
+            return file.read(LARGEST).decode()
     except OSError as error:
         raise TokensRefused(f"{place}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise TokensRefused(f"{place}: expected ASCII text") from None
+        raise TokensRefused(f"{place}: expected UTF-8 text") from None
 
 
 # ---- on their way ---------------------------------------------------------------------------------------------------
@@ -266,6 +275,8 @@ class Peer:
     """Our address that a TCP client connected to."""
     port: int = 0
     tls: bool = False
+    page_is_admin: bool = False
+    """Root or a member of the group, on loopback, and `[access] loopback_admin`: our own page has the role admin."""
 
 
 class Checks(Enum):
@@ -295,6 +306,18 @@ HOST = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 
 LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "[::1]"))
 
+PROXY_HEADERS = ("Forwarded", "Via", "X-Forwarded-For", "X-Real-IP")
+"""Headers that a proxy adds: then the uid of the connection is not that of the browser."""
+
+
+def own_names(name: str) -> frozenset[str]:
+    """Return the names of a host called `name` that other hosts use: with its domain, without, and that of mDNS."""
+    full = name.lower().rstrip(".")
+    short = full.partition(".")[0]
+    if short in ("", "localhost"):
+        return frozenset()
+    return frozenset(each for each in (full, short, f"{short}.local") if HOST.fullmatch(each))
+
 
 class Guard:
     """Checks connections and requests by `[access]`. Raises TokensRefused if its tokens cannot be used."""
@@ -304,25 +327,35 @@ class Guard:
         self._others = Role[access.others.upper()]
         self._hosts = frozenset(host.lower() for host in access.allowed_hosts)
         self._origins = frozenset(origin.lower().rstrip("/") for origin in access.allowed_origins)
+        self._own_names = own_names(socket.gethostname())
         self._subordinates = read_subordinates()
+        self._own_uid = os.geteuid()
+        """Uid of this process: it may change the process and its files anyway."""
+        self._page_admins = {0, self._own_uid, *group_members(access.group)} if access.loopback_admin else frozenset()
         self.group = _gid(access.group)
         """Gid of `[access] group`; None if there is no such group."""
+
+    @property
+    def names(self) -> list[str]:
+        """Host names in URLs that other hosts may use, beside the addresses of this one."""
+        return sorted(self._own_names | self._hosts)
 
     def peer(self, sock: socket.socket, *, tls: bool = False) -> Peer:
         """Return the peer of a connection. Raises OSError if it is closed already."""
         if sock.family == socket.AF_UNIX:
             uid, groups = unix_peer(sock)
-            privileged = uid == 0 or (self.group is not None and self.group in groups)
+            privileged = uid in (0, self._own_uid) or (self.group is not None and self.group in groups)
             key = self._subordinates.account(uid)
             return Peer(key, Role.ADMIN if privileged else self._others, True, privileged)
         ours, theirs = _normalized(sock.getsockname()[0]), _normalized(sock.getpeername()[0])
         local = _is_loopback(ours) and _is_loopback(theirs)
         role = self._others if local else Role.NONE
-        key = theirs
+        key, page_is_admin = theirs, False
         if local:  # a user can connect from 16 million addresses of 127.0.0.0/8
             owner = loopback_uid(sock)
             key = self._subordinates.account(owner) if owner is not None else "loopback"
-        return Peer(key, role, False, False, ours, int(sock.getsockname()[1]), tls)
+            page_is_admin = owner in self._page_admins
+        return Peer(key, role, False, False, ours, int(sock.getsockname()[1]), tls, page_is_admin)
 
     def admit(self, peer: Peer, headers: Headers, checks: Checks = Checks.ALL) -> Admitted:
         """Return the role of a request (that of its token; without one, that of its peer) and its account.
@@ -339,7 +372,7 @@ class Guard:
         self._check_origin(peer, headers, hosts)
         token = token_in(headers)
         if token is None:
-            return of_peer
+            return Admitted(Role.ADMIN, peer.key) if self._is_admins_page(peer, headers, hosts) else of_peer
         tokens = self.tokens.find(token)
         if tokens is None:
             raise rejected_token()
@@ -358,6 +391,21 @@ class Guard:
             # An image or script of another site's page: it can read no answer, but causes one (Fetch Metadata).
             raise Refused("forbidden", "cross-site requests are not allowed")
 
+    def _is_admins_page(self, peer: Peer, headers: Headers, hosts: list[str]) -> bool:
+        """Return whether a request comes from our own page, opened on this host by root or a member of the group.
+
+        Only from that page: no other page of localhost, under no other name than those that always lead to loopback,
+        and through no proxy.
+        """
+        if not peer.page_is_admin or any(headers.get(name) is not None for name in PROXY_HEADERS):
+            return False
+        if (name := HOST.fullmatch(hosts[0])) is None or name[1] not in LOOPBACK_NAMES:
+            return False
+        origin = headers.get("Origin")  # browsers send none with a GET to their own origin
+        if origin is None:
+            return headers.get("Sec-Fetch-Site") == "same-origin"
+        return origin.strip().lower() == f"{'https' if peer.tls else 'http'}://{hosts[0]}"
+
     def _check_host(self, peer: Peer, hosts: list[str]) -> None:
         found = HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
         if found is None:
@@ -366,10 +414,12 @@ class Guard:
         ours = port == peer.port and (
             name == _bracketed(peer.address)
             or name in self._hosts
-            or (_is_loopback(peer.address) and name in LOOPBACK_NAMES)
+            # Not on loopback, where a page has a role without a token: only DNS says that these names are ours.
+            or name in (LOOPBACK_NAMES if _is_loopback(peer.address) else self._own_names)
         )
         if not ours and hosts[0] not in self._hosts:
-            raise Refused("bad_request", "unknown host name in the Host header ([access] allowed_hosts)", 421)
+            message = f"unknown host name in the Host header: {hosts[0][:64]!r} ([access] allowed_hosts)"
+            raise Refused("bad_request", message, 421)
 
     def _is_own_origin(self, peer: Peer, origin: str, hosts: list[str]) -> bool:
         if origin in self._origins:
@@ -401,8 +451,19 @@ def _gid(group: str) -> int | None:
     try:
         return grp.getgrnam(group).gr_gid
     except KeyError:
-        log.info("no group %s: only root has the role admin", group)
+        log.info("no group %s: only root and the user of this process have the role admin", group)
         return None
+
+
+def group_members(group: str) -> frozenset[int]:
+    """Return the uids of the members of a group, also of those whose primary group it is."""
+    try:
+        found = grp.getgrnam(group)
+    except KeyError:
+        return frozenset()
+    return frozenset(
+        user.pw_uid for user in pwd.getpwall() if user.pw_gid == found.gr_gid or user.pw_name in found.gr_mem
+    )
 
 
 def _normalized(address: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -31,6 +32,11 @@ JSON = "application/json"
 BINARY = "application/octet-stream"
 """Type of the backup. Generators of clients skip answers of types that they do not know, such as that of SQLite."""
 
+ROLE_HINT = (
+    "Open the page of netscand, at the address of its host without a path, and enter a token there. "
+    "To create one, on that host: sudo netscanctl token add admin"
+)
+
 
 class Refused(Exception):
     """Refused request: a code of the wire contract, a message, and the status if it is not that of the code."""
@@ -50,12 +56,36 @@ def answer(body: msgspec.Struct, status: int = 200) -> web.Response:
     return web.Response(body=protocol.encode(body), status=status, content_type=JSON, headers=HEADERS)
 
 
-def refusal(refused: Refused) -> web.Response:
-    """Return the answer to a refused request."""
-    body = protocol.ErrorAnswer(error=protocol.Refusal(code=refused.code, message=refused.message))
-    response = answer(body, refused.status)
+def refusal(refused: Refused, request: web.BaseRequest | None = None) -> web.Response:
+    """Return the answer to a refused request: JSON, or to a browser that would show it to its user, a page."""
+    if request is not None and request.method == "GET" and "text/html" in request.headers.get("Accept", ""):
+        response = web.Response(text=_page(refused), content_type="text/html", status=refused.status, headers=HEADERS)
+    else:
+        body = protocol.ErrorAnswer(error=protocol.Refusal(code=refused.code, message=refused.message))
+        response = answer(body, refused.status)
     response.headers.update(refused.headers)
     return response
+
+
+HINTS: Mapping[int, str] = {
+    421: "Open netscand by the address of its host, such as http://192.168.1.2:8000/, or, from another host, by its "
+    "host name, alone or with .local. To use another name, add it to allowed_hosts in the table [access] of "
+    "netscand.toml, and run: systemctl reload netscand",
+    401: ROLE_HINT,
+    403: ROLE_HINT,
+    404: "The page of netscand is at the address of its host without a path.",
+}
+"""What a person can do about a status. Nothing about this host: the page of a rebound name could read it."""
+
+
+def _page(refused: Refused) -> str:
+    message = escape(f"{refused.message[:1].upper()}{refused.message[1:]}.")
+    hint = escape(HINTS.get(refused.status, "The log of netscand may say more: journalctl -u netscand."))
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">'
+        '<meta name="viewport" content="width=device-width"><title>netscand: request refused</title>'
+        f"<h1>netscand refused this request</h1><p>{message}</p><p>{hint}</p></html>\n"
+    )
 
 
 CODES = {status: code for code, status in protocol.ERROR_STATUS.items()}
@@ -186,11 +216,11 @@ def error_middleware(
             await judge(request)
             return await handler(request)
         except Refused as refused:
-            return refusal(refused)
+            return refusal(refused, request)
         except Unreadable as error:
-            return refusal(Refused("busy", str(error)))
+            return refusal(Refused("busy", str(error)), request)
         except web.HTTPException as error:
-            return refusal(from_aiohttp(error))
+            return refusal(from_aiohttp(error), request)
         except (ConnectionError, TimeoutError):
             connection.abort()  # close() would wait until the client reads
             raise ConnectionResetError("connection lost, or client too slow") from None

@@ -1,7 +1,7 @@
 """Handlers of `/api` and `/healthz`: devices, networks, status, scan requests, and changes of devices."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -231,6 +231,8 @@ class Rest:
         self._clients = clients
         self._server_problems = problems
         self._serving = serving
+        self.access: Callable[[], protocol.Access | None] = lambda: None
+        self.reload_configuration: Callable[[], Awaitable[None]]
         self._lists = Shares(LISTS)
 
     async def health(self, request: web.Request) -> web.StreamResponse:
@@ -302,10 +304,16 @@ class Rest:
                 limits=self._summary.limits(),
                 conflicts=conflicts[:MOST_CONFLICTS],
                 conflict_count=len(conflicts),
+                access=self.access(),
             )
         )
         await self._hub.settled()
         return response
+
+    async def reload(self, request: web.Request) -> web.StreamResponse:
+        """Read configuration and tokens again."""
+        await self.reload_configuration()
+        return web.Response(status=204, headers=HEADERS)
 
     async def scan(self, request: web.Request) -> web.StreamResponse:
         """Request a scan; with `wait=1`, return the devices that it found when it has ended."""

@@ -174,6 +174,11 @@ API = (
         operation="start_scan", tag="networks",
     ),
     Route(
+        "POST", "/api/reload", Role.ADMIN, Rest.reload, {204: None},
+        refusals=(503,), action="reloading the configuration",
+        operation="reload_configuration",
+    ),
+    Route(
         "GET", "/api/backup", Role.ADMIN, HistoryApi.backup, {200: BINARY},
         refusals=(503,), action="saving a backup", allow_head=False,
         operation="get_backup",

@@ -3,20 +3,24 @@
 import asyncio
 import errno
 import logging
+import os
 import resource
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from aiohttp import web
+from msgspec import structs
 
 from netscand import config, protocol
+from netscand.config import default_token_file
+from netscand.core.model import NetworkState
 from netscand.serve.accept import Acceptor
 from netscand.serve.auth import Checks, Guard, token_in
 from netscand.serve.connection import Connection
 from netscand.serve.connection_limits import ConnectionLimiter
-from netscand.serve.encode import Encoder
+from netscand.serve.encode import Encoder, ip_text
 from netscand.serve.full_mode import FullMode
 from netscand.serve.history_api import HistoryApi
 from netscand.serve.http import Refused, connection_of, error_middleware
@@ -66,10 +70,10 @@ def check(listen: config.Listen, access: config.Access) -> None:
 
 def _check_reach(addresses: Sequence[TcpAddress], guard: Guard) -> None:
     for address in addresses:
-        if not address.loopback and not guard.tokens:
+        if not address.loopback and not guard.tokens.configured:
             raise BadAddress(
                 f"[listen] tcp: {address}: reachable from other hosts, but there is no token: "
-                "set [access] token_file, or use 127.0.0.1 or [::1]"
+                "to create one: netscanctl token add ROLE (or set [access] token_file); or use 127.0.0.1 or [::1]"
             )
 
 
@@ -89,12 +93,16 @@ class Server:
         hub.attach(scanner)
         self.serving = False
         """Whether /healthz answers 200: from the start of `run` to that of `close`."""
+        self._scanner = scanner
         self._listen = listen
         self._access = access
         self._inherited = inherited_sockets
         self._guard = Guard(access)
         self._tls = tls_context(listen)
         self._summary = summary = Summary(scanner, encoder)
+        self.reload_configuration: Callable[[], Awaitable[str]] | None = None
+        """Reads the configuration again; returns why it was not applied, or ""."""
+        self.config_file = Path("/etc/netscand/netscand.toml")
         past = HistoryApi(history, scanner, hub, encoder) if history is not None else None
         self._lists = FullMode(hub, summary, encoder)
         self._live = WebSocketEndpoint(scanner, hub, summary, self._lists, past, listen.max_clients)
@@ -106,6 +114,7 @@ class Server:
         self._limiter = ConnectionLimiter(self._guard, most, listen.max_per_peer, hub.turns, scanner.budgets)
         self._measures = hub.measures
         rest = Rest(scanner, hub, summary, encoder, lambda: self.clients, self.problems, lambda: self.serving)
+        rest.access, rest.reload_configuration = self.access, self._reload_on_request
         changes = DeviceChanges(scanner, hub, encoder, history)
         metrics = Metrics(scanner, hub, summary, encoder, history, self._live, self._limiter, self.problems)
         parts = (self._live, rest, changes, past, metrics, Description(API), Page())
@@ -116,6 +125,7 @@ class Server:
         self._runner = web.AppRunner(self._app, handler_cancellation=True, shutdown_timeout=0.1)
         self._unix: UnixSocket | None = None
         self._acceptor: Acceptor | None = None
+        self._bound: dict[TcpAddress, socket.socket] = {}
         self._unbound: dict[TcpAddress, OSError] = {}
         self._inherited_paths: dict[str, tuple[int, int] | None] = {}
         """Paths of sockets that systemd opened, with device and inode at the start."""
@@ -137,6 +147,20 @@ class Server:
         """Sockets that it listens on."""
         return self._acceptor.listeners if self._acceptor is not None else []
 
+    def access(self) -> protocol.Access:
+        """Return how clients reach this server, and where its tokens are."""
+        is_credential = self._access.token_file is None and self._guard.tokens.configured
+        default = "" if is_credential else str(default_token_file(self.config_file))
+        return protocol.Access(
+            listening=self.addresses, tls=self._tls is not None,
+            hosts=self._guard.names, addresses=self._own_addresses(), tokens=len(self._guard.tokens),
+            token_file=self._access.token_file or default, uid=os.geteuid(), gid=os.getegid(),
+        )  # fmt: skip
+
+    def _own_addresses(self) -> list[str]:
+        networks = self._scanner.networks.values()
+        return sorted({ip_text(network.own) for network in networks if network.state != NetworkState.EXCLUDED})
+
     def problems(self) -> tuple[str, ...]:
         """Return the addresses that it cannot listen on."""
         unix = () if self._unreachable is None else (self._unreachable,)
@@ -151,10 +175,9 @@ class Server:
     async def open(self) -> None:
         """Listen. Raises BadAddress, AlreadyRunning, ListenError, LibraryError."""
         check_library()
-        addresses = self._addresses()
-        self._check_reach(self._guard)
-        if self._tls is None and any(not address.loopback for address in addresses):
-            log.warning("other hosts send tokens unencrypted: set [listen] tls_certificate and tls_key")
+        addresses = self._addresses(self._listen.tcp)
+        self._check_reach(addresses, self._guard)
+        self._warn_without_tls(addresses)
         await self._runner.setup()
         assert self._runner.server is not None
         self._acceptor = Acceptor(self._limiter, self._runner.server, self._tls)
@@ -182,13 +205,21 @@ class Server:
             tasks.create_task(self._retry_binds(), name="listen again")
             tasks.create_task(self.self_test.run(self.self_test_interval), name="self-test")
 
-    def reload(self, access: config.Access) -> None:
-        """Read tokens and certificate again, and apply them with `[access]` to all connections.
+    async def _reload_on_request(self) -> None:
+        """Read the configuration again, as on SIGHUP. Raises Refused with the reason why it was not applied."""
+        if self.reload_configuration is None:
+            raise Refused("busy", "netscand is starting or stopping")
+        if error := await self.reload_configuration():
+            raise Refused("bad_request", f"the configuration was not reloaded: {error}")
+
+    def reload(self, access: config.Access, tcp: Sequence[str] | None = None) -> None:
+        """Read tokens and certificate again, and apply them with `[access]` to all connections; listen on `tcp`.
 
         Raises TokensRefused, BadAddress, BadCertificate; then nothing has changed.
         """
         guard = Guard(access)
-        self._check_reach(guard)
+        addresses = self._addresses(self._listen.tcp if tcp is None else tcp)
+        self._check_reach(addresses, guard)
         if self._tls is not None:
             load_certificate(self._tls, self._listen)
         self._access = access
@@ -199,6 +230,9 @@ class Server:
             except OSError as error:  # each client that connects is checked anyway
                 log.warning("[listen] unix: %s: %s", self._listen.unix, error.strerror)
         self._live.reauthorize()
+        if tcp is not None:
+            self._listen_on(addresses)
+            self._listen = structs.replace(self._listen, tcp=tuple(tcp))
 
     async def close(self) -> None:
         """Stop accepting, close all connections, and return within a second."""
@@ -216,15 +250,32 @@ class Server:
 
     # ---- parts ----------------------------------------------------------------------------------------------------
 
-    def _addresses(self) -> list[TcpAddress]:
-        return [address for text in self._listen.tcp for address in tcp_addresses(text)]
+    def _addresses(self, tcp: Sequence[str]) -> list[TcpAddress]:
+        return [address for text in tcp for address in tcp_addresses(text)]
 
-    def _check_reach(self, guard: Guard) -> None:
+    def _listen_on(self, addresses: Sequence[TcpAddress]) -> None:
+        """Listen on these TCP addresses instead of the present ones; connections stay."""
+        known = {*self._bound, *self._unbound}
+        for address in known.difference(addresses):  # first: 0.0.0.0 needs the port of 127.0.0.1
+            self._unbound.pop(address, None)
+            if (sock := self._bound.pop(address, None)) is not None and self._acceptor is not None:
+                self._acceptor.stop(sock)
+        for address in addresses:
+            if address not in known:
+                self._bind(address)
+        if not known.issuperset(addresses):
+            self._warn_without_tls(addresses)
+
+    def _warn_without_tls(self, addresses: Sequence[TcpAddress]) -> None:
+        if self._tls is None and any(not address.loopback for address in addresses):
+            log.warning("other hosts send tokens unencrypted: set [listen] tls_certificate and tls_key")
+
+    def _check_reach(self, addresses: Sequence[TcpAddress], guard: Guard) -> None:
         """Check that there are tokens if other hosts can connect. Raises BadAddress."""
         inherited_sockets = [
             TcpAddress(*sock.getsockname()[:2]) for sock in self._inherited if sock.family != socket.AF_UNIX
         ]
-        _check_reach((*self._addresses(), *inherited_sockets), guard)
+        _check_reach((*addresses, *inherited_sockets), guard)
 
     def _unix_mode(self) -> tuple[int, int | None]:
         closed = self._access.others == "none"
@@ -252,7 +303,7 @@ class Server:
         if route is None:
             return  # the handler answers 404 or 405
         if connection.role < route.role:
-            may_have_one = bool(self._guard.tokens) and not connection.peer.unix
+            may_have_one = len(self._guard.tokens) > 0 and not connection.peer.unix
             route.require(connection.role, suggest_token=may_have_one and token_in(request.headers) is None)
         if route.parameters is not None:
             check_query(request.query, route.parameters)
@@ -280,6 +331,7 @@ class Server:
         if self._unbound.pop(address, None) is not None:
             log.info("now listening on %s", address)
         assert self._acceptor is not None
+        self._bound[address] = sock
         self._acceptor.listen(sock)
 
     async def _retry_binds(self) -> None:

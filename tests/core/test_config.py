@@ -146,6 +146,21 @@ def test_a_missing_file_is_an_error_only_where_it_was_named(tmp_path: Path) -> N
     assert load(tmp_path / "none", required=False) == Config()
 
 
+def test_the_token_file_is_beside_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the key, and if it exists; so `netscanctl token` edits no configuration."""
+    assert loaded(tmp_path, "").access.token_file is None
+    (tmp_path / "tokens").touch()
+    assert loaded(tmp_path, "[scan]").access.token_file == str(tmp_path / "tokens")
+    assert load(tmp_path / "missing.toml", required=False).access.token_file == str(tmp_path / "tokens")
+    assert loaded(tmp_path, '[access]\ntoken_file = "/x"').access.token_file == "/x"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert loaded(tmp_path, "").access.token_file is None, "LoadCredential=tokens:/etc/netscand/tokens"
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    (tmp_path / "tokens").unlink()
+    (tmp_path / "tokens").symlink_to("/nonexistent")
+    assert loaded(tmp_path, "").access.token_file == str(tmp_path / "tokens"), "an error, and not no token"
+
+
 def test_what_can_be_an_interface_a_glob_or_a_prefix_is_taken(tmp_path: Path) -> None:
     names = ["eth0", "eth*", "br-*", "wlp3s0f0u1.100", "enp0s31f6", "*.5", "[ew]*", "lan_1", "größe", "1"]
     prefixes = ["10.0.0.0/8", "192.168.1.7", "192.168.1.7/24", "0.0.0.0/0"]

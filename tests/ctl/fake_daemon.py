@@ -98,6 +98,7 @@ class FakeDaemon:
         app.router.add_patch("/api/devices/{mac}", self._change)
         app.router.add_delete("/api/devices/{mac}", self._forget)
         app.router.add_post("/api/scan", self._scan)
+        app.router.add_post("/api/reload", self._reload)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         if self.socket:
@@ -248,6 +249,9 @@ class FakeDaemon:
             request.transport.close()
             return response
         return web.Response(body=self.backup, content_type="application/octet-stream")
+
+    async def _reload(self, request: web.Request) -> web.Response:
+        return web.Response(status=204)
 
     async def _scan(self, request: web.Request) -> web.Response:
         self.received.append(msgspec.json.decode(await request.read(), type=protocol.ScanRequest))

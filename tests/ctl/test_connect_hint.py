@@ -17,7 +17,9 @@ def test_an_installed_service_is_suggested(tmp_path: Path) -> None:
 
 def test_without_a_service_systemctl_is_not_suggested(tmp_path: Path) -> None:
     hint = start_hint([tmp_path], [tmp_path])
-    assert hint.startswith("to start it in a checkout: sudo ./dev run (its socket is .netscand/netscand.sock)")
+    assert hint.startswith(
+        "to start it in a checkout: sudo ./dev run (then use ./dev ctl; its socket is .netscand/netscand.sock)"
+    )
     assert "systemctl" not in hint
 
 
@@ -58,7 +60,7 @@ def test_a_running_dev_run_is_suggested_first(tmp_path: Path, monkeypatch: pytes
     assert isinstance(failure, NoDaemon)
     assert str(failure) == (
         "netscand is not running (no socket /run/none/netscand.sock); "
-        "to use the netscand of ./dev run: --socket .netscand/netscand.sock"
+        "to use the netscand of ./dev run: ./dev ctl, or --socket .netscand/netscand.sock"
     )
 
 

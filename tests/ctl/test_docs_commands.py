@@ -1,6 +1,7 @@
 """docs/commands.md has every command, argument, option and exit code, and none that is not there."""
 
 import re
+from collections.abc import Iterator
 
 import click
 import pytest
@@ -36,10 +37,19 @@ def options(text: str) -> set[str]:
     return {word for row in rows for word in re.findall(r"`(--?[a-z-]+)", row)}
 
 
-@pytest.mark.parametrize("verb", COMMANDS)
-def test_every_command_is_documented_with_its_options(verb: str) -> None:
-    command = cli.get_command(click.Context(cli, **cli.context_settings), verb)
-    assert command is not None
+def verbs() -> Iterator[tuple[str, click.Command]]:
+    """Each command with its name, those of a group each by itself."""
+    for name in COMMANDS:
+        command = cli.get_command(click.Context(cli, **cli.context_settings), name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {inner}", each) for inner, each in command.commands.items())
+        else:
+            yield name, command
+
+
+@pytest.mark.parametrize(("verb", "command"), list(verbs()), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_command_is_documented_with_its_options(verb: str, command: click.Command) -> None:
     arguments, text = section(f"netscanctl {verb}")
     assert arguments == " ".join(_shown(param) for param in command.params if isinstance(param, click.Argument))
     named = {name for param in command.params if isinstance(param, click.Option) for name in param.opts}

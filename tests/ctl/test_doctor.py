@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from netscanctl.client import admin_hint
 from netscanctl.commands import doctor
-from netscanctl.doctor import local_checks
+from netscanctl.doctor import access_checks, local_checks
 from netscanctl.doctor.result import collect, failed, format_results, ok, unknown
 from netscanctl.render import plain
 from netscand import __version__
-from netscand.protocol import PROTOCOL, Traffic, encode
+from netscand.protocol import PROTOCOL, Access, Traffic, encode
 from tests.ctl.conftest import ROOT, Ctl
 from tests.ctl.fake_daemon import FakeDaemon
 from tests.ctl.messages import AT, LATER, conflict, device, network, scanned, status
@@ -73,7 +74,7 @@ def test_doctor_prints_a_line_and_a_hint_per_check(ctl: Ctl, daemon: FakeDaemon)
      ("the disk is full", "database", "failed"),
      ("the history was broken: it is set aside as /x.corrupt-1, and a new one began", "database", "warning"),
      ("no network is up (192.168.1.0/24@eth0): nothing can be received", "", ""),
-     ("the configuration was not reloaded: [scan] rate", "", "")],
+     ("the configuration was not reloaded: [scan] rate", "configuration", "warning")],
 )  # fmt: skip
 def test_each_problem_is_reported_by_its_check(
     ctl: Ctl, daemon: FakeDaemon, problem: str, check: str, verdict: str
@@ -85,6 +86,44 @@ def test_each_problem_is_reported_by_its_check(
         assert (found[check]["verdict"], problem in found[check]["found"]) == (verdict, True)
         assert {one["verdict"] for name, one in found.items() if name not in (check, "clock")} == {"ok"}
     assert check == "database" or found["database"]["verdict"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("listening", "tokens", "verdict", "text"),
+    [(["127.0.0.1:8000"], 0, "ok", "only this host"), ([], 0, "ok", "only this host"),
+     (["0.0.0.0:8000"], 0, "warning", "on port 8000, but there is no token"),
+     (["127.0.0.1:8000", "127.0.0.2:1"], 1, "ok", "only this host")],
+)  # fmt: skip
+def test_the_way_from_other_hosts_is_checked(
+    ctl: Ctl, daemon: FakeDaemon, listening: list[str], tokens: int, verdict: str, text: str
+) -> None:
+    """The rest, with another host, is in lab/test_phone.py."""
+    daemon.status.access = Access(
+        listening=listening, tls=False, hosts=[], addresses=[], tokens=tokens, token_file="/t", uid=0, gid=0
+    )
+    found = examined(ctl, code=0)["access"]
+    assert (found["verdict"], text in found["found"]) == (verdict, True)
+
+
+@pytest.mark.parametrize(("mode", "error"), [(0o644, True), (0o000, True), (0o600, False), (None, True)])
+def test_a_token_file_that_a_restart_would_refuse(
+    ctl: Ctl, daemon: FakeDaemon, tmp_path: Path, mode: int | None, error: bool
+) -> None:
+    """Before it happens; nothing is said of a file that we may not see."""
+    file = tmp_path / "tokens"
+    if mode is not None:
+        file.touch()
+        file.chmod(mode)
+        if mode == 0 and os.geteuid() == 0:
+            os.chown(file, 12_345, 12_345)
+    daemon.status.access = Access(
+        listening=["10.255.0.1:8000"], tls=False, hosts=[], addresses=[], tokens=1, token_file=str(file),
+        uid=12_345 if mode == 0 and os.geteuid() == 0 else os.geteuid(), gid=os.getegid(),
+    )  # fmt: skip
+    assert bool(access_checks._file_error(daemon.status.access)) is error
+    if error:
+        found = examined(ctl, code=0)["access"]
+        assert (found["verdict"], "could not read its tokens" in found["found"]) == ("warning", True)
 
 
 def test_conflicts_between_devices_are_a_warning(ctl: Ctl, daemon: FakeDaemon) -> None:
@@ -113,7 +152,7 @@ def test_the_role_read_looks_up_the_gateway(ctl: Ctl, daemon: FakeDaemon) -> Non
     daemon.devices = [device(1)]
     found = examined(ctl, code=0)
     assert found["gateway"]["found"] == "192.168.1.1 is online: answered a probe"
-    assert "usermod -aG netscan" in found["socket"]["mend"]
+    assert admin_hint() in found["socket"]["mend"]
     daemon.devices = [device(1, "offline"), device(10), device(11)]
     assert examined(ctl, code=1)["gateway"]["verdict"] == "failed"
     assert not [request for request in daemon.received if hasattr(request, "targets")]

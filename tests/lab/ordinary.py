@@ -12,7 +12,16 @@ NOBODY = 65534
 
 
 def ordinary(argv: Argv, hold: Path) -> list[str]:
-    """`argv` as the ordinary user, to be run by root in a mount namespace of its own (as `ip netns exec` makes one).
+    """`argv` as the ordinary user, to be run by root where `visible` works."""
+    drop = (
+        f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups --no-new-privs --pdeathsig KILL"
+        " --inh-caps=-all,+net_raw --ambient-caps=-all,+net_raw --bounding-set=-all,+net_raw --"
+    ).split()
+    return visible([*drop, *argv], hold)
+
+
+def visible(argv: Argv, hold: Path) -> list[str]:
+    """`argv`, readable by ordinary users, to be run by root in a mount namespace of its own (as of `ip netns exec`).
 
     Where the checkout or its Python lies in somebody's closed folder (/root), that folder is covered by an empty one
     that holds just these two: in the eyes of this process alone. `hold` is a folder for it to work in.
@@ -31,11 +40,7 @@ def ordinary(argv: Argv, hold: Path) -> list[str]:
         for need, name in held:
             steps += [f"mkdir -p '{need}'", f"mount --bind {name} '{need}'"]
     steps += [f"cd '{ROOT}'", 'exec "$@"']
-    drop = (
-        f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups --no-new-privs --pdeathsig KILL"
-        " --inh-caps=-all,+net_raw --ambient-caps=-all,+net_raw --bounding-set=-all,+net_raw --"
-    ).split()
-    return ["sh", "-c", "\n".join(steps), "ordinary", os.fspath(hold), *drop, *(os.fspath(word) for word in argv)]
+    return ["sh", "-c", "\n".join(steps), "visible", os.fspath(hold), *(os.fspath(word) for word in argv)]
 
 
 def _closed_above(path: Path) -> Path | None:

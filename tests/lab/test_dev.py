@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.lan import Lab
+from tests.lab.ordinary import NOBODY, visible
 from tests.lab.spaces import DEADLINE, NAMESPACES, ROOT, command
 
 
@@ -46,10 +47,15 @@ class Shown:
 
 
 @contextmanager
-def dev_run(lab: Lab) -> "Iterator[subprocess.Popen[str]]":
-    """`./dev run` in the watcher's namespace, in a process group of its own, as on a terminal."""
+def dev_run(lab: Lab, uid: int | None = None) -> "Iterator[subprocess.Popen[str]]":
+    """`./dev run` in the watcher's namespace, in a process group of its own; through sudo of a user."""
     argv = ["env", "--default-signal=INT", "./dev", "run"]
     state = {"NETSCAND_STATE": str(lab.folder / "state")}
+    if uid is not None:  # and as on a machine whose users can read the checkout, its Python, and the folder
+        state |= {"SUDO_UID": str(uid), "SUDO_GID": str(uid)}
+        lab.folder.chmod(0o711)
+        (lab.folder / "hold").mkdir(exist_ok=True)
+        argv = visible(argv, lab.folder / "hold")
     process = lab.watcher.popen(
         argv, env=state, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )
@@ -149,6 +155,114 @@ def test_a_second_dev_run_is_refused_and_leaves_the_first_alone(lab: Lab) -> Non
             shown.until(f"runs already (process {daemon})")
         assert log.read_text().startswith(written)
         assert pid_of(lab, "netscand") == daemon
+
+
+USER = 23_456
+"""A user of the host, who calls sudo."""
+
+
+def by_user(lab: Lab, *argv: str, uid: int = USER) -> str:
+    """Run a command as that user, without sudo."""
+    drop = f"setpriv --reuid {uid} --regid {uid} --clear-groups --inh-caps=-all --bounding-set=-all --".split()
+    (hold := lab.folder / f"hold{len(list(lab.folder.iterdir()))}").mkdir()
+    env = {"NETSCAND_STATE": str(lab.folder / "state")}
+    done = lab.watcher.run(visible([*drop, *argv], hold), env=env, check=False)
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("uid", [USER, 0])
+def test_dev_run_is_the_user_of_sudo_with_one_capability(lab: Lab, uid: int) -> None:
+    """T1: no other right of root; without sudo, a user without any. Files are for that user alone."""
+    state = lab.folder / "state"
+    with dev_run(lab, uid) as process:
+        Shown(process).until("STATUS")
+        found = dict(
+            line.split(":\t", 1) for line in Path(f"/proc/{pid_of(lab, 'netscand')}/status").read_text().splitlines()
+        )
+        owner = uid or NOBODY
+        assert found["Uid"].split() == found["Gid"].split() == [str(owner)] * 4
+        assert {int(found[name], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {1 << 13}
+        assert (found["NoNewPrivs"], found["Groups"].strip()) == ("1", "")
+        for path in state.iterdir():
+            mode = path.stat().st_mode & 0o777
+            assert path.stat().st_uid == owner, path
+            assert mode == (0o666 if path.name == "netscand.sock" else 0o600), path
+        assert state.stat().st_mode & 0o777 == 0o711
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(DEADLINE) == 130
+
+
+def test_the_user_of_sudo_is_admin_without_it(lab: Lab) -> None:
+    """`./dev ctl` finds the socket; the token and the page work; another user is not admin, and reads what to do."""
+    with dev_run(lab, USER) as process:
+        shown = Shown(process)
+        shown.until("./dev ctl devices")
+        assert "your role  admin" in by_user(lab, "./dev", "ctl", "status")
+        assert "page       http://localhost:8000/" in by_user(lab, "./dev", "ctl", "status")
+        assert 'label set to "router"' in by_user(lab, "./dev", "ctl", "label", "52:54:00:77:00:99", "router")
+        assert "token  " in by_user(lab, "./dev", "ctl", "token", "add", "admin")
+        tokens = (lab.folder / "state" / "tokens").stat()
+        assert (tokens.st_uid, tokens.st_mode & 0o777) == (USER, 0o600)
+        other = by_user(lab, "./dev", "ctl", "known", "52:54:00:77:00:99", uid=USER + 1)
+        assert 'requires role "admin" (you have "scan")' in other
+        assert "run it with sudo" in other or "join the group" in other
+        page = ["curl", "--silent", "--noproxy", "*", "http://localhost:8000/api/status"]
+        assert '"role":"admin"' in by_user(lab, *page, "--header", "Sec-Fetch-Site: same-origin")
+        assert '"role":"scan"' in by_user(lab, *page)
+        assert '"role":"scan"' in by_user(lab, *page, "--header", "Sec-Fetch-Site: same-origin", uid=USER + 1)
+
+
+def test_dev_run_says_how_to_use_another_port(lab: Lab) -> None:
+    """And names no page that is not there."""
+    code = "import socket, time; a = socket.create_server(('127.0.0.1', 8000)); "
+    code += (
+        "b = socket.create_server(('::1', 8000), family=socket.AF_INET6); print('taken', flush=True); time.sleep(60)"
+    )
+    taken = lab.watcher.popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert taken.stdout is not None
+    assert taken.stdout.readline() == "taken\n"
+    with dev_run(lab) as process:
+        shown = Shown(process)
+        shown.until(
+            "cannot listen on 127.0.0.1:8000: Address already in use; to use another port, change [listen] tcp in "
+        )
+        assert "http://localhost" not in shown.text()
+    lab.watcher.space.end(taken)
+
+
+def test_dev_run_changes_no_folder_that_is_not_its_own(lab: Lab) -> None:
+    """Such as /tmp, or one with other files."""
+    state = lab.folder / "state"
+    state.mkdir(0o1777)
+    state.chmod(0o1777)
+    for word in ("other users can write to", "has other files"):
+        with dev_run(lab, USER) as process:
+            assert process.wait(DEADLINE) == 1
+            assert process.stdout is not None
+            assert word in process.stdout.read()
+        assert state.stat().st_uid == 0
+        state.chmod(0o755)
+        (state / "mine").touch()
+
+
+def test_dev_ctl_without_an_environment_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "dev").write_bytes((ROOT / "dev").read_bytes())
+    done = subprocess.run(["sh", "dev", "ctl", "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "dev: there is no .venv yet: run sudo ./dev setup\n")
+
+
+def test_dev_ctl_runs_in_the_folder_of_its_caller(tmp_path: Path) -> None:
+    """Files that are named on its command line are there; --help is that of netscanctl."""
+    argv = [str(ROOT / "dev"), "ctl", "--token-file", "mine", "devices"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "--token-file: mine: No such file" in done.stderr
+    (tmp_path / "mine").write_text("x" * 32)
+    done = subprocess.run(
+        argv, cwd=tmp_path, capture_output=True, text=True, check=False, env=os.environ | {"NETSCAND_STATE": "/none"}
+    )
+    assert "/none/netscand.sock" in done.stderr
+    done = subprocess.run([*argv[:2], "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("Usage: netscanctl ")
 
 
 def test_dev_run_passes_arguments_on(lab: Lab) -> None:

@@ -327,6 +327,13 @@ async def house(
     chosen = {"unix": str(socket_path), "tcp": ("127.0.0.1:0",), **(listen or {})}
     kept = archive or EmptyHistory()
     server = Server(scanner, hub, config.Listen(**chosen), allowed(**(access or {})), translator, (), kept)
+    server.config_file = path / "netscand.toml"
+
+    async def reload() -> str:
+        server.reload(allowed(**(access or {})))
+        return ""
+
+    server.reload_configuration = reload
     await server.open()
     try:
         async with asyncio.TaskGroup() as tasks:

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from netscand import config
 from netscand.serve import auth, peer_uid
-from netscand.serve.auth import Guard, Peer, Role
+from netscand.serve.auth import Guard, Peer, Role, group_members, own_names
 from netscand.serve.http import Refused
 from tests.serve.house import handshake, house
 
@@ -74,6 +75,8 @@ def test_root_and_the_group_are_admin_others_as_configured(root: None) -> None:
     assert met(guard, 1234, 1234) == Peer(("uid", 1234), Role.READ, True, False)
     assert met(guard, 1234, 4242) == Peer(("uid", 1234), Role.ADMIN, True, True)
     assert met(guard, 1234, 1234, (7, 4242, 9)) == Peer(("uid", 1234), Role.ADMIN, True, True)
+    guard._own_uid = 777
+    assert met(guard, 777, 1234).role is Role.ADMIN, "it may change the process and its files anyway"
     assert met(guard, 1234, 1234, tuple(range(5000, 5000 + peer_uid.MAX_GROUPS + 1))).role is Role.READ
     for others in ("scan", "none"):
         assert met(Guard(config.Access(others=others)), 1234, 1234).role.on_wire == others
@@ -153,6 +156,65 @@ def test_hosts_of_the_configuration_are_ours_too() -> None:
     assert judge(LOOPBACK, [("Host", "Scan.Example:443")], allowed_hosts=listed) == 200
     assert judge(LOOPBACK, [("Host", "scan.lan:443")], allowed_hosts=listed) == 421
     assert judge(LOOPBACK, [("Host", "scan.example")], allowed_hosts=listed) == 421
+
+
+def test_beyond_loopback_the_names_of_this_host_are_ours() -> None:
+    """T6: exactly these, and not on loopback, where a page has a role without a token."""
+    assert own_names("Pi.lan.example") == {"pi.lan.example", "pi", "pi.local"}
+    assert own_names("localhost.localdomain") == own_names("") == own_names("a b") == frozenset()
+    name = socket.gethostname().lower().partition(".")[0]
+    for host in (name, f"{name}.local", f"{name.upper()}.LOCAL"):
+        assert judge(ELSEWHERE, [("Host", f"{host}:8000")]) == 200
+        assert judge(ELSEWHERE, [("Host", f"{host}:8001")]) == 421
+        assert judge(LOOPBACK, [("Host", f"{host}:8000")]) == 421
+    for host in (f"{name}.evil", f"evil.{name}", f"{name}.local.evil", "local", f"{name}.locale"):
+        assert judge(ELSEWHERE, [("Host", f"{host}:8000")]) == 421
+
+
+# ---- our own page on loopback (T5, T6) -------------------------------------------------------------------------------
+
+OURS = ("Host", "localhost:8000")
+PAGE_PEER = replace(LOOPBACK, page_is_admin=True)
+PAGES_OF_ADMINS = [
+    ([OURS, ("Origin", "http://localhost:8000")], Role.ADMIN),
+    ([("Host", "[::1]:8000"), ("Origin", "http://[::1]:8000")], Role.ADMIN),
+    ([OURS, ("Sec-Fetch-Site", "same-origin")], Role.ADMIN),
+    ([OURS], Role.SCAN),
+    ([OURS, ("Sec-Fetch-Site", "none")], Role.SCAN),
+    ([OURS, ("Sec-Fetch-Site", "same-site")], Role.SCAN),
+    ([OURS, ("Origin", "http://localhost:3000"), ("Sec-Fetch-Site", "same-origin")], Role.SCAN),
+    ([OURS, ("Origin", "http://127.0.0.1:8000")], Role.SCAN),
+    ([OURS, ("Origin", "https://localhost:8000")], Role.SCAN),
+    ([("Host", "scan.lan:8000"), ("Origin", "http://scan.lan:8000")], Role.SCAN),
+    *[([OURS, ("Origin", "http://localhost:8000"), (name, "10.0.0.9")], Role.SCAN) for name in auth.PROXY_HEADERS],
+]
+
+
+@pytest.mark.parametrize(("headers", "role"), PAGES_OF_ADMINS)
+def test_only_our_own_page_has_the_role_of_its_user(headers: list[tuple[str, str]], role: Role) -> None:
+    """T5, T6: no other page of localhost, no other name, no proxy; without a peer that may, never."""
+    guard = Guard(config.Access(loopback_admin=True, allowed_hosts=("scan.lan",)))
+    found = CIMultiDictProxy(CIMultiDict(headers))
+    assert guard.admit(PAGE_PEER, found).role is role
+    assert guard.admit(LOOPBACK, found).role is Role.SCAN
+
+
+def test_the_kernel_says_whose_page_it_is(root: None) -> None:
+    """Root and members of the group, only with `loopback_admin`, and only on loopback."""
+    group = next(each for each in grp.getgrall() if group_members(each.gr_name) - {0})
+    member = next(iter(group_members(group.gr_name) - {0}))
+    assert group_members("no-such-group-here") == frozenset()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for configured in (True, False):
+            guard = Guard(config.Access(loopback_admin=configured, group=group.gr_name))
+            for uid, admin in ((0, True), (member, True), (54_321, False)):
+                with acting_as(uid, 54_321):
+                    client = socket.create_connection(listener.getsockname())
+                accepted, _ = listener.accept()
+                with client, accepted:
+                    assert guard.peer(accepted).page_is_admin is (admin and configured)
+    with Elsewhere("192.168.1.2", "192.168.1.2") as sock:
+        assert not Guard(config.Access(loopback_admin=True)).peer(sock).page_is_admin
 
 
 # ---- Origin (FAULTS T5) ---------------------------------------------------------------------------------------------

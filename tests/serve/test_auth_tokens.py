@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -56,6 +57,18 @@ def test_a_systemd_credential_is_read_too(tmp_path: Path) -> None:
     assert (role_of(both, LONG), role_of(both, ADMIN)) == (Role.SCAN, Role.ADMIN)
 
 
+def test_a_digest_stands_for_its_token(tmp_path: Path) -> None:
+    """T2: who reads the file, or a copy of it, has no token. A comment may follow; the file may be of comments only."""
+    file = written(
+        tmp_path / "tokens", f"admin sha256:{sha256(ADMIN.encode()).hexdigest()} # 2026-11-30 Jürgen's phone\n"
+    )
+    tokens = read_tokens(file, {})
+    assert role_of(tokens, ADMIN) is Role.ADMIN
+    assert role_of(tokens, sha256(ADMIN.encode()).hexdigest()) is None
+    none = read_tokens(written(tmp_path / "tokens", "# the last one was revoked\n"), {})
+    assert (len(none), none.configured) == (0, True)
+
+
 def test_a_file_of_another_user_is_refused(root: None, tmp_path: Path) -> None:
     """FAULTS T2: its owner could become admin, whatever its mode."""
     file = token_file(tmp_path)
@@ -95,9 +108,11 @@ def test_a_file_of_its_owner_and_group_alone_is_taken(tmp_path: Path, mode: int)
         (f'admin "{LONG}"\n', "invalid character in the token"),
         (f"admin {LONG}=x\n", "invalid character in the token"),
         (f"admin {LONG}\nread {LONG}\n", "the same token is in it twice"),
-        ("# nothing\n", "contains no token"),
-        ("", "contains no token"),
-        (f"admin {LONG}ä\n", "expected ASCII text"),
+        ("", "empty; to create a token: netscanctl token add ROLE"),
+        (f"admin {LONG}ä\n", "invalid character in the token"),
+        (f"admin sha256:{'x' * 64}\n", "invalid character in the token"),
+        (f"admin sha256:{'a' * 63}\n", "invalid character in the token"),
+        (f"admin {LONG}\nread sha256:{sha256(LONG.encode()).hexdigest()}\n", "the same token is in it twice"),
         ("#" * (LARGEST + 1), "larger than"),
         ("".join(f"read {number:032}\n" for number in range(MAX_TOKENS + 1)), "more than"),
     ],

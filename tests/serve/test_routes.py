@@ -43,6 +43,7 @@ def test_a_refusal_says_what_the_route_does() -> None:
         "PATCH /api/devices/{mac}": "changing a device",
         "DELETE /api/devices/{mac}": "forgetting a device",
         "GET /api/backup": "saving a backup",
+        "POST /api/reload": "reloading the configuration",
     }
     with pytest.raises(
         Refused, match=r'^scanning requires role "scan" \(you have "read"\); send a token with that role$'

@@ -107,6 +107,73 @@ def test_the_last_token_cannot_be_removed_beyond_loopback(tmp_path: Path) -> Non
     asyncio.run(play())
 
 
+def test_the_last_token_can_be_revoked(tmp_path: Path) -> None:
+    """T2: a file of comments has none; a reload that refused it would keep the revoked one in force."""
+
+    async def play() -> None:
+        access: dict[str, Any] = {"others": "none", "token_file": token_file(tmp_path)}
+        async with house(tmp_path, access=access, listen={"tcp": ("127.0.0.1:0", "192.0.2.1:8000")}) as lan:
+            bearer = {"Authorization": f"Bearer {TOKENS['read']}"}
+            assert (await lan.ask("GET", "/api/status", headers=bearer))[0] == 200
+            (tmp_path / "tokens").write_text("# none\n")
+            lan.server.reload(allowed(**access))
+            assert (await lan.ask("GET", "/api/status", headers=bearer))[0] == 401
+
+    asyncio.run(play())
+
+
+def test_a_reload_changes_the_tcp_addresses(tmp_path: Path) -> None:
+    """Without a restart: the new ones are open, the removed ones closed, connections stay. Errors change nothing."""
+
+    async def play() -> None:
+        async with house(tmp_path) as lan, lan.ws(tcp=True) as stream:
+            await receive(stream)
+            before = lan.server.addresses
+            with pytest.raises(BadAddress):
+                lan.server.reload(config.Access(), ["127.0.0.2:0", "nowhere"])
+            with pytest.raises(BadAddress, match="there is no token"):
+                lan.server.reload(config.Access(), ["0.0.0.0:0"])
+            assert lan.server.addresses == before
+            lan.server.reload(config.Access(token_file=token_file(tmp_path)), ["127.0.0.2:0"])
+            (after,) = lan.server.addresses
+            assert after.startswith("127.0.0.2:")
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection(*before[0].split(":"))
+            _, writer = await asyncio.open_connection(*after.split(":"))
+            writer.close()
+            lan.scanner.join(77)
+            assert isinstance(await receive(stream), protocol.Event)
+            lan.server.reload(config.Access(), ["127.0.0.2:0"])
+            assert lan.server.addresses == [after]
+
+    asyncio.run(play())
+
+
+def test_an_admin_requests_a_reload(tmp_path: Path) -> None:
+    """`netscanctl token` needs no signal and no systemd; it gets the reason of a refusal."""
+
+    async def play() -> None:
+        async with house(tmp_path, access={"token_file": token_file(tmp_path)}) as lan:
+            admin, scan = ({"Authorization": f"Bearer {TOKENS[name]}"} for name in ("admin", "scan"))
+            assert (await lan.ask("POST", "/api/reload", headers=scan))[0] == 403
+            errors = ["", "netscand.toml: not TOML"]
+
+            async def reload() -> str:
+                return errors.pop(0)
+
+            lan.server.reload_configuration = reload
+            assert (await lan.ask("POST", "/api/reload", headers=admin))[0] == 204
+            status, _, body = await lan.ask("POST", "/api/reload", headers=admin)
+            assert (status, body["error"]["message"]) == (
+                400, "the configuration was not reloaded: netscand.toml: not TOML",
+            )  # fmt: skip
+            access = (await lan.ask("GET", "/api/status", headers=admin))[2]["access"]
+            assert access["listening"] == lan.server.addresses
+            assert (access["tokens"], access["tls"], access["token_file"]) == (3, False, str(tmp_path / "tokens"))
+
+    asyncio.run(play())
+
+
 def test_the_unix_socket_is_closed_to_users_without_a_role(tmp_path: Path) -> None:
     async def play() -> None:
         async with house(tmp_path) as lan:

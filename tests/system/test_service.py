@@ -326,12 +326,35 @@ def test_a_token_is_told_to_nobody(installed: Installed) -> None:
             held = machine.out("sh", "-c", "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' ' '")
             watch.kill()
     finally:
+        machine.path("/etc/netscand/tokens").unlink()
         installed.drop_in("")
     assert first["role"] == "admin"
     assert "/home/ann/token" in held
     assert "SECRET" not in held
     assert not [entry for entry in machine.journal() if "SECRET" in json.dumps(entry)]
     assert installed.ready() != pid
+
+
+def test_root_creates_and_revokes_a_token(installed: Installed) -> None:
+    """Without a restart; the file is of root, for the group of the service; an ordinary user reads what to do (T2)."""
+    machine, pid = installed.machine, installed.ready()
+    try:
+        refused = machine.run("netscanctl", "token", "add", "read", user="ann", check=False)
+        assert (refused.returncode, "sudo netscanctl token" in refused.stderr) == (4, True)
+        given = json.loads(machine.run("netscanctl", "token", "add", "read", "--name", "ann's phone", "--json").stdout)
+        file = machine.path("/etc/netscand/tokens").stat()
+        gid = int(machine.out("id", "-g", "netscan"))
+        assert (file.st_uid, file.st_gid, stat.S_IMODE(file.st_mode)) == (0, gid, 0o640)
+        machine.write("/home/ann/token", f"{given['token']}\n", 0o644)
+        asks = ("netscanctl", "--token-file", "/home/ann/token", "status", "--json")
+        assert json.loads(machine.run(*asks, user="ann").stdout)["role"] == "read"
+        assert "ann's phone  read" in machine.run("netscanctl", "token", "list").stdout
+        machine.run("netscanctl", "token", "revoke", "ann's phone")
+        assert machine.run(*asks, user="ann", check=False).returncode == 4
+        assert installed.ready() == pid
+    finally:
+        machine.path("/etc/netscand/tokens").unlink()
+        machine.run("systemctl", "reload", "netscand")
 
 
 def test_without_descriptors_it_goes_on(installed: Installed) -> None:

@@ -63,10 +63,10 @@ def test_who_has_no_token_is_asked_for_one_and_sees_nothing(stranger: Page, guar
     stranger.until("document.querySelector('#ask-token').open")
     assert stranger.js(f"{selectors.ROWS}.length") == 0
     enter(stranger, "wrong-0123456789-abcdefghijklmnopqrst")
-    stranger.until("/nknown token/.test(document.querySelector('#token-why').innerText)")
+    stranger.until("/does not know this token/.test(document.querySelector('#token-why').innerText)")
     enter(stranger, TOKENS["read"])
     stranger.until(selectors.row("10.77.0.21"))
-    assert stranger.js("document.querySelector('#token').innerText") == "role: read"
+    assert stranger.js("document.querySelector('#token-role').innerText") == "role: read"
     assert stranger.js("sessionStorage.length") == 1
     assert stranger.js("document.cookie + localStorage.length") == "0"
     assert not any(TOKENS["read"][:20] in url for url in stranger.requested)
@@ -79,7 +79,7 @@ def test_a_right_that_is_missing_is_asked_for_where_it_is_needed(stranger: Page)
     stranger.click("#scan")
     stranger.until("/role scan/.test(document.querySelector('#token-why').innerText)")
     enter(stranger, TOKENS["scan"])
-    stranger.until("document.querySelector('#token').innerText === 'role: scan'")
+    stranger.until("document.querySelector('#token-role').innerText === 'role: scan'")
     stranger.until(selectors.row("10.77.0.21"))
     stranger.js(f"location.hash = '{MAC}'")
     stranger.until("document.querySelector('#device fieldset')?.disabled")

@@ -67,7 +67,7 @@ def changed(**changes: str | None) -> str:
 def complete(page: Page, role: str = "scan") -> None:
     """Wait until the stream and REST work: the events of the past, the health, and a scan."""
     page.until(LIVE)
-    page.until(f"document.querySelector('#token').innerText === 'role: {role}'")
+    page.until(f"document.querySelector('#token-role').innerText === 'role: {role}'")
     page.until("document.querySelectorAll('#event-list li').length")
     page.click(".views [data-view=networks]")
     page.until("/frames/.test(document.querySelector('#networks').innerText)")
@@ -128,7 +128,7 @@ def test_an_unknown_host_is_named(shared_lab: Lab, daemon: Daemon, page: Page) -
     text = changed(SOCKET=TCP, HOST="proxy_set_header Host other.lan;")
     with proxy(shared_lab, daemon, "nginx", text) as url:
         page.go(url)
-        page.until("/unknown host name in the Host header/.test(document.body.innerText)")
+        page.until("/nknown host name in the Host header/.test(document.body.innerText)")
 
 
 def test_a_path_without_its_slash_is_named(shared_lab: Lab, daemon: Daemon, page: Page) -> None:
@@ -207,7 +207,7 @@ def test_a_token_entered_in_the_page(shared_lab: Lab, guarded: Daemon, page: Pag
         page.go(url)
         enter(page, TOKENS["scan"])
         page.until(LIVE)
-        page.until("document.querySelector('#token').innerText === 'role: scan'")
+        page.until("document.querySelector('#token-role').innerText === 'role: scan'")
         page.until("document.querySelectorAll('#event-list li').length")
 
 

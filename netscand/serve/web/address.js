@@ -1,4 +1,4 @@
-// The URL: ?q= and the filters, #MAC for the open device, so that a view can be bookmarked and Back works.
+// The URL: ?q= and the filters, #MAC for the open device, so that a view can be bookmarked and Back works; #token= of a link.
 
 import { SORTABLE } from "./order.js";
 
@@ -29,6 +29,13 @@ export function remember({ text, status, network, sort, descending }) {
 
 /** Return the MAC in the URL, or null. */
 export const opened = () => MAC.exec(location.hash)?.[1].toLowerCase() || null;
+
+/** Take a token out of the address (#token=…), which no bookmark and no screen should keep; null if there is none. */
+export function takeToken() {
+  const given = /^#token=(.+)$/.exec(location.hash)?.[1] || null;
+  if (given) history.replaceState(null, "", location.pathname + location.search);
+  return given;
+}
 
 /** Open a device; null: none. */
 export function open(mac) {

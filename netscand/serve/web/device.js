@@ -54,7 +54,10 @@ export class DevicePane {
     this.notes = el("textarea", { id: "d-notes", name: "notes", rows: 3, maxLength: 4096 });
     this.patience = el("input", { id: "d-patience", name: "patience", type: "number", min: 1, max: 86400 });
     this.patience.step = "any";
-    this.unlock = button("Enter a token to edit", { onclick: () => this.token(NEEDED) });
+    this.needed = el("p");
+    this.unlock = el("div", { class: "unlock" }, this.needed,
+      button("Enter a token to edit", { onclick: () => this.token(NEEDED) }),
+      el("p", {}, "To create one, on the host of netscand: ", el("code", {}, "sudo netscanctl token add admin")));
     this.result = el("p", { class: "said", role: "status" });
     this.fields = el("fieldset", {},
       el("legend", {}, "Your annotations"),
@@ -67,7 +70,7 @@ export class DevicePane {
       el("p", { class: "why" }, "How long it may be silent before it is reported offline."),
       el("div", { class: "buttons" }, el("button", { class: "main" }, "Save"),
         button("Forget…", { class: "danger", onclick: () => this.#forget() })));
-    this.form = el("form", { onsubmit: (event) => this.#submit(event) }, this.fields, this.unlock, this.result);
+    this.form = el("form", { onsubmit: (event) => this.#submit(event) }, this.unlock, this.fields, this.result);
     this.touched = new Set(); // fields that the user changed: they are not overwritten
     this.form.addEventListener("input", (event) => this.touched.add(event.target.name));
   }
@@ -169,6 +172,7 @@ export class DevicePane {
   #drawForm(device) {
     this.fields.disabled = this.lan.role !== "admin";
     this.unlock.hidden = !this.fields.disabled;
+    say(this.needed, `To edit this device, the page needs the role admin; it has the role ${this.lan.role}.`);
     for (const name of ["label", "notes"]) {
       const text = device[name] || "";
       if (!this.touched.has(name) && this[name].value !== text) this[name].value = text;

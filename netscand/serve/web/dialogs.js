@@ -1,28 +1,16 @@
-// The dialogs: for a token, and before a device is forgotten.
+// The dialogs: how they open and close, and the one before a device is forgotten.
 
-import { currentToken } from "./rest.js";
 import { find } from "./element.js";
-
-/** Ask for a token; a promise of it, of "" (remove the current one), or of null (cancelled). */
-export async function askToken(why = "") {
-  const text = find("#token-text");
-  find("#token-why").textContent = why || "A token gives this page more permissions. It is stored for this tab only.";
-  find("#token-drop").hidden = !currentToken();
-  text.value = "";
-  const choice = await open(find("#ask-token"));
-  const token = text.value.trim();
-  text.value = "";
-  return choice === "use" && token ? token : choice === "drop" ? "" : null;
-}
 
 /** Ask whether to forget a device; a promise of yes or no. */
 export async function askForget(name) {
   find("#forget-why").textContent =
     `${name}: its label, notes and history are deleted. If it is still on the network, it comes back as a new device.`;
-  return (await open(find("#ask-forget"))) === "forget";
+  return (await show(find("#ask-forget"))) === "forget";
 }
 
-function open(dialog) {
+/** Open a dialog; a promise of the value of the button that closes it. */
+export function show(dialog) {
   if (dialog.open) return Promise.resolve("");
   return new Promise((resolve) => {
     dialog.returnValue = "";

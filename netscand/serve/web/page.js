@@ -2,17 +2,18 @@
 
 import { open, opened, queried, remember } from "./address.js";
 import { DevicePane } from "./device.js";
-import { askForget, askToken } from "./dialogs.js";
+import { askForget } from "./dialogs.js";
 import { find, mark, say } from "./element.js";
 import { Events, LiveRegion } from "./events.js";
 import { Lan, PROTOCOL } from "./lan.js";
 import { Networks } from "./networks.js";
 import { clearNotice, showStatus, notice } from "./notice.js";
 import { View } from "./order.js";
-import { ask, currentToken, useToken } from "./rest.js";
+import { ask, currentToken } from "./rest.js";
 import { ScanNow } from "./scan.js";
 import { Stream } from "./stream.js";
 import { COLUMNS, Table } from "./table.js";
+import { TokenPrompt, lockedText } from "./token.js";
 import { age, stamp, errorText } from "./words.js";
 
 const PAINTED_AGAIN = 100; // minimum ms between two paints: faster changes are painted together
@@ -26,6 +27,8 @@ let skew = 0; // the daemon's clock minus ours, in ms: ages are shown by its clo
 const now = () => Date.now() + skew;
 
 const stream = new Stream({ since: () => lan.cursor, token: currentToken, onMessage, state: onConnectionState, why: connectionError });
+const prompt = new TokenPrompt({ connect: () => stream.connect() });
+const token = (reason) => prompt.ask(reason);
 const table = new Table({
   scroll: find("#scroll"), table: find("#table"), now, open, latest: (mac) => lan.devices.get(mac),
 });
@@ -45,19 +48,12 @@ const pane = new DevicePane({
 let link = "connecting"; // connecting, live, waiting
 let failure = null; // the reason why it is not live
 let version = null; // version of the daemon that this page came from
-let tokenAsked = false; // the user was asked for a token, because nothing is visible without one
 
 function onConnectionState(name, why = null) {
   link = name;
   if (why || name === "live") failure = why;
   if (name !== "live") scan.lost();
-  if (why?.code === "unauthorized" && currentToken()) {
-    useToken(null);
-    token(errorText(why));
-  } else if (!tokenAsked && (why?.code === "unauthorized" || why?.code === "forbidden")) {
-    tokenAsked = true;
-    token("This netscand requires a token to show the network.");
-  }
+  if (why) prompt.onFailure(why);
   mark(document.body, "data-link", name);
   draw();
 }
@@ -104,13 +100,6 @@ async function connectionError() {
   const message = "netscand answers, but a proxy does not pass the WebSocket on: it must use HTTP/1.1 and pass Upgrade "
     + `and Connection on${hint}`;
   return { code: "refused", message };
-}
-
-async function token(reason = "") {
-  const given = await askToken(reason);
-  if (given === null) return;
-  useToken(given || null);
-  stream.connect();
 }
 
 // ---- data that the stream does not have
@@ -221,10 +210,9 @@ function paintNetworks() {
 function paintLink() {
   const ago = stream.receivedAt ? ` · last update ${age((Date.now() - stream.receivedAt) / 1000)}` : "";
   say(find("#link-words"), (link === "live" ? "live" : "connecting…") + ago);
-  say(find("#token"), `role: ${lan.role}`);
-  find("#token").hidden = !lan.version;
+  prompt.draw(lan, link === "live" ? null : failure);
   if (link === "live" || !failure) return;
-  showStatus(`${errorText(failure)} Trying again every 3 s.`);
+  showStatus(`${lockedText(failure) || errorText(failure)} Trying again every 3 s.`);
 }
 
 function paintSort() {
@@ -253,6 +241,7 @@ function show(name) {
 }
 
 function openByAddress() {
+  if (prompt.offer()) return;
   const was = pane.mac, mac = opened();
   if (mac === was) return;
   pane.open(mac);
@@ -282,7 +271,6 @@ find("#table").tHead.addEventListener("click", (event) => {
   if (sort) query({ sort, descending: view.query.sort === sort && !view.query.descending });
 });
 find("#scan").addEventListener("click", () => scan.start(view.query.network ? [view.query.network] : []));
-find("#token").addEventListener("click", () => token());
 find(".views").addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;

@@ -1,19 +1,26 @@
-// Requests to /api, and their token, which is stored in the session of this tab, never in a URL.
+// Requests to /api, and their token, which is stored for this tab or, if the user asks for it, on this device; never in a URL.
 
 const KEY = "netscand.token";
-let token = null;
+let token = null, remembered = false;
 try {
   token = sessionStorage.getItem(KEY);
+  remembered = !token && localStorage.getItem(KEY) !== null;
+  if (remembered) token = localStorage.getItem(KEY);
 } catch { /* the browser has no storage */ }
 
 /** The token in use, or null. */
 export const currentToken = () => token;
 
-/** Use this token; null: none. */
-export function useToken(text) {
+/** Return whether the token in use is stored on this device. */
+export const isRemembered = () => remembered;
+
+/** Use this token, and store it for this tab or on this device; null: none, and forget the stored one. */
+export function useToken(text, remember = false) {
   token = text;
+  remembered = remember;
   try {
-    text ? sessionStorage.setItem(KEY, text) : sessionStorage.removeItem(KEY);
+    for (const storage of [sessionStorage, localStorage]) storage.removeItem(KEY);
+    if (text) (remember ? localStorage : sessionStorage).setItem(KEY, text);
   } catch { /* then it lasts until the page is closed */ }
 }
 
