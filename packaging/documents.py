@@ -1,8 +1,9 @@
-"""Copy the pages for users, as an installation has them: packaging/documents.py FOLDER CODE.
+"""Copy the pages for users, as an installation has them: packaging/documents.py FOLDER PLACE CODE.
 
-FOLDER gets README.md, CHANGELOG.md, SECURITY.md and docs, laid out as here, so that links and the commands of the
-recipes stay as they are. CODE is the folder where the packages `netscand` and `netscanctl` are installed: links to code
-lead there. Of links to anything else, such as tests, only the text stays.
+FOLDER gets README.md, CHANGELOG.md, SECURITY.md and docs, laid out as here, so that links stay as they are. PLACE is the
+path of FOLDER once it is installed: commands name the scripts of the recipes there. CODE is the folder where the packages
+`netscand` and `netscanctl` are installed: links to code lead there. Of links to anything else, such as tests, only the
+text stays.
 """
 
 import re
@@ -17,6 +18,8 @@ CODE = ("netscand", "netscanctl")
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 """Text, file and anchor."""
 
+SCRIPT = re.compile(r"(?<![\w/])docs/recipes/(?=\w+\.py)")
+
 
 def sources() -> list[Path]:
     """Return the files to copy, relative to the checkout."""
@@ -26,7 +29,7 @@ def sources() -> list[Path]:
 
 def main() -> None:
     """Copy all files; rewrite the links of the pages."""
-    folder, code = map(Path, sys.argv[1:])
+    folder, place, code = map(Path, sys.argv[1:])
     copied = sources()
     known = {*copied, *(parent for path in copied for parent in path.parents)}
     for path in copied:
@@ -34,7 +37,8 @@ def main() -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, target)
         if path.suffix == ".md":
-            target.write_text(rewritten(path, target.read_text(), known, code))
+            text = rewritten(path, target.read_text(), known, code)
+            target.write_text(SCRIPT.sub(f"{place}/docs/recipes/", text))
 
 
 def rewritten(page: Path, text: str, known: set[Path], code: Path) -> str:

@@ -1,5 +1,6 @@
 """The documentation is complete: every key, message, kind and code is in it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -92,10 +93,10 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert broken_links(page) == []
 
 
-def installed_documents(folder: Path, code: Path) -> list[Path]:
-    """Copy the pages as an installation has them; return the pages."""
+def installed_documents(folder: Path, code: Path, place: Path | None = None) -> list[Path]:
+    """Copy the pages as an installation has them at `place`; return the pages."""
     script = DOCS.parent / "packaging" / "documents.py"
-    subprocess.run([sys.executable, script, folder, code], check=True)
+    subprocess.run([sys.executable, script, folder, place or folder, code], check=True)
     return sorted(folder.rglob("*.md"))
 
 
@@ -107,6 +108,11 @@ def test_every_link_leads_somewhere_when_installed(tmp_path: Path) -> None:
         assert broken_links(page) == [], page.name
         assert not re.search(r"\]\(/(?!.*/netscand/protocol\.py\))", page.read_text()), page.name
         assert not re.search(r"\]\([./]*(CONTRIBUTING|tests|packaging)", page.read_text()), page.name
+    recipes = "".join(page.read_text() for page in (tmp_path / "doc/docs/recipes").glob("*.md"))
+    commands = re.findall(r"\S*docs/recipes/\w+\.py", recipes)
+    assert commands
+    for script in commands:
+        assert os.access(script.lstrip("'\"`"), os.X_OK), script
 
 
 def test_the_index_lists_every_page() -> None:

@@ -64,7 +64,7 @@ def test_setup_and_the_first_minute(fresh: Fresh, lab: Lab) -> None:
     assert len(locked) > 10
     assert set(locked) <= there
     done = fresh.run("./dev", "setup", network=False)
-    assert (done.returncode, done.stdout) == (0, "")
+    assert (done.returncode, done.stdout) == (0, "dev: ready; next: sudo ./dev run, or sudo ./dev demo\n")
     go_on_without_a_network(fresh)
 
     crowd = lab.crowd()

@@ -28,7 +28,7 @@ def test_the_documentation_is_in_it(deb: Path, tmp_path: Path) -> None:
     """Every page, with links that lead somewhere; the recipes, ready to run by the commands on their pages."""
     command("dpkg-deb", "--extract", deb, root := tmp_path / "root")
     there, code = root / "usr/share/doc/netscand", Path("/usr/lib/python3/dist-packages")
-    installed_documents(expected := tmp_path / "expected", code)
+    installed_documents(expected := tmp_path / "expected", code, Path("/usr/share/doc/netscand"))
     for path in (path for path in expected.rglob("*") if path.is_file()):
         packed = there / path.relative_to(expected)
         assert packed.read_bytes() == path.read_bytes()
