@@ -172,7 +172,8 @@ def test_help_of_a_command_only_helps(command: str, tmp_path: Path) -> None:
         ("nonsense", "nonsense"), ("nonsense --help", "nonsense"), ("nonsense -h", "nonsense"),
         ("help nonsense", "nonsense"),
         ("setup foo", "foo"), ("setup --test foo", "foo"), ("setup foo --test", "foo"), ("lint foo", "foo"),
-        ("lock foo", "foo"), ("deb dist foo", "foo"), ("deb --foo", "--foo"), ("image --foo", "--foo"), ("test --newest foo", "foo"),
+        ("lock foo", "foo"), ("deb dist foo", "foo"), ("deb --foo", "--foo"), ("image --foo", "--foo"),
+        ("test --newest foo", "foo"),
     ],
 )  # fmt: skip
 def test_what_would_be_ignored_is_an_error(checkout: Checkout, words: str, wrong: str) -> None:
