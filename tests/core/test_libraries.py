@@ -257,7 +257,8 @@ def test_asyncio_listens_by_readers_of_the_loop() -> None:
 
 # ---- what is declared -----------------------------------------------------------------------------------------------
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, BUILD = PYPROJECT["project"], PYPROJECT["dependency-groups"]["build"]
 BY_AIOHTTP = {"multidict", "yarl"}
 """Types of aiohttp's own manual, in tests alone."""
 
@@ -279,7 +280,8 @@ def test_what_is_imported_is_declared() -> None:
     """And what is declared is imported: nothing comes along by another's need, or for none."""
     run = declared(PROJECT["dependencies"])
     assert imported("netscand", "netscanctl") == run
-    assert imported("tests", "packaging") <= run | declared(PROJECT["optional-dependencies"]["test"]) | BY_AIOHTTP
+    tests = declared(PROJECT["optional-dependencies"]["test"]) | declared(BUILD)
+    assert imported("tests", "packaging") <= run | tests | BY_AIOHTTP
     assert imported("docs") == set()
 
 

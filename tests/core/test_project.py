@@ -2,6 +2,7 @@
 
 import email
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -129,17 +130,41 @@ def test_the_source_archive_is_complete(tmp_path: Path) -> None:
 
 
 def test_a_package_index_shows_a_complete_page(tmp_path: Path) -> None:
-    """The metadata: the text is README.md, as Markdown; license, Python, keywords and programs are named."""
+    """The metadata: README.md as Markdown, without links to files; license, Python, keywords and programs are named."""
     wheel = zipfile.ZipFile(built("wheel", ROOT, tmp_path))
     folder = f"netscand-{__version__}.dist-info"
     metadata = email.message_from_string(wheel.read(f"{folder}/METADATA").decode())
     assert metadata["Description-Content-Type"] == "text/markdown"
-    assert str(metadata.get_payload()).strip() == (ROOT / "README.md").read_text().strip()
+    text = str(metadata.get_payload())
+    assert text.splitlines()[0] == "# netscand"
+    assert text.count("\n") == (ROOT / "README.md").read_text().count("\n")
+    assert not re.search(r"\]\((?!https?:|#)", text)
     assert (metadata["License-Expression"], metadata["Requires-Python"]) == ("MIT", ">=3.11")
     assert len(metadata["Summary"]) < 140
     assert metadata["Keywords"]
     programs = wheel.read(f"{folder}/entry_points.txt").decode()
     assert re.findall(r"(?m)^(\w+) = ", programs) == ["netscanctl", "netscand"]
+
+
+def test_links_in_a_package_index_lead_to_the_source(tmp_path: Path) -> None:
+    """Once `[project.urls]` names it: files, headings and pictures; links of other kinds stay."""
+    for name in ("README.md", "LICENSE", "pyproject.toml", "netscand/__init__.py", "packaging/index_page.py"):
+        (tmp_path / "checkout" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "checkout" / name)
+    (project := tmp_path / "checkout/pyproject.toml").write_text(
+        project.read_text().replace(
+            "[project.scripts]", '[project.urls]\nSource = "https://a.example/n/"\n\n[project.scripts]'
+        )
+    )
+    page = "[a](docs/a.md#b) ![c](docs/c.png) [d](#e) <http://f/> [g](https://h/)\n"
+    (tmp_path / "checkout/README.md").write_text(page)
+    (tmp_path / "checkout/netscanctl").mkdir()
+    wheel = zipfile.ZipFile(built("wheel", tmp_path / "checkout", tmp_path / "wheel"))
+    metadata = wheel.read(f"netscand-{__version__}.dist-info/METADATA").decode()
+    at = "https://a.example/n"
+    links = f"[a]({at}/blob/HEAD/docs/a.md#b) ![c]({at}/raw/HEAD/docs/c.png) [d](#e) <http://f/> [g](https://h/)\n"
+    assert metadata.endswith(f"\n\n{links}")
+    assert f"\nProject-URL: Source, {at}/\n" in metadata
 
 
 def test_the_wheel_has_its_license_types_and_page(tmp_path: Path) -> None:
