@@ -122,6 +122,18 @@ def test_the_index_lists_every_page() -> None:
     assert "](recipes/README.md)" in index
 
 
+def test_the_readme_begins_with_the_ways_to_install() -> None:
+    """Each with a command, upgrade and removal; and it says what netscand cannot see, and what it is not."""
+    text = (DOCS.parent / "README.md").read_text()
+    sections = dict(re.findall(r"^## (.*?)$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+    assert next(iter(sections)) == "Install"
+    assert {"What it cannot see", "What it is not"} <= sections.keys()
+    ways = sections["Install"].split("\n### ")[1:]
+    assert len(ways) == 3
+    for way in ways:
+        assert re.search(r"```sh\nsudo .*```.*\n- To upgrade: .*\n- To remove: ", way, re.DOTALL), way
+
+
 def test_the_glossary_is_in_order() -> None:
     """Each term once, sorted."""
     terms = re.findall(r"^\| ([^|]+) \| ", (DOCS / "glossary.md").read_text(), re.MULTILINE)[1:]
