@@ -26,6 +26,8 @@ from netscand.protocol import CheckReport, CheckResult, Verdict
 if TYPE_CHECKING:
     from netscand.serve.listen import TcpAddress
 
+OPTIONAL = {"scapy"}
+"""Libraries whose absence costs nothing: scapy has a vendor table, and the Debian package has another."""
 SERVICE_USER = "netscan"
 """User of the unit (systemd/netscand.sysusers)."""
 CAP_NET_RAW = 13
@@ -112,10 +114,9 @@ def check_libraries() -> CheckResult:
     if not errors:
         try:
             import netscand.daemon  # noqa: F401
-            from netscand.lan.libraries import ethernet_arp, rtnetlink
+            from netscand.lan.libraries import rtnetlink
             from netscand.serve.selftest import check
 
-            ethernet_arp()
             rtnetlink()
             check()
         except Exception as error:  # an incompatible library raises anything
@@ -137,7 +138,8 @@ def _wrong_versions() -> Iterator[str]:
         try:
             installed = metadata.version(name)
         except metadata.PackageNotFoundError:
-            yield f"{name} is missing"
+            if name not in OPTIONAL:
+                yield f"{name} is missing"
             continue
         if any((_numbers(installed) < _numbers(bound)) is (operator == ">=") for operator, bound in bounds):
             yield f"{name} is {installed}, expected {' and '.join(map(''.join, bounds))}"

@@ -135,6 +135,7 @@ def netscand() -> list[str]:
     page += tagged("/etc/netscand/tokens", "Tokens of other hosts and programs, see netscanctl token in netscanctl(1).")
     page += tagged("/run/netscand/netscand.sock", "The Unix socket.")
     page += tagged("/var/lib/netscand", "The history. It shows who is at home when, so only netscand may read it.")
+    page += tagged("/usr/share/doc/netscand/docs", "The documentation; README.md is an index by task.")
     page += tagged(
         "/usr/share/doc/netscand/examples/addresses.conf",
         "A drop-in that limits the addresses netscand may exchange packets with.",

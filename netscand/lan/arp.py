@@ -1,15 +1,13 @@
-"""ARP: frames decoded by `struct` (the hot path), requests encoded from a template that scapy builds. Pure.
+"""ARP: frames decoded by `struct` (the hot path), requests encoded from a template. Pure.
 
 Sources: RFC 826 (ARP), RFC 5227 (probes and announcements), IEEE 802.3.
 """
 
 import struct
 from functools import lru_cache
-from socket import inet_ntoa
 from typing import NamedTuple
 
 from netscand.core.model import Evidence, Ip, Mac, Observation, is_cluster_group
-from netscand.lan import libraries
 
 ARP_LENGTH = 42
 """Length of an ARP frame without padding, in bytes: 14 of Ethernet, 28 of ARP."""
@@ -31,6 +29,9 @@ _IS_REPLY = {
 }
 """EtherType ARP, hardware Ethernet or IEEE 802 (hosts accept both: RFC 2625), protocol IPv4, lengths 6 and 4,
 operation; other values are ignored."""
+
+_REQUEST = bytes.fromhex("0806 0001 0800 06 04 0001")
+"""EtherType ARP, hardware Ethernet, protocol IPv4, lengths 6 and 4, operation request."""
 
 _NO_HOST = frozenset([0, 127, *range(224, 240)])
 """First bytes that no host's address has: this network, loopback, multicast (RFC 6890)."""
@@ -88,14 +89,8 @@ def request(mac: Mac, own: Ip) -> Template:
     """Return the template of requests sent from `mac` and `own`. Raises ValueError for 0.0.0.0: it poisons proxies."""
     if own == NO_IP:
         raise ValueError("a request never has the sender address 0.0.0.0")
-    ether, arp = libraries.ethernet_arp()
-    ours = mac.hex(":")
     # The target hardware address is unknown, so zero, in unicast probes as well (as Linux does).
-    frame = bytes(
-        ether(dst="ff:ff:ff:ff:ff:ff", src=ours)
-        / arp(op="who-has", hwsrc=ours, psrc=inet_ntoa(own), hwdst="00:00:00:00:00:00", pdst="0.0.0.0")  # noqa: S104 a placeholder, not a listener
-    )
-    head = frame[6 : ARP_LENGTH - 4]
+    head = mac + _REQUEST + mac + own + NO_MAC
     return Template(head, BROADCAST + head)
 
 

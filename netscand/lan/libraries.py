@@ -3,8 +3,7 @@
 Measured (resident set beside an interpreter with asyncio, Python 3.11):
 
     pyroute2 0.9.7    24.5 MiB with its `__init__`, which loads every protocol it speaks; 5.3 MiB for rtnetlink alone
-    scapy 2.8.0       34.7 MiB with its vendor table as a dict of tuples; 10.4 MiB without
-                      (cleared and given back after the import: 12.9 MiB, and a higher peak)
+    scapy 2.8.0       34.7 MiB with its vendor table as a dict of tuples; only the text of that table is read here
 
 At import, scapy also creates folders in HOME and unpickles a cache there, and 2.6 fails if it cannot (a service has no
 writable HOME). So it gets an empty folder instead. The environment and `sys.modules` are restored at once: a later
@@ -45,25 +44,13 @@ def rtnetlink() -> Any:  # noqa: ANN401 neither library has types
         return MarshalRtnl
 
     with _without_warnings("pyroute2"):  # of traffic control, which needs a file that the unit hides (ProcSubset=pid)
-        return _partly_or_whole("pyroute2", _package_without_its_init("pyroute2"), load)
-
-
-@cache
-def ethernet_arp() -> tuple[Any, Any]:
-    """Return the classes `Ether` and `ARP` of scapy."""
-    no_vendors = ModuleType("scapy.libs.manuf")
-    no_vendors.DATA = ""  # type: ignore[attr-defined]
-
-    def load() -> tuple[Any, Any]:
-        from scapy.layers.l2 import ARP, Ether
-
-        return Ether, ARP
-
-    return _partly_or_whole("scapy.libs.manuf", no_vendors, load)
+        return _partly_or_whole("pyroute2", load)
 
 
 def vendor_table() -> str:
     """Return scapy's copy of Wireshark's `manuf` as text (2.7 MB), and free it in scapy; "" if there is none."""
+    if find_spec("scapy") is None:  # our Debian package has a table of its own
+        return ""
     name = "scapy.libs.manuf"
     was_loaded = name in sys.modules
     try:
@@ -100,15 +87,14 @@ def return_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _partly_or_whole(name: str, module: ModuleType | None, load: Callable[[], T]) -> T:
-    """Return what `load` imports while `module` replaces the module `name`; if that fails, import normally.
+def _partly_or_whole(library: str, load: Callable[[], T]) -> T:
+    """Return what `load` imports while the library's `__init__` is skipped; if that fails, import all of it.
 
     Raises the error of the last try.
     """
-    library = name.partition(".")[0]
     before = set(sys.modules)
     try:
-        with _replaced(name, module), _without_home():
+        with _replaced(library, _package_without_its_init(library)):
             return load()
     except Exception as wrong:  # another layout may raise anything
         for each in set(sys.modules) - before:
@@ -117,8 +103,6 @@ def _partly_or_whole(name: str, module: ModuleType | None, load: Callable[[], T]
         log.warning(
             "%s: partial import failed (%r); imported completely, which takes more memory", _release(library), wrong
         )
-    with suppress(Exception), _without_home():
-        return load()
     return load()
 
 

@@ -11,7 +11,7 @@ from time import monotonic
 
 from netscand.core.model import ALL_NODES, Network, Observation, Probe, SendFailed
 from netscand.core.ratelimit import TALK, Budgets
-from netscand.lan import arp, bpf, decode, libraries, ndp
+from netscand.lan import arp, bpf, decode, ndp
 from netscand.lan.capture import Broken, CaptureReader
 from netscand.lan.decode import Answer
 
@@ -110,7 +110,6 @@ class Wire:
 
     def open(self) -> None:
         """Open the rings; frames wait there until `run`. Raises WireError."""
-        libraries.ethernet_arp()  # takes 0.2 s, which would delay the first request
         try:
             with ExitStack() as undo:
                 for reader in self._readers:

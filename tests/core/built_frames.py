@@ -2,15 +2,11 @@
 
 from typing import Any
 
-from netscand.lan import libraries
-
-libraries.ethernet_arp()  # first, so that scapy comes without its vendor table
-
-from scapy.layers import inet6  # noqa: E402
-from scapy.layers.dhcp import BOOTP, DHCP  # noqa: E402
-from scapy.layers.dns import DNS, DNSRR  # noqa: E402
-from scapy.layers.inet import IP, UDP  # noqa: E402
-from scapy.layers.l2 import ARP, Ether  # noqa: E402
+from scapy.layers import inet6
+from scapy.layers.dhcp import BOOTP, DHCP
+from scapy.layers.dns import DNS, DNSRR
+from scapy.layers.inet import IP, UDP
+from scapy.layers.l2 import ARP, Ether
 
 __all__ = ["ARP", "BOOTP", "DHCP", "DNS", "DNSRR", "IP", "UDP", "Ether", "IPv6", "inet6"]
 

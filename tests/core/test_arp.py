@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 
 from netscand.core.model import Evidence, Ip, Mac, Observation
 from netscand.lan import arp as arp_module
-from netscand.lan import libraries
-
-Ether, ARP = libraries.ethernet_arp()
+from tests.core.built_frames import ARP, Ether
 
 OURS = Mac(bytes.fromhex("0216 3e00 0001"))
 OTHER = Mac(bytes.fromhex("a483 e712 3456"))

@@ -153,7 +153,7 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 @pytest.mark.parametrize(
-    "command", ["setup", "run", "demo", "test", "bench", "lint", "lock", "deb", "setup --test", "test fast"]
+    "command", ["setup", "run", "demo", "test", "bench", "lint", "lock", "deb", "image", "setup --test", "test fast"]
 )
 def test_help_of_a_command_only_helps(command: str, tmp_path: Path) -> None:
     """In a checkout with nothing installed: it prints text, and makes no file."""
@@ -172,7 +172,8 @@ def test_help_of_a_command_only_helps(command: str, tmp_path: Path) -> None:
         ("nonsense", "nonsense"), ("nonsense --help", "nonsense"), ("nonsense -h", "nonsense"),
         ("help nonsense", "nonsense"),
         ("setup foo", "foo"), ("setup --test foo", "foo"), ("setup foo --test", "foo"), ("lint foo", "foo"),
-        ("lock foo", "foo"), ("deb dist foo", "foo"), ("deb --foo", "--foo"), ("test --newest foo", "foo"),
+        ("lock foo", "foo"), ("deb dist foo", "foo"), ("deb --foo", "--foo"), ("image --foo", "--foo"),
+        ("test --newest foo", "foo"),
     ],
 )  # fmt: skip
 def test_what_would_be_ignored_is_an_error(checkout: Checkout, words: str, wrong: str) -> None:
@@ -244,13 +245,18 @@ def test_setup_says_every_size(checkout: Checkout) -> None:
     checkout.everything()
     done = checkout.run("setup")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == "dev: installing requirements/run.txt into .venv (about 75 MB)\n"
+    installing = "dev: installing requirements/run.txt into .venv (about 75 MB)\n"
+    assert done.stderr == f"{installing}dev: ready; next: sudo ./dev run, or sudo ./dev demo\n"
     done = checkout.run("setup", "--test")
-    first, second = done.stderr.splitlines()
+    first, second, last = done.stderr.splitlines()
     assert first == "dev: installing requirements/test.txt into .venv (about 240 MB)"
     assert re.search(rf"about [\d.]+ GB.*sudo rm -rf {checkout.cache}$", second)
     (checkout.cache / "build").mkdir(parents=True)
-    assert checkout.run("setup", "--test").stderr == ""
+    assert (
+        checkout.run("setup", "--test").stderr
+        == f"{last}\n"
+        == "dev: ready; next: sudo ./dev test, or ./dev test fast\n"
+    )
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -1,6 +1,9 @@
 """The documentation is complete: every key, message, kind and code is in it."""
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import get_args
@@ -8,7 +11,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from netscand import config, protocol
+from netscand import __main__, config, protocol
 from netscand.core import ratelimit
 from netscand.core.claims import TRUST
 from netscand.core.model import Evidence, NetworkState, Status
@@ -73,16 +76,77 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def broken_links(page: Path) -> list[str]:
+    """Return the links of a page to a file that does not exist, or to a heading that is not in it."""
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if "://" not in link and not (target.exists() and (not anchor or anchor in anchors(target))):
+            broken.append(link)
+    return broken
+
+
 @pytest.mark.parametrize("page", [*PAGES, *TESTS_PAGES], ids=lambda page: str(page.relative_to(DOCS.parent)))
 def test_every_link_leads_somewhere(page: Path) -> None:
     """A relative link names a file that exists and, after #, a heading in it."""
-    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-        name, _, anchor = link.partition("#")
-        if "://" in link:
-            continue
-        target = page.parent / name if name else page
-        assert target.exists(), f"links {link}"
-        assert not anchor or anchor in anchors(target), f"links {link}: no such heading"
+    assert broken_links(page) == []
+
+
+def installed_documents(folder: Path, code: Path, place: Path | None = None) -> list[Path]:
+    """Copy the pages as an installation has them at `place`; return the pages."""
+    script = DOCS.parent / "packaging" / "documents.py"
+    subprocess.run([sys.executable, script, folder, place or folder, code], check=True)
+    return sorted(folder.rglob("*.md"))
+
+
+def test_every_link_leads_somewhere_when_installed(tmp_path: Path) -> None:
+    """Also for those who have no checkout: nothing leads out of the installed folder, except to the code."""
+    pages = installed_documents(tmp_path / "doc", DOCS.parent)
+    assert len(pages) > 50
+    for page in pages:
+        assert broken_links(page) == [], page.name
+        assert not re.search(r"\]\(/(?!.*/netscand/protocol\.py\))", page.read_text()), page.name
+        assert not re.search(r"\]\([./]*(CONTRIBUTING|tests|packaging)", page.read_text()), page.name
+    recipes = "".join(page.read_text() for page in (tmp_path / "doc/docs/recipes").glob("*.md"))
+    commands = re.findall(r"\S*docs/recipes/\w+\.py", recipes)
+    assert commands
+    for script in commands:
+        assert os.access(script.lstrip("'\"`"), os.X_OK), script
+
+
+def test_the_index_lists_every_page() -> None:
+    """docs/README.md links each page of docs, and the recipes."""
+    index = (DOCS / "README.md").read_text()
+    assert not [page.name for page in DOCS.glob("*.md") if f"]({page.name}" not in index and page.name != "README.md"]
+    assert "](recipes/README.md)" in index
+
+
+def test_the_readme_begins_with_the_ways_to_install() -> None:
+    """Each with a command, upgrade and removal; and it says what netscand cannot see, and what it is not."""
+    text = (DOCS.parent / "README.md").read_text()
+    sections = dict(re.findall(r"^## (.*?)$(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+    assert next(iter(sections)) == "Install"
+    assert {"What it cannot see", "What it is not"} <= sections.keys()
+    ways = sections["Install"].split("\n### ")[1:]
+    assert len(ways) == 3
+    for way in ways:
+        assert re.search(r"```sh\nsudo .*```.*\n- To upgrade: .*\n- To remove: ", way, re.DOTALL), way
+
+
+def test_the_glossary_is_in_order() -> None:
+    """Each term once, sorted."""
+    terms = re.findall(r"^\| ([^|]+) \| ", (DOCS / "glossary.md").read_text(), re.MULTILINE)[1:]
+    assert len(terms) > 30
+    assert terms == sorted(set(terms), key=str.lower)
+
+
+def test_every_exit_code_of_a_failed_start_has_its_remedy() -> None:
+    """docs/troubleshooting.md, which names those of netscand."""
+    text = (DOCS / "troubleshooting.md").read_text()
+    for name, code in vars(__main__).items():
+        if name.startswith("EX_") and code > 1:
+            assert f"\n| {code} |" in text, name
 
 
 def test_the_house_page_names_every_room_of_the_core() -> None:

@@ -20,6 +20,7 @@ import pytest
 from sdnotify import SystemdNotifier
 
 from netscand import daemon
+from netscand.check import OPTIONAL
 from tests.lab.spaces import DEADLINE
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +34,8 @@ logging.getLogger("netscand").addHandler(handler)
 from netscand.__main__ import _incompatible_library
 from netscand.core.model import Mac, Ip
 from netscand.lan import arp, libraries
-from netscand.lan.vendors import Vendors
+from netscand.lan import vendors
+vendors.IEEE_FOLDER = vendors.PACKAGED = vendors.Path("/nonexistent")
 link = struct.pack("=IHHIIBxHiII", 32, 16, 0, 0, 0, 0, 1, 7, 1, 0)  # RTM_NEWLINK, with no attribute
 found = {}
 try:
@@ -43,8 +45,8 @@ except ImportError as wrong:
     found["lacking"] = f"{_incompatible_library(wrong)}: {wrong}"
 frame = arp.request(Mac(b"\\2\\0\\0\\0\\0\\1"), Ip(b"\\x0a\\0\\0\\1")).to(Ip(b"\\x0a\\0\\0\\2"), None)
 found["asks"] = frame.hex()
-found["apple"] = Vendors().of(Mac(bytes.fromhex("a483e7123456")))
-print(json.dumps(found | {"said": said, "whole": "pyroute2.iproute" in sys.modules}))
+found["apple"] = vendors.Vendors().of(Mac(bytes.fromhex("a483e7123456")))
+print(json.dumps(found | {"said": said, "whole": "pyroute2.iproute" in sys.modules or "scapy.packet" in sys.modules}))
 """
 ASKS = "ffffffffffff020000000001080600010800060400010200000000010a0000010000000000000a000002"
 
@@ -94,9 +96,9 @@ def replaced(old: str, new: str) -> Change:
 
 
 def test_scapy_and_pyroute2_can_be_imported_in_part(tmp_path: Path) -> None:
-    """A canary: pyroute2.netlink.rtnl.marshal.MarshalRtnl.parse, and scapy.libs.manuf.DATA, apart from scapy.layers.l2.
+    """A canary: pyroute2.netlink.rtnl.marshal.MarshalRtnl.parse, and the text scapy.libs.manuf.DATA.
 
-    The one without pyroute2's __init__, the other as the text of the whole table.
+    The one without pyroute2's __init__, the other without scapy's layers.
     """
     assert work(tmp_path) == {"index": 7, "asks": ASKS, "apple": "Apple, Inc.", "said": [], "whole": False}
 
@@ -115,6 +117,12 @@ NEEDS_ALL = {"pyroute2/netlink/rtnl/marshal.py": lambda text: "import pyroute2\n
 MOVED = {"pyroute2/netlink/rtnl/marshal.py": replaced("class MarshalRtnl", "class Moved")}
 HIDDEN = {"pyroute2/netlink/rtnl/tcmsg/common.py": replaced("/proc/net/psched", "/proc/none")}
 RENAMED = {"pyroute2/netlink/rtnl/marshal.py": lambda text: text + "\nMarshalRtnl.parse = None\n"}
+
+
+def test_without_scapy_nothing_is_missing(tmp_path: Path) -> None:
+    """As in the Debian package: the same request; `--check` reports no missing library, the log says nothing."""
+    (tmp_path / "sitecustomize.py").write_text('import sys\nsys.modules["scapy"] = None\n')
+    assert work(tmp_path) == {"index": 7, "asks": ASKS, "apple": None, "said": [], "whole": False}
 
 
 @pytest.mark.parametrize(
@@ -249,7 +257,8 @@ def test_asyncio_listens_by_readers_of_the_loop() -> None:
 
 # ---- what is declared -----------------------------------------------------------------------------------------------
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, BUILD = PYPROJECT["project"], PYPROJECT["dependency-groups"]["build"]
 BY_AIOHTTP = {"multidict", "yarl"}
 """Types of aiohttp's own manual, in tests alone."""
 
@@ -271,11 +280,14 @@ def test_what_is_imported_is_declared() -> None:
     """And what is declared is imported: nothing comes along by another's need, or for none."""
     run = declared(PROJECT["dependencies"])
     assert imported("netscand", "netscanctl") == run
-    assert imported("tests", "packaging") <= run | declared(PROJECT["optional-dependencies"]["test"]) | BY_AIOHTTP
+    tests = declared(PROJECT["optional-dependencies"]["test"]) | declared(BUILD)
+    assert imported("tests", "packaging") <= run | tests | BY_AIOHTTP
     assert imported("docs") == set()
 
 
 def test_the_package_of_debian_declares_the_same() -> None:
+    """But for scapy, which recommends X11 and a compiler (docs/adr/0072)."""
     control = (ROOT / "packaging/debian/control").read_text()
     there = re.findall(r"python3-([\w-]+) \(>= ", control.partition("\nDepends:")[2])
-    assert declared(there) == declared(PROJECT["dependencies"])
+    assert declared(there) == declared(PROJECT["dependencies"]) - OPTIONAL
+    assert not re.search(r"(Depends|Recommends):[^:]*python3-scapy", control)

@@ -3,13 +3,28 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from netscand.core.model import Mac
 from netscand.lan import libraries
+from netscand.lan import vendors as vendors_module
 from netscand.lan.vendors import Vendors
+
+ROOT = Path(__file__).parents[2]
+IEEE = {
+    "oui": [
+        'MA-L,A483E7,"Apple, Inc.",1 Infinite Loop Cupertino CA US 95014 ',
+        "MA-L,0055DA,IEEE Registration Authority,445 Hoes Lane Piscataway NJ US 08554 ",
+        "MA-L,00035F,Prüftechnik  Condition Monitoring GmbH & Co. KG,Ismaning DE ",
+    ],
+    "mam": ["MA-M,0055DA0,Shinko Technos co.\u00a0ltd.,Osaka JP ", "MA-M,0055DA1,KoolPOS Inc.,"],
+    "oui36": ['MA-S,001BC5000,"Converging Systems Inc.\nAudio",32710 Alta CA '],
+    "iab": ["IAB,40D8550D7,Avant Technologies,Road 156 "],
+}
+"""Lines as in the package `ieee-data`."""
 
 MEASURE = """
 import json, os, sys
@@ -20,7 +35,6 @@ import asyncio, logging, netscand.core.model
 before = resident()
 from netscand.lan import libraries
 libraries.rtnetlink()
-libraries.ethernet_arp()
 from netscand.lan.vendors import Vendors
 vendors = Vendors()
 grown = resident() - before
@@ -35,8 +49,27 @@ print(json.dumps({
 
 
 @pytest.fixture(scope="module")
-def vendors() -> Vendors:
-    return Vendors()
+def vendors() -> Iterator[Vendors]:
+    """Use scapy's table, also where `ieee-data` is installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vendors_module, "IEEE_FOLDER", Path("/nonexistent"))
+        yield Vendors()
+
+
+@pytest.fixture
+def ieee(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installed `ieee-data`; the table of our package is in the same folder, if a test writes it."""
+    monkeypatch.setattr(vendors_module, "IEEE_FOLDER", tmp_path)
+    monkeypatch.setattr(vendors_module, "PACKAGED", tmp_path / "vendors.tsv")
+    for registry, lines in IEEE.items():
+        rows = ["Registry,Assignment,Organization Name,Organization Address", *lines]
+        (tmp_path / f"{registry}.csv").write_text("\r\n".join(rows))
+    return tmp_path
+
+
+def read(*macs: str) -> list[str | None]:
+    found = Vendors()
+    return [found.of(Mac(bytes.fromhex(mac))) for mac in macs]
 
 
 @pytest.mark.parametrize(
@@ -82,17 +115,61 @@ def test_every_line_of_the_table_is_found(vendors: Vendors) -> None:
     assert found > 30_000
 
 
+IN_IEEE = {
+    "a483e7123456": "Apple, Inc.",
+    "0055da0abcde": "Shinko Technos co. ltd.",
+    "0055dafabcde": None,  # assigned in parts, this one not yet
+    "001bc5000123": "Converging Systems Inc. Audio",
+    "40d8550d7001": "Avant Technologies",
+    "00035f000000": "Prüftechnik Condition Monitoring GmbH & Co. KG",
+    "000000000001": None,
+}
+"""MAC → vendor in the IEEE's files alone."""
+
+
+def test_the_systems_own_registry_is_read_first(ieee: Path) -> None:
+    """`ieee-data`, which its administrator can update; a subdivided block is no vendor."""
+    (ieee / "vendors.tsv").write_text("A483E7\tof the package\n")
+    assert read(*IN_IEEE) == list(IN_IEEE.values())
+
+
+def test_the_packages_table_has_the_same_vendors(ieee: Path) -> None:
+    """packaging/vendors.py writes it, sorted, so that the package is reproducible; it needs neither of the others."""
+    script = f"""if True:
+        import runpy, sys
+        from pathlib import Path
+        from netscand.lan import vendors
+        vendors.IEEE_FOLDER = Path({str(ieee)!r})
+        sys.argv = ["vendors.py", {str(ieee / "vendors.tsv")!r}]
+        runpy.run_path({str(ROOT / "packaging/vendors.py")!r}, run_name="__main__")
+    """
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+    lines = (ieee / "vendors.tsv").read_text().splitlines()
+    assert lines == sorted(lines)
+    for registry in IEEE:
+        (ieee / f"{registry}.csv").unlink()
+    assert read(*IN_IEEE) == list(IN_IEEE.values())
+
+
+@pytest.mark.parametrize("broken", [b"Registry\r\nMA-L,A483E7", b'a\r\nMA-L,XYZXYZ,"name"', b"a\r\n" + b"x" * 200_000])
+def test_a_broken_registry_is_passed_over(ieee: Path, broken: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """And named in the log, whatever is in it."""
+    (ieee / "oui.csv").write_bytes(broken)
+    (ieee / "vendors.tsv").write_text("A483E7\tof the package\n")
+    assert read("a483e7123456", "40d8550d7001") == ["of the package", None]
+    assert "using the next one" in caplog.text
+
+
 @pytest.mark.parametrize("home", ["", "none"], ids=["a HOME", "no HOME"])
 def test_partial_imports_save_memory_and_leave_home_alone(tmp_path: Path, home: str) -> None:
-    """With or without a writable HOME, both libraries and the vendors cost less than 22 MiB (of 60)."""
-    root = str(Path(__file__).parents[2])
-    environment = {"HOME": str(tmp_path / home), "PATH": "/usr/bin:/bin", "PYTHONPATH": root}
+    """With or without a writable HOME, both libraries and the vendors cost less than 15 MiB (9 measured)."""
+    environment = {"HOME": str(tmp_path / home), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", MEASURE], env=environment, cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["kib"] < 22 * 1024
+    assert found["kib"] < 15 * 1024
     assert found["apple"] == "Apple, Inc."
     assert found["whole"]
     assert not found["xdg"]

@@ -18,7 +18,10 @@ from tests.system.wheels import wheelhouse
 OLD_PYTHON = "3.11"
 """Debian 12's."""
 
-PARTS = ("netscand", "netscanctl", "packaging", "requirements", "systemd", "pyproject.toml", "README.md", "LICENSE")
+PARTS = (
+    "CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md", "docs", "netscand", "netscanctl", "packaging",
+    "pyproject.toml", "requirements", "systemd",
+)  # fmt: skip
 """What of the checkout an installation needs."""
 
 PEOPLE = 250
@@ -101,7 +104,7 @@ def machines() -> None:
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a package is made of, as it is at this moment, whatever is changed in the checkout meanwhile."""
     folder = tmp_path_factory.mktemp("sources")
-    for part in (*PARTS, "docs/recipes"):
+    for part in PARTS:
         if (ROOT / part).is_dir():
             shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:

@@ -64,7 +64,7 @@ def test_setup_and_the_first_minute(fresh: Fresh, lab: Lab) -> None:
     assert len(locked) > 10
     assert set(locked) <= there
     done = fresh.run("./dev", "setup", network=False)
-    assert (done.returncode, done.stdout) == (0, "")
+    assert (done.returncode, done.stdout) == (0, "dev: ready; next: sudo ./dev run, or sudo ./dev demo\n")
     go_on_without_a_network(fresh)
 
     crowd = lab.crowd()
@@ -115,13 +115,33 @@ def test_an_upgrade_that_fails_leaves_what_works() -> None:
             assert done.returncode == 1
             assert f"netscanctl {__version__} " in fresh.run("netscanctl", "--version", env=PATH).stdout
             assert fresh.run("sh", "-c", find).stdout == before
-            assert "nothing was changed" in done.stdout.splitlines()[-1]
+            *_, last = lines = done.stdout.splitlines()
+            assert "index cannot be reached" in last
+            assert "nothing was changed" in last
+            assert len(lines) == 2, done.stdout  # with the one that names the folder
         done = fresh.run(*install, env=from_wheels, network=False)
         assert done.returncode == 0, done.stdout
         assert sorted(path.name for path in (fresh.root / "opt").iterdir()) == ["netscand"]
         assert not (fresh.root / "opt/netscand/of-the-old-one").exists()
         assert f"netscanctl {__version__} " in fresh.run("netscanctl", "--version", env=PATH).stdout
         assert fresh.run("grep", "-rlI", "netscand.new", "/opt/netscand").stdout == ""
+        for page in ("README.md", "docs/protocol.md", "docs/recipes/mail.py"):
+            assert (fresh.root / "opt/netscand/share/doc" / page).exists()
+        (code,) = re.findall(r"\]\((/opt\S+)\)", (fresh.root / "opt/netscand/share/doc/docs/protocol.md").read_text())
+        assert (fresh.root / code[1:]).is_file()
+
+
+@pytest.mark.usefixtures("machines")
+def test_packaging_install_without_python_is_one_sentence() -> None:
+    """And its help needs nothing."""
+    with Fresh(tree("bare13")) as fresh:
+        done = fresh.run("packaging/install", network=False)
+        assert (done.returncode, done.stdout.count("\n")) == (1, 1), done.stdout
+        assert "python3 is missing (apt install python3-venv)" in done.stdout
+        done = fresh.run("packaging/install", "--help", network=False)
+        assert done.returncode == 0
+        for word in ("--remove", "--purge", "upgrade"):
+            assert word in done.stdout
 
 
 @pytest.mark.usefixtures("machines")
