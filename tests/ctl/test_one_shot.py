@@ -186,7 +186,7 @@ def test_networks_show_the_reason(ctl: Ctl, daemon: FakeDaemon) -> None:
 
 
 def test_status_is_printed(ctl: Ctl, daemon: FakeDaemon) -> None:
-    assert "devices    2 online, 1 offline, 0 unknown\n" in ctl.run("status").stdout
+    assert "devices    2 online, 1 offline, 0 unknown (without this host)\n" in ctl.run("status").stdout
     assert ctl.run("status", "--json").stdout.encode() == encode(daemon.status) + b"\n"
 
 
