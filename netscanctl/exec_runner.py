@@ -41,6 +41,7 @@ class Runner:
         notice: Callable[[str], None],
         save: Callable[[str], None],
         *,
+        error: Callable[[str], None] | None = None,
         queue_limit: int = QUEUE_LIMIT,
         timeout: float = TIMEOUT,
         kill_delay: float = KILL_DELAY,
@@ -50,6 +51,7 @@ class Runner:
         self._argv = argv
         self._name = clean(os.path.basename(argv[0]))  # the arguments may contain secrets, and this is logged
         self._notice = notice
+        self._error = error or notice
         self._save = save
         self._timeout = timeout
         self._kill_delay = kill_delay
@@ -98,7 +100,7 @@ class Runner:
 
     def _report(self, event: Event, reason: str) -> None:
         subject = clean(event.device.mac if event.device else event.network or "")
-        self._notice(f"{self._name} failed for {clean(event.kind)} {subject}: {reason}")
+        self._error(f"{self._name} failed for {clean(event.kind)} {subject}: {reason}")
 
     async def _kill(self, process: asyncio.subprocess.Process) -> None:
         """Send SIGTERM to the process group, and after a delay SIGKILL."""

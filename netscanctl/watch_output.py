@@ -28,6 +28,9 @@ class Output(Protocol):
     def notice(self, text: str) -> None:
         """Show a message to the user."""
 
+    def error(self, text: str) -> None:
+        """Show an error that does not end the command."""
+
     async def run(self) -> int:
         """Run until cancelled, or until the user quits; return the exit code."""
 
@@ -53,6 +56,10 @@ class _StderrOutput:
     def notice(self, text: str) -> None:
         """Write a message to stderr."""
         self._terminal.notice(text)
+
+    def error(self, text: str) -> None:
+        """Write an error to stderr, also with --quiet."""
+        self._terminal.error(text)
 
     async def run(self) -> int:
         """Wait until cancelled."""
@@ -90,7 +97,7 @@ class LineOutput(_StderrOutput):
             if event in self._kinds:
                 self._print_event(event)
         if isinstance(received.message, protocol.ScanError):
-            self.notice(scan_error(received.message))
+            self.error(scan_error(received.message))
         self._save_cursor(received)
 
     def _print_table(self) -> None:
@@ -112,7 +119,7 @@ class ExecOutput(_StderrOutput):
         super().__init__(terminal, kinds, bookmark)
         self._picture = ClientState()
         self._cursor: str | None = None
-        self._runner = Runner(argv, terminal.notice, bookmark.save)
+        self._runner = Runner(argv, terminal.notice, bookmark.save, error=terminal.error)
 
     async def on_message(self, received: Received) -> None:
         """Queue the changes of one message."""
@@ -124,7 +131,7 @@ class ExecOutput(_StderrOutput):
         if not events and self._cursor != before:
             await self._runner.submit(Job(None, b"", self._cursor))
         if isinstance(received.message, protocol.ScanError):
-            self.notice(scan_error(received.message))
+            self.error(scan_error(received.message))
 
     async def run(self) -> int:
         """Run the command."""
@@ -154,6 +161,10 @@ class TableOutput(_StderrOutput):
         """Show a message above the table."""
         self._board.notice = clean(text, SENTENCE_LIMIT)
         self._screen.redraw()
+
+    def error(self, text: str) -> None:
+        """Show an error above the table."""
+        self.notice(text)
 
     async def run(self) -> int:
         """Draw the table."""

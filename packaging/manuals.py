@@ -35,7 +35,7 @@ CLIENT_EXITS = {
     1: "The daemon refused, DEVICE matched no device or several, no TARGET answered, or output could not be written.",
     daemon.EX_CHECK_FAILED: "With --check: a check failed.",
     2: "Usage error.",
-    3: "No daemon answers; the message says how to start it.",
+    3: "No daemon answers; the message says how to start it, and netscanctl doctor finds out why.",
     4: "Not permitted; the message says what to do.",
     5: "Incompatible versions of netscanctl and the daemon.",
     6: "Timed out.",

@@ -42,7 +42,7 @@ def _scan(session: Session, targets: tuple[str, ...], no_wait: bool, as_json: bo
         else:
             terminal.notice(f"scan {client.read(answer, ScanTicket).scan_id} accepted")
         return
-    if not as_json and (terminal.is_terminal or terminal.bar.enabled):
+    if not as_json and not terminal.quiet and (terminal.is_terminal or terminal.bar.enabled):
         from netscanctl.progress import post_with_progress
 
         answer = post_with_progress(session.daemon, terminal, WAIT, scan_request(targets))

@@ -38,7 +38,7 @@ def command(session: Session, device: str, as_json: bool) -> None:
     except Failure as failure:  # without its history, the daemon still has the device
         if type(failure) is not Failure:
             raise
-        terminal.notice(str(failure))
+        terminal.error(str(failure))
     now = datetime.now().astimezone()
     presence = presence_bar(days, details.first_seen, now.astimezone(UTC), plain=not terminal.can_encode(LEVELS))
     facts = device_facts(

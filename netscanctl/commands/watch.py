@@ -75,11 +75,11 @@ def command(
                     case protocol.Error(message=message) if not leased:
                         raise Failure(message)
                     case protocol.Error(message=message):
-                        output.notice(message)
+                        output.error(message)
                     case protocol.Lagged():
                         output.notice("reading too slowly: the daemon closed the stream; reconnecting")
                     case protocol.InitialState() if first and cursor:
-                        output.notice(f"cursor {cursor} has expired; {INSTEAD}")
+                        output.error(f"cursor {cursor} has expired; {INSTEAD}")
                 await output.on_message(received)
                 if first and existing:  # a service may be started before its network is up
                     output.notice(f'unknown network "{network}"; waiting for it; existing networks: {existing}')

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import IO
 
 import pytest
@@ -253,6 +254,42 @@ def test_a_foreign_target_is_explained(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert "not an address within" in ctl.fails(1, "scan-now", "192.168.0.65")
     daemon.devices[0].addresses = [address("192.168.0.64")]
     assert "not an address within" in ctl.fails(1, "scan-now", "192.168.0.64")
+
+
+# ---- --quiet
+
+QUIET = [
+    ["scan-now"], ["scan-now", "--no-wait"], ["devices", "nosuchthing"], ["label", "host7", "x"], ["known", "host7"],
+    ["patience", "host7", "90"], ["forget", "host7"], ["backup", "{tmp}/copy"], ["wait-for", "host7"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("args", QUIET, ids=" ".join)
+@pytest.mark.parametrize("first", [False, True])
+def test_quiet_prints_only_errors(ctl: Ctl, args: list[str], first: bool, tmp_path: Path) -> None:
+    """In cron, a good run is no mail; what goes to stdout is the same."""
+    args = [arg.format(tmp=tmp_path) for arg in args]
+    devices = list(ctl.daemon.devices)
+    verbose = ctl.run(*args)
+    assert verbose.stderr
+    ctl.daemon.devices = devices
+    done = ctl.run("-q", *args) if first else ctl.run(*args, "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, verbose.stdout, "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_accepts_quiet(ctl: Ctl, command: str) -> None:
+    assert "-q, --quiet" in ctl.run(command, "--help").stdout
+    assert ctl.run(command, "-q", "--help").returncode == 0
+
+
+def test_quiet_hides_no_error(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.found = scanned()
+    assert ctl.fails(1, "scan-now", "-q", "192.168.1.9") == "no target answered"
+    daemon.refuse(503, "unavailable", "the history cannot be read", "/api/devices/a4:83:e7:00:00:07/events")
+    done = ctl.run("show", "-q", "host7")
+    assert "mac " in done.stdout
+    assert done.stderr == "netscanctl: the history cannot be read\n"
 
 
 # ---- the whole

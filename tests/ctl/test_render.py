@@ -124,8 +124,7 @@ def test_the_details_of_a_device_are_wrapped_and_not_cut(columns: int) -> None:
     shown = render.device_facts(
         told, paint=render.coloured, now=NOW, today=NOW, presence="█" * 7 + "  online 71 %", columns=columns
     )
-    lines = [SGR.sub("", one) for one in shown.splitlines()]
-    assert all(width(one) <= columns for one in lines)
+    assert all(width(SGR.sub("", line)) <= columns for line in shown.splitlines())
     assert "…" not in shown
     assert " ".join(shown.split()).count("behind the 客厅电视") == 12
     assert "".join(shown.split()).count("x" * 64) == 2
