@@ -36,11 +36,13 @@ INDENT = 4
 
 
 def format_events(
-    events: Iterable[Event], *, paint: Paint, now: datetime, columns: int | None, of: str | None = None
-) -> str:
+    events: Iterable[Event], *, paint: Paint, now: datetime, columns: int | None, of: str | None = None,
+    head: bool = False,
+) -> str:  # fmt: skip
     """Return the lines of events, each with a newline; `columns` of the terminal, None in a pipe.
 
-    `of`: MAC of the device that all events are about; on a terminal, nothing is cut then.
+    `of`: MAC of the device that all events are about; on a terminal, nothing is cut then. `head`: names of the columns
+    first, if there are events, on a terminal.
     """
     listed = list(events)
     times = [_time(event, now, columns) for event in listed]
@@ -51,7 +53,8 @@ def format_events(
         else _wrapped(event, pad(at, widest), paint, columns, of)
         for event, at in zip(listed, times, strict=True)
     )
-    return "".join(f"{line}\n" for line in lines)
+    first = [head_line(widest, columns)] if head and listed and columns is not None else []
+    return "".join(f"{line}\n" for line in (*first, *lines))
 
 
 def format_event(event: Event, *, paint: Paint, now: datetime, columns: int | None) -> str:

@@ -78,19 +78,24 @@ def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: 
 
 
 # ---- since ---------------------------------------------------------------------------------------------------------
-# Option `--since`: a cursor, a time, or an age. Pure.
+# Options `--since` and `--until`: a cursor, a time, or an age. Pure.
 
 _CURSOR = re.compile(r"[0-9a-z]+[-~][0-9]+")
-_EXPECTED = '--since "{}": expected a cursor (such as k3f9-118)'
+_EXPECTED = '{} "{}": expected a cursor (such as k3f9-118)'
+_DAY_ENDS = timedelta(days=1) - timedelta(milliseconds=1)
 
 
-def parse_since(text: str, now: datetime) -> str:
-    """Return the API parameter `since`: a cursor as it is; a local time, or an age, as a time in UTC. Raises Usage."""
+def parse_since(text: str, now: datetime, *, until: bool = False) -> str:
+    """Return the API parameter `since`: a cursor as it is; a local time, or an age, as a time in UTC. Raises Usage.
+
+    `until`: the parameter `until`, which includes a day given without a time.
+    """
     text = text.strip()
     if text in ("today", "yesterday"):
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
-        return _utc(midnight - timedelta(days=text == "yesterday"))
+        text = f"{now - timedelta(days=text == 'yesterday'):%Y-%m-%d}"
     try:
+        if until and re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            return _utc(datetime.fromisoformat(text) + _DAY_ENDS)
         if not text[-1:].isdigit() and (age := parse_seconds(text)) is not None:  # 2026 is not a duration
             return _utc(now - timedelta(seconds=age))
         if re.match(r"\d{4}-\d\d-\d\d", text):
@@ -101,14 +106,15 @@ def parse_since(text: str, now: datetime) -> str:
         pass
     if _CURSOR.fullmatch(text):
         return text
-    raise Usage(f"{_EXPECTED.format(text)}, a time (2026-11-23 10:00, 10:00, today), or an age (2h, 3d)")
+    expected = _EXPECTED.format("--until" if until else "--since", text)
+    raise Usage(f"{expected}, a time (2026-11-23 10:00, 10:00, today), or an age (2h, 3d)")
 
 
 def parse_cursor(text: str) -> str:
     """Return a cursor as it is. Raises Usage."""
     if _CURSOR.fullmatch(text.strip()):
         return text.strip()
-    raise Usage(f"{_EXPECTED.format(text)}; for a time or an age: netscanctl events --since")
+    raise Usage(f"{_EXPECTED.format('--since', text)}; for a time or an age: netscanctl events --since")
 
 
 def _utc(at: datetime) -> str:
