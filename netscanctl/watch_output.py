@@ -170,7 +170,9 @@ class TableOutput(_StderrOutput):
         super().__init__(terminal, kinds, bookmark)
         self._board = TableView(terminal.paint)
         self._screen = Screen(
-            lambda columns, rows: self._board.lines(columns, rows, _now()), lambda: self._board.expire_marks(_now())
+            lambda columns, rows: self._board.lines(columns, rows, _now()),
+            lambda: self._board.expire_marks(_now()),
+            self._board.on_key,
         )
 
     async def on_message(self, received: Received) -> None:

@@ -15,8 +15,10 @@ import click  # noqa: E402
 import msgspec  # noqa: E402
 
 from netscanctl.cli import cli  # noqa: E402
+from netscanctl.exec_runner import environment  # noqa: E402
 from netscand import __main__ as daemon  # noqa: E402
 from netscand import __version__, config  # noqa: E402
+from netscand.protocol import Event  # noqa: E402
 
 CONFIGURATION = ROOT / "packaging" / "netscand.toml"
 
@@ -175,6 +177,8 @@ def netscanctl() -> list[str]:
     page += tagged("NETSCANCTL_SOCKET", "The Unix socket, like --socket.")
     page += tagged("NETSCANCTL_URL", "The URL of the daemon, like --url.")
     page += tagged("NO_COLOR", "If set and not empty: no colours.")
+    names = ", ".join(name.decode() for name in environment(Event(cursor="", kind="", at="")))
+    page += tagged(names, "Set by watch --exec for CMD: the fields of the event; a missing one is empty.")
     page += [".SH FILES"]
     page += tagged("/run/netscand/netscand.sock", "The Unix socket of the daemon on this host.")
     page += [".SH SEE ALSO", r"\fBnetscand\fR(8), \fBnetscand.toml\fR(5)"]
