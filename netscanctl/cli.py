@@ -64,6 +64,14 @@ QUIET = click.Option(
 class Commands(click.Group):
     """Commands by name, imported on first use so that each starts fast."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # click's own signature
+        """Run the command line; for a shell that completes, with our own script."""
+        if any(name.endswith("_COMPLETE") for name in os.environ if name.startswith("_")):
+            from netscanctl.completion import register  # slow to import, and only needed here
+
+            register()
+        return super().main(*args, **kwargs)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all names."""
         return list(COMMANDS)

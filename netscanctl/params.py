@@ -2,9 +2,9 @@
 
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv4Network, ip_address, summarize_address_range
 from typing import TypeVar, get_args
 
 import click
@@ -180,8 +180,9 @@ def find_one(devices: Iterable[Device], text: str, conflicts: Iterable[Conflict]
 # ---- argument ------------------------------------------------------------------------------------------------------
 # DEVICE and network arguments: lookup and shell completion.
 
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""Names that are safe to complete. Devices choose their own names, and a shell executes what it completes."""
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._,:@+'()-]*")
+"""Names that are completed: a shell obeys none of these characters in quotes, nor can they be an option. Devices choose
+their own names, and a shell executes what it completes."""
 _NETWORK = re.compile(r"[0-9.]+/[0-9]+(@.+)?")
 SAFE_ID = re.compile(r"[0-9.]+/[0-9]+@[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -220,6 +221,50 @@ def unknown_network(text: str, existing: str) -> Failure:
     return Failure(f'unknown network "{clean(text)}"; expected an id or prefix: {existing}')
 
 
+_RANGE = re.compile(r"(\d+\.\d+\.\d+)\.(\d+)-(?:(\d+\.\d+\.\d+)\.)?(\d+)")
+TARGET = "expected an address, a range (192.168.1.10-50), a prefix, a network, an interface or a device"
+
+
+def scan_targets(client: Client, texts: Sequence[str]) -> tuple[str, ...]:
+    """Return targets as the API takes them: addresses, prefixes and network ids.
+
+    Raises Usage for a text that is no target, and Failure for one that matches several devices.
+    """
+    return tuple(dict.fromkeys(target for text in texts for target in _scan_target(client, text)))
+
+
+def _scan_target(client: Client, text: str) -> list[str]:
+    if "@" in text:
+        return [text]
+    if found := _RANGE.fullmatch(text):
+        return _prefixes(text, f"{found[1]}.{found[2]}", f"{found[3] or found[1]}.{found[4]}")
+    try:
+        return [str(IPv4Address(text)) if "/" not in text else str(IPv4Network(text))]
+    except ValueError as error:
+        if "/" in text:
+            raise Usage(f'TARGET "{clean(text)}": {error}; {TARGET}') from None
+    networks = client.read(client.get("/api/networks"), NetworkList).networks
+    ids = [network.id for network in networks if network.interface == text and network.state != "excluded"]
+    if ids:
+        return ids
+    listed = client.read(client.get("/api/devices", {"q": as_mac(text) or as_ip(text) or text}), DeviceList)
+    if not matching(listed.devices, text):
+        interfaces = ", ".join(dict.fromkeys(clean(network.interface) for network in networks)) or "none"
+        raise Usage(f'TARGET "{clean(text)}" matches no device and no interface ({interfaces}); {TARGET}')
+    device = find_one(listed.devices, text, listed.conflicts)
+    if device.ip is None or ":" in device.ip:
+        raise Failure(f"{title(device)} has no IPv4 address to scan", "its status is probed all the same")
+    return [device.ip]
+
+
+def _prefixes(text: str, first: str, last: str) -> list[str]:
+    """Return the prefixes that a range of addresses consists of. Raises Usage."""
+    try:
+        return list(map(str, summarize_address_range(IPv4Address(first), IPv4Address(last))))
+    except ValueError as error:
+        raise Usage(f'TARGET "{clean(text)}": {error}') from None
+
+
 def device_argument(command: F) -> F:
     """Add the argument DEVICE to a command."""
     return click.argument("device", shell_complete=complete_device)(command)
@@ -236,10 +281,12 @@ def known_filter(*, known: bool, not_known: bool) -> str | None:
 
 
 def complete_device(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Return matching names and addresses; none if no daemon answers."""
+    """Return matching names, addresses and, once a part of one is typed, MACs; none if no daemon answers."""
     answer = _fetch(ctx, "/api/devices", DeviceList)
     devices = answer.devices if answer else []
     names = {name for device in devices for name in (device.label, device.hostname, device.ip) if name}
+    if incomplete:
+        names |= {device.mac for device in devices}
     return sorted(name for name in names if name.startswith(incomplete) and SAFE_NAME.fullmatch(name))
 
 
@@ -248,6 +295,15 @@ def complete_network(ctx: click.Context, _param: click.Parameter, incomplete: st
     answer = _fetch(ctx, "/api/networks", NetworkList)
     ids = [network.id for network in answer.networks if network.state != "excluded"] if answer else []
     return sorted(id_ for id_ in ids if id_.startswith(incomplete) and SAFE_ID.fullmatch(id_))
+
+
+def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return matching networks, interfaces and devices; none if no daemon answers."""
+    answer = _fetch(ctx, "/api/networks", NetworkList)
+    names = {network.interface for network in answer.networks if network.state != "excluded"} if answer else set()
+    interfaces = [name for name in sorted(names) if name.startswith(incomplete) and SAFE_NAME.fullmatch(name)]
+    devices = complete_device(ctx, param, incomplete) if incomplete else []
+    return [*complete_network(ctx, param, incomplete), *interfaces, *devices]
 
 
 Answer = TypeVar("Answer", DeviceList, NetworkList)
