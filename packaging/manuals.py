@@ -49,6 +49,7 @@ JOURNAL = {
     "NETSCAND_MAC": "the device",
     "NETSCAND_IP": "the address that the event is about",
     "NETSCAND_NAME": "the device's label or host name",
+    "NETSCAND_VENDOR": "the vendor of the device's MAC",
     "NETSCAND_STATUS": "the status of the device after the event: online, offline or unknown",
     "NETSCAND_NETWORK": "the network, such as 192.168.1.0/24@eth0",
     "NETSCAND_OTHER": "a second MAC, for example in a conflict",
@@ -111,7 +112,8 @@ def netscand() -> list[str]:
     )
     page += [".SH OPTIONS"]
     for action in parser._actions:
-        names = ", ".join(action.option_strings) + (f" {action.metavar}" if action.metavar else "")
+        value = f"[{action.metavar}]" if action.nargs == "?" else action.metavar
+        names = ", ".join(action.option_strings) + (f" {value}" if value else "")
         page += tagged(names, f"{str(action.help)[:1].upper()}{str(action.help)[1:]}.")
     page += [".SH SIGNALS"]
     page += tagged("SIGHUP", "Read the configuration again. If it is invalid, log the errors and keep the old one.")

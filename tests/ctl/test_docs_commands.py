@@ -81,7 +81,8 @@ def test_every_exit_code_is_documented() -> None:
     failures: list[type[client.Failure]] = [client.Failure, *client.Failure.__subclasses__()]
     codes = {0, INTERRUPTED, *(failure.exit_code for failure in failures)}
     assert _codes("netscanctl") == codes
-    documented = {daemon.EX_CHECK_FAILED, daemon.EX_UNAVAILABLE, daemon.EX_TEMPFAIL, daemon.EX_NOPERM,
+    usage = 2  # of argparse
+    documented = {usage, daemon.EX_CHECK_FAILED, daemon.EX_UNAVAILABLE, daemon.EX_TEMPFAIL, daemon.EX_NOPERM,
                   daemon.EX_CONFIG, daemon.INTERRUPTED}  # fmt: skip
     assert _codes("netscand") == {0} | documented
 
