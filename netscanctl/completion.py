@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from click.shell_completion import BashComplete, CompletionItem, add_completion_class, split_arg_string
+from click.shell_completion import BashComplete, add_completion_class, split_arg_string
 
 SCRIPT = """\
 %(complete_func)s() {
@@ -42,7 +42,7 @@ class Bash(BashComplete):
         words = split_arg_string(f"{line}_")  # so that an empty last word is a word
         return words[1:-1], words[-1][:-1]
 
-    def format_completion(self, item: CompletionItem[Any]) -> str:
+    def format_completion(self, item: Any) -> str:  # noqa: ANN401  # generic only since click 8.2
         """Return a completion for the script; to one of an older version, which quotes nothing, only plain names."""
         if "COMP_LINE" not in os.environ and any(char in item.value for char in " '()"):
             return ""

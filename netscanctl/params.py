@@ -35,7 +35,11 @@ def duration(minimum: float, maximum: float = 0.0, keyword: str = "") -> Callbac
 
     The callback returns None for `keyword` or a missing option, and raises BadParameter.
     """
-    bounds = f"{minimum:g} to {maximum:g} seconds" if maximum else f"at least {minimum:g} seconds"
+    bounds = (
+        f"{minimum:g} to {maximum:g} seconds"
+        if maximum
+        else f"at least {minimum:g} {'second' if minimum == 1 else 'seconds'}"
+    )
     expected = f"expected {bounds}, optionally with a unit (90s, 30m, 2h)" + (f', or "{keyword}"' if keyword else "")
 
     def parse(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:

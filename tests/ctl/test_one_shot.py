@@ -47,7 +47,7 @@ def test_a_text_without_matches_is_reported_and_succeeds(ctl: Ctl) -> None:
 
 @pytest.mark.parametrize(
     ("args", "found"),
-    [(["--online"], ["07", "14"]), (["--offline"], ["08"]), (["host2"], ["14"]),
+    [(["--online"], ["07", "14"]), (["--offline"], ["08"]), (["--unknown"], []), (["host2"], ["14"]),
      (["--network", HOME], ["07", "08", "14"]), (["--online", "host7"], ["07"]),
      (["--sort", "name"], ["14", "07", "08"])],
     ids=str,
@@ -170,6 +170,7 @@ def test_an_empty_or_removed_network_is_accepted(ctl: Ctl, daemon: FakeDaemon) -
     ("args", "message"),
     [(["--online", "--offline"], "--online and --offline exclude each other"),
      (["--known", "--not-known"], "--known and --not-known exclude each other"),
+     (["--unknown", "--offline"], "--offline and --unknown exclude each other"),
      (["--json", "--format", "csv"], "--json and --format csv exclude each other")],
 )  # fmt: skip
 def test_options_that_exclude_each_other_are_refused(ctl: Ctl, args: list[str], message: str) -> None:
