@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 import click  # noqa: E402
 import msgspec  # noqa: E402
 
-from netscanctl.cli import cli  # noqa: E402
+from netscanctl.cli import QUIET, cli  # noqa: E402
 from netscanctl.exec_runner import environment  # noqa: E402
 from netscand import __main__ as daemon  # noqa: E402
 from netscand import __version__, config  # noqa: E402
@@ -200,6 +200,8 @@ def _command(name: str, command: click.Command, context: click.Context) -> list[
 def _options(command: click.Command, context: click.Context) -> list[str]:
     page: list[str] = []
     for parameter in command.get_params(context):
+        if parameter is QUIET:  # described once, as an option of netscanctl
+            continue
         record = parameter.get_help_record(context)
         if record is not None and isinstance(parameter, click.Option):  # arguments are in the heading
             page += tagged(" ".join(record[0].split()), " ".join(record[1].split()))
