@@ -81,8 +81,9 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"netscanctl.commands.{cmd_name.replace('-', '_')}").command
-        if QUIET not in command.params:
-            command.params.append(QUIET)
+        for each in (command, *(command.commands.values() if isinstance(command, click.Group) else ())):
+            if QUIET not in each.params:
+                each.params.append(QUIET)
         return command
 
     def resolve_command(

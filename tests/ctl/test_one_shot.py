@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
 
+import click
 import pytest
 
-from netscanctl.cli import COMMANDS
+from netscanctl.cli import COMMANDS, cli
 from netscand import __version__
 from netscand.protocol import PROTOCOL, NetworkList, PresenceDay, ScanRequest, encode
 from tests.ctl.conftest import ROOT, Ctl
@@ -282,6 +283,9 @@ def test_quiet_prints_only_errors(ctl: Ctl, args: list[str], first: bool, tmp_pa
 def test_every_command_accepts_quiet(ctl: Ctl, command: str) -> None:
     assert "-q, --quiet" in ctl.run(command, "--help").stdout
     assert ctl.run(command, "-q", "--help").returncode == 0
+    found = cli.get_command(click.Context(cli), command)
+    for inner in found.commands if isinstance(found, click.Group) else ():
+        assert "-q, --quiet" in ctl.run(command, inner, "--help").stdout
 
 
 def test_quiet_hides_no_error(ctl: Ctl, daemon: FakeDaemon) -> None:
