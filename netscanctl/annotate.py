@@ -33,13 +33,13 @@ def update_device(client: Client, mac: str, update: DeviceUpdate) -> tuple[bytes
 
 
 def annotate(
-    session: Session, device: str, update: DeviceUpdate, as_json: bool, message: Callable[[Device], str]
+    session: Session, device: str, update: DeviceUpdate, as_json: bool, message: Callable[[Device], str], name: str = ""
 ) -> None:
-    """Update the device that matches `device`, and print `message` about it. Raises Failure."""
+    """Update the device that matches `device`, and print `message` about it, as `name` if given. Raises Failure."""
     client = session.client
     answer, updated = update_device(client, mac_of(client, device), update)
     if as_json:
         session.terminal.json(answer)
-    session.terminal.notice(f"{title(updated)}: {message(updated)}")
+    session.terminal.notice(f"{name or title(updated)}: {message(updated)}")
     for warning in updated.warnings or ():
         session.terminal.notice(f"warning: {warning}")

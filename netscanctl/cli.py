@@ -16,8 +16,8 @@ from netscand import __version__
 from netscand.protocol import PROTOCOL
 
 COMMANDS = (
-    "watch", "scan-now", "devices", "show", "events", "wait-for", "label", "known", "patience", "forget", "import",
-    "networks", "status", "token", "backup", "doctor", "completion",
+    "watch", "scan-now", "devices", "show", "events", "wait-for", "label", "known", "notes", "patience", "forget",
+    "import", "networks", "status", "token", "backup", "doctor", "completion",
 )  # fmt: skip
 """In the order of `--help`. `scan-now` is the `command` of `netscanctl/commands/scan_now.py`."""
 INTERRUPTED = 130
@@ -31,6 +31,7 @@ class Session:
     socket: str | None
     url: str | None
     token_file: str | None
+    quiet: bool = False
 
     @cached_property
     def daemon(self) -> Daemon:
@@ -45,11 +46,31 @@ class Session:
     @cached_property
     def terminal(self) -> Terminal:
         """Return the output streams."""
-        return Terminal()
+        return Terminal(quiet=self.quiet)
+
+
+def _set_quiet(ctx: click.Context, _parameter: click.Parameter, quiet: bool) -> None:
+    session = ctx.find_object(Session)
+    if quiet and session is not None:  # none during completion
+        session.quiet = True
+
+
+QUIET = click.Option(
+    ["-q", "--quiet"], is_flag=True, expose_value=False, callback=_set_quiet, help="Print only errors to stderr."
+)
+"""The option of every command; the group has it too."""
 
 
 class Commands(click.Group):
     """Commands by name, imported on first use so that each starts fast."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # click's own signature
+        """Run the command line; for a shell that completes, with our own script."""
+        if any(name.endswith("_COMPLETE") for name in os.environ if name.startswith("_")):
+            from netscanctl.completion import register  # slow to import, and only needed here
+
+            register()
+        return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return all names."""
@@ -60,6 +81,9 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"netscanctl.commands.{cmd_name.replace('-', '_')}").command
+        for each in (command, *(command.commands.values() if isinstance(command, click.Group) else ())):
+            if QUIET not in each.params:
+                each.params.append(QUIET)
         return command
 
     def resolve_command(
@@ -104,11 +128,12 @@ class Commands(click.Group):
     help="Connect over TCP, to http://HOST:PORT, or https://HOST/PATH of a proxy. [env: NETSCANCTL_URL]",
 )
 @click.option("--token-file", metavar="FILE", help="File that contains only a token.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only errors to stderr; also after every command.")
 @click.version_option(
     message=f"netscanctl {__version__} (protocol {PROTOCOL})", version=__version__, help="Print the version and exit."
 )
 @click.pass_context
-def cli(ctx: click.Context, socket: str | None, url: str | None, token_file: str | None) -> None:
+def cli(ctx: click.Context, socket: str | None, url: str | None, token_file: str | None, quiet: bool) -> None:
     """List and watch the devices on the local networks, as seen by netscand.
 
     Exit codes: 0 success; 1 refused, or DEVICE matches none or several, or no target answered, or a line of FILE was
@@ -117,4 +142,4 @@ def cli(ctx: click.Context, socket: str | None, url: str | None, token_file: str
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)
-    ctx.obj = Session(*socket_or_url(socket, url), token_file)
+    ctx.obj = Session(*socket_or_url(socket, url), token_file, quiet)

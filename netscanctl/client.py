@@ -39,6 +39,7 @@ PATH_LIMIT = 107
 
 GROUP = "netscan"
 """Group that has the role admin by default."""
+DOCTOR = "to find out why: netscanctl doctor"
 
 Answer = TypeVar("Answer")
 
@@ -61,9 +62,12 @@ class Usage(Failure):
 
 
 class NoDaemon(Failure):
-    """No answer from a daemon."""
+    """No answer from a daemon; `doctor` finds out why."""
 
     exit_code = 3
+
+    def __init__(self, cause: str, hint: str = "") -> None:
+        super().__init__(cause, f"{hint}; {DOCTOR}" if hint else DOCTOR)
 
 
 class NotPermitted(Failure):

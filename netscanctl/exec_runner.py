@@ -9,7 +9,7 @@ from shutil import which
 from typing import NamedTuple
 
 from netscanctl.client import Usage
-from netscanctl.text import clean
+from netscanctl.text import SENTENCE_LIMIT, clean
 from netscand.protocol import Event
 
 QUEUE_LIMIT = 1000
@@ -28,11 +28,27 @@ class Job(NamedTuple):
     cursor: str | None
 
 
+def environment(event: Event) -> dict[bytes, bytes]:
+    """Return the fields of an event as variables, with the names that the journal uses; a missing one is empty.
+
+    As bytes: the locale may not have the characters of a name.
+    """
+    device = event.device
+    fields: dict[str, object] = {
+        "KIND": event.kind, "AT": event.at, "CURSOR": event.cursor, "NETWORK": event.network, "OTHER": event.other,
+        "IP": event.address or (device.ip if device else None), "REASON": event.reason,
+        "MAC": device and device.mac, "NAME": device and (device.label or device.hostname),
+        "VENDOR": device and device.vendor, "STATUS": device and device.status,
+        "KNOWN": device and ("yes" if device.known else "no"),
+    }  # fmt: skip
+    return {f"NETSCAND_{name}".encode(): clean(value or "", SENTENCE_LIMIT).encode() for name, value in fields.items()}
+
+
 class Runner:
     """Runner of `argv`, with the JSON of an event on stdin; its output goes to our stdout and stderr.
 
-    No shell is involved, and no text from the LAN is on the command line. `save` is called with a cursor when all
-    events up to it are done.
+    No shell is involved, and no text from the LAN is on the command line; the fields of the event are also variables
+    of the environment. `save` is called with a cursor when all events up to it are done.
     """
 
     def __init__(
@@ -41,6 +57,7 @@ class Runner:
         notice: Callable[[str], None],
         save: Callable[[str], None],
         *,
+        error: Callable[[str], None] | None = None,
         queue_limit: int = QUEUE_LIMIT,
         timeout: float = TIMEOUT,
         kill_delay: float = KILL_DELAY,
@@ -50,6 +67,7 @@ class Runner:
         self._argv = argv
         self._name = clean(os.path.basename(argv[0]))  # the arguments may contain secrets, and this is logged
         self._notice = notice
+        self._error = error or notice
         self._save = save
         self._timeout = timeout
         self._kill_delay = kill_delay
@@ -78,7 +96,12 @@ class Runner:
     async def _execute(self, event: Event, json: bytes) -> None:
         try:
             # A process group of its own: Ctrl-C does not reach it, and its children can be killed with it.
-            process = await asyncio.create_subprocess_exec(*self._argv, stdin=asyncio.subprocess.PIPE, process_group=0)
+            process = await asyncio.create_subprocess_exec(
+                *self._argv,
+                stdin=asyncio.subprocess.PIPE,
+                process_group=0,
+                env={**os.environb, **environment(event)},
+            )
         except OSError as error:
             self._report(event, error.strerror or str(error))
             return
@@ -98,7 +121,7 @@ class Runner:
 
     def _report(self, event: Event, reason: str) -> None:
         subject = clean(event.device.mac if event.device else event.network or "")
-        self._notice(f"{self._name} failed for {clean(event.kind)} {subject}: {reason}")
+        self._error(f"{self._name} failed for {clean(event.kind)} {subject}: {reason}")
 
     async def _kill(self, process: asyncio.subprocess.Process) -> None:
         """Send SIGTERM to the process group, and after a delay SIGKILL."""

@@ -2,9 +2,9 @@
 
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv4Network, ip_address, summarize_address_range
 from typing import TypeVar, get_args
 
 import click
@@ -35,7 +35,11 @@ def duration(minimum: float, maximum: float = 0.0, keyword: str = "") -> Callbac
 
     The callback returns None for `keyword` or a missing option, and raises BadParameter.
     """
-    bounds = f"{minimum:g} to {maximum:g} seconds" if maximum else f"at least {minimum:g} seconds"
+    bounds = (
+        f"{minimum:g} to {maximum:g} seconds"
+        if maximum
+        else f"at least {minimum:g} {'second' if minimum == 1 else 'seconds'}"
+    )
     expected = f"expected {bounds}, optionally with a unit (90s, 30m, 2h)" + (f', or "{keyword}"' if keyword else "")
 
     def parse(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
@@ -78,19 +82,24 @@ def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: 
 
 
 # ---- since ---------------------------------------------------------------------------------------------------------
-# Option `--since`: a cursor, a time, or an age. Pure.
+# Options `--since` and `--until`: a cursor, a time, or an age. Pure.
 
 _CURSOR = re.compile(r"[0-9a-z]+[-~][0-9]+")
-_EXPECTED = '--since "{}": expected a cursor (such as k3f9-118)'
+_EXPECTED = '{} "{}": expected a cursor (such as k3f9-118)'
+_DAY_ENDS = timedelta(days=1) - timedelta(milliseconds=1)
 
 
-def parse_since(text: str, now: datetime) -> str:
-    """Return the API parameter `since`: a cursor as it is; a local time, or an age, as a time in UTC. Raises Usage."""
+def parse_since(text: str, now: datetime, *, until: bool = False) -> str:
+    """Return the API parameter `since`: a cursor as it is; a local time, or an age, as a time in UTC. Raises Usage.
+
+    `until`: the parameter `until`, which includes a day given without a time.
+    """
     text = text.strip()
     if text in ("today", "yesterday"):
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
-        return _utc(midnight - timedelta(days=text == "yesterday"))
+        text = f"{now - timedelta(days=text == 'yesterday'):%Y-%m-%d}"
     try:
+        if until and re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            return _utc(datetime.fromisoformat(text) + _DAY_ENDS)
         if not text[-1:].isdigit() and (age := parse_seconds(text)) is not None:  # 2026 is not a duration
             return _utc(now - timedelta(seconds=age))
         if re.match(r"\d{4}-\d\d-\d\d", text):
@@ -101,14 +110,15 @@ def parse_since(text: str, now: datetime) -> str:
         pass
     if _CURSOR.fullmatch(text):
         return text
-    raise Usage(f"{_EXPECTED.format(text)}, a time (2026-11-23 10:00, 10:00, today), or an age (2h, 3d)")
+    expected = _EXPECTED.format("--until" if until else "--since", text)
+    raise Usage(f"{expected}, a time (2026-11-23 10:00, 10:00, today), or an age (2h, 3d)")
 
 
 def parse_cursor(text: str) -> str:
     """Return a cursor as it is. Raises Usage."""
     if _CURSOR.fullmatch(text.strip()):
         return text.strip()
-    raise Usage(f"{_EXPECTED.format(text)}; for a time or an age: netscanctl events --since")
+    raise Usage(f"{_EXPECTED.format('--since', text)}; for a time or an age: netscanctl events --since")
 
 
 def _utc(at: datetime) -> str:
@@ -174,8 +184,9 @@ def find_one(devices: Iterable[Device], text: str, conflicts: Iterable[Conflict]
 # ---- argument ------------------------------------------------------------------------------------------------------
 # DEVICE and network arguments: lookup and shell completion.
 
-SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""Names that are safe to complete. Devices choose their own names, and a shell executes what it completes."""
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._,:@+'()-]*")
+"""Names that are completed: a shell obeys none of these characters in quotes, nor can they be an option. Devices choose
+their own names, and a shell executes what it completes."""
 _NETWORK = re.compile(r"[0-9.]+/[0-9]+(@.+)?")
 SAFE_ID = re.compile(r"[0-9.]+/[0-9]+@[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -214,6 +225,50 @@ def unknown_network(text: str, existing: str) -> Failure:
     return Failure(f'unknown network "{clean(text)}"; expected an id or prefix: {existing}')
 
 
+_RANGE = re.compile(r"(\d+\.\d+\.\d+)\.(\d+)-(?:(\d+\.\d+\.\d+)\.)?(\d+)")
+TARGET = "expected an address, a range (192.168.1.10-50), a prefix, a network, an interface or a device"
+
+
+def scan_targets(client: Client, texts: Sequence[str]) -> tuple[str, ...]:
+    """Return targets as the API takes them: addresses, prefixes and network ids.
+
+    Raises Usage for a text that is no target, and Failure for one that matches several devices.
+    """
+    return tuple(dict.fromkeys(target for text in texts for target in _scan_target(client, text)))
+
+
+def _scan_target(client: Client, text: str) -> list[str]:
+    if "@" in text:
+        return [text]
+    if found := _RANGE.fullmatch(text):
+        return _prefixes(text, f"{found[1]}.{found[2]}", f"{found[3] or found[1]}.{found[4]}")
+    try:
+        return [str(IPv4Address(text)) if "/" not in text else str(IPv4Network(text))]
+    except ValueError as error:
+        if "/" in text:
+            raise Usage(f'TARGET "{clean(text)}": {error}; {TARGET}') from None
+    networks = client.read(client.get("/api/networks"), NetworkList).networks
+    ids = [network.id for network in networks if network.interface == text and network.state != "excluded"]
+    if ids:
+        return ids
+    listed = client.read(client.get("/api/devices", {"q": as_mac(text) or as_ip(text) or text}), DeviceList)
+    if not matching(listed.devices, text):
+        interfaces = ", ".join(dict.fromkeys(clean(network.interface) for network in networks)) or "none"
+        raise Usage(f'TARGET "{clean(text)}" matches no device and no interface ({interfaces}); {TARGET}')
+    device = find_one(listed.devices, text, listed.conflicts)
+    if device.ip is None or ":" in device.ip:
+        raise Failure(f"{title(device)} has no IPv4 address to scan", "its status is probed all the same")
+    return [device.ip]
+
+
+def _prefixes(text: str, first: str, last: str) -> list[str]:
+    """Return the prefixes that a range of addresses consists of. Raises Usage."""
+    try:
+        return list(map(str, summarize_address_range(IPv4Address(first), IPv4Address(last))))
+    except ValueError as error:
+        raise Usage(f'TARGET "{clean(text)}": {error}') from None
+
+
 def device_argument(command: F) -> F:
     """Add the argument DEVICE to a command."""
     return click.argument("device", shell_complete=complete_device)(command)
@@ -230,10 +285,12 @@ def known_filter(*, known: bool, not_known: bool) -> str | None:
 
 
 def complete_device(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Return matching names and addresses; none if no daemon answers."""
+    """Return matching names, addresses and, once a part of one is typed, MACs; none if no daemon answers."""
     answer = _fetch(ctx, "/api/devices", DeviceList)
     devices = answer.devices if answer else []
     names = {name for device in devices for name in (device.label, device.hostname, device.ip) if name}
+    if incomplete:
+        names |= {device.mac for device in devices}
     return sorted(name for name in names if name.startswith(incomplete) and SAFE_NAME.fullmatch(name))
 
 
@@ -242,6 +299,15 @@ def complete_network(ctx: click.Context, _param: click.Parameter, incomplete: st
     answer = _fetch(ctx, "/api/networks", NetworkList)
     ids = [network.id for network in answer.networks if network.state != "excluded"] if answer else []
     return sorted(id_ for id_ in ids if id_.startswith(incomplete) and SAFE_ID.fullmatch(id_))
+
+
+def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return matching networks, interfaces and devices; none if no daemon answers."""
+    answer = _fetch(ctx, "/api/networks", NetworkList)
+    names = {network.interface for network in answer.networks if network.state != "excluded"} if answer else set()
+    interfaces = [name for name in sorted(names) if name.startswith(incomplete) and SAFE_NAME.fullmatch(name)]
+    devices = complete_device(ctx, param, incomplete) if incomplete else []
+    return [*complete_network(ctx, param, incomplete), *interfaces, *devices]
 
 
 Answer = TypeVar("Answer", DeviceList, NetworkList)

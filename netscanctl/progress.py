@@ -60,7 +60,7 @@ class Progress:
                 ):
                     self._terminal.bar.set(done, total, f"{done}/{total} addresses, {found} found")
                 case protocol.ScanError() as error:
-                    self._terminal.notice(scan_error(error))
+                    self._terminal.error(scan_error(error))
             for event in self.picture.on_message(received.message):
                 if MARKS.get(event.kind) == "+" and self._terminal.is_terminal:
                     self._print(event)

@@ -4,7 +4,7 @@ All text from the daemon passes through `clean`. Times are local.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import TypeVar
@@ -12,7 +12,7 @@ from typing import TypeVar
 from msgspec import UnsetType
 
 from netscanctl.page_links import origins
-from netscanctl.text import SENTENCE_LIMIT, clean, fit, width
+from netscanctl.text import SENTENCE_LIMIT, clean, fit, width, wrap
 from netscand.protocol import (
     Address,
     Conflict,
@@ -31,10 +31,12 @@ T = TypeVar("T")
 COLOURS = {"+": "32", "-": "31", "!": "1;33", "~": "36", "online": "32", "offline": "31", "unknown": "33", "up": "32",
            "down": "31", "silent": "33", "ok": "32", "degraded": "1;33"}  # fmt: skip
 """SGR parameters."""
-SOFT = ("NAME", "VENDOR", "KIND", "WHY")
-"""Columns that are cut on a narrow terminal, down to NARROWEST."""
 NARROWEST = 8
-LEAST_USEFUL = ("KIND", "VENDOR", "SINCE", "MAC", "LAST SCAN", "COVERAGE", "INTERVAL", "ADDRESSES", "GATEWAY", "ONLINE")
+NAME_COLUMNS = 16
+"""Columns of a name below which less useful columns are omitted first."""
+SOFT = {"NAME": NAME_COLUMNS, "VENDOR": NARROWEST, "KIND": NARROWEST, "WHY": NARROWEST}
+"""Columns that are cut on a narrow terminal, and the width down to which they are."""
+LEAST_USEFUL = ("VENDOR", "KIND", "MAC", "SINCE", "LAST SCAN", "COVERAGE", "INTERVAL", "ADDRESSES", "GATEWAY", "ONLINE")
 """Columns that are omitted, in this order, on an even narrower terminal."""
 GAP = "  "
 EXACT = 120
@@ -129,12 +131,12 @@ def vendor_of(device: Device) -> str:
 def table(head: Sequence[str], rows: Rows, *, columns: int | None = None, paint: Paint = plain) -> str:
     """Return aligned columns of clean text, the first one coloured, each line with a newline.
 
-    To fit into `columns` (None: no limit), SOFT columns are cut, then LEAST_USEFUL columns omitted.
+    To fit into `columns` (None: no limit), SOFT columns are cut, then LEAST_USEFUL columns omitted, then names cut.
     """
     cells = [list(head), *map(list, rows)]
     widths = [max(width(row[at]) for row in cells) for at in range(len(head))]
     for name in LEAST_USEFUL if columns else ():
-        least = [min(wide, NARROWEST) if of in SOFT else wide for of, wide in zip(cells[0], widths, strict=True)]
+        least = [min(wide, SOFT.get(of, wide)) for of, wide in zip(cells[0], widths, strict=True)]
         if sum(least) + len(GAP) * (len(least) - 1) <= (columns or 0):
             break
         if name in cells[0]:
@@ -142,17 +144,24 @@ def table(head: Sequence[str], rows: Rows, *, columns: int | None = None, paint:
             del widths[out]
             for line in cells:
                 del line[out]
-    soft = [at for at, name in enumerate(cells[0]) if name in SOFT]
-    while columns and soft and sum(widths) + len(GAP) * (len(widths) - 1) > columns:
-        widest = max(soft, key=lambda at: widths[at])
-        if widths[widest] <= NARROWEST:
-            break
-        widths[widest] -= 1
+    if columns:
+        room = columns - len(GAP) * (len(widths) - 1)
+        for minimum in (SOFT, dict.fromkeys(SOFT, NARROWEST)):
+            _cut(cells[0], widths, room, minimum)
     lines = []
     for row in cells:
         first, *others = (fit(text, wide) for text, wide in zip(row, widths, strict=True))
         lines.append(GAP.join((paint(first, row[0]), *others)).rstrip())
     return "\n".join(lines) + "\n"
+
+
+def _cut(head: Sequence[str], widths: list[int], room: int, minimum: Mapping[str, int]) -> None:
+    """Make the widest columns that have a minimum narrower, until all fit into `room` or have their minimum."""
+    while sum(widths) > room:
+        wide = [at for at, name in enumerate(head) if name in minimum and widths[at] > minimum[name]]
+        if not wide:
+            return
+        widths[max(wide, key=widths.__getitem__)] -= 1
 
 
 def devices_table(
@@ -208,19 +217,25 @@ def coverage(network: Network) -> str:
 # ---- one device, the daemon, scans
 
 
-def facts(pairs: Iterable[tuple[str, str]]) -> str:
-    """Return aligned lines of name and value."""
+def facts(pairs: Iterable[tuple[str, str]], columns: int | None = None) -> str:
+    """Return aligned lines of name and value; a value that is wider than `columns` of the terminal is wrapped."""
     listed = list(pairs)
-    widest = max(len(name) for name, _ in listed) + 2
-    return "".join(f"{name:<{widest}}{value}\n" for name, value in listed)
+    widest = max(len(name) for name, _ in listed) + len(GAP)
+    lines = []
+    for name, value in listed:
+        parts = wrap(value, max(columns - widest, NARROWEST)) if columns else [value]
+        lines += [f"{name:<{widest}}{parts[0]}", *(" " * widest + part for part in parts[1:])]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _given(value: T | UnsetType) -> T | None:
     return None if isinstance(value, UnsetType) else value
 
 
-def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime | None, presence: str) -> str:
-    """Return all fields of a device; `presence` is the bar of its last days."""
+def device_facts(
+    device: Device, *, paint: Paint, now: datetime, today: datetime | None, presence: str, columns: int | None = None
+) -> str:
+    """Return all fields of a device, wrapped to `columns`; `presence` is the bar of its last days."""
     never = is_never_seen(device)
     age = span(_seconds(device.status_since, now.isoformat()))
     since = "" if never else f" since {moment(device.status_since, today)} ({age})"
@@ -254,9 +269,19 @@ def device_facts(device: Device, *, paint: Paint, now: datetime, today: datetime
          moment(one.last_seen, today))
         for one in device.addresses
     ]  # fmt: skip
-    head = ("ADDRESS", "NETWORK", "EVIDENCE", "FIRST SEEN", "LAST SEEN")
     foreign = f"\n(foreign): {FOREIGN}\n" if any(one.foreign for one in device.addresses) else ""
-    return facts(pairs) + ("\n" + table(head, rows) if rows else "") + foreign
+    return facts(pairs, columns) + _addresses(rows, columns) + foreign
+
+
+def _addresses(rows: Sequence[Sequence[str]], columns: int | None) -> str:
+    """Return the table of addresses; lines of name and value where it is wider than `columns`, to cut nothing."""
+    if not rows:
+        return ""
+    listed = table(("ADDRESS", "NETWORK", "EVIDENCE", "FIRST SEEN", "LAST SEEN"), rows)
+    if columns is None or all(width(line) <= columns for line in listed.splitlines()):
+        return f"\n{listed}"
+    names = ("address", "network", "evidence", "first seen", "last seen")
+    return "".join(f"\n{facts(zip(names, row, strict=True), columns)}" for row in rows)
 
 
 def _conflict(conflict: Conflict, mac: str, today: datetime | None) -> str:
@@ -301,8 +326,8 @@ def _note(address: Address) -> str:
     return " (foreign, without DHCP)" if address.ip.startswith("169.254.") else " (foreign)"
 
 
-def status_facts(status: DaemonStatus, *, paint: Paint, today: datetime | None) -> str:
-    """Return health, load, coverage, drops and version of the daemon."""
+def status_facts(status: DaemonStatus, *, paint: Paint, today: datetime | None, columns: int | None = None) -> str:
+    """Return health, load, coverage, drops and version of the daemon, wrapped to `columns`."""
     counts, frames, budget = status.devices, status.frames, status.budget
     scanned = [network for network in status.networks if network.state != "excluded"]
     ignored = f", {frames.ignored} ignored" if frames.ignored else ""
@@ -314,7 +339,7 @@ def status_facts(status: DaemonStatus, *, paint: Paint, today: datetime | None) 
         ("started", f"{moment(status.started_at, today)} ({span(_seconds(status.started_at, status.now))} ago)"),
         ("your role", clean(status.role)),
         *(("page", f"{origin}/") for origin in (origins(status.access) if status.access else [])),
-        ("devices", f"{counts.online} online, {counts.offline} offline, {counts.unknown} unknown"),
+        ("devices", f"{counts.online} online, {counts.offline} offline, {counts.unknown} unknown (without this host)"),
         *(("network", f"{clean(one.id)} {paint(clean(one.state), one.state)}, {one.online} online, "
            f"coverage {coverage(one)}") for one in scanned),
         ("last scan", moment(status.last_scan, today) + (", scanning now" if status.scanning else "")),
@@ -327,7 +352,7 @@ def status_facts(status: DaemonStatus, *, paint: Paint, today: datetime | None) 
         ("clients", str(status.clients)),
         ("memory", f"{status.memory_mib:.0f} MiB"),
     ]  # fmt: skip
-    return facts(pairs)
+    return facts(pairs, columns)
 
 
 def rate(frames: float) -> str:

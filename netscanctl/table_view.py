@@ -1,7 +1,9 @@
 """`watch --table`: the lines of the table, and the terminal that shows them."""
 
 import asyncio
+import codecs
 import os
+import re
 import signal
 import sys
 import termios
@@ -17,7 +19,7 @@ from netscanctl import render
 from netscanctl.event_lines import MARKS, format_events
 from netscanctl.render import ORDERS, devices_table
 from netscanctl.state import ClientState
-from netscanctl.text import clean
+from netscanctl.text import clean, fit, width
 from netscand import protocol
 from netscand.protocol import Device, Event, ServerMessage
 
@@ -34,12 +36,23 @@ IDLE_FACTOR = 4
 EXIT_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
-class Screen:
-    """Full screen with the result of `lines(columns, rows)`; redrawn every second while `expiring` returns True."""
+KEY = re.compile(r"\x1b\[[0-9;]*[A-Za-z~]|\x1bO[A-Z]|.", re.DOTALL)
+"""One key: a control sequence (ECMA-48, xterm), or a character."""
 
-    def __init__(self, lines: Callable[[int, int], Sequence[str]], expiring: Callable[[], bool]) -> None:
+
+class Screen:
+    """Full screen with the result of `lines(columns, rows)`; redrawn every second while `expiring` returns True.
+
+    `on_key` is called with each key, and returns whether the user quits.
+    """
+
+    def __init__(
+        self, lines: Callable[[int, int], Sequence[str]], expiring: Callable[[], bool], on_key: Callable[[str], bool]
+    ) -> None:
         self._lines = lines
         self._expiring = expiring
+        self._on_key = on_key
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="ignore")
         self._shown: list[str] = []
         self._size = (0, 0)
         self._dirty = asyncio.Event()
@@ -51,7 +64,7 @@ class Screen:
         self._dirty.set()
 
     async def run(self) -> int:
-        """Draw until the key q or an exit signal; return the exit code."""
+        """Draw until the user quits, or an exit signal; return the exit code."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGWINCH, self.redraw)
         loop.add_signal_handler(signal.SIGTSTP, self._suspend)
@@ -89,7 +102,7 @@ class Screen:
             unbuffered = termios.tcgetattr(tty)
             unbuffered[3] &= ~(termios.ECHO | termios.ICANON)  # read keys at once, without echo
             termios.tcsetattr(tty, termios.TCSADRAIN, unbuffered)
-            asyncio.get_running_loop().add_reader(tty, self._on_key, tty)
+            asyncio.get_running_loop().add_reader(tty, self._read_keys, tty)
         self._write(ENTER)
 
     def _leave(self) -> None:
@@ -100,10 +113,12 @@ class Screen:
             termios.tcsetattr(tty, termios.TCSADRAIN, self._tty_before)
             self._tty_before = None
 
-    def _on_key(self, tty: int) -> None:
+    def _read_keys(self, tty: int) -> None:
         keys = os.read(tty, 1024)
-        if not keys or b"q" in keys:
+        quits = [self._on_key(key) for key in KEY.findall(self._decoder.decode(keys))]
+        if not keys or any(quits):
             self._exit(0)
+        self.redraw()
 
     def _suspend(self) -> None:
         """Handle Ctrl-Z: restore the shell's screen until we are continued."""
@@ -141,9 +156,21 @@ MARK_LIFETIME = timedelta(seconds=8)
 """Duration of the mark in front of a changed device."""
 LAST_EVENTS = 5
 """Events listed below the table."""
-MIN_ROWS_FOR_EVENTS = 18
-"""Rows of the terminal from which on events are listed."""
+MIN_ROWS_FOR_EVENTS, MIN_ROWS_FOR_HELP = 18, 8
+"""Rows of the terminal from which on events, and the most useful keys, are listed."""
 NO_MARK = "  "
+AUTO = "auto"
+"""Order by address if all devices fit; else changed and online ones first."""
+SORT_KEYS = (AUTO, *ORDERS)
+DOWN, UP, PAGE_DOWN, PAGE_UP, FIRST, LAST = (
+    ("\x1b[B", "\x1bOB", "j"), ("\x1b[A", "\x1bOA", "k"), ("\x1b[6~", " "), ("\x1b[5~", "b"),
+    ("\x1b[H", "\x1bOH", "\x1b[1~", "g"), ("\x1b[F", "\x1bOF", "\x1b[4~", "G"),
+)  # fmt: skip
+"""Keys that scroll, as terminals send them."""
+ENTER_KEYS, ESCAPE, BACKSPACE, CLEAR = ("\r", "\n"), "\x1b", ("\x7f", "\b"), "\x15"
+HELP = "q quit  / search  s sort ({})  arrows, pages, home, end: scroll  ? more"
+MORE = "j k space b g G: scroll  S: previous sort  r: reverse  Esc: end search  ? less"
+SEARCH_LIMIT = 64
 
 
 class TableView:
@@ -158,6 +185,18 @@ class TableView:
         self._marks: dict[str, tuple[datetime, str]] = {}
         """MAC → time of the change, mark."""
         self._scan: protocol.ScanProgress | None = None
+        self._top = 0
+        """Devices above the first one that is shown."""
+        self._last_top = 0
+        """`_top` at the end of the list."""
+        self._page = 1
+        """Devices that were shown last."""
+        self._sort = AUTO
+        self._reversed = False
+        self._search = ""
+        self._editing = False
+        """Keys are added to the search."""
+        self._more_help = False
 
     def on_message(self, message: ServerMessage | None) -> list[Event]:
         """Apply one message; return the events to show."""
@@ -184,35 +223,118 @@ class TableView:
         self._marks = {mac: mark for mac, mark in self._marks.items() if now - mark[0] < MARK_LIFETIME}
         return bool(self._marks)
 
-    def lines(self, columns: int, rows: int, now: datetime) -> list[str]:
-        """Return at most `rows` lines; the terminal cuts lines wider than `columns`."""
-        head = [self._counts(), self._networks()]
-        foot = self._event_lines(columns, now) if rows >= MIN_ROWS_FOR_EVENTS else []
-        return [*head, *self._table(columns, max(2, rows - len(head) - len(foot)), now), *foot][:rows]
+    # ---- keys
 
-    def _counts(self) -> str:
+    def on_key(self, key: str) -> bool:
+        """Apply a key; return whether it quits."""
+        if self._editing:
+            self._edit(key)
+        elif key == "q":
+            return True
+        elif key == "/":
+            self._editing = True
+        elif key == ESCAPE:
+            self._search, self._top = "", 0
+        elif key in ("s", "S"):
+            step = 1 if key == "s" else -1
+            self._sort = SORT_KEYS[(SORT_KEYS.index(self._sort) + step) % len(SORT_KEYS)]
+        elif key == "r":
+            self._reversed = not self._reversed
+        elif key == "?":
+            self._more_help = not self._more_help
+        else:
+            self._scroll(key)
+        return False
+
+    def _edit(self, key: str) -> None:
+        """Change the search."""
+        if key in ENTER_KEYS:
+            self._editing = False
+        elif key == ESCAPE:
+            self._search, self._editing = "", False
+        elif key in BACKSPACE:
+            self._search = self._search[:-1]
+        elif key == CLEAR:
+            self._search = ""
+        elif key.isprintable() and len(self._search) < SEARCH_LIMIT:
+            self._search += key
+        self._top = 0
+
+    def _scroll(self, key: str) -> None:
+        """Move the devices that are shown; several keys may arrive between two drawings."""
+        steps = {DOWN: 1, UP: -1, PAGE_DOWN: self._page, PAGE_UP: -self._page, FIRST: -self._top,
+                 LAST: self._last_top}  # fmt: skip
+        step = sum(step for keys, step in steps.items() if key in keys)
+        self._top = max(0, min(self._top + step, self._last_top))
+
+    # ---- lines
+
+    def lines(self, columns: int, rows: int, now: datetime) -> list[str]:
+        """Return at most `rows` lines of at most `columns`; what is cut ends in `…`."""
+        head = [self._counts(columns), self._networks(columns)]
+        foot = self._event_lines(columns, now) if rows >= MIN_ROWS_FOR_EVENTS else []
+        if self._editing or self._search or rows >= MIN_ROWS_FOR_HELP:
+            foot.append(fit(self._help(), columns).rstrip())
+        body = self._table(columns, max(2, rows - len(head) - len(foot)), now)
+        return [*head, *body, *foot][:rows]
+
+    def _counts(self, columns: int) -> str:
         """Return the devices by status, the progress of a scan, and the notice."""
         devices = [device for device in self.picture.devices.values() if "self" not in device.kinds]
         counts = Counter(device.status for device in devices)
         text = ", ".join(f"{counts[status]} {status}" for status in ("online", "offline", "unknown"))
         scan = f"   scanning, {self._scan.done} of {self._scan.total} addresses" if self._scan else ""
-        return text + scan + (f"   {self._paint(self.notice, '!')}" if self.notice else "")
+        return self._line([(text + scan, ""), (f"   {self.notice}" if self.notice else "", "!")], columns)
 
-    def _networks(self) -> str:
+    def _networks(self, columns: int) -> str:
         """Return the scanned networks and their states."""
         scanned = [network for network in self.picture.networks.values() if network.state != "excluded"]
-        return "   ".join(f"{clean(one.id)} {self._paint(clean(one.state), one.state)}" for one in scanned)
+        parts = [((clean(one.id) + " ", ""), (clean(one.state), one.state), ("   ", "")) for one in scanned]
+        return self._line([part for three in parts for part in three], columns)
+
+    def _line(self, parts: Sequence[tuple[str, str]], columns: int) -> str:
+        """Return texts, each in the colour of its key, as one line of at most `columns`."""
+        whole = "".join(text for text, _ in parts).rstrip()
+        line, painted = fit(whole, columns).rstrip() if width(whole) > columns else whole, []
+        for text, key in parts:
+            here, line = line[: len(text)], line[len(text) :]
+            painted.append(self._paint(here, key) if here.strip() else here)
+        return "".join(painted)
 
     def _table(self, columns: int, rows: int, now: datetime) -> list[str]:
-        """Return the table by address; if it does not fit, changed and online devices first."""
-        devices = list(self.picture.devices.values())
+        """Return the devices from the first one to show on, and which they are if others are not shown."""
+        devices = [device for device in self.picture.devices.values() if is_match(device, self._search)]
         fits = len(devices) < rows
-        devices.sort(key=ORDERS["ip"] if fits else lambda one: (one.mac not in self._marks, *ORDERS["status"](one)))
-        shown = devices if fits else devices[: rows - 2]
+        devices.sort(key=self._order(fits=fits), reverse=self._reversed)
+        self._page = len(devices) if fits else max(1, rows - 2)
+        self._last_top = max(0, len(devices) - self._page)
+        self._top = min(self._top, self._last_top)
+        shown = devices[self._top : self._top + self._page]
         table = devices_table(shown, columns=columns - len(NO_MARK), paint=self._paint, today=now, now=now).splitlines()
         marks = [NO_MARK, *(self._mark(device) for device in shown)]
         lines = [mark + line for mark, line in zip(marks, table, strict=True)]
-        return lines if fits else [*lines, f"{NO_MARK}… and {len(devices) - len(shown)} more"]
+        if not fits:
+            lines.append(f"{NO_MARK}{self._top + 1} to {self._top + len(shown)} of {len(devices)}")
+        return lines
+
+    def _order(self, *, fits: bool) -> Callable[[Device], tuple[object, ...]]:
+        if self._sort != AUTO:
+            return ORDERS[self._sort]
+        if fits:
+            return ORDERS["ip"]
+        if self._top:  # what is looked at does not move away
+            return ORDERS["status"]
+        return lambda one: (one.mac not in self._marks, *ORDERS["status"](one))
+
+    def _help(self) -> str:
+        """Return the search, or the keys."""
+        if self._editing or self._search:
+            found = sum(is_match(device, self._search) for device in self.picture.devices.values())
+            keys = "Enter: keep   Esc: end" if self._editing else "Esc: end   / change"
+            search = f"/{self._search}" + ("_" if self._editing else "")
+            return f"{search}   {found} of {len(self.picture.devices)} match   {keys}"
+        order = f"{self._sort}, reversed" if self._reversed else self._sort
+        return MORE if self._more_help else HELP.format(order)
 
     def _mark(self, device: Device) -> str:
         _, mark = self._marks.get(device.mac, (None, ""))
@@ -222,3 +344,13 @@ class TableView:
         events = [event if event.at else replace(event, at=at.isoformat()) for at, event in self._events]
         lines = format_events(events, paint=self._paint, now=now, columns=columns).splitlines()
         return ["", *lines] if lines else []
+
+
+def is_match(device: Device, text: str) -> bool:
+    """Return whether a device contains a text; of its MAC, also without separators or with others."""
+    texts = [device.label, device.hostname, device.vendor, device.notes, device.mac, device.ip, device.status,
+             *device.kinds, *(address.ip for address in device.addresses)]  # fmt: skip
+    if any(text.casefold() in one.casefold() for one in texts if one):
+        return True
+    digits = re.sub(r"[:.-]", "", text.lower())
+    return bool(re.fullmatch(r"[0-9a-f]{4,12}", digits)) and digits in device.mac.replace(":", "")

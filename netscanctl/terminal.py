@@ -15,13 +15,17 @@ NAME = "netscanctl"
 class Terminal:
     """Standard output and standard error of this process."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
+        """Open them; `quiet`: only errors on stderr."""
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # names may not fit the encoding of the locale
         self.is_terminal = sys.stdout.isatty()
         colours = self.is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self.paint: render.Paint = render.coloured if colours else render.plain
         self.bar = Bar()
+        self.quiet = quiet
+        if quiet:
+            self.bar.enabled = False
 
     def can_encode(self, text: str) -> bool:
         """Return whether stdout can show this text."""
@@ -54,7 +58,12 @@ class Terminal:
             sys.stdout.buffer.flush()
 
     def notice(self, text: str) -> None:
-        """Write a one-line message to stderr."""
+        """Write a one-line message to stderr, unless that is for errors only."""
+        if not self.quiet:
+            self.error(text)
+
+    def error(self, text: str) -> None:
+        """Write an error that does not end the command to stderr, in one line."""
         self.bar.hide()
         sys.stderr.write(f"{NAME}: {clean(text, 4 * SENTENCE_LIMIT)}\n")
         sys.stderr.flush()

@@ -10,6 +10,9 @@ SENTENCE_LIMIT = 400
 MARKS_LIMIT = 2
 """Maximum combining marks on one letter; more would overlap other lines."""
 
+SGR = re.compile(r"\x1b\[[\d;]*m")
+"""Colour, as `render.coloured` sets it."""
+
 # Invisible, but not control or format characters: they make two names look the same (Default_Ignorable_Code_Point).
 _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
     chr(code)
@@ -82,10 +85,34 @@ def fit(text: str, columns: int) -> str:
     """Return the text in exactly `columns`: padded, or cut with `…`."""
     if width(text) <= columns:
         return pad(text, columns)
-    kept, used = [], 0
-    for char in text:
-        if used + _columns(char) > columns - 1:
-            break
-        kept.append(char)
+    return pad(_head(text, columns - 1) + "…", columns)
+
+
+def wrap(text: str, columns: int) -> list[str]:
+    """Return the text in lines of at most `columns`: broken at spaces, and within words that are wider.
+
+    Colours (SGR) take no columns.
+    """
+    lines, line, used = [], "", 0
+    for word in text.split(" "):
+        wide = width(SGR.sub("", word))
+        if line and used + 1 + wide > columns:
+            lines.append(line)
+            line, used = "", 0
+        line, used = (f"{line} {word}", used + 1 + wide) if line else (word, wide)
+        while used > columns:
+            head = _head(line, columns) or line[0]
+            lines.append(head)
+            line = line[len(head) :]
+            used = width(line)
+    return [*lines, line] if line or not lines else lines
+
+
+def _head(text: str, columns: int) -> str:
+    """Return the characters at the beginning that fit into `columns`."""
+    used = 0
+    for at, char in enumerate(text):
         used += _columns(char)
-    return "".join(kept) + "…" + " " * (columns - 1 - used)
+        if used > columns:
+            return text[:at]
+    return text

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from netscand.config import Config
 
 DEFAULT = Path("/etc/netscand/netscand.toml")
+OWN = Path()
+"""`--check-config` without FILE."""
 
 EX_CHECK_FAILED = 1
 EX_UNAVAILABLE, EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 69, 75, 77, 78
@@ -38,7 +40,7 @@ def _run() -> None:
 
     try:
         if arguments.check_config:
-            sys.exit(_check_config(arguments.check_config))
+            sys.exit(_check_config(None if arguments.check_config is OWN else arguments.check_config, arguments.config))
         if arguments.check:
             sys.exit(_check(arguments))
         config = load(arguments.config or DEFAULT, required=arguments.config is not None)
@@ -105,8 +107,15 @@ def _incompatible_library(wrong: ImportError | AttributeError) -> str | None:
         return library or None
 
 
-def _check_config(path: Path) -> int:
-    """Print all errors in a configuration, and in the files that it names, and warnings; return the exit code."""
+def _check_config(file: Path | None, own: Path | None) -> int:
+    """Print all errors in a configuration, and in the files that it names, and warnings; return the exit code.
+
+    `file` None: the configuration that netscand uses, which is `own` if that is given.
+    """
+    path = file or own or DEFAULT
+    if file is None and own is None and not path.exists():
+        sys.stdout.write(f"{path}: does not exist, so the defaults apply\n")
+        return 0
     from netscand.check import file_errors
     from netscand.config import Names, read
     from netscand.config_lint import config_warnings
@@ -143,7 +152,12 @@ def parser() -> argparse.ArgumentParser:
         "--config", type=Path, metavar="FILE", help=f"configuration file (default {DEFAULT}, if it exists)"
     )
     parser.add_argument(
-        "--check-config", type=Path, metavar="FILE", help="print errors and probable mistakes in FILE, and exit"
+        "--check-config",
+        type=Path,
+        nargs="?",
+        const=OWN,
+        metavar="FILE",
+        help="print errors and probable mistakes in FILE (default: the file that netscand uses), and exit",
     )
     parser.add_argument(
         "--check",

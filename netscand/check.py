@@ -67,7 +67,7 @@ def _all_checks(path: Path, *, required: bool) -> Iterator[CheckResult]:
     libraries = check_libraries()
     yield libraries
     if libraries.verdict == "failed":
-        yield _result("configuration", "unknown", "cannot test without the libraries")
+        yield _result("configuration", "unknown", "cannot test without the libraries", "install them first")
         return
     raw_sockets = list(check_raw_sockets())  # before root's rights are dropped: the unit grants this one
     reading, _ = _read(path, required=required)
@@ -208,7 +208,7 @@ def check_raw_sockets() -> Iterator[CheckResult]:
     except WireError as error:
         if error.not_permitted:
             yield _no_raw_socket(error)
-            yield _result("filter", "unknown", NO_RAW_SOCKET)
+            yield _result("filter", "unknown", NO_RAW_SOCKET, "see the check capability")
         else:
             yield _result("capability", "ok", "raw sockets can be opened")
             hint = "run netscand on a Linux kernel; gVisor and some other sandboxes lack packet filters"
@@ -289,7 +289,8 @@ def check_gateway(networks: Iterable[Network], table: Path = Path("/proc/net/arp
                     return _result("gateway", "ok", f"{ip} on {interface}: ARP entry {fields[3]}")
             found = f"{ip} on {interface}: no recent ARP entry"
             return _result("gateway", "unknown", found, "a running netscand scans it")
-    return _result("gateway", "unknown", "no scanned network has a default gateway")
+    hint = "normal on an isolated LAN; otherwise see `ip route`. To check that others answer: netscand --once"
+    return _result("gateway", "unknown", "no scanned network has a default gateway", hint)
 
 
 def _text(ip: Ip) -> str:
@@ -304,7 +305,7 @@ def check_socket(listen: Listen | None, daemon: int | None, caller: Caller) -> C
     from netscand.serve.listen import BadAddress, ListenError, tcp_addresses
 
     if listen is None:
-        return _result("socket", "unknown", "cannot test: [listen] is invalid")
+        return _result("socket", "unknown", "cannot test: [listen] is invalid", "fix the configuration first")
     path = Path(listen.unix)
     try:
         found = _check_unix(path, daemon, caller) if listen.unix else None

@@ -89,6 +89,7 @@ class Daemon:
             ip_text,
             lambda write: asyncio.get_running_loop().call_later(JOURNAL_DELAY, write),
             budgets,
+            self.translator.vendor,
         )
         self.engine = Engine(
             self.inventory, self.planner, self.wire, self.history, audience, time.monotonic,

@@ -196,12 +196,14 @@ class LoggedEvents:
         address: Callable[[Ip], str],
         later: Callable[[Callable[[], None]], object] = lambda write: write(),
         budgets: Budgets | None = None,
+        vendor: Callable[[Mac], str | None] = lambda mac: None,
     ) -> None:
         self._sink = sink
         self._later = later
         self._entries: list[_Entry] = []
         self._address = address
         self._mac = mac
+        self._vendor = vendor
         self.publish_scan = sink.publish_scan
         self._budgets = budgets or Budgets()
         self._skipped = 0
@@ -245,8 +247,9 @@ class LoggedEvents:
         line = event.network or "netscand"
         if event.device is not None:
             ip = event.address or entry.ip
+            vendor = self._vendor(event.device.mac)
             names = [entry.name, self._address(ip) if ip else None, self._mac(event.device.mac)]
-            line = " ".join(name for name in names if name)
+            line = " ".join(name for name in (*names, vendor and f"({vendor})") if name)
         line = f"{line}: {event.kind}"
         if event.other:
             line += f", {OTHER_IS.get(event.kind, 'also')} {self._mac(event.other)}"
@@ -262,6 +265,7 @@ class LoggedEvents:
             "NETSCAND_MAC": self._mac(event.device.mac) if event.device else None,
             "NETSCAND_IP": self._address(address) if address else None,
             "NETSCAND_NAME": entry.name,
+            "NETSCAND_VENDOR": self._vendor(event.device.mac) if event.device else None,
             "NETSCAND_STATUS": entry.status and str(entry.status),
             "NETSCAND_OTHER": self._mac(event.other) if event.other else None,
             "NETSCAND_REASON": event.reason or None,

@@ -14,9 +14,11 @@ sys.path.insert(0, str(ROOT))
 import click  # noqa: E402
 import msgspec  # noqa: E402
 
-from netscanctl.cli import cli  # noqa: E402
+from netscanctl.cli import QUIET, cli  # noqa: E402
+from netscanctl.exec_runner import environment  # noqa: E402
 from netscand import __main__ as daemon  # noqa: E402
 from netscand import __version__, config  # noqa: E402
+from netscand.protocol import Event  # noqa: E402
 
 CONFIGURATION = ROOT / "packaging" / "netscand.toml"
 
@@ -35,7 +37,7 @@ CLIENT_EXITS = {
     1: "The daemon refused, DEVICE matched no device or several, no TARGET answered, or output could not be written.",
     daemon.EX_CHECK_FAILED: "With --check: a check failed.",
     2: "Usage error.",
-    3: "No daemon answers; the message says how to start it.",
+    3: "No daemon answers; the message says how to start it, and netscanctl doctor finds out why.",
     4: "Not permitted; the message says what to do.",
     5: "Incompatible versions of netscanctl and the daemon.",
     6: "Timed out.",
@@ -47,6 +49,7 @@ JOURNAL = {
     "NETSCAND_MAC": "the device",
     "NETSCAND_IP": "the address that the event is about",
     "NETSCAND_NAME": "the device's label or host name",
+    "NETSCAND_VENDOR": "the vendor of the device's MAC",
     "NETSCAND_STATUS": "the status of the device after the event: online, offline or unknown",
     "NETSCAND_NETWORK": "the network, such as 192.168.1.0/24@eth0",
     "NETSCAND_OTHER": "a second MAC, for example in a conflict",
@@ -109,7 +112,8 @@ def netscand() -> list[str]:
     )
     page += [".SH OPTIONS"]
     for action in parser._actions:
-        names = ", ".join(action.option_strings) + (f" {action.metavar}" if action.metavar else "")
+        value = f"[{action.metavar}]" if action.nargs == "?" else action.metavar
+        names = ", ".join(action.option_strings) + (f" {value}" if value else "")
         page += tagged(names, f"{str(action.help)[:1].upper()}{str(action.help)[1:]}.")
     page += [".SH SIGNALS"]
     page += tagged("SIGHUP", "Read the configuration again. If it is invalid, log the errors and keep the old one.")
@@ -175,6 +179,8 @@ def netscanctl() -> list[str]:
     page += tagged("NETSCANCTL_SOCKET", "The Unix socket, like --socket.")
     page += tagged("NETSCANCTL_URL", "The URL of the daemon, like --url.")
     page += tagged("NO_COLOR", "If set and not empty: no colours.")
+    names = ", ".join(name.decode() for name in environment(Event(cursor="", kind="", at="")))
+    page += tagged(names, "Set by watch --exec for CMD: the fields of the event; a missing one is empty.")
     page += [".SH FILES"]
     page += tagged("/run/netscand/netscand.sock", "The Unix socket of the daemon on this host.")
     page += [".SH SEE ALSO", r"\fBnetscand\fR(8), \fBnetscand.toml\fR(5)"]
@@ -194,6 +200,8 @@ def _command(name: str, command: click.Command, context: click.Context) -> list[
 def _options(command: click.Command, context: click.Context) -> list[str]:
     page: list[str] = []
     for parameter in command.get_params(context):
+        if parameter is QUIET:  # described once, as an option of netscanctl
+            continue
         record = parameter.get_help_record(context)
         if record is not None and isinstance(parameter, click.Option):  # arguments are in the heading
             page += tagged(" ".join(record[0].split()), " ".join(record[1].split()))

@@ -6,6 +6,7 @@ import json
 import smtplib
 import sys
 import time
+from datetime import datetime
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -18,8 +19,13 @@ def line(text: object) -> str:
     return "".join(char for char in " ".join(str(text).split()) if char.isprintable())
 
 
-def letter(event: dict, sender: str, to: list[str]) -> EmailMessage:
-    """Return the mail about a device."""
+def local(stamp: str) -> str:
+    """Return a time as local time."""
+    return f"{datetime.fromisoformat(stamp).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def letter(event: dict, sender: str, to: list[str], page: str | None) -> EmailMessage:
+    """Return the mail about a device, with a link to it on `page`."""
     device = event["device"]
     name = line(device["label"] or device["hostname"] or device["mac"])
     vendor = line(device["vendor"] or ("a randomized MAC" if device["randomized_mac"] else "unknown vendor"))
@@ -31,7 +37,8 @@ def letter(event: dict, sender: str, to: list[str]) -> EmailMessage:
         f"{name}, {vendor}\n"
         f"MAC      {line(device['mac'])}\n"
         f"address  {line(event['address'] or device['ip'])} on {line(event['network'])}\n"
-        f"since    {line(event['at'])}, {line(event['reason'])}\n"
+        f"since    {local(event['at'])}, {line(event['reason'])}\n"
+        + (f"page     {page.rstrip('/')}/#{line(device['mac'])}\n" if page else "")
     )
     return mail
 
@@ -53,6 +60,7 @@ def main() -> int:
     parser.add_argument("--smtp", metavar="HOST[:PORT]", default="localhost")
     parser.add_argument("--from", dest="sender", metavar="ADDRESS", required=True)
     parser.add_argument("--to", metavar="ADDRESS", action="append", required=True)
+    parser.add_argument("--page", metavar="URL")
     parser.add_argument("--starttls", action="store_true")
     parser.add_argument("--login", metavar="USER")
     parser.add_argument("--password-file", metavar="FILE")
@@ -62,7 +70,7 @@ def main() -> int:
         return 0
     if event.get("device") is None:
         return 0  # of a network, not of a device
-    mail = letter(event, options.sender, options.to)
+    mail = letter(event, options.sender, options.to, options.page)
     for pause in PAUSES:
         time.sleep(pause)
         try:

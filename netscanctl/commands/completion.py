@@ -4,6 +4,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from netscanctl.cli import Session
+from netscanctl.completion import register
 
 
 @click.command("completion", short_help="Print the completion script for a shell.")
@@ -12,6 +13,7 @@ from netscanctl.cli import Session
 def command(ctx: click.Context, shell: str) -> None:
     """Print the completion script for SHELL, for example: eval "$(netscanctl completion bash)"."""
     session: Session = ctx.obj
+    register()
     kind = get_completion_class(shell)
     assert kind is not None
     script = kind(ctx.find_root().command, {}, "netscanctl", "_NETSCANCTL_COMPLETE").source()

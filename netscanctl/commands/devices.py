@@ -15,6 +15,7 @@ from netscand.protocol import DeviceList
 @click.argument("text", required=False)
 @click.option("--online", is_flag=True, help="Only online devices.")
 @click.option("--offline", is_flag=True, help="Only offline devices.")
+@click.option("--unknown", is_flag=True, help="Only devices whose status is unknown.")
 @click.option("--known", is_flag=True, help="Only devices that are marked as known.")
 @click.option("--not-known", is_flag=True, help="Only devices that are not marked as known.")
 @click.option(
@@ -29,17 +30,18 @@ from netscand.protocol import DeviceList
 @click.option("--json", "as_json", is_flag=True, help="Print the daemon's answer as received; same as --format json.")
 @click.pass_obj
 def command(
-    session: Session, text: str | None, online: bool, offline: bool, known: bool, not_known: bool, network: str | None,
-    sort: str, form: str | None, as_json: bool,
+    session: Session, text: str | None, online: bool, offline: bool, unknown: bool, known: bool, not_known: bool,
+    network: str | None, sort: str, form: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """List the devices, or those that contain TEXT."""
-    if online and offline:
-        raise click.UsageError("--online and --offline exclude each other; use neither to list both")
+    statuses = [name for name, given in (("online", online), ("offline", offline), ("unknown", unknown)) if given]
+    if len(statuses) > 1:
+        raise click.UsageError(f"--{statuses[0]} and --{statuses[1]} exclude each other; use neither to list all")
     if as_json and form not in (None, "json"):
         raise click.UsageError(f"--json and --format {form} exclude each other")
     client, terminal = session.client, session.terminal
     query = {
-        "status": "online" if online else "offline" if offline else None, "network": network, "q": text,
+        "status": statuses[0] if statuses else None, "network": network, "q": text,
         "known": known_filter(known=known, not_known=not_known),
     }  # fmt: skip
     if network and (existing := networks_instead(client, network)):

@@ -20,6 +20,8 @@ PAGE = 1000
 @click.command("events", short_help="List events from the history.")
 @click.option("--since", metavar="WHEN", help="All events after a cursor, a time (2026-11-23 10:00, 10:00, today, "
               "yesterday), or an age (90s, 30m, 2h, 3d, 1w).")  # fmt: skip
+@click.option("--until", metavar="WHEN", help="Only events up to a cursor, a time or an age; a day without a time is "
+              "included.")  # fmt: skip
 @kind_option("events")
 @click.option("--device", metavar="DEVICE", shell_complete=complete_device,
               help="Only events of one device: its MAC, address, name or label.")  # fmt: skip
@@ -29,20 +31,29 @@ PAGE = 1000
               help=f"Print the daemon's answers as received, one line per {PAGE} events.")  # fmt: skip
 @click.pass_obj
 def command(
-    session: Session, since: str | None, kinds: tuple[str, ...], device: str | None, limit: int | None, as_json: bool
-) -> None:
+    session: Session, since: str | None, until: str | None, kinds: tuple[str, ...], device: str | None,
+    limit: int | None, as_json: bool,
+) -> None:  # fmt: skip
     """List events from the history, oldest first."""
     client, terminal = session.client, session.terminal
     query = {"kind": ",".join(kinds)} if kinds else {}
-    start = parse_since(since, datetime.now().astimezone()) if since is not None else None
+    now = datetime.now().astimezone()
+    start = parse_since(since, now) if since is not None else None
+    if until is not None:
+        query["until"] = parse_since(until, now, until=True)
     if device:
         query["mac"] = mac_of(client, device)
+    count = 0
     for answer, page in pages(client, query, start, limit):
         if as_json:
             terminal.json(answer)
             continue
-        now = datetime.now().astimezone()
-        terminal.write(format_events(page.events, paint=terminal.paint, now=now, columns=terminal.columns))
+        head = count == 0
+        lines = format_events(page.events, paint=terminal.paint, now=now, columns=terminal.columns, head=head)
+        terminal.write(lines)
+        count += len(page.events)
+    if not as_json and not count:
+        terminal.notice("no event matches" if since or until or kinds or device else "the history has no events")
 
 
 def pages(

@@ -5,7 +5,9 @@ from msgspec import UNSET
 
 from netscanctl.annotate import annotate, json_option
 from netscanctl.cli import Session
-from netscanctl.params import complete_device, device_argument, mac_of
+from netscanctl.client import Failure
+from netscanctl.params import as_mac, complete_device, device_argument, device_of, mac_of
+from netscanctl.render import title
 from netscanctl.text import clean
 from netscand.protocol import Device, DeviceUpdate
 
@@ -34,4 +36,15 @@ def command(session: Session, device: str, text: str | None, old: str | None, as
 
     take_from = UNSET if old is None else mac_of(session.client, old)
     label = UNSET if text is None else text or None
-    annotate(session, device, DeviceUpdate(label=label, take_from=take_from), as_json, message)
+    # The name that it had before: with the new one, the message would have that twice.
+    annotate(session, device, DeviceUpdate(label=label, take_from=take_from), as_json, message, _name(session, device))
+
+
+def _name(session: Session, device: str) -> str:
+    """Return the name of a device; of one that was not seen yet, its MAC. Raises Failure."""
+    try:
+        return title(device_of(session.client, device))
+    except Failure as failure:
+        if type(failure) is not Failure or (mac := as_mac(device)) is None:
+            raise
+        return mac

@@ -38,9 +38,11 @@ def command(session: Session, device: str, as_json: bool) -> None:
     except Failure as failure:  # without its history, the daemon still has the device
         if type(failure) is not Failure:
             raise
-        terminal.notice(str(failure))
+        terminal.error(str(failure))
     now = datetime.now().astimezone()
     presence = presence_bar(days, details.first_seen, now.astimezone(UTC), plain=not terminal.can_encode(LEVELS))
-    facts = device_facts(details, paint=terminal.paint, now=now, today=terminal.today, presence=presence)
-    lines = format_events(events, paint=terminal.paint, now=now, columns=terminal.columns)
+    facts = device_facts(
+        details, paint=terminal.paint, now=now, today=terminal.today, presence=presence, columns=terminal.columns
+    )
+    lines = format_events(events, paint=terminal.paint, now=now, columns=terminal.columns, of=details.mac)
     terminal.write(f"{facts}\n{lines}" if lines else facts)

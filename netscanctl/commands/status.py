@@ -19,6 +19,6 @@ def command(session: Session, as_json: bool) -> None:
         terminal.json(answer)
         return
     status = session.client.read(answer, DaemonStatus)
-    terminal.write(status_facts(status, paint=terminal.paint, today=terminal.today))
+    terminal.write(status_facts(status, paint=terminal.paint, today=terminal.today, columns=terminal.columns))
     for service in read_statuses(session.daemon.address):
         terminal.write(f"service    {service_line(service, terminal.today)}\n")

@@ -1,55 +1,133 @@
-"""`netscanctl wait-for DEVICE`: waits until a device is online or offline."""
+"""`netscanctl wait-for DEVICE...`: waits until devices are online or offline."""
 
 import asyncio
+import sys
+import time
 from contextlib import aclosing
+from ipaddress import ip_address, ip_network
 
 import click
 
 from netscanctl.cli import Session
 from netscanctl.client import TimedOut
-from netscanctl.params import as_ip, as_mac, device_argument, duration, find_one, matching
-from netscanctl.render import name_of
+from netscanctl.params import as_ip, as_mac, complete_device, duration, find_one, matching
+from netscanctl.render import NONE, moment, name_of
 from netscanctl.state import ClientState
-from netscanctl.stream import follow
+from netscanctl.stream import CONNECT_TIMEOUT, follow
+from netscanctl.text import clean
+from netscand.protocol import Device
 
 
-@click.command("wait-for", short_help="Wait until a device is online or offline.")
-@device_argument
-@click.option("--offline", is_flag=True, help="Wait until the device is offline.")
-@click.option("--timeout", metavar="SECONDS", callback=duration(0), help="Fail with exit code 6 after this time.")
+@click.command("wait-for", short_help="Wait until devices are online or offline.")
+@click.argument("devices", metavar="DEVICE...", nargs=-1, required=True, shell_complete=complete_device)
+@click.option("--any", "any_", is_flag=True, help="Wait for one of the devices, not for all.")
+@click.option("--offline", is_flag=True, help="Wait until the devices are offline.")
+@click.option("--timeout", metavar="SECONDS", callback=duration(0),
+              help="Fail with exit code 6 after this time; 0: only check the status now.")  # fmt: skip
 @click.pass_obj
-def command(session: Session, device: str, offline: bool, timeout: float | None) -> None:
-    """Wait until a DEVICE (its MAC, address, name or label) is online.
+def command(session: Session, devices: tuple[str, ...], any_: bool, offline: bool, timeout: float | None) -> None:
+    """Wait until each DEVICE (its MAC, address, name or label) is online; all at the same time, or with --any, one.
 
     A device that was never seen can be given by MAC or address.
     """
-    wanted = "offline" if offline else "online"
-
-    async def run() -> str:
-        async with asyncio.timeout(timeout):
-            return await _until(session, device, wanted)
-
+    waiting = Waiting(devices, "offline" if offline else "online", any_=any_)
     try:
-        session.terminal.notice(f"{asyncio.run(run())} is {wanted}")
+        asyncio.run(_wait(session, waiting, seconds=timeout))
     except TimeoutError:
-        raise TimedOut(f'"{device}" is not {wanted} after {timeout:g} s') from None
+        after = f" after {timeout:g} s" if timeout else ""
+        raise TimedOut(f"{waiting.missing()}{after}") from None
+    session.terminal.notice(waiting.reached())
 
 
-async def _until(session: Session, text: str, wanted: str) -> str:
-    """Wait for the status; return the name of the device. Raises Failure."""
-    picture = ClientState()
-    target = as_mac(text) or as_ip(text)
-    query = {"q": target} if target else None
-    async with aclosing(follow(session.daemon, session.terminal.notice, query=query)) as stream:
-        async for received in stream:
-            picture.on_message(received.message)
-            if not picture.complete:
-                continue
-            if target is None:
-                target = find_one(picture.devices.values(), text).mac  # once only: a name may change
-            found = matching(picture.devices.values(), target)
-            if any(device.status == wanted for device in found) and (
-                wanted == "online" or all(device.status == wanted for device in found)
-            ):
-                return name_of(found[0]) if name_of(found[0]) != "-" else text
-    raise AssertionError("the stream never ends")
+async def _wait(session: Session, waiting: "Waiting", seconds: float | None) -> None:
+    """Wait for the status; at least one snapshot is checked. Raises Failure, TimeoutError."""
+    ends = None if seconds is None else time.monotonic() + seconds
+    first = True
+    query = {"q": waiting.targets[0]} if len(waiting.targets) == 1 and waiting.targets[0] else None
+    async with asyncio.timeout(None if seconds is None else max(seconds, CONNECT_TIMEOUT)) as limit:
+        async with aclosing(follow(session.daemon, session.terminal.notice, query=query)) as stream:
+            async for received in stream:
+                waiting.picture.on_message(received.message)
+                if not waiting.picture.complete:
+                    continue
+                if waiting.is_reached():
+                    return
+                if first and ends is not None:
+                    if time.monotonic() >= ends:
+                        raise TimeoutError
+                    limit.reschedule(asyncio.get_running_loop().time() + ends - time.monotonic())
+                if first:
+                    for notice in waiting.notices(on_terminal=sys.stderr.isatty()):
+                        session.terminal.notice(notice)
+                first = False
+
+
+class Waiting:
+    """Devices that should reach a status: `texts` as a user wrote them."""
+
+    def __init__(self, texts: tuple[str, ...], wanted: str, *, any_: bool) -> None:
+        self.picture = ClientState()
+        self.targets = [as_mac(text) or as_ip(text) for text in texts]
+        """MAC or address; None until a name was found in the first snapshot: once only, a name may change."""
+        self._texts = texts
+        self._wanted = wanted
+        self._any = any_
+
+    def is_reached(self) -> bool:
+        """Return whether the devices have the status. Raises Failure unless each name matches one device."""
+        devices = self.picture.devices.values()
+        self.targets = [
+            target or find_one(devices, text).mac for target, text in zip(self.targets, self._texts, strict=True)
+        ]
+        return (any if self._any else all)(map(self._has_status, self.targets))
+
+    def reached(self) -> str:
+        """Return the message about the devices that have the status."""
+        return self._sentence([at for at, target in enumerate(self.targets) if self._has_status(target)], "")
+
+    def missing(self) -> str:
+        """Return the message about the devices that do not have it."""
+        return self._sentence([at for at, target in enumerate(self.targets) if not self._has_status(target)], "not ")
+
+    def notices(self, *, on_terminal: bool) -> list[str]:
+        """Return the addresses that no scan covers; on a terminal, also what is waited for."""
+        notices = [
+            f"{target} is in no scanned network; a device there is seen only if it sends frames to this host's network"
+            for target in self.targets
+            if target and not self._found(target) and not self._may_be_scanned(target)
+        ]
+        if on_terminal:
+            missing = [at for at, target in enumerate(self.targets) if not self._has_status(target)]
+            states = (" or " if self._any else ", ").join(f"{self._name(at)} ({self._state(at)})" for at in missing)
+            notices.append(f"waiting until {self._wanted}: {states}; Ctrl-C to stop")
+        return notices
+
+    def _found(self, target: str | None) -> list[Device]:
+        return matching(self.picture.devices.values(), target) if target else []
+
+    def _has_status(self, target: str | None) -> bool:
+        """Return whether a device at the target is online, or all there are offline."""
+        statuses = [device.status for device in self._found(target)]
+        if self._wanted == "online":
+            return "online" in statuses
+        return bool(statuses) and set(statuses) == {self._wanted}
+
+    def _may_be_scanned(self, target: str) -> bool:
+        """Return whether a target is a MAC, an IPv6 address (no scan), or in a scanned network."""
+        if ":" in target:
+            return True
+        networks = [each.cidr for each in self.picture.networks.values() if each.state != "excluded"]
+        return any(ip_address(target) in ip_network(cidr, strict=False) for cidr in networks)
+
+    def _name(self, at: int) -> str:
+        found = self._found(self.targets[at])
+        name = name_of(found[0]) if found else NONE
+        return name if name != NONE else clean(self._texts[at])
+
+    def _state(self, at: int) -> str:
+        found = self._found(self.targets[at])
+        return f"{clean(found[0].status)} since {moment(found[0].status_since)}" if found else "not seen yet"
+
+    def _sentence(self, listed: list[int], negation: str) -> str:
+        verb = "is" if len(listed) == 1 else "are"
+        return f"{', '.join(map(self._name, listed))} {verb} {negation}{self._wanted}"

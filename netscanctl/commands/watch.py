@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shlex
 import stat
 import sys
@@ -14,11 +15,14 @@ from netscanctl.cli import Session
 from netscanctl.client import Failure
 from netscanctl.cursor_file import CursorFile
 from netscanctl.params import complete_network, duration, kind_option, known_filter, networks_instead, parse_cursor
+from netscanctl.settling import Settling
 from netscanctl.stream import follow
 from netscanctl.terminal import Terminal
 from netscanctl.watch_output import ExecOutput, JsonOutput, KindFilter, LineOutput, Output, TableOutput
 from netscand import protocol
 
+SHELL_SYNTAX = re.compile(r"[|&]|\|\||&&|[\w./-]*;|\d?[<>].*")
+"""Words that only a shell would obey."""
 INSTEAD = "showing the current list instead (changes since then are lost)"
 
 
@@ -34,13 +38,16 @@ INSTEAD = "showing the current list instead (changes since then are lost)"
               help="Resume from the cursor in FILE, and save progress there.")  # fmt: skip
 @click.option("--interval", metavar="SECONDS", callback=duration(1),
               help="Scan interval while watching: 1 to that of the daemon.")  # fmt: skip
+@click.option("--settle", metavar="SECONDS", callback=duration(0), default="0",
+              help="Wait up to this long for the name of a new device, before it is reported.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the messages of the stream as received, one per line.")
-@click.option("--table", "as_table", is_flag=True, help="Full-screen live table; press q to quit.")
-@click.option("--exec", "program", metavar="CMD", help="Run CMD for each change, with its JSON on stdin.")
+@click.option("--table", "as_table", is_flag=True, help="Full-screen live table; press ? for its keys, q to quit.")
+@click.option("--exec", "program", metavar="CMD",
+              help="Run CMD for each change, with its JSON on stdin, its fields in NETSCAND_… variables.")  # fmt: skip
 @click.pass_obj
 def command(
     session: Session, text: str | None, network: str | None, known: bool, not_known: bool, kinds: tuple[str, ...],
-    since: str | None, cursor_file: str | None, interval: float | None, as_json: bool, as_table: bool,
+    since: str | None, cursor_file: str | None, interval: float | None, settle: float, as_json: bool, as_table: bool,
     program: str | None,
 ) -> None:  # fmt: skip
     """Print the devices (or those that contain TEXT), then one line per change until interrupted.
@@ -49,6 +56,8 @@ def command(
     """
     if as_json + as_table + (program is not None) > 1:
         raise click.UsageError("--json, --table and --exec exclude each other")
+    if settle and (as_json or as_table):
+        raise click.UsageError("--settle works without --json and --table: they show devices as received")
     requests = [protocol.SetInterval(seconds=interval, request="interval")] if interval else []
     bookmark = CursorFile(cursor_file)
     cursor = bookmark.load() or (parse_cursor(since) if since is not None else None)
@@ -58,7 +67,8 @@ def command(
         session.client.close()
     mark = known_filter(known=known, not_known=not_known)
     query = {key: value for key, value in {"network": network, "q": text, "known": mark}.items() if value}
-    output = choose_output(session.terminal, KindFilter(kinds), bookmark, as_json, as_table, program)
+    kept = session.terminal, KindFilter(kinds), bookmark
+    output = choose_output(*kept, settle, as_json, as_table, program)
 
     async def print_stream() -> None:
         first, leased = True, False
@@ -75,11 +85,11 @@ def command(
                     case protocol.Error(message=message) if not leased:
                         raise Failure(message)
                     case protocol.Error(message=message):
-                        output.notice(message)
+                        output.error(message)
                     case protocol.Lagged():
                         output.notice("reading too slowly: the daemon closed the stream; reconnecting")
                     case protocol.InitialState() if first and cursor:
-                        output.notice(f"cursor {cursor} has expired; {INSTEAD}")
+                        output.error(f"cursor {cursor} has expired; {INSTEAD}")
                 await output.on_message(received)
                 if first and existing:  # a service may be started before its network is up
                     output.notice(f'unknown network "{network}"; waiting for it; existing networks: {existing}')
@@ -102,8 +112,9 @@ def command(
 
 
 def choose_output(
-    terminal: Terminal, kinds: KindFilter, bookmark: CursorFile, as_json: bool, as_table: bool, program: str | None
-) -> Output:
+    terminal: Terminal, kinds: KindFilter, bookmark: CursorFile, settle: float, as_json: bool, as_table: bool,
+    program: str | None,
+) -> Output:  # fmt: skip
     """Return the output mode for the options. Raises UsageError."""
     if as_json:
         return JsonOutput(terminal, kinds, bookmark)
@@ -113,10 +124,13 @@ def choose_output(
         return TableOutput(terminal, kinds, bookmark)
     if program is not None:
         try:
-            return ExecOutput(shlex.split(program), terminal, kinds, bookmark)
+            argv = shlex.split(program)
         except ValueError as error:
             raise click.UsageError(f"--exec: {error}") from None
-    return LineOutput(terminal, kinds, bookmark)
+        if shell := next((word for word in argv if SHELL_SYNTAX.fullmatch(word)), None):
+            terminal.notice(f'--exec: no shell runs CMD, which gets "{shell}" as an argument; for a shell: sh -c "…"')
+        return ExecOutput(argv, terminal, kinds, bookmark, Settling(settle))
+    return LineOutput(terminal, kinds, bookmark, Settling(settle))
 
 
 @asynccontextmanager

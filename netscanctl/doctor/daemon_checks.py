@@ -117,6 +117,9 @@ def check_conflicts(status: DaemonStatus) -> Iterator[CheckResult]:
         yield warning("conflicts", "; ".join(found), hint)
 
 
+NO_GATEWAY = "normal on an isolated LAN; otherwise see `ip route`. To check that others answer: netscanctl scan-now"
+
+
 def check_gateways(client: Client, status: DaemonStatus) -> Iterator[CheckResult]:
     """Check each gateway: requests leave this host, and replies arrive."""
     up = [network for network in status.networks if network.state == "up" and network.gateway]
@@ -125,9 +128,9 @@ def check_gateways(client: Client, status: DaemonStatus) -> Iterator[CheckResult
         try:
             yield check_gateway(client, status.role, network)
         except Failure as failure:
-            yield unknown("gateway", f"{network.gateway}: {failure}")
+            yield unknown("gateway", f"{network.gateway}: {failure}", f"try: netscanctl scan-now {network.gateway}")
     if not networks:
-        yield unknown("gateway", "no scanned network has a default gateway")
+        yield unknown("gateway", "no scanned network has a default gateway", NO_GATEWAY)
 
 
 def check_gateway(client: Client, role: str, network: Network) -> CheckResult:

@@ -50,5 +50,5 @@ def check_clock() -> CheckResult:
     if state == TIME_ERROR:
         return warning("clock", "not synchronised by NTP", "timedatectl set-ntp true; presence does not depend on it")
     if state < 0:
-        return unknown("clock", f"cannot read the clock state: {os.strerror(ctypes.get_errno())}")
+        return unknown("clock", f"cannot read the clock state: {os.strerror(ctypes.get_errno())}", "see `timedatectl`")
     return ok("clock", "synchronised by NTP")

@@ -25,8 +25,8 @@ def failed(check: str, found: str, hint: str) -> CheckResult:
     return CheckResult(check=check, verdict="failed", found=found, hint=hint)
 
 
-def unknown(check: str, found: str, hint: str | None = None) -> CheckResult:
-    """Return the result of a check that was not possible."""
+def unknown(check: str, found: str, hint: str) -> CheckResult:
+    """Return the result of a check that was not possible, with a hint how to check it."""
     return CheckResult(check=check, verdict="unknown", found=found, hint=hint)
 
 

@@ -100,7 +100,7 @@ class Resolver:
             try:
                 answer = await _query_server(server, self._port, question, effort.wait)
             except (OSError, TimeoutError) as wrong:
-                why = f"{server}: {str(wrong) or 'no answer'}"
+                why = f"{server}: {wrong.strerror or 'no answer'}"
                 continue
             if answer is not None:
                 return pointed_to(answer, reverse_name)

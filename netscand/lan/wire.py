@@ -118,7 +118,8 @@ class Wire:
                 undo.pop_all()
         except PermissionError as refused:
             raise WireError(
-                f"not permitted to open a raw socket ({refused.strerror}): run as root, or give CAP_NET_RAW",
+                f"not permitted to open a raw socket ({refused.strerror}): run netscand with sudo, or as a service "
+                "with AmbientCapabilities=CAP_NET_RAW; in a container, add the capability NET_RAW",
                 not_permitted=True,
             ) from None
         except OSError as refused:

@@ -4,7 +4,8 @@ Events are sent as they were stored (serve/encode.py). Only a filter decodes the
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
@@ -116,21 +117,26 @@ class HistoryApi:
             raise Refused("bad_request", "last: not together with since or limit")
         name = "last" if "last" in given else "limit"
         limit = number_of(given, name, EVENTS, most=MOST_EVENTS)
-        return _Query(given.get("since"), _kinds(given.get("kind")), mac, limit, "last" in given)
+        return _Query(given.get("since"), given.get("until"), _kinds(given.get("kind")), mac, limit, "last" in given)
 
     async def _question(self, query: "_Query", cursor: str, account: Account) -> EventQuery:
         through = self._archive.sequence_of(cursor)
-        question = EventQuery(through, None, None, query.kinds, query.mac, query.limit, gaps=True, account=account)
+        question = EventQuery(through, kinds=query.kinds, mac=query.mac, limit=query.limit, gaps=True, account=account)
+        if query.until is not None:
+            with _refusing_expired("until", query.until):
+                try:
+                    question = replace(question, through=min(through, self._number(query.until)))
+                except ValueError:
+                    question = replace(question, before=_time("until", query.until))
         if query.last:
             return replace(question, since=await self._archive.begin_of_last(question))
         if query.since is None:
             return question
-        try:
-            return replace(question, since=self._number(query.since), gaps=LIST in query.since)
-        except CursorGone as gone:
-            raise Refused("cursor_gone", f"since={query.since[:64]}: {gone}") from None
-        except ValueError:
-            return replace(question, after=_time(query.since))
+        with _refusing_expired("since", query.since):
+            try:
+                return replace(question, since=self._number(query.since), gaps=LIST in query.since)
+            except ValueError:
+                return replace(question, after=_time("since", query.since))
 
     def _number(self, cursor: str) -> int:
         """Return the number of a cursor, also of a list that continues. Raises CursorGone, ValueError."""
@@ -235,6 +241,7 @@ class _Query(NamedTuple):
     """Parameters of a request for events."""
 
     since: str | None
+    until: str | None
     kinds: tuple[EventKind, ...]
     mac: Mac | None
     limit: int
@@ -266,12 +273,21 @@ def _kinds(text: str | None) -> tuple[EventKind, ...]:
         raise Refused("bad_request", f"kind={text[:64]}: expected {', '.join(EventKind)}") from None
 
 
-def _time(text: str) -> float:
+@contextmanager
+def _refusing_expired(name: str, cursor: str) -> Iterator[None]:
+    """Refuse the request if the cursor of this parameter has expired."""
+    try:
+        yield
+    except CursorGone as gone:
+        raise Refused("cursor_gone", f"{name}={cursor[:64]}: {gone}") from None
+
+
+def _time(name: str, text: str) -> float:
     """Return the unix seconds of RFC 3339, or of a date; UTC if there is no time zone."""
     try:
         at = datetime.fromisoformat(text.replace(" ", "+"))
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         raise Refused(
-            "bad_request", f"since={text[:64]}: expected a cursor, or a time such as 2026-11-23T10:00:00Z"
+            "bad_request", f"{name}={text[:64]}: expected a cursor, or a time such as 2026-11-23T10:00:00Z"
         ) from None

@@ -89,6 +89,7 @@ NETWORK = Query("network", NETWORK_ID, "id of a network, or its prefix on any in
 SEARCH = Query("q", TEXT, "text in the name, label, notes, vendor, MAC (in any spelling) or an address")
 KNOWN = Query("known", BOOLEAN, "devices that are marked as known, or that are not")
 SINCE = Query("since", (CURSOR, protocol.Time), "events after this cursor or time")
+UNTIL = Query("until", (CURSOR, protocol.Time), "events up to this cursor or time")
 KIND = Query("kind", protocol.EventKind, "events of these kinds", several=True)
 LIMIT = Query("limit", EVENTS, "maximum number of events (default 500)")
 LAST = Query("last", EVENTS, "number of latest events, instead of `since` and `limit`")
@@ -146,7 +147,7 @@ API = (
     ),
     Route(
         "GET", "/api/devices/{mac}/events", Role.READ, HistoryApi.events, {200: protocol.EventList},
-        query=(SINCE, KIND, LIMIT, LAST), refusals=(404, 410, 503),
+        query=(SINCE, UNTIL, KIND, LIMIT, LAST), refusals=(404, 410, 503),
         operation="list_device_events", tag="events", pages_by="since",
     ),
     Route(
@@ -156,7 +157,7 @@ API = (
     ),
     Route(
         "GET", "/api/events", Role.READ, HistoryApi.events, {200: protocol.EventList},
-        query=(SINCE, KIND, Query("mac", MacText, "events of this device"), LIMIT, LAST), refusals=(410, 503),
+        query=(SINCE, UNTIL, KIND, Query("mac", MacText, "events of this device"), LIMIT, LAST), refusals=(410, 503),
         operation="list_events", tag="events", pages_by="since",
     ),
     Route(

@@ -306,6 +306,9 @@ def _where(query: EventQuery) -> tuple[str, list[int]]:
     if query.after is not None:
         where.append("at > ?")
         given.append(int(query.after * 1000))
+    if query.before is not None:
+        where.append("at <= ?")
+        given.append(int(query.before * 1000))
     if query.kinds:
         where.append(f"kind IN ({', '.join(str(KINDS[kind]) for kind in query.kinds)})")
     if query.mac is not None:
@@ -326,7 +329,7 @@ def _is_quick(query: EventQuery) -> bool:
     """
     if query.mac is not None:
         return _are_rare(query.kinds) and len(set(query.kinds)) == 1
-    return _are_rare(query.kinds) or (not query.kinds and query.after is None)
+    return _are_rare(query.kinds) or (not query.kinds and query.after is None and query.before is None)
 
 
 def _rows(database: sqlite3.Connection, query: EventQuery, most: int, order: str = "") -> list[tuple[Any, ...]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from netscand import __main__ as main
 from netscand.config import read
 from netscand.config_lint import config_warnings
 
@@ -96,6 +97,26 @@ def test_check_config_prints_warnings_beside_errors(tmp_path: Path, more: str, c
     assert bool(wrong) == bool(code)
     assert error in done.stderr
     assert all(line.startswith(f"netscand: {path}: [") for line in wrong)
+
+
+@pytest.mark.parametrize(("text", "code"), [("", 0), ("[scan]\ninterval = 0\n", 78), (None, 78)])
+def test_check_config_without_a_file_checks_the_own_one(tmp_path: Path, text: str | None, code: int) -> None:
+    """As `systemctl reload` does: the file of --config, which has to exist, or the default one, which need not."""
+    path = tmp_path / "netscand.toml"
+    if text is not None:
+        path.write_text(text)
+    argv = [sys.executable, "-m", "netscand", "--config", str(path), "--check-config"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert str(path) in done.stdout + done.stderr
+
+
+def test_check_config_accepts_that_there_is_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(main, "DEFAULT", tmp_path / "none.toml")
+    assert main._check_config(None, None) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/none.toml: does not exist, so the defaults apply\n"
 
 
 @pytest.mark.parametrize(

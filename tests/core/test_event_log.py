@@ -96,10 +96,11 @@ def event(kind: EventKind = EventKind.ONLINE, hostname: str | None = "nas", **mo
 def test_an_event_is_one_entry_with_its_fields(journald: Journald, log: logging.Logger) -> None:
     """`journalctl NETSCAND_MAC=…` finds it, and a person can read it."""
     audience = Nobody()
-    LoggedEvents(audience, mac_text, ip_text).publish("e-7", event(reason="answered a probe"), b"")
+    logged = LoggedEvents(audience, mac_text, ip_text, vendor=lambda mac: "Apple, Inc.")
+    logged.publish("e-7", event(reason="answered a probe"), b"")
     (entry,) = journald.entries()
     assert audience.published == 1
-    assert entry["MESSAGE"] == "nas 10.0.0.5 00:01:02:03:04:05: online (answered a probe)"
+    assert entry["MESSAGE"] == "nas 10.0.0.5 00:01:02:03:04:05 (Apple, Inc.): online (answered a probe)"
     assert entry["MESSAGE_ID"] == EVENT_ID
     assert entry["PRIORITY"] == "6"
     assert {name: value for name, value in entry.items() if name.startswith("NETSCAND_")} == {
@@ -110,6 +111,7 @@ def test_an_event_is_one_entry_with_its_fields(journald: Journald, log: logging.
         "NETSCAND_MAC": "00:01:02:03:04:05",
         "NETSCAND_IP": "10.0.0.5",
         "NETSCAND_NAME": "nas",
+        "NETSCAND_VENDOR": "Apple, Inc.",
         "NETSCAND_STATUS": "online",
         "NETSCAND_REASON": "answered a probe",
     }

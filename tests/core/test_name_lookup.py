@@ -1,10 +1,12 @@
 """Name queries by mDNS and NBNS: only the queried station can answer."""
 
+import asyncio
 import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ from netscand.core.model import Ip, Mac, Network
 from netscand.lan import decode, dns, mdns, name_lookup, nbns
 from netscand.lan.dns import reverse
 from netscand.lan.mdns import GROUPS
-from netscand.lan.name_lookup import Queries, datagram, group_mac
+from netscand.lan.name_lookup import Effort, Queries, Resolver, Unanswered, datagram, group_mac
 from tests.core.built_frames import DNS, IP, UDP, Ether, IPv6
 from tests.core.world import ip, mac, network
 
@@ -257,3 +259,24 @@ def test_what_cannot_be_sent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) 
 def test_any_bytes_are_an_answer_or_none(content: bytes, kind: bytes) -> None:
     decode.answer(OTHER + QUERIED + kind + content, 1.0, 2)
     decode.answer(content, 1.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [(OSError(101, "Network is unreachable"), "192.0.2.1: Network is unreachable"),
+     (TimeoutError(), "192.0.2.1: no answer")],
+    ids=str,
+)  # fmt: skip
+def test_a_name_server_that_fails_is_named_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, why: str
+) -> None:
+    """The log has no `[Errno 101]`."""
+
+    async def fail(*_args: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr(name_lookup, "_query_server", fail)
+    (tmp_path / "resolv.conf").write_text("nameserver 192.0.2.1\n")
+    with pytest.raises(Unanswered) as failed:
+        asyncio.run(Resolver(tmp_path / "resolv.conf").name_of(WHERE, Effort(0.1, 1)))
+    assert str(failed.value) == why

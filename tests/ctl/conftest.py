@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from netscanctl import cli, params
-from netscanctl.client import Client
+from netscanctl.client import DOCTOR, Client, NoDaemon
 from tests.ctl.fake_daemon import DEADLINE, FakeDaemon
 from tests.ctl.processes import Child
 
@@ -195,12 +195,17 @@ class Ctl:
         return subprocess.CompletedProcess(args, code, out, err)
 
     def fails(self, code: int, *args: str, **env: str) -> str:
-        """Run it; it prints nothing, ends with this exit code, and with one message on stderr: return that."""
+        """Run it; it prints nothing, ends with this exit code, and with one message on stderr: return that.
+
+        Each with exit code 3 ends with a hint to `doctor`, which is left out.
+        """
         done = self.run(*args, **env)
         assert (done.returncode, done.stdout) == (code, "")
         assert done.stderr.startswith("netscanctl: ")
         assert done.stderr.find("\n") == len(done.stderr) - 1
-        return done.stderr[len("netscanctl: ") : -1]
+        hint = f"; {DOCTOR}\n" if code == NoDaemon.exit_code else "\n"
+        assert done.stderr.endswith(hint)
+        return done.stderr[len("netscanctl: ") : -len(hint)]
 
     def process(self, *args: str, **env: str) -> "subprocess.CompletedProcess[bytes]":
         """Run it as users do, in a process of its own."""

@@ -228,6 +228,8 @@ class FakeDaemon:
             for one in self.events
             if mac in (None, one.device and one.device.mac) and (not kinds or one.kind in kinds)
         ]
+        if "until" in query:
+            fits = [one for one in fits if one.at <= query["until"]]
         if "last" in query:
             fits = fits[-int(query["last"]) :]
         elif "since" in query:

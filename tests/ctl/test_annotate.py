@@ -16,13 +16,16 @@ SEVEN = "a4:83:e7:00:00:07"
 @pytest.mark.parametrize(
     ("args", "update", "message"),
     [(["label", "host7", "Jane's phone"], DeviceUpdate(label="Jane's phone"),
-      f"Jane's phone ({SEVEN}): label set to \"Jane's phone\""),
+      f"host7 ({SEVEN}): label set to \"Jane's phone\""),
      (["label", "192.168.1.7", ""], DeviceUpdate(label=None), f"host7 ({SEVEN}): label removed"),
      # FIELD case 13: the same device under another MAC.
      (["label", "host7", "--from", "a4:83:e7:00:00:08"], DeviceUpdate(take_from="a4:83:e7:00:00:08"),
       f"host7 ({SEVEN}): has the annotations of a4:83:e7:00:00:08; no label"),
      (["label", "host7", "new", "--from", "host8"], DeviceUpdate(label="new", take_from="a4:83:e7:00:00:08"),
-      f'new ({SEVEN}): has the annotations of host8; label set to "new"'),
+      f'host7 ({SEVEN}): has the annotations of host8; label set to "new"'),
+     (["notes", "host7", "in the attic\nkey: 客厅"], DeviceUpdate(notes="in the attic\nkey: 客厅"),
+      f"host7 ({SEVEN}): notes set"),
+     (["notes", SEVEN, ""], DeviceUpdate(notes=None), f"host7 ({SEVEN}): notes removed"),
      (["known", SEVEN], DeviceUpdate(known=True), f"host7 ({SEVEN}): marked as known"),
      (["known", "--not", "HOST7"], DeviceUpdate(known=False), f"host7 ({SEVEN}): not marked as known"),
      (["patience", "host7", "900"], DeviceUpdate(patience=900), f"host7 ({SEVEN}): patience set to 15 min"),
@@ -42,6 +45,29 @@ def test_only_the_given_annotation_is_sent(
     assert (done.returncode, done.stdout, done.stderr) == (0, "", f"netscanctl: {message}\n")
     assert daemon.received == [update]
     assert ("PATCH", f"/api/devices/{SEVEN}") == daemon.requests[-1][:2]
+
+
+def test_a_changed_label_is_reported_with_the_one_before(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """Not with the new one twice; a device that was not seen yet has its MAC."""
+    daemon.devices[0].label = "Old name"
+    assert ctl.run("label", SEVEN, "New").stderr == f'netscanctl: Old name ({SEVEN}): label set to "New"\n'
+    assert ctl.run("label", SEVEN, "").stderr == f"netscanctl: New ({SEVEN}): label removed\n"
+
+
+def test_notes_are_printed(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """Line by line, and nothing that a terminal obeys."""
+    assert ctl.run("notes", "host7").stderr == "netscanctl: no notes\n"
+    daemon.devices[0].notes = "in the attic\n\x1b[2Jkey: 客厅\n" + "x" * 4000
+    assert ctl.run("notes", "host7").stdout == "in the attic\n[2Jkey: 客厅\n" + "x" * 4000 + "\n"
+    assert daemon.received == []
+    assert ctl.run("notes", "host7", "--json").returncode == 2
+
+
+@pytest.mark.parametrize(("text", "code"), [("one\ntwo\n", 0), ("x" * 4096 + "\n", 0), ("x" * 4097, 2)])
+def test_notes_are_read_from_stdin(ctl: Ctl, daemon: FakeDaemon, text: str, code: int) -> None:
+    done = subprocess.run(ctl.argv("notes", "host7", "-"), env=ctl.env(), input=text, capture_output=True, text=True)
+    assert done.returncode == code
+    assert daemon.received == ([] if code else [DeviceUpdate(notes=text.strip())])
 
 
 def test_json_prints_the_changed_device(ctl: Ctl, daemon: FakeDaemon) -> None:

@@ -60,7 +60,8 @@ def test_a_running_dev_run_is_suggested_first(tmp_path: Path, monkeypatch: pytes
     assert isinstance(failure, NoDaemon)
     assert str(failure) == (
         "netscand is not running (no socket /run/none/netscand.sock); "
-        "to use the netscand of ./dev run: ./dev ctl, or --socket .netscand/netscand.sock"
+        "to use the netscand of ./dev run: ./dev ctl, or --socket .netscand/netscand.sock; "
+        "to find out why: netscanctl doctor"
     )
 
 

@@ -13,6 +13,8 @@ from tests.ctl.conftest import ROOT
 
 PAGE = (ROOT / "docs/commands.md").read_text()
 HELP = {"-h", "--help"}
+QUIET = {"-q", "--quiet"}
+"""Documented once, for every command."""
 
 
 def sections() -> dict[str, str]:
@@ -53,7 +55,8 @@ def test_every_command_is_documented_with_its_options(verb: str, command: click.
     arguments, text = section(f"netscanctl {verb}")
     assert arguments == " ".join(_shown(param) for param in command.params if isinstance(param, click.Argument))
     named = {name for param in command.params if isinstance(param, click.Option) for name in param.opts}
-    assert options(text) == named
+    assert named >= QUIET
+    assert options(text) == named - QUIET
     for param in command.params:
         if isinstance(param, click.Option) and isinstance(param.type, click.Choice) and len(param.type.choices) < 10:
             assert not [choice for choice in param.type.choices if f"`{choice}`" not in text], param.name
@@ -78,7 +81,8 @@ def test_every_exit_code_is_documented() -> None:
     failures: list[type[client.Failure]] = [client.Failure, *client.Failure.__subclasses__()]
     codes = {0, INTERRUPTED, *(failure.exit_code for failure in failures)}
     assert _codes("netscanctl") == codes
-    documented = {daemon.EX_CHECK_FAILED, daemon.EX_UNAVAILABLE, daemon.EX_TEMPFAIL, daemon.EX_NOPERM,
+    usage = 2  # of argparse
+    documented = {usage, daemon.EX_CHECK_FAILED, daemon.EX_UNAVAILABLE, daemon.EX_TEMPFAIL, daemon.EX_NOPERM,
                   daemon.EX_CONFIG, daemon.INTERRUPTED}  # fmt: skip
     assert _codes("netscand") == {0} | documented
 

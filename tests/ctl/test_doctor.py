@@ -30,7 +30,7 @@ def examined(ctl: Ctl, *args: str, code: int) -> dict[str, dict[str, Any]]:
     assert findings["ok"] is (code == 0)
     for one in findings["checks"]:
         assert set(one) == {"check", "verdict", "found", "mend"}
-        assert one["mend"] or one["verdict"] in ("ok", "unknown")
+        assert one["mend"] or one["verdict"] == "ok"
     return {one["check"]: one for one in findings["checks"]}
 
 
@@ -145,6 +145,15 @@ def test_networks_that_are_not_scanned_are_reported(
 ) -> None:
     daemon.status = status(version=__version__, networks=networks)
     assert examined(ctl, code=verdict == "failed")["interfaces"]["verdict"] == verdict
+
+
+def test_without_a_gateway_there_is_a_hint(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """Every `unknown` says how it can be found out."""
+    daemon.status.networks = [network(gateway=None)]
+    result = examined(ctl, code=0)["gateway"]
+    assert (result["verdict"], result["found"]) == ("unknown", "no scanned network has a default gateway")
+    assert "ip route" in result["mend"]
+    assert "netscanctl scan-now" in result["mend"]
 
 
 def test_the_role_read_looks_up_the_gateway(ctl: Ctl, daemon: FakeDaemon) -> None:
@@ -301,14 +310,16 @@ def test_doctor_imports_nothing_slow(tmp_path: Path) -> None:
 
 def test_hostile_text_stays_on_its_line() -> None:
     """FAULTS T8."""
-    text = format_results([ok("a", "x\x1b[31m\n\u202ey", "z\nw"), failed("bcd", "f", "m"), unknown("e", "f")], plain)
-    assert len(text.splitlines()) == 5
+    text = format_results(
+        [ok("a", "x\x1b[31m\n\u202ey", "z\nw"), failed("bcd", "f", "m"), unknown("e", "f", "g")], plain
+    )
+    assert len(text.splitlines()) == 6
     assert "\x1b" not in text
     assert "\u202e" not in text
 
 
 def test_findings_are_ok_unless_one_failed() -> None:
-    assert collect([ok("a", "b"), unknown("c", "d")]).ok
+    assert collect([ok("a", "b"), unknown("c", "d", "e")]).ok
     assert not collect([ok("a", "b"), failed("c", "d", "e")]).ok
     assert encode(collect([])) == b'{"ok":true,"checks":[]}'
     assert doctor.command.name == "doctor"

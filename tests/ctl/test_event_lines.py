@@ -1,11 +1,14 @@
 """One change, one line: columns that stay where they are, and fit the terminal."""
 
+import re
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 
+import msgspec
 import pytest
 
-from netscanctl.event_lines import format_event, format_events
+from netscanctl.event_lines import format_event, format_events, head_line
+from netscanctl.params import KINDS
 from netscanctl.render import plain
 from netscanctl.text import width
 from tests.ctl.messages import came, device, event, left
@@ -36,7 +39,7 @@ def test_a_line_has_time_kind_device_and_reason() -> None:
         "2026-11-24 07:05:00  - offline           192.168.1.7      a4:83:e7:00:00:07  host7                 "
         "Apple, Inc.               3 probes and 1 request unanswered, silent for 11.2 s"
     )
-    assert line(gone, 80) == "07:05:00 - offline     192.168.1.7      host7              3 probes and 1 reque…"
+    assert line(gone, 80) == "07:05:00 - offline           192.168.1.7      host7              3 probes and 1…"
 
 
 def test_an_event_without_a_time_is_shown_with_the_current_time() -> None:
@@ -60,7 +63,7 @@ def test_an_event_without_a_time_is_shown_with_the_current_time() -> None:
 )  # fmt: skip
 def test_a_line_has_the_old_and_new_values(event_: object, detail: str) -> None:
     assert f"  {detail}; answered a probe" in line(event_)
-    assert f"  {detail[:16]}" in line(event_, 80)
+    assert f"  {detail[:14]}" in line(event_, 80)
 
 
 def test_an_event_of_a_network_shows_its_id() -> None:
@@ -81,7 +84,7 @@ MIXED = [
 def test_in_a_pipe_columns_are_the_same_for_every_kind() -> None:
     for one in MIXED:
         cells = line(one)
-        assert cells[41:56].strip() == one.device.ip  # type: ignore[union-attr]
+        assert cells[41:56].strip() == one.address
         assert cells[58:75] == one.device.mac  # type: ignore[union-attr]
         assert cells[40] == cells[57] == cells[76] == " "
 
@@ -98,18 +101,65 @@ def test_no_line_is_wider_than_the_terminal(columns: int) -> None:
     assert width(line(event("network_silent", reason=LONG, network="192.168.1.0/24@eth0"), columns)) <= columns
 
 
-def test_on_a_terminal_one_column_identifies_the_device() -> None:
-    cells = [line(one, 80)[40:57].strip() for one in MIXED[:4]]
-    assert cells == ["a4:83:e7:00:00:6e", "a-name-of-more-t…", "Apple, Inc.", "host9"]
+@pytest.mark.parametrize(("columns", "at"), [(60, 29), (80, 46), (100, 46)])
+def test_on_a_terminal_one_column_identifies_the_device(columns: int, at: int) -> None:
+    cells = [line(one, columns)[at : at + 17].strip() for one in MIXED[:4]]
+    vendor = "Apple, Inc." if columns > 60 else "192.168.1.8"
+    name = "a-name-of-more-than-twenty-characters"[:16]
+    first = "a4:83:e7:00:00:6e" if columns > 60 else "192.168.1.110"
+    assert cells[0] == first
+    assert cells[1].startswith(name)
+    assert cells[2:] == [vendor, "host9"]
 
 
-def test_80_columns_fit_the_most_frequent_reason() -> None:
-    assert line(MIXED[0], 80).endswith("  announced its address")
+@pytest.mark.parametrize("columns", [60, 80, 100, 120, 200])
+def test_no_kind_and_no_address_moves_a_column(columns: int) -> None:
+    """The longest kinds have as many columns as `online`; a network has those of a device; wide characters count."""
+    every = [event(kind, device(9, hostname="客厅电视📱" * 9)) for kind in KINDS]
+    every += [event("network_recovered"), came(device(5, ip="2001:db8:1234:5678:9abc:def0:1:2"))]
+    head = head_line(8, columns)
+    assert ("ADDRESS" in head, "MAC" in head) == (columns >= 80, columns >= 120)
+    for name in re.findall(r"KIND|ADDRESS|MAC|NAME|REASON", head):
+        for one in every if name in ("KIND", "ADDRESS", "REASON") else every[:-2]:
+            before, after = parted(line(msgspec.structs.replace(one, reason="R"), columns), head.index(name))
+            assert before.endswith(" "), (name, before)
+            assert after[:1].strip(), (name, before)
+
+
+def parted(text: str, columns: int) -> tuple[str, str]:
+    """Return the part of a line before a column, and from it on."""
+    at = next(at for at in range(len(text) + 1) if width(text[:at]) >= columns)
+    return text[:at], text[at:]
+
+
+def test_a_wide_terminal_cuts_no_name() -> None:
+    """At 200 columns, a name has 40 characters and more."""
+    name = "Besucher (Wohnzimmer, hinten links)"
+    assert f"  {name}  " in line(event("online", device(7, label=name)), 200)
+
+
+def test_an_event_shows_the_address_that_it_is_about() -> None:
+    """A stored `discovered` shows what the live one showed: its device has no address yet."""
+    found = event("discovered", device(30, ip=None, addresses=[]), address="192.168.1.30")
+    for columns in (None, 80, 200):
+        assert "  192.168.1.30  " in line(found, columns)
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100, 200])
+def test_the_events_of_one_device_are_wrapped_and_not_cut(columns: int) -> None:
+    other = event("address_moved", device(9, label="Drucker 客厅电视"), other="a4:83:e7:00:00:07", reason=LONG)
+    events = [left(device(7, "offline"))] + [event(kind, device(7), reason=LONG) for kind in KINDS] + [other]
+    shown = format_events(events, paint=plain, now=NOW, columns=columns, of="a4:83:e7:00:00:07")
+    assert "…" not in shown
+    assert all(width(one) <= columns for one in shown.splitlines())
+    words = " ".join(shown.split())
+    assert words.count(LONG) == len(KINDS) + 1
+    assert "Drucker 客厅电视 (a4:83:e7:00:00:09): 192.168.1.9 moved here from a4:83:e7:00:00:07;" in words
 
 
 def test_a_wide_terminal_shows_the_mac() -> None:
     assert "a4:83:e7:00:00:07" not in line(MIXED[1], 119)
-    assert line(MIXED[1], 120)[40:57] == "a4:83:e7:00:00:07"
+    assert line(MIXED[1], 120)[46:63] == "a4:83:e7:00:00:07"
 
 
 def test_times_of_all_days_have_the_same_width() -> None:

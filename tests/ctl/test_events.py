@@ -6,7 +6,7 @@ import pytest
 
 from netscanctl.commands.events import PAGE
 from netscand.protocol import PresenceDay, encode
-from tests.ctl.conftest import Ctl
+from tests.ctl.conftest import Ctl, bare
 from tests.ctl.fake_daemon import FakeDaemon
 from tests.ctl.messages import device, event, left
 
@@ -87,6 +87,34 @@ def test_events_after_an_expired_cursor_are_refused(ctl: Ctl, daemon: FakeDaemon
     message = "since=k3f9-1: the events after it are no longer kept"
     daemon.refuse(410, "cursor_gone", message, "/api/events")
     assert ctl.fails(1, "events", "--since", "k3f9-1") == message
+
+
+def test_until_is_sent_in_utc_and_includes_a_whole_day(ctl: Ctl, daemon: FakeDaemon) -> None:
+    for args, until in (
+        (["--until", "2026-11-24"], "2026-11-24T14:59:59.999Z"),
+        (["--until", "2026-11-24 10:00", "--since", "2026-11-24"], "2026-11-24T01:00:00.000Z"),
+        (["--until", "k3f9-118"], "k3f9-118"),
+    ):
+        assert ctl.run("events", *args).returncode == 0
+        assert daemon.requests[-1][2]["until"] == until
+    assert ctl.fails(2, "events", "--until", "soon").startswith('--until "soon": expected a cursor')
+
+
+def test_no_events_are_reported(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """As `devices` does; a list that is printed is its own report."""
+    assert ctl.run("events").stderr == "netscanctl: the history has no events\n"
+    assert ctl.run("events", "--kind", "flood").stderr == "netscanctl: no event matches\n"
+    assert ctl.run("events", "--json").stderr == ""
+
+
+def test_on_a_terminal_the_columns_have_names(ctl: Ctl, eventful: FakeDaemon) -> None:
+    """Above the first page only; not in a pipe."""
+    code, shown = ctl.terminal("events", columns=80).end()
+    lines = [bare(line) for line in shown.splitlines()]
+    assert code == 0
+    assert lines[0].split() == ["TIME", "KIND", "ADDRESS", "NAME", "REASON"]
+    assert lines[0].index("ADDRESS") == lines[1].index("192.168.1.")
+    assert "TIME" not in ctl.run("events").stdout
 
 
 # ---- show

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import IO
 
+import click
 import pytest
 
-from netscanctl.cli import COMMANDS
+from netscanctl.cli import COMMANDS, cli
 from netscand import __version__
 from netscand.protocol import PROTOCOL, NetworkList, PresenceDay, ScanRequest, encode
 from tests.ctl.conftest import ROOT, Ctl
@@ -46,7 +48,7 @@ def test_a_text_without_matches_is_reported_and_succeeds(ctl: Ctl) -> None:
 
 @pytest.mark.parametrize(
     ("args", "found"),
-    [(["--online"], ["07", "14"]), (["--offline"], ["08"]), (["host2"], ["14"]),
+    [(["--online"], ["07", "14"]), (["--offline"], ["08"]), (["--unknown"], []), (["host2"], ["14"]),
      (["--network", HOME], ["07", "08", "14"]), (["--online", "host7"], ["07"]),
      (["--sort", "name"], ["14", "07", "08"])],
     ids=str,
@@ -169,6 +171,7 @@ def test_an_empty_or_removed_network_is_accepted(ctl: Ctl, daemon: FakeDaemon) -
     ("args", "message"),
     [(["--online", "--offline"], "--online and --offline exclude each other"),
      (["--known", "--not-known"], "--known and --not-known exclude each other"),
+     (["--unknown", "--offline"], "--offline and --unknown exclude each other"),
      (["--json", "--format", "csv"], "--json and --format csv exclude each other")],
 )  # fmt: skip
 def test_options_that_exclude_each_other_are_refused(ctl: Ctl, args: list[str], message: str) -> None:
@@ -186,7 +189,7 @@ def test_networks_show_the_reason(ctl: Ctl, daemon: FakeDaemon) -> None:
 
 
 def test_status_is_printed(ctl: Ctl, daemon: FakeDaemon) -> None:
-    assert "devices    2 online, 1 offline, 0 unknown\n" in ctl.run("status").stdout
+    assert "devices    2 online, 1 offline, 0 unknown (without this host)\n" in ctl.run("status").stdout
     assert ctl.run("status", "--json").stdout.encode() == encode(daemon.status) + b"\n"
 
 
@@ -253,6 +256,45 @@ def test_a_foreign_target_is_explained(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert "not an address within" in ctl.fails(1, "scan-now", "192.168.0.65")
     daemon.devices[0].addresses = [address("192.168.0.64")]
     assert "not an address within" in ctl.fails(1, "scan-now", "192.168.0.64")
+
+
+# ---- --quiet
+
+QUIET = [
+    ["scan-now"], ["scan-now", "--no-wait"], ["devices", "nosuchthing"], ["label", "host7", "x"], ["known", "host7"],
+    ["patience", "host7", "90"], ["forget", "host7"], ["backup", "{tmp}/copy"], ["wait-for", "host7"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("args", QUIET, ids=" ".join)
+@pytest.mark.parametrize("first", [False, True])
+def test_quiet_prints_only_errors(ctl: Ctl, args: list[str], first: bool, tmp_path: Path) -> None:
+    """In cron, a good run is no mail; what goes to stdout is the same."""
+    args = [arg.format(tmp=tmp_path) for arg in args]
+    devices = list(ctl.daemon.devices)
+    verbose = ctl.run(*args)
+    assert verbose.stderr
+    ctl.daemon.devices = devices
+    done = ctl.run("-q", *args) if first else ctl.run(*args, "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, verbose.stdout, "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_accepts_quiet(ctl: Ctl, command: str) -> None:
+    assert "-q, --quiet" in ctl.run(command, "--help").stdout
+    assert ctl.run(command, "-q", "--help").returncode == 0
+    found = cli.get_command(click.Context(cli), command)
+    for inner in found.commands if isinstance(found, click.Group) else ():
+        assert "-q, --quiet" in ctl.run(command, inner, "--help").stdout
+
+
+def test_quiet_hides_no_error(ctl: Ctl, daemon: FakeDaemon) -> None:
+    daemon.found = scanned()
+    assert ctl.fails(1, "scan-now", "-q", "192.168.1.9") == "no target answered"
+    daemon.refuse(503, "unavailable", "the history cannot be read", "/api/devices/a4:83:e7:00:00:07/events")
+    done = ctl.run("show", "-q", "host7")
+    assert "mac " in done.stdout
+    assert done.stderr == "netscanctl: the history cannot be read\n"
 
 
 # ---- the whole

@@ -1,15 +1,20 @@
 """Arguments: which device is meant, since when, and what a shell completes."""
 
+import shlex
+import shutil
+import subprocess
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from netscanctl.client import Failure, Usage
 from netscanctl.params import as_ip, as_mac, find_one, matching, parse_cursor, parse_since
-from tests.ctl.conftest import Ctl
+from tests.ctl.conftest import ROOT, Ctl
 from tests.ctl.fake_daemon import FakeDaemon
 from tests.ctl.messages import HOME, address, device, network
 from tests.ctl.test_text import HOSTILE
+
+MAC = "a4:83:e7:00:00:14"
 
 # ---- which device
 
@@ -128,7 +133,7 @@ def test_an_invalid_since_is_a_usage_error(text: str) -> None:
 
 def completed(ctl: Ctl, line: str, **env: str) -> list[str]:
     """Return the completions of bash for the last word of the line."""
-    variables = {"_NETSCANCTL_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    variables = {"_NETSCANCTL_COMPLETE": "bash_complete", "COMP_LINE": line}
     done = ctl.run(**(variables | env))
     assert (done.returncode, done.stderr) == (0, "")
     return [offer.removeprefix("plain,") for offer in done.stdout.splitlines() if offer]
@@ -140,7 +145,7 @@ def test_devices_are_completed(ctl: Ctl, command: str) -> None:
     assert completed(ctl, f"netscanctl {command} 192.168.1.2") == ["192.168.1.20"]
 
 
-@pytest.mark.parametrize("line", ["devices --network 1", "watch --network 1", "scan-now 1"])
+@pytest.mark.parametrize("line", ["devices --network 192.168.1.0", "scan-now 192.168.1.0"])
 def test_networks_are_completed(ctl: Ctl, daemon: FakeDaemon, line: str) -> None:
     daemon.networks.append(network("172.17.0.0/16@docker0", "excluded"))
     assert completed(ctl, f"netscanctl {line}") == [HOME]
@@ -148,12 +153,55 @@ def test_networks_are_completed(ctl: Ctl, daemon: FakeDaemon, line: str) -> None
 
 def test_names_unsafe_for_a_shell_are_not_completed(ctl: Ctl, daemon: FakeDaemon) -> None:
     """A completed name is executed as if the user had typed it."""
-    shell = ["$(reboot)", "`reboot`", "a;reboot", "-rf", "--yes", "a'b", 'a"b', "~", "*", "a\\b", "!x", "a|b", "#",
+    shell = ["$(reboot)", "`reboot`", "a;reboot", "-rf", "--yes", 'a"b', "~", "*", "a\\b", "!x", "a|b", "#",
              "$x", "a&b", "<a", "{a,b}"]  # fmt: skip
     evil = [*shell, *(text for text in HOSTILE.values() if text.isprintable() and not text.isascii())]
     daemon.devices = [device(number, hostname=text, label=text, ip=None) for number, text in enumerate(evil, 1)]
-    daemon.devices.append(device(99, hostname="a.b_c-9", label="two words", ip="fe80::1"))
-    assert completed(ctl, "netscanctl show ") == ["a.b_c-9"]
+    daemon.devices.append(device(99, hostname="a.b_c-9", label="Jane's TV (2)", ip="fe80::1"))
+    assert completed(ctl, "netscanctl show ") == ["Jane's TV (2)", "a.b_c-9", "fe80::1"]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [("show Li", ["Living room speaker"]), (r"show Living\ r", ["Living room speaker"]),
+     ("show 'Living r", ["Living room speaker"]), ('show "Living ', ["Living room speaker"]),
+     (r"show Living\ ", ["Living room speaker"]), (r"label Living\ room\ speaker ", []),
+     ("show a4:83:e7:00:00:1", [MAC]),
+     ("show a4", [MAC, "a4:83:e7:00:00:07", "a4:83:e7:00:00:08"]),
+     ("scan-now eth", ["eth0"]), ("scan-now hos", ["host7", "host8"]),
+     ("scan-now ", [HOME, "eth0"])],
+)  # fmt: skip
+def test_names_with_spaces_macs_and_targets_are_completed(
+    ctl: Ctl, daemon: FakeDaemon, line: str, found: list[str]
+) -> None:
+    daemon.devices[2].label, daemon.devices[2].hostname = "Living room speaker", None
+    assert sorted(completed(ctl, f"netscanctl {line}")) == sorted(found)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="not installed: bash")
+@pytest.mark.parametrize(
+    ("words", "line", "replies"),
+    [(["show", "Li"], "show Li", [r"Living\ room\ speaker"]), (["show", "Ja"], "show Ja", [r"Jane\'s\ TV\ \(2\)"]),
+     (["show", '"Living r'], 'show "Living r', ["Living room speaker"]), (["show", "'Ja"], "show 'Ja", []),
+     (["show", "a4", ":", "83", ":", "e7", ":", "00", ":", "00", ":", "1"], "show a4:83:e7:00:00:1", ["14"]),
+     (["scan-now", "192.168.1.0"], "scan-now 192.168.1.0", [HOME]), (["dev"], "dev", ["devices"])],
+)  # fmt: skip
+def test_bash_gets_quoted_names_and_the_end_of_a_mac(
+    ctl: Ctl, daemon: FakeDaemon, words: list[str], line: str, replies: list[str]
+) -> None:
+    """The script itself, in bash, with the variables that bash sets for it: a colon is a word of its own."""
+    daemon.devices[2].label, daemon.devices[1].label = "Living room speaker", "Jane's TV (2)"
+    line = f"netscanctl {line}"
+    program = (
+        f'netscanctl() {{ {shlex.join(ctl.argv())} "$@"; }}; export -f netscanctl\n'
+        f"{ctl.run('completion', 'bash').stdout.replace('env COMP_LINE', 'COMP_LINE')}\n"
+        f"COMP_WORDS=({shlex.join(['netscanctl', *words])}); COMP_CWORD={len(words)}\n"
+        f"COMP_LINE={shlex.quote(line)}; COMP_POINT=${{#COMP_LINE}}\n"
+        "compopt() { :; }; _netscanctl_completion netscanctl; printf '%s\\n' \"${COMPREPLY[@]}\""
+    )
+    done = subprocess.run(["bash", "-c", program], env=ctl.env(), cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == (replies or [""])
 
 
 def test_completion_without_a_daemon_is_silent(ctl: Ctl) -> None:

@@ -76,13 +76,14 @@ def test_a_mail_for_a_new_device(recipe: Recipe, daemon: FakeDaemon) -> None:
     mails = Mails()
     with listening(mails.session) as port:
         recipe("mail", **{"mail.example.org": f"127.0.0.1:{port}"})
-        daemon.send(left(device(7, "offline")), event("discovered", device(9, hostname="janes-phone")))
+        named = event("renamed", device(9, hostname="janes-phone"), "k3f9-3", previous={"hostname": None})
+        daemon.send(left(device(7, "offline")), event("discovered", device(9, hostname=None)), named)
         mail = mails.next()
     assert mail["Subject"] == "new device: janes-phone (Apple, Inc.), 192.168.1.9"
     assert (mail["From"], mail["To"]) == ("netscand@example.org", "me@example.org")
     assert mail.get_content().splitlines() == [
         "janes-phone, Apple, Inc.", "MAC      a4:83:e7:00:00:09", f"address  192.168.1.9 on {HOME}",
-        "since    2026-11-23T22:05:00.000Z, answered a probe",
+        "since    2026-11-24 07:05:00, answered a probe",
     ]  # fmt: skip
 
 
@@ -102,10 +103,17 @@ def test_a_name_cannot_inject_headers_or_lines(name: str) -> None:
     assert mail["Subject"].isprintable()
 
 
-def mail_of(event: bytes, port: int) -> "subprocess.CompletedProcess[bytes]":
+def test_a_mail_has_a_link_to_the_page() -> None:
+    mails = Mails()
+    with listening(mails.session) as port:
+        assert mail_of(encode(event("discovered", device(9))), port, "--page", "http://nas:8000/").returncode == 0
+        assert "page     http://nas:8000/#a4:83:e7:00:00:09" in mails.next().get_content().splitlines()
+
+
+def mail_of(event: bytes, port: int, *more: str) -> "subprocess.CompletedProcess[bytes]":
     return subprocess.run(
         [sys.executable, "docs/recipes/mail.py", "--smtp", f"127.0.0.1:{port}", "--from", "a@b.example", "--to",
-         "c@d.example"], cwd=ROOT, input=event, capture_output=True, timeout=60, check=False,
+         "c@d.example", *more], cwd=ROOT, input=event, capture_output=True, timeout=60, check=False,
     )  # fmt: skip
 
 
@@ -133,6 +141,23 @@ def test_a_webhook(recipe: Recipe, daemon: FakeDaemon) -> None:
     assert [(post.path, post.kind, post.body.rstrip()) for post in posts] == [
         ("/netscand", "application/json", encode(sent))
     ] * 2
+
+
+# ---- ntfy
+
+
+@needs("curl")
+def test_a_message_by_ntfy(recipe: Recipe, daemon: FakeDaemon, tmp_path: Path) -> None:
+    """With the name that arrived later; a shell runs nothing of it."""
+    hooks = Hooks()
+    evil = f'$(touch {tmp_path}/owned)"; touch {tmp_path}/owned; `touch {tmp_path}/owned`'
+    named = event("renamed", device(9, hostname=evil), "k3f9-3", previous={"hostname": None})
+    with listening(hooks.request) as port:
+        recipe("ntfy", **{"https://ntfy.example.org": f"http://127.0.0.1:{port}"})
+        daemon.send(event("discovered", device(9, hostname=None)), named)
+        post = hooks.came.get(timeout=DEADLINE)
+    assert (post.path, post.body.decode()) == ("/my-topic", f"{evil} (Apple, Inc.) at 192.168.1.9")
+    assert not (tmp_path / "owned").exists()
 
 
 # ---- MQTT

@@ -9,9 +9,9 @@ import pytest
 
 from netscanctl import render
 from netscanctl.event_lines import format_event
-from netscanctl.text import width
+from netscanctl.text import SGR, width
 from netscand.protocol import Coverage, Limit, PresenceDay, SameDevice, Traffic
-from tests.ctl.messages import AT, HOME, LATER, conflict, device, event, network, scanned, status
+from tests.ctl.messages import AT, HOME, LATER, address, conflict, device, event, network, scanned, status
 from tests.ctl.test_text import HOSTILE
 
 pytestmark = pytest.mark.usefixtures("in_tokyo")
@@ -92,13 +92,51 @@ def test_a_table_is_complete_in_a_pipe_and_cut_on_a_terminal() -> None:
 
 @pytest.mark.parametrize(
     ("columns", "head"),
-    [(80, "STATUS SINCE IP MAC NAME VENDOR KIND"), (70, "STATUS SINCE IP MAC NAME"), (55, "STATUS IP MAC NAME"),
-     (40, "STATUS IP NAME"), (10, "STATUS IP NAME")],
+    [(90, "STATUS SINCE IP MAC NAME VENDOR KIND"), (80, "STATUS SINCE IP MAC NAME KIND"),
+     (70, "STATUS SINCE IP MAC NAME"), (55, "STATUS SINCE IP NAME"), (40, "STATUS IP NAME"), (10, "STATUS IP NAME")],
 )  # fmt: skip
 def test_a_narrow_terminal_omits_the_least_useful_columns(columns: int, head: str) -> None:
     shown = listed(device(200, "offline", hostname="x" * 30, vendor="y" * 30, kinds=["gateway"]), columns=columns)
     assert shown.splitlines()[0].split() == head.split()
     assert columns < 34 or all(width(row) <= columns for row in shown.splitlines())
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 200])
+@pytest.mark.parametrize("name", ["Janes-MacBook-Pro-of-2026", "客厅电视📱客厅电视客厅"])
+def test_a_name_has_16_columns_before_others_have_any(columns: int, name: str) -> None:
+    """Vendor, kind and MAC give way first, also where the address is as long as one can be."""
+    shown = listed(device(7, ip="192.168.100.100", hostname=name, kinds=["gateway", "randomized"]), columns=columns)
+    assert all(width(row) <= columns for row in shown.splitlines())
+    at = width(shown.partition("NAME")[0])
+    row = shown.splitlines()[1]
+    (begin,) = [cut for cut in range(len(row)) if width(row[:cut]) == at and row[cut - 1] == " "]
+    assert width(row[begin:].partition("  ")[0]) >= 15
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100, 200])
+def test_the_details_of_a_device_are_wrapped_and_not_cut(columns: int) -> None:
+    """With wide characters, colours, and a value without a space."""
+    notes = "behind the 客厅电视 " * 12
+    told = device(
+        7, notes=notes, reason="3 probes and 1 request unanswered, " * 5, label="x" * 64, conflicts=[conflict()]
+    )
+    told.addresses = [*told.addresses, address("2001:db8:1234:5678:9abc:def0:1234:5678", "2001:db8::/64@enp0s31f6")]
+    shown = render.device_facts(
+        told, paint=render.coloured, now=NOW, today=NOW, presence="█" * 7 + "  online 71 %", columns=columns
+    )
+    assert all(width(SGR.sub("", line)) <= columns for line in shown.splitlines())
+    assert "…" not in shown
+    assert " ".join(shown.split()).count("behind the 客厅电视") == 12
+    assert "".join(shown.split()).count("x" * 64) == 2
+    assert "2001:db8:1234:5678:9abc:def0:1234:5678" in "".join(shown.split())
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_the_problems_of_the_daemon_are_wrapped_and_not_cut(columns: int) -> None:
+    problem = "cannot write the history (disk full): events are still delivered, but will be lost on restart"
+    shown = render.status_facts(status(problems=[problem]), paint=render.coloured, today=NOW, columns=columns)
+    assert problem in " ".join(shown.split())
+    assert all(width(SGR.sub("", one)) <= columns for one in shown.splitlines())
 
 
 def test_networks_on_a_narrow_terminal_keep_state_and_reason() -> None:
@@ -187,7 +225,7 @@ def test_status_shows_ignored_frames_if_any() -> None:
 def test_status_shows_the_problems() -> None:
     shown = render.status_facts(status(status="degraded", problems=["disk full"]), paint=render.plain, today=None)
     assert "status     degraded\nproblem    disk full\n" in shown
-    assert "devices    2 online, 1 offline, 0 unknown\n" in shown
+    assert "devices    2 online, 1 offline, 0 unknown (without this host)\n" in shown
 
 
 def test_status_shows_the_limiting_budgets() -> None:

@@ -52,8 +52,9 @@ def test_the_table_is_drawn_and_updated(ctl: Ctl) -> None:
     now = on_screen(shown)
     assert now[0] == "2 online, 2 offline, 0 unknown"
     assert [line[:9] for line in now[3:7]] == ["- offline", "  offline", "+ online ", "  online "]
-    assert "- offline" in now[-2]
-    assert "+ discovered" in now[-1]
+    assert "- offline" in now[-3]
+    assert "+ discovered" in now[-2]
+    assert now[-1].startswith("q quit  / search")
 
 
 def test_only_changed_lines_are_written(ctl: Ctl) -> None:
@@ -61,19 +62,25 @@ def test_only_changed_lines_are_written(ctl: Ctl) -> None:
     shown = table(ctl)
     before = len(shown.written)
     ctl.daemon.send(left(device(7, "offline")))
-    shown.until(lambda: "- offline" in on_screen(shown)[-1])
+    shown.until(lambda: "- offline" in on_screen(shown)[-2])
     assert b"host8" not in shown.written[before:]
 
 
 def test_the_table_follows_the_size_of_the_terminal(ctl: Ctl, daemon: FakeDaemon) -> None:
-    daemon.devices = [device(number) for number in range(1, 41)] + [device(99, hostname="host20")]
+    daemon.devices = [device(number) for number in range(1, 41)] + [device(99, hostname="host20", ip="192.168.1.0")]
     shown = table(ctl)
-    assert len(on_screen(shown)) == 24
+    shown.until(lambda: len(on_screen(shown)) == 24)
     shown.resize(50, 100)
-    shown.until(lambda: len(on_screen(shown)) == 3 + 41)
+    shown.until(lambda: len(on_screen(shown)) == 3 + 41 + 1)
     shown.resize(10, 100)
     shown.until(lambda: len(on_screen(shown)) == 10)
-    assert on_screen(shown)[-1] == f"  … and {41 - 6} more"
+    assert on_screen(shown)[-2] == "  1 to 5 of 41"
+    shown.type("G\x1b[A")
+    shown.until(lambda: on_screen(shown)[-2] == "  36 to 40 of 41")
+    shown.type("/host20\r")
+    shown.until(lambda: on_screen(shown)[-1].startswith("/host20   2 of 41 match"))
+    shown.type("q")
+    assert shown.process.wait(DEADLINE) == 0
 
 
 @pytest.mark.parametrize(
@@ -132,7 +139,7 @@ def test_the_table_prints_no_control_characters_of_a_device(ctl: Ctl, hostile: F
     shown = ctl.terminal("watch", "--table", columns=200)
     hostile.until_watched()
     hostile.send(*(came(one) for one in hostile.devices), event("flood"))
-    shown.until(lambda: "flood" in on_screen(shown)[-1])
+    shown.until(lambda: "flood" in "".join(on_screen(shown)[-2:]))
     ours = re.sub(r"\x1b\[(\d+;1H|2?J|\?\d+[hl])", "", shown.written.decode())
     assert not obeyed(ours)
     assert os.linesep not in bare(ours)

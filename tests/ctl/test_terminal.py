@@ -142,7 +142,8 @@ def test_a_scan_shows_a_bar_and_leaves_a_clean_screen(ctl: Ctl, daemon: FakeDaem
     assert not [line for line in screen if "█" in line or "░" in line]
     assert [" ".join(line.split()[-8:-3]) for line in screen if "+ discovered" in line] != []
     assert not [line for line in screen if "- offline" in line]
-    assert screen[-1].startswith("netscanctl: 2 devices answered in 0.9 s")
+    assert screen[-2].startswith("netscanctl: 2 devices answered in 0.9 s")
+    assert screen[-1] == "netscanctl: online, but did not answer this scan: host20 (a4:83:e7:00:00:14)"
     assert len([line for line in screen if line.startswith("online")]) == 2
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netscanctl.text import NAME_LIMIT, clean, fit, visible_json, width
+from netscanctl.text import NAME_LIMIT, clean, fit, visible_json, width, wrap
 
 HOSTILE = {
     "escape": "\x1b[31mred\x1b[0m",
@@ -73,6 +73,15 @@ def test_wide_characters_have_two_columns_and_marks_none() -> None:
 @given(st.text(alphabet="ab客厅é📱", max_size=20), st.integers(1, 30))
 def test_a_cell_has_exactly_its_columns(text: str, columns: int) -> None:
     assert width(fit(text, columns)) == columns
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="ab 客厅é📱", max_size=40), st.integers(2, 30))
+def test_wrapped_text_fits_and_loses_nothing(text: str, columns: int) -> None:
+    lines = wrap(text, columns)
+    assert all(width(line) <= columns for line in lines)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert wrap(f"\x1b[32m{'a' * columns}\x1b[0m b", columns) == [f"\x1b[32m{'a' * columns}\x1b[0m", "b"]
 
 
 @settings(deadline=None)

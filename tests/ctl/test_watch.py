@@ -12,7 +12,7 @@ from netscanctl.stream import RECONNECT_DELAY
 from netscand.protocol import Devices, Event, Lagged, ScanError, SetInterval, encode
 from tests.ctl.conftest import ROOT, Ctl, Running
 from tests.ctl.fake_daemon import DEADLINE, FakeDaemon
-from tests.ctl.messages import HOME, OFFICE, came, device, event, left, resumed, snapshot
+from tests.ctl.messages import HOME, OFFICE, came, device, event, left, network, resumed, snapshot
 from tests.ctl.test_one_shot import closed_early
 
 TABLE = 4
@@ -252,7 +252,58 @@ def test_wait_for_refuses_an_unknown_or_ambiguous_name(ctl: Ctl, daemon: FakeDae
 
 
 def test_wait_for_times_out(ctl: Ctl) -> None:
-    assert ctl.fails(6, "wait-for", "host8", "--timeout", "0.2") == '"host8" is not online after 0.2 s'
+    assert ctl.fails(6, "wait-for", "host8", "--timeout", "0.2") == "host8 is not online after 0.2 s"
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [(["host7"], 0, "host7 is online"), (["host8"], 6, "host8 is not online"),
+     (["host8", "--offline"], 0, "host8 is offline"), (["host7", "host8", "host20"], 6, "host8 is not online"),
+     (["host7", "host8", "--any"], 0, "host7 is online"),
+     (["host7", "host20", "--offline"], 6, "host7, host20 are not offline")],
+    ids=str,
+)  # fmt: skip
+def test_timeout_0_checks_the_status_now(ctl: Ctl, args: list[str], code: int, message: str) -> None:
+    """After one look at the devices, however long the connection took."""
+    done = ctl.run("wait-for", *args, "--timeout", "0")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", f"netscanctl: {message}\n")
+
+
+def test_wait_for_waits_for_all_devices_at_the_same_time(ctl: Ctl, daemon: FakeDaemon) -> None:
+    running = ctl.start("wait-for", "host7", "a4:83:e7:00:00:08", "192.168.1.9")
+    daemon.until_watched()
+    daemon.send(came(device(8)), left(device(7, "offline")), event("discovered", device(9)))
+    assert running.process.poll() is None
+    daemon.send(came(device(7)))
+    assert running.notice() == "netscanctl: host7, host8, host9 are online"
+    assert running.end(None) == 0
+
+
+def test_wait_for_any_ends_with_the_first_device(ctl: Ctl, daemon: FakeDaemon) -> None:
+    running = ctl.start("wait-for", "--any", "host8", "192.168.1.9")
+    daemon.until_watched()
+    daemon.send(event("discovered", device(9)))
+    assert running.notice() == "netscanctl: host9 is online"
+    assert running.end(None) == 0
+
+
+def test_wait_for_reports_an_address_that_is_not_scanned(ctl: Ctl, daemon: FakeDaemon) -> None:
+    """Otherwise it waits without a hint; a network that is excluded is not scanned."""
+    daemon.networks.append(network(OFFICE, "excluded"))
+    for ip in ("10.99.0.1", "10.0.0.1"):
+        notice = ctl.start("wait-for", ip).notice()
+        assert notice.startswith(f"netscanctl: {ip} is in no scanned network")
+    for target in ("192.168.1.99", "fe80::1", "aa:bb:cc:dd:ee:ff"):
+        assert "no scanned network" not in ctl.run("wait-for", target, "--timeout", "0.1").stderr
+
+
+def test_on_a_terminal_wait_for_prints_that_it_waits(ctl: Ctl) -> None:
+    shown = ctl.terminal("wait-for", "host8", "aa:bb:cc:dd:ee:ff", columns=200)
+    shown.until(
+        "waiting until online: host8 (offline since 2026-11-24 07:02:11), aa:bb:cc:dd:ee:ff (not seen yet); Ctrl-C"
+    )
+    shown.type("\x03")
+    assert shown.end()[0] == 130
 
 
 def test_wait_for_survives_a_restart_of_the_daemon(ctl: Ctl, daemon: FakeDaemon) -> None:

@@ -12,7 +12,7 @@ import pytest
 from netscand.protocol import encode
 from tests.ctl.conftest import Ctl, Running
 from tests.ctl.fake_daemon import DEADLINE, FakeDaemon
-from tests.ctl.messages import came, device, event, left, resumed, snapshot
+from tests.ctl.messages import HOME, LATER, came, device, event, left, resumed, snapshot
 
 
 @pytest.fixture
@@ -89,6 +89,44 @@ def test_exec_passes_no_text_of_a_device_to_a_shell(ctl: Ctl, tmp_path: Path, no
     ctl.daemon.send(event("discovered", device(9, hostname=evil)))
     assert json.loads(logged(tmp_path, 1)[0])["device"]["hostname"] == evil
     assert not (tmp_path / "owned").exists()
+
+
+def test_exec_passes_the_fields_of_an_event_as_variables(ctl: Ctl, tmp_path: Path) -> None:
+    """All of them, each on one line, in any locale; a name of the LAN is a value, never a command."""
+    printed = tmp_path / "log"
+    program = shlex.join(["sh", "-c", f"env | grep ^NETSCAND_ | sort >{printed}.new; mv {printed}.new {printed}"])
+    name = f"客厅\n$(touch {tmp_path}/owned);`touch {tmp_path}/owned`\x1b[2J"
+    running = ctl.start("watch", "--exec", program, LC_ALL="C", PYTHONUTF8="0", NETSCAND_OTHER="inherited")
+    ctl.daemon.until_watched()
+    ctl.daemon.send(event("discovered", device(9, hostname=name, ip=None), address="192.168.1.9"))
+    until(printed.exists, printed)
+    assert dict(line.split("=", 1) for line in printed.read_text().splitlines()) == {
+        "NETSCAND_KIND": "discovered", "NETSCAND_AT": LATER, "NETSCAND_CURSOR": "k3f9-2", "NETSCAND_NETWORK": HOME,
+        "NETSCAND_OTHER": "", "NETSCAND_IP": "192.168.1.9", "NETSCAND_MAC": "a4:83:e7:00:00:09",
+        "NETSCAND_NAME": f"客厅 $(touch {tmp_path}/owned);`touch {tmp_path}/owned`[2J",
+        "NETSCAND_VENDOR": "Apple, Inc.", "NETSCAND_STATUS": "online", "NETSCAND_KNOWN": "no",
+        "NETSCAND_REASON": "answered a probe",
+    }  # fmt: skip
+    assert not (tmp_path / "owned").exists()
+    printed.unlink()
+    ctl.daemon.send(event("network_down"))
+    until(printed.exists, printed)
+    assert "NETSCAND_MAC=\n" in printed.read_text()
+    assert running.end() == 130
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [("echo hi | cat", "|"), ("echo hi > /dev/null", ">"), ("true && false", "&&"), ("true ; false", ";"),
+     ("echo hi 2>&1", "2>&1"), ("cat </dev/null", "</dev/null"), ("echo hi; true", "hi;"), ("grep a|b", ""),
+     ("sh -c 'echo hi | cat'", ""), ("echo hi", "")],
+)  # fmt: skip
+def test_shell_syntax_in_exec_is_reported_once(ctl: Ctl, command: str, word: str) -> None:
+    """It is an argument of CMD, which nobody means."""
+    running = executing(ctl, command)
+    notices = [f'netscanctl: --exec: no shell runs CMD, which gets "{word}" as an argument; for a shell: sh -c "…"']
+    assert running.end() == 130
+    assert running.rest(running.err) == (notices if word else [])
 
 
 def test_a_failed_run_is_reported_on_stderr(ctl: Ctl) -> None:

@@ -755,6 +755,12 @@ def test_queries_find_by_number_time_kind_and_device(tmp_path: Path) -> None:
             assert sequences(await book.page(kinds=(EventKind.OFFLINE,))) == [4, 6, 8, 10]
             assert sequences(await book.page(mac=two.mac)) == [2, 7, 8, 9, 10]
             assert sequences(await book.page(after=1_700_000_301.5)) == [9, 10]
+            assert sequences(await book.page(after=1_700_000_299.5, before=1_700_000_301.5)) == [7, 8]
+            until = EventQuery(10, before=1_700_000_301.5, limit=2)
+            assert sequences(await book.page(before=until.before, since=await book.history.begin_of_last(until))) == [
+                7,
+                8,
+            ]
             assert (await book.page(limit=2)).through == 2
             assert (await book.page(mac=one.mac, limit=50)).through == 10
             query = EventQuery(10, mac=one.mac, limit=2)

@@ -159,7 +159,10 @@ def test_a_receive_path_that_hangs_alone_is_enough(installed: Installed) -> None
 
 
 def test_a_good_file_is_taken_and_a_bad_one_told(installed: Installed) -> None:
-    """Reloading keeps the process, the clients and, with a bad file, the old configuration (FAULTS F19)."""
+    """Reloading keeps the process, the clients and, with a bad file, the old configuration (FAULTS F19).
+
+    It fails with a bad file, so that who or what runs `systemctl reload` notices.
+    """
     pid = installed.ready()
     before = installed.machine.path(CONFIG).read_text()
 
@@ -172,7 +175,9 @@ def test_a_good_file_is_taken_and_a_bad_one_told(installed: Installed) -> None:
         installed.machine.run("systemctl", "reload", "netscand")
         assert soon(lambda: interval() == 45)
         installed.machine.write(CONFIG, "[scan]\ninterval = 0\n")
-        installed.machine.run("systemctl", "reload", "netscand")
+        assert installed.machine.run("systemctl", "reload", "netscand", check=False).returncode != 0
+        assert installed.machine.show("netscand", "ActiveState")["ActiveState"] == "active"
+        assert status(installed)["status"] == "degraded"
         assert soon(lambda: any(f"{CONFIG}: [scan] interval" in line for line in said(installed, "PRIORITY=3")))
         assert interval() == 45
     finally:
