@@ -20,11 +20,15 @@ from netscand.core.stale_addresses import restore_main
 
 @dataclass(frozen=True, slots=True)
 class EventQuery:
-    """Which events: those after number `since`, or after the time `after` (unix seconds), up to number `through`."""
+    """Which events: those after number `since`, or after the time `after` (unix seconds), up to number `through`.
+
+    And, with `before`, up to that time.
+    """
 
     through: int
     since: int | None = None
     after: float | None = None
+    before: float | None = None
     kinds: tuple[EventKind, ...] = ()
     mac: Mac | None = None
     limit: int = 500
@@ -63,9 +67,13 @@ class Standing(NamedTuple):
     reason: str
 
 
+DAY = 86_400.0
+"""Seconds."""
+
+
 @dataclass(frozen=True, slots=True)
-class PresenceOfDay:
-    """One UTC day, by its first moment in unix seconds; the rest are seconds of it."""
+class PresencePart:
+    """A UTC day or a part of one, by its first moment in unix seconds; the rest are seconds of it."""
 
     start: float
     online: float

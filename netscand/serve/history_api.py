@@ -4,7 +4,8 @@ Events are sent as they were stored (serve/encode.py). Only a filter decodes the
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
@@ -14,7 +15,7 @@ from aiohttp import web
 
 from netscand import protocol
 from netscand.core.model import Device, EventKind, Mac
-from netscand.core.restore import CursorGone, EventQuery, Standing, Unreadable
+from netscand.core.restore import DAY, CursorGone, EventQuery, PresencePart, Standing, Unreadable
 from netscand.serve.encode import Encoder, decoded, device_before, event_message, mac_text
 from netscand.serve.fair_turns import OURS, Account, Shares
 from netscand.serve.http import BINARY, HEADERS, JSON, Refused, answer, connection_of
@@ -32,6 +33,9 @@ EVENTS, MOST_EVENTS = 500, 5_000
 """Events in one answer: by default, and at most."""
 
 MOST_DAYS = 90
+
+PARTS = {"900": 900.0, "1800": 1800.0, "3600": 3600.0}
+"""Seconds of a part of a day: hours, and what hours of a time zone may begin at (India, Nepal)."""
 
 MISSED, MISSED_A_DEVICE = 10_000, 4
 """Events with which a stream is resumed, at most, and as many a device: a snapshot is shorter than more."""
@@ -107,6 +111,8 @@ class HistoryApi:
             async with connection.answering(lambda: PIECE):
                 await self._hub.settled()
                 question = await self._question(query, cursor, connection.account)
+                if query.until is not None:
+                    cursor = self._archive.cursor_of(question.through).replace("-", LIST)
                 return await self._stream(request, question, cursor)
         except CursorGone as gone:
             raise Refused("cursor_gone", str(gone)) from None
@@ -116,21 +122,26 @@ class HistoryApi:
             raise Refused("bad_request", "last: not together with since or limit")
         name = "last" if "last" in given else "limit"
         limit = number_of(given, name, EVENTS, most=MOST_EVENTS)
-        return _Query(given.get("since"), _kinds(given.get("kind")), mac, limit, "last" in given)
+        return _Query(given.get("since"), given.get("until"), _kinds(given.get("kind")), mac, limit, "last" in given)
 
     async def _question(self, query: "_Query", cursor: str, account: Account) -> EventQuery:
         through = self._archive.sequence_of(cursor)
-        question = EventQuery(through, None, None, query.kinds, query.mac, query.limit, gaps=True, account=account)
+        question = EventQuery(through, kinds=query.kinds, mac=query.mac, limit=query.limit, gaps=True, account=account)
+        if query.until is not None:
+            with _refusing_expired("until", query.until):
+                try:
+                    question = replace(question, through=min(through, self._number(query.until)))
+                except ValueError:
+                    question = replace(question, before=_time("until", query.until))
         if query.last:
             return replace(question, since=await self._archive.begin_of_last(question))
         if query.since is None:
             return question
-        try:
-            return replace(question, since=self._number(query.since), gaps=LIST in query.since)
-        except CursorGone as gone:
-            raise Refused("cursor_gone", f"since={query.since[:64]}: {gone}") from None
-        except ValueError:
-            return replace(question, after=_time(query.since))
+        with _refusing_expired("since", query.since):
+            try:
+                return replace(question, since=self._number(query.since), gaps=LIST in query.since)
+            except ValueError:
+                return replace(question, after=_time("since", query.since))
 
     def _number(self, cursor: str) -> int:
         """Return the number of a cursor, also of a list that continues. Raises CursorGone, ValueError."""
@@ -175,25 +186,17 @@ class HistoryApi:
         mac = mac_of(request.match_info["mac"])
         device = self._known(mac)
         days = number_of(given, "days", 7, most=MOST_DAYS)
+        step = _step(given.get("step"))
         self._encoder.sync()
         standing = None  # never seen: its status says nothing about any day
         if not device.never_seen:
             standing = Standing(device.status, self._unix(device.status_since), device.reason)
         await self._hub.settled()
         account = connection_of(request).account
-        found = await self._archive.presence(mac, days, standing, self._unix(monotonic()), account=account)
-        return answer(
-            protocol.PresenceDays(
-                days=[
-                    protocol.PresenceDay(
-                        date=datetime.fromtimestamp(day.start, UTC).date().isoformat(),
-                        online_seconds=round(day.online, 1),
-                        unknown_seconds=round(day.unknown, 1),
-                    )
-                    for day in found
-                ]
-            )
-        )
+        found = await self._archive.presence(mac, days, standing, self._unix(monotonic()), step or DAY, account=account)
+        of_a_day = int(DAY / (step or DAY))
+        days_found = [found[at : at + of_a_day] for at in range(0, len(found), of_a_day)]
+        return answer(protocol.PresenceDays(days=[_presence_of(parts, with_parts=bool(step)) for parts in days_found]))
 
     async def backup(self, request: web.Request) -> web.StreamResponse:
         """Answer with a consistent copy of the database."""
@@ -235,6 +238,7 @@ class _Query(NamedTuple):
     """Parameters of a request for events."""
 
     since: str | None
+    until: str | None
     kinds: tuple[EventKind, ...]
     mac: Mac | None
     limit: int
@@ -256,6 +260,25 @@ async def _send(request: web.Request, response: web.StreamResponse, parts: list[
             await response.write(text)
 
 
+def _step(text: str | None) -> float | None:
+    if text is not None and text not in PARTS:
+        raise Refused("bad_request", f"step={text[:64]}: expected {', '.join(PARTS)}")
+    return PARTS[text] if text is not None else None
+
+
+def _presence_of(parts: Sequence[PresencePart], *, with_parts: bool) -> protocol.PresenceDay:
+    """Return a UTC day of these parts."""
+    day = protocol.PresenceDay(
+        date=datetime.fromtimestamp(parts[0].start, UTC).date().isoformat(),
+        online_seconds=round(sum(part.online for part in parts), 1),
+        unknown_seconds=round(sum(part.unknown for part in parts), 1),
+    )
+    if with_parts:
+        day.online_parts = [round(part.online, 1) for part in parts]
+        day.unknown_parts = [round(part.unknown, 1) for part in parts]
+    return day
+
+
 def _kinds(text: str | None) -> tuple[EventKind, ...]:
     """Return one kind, or several separated by commas."""
     if text is None:
@@ -266,12 +289,21 @@ def _kinds(text: str | None) -> tuple[EventKind, ...]:
         raise Refused("bad_request", f"kind={text[:64]}: expected {', '.join(EventKind)}") from None
 
 
-def _time(text: str) -> float:
+@contextmanager
+def _refusing_expired(name: str, cursor: str) -> Iterator[None]:
+    """Refuse the request if the cursor of this parameter has expired."""
+    try:
+        yield
+    except CursorGone as gone:
+        raise Refused("cursor_gone", f"{name}={cursor[:64]}: {gone}") from None
+
+
+def _time(name: str, text: str) -> float:
     """Return the unix seconds of RFC 3339, or of a date; UTC if there is no time zone."""
     try:
         at = datetime.fromisoformat(text.replace(" ", "+"))
         return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         raise Refused(
-            "bad_request", f"since={text[:64]}: expected a cursor, or a time such as 2026-11-23T10:00:00Z"
+            "bad_request", f"{name}={text[:64]}: expected a cursor, or a time such as 2026-11-23T10:00:00Z"
         ) from None

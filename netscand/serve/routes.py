@@ -19,6 +19,7 @@ from netscand.serve.openapi import Description
 from netscand.serve.page import PATHS, Page
 from netscand.serve.query import CURSOR_PATTERN, LONGEST, NETWORK_PATTERN, MacText
 from netscand.serve.rest import DeviceChanges, Rest
+from netscand.serve.settings import SettingsView
 from netscand.serve.websocket import WebSocketEndpoint
 
 Handler = Callable[[Any, web.Request], Awaitable[web.StreamResponse]]
@@ -89,6 +90,7 @@ NETWORK = Query("network", NETWORK_ID, "id of a network, or its prefix on any in
 SEARCH = Query("q", TEXT, "text in the name, label, notes, vendor, MAC (in any spelling) or an address")
 KNOWN = Query("known", BOOLEAN, "devices that are marked as known, or that are not")
 SINCE = Query("since", (CURSOR, protocol.Time), "events after this cursor or time")
+UNTIL = Query("until", (CURSOR, protocol.Time), "events up to this cursor or time")
 KIND = Query("kind", protocol.EventKind, "events of these kinds", several=True)
 LIMIT = Query("limit", EVENTS, "maximum number of events (default 500)")
 LAST = Query("last", EVENTS, "number of latest events, instead of `since` and `limit`")
@@ -146,22 +148,30 @@ API = (
     ),
     Route(
         "GET", "/api/devices/{mac}/events", Role.READ, HistoryApi.events, {200: protocol.EventList},
-        query=(SINCE, KIND, LIMIT, LAST), refusals=(404, 410, 503),
+        query=(SINCE, UNTIL, KIND, LIMIT, LAST), refusals=(404, 410, 503),
         operation="list_device_events", tag="events", pages_by="since",
     ),
     Route(
         "GET", "/api/devices/{mac}/presence", Role.READ, HistoryApi.presence, {200: protocol.PresenceDays},
-        query=(Query("days", PRESENCE_DAYS, "number of days (default 7)"),), refusals=(404, 503),
+        query=(
+            Query("days", PRESENCE_DAYS, "number of days (default 7)"),
+            Query("step", Literal["900", "1800", "3600"], "also each part of the days, of that many seconds"),
+        ),
+        refusals=(404, 503),
         operation="list_device_presence", tag="devices",
     ),
     Route(
         "GET", "/api/events", Role.READ, HistoryApi.events, {200: protocol.EventList},
-        query=(SINCE, KIND, Query("mac", MacText, "events of this device"), LIMIT, LAST), refusals=(410, 503),
+        query=(SINCE, UNTIL, KIND, Query("mac", MacText, "events of this device"), LIMIT, LAST), refusals=(410, 503),
         operation="list_events", tag="events", pages_by="since",
     ),
     Route(
         "GET", "/api/networks", Role.READ, Rest.networks, {200: protocol.NetworkList},
         operation="list_networks", tag="networks",
+    ),
+    Route(
+        "GET", "/api/settings", Role.ADMIN, SettingsView.respond, {200: protocol.Settings},
+        action="reading the settings", operation="get_settings",
     ),
     Route(
         "GET", "/api/status", Role.READ, Rest.status, {200: protocol.DaemonStatus},
