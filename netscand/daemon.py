@@ -108,6 +108,8 @@ class Daemon:
         )
         self.server.config_file, self.server.reload_configuration = path, self._reload
         self._reloading = asyncio.Lock()
+        self._started_with = config
+        self.server.configuration = self._configuration_in_force
         self.watchdog = Watchdog(
             self._notify,
             {
@@ -217,6 +219,13 @@ class Daemon:
         if self._has_file and not self._path.stat().st_size:
             raise ConfigError(f"{self._path}: empty; to go back to the defaults, write a comment into it")
         return new
+
+    def _configuration_in_force(self) -> Config:
+        """Return the configuration without those changes that need a restart."""
+        started = self._started_with
+        history = structs.replace(self.config.history, path=started.history.path)
+        listen = structs.replace(started.listen, tcp=self.config.listen.tcp)
+        return structs.replace(self.config, listen=listen, history=history)
 
     def _apply(self, new: Config) -> None:
         for key, old, wanted in (

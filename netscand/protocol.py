@@ -359,17 +359,34 @@ class Erased(Struct, kw_only=True):
 
 
 class PresenceDay(Struct, kw_only=True):
-    """UTC day of one device: seconds online, and seconds with status unknown."""
+    """UTC day of one device: seconds online, and seconds with status unknown; with `step`, of each part of it, too."""
 
     date: Annotated[str, Meta(extra_json_schema={"format": "date"})]
     online_seconds: float
     unknown_seconds: float
+    online_parts: list[float] | UnsetType = UNSET
+    unknown_parts: list[float] | UnsetType = UNSET
 
 
 class PresenceDays(Struct, kw_only=True):
     """`GET /api/devices/MAC/presence`, oldest day first."""
 
     days: list[PresenceDay]
+
+
+class Setting(Struct, kw_only=True):
+    """Key of the configuration: the value in force, and the default. Null: not set, or no default."""
+
+    table: str
+    key: str
+    value: Any
+    default: Any = None
+
+
+class Settings(Struct, kw_only=True):
+    """`GET /api/settings`: the configuration in force, in the order of docs/configuration.md."""
+
+    settings: list[Setting]
 
 
 class NetworkList(Struct, kw_only=True):

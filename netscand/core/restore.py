@@ -67,9 +67,13 @@ class Standing(NamedTuple):
     reason: str
 
 
+DAY = 86_400.0
+"""Seconds."""
+
+
 @dataclass(frozen=True, slots=True)
-class PresenceOfDay:
-    """One UTC day, by its first moment in unix seconds; the rest are seconds of it."""
+class PresencePart:
+    """A UTC day or a part of one, by its first moment in unix seconds; the rest are seconds of it."""
 
     start: float
     online: float

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from netscand import protocol
 from netscand.core.model import Device, EventKind, Mac
-from netscand.core.restore import CursorGone, EventQuery, Standing, Unreadable
+from netscand.core.restore import DAY, CursorGone, EventQuery, PresencePart, Standing, Unreadable
 from netscand.serve.encode import Encoder, decoded, device_before, event_message, mac_text
 from netscand.serve.fair_turns import OURS, Account, Shares
 from netscand.serve.http import BINARY, HEADERS, JSON, Refused, answer, connection_of
@@ -33,6 +33,9 @@ EVENTS, MOST_EVENTS = 500, 5_000
 """Events in one answer: by default, and at most."""
 
 MOST_DAYS = 90
+
+PARTS = {"900": 900.0, "1800": 1800.0, "3600": 3600.0}
+"""Seconds of a part of a day: hours, and what hours of a time zone may begin at (India, Nepal)."""
 
 MISSED, MISSED_A_DEVICE = 10_000, 4
 """Events with which a stream is resumed, at most, and as many a device: a snapshot is shorter than more."""
@@ -108,6 +111,8 @@ class HistoryApi:
             async with connection.answering(lambda: PIECE):
                 await self._hub.settled()
                 question = await self._question(query, cursor, connection.account)
+                if query.until is not None:
+                    cursor = self._archive.cursor_of(question.through).replace("-", LIST)
                 return await self._stream(request, question, cursor)
         except CursorGone as gone:
             raise Refused("cursor_gone", str(gone)) from None
@@ -181,25 +186,17 @@ class HistoryApi:
         mac = mac_of(request.match_info["mac"])
         device = self._known(mac)
         days = number_of(given, "days", 7, most=MOST_DAYS)
+        step = _step(given.get("step"))
         self._encoder.sync()
         standing = None  # never seen: its status says nothing about any day
         if not device.never_seen:
             standing = Standing(device.status, self._unix(device.status_since), device.reason)
         await self._hub.settled()
         account = connection_of(request).account
-        found = await self._archive.presence(mac, days, standing, self._unix(monotonic()), account=account)
-        return answer(
-            protocol.PresenceDays(
-                days=[
-                    protocol.PresenceDay(
-                        date=datetime.fromtimestamp(day.start, UTC).date().isoformat(),
-                        online_seconds=round(day.online, 1),
-                        unknown_seconds=round(day.unknown, 1),
-                    )
-                    for day in found
-                ]
-            )
-        )
+        found = await self._archive.presence(mac, days, standing, self._unix(monotonic()), step or DAY, account=account)
+        of_a_day = int(DAY / (step or DAY))
+        days_found = [found[at : at + of_a_day] for at in range(0, len(found), of_a_day)]
+        return answer(protocol.PresenceDays(days=[_presence_of(parts, with_parts=bool(step)) for parts in days_found]))
 
     async def backup(self, request: web.Request) -> web.StreamResponse:
         """Answer with a consistent copy of the database."""
@@ -261,6 +258,25 @@ async def _send(request: web.Request, response: web.StreamResponse, parts: list[
     if request.method != "HEAD":
         async with asyncio.timeout(SLOW):
             await response.write(text)
+
+
+def _step(text: str | None) -> float | None:
+    if text is not None and text not in PARTS:
+        raise Refused("bad_request", f"step={text[:64]}: expected {', '.join(PARTS)}")
+    return PARTS[text] if text is not None else None
+
+
+def _presence_of(parts: Sequence[PresencePart], *, with_parts: bool) -> protocol.PresenceDay:
+    """Return a UTC day of these parts."""
+    day = protocol.PresenceDay(
+        date=datetime.fromtimestamp(parts[0].start, UTC).date().isoformat(),
+        online_seconds=round(sum(part.online for part in parts), 1),
+        unknown_seconds=round(sum(part.unknown for part in parts), 1),
+    )
+    if with_parts:
+        day.online_parts = [round(part.online, 1) for part in parts]
+        day.unknown_parts = [round(part.unknown, 1) for part in parts]
+    return day
 
 
 def _kinds(text: str | None) -> tuple[EventKind, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from netscand.core.conflicts import Conflict
 from netscand.core.model import BadTarget, Busy, Coverage, Device, Load, Mac, Network
 from netscand.core.ratelimit import SCAN_REQUESTS, Budgets
-from netscand.core.restore import EventQuery, Page, PresenceOfDay, Standing
+from netscand.core.restore import DAY, EventQuery, Page, PresencePart, Standing
 from netscand.serve.http import Refused
 
 # ---- archive -------------------------------------------------------------------------------------------------------
@@ -36,9 +36,9 @@ class HistoryPort(Protocol):
         """Return the number after which the last `limit` matching events begin."""
 
     async def presence(
-        self, mac: Mac, days: int, standing: Standing | None, now: float, *, account: Hashable = None
-    ) -> Sequence[PresenceOfDay]:
-        """Return how long a device was online on each of the last UTC days; times in unix seconds."""
+        self, mac: Mac, days: int, standing: Standing | None, now: float, step: float = DAY, *, account: Hashable = None
+    ) -> Sequence[PresencePart]:
+        """Return how long a device was online in each part (`step` seconds) of the last UTC days, in unix seconds."""
 
     async def erase(self, mac: Mac) -> int:
         """Delete all events of a device and those that name it, from the disk; return their number."""

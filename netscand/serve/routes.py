@@ -19,6 +19,7 @@ from netscand.serve.openapi import Description
 from netscand.serve.page import PATHS, Page
 from netscand.serve.query import CURSOR_PATTERN, LONGEST, NETWORK_PATTERN, MacText
 from netscand.serve.rest import DeviceChanges, Rest
+from netscand.serve.settings import SettingsView
 from netscand.serve.websocket import WebSocketEndpoint
 
 Handler = Callable[[Any, web.Request], Awaitable[web.StreamResponse]]
@@ -152,7 +153,11 @@ API = (
     ),
     Route(
         "GET", "/api/devices/{mac}/presence", Role.READ, HistoryApi.presence, {200: protocol.PresenceDays},
-        query=(Query("days", PRESENCE_DAYS, "number of days (default 7)"),), refusals=(404, 503),
+        query=(
+            Query("days", PRESENCE_DAYS, "number of days (default 7)"),
+            Query("step", Literal["900", "1800", "3600"], "also each part of the days, of that many seconds"),
+        ),
+        refusals=(404, 503),
         operation="list_device_presence", tag="devices",
     ),
     Route(
@@ -163,6 +168,10 @@ API = (
     Route(
         "GET", "/api/networks", Role.READ, Rest.networks, {200: protocol.NetworkList},
         operation="list_networks", tag="networks",
+    ),
+    Route(
+        "GET", "/api/settings", Role.ADMIN, SettingsView.respond, {200: protocol.Settings},
+        action="reading the settings", operation="get_settings",
     ),
     Route(
         "GET", "/api/status", Role.READ, Rest.status, {200: protocol.DaemonStatus},

@@ -43,6 +43,7 @@ from netscand.serve.rest import DeviceChanges, Rest
 from netscand.serve.routes import API, route_of, router
 from netscand.serve.selftest import SELF, SelfTest
 from netscand.serve.selftest import check as check_library
+from netscand.serve.settings import SettingsView
 from netscand.serve.summary import Summary
 from netscand.serve.tls import load_certificate, tls_context
 from netscand.serve.websocket import WebSocketEndpoint
@@ -116,8 +117,11 @@ class Server:
         rest = Rest(scanner, hub, summary, encoder, lambda: self.clients, self.problems, lambda: self.serving)
         rest.access, rest.reload_configuration = self.access, self._reload_on_request
         changes = DeviceChanges(scanner, hub, encoder, history)
+        self.configuration: Callable[[], config.Config] = lambda: config.Config(listen=listen, access=self._access)
+        """Returns the configuration in force; the daemon sets one that knows the other tables."""
+        settings = SettingsView(lambda: self.configuration())
         metrics = Metrics(scanner, hub, summary, encoder, history, self._live, self._limiter, self.problems)
-        parts = (self._live, rest, changes, past, metrics, Description(API), Page())
+        parts = (self._live, rest, changes, past, settings, metrics, Description(API), Page())
         self._app.add_routes(router(parts))
         self.self_test = SelfTest(self._connect_self_test)
         self.self_test_interval: float | None = None

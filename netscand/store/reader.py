@@ -14,11 +14,12 @@ from typing import Any, BinaryIO, TypeVar
 
 from netscand.core.model import NEVER_SEEN, EventKind, Mac, Status
 from netscand.core.restore import (
+    DAY,
     CursorGone,
     EventQuery,
     Memory,
     Page,
-    PresenceOfDay,
+    PresencePart,
     Remembered,
     Standing,
     TooLong,
@@ -48,8 +49,6 @@ log = logging.getLogger(__name__)
 # ---- days ----------------------------------------------------------------------------------------------------------
 # How long a device was online on each of some days, by its changes of status: each has the status that it ended.
 
-DAY = 86_400.0
-
 Span = tuple[float, float, Status]
 """From, to (unix seconds), and the status of a device meanwhile."""
 
@@ -58,18 +57,19 @@ BECOMES = {1: Status.ONLINE, 2: Status.ONLINE, 3: Status.OFFLINE}
 
 
 class Days:
-    """The last `days` UTC days up to `now`, in unix seconds; changes of status are added in order.
+    """The last `days` UTC days up to `now`, in parts of `step` seconds; changes of status are added in order.
 
-    `kept`: the time of the oldest event. Only a device that was online becomes unknown: if no earlier change is kept,
-    it was online from then on.
+    Times are unix seconds. `kept`: the time of the oldest event. Only a device that was online becomes unknown: if no
+    earlier change is kept, it was online from then on.
     """
 
-    def __init__(self, days: int, now: float, kept: float) -> None:
+    def __init__(self, days: int, step: float, now: float, kept: float) -> None:
         self._now = now
         self._kept = kept
+        self._step = step
         self._first = (now // DAY - days + 1) * DAY
-        self._online = [0.0] * days
-        self._unknown = [0.0] * days
+        self._online = [0.0] * int(days * DAY / step)
+        self._unknown = self._online.copy()
         self._since: float | None = None
         self._status: Status | None = None
         self._latest = -inf
@@ -83,12 +83,12 @@ class Days:
         self._status = BECOMES.get(kind)
         self._since = at if self._status else None
 
-    def end(self, standing: Standing | None) -> list[PresenceOfDay]:
-        """Take the present status of the device; return the days."""
+    def end(self, standing: Standing | None) -> list[PresencePart]:
+        """Take the present status of the device; return the parts."""
         if standing is not None:
             self._count(self._until(standing.status_since, standing.status, self._now))
         return [
-            PresenceOfDay(self._first + number * DAY, online, unknown)
+            PresencePart(self._first + number * self._step, online, unknown)
             for number, (online, unknown) in enumerate(zip(self._online, self._unknown, strict=True))
         ]
 
@@ -111,10 +111,10 @@ class Days:
             totals = self._online if status is Status.ONLINE else self._unknown
             begin, end = max(begin, self._first), min(end, self._now)
             while begin < end:
-                number = int((begin - self._first) // DAY)
-                next_day = min(end, self._first + (number + 1) * DAY)
-                totals[number] += next_day - begin
-                begin = next_day
+                number = int((begin - self._first) // self._step)
+                next_part = min(end, self._first + (number + 1) * self._step)
+                totals[number] += next_part - begin
+                begin = next_part
 
 
 # ---- reader --------------------------------------------------------------------------------------------------------
@@ -205,9 +205,9 @@ class Reader:
         return 0
 
     def presence(
-        self, mac: Mac, now: float, days: int, standing: Standing | None, lived: int
-    ) -> Steps[list[PresenceOfDay]]:
-        """Return how long a device was online, and unknown, on each of the last days; `standing`: its status now.
+        self, mac: Mac, now: float, days: int, step: float, standing: Standing | None, lived: int
+    ) -> Steps[list[PresencePart]]:
+        """Return how long a device was online, and unknown, in each part of the last days; `standing`: its status now.
 
         `lived`: the history's clock at `now`. Raises sqlite3.Error.
         """
@@ -216,7 +216,7 @@ class Reader:
         true = TrueTimes([Shift(*shift) for shift in shifts], int(now * 1000) - lived)
         next_one = "SELECT sequence, at FROM event WHERE sequence > ? ORDER BY sequence LIMIT 1"
         first = database.execute(next_one, (0,)).fetchone()
-        counted = Days(days, now, seconds(true.of(*first)) if first else now)
+        counted = Days(days, step, now, seconds(true.of(*first)) if first else now)
         while first is not None:  # from before those days too: a device that came then may have stayed
             through = first[0] - 1 + LOOKED_AT
             for sequence, at, *change in database.execute(
@@ -515,13 +515,13 @@ class Answers:
         return await self._run("cursors", query.account, lambda: self._reader.begin_of_last(query))
 
     async def presence(
-        self, mac: Mac, days: int, standing: Standing | None, now: float, *, account: Hashable = None
-    ) -> Sequence[PresenceOfDay]:
-        """Return how long a device was online on each of the last UTC days, in unix seconds. Raises Unreadable."""
+        self, mac: Mac, days: int, standing: Standing | None, now: float, step: float = DAY, *, account: Hashable = None
+    ) -> Sequence[PresencePart]:
+        """Return how long a device was online in each part of the last UTC days. Raises Unreadable."""
         if self._detached:
             return ()
         lived = self._age.now()
-        return await self._run("days", account, lambda: self._reader.presence(mac, now, days, standing, lived))
+        return await self._run("days", account, lambda: self._reader.presence(mac, now, days, step, standing, lived))
 
     async def backup(self) -> BinaryIO:
         """Return a consistent copy of the database, open for reading, without a name. Raises Unreadable."""

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import pytest
 
+from netscanctl.client import admin_hint
 from netscand.protocol import DeviceUpdate, encode
 from tests.ctl.conftest import Ctl, bare
 from tests.ctl.fake_daemon import FakeDaemon
@@ -98,9 +99,10 @@ def test_annotating_an_unknown_device_fails(ctl: Ctl, args: list[str]) -> None:
     assert "no device" in ctl.fails(1, *args)
 
 
-def test_a_403_suggests_the_group(ctl: Ctl, daemon: FakeDaemon) -> None:
+def test_a_403_says_how_to_become_admin(ctl: Ctl, daemon: FakeDaemon) -> None:
     daemon.refuse(403, "forbidden", "this needs the role admin", f"/api/devices/{SEVEN}")
-    assert "this needs the role admin; use --token-file FILE, or join the group netscan" in ctl.fails(4, "known", SEVEN)
+    expected = f"this needs the role admin; use --token-file FILE, or {admin_hint()}"
+    assert " ".join(ctl.fails(4, "known", SEVEN).split()) == expected
 
 
 def test_over_tcp_a_403_does_not_suggest_the_group(ctl: Ctl, far: FakeDaemon) -> None:

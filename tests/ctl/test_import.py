@@ -103,7 +103,7 @@ def test_an_unknown_format_or_file_is_a_usage_error(ctl: Ctl, tmp_path: Path) ->
     (tmp_path / "x").write_text("hello world\n")
     failure = ctl.fails(2, "import", str(tmp_path / "x"))
     assert failure.startswith("cannot recognise the format of ")
-    assert failure.endswith("x; name it with --format ethers, hosts, dnsmasq, dhcpd, csv, arpwatch")
+    assert failure.endswith("; name it with --format ethers, hosts, dnsmasq, dhcpd, csv, arpwatch")
     assert ctl.run("import", str(tmp_path / "none")).returncode == 2
 
 

@@ -6,11 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from tests.lab.crowd import Crowd
+from tests.lab.forward import Forwarder, listener
 from tests.lab.lan import Host, Lab
-from tests.lab.spaces import sweep
+from tests.lab.spaces import CommandFailed, sweep
 
 CONFIG = """
 [scan]
@@ -37,6 +39,24 @@ AT_HOME = {
     "10.77.0.102": "9e:41:7c:05:b2:66",  # a telephone with a randomised MAC
     "10.77.0.103": "a4:83:e7:5e:09:67",
 }
+BY_MDNS = {
+    "10.77.0.10": "raspberrypi",
+    "10.77.0.11": "DiskStation",
+    "10.77.0.30": "HP77121E",
+}
+BY_DHCP = {
+    "10.77.0.40": "SonosZP",
+    "10.77.0.101": "Janes-MacBook-Pro",
+    "10.77.0.102": "janes-phone",
+}
+"""Address → the name that its device sends."""
+NO_NAMESPACES = (
+    "dev: the demo needs network namespaces, and this system permits none: it needs CAP_NET_ADMIN and CAP_SYS_ADMIN "
+    "(in a container: run it with --privileged)"
+)
+NETSCANCTL = ".venv/bin/netscanctl"
+PORT = 8000
+"""Port of the page, unless it is taken."""
 VISITOR, VISITORS_MAC = "10.77.0.110", "7a:0c:52:e1:88:6e"
 
 
@@ -71,20 +91,51 @@ def story(crowd: Crowd, computer: Host) -> Iterator[Step]:
     crowd.leave(VISITORS_MAC)
 
 
+def introduce(crowd: Crowd) -> None:
+    """Let devices send their names."""
+    from tests.core import built_frames  # scapy: half a second
+
+    crowd.send(
+        *(built_frames.mdns((f"{name}.local.", "A", ip), source=ip, mac=AT_HOME[ip]) for ip, name in BY_MDNS.items()),
+        *(
+            built_frames.dhcp("request", ("hostname", name.encode()), mac=AT_HOME[ip], ciaddr=ip)
+            for ip, name in BY_DHCP.items()
+        ),
+    )
+
+
+@contextmanager
+def a_lab() -> Iterator[Lab]:
+    """Build a LAN; where that is not permitted, end with a sentence."""
+    with ExitStack() as undo:
+        try:
+            lab = undo.enter_context(Lab())
+        except (CommandFailed, OSError) as why:
+            if "not permitted" not in str(why) and "denied" not in str(why):
+                raise
+            sys.exit(NO_NAMESPACES)
+        yield lab
+
+
 def demo(seconds: float) -> None:
     """Build, watch, play the story for `seconds` or until Ctrl-C, tidy up."""
     sweep()
-    with Lab() as lab:
+    with a_lab() as lab, listener(PORT) as listening:
+        port = listening.getsockname()[1]
         lab.gateway()
         computer = lab.host("10.77.0.5", mac="3c:52:82:6a:70:05")
         crowd = lab.crowd()
         crowd.conditions(loss=0.02, delay=(0.0005, 0.004))
         crowd.populate(AT_HOME, AT_HOME.values())
         say(f"a LAN of {len(AT_HOME) + 2} devices, {lab.network}, in network namespaces; starting netscand in it")
-        daemon = lab.daemon(CONFIG)
-        say("netscanctl watch:  (Ctrl-C ends the demo)")
-        watch = lab.watcher.popen(daemon.ctl_argv("watch"))
-        tell(crowd, computer, watch, time.monotonic(), seconds)
+        daemon = lab.daemon(f'{CONFIG}\n[listen]\ntcp = ["127.0.0.1:{port}"]\n')
+        introduce(crowd)
+        with Forwarder(lab.watcher.space, listening):
+            say(f"its page: http://127.0.0.1:{port}/   (while this runs, and on this machine only)")
+            say(f"in another terminal: {NETSCANCTL} --socket {daemon.socket} devices")
+            say("netscanctl watch:  (Ctrl-C ends the demo)")
+            watch = lab.watcher.popen(daemon.ctl_argv("watch"))
+            tell(crowd, computer, watch, time.monotonic(), seconds)
         if watch.poll() is None:
             watch.send_signal(signal.SIGINT)
             watch.wait(30)

@@ -40,7 +40,7 @@ from netscand.core.model import (
 )
 from netscand.core.presence import Presence, Rules
 from netscand.core.ratelimit import Budgets
-from netscand.core.restore import CursorGone, EventQuery, Page, PresenceOfDay, Standing, Unreadable
+from netscand.core.restore import DAY, CursorGone, EventQuery, Page, PresencePart, Standing, Unreadable
 from netscand.serve.encode import Encoder
 from netscand.serve.hub import Hub
 from netscand.serve.ports import HistoryPort
@@ -211,8 +211,8 @@ class EmptyHistory:
         return 0
 
     async def presence(
-        self, mac: Mac, days: int, standing: Standing | None, now: float, *, account: Hashable = None
-    ) -> Sequence[PresenceOfDay]:
+        self, mac: Mac, days: int, standing: Standing | None, now: float, step: float = DAY, *, account: Hashable = None
+    ) -> Sequence[PresencePart]:
         return ()
 
     def problems(self) -> tuple[str, ...]:

@@ -44,6 +44,7 @@ def test_a_refusal_says_what_the_route_does() -> None:
         "DELETE /api/devices/{mac}": "forgetting a device",
         "GET /api/backup": "saving a backup",
         "POST /api/reload": "reloading the configuration",
+        "GET /api/settings": "reading the settings",
     }
     with pytest.raises(
         Refused, match=r'^scanning requires role "scan" \(you have "read"\); send a token with that role$'
@@ -61,7 +62,7 @@ def test_only_the_page_and_health_need_no_role() -> None:
         elif route.path == "/api/scan":
             assert route.role is Role.SCAN
         else:
-            admin = route.method != "GET" or route.path == "/api/backup"
+            admin = route.method != "GET" or route.path in ("/api/backup", "/api/settings")
             assert route.role is (Role.ADMIN if admin else Role.READ)
 
 

@@ -406,6 +406,8 @@ def test_events_are_found_by_kind_device_and_time(tmp_path: Path) -> None:
         ("/api/events?since=yesterday", 400),
         ("/api/events?since=", 400),
         ("/api/events?since=99999999-01-01", 400),
+        ("/api/events?until=abc-1", 410),
+        ("/api/events?until=tomorrow", 400),
         ("/api/events?kind=gone", 400),
         ("/api/events?kind=", 400),
         ("/api/events?limit=0", 400),
@@ -417,6 +419,7 @@ def test_events_are_found_by_kind_device_and_time(tmp_path: Path) -> None:
         (f"/api/devices/{mac(1).hex(':')}/events?mac=aa:bb:cc:dd:ee:ff", 400),
         (f"/api/devices/{mac(1).hex(':')}/presence?days=0", 400),
         (f"/api/devices/{mac(1).hex(':')}/presence?days=91", 400),
+        (f"/api/devices/{mac(1).hex(':')}/presence?step=60", 400),
     ],
 )
 def test_wrong_queries_are_refused(tmp_path: Path, path: str, status: int) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netscand.core.model import NEVER_SEEN, Event, EventKind, Status
-from netscand.core.restore import PresenceOfDay, Standing
+from netscand.core.restore import PresencePart, Standing
 from netscand.store import history, retention
 from tests.store.diary import BOOT, LAN, Diary, FakeClock, device, diary, discovered, turned
 
@@ -21,7 +21,7 @@ MIDNIGHT = (BOOT // 86_400 + 1) * 86_400 - BOOT
 """By the monotonic clock of these tests: the first midnight, UTC."""
 
 
-def hours(found: Sequence[PresenceOfDay]) -> list[tuple[float, float]]:
+def hours(found: Sequence[PresencePart]) -> list[tuple[float, float]]:
     """Return the hours online and unknown of each day."""
     return [(round(day.online / HOUR, 3), round(day.unknown / HOUR, 3)) for day in found]
 
@@ -53,6 +53,26 @@ def test_online_and_offline_are_counted_by_day(tmp_path: Path) -> None:
             assert await days_of(book, MIDNIGHT + 45 * HOUR, 3) == [(0, 0), (4, 0), (7, 0)]
             assert await days_of(book, MIDNIGHT + 45 * HOUR, 1) == [(7, 0)]
             assert await days_of(book, MIDNIGHT + 100 * HOUR, 2) == [(24, 0), (4, 0)]
+
+    asyncio.run(play())
+
+
+def test_parts_of_a_day_are_counted(tmp_path: Path) -> None:
+    """Hours: the first and the last one in part; those to come are empty."""
+
+    async def play() -> None:
+        async with diary(tmp_path / "h.db") as book:
+            one = device(1, at := MIDNIGHT + 2.5 * HOUR)
+            await book.write(discovered(one, at))
+            await book.write(turned(one, Status.OFFLINE, MIDNIGHT + 4 * HOUR))
+            await book.write(turned(one, Status.ONLINE, MIDNIGHT + 6 * HOUR))
+            await book.history.settled()
+            now = MIDNIGHT + 7.25 * HOUR + BOOT
+            standing = Standing(Status.ONLINE, MIDNIGHT + 6 * HOUR + BOOT, "")
+            parts = await book.history.presence(one.mac, 2, standing, now, HOUR)
+            assert len(parts) == 48
+            assert hours(parts[24:33]) == [(each, 0) for each in (0, 0, 0.5, 1, 0, 0, 1, 0.25, 0)]
+            assert [part.start - parts[0].start for part in parts] == [number * HOUR for number in range(48)]
 
     asyncio.run(play())
 

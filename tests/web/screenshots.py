@@ -16,10 +16,11 @@ from pathlib import Path
 
 from tests.lab.crowd import Crowd
 from tests.lab.daemon import Daemon
-from tests.lab.demo import AT_HOME
+from tests.lab.demo import AT_HOME, introduce
 from tests.lab.lan import Lab
 from tests.lab.spaces import ROOT, sweep
 from tests.web.chromium import Chromium, Page
+from tests.web.past import write_past
 
 CONFIG = """
 [scan]
@@ -46,7 +47,8 @@ FONTS = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontcon
 <alias binding="strong"><family>system-ui</family><prefer><family>Inter</family></prefer></alias>
 </fontconfig>"""
 
-LAPTOP = AT_HOME["10.77.0.101"]
+LAPTOP, NEWCOMER = AT_HOME["10.77.0.101"], AT_HOME["10.77.0.22"]
+NETWORK = "10.77.0.0/24@eth0"
 
 
 @contextmanager
@@ -84,7 +86,7 @@ def take(page: Page, folder: Path) -> None:
     """All four."""
     for scheme in ("light", "dark"):
         page.prefer(color_scheme=scheme)
-        page.resize(1360, 800)
+        page.resize(1360, 1010)
         page.js(f"location.hash = '{LAPTOP if scheme == 'light' else ''}'")
         page.js("document.activeElement.blur()")
         page.js("document.querySelector('#scroll').scrollTop = 0")
@@ -93,6 +95,7 @@ def take(page: Page, folder: Path) -> None:
         page.js(f"location.hash = '{LAPTOP if scheme == 'dark' else ''}'")
         page.js("document.activeElement.blur()")
         page.js("document.querySelector('#scroll').scrollTop = 0")
+        page.js("document.querySelector('#device').scrollTop = 500")
         shoot(page, folder / f"page-phone-{scheme}.png")
 
 
@@ -116,7 +119,11 @@ def main() -> int:
         crowd = lab.crowd()
         crowd.populate(AT_HOME, AT_HOME.values())
         crowd.populate(lab.addresses(9, start=120))
-        daemon = lab.daemon(CONFIG)
+        daemon = lab.daemon(CONFIG, start=False)
+        ips = {mac: ip for ip, mac in AT_HOME.items()}
+        write_past(daemon.history, LAPTOP, [mac for mac in ips if mac not in (LAPTOP, NEWCOMER)], ips, NETWORK)
+        daemon.start()
+        introduce(crowd)
         with Chromium(lab.watcher.space) as browser:
             page = browser.page("http://127.0.0.1:8000/", width=1360, height=800)
             live(crowd, daemon, page)

@@ -110,8 +110,8 @@ def test_a_device_is_labelled_known_noted(admin: Page, guarded: Daemon) -> None:
     admin.click("#device .learn")
     admin.until("/^(?!33 )/.test(document.querySelector('#d-patience').placeholder)")
     assert guarded.get(f"/api/devices/{MAC}")["patience"] != 33
-    admin.until("/Edited/.test(document.querySelector('#device ol').innerText)")
-    admin.until("/label .+ → Jane's laptop/.test(document.querySelector('#device ol').innerText)")
+    admin.until("/Labelled/.test(document.querySelector('#device ol').textContent)")
+    admin.until("/label .+ → Jane's laptop/.test(document.querySelector('#device ol').textContent)")
 
 
 def test_a_label_of_markup_is_letters(admin: Page, guarded: Daemon) -> None:
@@ -159,4 +159,4 @@ def test_the_days_of_a_device_are_drawn(admin: Page) -> None:
     """A bar a day, with a sentence for who cannot see it; and its events."""
     admin.until("document.querySelectorAll('#device .week g').length === 7")
     assert "online" in admin.js("document.querySelector('#device .week').getAttribute('aria-label')")
-    admin.until("/New/.test(document.querySelector('#device ol').innerText)")
+    admin.until("/Discovered/.test(document.querySelector('#device ol').textContent)")

@@ -1,11 +1,14 @@
 """The page's pure modules, run where they live: in the browser."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import msgspec
 import pytest
 
+from netscand import protocol
 from tests.web.chromium import Page
 
 BEGIN = Path(__file__).with_name("begin.js").read_text()
@@ -98,7 +101,7 @@ def test_what_is_not_known_is_passed_over(page: Page) -> None:
     const told = hear(event('promoted', { device: device(1, { status: 'dormant' }) }));
     return [told, words.titleOf({ kind: 'made_coffee' })];
     """
-    assert run(page, body) == [["promoted"], "made coffee"]
+    assert run(page, body) == [["promoted"], "Made coffee"]
 
 
 def test_history_tells_only_news(page: Page) -> None:
@@ -154,22 +157,25 @@ def test_the_counts_leave_this_host_out_and_follow_the_filters(page: Page) -> No
     """By presence, of those that fit search and network."""
     body = """
     const devices = [device(1, { kinds: ['self'] }), device(2), device(3, { status: 'offline' }),
-      device(4, { networks: [OTHER] })];
+      device(4, { networks: [OTHER], known: true })];
     const view = new View();
     const counts = (query) => {
-      Object.assign(view.query, { text: '', status: '', network: '' }, query);
+      Object.assign(view.query, { text: '', status: '', network: '', notKnown: false }, query);
       view.make(new Map(devices.map((one) => [one.mac, one])));
-      return [view.counts.online, view.counts.offline, view.rows.length];
+      return [view.counts.online, view.counts.offline, view.counts.notKnown, view.rows.length];
     };
-    return [counts({}), counts({ status: 'offline' }), counts({ network: OTHER }), counts({ text: '10.0.0.3' })];
+    return [counts({}), counts({ status: 'offline' }), counts({ network: OTHER }), counts({ text: '10.0.0.3' }),
+      counts({ notKnown: true }), counts({ notKnown: true, status: 'online' })];
     """
-    assert run(page, body) == [[2, 1, 4], [2, 1, 1], [1, 0, 1], [0, 1, 1]]
+    assert run(page, body) == [[2, 1, 2, 4], [2, 1, 1, 1], [1, 0, 0, 1], [0, 1, 1, 1], [1, 1, 2, 2], [1, 1, 1, 1]]
 
 
 @pytest.mark.parametrize(
     ("text", "found"),
     [("jane", [1]), ("PRINTER", [2]), ("attic", [3]), ("gateway", [4]), ("10.0.0.3", [3]), ("00:00:02", [2]),
-     ("jane apple", [1]), ("jane printer", []), ("apple", [1, 2, 3, 4])],
+     ("jane apple", [1]), ("jane printer", []), ("apple", [1, 2, 3, 4]), ("A4-83-E7-00-00-02", [2]), ("00-03", [3]),
+     ("a483.e700.0004", [4]), ("e700.0004", [4]), ("A483E7000001", [1]), ("e700000", [1, 2, 3, 4]), ("0002", [2]),
+     ("83e7 jane", [1]), ("10.77.0.0004", []), ("3e70", [1, 2, 3, 4])],
 )  # fmt: skip
 def test_a_search_looks_into_all_that_names_a_device(page: Page, text: str, found: list[int]) -> None:
     """Label, host name, notes, what it is, address, MAC and vendor; of several words each must be there."""
@@ -196,7 +202,20 @@ def test_ages_in_one_unit(page: Page, seconds: float, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0.44, "0.4 s"), (12, "12 s"), (300, "5 min"), (12000, "3 h 20 min"), (7200, "2 h"), (352800, "4 d 2 h")],
+    [
+        (0.44, "0.4 s"),
+        (12, "12 s"),
+        (300, "5 min"),
+        (12000, "3 h 20 min"),
+        (7200, "2 h"),
+        (352800, "4 d 2 h"),
+        (90, "90 s"),
+        (150, "2 min 30 s"),
+        (0.05, "50 ms"),
+        (1e-3, "1 ms"),
+        (599, "9 min 59 s"),
+        (601, "10 min"),
+    ],
 )
 def test_spans_as_netscanctl_says_them(page: Page, seconds: float, said: str) -> None:
     """The same words on a terminal and here."""
@@ -205,21 +224,80 @@ def test_spans_as_netscanctl_says_them(page: Page, seconds: float, said: str) ->
     assert run(page, f"return words.span({json.dumps(seconds)});") == said == span(seconds)
 
 
-def test_the_week_is_told_as_well_as_drawn(page: Page) -> None:
-    """Seven days, the oldest first; shares of a day as heights; a sentence for who cannot see it."""
+@pytest.mark.parametrize("kind", get_args(protocol.EventKind))
+def test_an_event_has_one_word_everywhere(page: Page, kind: str) -> None:
+    """Its title is its kind, as netscanctl and the documents have it, and the page can filter by it."""
+    title, listed = run(
+        page,
+        f"return [words.titleOf({{ kind: '{kind}' }}), words.KIND_GROUPS.some(([, all]) => all.includes('{kind}'))];",
+    )
+    assert title.lower() == kind.replace("_", " ")
+    assert listed
+
+
+def test_a_randomized_mac_is_called_so(page: Page) -> None:
+    """As netscanctl does: "private address" sounds like RFC 1918."""
+    from netscanctl.render import vendor_of
+
+    device = run(page, "return device(1, { vendor: null, randomized_mac: true });")
+    shown = run(page, f"return words.vendorOf({json.dumps(device)});")
+    assert shown == vendor_of(msgspec.convert(device, protocol.Device)) == "(randomized MAC)"
+
+
+@pytest.mark.parametrize(
+    ("more", "new"),
+    [({}, True), ({"known": True}, False), ({"first_seen": "2025-12-30T00:00:00.000Z"}, False),
+     ({"kinds": ["self"]}, False), ({"kinds": ["never_seen"]}, False), ({"kinds": ["gateway"]}, True)],
+)  # fmt: skip
+def test_a_device_is_new_for_a_day(page: Page, more: dict[str, Any], new: bool) -> None:
+    """And never if it is known, this host, or was never seen."""
+    body = f"return words.isNew(device(1, {json.dumps(more)}), Date.parse(AT) + 3_600_000);"
+    device = run(page, f"return device(1, {json.dumps(more)});")
+    at = datetime(2026, 1, 1, 1, tzinfo=UTC)
+    assert run(page, body) is protocol.is_new(msgspec.convert(device, protocol.Device), at) is new
+
+
+def test_an_event_names_what_it_is_about(page: Page) -> None:
+    """Discovered: MAC and vendor; renamed: both names; patience with its unit."""
     body = """
-    const { week } = await import('/web/week.js');
-    const now = Date.parse('2026-03-08T12:00:00Z');
-    const picture = week([{ date: '2026-03-07', online_seconds: 43200, unknown_seconds: 21600 },
-      { date: '2026-03-08', online_seconds: 99999, unknown_seconds: 0 }], Date.parse('2026-03-06T06:00:00Z'), now);
-    const all = (selector) => [...picture.querySelectorAll(selector)];
-    const heights = (kind) => all(`.${kind}`).map((bar) => Number(bar.getAttribute('height')));
-    const said = picture.getAttribute('aria-label');
-    return [heights('was-online'), heights('was-unknown'), heights('passed'), said, all('g').length];
+    return [event('discovered', { device: device(1) }),
+      event('renamed',
+        { device: device(1, { hostname: 'new' }), previous: { hostname: 'old' }, reason: 'named by dhcp' }),
+      event('labelled', { device: device(1, { patience: 90 }), previous: { patience: 600, known: true } }),
+    ].map(words.detailOf);
     """
-    online, unknown, passed, said, days = run(page, body)
-    assert online == [0, 0, 0, 0, 0, 32, 32]
-    assert unknown == [0, 0, 0, 0, 0, 16, 0]
-    assert passed == [0, 0, 0, 0, 0, 64, 32], "not before it was first seen, nor beyond now"
-    assert "Sat: online 12 h, unknown 6 h; Sun: online 12 h" in said
-    assert days == 7
+    assert run(page, body) == [
+        "a4:83:e7:00:00:01 · Apple, Inc. · because",
+        "was old, now new, named by dhcp",
+        "patience 10 min → 90 s, known yes → no",
+    ]
+
+
+def test_the_list_as_csv_is_that_of_netscanctl(page: Page) -> None:
+    """Byte for byte, also for names that a spreadsheet would run."""
+    from netscanctl.export import as_csv
+
+    names = [
+        "plain",
+        "=cmd()",
+        'say "hi", twice',
+        "a;=b",
+        "tab\there",
+        "line\nbreak",
+        "＝full",
+        "-1",
+        "🍓 Pi",
+        "x\u200by",
+    ]
+    made = ", ".join(
+        f"device({at}, {{ label: {json.dumps(name)}, hostname: {json.dumps(name)}, notes: {json.dumps(name)} }})"
+        for at, name in enumerate(names)
+    )
+    body = f"""
+    const {{ asCsv }} = await import('/web/export.js');
+    const devices = [{made},
+      device(77, {{ vendor: null, ip: null, addresses: [], known: true, kinds: ['self', 'gateway'] }})];
+    return [devices, asCsv(devices)];
+    """
+    devices, text = run(page, body)
+    assert text == as_csv(msgspec.convert(devices, list[protocol.Device]))

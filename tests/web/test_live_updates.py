@@ -147,7 +147,7 @@ def test_a_screen_reader_is_told_what_happened(browser: Chromium, crowd: Crowd) 
     with shown(browser) as page:
         assert page.js("document.querySelector('#herald').ariaLive") == "polite"
         mac = crowd.join("10.77.0.71")
-        page.until("/New: 10.77.0.71/.test(document.querySelector('#herald').textContent)")
+        page.until("/Discovered: 10.77.0.71/.test(document.querySelector('#herald').textContent)")
         crowd.leave(mac)
 
 

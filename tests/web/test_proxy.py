@@ -82,7 +82,7 @@ def test_the_page_is_live_by_the_sample(shared_lab: Lab, daemon: Daemon, page: P
         page.go(url)
         complete(page)
         page.choose(".lease select", "1")
-        page.until("/In force: 1 s/.test(document.querySelector('#networks').innerText)")
+        page.until("/Now every 1 s/.test(document.querySelector('#networks').innerText)")
         page.go(url.rstrip("/"))
         complete(page)
 

@@ -37,7 +37,7 @@ def test_a_daemon_that_is_killed_and_started(world: tuple[Daemon, Crowd, Page]) 
     page.js("window.stays = 'not loaded again'")
     page.js(TRIES)
     daemon.kill()
-    page.until("/connecting…/.test(document.querySelector('#link-words').innerText)")
+    page.until("/not connected/.test(document.querySelector('#link-words').innerText)")
     page.until("/does not answer.*every 3 s/.test(document.querySelector('#notice').innerText)")
     assert page.js(selectors.row("10.77.0.21")), "what was known stays in sight"
     page.until("tries.length > 1")
@@ -62,7 +62,7 @@ def test_a_restart_under_way_loses_no_event(world: tuple[Daemon, Crowd, Page]) -
     page.until("document.body.dataset.link === 'live'")
     for number in range(80, 90):
         page.until(selectors.row(f"10.77.0.{number}"))
-        page.until(f"{selectors.events()}.filter(text => text.includes('New 10.77.0.{number}')).length === 1")
+        page.until(f"{selectors.events()}.filter(text => text.includes('Discovered 10.77.0.{number}')).length === 1")
     assert any("since=" in url for url in page.requested if url.startswith("ws:"))
 
 
@@ -73,10 +73,10 @@ def test_a_faster_interval_is_wished_for_again(world: tuple[Daemon, Crowd, Page]
     page.click(".views [data-view=networks]")
     page.until("!document.querySelector('.lease select').disabled")
     page.choose(".lease select", "1")
-    page.until("/In force: 1 s/.test(document.querySelector('#networks').innerText)")
+    page.until("/Now every 1 s/.test(document.querySelector('#networks').innerText)")
     daemon.restart()
     page.until("sent.filter(one => one.type === 'set_interval' && one.seconds === 1).length === 2")
-    page.until("/In force: 1 s/.test(document.querySelector('#networks').innerText)")
+    page.until("/Now every 1 s/.test(document.querySelector('#networks').innerText)")
 
 
 def test_a_network_that_goes_down_puts_its_devices_in_doubt(lab: Lab, world: tuple[Daemon, Crowd, Page]) -> None:

@@ -11,17 +11,18 @@ export function queried() {
   const sort = given.get("sort") || "";
   const status = given.get("status");
   return {
-    text: given.get("q") || "", status: STATUS.includes(status) ? status : "", network: given.get("network") || "",
+    text: given.get("q") || "", notKnown: given.get("known") === "false", status: STATUS.includes(status) ? status : "", network: given.get("network") || "",
     sort: SORTABLE.includes(sort.replace(/^-/, "")) ? sort.replace(/^-/, "") : "ip", descending: sort.startsWith("-"),
   };
 }
 
 /** Put a query into the URL. */
-export function remember({ text, status, network, sort, descending }) {
+export function remember({ text, status, network, notKnown, sort, descending }) {
   const given = new URLSearchParams();
   if (text) given.set("q", text);
   if (status) given.set("status", status);
   if (network) given.set("network", network);
+  if (notKnown) given.set("known", "false");
   if (sort !== "ip" || descending) given.set("sort", (descending ? "-" : "") + sort);
   const query = given.toString();
   history.replaceState(null, "", `${location.pathname}${query ? `?${query}` : ""}${location.hash}`);

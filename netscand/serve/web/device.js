@@ -1,26 +1,27 @@
 // The pane of one device: its properties, evidence, events, and the user's annotations.
 
-import { el, mark, say } from "./element.js";
-import { item } from "./events.js";
-import { newsIn } from "./lan.js";
-import { facts } from "./networks.js";
+import { el, facts, mark, say } from "./element.js";
+import { EventList } from "./events.js";
+import { hours, legend, partsOf, query, week } from "./presence.js";
 import { device as path } from "./rest.js";
-import { week } from "./week.js";
 import {
-  age, displayName, evidenceOf, inFull, kindsOf, sourceOf, span, stamp, errorText, vendorOf,
+  age, count, displayName, evidenceOf, inFull, isNew, kindsOf, sourceOf, span, stamp, errorText, vendorOf,
 } from "./words.js";
 
+const COUNTED_AGAIN = 600_000; // ms until the presence by hour is requested again
+const FIELDS = ["label", "known", "notes", "patience"];
 const NEEDED = "To edit devices, this page needs a token with the role admin.";
 
 export class DevicePane {
   /**
    * `ask`: REST request; `lan`; `now()` in ms by the daemon's clock; `close()`; `notice(text)`; `token(why)` asks the user
-   * for one; `forget(name)`: a promise of yes or no.
+   * for one; `forget(name)`: a promise of {history}, or of null; `reopen(mac)` opens a device; `erased(mac)`: its
+   * events are deleted.
    */
-  constructor({ element, lan, ask, now, close, notice, token, forget }) {
-    Object.assign(this, { element, lan, ask, now, close, notice, token, forget });
+  constructor({ element, lan, ask, now, close, notice, token, forget, reopen, erased }) {
+    Object.assign(this, { element, lan, ask, now, close, notice, token, forget, reopen, erased });
     this.mac = null;
-    this.shown = new Set(); // cursors of the events shown
+    this.drafts = new Map(); // MAC → edits that were not saved: they are kept while the page is open
     this.title = el("h2", { id: "device-title" });
     this.sub = el("p", { class: "sub" });
     this.dot = el("i", { "aria-hidden": "true" });
@@ -28,9 +29,9 @@ export class DevicePane {
     this.reason = el("span", { class: "why" });
     this.facts = el("dl");
     this.addresses = el("tbody");
-    this.picture = el("div");
-    this.events = el("ol");
-    this.placeholder = el("p", { class: "why" });
+    this.week = el("div");
+    this.hours = el("div");
+    this.events = new EventList({ ask, alone: true, page: 50 });
     this.#form();
     const heads = ["Address", "Evidence", "Last seen"].map((name) => el("th", { scope: "col" }, name));
     element.setAttribute("aria-labelledby", "device-title");
@@ -41,10 +42,13 @@ export class DevicePane {
       this.facts,
       el("h3", {}, "Addresses"),
       el("table", { class: "plain" }, el("thead", {}, el("tr", {}, ...heads)), this.addresses),
-      el("h3", {}, "Last seven days"), this.picture,
+      el("h3", {}, "Last seven days"), this.week, legend(),
+      el("h3", {}, "Hours of the last four weeks"), this.hours,
+      el("p", { class: "why small" }, "The stronger the colour, the longer it was online in that hour."),
       this.form,
-      el("h3", {}, "Events"), this.events, this.placeholder,
+      el("h3", {}, "Events"), this.events.list, this.events.placeholder, this.events.more,
     );
+    addEventListener("beforeunload", (event) => { if (this.drafts.size) event.preventDefault(); });
   }
 
   #form() {
@@ -59,6 +63,8 @@ export class DevicePane {
       button("Enter a token to edit", { onclick: () => this.token(NEEDED) }),
       el("p", {}, "To create one, on the host of netscand: ", el("code", {}, "sudo netscanctl token add admin")));
     this.result = el("p", { class: "said", role: "status" });
+    this.draft = el("p", { class: "draft", role: "status", hidden: true }, el("span"),
+      button("Discard", { onclick: () => this.#discard() }));
     this.fields = el("fieldset", {},
       el("legend", {}, "Your annotations"),
       el("label", { for: "d-label" }, "Label"), this.label,
@@ -66,31 +72,75 @@ export class DevicePane {
       el("label", { for: "d-notes" }, "Notes"), this.notes,
       el("label", { for: "d-patience" }, "Patience, in seconds"),
       el("div", { class: "beside" }, this.patience,
-        button("Learn it", { class: "learn", onclick: () => this.#send({ patience: null }) })),
+        button("Learn automatically", { class: "learn", onclick: () => this.#send({ patience: null }) })),
       el("p", { class: "why" }, "How long it may be silent before it is reported offline."),
+      this.draft,
       el("div", { class: "buttons" }, el("button", { class: "main" }, "Save"),
         button("Forget…", { class: "danger", onclick: () => this.#forget() })));
     this.form = el("form", { onsubmit: (event) => this.#submit(event) }, this.unlock, this.fields, this.result);
     this.touched = new Set(); // fields that the user changed: they are not overwritten
-    this.form.addEventListener("input", (event) => this.touched.add(event.target.name));
+    this.form.addEventListener("input", (event) => this.#touch(event.target.name));
+  }
+
+  /** Keep an edit until it is saved or discarded. */
+  #touch(name) {
+    const device = this.lan.devices.get(this.mac);
+    const stored = { label: device?.label || "", notes: device?.notes || "", known: device?.known, patience: "" };
+    this.#value(name) === stored[name] ? this.touched.delete(name) : this.touched.add(name);
+    this.#keep();
+  }
+
+  #value(name) {
+    return name === "known" ? this.known.checked : this[name].value;
+  }
+
+  #keep() {
+    if (this.touched.size) {
+      this.drafts.set(this.mac, Object.fromEntries([...this.touched].map((name) => [name, this.#value(name)])));
+    } else this.drafts.delete(this.mac);
+    this.draft.hidden = !this.touched.size;
+    const names = FIELDS.filter((name) => this.touched.has(name)).join(", ");
+    say(this.draft.firstChild, names && `Not saved yet: ${names}.`);
+  }
+
+  #restore() {
+    this.touched.clear();
+    this.patience.value = "";
+    for (const [name, value] of Object.entries(this.drafts.get(this.mac) || {})) {
+      this.touched.add(name);
+      if (name === "known") this.known.checked = value;
+      else this[name].value = value;
+    }
+    this.#keep();
+  }
+
+  #discard() {
+    this.drafts.delete(this.mac);
+    this.#restore();
+    this.draw();
+    this.label.focus();
   }
 
   /** Show a device; null: none. */
   open(mac) {
+    const was = this.mac;
+    if (was && this.drafts.has(was) && this.lan.devices.has(was)) {
+      const text = `The changes of ${displayName(this.lan.devices.get(was))} are not saved; they are kept while this page is open.`;
+      this.notice(text, { act: "Open it", acts: () => this.reopen(was) });
+    }
     this.mac = mac;
     this.element.hidden = !mac;
+    this.events.open(mac && path(mac, "/events"));
     if (!mac) return;
-    this.touched.clear();
-    this.shown.clear();
-    this.patience.value = "";
-    this.events.replaceChildren();
-    this.picture.replaceChildren();
-    say(this.placeholder, "");
+    this.#restore();
+    this.counted = null; // {days, at} of the last answer, or {failure, at}
+    this.week.replaceChildren();
+    this.hours.replaceChildren();
     say(this.result, "");
     this.element.scrollTop = 0;
     this.single = null;
     this.draw();
-    this.#fetch(mac);
+    this.#fetchPresence();
     this.refresh();
   }
 
@@ -98,6 +148,7 @@ export class DevicePane {
   async refresh() {
     const mac = this.mac;
     if (!this.lan.devices.has(mac)) return;
+    if (this.counted && this.now() - this.counted.at > COUNTED_AGAIN) this.#fetchPresence();
     try {
       const device = await this.ask("GET", path(mac));
       this.lan.refresh([device]);
@@ -109,12 +160,8 @@ export class DevicePane {
 
   /** Show those events of the stream that belong to this device. */
   addEvents(events) {
-    for (const event of events) {
-      if (event.device?.mac !== this.mac || this.shown.has(event.cursor)) continue;
-      this.shown.add(event.cursor);
-      this.events.prepend(item(event, true));
-      say(this.placeholder, "");
-    }
+    const ours = events.filter((event) => event.device?.mac === this.mac);
+    if (ours.length) this.events.add(ours);
   }
 
   draw() {
@@ -131,19 +178,20 @@ export class DevicePane {
     const single = this.single; // what only the request for one device shows
     const [same, unsolicited] = [single?.probably_same_as, single?.last_unsolicited];
     const never = device.kinds.includes("never_seen"); // its times are those of the annotation
+    const here = device.kinds.includes("self") && device.status === "online"; // sends nothing to itself
     const seen = (text) => never ? ["never"] : [age(since(text)), inFull(text)];
     say(this.title, displayName(device));
-    say(this.sub, [...kindsOf(device), device.known ? "known" : ""].filter(Boolean).join(" · "));
+    say(this.sub, [...kindsOf(device), device.known ? "known" : isNew(device, this.now()) ? "new" : ""].filter(Boolean).join(" · "));
     mark(this.dot, "class", `dot ${device.status}`);
     say(this.presence, `${device.status} for ${span(Math.max(0, Math.floor(since(device.status_since))))}`);
     say(this.reason, device.reason);
     facts(this.facts, [
       ["IP", device.ip || "none"],
-      ["MAC", device.mac + (device.randomized_mac ? " (randomised)" : "")],
+      ["MAC", device.mac + (device.randomized_mac ? " (randomized)" : "")],
       ["Vendor", single?.vendor_hint ? `probably ${single.vendor_hint}` : vendorOf(device) || "unknown"],
       ...(device.hostname ? [["Host name", device.hostname + (source && ` (${source})`)]] : []),
       ...(same ? [["Probably", `the same as ${same.label || same.mac} (${same.reason})`]] : []),
-      ["Last seen", ...seen(device.last_seen)],
+      ["Last seen", ...(here ? ["now"] : seen(device.last_seen))],
       ...(unsolicited ? [["Last own frame", age(since(unsolicited)), inFull(unsolicited)]] : []),
       ["First seen", ...seen(device.first_seen)],
       ["Round trip", device.rtt_ms === null ? "not measured" : `${device.rtt_ms} ms`],
@@ -151,6 +199,22 @@ export class DevicePane {
     ]);
     this.#drawAddresses(device, since);
     this.#drawForm(device);
+    this.#drawPresence(device);
+    this.events.draw();
+  }
+
+  /** Draw the answer once it and the device are there, in whichever order they came. */
+  #drawPresence(device) {
+    const { counted } = this;
+    if (!counted || counted.drawn === device.first_seen) return;
+    counted.drawn = device.first_seen;
+    if (counted.failure) {
+      this.hours.replaceChildren();
+      return this.week.replaceChildren(el("p", { class: "why" }, errorText(counted.failure)));
+    }
+    const parts = partsOf(counted.days, stamp(device.first_seen), counted.at);
+    this.week.replaceChildren(week(parts, counted.at));
+    this.hours.replaceChildren(hours(parts, counted.at));
   }
 
   #drawAddresses(device, since) {
@@ -182,18 +246,17 @@ export class DevicePane {
     this.patience.placeholder = `${Math.round(device.patience)} now`;
   }
 
-  async #fetch(mac) {
-    const requests = [this.ask("GET", path(mac, "/events?last=50")), this.ask("GET", path(mac, "/presence?days=7"))];
-    const [history, presence] = await Promise.allSettled(requests);
+  async #fetchPresence() {
+    const mac = this.mac, at = this.now();
+    let counted;
+    try {
+      counted = { ...(await this.ask("GET", path(mac, query(at)))), at };
+    } catch (failure) {
+      counted = { failure, at };
+    }
     if (mac !== this.mac) return;
-    const first = stamp(this.lan.devices.get(mac)?.first_seen) || 0;
-    this.picture.append(presence.status === "fulfilled" ? week(presence.value.days, first, this.now())
-      : el("p", { class: "why" }, errorText(presence.reason)));
-    if (history.status !== "fulfilled") return say(this.placeholder, errorText(history.reason));
-    const events = newsIn(history.value.events).filter((event) => !this.shown.has(event.cursor)).reverse();
-    for (const event of events) this.shown.add(event.cursor);
-    this.events.append(...events.map((event) => item(event, true)));
-    say(this.placeholder, this.events.childElementCount ? "" : "No events are stored.");
+    this.counted = counted;
+    this.draw();
   }
 
   #submit(event) {
@@ -201,7 +264,7 @@ export class DevicePane {
     const changes = {};
     for (const name of ["label", "notes"]) if (this.touched.has(name)) changes[name] = this[name].value.trim() || null;
     if (this.touched.has("known")) changes.known = this.known.checked;
-    if (this.patience.value) changes.patience = Number(this.patience.value);
+    if (this.touched.has("patience")) changes.patience = Number(this.patience.value);
     if (Object.keys(changes).length) this.#send(changes);
     else say(this.result, "No changes to save.");
   }
@@ -209,24 +272,37 @@ export class DevicePane {
   async #send(changes) {
     const mac = this.mac;
     try {
-      this.lan.put(await this.ask("PATCH", path(mac), changes));
-      if (mac !== this.mac) return;
+      const device = await this.ask("PATCH", path(mac), changes);
+      this.lan.put(device);
+      if (mac !== this.mac) return this.#saved(mac, changes);
       for (const name of Object.keys(changes)) this.touched.delete(name);
-      this.patience.value = "";
-      say(this.result, "Saved.");
+      if ("patience" in changes) this.patience.value = "";
+      this.#keep();
+      say(this.result, ["Saved.", ...(device.warnings || []).map((text) => errorText({ message: text }))].join(" "));
       this.draw();
     } catch (failure) {
       this.#failed(failure);
     }
   }
 
+  /** Drop the saved edits of a device that is not shown any more. */
+  #saved(mac, changes) {
+    const draft = this.drafts.get(mac) || {};
+    for (const name of Object.keys(changes)) delete draft[name];
+    if (!Object.keys(draft).length) this.drafts.delete(mac);
+  }
+
   async #forget() {
     const mac = this.mac;
     const name = displayName(this.lan.devices.get(mac));
-    if (!(await this.forget(name))) return;
+    const choice = await this.forget(name);
+    if (!choice) return;
     try {
-      await this.ask("DELETE", path(mac));
-      this.notice(`${name} is forgotten.`);
+      const erased = await this.ask("DELETE", path(mac, choice.history ? "?history=true" : ""));
+      this.drafts.delete(mac);
+      if (choice.history) this.erased(mac);
+      const past = choice.history ? `, and ${count(erased.events, "event")} deleted from the history` : "";
+      this.notice(`${name} is forgotten${past}.`);
       if (mac === this.mac) this.close();
     } catch (failure) {
       this.#failed(failure);

@@ -2,11 +2,14 @@
 
 import { find } from "./element.js";
 
-/** Ask whether to forget a device; a promise of yes or no. */
+/** Ask whether to forget a device; a promise of {history: delete its past events, too}, or of null (keep it). */
 export async function askForget(name) {
+  const history = find("#forget-history");
   find("#forget-why").textContent =
-    `${name}: its label, notes and history are deleted. If it is still on the network, it comes back as a new device.`;
-  return (await show(find("#ask-forget"))) === "forget";
+    `${name}: its label, notes, mark and learned patience are deleted. Its past events stay in the history, with its names, `
+    + "until they are too old. If it is still on the network, it comes back as a new device.";
+  history.checked = false;
+  return (await show(find("#ask-forget"))) === "forget" ? { history: history.checked } : null;
 }
 
 /** Open a dialog; a promise of the value of the button that closes it. */

@@ -34,4 +34,16 @@ export function mark(element, name, value) {
   else if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
+/** Names and values, changed in place. */
+export function facts(list, pairs) {
+  while (list.childElementCount > 2 * pairs.length) list.lastElementChild.remove();
+  while (list.childElementCount < 2 * pairs.length) list.append(el("dt"), el("dd"));
+  pairs.forEach(([name, value, title = ""], at) => {
+    say(list.children[2 * at], name);
+    const cell = list.children[2 * at + 1];
+    say(cell, value);
+    if (cell.title !== title) cell.title = title;
+  });
+}
+
 export const find = (selector, within = document) => within.querySelector(selector);

@@ -1,6 +1,7 @@
 // The networks with their coverage, the interval, and the health of the daemon.
 
-import { el, mark, say } from "./element.js";
+import { el, facts, mark, say } from "./element.js";
+import { Settings } from "./settings.js";
 import { age, count, coverageOf, inFull, span, stamp, errorText } from "./words.js";
 
 const LEASES = [1, 2, 5, 10, 15];
@@ -28,8 +29,8 @@ class Card {
     facts(this.facts, network.state !== "excluded" ? [
       ["Online", online.toLocaleString() + (network.coverage.fraction
         ? ` of ${count(network.addresses, "address", "addresses")}` : "")],
-      ["Asked", coverageOf(network)],
-      ["Every", span(network.interval)],
+      ["Coverage", coverageOf(network)],
+      ["Interval", span(network.interval)],
       ["Last scan", last ? age((now - stamp(last)) / 1000) : "not yet", inFull(last)],
       ["Gateway", network.gateway || "none"],
     ] : []);
@@ -44,22 +45,11 @@ function conflicts(status) {
   return more > 0 ? [...lines, `${count(more, "more address conflict")}.`] : lines;
 }
 
-/** Names and values, changed in place. */
-export function facts(list, pairs) {
-  while (list.childElementCount > 2 * pairs.length) list.lastElementChild.remove();
-  while (list.childElementCount < 2 * pairs.length) list.append(el("dt"), el("dd"));
-  pairs.forEach(([name, value, title = ""], at) => {
-    say(list.children[2 * at], name);
-    const cell = list.children[2 * at + 1];
-    say(cell, value);
-    if (cell.title !== title) cell.title = title;
-  });
-}
-
 export class Networks {
   /** `ask(method, path)`: REST request; `stream`; `scan(targets)`; `now()` in ms by the daemon's clock. */
   constructor({ element, ailing, lan, stream, ask, scan, now, notice, token }) {
     Object.assign(this, { element, ailing, lan, stream, ask, scan, now, notice });
+    this.settings = new Settings({ ask });
     this.cards = new Map();
     this.status = null;
     this.leased = null;
@@ -77,6 +67,7 @@ export class Networks {
       el("h2", {}, "Interval"),
       el("label", { class: "lease" }, "Scan every ", this.lease),
       this.force,
+      this.settings.element,
       el("h2", {}, "Health"), this.problems, this.health, this.absent,
       el("div", { class: "role" }, this.role,
         el("button", { type: "button", onclick: () => token() }, "Enter a token")),
@@ -128,6 +119,7 @@ export class Networks {
       this.cards.delete(id);
     }
     this.others.hidden = !this.excluded.childElementCount;
+    this.settings.draw(this.lan.role);
     say(this.role, `This page has the role ${this.lan.role}.`);
     this.#drawLease();
     this.#drawHealth(now);
@@ -143,7 +135,7 @@ export class Networks {
     if (document.activeElement !== this.lease) this.lease.value = String(this.leased || 0);
     this.lease.disabled = !this.stream.live;
     const force = span(this.lan.interval || usual);
-    say(this.force, `In force: ${force}. A faster interval applies to all clients while this page is open.`);
+    say(this.force, `Now every ${force}. A shorter interval is for everyone, until this page is closed.`);
   }
 
   #drawHealth(now) {
@@ -160,8 +152,7 @@ export class Networks {
       ["State", status.status],
       ["Devices", `${devices.online} online, ${devices.offline} offline, ${devices.unknown} unknown`],
       ["Received", `${count(frames.received, "frame")}, ${frames.dropped.toLocaleString()} dropped`],
-      ["Sent", `${count(frames.broadcast, "broadcast")}, ${count(frames.unicast, "probe")}`],
-      ["Refused", `${count(frames.send_errors, "frame")} by an interface`],
+      ["Sent", `${frames.broadcast.toLocaleString()} broadcast, ${frames.unicast.toLocaleString()} unicast, ${count(frames.send_errors, "error")}`],
       ["Budget", `${budget.used} of ${budget.rate || "unlimited"} frames/s in use`],
       ["Clients", String(status.clients)],
       ["Memory", `${Math.round(status.memory_mib)} MiB`],

@@ -38,11 +38,22 @@ function ipKey(device) {
   return ip.split(".").reduce((sum, part) => sum * 256 + Number(part), 0);
 }
 
-/** Return the normalised words of a search. */
+/**
+ * Part of a MAC in another notation than `aa:bb:cc`: `aabb`, `aa-bb`, `aabb.cc`. No IPv4 address has four digits between
+ * dots.
+ */
+const PART_OF_MAC = /^([0-9a-f]{4,12}|[0-9a-f]{1,2}(-[0-9a-f]{2})+-?[0-9a-f]?|[0-9a-f]{0,3}(\.?[0-9a-f]{4})+\.?[0-9a-f]{0,3})$/;
+
+/** Return the words of a search, each with its digits if it may be a part of a MAC. */
 export function words(text) {
-  return text.toLowerCase().split(/\s+/).filter(Boolean)
-    .map((word) => (/^[0-9a-f]{2}(-[0-9a-f]{2})+$/.test(word) ? word.replaceAll("-", ":") : word));
+  return text.toLowerCase().split(/\s+/).filter(Boolean).map((word) => {
+    const digits = word.replace(/[-.]/g, "");
+    return { word, digits: PART_OF_MAC.test(word) && digits.length >= 4 ? digits : null };
+  });
 }
+
+/** Return whether a device is one that the user did not mark as known; this host needs no mark. */
+export const isNotKnown = (device) => !device.known && !device.kinds.includes("self");
 
 /** Return the text that a search looks in. */
 function haystack(device) {
@@ -54,11 +65,11 @@ function haystack(device) {
 /** The filtered and sorted list. Caches the search text and sort key of each device until it changes. */
 export class View {
   constructor() {
-    this.query = { text: "", status: "", network: "", sort: "ip", descending: false };
+    this.query = { text: "", status: "", network: "", notKnown: false, sort: "ip", descending: false };
     /** The devices to show, in order. */
     this.rows = [];
-    /** Number of devices by status that match the rest of the query, without this host. */
-    this.counts = { online: 0, offline: 0, unknown: 0 };
+    /** Number of devices by status, and not known, that match the rest of the query, without this host. */
+    this.counts = { online: 0, offline: 0, unknown: 0, notKnown: 0 };
     this.notes = new Map(); // MAC → {device, text, key, order}
     this.sort = null;
   }
@@ -70,23 +81,28 @@ export class View {
 
   /** Update `rows` and `counts`. */
   make(devices) {
-    const { text, status, network, sort, descending } = this.query;
+    const { text, status, network, notKnown, sort, descending } = this.query;
     const [keyOf, compare] = COLUMNS[sort];
     const wanted = words(text);
-    const counts = { online: 0, offline: 0, unknown: 0 };
+    const counts = { online: 0, offline: 0, unknown: 0, notKnown: 0 };
     const shown = [];
     if (this.sort !== sort) this.notes.clear();
     this.sort = sort;
     for (const device of devices.values()) {
       let note = this.notes.get(device.mac);
       if (!note) {
-        note = { device, text: haystack(device), key: keyOf(device), order: ipKey(device) ?? Infinity };
+        const digits = device.mac.replaceAll(":", "");
+        note = { device, digits, text: haystack(device), key: keyOf(device), order: ipKey(device) ?? Infinity };
         this.notes.set(device.mac, note);
       }
       if (network && !device.addresses.some((address) => address.network === network)) continue;
-      if (!wanted.every((word) => note.text.includes(word))) continue;
+      if (!wanted.every(({ word, digits }) => note.text.includes(word) || (digits && note.digits.includes(digits)))) continue;
+      const hasStatus = !status || device.status === status;
+      const unfamiliar = isNotKnown(device);
+      if (unfamiliar && hasStatus) counts.notKnown += 1;
+      if (notKnown && !unfamiliar) continue;
       if (!device.kinds.includes("self")) counts[device.status] = (counts[device.status] || 0) + 1;
-      if (!status || device.status === status) shown.push(note);
+      if (hasStatus) shown.push(note);
     }
     if (this.notes.size > devices.size) {
       for (const mac of this.notes.keys()) if (!devices.has(mac)) this.notes.delete(mac);

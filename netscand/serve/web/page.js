@@ -5,6 +5,7 @@ import { DevicePane } from "./device.js";
 import { askForget } from "./dialogs.js";
 import { find, mark, say } from "./element.js";
 import { Events, LiveRegion } from "./events.js";
+import { exportFrom } from "./export.js";
 import { Lan, PROTOCOL } from "./lan.js";
 import { Networks } from "./networks.js";
 import { clearNotice, showStatus, notice } from "./notice.js";
@@ -32,7 +33,10 @@ const token = (reason) => prompt.ask(reason);
 const table = new Table({
   scroll: find("#scroll"), table: find("#table"), now, open, latest: (mac) => lan.devices.get(mac),
 });
-const events = new Events({ list: find("#event-list"), empty: find("#no-events"), unread: find("#unread") });
+const events = new Events({
+  ask, list: find("#event-list"), placeholder: find("#no-events"), more: find("#older"), unread: find("#unread"),
+  kinds: find("#event-kinds"), day: find("#event-day"),
+});
 const liveRegion = new LiveRegion(find("#herald"));
 const scan = new ScanNow({ stream, lan, notice, token });
 const networks = new Networks({
@@ -40,7 +44,8 @@ const networks = new Networks({
   scan: (targets) => scan.start(targets),
 });
 const pane = new DevicePane({
-  element: find("#device"), lan, ask, now, token, notice, forget: askForget, close: () => open(null),
+  element: find("#device"), lan, ask, now, token, notice, forget: askForget, close: () => open(null), reopen: open,
+  erased: (mac) => { events.drop(mac); draw(); },
 });
 
 // ---- the stream
@@ -68,7 +73,7 @@ function onMessage(message) {
     for (const event of news) if (event.device) glowing.add(event.device.mac);
   }
   switch (message.type) {
-    case "initial_state": loadHistory(); // falls through
+    case "initial_state": events.open("api/events"); // falls through
     case "resumed": onHello(message); break;
     case "scan_update": refresh(); break;
     case "event": if (!message.device) askNetworks(); break;
@@ -103,14 +108,6 @@ async function connectionError() {
 }
 
 // ---- data that the stream does not have
-
-/** Load the events from before this page was opened, or missed because a cursor expired. */
-async function loadHistory() {
-  try {
-    events.insertHistory((await ask("GET", "api/events?last=200")).events);
-  } catch { /* no history: only new events are shown */ }
-  draw();
-}
 
 let refreshedAt = -Infinity;
 /** Request `last seen` of all devices after a scan: a repeated observation makes no event. */
@@ -184,14 +181,15 @@ function sort() {
 }
 
 function paintCounts() {
-  const { online, offline, unknown } = view.counts;
-  const counts = { all: online + offline + unknown, online, offline, unknown };
+  const { online, offline, unknown, notKnown } = view.counts;
+  const counts = { all: online + offline + unknown, online, offline, unknown, "not-known": notKnown };
   for (const [name, number] of Object.entries(counts)) say(find(`#count-${name}`), number.toLocaleString());
   find("#chip-unknown").hidden = !unknown && view.query.status !== "unknown";
   const empty = find("#empty");
   empty.hidden = view.rows.length > 0;
   if (empty.hidden) return;
   say(empty, !lan.whole ? "Looking…"
+    : view.query.notKnown && !view.query.text && !view.query.status ? "Every device is marked as known."
     : lan.devices.size ? "No device matches the search and the filters."
     : [...lan.networks.values()].some((network) => network.state === "up") ? "No device has been seen yet."
     : "No network is scanned; see Networks for the reasons.");
@@ -202,6 +200,7 @@ function paintNetworks() {
   const ids = [...lan.networks.values()].filter((network) => network.state !== "excluded").map((network) => network.id);
   if (view.query.network && !ids.includes(view.query.network)) ids.push(view.query.network);
   find("#pick-network").hidden = ids.length < 2 && !view.query.network;
+  mark(find("#table"), "data-networks", String(ids.length));
   const has = [...select.options].slice(1).map((option) => option.value);
   if (has.join() !== ids.join()) select.replaceChildren(select.options[0], ...ids.map((id) => new Option(id, id)));
   select.value = view.query.network;
@@ -209,7 +208,7 @@ function paintNetworks() {
 
 function paintLink() {
   const ago = stream.receivedAt ? ` · last update ${age((Date.now() - stream.receivedAt) / 1000)}` : "";
-  say(find("#link-words"), (link === "live" ? "live" : "connecting…") + ago);
+  say(find("#link-words"), (link === "live" ? "live" : "not connected") + ago);
   prompt.draw(lan, link === "live" ? null : failure);
   if (link === "live" || !failure) return;
   showStatus(`${lockedText(failure) || errorText(failure)} Trying again every 3 s.`);
@@ -264,12 +263,14 @@ function query(changes) {
 find("#tools").addEventListener("submit", (event) => event.preventDefault());
 find("#search").addEventListener("input", (event) => query({ text: event.target.value.trim() }));
 find("#presence").addEventListener("change", (event) => query({ status: event.target.value }));
+find("#not-known").addEventListener("change", (event) => query({ notKnown: event.target.checked }));
 find("#network").addEventListener("change", (event) => query({ network: event.target.value }));
 find("#sort").addEventListener("change", (event) => query({ sort: event.target.value, descending: false }));
 find("#table").tHead.addEventListener("click", (event) => {
   const sort = event.target.closest("th")?.dataset.sort;
   if (sort) query({ sort, descending: view.query.sort === sort && !view.query.descending });
 });
+exportFrom(find("#export"), () => view.rows.map((device) => lan.devices.get(device.mac) || device));
 find("#scan").addEventListener("click", () => scan.start(view.query.network ? [view.query.network] : []));
 find(".views").addEventListener("click", (event) => {
   const button = event.target.closest("button");
@@ -286,7 +287,10 @@ addEventListener("keydown", (event) => {
     event.preventDefault();
     search.focus();
   } else if (event.key === "Escape") {
-    if (typing?.closest("#device")) typing.blur(); // keeps the text that was typed
+    if (find("#export").open) {
+      find("#export").open = false;
+      find("#export summary").focus();
+    } else if (typing?.closest("#device")) typing.blur(); // keeps the text that was typed
     else if (pane.mac && typing !== search) open(null);
     else if (view.query.text) {
       search.value = "";
@@ -322,6 +326,7 @@ Object.assign(view.query, queried());
 find("#sort").append(...Object.entries(COLUMNS).map(([name, title]) => new Option(`by ${title}`, name)));
 find("#search").value = view.query.text;
 for (const radio of document.querySelectorAll("#presence input")) radio.checked = radio.value === view.query.status;
+find("#not-known").checked = view.query.notKnown;
 paintSort();
 show("devices");
 openByAddress();

@@ -3,7 +3,7 @@
 
 import { el, mark, say } from "./element.js";
 import { networkOf } from "./order.js";
-import { age, inFull, kindsOf, nameOf, sourceOf, vendorOf } from "./words.js";
+import { age, inFull, isNew, kindsOf, nameOf, sourceOf, vendorOf } from "./words.js";
 
 /** Sort key → title of a column. */
 export const COLUMNS = {
@@ -18,6 +18,7 @@ class Row {
   constructor() {
     this.word = el("span", { class: "word" });
     this.dot = el("i", { class: "dot", "aria-hidden": "true" });
+    this.sign = el("span", { class: "sign" }); // before the name, so that a long name never hides it
     this.name = el("span");
     this.link = el("a", { class: "called" }, this.name);
     this.aka = el("span", { class: "aka" });
@@ -26,7 +27,7 @@ class Row {
     const [status, name] = cells;
     [, , this.ip, this.vendor, this.mac, this.network, this.last, this.first] = cells;
     status.append(this.dot, this.word);
-    name.append(this.link, this.aka, this.tags);
+    name.append(this.sign, this.link, this.aka, this.tags);
     this.tr = el("tr", { role: "row" }, ...cells);
     this.heat = 0;
   }
@@ -47,7 +48,7 @@ class Row {
     say(this.name, name || device.ip || device.mac);
     mark(this.link, "class", name ? "called" : "called nameless");
     say(this.aka, device.label && device.hostname ? device.hostname : "");
-    this.#tag(device);
+    this.#tag(device, isNew(device, now));
     put(this.ip, device.ip || "–");
     put(this.vendor, vendorOf(device) || "–", device.vendor ? null : "faint");
     put(this.network, networkOf(device) || "–");
@@ -57,7 +58,8 @@ class Row {
   }
 
   tick(now) {
-    say(this.last, age((now - this.lastAt) / 1000));
+    const present = this.device.status === "online" && this.device.kinds.includes("self"); // sends nothing to itself
+    say(this.last, present ? "now" : age((now - this.lastAt) / 1000));
     say(this.first, age((now - this.firstAt) / 1000));
   }
 
@@ -66,16 +68,19 @@ class Row {
     this.last.title = inFull(this.device.last_seen);
     this.first.title = inFull(this.device.first_seen);
     mark(this.dot.parentNode, "title", this.device.reason);
+    const names = [nameOf(this.device), this.aka.textContent].filter(Boolean).join(", ");
+    mark(this.link.parentNode, "title", names || null);
   }
 
-  #tag(device) {
+  #tag(device, fresh) {
     const kinds = kindsOf(device), source = sourceOf(device);
-    const text = [device.known, source, ...kinds].join("\n");
+    const text = [device.known, fresh, source, ...kinds].join("\n");
     if (text === this.tagged) return;
     this.tagged = text;
+    const known = { class: "known", title: "known", role: "img", "aria-label": "known" };
+    const recent = { class: "tag new", title: "first seen within a day, and not marked as known" };
+    this.sign.replaceChildren(...(device.known ? [el("span", known, "✓")] : fresh ? [el("span", recent, "new")] : []));
     const tags = kinds.map((kind) => el("span", { class: "tag" }, kind));
-    const said = { class: "tag known", title: "known", role: "img", "aria-label": "known" };
-    if (device.known) tags.push(el("span", said, "✓"));
     if (source) tags.push(el("span", { class: "tag source", title: "where the name comes from" }, source));
     this.tags.replaceChildren(...tags);
   }

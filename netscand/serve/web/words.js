@@ -1,10 +1,14 @@
 // Values as text for people. Pure: plain text in, plain text out.
 
 const MINUTE = 60, HOUR = 3600, DAY = 86400;
+const EXACT = 120; // seconds below which a duration is shown in seconds; up to five times as many, in minutes and seconds
 
-/** Format seconds: `0.4 s`, `12 s`, `5 min`, `3 h 20 min`, `4 d 2 h`. */
+/** Format seconds as netscanctl does: `12 ms`, `0.4 s`, `90 s`, `2 min 30 s`, `15 min`, `3 h 20 min`, `4 d 2 h`. */
 export function span(seconds) {
-  if (seconds < MINUTE) return `${seconds < 10 && seconds % 1 ? seconds.toFixed(1) : Math.round(seconds)} s`;
+  if (seconds < 0.1) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < EXACT) return `${seconds < 10 && seconds % 1 ? seconds.toFixed(1) : Math.round(seconds)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 5 * EXACT && whole % MINUTE) return `${Math.floor(whole / MINUTE)} min ${whole % MINUTE} s`;
   const minutes = Math.round(seconds / MINUTE);
   if (minutes < 60) return `${minutes} min`;
   const [big, small, one, other] =
@@ -54,8 +58,12 @@ export const nameOf = (device) => device.label || device.hostname || "";
 /** Return the label, host name, address or MAC. */
 export const displayName = (device) => nameOf(device) || device.ip || device.mac;
 
-/** Return the vendor; a randomised MAC has none. */
-export const vendorOf = (device) => device.vendor || (device.randomized_mac ? "private address" : "");
+/** Return the vendor; a randomized MAC has none. */
+export const vendorOf = (device) => device.vendor || (device.randomized_mac ? "(randomized MAC)" : "");
+
+/** Return whether a device was first seen within a day before `now` (ms), and no user marked it as known. */
+export const isNew = (device, now) => !device.known && !device.kinds.includes("self")
+  && !device.kinds.includes("never_seen") && Math.abs(now - Date.parse(device.first_seen)) < DAY * 1000;
 
 const SOURCES = { dhcp: "DHCP", mdns: "mDNS", dns: "DNS", nbns: "NBNS" };
 
@@ -80,7 +88,7 @@ const EVIDENCE = {
 /** Return the evidence as text. */
 export const evidenceOf = (evidence) => EVIDENCE[evidence] || evidence || "";
 
-/** How much of a network one scan asks. */
+/** Return how much of a network one scan covers. */
 export function coverageOf(network) {
   const { fraction, seconds } = network.coverage;
   if (!fraction) return "addresses where a device was seen";
@@ -88,18 +96,20 @@ export function coverageOf(network) {
   return `${(fraction * 100).toPrecision(2)} % a scan, all in ${span(seconds)}`;
 }
 
-const TITLES = {
-  discovered: "New", online: "Online", offline: "Offline", address_added: "New address",
-  address_removed: "Address gone", address_moved: "Address moved", address_conflict: "Address conflict",
-  same_host: "Same host", renamed: "Renamed", labelled: "Edited", forgotten: "Forgotten",
-  gateway_changed: "Gateway changed",
-  dhcp_server_seen: "DHCP server", network_up: "Network up", network_down: "Network down",
-  network_silent: "Network silent", network_recovered: "Network answers again", flood: "Flood of MACs",
-  unknown: "Unknown",
-};
+/** Return the title of an event: its kind, which is also its word in netscanctl. */
+export function titleOf(event) {
+  const text = event.kind.replaceAll("_", " ").replace("dhcp", "DHCP");
+  return text[0].toUpperCase() + text.slice(1);
+}
 
-/** Return the title of an event. */
-export const titleOf = (event) => TITLES[event.kind] || event.kind.replaceAll("_", " ");
+/** Titles of groups of event kinds; every kind is in one. */
+export const KIND_GROUPS = [
+  ["Online and offline", ["discovered", "online", "offline", "unknown", "forgotten"]],
+  ["Addresses", ["address_added", "address_removed", "address_moved", "same_host"]],
+  ["Names and annotations", ["renamed", "labelled"]],
+  ["Warnings", ["address_conflict", "gateway_changed", "dhcp_server_seen", "network_down", "network_silent", "flood"]],
+  ["Networks", ["network_up", "network_down", "network_silent", "network_recovered"]],
+];
 
 const MARKS = {
   discovered: "in", online: "in", offline: "out", forgotten: "out", address_conflict: "odd", gateway_changed: "odd",
@@ -110,11 +120,12 @@ const MARKS = {
 export const markOf = (event) => MARKS[event.kind] || "";
 
 const PLAIN = new Map([[null, "empty"], ["", "empty"], [true, "yes"], [false, "no"]]);
-const plain = (said) => PLAIN.get(said) ?? said;
+const plain = (value) => PLAIN.get(value) ?? (typeof value === "number" ? span(value) : value);
 
 /** Return the details and the reason of an event. */
 export function detailOf(event) {
   const was = event.previous || {};
+  const device = event.device || {};
   const address = event.address || "an address";
   switch (event.kind) {
     case "address_added": return `has ${address} too`;
@@ -122,10 +133,12 @@ export function detailOf(event) {
     case "address_moved": return `${address} moved here${event.other ? ` from ${event.other}` : ""}`;
     case "same_host": return `on two interfaces, also ${event.other || "another MAC"}`;
     case "address_conflict": return `${address} is claimed by ${event.other || "another device"} too`;
-    case "renamed": return was.hostname ? `was ${was.hostname}` : event.reason;
+    case "discovered": return [device.mac, vendorOf(device), event.reason].filter(Boolean).join(" · ");
+    case "renamed": return [was.hostname && `was ${was.hostname}`, device.hostname && `now ${device.hostname}`, event.reason]
+      .filter(Boolean).join(", ");
     case "gateway_changed": return event.other ? `was ${event.other}` : event.reason;
     case "labelled":
-      return Object.entries(was).map(([key, old]) => `${key} ${plain(old)} → ${plain(event.device[key])}`).join(", ")
+      return Object.entries(was).map(([key, old]) => `${key} ${plain(old)} → ${plain(device[key])}`).join(", ")
         || event.reason;
     default: return event.reason || "";
   }
