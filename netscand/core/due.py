@@ -1,7 +1,7 @@
 """Due checks of each device: probes of silent devices, changes of status, detection of a network outage."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum, auto
 from heapq import heappop, heappush
@@ -30,78 +30,8 @@ from netscand.core.presence import ANSWER_WAIT, Step
 from netscand.core.ratelimit import ABSENCES, RETURNS, Budgets
 from netscand.core.relayed_names import to_refresh
 from netscand.core.shared_lan import SharedLans, rehome
+from netscand.core.status import StatusCounts, report_still_online
 from netscand.core.weak_evidence import ProbeCandidates
-
-# ---- status --------------------------------------------------------------------------------------------------------
-# The only functions that change the status of a device.
-
-
-def set_status(
-    device: Device, status: Status, at: float, reason: str, network: str | None, seen: Observation | None = None
-) -> Event:
-    """Set the status of a device; return the event. `seen`: the observation that caused it."""
-    previous: Mapping[str, object] = {
-        "status": device.status, "status_since": device.status_since, "reason": device.reason,
-    }  # fmt: skip
-    device.status, device.status_since, device.reason = status, at, reason
-    kind = EventKind(status.value)
-    return Event(
-        kind, at, network, device, seen.ip if seen else device.ip, None, seen.evidence if seen else None,
-        reason, previous, seen.at if seen else None,
-    )  # fmt: skip
-
-
-def mark_unknown(
-    devices: Iterable[Device],
-    network: str,
-    interface: int | None,
-    table: NetworkTable,
-    reason: str,
-    now: float,
-    seen_since: float = inf,
-    may_stay: Callable[[Device], bool] = lambda device: True,
-) -> list[Device]:
-    """Set the online devices of a network to `unknown`, unless they are also online on another network.
-
-    There is no event for each: the network's event implies it. Return the devices that stay online because they were
-    `seen_since` and `may_stay`; publish these with `report_still_online`.
-
-    This runs in one go, so the most common case, a device with a single address, is checked first. 65,533 devices take
-    14 ms; looking the members of the enum up for each took 22 (Python 3.11).
-    """
-    stay = []
-    online, unknown = Status.ONLINE, Status.UNKNOWN
-    for device in devices:
-        if device.status is not online or device.is_self:
-            continue
-        bindings = device.addresses
-        alone = len(bindings) == 1
-        if bindings[0].network != network if alone else not is_on(device, network, interface):
-            continue
-        if device.last_seen >= seen_since and may_stay(device):
-            stay.append(device)
-        elif alone or not table.has_recent_address(device, now):
-            device.status, device.status_since, device.reason = unknown, now, reason
-    return stay
-
-
-def report_still_online(
-    devices: Iterable[Device], network: str, reason: str, now: float
-) -> Callable[[Device], Event | None]:
-    """Return the action that publishes once, for each device, that it is still online.
-
-    For clients, the event of the network makes all of its devices `unknown` (docs/protocol.md).
-    """
-    left = {device.mac: device for device in devices}
-    unknown: Mapping[str, object] = {"status": Status.UNKNOWN, "status_since": now, "reason": reason}
-
-    def publish(device: Device) -> Event | None:
-        if left.pop(device.mac, None) is not device or device.status is not Status.ONLINE:
-            return None
-        return Event(EventKind.ONLINE, now, network, device, device.ip, reason=device.reason, previous=unknown)
-
-    return publish
-
 
 # ---- checks --------------------------------------------------------------------------------------------------------
 # The part of the inventory that time drives; core/inventory.py is the part that frames, users and netlink drive.
@@ -144,7 +74,8 @@ class DueChecks:
         """Probes to send for presence; the planner sends them under its budget."""
         self.budgets = Budgets()
         """Budgets of everything that others may cause, shared with the engine and the server."""
-        self.addresses = Addresses(self.networks, self.budgets)
+        self.counts = StatusCounts()
+        self.addresses = Addresses(self.networks, self.budgets, self.counts)
         self.network_table = NetworkTable(self.networks)
         self.outage = OutageDetector(rng, self.budgets)
         self._candidates = ProbeCandidates(self.budgets)
@@ -299,14 +230,14 @@ class DueChecks:
         device.presence.set_offline(now)
         if device.is_gateway:  # another device may hold that address now
             self.addresses.mark_gateways((device,))
-        event = set_status(device, Status.OFFLINE, now, reason, network)
+        event = self.counts.publish_change(device, Status.OFFLINE, now, reason, network)
         return (event, *self.addresses.release(device, now))
 
     def _report_unknown(self, device: Device, now: float, silence: float) -> Event:
         """Set a silent device of this host to `unknown`: it cannot be probed, so its silence proves no absence."""
         may_change(self.budgets, ABSENCES, device, now)
         reason = f"silent for {silence:.0f} s; it is on this host by macvlan, and cannot be probed from here"
-        return set_status(device, Status.UNKNOWN, now, reason, device.addresses[0].network)
+        return self.counts.publish_change(device, Status.UNKNOWN, now, reason, device.addresses[0].network)
 
     def _probe_witnesses(self, device: Device, network: Network, now: float) -> None:
         holders, gateway = self.addresses.devices(network.id), self.addresses.holder(network.id, network.gateway)
@@ -465,7 +396,7 @@ class DueChecks:
             if device.status is Status.ONLINE and settled and self._may_return(device, now):
                 stay.append(device)
             elif device.status is Status.ONLINE:
-                device.status, device.status_since, device.reason = Status.UNKNOWN, now, reason
+                self.counts.change(device, Status.UNKNOWN, now, reason)
             self._restart_silence(device, now)
         return self._batches.add(stay, report_still_online(stay, to, reason, now))
 
@@ -483,7 +414,7 @@ class DueChecks:
         def may_stay(device: Device) -> bool:
             return self._may_return(device, now)
 
-        return mark_unknown(
+        return self.counts.mark_unknown(
             self.devices.values(), network, interface, self.network_table, reason, now, seen_since, may_stay
         )
 

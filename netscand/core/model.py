@@ -286,6 +286,8 @@ class Device:
     notes: str | None = None
     next_check: float = inf
     """When the inventory checks it next."""
+    counted: tuple[str, ...] | None = None
+    """Networks that it is counted in (core/status.py); None: it is not counted."""
 
     @property
     def never_seen(self) -> bool:

@@ -213,7 +213,6 @@ class Server:
         self.serving = True
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._lists.run(), name="whole lists")
-            tasks.create_task(self._summary.run(), name="counts")
             tasks.create_task(self._live.watch_over(), name="heartbeats")
             tasks.create_task(self._limiter.run(), name="what is not read")
             tasks.create_task(self._measures.run(), name="loop lag")
