@@ -61,6 +61,45 @@ class Lane(NamedTuple):
     broadcast: bool
 
 
+class DueQueue:
+    """Times and the devices that are due then, soonest first.
+
+    Most times come in order: answers are due 1 s after a probe, the next probe 10 s after a frame. Each such sequence
+    has a queue, and the rest is in a heap: with 65,533 devices, taking an entry from a heap takes 20 µs.
+    """
+
+    def __init__(self) -> None:
+        self._queues: tuple[deque[tuple[float, Mac]], ...] = (deque(), deque(), deque())
+        self._heap: list[tuple[float, Mac]] = []
+
+    def push(self, at: float, mac: Mac) -> None:
+        """Add an entry; those of before stay."""
+        for queue in self._queues:
+            if not queue or queue[-1][0] <= at:
+                queue.append((at, mac))
+                return
+        heappush(self._heap, (at, mac))
+
+    @property
+    def next_at(self) -> float:
+        """Return the time of the first entry; inf: there is none."""
+        at = self._heap[0][0] if self._heap else inf
+        for queue in self._queues:
+            if queue and queue[0][0] < at:
+                at = queue[0][0]
+        return at
+
+    def pop(self, now: float) -> tuple[float, Mac] | None:
+        """Take the first entry that is due; None: none is."""
+        first, at = None, self._heap[0][0] if self._heap else inf
+        for queue in self._queues:
+            if queue and queue[0][0] < at:
+                first, at = queue, queue[0][0]
+        if at > now or at == inf:
+            return None
+        return heappop(self._heap) if first is None else first.popleft()
+
+
 class DueChecks:
     """The devices, and the time of the next check of each."""
 
@@ -80,7 +119,7 @@ class DueChecks:
         self.outage = OutageDetector(rng, self.budgets)
         self._candidates = ProbeCandidates(self.budgets)
         self.shared_lans = SharedLans(rng)
-        self._due_heap: list[tuple[float, Mac]] = []
+        self._due = DueQueue()
         self._batches = DeferredBatches()
 
     @property
@@ -88,8 +127,7 @@ class DueChecks:
         """When to call `tick` next."""
         if self._batches:
             return 0.0
-        due = self._due_heap[0][0] if self._due_heap else inf
-        return min(due, self.addresses.disputes.next_at, self.shared_lans.next_at)
+        return min(self._due.next_at, self.addresses.disputes.next_at, self.shared_lans.next_at)
 
     def tick(self, now: float, limit: int = 128) -> tuple[Event, ...]:
         """Run the checks that are due, at most `limit`: return the events, and queue probes of silent devices."""
@@ -98,26 +136,27 @@ class DueChecks:
         events: list[Event] = self._settle_disputes(now) if self.addresses.disputes.open else []
         if self.shared_lans:
             self._check_shared_lans(now)
-        next_check = self._due_heap
         for _ in range(limit):
-            if not next_check or next_check[0][0] > now:
+            entry = self._due.pop(now)
+            if entry is None:
                 break
-            due, mac = heappop(next_check)
-            device = self.devices.get(mac)
-            if device is None or device.next_check != due:
+            device = self.devices.get(entry[1])
+            if device is None or device.next_check != entry[0]:
                 continue  # forgotten, or scheduled again since
             device.next_check = inf
             where = self.network_table.probe_target(device)
-            step = device.presence.step(now)
+            step, again_at = device.presence.next_step(now)
             if where is None:
                 events += self._check_unprobeable(device, now)
             elif step is Step.OFFLINE:
                 events += self._check_offline(device, (self.network_table.last_answered(device) or where)[0], now)
-            elif step is Step.NOTHING:
+            elif step is not Step.NOTHING:  # not scheduled until the planner has sent the probe or dropped it
+                self._probe_silence(device, where, step, now)
+            elif len(device.addresses) == 1 and not (again_at == inf or device.is_proxy or self.addresses.conflicts):
+                self._push(device, again_at)
+            else:
                 events += self._drop_stale(device, now)
                 self._schedule(device)
-            else:  # not scheduled until the planner has sent the probe or dropped it
-                self._probe_silence(device, where, step, now)
         return tuple(events)
 
     def _check_unprobeable(self, device: Device, now: float) -> tuple[Event, ...]:
@@ -259,7 +298,7 @@ class DueChecks:
         if self._candidates.add(seen, network, self.devices.get(seen.mac)):
             assert seen.ip is not None
             self._queue_probe(Probe(network, seen.ip, seen.mac))
-            heappush(self._due_heap, (seen.at, seen.mac))  # so that the queue is looked at
+            self._due.push(seen.at, seen.mac)  # so that the queue is looked at
 
     def _queue_probe(self, probe: Probe, probe_class: ProbeClass | None = None) -> None:
         if probe_class is None:
@@ -353,7 +392,7 @@ class DueChecks:
 
     def _push(self, device: Device, at: float) -> None:
         device.next_check = at
-        heappush(self._due_heap, (at, device.mac))
+        self._due.push(at, device.mac)
 
     # ---- shared LANs ---------------------------------------------------------------------------------------------
 
