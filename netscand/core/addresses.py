@@ -10,6 +10,7 @@ from netscand.core.disputes import APART, APART_UNCHANGED, Dispute, DisputeRepor
 from netscand.core.foreign_addresses import is_outside, may_have_foreign, to_replace
 from netscand.core.limits import is_resident, may_change
 from netscand.core.model import (
+    EVIDENCE_TEXT,
     Address,
     Device,
     Event,
@@ -42,21 +43,6 @@ CONFLICT_WITHIN = 60.0
 ASLEEP = NEW_PATIENCE
 """Patience in seconds above which a silent device that is online may be asleep: its address moves only to a claimant
 that answers there."""
-
-EVIDENCE_TEXT = {
-    Evidence.ARP_REQUEST: "sent an ARP request",
-    Evidence.ARP_REPLY: "answered an ARP request",
-    Evidence.ARP_PROBE: "probed for an address",
-    Evidence.ARP_ANNOUNCEMENT: "announced its address",
-    Evidence.NDP: "sent a neighbour discovery message",
-    Evidence.DHCP: "sent a DHCP message",
-    Evidence.MDNS: "sent an mDNS message",
-    Evidence.NBNS: "sent an NBNS message",
-    Evidence.NEIGHBOUR: "is a reachable neighbour of this host",
-    Evidence.PROXIED: "another station answered for it",
-}
-"""Evidence → the `reason` of an event."""
-
 
 ANNOUNCES = frozenset([Evidence.ARP_ANNOUNCEMENT, Evidence.DHCP])
 """Evidence of a device that announces its address to all others: it becomes its `ip`."""
@@ -139,10 +125,7 @@ class Addresses:
 
     def attach(self, device: Device, address: Address) -> None:
         """Add an address to a device that does not hold it."""
-        if device.addresses:
-            device.addresses.append(address)
-        else:
-            device.addresses = [address]  # 24 bytes less than by `append`
+        device.addresses.append(address)
         self._counts.place(device)
 
     def put_back(self, device: Device, address: Address) -> None:
@@ -598,12 +581,6 @@ def _value(address: Address) -> tuple[bool, bool, float]:
 def _before(device: Device) -> Mapping[str, object]:
     """Return the `previous` addresses of a device for an event, before they change."""
     return {"ip": device.ip, "addresses": tuple(device.addresses)} if device.addresses else NO_ADDRESS
-
-
-def has_answered(device: Device, network: str, ip: Ip) -> bool:
-    """Return whether a device answered a request at one of its addresses since the start."""
-    address = device.address_at(network, ip)
-    return address is not None and address.answered > -inf
 
 
 def _is_there(holder: Device, address: Address | None, now: float) -> bool:

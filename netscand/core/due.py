@@ -9,7 +9,7 @@ from math import inf
 from random import Random
 from typing import NamedTuple
 
-from netscand.core.addresses import Addresses, has_answered
+from netscand.core.addresses import Addresses
 from netscand.core.batches import DeferredBatches
 from netscand.core.limits import could_change, is_resident, may_change
 from netscand.core.model import (
@@ -24,7 +24,7 @@ from netscand.core.model import (
     Probe,
     Status,
 )
-from netscand.core.networks import SCANNED, NetworkTable, ProbeTarget, is_on, record_probe
+from netscand.core.networks import SCANNED, NetworkTable, ProbeTarget, has_answered, is_on, record_probe
 from netscand.core.outage import OutageDetector, Verdict
 from netscand.core.presence import ANSWER_WAIT, Step
 from netscand.core.ratelimit import ABSENCES, RETURNS, Budgets

@@ -8,7 +8,6 @@ from dataclasses import replace
 from math import inf
 from random import Random
 
-from netscand.core.addresses import EVIDENCE_TEXT
 from netscand.core.claims import ClaimTracker
 from netscand.core.due import DueChecks
 from netscand.core.foreign_addresses import is_known_foreign
@@ -22,6 +21,7 @@ from netscand.core.limits import (
     is_resident,
 )
 from netscand.core.model import (
+    EVIDENCE_TEXT,
     NEVER_SEEN,
     Busy,
     Device,
@@ -330,6 +330,8 @@ class Inventory(DueChecks):
         self._never_seen.update(device.mac for device in known.values() if device.never_seen)
         for device in known.values():
             self.counts.add(device)
+            if device.is_self:
+                self._own_devices.mine.add(device.mac)
             for address in device.addresses:
                 if self.addresses.holder(address.network, address.ip) is not device:
                     self.claims.disputes.add(address.network, address.ip, None, now)

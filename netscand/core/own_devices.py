@@ -34,7 +34,8 @@ class OwnDevices:
         self._addresses = addresses
         self._counts = counts
         self._batches = batches
-        self._mine: set[Mac] = set()
+        self.mine: set[Mac] = set()
+        """MACs of these devices."""
         self._former: dict[int, Device] = {}
         """ifindex → device of the MAC that the interface had before, until it has another one."""
         self._own: frozenset[tuple[str, Ip]] = frozenset()
@@ -52,7 +53,7 @@ class OwnDevices:
         for network in scanned:
             ours.setdefault(network.mac, []).append(network)
         events, retired = self._take_addresses(scanned, now), []
-        for mac in sorted(self._mine - ours.keys()):
+        for mac in sorted(self.mine - ours.keys()):
             device = self._devices[mac]
             if mac not in macs:
                 events.append(self._retire(device, now))
@@ -90,7 +91,7 @@ class OwnDevices:
         for address in tuple(device.addresses):
             self._addresses.drop(device, address)
         device.is_self = device.is_gateway = False
-        self._mine.discard(device.mac)
+        self.mine.discard(device.mac)
         self._counts.change(device, Status.OFFLINE, now, "this host no longer has this MAC")
         self._counts.add(device)
         device.presence.set_offline(now)
@@ -109,7 +110,7 @@ class OwnDevices:
         if device.status is not Status.ONLINE or not device.is_self:
             self._counts.remove(device)
             self._counts.change(device, Status.ONLINE, now, THIS_HOST)
-        self._mine.add(mac)
+        self.mine.add(mac)
         device.is_self, device.interface, device.last_seen, device.next_check = True, index, now, float("inf")
         self._bind(device, networks, now)
         events = []

@@ -1,6 +1,6 @@
 """The status of devices: the only code that changes it, and the counts of devices by status.
 
-The counts are kept where a status or an address changes. Counting 65,533 devices anew takes 20 ms.
+The counts are kept where a status or an address changes. Counting 65,533 devices takes 20 ms.
 """
 
 from collections.abc import Callable, Iterable, Mapping
