@@ -59,6 +59,10 @@ def _run() -> None:
 
 def _start(arguments: argparse.Namespace, config: "Config") -> None:
     from netscand.event_log import open_log
+    from netscand.partial_imports import import_partly
+
+    open_log(config.log.level)
+    import_partly(openssl=config.listen.tls)
     from netscand.lan.netlink import NetlinkError
     from netscand.lan.wire import WireError
     from netscand.serve.auth import TokensRefused
@@ -67,7 +71,6 @@ def _start(arguments: argparse.Namespace, config: "Config") -> None:
     from netscand.store.lock import HistoryInUse
     from netscand.store.paths import HistoryRefused
 
-    open_log(config.log.level)
     try:
         if arguments.once:
             from netscand.once import once

@@ -209,6 +209,11 @@ class Listen(Table, frozen=True):
     tls_certificate: str | None = None
     tls_key: str | None = None
 
+    @property
+    def tls(self) -> bool:
+        """Return whether TLS is configured, perhaps in part."""
+        return self.tls_certificate is not None or self.tls_key is not None
+
 
 class Access(Table, frozen=True):
     """`[access]`."""

@@ -17,7 +17,7 @@ from sdnotify import SystemdNotifier
 from netscand.config import Config, ConfigError, load
 from netscand.core.claims import urgency
 from netscand.core.inventory import Inventory
-from netscand.core.model import Network, Status
+from netscand.core.model import Network
 from netscand.core.networks import SCANNED
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
@@ -255,11 +255,11 @@ class Daemon:
             await asyncio.sleep(STATUS_EVERY)
 
     def _status_line(self) -> str:
-        devices = [device for device in self.engine.devices.values() if not device.is_self]
-        online = sum(device.status is Status.ONLINE for device in devices)
+        (online, *others) = self.engine.counts.total
+        devices = online + sum(others)
         networks = sum(network.state == "up" for network in self.engine.networks.values())
         problems = "; ".join(self.engine.problems())
-        counted = f"{_counted(networks, 'network')}, {online} of {_counted(len(devices), 'device')} online"
+        counted = f"{_counted(networks, 'network')}, {online} of {_counted(devices, 'device')} online"
         line = f"{counted}, {_counted(self.server.clients, 'client')}"
         return f"{line}; degraded: {problems}" if problems else line
 

@@ -32,6 +32,7 @@ from netscand.core.model import (
 )
 from netscand.core.outage import network_problems
 from netscand.core.planner import BUSY_FOR, Planner
+from netscand.core.status import StatusCounts
 
 ASLEEP = 5.0
 """Seconds between two turns after which the process must have been stopped: silence in them does not count (F13)."""
@@ -403,6 +404,11 @@ class Engine:
     def devices(self) -> Mapping[Mac, Device]:
         """Return every device, by MAC."""
         return self._inventory.devices
+
+    @property
+    def counts(self) -> StatusCounts:
+        """Return the numbers of devices by status, without this host."""
+        return self._inventory.counts
 
     @property
     def networks(self) -> Mapping[str, Network]:

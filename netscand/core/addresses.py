@@ -10,6 +10,7 @@ from netscand.core.disputes import APART, APART_UNCHANGED, Dispute, DisputeRepor
 from netscand.core.foreign_addresses import is_outside, may_have_foreign, to_replace
 from netscand.core.limits import is_resident, may_change
 from netscand.core.model import (
+    EVIDENCE_TEXT,
     Address,
     Device,
     Event,
@@ -28,6 +29,7 @@ from netscand.core.ratelimit import ADDRESSES, Budgets
 from netscand.core.relayed_names import MANY
 from netscand.core.shared_addresses import MOST_ADDRESSES, OwnClaims, Proxies, SharedHosts
 from netscand.core.stale_addresses import STALE, choose_main, keep_main, scope, stale
+from netscand.core.status import StatusCounts
 
 # ---- addresses -----------------------------------------------------------------------------------------------------
 # The device that holds each address of each network; conflicts, moves and other events about that.
@@ -42,21 +44,6 @@ ASLEEP = NEW_PATIENCE
 """Patience in seconds above which a silent device that is online may be asleep: its address moves only to a claimant
 that answers there."""
 
-EVIDENCE_TEXT = {
-    Evidence.ARP_REQUEST: "sent an ARP request",
-    Evidence.ARP_REPLY: "answered an ARP request",
-    Evidence.ARP_PROBE: "probed for an address",
-    Evidence.ARP_ANNOUNCEMENT: "announced its address",
-    Evidence.NDP: "sent a neighbour discovery message",
-    Evidence.DHCP: "sent a DHCP message",
-    Evidence.MDNS: "sent an mDNS message",
-    Evidence.NBNS: "sent an NBNS message",
-    Evidence.NEIGHBOUR: "is a reachable neighbour of this host",
-    Evidence.PROXIED: "another station answered for it",
-}
-"""Evidence → the `reason` of an event."""
-
-
 ANNOUNCES = frozenset([Evidence.ARP_ANNOUNCEMENT, Evidence.DHCP])
 """Evidence of a device that announces its address to all others: it becomes its `ip`."""
 
@@ -69,10 +56,13 @@ NO_ADDRESS: Mapping[str, object] = {"ip": None, "addresses": ()}
 class Addresses:
     """The addresses of every scanned network, and the devices that hold them."""
 
-    def __init__(self, networks: Mapping[str, Network], budgets: Budgets) -> None:
+    def __init__(self, networks: Mapping[str, Network], budgets: Budgets, counts: StatusCounts) -> None:
         self.networks = networks
         """All networks by id, shared with the inventory."""
         self._holders: dict[str, dict[Ip, Device]] = {}
+        self._gateways: dict[Mac, Device] = {}
+        """Devices that were marked as gateways."""
+        self._counts = counts
         self.guards = Guards()
         self._budgets = budgets
         self._claims = DisputeReports(budgets)
@@ -112,19 +102,31 @@ class Addresses:
         found = (int.from_bytes(ip) - first for ip in some if len(ip) == 4 and ip not in ours)
         return Runs.united(range(each, each + 1) for each in found).clipped(spans(network.cidr, network.excluded))
 
-    def mark_gateways(self, devices: Iterable[Device]) -> None:
-        """Mark as gateways those `devices` that hold a gateway's address."""
-        for device in devices:
-            device.is_gateway = False
+    def mark_gateways(self, devices: Iterable[Device] | None = None) -> None:
+        """Mark as gateways those `devices`, by default all, that hold a gateway's address."""
+        for device in tuple(self._gateways.values()) if devices is None else devices:
+            self._mark_gateway(device, False)
         for network in self.networks.values():
             holder = self.holder(network.id, network.gateway)
             if holder is not None:
-                holder.is_gateway = True
+                self._mark_gateway(holder, True)
+
+    def _mark_gateway(self, device: Device, is_gateway: bool) -> None:
+        device.is_gateway = is_gateway
+        if is_gateway:
+            self._gateways[device.mac] = device
+        else:
+            self._gateways.pop(device.mac, None)
 
     def put(self, device: Device, address: Address) -> None:
         """Bind an address to a device, without an event."""
-        device.addresses.append(address)
+        self.attach(device, address)
         self._holders.setdefault(address.network, {})[address.ip] = device
+
+    def attach(self, device: Device, address: Address) -> None:
+        """Add an address to a device that does not hold it."""
+        device.addresses.append(address)
+        self._counts.place(device)
 
     def put_back(self, device: Device, address: Address) -> None:
         """Bind an address of before a restart: of several devices, the one seen last holds it."""
@@ -139,6 +141,7 @@ class Addresses:
     def drop(self, device: Device, address: Address) -> None:
         """Delete the binding of an address to a device."""
         device.addresses.remove(address)
+        self._counts.place(device)
         choose_main(device)
         holders = self._holders.get(address.network, {})
         if holders.get(address.ip) is device:
@@ -296,7 +299,7 @@ class Addresses:
         entry = Address(
             ip, network.id, network.interface, seen.evidence, seen.at, seen.at, foreign=True, main_since=seen.at
         )
-        device.addresses.append(entry)
+        self.attach(device, entry)
         return () if is_first else (self._event(EventKind.ADDRESS_ADDED, device, seen, network, previous=before),)
 
     def _append(self, device: Device, ip: Ip, seen: Observation, network: Network, *, keeps_main: bool = False) -> bool:
@@ -320,7 +323,7 @@ class Addresses:
         announced = few and (seen.joining or seen.evidence in ANNOUNCES)
         if len(ip) == 4 and (main is None or len(main.ip) == 16 or (announced and not keeps_main)):
             new.main_since = seen.at
-        device.addresses.append(new)
+        self.attach(device, new)
         device.lost = None
         return bool(renamed)
 
@@ -480,7 +483,8 @@ class Addresses:
         is_gateway = ip == network.gateway
         if old is None or old is device or (dispute and dispute.takes):
             holders[ip] = device
-            device.is_gateway = device.is_gateway or is_gateway
+            if is_gateway:
+                self._mark_gateway(device, True)
         if seen.via is not None and holders[ip] is device and seen.evidence is not Evidence.PROXIED:
             self.shared.note_cluster(network.id, ip, seen.via)
         if old is None or old is device or dispute is None or dispute.reason is None:
@@ -493,7 +497,7 @@ class Addresses:
             left = (self._leave(old, claim, device, seen.at),)
         kind = EventKind.ADDRESS_CONFLICT if dispute.in_conflict else EventKind.ADDRESS_MOVED
         if is_gateway:
-            old.is_gateway = dispute.in_conflict
+            self._mark_gateway(old, dispute.in_conflict)
             kind = EventKind.GATEWAY_CHANGED
         disputed = self._event(kind, device, seen, network, previous=before, other=old, reason=dispute.reason)
         return (*left, disputed)
@@ -577,12 +581,6 @@ def _value(address: Address) -> tuple[bool, bool, float]:
 def _before(device: Device) -> Mapping[str, object]:
     """Return the `previous` addresses of a device for an event, before they change."""
     return {"ip": device.ip, "addresses": tuple(device.addresses)} if device.addresses else NO_ADDRESS
-
-
-def has_answered(device: Device, network: str, ip: Ip) -> bool:
-    """Return whether a device answered a request at one of its addresses since the start."""
-    address = device.address_at(network, ip)
-    return address is not None and address.answered > -inf
 
 
 def _is_there(holder: Device, address: Address | None, now: float) -> bool:

@@ -49,6 +49,10 @@ class Conflicts:
         self._macs: frozenset[Mac] = frozenset()
         """Those of all devices in the table."""
 
+    def __bool__(self) -> bool:
+        """Return whether there is any."""
+        return bool(self._found)
+
     def note(self, network: str, ip: Ip, holder: Device, claimant: Device, since: float) -> None:
         """Note a conflict that is published. One that lasts keeps the time of its claim."""
         key = network, ip, frozenset((holder.mac, claimant.mac))

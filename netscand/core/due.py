@@ -1,7 +1,7 @@
 """Due checks of each device: probes of silent devices, changes of status, detection of a network outage."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from enum import Enum, auto
 from heapq import heappop, heappush
@@ -9,7 +9,7 @@ from math import inf
 from random import Random
 from typing import NamedTuple
 
-from netscand.core.addresses import Addresses, has_answered
+from netscand.core.addresses import Addresses
 from netscand.core.batches import DeferredBatches
 from netscand.core.limits import could_change, is_resident, may_change
 from netscand.core.model import (
@@ -24,84 +24,14 @@ from netscand.core.model import (
     Probe,
     Status,
 )
-from netscand.core.networks import SCANNED, NetworkTable, ProbeTarget, is_on, record_probe
+from netscand.core.networks import SCANNED, NetworkTable, ProbeTarget, has_answered, is_on, record_probe
 from netscand.core.outage import OutageDetector, Verdict
 from netscand.core.presence import ANSWER_WAIT, Step
 from netscand.core.ratelimit import ABSENCES, RETURNS, Budgets
 from netscand.core.relayed_names import to_refresh
 from netscand.core.shared_lan import SharedLans, rehome
+from netscand.core.status import StatusCounts, report_still_online
 from netscand.core.weak_evidence import ProbeCandidates
-
-# ---- status --------------------------------------------------------------------------------------------------------
-# The only functions that change the status of a device.
-
-
-def set_status(
-    device: Device, status: Status, at: float, reason: str, network: str | None, seen: Observation | None = None
-) -> Event:
-    """Set the status of a device; return the event. `seen`: the observation that caused it."""
-    previous: Mapping[str, object] = {
-        "status": device.status, "status_since": device.status_since, "reason": device.reason,
-    }  # fmt: skip
-    device.status, device.status_since, device.reason = status, at, reason
-    kind = EventKind(status.value)
-    return Event(
-        kind, at, network, device, seen.ip if seen else device.ip, None, seen.evidence if seen else None,
-        reason, previous, seen.at if seen else None,
-    )  # fmt: skip
-
-
-def mark_unknown(
-    devices: Iterable[Device],
-    network: str,
-    interface: int | None,
-    table: NetworkTable,
-    reason: str,
-    now: float,
-    seen_since: float = inf,
-    may_stay: Callable[[Device], bool] = lambda device: True,
-) -> list[Device]:
-    """Set the online devices of a network to `unknown`, unless they are also online on another network.
-
-    There is no event for each: the network's event implies it. Return the devices that stay online because they were
-    `seen_since` and `may_stay`; publish these with `report_still_online`.
-
-    This runs in one go, so the most common case, a device with a single address, is checked first. 65,533 devices take
-    14 ms; looking the members of the enum up for each took 22 (Python 3.11).
-    """
-    stay = []
-    online, unknown = Status.ONLINE, Status.UNKNOWN
-    for device in devices:
-        if device.status is not online or device.is_self:
-            continue
-        bindings = device.addresses
-        alone = len(bindings) == 1
-        if bindings[0].network != network if alone else not is_on(device, network, interface):
-            continue
-        if device.last_seen >= seen_since and may_stay(device):
-            stay.append(device)
-        elif alone or not table.has_recent_address(device, now):
-            device.status, device.status_since, device.reason = unknown, now, reason
-    return stay
-
-
-def report_still_online(
-    devices: Iterable[Device], network: str, reason: str, now: float
-) -> Callable[[Device], Event | None]:
-    """Return the action that publishes once, for each device, that it is still online.
-
-    For clients, the event of the network makes all of its devices `unknown` (docs/protocol.md).
-    """
-    left = {device.mac: device for device in devices}
-    unknown: Mapping[str, object] = {"status": Status.UNKNOWN, "status_since": now, "reason": reason}
-
-    def publish(device: Device) -> Event | None:
-        if left.pop(device.mac, None) is not device or device.status is not Status.ONLINE:
-            return None
-        return Event(EventKind.ONLINE, now, network, device, device.ip, reason=device.reason, previous=unknown)
-
-    return publish
-
 
 # ---- checks --------------------------------------------------------------------------------------------------------
 # The part of the inventory that time drives; core/inventory.py is the part that frames, users and netlink drive.
@@ -131,6 +61,45 @@ class Lane(NamedTuple):
     broadcast: bool
 
 
+class DueQueue:
+    """Times and the devices that are due then, soonest first.
+
+    Most times come in order: answers are due 1 s after a probe, the next probe 10 s after a frame. Each such sequence
+    has a queue, and the rest is in a heap: with 65,533 devices, taking an entry from a heap takes 20 µs.
+    """
+
+    def __init__(self) -> None:
+        self._queues: tuple[deque[tuple[float, Mac]], ...] = (deque(), deque(), deque())
+        self._heap: list[tuple[float, Mac]] = []
+
+    def push(self, at: float, mac: Mac) -> None:
+        """Add an entry; those of before stay."""
+        for queue in self._queues:
+            if not queue or queue[-1][0] <= at:
+                queue.append((at, mac))
+                return
+        heappush(self._heap, (at, mac))
+
+    @property
+    def next_at(self) -> float:
+        """Return the time of the first entry; inf: there is none."""
+        at = self._heap[0][0] if self._heap else inf
+        for queue in self._queues:
+            if queue and queue[0][0] < at:
+                at = queue[0][0]
+        return at
+
+    def pop(self, now: float) -> tuple[float, Mac] | None:
+        """Take the first entry that is due; None: none is."""
+        first, at = None, self._heap[0][0] if self._heap else inf
+        for queue in self._queues:
+            if queue and queue[0][0] < at:
+                first, at = queue, queue[0][0]
+        if at > now or at == inf:
+            return None
+        return heappop(self._heap) if first is None else first.popleft()
+
+
 class DueChecks:
     """The devices, and the time of the next check of each."""
 
@@ -144,12 +113,13 @@ class DueChecks:
         """Probes to send for presence; the planner sends them under its budget."""
         self.budgets = Budgets()
         """Budgets of everything that others may cause, shared with the engine and the server."""
-        self.addresses = Addresses(self.networks, self.budgets)
+        self.counts = StatusCounts()
+        self.addresses = Addresses(self.networks, self.budgets, self.counts)
         self.network_table = NetworkTable(self.networks)
         self.outage = OutageDetector(rng, self.budgets)
         self._candidates = ProbeCandidates(self.budgets)
         self.shared_lans = SharedLans(rng)
-        self._due_heap: list[tuple[float, Mac]] = []
+        self._due = DueQueue()
         self._batches = DeferredBatches()
 
     @property
@@ -157,8 +127,7 @@ class DueChecks:
         """When to call `tick` next."""
         if self._batches:
             return 0.0
-        due = self._due_heap[0][0] if self._due_heap else inf
-        return min(due, self.addresses.disputes.next_at, self.shared_lans.next_at)
+        return min(self._due.next_at, self.addresses.disputes.next_at, self.shared_lans.next_at)
 
     def tick(self, now: float, limit: int = 128) -> tuple[Event, ...]:
         """Run the checks that are due, at most `limit`: return the events, and queue probes of silent devices."""
@@ -167,26 +136,27 @@ class DueChecks:
         events: list[Event] = self._settle_disputes(now) if self.addresses.disputes.open else []
         if self.shared_lans:
             self._check_shared_lans(now)
-        next_check = self._due_heap
         for _ in range(limit):
-            if not next_check or next_check[0][0] > now:
+            entry = self._due.pop(now)
+            if entry is None:
                 break
-            due, mac = heappop(next_check)
-            device = self.devices.get(mac)
-            if device is None or device.next_check != due:
+            device = self.devices.get(entry[1])
+            if device is None or device.next_check != entry[0]:
                 continue  # forgotten, or scheduled again since
             device.next_check = inf
             where = self.network_table.probe_target(device)
-            step = device.presence.step(now)
+            step, again_at = device.presence.next_step(now)
             if where is None:
                 events += self._check_unprobeable(device, now)
             elif step is Step.OFFLINE:
                 events += self._check_offline(device, (self.network_table.last_answered(device) or where)[0], now)
-            elif step is Step.NOTHING:
+            elif step is not Step.NOTHING:  # not scheduled until the planner has sent the probe or dropped it
+                self._probe_silence(device, where, step, now)
+            elif len(device.addresses) == 1 and not (again_at == inf or device.is_proxy or self.addresses.conflicts):
+                self._push(device, again_at)
+            else:
                 events += self._drop_stale(device, now)
                 self._schedule(device)
-            else:  # not scheduled until the planner has sent the probe or dropped it
-                self._probe_silence(device, where, step, now)
         return tuple(events)
 
     def _check_unprobeable(self, device: Device, now: float) -> tuple[Event, ...]:
@@ -299,14 +269,14 @@ class DueChecks:
         device.presence.set_offline(now)
         if device.is_gateway:  # another device may hold that address now
             self.addresses.mark_gateways((device,))
-        event = set_status(device, Status.OFFLINE, now, reason, network)
+        event = self.counts.publish_change(device, Status.OFFLINE, now, reason, network)
         return (event, *self.addresses.release(device, now))
 
     def _report_unknown(self, device: Device, now: float, silence: float) -> Event:
         """Set a silent device of this host to `unknown`: it cannot be probed, so its silence proves no absence."""
         may_change(self.budgets, ABSENCES, device, now)
         reason = f"silent for {silence:.0f} s; it is on this host by macvlan, and cannot be probed from here"
-        return set_status(device, Status.UNKNOWN, now, reason, device.addresses[0].network)
+        return self.counts.publish_change(device, Status.UNKNOWN, now, reason, device.addresses[0].network)
 
     def _probe_witnesses(self, device: Device, network: Network, now: float) -> None:
         holders, gateway = self.addresses.devices(network.id), self.addresses.holder(network.id, network.gateway)
@@ -328,7 +298,7 @@ class DueChecks:
         if self._candidates.add(seen, network, self.devices.get(seen.mac)):
             assert seen.ip is not None
             self._queue_probe(Probe(network, seen.ip, seen.mac))
-            heappush(self._due_heap, (seen.at, seen.mac))  # so that the queue is looked at
+            self._due.push(seen.at, seen.mac)  # so that the queue is looked at
 
     def _queue_probe(self, probe: Probe, probe_class: ProbeClass | None = None) -> None:
         if probe_class is None:
@@ -422,7 +392,7 @@ class DueChecks:
 
     def _push(self, device: Device, at: float) -> None:
         device.next_check = at
-        heappush(self._due_heap, (at, device.mac))
+        self._due.push(at, device.mac)
 
     # ---- shared LANs ---------------------------------------------------------------------------------------------
 
@@ -465,7 +435,7 @@ class DueChecks:
             if device.status is Status.ONLINE and settled and self._may_return(device, now):
                 stay.append(device)
             elif device.status is Status.ONLINE:
-                device.status, device.status_since, device.reason = Status.UNKNOWN, now, reason
+                self.counts.change(device, Status.UNKNOWN, now, reason)
             self._restart_silence(device, now)
         return self._batches.add(stay, report_still_online(stay, to, reason, now))
 
@@ -483,7 +453,7 @@ class DueChecks:
         def may_stay(device: Device) -> bool:
             return self._may_return(device, now)
 
-        return mark_unknown(
+        return self.counts.mark_unknown(
             self.devices.values(), network, interface, self.network_table, reason, now, seen_since, may_stay
         )
 

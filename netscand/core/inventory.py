@@ -8,9 +8,8 @@ from dataclasses import replace
 from math import inf
 from random import Random
 
-from netscand.core.addresses import EVIDENCE_TEXT
 from netscand.core.claims import ClaimTracker
-from netscand.core.due import DueChecks, set_status
+from netscand.core.due import DueChecks
 from netscand.core.foreign_addresses import is_known_foreign
 from netscand.core.limits import (
     EVICTED,
@@ -22,6 +21,7 @@ from netscand.core.limits import (
     is_resident,
 )
 from netscand.core.model import (
+    EVIDENCE_TEXT,
     NEVER_SEEN,
     Busy,
     Device,
@@ -68,7 +68,7 @@ class Inventory(DueChecks):
         self.claims = ClaimTracker(self.budgets)
         self._limits = AdmissionLimits(self.budgets)
         self._relayed_names = RelayedNames()
-        self._own_devices = OwnDevices(self.devices, self.addresses)
+        self._own_devices = OwnDevices(self.devices, self.addresses, self.counts, self._batches)
         self.contested = ContestedAddresses(self.budgets, rng)
         self._restored_networks: set[str] = set()
         """Networks whose devices were online before this start, until the first `set_networks`."""
@@ -221,7 +221,7 @@ class Inventory(DueChecks):
             if disputed:  # its probe target may have changed
                 self._schedule(device)
             return recovered + disputed
-        event = set_status(device, Status.ONLINE, at, EVIDENCE_TEXT[seen.evidence], network.id, seen)
+        event = self.counts.publish_change(device, Status.ONLINE, at, EVIDENCE_TEXT[seen.evidence], network.id, seen)
         self._schedule(device)
         return (*recovered, event, *self.addresses.observe(device, seen, network, answers=rtt is not None))
 
@@ -273,6 +273,7 @@ class Inventory(DueChecks):
         previous = self._take_annotations(annotated, device) if annotated is not None else None
         grant_share(self.budgets, device, seen.at)
         self.devices[seen.mac] = device
+        self.counts.add(device)
         evicted = None
         device.rtt = rtt
         if is_unsolicited(seen):
@@ -295,6 +296,7 @@ class Inventory(DueChecks):
     def _take_annotations(self, annotated: Device, device: Device) -> Mapping[str, object]:
         """Give a device the annotations of its entry from before it was seen; return what changes by its discovery."""
         self._limits.remove(annotated)
+        self.counts.remove(annotated)
         self._never_seen.discard(device.mac)
         device.label, device.known, device.notes = annotated.label, annotated.known, annotated.notes
         device.presence.chosen = annotated.presence.chosen
@@ -307,6 +309,7 @@ class Inventory(DueChecks):
     def forget(self, mac: Mac, now: float, reason: str) -> Event:
         """Delete a device. Raises KeyError."""
         device = self.devices.pop(mac)
+        self.counts.remove(device)
         self._never_seen.discard(mac)
         self._batches.apply_pending(device)  # nothing is published of it afterwards
         addresses = list(device.addresses)
@@ -326,6 +329,9 @@ class Inventory(DueChecks):
         self.devices.update(known)
         self._never_seen.update(device.mac for device in known.values() if device.never_seen)
         for device in known.values():
+            self.counts.add(device)
+            if device.is_self:
+                self._own_devices.mine.add(device.mac)
             for address in device.addresses:
                 if self.addresses.holder(address.network, address.ip) is not device:
                     self.claims.disputes.add(address.network, address.ip, None, now)
@@ -357,6 +363,7 @@ class Inventory(DueChecks):
         device = Device(mac, now, now, Presence(now, self.rules), Status.UNKNOWN, now, NEVER_SEEN)
         self._never_seen.add(mac)
         self.devices[mac] = device
+        self.counts.add(device)
         return device
 
     # ---- networks -----------------------------------------------------------------------------------------------
@@ -410,7 +417,7 @@ class Inventory(DueChecks):
         self._never_seen = {mac for mac in self._never_seen if self.devices[mac].never_seen}  # some are this host now
         evicted = [mac for device in retired if (mac := self._limits.add(device)) is not None]
         events += [*ours, *(self.forget(mac, now, NO_ROOM) for mac in evicted)]
-        self.addresses.mark_gateways(self.devices.values())
+        self.addresses.mark_gateways()
         return tuple(events)
 
     @property

@@ -55,6 +55,21 @@ class Evidence(StrEnum):
     PROXIED = "proxied"
 
 
+EVIDENCE_TEXT = {
+    Evidence.ARP_REQUEST: "sent an ARP request",
+    Evidence.ARP_REPLY: "answered an ARP request",
+    Evidence.ARP_PROBE: "probed for an address",
+    Evidence.ARP_ANNOUNCEMENT: "announced its address",
+    Evidence.NDP: "sent a neighbour discovery message",
+    Evidence.DHCP: "sent a DHCP message",
+    Evidence.MDNS: "sent an mDNS message",
+    Evidence.NBNS: "sent an NBNS message",
+    Evidence.NEIGHBOUR: "is a reachable neighbour of this host",
+    Evidence.PROXIED: "another station answered for it",
+}
+"""Evidence → the `reason` of an event."""
+
+
 class Status(StrEnum):
     """Presence of a device; `unknown` while netscand cannot decide."""
 
@@ -286,6 +301,8 @@ class Device:
     notes: str | None = None
     next_check: float = inf
     """When the inventory checks it next."""
+    counted: tuple[str, ...] | None = None
+    """Networks that it is counted in (core/status.py); None: it is not counted."""
 
     @property
     def never_seen(self) -> bool:

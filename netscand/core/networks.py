@@ -159,6 +159,12 @@ def is_on(device: Device, network: str, interface: int | None) -> bool:
     return not device.addresses and device.interface == interface
 
 
+def has_answered(device: Device, network: str, ip: Ip) -> bool:
+    """Return whether a device answered a request at one of its addresses since the start."""
+    address = device.address_at(network, ip)
+    return address is not None and address.answered > -inf
+
+
 def addresses_by_interface(networks: Iterable[Network]) -> dict[Hashable, int]:
     """Return the number of scanned addresses of each interface (ifindex)."""
     count: Counter[Hashable] = Counter()

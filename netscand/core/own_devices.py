@@ -1,8 +1,10 @@
 """Own devices: those of this host, online while their interface is up, and never probed."""
 
 from collections.abc import Iterable, Set
+from functools import partial
 
 from netscand.core.addresses import Addresses
+from netscand.core.batches import DeferredBatches
 from netscand.core.model import (
     THIS_HOST,
     Address,
@@ -19,14 +21,21 @@ from netscand.core.model import (
 )
 from netscand.core.networks import SCANNED
 from netscand.core.presence import Presence, Rules
+from netscand.core.status import StatusCounts
 
 
 class OwnDevices:
     """The devices of this host, one for each MAC of its interfaces."""
 
-    def __init__(self, devices: dict[Mac, Device], addresses: Addresses) -> None:
+    def __init__(
+        self, devices: dict[Mac, Device], addresses: Addresses, counts: StatusCounts, batches: DeferredBatches
+    ) -> None:
         self._devices = devices
         self._addresses = addresses
+        self._counts = counts
+        self._batches = batches
+        self.mine: set[Mac] = set()
+        """MACs of these devices."""
         self._former: dict[int, Device] = {}
         """ifindex → device of the MAC that the interface had before, until it has another one."""
         self._own: frozenset[tuple[str, Ip]] = frozenset()
@@ -44,14 +53,13 @@ class OwnDevices:
         for network in scanned:
             ours.setdefault(network.mac, []).append(network)
         events, retired = self._take_addresses(scanned, now), []
-        for device in self._devices.values():
-            if not device.is_self or device.mac in ours:
-                continue
-            if device.mac not in macs:
+        for mac in sorted(self.mine - ours.keys()):
+            device = self._devices[mac]
+            if mac not in macs:
                 events.append(self._retire(device, now))
                 retired.append(device)
             elif device.status is Status.ONLINE:
-                device.status, device.status_since, device.reason = Status.UNKNOWN, now, "the interface is down"
+                self._counts.change(device, Status.UNKNOWN, now, "the interface is down")
         for mac, networks_of_mac in ours.items():
             events += self._update(mac, networks_of_mac, rules, now)
         return events, retired
@@ -61,15 +69,18 @@ class OwnDevices:
         own = frozenset((network.id, ip) for network in networks for ip in network.ours)
         fresh, self._own = own - self._own, own
         events = []
-        for device in self._devices.values() if fresh else ():
-            for address in () if device.is_self else tuple(device.addresses):
-                if (address.network, address.ip) in fresh:
-                    had = {"ip": device.ip, "addresses": tuple(device.addresses)}
-                    self._addresses.drop(device, address)
-                    reason = "it is this host's own address now"
-                    events.append(Event(EventKind.ADDRESS_REMOVED, now, address.network, device, address.ip,
-                                        reason=reason, previous=had))  # fmt: skip
+        for network, ip in sorted(fresh):
+            events += self._batches.add(list(self._devices.values()), partial(self._take_address, network, ip, now))
         return events
+
+    def _take_address(self, network: str, ip: Ip, now: float, device: Device) -> Event | None:
+        address = None if device.is_self else device.address_at(network, ip)
+        if address is None:
+            return None
+        had = {"ip": device.ip, "addresses": tuple(device.addresses)}
+        self._addresses.drop(device, address)
+        reason = "it is this host's own address now"
+        return Event(EventKind.ADDRESS_REMOVED, now, network, device, ip, reason=reason, previous=had)
 
     def _retire(self, device: Device, now: float) -> Event:
         """Take a MAC that no interface has any more: it is offline, and may be forgotten."""
@@ -80,7 +91,9 @@ class OwnDevices:
         for address in tuple(device.addresses):
             self._addresses.drop(device, address)
         device.is_self = device.is_gateway = False
-        device.status, device.status_since, device.reason = Status.OFFLINE, now, "this host no longer has this MAC"
+        self.mine.discard(device.mac)
+        self._counts.change(device, Status.OFFLINE, now, "this host no longer has this MAC")
+        self._counts.add(device)
         device.presence.set_offline(now)
         self._former[device.interface] = device
         return Event(EventKind.OFFLINE, now, None, device, reason=device.reason, previous=previous)
@@ -95,7 +108,9 @@ class OwnDevices:
         changed = (known is not None and not known.is_self) or (former is not None and former is not device)
         previous = {"status": device.status, "status_since": device.status_since, "reason": device.reason}
         if device.status is not Status.ONLINE or not device.is_self:
-            device.status, device.status_since, device.reason = Status.ONLINE, now, THIS_HOST
+            self._counts.remove(device)
+            self._counts.change(device, Status.ONLINE, now, THIS_HOST)
+        self.mine.add(mac)
         device.is_self, device.interface, device.last_seen, device.next_check = True, index, now, float("inf")
         self._bind(device, networks, now)
         events = []

@@ -358,13 +358,19 @@ class Presence:
     @property
     def next_at(self) -> float:
         """Return when to call `step` next; inf while the device is offline."""
-        at = self._due()[0]
-        return at if self.probes_sent or at == inf else ceil(at / ALIGNED_TO) * ALIGNED_TO
+        return self._aligned(self._due()[0])
 
     def step(self, now: float) -> Step:
         """Return the step that is due at `now`; the same one until a method above reports a change."""
+        return self.next_step(now)[0]
+
+    def next_step(self, now: float) -> tuple[Step, float]:
+        """Return the same, and when to ask again if it is NOTHING."""
         at, what = self._due()
-        return what if now >= at else Step.NOTHING
+        return (what, now) if now >= at else (Step.NOTHING, self._aligned(at))
+
+    def _aligned(self, at: float) -> float:
+        return at if self._unicast + self._broadcast or at == inf else ceil(at / ALIGNED_TO) * ALIGNED_TO
 
     def offline_reason(self, now: float) -> str:
         """Return the reason of an `offline` event: "3 probes and 1 request unanswered, silent for 11.2 s"."""

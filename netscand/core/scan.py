@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from math import gcd, inf
 from random import Random
 
-from netscand.core.addresses import has_answered
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
     Cause,
@@ -22,6 +21,7 @@ from netscand.core.model import (
     ScanStarted,
     Status,
 )
+from netscand.core.networks import has_answered
 from netscand.core.ratelimit import Allowance, TokenBucket
 from netscand.core.targets import ScanRequest
 

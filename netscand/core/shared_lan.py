@@ -209,7 +209,7 @@ def rehome(device: Device, addresses: Addresses, source: str, target: Network) -
             continue
         address.network, address.interface = target.id, target.interface
         if address.foreign or addresses.holder(target.id, address.ip) is not None:
-            device.addresses.append(address)
+            addresses.attach(device, address)
         else:
             addresses.put(device, address)
     if device.lost is not None and device.lost.network == source:

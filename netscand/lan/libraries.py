@@ -37,7 +37,9 @@ def rtnetlink() -> Any:  # noqa: ANN401 neither library has types
     """Return pyroute2's `MarshalRtnl`, the decoder of rtnetlink. Raises ImportError with the library's name."""
 
     def load() -> Any:  # noqa: ANN401
-        from pyroute2.netlink.rtnl.marshal import MarshalRtnl
+        hidden = "ssl" in sys.modules  # if not imported (partial_imports.py): a name for it, which is never used
+        with _replaced("ssl", ModuleType("ssl") if hidden else None):
+            from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
         if not callable(getattr(MarshalRtnl, "parse", None)):
             raise ImportError("MarshalRtnl has no parse", name="pyroute2")
@@ -100,6 +102,8 @@ def _partly_or_whole(library: str, load: Callable[[], T]) -> T:
         for each in set(sys.modules) - before:
             if each.partition(".")[0] == library:
                 _unload(each)
+        if sys.modules.get("ssl", sys) is None:
+            del sys.modules["ssl"]  # the rest of the library may need all of it
         log.warning(
             "%s: partial import failed (%r); imported completely, which takes more memory", _release(library), wrong
         )
@@ -116,14 +120,16 @@ def _release(library: str) -> str:
 @contextmanager
 def _replaced(name: str, module: ModuleType | None) -> Iterator[None]:
     """Let `module` replace the module `name`, unless that is already loaded."""
-    if module is None or name in sys.modules:
+    if module is None or sys.modules.get(name) is not None:
         yield
         return
+    before = {name: None} if name in sys.modules else {}  # hidden (netscand/partial_imports.py)
     sys.modules[name] = module
     try:
         yield
     finally:
         _unload(name)
+        sys.modules.update(before)  # type: ignore[arg-type]
 
 
 def _unload(name: str) -> None:

@@ -10,8 +10,8 @@ import errno
 import logging
 import select
 import socket
-import ssl
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -20,7 +20,9 @@ from netscand.serve.connection import Connection
 from netscand.serve.connection_limits import ConnectionLimiter
 from netscand.serve.fair_turns import HOLD
 from netscand.serve.listen import BACKLOG
-from netscand.serve.tls import TlsTransport
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 STARTS_PER_TURN = 4
 """Connections started in one turn of the loop; each costs some tenths of a millisecond."""
@@ -37,7 +39,7 @@ log = logging.getLogger(__name__)
 class Acceptor:
     """Accepts the connections of all listeners."""
 
-    def __init__(self, limiter: ConnectionLimiter, server: web.Server, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, limiter: ConnectionLimiter, server: web.Server, tls: "SSLContext | None") -> None:
         self.listeners: list[socket.socket] = []
         self._limiter = limiter
         self._server = server
@@ -142,6 +144,8 @@ class Acceptor:
         def made() -> asyncio.BaseProtocol:
             connection.accepted = None  # owned by its transport from now on
             if self._tls is not None and sock.family != socket.AF_UNIX:
+                from netscand.serve.tls import TlsTransport
+
                 return TlsTransport(self._tls, connection, self._limiter.turns)
             return connection
 

@@ -20,7 +20,6 @@ from netscand.core.model import (
     ScanNews,
     ScanProgress,
     ScanStarted,
-    Status,
 )
 from netscand.serve import frames
 from netscand.serve.changes_mode import ChangesMode
@@ -299,13 +298,7 @@ class Hub:
         if isinstance(news, ScanFailed):
             return protocol.ScanError(scan_id=news.scan_id, network=news.network, message=news.message)
         assert self._scanner is not None
-        return scan_update(Finish(self._scanner.cursor, news), self.online(), self._encoder)
-
-    def online(self) -> int:
-        """Return the number of devices online, without this host."""
-        assert self._scanner is not None
-        online = Status.ONLINE
-        return sum(device.status is online and not device.is_self for device in self._scanner.devices.values())
+        return scan_update(Finish(self._scanner.cursor, news), self._scanner.counts.total[0], self._encoder)
 
     # ---- sending --------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from netscand.core.conflicts import Conflict
 from netscand.core.model import BadTarget, Busy, Coverage, Device, Load, Mac, Network
 from netscand.core.ratelimit import SCAN_REQUESTS, Budgets
 from netscand.core.restore import DAY, EventQuery, Page, PresencePart, Standing
+from netscand.core.status import StatusCounts
 from netscand.serve.http import Refused
 
 # ---- archive -------------------------------------------------------------------------------------------------------
@@ -60,6 +61,10 @@ class Scanner(Protocol):
     @property
     def devices(self) -> Mapping[Mac, Device]:
         """All devices; the engine changes them between two turns of the loop."""
+
+    @property
+    def counts(self) -> StatusCounts:
+        """Numbers of devices by status, without this host."""
 
     @property
     def networks(self) -> Mapping[str, Network]:

@@ -8,7 +8,7 @@ import resource
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from aiohttp import web
 from msgspec import structs
@@ -45,8 +45,10 @@ from netscand.serve.selftest import SELF, SelfTest
 from netscand.serve.selftest import check as check_library
 from netscand.serve.settings import SettingsView
 from netscand.serve.summary import Summary
-from netscand.serve.tls import load_certificate, tls_context
 from netscand.serve.websocket import WebSocketEndpoint
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 RETRY_INTERVAL = 2.0
 """Seconds between two attempts to listen on an address, and two checks of the path of the Unix socket."""
@@ -65,8 +67,17 @@ log = logging.getLogger(__name__)
 
 def check(listen: config.Listen, access: config.Access) -> None:
     """Check what a start checks. Raises TokensRefused, BadAddress, BadCertificate."""
-    tls_context(listen)
+    _tls_context(listen)
     _check_reach([address for text in listen.tcp for address in tcp_addresses(text)], Guard(access))
+
+
+def _tls_context(listen: config.Listen) -> "SSLContext | None":
+    """Return the TLS settings; without TLS, OpenSSL is not even imported (partial_imports.py)."""
+    if not listen.tls:
+        return None
+    from netscand.serve.tls import tls_context
+
+    return tls_context(listen)
 
 
 def _check_reach(addresses: Sequence[TcpAddress], guard: Guard) -> None:
@@ -99,7 +110,7 @@ class Server:
         self._access = access
         self._inherited = inherited_sockets
         self._guard = Guard(access)
-        self._tls = tls_context(listen)
+        self._tls = _tls_context(listen)
         self._summary = summary = Summary(scanner, encoder)
         self.reload_configuration: Callable[[], Awaitable[str]] | None = None
         """Reads the configuration again; returns why it was not applied, or ""."""
@@ -202,7 +213,6 @@ class Server:
         self.serving = True
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._lists.run(), name="whole lists")
-            tasks.create_task(self._summary.run(), name="counts")
             tasks.create_task(self._live.watch_over(), name="heartbeats")
             tasks.create_task(self._limiter.run(), name="what is not read")
             tasks.create_task(self._measures.run(), name="loop lag")
@@ -225,6 +235,8 @@ class Server:
         addresses = self._addresses(self._listen.tcp if tcp is None else tcp)
         self._check_reach(addresses, guard)
         if self._tls is not None:
+            from netscand.serve.tls import load_certificate
+
             load_certificate(self._tls, self._listen)
         self._access = access
         self._guard = self._limiter.guard = guard

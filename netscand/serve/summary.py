@@ -1,61 +1,17 @@
 """Networks, counts, and the messages that begin with them."""
 
-import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
 
 import msgspec
 
 from netscand import __version__, protocol
-from netscand.core.model import Device, Status
 from netscand.serve.auth import Role
 from netscand.serve.encode import Encoder
-from netscand.serve.histograms import until_next
 from netscand.serve.ports import Scanner
 from netscand.serve.query import Filter
 
-COUNT_INTERVAL = 1.0
-"""Seconds between two counts of a large inventory; one takes some 20 ms for 65,533 devices."""
-
 NO_DEVICES = (0, 0, 0)
-
-SMALL = 4096
-"""Number of devices up to which each change is counted at once."""
-
-
-class _PresenceCounts:
-    """Number of devices by status, without this host."""
-
-    def __init__(self, cursor: str) -> None:
-        self.cursor = cursor
-        self.devices = self.online = self.offline = self.unknown = 0
-        self.by_network: dict[str, list[int]] = {}
-        """Online, offline and unknown in each network."""
-
-    def add(self, devices: Collection[Device]) -> None:
-        """Count devices."""
-        self.devices += len(devices)
-        by_network = self.by_network
-        online, offline = Status.ONLINE, Status.OFFLINE
-        for device in devices:  # compared by identity: the hash of an enum is slow, and there may be 65,533 devices
-            status = device.status
-            if device.is_self:
-                continue
-            if status is online:
-                self.online += 1
-                column = 0
-            elif status is offline:
-                self.offline += 1
-                column = 1
-            else:
-                self.unknown += 1
-                column = 2
-            addresses = device.addresses
-            for name in (addresses[0].network,) if len(addresses) == 1 else {address.network for address in addresses}:
-                row = by_network.get(name)
-                if row is None:
-                    row = by_network[name] = [0, 0, 0]
-                row[column] += 1
 
 
 class Summary:
@@ -65,7 +21,6 @@ class Summary:
         self._scanner = scanner
         self._encoder = encoder
         self._clock = clock
-        self._counted = _PresenceCounts("")
 
     @property
     def devices(self) -> int:
@@ -74,12 +29,12 @@ class Summary:
 
     def counts(self) -> protocol.Counts:
         """Return the number of devices by status, without this host."""
-        counted = self._count()
-        return protocol.Counts(online=counted.online, offline=counted.offline, unknown=counted.unknown)
+        online, offline, unknown = self._scanner.counts.total
+        return protocol.Counts(online=online, offline=offline, unknown=unknown)
 
     def presence(self) -> Mapping[str, Sequence[int]]:
         """Return the devices online, offline and unknown in each network that has any, without this host."""
-        return self._count().by_network
+        return self._scanner.counts.by_network
 
     def limits(self) -> list[protocol.Limit]:
         """Return what budgets refused, by name."""
@@ -88,7 +43,7 @@ class Summary:
 
     def networks(self, fits: Filter) -> list[protocol.Network]:
         """Return the networks by id."""
-        by_network = self._count().by_network
+        by_network = self._scanner.counts.by_network
         scanner, encoder = self._scanner, self._encoder
         encoder.sync()
         return [
@@ -117,27 +72,6 @@ class Summary:
             networks=self.networks(fits),
             devices=[],
         )
-
-    async def run(self) -> None:
-        """Count a large inventory once a second, in slices, until cancelled."""
-        while True:
-            await asyncio.sleep(until_next(COUNT_INTERVAL))
-            devices = self._scanner.devices
-            if len(devices) > SMALL and self._scanner.cursor != self._counted.cursor:
-                counted = _PresenceCounts(self._scanner.cursor)
-                everyone = list(devices.values())
-                for start in range(0, len(everyone), SMALL):
-                    counted.add(everyone[start : start + SMALL])
-                    await asyncio.sleep(0)
-                self._counted = counted
-
-    def _count(self) -> _PresenceCounts:
-        """Count now; for a large inventory, return the last count."""
-        scanner, counted = self._scanner, self._counted
-        if scanner.cursor != counted.cursor and (len(scanner.devices) <= SMALL or counted.devices <= SMALL):
-            counted = self._counted = _PresenceCounts(scanner.cursor)
-            counted.add(scanner.devices.values())
-        return counted
 
 
 def around_devices(message: msgspec.Struct) -> tuple[bytes, bytes]:

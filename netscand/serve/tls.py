@@ -46,10 +46,8 @@ class BadCertificate(ListenError):
     """Certificate or key that cannot be used."""
 
 
-def tls_context(listen: config.Listen) -> ssl.SSLContext | None:
-    """Return the TLS settings of `[listen]`; None without TLS. Raises BadCertificate."""
-    if listen.tls_certificate is None and listen.tls_key is None:
-        return None
+def tls_context(listen: config.Listen) -> ssl.SSLContext:
+    """Return the TLS settings of `[listen]`. Raises BadCertificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION

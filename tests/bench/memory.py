@@ -40,9 +40,9 @@ def run(options: Options, say: Callable[[str], None]) -> Result:
     many, many_most, devices = large(options)
     say(f"{devices:.0f} devices: {many:.1f} MiB")
     figures = [
-        Figure(f"{SMALL + 1} devices", few, "MiB", most=96),
+        Figure(f"{SMALL + 1} devices", few, "MiB", most=50),
         Figure(f"{SMALL + 1} devices, at its highest", few_most, "MiB"),
-        Figure(f"{ALIVE:,} devices", many, "MiB", most=256),
+        Figure(f"{ALIVE:,} devices", many, "MiB", most=150),
         Figure(f"{ALIVE:,} devices, at its highest", many_most, "MiB"),
     ]
     return Result(figures, {}, ("VmRSS and VmHWM of one run each, ten seconds after the last device was found",))

@@ -192,7 +192,7 @@ def test_after_a_restart_a_holder_is_probed_before_a_move() -> None:
     again = World([replace(network(gateway="10.0.0.1"), own6=OWN6)], rules=QUICK, now=world.now)
     devices = [each for each in world.inventory.devices.values() if not each.is_self]
     for device in devices:
-        device.status = Status.UNKNOWN
+        device.status, device.counted = Status.UNKNOWN, None
     fresh = World([], rules=QUICK, now=world.now + 100)
     fresh.inventory.restore(devices, {"eth0": 2}, fresh.now)
     fresh.hosts = {place: each for place, each in world.hosts.items() if each == PC}

@@ -18,6 +18,7 @@ from netscand.core.model import (
     Observation,
     Probe,
     ScanNews,
+    Status,
 )
 from netscand.core.planner import Pace, Planner
 from netscand.core.presence import Rules
@@ -47,6 +48,18 @@ def network(
         f"{cidr}@{interface}", prefix, interface, index, Mac(b"\x02\x00\x00\x00\x00" + bytes([index])), own, state,
         "a test's", ip(gateway) if gateway else None, interval, rate, background_rate,
     )  # fmt: skip
+
+
+def check_counts(inventory: Inventory) -> None:
+    """Check that the counts that the inventory keeps are those of its devices."""
+    total, by_network = [0, 0, 0], dict[str, list[int]]()
+    for device in inventory.devices.values():
+        if not device.is_self:
+            column = [Status.ONLINE, Status.OFFLINE, Status.UNKNOWN].index(device.status)
+            total[column] += 1
+            for name in {address.network for address in device.addresses}:
+                by_network.setdefault(name, [0, 0, 0])[column] += 1
+    assert (inventory.counts.total, inventory.counts.by_network) == (total, by_network)
 
 
 @dataclass
@@ -80,6 +93,7 @@ class World:
     def set_networks(self, networks: Iterable[Network]) -> None:
         self._tell(self.inventory.set_networks(networks, self.now))
         self.planner.set_networks(self.now)
+        check_counts(self.inventory)
 
     def alive(self, count: int, index: int = 2, base: str = "10.0.0.0") -> None:
         """Let the addresses .10, .11 … answer."""
@@ -98,6 +112,7 @@ class World:
             self._turn()
             due = min(self.planner.next_at, self.inventory.next_at, self._air[0][0] if self._air else end)
             self.now = min(end, max(due, self.now + 0.0005))
+        check_counts(self.inventory)
 
     def of(self, kind: EventKind) -> list[Event]:
         return [event for event in self.events if event.kind is kind]

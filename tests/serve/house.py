@@ -41,6 +41,7 @@ from netscand.core.model import (
 from netscand.core.presence import Presence, Rules
 from netscand.core.ratelimit import Budgets
 from netscand.core.restore import DAY, CursorGone, EventQuery, Page, PresencePart, Standing, Unreadable
+from netscand.core.status import StatusCounts
 from netscand.serve.encode import Encoder
 from netscand.serve.hub import Hub
 from netscand.serve.ports import HistoryPort
@@ -95,6 +96,14 @@ class FakeScanner:
     @property
     def cursor(self) -> str:
         return f"k3f9-{self.sequence}"
+
+    @property
+    def counts(self) -> StatusCounts:
+        counts = StatusCounts()
+        for device in self.devices.values():
+            device.counted = None
+            counts.add(device)
+        return counts
 
     def add(self, number: int, name: str = LAN) -> Device:
         now = time.monotonic()

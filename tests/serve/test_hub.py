@@ -188,14 +188,6 @@ def test_each_step_of_a_scan_has_its_message() -> None:
     played(play)
 
 
-def test_this_host_is_left_out_of_counts() -> None:
-    async def play(audience: Audience) -> None:
-        audience.scanner.devices[mac(0)].is_self = True
-        assert audience.hub.online() == 2
-
-    played(play)
-
-
 def test_a_wait_for_a_scan_ends_with_it() -> None:
     async def play(audience: Audience) -> None:
         with (

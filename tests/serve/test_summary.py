@@ -1,12 +1,7 @@
-"""Counts of a small inventory are exact at once; those of a large one are made in slices."""
-
-import asyncio
-
-import pytest
+"""Counts of devices, and the messages that begin with them."""
 
 from netscand import protocol
 from netscand.core.model import Status
-from netscand.serve import summary as overview_module
 from netscand.serve.encode import Encoder
 from netscand.serve.hub import Hub
 from netscand.serve.query import EVERYTHING, Filter
@@ -37,24 +32,6 @@ def test_a_device_counts_once_in_each_of_its_networks() -> None:
     second.addresses += scanner.devices[mac(7)].addresses
     assert {network.id: network.online for network in overview.networks(EVERYTHING)} == {LAN: 3, OTHER: 2}
     assert [network.id for network in overview.networks(Filter(OTHER))] == [OTHER]
-
-
-def test_a_large_inventory_is_counted_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overview_module, "SMALL", 10)
-    monkeypatch.setattr(overview_module, "COUNT_INTERVAL", 0.01)
-
-    async def run() -> None:
-        scanner, overview = made(100)
-        assert overview.counts().online == 100
-        scanner.turn(1, Status.OFFLINE)
-        assert overview.counts().online == 100
-        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
-            counting = tasks.create_task(overview.run())
-            while overview.counts().online != 99:
-                await asyncio.sleep(0.001)
-            counting.cancel()
-
-    asyncio.run(run())
 
 
 def test_no_text_in_a_message_is_taken_for_its_devices() -> None:
