@@ -64,6 +64,10 @@ class Report:
         self.status.problems = [f"{name}: {text}" for name, text in self._problems.items()]
         self._working.set(0 if self._problems else 1)
 
+    def has_problem(self, part: str) -> bool:
+        """Return whether a part has a problem."""
+        return part in self._problems
+
     def error(self, sentence: str) -> None:
         """Log an error, count it, and show it as the last one."""
         log.warning("%s", sentence)
