@@ -40,8 +40,8 @@ DAEMON_EXITS = {
 SERVICE_EXITS = {
     0: "Ended by SIGTERM or SIGINT, or an option such as --check-config succeeded.",
     2: "Usage error.",
-    program.EX_UNAVAILABLE: "A component failed, or a library is missing; the log names it.",
-    program.EX_CONFIG: "The configuration is invalid; the message names the file, the key and what was expected.",
+    program.EX_UNAVAILABLE: "A component failed; the log names it.",
+    program.EX_CONFIG: "The configuration is invalid, or a library is missing; the message says what to do.",
 }
 
 CLIENT_EXITS = {

@@ -1,4 +1,4 @@
-"""An event's way to a subscriber: from the frame's arrival (`seen_at`) over netscand-mqtt and mosquitto."""
+"""MQTT: an event's way from the frame's arrival (`seen_at`) to a subscriber; the discovery of many devices."""
 
 import json
 import random
@@ -10,11 +10,13 @@ from pathlib import Path
 
 from tests.bench.push import APART, JOINS, NETWORK, populated
 from tests.bench.report import Figure, Options, Result, Row, median, quantile
-from tests.engines.mosquitto import Mosquitto, Subscriber, wait
+from tests.ctl.fake_daemon import FakeDaemon
+from tests.engines.mosquitto import Mosquitto, Subscriber, many, wait
 from tests.engines.service_process import Running
 from tests.lab.lan import Lab
 from tests.lab.spaces import temporary_folder
 
+DEVICES = 1000
 PERCENT = ((50, 5.0), (99, 25.0))
 """Percentile, and the most milliseconds it may be."""
 
@@ -59,19 +61,43 @@ def arrivals(subscriber: Subscriber, addresses: list[str]) -> dict[str, float]:
     return found
 
 
+def discovery_seconds(folder: Path) -> float:
+    """Return the seconds from the first to the last message of DEVICES devices, each with its state and discovery."""
+    broker = Mosquitto(folder)
+    subscriber = Subscriber(broker)
+    daemon = FakeDaemon(folder / "netscand.sock")
+    daemon.devices = many(DEVICES)
+    daemon.start()
+    (folder / "netscand.sock").chmod(0o666)
+    service = Running(folder, folder / "netscand.sock", broker=broker.url, devices="all")
+    try:
+        service.start()
+        wait("everything", lambda: len(subscriber.retained) == 2 * DEVICES + 3)
+        topics = [topic for topic, _ in subscriber.messages]
+        return subscriber.at[-1] - subscriber.at[next(at for at, topic in enumerate(topics) if "/device/" in topic)]
+    finally:
+        service.close()
+        daemon.stop()
+        subscriber.close()
+        broker.kill()
+
+
 def mqtt(options: Options, say: Callable[[str], None]) -> Result:
     """Measure the way of each newcomer's event."""
     folder = temporary_folder("bench-mqtt")
     folder.chmod(0o755)
     try:
-        took = event_delays(folder, options.times(JOINS))
+        for name in ("events", "discovery"):
+            (folder / name).mkdir()
+        took = event_delays(folder / "events", options.times(JOINS))
+        discovery = discovery_seconds(folder / "discovery")
     finally:
         shutil.rmtree(folder)
-    say(f"p50 {median(took):.2f} ms, p99 {quantile(took, 0.99):.2f} ms")
+    say(f"p50 {median(took):.2f} ms, p99 {quantile(took, 0.99):.2f} ms, {DEVICES} devices {discovery:.2f} s")
     figures = [Figure(f"p{percent}", quantile(took, percent / 100), "ms", most=most) for percent, most in PERCENT]
     return Result(
         figures, {"ms": [round(value, 4) for value in took]}, ("QoS 1; broker and subscriber on this machine",)
     )
 
 
-ROW = Row("mqtt", "seen_at of a gratuitous ARP → a subscriber of mosquitto, by netscand-mqtt", mqtt)
+ROW = Row("mqtt", "seen_at of a gratuitous ARP → a subscriber of mosquitto, by netscand-mqtt; discovery", mqtt)

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,6 +23,8 @@ from netscanctl.services.program import Context
 from netscanctl.services.report import Report
 from netscanctl.services.services_file import load
 from netscand.config import ConfigError
+from tests.ctl.conftest import ROOT
+from tests.ctl.fake_daemon import DEADLINE
 from tests.ctl.messages import device, snapshot
 
 # ---- configuration
@@ -68,6 +73,21 @@ def test_the_password_comes_from_a_file_or_a_credential(tmp_path: Path) -> None:
     assert Mqtt(password_file=str(file)).password(tmp_path) == "p w"
     with pytest.raises(ConfigError, match="cannot be read"):
         Mqtt(password_file="/nonexistent").password(None)
+
+
+@pytest.mark.parametrize("missing", ["paho", "paho.mqtt.enums"])
+def test_a_missing_or_old_library_is_named(tmp_path: Path, missing: str) -> None:
+    """Debian 12 has 1.6, without paho.mqtt.enums; --check-config needs neither."""
+    (path := tmp_path / "services.toml").write_text("")
+    program = (
+        f"import sys; sys.modules[{missing!r}] = None; from netscanctl.services.mqtt.__main__ import main; "
+        f"sys.argv = ['netscand-mqtt', sys.argv[1], {str(path)!r}]; main()"
+    )
+    run = partial(subprocess.run, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    done = run([sys.executable, "-c", program, "--config"])
+    assert (done.returncode, done.stderr.count("\n")) == (78, 1)
+    assert "paho-mqtt 2.1 or newer is missing; to install it: apt install python3-paho-mqtt" in done.stderr
+    assert run([sys.executable, "-c", program, "--check-config"]).returncode == 0
 
 
 def test_the_broker_has_the_usual_ports() -> None:

@@ -13,7 +13,9 @@ import pytest
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 
+from netscand.protocol import Device
 from tests.ctl.fake_daemon import DEADLINE
+from tests.ctl.messages import device
 
 
 def wait(what: str, condition: Callable[[], object], seconds: float = DEADLINE) -> None:
@@ -22,6 +24,14 @@ def wait(what: str, condition: Callable[[], object], seconds: float = DEADLINE) 
     while not condition():
         assert time.monotonic() < ends, f"timeout: {what}"
         time.sleep(0.005)
+
+
+def many(count: int) -> list[Device]:
+    """So many devices, each with a MAC and an address of its own."""
+    return [
+        device(7, mac=f"a4:83:e7:00:{at // 256:02x}:{at % 256:02x}", ip=f"10.0.{at // 256}.{at % 256}")
+        for at in range(count)
+    ]
 
 
 class Mosquitto:

@@ -3,7 +3,7 @@
 import sys
 
 from netscanctl.services.mqtt.settings import Mqtt, faults
-from netscanctl.services.program import EX_UNAVAILABLE, Context, Program, Service
+from netscanctl.services.program import EX_CONFIG, Context, Program, Service
 
 
 def build(table: Mqtt, context: Context) -> Service:
@@ -27,7 +27,7 @@ def main() -> None:
             "netscand-mqtt: paho-mqtt 2.1 or newer is missing; to install it: apt install python3-paho-mqtt (Debian 13 "
             "or newer), or pip install 'netscand[mqtt]'\n"
         )
-        sys.exit(EX_UNAVAILABLE)
+        sys.exit(EX_CONFIG)  # a restart does not install it
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ DEFAULT_SITE = "home"
 PRESENCE = {"online": HOME, "offline": AWAY}
 NEW_DEVICE = (
     "{{ {'event_type': 'discovered', 'mac': value_json.device.mac, 'ip': value_json.device.ip, "
-    "'host_name': value_json.device.hostname, 'vendor': value_json.device.vendor, 'at': value_json.at} | tojson "
+    "'host_name': value_json.device.hostname, 'vendor': value_json.device.vendor, 'at': value_json.at} | to_json "
     "if value_json.kind == 'discovered' and value_json.device else '' }}"
 )
 """Template that yields nothing for other events; Home Assistant ignores an empty payload."""

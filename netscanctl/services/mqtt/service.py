@@ -19,7 +19,7 @@ from netscanctl.services.program import Context
 from netscanctl.stream import Received, post
 from netscand import protocol
 from netscand.config import ConfigError
-from netscand.protocol import DaemonStatus, Event, ScanProgress, ScanStarted, ServerMessage
+from netscand.protocol import DaemonStatus, Device, Event, ScanProgress, ScanStarted, ServerMessage
 
 LIST_TIMEOUT = 10.0
 """Seconds for the broker to send our retained messages; a broker whose rules forbid it never does."""
@@ -58,6 +58,8 @@ class MqttService:
         self._follower: StateFollower | None = None
         self._connection: Connection | None = None
         self._flight: dict[asyncio.Future[str | None], Publication] = {}
+        self._published: dict[str, tuple[object, ...]] = {}
+        """MAC → what is published of the device: most changes, such as `last_seen`, are not."""
         self._complete = asyncio.Event()
         self._drained = asyncio.Event()
         self._scan_wanted = asyncio.Event()
@@ -98,33 +100,43 @@ class MqttService:
     def _refresh_all(self) -> None:
         assert self._follower is not None
         devices = self._follower.state.devices
-        gone = [topic for topic in self._outbox.wanted if self._topics.is_ours(topic)]
-        wanted: dict[str, bytes] = {}
-        for device in devices.values():
-            if self._documents.includes(device):
-                wanted |= self._documents.device(device)
-        for topic, payload in {**self._documents.hub(), **wanted}.items():
+        for topic, payload in self._documents.hub().items():
             self._outbox.set(topic, payload)
-        kept = {*wanted, self._topics.hub_config, self._topics.status}
-        for topic in gone:
-            if topic not in kept:
-                self._outbox.set(topic, b"")
+        for device in devices.values():
+            self._publish(device)
+        for mac in self._published.keys() - devices.keys():
+            self._delete(mac)
         self._status_soon()
         self._pump_soon()
 
     def _refresh(self, mac: str) -> None:
-        """Publish one device, or delete it."""
         assert self._follower is not None
         device = self._follower.state.devices.get(mac)
-        if device is not None and self._documents.includes(device):
+        if device is not None:
+            self._publish(device)
+        else:
+            self._delete(mac)
+        self._status_soon()
+        self._pump_soon()
+
+    def _publish(self, device: Device) -> None:
+        """Publish a device if anything that is shown has changed, or delete it."""
+        if not self._documents.includes(device):
+            self._delete(device.mac)
+            return
+        shown = (
+            device.status, device.ip, device.hostname, device.label, device.vendor, device.reason, device.status_since,
+        )  # fmt: skip
+        if self._published.get(device.mac) != shown:
+            self._published[device.mac] = shown
             for topic, payload in self._documents.device(device).items():
                 self._outbox.set(topic, payload)
-        else:
+
+    def _delete(self, mac: str) -> None:
+        if self._published.pop(mac, None) is not None:
             for topic in (self._topics.config(mac), self._topics.device(mac), self._topics.location(mac)):
                 self._outbox.set(topic, b"")
             self._documents.forget(mac)
-        self._status_soon()
-        self._pump_soon()
 
     def _status_soon(self) -> None:
         if self._status_timer is None:
@@ -275,6 +287,7 @@ class MqttService:
             if topic.startswith(f"{self._topics.base}/device/"):
                 self._documents.remember(mac_of(topic.split("/")[-1 if topic.count("/") == 3 else -2]), payload)
         self._outbox.connect(there)
+        self._published.clear()
         self._refresh_all()
         self._publish_status()
         for topic in there:
