@@ -5,7 +5,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,8 @@ class Subscriber:
         self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTv5)
         self._client.on_message = self._on_message
         self._client.on_connect = lambda client, *_: self._subscribe(client)
+        self._client.on_subscribe = lambda *_: self._count()
+        self._subscriptions = 0
         self._client.reconnect_delay_set(1, 1)
         self._client.connect("127.0.0.1", broker.port)
         self._client.loop_start()
@@ -95,6 +98,16 @@ class Subscriber:
 
         self.retained.clear()
         client.subscribe("#", options=SubscribeOptions(qos=1, retainAsPublished=True))
+
+    def _count(self) -> None:
+        self._subscriptions += 1
+
+    @contextmanager
+    def reconnected(self) -> Iterator[None]:
+        """Wait until it has subscribed to a broker that the body starts: what is published before, nobody gets."""
+        before = self._subscriptions
+        yield
+        wait("the subscriber is back", lambda: self._subscriptions > before)
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
         self.at.append(time.monotonic())

@@ -144,7 +144,7 @@ def test_every_event_is_published_once_the_broker_is_back(
         daemon.send(change(device(7, status, known=True), cursor=f"k3f9-{number}"))
     wait("behind", lambda: running.status().behind == 50)
     before = len(subscriber.of(STATE))
-    broker.start()
+    start_broker(broker, subscriber, running)
     wait("all events", lambda: len(subscriber.of(EVENT)) >= 50)
     cursors = [json.loads(payload)["cursor"] for payload in subscriber.of(EVENT)]
     assert cursors == [f"k3f9-{number}" for number in range(2, 52)]
@@ -152,6 +152,23 @@ def test_every_event_is_published_once_the_broker_is_back(
     assert subscriber.until(STATE)["presence"] == "not_home"
     assert len(subscriber.of(STATE)) <= before + 1, "stale states were published"
     wait("saved", lambda: (running.state / "cursor").read_text() == "k3f9-51\n")
+
+
+def test_events_on_their_way_to_a_broker_that_dies_are_sent_again(
+    start: Start, daemon: FakeDaemon, broker: Mosquitto, subscriber: Subscriber
+) -> None:
+    """What it did not acknowledge: here, because it was stopped before it was killed."""
+    running = start()
+    subscriber.until(BRIDGE, lambda there: there == "online")
+    assert broker.process is not None
+    broker.process.send_signal(signal.SIGSTOP)
+    for number in range(2, 32):
+        daemon.send(left(device(7, "offline"), cursor=f"k3f9-{number}"))
+    wait("all pending", lambda: running.status().behind == 30)
+    broker.kill()
+    start_broker(broker, subscriber, running)
+    wait("all events", lambda: cursors(subscriber) == {f"k3f9-{number}" for number in range(2, 32)})
+    wait("accepted", lambda: running.status().behind == 0)
 
 
 def test_events_resume_at_the_cursor_after_a_kill(
@@ -356,11 +373,21 @@ def test_kills_of_service_and_broker_lose_no_event(
         daemon.resumed = [resumed(f"k3f9-{saved}"), *sent[saved - 1 :]]
         if number % every == 0:
             broker.kill()
-            broker.start()
+            with subscriber.reconnected():
+                broker.start()
         running.start()
         wait("all events", lambda: cursors(subscriber) >= {f"k3f9-{at + 2}" for at in range(len(sent))})
     assert subscriber.until(STATE)["status"] == status
     assert subscriber.until(BRIDGE, lambda there: there == "online") == "online"
+
+
+def start_broker(broker: Mosquitto, subscriber: Subscriber, running: Running) -> None:
+    """Start the broker again; the service waits until the subscriber is back."""
+    assert running.process is not None
+    running.process.send_signal(signal.SIGSTOP)
+    with subscriber.reconnected():
+        broker.start()
+    running.process.send_signal(signal.SIGCONT)
 
 
 def has_problem(running: Running, beginning: str) -> bool:
