@@ -4,6 +4,7 @@ systemd makes the folder for the service alone (`RuntimeDirectory=`) and removes
 make such a folder, so other users cannot add lines; and the daemon connects nowhere (law 10).
 """
 
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,8 @@ from netscanctl.render import moment
 from netscanctl.text import SENTENCE_LIMIT, clean
 
 RUN = Path("/run")
+ENABLED = Path("/etc/systemd/system/multi-user.target.wants")
+"""Folder with a link for each enabled unit."""
 FILE = "status.json"
 LARGEST = 64 * 1024
 """Maximum bytes of a status file."""
@@ -55,6 +58,13 @@ def read_statuses(daemon: str, run: Path = RUN) -> list[ServiceStatus]:
         with suppress(OSError, msgspec.MsgspecError), path.open("rb") as file:
             found.append(msgspec.json.decode(file.read(LARGEST), type=ServiceStatus))
     return [status for status in found if status.daemon == daemon]
+
+
+def missing_services(running: Iterable[ServiceStatus], enabled: Path = ENABLED) -> list[str]:
+    """Return a line for each service that is enabled on this host and has no status: it does not run."""
+    names = {path.stem.removeprefix("netscand-") for path in enabled.glob("netscand-*.service")}
+    missing = sorted(names - {status.name for status in running})
+    return [f"{name} is not running; see journalctl -u netscand-{name} -n 20" for name in map(clean, missing)]
 
 
 def service_line(status: ServiceStatus, today: datetime | None, now: datetime | None = None) -> str:

@@ -1,9 +1,10 @@
-"""Write the manual pages netscand(8), netscanctl(1) and netscand.toml(5) into the folder named on the command line.
+"""Write the manual pages of the programs and their configuration into the folder named on the command line.
 
-Options, commands, keys, defaults and bounds come from the code; descriptions are here and in packaging/netscand.toml.
+Options, commands, keys, defaults and bounds come from the code; descriptions are here and in packaging/*.toml.
 `tests/system/test_manuals.py` checks that the pages have all of them.
 """
 
+import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +17,15 @@ import msgspec  # noqa: E402
 
 from netscanctl.cli import QUIET, cli  # noqa: E402
 from netscanctl.exec_runner import environment  # noqa: E402
+from netscanctl.services import program  # noqa: E402
+from netscanctl.services.mqtt.__main__ import PROGRAM as MQTT  # noqa: E402
+from netscanctl.services.services_file import Settings  # noqa: E402
 from netscand import __main__ as daemon  # noqa: E402
 from netscand import __version__, config  # noqa: E402
 from netscand.protocol import Event  # noqa: E402
 
 CONFIGURATION = ROOT / "packaging" / "netscand.toml"
+SERVICES = ROOT / "packaging" / "services.toml"
 
 DAEMON_EXITS = {
     0: "Ended by SIGTERM or SIGINT, or an option such as --once succeeded.",
@@ -30,6 +35,13 @@ DAEMON_EXITS = {
     daemon.EX_TEMPFAIL: "Another netscand is running; the message names it.",
     daemon.EX_NOPERM: "Not permitted: it needs the capability CAP_NET_RAW and AF_PACKET sockets.",
     daemon.EX_CONFIG: "The configuration is invalid; the message names the file, the key and what was expected.",
+}
+
+SERVICE_EXITS = {
+    0: "Ended by SIGTERM or SIGINT, or an option such as --check-config succeeded.",
+    2: "Usage error.",
+    program.EX_UNAVAILABLE: "A component failed; the log names it.",
+    program.EX_CONFIG: "The configuration is invalid, or a library is missing; the message says what to do.",
 }
 
 CLIENT_EXITS = {
@@ -110,11 +122,7 @@ def netscand() -> list[str]:
         "It runs as the service netscand.service, as the user netscan, with CAP_NET_RAW as its only capability. "
         "The Unix socket belongs to netscand.socket, so that clients wait during a restart instead of being refused."
     )
-    page += [".SH OPTIONS"]
-    for action in parser._actions:
-        value = f"[{action.metavar}]" if action.nargs == "?" else action.metavar
-        names = ", ".join(action.option_strings) + (f" {value}" if value else "")
-        page += tagged(names, f"{str(action.help)[:1].upper()}{str(action.help)[1:]}.")
+    page += [".SH OPTIONS", *_actions(parser)]
     page += [".SH SIGNALS"]
     page += tagged("SIGHUP", "Read the configuration again. If it is invalid, log the errors and keep the old one.")
     page += tagged("SIGTERM, SIGINT", "Exit within two seconds.")
@@ -149,6 +157,40 @@ def netscand() -> list[str]:
         "A drop-in for a container in which the service ends with 226/NAMESPACE, such as LXC without nesting.",
     )
     page += [".SH SEE ALSO", r"\fBnetscanctl\fR(1), \fBnetscand.toml\fR(5), \fBjournalctl\fR(1)"]
+    return page
+
+
+def _actions(parser: argparse.ArgumentParser) -> list[str]:
+    page: list[str] = []
+    for action in parser._actions:
+        value = f"[{action.metavar}]" if action.nargs == "?" else action.metavar
+        names = ", ".join(action.option_strings) + (f" {value}" if value else "")
+        page += tagged(names, f"{str(action.help)[:1].upper()}{str(action.help)[1:]}.")
+    return page
+
+
+def netscand_mqtt() -> list[str]:
+    """Return the page of netscand-mqtt."""
+    page = head("netscand-mqtt", 8, "publish presence and events to an MQTT broker and Home Assistant")
+    page += [".SH SYNOPSIS", r"\fBnetscand\-mqtt\fR [\fIOPTION\fR]...", ".SH DESCRIPTION"]
+    page += paragraphs(
+        "netscand-mqtt follows netscand(8) and publishes each known device to an MQTT broker: its state, retained, and "
+        "its discovery for Home Assistant. It publishes every event, and continues after the last one that the "
+        "broker acknowledged.\n\n"
+        "It runs as the service netscand-mqtt.service, as a user of its own without any capability. To enable it, "
+        "after [mqtt] broker is set in /etc/netscand/services.toml:"
+    )
+    page += example("systemctl enable --now netscand-mqtt", "netscanctl status")
+    page += [".SH OPTIONS", *_actions(MQTT.parser())]
+    page += [".SH EXIT STATUS"]
+    for code, meaning in SERVICE_EXITS.items():
+        page += tagged(str(code), meaning)
+    page += [".SH FILES"]
+    page += tagged("/etc/netscand/services.toml", "The configuration, see services.toml(5).")
+    page += tagged("/etc/credstore/netscand-mqtt.password", "The password at the broker, readable only by root.")
+    page += tagged("/var/lib/netscand-mqtt/cursor", "The cursor of the last event that the broker acknowledged.")
+    page += tagged("/run/netscand-mqtt/status.json", "The status, for netscanctl(1).")
+    page += [".SH SEE ALSO", r"\fBnetscand\fR(8), \fBnetscanctl\fR(1), \fBservices.toml\fR(5)"]
     return page
 
 
@@ -218,19 +260,39 @@ def netscand_toml() -> list[str]:
         "take effect at the next restart. To check a file:"
     )
     page += example("netscand --check-config /etc/netscand/netscand.toml")
-    for table, description, keys in tables():
-        page += [f'.SH "{text(table)}"', *paragraphs(" ".join(description))]
-        for key, words, shown in keys:
-            page += tagged(f"{key} = {shown}", words or "", bounds(table, key))
+    page += _keys(CONFIGURATION, config.Config)
     page += [".SH SEE ALSO", r"\fBnetscand\fR(8), \fBnetscanctl\fR(1)"]
     return page
 
 
-def tables() -> Iterator[tuple[str, list[str], list[tuple[str, str, str]]]]:
-    """Yield each table of packaging/netscand.toml: name, description, and its keys with their descriptions."""
+def services_toml() -> list[str]:
+    """Return the page of the services' configuration."""
+    page = head("services.toml", 5, "the configuration of the services that follow netscand")
+    page += [".SH SYNOPSIS", r"\fI/etc/netscand/services.toml\fR", ".SH DESCRIPTION"]
+    page += paragraphs(
+        "The file is TOML, with a table for each service. Every key is optional; unknown keys are errors. A service "
+        "reads the file at its start. To check a file:"
+    )
+    page += example("netscand-mqtt --check-config /etc/netscand/services.toml")
+    page += _keys(SERVICES, Settings)
+    page += [".SH SEE ALSO", r"\fBnetscand\-mqtt\fR(8), \fBnetscand\fR(8)"]
+    return page
+
+
+def _keys(path: Path, root: type[config.Table]) -> list[str]:
+    page: list[str] = []
+    for table, description, keys in tables(path):
+        page += [f'.SH "{text(table)}"', *paragraphs(" ".join(description))]
+        for key, words, shown in keys:
+            page += tagged(f"{key} = {shown}", words or "", bounds(root, table, key))
+    return page
+
+
+def tables(path: Path) -> Iterator[tuple[str, list[str], list[tuple[str, str, str]]]]:
+    """Yield each table of a shipped file: name, description, and its keys with their descriptions."""
     name, about, comment = "", list[str](), list[str]()
     keys: list[tuple[str, str, str]] = []
-    for line in [*CONFIGURATION.read_text().splitlines(), "[end]"]:
+    for line in [*path.read_text().splitlines(), "[end]"]:
         if line.startswith("# "):
             comment.append(line[2:].strip())
         elif line.startswith(("[", "#[")):
@@ -245,14 +307,10 @@ def tables() -> Iterator[tuple[str, list[str], list[tuple[str, str, str]]]]:
             comment = []
 
 
-def bounds(table: str, key: str) -> str:
-    """Return the bounds of a numeric key, from the types in netscand/config.py."""
+def bounds(root: type[config.Table], table: str, key: str) -> str:
+    """Return the bounds of a numeric key, from its type."""
     name = table.strip("[]")
-    struct = (
-        config.NetworkRule
-        if name == "network"
-        else {f.name: f.type for f in msgspec.structs.fields(config.Config)}[name]
-    )
+    struct = config.NetworkRule if name == "network" else {f.name: f.type for f in msgspec.structs.fields(root)}[name]
     kind = {field.name: field.type for field in msgspec.structs.fields(struct)}[key]
     found: list[str] = []
     for variant in getattr(kind, "__args__", (kind,)):
@@ -265,7 +323,13 @@ def bounds(table: str, key: str) -> str:
     return f"({', '.join(found)})" if found and found[0] else ""
 
 
-PAGES = {"netscand.8": netscand, "netscanctl.1": netscanctl, "netscand.toml.5": netscand_toml}
+PAGES = {
+    "netscand.8": netscand,
+    "netscand-mqtt.8": netscand_mqtt,
+    "netscanctl.1": netscanctl,
+    "netscand.toml.5": netscand_toml,
+    "services.toml.5": services_toml,
+}
 
 
 def main() -> None:

@@ -3,8 +3,9 @@
 import click
 
 from netscanctl.cli import Session
+from netscanctl.client import DEFAULT_SOCKET
 from netscanctl.render import status_facts
-from netscanctl.service_status import read_statuses, service_line
+from netscanctl.service_status import missing_services, read_statuses, service_line
 from netscand.protocol import DaemonStatus
 
 
@@ -20,5 +21,8 @@ def command(session: Session, as_json: bool) -> None:
         return
     status = session.client.read(answer, DaemonStatus)
     terminal.write(status_facts(status, paint=terminal.paint, today=terminal.today, columns=terminal.columns))
-    for service in read_statuses(session.daemon.address):
-        terminal.write(f"service    {service_line(service, terminal.today)}\n")
+    services = read_statuses(session.daemon.address)
+    lines = [service_line(service, terminal.today) for service in services]
+    if session.daemon.address == DEFAULT_SOCKET:
+        lines += missing_services(services)
+    terminal.write("".join(f"service    {line}\n" for line in lines))

@@ -6,13 +6,16 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from netscanctl.service_status import FILE, WRITE_INTERVAL, ServiceStatus, timestamp
 from netscanctl.text import SENTENCE_LIMIT, clean
 from netscand import __version__
+
+if TYPE_CHECKING:
+    from prometheus_client import Counter, Gauge
 
 LOOK = 0.5
 """Seconds between two checks whether the status changed."""
@@ -35,13 +38,16 @@ class Report:
         folder = environment.get("RUNTIME_DIRECTORY", "").partition(":")[0]
         self._file = Path(folder, FILE) if folder else None
         self._problems: dict[str, str] = {}
+        # Imported late: the manual pages are made where it is not installed.
+        from prometheus_client import CollectorRegistry, Counter, Gauge
+
         self.registry = CollectorRegistry()
         """Registry, also for metrics of the service's own."""
 
-        def counter(metric: str, text: str) -> Counter:
+        def counter(metric: str, text: str) -> "Counter":
             return Counter(f"netscand_service_{metric}", text, ["service"], registry=self.registry).labels(name)
 
-        def gauge(metric: str, text: str) -> Gauge:
+        def gauge(metric: str, text: str) -> "Gauge":
             return Gauge(f"netscand_service_{metric}", text, ["service"], registry=self.registry).labels(name)
 
         self._accepted = counter("accepted", "Events that the target accepted.")
@@ -63,6 +69,10 @@ class Report:
                 self.error(f"{part}: {sentence}")
         self.status.problems = [f"{name}: {text}" for name, text in self._problems.items()]
         self._working.set(0 if self._problems else 1)
+
+    def has_problem(self, part: str) -> bool:
+        """Return whether a part has a problem."""
+        return part in self._problems
 
     def error(self, sentence: str) -> None:
         """Log an error, count it, and show it as the last one."""
@@ -89,6 +99,8 @@ class Report:
     @property
     def metrics(self) -> bytes:
         """Return the metrics in Prometheus' text format."""
+        from prometheus_client import generate_latest
+
         return bytes(generate_latest(self.registry))
 
     async def run(self) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TypeVar
 
+from netscanctl.services.mqtt.settings import Mqtt
 from netscanctl.services.settings import Connection, ServiceTable
 from netscand.config import ConfigError, Reading, Table, read
 
@@ -13,6 +14,7 @@ class Settings(Table, frozen=True):
     """The whole file."""
 
     daemon: Connection = Connection()
+    mqtt: Mqtt = Mqtt()
 
 
 T = TypeVar("T", bound=ServiceTable)

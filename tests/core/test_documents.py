@@ -11,6 +11,9 @@ from typing import get_args
 import msgspec
 import pytest
 
+from netscanctl.services.mqtt.settings import Mqtt
+from netscanctl.services.services_file import Settings
+from netscanctl.services.settings import Connection
 from netscand import __main__, config, protocol
 from netscand.core import ratelimit
 from netscand.core.claims import TRUST
@@ -39,6 +42,15 @@ def test_the_configuration_page_has_every_key_with_its_default() -> None:
             assert f"\n{key.name} =" in defaults or f"\n# {key.name} =" in defaults, f"[{table.name}] {key.name}"
     for key in msgspec.structs.fields(config.NetworkRule):
         assert f"\n{key.name} =" in network
+
+
+def test_the_mqtt_page_has_every_key_with_its_default() -> None:
+    """Its TOML, read as services.toml, is the default one; the keys that are commented out stand there too."""
+    (shown,) = blocks((DOCS / "mqtt.md").read_text())
+    assert msgspec.convert(tomllib.loads(shown), Settings) == Settings()
+    for table in (Connection, Mqtt):
+        for key in msgspec.structs.fields(table):
+            assert f"\n{key.name} =" in shown or f"\n# {key.name} =" in shown, key.name
 
 
 @pytest.mark.parametrize("message", [*get_args(protocol.ServerMessage), *get_args(protocol.ClientMessage)])

@@ -31,7 +31,8 @@ def numbers(version: str) -> list[int]:
 def calls(name: str) -> list[str]:
     """What pyproject.toml asks for in that set."""
     project, groups = PROJECT["project"], PROJECT["dependency-groups"]
-    run, test = project["dependencies"], project["optional-dependencies"]["test"]
+    extras = project["optional-dependencies"]
+    run, test = project["dependencies"] + extras["mqtt"], extras["test"]
     wanted: list[str] = {
         "build": groups["build"],
         "run": run,

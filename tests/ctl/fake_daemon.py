@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -304,7 +305,8 @@ class FakeDaemon:
         for message in messages:
             raw = message if isinstance(message, bytes) else encode(message)
             for watcher in tuple(self._watchers):
-                await watcher.send_str(raw.decode())
+                with suppress(ConnectionResetError):  # a watcher that was killed
+                    await watcher.send_str(raw.decode())
 
 
 def _json(value: msgspec.Struct, status: int = 200) -> web.Response:

@@ -1,6 +1,5 @@
 """docs/recipes: each command, as it stands on its page, sends what the page says."""
 
-import json
 import os
 import re
 import shutil
@@ -8,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,10 +14,10 @@ import pytest
 from netscand.protocol import encode
 from tests.ctl.conftest import ROOT, environment
 from tests.ctl.fake_daemon import DEADLINE, FakeDaemon
-from tests.ctl.messages import HOME, came, device, event, left, network, snapshot
+from tests.ctl.messages import HOME, came, device, event, left
 from tests.ctl.sinks import Broker, Hooks, Mails, listening
 
-PAGES = sorted(path for path in (ROOT / "docs/recipes").glob("*.md") if path.name != "README.md")
+PAGES = sorted(path for path in (ROOT / "docs/recipes").glob("*.md") if "```sh\nnetscanctl" in path.read_text())
 Recipe = Callable[..., None]
 
 
@@ -64,7 +62,7 @@ def recipe(daemon: FakeDaemon, tmp_path: Path) -> Iterator[Recipe]:
 
 def test_each_recipe_has_a_test_and_a_line_in_the_list() -> None:
     listed = set(re.findall(r"\]\((\S+?\.md)\)", (ROOT / "docs/recipes/README.md").read_text()))
-    assert {page.name for page in PAGES} == listed - {"../protocol.md"}
+    assert {page.name for page in PAGES} == listed - {"../protocol.md", "../mqtt.md", "home-assistant.md"}
     here = Path(__file__).read_text()
     assert not [page.name for page in PAGES if f'recipe("{page.stem}"' not in here]
 
@@ -179,99 +177,3 @@ def test_an_mqtt_message(recipe: Recipe, daemon: FakeDaemon, broker: tuple[Broke
     daemon.send(sent)
     (message,) = made.messages(1).items()
     assert (message[0], message[1].rstrip()) == ("netscand/events", encode(sent))
-
-
-# ---- Home Assistant
-
-PHONE, ATTRIBUTES = "homeassistant/device_tracker/netscand_a483e7000007/config", "netscand/a483e7000007"
-
-
-@needs("mosquitto_pub")
-def test_presence_in_home_assistant(recipe: Recipe, daemon: FakeDaemon, broker: tuple[Broker, str]) -> None:
-    made, address = broker
-    daemon.devices[0].known = True
-    daemon.devices[0].label = "Jane's phone"
-    recipe("home-assistant", **{"broker.example.org": address})
-    first = made.messages(2)
-    assert json.loads(first[PHONE]) == {
-        "unique_id": "netscand_a483e7000007", "name": None, "source_type": "router",
-        "json_attributes_topic": ATTRIBUTES,
-        "device": {"connections": [["mac", "a4:83:e7:00:00:07"]], "name": "Jane's phone"},
-    }  # fmt: skip
-    assert json.loads(first[ATTRIBUTES])["in_zones"] == ["zone.home"]
-    gone = left(device(7, "offline", known=True, label="Jane's phone"), "unknown")
-    daemon.send(event("network_silent"), event("discovered", device(9)), gone)
-    away = json.loads(made.messages(1)[ATTRIBUTES])
-    assert (away["in_zones"], away["mac"], away["reason"]) == ([], "a4:83:e7:00:00:07", "answered a probe")
-    assert set(made.retained) == {PHONE, ATTRIBUTES}
-    daemon.send(event("labelled", device(7, "offline", label="Jane's phone"), previous={"known": True}))
-    assert made.messages(2) == {PHONE: b"", ATTRIBUTES: b""}
-    assert made.retained == {}
-
-
-class Sent(list[tuple[str, str]]):
-    """What the script publishes, in its own process's stead."""
-
-    def topics(self) -> list[str]:
-        """Last parts, and empty payloads as `-`."""
-        return [topic.split("/")[-1] + ("" if payload else "-") for topic, payload in self]
-
-
-@contextmanager
-def home(**options: bool) -> Iterator[tuple[Callable[..., list[str]], Sent]]:
-    """The script's own class, and what it sends."""
-    scope: dict[str, object] = {"__name__": "home_assistant"}
-    exec(compile((ROOT / "docs/recipes/home_assistant.py").read_text(), "home_assistant.py", "exec"), scope)
-    sent = Sent()
-    kind = scope["HomeAssistant"]
-    assert callable(kind)
-    made = kind(
-        lambda topic, payload: sent.append((topic, payload)), **({"everyone": True, "state_topic": False} | options)
-    )
-
-    def receive(*messages: object) -> list[str]:
-        sent.clear()
-        for message in messages:
-            made.on_message(json.loads(encode(message)))
-        return sent.topics()
-
-    yield receive, sent
-
-
-def test_an_unchanged_state_is_not_published_again() -> None:
-    with home() as (receive, _):
-        assert receive(snapshot(device(7)), snapshot(device(7))) == ["config", "a483e7000007"]
-        assert receive(came(device(7))) == []
-
-
-def test_an_unknown_status_is_not_published() -> None:
-    with home() as (receive, sent):
-        assert receive(snapshot(device(7, "unknown"))) == ["config"]
-        assert receive(snapshot(device(7))) == ["a483e7000007"]
-        assert receive(event("network_down"), snapshot(device(7, "unknown"), networks=[network(state="down")])) == []
-        assert receive(event("forgotten", device(7))) == ["config-", "a483e7000007-"]
-        assert sent[0][0] == PHONE
-
-
-def test_a_state_topic_serves_older_versions() -> None:
-    with home(state_topic=True) as (receive, sent):
-        assert receive(snapshot(device(7))) == ["config", "a483e7000007", "state"]
-        assert json.loads(sent[0][1])["state_topic"] == f"{ATTRIBUTES}/state"
-        assert sent[2] == (f"{ATTRIBUTES}/state", "home")
-        assert receive(left(device(7, "offline"))) == ["a483e7000007", "state"]
-        assert sent[1] == (f"{ATTRIBUTES}/state", "not_home")
-
-
-def test_only_known_devices_are_published() -> None:
-    with home(everyone=False) as (receive, _):
-        assert receive(snapshot(device(7), device(8, known=True))) == ["config", "a483e7000008"]
-
-
-@needs("mosquitto_pub")
-def test_a_missing_broker_ends_the_script(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "docs/recipes/home_assistant.py", "--all", "-h", "127.0.0.1", "-p", "1"], cwd=ROOT,
-        input=encode(snapshot(device(7))), capture_output=True, timeout=DEADLINE, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert b"home_assistant.py: mosquitto_pub ended with" in done.stderr

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from netscanctl.service_status import ServiceStatus, read_statuses, service_line, timestamp
+from netscanctl.service_status import ServiceStatus, missing_services, read_statuses, service_line, timestamp
 from netscanctl.services.backoff import Backoff
 from netscanctl.services.ledger import Ledger
 from netscanctl.services.program import serve_metrics
@@ -268,6 +268,13 @@ def test_status_files_of_any_content_are_survived(tmp_path: Path) -> None:
         (folder / "status.json").write_bytes(content)
     (tmp_path / "netscand-folder/status.json").mkdir(parents=True)
     assert [one.name for one in read_statuses("d", tmp_path)] == ["mqtt"]
+
+
+def test_an_enabled_service_without_a_status_does_not_run(tmp_path: Path) -> None:
+    for name in ("netscand-mqtt.service", "netscand-notify.service", "netscand.service", "ssh.service"):
+        (tmp_path / name).touch()
+    expected = ["notify is not running; see journalctl -u netscand-notify -n 20"]
+    assert missing_services([status()], tmp_path) == expected
 
 
 def test_a_problem_is_logged_and_counted_once(caplog: pytest.LogCaptureFixture) -> None:

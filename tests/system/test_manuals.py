@@ -14,12 +14,18 @@ import msgspec
 import pytest
 
 from netscanctl.cli import QUIET, cli
+from netscanctl.services import program, services_file
+from netscanctl.services.mqtt.__main__ import PROGRAM as MQTT
+from netscanctl.services.mqtt.settings import Mqtt
+from netscanctl.services.services_file import Settings
+from netscanctl.services.settings import Connection
 from netscand import __main__ as daemon
 from netscand import __version__, config, event_log
 from netscand.check import OPTIONAL
 from tests.lab.spaces import ROOT
 
 SHIPPED = ROOT / "packaging" / "netscand.toml"
+SERVICES = ROOT / "packaging" / "services.toml"
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +50,9 @@ def plain(roff: str) -> str:
     return words.replace(r"\(ga", "`")
 
 
-def keys() -> Iterator[tuple[str, str, Any]]:
-    """Every table, key and default of netscand.config."""
-    for table in msgspec.structs.fields(config.Config):
+def keys(root: type[config.Table] = config.Config) -> Iterator[tuple[str, str, Any]]:
+    """Every table, key and default of a configuration."""
+    for table in msgspec.structs.fields(root):
         struct = config.NetworkRule if table.name == "network" else table.type
         for field in msgspec.structs.fields(struct):
             yield table.name, field.name, field.default
@@ -62,13 +68,13 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 
 def test_every_key_is_in_the_manual(pages: dict[str, str]) -> None:
-    """netscand.toml(5): each table a section, each key with words of its own."""
-    page = pages["netscand.toml.5"]
-    sections = {
-        name.strip("[]"): text for name, text in re.findall(r'\.SH "(\[+\w+\]+)"\n(.*?)(?=\n\.SH)', page, re.DOTALL)
-    }
-    for table, key, _ in keys():
-        assert re.search(rf"\.TP\n{key} = .*\n[^.\n].*", sections[table]), f"[{table}] {key} is not explained"
+    """netscand.toml(5), services.toml(5): each table a section, each key with words of its own."""
+    roots: dict[str, type[config.Table]] = {"netscand.toml.5": config.Config, "services.toml.5": Settings}
+    for name, root in roots.items():
+        found = re.findall(r'\.SH "(\[+\w+\]+)"\n(.*?)(?=\n\.SH)', pages[name], re.DOTALL)
+        sections = {name.strip("[]"): text for name, text in found}
+        for table, key, _ in keys(root):
+            assert re.search(rf"\.TP\n{key} = .*\n[^.\n].*", sections[table]), f"[{table}] {key} is not explained"
 
 
 def test_the_shipped_file_shows_every_default() -> None:
@@ -82,6 +88,26 @@ def test_the_shipped_file_shows_every_default() -> None:
         if table != "network" and default is not None:
             assert getattr(getattr(shown, table), key) == default, f"[{table}] {key}"
     assert config.load(SHIPPED) == config.Config()
+
+
+def test_the_shipped_file_of_the_services_shows_every_default() -> None:
+    """Its comments taken away it is valid, and the default where there is one."""
+    text = re.sub(r"(?m)^#(?=\w+ = )", "", SERVICES.read_text())
+    shown = msgspec.convert(tomllib.loads(text), Settings)
+    for table, key, default in keys(Settings):
+        assert key in tomllib.loads(text)[table], f"[{table}] {key} is missing in {SERVICES.name}"
+        if default is not None:
+            assert getattr(getattr(shown, table), key) == default, f"[{table}] {key}"
+    assert services_file.load(SERVICES, Mqtt) == (Connection(), Mqtt())
+
+
+def test_every_option_of_a_service_is_in_its_manual(pages: dict[str, str]) -> None:
+    """netscand-mqtt(8): options and exit codes."""
+    for action in MQTT.parser()._actions:
+        for option in action.option_strings:
+            assert option in pages["netscand-mqtt.8"]
+    for code in {0, 2, *(value for name, value in vars(program).items() if name.startswith("EX_"))}:
+        assert f".TP\n{code}\n" in pages["netscand-mqtt.8"]
 
 
 def test_every_option_of_the_daemon_is_in_its_manual(pages: dict[str, str]) -> None:
@@ -149,7 +175,8 @@ def test_the_package_has_the_version_of_the_code() -> None:
 
 def test_the_package_asks_for_what_the_project_asks_for() -> None:
     """debian/control and pyproject.toml name the same libraries, from the same versions on, but for optional ones."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    table = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = table["dependencies"] + table["optional-dependencies"]["mqtt"]
     control = (ROOT / "packaging/debian/control").read_text().split("\nPackage:")[1]
     needed = [line for line in project if re.match(r"[\w-]+", line)[0] not in OPTIONAL]  # type: ignore[index]
     asked = {f"python3-{line.partition(',')[0].replace('>=', ' (>= ')})" for line in needed}

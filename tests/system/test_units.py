@@ -28,7 +28,7 @@ class Offline:
         self.root = root
         self.units.mkdir(parents=True)
         self.own.mkdir(parents=True)
-        for unit in ("netscand.service", "netscand.socket", "netscand-failed.target"):
+        for unit in ("netscand.service", "netscand.socket", "netscand-failed.target", "netscand-mqtt.service"):
             shutil.copy(UNITS / unit, self.units)
 
     def analyze(self, verb: str, *words: str) -> str:
@@ -39,9 +39,9 @@ class Offline:
         argv = [verb, "--root=/mnt", "--offline=true", "--no-pager", *words] if verb == "security" else [verb, *words]
         return command("unshare", "--mount", "--propagation", "private", "sh", "-c", line, "sh", *argv)
 
-    def exposure(self) -> float:
-        """Of netscand.service."""
-        found = re.search(r"Overall exposure level for \S+: ([\d.]+)", self.analyze("security", "netscand.service"))
+    def exposure(self, unit: str = "netscand.service") -> float:
+        """Of a unit."""
+        found = re.search(r"Overall exposure level for \S+: ([\d.]+)", self.analyze("security", unit))
         assert found is not None
         return float(found[1])
 
@@ -49,6 +49,21 @@ class Offline:
 def test_the_exposure_is_at_most_1_6(offline: Offline) -> None:
     """`systemd-analyze security`, as a host would show it."""
     assert offline.exposure() <= 1.6
+
+
+def test_the_exposure_of_a_service_is_at_most_1_5(offline: Offline) -> None:
+    """It needs no capability, no raw socket, and no file of others."""
+    assert offline.exposure("netscand-mqtt.service") <= 1.5
+
+
+def test_a_service_has_no_capability_and_a_user_of_its_own() -> None:
+    """Law 10; its status can be read by every user, as a private runtime folder could not (systemd.exec(5))."""
+    service = (UNITS / "netscand-mqtt.service").read_text()
+    assert {
+        "DynamicUser=yes", "CapabilityBoundingSet=", "AmbientCapabilities=", "RuntimeDirectory=netscand-mqtt",
+        "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6", "Type=notify", "WatchdogSec=30s",
+    } <= set(service.splitlines())  # fmt: skip
+    assert "RuntimeDirectoryPreserve" not in service
 
 
 def test_the_address_list_makes_it_1_5(offline: Offline) -> None:
@@ -76,10 +91,14 @@ def test_both_understand_every_line(offline: Offline) -> None:
             "/usr/bin/netscand", "/mnt/netscand"
         )
     )
+    mqtt = (offline.units / "netscand-mqtt.service").read_text()
+    (offline.units / "netscand-mqtt.service").write_text(
+        re.sub(r"(?m)^Documentation=.*\n", "", mqtt).replace("/usr/bin/netscand-mqtt", "/mnt/netscand")
+    )
     socket = (offline.units / "netscand.socket").read_text()
     (offline.units / "netscand.socket").write_text(re.sub(r"(?m)^Documentation=.*\n", "", socket))
-    said = offline.analyze("verify", "/mnt/usr/lib/systemd/system/netscand.service")
-    assert said == ""
+    for unit in ("netscand.service", "netscand-mqtt.service"):
+        assert offline.analyze("verify", f"/mnt/usr/lib/systemd/system/{unit}") == ""
 
 
 def test_the_daemon_has_one_capability_and_no_restart_loop() -> None:

@@ -1,0 +1,1 @@
+"""The services with real servers of other systems."""

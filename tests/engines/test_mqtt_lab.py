@@ -1,0 +1,87 @@
+"""From a frame on a LAN to a subscriber: the daemon, netscand-mqtt and mosquitto, all real."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bench.mqtt import event_delays
+from tests.engines.mosquitto import Mosquitto, Subscriber, wait
+from tests.engines.service_process import Running
+from tests.lab.daemon import Daemon
+from tests.lab.lan import Lab
+
+PHONE = "10.77.0.20"
+
+
+@pytest.fixture
+def daemon(lab: Lab) -> Daemon:
+    """A daemon whose socket every user can reach."""
+    made = lab.daemon("[presence]\nprobe_interval = 1\npatience = [1, 2]\n", as_user=True)
+    for path in (lab.folder, made.folder):
+        path.chmod(0o755)
+    return made
+
+
+@pytest.fixture
+def service(folder: Path, daemon: Daemon, broker: Mosquitto) -> Iterator[Running]:
+    made = Running(folder, daemon.socket, broker=broker.url, commands=True)
+    made.start()
+    wait("the first cursor", (made.state / "cursor").exists)
+    yield made
+    made.close()
+
+
+def test_a_phone_comes_goes_and_is_never_gone_by_our_blindness(
+    lab: Lab, daemon: Daemon, subscriber: Subscriber, service: Running
+) -> None:
+    """Law 8 from the cable to Home Assistant: our cable is unplugged, and the state stays."""
+    crowd = lab.crowd()
+    mac = crowd.join(PHONE)
+    wait("seen", lambda: PHONE in daemon.devices())
+    assert daemon.request("PATCH", f"/api/devices/{mac}", {"known": True, "label": "Jane's phone"})[0] == 200
+    topic = f"netscand/home/device/{mac.replace(':', '')}"
+    assert subscriber.until(topic)["presence"] == "home"
+    lab.watcher.down()
+    subscriber.until(topic, lambda there: there["status"] == "unknown")
+    assert subscriber.json(topic)["presence"] == "home"
+    lab.watcher.up()
+    subscriber.until(topic, lambda there: there["status"] == "online")
+    assert {json.loads(payload)["presence"] for payload in subscriber.of(topic)} == {"home"}
+    crowd.leave(PHONE)
+    subscriber.until(topic, lambda there: there["presence"] == "not_home")
+    crowd.join(PHONE, mac)
+    subscriber.until(topic, lambda there: there["presence"] == "home")
+    kinds = [json.loads(payload)["kind"] for payload in subscriber.of("netscand/home/event")]
+    assert {"labelled", "network_down", "network_up", "offline", "online"} <= set(kinds)
+
+
+def test_the_daemon_is_restarted_and_nothing_is_lost(
+    lab: Lab, daemon: Daemon, subscriber: Subscriber, service: Running
+) -> None:
+    """An upgrade: devices stay available, and events after it arrive."""
+    crowd = lab.crowd()
+    crowd.join(PHONE)
+    wait("seen", lambda: subscriber.of("netscand/home/event"))
+    daemon.kill()
+    daemon.start()
+    crowd.join("10.77.0.21")
+    wait("the event", lambda: any(b"10.77.0.21" in payload for payload in subscriber.of("netscand/home/event")))
+    assert subscriber.of("netscand/home/bridge") == [b"online"]
+    cursors = [json.loads(payload)["cursor"] for payload in subscriber.of("netscand/home/event")]
+    assert len(cursors) == len(set(cursors))
+
+
+def test_a_command_scans(lab: Lab, daemon: Daemon, subscriber: Subscriber, service: Running) -> None:
+    """With the role that every local user has."""
+    subscriber.until("netscand/home/bridge", lambda there: there == "online")
+    wait("the first scan", lambda: daemon.get("/api/status")["last_scan"])
+    before = daemon.get("/api/status")["last_scan"]
+    subscriber.publish("netscand/home/command", "scan_now")
+    wait("a scan", lambda: daemon.get("/api/status")["last_scan"] != before, 20)
+
+
+def test_the_bench_measures_each_event(folder: Path, root: None) -> None:
+    """The figures are those of `./dev bench mqtt`."""
+    assert len(event_delays(folder, 20)) == 20
