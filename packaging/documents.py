@@ -1,9 +1,9 @@
 """Copy the pages for users, as an installation has them: packaging/documents.py FOLDER PLACE CODE.
 
 FOLDER gets README.md, CHANGELOG.md, SECURITY.md, docs and examples, laid out as here, so that links stay as they are.
-PLACE is the path of FOLDER once it is installed: commands name the scripts of the recipes there. CODE is the folder where the
-packages `netscand` and `netscanctl` are installed: links to code lead there. Of links to anything else, such as tests,
-only the text stays.
+PLACE is the path of FOLDER once it is installed: commands name the scripts of the recipes there. CODE is the folder
+where the packages `netscand` and `netscanctl` are installed: links to code lead there. Of links to anything else, such
+as tests, only the text stays.
 """
 
 import re
