@@ -239,6 +239,14 @@ async def test_a_call_that_hangs_delays_only_its_channel() -> None:
     raise AssertionError("timeout")
 
 
+async def test_the_next_call_may_follow_at_once() -> None:
+    """Even before the thread of the one before is gone."""
+    calls, thread = [], Thread()
+    for number in range(2000):
+        await thread.run(lambda number=number: calls.append(number))  # type: ignore[misc]
+    assert calls == list(range(2000))
+
+
 async def test_apprise_sends_to_its_urls(secret: Path) -> None:
     """A failure of any is another attempt: Apprise does not say whether it is permanent."""
     pytest.importorskip("apprise")

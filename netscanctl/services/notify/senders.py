@@ -223,11 +223,11 @@ class Thread:
 
     def __init__(self, deadline: float = DEADLINE) -> None:
         self._deadline = deadline
-        self._thread: threading.Thread | None = None
+        self._is_working = False
 
     async def run(self, work: Callable[[], None]) -> None:
         """Call `work`; return at its end. Raises TryAgain after the deadline, and what `work` raises."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._is_working:
             raise TryAgain("the attempt before still hangs")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
@@ -242,11 +242,12 @@ class Thread:
                 work()
             except Exception as wrong:  # it is raised again where it is awaited
                 error = wrong
+            self._is_working = False  # before the caller goes on, and may send the next message
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(settle, error)
 
-        self._thread = threading.Thread(target=call, daemon=True)
-        self._thread.start()
+        self._is_working = True
+        threading.Thread(target=call, daemon=True).start()
         try:
             async with asyncio.timeout(self._deadline):
                 await done
