@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import Annotated, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -374,10 +374,13 @@ def _faults(table: object, kind: type[Table], heading: str, keys: dict[str, obje
     if not isinstance(table, dict):
         yield f"{heading}: expected a table, not {shown(table)}"
         return
-    known = get_type_hints(kind, include_extras=True)
+    types = get_type_hints(kind, include_extras=True)
+    known = {field.encode_name: types[field.name] for field in msgspec.structs.fields(kind)}
     yield from (f"{heading} {name}: unknown key; known keys: {', '.join(known)}" for name in table if name not in known)
     for name, value in table.items():
-        if name in known:
+        if name in known and (inner := table_of(known[name])) is not None:
+            yield from _inner_faults(value, inner, f"{heading.strip('[]')}.{name}", keys.setdefault(name, {}))
+        elif name in known:
             keys[name] = None
             try:
                 taken = msgspec.convert(value, known[name])
@@ -388,5 +391,21 @@ def _faults(table: object, kind: type[Table], heading: str, keys: dict[str, obje
             yield from (f"{heading} {fault}" for fault in wrong)
             keys[name] = None if wrong else taken
     for field in msgspec.structs.fields(kind):
-        if field.required and field.name not in table:
-            yield f"{heading} {field.name} is missing"
+        if field.required and field.encode_name not in table:
+            yield f"{heading} {field.encode_name} is missing"
+
+
+def table_of(kind: object) -> type[Table] | None:
+    """Return the kind of the tables that a key holds by name (`dict[str, Channel]`)."""
+    inner = get_args(kind)[-1] if get_origin(kind) is dict else None
+    return inner if isinstance(inner, type) and issubclass(inner, Table) else None
+
+
+def _inner_faults(tables: object, kind: type[Table], prefix: str, keys: object) -> Iterator[str]:
+    """Yield all errors in tables that have names, such as [notify.channel.phone]."""
+    assert isinstance(keys, dict)
+    if not isinstance(tables, dict) or len(tables) > MOST:
+        yield f"[{prefix}]: expected up to {MOST} tables such as [{prefix}.NAME]"
+        return
+    for name, table in tables.items():
+        yield from _faults(table, kind, f"[{prefix}.{name}]", keys.setdefault(name, {}))

@@ -1,9 +1,9 @@
 """Copy the pages for users, as an installation has them: packaging/documents.py FOLDER PLACE CODE.
 
-FOLDER gets README.md, CHANGELOG.md, SECURITY.md and docs, laid out as here, so that links stay as they are. PLACE is
-the path of FOLDER once it is installed: commands name the scripts of the recipes there. CODE is the folder where the
-packages `netscand` and `netscanctl` are installed: links to code lead there. Of links to anything else, such as tests,
-only the text stays.
+FOLDER gets README.md, CHANGELOG.md, SECURITY.md, docs and examples, laid out as here, so that links stay as they are.
+PLACE is the path of FOLDER once it is installed: commands name the scripts of the recipes there. CODE is the folder
+where the packages `netscand` and `netscanctl` are installed: links to code lead there. Of links to anything else, such
+as tests, only the text stays.
 """
 
 import re
@@ -13,6 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "CHANGELOG.md", "SECURITY.md")
+FOLDERS = ("docs", "examples")
 CODE = ("netscand", "netscanctl")
 
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
@@ -23,7 +24,8 @@ SCRIPT = re.compile(r"(?<![\w/])docs/recipes/(?=\w+\.py)")
 
 def sources() -> list[Path]:
     """Return the files to copy, relative to the checkout."""
-    found = [path for path in (ROOT / "docs").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
+    found = [path for path in files if path.is_file() and "__pycache__" not in path.parts]
     return [Path(name) for name in PAGES] + [path.relative_to(ROOT) for path in sorted(found)]
 
 

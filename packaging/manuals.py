@@ -19,6 +19,7 @@ from netscanctl.cli import QUIET, cli  # noqa: E402
 from netscanctl.exec_runner import environment  # noqa: E402
 from netscanctl.services import program  # noqa: E402
 from netscanctl.services.mqtt.__main__ import PROGRAM as MQTT  # noqa: E402
+from netscanctl.services.notify.__main__ import PROGRAM as NOTIFY  # noqa: E402
 from netscanctl.services.services_file import Settings  # noqa: E402
 from netscand import __main__ as daemon  # noqa: E402
 from netscand import __version__, config  # noqa: E402
@@ -163,9 +164,9 @@ def netscand() -> list[str]:
 def _actions(parser: argparse.ArgumentParser) -> list[str]:
     page: list[str] = []
     for action in parser._actions:
-        value = f"[{action.metavar}]" if action.nargs == "?" else action.metavar
-        names = ", ".join(action.option_strings) + (f" {value}" if value else "")
-        page += tagged(names, f"{str(action.help)[:1].upper()}{str(action.help)[1:]}.")
+        value = f"[{action.metavar}]" if action.nargs == "?" and action.option_strings else action.metavar
+        names = ", ".join(action.option_strings) or " ".join(action.choices or ())
+        page += tagged(f"{names} {value or ''}".strip(), f"{str(action.help)[:1].upper()}{str(action.help)[1:]}.")
     return page
 
 
@@ -250,6 +251,33 @@ def _options(command: click.Command, context: click.Context) -> list[str]:
     return page
 
 
+def netscand_notify() -> list[str]:
+    """Return the page of netscand-notify."""
+    page = head("netscand-notify", 8, "send messages about chosen events by ntfy, webhook, mail or Apprise")
+    page += [".SH SYNOPSIS", r"\fBnetscand\-notify\fR [\fIOPTION\fR]...", ".br"]
+    page += [r"\fBnetscand\-notify test\fR \fICHANNEL\fR", ".SH DESCRIPTION"]
+    page += paragraphs(
+        "netscand-notify follows netscand(8) and sends messages about events that its rules choose: by default, one "
+        "for each new device that is not known. Each message is sent until its channel accepts it; a channel that is "
+        "away delays no other one. What a channel refuses is counted in netscanctl status, and sent once more at the "
+        "next start.\n\n"
+        "It runs as the service netscand-notify.service, as a user of its own without any capability. To enable it, "
+        "after [notify] ntfy or a channel is set in /etc/netscand/services.toml:"
+    )
+    page += example("systemctl enable --now netscand-notify", "netscanctl status")
+    page += [".SH OPTIONS", *_actions(NOTIFY.parser())]
+    page += [".SH EXIT STATUS"]
+    for code, meaning in SERVICE_EXITS.items():
+        page += tagged(str(code), meaning)
+    page += [".SH FILES"]
+    page += tagged("/etc/netscand/services.toml", "The configuration, see services.toml(5).")
+    page += tagged("/etc/credstore/netscand-notify.NAME", "The secret of the channel NAME, readable only by root.")
+    page += tagged("/var/lib/netscand-notify/state.json", "The cursor, and messages that are not accepted yet.")
+    page += tagged("/run/netscand-notify/status.json", "The status, for netscanctl(1).")
+    page += [".SH SEE ALSO", r"\fBnetscand\fR(8), \fBnetscanctl\fR(1), \fBservices.toml\fR(5)"]
+    return page
+
+
 def netscand_toml() -> list[str]:
     """Return the page of the configuration."""
     page = head("netscand.toml", 5, "the configuration of netscand")
@@ -275,7 +303,7 @@ def services_toml() -> list[str]:
     )
     page += example("netscand-mqtt --check-config /etc/netscand/services.toml")
     page += _keys(SERVICES, Settings)
-    page += [".SH SEE ALSO", r"\fBnetscand\-mqtt\fR(8), \fBnetscand\fR(8)"]
+    page += [".SH SEE ALSO", r"\fBnetscand\-mqtt\fR(8), \fBnetscand\-notify\fR(8), \fBnetscand\fR(8)"]
     return page
 
 
@@ -309,9 +337,11 @@ def tables(path: Path) -> Iterator[tuple[str, list[str], list[tuple[str, str, st
 
 def bounds(root: type[config.Table], table: str, key: str) -> str:
     """Return the bounds of a numeric key, from its type."""
-    name = table.strip("[]")
+    name, *inner = table.strip("[]").split(".")
     struct = config.NetworkRule if name == "network" else {f.name: f.type for f in msgspec.structs.fields(root)}[name]
-    kind = {field.name: field.type for field in msgspec.structs.fields(struct)}[key]
+    for part in inner[:1]:  # [notify.channel.NAME]
+        (struct,) = (config.table_of(f.type) for f in msgspec.structs.fields(struct) if f.name == part)
+    kind = {field.encode_name: field.type for field in msgspec.structs.fields(struct)}[key]
     found: list[str] = []
     for variant in getattr(kind, "__args__", (kind,)):
         for meta in getattr(variant, "__metadata__", getattr(kind, "__metadata__", ())):
@@ -326,6 +356,7 @@ def bounds(root: type[config.Table], table: str, key: str) -> str:
 PAGES = {
     "netscand.8": netscand,
     "netscand-mqtt.8": netscand_mqtt,
+    "netscand-notify.8": netscand_notify,
     "netscanctl.1": netscanctl,
     "netscand.toml.5": netscand_toml,
     "services.toml.5": services_toml,

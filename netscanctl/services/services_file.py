@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from netscanctl.services.mqtt.settings import Mqtt
+from netscanctl.services.notify.settings import Notify
 from netscanctl.services.settings import Connection, ServiceTable
 from netscand.config import ConfigError, Reading, Table, read
 
@@ -15,6 +16,7 @@ class Settings(Table, frozen=True):
 
     daemon: Connection = Connection()
     mqtt: Mqtt = Mqtt()
+    notify: Notify = Notify()
 
 
 T = TypeVar("T", bound=ServiceTable)

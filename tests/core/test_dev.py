@@ -55,7 +55,7 @@ if "FAILED" in os.environ and "tests/lab" in sys.argv:
 DEFAULT_SIGNALS = "/usr/bin/env", "--default-signal=INT,QUIT,TERM,HUP"
 """The caller of these tests may ignore some signals, and a shell cannot trap a signal that was ignored at its start."""
 
-SERVICES = ("avahi-daemon", "caddy", "haproxy", "mosquitto", "nginx")
+SERVICES = ("avahi-daemon", "caddy", "haproxy", "mosquitto", "nginx", "ntfy", "prometheus")
 """Programs that are unpacked and not installed."""
 
 

@@ -12,6 +12,9 @@ import msgspec
 import pytest
 
 from netscanctl.services.mqtt.settings import Mqtt
+from netscanctl.services.notify.compose import TITLES
+from netscanctl.services.notify.settings import Channel, Notify, Rule
+from netscanctl.services.notify.templates import FIELDS
 from netscanctl.services.services_file import Settings
 from netscanctl.services.settings import Connection
 from netscand import __main__, config, protocol
@@ -51,6 +54,27 @@ def test_the_mqtt_page_has_every_key_with_its_default() -> None:
     for table in (Connection, Mqtt):
         for key in msgspec.structs.fields(table):
             assert f"\n{key.name} =" in shown or f"\n# {key.name} =" in shown, key.name
+
+
+def test_the_notify_page_has_every_key_with_its_default() -> None:
+    """Its TOML is the default one; with the comments taken away, it is valid, and has every key and every field."""
+    page = (DOCS / "notify.md").read_text()
+    (shown,) = blocks(page)
+    assert msgspec.convert(tomllib.loads(shown), Settings) == Settings()
+    tables = tomllib.loads(re.sub(r"(?m)^# ", "", shown))["notify"]
+    found = msgspec.convert(tables, Notify)
+    for table, place, default in (
+        (Notify, tables, None), (Channel, tables["channel"]["NAME"], Channel()), (Rule, tables["rule"]["NAME"], Rule()),
+    ):  # fmt: skip
+        for key in msgspec.structs.fields(table):
+            assert key.encode_name in place, key.encode_name
+            if default is not None and getattr(default, key.name) is not None and key.name not in ("ntfy", "webhook"):
+                inner = found.channel["NAME"] if table is Channel else found.rule["NAME"]
+                assert getattr(inner, key.name) == getattr(default, key.name)
+    for field in FIELDS:
+        assert f"`{{{field}}}`" in page
+    for kind in get_args(protocol.EventKind):
+        assert kind in TITLES
 
 
 @pytest.mark.parametrize("message", [*get_args(protocol.ServerMessage), *get_args(protocol.ClientMessage)])

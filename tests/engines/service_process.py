@@ -1,4 +1,4 @@
-"""netscand-mqtt as a process."""
+"""A service as a process."""
 
 import json
 import os
@@ -19,7 +19,9 @@ NOBODY = [*NOTHING, "--reuid=65534", "--regid=65534", "--clear-groups"]
 
 
 class Running:
-    """netscand-mqtt as a process; with root, as nobody and without any capability, as in its unit."""
+    """A service, netscand-mqtt by default; with root, as nobody and without any capability, as in its unit."""
+
+    name = "mqtt"
 
     def __init__(self, folder: Path, daemon_socket: Path, **keys: object) -> None:
         self.folder = folder
@@ -30,7 +32,7 @@ class Running:
         self.log = folder / "service.log"
         self.config = folder / "services.toml"
         values = "\n".join(f"{key} = {json.dumps(value)}" for key, value in keys.items())
-        self.config.write_text(f'[daemon]\nsocket = "{daemon_socket}"\n[mqtt]\n{values}\n')
+        self.config.write_text(f'[daemon]\nsocket = "{daemon_socket}"\n[{self.name}]\n{values}\n')
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -39,7 +41,7 @@ class Running:
             STATE_DIRECTORY=str(self.state), RUNTIME_DIRECTORY=str(self.run), PYTHONPATH=str(ROOT),
             PYTHONDONTWRITEBYTECODE="1",
         )  # fmt: skip
-        argv = [sys.executable, "-m", "netscanctl.services.mqtt", "--config", str(self.config)]
+        argv = [sys.executable, "-m", f"netscanctl.services.{self.name}", "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([*self._user(), *argv], env=env, cwd="/", stdout=log, stderr=log)
 
@@ -51,7 +53,7 @@ class Running:
     def status(self) -> ServiceStatus:
         """What it reports; before its first report, as if it had just started."""
         if not (self.run / "status.json").exists():
-            return ServiceStatus(name="mqtt", version="", daemon="", updated_at="", problems=["starting"])
+            return ServiceStatus(name=self.name, version="", daemon="", updated_at="", problems=["starting"])
         return msgspec.json.decode((self.run / "status.json").read_bytes(), type=ServiceStatus)
 
     def end(self, number: int = signal.SIGTERM) -> int:

@@ -19,7 +19,7 @@ OLD_PYTHON = "3.11"
 """Debian 12's."""
 
 PARTS = (
-    "CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md", "docs", "netscand", "netscanctl", "packaging",
+    "CHANGELOG.md", "LICENSE", "README.md", "SECURITY.md", "docs", "examples", "netscand", "netscanctl", "packaging",
     "pyproject.toml", "requirements", "systemd",
 )  # fmt: skip
 """What of the checkout an installation needs."""

@@ -17,6 +17,7 @@ from netscanctl.cli import QUIET, cli
 from netscanctl.services import program, services_file
 from netscanctl.services.mqtt.__main__ import PROGRAM as MQTT
 from netscanctl.services.mqtt.settings import Mqtt
+from netscanctl.services.notify.__main__ import PROGRAM as NOTIFY
 from netscanctl.services.services_file import Settings
 from netscanctl.services.settings import Connection
 from netscand import __main__ as daemon
@@ -55,7 +56,11 @@ def keys(root: type[config.Table] = config.Config) -> Iterator[tuple[str, str, A
     for table in msgspec.structs.fields(root):
         struct = config.NetworkRule if table.name == "network" else table.type
         for field in msgspec.structs.fields(struct):
-            yield table.name, field.name, field.default
+            if (inner := config.table_of(field.type)) is None:
+                yield table.name, field.encode_name, field.default
+            else:  # tables that have names
+                for key in msgspec.structs.fields(inner):
+                    yield f"{table.name}.{field.name}.NAME", key.encode_name, key.default
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -71,7 +76,7 @@ def test_every_key_is_in_the_manual(pages: dict[str, str]) -> None:
     """netscand.toml(5), services.toml(5): each table a section, each key with words of its own."""
     roots: dict[str, type[config.Table]] = {"netscand.toml.5": config.Config, "services.toml.5": Settings}
     for name, root in roots.items():
-        found = re.findall(r'\.SH "(\[+\w+\]+)"\n(.*?)(?=\n\.SH)', pages[name], re.DOTALL)
+        found = re.findall(r'\.SH "(\[+[\w.]+\]+)"\n(.*?)(?=\n\.SH)', pages[name], re.DOTALL)
         sections = {name.strip("[]"): text for name, text in found}
         for table, key, _ in keys(root):
             assert re.search(rf"\.TP\n{key} = .*\n[^.\n].*", sections[table]), f"[{table}] {key} is not explained"
@@ -92,22 +97,27 @@ def test_the_shipped_file_shows_every_default() -> None:
 
 def test_the_shipped_file_of_the_services_shows_every_default() -> None:
     """Its comments taken away it is valid, and the default where there is one."""
-    text = re.sub(r"(?m)^#(?=\w+ = )", "", SERVICES.read_text())
-    shown = msgspec.convert(tomllib.loads(text), Settings)
+    tables = tomllib.loads(re.sub(r"(?m)^#(?=\[|\w+ = )", "", SERVICES.read_text()))
+    msgspec.convert(tables, Settings)
     for table, key, default in keys(Settings):
-        assert key in tomllib.loads(text)[table], f"[{table}] {key} is missing in {SERVICES.name}"
+        shown = tables
+        for part in table.split("."):
+            shown = shown[part]
+        assert key in shown, f"[{table}] {key} is missing in {SERVICES.name}"
         if default is not None:
-            assert getattr(getattr(shown, table), key) == default, f"[{table}] {key}"
+            assert shown[key] == (list(default) if isinstance(default, tuple) else default), f"[{table}] {key}"
     assert services_file.load(SERVICES, Mqtt) == (Connection(), Mqtt())
 
 
 def test_every_option_of_a_service_is_in_its_manual(pages: dict[str, str]) -> None:
-    """netscand-mqtt(8): options and exit codes."""
-    for action in MQTT.parser()._actions:
-        for option in action.option_strings:
-            assert option in pages["netscand-mqtt.8"]
-    for code in {0, 2, *(value for name, value in vars(program).items() if name.startswith("EX_"))}:
-        assert f".TP\n{code}\n" in pages["netscand-mqtt.8"]
+    """netscand-mqtt(8), netscand-notify(8): options and exit codes."""
+    for service in (MQTT, NOTIFY):
+        page = pages[f"netscand-{service.name}.8"]
+        for action in service.parser()._actions:
+            for option in [*action.option_strings, *(action.choices or ())]:
+                assert option in page
+        for code in {0, 2, *(value for name, value in vars(program).items() if name.startswith("EX_"))}:
+            assert f".TP\n{code}\n" in page
 
 
 def test_every_option_of_the_daemon_is_in_its_manual(pages: dict[str, str]) -> None:

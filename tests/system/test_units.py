@@ -10,6 +10,7 @@ from tests.lab.spaces import ROOT, command
 from tests.system.machine import tree
 
 UNITS = ROOT / "systemd"
+SERVICES = ("netscand-mqtt.service", "netscand-notify.service")
 
 
 @pytest.fixture(params=["bookworm", "trixie"])
@@ -28,7 +29,7 @@ class Offline:
         self.root = root
         self.units.mkdir(parents=True)
         self.own.mkdir(parents=True)
-        for unit in ("netscand.service", "netscand.socket", "netscand-failed.target", "netscand-mqtt.service"):
+        for unit in ("netscand.service", "netscand.socket", "netscand-failed.target", *SERVICES):
             shutil.copy(UNITS / unit, self.units)
 
     def analyze(self, verb: str, *words: str) -> str:
@@ -53,14 +54,17 @@ def test_the_exposure_is_at_most_1_6(offline: Offline) -> None:
 
 def test_the_exposure_of_a_service_is_at_most_1_5(offline: Offline) -> None:
     """It needs no capability, no raw socket, and no file of others."""
-    assert offline.exposure("netscand-mqtt.service") <= 1.5
+    for unit in SERVICES:
+        assert offline.exposure(unit) <= 1.5
 
 
-def test_a_service_has_no_capability_and_a_user_of_its_own() -> None:
+@pytest.mark.parametrize("unit", SERVICES)
+def test_a_service_has_no_capability_and_a_user_of_its_own(unit: str) -> None:
     """Law 10; its status can be read by every user, as a private runtime folder could not (systemd.exec(5))."""
-    service = (UNITS / "netscand-mqtt.service").read_text()
+    service = (UNITS / unit).read_text()
     assert {
-        "DynamicUser=yes", "CapabilityBoundingSet=", "AmbientCapabilities=", "RuntimeDirectory=netscand-mqtt",
+        "DynamicUser=yes", "CapabilityBoundingSet=", "AmbientCapabilities=",
+        f"RuntimeDirectory={unit.removesuffix('.service')}",
         "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6", "Type=notify", "WatchdogSec=30s",
     } <= set(service.splitlines())  # fmt: skip
     assert "RuntimeDirectoryPreserve" not in service
@@ -91,13 +95,12 @@ def test_both_understand_every_line(offline: Offline) -> None:
             "/usr/bin/netscand", "/mnt/netscand"
         )
     )
-    mqtt = (offline.units / "netscand-mqtt.service").read_text()
-    (offline.units / "netscand-mqtt.service").write_text(
-        re.sub(r"(?m)^Documentation=.*\n", "", mqtt).replace("/usr/bin/netscand-mqtt", "/mnt/netscand")
-    )
+    for unit in SERVICES:
+        text = re.sub(r"(?m)^Documentation=.*\n", "", (offline.units / unit).read_text())
+        (offline.units / unit).write_text(re.sub(r"/usr/bin/netscand-\w+", "/mnt/netscand", text))
     socket = (offline.units / "netscand.socket").read_text()
     (offline.units / "netscand.socket").write_text(re.sub(r"(?m)^Documentation=.*\n", "", socket))
-    for unit in ("netscand.service", "netscand-mqtt.service"):
+    for unit in ("netscand.service", *SERVICES):
         assert offline.analyze("verify", f"/mnt/usr/lib/systemd/system/{unit}") == ""
 
 

@@ -1,0 +1,1 @@
+"""netscand-notify: messages to people about chosen events, by webhook, ntfy, SMTP and Apprise."""
