@@ -47,8 +47,8 @@ SERVICE_EXITS = {
 
 CLIENT_EXITS = {
     0: "Success, also with an empty list.",
-    1: "The daemon refused, DEVICE matched no device or several, no TARGET answered, or output could not be written.",
-    daemon.EX_CHECK_FAILED: "With --check: a check failed.",
+    1: "The daemon refused; DEVICE matched no device or several; no TARGET answered; a line of FILE was skipped; "
+    "a check of doctor failed; or output could not be written.",
     2: "Usage error.",
     3: "No daemon answers; the message says how to start it, and netscanctl doctor finds out why.",
     4: "Not permitted; the message says what to do.",
