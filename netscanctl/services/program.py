@@ -90,7 +90,7 @@ class Program(Generic[T]):
         except ExceptionGroup as errors:
             failures, others = errors.split(Failure)
             if others is not None:
-                log.critical("a component failed; the traceback says which", exc_info=others)
+                log.critical("a component failed; see the traceback", exc_info=others)
             for failure in failures.exceptions if failures else ():
                 self._print(str(failure), EX_UNAVAILABLE)
             sys.exit(EX_UNAVAILABLE)
