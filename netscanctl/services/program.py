@@ -44,7 +44,7 @@ class Service(Protocol):
         """Work until cancelled, which is the moment to say good-bye to the target; an exception ends the process."""
 
     def submit(self, received: Received) -> "asyncio.Future[None]":
-        """Take an event; the future is done once the target has it, or has refused it for good."""
+        """Take an event; the future is done once the target has it, or has refused it permanently."""
 
     def on_message(self, message: ServerMessage, events: Iterable[Event]) -> None:
         """Take a message that changed the state; `events` are the changes to show."""

@@ -241,7 +241,7 @@ EVERYTHING = Filter()
 
 
 def filter_of(given: Mapping[str, str]) -> Filter:
-    """Return the filter of a request's parameters. Raises Refused for a value that is none of its values."""
+    """Return the filter of a request's parameters. Raises Refused for an invalid value."""
     for name in ("q", "name"):
         if len(text := given.get(name, "")) > LONGEST:
             raise Refused("bad_request", f"{name}: expected up to {LONGEST} characters, not {len(text)}")
