@@ -258,9 +258,9 @@ def netscand_notify() -> list[str]:
     page += [r"\fBnetscand\-notify test\fR \fICHANNEL\fR", ".SH DESCRIPTION"]
     page += paragraphs(
         "netscand-notify follows netscand(8) and sends messages about events that its rules choose: by default, one "
-        "for each new device that is not known. Each message is sent until its channel accepts it; a channel that is "
-        "away delays no other one. What a channel refuses is counted in netscanctl status, and sent once more at the "
-        "next start.\n\n"
+        "for each new device that is not known. Each message is sent until its channel accepts it; a channel that "
+        "does not answer delays no other. What a channel refuses is counted in netscanctl status, and sent once more "
+        "at the next start.\n\n"
         "It runs as the service netscand-notify.service, as a user of its own without any capability. To enable it, "
         "after [notify] ntfy or a channel is set in /etc/netscand/services.toml:"
     )

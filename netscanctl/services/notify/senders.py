@@ -228,7 +228,7 @@ class Thread:
     async def run(self, work: Callable[[], None]) -> None:
         """Call `work`; return at its end. Raises TryAgain after the deadline, and what `work` raises."""
         if self._is_working:
-            raise TryAgain("the attempt before still hangs")
+            raise TryAgain("the previous attempt has not ended yet")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
@@ -321,7 +321,7 @@ class AppriseSender:
         self._target: Any = apprise.Apprise()
         for number, url in enumerate(urls, 1):
             if url.strip() and not self._target.add(url.strip()):
-                raise ConfigError(f"secret_file: line {number} is no URL that Apprise knows")
+                raise ConfigError(f"secret_file: line {number} is not a URL that Apprise supports")
         self._thread = Thread(deadline)
 
     async def send(self, message: Message) -> None:
