@@ -1,4 +1,4 @@
-"""Ways to send a message. Each attempt is accepted, refused for good, or to be repeated."""
+"""Ways to send a message. Each attempt is accepted, refused permanently, or repeated later."""
 
 import asyncio
 import base64
@@ -45,7 +45,7 @@ MAIL_PRIORITY = {"min": "5", "low": "4", "high": "2", "urgent": "1"}
 
 
 class Refused(Failure):
-    """The receiver refuses the message for good."""
+    """The receiver refuses the message permanently."""
 
 
 class TryAgain(Failure):
