@@ -136,7 +136,7 @@ class Commands(click.Group):
 def cli(ctx: click.Context, socket: str | None, url: str | None, token_file: str | None, quiet: bool) -> None:
     """List and watch the devices on the local networks, as seen by netscand.
 
-    Exit codes: 0 success; 1 refused, or DEVICE matches none or several, or no target answered, or a line of FILE was
+    Exit codes: 0 success; 1 refused, DEVICE matches no device or several, no target answered, or a line of FILE was
     skipped; 2 usage error; 3 no daemon; 4 not permitted; 5 incompatible versions; 6 timed out.
     """
     if ctx.invoked_subcommand is None:

@@ -258,7 +258,7 @@ def _entry(number: int, mac: str, name: str, *, known: bool = False, notes: str 
     if found is None:
         return BadLine(number, f'"{clean(mac)}" is not a MAC address such as a4:83:e7:12:34:56')
     if int(found[1], 16) & 1 or found == "00:00:00:00:00:00":
-        return BadLine(number, f"{found} is the address of no single device (multicast, or zero)")
+        return BadLine(number, f"{found} is not the address of one device (multicast, or zero)")
     return _checked(Entry(number, found, "", "" if as_ip(name) else name, known, notes, at))
 
 

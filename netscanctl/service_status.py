@@ -1,7 +1,7 @@
 """Status files of the services: each service writes one in /run, and `netscanctl status` reads them.
 
 systemd makes the folder for the service alone (`RuntimeDirectory=`) and removes it when the service ends. Only root can
-make such a folder, so other users cannot add lines; and the daemon connects nowhere (law 10).
+make such a folder, so other users cannot add lines; and the daemon makes no connections (law 10).
 """
 
 from collections.abc import Iterable
@@ -39,7 +39,7 @@ class ServiceStatus(msgspec.Struct, kw_only=True):
     accepted: int = 0
     """Events that the target accepted since the start."""
     put_aside: int = 0
-    """Events that the target refused for good, since the start."""
+    """Events that the target refused permanently, since the start."""
     problems: list[str] = []
     """Reasons why it does not work at the moment."""
     last_error: str | None = None

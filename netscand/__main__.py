@@ -93,7 +93,7 @@ def _start(arguments: argparse.Namespace, config: "Config") -> None:
         (first, *others) = lost.exceptions
         if isinstance(first, LibraryError) and not others:
             sys.exit(_print_error(str(first), EX_UNAVAILABLE))
-        logging.getLogger(__name__).critical("a component failed; the traceback says which", exc_info=lost)
+        logging.getLogger(__name__).critical("a component failed; see the traceback", exc_info=lost)
         sys.exit(EX_UNAVAILABLE)
 
 

@@ -38,7 +38,7 @@ SO_ACCEPTCON = 0x10000
 """Flag in /proc/net/unix: the socket listens."""
 MIN_FREE = 16 * 2**20
 """Bytes required on the disk of the history."""
-HOW_TO_SCAN = "name the LAN in the configuration: a [[network]] table with its cidr; see `ip address`"
+HOW_TO_SCAN = "add the LAN to the configuration: a [[network]] table with its cidr; see `ip address`"
 AS_ROOT = "to check it: sudo netscanctl doctor"
 ADD_CAPABILITY = "in the unit: AmbientCapabilities=CAP_NET_RAW; in a container: --cap-add NET_RAW"
 NO_RAW_SOCKET = "cannot test without a raw socket"
@@ -208,7 +208,7 @@ def check_raw_sockets() -> Iterator[CheckResult]:
     except WireError as error:
         if error.not_permitted:
             yield _no_raw_socket(error)
-            yield _result("filter", "unknown", NO_RAW_SOCKET, "see the check capability")
+            yield _result("filter", "unknown", NO_RAW_SOCKET, 'see the result of the check "capability"')
         else:
             yield _result("capability", "ok", "raw sockets can be opened")
             hint = "run netscand on a Linux kernel; gVisor and some other sandboxes lack packet filters"

@@ -90,7 +90,7 @@ def _group(group: str) -> Iterator[str]:
     except KeyError:
         yield (
             f"[access] group {group!r}: no such group on this system, so only root has the role admin: "
-            "create it (groupadd --system), or name another"
+            "create it (groupadd --system), or use another one"
         )
 
 

@@ -326,7 +326,7 @@ class Engine:
             now = self._clock()
             before, suspended = suspended, self._suspended()
             if now - self.turned_at > ASLEEP or suspended - before > 1.0:
-                log.info("awake again after %.0f s", now - self.turned_at + suspended - before)
+                log.info("this host or netscand was suspended for %.0f s", now - self.turned_at + suspended - before)
                 self._inventory.on_resume(now)
                 self._planner.scan_soon(now)
             self.turned_at = now

@@ -47,8 +47,8 @@ SERVICE_EXITS = {
 
 CLIENT_EXITS = {
     0: "Success, also with an empty list.",
-    1: "The daemon refused, DEVICE matched no device or several, no TARGET answered, or output could not be written.",
-    daemon.EX_CHECK_FAILED: "With --check: a check failed.",
+    1: "The daemon refused; DEVICE matched no device or several; no TARGET answered; a line of FILE was skipped; "
+    "a check of doctor failed; or output could not be written.",
     2: "Usage error.",
     3: "No daemon answers; the message says how to start it, and netscanctl doctor finds out why.",
     4: "Not permitted; the message says what to do.",
@@ -258,9 +258,9 @@ def netscand_notify() -> list[str]:
     page += [r"\fBnetscand\-notify test\fR \fICHANNEL\fR", ".SH DESCRIPTION"]
     page += paragraphs(
         "netscand-notify follows netscand(8) and sends messages about events that its rules choose: by default, one "
-        "for each new device that is not known. Each message is sent until its channel accepts it; a channel that is "
-        "away delays no other one. What a channel refuses is counted in netscanctl status, and sent once more at the "
-        "next start.\n\n"
+        "for each new device that is not known. Each message is sent until its channel accepts it; a channel that "
+        "does not answer delays no other. What a channel refuses is counted in netscanctl status, and sent once more "
+        "at the next start.\n\n"
         "It runs as the service netscand-notify.service, as a user of its own without any capability. To enable it, "
         "after [notify] ntfy or a channel is set in /etc/netscand/services.toml:"
     )

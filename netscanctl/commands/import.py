@@ -31,7 +31,7 @@ LABELLED, KNOWN, NOTES, UNSEEN, UNCHANGED, KEPT, NAMELESS, SKIPPED = OUTCOMES = 
 @click.command("import", short_help="Set labels from a file of another program.")
 @click.argument("file", type=click.File("rb"))
 @click.option("--format", "form", type=click.Choice(list(FORMATS)),
-              help="Format of FILE.  [default: as its first lines show]")  # fmt: skip
+              help="Format of FILE.  [default: recognised from its first lines]")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print what would change, and change nothing.")
 @click.option("--overwrite", is_flag=True, help="Replace labels and notes that differ. Default: keep them.")
 @click.option("--known", is_flag=True, help="Mark every device in FILE as known.")
@@ -159,9 +159,7 @@ class Report:
         """Return the MAC of the one device at the address of an entry; report that there is none, or several."""
         if len(macs) == 1:
             return macs[0]
-        what = (
-            f"{len(macs)} devices use {entry.ip}" if macs else f"no device that is present has the address {entry.ip}"
-        )
+        what = f"{len(macs)} devices use {entry.ip}" if macs else f"no device has the address {entry.ip} now"
         self.skip(entry.line, f"{what}; use a file that has MAC addresses")
         return None
 

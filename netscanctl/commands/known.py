@@ -44,5 +44,5 @@ def _mark_all(session: Session, yes: bool, as_json: bool) -> None:
         if as_json:
             terminal.json(answer)
     terminal.notice(
-        f"{len(found)} devices marked as known" if found else "all devices that are online are known already"
+        f"{len(found)} devices marked as known" if found else "all online devices are already marked as known"
     )

@@ -1,4 +1,4 @@
-"""`netscanctl token`: creates, lists and revokes tokens, with which other hosts and programs use netscand."""
+"""`netscanctl token`: creates, lists and revokes tokens for other hosts and programs."""
 
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from netscanctl.token_file import ROLES, TokenFile, add_token, entries, read_lin
 from netscand.protocol import Access, DaemonStatus
 
 PHONE = "docs/phone.md"
-RELOAD = "correct that, then reload netscand (the service: systemctl reload netscand; else send it SIGHUP)"
+RELOAD = "fix that, then: systemctl reload netscand (if netscand is not a service: send it SIGHUP)"
 
 
 @click.group("token", short_help="Create, list and revoke tokens for other hosts and programs.")
 def command() -> None:
-    """Create, list and revoke tokens, with which browsers and programs on other hosts use netscand.
+    """Create, list and revoke tokens for browsers and programs on other hosts.
 
     Run it on the host of netscand, as root or as the user of ./dev run. Changes are in force at once.
     """
@@ -91,7 +91,7 @@ def revoke(session: Session, name: str) -> None:
 def locate(session: Session) -> tuple[TokenFile, bool]:
     """Return the token file, and whether netscand is running. Raises Failure."""
     if session.daemon.url:
-        raise Usage("tokens are files on the host of netscand", "run netscanctl token there, without --url")
+        raise Usage("tokens can be changed only on the host of netscand", "run netscanctl token there, without --url")
     try:
         access = read_access(session)
     except NoDaemon:
@@ -99,7 +99,7 @@ def locate(session: Session) -> tuple[TokenFile, bool]:
             raise
         return token_file_of_config(), False
     if not access.token_file:
-        hint = "edit its source (LoadCredential= in systemctl cat netscand), then: systemctl restart netscand"
+        hint = "edit the file of LoadCredential= (see systemctl cat netscand), then: systemctl restart netscand"
         raise Failure("systemd passes the tokens of this netscand as a credential", hint)
     return TokenFile(Path(access.token_file), access.uid, access.gid), True
 

@@ -37,7 +37,7 @@ INSTEAD = "showing the current list instead (changes since then are lost)"
 @click.option("--cursor-file", metavar="FILE", type=click.Path(dir_okay=False),
               help="Resume from the cursor in FILE, and save progress there.")  # fmt: skip
 @click.option("--interval", metavar="SECONDS", callback=duration(1),
-              help="Scan interval while watching: 1 to that of the daemon.")  # fmt: skip
+              help="Scan interval while watching, from 1 to [scan] interval.")  # fmt: skip
 @click.option("--settle", metavar="SECONDS", callback=duration(0), default="0",
               help="Wait up to this long for the name of a new device, before it is reported.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the messages of the stream as received, one per line.")

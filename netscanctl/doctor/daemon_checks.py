@@ -17,7 +17,7 @@ MAX_CLOCK_SKEW = 5.0
 """Seconds by which two clocks may differ."""
 QUIET_AFTER = 300.0
 """Seconds after which a daemon on a LAN in use has received frames."""
-HOW_TO_SCAN = "name the LAN in the configuration: a [[network]] table with its cidr; then systemctl reload netscand"
+HOW_TO_SCAN = "add the LAN to the configuration: a [[network]] table with its cidr; then systemctl reload netscand"
 OWN_ADDRESS = ", an address of this host, is claimed by "
 """In a problem of the daemon that another device claims one of its addresses."""
 MAX_LOSS = 0.01

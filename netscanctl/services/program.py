@@ -44,7 +44,7 @@ class Service(Protocol):
         """Work until cancelled, which is the moment to say good-bye to the target; an exception ends the process."""
 
     def submit(self, received: Received) -> "asyncio.Future[None]":
-        """Take an event; the future is done once the target has it, or has refused it for good."""
+        """Take an event; the future is done once the target has it, or has refused it permanently."""
 
     def on_message(self, message: ServerMessage, events: Iterable[Event]) -> None:
         """Take a message that changed the state; `events` are the changes to show."""
@@ -90,7 +90,7 @@ class Program(Generic[T]):
         except ExceptionGroup as errors:
             failures, others = errors.split(Failure)
             if others is not None:
-                log.critical("a component failed; the traceback says which", exc_info=others)
+                log.critical("a component failed; see the traceback", exc_info=others)
             for failure in failures.exceptions if failures else ():
                 self._print(str(failure), EX_UNAVAILABLE)
             sys.exit(EX_UNAVAILABLE)

@@ -51,7 +51,7 @@ class Report:
             return Gauge(f"netscand_service_{metric}", text, ["service"], registry=self.registry).labels(name)
 
         self._accepted = counter("accepted", "Events that the target accepted.")
-        self._put_aside = counter("put_aside", "Events that the target refused for good.")
+        self._put_aside = counter("put_aside", "Events that the target refused permanently.")
         self._errors = counter("errors", "Errors since the start.")
         self._behind = gauge("behind", "Events not accepted yet.")
         self._working = gauge("working", "1 while nothing is wrong.")
@@ -87,7 +87,7 @@ class Report:
         self.behind(behind)
 
     def put_aside(self) -> None:
-        """Count an event that the target refused for good."""
+        """Count an event that the target refused permanently."""
         self.status.put_aside += 1
         self._put_aside.inc()
 

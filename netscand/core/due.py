@@ -275,7 +275,7 @@ class DueChecks:
     def _report_unknown(self, device: Device, now: float, silence: float) -> Event:
         """Set a silent device of this host to `unknown`: it cannot be probed, so its silence proves no absence."""
         may_change(self.budgets, ABSENCES, device, now)
-        reason = f"silent for {silence:.0f} s; it is on this host by macvlan, and cannot be probed from here"
+        reason = f"silent for {silence:.0f} s; it is on a macvlan interface here, and cannot be probed"
         return self.counts.publish_change(device, Status.UNKNOWN, now, reason, device.addresses[0].network)
 
     def _probe_witnesses(self, device: Device, network: Network, now: float) -> None:

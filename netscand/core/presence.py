@@ -286,11 +286,6 @@ class Presence:
         return self._since
 
     @property
-    def probes_sent(self) -> int:
-        """Return the number of probes and requests in this silence."""
-        return self._unicast + self._broadcast
-
-    @property
     def broadcast_only(self) -> bool:
         """Return whether the device has shown that it answers only broadcasts."""
         return self._unicast_misses >= UNICAST_MISSES

@@ -104,19 +104,25 @@ class Metrics:
         from prometheus_client.core import GaugeMetricFamily
 
         build = GaugeMetricFamily(
-            "netscand_build_info", "Always 1; its labels say what runs.", labels=["version", "protocol"]
+            "netscand_build_info",
+            "Always 1; the labels are the version and the protocol number.",
+            labels=["version", "protocol"],
         )
         build.add_metric([__version__, str(protocol.PROTOCOL)], 1)
         yield build
         yield from self._of_the_process()
         degraded = bool(self._scanner.problems() or self._problems())
-        yield GaugeMetricFamily("netscand_degraded", "1 while status is degraded.", value=degraded)
+        yield GaugeMetricFamily("netscand_degraded", "1 while netscanctl status reports degraded.", value=degraded)
         yield _histogram(
-            "netscand_loop_lag_seconds", "How late the daemon came to what was due.", self._measures.loop_lag
+            "netscand_loop_lag_seconds", "Delay of a timer in the event loop, once a second.", self._measures.loop_lag
         )
         turns = self._measures.turns
-        yield _histogram("netscand_loop_held_seconds", "Turns of the loop of 10 ms and longer.", turns.lengths)
-        yield GaugeMetricFamily("netscand_loop_held_longest_seconds", "Its longest turn.", value=turns.longest)
+        yield _histogram(
+            "netscand_loop_held_seconds", "Iterations of the event loop of 10 ms or longer.", turns.lengths
+        )
+        yield GaugeMetricFamily(
+            "netscand_loop_held_longest_seconds", "Longest iteration of the event loop.", value=turns.longest
+        )
 
     def _of_the_process(self) -> "Iterator[Metric]":
         """Yield the usual metrics of a process; the library's collector reads files that our unit hides."""
@@ -124,10 +130,10 @@ class Metrics:
 
         started = self._encoder.milliseconds(self._scanner.started_at) / 1000
         pages = int(Path("/proc/self/statm").read_text().split()[1])
-        yield GaugeMetricFamily("process_start_time_seconds", "When netscand started.", value=started)
-        yield CounterMetricFamily("process_cpu_seconds", "Processor time that it took.", value=process_time())
-        yield GaugeMetricFamily("process_resident_memory_bytes", "Memory that it holds.", value=pages * getpagesize())
-        yield GaugeMetricFamily("process_open_fds", "Descriptors that it holds.", value=len(listdir("/proc/self/fd")))
+        yield GaugeMetricFamily("process_start_time_seconds", "Start time, in unix seconds.", value=started)
+        yield CounterMetricFamily("process_cpu_seconds", "Processor time used.", value=process_time())
+        yield GaugeMetricFamily("process_resident_memory_bytes", "Resident memory.", value=pages * getpagesize())
+        yield GaugeMetricFamily("process_open_fds", "Open file descriptors.", value=len(listdir("/proc/self/fd")))
 
     def _of_networks(self) -> "Iterator[Metric]":
         from prometheus_client.core import GaugeMetricFamily
@@ -135,14 +141,14 @@ class Metrics:
         scanner, encoder = self._scanner, self._encoder
         encoder.sync()
         devices = GaugeMetricFamily(
-            "netscand_devices", "Devices by network and presence, this host left out.", labels=["network", "status"]
+            "netscand_devices", "Devices by network and status, without this host.", labels=["network", "status"]
         )
         up = GaugeMetricFamily("netscand_network_up", "1 while the network is up and not silent.", labels=["network"])
         ended = GaugeMetricFamily(
-            "netscand_last_scan_timestamp_seconds", "When the last scan of the network ended.", labels=["network"]
+            "netscand_last_scan_timestamp_seconds", "End of the last scan, in unix seconds.", labels=["network"]
         )
         covered = GaugeMetricFamily(
-            "netscand_coverage_ratio", "The part of the network that one scan asks.", labels=["network"]
+            "netscand_coverage_ratio", "Fraction of the addresses that one scan covers.", labels=["network"]
         )
         present = self._summary.presence()
         words = (Status.ONLINE, Status.OFFLINE, Status.UNKNOWN)
@@ -167,22 +173,22 @@ class Metrics:
         frames.add_metric(["sent", "unicast"], load.unicast)
         yield frames
         understood = CounterMetricFamily(
-            "netscand_observations", "What received frames said, by evidence.", labels=["evidence"]
+            "netscand_observations", "Observations from received frames, by evidence.", labels=["evidence"]
         )
         for evidence in Evidence:
             understood.add_metric([evidence], self._scanner.observations.get(evidence.value, 0))
         yield understood
         yield CounterMetricFamily(
-            "netscand_frames_dropped", "Frames that the kernel had no room for.", value=load.dropped
+            "netscand_frames_dropped", "Frames dropped because the receive buffer was full.", value=load.dropped
         )
         yield CounterMetricFamily(
-            "netscand_frames_ignored", "Frames received that were too many to be looked at.", value=load.ignored
+            "netscand_frames_ignored", "Frames received but not decoded, beyond the limit.", value=load.ignored
         )
         yield CounterMetricFamily(
-            "netscand_send_errors", "Times that an interface refused to send.", value=load.send_errors
+            "netscand_send_errors", "Times that an interface refused to send a frame.", value=load.send_errors
         )
         budget = GaugeMetricFamily(
-            "netscand_budget_frames_per_second", "Frames allowed in a second; +Inf is no limit.", labels=["kind"]
+            "netscand_budget_frames_per_second", "Maximum frames in a second; +Inf: unlimited.", labels=["kind"]
         )
         budget.add_metric(["any"], load.rate or inf)
         budget.add_metric(["background_broadcast"], load.background_rate or inf)
@@ -194,7 +200,7 @@ class Metrics:
     def _of_budgets(self) -> "Metric":
         from prometheus_client.core import CounterMetricFamily
 
-        limited = CounterMetricFamily("netscand_limited", "Units that a budget refused.", labels=["limit"])
+        limited = CounterMetricFamily("netscand_limited", "Refusals, by budget.", labels=["limit"])
         for budget in table():
             limited.add_metric([budget.name], self._scanner.budgets.refused[budget.name])
         return limited
@@ -202,27 +208,27 @@ class Metrics:
     def _of_clients(self) -> "Iterator[Metric]":
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        yield GaugeMetricFamily("netscand_clients", "WebSockets that are open.", value=self._live.clients)
+        yield GaugeMetricFamily("netscand_clients", "Open WebSockets.", value=self._live.clients)
         yield GaugeMetricFamily(
             "netscand_connections", "Connections of every kind.", value=len(self._limiter.connections)
         )
-        turned_away = CounterMetricFamily(
-            "netscand_connections_refused", "Connections refused, by the limit that was met.", labels=["limit"]
+        refused_connections = CounterMetricFamily(
+            "netscand_connections_refused", "Connections refused or closed, by limit.", labels=["limit"]
         )
         for limit, count in (
             *((limit, self._limiter.refused[limit]) for limit in ("all", "peer", "strangers", "account")),
             ("clients", self._live.refused),
         ):
-            turned_away.add_metric([limit], count)
+            refused_connections.add_metric([limit], count)
         refused = CounterMetricFamily(
-            "netscand_requests_refused", "Requests refused at the door, by code.", labels=["code"]
+            "netscand_requests_refused", "Requests refused before they reach a route, by code.", labels=["code"]
         )
         for code, count in sorted(self._measures.refused_requests.items()):
             refused.add_metric([code], count)
-        yield from (turned_away, refused)
+        yield from (refused_connections, refused)
         yield _histogram(
             "netscand_event_lag_seconds",
-            "From the frame that made an event to its leaving for clients.",
+            "From the timestamp of a frame to the sending of its event.",
             self._measures.event_lag,
         )
 
@@ -230,9 +236,13 @@ class Metrics:
         from prometheus_client.core import GaugeMetricFamily
 
         if self._stored is not None:
-            yield GaugeMetricFamily("netscand_history_size_bytes", "The history on the disk.", value=self._stored.size)
             yield GaugeMetricFamily(
-                "netscand_history_degraded", "1 while events may be lost at a restart.", value=self._stored.degraded
+                "netscand_history_size_bytes", "Size of the history on the disk.", value=self._stored.size
+            )
+            yield GaugeMetricFamily(
+                "netscand_history_degraded",
+                "1 while events may be lost at a restart, or after a loss.",
+                value=self._stored.degraded,
             )
 
 

@@ -34,9 +34,9 @@ REFERENCE = "#/components/schemas/{name}"
 
 ABOUT = """\
 The REST side of netscand's wire contract. `GET /ws` opens the stream: a WebSocket of JSON text messages, each an object
-with a `type`; their schemas stand among the components. Times are RFC 3339 in UTC. Receivers ignore fields, types and
-kinds that they do not know. `x-role` is the least role that a call needs. A call with `x-paging` returns a list that
-`limit` may end: then `more` is true, and the parameter `next` continues it."""
+with a `type`; their schemas are in `components`. Times are RFC 3339 in UTC. Receivers ignore fields, types and
+kinds that they do not know. `x-role` is the lowest role that a call needs. A call with `x-paging` returns a list that
+`limit` may cut: then `more` is true, and the parameter that `next` names continues the list."""
 
 
 class Description:

@@ -50,7 +50,7 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 def refuse_token(query: Mapping[str, str]) -> None:
     """Refuse a token in the address."""
     if any(name.lower() in TOKEN_NAMES for name in query):
-        raise Refused("bad_request", "a token in the address ends in logs: send Authorization: Bearer instead")
+        raise Refused("bad_request", "a token in a URL appears in logs: send it in the header Authorization (Bearer)")
 
 
 def check_query(query: Mapping[str, str], known: Collection[str]) -> None:
@@ -241,7 +241,7 @@ EVERYTHING = Filter()
 
 
 def filter_of(given: Mapping[str, str]) -> Filter:
-    """Return the filter of a request's parameters. Raises Refused for a value that is none of its values."""
+    """Return the filter of a request's parameters. Raises Refused for an invalid value."""
     for name in ("q", "name"):
         if len(text := given.get(name, "")) > LONGEST:
             raise Refused("bad_request", f"{name}: expected up to {LONGEST} characters, not {len(text)}")

@@ -12,10 +12,6 @@ LOCAL = 0x02
 """Flag in the first byte of a MAC: locally administered (IEEE 802c)."""
 
 
-A_TURN = 1_000
-"""Labels compared in one turn: less than a millisecond."""
-
-
 class Related(NamedTuple):
     """What other devices show about one."""
 
@@ -56,10 +52,6 @@ async def with_same_label(
     """Return the other devices with the label of a device, in any case; in turns of `account`."""
     if not device.label:
         return []
-    wanted, everyone, found = device.label.casefold(), tuple(devices.values()), list[Device]()
-    for start in range(0, len(everyone), A_TURN):
-        await turns.turn(account)
-        found += [
-            other for other in everyone[start : start + A_TURN] if other.label and other.label.casefold() == wanted
-        ]
-    return [other for other in found if other is not device]
+    wanted = device.label.casefold()
+    others = turns.over(account, tuple(devices.values()))
+    return [other async for other in others if (other.label or "").casefold() == wanted and other is not device]

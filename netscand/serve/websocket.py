@@ -182,7 +182,7 @@ class WebSocketEndpoint:
                 self._scanner.lease(subscriber, None)
             if connection.role < Role.READ:
                 self._hub.unsubscribe(subscriber)
-                subscriber.close(WSCloseCode.POLICY_VIOLATION, "the right to read was withdrawn")
+                subscriber.close(WSCloseCode.POLICY_VIOLATION, "no longer authorized to read")
 
     async def close(self, within: float) -> None:
         """Close all clients; cut those that do not answer within so many seconds."""

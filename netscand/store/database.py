@@ -84,7 +84,7 @@ def refuse_foreign(path: Path) -> None:
         return
     if header and not (header.startswith(MAGIC) and int.from_bytes(header[68:72]) == APPLICATION):
         kind = "the database of another program" if header.startswith(MAGIC) else "a file of another kind"
-        raise HistoryRefused(f"[history] path: {path} is {kind} and is left unchanged; name another path")
+        raise HistoryRefused(f"[history] path: {path} is {kind} and is left unchanged; use another path")
 
 
 def is_older(path: Path) -> bool:
@@ -111,11 +111,11 @@ def check_header(path: Path) -> None:
 
 def _check_identity(path: Path, application: int, version: int) -> None:
     if application not in (0, APPLICATION):
-        raise HistoryRefused(f"[history] path: {path} is the database of another program; name another path")
+        raise HistoryRefused(f"[history] path: {path} is the database of another program; use another path")
     if version > VERSION:
         raise HistoryRefused(
             f"[history] path: {path} was written by a newer netscand (schema {version}; this one supports {VERSION}); "
-            "install the newer one, or name another path; the data is left unchanged"
+            "install the newer one, or use another path; the data is left unchanged"
         )
 
 
@@ -133,7 +133,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     _check_identity(path, application, version)
     if tables and application == 0:
-        raise HistoryRefused(f"[history] path: {path} is the database of another program; name another path")
+        raise HistoryRefused(f"[history] path: {path} is the database of another program; use another path")
     if not tables:
         connection.execute(f"PRAGMA page_size = {PAGE}")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")

@@ -257,7 +257,7 @@ class History(Answers):
             self._was_behind = False
             began = int(self._began) + was
             log.warning(
-                "the clock was wrong by %.0f s: the events of this run get new stamps", (self._ahead - was) / 1000
+                "the clock was wrong by %.0f s: correcting the times of this run's events", (self._ahead - was) / 1000
             )
             work = Restamp(self._first, sequence, began, self._ahead - was, self._ahead)
             assert self._loop is not None

@@ -45,11 +45,11 @@ def refuse_open(path: Path) -> None:
             if who := _writers(folder, above=folder != named.parent):
                 raise HistoryRefused(
                     f"[history] path: {who} may write to {folder}, and could read or replace the history; "
-                    "name a path in a folder of its own"
+                    "use a path in a folder of its own"
                 )
     owner = path.stat().st_uid if path.exists() else 0
     if owner not in (0, os.geteuid()):
-        raise HistoryRefused(f"[history] path: {path} belongs to the user {owner}, who can read it; name another path")
+        raise HistoryRefused(f"[history] path: {path} belongs to the user {owner}, who can read it; use another path")
 
 
 def _writers(folder: Path, *, above: bool) -> str:
@@ -88,7 +88,7 @@ def refuse_remote(path: Path, mounts: str | None = None) -> None:
     if kind in REMOTE:
         raise HistoryRefused(
             f"[history] path: {path} is on {kind}, a network file system, where SQLite can lose or break it; "
-            "name a path on a disk of this machine"
+            "use a path on a disk of this machine"
         )
 
 

@@ -275,7 +275,7 @@ class Reader:
     def _leave_out(self, number: int, wrong: Exception) -> None:
         if number not in self.damaged and len(self.damaged) < LOGGED:
             self.damaged.add(number)
-            log.error("stored event %d is damaged (%s); it is left out", number, wrong)
+            log.error("stored event %d is damaged (%s); it is omitted", number, wrong)
 
     def _count(self, query: EventQuery, most: int) -> int:
         """Return how many events fit; `most` + 1 if they are more than `most`."""
@@ -289,7 +289,7 @@ class Reader:
         """Raise CursorGone unless a number is that of a stored event, or of the last one that was removed."""
         floor, hole = database.execute("SELECT floor, hole FROM state").fetchone()
         if since < max(floor, hole):
-            raise CursorGone("not all of the events after it are kept")
+            raise CursorGone("some of the events after it were removed")
         stored = database.execute("SELECT 1 FROM event WHERE sequence = ?", (since,)).fetchone()
         if since not in (floor, hole) and stored is None:
             raise CursorGone("the history has no such event")

@@ -196,7 +196,7 @@ def test_what_only_the_service_may_is_unknown(tmp_path: Path, root: None) -> Non
         reading, error = check._read(Path(path), required=True)
         found = [*check_raw_sockets(), check_database(tmp_path / "n.db", None, VISITOR)]
         assert found[0].found == "cannot test: you lack CAP_NET_RAW (the netscand service may have it)"
-        assert {one.hint for one in found} == {AS_ROOT, "see the check capability"}
+        assert {one.hint for one in found} == {AS_ROOT, 'see the result of the check "capability"'}
         listen = config.Listen(unix=str(tmp_path / "n.sock"), tcp=())
         return [*found, check.check_socket(listen, None, VISITOR),
                 check.check_configuration(Path(path), reading, error, VISITOR)]  # fmt: skip

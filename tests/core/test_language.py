@@ -67,6 +67,11 @@ STANDARD = {
     r"(has|have) gone (away|astray)": "is lost",
     r"taken for": "considered, counts as",
     r"gives? way": "yields, is evicted",
+    r"lessen(s|ed|ing)?": "limit, reduce",
+    r"(refused?|fails?|silent|gone) for good": "permanently",
+    r"(that|which) (is|are) none of (its|the)": "invalid",
+    r"turn(s|ed)? away|at the door": "refuse, refused before it reaches a route",
+    r"connects? nowhere": "makes no connection",
 }
 """Pattern → term to use instead."""
 PATTERN = re.compile(rf"\b({'|'.join(STANDARD)})\b", re.IGNORECASE)

@@ -40,7 +40,7 @@ def test_a_silent_child_is_unknown(world: World) -> None:
     device = world.inventory.devices[CHILD]
     world.run(3600)
     (event,) = world.of(K.UNKNOWN)
-    reason = "silent for 300 s; it is on this host by macvlan, and cannot be probed from here"
+    reason = "silent for 300 s; it is on a macvlan interface here, and cannot be probed"
     assert (device.status, device.reason) == (Status.UNKNOWN, reason)
     assert (event.device, event.reason, event.network) == (device, reason, network().id)
     assert event.previous is not None

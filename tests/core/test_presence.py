@@ -70,7 +70,7 @@ class Life:
         self.run(back + 60, promptly)
 
     def leave(self) -> float:
-        """Fall silent for good; give the seconds until it is offline."""
+        """Fall silent permanently; give the seconds until it is offline."""
         self.probes.clear()
         self.requests.clear()
         assert self.run(inf)

@@ -137,7 +137,7 @@ def test_all_that_are_online_become_known(ctl: Ctl, daemon: FakeDaemon, options:
 
 def test_known_all_in_a_script_does_not_ask(ctl: Ctl, daemon: FakeDaemon) -> None:
     assert ctl.run("known", "--all", "--json").stdout.count('"known":true') == 2
-    assert ctl.run("known", "--all").stderr == "netscanctl: all devices that are online are known already\n"
+    assert ctl.run("known", "--all").stderr == "netscanctl: all online devices are already marked as known\n"
 
 
 @pytest.mark.parametrize("args", [(), ("host7", "--all"), ("--all", "--not")], ids=str)

@@ -71,7 +71,7 @@ def test_names_by_address_go_to_who_is_there(ctl: Ctl, daemon: FakeDaemon, tmp_p
     path.write_text("192.168.1.7 phone\n192.168.1.20 printer\n192.168.1.99 nobody\n192.168.1.30 two\n")
     done = ctl.run("import", str(path))
     assert done.stderr.splitlines()[:2] == [
-        "netscanctl: line 3: no device that is present has the address 192.168.1.99; use a file that has MAC addresses",
+        "netscanctl: line 3: no device has the address 192.168.1.99 now; use a file that has MAC addresses",
         "netscanctl: line 4: 2 devices use 192.168.1.30; use a file that has MAC addresses",
     ]
     assert [(one.mac, one.label) for one in daemon.devices if one.label] == [(SEVEN, "phone"), (TWENTY, "printer")]

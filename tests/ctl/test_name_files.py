@@ -78,7 +78,7 @@ def test_the_csv_of_netalertx_is_read() -> None:
 @pytest.mark.parametrize(
     ("form", "line", "why"),
     [("ethers", "zz:00:5e:00:53:99 x", '"zz:00:5e:00:53:99" is not a MAC address such as a4:83:e7:12:34:56'),
-     ("ethers", "01:00:5e:00:53:99 x", "01:00:5e:00:53:99 is the address of no single device (multicast, or zero)"),
+     ("ethers", "01:00:5e:00:53:99 x", "01:00:5e:00:53:99 is not the address of one device (multicast, or zero)"),
      ("ethers", f"{MAC} {'x' * 129}", f'"{"x" * 63}…" has 129 characters, more than 128; shorten it'),
      ("hosts", "10.77.0 x", '"10.77.0" is not an IP address'), ("hosts", "10.77.0.1", "no name follows 10.77.0.1"),
      ("dnsmasq", "1767225600", '"" is not a MAC address such as a4:83:e7:12:34:56'),

@@ -439,7 +439,7 @@ def test_dry_run_prints_what_a_day_would_have_sent(service: Running, daemon: Fak
     [
         ("[notify]\n", "no channel: set ntfy, or add a [notify.channel.NAME]"),
         ('[notify]\nntfy = "https://ntfy.sh/"\n', "expected a URL that ends with a topic"),
-        ('[notify]\nntfy = "https://u:p@ntfy.sh/x"\n', "a password or token belongs into secret_file"),
+        ('[notify]\nntfy = "https://u:p@ntfy.sh/x"\n', "put a password or token into secret_file"),
         ("[notify.channel.a]\n", "expected one of ntfy, webhook, smtp and apprise, not none"),
         ('[notify.channel.a]\nntfy = "https://n.sh/x"\nwebhook = "https://n.sh/x"\n', "not ntfy and webhook"),
         ('[notify.channel.a]\nsmtp = "mail"\n', "from is missing"),
@@ -456,7 +456,7 @@ def test_dry_run_prints_what_a_day_would_have_sent(service: Running, daemon: Fak
         ('[notify.rule.a]\nkinds = ["new"]\n', "[notify.rule.a] kinds: expected a list, each one of address_added"),
         ('[notify.rule.a]\ntitle = "{name.__class__}"\n', "unknown field {name.__class__}; known fields: name, label"),
         ('[notify.rule.a]\ntext = "{name!r}{time:>9}"\n', "unknown field {name!r}"),
-        ('[notify.rule.a]\ntitle = "{name"\n', "a brace has no partner"),
+        ('[notify.rule.a]\ntitle = "{name"\n', "a brace is not closed or not opened"),
         ('[notify.rule."a b"]\n', "expected a name of 1 to 32 letters"),
         ("[notify]\nrule = 1\n", "expected up to 256 tables such as [notify.rule.NAME]"),
     ],

@@ -119,7 +119,7 @@ def test_a_reload_that_is_refused_is_reported(ctl: Ctl, daemon: FakeDaemon, path
     done = ctl.run("token", "add", "read")
     assert done.returncode == 1
     assert re.search(r"^token  \S{43}$", done.stdout, re.MULTILINE)
-    assert "not in force: the configuration was not reloaded: no TOML; correct that" in done.stderr
+    assert "not in force: the configuration was not reloaded: no TOML; fix that" in done.stderr
     message = ctl.fails(1, "token", "revoke", "read-1")
     assert "removed from" in message
     assert "still in force" in message
@@ -156,7 +156,7 @@ def test_without_permission_it_says_how(ctl: Ctl, daemon: FakeDaemon, path: Path
         assert "sudo netscanctl token" in ctl.fails(4, "token", "add", "read")
         assert not path.exists()
     daemon.status.access.token_file = ""
-    assert "as a credential; edit its source" in ctl.fails(1, "token", "list")
+    assert "as a credential; edit the file of LoadCredential=" in ctl.fails(1, "token", "list")
     message = ctl.fails(2, "token", "list", NETSCANCTL_URL="http://127.0.0.1:9", NETSCANCTL_SOCKET="")
     assert "run netscanctl token there" in message
 

@@ -166,7 +166,7 @@ def test_messages_need_their_role(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tcp", [True, False])
 def test_a_request_with_a_token_has_the_role_of_the_token(tmp_path: Path, tcp: bool) -> None:
-    """FIELD case 27: no more than that, for an administrator on the Unix socket too: a proxy can lessen its clients."""
+    """FIELD case 27: no more than that, for an administrator on the Unix socket too: a proxy can limit its clients."""
 
     async def play() -> None:
         async with house(tmp_path, access={"others": "scan", "token_file": token_file(tmp_path)}) as lan:

@@ -53,7 +53,7 @@ def test_a_damaged_event_is_left_out_but_no_stream_has_a_gap(
 
 @pytest.mark.parametrize("damage", ["was = 'x'", "was = 77", "was_since = 'x'", "at = 'x'", "kind = 99"])
 def test_damaged_columns_fail_no_query(tmp_path: Path, damage: str) -> None:
-    """Whatever is in a column, the other events count, and no query fails for good."""
+    """Whatever is in a column, the other events count, and no query fails permanently."""
 
     async def play() -> None:
         async with diary(tmp_path / "h.db") as book:

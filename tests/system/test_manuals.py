@@ -82,6 +82,15 @@ def test_every_key_is_in_the_manual(pages: dict[str, str]) -> None:
             assert re.search(rf"\.TP\n{key} = .*\n[^.\n].*", sections[table]), f"[{table}] {key} is not explained"
 
 
+def test_exit_codes_are_those_of_the_help(pages: dict[str, str]) -> None:
+    """netscanctl(1) gives each exit code the meaning that `netscanctl --help` gives it."""
+    listed = re.findall(r"(\d) (\w+)", (cli.help or "").partition("Exit codes: ")[2])
+    section = pages["netscanctl.1"].partition(".SH EXIT STATUS")[2].partition(".SH")[0]
+    meanings = dict(re.findall(r"\.TP\n(\d)\n(.*)", section))
+    assert len(listed) >= 7
+    assert [(code, word) for code, word in listed if word not in meanings[code].lower()] == []
+
+
 def test_the_shipped_file_shows_every_default() -> None:
     """Its comments taken away it is the default configuration; only what has no default is an example."""
     text = re.sub(r"(?m)^#(?=\[|\w+ = )", "", SHIPPED.read_text())

@@ -33,7 +33,7 @@ class NotifyProgram(Program[Notify]):
         """Return the parser of the command line."""
         parser = super().parser()
         parser.add_argument(
-            "--dry-run", action="store_true", help="print what the events of the last day would have sent, and exit"
+            "--dry-run", action="store_true", help="print the messages for the events of the last day, and exit"
         )
         parser.add_argument("command", nargs="?", choices=["test"], help="send one message to CHANNEL, and exit")
         parser.add_argument("channel", nargs="?", metavar="CHANNEL", help="name of the channel to test")

@@ -1,4 +1,4 @@
-"""Ways to send a message. Each attempt is accepted, refused for good, or to be repeated."""
+"""Ways to send a message. Each attempt is accepted, refused permanently, or repeated later."""
 
 import asyncio
 import base64
@@ -45,7 +45,7 @@ MAIL_PRIORITY = {"min": "5", "low": "4", "high": "2", "urgent": "1"}
 
 
 class Refused(Failure):
-    """The receiver refuses the message for good."""
+    """The receiver refuses the message permanently."""
 
 
 class TryAgain(Failure):
@@ -228,7 +228,7 @@ class Thread:
     async def run(self, work: Callable[[], None]) -> None:
         """Call `work`; return at its end. Raises TryAgain after the deadline, and what `work` raises."""
         if self._is_working:
-            raise TryAgain("the attempt before still hangs")
+            raise TryAgain("the previous attempt has not ended yet")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
 
@@ -321,7 +321,7 @@ class AppriseSender:
         self._target: Any = apprise.Apprise()
         for number, url in enumerate(urls, 1):
             if url.strip() and not self._target.add(url.strip()):
-                raise ConfigError(f"secret_file: line {number} is no URL that Apprise knows")
+                raise ConfigError(f"secret_file: line {number} is not a URL that Apprise supports")
         self._thread = Thread(deadline)
 
     async def send(self, message: Message) -> None:

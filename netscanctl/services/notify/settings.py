@@ -36,7 +36,7 @@ def _check_url(key: str, example: str) -> Callable[[str | None], Iterator[str]]:
             if not valid or parts.username is not None or re.search(r"\s", url or ""):
                 raise ValueError
         except ValueError:
-            yield f"{key} {url!r}: expected a URL such as {example}; a password or token belongs into secret_file"
+            yield f"{key} {url!r}: expected a URL such as {example}; put a password or token into secret_file"
 
     return check
 

@@ -5,7 +5,7 @@ from string import Formatter
 
 FIELDS = {
     "name": "label, else host name, else vendor and MAC",
-    "label": "name that you gave",
+    "label": "label set by a user",
     "hostname": "host name",
     "mac": "MAC",
     "ip": "address that the device is known by",
@@ -34,7 +34,7 @@ def template_faults(key: str, template: str | None) -> Iterator[str]:
     try:
         parts = list(Formatter().parse(template))
     except ValueError:
-        yield f"{key} {template!r}: a brace has no partner; write {{{{ or }}}} for a brace itself"
+        yield f"{key} {template!r}: a brace is not closed or not opened; write {{{{ or }}}} for a brace itself"
         return
     for _, field, form, conversion in parts:
         if field is not None and (field not in FIELDS or form or conversion):

@@ -135,7 +135,7 @@ export class Networks {
     if (document.activeElement !== this.lease) this.lease.value = String(this.leased || 0);
     this.lease.disabled = !this.stream.live;
     const force = span(this.lan.interval || usual);
-    say(this.force, `Now every ${force}. A shorter interval is for everyone, until this page is closed.`);
+    say(this.force, `Now every ${force}. A shorter interval applies to all clients until this page is closed.`);
   }
 
   #drawHealth(now) {

@@ -84,7 +84,7 @@ function onMessage(message) {
 async function onHello(message) {
   const reload = { lasts: 0, act: "Reload the page", acts: () => location.reload() };
   version ??= message.version;
-  if (message.protocol > PROTOCOL) notice("netscand is newer than this page, which may misread it.", reload);
+  if (message.protocol > PROTOCOL) notice("netscand is newer than this page. Reload it: it may show wrong data.", reload);
   else if (version !== message.version) notice(`netscand is now ${message.version}.`, reload);
   else clearNotice();
   await networks.connected();

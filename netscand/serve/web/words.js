@@ -149,7 +149,7 @@ export function errorText(failure) {
   switch (failure.code) {
     case "unreachable": return "netscand does not answer.";
     case "lost": return "The connection was lost.";
-    case "lagged": return "This page did not keep up.";
+    case "lagged": return "This page read too slowly.";
     case "busy": return `netscand is busy: ${failure.message}.`;
     default: return failure.message ? `${failure.message[0].toUpperCase()}${failure.message.slice(1)}.` : "It failed.";
   }
