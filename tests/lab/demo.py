@@ -19,8 +19,10 @@ CONFIG = """
 interval = 10
 [presence]
 patience = [10, 10]
+[access]
+loopback_admin = true
 """
-"""Impatient: a demo is not watched for an hour."""
+"""Impatient: a demo is not watched for an hour. Its page, which root forwards, may name the made-up devices."""
 
 LASTS = 75.0
 """Seconds of the story."""
