@@ -54,7 +54,7 @@ def lines() -> Iterator[list[str]]:
 
 @pytest.mark.usefixtures("root")
 def test_the_demo_can_be_looked_at(lines: list[str]) -> None:
-    """Its page, on loopback, which may name devices; its devices by netscanctl, as printed; six have names of their own."""
+    """Its page, on loopback, which may name devices; its devices by netscanctl, as printed; six have host names."""
     page, command = lines
     url = page.split()[0]
     with urllib.request.urlopen(url) as answer:

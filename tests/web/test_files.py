@@ -34,7 +34,7 @@ def test_every_file_is_listed_and_all_are_small() -> None:
 
 
 def test_a_column_has_the_word_of_its_sort_key() -> None:
-    """As in netscanctl and the API: the status of a device is not called presence in one place and status in another."""
+    """As in netscanctl and the API: one word for one thing."""
     (columns,) = re.findall(r"^export const COLUMNS = \{(.*?)\};", SCRIPTS["table.js"], re.MULTILINE | re.DOTALL)
     titles = dict(re.findall(r'(\w+): "([^"]+)"', columns))
     assert len(titles) == 8
