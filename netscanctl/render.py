@@ -133,7 +133,7 @@ def vendor_of(device: Device) -> str:
 def table(head: Sequence[str], rows: Rows, *, columns: int | None = None, paint: Paint = plain) -> str:
     """Return aligned columns of clean text, the first one coloured, each line with a newline.
 
-    To fit into `columns` (None: no limit), SOFT columns are cut or wrapped, LEAST_USEFUL columns omitted, then names cut.
+    To fit into `columns` (None: no limit), SOFT columns are cut or wrapped, LEAST_USEFUL ones omitted, then names cut.
     """
     cells = [list(head), *map(list, rows)]
     widths = [max(width(row[at]) for row in cells) for at in range(len(head))]
