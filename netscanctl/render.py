@@ -34,8 +34,10 @@ COLOURS = {"+": "32", "-": "31", "!": "1;33", "~": "36", "online": "32", "offlin
 NARROWEST = 8
 NAME_COLUMNS = 16
 """Columns of a name below which less useful columns are omitted first."""
-SOFT = {"NAME": NAME_COLUMNS, "VENDOR": NARROWEST, "KIND": NARROWEST, "WHY": NARROWEST}
-"""Columns that are cut on a narrow terminal, and the width down to which they are."""
+WRAPPED = "WHY"
+"""Last column whose text is wrapped, because no other command shows it."""
+SOFT = {"NAME": NAME_COLUMNS, "VENDOR": NARROWEST, "KIND": NARROWEST, WRAPPED: 24}
+"""Columns that are cut or wrapped on a narrow terminal, and the width down to which they are."""
 LEAST_USEFUL = ("VENDOR", "KIND", "MAC", "SINCE", "LAST SCAN", "COVERAGE", "INTERVAL", "ADDRESSES", "GATEWAY", "ONLINE")
 """Columns that are omitted, in this order, on an even narrower terminal."""
 GAP = "  "
@@ -131,7 +133,7 @@ def vendor_of(device: Device) -> str:
 def table(head: Sequence[str], rows: Rows, *, columns: int | None = None, paint: Paint = plain) -> str:
     """Return aligned columns of clean text, the first one coloured, each line with a newline.
 
-    To fit into `columns` (None: no limit), SOFT columns are cut, then LEAST_USEFUL columns omitted, then names cut.
+    To fit into `columns` (None: no limit), SOFT columns are cut or wrapped, LEAST_USEFUL ones omitted, then names cut.
     """
     cells = [list(head), *map(list, rows)]
     widths = [max(width(row[at]) for row in cells) for at in range(len(head))]
@@ -150,8 +152,11 @@ def table(head: Sequence[str], rows: Rows, *, columns: int | None = None, paint:
             _cut(cells[0], widths, room, minimum)
     lines = []
     for row in cells:
-        first, *others = (fit(text, wide) for text, wide in zip(row, widths, strict=True))
+        below = wrap(row.pop(), widths[-1]) if cells[0][-1] == WRAPPED and row is not cells[0] else []
+        texts = [*row, below.pop(0)] if below else row
+        first, *others = (fit(text, wide) for text, wide in zip(texts, widths, strict=True))
         lines.append(GAP.join((paint(first, row[0]), *others)).rstrip())
+        lines += [" " * (sum(widths[:-1]) + len(GAP) * len(row)) + text for text in below]
     return "\n".join(lines) + "\n"
 
 

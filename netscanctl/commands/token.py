@@ -7,14 +7,15 @@ import msgspec
 
 from netscanctl.cli import Session
 from netscanctl.client import DEFAULT_SOCKET, Failure, Incompatible, NoDaemon, NotPermitted, Usage
+from netscanctl.documentation import documentation
 from netscanctl.page_links import links_with_token, ports_for_others
 from netscanctl.render import NONE, table
 from netscanctl.text import clean
 from netscanctl.token_file import ROLES, TokenFile, add_token, entries, read_lines, revoke_token, token_file_of_config
 from netscand.protocol import Access, DaemonStatus
 
-PHONE = "docs/phone.md"
-RELOAD = "fix that, then: systemctl reload netscand (if netscand is not a service: send it SIGHUP)"
+PHONE = documentation("phone.md")
+RELOAD = "fix that, then reload netscand (the service: systemctl reload netscand; otherwise send it SIGHUP)"
 
 
 @click.group("token", short_help="Create, list and revoke tokens for other hosts and programs.")

@@ -9,10 +9,11 @@ from contextlib import closing
 from urllib.parse import urlsplit
 
 from netscanctl.doctor.result import failed, ok, warning
+from netscanctl.documentation import documentation
 from netscanctl.page_links import origins, ports_for_others
 from netscand.protocol import Access, CheckResult, DaemonStatus
 
-PHONE = "docs/phone.md"
+PHONE = documentation("phone.md")
 TIMEOUT = 5.0
 """Seconds for the page to answer."""
 NOT_RELOADED = "the configuration was not reloaded"

@@ -101,6 +101,8 @@ def test_every_test_that_a_page_names_is_there() -> None:
             assert (DOCS.parent / "tests" / test).exists(), f"{page.name} names {test}"
 
 
+SAID_BY_OTHERS = {"operation not permitted"}
+"""Messages of a container's runtime, which a page explains."""
 PAGES = sorted({*DOCS.parent.glob("*.md"), *DOCS.rglob("*.md"), *(DOCS.parent / ".github").rglob("*.md")})
 TESTS_PAGES = sorted((DOCS.parent / "tests").rglob("*.md"))
 
@@ -183,6 +185,18 @@ def test_every_exit_code_of_a_failed_start_has_its_remedy() -> None:
     for name, code in vars(__main__).items():
         if name.startswith("EX_") and code > 1:
             assert f"\n| {code} |" in text, name
+
+
+@pytest.mark.parametrize("page", ["phone.md", "troubleshooting.md"])
+def test_the_messages_that_a_page_explains_are_those_of_the_code(page: str) -> None:
+    """Otherwise a user searches the page for a message, and does not find it."""
+    code = "".join(
+        path.read_text() for folder in ("netscand", "netscanctl") for path in (DOCS.parent / folder).rglob("*.*[sy]")
+    )
+    columns = re.findall(r"^\| ([^|]+) \|", (DOCS / page).read_text(), re.MULTILINE)
+    messages = {text for cell in columns for _, text in re.findall(r"([`*])([^`*]+ [^`*]+ [^`*]+)\1", cell)}
+    assert messages
+    assert {text for text in messages - SAID_BY_OTHERS if text not in code} == set()
 
 
 def test_the_house_page_names_every_room_of_the_core() -> None:

@@ -182,3 +182,18 @@ def test_an_mqtt_message(recipe: Recipe, daemon: FakeDaemon, broker: tuple[Broke
     daemon.send(sent)
     (message,) = made.messages(1).items()
     assert (message[0], message[1].rstrip()) == ("netscand/events", encode(sent))
+
+
+@needs("mosquitto_pub")
+def test_options_in_a_file_reach_the_broker_from_a_service(
+    recipe: Recipe, daemon: FakeDaemon, broker: tuple[Broker, str], tmp_path: Path
+) -> None:
+    """A user of DynamicUser= has no home: the lines of the page lead mosquitto_pub to the folder of the credentials."""
+    made, address = broker
+    page = (ROOT / "docs/recipes/mqtt.md").read_text()
+    (credential,) = re.findall(r"^LoadCredential=(\w+):", page, re.MULTILINE)
+    (variable,) = re.findall(r"^Environment=(\w+)=%d$", page, re.MULTILINE)
+    (tmp_path / credential).write_text(f"-p {address.split()[-1]}\n")
+    recipe("mqtt", **{"mosquitto_pub -h broker.example.org": f"env {variable}={tmp_path} mosquitto_pub -h 127.0.0.1"})
+    daemon.send(came(device(8)))
+    assert made.messages(1)

@@ -19,8 +19,10 @@ CONFIG = """
 interval = 10
 [presence]
 patience = [10, 10]
+[access]
+loopback_admin = true
 """
-"""Impatient: a demo is not watched for an hour."""
+"""Impatient: a demo is not watched for an hour. Its page, which root forwards, may name the made-up devices."""
 
 LASTS = 75.0
 """Seconds of the story."""
@@ -178,6 +180,8 @@ def above_nothing(text: str) -> float:
 
 def main() -> int:
     """Read the arguments; the exit code."""
+    # sh lets what it starts with & ignore Ctrl-C, and so would watch, which is ended by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__)
     parser.add_argument("--seconds", type=above_nothing, default=LASTS, help=f"how long (default {LASTS:g})")
     try:

@@ -54,7 +54,7 @@ def lines() -> Iterator[list[str]]:
 
 @pytest.mark.usefixtures("root")
 def test_the_demo_can_be_looked_at(lines: list[str]) -> None:
-    """Its page, on loopback; its devices by netscanctl, as printed; six have names by DHCP and mDNS."""
+    """Its page, on loopback, which may name devices; its devices by netscanctl, as printed; six have host names."""
     page, command = lines
     url = page.split()[0]
     with urllib.request.urlopen(url) as answer:
@@ -69,8 +69,14 @@ def test_the_demo_can_be_looked_at(lines: list[str]) -> None:
     assert len(said) == 6
     wait_for("names", lambda: said.items() <= names().items())
     assert url.startswith("http://127.0.0.1:")
+    headers = {"Origin": url.rstrip("/"), "Content-Type": "application/json"}
+    device = f"{url}api/devices/{AT_HOME['10.77.0.101']}"
+    change = urllib.request.Request(device, b'{"label": "laptop"}', headers, method="PATCH")
+    with urllib.request.urlopen(change) as answer:
+        assert json.load(answer)["label"] == "laptop"
     shown = subprocess.run(shlex.split(command), cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "Janes-MacBook-Pro" in shown
+    assert "laptop" in shown
+    assert "janes-phone" in shown
 
 
 def test_only_the_port_of_the_page_is_forwarded(lab: Lab) -> None:

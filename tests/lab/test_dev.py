@@ -286,6 +286,15 @@ def test_the_demo_shows_a_change_and_tidies_up() -> None:
     assert not list(NAMESPACES.glob(f"nsd-{process.pid}-*"))
 
 
+@pytest.mark.usefixtures("root")
+def test_the_demo_ends_in_the_background_too() -> None:
+    """What sh starts with & ignores Ctrl-C, and by that a demo ends its watch."""
+    argv = ["sh", "-c", "./dev demo --seconds 1 & wait $!"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("seconds", ["0", "-1", "abc", "nan", "inf"])
 def test_a_demo_of_no_length_is_refused_before_anything_is_built(seconds: str) -> None:
     argv = [sys.executable, "-m", "tests.lab.demo", f"--seconds={seconds}"]

@@ -1,10 +1,12 @@
 """What an installation has put where, and what it leaves to whom."""
 
 import json
+import re
 
 import pytest
 
 from tests.lab.asking import soon
+from tests.lab.spaces import ROOT
 from tests.system.conftest import Installed
 from tests.system.test_service import CONFIG, status
 
@@ -42,3 +44,31 @@ def test_the_configuration_is_the_users(debian13: Installed) -> None:
     """A conffile: dpkg never writes over what he changed."""
     shown = debian13.machine.out("dpkg-query", "--show", "--showformat=${Conffiles}", "netscand")
     assert [line.split()[0] for line in shown.splitlines()] == [CONFIG]
+
+
+def test_a_page_of_the_docs_leads_from_a_clean_debian_to_a_name(debian13: Installed) -> None:
+    """docs/phone.md, its commands as they are printed: another host opens the page by name, and names a device."""
+    debian13.ready()
+    machine, configuration = debian13.machine, debian13.machine.path(CONFIG).read_text()
+    steps = (ROOT / "docs/phone.md").read_text().partition("\n## ")[0]
+    install, *commands = re.findall(r"^sudo (.+)$", steps, re.MULTILINE)
+    assert f"sudo {install}\n" in (ROOT / "README.md").read_text()
+    assert len(commands) < 9
+    phone = debian13.lab.watcher
+    try:
+        said = "".join(machine.run("sh", "-c", command).stdout for command in commands)
+        (token,) = re.findall(r"^link +http://10\.77\.0\.2:8000/#token=(\S+)$", said, re.MULTILINE)
+        name = f"{machine.out('uname', '-n').partition('.')[0]}.local"
+        url, mac = f"http://{name}:8000", next(iter(debian13.people.values()))
+        curl = ["curl", "--silent", "--fail-with-body", "--noproxy", "*", "--resolve", f"{name}:8000:10.77.0.2"]
+        assert "<title>netscand</title>" in phone.run([*curl, f"{url}/"]).stdout
+        change = ["--request", "PATCH", "--json", '{"label": "printer"}', "--header", f"Origin: {url}"]
+        phone.run([*curl, *change, "--header", f"Authorization: Bearer {token}", f"{url}/api/devices/{mac}"])
+        assert machine.out("netscanctl", "show", "printer", "--json").count(mac)
+        hint = machine.run("netscanctl", "doctor", check=False).stdout
+        assert machine.path(re.findall(r"see (/\S+/phone\.md)", hint)[0]).exists()
+    finally:
+        machine.write(CONFIG, configuration)
+        machine.run("systemctl", "reload", "netscand")
+        machine.path("/etc/netscand/tokens").unlink(missing_ok=True)
+        machine.run("systemctl", "reload", "netscand")

@@ -33,6 +33,14 @@ def test_every_file_is_listed_and_all_are_small() -> None:
     assert all(BY_NAME[f"GET {path}"].role is Role.NONE for path in PATHS)
 
 
+def test_a_column_has_the_word_of_its_sort_key() -> None:
+    """As in netscanctl and the API: one word for one thing."""
+    (columns,) = re.findall(r"^export const COLUMNS = \{(.*?)\};", SCRIPTS["table.js"], re.MULTILINE | re.DOTALL)
+    titles = dict(re.findall(r'(\w+): "([^"]+)"', columns))
+    assert len(titles) == 8
+    assert {key: title.lower().replace(" ", "_") for key, title in titles.items()} == {key: key for key in titles}
+
+
 async def test_each_file_has_its_type_and_the_strict_headers(tmp_path: Path) -> None:
     """Policy, nosniff, no referrer, no CORS; revalidated by ETag, so that all files come from one netscand."""
     async with house(tmp_path) as room:

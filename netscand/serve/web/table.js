@@ -7,7 +7,7 @@ import { age, inFull, isNew, kindsOf, nameOf, sourceOf, vendorOf } from "./words
 
 /** Sort key → title of a column. */
 export const COLUMNS = {
-  status: "Presence", name: "Name", ip: "IP", vendor: "Vendor", mac: "MAC", network: "Network",
+  status: "Status", name: "Name", ip: "IP", vendor: "Vendor", mac: "MAC", network: "Network",
   last_seen: "Last seen", first_seen: "First seen",
 };
 
