@@ -59,7 +59,7 @@ def _run() -> None:
 
 def _start(arguments: argparse.Namespace, config: "Config") -> None:
     from netscand.event_log import open_log
-    from netscand.partial_imports import import_partly
+    from netscand.partial_imports import import_partly, reveal_openssl
 
     open_log(config.log.level)
     import_partly(openssl=config.listen.tls)
@@ -80,6 +80,7 @@ def _start(arguments: argparse.Namespace, config: "Config") -> None:
         from netscand.daemon import run
 
         logging.disable(logging.NOTSET)
+        reveal_openssl()
         run(config, arguments.config or DEFAULT)
     except WireError as wrong:
         sys.exit(_print_error(str(wrong), EX_NOPERM if wrong.not_permitted else EX_UNAVAILABLE))

@@ -5,8 +5,9 @@ Measured with 254 devices (resident set, Python 3.11, aiohttp 3.14):
     aiohttp's client, with what only that imports     4.6 MiB
     OpenSSL, where no TLS is configured               4.8 MiB
 
-`__main__` calls `import_partly` before it imports anything else of the daemon. If a release of a library does not work
-like this, it is imported completely, with a warning in the log: that costs only memory.
+`__main__` calls `import_partly` before it imports anything else of the daemon, and `reveal_openssl` after that. If a
+release of a library does not work like this, it is imported completely, with a warning in the log: that costs only
+memory.
 """
 
 import logging
@@ -18,6 +19,9 @@ from importlib.util import find_spec, module_from_spec
 OPENSSL = ("ssl", "_hashlib")
 """Modules of the standard library that load OpenSSL. asyncio and aiohttp work without `ssl`, as Python may be built
 without it; `hashlib` has its own functions instead of `_hashlib`."""
+
+INCOMPLETE = ("http.client", "urllib.request")
+"""Modules of the standard library that lack names without `ssl`; they are imported again when they are next needed."""
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +47,13 @@ def hide_openssl() -> None:
             sys.modules.pop(name, None)
     finally:
         logging.disable(disabled)
+
+
+def reveal_openssl() -> None:
+    """Let what is imported later, such as prometheus-client at the first scrape, import `ssl`."""
+    if sys.modules.get("ssl", ...) is None:
+        for name in ("ssl", *INCOMPLETE):
+            sys.modules.pop(name, None)
 
 
 def import_aiohttp_server() -> None:

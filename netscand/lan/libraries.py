@@ -37,9 +37,7 @@ def rtnetlink() -> Any:  # noqa: ANN401 neither library has types
     """Return pyroute2's `MarshalRtnl`, the decoder of rtnetlink. Raises ImportError with the library's name."""
 
     def load() -> Any:  # noqa: ANN401
-        hidden = "ssl" in sys.modules  # if not imported (partial_imports.py): a name for it, which is never used
-        with _replaced("ssl", ModuleType("ssl") if hidden else None):
-            from pyroute2.netlink.rtnl.marshal import MarshalRtnl
+        from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 
         if not callable(getattr(MarshalRtnl, "parse", None)):
             raise ImportError("MarshalRtnl has no parse", name="pyroute2")
@@ -95,15 +93,14 @@ def _partly_or_whole(library: str, load: Callable[[], T]) -> T:
     Raises the error of the last try.
     """
     before = set(sys.modules)
+    ssl = ModuleType("ssl") if "asyncio" in sys.modules else None  # only a name, if ssl was hidden (partial_imports.py)
     try:
-        with _replaced(library, _package_without_its_init(library)):
+        with _replaced(library, _package_without_its_init(library)), _replaced("ssl", ssl):
             return load()
     except Exception as wrong:  # another layout may raise anything
         for each in set(sys.modules) - before:
             if each.partition(".")[0] == library:
                 _unload(each)
-        if sys.modules.get("ssl", sys) is None:
-            del sys.modules["ssl"]  # the rest of the library may need all of it
         log.warning(
             "%s: partial import failed (%r); imported completely, which takes more memory", _release(library), wrong
         )
@@ -123,13 +120,11 @@ def _replaced(name: str, module: ModuleType | None) -> Iterator[None]:
     if module is None or sys.modules.get(name) is not None:
         yield
         return
-    before = {name: None} if name in sys.modules else {}  # hidden (netscand/partial_imports.py)
     sys.modules[name] = module
     try:
         yield
     finally:
         _unload(name)
-        sys.modules.update(before)  # type: ignore[arg-type]
 
 
 def _unload(name: str) -> None:

@@ -268,6 +268,10 @@ def declared(needs: list[str]) -> set[str]:
     return {re.match(r"[\w.-]+", need)[0].replace("-", "_").lower() for need in needs}  # type: ignore[index]
 
 
+SERVICES = declared(PROJECT["optional-dependencies"]["mqtt"] + PROJECT["optional-dependencies"]["apprise"])
+"""What only the services need that follow the stream."""
+
+
 def imported(*folders: str) -> set[str]:
     """Return the modules that files import, but for the standard library and our own."""
     texts = [path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py")]
@@ -279,15 +283,17 @@ def imported(*folders: str) -> set[str]:
 def test_what_is_imported_is_declared() -> None:
     """And what is declared is imported: nothing comes along by another's need, or for none."""
     run = declared(PROJECT["dependencies"])
-    assert imported("netscand", "netscanctl") == run
+    services = {"paho" if name == "paho_mqtt" else name for name in SERVICES}
+    assert imported("netscand", "netscanctl") == run | services
     tests = declared(PROJECT["optional-dependencies"]["test"]) | declared(BUILD)
-    assert imported("tests", "packaging") <= run | tests | BY_AIOHTTP
+    assert imported("tests", "packaging") <= run | services | tests | BY_AIOHTTP
     assert imported("docs") == set()
 
 
 def test_the_package_of_debian_declares_the_same() -> None:
     """But for scapy, which recommends X11 and a compiler (docs/adr/0072)."""
     control = (ROOT / "packaging/debian/control").read_text()
-    there = re.findall(r"python3-([\w-]+) \(>= ", control.partition("\nDepends:")[2])
-    assert declared(there) == declared(PROJECT["dependencies"]) - OPTIONAL
+    depends, _, suggests = control.partition("\nDepends:")[2].partition("\nSuggests:")
+    assert declared(re.findall(r"python3-([\w-]+) \(>= ", depends)) == declared(PROJECT["dependencies"]) - OPTIONAL
+    assert declared(re.findall(r"(?:python3-)?([\w-]+)", suggests.partition("\nDescription")[0])) >= SERVICES
     assert not re.search(r"(Depends|Recommends):[^:]*python3-scapy", control)

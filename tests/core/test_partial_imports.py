@@ -16,14 +16,16 @@ said = []
 handler = logging.Handler()
 handler.emit = lambda record: said.append(record.getMessage())
 logging.getLogger().addHandler(handler)
-from netscand.partial_imports import import_partly
+from netscand.partial_imports import import_partly, reveal_openssl
 import_partly(openssl={openssl})
 import netscand.daemon
+reveal_openssl()
 from netscand.lan.libraries import rtnetlink
 rtnetlink()
 loaded = sorted(name for name, module in sys.modules.items() if module is not None)
 from hashlib import sha1, sha256
 found = {{"loaded": loaded, "said": said, "digests": [each(b"").hexdigest()[:8] for each in (sha1, sha256)]}}
+from prometheus_client import CollectorRegistry  # at the first scrape; it needs ssl
 import aiohttp
 from netscand.serve.selftest import check
 check()
