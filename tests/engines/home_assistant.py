@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.engines.mosquitto import Mosquitto, wait
 from tests.lab.spaces import DEADLINE, ROOT, Space, command
 from tests.system.machine import tree
@@ -49,7 +51,7 @@ IN_PRIVATE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propag
 
 
 def home_assistant_tree() -> Path:
-    """Return a tree with the locked Home Assistant in /opt/home-assistant; make it if need be."""
+    """Return a tree with the locked Home Assistant in /opt/home-assistant; make it if need be. No network: skips."""
     made = tree("forky")
     python = command("chroot", made, "python3", "-c", "import platform; print(platform.python_version())").strip()
     locks = {name: (ROOT / "requirements" / f"{name}.txt").read_bytes() for name in LOCKS}
@@ -58,7 +60,10 @@ def home_assistant_tree() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not stamp.exists() or stamp.read_bytes() != recipe:
             with tempfile.TemporaryDirectory(dir=made.parent, prefix="wheels-") as folder:
-                wheels = wheelhouse(Path(folder), python, LOCKS)
+                try:
+                    wheels = wheelhouse(Path(folder), python, LOCKS)
+                except subprocess.CalledProcessError:
+                    pytest.skip("Home Assistant cannot be fetched here: see above what pip reports")
                 for name, text in locks.items():
                     (wheels / f"{name}.txt").write_bytes(text)
                 subprocess.run([*IN_PRIVATE, INSTALL, "sh", made, wheels], check=True, stdout=sys.stderr)

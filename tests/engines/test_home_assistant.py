@@ -32,7 +32,7 @@ SCAN, NEW_DEVICE = "button.netscand_scan_now", "event.netscand_new_device"
 
 
 @pytest.fixture(scope="module")
-def space() -> Iterator[Space]:
+def space(root: None) -> Iterator[Space]:
     """The network of Home Assistant, its broker and the service: nothing but loopback."""
     made = Space(f"nsd-{os.getpid()}-0-home")
     yield made
