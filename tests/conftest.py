@@ -15,6 +15,9 @@ from tests.lab.spaces import ours, sweep
 
 CI = os.environ.get("CI") == "true"
 LAB = Path(__file__).parent / "lab"
+LEFT_OUT = {"long": ["--long"], "home_assistant": ["--home-assistant", "--long"]}
+"""Marker → options that select the tests."""
+HOME_ASSISTANT = pytest.StashKey[int]()
 NEEDS_ROOT = "the lab makes network namespaces: run ./dev test as root or through sudo"
 
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # it is, with two rings
@@ -22,22 +25,31 @@ settings.load_profile("busy")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--long`."""
+    """`--long`, `--home-assistant`."""
     parser.addoption("--long", action="store_true", help="also run the thousands (tests marked long)")
+    parser.addoption("--home-assistant", action="store_true", help="run the tests with a real Home Assistant")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without root the lab is skipped. The long ones are left out unless asked for: CI minds only what is skipped."""
+    """Without root the lab is skipped. Others are left out unless asked for: CI minds only what is skipped."""
     if os.geteuid():
         for item in items:
             if LAB in item.path.parents:
                 item.add_marker(pytest.mark.skip(reason=NEEDS_ROOT))
-    if config.getoption("--long"):
-        return
-    long = [item for item in items if item.get_closest_marker("long")]
-    if long:
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if not item.get_closest_marker("long")]
+    left_out = {marker for marker, options in LEFT_OUT.items() if not any(map(config.getoption, options))}
+    out = [item for item in items if any(map(item.get_closest_marker, left_out))]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
+    config.stash[HOME_ASSISTANT] = sum(item.get_closest_marker("home_assistant") is not None for item in out)
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> str:
+    """Say why the tests with Home Assistant are left out."""
+    count = config.stash.get(HOME_ASSISTANT, 0)
+    return (
+        f"left out: {count} tests with a real Home Assistant (1.6 GB); to run them: --home-assistant" if count else ""
+    )
 
 
 @pytest.hookimpl(tryfirst=True)

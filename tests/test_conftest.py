@@ -18,6 +18,10 @@ def test_runs():
 @pytest.mark.long
 def test_long():
     pass
+
+@pytest.mark.home_assistant
+def test_home():
+    pass
 """
 SKIPS = """
 import pytest
@@ -42,22 +46,36 @@ SKIPS_WHOLLY = 'import pytest\npytest.skip("all of it", allow_module_level=True)
 
 def outcome(folder: Path, tests: str, *how: str, ci: bool = False) -> tuple[int, str]:
     """What pytest, with our conftest, makes of these tests: its exit code and its last line."""
+    code, output = run(folder, tests, *how, ci=ci)
+    return code, output.splitlines()[-1]
+
+
+def run(folder: Path, tests: str, *how: str, ci: bool = False) -> tuple[int, str]:
+    """What pytest, with our conftest, makes of these tests: its exit code and its output."""
     (folder / "test_it.py").write_text(tests)
-    (folder / "pytest.ini").write_text("[pytest]\nmarkers = long: as in the project\n")
+    (folder / "pytest.ini").write_text("[pytest]\nmarkers =\n  long: as in the project\n  home_assistant: the same\n")
     argv = [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-p", "no:asyncio", *how]
     plain = {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     environment = os.environ | plain | {"CI": "true" if ci else "false"}
     done = subprocess.run([*argv, str(folder)], cwd=folder, env=environment, capture_output=True, text=True)
-    return done.returncode, done.stdout.strip().splitlines()[-1]
+    return done.returncode, done.stdout.strip()
 
 
 @pytest.mark.parametrize("ci", [False, True])
 def test_the_long_ones_are_left_out_unless_asked_for(tmp_path: Path, ci: bool) -> None:
     """Left out, in CI too, and not counted as skipped; with --long they run."""
     code, said = outcome(tmp_path, ONE_OF_EACH, ci=ci)
-    assert (code, "1 passed, 1 deselected" in said) == (0, True), said
+    assert (code, "1 passed, 2 deselected" in said) == (0, True), said
+    code, said = outcome(tmp_path, ONE_OF_EACH, "--home-assistant", ci=ci)
+    assert (code, "2 passed, 1 deselected" in said) == (0, True), said
     code, said = outcome(tmp_path, ONE_OF_EACH, "--long", ci=ci)
-    assert (code, "2 passed" in said) == (0, True), said
+    assert (code, "3 passed" in said) == (0, True), said
+
+
+@pytest.mark.parametrize(("how", "count"), [([], 1), (["--home-assistant"], 0)])
+def test_it_is_reported_that_home_assistant_is_left_out(tmp_path: Path, how: list[str], count: int) -> None:
+    """With the option that runs them: a deselected test has no reason of its own."""
+    assert run(tmp_path, ONE_OF_EACH, *how)[1].count("1 tests with a real Home Assistant") == count
 
 
 @pytest.mark.parametrize("tests", [SKIPS, SKIPS_WHOLLY])

@@ -13,7 +13,7 @@ from tests.newest import Differs, blame, differing, fail_twice, failures, normal
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-SETS = ("build", "run", "test", "oldest")
+SETS = ("build", "run", "test", "oldest", "home-assistant")
 ENTRY = re.compile(r"^([\w.-]+)==(\S+?)(?: ; .*?)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
 
 
@@ -38,6 +38,7 @@ def calls(name: str) -> list[str]:
         "run": run,
         "oldest": run + test,
         "test": run + test + groups["lint"],
+        "home-assistant": groups["home-assistant"],
     }[name]
     return wanted
 

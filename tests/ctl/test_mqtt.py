@@ -14,7 +14,7 @@ from netscanctl.client import Daemon
 from netscanctl.services.following import StateFollower
 from netscanctl.services.mqtt import service as mqtt_service
 from netscanctl.services.mqtt.connection import Credentials
-from netscanctl.services.mqtt.documents import Documents, with_removed
+from netscanctl.services.mqtt.documents import Documents
 from netscanctl.services.mqtt.outbox import Outbox
 from netscanctl.services.mqtt.service import MqttService
 from netscanctl.services.mqtt.settings import PASSWORD, Mqtt, faults
@@ -111,7 +111,15 @@ def test_only_topics_of_this_site_are_ours() -> None:
     assert topics.old_mac(topics.old_config("a4:83:e7:00:00:07")) == "a4:83:e7:00:00:07"
     assert topics.old_mac("netscand/a483e7000007/state") == "a4:83:e7:00:00:07"
     assert topics.old_mac("netscand/home/status") is None
-    assert Topics.of(Mqtt(discovery_prefix="")).old_mac("netscand/a483e7000007") is None
+    for table in (Mqtt(discovery_prefix=""), Mqtt(site="office")):  # another site has other ids
+        assert Topics.of(table).old_mac("netscand/a483e7000007") is None
+
+
+@pytest.mark.parametrize("topic", ["netscand", "lan/netscand"])
+def test_a_state_topic_has_a_mac(topic: str) -> None:
+    topics, mac = Topics.of(Mqtt(topic=topic)), "a4:83:e7:00:00:07"
+    assert [topics.mac(one) for one in (topics.device(mac), topics.location(mac))] == [mac, mac]
+    assert [topics.mac(one) for one in (topics.status, topics.config(mac), topics.old_config(mac))] == [None] * 3
 
 
 def presence(documents: Documents, status: str) -> object:
@@ -138,7 +146,9 @@ def test_doubt_keeps_the_last_certain_presence() -> None:
 def test_a_thing_is_a_binary_sensor_by_configuration(name: str) -> None:
     documents = Documents(Mqtt(connectivity=(name,)))
     about = device(7, hostname="Printer", known=True)
-    (component,) = json.loads(documents.device(about)[documents.topics.config(about.mac)])["cmps"].values()
+    components = json.loads(documents.device(about)[documents.topics.config(about.mac)])["cmps"]
+    assert components.pop("tracker") == {"p": "device_tracker"}  # what removes it
+    (component,) = components.values()
     assert (component["p"], component["device_class"]) == ("binary_sensor", "connectivity")
 
 
@@ -146,13 +156,6 @@ def test_no_discovery_without_a_prefix() -> None:
     documents = Documents(Mqtt(discovery_prefix=""))
     assert list(documents.device(device(7))) == ["netscand/home/device/a483e7000007"]
     assert documents.hub() == {}
-
-
-@pytest.mark.parametrize(
-    "old", [b"", b"[]", b"{}", b'{"cmps": 1}', b'{"cmps": {"a": {}}}', b'{"cmps": {"b": {"p": "x"}}}']
-)
-def test_what_is_retained_may_be_anything(old: bytes) -> None:
-    assert with_removed(old, b'{"cmps": {"b": {"p": "y"}}}') is None
 
 
 # ---- the queue

@@ -17,6 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from netscand.protocol import Device
 from tests.ctl.fake_daemon import DEADLINE
 from tests.ctl.messages import device
+from tests.lab.spaces import Space
 
 
 def wait(what: str, condition: Callable[[], object], seconds: float = DEADLINE) -> None:
@@ -35,16 +36,21 @@ def many(count: int) -> list[Device]:
     ]
 
 
-class Mosquitto:
-    """The broker, with its configuration and its database in `folder`."""
+def inside(space: Space | None) -> list[str]:
+    """Return what a command line begins with to run in a network namespace."""
+    return ["ip", "netns", "exec", space.name] if space else []
 
-    def __init__(self, folder: Path, *lines: str) -> None:
+
+class Mosquitto:
+    """The broker, with its configuration and its database in `folder`; in a network namespace, or in ours."""
+
+    def __init__(self, folder: Path, *lines: str, space: Space | None = None) -> None:
         if shutil.which("mosquitto") is None:
             pytest.skip("not installed: mosquitto; sudo ./dev setup --test fetches it, ./dev test finds it")
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
-        self.folder = folder
+        self.folder, self.space = folder, space
         self.configuration = folder / "mosquitto.conf"
         anonymous = [] if any(line.startswith("allow_anonymous") for line in lines) else ["allow_anonymous true"]
         kept = ["user root", "persistence false", f"listener {self.port} 127.0.0.1", *anonymous, *lines]
@@ -55,13 +61,15 @@ class Mosquitto:
     def start(self) -> None:
         """Start it, and wait until it listens."""
         with (self.folder / "mosquitto.log").open("ab") as log:
-            self.process = subprocess.Popen(["mosquitto", "-c", self.configuration], stdout=log, stderr=log)
+            argv = [*inside(self.space), "mosquitto", "-c", str(self.configuration)]
+            self.process = subprocess.Popen(argv, stdout=log, stderr=log)
         wait("mosquitto listens", self._listens)
 
     def _listens(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, (self.folder / "mosquitto.log").read_text()
-        with socket.socket() as client:
+        kind = socket.AF_INET, socket.SOCK_STREAM
+        with self.space.socket(*kind) if self.space else socket.socket(*kind) as client:
             return client.connect_ex(("127.0.0.1", self.port)) == 0
 
     def kill(self) -> None:

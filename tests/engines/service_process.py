@@ -13,18 +13,23 @@ import msgspec
 from netscanctl.service_status import ServiceStatus
 from tests.ctl.conftest import ROOT, environment
 from tests.ctl.fake_daemon import DEADLINE
+from tests.engines.mosquitto import inside
+from tests.lab.spaces import Space
 
 NOTHING = ["setpriv", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
 NOBODY = [*NOTHING, "--reuid=65534", "--regid=65534", "--clear-groups"]
 
 
 class Running:
-    """A service, netscand-mqtt by default; with root, as nobody and without any capability, as in its unit."""
+    """A service, netscand-mqtt by default; with root, as nobody and without any capability, as in its unit.
+
+    In a network namespace, or in ours.
+    """
 
     name = "mqtt"
 
-    def __init__(self, folder: Path, daemon_socket: Path, **keys: object) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, daemon_socket: Path, *, space: Space | None = None, **keys: object) -> None:
+        self.folder, self.space = folder, space
         self.state, self.run = folder / "state", folder / "run"
         for made in (self.state, self.run):
             made.mkdir(mode=0o777, exist_ok=True)
@@ -43,7 +48,9 @@ class Running:
         )  # fmt: skip
         argv = [sys.executable, "-m", f"netscanctl.services.{self.name}", "--config", str(self.config)]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen([*self._user(), *argv], env=env, cwd="/", stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                [*inside(self.space), *self._user(), *argv], env=env, cwd="/", stdout=log, stderr=log
+            )
 
     def _user(self) -> list[str]:
         if os.geteuid():

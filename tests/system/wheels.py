@@ -4,14 +4,15 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.lab.spaces import ROOT
 
 
-def wheelhouse(folder: Path, python: str) -> Path:
-    """Fetch requirements/build.txt and run.txt for CPython `python` (`3.11`) into `folder`, once; return `folder`."""
-    locked = "".join((ROOT / "requirements" / f"{name}.txt").read_text() for name in ("build", "run"))
+def wheelhouse(folder: Path, python: str, sets: Sequence[str] = ("build", "run")) -> Path:
+    """Fetch the `sets` of requirements/ for CPython `python` (`3.11`) into `folder`, once; return `folder`."""
+    locked = "".join((ROOT / "requirements" / f"{name}.txt").read_text() for name in sets)
     # pip judges markers by the Python that runs it, which may be another one: fetch whatever a marker may ask for.
     wanted = re.sub(r" ; python_full_version .*? \\", r" \\", locked)
     stamp, recipe = folder / "wanted", "\n".join([python, platform.machine(), wanted])

@@ -10,16 +10,16 @@ from typing import Any
 import msgspec
 
 from netscanctl.services.mqtt.settings import Mqtt
-from netscanctl.services.mqtt.topics import Topics, compact
+from netscanctl.services.mqtt.topics import DEFAULT_SITE, Topics, compact
 from netscanctl.text import NAME_LIMIT, SENTENCE_LIMIT, clean
 from netscand import __version__
 from netscand.protocol import Device
 
 Document = dict[str, Any]
 HOME, AWAY = "home", "not_home"
-DEFAULT_SITE = "home"
-"""Site whose entities have the ids of the former recipe, so that they are kept."""
 PRESENCE = {"online": HOME, "offline": AWAY}
+REMOVED: Document = {"tracker": {"p": "device_tracker"}, "connectivity": {"p": "binary_sensor"}}
+"""Components with nothing but a platform: Home Assistant removes them if they exist. Those left out, it keeps."""
 NEW_DEVICE = (
     "{{ {'event_type': 'discovered', 'mac': value_json.device.mac, 'ip': value_json.device.ip, "
     "'host_name': value_json.device.hostname, 'vendor': value_json.device.vendor, 'at': value_json.at} | to_json "
@@ -104,17 +104,17 @@ class Documents:
     def _device_config(self, device: Device) -> Document:
         topic, id_ = self.topics.device(device.mac), f"{self._own_ids}_{compact(device.mac)}"
         shared = {"unique_id": id_, "name": None, "json_attributes_topic": topic}
-        if self._is_connectivity(device):
-            component = {
+        components: Document = dict(REMOVED)
+        if self.is_connectivity(device):
+            components["connectivity"] = {
                 "p": "binary_sensor", "device_class": "connectivity", "state_topic": topic,
                 "value_template": "{{ value_json.presence }}", "payload_on": HOME, "payload_off": AWAY, **shared,
             }  # fmt: skip
-            components = {"connectivity": component}
         else:
             where = {"state_topic": topic, "value_template": "{{ value_json.presence }}"}
             if self._has_zone:
                 where = {"state_topic": self.topics.location(device.mac)}
-            components = {"tracker": {"p": "device_tracker", "source_type": "router", **where, **shared}}
+            components["tracker"] = {"p": "device_tracker", "source_type": "router", **where, **shared}
         about = {
             "ids": [f"netscand_{compact(device.mac)}"],
             "cns": [["mac", device.mac]],
@@ -125,7 +125,7 @@ class Documents:
             about["mf"] = vendor
         return self._config(about, components)
 
-    def _is_connectivity(self, device: Device) -> bool:
+    def is_connectivity(self, device: Device) -> bool:
         """Return whether a device is a thing by configuration, not what a person carries."""
         names = [name.casefold() for name in (device.mac, device.label, device.hostname) if name]
         return any(fnmatchcase(name, entry.casefold()) for entry in self._table.connectivity for name in names)
@@ -153,9 +153,10 @@ class Documents:
                 "event_types": ["discovered"], "value_template": NEW_DEVICE,
             },
         }  # fmt: skip
+        components["scan"] = {"p": "button"}
         if self._table.commands:
-            components["scan"] = {
-                "p": "button", "unique_id": f"{id_}_scan", "name": "Scan now", "command_topic": self.topics.command,
+            components["scan"] |= {
+                "unique_id": f"{id_}_scan", "name": "Scan now", "command_topic": self.topics.command,
                 "payload_press": "scan_now",
             }  # fmt: skip
         name = "netscand" if self._table.site == DEFAULT_SITE else f"netscand {self._table.site}"
@@ -174,19 +175,6 @@ class Documents:
     def _config(self, about: Document, components: Document) -> Document:
         origin = {"name": "netscand", "sw": __version__}
         return {"dev": about, "o": origin, "avty_t": self.topics.bridge, "qos": 1, "cmps": components}
-
-
-def with_removed(old: bytes, new: bytes) -> bytes | None:
-    """Return the discovery that removes the components of `old` that `new` does not have; None: there are none.
-
-    Home Assistant keeps a component until it gets it with nothing but its platform.
-    """
-    try:
-        before, after = msgspec.json.decode(old)["cmps"], msgspec.json.decode(new)
-        removed = {id_: {"p": one["p"]} for id_, one in before.items() if id_ not in after["cmps"]}
-    except (msgspec.DecodeError, LookupError, TypeError, AttributeError):
-        return None
-    return encode({**after, "cmps": {**after["cmps"], **removed}}) if removed else None
 
 
 def _name(text: str | None) -> str | None:

@@ -11,10 +11,9 @@ from netscanctl.client import Client, Failure
 from netscanctl.services.backoff import Backoff
 from netscanctl.services.following import StateFollower
 from netscanctl.services.mqtt.connection import LOST, BrokerError, Connection, Credentials, connect
-from netscanctl.services.mqtt.documents import Documents, with_removed
+from netscanctl.services.mqtt.documents import Documents
 from netscanctl.services.mqtt.outbox import Outbox, Publication
 from netscanctl.services.mqtt.settings import Mqtt, faults
-from netscanctl.services.mqtt.topics import mac_of
 from netscanctl.services.program import Context
 from netscanctl.stream import Received, post
 from netscand import protocol
@@ -134,9 +133,19 @@ class MqttService:
 
     def _delete(self, mac: str) -> None:
         if self._published.pop(mac, None) is not None:
-            for topic in (self._topics.config(mac), self._topics.device(mac), self._topics.location(mac)):
-                self._outbox.set(topic, b"")
+            self._outbox.set(self._topics.config(mac), b"")
+            self._delete_later([self._topics.device(mac), self._topics.location(mac)])
             self._documents.forget(mac)
+
+    def _delete_later(self, states: list[str]) -> None:
+        """Delete states once Home Assistant has removed the entity, and so does not read the empty payload."""
+        asyncio.get_running_loop().call_later(self._settle_time, self._delete_states, states)
+
+    def _delete_states(self, states: list[str]) -> None:
+        for topic in states:
+            if self._topics.mac(topic) not in self._published or topic not in self._outbox.wanted:
+                self._outbox.set(topic, b"")
+        self._pump_soon()
 
     def _status_soon(self) -> None:
         if self._status_timer is None:
@@ -284,19 +293,21 @@ class MqttService:
         assert self._follower is not None
         devices = self._follower.state.devices
         for topic, payload in there.items():
-            if topic.startswith(f"{self._topics.base}/device/"):
-                self._documents.remember(mac_of(topic.split("/")[-1 if topic.count("/") == 3 else -2]), payload)
+            if mac := self._topics.mac(topic):
+                self._documents.remember(mac, payload)
         self._outbox.connect(there)
         self._published.clear()
         self._refresh_all()
         self._publish_status()
-        for topic in there:
-            if self._topics.is_ours(topic) and topic not in self._outbox.wanted:
+        left = [topic for topic in there if self._topics.is_ours(topic) and topic not in self._outbox.wanted]
+        for topic in left:
+            if self._topics.mac(topic) is None:
                 self._outbox.set(topic, b"")
+        self._delete_later([topic for topic in left if self._topics.mac(topic)])
         self._publish_availability()
         self._outbox.connect(there)  # availability last
         old = [topic for topic in there if (mac := self._topics.old_mac(topic)) and mac in devices]
-        await self._prepare(connection, there, old)
+        await self._release(connection, old)
         self._connection = connection
         if old:
             await self._publish_all()
@@ -305,16 +316,18 @@ class MqttService:
                 self._outbox.set(topic, b"")
         self._pump_soon()
 
-    async def _prepare(self, connection: Connection, there: dict[str, bytes], old: list[str]) -> None:
-        """Publish what Home Assistant needs before the new discovery, and give it time."""
+    async def _release(self, connection: Connection, old: list[str]) -> None:
+        """Have Home Assistant release the former recipe's trackers before the new discovery, and give it time.
+
+        It keeps those that the new discovery takes over, and removes others: a tracker cannot become a sensor.
+        """
+        assert self._follower is not None
         steps: dict[str, bytes] = {}
         for topic in old:
-            mac = self._topics.old_mac(topic) or ""
-            if topic == self._topics.old_config(mac) and self._topics.config(mac) in self._outbox.wanted:
-                steps[topic] = MIGRATE
-        for topic, payload in there.items():
-            if removal := with_removed(payload, self._outbox.wanted.get(topic, b"")):
-                steps[topic] = removal
+            device = self._follower.state.devices[self._topics.old_mac(topic) or ""]
+            if topic == self._topics.old_config(device.mac):
+                is_kept = self._documents.includes(device) and not self._documents.is_connectivity(device)
+                steps[topic] = MIGRATE if is_kept else b""
         for topic, payload in steps.items():
             await connection.publish(topic, payload, retain=True)
         if steps:

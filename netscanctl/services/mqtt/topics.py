@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from netscanctl.services.mqtt.settings import Mqtt
 
+DEFAULT_SITE = "home"
+"""Site whose entities have the ids of the former recipe, so that they are kept."""
+
 
 def compact(mac: str) -> str:
     """Return a MAC as in topics and ids: 12 hexadecimal digits."""
@@ -90,6 +93,11 @@ class Topics:
             found += ["netscand/+", "netscand/+/state"]  # states of the former recipe
         return found
 
+    def mac(self, topic: str) -> str | None:
+        """Return the MAC if the topic is one of a device's state or zone."""
+        found = re.fullmatch(rf"{re.escape(self.base)}/device/([0-9a-f]{{12}})(?:/location)?", topic)
+        return mac_of(found[1]) if found else None
+
     def is_ours(self, topic: str) -> bool:
         """Return whether a retained topic belongs to this site, and to no site whose name begins with its name."""
         config = rf"{re.escape(self.prefix)}/device/netscand_{re.escape(self.site)}(_[0-9a-f]{{12}})?/config"
@@ -97,7 +105,7 @@ class Topics:
         return bool((self.prefix and re.fullmatch(config, topic)) or re.fullmatch(state, topic))
 
     def old_mac(self, topic: str) -> str | None:
-        """Return the MAC if the topic is one of the former recipe."""
+        """Return the MAC if the topic is one of the former recipe, whose entities the default site takes over."""
         config = rf"{re.escape(self.prefix)}/device_tracker/netscand_([0-9a-f]{{12}})/config"
         found = re.fullmatch(rf"{config}|netscand/([0-9a-f]{{12}})(?:/state)?", topic)
-        return mac_of(found[1] or found[2]) if found and self.prefix else None
+        return mac_of(found[1] or found[2]) if found and self.prefix and self.site == DEFAULT_SITE else None
