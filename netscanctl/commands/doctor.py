@@ -16,7 +16,7 @@ from netscand.protocol import CheckResult, DaemonStatus
 
 @click.command("doctor", short_help="Check the daemon and this host.")
 @click.option(
-    "--config", metavar="FILE",
+    "--config", metavar="FILE", envvar="NETSCANCTL_CONFIG",
     help="Configuration of the daemon, used if it is not running (default /etc/netscand/netscand.toml)."
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help='Print an object with "ok" and the list "checks".')
