@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from netscanctl.cli import Session
-from netscanctl.client import Failure, Incompatible, NotPermitted, admin_hint
+from netscanctl.client import CHECK_URL, Failure, Incompatible, NotPermitted, admin_hint
 from netscanctl.connect_hint import service_state, start_hint
 from netscanctl.doctor import daemon_checks, local_checks
 from netscanctl.doctor.result import collect, failed, format_results
@@ -43,11 +43,14 @@ def examine(session: Session, config: str | None) -> Iterator[CheckResult]:
     except Incompatible as failure:
         yield failed("versions", failure.cause, "install both in one version, then: systemctl restart netscand")
     except NotPermitted as failure:
-        yield failed("socket", failure.cause, f"{admin_hint()}, set [access] others to scan, or use --token-file")
+        local = f"{admin_hint()}, set [access] others to scan, or use --token-file"
+        yield failed("socket", failure.cause, failure.hint if daemon.url else local)
     except Failure as failure:
-        state = service_state()
-        yield failed("daemon", failure.cause, f"{state}; {state.fix()}" if state else start_hint())
-        if daemon.url is None:
+        if daemon.url:
+            yield failed("daemon", failure.cause, failure.hint or CHECK_URL)
+        else:
+            state = service_state()
+            yield failed("daemon", failure.cause, f"{state}; {state.fix()}" if state else start_hint())
             yield from local_checks.run_checks(config)
             yield local_checks.check_clock()
     else:
