@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from netscanctl.connect_hint import start_hint
+from netscanctl.connect_hint import for_checkout, start_hint
 from netscand import __version__, protocol
 
 DEFAULT_SOCKET = "/run/netscand/netscand.sock"
@@ -51,7 +51,7 @@ class Failure(Exception):
     exit_code = 1
 
     def __init__(self, cause: str, hint: str = "") -> None:
-        super().__init__(f"{cause}; {hint}" if hint else cause)
+        super().__init__(f"{cause}; {for_checkout(hint)}" if hint else cause)
         self.cause = cause
         """Message without the hint."""
         self.hint = hint
