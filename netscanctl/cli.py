@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from netscanctl.client import Client, Daemon, Failure, find_daemon, socket_or_url
+from netscanctl.connect_hint import CHECKOUT
 from netscanctl.terminal import Terminal, print_failure
 from netscanctl.text import clean
 from netscand import __version__
@@ -142,4 +143,6 @@ def cli(ctx: click.Context, socket: str | None, url: str | None, token_file: str
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)
+    if (socket or url) and os.environ.pop(CHECKOUT, None):  # not the daemon of `./dev run`
+        os.environ.pop("NETSCANCTL_CONFIG", None)
     ctx.obj = Session(*socket_or_url(socket, url), token_file, quiet)

@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from netscanctl.connect_hint import start_hint
+from netscanctl.connect_hint import for_checkout, start_hint
 from netscand import __version__, protocol
 
 DEFAULT_SOCKET = "/run/netscand/netscand.sock"
@@ -39,6 +39,7 @@ PATH_LIMIT = 107
 
 GROUP = "netscan"
 """Group that has the role admin by default."""
+CHECK_URL = "check the address, the port ([listen] tcp there), the firewall of that host, and that netscand runs there"
 DOCTOR = "to find out why: netscanctl doctor"
 
 Answer = TypeVar("Answer")
@@ -50,9 +51,10 @@ class Failure(Exception):
     exit_code = 1
 
     def __init__(self, cause: str, hint: str = "") -> None:
-        super().__init__(f"{cause}; {hint}" if hint else cause)
+        super().__init__(f"{cause}; {for_checkout(hint)}" if hint else cause)
         self.cause = cause
         """Message without the hint."""
+        self.hint = hint
 
 
 class Usage(Failure):
@@ -68,6 +70,7 @@ class NoDaemon(Failure):
 
     def __init__(self, cause: str, hint: str = "") -> None:
         super().__init__(cause, f"{hint}; {DOCTOR}" if hint else DOCTOR)
+        self.hint = hint
 
 
 class NotPermitted(Failure):
@@ -293,14 +296,12 @@ def invalid_message(daemon: Daemon, error: msgspec.DecodeError) -> Failure:
 def connection_failure(daemon: Daemon, error: OSError) -> Failure:
     """Return the failure for a connection that could not be made."""
     if isinstance(error, TimeoutError):
-        return TimedOut(f"the daemon at {daemon.address} did not answer in time")
+        return TimedOut(f"the daemon at {daemon.address} did not answer in time", CHECK_URL if daemon.url else "")
     if daemon.url:
         if isinstance(error, ssl.SSLError) and error.reason in NO_TLS:
             return NoDaemon(f"the server at {daemon.url} does not use TLS", f"use {_with_scheme(daemon.url, 'http')}")
         reason = "connection refused" if isinstance(error, ConnectionRefusedError) else _reason(error)
-        is_local = urlsplit(daemon.url).hostname in LOOPBACK
-        start = start_hint() if is_local else "to start it: systemctl start netscand"
-        return NoDaemon(f"netscand does not answer at {daemon.url} ({reason})", f"{start}; or check its [listen] tcp")
+        return NoDaemon(f"netscand does not answer at {daemon.url} ({reason})", _url_hint(daemon.url, error))
     if isinstance(error, PermissionError):
         return NotPermitted(f"no permission to use {daemon.socket}", admin_hint())
     if isinstance(error, FileNotFoundError):
@@ -310,6 +311,16 @@ def connection_failure(daemon: Daemon, error: OSError) -> Failure:
     if isinstance(error, BlockingIOError):
         return NoDaemon(f"too many connections wait for netscand at {daemon.socket}", "try again, or use --url")
     return NoDaemon(f"cannot connect to netscand at {daemon.socket} ({_reason(error)})", start_hint())
+
+
+def _url_hint(url: str, error: OSError) -> str:
+    """Return what to do about a connection over TCP that could not be made."""
+    host = urlsplit(url).hostname
+    if isinstance(error, socket.gaierror):
+        return f'check the name "{host}": it has no address here; or use the IP address of that host'
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "use a name that its certificate has, and let this host trust it"
+    return f"{start_hint()}; or check its [listen] tcp" if host in LOOPBACK else CHECK_URL
 
 
 def admin_hint() -> str:
@@ -361,6 +372,9 @@ def http_failure(daemon: Daemon, status: int, content: bytes = b"") -> Failure:
     if status == 403:
         hint = "use --socket on the daemon's host" if daemon.url else admin_hint()
         return NotPermitted(message or "not permitted", f"use --token-file FILE, or {hint}")
+    if status == 421 and message and daemon.url:
+        name = urlsplit(daemon.url).hostname
+        return Failure(message, f'on its host, add "{name}" to [access] allowed_hosts, and reload netscand')
     if not message and (status == 404 or status not in protocol.ERROR_STATUS.values()):
         return not_netscand(daemon)
     return Failure(message or f"the daemon at {daemon.address} refused the request ({http.client.responses[status]})")

@@ -1,5 +1,7 @@
 """Hint for starting netscand on this host, by the state of its service."""
 
+import os
+import re
 import shutil
 import socket
 import subprocess
@@ -15,7 +17,10 @@ CHECKOUT_SOCKET = Path(".netscand/netscand.sock")
 """Socket of `./dev run`, within its checkout."""
 CHECKOUTS = (Path(), Path(__file__).parents[1])
 """Folders that may be a checkout: the current one, and the one of this file."""
-
+CHECKOUT = "NETSCANCTL_CHECKOUT"
+"""Environment variable that `./dev ctl` sets: the daemon is that of `./dev run`."""
+OWN_COMMANDS = re.compile(r"\bnetscanctl (?=(?:doctor|scan-now|show|token)\b)")
+SERVICE_COMMANDS = re.compile(r"\bsystemctl (start|restart|reload) netscand\b(?!\.)")
 
 EXAMPLES = tuple(map(Path, ("/usr/share/doc/netscand/examples", "/opt/netscand/share")))
 """Folders in which the package and packaging/install put the drop-ins."""
@@ -72,9 +77,9 @@ class ServiceState(NamedTuple):
 
 
 def service_state() -> ServiceState | None:
-    """Return the state of the service; None without systemd or the unit, or if systemd does not answer."""
+    """Return the state of the service; None for a checkout, without systemd or unit, or without an answer."""
     systemctl = shutil.which("systemctl")
-    if systemctl is None or not Path("/run/systemd/system").is_dir():
+    if systemctl is None or CHECKOUT in os.environ or not Path("/run/systemd/system").is_dir():
         return None
     show = [systemctl, "show", UNIT, "--property=LoadState,ActiveState,ExecMainStatus"]
     try:
@@ -87,8 +92,21 @@ def service_state() -> ServiceState | None:
     return ServiceState(properties.get("ActiveState", "unknown"), properties.get("ExecMainStatus", "0"))
 
 
+def for_checkout(hint: str) -> str:
+    """Return a hint with the commands of a checkout, if `./dev ctl` started this program."""
+    if CHECKOUT not in os.environ:
+        return hint
+
+    def again(found: re.Match[str]) -> str:
+        return "sudo ./dev run" if found[1] == "start" else "end ./dev run, and start it again"
+
+    return SERVICE_COMMANDS.sub(again, OWN_COMMANDS.sub("./dev ctl ", hint))
+
+
 def start_hint(unit_folders: Iterable[Path] = UNIT_FOLDERS, checkouts: Iterable[Path] = CHECKOUTS) -> str:
     """Return how to reach a daemon of `./dev run` if one is running, else how to start one on this host."""
+    if CHECKOUT in os.environ:
+        return "to start it: sudo ./dev run"
     for checkout in checkouts:
         if is_listening(checkout / CHECKOUT_SOCKET):
             return f"to use the netscand of ./dev run: ./dev ctl, or --socket {checkout / CHECKOUT_SOCKET}"

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from netscanctl.atomic_file import write_atomically
 from netscanctl.client import Failure, NoDaemon, NotPermitted
+from netscanctl.connect_hint import start_hint
 from netscanctl.text import clean
 
 CONFIG = Path("/etc/netscand/netscand.toml")
@@ -59,19 +60,42 @@ class Entry(NamedTuple):
         return self.digest[:ID_DIGITS]
 
 
-def token_file_of_config(config: Path = CONFIG) -> TokenFile:
-    """Return the token file of a service that is not running. Raises Failure if none is installed."""
+def token_file_of_config(given: str | None = None) -> TokenFile:
+    """Return the token file of a netscand that is not running, by its configuration; None: the service's.
+
+    Raises Failure if there is no such service or file.
+    """
+    config = Path(os.path.abspath(given)) if given else CONFIG
+    path = config_key(config, "access", "token_file")
+    if given and not config.exists():
+        raise NoDaemon(f"netscand is not running, and there is no {config}", start_hint())
+    return TokenFile(Path(path) if path else config.parent / "tokens", *_user_of(config, is_service=not given))
+
+
+def _user_of(config: Path, *, is_service: bool) -> tuple[int, int]:
+    """Return the user and group of the netscand with this configuration. ./dev run gives its folder to that user."""
+    folder = os.stat(config.parent) if not is_service else None
+    if folder is not None and folder.st_uid != 0:
+        return folder.st_uid, folder.st_gid
     try:
         user = pwd.getpwnam(SERVICE_USER)
-        access = tomllib.loads(config.read_text()).get("access", {}) if config.exists() else {}
     except KeyError:
+        if folder is not None:
+            return 0, 0
         raise NoDaemon("netscand is not running, and not installed as a service", "start it first") from None
+    return user.pw_uid, user.pw_gid
+
+
+def config_key(config: Path, table: str, key: str) -> str:
+    """Return the text of a key of a configuration; "" if it is missing. Raises Failure."""
+    try:
+        found = tomllib.loads(config.read_text()).get(table, {}) if config.exists() else {}
     except PermissionError:
         raise _denied(config) from None
     except (OSError, ValueError) as error:
         raise Failure(f"{config}: {error}", "to check it: netscand --check-config FILE") from None
-    path = access.get("token_file") if isinstance(access, dict) else None
-    return TokenFile(Path(path if isinstance(path, str) else config.parent / "tokens"), user.pw_uid, user.pw_gid)
+    text = found.get(key) if isinstance(found, dict) else None
+    return text if isinstance(text, str) else ""
 
 
 def entries(lines: list[str]) -> list[Entry]:

@@ -1,5 +1,6 @@
 """`netscanctl doctor`: checks what the daemon needs, and says how to fix it."""
 
+import os
 import sys
 from collections.abc import Iterator
 
@@ -7,16 +8,19 @@ import click
 import msgspec
 
 from netscanctl.cli import Session
-from netscanctl.client import Failure, Incompatible, NotPermitted, admin_hint
-from netscanctl.connect_hint import service_state, start_hint
+from netscanctl.client import CHECK_URL, Failure, Incompatible, NotPermitted, admin_hint
+from netscanctl.connect_hint import CHECKOUT, service_state, start_hint
 from netscanctl.doctor import daemon_checks, local_checks
 from netscanctl.doctor.result import collect, failed, format_results
 from netscand.protocol import CheckResult, DaemonStatus
 
+OF_CONFIGURATION = ("configuration", "socket", "database")
+"""Checks that depend on the configuration."""
+
 
 @click.command("doctor", short_help="Check the daemon and this host.")
 @click.option(
-    "--config", metavar="FILE",
+    "--config", metavar="FILE", envvar="NETSCANCTL_CONFIG",
     help="Configuration of the daemon, used if it is not running (default /etc/netscand/netscand.toml)."
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help='Print an object with "ok" and the list "checks".')
@@ -43,12 +47,18 @@ def examine(session: Session, config: str | None) -> Iterator[CheckResult]:
     except Incompatible as failure:
         yield failed("versions", failure.cause, "install both in one version, then: systemctl restart netscand")
     except NotPermitted as failure:
-        yield failed("socket", failure.cause, f"{admin_hint()}, set [access] others to scan, or use --token-file")
+        local = f"{admin_hint()}, set [access] others to scan, or use --token-file"
+        yield failed("socket", failure.cause, failure.hint if daemon.url else local)
     except Failure as failure:
-        state = service_state()
-        yield failed("daemon", failure.cause, f"{state}; {state.fix()}" if state else start_hint())
-        if daemon.url is None:
-            yield from local_checks.run_checks(config)
+        if daemon.url:
+            yield failed("daemon", failure.cause, failure.hint or CHECK_URL)
+        else:
+            state = service_state()
+            yield failed("daemon", failure.cause, f"{state}; {state.fix()}" if state else start_hint())
+            # The first ./dev run makes its configuration: until then, there is nothing to check.
+            is_new = CHECKOUT in os.environ and config is not None and not os.path.exists(config)
+            checks = local_checks.run_checks(config)
+            yield from (one for one in checks if not (is_new and one.check in OF_CONFIGURATION))
             yield local_checks.check_clock()
     else:
         yield from daemon_checks.check_running(client, status)

@@ -1,5 +1,6 @@
 """`netscanctl token`: creates, lists and revokes tokens for other hosts and programs."""
 
+import os
 from pathlib import Path
 
 import click
@@ -7,15 +8,30 @@ import msgspec
 
 from netscanctl.cli import Session
 from netscanctl.client import DEFAULT_SOCKET, Failure, Incompatible, NoDaemon, NotPermitted, Usage
+from netscanctl.connect_hint import for_checkout
 from netscanctl.documentation import documentation
 from netscanctl.page_links import links_with_token, ports_for_others
 from netscanctl.render import NONE, table
 from netscanctl.text import clean
-from netscanctl.token_file import ROLES, TokenFile, add_token, entries, read_lines, revoke_token, token_file_of_config
+from netscanctl.token_file import (
+    ROLES,
+    TokenFile,
+    add_token,
+    config_key,
+    entries,
+    read_lines,
+    revoke_token,
+    token_file_of_config,
+)
 from netscand.protocol import Access, DaemonStatus
 
 PHONE = documentation("phone.md")
-RELOAD = "fix that, then reload netscand (the service: systemctl reload netscand; otherwise send it SIGHUP)"
+RELOAD = "fix that, then: systemctl reload netscand (or send it SIGHUP)"
+
+CONFIG_OPTION = click.option(
+    "--config", metavar="FILE", envvar="NETSCANCTL_CONFIG",
+    help="Configuration of the daemon, used if it is not running (default /etc/netscand/netscand.toml)."
+)  # fmt: skip
 
 
 @click.group("token", short_help="Create, list and revoke tokens for other hosts and programs.")
@@ -29,15 +45,16 @@ def command() -> None:
 @command.command("add", short_help="Create a token, and print it once.")
 @click.argument("role", metavar="ROLE", type=click.Choice(ROLES))
 @click.option("--name", metavar="NAME", help="Name for `token list` and `token revoke`, such as that of its user.")
+@CONFIG_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print an object with name, role, token, and links to the page.")
 @click.pass_obj
-def add(session: Session, role: str, name: str | None, as_json: bool) -> None:
+def add(session: Session, role: str, name: str | None, config: str | None, as_json: bool) -> None:
     """Create a token with ROLE: read (see everything), scan (also request scans), admin (also change devices).
 
     Prints a link that opens the page with the token, and the token itself. Neither is stored, so neither can be printed
     again.
     """
-    file, running = locate(session)
+    file, running = locate(session, config)
     name, token = add_token(file, role, name)
     refused = _reload(session) if running else None
     access = None if refused or not running else read_access(session)
@@ -57,11 +74,12 @@ def add(session: Session, role: str, name: str | None, as_json: bool) -> None:
 
 
 @command.command("list", short_help="List the tokens.")
+@CONFIG_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print a list of objects.")
 @click.pass_obj
-def list_tokens(session: Session, as_json: bool) -> None:
+def list_tokens(session: Session, config: str | None, as_json: bool) -> None:
     """List the tokens with their names, roles, dates and ids. The tokens themselves are not stored."""
-    file, _ = locate(session)
+    file, _ = locate(session, config)
     found = entries(read_lines(file.path))
     terminal = session.terminal
     if as_json:
@@ -71,15 +89,16 @@ def list_tokens(session: Session, as_json: bool) -> None:
     rows = [(clean(one.name) or NONE, one.role, one.added or NONE, one.id) for one in found]
     terminal.write(table(("NAME", "ROLE", "ADDED", "ID"), rows, columns=terminal.columns))
     if not found:
-        terminal.notice(f"no token in {file.path}; to create one: netscanctl token add ROLE")
+        terminal.notice(f"no token in {file.path}; {for_checkout('to create one: netscanctl token add ROLE')}")
 
 
 @command.command("revoke", short_help="Revoke a token.")
 @click.argument("name")
+@CONFIG_OPTION
 @click.pass_obj
-def revoke(session: Session, name: str) -> None:
+def revoke(session: Session, name: str, config: str | None) -> None:
     """Revoke the token with this NAME, or with this id, and close its connections."""
-    file, running = locate(session)
+    file, running = locate(session, config)
     entry, left = revoke_token(file, name)
     if running and (refused := _reload(session)):
         raise Failure(f"removed from {file.path}, but still in force: {refused}", RELOAD)
@@ -89,20 +108,26 @@ def revoke(session: Session, name: str) -> None:
         session.terminal.notice("that was the last token: other hosts cannot use netscand")
 
 
-def locate(session: Session) -> tuple[TokenFile, bool]:
-    """Return the token file, and whether netscand is running. Raises Failure."""
-    if session.daemon.url:
+def locate(session: Session, config: str | None) -> tuple[TokenFile, bool]:
+    """Return the token file of the netscand with this configuration, and whether it is running. Raises Failure."""
+    if session.url:
         raise Usage("tokens can be changed only on the host of netscand", "run netscanctl token there, without --url")
+    session.socket = session.socket or socket_of(config)
     try:
         access = read_access(session)
     except NoDaemon:
-        if session.daemon.socket != DEFAULT_SOCKET:
+        if os.path.realpath(session.daemon.socket) != os.path.realpath(socket_of(config)):  # of another netscand
             raise
-        return token_file_of_config(), False
+        return token_file_of_config(config), False
     if not access.token_file:
         hint = "edit the file of LoadCredential= (see systemctl cat netscand), then: systemctl restart netscand"
         raise Failure("systemd passes the tokens of this netscand as a credential", hint)
     return TokenFile(Path(access.token_file), access.uid, access.gid), True
+
+
+def socket_of(config: str | None) -> str:
+    """Return the Unix socket of the netscand with this configuration. Raises Failure."""
+    return (config_key(Path(config), "listen", "unix") if config else "") or DEFAULT_SOCKET
 
 
 def read_access(session: Session) -> Access:

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import replace
+
+from netscanctl.connect_hint import for_checkout
 from netscanctl.render import Paint
 from netscanctl.text import SENTENCE_LIMIT, clean
 from netscand.protocol import CheckReport, CheckResult
@@ -32,7 +35,7 @@ def unknown(check: str, found: str, hint: str) -> CheckResult:
 
 def collect(results: Iterable[CheckResult]) -> CheckReport:
     """Run the checks; return all results."""
-    checks = list(results)
+    checks = [replace(one, hint=for_checkout(one.hint)) if one.hint else one for one in results]
     return CheckReport(ok=all(one.verdict != "failed" for one in checks), checks=checks)
 
 

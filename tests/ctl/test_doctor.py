@@ -216,6 +216,37 @@ def test_the_clock_of_a_remote_daemon_is_compared(ctl: Ctl, far: FakeDaemon) -> 
     assert examined(ctl, "--url", far.url, code=0)["clock"]["verdict"] == "warning"
 
 
+@pytest.mark.parametrize(
+    ("code", "word", "check", "fix"),
+    [(421, "bad_request", "daemon", 'add "127.0.0.1" to [access] allowed_hosts'),
+     (401, "unauthorized", "socket", "to create one on its host: sudo netscanctl token add ROLE"),
+     (403, "forbidden", "socket", "use --token-file FILE")],
+)  # fmt: skip
+def test_a_refusal_over_tcp_is_fixed_on_its_host(
+    ctl: Ctl, far: FakeDaemon, code: int, word: str, check: str, fix: str
+) -> None:
+    far.refuse(code, word, "refused", "/api/status")
+    result = examined(ctl, "--url", far.url, code=1)[check]
+    assert fix in result["mend"]
+    assert "[access] others" not in result["mend"]
+
+
+@pytest.mark.parametrize(
+    ("error", "fix"),
+    [(socket.gaierror(-2, "Name or service not known"), 'check the name "nas.lan"'),
+     (ConnectionRefusedError(), "check the address, the port"),
+     (TimeoutError(), "firewall of that host"), (OSError(113, "No route to host"), "firewall of that host")],
+)  # fmt: skip
+def test_a_remote_daemon_is_not_to_be_started_here(
+    ctl: Ctl, monkeypatch: pytest.MonkeyPatch, error: OSError, fix: str
+) -> None:
+    monkeypatch.setattr(socket, "create_connection", lambda *_, **__: (_ for _ in ()).throw(error))
+    found = examined(ctl, "--url", "http://nas.lan:8000", code=1)
+    assert set(found) == {"daemon"}
+    assert fix in found["daemon"]["mend"]
+    assert "start" not in found["daemon"]["mend"]
+
+
 # ---- without a daemon -----------------------------------------------------------------------------------------------
 
 

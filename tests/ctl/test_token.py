@@ -169,17 +169,37 @@ def test_another_netscand_that_does_not_run_is_not_the_service(ctl: Ctl, tmp_pat
 def test_a_service_that_does_not_run_is_found_by_its_configuration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_file, "SERVICE_USER", "root")
     config = tmp_path / "netscand.toml"
-    assert token_file.token_file_of_config(config) == (tmp_path / "tokens", 0, 0)
+    monkeypatch.setattr(token_file, "SERVICE_USER", "root")
+    monkeypatch.setattr(token_file, "CONFIG", config)
+    assert token_file.token_file_of_config() == (tmp_path / "tokens", 0, 0)
     config.write_text('[access]\ntoken_file = "/somewhere"\n')
-    assert token_file.token_file_of_config(config).path == Path("/somewhere")
+    assert token_file.token_file_of_config().path == Path("/somewhere")
     config.write_text("[access\n")
     with pytest.raises(Failure, match="--check-config"):
-        token_file.token_file_of_config(config)
+        token_file.token_file_of_config()
+    config.unlink()
     monkeypatch.setattr(token_file, "SERVICE_USER", "no-such-user")
     with pytest.raises(NoDaemon):
-        token_file.token_file_of_config(config)
+        token_file.token_file_of_config()
+
+
+def test_a_checkout_that_does_not_run_gets_its_first_token(ctl: Ctl, tmp_path: Path) -> None:
+    """`./dev run` refuses [listen] tcp = "0.0.0.0:8000" without a token, so the token comes first."""
+    config, socket = tmp_path / "netscand.toml", str(tmp_path / "none.sock")
+    env = {"NETSCANCTL_SOCKET": socket, "NETSCANCTL_CONFIG": str(config)}
+    assert "not running" in ctl.fails(3, "token", "add", "admin", **env), "there is no configuration"
+    assert f"there is no {config}" in ctl.fails(3, "token", "list", "--config", str(config), NETSCANCTL_SOCKET="")
+    config.write_text(f'[listen]\nunix = "{socket}"\ntcp = ["0.0.0.0:8000"]\n')
+    done = ctl.run("token", "add", "admin", **env)
+    assert done.returncode == 0, done.stderr
+    assert "netscand is not running; the token is in force when it starts" in done.stderr
+    assert len(read_tokens(str(tmp_path / "tokens"), {})) == 1
+    assert "admin-1" in ctl.run("token", "list", "--config", str(config), NETSCANCTL_SOCKET="").stdout
+    other = env | {"NETSCANCTL_SOCKET": str(tmp_path / "other.sock")}
+    assert "not running" in ctl.fails(3, "token", "list", **other)
+    assert ctl.run("token", "revoke", "admin-1", **env).returncode == 0
+    assert len(read_tokens(str(tmp_path / "tokens"), {})) == 0
 
 
 # ---- the file --------------------------------------------------------------------------------------------------------

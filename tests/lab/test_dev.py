@@ -265,6 +265,32 @@ def test_dev_ctl_runs_in_the_folder_of_its_caller(tmp_path: Path) -> None:
     assert done.stdout.startswith("Usage: netscanctl ")
 
 
+def test_dev_ctl_knows_the_configuration_and_the_commands_of_a_checkout(tmp_path: Path) -> None:
+    """While `./dev run` does not run: doctor checks its configuration, a token is added, hints name ./dev."""
+
+    def ctl(*words: str) -> str:
+        argv = [str(ROOT / "dev"), "ctl", *words]
+        env = os.environ | {"NETSCAND_STATE": str(tmp_path)}
+        return subprocess.run(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, env=env
+        ).stdout
+
+    assert "/run/netscand" not in ctl("doctor"), "./dev run has not made its configuration yet"
+    (tmp_path / "netscand.toml").write_text(
+        f'[listen]\nunix = "{tmp_path}/netscand.sock"\n[history]\npath = "{tmp_path}/netscand.db"\n'
+    )
+    found = ctl("doctor")
+    assert f"{tmp_path}/netscand.toml is valid" in found
+    assert "to start it: sudo ./dev run" in found
+    assert "/run/netscand" not in found + ctl("devices")
+    assert "sudo ./dev run; to find out why: ./dev ctl doctor" in ctl("devices")
+    assert "to create one: ./dev ctl token add ROLE" in ctl("token", "list")
+    assert "token  " in ctl("token", "add", "admin")
+    assert (tmp_path / "tokens").exists()
+    elsewhere = ctl("--socket", f"{tmp_path}/other", "devices")
+    assert "to find out why: netscanctl doctor" in elsewhere
+
+
 def test_dev_run_passes_arguments_on(lab: Lab) -> None:
     """`./dev run --version` is netscand's own."""
     said = lab.watcher.run(
