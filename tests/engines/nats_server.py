@@ -171,7 +171,8 @@ def view(entries: list[Entry]) -> tuple[list[str], dict[str, str]]:
         elif content["type"] == "event" and one.headers.get(sites.PREVIOUS) == place:
             place = content["cursor"]
             shown.append(content["cursor"])
-            statuses[content["device"]["mac"]] = content["device"]["status"]
+            if content["device"]:
+                statuses[content["device"]["mac"]] = content["device"]["status"]
     return shown, statuses
 
 
