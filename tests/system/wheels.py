@@ -9,9 +9,14 @@ from pathlib import Path
 from tests.lab.spaces import ROOT
 
 
-def wheelhouse(folder: Path, python: str) -> Path:
-    """Fetch requirements/build.txt and run.txt for CPython `python` (`3.11`) into `folder`, once; return `folder`."""
-    locked = "".join((ROOT / "requirements" / f"{name}.txt").read_text() for name in ("build", "run"))
+def wheelhouse(folder: Path, python: str, only: tuple[str, ...] = ()) -> Path:
+    """Fetch requirements/build.txt and run.txt for CPython `python` (`3.11`) into `folder`, once; return `folder`.
+
+    `only`: of test.txt these packages, instead of run.txt.
+    """
+    texts = {name: (ROOT / "requirements" / f"{name}.txt").read_text() for name in ("build", "run", "test")}
+    chosen = [entry for entry in re.findall(r"(?m)^\S.*\n(?:    .*\n)+", texts["test"]) if entry.split("==")[0] in only]
+    locked = texts["build"] + ("".join(chosen) if only else texts["run"])
     # pip judges markers by the Python that runs it, which may be another one: fetch whatever a marker may ask for.
     wanted = re.sub(r" ; python_full_version .*? \\", r" \\", locked)
     stamp, recipe = folder / "wanted", "\n".join([python, platform.machine(), wanted])
