@@ -21,6 +21,7 @@ from netscanctl.services import program  # noqa: E402
 from netscanctl.services.mqtt.__main__ import PROGRAM as MQTT  # noqa: E402
 from netscanctl.services.notify.__main__ import PROGRAM as NOTIFY  # noqa: E402
 from netscanctl.services.services_file import Settings  # noqa: E402
+from netscanctl.services.uplink.__main__ import PROGRAM as UPLINK  # noqa: E402
 from netscand import __main__ as daemon  # noqa: E402
 from netscand import __version__, config  # noqa: E402
 from netscand.protocol import Event  # noqa: E402
@@ -278,6 +279,31 @@ def netscand_notify() -> list[str]:
     return page
 
 
+def netscand_uplink() -> list[str]:
+    """Return the page of netscand-uplink."""
+    page = head("netscand-uplink", 8, "publish the events of this site to NATS JetStream")
+    page += [".SH SYNOPSIS", r"\fBnetscand\-uplink\fR [\fIOPTION\fR]...", ".br"]
+    page += [r"\fBnetscand\-uplink key\fR [\fIFILE\fR]", ".SH DESCRIPTION"]
+    page += paragraphs(
+        "netscand-uplink follows netscand(8) and publishes every event to a NATS server, where a central view of many "
+        "sites reads them. It asks the server for the last event that it has, and continues after it from netscand's "
+        "history: while the server is away, nothing is lost.\n\n"
+        "It runs as the service netscand-uplink.service, as a user of its own without any capability. It needs the "
+        "Python library nats-py. To enable it, after [uplink] server and site are set in /etc/netscand/services.toml:"
+    )
+    page += example("systemctl enable --now netscand-uplink", "netscanctl status")
+    page += [".SH OPTIONS", *_actions(UPLINK.parser())]
+    page += [".SH EXIT STATUS"]
+    for code, meaning in SERVICE_EXITS.items():
+        page += tagged(str(code), meaning)
+    page += [".SH FILES"]
+    page += tagged("/etc/netscand/services.toml", "The configuration, see services.toml(5).")
+    page += tagged("/etc/credstore/netscand-uplink.key", "The private key of this site, readable only by root.")
+    page += tagged("/run/netscand-uplink/status.json", "The status, for netscanctl(1).")
+    page += [".SH SEE ALSO", r"\fBnetscand\fR(8), \fBnetscanctl\fR(1), \fBservices.toml\fR(5)"]
+    return page
+
+
 def netscand_toml() -> list[str]:
     """Return the page of the configuration."""
     page = head("netscand.toml", 5, "the configuration of netscand")
@@ -303,7 +329,10 @@ def services_toml() -> list[str]:
     )
     page += example("netscand-mqtt --check-config /etc/netscand/services.toml")
     page += _keys(SERVICES, Settings)
-    page += [".SH SEE ALSO", r"\fBnetscand\-mqtt\fR(8), \fBnetscand\-notify\fR(8), \fBnetscand\fR(8)"]
+    page += [
+        ".SH SEE ALSO",
+        r"\fBnetscand\-mqtt\fR(8), \fBnetscand\-notify\fR(8), \fBnetscand\-uplink\fR(8), \fBnetscand\fR(8)",
+    ]
     return page
 
 
@@ -357,6 +386,7 @@ PAGES = {
     "netscand.8": netscand,
     "netscand-mqtt.8": netscand_mqtt,
     "netscand-notify.8": netscand_notify,
+    "netscand-uplink.8": netscand_uplink,
     "netscanctl.1": netscanctl,
     "netscand.toml.5": netscand_toml,
     "services.toml.5": services_toml,

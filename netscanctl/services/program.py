@@ -39,6 +39,8 @@ class Service(Protocol):
 
     wants_events: bool
     """`submit` gets every event since the last accepted one."""
+    wants_state: bool
+    """The follower of the state runs, and `on_message` gets its messages."""
 
     async def run(self, follower: StateFollower) -> None:
         """Work until cancelled, which is the moment to say good-bye to the target; an exception ends the process."""
@@ -145,9 +147,9 @@ class Program(Generic[T]):
                     group.create_task(work)
                     for work in (
                         service.run(follower),
-                        follower.run(),
                         report.run(),
                         Watchdog(notify, {}).run(),
+                        *([follower.run()] if service.wants_state else []),
                         *([follow_events(daemon, report, bookmark, service.submit)] if service.wants_events else []),
                     )
                 ]

@@ -6,6 +6,7 @@ from typing import TypeVar
 from netscanctl.services.mqtt.settings import Mqtt
 from netscanctl.services.notify.settings import Notify
 from netscanctl.services.settings import Connection, ServiceTable
+from netscanctl.services.uplink.settings import Uplink
 from netscand.config import ConfigError, Reading, Table, read
 
 DEFAULT = Path("/etc/netscand/services.toml")
@@ -17,6 +18,7 @@ class Settings(Table, frozen=True):
     daemon: Connection = Connection()
     mqtt: Mqtt = Mqtt()
     notify: Notify = Notify()
+    uplink: Uplink = Uplink()
 
 
 T = TypeVar("T", bound=ServiceTable)

@@ -1,5 +1,6 @@
 """The documentation is complete: every key, message, kind and code is in it."""
 
+import json
 import os
 import re
 import subprocess
@@ -17,7 +18,8 @@ from netscanctl.services.notify.settings import Channel, Notify, Rule
 from netscanctl.services.notify.templates import FIELDS
 from netscanctl.services.services_file import Settings
 from netscanctl.services.settings import Connection
-from netscand import __main__, config, protocol
+from netscanctl.services.uplink.settings import Uplink
+from netscand import __main__, config, protocol, sites
 from netscand.core import ratelimit
 from netscand.core.claims import TRUST
 from netscand.core.model import Evidence, NetworkState, Status
@@ -54,6 +56,23 @@ def test_the_mqtt_page_has_every_key_with_its_default() -> None:
     for table in (Connection, Mqtt):
         for key in msgspec.structs.fields(table):
             assert f"\n{key.name} =" in shown or f"\n# {key.name} =" in shown, key.name
+
+
+def test_the_sites_page_has_every_key_subject_and_stream() -> None:
+    """Its configuration with each default; what readers of the log need; the rights of a key, exactly."""
+    page = (DOCS / "sites.md").read_text()
+    (shown,) = blocks(page)
+    assert msgspec.convert(tomllib.loads(shown), Settings).uplink == Uplink(site="home")
+    for key in msgspec.structs.fields(Uplink):
+        assert f"\n{key.name} =" in shown or f"\n# {key.name} =" in shown, key.name
+    for name in (sites.CURSOR_HEADER, sites.PREVIOUS, sites.ACKNOWLEDGED, sites.RUN, sites.SUBJECT, sites.PROTOCOL,
+                 sites.INSTANCE, sites.MESSAGE_ID, sites.LOG, sites.STATE, sites.CURSOR, sites.OWNER):  # fmt: skip
+        assert f"`{name}`" in page, name
+    for message in (sites.SnapshotBegan, sites.SnapshotEnded, sites.SiteUp, sites.Alive, sites.Resend):
+        assert f"`{message.__struct_config__.tag}`" in page
+    permissions = re.search(r"permissions: (\{.*?\})\s*\}", page, re.DOTALL)
+    assert permissions is not None
+    assert json.loads(permissions[1]) == sites.rights("home")
 
 
 def test_the_notify_page_has_every_key_with_its_default() -> None:

@@ -16,6 +16,7 @@ LARGE = 600
 MAY = {
     "netscand/__init__.py": (set(), "so that naming the version costs nothing"),
     "netscand/protocol.py": ({"msgspec"}, "netscanctl imports it, and must start fast where no scapy is"),
+    "netscand/sites.py": ({"msgspec", "netscand.protocol"}, "both ends of the log import it"),
     "netscand/config.py": (
         {"msgspec", "netscand.validation_messages"}, "--check-config must work where nothing else does",
     ),
@@ -43,7 +44,7 @@ MAY = {
         {"netscanctl.atomic_file", "netscanctl.client", "netscanctl.cursor_file", "netscanctl.service_status",
          "netscanctl.services", "netscanctl.state", "netscanctl.stream", "netscanctl.text", "netscand.config",
          "netscand.protocol", "netscand.service.Watchdog", "netscand.__version__", "msgspec", "prometheus_client",
-         "aiohttp", "sdnotify", "paho"},
+         "aiohttp", "sdnotify", "paho", "netscand.sites", "nats", "nkeys"},
         "a service follows the stream as any client does (law 10); it shares the reading of TOML and the watchdog",
     ),
     "netscanctl/": (
@@ -51,7 +52,7 @@ MAY = {
         "the client is thin: it starts fast and runs where no scapy is",
     ),
 }  # fmt: skip
-REACH_OUT = {"paho", "nats", "smtplib", "apprise"}
+REACH_OUT = {"paho", "nats", "nkeys", "smtplib", "apprise"}
 """Libraries that connect to other systems."""
 TAKEN = {"data_received", "get_extra_info"}
 """Names that asyncio gives."""
@@ -82,7 +83,7 @@ def test_imports_keep_to_the_allowed_modules(path: Path) -> None:
     for imported in imports(path):
         outside = imported.split(".")[0] in {
             "netscand", "netscanctl", "scapy", "pyroute2", "aiohttp", "msgspec", "click", "rich", "sdnotify",
-            "prometheus_client", "multidict", "yarl", "paho",
+            "prometheus_client", "multidict", "yarl", "paho", "nats", "nkeys",
         }  # fmt: skip
         fits = any(imported == each or imported.startswith(f"{each}.") for each in allowed)
         assert fits or not outside, f"{name} imports {imported}: {reason}"

@@ -32,7 +32,7 @@ def calls(name: str) -> list[str]:
     """What pyproject.toml asks for in that set."""
     project, groups = PROJECT["project"], PROJECT["dependency-groups"]
     extras = project["optional-dependencies"]
-    run, test = project["dependencies"] + extras["mqtt"], extras["test"]
+    run, test = project["dependencies"] + extras["mqtt"], extras["sites"] + extras["test"]
     wanted: list[str] = {
         "build": groups["build"],
         "run": run,

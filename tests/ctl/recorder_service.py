@@ -16,6 +16,7 @@ class Recorder:
     """The service."""
 
     wants_events = True
+    wants_state = True
 
     def __init__(self, target: Path) -> None:
         self._target = target

@@ -20,6 +20,7 @@ from netscanctl.services.mqtt.settings import Mqtt
 from netscanctl.services.notify.__main__ import PROGRAM as NOTIFY
 from netscanctl.services.services_file import Settings
 from netscanctl.services.settings import Connection
+from netscanctl.services.uplink.__main__ import PROGRAM as UPLINK
 from netscand import __main__ as daemon
 from netscand import __version__, config, event_log
 from netscand.check import OPTIONAL
@@ -120,7 +121,7 @@ def test_the_shipped_file_of_the_services_shows_every_default() -> None:
 
 def test_every_option_of_a_service_is_in_its_manual(pages: dict[str, str]) -> None:
     """netscand-mqtt(8), netscand-notify(8): options and exit codes."""
-    for service in (MQTT, NOTIFY):
+    for service in (MQTT, NOTIFY, UPLINK):
         page = pages[f"netscand-{service.name}.8"]
         for action in service.parser()._actions:
             for option in [*action.option_strings, *(action.choices or ())]:

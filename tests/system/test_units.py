@@ -10,7 +10,7 @@ from tests.lab.spaces import ROOT, command
 from tests.system.machine import tree
 
 UNITS = ROOT / "systemd"
-SERVICES = ("netscand-mqtt.service", "netscand-notify.service")
+SERVICES = ("netscand-mqtt.service", "netscand-notify.service", "netscand-uplink.service")
 
 
 @pytest.fixture(params=["bookworm", "trixie"])

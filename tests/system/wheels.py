@@ -10,9 +10,17 @@ from pathlib import Path
 from tests.lab.spaces import ROOT
 
 
-def wheelhouse(folder: Path, python: str, sets: Sequence[str] = ("build", "run")) -> Path:
-    """Fetch the `sets` of requirements/ for CPython `python` (`3.11`) into `folder`, once; return `folder`."""
-    locked = "".join((ROOT / "requirements" / f"{name}.txt").read_text() for name in sets)
+def wheelhouse(
+    folder: Path, python: str, sets: Sequence[str] = ("build", "run"), from_test: Sequence[str] = ()
+) -> Path:
+    """Fetch the `sets` of requirements/ for CPython `python` (`3.11`) into `folder`, once; return `folder`.
+
+    `from_test`: packages of test.txt, too.
+    """
+    texts = {name: (ROOT / "requirements" / f"{name}.txt").read_text() for name in {*sets, "test"}}
+    entries = re.findall(r"(?m)^\S.*\n(?:    .*\n)+", texts["test"])
+    chosen = [entry for entry in entries if entry.split("==")[0] in from_test]
+    locked = "".join([*(texts[name] for name in sets), *chosen])
     # pip judges markers by the Python that runs it, which may be another one: fetch whatever a marker may ask for.
     wanted = re.sub(r" ; python_full_version .*? \\", r" \\", locked)
     stamp, recipe = folder / "wanted", "\n".join([python, platform.machine(), wanted])

@@ -45,6 +45,7 @@ class MqttService:
     """The service, for the base (`program.Service`)."""
 
     wants_events = True
+    wants_state = True
 
     def __init__(self, table: Mqtt, context: Context, own: Credentials, settle: float = SETTLE) -> None:
         self._table = table

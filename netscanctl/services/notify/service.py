@@ -37,6 +37,7 @@ def elapsed() -> float:
 class NotifyService:
     """netscand-notify."""
 
+    wants_state = True
     wants_events = False  # it follows them itself: its cursor is in the same file as what became of them
 
     def __init__(

@@ -1,0 +1,1 @@
+"""netscand-uplink: publishes the events of this site to NATS JetStream, where a central view reads them."""

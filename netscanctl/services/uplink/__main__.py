@@ -1,0 +1,141 @@
+"""Entry point of netscand-uplink."""
+
+import argparse
+import asyncio
+import os
+import sys
+from contextlib import aclosing
+from pathlib import Path
+
+from netscanctl.client import Daemon, Failure
+from netscanctl.services import services_file
+from netscanctl.services.program import EX_CONFIG, EX_UNAVAILABLE, Context, Program, Service, credentials
+from netscanctl.services.services_file import DEFAULT
+from netscanctl.services.uplink.publications import Publications
+from netscanctl.services.uplink.settings import KEY, Uplink, faults
+from netscanctl.stream import follow
+from netscand import sites
+from netscand.config import ConfigError
+
+CREDENTIAL = Path("/etc/credstore") / KEY
+MISSING = {"nats", "nkeys", "nacl"}
+
+
+def build(table: Uplink, context: Context) -> Service:
+    """Make the service; nats-py is imported here, so that --check-config and --help work without it."""
+    from netscanctl.services.uplink.service import build as build_service
+
+    return build_service(table, context)
+
+
+class UplinkProgram(Program[Uplink]):
+    """The service, its key, and what it would publish."""
+
+    def parser(self) -> argparse.ArgumentParser:
+        """Return the parser of the command line."""
+        parser = super().parser()
+        parser.add_argument(
+            "--dry-run", action="store_true", help="print what a first start would publish, and exit; no server is used"
+        )
+        parser.add_argument(
+            "--take-over", action="store_true", help="make this machine the owner of the site's name, and exit"
+        )
+        parser.add_argument(
+            "command",
+            nargs="?",
+            choices=["key", "streams"],
+            help="key: make a private key in FILE, print the public one, and exit; streams: make the streams at the "
+            "server with the key of its administrator, and exit",
+        )
+        parser.add_argument(
+            "file", nargs="?", type=Path, metavar="FILE", help=f"file of the key (default {CREDENTIAL})"
+        )
+        return parser
+
+    def main(self) -> None:
+        """Run the command line; the exit code says what happened."""
+        arguments = self.parser().parse_args()
+        if not (arguments.command or arguments.dry_run or arguments.take_over):
+            super().main()
+            return
+        if arguments.file is not None and arguments.command != "key":
+            self.parser().error("FILE: only with the command key")
+        try:
+            if arguments.command == "key":
+                make_key(arguments.file or CREDENTIAL)
+                return
+            connection, table = services_file.load(arguments.config or DEFAULT, Uplink)
+            if arguments.dry_run:
+                asyncio.run(dry_run(connection.find(), table))
+            else:
+                asyncio.run(at_server(table, make_streams=arguments.command == "streams"))
+        except ConfigError as wrong:
+            sys.exit(self._print(f"\nnetscand-{self.name}: ".join(wrong.faults), EX_CONFIG))
+        except Failure as failure:
+            sys.exit(self._print(str(failure), EX_UNAVAILABLE))
+
+
+def make_key(path: Path) -> None:
+    """Write a new private key, and print the public one. Raises ConfigError."""
+    import nkeys
+
+    seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise ConfigError(f"{path} exists; delete it first if its key is to be replaced") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    with open(opened, "wb") as out:
+        out.write(seed + b"\n")
+    sys.stdout.write(f"{nkeys.from_seed(bytearray(seed)).public_key.decode()}\n")
+
+
+async def dry_run(daemon: Daemon, table: Uplink) -> None:
+    """Print the messages of a first start: subject and content. Raises Failure."""
+    made = Publications(table.name, words=table.words)
+    async with aclosing(follow(daemon, lambda sentence: None)) as stream:
+        async for received in stream:
+            for message in made.on_message(received):
+                sys.stdout.write(f"{message.subject} {message.payload.decode()}\n")
+            if not getattr(received.message, "more", False):
+                return
+
+
+async def at_server(table: Uplink, *, make_streams: bool) -> None:
+    """Make the streams, or make this machine the owner of the site's name. Raises ConfigError or Failure."""
+    from netscanctl.services.uplink.server import ServerError, connect
+    from netscanctl.services.uplink.service import claim, tls_of
+
+    try:
+        async with connect(table, table.seed(credentials() or CREDENTIAL.parent), tls_of(table)) as server:
+            if make_streams:
+                for stream in sites.streams():
+                    await server.make_stream(stream)
+                    sys.stdout.write(f"{stream['name']}: ready\n")
+            else:
+                await claim(server, table.name, table.identity(), take_over=True)
+                sys.stdout.write(f"site {table.name} belongs to this machine now\n")
+    except ServerError as error:
+        raise Failure(str(error)) from None
+
+
+PROGRAM = UplinkProgram("uplink", "Publish the events of this site to NATS JetStream.", Uplink, build, faults)
+
+
+def main() -> None:
+    """Run the command line; exit with its exit code."""
+    try:
+        PROGRAM.main()
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in MISSING:
+            raise
+        sys.stderr.write(
+            "netscand-uplink: nats-py is missing; to install it: pip install 'netscand[sites]', or see docs/sites.md\n"
+        )
+        sys.exit(EX_CONFIG)  # a restart does not install it
+
+
+if __name__ == "__main__":
+    main()

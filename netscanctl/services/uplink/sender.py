@@ -1,0 +1,152 @@
+"""Publishing in order, and where to continue after a connection or a process ended.
+
+JetStream may store a message and not the one before it. So each message has the cursor up to which all before were
+acknowledged, and the next connection begins there. It sends one message at a time with the ids of the last connection
+(`run`), which the server refuses as long as it has them. The first that it does not have, and all after it, are stored
+in order, with ids of this connection: a reader follows `Netscan-Previous`, and finds each event once.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple
+
+from netscanctl.services.ledger import Ledger
+from netscanctl.services.report import Report
+from netscanctl.services.uplink.publications import Publication
+from netscanctl.services.uplink.server import Acknowledgement, Server, Stored
+from netscand import sites
+
+
+class Place(NamedTuple):
+    """Where to continue."""
+
+    since: str | None
+    """Cursor behind which to continue; None: with a snapshot."""
+    run: str | None
+    """Connection that published last, whose ids the server may have behind `since`."""
+
+
+START = Place(None, None)
+
+
+async def find_place(server: Server, site: str) -> Place:
+    """Return where the server's log of this site ends. Raises ServerError.
+
+    The stream of cursors is behind the log, or before it if they were restored differently: the log counts.
+    """
+    known = await server.last(sites.CURSOR, sites.cursor_subject(site))
+    subject = known.headers.get(sites.SUBJECT, "") if known else ""
+    if not subject.startswith(f"{sites.PREFIX}.{site}."):
+        return START
+    last = await server.last(sites.LOG, subject)
+    return place_after(last) if last else START
+
+
+def place_after(last: Stored) -> Place:
+    """Return where to continue after the last message of a site."""
+    headers = last.headers
+    cursor, previous = headers.get(sites.CURSOR_HEADER), headers.get(sites.PREVIOUS)
+    acknowledged = headers.get(sites.ACKNOWLEDGED)
+    if cursor is None:
+        return START  # a snapshot that is not complete
+    if acknowledged in (previous, cursor):
+        return Place(cursor, headers.get(sites.RUN))
+    return Place(acknowledged, headers.get(sites.RUN)) if acknowledged else START
+
+
+class Pace:
+    """At most `rate` messages in a second on average, and at most `rate` at once."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._next = 0.0
+
+    async def wait(self) -> None:
+        """Wait for the turn of one message."""
+        now = asyncio.get_running_loop().time()
+        self._next = max(self._next, now - 1.0) + 1 / self._rate
+        if self._next > now:
+            await asyncio.sleep(self._next - now)
+
+
+class Sender:
+    """Publishes the messages of one connection; `acknowledged` is the cursor up to which the server has all."""
+
+    def __init__(self, server: Server, site: str, instance: str, place: Place, pace: Pace, report: Report) -> None:
+        self.acknowledged = place.since
+        self.backlog = 0
+        """Events read from the history, and not published yet."""
+        self._server = server
+        self._site = site
+        self._fixed = {sites.PROTOCOL: str(sites.VERSION), sites.INSTANCE: instance}
+        self._run = place.run or server.run
+        self._pace = pace
+        self._report = report
+        self._ledger = Ledger(self._save)
+        self._gap: str | None = None
+        """Cursor before an event that was not published."""
+        self.on_progress: Callable[[], None] = lambda: None
+        """Called for each message that was stored."""
+
+    @property
+    def behind(self) -> int:
+        """Return how many messages are not acknowledged yet."""
+        return self._ledger.behind + self.backlog
+
+    async def send(self, message: Publication) -> None:
+        """Publish once its turn has come; what is about the site, with nothing else on its way. Raises ServerError."""
+        alone = not message.is_event and message.subject == sites.site_subject(self._site)
+        if alone:
+            await self._ledger.wait_below(1)
+        if message.restarts:
+            self.acknowledged, self._run = None, self._server.run
+        await self._pace.wait()
+        await self._ledger.wait_below(1 if self._is_verifying else sites.WINDOW)
+        headers = self._headers(message)
+        size = len(message.payload) + sum(len(key) + len(value) + 4 for key, value in headers.items()) + 64
+        if size > sites.LARGEST:
+            self._gap = self._gap or message.previous
+            self._report.put_aside()
+            self._report.error(f"event {message.key} is not published: {size} bytes, at most {sites.LARGEST}")
+            return
+        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gap = None
+        self._ledger.add(message.cursor or "", accepted)
+        self._report.behind(self.behind)
+        await self._server.publish(
+            message.subject, message.payload, headers, lambda answer: self._settle(message, accepted, answer)
+        )
+        if alone:
+            await self._ledger.wait_below(1)
+
+    @property
+    def _is_verifying(self) -> bool:
+        return self._run != self._server.run
+
+    def _headers(self, message: Publication) -> dict[str, str]:
+        run = self._run if message.is_event else self._server.run
+        headers = {
+            sites.MESSAGE_ID: f"{self._site}-{message.key}-{run}", sites.SUBJECT: message.subject,
+            sites.RUN: self._run, **self._fixed,
+        }  # fmt: skip
+        optional = {
+            sites.CURSOR_HEADER: message.cursor,
+            sites.PREVIOUS: self._gap or message.previous,
+            sites.ACKNOWLEDGED: self.acknowledged,
+        }
+        return headers | {name: value for name, value in optional.items() if value}
+
+    def _settle(self, message: Publication, accepted: "asyncio.Future[None]", answer: Acknowledgement) -> None:
+        if answer.error is not None:
+            self._server.end(f"the server refuses {message.subject}: {answer.error.description}")
+            return
+        if message.is_event and not answer.duplicate:
+            self._run = self._server.run  # the server has nothing behind this one
+        accepted.set_result(None)
+        if message.is_event:
+            self._report.accepted(self.behind)
+        self.on_progress()
+
+    def _save(self, cursor: str) -> None:
+        self.acknowledged = cursor or None
+        self._report.behind(self.behind)
