@@ -268,8 +268,12 @@ def declared(needs: list[str]) -> set[str]:
     return {re.match(r"[\w.-]+", need)[0].replace("-", "_").lower() for need in needs}  # type: ignore[index]
 
 
-SERVICES = declared(PROJECT["optional-dependencies"]["mqtt"] + PROJECT["optional-dependencies"]["apprise"])
+EXTRAS = PROJECT["optional-dependencies"]
+SERVICES = declared([need for name in ("mqtt", "sites", "apprise") for need in EXTRAS[name]])
 """What only the services need that follow the stream."""
+MODULES = {"paho_mqtt": {"paho"}, "nats_py": {"nats", "nkeys"}}
+"""Names of their modules, if they have others."""
+NOT_IN_DEBIAN = {"nats_py"}
 
 
 def imported(*folders: str) -> set[str]:
@@ -283,10 +287,10 @@ def imported(*folders: str) -> set[str]:
 def test_what_is_imported_is_declared() -> None:
     """And what is declared is imported: nothing comes along by another's need, or for none."""
     run = declared(PROJECT["dependencies"])
-    services = {"paho" if name == "paho_mqtt" else name for name in SERVICES}
+    services = {module for name in SERVICES for module in MODULES.get(name, {name})}
     assert imported("netscand", "netscanctl") == run | services
     tests = declared(PROJECT["optional-dependencies"]["test"]) | declared(BUILD)
-    assert imported("tests", "packaging") <= run | services | tests | BY_AIOHTTP
+    assert imported("tests", "packaging") <= run | services | tests | BY_AIOHTTP | {"homeassistant"}  # in its own tree
     assert imported("docs") == set()
 
 
@@ -295,5 +299,8 @@ def test_the_package_of_debian_declares_the_same() -> None:
     control = (ROOT / "packaging/debian/control").read_text()
     depends, _, suggests = control.partition("\nDepends:")[2].partition("\nSuggests:")
     assert declared(re.findall(r"python3-([\w-]+) \(>= ", depends)) == declared(PROJECT["dependencies"]) - OPTIONAL
-    assert declared(re.findall(r"(?:python3-)?([\w-]+)", suggests.partition("\nDescription")[0])) >= SERVICES
+    assert (
+        declared(re.findall(r"(?:python3-)?([\w-]+)", suggests.partition("\nDescription")[0]))
+        >= SERVICES - NOT_IN_DEBIAN
+    )
     assert not re.search(r"(Depends|Recommends):[^:]*python3-scapy", control)

@@ -63,7 +63,7 @@ def start(folder: Path, daemon: History, server: NatsServer) -> Iterator[Start]:
                 (secret := where / "key").write_text(server.keys.get(site, ""))
                 secret.chmod(0o644)
                 keys["key_file"] = str(secret)
-            fixed = {"server": server.url, "site": site, "instance": place, "spread": 0.2}
+            fixed: dict[str, Any] = {"server": server.url, "site": site, "instance": place, "spread": 0.2}
             made = Uplink(where, daemon.socket, **fixed | keys)
             stack.callback(made.close)
             made.start()
