@@ -114,7 +114,7 @@ class NatsServer:
 
         async def request(client: Client) -> dict[str, Any]:
             payload = b"" if content is None else json.dumps(content).encode()
-            answer = await client.request(subject, payload, timeout=5)
+            answer = await client.request(subject, payload, timeout=DEADLINE)
             found: dict[str, Any] = json.loads(answer.data or b"{}")
             return found
 
@@ -123,19 +123,21 @@ class NatsServer:
 
     async def _make_streams(self, client: Client) -> None:
         for stream in sites.streams():
-            answer = await client.request(f"$JS.API.STREAM.CREATE.{stream['name']}", json.dumps(stream).encode())
+            answer = await client.request(
+                f"$JS.API.STREAM.CREATE.{stream['name']}", json.dumps(stream).encode(), timeout=DEADLINE
+            )
             assert "error" not in json.loads(answer.data), answer.data
 
     def entries(self, stream: str = sites.LOG) -> list[Entry]:
         """Everything in a stream, in order."""
 
         async def read(client: Client) -> list[Entry]:
-            answer = await client.request(f"$JS.API.STREAM.INFO.{stream}", b"")
+            answer = await client.request(f"$JS.API.STREAM.INFO.{stream}", b"", timeout=DEADLINE)
             state = json.loads(answer.data)["state"]
             found = []
             for sequence in range(state["first_seq"], state["last_seq"] + 1):
                 body = json.dumps({"seq": sequence}).encode()
-                one = await client.request(f"$JS.API.DIRECT.GET.{stream}", body)
+                one = await client.request(f"$JS.API.DIRECT.GET.{stream}", body, timeout=DEADLINE)
                 headers = {str(name): value for name, value in (one.headers or {}).items()}
                 if "Status" not in headers:
                     found.append(Entry(sequence, headers["Nats-Subject"], headers, json.loads(one.data)))
