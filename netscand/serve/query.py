@@ -50,7 +50,9 @@ Body = TypeVar("Body", bound=msgspec.Struct)
 def refuse_token(query: Mapping[str, str]) -> None:
     """Refuse a token in the address."""
     if any(name.lower() in TOKEN_NAMES for name in query):
-        raise Refused("bad_request", "a token in a URL appears in logs: send it in the header Authorization (Bearer)")
+        raise Refused(
+            "bad_request", "a token in a URL appears in logs; send the header Authorization: Bearer TOKEN instead"
+        )
 
 
 def check_query(query: Mapping[str, str], known: Collection[str]) -> None:
