@@ -8,6 +8,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from netscanctl.client import Daemon, Failure
+from netscanctl.documentation import documentation
 from netscanctl.services import services_file
 from netscanctl.services.program import EX_CONFIG, EX_UNAVAILABLE, Context, Program, Service, credentials
 from netscanctl.services.services_file import DEFAULT
@@ -132,7 +133,8 @@ def main() -> None:
         if (error.name or "").partition(".")[0] not in MISSING:
             raise
         sys.stderr.write(
-            "netscand-uplink: nats-py is missing; to install it: pip install 'netscand[sites]', or see docs/sites.md\n"
+            "netscand-uplink: nats-py is missing; to install it: pip install 'netscand[sites]', or see "
+            f"{documentation('sites.md')}\n"
         )
         sys.exit(EX_CONFIG)  # a restart does not install it
 
