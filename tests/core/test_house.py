@@ -41,10 +41,10 @@ MAY = {
     ),
     "netscand/engine.py": ({"netscand.core"}, "the engine knows the small interfaces of the rooms, not the rooms"),
     "netscanctl/services/": (
-        {"netscanctl.atomic_file", "netscanctl.client", "netscanctl.cursor_file", "netscanctl.service_status",
-         "netscanctl.services", "netscanctl.state", "netscanctl.stream", "netscanctl.text", "netscand.config",
-         "netscand.protocol", "netscand.service.Watchdog", "netscand.__version__", "msgspec", "prometheus_client",
-         "aiohttp", "sdnotify", "paho", "netscand.sites", "nats", "nkeys"},
+        {"netscanctl.atomic_file", "netscanctl.client", "netscanctl.cursor_file", "netscanctl.documentation",
+         "netscanctl.service_status", "netscanctl.services", "netscanctl.state", "netscanctl.stream", "netscanctl.text",
+         "netscand.config", "netscand.protocol", "netscand.service.Watchdog", "netscand.__version__", "msgspec",
+         "prometheus_client", "aiohttp", "sdnotify", "paho", "netscand.sites", "nats", "nkeys"},
         "a service follows the stream as any client does (law 10); it shares the reading of TOML and the watchdog",
     ),
     "netscanctl/": (
