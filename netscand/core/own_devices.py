@@ -23,6 +23,9 @@ from netscand.core.networks import SCANNED
 from netscand.core.presence import Presence, Rules
 from netscand.core.status import StatusCounts
 
+MOST_TAKEN = 4
+"""Maximum addresses that a device loses at once; others become stale (stale_addresses.py)."""
+
 
 class OwnDevices:
     """The devices of this host, one for each MAC of its interfaces."""
@@ -69,18 +72,20 @@ class OwnDevices:
         own = frozenset((network.id, ip) for network in networks for ip in network.ours)
         fresh, self._own = own - self._own, own
         events = []
-        for network, ip in sorted(fresh):
-            events += self._batches.add(list(self._devices.values()), partial(self._take_address, network, ip, now))
+        for _ in range(min(len(fresh), MOST_TAKEN)):
+            events += self._batches.add(list(self._devices.values()), partial(self._take_address, fresh, now))
         return events
 
-    def _take_address(self, network: str, ip: Ip, now: float, device: Device) -> Event | None:
-        address = None if device.is_self else device.address_at(network, ip)
+    def _take_address(self, fresh: Set[tuple[str, Ip]], now: float, device: Device) -> Event | None:
+        """Drop the first of the device's addresses that is this host's own now."""
+        theirs = () if device.is_self else device.addresses
+        address = next((each for each in theirs if (each.network, each.ip) in fresh), None)
         if address is None:
             return None
         had = {"ip": device.ip, "addresses": tuple(device.addresses)}
         self._addresses.drop(device, address)
         reason = "it is this host's own address now"
-        return Event(EventKind.ADDRESS_REMOVED, now, network, device, ip, reason=reason, previous=had)
+        return Event(EventKind.ADDRESS_REMOVED, now, address.network, device, address.ip, reason=reason, previous=had)
 
     def _retire(self, device: Device, now: float) -> Event:
         """Take a MAC that no interface has any more: it is offline, and may be forgotten."""
