@@ -23,9 +23,6 @@ from netscand.core.networks import SCANNED
 from netscand.core.presence import Presence, Rules
 from netscand.core.status import StatusCounts
 
-MOST_TAKEN = 4
-"""Maximum addresses that a device loses at once; others become stale (stale_addresses.py)."""
-
 
 class OwnDevices:
     """The devices of this host, one for each MAC of its interfaces."""
@@ -71,10 +68,11 @@ class OwnDevices:
         """Take the addresses of this host from all other devices."""
         own = frozenset((network.id, ip) for network in networks for ip in network.ours)
         fresh, self._own = own - self._own, own
-        events = []
-        for _ in range(min(len(fresh), MOST_TAKEN)):
-            events += self._batches.add(list(self._devices.values()), partial(self._take_address, fresh, now))
-        return events
+        if not fresh:
+            return []
+        everyone = [device for device in self._devices.values() if not device.is_self]
+        once_for_each_address = (device for device in everyone for _ in range(len(device.addresses)))
+        return self._batches.add(once_for_each_address, partial(self._take_address, fresh, now))
 
     def _take_address(self, fresh: Set[tuple[str, Ip]], now: float, device: Device) -> Event | None:
         """Drop the first of the device's addresses that is this host's own now."""

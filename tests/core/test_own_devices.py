@@ -104,6 +104,17 @@ def test_an_address_that_this_host_gets_is_no_longer_that_of_others() -> None:
     assert len(world.of(K.ADDRESS_CONFLICT)) == 1
 
 
+def test_however_many_addresses_this_host_gets_no_device_keeps_one() -> None:
+    """Of each, the device loses all that are this host's own now, each with an event, and keeps the others."""
+    world = World()
+    taken = [f"10.0.0.{number}" for number in range(20, 27)]
+    for address in (*taken, "10.0.0.9"):
+        world.hear(mac(1), address)
+    world.set_networks([replace(network(), further=frozenset(map(ip, taken)))])
+    assert [each.ip for each in world.inventory.devices[mac(1)].addresses] == [ip("10.0.0.9")]
+    assert [event.address for event in world.of(K.ADDRESS_REMOVED)] == list(map(ip, taken))
+
+
 def unix(at: float) -> float:
     """Return the unix time of a stored time."""
     assert isinstance(at, StoredTime)
