@@ -6,7 +6,7 @@ Options, commands, keys, defaults and bounds come from the code; descriptions ar
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -171,29 +171,40 @@ def _actions(parser: argparse.ArgumentParser) -> list[str]:
     return page
 
 
+def _service(
+    name: str, what: str, parser: argparse.ArgumentParser, description: str, files: Mapping[str, str], also: str = ""
+) -> list[str]:
+    """Return the page of a service that follows the stream; `also`: a second line of the synopsis."""
+    page = head(f"netscand-{name}", 8, what)
+    page += [".SH SYNOPSIS", rf"\fBnetscand\-{name}\fR [\fIOPTION\fR]...", *((".br", also) if also else ())]
+    page += [".SH DESCRIPTION", *paragraphs(description)]
+    page += example(f"systemctl enable --now netscand-{name}", "netscanctl status")
+    page += [".SH OPTIONS", *_actions(parser), ".SH EXIT STATUS"]
+    for code, meaning in SERVICE_EXITS.items():
+        page += tagged(str(code), meaning)
+    page += [".SH FILES", *tagged("/etc/netscand/services.toml", "The configuration, see services.toml(5).")]
+    for path, meaning in files.items():
+        page += tagged(path, meaning)
+    page += tagged(f"/run/netscand-{name}/status.json", "The status, for netscanctl(1).")
+    return [*page, ".SH SEE ALSO", r"\fBnetscand\fR(8), \fBnetscanctl\fR(1), \fBservices.toml\fR(5)"]
+
+
 def netscand_mqtt() -> list[str]:
     """Return the page of netscand-mqtt."""
-    page = head("netscand-mqtt", 8, "publish presence and events to an MQTT broker and Home Assistant")
-    page += [".SH SYNOPSIS", r"\fBnetscand\-mqtt\fR [\fIOPTION\fR]...", ".SH DESCRIPTION"]
-    page += paragraphs(
+    return _service(
+        "mqtt",
+        "publish presence and events to an MQTT broker and Home Assistant",
+        MQTT.parser(),
         "netscand-mqtt follows netscand(8) and publishes each known device to an MQTT broker: its state, retained, and "
         "its discovery for Home Assistant. It publishes every event, and continues after the last one that the "
         "broker acknowledged.\n\n"
         "It runs as the service netscand-mqtt.service, as a user of its own without any capability. To enable it, "
-        "after [mqtt] broker is set in /etc/netscand/services.toml:"
+        "after [mqtt] broker is set in /etc/netscand/services.toml:",
+        {
+            "/etc/credstore/netscand-mqtt.password": "The password at the broker, readable only by root.",
+            "/var/lib/netscand-mqtt/cursor": "The cursor of the last event that the broker acknowledged.",
+        },
     )
-    page += example("systemctl enable --now netscand-mqtt", "netscanctl status")
-    page += [".SH OPTIONS", *_actions(MQTT.parser())]
-    page += [".SH EXIT STATUS"]
-    for code, meaning in SERVICE_EXITS.items():
-        page += tagged(str(code), meaning)
-    page += [".SH FILES"]
-    page += tagged("/etc/netscand/services.toml", "The configuration, see services.toml(5).")
-    page += tagged("/etc/credstore/netscand-mqtt.password", "The password at the broker, readable only by root.")
-    page += tagged("/var/lib/netscand-mqtt/cursor", "The cursor of the last event that the broker acknowledged.")
-    page += tagged("/run/netscand-mqtt/status.json", "The status, for netscanctl(1).")
-    page += [".SH SEE ALSO", r"\fBnetscand\fR(8), \fBnetscanctl\fR(1), \fBservices.toml\fR(5)"]
-    return page
 
 
 def netscanctl() -> list[str]:
@@ -254,54 +265,38 @@ def _options(command: click.Command, context: click.Context) -> list[str]:
 
 def netscand_notify() -> list[str]:
     """Return the page of netscand-notify."""
-    page = head("netscand-notify", 8, "send messages about chosen events by ntfy, webhook, mail or Apprise")
-    page += [".SH SYNOPSIS", r"\fBnetscand\-notify\fR [\fIOPTION\fR]...", ".br"]
-    page += [r"\fBnetscand\-notify test\fR \fICHANNEL\fR", ".SH DESCRIPTION"]
-    page += paragraphs(
+    return _service(
+        "notify",
+        "send messages about chosen events by ntfy, webhook, mail or Apprise",
+        NOTIFY.parser(),
         "netscand-notify follows netscand(8) and sends messages about events that its rules choose: by default, one "
         "for each new device that is not known. Each message is sent until its channel accepts it; a channel that "
         "does not answer delays no other. What a channel refuses is counted in netscanctl status, and sent once more "
         "at the next start.\n\n"
         "It runs as the service netscand-notify.service, as a user of its own without any capability. To enable it, "
-        "after [notify] ntfy or a channel is set in /etc/netscand/services.toml:"
+        "after [notify] ntfy or a channel is set in /etc/netscand/services.toml:",
+        {
+            "/etc/credstore/netscand-notify.NAME": "The secret of the channel NAME, readable only by root.",
+            "/var/lib/netscand-notify/state.json": "The cursor, and messages that are not accepted yet.",
+        },
+        also=r"\fBnetscand\-notify test\fR \fICHANNEL\fR",
     )
-    page += example("systemctl enable --now netscand-notify", "netscanctl status")
-    page += [".SH OPTIONS", *_actions(NOTIFY.parser())]
-    page += [".SH EXIT STATUS"]
-    for code, meaning in SERVICE_EXITS.items():
-        page += tagged(str(code), meaning)
-    page += [".SH FILES"]
-    page += tagged("/etc/netscand/services.toml", "The configuration, see services.toml(5).")
-    page += tagged("/etc/credstore/netscand-notify.NAME", "The secret of the channel NAME, readable only by root.")
-    page += tagged("/var/lib/netscand-notify/state.json", "The cursor, and messages that are not accepted yet.")
-    page += tagged("/run/netscand-notify/status.json", "The status, for netscanctl(1).")
-    page += [".SH SEE ALSO", r"\fBnetscand\fR(8), \fBnetscanctl\fR(1), \fBservices.toml\fR(5)"]
-    return page
 
 
 def netscand_uplink() -> list[str]:
     """Return the page of netscand-uplink."""
-    page = head("netscand-uplink", 8, "publish the events of this site to NATS JetStream")
-    page += [".SH SYNOPSIS", r"\fBnetscand\-uplink\fR [\fIOPTION\fR]...", ".br"]
-    page += [r"\fBnetscand\-uplink key\fR [\fIFILE\fR]", ".SH DESCRIPTION"]
-    page += paragraphs(
+    return _service(
+        "uplink",
+        "publish the events of this site to NATS JetStream",
+        UPLINK.parser(),
         "netscand-uplink follows netscand(8) and publishes every event to a NATS server, where a central view of many "
         "sites reads them. It asks the server for the last event that it has, and continues after it from netscand's "
         "history: while the server is away, nothing is lost.\n\n"
         "It runs as the service netscand-uplink.service, as a user of its own without any capability. It needs the "
-        "Python library nats-py. To enable it, after [uplink] server and site are set in /etc/netscand/services.toml:"
+        "Python library nats-py. To enable it, after [uplink] server and site are set in /etc/netscand/services.toml:",
+        {"/etc/credstore/netscand-uplink.key": "The private key of this site, readable only by root."},
+        also=r"\fBnetscand\-uplink key\fR [\fIFILE\fR]",
     )
-    page += example("systemctl enable --now netscand-uplink", "netscanctl status")
-    page += [".SH OPTIONS", *_actions(UPLINK.parser())]
-    page += [".SH EXIT STATUS"]
-    for code, meaning in SERVICE_EXITS.items():
-        page += tagged(str(code), meaning)
-    page += [".SH FILES"]
-    page += tagged("/etc/netscand/services.toml", "The configuration, see services.toml(5).")
-    page += tagged("/etc/credstore/netscand-uplink.key", "The private key of this site, readable only by root.")
-    page += tagged("/run/netscand-uplink/status.json", "The status, for netscanctl(1).")
-    page += [".SH SEE ALSO", r"\fBnetscand\fR(8), \fBnetscanctl\fR(1), \fBservices.toml\fR(5)"]
-    return page
 
 
 def netscand_toml() -> list[str]:
