@@ -276,9 +276,12 @@ class Reading(NamedTuple):
 
     def config(self) -> Config:
         """Return the whole configuration; call it only where there are no faults."""
-        once = {table.kind.__name__.lower(): table.keys for table in self.tables if table.kind is not NetworkRule}
         rules = [table.keys for table in self.tables if table.kind is NetworkRule]
-        return msgspec.convert({**once, "network": rules}, Config)
+        return msgspec.convert({**self.by_name(), "network": rules}, Config)
+
+    def by_name(self) -> dict[str, dict[str, object]]:
+        """Return the keys of each table that is there once, by the table's name in the file."""
+        return {table.kind.__name__.lower(): table.keys for table in self.tables if table.kind is not NetworkRule}
 
 
 def load(path: Path, *, required: bool = True) -> Config:
@@ -290,17 +293,23 @@ def load(path: Path, *, required: bool = True) -> Config:
     return msgspec.structs.replace(config, access=with_token_file(config.access, path))
 
 
-def default_token_file(path: Path) -> Path:
-    """Return the token file of a configuration without `[access] token_file`: the file `tokens` beside it."""
-    return Path(os.path.abspath(path)).parent / "tokens"
+TOKENS = "tokens"
+"""Default token file, beside the configuration."""
+
+AnyAccess = TypeVar("AnyAccess", bound=Access)
 
 
-def with_token_file(access: Access, path: Path) -> Access:
+def default_token_file(path: Path, name: str = TOKENS) -> Path:
+    """Return the token file of a configuration without `[access] token_file`: the one of this name beside it."""
+    return Path(os.path.abspath(path)).parent / name
+
+
+def with_token_file(access: AnyAccess, path: Path, name: str = TOKENS) -> AnyAccess:
     """Return `[access]` of the configuration in `path` with the token file that applies: the default, if it exists.
 
     Not if systemd passes tokens as a credential, whose source may be just that file.
     """
-    default, credentials = default_token_file(path), os.environ.get("CREDENTIALS_DIRECTORY")
+    default, credentials = default_token_file(path, name), os.environ.get("CREDENTIALS_DIRECTORY")
     has_credential = credentials is not None and os.path.lexists(Path(credentials, CREDENTIAL))
     if access.token_file is not None or has_credential or not os.path.lexists(default):
         return access

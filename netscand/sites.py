@@ -25,6 +25,9 @@ PREVIOUS = "Netscan-Previous"
 """Cursor before it; missing if the message continues nothing."""
 ACKNOWLEDGED = "Netscan-Acknowledged"
 """Cursor up to which the server had acknowledged every message when this one was sent."""
+SNAPSHOT = "Netscan-Snapshot"
+"""The site's last snapshot: a device whose last message has another one is not among the devices any more, once a
+message with this one has a cursor."""
 RUN = "Netscan-Run"
 """Connection to which the ids of the site's last events belong."""
 SUBJECT = "Netscan-Subject"
@@ -54,6 +57,8 @@ class SnapshotEnded(Message, tag="snapshot_ended"):
     """A device that was not in the snapshot exists no more."""
 
     cursor: str
+    version: str = ""
+    networks: tuple[Network, ...] = ()
 
 
 class SiteUp(Message, tag="site_up"):
@@ -157,6 +162,33 @@ def rights(site: str) -> dict[str, Any]:
         ],
         "subscribe": [f"{inbox(site)}.>", command_subject(site)],
         "allow_responses": True,
+    }
+
+
+HUB_INBOX = "_HUB"
+"""Prefix of the subjects at which a hub gets answers and streams."""
+
+
+def dead_subject(site: str) -> str:
+    """Return the subject of a site's messages that a hub cannot read; not stored."""
+    return f"netscan.dead.{site}"
+
+
+def hub_rights() -> dict[str, Any]:
+    """Return the permissions of a hub's key: it reads the log, and publishes nothing but commands."""
+    read = (LOG, STATE, f"KV_{OWNER}")
+    return {
+        "publish": [
+            *(f"$JS.API.STREAM.INFO.{stream}" for stream in read),
+            *(f"$JS.API.CONSUMER.CREATE.{stream}.>" for stream in read),
+            *(f"$JS.API.CONSUMER.DELETE.{stream}.>" for stream in read),
+            f"$JS.API.CONSUMER.MSG.NEXT.{LOG}.>",
+            f"$JS.API.DIRECT.GET.{LOG}",
+            "$JS.FC.>",
+            command_subject("*"),
+            dead_subject("*"),
+        ],
+        "subscribe": [f"{HUB_INBOX}.>", alive_subject("*")],
     }
 
 

@@ -107,10 +107,10 @@ async def dry_run(daemon: Daemon, table: Uplink) -> None:
 async def at_server(table: Uplink, *, make_streams: bool) -> None:
     """Make the streams, or make this machine the owner of the site's name. Raises ConfigError or Failure."""
     from netscanctl.services.uplink.server import ServerError, connect
-    from netscanctl.services.uplink.service import claim, tls_of
+    from netscanctl.services.uplink.service import claim
 
     try:
-        async with connect(table, table.seed(credentials() or CREDENTIAL.parent), tls_of(table)) as server:
+        async with connect(table, table.seed(credentials() or CREDENTIAL.parent), table.tls()) as server:
             if make_streams:
                 for stream in sites.streams():
                     await server.make_stream(stream)

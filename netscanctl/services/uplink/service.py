@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 
@@ -63,7 +62,7 @@ class UplinkService:
         self._site = table.name
         self._instance = table.identity()
         self._seed = table.seed(context.credentials)
-        self._tls = tls_of(table)
+        self._tls = table.tls()
         self._pace = Pace(table.rate)
         self._backoff = Backoff(table.spread, max(LONGEST, table.spread))
         self._resend: str | None = None
@@ -217,16 +216,6 @@ async def check_owner(server: Server, site: str, instance: str) -> None:
             f"site {site} belongs to {owner.host} (instance {owner.instance}, since {owner.since}): nothing is "
             f"published; give this site another name, or {hint}"
         )
-
-
-def tls_of(table: Uplink) -> ssl.SSLContext | None:
-    """Return the TLS settings; None: none. Raises ConfigError."""
-    if not table.uses_tls:
-        return None
-    try:
-        return ssl.create_default_context(cafile=table.ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"[uplink] ca_file {table.ca_file!r}: cannot be used: {error.strerror or error}") from None
 
 
 def build(table: Uplink, context: Context) -> UplinkService:

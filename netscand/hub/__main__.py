@@ -1,0 +1,95 @@
+"""Command line of netscand-hub: without a command, it serves; `administration.py` has the commands."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from netscand import __version__
+from netscand.config import ConfigError
+from netscand.hub import settings
+from netscand.hub.settings import DEFAULT
+
+EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG = 69, 75, 78
+"""sysexits.h: a component failed; already running; configuration."""
+INTERRUPTED = 130
+"""What shells expect after Ctrl-C (128 + SIGINT)."""
+
+
+class Command(NamedTuple):
+    """A command that administers the hub."""
+
+    name: str
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    """Carry it out; return the exit code. Raises ConfigError."""
+
+
+COMMANDS: Sequence[Command] = ()
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; packaging/manuals.py makes the manual page from it."""
+    found = argparse.ArgumentParser("netscand-hub", description="Serve the devices of many sites, from their log.")
+    found.add_argument("--config", type=Path, metavar="FILE", help=f"configuration file (default {DEFAULT})")
+    found.add_argument("--check-config", action="store_true", help="print errors in the configuration, and exit")
+    found.add_argument("--version", action="version", version=f"netscand-hub {__version__}")
+    found.set_defaults(run=None)
+    if COMMANDS:
+        commands = found.add_subparsers(title="commands", metavar="COMMAND")
+        for command in COMMANDS:
+            one = commands.add_parser(command.name, help=command.summary, description=command.summary)
+            command.add_arguments(one)
+            one.set_defaults(run=command.run)
+    return found
+
+
+def main() -> None:
+    """Run the command line; the exit code says what happened. Ctrl-C ends it quietly at any time."""
+    arguments = parser().parse_args()
+    try:
+        if arguments.run is not None:
+            sys.exit(arguments.run(arguments))
+        path = arguments.config or DEFAULT
+        if arguments.check_config:
+            sys.exit(_check_config(path, required=arguments.config is not None))
+        _serve(settings.load(path, required=arguments.config is not None), path)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except ConfigError as wrong:
+        sys.exit(_print_error("\nnetscand-hub: ".join(wrong.faults), EX_CONFIG))
+
+
+def credentials() -> Path | None:
+    """Return the folder of systemd's credentials (systemd.exec(5))."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return Path(folder) if folder else None
+
+
+def _check_config(path: Path, *, required: bool) -> int:
+    """Print all errors in a configuration, and in the files that it names; return the exit code."""
+    reading = settings.read(path, required=required)
+    table = reading.table(settings.Hub)
+    faults = [*reading.faults, *(settings.faults(table, credentials()) if table is not None else ())]
+    for fault in faults:
+        _print_error(f"{path}: {fault}", EX_CONFIG)
+    if faults:
+        return EX_CONFIG
+    sys.stdout.write(f"{path}: {'good' if path.exists() else 'does not exist, so the defaults apply'}\n")
+    return 0
+
+
+def _serve(config: settings.Config, path: Path) -> None:
+    raise ConfigError("serving is not built yet")
+
+
+def _print_error(sentence: str, code: int) -> int:
+    sys.stderr.write(f"netscand-hub: {sentence}\n")
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Settings of a connection to a NATS server, for both ends: the server's address, the key, the authority."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from netscand.config import ConfigError
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+SEED = re.compile(r"SU[A-Z2-7]{56}")
+"""Private half of an NKey of a user."""
+PORT = 4222
+
+
+def server_faults(url: str) -> Iterator[str]:
+    """Yield a line if a value of `server` cannot be used."""
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("nats", "tls") and parts.hostname and (parts.port is None or parts.port > 0)
+        if not valid or parts.path.strip("/") or parts.query or parts.fragment or parts.username is not None:
+            raise ValueError
+    except ValueError:
+        yield f"server {url!r}: expected nats://HOST:PORT or tls://HOST:PORT; see key_file"
+
+
+def with_port(server: str) -> str:
+    """Return the server with its port."""
+    return server if urlsplit(server).port else f"{server.rstrip('/')}:{PORT}"
+
+
+def uses_tls(server: str) -> bool:
+    """Return whether the connection is encrypted."""
+    return urlsplit(server).scheme == "tls"
+
+
+def seed(heading: str, key_file: str | None, credential: Path | None, made_by: str) -> str | None:
+    """Return the private key in the file, else in the credential; None: there is none. Raises ConfigError."""
+    path = Path(key_file) if key_file else credential
+    if path is None or (key_file is None and not path.exists()):
+        return None
+    try:
+        text = path.read_bytes().decode(errors="replace").strip()
+    except OSError as error:
+        raise ConfigError(f"{heading} key_file {str(path)!r}: cannot be read: {error.strerror}") from None
+    if not SEED.fullmatch(text):
+        raise ConfigError(f"{heading} key_file {str(path)!r}: expected a key made by {made_by}")
+    return text
+
+
+def tls(heading: str, server: str, ca_file: str | None) -> "SSLContext | None":
+    """Return the TLS settings; None: no TLS. Raises ConfigError."""
+    if not uses_tls(server):
+        if ca_file:
+            raise ConfigError(f"{heading} server {server!r}: ca_file needs tls://")
+        return None
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError as error:
+        raise ConfigError(f"{heading} ca_file {ca_file!r}: cannot be used: {error.strerror or error}") from None
+    except OSError as error:
+        raise ConfigError(f"{heading} ca_file {ca_file!r}: cannot be read: {error.strerror}") from None
