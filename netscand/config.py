@@ -221,6 +221,7 @@ class Access(Table, frozen=True):
     group: str = "netscan"
     others: Literal["scan", "read", "none"] = "scan"
     loopback_admin: bool = False
+    device_metrics: bool = False
     token_file: str | None = None
     allowed_hosts: Texts = ()
     allowed_origins: Texts = ()

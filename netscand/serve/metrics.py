@@ -6,6 +6,7 @@ and the loop goes on meanwhile. The registry is our own; the library's global on
 
 import asyncio
 from collections.abc import Callable, Iterator
+from itertools import islice
 from math import inf
 from os import listdir
 from pathlib import Path
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
     from prometheus_client.registry import Collector
+
+MOST_DEVICES = 1000
+"""Known devices with a series of their own: they are written within one turn of the loop."""
 
 
 class _Stored(NamedTuple):
@@ -63,6 +67,8 @@ class Metrics:
         self._live = live
         self._limiter = limiter
         self._problems = problems
+        self.has_devices: Callable[[], bool] = lambda: False
+        """Returns whether each known device has a series, `[access] device_metrics`."""
         self._stored: _Stored | None = None
         self._registry: CollectorRegistry | None = None
 
@@ -93,6 +99,8 @@ class Metrics:
         """Yield all metrics."""
         yield from self._of_the_daemon()
         yield from self._of_networks()
+        if self.has_devices():
+            yield self._of_known_devices()
         yield from self._of_frames()
         yield self._of_budgets()
         yield from self._of_clients()
@@ -162,6 +170,18 @@ class Metrics:
             if (last := scanner.last_scan_of(name)) is not None:
                 ended.add_metric([name], encoder.milliseconds(last) / 1000)
         yield from (devices, up, ended, covered)
+
+    def _of_known_devices(self) -> "Metric":
+        from prometheus_client.core import GaugeMetricFamily
+
+        online = GaugeMetricFamily(
+            "netscand_device_online", "1 while a known device is online, 0 while it is offline.", labels=["mac", "name"]
+        )
+        known = (device for device in self._scanner.devices.values() if device.known and not device.is_self)
+        for device in islice(known, MOST_DEVICES):
+            if device.status is not Status.UNKNOWN:
+                online.add_metric([str(device.mac), device.label or ""], device.status is Status.ONLINE)
+        return online
 
     def _of_frames(self) -> "Iterator[Metric]":
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily

@@ -132,6 +132,7 @@ class Server:
         """Returns the configuration in force; the daemon sets one that knows the other tables."""
         settings = SettingsView(lambda: self.configuration())
         metrics = Metrics(scanner, hub, summary, encoder, history, self._live, self._limiter, self.problems)
+        metrics.has_devices = lambda: self._access.device_metrics
         parts = (self._live, rest, changes, past, settings, metrics, Description(API), Page())
         self._app.add_routes(router(parts))
         self.self_test = SelfTest(self._connect_self_test)

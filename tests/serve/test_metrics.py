@@ -18,9 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from netscand import __version__
 from netscand.core.model import Evidence, NetworkState, Status
 from netscand.core.ratelimit import NEWCOMERS, table
-from netscand.serve import histograms, websocket
+from netscand.serve import histograms, metrics, websocket
 from netscand.serve.histograms import Histogram, TimedSelector, Turns
-from tests.serve.house import BOOT, LAN, OTHER, TOKENS, House, house, receive, token_file
+from tests.serve.house import BOOT, LAN, OTHER, TOKENS, House, house, mac, receive, token_file
 
 ROOT = Path(__file__).parents[2]
 Found = dict[str, Metric]
@@ -100,6 +100,32 @@ def test_every_budget_reports_what_it_refused(tmp_path: Path) -> None:
             assert value(found, "netscand_limited_total", limit="renames") == 0
 
     asyncio.run(play())
+
+
+def test_known_devices_have_a_series_only_where_the_configuration_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never more than MOST_DEVICES; none for a device in doubt, and none for one that nobody marked as known."""
+
+    async def play(path: Path, wanted: bool) -> list[tuple[str, float]]:
+        path.mkdir()
+        async with house(path, devices=5, access={"device_metrics": wanted}) as lan:
+            for number in (1, 2, 3):
+                lan.scanner.label(mac(number), {"known": True})
+            lan.scanner.label(mac(1), {"label": 'a "quoted" name'})
+            lan.scanner.turn(2, Status.OFFLINE)
+            lan.scanner.turn(3, Status.UNKNOWN)
+            _, found = await scrape(lan)
+            family = found.get("netscand_device_online")
+            found_samples = family.samples if family else []
+            names = {sample.labels["mac"]: sample.labels["name"] for sample in found_samples}
+            assert names.get(str(mac(1)), 'a "quoted" name') == 'a "quoted" name'
+            return [(sample.labels["mac"], sample.value) for sample in found_samples]
+
+    assert asyncio.run(play(tmp_path / "without", False)) == []
+    assert asyncio.run(play(tmp_path / "with", True)) == [(str(mac(1)), 1), (str(mac(2)), 0)]
+    monkeypatch.setattr(metrics, "MOST_DEVICES", 1)
+    assert asyncio.run(play(tmp_path / "few", True)) == [(str(mac(1)), 1)]
 
 
 def test_an_excluded_or_removed_network_is_not_reported(tmp_path: Path) -> None:
@@ -271,8 +297,9 @@ def test_the_page_lists_every_metric_with_its_type_and_labels(tmp_path: Path) ->
     listed = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows}
 
     async def play() -> None:
-        async with house(tmp_path) as lan:
+        async with house(tmp_path, access={"device_metrics": True}) as lan:
             lan.scanner.finish(42)
+            lan.scanner.label(mac(1), {"known": True})
             _, found = await scrape(lan)
             told = {
                 f"{name}_total" if family.type == "counter" else name: (
