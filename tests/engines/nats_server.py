@@ -26,6 +26,9 @@ from tests.engines.mosquitto import wait
 
 SITE = "house"
 
+SMALL = 64 * 2**20
+"""Bytes of the log: /tmp may be a small disk."""
+
 
 class Entry(NamedTuple):
     """A message in a stream."""
@@ -66,8 +69,12 @@ class NatsServer:
             users.append({"nkey": public, "permissions": sites.rights(name)})
         self.users = users
         self.process: subprocess.Popen[bytes] | None = None
-        self.start()
-        self.ask(self._make_streams)
+        try:
+            self.start()
+            self.ask(self._make_streams)
+        except BaseException:
+            self.kill()
+            raise
 
     def start(self) -> None:
         """Start it, and wait until it takes clients."""
@@ -122,7 +129,7 @@ class NatsServer:
         return found
 
     async def _make_streams(self, client: Client) -> None:
-        for stream in sites.streams():
+        for stream in sites.streams(size=SMALL):  # the server refuses a stream that is larger than its disk
             answer = await client.request(
                 f"$JS.API.STREAM.CREATE.{stream['name']}", json.dumps(stream).encode(), timeout=DEADLINE
             )
