@@ -25,7 +25,7 @@ from netscand.core.ratelimit import HISTORY_SIZE, NAME_QUEUE
 from netscand.core.restore import recalled
 from netscand.engine import Engine
 from netscand.event_log import LoggedEvents, one_line
-from netscand.garbage import Collector
+from netscand.garbage_collection import Collector
 from netscand.lan.interfaces import Interfaces
 from netscand.lan.multicast import MulticastMembership
 from netscand.lan.name_queue import Names

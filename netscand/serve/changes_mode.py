@@ -14,7 +14,7 @@ from time import monotonic, perf_counter
 
 from netscand import protocol
 from netscand.core.model import ScanFailed, ScanFinished, ScanNews
-from netscand.serve import frames
+from netscand.serve import websocket_frames
 from netscand.serve.encode import Encoder, decoded, device_before, event_message
 from netscand.serve.histograms import Measurements
 from netscand.serve.query import Change, Filter
@@ -55,7 +55,7 @@ class ChangesMode:
         """Publish an event, the hub's `number`th; `body` is its JSON, `seen_at` when its frame came."""
         if seen_at is not None:
             self._measures.event_lag.record(monotonic() - seen_at)
-        message = frames.whole(event_message(cursor, body, self._encoder.now())), cursor
+        message = websocket_frames.whole(event_message(cursor, body, self._encoder.now())), cursor
         for subscriber in self.without_filter:
             if number > subscriber.since:
                 self._offer(subscriber, message)
@@ -64,7 +64,7 @@ class ChangesMode:
 
     def publish_news(self, number: int, news: ScanNews, content: protocol.Message) -> None:
         """Publish how a scan goes."""
-        message = frames.whole(protocol.encode(content)), None
+        message = websocket_frames.whole(protocol.encode(content)), None
         networks = (news.network,) if isinstance(news, ScanFailed) else news.networks
 
         def send(subscribers: Collection[Subscriber]) -> None:

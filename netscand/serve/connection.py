@@ -19,9 +19,9 @@ from netscand.protocol import MAX_MESSAGE
 from netscand.serve.auth import UNAUTHENTICATED, Checks, Headers, Peer, Role
 from netscand.serve.connection_limits import ConnectionLimiter
 from netscand.serve.fair_turns import Account
-from netscand.serve.framing import MAX_BODY, Framing, TooLarge, TooManyFields
 from netscand.serve.http import TOO_MANY_FIELDS, Http, Refused, TransportProxy
 from netscand.serve.query import SLOW
+from netscand.serve.request_limits import MAX_BODY, Framing, TooLarge, TooManyFields
 from netscand.serve.subscriber import Subscriber
 
 KEEP_ALIVE = 30.0

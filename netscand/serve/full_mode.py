@@ -14,7 +14,7 @@ from time import monotonic
 
 from netscand.core.fairness import FairQueue
 from netscand.protocol import Devices, InitialState, ScanUpdate
-from netscand.serve import frames as frames_module
+from netscand.serve import websocket_frames
 from netscand.serve.encode import Encoder
 from netscand.serve.fair_turns import OURS, Account
 from netscand.serve.hub import Finish, Hub, scan_update
@@ -160,7 +160,7 @@ async def with_devices(
     Nothing of the message is kept but the frame that is not full yet.
     """
     before, after = around_devices(message)
-    text = frames_module.LongText()
+    text = websocket_frames.LongText()
     piece, comma = before, b""
     while True:
         part = await snapshot.part(PART if most is None else min(PART, most))
@@ -186,7 +186,7 @@ async def send_list(
 ) -> None:
     """Send such a message as the client reads it."""
     async for frame in with_devices(message, snapshot, most):
-        await client.send(frame, more=not frame[0] & frames_module.FINAL)
+        await client.send(frame, more=not frame[0] & websocket_frames.FINAL)
         if client.ended and not client.finishing:
             return
 

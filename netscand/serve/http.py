@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler
 from netscand import protocol
 from netscand.core.restore import Unreadable
 from netscand.serve.fair_turns import FairTurns
-from netscand.serve.framing import MAX_FIELDS
+from netscand.serve.request_limits import MAX_FIELDS
 
 # ---- answers -------------------------------------------------------------------------------------------------------
 # JSON answers with the headers that all of them have; all refusals have the same form.

@@ -21,7 +21,7 @@ from netscand.core.model import (
     ScanProgress,
     ScanStarted,
 )
-from netscand.serve import frames
+from netscand.serve import websocket_frames
 from netscand.serve.changes_mode import ChangesMode
 from netscand.serve.encode import Encoder, decoded, device_before
 from netscand.serve.fair_turns import OURS, Account, FairTurns
@@ -311,7 +311,7 @@ class Hub:
 
     def answer(self, subscriber: Subscriber, message: protocol.Message) -> None:
         """Send one client an answer, after what was sent to it before."""
-        self._offer(subscriber, (frames.whole(protocol.encode(message)), None))
+        self._offer(subscriber, (websocket_frames.whole(protocol.encode(message)), None))
 
     def _at_turns_end(self) -> None:
         if not self._flush_due:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import aiohttp
 
-from netscand.serve import frames
+from netscand.serve import websocket_frames
 from netscand.serve.auth import Peer, Role
 
 SUPPORTED = "aiohttp>=3.11.16,<3.15"
@@ -115,7 +115,7 @@ class SelfTest:
     async def check_all(self) -> None:
         """Request /healthz, and open a stream that answers a ping. Raises LibraryError, OSError."""
         await self.check_health()
-        pong = frames.pong(b"netscand")
+        pong = websocket_frames.pong(b"netscand")
         answer = await self._request("GET /ws", STREAM + PING, pong, CLOSE)
         if not answer.startswith(b"HTTP/1.1 101 ") or pong not in answer:
             raise _error("GET /ws", f"answered {answer[:60]!r}")

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from netscand import protocol
-from netscand.serve import frames as frames_module
+from netscand.serve import websocket_frames
 from netscand.serve.fair_turns import OURS, Account
 from netscand.serve.query import SLOW, Filter
 
@@ -152,7 +152,7 @@ class Subscriber:
     def pong(self, payload: bytes) -> None:
         """Answer a ping; that may go between the frames of a message."""
         if not self.ended and not self._transport.is_closing() and not self._closed():
-            self._transport.write(frames_module.pong(payload))
+            self._transport.write(websocket_frames.pong(payload))
 
     async def read(self) -> None:
         """Wait until the client has read nearly everything: answers are kept for this client alone."""
@@ -184,7 +184,7 @@ class Subscriber:
             self._end()
             self._frames.clear()
             if not self._transport.is_closing():
-                self._transport.write(frames_module.close(code, reason))
+                self._transport.write(websocket_frames.close(code, reason))
 
     def on_disconnect(self) -> None:
         """Drop everything: the connection is lost."""
@@ -249,13 +249,13 @@ class Subscriber:
             return
         self._end()
         self.lagged = True
-        goodbye = frames_module.close(protocol.CLOSE_LAGGED, "lagged")
+        goodbye = websocket_frames.close(protocol.CLOSE_LAGGED, "lagged")
         if self.full or (at_once and self._unfinished):
             # `full` has no such message; and a close frame may interrupt a message (RFC 6455, section 5.4).
             self._frames.clear()
             self._farewell, self._unfinished = b"", False
         else:
-            goodbye = frames_module.whole(protocol.encode(protocol.Lagged(cursor=self.cursor))) + goodbye
+            goodbye = websocket_frames.whole(protocol.encode(protocol.Lagged(cursor=self.cursor))) + goodbye
         if self._frames or self._unfinished:
             self._farewell = goodbye
             self.drain()

@@ -12,7 +12,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from netscand import protocol
 from netscand.core.restore import CursorGone, Unreadable
-from netscand.serve import frames
+from netscand.serve import websocket_frames
 from netscand.serve.auth import SUBPROTOCOL, Role, need
 from netscand.serve.connection import Connection
 from netscand.serve.connection_limits import RESERVED
@@ -159,7 +159,7 @@ class WebSocketEndpoint:
 
     async def watch_over(self) -> None:
         """Ping silent clients, and cut those that do not answer; until cancelled."""
-        ping = frames.ping()
+        ping = websocket_frames.ping()
         pinged: dict[Connection, float] = {}
         while True:
             await asyncio.sleep(until_next(1.0))
@@ -276,12 +276,12 @@ class _Client:
             role=first.role,
             networks=first.networks,
         )
-        await subscriber.send(*frames.text(protocol.encode(resumed)))
+        await subscriber.send(*websocket_frames.text(protocol.encode(resumed)))
         try:
             while part is not None and not subscriber.ended:
                 for cursor, message in part:
                     subscriber.cursor = cursor
-                    await subscriber.send(*frames.text(message))
+                    await subscriber.send(*websocket_frames.text(message))
                 part = await anext(missed, None)
         except (CursorGone, Unreadable) as gone:  # removed or damaged: the client gets a fresh list when it comes back
             log.info("a stream could not be resumed completely: %s", gone)

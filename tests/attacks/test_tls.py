@@ -24,9 +24,9 @@ import gc, sys, threading, time
 from pathlib import Path
 
 def watch():
-    while not hasattr(sys.modules.get("netscand.garbage"), "Collector"):  # it has run to its end
+    while not hasattr(sys.modules.get("netscand.garbage_collection"), "Collector"):  # it has run to its end
         time.sleep(0.001)
-    sys.modules["netscand.garbage"].EVERY = 0.5
+    sys.modules["netscand.garbage_collection"].EVERY = 0.5
 
 def note(phase, found):
     if phase == "stop" and found["generation"] == 2 and gc.get_freeze_count():

@@ -42,8 +42,8 @@ MAY = {
     "netscand/nats_settings.py": ({"netscand.config"}, "both ends of the log read it"),
     "netscand/hub/": (
         {"netscand.core.model", "netscand.core.ratelimit", "netscand.core.restore", "netscand.core.status",
-         "netscand.config", "netscand.event_log", "netscand.garbage", "netscand.hub", "netscand.nats_settings",
-         "netscand.partial_imports", "netscand.protocol", "netscand.serve", "netscand.service", "netscand.sites",
+         "netscand.config", "netscand.event_log", "netscand.garbage_collection", "netscand.hub",
+         "netscand.nats_settings", "netscand.partial_imports", "netscand.protocol", "netscand.serve", "netscand.service", "netscand.sites",
          "netscand.validation_messages", "netscand.__version__", "aiohttp", "msgspec", "nats", "nkeys", "sdnotify"},
         "the hub reads the log and serves it; it knows no LAN, and what it serves with is that of the daemon",
     ),

@@ -14,8 +14,8 @@ from netscand.serve.hub import Hub
 from netscand.serve.query import EVERYTHING, Filter
 from netscand.serve.subscriber import Bounds, Subscriber
 from tests.serve.house import BOOT, LAN, OTHER, FakeScanner, mac
-from tests.serve.test_frames import parsed
 from tests.serve.test_subscriber import Pipe
+from tests.serve.test_websocket_frames import parsed
 
 
 @pytest.fixture(autouse=True)

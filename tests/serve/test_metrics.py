@@ -105,7 +105,7 @@ def test_every_budget_reports_what_it_refused(tmp_path: Path) -> None:
 def test_known_devices_have_a_series_only_where_the_configuration_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Never more than MOST_DEVICES; none for a device in doubt, and none for one that nobody marked as known."""
+    """Never more than MOST_DEVICES; none for a device in doubt, and none for one that is not marked as known."""
 
     async def play(path: Path, wanted: bool) -> list[tuple[str, float]]:
         path.mkdir()

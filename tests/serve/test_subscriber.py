@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from netscand import protocol
-from netscand.serve import frames
 from netscand.serve import subscriber as subscriber_module
+from netscand.serve import websocket_frames
 from netscand.serve.query import EVERYTHING
 from netscand.serve.subscriber import Bounds, Subscriber
 
@@ -51,12 +51,12 @@ def client(
 
 
 def message(number: int) -> tuple[bytes, str]:
-    return frames.whole(b"m%d" % number), f"c-{number}"
+    return websocket_frames.whole(b"m%d" % number), f"c-{number}"
 
 
 def goodbye(cursor: str) -> bytes:
-    lagged = frames.whole(protocol.encode(protocol.Lagged(cursor=cursor)))
-    return lagged + frames.close(protocol.CLOSE_LAGGED, "lagged")
+    lagged = websocket_frames.whole(protocol.encode(protocol.Lagged(cursor=cursor)))
+    return lagged + websocket_frames.close(protocol.CLOSE_LAGGED, "lagged")
 
 
 def test_messages_are_sent_in_order_and_in_one_write() -> None:
@@ -184,10 +184,10 @@ def test_an_unread_message_is_cut_short_by_the_close_frame(monkeypatch: pytest.M
         await subscriber.send(b"first ", more=True)
         assert subscriber.lagged
         assert not subscriber.finishing
-        assert pipe.taken == b"first " + frames.close(protocol.CLOSE_LAGGED, "lagged")
+        assert pipe.taken == b"first " + websocket_frames.close(protocol.CLOSE_LAGGED, "lagged")
         await subscriber.send(b"last ")
         pipe.more(10**9)
-        assert pipe.taken == b"first " + frames.close(protocol.CLOSE_LAGGED, "lagged")
+        assert pipe.taken == b"first " + websocket_frames.close(protocol.CLOSE_LAGGED, "lagged")
 
     asyncio.run(run())
 
@@ -202,7 +202,7 @@ def test_no_message_comes_between_the_frames_of_a_list() -> None:
         subscriber.drain()
         await subscriber.send(b"last ")
         subscriber.release(subscriber.cursor)
-        assert pipe.taken == b"first " + frames.pong(b"x") + b"last " + message(1)[0]
+        assert pipe.taken == b"first " + websocket_frames.pong(b"x") + b"last " + message(1)[0]
 
     asyncio.run(run())
 
@@ -224,7 +224,7 @@ def test_a_full_client_that_lags_gets_only_close_4000() -> None:
     for number in range(10):
         subscriber.offer(message(number))
     pipe.more(10**9)
-    assert pipe.taken == b"a1 " + frames.close(protocol.CLOSE_LAGGED, "lagged")
+    assert pipe.taken == b"a1 " + websocket_frames.close(protocol.CLOSE_LAGGED, "lagged")
 
 
 def test_the_close_frame_is_the_last_message() -> None:
@@ -236,7 +236,7 @@ def test_the_close_frame_is_the_last_message() -> None:
     subscriber.close(1001)
     subscriber.offer(message(3))
     pipe.more(10**9)
-    assert pipe.taken == message(1)[0] + frames.close(1001, "netscand stops")
+    assert pipe.taken == message(1)[0] + websocket_frames.close(1001, "netscand stops")
 
 
 def test_nothing_is_written_after_a_close_frame_of_aiohttp() -> None:

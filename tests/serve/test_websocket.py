@@ -19,8 +19,8 @@ from netscand import protocol
 from netscand.core.model import Status
 from netscand.serve import connection, websocket
 from netscand.serve.connection import PIECE
-from netscand.serve.framing import MAX_FRAMES
 from netscand.serve.hub import Hub
+from netscand.serve.request_limits import MAX_FRAMES
 from netscand.serve.subscriber import FEW, Bounds
 from tests.serve.house import LAN, OTHER, House, handshake, house, mac, read_out, receive, receive_all
 

@@ -7,7 +7,7 @@ import pytest
 
 from netscand.core.restore import EventQuery, Page
 from netscand.serve import connection
-from netscand.serve.framing import (
+from netscand.serve.request_limits import (
     MAX_BODY,
     MAX_FIELDS,
     MAX_HEAD,

@@ -8,8 +8,8 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from netscand.serve import frames as frames_module
-from netscand.serve.frames import FRAGMENT, LongText
+from netscand.serve import websocket_frames
+from netscand.serve.websocket_frames import FRAGMENT, LongText
 
 
 def parsed(raw: bytes) -> list[Frame]:
@@ -23,7 +23,7 @@ def parsed(raw: bytes) -> list[Frame]:
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, FRAGMENT, FRAGMENT + 1, 3 * FRAGMENT, 3 * FRAGMENT + 7])
 def test_a_text_of_any_size_arrives_as_it_was(size: int) -> None:
     payload = (b"0123456789" * (size // 10 + 1))[:size]
-    frames = parsed(frames_module.whole(payload))
+    frames = parsed(websocket_frames.whole(payload))
     assert b"".join(frame.data for frame in frames) == payload
     assert [frame.opcode for frame in frames] == [Opcode.TEXT] + [Opcode.CONT] * (len(frames) - 1)
     assert [frame.fin for frame in frames] == [False] * (len(frames) - 1) + [True]
@@ -38,7 +38,7 @@ def test_a_long_text_is_complete_in_frames_of_bounded_size(parts: list[bytes]) -
 
 
 def test_pings_and_closes_fit_between_two_fragments() -> None:
-    first, *rest = frames_module.text(b"x" * (2 * FRAGMENT))
-    frames = parsed(first + frames_module.ping() + b"".join(rest) + frames_module.close(4000, "lagged"))
+    first, *rest = websocket_frames.text(b"x" * (2 * FRAGMENT))
+    frames = parsed(first + websocket_frames.ping() + b"".join(rest) + websocket_frames.close(4000, "lagged"))
     assert [frame.opcode for frame in frames] == [Opcode.TEXT, Opcode.PING, Opcode.CONT, Opcode.CLOSE]
     assert frames[-1].data == b"\x0f\xa0lagged"

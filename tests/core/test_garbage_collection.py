@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from netscand.garbage import FEW, Collector
+from netscand.garbage_collection import FEW, Collector
 
 
 class Knot:
