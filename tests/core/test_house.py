@@ -43,8 +43,9 @@ MAY = {
     "netscand/hub/": (
         {"netscand.core.model", "netscand.core.ratelimit", "netscand.core.restore", "netscand.core.status",
          "netscand.config", "netscand.event_log", "netscand.garbage_collection", "netscand.hub",
-         "netscand.nats_settings", "netscand.partial_imports", "netscand.protocol", "netscand.serve", "netscand.service", "netscand.sites",
-         "netscand.validation_messages", "netscand.__version__", "aiohttp", "msgspec", "nats", "nkeys", "sdnotify"},
+         "netscand.nats_settings", "netscand.partial_imports", "netscand.protocol", "netscand.serve",
+         "netscand.service", "netscand.sites", "netscand.validation_messages", "netscand.__version__", "aiohttp",
+         "msgspec", "nats", "nkeys", "sdnotify"},
         "the hub reads the log and serves it; it knows no LAN, and what it serves with is that of the daemon",
     ),
     "netscand/engine.py": ({"netscand.core"}, "the engine knows the small interfaces of the rooms, not the rooms"),
