@@ -7,6 +7,8 @@ Two rules make this more than a dictionary:
 - A new snapshot after a lost connection is compared with the earlier state, and only the differences are shown.
 """
 
+from typing import Any
+
 from netscand.protocol import (
     Address,
     Device,
@@ -212,7 +214,7 @@ def _network_event(before: Network | None, now: Network) -> str | None:
     return KIND_FOR_STATE.get(now.state)
 
 
-def _event(kind: str, at: str, device: Device, *, previous: dict[str, object] | None = None, **more: str) -> Event:
+def _event(kind: str, at: str, device: Device, *, previous: dict[str, object] | None = None, **more: Any) -> Event:  # noqa: ANN401 - fields of the event
     """Return an event for a change found by comparison; `at` is empty if the time is unknown."""
     reason = more.pop("reason", device.reason)
     return Event(cursor="", kind=kind, at=at, device=device, previous=previous, reason=reason, **more)

@@ -16,6 +16,7 @@ from typing import Protocol
 from netscand.core.conflicts import Conflict
 from netscand.core.inventory import Inventory
 from netscand.core.model import (
+    BadTarget,
     Coverage,
     Device,
     Event,
@@ -286,11 +287,15 @@ class Engine:
             raise ValueError("this host cannot be forgotten")
         self._publish(self._inventory.forget(mac, self._clock(), reason))
 
-    def scan_now(self, targets: Sequence[str], account: Hashable = None, client: object = None) -> int:
+    def scan_now(
+        self, targets: Sequence[str], account: Hashable = None, client: object = None, site: str | None = None
+    ) -> int:
         """Take a request; return the id of the scan that serves it. `account` pays for it. Raises BadTarget, Busy.
 
         A scan that takes long ends when all its clients have left it (`leave_scans`); None never leaves.
         """
+        if site is not None:
+            raise BadTarget(f"site {site}: this netscand is no hub of sites; leave out `site`")
         self._kicked.set()
         return self._planner.request_scan(targets, self._clock(), account, client)
 

@@ -36,6 +36,7 @@ EventKind = Literal[
     "discovered", "online", "offline", "address_added", "address_removed", "address_moved", "address_conflict",
     "renamed", "labelled", "forgotten", "gateway_changed", "dhcp_server_seen", "network_up", "network_down",
     "network_silent", "network_recovered", "flood", "same_host", "unknown",
+    "snapshot", "site_snapshot", "site_up", "site_silent", "site_changed",
 ]  # fmt: skip
 Cause = Literal["timer", "client", "interface", "start"]
 Verdict = Literal["ok", "warning", "failed", "unknown"]
@@ -92,6 +93,10 @@ class Device(Struct, kw_only=True):
     """Addresses that another device uses, too; only in the REST response about one device."""
     warnings: list[str] | UnsetType = UNSET
     """What the user should know about a change; only in the response to `PATCH`, if there is something."""
+    site: str | UnsetType = UNSET
+    """Its site; only from a hub of sites, as the next one. There, site and MAC identify a device."""
+    status_at_site: str | UnsetType = UNSET
+    """Status that the site reported last; only while the site is silent, and `status` is therefore `unknown`."""
 
 
 NEW_FOR = timedelta(days=1)
@@ -159,6 +164,34 @@ class Network(Struct, kw_only=True):
     last_scan: Time | None
     same_lan_as: str | None = None
     """Network on another interface that is the same LAN, and is scanned instead."""
+    site: str | UnsetType = UNSET
+    """Its site; only from a hub of sites."""
+
+
+class Site(Struct, kw_only=True):
+    """A site, as a hub sees it. `problems` are words for programs, `why` a sentence for each."""
+
+    site: str
+    state: str
+    """`connected`, `silent`, or `unheard`: it was not heard since the hub started."""
+    problems: list[str]
+    """Any of `behind`, `wrong_clock`, `conflicting`, `other_version`, `gap`, `unreadable`, `snapshot`."""
+    why: list[str]
+    since: Time | None
+    """When it was heard last, if it is silent; else since when it is heard."""
+    cursor: str | None
+    """The site's own cursor after the last message of it that the hub has."""
+    version: str | None
+    instance: str | None
+    backlog: int
+    clock_offset: float | None
+    """Seconds by which the site's clock is ahead of the hub's."""
+    commands: bool
+    """It takes commands, such as `scan_now`."""
+    devices: "Counts"
+    networks: int
+    unreadable: int = 0
+    """Messages of it that the hub could not read, since the hub started."""
 
 
 # ---- server → client --------------------------------------------------------------------------------------------
@@ -181,6 +214,8 @@ class InitialState(Message, tag="initial_state"):
     networks: list[Network]
     devices: list[Device]
     more: bool = False
+    sites: list[Site] | UnsetType = UNSET
+    """Only from a hub of sites."""
 
 
 class Devices(Message, tag="devices"):
@@ -200,6 +235,8 @@ class Resumed(Message, tag="resumed"):
     scanning: bool
     role: str
     networks: list[Network]
+    sites: list[Site] | UnsetType = UNSET
+    """Only from a hub of sites."""
 
 
 class Event(Message, tag="event"):
@@ -217,6 +254,10 @@ class Event(Message, tag="event"):
     previous: dict[str, Any] | None = None
     seen_at: Time | None = None
     sent_at: Time | None = None
+    site: str | UnsetType = UNSET
+    """Site of the event; only from a hub of sites."""
+    state: Site | UnsetType = UNSET
+    """The site as it is now; only with the kinds `site_up`, `site_silent` and `site_changed`."""
 
 
 class ScanStarted(Message, tag="scan_started"):
@@ -299,6 +340,7 @@ ServerMessage = (
 
 
 Request = Annotated[str, Meta(max_length=128)]
+SiteName = Annotated[str, Meta(pattern="^[A-Za-z0-9_-]{1,32}$")]
 
 
 class ScanNow(Message, tag="scan_now", forbid_unknown_fields=True):
@@ -306,6 +348,8 @@ class ScanNow(Message, tag="scan_now", forbid_unknown_fields=True):
 
     targets: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(max_length=1024)] = []
     request: Request | None = None
+    site: SiteName | UnsetType = UNSET
+    """Site to scan; only to a hub of sites."""
 
 
 class SetInterval(Message, tag="set_interval", forbid_unknown_fields=True):
@@ -399,6 +443,15 @@ class ScanRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /api/scan`."""
 
     targets: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(max_length=1024)] = []
+    site: SiteName | UnsetType = UNSET
+    """Site to scan; only to a hub of sites."""
+
+
+class SiteList(Struct, kw_only=True):
+    """`GET /api/sites` of a hub, by name."""
+
+    cursor: str
+    sites: list[Site]
 
 
 class ScanTicket(Struct, kw_only=True):
@@ -527,7 +580,8 @@ class CheckReport(Struct, kw_only=True):
 
 
 ERROR_STATUS = {
-    "bad_request": 400, "unauthorized": 401, "forbidden": 403, "not_found": 404, "cursor_gone": 410,
+    "bad_request": 400, "unauthorized": 401, "forbidden": 403, "not_found": 404, "ambiguous": 409,
+    "cursor_gone": 410,
     "too_large": 413, "unsupported_media_type": 415, "busy": 503,
 }  # fmt: skip
 """Code → HTTP status."""

@@ -7,9 +7,9 @@ site, so that a reader and a site know where to continue.
 import re
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
-from netscand.protocol import Event, Message, Network, ScanNow
+from netscand.protocol import MAC_PATTERN, Event, Message, Network, ScanNow
 
 VERSION = 1
 PREFIX = f"netscan.v{VERSION}"
@@ -86,7 +86,17 @@ class Resend(Message, tag="resend", forbid_unknown_fields=True):
     after: Annotated[str, Meta(max_length=128, pattern="^[!-~]+$")]
 
 
-Command = ScanNow | Resend
+class Annotate(Message, tag="annotate", forbid_unknown_fields=True, omit_defaults=True):
+    """Command: set a user's annotations of a device; as `protocol.DeviceUpdate`."""
+
+    mac: Annotated[str, Meta(max_length=17, pattern=MAC_PATTERN)]
+    label: Annotated[str, Meta(max_length=128)] | UnsetType | None = UNSET
+    known: bool | UnsetType = UNSET
+    notes: Annotated[str, Meta(max_length=4096)] | UnsetType | None = UNSET
+    patience: Annotated[float, Meta(ge=1, le=86_400)] | UnsetType | None = UNSET
+
+
+Command = ScanNow | Resend | Annotate
 
 
 class Done(Struct, kw_only=True):

@@ -305,6 +305,11 @@ class Device:
     """Networks that it is counted in (core/status.py); None: it is not counted."""
 
     @property
+    def key(self) -> Mac:
+        """Return what identifies it among the devices that are served; a device of a hub of sites has another key."""
+        return self.mac
+
+    @property
     def never_seen(self) -> bool:
         """Return whether it was annotated, and not seen yet: it is `unknown`; its times are of the annotation."""
         return self.status is Status.UNKNOWN and self.reason == NEVER_SEEN

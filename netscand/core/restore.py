@@ -29,11 +29,13 @@ class EventQuery:
     since: int | None = None
     after: float | None = None
     before: float | None = None
-    kinds: tuple[EventKind, ...] = ()
+    kinds: tuple[str, ...] = ()
     mac: Mac | None = None
     limit: int = 500
     gaps: bool = False
     """Whether some of the events after `since` may be missing, because they are no longer kept."""
+    sites: frozenset[str] | None = None
+    """Only of these sites; on a host, there are none."""
     account: Hashable = None
     """Who asks: the queries of one account wait for one another, and accounts take turns."""
 

@@ -1,6 +1,8 @@
 """Command line of netscand-hub: without a command, it serves; `administration.py` has the commands."""
 
 import argparse
+import faulthandler
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +16,8 @@ from netscand.hub.settings import DEFAULT
 
 EX_UNAVAILABLE, EX_TEMPFAIL, EX_CONFIG = 69, 75, 78
 """sysexits.h: a component failed; already running; configuration."""
+MISSING = {"nats", "nkeys", "nacl"}
+"""Libraries that an installation without the extra `sites` lacks."""
 INTERRUPTED = 130
 """What shells expect after Ctrl-C (128 + SIGINT)."""
 
@@ -83,7 +87,32 @@ def _check_config(path: Path, *, required: bool) -> int:
 
 
 def _serve(config: settings.Config, path: Path) -> None:
-    raise ConfigError("serving is not built yet")
+    """Run the hub until SIGTERM or SIGINT; exit with the code of what went wrong."""
+    from netscand.event_log import open_log
+    from netscand.serve.auth import TokensRefused
+    from netscand.serve.listen import AlreadyRunning, ListenError
+
+    faulthandler.enable()  # the watchdog's SIGABRT writes a traceback of the hang to the log
+    open_log(config.log.level)
+    try:
+        from netscand.hub.daemon import run
+
+        run(config, path, credentials())
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in MISSING:
+            raise
+        sys.exit(_print_error("nats-py is missing; to install it: pip install 'netscand[sites]'", EX_CONFIG))
+    except AlreadyRunning as wrong:
+        sys.exit(_print_error(str(wrong), EX_TEMPFAIL))
+    except (ListenError, TokensRefused) as wrong:
+        sys.exit(_print_error(str(wrong), EX_CONFIG))
+    except ExceptionGroup as lost:
+        known, others = lost.split((ConfigError, AlreadyRunning, ListenError, TokensRefused))
+        if known is not None and others is None:
+            (first, *_) = known.exceptions
+            sys.exit(_print_error(str(first), EX_TEMPFAIL if isinstance(first, AlreadyRunning) else EX_CONFIG))
+        logging.getLogger(__name__).critical("a part failed; see the traceback", exc_info=lost)
+        sys.exit(EX_UNAVAILABLE)
 
 
 def _print_error(sentence: str, code: int) -> int:

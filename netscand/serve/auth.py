@@ -84,6 +84,9 @@ TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 """Digest of a token, in place of the token: a copy of the file permits nothing."""
 
+SITES = "sites="
+"""Word after a token that is limited to sites of a hub: `sites=home,cabin`."""
+
 SUBPROTOCOL = "netscand"
 """Subprotocol that a WebSocket client may request, and then gets (RFC 6455, section 1.9)."""
 
@@ -100,6 +103,8 @@ class Token(NamedTuple):
 
     digest: bytes
     role: Role
+    sites: frozenset[str] | None = None
+    """Sites that it is limited to, on a hub of sites; None: all."""
 
 
 class Tokens:
@@ -155,13 +160,24 @@ def _parsed(path: Path, place: str) -> list[Token]:
             raise TokensRefused(f"{place}: line {number}: {error}")
         digest = DIGEST.fullmatch(words[1])
         known = bytes.fromhex(digest[1]) if digest else sha256(words[1].encode()).digest()
-        tokens.append(Token(known, Role[words[0].upper()]))
+        tokens.append(Token(known, Role[words[0].upper()], _sites(words)))
     return tokens
 
 
+def _sites(words: list[str]) -> frozenset[str] | None:
+    """Return the sites that a line of the file limits its token to."""
+    if len(words) > 2 and words[2].startswith(SITES):
+        return frozenset(words[2].removeprefix(SITES).split(","))
+    return None
+
+
 def _line_error(words: list[str]) -> str:
-    if len(words) < 2 or not (len(words) == 2 or words[2].startswith("#")):
+    limited = len(words) > 2 and words[2].startswith(SITES)
+    rest = words[3 if limited else 2 :]
+    if len(words) < 2 or (rest and not rest[0].startswith("#")):
         return "expected `ROLE TOKEN`, separated by a space, and a comment after `#` if you like"
+    if limited and not all(re.fullmatch(r"[A-Za-z0-9_-]{1,32}", site) for site in _sites(words) or ()):
+        return f"expected names of sites, as in {SITES}home,cabin"
     role, token = words[:2]
     if role not in ("read", "scan", "admin"):
         return "expected the role read, scan or admin"
@@ -294,6 +310,8 @@ class Admitted(NamedTuple):
 
     role: Role
     account: Account
+    sites: frozenset[str] | None = None
+    """Sites of a hub that it may see; None: all."""
 
 
 UNAUTHENTICATED: Account = "unauthenticated"
@@ -377,7 +395,8 @@ class Guard:
         if tokens is None:
             raise rejected_token()
         # Another host can use any number of addresses, but only the tokens that it was given.
-        return Admitted(tokens.role, peer.key if peer.role > Role.NONE else ("token", tokens.digest))
+        account = peer.key if peer.role > Role.NONE else ("token", tokens.digest)
+        return Admitted(tokens.role, account, tokens.sites)
 
     def _check_origin(self, peer: Peer, headers: Headers, hosts: list[str]) -> None:
         origins = headers.getall("Origin", ())

@@ -68,6 +68,8 @@ class Connection(asyncio.BufferedProtocol):
         """Role of the current request: that of its token; without one, that of the peer."""
         self.account: Account = UNAUTHENTICATED
         """Account that turns and budgets are charged to."""
+        self.sites: frozenset[str] | None = None
+        """Sites of a hub that its token is limited to; None: all."""
         self.headers: Headers | None = None
         """Headers of the current request."""
         self.accepted: socket.socket | None = None
@@ -184,7 +186,7 @@ class Connection(asyncio.BufferedProtocol):
         """Determine the role of a request from its headers. Raises Refused."""
         self.headers = headers
         self.role = Role.NONE
-        self.role, self.account = self.limiter.guard.admit(self.peer, headers, checks)
+        self.role, self.account, self.sites = self.limiter.guard.admit(self.peer, headers, checks)
         if self.role > Role.NONE:
             self.limiter.mark_authenticated(self)
 

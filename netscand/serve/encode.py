@@ -12,7 +12,7 @@ from copy import copy
 from datetime import datetime
 from socket import AF_INET, AF_INET6, inet_ntoa, inet_ntop, inet_pton
 from time import gmtime, monotonic, strftime
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
@@ -33,6 +33,7 @@ from netscand.core.model import (
     is_virtual_router,
 )
 from netscand.core.restore import Remembered
+from netscand.serve.query import Filter, Searched
 from netscand.serve.related import Related
 
 REMEMBERED = 8192
@@ -165,6 +166,11 @@ class Encoder:
             rtt_ms=round(rtt * 1000, 3) if rtt is not None else None,
             addresses=[self.address(address) for address in device.addresses],
         )
+
+    def listed(self, device: Any, fits: Filter | None) -> bytes | None:  # noqa: ANN401 - of a hub of sites, another one
+        """Return the JSON of a device in a list; None if it does not fit."""
+        shown = self.device(device)
+        return protocol.encode(shown) if fits is None or fits.fits(Searched(shown)) else None
 
     def wholly(self, device: Device, others: Related = NOTHING_RELATED) -> protocol.Device:
         """Return the same with the fields that only the answer about a single device has."""

@@ -137,7 +137,7 @@ class FullMode:
             self._due.pop(client, None)
 
     def _update(self, fits: Filter, finish: Finish | None, cursor: str) -> ScanUpdate:
-        online = self._overview.counts().online
+        online = self._overview.counts(fits).online
         if finish is not None:
             return scan_update(finish._replace(cursor=cursor), online, self._encoder)
         return ScanUpdate(

@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, get_args
 
 from aiohttp import web
 
 from netscand import protocol
-from netscand.core.model import Device, EventKind, Mac
+from netscand.core.model import Device, Mac
 from netscand.core.restore import DAY, CursorGone, EventQuery, PresencePart, Standing, Unreadable
 from netscand.serve.encode import Encoder, decoded, device_before, event_message, mac_text
 from netscand.serve.fair_turns import OURS, Account, Shares
 from netscand.serve.http import BINARY, HEADERS, JSON, Refused, answer, connection_of
 from netscand.serve.hub import Hub
 from netscand.serve.ports import HistoryPort, Scanner
-from netscand.serve.query import EVERYTHING, SLOW, Filter, mac_of, number_of
+from netscand.serve.query import EVERYTHING, SLOW, Filter, mac_of, number_of, sites_of
 
 PART = 50
 """Events that are read at a time."""
@@ -99,15 +99,10 @@ class HistoryApi:
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Answer with events, oldest first; of one device if the path names one."""
-        of_one = "mac" in request.match_info
-        given = request.query
-        mac_given = request.match_info["mac"] if of_one else given.get("mac")
-        mac = mac_of(mac_given) if mac_given is not None else None
-        if of_one:
-            self._known(mac)
-        query = self._query(given, mac)
+        connection = connection_of(request)
+        query = self._query(request.query, *self._scope(request))
         try:
-            connection, cursor = connection_of(request), self._scanner.cursor
+            cursor = self._scanner.cursor
             async with connection.answering(lambda: PIECE):
                 await self._hub.settled()
                 question = await self._question(query, cursor, connection.account)
@@ -117,16 +112,28 @@ class HistoryApi:
         except CursorGone as gone:
             raise Refused("cursor_gone", str(gone)) from None
 
-    def _query(self, given: Mapping[str, str], mac: Mac | None) -> "_Query":
+    def _scope(self, request: web.Request) -> tuple[Mac | None, frozenset[str] | None]:
+        """Return the device and the sites of the events that are requested; None: all."""
+        of_one = "mac" in request.match_info
+        given = request.match_info["mac"] if of_one else request.query.get("mac")
+        mac = mac_of(given) if given is not None else None
+        if of_one:
+            self._known(mac)
+        return mac, sites_of(request.query, connection_of(request).sites)
+
+    def _query(self, given: Mapping[str, str], mac: Mac | None, sites: frozenset[str] | None) -> "_Query":
         if "last" in given and ("since" in given or "limit" in given):
             raise Refused("bad_request", "last: not together with since or limit")
         name = "last" if "last" in given else "limit"
         limit = number_of(given, name, EVENTS, most=MOST_EVENTS)
-        return _Query(given.get("since"), given.get("until"), _kinds(given.get("kind")), mac, limit, "last" in given)
+        kinds = _kinds(given.get("kind"))
+        return _Query(given.get("since"), given.get("until"), kinds, mac, sites, limit, "last" in given)
 
     async def _question(self, query: "_Query", cursor: str, account: Account) -> EventQuery:
         through = self._archive.sequence_of(cursor)
-        question = EventQuery(through, kinds=query.kinds, mac=query.mac, limit=query.limit, gaps=True, account=account)
+        question = EventQuery(
+            through, kinds=query.kinds, mac=query.mac, sites=query.sites, limit=query.limit, gaps=True, account=account
+        )
         if query.until is not None:
             with _refusing_expired("until", query.until):
                 try:
@@ -239,8 +246,9 @@ class _Query(NamedTuple):
 
     since: str | None
     until: str | None
-    kinds: tuple[EventKind, ...]
+    kinds: tuple[str, ...]
     mac: Mac | None
+    sites: frozenset[str] | None
     limit: int
     last: bool
 
@@ -279,14 +287,14 @@ def _presence_of(parts: Sequence[PresencePart], *, with_parts: bool) -> protocol
     return day
 
 
-def _kinds(text: str | None) -> tuple[EventKind, ...]:
+def _kinds(text: str | None) -> tuple[str, ...]:
     """Return one kind, or several separated by commas."""
     if text is None:
         return ()
-    try:
-        return tuple(EventKind(word) for word in text.split(","))
-    except ValueError:
-        raise Refused("bad_request", f"kind={text[:64]}: expected {', '.join(EventKind)}") from None
+    kinds, known = tuple(text.split(",")), get_args(protocol.EventKind)
+    if not set(kinds) <= set(known):
+        raise Refused("bad_request", f"kind={text[:64]}: expected {', '.join(known)}")
+    return kinds
 
 
 @contextmanager

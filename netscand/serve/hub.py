@@ -12,7 +12,6 @@ from typing import NamedTuple
 from netscand import protocol
 from netscand.core.batches import by_mac
 from netscand.core.model import (
-    Event,
     EventKind,
     Mac,
     ScanFailed,
@@ -26,7 +25,7 @@ from netscand.serve.changes_mode import ChangesMode
 from netscand.serve.encode import Encoder, decoded, device_before
 from netscand.serve.fair_turns import OURS, Account, FairTurns
 from netscand.serve.histograms import Measurements
-from netscand.serve.ports import Scanner
+from netscand.serve.ports import PublishedChange, Scanner
 from netscand.serve.query import EVERYTHING, Filter
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.subscriber import Bounds, Outgoing, Subscriber
@@ -215,6 +214,10 @@ class Hub:
             self._roster = tuple(self._scanner.devices)
         return self._roster
 
+    def list_changed(self) -> None:
+        """Note that a device entered or left the list."""
+        self._roster = None
+
     async def settled(self) -> None:
         """Wait until what happened up to now is stored, and may be shown (law 2)."""
         await self._gate.settled()
@@ -235,10 +238,10 @@ class Hub:
 
     # ---- publishing -----------------------------------------------------------------------------------------------
 
-    def publish(self, cursor: str, event: Event, body: bytes) -> None:
+    def publish(self, cursor: str, event: PublishedChange, body: bytes) -> None:
         """Publish an event; `body` is its JSON, encoded once (serve/encode.py)."""
         if event.kind in CHANGES_OF_LIST:
-            self._roster = None
+            self.list_changed()
         if snapshots := [snapshot for snapshot in self._snapshots if snapshot.needs(event)]:
             self._keep_before(event, body, snapshots)
         if self._full:
@@ -252,14 +255,14 @@ class Hub:
             self._gate.release(cursor)
 
     @staticmethod
-    def _keep_before(event: Event, body: bytes, snapshots: Collection[Snapshot]) -> None:
+    def _keep_before(event: PublishedChange, body: bytes, snapshots: Collection[Snapshot]) -> None:
         """Keep the device of an event as it was before it, for snapshots that have not come to it yet."""
         before = device_before(decoded(body))
         assert event.device is not None
         assert before is not None
         text = protocol.encode(before)
         for snapshot in snapshots:
-            snapshot.keep(event.device.mac, text, len(snapshots))
+            snapshot.keep(event.device.key, text, len(snapshots))
 
     def release(self, cursor: str) -> None:
         """Publish the events up to this one, which the history has stored, and send them without waiting for a turn.

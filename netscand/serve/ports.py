@@ -4,11 +4,14 @@ from collections.abc import Hashable, Mapping, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from msgspec import UNSET
+
 from netscand.core.conflicts import Conflict
 from netscand.core.model import BadTarget, Busy, Coverage, Device, Load, Mac, Network
 from netscand.core.ratelimit import SCAN_REQUESTS, Budgets
 from netscand.core.restore import DAY, EventQuery, Page, PresencePart, Standing
 from netscand.core.status import StatusCounts
+from netscand.protocol import ScanNow, ScanRequest
 from netscand.serve.http import Refused
 
 # ---- archive -------------------------------------------------------------------------------------------------------
@@ -46,6 +49,34 @@ class HistoryPort(Protocol):
 
     async def backup(self) -> BinaryIO:
         """Return a consistent copy of the database, open for reading and without a name."""
+
+
+class ServedDevice(Protocol):
+    """A device, as lists of devices know it."""
+
+    @property
+    def key(self) -> Mac:
+        """What identifies it, and sorts it: its MAC; on a hub of sites, its site and its MAC."""
+
+
+class PublishedChange(Protocol):
+    """An event, as those who publish it know it."""
+
+    @property
+    def kind(self) -> str:
+        """Kind, as in the protocol."""
+
+    @property
+    def device(self) -> ServedDevice | None:
+        """Device that it is about."""
+
+    @property
+    def previous(self) -> object:
+        """Something, if it changed fields of the device."""
+
+    @property
+    def seen_at(self) -> float | None:
+        """Monotonic timestamp of the frame that showed the change."""
 
 
 # ---- scanner -------------------------------------------------------------------------------------------------------
@@ -122,10 +153,12 @@ class Scanner(Protocol):
     def forget(self, mac: Mac) -> None:
         """Delete a device. Raises KeyError, or ValueError if it cannot be deleted."""
 
-    def scan_now(self, targets: Sequence[str], account: Hashable = None, client: object = None) -> int:
+    def scan_now(
+        self, targets: Sequence[str], account: Hashable = None, client: object = None, site: str | None = None
+    ) -> int:
         """Request a scan (no targets: all scanned networks); return its id. `account` is charged for it, if any.
 
-        Raises BadTarget, Busy, with a sentence. `client`: see `leave_scans`; None never leaves.
+        Raises BadTarget, Busy, with a sentence. `client`: see `leave_scans`; None never leaves. `site`: only for a hub.
         """
 
     def leave_scans(self, client: object) -> None:
@@ -135,15 +168,22 @@ class Scanner(Protocol):
         """Set a shorter interval for `client`, or None to end it; return the interval in force. Raises ValueError."""
 
 
-def request_scan(scanner: Scanner, targets: Sequence[str], connection: "Connection", client: object = None) -> int:
+def request_scan(
+    scanner: Scanner,
+    request: ScanNow | ScanRequest,
+    connection: "Connection",
+    client: object = None,
+) -> int:
     """Request a scan for a client, if its account may; return the id. Raises Refused."""
-    account = connection.account
+    account, site = connection.account, None if request.site is UNSET else request.site
+    if site is not None and connection.sites is not None and site not in connection.sites:
+        raise Refused("not_found", f"no site {site}")
     if not scanner.budgets.take(SCAN_REQUESTS, account, monotonic()):
         raise Refused(
             "busy", f"more than {SCAN_REQUESTS.per_second:g} scan requests a second from this account; try again in 1 s"
         )
     try:
-        return scanner.scan_now(targets, None if connection.peer.privileged else account, client)
+        return scanner.scan_now(request.targets, None if connection.peer.privileged else account, client, site)
     except BadTarget as error:
         raise Refused("bad_request", str(error)) from None
     except Busy as busy:

@@ -37,6 +37,7 @@ MAC_PATTERN = protocol.MAC_PATTERN
 MacText = Annotated[str, Meta(pattern=MAC_PATTERN, examples=["a4:83:e7:12:34:56"])]
 
 CURSOR_PATTERN = "^[A-Za-z0-9]{1,32}[-~][0-9]{1,18}$"
+SITE_PATTERN = "^[A-Za-z0-9_-]{1,32}$"
 NETWORK_PATTERN = "^[0-9]{1,3}([.][0-9]{1,3}){3}/[0-9]{1,2}(@.+)?$"
 
 BOOLEANS = {"true": True, "false": False}
@@ -166,10 +167,11 @@ class Searched:
 class Change:
     """Event for filters: its device as it is, and as it was before."""
 
-    __slots__ = ("devices", "network")
+    __slots__ = ("devices", "network", "site")
 
     def __init__(self, event: protocol.Event, before: protocol.Device | None) -> None:
         self.network = event.network
+        self.site = event.site
         self.devices = tuple(Searched(device) for device in (event.device, before) if device is not None)
 
 
@@ -186,6 +188,8 @@ class Filter:
     known: bool | None = None
     ip: str | None = None
     name: str | None = None
+    sites: frozenset[str] | None = None
+    """Only these; on a host, no device has a site."""
     _digits: str | None = field(default=None, init=False)
     """Digits of the text, if it can be a part of a MAC in another spelling."""
 
@@ -202,6 +206,8 @@ class Filter:
     def fits(self, searched: Searched) -> bool:
         """Return whether a device matches."""
         device = searched.device
+        if self.sites is not None and device.site not in self.sites:
+            return False
         if self.status is not None and device.status != self.status:
             return False
         if self.known is not None and device.known is not self.known:
@@ -230,6 +236,8 @@ class Filter:
 
     def change(self, change: Change) -> bool:
         """Return whether the device matches, or did before the event: a client must learn that it left the filter."""
+        if self.sites is not None and change.site not in self.sites:
+            return False
         if not change.devices:
             return change.network is None or self.scan((change.network,))
         return any(map(self.fits, change.devices))
@@ -242,8 +250,20 @@ class Filter:
 EVERYTHING = Filter()
 
 
-def filter_of(given: Mapping[str, str]) -> Filter:
-    """Return the filter of a request's parameters. Raises Refused for an invalid value."""
+def sites_of(given: Mapping[str, str], allowed: frozenset[str] | None) -> frozenset[str] | None:
+    """Return the sites of a request, of those that its token is limited to; None: all. Raises Refused."""
+    site = given.get("site")
+    if site is None:
+        return allowed
+    if not re.fullmatch(SITE_PATTERN, site):
+        raise Refused("bad_request", f"site={site[:64]}: expected 1 to 32 letters, digits, - or _")
+    if allowed is not None and site not in allowed:
+        raise Refused("not_found", f"no site {site}")
+    return frozenset((site,))
+
+
+def filter_of(given: Mapping[str, str], allowed: frozenset[str] | None = None) -> Filter:
+    """Return the filter of a request's parameters; `allowed`: see `sites_of`. Raises Refused for an invalid value."""
     for name in ("q", "name"):
         if len(text := given.get(name, "")) > LONGEST:
             raise Refused("bad_request", f"{name}: expected up to {LONGEST} characters, not {len(text)}")
@@ -258,4 +278,5 @@ def filter_of(given: Mapping[str, str]) -> Filter:
             ip = str(ip_address(ip))
         except ValueError:
             raise Refused("bad_request", f"ip={ip[:64]}: expected an IP address such as 192.168.1.7") from None
-    return Filter(network, given.get("q"), status, boolean_of(given, "known"), ip, given.get("name"))
+    known, sites = boolean_of(given, "known"), sites_of(given, allowed)
+    return Filter(network, given.get("q"), status, known, ip, given.get("name"), sites)

@@ -20,7 +20,7 @@ from netscand.serve.fair_turns import Account, FairTurns, Shares
 from netscand.serve.http import HEADERS, JSON, Refused, answer, connection_of
 from netscand.serve.hub import Hub, scan_update
 from netscand.serve.ports import HistoryPort, Scanner, request_scan
-from netscand.serve.query import EVERYTHING, SLOW, boolean_of, filter_of, mac_of, number_of, struct_of
+from netscand.serve.query import SLOW, Filter, boolean_of, filter_of, mac_of, number_of, sites_of, struct_of
 from netscand.serve.related import related, with_same_label
 from netscand.serve.snapshot import Snapshot
 from netscand.serve.summary import Summary, around_devices
@@ -245,8 +245,9 @@ class Rest:
         """List devices by MAC."""
         given = request.query
         limit = number_of(given, "limit") if "limit" in given else None
-        after = mac_of(given["after"]) if "after" in given else Mac(b"")
-        fits, account = filter_of(given), connection_of(request).account
+        after = self._after(given["after"]) if "after" in given else Mac(b"")
+        connection = connection_of(request)
+        fits, account = filter_of(given, connection.sites), connection.account
         async with self._may_list(account):
             with self._hub.snapshot(fits, after=after, account=account) as snapshot:
                 head = protocol.DeviceList(
@@ -269,12 +270,13 @@ class Rest:
 
     async def networks(self, request: web.Request) -> web.StreamResponse:
         """List networks, including excluded ones."""
-        return answer(protocol.NetworkList(networks=self._summary.networks(EVERYTHING)))
+        return answer(protocol.NetworkList(networks=self._summary.networks(self._sites(request))))
 
     async def status(self, request: web.Request) -> web.StreamResponse:
         """Return health, load, coverage, drops and version."""
         scanner, load, problems = self._scanner, self._scanner.load(), self._problems()
-        networks, conflicts = self._summary.networks(EVERYTHING), conflicts_of(scanner, self._encoder)
+        sites = self._sites(request)
+        networks, conflicts = self._summary.networks(sites), conflicts_of(scanner, self._encoder)
         response = answer(
             protocol.DaemonStatus(
                 version=__version__,
@@ -288,7 +290,7 @@ class Rest:
                 scanning=scanner.scanning,
                 interval=scanner.interval,
                 last_scan=self._summary.last_scan(),
-                devices=self._summary.counts(),
+                devices=self._summary.counts(sites),
                 networks=networks,
                 clients=self._clients(),
                 frames=protocol.Traffic(
@@ -322,7 +324,7 @@ class Rest:
             raise Refused("bad_request", f"wait={wait[:64]}: expected 1 or 0")
         scan_request = await struct_of(request, protocol.ScanRequest, "scan request", required=False)
         client = object() if wait == "1" else None
-        scan_id = request_scan(self._scanner, scan_request.targets, connection_of(request), client)
+        scan_id = request_scan(self._scanner, scan_request, connection_of(request), client)
         if wait == "0":
             return answer(protocol.ScanTicket(scan_id=scan_id), 202)
         try:
@@ -342,6 +344,16 @@ class Rest:
                 return await self._stream(request, head, snapshot, None)
 
     # ---- parts of answers -----------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _after(text: str) -> Mac:
+        """Return the key of the device behind which a list continues."""
+        return mac_of(text)
+
+    @staticmethod
+    def _sites(request: web.Request) -> Filter:
+        """Return the filter of a request that has no other parameters than `site`."""
+        return Filter(sites=sites_of(request.query, connection_of(request).sites))
 
     def _may_list(self, account: Account) -> AbstractAsyncContextManager[None]:
         return self._lists.hold(account) if len(self._scanner.devices) > LARGE else nullcontext()

@@ -3,7 +3,7 @@
 The router, the check of roles and of query parameters, and the OpenAPI document are derived from it.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
@@ -205,26 +205,26 @@ PAGE = tuple(
 """Files that reveal nothing of the LAN; a link to the page may have any parameters."""
 
 ROUTES = (*API, *PAGE)
-BY_NAME = {route.name: route for route in ROUTES}
+BY_NAME: Mapping[str, Route] = {route.name: route for route in ROUTES}
 
 
-def router(parts: Iterable[object]) -> list[web.RouteDef]:
-    """Return the routes whose handlers are methods of `parts`, for aiohttp."""
+def router(parts: Iterable[object], routes: Sequence[Route] = ROUTES) -> list[web.RouteDef]:
+    """Return the routes whose handlers are methods of `parts`, or overridden by them, for aiohttp."""
     served = tuple(parts)
     found = []
-    for route in ROUTES:
+    for route in routes:
         for part in served:
-            if getattr(type(part), route.handler.__name__, None) is route.handler:
+            if any(vars(kind).get(route.handler.__name__) is route.handler for kind in type(part).__mro__):
                 handler = getattr(part, route.handler.__name__)
                 options = {"allow_head": route.allow_head} if route.method == "GET" else {}
                 found.append(web.route(route.method, route.path, handler, **options))
     return found
 
 
-def route_of(request: web.Request) -> Route | None:
+def route_of(request: web.Request, routes: Mapping[str, Route] = BY_NAME) -> Route | None:
     """Return the route of a request; None if no path, or no method of it, matches."""
     resource = request.match_info.route.resource
     if resource is None:
         return None
     method = "GET" if request.method == "HEAD" else request.method
-    return BY_NAME[f"{method} {resource.canonical}"]
+    return routes[f"{method} {resource.canonical}"]

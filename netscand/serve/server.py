@@ -8,7 +8,7 @@ import resource
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from aiohttp import web
 from msgspec import structs
@@ -40,7 +40,7 @@ from netscand.serve.page import Page
 from netscand.serve.ports import HistoryPort, Scanner
 from netscand.serve.query import check_query, refuse_token
 from netscand.serve.rest import DeviceChanges, Rest
-from netscand.serve.routes import API, route_of, router
+from netscand.serve.routes import API, PAGE, Route, route_of, router
 from netscand.serve.selftest import SELF, SelfTest
 from netscand.serve.selftest import check as check_library
 from netscand.serve.settings import SettingsView
@@ -63,6 +63,16 @@ EXTRA_CONNECTIONS = 1024
 """Connections in addition to the WebSockets, if the system permits as many."""
 
 log = logging.getLogger(__name__)
+
+
+class Kinds(NamedTuple):
+    """Classes of the parts that differ on a hub of sites."""
+
+    summary: type[Summary]
+    past: type[HistoryApi]
+    rest: type[Rest]
+    changes: type[DeviceChanges]
+    metrics: type[Metrics]
 
 
 def check(listen: config.Listen, access: config.Access) -> None:
@@ -90,7 +100,12 @@ def _check_reach(addresses: Sequence[TcpAddress], guard: Guard) -> None:
 
 
 class Server:
-    """Serves clients: `open`, then `run` until cancelled, then `close`."""
+    """Serves clients: `open`, then `run` until cancelled, then `close`. A hub of sites replaces some of its parts."""
+
+    api: Sequence[Route] = API
+    kinds = Kinds(Summary, HistoryApi, Rest, DeviceChanges, Metrics)
+    tokens = config.TOKENS
+    """Name of the default token file, beside the configuration."""
 
     def __init__(
         self,
@@ -111,11 +126,12 @@ class Server:
         self._inherited = inherited_sockets
         self._guard = Guard(access)
         self._tls = _tls_context(listen)
-        self._summary = summary = Summary(scanner, encoder)
+        kinds = self.kinds
+        self._summary = summary = kinds.summary(scanner, encoder)
         self.reload_configuration: Callable[[], Awaitable[str]] | None = None
         """Reads the configuration again; returns why it was not applied, or ""."""
         self.config_file = Path("/etc/netscand/netscand.toml")
-        past = HistoryApi(history, scanner, hub, encoder) if history is not None else None
+        past = kinds.past(history, scanner, hub, encoder) if history is not None else None
         self._lists = FullMode(hub, summary, encoder)
         self._live = WebSocketEndpoint(scanner, hub, summary, self._lists, past, listen.max_clients)
         self._app = web.Application(
@@ -125,16 +141,17 @@ class Server:
         most = _connections(listen.max_clients)
         self._limiter = ConnectionLimiter(self._guard, most, listen.max_per_peer, hub.turns, scanner.budgets)
         self._measures = hub.measures
-        rest = Rest(scanner, hub, summary, encoder, lambda: self.clients, self.problems, lambda: self.serving)
+        rest = kinds.rest(scanner, hub, summary, encoder, lambda: self.clients, self.problems, lambda: self.serving)
         rest.access, rest.reload_configuration = self.access, self._reload_on_request
-        changes = DeviceChanges(scanner, hub, encoder, history)
-        self.configuration: Callable[[], config.Config] = lambda: config.Config(listen=listen, access=self._access)
+        changes = kinds.changes(scanner, hub, encoder, history)
+        self.configuration: Callable[[], config.Table] = lambda: config.Config(listen=listen, access=self._access)
         """Returns the configuration in force; the daemon sets one that knows the other tables."""
         settings = SettingsView(lambda: self.configuration())
-        metrics = Metrics(scanner, hub, summary, encoder, history, self._live, self._limiter, self.problems)
+        metrics = kinds.metrics(scanner, hub, summary, encoder, history, self._live, self._limiter, self.problems)
         metrics.has_devices = lambda: self._access.device_metrics
-        parts = (self._live, rest, changes, past, settings, metrics, Description(API), Page())
-        self._app.add_routes(router(parts))
+        parts = (self._live, rest, changes, past, settings, metrics, Description(self.api), Page())
+        self._app.add_routes(router(parts, (*self.api, *PAGE)))
+        self._routes = {route.name: route for route in (*self.api, *PAGE)}
         self.self_test = SelfTest(self._connect_self_test)
         self.self_test_interval: float | None = None
         """Seconds between two self-tests; None without a watchdog."""
@@ -166,7 +183,7 @@ class Server:
     def access(self) -> protocol.Access:
         """Return how clients reach this server, and where its tokens are."""
         is_credential = self._access.token_file is None and self._guard.tokens.configured
-        default = "" if is_credential else str(default_token_file(self.config_file))
+        default = "" if is_credential else str(default_token_file(self.config_file, self.tokens))
         return protocol.Access(
             listening=self.addresses, tls=self._tls is not None,
             hosts=self._guard.names, addresses=self._own_addresses(), tokens=len(self._guard.tokens),
@@ -251,6 +268,10 @@ class Server:
             self._listen_on(addresses)
             self._listen = structs.replace(self._listen, tcp=tuple(tcp))
 
+    def begin_again(self, reason: str) -> None:
+        """Let all clients of the stream connect again: the log is another one."""
+        self._live.begin_again(reason)
+
     async def close(self) -> None:
         """Stop accepting, close all connections, and return within a second."""
         self.serving = False
@@ -314,7 +335,7 @@ class Server:
 
     def _authorize(self, request: web.Request) -> None:
         connection = connection_of(request)
-        route = route_of(request)
+        route = route_of(request, self._routes)
         connection.authorize(request.headers, route.checks if route is not None else Checks.ALL)
         refuse_token(request.query)
         if route is None:

@@ -12,7 +12,7 @@ from netscand.serve.http import answer
 class SettingsView:
     """Handler of the settings; `configuration` returns what is in force."""
 
-    def __init__(self, configuration: Callable[[], config.Config]) -> None:
+    def __init__(self, configuration: Callable[[], config.Table]) -> None:
         self._configuration = configuration
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
@@ -20,7 +20,7 @@ class SettingsView:
         return answer(protocol.Settings(settings=list(_settings(self._configuration()))))
 
 
-def _settings(configuration: config.Config) -> Iterator[protocol.Setting]:
+def _settings(configuration: config.Table) -> Iterator[protocol.Setting]:
     for field in msgspec.structs.fields(configuration):
         found = getattr(configuration, field.name)
         tables = [(f"[{field.name}]", found)]

@@ -11,9 +11,10 @@ from time import perf_counter
 import msgspec
 
 from netscand import protocol
-from netscand.core.model import Device, Event, EventKind, Mac
+from netscand.core.model import EventKind, Mac
 from netscand.serve.encode import Encoder
 from netscand.serve.fair_turns import Account, FairTurns
+from netscand.serve.ports import PublishedChange, ServedDevice
 from netscand.serve.query import Filter, Searched
 
 HOLD = 0.002
@@ -37,7 +38,7 @@ class Snapshot:
     def __init__(
         self,
         cursor: str,
-        devices: Mapping[Mac, Device],
+        devices: Mapping[Mac, ServedDevice],
         order: Iterator[Mac],
         count: int,
         fits: Filter,
@@ -71,11 +72,11 @@ class Snapshot:
         """Return the bytes that it keeps."""
         return self._bytes_kept
 
-    def needs(self, event: Event) -> bool:
+    def needs(self, event: PublishedChange) -> bool:
         """Return whether the event, which is later than the snapshot, changed a device that is not kept yet."""
         device = event.device
-        is_new = event.kind is EventKind.DISCOVERED and event.previous is None
-        return device is not None and not is_new and device.mac not in self._before
+        is_new = event.kind == EventKind.DISCOVERED and event.previous is None
+        return device is not None and not is_new and device.key not in self._before
 
     def keep(self, mac: Mac, text: bytes, shared: int) -> None:
         """Keep the JSON of a device as it was; `shared`: snapshots that keep the same one, each charged its part."""
@@ -97,8 +98,8 @@ class Snapshot:
     def _slice(self, found: list[bytes], size: int) -> None:
         self._encoder.sync()
         devices, before = self._devices, self._before
-        convert, encode = self._encoder.device, protocol.encode
-        fits = self._fits.fits if self._fits else None
+        encode = self._encoder.listed
+        fits = self._fits if self._fits else None
         until = perf_counter() + HOLD
         while self._left and len(found) < size:
             self._left -= 1
@@ -106,12 +107,10 @@ class Snapshot:
             if mac in before:
                 text, charged = before.pop(mac)
                 self._bytes_kept -= charged
-                if fits is None or fits(Searched(_decode(text))):
+                if fits is None or fits.fits(Searched(_decode(text))):
                     found.append(text)
-            elif (device := devices.get(mac)) is not None:
-                shown = convert(device)
-                if fits is None or fits(Searched(shown)):
-                    found.append(encode(shown))
+            elif (device := devices.get(mac)) is not None and (listed := encode(device, fits)) is not None:
+                found.append(listed)
             if not self._left & 15 and perf_counter() > until:
                 break
 

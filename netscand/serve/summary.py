@@ -9,7 +9,7 @@ from netscand import __version__, protocol
 from netscand.serve.auth import Role
 from netscand.serve.encode import Encoder
 from netscand.serve.ports import Scanner
-from netscand.serve.query import Filter
+from netscand.serve.query import EVERYTHING, Filter
 
 NO_DEVICES = (0, 0, 0)
 
@@ -27,8 +27,8 @@ class Summary:
         """Number of devices."""
         return len(self._scanner.devices)
 
-    def counts(self) -> protocol.Counts:
-        """Return the number of devices by status, without this host."""
+    def counts(self, fits: Filter = EVERYTHING) -> protocol.Counts:
+        """Return the number of devices by status, without this host; of a filter, only its sites count."""
         online, offline, unknown = self._scanner.counts.total
         return protocol.Counts(online=online, offline=offline, unknown=unknown)
 

@@ -78,8 +78,8 @@ class WebSocketEndpoint:
         updates = given.get("updates", "full")
         if updates not in ("full", "changes"):
             raise Refused("bad_request", f"updates={updates[:64]}: expected full or changes")
-        fits, since = filter_of(given), cursor_of(given)
         connection = connection_of(request)
+        fits, since = filter_of(given, connection.sites), cursor_of(given)
         handshake = request.headers.get("Upgrade", "").lower() == "websocket"
         # Before 426: a browser gets no reason for a refused WebSocket, and asks with a plain request.
         if self._taken >= self._max_clients + (RESERVED if connection.peer.privileged else 0):
@@ -177,12 +177,19 @@ class WebSocketEndpoint:
     def reauthorize(self) -> None:
         """Apply changed rights: close clients that may no longer read, end leases of those that may no longer scan."""
         for connection, subscriber in tuple(self._open.items()):
+            sites = connection.sites
             connection.reauthorize()
             if connection.role < Role.SCAN:
                 self._scanner.lease(subscriber, None)
-            if connection.role < Role.READ:
+            if connection.role < Role.READ or connection.sites != sites:
                 self._hub.unsubscribe(subscriber)
                 subscriber.close(WSCloseCode.POLICY_VIOLATION, "no longer authorized to read")
+
+    def begin_again(self, reason: str) -> None:
+        """Close all clients, which connect again: the events that they have are no longer those of the log."""
+        for subscriber in tuple(self._open.values()):
+            self._hub.unsubscribe(subscriber)
+            subscriber.close(WSCloseCode.SERVICE_RESTART, reason)
 
     async def close(self, within: float) -> None:
         """Close all clients; cut those that do not answer within so many seconds."""
@@ -275,6 +282,7 @@ class _Client:
             scanning=first.scanning,
             role=first.role,
             networks=first.networks,
+            sites=first.sites,
         )
         await subscriber.send(*websocket_frames.text(protocol.encode(resumed)))
         try:
@@ -330,7 +338,7 @@ class _Client:
         try:
             if isinstance(request, protocol.ScanNow):
                 need("scan_now", self._connection.role)
-                scan_id = request_scan(self._scanner, request.targets, self._connection, self._subscriber)
+                scan_id = request_scan(self._scanner, request, self._connection, self._subscriber)
                 self._subscriber.requested.add(scan_id)
                 self._answer(protocol.ScanAccepted(request=request.request, scan_id=scan_id), request.request)
             else:

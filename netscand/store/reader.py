@@ -310,7 +310,7 @@ def _where(query: EventQuery) -> tuple[str, list[int]]:
         where.append("at <= ?")
         given.append(int(query.before * 1000))
     if query.kinds:
-        where.append(f"kind IN ({', '.join(str(KINDS[kind]) for kind in query.kinds)})")
+        where.append(f"kind IN ({', '.join(str(KINDS[EventKind(kind)]) for kind in query.kinds if kind in KINDS)})")
     if query.mac is not None:
         where.append(f"(mac = ? OR kind IN ({', '.join(str(KINDS[kind]) for kind in OTHER_KINDS)}))")
         given.append(mac_number(query.mac))
@@ -318,7 +318,7 @@ def _where(query: EventQuery) -> tuple[str, list[int]]:
     return f"{table} AND {' AND '.join(where)}", given
 
 
-def _are_rare(kinds: Sequence[EventKind]) -> bool:
+def _are_rare(kinds: Sequence[str]) -> bool:
     return bool(kinds) and set(RARE_KINDS).issuperset(kinds)
 
 

@@ -61,7 +61,9 @@ SCAN = 0.05
 class Resolving(FakeScanner):
     """Takes requests for scans as the planner does, and ends each scan soon, as every scan ends."""
 
-    def scan_now(self, targets: Sequence[str], account: Hashable = None, client: object = None) -> int:
+    def scan_now(
+        self, targets: Sequence[str], account: Hashable = None, client: object = None, site: str | None = None
+    ) -> int:
         resolve(targets, list(self.networks.values()))
         self.scan_id += 1
         asyncio.get_running_loop().call_later(SCAN, self.finish, self.scan_id)

@@ -153,7 +153,9 @@ class FakeScanner:
     def forget(self, mac: Mac) -> None:
         self.publish(Event(EventKind.FORGOTTEN, time.monotonic(), None, self.devices.pop(mac)))
 
-    def scan_now(self, targets: Sequence[str], account: Hashable = None, client: object = None) -> int:
+    def scan_now(
+        self, targets: Sequence[str], account: Hashable = None, client: object = None, site: str | None = None
+    ) -> int:
         if "203.0.113.1" in targets:
             raise BadTarget("203.0.113.1: not within a scanned network")
         self.requested.append(tuple(targets))

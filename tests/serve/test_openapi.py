@@ -167,7 +167,7 @@ def finish_at_once(scanner: FakeScanner) -> None:
     begin = scanner.scan_now
     scanner.budgets.take = lambda *_, **__: True  # type: ignore[method-assign]
 
-    def scan_now(targets: Any, account: Any, client: Any) -> int:  # noqa: ANN401 - as of the scanner
+    def scan_now(targets: Any, account: Any, client: Any, site: Any) -> int:  # noqa: ANN401 - as of the scanner
         for target in targets:
             if "@" not in target:
                 try:

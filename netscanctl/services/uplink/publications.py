@@ -37,13 +37,14 @@ class Publications:
         self._previous = since
         self._snapshot: str | None = None
         """Cursor of the snapshot that is being received."""
+        self._first: protocol.InitialState | None = None
 
     def on_message(self, received: Received) -> list[Publication]:
         """Return what to publish for a message of the stream."""
         match received.message:
             case protocol.InitialState() as first:
                 began = sites.SnapshotBegan(cursor=first.cursor, version=first.version, networks=first.networks)
-                self._snapshot = first.cursor
+                self._snapshot, self._first = first.cursor, first
                 start = self._about_site(began, "began", None, None, restarts=True)
                 return [start, *self._devices(first.devices, more=first.more)]
             case protocol.Devices() as part if self._snapshot is not None:
@@ -74,7 +75,10 @@ class Publications:
             found.append(Publication(subject, payload, f"{cursor}-{device.mac}", None, None, is_event=False))
         if not more:
             self._snapshot, self._previous = None, cursor
-            found.append(self._about_site(sites.SnapshotEnded(cursor=cursor), "ended", cursor, None))
+            first = self._first
+            assert first is not None
+            ended = sites.SnapshotEnded(cursor=cursor, version=first.version, networks=tuple(first.networks))
+            found.append(self._about_site(ended, "ended", cursor, None))
         return found
 
     def _about_site(

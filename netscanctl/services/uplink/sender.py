@@ -24,6 +24,8 @@ class Place(NamedTuple):
     """Cursor behind which to continue; None: with a snapshot."""
     run: str | None
     """Connection that published last, whose ids the server may have behind `since`."""
+    snapshot: str | None = None
+    """Last snapshot of the site."""
 
 
 START = Place(None, None)
@@ -46,12 +48,12 @@ def place_after(last: Stored) -> Place:
     """Return where to continue after the last message of a site."""
     headers = last.headers
     cursor, previous = headers.get(sites.CURSOR_HEADER), headers.get(sites.PREVIOUS)
-    acknowledged = headers.get(sites.ACKNOWLEDGED)
+    acknowledged, snapshot = headers.get(sites.ACKNOWLEDGED), headers.get(sites.SNAPSHOT)
     if cursor is None:
         return START  # a snapshot that is not complete
     if acknowledged in (previous, cursor):
-        return Place(cursor, headers.get(sites.RUN))
-    return Place(acknowledged, headers.get(sites.RUN)) if acknowledged else START
+        return Place(cursor, headers.get(sites.RUN), snapshot)
+    return Place(acknowledged, headers.get(sites.RUN), snapshot) if acknowledged else START
 
 
 class Pace:
@@ -80,6 +82,7 @@ class Sender:
         self._site = site
         self._fixed = {sites.PROTOCOL: str(sites.VERSION), sites.INSTANCE: instance}
         self._run = place.run or server.run
+        self._snapshot = place.snapshot
         self._pace = pace
         self._report = report
         self._ledger = Ledger(self._save)
@@ -100,6 +103,7 @@ class Sender:
             await self._ledger.wait_below(1)
         if message.restarts:
             self.acknowledged, self._run = None, self._server.run
+            self._snapshot = f"{message.key}-{self._server.run}"
         await self._pace.wait()
         await self._ledger.wait_below(1 if self._is_verifying else sites.WINDOW)
         headers = self._headers(message)
@@ -133,6 +137,7 @@ class Sender:
             sites.CURSOR_HEADER: message.cursor,
             sites.PREVIOUS: self._gap or message.previous,
             sites.ACKNOWLEDGED: self.acknowledged,
+            sites.SNAPSHOT: self._snapshot,
         }
         return headers | {name: value for name, value in optional.items() if value}
 

@@ -91,7 +91,9 @@ class UplinkService:
     async def _serve(self, server: Server) -> None:
         """Publish until the connection ends. Raises ServerError, Resending or Failure."""
         await claim(server, self._site, self._instance)
-        place = await find_place(server, self._site) if self._resend is None else Place(self._resend, None)
+        place = await find_place(server, self._site)
+        if self._resend is not None:
+            place = Place(self._resend, None, place.snapshot)
         sender = Sender(server, self._site, self._instance, place, self._pace, self._report)
         sender.on_progress = self._backoff.reset
         self._report.problem("server", None)
@@ -173,18 +175,32 @@ class UplinkService:
                 command = msgspec.json.decode(message.data, type=sites.Command)
                 if isinstance(command, sites.Resend):
                     resend = command
+                elif isinstance(command, sites.Annotate):
+                    await self._annotate(command)
                 else:
                     body = protocol.encode(protocol.ScanRequest(targets=command.targets))
                     await post(self._daemon, "/api/scan", body)
                 answer = protocol.encode(sites.Done())
             except msgspec.DecodeError as error:
-                answer = _refusal("bad_request", f"invalid command: {error}; expected scan_now or resend")
+                answer = _refusal("bad_request", f"invalid command: {error}; expected scan_now, resend or annotate")
             except Failure as failure:
                 answer = _refusal("busy", str(failure))
             if message.reply:
                 await server.publish_alive(message.reply, answer)
             if resend is not None:
                 raise Resending(resend.after)
+
+    async def _annotate(self, command: sites.Annotate) -> None:
+        """Set the annotations of a device. Raises Failure."""
+        if not self._table.words:
+            raise Failure("this site publishes no labels and notes ([uplink] words)")
+        values = {name: getattr(command, name) for name in ("label", "known", "notes", "patience")}
+        client = Client(self._daemon)
+        try:
+            update = protocol.encode(protocol.DeviceUpdate(**values))
+            await asyncio.to_thread(client.patch, f"/api/devices/{command.mac}", update)
+        finally:
+            client.close()
 
 
 def _refusal(code: str, text: str) -> bytes:

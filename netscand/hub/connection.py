@@ -1,0 +1,334 @@
+"""One connection of a hub to the NATS server; it does not reconnect: a new one begins by comparing the log.
+
+The library parses headers and makes a task for each message; for streams of a hub's length that takes half of the
+start. So a `RawClient` passes on the bytes of those as they come.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from netscand import nats_settings, protocol, sites
+from netscand.hub.settings import Hub
+from netscand.protocol import ErrorAnswer
+
+CONNECT = 10.0
+"""Seconds to connect."""
+ANSWER = 10.0
+"""Seconds for an answer."""
+PING = 15
+"""Seconds between two pings; after two without an answer the connection has ended."""
+HEARTBEAT = 5.0
+"""Seconds between two signs of life of a consumer; after three without one it has ended."""
+CLOSE = 2.0
+"""Seconds to close."""
+ONE_SHOT = 30.0
+"""Seconds after which the server removes a consumer that nobody reads."""
+PAGE = 500
+"""Messages that are read from the log at a time."""
+
+
+class ServerError(Exception):
+    """The server cannot be reached, refuses a request, or ended the connection."""
+
+
+class Message(NamedTuple):
+    """A message of a stream."""
+
+    sequence: int
+    """Its number in the stream that was read."""
+    stamp: int
+    """When the server stored it, in nanoseconds of unix time."""
+    pending: int
+    """Messages behind it when it was sent."""
+    subject: str
+    headers: Mapping[bytes, bytes]
+    data: bytes
+
+
+class StreamState(NamedTuple):
+    """A stream at some moment."""
+
+    created: str
+    first: int
+    last: int
+    messages: int
+
+
+Take = Callable[[bytes, bytes, bytes, bytes | None], str | None]
+"""Takes subject, reply, data and headers of a message; returns the subject to which an answer without content goes."""
+
+
+class RawClient(Client):
+    """Client with subscriptions whose messages are passed on as they come; held by tests/core/test_libraries.py."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.takers: dict[int, Take] = {}
+        """Subscription → who takes its messages."""
+        self.on_failure: Callable[[Exception], None] = lambda error: None
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: Any) -> None:  # noqa: ANN401 - as in the library
+        take = self.takers.get(sid)
+        if take is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        try:
+            answer = take(subject, reply, data, headers)
+        except Exception as error:  # the library would only log it
+            self.on_failure(error)
+        else:
+            if answer:
+                await self.publish(answer, b"")
+
+
+def parsed(headers: bytes | None) -> dict[bytes, bytes]:
+    """Return the headers of a message; a status as `Status`."""
+    if not headers:
+        return {}
+    first, *lines = headers.split(b"\r\n")
+    found = {}
+    for line in lines:
+        name, _, value = line.partition(b":")
+        if name:
+            found[name] = value.lstrip()
+    if len(first) > len(b"NATS/1.0"):
+        found[b"Status"] = first[9:12]
+    return found
+
+
+def _place(reply: bytes) -> list[bytes] | None:
+    """Return the parts of the subject at which a message of a stream could be acknowledged; None: it is none."""
+    if not reply.startswith(b"$JS.ACK."):
+        return None
+    place = reply.split(b".")
+    return [*place[:2], *place[4:]] if len(place) > 9 else place  # with domain and account
+
+
+def _message(place: list[bytes], subject: bytes, data: bytes, headers: bytes | None) -> Message:
+    return Message(int(place[5]), int(place[7]), int(place[8]), subject.decode(), parsed(headers), data)
+
+
+class Connection:
+    """An open connection."""
+
+    def __init__(self) -> None:
+        self.client = RawClient()
+        self._inbox = f"{sites.HUB_INBOX}.{secrets.token_hex(6)}"
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[str] = self._loop.create_future()
+        self.client.on_failure = self.fail
+        self._numbers = 0
+        self.refusal = ""
+        """Last error that the server reported."""
+
+    async def open(self, table: Hub, seed: str | None) -> None:
+        """Connect. Raises ServerError, ConfigError."""
+        tls = nats_settings.tls("[hub]", table.server, table.ca_file)
+        try:
+            async with asyncio.timeout(CONNECT + 2):
+                await self.client.connect(
+                    nats_settings.with_port(table.server), name="netscand-hub", allow_reconnect=False,
+                    max_reconnect_attempts=1, reconnect_time_wait=0, connect_timeout=int(CONNECT), ping_interval=PING,
+                    max_outstanding_pings=2, nkeys_seed_str=seed, tls=tls, inbox_prefix=self._inbox.encode(),
+                    error_cb=self._on_error, closed_cb=self._on_closed,
+                )  # fmt: skip
+        except (OSError, TimeoutError, nats.errors.Error) as error:
+            reason = self.refusal or getattr(error, "strerror", None) or str(error) or "no answer"
+            raise ServerError(f"cannot connect to {table.server}: {reason}") from None
+
+    # ---- requests
+
+    async def request(self, subject: str, content: object = None, *, within: float = ANSWER) -> Msg:
+        """Return the answer to a request. Raises ServerError."""
+        payload = b"" if content is None else msgspec.json.encode(content)
+        try:
+            return await self.client.request(subject, payload, timeout=within)
+        except nats.errors.NoRespondersError:
+            raise ServerError(f"{subject}: nobody answers") from None
+        except (nats.errors.Error, TimeoutError) as error:
+            raise ServerError(f"{subject}: {self.refusal or str(error) or 'no answer'}") from None
+
+    async def api(self, subject: str, content: object = None) -> dict[str, Any]:
+        """Return the answer of JetStream's API. Raises ServerError."""
+        answer: dict[str, Any] = msgspec.json.decode((await self.request(f"$JS.API.{subject}", content)).data)
+        if "error" in answer:
+            raise ServerError(f"{subject}: {answer['error'].get('description', 'refused')}")
+        return answer
+
+    async def stream_state(self, stream: str) -> StreamState:
+        """Return the state of a stream. Raises ServerError."""
+        found = await self.api(f"STREAM.INFO.{stream}")
+        state = found["state"]
+        return StreamState(found["created"], state["first_seq"], state["last_seq"], state["messages"])
+
+    async def stamp_of(self, stream: str, sequence: int) -> str | None:
+        """Return when the server stored a message, as RFC 3339; None: it has no such message. Raises ServerError."""
+        answer = await self.request(f"$JS.API.DIRECT.GET.{stream}", {"seq": sequence})
+        return (answer.headers or {}).get("Nats-Time-Stamp")
+
+    async def publish(self, subject: str, payload: bytes) -> None:
+        """Publish without an acknowledgement. Raises ServerError."""
+        try:
+            await self.client.publish(subject, payload)
+        except nats.errors.Error as error:
+            raise ServerError(f"the connection ended: {self.refusal or error}") from None
+
+    async def command(self, site: str, command: sites.Command) -> None:
+        """Send a command to a site. Raises ServerError with the reason why it was not carried out."""
+        try:
+            answer = await self.client.request(sites.command_subject(site), protocol.encode(command), timeout=ANSWER)
+        except nats.errors.NoRespondersError:
+            raise ServerError(f"site {site} takes no commands, or is not connected") from None
+        except (nats.errors.Error, TimeoutError) as error:
+            raise ServerError(f"site {site} does not answer: {error or 'no answer'}") from None
+        with suppress(msgspec.MsgspecError):
+            raise ServerError(f"site {site}: {msgspec.json.decode(answer.data, type=ErrorAnswer).error.message}")
+
+    # ---- streams
+
+    async def subscribe(self, subject: str, take: Take) -> int:
+        """Pass on every message of a subject; return the number of the subscription. Raises ServerError."""
+        try:
+            subscription = await self.client.subscribe(subject)
+        except nats.errors.Error as error:
+            raise ServerError(f"the connection ended: {self.refusal or error}") from None
+        number: int = subscription._id
+        self.client.takers[number] = take
+        return number
+
+    async def follow(self, stream: str, start: Mapping[str, object], take: Callable[[Message], None]) -> None:
+        """Pass on every message of a stream from `start`, in order; a gap ends the connection. Raises ServerError."""
+        self._numbers += 1
+        inbox, expected, heard = f"{self._inbox}.{self._numbers}", 1, self._loop.time()
+
+        def on_message(subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> str | None:
+            nonlocal expected, heard
+            heard = self._loop.time()
+            place = _place(reply)
+            if place is None:
+                found = parsed(headers)
+                if (last := found.get(b"Nats-Last-Consumer")) is not None and int(last) >= expected:
+                    self.end(f"messages of {stream} are missing")
+                return (reply or found.get(b"Nats-Consumer-Stalled", b"")).decode()  # flow control
+            if int(place[6]) != expected:
+                self.end(f"messages of {stream} are missing")
+            elif not self._ended.done():
+                expected += 1
+                take(_message(place, subject, data, headers))
+            return None
+
+        def watch() -> None:
+            if not self._ended.done():
+                if self._loop.time() > heard + 3 * HEARTBEAT:
+                    self.end(f"the server sends nothing more of {stream}")
+                else:
+                    self._loop.call_later(HEARTBEAT, watch)
+
+        await self.subscribe(inbox, on_message)
+        await self._consume(
+            stream, {**start, "deliver_subject": inbox, "flow_control": True, "idle_heartbeat": int(HEARTBEAT * 1e9)}
+        )
+        watch()
+
+    async def read(self, stream: str, start: Mapping[str, object]) -> AsyncGenerator[list[Message]]:
+        """Yield the messages of a stream from `start` up to its end, some at a time. Raises ServerError."""
+        name = await self._consume(stream, start)
+        self._numbers += 1
+        inbox = f"{self._inbox}.{self._numbers}"
+        answers: asyncio.Queue[Message | None] = asyncio.Queue()
+
+        def on_message(subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+            place = _place(reply)
+            answers.put_nowait(None if place is None else _message(place, subject, data, headers))
+
+        number = await self.subscribe(inbox, on_message)
+        try:
+            while True:
+                request = msgspec.json.encode({"batch": PAGE, "no_wait": True})
+                await self.client.publish(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", request, reply=inbox)
+                page: list[Message] = []
+                async with asyncio.timeout(ANSWER):
+                    while len(page) < PAGE and (message := await answers.get()) is not None:
+                        page.append(message)
+                        if not message.pending:
+                            break
+                if page:
+                    yield page
+                if not page or not page[-1].pending:
+                    return
+        except TimeoutError:
+            raise ServerError(f"cannot read {stream}: no answer") from None
+        except nats.errors.Error as error:
+            raise ServerError(f"the connection ended: {self.refusal or error}") from None
+        finally:
+            self.client.takers.pop(number, None)
+            with suppress(ServerError, nats.errors.Error):
+                await self.client._subs[number].unsubscribe()
+                await self.client.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}", b"")
+
+    async def _consume(self, stream: str, start: Mapping[str, object]) -> str:
+        """Make a consumer without acknowledgements; return its name. Raises ServerError."""
+        name = f"hub-{secrets.token_hex(6)}"
+        config = {
+            "name": name, "ack_policy": "none", "replay_policy": "instant", "mem_storage": True, "num_replicas": 1,
+            "inactive_threshold": int(ONE_SHOT * 1e9), **start,
+        }  # fmt: skip
+        await self.api(f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})
+        return name
+
+    # ---- end
+
+    async def watch(self) -> None:
+        """Wait until the connection ends. Raises ServerError."""
+        await self.until(self._loop.create_future())
+
+    async def until(self, done: "asyncio.Future[None]") -> None:
+        """Wait for something that comes by the connection. Raises ServerError if that ends before."""
+        waits: list[asyncio.Future[Any]] = [done, self._ended]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if self._ended.done():
+            raise ServerError(self._ended.result())
+
+    def end(self, reason: str) -> None:
+        """End the connection with a reason, for `watch`."""
+        if not self._ended.done():
+            self._ended.set_result(reason)
+
+    def fail(self, error: Exception) -> None:
+        """End the connection with an error of ours, for `watch`."""
+        if not self._ended.done():
+            self._ended.set_exception(error)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self.end("closed")
+        with suppress(nats.errors.Error, OSError, TimeoutError):
+            async with asyncio.timeout(CLOSE):
+                await self.client.close()
+
+    async def _on_error(self, error: Exception) -> None:
+        self.refusal = str(error).removeprefix("nats: ")
+        if "permissions violation" in self.refusal.lower():
+            self.end(f"the server refuses: {self.refusal}; the key is not that of a hub")
+
+    async def _on_closed(self) -> None:
+        self.end(f"the connection ended: {self.refusal}" if self.refusal else "the connection ended")
+
+
+@asynccontextmanager
+async def connect(table: Hub, seed: str | None) -> AsyncIterator[Connection]:
+    """Connect, and close at the end. Raises ServerError, ConfigError."""
+    connection = Connection()
+    try:
+        await connection.open(table, seed)
+        yield connection
+    finally:
+        await connection.close()

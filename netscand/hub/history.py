@@ -1,0 +1,206 @@
+"""The past of all sites, for clients that resume or ask for events: read from the log, a page at a time."""
+
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Hashable, Mapping, Sequence
+from typing import Any, BinaryIO, NamedTuple
+
+from netscand import protocol, sites
+from netscand.core.model import Mac
+from netscand.core.restore import DAY, CursorGone, EventQuery, Page, PresencePart, Standing, Unreadable
+from netscand.hub.connection import Message, ServerError
+from netscand.hub.log import Log
+from netscand.hub.published import Unreadable as UnreadableMessage
+from netscand.hub.published import about_site, published
+from netscand.hub.view import CURSOR, PREVIOUS, end_of_snapshot
+from netscand.serve.encode import mac_text
+
+LISTS = 32
+"""Lists that are read in parts and can go on where they ended."""
+
+
+class Past:
+    """`HistoryPort` of the log. Of a message that a site repeated, the first one counts."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._readings: OrderedDict[tuple[object, ...], _Reading] = OrderedDict()
+
+    def problems(self) -> tuple[str, ...]:
+        """Return why events may be lost, or were."""
+        return ()
+
+    def size(self) -> int:
+        """Return 0: the log is on the server's disk."""
+        return 0
+
+    def sequence_of(self, cursor: str) -> int:
+        """Return the number of a cursor. Raises CursorGone, ValueError."""
+        return self._log.sequence_of(cursor)
+
+    def cursor_of(self, number: int) -> str:
+        """Return the cursor of a message that was read lately."""
+        return self._log.cursor_of(number)
+
+    async def events(self, question: EventQuery, *, whole: bool = False, most: int | None = None) -> Page:
+        """Return events in order. Raises CursorGone, Unreadable."""
+        since = question.since or 0
+        if whole or not question.gaps:
+            await self._log.verify(since)
+        if not question.gaps and since + 1 < self._log.first:
+            raise CursorGone("the log no longer reaches back to it")
+        if most is not None and question.through - since > most:
+            raise CursorGone("more events were missed than a snapshot has")
+        key = (since, question.through, question.kinds, question.mac, question.sites, question.after, question.before)
+        reading = self._readings.pop(key, None) or _Reading(self._log, question)
+        found = await reading.next(question.limit)
+        through = question.through if reading.ended else found[-1][0]
+        if not reading.ended:
+            self._readings[(through, *key[1:])] = reading
+            while len(self._readings) > LISTS:
+                _, oldest = self._readings.popitem(last=False)
+                await oldest.close()
+        return Page(found, through)
+
+    async def begin_of_last(self, question: EventQuery) -> int:
+        """Return the number after which the last `limit` matching events begin. Raises Unreadable."""
+        step = max(question.limit * 4, 500)
+        while True:
+            since = max(question.through - step, self._log.first - 1, 0)
+            reading = _Reading(self._log, EventQuery(**_fields(question) | {"since": since, "gaps": True}))
+            numbers: list[int] = []
+            while not reading.ended:
+                numbers += [number for number, _ in await reading.next(5_000)]
+            if len(numbers) >= question.limit or since <= max(self._log.first - 1, 0):
+                return numbers[-question.limit] - 1 if len(numbers) >= question.limit else since
+            step *= 8
+
+    async def presence(
+        self, mac: Mac, days: int, standing: Standing | None, now: float, step: float = DAY, *, account: Hashable = None
+    ) -> Sequence[PresencePart]:
+        """Raise Unreadable: the site has it."""
+        raise Unreadable("the hours of a device are in the history of its site; ask netscand there")
+
+    async def erase(self, mac: Mac) -> int:
+        """Raise Unreadable: the log is the server's."""
+        raise Unreadable("the events of a device are deleted at its site")
+
+    async def backup(self) -> BinaryIO:
+        """Raise Unreadable: the log is the server's."""
+        raise Unreadable("a hub keeps no history; make a backup of the NATS server, or of each site")
+
+
+def _fields(question: EventQuery) -> dict[str, Any]:
+    return {name: getattr(question, name) for name in question.__slots__}
+
+
+class Found(NamedTuple):
+    """An event of the log."""
+
+    kind: str
+    body: bytes
+    has_device: bool
+
+
+class _Reading:
+    """Reads the log once, from `since` to `through`, as it is asked for more."""
+
+    def __init__(self, log: Log, question: EventQuery) -> None:
+        self.ended = False
+        self._log = log
+        self._question = question
+        self._pages: AsyncGenerator[list[Message]] | None = None
+        self._left: list[Message] = []
+        self._last = question.since or 0
+        self._reached: dict[str, bytes] = {}
+        """Cursor of each site after the last event that counts."""
+
+    async def next(self, most: int) -> list[tuple[int, bytes]]:
+        """Return the next events, at most so many; fewer only at the end. Raises Unreadable."""
+        found: list[tuple[int, bytes]] = []
+        while len(found) < most and not self.ended:
+            if not self._left:
+                await self._fill()
+                continue
+            message = self._left.pop(0)
+            if message.sequence > self._question.through:
+                await self.close()
+                break
+            events = [each for each in self._events(message) if self._fits(message, each)]
+            if events:
+                self._log.remember(message)
+                # Who gets only some of several gets all again.
+                found += [(self._last, event.body) for event in events[:-1]]
+                self._last = message.sequence
+                found.append((self._last, events[-1].body))
+        return found
+
+    async def _fill(self) -> None:
+        try:
+            if self._pages is None:
+                self._pages = self._log.connection().read(sites.LOG, self._start())
+            page = await anext(self._pages, None)
+        except ServerError as error:
+            raise Unreadable(str(error)) from None
+        if page is None:
+            await self.close()
+        else:
+            self._left = page
+
+    def _start(self) -> Mapping[str, object]:
+        question = self._question
+        names = sorted(question.sites) if question.sites is not None else ["*"]
+        device = mac_text(question.mac).replace(":", "") if question.mac is not None else None
+        subjects = [
+            f"{sites.PREFIX}.{name}.device.{device}" if device is not None else f"{sites.PREFIX}.{name}.>"
+            for name in names
+        ]
+        return {
+            "deliver_policy": "by_start_sequence", "opt_start_seq": max(1, (question.since or 0) + 1),
+            "filter_subjects": subjects,
+        }  # fmt: skip
+
+    def _events(self, message: Message) -> list[Found]:
+        """Return the events of a message; none if it was repeated."""
+        _, _, name, what, *_ = message.subject.split(".")
+        try:
+            content = about_site(message.data) if what == "site" else None
+            if content is None or isinstance(content, protocol.Event):
+                if not self._is_next(message, name):
+                    return []
+                found = published(name, message.data)
+                return [Found(found.event.kind, found.body, found.device is not None)]
+        except UnreadableMessage:
+            return []
+        site = self._log.view.sites.get(name)
+        self._reached[name] = message.headers.get(CURSOR, b"")
+        if not isinstance(content, sites.SnapshotEnded) or site is None:
+            return []
+        forgotten = [Found("forgotten", body, True) for body in site.gone.values()]
+        return [*forgotten, Found("site_snapshot", end_of_snapshot(name, message.stamp), False)]
+
+    def _is_next(self, message: Message, name: str) -> bool:
+        """Return whether an event was the next one of its site; of those before the hub's start, the first one is."""
+        if message.sequence > self._log.known_from:
+            return message.sequence not in self._log.view.skipped
+        cursor = message.headers.get(CURSOR)
+        if cursor is None:  # of a snapshot
+            return True
+        reached = self._reached.get(name)
+        if reached is None or reached == message.headers.get(PREVIOUS):
+            self._reached[name] = cursor
+            return True
+        return False
+
+    def _fits(self, message: Message, found: Found) -> bool:
+        question, at = self._question, message.stamp / 1e9
+        if question.kinds and found.kind not in question.kinds:
+            return False
+        if (question.after is not None and at <= question.after) or (question.before and at > question.before):
+            return False
+        return question.mac is None or found.has_device
+
+    async def close(self) -> None:
+        """End the reading."""
+        self.ended = True
+        if self._pages is not None:
+            await self._pages.aclose()

@@ -1,0 +1,296 @@
+"""Reads the log of all sites into the view, and follows it; and what clients ask of its past.
+
+A cursor of the hub is the log's identity, a mark of the message, and its number: `IDENTITY+MARK-NUMBER`. Every hub
+gives a message the same cursor, and none accepts that of a message which a restore of the server's disk has taken away,
+for the one that has its number now has another mark.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from random import uniform
+
+from netscand import sites
+from netscand.core.restore import CursorGone, Unreadable
+from netscand.hub.connection import Connection, Message, ServerError, StreamState, connect
+from netscand.hub.settings import Hub
+from netscand.hub.site import Site
+from netscand.hub.view import Change, View
+
+FIRST, LONGEST = 0.1, 5.0
+"""Seconds between two attempts to connect."""
+CHECK = 1.0
+"""Seconds between two looks at what time has changed."""
+MARKS = 65_536
+"""Marks of messages that are kept."""
+DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+log = logging.getLogger(__name__)
+
+
+class Claimed(int):
+    """Number of a cursor that a client gave, with its mark."""
+
+    mark: str
+
+
+def base36(number: int, digits: int) -> str:
+    """Return the last digits of a number."""
+    text = ""
+    for _ in range(digits):
+        number, digit = divmod(number, 36)
+        text = DIGITS[digit] + text
+    return text
+
+
+def nanoseconds(text: str) -> int:
+    """Return a time of the server, RFC 3339 in UTC with up to nine digits, in nanoseconds of unix time."""
+    whole, _, rest = text.rstrip("Z").partition(".")
+    seconds = int(time.mktime(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))) - time.timezone
+    return seconds * 1_000_000_000 + int((rest + "000000000")[:9])
+
+
+class Log:
+    """The log: how far it was read, and the connection to it. `publish` gets what clients see of each message."""
+
+    def __init__(self, table: Hub, seed: str | None, view: View, publish: Callable[[str, Change], None]) -> None:
+        self.sequence = 0
+        self.known_from = 0
+        """Number behind which the view knows of each message whether it was the next one of its site."""
+        self.first = 0
+        """Number of the first message that the log has."""
+        self.reconnects = 0
+        self.delay = 0.0
+        """Seconds from the storing of the last message to its reading, by both clocks."""
+        self.problem: str | None = "the log was not read yet"
+        self.ready = asyncio.Event()
+        self.on_new_log: Callable[[str], None] = lambda reason: None
+        """Called when what clients have is of another log."""
+        self.on_read: Callable[[], None] = lambda: None
+        self.derived_ahead = False
+        """The stream of last values has messages that the log has not."""
+        self._table = table
+        self._seed = seed
+        self.view = view
+        self._publish = publish
+        self._identity = ""
+        self._created = ""
+        self._connection: Connection | None = None
+        self._marks: OrderedDict[int, str] = OrderedDict()
+        self._follows = False
+
+    # ---- cursors
+
+    @property
+    def cursor(self) -> str:
+        """Return the cursor of the last message that was read."""
+        return self.cursor_of(self.sequence)
+
+    def cursor_of(self, number: int) -> str:
+        """Return the cursor of a message that was read lately."""
+        return f"{self._identity}{self._marks.get(number, '0')}-{number}"
+
+    def sequence_of(self, cursor: str) -> int:
+        """Return the number of a cursor. Raises CursorGone if it is of another log, ValueError if it is invalid."""
+        identity, _, number = cursor.rpartition("-")
+        if not identity.isalnum() or not number.isdigit():
+            raise ValueError(cursor)
+        if not identity.startswith(self._identity) or len(identity) <= len(self._identity):
+            raise CursorGone("it is of another log")
+        found = Claimed(number)
+        found.mark = identity[len(self._identity) :]
+        if found > self.sequence:
+            raise CursorGone("the log has no such message: the server's disk was restored")
+        return found
+
+    async def verify(self, number: int) -> None:
+        """Check that the log still has the message of a client's cursor. Raises CursorGone, Unreadable."""
+        if not isinstance(number, Claimed) or number == 0:
+            return
+        mark = self._marks.get(number)
+        if mark is None:
+            try:
+                stamp = await self.connection().stamp_of(sites.LOG, number)
+            except ServerError as error:
+                raise Unreadable(str(error)) from None
+            if stamp is None:
+                raise CursorGone("the log no longer has its message")
+            mark = self._marks[int(number)] = self.mark(nanoseconds(stamp))
+        if mark != number.mark:
+            raise CursorGone("the log has another message there: the server's disk was restored")
+
+    @staticmethod
+    def mark(stamp: int) -> str:
+        """Return the mark of a message by when it was stored."""
+        return base36(stamp // 1000, 6)
+
+    def remember(self, message: Message) -> None:
+        """Keep the mark of a message."""
+        self._marks[message.sequence] = self.mark(message.stamp)
+        if len(self._marks) > MARKS:
+            self._marks.popitem(last=False)
+
+    def connection(self) -> Connection:
+        """Return the open connection. Raises Unreadable."""
+        if self._connection is None:
+            raise Unreadable(f"no connection to the log: {self.problem}")
+        return self._connection
+
+    # ---- life
+
+    async def run(self) -> None:
+        """Read and follow the log, until cancelled; connect again after each error. Raises ConfigError."""
+        wait = FIRST
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._check())
+            while True:
+                try:
+                    async with connect(self._table, self._seed) as connection:
+                        await self._begin(connection)
+                        wait = FIRST
+                        await connection.watch()
+                except ServerError as error:
+                    if self.problem != str(error):
+                        log.warning("%s", error)
+                    self.problem = str(error)
+                finally:
+                    self._connection, self._follows = None, False
+                self.reconnects += 1
+                await asyncio.sleep(uniform(wait / 2, wait))  # noqa: S311 - to spread attempts
+                wait = min(wait * 2, LONGEST)
+
+    async def _begin(self, connection: Connection) -> None:
+        state = await connection.stream_state(sites.LOG)
+        self.first = state.first
+        if not await self._continues(connection, state):
+            await self._read_state(connection, state)
+        self._connection = connection
+        await connection.subscribe(sites.alive_subject("*"), self._on_alive)
+        start = {"deliver_policy": "by_start_sequence", "opt_start_seq": self.sequence + 1}
+        self._follows = True
+        await connection.follow(sites.LOG, start, self._on_message)
+        if self.problem is not None:
+            log.info("following the log behind message %d", self.sequence)
+        self.problem = None
+        self.ready.set()
+
+    async def _continues(self, connection: Connection, state: StreamState) -> bool:
+        """Return whether the log is the one that was read, and still has what was read."""
+        if not self._created:
+            return False
+        if state.created != self._created or state.last < self.sequence:
+            return False
+        if self.sequence < state.first:
+            return self.sequence + 1 >= state.first and state.messages == 0
+        stamp = await connection.stamp_of(sites.LOG, self.sequence)
+        return stamp is not None and self._marks.get(self.sequence) == self.mark(nanoseconds(stamp))
+
+    async def _read_state(self, connection: Connection, state: StreamState) -> None:
+        """Read the last message of each subject; the log goes on behind the greatest number of them."""
+        is_new = bool(self._created)
+        began, view = time.monotonic(), self.view
+        view.clear()
+        derived = await connection.stream_state(sites.STATE)
+        last, ahead = Message(0, 0, 0, "", {}, b""), False
+        if derived.messages:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+            def take(message: Message) -> None:
+                nonlocal last, ahead
+                found = view.logged(message)
+                if found.sequence > state.last:
+                    ahead = True
+                elif found.sequence:
+                    view.restore(found, began)
+                    last = max(last, found, key=lambda each: each.sequence)
+                if not message.pending and not done.done():
+                    done.set_result(None)
+
+            await connection.follow(sites.STATE, {"deliver_policy": "all"}, take)
+            await connection.until(done)
+        self.derived_ahead = ahead
+        if ahead:
+            log.warning("%s is ahead of the log: the last values are read from the log", sites.STATE)
+            async for page in connection.read(sites.LOG, {"deliver_policy": "last_per_subject"}):
+                for message in page:
+                    view.restore(message, began)
+                    last = max(last, message, key=lambda each: each.sequence)
+        view.restored()
+        self.sequence = self.known_from = last.sequence
+        self._created = state.created
+        self._identity = base36(nanoseconds(state.created), 8)
+        self._marks.clear()
+        if last.sequence:
+            stamp = await connection.stamp_of(sites.LOG, last.sequence)
+            self._marks[last.sequence] = self.mark(nanoseconds(stamp)) if stamp is not None else "0"
+        log.info("%d devices of %d sites read in %.1f s", len(view.devices), len(view.sites), time.monotonic() - began)
+        self.on_read()
+        if is_new:
+            self.on_new_log("the log is another one: the server's disk was restored")
+
+    def _on_message(self, message: Message) -> None:
+        if message.sequence <= self.sequence:
+            return
+        now = time.monotonic()
+        self.delay = time.time() - message.stamp / 1e9
+        changes = self.view.apply(message, now)
+        before, self.sequence = self.cursor, message.sequence
+        self.remember(message)
+        # Clients that have only some of several get all of them again.
+        cursors = [before] * (len(changes) - 1) + [self.cursor]
+        for cursor, change in zip(cursors, changes, strict=True) if changes else ():
+            self._publish(cursor, change)
+
+    def _on_alive(self, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        name = subject.decode().split(".")[2]
+        self._publish_all(self.view.on_alive(name, data, time.monotonic(), time.time()))
+
+    def _publish_all(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            self._publish(self.cursor, change)
+
+    # ---- what time changes
+
+    async def _check(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK)
+            if not self.ready.is_set():
+                continue
+            self._publish_all(self.view.check(time.monotonic()))
+            connection = self._connection
+            if connection is None:
+                continue
+            for site in self.view.overdue(time.monotonic()):
+                try:
+                    await self._mend(connection, site)
+                except ServerError as error:
+                    log.warning("site %s: %s", site.name, error)
+
+    async def _mend(self, connection: Connection, site: Site) -> None:
+        """Get what is missing of a site: from itself, where it allows that; else its last values from the log."""
+        now = time.monotonic()
+        if site.alive is not None and site.alive.commands and site.asked_at is None and site.cursor is not None:
+            site.asked_at = now
+            log.warning("site %s: events after %s are missing; requested again", site.name, site.cursor.decode())
+            await self.command(site.name, sites.Resend(after=site.cursor.decode()))
+            return
+        log.warning("site %s: events are missing; its last values are read from the log", site.name)
+        start = {"deliver_policy": "last_per_subject", "filter_subject": f"{sites.PREFIX}.{site.name}.>"}
+        async for page in connection.read(sites.LOG, start):
+            for message in page:
+                if message.sequence <= self.sequence:
+                    self._publish_all(self.view.mend(message, now))
+        site.mended("events of the site are missing; what it published since is shown")
+
+    async def command(self, site: str, command: sites.Command) -> None:
+        """Send a command to a site. Raises ServerError with the reason why it was not carried out."""
+        if self._connection is None:
+            raise ServerError(f"no connection to the log: {self.problem}")
+        await self._connection.command(site, command)
+
+    async def bury(self, site: str, data: bytes) -> None:
+        """Copy a message that cannot be read to where an administrator finds it."""
+        if self._connection is not None:
+            await self._connection.publish(sites.dead_subject(site), data)

@@ -1,0 +1,349 @@
+"""All sites: their devices, networks and conditions, from the messages of the log. Pure: no clock, no I/O.
+
+A message changes the view, and then is published (law 2: the log has stored it). Each event of the log is one event of
+the hub, with the log's number as its cursor, so that every hub publishes the same. What the hub itself notices, that a
+site is silent, has the cursor of the last message; who resumes gets the condition of every site.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import msgspec
+from msgspec import structs
+
+from netscand import protocol, sites
+from netscand.core.model import Mac
+from netscand.hub.connection import Message
+from netscand.hub.published import Published, Unreadable, about_site, body_of, device_of, published, with_site
+from netscand.hub.site import ANSWER, PATIENCE, Site, SiteDevice
+
+CURSOR, PREVIOUS, ACKNOWLEDGED, SNAPSHOT, INSTANCE, PROTOCOL, SOURCE = (
+    name.encode()
+    for name in (
+        sites.CURSOR_HEADER, sites.PREVIOUS, sites.ACKNOWLEDGED, sites.SNAPSHOT, sites.INSTANCE, sites.PROTOCOL,
+        sites.SOURCE,
+    )
+)  # fmt: skip
+
+
+SKIPPED = 100_000
+"""Numbers that are kept."""
+
+
+class Change(NamedTuple):
+    """What clients get of a message: as `serve/hub.py` takes it."""
+
+    kind: str
+    body: bytes
+    device: SiteDevice | None = None
+    previous: object = None
+    seen_at: float | None = None
+
+
+class Counts:
+    """Numbers of what was read."""
+
+    def __init__(self) -> None:
+        self.read = 0
+        self.repeated = 0
+        self.unreadable = 0
+
+
+def key_of(site: str, mac: bytes) -> Mac:
+    """Return the key of a device."""
+    return Mac(b"%b/%b" % (site.encode(), mac))
+
+
+class View:
+    """All sites. `time` returns a monotonic time as text; `on_unreadable` gets site and bytes of such a message."""
+
+    def __init__(self, time: Callable[[float], str], on_unreadable: Callable[[str, Message, str], None]) -> None:
+        self.devices: dict[Mac, SiteDevice] = {}
+        self.sites: dict[str, Site] = {}
+        self.counts = Counts()
+        self.skipped: set[int] = set()
+        """Numbers of messages of the log that were not the next ones of their sites."""
+        self._time = time
+        self._on_unreadable = on_unreadable
+
+    @staticmethod
+    def logged(message: Message) -> Message:
+        """Return a message of the stream of last values with its number in the log; 0: it has none."""
+        place = message.headers.get(SOURCE, b"").split()
+        number = int(place[1]) if len(place) > 1 and place[1].isdigit() else 0
+        return message._replace(sequence=number)
+
+    def clear(self) -> None:
+        """Forget everything but the condition of the sites: the log is another one."""
+        self.devices.clear()
+        self.skipped.clear()
+        for name, old in self.sites.items():
+            fresh = self.sites[name] = Site(name, old.known_since)
+            for field in ("state", "heard_at", "heard_since", "alive", "clock_offset", "instance", "version"):
+                setattr(fresh, field, getattr(old, field))
+
+    def site(self, name: str, now: float) -> Site:
+        """Return a site, known from now on."""
+        found = self.sites.get(name)
+        if found is None:
+            found = self.sites[name] = Site(name, now)
+        return found
+
+    # ---- what is missing
+
+    def overdue(self, now: float) -> list[Site]:
+        """Return the sites of which events are missing for too long."""
+        return [
+            site
+            for site in self.sites.values()
+            if site.missing_since is not None
+            and now - (site.missing_since if site.asked_at is None else site.asked_at)
+            > (PATIENCE if site.asked_at is None else ANSWER)
+        ]
+
+    def mend(self, message: Message, now: float) -> list[Change]:
+        """Take the last message of a subject of a site whose events are missing; return what clients get."""
+        _, _, name, what, *_ = message.subject.split(".")
+        site, headers = self.site(name, now), message.headers
+        snapshot = headers.get(SNAPSHOT, b"")
+        if what != "device" or snapshot != site.snapshot:
+            return []
+        try:
+            found = published(name, message.data)
+            if found.event.device is None or found.event.kind == "forgotten":
+                return self._take(site, found, snapshot)
+            shown = structs.replace(found.event, kind="snapshot", previous=None)
+            return self._take(site, found._replace(event=shown, body=body_of(name, shown)), snapshot)
+        except Unreadable:
+            return []
+
+    # ---- the start: the last message of each subject, in the order of the log
+
+    def restore(self, message: Message, now: float) -> None:
+        """Take the last message of a subject."""
+        _, _, name, what, *_ = message.subject.split(".")
+        site, headers = self.site(name, now), message.headers
+        self.counts.read += 1
+        snapshot, cursor = headers.get(SNAPSHOT, b""), headers.get(CURSOR)
+        if snapshot != site.snapshot:  # messages of earlier ones are before it
+            site.snapshot, site.in_snapshot = snapshot, True
+        if cursor is not None:
+            site.in_snapshot = False
+            site.cursor = max(site.cursor, cursor, key=_order(cursor))
+            certain = headers.get(ACKNOWLEDGED)
+            site.certain = None if certain in (cursor, headers.get(PREVIOUS)) else certain
+        site.instance = headers.get(INSTANCE, b"").decode() or None
+        site.protocol = headers.get(PROTOCOL, b"1").decode()
+        try:
+            if what == "site":
+                self._about_site(site, about_site(message.data))
+            else:
+                self._take(site, published(name, message.data), snapshot)
+        except Unreadable:
+            self._count_unreadable(site)
+
+    def restored(self) -> None:
+        """Remove the devices that the last snapshot of their site does not have."""
+        for site in self.sites.values():
+            if not site.in_snapshot:
+                list(self._removed(site))
+            else:
+                site.cursor = None
+
+    # ---- the log
+
+    def apply(self, message: Message, now: float) -> list[Change]:
+        """Take the next message of the log; return what clients get."""
+        _, _, name, what, *_ = message.subject.split(".")
+        site, headers = self.site(name, now), message.headers
+        self.counts.read += 1
+        cursor, snapshot = headers.get(CURSOR), headers.get(SNAPSHOT, b"")
+        site.protocol = headers.get(PROTOCOL, b"1").decode()
+        changes = self._hear(site, now, headers.get(INSTANCE, b"").decode() or None)
+        try:
+            if what == "site":
+                return changes + self._on_site_message(site, message, now)
+            if not site.continues(cursor, headers.get(PREVIOUS), now):
+                self._skip(message)
+                return changes
+            return changes + self._take(site, published(name, message.data), snapshot or site.snapshot)
+        except Unreadable as wrong:
+            self._count_unreadable(site)
+            self._on_unreadable(name, message, str(wrong))
+            return changes
+
+    def _skip(self, message: Message) -> None:
+        self.counts.repeated += 1
+        self.skipped.add(message.sequence)
+        if len(self.skipped) > SKIPPED:
+            self.skipped = {number for number in self.skipped if number > message.sequence - SKIPPED}
+
+    def _on_site_message(self, site: Site, message: Message, now: float) -> list[Change]:
+        headers = message.headers
+        cursor = headers.get(CURSOR)
+        content = about_site(message.data)
+        if isinstance(content, protocol.Event):
+            if not site.continues(cursor, headers.get(PREVIOUS), now):
+                self._skip(message)
+                return []
+            return self._take(site, published(site.name, message.data), site.snapshot)
+        self._about_site(site, content)
+        if isinstance(content, sites.SnapshotBegan):
+            site.snapshot, site.in_snapshot = headers.get(SNAPSHOT, content.cursor.encode()), True
+        elif isinstance(content, sites.SnapshotEnded):
+            removed = list(self._removed(site)) if site.in_snapshot else []
+            site.in_snapshot, site.gap = False, None
+            site.move(content.cursor.encode())
+            return [*removed, Change("site_snapshot", end_of_snapshot(site.name, message.stamp))]
+        elif site.cursor is None and cursor is not None and not site.in_snapshot:
+            site.move(cursor)
+        else:
+            site.compare(content.cursor, now)
+        return []
+
+    def _about_site(self, site: Site, content: protocol.Message) -> None:
+        if isinstance(content, protocol.Event):
+            return
+        assert isinstance(content, sites.SnapshotBegan | sites.SnapshotEnded | sites.SiteUp)
+        if content.version:
+            site.version = content.version
+            site.set_networks(content.networks)
+
+    def _take(self, site: Site, found: Published, snapshot: bytes) -> list[Change]:
+        """Apply an event."""
+        event = found.event
+        for affected in tuple(site.on_network(event)):
+            self._set_status(affected, event)
+        if event.device is None or found.device is None:
+            return [Change(event.kind, found.body)]
+        try:
+            mac = bytes.fromhex(event.device.mac.replace(":", ""))
+        except ValueError:
+            raise Unreadable(f"device.mac {event.device.mac[:64]!r}: expected a MAC") from None
+        key = key_of(site.name, mac)
+        device = self.devices.get(key)
+        if event.kind == "forgotten":
+            if device is not None:
+                self._remove(device)
+            return [Change(event.kind, found.body, device or SiteDevice(site, key, snapshot))]
+        if device is None:
+            device = self.devices[key] = site.devices[key] = SiteDevice(site, key, snapshot)
+            site.gone.pop(key, None)
+        else:
+            site.count(device, -1)
+        is_same = event.kind == "snapshot" and device.text == found.device
+        device.snapshot = snapshot
+        self._set(device, found.device, event.device)
+        # A snapshot repeats what clients have.
+        return [] if is_same else [Change(event.kind, found.body, device, event.previous)]
+
+    def _set(self, device: SiteDevice, text: bytes, content: protocol.Device) -> None:
+        device.text, device.status = text, content.status
+        device.is_self = "self" in content.kinds
+        device.networks = tuple({address.network: None for address in content.addresses})
+        device.site.count(device, 1)
+
+    def _set_status(self, device: SiteDevice, event: protocol.Event) -> None:
+        content = device_of(device.text)
+        content.status = "online" if device.is_self and event.kind == "network_up" else "unknown"
+        content.status_since, content.reason = event.at, event.reason
+        device.site.count(device, -1)
+        self._set(device, protocol.encode(content), content)
+
+    def _removed(self, site: Site) -> Iterator[Change]:
+        """Remove the devices that are not of the site's last snapshot; yield the event of each."""
+        for gone in [each for each in site.devices.values() if each.snapshot != site.snapshot]:
+            self._remove(gone)
+            content = device_of(gone.text)
+            event = protocol.Event(
+                cursor="", kind="forgotten", at=content.last_seen, device=content,
+                reason="not in the snapshot of its site",
+            )  # fmt: skip
+            body = site.gone[gone.key] = body_of(site.name, event)
+            yield Change("forgotten", body, gone)
+
+    def _remove(self, device: SiteDevice) -> None:
+        del self.devices[device.key], device.site.devices[device.key]
+        device.site.count(device, -1)
+
+    def _count_unreadable(self, site: Site) -> None:
+        site.unreadable += 1
+        self.counts.unreadable += 1
+
+    # ---- conditions of the sites
+
+    def on_alive(self, name: str, data: bytes, now: float, unix: float) -> list[Change]:
+        """Take a sign of life; `unix` is the time by the hub's clock."""
+        try:
+            alive = msgspec.json.decode(data, type=sites.Alive)
+            offset = _unix(alive.now) - unix
+        except (msgspec.MsgspecError, ValueError):
+            self._count_unreadable(self.site(name, now))
+            return []
+        site = self.site(name, now)
+        site.alive, site.clock_offset, site.version = alive, round(offset, 1), alive.version
+        changes = self._hear(site, now, alive.instance)
+        if not alive.backlog:
+            site.compare(alive.cursor, now)
+        return changes + self._update(site, now)
+
+    def _hear(self, site: Site, now: float, instance: str | None) -> list[Change]:
+        site.heard(now, instance)
+        return self._update(site, now) if site.state != "connected" else []
+
+    def check(self, now: float) -> list[Change]:
+        """Return what has changed because time has passed."""
+        return [change for site in self.sites.values() for change in self._update(site, now)]
+
+    def _update(self, site: Site, now: float) -> list[Change]:
+        kind = site.update_state(now)
+        problems = site.problems(now)
+        shown = (site.state, *problems)
+        if shown == site.shown:
+            return []
+        site.shown = shown
+        kind = kind or "site_changed"
+        reason = {
+            "site_silent": "no sign of life of the site; its devices are unknown",
+            "site_up": "the site is heard",
+        }.get(kind, "; ".join(problems.values()) or "nothing is wrong with the site")
+        event = protocol.Event(
+            cursor="", kind=kind, at=self._time(now), reason=reason, state=site.shown_as(now, self._time)
+        )
+        return [Change(kind, body_of(site.name, event))]
+
+
+def end_of_snapshot(site: str, stamp: int) -> bytes:
+    """Return the body of the event for a snapshot that is complete."""
+    at = datetime.fromtimestamp(stamp / 1e9, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return body_of(
+        site, protocol.Event(cursor="", kind="site_snapshot", at=at, reason="the site has published all of its devices")
+    )
+
+
+def _order(cursor: bytes) -> Callable[[bytes | None], tuple[bool, int]]:
+    """Return the order of cursors by which the newest of this one's epoch is the greatest."""
+    epoch = cursor.rpartition(b"-")[0]
+
+    def order(each: bytes | None) -> tuple[bool, int]:
+        its, _, number = (each or b"").rpartition(b"-")
+        return (its == epoch, int(number) if number.isdigit() else -1)
+
+    return order
+
+
+def _unix(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def shown_text(device: SiteDevice) -> bytes:
+    """Return the JSON of a device as clients see it."""
+    text = with_site(device.site.name, device.text)
+    if not device.site.is_silent or device.status == "unknown":
+        return text
+    before = b'"status":"%b"' % device.status.encode()
+    if before in text:
+        return text.replace(before, b'"status":"unknown","status_at_site":"%b"' % device.status.encode(), 1)
+    content = device_of(text)
+    return protocol.encode(structs.replace(content, status="unknown", status_at_site=device.status))
